@@ -1,0 +1,167 @@
+#include "base/arena.h"
+
+#include <stdio.h>
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define CACHE_MAX 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define CACHE_MAX 0
+#endif
+#endif
+#ifndef CACHE_MAX
+#define CACHE_MAX 64 /* blocks kept per thread: 256 KiB */
+#endif
+
+struct block {
+    struct block *next;
+    size_t size; /* of the whole block */
+};
+struct cleanup {
+    struct cleanup *next;
+    void (*fn)(void *arg);
+    void *arg;
+};
+struct mz_arena {
+    char *at, *end; /* free space of the newest standard block */
+    struct block *blocks;
+    struct cleanup *cleanups;
+    size_t size;
+    enum mz_mem mem;
+};
+
+static _Thread_local struct block *cache;
+static _Thread_local unsigned cache_n;
+
+static struct block *block_get(enum mz_mem mem, size_t size)
+{
+    struct block *b = cache;
+    if (mem == MZ_MEM_STREAM && size == MZ_ARENA_BLOCK && b) {
+        cache = b->next;
+        cache_n--;
+    } else {
+        b = mz_alloc(mem, size);
+        b->size = size;
+    }
+    return b;
+}
+
+static void block_put(enum mz_mem mem, struct block *b)
+{
+    if (mem == MZ_MEM_STREAM && b->size == MZ_ARENA_BLOCK && cache_n < CACHE_MAX) {
+        b->next = cache;
+        cache = b;
+        cache_n++;
+    } else {
+        mz_free(mem, b);
+    }
+}
+
+void mz_arena_thread_trim(void)
+{
+    for (struct block *b = cache, *next; b; b = next) {
+        next = b->next;
+        mz_free(MZ_MEM_STREAM, b);
+    }
+    cache = NULL;
+    cache_n = 0;
+}
+
+struct mz_arena *mz_arena_create(enum mz_mem mem)
+{
+    struct block *b = block_get(mem, MZ_ARENA_BLOCK);
+    b->next = NULL;
+    struct mz_arena *a = (struct mz_arena *)(void *)(b + 1);
+    *a = (struct mz_arena){ (char *)(a + 1), (char *)b + MZ_ARENA_BLOCK, b, NULL, MZ_ARENA_BLOCK, mem };
+    return a;
+}
+
+static void *alloc_slow(struct mz_arena *a, size_t n)
+{
+    size_t size = n + sizeof(struct block);
+    bool big = size > MZ_ARENA_BLOCK / 2; /* a block of its own; the current one stays current */
+    struct block *b = block_get(a->mem, big ? size : MZ_ARENA_BLOCK);
+    b->next = a->blocks;
+    a->blocks = b;
+    a->size += b->size;
+    char *p = (char *)(b + 1);
+    if (!big) {
+        a->at = p + n;
+        a->end = (char *)b + MZ_ARENA_BLOCK;
+    }
+    return p;
+}
+
+void *mz_arena_alloc(struct mz_arena *a, size_t n)
+{
+    n = (n + 7) & ~(size_t)7;
+    if (MZ_UNLIKELY((size_t)(a->end - a->at) < n))
+        return alloc_slow(a, n);
+    void *p = a->at;
+    a->at += n;
+    return p;
+}
+
+void *mz_arena_alloc0(struct mz_arena *a, size_t n)
+{
+    return memset(mz_arena_alloc(a, n), 0, n);
+}
+
+struct mz_str mz_arena_cat(struct mz_arena *a, size_t n, const struct mz_str *parts)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < n; i++)
+        len += parts[i].n;
+    char *p = mz_arena_alloc(a, len + 1), *at = p;
+    for (size_t i = 0; i < n; i++) {
+        if (parts[i].n)
+            memcpy(at, parts[i].p, parts[i].n);
+        at += parts[i].n;
+    }
+    *at = '\0';
+    return (struct mz_str){ p, len };
+}
+
+struct mz_str mz_arena_dup(struct mz_arena *a, struct mz_str s)
+{
+    return mz_arena_cat(a, 1, &s);
+}
+
+struct mz_str mz_arena_printf(struct mz_arena *a, const char *fmt, ...)
+{
+    va_list ap, again;
+    va_start(ap, fmt);
+    va_copy(again, ap);
+    int n = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    char *p = mz_arena_alloc(a, (size_t)(n < 0 ? 0 : n) + 1);
+    vsnprintf(p, (size_t)(n < 0 ? 0 : n) + 1, fmt, again);
+    va_end(again);
+    return (struct mz_str){ p, (size_t)(n < 0 ? 0 : n) };
+}
+
+void mz_arena_cleanup(struct mz_arena *a, void (*fn)(void *arg), void *arg)
+{
+    struct cleanup *c = mz_arena_alloc(a, sizeof(*c));
+    *c = (struct cleanup){ a->cleanups, fn, arg };
+    a->cleanups = c;
+}
+
+size_t mz_arena_size(const struct mz_arena *a)
+{
+    return a->size;
+}
+
+void mz_arena_destroy(struct mz_arena *a)
+{
+    if (!a)
+        return;
+    for (struct cleanup *c = a->cleanups; c; c = c->next)
+        c->fn(c->arg);
+    enum mz_mem mem = a->mem;
+    struct block *b = a->blocks; /* the arena itself lies in the last of them */
+    for (struct block *next; b; b = next) {
+        next = b->next;
+        block_put(mem, b);
+    }
+}

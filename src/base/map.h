@@ -1,0 +1,25 @@
+#ifndef MZ_BASE_MAP_H
+#define MZ_BASE_MAP_H
+/* String to pointer hash map, open addressing with linear probing, keyed hash (E11). Not thread-safe; immutable use from
+ * several threads is fine. Keys are borrowed: they must live as long as the entry (usually inside the value). */
+#include "base/alloc.h"
+#include "base/str.h"
+
+struct mz_map_entry {
+    uint64_t hash;
+    struct mz_str key;
+    void *value; /* NULL marks a free place: values are never NULL */
+};
+struct mz_map {
+    struct mz_map_entry *v;
+    size_t n, cap; /* cap is 0 or a power of two */
+    enum mz_mem mem;
+};
+void mz_map_init(struct mz_map *m, enum mz_mem mem);
+void mz_map_fini(struct mz_map *m); /* frees the table, not the values */
+void *mz_map_get(const struct mz_map *m, struct mz_str key);
+void *mz_map_put(struct mz_map *m, struct mz_str key, void *value); /* returns the value that was replaced, or NULL */
+void *mz_map_del(struct mz_map *m, struct mz_str key);              /* returns the value that was removed, or NULL */
+struct mz_map_entry *mz_map_next(const struct mz_map *m, struct mz_map_entry *e); /* first with NULL; no changes between */
+#define mz_map_foreach(it, m) for (struct mz_map_entry *it = NULL; (it = mz_map_next((m), it)) != NULL;)
+#endif
