@@ -58,7 +58,7 @@ bool mz_log_reopen(void);                               /* the same path again (
 
 /* A defect of ours: aborts in test builds; in release it is logged and counted (server.envoy_bug_failures). */
 #ifdef NDEBUG
-#define MZ_ASSERT(cond) ((void)0)
+#define MZ_ASSERT(cond) ((void)sizeof((cond) ? 1 : 0))
 #else
 #define MZ_ASSERT(cond) ((cond) ? (void)0 : mz_assert_failed(#cond, __FILE__, __LINE__))
 #endif
