@@ -1,0 +1,114 @@
+#ifndef MZ_HTTP_HEADER_MAP_H
+#define MZ_HTTP_HEADER_MAP_H
+/*
+ * The one representation of headers and trailers: HTTP/2's, with pseudo-headers, names in lower case. An ordered list in a
+ * stream's arena; names and values are views (into the arena, or static texts). Known names are small integers with O(1)
+ * look-up; others are found by scanning, bounded by max_headers_count (E11).
+ */
+#include "base/arena.h"
+#include "base/str.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+/* X(identifier, "name"). Pseudo-headers first. Sorted otherwise; add freely. */
+#define MZ_HEADERS_KNOWN(X)                                                                                            \
+    X(METHOD, ":method") X(SCHEME, ":scheme") X(AUTHORITY, ":authority") X(PATH, ":path") X(PROTOCOL, ":protocol")     \
+    X(STATUS, ":status")                                                                                               \
+    X(ACCEPT, "accept") X(ACCEPT_ENCODING, "accept-encoding") X(ACCESS_CONTROL_REQUEST_METHOD, "access-control-request-method") \
+    X(ALT_SVC, "alt-svc") X(AUTHORIZATION, "authorization") X(CACHE_CONTROL, "cache-control") X(CONNECTION, "connection")       \
+    X(CONTENT_ENCODING, "content-encoding") X(CONTENT_LENGTH, "content-length") X(CONTENT_TYPE, "content-type")        \
+    X(COOKIE, "cookie") X(DATE, "date") X(ETAG, "etag") X(EXPECT, "expect") X(FORWARDED, "forwarded")                  \
+    X(GRPC_MESSAGE, "grpc-message") X(GRPC_STATUS, "grpc-status") X(GRPC_TIMEOUT, "grpc-timeout") X(HOST, "host")      \
+    X(HTTP2_SETTINGS, "http2-settings") X(KEEP_ALIVE, "keep-alive") X(LOCATION, "location") X(ORIGIN, "origin")        \
+    X(PROXY_CONNECTION, "proxy-connection") X(REFERER, "referer") X(SERVER, "server") X(SET_COOKIE, "set-cookie")      \
+    X(TE, "te") X(TRAILER, "trailer") X(TRANSFER_ENCODING, "transfer-encoding") X(UPGRADE, "upgrade")                  \
+    X(USER_AGENT, "user-agent") X(VARY, "vary") X(VIA, "via")                                                          \
+    X(X_CLIENT_TRACE_ID, "x-client-trace-id")                                                                          \
+    X(X_ENVOY_ATTEMPT_COUNT, "x-envoy-attempt-count") X(X_ENVOY_CLUSTER, "x-envoy-cluster")                            \
+    X(X_ENVOY_DECORATOR_OPERATION, "x-envoy-decorator-operation") X(X_ENVOY_DEGRADED, "x-envoy-degraded")              \
+    X(X_ENVOY_DOWNSTREAM_SERVICE_CLUSTER, "x-envoy-downstream-service-cluster")                                        \
+    X(X_ENVOY_DOWNSTREAM_SERVICE_NODE, "x-envoy-downstream-service-node")                                              \
+    X(X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, "x-envoy-expected-rq-timeout-ms")                                                \
+    X(X_ENVOY_EXTERNAL_ADDRESS, "x-envoy-external-address") X(X_ENVOY_FORCE_TRACE, "x-envoy-force-trace")              \
+    X(X_ENVOY_HEDGE_ON_PER_TRY_TIMEOUT, "x-envoy-hedge-on-per-try-timeout")                                            \
+    X(X_ENVOY_IMMEDIATE_HEALTH_CHECK_FAIL, "x-envoy-immediate-health-check-fail") X(X_ENVOY_INTERNAL, "x-envoy-internal") \
+    X(X_ENVOY_IP_TAGS, "x-envoy-ip-tags") X(X_ENVOY_IS_TIMEOUT_RETRY, "x-envoy-is-timeout-retry")                      \
+    X(X_ENVOY_MAX_RETRIES, "x-envoy-max-retries") X(X_ENVOY_ORIGINAL_HOST, "x-envoy-original-host")                    \
+    X(X_ENVOY_ORIGINAL_METHOD, "x-envoy-original-method") X(X_ENVOY_ORIGINAL_PATH, "x-envoy-original-path")            \
+    X(X_ENVOY_ORIGINAL_URL, "x-envoy-original-url") X(X_ENVOY_OVERLOADED, "x-envoy-overloaded")                        \
+    X(X_ENVOY_RATELIMITED, "x-envoy-ratelimited") X(X_ENVOY_RETRIABLE_HEADER_NAMES, "x-envoy-retriable-header-names")  \
+    X(X_ENVOY_RETRIABLE_STATUS_CODES, "x-envoy-retriable-status-codes") X(X_ENVOY_RETRY_GRPC_ON, "x-envoy-retry-grpc-on") \
+    X(X_ENVOY_RETRY_ON, "x-envoy-retry-on") X(X_ENVOY_UPSTREAM_ALT_STAT_NAME, "x-envoy-upstream-alt-stat-name")        \
+    X(X_ENVOY_UPSTREAM_CANARY, "x-envoy-upstream-canary")                                                              \
+    X(X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS, "x-envoy-upstream-rq-per-try-timeout-ms")                                \
+    X(X_ENVOY_UPSTREAM_RQ_TIMEOUT_ALT_RESPONSE, "x-envoy-upstream-rq-timeout-alt-response")                            \
+    X(X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS, "x-envoy-upstream-rq-timeout-ms")                                                \
+    X(X_ENVOY_UPSTREAM_SERVICE_TIME, "x-envoy-upstream-service-time")                                                  \
+    X(X_ENVOY_UPSTREAM_STREAM_DURATION_MS, "x-envoy-upstream-stream-duration-ms")                                      \
+    X(X_FORWARDED_CLIENT_CERT, "x-forwarded-client-cert") X(X_FORWARDED_FOR, "x-forwarded-for")                        \
+    X(X_FORWARDED_HOST, "x-forwarded-host") X(X_FORWARDED_PORT, "x-forwarded-port") X(X_FORWARDED_PROTO, "x-forwarded-proto") \
+    X(X_REQUEST_ID, "x-request-id")
+enum mz_header_id {
+    MZ_H_NONE, /* a name that is not in the table */
+#define X(id, text) MZ_H_##id,
+    MZ_HEADERS_KNOWN(X)
+#undef X
+    MZ_H__COUNT
+};
+enum mz_header_id mz_header_id(struct mz_str lower_name); /* perfect hash; MZ_H_NONE when unknown */
+struct mz_str mz_header_name(enum mz_header_id id);       /* static text */
+
+struct mz_header {
+    struct mz_str name;     /* lower case */
+    struct mz_str value;
+    const char *raw;        /* the name as received (same length), for preserve_case; NULL: as name */
+    uint8_t id;             /* enum mz_header_id */
+    bool gone;              /* removed: skip */
+};
+struct mz_headers {
+    struct mz_arena *arena; /* borrowed: the stream's */
+    struct mz_header *v;
+    uint32_t n, cap;        /* n counts removed places too */
+    uint32_t live;          /* n without removed ones */
+    uint8_t first[MZ_H__COUNT]; /* index + 1 of the first live header with this id; 0: none; 255: scan for it */
+};
+void mz_headers_init(struct mz_headers *h, struct mz_arena *arena);
+struct mz_headers *mz_headers_create(struct mz_arena *arena);
+struct mz_headers *mz_headers_clone(const struct mz_headers *h, struct mz_arena *arena); /* values copied */
+
+/* Values and names given are borrowed: they must live as long as the arena (mz_arena_dup what does not). Names must be lower
+ * case and valid; see http/validate.h for foreign ones. */
+void mz_headers_add_id(struct mz_headers *h, enum mz_header_id id, struct mz_str value);    /* appends another */
+void mz_headers_add(struct mz_headers *h, struct mz_str name, struct mz_str value);         /* appends; finds the id */
+struct mz_header *mz_headers_add_raw(struct mz_headers *h, struct mz_str name, struct mz_str value, uint8_t id); /* codecs */
+void mz_headers_set_id(struct mz_headers *h, enum mz_header_id id, struct mz_str value);    /* replaces all of the name */
+void mz_headers_set(struct mz_headers *h, struct mz_str name, struct mz_str value);
+void mz_headers_append_id(struct mz_headers *h, enum mz_header_id id, struct mz_str value, const char *sep); /* "a" -> "a,b" */
+unsigned mz_headers_remove_id(struct mz_headers *h, enum mz_header_id id); /* how many were removed */
+unsigned mz_headers_remove(struct mz_headers *h, struct mz_str name);
+unsigned mz_headers_remove_prefix(struct mz_headers *h, struct mz_str prefix);
+
+struct mz_header *mz_headers_get_id(const struct mz_headers *h, enum mz_header_id id); /* the first, or NULL */
+struct mz_header *mz_headers_get(const struct mz_headers *h, struct mz_str name);
+struct mz_header *mz_headers_next(const struct mz_headers *h, const struct mz_header *e); /* same name, or NULL */
+/* Value of the first, empty string when absent. */
+struct mz_str mz_headers_value_id(const struct mz_headers *h, enum mz_header_id id);
+/* All values of a name joined with "," when there are several (arena), as matchers see them; false when absent. */
+bool mz_headers_joined(const struct mz_headers *h, struct mz_str name, struct mz_str *out_value);
+size_t mz_headers_bytes(const struct mz_headers *h); /* names and values summed, as %REQUEST_HEADERS_BYTES% */
+#define mz_headers_foreach(it, h)                                                                                      \
+    for (struct mz_header *it = (h)->v; it != (h)->v + (h)->n; it++)                                                   \
+        if (!it->gone)
+
+/* Short forms for the ones in every path. */
+static inline struct mz_str mz_headers_method(const struct mz_headers *h)
+{
+    return mz_headers_value_id(h, MZ_H_METHOD);
+}
+static inline struct mz_str mz_headers_path(const struct mz_headers *h)
+{
+    return mz_headers_value_id(h, MZ_H_PATH);
+}
+unsigned mz_headers_status(const struct mz_headers *h); /* 0 when absent or not a number */
+void mz_headers_set_status(struct mz_headers *h, unsigned status);
+#endif

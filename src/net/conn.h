@@ -1,0 +1,106 @@
+#ifndef MZ_NET_CONN_H
+#define MZ_NET_CONN_H
+/*
+ * A connection, downstream or upstream: one descriptor, its transport, an input buffer, an output buffer with watermarks.
+ * It belongs to one loop. What sits above (network filter chain, pool client) gets the callbacks of struct mz_conn_ops.
+ *
+ * Reading is edge-triggered: one read per event unless it filled its budget; a short read means drained. Input stays in
+ * the buffer until the owner takes it; mz_conn_read_disable() counts, so several causes stack (H7).
+ * Writing is gathered: mz_conn_write() appends, the bytes leave in one writev at the end of the loop's turn.
+ */
+#include "base/buf.h"
+#include "event/loop.h"
+#include "net/addr.h"
+#include "net/transport.h"
+#include "stats/stats.h"
+
+enum mz_conn_event {
+    MZ_CONN_CONNECTED,     /* upstream: TCP and transport handshake done; downstream: transport handshake done */
+    MZ_CONN_REMOTE_CLOSE,  /* the peer closed or reset: the connection is closed now, ops->event is the last callback */
+    MZ_CONN_LOCAL_CLOSE,   /* mz_conn_close() ran to its end */
+};
+enum mz_close {
+    MZ_CLOSE_FLUSH,       /* write what is in the output buffer, then close */
+    MZ_CLOSE_NOW,         /* drop the output; FIN */
+    MZ_CLOSE_RESET,       /* drop the output; RST (SO_LINGER 0) */
+    MZ_CLOSE_FLUSH_DELAY, /* flush, shut down writing, wait for the peer's end or delayed_close_ms, then close (rule 5 of
+                             attacks.md: the answer stays readable) */
+};
+struct mz_conn;
+struct mz_conn_ops {
+    /* New bytes are in mz_conn_in(); end: the peer sent FIN (once). With half-close enabled the connection stays open for
+     * writing afterwards; without, REMOTE_CLOSE follows when data() returned. */
+    void (*data)(struct mz_conn *c, void *arg, bool end);
+    void (*event)(struct mz_conn *c, void *arg, enum mz_conn_event ev);
+    void (*above_high)(struct mz_conn *c, void *arg); /* output buffer above its limit */
+    void (*below_low)(struct mz_conn *c, void *arg);
+    void (*flushed)(struct mz_conn *c, void *arg); /* optional: the output buffer became empty */
+};
+/* Byte counters and such of a connection's owner; any member NULL: not counted. Listener, http and cluster differ. */
+struct mz_conn_stats {
+    struct mz_scope *scope;
+    unsigned rx_total, rx_buffered, tx_total, tx_buffered; /* indices: counter, gauge, counter, gauge */
+    unsigned bind_errors, delayed_close_timeout;
+};
+#define MZ_STAT_NONE 0xffffu
+
+struct mz_conn {
+    struct mz_io io;
+    struct mz_loop *loop;
+    struct mz_transport *transport;
+    const struct mz_conn_ops *ops;
+    void *arg;
+    struct mz_buf in, out;
+    struct mz_watermark out_wm;
+    uint64_t id;             /* process-wide, from 1: log lines, %CONNECTION_ID% */
+    uint64_t created_us;     /* monotonic */
+    uint64_t last_activity_us; /* last byte either way */
+    uint64_t rx_bytes, tx_bytes;
+    uint32_t read_limit;     /* bytes read per event at most: 4 slices unless buffer limits say less */
+    uint16_t read_disabled;  /* count of causes */
+    uint8_t state;           /* private: connecting, open, flushing, delayed, closed */
+    bool half_close;         /* mz_conn_set_half_close() */
+    bool read_end, write_end; /* FIN received; FIN sent or queued */
+    bool trace;              /* log lines of this connection are written at any level (P9: live tracing) */
+    int error;               /* errno of the failure, 0 */
+    const char *close_reason; /* static text: local close reason, %CONNECTION_TERMINATION_DETAILS% or NULL */
+    struct mz_addr local, remote, direct_remote;
+    struct mz_timer close_timer;
+    struct mz_task flush_task;
+    struct mz_conn_stats stats;
+};
+
+uint64_t mz_conn_next_id(void); /* any thread */
+
+/* Takes an accepted, non-blocking descriptor. Reading starts at once (first callback in a later turn). */
+struct mz_conn *mz_conn_accepted(struct mz_loop *l, int fd, const struct mz_addr *local, const struct mz_addr *remote,
+                                 struct mz_transport *take_transport, const struct mz_conn_ops *ops, void *arg);
+/* Starts a connect (U3); CONNECTED or REMOTE_CLOSE (c->error says why) arrives later, never from inside this call. The
+ * connect timeout belongs to the caller: it closes with mz_conn_close(NOW). @bind may be NULL. */
+struct mz_conn_connect_opts {
+    const struct mz_addr *to;
+    const struct mz_addr *bind; /* upstream_bind_config */
+    const struct mz_socket_opts *opts; /* net/socket.h; NULL */
+};
+struct mz_conn *mz_conn_connect(struct mz_loop *l, const struct mz_conn_connect_opts *o, struct mz_transport *take_transport,
+                                const struct mz_conn_ops *ops, void *arg);
+
+static inline struct mz_buf *mz_conn_in(struct mz_conn *c)
+{
+    return &c->in;
+}
+void mz_conn_write(struct mz_conn *c, struct mz_buf *take, bool end); /* moves all bytes; end: half-close after them */
+struct mz_buf *mz_conn_out(struct mz_conn *c);  /* append directly, then mz_conn_written() once */
+void mz_conn_written(struct mz_conn *c, bool end);
+void mz_conn_flush_now(struct mz_conn *c);      /* does not wait for the end of the turn */
+void mz_conn_read_disable(struct mz_conn *c, bool disable); /* stacks; on the last enable buffered input is offered again */
+void mz_conn_set_half_close(struct mz_conn *c, bool on);
+void mz_conn_set_buffer_limit(struct mz_conn *c, uint32_t bytes); /* high watermark of out, and bounds reads; 0: none */
+void mz_conn_set_ops(struct mz_conn *c, const struct mz_conn_ops *ops, void *arg); /* an idle pool client changes owner */
+bool mz_conn_above_high(const struct mz_conn *c);
+/* Does nothing when already closed. The event LOCAL_CLOSE comes from inside this call for NOW and RESET (the owner must be
+ * prepared), later for the others. After the close event no callback comes; the memory is freed at the end of the turn. */
+void mz_conn_close(struct mz_conn *c, enum mz_close how, const char *reason, uint32_t delayed_close_ms);
+bool mz_conn_is_open(const struct mz_conn *c);
+void mz_conn_no_delay(struct mz_conn *c, bool on);
+#endif
