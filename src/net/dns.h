@@ -1,0 +1,28 @@
+#ifndef MZ_NET_DNS_H
+#define MZ_NET_DNS_H
+/* Asynchronous resolution by c-ares (U1, H09), on the main loop. */
+#include "event/loop.h"
+#include "net/addr.h"
+
+enum mz_dns_family { MZ_DNS_AUTO /* v6 first, v4 when none */, MZ_DNS_V4_ONLY, MZ_DNS_V6_ONLY, MZ_DNS_V4_PREFERRED, MZ_DNS_ALL };
+struct mz_dns_result {
+    struct mz_addr addr; /* port 0 */
+    uint32_t ttl_s;
+};
+struct mz_dns;       /* one resolver (one c-ares channel) */
+struct mz_dns_query; /* in flight */
+struct mz_dns_opts {
+    const struct mz_addr *servers; /* none: the system's (/etc/resolv.conf, /etc/hosts) */
+    size_t n_servers;
+    bool use_tcp, no_default_search;
+};
+struct mz_dns *mz_dns_create(struct mz_loop *l, const struct mz_dns_opts *o, struct mz_err *err);
+void mz_dns_destroy(struct mz_dns *d); /* queries in flight stay silent */
+/* done runs once, later, never from inside this call; n 0 with ok true means the name has no address (NODATA, NXDOMAIN). At
+ * most MZ_DNS_MAX results are given. Cancel keeps it silent. */
+#define MZ_DNS_MAX 1024
+struct mz_dns_query *mz_dns_resolve(struct mz_dns *d, struct mz_str name, enum mz_dns_family family,
+                                    void (*done)(void *arg, bool ok, const char *why, const struct mz_dns_result *v, size_t n),
+                                    void *arg);
+void mz_dns_cancel(struct mz_dns_query *q);
+#endif

@@ -1,0 +1,25 @@
+#ifndef MZ_OBSERVE_ACCESS_LOG_H
+#define MZ_OBSERVE_ACCESS_LOG_H
+/*
+ * Access logs: file, stdout, stderr; text and JSON; all filters (O2). A log is immutable and shared by threads; each worker
+ * gathers lines in its own buffer and a writer takes them at 64 KiB or after --file-flush-interval-msec. A line is never
+ * split. Writing never blocks a worker and never fails a request: a full disk is counted (access_log_file.write_failed).
+ */
+#include "base/err.h"
+#include "observe/format.h"
+
+struct mz_log_files; /* all open log files of the process, by path; main thread owns the writer thread */
+struct mz_stats;
+struct mz_log_files *mz_log_files_create(struct mz_stats *st, unsigned slots, uint32_t flush_ms);
+void mz_log_files_destroy(struct mz_log_files *f); /* writes what is left */
+void mz_log_files_reopen(struct mz_log_files *f);  /* POST /reopen_logs, SIGUSR1 */
+
+struct mz_access_log;
+struct _Envoy__Config__Accesslog__V3__AccessLog;
+struct mz_runtime_view; /* runtime look-ups for runtime_filter: struct of functions, server/ */
+struct mz_access_log *mz_access_log_create(const struct _Envoy__Config__Accesslog__V3__AccessLog *m, struct mz_log_files *files,
+                                           struct mz_err *err);
+void mz_access_log_destroy(struct mz_access_log *l);
+/* On the stream's thread, at its end. */
+void mz_access_log_write(const struct mz_access_log *l, const struct mz_format_ctx *c);
+#endif

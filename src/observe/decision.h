@@ -1,0 +1,94 @@
+#ifndef MZ_OBSERVE_DECISION_H
+#define MZ_OBSERVE_DECISION_H
+/*
+ * The decision recorder (design.md 6): each place that chooses notes what was chosen and why the others were not, in a
+ * fixed-size record. Access-log details, /mizzen/requests and /mizzen/explain read this one record, so an explanation
+ * cannot differ from what the proxy did. Noting is a few stores; texts are made only when somebody reads.
+ *
+ * A step's texts are copied (cut) into the record's own text area when the record is kept, so it outlives its stream.
+ */
+#include "base/buf.h"
+#include "base/str.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+/* X(identifier, "english text of the step"; %s takes a, %t takes b, %n number n, %m number m) - rendered by decision.c */
+#define MZ_STEPS(X)                                                                                                    \
+    X(ACCEPTED, "listener %s accepted connection %n from %t")                                                          \
+    X(CHAIN, "filter chain %s matched")                                                                                \
+    X(NO_CHAIN, "no filter chain matched")                                                                             \
+    X(NOT_VHOST, "virtual host %s does not serve this host")                                                           \
+    X(VHOST, "virtual host %s serves host %t")                                                                         \
+    X(NO_VHOST, "no virtual host serves host %t")                                                                      \
+    X(NOT_ROUTE, "route %n %s did not match: %t")                                                                      \
+    X(MORE_ROUTES, "%n more routes did not match either")                                                              \
+    X(ROUTE, "route %n %s matched by %t")                                                                              \
+    X(NO_ROUTE, "no route of virtual host %s matched")                                                                 \
+    X(DIRECT, "the route answers itself with %n")                                                                      \
+    X(REDIRECT, "the route redirects with %n to %t")                                                                   \
+    X(CLUSTER, "cluster %s chosen by %t")                                                                              \
+    X(NO_CLUSTER, "cluster %s does not exist")                                                                         \
+    X(TIMEOUT, "timeout of the whole request %n ms (%t)")                                                              \
+    X(TRY_TIMEOUT, "timeout of each try %n ms")                                                                        \
+    X(HOST, "try %n: host %s chosen by %t")                                                                            \
+    X(NO_HOST, "no host to choose: %t")                                                                                \
+    X(BREAKER, "circuit breaker %s of cluster %t is open at %n")                                                       \
+    X(CONN_NEW, "opening a connection to %s")                                                                          \
+    X(CONN_REUSED, "reusing connection %n to %s, %m ms old")                                                           \
+    X(CONN_QUEUED, "waiting for a connection to %s")                                                                   \
+    X(CONN_FAILED, "connection to %s failed: %t, errno %n")                                                            \
+    X(CONN_LOST, "connection %n to %s ended before the answer was whole: %t, it was %m ms old")                        \
+    X(ANSWER, "host %s answered %n after %m ms")                                                                       \
+    X(RETRY, "retry %n because of %t")                                                                                 \
+    X(NO_RETRY, "no retry: %t")                                                                                        \
+    X(TRY_TIMED_OUT, "try %n timed out after %m ms")                                                                   \
+    X(TIMED_OUT, "%s timed out after %m ms")                                                                           \
+    X(HEDGED, "another try runs beside (hedging)")                                                                     \
+    X(FILTER, "filter %s ended the request: %t")                                                                       \
+    X(RULE, "filter %s: rule %t decided")                                                                              \
+    X(INTERNAL_REDIRECT, "internal redirect to %t")                                                                    \
+    X(NO_INTERNAL_REDIRECT, "internal redirect refused: %t")                                                           \
+    X(CLIENT_GONE, "the client went away: %t")                                                                         \
+    X(PROTOCOL, "the request is malformed: %t")                                                                        \
+    X(LOCAL_REPLY, "answered %n by the proxy itself: %t")                                                              \
+    X(MIRROR, "a copy went to cluster %s")
+enum mz_step_kind {
+#define X(id, text) MZ_STEP_##id,
+    MZ_STEPS(X)
+#undef X
+    MZ_STEP__COUNT
+};
+struct mz_step {
+    uint8_t kind;
+    uint32_t at_us;          /* since the start of the stream */
+    struct mz_str a, b;      /* borrowed: arena, configuration or static */
+    int64_t n, m;
+};
+#define MZ_DECISION_STEPS 24 /* more are counted as dropped */
+struct mz_decision { /* in the stream's arena */
+    uint64_t start_us;
+    uint16_t n, dropped, routes_skipped;
+    struct mz_step v[MZ_DECISION_STEPS];
+};
+struct mz_arena;
+struct mz_decision *mz_decision_create(struct mz_arena *a, uint64_t now_us);
+void mz_decision_step(struct mz_decision *d, uint64_t now_us, enum mz_step_kind k, struct mz_str a, struct mz_str b, int64_t n,
+                      int64_t m); /* d NULL: nothing */
+#define mz_note(d, now, k, a, b, n, m) ((d) ? mz_decision_step((d), (now), MZ_STEP_##k, (a), (b), (n), (m)) : (void)0)
+
+/* ---- the flight recorder: per worker, fixed memory, the last failed and slow requests ---- */
+struct mz_recorder;
+struct mz_stream_info;
+struct mz_recorder *mz_recorder_create(unsigned slots /* workers + 1 */, unsigned keep /* records per slot and list */);
+void mz_recorder_destroy(struct mz_recorder *r);
+/* At the end of a stream, on its thread: keeps a copy when it failed (status >= 500, a response flag, aborted) or was slower
+ * than the slow limit. Cheap for all others. */
+void mz_recorder_offer(struct mz_recorder *r, unsigned slot, const struct mz_stream_info *info);
+void mz_recorder_set_slow_ms(struct mz_recorder *r, uint32_t ms); /* any thread; default 1000 */
+/* Main thread: newest first, in plain words or as JSON; takes what each worker published (lock per slot, off the request
+ * path only when a request is kept). */
+void mz_recorder_text(struct mz_recorder *r, struct mz_buf *out);
+void mz_recorder_json(struct mz_recorder *r, struct mz_buf *out);
+void mz_decision_text(const struct mz_decision *d, struct mz_buf *out); /* the story of one record, a line a step */
+void mz_decision_json(const struct mz_decision *d, struct mz_buf *out); /* array of {at_ms, step, text, ...} */
+#endif

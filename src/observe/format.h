@@ -1,0 +1,29 @@
+#ifndef MZ_OBSERVE_FORMAT_H
+#define MZ_OBSERVE_FORMAT_H
+/* Envoy's format language (O2), compiled once to a list of steps: access logs, header formatters, local replies, rewrites. */
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/str.h"
+
+struct mz_stream_info;
+struct mz_headers;
+struct mz_format; /* immutable, any thread */
+struct mz_format *mz_format_create(struct mz_str text, bool omit_empty_values, struct mz_err *err);
+void mz_format_destroy(struct mz_format *f);
+bool mz_format_is_literal(const struct mz_format *f, struct mz_str *out_text); /* no operator in it */
+struct mz_format_ctx {
+    const struct mz_stream_info *info;
+    const struct mz_headers *req, *resp, *trailers; /* NULL: info's */
+    struct mz_str local_reply_body;
+    const char *log_type; /* %ACCESS_LOG_TYPE% */
+    uint64_t now_us;
+};
+void mz_format_append(const struct mz_format *f, const struct mz_format_ctx *c, struct mz_buf *out); /* raw values */
+/* JSON format: built from a google.protobuf.Struct whose strings are formats; numbers stay numbers where the operator is. */
+struct mz_format_json;
+struct _Google__Protobuf__Struct;
+struct mz_format_json *mz_format_json_create(const struct _Google__Protobuf__Struct *s, bool omit_empty_values, bool sort,
+                                             struct mz_err *err);
+void mz_format_json_destroy(struct mz_format_json *f);
+void mz_format_json_append(const struct mz_format_json *f, const struct mz_format_ctx *c, struct mz_buf *out);
+#endif

@@ -1,0 +1,46 @@
+#ifndef MZ_OBSERVE_METADATA_H
+#define MZ_OBSERVE_METADATA_H
+/* envoy.config.core.v3.Metadata as a runtime tree: filter name -> struct. Static ones are immutable; a stream's dynamic
+ * metadata lives in its arena. */
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/str.h"
+
+enum mz_value_kind { MZ_VALUE_NULL, MZ_VALUE_BOOL, MZ_VALUE_NUMBER, MZ_VALUE_STRING, MZ_VALUE_LIST, MZ_VALUE_STRUCT };
+struct mz_value;
+struct mz_field {
+    struct mz_str key;
+    const struct mz_value *value;
+};
+struct mz_value {
+    enum mz_value_kind kind;
+    union {
+        bool b;
+        double number;
+        struct mz_str str;
+        struct {
+            const struct mz_value *v;
+            size_t n;
+        } list;
+        struct {
+            struct mz_field *v;
+            size_t n, cap;
+        } fields;
+    };
+};
+struct mz_meta { /* namespaces */
+    struct mz_field *v;
+    size_t n, cap;
+    struct mz_arena *arena;
+};
+struct _Envoy__Config__Core__V3__Metadata;
+struct _Google__Protobuf__Struct;
+struct mz_meta *mz_meta_build(const struct _Envoy__Config__Core__V3__Metadata *m, struct mz_arena *a); /* NULL gives NULL */
+const struct mz_value *mz_value_build(const struct _Google__Protobuf__Struct *s, struct mz_arena *a);
+struct mz_meta *mz_meta_create(struct mz_arena *a);
+/* Walks namespace and path; NULL when absent. */
+const struct mz_value *mz_meta_get(const struct mz_meta *m, struct mz_str ns, const struct mz_str *path, size_t n);
+void mz_meta_set(struct mz_meta *m, struct mz_str ns, struct mz_str key, const struct mz_value *v); /* borrows v */
+void mz_value_json(const struct mz_value *v, struct mz_buf *out);
+bool mz_value_eq(const struct mz_value *a, const struct mz_value *b);
+#endif

@@ -1,0 +1,95 @@
+#ifndef MZ_OBSERVE_STREAM_INFO_H
+#define MZ_OBSERVE_STREAM_INFO_H
+/*
+ * What is known of one request or TCP connection: access logs, header formatters, the decision record and filters read it
+ * (O2). It lies in the stream's arena; texts are borrowed from the arena or from the configuration snapshot that the stream
+ * holds. Times are monotonic µs, 0: did not happen.
+ */
+#include "base/arena.h"
+#include "http/codec.h"
+#include "http/header_map.h"
+#include "net/addr.h"
+#include "observe/decision.h"
+
+/* Response flags in Envoy's order: X(identifier, short, long). */
+#define MZ_RESPONSE_FLAGS(X)                                                                                           \
+    X(FAILED_LOCAL_HEALTH_CHECK, "LH", "FailedLocalHealthCheck") X(NO_HEALTHY_UPSTREAM, "UH", "NoHealthyUpstream")     \
+    X(UPSTREAM_REQUEST_TIMEOUT, "UT", "UpstreamRequestTimeout") X(LOCAL_RESET, "LR", "LocalReset")                     \
+    X(UPSTREAM_REMOTE_RESET, "UR", "UpstreamRemoteReset") X(UPSTREAM_CONNECTION_FAILURE, "UF", "UpstreamConnectionFailure") \
+    X(UPSTREAM_CONNECTION_TERMINATION, "UC", "UpstreamConnectionTermination") X(UPSTREAM_OVERFLOW, "UO", "UpstreamOverflow") \
+    X(NO_ROUTE_FOUND, "NR", "NoRouteFound") X(DELAY_INJECTED, "DI", "DelayInjected") X(FAULT_INJECTED, "FI", "FaultInjected") \
+    X(RATE_LIMITED, "RL", "RateLimited") X(UNAUTHORIZED_EXTERNAL_SERVICE, "UAEX", "UnauthorizedExternalService")       \
+    X(RATELIMIT_SERVICE_ERROR, "RLSE", "RateLimitServiceError")                                                        \
+    X(DOWNSTREAM_CONNECTION_TERMINATION, "DC", "DownstreamConnectionTermination")                                      \
+    X(UPSTREAM_RETRY_LIMIT_EXCEEDED, "URX", "UpstreamRetryLimitExceeded") X(STREAM_IDLE_TIMEOUT, "SI", "StreamIdleTimeout") \
+    X(INVALID_ENVOY_REQUEST_HEADERS, "IH", "InvalidEnvoyRequestHeaders") X(DOWNSTREAM_PROTOCOL_ERROR, "DPE", "DownstreamProtocolError") \
+    X(UPSTREAM_MAX_STREAM_DURATION, "UMSDR", "UpstreamMaxStreamDurationReached")                                       \
+    X(RESPONSE_FROM_CACHE, "RFCF", "ResponseFromCacheFilter") X(NO_FILTER_CONFIG_FOUND, "NFCF", "NoFilterConfigFound") \
+    X(DURATION_TIMEOUT, "DT", "DurationTimeout") X(UPSTREAM_PROTOCOL_ERROR, "UPE", "UpstreamProtocolError")            \
+    X(NO_CLUSTER_FOUND, "NC", "NoClusterFound") X(OVERLOAD_MANAGER, "OM", "OverloadManagerTerminated")                 \
+    X(DNS_FAILURE, "DF", "DnsResolutionFailed") X(DROP_OVERLOAD, "DO", "DropOverload")                                 \
+    X(DOWNSTREAM_REMOTE_RESET, "DR", "DownstreamRemoteReset")                                                          \
+    X(UNCONDITIONAL_DROP_OVERLOAD, "UDO", "UnconditionalDropOverload")
+enum mz_flag_bit {
+#define X(id, s, l) MZ_FLAG_BIT_##id,
+    MZ_RESPONSE_FLAGS(X)
+#undef X
+    MZ_FLAG__COUNT
+};
+#define MZ_FLAG(id) (1ull << MZ_FLAG_BIT_##id)
+
+struct mz_route_view { /* names of what was chosen; borrowed from the route snapshot */
+    struct mz_str route_name, vhost_name, vcluster_name, cluster_name /* observability name */, cluster_raw;
+};
+struct mz_meta; /* observe/metadata.h: a tree of namespaces to values (google.protobuf.Struct) */
+
+struct mz_stream_info {
+    struct mz_arena *arena;
+    enum mz_http_protocol protocol;
+    bool has_protocol;          /* false: TCP, or the request was not read */
+    bool secure;
+    bool health_check;          /* a health-check request: access log filter, no rq statistics */
+    bool should_drain_connection;
+    uint64_t start_us, start_wall_us;
+    uint64_t rx_end_us;         /* last byte of the request received */
+    uint64_t tx_first_us, tx_last_us; /* first/last byte of the answer sent downstream */
+    uint64_t end_us;
+    struct { /* of the current or last attempt */
+        uint64_t first_tx_us, last_tx_us, first_rx_us, last_rx_us, connect_start_us, connect_us, handshake_us;
+        struct mz_addr host, local; /* chosen host's address; len 0: none */
+        struct mz_str host_name;    /* endpoint hostname, else address text */
+        const struct mz_meta *metadata; /* of the endpoint */
+        const struct mz_meta *cluster_metadata;
+        struct mz_str cluster_stat_name; /* alt_stat_name or name */
+        uint64_t conn_id;
+        enum mz_http_protocol protocol;
+        bool has_protocol;
+        struct mz_str transport_failure; /* "" or text */
+        uint64_t wire_in, wire_out, header_in, header_out;
+        uint64_t pool_ready_us; /* connection pool callback latency end */
+        uint32_t conn_requests;
+    } up;
+    uint32_t attempts;
+    unsigned status;            /* 0 none */
+    const char *details;        /* response code details; arena or static, no blanks; NULL: none */
+    const char *conn_termination; /* connection termination details, NULL */
+    uint64_t flags;             /* MZ_FLAG(..) */
+    uint64_t rx_body, tx_body;  /* %BYTES_RECEIVED%, %BYTES_SENT% */
+    uint64_t wire_in, wire_out, header_in, header_out; /* downstream */
+    struct mz_route_view route;
+    struct mz_str filter_chain_name, listener_name, sni, request_id;
+    struct mz_str local_reply_body;
+    struct mz_addr local, remote, direct_remote; /* downstream: remote is after XFF */
+    uint64_t conn_id, stream_id;
+    const struct mz_headers *req, *resp, *resp_trailers, *req_trailers; /* NULL: none */
+    const struct mz_meta *listener_metadata, *vhost_metadata, *route_metadata;
+    struct mz_meta *dynamic_metadata; /* written by filters; NULL until first */
+    struct mz_map *filter_state;      /* name -> struct mz_filter_object; NULL until first */
+    const char *trace_id;
+    struct mz_decision *decision;     /* the record beside the stream; NULL: not recorded */
+};
+static inline void mz_info_flag(struct mz_stream_info *i, uint64_t flag)
+{
+    i->flags |= flag;
+}
+#endif
