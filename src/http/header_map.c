@@ -1,0 +1,276 @@
+#include "http/header_map.h"
+
+#include "http/header_hash.h" /* generated */
+
+#define CAP_FIRST  24
+#define INDEX_SCAN 255 /* first[]: the place does not fit a byte */
+
+static const struct mz_str names[MZ_H__COUNT] = {
+#define X(id, text) [MZ_H_##id] = MZ_STR_INIT(text),
+    MZ_HEADERS_KNOWN(X)
+#undef X
+};
+
+static inline unsigned header_slot(const unsigned char *p, uint32_t n) /* n is at least 2 */
+{
+    uint32_t sum = n * HASH_M0 + p[n - 1] * HASH_M1 + p[n / 2] * HASH_M2 + p[n - 2] * HASH_M3 +
+                   p[n * 3 / 4] * HASH_M4;
+    return (sum >> 6) % HASH_SIZE;
+}
+
+enum mz_header_id mz_header_id(struct mz_str name)
+{
+    if (name.n < 2 || name.n > 64)
+        return MZ_H_NONE;
+    enum mz_header_id id = hash_ids[header_slot((const unsigned char *)name.p, (uint32_t)name.n)];
+    return names[id].n == name.n && memcmp(names[id].p, name.p, name.n) == 0 ? id : MZ_H_NONE;
+}
+
+struct mz_str mz_header_name(enum mz_header_id id)
+{
+    return names[id];
+}
+
+void mz_headers_init(struct mz_headers *h, struct mz_arena *arena)
+{
+    *h = (struct mz_headers){ .arena = arena };
+}
+
+struct mz_headers *mz_headers_create(struct mz_arena *arena)
+{
+    struct mz_headers *h = mz_arena_alloc(arena, sizeof(*h));
+    mz_headers_init(h, arena);
+    return h;
+}
+
+struct mz_headers *mz_headers_clone(const struct mz_headers *h, struct mz_arena *arena)
+{
+    struct mz_headers *c = mz_headers_create(arena);
+    mz_headers_foreach(e, h)
+    {
+        struct mz_str name = e->id ? names[e->id] : mz_arena_dup(arena, e->name);
+        struct mz_header *to = mz_headers_add_raw(c, name, mz_arena_dup(arena, e->value), e->id);
+        if (e->raw)
+            to->raw = mz_arena_dup(arena, (struct mz_str){ e->raw, e->name.n }).p;
+    }
+    return c;
+}
+
+static void grow(struct mz_headers *h)
+{
+    uint32_t cap = h->cap ? h->cap * 2 : CAP_FIRST;
+    struct mz_header *v = mz_arena_alloc(h->arena, cap * sizeof(*v));
+    if (h->n)
+        memcpy(v, h->v, h->n * sizeof(*v));
+    h->v = v;
+    h->cap = cap;
+}
+
+struct mz_header *mz_headers_add_raw(struct mz_headers *h, struct mz_str name, struct mz_str value,
+                                     uint8_t id)
+{
+    if (MZ_UNLIKELY(h->n == h->cap))
+        grow(h);
+    struct mz_header *e = &h->v[h->n++];
+    *e = (struct mz_header){ .name = name, .value = value, .id = id };
+    h->live++;
+    if (id && !h->first[id])
+        h->first[id] = h->n < INDEX_SCAN ? (uint8_t)h->n : INDEX_SCAN;
+    return e;
+}
+
+void mz_headers_add_id(struct mz_headers *h, enum mz_header_id id, struct mz_str value)
+{
+    mz_headers_add_raw(h, names[id], value, (uint8_t)id);
+}
+
+void mz_headers_add(struct mz_headers *h, struct mz_str name, struct mz_str value)
+{
+    mz_headers_add_raw(h, name, value, (uint8_t)mz_header_id(name));
+}
+
+static inline bool same_name(const struct mz_header *e, enum mz_header_id id, struct mz_str name)
+{
+    return !e->gone && (id ? e->id == id : !e->id && mz_str_eq(e->name, name));
+}
+
+/* The first live entry of a name at place @from or behind it. */
+static struct mz_header *scan(const struct mz_headers *h, uint32_t from, enum mz_header_id id,
+                              struct mz_str name)
+{
+    for (uint32_t i = from; i < h->n; i++)
+        if (same_name(&h->v[i], id, name))
+            return &h->v[i];
+    return NULL;
+}
+
+static inline struct mz_header *find(const struct mz_headers *h, enum mz_header_id id,
+                                     struct mz_str name)
+{
+    if (!id)
+        return scan(h, 0, id, name);
+    unsigned at = h->first[id];
+    if (at && at != INDEX_SCAN)
+        return &h->v[at - 1];
+    return at ? scan(h, INDEX_SCAN - 1, id, name) : NULL;
+}
+
+struct mz_header *mz_headers_get_id(const struct mz_headers *h, enum mz_header_id id)
+{
+    return id ? find(h, id, names[id]) : NULL;
+}
+
+struct mz_header *mz_headers_get(const struct mz_headers *h, struct mz_str name)
+{
+    return find(h, mz_header_id(name), name);
+}
+
+struct mz_header *mz_headers_next(const struct mz_headers *h, const struct mz_header *e)
+{
+    return scan(h, (uint32_t)(e - h->v) + 1, e->id, e->name);
+}
+
+struct mz_str mz_headers_value_id(const struct mz_headers *h, enum mz_header_id id)
+{
+    const struct mz_header *e = mz_headers_get_id(h, id);
+    return e ? e->value : (struct mz_str){ NULL, 0 };
+}
+
+/* Removes the live entries of a name from place @from on; first[] is the caller's. */
+static unsigned drop_from(struct mz_headers *h, uint32_t from, enum mz_header_id id,
+                          struct mz_str name)
+{
+    unsigned k = 0;
+    for (uint32_t i = from; i < h->n; i++) {
+        if (same_name(&h->v[i], id, name)) {
+            h->v[i].gone = true;
+            k++;
+        }
+    }
+    h->live -= k;
+    return k;
+}
+
+static unsigned drop(struct mz_headers *h, enum mz_header_id id, struct mz_str name)
+{
+    const struct mz_header *e = find(h, id, name);
+    if (!e)
+        return 0;
+    if (id)
+        h->first[id] = 0;
+    return drop_from(h, (uint32_t)(e - h->v), id, name);
+}
+
+unsigned mz_headers_remove_id(struct mz_headers *h, enum mz_header_id id)
+{
+    return id ? drop(h, id, names[id]) : 0;
+}
+
+unsigned mz_headers_remove(struct mz_headers *h, struct mz_str name)
+{
+    return drop(h, mz_header_id(name), name);
+}
+
+unsigned mz_headers_remove_prefix(struct mz_headers *h, struct mz_str prefix)
+{
+    unsigned k = 0;
+    mz_headers_foreach(e, h)
+    {
+        if (!mz_str_starts(e->name, prefix))
+            continue;
+        e->gone = true; /* all of one name go, so first[] needs no search */
+        h->first[e->id] = 0;
+        k++;
+    }
+    h->live -= k;
+    return k;
+}
+
+static void set(struct mz_headers *h, enum mz_header_id id, struct mz_str name, struct mz_str value)
+{
+    struct mz_header *e = find(h, id, name);
+    if (!e) {
+        mz_headers_add_raw(h, name, value, (uint8_t)id);
+        return;
+    }
+    e->value = value;
+    drop_from(h, (uint32_t)(e - h->v) + 1, id, name);
+}
+
+void mz_headers_set_id(struct mz_headers *h, enum mz_header_id id, struct mz_str value)
+{
+    set(h, id, names[id], value);
+}
+
+void mz_headers_set(struct mz_headers *h, struct mz_str name, struct mz_str value)
+{
+    set(h, mz_header_id(name), name, value);
+}
+
+void mz_headers_append_id(struct mz_headers *h, enum mz_header_id id, struct mz_str value,
+                          const char *sep)
+{
+    struct mz_header *e = mz_headers_get_id(h, id);
+    if (!e) {
+        mz_headers_add_id(h, id, value);
+    } else if (e->value.n == 0) {
+        e->value = value;
+    } else {
+        struct mz_str parts[3] = { e->value, mz_str_c(sep), value };
+        e->value = mz_arena_cat(h->arena, 3, parts);
+    }
+}
+
+bool mz_headers_joined(const struct mz_headers *h, struct mz_str name, struct mz_str *out_value)
+{
+    const struct mz_header *e = mz_headers_get(h, name), *next;
+    if (!e)
+        return false;
+    size_t total = e->value.n, n = 1;
+    for (next = mz_headers_next(h, e); next; next = mz_headers_next(h, next), n++)
+        total += next->value.n + 1;
+    if (n == 1) {
+        *out_value = e->value;
+        return true;
+    }
+    char *p = mz_arena_alloc(h->arena, total + 1), *at = p;
+    for (next = e; next; next = mz_headers_next(h, next)) {
+        if (next != e)
+            *at++ = ',';
+        if (next->value.n)
+            memcpy(at, next->value.p, next->value.n);
+        at += next->value.n;
+    }
+    *at = '\0';
+    *out_value = (struct mz_str){ p, total };
+    return true;
+}
+
+size_t mz_headers_bytes(const struct mz_headers *h)
+{
+    size_t total = 0;
+    mz_headers_foreach(e, h) total += e->name.n + e->value.n;
+    return total;
+}
+
+unsigned mz_headers_status(const struct mz_headers *h)
+{
+    struct mz_str s = mz_headers_value_id(h, MZ_H_STATUS);
+    unsigned v = 0;
+    for (size_t i = 0; i < s.n; i++) {
+        if (s.p[i] < '0' || s.p[i] > '9' || i == 3)
+            return 0;
+        v = v * 10 + (unsigned)(s.p[i] - '0');
+    }
+    return v;
+}
+
+void mz_headers_set_status(struct mz_headers *h, unsigned status)
+{
+    if (status == 200) {
+        mz_headers_set_id(h, MZ_H_STATUS, MZ_STR("200"));
+        return;
+    }
+    char *p = mz_arena_alloc(h->arena, 20);
+    mz_headers_set_id(h, MZ_H_STATUS, (struct mz_str){ p, mz_u64_text(status, p) });
+}

@@ -1,0 +1,198 @@
+#include "base/rand.h"
+#include "base/test.h"
+#include "http/header_map.h"
+
+#include <stdio.h>
+
+static const char *const known[] = {
+#define X(id, text) text,
+    MZ_HEADERS_KNOWN(X)
+#undef X
+};
+
+/* Every known name is found by the perfect hash; its neighbours by one byte are not. */
+static void test_ids(void **state)
+{
+    (void)state;
+    assert_int_equal(MZ_COUNT(known) + 1, MZ_H__COUNT);
+    for (unsigned i = 0; i < MZ_COUNT(known); i++) {
+        char copy[80];
+        size_t n = (size_t)snprintf(copy, sizeof(copy), "%s", known[i]);
+        assert_int_equal(mz_header_id((struct mz_str){ copy, n }), i + 1);
+        assert_string_equal(mz_header_name((enum mz_header_id)(i + 1)).p, known[i]);
+        for (size_t k = 0; k < n; k++) {
+            copy[k] ^= 1;
+            assert_int_not_equal(mz_header_id((struct mz_str){ copy, n }), i + 1);
+            copy[k] ^= 1;
+        }
+        assert_int_not_equal(mz_header_id((struct mz_str){ copy, n - 1 }), i + 1);
+    }
+    assert_int_equal(mz_header_id((struct mz_str){ NULL, 0 }), MZ_H_NONE);
+    assert_int_equal(mz_header_id(MZ_STR("x")), MZ_H_NONE);
+}
+
+static void assert_str(struct mz_str got, const char *want)
+{
+    assert_int_equal(got.n, strlen(want));
+    assert_memory_equal(got.p, want, got.n);
+}
+
+static void test_add_get(void **state)
+{
+    (void)state;
+    struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
+    struct mz_headers *h = mz_headers_create(a);
+    assert_null(mz_headers_get_id(h, MZ_H_HOST));
+    assert_null(mz_headers_get_id(h, MZ_H_NONE));
+    assert_int_equal(mz_headers_value_id(h, MZ_H_HOST).n, 0);
+    mz_headers_add_id(h, MZ_H_METHOD, MZ_STR("GET"));
+    mz_headers_add(h, MZ_STR("accept"), MZ_STR("a"));
+    mz_headers_add(h, MZ_STR("x-one"), MZ_STR("1"));
+    mz_headers_add(h, MZ_STR("accept"), MZ_STR("b"));
+    mz_headers_add(h, MZ_STR("x-one"), MZ_STR("2"));
+    assert_int_equal(h->n, 5);
+    assert_int_equal(h->live, 5);
+    assert_str(mz_headers_method(h), "GET");
+    struct mz_header *e = mz_headers_get(h, MZ_STR("x-one"));
+    assert_str(e->value, "1");
+    e = mz_headers_next(h, e);
+    assert_str(e->value, "2");
+    assert_null(mz_headers_next(h, e));
+    struct mz_str v = MZ_STR("untouched");
+    assert_true(mz_headers_joined(h, MZ_STR("accept"), &v));
+    assert_str(v, "a,b");
+    assert_true(mz_headers_joined(h, MZ_STR(":method"), &v));
+    assert_str(v, "GET");
+    assert_false(mz_headers_joined(h, MZ_STR("x-two"), &v));
+    assert_int_equal(mz_headers_bytes(h), 7 + 3 + 2 * (6 + 1) + 2 * (5 + 1));
+    mz_arena_destroy(a);
+}
+
+static void test_set_remove(void **state)
+{
+    (void)state;
+    struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
+    struct mz_headers *h = mz_headers_create(a);
+    mz_headers_add(h, MZ_STR("via"), MZ_STR("1"));
+    mz_headers_add(h, MZ_STR("x-a"), MZ_STR("1"));
+    mz_headers_add(h, MZ_STR("via"), MZ_STR("2"));
+    mz_headers_add(h, MZ_STR("x-a"), MZ_STR("2"));
+    mz_headers_set_id(h, MZ_H_VIA, MZ_STR("3"));
+    mz_headers_set(h, MZ_STR("x-a"), MZ_STR("3"));
+    mz_headers_set(h, MZ_STR("x-b"), MZ_STR("4"));
+    assert_int_equal(h->live, 3);
+    struct mz_str v;
+    assert_true(mz_headers_joined(h, MZ_STR("via"), &v));
+    assert_str(v, "3");
+    assert_true(mz_headers_joined(h, MZ_STR("x-a"), &v));
+    assert_str(v, "3");
+    assert_int_equal(mz_headers_remove(h, MZ_STR("x-a")), 1);
+    assert_int_equal(mz_headers_remove(h, MZ_STR("x-a")), 0);
+    assert_int_equal(mz_headers_remove_id(h, MZ_H_VIA), 1);
+    assert_null(mz_headers_get_id(h, MZ_H_VIA));
+    mz_headers_add_id(h, MZ_H_VIA, MZ_STR("5"));
+    assert_str(mz_headers_value_id(h, MZ_H_VIA), "5");
+    mz_headers_append_id(h, MZ_H_VIA, MZ_STR("6"), ",");
+    assert_str(mz_headers_value_id(h, MZ_H_VIA), "5,6");
+    mz_headers_append_id(h, MZ_H_VARY, MZ_STR("origin"), ", ");
+    assert_str(mz_headers_value_id(h, MZ_H_VARY), "origin");
+    mz_headers_add(h, MZ_STR("x-envoy-internal"), MZ_STR("t"));
+    mz_headers_add(h, MZ_STR("x-envoy-unknown"), MZ_STR("t"));
+    assert_int_equal(mz_headers_remove_prefix(h, MZ_STR("x-envoy-")), 2);
+    assert_null(mz_headers_get_id(h, MZ_H_X_ENVOY_INTERNAL));
+    assert_int_equal(h->live, 3);
+    mz_arena_destroy(a);
+}
+
+static void test_status(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        unsigned status;
+    } cases[] = { { "200", 200 }, { "", 0 }, { "2x0", 0 }, { "1000", 0 }, { "503", 503 } };
+    struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
+    struct mz_headers *h = mz_headers_create(a);
+    assert_int_equal(mz_headers_status(h), 0);
+    for (size_t i = 0; i < MZ_COUNT(cases); i++) {
+        mz_headers_set_id(h, MZ_H_STATUS, mz_str_c(cases[i].text));
+        assert_int_equal(mz_headers_status(h), cases[i].status);
+    }
+    mz_headers_set_status(h, 404);
+    assert_str(mz_headers_value_id(h, MZ_H_STATUS), "404");
+    mz_headers_set_status(h, 200);
+    assert_str(mz_headers_value_id(h, MZ_H_STATUS), "200");
+    mz_arena_destroy(a);
+}
+
+/* More entries than first[] can index; a clone has its own bytes. */
+static void test_many_clone(void **state)
+{
+    (void)state;
+    struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM), *b = mz_arena_create(MZ_MEM_STREAM);
+    struct mz_headers *h = mz_headers_create(a);
+    for (unsigned i = 0; i < 400; i++)
+        mz_headers_add(h, mz_arena_printf(a, "x-%u", i), MZ_STR("v"));
+    mz_headers_add(h, MZ_STR("via"), MZ_STR("late"));
+    mz_headers_add_raw(h, MZ_STR("x-raw"), MZ_STR("r"), MZ_H_NONE)->raw = "X-Raw";
+    assert_str(mz_headers_value_id(h, MZ_H_VIA), "late");
+    mz_headers_remove(h, MZ_STR("x-7"));
+    struct mz_headers *c = mz_headers_clone(h, b);
+    mz_arena_destroy(a);
+    assert_int_equal(c->live, 401);
+    assert_int_equal(c->n, 401);
+    assert_str(mz_headers_value_id(c, MZ_H_VIA), "late");
+    assert_memory_equal(mz_headers_get(c, MZ_STR("x-raw"))->raw, "X-Raw", 5);
+    assert_null(mz_headers_get(c, MZ_STR("x-7")));
+    assert_int_equal(mz_headers_remove_id(c, MZ_H_VIA), 1);
+    assert_null(mz_headers_get_id(c, MZ_H_VIA));
+    mz_arena_destroy(b);
+}
+
+/* Random operations: the index agrees with a plain scan. */
+static void test_index_model(void **state)
+{
+    (void)state;
+    struct mz_rand r;
+    mz_rand_init(&r, 7);
+    for (int round = 0; round < 50; round++) {
+        struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
+        struct mz_headers *h = mz_headers_create(a);
+        for (int step = 0; step < 200; step++) {
+            enum mz_header_id id = (enum mz_header_id)(1 + mz_rand_below(&r, 6));
+            switch (mz_rand_below(&r, 4)) {
+            case 0:
+            case 1:
+                mz_headers_add_id(h, id, MZ_STR("v"));
+                break;
+            case 2:
+                mz_headers_set_id(h, id, MZ_STR("w"));
+                break;
+            default:
+                mz_headers_remove_id(h, id);
+            }
+            const struct mz_header *first[8] = { NULL };
+            uint32_t live = 0;
+            mz_headers_foreach(e, h)
+            {
+                live++;
+                if (!first[e->id])
+                    first[e->id] = e;
+            }
+            assert_int_equal(live, h->live);
+            for (unsigned k = 1; k < 7; k++)
+                assert_ptr_equal(mz_headers_get_id(h, (enum mz_header_id)k), first[k]);
+        }
+        mz_arena_destroy(a);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_ids),        cmocka_unit_test(test_add_get),
+        cmocka_unit_test(test_set_remove), cmocka_unit_test(test_status),
+        cmocka_unit_test(test_many_clone), cmocka_unit_test(test_index_model),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
