@@ -1,0 +1,36 @@
+#ifndef MZ_RUNTIME_RUNTIME_H
+#define MZ_RUNTIME_RUNTIME_H
+/*
+ * Layered runtime (P7): static, disk and admin layers merged to one immutable snapshot; each thread holds its own reference,
+ * swapped by post. Keys are dotted paths. Look-ups are for the request path: one hash look-up, none when nothing is set.
+ */
+#include "base/err.h"
+#include "base/str.h"
+#include "event/loop.h"
+#include "stats/stats.h"
+
+struct mz_runtime;      /* snapshot */
+struct mz_runtime_store; /* main thread: the layers */
+const struct mz_runtime *mz_runtime_here(void); /* this thread's snapshot; never NULL (empty before start) */
+
+bool mz_runtime_str(const struct mz_runtime *r, struct mz_str key, struct mz_str *out_value);
+uint64_t mz_runtime_u64(const struct mz_runtime *r, struct mz_str key, uint64_t def);
+double mz_runtime_double(const struct mz_runtime *r, struct mz_str key, double def);
+bool mz_runtime_bool(const struct mz_runtime *r, struct mz_str key, bool def);
+/* Fraction: is @random % denominator < numerator? The key's value (number: percent of the default's denominator; or a
+ * FractionalPercent struct) replaces the default, as RuntimeFractionalPercent. An empty key: the default alone. */
+struct mz_fraction {
+    struct mz_str key;
+    uint32_t numerator, denominator; /* 100, 10000, 1000000 */
+};
+bool mz_runtime_fraction(const struct mz_runtime *r, const struct mz_fraction *f, uint64_t random);
+
+struct _Envoy__Config__Bootstrap__V3__LayeredRuntime;
+struct mz_runtime_store *mz_runtime_store_create(struct mz_stats *st, const struct _Envoy__Config__Bootstrap__V3__LayeredRuntime *m,
+                                                 struct mz_err *err);
+void mz_runtime_store_destroy(struct mz_runtime_store *s);
+void mz_runtime_store_add_thread(struct mz_runtime_store *s, struct mz_loop *l); /* gets each new snapshot by post */
+bool mz_runtime_store_modify(struct mz_runtime_store *s, const struct mz_str *keys, const struct mz_str *values, size_t n,
+                             struct mz_err *err); /* admin layer; "" deletes; error without an admin layer */
+void mz_runtime_store_dump(const struct mz_runtime_store *s, struct mz_buf *out); /* /runtime */
+#endif

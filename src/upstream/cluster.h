@@ -1,0 +1,148 @@
+#ifndef MZ_UPSTREAM_CLUSTER_H
+#define MZ_UPSTREAM_CLUSTER_H
+/*
+ * Clusters (U1-U4, U7). Three layers:
+ * - struct mz_cluster: one cluster of the configuration; immutable but for atomics (breakers); shared by all threads.
+ * - struct mz_host_set: the hosts of one priority at one moment; immutable; made on the main thread, posted to workers.
+ * - struct mz_wcluster: what one worker holds of a cluster: current host sets, load balancer state, pools. Made at the
+ *   first use on that worker, so that clusters that nobody uses cost their configuration only (design.md 3.6).
+ */
+#include "base/arena.h"
+#include "base/err.h"
+#include "event/loop.h"
+#include "http/codec.h"
+#include "net/addr.h"
+#include "net/transport.h"
+#include "observe/metadata.h"
+#include "stats/stats.h"
+#include "upstream/stats.h"
+
+struct mz_cluster_manager; /* main thread */
+struct mz_upstream;        /* one worker's view */
+struct mz_wcluster;
+
+enum mz_host_health { MZ_HOST_UNHEALTHY, MZ_HOST_DEGRADED, MZ_HOST_HEALTHY };
+enum { /* reasons a host is out: health_flags, atomics; main thread writes */
+    MZ_HOST_FAILED_ACTIVE_HC = 1, MZ_HOST_FAILED_OUTLIER = 2, MZ_HOST_FAILED_EDS = 4, MZ_HOST_DEGRADED_ACTIVE_HC = 8,
+    MZ_HOST_DEGRADED_EDS = 16, MZ_HOST_PENDING_REMOVAL = 32, MZ_HOST_PENDING_ACTIVE_HC = 64, MZ_HOST_EXCLUDED_IMMEDIATE_HC = 128,
+    MZ_HOST_DRAINING_EDS = 256, MZ_HOST_TIMEOUT_EDS = 512,
+};
+struct mz_host_stats { /* atomics, relaxed; shown by /clusters */
+    uint64_t cx_total, cx_active, cx_connect_fail, rq_total, rq_active, rq_success, rq_error, rq_timeout;
+};
+struct mz_host {
+    unsigned refs; /* atomic */
+    struct mz_addr addr;
+    struct mz_addr health_check_addr;
+    struct mz_str hostname; /* as configured or the DNS name; "" */
+    uint32_t weight;        /* 1.. */
+    uint32_t priority;
+    bool canary;
+    uint32_t health_flags; /* atomic */
+    struct mz_str region, zone, sub_zone;
+    const struct mz_meta *metadata;
+    struct mz_host_stats stats;
+    struct mz_cluster *cluster; /* borrowed */
+    struct mz_arena *arena;     /* texts and metadata */
+    void *health;               /* outlier and health check state, later */
+    char addr_text[64];         /* "1.2.3.4:80", for logs */
+    uint8_t addr_text_n;
+};
+struct mz_host *mz_host_ref(struct mz_host *h); /* any thread */
+void mz_host_unref(struct mz_host *h);
+enum mz_host_health mz_host_health(const struct mz_host *h);
+
+struct mz_circuit { /* one routing priority's breakers, over the whole process */
+    uint64_t max_connections, max_pending, max_requests, max_retries, max_pools;
+    bool track_remaining;
+    bool has_budget;
+    double budget_percent;
+    uint32_t min_retry_concurrency;
+    int64_t connections, pending, requests, retries, pools; /* atomics */
+    struct mz_scope *scope; /* circuit_breakers.default. / .high. */
+};
+enum mz_priority { MZ_PRIORITY_DEFAULT, MZ_PRIORITY_HIGH, MZ_PRIORITY__COUNT };
+enum mz_circuit_kind { MZ_CIRCUIT_CX, MZ_CIRCUIT_PENDING, MZ_CIRCUIT_RQ, MZ_CIRCUIT_RETRY, MZ_CIRCUIT_POOL };
+/* Takes one if below the limit (gauges _open and remaining_ follow); false: the breaker is open. Any thread. */
+bool mz_circuit_take(struct mz_cluster *c, enum mz_priority p, enum mz_circuit_kind k);
+void mz_circuit_give(struct mz_cluster *c, enum mz_priority p, enum mz_circuit_kind k);
+
+struct mz_cluster {
+    unsigned refs; /* atomic */
+    struct mz_str name, stat_name; /* alt_stat_name or name: observability */
+    uint8_t type;                  /* private to cluster.c */
+    uint32_t connect_timeout_ms;
+    uint32_t buffer_limit; /* per_connection_buffer_limit_bytes, 1 MiB */
+    uint32_t max_requests_per_connection; /* 0: none */
+    uint32_t idle_timeout_ms;             /* pool connections: 1 h default, 0 none */
+    uint32_t max_connection_duration_ms;
+    uint32_t max_stream_duration_ms; /* common_http_protocol_options */
+    uint32_t max_response_headers_kb, max_response_headers_count;
+    struct mz_http1_opts http1;
+    bool http2, use_downstream_protocol;
+    double preconnect_per_upstream, preconnect_predictive; /* 1.0 */
+    struct mz_transport_factory *transport;
+    const struct mz_meta *metadata;
+    struct mz_scope *scope; /* cluster.<name>. with kind mz_cluster_stats */
+    struct mz_circuit circuit[MZ_PRIORITY__COUNT];
+    bool added_via_api;
+    bool track_timeout_budgets, track_sizes, per_endpoint_stats;
+    struct mz_arena *arena; /* what the pointers above point to */
+    void *priv;             /* upstream/cluster.c: LB configuration, discovery, bind and socket options */
+};
+struct mz_cluster *mz_cluster_ref(struct mz_cluster *c);
+void mz_cluster_unref(struct mz_cluster *c);
+
+/* ---- main thread ---- */
+struct mz_upstream_env {
+    struct mz_loop *main;
+    struct mz_stats *stats;
+    struct mz_str local_zone;
+    /* Resolves a transport_socket message to a factory; NULL and err when its type is unknown. */
+    struct mz_transport_factory *(*transport)(void *arg, const void *transport_socket_msg, struct mz_err *err);
+    void *transport_arg;
+};
+struct _Envoy__Config__Cluster__V3__Cluster;
+struct mz_cluster_manager *mz_cluster_manager_create(const struct mz_upstream_env *env);
+void mz_cluster_manager_destroy(struct mz_cluster_manager *m);
+/* Validates and adds; a static cluster of the same name is an error. @bytes is the message as received, kept for dumps. */
+bool mz_cluster_manager_add(struct mz_cluster_manager *m, const struct _Envoy__Config__Cluster__V3__Cluster *c, struct mz_str bytes,
+                            bool via_api, struct mz_err *err);
+bool mz_cluster_manager_has(const struct mz_cluster_manager *m, struct mz_str name);
+/* One per worker, before its thread starts; and one for the main thread where main itself sends requests. */
+struct mz_upstream *mz_upstream_create(struct mz_cluster_manager *m, struct mz_loop *l);
+void mz_upstream_destroy(struct mz_upstream *u); /* on its thread or after it ended: closes pools */
+/* DNS and such: done(arg) once when each cluster's first discovery ended (ok or not) (X3). Later, never from inside. */
+void mz_cluster_manager_when_ready(struct mz_cluster_manager *m, void (*done)(void *arg), void *arg);
+void mz_cluster_manager_text(struct mz_cluster_manager *m, struct mz_buf *out);                    /* /clusters */
+void mz_cluster_manager_json(struct mz_cluster_manager *m, struct mz_buf *out);                    /* ?format=json */
+size_t mz_cluster_manager_count(const struct mz_cluster_manager *m); /* cluster_manager.active_clusters */
+/* For /config_dump: each cluster's bytes. */
+void mz_cluster_manager_each(struct mz_cluster_manager *m, void (*fn)(void *arg, struct mz_str name, struct mz_str bytes,
+                             bool via_api, uint64_t updated_wall_us), void *arg);
+
+/* ---- a worker ---- */
+struct mz_wcluster *mz_upstream_find(struct mz_upstream *u, struct mz_str name); /* makes it at first use; NULL: none */
+struct mz_cluster *mz_wcluster_info(const struct mz_wcluster *w);                 /* valid as long as somebody refs it */
+
+struct mz_lb_ctx { /* what a choice may depend on */
+    bool has_hash;
+    uint64_t hash;
+    const struct mz_headers *headers;
+    const struct mz_meta *metadata_match; /* subset */
+    struct mz_conn *downstream;
+    /* Retry plug-ins: true: choose another (at most attempts times). */
+    bool (*avoid)(void *arg, const struct mz_host *h);
+    void *avoid_arg;
+    uint32_t avoid_attempts;
+    /* previous_priorities: may change the load per priority; NULL. */
+    const uint32_t *priority_load; /* percent per priority, n_priorities of them */
+    struct mz_str override_host;
+    bool override_strict;
+    /* out: why this host or none, static text, for the decision record ("round robin", "least request of 2", "panic") */
+    const char *why;
+};
+struct mz_host *mz_wcluster_choose(struct mz_wcluster *w, struct mz_lb_ctx *c); /* borrowed; ref to keep. NULL: no host */
+unsigned mz_wcluster_priorities(const struct mz_wcluster *w);
+void mz_wcluster_priority_load(const struct mz_wcluster *w, uint32_t *out_percent, unsigned n); /* healthy load per priority */
+#endif

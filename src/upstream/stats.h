@@ -1,0 +1,92 @@
+#ifndef MZ_UPSTREAM_STATS_H
+#define MZ_UPSTREAM_STATS_H
+/* cluster.<name>. statistics, Envoy's names (table in stats.c). X(identifier, "name", TYPE, UNIT, flags) */
+#include "stats/stats.h"
+#define MZ_CLUSTER_STATS(X)                                                                                            \
+    X(ASSIGNMENT_STALE, "assignment_stale", COUNTER, NONE, 0)                                                          \
+    X(ASSIGNMENT_TIMEOUT_RECEIVED, "assignment_timeout_received", COUNTER, NONE, 0)                                    \
+    X(ASSIGNMENT_USE_CACHED, "assignment_use_cached", COUNTER, NONE, 0)                                                \
+    X(BIND_ERRORS, "bind_errors", COUNTER, NONE, 0)                                                                    \
+    X(LB_HEALTHY_PANIC, "lb_healthy_panic", COUNTER, NONE, 0)                                                          \
+    X(LB_LOCAL_CLUSTER_NOT_OK, "lb_local_cluster_not_ok", COUNTER, NONE, 0)                                            \
+    X(LB_RECALCULATE_ZONE_STRUCTURES, "lb_recalculate_zone_structures", COUNTER, NONE, 0)                              \
+    X(LB_SUBSETS_ACTIVE, "lb_subsets_active", GAUGE, NONE, 0)                                                          \
+    X(LB_SUBSETS_CREATED, "lb_subsets_created", COUNTER, NONE, 0)                                                      \
+    X(LB_SUBSETS_FALLBACK, "lb_subsets_fallback", COUNTER, NONE, 0)                                                    \
+    X(LB_SUBSETS_FALLBACK_PANIC, "lb_subsets_fallback_panic", COUNTER, NONE, 0)                                        \
+    X(LB_SUBSETS_REMOVED, "lb_subsets_removed", COUNTER, NONE, 0)                                                      \
+    X(LB_SUBSETS_SELECTED, "lb_subsets_selected", COUNTER, NONE, 0)                                                    \
+    X(LB_ZONE_CLUSTER_TOO_SMALL, "lb_zone_cluster_too_small", COUNTER, NONE, 0)                                        \
+    X(LB_ZONE_NO_CAPACITY_LEFT, "lb_zone_no_capacity_left", COUNTER, NONE, 0)                                          \
+    X(LB_ZONE_NUMBER_DIFFERS, "lb_zone_number_differs", COUNTER, NONE, 0)                                              \
+    X(LB_ZONE_ROUTING_ALL_DIRECTLY, "lb_zone_routing_all_directly", COUNTER, NONE, 0)                                  \
+    X(LB_ZONE_ROUTING_CROSS_ZONE, "lb_zone_routing_cross_zone", COUNTER, NONE, 0)                                      \
+    X(LB_ZONE_ROUTING_SAMPLED, "lb_zone_routing_sampled", COUNTER, NONE, 0)                                            \
+    X(MAX_HOST_WEIGHT, "max_host_weight", GAUGE, NONE, MZ_STAT_NEVER_IMPORT)                                           \
+    X(MEMBERSHIP_CHANGE, "membership_change", COUNTER, NONE, 0) X(MEMBERSHIP_DEGRADED, "membership_degraded", GAUGE, NONE, 0) \
+    X(MEMBERSHIP_EXCLUDED, "membership_excluded", GAUGE, NONE, 0) X(MEMBERSHIP_HEALTHY, "membership_healthy", GAUGE, NONE, 0) \
+    X(MEMBERSHIP_TOTAL, "membership_total", GAUGE, NONE, 0)                                                            \
+    X(ORIGINAL_DST_HOST_INVALID, "original_dst_host_invalid", COUNTER, NONE, 0)                                        \
+    X(RETRY_OR_SHADOW_ABANDONED, "retry_or_shadow_abandoned", COUNTER, NONE, 0)                                        \
+    X(UPDATE_ATTEMPT, "update_attempt", COUNTER, NONE, 0) X(UPDATE_EMPTY, "update_empty", COUNTER, NONE, 0)            \
+    X(UPDATE_FAILURE, "update_failure", COUNTER, NONE, 0) X(UPDATE_NO_REBUILD, "update_no_rebuild", COUNTER, NONE, 0)  \
+    X(UPDATE_SUCCESS, "update_success", COUNTER, NONE, 0)                                                              \
+    X(CX_ACTIVE, "upstream_cx_active", GAUGE, NONE, 0)                                                                 \
+    X(CX_CLOSE_NOTIFY, "upstream_cx_close_notify", COUNTER, NONE, 0)                                                   \
+    X(CX_CONNECT_ATTEMPTS_EXCEEDED, "upstream_cx_connect_attempts_exceeded", COUNTER, NONE, 0)                         \
+    X(CX_CONNECT_FAIL, "upstream_cx_connect_fail", COUNTER, NONE, 0) X(CX_CONNECT_MS, "upstream_cx_connect_ms", HISTOGRAM, MS, 0) \
+    X(CX_CONNECT_TIMEOUT, "upstream_cx_connect_timeout", COUNTER, NONE, 0)                                             \
+    X(CX_CONNECT_WITH_0_RTT, "upstream_cx_connect_with_0_rtt", COUNTER, NONE, 0)                                       \
+    X(CX_DESTROY, "upstream_cx_destroy", COUNTER, NONE, 0) X(CX_DESTROY_LOCAL, "upstream_cx_destroy_local", COUNTER, NONE, 0) \
+    X(CX_DESTROY_LOCAL_WITH_ACTIVE_RQ, "upstream_cx_destroy_local_with_active_rq", COUNTER, NONE, 0)                   \
+    X(CX_DESTROY_REMOTE, "upstream_cx_destroy_remote", COUNTER, NONE, 0)                                               \
+    X(CX_DESTROY_REMOTE_WITH_ACTIVE_RQ, "upstream_cx_destroy_remote_with_active_rq", COUNTER, NONE, 0)                 \
+    X(CX_DESTROY_WITH_ACTIVE_RQ, "upstream_cx_destroy_with_active_rq", COUNTER, NONE, 0)                               \
+    X(CX_HTTP1_TOTAL, "upstream_cx_http1_total", COUNTER, NONE, 0) X(CX_HTTP2_TOTAL, "upstream_cx_http2_total", COUNTER, NONE, 0) \
+    X(CX_HTTP3_TOTAL, "upstream_cx_http3_total", COUNTER, NONE, 0)                                                     \
+    X(CX_IDLE_TIMEOUT, "upstream_cx_idle_timeout", COUNTER, NONE, 0) X(CX_LENGTH_MS, "upstream_cx_length_ms", HISTOGRAM, MS, 0) \
+    X(CX_MAX_DURATION_REACHED, "upstream_cx_max_duration_reached", COUNTER, NONE, 0)                                   \
+    X(CX_MAX_REQUESTS, "upstream_cx_max_requests", COUNTER, NONE, 0)                                                   \
+    X(CX_NONE_HEALTHY, "upstream_cx_none_healthy", COUNTER, NONE, 0) X(CX_OVERFLOW, "upstream_cx_overflow", COUNTER, NONE, 0) \
+    X(CX_POOL_OVERFLOW, "upstream_cx_pool_overflow", COUNTER, NONE, 0)                                                 \
+    X(CX_PROTOCOL_ERROR, "upstream_cx_protocol_error", COUNTER, NONE, 0)                                               \
+    X(CX_RX_BYTES_BUFFERED, "upstream_cx_rx_bytes_buffered", GAUGE, BYTES, 0)                                          \
+    X(CX_RX_BYTES_TOTAL, "upstream_cx_rx_bytes_total", COUNTER, BYTES, 0) X(CX_TOTAL, "upstream_cx_total", COUNTER, NONE, 0) \
+    X(CX_TX_BYTES_BUFFERED, "upstream_cx_tx_bytes_buffered", GAUGE, BYTES, 0)                                          \
+    X(CX_TX_BYTES_TOTAL, "upstream_cx_tx_bytes_total", COUNTER, BYTES, 0)                                              \
+    X(FLOW_BACKED_UP, "upstream_flow_control_backed_up_total", COUNTER, NONE, 0)                                       \
+    X(FLOW_DRAINED, "upstream_flow_control_drained_total", COUNTER, NONE, 0)                                           \
+    X(FLOW_PAUSED, "upstream_flow_control_paused_reading_total", COUNTER, NONE, 0)                                     \
+    X(FLOW_RESUMED, "upstream_flow_control_resumed_reading_total", COUNTER, NONE, 0)                                   \
+    X(HTTP3_BROKEN, "upstream_http3_broken", COUNTER, NONE, 0)                                                         \
+    X(INTERNAL_REDIRECT_FAILED, "upstream_internal_redirect_failed_total", COUNTER, NONE, 0)                           \
+    X(INTERNAL_REDIRECT_SUCCEEDED, "upstream_internal_redirect_succeeded_total", COUNTER, NONE, 0)                     \
+    X(RQ_0RTT, "upstream_rq_0rtt", COUNTER, NONE, 0) X(RQ_ACTIVE, "upstream_rq_active", GAUGE, NONE, 0)                \
+    X(RQ_ACTIVE_OVERFLOW, "upstream_rq_active_overflow", COUNTER, NONE, 0)                                             \
+    X(RQ_CANCELLED, "upstream_rq_cancelled", COUNTER, NONE, 0)                                                         \
+    X(RQ_COMPLETED, "upstream_rq_completed", COUNTER, NONE, MZ_STAT_LAZY)                                              \
+    X(RQ_TIME, "upstream_rq_time", HISTOGRAM, MS, MZ_STAT_LAZY)                                                        \
+    X(RQ_MAINTENANCE_MODE, "upstream_rq_maintenance_mode", COUNTER, NONE, 0)                                           \
+    X(RQ_MAX_DURATION_REACHED, "upstream_rq_max_duration_reached", COUNTER, NONE, 0)                                   \
+    X(RQ_PENDING_ACTIVE, "upstream_rq_pending_active", GAUGE, NONE, 0)                                                 \
+    X(RQ_PENDING_FAILURE_EJECT, "upstream_rq_pending_failure_eject", COUNTER, NONE, 0)                                 \
+    X(RQ_PENDING_OVERFLOW, "upstream_rq_pending_overflow", COUNTER, NONE, 0)                                           \
+    X(RQ_PENDING_TOTAL, "upstream_rq_pending_total", COUNTER, NONE, 0)                                                 \
+    X(RQ_PER_CX, "upstream_rq_per_cx", HISTOGRAM, NONE, 0)                                                             \
+    X(RQ_PER_TRY_IDLE_TIMEOUT, "upstream_rq_per_try_idle_timeout", COUNTER, NONE, 0)                                   \
+    X(RQ_PER_TRY_TIMEOUT, "upstream_rq_per_try_timeout", COUNTER, NONE, 0) X(RQ_RETRY, "upstream_rq_retry", COUNTER, NONE, 0) \
+    X(RQ_RETRY_BACKOFF_EXPONENTIAL, "upstream_rq_retry_backoff_exponential", COUNTER, NONE, 0)                         \
+    X(RQ_RETRY_BACKOFF_RATELIMITED, "upstream_rq_retry_backoff_ratelimited", COUNTER, NONE, 0)                         \
+    X(RQ_RETRY_LIMIT_EXCEEDED, "upstream_rq_retry_limit_exceeded", COUNTER, NONE, 0)                                   \
+    X(RQ_RETRY_OVERFLOW, "upstream_rq_retry_overflow", COUNTER, NONE, 0)                                               \
+    X(RQ_RETRY_SUCCESS, "upstream_rq_retry_success", COUNTER, NONE, 0) X(RQ_RX_RESET, "upstream_rq_rx_reset", COUNTER, NONE, 0) \
+    X(RQ_TIMEOUT, "upstream_rq_timeout", COUNTER, NONE, 0) X(RQ_TOTAL, "upstream_rq_total", COUNTER, NONE, 0)          \
+    X(RQ_TX_RESET, "upstream_rq_tx_reset", COUNTER, NONE, 0) X(VERSION, "version", GAUGE, NONE, MZ_STAT_NEVER_IMPORT)
+enum mz_cluster_stat {
+#define X(id, name, type, unit, flags) MZ_CS_##id,
+    MZ_CLUSTER_STATS(X)
+#undef X
+    MZ_CS__COUNT
+};
+extern const struct mz_stat_kind mz_cluster_stats;
+#endif
