@@ -1,0 +1,119 @@
+#ifndef MZ_HCM_FILTER_H
+#define MZ_HCM_FILTER_H
+/*
+ * HTTP filters (H6). One object per filter and stream, in the stream's arena; requests pass the chain first to last, answers
+ * last to first. The same for HTTP/1, HTTP/2 and HTTP/3.
+ *
+ * Statuses (Envoy's): from on_request_headers
+ *   CONTINUE            go on with the next filter
+ *   STOP                no later filter sees headers; body that arrives goes to this filter's on_request_data (iteration of data
+ *                       is not stopped: Envoy's StopIteration)
+ *   STOP_AND_BUFFER     StopAllIterationAndBuffer: body waits in the stream's buffer, over its limit: 413 / 500
+ *   STOP_AND_WATERMARK  StopAllIterationAndWatermark: body waits, above the limit the peer is read-disabled
+ * from on_request_data: CONTINUE; STOP (StopIterationNoBuffer: these bytes are the filter's own business);
+ *   STOP_AND_BUFFER (kept for when the filter continues; over the limit 413 / 500); STOP_AND_WATERMARK (kept, flow-controlled).
+ * from on_request_trailers: CONTINUE or STOP. Answers alike.
+ *
+ * A completion that arrives after the stream ended is this field's largest bug class: whoever waits for something takes
+ * mz_stream_ticket() and asks mz_stream_by_ticket() when it comes; NULL: the stream is gone.
+ */
+#include "hcm/hcm.h"
+#include "http/header_map.h"
+#include "listener/factory.h"
+#include "observe/stream_info.h"
+#include "route/route.h"
+
+enum mz_flow { MZ_FLOW_CONTINUE, MZ_FLOW_STOP, MZ_FLOW_STOP_AND_BUFFER, MZ_FLOW_STOP_AND_WATERMARK };
+
+struct mz_stream; /* hcm/stream.h is for the folder; filters use the functions below */
+struct mz_filter {
+    const struct mz_http_filter_type *type;
+    const void *cfg;        /* borrowed: the stream's manager configuration holds it */
+    const void *route_cfg;  /* most specific per-route configuration of the matched route, NULL; kept current by the manager */
+    struct mz_stream *stream;
+    uint8_t index;          /* place in the chain; private states beside it */
+    uint8_t req_state, resp_state;
+    struct mz_str name;     /* as configured: for stories and per-route look-up */
+};
+struct mz_http_filter_type {
+    const char *name;
+    const char *config_type;
+    const char *route_config_type; /* message of typed_per_filter_config; NULL: config_type */
+    bool terminal;
+    size_t size; /* of the object: begins with struct mz_filter, rest zeroed */
+    void *(*config_build)(const void *msg, const struct mz_factory *f, struct mz_err *err); /* main thread; NULL + err */
+    void (*config_destroy)(void *cfg);
+    void *(*route_config_build)(const void *msg, const struct mz_factory *f, struct mz_err *err); /* NULL: config_build */
+    void (*route_config_destroy)(void *cfg);
+    enum mz_flow (*on_request_headers)(struct mz_filter *f, struct mz_headers *h, bool end);
+    enum mz_flow (*on_request_data)(struct mz_filter *f, struct mz_buf *data, bool end);
+    enum mz_flow (*on_request_trailers)(struct mz_filter *f, struct mz_headers *h);
+    enum mz_flow (*on_response_headers)(struct mz_filter *f, struct mz_headers *h, bool end);
+    enum mz_flow (*on_response_data)(struct mz_filter *f, struct mz_buf *data, bool end);
+    enum mz_flow (*on_response_trailers)(struct mz_filter *f, struct mz_headers *h);
+    void (*on_response_1xx)(struct mz_filter *f, struct mz_headers *h);
+    void (*on_downstream_above_high)(struct mz_filter *f); /* the answer's way is full: stop producing (router: upstream) */
+    void (*on_downstream_below_low)(struct mz_filter *f);
+    void (*on_stream_done)(struct mz_filter *f);  /* before access logs: last chance to set what they show */
+    void (*on_destroy)(struct mz_filter *f);      /* stream ends now: cancel everything, no call of the stream afterwards */
+};
+
+/* ---- for filters: the stream ---- */
+struct mz_stream_info *mz_stream_info(struct mz_stream *s);
+struct mz_arena *mz_stream_arena(struct mz_stream *s);
+struct mz_worker *mz_stream_worker(struct mz_stream *s);
+struct mz_downstream *mz_stream_downstream(struct mz_stream *s);
+uint64_t mz_stream_id(const struct mz_stream *s);
+uint64_t mz_stream_random(const struct mz_stream *s); /* fixed per stream */
+struct mz_headers *mz_stream_request_headers(struct mz_stream *s);
+struct mz_headers *mz_stream_response_headers(struct mz_stream *s); /* NULL before */
+struct mz_headers *mz_stream_request_trailers(struct mz_stream *s);
+const struct mz_route *mz_stream_route(struct mz_stream *s); /* matches when the cache is empty; NULL: none */
+void mz_stream_clear_route_cache(struct mz_stream *s);       /* after :path, :authority or matched headers were changed (C17) */
+const struct mz_hcm_config *mz_stream_config(const struct mz_stream *s);
+bool mz_stream_trace(const struct mz_stream *s);             /* log lines forced for this stream (P9) */
+bool mz_stream_request_complete(const struct mz_stream *s);  /* last byte of the request received */
+void mz_stream_story(struct mz_stream *s, enum mz_step_kind k, struct mz_str a, struct mz_str b, int64_t n, int64_t m);
+
+/* Goes on after a stop; harmless when the filter had not stopped. */
+void mz_filter_continue_request(struct mz_filter *f);
+void mz_filter_continue_response(struct mz_filter *f);
+struct mz_buf *mz_filter_request_buffer(struct mz_filter *f);  /* what was kept so far; NULL when nothing */
+struct mz_buf *mz_filter_response_buffer(struct mz_filter *f);
+void mz_filter_add_request_data(struct mz_filter *f, struct mz_buf *take, bool watermark);  /* into the kept buffer */
+void mz_filter_add_response_data(struct mz_filter *f, struct mz_buf *take, bool watermark);
+void mz_filter_inject_request_data(struct mz_filter *f, struct mz_buf *take, bool end);     /* to later filters, now */
+void mz_filter_inject_response_data(struct mz_filter *f, struct mz_buf *take, bool end);
+struct mz_headers *mz_filter_add_response_trailers(struct mz_filter *f);
+
+/* The answer of the proxy itself. Runs the response filters from the last one on (when no answer has begun; later resets the
+ * stream). @details: static or arena text without blanks; may be NULL body. */
+struct mz_local_reply {
+    unsigned status;
+    struct mz_str body;
+    const char *details;
+    uint64_t flags;            /* response flags to set */
+    bool has_grpc_status; unsigned grpc_status;
+    void (*modify)(struct mz_headers *h, void *arg); /* adds headers; NULL */
+    void *modify_arg;
+};
+void mz_stream_local_reply(struct mz_stream *s, const struct mz_local_reply *r);
+/* Headers of an answer come from the terminal filter (router): */
+void mz_stream_respond_1xx(struct mz_stream *s, struct mz_headers *h);
+void mz_stream_respond_headers(struct mz_stream *s, struct mz_headers *h, bool end);
+void mz_stream_respond_data(struct mz_stream *s, struct mz_buf *data, bool end); /* moves the bytes out */
+void mz_stream_respond_trailers(struct mz_stream *s, struct mz_headers *h);
+void mz_stream_reset(struct mz_stream *s, const char *details); /* aborts the downstream stream (answer cannot be completed) */
+/* Flow control towards the client's body: stacks. */
+void mz_stream_request_read_disable(struct mz_stream *s, bool disable);
+uint32_t mz_stream_buffer_limit(const struct mz_stream *s);
+void mz_stream_set_buffer_limit(struct mz_stream *s, uint32_t bytes);
+/* Starts the request over with changed headers (internal redirect): false when its body is no longer there. After true the
+ * calling filter's stream is finished; it must return at once. */
+bool mz_stream_recreate(struct mz_stream *s, struct mz_headers *original_response);
+
+/* Late completions. */
+struct mz_ticket { struct mz_stream *s; uint64_t generation; };
+struct mz_ticket mz_stream_ticket(struct mz_stream *s);
+struct mz_stream *mz_stream_by_ticket(struct mz_ticket t); /* on the stream's thread only */
+#endif

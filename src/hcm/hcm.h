@@ -1,0 +1,28 @@
+#ifndef MZ_HCM_HCM_H
+#define MZ_HCM_HCM_H
+/*
+ * The HTTP connection manager (H4): a terminal network filter. hcm_config.c builds its configuration, conn.c serves a
+ * connection (codec, drain, idle), stream.c one request, filter_chain.c iterates, local_reply.c answers, mutate.c does the
+ * manager's own header work (XFF, request id, via, path), stats.c has the table.
+ */
+#include "listener/network_filter.h"
+
+extern const struct mz_net_filter_type mz_net_filter_hcm;
+struct mz_hcm_config;
+struct mz_stream;
+
+/* A configuration that is not from a message: the admin listener. Terminal filter given; limits are Envoy's for admin. */
+struct mz_http_filter_type;
+struct mz_hcm_config *mz_hcm_config_admin(const struct mz_factory *f, const struct mz_http_filter_type *terminal, const void *cfg,
+                                          struct mz_err *err);
+void mz_hcm_config_destroy(struct mz_hcm_config *c);
+
+/* POST /logging?header=x-debug:1&level=trace and ?connection=: see server/. Any thread; one rule at a time. */
+struct mz_route_table;
+const struct mz_route_table *mz_hcm_route_table(const struct mz_hcm_config *c); /* for /config_dump and explain */
+/* Runs the manager's header work and route matching on given headers, nothing is sent (POST /mizzen/explain). */
+struct mz_decision;
+struct mz_headers;
+const struct mz_route *mz_hcm_explain(const struct mz_hcm_config *c, struct mz_headers *h, const struct mz_addr *peer, bool secure,
+                                      struct mz_decision *d, struct mz_arena *a);
+#endif

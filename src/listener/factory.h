@@ -1,0 +1,63 @@
+#ifndef MZ_LISTENER_FACTORY_H
+#define MZ_LISTENER_FACTORY_H
+/*
+ * What configuration builders may use (main thread), and what a worker is. Services come in as pointers, so that this header
+ * needs no other folder's.
+ */
+#include "base/err.h"
+#include "base/str.h"
+#include "event/loop.h"
+
+struct mz_stats;
+struct mz_scope;
+struct mz_log_files;
+struct mz_cluster_manager;
+struct mz_upstream;
+struct mz_recorder;
+struct mz_proto_ctx;
+struct mz_net_filter_type;
+struct mz_http_filter_type;
+struct mz_transport_factory;
+struct mz_server; /* server/server.h */
+
+/* State of the whole process that data paths look at; atomics. */
+struct mz_process {
+    uint32_t draining;          /* 1: drain asked for (SIGTERM with a drain time, /drain_listeners, hot restart) */
+    uint32_t health_failed;     /* /healthcheck/fail */
+    uint64_t drain_start_us;    /* gradual strategy: probability grows to 1 until drain_end_us */
+    uint64_t drain_end_us;
+    uint32_t drain_immediate;   /* strategy */
+};
+/* Shall a connection be told to go now (Connection: close, GOAWAY)? By strategy, with chance from @random. */
+bool mz_process_drain_close(const struct mz_process *p, uint64_t now_us, uint64_t random);
+
+struct mz_factory { /* borrowed by builders during the call only, except the services, which live until exit */
+    struct mz_stats *stats;
+    struct mz_log_files *log_files;
+    struct mz_cluster_manager *clusters;
+    struct mz_recorder *recorder;
+    struct mz_process *process;
+    struct mz_proto_ctx *proto;   /* arena and unknown-field policy of this document */
+    struct mz_str node_id, node_cluster, node_zone;
+    struct mz_str header_prefix;  /* "x-envoy" */
+    unsigned workers;
+    struct mz_scope *listener_scope;      /* listener.<addr>. when a listener is being built, else NULL */
+    struct mz_str listener_name;
+    uint8_t traffic_direction;
+    bool via_api;
+    /* filters/registry.c, injected so that lower folders need not know it */
+    const struct mz_net_filter_type *(*net_filter)(struct mz_str config_type);
+    const struct mz_http_filter_type *(*http_filter)(struct mz_str config_type);
+    struct mz_transport_factory *(*transport)(const struct mz_factory *f, const void *transport_socket_msg, bool downstream,
+                                              struct mz_err *err);
+    struct mz_server *server;
+};
+
+struct mz_worker { /* one per thread that serves connections; the main thread has one for the admin listener */
+    struct mz_loop *loop;
+    unsigned slot;                /* of statistics; 0 is main */
+    struct mz_upstream *upstream;
+    struct mz_recorder *recorder;
+    struct mz_process *process;
+};
+#endif

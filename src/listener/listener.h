@@ -1,0 +1,37 @@
+#ifndef MZ_LISTENER_LISTENER_H
+#define MZ_LISTENER_LISTENER_H
+/*
+ * Listeners (L1, L4): configuration object built and sockets bound on the main thread, accepted on workers.
+ * listener.c (manager, main), listener_config.c (message -> object), chain_match.c, accept.c (worker side), net_chain.c.
+ */
+#include "listener/factory.h"
+#include "listener/network_filter.h"
+
+struct _Envoy__Config__Listener__V3__Listener;
+struct mz_listener_manager; /* main thread */
+struct mz_listener_manager *mz_listener_manager_create(const struct mz_factory *f, struct mz_worker *workers, unsigned n_workers);
+void mz_listener_manager_destroy(struct mz_listener_manager *m);
+/* Builds, binds every address (also in validate mode: two listeners with one address are an error; binds only when @bind). */
+bool mz_listener_manager_add(struct mz_listener_manager *m, const struct _Envoy__Config__Listener__V3__Listener *l, struct mz_str bytes,
+                             bool via_api, bool bind, const struct mz_factory *f, struct mz_err *err);
+void mz_listener_manager_start(struct mz_listener_manager *m); /* workers begin to accept */
+enum mz_drain_scope { MZ_DRAIN_ALL, MZ_DRAIN_INBOUND };
+void mz_listener_manager_stop(struct mz_listener_manager *m, enum mz_drain_scope s); /* closes the listening sockets */
+void mz_listener_manager_drain(struct mz_listener_manager *m, enum mz_drain_scope s); /* tells every filter chain's filters */
+void mz_listener_manager_close_all(struct mz_listener_manager *m, void (*done)(void *arg), void *arg); /* exit: resets the rest */
+uint64_t mz_listener_manager_connections(const struct mz_listener_manager *m); /* active, all listeners */
+void mz_listener_manager_text(struct mz_listener_manager *m, struct mz_buf *out); /* /listeners: name::address a line */
+void mz_listener_manager_json(struct mz_listener_manager *m, struct mz_buf *out);
+void mz_listener_manager_each(struct mz_listener_manager *m, void (*fn)(void *arg, struct mz_str name, struct mz_str bytes,
+                              bool via_api, uint64_t updated_wall_us), void *arg);
+/* A listener that is not configured by a message: the admin address, served on the main thread by the given filter. */
+bool mz_listener_manager_add_internal(struct mz_listener_manager *m, struct mz_str name, const struct mz_addr *a,
+                                      const struct mz_net_filter_type *type, const void *cfg, struct mz_worker *main_worker,
+                                      struct mz_err *err);
+/* What would a connection get (explain)? Steps go into @d. */
+struct mz_decision;
+const struct mz_filter_chain *mz_listener_manager_explain(struct mz_listener_manager *m, const struct mz_addr *local,
+                                                          const struct mz_addr *remote, struct mz_decision *d);
+/* The configuration of the chain's filter of this type, NULL when it has none (explain reads the HCM's). */
+const void *mz_filter_chain_config(const struct mz_filter_chain *c, const struct mz_net_filter_type *type);
+#endif

@@ -1,0 +1,54 @@
+#ifndef MZ_LISTENER_NETWORK_FILTER_H
+#define MZ_LISTENER_NETWORK_FILTER_H
+/*
+ * Network filters (L5): a chain of read filters on a downstream connection, sharing its input buffer; the last one is
+ * terminal (http_connection_manager, tcp_proxy, echo, direct_response). One object per connection.
+ */
+#include "listener/factory.h"
+#include "net/conn.h"
+
+enum mz_net_flow { MZ_NET_CONTINUE, MZ_NET_STOP };
+struct mz_net_chain;
+struct mz_net_filter {
+    const struct mz_net_filter_type *type;
+    const void *cfg;              /* borrowed: the connection holds its filter chain */
+    struct mz_net_chain *chain;
+    struct mz_downstream *down;   /* the connection and what is known of it */
+    struct mz_worker *worker;
+};
+struct mz_net_filter_type {
+    const char *name;        /* "envoy.filters.network.echo" */
+    const char *config_type; /* "envoy.extensions.filters.network.echo.v3.Echo" */
+    bool terminal;
+    size_t size;             /* of the object below; zeroed, begins with struct mz_net_filter */
+    /* Main thread: checked message (already unpacked, of config_type) to immutable configuration; NULL and err on failure. */
+    void *(*config_build)(const void *msg, const struct mz_factory *f, struct mz_err *err);
+    void (*config_destroy)(void *cfg);
+    enum mz_net_flow (*on_new_connection)(struct mz_net_filter *f); /* NULL: CONTINUE */
+    /* @data is the connection's input buffer; STOP keeps later filters from seeing it now. */
+    enum mz_net_flow (*on_data)(struct mz_net_filter *f, struct mz_buf *data, bool end);
+    void (*on_event)(struct mz_net_filter *f, enum mz_conn_event ev); /* close events; every filter gets them */
+    void (*above_high)(struct mz_net_filter *f);                      /* downstream output buffer */
+    void (*below_low)(struct mz_net_filter *f);
+    void (*drain)(struct mz_net_filter *f);                           /* the listener or filter chain drains */
+    void (*destroy)(struct mz_net_filter *f);                         /* at the end of the turn of the close */
+};
+/* A filter that stopped goes on with the later ones (they see the buffered input). */
+void mz_net_filter_continue(struct mz_net_filter *f);
+
+struct mz_filter_chain; /* immutable: filters' configurations, transport factory, name, metadata; refs held by connections */
+struct mz_listener_config;
+struct mz_downstream { /* a downstream connection; owned by its listener worker */
+    struct mz_conn *conn;
+    struct mz_worker *worker;
+    const struct mz_filter_chain *chain;
+    const struct mz_listener_config *listener;
+    struct mz_scope *scope;         /* listener.<addr>. */
+    struct mz_str chain_name, listener_name, sni, alpn;
+    const struct mz_meta *listener_metadata;
+    bool secure;
+    uint64_t start_us, start_wall_us;
+    struct mz_addr local_restored;  /* original destination when restored, else the local address */
+};
+bool mz_downstream_draining(const struct mz_downstream *d); /* process or listener drain, by strategy and chance */
+#endif
