@@ -1,0 +1,161 @@
+"""Request syntax: start lines, header lines, hosts, targets and limits (rows H1, B01-B18)."""
+import json
+
+import pytest
+
+from http1 import exchange
+from upstream import Reply
+
+GET = "GET / HTTP/1.1\r\nHost: a\r\n"
+TLS_HELLO = bytes.fromhex("16030100c8010000c40303") + b"\x5a" * 190
+stricter = pytest.mark.stricter
+
+
+def refused(px, up, data, status, codec):
+    errors, logged = px.stat("http.in.downstream_cx_protocol_error"), len(px.access_log(0))
+    got, end = exchange(px, up, data, 2)
+    assert [m.status for m in got] == [status] and end != "open" and up.requests == []
+    px.wait_log(lambda e: e["code"] == status and e["details"] and (e["flags"] == "DPE" or not codec), since=logged)
+    if codec:
+        assert px.stat("http.in.downstream_cx_protocol_error") == errors + 1
+
+
+# id, what is sent, status: a codec error, flag DPE
+CODEC = [
+    ("B03-nul-value", GET + "X-A: a\0b\r\n\r\n", 400), ("B03-ctl-value", GET + "X-A: a\x01b\r\n\r\n", 400),
+    ("B03-del-value", GET + "X-A: a\x7fb\r\n\r\n", 400), ("B03-nul-name", GET + "X\0A: a\r\n\r\n", 400),
+    ("B05-space-before-colon", GET + "X-A : a\r\n\r\n", 400), ("B05-leading-space", "GET / HTTP/1.1\r\n Host: a\r\n\r\n", 400),
+    ("B05-no-colon", GET + "X-A\r\n\r\n", 400), ("B05-empty-name", GET + ": a\r\n\r\n", 400), ("B05-bad-name", GET + "X(A): a\r\n\r\n", 400),
+    ("B07-ftp", "GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ("B08-get-star", "GET * HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ("B10-no-slash", "GET x HTTP/1.1\r\nHost: a\r\n\r\n", 400), ("B10-space", "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ("B10-nul", "GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", 400), ("B10-8bit", "GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ("B12-lower-case", "get / HTTP/1.1\r\nHost: a\r\n\r\n", 400), ("B12-unknown", "GETX / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ("B12-bad-byte", "G{T / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ("B13-1.2", "GET / HTTP/1.2\r\nHost: a\r\n\r\n", 426), ("B13-2.0", "GET / HTTP/2.0\r\nHost: a\r\n\r\n", 426),
+    ("B13-1.0", "GET / HTTP/1.0\r\nHost: a\r\n\r\n", 426),
+    ("B13-1.01", "GET / HTTP/1.01\r\nHost: a\r\n\r\n", 400), ("B13-case", "GET / hTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ("B16-binary", b"\x80\x81\x82\xff\xfe\r\n\r\n", 400), ("B16-client-hello", TLS_HELLO, 400),
+    ("B15-101-headers", GET + "".join(f"x-{i}: 1\r\n" for i in range(100)) + "\r\n", 431),
+    ("B15-large-header", GET + "X-A: " + "a" * 61500 + "\r\n\r\n", 431),
+    ("B15-large-path", "GET /" + "a" * 61500 + " HTTP/1.1\r\nHost: a\r\n\r\n", 431),
+]
+
+
+@pytest.mark.parametrize("data,status", [r[1:] for r in CODEC], ids=[r[0] for r in CODEC])
+def test_codec_refuses(px, up, data, status):
+    refused(px, up, data, status, True)
+
+
+# The same where the peer is laxer: a line that two readers take apart differently is refused
+STRICT = [
+    ("B02-bare-cr", GET + "X-A: a\rX-B: b\r\n\r\n", 400), ("B02-cr-end", GET + "X-A: a\r\r\n\r\n", 400),
+    ("B06-two-hosts", GET + "Host: b\r\n\r\n", 400), ("B06-at", "GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", 400),
+]
+
+
+@stricter
+@pytest.mark.parametrize("data,status", [r[1:] for r in STRICT], ids=[r[0] for r in STRICT])
+def test_stricter_than_envoy(px, up, data, status):
+    refused(px, up, data, status, False)
+
+
+# id, what is sent, status: refused above the codec, as an ordinary local reply
+LOCAL = [
+    ("B06-missing", "GET / HTTP/1.1\r\n\r\n", 400), ("B06-slash", "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400),
+    ("B06-space", "GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+    ("B08-options-star", "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+    ("B10-fragment", "GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ("B17-xff", GET + "Connection: X-Forwarded-For\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n", 400),
+    ("B17-host", GET + "Connection: Host\r\n\r\n", 400),
+]
+
+
+@pytest.mark.parametrize("data,status", [r[1:] for r in LOCAL], ids=[r[0] for r in LOCAL])
+def test_manager_refuses(px, up, data, status):
+    logged = len(px.access_log(0))
+    got, _ = exchange(px, up, data, 1)
+    assert [m.status for m in got] == [status] and up.requests == []
+    px.wait_log(lambda e: e["code"] == status and e["details"] not in (None, "via_upstream"), since=logged)
+
+
+def test_connect_is_no_tunnel(px, up):  # B09
+    got, _ = exchange(px, up, "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\nraw bytes", 1)
+    assert 400 <= got[0].status < 500 and up.requests == []
+
+
+def target(value):
+    return lambda r: r.target == value
+
+
+def header(name, value):
+    return lambda r: r.get(name) == value
+
+
+# id, what is sent, what must be true of the one request that the upstream saw
+PASSED = [
+    ("B01-bare-lf", "GET / HTTP/1.1\nHost: a\nX-A: b\n\n", header("x-a", "b")),
+    ("B03-8bit-value", GET + "X-A: \x80\xff\r\n\r\n", header("x-a", "\x80\xff")),
+    ("B04-folded", GET + "X-A: a\r\n b\r\n\r\n", header("x-a", "a b")),
+    ("B07-absolute", "GET http://b:81/x?y HTTP/1.1\r\nHost: a\r\n\r\n", lambda r: (r.target, r.get("host")) == ("/x?y", "b:81")),
+    ("B07-absolute-bare", "GET http://b HTTP/1.1\r\nHost: a\r\n\r\n", lambda r: (r.target, r.get("host")) == ("/", "b")),
+    ("B11-two-spaces", "GET  /x HTTP/1.1\r\nHost: a\r\n\r\n", target("/x")),
+    ("B14-blank-lines", "\r\n" * 100 + GET + "\r\n", target("/")),
+    ("B15-59000", GET + "X-A: " + "a" * 59000 + "\r\n\r\n", header("x-a", "a" * 59000)),
+]
+
+
+@pytest.mark.parametrize("data,seen", [r[1:] for r in PASSED], ids=[r[0] for r in PASSED])
+def test_passed_in_one_form(px, up, data, seen):
+    got, end = exchange(px, up, data, 1)
+    assert [m.status for m in got] == [200] and end == "open"
+    assert len(up.requests) == 1 and seen(up.requests[0]), up.requests
+
+
+def test_tab_in_request_line(px, up):  # B11: refused or normalised, never forwarded raw (the upstream's reader would complain)
+    got, _ = exchange(px, up, "GET\t/x\tHTTP/1.1\r\nHost: a\r\n\r\n", 1)
+    assert got[0].status == 400 or up.requests[0].target == "/x"
+
+
+@stricter
+def test_nominated_cookie_is_kept(px, up):  # B17
+    got, _ = exchange(px, up, GET + "Connection: cookie\r\nCookie: session=1\r\n\r\n", 1)
+    assert got[0].status == 400 or up.requests[0].get("cookie") == "session=1"
+
+
+def test_blank_lines_are_bounded(px, up):  # B14
+    with px.client(timeout=5) as c:
+        before = px.memory_kib()
+        c.send("\r\n" * 500000)
+        assert px.memory_kib() - before < 1024
+    assert up.requests == []
+
+
+JUNK = "\x1b[31m\"{}%n\\"
+
+
+def test_log_injection(px, up):  # B18: one line of valid JSON a request, nothing raw in it
+    got, _ = exchange(px, up, f"GET /junk HTTP/1.1\r\nHost: a\r\nUser-Agent: {JUNK[1:]}\xff\xc0\r\n\r\n", 1)
+    entry = px.wait_log(lambda e: e["path"] == "/junk")
+    assert got[0].status == 200 and entry["agent"].startswith(JUNK[1:])
+    exchange(px, up, f"GET /{JUNK} HTTP/1.1\r\nHost: a\r\n\r\n", 1)
+    px.access_log()  # every line parses
+    assert "\x1b" not in px.access_path.read_text("utf-8", "replace")
+
+
+def test_junk_in_admin_pages(px, up):  # B18, H07: names of statistics come from configuration, never from requests
+    exchange(px, up, "GET /<script> HTTP/1.1\r\nHost: <script>alert(1)</script>\r\n\r\n", 1)
+    for page in ("/stats", "/stats/prometheus", "/clusters", "/"):
+        assert "<script>alert" not in px.admin(page)[1]
+    json.loads(px.admin("/stats?format=json")[1])
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_any_split_gives_the_same(px, up, size):
+    data = (GET + "X-A: b\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n0\r\n\r\n").encode()
+    up.script = [Reply(200, b"split")]
+    with px.client() as c:
+        for i in range(0, len(data), size):
+            c.send(data[i:i + size])
+        assert c.response().body == b"split"
+    assert up.requests[0].body == b"abcd" and up.errors == []
