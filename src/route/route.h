@@ -11,6 +11,7 @@
 #include "listener/factory.h"
 #include "net/addr.h"
 #include "observe/format.h"
+#include "observe/matcher.h"
 #include "observe/metadata.h"
 #include "runtime/runtime.h"
 
@@ -38,19 +39,6 @@ bool mz_header_mutations_build(struct _Envoy__Config__Core__V3__HeaderValueOptio
                                bool allow_pseudo, struct mz_header_mutations *out, struct mz_err *err); /* path: [i].header... */
 void mz_header_mutations_fini(struct mz_header_mutations *m);
 void mz_header_mutations_apply(const struct mz_header_mutations *m, struct mz_headers *h, const struct mz_format_ctx *c);
-
-/* ---- matchers ---- */
-struct mz_string_match;
-struct _Envoy__Type__Matcher__V3__StringMatcher;
-struct mz_string_match *mz_string_match_build(const struct _Envoy__Type__Matcher__V3__StringMatcher *m, struct mz_err *err);
-void mz_string_match_destroy(struct mz_string_match *m);
-bool mz_string_match(const struct mz_string_match *m, struct mz_str s);
-struct mz_header_match;
-struct _Envoy__Config__Route__V3__HeaderMatcher;
-struct mz_header_match *mz_header_match_build(const struct _Envoy__Config__Route__V3__HeaderMatcher *m, struct mz_err *err);
-void mz_header_match_destroy(struct mz_header_match *m);
-bool mz_header_match(const struct mz_header_match *m, const struct mz_headers *h);
-const char *mz_header_match_text(const struct mz_header_match *m); /* "header x-a exact b": for the story */
 
 /* ---- what a route says ---- */
 enum mz_route_action { MZ_ACTION_CLUSTER, MZ_ACTION_REDIRECT, MZ_ACTION_DIRECT, MZ_ACTION_NON_FORWARDING };
