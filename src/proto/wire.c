@@ -1,0 +1,170 @@
+/* Binary form: a check of the bytes before protobuf-c sees them, packing, comparing. */
+#include "base/buf.h"
+#include "proto/proto_priv.h"
+#include <stdio.h>
+
+enum wire_type { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 };
+
+struct piece {
+    uint32_t id;
+    enum wire_type wire;
+    struct mz_str bytes; /* of WIRE_BYTES: the content */
+};
+
+static bool take_varint(struct mz_str *s, uint64_t *out)
+{
+    uint64_t v = 0;
+    for (unsigned shift = 0; s->n && shift < 70; shift += 7) {
+        uint8_t b = (uint8_t)*s->p;
+        *s = mz_str_skip(*s, 1);
+        v |= shift < 64 ? (uint64_t)(b & 0x7f) << shift : 0;
+        if (!(b & 0x80)) {
+            *out = v;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool take_piece(struct mz_str *s, struct piece *out)
+{
+    uint64_t key, n = 0;
+    if (!take_varint(s, &key) || key >> 3 == 0 || key >> 3 > 0x1fffffff)
+        return false;
+    *out = (struct piece){ .id = (uint32_t)(key >> 3), .wire = (enum wire_type)(key & 7) };
+    switch (key & 7) {
+    case WIRE_VARINT:
+        return take_varint(s, &n);
+    case WIRE_64:
+        n = 8;
+        break;
+    case WIRE_32:
+        n = 4;
+        break;
+    case WIRE_BYTES:
+        if (!take_varint(s, &n))
+            return false;
+        break;
+    default:
+        return false;
+    }
+    if (n > s->n)
+        return false;
+    out->bytes = (struct mz_str){ s->p, (size_t)n };
+    *s = mz_str_skip(*s, (size_t)n);
+    return true;
+}
+
+static bool scan(struct walk *w, struct mz_str bytes, const ProtobufCMessageDescriptor *d);
+
+/* type_url and value of an Any, in whatever order. */
+static bool scan_any(struct walk *w, struct mz_str bytes)
+{
+    struct mz_str url = { 0 }, value = { 0 };
+    struct piece p;
+    while (bytes.n && take_piece(&bytes, &p)) {
+        if (p.id == 1)
+            url = p.bytes;
+        else if (p.id == 2)
+            value = p.bytes;
+    }
+    const ProtobufCMessageDescriptor *d = mz_type_find(type_name_of_url(url));
+    return !d || scan(w, value, d); /* a type without schema is the business of who opens the Any */
+}
+
+static bool scan_known(struct walk *w, const ProtobufCFieldDescriptor *f, const struct piece *p)
+{
+    if (f->type == PROTOBUF_C_TYPE_MESSAGE)
+        return p->wire == WIRE_BYTES ? scan(w, p->bytes, f->descriptor)
+                                     : walk_fail(w, NULL, "not a message");
+    if (f->type != PROTOBUF_C_TYPE_STRING)
+        return true;
+    if (p->wire != WIRE_BYTES || !mz_utf8_valid(p->bytes) || memchr(p->bytes.p, 0, p->bytes.n))
+        return walk_fail(w, NULL, "not a text in UTF-8 without NUL");
+    return true;
+}
+
+/* Depth, unknown fields and texts of @bytes; everything that protobuf-c's own unpacking does not look at. */
+static bool scan(struct walk *w, struct mz_str bytes, const ProtobufCMessageDescriptor *d)
+{
+    struct mz_str rest = bytes;
+    struct piece p;
+    if (w->depth == MZ_TREE_MAX_DEPTH)
+        return walk_fail(w, NULL, "nested too deeply");
+    w->depth++;
+    while (rest.n) {
+        if (!take_piece(&rest, &p))
+            return walk_fail(w, NULL, "not the binary form of %s", d->name);
+        const ProtobufCFieldDescriptor *f = protobuf_c_message_descriptor_get_field(d, p.id);
+        if (!f) {
+            char number[16];
+            snprintf(number, sizeof(number), "%u", p.id);
+            if (!walk_unknown(w, 0, 0, "field number", mz_str_c(number), NULL))
+                return false;
+            continue;
+        }
+        struct step s = { w->top, mz_str_c(f->name), STEP_FIELD, 0 };
+        w->top = &s;
+        bool ok = scan_known(w, f, &p);
+        w->top = s.up;
+        if (!ok)
+            return false;
+    }
+    w->depth--;
+    return d != &pb_Any__descriptor || scan_any(w, bytes);
+}
+
+static void *arena_alloc(void *arena, size_t n)
+{
+    return mz_arena_alloc(arena, n);
+}
+
+static void arena_free(void *arena, void *p)
+{
+    (void)arena; /* goes with the arena */
+    (void)p;
+}
+
+bool mz_msg_unpack(struct mz_proto_ctx *ctx, struct mz_str bytes,
+                   const ProtobufCMessageDescriptor *d, ProtobufCMessage **out_msg,
+                   struct mz_err *err)
+{
+    struct walk w = { .ctx = ctx, .arena = ctx->arena, .err = err };
+    ProtobufCAllocator in_arena = { arena_alloc, arena_free, ctx->arena };
+    if (!scan(&w, bytes, d))
+        return false;
+    ProtobufCMessage *m =
+        protobuf_c_message_unpack(d, &in_arena, bytes.n, (const uint8_t *)bytes.p);
+    if (!m)
+        return mz_err_set(err, "not the binary form of %s", d->name);
+    if (!ctx->partial && !validate_at(NULL, m, err))
+        return false;
+    *out_msg = m;
+    return true;
+}
+
+struct mz_str mz_msg_pack_alloc(const ProtobufCMessage *msg, struct mz_arena *a)
+{
+    size_t n = protobuf_c_message_get_packed_size(msg);
+    char *mem = mz_arena_alloc(a, n + 1);
+    protobuf_c_message_pack(msg, (uint8_t *)mem);
+    mem[n] = 0;
+    return (struct mz_str){ mem, n };
+}
+
+bool mz_msg_equal(const ProtobufCMessage *x, const ProtobufCMessage *y)
+{
+    struct mz_arena *a = mz_arena_create(MZ_MEM_CONFIG);
+    bool same = mz_str_eq(mz_msg_pack_alloc(x, a), mz_msg_pack_alloc(y, a));
+    mz_arena_destroy(a);
+    return same;
+}
+
+uint64_t mz_msg_hash(const ProtobufCMessage *msg)
+{
+    struct mz_arena *a = mz_arena_create(MZ_MEM_CONFIG);
+    struct mz_str bytes = mz_msg_pack_alloc(msg, a);
+    uint64_t hash = mz_xxh64(bytes.p, bytes.n, 0);
+    mz_arena_destroy(a);
+    return hash;
+}

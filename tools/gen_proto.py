@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+"""Schemas to C: runs protoc-c and writes names.h (short names) and messages.c (all generated code and the type table).
+
+usage: gen_proto.py PROTOC_C SCHEMA_DIR WELL_KNOWN_DIR OUT_DIR FILE.proto...
+
+Short names. A message or enum is called pb_ and its path below the package, nested names joined by one underscore:
+envoy.config.cluster.v3.Cluster.LbPolicy is pb_Cluster_LbPolicy. Descriptors get __descriptor and __init behind it, enum
+values _NAME, the cases of a oneof pb_Route_ACTION_REDIRECT and pb_Route_ACTION__NOT_SET, initialisers pb_Route__INIT.
+Where two packages use one path, the plain name belongs to the first of envoy.config, google.protobuf, envoy.type, others;
+every other takes in front as many of the last components of its package (the version not counted) as make it unique:
+envoy.extensions.upstreams.http.v3.HttpProtocolOptions is pb_http_HttpProtocolOptions.
+"""
+import pathlib
+import re
+import subprocess
+import sys
+
+WELL_KNOWN = ["any", "duration", "empty", "field_mask", "struct", "timestamp", "wrappers"]
+RANKS = ["envoy.config.", "google.protobuf.", "envoy.type."]
+
+
+def rank(full):
+    return next((i for i, p in enumerate(RANKS) if full.startswith(p)), len(RANKS))
+
+
+def package_tail(package, count):
+    parts = [p for p in package.split(".") if not re.fullmatch(r"v\d+\w*", p)]
+    return "_".join(parts[-count:])
+
+
+def short_names(types):
+    """types: (full name, package) -> dict of full name to short name."""
+    by_path = {}
+    for full, package in types:
+        by_path.setdefault(full[len(package) + 1:].replace(".", "_"), []).append((full, package))
+    out = {}
+    for path, group in by_path.items():
+        group.sort(key=lambda g: (rank(g[0]), g[0]))
+        if len(group) == 1 or rank(group[0][0]) < rank(group[1][0]):
+            out[group.pop(0)[0]] = "pb_" + path
+        count = 1
+        while len({package_tail(p, count) for _, p in group}) < len(group):
+            count += 1
+        for full, package in group:
+            out[full] = f"pb_{package_tail(package, count)}_{path}"
+    assert len(set(out.values())) == len(out), "short names collide"
+    return out
+
+
+def main():
+    protoc, schemas, known, out_dir = sys.argv[1], *map(pathlib.Path, sys.argv[2:5])
+    files = [str(pathlib.Path(f).resolve().relative_to(schemas.resolve())) for f in sys.argv[5:]]
+    gen = out_dir / "gen"
+    gen.mkdir(parents=True, exist_ok=True)
+    well_known = [f"google/protobuf/{n}.proto" for n in WELL_KNOWN]
+    subprocess.run([protoc, f"-I{schemas}", f"-I{known}", f"--c_out={gen}", *well_known, *files], check=True)
+    stems = [f[:-len(".proto")] for f in well_known + files]
+    code = "".join((gen / f"{s}.pb-c.c").read_text() for s in stems)
+    heads = "".join((gen / f"{s}.pb-c.h").read_text() for s in stems)
+
+    magic = r'(\w+)__descriptor =\n{\n  PROTOBUF_C__%s_DESCRIPTOR_MAGIC,\n  "([\w.]+)",\n  "(\w+)",\n  "(\w+)",\n  "([\w.]+)",'
+    messages = re.findall(magic % "MESSAGE", code)
+    enums = re.findall(magic % "ENUM", code)
+    short = short_names([(m[1], m[4]) for m in messages + enums])
+    bodies = dict(re.findall(r"typedef enum _(\w+) {\n(.*?)PROTOBUF_C__FORCE_ENUM", heads, re.S))
+    cases = {c: b for b, c in re.findall(r"typedef enum {\n([^}]*?)PROTOBUF_C__FORCE_ENUM[^}]*} (\w+Case);", heads)}
+
+    names = ["/* Written by tools/gen_proto.py; the rule of the names stands there. */", "#pragma once"]
+    names += [f'#include "{s}.pb-c.h"' for s in stems]
+    for lower, full, _, cname, _ in sorted(messages, key=lambda m: m[1]):
+        s = short[full]
+        upper = re.search(rf"#define (\w+)__INIT \\\n {{ PROTOBUF_C_MESSAGE_INIT \(&{lower}__descriptor\)", heads).group(1)
+        names += [f"#define {s} {cname}", f"#define {s}__descriptor {lower}__descriptor", f"#define {s}__INIT {upper}__INIT"]
+        for case in (c for c in cases if c.rpartition("__")[0] == cname):
+            names.append(f"#define {s}_{case[len(cname) + 2:]} {case}")
+            for value in re.findall(r"^\s*(\w+) =", cases[case], re.M):
+                names.append(f"#define {s}_{value[len(upper) + 2:]} {value}")
+    for lower, full, _, cname, _ in sorted(enums, key=lambda m: m[1]):
+        s = short[full]
+        names += [f"#define {s} {cname}", f"#define {s}__descriptor {lower}__descriptor"]
+        values = re.findall(r"^\s*(\w+) =", bodies[cname], re.M)
+        table = re.search(rf"{lower}__enum_values_by_number\[\d+\] =\n{{\n(.*?)\n}};", code, re.S).group(1)
+        plain = dict((c, n) for n, c in re.findall(r'{ "(\w+)", "(\w+)",', table))
+        for value in values:
+            name = plain.get(value)
+            if name is None:  # an alias: not in the table by number
+                first = next(iter(plain))
+                name = value[len(first) - len(plain[first]):]
+            names.append(f"#define {s}_{name} {value}")
+    dup = [n for n in (l.split()[1] for l in names if l.startswith("#define"))]
+    assert len(dup) == len(set(dup)), sorted({d for d in dup if dup.count(d) > 1})
+    (out_dir / "names.h").write_text("\n".join(names) + "\n")
+
+    table = sorted((m[1], m[0]) for m in messages if not m[1].endswith("Entry"))
+    unit = [f'#include "{s}.pb-c.c"' for s in stems]
+    unit += ["", "extern const ProtobufCMessageDescriptor *const mz_proto_types[];", "extern const size_t mz_proto_types_n;",
+             "const ProtobufCMessageDescriptor *const mz_proto_types[] = {"]
+    unit += [f"    &{lower}__descriptor, /* {full} */" for full, lower in table]
+    unit += ["};", f"const size_t mz_proto_types_n = {len(table)};"]
+    (out_dir / "messages.c").write_text("\n".join(unit) + "\n")
+
+
+main()
