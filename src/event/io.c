@@ -23,7 +23,8 @@ int mz_io_add(struct mz_loop *l, struct mz_io *io, int fd,
 
 static uint32_t level_events(unsigned events)
 {
-    return (events & MZ_IO_READ ? EPOLLIN : 0U) | (events & MZ_IO_WRITE ? EPOLLOUT : 0U);
+    return (events & MZ_IO_READ ? EPOLLIN : 0U) | (events & MZ_IO_WRITE ? EPOLLOUT : 0U) |
+           (events & MZ_IO_EXCLUSIVE ? (uint32_t)EPOLLEXCLUSIVE : 0U);
 }
 
 int mz_io_add_level(struct mz_loop *l, struct mz_io *io, int fd, unsigned events,

@@ -184,7 +184,7 @@ static int poll_wait_ms(struct mz_loop *l, int max_wait_ms)
 static unsigned io_events(uint32_t e)
 {
     return (e & (EPOLLIN | EPOLLRDHUP) ? MZ_IO_READ : 0U) | (e & EPOLLOUT ? MZ_IO_WRITE : 0U) |
-           (e & (EPOLLHUP | EPOLLERR) ? MZ_IO_HUP : 0U);
+           (e & (EPOLLHUP | EPOLLERR) ? MZ_IO_HUP : 0U) | (e & EPOLLRDHUP ? MZ_IO_END : 0U);
 }
 
 /* Returns whether other threads posted. */

@@ -35,7 +35,13 @@ unsigned mz_loop_worker(const struct mz_loop *l);                  /* 0 main, 1.
 void mz_loop_set_worker(struct mz_loop *l, unsigned slot);
 
 /* ---- descriptors: registered once, edge-triggered for reading and writing (EPOLLIN|OUT|RDHUP|ET) ---- */
-enum { MZ_IO_READ = 1, MZ_IO_WRITE = 2, MZ_IO_HUP = 4 /* both directions are gone (EPOLLHUP or EPOLLERR) */ };
+enum {
+    MZ_IO_READ = 1,
+    MZ_IO_WRITE = 2,
+    MZ_IO_HUP = 4,        /* both directions are gone (EPOLLHUP or EPOLLERR) */
+    MZ_IO_END = 8,        /* with READ: the peer ended its direction (EPOLLRDHUP), so a short read does not mean drained */
+    MZ_IO_EXCLUSIVE = 16, /* mz_io_add_level() only: of the threads that wait for a shared socket, one is woken */
+};
 struct mz_io { /* embedded in what owns the descriptor */
     int fd;
     void (*ready)(struct mz_io *io, unsigned events);
