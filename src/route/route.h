@@ -28,27 +28,45 @@ struct mz_header_add {
     enum mz_append_action action;
     bool keep_empty;
 };
-struct mz_header_mutations {
+struct mz_header_mutations { /* additions first, then removals, as Envoy; counts are narrow: there are 2 a route */
     struct mz_header_add *add;
-    size_t n_add;
     struct mz_str *remove;
-    size_t n_remove;
+    uint32_t n_add, n_remove;
 };
 struct _Envoy__Config__Core__V3__HeaderValueOption;
 bool mz_header_mutations_build(struct _Envoy__Config__Core__V3__HeaderValueOption **add, size_t n_add, char **remove, size_t n_remove,
                                bool allow_pseudo, struct mz_header_mutations *out, struct mz_err *err); /* path: [i].header... */
 void mz_header_mutations_fini(struct mz_header_mutations *m);
+/* Formats see the headers as they are in @c; texts go to the arena of @h. */
 void mz_header_mutations_apply(const struct mz_header_mutations *m, struct mz_headers *h, const struct mz_format_ctx *c);
+
+/* envoy.config.common.mutation_rules.v3.HeaderMutation: one list, applied in its order (mirrors, header_mutation filter). */
+struct mz_header_op {
+    enum { MZ_HEADER_OP_REMOVE, MZ_HEADER_OP_ADD, MZ_HEADER_OP_REMOVE_ON_MATCH } kind;
+    struct mz_str remove;
+    struct mz_header_add add;
+    struct mz_string_match *match; /* of names */
+};
+struct mz_header_ops {
+    struct mz_header_op *v;
+    size_t n;
+};
+struct _Envoy__Config__Common__MutationRules__V3__HeaderMutation;
+bool mz_header_ops_build(struct _Envoy__Config__Common__MutationRules__V3__HeaderMutation **v, size_t n, struct mz_header_ops *out,
+                         struct mz_err *err); /* path: [i]... */
+void mz_header_ops_fini(struct mz_header_ops *o);
+void mz_header_ops_apply(const struct mz_header_ops *o, struct mz_headers *h, const struct mz_format_ctx *c);
 
 /* ---- what a route says ---- */
 enum mz_route_action { MZ_ACTION_CLUSTER, MZ_ACTION_REDIRECT, MZ_ACTION_DIRECT, MZ_ACTION_NON_FORWARDING };
-struct mz_opt_ms { bool set; uint64_t ms; };
+struct mz_opt_ms { uint64_t ms : 63; uint64_t set : 1; };
 
+struct mz_reset_header { struct mz_str name; bool unix_time; };
 struct mz_retry_policy {
     uint32_t retry_on;            /* bits of retry_on.h */
     uint32_t num_retries;         /* default 1 */
     uint64_t per_try_timeout_ms, per_try_idle_timeout_ms;
-    uint64_t backoff_base_ms, backoff_max_ms; /* 25, 10 x base */
+    uint64_t backoff_base_ms, backoff_max_ms; /* 0: runtime upstream.base_retry_backoff_ms (25); 10 x base */
     uint32_t *status_codes; size_t n_status_codes;
     struct mz_header_match **retriable_headers; size_t n_retriable_headers;
     struct mz_header_match **retriable_request_headers; size_t n_retriable_request_headers;
@@ -56,22 +74,23 @@ struct mz_retry_policy {
     uint32_t previous_priorities_frequency;
     const struct mz_meta *omit_metadata;
     uint32_t host_selection_attempts;
-    struct { struct mz_str name; bool unix_time; } *reset_headers; size_t n_reset_headers; /* rate_limited_retry_back_off */
+    struct mz_reset_header *reset_headers; size_t n_reset_headers; /* rate_limited_retry_back_off */
     uint64_t reset_max_ms;
 };
+struct mz_cookie_attribute { struct mz_str name, value; };
 struct mz_hash_policy {
-    enum { MZ_HASH_HEADER, MZ_HASH_COOKIE, MZ_HASH_SOURCE_IP, MZ_HASH_QUERY, MZ_HASH_FILTER_STATE } kind;
-    struct mz_str name;                /* header, cookie, query parameter or filter state key */
+    enum { MZ_HASH_HEADER, MZ_HASH_COOKIE, MZ_HASH_SOURCE_IP, MZ_HASH_QUERY } kind;
+    struct mz_str name;                /* header, cookie or query parameter */
     struct mz_regex *rewrite; struct mz_str rewrite_with;
     bool cookie_ttl_set; uint64_t cookie_ttl_s; struct mz_str cookie_path;
-    struct { struct mz_str name, value; } *cookie_attributes; size_t n_cookie_attributes;
+    struct mz_cookie_attribute *cookie_attributes; size_t n_cookie_attributes;
     bool terminal;
 };
 struct mz_mirror_policy {
     struct mz_str cluster, cluster_header;
     struct mz_fraction fraction;
-    bool trace_sampled_set, trace_sampled, disable_host_suffix;
-    struct mz_header_mutations mutations; struct mz_str host_rewrite;
+    bool disable_host_suffix;
+    struct mz_header_ops mutations; struct mz_str host_rewrite;
 };
 struct mz_weighted_cluster {
     struct mz_str name, cluster_header, host_rewrite;
@@ -88,6 +107,7 @@ struct mz_internal_redirect {
     struct mz_str *allow_list; size_t n_allow_list;
     struct mz_str *copy_headers; size_t n_copy_headers;
 };
+struct mz_hedge_policy { bool set, on_per_try_timeout; uint32_t initial_requests; struct mz_fraction additional; };
 struct mz_upgrade { struct mz_str type; bool enabled; bool connect; bool allow_post; };
 
 /* typed_per_filter_config of one level: configurations built by their filter types. */
@@ -101,7 +121,8 @@ struct mz_route {
     enum mz_route_action action;
     /* cluster action */
     struct mz_str cluster, cluster_header;
-    struct mz_weighted_cluster *weighted; size_t n_weighted; uint64_t total_weight;
+    struct mz_weighted_cluster *weighted; uint64_t total_weight;
+    uint32_t n_weighted, n_hash, n_mirrors, n_upgrades;
     struct mz_str weighted_random_header;
     unsigned cluster_not_found_status; /* 503 default, 404, 500 */
     const struct mz_meta *metadata_match;
@@ -111,24 +132,26 @@ struct mz_route {
     struct mz_opt_ms max_grpc_timeout, grpc_timeout_offset; /* deprecated spellings */
     const struct mz_retry_policy *retry;            /* own, else the virtual host's, else NULL */
     bool priority_high, auto_host_rewrite, append_x_forwarded_host;
-    struct { bool set, on_per_try_timeout; uint32_t initial_requests; struct mz_fraction additional; } hedge;
+    const struct mz_hedge_policy *hedge;            /* own, else the virtual host's, else one that is not set; never NULL */
     struct mz_str host_rewrite, host_rewrite_header;
     struct mz_regex *host_rewrite_path_regex; struct mz_str host_rewrite_path_with;
-    struct mz_hash_policy *hash; size_t n_hash;
-    struct mz_mirror_policy *mirrors; size_t n_mirrors; /* own, else vhost's, else table's */
-    struct mz_upgrade *upgrades; size_t n_upgrades;
-    struct mz_internal_redirect internal_redirect;
+    struct mz_hash_policy *hash;
+    struct mz_mirror_policy *mirrors; /* own, else vhost's, else table's */
+    struct mz_upgrade *upgrades;
+    const struct mz_internal_redirect *internal_redirect; /* never NULL: one that is not enabled */
     bool is_connect; bool connect_terminates; /* connect_config present: the tunnel ends here */
     /* redirect and direct response */
     unsigned status;
-    struct mz_str direct_body; bool direct_body_set; struct mz_format *direct_body_format;
-    bool is_redirect_https;
+    struct mz_str direct_body; bool direct_body_set, is_redirect_https;
+    const struct mz_format *direct_body_format;    /* body_format as text, or ... */
+    const struct mz_format_json *direct_body_json; /* ... as JSON; NULL: direct_body as it is (also %LOCAL_REPLY_BODY%) */
+    struct mz_str direct_content_type;             /* of body_format; "" none given */
     /* all */
     struct mz_header_mutations req, resp;
     struct mz_filter_overrides overrides;
     const struct mz_meta *metadata;
     struct mz_str decorator_operation; bool decorator_propagate;
-    uint32_t buffer_limit; bool buffer_limit_set; /* per_request_buffer_limit_bytes */
+    bool buffer_limit_set; uint64_t buffer_limit; /* request_body_buffer_limit, else per_request_buffer_limit_bytes */
     struct mz_str stat_prefix; struct mz_scope *scope; /* vhost.<v>.route.<stat_prefix>. */
     void *priv; /* matchers, rewrites */
 };
@@ -142,11 +165,18 @@ struct mz_vhost {
     const struct mz_meta *metadata;
     bool include_attempt_count, include_attempt_count_in_response, include_is_timeout_retry;
     bool require_tls_all, require_tls_external;
-    uint32_t buffer_limit; bool buffer_limit_set;
+    bool buffer_limit_set; uint64_t buffer_limit;
     void *priv;
+};
+/* What typed_per_filter_config needs of filter types, which this folder does not know: hcm/route_config.h has it. */
+struct mz_route_filter_ops {
+    const char *(*message)(const struct mz_http_filter_type *t); /* full name of the per-route message of @t */
+    void *(*build)(const struct mz_http_filter_type *t, const void *msg, const struct mz_factory *f, struct mz_err *err);
+    void (*destroy)(const struct mz_http_filter_type *t, void *cfg);
 };
 struct mz_route_env { /* of the table's owner, main thread */
     const struct mz_factory *factory;
+    const struct mz_route_filter_ops *filter_ops;
     bool validate_clusters; /* default for static tables: true */
 };
 struct _Envoy__Config__Route__V3__RouteConfiguration;
@@ -157,10 +187,12 @@ void mz_route_table_unref(const struct mz_route_table *t);
 struct mz_str mz_route_table_name(const struct mz_route_table *t);
 const struct mz_filter_overrides *mz_route_table_overrides(const struct mz_route_table *t);
 const struct mz_meta *mz_route_table_metadata(const struct mz_route_table *t);
+const struct mz_str *mz_route_table_internal_only(const struct mz_route_table *t, size_t *out_n); /* internal_only_headers */
 
 struct mz_route_query {
     struct mz_headers *h;         /* the request's, after the manager's own changes */
-    bool secure;                  /* TLS downstream: match.tls_context, require_tls */
+    bool secure;                  /* TLS downstream: require_tls */
+    bool cert_presented, cert_validated; /* the client's: match.tls_context */
     bool internal;                /* x-envoy-internal: require_tls EXTERNAL_ONLY */
     uint64_t random;              /* runtime fractions and weights of this stream: the same at each match */
     const struct mz_meta *dynamic_metadata;
