@@ -392,7 +392,7 @@ def run_all(a, e, res):
     res["targets"] = [t.name for t in targets]
     res["envoy_like"] = [t.name for t in targets if t.envoy_like]
     for t in targets:
-        res["versions"][t.name] = version(t)
+        res["versions"][t.name] = version(t) + (f"; sidecar chain without {', '.join(t.lacks)}" if t.envoy_like and t.lacks else "")
     only_direct = not only or "direct" in only
     bdir = f"{e.work}/backend"
     os.makedirs(bdir)

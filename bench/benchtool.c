@@ -104,7 +104,7 @@ static int msg_step(struct msg *m, char first[64])
         first[f] = 0;
         const char *v = find_hdr(m->buf, e + 2, "content-length");
         const char *t = find_hdr(m->buf, e + 2, "transfer-encoding");
-        m->body = t && !strncasecmp(t, "chunked", 7) ? -2 : v ? atoll(v) : 0;
+        m->body = t && !strncasecmp(t, "chunked", 7) ? -2 : v ? strtoll(v, NULL, 10) : 0;
         memset(m->tail, 0, 5);
         memmove(m->buf, m->buf + hl, m->len - hl);
         m->len -= hl;
@@ -270,9 +270,10 @@ static void serve(int port, int http)
     size_t bodies[2] = { 128, 65536 };
     for (int k = 0; k < 2; k++) {
         resp[k] = malloc(bodies[k] + 256);
-        int h = sprintf(
-            resp[k], "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: %zu\r\n\r\n",
-            bodies[k]);
+        int h =
+            snprintf(resp[k], bodies[k] + 256,
+                     "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: %zu\r\n\r\n",
+                     bodies[k]);
         memset(resp[k] + h, 'a', bodies[k]);
         resplen[k] = h + bodies[k];
     }

@@ -112,14 +112,16 @@ def tls_up(certs):
                    "validation_context": {"trusted_ca": {"filename": certs + "/cert.pem"}}})
 
 
-def sidecar_filters():
-    return [
+def sidecar_filters(names=None):
+    """The chain of an Istio sidecar as far as a plain Envoy has it; `names` keeps some of it."""
+    every = [
         ext("envoy.filters.http.fault", "envoy.extensions.filters.http.fault.v3.HTTPFault"),
         ext("envoy.filters.http.cors", "envoy.extensions.filters.http.cors.v3.Cors"),
         ext("envoy.filters.http.grpc_stats", "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig", emit_filter_state=True),
         ext("envoy.filters.http.rbac", "envoy.extensions.filters.http.rbac.v3.RBAC", rules={
             "action": "ALLOW", "policies": {"all": {"permissions": [{"any": True}], "principals": [{"any": True}]}}}),
     ]
+    return [f for f in every if names is None or f["name"] in names]
 
 
 def bootstrap(listeners, clusters, admin=None):
@@ -160,8 +162,8 @@ def envoy_many(e, base, n):
     return bootstrap([listener("h1", base, [hcm("h1", "AUTO", "b1", vhosts=vh)])], cs, base + 9)
 
 
-def envoy_hops(e, base, work, mtls=True):
-    f = sidecar_filters()
+def envoy_hops(e, base, work, mtls=True, names=None):
+    f = sidecar_filters(names)
     if not mtls:
         return (bootstrap([listener("out", base + 5, [hcm("out", "AUTO", "peer", f, work + "/hop1.log")])], [cluster("peer", base + 6)]),
                 bootstrap([listener("in", base + 6, [hcm("in", "AUTO", "app", f, work + "/hop2.log")])], [cluster("app", e.b1)]))
@@ -178,6 +180,7 @@ class Envoy:
     """Any binary with Envoy's command line."""
     envoy_like = True
     has = {"h1", "h2c", "h2h2", "tls", "tcp", "side", "sidem", "many"}
+    filters, lacks = None, []
 
     def __init__(self, name, command, has=None):
         self.name, self.command = name, command
@@ -193,9 +196,13 @@ class Envoy:
     def ask(self, e):
         """Sets what the binary can do: the capabilities whose configuration it accepts."""
         can = set()
+        names = [f["name"] for f in sidecar_filters()]
+        if "side" in self.has:
+            self.filters = [n for n in names if all(self.accepts(self._w(e.work, "ask.yaml", b)) for b in envoy_hops(e, 20000, e.work, False, [n]))]
+            self.lacks = [n.rpartition(".")[2] for n in names if n not in self.filters]
         for cap in sorted(self.has - {"many"}):
             if cap.startswith("side"):
-                boots = envoy_hops(e, 20000, e.work, cap == "sidem")
+                boots = envoy_hops(e, 20000, e.work, cap == "sidem", self.filters)
             else:
                 boots = [envoy_full(e, 20000, {cap})]
             if all(self.accepts(self._w(e.work, "ask.yaml", b)) for b in boots):
@@ -232,7 +239,7 @@ class Envoy:
         return self._w(work, f"many{n}.yaml", envoy_many(e, base, n))
 
     def hops(self, e, base, work):
-        a, b = envoy_hops(e, base, work, "sidem" in self.has)
+        a, b = envoy_hops(e, base, work, "sidem" in self.has, self.filters)
         return [self._w(work, "hop1.yaml", a), self._w(work, "hop2.yaml", b)]
 
 
