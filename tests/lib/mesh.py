@@ -31,7 +31,7 @@ def find_proxy(name):
 class Proxy:
     """One running proxy. Ports: `port` (first listener), `admin_port`."""
 
-    def __init__(self, binary, folder, boot, name="proxy", args=(), concurrency=1, ready=True, preexec=None):
+    def __init__(self, binary, folder, boot, name="proxy", args=(), concurrency=1, preexec=None):
         self.name, self.folder, self.boot, self.binary = name, folder, boot, binary
         self.admin_port = boot["admin"]["address"]["socket_address"]["port_value"] if "admin" in boot else None
         first = boot["static_resources"]["listeners"][:1]
@@ -44,8 +44,9 @@ class Proxy:
                 "--file-flush-interval-msec", "10", "-l", "info", *args]
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=preexec)
-        if ready:
-            until(self._ready, 15, f"{name} to be ready; its log: {self.log()[-2000:]}")
+
+    def wait_ready(self):
+        until(self._ready, 15, f"{self.name} to be ready")
 
     def _ready(self):
         if self.process.poll() is not None:
@@ -128,7 +129,7 @@ class Proxy:
                 raise AssertionError(f"{self.name} did not end after SIGTERM:\n{self.log()[-3000:]}") from None
         code = self.process.returncode
         assert code in (0, 1, -signal.SIGTERM, -signal.SIGKILL), f"{self.name} ended with {code}:\n{self.log()[-4000:]}"
-        assert "ERROR: AddressSanitizer" not in self.log() and "runtime error:" not in self.log(), self.log()[-6000:]
+        assert "ERROR: AddressSanitizer" not in self.log() and "ERROR: LeakSanitizer" not in self.log() and "runtime error:" not in self.log(), self.log()[-6000:]
 
 
 class Mesh:
@@ -141,7 +142,7 @@ class Mesh:
         self.upstreams.append(u)
         return u
 
-    def proxy(self, routes=None, upstreams=None, hcm=None, cluster=None, listener=None, boot=None, name="proxy", **kw):
+    def proxy(self, routes=None, upstreams=None, hcm=None, cluster=None, listener=None, boot=None, name="proxy", ready=True, **kw):
         """A proxy with one HTTP listener and a cluster for each upstream (by default all of this mesh), or with `boot` as given."""
         if boot is None:
             ups = self.upstreams if upstreams is None else upstreams
@@ -151,6 +152,8 @@ class Mesh:
                                     [config.cluster(u.name, [u.port], **(cluster or {})) for u in ups], free_port())
         p = Proxy(self.binary, self.folder, boot, name, **kw)
         self.proxies.append(p)
+        if ready:
+            p.wait_ready()
         return p
 
     def sample_server(self, *args):

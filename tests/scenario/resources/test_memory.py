@@ -1,0 +1,132 @@
+"""Memory stays bounded: slow readers, endless answers, floods of connections, many requests (rows H7, E05, E06, E09)."""
+import resource
+import shutil
+import socket
+import subprocess
+
+import pytest
+
+import config
+from wire import HOST, Client, free_port, until
+
+BIG = "/bytes/30000000"
+
+
+def sample_proxy(mesh, preexec=None, listener=None, **hcm):
+    """A proxy in front of the sample server."""
+    port = mesh.sample_server()
+    manager = config.hcm([config.route("/", "sample")], log=config.access_log(mesh.folder / "access.log"), **hcm)
+    limits = {"thresholds": [{"max_connections": 100000, "max_pending_requests": 100000, "max_requests": 100000}]}
+    boot = config.bootstrap([config.listener(free_port(), [manager], **(listener or {}))],
+                            [config.cluster("sample", [port], circuit_breakers=limits)], free_port())
+    return mesh.proxy(boot=boot, preexec=preexec)
+
+
+@pytest.mark.stricter
+def test_thousand_slow_readers(mesh):  # E05, D7
+    px = sample_proxy(mesh, listener={"per_connection_buffer_limit_bytes": 32768})
+    before = px.memory_kib()
+    clients = []
+    for _ in range(1000):
+        s = socket.socket()
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        s.connect((HOST, px.port))
+        s.sendall(f"GET {BIG} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        clients.append(s)
+    px.wait_stat("cluster.sample.upstream_cx_active", 1000, timeout=30)
+    px.wait_stat("cluster.sample.upstream_flow_control_paused_reading_total", 1000, timeout=30)
+    grown = px.memory_kib() - before
+    assert grown < 1000 * 160, f"{grown} KiB for 1,000 slow readers"  # two watermarks of 32 KiB and what a connection costs
+    for s in clients:
+        s.close()
+    until(lambda: px.stat("http.in.downstream_cx_active") == 0, 20, "the connections to end")
+    assert px.get("/").status == 200
+
+
+def test_endless_answer_at_constant_memory(mesh):  # E06
+    px = sample_proxy(mesh)
+    px.get("/bytes/1000000")
+    before = px.memory_kib()
+    with px.client(timeout=30) as c:
+        c.send("GET /bytes/1000000000 HTTP/1.1\r\nHost: a\r\n\r\n")
+        c.stream.until(b"\r\n\r\n", 5)
+        left, peak, count = 1000000000 - len(c.stream.buf), 0, 0
+        while left:
+            left -= len(c.sock.recv(min(left, 1 << 20)))
+            count += 1
+            if count % 200 == 0:
+                peak = max(peak, px.memory_kib())
+    assert peak - before < 4096
+
+
+@pytest.mark.stricter
+def test_descriptors_exhausted(mesh):  # E09: no spin, recovers
+    def few():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
+    px = sample_proxy(mesh, preexec=few)
+    with px.client() as old:
+        assert old.get("/").status == 200
+        flood = [socket.create_connection((HOST, px.port)) for _ in range(200)]
+        ticks = cpu_ticks(px)
+        assert old.get("/").status == 200  # an old connection is served on
+        with pytest.raises(TimeoutError):  # the flood is not, and costs nothing while it waits
+            flood[-1].settimeout(1)
+            flood[-1].recv(1)
+        assert cpu_ticks(px) - ticks < 60
+        for s in flood:
+            s.close()
+        until(lambda: answers(px), 10, "an answer after the flood")
+
+
+def cpu_ticks(px):
+    """CPU time of the process in hundredths of a second."""
+    fields = open(f"/proc/{px.process.pid}/stat").read().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def answers(px):
+    try:
+        return px.get("/", timeout=1).status == 200
+    except (OSError, EOFError):
+        return False
+
+
+def load(px, requests):
+    """`requests` keep-alive requests over 16 connections; h2load where it is installed."""
+    if shutil.which("h2load"):
+        out = subprocess.run(["h2load", "--h1", "-n", str(requests), "-c", "16", f"http://{HOST}:{px.port}/"],
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True).stdout
+        assert f"{requests} succeeded, 0 failed" in out, out
+        return
+    clients = [px.client() for _ in range(16)]
+    for i in range(requests):
+        assert clients[i % 16].get("/").status == 200
+    for c in clients:
+        c.close()
+
+
+@pytest.mark.parametrize("requests", [50_000, pytest.param(1_000_000, marks=pytest.mark.long)])
+def test_soak_is_flat(mesh, requests):
+    px = sample_proxy(mesh)
+    load(px, 10_000)
+    before = px.memory_kib()
+    load(px, requests)
+    assert px.memory_kib() - before < 512
+    assert px.stat("cluster.sample.upstream_rq_2xx") >= requests + 10_000
+
+
+def test_connections_give_everything_back(mesh):
+    px = sample_proxy(mesh)
+
+    def round_of(n):
+        clients = [Client((HOST, px.port)) for _ in range(n)]
+        for c in clients:
+            assert c.get("/bytes/20000").status == 200
+        for c in clients:
+            c.close()
+        until(lambda: px.stat("http.in.downstream_cx_active") == 0, 10, "the connections to end")
+    round_of(300)
+    before = px.memory_kib()
+    for _ in range(5):
+        round_of(300)
+    assert px.memory_kib() - before < 1024
