@@ -48,7 +48,7 @@ static struct block *block_get(enum mz_mem mem, size_t size)
 
 static void block_put(enum mz_mem mem, struct block *b)
 {
-    if (mem == MZ_MEM_STREAM && b->size == MZ_ARENA_BLOCK && cache_n < CACHE_MAX) {
+    if (mem == MZ_MEM_STREAM && b->size == MZ_ARENA_BLOCK && cache_n + 1 <= CACHE_MAX) {
         b->next = cache;
         cache = b;
         cache_n++;

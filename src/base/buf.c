@@ -43,7 +43,7 @@ void mz_slice_unref(struct mz_slice *s)
         return;
     if (s->release) {
         s->release(s);
-    } else if (s->cap == MZ_SLICE_BYTES && cache_n < CACHE_MAX) {
+    } else if (s->cap == MZ_SLICE_BYTES && cache_n + 1 <= CACHE_MAX) {
         s->mem = (char *)cache;
         cache = s;
         cache_n++;
