@@ -115,7 +115,8 @@ static void test_map(void **state)
     for (int i = 0; i < 2000; i++)
         assert_ptr_equal(mz_map_get(&m, mz_str_c(keys[i])), i % 2 ? keys[i] : NULL);
     size_t n = 0;
-    mz_map_foreach(e, &m) n++;
+    mz_map_foreach (e, &m)
+        n++;
     assert_int_equal(n, 1000);
     mz_map_fini(&m);
 }
@@ -133,14 +134,19 @@ static void test_str(void **state)
     assert_false(mz_str_i64(MZ_STR("9223372036854775808"), &i));
     /* The value that Envoy shows for the version text "v2" (golden SURPRISES.md). */
     assert_true(mz_xxh64("v2", 2, 0) == 17234765554138278603ull);
-    assert_true(mz_str_ihash(MZ_STR("Content-LENGTH-[@`{z")) == mz_str_ihash(MZ_STR("content-length-[@`{Z")));
+    assert_true(mz_str_ihash(MZ_STR("Content-LENGTH-[@`{z")) ==
+                mz_str_ihash(MZ_STR("content-length-[@`{Z")));
     assert_false(mz_str_ihash(MZ_STR("@")) == mz_str_ihash(MZ_STR("`")));
     assert_int_equal(mz_str_distance(MZ_STR("clustr"), MZ_STR("cluster"), 3), 1);
     assert_int_equal(mz_str_distance(MZ_STR("abc"), MZ_STR("xyz"), 2), 3);
+    assert_int_equal(mz_str_distance(MZ_STR("abcd"), MZ_STR("abxcd"), 3),
+                     1); /* what is the same at both ends is cut off */
+    assert_int_equal(mz_str_distance(MZ_STR("a"), MZ_STR(""), 3), 1);
 }
 
 int main(void)
 {
-    const struct CMUnitTest t[] = { cmocka_unit_test(test_buf_model), cmocka_unit_test(test_map), cmocka_unit_test(test_str) };
+    const struct CMUnitTest t[] = { cmocka_unit_test(test_buf_model), cmocka_unit_test(test_map),
+                                    cmocka_unit_test(test_str) };
     return cmocka_run_group_tests_name("base", t, NULL, NULL);
 }

@@ -175,11 +175,10 @@ uint64_t mz_str_ihash(struct mz_str s)
     return hash(s, true);
 }
 
-enum {
-    ROUND_LANES = 4
-};
-static const uint64_t P1 = 0x9e3779b185ebca87ull, P2 = 0xc2b2ae3d27d4eb4full, P3 = 0x165667b19e3779f9ull,
-                      P4 = 0x85ebca77c2b2ae63ull, P5 = 0x27d4eb2f165667c5ull;
+enum { ROUND_LANES = 4 };
+static const uint64_t P1 = 0x9e3779b185ebca87ull, P2 = 0xc2b2ae3d27d4eb4full,
+                      P3 = 0x165667b19e3779f9ull, P4 = 0x85ebca77c2b2ae63ull,
+                      P5 = 0x27d4eb2f165667c5ull;
 
 static inline uint64_t rotl(uint64_t v, int r)
 {
@@ -223,9 +222,13 @@ uint64_t mz_xxh64(const void *data, size_t n, uint64_t seed)
 
 unsigned mz_str_distance(struct mz_str a, struct mz_str b, unsigned cap)
 {
-    enum {
-        MAX = 64
-    };
+    enum { MAX = 64 };
+    while (a.n && b.n && a.p[a.n - 1] == b.p[b.n - 1])
+        a.n--, b.n--;
+    while (a.n && b.n && *a.p == *b.p) {
+        a = mz_str_skip(a, 1);
+        b = mz_str_skip(b, 1);
+    }
     if (a.n > MAX || b.n > MAX)
         return cap + 1;
     unsigned row[MAX + 1];

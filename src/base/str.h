@@ -59,7 +59,7 @@ uint64_t mz_str_hash(struct mz_str s);
 uint64_t mz_str_ihash(struct mz_str s);               /* of the lower-cased text */
 uint64_t mz_xxh64(const void *p, size_t n, uint64_t seed); /* xxHash64, where Envoy's own values are visible */
 
-/* Edit distance with a cap, for "did you mean"; returns cap + 1 when it is larger. */
+/* Edit distance with a cap, for "did you mean"; returns cap + 1 when it is larger, or where more than 64 bytes differ. */
 unsigned mz_str_distance(struct mz_str a, struct mz_str b, unsigned cap);
 
 /* Writes the decimal digits of v (at most 20) and returns their count; no NUL. */
