@@ -60,8 +60,8 @@ mz_type_find(struct mz_str full_name); /* NULL when no schema has it */
 const char *
 mz_type_nearest(struct mz_str full_name); /* for "did you mean"; NULL when none is near */
 
-/* Proto merge: scalars that are set in @from replace, messages merge, repeated fields append, maps replace by key.
- * @into stays in @a; what is taken from @from is shared, so @from must live as long. */
+/* Proto merge: scalars that are set in @from replace, messages merge, repeated fields append, maps replace by key. What
+ * is taken from @from is shared: it must live as long as @into, and be used no more by itself. */
 void mz_msg_merge(ProtobufCMessage *into, const ProtobufCMessage *from, struct mz_arena *a);
 
 bool mz_msg_equal(const ProtobufCMessage *x,

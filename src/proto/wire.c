@@ -110,8 +110,9 @@ static bool scan(struct walk *w, struct mz_str bytes, const ProtobufCMessageDesc
         if (!ok)
             return false;
     }
+    bool ok = d != &pb_Any__descriptor || scan_any(w, bytes);
     w->depth--;
-    return d != &pb_Any__descriptor || scan_any(w, bytes);
+    return ok;
 }
 
 static void *arena_alloc(void *arena, size_t n)

@@ -1,0 +1,69 @@
+/* Merging messages by proto's rules. */
+#include "proto/proto_priv.h"
+
+static bool same_key(const ProtobufCFieldDescriptor *key, const ProtobufCMessage *x,
+                     const ProtobufCMessage *y)
+{
+    const void *a = field_at(key, x), *b = field_at(key, y);
+    if (key->type == PROTOBUF_C_TYPE_STRING)
+        return !strcmp(*(char *const *)a, *(char *const *)b);
+    return memcmp(a, b, field_size(key)) == 0;
+}
+
+static void merge_map(const ProtobufCFieldDescriptor *f, const ProtobufCMessageDescriptor *entry,
+                      ProtobufCMessage *into, const ProtobufCMessage *from, struct mz_arena *a)
+{
+    size_t *n = quantifier_at(f, into), more = *(const size_t *)quantifier_at(f, from);
+    ProtobufCMessage **old = *(ProtobufCMessage ***)field_at(f, into),
+                     **add = *(ProtobufCMessage ***)field_at(f, from);
+    ProtobufCMessage **v = mz_arena_alloc(a, (*n + more) * sizeof(*v));
+    size_t had = *n;
+    if (had)
+        memcpy(v, old, had * sizeof(*v));
+    for (size_t i = 0; i < more; i++) {
+        size_t at = 0;
+        while (at < had && !same_key(&entry->fields[0], v[at], add[i]))
+            at++;
+        v[at < had ? at : (*n)++] = add[i];
+    }
+    *(ProtobufCMessage ***)field_at(f, into) = v;
+}
+
+static void append(const ProtobufCFieldDescriptor *f, ProtobufCMessage *into,
+                   const ProtobufCMessage *from, struct mz_arena *a)
+{
+    size_t *n = quantifier_at(f, into), more = *(const size_t *)quantifier_at(f, from),
+           size = field_size(f);
+    char *v = mz_arena_alloc(a, (*n + more) * size);
+    if (*n)
+        memcpy(v, *(char **)field_at(f, into), *n * size);
+    memcpy(v + *n * size, *(char **)field_at(f, from), more * size);
+    *(char **)field_at(f, into) = v;
+    *n += more;
+}
+
+static void merge_field(const ProtobufCFieldDescriptor *f, ProtobufCMessage *into,
+                        const ProtobufCMessage *from, struct mz_arena *a)
+{
+    const ProtobufCMessageDescriptor *entry = field_map_entry(into->descriptor, f);
+    if (entry) {
+        merge_map(f, entry, into, from, a);
+    } else if (f->label == PROTOBUF_C_LABEL_REPEATED) {
+        append(f, into, from, a);
+    } else if (f->type == PROTOBUF_C_TYPE_MESSAGE && field_is_set(f, into)) {
+        mz_msg_merge(*(ProtobufCMessage **)field_at(f, into),
+                     *(ProtobufCMessage **)field_at(f, from), a);
+    } else {
+        memcpy(field_at(f, into), field_at(f, from), field_size(f));
+        if (is_oneof(f))
+            *(uint32_t *)quantifier_at(f, into) = f->id;
+    }
+}
+
+void mz_msg_merge(ProtobufCMessage *into, const ProtobufCMessage *from, struct mz_arena *a)
+{
+    const ProtobufCMessageDescriptor *d = into->descriptor;
+    for (unsigned i = 0; i < d->n_fields; i++)
+        if (field_is_set(&d->fields[i], from))
+            merge_field(&d->fields[i], into, from, a);
+}
