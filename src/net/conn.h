@@ -61,6 +61,8 @@ struct mz_conn {
     uint8_t state;           /* private: connecting, open, flushing, delayed, closed */
     bool half_close;         /* mz_conn_set_half_close() */
     bool read_end, write_end; /* FIN received; FIN sent or queued */
+    bool early_close;        /* the peer's end is noticed though reading is disabled: default for accepted connections; not
+                                for connects, whose unread answer must not be lost */
     bool trace;              /* log lines of this connection are written at any level (P9: live tracing) */
     int error;               /* errno of the failure, 0 */
     const char *close_reason; /* static text: local close reason, %CONNECTION_TERMINATION_DETAILS% or NULL */
@@ -68,6 +70,14 @@ struct mz_conn {
     struct mz_timer close_timer;
     struct mz_task flush_task;
     struct mz_conn_stats stats;
+    /* Private to conn.c. */
+    uint32_t buffer_limit, delayed_close_ms;
+    uint32_t in_gauge, out_gauge; /* what the buffered gauges hold of us */
+    bool read_ready;              /* the kernel may have more input than was taken */
+    bool offer;                   /* input that is buffered goes to data() though nothing new came */
+    bool peer_end;                /* epoll told of the peer's end: a short read does not mean drained */
+    bool big_reads;               /* the last read filled its slice */
+    bool write_blocked, write_failed, fin_sent, wrote, delay, bind_failed, announced;
 };
 
 uint64_t mz_conn_next_id(void); /* any thread */
@@ -94,6 +104,7 @@ struct mz_buf *mz_conn_out(struct mz_conn *c);  /* append directly, then mz_conn
 void mz_conn_written(struct mz_conn *c, bool end);
 void mz_conn_flush_now(struct mz_conn *c);      /* does not wait for the end of the turn */
 void mz_conn_read_disable(struct mz_conn *c, bool disable); /* stacks; on the last enable buffered input is offered again */
+void mz_conn_read_resume(struct mz_conn *c); /* the owner took input that had reached the buffer limit */
 void mz_conn_set_half_close(struct mz_conn *c, bool on);
 void mz_conn_set_buffer_limit(struct mz_conn *c, uint32_t bytes); /* high watermark of out, and bounds reads; 0: none */
 void mz_conn_set_ops(struct mz_conn *c, const struct mz_conn_ops *ops, void *arg); /* an idle pool client changes owner */

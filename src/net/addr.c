@@ -1,0 +1,261 @@
+#include "net/addr.h"
+
+#include <arpa/inet.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <pthread.h>
+#include <stdio.h>
+
+bool mz_addr_parse_ip(struct mz_str ip, uint16_t port, struct mz_addr *out_addr)
+{
+    char text[INET6_ADDRSTRLEN];
+    if (ip.n == 0 || ip.n >= sizeof(text) || memchr(ip.p, '\0', ip.n))
+        return false;
+    memcpy(text, ip.p, ip.n);
+    text[ip.n] = '\0';
+    struct mz_addr a = { 0 };
+    if (inet_pton(AF_INET, text, &a.in4.sin_addr) == 1) {
+        a.in4.sin_family = AF_INET;
+        a.in4.sin_port = htons(port);
+        a.len = sizeof(a.in4);
+    } else if (inet_pton(AF_INET6, text, &a.in6.sin6_addr) == 1) {
+        a.in6.sin6_family = AF_INET6;
+        a.in6.sin6_port = htons(port);
+        a.len = sizeof(a.in6);
+    } else {
+        return false;
+    }
+    *out_addr = a;
+    return true;
+}
+
+bool mz_addr_unix(struct mz_str path, struct mz_addr *out_addr)
+{
+    struct mz_addr a = { 0 };
+    bool abstract = path.n > 0 && path.p[0] == '@';
+    size_t room = sizeof(a.un.sun_path) - (abstract ? 0 : 1);
+    if (path.n == 0 || path.n > room || memchr(path.p, '\0', path.n))
+        return false;
+    a.un.sun_family = AF_UNIX;
+    memcpy(a.un.sun_path, path.p, path.n);
+    if (abstract)
+        a.un.sun_path[0] = '\0';
+    a.len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + path.n + (abstract ? 0 : 1));
+    *out_addr = a;
+    return true;
+}
+
+/* Digits and dots by hand: access logs write addresses once per request or more. */
+static size_t ip4_text(const struct in_addr *in, char *out)
+{
+    const unsigned char *b = (const unsigned char *)&in->s_addr;
+    char *p = out;
+    for (int i = 0; i < 4; i++) {
+        unsigned v = b[i];
+        if (v >= 100)
+            *p++ = (char)('0' + v / 100);
+        if (v >= 10)
+            *p++ = (char)('0' + v / 10 % 10);
+        *p++ = (char)('0' + v % 10);
+        *p++ = '.';
+    }
+    p[-1] = '\0';
+    return (size_t)(p - 1 - out);
+}
+
+static size_t unix_text(const struct mz_addr *a, char *out)
+{
+    size_t head = offsetof(struct sockaddr_un, sun_path);
+    size_t n = a->len > head ? a->len - head : 0;
+    if (n > sizeof(a->un.sun_path))
+        n = sizeof(a->un.sun_path);
+    bool abstract = n > 0 && a->un.sun_path[0] == '\0';
+    if (!abstract)
+        n = strnlen(a->un.sun_path, n);
+    memcpy(out, a->un.sun_path, n);
+    if (abstract)
+        out[0] = '@';
+    out[n] = '\0';
+    return n;
+}
+
+static size_t bare_text(const struct mz_addr *a,
+                        char *out) /* room for the longest, see MZ_ADDR_TEXT */
+{
+    out[0] = '\0';
+    if (a->len == 0)
+        return 0;
+    if (a->sa.sa_family == AF_INET)
+        return ip4_text(&a->in4.sin_addr, out);
+    if (a->sa.sa_family == AF_UNIX)
+        return unix_text(a, out);
+    if (a->sa.sa_family != AF_INET6 ||
+        !inet_ntop(AF_INET6, &a->in6.sin6_addr, out, INET6_ADDRSTRLEN))
+        return 0;
+    return strlen(out);
+}
+
+size_t mz_addr_ip_text(const struct mz_addr *a, char out_text[MZ_ADDR_TEXT])
+{
+    return bare_text(a, out_text);
+}
+
+size_t mz_addr_text(const struct mz_addr *a, char out_text[MZ_ADDR_TEXT])
+{
+    if (!mz_addr_is_ip(a))
+        return bare_text(a, out_text);
+    size_t n = 0;
+    bool v6 = a->sa.sa_family == AF_INET6;
+    if (v6)
+        out_text[n++] = '[';
+    n += bare_text(a, out_text + n);
+    if (v6)
+        out_text[n++] = ']';
+    out_text[n++] = ':';
+    char digits[20];
+    size_t k = mz_u64_text(mz_addr_port(a), digits);
+    memcpy(out_text + n, digits, k);
+    out_text[n + k] = '\0';
+    return n + k;
+}
+
+uint16_t mz_addr_port(const struct mz_addr *a)
+{
+    if (!mz_addr_is_ip(a))
+        return 0;
+    return ntohs(a->sa.sa_family == AF_INET ? a->in4.sin_port : a->in6.sin6_port);
+}
+
+void mz_addr_set_port(struct mz_addr *a, uint16_t port)
+{
+    if (!mz_addr_is_ip(a))
+        return;
+    if (a->sa.sa_family == AF_INET)
+        a->in4.sin_port = htons(port);
+    else
+        a->in6.sin6_port = htons(port);
+}
+
+bool mz_addr_is_ip(const struct mz_addr *a)
+{
+    return a->len && (a->sa.sa_family == AF_INET || a->sa.sa_family == AF_INET6);
+}
+
+bool mz_addr_ip_eq(const struct mz_addr *a, const struct mz_addr *b)
+{
+    if (a->len == 0 || b->len == 0 || a->sa.sa_family != b->sa.sa_family)
+        return a->len == b->len && a->len == 0;
+    switch (a->sa.sa_family) {
+    case AF_INET:
+        return a->in4.sin_addr.s_addr == b->in4.sin_addr.s_addr;
+    case AF_INET6:
+        return memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr, sizeof(a->in6.sin6_addr)) == 0;
+    default:
+        return a->len == b->len && memcmp(&a->un, &b->un, a->len) == 0;
+    }
+}
+
+bool mz_addr_eq(const struct mz_addr *a, const struct mz_addr *b)
+{
+    return mz_addr_ip_eq(a, b) && mz_addr_port(a) == mz_addr_port(b);
+}
+
+bool mz_addr_is_loopback(const struct mz_addr *a)
+{
+    if (a->len == 0)
+        return false;
+    if (a->sa.sa_family == AF_INET)
+        return (ntohl(a->in4.sin_addr.s_addr) >> 24) == 127;
+    if (a->sa.sa_family == AF_INET6)
+        return IN6_IS_ADDR_LOOPBACK(&a->in6.sin6_addr);
+    return a->sa.sa_family == AF_UNIX;
+}
+
+bool mz_addr_is_any(const struct mz_addr *a)
+{
+    if (!mz_addr_is_ip(a))
+        return false;
+    if (a->sa.sa_family == AF_INET)
+        return a->in4.sin_addr.s_addr == INADDR_ANY;
+    return IN6_IS_ADDR_UNSPECIFIED(&a->in6.sin6_addr);
+}
+
+uint64_t mz_addr_hash(const struct mz_addr *a)
+{
+    if (!mz_addr_is_ip(a))
+        return mz_str_hash((struct mz_str){ (const char *)&a->un, a->len });
+    char key[18];
+    bool v4 = a->sa.sa_family == AF_INET;
+    size_t n = v4 ? 4 : 16;
+    memcpy(key, v4 ? (const void *)&a->in4.sin_addr : (const void *)&a->in6.sin6_addr, n);
+    memcpy(key + n, v4 ? &a->in4.sin_port : &a->in6.sin6_port, 2);
+    return mz_str_hash((struct mz_str){ key, n + 2 });
+}
+
+static unsigned char *ip_bytes(struct mz_addr *a)
+{
+    return a->sa.sa_family == AF_INET ? (unsigned char *)&a->in4.sin_addr
+                                      : (unsigned char *)&a->in6.sin6_addr;
+}
+
+static const unsigned char *ip_bytes_const(const struct mz_addr *a)
+{
+    return a->sa.sa_family == AF_INET ? (const unsigned char *)&a->in4.sin_addr
+                                      : (const unsigned char *)&a->in6.sin6_addr;
+}
+
+bool mz_cidr_make(struct mz_str prefix, unsigned bits, struct mz_cidr *out_cidr, struct mz_err *err)
+{
+    struct mz_cidr c = { .bits = bits };
+    if (!mz_addr_parse_ip(prefix, 0, &c.addr))
+        return mz_err_set(err, "malformed IP address: " MZ_STR_FMT, MZ_STR_ARG(prefix));
+    unsigned width = c.addr.sa.sa_family == AF_INET ? 32 : 128;
+    if (c.bits > width)
+        c.bits = width; /* as Envoy: a longer prefix is the whole address */
+    unsigned char *b = ip_bytes(&c.addr);
+    for (unsigned i = 0; i < width / 8; i++) {
+        unsigned keep = c.bits > i * 8 ? c.bits - i * 8 : 0;
+        if (keep < 8)
+            b[i] = (unsigned char)(b[i] & (0xff00u >> keep));
+    }
+    *out_cidr = c;
+    return true;
+}
+
+bool mz_cidr_match(const struct mz_cidr *c, const struct mz_addr *a)
+{
+    if (!mz_addr_is_ip(a) || a->sa.sa_family != c->addr.sa.sa_family)
+        return false;
+    const unsigned char *want = ip_bytes_const(&c->addr), *have = ip_bytes_const(a);
+    unsigned whole = c->bits / 8, rest = c->bits % 8;
+    if (memcmp(want, have, whole) != 0)
+        return false;
+    return rest == 0 || ((want[whole] ^ have[whole]) & (0xff00u >> rest) & 0xffu) == 0;
+}
+
+static struct mz_addr machine;
+static pthread_once_t machine_once = PTHREAD_ONCE_INIT;
+
+static void machine_find(void)
+{
+    struct ifaddrs *list;
+    if (getifaddrs(&list) != 0)
+        return;
+    for (struct ifaddrs *i = list; i; i = i->ifa_next) {
+        if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET || (i->ifa_flags & IFF_LOOPBACK))
+            continue;
+        memcpy(&machine.in4, i->ifa_addr, sizeof(machine.in4));
+        machine.in4.sin_port = 0;
+        machine.len = sizeof(machine.in4);
+        if (!mz_addr_is_loopback(&machine))
+            break;
+        machine.len = 0;
+    }
+    freeifaddrs(list);
+}
+
+const struct mz_addr *mz_addr_local_machine(void)
+{
+    pthread_once(&machine_once, machine_find);
+    return &machine;
+}

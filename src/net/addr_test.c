@@ -1,0 +1,119 @@
+#include "net/addr.h"
+
+#include "base/alloc.h"
+#include "base/test.h"
+
+static const struct {
+    const char *ip, *text, *ip_text;
+    uint16_t port;
+    bool ok;
+} addrs[] = {
+    { "127.0.0.1", "127.0.0.1:80", "127.0.0.1", 80, true },
+    { "255.10.0.99", "255.10.0.99:65535", "255.10.0.99", 65535, true },
+    { "::1", "[::1]:443", "::1", 443, true },
+    { "2001:DB8::A", "[2001:db8::a]:0", "2001:db8::a", 0, true },
+    { "localhost", NULL, NULL, 0, false },
+    { "1.2.3", NULL, NULL, 0, false },
+    { "", NULL, NULL, 0, false },
+    { "1.2.3.4.5", NULL, NULL, 0, false },
+};
+
+static void test_parse(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < MZ_COUNT(addrs); i++) {
+        struct mz_addr a = { 0 };
+        char text[MZ_ADDR_TEXT];
+        assert_int_equal(mz_addr_parse_ip(mz_str_c(addrs[i].ip), addrs[i].port, &a), addrs[i].ok);
+        if (!addrs[i].ok) {
+            assert_int_equal(a.len, 0);
+            continue;
+        }
+        assert_int_equal(mz_addr_text(&a, text), strlen(addrs[i].text));
+        assert_string_equal(text, addrs[i].text);
+        mz_addr_ip_text(&a, text);
+        assert_string_equal(text, addrs[i].ip_text);
+        assert_int_equal(mz_addr_port(&a), addrs[i].port);
+        struct mz_addr b = a;
+        assert_true(mz_addr_eq(&a, &b));
+        mz_addr_set_port(&b, (uint16_t)(addrs[i].port + 1));
+        assert_false(mz_addr_eq(&a, &b));
+        assert_true(mz_addr_ip_eq(&a, &b));
+        assert_true(mz_addr_hash(&a) != mz_addr_hash(&b));
+    }
+}
+
+static void test_unix(void **state)
+{
+    (void)state;
+    struct mz_addr a;
+    char text[MZ_ADDR_TEXT], long_path[200];
+    assert_true(mz_addr_unix(MZ_STR("/tmp/x.sock"), &a));
+    mz_addr_text(&a, text);
+    assert_string_equal(text, "/tmp/x.sock");
+    assert_true(mz_addr_is_loopback(&a));
+    assert_false(mz_addr_is_ip(&a));
+    assert_true(mz_addr_unix(MZ_STR("@abstract"), &a));
+    mz_addr_text(&a, text);
+    assert_string_equal(text, "@abstract");
+    memset(long_path, 'x', sizeof(long_path));
+    assert_false(mz_addr_unix((struct mz_str){ long_path, 108 }, &a));
+    assert_true(mz_addr_unix((struct mz_str){ long_path, 107 }, &a));
+    assert_false(mz_addr_unix(MZ_STR(""), &a));
+}
+
+static const struct {
+    const char *prefix, *addr;
+    unsigned bits;
+    bool match;
+} cidrs[] = {
+    { "10.0.0.0", "10.255.1.2", 8, true },       { "10.0.0.0", "11.0.0.1", 8, false },
+    { "10.1.2.3", "10.1.2.3", 32, true },        { "10.1.2.3", "10.1.2.2", 32, false },
+    { "10.1.2.77", "10.1.2.64", 27, true },      { "10.1.2.77", "10.1.2.96", 27, false },
+    { "0.0.0.0", "8.8.8.8", 0, true },           { "0.0.0.0", "::1", 0, false },
+    { "2001:db8::", "2001:db8:1::1", 32, true }, { "2001:db8::", "2001:db9::1", 32, false },
+    { "10.1.2.3", "10.1.2.3", 99, true },
+};
+
+static void test_cidr(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < MZ_COUNT(cidrs); i++) {
+        struct mz_cidr c;
+        struct mz_err err;
+        struct mz_addr a;
+        assert_true(mz_cidr_make(mz_str_c(cidrs[i].prefix), cidrs[i].bits, &c, &err));
+        assert_true(mz_addr_parse_ip(mz_str_c(cidrs[i].addr), 1, &a));
+        assert_int_equal(mz_cidr_match(&c, &a), cidrs[i].match);
+    }
+    struct mz_cidr c;
+    struct mz_err err;
+    assert_false(mz_cidr_make(MZ_STR("10.0.0"), 8, &c, &err));
+    assert_string_equal(err.msg, "malformed IP address: 10.0.0");
+}
+
+static void test_kinds(void **state)
+{
+    (void)state;
+    struct mz_addr a, none = { .len = 0 };
+    mz_addr_parse_ip(MZ_STR("127.8.8.8"), 0, &a);
+    assert_true(mz_addr_is_loopback(&a));
+    mz_addr_parse_ip(MZ_STR("::"), 0, &a);
+    assert_true(mz_addr_is_any(&a));
+    assert_false(mz_addr_is_loopback(&a));
+    assert_false(mz_addr_eq(&a, &none));
+    assert_true(mz_addr_eq(&none, &none));
+    const struct mz_addr *m = mz_addr_local_machine();
+    assert_true(m->len == 0 || !mz_addr_is_loopback(m));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_parse),
+        cmocka_unit_test(test_unix),
+        cmocka_unit_test(test_cidr),
+        cmocka_unit_test(test_kinds),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

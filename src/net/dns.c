@@ -1,0 +1,320 @@
+#include "net/dns.h"
+
+#include <ares.h>
+#include <netdb.h>
+#include <pthread.h>
+
+#include "base/log.h"
+
+#define NAME_MAX_BYTES 255 /* RFC 1035, H09 */
+
+struct dns_socket { /* a descriptor of c-ares that we watch */
+    struct mz_list link;
+    struct mz_io io;
+    struct mz_dns *dns;
+    unsigned events;
+};
+
+struct mz_dns {
+    struct mz_loop *loop;
+    ares_channel channel;
+    struct mz_timer timer;
+    struct mz_list sockets;
+    struct mz_list queries;
+    bool closing;
+};
+
+struct mz_dns_query {
+    struct mz_list link;
+    struct mz_dns *dns;
+    struct mz_task task; /* tells the caller, at the end of the turn */
+    void (*done)(void *arg, bool ok, const char *why, const struct mz_dns_result *v, size_t n);
+    void *arg;
+    bool cancelled, asking; /* asking: c-ares holds us */
+    bool ok;
+    int second_family; /* asked when the first has no address; AF_UNSPEC: none */
+    const char *why;
+    size_t n;
+    struct mz_dns_result *v;
+    char name[NAME_MAX_BYTES + 1];
+};
+
+static pthread_once_t ares_once = PTHREAD_ONCE_INIT;
+static int ares_once_status;
+
+static void ares_start(void)
+{
+    ares_once_status = ares_library_init(ARES_LIB_INIT_ALL);
+}
+
+/* ---- descriptors and timer of the channel ---- */
+
+static void timer_follow(struct mz_dns *d)
+{
+    struct timeval tv;
+    if (d->closing || !ares_timeout(d->channel, NULL, &tv)) {
+        mz_timer_stop(&d->timer);
+        return;
+    }
+    mz_timer_start_us(&d->timer, (uint64_t)tv.tv_sec * 1000000 + (uint64_t)tv.tv_usec);
+}
+
+static void timer_fire(struct mz_timer *t)
+{
+    struct mz_dns *d = MZ_CONTAINER(t, struct mz_dns, timer);
+    ares_process_fd(d->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
+    timer_follow(d);
+}
+
+static void socket_ready(struct mz_io *io, unsigned events)
+{
+    struct dns_socket *s = MZ_CONTAINER(io, struct dns_socket, io);
+    struct mz_dns *d = s->dns;
+    int fd = io->fd;
+    bool readable = events & (MZ_IO_READ | MZ_IO_HUP),
+         writable = events & (MZ_IO_WRITE | MZ_IO_HUP);
+    ares_process_fd(d->channel, readable ? fd : ARES_SOCKET_BAD, writable ? fd : ARES_SOCKET_BAD);
+    timer_follow(d);
+}
+
+static void socket_free(void *p)
+{
+    mz_free(MZ_MEM_UPSTREAM, p);
+}
+
+static struct dns_socket *socket_find(struct mz_dns *d, int fd)
+{
+    mz_list_foreach (it, &d->sockets) {
+        struct dns_socket *s = MZ_CONTAINER(it, struct dns_socket, link);
+        if (s->io.fd == fd)
+            return s;
+    }
+    return NULL;
+}
+
+static void socket_watch(struct mz_dns *d, int fd, unsigned events)
+{
+    struct dns_socket *s = mz_new0(MZ_MEM_UPSTREAM, struct dns_socket);
+    s->dns = d;
+    s->events = events;
+    int rc = mz_io_add_level(d->loop, &s->io, fd, events, socket_ready);
+    if (rc != 0)
+        MZ_LOG(WARN, dns, "cannot watch a DNS socket: %s",
+               strerrordesc_np(-rc)); /* the query times out */
+    mz_list_add_tail(&d->sockets, &s->link);
+}
+
+/* c-ares tells what it waits for; neither: it closes the descriptor. */
+static void socket_state(void *arg, ares_socket_t fd, int readable, int writable)
+{
+    struct mz_dns *d = arg;
+    unsigned events =
+        (readable ? (unsigned)MZ_IO_READ : 0u) | (writable ? (unsigned)MZ_IO_WRITE : 0u);
+    struct dns_socket *s = socket_find(d, fd);
+    if (!s) {
+        if (events)
+            socket_watch(d, fd, events);
+        return;
+    }
+    if (!events) {
+        mz_io_del(&s->io);
+        mz_list_del(&s->link);
+        mz_loop_free_later(d->loop, s, socket_free);
+    } else if (events != s->events) {
+        s->events = events;
+        (void)mz_io_level_mod(&s->io, events); /* on failure the query times out */
+    }
+}
+
+/* ---- resolver ---- */
+
+static bool set_servers(struct mz_dns *d, const struct mz_dns_opts *o, struct mz_err *err)
+{
+    if (o->n_servers == 0)
+        return true;
+    struct ares_addr_port_node *v =
+        mz_newn0(MZ_MEM_UPSTREAM, struct ares_addr_port_node, o->n_servers);
+    for (size_t i = 0; i < o->n_servers; i++) {
+        const struct mz_addr *a = &o->servers[i];
+        v[i].next = i + 1 < o->n_servers ? &v[i + 1] : NULL;
+        v[i].family = a->sa.sa_family;
+        v[i].udp_port = v[i].tcp_port = mz_addr_port(a) ? mz_addr_port(a) : 53;
+        if (a->sa.sa_family == AF_INET)
+            v[i].addr.addr4 = a->in4.sin_addr;
+        else
+            memcpy(&v[i].addr.addr6, &a->in6.sin6_addr, sizeof(v[i].addr.addr6));
+    }
+    int rc = ares_set_servers_ports(d->channel, v);
+    mz_free(MZ_MEM_UPSTREAM, v);
+    return rc == ARES_SUCCESS ||
+           mz_err_set(err, "cannot use the DNS servers: %s", ares_strerror(rc));
+}
+
+struct mz_dns *mz_dns_create(struct mz_loop *l, const struct mz_dns_opts *o, struct mz_err *err)
+{
+    pthread_once(&ares_once, ares_start);
+    if (ares_once_status != ARES_SUCCESS) {
+        mz_err_set(err, "cannot start the DNS library: %s", ares_strerror(ares_once_status));
+        return NULL;
+    }
+    struct mz_dns *d = mz_new0(MZ_MEM_UPSTREAM, struct mz_dns);
+    d->loop = l;
+    mz_list_init(&d->sockets);
+    mz_list_init(&d->queries);
+    mz_timer_init(l, &d->timer, timer_fire);
+    struct ares_options opts = { .sock_state_cb = socket_state, .sock_state_cb_data = d };
+    opts.flags =
+        (o->use_tcp ? ARES_FLAG_USEVC : 0) | (o->no_default_search ? ARES_FLAG_NOSEARCH : 0);
+    int rc = ares_init_options(&d->channel, &opts, ARES_OPT_SOCK_STATE_CB | ARES_OPT_FLAGS);
+    if (rc != ARES_SUCCESS) {
+        mz_err_set(err, "cannot start the DNS resolver: %s", ares_strerror(rc));
+        mz_free(MZ_MEM_UPSTREAM, d);
+        return NULL;
+    }
+    if (set_servers(d, o, err))
+        return d;
+    mz_dns_destroy(d);
+    return NULL;
+}
+
+static void query_free(void *p)
+{
+    struct mz_dns_query *q = p;
+    mz_free(MZ_MEM_UPSTREAM, q->v);
+    mz_free(MZ_MEM_UPSTREAM, q);
+}
+
+static void query_drop(struct mz_dns_query *q)
+{
+    mz_task_cancel(&q->task);
+    mz_list_del(&q->link);
+    mz_loop_free_later(q->dns->loop, q, query_free);
+}
+
+void mz_dns_destroy(struct mz_dns *d)
+{
+    if (!d)
+        return;
+    d->closing = true;
+    ares_destroy(d->channel); /* calls back each query that it holds, and socket_state() */
+    mz_list_foreach (it, &d->queries)
+        query_drop(MZ_CONTAINER(it, struct mz_dns_query, link));
+    mz_timer_stop(&d->timer);
+    mz_free(MZ_MEM_UPSTREAM, d);
+}
+
+/* ---- queries ---- */
+
+static void query_tell(struct mz_task *t)
+{
+    struct mz_dns_query *q = MZ_CONTAINER(t, struct mz_dns_query, task);
+    q->done(q->arg, q->ok, q->why, q->v, q->n);
+    query_drop(q);
+}
+
+static void query_end(struct mz_dns_query *q, bool ok, const char *why)
+{
+    q->ok = ok;
+    q->why = why;
+    mz_task_schedule(q->dns->loop, &q->task);
+}
+
+static void collect(struct mz_dns_query *q, const struct ares_addrinfo *res)
+{
+    size_t n = 0;
+    for (const struct ares_addrinfo_node *i = res->nodes; i; i = i->ai_next)
+        n++;
+    if (n > MZ_DNS_MAX)
+        n = MZ_DNS_MAX;
+    q->v = mz_newn0(MZ_MEM_UPSTREAM, struct mz_dns_result, n ? n : 1);
+    for (const struct ares_addrinfo_node *i = res->nodes; i && q->n < n; i = i->ai_next) {
+        if (i->ai_family != AF_INET && i->ai_family != AF_INET6)
+            continue;
+        struct mz_dns_result *r = &q->v[q->n++];
+        r->addr.len = i->ai_family == AF_INET ? sizeof(r->addr.in4) : sizeof(r->addr.in6);
+        memcpy(&r->addr.ss, i->ai_addr, r->addr.len);
+        mz_addr_set_port(&r->addr, 0);
+        r->ttl_s = i->ai_ttl > 0 ? (uint32_t)i->ai_ttl : 0;
+    }
+}
+
+static void ask(struct mz_dns_query *q, int family);
+
+static void answered(void *arg, int status, int timeouts, struct ares_addrinfo *res)
+{
+    (void)timeouts;
+    struct mz_dns_query *q = arg;
+    q->asking = false;
+    if (status == ARES_SUCCESS && !q->cancelled)
+        collect(q, res);
+    if (res)
+        ares_freeaddrinfo(res);
+    if (q->cancelled || status == ARES_EDESTRUCTION) {
+        query_drop(q);
+        return;
+    }
+    bool none = status == ARES_ENODATA || status == ARES_ENOTFOUND;
+    if (q->n == 0 && (none || status == ARES_SUCCESS) && q->second_family != AF_UNSPEC) {
+        int family = q->second_family;
+        q->second_family = AF_UNSPEC;
+        mz_free(MZ_MEM_UPSTREAM, q->v);
+        q->v = NULL;
+        ask(q, family);
+        return;
+    }
+    query_end(q, status == ARES_SUCCESS || none,
+              status == ARES_SUCCESS ? NULL : ares_strerror(status));
+}
+
+static void ask(struct mz_dns_query *q, int family)
+{
+    const struct ares_addrinfo_hints hints = { .ai_flags = ARES_AI_NOSORT,
+                                               .ai_family = family,
+                                               .ai_socktype = SOCK_STREAM };
+    q->asking = true;
+    ares_getaddrinfo(q->dns->channel, q->name, NULL, &hints, answered,
+                     q); /* may answer at once: query_end() defers */
+}
+
+static int first_family(enum mz_dns_family f)
+{
+    static const int families[] = { [MZ_DNS_AUTO] = AF_INET6,
+                                    [MZ_DNS_V4_ONLY] = AF_INET,
+                                    [MZ_DNS_V6_ONLY] = AF_INET6,
+                                    [MZ_DNS_V4_PREFERRED] = AF_INET,
+                                    [MZ_DNS_ALL] = AF_UNSPEC };
+    return families[f];
+}
+
+struct mz_dns_query *mz_dns_resolve(struct mz_dns *d, struct mz_str name, enum mz_dns_family family,
+                                    void (*done)(void *arg, bool ok, const char *why,
+                                                 const struct mz_dns_result *v, size_t n),
+                                    void *arg)
+{
+    struct mz_dns_query *q = mz_new0(MZ_MEM_UPSTREAM, struct mz_dns_query);
+    q->dns = d;
+    q->done = done;
+    q->arg = arg;
+    mz_task_init(&q->task, query_tell);
+    mz_list_add_tail(&d->queries, &q->link);
+    if (name.n == 0 || name.n > NAME_MAX_BYTES || memchr(name.p, '\0', name.n)) {
+        query_end(q, false, "the name is empty, too long or has a NUL");
+        return q;
+    }
+    memcpy(q->name, name.p, name.n);
+    if (family == MZ_DNS_AUTO)
+        q->second_family = AF_INET;
+    else if (family == MZ_DNS_V4_PREFERRED)
+        q->second_family = AF_INET6;
+    ask(q, first_family(family));
+    timer_follow(d);
+    return q;
+}
+
+void mz_dns_cancel(struct mz_dns_query *q)
+{
+    if (q->asking)
+        q->cancelled = true; /* c-ares holds it until its answer or the channel's end */
+    else
+        query_drop(q);
+}

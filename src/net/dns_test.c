@@ -1,0 +1,243 @@
+#include "net/dns.h"
+
+#include "base/test.h"
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* A name server of a few names, on the same loop. */
+enum { T_A = 1, T_AAAA = 28 };
+static const struct {
+    const char *name;
+    unsigned type, rcode, n; /* n addresses: 10.0.0.1.. or ::1.. */
+    uint32_t ttl;
+    bool silent, wrong_id_first;
+} zone[] = {
+    { "two.test", T_A, 0, 2, 7, false, false },    { "six.test", T_AAAA, 0, 1, 60, false, false },
+    { "nx.test", T_A, 3, 0, 0, false, false },     { "nx.test", T_AAAA, 3, 0, 0, false, false },
+    { "broken.test", T_A, 5, 0, 0, false, false }, { "silent.test", T_A, 0, 0, 0, true, false },
+    { "spoof.test", T_A, 0, 1, 1, false, true },
+};
+
+static struct mz_loop *loop;
+static struct mz_io server;
+static struct mz_addr server_addr;
+static unsigned asked;
+
+static size_t question_name(const unsigned char *q, size_t n, char *out)
+{
+    size_t i = 12, k = 0;
+    while (i < n && q[i]) {
+        memcpy(out + k, q + i + 1, q[i]);
+        k += q[i];
+        out[k++] = '.';
+        i += q[i] + 1u;
+    }
+    out[k ? k - 1 : 0] = '\0';
+    return i + 1;
+}
+
+static void put_answers(unsigned char *p, size_t *at, unsigned type, unsigned n, uint32_t ttl)
+{
+    for (unsigned i = 0; i < n; i++) {
+        size_t len = type == T_A ? 4 : 16;
+        unsigned char rr[28] = { 0xc0, 12, 0, (unsigned char)type, 0, 1,
+                                 0,    0,  0, (unsigned char)ttl,  0, (unsigned char)len };
+        if (type == T_A)
+            rr[12] = 10;
+        rr[11 + len] = (unsigned char)(i + 1);
+        memcpy(p + *at, rr, 12 + len);
+        *at += 12 + len;
+    }
+}
+
+static void answer(int fd, unsigned char *q, size_t n, const struct mz_addr *to)
+{
+    char name[256];
+    size_t end = question_name(q, n, name) + 4;
+    unsigned type = q[end - 3];
+    asked++;
+    q[2] = 0x81;
+    q[3] = 0x80;
+    q[11] = 0; /* no OPT record comes back */
+    size_t at = end;
+    for (size_t i = 0; i < MZ_COUNT(zone); i++) {
+        if (strcmp(zone[i].name, name) != 0 || zone[i].type != type)
+            continue;
+        if (zone[i].silent)
+            return;
+        q[3] = (unsigned char)(0x80 | zone[i].rcode);
+        q[7] = (unsigned char)zone[i].n;
+        put_answers(q, &at, type, zone[i].n, zone[i].ttl);
+        if (zone[i].wrong_id_first) {
+            q[0] ^= 0xff;
+            q[at - 1] = 66;
+            (void)sendto(fd, q, at, 0, &to->sa, to->len);
+            q[0] ^= 0xff;
+            q[at - 1] = 1;
+        }
+        break;
+    }
+    assert_int_equal(sendto(fd, q, at, 0, &to->sa, to->len), at);
+}
+
+static void server_ready(struct mz_io *io, unsigned events)
+{
+    (void)events;
+    unsigned char q[1024];
+    struct mz_addr from = { .len = sizeof(from.ss) };
+    ssize_t n = recvfrom(io->fd, q, 512, MSG_DONTWAIT, &from.sa, &from.len);
+    if (n > 17)
+        answer(io->fd, q, (size_t)n, &from);
+}
+
+static struct {
+    bool done, ok;
+    char why[100];
+    struct mz_dns_result v[8];
+    size_t n;
+} got;
+
+static void on_done(void *arg, bool ok, const char *why, const struct mz_dns_result *v, size_t n)
+{
+    assert_ptr_equal(arg, &got);
+    assert_false(got.done);
+    got.done = true;
+    got.ok = ok;
+    (void)snprintf(got.why, sizeof(got.why), "%s", why ? why : "");
+    got.n = n;
+    for (size_t i = 0; i < n && i < MZ_COUNT(got.v); i++)
+        got.v[i] = v[i];
+}
+
+static struct mz_dns *start(void)
+{
+    struct mz_err err;
+    asked = 0;
+    loop = mz_loop_create("test");
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    mz_addr_parse_ip(MZ_STR("127.0.0.1"), 0, &server_addr);
+    assert_int_equal(bind(fd, &server_addr.sa, server_addr.len), 0);
+    assert_int_equal(getsockname(fd, &server_addr.sa, &server_addr.len), 0);
+    assert_int_equal(mz_io_add_level(loop, &server, fd, MZ_IO_READ, server_ready), 0);
+    struct mz_dns *d = mz_dns_create(
+        loop,
+        &(struct mz_dns_opts){ .servers = &server_addr, .n_servers = 1, .no_default_search = true },
+        &err);
+    assert_non_null(d);
+    return d;
+}
+
+static void stop(struct mz_dns *d)
+{
+    mz_dns_destroy(d);
+    mz_io_del(&server);
+    close(server.fd);
+    mz_loop_destroy(loop);
+    struct mz_mem_count c[MZ_MEM__COUNT];
+    mz_mem_counts(c);
+    assert_int_equal(c[MZ_MEM_UPSTREAM].objects, 0);
+}
+
+static void resolve(struct mz_dns *d, const char *name, enum mz_dns_family family)
+{
+    memset(&got, 0, sizeof(got));
+    mz_dns_resolve(d, mz_str_c(name), family, on_done, &got);
+    assert_false(got.done);
+    for (int i = 0; i < 200 && !got.done; i++)
+        mz_loop_turn(loop, 20);
+    assert_true(got.done);
+}
+
+static const struct {
+    const char *name;
+    enum mz_dns_family family;
+    bool ok;
+    size_t n;
+    const char *first;
+    uint32_t ttl;
+} cases[] = {
+    { "two.test", MZ_DNS_V4_ONLY, true, 2, "10.0.0.1", 7 },
+    { "two.test", MZ_DNS_AUTO, true, 2, "10.0.0.1", 7 },
+    { "two.test", MZ_DNS_V6_ONLY, true, 0, NULL, 0 },
+    { "two.test", MZ_DNS_ALL, true, 2, "10.0.0.1", 7 },
+    { "six.test", MZ_DNS_AUTO, true, 1, "::1", 60 },
+    { "six.test", MZ_DNS_V4_PREFERRED, true, 1, "::1", 60 },
+    { "six.test", MZ_DNS_V4_ONLY, true, 0, NULL, 0 },
+    { "nx.test", MZ_DNS_AUTO, true, 0, NULL, 0 },
+    { "spoof.test", MZ_DNS_V4_ONLY, true, 1, "10.0.0.1", 1 },
+    { "broken.test", MZ_DNS_V4_ONLY, false, 0, NULL, 0 },
+    { "10.9.8.7", MZ_DNS_V4_ONLY, true, 1, "10.9.8.7", 0 },
+    { "localhost", MZ_DNS_V4_ONLY, true, 1, "127.0.0.1", 0 },
+    { "", MZ_DNS_AUTO, false, 0, NULL, 0 },
+};
+
+static void test_families(void **state)
+{
+    (void)state;
+    struct mz_dns *d = start();
+    for (size_t i = 0; i < MZ_COUNT(cases); i++) {
+        resolve(d, cases[i].name, cases[i].family);
+        assert_int_equal(got.ok, cases[i].ok);
+        assert_int_equal(got.n, cases[i].n);
+        if (!cases[i].ok)
+            assert_true(got.why[0]);
+        if (!cases[i].first)
+            continue;
+        char text[MZ_ADDR_TEXT];
+        mz_addr_ip_text(&got.v[0].addr, text);
+        assert_string_equal(text, cases[i].first);
+        assert_int_equal(mz_addr_port(&got.v[0].addr), 0);
+        if (cases[i].ttl)
+            assert_int_equal(got.v[0].ttl_s, cases[i].ttl);
+    }
+    stop(d);
+}
+
+static void test_long_name(void **state)
+{
+    (void)state;
+    struct mz_dns *d = start();
+    char name[300];
+    memset(name, 'a', sizeof(name));
+    memset(&got, 0, sizeof(got));
+    mz_dns_resolve(d, (struct mz_str){ name, 256 }, MZ_DNS_AUTO, on_done, &got);
+    assert_false(got.done);
+    mz_loop_turn(loop, 0);
+    assert_true(got.done && !got.ok);
+    resolve(d,
+            "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+            "aaa.test",
+            MZ_DNS_V4_ONLY);
+    assert_int_equal(got.n, 0);
+    assert_int_equal(asked, 0);
+    stop(d);
+}
+
+static void test_cancel(void **state)
+{
+    (void)state;
+    struct mz_dns *d = start();
+    memset(&got, 0, sizeof(got));
+    mz_dns_cancel(mz_dns_resolve(d, MZ_STR("two.test"), MZ_DNS_V4_ONLY, on_done, &got));
+    mz_dns_cancel(mz_dns_resolve(d, MZ_STR("10.0.0.1"), MZ_DNS_V4_ONLY, on_done,
+                                 &got)); /* answered at once */
+    for (int i = 0; i < 10; i++)
+        mz_loop_turn(loop, 5);
+    assert_false(got.done);
+    assert_true(asked > 0);
+    mz_dns_resolve(d, MZ_STR("silent.test"), MZ_DNS_V4_ONLY, on_done, &got);
+    mz_dns_resolve(d, MZ_STR("10.0.0.1"), MZ_DNS_V4_ONLY, on_done, &got);
+    stop(d); /* both stay silent */
+    assert_false(got.done);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_families),
+        cmocka_unit_test(test_long_name),
+        cmocka_unit_test(test_cancel),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

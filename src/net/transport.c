@@ -1,0 +1,105 @@
+#include "net/transport.h"
+
+#include <errno.h>
+
+#include "event/loop.h"
+#include "net/conn.h"
+
+#define IOV_MAX_READ  8
+#define IOV_MAX_WRITE 64
+
+static enum mz_io_status raw_read(struct mz_transport *t, struct mz_buf *in, size_t max)
+{
+    struct mz_conn *c = t->conn;
+    struct iovec iov[IOV_MAX_READ];
+    unsigned n = mz_buf_reserve_iov(in, iov, IOV_MAX_READ, max);
+    size_t room = 0;
+    for (unsigned i = 0; i < n; i++)
+        room += iov[i].iov_len;
+    const struct mz_sys *sys = mz_loop_sys(c->loop);
+    ssize_t got;
+    do
+        got = sys->readv(c->io.fd, iov, (int)n);
+    while (got < 0 && errno == EINTR);
+    mz_buf_commit_iov(in, got > 0 ? (size_t)got : 0);
+    if (got < 0)
+        return errno == EAGAIN ? MZ_IO_AGAIN : MZ_IO_FAIL;
+    if (got == 0)
+        return MZ_IO_EOF;
+    /* A short read means drained: epoll tells of what comes later, so no second call is needed to see EAGAIN. */
+    return (size_t)got < room ? MZ_IO_AGAIN : MZ_IO_OK;
+}
+
+static enum mz_io_status raw_write(struct mz_transport *t, struct mz_buf *out, bool end)
+{
+    struct mz_conn *c = t->conn;
+    const struct mz_sys *sys = mz_loop_sys(c->loop);
+    while (mz_buf_len(out)) {
+        struct iovec iov[IOV_MAX_WRITE];
+        unsigned n = mz_buf_iov(out, iov, IOV_MAX_WRITE);
+        ssize_t sent = sys->writev(c->io.fd, iov, (int)n);
+        if (sent < 0) {
+            if (errno == EINTR)
+                continue;
+            return errno == EAGAIN ? MZ_IO_AGAIN : MZ_IO_FAIL;
+        }
+        mz_buf_drain(out, (size_t)sent);
+    }
+    if (end && sys->shutdown(c->io.fd, SHUT_WR) != 0)
+        return MZ_IO_FAIL;
+    return MZ_IO_OK;
+}
+
+static void raw_destroy(struct mz_transport *t)
+{
+    mz_free(MZ_MEM_CONN, t);
+}
+
+static const struct mz_transport_ops raw_ops = {
+    .name = "raw_buffer",
+    .read = raw_read,
+    .write = raw_write,
+    .destroy = raw_destroy,
+};
+
+struct mz_transport *mz_transport_raw(void)
+{
+    struct mz_transport *t = mz_new0(MZ_MEM_CONN, struct mz_transport);
+    t->ops = &raw_ops;
+    return t;
+}
+
+static struct mz_transport *raw_create(const struct mz_transport_factory *f, struct mz_conn *c)
+{
+    (void)f;
+    (void)c;
+    return mz_transport_raw();
+}
+
+static void raw_factory_destroy(struct mz_transport_factory *f)
+{
+    mz_free(MZ_MEM_CONFIG, f);
+}
+
+struct mz_transport_factory *mz_transport_factory_raw(void)
+{
+    struct mz_transport_factory *f = mz_new0(MZ_MEM_CONFIG, struct mz_transport_factory);
+    *f = (struct mz_transport_factory){
+        .name = "raw_buffer", .create = raw_create, .destroy = raw_factory_destroy, .refs = 1
+    };
+    return f;
+}
+
+struct mz_transport_factory *mz_transport_factory_ref(const struct mz_transport_factory *f)
+{
+    struct mz_transport_factory *w = (struct mz_transport_factory *)(uintptr_t)f;
+    __atomic_add_fetch(&w->refs, 1, __ATOMIC_RELAXED);
+    return w;
+}
+
+void mz_transport_factory_unref(const struct mz_transport_factory *f)
+{
+    struct mz_transport_factory *w = (struct mz_transport_factory *)(uintptr_t)f;
+    if (w && __atomic_sub_fetch(&w->refs, 1, __ATOMIC_ACQ_REL) == 0)
+        w->destroy(w);
+}
