@@ -131,6 +131,7 @@ struct mz_http1_opts { /* from Http1ProtocolOptions and its owner; immutable, sh
     enum { MZ_UNDERSCORE_ALLOW, MZ_UNDERSCORE_REJECT, MZ_UNDERSCORE_DROP } underscores;
     bool enable_connect, send_fully_qualified_url;
 };
+#define MZ_STAT_NONE 0xffffu /* the same in net/conn.h */
 struct mz_http1_stats { /* counters of the owner's scope, MZ_STAT_NONE: not counted */
     struct mz_scope *scope;
     unsigned dropped_headers_with_underscores, requests_rejected_with_underscores, metadata_not_supported, response_flood;

@@ -50,8 +50,9 @@ struct mz_headers *mz_headers_clone(const struct mz_headers *h, struct mz_arena 
     {
         struct mz_str name = e->id ? names[e->id] : mz_arena_dup(arena, e->name);
         struct mz_header *to = mz_headers_add_raw(c, name, mz_arena_dup(arena, e->value), e->id);
+        size_t raw_n = e->id == MZ_H_AUTHORITY ? 4 : e->name.n; /* was received as "Host" */
         if (e->raw)
-            to->raw = mz_arena_dup(arena, (struct mz_str){ e->raw, e->name.n }).p;
+            to->raw = mz_arena_dup(arena, (struct mz_str){ e->raw, raw_n }).p;
     }
     return c;
 }

@@ -70,6 +70,7 @@ struct mz_headers {
     struct mz_header *v;
     uint32_t n, cap;        /* n counts removed places too */
     uint32_t live;          /* n without removed ones */
+    struct mz_str reason;   /* HTTP/1 answers with forward_reason_phrase: the phrase as received; else empty */
     uint8_t first[MZ_H__COUNT]; /* index + 1 of the first live header with this id; 0: none; 255: scan for it */
 };
 void mz_headers_init(struct mz_headers *h, struct mz_arena *arena);

@@ -1,0 +1,127 @@
+#ifndef MZ_HTTP_H1_SCAN_H
+#define MZ_HTTP_H1_SCAN_H
+/*
+ * Finding ends fast. Each function has a form of one byte at a time with the same result: used where the CPU has no SSE2,
+ * and compared by a test.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#ifdef __SSE2__
+#include <immintrin.h>
+#endif
+
+#define MZ_H1_PAD                                                                                  \
+    32 /* readable bytes that h1_value_end() wants behind the text, the first of them 0 */
+
+static inline bool h1_value_stop(unsigned char c)
+{
+    return (c < 0x20 && c != '\t') || c == 0x7f;
+}
+
+/* The first byte that no field value may hold: CR, LF, NUL, other controls, DEL. There must be one (the padding). */
+static inline char *h1_value_end_bytes(char *p)
+{
+    while (!h1_value_stop((unsigned char)*p))
+        p++;
+    return p;
+}
+
+#if defined(__AVX2__)
+static inline char *h1_value_end(char *p)
+{
+    const __m256i low = _mm256_set1_epi8(0x1f), tab = _mm256_set1_epi8('\t'),
+                  del = _mm256_set1_epi8(0x7f);
+    for (;; p += 32) {
+        __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)p);
+        __m256i ctl = _mm256_cmpeq_epi8(_mm256_min_epu8(v, low), v);
+        __m256i bad = _mm256_or_si256(_mm256_andnot_si256(_mm256_cmpeq_epi8(v, tab), ctl),
+                                      _mm256_cmpeq_epi8(v, del));
+        unsigned m = (unsigned)_mm256_movemask_epi8(bad);
+        if (m)
+            return p + __builtin_ctz(m);
+    }
+}
+#elif defined(__SSE2__)
+static inline char *h1_value_end(char *p)
+{
+    const __m128i low = _mm_set1_epi8(0x1f), tab = _mm_set1_epi8('\t'), del = _mm_set1_epi8(0x7f);
+    for (;; p += 16) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
+        __m128i ctl = _mm_cmpeq_epi8(_mm_min_epu8(v, low), v);
+        __m128i bad =
+            _mm_or_si128(_mm_andnot_si128(_mm_cmpeq_epi8(v, tab), ctl), _mm_cmpeq_epi8(v, del));
+        unsigned m = (unsigned)_mm_movemask_epi8(bad);
+        if (m)
+            return p + __builtin_ctz(m);
+    }
+}
+#else
+static inline char *h1_value_end(char *p)
+{
+    return h1_value_end_bytes(p);
+}
+#endif
+
+/* Where in a head the search for its end stands: how many of LF, or LF CR, were the last bytes. */
+enum h1_end_state { H1_END_NONE, H1_END_LF, H1_END_LF_CR };
+
+/* Bytes of @p up to and with the empty line that ends a head, or 0; @st carries over from text to text. */
+static inline size_t h1_head_end_bytes(const char *p, size_t n, enum h1_end_state *st)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (p[i] == '\n') {
+            if (*st != H1_END_NONE)
+                return i + 1;
+            *st = H1_END_LF;
+        } else {
+            *st = p[i] == '\r' && *st == H1_END_LF ? H1_END_LF_CR : H1_END_NONE;
+        }
+    }
+    return 0;
+}
+
+#ifdef __SSE2__
+/* The line ends of 16 bytes, looked at one by one; anything between them resets the state. */
+static inline size_t h1_head_end_block(const char *p, unsigned lf, enum h1_end_state *st)
+{
+    unsigned last = 0; /* behind the last line end */
+    for (; lf; lf &= lf - 1) {
+        unsigned i = (unsigned)__builtin_ctz(lf);
+        if (i > last)
+            *st = *st == H1_END_LF && i - last == 1 && p[last] == '\r' ? H1_END_LF_CR : H1_END_NONE;
+        if (*st != H1_END_NONE)
+            return i + 1;
+        *st = H1_END_LF;
+        last = i + 1;
+    }
+    if (last < 16)
+        *st = *st == H1_END_LF && last == 15 && p[15] == '\r' ? H1_END_LF_CR : H1_END_NONE;
+    return 0;
+}
+
+static inline size_t h1_head_end(const char *p, size_t n, enum h1_end_state *st)
+{
+    const __m128i nl = _mm_set1_epi8('\n');
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(p + i));
+        unsigned lf = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(v, nl));
+        if (!lf) {
+            *st = H1_END_NONE;
+            continue;
+        }
+        size_t k = h1_head_end_block(p + i, lf, st);
+        if (k)
+            return i + k;
+    }
+    size_t k = h1_head_end_bytes(p + i, n - i, st);
+    return k ? i + k : 0;
+}
+#else
+static inline size_t h1_head_end(const char *p, size_t n, enum h1_end_state *st)
+{
+    return h1_head_end_bytes(p, n, st);
+}
+#endif
+#endif
