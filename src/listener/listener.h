@@ -7,12 +7,12 @@
 #include "listener/factory.h"
 #include "listener/network_filter.h"
 
-struct _Envoy__Config__Listener__V3__Listener;
+struct Envoy__Config__Listener__V3__Listener;
 struct mz_listener_manager; /* main thread */
 struct mz_listener_manager *mz_listener_manager_create(const struct mz_factory *f, struct mz_worker *workers, unsigned n_workers);
 void mz_listener_manager_destroy(struct mz_listener_manager *m);
 /* Builds, binds every address (also in validate mode: two listeners with one address are an error; binds only when @bind). */
-bool mz_listener_manager_add(struct mz_listener_manager *m, const struct _Envoy__Config__Listener__V3__Listener *l, struct mz_str bytes,
+bool mz_listener_manager_add(struct mz_listener_manager *m, const struct Envoy__Config__Listener__V3__Listener *l, struct mz_str bytes,
                              bool via_api, bool bind, const struct mz_factory *f, struct mz_err *err);
 void mz_listener_manager_start(struct mz_listener_manager *m); /* workers begin to accept */
 enum mz_drain_scope { MZ_DRAIN_ALL, MZ_DRAIN_INBOUND };

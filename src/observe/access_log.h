@@ -15,9 +15,9 @@ void mz_log_files_destroy(struct mz_log_files *f); /* writes what is left */
 void mz_log_files_reopen(struct mz_log_files *f);  /* POST /reopen_logs, SIGUSR1 */
 
 struct mz_access_log;
-struct _Envoy__Config__Accesslog__V3__AccessLog;
+struct Envoy__Config__Accesslog__V3__AccessLog;
 struct mz_runtime_view; /* runtime look-ups for runtime_filter: struct of functions, server/ */
-struct mz_access_log *mz_access_log_create(const struct _Envoy__Config__Accesslog__V3__AccessLog *m, struct mz_log_files *files,
+struct mz_access_log *mz_access_log_create(const struct Envoy__Config__Accesslog__V3__AccessLog *m, struct mz_log_files *files,
                                            struct mz_err *err);
 void mz_access_log_destroy(struct mz_access_log *l);
 /* On the stream's thread, at its end. */

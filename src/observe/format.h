@@ -21,8 +21,8 @@ struct mz_format_ctx {
 void mz_format_append(const struct mz_format *f, const struct mz_format_ctx *c, struct mz_buf *out); /* raw values */
 /* JSON format: built from a google.protobuf.Struct whose strings are formats; numbers stay numbers where the operator is. */
 struct mz_format_json;
-struct _Google__Protobuf__Struct;
-struct mz_format_json *mz_format_json_create(const struct _Google__Protobuf__Struct *s, bool omit_empty_values, bool sort,
+struct Google__Protobuf__Struct;
+struct mz_format_json *mz_format_json_create(const struct Google__Protobuf__Struct *s, bool omit_empty_values, bool sort,
                                              struct mz_err *err);
 void mz_format_json_destroy(struct mz_format_json *f);
 void mz_format_json_append(const struct mz_format_json *f, const struct mz_format_ctx *c, struct mz_buf *out);

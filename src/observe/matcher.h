@@ -11,23 +11,23 @@
 #include "observe/metadata.h"
 
 struct mz_string_match;
-struct _Envoy__Type__Matcher__V3__StringMatcher;
-struct mz_string_match *mz_string_match_build(const struct _Envoy__Type__Matcher__V3__StringMatcher *m, struct mz_err *err);
+struct Envoy__Type__Matcher__V3__StringMatcher;
+struct mz_string_match *mz_string_match_build(const struct Envoy__Type__Matcher__V3__StringMatcher *m, struct mz_err *err);
 void mz_string_match_destroy(struct mz_string_match *m); /* NULL is fine */
 bool mz_string_match(const struct mz_string_match *m, struct mz_str s);
 const char *mz_string_match_text(const struct mz_string_match *m); /* "exact b": for the story */
 
 struct mz_header_match;
-struct _Envoy__Config__Route__V3__HeaderMatcher;
-struct mz_header_match *mz_header_match_build(const struct _Envoy__Config__Route__V3__HeaderMatcher *m, struct mz_err *err);
+struct Envoy__Config__Route__V3__HeaderMatcher;
+struct mz_header_match *mz_header_match_build(const struct Envoy__Config__Route__V3__HeaderMatcher *m, struct mz_err *err);
 void mz_header_match_destroy(struct mz_header_match *m); /* NULL is fine */
 /* Several fields of one name are matched as one value, joined with "," (C10). */
 bool mz_header_match(const struct mz_header_match *m, const struct mz_headers *h);
 const char *mz_header_match_text(const struct mz_header_match *m); /* "header x-a exact b": for the story */
 
 struct mz_metadata_match;
-struct _Envoy__Type__Matcher__V3__MetadataMatcher;
-struct mz_metadata_match *mz_metadata_match_build(const struct _Envoy__Type__Matcher__V3__MetadataMatcher *m, struct mz_err *err);
+struct Envoy__Type__Matcher__V3__MetadataMatcher;
+struct mz_metadata_match *mz_metadata_match_build(const struct Envoy__Type__Matcher__V3__MetadataMatcher *m, struct mz_err *err);
 void mz_metadata_match_destroy(struct mz_metadata_match *m); /* NULL is fine */
 /* @meta NULL: no namespace at all. An absent path never matches; only present_match says false of it, and invert turns
  * the outcome of either. */

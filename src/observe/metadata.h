@@ -33,10 +33,10 @@ struct mz_meta { /* namespaces */
     size_t n, cap;
     struct mz_arena *arena;
 };
-struct _Envoy__Config__Core__V3__Metadata;
-struct _Google__Protobuf__Struct;
-struct mz_meta *mz_meta_build(const struct _Envoy__Config__Core__V3__Metadata *m, struct mz_arena *a); /* NULL gives NULL */
-const struct mz_value *mz_value_build(const struct _Google__Protobuf__Struct *s, struct mz_arena *a);
+struct Envoy__Config__Core__V3__Metadata;
+struct Google__Protobuf__Struct;
+struct mz_meta *mz_meta_build(const struct Envoy__Config__Core__V3__Metadata *m, struct mz_arena *a); /* NULL gives NULL */
+const struct mz_value *mz_value_build(const struct Google__Protobuf__Struct *s, struct mz_arena *a);
 struct mz_meta *mz_meta_create(struct mz_arena *a);
 /* Walks namespace and path; NULL when absent. */
 const struct mz_value *mz_meta_get(const struct mz_meta *m, struct mz_str ns, const struct mz_str *path, size_t n);

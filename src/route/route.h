@@ -33,8 +33,8 @@ struct mz_header_mutations { /* additions first, then removals, as Envoy; counts
     struct mz_str *remove;
     uint32_t n_add, n_remove;
 };
-struct _Envoy__Config__Core__V3__HeaderValueOption;
-bool mz_header_mutations_build(struct _Envoy__Config__Core__V3__HeaderValueOption **add, size_t n_add, char **remove, size_t n_remove,
+struct Envoy__Config__Core__V3__HeaderValueOption;
+bool mz_header_mutations_build(struct Envoy__Config__Core__V3__HeaderValueOption **add, size_t n_add, char **remove, size_t n_remove,
                                bool allow_pseudo, struct mz_header_mutations *out, struct mz_err *err); /* path: [i].header... */
 void mz_header_mutations_fini(struct mz_header_mutations *m);
 /* Formats see the headers as they are in @c; texts go to the arena of @h. */
@@ -51,8 +51,8 @@ struct mz_header_ops {
     struct mz_header_op *v;
     size_t n;
 };
-struct _Envoy__Config__Common__MutationRules__V3__HeaderMutation;
-bool mz_header_ops_build(struct _Envoy__Config__Common__MutationRules__V3__HeaderMutation **v, size_t n, struct mz_header_ops *out,
+struct Envoy__Config__Common__MutationRules__V3__HeaderMutation;
+bool mz_header_ops_build(struct Envoy__Config__Common__MutationRules__V3__HeaderMutation **v, size_t n, struct mz_header_ops *out,
                          struct mz_err *err); /* path: [i]... */
 void mz_header_ops_fini(struct mz_header_ops *o);
 void mz_header_ops_apply(const struct mz_header_ops *o, struct mz_headers *h, const struct mz_format_ctx *c);
@@ -179,8 +179,8 @@ struct mz_route_env { /* of the table's owner, main thread */
     const struct mz_route_filter_ops *filter_ops;
     bool validate_clusters; /* default for static tables: true */
 };
-struct _Envoy__Config__Route__V3__RouteConfiguration;
-struct mz_route_table *mz_route_table_build(const struct _Envoy__Config__Route__V3__RouteConfiguration *m, const struct mz_route_env *env,
+struct Envoy__Config__Route__V3__RouteConfiguration;
+struct mz_route_table *mz_route_table_build(const struct Envoy__Config__Route__V3__RouteConfiguration *m, const struct mz_route_env *env,
                                             struct mz_err *err);
 const struct mz_route_table *mz_route_table_ref(const struct mz_route_table *t);
 void mz_route_table_unref(const struct mz_route_table *t);

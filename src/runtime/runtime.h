@@ -25,8 +25,8 @@ struct mz_fraction {
 };
 bool mz_runtime_fraction(const struct mz_runtime *r, const struct mz_fraction *f, uint64_t random);
 
-struct _Envoy__Config__Bootstrap__V3__LayeredRuntime;
-struct mz_runtime_store *mz_runtime_store_create(struct mz_stats *st, const struct _Envoy__Config__Bootstrap__V3__LayeredRuntime *m,
+struct Envoy__Config__Bootstrap__V3__LayeredRuntime;
+struct mz_runtime_store *mz_runtime_store_create(struct mz_stats *st, const struct Envoy__Config__Bootstrap__V3__LayeredRuntime *m,
                                                  struct mz_err *err);
 void mz_runtime_store_destroy(struct mz_runtime_store *s);
 void mz_runtime_store_add_thread(struct mz_runtime_store *s, struct mz_loop *l); /* gets each new snapshot by post */

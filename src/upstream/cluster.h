@@ -102,11 +102,11 @@ struct mz_upstream_env {
     struct mz_transport_factory *(*transport)(void *arg, const void *transport_socket_msg, struct mz_err *err);
     void *transport_arg;
 };
-struct _Envoy__Config__Cluster__V3__Cluster;
+struct Envoy__Config__Cluster__V3__Cluster;
 struct mz_cluster_manager *mz_cluster_manager_create(const struct mz_upstream_env *env);
 void mz_cluster_manager_destroy(struct mz_cluster_manager *m);
 /* Validates and adds; a static cluster of the same name is an error. @bytes is the message as received, kept for dumps. */
-bool mz_cluster_manager_add(struct mz_cluster_manager *m, const struct _Envoy__Config__Cluster__V3__Cluster *c, struct mz_str bytes,
+bool mz_cluster_manager_add(struct mz_cluster_manager *m, const struct Envoy__Config__Cluster__V3__Cluster *c, struct mz_str bytes,
                             bool via_api, struct mz_err *err);
 bool mz_cluster_manager_has(const struct mz_cluster_manager *m, struct mz_str name);
 /* One per worker, before its thread starts; and one for the main thread where main itself sends requests. */
