@@ -16,10 +16,11 @@ struct mz_format_ctx {
     const struct mz_headers *req, *resp, *trailers; /* NULL: info's */
     struct mz_str local_reply_body;
     const char *log_type; /* %ACCESS_LOG_TYPE% */
-    uint64_t now_us;
+    uint64_t now_us;      /* of requests that have not ended; 0: mz_clock's */
+    bool escape;          /* control bytes in values become \xNN: for logs */
 };
 void mz_format_append(const struct mz_format *f, const struct mz_format_ctx *c, struct mz_buf *out); /* raw values */
-/* JSON format: built from a google.protobuf.Struct whose strings are formats; numbers stay numbers where the operator is. */
+/* One line with a newline behind it. JSON format: built from a google.protobuf.Struct whose strings are formats; numbers stay numbers where the operator is. */
 struct mz_format_json;
 struct Google__Protobuf__Struct;
 struct mz_format_json *mz_format_json_create(const struct Google__Protobuf__Struct *s, bool omit_empty_values, bool sort,

@@ -43,6 +43,16 @@ struct mz_route_view { /* names of what was chosen; borrowed from the route snap
 };
 struct mz_meta; /* observe/metadata.h: a tree of namespaces to values (google.protobuf.Struct) */
 
+struct mz_filter_object { /* value of filter_state: first member of the filter's own struct */
+    struct mz_str (*text)(const struct mz_filter_object *o, struct mz_arena *a); /* %FILTER_STATE(name:PLAIN)% */
+    bool (*field)(const struct mz_filter_object *o, struct mz_str name, struct mz_str *out_value); /* NULL: has none */
+};
+struct mz_attempt { /* a host that was tried: %UPSTREAM_HOSTS_ATTEMPTED% and its relatives */
+    struct mz_addr host;
+    struct mz_str host_name; /* endpoint hostname, else address text */
+    uint64_t conn_id;        /* 0: no connection was had */
+};
+
 struct mz_stream_info {
     struct mz_arena *arena;
     enum mz_http_protocol protocol;
@@ -66,7 +76,13 @@ struct mz_stream_info {
         bool has_protocol;
         struct mz_str transport_failure; /* "" or text */
         uint64_t wire_in, wire_out, header_in, header_out;
+        uint64_t begin_us;      /* the attempt began: a connection was asked for */
         uint64_t pool_ready_us; /* connection pool callback latency end */
+        uint64_t hosts_n;       /* places used in hosts */
+        const struct mz_attempt *hosts; /* every attempt in order; NULL: only host above is known */
+        struct mz_map *filter_state;    /* of the connection; NULL: none */
+        const char *close_type;         /* "LocalReset", "RemoteReset"; NULL: "Normal" */
+        const char *local_close_reason; /* NULL: not closed by us */
         uint32_t conn_requests;
     } up;
     uint32_t attempts;
@@ -80,14 +96,23 @@ struct mz_stream_info {
     struct mz_str filter_chain_name, listener_name, sni, request_id;
     struct mz_str local_reply_body;
     struct mz_addr local, remote, direct_remote; /* downstream: remote is after XFF */
+    struct mz_addr direct_local;    /* before original_dst; len 0: as local */
+    const char *close_type;         /* of the downstream connection, as up.close_type */
+    const char *local_close_reason;
+    uint64_t tls_done_us;           /* downstream handshake complete */
+    bool traceable;                 /* sampled: access log filter */
     uint64_t conn_id, stream_id;
     const struct mz_headers *req, *resp, *resp_trailers, *req_trailers; /* NULL: none */
-    const struct mz_meta *listener_metadata, *vhost_metadata, *route_metadata;
+    const struct mz_meta *listener_metadata, *chain_metadata, *vhost_metadata, *route_metadata;
     struct mz_meta *dynamic_metadata; /* written by filters; NULL until first */
     struct mz_map *filter_state;      /* name -> struct mz_filter_object; NULL until first */
     const char *trace_id;
     struct mz_decision *decision;     /* the record beside the stream; NULL: not recorded */
 };
+/* "UF,URX" or "UpstreamConnectionFailure,..."; "-" for none. Written without NUL; returns the length. */
+#define MZ_FLAGS_TEXT 1024
+size_t mz_flags_text(uint64_t flags, bool long_names, char out_text[MZ_FLAGS_TEXT]);
+bool mz_flag_parse(struct mz_str short_name, uint64_t *out_flag);
 static inline void mz_info_flag(struct mz_stream_info *i, uint64_t flag)
 {
     i->flags |= flag;

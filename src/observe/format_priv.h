@@ -1,0 +1,114 @@
+#ifndef MZ_OBSERVE_FORMAT_PRIV_H
+#define MZ_OBSERVE_FORMAT_PRIV_H
+/* The format language inside: operators are rows of a table, a format is a list of steps that point to them. */
+#include "observe/format.h"
+#include "observe/metadata.h"
+#include "observe/stream_info.h"
+
+/* What an operator yields. Its texts are borrowed, or lie in the value's own scratch or in the spill buffer. */
+enum value_kind {
+    VALUE_NONE,
+    VALUE_STR,
+    VALUE_NUMBER,
+    VALUE_TREE,
+    VALUE_QUOTED /* a string that text shows in quotes */
+};
+#define VALUE_SCRATCH 160
+struct value {
+    enum value_kind kind;
+    uint64_t number;
+    struct mz_str str;
+    const struct mz_value *tree;
+    char scratch[VALUE_SCRATCH];
+    struct mz_buf
+        *spill; /* made by value_spill() for texts longer than scratch; the caller empties it */
+};
+struct mz_buf *value_spill(struct value *v); /* an empty buffer to write to ... */
+void value_take_spill(struct value *v);      /* ... whose text becomes the value */
+static inline void value_str(struct value *v, struct mz_str s)
+{
+    v->kind = VALUE_STR;
+    v->str = s;
+}
+static inline void value_number(struct value *v, uint64_t n)
+{
+    v->kind = VALUE_NUMBER;
+    v->number = n;
+}
+static inline void value_str_or_none(struct value *v, struct mz_str s)
+{
+    if (s.n)
+        value_str(v, s);
+}
+
+struct step;
+struct operator_row;
+/* Writes at most one value; a value left alone is absent. Never fails, never allocates on the common ways. */
+typedef void (*value_fn)(const struct step *s, const struct mz_format_ctx *c, struct value *out);
+/* Turns the text between the parentheses (given: were there any?) into the step; main thread. */
+struct mz_arena;
+typedef bool (*compile_fn)(struct step *s, struct mz_str param, struct mz_arena *a,
+                           struct mz_err *err);
+
+enum params { PARAMS_NO, PARAMS_MAY, PARAMS_MUST };
+struct operator_row {
+    struct mz_str name;
+    value_fn value;     /* NULL: nothing to show before its module exists (TLS): always absent */
+    compile_fn compile; /* NULL: parameters are accepted and ignored, as Envoy does */
+    uint16_t offset;    /* of the number or text in struct mz_stream_info that value reads */
+    uint8_t params;
+    bool length; /* does it take :N? */
+};
+const struct operator_row *operator_find(struct mz_str name);
+const struct operator_row *operator_nearest(struct mz_str name); /* NULL when none is near */
+
+struct time_format;
+struct step {
+    const struct operator_row *op; /* NULL: literal */
+    struct mz_str text;            /* the literal; else what compile left there */
+    struct mz_str *path;           /* metadata path, alternatives */
+    uint32_t path_n;
+    uint32_t limit; /* :N; UINT32_MAX: none */
+    const struct time_format *time;
+    uint8_t id, id2; /* known headers, or small choices of the operator */
+};
+
+/* ---- tables of rows, one per file ---- */
+extern const struct operator_row operators_info[], operators_http[];
+extern const size_t operators_info_n, operators_http_n;
+
+/* ---- START_TIME and its relatives (format_time.c) ---- */
+const struct time_format *time_format_create(struct mz_str spec, bool local, struct mz_arena *a);
+void time_value(const struct time_format *f, uint64_t wall_us, struct value *out);
+bool time_compile_utc(struct step *s, struct mz_str param, struct mz_arena *a, struct mz_err *err);
+bool time_compile_local(struct step *s, struct mz_str param, struct mz_arena *a,
+                        struct mz_err *err);
+
+/* gRPC's status of an answer: of its trailers, else headers, else what @http_status stands for; false: none known or no number. */
+bool grpc_status_of(const struct mz_headers *resp, const struct mz_headers *trailers,
+                    unsigned http_status, uint64_t *out_status);
+
+/* ---- compiled formats (format.c) ---- */
+struct mz_format {
+    struct mz_arena *arena;
+    struct step *steps;
+    size_t n;
+    bool omit_empty;
+};
+/* The value of one step; @v is initialised by this call and ended by value_end(). */
+void step_value(const struct step *s, const struct mz_format_ctx *c, struct value *v);
+void value_end(struct value *v);
+
+static inline const struct mz_headers *ctx_req(const struct mz_format_ctx *c)
+{
+    return c->req ? c->req : c->info->req;
+}
+static inline const struct mz_headers *ctx_resp(const struct mz_format_ctx *c)
+{
+    return c->resp ? c->resp : c->info->resp;
+}
+static inline const struct mz_headers *ctx_trailers(const struct mz_format_ctx *c)
+{
+    return c->trailers ? c->trailers : c->info->resp_trailers;
+}
+#endif

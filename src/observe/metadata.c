@@ -1,0 +1,163 @@
+#include "observe/metadata.h"
+#include "observe/json_text.h"
+
+struct mz_meta *mz_meta_create(struct mz_arena *a)
+{
+    struct mz_meta *m = mz_arena_new0(a, struct mz_meta);
+    m->arena = a;
+    return m;
+}
+
+static struct mz_field *field_find(struct mz_field *v, size_t n, struct mz_str key)
+{
+    for (size_t i = 0; i < n; i++)
+        if (mz_str_eq(v[i].key, key))
+            return &v[i];
+    return NULL;
+}
+
+/* Fields stay sorted, so that JSON has the order that Envoy writes. The key is borrowed. */
+static struct mz_field *field_put(struct mz_field **v, size_t *n, size_t *cap, struct mz_str key,
+                                  struct mz_arena *a)
+{
+    struct mz_field *old = field_find(*v, *n, key);
+    if (old)
+        return old;
+    if (*n == *cap) {
+        size_t wider = *cap ? *cap * 2 : 4;
+        struct mz_field *copy = mz_arena_alloc(a, wider * sizeof(*copy));
+        if (*n)
+            memcpy(copy, *v, *n * sizeof(*copy));
+        *v = copy;
+        *cap = wider;
+    }
+    size_t at = *n;
+    while (at > 0 && mz_str_cmp((*v)[at - 1].key, key) > 0)
+        at--;
+    memmove(*v + at + 1, *v + at, (*n - at) * sizeof(**v));
+    (*n)++;
+    (*v)[at] = (struct mz_field){ key, NULL };
+    return &(*v)[at];
+}
+
+const struct mz_value *mz_meta_get(const struct mz_meta *m, struct mz_str ns,
+                                   const struct mz_str *path, size_t n)
+{
+    const struct mz_field *f = m ? field_find(m->v, m->n, ns) : NULL;
+    const struct mz_value *v = f ? f->value : NULL;
+    for (size_t i = 0; v && i < n; i++) {
+        f = v->kind == MZ_VALUE_STRUCT ? field_find(v->fields.v, v->fields.n, path[i]) : NULL;
+        v = f ? f->value : NULL;
+    }
+    return v;
+}
+
+void mz_meta_set(struct mz_meta *m, struct mz_str ns, struct mz_str key, const struct mz_value *v)
+{
+    struct mz_field *space = field_put(&m->v, &m->n, &m->cap, ns, m->arena);
+    struct mz_value *top = mz_arena_new0(m->arena, struct mz_value);
+    top->kind = MZ_VALUE_STRUCT;
+    if (space->value &&
+        space->value->kind == MZ_VALUE_STRUCT) { /* values are shared: change a copy */
+        size_t n = space->value->fields.n;
+        top->fields.v = mz_arena_alloc(m->arena, (n + 4) * sizeof(*top->fields.v));
+        if (n)
+            memcpy(top->fields.v, space->value->fields.v, n * sizeof(*top->fields.v));
+        top->fields.n = n;
+        top->fields.cap = n + 4;
+    }
+    field_put(&top->fields.v, &top->fields.n, &top->fields.cap, key, m->arena)->value = v;
+    space->value = top;
+}
+
+static void list_json(const struct mz_value *v, struct mz_buf *out)
+{
+    mz_buf_append(out, "[", 1);
+    for (size_t i = 0; i < v->list.n; i++) {
+        if (i)
+            mz_buf_append(out, ",", 1);
+        mz_value_json(&v->list.v[i], out);
+    }
+    mz_buf_append(out, "]", 1);
+}
+
+static void struct_json(const struct mz_value *v, struct mz_buf *out)
+{
+    mz_buf_append(out, "{", 1);
+    for (size_t i = 0; i < v->fields.n; i++) {
+        if (i)
+            mz_buf_append(out, ",", 1);
+        mz_json_string(out, v->fields.v[i].key);
+        mz_buf_append(out, ":", 1);
+        mz_value_json(v->fields.v[i].value, out);
+    }
+    mz_buf_append(out, "}", 1);
+}
+
+void mz_value_json(const struct mz_value *v,
+                   struct mz_buf *out) /* recursion bounded by the mapper's depth of messages */
+{
+    char number[MZ_JSON_NUMBER_TEXT];
+    switch (v->kind) {
+    case MZ_VALUE_BOOL:
+        mz_buf_append_str(out, v->b ? MZ_STR("true") : MZ_STR("false"));
+        return;
+    case MZ_VALUE_NUMBER:
+        mz_buf_append(out, number, mz_json_number(v->number, number));
+        return;
+    case MZ_VALUE_STRING:
+        mz_json_string(out, v->str);
+        return;
+    case MZ_VALUE_LIST:
+        list_json(v, out);
+        return;
+    case MZ_VALUE_STRUCT:
+        struct_json(v, out);
+        return;
+    case MZ_VALUE_NULL:
+        mz_buf_append(out, "null", 4);
+        return;
+    }
+}
+
+static bool lists_eq(const struct mz_value *a, const struct mz_value *b)
+{
+    if (a->list.n != b->list.n)
+        return false;
+    for (size_t i = 0; i < a->list.n; i++)
+        if (!mz_value_eq(&a->list.v[i], &b->list.v[i]))
+            return false;
+    return true;
+}
+
+static bool structs_eq(const struct mz_value *a, const struct mz_value *b)
+{
+    if (a->fields.n != b->fields.n)
+        return false;
+    for (size_t i = 0; i < a->fields.n; i++)
+        if (!mz_str_eq(a->fields.v[i].key, b->fields.v[i].key) ||
+            !mz_value_eq(a->fields.v[i].value, b->fields.v[i].value))
+            return false;
+    return true;
+}
+
+bool mz_value_eq(const struct mz_value *a, const struct mz_value *b)
+{
+    if (a->kind != b->kind)
+        return false;
+    switch (a->kind) {
+    case MZ_VALUE_BOOL:
+        return a->b == b->b;
+    case MZ_VALUE_NUMBER:
+        return !(a->number < b->number) && !(a->number > b->number);
+    case MZ_VALUE_STRING:
+        return mz_str_eq(a->str, b->str);
+    case MZ_VALUE_LIST:
+        return lists_eq(a, b);
+    case MZ_VALUE_STRUCT:
+        return structs_eq(a, b);
+    case MZ_VALUE_NULL:
+        return true;
+    }
+    return false;
+}
