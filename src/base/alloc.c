@@ -24,7 +24,8 @@ static struct counts *counts_here(void)
     if (!c)
         abort();
     c->next = __atomic_load_n(&all, __ATOMIC_ACQUIRE);
-    while (!__atomic_compare_exchange_n(&all, &c->next, c, false, __ATOMIC_RELEASE, __ATOMIC_ACQUIRE))
+    while (
+        !__atomic_compare_exchange_n(&all, &c->next, c, false, __ATOMIC_RELEASE, __ATOMIC_ACQUIRE))
         ;
     mine = c;
     return c;
@@ -47,8 +48,9 @@ static void *checked(void *p)
 
 const char *mz_mem_name(enum mz_mem type)
 {
-    static const char *const names[MZ_MEM__COUNT] = { "misc",  "config", "loop",  "buffer", "conn", "stream", "upstream",
-                                                      "stats", "log",    "admin", "tls",    "xds" };
+    static const char *const names[MZ_MEM__COUNT] = { "misc", "config", "loop",     "buffer",
+                                                      "conn", "stream", "upstream", "stats",
+                                                      "log",  "admin",  "tls",      "xds" };
     return names[type];
 }
 

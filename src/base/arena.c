@@ -72,7 +72,9 @@ struct mz_arena *mz_arena_create(enum mz_mem mem)
     struct block *b = block_get(mem, MZ_ARENA_BLOCK);
     b->next = NULL;
     struct mz_arena *a = (struct mz_arena *)(void *)(b + 1);
-    *a = (struct mz_arena){ (char *)(a + 1), (char *)b + MZ_ARENA_BLOCK, b, NULL, MZ_ARENA_BLOCK, mem };
+    *a = (struct mz_arena){
+        (char *)(a + 1), (char *)b + MZ_ARENA_BLOCK, b, NULL, MZ_ARENA_BLOCK, mem
+    };
     return a;
 }
 

@@ -16,7 +16,7 @@
 #define CACHE_MAX 24
 #endif
 #define IOV_ROOM_MIN 1024 /* less room behind the last fragment is not worth a place in a readv */
-#define COPY_MAX 512 /* a shorter fragment is copied rather than shared when buffers are joined */
+#define COPY_MAX     512 /* a shorter fragment is copied rather than shared when buffers are joined */
 
 static _Thread_local struct mz_slice *cache; /* linked through mem */
 static _Thread_local unsigned cache_n;
@@ -305,7 +305,9 @@ void mz_buf_commit_iov(struct mz_buf *b, size_t n)
         struct mz_frag *f = at(b, i - 1);
         const struct mz_slice *s = f->slice;
         size_t room = s->refs == 1 && !s->release ? (size_t)(s->mem + s->cap - (f->p + f->n)) : 0;
-        size_t k = room < IOV_ROOM_MIN ? 0 : n < room ? n : room; /* the rule of mz_buf_reserve_iov() */
+        size_t k = room < IOV_ROOM_MIN ? 0
+                   : n < room          ? n
+                                       : room; /* the rule of mz_buf_reserve_iov() */
         f->n += k;
         b->len += k;
         n -= k;

@@ -21,7 +21,8 @@ static const char *const component_names[] = {
     MZ_LOG_COMPONENTS(X)
 #undef X
 };
-static const char *const level_names[] = { "trace", "debug", "info", "warning", "error", "critical", "off" };
+static const char *const level_names[] = { "trace", "debug",    "info", "warning",
+                                           "error", "critical", "off" };
 static const char default_format[] = "[%Y-%m-%d %T.%e][%t][%l][%n] [%g:%#] %v";
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards what follows */
@@ -58,9 +59,10 @@ static void put_escaped(struct line *l, const char *p, size_t n, bool quotes)
             put(l, c == '\n' ? "\\n" : c == '\r' ? "\\r" : "\\t", 2);
         else if (quotes && (c == '"' || c == '\\'))
             put(l, (char[]){ '\\', (char)c }, 2);
-        else if (c < 0x20 || c == 0x7f)
-            put(l, esc, (size_t)snprintf(esc, sizeof(esc), quotes ? "\\u%04x" : "\\x%02x", c));
-        else
+        else if (c < 0x20 || c == 0x7f) {
+            int len = snprintf(esc, sizeof(esc), quotes ? "\\u%04x" : "\\x%02x", c);
+            put(l, esc, (size_t)len);
+        } else
             put(l, p + i, 1);
     }
 }
@@ -181,16 +183,18 @@ static void emit(const struct event *e)
     pthread_mutex_unlock(&lock);
 }
 
-void mz_log_write(enum mz_log_component c, enum mz_log_level level, uint64_t conn_id, uint64_t stream_id, const char *file,
-                  int line, const char *fmt, ...)
+void mz_log_write(enum mz_log_component c, enum mz_log_level level, uint64_t conn_id,
+                  uint64_t stream_id, const char *file, int line, const char *fmt, ...)
 {
     char text[6144];
     size_t n = 0;
     if (conn_id && stream_id)
-        n = (size_t)snprintf(text, sizeof(text), "[Tags: \"ConnectionId\":\"%llu\",\"StreamId\":\"%llu\"] ",
+        n = (size_t)snprintf(text, sizeof(text),
+                             "[Tags: \"ConnectionId\":\"%llu\",\"StreamId\":\"%llu\"] ",
                              (unsigned long long)conn_id, (unsigned long long)stream_id);
     else if (conn_id || stream_id)
-        n = (size_t)snprintf(text, sizeof(text), "[Tags: \"%s\":\"%llu\"] ", conn_id ? "ConnectionId" : "StreamId",
+        n = (size_t)snprintf(text, sizeof(text), "[Tags: \"%s\":\"%llu\"] ",
+                             conn_id ? "ConnectionId" : "StreamId",
                              (unsigned long long)(conn_id ? conn_id : stream_id));
     va_list ap;
     va_start(ap, fmt);

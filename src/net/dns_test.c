@@ -177,6 +177,8 @@ static void test_families(void **state)
     (void)state;
     struct mz_dns *d = start();
     for (size_t i = 0; i < MZ_COUNT(cases); i++) {
+        if (!strcmp(cases[i].name, "localhost") && access("/etc/hosts", R_OK) != 0)
+            continue; /* a bare system has no such file */
         resolve(d, cases[i].name, cases[i].family);
         assert_int_equal(got.ok, cases[i].ok);
         assert_int_equal(got.n, cases[i].n);

@@ -274,7 +274,7 @@ static const struct mz_node *value_to_tree(struct mz_arena *a, const pb_Value *v
 {
     struct mz_node *n = mz_arena_new0(a, struct mz_node);
     n->kind = MZ_NODE_NULL;
-    switch (v->kind_case) {
+    switch (v ? v->kind_case : pb_Value_KIND__NOT_SET) { /* a map entry without a value has none */
     case pb_Value_KIND_NUMBER_VALUE:
         n->kind = MZ_NODE_NUM;
         n->text = mz_arena_printf(a, "%.17g", v->number_value);
