@@ -1,0 +1,98 @@
+#ifndef MZ_STATS_STATS_PRIV_H
+#define MZ_STATS_STATS_PRIV_H
+#include "base/arena.h"
+#include "base/list.h"
+#include "base/map.h"
+#include "base/vec.h"
+#include "stats/config.h"
+#include "stats/histogram.h"
+#include "stats/stats.h"
+#include <pthread.h>
+
+struct mz_regex;
+
+/* ---- the store ---- */
+struct code_counts { /* one family of one thread; 100 codes of a class appear at their first use */
+    const char *family; /* the caller's pointer, compared first */
+    char *name;         /* copy of the text */
+    uint64_t *classes[10];
+    struct code_counts *next;
+};
+struct cells { /* of one thread in one scope */
+    struct mz_scope_cells pub;
+    struct code_counts *codes;
+};
+struct code_base { /* what /reset_counters takes off */
+    char *name;
+    uint64_t counts[1000];
+    struct code_base *next;
+};
+struct scope {
+    struct mz_scope pub;
+    struct mz_list link; /* in the store */
+    unsigned refs;       /* under the store's mutex */
+    struct mz_str key;   /* prefix, NUL, kind name; owns the text of prefix */
+    uint64_t *base;      /* kind->n numbers that /reset_counters takes off; NULL before */
+    struct code_base *code_base;
+    char **texts; /* kind->n, NULL before the first */
+    struct mz_hist_view *
+        *views; /* kind->n latched histograms; NULL before the first flush that found values */
+    struct mz_scope_cells *slots[];
+};
+struct mz_stats {
+    unsigned slots;
+    pthread_mutex_t mutex; /* scopes, by_key, refs, texts; never taken on the way of a request */
+    struct mz_list scopes;
+    struct mz_map by_key;
+    struct mz_stats_config *config;
+};
+static inline struct scope *scope_of(struct mz_scope *s)
+{
+    return MZ_CONTAINER(s, struct scope, pub);
+}
+uint64_t scope_value(const struct scope *s, unsigned i);
+bool scope_used(const struct scope *s, unsigned i);
+/* One code family summed over the threads. */
+struct code_sums {
+    const char *family;
+    uint64_t counts[1000];
+    bool used[1000];
+};
+typedef MZ_VEC(struct code_sums *) code_sums_vec;
+void scope_code_sums(const struct scope *s, struct mz_arena *a, code_sums_vec *out_families);
+
+/* ---- configuration ---- */
+struct tag {
+    struct mz_str name, value;
+};
+#define TAGS_MAX 16
+struct mz_stats_config *config_default(void);
+bool config_shows(const struct mz_stats_config *c, struct mz_str name);
+void config_buckets(const struct mz_stats_config *c, struct mz_str name, const double **out_bounds,
+                    size_t *out_n);
+/* Finds the tags of a full name; the rest of the name without them lives in @a. */
+unsigned config_tags(const struct mz_stats_config *c, struct mz_str name, struct mz_arena *a,
+                     struct tag *out_tags, struct mz_str *out_rest);
+
+/* ---- what is shown ---- */
+struct item {
+    struct mz_str name;
+    uint64_t value;
+    const struct mz_hist_view *view; /* NULL: no recorded values */
+    const char *text;
+    uint8_t type, unit;
+};
+typedef MZ_VEC(struct item) items;
+/* The statistics that the query wants, sorted by name within each type; names live in @a. */
+struct shown {
+    struct mz_arena *arena;
+    items texts, numbers, histograms;
+};
+void shown_init(struct shown *w, struct mz_stats *s, const struct mz_stats_query *q);
+void shown_fini(struct shown *w);
+int item_cmp(const void *a, const void *b);
+
+/* Shortest decimal text that reads back as v; "nan", "inf". Returns out_text. */
+#define DOUBLE_TEXT 40
+const char *double_text(double v, char out_text[DOUBLE_TEXT]);
+#endif

@@ -1,0 +1,281 @@
+#include "stats/stats_priv.h"
+
+#include "base/log.h"
+#include <string.h>
+
+_Thread_local unsigned mz_stats_slot;
+
+void mz_stats_thread_slot(unsigned slot)
+{
+    MZ_ASSERT(slot < MZ_STATS_SLOTS);
+    mz_stats_slot = slot;
+}
+
+struct mz_stats *mz_stats_create(unsigned slots)
+{
+    struct mz_stats *s = mz_new0(MZ_MEM_STATS, struct mz_stats);
+    s->slots = slots < 1 ? 1 : slots > MZ_STATS_SLOTS ? MZ_STATS_SLOTS : slots;
+    (void)pthread_mutex_init(&s->mutex, NULL);
+    mz_list_init(&s->scopes);
+    mz_map_init(&s->by_key, MZ_MEM_STATS);
+    s->config = config_default();
+    return s;
+}
+
+void mz_stats_destroy(struct mz_stats *s)
+{
+    if (!s)
+        return;
+    MZ_ASSERT(mz_list_empty(&s->scopes));
+    mz_stats_config_destroy(s->config);
+    mz_map_fini(&s->by_key);
+    (void)pthread_mutex_destroy(&s->mutex);
+    mz_free(MZ_MEM_STATS, s);
+}
+
+void mz_stats_configure(struct mz_stats *s, struct mz_stats_config *take)
+{
+    mz_stats_config_destroy(s->config);
+    s->config = take;
+}
+
+/* ---- scopes ---- */
+
+static struct mz_str scope_key(const struct mz_stat_kind *kind, struct mz_str prefix)
+{
+    size_t k = strlen(kind->name);
+    char *p = mz_alloc(MZ_MEM_STATS, prefix.n + 1 + k);
+    if (prefix.n)
+        memcpy(p, prefix.p, prefix.n);
+    p[prefix.n] = 0;
+    memcpy(p + prefix.n + 1, kind->name, k);
+    return (struct mz_str){ p, prefix.n + 1 + k };
+}
+
+static void key_free(struct mz_str key)
+{
+    union {
+        const char *in;
+        char *out;
+    } u = { .in = key.p };
+    mz_free(MZ_MEM_STATS, u.out);
+}
+
+static struct scope *scope_new(struct mz_stats *st, const struct mz_stat_kind *kind,
+                               struct mz_str key, size_t prefix_n)
+{
+    struct scope *s = mz_alloc0(MZ_MEM_STATS, sizeof(*s) + st->slots * sizeof(s->slots[0]));
+    s->pub = (struct mz_scope){ s->slots, kind, st, { key.p, prefix_n } };
+    s->key = key;
+    mz_list_add_tail(&st->scopes, &s->link);
+    (void)mz_map_put(&st->by_key, key, s);
+    return s;
+}
+
+struct mz_scope *mz_scope_create(struct mz_stats *st, const struct mz_stat_kind *kind,
+                                 struct mz_str prefix)
+{
+    struct mz_str key = scope_key(kind, prefix);
+    (void)pthread_mutex_lock(&st->mutex);
+    struct scope *s = mz_map_get(&st->by_key, key);
+    if (s)
+        key_free(key);
+    else
+        s = scope_new(st, kind, key, prefix.n);
+    s->refs++;
+    (void)pthread_mutex_unlock(&st->mutex);
+    return &s->pub;
+}
+
+struct mz_scope *mz_scope_ref(struct mz_scope *pub)
+{
+    struct scope *s = scope_of(pub);
+    (void)pthread_mutex_lock(&pub->store->mutex);
+    s->refs++;
+    (void)pthread_mutex_unlock(&pub->store->mutex);
+    return pub;
+}
+
+static void cells_free(const struct mz_stat_kind *kind, struct mz_scope_cells *pub)
+{
+    if (!pub)
+        return;
+    struct cells *c = MZ_CONTAINER(pub, struct cells, pub);
+    for (unsigned i = 0; i < kind->n; i++)
+        if (kind->defs[i].type == MZ_HISTOGRAM)
+            mz_hist_destroy((struct mz_hist *)(uintptr_t)pub->v[i]);
+    for (struct code_counts *f = c->codes, *next; f; f = next) {
+        next = f->next;
+        for (unsigned i = 0; i < MZ_COUNT(f->classes); i++)
+            mz_free(MZ_MEM_STATS, f->classes[i]);
+        mz_free(MZ_MEM_STATS, f->name);
+        mz_free(MZ_MEM_STATS, f);
+    }
+    mz_free(MZ_MEM_STATS, pub->v);
+    mz_free(MZ_MEM_STATS, c);
+}
+
+static void scope_free(struct scope *s)
+{
+    const struct mz_stat_kind *kind = s->pub.kind;
+    for (unsigned i = 0; i < s->pub.store->slots; i++)
+        cells_free(kind, s->slots[i]);
+    for (unsigned i = 0; i < kind->n; i++) {
+        if (s->texts)
+            mz_free(MZ_MEM_STATS, s->texts[i]);
+        if (s->views && s->views[i]) {
+            mz_hist_view_fini(s->views[i]);
+            mz_free(MZ_MEM_STATS, s->views[i]);
+        }
+    }
+    for (struct code_base *b = s->code_base, *next; b; b = next) {
+        next = b->next;
+        mz_free(MZ_MEM_STATS, b->name);
+        mz_free(MZ_MEM_STATS, b);
+    }
+    mz_free(MZ_MEM_STATS, s->texts);
+    mz_free(MZ_MEM_STATS, s->views);
+    mz_free(MZ_MEM_STATS, s->base);
+    key_free(s->key);
+    mz_free(MZ_MEM_STATS, s);
+}
+
+void mz_scope_unref(struct mz_scope *pub)
+{
+    if (!pub)
+        return;
+    struct scope *s = scope_of(pub);
+    struct mz_stats *st = pub->store;
+    (void)pthread_mutex_lock(&st->mutex);
+    bool last = --s->refs == 0;
+    if (last) {
+        (void)mz_map_del(&st->by_key, s->key);
+        mz_list_del(&s->link);
+    }
+    (void)pthread_mutex_unlock(&st->mutex);
+    if (last)
+        scope_free(s);
+}
+
+/* ---- writing ---- */
+
+struct mz_scope_cells *mz_scope_cells_create(struct mz_scope *s)
+{
+    MZ_ASSERT(mz_stats_slot < s->store->slots);
+    struct cells *c = mz_new0(MZ_MEM_STATS, struct cells);
+    size_t n = s->kind->n;
+    c->pub.v = mz_alloc0(MZ_MEM_STATS, mz_mul(n, sizeof(uint64_t)) + n + 1);
+    c->pub.used = (uint8_t *)(c->pub.v + n);
+    __atomic_store_n(&s->slots[mz_stats_slot], &c->pub, __ATOMIC_RELEASE);
+    return &c->pub;
+}
+
+void mz_gauge_set(struct mz_scope *s, unsigned i, uint64_t v)
+{
+    __atomic_store_n(mz_cell(s, i), v, __ATOMIC_RELAXED);
+}
+
+void mz_hist_record(struct mz_scope *s, unsigned i, uint64_t v)
+{
+    uint64_t *cell = mz_cell(s, i);
+    struct mz_hist *h = (struct mz_hist *)(uintptr_t)*cell;
+    if (MZ_UNLIKELY(!h)) {
+        h = mz_hist_create();
+        __atomic_store_n(cell, (uint64_t)(uintptr_t)h, __ATOMIC_RELEASE);
+    }
+    mz_hist_add(h, v);
+}
+
+void mz_text_set(struct mz_scope *pub, unsigned i, struct mz_str text)
+{
+    struct scope *s = scope_of(pub);
+    char *copy = mz_strndup(MZ_MEM_STATS, text.n ? text.p : "", text.n);
+    (void)mz_cell(pub, i); /* marks it as used */
+    (void)pthread_mutex_lock(&pub->store->mutex);
+    if (!s->texts)
+        s->texts = mz_newn0(MZ_MEM_STATS, char *, pub->kind->n);
+    mz_free(MZ_MEM_STATS, s->texts[i]);
+    s->texts[i] = copy;
+    (void)pthread_mutex_unlock(&pub->store->mutex);
+}
+
+/* ---- reading ---- */
+
+static const struct mz_scope_cells *cells_of(const struct scope *s, unsigned slot)
+{
+    return __atomic_load_n(&s->slots[slot], __ATOMIC_ACQUIRE);
+}
+
+uint64_t scope_value(const struct scope *s, unsigned i)
+{
+    uint64_t sum = 0;
+    for (unsigned slot = 0; slot < s->pub.store->slots; slot++) {
+        const struct mz_scope_cells *c = cells_of(s, slot);
+        if (c)
+            sum += __atomic_load_n(&c->v[i], __ATOMIC_RELAXED);
+    }
+    const uint64_t *base = __atomic_load_n(&s->base, __ATOMIC_ACQUIRE);
+    return base ? sum - __atomic_load_n(&base[i], __ATOMIC_RELAXED) : sum;
+}
+
+bool scope_used(const struct scope *s, unsigned i)
+{
+    for (unsigned slot = 0; slot < s->pub.store->slots; slot++) {
+        const struct mz_scope_cells *c = cells_of(s, slot);
+        if (c && __atomic_load_n(&c->used[i], __ATOMIC_RELAXED))
+            return true;
+    }
+    return false;
+}
+
+uint64_t mz_scope_value(const struct mz_scope *s, unsigned i)
+{
+    /* pub is the first member */
+    return s->kind->defs[i].type < MZ_HISTOGRAM
+               ? scope_value((const struct scope *)(const void *)s, i)
+               : 0;
+}
+
+/* ---- what the main thread does now and then ---- */
+
+static bool sum_histogram(const struct scope *s, unsigned i, uint64_t *sums)
+{
+    bool any = false;
+    for (unsigned slot = 0; slot < s->pub.store->slots; slot++) {
+        const struct mz_scope_cells *c = cells_of(s, slot);
+        uint64_t p = c ? __atomic_load_n(&c->v[i], __ATOMIC_ACQUIRE) : 0;
+        if (!p)
+            continue;
+        if (!any)
+            memset(sums, 0, MZ_HIST_BINS * sizeof(*sums));
+        mz_hist_sum((const struct mz_hist *)(uintptr_t)p, sums);
+        any = true;
+    }
+    return any;
+}
+
+static void flush_scope(struct scope *s, uint64_t *sums)
+{
+    const struct mz_stat_kind *kind = s->pub.kind;
+    for (unsigned i = 0; i < kind->n; i++) {
+        if (kind->defs[i].type != MZ_HISTOGRAM || !sum_histogram(s, i, sums))
+            continue;
+        if (!s->views)
+            s->views = mz_newn0(MZ_MEM_STATS, struct mz_hist_view *, kind->n);
+        if (!s->views[i]) {
+            s->views[i] = mz_new0(MZ_MEM_STATS, struct mz_hist_view);
+            s->views[i]->percent = kind->defs[i].unit == MZ_UNIT_PERCENT;
+        }
+        mz_hist_view_latch(s->views[i], sums);
+    }
+}
+
+void mz_stats_flush(struct mz_stats *st)
+{
+    uint64_t *sums = mz_newn0(MZ_MEM_STATS, uint64_t, MZ_HIST_BINS);
+    (void)pthread_mutex_lock(&st->mutex);
+    mz_list_foreach (e, &st->scopes)
+        flush_scope(MZ_CONTAINER(e, struct scope, link), sums);
+    (void)pthread_mutex_unlock(&st->mutex);
+    mz_free(MZ_MEM_STATS, sums);
+}
