@@ -140,8 +140,19 @@ static bool is_camel_of(const char *field, struct mz_str name)
 
 const ProtobufCFieldDescriptor *field_find(const ProtobufCMessageDescriptor *d, struct mz_str name)
 {
+    for (size_t lo = 0, hi = d->n_fields; lo < hi;) {
+        size_t mid = (lo + hi) / 2;
+        const ProtobufCFieldDescriptor *f = &d->fields[d->fields_sorted_by_name[mid]];
+        int c = strncmp(name.p, f->name, name.n);
+        if (c == 0 && !f->name[name.n])
+            return f;
+        if (c <= 0)
+            hi = mid;
+        else
+            lo = mid + 1;
+    }
     for (unsigned i = 0; i < d->n_fields; i++)
-        if (mz_str_eq(mz_str_c(d->fields[i].name), name) || is_camel_of(d->fields[i].name, name))
+        if (is_camel_of(d->fields[i].name, name))
             return &d->fields[i];
     return NULL;
 }

@@ -22,8 +22,9 @@ struct mz_proto_ctx {
 
 /**
  * Reads @text as a message of type @d by the rules of proto3 JSON and checks its constraints, also inside Any.
- * Field names in snake_case and lowerCamel; null means absent. Differences from proto3 JSON are Envoy's: 64-bit YAML
- * integers may fill strings; an empty object may stand for an empty Any.
+ * Field names in snake_case and lowerCamel; null means absent. Beyond proto3 JSON, as Envoy 1.40 reads it: YAML integers
+ * over 32 bits may fill strings; an empty object is an empty Any; one value stands for a list of one; names of enum values
+ * in any case, their numbers also in quotes; booleans also as quoted words; Duration and wrappers also as objects.
  * The error has the path, what came, what was expected, the nearest known name, and line and column.
  */
 bool mz_msg_from_text(struct mz_proto_ctx *ctx, struct mz_str text, enum mz_text_form form,

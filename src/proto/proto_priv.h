@@ -59,8 +59,12 @@ struct well_known {
     const ProtobufCMessageDescriptor *type;
     bool (*read)(struct walk *w, const struct mz_node *n, ProtobufCMessage *out);
     bool takes_null; /* null is a value, not absence */
+    bool
+        has_fields; /* an object with its fields is accepted too, as by Envoy: {seconds: 1}, {value: true} */
 };
 const struct well_known *well_known_find(const ProtobufCMessageDescriptor *d);
+bool well_known_check(const ProtobufCMessage *m,
+                      struct mz_err *err); /* ranges of Duration and Timestamp; no path */
 
 bool message_read(struct walk *w, const struct mz_node *n, ProtobufCMessage *out);
 bool value_read(struct walk *w, const struct mz_node *n, const ProtobufCFieldDescriptor *f,

@@ -152,7 +152,7 @@ static bool read_enum(struct walk *w, const struct mz_node *n, const ProtobufCEn
                       int *out)
 {
     int64_t number;
-    if (n->kind == MZ_NODE_NUM) {
+    if (n->kind == MZ_NODE_NUM || (n->kind == MZ_NODE_STR && mz_str_i64(n->text, &number))) {
         if (!read_signed(w, n, INT32_MIN, INT32_MAX, &number))
             return false;
         *out = (int)number;
@@ -161,7 +161,7 @@ static bool read_enum(struct walk *w, const struct mz_node *n, const ProtobufCEn
     if (n->kind != MZ_NODE_STR)
         return expected(w, n, "the name of a value");
     for (unsigned i = 0; i < e->n_value_names; i++)
-        if (mz_str_eq(mz_str_c(e->values_by_name[i].name), n->text)) {
+        if (mz_str_ieq(mz_str_c(e->values_by_name[i].name), n->text)) {
             *out = e->values[e->values_by_name[i].index].value;
             return true;
         }
@@ -170,6 +170,19 @@ static bool read_enum(struct walk *w, const struct mz_node *n, const ProtobufCEn
 
 static bool read_bool(struct walk *w, const struct mz_node *n, protobuf_c_boolean *out)
 {
+    static const struct {
+        struct mz_str word;
+        bool value;
+    } words[] = { { MZ_STR_INIT("true"), true }, { MZ_STR_INIT("yes"), true },
+                  { MZ_STR_INIT("t"), true },    { MZ_STR_INIT("y"), true },
+                  { MZ_STR_INIT("1"), true },    { MZ_STR_INIT("false"), false },
+                  { MZ_STR_INIT("no"), false },  { MZ_STR_INIT("f"), false },
+                  { MZ_STR_INIT("n"), false },   { MZ_STR_INIT("0"), false } };
+    for (size_t i = 0; n->kind == MZ_NODE_STR && i < MZ_COUNT(words); i++)
+        if (mz_str_ieq(n->text, words[i].word)) {
+            *out = words[i].value;
+            return true;
+        }
     if (n->kind != MZ_NODE_BOOL)
         return expected(w, n, "true or false");
     *out = n->b;
@@ -229,19 +242,19 @@ bool value_read(struct walk *w, const struct mz_node *n, const ProtobufCFieldDes
 static bool read_repeated(struct walk *w, const struct mz_node *n,
                           const ProtobufCFieldDescriptor *f, ProtobufCMessage *m)
 {
-    if (n->kind != MZ_NODE_LIST)
-        return expected(w, n, "a list");
     size_t size = field_size(f), before = w->ctx->unknown_n;
-    char *mem = mz_arena_alloc0(w->arena, size * n->n + 1);
+    bool one = n->kind != MZ_NODE_LIST; /* a value by itself is a list of one */
+    uint32_t count = one ? 1 : n->n;
+    char *mem = mz_arena_alloc0(w->arena, size * count + 1);
     struct step s = { w->top, { 0 }, STEP_INDEX, 0 };
     size_t used = 0;
     bool ok = true;
     w->top = &s;
-    for (; ok && s.index < n->n; s.index++) {
+    for (; ok && s.index < count; s.index++) {
         void *at = mem + used * size;
         if (f->type == PROTOBUF_C_TYPE_STRING)
             *(const char **)at = protobuf_c_empty_string;
-        ok = value_read(w, n->list[s.index], f, at);
+        ok = value_read(w, one ? n : n->list[s.index], f, at);
         if (f->type == PROTOBUF_C_TYPE_ENUM && w->ctx->unknown_n != before)
             before = w->ctx->unknown_n; /* an unknown name is left out of the list */
         else
@@ -376,7 +389,7 @@ bool message_read(struct walk *w, const struct mz_node *n, ProtobufCMessage *m)
         return walk_fail(w, n, "nested too deeply");
     w->depth++;
     bool ok;
-    if (k)
+    if (k && !(k->has_fields && n->kind == MZ_NODE_MAP))
         ok = k->read(w, n, m);
     else if (n->kind != MZ_NODE_MAP)
         ok = expected(w, n, "an object");

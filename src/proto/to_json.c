@@ -290,22 +290,23 @@ static void put_any(struct printer *p, const ProtobufCMessage *m)
 }
 
 /* Nothing, 3, 6 or 9 digits behind the seconds. */
-static void put_nanos(struct printer *p, int32_t nanos)
+static void put_nanos(struct printer *p, int64_t nanos)
 {
     if (nanos == 0)
         return;
     int digits = nanos % 1000000 == 0 ? 3 : nanos % 1000 == 0 ? 6 : 9;
     for (int i = digits; i < 9; i++)
         nanos /= 10;
-    mz_buf_printf(p->out, ".%0*d", digits, nanos);
+    mz_buf_printf(p->out, ".%0*" PRId64, digits, nanos);
 }
 
 static void put_duration(struct printer *p, const ProtobufCMessage *m)
 {
     const pb_Duration *d = (const pb_Duration *)m;
-    mz_buf_printf(p->out, "\"%s%" PRId64, d->seconds < 0 || d->nanos < 0 ? "-" : "",
-                  d->seconds < 0 ? -d->seconds : d->seconds);
-    put_nanos(p, d->nanos < 0 ? -d->nanos : d->nanos);
+    bool minus = d->seconds < 0 || d->nanos < 0;
+    uint64_t seconds = d->seconds < 0 ? 0 - (uint64_t)d->seconds : (uint64_t)d->seconds;
+    mz_buf_printf(p->out, "\"%s%" PRIu64, minus ? "-" : "", seconds);
+    put_nanos(p, d->nanos < 0 ? -(int64_t)d->nanos : d->nanos);
     put(p, "s\"");
 }
 

@@ -282,12 +282,21 @@ static bool check_below(const struct step *top, const ProtobufCFieldDescriptor *
     return true;
 }
 
+static bool check_well_known(const struct step *top, const ProtobufCMessage *m, struct mz_err *err)
+{
+    char path[sizeof(err->path)];
+    if (well_known_check(m, err))
+        return true;
+    path_text(top, path, sizeof(path));
+    return path[0] ? mz_err_at(err, "%s", path) : false;
+}
+
 /* Recurses; messages come through readers that bound their depth. */
 bool validate_at(const struct step *top, const ProtobufCMessage *m, struct mz_err *err)
 {
     const ProtobufCMessageDescriptor *d = m->descriptor;
     if (!strcmp(d->package_name, "google.protobuf"))
-        return true;
+        return check_well_known(top, m, err);
     if (!check_own(top, m, err))
         return false;
     for (unsigned i = 0; i < d->n_fields; i++)

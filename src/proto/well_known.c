@@ -242,23 +242,43 @@ static bool read_field_mask(struct walk *w, const struct mz_node *n, ProtobufCMe
 }
 
 static const struct well_known table[] = {
-    { &pb_Any__descriptor, any_read, false },
-    { &pb_Duration__descriptor, read_duration, false },
-    { &pb_Timestamp__descriptor, read_timestamp, false },
-    { &pb_Struct__descriptor, read_struct, false },
-    { &pb_Value__descriptor, read_value_any, true },
-    { &pb_ListValue__descriptor, read_list, false },
-    { &pb_FieldMask__descriptor, read_field_mask, false },
-    { &pb_BoolValue__descriptor, read_wrapper, false },
-    { &pb_UInt32Value__descriptor, read_wrapper, false },
-    { &pb_UInt64Value__descriptor, read_wrapper, false },
-    { &pb_Int32Value__descriptor, read_wrapper, false },
-    { &pb_Int64Value__descriptor, read_wrapper, false },
-    { &pb_DoubleValue__descriptor, read_wrapper, false },
-    { &pb_FloatValue__descriptor, read_wrapper, false },
-    { &pb_StringValue__descriptor, read_wrapper, false },
-    { &pb_BytesValue__descriptor, read_wrapper, false },
+    { &pb_Any__descriptor, any_read, false, false },
+    { &pb_Duration__descriptor, read_duration, false, true },
+    { &pb_Timestamp__descriptor, read_timestamp, false, true },
+    { &pb_Struct__descriptor, read_struct, false, false },
+    { &pb_Value__descriptor, read_value_any, true, false },
+    { &pb_ListValue__descriptor, read_list, false, false },
+    { &pb_FieldMask__descriptor, read_field_mask, false, true },
+    { &pb_BoolValue__descriptor, read_wrapper, false, true },
+    { &pb_UInt32Value__descriptor, read_wrapper, false, true },
+    { &pb_UInt64Value__descriptor, read_wrapper, false, true },
+    { &pb_Int32Value__descriptor, read_wrapper, false, true },
+    { &pb_Int64Value__descriptor, read_wrapper, false, true },
+    { &pb_DoubleValue__descriptor, read_wrapper, false, true },
+    { &pb_FloatValue__descriptor, read_wrapper, false, true },
+    { &pb_StringValue__descriptor, read_wrapper, false, true },
+    { &pb_BytesValue__descriptor, read_wrapper, false, true },
 };
+
+/* What their text form cannot exceed, for those that came as fields or in binary. */
+bool well_known_check(const ProtobufCMessage *m, struct mz_err *err)
+{
+    if (m->descriptor == &pb_Duration__descriptor) {
+        const pb_Duration *d = (const pb_Duration *)m;
+        bool mixed = (d->seconds < 0 && d->nanos > 0) || (d->seconds > 0 && d->nanos < 0);
+        if (mixed || d->seconds < -315576000000 || d->seconds > 315576000000 ||
+            d->nanos < -999999999 || d->nanos > 999999999)
+            return mz_err_set(err, "%lld seconds and %d nanoseconds is not a duration",
+                              (long long)d->seconds, d->nanos);
+    } else if (m->descriptor == &pb_Timestamp__descriptor) {
+        const pb_Timestamp *t = (const pb_Timestamp *)m;
+        if (t->seconds < -62135596800 || t->seconds > 253402300799 || t->nanos < 0 ||
+            t->nanos > 999999999)
+            return mz_err_set(err, "%lld seconds and %d nanoseconds is not a time",
+                              (long long)t->seconds, t->nanos);
+    }
+    return true;
+}
 
 const struct well_known *well_known_find(const ProtobufCMessageDescriptor *d)
 {

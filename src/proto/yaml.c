@@ -3,7 +3,6 @@
 #include "base/vec.h"
 #include "proto/tree.h"
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <yaml.h>
 
@@ -102,6 +101,14 @@ static bool int_word(struct mz_str s, int64_t *out_value)
     return errno == 0 && end == s.p + s.n;
 }
 
+static struct mz_str int_text(struct mz_arena *a, int64_t v)
+{
+    char text[21] = "-";
+    size_t minus = v < 0;
+    size_t n = mz_u64_text(minus ? 0 - (uint64_t)v : (uint64_t)v, text + minus);
+    return mz_arena_dup(a, (struct mz_str){ text, minus + n });
+}
+
 static const struct mz_node *read_scalar(struct reader *r)
 {
     const char *tag = (const char *)r->event.data.scalar.tag;
@@ -121,7 +128,7 @@ static const struct mz_node *read_scalar(struct reader *r)
     } else if (int_word(s, &i)) {
         n->kind = MZ_NODE_NUM;
         n->loose = i < INT32_MIN || i > INT32_MAX;
-        n->text = mz_arena_printf(r->arena, "%" PRId64, i);
+        n->text = int_text(r->arena, i);
     } else {
         n->text = mz_arena_dup(r->arena, s);
     }
