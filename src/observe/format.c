@@ -293,9 +293,10 @@ static void writer_more(struct writer *w, size_t n)
 
 static inline void writer_put(struct writer *w, const char *p, size_t n)
 {
-    if (MZ_UNLIKELY((size_t)(w->end - w->p) <= n)) /* also the first time */
+    if (MZ_UNLIKELY((size_t)(w->end - w->p) < n))
         writer_more(w, n);
-    memcpy(w->p, p, n);
+    if (n) /* an empty string may be NULL */
+        memcpy(w->p, p, n);
     w->p += n;
 }
 
