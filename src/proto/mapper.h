@@ -34,7 +34,8 @@ bool mz_msg_from_tree(struct mz_proto_ctx *ctx, const struct mz_node *tree,
                       const ProtobufCMessageDescriptor *d, ProtobufCMessage **out_msg,
                       struct mz_err *err);
 
-/* Binary form, checked like text (unknown fields also inside Any; constraints of the message itself). */
+/* Binary form, checked like text (unknown fields also inside Any; constraints of the message itself). An entry of a map
+ * always has its value. */
 bool mz_msg_unpack(struct mz_proto_ctx *ctx, struct mz_str bytes,
                    const ProtobufCMessageDescriptor *d, ProtobufCMessage **out_msg,
                    struct mz_err *err);

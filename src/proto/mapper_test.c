@@ -448,6 +448,22 @@ static void test_unknown_in_any(void **state)
     teardown(&x);
 }
 
+/* Metadata.filter_metadata {"a"}: the entry has a key only. */
+static void test_entry_without_value(void **state)
+{
+    (void)state;
+    struct fixture x;
+    ProtobufCMessage *m = NULL;
+    setup(&x, MZ_UNKNOWN_REJECT);
+    assert_true(mz_msg_unpack(&x.ctx,
+                              MZ_STR("\x0a\x03\x0a\x01"
+                                     "a"),
+                              &pb_Metadata__descriptor, &m, &x.err));
+    assert_non_null(((pb_Metadata *)m)->filter_metadata[0]->value);
+    assert_string_equal(print(&x, m, 0), "{\"filter_metadata\":{\"a\":{}}}");
+    teardown(&x);
+}
+
 static const struct {
     const char *into, *from, *want;
 } merges[] = {
@@ -548,6 +564,7 @@ int main(void)
         cmocka_unit_test(test_any_nesting),
         cmocka_unit_test(test_alias_depth),
         cmocka_unit_test(test_unknown_in_any),
+        cmocka_unit_test(test_entry_without_value),
         cmocka_unit_test(test_merge),
         cmocka_unit_test(test_pretty),
         cmocka_unit_test(test_durations),

@@ -126,6 +126,35 @@ static void arena_free(void *arena, void *p)
     (void)p;
 }
 
+static void complete(ProtobufCMessage *m, struct mz_arena *a);
+
+/* Entries of maps may come without their value, which then is the empty message; readers can count on one. */
+static void complete_field(ProtobufCMessage *m, const ProtobufCFieldDescriptor *f,
+                           struct mz_arena *a)
+{
+    if (f->label != PROTOBUF_C_LABEL_REPEATED) {
+        complete(*(ProtobufCMessage **)field_at(f, m), a);
+        return;
+    }
+    const ProtobufCMessageDescriptor *entry = field_map_entry(m->descriptor, f);
+    const ProtobufCFieldDescriptor *value =
+        entry && field_message(&entry->fields[1]) ? &entry->fields[1] : NULL;
+    ProtobufCMessage **v = *(ProtobufCMessage ***)field_at(f, m);
+    for (size_t i = 0; i < *(size_t *)quantifier_at(f, m); i++) {
+        if (value && !field_is_set(value, v[i]))
+            *(ProtobufCMessage **)field_at(value, v[i]) = message_new(a, value->descriptor);
+        complete(v[i], a);
+    }
+}
+
+static void complete(ProtobufCMessage *m, struct mz_arena *a)
+{
+    const ProtobufCMessageDescriptor *d = m->descriptor;
+    for (unsigned i = 0; i < d->n_fields; i++)
+        if (d->fields[i].type == PROTOBUF_C_TYPE_MESSAGE && field_is_set(&d->fields[i], m))
+            complete_field(m, &d->fields[i], a);
+}
+
 bool mz_msg_unpack(struct mz_proto_ctx *ctx, struct mz_str bytes,
                    const ProtobufCMessageDescriptor *d, ProtobufCMessage **out_msg,
                    struct mz_err *err)
@@ -138,6 +167,7 @@ bool mz_msg_unpack(struct mz_proto_ctx *ctx, struct mz_str bytes,
         protobuf_c_message_unpack(d, &in_arena, bytes.n, (const uint8_t *)bytes.p);
     if (!m)
         return mz_err_set(err, "not the binary form of %s", d->name);
+    complete(m, ctx->arena);
     if (!ctx->partial && !validate_at(NULL, m, err))
         return false;
     *out_msg = m;
