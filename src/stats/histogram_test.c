@@ -184,6 +184,11 @@ static void test_double_text(void **state)
     for (size_t i = 0; i < MZ_COUNT(t); i++)
         assert_string_equal(double_text(t[i].v, text), t[i].text);
     assert_string_equal(double_text((double)INFINITY, text), "inf");
+    assert_string_equal(double_json(30000, text), "30000"); /* as Envoy's JSON has them */
+    assert_string_equal(double_json(300000, text), "3e+05");
+    assert_string_equal(double_json(1800000, text), "1800000");
+    assert_string_equal(double_json(1.05, text), "1.05");
+    assert_string_equal(double_json((double)NAN, text), "null");
 }
 
 int main(void)

@@ -1,7 +1,6 @@
 #include "stats/stats_priv.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <string.h>
 
 /* /stats?format=json, in the form of Envoy 1.40: numbers first, then one object with all histograms. */
@@ -24,7 +23,7 @@ static void string(struct mz_buf *out, struct mz_str s)
 static void number(struct mz_buf *out, double v)
 {
     char text[DOUBLE_TEXT];
-    const char *p = isfinite(v) ? double_text(v, text) : "null";
+    const char *p = double_json(v, text);
     mz_buf_append(out, p, strlen(p));
 }
 

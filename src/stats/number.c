@@ -25,6 +25,25 @@ static void shortest(double v, char digits[24], int *out_exponent)
     *out_exponent = (int)strtol(p + 1, NULL, 10);
 }
 
+static void with_exponent(const char *sign, const char *digits, int e, char out_text[DOUBLE_TEXT])
+{
+    (void)snprintf(out_text, DOUBLE_TEXT, "%s%c%s%se%c%02d", sign, digits[0], digits[1] ? "." : "",
+                   digits + 1, e < 0 ? '-' : '+', abs(e));
+}
+
+static void without_exponent(const char *sign, const char *digits, int e,
+                             char out_text[DOUBLE_TEXT])
+{
+    int n = (int)strlen(digits);
+    if (e < 0)
+        (void)snprintf(out_text, DOUBLE_TEXT, "%s0.%.*s%s", sign, -e - 1, "000", digits);
+    else if (n <= e + 1)
+        (void)snprintf(out_text, DOUBLE_TEXT, "%s%s%.*s", sign, digits, e + 1 - n,
+                       "0000000000000000");
+    else
+        (void)snprintf(out_text, DOUBLE_TEXT, "%s%.*s.%s", sign, e + 1, digits, digits + e + 1);
+}
+
 const char *double_text(double v, char out_text[DOUBLE_TEXT])
 {
     char digits[24];
@@ -33,18 +52,24 @@ const char *double_text(double v, char out_text[DOUBLE_TEXT])
         (void)snprintf(out_text, DOUBLE_TEXT, "%s", isnan(v) ? "nan" : v < 0 ? "-inf" : "inf");
         return out_text;
     }
-    const char *sign = signbit(v) ? "-" : "";
     shortest(fabs(v), digits, &e);
-    int n = (int)strlen(digits);
     if (e < -4 || e >= 16)
-        (void)snprintf(out_text, DOUBLE_TEXT, "%s%c%s%se%c%02d", sign, digits[0], n > 1 ? "." : "",
-                       digits + 1, e < 0 ? '-' : '+', abs(e));
-    else if (e < 0)
-        (void)snprintf(out_text, DOUBLE_TEXT, "%s0.%.*s%s", sign, -e - 1, "000", digits);
-    else if (n <= e + 1)
-        (void)snprintf(out_text, DOUBLE_TEXT, "%s%s%.*s", sign, digits, e + 1 - n,
-                       "0000000000000000");
+        with_exponent(signbit(v) ? "-" : "", digits, e, out_text);
     else
-        (void)snprintf(out_text, DOUBLE_TEXT, "%s%.*s.%s", sign, e + 1, digits, digits + e + 1);
+        without_exponent(signbit(v) ? "-" : "", digits, e, out_text);
+    return out_text;
+}
+
+const char *double_json(double v, char out_text[DOUBLE_TEXT])
+{
+    char digits[24], other[DOUBLE_TEXT];
+    int e;
+    if (!isfinite(v))
+        return "null";
+    (void)double_text(v, out_text);
+    shortest(fabs(v), digits, &e);
+    with_exponent(signbit(v) ? "-" : "", digits, e, other);
+    if (strlen(other) < strlen(out_text))
+        memcpy(out_text, other, sizeof(other));
     return out_text;
 }

@@ -184,7 +184,9 @@ static void write_type(struct mz_stats *s, const struct mz_stats_query *q, struc
 void mz_stats_prometheus(struct mz_stats *s, const struct mz_stats_query *q, struct mz_buf *out)
 {
     struct shown w;
-    shown_init(&w, s, q);
+    struct mz_stats_query all = *q;
+    all.types = 0; /* Envoy does not look at ?type= here */
+    shown_init(&w, s, &all);
     write_type(s, q, w.arena, &w.numbers, MZ_COUNTER, out);
     write_type(s, q, w.arena, &w.numbers, MZ_GAUGE, out);
     if (q->text_readouts)

@@ -95,4 +95,6 @@ int item_cmp(const void *a, const void *b);
 /* Shortest decimal text that reads back as v; "nan", "inf". Returns out_text. */
 #define DOUBLE_TEXT 40
 const char *double_text(double v, char out_text[DOUBLE_TEXT]);
+/* The same number in JSON: with an exponent where that is shorter; "null" when not finite. */
+const char *double_json(double v, char out_text[DOUBLE_TEXT]);
 #endif

@@ -44,11 +44,11 @@ static const struct {
       MZ_STR_INIT(".rds."), { 0 } },
     { MZ_STR_INIT("envoy.scoped_rds_config"), MZ_STR_INIT("^http\\." VALUE "\\.scoped_rds\\.(([\\w-\\.]+)\\.)\\w+?$"),
       MZ_STR_INIT(".scoped_rds."), { 0 } },
-    { MZ_STR_INIT("envoy.rbac_http_prefix"), MZ_STR_INIT("^http\\." VALUE "\\.rbac\\.((" VALUE ")\\.).*?"), { 0 },
-      MZ_STR_INIT("policy") },
     { MZ_STR_INIT("envoy.rbac_policy_name"),
       MZ_STR_INIT("^http\\." VALUE "\\.rbac\\.(?:" VALUE "\\.)?policy\\.((" VALUE ")\\.)"
                   "(allowed|shadow_allowed|denied|shadow_denied)$"), { 0 }, { 0 } },
+    { MZ_STR_INIT("envoy.rbac_http_prefix"), MZ_STR_INIT("^http\\." VALUE "\\.rbac\\.((" VALUE ")\\.).*?"), { 0 },
+      MZ_STR_INIT("policy") },
     { MZ_STR_INIT("envoy.proxy_protocol_version"), MZ_STR_INIT("^proxy_proto\\.((?:" VALUE "\\.)?versions\\.v(\\d)\\.)\\w+$"),
       { 0 }, { 0 } },
     { MZ_STR_INIT("envoy.proxy_protocol_prefix"), MZ_STR_INIT("^proxy_proto\\.((" VALUE ")\\.).+$"), { 0 }, MZ_STR_INIT("versions") },
