@@ -179,7 +179,8 @@ static void rig_start(void)
     assert_true(fd >= 0);
     b.c = mz_conn_accepted(loop, fd, &at, &from, mz_transport_raw(), &ops, &b);
     b.echo = true;
-    mz_conn_no_delay(a.c, true); /* the next byte would wait for an acknowledgement, the test for turns */
+    mz_conn_no_delay(
+        a.c, true); /* the next byte would wait for an acknowledgement, the test for turns */
     mz_conn_no_delay(b.c, true);
     close(lfd);
 }
