@@ -3,7 +3,7 @@
 /*
  * For tests and fuzz targets: an owner of a codec that writes down every event as text and, at a server, answers. The text
  * does not depend on how the input was split. H[name value|...] headers, D data, T[...] trailers, ! end, R reset,
- * I[...] informational, ^ v pause and resume, E error, P premature.
+ * I[...] informational, ^ v pause and resume, E error.
  */
 #include "http/codec.h"
 #include "http/status.h"
@@ -213,8 +213,6 @@ static inline enum mz_codec_status trace_feed(struct trace *t, const char *p, si
 {
     mz_buf_append(&t->in, p, n);
     enum mz_codec_status s = t->codec->ops->dispatch(t->codec, &t->in, end);
-    if (s == MZ_CODEC_PREMATURE)
-        trace_mark(t, "P");
     if (s != MZ_CODEC_ERROR)
         return s;
     trace_mark(t, "E");
