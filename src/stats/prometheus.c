@@ -128,6 +128,7 @@ static void histogram(const struct mz_stats_config *c, const struct line *l, str
     histogram_tail(out, l, v, false);
 }
 
+/* All of it is the last interval's. */
 static void summary(const struct line *l, struct mz_buf *out)
 {
     const struct mz_hist_view *v = l->item->view ? l->item->view : &no_values;
@@ -139,7 +140,7 @@ static void summary(const struct line *l, struct mz_buf *out)
         mz_buf_printf(out, "%squantile=\"%s\"} %.32g\n", l->labels.n ? "," : "",
                       double_text(mz_hist_quantiles[i], text), values[i]);
     }
-    histogram_tail(out, l, v, false);
+    histogram_tail(out, l, v, true);
 }
 
 static void write_group(const struct mz_stats_config *c, const struct mz_stats_query *q,
