@@ -28,7 +28,7 @@ struct mz_header_add {
     enum mz_append_action action;
     bool keep_empty;
 };
-struct mz_header_mutations { /* additions first, then removals, as Envoy; counts are narrow: there are 2 a route */
+struct mz_header_mutations { /* removals first; counts are narrow: there are two of these per route */
     struct mz_header_add *add;
     struct mz_str *remove;
     uint32_t n_add, n_remove;
@@ -79,7 +79,7 @@ struct mz_retry_policy {
 };
 struct mz_cookie_attribute { struct mz_str name, value; };
 struct mz_hash_policy {
-    enum { MZ_HASH_HEADER, MZ_HASH_COOKIE, MZ_HASH_SOURCE_IP, MZ_HASH_QUERY } kind;
+    enum { MZ_HASH_HEADER, MZ_HASH_COOKIE, MZ_HASH_SOURCE_IP, MZ_HASH_QUERY, MZ_HASH_NONE } kind;
     struct mz_str name;                /* header, cookie or query parameter */
     struct mz_regex *rewrite; struct mz_str rewrite_with;
     bool cookie_ttl_set; uint64_t cookie_ttl_s; struct mz_str cookie_path;
@@ -212,6 +212,8 @@ bool mz_route_cluster(const struct mz_route *r, const struct mz_route_query *q, 
  * x-envoy-original-path (and -host). insert_original: not suppress_envoy_headers. */
 void mz_route_finalize_request(const struct mz_route *r, const struct mz_weighted_cluster *w, struct mz_headers *h,
                                const struct mz_format_ctx *c, struct mz_arena *a, bool insert_original);
+/* The part that is known only with a chosen host (auto_host_rewrite): x-envoy-original-host, x-forwarded-host, :authority. */
+void mz_route_set_host(struct mz_headers *h, struct mz_str host, bool append_forwarded_host, bool insert_original);
 void mz_route_finalize_response(const struct mz_route *r, const struct mz_weighted_cluster *w, struct mz_headers *h,
                                 const struct mz_format_ctx *c);
 struct mz_str mz_route_redirect_location(const struct mz_route *r, const struct mz_headers *h, struct mz_arena *a);
