@@ -172,8 +172,8 @@ bool mz_any_unpack_as(struct mz_proto_ctx *ctx, const pb_Any *any,
                       const ProtobufCMessageDescriptor *d, ProtobufCMessage **out_msg,
                       struct mz_err *err)
 {
-    const ProtobufCMessageDescriptor *type;
-    ProtobufCMessage *m;
+    const ProtobufCMessageDescriptor *type = NULL;
+    ProtobufCMessage *m = NULL;
     if (!mz_any_unpack(ctx, any, &type, &m, err))
         return false;
     if (type != d)

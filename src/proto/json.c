@@ -196,9 +196,9 @@ static bool read_list(struct reader *r, struct mz_node *n)
     }
     n->kind = MZ_NODE_LIST;
     n->n = (uint32_t)items.n;
-    n->list = mz_arena_alloc(r->arena, (items.n + 1) * sizeof(*items.v));
+    n->list = mz_arena_alloc(r->arena, (items.n + 1) * sizeof(struct mz_node *));
     if (items.n)
-        memcpy(n->list, items.v, items.n * sizeof(*items.v));
+        memcpy(n->list, items.v, items.n * sizeof(struct mz_node *));
     mz_vec_free(&items, MZ_MEM_CONFIG);
     return ok;
 }

@@ -16,10 +16,10 @@ static void merge_map(const ProtobufCFieldDescriptor *f, const ProtobufCMessageD
     size_t *n = quantifier_at(f, into), more = *(const size_t *)quantifier_at(f, from);
     ProtobufCMessage **old = *(ProtobufCMessage ***)field_at(f, into),
                      **add = *(ProtobufCMessage ***)field_at(f, from);
-    ProtobufCMessage **v = mz_arena_alloc(a, (*n + more) * sizeof(*v));
+    ProtobufCMessage **v = mz_arena_alloc(a, (*n + more) * sizeof(ProtobufCMessage *));
     size_t had = *n;
     if (had)
-        memcpy(v, old, had * sizeof(*v));
+        memcpy(v, old, had * sizeof(ProtobufCMessage *));
     for (size_t i = 0; i < more; i++) {
         size_t at = 0;
         while (at < had && !same_key(&entry->fields[0], v[at], add[i]))

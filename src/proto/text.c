@@ -35,7 +35,7 @@ static bool text_double(struct mz_str s, double *out)
 static bool read_signed(struct walk *w, const struct mz_node *n, int64_t min, int64_t max,
                         int64_t *out)
 {
-    struct mz_str s;
+    struct mz_str s = { 0 };
     double d;
     if (!number_text(w, n, &s))
         return false;
@@ -54,7 +54,7 @@ static bool read_signed(struct walk *w, const struct mz_node *n, int64_t min, in
 
 static bool read_unsigned(struct walk *w, const struct mz_node *n, uint64_t max, uint64_t *out)
 {
-    struct mz_str s;
+    struct mz_str s = { 0 };
     int64_t i;
     if (!number_text(w, n, &s))
         return false;
@@ -77,7 +77,7 @@ static bool read_double(struct walk *w, const struct mz_node *n, double max, dou
     } words[] = { { MZ_STR_INIT("NaN"), (double)NAN },
                   { MZ_STR_INIT("Infinity"), (double)INFINITY },
                   { MZ_STR_INIT("-Infinity"), -(double)INFINITY } };
-    struct mz_str s;
+    struct mz_str s = { 0 };
     if (!number_text(w, n, &s))
         return false;
     for (size_t i = 0; n->kind == MZ_NODE_STR && i < MZ_COUNT(words); i++)
@@ -285,7 +285,7 @@ static bool read_map(struct walk *w, const struct mz_node *n, const ProtobufCFie
 {
     if (n->kind != MZ_NODE_MAP)
         return expected(w, n, "an object");
-    ProtobufCMessage **v = mz_arena_alloc(w->arena, sizeof(*v) * n->n + 1);
+    ProtobufCMessage **v = mz_arena_alloc(w->arena, sizeof(ProtobufCMessage *) * n->n + 1);
     struct step s = { w->top, { 0 }, STEP_KEY, 0 };
     bool ok = true;
     w->top = &s;

@@ -136,7 +136,7 @@ static bool read_struct(struct walk *w, const struct mz_node *n, ProtobufCMessag
     pb_Struct *out = (pb_Struct *)m;
     if (n->kind != MZ_NODE_MAP)
         return bad(w, n, "an object");
-    out->fields = mz_arena_alloc(w->arena, sizeof(*out->fields) * n->n + 1);
+    out->fields = mz_arena_alloc(w->arena, sizeof(pb_Struct_FieldsEntry *) * n->n + 1);
     struct step s = { w->top, { 0 }, STEP_KEY, 0 };
     bool ok = true;
     w->top = &s;
@@ -162,7 +162,7 @@ static bool read_list(struct walk *w, const struct mz_node *n, ProtobufCMessage 
     pb_ListValue *out = (pb_ListValue *)m;
     if (n->kind != MZ_NODE_LIST)
         return bad(w, n, "a list");
-    out->values = mz_arena_alloc(w->arena, sizeof(*out->values) * n->n + 1);
+    out->values = mz_arena_alloc(w->arena, sizeof(pb_Value *) * n->n + 1);
     struct step s = { w->top, { 0 }, STEP_INDEX, 0 };
     bool ok = true;
     w->top = &s;
@@ -312,7 +312,7 @@ static const struct mz_node *value_to_tree(struct mz_arena *a, const pb_Value *v
     case pb_Value_KIND_LIST_VALUE:
         n->kind = MZ_NODE_LIST;
         n->n = (uint32_t)v->list_value->n_values;
-        n->list = mz_arena_alloc(a, sizeof(*n->list) * n->n + 1);
+        n->list = mz_arena_alloc(a, sizeof(struct mz_node *) * n->n + 1);
         for (uint32_t i = 0; i < n->n; i++)
             n->list[i] = value_to_tree(a, v->list_value->values[i]);
         break;

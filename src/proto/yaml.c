@@ -153,8 +153,8 @@ static const struct mz_node *read_list(struct reader *r)
     }
     n->n = (uint32_t)items.n;
     if (ok && items.n) {
-        n->list = mz_arena_alloc(r->arena, items.n * sizeof(*items.v));
-        memcpy(n->list, items.v, items.n * sizeof(*items.v));
+        n->list = mz_arena_alloc(r->arena, items.n * sizeof(struct mz_node *));
+        memcpy(n->list, items.v, items.n * sizeof(struct mz_node *));
     }
     mz_vec_free(&items, MZ_MEM_CONFIG);
     return ok ? n : NULL;
