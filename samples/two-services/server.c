@@ -9,6 +9,7 @@
  *
  * One thread, epoll, one request at a time per connection; pipelined requests wait in the buffer. */
 #include <arpa/inet.h>
+#include <err.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -61,10 +62,8 @@ static int64_t now_ms(void)
 
 static void *must(void *p)
 {
-    if (!p) {
-        fputs("out of memory\n", stderr);
-        exit(1);
-    }
+    if (!p)
+        errx(1, "out of memory");
     return p;
 }
 
@@ -163,14 +162,14 @@ static int request_parse(struct conn *c, struct request *r)
         return c->in_len > HEAD_MAX ? -1 : 0;
     r->head = c->in;
     r->head_len = (size_t)(end - c->in) + 2;
-    int minor = -1;
-    if (sscanf(c->in, "%15s %511s HTTP/1.%1d", r->method, r->path, &minor) != 3)
+    char minor[2] = "";
+    if (sscanf(c->in, "%15s %511s HTTP/1.%1[01]", r->method, r->path, minor) != 3)
         return -1;
     char v[64];
-    r->keep_alive = minor == 1;
+    r->keep_alive = minor[0] == '1';
     if (header(r, "connection", v, sizeof(v)))
         r->keep_alive =
-            strcasecmp(v, "close") != 0 && (minor == 1 || strcasecmp(v, "keep-alive") == 0);
+            strcasecmp(v, "close") != 0 && (minor[0] == '1' || strcasecmp(v, "keep-alive") == 0);
     (void)header(r, "x-request-id", r->id, sizeof(r->id)); /* stays empty */
     char *body = end + 4;
     size_t have = c->in_len - (size_t)(body - c->in);
@@ -357,10 +356,8 @@ static int listen_on(const char *host, int port)
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
     if (inet_pton(AF_INET, host, &a.sin_addr) != 1 || fd < 0 ||
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) ||
-        bind(fd, (struct sockaddr *)&a, sizeof(a)) || listen(fd, 4096)) {
-        fprintf(stderr, "%s:%d: %s\n", host, port, strerror(errno));
-        exit(1);
-    }
+        bind(fd, (struct sockaddr *)&a, sizeof(a)) || listen(fd, 4096))
+        err(1, "%s:%d", host, port);
     return fd;
 }
 
