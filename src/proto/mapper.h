@@ -3,7 +3,7 @@
 /*
  * Text and bytes to messages and back, driven by descriptors (P1). Any thread, as long as a context and its arena stay on
  * one. Messages are protobuf-c structs that live in the context's arena: never free them, never free_unpacked() them.
- * Every string of a message is UTF-8 without NUL; nesting is at most MZ_TREE_MAX_DEPTH, so walks may recurse.
+ * Every string of a message is UTF-8 without NUL; nesting is bounded (wire.c), so walks may recurse.
  */
 #include "proto/names.h"
 #include "proto/tree.h"

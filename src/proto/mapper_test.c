@@ -396,7 +396,7 @@ static void test_any_nesting(void **state)
     setup(&x, MZ_UNKNOWN_REJECT);
     pb_Any empty = pb_Any__INIT;
     pb_Any *any = &empty;
-    for (int i = 0; i < 200; i++)
+    for (int i = 0; i < 300; i++)
         any = mz_any_pack(&any->base, x.ctx.arena);
     const ProtobufCMessageDescriptor *type;
     ProtobufCMessage *m;
@@ -405,6 +405,26 @@ static void test_any_nesting(void **state)
     struct mz_str bytes = mz_msg_pack_alloc(&any->base, x.ctx.arena);
     assert_false(mz_msg_unpack(&x.ctx, bytes, &pb_Any__descriptor, &m, &x.err));
     assert_string_equal(x.err.msg, "nested too deeply");
+    teardown(&x);
+}
+
+/* What text may hold, an Any can carry. */
+static void test_deepest_struct(void **state)
+{
+    (void)state;
+    struct fixture x;
+    char text[1024] = "{\"@type\": google.protobuf.Struct, value: ";
+    setup(&x, MZ_UNKNOWN_REJECT);
+    size_t at = strlen(text);
+    for (int i = 0; i < 48; i++)
+        at += (size_t)snprintf(text + at, sizeof(text) - at, "{a: ");
+    for (int i = 0; i < 49; i++)
+        at += (size_t)snprintf(text + at, sizeof(text) - at, "}");
+    pb_Any *any = (pb_Any *)parse(&x, text, &pb_Any__descriptor);
+    const ProtobufCMessageDescriptor *type;
+    ProtobufCMessage *m;
+    assert_non_null(any);
+    assert_true(mz_any_unpack(&x.ctx, any, &type, &m, &x.err));
     teardown(&x);
 }
 
@@ -565,6 +585,7 @@ int main(void)
         cmocka_unit_test(test_alias_depth),
         cmocka_unit_test(test_unknown_in_any),
         cmocka_unit_test(test_entry_without_value),
+        cmocka_unit_test(test_deepest_struct),
         cmocka_unit_test(test_merge),
         cmocka_unit_test(test_pretty),
         cmocka_unit_test(test_durations),

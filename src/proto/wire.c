@@ -5,6 +5,9 @@
 
 enum wire_type { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 };
 
+/* An entry of a map is a level of its own on the wire: what text may nest MZ_TREE_MAX_DEPTH deep fits. */
+enum { MAX_WIRE_DEPTH = 2 * MZ_TREE_MAX_DEPTH };
+
 struct piece {
     uint32_t id;
     enum wire_type wire;
@@ -89,7 +92,7 @@ static bool scan(struct walk *w, struct mz_str bytes, const ProtobufCMessageDesc
 {
     struct mz_str rest = bytes;
     struct piece p;
-    if (w->depth == MZ_TREE_MAX_DEPTH)
+    if (w->depth == MAX_WIRE_DEPTH)
         return walk_fail(w, NULL, "nested too deeply");
     w->depth++;
     while (rest.n) {
