@@ -175,15 +175,21 @@ void mz_gauge_set(struct mz_scope *s, unsigned i, uint64_t v)
     __atomic_store_n(mz_cell(s, i), v, __ATOMIC_RELAXED);
 }
 
+static __attribute__((noinline)) void record_first(uint64_t *cell, uint64_t v)
+{
+    struct mz_hist *h = mz_hist_create();
+    mz_hist_add(h, v);
+    __atomic_store_n(cell, (uint64_t)(uintptr_t)h, __ATOMIC_RELEASE);
+}
+
 void mz_hist_record(struct mz_scope *s, unsigned i, uint64_t v)
 {
     uint64_t *cell = mz_cell(s, i);
     struct mz_hist *h = (struct mz_hist *)(uintptr_t)*cell;
-    if (MZ_UNLIKELY(!h)) {
-        h = mz_hist_create();
-        __atomic_store_n(cell, (uint64_t)(uintptr_t)h, __ATOMIC_RELEASE);
-    }
-    mz_hist_add(h, v);
+    if (MZ_UNLIKELY(!h))
+        record_first(cell, v);
+    else
+        mz_hist_add(h, v);
 }
 
 void mz_text_set(struct mz_scope *pub, unsigned i, struct mz_str text)
