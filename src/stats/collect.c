@@ -8,7 +8,7 @@
 
 struct collector {
     struct shown *out;
-    const struct mz_stats *store;
+    const struct mz_stats_config *config;
     const struct mz_stats_query *q;
 };
 
@@ -17,7 +17,7 @@ static bool wanted(const struct collector *c, struct mz_str name)
     const struct mz_stats_query *q = c->q;
     if (q->filter && mz_regex_search(q->filter, name) == q->invert_filter)
         return false;
-    return config_shows(c->store->config, name);
+    return config_shows(c->config, name);
 }
 
 static bool wants_type(const struct collector *c, unsigned type)
@@ -129,7 +129,7 @@ int item_cmp(const void *a, const void *b)
 void shown_init(struct shown *w, struct mz_stats *s, const struct mz_stats_query *q)
 {
     *w = (struct shown){ .arena = mz_arena_create(MZ_MEM_ADMIN) };
-    struct collector c = { w, s, q };
+    struct collector c = { w, store_config(s), q };
     (void)pthread_mutex_lock(&s->mutex);
     mz_list_foreach (e, &s->scopes)
         collect_scope(&c, MZ_CONTAINER(e, struct scope, link));

@@ -163,7 +163,7 @@ void mz_stats_json(struct mz_stats *s, const struct mz_stats_query *q, struct mz
     if (w.histograms.n) {
         if (more)
             mz_buf_append(out, ",", 1);
-        histograms(s->config, &w.histograms, q->buckets, out);
+        histograms(store_config(s), &w.histograms, q->buckets, out);
     }
     mz_buf_append_str(out, MZ_STR("]}"));
     shown_fini(&w);

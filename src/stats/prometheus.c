@@ -175,10 +175,10 @@ static void write_type(struct mz_stats *s, const struct mz_stats_query *q, struc
     lines v = { 0 };
     for (size_t i = 0; i < from->n; i++)
         if (from->v[i].type == type)
-            add_line(&v, s->config, &from->v[i], a);
+            add_line(&v, store_config(s), &from->v[i], a);
     if (v.n)
         qsort(v.v, v.n, sizeof(struct line), line_cmp);
-    write_group(s->config, q, &v, word, out);
+    write_group(store_config(s), q, &v, word, out);
     mz_vec_free(&v, MZ_MEM_ADMIN);
 }
 

@@ -76,12 +76,12 @@ static inline void mz_gauge_add(struct mz_scope *s, unsigned i, int64_t n) /* su
     __atomic_store_n(v, *v + (uint64_t)n, __ATOMIC_RELAXED);
 }
 void mz_gauge_set(struct mz_scope *s, unsigned i, uint64_t v); /* a gauge that one thread only writes */
-void mz_hist_record(struct mz_scope *s, unsigned i, uint64_t v);
+void mz_hist_record(struct mz_scope *s, unsigned i, uint64_t v); /* MZ_UNIT_PERCENT: in millionths */
 void mz_text_set(struct mz_scope *s, unsigned i, struct mz_str text); /* main thread */
 
 /* Response codes: family "upstream_rq_" gives upstream_rq_<code> and upstream_rq_<n>xx... Each appears at first use.
  * @family points to a string literal that is the same pointer at each call or an interned name; code is 0..999. */
-void mz_count_code(struct mz_scope *s, const char *family, unsigned code); /* adds 1 to <family><code> */
+void mz_count_code(struct mz_scope *s, const char *family, unsigned code); /* adds 1 to <family><code>; <family>2xx is their sum */
 
 uint64_t mz_scope_value(const struct mz_scope *s, unsigned i); /* sum over slots; for admin pages, tests, /clusters */
 bool mz_stats_find(struct mz_stats *s, struct mz_str full_name, uint64_t *out_value); /* counters and gauges; tests */

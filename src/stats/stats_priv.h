@@ -44,12 +44,14 @@ struct mz_stats {
     pthread_mutex_t mutex; /* scopes, by_key, refs, texts; never taken on the way of a request */
     struct mz_list scopes;
     struct mz_map by_key;
-    struct mz_stats_config *config;
+    struct mz_stats_config
+        *config; /* NULL: the default, which store_config() builds when first asked */
 };
 static inline struct scope *scope_of(struct mz_scope *s)
 {
     return MZ_CONTAINER(s, struct scope, pub);
 }
+const struct mz_stats_config *store_config(struct mz_stats *s); /* main thread */
 uint64_t scope_value(const struct scope *s, unsigned i);
 bool scope_used(const struct scope *s, unsigned i);
 /* One code family summed over the threads. */

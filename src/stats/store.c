@@ -18,7 +18,6 @@ struct mz_stats *mz_stats_create(unsigned slots)
     (void)pthread_mutex_init(&s->mutex, NULL);
     mz_list_init(&s->scopes);
     mz_map_init(&s->by_key, MZ_MEM_STATS);
-    s->config = config_default();
     return s;
 }
 
@@ -31,6 +30,13 @@ void mz_stats_destroy(struct mz_stats *s)
     mz_map_fini(&s->by_key);
     (void)pthread_mutex_destroy(&s->mutex);
     mz_free(MZ_MEM_STATS, s);
+}
+
+const struct mz_stats_config *store_config(struct mz_stats *s)
+{
+    if (!s->config)
+        s->config = config_default();
+    return s->config;
 }
 
 void mz_stats_configure(struct mz_stats *s, struct mz_stats_config *take)

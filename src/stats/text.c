@@ -91,6 +91,6 @@ void mz_stats_text(struct mz_stats *s, const struct mz_stats_query *q, struct mz
         mz_buf_append(out, "\n", 1);
     }
     mz_vec_foreach (it, &w.histograms)
-        histogram(s->config, it, q->buckets, out);
+        histogram(store_config(s), it, q->buckets, out);
     shown_fini(&w);
 }
