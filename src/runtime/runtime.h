@@ -26,13 +26,11 @@ struct mz_fraction {
 bool mz_runtime_fraction(const struct mz_runtime *r, const struct mz_fraction *f, uint64_t random);
 
 struct Envoy__Config__Bootstrap__V3__LayeredRuntime;
-/* Disk layers are read here; they are watched (a symlink moved into place, as Envoy) on the loop added first: main's. */
 struct mz_runtime_store *mz_runtime_store_create(struct mz_stats *st, const struct Envoy__Config__Bootstrap__V3__LayeredRuntime *m,
-                                                 struct mz_str service_cluster, struct mz_err *err);
-void mz_runtime_store_destroy(struct mz_runtime_store *s); /* when the threads' loops no longer run */
+                                                 struct mz_err *err);
+void mz_runtime_store_destroy(struct mz_runtime_store *s);
 void mz_runtime_store_add_thread(struct mz_runtime_store *s, struct mz_loop *l); /* gets each new snapshot by post */
 bool mz_runtime_store_modify(struct mz_runtime_store *s, const struct mz_str *keys, const struct mz_str *values, size_t n,
                              struct mz_err *err); /* admin layer; "" deletes; error without an admin layer */
-struct mz_buf;
 void mz_runtime_store_dump(const struct mz_runtime_store *s, struct mz_buf *out); /* /runtime */
 #endif

@@ -28,7 +28,7 @@ enum { /* reasons a host is out: health_flags, atomics; main thread writes */
     MZ_HOST_DRAINING_EDS = 256, MZ_HOST_TIMEOUT_EDS = 512,
 };
 struct mz_host_stats { /* atomics, relaxed; shown by /clusters */
-    uint64_t cx_total, cx_active, cx_connect_fail, rq_total, rq_active, rq_success, rq_error, rq_timeout;
+    uint64_t cx_total, cx_active, cx_connect_fail, rq_total, rq_active, rq_success, rq_error, rq_timeout, rq_pending_active;
 };
 struct mz_host {
     unsigned refs; /* atomic */
@@ -65,6 +65,8 @@ enum mz_priority { MZ_PRIORITY_DEFAULT, MZ_PRIORITY_HIGH, MZ_PRIORITY__COUNT };
 enum mz_circuit_kind { MZ_CIRCUIT_CX, MZ_CIRCUIT_PENDING, MZ_CIRCUIT_RQ, MZ_CIRCUIT_RETRY, MZ_CIRCUIT_POOL };
 /* Takes one if below the limit (gauges _open and remaining_ follow); false: the breaker is open. Any thread. */
 bool mz_circuit_take(struct mz_cluster *c, enum mz_priority p, enum mz_circuit_kind k);
+bool mz_circuit_can(struct mz_cluster *c, enum mz_priority p, enum mz_circuit_kind k); /* would take() succeed? */
+void mz_circuit_force(struct mz_cluster *c, enum mz_priority p, enum mz_circuit_kind k); /* takes, limit or not (first connection) */
 void mz_circuit_give(struct mz_cluster *c, enum mz_priority p, enum mz_circuit_kind k);
 
 struct mz_cluster {
@@ -116,6 +118,7 @@ void mz_upstream_destroy(struct mz_upstream *u); /* on its thread or after it en
 void mz_cluster_manager_when_ready(struct mz_cluster_manager *m, void (*done)(void *arg), void *arg);
 void mz_cluster_manager_text(struct mz_cluster_manager *m, struct mz_buf *out);                    /* /clusters */
 void mz_cluster_manager_json(struct mz_cluster_manager *m, struct mz_buf *out);                    /* ?format=json */
+bool mz_cluster_manager_remove(struct mz_cluster_manager *m, struct mz_str name); /* false: none; requests in flight go on */
 size_t mz_cluster_manager_count(const struct mz_cluster_manager *m); /* cluster_manager.active_clusters */
 /* For /config_dump: each cluster's bytes. */
 void mz_cluster_manager_each(struct mz_cluster_manager *m, void (*fn)(void *arg, struct mz_str name, struct mz_str bytes,
@@ -123,6 +126,9 @@ void mz_cluster_manager_each(struct mz_cluster_manager *m, void (*fn)(void *arg,
 
 /* ---- a worker ---- */
 struct mz_wcluster *mz_upstream_find(struct mz_upstream *u, struct mz_str name); /* makes it at first use; NULL: none */
+/* A found cluster stays valid until the end of the turn; who keeps it longer holds a reference (this thread only). */
+struct mz_wcluster *mz_wcluster_ref(struct mz_wcluster *w);
+void mz_wcluster_unref(struct mz_wcluster *w);
 struct mz_cluster *mz_wcluster_info(const struct mz_wcluster *w);                 /* valid as long as somebody refs it */
 
 struct mz_lb_ctx { /* what a choice may depend on */

@@ -18,14 +18,9 @@
     X(LB_SUBSETS_SELECTED, "lb_subsets_selected", COUNTER, NONE, 0)                                                    \
     X(LB_ZONE_CLUSTER_TOO_SMALL, "lb_zone_cluster_too_small", COUNTER, NONE, 0)                                        \
     X(LB_ZONE_NO_CAPACITY_LEFT, "lb_zone_no_capacity_left", COUNTER, NONE, 0)                                          \
-    X(LB_ZONE_NUMBER_DIFFERS, "lb_zone_number_differs", COUNTER, NONE, 0)                                              \
     X(LB_ZONE_ROUTING_ALL_DIRECTLY, "lb_zone_routing_all_directly", COUNTER, NONE, 0)                                  \
     X(LB_ZONE_ROUTING_CROSS_ZONE, "lb_zone_routing_cross_zone", COUNTER, NONE, 0)                                      \
     X(LB_ZONE_ROUTING_SAMPLED, "lb_zone_routing_sampled", COUNTER, NONE, 0)                                            \
-    X(MAX_HOST_WEIGHT, "max_host_weight", GAUGE, NONE, MZ_STAT_NEVER_IMPORT)                                           \
-    X(MEMBERSHIP_CHANGE, "membership_change", COUNTER, NONE, 0) X(MEMBERSHIP_DEGRADED, "membership_degraded", GAUGE, NONE, 0) \
-    X(MEMBERSHIP_EXCLUDED, "membership_excluded", GAUGE, NONE, 0) X(MEMBERSHIP_HEALTHY, "membership_healthy", GAUGE, NONE, 0) \
-    X(MEMBERSHIP_TOTAL, "membership_total", GAUGE, NONE, 0)                                                            \
     X(ORIGINAL_DST_HOST_INVALID, "original_dst_host_invalid", COUNTER, NONE, 0)                                        \
     X(RETRY_OR_SHADOW_ABANDONED, "retry_or_shadow_abandoned", COUNTER, NONE, 0)                                        \
     X(UPDATE_ATTEMPT, "update_attempt", COUNTER, NONE, 0) X(UPDATE_EMPTY, "update_empty", COUNTER, NONE, 0)            \
@@ -81,6 +76,9 @@
     X(RQ_RETRY_OVERFLOW, "upstream_rq_retry_overflow", COUNTER, NONE, 0)                                               \
     X(RQ_RETRY_SUCCESS, "upstream_rq_retry_success", COUNTER, NONE, 0) X(RQ_RX_RESET, "upstream_rq_rx_reset", COUNTER, NONE, 0) \
     X(RQ_TIMEOUT, "upstream_rq_timeout", COUNTER, NONE, 0) X(RQ_TOTAL, "upstream_rq_total", COUNTER, NONE, 0)          \
+    X(RQ_RX_RESET_NO_ERROR, "upstream_rq_rx_reset_no_error", COUNTER, NONE, 0)                                         \
+    X(CX_PRECONNECT_SKIPPED, "upstream_cx_preconnect_skipped", COUNTER, NONE, 0)                                       \
+    X(QUEUE_OVERLOADED, "upstream_queue_overloaded", GAUGE, NONE, 0) X(WARMING_STATE, "warming_state", GAUGE, NONE, 0) \
     X(RQ_TX_RESET, "upstream_rq_tx_reset", COUNTER, NONE, 0) X(VERSION, "version", GAUGE, NONE, MZ_STAT_NEVER_IMPORT)
 enum mz_cluster_stat {
 #define X(id, name, type, unit, flags) MZ_CS_##id,
@@ -89,4 +87,61 @@ enum mz_cluster_stat {
     MZ_CS__COUNT
 };
 extern const struct mz_stat_kind mz_cluster_stats;
+
+/* The same prefix; a kind of its own, so that a cluster that nobody uses holds these numbers only. Main thread writes. */
+#define MZ_CLUSTER_MEMBER_STATS(X)                                                                                     \
+    X(CHANGE, "membership_change", COUNTER, NONE, 0) X(DEGRADED, "membership_degraded", GAUGE, NONE, 0)                \
+    X(EXCLUDED, "membership_excluded", GAUGE, NONE, 0) X(HEALTHY, "membership_healthy", GAUGE, NONE, 0)                \
+    X(TOTAL, "membership_total", GAUGE, NONE, 0) X(MAX_HOST_WEIGHT, "max_host_weight", GAUGE, NONE, MZ_STAT_NEVER_IMPORT) \
+    X(TOTAL_MATCH_COUNT, "default.total_match_count", COUNTER, NONE, 0)
+enum mz_cluster_member_stat {
+#define X(id, name, type, unit, flags) MZ_CM_##id,
+    MZ_CLUSTER_MEMBER_STATS(X)
+#undef X
+    MZ_CM__COUNT
+};
+extern const struct mz_stat_kind mz_cluster_member_stats;
+
+/* cluster.<name>.http1., from the first connection on */
+#define MZ_HTTP1_CODEC_STATS(X)                                                                                        \
+    X(DROPPED, "dropped_headers_with_underscores", COUNTER, NONE, 0)                                                   \
+    X(METADATA, "metadata_not_supported_error", COUNTER, NONE, 0)                                                      \
+    X(REJECTED, "requests_rejected_with_underscores_in_headers", COUNTER, NONE, 0)                                     \
+    X(FLOOD, "response_flood", COUNTER, NONE, 0)
+enum mz_http1_codec_stat {
+#define X(id, name, type, unit, flags) MZ_HC_##id,
+    MZ_HTTP1_CODEC_STATS(X)
+#undef X
+    MZ_HC__COUNT
+};
+extern const struct mz_stat_kind mz_http1_codec_stats;
+
+/* cluster_manager. */
+#define MZ_CLUSTER_MANAGER_STATS(X)                                                                                    \
+    X(ACTIVE_CLUSTERS, "active_clusters", GAUGE, NONE, 0) X(CLUSTER_ADDED, "cluster_added", COUNTER, NONE, 0)          \
+    X(CLUSTER_MODIFIED, "cluster_modified", COUNTER, NONE, 0) X(CLUSTER_REMOVED, "cluster_removed", COUNTER, NONE, 0)  \
+    X(CLUSTER_UPDATED, "cluster_updated", COUNTER, NONE, 0)                                                            \
+    X(CLUSTER_UPDATED_VIA_MERGE, "cluster_updated_via_merge", COUNTER, NONE, 0)                                        \
+    X(UPDATE_MERGE_CANCELLED, "update_merge_cancelled", COUNTER, NONE, 0)                                              \
+    X(UPDATE_OUT_OF_MERGE_WINDOW, "update_out_of_merge_window", COUNTER, NONE, 0)                                      \
+    X(WARMING_CLUSTERS, "warming_clusters", GAUGE, NONE, 0)
+enum mz_cluster_manager_stat {
+#define X(id, name, type, unit, flags) MZ_CMS_##id,
+    MZ_CLUSTER_MANAGER_STATS(X)
+#undef X
+    MZ_CMS__COUNT
+};
+extern const struct mz_stat_kind mz_cluster_manager_stats;
+
+/* cluster.<name>.circuit_breakers.<default|high>. (U4); the second kind has the remaining_ gauges of track_remaining. */
+#define MZ_CIRCUIT_STATS(X)                                                                                            \
+    X(CX_OPEN, "cx_open", GAUGE, NONE, 0) X(RQ_PENDING_OPEN, "rq_pending_open", GAUGE, NONE, 0)                        \
+    X(RQ_OPEN, "rq_open", GAUGE, NONE, 0) X(RQ_RETRY_OPEN, "rq_retry_open", GAUGE, NONE, 0)                            \
+    X(CX_POOL_OPEN, "cx_pool_open", GAUGE, NONE, 0)
+#define MZ_CIRCUIT_REMAINING_STATS(X)                                                                                  \
+    X(REMAINING_CX, "remaining_cx", GAUGE, NONE, 0) X(REMAINING_PENDING, "remaining_pending", GAUGE, NONE, 0)          \
+    X(REMAINING_RQ, "remaining_rq", GAUGE, NONE, 0) X(REMAINING_RETRIES, "remaining_retries", GAUGE, NONE, 0)          \
+    X(REMAINING_CX_POOLS, "remaining_cx_pools", GAUGE, NONE, 0)
+enum { MZ_CIRCUIT_REMAINING_FIRST = 5 };
+extern const struct mz_stat_kind mz_circuit_stats, mz_circuit_remaining_stats; /* in the order of enum mz_circuit_kind */
 #endif

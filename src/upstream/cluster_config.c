@@ -1,0 +1,301 @@
+/* A Cluster message becomes a struct mz_cluster (U1-U4, U7): main thread, once; the message is not kept. */
+#include "base/clock.h"
+#include "upstream/upstream_priv.h"
+#include <math.h>
+
+#define DEFAULT_CONNECT_TIMEOUT_MS 5000
+#define DEFAULT_BUFFER_LIMIT       (1u << 20)
+#define DEFAULT_BREAKER            1024
+#define DEFAULT_RETRIES            3
+
+struct kept {
+    struct kept *next;
+    max_align_t mem[];
+};
+
+void *cluster_keep(struct mz_cluster *c, size_t n)
+{
+    struct kept *k = mz_alloc0(MZ_MEM_UPSTREAM, sizeof(*k) + n);
+    k->next = cluster_priv(c)->kept;
+    cluster_priv(c)->kept = k;
+    return k->mem;
+}
+
+struct mz_str cluster_keep_str(struct mz_cluster *c, const char *s)
+{
+    size_t n = s ? strlen(s) : 0;
+    char *p = cluster_keep(c, n + 1);
+    if (n)
+        memcpy(p, s, n);
+    return (struct mz_str){ p, n };
+}
+
+bool percent_build(const pb_Percent *p, double otherwise, double *out_value, struct mz_err *err)
+{
+    double v = p ? p->value : otherwise;
+    if (!(v >= 0 && v <= 100))
+        return mz_err_set(err, "must be a percentage between 0 and 100, is %g", v);
+    *out_value = v;
+    return true;
+}
+
+static bool budget_build(const pb_CircuitBreakers_Thresholds_RetryBudget *m, struct mz_circuit *b,
+                         struct mz_err *err)
+{
+    if (!m)
+        return true;
+    b->has_budget = true;
+    b->min_retry_concurrency = mz_u32_or(m->min_retry_concurrency, 3);
+    return percent_build(m->budget_percent, 20, &b->budget_percent, err) ||
+           mz_err_at(err, "retry_budget.budget_percent");
+}
+
+static bool thresholds_build(const pb_CircuitBreakers_Thresholds *m, struct mz_circuit *b,
+                             struct mz_err *err)
+{
+    b->max_connections = mz_u32_or(m->max_connections, DEFAULT_BREAKER);
+    b->max_pending = mz_u32_or(m->max_pending_requests, DEFAULT_BREAKER);
+    b->max_requests = mz_u32_or(m->max_requests, DEFAULT_BREAKER);
+    b->max_retries = mz_u32_or(m->max_retries, DEFAULT_RETRIES);
+    b->max_pools = m->max_connection_pools ? m->max_connection_pools->value : UINT64_MAX;
+    b->track_remaining = m->track_remaining;
+    return budget_build(m->retry_budget, b, err);
+}
+
+static bool circuits_build(const pb_CircuitBreakers *m, struct mz_cluster *c, struct mz_err *err)
+{
+    bool seen[MZ_PRIORITY__COUNT] = { false };
+    for (size_t i = 0; i < MZ_PRIORITY__COUNT; i++)
+        c->circuit[i] = (struct mz_circuit){ .max_connections = DEFAULT_BREAKER,
+                                             .max_pending = DEFAULT_BREAKER,
+                                             .max_requests = DEFAULT_BREAKER,
+                                             .max_retries = DEFAULT_RETRIES,
+                                             .max_pools = UINT64_MAX };
+    cluster_priv(c)->host_max_connections = UINT64_MAX;
+    for (size_t i = 0; m && i < m->n_thresholds; i++) {
+        unsigned p = (unsigned)m->thresholds[i]->priority;
+        if (p >= MZ_PRIORITY__COUNT)
+            return mz_err_set(err, "unknown routing priority %u", p) ||
+                   mz_err_at(err, "circuit_breakers.thresholds[%zu].priority", i);
+        if (!seen[p] && !thresholds_build(m->thresholds[i], &c->circuit[p],
+                                          err)) /* the first of a priority counts */
+            return mz_err_at(err, "circuit_breakers.thresholds[%zu]", i);
+        seen[p] = true;
+    }
+    for (size_t i = 0; m && i < m->n_per_host_thresholds; i++) {
+        const pb_CircuitBreakers_Thresholds *t = m->per_host_thresholds[i];
+        if (t->max_pending_requests || t->max_requests || t->max_retries ||
+            t->max_connection_pools || t->retry_budget || t->track_remaining)
+            return mz_err_set(err, "only max_connections can be limited per host") ||
+                   mz_err_at(err, "circuit_breakers.per_host_thresholds[%zu]", i);
+        if ((int)t->priority == MZ_PRIORITY_DEFAULT && t->max_connections)
+            cluster_priv(c)->host_max_connections = t->max_connections->value;
+    }
+    return true;
+}
+
+static void circuit_scopes(struct mz_cluster *c, struct mz_stats *st)
+{
+    static const char *const names[] = { "default", "high" };
+    for (size_t i = 0; i < MZ_PRIORITY__COUNT; i++) {
+        struct mz_circuit *b = &c->circuit[i];
+        char prefix[1024];
+        int n = snprintf(prefix, sizeof(prefix), "cluster." MZ_STR_FMT ".circuit_breakers.%s.",
+                         MZ_STR_ARG(c->stat_name), names[i]);
+        b->scope = mz_scope_create(
+            st, b->track_remaining ? &mz_circuit_remaining_stats : &mz_circuit_stats,
+            (struct mz_str){ prefix, (size_t)n < sizeof(prefix) ? (size_t)n : sizeof(prefix) - 1 });
+        if (!b->track_remaining)
+            continue;
+        const uint64_t max[] = { b->max_connections, b->max_pending, b->max_requests,
+                                 b->has_budget ? b->min_retry_concurrency : b->max_retries,
+                                 b->max_pools };
+        for (unsigned k = 0; k < MZ_COUNT(max); k++)
+            mz_gauge_add(b->scope, MZ_CIRCUIT_REMAINING_FIRST + k, (int64_t)max[k]);
+    }
+}
+
+static void scopes_create(struct mz_cluster *c, struct mz_stats *st)
+{
+    char prefix[1024];
+    int n = snprintf(prefix, sizeof(prefix), "cluster." MZ_STR_FMT ".", MZ_STR_ARG(c->stat_name));
+    struct mz_str s = { prefix, (size_t)n < sizeof(prefix) ? (size_t)n : sizeof(prefix) - 1 };
+    c->scope = mz_scope_create(st, &mz_cluster_stats, s);
+    cluster_priv(c)->members = mz_scope_create(st, &mz_cluster_member_stats, s);
+    circuit_scopes(c, st);
+}
+
+/* What the schema knows for later rows, refused by name so that nobody believes it works. */
+static bool refuse_later(const pb_Cluster *m, struct mz_err *err)
+{
+    const struct {
+        bool present;
+        const char *field;
+    } later[] = {
+        { m->n_health_checks > 0, "health_checks" },
+        { m->lb_subset_config != NULL, "lb_subset_config" },
+        { m->connection_pool_per_downstream_connection,
+          "connection_pool_per_downstream_connection" },
+    };
+    for (size_t i = 0; i < MZ_COUNT(later); i++)
+        if (later[i].present)
+            return mz_err_set(err, "not supported yet") || mz_err_at(err, "%s", later[i].field);
+    return true;
+}
+
+static bool type_build(const pb_Cluster *m, struct mz_cluster *c, struct mz_err *err)
+{
+    bool given = m->cluster_discovery_type_case == pb_Cluster_CLUSTER_DISCOVERY_TYPE_TYPE;
+    switch (given ? m->type : pb_Cluster_DiscoveryType_STATIC) {
+    case pb_Cluster_DiscoveryType_STATIC:
+        c->type = CLUSTER_STATIC;
+        return true;
+    case pb_Cluster_DiscoveryType_STRICT_DNS:
+        c->type = CLUSTER_STRICT_DNS;
+        return true;
+    case pb_Cluster_DiscoveryType_LOGICAL_DNS:
+        c->type = CLUSTER_LOGICAL_DNS;
+        return true;
+    case pb_Cluster_DiscoveryType_EDS:
+        return mz_err_set(err, "cannot create an EDS cluster without an EDS config") ||
+               mz_err_at(err, "type");
+    case pb_Cluster_DiscoveryType_ORIGINAL_DST:
+        return mz_err_set(err, "ORIGINAL_DST is not supported yet") || mz_err_at(err, "type");
+    default:
+        return mz_err_set(err, "unknown cluster type %d", (int)m->type) || mz_err_at(err, "type");
+    }
+}
+
+static bool preconnect_build(const pb_Cluster_PreconnectPolicy *m, struct mz_cluster *c,
+                             struct mz_err *err)
+{
+    c->preconnect_per_upstream = m ? mz_double_or(m->per_upstream_preconnect_ratio, 1) : 1;
+    c->preconnect_predictive = m ? mz_double_or(m->predictive_preconnect_ratio, 1) : 1;
+    if (!(c->preconnect_per_upstream >= 1 && c->preconnect_per_upstream <= 3))
+        return mz_err_set(err, "must be between 1 and 3, is %g", c->preconnect_per_upstream) ||
+               mz_err_at(err, "preconnect_policy.per_upstream_preconnect_ratio");
+    if (c->preconnect_predictive > 1 || c->preconnect_predictive < 1)
+        return mz_err_set(err, "predictive preconnecting is not supported yet, must be 1") ||
+               mz_err_at(err, "preconnect_policy.predictive_preconnect_ratio");
+    return true;
+}
+
+static bool transport_build(const pb_Cluster *m, struct mz_cluster *c,
+                            const struct mz_upstream_env *env, struct mz_err *err)
+{
+    if (!m->transport_socket || !env->transport)
+        c->transport = mz_transport_factory_raw();
+    else
+        c->transport = env->transport(env->transport_arg, m->transport_socket, err);
+    return c->transport || mz_err_at(err, "transport_socket");
+}
+
+static bool basics_build(const pb_Cluster *m, struct mz_cluster *c, struct mz_err *err)
+{
+    uint64_t ms = DEFAULT_CONNECT_TIMEOUT_MS;
+    if (!mz_duration_ms(m->connect_timeout, ms, &ms, err))
+        return mz_err_at(err, "connect_timeout");
+    if (!ms || ms > UINT32_MAX)
+        return mz_err_set(err, "must be greater than 0s and at most %us", UINT32_MAX / 1000) ||
+               mz_err_at(err, "connect_timeout");
+    c->connect_timeout_ms = (uint32_t)ms;
+    c->buffer_limit = mz_u32_or(m->per_connection_buffer_limit_bytes, DEFAULT_BUFFER_LIMIT);
+    if (m->track_cluster_stats) {
+        c->track_timeout_budgets = m->track_cluster_stats->timeout_budgets;
+        c->track_sizes = m->track_cluster_stats->request_response_sizes;
+    }
+    if (m->metadata) {
+        c->arena = mz_arena_create(MZ_MEM_UPSTREAM);
+        c->metadata = mz_meta_build(m->metadata, c->arena);
+    }
+    if (m->outlier_detection) {
+        cluster_priv(c)->outlier = true;
+        MZ_LOG(WARN, upstream,
+               "cluster %s: outlier_detection has no effect yet, no host will be ejected", m->name);
+    }
+    cluster_priv(c)->close_on_health_failure = m->close_connections_on_host_health_failure;
+    return true;
+}
+
+/* Cluster, private part, texts: one allocation, for there are thousands. */
+static struct mz_cluster *cluster_alloc(const pb_Cluster *m, struct mz_str bytes)
+{
+    struct box {
+        struct mz_cluster c;
+        struct cluster_priv p;
+        char text[];
+    } * box;
+    struct mz_str name = mz_str_c(m->name), alt = mz_str_c(m->alt_stat_name);
+    box = mz_alloc0(MZ_MEM_UPSTREAM, sizeof(*box) + name.n + alt.n + bytes.n);
+    char *at = box->text;
+    const struct mz_str from[] = { name, alt, bytes };
+    struct mz_str to[MZ_COUNT(from)];
+    for (size_t i = 0; i < MZ_COUNT(from); i++) {
+        if (from[i].n)
+            memcpy(at, from[i].p, from[i].n);
+        to[i] = (struct mz_str){ at, from[i].n };
+        at += from[i].n;
+    }
+    box->c.refs = 1;
+    box->c.priv = &box->p;
+    box->c.name = to[0];
+    box->c.stat_name = alt.n ? to[1] : to[0];
+    box->p.bytes = to[2];
+    return &box->c;
+}
+
+struct mz_cluster *cluster_create(struct mz_cluster_manager *mgr, const struct mz_upstream_env *env,
+                                  const pb_Cluster *m, struct mz_str bytes, bool via_api,
+                                  struct mz_err *err)
+{
+    struct mz_cluster *c = cluster_alloc(m, bytes);
+    struct cluster_priv *p = cluster_priv(c);
+    struct endpoints_count count = { 0 };
+    p->manager = mgr;
+    p->updated_wall_us = mz_clock->wall_us();
+    c->added_via_api = via_api;
+    if (!c->name.n)
+        (void)(mz_err_set(err, "must have at least 1 character") || mz_err_at(err, "name"));
+    else if (refuse_later(m, err) && type_build(m, c, err) && basics_build(m, c, err) &&
+             circuits_build(m->circuit_breakers, c, err) &&
+             preconnect_build(m->preconnect_policy, c, err) && cluster_protocol_config(m, c, err) &&
+             cluster_lb_config(m, c, err) && cluster_socket_config(m, c, err) &&
+             endpoints_check(m, c->type, &count, err) && transport_build(m, c, env, err) &&
+             cluster_dns_config(m, c, err)) {
+        scopes_create(c, env->stats);
+        if (c->type == CLUSTER_STATIC)
+            cluster_members_count(c, &count);
+        return c;
+    }
+    cluster_free(c);
+    return NULL;
+}
+
+void cluster_free(struct mz_cluster *c)
+{
+    struct cluster_priv *p = cluster_priv(c);
+    host_sets_unref(p->sets);
+    mz_transport_factory_unref(c->transport);
+    mz_scope_unref(c->scope);
+    mz_scope_unref(p->members);
+    for (size_t i = 0; i < MZ_PRIORITY__COUNT; i++)
+        mz_scope_unref(c->circuit[i].scope);
+    mz_arena_destroy(c->arena);
+    for (struct kept *k = p->kept, *next; k; k = next) {
+        next = k->next;
+        mz_free(MZ_MEM_UPSTREAM, k);
+    }
+    mz_free(MZ_MEM_UPSTREAM, c);
+}
+
+struct mz_cluster *mz_cluster_ref(struct mz_cluster *c)
+{
+    __atomic_fetch_add(&c->refs, 1, __ATOMIC_RELAXED);
+    return c;
+}
+
+void mz_cluster_unref(struct mz_cluster *c)
+{
+    if (c && __atomic_fetch_sub(&c->refs, 1, __ATOMIC_ACQ_REL) == 1)
+        cluster_free(c);
+}

@@ -1,0 +1,246 @@
+/* GET /clusters, as text and as JSON, in Envoy's shapes (O4). */
+#include "base/buf.h"
+#include "upstream/upstream_priv.h"
+
+static uint64_t load(const uint64_t *v)
+{
+    return __atomic_load_n(v, __ATOMIC_RELAXED);
+}
+
+static void text_circuit(const struct mz_cluster *c, const char *which, const struct mz_circuit *b,
+                         struct mz_buf *out)
+{
+    const struct {
+        const char *name;
+        uint64_t value;
+    } rows[] = { { "max_connections", b->max_connections },
+                 { "max_pending_requests", b->max_pending },
+                 { "max_requests", b->max_requests },
+                 { "max_retries", b->max_retries } };
+    for (size_t i = 0; i < MZ_COUNT(rows); i++)
+        mz_buf_printf(out, MZ_STR_FMT "::%s_priority::%s::%llu\n", MZ_STR_ARG(c->name), which,
+                      rows[i].name, (unsigned long long)rows[i].value);
+}
+
+static void text_row(struct mz_buf *out, const struct mz_host *h, const char *name,
+                     struct mz_str value)
+{
+    mz_buf_printf(out, MZ_STR_FMT "::%.*s::%s::" MZ_STR_FMT "\n", MZ_STR_ARG(h->cluster->name),
+                  h->addr_text_n, h->addr_text, name, MZ_STR_ARG(value));
+}
+
+static void text_number(struct mz_buf *out, const struct mz_host *h, const char *name,
+                        uint64_t value)
+{
+    char digits[20];
+    text_row(out, h, name, (struct mz_str){ digits, mz_u64_text(value, digits) });
+}
+
+static void text_host(const struct mz_host *h, struct mz_buf *out)
+{
+    const struct mz_host_stats *s = &h->stats;
+    text_number(out, h, "cx_active", load(&s->cx_active));
+    text_number(out, h, "cx_connect_fail", load(&s->cx_connect_fail));
+    text_number(out, h, "cx_total", load(&s->cx_total));
+    text_number(out, h, "rq_active", load(&s->rq_active));
+    text_number(out, h, "rq_error", load(&s->rq_error));
+    text_number(out, h, "rq_pending_active", load(&s->rq_pending_active));
+    text_number(out, h, "rq_success", load(&s->rq_success));
+    text_number(out, h, "rq_timeout", load(&s->rq_timeout));
+    text_number(out, h, "rq_total", load(&s->rq_total));
+    text_row(out, h, "hostname", h->hostname);
+    struct mz_buf flags;
+    mz_buf_init(&flags);
+    host_flags_text(__atomic_load_n(&h->health_flags, __ATOMIC_RELAXED), &flags);
+    text_row(out, h, "health_flags", mz_buf_linearize(&flags, mz_buf_len(&flags)));
+    mz_buf_fini(&flags);
+    text_number(out, h, "weight", h->weight);
+    text_row(out, h, "region", h->region);
+    text_row(out, h, "zone", h->zone);
+    text_row(out, h, "sub_zone", h->sub_zone);
+    text_row(out, h, "canary", mz_str_c(h->canary ? "true" : "false"));
+    text_number(out, h, "priority", h->priority);
+    text_row(out, h, "success_rate", MZ_STR("-1"));
+    text_row(out, h, "local_origin_success_rate", MZ_STR("-1"));
+}
+
+static void text_cluster(struct mz_cluster *c, struct mz_buf *out)
+{
+    static const char *const outlier[] = { "success_rate_average",
+                                           "success_rate_ejection_threshold",
+                                           "local_origin_success_rate_average",
+                                           "local_origin_success_rate_ejection_threshold" };
+    mz_buf_printf(out, MZ_STR_FMT "::observability_name::" MZ_STR_FMT "\n", MZ_STR_ARG(c->name),
+                  MZ_STR_ARG(c->stat_name));
+    for (size_t i = 0; cluster_priv(c)->outlier && i < MZ_COUNT(outlier); i++)
+        mz_buf_printf(out, MZ_STR_FMT "::outlier::%s::-1\n", MZ_STR_ARG(c->name), outlier[i]);
+    text_circuit(c, "default", &c->circuit[MZ_PRIORITY_DEFAULT], out);
+    text_circuit(c, "high", &c->circuit[MZ_PRIORITY_HIGH], out);
+    mz_buf_printf(out, MZ_STR_FMT "::added_via_api::%s\n", MZ_STR_ARG(c->name),
+                  c->added_via_api ? "true" : "false");
+    struct host_sets *s = cluster_sets(c);
+    for (uint32_t i = 0; i < s->n_hosts; i++)
+        text_host(s->hosts[i], out);
+    host_sets_unref(s);
+}
+
+void mz_cluster_manager_text(struct mz_cluster_manager *m, struct mz_buf *out)
+{
+    mz_map_foreach (it, cluster_map(m))
+        text_cluster(it->value, out);
+}
+
+/* ---- JSON ---- */
+static void json_str(struct mz_str s, struct mz_buf *out)
+{
+    mz_buf_append(out, "\"", 1);
+    for (size_t i = 0; i < s.n; i++) {
+        unsigned char ch = (unsigned char)s.p[i];
+        if (ch == '"' || ch == '\\')
+            mz_buf_printf(out, "\\%c", ch);
+        else if (ch < 0x20)
+            mz_buf_printf(out, "\\u%04x", ch);
+        else
+            mz_buf_append(out, &s.p[i], 1);
+    }
+    mz_buf_append(out, "\"", 1);
+}
+
+static void json_field(const char *sep, const char *name, struct mz_str value, struct mz_buf *out)
+{
+    mz_buf_printf(out, "%s\"%s\":", sep, name);
+    json_str(value, out);
+}
+
+static void json_address(const struct mz_addr *a, struct mz_buf *out)
+{
+    char text[MZ_ADDR_TEXT];
+    size_t n = mz_addr_is_ip(a) ? mz_addr_ip_text(a, text) : mz_addr_text(a, text);
+    mz_buf_append_str(out, mz_addr_is_ip(a)
+                               ? MZ_STR("\"address\":{\"socket_address\":{\"address\":")
+                               : MZ_STR("\"address\":{\"pipe\":{\"path\":"));
+    json_str((struct mz_str){ text, n }, out);
+    if (mz_addr_is_ip(a))
+        mz_buf_printf(out, ",\"port_value\":%u", mz_addr_port(a));
+    mz_buf_append_str(out, MZ_STR("}}"));
+}
+
+static void json_stats(const struct mz_host_stats *s, struct mz_buf *out)
+{
+    const struct {
+        const char *name;
+        uint64_t value;
+        bool gauge;
+    } rows[] = { { "cx_connect_fail", load(&s->cx_connect_fail), false },
+                 { "cx_total", load(&s->cx_total), false },
+                 { "rq_error", load(&s->rq_error), false },
+                 { "rq_success", load(&s->rq_success), false },
+                 { "rq_timeout", load(&s->rq_timeout), false },
+                 { "rq_total", load(&s->rq_total), false },
+                 { "cx_active", load(&s->cx_active), true },
+                 { "rq_active", load(&s->rq_active), true },
+                 { "rq_pending_active", load(&s->rq_pending_active), true } };
+    mz_buf_append_str(out, MZ_STR(",\"stats\":["));
+    for (size_t i = 0; i < MZ_COUNT(rows); i++) {
+        mz_buf_append_str(out, mz_str_c(i ? ",{" : "{"));
+        if (rows[i].gauge)
+            mz_buf_append_str(out, MZ_STR("\"type\":\"GAUGE\","));
+        if (rows[i].value)
+            mz_buf_printf(out, "\"value\":\"%llu\",", (unsigned long long)rows[i].value);
+        mz_buf_printf(out, "\"name\":\"%s\"}", rows[i].name);
+    }
+    mz_buf_append_str(out, MZ_STR("]"));
+}
+
+static void json_health(uint32_t f, struct mz_buf *out)
+{
+    static const struct {
+        uint32_t flag;
+        const char *name;
+    } flags[] = { { MZ_HOST_FAILED_ACTIVE_HC, "failed_active_health_check" },
+                  { MZ_HOST_FAILED_OUTLIER, "failed_outlier_check" },
+                  { MZ_HOST_DEGRADED_ACTIVE_HC, "failed_active_degraded_check" },
+                  { MZ_HOST_PENDING_REMOVAL, "pending_dynamic_removal" },
+                  { MZ_HOST_PENDING_ACTIVE_HC, "pending_active_hc" },
+                  { MZ_HOST_EXCLUDED_IMMEDIATE_HC, "excluded_via_immediate_hc_fail" } };
+    const char *eds = f & MZ_HOST_FAILED_EDS     ? "UNHEALTHY"
+                      : f & MZ_HOST_DRAINING_EDS ? "DRAINING"
+                      : f & MZ_HOST_TIMEOUT_EDS  ? "TIMEOUT"
+                      : f & MZ_HOST_DEGRADED_EDS ? "DEGRADED"
+                                                 : "HEALTHY";
+    mz_buf_append_str(out, MZ_STR(",\"health_status\":{"));
+    for (size_t i = 0; i < MZ_COUNT(flags); i++)
+        if (f & flags[i].flag)
+            mz_buf_printf(out, "\"%s\":true,", flags[i].name);
+    mz_buf_printf(out, "\"eds_health_status\":\"%s\"}", eds);
+}
+
+static void json_host(const struct mz_host *h, struct mz_buf *out)
+{
+    const struct {
+        const char *name;
+        struct mz_str value;
+    } places[] = { { "region", h->region }, { "zone", h->zone }, { "sub_zone", h->sub_zone } };
+    const char *sep = "";
+    mz_buf_append_str(out, MZ_STR("{"));
+    json_address(&h->addr, out);
+    json_stats(&h->stats, out);
+    json_health(__atomic_load_n(&h->health_flags, __ATOMIC_RELAXED), out);
+    mz_buf_printf(out, ",\"weight\":%u", h->weight);
+    if (h->hostname.n)
+        json_field(",", "hostname", h->hostname, out);
+    if (h->priority)
+        mz_buf_printf(out, ",\"priority\":%u", h->priority);
+    mz_buf_append_str(out, MZ_STR(",\"locality\":{"));
+    for (size_t i = 0; i < MZ_COUNT(places); i++) {
+        if (!places[i].value.n)
+            continue;
+        json_field(sep, places[i].name, places[i].value, out);
+        sep = ",";
+    }
+    mz_buf_append_str(out, MZ_STR("}}"));
+}
+
+static void json_circuits(const struct mz_cluster *c, struct mz_buf *out)
+{
+    mz_buf_append_str(out, MZ_STR(",\"circuit_breakers\":{\"thresholds\":["));
+    for (size_t i = 0; i < MZ_PRIORITY__COUNT; i++) {
+        const struct mz_circuit *b = &c->circuit[i];
+        mz_buf_printf(out,
+                      "%s\"max_connections\":%llu,\"max_pending_requests\":%llu,\"max_requests\":%"
+                      "llu,\"max_retries\":%llu}",
+                      i ? ",{\"priority\":\"HIGH\"," : "{", (unsigned long long)b->max_connections,
+                      (unsigned long long)b->max_pending, (unsigned long long)b->max_requests,
+                      (unsigned long long)b->max_retries);
+    }
+    mz_buf_append_str(out, MZ_STR("]}"));
+}
+
+static void json_cluster(struct mz_cluster *c, struct mz_buf *out)
+{
+    json_field("{", "name", c->name, out);
+    if (c->added_via_api)
+        mz_buf_append_str(out, MZ_STR(",\"added_via_api\":true"));
+    struct host_sets *s = cluster_sets(c);
+    for (uint32_t i = 0; i < s->n_hosts; i++) {
+        mz_buf_append_str(out, i ? MZ_STR(",") : MZ_STR(",\"host_statuses\":["));
+        json_host(s->hosts[i], out);
+    }
+    if (s->n_hosts)
+        mz_buf_append_str(out, MZ_STR("]"));
+    host_sets_unref(s);
+    json_circuits(c, out);
+    json_field(",", "observability_name", c->stat_name, out);
+    mz_buf_append_str(out, MZ_STR("}"));
+}
+
+void mz_cluster_manager_json(struct mz_cluster_manager *m, struct mz_buf *out)
+{
+    const char *sep = "{\"cluster_statuses\":[";
+    mz_map_foreach (it, cluster_map(m)) {
+        mz_buf_append_str(out, mz_str_c(sep));
+        json_cluster(it->value, out);
+        sep = ",";
+    }
+    mz_buf_append_str(out, mz_cluster_manager_count(m) ? MZ_STR("]}") : MZ_STR("{}"));
+}

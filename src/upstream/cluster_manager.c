@@ -1,0 +1,434 @@
+/*
+ * The clusters of the process (main thread) and what each worker sees of them. The map of names is immutable once a worker
+ * has it; a change makes a copy, which is posted at the end of the turn.
+ */
+#include "upstream/stats.h"
+#include "upstream/upstream_priv.h"
+
+struct waiter {
+    void (*done)(void *arg);
+    void *arg;
+};
+struct cluster_names { /* immutable when shared */
+    unsigned refs;     /* atomic */
+    struct mz_map map; /* name to cluster, one reference each */
+};
+struct mz_cluster_manager {
+    struct mz_upstream_env env;
+    struct cluster_names *names;
+    struct mz_list upstreams;
+    struct mz_task publish;
+    pthread_mutex_t
+        lock; /* hosts of static clusters at first use, the list of upstreams: any thread, rarely */
+    unsigned warming; /* DNS clusters whose first answer is awaited */
+    struct mz_task ready_task;
+    MZ_VEC(struct waiter) waiting;
+    struct mz_scope *scope;
+};
+struct mz_upstream {
+    struct mz_list link; /* main thread */
+    struct mz_cluster_manager *manager;
+    struct mz_loop *loop;
+    unsigned refs; /* atomic: owner, posts under way */
+    bool closed;   /* its thread */
+    struct cluster_names *names;
+    struct mz_map clusters; /* name to mz_wcluster */
+};
+
+/* ---- names ---- */
+static void names_unref(struct cluster_names *n)
+{
+    if (!n || __atomic_fetch_sub(&n->refs, 1, __ATOMIC_ACQ_REL) != 1)
+        return;
+    mz_map_foreach (it, &n->map)
+        mz_cluster_unref(it->value);
+    mz_map_fini(&n->map);
+    mz_free(MZ_MEM_UPSTREAM, n);
+}
+
+static struct cluster_names *names_ref(struct cluster_names *n)
+{
+    __atomic_fetch_add(&n->refs, 1, __ATOMIC_RELAXED);
+    return n;
+}
+
+static struct cluster_names *names_create(const struct cluster_names *from)
+{
+    struct cluster_names *n = mz_new0(MZ_MEM_UPSTREAM, struct cluster_names);
+    n->refs = 1;
+    mz_map_init(&n->map, MZ_MEM_UPSTREAM);
+    if (from)
+        mz_map_foreach (it, &from->map)
+            (void)mz_map_put(&n->map, it->key, mz_cluster_ref(it->value));
+    return n;
+}
+
+/* A map that may be changed: the one that nobody else has, or a copy. */
+static struct cluster_names *names_own(struct mz_cluster_manager *m)
+{
+    if (__atomic_load_n(&m->names->refs, __ATOMIC_ACQUIRE) > 1) {
+        struct cluster_names *copy = names_create(m->names);
+        names_unref(m->names);
+        m->names = copy;
+    }
+    return m->names;
+}
+
+/* ---- posts to workers ---- */
+struct update {
+    struct mz_upstream *upstream;
+    struct cluster_names *names; /* new names, or NULL: */
+    struct mz_cluster *cluster;  /* new hosts of this one */
+    struct host_sets *sets;
+};
+
+static void upstream_release(struct mz_upstream *u)
+{
+    if (__atomic_fetch_sub(&u->refs, 1, __ATOMIC_ACQ_REL) == 1)
+        mz_free(MZ_MEM_UPSTREAM, u);
+}
+
+static void wcluster_hosts(struct mz_wcluster *w, struct host_sets *take)
+{
+    struct host_sets *old = w->lb.sets;
+    if (take->seq <= old->seq) {
+        host_sets_unref(take);
+        return;
+    }
+    host_sets_ref(old);
+    lb_set_hosts(&w->lb, take);
+    for (uint32_t i = 0; i < old->n_hosts; i++)
+        if (__atomic_load_n(&old->hosts[i]->health_flags, __ATOMIC_RELAXED) &
+            MZ_HOST_PENDING_REMOVAL)
+            pools_host_gone(w, old->hosts[i], cluster_priv(w->cluster)->close_on_host_set_change);
+    host_sets_unref(old);
+}
+
+static void wcluster_remove(struct mz_wcluster *w)
+{
+    w->removed = true;
+    pools_close_all(w, w->upstream->closed);
+    mz_wcluster_unref(w);
+}
+
+static void upstream_names(struct mz_upstream *u, struct cluster_names *take)
+{
+    struct cluster_names *old = u->names;
+    u->names = take;
+    for (struct mz_map_entry *it = NULL; (it = mz_map_next(&u->clusters, it)) != NULL;) {
+        struct mz_wcluster *w = it->value;
+        if (mz_map_get(&take->map, it->key) == w->cluster)
+            continue;
+        (void)mz_map_del(&u->clusters, it->key);
+        wcluster_remove(w);
+        it = NULL; /* deleting moves entries: from the start */
+    }
+    names_unref(old);
+}
+
+static void update_run(struct mz_loop *loop, void *arg)
+{
+    (void)loop;
+    struct update *p = arg;
+    if (p->upstream->closed) {
+        names_unref(p->names);
+        host_sets_unref(p->sets);
+    } else if (p->names) {
+        upstream_names(p->upstream, p->names);
+    } else {
+        struct mz_wcluster *w = mz_map_get(&p->upstream->clusters, p->cluster->name);
+        if (w && w->cluster == p->cluster)
+            wcluster_hosts(w, p->sets);
+        else
+            host_sets_unref(p->sets);
+    }
+    mz_cluster_unref(p->cluster);
+    upstream_release(p->upstream);
+    mz_free(MZ_MEM_UPSTREAM, p);
+}
+
+static void update_post(struct mz_upstream *u, struct update up)
+{
+    struct update *p = mz_new0(MZ_MEM_UPSTREAM, struct update);
+    *p = up;
+    p->upstream = u;
+    __atomic_fetch_add(&u->refs, 1, __ATOMIC_RELAXED);
+    mz_loop_post(u->loop, update_run, p);
+}
+
+static void publish(struct mz_task *t)
+{
+    struct mz_cluster_manager *m = MZ_CONTAINER(t, struct mz_cluster_manager, publish);
+    mz_list_foreach (it, &m->upstreams)
+        update_post(MZ_CONTAINER(it, struct mz_upstream, link),
+                    (struct update){ .names = names_ref(m->names) });
+    pthread_mutex_unlock(&m->lock);
+}
+
+static void ready_run(struct mz_task *t)
+{
+    struct mz_cluster_manager *m = MZ_CONTAINER(t, struct mz_cluster_manager, ready_task);
+    for (size_t i = 0; !m->warming && i < m->waiting.n; i++)
+        m->waiting.v[i].done(m->waiting.v[i].arg);
+    if (!m->warming)
+        mz_vec_free(&m->waiting, MZ_MEM_UPSTREAM);
+}
+
+/* ---- main thread ---- */
+struct mz_cluster_manager *mz_cluster_manager_create(const struct mz_upstream_env *env)
+{
+    struct mz_cluster_manager *m = mz_new0(MZ_MEM_UPSTREAM, struct mz_cluster_manager);
+    m->env = *env;
+    m->names = names_create(NULL);
+    mz_list_init(&m->upstreams);
+    mz_task_init(&m->publish, publish);
+    mz_task_init(&m->ready_task, ready_run);
+    pthread_mutex_init(&m->lock, NULL);
+    m->scope = mz_scope_create(env->stats, &mz_cluster_manager_stats, MZ_STR("cluster_manager."));
+    mz_gauge_set(m->scope, MZ_CMS_WARMING_CLUSTERS, 0);
+    return m;
+}
+
+void mz_cluster_manager_destroy(struct mz_cluster_manager *m)
+{
+    if (!m)
+        return;
+    mz_task_cancel(&m->publish);
+    mz_task_cancel(&m->ready_task);
+    mz_map_foreach (it, &m->names->map) {
+        struct cluster_priv *p = cluster_priv(it->value);
+        dns_cluster_destroy(p->dns);
+        p->dns = NULL;
+    }
+    names_unref(m->names);
+    mz_scope_unref(m->scope);
+    mz_vec_free(&m->waiting, MZ_MEM_UPSTREAM);
+    pthread_mutex_destroy(&m->lock);
+    mz_free(MZ_MEM_UPSTREAM, m);
+}
+
+static void count_clusters(struct mz_cluster_manager *m, unsigned event)
+{
+    mz_count(m->scope, event, 1);
+    mz_gauge_set(m->scope, MZ_CMS_ACTIVE_CLUSTERS, m->names->map.n);
+}
+
+bool mz_cluster_manager_add(struct mz_cluster_manager *m, const pb_Cluster *msg,
+                            struct mz_str bytes, bool via_api, struct mz_err *err)
+{
+    if (mz_map_get(&m->names->map, mz_str_c(msg->name)))
+        return mz_err_set(err, "cluster manager: duplicate cluster '%s'", msg->name);
+    struct mz_cluster *c = cluster_create(m, &m->env, msg, bytes, via_api, err);
+    if (!c)
+        return false;
+    struct cluster_priv *p = cluster_priv(c);
+    if (p->dns_config) {
+        p->sets = host_sets_create(NULL, 0, NULL, 0, false, ++p->seq);
+        p->dns = dns_cluster_create(c, err);
+        if (!p->dns) {
+            mz_cluster_unref(c);
+            return false;
+        }
+        p->dns_config->wait_for_warm = p->dns_config->wait_for_warm && dns_cluster_waiting(p->dns);
+        m->warming += p->dns_config->wait_for_warm;
+    }
+    (void)mz_map_put(&names_own(m)->map, c->name, c);
+    count_clusters(m, MZ_CMS_CLUSTER_ADDED);
+    mz_task_schedule(m->env.main, &m->publish);
+    return true;
+}
+
+bool mz_cluster_manager_remove(struct mz_cluster_manager *m, struct mz_str name)
+{
+    struct mz_cluster *c = mz_map_del(&names_own(m)->map, name);
+    if (!c)
+        return false;
+    struct cluster_priv *p = cluster_priv(c);
+    if (p->dns && p->dns_config->wait_for_warm)
+        cluster_first_done(c);
+    dns_cluster_destroy(p->dns);
+    p->dns = NULL;
+    count_clusters(m, MZ_CMS_CLUSTER_REMOVED);
+    mz_task_schedule(m->env.main, &m->publish);
+    mz_cluster_unref(c);
+    return true;
+}
+
+bool mz_cluster_manager_has(const struct mz_cluster_manager *m, struct mz_str name)
+{
+    return mz_map_get(&m->names->map, name) != NULL;
+}
+
+size_t mz_cluster_manager_count(const struct mz_cluster_manager *m)
+{
+    return m->names->map.n;
+}
+
+void mz_cluster_manager_each(struct mz_cluster_manager *m,
+                             void (*fn)(void *arg, struct mz_str name, struct mz_str bytes,
+                                        bool via_api, uint64_t updated_wall_us),
+                             void *arg)
+{
+    mz_map_foreach (it, &m->names->map) {
+        const struct mz_cluster *c = it->value;
+        fn(arg, c->name, cluster_priv(c)->bytes, c->added_via_api,
+           cluster_priv(c)->updated_wall_us);
+    }
+}
+
+struct mz_map *cluster_map(struct mz_cluster_manager *m)
+{
+    return &m->names->map;
+}
+
+void mz_cluster_manager_when_ready(struct mz_cluster_manager *m, void (*done)(void *arg), void *arg)
+{
+    *mz_vec_push(&m->waiting, MZ_MEM_UPSTREAM) = (struct waiter){ done, arg };
+    mz_task_schedule(m->env.main, &m->ready_task);
+}
+
+struct mz_loop *cluster_loop(struct mz_cluster *c)
+{
+    return cluster_priv(c)->manager->env.main;
+}
+
+void cluster_first_done(struct mz_cluster *c)
+{
+    struct mz_cluster_manager *m = cluster_priv(c)->manager;
+    if (!cluster_priv(c)->dns_config->wait_for_warm)
+        return;
+    cluster_priv(c)->dns_config->wait_for_warm = false;
+    if (--m->warming == 0)
+        mz_task_schedule(m->env.main, &m->ready_task);
+}
+
+void cluster_members_count(struct mz_cluster *c, const struct endpoints_count *n)
+{
+    struct mz_scope *s = cluster_priv(c)->members;
+    uint64_t before = mz_scope_value(s, MZ_CM_TOTAL);
+    mz_gauge_set(s, MZ_CM_TOTAL, n->total);
+    mz_gauge_set(s, MZ_CM_HEALTHY, n->healthy);
+    mz_gauge_set(s, MZ_CM_DEGRADED, n->degraded);
+    mz_gauge_set(s, MZ_CM_EXCLUDED, n->excluded);
+    mz_gauge_set(s, MZ_CM_MAX_HOST_WEIGHT, n->max_weight);
+    if (before != n->total || n->changed)
+        mz_count(s, MZ_CM_CHANGE, 1);
+    mz_count(s, MZ_CM_TOTAL_MATCH_COUNT, n->added);
+}
+
+struct host_sets *cluster_sets(struct mz_cluster *c)
+{
+    struct cluster_priv *p = cluster_priv(c);
+    pthread_mutex_lock(&p->manager->lock);
+    if (!p->sets)
+        p->sets = endpoints_of_bytes(c);
+    struct host_sets *s = host_sets_ref(p->sets);
+    pthread_mutex_unlock(&p->manager->lock);
+    return s;
+}
+
+void cluster_set_hosts(struct mz_cluster *c, struct host_sets *take)
+{
+    struct cluster_priv *p = cluster_priv(c);
+    struct mz_cluster_manager *m = p->manager;
+    pthread_mutex_lock(&m->lock);
+    struct host_sets *old = p->sets;
+    p->sets = take;
+    mz_list_foreach (it, &m->upstreams)
+        update_post(MZ_CONTAINER(it, struct mz_upstream, link),
+                    (struct update){ .cluster = mz_cluster_ref(c), .sets = host_sets_ref(take) });
+    pthread_mutex_unlock(&m->lock);
+    host_sets_unref(old);
+}
+
+/* ---- a worker's view ---- */
+struct mz_upstream *mz_upstream_create(struct mz_cluster_manager *m, struct mz_loop *l)
+{
+    struct mz_upstream *u = mz_new0(MZ_MEM_UPSTREAM, struct mz_upstream);
+    u->refs = 1;
+    u->manager = m;
+    u->loop = l;
+    u->names = names_ref(m->names);
+    mz_map_init(&u->clusters, MZ_MEM_UPSTREAM);
+    pthread_mutex_lock(&m->lock);
+    mz_list_add_tail(&m->upstreams, &u->link);
+    pthread_mutex_unlock(&m->lock);
+    return u;
+}
+
+void mz_upstream_destroy(struct mz_upstream *u)
+{
+    if (!u)
+        return;
+    u->closed = true;
+    mz_map_foreach (it, &u->clusters)
+        wcluster_remove(it->value);
+    mz_map_fini(&u->clusters);
+    names_unref(u->names);
+    u->names = NULL;
+    pthread_mutex_lock(&u->manager->lock);
+    mz_list_del(&u->link);
+    pthread_mutex_unlock(&u->manager->lock);
+    upstream_release(u);
+}
+
+static struct mz_wcluster *wcluster_create(struct mz_upstream *u, struct mz_cluster *c)
+{
+    struct mz_wcluster *w = mz_new0(MZ_MEM_UPSTREAM, struct mz_wcluster);
+    w->refs = 1;
+    w->cluster = mz_cluster_ref(c);
+    w->upstream = u;
+    w->loop = u->loop;
+    lb_init(&w->lb, &cluster_priv(c)->lb, &cluster_priv(c)->priorities, mz_loop_rand(u->loop),
+            c->scope);
+    lb_set_hosts(&w->lb, cluster_sets(c));
+    (void)mz_map_put(&u->clusters, c->name, w);
+    return w;
+}
+
+struct mz_wcluster *mz_upstream_find(struct mz_upstream *u, struct mz_str name)
+{
+    struct mz_wcluster *w = mz_map_get(&u->clusters, name);
+    if (MZ_LIKELY(w != NULL))
+        return w;
+    struct mz_cluster *c = mz_map_get(&u->names->map, name);
+    return c ? wcluster_create(u, c) : NULL;
+}
+
+struct mz_wcluster *mz_wcluster_ref(struct mz_wcluster *w)
+{
+    w->refs++;
+    return w;
+}
+
+void mz_wcluster_unref(struct mz_wcluster *w)
+{
+    if (!w || --w->refs)
+        return;
+    lb_fini(&w->lb);
+    mz_scope_unref(w->http1_stats.scope);
+    mz_free(MZ_MEM_UPSTREAM, w->pools.v);
+    mz_cluster_unref(w->cluster);
+    mz_free(MZ_MEM_UPSTREAM, w);
+}
+
+struct mz_cluster *mz_wcluster_info(const struct mz_wcluster *w)
+{
+    return w->cluster;
+}
+
+struct mz_host *mz_wcluster_choose(struct mz_wcluster *w, struct mz_lb_ctx *c)
+{
+    return lb_choose(&w->lb, c);
+}
+
+unsigned mz_wcluster_priorities(const struct mz_wcluster *w)
+{
+    return w->lb.sets->n;
+}
+
+void mz_wcluster_priority_load(const struct mz_wcluster *w, uint32_t *out_percent, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        out_percent[i] = i < w->lb.sets->n ? w->lb.loads[i].healthy : 0;
+}

@@ -1,0 +1,208 @@
+/* Sockets of a cluster's connections (U3): source address, keep-alive, options; and its DNS settings (U1). */
+#include "upstream/upstream_priv.h"
+#include <netinet/tcp.h>
+
+#ifndef IP_FREEBIND
+#define IP_FREEBIND 15
+#endif
+#define DEFAULT_REFRESH_MS 5000
+
+static void option_int(struct mz_socket_opts *o, int level, int name, enum mz_socket_state state,
+                       int value)
+{
+    o->v[o->n++] = (struct mz_socket_opt){
+        .level = level, .name = name, .state = state, .is_int = true, .value = value
+    };
+}
+
+static bool option_build(const pb_SocketOption *m, struct mz_cluster *c, struct mz_socket_opts *o,
+                         struct mz_err *err)
+{
+    if (m->level < 0 || m->level > INT32_MAX || m->name < 0 || m->name > INT32_MAX)
+        return mz_err_set(err, "level and name must be numbers of the system's socket options");
+    struct mz_socket_opt *s = &o->v[o->n];
+    *s = (struct mz_socket_opt){ .level = (int)m->level, .name = (int)m->name };
+    static const enum mz_socket_state states[] = { MZ_SOCK_PREBIND, MZ_SOCK_BOUND,
+                                                   MZ_SOCK_LISTENING };
+    if ((unsigned)m->state >= MZ_COUNT(states))
+        return mz_err_set(err, "unknown state %d", (int)m->state) || mz_err_at(err, "state");
+    s->state = states[m->state];
+    switch (m->value_case) {
+    case pb_SocketOption_VALUE_INT_VALUE:
+        if (m->int_value < INT32_MIN || m->int_value > INT32_MAX)
+            return mz_err_set(err, "must fit 32 bits") || mz_err_at(err, "int_value");
+        s->is_int = true;
+        s->value = (int)m->int_value;
+        break;
+    case pb_SocketOption_VALUE_BUF_VALUE: {
+        char *copy = cluster_keep(c, m->buf_value.len + 1);
+        if (m->buf_value.len)
+            memcpy(copy, m->buf_value.data, m->buf_value.len);
+        s->bytes = (struct mz_str){ copy, m->buf_value.len };
+        break;
+    }
+    default:
+        return mz_err_set(err, "one of int_value, buf_value is required");
+    }
+    o->n++;
+    return true;
+}
+
+static void keepalive_build(const pb_TcpKeepalive *k, struct mz_socket_opts *o)
+{
+    option_int(o, SOL_SOCKET, SO_KEEPALIVE, MZ_SOCK_PREBIND, 1);
+    if (k->keepalive_probes)
+        option_int(o, IPPROTO_TCP, TCP_KEEPCNT, MZ_SOCK_PREBIND, (int)k->keepalive_probes->value);
+    if (k->keepalive_interval)
+        option_int(o, IPPROTO_TCP, TCP_KEEPINTVL, MZ_SOCK_PREBIND,
+                   (int)k->keepalive_interval->value);
+    if (k->keepalive_time)
+        option_int(o, IPPROTO_TCP, TCP_KEEPIDLE, MZ_SOCK_PREBIND, (int)k->keepalive_time->value);
+}
+
+static bool bind_build(const pb_BindConfig *b, struct mz_cluster *c, struct mz_socket_opts *o,
+                       struct mz_err *err)
+{
+    if (b->n_extra_source_addresses)
+        return mz_err_set(err, "not supported yet") || mz_err_at(err, "extra_source_addresses");
+    if (b->source_address) {
+        struct mz_addr a;
+        if (!address_build(b->source_address, &a, err))
+            return mz_err_at(err, "source_address");
+        cluster_priv(c)->bind = cluster_keep(c, sizeof(a));
+        *cluster_priv(c)->bind = a;
+    }
+    if (mz_bool_or(b->freebind, false))
+        option_int(o, IPPROTO_IP, IP_FREEBIND, MZ_SOCK_PREBIND, 1);
+    for (size_t i = 0; i < b->n_socket_options; i++)
+        if (!option_build(b->socket_options[i], c, o, err))
+            return mz_err_at(err, "socket_options[%zu]", i);
+    return true;
+}
+
+bool cluster_socket_config(const pb_Cluster *m, struct mz_cluster *c, struct mz_err *err)
+{
+    const pb_BindConfig *b = m->upstream_bind_config;
+    const pb_UpstreamConnectionOptions *u = m->upstream_connection_options;
+    struct mz_socket_opts *o = &cluster_priv(c)->socket_opts;
+    if (!b && !u)
+        return true;
+    if (u && u->set_local_interface_name_on_upstream_connections)
+        return mz_err_set(err, "not supported yet") ||
+               mz_err_at(
+                   err,
+                   "upstream_connection_options.set_local_interface_name_on_upstream_connections");
+    const size_t fixed = 5; /* keep-alive and freebind */
+    o->v = cluster_keep(c, mz_mul(fixed + (b ? b->n_socket_options : 0), sizeof(*o->v)));
+    if (u && u->tcp_keepalive)
+        keepalive_build(u->tcp_keepalive, o);
+    return !b || bind_build(b, c, o, err) || mz_err_at(err, "upstream_bind_config");
+}
+
+static bool resolvers_build(pb_Address *const *v, size_t n, const pb_DnsResolverOptions *opts,
+                            struct mz_cluster *c, struct mz_err *err)
+{
+    struct dns_config *d = cluster_priv(c)->dns_config;
+    d->servers = n ? cluster_keep(c, mz_mul(n, sizeof(*d->servers))) : NULL;
+    for (size_t i = 0; i < n; i++) {
+        if (v[i]->address_case != pb_Address_ADDRESS_SOCKET_ADDRESS)
+            return mz_err_set(err, "a socket_address is required") ||
+                   mz_err_at(err, "resolvers[%zu]", i);
+        const pb_SocketAddress *a = v[i]->socket_address;
+        uint16_t port = a->port_specifier_case == pb_SocketAddress_PORT_SPECIFIER_PORT_VALUE
+                            ? (uint16_t)a->port_value
+                            : 53;
+        if (!mz_addr_parse_ip(mz_str_c(a->address), port, &d->servers[i]))
+            return mz_err_set(err, "malformed IP address: %s", a->address) ||
+                   mz_err_at(err, "resolvers[%zu].socket_address", i);
+    }
+    d->n_servers = n;
+    if (opts) {
+        d->use_tcp = opts->use_tcp_for_dns_lookups;
+        d->no_default_search = opts->no_default_search_domain;
+    }
+    return true;
+}
+
+static bool cares_build(const pb_TypedExtensionConfig *m, struct mz_cluster *c, struct mz_err *err)
+{
+    struct mz_proto_ctx ctx = { .arena = mz_arena_create(MZ_MEM_CONFIG),
+                                .unknown = MZ_UNKNOWN_REJECT };
+    ProtobufCMessage *msg;
+    bool ok =
+        mz_any_unpack_as(&ctx, m->typed_config, &pb_CaresDnsResolverConfig__descriptor, &msg, err);
+    if (ok) {
+        const pb_CaresDnsResolverConfig *r = (const pb_CaresDnsResolverConfig *)msg;
+        if (r->use_resolvers_as_fallback || r->filter_unroutable_families || r->udp_max_queries ||
+            r->query_timeout_seconds || r->query_tries || r->rotate_nameservers)
+            ok = mz_err_set(err, "only resolvers and dns_resolver_options are supported yet");
+        else
+            ok = resolvers_build(r->resolvers, r->n_resolvers, r->dns_resolver_options, c, err);
+    }
+    mz_arena_destroy(ctx.arena);
+    return ok || mz_err_at(err, "typed_dns_resolver_config.typed_config");
+}
+
+static bool interval(const pb_Duration *d, const char *field, uint32_t *io_ms, struct mz_err *err)
+{
+    uint64_t ms;
+    if (!mz_duration_ms(d, *io_ms, &ms, err))
+        return mz_err_at(err, "%s", field);
+    if (d && !ms)
+        return mz_err_set(err, "must be greater than 0s") || mz_err_at(err, "%s", field);
+    *io_ms = ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms;
+    return true;
+}
+
+static bool rates_build(const pb_Cluster *m, struct dns_config *d, struct mz_err *err)
+{
+    d->refresh_ms = DEFAULT_REFRESH_MS;
+    if (!interval(m->dns_refresh_rate, "dns_refresh_rate", &d->refresh_ms, err))
+        return false;
+    d->failure_base_ms = d->failure_max_ms = d->refresh_ms;
+    const pb_Cluster_RefreshRate *f = m->dns_failure_refresh_rate;
+    if (f) {
+        if (!f->base_interval)
+            return mz_err_set(err, "is required") ||
+                   mz_err_at(err, "dns_failure_refresh_rate.base_interval");
+        if (!interval(f->base_interval, "dns_failure_refresh_rate.base_interval",
+                      &d->failure_base_ms, err))
+            return false;
+        d->failure_max_ms =
+            d->failure_base_ms > UINT32_MAX / 10 ? UINT32_MAX : d->failure_base_ms * 10;
+        if (!interval(f->max_interval, "dns_failure_refresh_rate.max_interval", &d->failure_max_ms,
+                      err))
+            return false;
+        if (d->failure_max_ms < d->failure_base_ms)
+            return mz_err_set(err, "must not be less than base_interval") ||
+                   mz_err_at(err, "dns_failure_refresh_rate.max_interval");
+    }
+    uint64_t jitter;
+    if (!mz_duration_ms(m->dns_jitter, 0, &jitter, err))
+        return mz_err_at(err, "dns_jitter");
+    d->jitter_ms = jitter > UINT32_MAX ? UINT32_MAX : (uint32_t)jitter;
+    return true;
+}
+
+bool cluster_dns_config(const pb_Cluster *m, struct mz_cluster *c, struct mz_err *err)
+{
+    static const enum mz_dns_family families[] = { MZ_DNS_AUTO, MZ_DNS_V4_ONLY, MZ_DNS_V6_ONLY,
+                                                   MZ_DNS_V4_PREFERRED, MZ_DNS_ALL };
+    if (c->type != CLUSTER_STRICT_DNS && c->type != CLUSTER_LOGICAL_DNS)
+        return true;
+    struct dns_config *d = cluster_priv(c)->dns_config = cluster_keep(c, sizeof(*d));
+    if ((unsigned)m->dns_lookup_family >= MZ_COUNT(families))
+        return mz_err_set(err, "unknown family %d", (int)m->dns_lookup_family) ||
+               mz_err_at(err, "dns_lookup_family");
+    d->family = families[m->dns_lookup_family];
+    d->respect_ttl = m->respect_dns_ttl;
+    d->wait_for_warm = mz_bool_or(m->wait_for_warm_on_init, true);
+    d->use_tcp = m->use_tcp_for_dns_lookups;
+    if (!rates_build(m, d, err))
+        return false;
+    if (m->typed_dns_resolver_config)
+        return cares_build(m->typed_dns_resolver_config, c, err);
+    const pb_DnsResolutionConfig *r = m->dns_resolution_config;
+    return !r || resolvers_build(r->resolvers, r->n_resolvers, r->dns_resolver_options, c, err) ||
+           mz_err_at(err, "dns_resolution_config");
+}

@@ -1,0 +1,215 @@
+/*
+ * load_assignment (U1, U2): checked and counted when the cluster is added; the hosts of a static cluster are made at first
+ * use from the message's bytes, because a mesh has thousands of clusters of which a proxy uses a few.
+ */
+#include "upstream/upstream_priv.h"
+
+#define MAX_PRIORITY 128
+
+bool address_build(const pb_SocketAddress *a, struct mz_addr *out_addr, struct mz_err *err)
+{
+    struct mz_addr addr;
+    if (a->protocol != pb_SocketAddress_Protocol_TCP)
+        return mz_err_set(err, "must be TCP") || mz_err_at(err, "protocol");
+    if (a->port_specifier_case != pb_SocketAddress_PORT_SPECIFIER_PORT_VALUE)
+        return mz_err_set(err, a->port_specifier_case
+                                   ? "named ports are not supported, use port_value"
+                                   : "is required") ||
+               mz_err_at(err, a->port_specifier_case ? "named_port" : "port_value");
+    if (a->port_value > UINT16_MAX)
+        return mz_err_set(err, "must be at most 65535, is %u", a->port_value) ||
+               mz_err_at(err, "port_value");
+    if (!mz_addr_parse_ip(mz_str_c(a->address), (uint16_t)a->port_value, &addr))
+        return mz_err_set(err,
+                          "malformed IP address: %s. Consider setting resolver_name or setting "
+                          "cluster type to 'STRICT_DNS' "
+                          "or 'LOGICAL_DNS'",
+                          a->address) ||
+               mz_err_at(err, "address");
+    *out_addr = addr;
+    return true;
+}
+
+static const pb_Endpoint *named(const pb_ClusterLoadAssignment *m, const char *name)
+{
+    for (size_t i = 0; i < m->n_named_endpoints; i++)
+        if (strcmp(m->named_endpoints[i]->key, name) == 0)
+            return m->named_endpoints[i]->value;
+    return NULL;
+}
+
+static const pb_Endpoint *endpoint_of(const pb_ClusterLoadAssignment *m, const pb_LbEndpoint *e)
+{
+    switch (e->host_identifier_case) {
+    case pb_LbEndpoint_HOST_IDENTIFIER_ENDPOINT:
+        return e->endpoint;
+    case pb_LbEndpoint_HOST_IDENTIFIER_ENDPOINT_NAME:
+        return named(m, e->endpoint_name);
+    default:
+        return NULL;
+    }
+}
+
+static bool host_address(const pb_Endpoint *e, struct mz_addr *out_addr, struct mz_err *err)
+{
+    const pb_Address *a = e->address;
+    if (a && a->address_case == pb_Address_ADDRESS_PIPE)
+        return mz_addr_unix(mz_str_c(a->pipe->path), out_addr) ||
+               mz_err_set(err, "not a path of a UNIX socket: '%s'", a->pipe->path) ||
+               mz_err_at(err, "pipe.path");
+    if (!a || a->address_case != pb_Address_ADDRESS_SOCKET_ADDRESS)
+        return mz_err_set(err, "one of socket_address, pipe is required");
+    return address_build(a->socket_address, out_addr, err) || mz_err_at(err, "socket_address");
+}
+
+static bool name_address(const pb_Endpoint *e, struct mz_err *err)
+{
+    const pb_Address *a = e->address;
+    if (!a || a->address_case != pb_Address_ADDRESS_SOCKET_ADDRESS)
+        return mz_err_set(err, "a socket_address is required for a cluster that uses DNS");
+    const pb_SocketAddress *s = a->socket_address;
+    if (s->port_specifier_case != pb_SocketAddress_PORT_SPECIFIER_PORT_VALUE)
+        return mz_err_set(err, "is required") || mz_err_at(err, "socket_address.port_value");
+    if (s->port_value > UINT16_MAX)
+        return mz_err_set(err, "must be at most 65535, is %u", s->port_value) ||
+               mz_err_at(err, "socket_address.port_value");
+    if (!s->address[0] || strlen(s->address) > 255)
+        return mz_err_set(err, "must be a name of 1 to 255 characters") ||
+               mz_err_at(err, "socket_address.address");
+    return true;
+}
+
+static bool endpoint_check(const pb_ClusterLoadAssignment *m, const pb_LbEndpoint *e,
+                           enum cluster_type type, struct mz_err *err)
+{
+    const pb_Endpoint *ep = endpoint_of(m, e);
+    struct mz_addr addr;
+    if (!ep)
+        return mz_err_set(err,
+                          e->host_identifier_case == pb_LbEndpoint_HOST_IDENTIFIER_ENDPOINT_NAME
+                              ? "unknown endpoint name"
+                              : "an endpoint is required");
+    if (e->load_balancing_weight && !e->load_balancing_weight->value)
+        return mz_err_set(err, "must be at least 1") || mz_err_at(err, "load_balancing_weight");
+    return (type == CLUSTER_STATIC ? host_address(ep, &addr, err) : name_address(ep, err)) ||
+           mz_err_at(err, "endpoint.address");
+}
+
+static void endpoint_count(const pb_LbEndpoint *e, struct endpoints_count *n)
+{
+    const struct mz_host probe = { .health_flags = host_eds_flags((int)e->health_status) };
+    enum mz_host_health h = mz_host_health(&probe);
+    n->total++;
+    n->excluded += host_excluded(&probe);
+    n->healthy += h == MZ_HOST_HEALTHY;
+    n->degraded += h == MZ_HOST_DEGRADED;
+}
+
+static bool locality_check(const pb_ClusterLoadAssignment *m, const pb_LocalityLbEndpoints *l,
+                           enum cluster_type type, struct endpoints_count *n, struct mz_err *err)
+{
+    uint64_t weights = 0;
+    if (l->priority > MAX_PRIORITY)
+        return mz_err_set(err, "must be at most %d, is %u", MAX_PRIORITY, l->priority) ||
+               mz_err_at(err, "priority");
+    for (size_t i = 0; i < l->n_lb_endpoints; i++) {
+        if (!endpoint_check(m, l->lb_endpoints[i], type, err))
+            return mz_err_at(err, "lb_endpoints[%zu]", i);
+        endpoint_count(l->lb_endpoints[i], n);
+        weights += mz_u32_or(l->lb_endpoints[i]->load_balancing_weight, 1);
+    }
+    if (weights > UINT32_MAX)
+        return mz_err_set(
+            err, "The sum of weights of all upstream hosts in a locality exceeds 4294967295");
+    return true;
+}
+
+bool endpoints_check(const pb_Cluster *m, enum cluster_type type, struct endpoints_count *out_count,
+                     struct mz_err *err)
+{
+    const pb_ClusterLoadAssignment *a = m->load_assignment;
+    struct endpoints_count n = { 0 };
+    for (size_t i = 0; a && i < a->n_endpoints; i++)
+        if (!locality_check(a, a->endpoints[i], type, &n, err))
+            return mz_err_at(err, "load_assignment.endpoints[%zu]", i);
+    if (type == CLUSTER_LOGICAL_DNS &&
+        (!a || a->n_endpoints != 1 || a->endpoints[0]->n_lb_endpoints != 1))
+        return mz_err_set(err, "LOGICAL_DNS clusters must have a single locality_lb_endpoint and a "
+                               "single lb_endpoint") ||
+               mz_err_at(err, "load_assignment");
+    n.added = n.total;
+    n.changed = n.total > 0;
+    *out_count = n;
+    return true;
+}
+
+struct locality_spec locality_spec_of(const pb_LocalityLbEndpoints *l)
+{
+    const pb_Locality *at = l->locality;
+    return (struct locality_spec){ .region = mz_str_c(at ? at->region : NULL),
+                                   .zone = mz_str_c(at ? at->zone : NULL),
+                                   .sub_zone = mz_str_c(at ? at->sub_zone : NULL),
+                                   .weight = mz_u32_or(l->load_balancing_weight, 0),
+                                   .priority = l->priority };
+}
+
+/* What an endpoint says of its host besides the address. */
+void endpoint_apply(struct mz_host *h, const pb_LbEndpoint *e)
+{
+    static const struct mz_str canary = MZ_STR_INIT("canary");
+    h->health_flags = host_eds_flags((int)e->health_status);
+    if (!e->metadata)
+        return;
+    h->arena = mz_arena_create(MZ_MEM_UPSTREAM);
+    h->metadata = mz_meta_build(e->metadata, h->arena);
+    const struct mz_value *v = mz_meta_get(h->metadata, MZ_STR("envoy.lb"), &canary, 1);
+    h->canary = v && v->kind == MZ_VALUE_BOOL && v->b;
+}
+
+struct host_sets *endpoints_build(struct mz_cluster *c, const pb_Cluster *m, uint64_t seq)
+{
+    const pb_ClusterLoadAssignment *a = m->load_assignment;
+    MZ_VEC(struct host_spec) hosts = { 0 };
+    MZ_VEC(struct locality_spec) places = { 0 };
+    for (size_t i = 0; a && i < a->n_endpoints; i++) {
+        const pb_LocalityLbEndpoints *l = a->endpoints[i];
+        *mz_vec_push(&places, MZ_MEM_UPSTREAM) = locality_spec_of(l);
+        for (size_t k = 0; k < l->n_lb_endpoints; k++) {
+            const pb_LbEndpoint *e = l->lb_endpoints[k];
+            const pb_Endpoint *ep = endpoint_of(a, e);
+            struct mz_addr addr;
+            struct mz_err err;
+            if (MZ_BUG(!ep ||
+                       !host_address(ep, &addr, &err))) /* was checked when the cluster was added */
+                continue;
+            struct host_text t = { mz_str_c(ep->hostname), &places.v[i] };
+            struct mz_host *h =
+                host_create(c, &addr, &t, mz_u32_or(e->load_balancing_weight, 1), l->priority);
+            endpoint_apply(h, e);
+            *mz_vec_push(&hosts, MZ_MEM_UPSTREAM) = (struct host_spec){ h, (uint32_t)i };
+        }
+    }
+    struct host_sets *s = host_sets_create(hosts.v, (uint32_t)hosts.n, places.v, (uint32_t)places.n,
+                                           cluster_priv(c)->lb.locality_weighted, seq);
+    mz_vec_free(&hosts, MZ_MEM_UPSTREAM);
+    mz_vec_free(&places, MZ_MEM_UPSTREAM);
+    return s;
+}
+
+struct host_sets *endpoints_of_bytes(struct mz_cluster *c)
+{
+    struct mz_proto_ctx ctx = { .arena = mz_arena_create(MZ_MEM_CONFIG),
+                                .unknown = MZ_UNKNOWN_COUNT };
+    struct mz_err err;
+    ProtobufCMessage *msg = NULL;
+    pb_Cluster none = pb_Cluster__INIT;
+    if (!mz_msg_unpack(&ctx, cluster_priv(c)->bytes, &pb_Cluster__descriptor, &msg, &err)) {
+        char text[256];
+        MZ_LOG(ERROR, upstream, "cluster " MZ_STR_FMT ": kept message is unreadable: %s",
+               MZ_STR_ARG(c->name), mz_err_text(&err, text, sizeof(text)));
+        msg = NULL;
+    }
+    struct host_sets *s = endpoints_build(c, msg ? (const pb_Cluster *)msg : &none, 1);
+    mz_arena_destroy(ctx.arena);
+    return s;
+}

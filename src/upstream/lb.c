@@ -1,0 +1,180 @@
+/* One worker's balancer of one cluster: priority, then locality where they are weighted, then the policy's pick. */
+#include "upstream/stats.h"
+#include "upstream/upstream_priv.h"
+
+static const struct lb_type *const types[] = { &lb_round_robin, &lb_least_request, &lb_random };
+
+const struct lb_type *lb_type_find(struct mz_str config_type)
+{
+    for (size_t i = 0; i < MZ_COUNT(types); i++)
+        if (mz_str_eq(config_type, mz_str_c(types[i]->config)))
+            return types[i];
+    return NULL;
+}
+
+struct mz_host *lb_pick_weighted(const struct host_list *hosts, struct lb_source *state,
+                                 struct mz_rand *r,
+                                 double (*weight)(const void *arg, uint32_t item), const void *arg)
+{
+    if (!state->edf) {
+        state->edf = edf_create(hosts->n);
+        for (uint32_t i = 0; i < hosts->n; i++)
+            edf_add(state->edf, i, weight(arg, i));
+        for (uint64_t skip = mz_rand_below(r, hosts->n); skip;
+             skip--) /* so that not all workers begin with the same host */
+            (void)edf_pick(state->edf, weight, arg);
+    }
+    return hosts->v[edf_pick(state->edf, weight, arg)];
+}
+
+void lb_init(struct lb *b, const struct lb_config *cfg, const struct priority_opts *opts,
+             struct mz_rand *r, struct mz_scope *scope)
+{
+    *b = (struct lb){ .cfg = cfg, .opts = opts, .rand = r, .scope = scope };
+}
+
+static void lb_drop_state(struct lb *b)
+{
+    for (uint32_t p = 0; b->sets && p < b->sets->n; p++) {
+        struct lb_priority *pr = &b->priorities[p];
+        for (unsigned s = 0; s < SOURCE__COUNT; s++) {
+            edf_destroy(pr->sources[s].edf);
+            edf_destroy(pr->locality_edf[s]);
+        }
+        for (uint32_t i = 0; pr->locality_sources && i < b->sets->v[p].n_localities * SOURCE__COUNT;
+             i++)
+            edf_destroy(pr->locality_sources[i].edf);
+        mz_free(MZ_MEM_UPSTREAM, pr->locality_sources);
+    }
+    mz_free(MZ_MEM_UPSTREAM, b->priorities);
+    mz_free(MZ_MEM_UPSTREAM, b->loads);
+}
+
+void lb_fini(struct lb *b)
+{
+    lb_drop_state(b);
+    host_sets_unref(b->sets);
+    b->sets = NULL;
+}
+
+/* A priority whose hosts did not change in number keeps its place in the round: an update shall not restart it. */
+void lb_set_hosts(struct lb *b, struct host_sets *take)
+{
+    struct lb_priority *v = mz_newn0(MZ_MEM_UPSTREAM, struct lb_priority, take->n);
+    for (uint32_t p = 0; p < take->n; p++) {
+        for (unsigned s = 0; s < SOURCE__COUNT; s++)
+            v[p].sources[s].next =
+                b->sets && p < b->sets->n ? b->priorities[p].sources[s].next : UINT64_MAX;
+        uint32_t n = take->v[p].n_localities * SOURCE__COUNT;
+        v[p].locality_sources = n ? mz_newn0(MZ_MEM_UPSTREAM, struct lb_source, n) : NULL;
+        for (uint32_t i = 0; i < n; i++)
+            v[p].locality_sources[i].next = UINT64_MAX;
+    }
+    lb_drop_state(b);
+    host_sets_unref(b->sets);
+    b->sets = take;
+    b->priorities = v;
+    b->loads = mz_newn0(MZ_MEM_UPSTREAM, struct priority_load, take->n);
+    priority_loads(take, b->opts, b->loads);
+}
+
+/* A locality's weight times the share of its usable hosts (with overprovisioning, at most 1). */
+static double locality_weight(const struct lb *b, const struct locality *l, enum source s)
+{
+    if (!l->lists[s].n || !l->weight)
+        return 0;
+    double share =
+        (double)l->lists[s].n / l->lists[SOURCE_ALL].n * b->opts->overprovisioning / 100.0;
+    return l->weight * (share < 1 ? share : 1);
+}
+
+struct locality_arg {
+    const struct lb *b;
+    const struct host_set *set;
+    enum source s;
+};
+
+static double locality_item_weight(const void *arg, uint32_t item)
+{
+    const struct locality_arg *a = arg;
+    return locality_weight(a->b, &a->set->localities[item], a->s);
+}
+
+/* NULL: no locality has weight, the hosts are taken as one list. */
+static struct mz_host *choose_in_locality(struct lb *b, uint32_t p, enum source s)
+{
+    struct host_set *set = &b->sets->v[p];
+    struct lb_priority *pr = &b->priorities[p];
+    struct locality_arg arg = { b, set, s };
+    if (!pr->locality_edf[s]) {
+        bool any = false;
+        pr->locality_edf[s] = edf_create(set->n_localities);
+        for (uint32_t i = 0; i < set->n_localities; i++) {
+            double w = locality_weight(b, &set->localities[i], s);
+            if (w > 0) {
+                edf_add(pr->locality_edf[s], i, w);
+                any = true;
+            }
+        }
+        if (!any) {
+            edf_destroy(pr->locality_edf[s]);
+            pr->locality_edf[s] = NULL;
+            return NULL;
+        }
+    }
+    uint32_t i = edf_pick(pr->locality_edf[s], locality_item_weight, &arg);
+    return b->cfg->type->pick(b->cfg, &set->localities[i].lists[s],
+                              &pr->locality_sources[i * SOURCE__COUNT + s], b->rand);
+}
+
+static struct mz_host *choose_once(struct lb *b, struct mz_lb_ctx *ctx)
+{
+    enum source s = SOURCE_HEALTHY;
+    uint32_t p = 0;
+    if (b->sets->n > 1 || b->loads[0].healthy < 100) {
+        uint32_t at = (uint32_t)(ctx->has_hash ? ctx->hash % 100 : mz_rand_below(b->rand, 100));
+        p = priority_choose(b->loads, b->sets->n, ctx->priority_load, at, &s);
+    }
+    ctx->why = b->cfg->type->name;
+    if (MZ_UNLIKELY(b->loads[p].panic)) {
+        mz_count(b->scope, MZ_CS_LB_HEALTHY_PANIC, 1);
+        ctx->why = "panic: too few healthy hosts, all of them are used";
+        s = SOURCE_ALL;
+    } else if (b->sets->v[p].localities) {
+        struct mz_host *h = choose_in_locality(b, p, s);
+        if (h)
+            return h;
+    }
+    const struct host_list *hosts = &b->sets->v[p].lists[s];
+    if (hosts->n)
+        return b->cfg->type->pick(b->cfg, hosts, &b->priorities[p].sources[s], b->rand);
+    ctx->why = b->sets->n_hosts ? "no host is healthy" : "the cluster has no hosts";
+    return NULL;
+}
+
+static struct mz_host *choose_override(struct lb *b, struct mz_lb_ctx *ctx)
+{
+    for (uint32_t i = 0; i < b->sets->n_hosts; i++) {
+        struct mz_host *h = b->sets->hosts[i];
+        if (mz_str_eq(ctx->override_host, (struct mz_str){ h->addr_text, h->addr_text_n }) &&
+            mz_host_health(h) != MZ_HOST_UNHEALTHY) {
+            ctx->why = "host override";
+            return h;
+        }
+    }
+    return NULL;
+}
+
+struct mz_host *lb_choose(struct lb *b, struct mz_lb_ctx *ctx)
+{
+    if (MZ_UNLIKELY(ctx->override_host.n)) {
+        struct mz_host *h = choose_override(b, ctx);
+        if (h || ctx->override_strict)
+            return h;
+    }
+    struct mz_host *h = choose_once(b, ctx);
+    for (uint32_t i = 0;
+         h && ctx->avoid && i < ctx->avoid_attempts && ctx->avoid(ctx->avoid_arg, h); i++)
+        h = choose_once(b, ctx); /* the last one is taken whatever avoid() says */
+    return h;
+}

@@ -1,0 +1,80 @@
+/* What every upstream connection does at its begin and end, whatever it carries: breaker, counters, socket. */
+#include "upstream/pool_priv.h"
+
+void cx_begin(struct pool *p, bool http1)
+{
+    struct mz_scope *s = pool_scope(p);
+    mz_circuit_force(p->w->cluster, p->prio, MZ_CIRCUIT_CX); /* cx_allowed() decided */
+    mz_count(s, MZ_CS_CX_TOTAL, 1);
+    mz_gauge_add(s, MZ_CS_CX_ACTIVE, 1);
+    if (http1)
+        mz_count(s, MZ_CS_CX_HTTP1_TOTAL, 1);
+    host_add(&p->host->stats.cx_total, 1);
+    host_add(&p->host->stats.cx_active, 1);
+}
+
+struct mz_conn *cx_connect(struct pool *p, const struct mz_conn_ops *ops, void *arg)
+{
+    struct mz_cluster *c = p->w->cluster;
+    const struct cluster_priv *priv = cluster_priv(c);
+    const struct mz_conn_connect_opts o = { .to = &p->host->addr,
+                                            .bind = priv->bind,
+                                            .opts =
+                                                priv->socket_opts.n ? &priv->socket_opts : NULL };
+    struct mz_conn *conn =
+        mz_conn_connect(p->w->loop, &o, c->transport->create(c->transport, NULL), ops, arg);
+    mz_conn_set_buffer_limit(conn, c->buffer_limit);
+    conn->stats = (struct mz_conn_stats){ .scope = c->scope,
+                                          .rx_total = MZ_CS_CX_RX_BYTES_TOTAL,
+                                          .rx_buffered = MZ_CS_CX_RX_BYTES_BUFFERED,
+                                          .tx_total = MZ_CS_CX_TX_BYTES_TOTAL,
+                                          .tx_buffered = MZ_CS_CX_TX_BYTES_BUFFERED,
+                                          .bind_errors = MZ_CS_BIND_ERRORS,
+                                          .delayed_close_timeout = MZ_STAT_NONE };
+    return conn;
+}
+
+void cx_ended(struct pool *p, const struct cx_end *e)
+{
+    struct mz_scope *s = pool_scope(p);
+    mz_count(s, MZ_CS_CX_DESTROY, 1);
+    mz_count(s, e->remote ? MZ_CS_CX_DESTROY_REMOTE : MZ_CS_CX_DESTROY_LOCAL, 1);
+    if (e->with_stream) {
+        mz_count(s, MZ_CS_CX_DESTROY_WITH_ACTIVE_RQ, 1);
+        mz_count(s,
+                 e->remote ? MZ_CS_CX_DESTROY_REMOTE_WITH_ACTIVE_RQ
+                           : MZ_CS_CX_DESTROY_LOCAL_WITH_ACTIVE_RQ,
+                 1);
+    }
+    mz_hist_record(s, MZ_CS_CX_LENGTH_MS, (mz_loop_now_us(p->w->loop) - e->start_us) / 1000);
+    mz_gauge_add(s, MZ_CS_CX_ACTIVE, -1);
+    host_add(&p->host->stats.cx_active, -1);
+    mz_circuit_give(p->w->cluster, p->prio, MZ_CIRCUIT_CX);
+}
+
+const char *cx_error_text(int err, bool immediate, char out_text[128])
+{
+    const char *why = err ? strerrordesc_np(err) : NULL;
+    (void)snprintf(out_text, 128, "%s connect error: %s", immediate ? "immediate" : "delayed",
+                   why ? why : "unknown");
+    return err ? out_text : "";
+}
+
+const struct mz_http1_stats *wcluster_http1_stats(struct mz_wcluster *w)
+{
+    if (!w->http1_stats.scope) {
+        char prefix[1024];
+        int n = snprintf(prefix, sizeof(prefix), "cluster." MZ_STR_FMT ".http1.",
+                         MZ_STR_ARG(w->cluster->stat_name));
+        size_t len = (size_t)n < sizeof(prefix) ? (size_t)n : sizeof(prefix) - 1;
+        w->http1_stats = (struct mz_http1_stats){
+            .scope = mz_scope_create(w->cluster->scope->store, &mz_http1_codec_stats,
+                                     (struct mz_str){ prefix, len }),
+            .dropped_headers_with_underscores = MZ_HC_DROPPED,
+            .metadata_not_supported = MZ_HC_METADATA,
+            .requests_rejected_with_underscores = MZ_HC_REJECTED,
+            .response_flood = MZ_HC_FLOOD,
+        };
+    }
+    return &w->http1_stats;
+}

@@ -1,0 +1,110 @@
+#ifndef MZ_UPSTREAM_POOL_PRIV_H
+#define MZ_UPSTREAM_POOL_PRIV_H
+/* Between pool.c (who gets which connection), client_h1.c (one HTTP/1 connection) and pool_tcp.c. One worker's thread. */
+#include "upstream/pool.h"
+#include "upstream/stats.h"
+#include "upstream/upstream_priv.h"
+
+enum client_state {
+    CLIENT_CONNECTING,
+    CLIENT_READY,   /* idle, and the loop has polled it since its last stream */
+    CLIENT_RESTING, /* idle, but the loop has not (H10) */
+    CLIENT_BUSY,
+    CLIENT_CLOSED,
+    CLIENT__STATES
+};
+struct mz_pool_pending {
+    struct mz_list link; /* pool->pending or pool->waiting, or the free list by link.next */
+    struct pool *pool;
+    struct mz_pool_opts opts;
+    struct mz_stream_in in;
+    const struct mz_pool_ops *ops;
+    void *arg;
+    enum {
+        QUEUE_PENDING, /* counted, holds the breaker */
+        QUEUE_WAITING, /* for a resting connection: not pending in the sense of breakers and counters */
+        QUEUE_FAILING, /* about to be told */
+    } queue;
+};
+struct pool {
+    struct mz_wcluster *w; /* reference */
+    struct mz_host *host;  /* reference */
+    enum mz_priority prio;
+    enum pool_kind kind;
+    unsigned refs; /* map, clients, a post under way, calls on the stack */
+    bool gone;     /* host or cluster went: no new connections, ends when empty */
+    bool mapped;
+    bool posted;
+    struct mz_list clients[CLIENT__STATES];
+    uint32_t n[CLIENT__STATES];
+    struct mz_list pending, waiting;
+    uint32_t n_pending, n_waiting;
+    struct mz_pool_pending *spare; /* one that is free */
+    struct mz_task serve;
+};
+struct client {
+    struct mz_list link;
+    struct pool *pool; /* reference */
+    enum client_state state;
+    struct mz_conn *conn; /* NULL once closed */
+    struct mz_codec *codec;
+    struct mz_timer timer; /* connect timeout, then idle timeout */
+    struct mz_timer life;  /* max_connection_duration */
+    uint64_t start_us, connected_us, released_us;
+    uint32_t requests;
+    bool connected, timed_out, protocol_error, immediate_error;
+    bool last;        /* no further request on it */
+    bool active;      /* a stream runs */
+    bool request_done, answer_done;
+    bool dispatching; /* inside codec dispatch: release waits */
+    bool stream_lost; /* its stream was reset by what the peer sent */
+    struct mz_stream_in user; /* who asked */
+    struct mz_stream_in in;   /* ours, before it */
+    struct mz_stream_enc enc; /* ours, before the codec's */
+    struct mz_stream_enc *inner;
+};
+static inline void pool_ref(struct pool *p)
+{
+    p->refs++;
+}
+void pool_unref(struct pool *p);
+static inline struct mz_scope *pool_scope(const struct pool *p)
+{
+    return p->w->cluster->scope;
+}
+static inline void host_add(uint64_t *v, int64_t n)
+{
+    __atomic_fetch_add(v, (uint64_t)n, __ATOMIC_RELAXED);
+}
+static inline void pending_count(struct pool *p, int64_t n)
+{
+    mz_gauge_add(pool_scope(p), MZ_CS_RQ_PENDING_ACTIVE, n);
+    host_add(&p->host->stats.rq_pending_active, n);
+}
+
+/* client_h1.c */
+void client_create(struct pool *p);                       /* connects; counts; takes the breaker (forced) */
+void client_attach(struct client *c, const struct mz_pool_opts *o, const struct mz_stream_in *in, const struct mz_pool_ops *ops,
+                   void *arg);                            /* c is ready; ready() or failed() runs inside */
+void client_close(struct client *c, const char *reason);  /* at once */
+void client_move(struct client *c, enum client_state to); /* between the pool's lists */
+
+/* pool.c, called by clients */
+void pool_client_ready(struct pool *p);                     /* one became ready, serve who waits */
+void pool_client_resting(struct pool *p);                   /* one was released */
+void pool_connect_failed(struct pool *p, enum mz_pool_failure why, struct mz_str text, int err); /* all pending fail */
+void pool_client_gone(struct pool *p);                      /* one closed */
+
+/* counters of a connection's begin and end, HTTP and TCP */
+void cx_begin(struct pool *p, bool http1);
+struct cx_end {
+    uint64_t start_us;
+    bool remote, with_stream;
+};
+void cx_ended(struct pool *p, const struct cx_end *e);
+bool cx_allowed(struct pool *p); /* breaker or first connection; counts the overflow */
+struct mz_conn *cx_connect(struct pool *p, const struct mz_conn_ops *ops, void *arg);
+const struct mz_http1_stats *wcluster_http1_stats(struct mz_wcluster *w);
+struct pool *pool_find_tcp(struct mz_wcluster *w, struct mz_host *h, enum mz_priority prio); /* with a live lease */
+const char *cx_error_text(int err, bool immediate, char out_text[128]);
+#endif
