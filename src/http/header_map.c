@@ -23,6 +23,8 @@ enum mz_header_id mz_header_id(struct mz_str name)
     if (name.n < 2 || name.n > 64)
         return MZ_H_NONE;
     enum mz_header_id id = hash_ids[header_slot((const unsigned char *)name.p, (uint32_t)name.n)];
+    if (!id)
+        return MZ_H_NONE;
     return names[id].n == name.n && memcmp(names[id].p, name.p, name.n) == 0 ? id : MZ_H_NONE;
 }
 
@@ -67,27 +69,37 @@ static void grow(struct mz_headers *h)
     h->cap = cap;
 }
 
-struct mz_header *mz_headers_add_raw(struct mz_headers *h, struct mz_str name, struct mz_str value,
-                                     uint8_t id)
+static inline struct mz_header *add(struct mz_headers *h, struct mz_str name, struct mz_str value,
+                                    uint8_t id)
 {
     if (MZ_UNLIKELY(h->n == h->cap))
         grow(h);
     struct mz_header *e = &h->v[h->n++];
-    *e = (struct mz_header){ .name = name, .value = value, .id = id };
+    e->name = name;
+    e->value = value;
+    e->raw = NULL;
+    e->id = id;
+    e->gone = false;
     h->live++;
     if (id && !h->first[id])
         h->first[id] = h->n < INDEX_SCAN ? (uint8_t)h->n : INDEX_SCAN;
     return e;
 }
 
+struct mz_header *mz_headers_add_raw(struct mz_headers *h, struct mz_str name, struct mz_str value,
+                                     uint8_t id)
+{
+    return add(h, name, value, id);
+}
+
 void mz_headers_add_id(struct mz_headers *h, enum mz_header_id id, struct mz_str value)
 {
-    mz_headers_add_raw(h, names[id], value, (uint8_t)id);
+    add(h, names[id], value, (uint8_t)id);
 }
 
 void mz_headers_add(struct mz_headers *h, struct mz_str name, struct mz_str value)
 {
-    mz_headers_add_raw(h, name, value, (uint8_t)mz_header_id(name));
+    add(h, name, value, (uint8_t)mz_header_id(name));
 }
 
 static inline bool same_name(const struct mz_header *e, enum mz_header_id id, struct mz_str name)

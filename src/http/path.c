@@ -66,12 +66,16 @@ static bool unescape_slashes(struct mz_arena *a, struct mz_str s, struct mz_str 
 static char *segment(char *at, struct mz_str s)
 {
     static const char digits[] = "0123456789ABCDEF";
+    const char *lone =
+        NULL; /* a '%' that begins no escape: what is decoded behind it must not complete one (C06) */
     for (size_t i = 0; i < s.n; i++) {
         unsigned char c = (unsigned char)s.p[i];
         int e = escaped(s, i);
-        if (e == 0)
+        if (e == 0 || c == 0)
             return NULL;
-        if (e > 0 && unreserved(e)) {
+        if (c == '%' && e < 0)
+            lone = at;
+        if (e > 0 && unreserved(e) && !(lone && at - lone <= 2)) {
             *at++ = (char)e;
             i += 2;
         } else if (must_escape(c)) {

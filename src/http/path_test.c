@@ -36,6 +36,8 @@ static const struct {
     { "/admin%00", N, MZ_PATH_REJECT, "/admin%00" }, { "/admin%00", 0, MZ_PATH_OK, "/admin%00" }, { "/a%01", N, MZ_PATH_OK, "/a%01" },
     { "/%252e%252e/admin", N, MZ_PATH_OK, "/%252e%252e/admin" }, { "/%2561dmin", N, MZ_PATH_OK, "/%2561dmin" },
     { "/public/..%252fadmin", N | FWD, MZ_PATH_OK, "/public/..%252fadmin" }, { "/%c0%aeadmin", N, MZ_PATH_OK, "/%c0%aeadmin" }, { "/admin/..", N, MZ_PATH_OK, "/" },
+    { "/x/%%32e%%32e/admin", N, MZ_PATH_OK, "/x/%%32e%%32e/admin" }, /* nothing new may appear that decodes to dots */
+    { "/%2%65/a", N, MZ_PATH_OK, "/%2%65/a" }, { "/%zz%65", N, MZ_PATH_OK, "/%zze" },
     /* slashes */
     { "/a//b", M, MZ_PATH_OK, "/a/b" }, { "//a///b//", M, MZ_PATH_OK, "/a/b/" }, { "/a/..//b", M, MZ_PATH_OK, "/a/../b" },
     { "/a?x=//y", M, MZ_PATH_OK, "/a?x=//y" }, { "/a%2F%2Fb", M, MZ_PATH_OK, "/a%2F%2Fb" }, { "/a/..//b", N | M, MZ_PATH_OK, "/b" }, { "//", M, MZ_PATH_OK, "//" },

@@ -16,6 +16,12 @@ const uint8_t mz_token_lower[256] = {
 #undef L
 };
 
+static const bool authority_char[256] = {
+    ['0' ... '9'] = true, ['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['!'] = true, ['$'] = true, ['%'] = true,
+    ['&'] = true, ['\''] = true, ['('] = true, [')'] = true, ['*'] = true, ['+'] = true, [','] = true, ['-'] = true,
+    ['.'] = true, [':'] = true, [';'] = true, ['='] = true, ['['] = true, [']'] = true, ['_'] = true, ['~'] = true,
+};
+
 static const struct mz_str methods[] = {
     MZ_STR_INIT("GET"), MZ_STR_INIT("POST"), MZ_STR_INIT("PUT"), MZ_STR_INIT("HEAD"), MZ_STR_INIT("DELETE"),
     MZ_STR_INIT("OPTIONS"), MZ_STR_INIT("PATCH"), MZ_STR_INIT("CONNECT"), MZ_STR_INIT("TRACE"), MZ_STR_INIT("ACL"),
@@ -70,16 +76,10 @@ bool mz_method_prefix(struct mz_str start)
     return false;
 }
 
-static bool authority_char(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           (c && strchr("!$%&'()*+,-.:;=[]_~", c));
-}
-
 bool mz_authority_valid(struct mz_str authority)
 {
     for (size_t i = 0; i < authority.n; i++)
-        if (!authority_char(authority.p[i]))
+        if (!authority_char[(unsigned char)authority.p[i]])
             return false;
     return true;
 }

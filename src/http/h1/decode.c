@@ -105,6 +105,8 @@ static void deliver_headers(struct h1 *c, bool end)
 static size_t head_find(struct h1 *c, struct mz_buf *in)
 {
     size_t max = (size_t)c->o->max_headers_kb * 1024 + 1;
+    if (in->len == 0)
+        return 0;
     struct mz_str s = mz_buf_first(in);
     if (s.n < in->len && s.n < max && c->scanned >= s.n)
         s = mz_buf_linearize(in, in->len < max ? in->len : max);
@@ -149,7 +151,7 @@ static enum step head_wait(struct h1 *c, struct mz_buf *in, size_t *out_n)
 
 static void head_reset(struct h1 *c, enum h1_state next)
 {
-    c->state = next;
+    c->state = (uint8_t)next;
     c->scanned = 0;
     c->end_state = H1_END_NONE;
     c->head = (struct h1_head){ .length = 0 };

@@ -66,6 +66,13 @@ static void test_scan(void **state)
             text[i] =
                 mz_rand_below(&r, 3) ? 'x' : alphabet[mz_rand_below(&r, sizeof(alphabet) - 1)];
         assert_ptr_equal(h1_value_end(text), h1_value_end_bytes(text));
+        char name[sizeof(text)], same[sizeof(text)];
+        for (size_t i = 0; i < sizeof(text); i++)
+            name[i] = same[i] = text[i] && i < 90 && mz_rand_below(&r, 40)
+                                    ? "aZ09-Mq_"[mz_rand_below(&r, 8)]
+                                    : text[i];
+        assert_int_equal(h1_name_end(name) - name, h1_name_end_bytes(same) - same);
+        assert_memory_equal(name, same, sizeof(name));
         enum h1_end_state a = H1_END_NONE, b = H1_END_NONE;
         size_t x = h1_head_end(text, cut, &a), y = h1_head_end_bytes(text, cut, &b);
         assert_int_equal(x, y);

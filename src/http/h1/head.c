@@ -129,12 +129,11 @@ static bool add_field(struct h1 *c, struct mz_str name, struct mz_str value, con
 }
 
 /* One field line: name, colon, value, its continuations. */
-static bool field(struct h1 *c, struct text *t, bool bare_lf,
-                  bool (*add)(struct h1 *, struct mz_str, struct mz_str, const char *))
+static inline __attribute__((always_inline)) bool field(struct h1 *c, struct text *t, bool bare_lf,
+                                                        bool (*add)(struct h1 *, struct mz_str,
+                                                                    struct mz_str, const char *))
 {
-    char *p = t->p, *q = p, *next;
-    for (uint8_t low; (low = mz_token_lower[(unsigned char)*q]) != 0; q++)
-        *q = (char)low;
+    char *p = t->p, *q = h1_name_end(p), *next;
     if (*q != ':' || q == p)
         return h1_fail(c, 400, "http1.codec_error");
     char *v = q + 1;
@@ -155,8 +154,10 @@ static bool field(struct h1 *c, struct text *t, bool bare_lf,
     return add(c, name, value, t->raw ? t->raw + (p - t->base) : NULL);
 }
 
-static bool fields(struct h1 *c, struct text *t, bool bare_lf,
-                   bool (*add)(struct h1 *, struct mz_str, struct mz_str, const char *))
+/* Inlined with the function given, so that the loop over a head's fields has no indirect call. */
+static inline __attribute__((always_inline)) bool fields(struct h1 *c, struct text *t, bool bare_lf,
+                                                         bool (*add)(struct h1 *, struct mz_str,
+                                                                     struct mz_str, const char *))
 {
     while (!line_end(t->p, bare_lf))
         if (!field(c, t, bare_lf, add))

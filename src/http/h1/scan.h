@@ -4,6 +4,7 @@
  * Finding ends fast. Each function has a form of one byte at a time with the same result: used where the CPU has no SSE2,
  * and compared by a test.
  */
+#include "http/validate.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -60,6 +61,41 @@ static inline char *h1_value_end(char *p)
 static inline char *h1_value_end(char *p)
 {
     return h1_value_end_bytes(p);
+}
+#endif
+
+/* Lower-cases the token at @p in place; its end. A NUL or another byte that is no token character must follow (the padding). */
+static inline char *h1_name_end_bytes(char *p)
+{
+    for (uint8_t low; (low = mz_token_lower[(unsigned char)*p]) != 0; p++)
+        *p = (char)low;
+    return p;
+}
+
+#ifdef __SSE2__
+/* Letters, digits and '-' 16 at a time (0x20 set in each of them is its lower case); what else a token may hold one by one. */
+static inline char *h1_name_end(char *p)
+{
+    static const uint8_t first[32] = { [0 ... 15] = 0xff };
+    const __m128i bit = _mm_set1_epi8(0x20);
+    for (;; p += 16) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p), low = _mm_or_si128(v, bit);
+        __m128i a = _mm_sub_epi8(low, _mm_set1_epi8('a')), d = _mm_sub_epi8(v, _mm_set1_epi8('0'));
+        __m128i ok = _mm_or_si128(_mm_cmpeq_epi8(_mm_min_epu8(a, _mm_set1_epi8(25)), a),
+                                  _mm_cmpeq_epi8(_mm_min_epu8(d, _mm_set1_epi8(9)), d));
+        ok = _mm_or_si128(ok, _mm_cmpeq_epi8(v, _mm_set1_epi8('-')));
+        unsigned n = (unsigned)__builtin_ctz(~(unsigned)_mm_movemask_epi8(ok));
+        __m128i keep = _mm_loadu_si128((const __m128i *)(const void *)(first + 16 - n));
+        __m128i out = _mm_or_si128(_mm_and_si128(low, keep), _mm_andnot_si128(keep, v));
+        _mm_storeu_si128((__m128i *)(void *)p, out);
+        if (n < 16)
+            return *(p + n) == ':' ? p + n : h1_name_end_bytes(p + n);
+    }
+}
+#else
+static inline char *h1_name_end(char *p)
+{
+    return h1_name_end_bytes(p);
 }
 #endif
 

@@ -43,7 +43,8 @@ static inline void split_same(struct mz_buf *whole, struct mz_buf *parts)
     struct mz_str a = trace_text(whole), b = trace_text(parts);
     if (mz_str_eq(a, b))
         return;
-    fprintf(stderr, "at once: " MZ_STR_FMT "\nin parts: " MZ_STR_FMT "\n", MZ_STR_ARG(a), MZ_STR_ARG(b));
+    fprintf(stderr, "at once: " MZ_STR_FMT "\nin parts: " MZ_STR_FMT "\n", MZ_STR_ARG(a),
+            MZ_STR_ARG(b));
     abort();
 }
 
