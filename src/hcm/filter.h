@@ -108,12 +108,14 @@ void mz_stream_reset(struct mz_stream *s, const char *details); /* aborts the do
 void mz_stream_request_read_disable(struct mz_stream *s, bool disable);
 uint32_t mz_stream_buffer_limit(const struct mz_stream *s);
 void mz_stream_set_buffer_limit(struct mz_stream *s, uint32_t bytes);
-/* Starts the request over with changed headers (internal redirect): false when its body is no longer there. After true the
- * calling filter's stream is finished; it must return at once. */
-bool mz_stream_recreate(struct mz_stream *s, struct mz_headers *original_response);
+/* Starts the request over with the request headers as they are now (internal redirect), with @body (all of it; empty when it
+ * has none). The calling filter is finished: it must return at once. */
+void mz_stream_recreate(struct mz_stream *s, struct mz_buf *take_body, struct mz_headers *original_response);
 
 /* Late completions. */
-struct mz_ticket { struct mz_stream *s; uint64_t generation; };
+struct mz_ticket {
+    uint32_t slot, generation;
+};
 struct mz_ticket mz_stream_ticket(struct mz_stream *s);
 struct mz_stream *mz_stream_by_ticket(struct mz_ticket t); /* on the stream's thread only */
 #endif

@@ -1,0 +1,309 @@
+#include "hcm/hcm_priv.h"
+
+/*
+ * One downstream connection: the codec and its streams, the times of the connection (H5), drain (P5). The network filter's
+ * object; on its worker's loop.
+ */
+
+static struct hcm_conn *from_filter(struct mz_net_filter *f)
+{
+    return (struct hcm_conn *)(void *)f;
+}
+static struct mz_conn *wire(const struct hcm_conn *c)
+{
+    return c->base.down->conn;
+}
+
+static struct mz_stream *stream_of(struct mz_list *l)
+{
+    return MZ_CONTAINER(l, struct mz_stream, link);
+}
+
+/* ---- codec ---- */
+
+static void sink_written(void *arg)
+{
+    mz_conn_written(wire(arg), false);
+}
+
+static void sink_read_disable(void *arg, bool disable)
+{
+    struct hcm_conn *c = arg;
+    if (!c->closed)
+        mz_conn_read_disable(wire(c), disable);
+}
+
+static void on_new_stream(void *arg, struct mz_stream_enc *enc, struct mz_stream_in *out_in)
+{
+    struct hcm_conn *c = arg;
+    struct mz_stream *s = stream_create(c, enc, out_in);
+    mz_list_add_tail(&c->streams, &s->link);
+    c->n_streams++;
+    hcm_count(c, MZ_HS_RQ_TOTAL);
+    hcm_count(c, MZ_HS_RQ_HTTP1_TOTAL);
+    mz_gauge_add(c->cfg->scope, MZ_HS_RQ_ACTIVE, 1);
+    if (c->cfg->max_requests_per_connection && ++c->n_requests >= c->cfg->max_requests_per_connection) {
+        hcm_count(c, MZ_HS_CX_MAX_REQUESTS_REACHED);
+        s->info.should_drain_connection = true;
+    }
+    MZ_LOG_FORCED(wire(c)->trace, DEBUG, http, wire(c)->id, 0, "new stream");
+}
+
+static const struct mz_codec_server_ops codec_ops = { .new_stream = on_new_stream };
+
+static void create_codec(struct hcm_conn *c)
+{
+    struct mz_codec_sink sink = { mz_conn_out(wire(c)), sink_written, sink_read_disable, c };
+    struct mz_http1_stats st = { NULL, MZ_STAT_NONE, MZ_STAT_NONE, MZ_STAT_NONE, MZ_STAT_NONE };
+    c->codec = mz_http1_server_create(&c->cfg->http1, &st, &sink, &codec_ops, c);
+    hcm_count(c, MZ_HS_CX_HTTP1_TOTAL);
+    mz_gauge_add(c->cfg->scope, MZ_HS_CX_HTTP1_ACTIVE, 1);
+}
+
+/* ---- closing ---- */
+
+void hcm_conn_close(struct hcm_conn *c, enum mz_close how, const char *reason)
+{
+    if (c->closing || c->closed)
+        return;
+    c->closing = true;
+    mz_conn_close(wire(c), how, reason, (uint32_t)c->cfg->delayed_close_ms);
+}
+
+static void close_when_done(struct hcm_conn *c, bool skip_delay)
+{
+    if (c->drain == DRAIN_CLOSING && c->n_streams == 0)
+        hcm_conn_close(c, skip_delay || !c->cfg->delayed_close_ms ? MZ_CLOSE_FLUSH : MZ_CLOSE_FLUSH_DELAY, NULL);
+}
+
+static void on_drain_timeout(struct mz_timer *t)
+{
+    struct hcm_conn *c = MZ_CONTAINER(t, struct hcm_conn, drain_timer);
+    if (c->drain == DRAIN_CLOSING)
+        return;
+    c->codec->ops->goaway(c->codec, false);
+    c->drain = DRAIN_CLOSING;
+    close_when_done(c, false);
+}
+
+void hcm_conn_start_drain(struct hcm_conn *c)
+{
+    if (c->drain != DRAIN_NONE)
+        return;
+    c->drain = DRAIN_DRAINING;
+    c->codec->ops->goaway(c->codec, true);
+    mz_timer_start_ms(&c->drain_timer, c->cfg->drain_timeout_ms);
+}
+
+static void on_idle(struct mz_timer *t)
+{
+    struct hcm_conn *c = MZ_CONTAINER(t, struct hcm_conn, idle_timer);
+    if (c->n_streams)
+        return;
+    hcm_count(c, MZ_HS_CX_IDLE_TIMEOUT);
+    if (!c->codec)
+        hcm_conn_close(c, MZ_CLOSE_FLUSH, "on_idle_timeout");
+    else
+        hcm_conn_start_drain(c);
+}
+
+static void on_duration(struct mz_timer *t)
+{
+    struct hcm_conn *c = MZ_CONTAINER(t, struct hcm_conn, duration_timer);
+    hcm_count(c, MZ_HS_CX_MAX_DURATION_REACHED);
+    if (!c->codec)
+        hcm_conn_close(c, MZ_CLOSE_FLUSH, "connection_duration_timeout");
+    else
+        hcm_conn_start_drain(c);
+}
+
+static void restart_idle(struct hcm_conn *c)
+{
+    if (c->cfg->idle_timeout_ms && !c->closing)
+        mz_timer_start_ms(&c->idle_timer, c->cfg->idle_timeout_ms);
+}
+
+void hcm_conn_stream_ended(struct hcm_conn *c, struct mz_stream *s)
+{
+    mz_list_del(&s->link);
+    c->n_streams--;
+    if (c->closed)
+        return;
+    if (s->needs_close || s->saw_connection_close || s->info.should_drain_connection || c->codec->must_close)
+        c->drain = DRAIN_CLOSING;
+    bool whole = s->remote_end && !s->codec_reset;
+    if (s->codec_reset && c->codec->protocol < MZ_HTTP2) {
+        /* An answer that cannot be completed: the client must see an abort, never an end (F08). */
+        hcm_conn_close(c, s->responding ? MZ_CLOSE_FLUSH : MZ_CLOSE_FLUSH_DELAY, s->info.details);
+        return;
+    }
+    close_when_done(c, whole);
+    if (c->n_streams == 0) {
+        restart_idle(c);
+        if (!c->closing && !c->dispatching && mz_buf_len(mz_conn_in(wire(c))))
+            mz_task_schedule(conn_loop(c), &c->redispatch); /* a pipelined request waits */
+    }
+}
+
+/* ---- data ---- */
+
+static void codec_failed(struct hcm_conn *c)
+{
+    const struct mz_codec_error *e = &c->codec->error;
+    hcm_count(c, MZ_HS_CX_PROTOCOL_ERROR);
+    mz_buf_drain(mz_conn_in(wire(c)), mz_buf_len(mz_conn_in(wire(c))));
+    c->saw_codec_error = true;
+    c->drain = DRAIN_CLOSING;
+    if (!mz_list_empty(&c->streams)) {
+        struct mz_stream *s = stream_of(c->streams.prev);
+        wire(c)->close_reason = e->details;
+        stream_codec_error(s, e);
+    }
+    close_when_done(c, false);
+}
+
+/* One dispatch may start several pipelined requests, as long as each answer is complete at once. */
+static void dispatch(struct hcm_conn *c, bool end)
+{
+    if (c->dispatching || c->closed || c->closing)
+        return;
+    struct mz_buf *in = mz_conn_in(wire(c));
+    c->dispatching = true;
+    for (;;) {
+        size_t before = mz_buf_len(in);
+        enum mz_codec_status st = c->codec->ops->dispatch(c->codec, in, end);
+        if (c->closed)
+            break;
+        if (st != MZ_CODEC_OK) {
+            codec_failed(c);
+            break;
+        }
+        if (c->closing) {
+            mz_buf_drain(in, mz_buf_len(in));
+            break;
+        }
+        if (mz_buf_len(in) == 0 || mz_buf_len(in) == before || c->n_streams || wire(c)->read_disabled)
+            break;
+    }
+    c->dispatching = false;
+}
+
+static void on_redispatch(struct mz_task *t)
+{
+    struct hcm_conn *c = MZ_CONTAINER(t, struct hcm_conn, redispatch);
+    if (!wire(c)->read_disabled)
+        dispatch(c, wire(c)->read_end);
+}
+
+static enum mz_net_flow on_data(struct mz_net_filter *f, struct mz_buf *data, bool end)
+{
+    struct hcm_conn *c = from_filter(f);
+    if (c->closing) {
+        mz_buf_drain(data, mz_buf_len(data));
+        return MZ_NET_STOP;
+    }
+    if (!c->codec)
+        create_codec(c);
+    dispatch(c, end);
+    return MZ_NET_STOP;
+}
+
+static enum mz_net_flow on_new_connection(struct mz_net_filter *f)
+{
+    struct hcm_conn *c = from_filter(f);
+    struct mz_loop *l = conn_loop(c);
+    c->cfg = f->cfg;
+    mz_list_init(&c->streams);
+    mz_task_init(&c->redispatch, on_redispatch);
+    mz_timer_init(l, &c->idle_timer, on_idle);
+    mz_timer_init(l, &c->duration_timer, on_duration);
+    mz_timer_init(l, &c->drain_timer, on_drain_timeout);
+    restart_idle(c);
+    if (c->cfg->max_connection_duration_ms)
+        mz_timer_start_ms(&c->duration_timer, c->cfg->max_connection_duration_ms);
+    hcm_count(c, MZ_HS_CX_TOTAL);
+    mz_gauge_add(c->cfg->scope, MZ_HS_CX_ACTIVE, 1);
+    if (c->base.down->secure) {
+        hcm_count(c, MZ_HS_CX_SSL_TOTAL);
+        mz_gauge_add(c->cfg->scope, MZ_HS_CX_SSL_ACTIVE, 1);
+    }
+    wire(c)->stats = (struct mz_conn_stats){ c->cfg->scope,
+                                             MZ_HS_CX_RX_BYTES_TOTAL,
+                                             MZ_HS_CX_RX_BYTES_BUFFERED,
+                                             MZ_HS_CX_TX_BYTES_TOTAL,
+                                             MZ_HS_CX_TX_BYTES_BUFFERED,
+                                             MZ_STAT_NONE,
+                                             MZ_HS_CX_DELAYED_CLOSE_TIMEOUT };
+    return MZ_NET_CONTINUE;
+}
+
+static void count_close(struct hcm_conn *c, bool local)
+{
+    struct mz_scope *sc = c->cfg->scope;
+    hcm_count(c, MZ_HS_CX_DESTROY);
+    hcm_count(c, local ? MZ_HS_CX_DESTROY_LOCAL : MZ_HS_CX_DESTROY_REMOTE);
+    if (c->n_streams) {
+        hcm_count(c, MZ_HS_CX_DESTROY_ACTIVE_RQ);
+        hcm_count(c, local ? MZ_HS_CX_DESTROY_LOCAL_ACTIVE_RQ : MZ_HS_CX_DESTROY_REMOTE_ACTIVE_RQ);
+    }
+    mz_gauge_add(sc, MZ_HS_CX_ACTIVE, -1);
+    if (c->codec)
+        mz_gauge_add(sc, MZ_HS_CX_HTTP1_ACTIVE, -1);
+    if (c->base.down->secure)
+        mz_gauge_add(sc, MZ_HS_CX_SSL_ACTIVE, -1);
+    mz_hist_record(sc, MZ_HS_CX_LENGTH_MS, (mz_loop_now_us(conn_loop(c)) - wire(c)->created_us) / 1000);
+}
+
+static void on_event(struct mz_net_filter *f, enum mz_conn_event ev)
+{
+    struct hcm_conn *c = from_filter(f);
+    if (ev == MZ_CONN_CONNECTED || c->closed || !c->cfg)
+        return;
+    c->closed = c->closing = true;
+    bool local = ev == MZ_CONN_LOCAL_CLOSE;
+    count_close(c, local);
+    const char *reason = wire(c)->close_reason;
+    mz_list_foreach(it, &c->streams) stream_abort(stream_of(it), MZ_FLAG(DOWNSTREAM_CONNECTION_TERMINATION),
+                                                  local ? "downstream_local_disconnect" : "downstream_remote_disconnect",
+                                                  local ? reason : NULL);
+    mz_timer_stop(&c->idle_timer);
+    mz_timer_stop(&c->duration_timer);
+    mz_timer_stop(&c->drain_timer);
+    mz_task_cancel(&c->redispatch);
+}
+
+static void above_high(struct mz_net_filter *f)
+{
+    struct hcm_conn *c = from_filter(f);
+    if (c->codec)
+        c->codec->ops->conn_above_high(c->codec);
+}
+
+static void below_low(struct mz_net_filter *f)
+{
+    struct hcm_conn *c = from_filter(f);
+    if (c->codec)
+        c->codec->ops->conn_below_low(c->codec);
+}
+
+static void destroy(struct mz_net_filter *f)
+{
+    struct hcm_conn *c = from_filter(f);
+    if (c->codec)
+        c->codec->ops->destroy(c->codec);
+}
+
+const struct mz_net_filter_type mz_net_filter_hcm = {
+    .name = "envoy.filters.network.http_connection_manager",
+    .config_type = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+    .terminal = true,
+    .size = sizeof(struct hcm_conn),
+    .config_build = hcm_config_build,
+    .config_destroy = hcm_config_destroy,
+    .on_new_connection = on_new_connection,
+    .on_data = on_data,
+    .on_event = on_event,
+    .above_high = above_high,
+    .below_low = below_low,
+    .destroy = destroy,
+};

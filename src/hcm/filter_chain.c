@@ -1,0 +1,469 @@
+#include "hcm/hcm_priv.h"
+
+/*
+ * Iteration of a message through the filters (H6). Requests run 0..n-1, answers n-1..0; behind the last place of an answer
+ * stands the codec (respond.c), behind that of a request nothing: the terminal filter keeps it.
+ *
+ * Each filter has a small state per direction. A filter that stopped "single" still gets data; one that stopped "all" gets
+ * none until it continues. Every callback may end the stream (local reply, reset): s->dead and, for requests, the begun
+ * local reply are looked at after each.
+ */
+struct dir {
+    bool response;
+    int step;
+};
+static const struct dir request_dir = { false, 1 }, response_dir = { true, -1 };
+
+static struct pass *pass_of(struct mz_stream *s, const struct dir *d)
+{
+    return d->response ? &s->resp : &s->req;
+}
+static uint8_t *state_of(struct mz_filter *f, const struct dir *d)
+{
+    return d->response ? &f->resp_state : &f->req_state;
+}
+static bool in_range(const struct mz_stream *s, int i)
+{
+    return i >= 0 && i < s->n_filters;
+}
+/* After a callback: must this iteration end? The stream may be over or begun anew (internal redirect), and a local reply ends
+ * the request's way. */
+static bool stopped(const struct mz_stream *s, const struct dir *d, uint32_t epoch)
+{
+    return s->dead || s->epoch != epoch || (!d->response && s->local_replying);
+}
+
+static void run_data(struct mz_stream *s, const struct dir *d, int from, struct mz_buf *data, bool end);
+static void run_trailers(struct mz_stream *s, const struct dir *d, int from);
+
+/* ---- what stopped filters wait with ---- */
+
+static void payload_too_large(struct mz_stream *s)
+{
+    mz_count(s->conn->cfg->scope, MZ_HS_RQ_TOO_LARGE, 1);
+    mz_stream_local_reply(s, &(struct mz_local_reply){ .status = 413,
+                                                       .body = MZ_STR("Payload Too Large"),
+                                                       .details = "request_payload_too_large" });
+}
+
+static void response_too_large(struct mz_stream *s)
+{
+    mz_count(s->conn->cfg->scope, MZ_HS_RS_TOO_LARGE, 1);
+    mz_buf_fini(&s->resp.kept);
+    s->resp.has_kept = false;
+    if (s->responding) {
+        mz_stream_reset(s, "response_payload_too_large");
+        return;
+    }
+    mz_stream_local_reply(s, &(struct mz_local_reply){ .status = 500,
+                                                       .body = MZ_STR("Internal Server Error"),
+                                                       .details = "response_payload_too_large" });
+}
+
+/* Keeps data for a stopped filter. Watermark: pause the producer above the limit; else the limit is hard. */
+static void keep(struct mz_stream *s, const struct dir *d, struct mz_buf *data, bool watermark)
+{
+    struct pass *p = pass_of(s, d);
+    p->has_kept = true;
+    if (data)
+        mz_buf_move_all(&p->kept, data);
+    if (s->buffer_limit == 0 || mz_buf_len(&p->kept) <= s->buffer_limit || p->above)
+        return;
+    if (watermark) {
+        p->above = true;
+        if (d->response)
+            stream_down_above(s);
+        else
+            stream_read_disable(s, true);
+    } else if (d->response) {
+        response_too_large(s);
+    } else {
+        payload_too_large(s);
+    }
+}
+
+static void kept_taken(struct mz_stream *s, const struct dir *d)
+{
+    struct pass *p = pass_of(s, d);
+    p->has_kept = false;
+    if (!p->above)
+        return;
+    p->above = false;
+    if (d->response)
+        stream_down_below(s);
+    else
+        stream_read_disable(s, false);
+}
+
+/* ---- headers ---- */
+
+static enum mz_flow call_headers(struct mz_filter *f, const struct dir *d, struct mz_headers *h, bool end)
+{
+    if (d->response)
+        return f->type->on_response_headers ? f->type->on_response_headers(f, h, end) : MZ_FLOW_CONTINUE;
+    return f->type->on_request_headers ? f->type->on_request_headers(f, h, end) : MZ_FLOW_CONTINUE;
+}
+
+static void run_headers(struct mz_stream *s, const struct dir *d, int from, bool end)
+{
+    uint32_t epoch = s->epoch;
+    static const uint8_t stop_state[] = { [MZ_FLOW_STOP] = FS_SINGLE,
+                                          [MZ_FLOW_STOP_AND_BUFFER] = FS_ALL_BUFFER,
+                                          [MZ_FLOW_STOP_AND_WATERMARK] = FS_ALL_WATERMARK };
+    struct pass *p = pass_of(s, d);
+    int added_at = -1;
+    for (int i = from; in_range(s, i); i += d->step) {
+        struct mz_filter *f = s->filters[i];
+        if (!f)
+            continue;
+        uint8_t *st = state_of(f, d);
+        bool had = p->has_kept;
+        *st |= FS_HEADERS_CALLED | (end ? FS_ENDED : 0);
+        enum mz_flow flow = call_headers(f, d, p->headers, end);
+        if (stopped(s, d, epoch))
+            return;
+        if (end && !had && p->has_kept) { /* the filter gave a message without body one */
+            end = false;
+            added_at = i;
+            *st |= FS_ENDED;
+        }
+        if (flow != MZ_FLOW_CONTINUE) {
+            *st |= stop_state[flow];
+            return;
+        }
+        *st |= FS_HEADERS_CONTINUED;
+    }
+    if (d->response)
+        respond_headers(s, p->headers, end);
+    if (added_at >= 0 && !stopped(s, d, epoch)) {
+        struct mz_buf data;
+        mz_buf_init(&data);
+        mz_buf_move_all(&data, &p->kept);
+        kept_taken(s, d);
+        run_data(s, d, added_at + d->step, &data, p->trailers == NULL);
+        mz_buf_fini(&data);
+    }
+}
+
+/* ---- going on after a stop ---- */
+
+static void go_on(struct mz_stream *s, const struct dir *d, struct mz_filter *f)
+{
+    uint32_t epoch = s->epoch;
+    struct pass *p = pass_of(s, d);
+    uint8_t *st = state_of(f, d);
+    bool all = *st & (FS_ALL_BUFFER | FS_ALL_WATERMARK);
+    if (stopped(s, d, epoch) || !(*st & FS_STOPPED))
+        return;
+    *st &= (uint8_t)~FS_STOPPED;
+    int next = f->index + d->step;
+    bool trailers_wait = p->trailers != NULL;
+    bool body_wait = p->has_kept;
+    if (!(*st & FS_HEADERS_CONTINUED)) {
+        *st |= FS_HEADERS_CONTINUED;
+        run_headers(s, d, next, p->ended && !body_wait && !trailers_wait);
+        if (stopped(s, d, epoch) || (*st & FS_STOPPED))
+            return;
+    }
+    if (body_wait) {
+        struct mz_buf data;
+        mz_buf_init(&data);
+        mz_buf_move_all(&data, &p->kept);
+        kept_taken(s, d);
+        run_data(s, d, all ? f->index : next, &data, p->ended && !trailers_wait);
+        mz_buf_fini(&data);
+        if (stopped(s, d, epoch) || (*st & FS_STOPPED))
+            return;
+    }
+    if (trailers_wait)
+        run_trailers(s, d, all ? f->index : next);
+}
+
+void mz_filter_continue_request(struct mz_filter *f)
+{
+    go_on(f->stream, &request_dir, f);
+}
+
+void mz_filter_continue_response(struct mz_filter *f)
+{
+    go_on(f->stream, &response_dir, f);
+}
+
+/* ---- data ---- */
+
+static enum mz_flow call_data(struct mz_filter *f, const struct dir *d, struct mz_buf *data, bool end)
+{
+    if (d->response)
+        return f->type->on_response_data ? f->type->on_response_data(f, data, end) : MZ_FLOW_CONTINUE;
+    return f->type->on_request_data ? f->type->on_request_data(f, data, end) : MZ_FLOW_CONTINUE;
+}
+
+/* What a data callback's answer means. True: hand the data to the next filter. */
+static bool after_data(struct mz_stream *s, const struct dir *d, struct mz_filter *f, struct mz_buf *data, enum mz_flow flow)
+{
+    uint32_t epoch = s->epoch;
+    struct pass *p = pass_of(s, d);
+    uint8_t *st = state_of(f, d);
+    if (flow == MZ_FLOW_CONTINUE) {
+        if (!(*st & FS_STOPPED))
+            return true;
+        /* It had stopped at the headers: they go on first, then all that was kept. */
+        keep(s, d, data, true);
+        if (!stopped(s, d, epoch))
+            go_on(s, d, f);
+        return false;
+    }
+    *st |= FS_SINGLE;
+    if (flow != MZ_FLOW_STOP)
+        keep(s, d, data, flow == MZ_FLOW_STOP_AND_WATERMARK);
+    else if (p->ended && !p->trailers)
+        p->has_kept = true; /* so that the end is not lost when it continues */
+    return false;
+}
+
+static void run_data(struct mz_stream *s, const struct dir *d, int from, struct mz_buf *data, bool end)
+{
+    uint32_t epoch = s->epoch;
+    for (int i = from; in_range(s, i); i += d->step) {
+        struct mz_filter *f = s->filters[i];
+        if (!f)
+            continue;
+        uint8_t *st = state_of(f, d);
+        if (*st & (FS_ALL_BUFFER | FS_ALL_WATERMARK)) {
+            keep(s, d, data, *st & FS_ALL_WATERMARK);
+            return;
+        }
+        if ((*st & FS_ENDED) && !end)
+            return;
+        *st |= end ? FS_ENDED : 0;
+        enum mz_flow flow = call_data(f, d, data, end);
+        if (stopped(s, d, epoch) || !after_data(s, d, f, data, flow))
+            return;
+        if (end && pass_of(s, d)->trailers)
+            end = false; /* the filter added trailers at the end of the body */
+    }
+    if (d->response)
+        respond_data(s, data, end);
+}
+
+/* ---- trailers ---- */
+
+static enum mz_flow call_trailers(struct mz_filter *f, const struct dir *d, struct mz_headers *h)
+{
+    if (d->response)
+        return f->type->on_response_trailers ? f->type->on_response_trailers(f, h) : MZ_FLOW_CONTINUE;
+    return f->type->on_request_trailers ? f->type->on_request_trailers(f, h) : MZ_FLOW_CONTINUE;
+}
+
+static void run_trailers(struct mz_stream *s, const struct dir *d, int from)
+{
+    uint32_t epoch = s->epoch;
+    struct pass *p = pass_of(s, d);
+    for (int i = from; in_range(s, i); i += d->step) {
+        struct mz_filter *f = s->filters[i];
+        if (!f)
+            continue;
+        uint8_t *st = state_of(f, d);
+        if (*st & (FS_ALL_BUFFER | FS_ALL_WATERMARK))
+            return;
+        *st |= FS_ENDED;
+        enum mz_flow flow = call_trailers(f, d, p->trailers);
+        if (stopped(s, d, epoch))
+            return;
+        if (flow == MZ_FLOW_CONTINUE && (*st & FS_STOPPED)) {
+            go_on(s, d, f); /* headers and kept data first; ends with these trailers */
+            return;
+        }
+        if (flow != MZ_FLOW_CONTINUE) {
+            *st |= FS_SINGLE;
+            return;
+        }
+    }
+    if (d->response)
+        respond_trailers(s, p->trailers);
+}
+
+/* ---- entry points ---- */
+
+void chain_request_headers(struct mz_stream *s, struct mz_headers *h, bool end)
+{
+    s->req.headers = h;
+    run_headers(s, &request_dir, 0, end);
+}
+
+void chain_request_data(struct mz_stream *s, struct mz_buf *data, bool end)
+{
+    run_data(s, &request_dir, 0, data, end);
+}
+
+void chain_request_trailers(struct mz_stream *s, struct mz_headers *h)
+{
+    s->req.trailers = h;
+    run_trailers(s, &request_dir, 0);
+}
+
+void chain_response_1xx(struct mz_stream *s, struct mz_headers *h)
+{
+    for (int i = s->n_filters - 1; i >= 0; i--) {
+        struct mz_filter *f = s->filters[i];
+        if (f && f->type->on_response_1xx)
+            f->type->on_response_1xx(f, h);
+        if (s->dead)
+            return;
+    }
+    respond_1xx(s, h);
+}
+
+void chain_response_headers(struct mz_stream *s, struct mz_headers *h, bool end)
+{
+    s->resp.headers = h;
+    s->resp.ended |= end;
+    run_headers(s, &response_dir, s->n_filters - 1, end);
+}
+
+void chain_response_data(struct mz_stream *s, struct mz_buf *data, bool end)
+{
+    s->resp.ended |= end;
+    run_data(s, &response_dir, s->n_filters - 1, data, end);
+}
+
+void chain_response_trailers(struct mz_stream *s, struct mz_headers *h)
+{
+    s->resp.ended = true;
+    s->resp.trailers = h;
+    run_trailers(s, &response_dir, s->n_filters - 1);
+}
+
+/* ---- for filters ---- */
+
+struct mz_buf *mz_filter_request_buffer(struct mz_filter *f)
+{
+    return f->stream->req.has_kept ? &f->stream->req.kept : NULL;
+}
+
+struct mz_buf *mz_filter_response_buffer(struct mz_filter *f)
+{
+    return f->stream->resp.has_kept ? &f->stream->resp.kept : NULL;
+}
+
+void mz_filter_add_request_data(struct mz_filter *f, struct mz_buf *take, bool watermark)
+{
+    keep(f->stream, &request_dir, take, watermark);
+}
+
+void mz_filter_add_response_data(struct mz_filter *f, struct mz_buf *take, bool watermark)
+{
+    keep(f->stream, &response_dir, take, watermark);
+}
+
+void mz_filter_inject_request_data(struct mz_filter *f, struct mz_buf *take, bool end)
+{
+    run_data(f->stream, &request_dir, f->index + 1, take, end, false);
+}
+
+void mz_filter_inject_response_data(struct mz_filter *f, struct mz_buf *take, bool end)
+{
+    run_data(f->stream, &response_dir, f->index - 1, take, end, false);
+}
+
+struct mz_headers *mz_filter_add_response_trailers(struct mz_filter *f)
+{
+    struct mz_stream *s = f->stream;
+    if (!s->resp.trailers)
+        s->resp.trailers = mz_headers_create(s->arena);
+    return s->resp.trailers;
+}
+
+/* ---- life ---- */
+
+/* The most specific configuration of a filter: route, virtual host, table. */
+static const struct mz_filter_override *find_override(const struct mz_filter_overrides *o, struct mz_str name)
+{
+    for (size_t i = 0; o && i < o->n; i++)
+        if (mz_str_eq(o->v[i].name, name))
+            return &o->v[i];
+    return NULL;
+}
+
+static const struct mz_filter_override *override_for(const struct mz_stream *s, struct mz_str name)
+{
+    const struct mz_route *r = s->route;
+    if (!r)
+        return NULL;
+    const struct mz_filter_override *o = find_override(&r->overrides, name);
+    if (!o && r->vhost) {
+        o = find_override(&r->vhost->overrides, name);
+        if (!o)
+            o = find_override(mz_route_table_overrides(r->vhost->table), name);
+    }
+    return o;
+}
+
+static bool enabled_here(const struct mz_stream *s, const struct filter_entry *e)
+{
+    const struct mz_filter_override *o = override_for(s, e->name);
+    if (!o)
+        return !e->disabled;
+    return o->disabled ? false : o->enabled || o->cfg ? true : !e->disabled;
+}
+
+bool chain_make(struct mz_stream *s, const struct filter_list *list)
+{
+    s->list = list;
+    s->n_filters = (uint8_t)list->n;
+    s->filters = mz_arena_alloc0(s->arena, list->n * sizeof(struct mz_filter *));
+    for (size_t i = 0; i < list->n; i++) {
+        const struct filter_entry *e = &list->v[i];
+        if (!enabled_here(s, e))
+            continue;
+        struct mz_filter *f = mz_arena_alloc0(s->arena, e->type->size);
+        f->type = e->type;
+        f->cfg = e->cfg;
+        f->stream = s;
+        f->index = (uint8_t)i;
+        f->name = e->name;
+        s->filters[i] = f;
+    }
+    s->chain_made = true;
+    chain_route_changed(s);
+    return true;
+}
+
+void chain_route_changed(struct mz_stream *s)
+{
+    for (int i = 0; i < s->n_filters; i++) {
+        struct mz_filter *f = s->filters[i];
+        if (!f)
+            continue;
+        const struct mz_filter_override *o = override_for(s, f->name);
+        f->route_cfg = o && o->type == f->type ? o->cfg : NULL;
+    }
+}
+
+void chain_done(struct mz_stream *s)
+{
+    for (int i = 0; i < s->n_filters; i++)
+        if (s->filters[i] && s->filters[i]->type->on_stream_done)
+            s->filters[i]->type->on_stream_done(s->filters[i]);
+}
+
+void chain_destroy(struct mz_stream *s)
+{
+    for (int i = 0; i < s->n_filters; i++)
+        if (s->filters[i] && s->filters[i]->type->on_destroy)
+            s->filters[i]->type->on_destroy(s->filters[i]);
+}
+
+void chain_down_above(struct mz_stream *s)
+{
+    for (int i = 0; i < s->n_filters; i++)
+        if (s->filters[i] && s->filters[i]->type->on_downstream_above_high)
+            s->filters[i]->type->on_downstream_above_high(s->filters[i]);
+}
+
+void chain_down_below(struct mz_stream *s)
+{
+    for (int i = 0; i < s->n_filters; i++)
+        if (s->filters[i] && s->filters[i]->type->on_downstream_below_low)
+            s->filters[i]->type->on_downstream_below_low(s->filters[i]);
+}

@@ -1,0 +1,211 @@
+#ifndef MZ_HCM_PRIV_H
+#define MZ_HCM_PRIV_H
+/* The connection manager's own objects: configuration, connection, stream. For src/hcm only. */
+#include "hcm/filter.h"
+#include "hcm/stats.h"
+#include "observe/access_log.h"
+#include "observe/decision.h"
+
+struct filter_entry { /* one of http_filters */
+    const struct mz_http_filter_type *type;
+    void *cfg;
+    struct mz_str name;
+    bool disabled; /* until a route enables it */
+};
+struct filter_list {
+    struct filter_entry *v;
+    size_t n;
+};
+struct upgrade_entry {
+    struct mz_str type;
+    bool enabled;
+    bool own_filters;
+    struct filter_list filters;
+};
+struct local_reply_mapper;
+struct local_reply_config;
+enum server_transform { SERVER_OVERWRITE, SERVER_APPEND_IF_ABSENT, SERVER_PASS_THROUGH };
+enum escaped_slashes { SLASHES_KEEP, SLASHES_REJECT, SLASHES_UNESCAPE_REDIRECT, SLASHES_UNESCAPE_FORWARD };
+enum xfcc { XFCC_SANITIZE, XFCC_FORWARD_ONLY, XFCC_APPEND_FORWARD, XFCC_SANITIZE_SET, XFCC_ALWAYS_FORWARD_ONLY };
+struct ip_detection { /* original_ip_detection_extensions, in order */
+    enum { DETECT_XFF, DETECT_HEADER } kind;
+    uint32_t xff_hops;
+    bool skip_xff_append, append_if_missing;
+    struct mz_str header;
+    bool reject;
+    unsigned reject_status;
+};
+
+struct mz_hcm_config { /* immutable; a connection's filter chain holds it */
+    struct mz_arena *arena;
+    struct mz_scope *scope, *listener_scope;
+    struct mz_scope *router_scope; /* unused by the manager: see router */
+    struct filter_list filters;
+    struct upgrade_entry *upgrades;
+    size_t n_upgrades;
+    const struct mz_route_table *routes;
+    struct mz_access_log **logs;
+    size_t n_logs;
+    struct mz_recorder *recorder;
+    struct mz_process *process;
+    struct mz_http1_opts http1;
+    struct mz_str stat_prefix;
+    bool admin;
+    /* header work */
+    bool use_remote_address, skip_xff_append, generate_request_id, preserve_external_request_id, always_set_request_id;
+    bool request_id_extension, pack_trace_reason, use_request_id_for_trace;
+    uint32_t xff_hops;
+    struct mz_cidr *internal_cidrs;
+    size_t n_internal_cidrs;
+    bool internal_unix, internal_configured;
+    struct ip_detection *detections;
+    size_t n_detections;
+    struct mz_header_mutations *early;
+    size_t n_early;
+    struct mz_str via, server_name, scheme_overwrite, node_cluster, node_id;
+    bool scheme_match_upstream, append_forwarded_port, add_user_agent, proxy_100_continue, map_ipv4;
+    enum server_transform server_transform;
+    enum xfcc xfcc;
+    bool normalize_path, merge_slashes, strip_matching_port, strip_any_port, strip_trailing_dot;
+    enum escaped_slashes escaped_slashes;
+    struct mz_fraction normalize_runtime;
+    /* limits; ms, 0: none */
+    uint64_t idle_timeout_ms, max_connection_duration_ms, max_stream_duration_ms, stream_idle_timeout_ms, request_timeout_ms,
+        request_headers_timeout_ms, drain_timeout_ms, delayed_close_ms;
+    uint32_t max_requests_per_connection;
+    bool flush_log_on_new_request, flush_log_on_tunnel;
+    uint64_t log_flush_interval_ms;
+    struct local_reply_config *local_reply;
+};
+
+struct hcm_conn { /* the network filter's object */
+    struct mz_net_filter base;
+    const struct mz_hcm_config *cfg;
+    struct mz_codec *codec;
+    struct mz_list streams;
+    unsigned n_streams;
+    uint32_t n_requests;
+    enum { DRAIN_NONE, DRAIN_DRAINING, DRAIN_CLOSING } drain;
+    bool dispatching, closing, closed, above_high, saw_codec_error, upgraded;
+    struct mz_timer idle_timer, duration_timer, drain_timer;
+    struct mz_task redispatch;
+};
+
+/* One direction of a stream through the chain. */
+struct pass {
+    struct mz_headers *headers, *trailers;
+    struct mz_buf kept; /* what stopped filters wait with */
+    bool has_kept;
+    bool ended;         /* the last byte of this direction came in (complete) */
+    bool above;         /* kept is above its limit and the producer was paused */
+    bool headers_running, added_by_headers, local_end;
+    uint8_t streaming;
+};
+enum { /* per filter and direction: req_state, resp_state */
+    FS_SINGLE = 1,       /* stopped; its data callback is still called */
+    FS_ALL_BUFFER = 2,   /* stopped all; data waits, hard limit */
+    FS_ALL_WATERMARK = 4, /* stopped all; data waits, flow control */
+    FS_STOPPED = 7,
+    FS_HEADERS_CALLED = 8,
+    FS_HEADERS_CONTINUED = 16,
+    FS_ENDED = 32,       /* has seen the end of this direction */
+};
+
+struct mz_stream {
+    struct mz_list link; /* of the connection */
+    struct hcm_conn *conn;
+    struct mz_arena *arena;
+    struct mz_stream_enc *enc;
+    struct mz_stream_in in;
+    const struct filter_list *list;
+    struct mz_filter **filters; /* n_filters objects; NULL: disabled for this stream */
+    uint8_t n_filters;
+    bool chain_made;
+    bool dead;            /* ended: nothing may call its filters any more */
+    bool codec_done;      /* the encoder may not be called any more (reset by peer or finished) */
+    bool remote_end;      /* codec delivered the last byte of the request */
+    bool local_end;       /* the last byte of the answer went to the codec */
+    bool responding;      /* answer headers went to the codec */
+    bool local_replying, is_grpc, is_head, is_upgrade, is_connect, upgrade_accepted, successful_upgrade, health_checked;
+    bool trace, internal, idle_armed, route_cached, codec_reset, response_complete, is_internal_created;
+    bool drain_counted, saw_connection_close, needs_close, expect_continue, rq_counted, timed_out;
+    uint32_t buffer_limit;
+    uint32_t read_disables; /* causes that pause the client's body */
+    uint32_t down_above;    /* causes that pause the answer's producer */
+    uint64_t id, random;
+    uint32_t epoch; /* grows when the stream begins anew (internal redirect): older iterations end */
+    uint32_t ticket_slot, ticket_gen;
+    uint64_t idle_timeout_ms;
+    struct pass req, resp;
+    const struct mz_route_table *routes;
+    const struct mz_route *route;
+    struct mz_stream_info info;
+    struct mz_timer idle_timer, request_timer, headers_timer, duration_timer, log_timer;
+    uint32_t internal_redirects;
+};
+
+/* conn.c */
+void hcm_conn_stream_ended(struct hcm_conn *c, struct mz_stream *s); /* unlinks; decides over keep-alive and close */
+void hcm_conn_start_drain(struct hcm_conn *c);
+void hcm_conn_close(struct hcm_conn *c, enum mz_close how, const char *reason);
+static inline struct mz_loop *conn_loop(const struct hcm_conn *c)
+{
+    return c->base.worker->loop;
+}
+static inline void hcm_count(const struct hcm_conn *c, enum mz_hcm_stat i)
+{
+    mz_count(c->cfg->scope, i, 1);
+}
+
+/* hcm_config.c */
+void *hcm_config_build(const void *msg, const struct mz_factory *f, struct mz_err *err);
+void hcm_config_destroy(void *cfg);
+
+/* stream.c */
+struct mz_stream *stream_create(struct hcm_conn *c, struct mz_stream_enc *enc, struct mz_stream_in *out_in);
+void stream_codec_error(struct mz_stream *s, const struct mz_codec_error *e); /* answers or resets */
+void stream_end(struct mz_stream *s);                /* both directions are over, or it was reset: log, destroy */
+void stream_abort(struct mz_stream *s, uint64_t flag, const char *details, const char *termination); /* connection gone */
+void stream_maybe_finish(struct mz_stream *s);
+void stream_touch(struct mz_stream *s); /* something moved: idle timer */
+void stream_read_disable(struct mz_stream *s, bool disable);
+void stream_down_above(struct mz_stream *s);
+void stream_down_below(struct mz_stream *s);
+bool stream_refresh_route(struct mz_stream *s);
+uint64_t stream_now(const struct mz_stream *s);
+
+/* respond.c: the answer's way to the codec, behind the last response filter */
+void respond_headers(struct mz_stream *s, struct mz_headers *h, bool end);
+void respond_data(struct mz_stream *s, struct mz_buf *data, bool end);
+void respond_trailers(struct mz_stream *s, struct mz_headers *h);
+void respond_1xx(struct mz_stream *s, struct mz_headers *h);
+
+/* filter_chain.c */
+bool chain_make(struct mz_stream *s, const struct filter_list *list);
+void chain_request_headers(struct mz_stream *s, struct mz_headers *h, bool end);
+void chain_request_data(struct mz_stream *s, struct mz_buf *data, bool end);
+void chain_request_trailers(struct mz_stream *s, struct mz_headers *h);
+void chain_response_1xx(struct mz_stream *s, struct mz_headers *h);
+void chain_response_headers(struct mz_stream *s, struct mz_headers *h, bool end);
+void chain_response_data(struct mz_stream *s, struct mz_buf *data, bool end);
+void chain_response_trailers(struct mz_stream *s, struct mz_headers *h);
+void chain_route_changed(struct mz_stream *s); /* refreshes route_cfg of each filter */
+void chain_done(struct mz_stream *s);
+void chain_destroy(struct mz_stream *s);
+void chain_down_above(struct mz_stream *s);
+void chain_down_below(struct mz_stream *s);
+
+/* mutate.c: the manager's own header work */
+enum mutate_result { MUTATE_OK, MUTATE_ANSWERED };
+enum mutate_result mutate_check_request(struct mz_stream *s, struct mz_headers *h);   /* host, path */
+enum mutate_result mutate_request(struct mz_stream *s, struct mz_headers *h);         /* XFF, scheme, ids, sanitizing */
+void mutate_response(struct mz_stream *s, struct mz_headers *h);
+bool mutate_is_internal(const struct mz_hcm_config *c, const struct mz_addr *a);
+
+/* local_reply.c */
+struct local_reply_config *local_reply_config_build(const void *msg, const struct mz_factory *f, struct mz_arena *a, struct mz_err *err);
+void local_reply_config_destroy(struct local_reply_config *c);
+/* Rewrites status, body, headers by the configured mappers; body_out may be the input. */
+void local_reply_rewrite(const struct local_reply_config *c, struct mz_stream *s, struct mz_headers *h, unsigned *status,
+                         struct mz_str *body, const char **content_type);
+#endif

@@ -1,0 +1,721 @@
+#include "hcm/hcm_priv.h"
+#include "hcm/trace.h"
+
+#include <string.h>
+
+/* One request: from its first byte to the access log. Lives in its own arena, on its connection's loop. */
+
+uint64_t stream_now(const struct mz_stream *s)
+{
+    return mz_loop_now_us(conn_loop(s->conn));
+}
+
+static uint64_t next_stream_id(void)
+{
+    static _Thread_local uint64_t last;
+    if (!last)
+        mz_rand_system(&last, sizeof(last)); /* ids of different workers do not meet */
+    last = last * 6364136223846793005ull + 1442695040888963407ull;
+    return last ? last : 1;
+}
+
+/* ---- late completions ---- */
+
+static _Thread_local struct {
+    struct ticket_slot {
+        struct mz_stream *s;
+        uint32_t generation, next_free;
+    } * v;
+    uint32_t n, cap, free; /* free: index + 1 of the first free slot */
+} tickets;
+
+struct mz_ticket mz_stream_ticket(struct mz_stream *s)
+{
+    if (!s->ticket_slot) {
+        uint32_t i = tickets.free;
+        if (i) {
+            tickets.free = tickets.v[i - 1].next_free;
+        } else {
+            if (tickets.n == tickets.cap) {
+                tickets.cap = tickets.cap ? tickets.cap * 2 : 64;
+                tickets.v = mz_realloc(MZ_MEM_CONN, tickets.v, mz_mul(tickets.cap, sizeof(*tickets.v)));
+            }
+            i = ++tickets.n;
+            tickets.v[i - 1].generation = 0;
+        }
+        tickets.v[i - 1].s = s;
+        s->ticket_slot = i;
+    }
+    return (struct mz_ticket){ s->ticket_slot, tickets.v[s->ticket_slot - 1].generation };
+}
+
+struct mz_stream *mz_stream_by_ticket(struct mz_ticket t)
+{
+    if (t.slot == 0 || t.slot > tickets.n || tickets.v[t.slot - 1].generation != t.generation)
+        return NULL;
+    return tickets.v[t.slot - 1].s;
+}
+
+static void ticket_drop(struct mz_stream *s)
+{
+    if (!s->ticket_slot)
+        return;
+    struct ticket_slot *t = &tickets.v[s->ticket_slot - 1];
+    t->generation++;
+    t->s = NULL;
+    t->next_free = tickets.free;
+    tickets.free = s->ticket_slot;
+    s->ticket_slot = 0;
+}
+
+/* ---- timers ---- */
+
+static struct mz_stream *from_timer(struct mz_timer *t, size_t offset)
+{
+    return (struct mz_stream *)(void *)((char *)t - offset);
+}
+
+void stream_touch(struct mz_stream *s)
+{
+    if (s->idle_timeout_ms)
+        mz_timer_start_ms(&s->idle_timer, s->idle_timeout_ms);
+}
+
+static void on_idle(struct mz_timer *t)
+{
+    struct mz_stream *s = from_timer(t, offsetof(struct mz_stream, idle_timer));
+    hcm_count(s->conn, MZ_HS_RQ_IDLE_TIMEOUT);
+    mz_stream_story(s, MZ_STEP_TIMED_OUT, MZ_STR("the stream's idle time"), MZ_STR(""), 0, (int64_t)s->idle_timeout_ms);
+    mz_info_flag(&s->info, MZ_FLAG(STREAM_IDLE_TIMEOUT));
+    if (s->responding) {
+        mz_stream_reset(s, "stream_idle_timeout");
+        return;
+    }
+    mz_stream_local_reply(s, &(struct mz_local_reply){ .status = s->remote_end ? 504 : 408,
+                                                       .body = MZ_STR("stream timeout"),
+                                                       .details = "stream_idle_timeout" });
+}
+
+static void on_request_timeout(struct mz_timer *t)
+{
+    struct mz_stream *s = from_timer(t, offsetof(struct mz_stream, request_timer));
+    hcm_count(s->conn, MZ_HS_RQ_TIMEOUT);
+    mz_stream_story(s, MZ_STEP_TIMED_OUT, MZ_STR("receiving the request"), MZ_STR(""), 0,
+                    (int64_t)s->conn->cfg->request_timeout_ms);
+    mz_stream_local_reply(s, &(struct mz_local_reply){ .status = 408,
+                                                       .body = MZ_STR("request timeout"),
+                                                       .details = "request_overall_timeout" });
+}
+
+static void on_headers_timeout(struct mz_timer *t)
+{
+    struct mz_stream *s = from_timer(t, offsetof(struct mz_stream, headers_timer));
+    hcm_count(s->conn, MZ_HS_RQ_HEADER_TIMEOUT);
+    mz_stream_story(s, MZ_STEP_TIMED_OUT, MZ_STR("receiving the request's head"), MZ_STR(""), 0,
+                    (int64_t)s->conn->cfg->request_headers_timeout_ms);
+    mz_stream_local_reply(s, &(struct mz_local_reply){ .status = 408,
+                                                       .body = MZ_STR("request header timeout"),
+                                                       .details = "request_header_timeout" });
+}
+
+static void on_max_duration(struct mz_timer *t)
+{
+    struct mz_stream *s = from_timer(t, offsetof(struct mz_stream, duration_timer));
+    hcm_count(s->conn, MZ_HS_RQ_MAX_DURATION_REACHED);
+    mz_stream_story(s, MZ_STEP_TIMED_OUT, MZ_STR("the stream's longest duration"), MZ_STR(""), 0, 0);
+    if (s->responding) {
+        mz_stream_reset(s, "max_duration_timeout");
+        return;
+    }
+    mz_stream_local_reply(s, &(struct mz_local_reply){ .status = s->remote_end ? 504 : 408,
+                                                       .body = MZ_STR("downstream duration timeout"),
+                                                       .details = "max_duration_timeout" });
+}
+
+static void stop_timers(struct mz_stream *s)
+{
+    mz_timer_stop(&s->idle_timer);
+    mz_timer_stop(&s->request_timer);
+    mz_timer_stop(&s->headers_timer);
+    mz_timer_stop(&s->duration_timer);
+}
+
+static void start_timers(struct mz_stream *s)
+{
+    const struct mz_hcm_config *c = s->conn->cfg;
+    struct mz_loop *l = conn_loop(s->conn);
+    mz_timer_init(l, &s->idle_timer, on_idle);
+    mz_timer_init(l, &s->request_timer, on_request_timeout);
+    mz_timer_init(l, &s->headers_timer, on_headers_timeout);
+    mz_timer_init(l, &s->duration_timer, on_max_duration);
+    s->idle_timeout_ms = c->stream_idle_timeout_ms;
+    stream_touch(s);
+    if (c->request_timeout_ms)
+        mz_timer_start_ms(&s->request_timer, c->request_timeout_ms);
+    if (c->request_headers_timeout_ms)
+        mz_timer_start_ms(&s->headers_timer, c->request_headers_timeout_ms);
+    if (c->max_stream_duration_ms)
+        mz_timer_start_ms(&s->duration_timer, c->max_stream_duration_ms);
+}
+
+/* What the route says about times replaces the manager's. */
+static void apply_route_times(struct mz_stream *s)
+{
+    const struct mz_route *r = s->route;
+    if (!r)
+        return;
+    if (r->idle_timeout.set) {
+        s->idle_timeout_ms = r->idle_timeout.ms;
+        mz_timer_stop(&s->idle_timer);
+        stream_touch(s);
+    }
+    if (r->max_stream_duration.set) {
+        mz_timer_stop(&s->duration_timer);
+        uint64_t gone_ms = (stream_now(s) - s->info.start_us) / 1000;
+        if (r->max_stream_duration.ms)
+            mz_timer_start_ms(&s->duration_timer,
+                              r->max_stream_duration.ms > gone_ms ? r->max_stream_duration.ms - gone_ms : 0);
+    }
+}
+
+/* ---- route ---- */
+
+static struct mz_route_query route_query(struct mz_stream *s)
+{
+    return (struct mz_route_query){ .h = s->req.headers,
+                                    .secure = s->info.secure,
+                                    .internal = s->internal,
+                                    .random = s->random,
+                                    .dynamic_metadata = s->info.dynamic_metadata,
+                                    .info = &s->info,
+                                    .arena = s->arena,
+                                    .decision = s->info.decision,
+                                    .now_us = stream_now(s) };
+}
+
+bool stream_refresh_route(struct mz_stream *s)
+{
+    s->route_cached = true;
+    s->route = NULL;
+    if (s->routes && s->req.headers) {
+        struct mz_route_query q = route_query(s);
+        s->route = mz_route_table_match(s->routes, &q);
+    }
+    const struct mz_route *r = s->route;
+    s->info.route.route_name = r ? r->name : MZ_STR("");
+    s->info.route.vhost_name = r && r->vhost ? r->vhost->name : MZ_STR("");
+    s->info.route_metadata = r ? r->metadata : NULL;
+    s->info.vhost_metadata = r && r->vhost ? r->vhost->metadata : NULL;
+    if (s->chain_made)
+        chain_route_changed(s);
+    apply_route_times(s);
+    if (r && r->buffer_limit_set)
+        s->buffer_limit = r->buffer_limit;
+    return r != NULL;
+}
+
+const struct mz_route *mz_stream_route(struct mz_stream *s)
+{
+    if (!s->route_cached)
+        stream_refresh_route(s);
+    return s->route;
+}
+
+void mz_stream_clear_route_cache(struct mz_stream *s)
+{
+    s->route_cached = false;
+    s->route = NULL;
+}
+
+/* ---- flow control (H7) ---- */
+
+void stream_read_disable(struct mz_stream *s, bool disable)
+{
+    hcm_count(s->conn, disable ? MZ_HS_FLOW_PAUSED : MZ_HS_FLOW_RESUMED);
+    if (disable ? s->read_disables++ == 0 : --s->read_disables == 0)
+        if (!s->codec_done)
+            s->enc->ops->read_disable(s->enc, disable);
+}
+
+void mz_stream_request_read_disable(struct mz_stream *s, bool disable)
+{
+    if (!s->dead)
+        stream_read_disable(s, disable);
+}
+
+void stream_down_above(struct mz_stream *s)
+{
+    if (s->down_above++ == 0 && !s->dead)
+        chain_down_above(s);
+}
+
+void stream_down_below(struct mz_stream *s)
+{
+    if (--s->down_above == 0 && !s->dead)
+        chain_down_below(s);
+}
+
+static void on_above_high(void *arg)
+{
+    stream_down_above(arg);
+}
+
+static void on_below_low(void *arg)
+{
+    stream_down_below(arg);
+}
+
+/* ---- the request comes in ---- */
+
+static bool upgrade_allowed(struct mz_stream *s, struct mz_str type, const struct filter_list **out_list)
+{
+    const struct mz_hcm_config *c = s->conn->cfg;
+    const struct upgrade_entry *own = NULL;
+    for (size_t i = 0; i < c->n_upgrades; i++)
+        if (mz_str_ieq(c->upgrades[i].type, type))
+            own = &c->upgrades[i];
+    bool ok = own && own->enabled;
+    for (size_t i = 0; s->route && i < s->route->n_upgrades; i++)
+        if (mz_str_ieq(s->route->upgrades[i].type, type))
+            ok = s->route->upgrades[i].enabled;
+    if (own && own->own_filters)
+        *out_list = &own->filters;
+    return ok;
+}
+
+/* The chain for this request; upgrades may have a chain of their own, or be refused. */
+static bool make_chain(struct mz_stream *s)
+{
+    const struct filter_list *list = &s->conn->cfg->filters;
+    struct mz_str type = MZ_STR("");
+    if (s->is_upgrade)
+        type = mz_headers_value_id(s->req.headers, MZ_H_UPGRADE);
+    else if (s->is_connect)
+        type = MZ_STR("CONNECT");
+    bool ok = !type.n || upgrade_allowed(s, type, &list);
+    chain_make(s, list);
+    if (ok) {
+        if (type.n) {
+            s->upgrade_accepted = true;
+            hcm_count(s->conn, MZ_HS_CX_UPGRADES_TOTAL);
+            mz_gauge_add(s->conn->cfg->scope, MZ_HS_CX_UPGRADES_ACTIVE, 1);
+        }
+        return true;
+    }
+    if (s->is_connect && !s->route)
+        return true; /* the router answers 404 */
+    hcm_count(s->conn, MZ_HS_RQ_WS_ON_NON_WS);
+    s->needs_close = true;
+    mz_stream_local_reply(s, &(struct mz_local_reply){ .status = 403, .details = "upgrade_failed" });
+    return false;
+}
+
+static bool has_upgrade(const struct mz_headers *h)
+{
+    struct mz_header *up = mz_headers_get_id(h, MZ_H_UPGRADE);
+    if (!up)
+        return false;
+    for (struct mz_header *e = mz_headers_get_id(h, MZ_H_CONNECTION); e; e = mz_headers_next(h, e)) {
+        struct mz_str rest = e->value;
+        for (struct mz_str part; mz_str_split(&rest, ',', &part);)
+            if (mz_str_ieq(mz_str_trim(part), MZ_STR("upgrade")))
+                return true;
+    }
+    return false;
+}
+
+static void classify(struct mz_stream *s, struct mz_headers *h)
+{
+    struct mz_str method = mz_headers_method(h), ct = mz_headers_value_id(h, MZ_H_CONTENT_TYPE);
+    s->is_head = mz_str_eq(method, MZ_STR("HEAD"));
+    s->is_connect = mz_str_eq(method, MZ_STR("CONNECT"));
+    s->is_upgrade = !s->is_connect && has_upgrade(h);
+    s->is_grpc = mz_str_starts(ct, MZ_STR("application/grpc")) && (ct.n == 16 || ct.p[16] == '+' || ct.p[16] == ';');
+}
+
+static void log_request(struct mz_stream *s, const struct mz_headers *h, bool end)
+{
+    struct mz_buf b;
+    mz_buf_init(&b);
+    mz_headers_foreach(e, h) mz_buf_printf(&b, "%s'" MZ_STR_FMT "', '" MZ_STR_FMT "'", mz_buf_len(&b) ? "\n" : "",
+                                           MZ_STR_ARG(e->name), MZ_STR_ARG(e->value));
+    struct mz_str text = mz_buf_linearize(&b, mz_buf_len(&b));
+    mz_log_write(MZ_LOG_C_http, MZ_LOG_DEBUG, s->info.conn_id, s->id, __FILE__, __LINE__,
+                 "request headers complete (end_stream=%s):\n" MZ_STR_FMT, end ? "true" : "false", MZ_STR_ARG(text));
+    mz_buf_fini(&b);
+}
+
+static void request_ended(struct mz_stream *s)
+{
+    s->remote_end = s->req.ended = true;
+    s->info.rx_end_us = stream_now(s);
+    mz_timer_stop(&s->request_timer);
+}
+
+/* Headers are there and sane: manager's work, route, chain. Also the entry of a stream that begins anew. */
+static void process_headers(struct mz_stream *s, struct mz_headers *h, bool end)
+{
+    uint32_t epoch = s->epoch;
+    s->req.headers = h;
+    s->info.req = h;
+    classify(s, h);
+    if (!s->is_internal_created) {
+        if (mutate_check_request(s, h) != MUTATE_OK || mutate_request(s, h) != MUTATE_OK)
+            return;
+    }
+    s->trace = !s->conn->cfg->admin && mz_trace_matches(h, s->info.conn_id);
+    if (s->trace || mz_log_on(MZ_LOG_C_http, MZ_LOG_DEBUG))
+        log_request(s, h, end);
+    stream_refresh_route(s);
+    if (!make_chain(s) || s->dead || s->epoch != epoch)
+        return;
+    chain_request_headers(s, h, end && !s->is_upgrade && !s->is_connect);
+}
+
+static void on_headers(void *arg, struct mz_headers *h, bool end)
+{
+    struct mz_stream *s = arg;
+    stream_touch(s);
+    mz_timer_stop(&s->headers_timer);
+    s->info.protocol = s->conn->codec->protocol;
+    s->info.has_protocol = true;
+    if (end)
+        request_ended(s);
+    s->req.headers = h;
+    s->info.req = h;
+    if (!s->conn->cfg->proxy_100_continue) {
+        struct mz_header *e = mz_headers_get_id(h, MZ_H_EXPECT);
+        if (e && mz_str_ieq(e->value, MZ_STR("100-continue"))) {
+            struct mz_headers *cont = mz_headers_create(s->arena);
+            mz_headers_set_status(cont, 100);
+            s->enc->ops->encode_1xx(s->enc, cont);
+            mz_headers_remove_id(h, MZ_H_EXPECT);
+        }
+    }
+    process_headers(s, h, end);
+    stream_maybe_finish(s);
+}
+
+static void on_data(void *arg, struct mz_buf *data, bool end)
+{
+    struct mz_stream *s = arg;
+    stream_touch(s);
+    s->info.rx_body += mz_buf_len(data);
+    if (end)
+        request_ended(s);
+    if (s->local_replying || s->dead || s->local_end)
+        mz_buf_drain(data, mz_buf_len(data));
+    else if (s->chain_made)
+        chain_request_data(s, data, end);
+    stream_maybe_finish(s);
+}
+
+static void on_trailers(void *arg, struct mz_headers *h)
+{
+    struct mz_stream *s = arg;
+    stream_touch(s);
+    request_ended(s);
+    s->info.req_trailers = h;
+    if (!s->local_replying && s->chain_made)
+        chain_request_trailers(s, h);
+    stream_maybe_finish(s);
+}
+
+static void on_reset(void *arg, enum mz_reset_reason r, const char *details)
+{
+    struct mz_stream *s = arg;
+    s->codec_done = true;
+    hcm_count(s->conn, MZ_HS_RQ_RX_RESET);
+    if (!s->info.details)
+        s->info.details = details;
+    if (r == MZ_RESET_REMOTE || r == MZ_RESET_REMOTE_REFUSED)
+        mz_info_flag(&s->info, MZ_FLAG(DOWNSTREAM_REMOTE_RESET));
+    else if (r == MZ_RESET_PROTOCOL_ERROR)
+        mz_info_flag(&s->info, MZ_FLAG(DOWNSTREAM_PROTOCOL_ERROR));
+    mz_stream_story(s, MZ_STEP_CLIENT_GONE, mz_str_c(""), mz_str_c(mz_reset_reason_text(r)), 0, 0);
+    stream_end(s);
+}
+
+static const struct mz_stream_in_ops in_ops = { .on_headers = on_headers,
+                                                .on_data = on_data,
+                                                .on_trailers = on_trailers,
+                                                .on_reset = on_reset,
+                                                .on_above_high = on_above_high,
+                                                .on_below_low = on_below_low };
+
+/* ---- life ---- */
+
+static void info_init(struct mz_stream *s)
+{
+    const struct mz_downstream *d = s->conn->base.down;
+    struct mz_stream_info *i = &s->info;
+    i->arena = s->arena;
+    i->start_us = stream_now(s);
+    i->start_wall_us = mz_loop_wall_us(conn_loop(s->conn));
+    i->filter_chain_name = d->chain_name;
+    i->listener_name = d->listener_name;
+    i->listener_metadata = d->listener_metadata;
+    i->sni = d->sni;
+    i->secure = d->secure;
+    i->local = d->local_restored;
+    i->remote = d->conn->remote;
+    i->direct_remote = d->conn->direct_remote;
+    i->conn_id = d->conn->id;
+    i->stream_id = s->id;
+    i->decision = mz_decision_create(s->arena, i->start_us);
+    char text[MZ_ADDR_TEXT];
+    (void)text;
+    mz_note(i->decision, i->start_us, ACCEPTED, d->listener_name, MZ_STR(""), (int64_t)d->conn->id, 0);
+    if (d->chain_name.n)
+        mz_note(i->decision, i->start_us, CHAIN, d->chain_name, MZ_STR(""), 0, 0);
+}
+
+struct mz_stream *stream_create(struct hcm_conn *c, struct mz_stream_enc *enc, struct mz_stream_in *out_in)
+{
+    struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
+    struct mz_stream *s = mz_arena_new0(a, struct mz_stream);
+    s->arena = a;
+    s->conn = c;
+    s->enc = enc;
+    s->id = next_stream_id();
+    s->random = mz_rand_u64(mz_loop_rand(conn_loop(c)));
+    s->buffer_limit = c->base.down->conn->out_wm.high > UINT32_MAX ? UINT32_MAX : (uint32_t)c->base.down->conn->out_wm.high;
+    mz_buf_init(&s->req.kept);
+    mz_buf_init(&s->resp.kept);
+    s->routes = c->cfg->routes ? mz_route_table_ref(c->cfg->routes) : NULL;
+    info_init(s);
+    start_timers(s);
+    s->in = (struct mz_stream_in){ &in_ops, s, a };
+    *out_in = s->in;
+    if (enc->ops->above_high && enc->ops->above_high(enc))
+        s->down_above = 1;
+    return s;
+}
+
+static void write_logs(struct mz_stream *s)
+{
+    const struct mz_hcm_config *c = s->conn->cfg;
+    struct mz_format_ctx ctx = { .info = &s->info,
+                                 .req = s->info.req,
+                                 .resp = s->info.resp,
+                                 .trailers = s->info.resp_trailers,
+                                 .local_reply_body = s->info.local_reply_body,
+                                 .log_type = "DownstreamEnd",
+                                 .now_us = s->info.end_us };
+    for (size_t i = 0; i < c->n_logs; i++)
+        mz_access_log_write(c->logs[i], &ctx);
+    if (c->recorder && !c->admin)
+        mz_recorder_offer(c->recorder, s->conn->base.worker->slot, &s->info);
+}
+
+static void finish_info(struct mz_stream *s)
+{
+    struct mz_stream_info *i = &s->info;
+    i->end_us = stream_now(s);
+    i->wire_in = s->enc->wire_in;
+    i->wire_out = s->enc->wire_out;
+    i->header_in = s->enc->header_in;
+    i->header_out = s->enc->header_out;
+    if (!i->details && !s->responding)
+        i->details = NULL;
+}
+
+void mz_stream_recreate(struct mz_stream *s, struct mz_buf *take_body, struct mz_headers *original_response)
+{
+    s->info.resp = original_response;
+    s->info.status = original_response ? mz_headers_status(original_response) : 0;
+    chain_done(s);
+    finish_info(s);
+    write_logs(s);
+    chain_destroy(s);
+    struct mz_headers *h = s->req.headers;
+    uint64_t rx = s->info.rx_body;
+    struct mz_addr remote = s->info.remote;
+    struct mz_str request_id = s->info.request_id;
+    s->epoch++;
+    mz_buf_fini(&s->req.kept);
+    mz_buf_fini(&s->resp.kept);
+    memset(&s->req, 0, sizeof(s->req));
+    memset(&s->resp, 0, sizeof(s->resp));
+    mz_buf_init(&s->req.kept);
+    mz_buf_init(&s->resp.kept);
+    memset(&s->info, 0, sizeof(s->info));
+    s->chain_made = s->route_cached = s->responding = false;
+    s->filters = NULL;
+    s->n_filters = 0;
+    s->is_internal_created = true;
+    info_init(s);
+    s->info.protocol = s->conn->codec->protocol;
+    s->info.has_protocol = true;
+    s->info.remote = remote;
+    s->info.request_id = request_id;
+    s->info.rx_body = rx;
+    s->req.ended = s->remote_end;
+    s->info.rx_end_us = s->remote_end ? stream_now(s) : 0;
+    bool body = mz_buf_len(take_body) > 0;
+    uint32_t epoch = s->epoch;
+    process_headers(s, h, !body);
+    if (!s->dead && s->epoch == epoch && body && s->chain_made && !s->local_replying) {
+        s->info.rx_body += mz_buf_len(take_body);
+        chain_request_data(s, take_body, s->remote_end);
+    }
+    stream_maybe_finish(s);
+}
+
+static void free_stream(void *p)
+{
+    struct mz_stream *s = p;
+    mz_buf_fini(&s->req.kept);
+    mz_buf_fini(&s->resp.kept);
+    if (s->routes)
+        mz_route_table_unref(s->routes);
+    mz_arena_destroy(s->arena);
+}
+
+void stream_end(struct mz_stream *s)
+{
+    if (s->dead)
+        return;
+    struct hcm_conn *c = s->conn;
+    s->dead = true;
+    s->codec_done = true;
+    stop_timers(s);
+    ticket_drop(s);
+    chain_done(s);
+    finish_info(s);
+    mz_hist_record(c->cfg->scope, MZ_HS_RQ_TIME, (s->info.end_us - s->info.start_us) / 1000);
+    mz_gauge_add(c->cfg->scope, MZ_HS_RQ_ACTIVE, -1);
+    if (s->upgrade_accepted)
+        mz_gauge_add(c->cfg->scope, MZ_HS_CX_UPGRADES_ACTIVE, -1);
+    write_logs(s);
+    chain_destroy(s);
+    hcm_conn_stream_ended(c, s);
+    mz_loop_free_later(conn_loop(c), s, free_stream);
+}
+
+void stream_abort(struct mz_stream *s, uint64_t flag, const char *details, const char *termination)
+{
+    if (s->dead)
+        return;
+    s->codec_done = true;
+    mz_info_flag(&s->info, flag);
+    if (!s->info.details || !s->response_complete)
+        s->info.details = details;
+    s->info.conn_termination = termination;
+    mz_stream_story(s, MZ_STEP_CLIENT_GONE, MZ_STR(""), mz_str_c(details), 0, 0);
+    stream_end(s);
+}
+
+/* The answer is complete: the stream is over; what is still coming of the request is nobody's. */
+void stream_maybe_finish(struct mz_stream *s)
+{
+    if (s->dead || !s->local_end)
+        return;
+    if (!s->remote_end) {
+        hcm_count(s->conn, MZ_HS_RQ_RESPONSE_BEFORE_COMPLETE);
+        if (s->conn->codec->protocol < MZ_HTTP2) {
+            s->conn->drain = DRAIN_CLOSING;
+            s->needs_close = true;
+        } else if (!s->codec_done) {
+            s->enc->ops->reset(s->enc, MZ_RESET_LOCAL);
+        }
+    }
+    stream_end(s);
+}
+
+void mz_stream_reset(struct mz_stream *s, const char *details)
+{
+    if (s->dead)
+        return;
+    hcm_count(s->conn, MZ_HS_RQ_TX_RESET);
+    if (details)
+        s->info.details = details;
+    s->codec_reset = true;
+    struct mz_stream_enc *e = s->enc;
+    bool tell = !s->codec_done;
+    s->codec_done = true;
+    if (tell)
+        e->ops->reset(e, MZ_RESET_LOCAL);
+    stream_end(s);
+}
+
+void stream_codec_error(struct mz_stream *s, const struct mz_codec_error *e)
+{
+    mz_info_flag(&s->info, MZ_FLAG(DOWNSTREAM_PROTOCOL_ERROR));
+    mz_stream_story(s, MZ_STEP_PROTOCOL, mz_str_c(e->details), MZ_STR(""), 0, 0);
+    s->needs_close = true;
+    if (s->responding) {
+        s->info.details = e->details;
+        mz_stream_reset(s, e->details);
+        return;
+    }
+    if (!s->info.has_protocol) {
+        s->info.protocol = s->conn->codec->protocol;
+        s->info.has_protocol = true;
+    }
+    mz_stream_local_reply(s, &(struct mz_local_reply){ .status = e->status, .body = mz_str_c(e->body), .details = e->details });
+}
+
+/* ---- for filters ---- */
+
+struct mz_stream_info *mz_stream_info(struct mz_stream *s)
+{
+    return &s->info;
+}
+struct mz_arena *mz_stream_arena(struct mz_stream *s)
+{
+    return s->arena;
+}
+struct mz_worker *mz_stream_worker(struct mz_stream *s)
+{
+    return s->conn->base.worker;
+}
+struct mz_downstream *mz_stream_downstream(struct mz_stream *s)
+{
+    return s->conn->base.down;
+}
+uint64_t mz_stream_id(const struct mz_stream *s)
+{
+    return s->id;
+}
+uint64_t mz_stream_random(const struct mz_stream *s)
+{
+    return s->random;
+}
+struct mz_headers *mz_stream_request_headers(struct mz_stream *s)
+{
+    return s->req.headers;
+}
+struct mz_headers *mz_stream_response_headers(struct mz_stream *s)
+{
+    return s->resp.headers;
+}
+struct mz_headers *mz_stream_request_trailers(struct mz_stream *s)
+{
+    return s->req.trailers;
+}
+const struct mz_hcm_config *mz_stream_config(const struct mz_stream *s)
+{
+    return s->conn->cfg;
+}
+bool mz_stream_trace(const struct mz_stream *s)
+{
+    return s->trace;
+}
+bool mz_stream_request_complete(const struct mz_stream *s)
+{
+    return s->remote_end;
+}
+uint32_t mz_stream_buffer_limit(const struct mz_stream *s)
+{
+    return s->buffer_limit;
+}
+void mz_stream_set_buffer_limit(struct mz_stream *s, uint32_t bytes)
+{
+    s->buffer_limit = bytes;
+}
+void mz_stream_story(struct mz_stream *s, enum mz_step_kind k, struct mz_str a, struct mz_str b, int64_t n, int64_t m)
+{
+    if (s->info.decision)
+        mz_decision_step(s->info.decision, stream_now(s), k, a, b, n, m);
+}
