@@ -22,7 +22,6 @@ struct upgrade_entry {
     bool own_filters;
     struct filter_list filters;
 };
-struct local_reply_mapper;
 struct local_reply_config;
 enum server_transform { SERVER_OVERWRITE, SERVER_APPEND_IF_ABSENT, SERVER_PASS_THROUGH };
 enum escaped_slashes { SLASHES_KEEP, SLASHES_REJECT, SLASHES_UNESCAPE_REDIRECT, SLASHES_UNESCAPE_FORWARD };
@@ -30,16 +29,14 @@ enum xfcc { XFCC_SANITIZE, XFCC_FORWARD_ONLY, XFCC_APPEND_FORWARD, XFCC_SANITIZE
 struct ip_detection { /* original_ip_detection_extensions, in order */
     enum { DETECT_XFF, DETECT_HEADER } kind;
     uint32_t xff_hops;
-    bool skip_xff_append, append_if_missing;
+    bool skip_xff_append, trusted, reject;
     struct mz_str header;
-    bool reject;
     unsigned reject_status;
 };
 
 struct mz_hcm_config { /* immutable; a connection's filter chain holds it */
     struct mz_arena *arena;
     struct mz_scope *scope, *listener_scope;
-    struct mz_scope *router_scope; /* unused by the manager: see router */
     struct filter_list filters;
     struct upgrade_entry *upgrades;
     size_t n_upgrades;
@@ -60,7 +57,7 @@ struct mz_hcm_config { /* immutable; a connection's filter chain holds it */
     bool internal_unix, internal_configured;
     struct ip_detection *detections;
     size_t n_detections;
-    struct mz_header_mutations *early;
+    struct mz_header_ops *early;
     size_t n_early;
     struct mz_str via, server_name, scheme_overwrite, node_cluster, node_id;
     bool scheme_match_upstream, append_forwarded_port, add_user_agent, proxy_100_continue, map_ipv4;
@@ -68,7 +65,6 @@ struct mz_hcm_config { /* immutable; a connection's filter chain holds it */
     enum xfcc xfcc;
     bool normalize_path, merge_slashes, strip_matching_port, strip_any_port, strip_trailing_dot;
     enum escaped_slashes escaped_slashes;
-    struct mz_fraction normalize_runtime;
     /* limits; ms, 0: none */
     uint64_t idle_timeout_ms, max_connection_duration_ms, max_stream_duration_ms, stream_idle_timeout_ms, request_timeout_ms,
         request_headers_timeout_ms, drain_timeout_ms, delayed_close_ms;

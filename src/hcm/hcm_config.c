@@ -1,0 +1,395 @@
+#include "hcm/hcm_priv.h"
+
+#include "http/validate.h"
+#include "proto/mapper.h"
+#include "upstream/cluster.h"
+
+/* HttpConnectionManager message to the manager's immutable configuration (H4, H5). Main thread. */
+
+void hcm_config_destroy(void *cfg)
+{
+    struct mz_hcm_config *c = cfg;
+    if (!c)
+        return;
+    struct filter_list *lists[1] = { &c->filters };
+    for (size_t k = 0; k <= c->n_upgrades; k++) {
+        struct filter_list *l = k ? &c->upgrades[k - 1].filters : lists[0];
+        for (size_t i = 0; i < l->n; i++)
+            if (l->v[i].type && l->v[i].type->config_destroy)
+                l->v[i].type->config_destroy(l->v[i].cfg);
+    }
+    for (size_t i = 0; i < c->n_early; i++)
+        mz_header_ops_fini(&c->early[i]);
+    for (size_t i = 0; i < c->n_logs; i++)
+        mz_access_log_destroy(c->logs[i]);
+    local_reply_config_destroy(c->local_reply);
+    if (c->routes)
+        mz_route_table_unref(c->routes);
+    mz_scope_unref(c->scope);
+    mz_scope_unref(c->listener_scope);
+    mz_arena_destroy(c->arena);
+}
+
+void mz_hcm_config_destroy(struct mz_hcm_config *c)
+{
+    hcm_config_destroy(c);
+}
+
+const struct mz_route_table *mz_hcm_route_table(const struct mz_hcm_config *c)
+{
+    return c->routes;
+}
+
+/* ---- filters ---- */
+
+static bool filter_build(const pb_HttpFilter *m, const struct mz_factory *f, struct mz_arena *a, struct filter_entry *out,
+                         struct mz_err *err)
+{
+    const ProtobufCMessageDescriptor *d;
+    ProtobufCMessage *msg;
+    if (m->config_type_case != pb_HttpFilter_CONFIG_TYPE_TYPED_CONFIG || !m->typed_config)
+        return mz_err_set(err, "filter \"%s\" has no typed_config", m->name);
+    struct mz_str type = mz_any_type(m->typed_config);
+    out->type = f->http_filter(type);
+    if (!out->type) {
+        if (m->is_optional)
+            return true;
+        mz_err_set(err, "no HTTP filter has a configuration of type \"" MZ_STR_FMT "\" (filter \"%s\")", MZ_STR_ARG(type),
+                   m->name);
+        return mz_err_at(err, "typed_config");
+    }
+    if (!mz_any_unpack(f->proto, m->typed_config, &d, &msg, err))
+        return mz_err_at(err, "typed_config");
+    out->name = mz_arena_dup(a, mz_str_c(m->name));
+    out->disabled = m->disabled;
+    out->cfg = out->type->config_build ? out->type->config_build(msg, f, err) : NULL;
+    if (out->type->config_build && !out->cfg)
+        return mz_err_at(err, "typed_config");
+    return true;
+}
+
+static bool filters_build(pb_HttpFilter **v, size_t n, const struct mz_factory *f, struct mz_arena *a,
+                          struct filter_list *out, struct mz_err *err)
+{
+    if (n > 200)
+        return mz_err_set(err, "at most 200 filters, there are %zu", n);
+    out->v = mz_arena_alloc0(a, n * sizeof(*out->v));
+    for (size_t i = 0; i < n; i++) {
+        struct filter_entry *e = &out->v[out->n];
+        bool ok = filter_build(v[i], f, a, e, err);
+        out->n += e->type != NULL;
+        if (!ok)
+            return mz_err_at(err, "[%zu]", i);
+        if (e->type && e->type->terminal != (i + 1 == n)) {
+            mz_err_set(err, e->type->terminal ? "terminal filter \"%s\" must be the last filter"
+                                              : "the last filter, \"%s\", is not a terminal one",
+                       v[i]->name);
+            return mz_err_at(err, "[%zu]", i);
+        }
+    }
+    return true;
+}
+
+/* ---- parts ---- */
+
+static bool times_build(const pb_HttpConnectionManager *m, struct mz_hcm_config *c, struct mz_err *err)
+{
+    const struct {
+        const pb_Duration *d;
+        uint64_t otherwise_ms, *out;
+        const char *name;
+    } times[] = {
+        { m->stream_idle_timeout, 300000, &c->stream_idle_timeout_ms, "stream_idle_timeout" },
+        { m->request_timeout, 0, &c->request_timeout_ms, "request_timeout" },
+        { m->request_headers_timeout, 0, &c->request_headers_timeout_ms, "request_headers_timeout" },
+        { m->drain_timeout, 5000, &c->drain_timeout_ms, "drain_timeout" },
+        { m->delayed_close_timeout, 1000, &c->delayed_close_ms, "delayed_close_timeout" },
+    };
+    for (size_t i = 0; i < MZ_COUNT(times); i++)
+        if (!mz_duration_ms(times[i].d, times[i].otherwise_ms, times[i].out, err))
+            return mz_err_at(err, "%s", times[i].name);
+    c->idle_timeout_ms = 3600000;
+    const pb_core_HttpProtocolOptions *o = m->common_http_protocol_options;
+    if (!o)
+        return true;
+    c->max_requests_per_connection = mz_u32_or(o->max_requests_per_connection, 0);
+    if (!mz_duration_ms(o->idle_timeout, 3600000, &c->idle_timeout_ms, err))
+        return mz_err_at(err, "common_http_protocol_options.idle_timeout");
+    if (!mz_duration_ms(o->max_connection_duration, 0, &c->max_connection_duration_ms, err))
+        return mz_err_at(err, "common_http_protocol_options.max_connection_duration");
+    if (!mz_duration_ms(o->max_stream_duration, 0, &c->max_stream_duration_ms, err))
+        return mz_err_at(err, "common_http_protocol_options.max_stream_duration");
+    return true;
+}
+
+static bool http1_build(const pb_HttpConnectionManager *m, struct mz_hcm_config *c, struct mz_err *err)
+{
+    struct mz_http1_opts *o = &c->http1;
+    const pb_core_HttpProtocolOptions *common = m->common_http_protocol_options;
+    const pb_Http1ProtocolOptions *h = m->http_protocol_options;
+    o->allow_absolute_url = h ? mz_bool_or(h->allow_absolute_url, true) : true;
+    o->ignore_upgrade_h2c = true;
+    o->enable_connect = true;
+    o->max_headers_kb = mz_u32_or(m->max_request_headers_kb, 60);
+    o->max_headers_count = common ? mz_u32_or(common->max_headers_count, 100) : 100;
+    o->underscores = common ? (int)common->headers_with_underscores_action : 0;
+    o->override_stream_error = mz_bool_or(m->stream_error_on_invalid_http_message, false);
+    if (!h)
+        return true;
+    o->accept_http10 = h->accept_http_10;
+    o->default_host_http10 = mz_arena_dup(c->arena, mz_str_c(h->default_host_for_http_10));
+    o->enable_trailers = h->enable_trailers;
+    o->allow_chunked_length = h->allow_chunked_length;
+    o->allow_custom_methods = h->allow_custom_methods;
+    o->override_stream_error = mz_bool_or(h->override_stream_error_on_invalid_http_message, o->override_stream_error);
+    const pb_Http1ProtocolOptions_HeaderKeyFormat *k = h->header_key_format;
+    if (k && k->header_format_case == pb_Http1ProtocolOptions_HeaderKeyFormat_HEADER_FORMAT_PROPER_CASE_WORDS)
+        o->header_case = MZ_CASE_PROPER;
+    else if (k && k->header_format_case == pb_Http1ProtocolOptions_HeaderKeyFormat_HEADER_FORMAT_STATEFUL_FORMATTER)
+        return mz_http1_case_formatter(k->stateful_formatter, o, err);
+    return true;
+}
+
+static bool internal_build(const pb_HttpConnectionManager *m, struct mz_hcm_config *c, struct mz_err *err)
+{
+    const pb_HttpConnectionManager_InternalAddressConfig *i = m->internal_address_config;
+    if (!i)
+        return true; /* nobody is internal unless said so */
+    c->internal_unix = i->unix_sockets;
+    c->internal_cidrs = mz_arena_alloc0(c->arena, i->n_cidr_ranges * sizeof(*c->internal_cidrs));
+    for (size_t k = 0; k < i->n_cidr_ranges; k++) {
+        const pb_CidrRange *r = i->cidr_ranges[k];
+        if (!mz_cidr_make(mz_str_c(r->address_prefix), mz_u32_or(r->prefix_len, 0), &c->internal_cidrs[c->n_internal_cidrs++],
+                          err))
+            return mz_err_at(err, "internal_address_config.cidr_ranges[%zu]", k);
+    }
+    return true;
+}
+
+static bool detection_build(const pb_TypedExtensionConfig *m, const struct mz_factory *f, struct mz_arena *a,
+                            struct ip_detection *out, struct mz_err *err)
+{
+    const ProtobufCMessageDescriptor *d;
+    ProtobufCMessage *msg;
+    if (!m->typed_config)
+        return mz_err_set(err, "typed_config is missing");
+    if (!mz_any_unpack(f->proto, m->typed_config, &d, &msg, err))
+        return mz_err_at(err, "typed_config");
+    if (d == &pb_XffConfig__descriptor) {
+        const pb_XffConfig *x = (const pb_XffConfig *)(const void *)msg;
+        *out = (struct ip_detection){ .kind = DETECT_XFF,
+                                      .xff_hops = x->xff_num_trusted_hops,
+                                      .skip_xff_append = mz_bool_or(x->skip_xff_append, true) };
+        return true;
+    }
+    if (d == &pb_CustomHeaderConfig__descriptor) {
+        const pb_CustomHeaderConfig *h = (const pb_CustomHeaderConfig *)(const void *)msg;
+        out->kind = DETECT_HEADER;
+        char *name = mz_strndup(MZ_MEM_MISC, h->header_name, strlen(h->header_name));
+        for (char *p = name; *p; p++)
+            *p = mz_lower(*p);
+        out->header = mz_arena_dup(a, mz_str_c(name));
+        mz_free(MZ_MEM_MISC, name);
+        out->trusted = h->allow_extension_to_set_address_as_trusted;
+        out->reject = h->reject_with_status != NULL;
+        out->reject_status = out->reject && h->reject_with_status->code >= 400 ? (unsigned)h->reject_with_status->code : 403;
+        return true;
+    }
+    return mz_err_set(err, "no original IP detection has a configuration of type \"%s\"", d->name);
+}
+
+static bool detections_build(const pb_HttpConnectionManager *m, const struct mz_factory *f, struct mz_hcm_config *c,
+                             struct mz_err *err)
+{
+    size_t n = m->n_original_ip_detection_extensions;
+    if (n && (c->use_remote_address || c->xff_hops))
+        return mz_err_set(err, "original_ip_detection_extensions cannot stand beside use_remote_address or xff_num_trusted_hops");
+    c->detections = mz_arena_alloc0(c->arena, (n ? n : 1) * sizeof(*c->detections));
+    for (size_t i = 0; i < n; i++)
+        if (!detection_build(m->original_ip_detection_extensions[i], f, c->arena, &c->detections[c->n_detections++], err))
+            return mz_err_at(err, "original_ip_detection_extensions[%zu]", i);
+    if (n == 0) {
+        c->detections[0] = (struct ip_detection){ .kind = DETECT_XFF, .xff_hops = c->xff_hops, .skip_xff_append = true };
+        c->n_detections = 1;
+    }
+    return true;
+}
+
+static bool early_build(const pb_HttpConnectionManager *m, const struct mz_factory *f, struct mz_hcm_config *c,
+                        struct mz_err *err)
+{
+    size_t n = m->n_early_header_mutation_extensions;
+    c->early = mz_arena_alloc0(c->arena, n * sizeof(*c->early));
+    for (size_t i = 0; i < n; i++) {
+        ProtobufCMessage *msg;
+        const pb_TypedExtensionConfig *e = m->early_header_mutation_extensions[i];
+        if (!e->typed_config ||
+            !mz_any_unpack_as(f->proto, e->typed_config, &pb_early_HeaderMutation__descriptor, &msg, err))
+            return mz_err_at(err, "early_header_mutation_extensions[%zu].typed_config", i);
+        const pb_early_HeaderMutation *h = (const pb_early_HeaderMutation *)(const void *)msg;
+        if (!mz_header_ops_build(h->mutations, h->n_mutations, &c->early[c->n_early++], err)) {
+            mz_err_at(err, "mutations");
+            return mz_err_at(err, "early_header_mutation_extensions[%zu].typed_config", i);
+        }
+    }
+    return true;
+}
+
+static bool request_id_build(const pb_HttpConnectionManager *m, const struct mz_factory *f, struct mz_hcm_config *c,
+                             struct mz_err *err)
+{
+    c->generate_request_id = mz_bool_or(m->generate_request_id, true);
+    c->preserve_external_request_id = m->preserve_external_request_id;
+    c->always_set_request_id = m->always_set_request_id_in_response;
+    c->pack_trace_reason = true;
+    if (!m->request_id_extension || !m->request_id_extension->typed_config)
+        return true;
+    ProtobufCMessage *msg;
+    if (!mz_any_unpack_as(f->proto, m->request_id_extension->typed_config, &pb_UuidRequestIdConfig__descriptor, &msg, err))
+        return mz_err_at(err, "request_id_extension.typed_config");
+    const pb_UuidRequestIdConfig *u = (const pb_UuidRequestIdConfig *)(const void *)msg;
+    c->pack_trace_reason = mz_bool_or(u->pack_trace_reason, true);
+    return true;
+}
+
+static bool header_work_build(const pb_HttpConnectionManager *m, const struct mz_factory *f, struct mz_hcm_config *c,
+                              struct mz_err *err)
+{
+    static const uint8_t slashes[] = { SLASHES_KEEP, SLASHES_KEEP, SLASHES_REJECT, SLASHES_UNESCAPE_REDIRECT,
+                                       SLASHES_UNESCAPE_FORWARD };
+    c->use_remote_address = mz_bool_or(m->use_remote_address, false);
+    c->xff_hops = m->xff_num_trusted_hops;
+    c->skip_xff_append = m->skip_xff_append;
+    c->via = mz_arena_dup(c->arena, mz_str_c(m->via));
+    c->server_name = mz_arena_dup(c->arena, m->server_name[0] ? mz_str_c(m->server_name) : MZ_STR("mizzen"));
+    c->server_transform = (enum server_transform)m->server_header_transformation;
+    c->xfcc = (enum xfcc)m->forward_client_cert_details;
+    c->proxy_100_continue = m->proxy_100_continue;
+    c->normalize_path = mz_bool_or(m->normalize_path, false);
+    c->merge_slashes = m->merge_slashes;
+    c->escaped_slashes = (enum escaped_slashes)slashes[m->path_with_escaped_slashes_action];
+    c->strip_matching_port = m->strip_matching_host_port;
+    c->strip_any_port = m->strip_port_mode_case == pb_HttpConnectionManager_STRIP_PORT_MODE_STRIP_ANY_HOST_PORT &&
+                        m->strip_any_host_port;
+    c->strip_trailing_dot = m->strip_trailing_host_dot;
+    c->append_forwarded_port = m->append_x_forwarded_port;
+    c->add_user_agent = mz_bool_or(m->add_user_agent, false);
+    c->node_cluster = mz_arena_dup(c->arena, f->node_cluster);
+    c->node_id = mz_arena_dup(c->arena, f->node_id);
+    if (m->scheme_header_transformation &&
+        m->scheme_header_transformation->transformation_case == pb_SchemeHeaderTransformation_TRANSFORMATION_SCHEME_TO_OVERWRITE)
+        c->scheme_overwrite = mz_arena_dup(c->arena, mz_str_c(m->scheme_header_transformation->scheme_to_overwrite));
+    if (c->strip_matching_port && c->strip_any_port)
+        return mz_err_set(err, "strip_matching_host_port and strip_any_host_port cannot both be set");
+    return internal_build(m, c, err) && detections_build(m, f, c, err) && early_build(m, f, c, err) &&
+           request_id_build(m, f, c, err);
+}
+
+static bool upgrades_build(const pb_HttpConnectionManager *m, const struct mz_factory *f, struct mz_hcm_config *c,
+                           struct mz_err *err)
+{
+    c->upgrades = mz_arena_alloc0(c->arena, m->n_upgrade_configs * sizeof(*c->upgrades));
+    for (size_t i = 0; i < m->n_upgrade_configs; i++) {
+        const pb_HttpConnectionManager_UpgradeConfig *u = m->upgrade_configs[i];
+        for (size_t k = 0; k < i; k++)
+            if (mz_str_ieq(c->upgrades[k].type, mz_str_c(u->upgrade_type)))
+                return mz_err_set(err, "upgrade_configs: multiple upgrade configurations for \"%s\"", u->upgrade_type);
+        struct upgrade_entry *e = &c->upgrades[c->n_upgrades++];
+        e->type = mz_arena_dup(c->arena, mz_str_c(u->upgrade_type));
+        e->enabled = mz_bool_or(u->enabled, true);
+        e->own_filters = u->n_filters > 0;
+        if (!filters_build(u->filters, u->n_filters, f, c->arena, &e->filters, err))
+            return mz_err_at(err, "upgrade_configs[%zu].filters", i);
+    }
+    return true;
+}
+
+static bool logs_build(const pb_HttpConnectionManager *m, const struct mz_factory *f, struct mz_hcm_config *c,
+                       struct mz_err *err)
+{
+    c->logs = mz_arena_alloc0(c->arena, m->n_access_log * sizeof(*c->logs));
+    for (size_t i = 0; i < m->n_access_log; i++) {
+        c->logs[i] = mz_access_log_create(m->access_log[i], f->log_files, f->proto, err);
+        if (!c->logs[i])
+            return mz_err_at(err, "access_log[%zu]", i);
+        c->n_logs++;
+    }
+    return true;
+}
+
+static bool routes_build(const pb_HttpConnectionManager *m, const struct mz_factory *f, struct mz_hcm_config *c,
+                         struct mz_err *err)
+{
+    if (m->route_specifier_case == pb_HttpConnectionManager_ROUTE_SPECIFIER_RDS)
+        return mz_err_set(err, "rds: routes by subscription are not supported yet; use route_config");
+    struct mz_route_env env = { f, true };
+    c->routes = mz_route_table_build(m->route_config, &env, err);
+    return c->routes || mz_err_at(err, "route_config");
+}
+
+static void scopes_build(const struct mz_factory *f, struct mz_hcm_config *c)
+{
+    struct mz_str prefix = mz_arena_cat(c->arena, 3, (struct mz_str[]){ MZ_STR("http."), c->stat_prefix, MZ_STR(".") });
+    c->scope = mz_scope_create(f->stats, &mz_hcm_stats, prefix);
+    if (f->listener_scope) {
+        struct mz_str own = mz_arena_cat(c->arena, 2, (struct mz_str[]){ f->listener_scope->prefix, prefix });
+        c->listener_scope = mz_scope_create(f->stats, &mz_hcm_listener_stats, own);
+    }
+}
+
+static struct mz_hcm_config *config_create(const struct mz_factory *f, struct mz_str stat_prefix)
+{
+    struct mz_arena *a = mz_arena_create(MZ_MEM_CONFIG);
+    struct mz_hcm_config *c = mz_arena_new0(a, struct mz_hcm_config);
+    c->arena = a;
+    c->stat_prefix = mz_arena_dup(a, stat_prefix);
+    c->recorder = f->recorder;
+    c->process = f->process;
+    scopes_build(f, c);
+    return c;
+}
+
+void *hcm_config_build(const void *msg, const struct mz_factory *f, struct mz_err *err)
+{
+    const pb_HttpConnectionManager *m = msg;
+    struct mz_hcm_config *c = config_create(f, mz_str_c(m->stat_prefix));
+    if (m->codec_type > pb_HttpConnectionManager_CODEC_TYPE__HTTP1)
+        mz_err_set(err, "codec_type: only AUTO and HTTP1 are supported yet");
+    else if (times_build(m, c, err) && http1_build(m, c, err) && header_work_build(m, f, c, err) && routes_build(m, f, c, err) &&
+             logs_build(m, f, c, err) && upgrades_build(m, f, c, err)) {
+        if (!filters_build(m->http_filters, m->n_http_filters, f, c->arena, &c->filters, err))
+            mz_err_at(err, "http_filters");
+        else if (!m->local_reply_config)
+            return c;
+        else if ((c->local_reply = local_reply_config_build(m->local_reply_config, f, c->arena, err)))
+            return c;
+        else
+            mz_err_at(err, "local_reply_config");
+    }
+    hcm_config_destroy(c);
+    return NULL;
+}
+
+struct mz_hcm_config *mz_hcm_config_admin(const struct mz_factory *f, const struct mz_http_filter_type *terminal, const void *cfg,
+                                          struct mz_err *err)
+{
+    (void)err;
+    struct mz_hcm_config *c = config_create(f, MZ_STR("admin"));
+    c->admin = true;
+    c->filters.v = mz_arena_alloc0(c->arena, sizeof(*c->filters.v));
+    c->filters.n = 1;
+    c->filters.v[0] = (struct filter_entry){ terminal, (void *)(uintptr_t)cfg, MZ_STR("admin"), false };
+    c->http1 = (struct mz_http1_opts){ .allow_absolute_url = true,
+                                       .ignore_upgrade_h2c = true,
+                                       .accept_http10 = true,
+                                       .default_host_http10 = MZ_STR("admin"),
+                                       .max_headers_kb = 60,
+                                       .max_headers_count = 100 };
+    c->server_name = MZ_STR("mizzen");
+    c->idle_timeout_ms = 3600000;
+    c->stream_idle_timeout_ms = 300000;
+    c->drain_timeout_ms = 100;
+    c->delayed_close_ms = 1000;
+    c->detections = mz_arena_alloc0(c->arena, sizeof(*c->detections));
+    return c;
+}
