@@ -112,6 +112,9 @@ void mz_stream_set_buffer_limit(struct mz_stream *s, uint32_t bytes);
  * has none). The calling filter is finished: it must return at once. */
 void mz_stream_recreate(struct mz_stream *s, struct mz_buf *take_body, struct mz_headers *original_response);
 
+/* Routes that this request was internally redirected from, oldest first (at most 16 are remembered, all counted). */
+const struct mz_route *const *mz_stream_redirected_routes(const struct mz_stream *s, unsigned *out_n);
+
 /* Late completions. */
 struct mz_ticket {
     uint32_t slot, generation;

@@ -138,6 +138,7 @@ struct mz_stream {
     struct mz_stream_info info;
     struct mz_timer idle_timer, request_timer, headers_timer, duration_timer, log_timer;
     uint32_t internal_redirects;
+    const struct mz_route *redirected[16];
 };
 
 /* conn.c */

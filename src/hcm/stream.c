@@ -463,8 +463,6 @@ static void info_init(struct mz_stream *s)
     i->conn_id = d->conn->id;
     i->stream_id = s->id;
     i->decision = mz_decision_create(s->arena, i->start_us);
-    char text[MZ_ADDR_TEXT];
-    (void)text;
     mz_note(i->decision, i->start_us, ACCEPTED, d->listener_name, MZ_STR(""), (int64_t)d->conn->id, 0);
     if (d->chain_name.n)
         mz_note(i->decision, i->start_us, CHAIN, d->chain_name, MZ_STR(""), 0, 0);
@@ -528,6 +526,7 @@ void mz_stream_recreate(struct mz_stream *s, struct mz_buf *take_body, struct mz
     finish_info(s);
     write_logs(s);
     chain_destroy(s);
+    s->internal_redirects++;
     struct mz_headers *h = s->req.headers;
     uint64_t rx = s->info.rx_body;
     struct mz_addr remote = s->info.remote;
@@ -697,6 +696,11 @@ struct mz_headers *mz_stream_request_trailers(struct mz_stream *s)
 const struct mz_hcm_config *mz_stream_config(const struct mz_stream *s)
 {
     return s->conn->cfg;
+}
+const struct mz_route *const *mz_stream_redirected_routes(const struct mz_stream *s, unsigned *out_n)
+{
+    *out_n = s->internal_redirects;
+    return s->redirected;
 }
 bool mz_stream_trace(const struct mz_stream *s)
 {

@@ -43,6 +43,7 @@ struct mz_factory { /* borrowed by builders during the call only, except the ser
     unsigned workers;
     struct mz_scope *listener_scope;      /* listener.<addr>. when a listener is being built, else NULL */
     struct mz_str listener_name;
+    struct mz_str http_stat_prefix; /* of the connection manager whose filters are being built */
     uint8_t traffic_direction;
     bool via_api;
     /* filters/registry.c, injected so that lower folders need not know it */

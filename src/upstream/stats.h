@@ -56,6 +56,13 @@
     X(HTTP3_BROKEN, "upstream_http3_broken", COUNTER, NONE, 0)                                                         \
     X(INTERNAL_REDIRECT_FAILED, "upstream_internal_redirect_failed_total", COUNTER, NONE, 0)                           \
     X(INTERNAL_REDIRECT_SUCCEEDED, "upstream_internal_redirect_succeeded_total", COUNTER, NONE, 0)                     \
+    X(CANARY_RQ_COMPLETED, "canary.upstream_rq_completed", COUNTER, NONE, MZ_STAT_LAZY)                                \
+    X(CANARY_RQ_TIME, "canary.upstream_rq_time", HISTOGRAM, MS, MZ_STAT_LAZY)                                          \
+    X(EXTERNAL_RQ_COMPLETED, "external.upstream_rq_completed", COUNTER, NONE, MZ_STAT_LAZY)                            \
+    X(EXTERNAL_RQ_TIME, "external.upstream_rq_time", HISTOGRAM, MS, MZ_STAT_LAZY)                                      \
+    X(INTERNAL_RQ_COMPLETED, "internal.upstream_rq_completed", COUNTER, NONE, MZ_STAT_LAZY)                            \
+    X(INTERNAL_RQ_TIME, "internal.upstream_rq_time", HISTOGRAM, MS, MZ_STAT_LAZY)                                      \
+    X(RETRY_RQ_COMPLETED, "retry.upstream_rq_completed", COUNTER, NONE, MZ_STAT_LAZY)                                  \
     X(RQ_0RTT, "upstream_rq_0rtt", COUNTER, NONE, 0) X(RQ_ACTIVE, "upstream_rq_active", GAUGE, NONE, 0)                \
     X(RQ_ACTIVE_OVERFLOW, "upstream_rq_active_overflow", COUNTER, NONE, 0)                                             \
     X(RQ_CANCELLED, "upstream_rq_cancelled", COUNTER, NONE, 0)                                                         \

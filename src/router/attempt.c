@@ -1,0 +1,403 @@
+#include "router/router_priv.h"
+
+#include "observe/access_log.h"
+
+/*
+ * One try: choose a host, get a stream from its pool, send the request, hand on what comes back. An attempt is in
+ * r->attempts until it is dropped; once dropped, neither pool nor codec calls it again.
+ */
+
+static struct mz_stream *stream_here(const struct attempt *a)
+{
+    return stream_of(a->r);
+}
+
+static void keep_wire_counts(struct attempt *a)
+{
+    struct mz_stream_info *i = info_of(a->r);
+    if (!a->enc)
+        return;
+    i->up.wire_in = a->enc->wire_in;
+    i->up.wire_out = a->enc->wire_out;
+    i->up.header_in = a->enc->header_in;
+    i->up.header_out = a->enc->header_out;
+}
+
+/* ---- flow control ---- */
+
+static void pause_client(struct attempt *a, bool pause)
+{
+    if (a->paused_client == pause)
+        return;
+    a->paused_client = pause;
+    mz_count(a->r->cluster->scope, pause ? MZ_CS_FLOW_BACKED_UP : MZ_CS_FLOW_DRAINED, 1);
+    mz_stream_request_read_disable(stream_here(a), pause);
+}
+
+void attempt_read_disable(struct attempt *a, bool disable)
+{
+    if (!a->enc || a->answer_end || a->paused_upstream == disable)
+        return;
+    a->paused_upstream = disable;
+    mz_count(a->r->cluster->scope, disable ? MZ_CS_FLOW_PAUSED : MZ_CS_FLOW_RESUMED, 1);
+    a->enc->ops->read_disable(a->enc, disable);
+}
+
+/* ---- timeouts of the try ---- */
+
+static void on_try_timeout(struct mz_timer *t)
+{
+    reply_try_timeout(MZ_CONTAINER(t, struct attempt, try_timer), false);
+}
+
+static void on_try_idle(struct mz_timer *t)
+{
+    reply_try_timeout(MZ_CONTAINER(t, struct attempt, try_idle_timer), true);
+}
+
+static void touch(struct attempt *a)
+{
+    if (a->r->times.per_try_idle_ms)
+        mz_timer_start_ms(&a->try_idle_timer, a->r->times.per_try_idle_ms);
+}
+
+void attempt_request_complete(struct attempt *a)
+{
+    if (a->started && a->r->times.per_try_ms && !a->answered)
+        mz_timer_start_ms(&a->try_timer, a->r->times.per_try_ms);
+}
+
+/* ---- what comes back ---- */
+
+static void on_1xx(void *arg, struct mz_headers *h)
+{
+    struct attempt *a = arg;
+    touch(a);
+    reply_1xx(a, h);
+}
+
+static void note_first_byte(struct attempt *a)
+{
+    struct mz_stream_info *i = info_of(a->r);
+    if (!i->up.first_rx_us)
+        i->up.first_rx_us = now_of(a->r);
+}
+
+static void answer_ended(struct attempt *a)
+{
+    a->answer_end = true;
+    info_of(a->r)->up.last_rx_us = now_of(a->r);
+    mz_timer_stop(&a->try_timer);
+    mz_timer_stop(&a->try_idle_timer);
+}
+
+static void on_headers(void *arg, struct mz_headers *h, bool end)
+{
+    struct attempt *a = arg;
+    touch(a);
+    note_first_byte(a);
+    mz_timer_stop(&a->try_timer);
+    a->answered = true;
+    if (end)
+        answer_ended(a);
+    reply_headers(a, h, end);
+}
+
+static void on_data(void *arg, struct mz_buf *data, bool end)
+{
+    struct attempt *a = arg;
+    touch(a);
+    if (end)
+        answer_ended(a);
+    reply_data(a, data, end);
+}
+
+static void on_trailers(void *arg, struct mz_headers *h)
+{
+    struct attempt *a = arg;
+    answer_ended(a);
+    reply_trailers(a, h);
+}
+
+static void on_reset(void *arg, enum mz_reset_reason why, const char *details)
+{
+    struct attempt *a = arg;
+    (void)details;
+    keep_wire_counts(a);
+    a->enc = NULL; /* the codec has let go of it */
+    reply_reset(a, why, MZ_STR(""), 0);
+}
+
+static void on_above_high(void *arg)
+{
+    pause_client(arg, true);
+}
+
+static void on_below_low(void *arg)
+{
+    pause_client(arg, false);
+}
+
+static const struct mz_stream_in_ops in_ops = { on_1xx, on_headers, on_data, on_trailers, on_reset, on_above_high, on_below_low };
+
+/* ---- sending ---- */
+
+static void sent_all(struct attempt *a)
+{
+    a->sent_end = true;
+    info_of(a->r)->up.last_tx_us = now_of(a->r);
+}
+
+static void send_body(struct attempt *a, struct mz_buf *data, bool end)
+{
+    if (end)
+        sent_all(a);
+    a->enc->ops->encode_data(a->enc, data, end);
+}
+
+void attempt_body(struct attempt *a, struct mz_buf *data, bool end)
+{
+    if (a->started) {
+        if (a->enc && !a->sent_end)
+            send_body(a, data, end);
+        return;
+    }
+    if (a->r->keep_body)
+        return; /* it goes out of r->body when the connection is there */
+    mz_buf_move_all(&a->queued, data);
+    uint32_t limit = mz_stream_buffer_limit(stream_here(a));
+    if (limit && mz_buf_len(&a->queued) > limit)
+        pause_client(a, true);
+}
+
+void attempt_trailers(struct attempt *a)
+{
+    if (!a->started || !a->enc || a->sent_end)
+        return;
+    sent_all(a);
+    a->enc->ops->encode_trailers(a->enc, a->r->trailers);
+}
+
+static void set_info(struct attempt *a, const struct mz_pool_ready *p)
+{
+    struct mz_stream_info *i = info_of(a->r);
+    i->up.host = p->host->addr;
+    i->up.host_name = p->host->hostname.n ? p->host->hostname : (struct mz_str){ p->host->addr_text, p->host->addr_text_n };
+    i->up.metadata = p->host->metadata;
+    i->up.conn_id = p->conn_id;
+    i->up.local = *p->local;
+    i->up.protocol = p->protocol;
+    i->up.has_protocol = true;
+    i->up.conn_requests = p->conn_requests;
+    i->up.pool_ready_us = i->up.first_tx_us = now_of(a->r);
+    if (!p->reused) {
+        i->up.connect_start_us = p->connect_start_us;
+        i->up.connect_us = p->connect_us;
+    }
+    struct mz_str host = { p->host->addr_text, p->host->addr_text_n };
+    if (p->reused)
+        mz_stream_story(stream_here(a), MZ_STEP_CONN_REUSED, host, MZ_STR(""), (int64_t)p->conn_id, (int64_t)(p->conn_age_us / 1000));
+    else
+        mz_stream_story(stream_here(a), MZ_STEP_CONN_NEW, host, MZ_STR(""), 0, 0);
+}
+
+/* auto_host_rewrite wants the name of the host that was chosen. */
+static void rewrite_host(struct attempt *a)
+{
+    struct router *r = a->r;
+    if (!r->route->auto_host_rewrite || !a->host->hostname.n)
+        return;
+    struct mz_str now = mz_headers_value_id(r->headers, MZ_H_AUTHORITY);
+    struct mz_arena *arena = mz_stream_arena(stream_of(r));
+    if (mz_str_eq(now, a->host->hostname))
+        return;
+    if (r->route->append_x_forwarded_host && a->number == 1)
+        mz_headers_append_id(r->headers, MZ_H_X_FORWARDED_HOST, now, ",");
+    if (!r->cfg->suppress_headers && !mz_headers_get_id(r->headers, MZ_H_X_ENVOY_ORIGINAL_HOST))
+        mz_headers_set_id(r->headers, MZ_H_X_ENVOY_ORIGINAL_HOST, now);
+    mz_headers_set_id(r->headers, MZ_H_AUTHORITY, mz_arena_dup(arena, a->host->hostname));
+}
+
+static void send_request(struct attempt *a)
+{
+    struct router *r = a->r;
+    bool body = mz_buf_len(&r->body) || mz_buf_len(&a->queued);
+    bool more = !r->request_end || body || r->trailers;
+    a->started = true;
+    rewrite_host(a);
+    if (!more)
+        sent_all(a);
+    a->enc->ops->encode_headers(a->enc, r->headers, !more);
+    if (body && a->enc) {
+        struct mz_buf data;
+        mz_buf_init(&data);
+        if (r->keep_body || mz_buf_len(&r->body))
+            mz_buf_copy(&data, &r->body);
+        else
+            mz_buf_move_all(&data, &a->queued);
+        send_body(a, &data, r->request_end && !r->trailers);
+        mz_buf_fini(&data);
+        if (!a->over)
+            pause_client(a, a->enc && a->enc->ops->above_high && a->enc->ops->above_high(a->enc));
+    } else if (r->request_end && body == false && more && !r->trailers && a->enc) {
+        struct mz_buf none;
+        mz_buf_init(&none);
+        send_body(a, &none, true);
+    }
+    if (r->trailers && a->enc && !a->over)
+        attempt_trailers(a);
+}
+
+static void on_ready(void *arg, const struct mz_pool_ready *p)
+{
+    struct attempt *a = arg;
+    a->pending = NULL;
+    a->enc = p->enc;
+    set_info(a, p);
+    touch(a);
+    send_request(a);
+    if (!a->over && a->r->request_end)
+        attempt_request_complete(a);
+}
+
+static enum mz_reset_reason reason_of(enum mz_pool_failure f)
+{
+    static const uint8_t reasons[] = { [MZ_POOL_OVERFLOW] = MZ_RESET_OVERFLOW,
+                                       [MZ_POOL_LOCAL_CONNECT_FAIL] = MZ_RESET_LOCAL_CONNECT_FAIL,
+                                       [MZ_POOL_REMOTE_CONNECT_FAIL] = MZ_RESET_REMOTE_CONNECT_FAIL,
+                                       [MZ_POOL_CONNECT_TIMEOUT] = MZ_RESET_CONNECT_TIMEOUT };
+    return (enum mz_reset_reason)reasons[f];
+}
+
+static void on_failed(void *arg, enum mz_pool_failure why, struct mz_str transport_failure, int err, struct mz_host *host)
+{
+    struct attempt *a = arg;
+    struct mz_stream_info *i = info_of(a->r);
+    a->pending = NULL;
+    if (host) {
+        i->up.host = host->addr;
+        i->up.host_name = host->hostname.n ? host->hostname : (struct mz_str){ host->addr_text, host->addr_text_n };
+        i->up.metadata = host->metadata;
+    }
+    reply_reset(a, reason_of(why), transport_failure, err);
+}
+
+static const struct mz_pool_ops pool_ops = { on_ready, on_failed };
+
+/* ---- begin and end ---- */
+
+static struct mz_host *choose(struct router *r, const char **out_why)
+{
+    struct mz_lb_ctx c = { .has_hash = r->has_hash,
+                           .hash = r->hash,
+                           .headers = r->headers,
+                           .metadata_match = r->weighted && r->weighted->metadata_match ? r->weighted->metadata_match
+                                                                                        : r->route->metadata_match,
+                           .downstream = mz_stream_downstream(stream_of(r))->conn };
+    uint32_t load[16], changed[16];
+    unsigned n = mz_wcluster_priorities(r->wcluster);
+    if (r->n_started && r->retry_ready) {
+        c.avoid = mz_retry_avoid;
+        c.avoid_arg = &r->retry;
+        c.avoid_attempts = mz_retry_host_attempts(&r->retry);
+        if (r->retry.policy && r->retry.policy->previous_priorities && n <= 16) {
+            mz_wcluster_priority_load(r->wcluster, load, n);
+            if (mz_retry_priority_load(&r->retry, load, changed, n))
+                c.priority_load = changed;
+        }
+    }
+    struct mz_host *h = mz_wcluster_choose(r->wcluster, &c);
+    *out_why = c.why ? c.why : "";
+    return h;
+}
+
+static void count_try(struct router *r)
+{
+    struct mz_stream_info *i = info_of(r);
+    i->attempts = r->n_started;
+    if (r->route->vhost && r->route->vhost->include_attempt_count) {
+        char text[20];
+        struct mz_str n = { text, mz_u64_text(r->n_started, text) };
+        mz_headers_set_id(r->headers, MZ_H_X_ENVOY_ATTEMPT_COUNT, mz_arena_dup(mz_stream_arena(stream_of(r)), n));
+    }
+    if (r->retry_is_timeout && r->route->vhost && r->route->vhost->include_is_timeout_retry)
+        mz_headers_set_id(r->headers, MZ_H_X_ENVOY_IS_TIMEOUT_RETRY, MZ_STR("true"));
+    if (r->n_started > 1)
+        mz_timeouts_write(&r->times, r->route, r->headers, r->grpc, !r->cfg->suppress_headers,
+                          r->request_end_us ? (now_of(r) - r->request_end_us) / 1000 : 0);
+}
+
+void attempt_start(struct router *r)
+{
+    struct mz_stream *s = stream_of(r);
+    const char *why;
+    struct mz_host *host = choose(r, &why);
+    if (!host) {
+        mz_stream_story(s, MZ_STEP_NO_HOST, MZ_STR(""), mz_str_c(why), 0, 0);
+        reply_no_host(r);
+        return;
+    }
+    r->n_started++;
+    count_try(r);
+    struct attempt *a = mz_arena_new0(mz_stream_arena(s), struct attempt);
+    a->r = r;
+    a->number = r->n_started;
+    a->host = mz_host_ref(host);
+    a->start_us = now_of(r);
+    a->in = (struct mz_stream_in){ &in_ops, a, mz_stream_arena(s) };
+    mz_buf_init(&a->queued);
+    mz_timer_init(loop_of(r), &a->try_timer, on_try_timeout);
+    mz_timer_init(loop_of(r), &a->try_idle_timer, on_try_idle);
+    mz_list_add_tail(&r->attempts, &a->link);
+    r->n_attempts++;
+    if (mz_retry_active(&r->retry) || r->retry.policy)
+        mz_retry_host_tried(&r->retry, host);
+    mz_stream_story(s, MZ_STEP_HOST, (struct mz_str){ host->addr_text, host->addr_text_n }, mz_str_c(why), a->number, 0);
+    struct mz_pool_opts o = { .priority = r->priority,
+                              .downstream_protocol = info_of(r)->protocol,
+                              .upgrade = r->is_upgrade,
+                              .can_send_early = false };
+    struct mz_pool_pending *p = mz_http_pool_request(r->wcluster, host, &o, &a->in, &pool_ops, a);
+    if (p) { /* NULL: ready or failed ran already; the attempt may be gone */
+        a->pending = p;
+        mz_stream_story(s, MZ_STEP_CONN_QUEUED, (struct mz_str){ host->addr_text, host->addr_text_n }, MZ_STR(""), 0, 0);
+    }
+}
+
+static void write_logs(struct attempt *a)
+{
+    struct router *r = a->r;
+    struct mz_format_ctx ctx = { .info = info_of(r), .req = r->headers, .log_type = "UpstreamEnd", .now_us = now_of(r) };
+    for (size_t i = 0; i < r->cfg->n_logs; i++)
+        mz_access_log_write(r->cfg->logs[i], &ctx);
+}
+
+void attempt_drop(struct attempt *a)
+{
+    if (a->over)
+        return;
+    a->over = true;
+    struct router *r = a->r;
+    mz_timer_stop(&a->try_timer);
+    mz_timer_stop(&a->try_idle_timer);
+    mz_list_del(&a->link);
+    r->n_attempts--;
+    if (a->pending) {
+        mz_count(r->cluster->scope, MZ_CS_RQ_CANCELLED, 1);
+        mz_pool_cancel(a->pending, false);
+    }
+    keep_wire_counts(a);
+    struct mz_stream_enc *e = a->enc;
+    a->enc = NULL;
+    if (e && !(a->sent_end && a->answer_end)) {
+        mz_count(r->cluster->scope, MZ_CS_RQ_TX_RESET, 1);
+        e->ops->reset(e, MZ_RESET_LOCAL);
+    }
+    if (r->cfg->n_logs)
+        write_logs(a);
+    pause_client(a, false);
+    mz_buf_fini(&a->queued);
+    mz_host_unref(a->host);
+    if (r->final == a)
+        r->final = NULL;
+}

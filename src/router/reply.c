@@ -1,0 +1,363 @@
+#include "router/router_priv.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* What an attempt's outcome means for the client: the answer, another try, or an answer of our own. */
+
+/* Response flag and, for Envoy, the status of each way an attempt can end. */
+static const struct {
+    uint64_t flag;
+    uint16_t status;
+} outcomes[] = {
+    [MZ_RESET_LOCAL] = { MZ_FLAG(LOCAL_RESET), 503 },
+    [MZ_RESET_LOCAL_REFUSED] = { MZ_FLAG(LOCAL_RESET), 503 },
+    [MZ_RESET_REMOTE] = { MZ_FLAG(UPSTREAM_REMOTE_RESET), 503 },
+    [MZ_RESET_REMOTE_REFUSED] = { MZ_FLAG(UPSTREAM_REMOTE_RESET), 503 },
+    [MZ_RESET_LOCAL_CONNECT_FAIL] = { MZ_FLAG(UPSTREAM_CONNECTION_FAILURE), 503 },
+    [MZ_RESET_REMOTE_CONNECT_FAIL] = { MZ_FLAG(UPSTREAM_CONNECTION_FAILURE), 503 },
+    [MZ_RESET_CONNECT_TIMEOUT] = { MZ_FLAG(UPSTREAM_CONNECTION_FAILURE), 503 },
+    [MZ_RESET_CONN_TERMINATED] = { MZ_FLAG(UPSTREAM_CONNECTION_TERMINATION), 503 },
+    [MZ_RESET_OVERFLOW] = { MZ_FLAG(UPSTREAM_OVERFLOW), 503 },
+    [MZ_RESET_CONNECT_ERROR] = { MZ_FLAG(UPSTREAM_REMOTE_RESET), 503 },
+    [MZ_RESET_PROTOCOL_ERROR] = { MZ_FLAG(UPSTREAM_PROTOCOL_ERROR), 502 },
+    [MZ_RESET_OVERLOAD_MANAGER] = { MZ_FLAG(OVERLOAD_MANAGER), 503 },
+};
+
+/* ---- ending ---- */
+
+static void drop_others(struct router *r, const struct attempt *keep)
+{
+    mz_list_foreach(it, &r->attempts)
+    {
+        struct attempt *a = MZ_CONTAINER(it, struct attempt, link);
+        if (a != keep)
+            attempt_drop(a);
+    }
+}
+
+static void finish(struct router *r)
+{
+    r->finished = true;
+    mz_timer_stop(&r->timeout_timer);
+    mz_timer_stop(&r->backoff_timer);
+}
+
+static void overloaded_header(struct mz_headers *h, void *arg)
+{
+    struct router *r = arg;
+    if (!r->cfg->suppress_headers)
+        mz_headers_set_id(h, MZ_H_X_ENVOY_OVERLOADED, MZ_STR("true"));
+}
+
+static void own_headers(struct mz_headers *h, void *arg)
+{
+    struct router *r = arg;
+    struct mz_format_ctx ctx = { .info = info_of(r), .req = r->headers, .resp = h };
+    mz_route_finalize_response(r->route, r->weighted, h, &ctx);
+}
+
+static void overload_and_own_headers(struct mz_headers *h, void *arg)
+{
+    overloaded_header(h, arg);
+    own_headers(h, arg);
+}
+
+/* Ends the request without an upstream's answer: our own, or an abort when an answer has begun. */
+static void give_up(struct router *r, unsigned status, uint64_t flags, struct mz_str body, const char *details, bool overloaded)
+{
+    struct mz_stream *s = stream_of(r);
+    finish(r);
+    drop_others(r, NULL);
+    if (r->response_started) {
+        mz_count(r->cfg->scope, RS_RESET_AFTER_RESPONSE, 1);
+        mz_info_flag(info_of(r), flags);
+        mz_stream_reset(s, details);
+        return;
+    }
+    mz_stream_local_reply(s, &(struct mz_local_reply){ .status = status,
+                                                       .body = body,
+                                                       .details = details,
+                                                       .flags = flags,
+                                                       .modify = overloaded ? overload_and_own_headers : own_headers,
+                                                       .modify_arg = r });
+}
+
+void reply_no_host(struct router *r)
+{
+    mz_count(r->cluster->scope, MZ_CS_CX_NONE_HEALTHY, 1);
+    charge_code(r, 503, NULL, NULL);
+    give_up(r, 503, MZ_FLAG(NO_HEALTHY_UPSTREAM), MZ_STR("no healthy upstream"), "no_healthy_upstream", false);
+}
+
+/* ---- retries ---- */
+
+void reply_retry(struct router *r)
+{
+    mz_stream_story(stream_of(r), MZ_STEP_RETRY, MZ_STR(""), mz_str_c(r->retry.why), r->n_started, 0);
+    r->backing_off = true;
+    mz_timer_start_ms(&r->backoff_timer, r->retry.backoff_ms);
+}
+
+/* Flags of a verdict that says no. */
+static void note_no_retry(struct router *r, enum mz_retry_verdict v)
+{
+    if (v == MZ_RETRY_NO_OVERFLOW)
+        mz_info_flag(info_of(r), MZ_FLAG(UPSTREAM_OVERFLOW));
+    else if (v == MZ_RETRY_NO_LIMIT)
+        mz_info_flag(info_of(r), MZ_FLAG(UPSTREAM_RETRY_LIMIT_EXCEEDED));
+    if (r->retry.policy || r->retry.retry_on)
+        mz_stream_story(stream_of(r), MZ_STEP_NO_RETRY, MZ_STR(""), mz_str_c(r->retry.why), 0, 0);
+}
+
+/* Others may still bring an answer: hedges, or a try that is about to begin. */
+static bool others_alive(const struct router *r)
+{
+    return !mz_list_empty((struct mz_list *)(uintptr_t)&r->attempts) || r->backing_off;
+}
+
+/* ---- resets ---- */
+
+static const char *underscored(struct router *r, const char *fmt_head, const char *reason, struct mz_str failure)
+{
+    struct mz_arena *a = mz_stream_arena(stream_of(r));
+    struct mz_str text = mz_arena_cat(a, 5,
+                                      (struct mz_str[]){ mz_str_c(fmt_head), mz_str_c(reason), failure.n ? MZ_STR("|") : MZ_STR(""),
+                                                         failure, MZ_STR("}") });
+    char *p = (char *)(uintptr_t)text.p;
+    for (size_t i = 0; i < text.n; i++)
+        if (p[i] == ' ')
+            p[i] = '_';
+    return p;
+}
+
+static void tell_reset(struct attempt *a, enum mz_reset_reason why, struct mz_str failure, int err)
+{
+    struct router *r = a->r;
+    struct mz_str host = { a->host->addr_text, a->host->addr_text_n };
+    struct mz_str reason = mz_str_c(mz_reset_reason_text(why));
+    if (why == MZ_RESET_OVERFLOW)
+        mz_stream_story(stream_of(r), MZ_STEP_BREAKER, MZ_STR("max_pending_requests or max_requests"), r->cluster->name, 0, 0);
+    else if (!a->started)
+        mz_stream_story(stream_of(r), MZ_STEP_CONN_FAILED, host, failure.n ? failure : reason, err, 0);
+    else
+        mz_stream_story(stream_of(r), MZ_STEP_CONN_LOST, host, reason, (int64_t)info_of(r)->up.conn_id,
+                        (int64_t)((now_of(r) - a->start_us) / 1000));
+}
+
+void reply_reset(struct attempt *a, enum mz_reset_reason why, struct mz_str failure, int err)
+{
+    struct router *r = a->r;
+    if (a->over || r->finished)
+        return;
+    struct mz_stream_info *info = info_of(r);
+    if (failure.n)
+        failure = mz_arena_dup(mz_stream_arena(stream_of(r)), failure);
+    info->up.transport_failure = failure;
+    tell_reset(a, why, failure, err);
+    if (why == MZ_RESET_REMOTE || why == MZ_RESET_REMOTE_REFUSED)
+        mz_count(r->cluster->scope, MZ_CS_RQ_RX_RESET, 1);
+    bool sent = a->started, answered = a->answered, was_final = r->final == a;
+    struct mz_host *host = mz_host_ref(a->host);
+    attempt_drop(a);
+    if (!r->response_started && !answered && r->retry_ready) {
+        enum mz_retry_verdict v = mz_retry_on_reset(&r->retry, why, sent);
+        if (v == MZ_RETRY_YES) {
+            r->retry_is_timeout = false;
+            mz_host_unref(host);
+            reply_retry(r);
+            return;
+        }
+        if (!others_alive(r))
+            note_no_retry(r, v);
+    }
+    if (!was_final && others_alive(r)) {
+        mz_host_unref(host);
+        return;
+    }
+    const char *reason = mz_reset_reason_text(why);
+    bool begun = r->response_started;
+    if (!begun && why != MZ_RESET_OVERFLOW)
+        charge_code(r, outcomes[why].status, host, NULL);
+    mz_host_unref(host);
+    struct mz_str body = mz_arena_printf(mz_stream_arena(stream_of(r)),
+                                         "upstream connect error or disconnect/reset before headers. reset reason: %s", reason);
+    give_up(r, outcomes[why].status, outcomes[why].flag, body,
+            underscored(r, begun ? "upstream_reset_after_response_started{" : "upstream_reset_before_response_started{", reason,
+                        begun ? MZ_STR("") : failure),
+            why == MZ_RESET_OVERFLOW);
+}
+
+/* ---- timeouts ---- */
+
+static struct mz_host *last_host(struct router *r)
+{
+    return mz_list_empty(&r->attempts) ? NULL : MZ_CONTAINER(r->attempts.prev, struct attempt, link)->host;
+}
+
+void reply_timeout(struct router *r)
+{
+    if (r->finished)
+        return;
+    struct mz_host *host = last_host(r);
+    mz_count(r->cluster->scope, MZ_CS_RQ_TIMEOUT, 1);
+    if (r->vcluster)
+        mz_count(r->vcluster, MZ_VC_RQ_TIMEOUT, 1);
+    if (host)
+        __atomic_add_fetch(&host->stats.rq_timeout, 1, __ATOMIC_RELAXED);
+    mz_stream_story(stream_of(r), MZ_STEP_TIMED_OUT, MZ_STR("the request"), MZ_STR(""), 0, (int64_t)r->times.global_ms);
+    if (!r->response_started)
+        charge_code(r, 504, host, NULL);
+    give_up(r, 504, MZ_FLAG(UPSTREAM_REQUEST_TIMEOUT), MZ_STR("upstream request timeout"), "response_timeout", false);
+}
+
+void reply_try_timeout(struct attempt *a, bool idle)
+{
+    struct router *r = a->r;
+    if (r->finished || a->over)
+        return;
+    mz_count(r->cluster->scope, idle ? MZ_CS_RQ_PER_TRY_IDLE_TIMEOUT : MZ_CS_RQ_PER_TRY_TIMEOUT, 1);
+    __atomic_add_fetch(&a->host->stats.rq_timeout, 1, __ATOMIC_RELAXED);
+    mz_stream_story(stream_of(r), MZ_STEP_TRY_TIMED_OUT, MZ_STR(""), MZ_STR(""), a->number,
+                    (int64_t)((now_of(r) - a->start_us) / 1000));
+    if (!idle && r->times.hedge_on_try_timeout && !a->answered && !a->timed_out) {
+        a->timed_out = true;
+        if (mz_retry_on_try_timeout(&r->retry) == MZ_RETRY_YES) {
+            mz_stream_story(stream_of(r), MZ_STEP_HEDGED, MZ_STR(""), MZ_STR(""), 0, 0);
+            r->retry_is_timeout = true;
+            reply_retry(r);
+        }
+        return; /* the slow one may still win */
+    }
+    bool answered = a->answered;
+    struct mz_host *host = mz_host_ref(a->host);
+    attempt_drop(a);
+    if (!answered) {
+        enum mz_retry_verdict v = mz_retry_on_reset(&r->retry, MZ_RESET_LOCAL, true);
+        if (v == MZ_RETRY_YES) {
+            mz_host_unref(host);
+            r->retry_is_timeout = true;
+            reply_retry(r);
+            return;
+        }
+        if (others_alive(r)) {
+            mz_host_unref(host);
+            return;
+        }
+        note_no_retry(r, v);
+        charge_code(r, 504, host, NULL);
+    }
+    mz_host_unref(host);
+    give_up(r, 504, idle ? MZ_FLAG(STREAM_IDLE_TIMEOUT) : MZ_FLAG(UPSTREAM_REQUEST_TIMEOUT), MZ_STR("upstream request timeout"),
+            idle ? "upstream_per_try_idle_timeout" : "upstream_per_try_timeout", false);
+}
+
+/* ---- answers ---- */
+
+void reply_1xx(struct attempt *a, struct mz_headers *h)
+{
+    struct router *r = a->r;
+    charge_code(r, mz_headers_status(h), a->host, h);
+    mz_stream_respond_1xx(stream_of(r), h);
+}
+
+static void complete(struct attempt *a)
+{
+    struct router *r = a->r;
+    charge_time(r, a->host, mz_stream_response_headers(stream_of(r)));
+}
+
+static bool retry_answer(struct attempt *a, struct mz_headers *h)
+{
+    struct router *r = a->r;
+    if (!r->retry_ready || r->final)
+        return false;
+    enum mz_retry_verdict v = mz_retry_on_headers(&r->retry, h, mz_loop_wall_us(loop_of(r)));
+    if (v == MZ_RETRY_YES) {
+        struct mz_host_stats *st = &a->host->stats;
+        unsigned status = mz_headers_status(h);
+        mz_count_code(r->cluster->scope, "retry.upstream_rq_", status);
+        mz_count(r->cluster->scope, MZ_CS_RETRY_RQ_COMPLETED, 1);
+        __atomic_add_fetch(status >= 500 ? &st->rq_error : &st->rq_success, 1, __ATOMIC_RELAXED);
+        r->retry_is_timeout = false;
+        attempt_drop(a);
+        reply_retry(r);
+        return true;
+    }
+    if (v != MZ_RETRY_NO)
+        note_no_retry(r, v);
+    return false;
+}
+
+static void add_own_headers(struct attempt *a, struct mz_headers *h)
+{
+    struct router *r = a->r;
+    struct mz_arena *arena = mz_stream_arena(stream_of(r));
+    char text[20];
+    if (!r->cfg->suppress_headers && r->request_end_us) {
+        struct mz_str ms = { text, mz_u64_text((now_of(r) - r->request_end_us) / 1000, text) };
+        mz_headers_set_id(h, MZ_H_X_ENVOY_UPSTREAM_SERVICE_TIME, mz_arena_dup(arena, ms));
+    }
+    if (r->route->vhost && r->route->vhost->include_attempt_count_in_response) {
+        struct mz_str n = { text, mz_u64_text(r->n_started, text) };
+        mz_headers_set_id(h, MZ_H_X_ENVOY_ATTEMPT_COUNT, mz_arena_dup(arena, n));
+    }
+    if (r->set_cookie.n)
+        mz_headers_add_id(h, MZ_H_SET_COOKIE, r->set_cookie);
+    mz_headers_remove_id(h, MZ_H_X_ENVOY_UPSTREAM_CANARY);
+    struct mz_format_ctx ctx = { .info = info_of(r), .req = r->headers, .resp = h };
+    mz_route_finalize_response(r->route, r->weighted, h, &ctx);
+}
+
+void reply_headers(struct attempt *a, struct mz_headers *h, bool end)
+{
+    struct router *r = a->r;
+    unsigned status = mz_headers_status(h);
+    if (a->over || r->finished)
+        return;
+    mz_stream_story(stream_of(r), MZ_STEP_ANSWER, (struct mz_str){ a->host->addr_text, a->host->addr_text_n }, MZ_STR(""), status,
+                    (int64_t)((now_of(r) - a->start_us) / 1000));
+    if (retry_answer(a, h))
+        return;
+    drop_others(r, a);
+    r->final = a;
+    mz_timer_stop(&r->backoff_timer);
+    charge_code(r, status, a->host, h);
+    if (r->route->internal_redirect->enabled && redirect_try(r, a, h))
+        return;
+    struct mz_stream_info *info = info_of(r);
+    if (!info->details)
+        info->details = "via_upstream";
+    add_own_headers(a, h);
+    r->response_started = true;
+    if (r->down_above)
+        attempt_read_disable(a, true);
+    if (end) {
+        complete(a);
+        finish(r);
+    }
+    mz_stream_respond_headers(stream_of(r), h, end);
+}
+
+void reply_data(struct attempt *a, struct mz_buf *data, bool end)
+{
+    struct router *r = a->r;
+    if (a->over || r->final != a || (r->finished && !end))
+        return;
+    if (end) {
+        complete(a);
+        finish(r);
+    }
+    mz_stream_respond_data(stream_of(r), data, end);
+}
+
+void reply_trailers(struct attempt *a, struct mz_headers *h)
+{
+    struct router *r = a->r;
+    if (a->over || r->final != a)
+        return;
+    complete(a);
+    finish(r);
+    mz_stream_respond_trailers(stream_of(r), h);
+}

@@ -1,0 +1,128 @@
+#ifndef MZ_ROUTER_PRIV_H
+#define MZ_ROUTER_PRIV_H
+/* The router filter's own objects; for src/router only. All in the stream's arena, on the stream's loop. */
+#include "hcm/filter.h"
+#include "router/retry.h"
+#include "router/router.h"
+#include "router/timeout.h"
+#include "upstream/cluster.h"
+#include "upstream/pool.h"
+
+/* http.<stat_prefix>. of the router */
+enum router_stat {
+    RS_NO_CLUSTER,
+    RS_NO_ROUTE,
+    RS_REDIRECT_BAD_LOCATION,
+    RS_REDIRECT_NO_ROUTE,
+    RS_REDIRECT_PREDICATE,
+    RS_REDIRECT_TOO_MANY,
+    RS_REDIRECT_UNSAFE_SCHEME,
+    RS_DIRECT_RESPONSE,
+    RS_OVERLOAD_LOCAL_REPLY,
+    RS_REDIRECT,
+    RS_RESET_AFTER_RESPONSE,
+    RS_TOTAL,
+    RS__COUNT
+};
+struct router_cfg {
+    struct mz_scope *scope;
+    bool suppress_headers, respect_expected, suppress_grpc_failure_codes;
+    struct strict_check {
+        uint8_t id;
+        bool (*valid)(struct mz_str value);
+    } strict[8];
+    size_t n_strict;
+    struct mz_access_log **logs;
+    size_t n_logs;
+};
+
+struct router;
+struct attempt { /* one try at one host */
+    struct mz_list link;
+    struct router *r;
+    struct mz_stream_in in;
+    struct mz_pool_pending *pending; /* waits for a connection */
+    struct mz_stream_enc *enc;       /* has one; NULL before and after */
+    struct mz_host *host;            /* referenced */
+    unsigned number;                 /* from 1 */
+    bool started;     /* request headers were sent */
+    bool sent_end;    /* the whole request was sent */
+    bool answered;    /* final answer headers came */
+    bool answer_end;  /* the answer is complete */
+    bool paused_client, paused_upstream, timed_out, over;
+    uint64_t start_us;
+    struct mz_buf queued; /* request body that waits for the connection, when the router keeps none */
+    struct mz_timer try_timer, try_idle_timer;
+};
+struct router {
+    struct mz_filter base;
+    const struct router_cfg *cfg;
+    const struct mz_route *route;
+    const struct mz_weighted_cluster *weighted;
+    struct mz_wcluster *wcluster;
+    struct mz_cluster *cluster; /* referenced */
+    struct mz_headers *headers;
+    struct mz_headers *trailers;
+    struct mz_scope *vcluster;
+    struct mz_str set_cookie;
+    struct mz_timeouts times;
+    struct mz_retry retry;
+    bool retry_ready;
+    enum mz_priority priority;
+    bool has_hash;
+    uint64_t hash;
+    struct mz_list attempts; /* not over */
+    unsigned n_attempts, n_started;
+    struct attempt *final;   /* its answer goes to the client */
+    bool keep_body, request_end, is_head, is_upgrade, grpc, finished, response_started, down_above, backing_off, retry_is_timeout;
+    uint64_t request_end_us, start_us;
+    struct mz_buf body; /* all of the request's body so far, while keep_body */
+    struct mz_timer timeout_timer, backoff_timer;
+    uint32_t mirrors_mask;
+};
+static inline struct mz_stream *stream_of(const struct router *r)
+{
+    return r->base.stream;
+}
+static inline struct mz_loop *loop_of(const struct router *r)
+{
+    return mz_stream_worker(r->base.stream)->loop;
+}
+static inline struct mz_stream_info *info_of(const struct router *r)
+{
+    return mz_stream_info(r->base.stream);
+}
+static inline uint64_t now_of(const struct router *r)
+{
+    return mz_loop_now_us(loop_of(r));
+}
+
+/* attempt.c */
+void attempt_start(struct router *r);                       /* chooses a host and asks its pool; may answer at once */
+void attempt_body(struct attempt *a, struct mz_buf *data, bool end); /* moves data */
+void attempt_trailers(struct attempt *a);
+void attempt_request_complete(struct attempt *a);           /* starts the timeout of the try */
+void attempt_drop(struct attempt *a);                       /* silent: cancels or resets, frees what it holds */
+void attempt_read_disable(struct attempt *a, bool disable);
+
+/* reply.c: what an attempt's outcome means */
+void reply_headers(struct attempt *a, struct mz_headers *h, bool end);
+void reply_1xx(struct attempt *a, struct mz_headers *h);
+void reply_data(struct attempt *a, struct mz_buf *data, bool end);
+void reply_trailers(struct attempt *a, struct mz_headers *h);
+void reply_reset(struct attempt *a, enum mz_reset_reason why, struct mz_str transport_failure, int err);
+void reply_no_host(struct router *r);
+void reply_timeout(struct router *r);
+void reply_try_timeout(struct attempt *a, bool idle);
+void reply_retry(struct router *r); /* verdict was YES: arms the back-off */
+
+/* charge.c */
+void charge_code(struct router *r, unsigned status, const struct mz_host *host, const struct mz_headers *response);
+void charge_time(struct router *r, const struct mz_host *host, const struct mz_headers *response);
+
+/* redirect.c: true when the stream begins anew; the caller returns at once */
+bool redirect_try(struct router *r, struct attempt *a, struct mz_headers *response);
+
+/* mirror.c */
+void mirrors_send(struct router *r);
+#endif
