@@ -110,7 +110,11 @@ uint32_t mz_stream_buffer_limit(const struct mz_stream *s);
 void mz_stream_set_buffer_limit(struct mz_stream *s, uint32_t bytes);
 /* Starts the request over with the request headers as they are now (internal redirect), with @body (all of it; empty when it
  * has none). The calling filter is finished: it must return at once. */
-void mz_stream_recreate(struct mz_stream *s, struct mz_buf *take_body, struct mz_headers *original_response);
+void mz_stream_recreate(struct mz_stream *s, const struct mz_route *from, struct mz_buf *take_body,
+                        struct mz_headers *original_response);
+
+/* Per-route configurations of this filter, the least specific first (table, virtual host, route, weighted cluster); at most 4. */
+unsigned mz_filter_route_configs(const struct mz_filter *f, const void *out_cfgs[4]);
 
 /* Routes that this request was internally redirected from, oldest first (at most 16 are remembered, all counted). */
 const struct mz_route *const *mz_stream_redirected_routes(const struct mz_stream *s, unsigned *out_n);

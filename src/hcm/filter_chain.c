@@ -358,12 +358,12 @@ void mz_filter_add_response_data(struct mz_filter *f, struct mz_buf *take, bool 
 
 void mz_filter_inject_request_data(struct mz_filter *f, struct mz_buf *take, bool end)
 {
-    run_data(f->stream, &request_dir, f->index + 1, take, end, false);
+    run_data(f->stream, &request_dir, f->index + 1, take, end);
 }
 
 void mz_filter_inject_response_data(struct mz_filter *f, struct mz_buf *take, bool end)
 {
-    run_data(f->stream, &response_dir, f->index - 1, take, end, false);
+    run_data(f->stream, &response_dir, f->index - 1, take, end);
 }
 
 struct mz_headers *mz_filter_add_response_trailers(struct mz_filter *f)
@@ -385,21 +385,49 @@ static const struct mz_filter_override *find_override(const struct mz_filter_ove
     return NULL;
 }
 
-static const struct mz_filter_override *override_for(const struct mz_stream *s, struct mz_str name)
+/* The weighted cluster this stream will take: the random number is the stream's, so the router chooses the same. */
+static const struct mz_filter_overrides *weighted_overrides(struct mz_stream *s)
 {
-    const struct mz_route *r = s->route;
-    if (!r)
-        return NULL;
-    const struct mz_filter_override *o = find_override(&r->overrides, name);
-    if (!o && r->vhost) {
-        o = find_override(&r->vhost->overrides, name);
-        if (!o)
-            o = find_override(mz_route_table_overrides(r->vhost->table), name);
-    }
-    return o;
+    const struct mz_weighted_cluster *w = NULL;
+    struct mz_str name;
+    struct mz_route_query q = { .h = s->req.headers, .random = s->random, .info = &s->info, .arena = s->arena };
+    return s->route->n_weighted && mz_route_cluster(s->route, &q, &name, &w) && w ? w->overrides : NULL;
 }
 
-static bool enabled_here(const struct mz_stream *s, const struct filter_entry *e)
+/* Overrides of one filter, the most specific first. */
+static unsigned overrides_of(struct mz_stream *s, struct mz_str name, const struct mz_filter_override *out[4])
+{
+    const struct mz_route *r = s->route;
+    if (!r || !r->vhost)
+        return 0;
+    const struct mz_filter_overrides *levels[] = { weighted_overrides(s), &r->overrides, &r->vhost->overrides,
+                                                   mz_route_table_overrides(r->vhost->table) };
+    unsigned n = 0;
+    for (size_t i = 0; i < MZ_COUNT(levels); i++) {
+        const struct mz_filter_override *o = find_override(levels[i], name);
+        if (o)
+            out[n++] = o;
+    }
+    return n;
+}
+
+static const struct mz_filter_override *override_for(struct mz_stream *s, struct mz_str name)
+{
+    const struct mz_filter_override *all[4];
+    return overrides_of(s, name, all) ? all[0] : NULL;
+}
+
+unsigned mz_filter_route_configs(const struct mz_filter *f, const void *out_cfgs[4])
+{
+    const struct mz_filter_override *all[4];
+    unsigned n = overrides_of(f->stream, f->name, all), k = 0;
+    for (unsigned i = n; i-- > 0;)
+        if (all[i]->cfg && all[i]->type == f->type)
+            out_cfgs[k++] = all[i]->cfg;
+    return k;
+}
+
+static bool enabled_here(struct mz_stream *s, const struct filter_entry *e)
 {
     const struct mz_filter_override *o = override_for(s, e->name);
     if (!o)

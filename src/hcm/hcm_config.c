@@ -109,7 +109,7 @@ static bool times_build(const pb_HttpConnectionManager *m, struct mz_hcm_config 
         if (!mz_duration_ms(times[i].d, times[i].otherwise_ms, times[i].out, err))
             return mz_err_at(err, "%s", times[i].name);
     c->idle_timeout_ms = 3600000;
-    const pb_core_HttpProtocolOptions *o = m->common_http_protocol_options;
+    const Envoy__Config__Core__V3__HttpProtocolOptions *o = m->common_http_protocol_options;
     if (!o)
         return true;
     c->max_requests_per_connection = mz_u32_or(o->max_requests_per_connection, 0);
@@ -122,10 +122,26 @@ static bool times_build(const pb_HttpConnectionManager *m, struct mz_hcm_config 
     return true;
 }
 
-static bool http1_build(const pb_HttpConnectionManager *m, struct mz_hcm_config *c, struct mz_err *err)
+static bool preserve_case_build(const pb_TypedExtensionConfig *m, const struct mz_factory *f, struct mz_http1_opts *o,
+                                struct mz_err *err)
+{
+    ProtobufCMessage *msg;
+    if (!m->typed_config ||
+        !mz_any_unpack_as(f->proto, m->typed_config, &pb_PreserveCaseFormatterConfig__descriptor, &msg, err))
+        return mz_err_at(err, "http_protocol_options.header_key_format.stateful_formatter.typed_config");
+    const pb_PreserveCaseFormatterConfig *p = (const pb_PreserveCaseFormatterConfig *)(const void *)msg;
+    o->header_case = MZ_CASE_PRESERVE;
+    o->forward_reason_phrase = p->forward_reason_phrase;
+    o->proper_on_unknown = p->formatter_type_on_envoy_headers ==
+                           pb_PreserveCaseFormatterConfig_FormatterTypeOnEnvoyHeaders_PROPER_CASE;
+    return true;
+}
+
+static bool http1_build(const pb_HttpConnectionManager *m, const struct mz_factory *f, struct mz_hcm_config *c,
+                        struct mz_err *err)
 {
     struct mz_http1_opts *o = &c->http1;
-    const pb_core_HttpProtocolOptions *common = m->common_http_protocol_options;
+    const Envoy__Config__Core__V3__HttpProtocolOptions *common = m->common_http_protocol_options;
     const pb_Http1ProtocolOptions *h = m->http_protocol_options;
     o->allow_absolute_url = h ? mz_bool_or(h->allow_absolute_url, true) : true;
     o->ignore_upgrade_h2c = true;
@@ -146,7 +162,7 @@ static bool http1_build(const pb_HttpConnectionManager *m, struct mz_hcm_config 
     if (k && k->header_format_case == pb_Http1ProtocolOptions_HeaderKeyFormat_HEADER_FORMAT_PROPER_CASE_WORDS)
         o->header_case = MZ_CASE_PROPER;
     else if (k && k->header_format_case == pb_Http1ProtocolOptions_HeaderKeyFormat_HEADER_FORMAT_STATEFUL_FORMATTER)
-        return mz_http1_case_formatter(k->stateful_formatter, o, err);
+        return preserve_case_build(k->stateful_formatter, f, o, err);
     return true;
 }
 
@@ -224,9 +240,9 @@ static bool early_build(const pb_HttpConnectionManager *m, const struct mz_facto
         ProtobufCMessage *msg;
         const pb_TypedExtensionConfig *e = m->early_header_mutation_extensions[i];
         if (!e->typed_config ||
-            !mz_any_unpack_as(f->proto, e->typed_config, &pb_early_HeaderMutation__descriptor, &msg, err))
+            !mz_any_unpack_as(f->proto, e->typed_config, &pb_early_header_mutation_header_mutation_HeaderMutation__descriptor, &msg, err))
             return mz_err_at(err, "early_header_mutation_extensions[%zu].typed_config", i);
-        const pb_early_HeaderMutation *h = (const pb_early_HeaderMutation *)(const void *)msg;
+        const pb_early_header_mutation_header_mutation_HeaderMutation *h = (const pb_early_header_mutation_header_mutation_HeaderMutation *)(const void *)msg;
         if (!mz_header_ops_build(h->mutations, h->n_mutations, &c->early[c->n_early++], err)) {
             mz_err_at(err, "mutations");
             return mz_err_at(err, "early_header_mutation_extensions[%zu].typed_config", i);
@@ -309,7 +325,7 @@ static bool logs_build(const pb_HttpConnectionManager *m, const struct mz_factor
 {
     c->logs = mz_arena_alloc0(c->arena, m->n_access_log * sizeof(*c->logs));
     for (size_t i = 0; i < m->n_access_log; i++) {
-        c->logs[i] = mz_access_log_create(m->access_log[i], f->log_files, f->proto, err);
+        c->logs[i] = mz_access_log_create(m->access_log[i], f->log_files, err);
         if (!c->logs[i])
             return mz_err_at(err, "access_log[%zu]", i);
         c->n_logs++;
@@ -317,12 +333,30 @@ static bool logs_build(const pb_HttpConnectionManager *m, const struct mz_factor
     return true;
 }
 
+/* typed_per_filter_config: the table asks the filter types through these. */
+static const char *override_type(const struct mz_http_filter_type *t)
+{
+    return t->route_config_type ? t->route_config_type : t->config_type;
+}
+
+static void *override_build(const struct mz_http_filter_type *t, const void *msg, const struct mz_factory *f, struct mz_err *err)
+{
+    return t->route_config_build ? t->route_config_build(msg, f, err) : t->config_build(msg, f, err);
+}
+
+static void override_destroy(const struct mz_http_filter_type *t, void *cfg)
+{
+    if (t->route_config_build ? t->route_config_destroy != NULL : t->config_destroy != NULL)
+        (t->route_config_build ? t->route_config_destroy : t->config_destroy)(cfg);
+}
+
 static bool routes_build(const pb_HttpConnectionManager *m, const struct mz_factory *f, struct mz_hcm_config *c,
                          struct mz_err *err)
 {
     if (m->route_specifier_case == pb_HttpConnectionManager_ROUTE_SPECIFIER_RDS)
         return mz_err_set(err, "rds: routes by subscription are not supported yet; use route_config");
-    struct mz_route_env env = { f, true };
+    static const struct mz_route_filter_ops filter_ops = { override_type, override_build, override_destroy };
+    struct mz_route_env env = { f, &filter_ops, true };
     c->routes = mz_route_table_build(m->route_config, &env, err);
     return c->routes || mz_err_at(err, "route_config");
 }
@@ -349,13 +383,15 @@ static struct mz_hcm_config *config_create(const struct mz_factory *f, struct mz
     return c;
 }
 
-void *hcm_config_build(const void *msg, const struct mz_factory *f, struct mz_err *err)
+void *hcm_config_build(const void *msg, const struct mz_factory *outer, struct mz_err *err)
 {
     const pb_HttpConnectionManager *m = msg;
+    struct mz_factory own = *outer, *f = &own;
+    own.http_stat_prefix = mz_str_c(m->stat_prefix);
     struct mz_hcm_config *c = config_create(f, mz_str_c(m->stat_prefix));
-    if (m->codec_type > pb_HttpConnectionManager_CODEC_TYPE__HTTP1)
+    if (m->codec_type > pb_HttpConnectionManager_CodecType_HTTP1)
         mz_err_set(err, "codec_type: only AUTO and HTTP1 are supported yet");
-    else if (times_build(m, c, err) && http1_build(m, c, err) && header_work_build(m, f, c, err) && routes_build(m, f, c, err) &&
+    else if (times_build(m, c, err) && http1_build(m, f, c, err) && header_work_build(m, f, c, err) && routes_build(m, f, c, err) &&
              logs_build(m, f, c, err) && upgrades_build(m, f, c, err)) {
         if (!filters_build(m->http_filters, m->n_http_filters, f, c->arena, &c->filters, err))
             mz_err_at(err, "http_filters");

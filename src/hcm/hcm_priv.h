@@ -1,6 +1,7 @@
 #ifndef MZ_HCM_PRIV_H
 #define MZ_HCM_PRIV_H
 /* The connection manager's own objects: configuration, connection, stream. For src/hcm only. */
+#include "base/log.h"
 #include "hcm/filter.h"
 #include "hcm/stats.h"
 #include "observe/access_log.h"

@@ -1,7 +1,6 @@
 #include "hcm/hcm_priv.h"
 
-#include "grpc/status.h"
-#include "http/status.h"
+#include "http/grpc.h"
 #include "observe/log_filter.h"
 #include "observe/substitution.h"
 #include "proto/mapper.h"

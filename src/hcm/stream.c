@@ -210,7 +210,7 @@ bool stream_refresh_route(struct mz_stream *s)
         chain_route_changed(s);
     apply_route_times(s);
     if (r && r->buffer_limit_set)
-        s->buffer_limit = r->buffer_limit;
+        s->buffer_limit = r->buffer_limit > UINT32_MAX ? UINT32_MAX : (uint32_t)r->buffer_limit;
     return r != NULL;
 }
 
@@ -518,7 +518,8 @@ static void finish_info(struct mz_stream *s)
         i->details = NULL;
 }
 
-void mz_stream_recreate(struct mz_stream *s, struct mz_buf *take_body, struct mz_headers *original_response)
+void mz_stream_recreate(struct mz_stream *s, const struct mz_route *from, struct mz_buf *take_body,
+                        struct mz_headers *original_response)
 {
     s->info.resp = original_response;
     s->info.status = original_response ? mz_headers_status(original_response) : 0;
@@ -526,6 +527,8 @@ void mz_stream_recreate(struct mz_stream *s, struct mz_buf *take_body, struct mz
     finish_info(s);
     write_logs(s);
     chain_destroy(s);
+    if (s->internal_redirects < MZ_COUNT(s->redirected))
+        s->redirected[s->internal_redirects] = from;
     s->internal_redirects++;
     struct mz_headers *h = s->req.headers;
     uint64_t rx = s->info.rx_body;

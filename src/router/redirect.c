@@ -33,7 +33,7 @@ static bool predicates_ok(struct router *r, const struct mz_route *to, bool cros
     const struct mz_internal_redirect *p = r->route->internal_redirect;
     unsigned n;
     const struct mz_route *const *seen = mz_stream_redirected_routes(stream_of(r), &n);
-    for (unsigned i = 0; p->previous_routes && i < n; i++)
+    for (unsigned i = 0; p->previous_routes && i < n && i < 16; i++)
         if (seen[i] == to)
             return false;
     if (p->previous_routes && to == r->route)
@@ -156,7 +156,7 @@ bool redirect_try(struct router *r, struct attempt *a, struct mz_headers *respon
     mz_buf_init(&body);
     if (!drop_body)
         mz_buf_move_all(&body, &r->body);
-    mz_stream_recreate(stream_of(r), &body, response);
+    mz_stream_recreate(stream_of(r), r->route, &body, response);
     mz_buf_fini(&body);
     return true;
 }

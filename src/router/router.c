@@ -458,7 +458,7 @@ static void *config_build(const void *msg, const struct mz_factory *f, struct mz
     bool ok = strict_build(m, c, err);
     c->logs = mz_newn0(MZ_MEM_CONFIG, struct mz_access_log *, m->n_upstream_log);
     for (size_t i = 0; ok && i < m->n_upstream_log; i++) {
-        c->logs[i] = mz_access_log_create(m->upstream_log[i], f->log_files, f->proto, err);
+        c->logs[i] = mz_access_log_create(m->upstream_log[i], f->log_files, err);
         ok = c->logs[i] || mz_err_at(err, "upstream_log[%zu]", i);
         c->n_logs += c->logs[i] != NULL;
     }

@@ -1,6 +1,7 @@
 #ifndef MZ_ROUTER_PRIV_H
 #define MZ_ROUTER_PRIV_H
 /* The router filter's own objects; for src/router only. All in the stream's arena, on the stream's loop. */
+#include "base/log.h"
 #include "hcm/filter.h"
 #include "router/retry.h"
 #include "router/router.h"

@@ -1,0 +1,33 @@
+#include "filters/registry.h"
+
+#include "filters/http/http_filters.h"
+#include "filters/network/network_filters.h"
+#include "hcm/hcm.h"
+#include "router/router.h"
+
+static const struct mz_http_filter_type *const http_filters[] = {
+    &mz_filter_header_mutation,
+    &mz_filter_router,
+};
+
+static const struct mz_net_filter_type *const net_filters[] = {
+    &mz_net_filter_direct_response,
+    &mz_net_filter_echo,
+    &mz_net_filter_hcm,
+};
+
+const struct mz_net_filter_type *mz_registry_net_filter(struct mz_str config_type)
+{
+    for (size_t i = 0; i < MZ_COUNT(net_filters); i++)
+        if (mz_str_eq(config_type, mz_str_c(net_filters[i]->config_type)))
+            return net_filters[i];
+    return NULL;
+}
+
+const struct mz_http_filter_type *mz_registry_http_filter(struct mz_str config_type)
+{
+    for (size_t i = 0; i < MZ_COUNT(http_filters); i++)
+        if (mz_str_eq(config_type, mz_str_c(http_filters[i]->config_type)))
+            return http_filters[i];
+    return NULL;
+}
