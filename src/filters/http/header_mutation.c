@@ -93,7 +93,7 @@ fail:
 static void *config_build(const void *msg, const struct mz_factory *f, struct mz_err *err)
 {
     (void)f;
-    const pb_header_mutation_HeaderMutation *p = msg;
+    const pb_http_header_mutation_HeaderMutation *p = msg;
     struct mutations *m = mutations_build(p->mutations, err);
     if (m)
         m->most_specific_wins = p->most_specific_header_mutations_wins;
