@@ -271,8 +271,8 @@ static bool request_id_build(const pb_HttpConnectionManager *m, const struct mz_
 static bool header_work_build(const pb_HttpConnectionManager *m, const struct mz_factory *f, struct mz_hcm_config *c,
                               struct mz_err *err)
 {
-    static const uint8_t slashes[] = { SLASHES_KEEP, SLASHES_KEEP, SLASHES_REJECT, SLASHES_UNESCAPE_REDIRECT,
-                                       SLASHES_UNESCAPE_FORWARD };
+    static const uint8_t slashes[] = { MZ_SLASHES_KEEP, MZ_SLASHES_KEEP, MZ_SLASHES_REJECT, MZ_SLASHES_REDIRECT,
+                                       MZ_SLASHES_FORWARD };
     c->use_remote_address = mz_bool_or(m->use_remote_address, false);
     c->xff_hops = m->xff_num_trusted_hops;
     c->skip_xff_append = m->skip_xff_append;
@@ -281,9 +281,8 @@ static bool header_work_build(const pb_HttpConnectionManager *m, const struct mz
     c->server_transform = (enum server_transform)m->server_header_transformation;
     c->xfcc = (enum xfcc)m->forward_client_cert_details;
     c->proxy_100_continue = m->proxy_100_continue;
-    c->normalize_path = mz_bool_or(m->normalize_path, false);
-    c->merge_slashes = m->merge_slashes;
-    c->escaped_slashes = (enum escaped_slashes)slashes[m->path_with_escaped_slashes_action];
+    c->path_rules = (struct mz_path_rules){ mz_bool_or(m->normalize_path, false), m->merge_slashes,
+                                            slashes[m->path_with_escaped_slashes_action] };
     c->strip_matching_port = m->strip_matching_host_port;
     c->strip_any_port = m->strip_port_mode_case == pb_HttpConnectionManager_STRIP_PORT_MODE_STRIP_ANY_HOST_PORT &&
                         m->strip_any_host_port;

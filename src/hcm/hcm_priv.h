@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "hcm/filter.h"
 #include "hcm/stats.h"
+#include "http/path.h"
 #include "observe/access_log.h"
 #include "observe/decision.h"
 
@@ -25,7 +26,6 @@ struct upgrade_entry {
 };
 struct local_reply_config;
 enum server_transform { SERVER_OVERWRITE, SERVER_APPEND_IF_ABSENT, SERVER_PASS_THROUGH };
-enum escaped_slashes { SLASHES_KEEP, SLASHES_REJECT, SLASHES_UNESCAPE_REDIRECT, SLASHES_UNESCAPE_FORWARD };
 enum xfcc { XFCC_SANITIZE, XFCC_FORWARD_ONLY, XFCC_APPEND_FORWARD, XFCC_SANITIZE_SET, XFCC_ALWAYS_FORWARD_ONLY };
 struct ip_detection { /* original_ip_detection_extensions, in order */
     enum { DETECT_XFF, DETECT_HEADER } kind;
@@ -64,8 +64,8 @@ struct mz_hcm_config { /* immutable; a connection's filter chain holds it */
     bool scheme_match_upstream, append_forwarded_port, add_user_agent, proxy_100_continue, map_ipv4;
     enum server_transform server_transform;
     enum xfcc xfcc;
-    bool normalize_path, merge_slashes, strip_matching_port, strip_any_port, strip_trailing_dot;
-    enum escaped_slashes escaped_slashes;
+    struct mz_path_rules path_rules;
+    bool strip_matching_port, strip_any_port, strip_trailing_dot;
     /* limits; ms, 0: none */
     uint64_t idle_timeout_ms, max_connection_duration_ms, max_stream_duration_ms, stream_idle_timeout_ms, request_timeout_ms,
         request_headers_timeout_ms, drain_timeout_ms, delayed_close_ms;

@@ -29,16 +29,11 @@ static void set_location(struct mz_headers *h, void *arg)
 
 static enum mutate_result check_path(struct mz_stream *s, struct mz_headers *h)
 {
-    static const enum mz_slash_action actions[] = { [SLASHES_KEEP] = MZ_SLASH_KEEP,
-                                                    [SLASHES_REJECT] = MZ_SLASH_REJECT,
-                                                    [SLASHES_UNESCAPE_REDIRECT] = MZ_SLASH_UNESCAPE_REDIRECT,
-                                                    [SLASHES_UNESCAPE_FORWARD] = MZ_SLASH_UNESCAPE_FORWARD };
     const struct mz_hcm_config *c = s->conn->cfg;
     struct mz_str path = mz_headers_path(h), out;
     if (!path.n || s->is_connect)
         return MUTATE_OK;
-    struct mz_path_opts o = { c->normalize_path, c->merge_slashes, actions[c->escaped_slashes] };
-    enum mz_path_result r = mz_path_normalize(path, &o, s->arena, &out);
+    enum mz_path_verdict r = mz_path_clean(s->arena, path, &c->path_rules, &out);
     if (r == MZ_PATH_REJECT || (r == MZ_PATH_REDIRECT && s->is_grpc)) {
         if (out.p)
             mz_headers_set_id(h, MZ_H_PATH, out);

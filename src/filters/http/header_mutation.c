@@ -129,6 +129,30 @@ static struct mz_format_ctx context(struct mz_filter *f)
                                    .resp = mz_stream_response_headers(f->stream) };
 }
 
+static struct mz_str query_remove(struct mz_str path, struct mz_str key, struct mz_arena *a)
+{
+    struct mz_str rest = mz_query_of(path), name, value;
+    if (!rest.n)
+        return path;
+    struct mz_str out = { path.p, (size_t)(rest.p - path.p) - 1 };
+    const char *sep = "?";
+    while (mz_query_next(&rest, &name, &value)) {
+        if (mz_str_eq(name, key))
+            continue;
+        struct mz_str whole = { name.p, value.p ? (size_t)(value.p + value.n - name.p) : name.n };
+        out = mz_arena_cat(a, 3, (struct mz_str[]){ out, mz_str_c(sep), whole });
+        sep = "&";
+    }
+    return out;
+}
+
+static struct mz_str query_add(struct mz_str path, struct mz_str key, struct mz_str value, struct mz_arena *a)
+{
+    struct mz_str sep = mz_str_chr(path, '?') < 0 ? MZ_STR("?") : MZ_STR("&");
+    return mz_arena_cat(a, 5, (struct mz_str[]){ path, sep, mz_percent_encode(a, key, "&=#+"), MZ_STR("="),
+                                                 mz_percent_encode(a, value, "&=#+") });
+}
+
 static void mutate_query(const struct mutations *m, struct mz_headers *h, const struct mz_format_ctx *c, struct mz_arena *a)
 {
     if (!m->n_query)
@@ -137,7 +161,7 @@ static void mutate_query(const struct mutations *m, struct mz_headers *h, const 
     for (size_t i = 0; i < m->n_query; i++) {
         const struct query_op *q = &m->query[i];
         if (!q->value) {
-            path = mz_query_remove(path, q->key, a);
+            path = query_remove(path, q->key, a);
             continue;
         }
         struct mz_buf b;
@@ -146,12 +170,12 @@ static void mutate_query(const struct mutations *m, struct mz_headers *h, const 
         struct mz_str value = mz_arena_dup(a, mz_buf_linearize(&b, mz_buf_len(&b)));
         mz_buf_fini(&b);
         struct mz_str old;
-        bool exists = mz_query_get(path, q->key, a, &old);
+        bool exists = mz_query_get(path, q->key, &old);
         if ((q->action == MZ_ADD_IF_ABSENT && exists) || (q->action == MZ_OVERWRITE_IF_EXISTS && !exists))
             continue;
         if (q->action == MZ_OVERWRITE_IF_EXISTS_OR_ADD || q->action == MZ_OVERWRITE_IF_EXISTS)
-            path = mz_query_remove(path, q->key, a);
-        path = mz_query_add(path, q->key, value, a);
+            path = query_remove(path, q->key, a);
+        path = query_add(path, q->key, value, a);
     }
     mz_headers_set_id(h, MZ_H_PATH, path);
 }
