@@ -64,7 +64,7 @@ static bool add_build(const pb_HeaderValueOption *m, bool allow_pseudo, struct m
                           m->header->key);
     if (!action_build(m, &out->action, err))
         return false;
-    out->value = mz_format_create(mz_str_c(m->header->value), false, err);
+    out->value = mz_format_create(mz_str_c(m->header->value), true, err);
     return out->value || mz_err_at(err, "header.value");
 }
 
@@ -147,6 +147,17 @@ static struct mz_str evaluate(const struct mz_format *f, const struct mz_format_
     return value;
 }
 
+/* The new one goes to the end, as in Envoy; pseudo-headers stay where they are. */
+static void overwrite(struct mz_headers *h, struct mz_str name, struct mz_str value)
+{
+    if (name.p[0] == ':') {
+        mz_headers_set(h, name, value);
+        return;
+    }
+    mz_headers_remove(h, name);
+    mz_headers_add(h, name, value);
+}
+
 static bool overwrites(const struct mz_header_add *x)
 {
     return x->action == MZ_OVERWRITE_IF_EXISTS_OR_ADD || x->action == MZ_OVERWRITE_IF_EXISTS;
@@ -178,7 +189,7 @@ void mz_header_mutations_apply(const struct mz_header_mutations *m, struct mz_he
     }
     for (uint32_t i = 0; i < m->n_add; i++)
         if (todo[i] && overwrites(&m->add[i]))
-            mz_headers_set(h, m->add[i].name, values[i]);
+            overwrite(h, m->add[i].name, values[i]);
     for (uint32_t i = 0; i < m->n_add; i++)
         if (todo[i] && !overwrites(&m->add[i]))
             mz_headers_add(h, m->add[i].name, values[i]);

@@ -138,7 +138,8 @@ static void on_below_low(void *arg)
     pause_client(arg, false);
 }
 
-static const struct mz_stream_in_ops in_ops = { on_1xx, on_headers, on_data, on_trailers, on_reset, on_above_high, on_below_low };
+static const struct mz_stream_in_ops in_ops = { on_1xx,   on_headers,    on_data,     on_trailers,
+                                                on_reset, on_above_high, on_below_low };
 
 /* ---- sending ---- */
 
@@ -182,7 +183,9 @@ static void set_info(struct attempt *a, const struct mz_pool_ready *p)
 {
     struct mz_stream_info *i = info_of(a->r);
     i->up.host = p->host->addr;
-    i->up.host_name = p->host->hostname.n ? p->host->hostname : (struct mz_str){ p->host->addr_text, p->host->addr_text_n };
+    i->up.host_name = p->host->hostname.n
+                          ? p->host->hostname
+                          : (struct mz_str){ p->host->addr_text, p->host->addr_text_n };
     i->up.metadata = p->host->metadata;
     i->up.conn_id = p->conn_id;
     i->up.local = *p->local;
@@ -196,7 +199,8 @@ static void set_info(struct attempt *a, const struct mz_pool_ready *p)
     }
     struct mz_str host = { p->host->addr_text, p->host->addr_text_n };
     if (p->reused)
-        mz_stream_story(stream_here(a), MZ_STEP_CONN_REUSED, host, MZ_STR(""), (int64_t)p->conn_id, (int64_t)(p->conn_age_us / 1000));
+        mz_stream_story(stream_here(a), MZ_STEP_CONN_REUSED, host, MZ_STR(""), (int64_t)p->conn_id,
+                        (int64_t)(p->conn_age_us / 1000));
     else
         mz_stream_story(stream_here(a), MZ_STEP_CONN_NEW, host, MZ_STR(""), 0, 0);
 }
@@ -269,14 +273,16 @@ static enum mz_reset_reason reason_of(enum mz_pool_failure f)
     return (enum mz_reset_reason)reasons[f];
 }
 
-static void on_failed(void *arg, enum mz_pool_failure why, struct mz_str transport_failure, int err, struct mz_host *host)
+static void on_failed(void *arg, enum mz_pool_failure why, struct mz_str transport_failure, int err,
+                      struct mz_host *host)
 {
     struct attempt *a = arg;
     struct mz_stream_info *i = info_of(a->r);
     a->pending = NULL;
     if (host) {
         i->up.host = host->addr;
-        i->up.host_name = host->hostname.n ? host->hostname : (struct mz_str){ host->addr_text, host->addr_text_n };
+        i->up.host_name = host->hostname.n ? host->hostname
+                                           : (struct mz_str){ host->addr_text, host->addr_text_n };
         i->up.metadata = host->metadata;
     }
     reply_reset(a, reason_of(why), transport_failure, err);
@@ -291,8 +297,9 @@ static struct mz_host *choose(struct router *r, const char **out_why)
     struct mz_lb_ctx c = { .has_hash = r->has_hash,
                            .hash = r->hash,
                            .headers = r->headers,
-                           .metadata_match = r->weighted && r->weighted->metadata_match ? r->weighted->metadata_match
-                                                                                        : r->route->metadata_match,
+                           .metadata_match = r->weighted && r->weighted->metadata_match
+                                                 ? r->weighted->metadata_match
+                                                 : r->route->metadata_match,
                            .downstream = mz_stream_downstream(stream_of(r))->conn };
     uint32_t load[16], changed[16];
     unsigned n = mz_wcluster_priorities(r->wcluster);
@@ -318,7 +325,8 @@ static void count_try(struct router *r)
     if (r->route->vhost && r->route->vhost->include_attempt_count) {
         char text[20];
         struct mz_str n = { text, mz_u64_text(r->n_started, text) };
-        mz_headers_set_id(r->headers, MZ_H_X_ENVOY_ATTEMPT_COUNT, mz_arena_dup(mz_stream_arena(stream_of(r)), n));
+        mz_headers_set_id(r->headers, MZ_H_X_ENVOY_ATTEMPT_COUNT,
+                          mz_arena_dup(mz_stream_arena(stream_of(r)), n));
     }
     if (r->retry_is_timeout && r->route->vhost && r->route->vhost->include_is_timeout_retry)
         mz_headers_set_id(r->headers, MZ_H_X_ENVOY_IS_TIMEOUT_RETRY, MZ_STR("true"));
@@ -352,7 +360,8 @@ void attempt_start(struct router *r)
     r->n_attempts++;
     if (mz_retry_active(&r->retry) || r->retry.policy)
         mz_retry_host_tried(&r->retry, host);
-    mz_stream_story(s, MZ_STEP_HOST, (struct mz_str){ host->addr_text, host->addr_text_n }, mz_str_c(why), a->number, 0);
+    mz_stream_story(s, MZ_STEP_HOST, (struct mz_str){ host->addr_text, host->addr_text_n },
+                    mz_str_c(why), a->number, 0);
     struct mz_pool_opts o = { .priority = r->priority,
                               .downstream_protocol = info_of(r)->protocol,
                               .upgrade = r->is_upgrade,
@@ -360,14 +369,17 @@ void attempt_start(struct router *r)
     struct mz_pool_pending *p = mz_http_pool_request(r->wcluster, host, &o, &a->in, &pool_ops, a);
     if (p) { /* NULL: ready or failed ran already; the attempt may be gone */
         a->pending = p;
-        mz_stream_story(s, MZ_STEP_CONN_QUEUED, (struct mz_str){ host->addr_text, host->addr_text_n }, MZ_STR(""), 0, 0);
+        mz_stream_story(s, MZ_STEP_CONN_QUEUED,
+                        (struct mz_str){ host->addr_text, host->addr_text_n }, MZ_STR(""), 0, 0);
     }
 }
 
 static void write_logs(struct attempt *a)
 {
     struct router *r = a->r;
-    struct mz_format_ctx ctx = { .info = info_of(r), .req = r->headers, .log_type = "UpstreamEnd", .now_us = now_of(r) };
+    struct mz_format_ctx ctx = {
+        .info = info_of(r), .req = r->headers, .log_type = "UpstreamEnd", .now_us = now_of(r)
+    };
     for (size_t i = 0; i < r->cfg->n_logs; i++)
         mz_access_log_write(r->cfg->logs[i], &ctx);
 }

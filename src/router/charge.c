@@ -6,7 +6,8 @@ static bool is_canary(const struct mz_host *host, const struct mz_headers *respo
 {
     if (host && host->canary)
         return true;
-    return response && mz_str_eq(mz_headers_value_id(response, MZ_H_X_ENVOY_UPSTREAM_CANARY), MZ_STR("true"));
+    return response &&
+           mz_str_eq(mz_headers_value_id(response, MZ_H_X_ENVOY_UPSTREAM_CANARY), MZ_STR("true"));
 }
 
 static bool is_internal(const struct router *r)
@@ -22,7 +23,8 @@ static void charge_scope(struct mz_scope *s, unsigned status)
     mz_count_code(s, "upstream_rq_", status);
 }
 
-void charge_code(struct router *r, unsigned status, const struct mz_host *host, const struct mz_headers *response)
+void charge_code(struct router *r, unsigned status, const struct mz_host *host,
+                 const struct mz_headers *response)
 {
     struct mz_scope *s = r->cluster->scope;
     struct mz_stream_info *info = info_of(r);

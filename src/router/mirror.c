@@ -101,7 +101,8 @@ static void ignore(void *arg) /* the body is there whole: nothing to pause */
 {
     (void)arg;
 }
-static const struct mz_stream_in_ops in_ops = { on_1xx, on_headers, on_data, on_trailers, on_reset, ignore, ignore };
+static const struct mz_stream_in_ops in_ops = { on_1xx,   on_headers, on_data, on_trailers,
+                                                on_reset, ignore,     ignore };
 
 static void on_ready(void *arg, const struct mz_pool_ready *p)
 {
@@ -115,7 +116,8 @@ static void on_ready(void *arg, const struct mz_pool_ready *p)
         e->ops->encode_data(e, &m->body, true);
 }
 
-static void on_failed(void *arg, enum mz_pool_failure why, struct mz_str failure, int err, struct mz_host *host)
+static void on_failed(void *arg, enum mz_pool_failure why, struct mz_str failure, int err,
+                      struct mz_host *host)
 {
     (void)why;
     (void)failure;
@@ -147,7 +149,8 @@ static void send_one(struct router *r, const struct mz_mirror_policy *p)
 {
     struct mz_stream *s = stream_of(r);
     struct mz_str name = p->cluster.n ? p->cluster : MZ_STR("");
-    struct mz_header *by_header = p->cluster_header.n ? mz_headers_get(r->headers, p->cluster_header) : NULL;
+    struct mz_header *by_header =
+        p->cluster_header.n ? mz_headers_get(r->headers, p->cluster_header) : NULL;
     if (!name.n && by_header)
         name = by_header->value;
     struct mz_wcluster *w = name.n ? mz_upstream_find(mz_stream_worker(s)->upstream, name) : NULL;
@@ -183,7 +186,8 @@ static void send_one(struct router *r, const struct mz_mirror_policy *p)
     m->host = mz_host_ref(host);
     m->in = (struct mz_stream_in){ &in_ops, m, arena };
     mz_timer_start_ms(&m->timeout, r->times.global_ms ? r->times.global_ms : 15000);
-    struct mz_pool_opts o = { .priority = MZ_PRIORITY_DEFAULT, .downstream_protocol = info_of(r)->protocol };
+    struct mz_pool_opts o = { .priority = MZ_PRIORITY_DEFAULT,
+                              .downstream_protocol = info_of(r)->protocol };
     struct mz_pool_pending *pending = mz_http_pool_request(w, host, &o, &m->in, &pool_ops, m);
     if (pending)
         m->pending = pending;

@@ -75,11 +75,14 @@ static void apply(struct router *r, const struct mz_url *to, const struct saved 
     ptrdiff_t hash = mz_str_chr(path, '#');
     if (hash >= 0)
         path.n = (size_t)hash;
-    mz_headers_set_id(h, MZ_H_X_ENVOY_ORIGINAL_URL,
-                      mz_arena_cat(a, 4, (struct mz_str[]){ old->scheme, MZ_STR("://"), old->authority, old->path }));
+    mz_headers_set_id(
+        h, MZ_H_X_ENVOY_ORIGINAL_URL,
+        mz_arena_cat(a, 4,
+                     (struct mz_str[]){ old->scheme, MZ_STR("://"), old->authority, old->path }));
     mz_headers_set_id(h, MZ_H_PATH,
-                      path.n && path.p[0] == '/' ? mz_arena_dup(a, path)
-                                                 : mz_arena_cat(a, 2, (struct mz_str[]){ MZ_STR("/"), path }));
+                      path.n && path.p[0] == '/'
+                          ? mz_arena_dup(a, path)
+                          : mz_arena_cat(a, 2, (struct mz_str[]){ MZ_STR("/"), path }));
     mz_headers_set_id(h, MZ_H_AUTHORITY, mz_arena_dup(a, to->authority));
     mz_headers_set_id(h, MZ_H_SCHEME, mz_arena_dup(a, to->scheme));
 }
@@ -105,7 +108,8 @@ static bool convert(struct router *r, struct mz_headers *response, bool *out_dro
     unsigned n;
     if (!location.n || !mz_url_parse(location, &to))
         return refused(r, RS_REDIRECT_BAD_LOCATION, "bad location");
-    bool https = mz_str_ieq(to.scheme, MZ_STR("https")), http = mz_str_ieq(to.scheme, MZ_STR("http"));
+    bool https = mz_str_ieq(to.scheme, MZ_STR("https")),
+         http = mz_str_ieq(to.scheme, MZ_STR("http"));
     if (!https && !http)
         return refused(r, RS_REDIRECT_BAD_LOCATION, "bad location");
     bool cross = https != info_of(r)->secure;
@@ -149,7 +153,8 @@ bool redirect_try(struct router *r, struct attempt *a, struct mz_headers *respon
         return false;
     }
     mz_count(r->cluster->scope, MZ_CS_INTERNAL_REDIRECT_SUCCEEDED, 1);
-    mz_stream_story(stream_of(r), MZ_STEP_INTERNAL_REDIRECT, MZ_STR(""), mz_headers_path(r->headers), 0, 0);
+    mz_stream_story(stream_of(r), MZ_STEP_INTERNAL_REDIRECT, MZ_STR(""),
+                    mz_headers_path(r->headers), 0, 0);
     info_of(r)->details = "internal_redirect";
     attempt_drop(a);
     struct mz_buf body;

@@ -29,8 +29,7 @@ static const struct {
 
 static void drop_others(struct router *r, const struct attempt *keep)
 {
-    mz_list_foreach(it, &r->attempts)
-    {
+    mz_list_foreach (it, &r->attempts) {
         struct attempt *a = MZ_CONTAINER(it, struct attempt, link);
         if (a != keep)
             attempt_drop(a);
@@ -65,7 +64,8 @@ static void overload_and_own_headers(struct mz_headers *h, void *arg)
 }
 
 /* Ends the request without an upstream's answer: our own, or an abort when an answer has begun. */
-static void give_up(struct router *r, unsigned status, uint64_t flags, struct mz_str body, const char *details, bool overloaded)
+static void give_up(struct router *r, unsigned status, uint64_t flags, struct mz_str body,
+                    const char *details, bool overloaded)
 {
     struct mz_stream *s = stream_of(r);
     finish(r);
@@ -76,26 +76,29 @@ static void give_up(struct router *r, unsigned status, uint64_t flags, struct mz
         mz_stream_reset(s, details);
         return;
     }
-    mz_stream_local_reply(s, &(struct mz_local_reply){ .status = status,
-                                                       .body = body,
-                                                       .details = details,
-                                                       .flags = flags,
-                                                       .modify = overloaded ? overload_and_own_headers : own_headers,
-                                                       .modify_arg = r });
+    mz_stream_local_reply(
+        s, &(struct mz_local_reply){ .status = status,
+                                     .body = body,
+                                     .details = details,
+                                     .flags = flags,
+                                     .modify = overloaded ? overload_and_own_headers : own_headers,
+                                     .modify_arg = r });
 }
 
 void reply_no_host(struct router *r)
 {
     mz_count(r->cluster->scope, MZ_CS_CX_NONE_HEALTHY, 1);
     charge_code(r, 503, NULL, NULL);
-    give_up(r, 503, MZ_FLAG(NO_HEALTHY_UPSTREAM), MZ_STR("no healthy upstream"), "no_healthy_upstream", false);
+    give_up(r, 503, MZ_FLAG(NO_HEALTHY_UPSTREAM), MZ_STR("no healthy upstream"),
+            "no_healthy_upstream", false);
 }
 
 /* ---- retries ---- */
 
 void reply_retry(struct router *r)
 {
-    mz_stream_story(stream_of(r), MZ_STEP_RETRY, MZ_STR(""), mz_str_c(r->retry.why), r->n_started, 0);
+    mz_stream_story(stream_of(r), MZ_STEP_RETRY, MZ_STR(""), mz_str_c(r->retry.why), r->n_started,
+                    0);
     r->backing_off = true;
     mz_timer_start_ms(&r->backoff_timer, r->retry.backoff_ms);
 }
@@ -119,11 +122,13 @@ static bool others_alive(const struct router *r)
 
 /* ---- resets ---- */
 
-static const char *underscored(struct router *r, const char *fmt_head, const char *reason, struct mz_str failure)
+static const char *underscored(struct router *r, const char *fmt_head, const char *reason,
+                               struct mz_str failure)
 {
     struct mz_arena *a = mz_stream_arena(stream_of(r));
     struct mz_str text = mz_arena_cat(a, 5,
-                                      (struct mz_str[]){ mz_str_c(fmt_head), mz_str_c(reason), failure.n ? MZ_STR("|") : MZ_STR(""),
+                                      (struct mz_str[]){ mz_str_c(fmt_head), mz_str_c(reason),
+                                                         failure.n ? MZ_STR("|") : MZ_STR(""),
                                                          failure, MZ_STR("}") });
     char *p = (char *)(uintptr_t)text.p;
     for (size_t i = 0; i < text.n; i++)
@@ -138,11 +143,14 @@ static void tell_reset(struct attempt *a, enum mz_reset_reason why, struct mz_st
     struct mz_str host = { a->host->addr_text, a->host->addr_text_n };
     struct mz_str reason = mz_str_c(mz_reset_reason_text(why));
     if (why == MZ_RESET_OVERFLOW)
-        mz_stream_story(stream_of(r), MZ_STEP_BREAKER, MZ_STR("max_pending_requests or max_requests"), r->cluster->name, 0, 0);
+        mz_stream_story(stream_of(r), MZ_STEP_BREAKER,
+                        MZ_STR("max_pending_requests or max_requests"), r->cluster->name, 0, 0);
     else if (!a->started)
-        mz_stream_story(stream_of(r), MZ_STEP_CONN_FAILED, host, failure.n ? failure : reason, err, 0);
+        mz_stream_story(stream_of(r), MZ_STEP_CONN_FAILED, host, failure.n ? failure : reason, err,
+                        0);
     else
-        mz_stream_story(stream_of(r), MZ_STEP_CONN_LOST, host, reason, (int64_t)info_of(r)->up.conn_id,
+        mz_stream_story(stream_of(r), MZ_STEP_CONN_LOST, host, reason,
+                        (int64_t)info_of(r)->up.conn_id,
                         (int64_t)((now_of(r) - a->start_us) / 1000));
 }
 
@@ -181,11 +189,14 @@ void reply_reset(struct attempt *a, enum mz_reset_reason why, struct mz_str fail
     if (!begun && why != MZ_RESET_OVERFLOW)
         charge_code(r, outcomes[why].status, host, NULL);
     mz_host_unref(host);
-    struct mz_str body = mz_arena_printf(mz_stream_arena(stream_of(r)),
-                                         "upstream connect error or disconnect/reset before headers. reset reason: %s", reason);
+    struct mz_str body = mz_arena_printf(
+        mz_stream_arena(stream_of(r)),
+        "upstream connect error or disconnect/reset before headers. reset reason: %s", reason);
     give_up(r, outcomes[why].status, outcomes[why].flag, body,
-            underscored(r, begun ? "upstream_reset_after_response_started{" : "upstream_reset_before_response_started{", reason,
-                        begun ? MZ_STR("") : failure),
+            underscored(r,
+                        begun ? "upstream_reset_after_response_started{"
+                              : "upstream_reset_before_response_started{",
+                        reason, begun ? MZ_STR("") : failure),
             why == MZ_RESET_OVERFLOW);
 }
 
@@ -193,7 +204,8 @@ void reply_reset(struct attempt *a, enum mz_reset_reason why, struct mz_str fail
 
 static struct mz_host *last_host(struct router *r)
 {
-    return mz_list_empty(&r->attempts) ? NULL : MZ_CONTAINER(r->attempts.prev, struct attempt, link)->host;
+    return mz_list_empty(&r->attempts) ? NULL
+                                       : MZ_CONTAINER(r->attempts.prev, struct attempt, link)->host;
 }
 
 void reply_timeout(struct router *r)
@@ -206,10 +218,12 @@ void reply_timeout(struct router *r)
         mz_count(r->vcluster, MZ_VC_RQ_TIMEOUT, 1);
     if (host)
         __atomic_add_fetch(&host->stats.rq_timeout, 1, __ATOMIC_RELAXED);
-    mz_stream_story(stream_of(r), MZ_STEP_TIMED_OUT, MZ_STR("the request"), MZ_STR(""), 0, (int64_t)r->times.global_ms);
+    mz_stream_story(stream_of(r), MZ_STEP_TIMED_OUT, MZ_STR("the request"), MZ_STR(""), 0,
+                    (int64_t)r->times.global_ms);
     if (!r->response_started)
         charge_code(r, 504, host, NULL);
-    give_up(r, 504, MZ_FLAG(UPSTREAM_REQUEST_TIMEOUT), MZ_STR("upstream request timeout"), "response_timeout", false);
+    give_up(r, 504, MZ_FLAG(UPSTREAM_REQUEST_TIMEOUT), MZ_STR("upstream request timeout"),
+            "response_timeout", false);
 }
 
 void reply_try_timeout(struct attempt *a, bool idle)
@@ -249,7 +263,8 @@ void reply_try_timeout(struct attempt *a, bool idle)
         charge_code(r, 504, host, NULL);
     }
     mz_host_unref(host);
-    give_up(r, 504, idle ? MZ_FLAG(STREAM_IDLE_TIMEOUT) : MZ_FLAG(UPSTREAM_REQUEST_TIMEOUT), MZ_STR("upstream request timeout"),
+    give_up(r, 504, idle ? MZ_FLAG(STREAM_IDLE_TIMEOUT) : MZ_FLAG(UPSTREAM_REQUEST_TIMEOUT),
+            MZ_STR("upstream request timeout"),
             idle ? "upstream_per_try_idle_timeout" : "upstream_per_try_timeout", false);
 }
 
@@ -316,7 +331,8 @@ void reply_headers(struct attempt *a, struct mz_headers *h, bool end)
     unsigned status = mz_headers_status(h);
     if (a->over || r->finished)
         return;
-    mz_stream_story(stream_of(r), MZ_STEP_ANSWER, (struct mz_str){ a->host->addr_text, a->host->addr_text_n }, MZ_STR(""), status,
+    mz_stream_story(stream_of(r), MZ_STEP_ANSWER,
+                    (struct mz_str){ a->host->addr_text, a->host->addr_text_n }, MZ_STR(""), status,
                     (int64_t)((now_of(r) - a->start_us) / 1000));
     if (retry_answer(a, h))
         return;

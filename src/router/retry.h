@@ -26,7 +26,8 @@ enum mz_retry_verdict {
     MZ_RETRY_NO_OVERFLOW, /* breaker or budget: flag UO */
     MZ_RETRY_YES,
 };
-#define MZ_RETRY_PREVIOUS 16 /* hosts and priorities remembered for previous_hosts, previous_priorities */
+#define MZ_RETRY_PREVIOUS                                                                          \
+    16 /* hosts and priorities remembered for previous_hosts, previous_priorities */
 struct mz_retry {
     const struct mz_retry_policy *policy; /* of the route; NULL: none */
     struct mz_cluster *cluster;           /* borrowed */
@@ -35,39 +36,45 @@ struct mz_retry {
     struct mz_rand *rand;
     struct mz_arena *arena;
     enum mz_priority priority;
-    uint32_t retry_on;  /* 0: never retries */
-    uint32_t left;      /* retries not used yet */
-    uint32_t *codes;    /* of x-envoy-retriable-status-codes */
+    uint32_t retry_on;           /* 0: never retries */
+    uint32_t left;               /* retries not used yet */
+    uint32_t *codes;             /* of x-envoy-retriable-status-codes */
     struct mz_str *header_names; /* of x-envoy-retriable-header-names, lower case */
     size_t n_codes, n_header_names;
-    uint64_t base_ms, max_ms, next_ms; /* exponential back-off */
-    uint64_t ratelimited_ms;           /* from a reset header of the last answer; 0: none */
-    bool held;                         /* one of the breaker is ours */
-    uint64_t backoff_ms;               /* after YES: wait this long before the try */
-    const char *why;                   /* static text of the last verdict: for the story */
+    uint64_t base_ms, max_ms, next_ms;        /* exponential back-off */
+    uint64_t ratelimited_ms;                  /* from a reset header of the last answer; 0: none */
+    bool held;                                /* one of the breaker is ours */
+    uint64_t backoff_ms;                      /* after YES: wait this long before the try */
+    const char *why;                          /* static text of the last verdict: for the story */
     struct mz_host *tried[MZ_RETRY_PREVIOUS]; /* referenced */
     unsigned n_tried;
 };
 /* @h: the request's headers; the retry headers are removed from it. @vcluster, @route_scope may be NULL. */
-void mz_retry_init(struct mz_retry *r, const struct mz_route *route, struct mz_headers *h, struct mz_cluster *cluster,
-                   enum mz_priority priority, struct mz_scope *vcluster, struct mz_scope *route_scope, struct mz_rand *rand,
-                   struct mz_arena *arena);
+void mz_retry_init(struct mz_retry *r, const struct mz_route *route, struct mz_headers *h,
+                   struct mz_cluster *cluster, enum mz_priority priority, struct mz_scope *vcluster,
+                   struct mz_scope *route_scope, struct mz_rand *rand, struct mz_arena *arena);
 void mz_retry_fini(struct mz_retry *r);
-static inline bool mz_retry_active(const struct mz_retry *r) /* may anything be retried: is the body to be kept? */
+static inline bool
+mz_retry_active(const struct mz_retry *r) /* may anything be retried: is the body to be kept? */
 {
     return r->retry_on != 0 && r->left > 0;
 }
 /* @wall_us: since the epoch, for reset headers with a time. Also to be called for an answer that will be sent on: counts
  * upstream_rq_retry_success when a retry led to it. */
-enum mz_retry_verdict mz_retry_on_headers(struct mz_retry *r, const struct mz_headers *response, uint64_t wall_us);
+enum mz_retry_verdict mz_retry_on_headers(struct mz_retry *r, const struct mz_headers *response,
+                                          uint64_t wall_us);
 /* @sent: any byte of the request went to the upstream (reset-before-request). */
 enum mz_retry_verdict mz_retry_on_reset(struct mz_retry *r, enum mz_reset_reason reason, bool sent);
 enum mz_retry_verdict mz_retry_on_try_timeout(struct mz_retry *r); /* hedge_on_per_try_timeout */
 
-void mz_retry_host_tried(struct mz_retry *r, struct mz_host *h); /* each try's host, when it is chosen; takes a reference */
-uint32_t mz_retry_host_attempts(const struct mz_retry *r);       /* host_selection_retry_max_attempts, for mz_lb_ctx */
-bool mz_retry_avoid(void *retry, const struct mz_host *h);       /* mz_lb_ctx.avoid with avoid_arg = r */
+void mz_retry_host_tried(
+    struct mz_retry *r,
+    struct mz_host *h); /* each try's host, when it is chosen; takes a reference */
+uint32_t mz_retry_host_attempts(
+    const struct mz_retry *r); /* host_selection_retry_max_attempts, for mz_lb_ctx */
+bool mz_retry_avoid(void *retry, const struct mz_host *h); /* mz_lb_ctx.avoid with avoid_arg = r */
 /* previous_priorities: the load per priority for the next try, priorities that were tried get none. @load: healthy load of
  * @n priorities in percent; false: use it unchanged. */
-bool mz_retry_priority_load(const struct mz_retry *r, const uint32_t *load, uint32_t *out_load, unsigned n);
+bool mz_retry_priority_load(const struct mz_retry *r, const uint32_t *load, uint32_t *out_load,
+                            unsigned n);
 #endif

@@ -32,9 +32,10 @@ static struct router *from_filter(struct mz_filter *f)
 static enum mz_flow no_route(struct router *r)
 {
     mz_count(r->cfg->scope, RS_NO_ROUTE, 1);
-    mz_stream_local_reply(stream_of(r), &(struct mz_local_reply){ .status = 404,
-                                                                  .details = "route_not_found",
-                                                                  .flags = MZ_FLAG(NO_ROUTE_FOUND) });
+    mz_stream_local_reply(stream_of(r),
+                          &(struct mz_local_reply){ .status = 404,
+                                                    .details = "route_not_found",
+                                                    .flags = MZ_FLAG(NO_ROUTE_FOUND) });
     return MZ_FLOW_STOP;
 }
 
@@ -60,14 +61,17 @@ static struct mz_str direct_body(struct router *r)
     const struct mz_route *route = r->route;
     if (!route->direct_body_format && !route->direct_body_json)
         return route->direct_body;
-    struct mz_format_ctx ctx = { .info = info_of(r), .req = r->headers, .local_reply_body = route->direct_body };
+    struct mz_format_ctx ctx = { .info = info_of(r),
+                                 .req = r->headers,
+                                 .local_reply_body = route->direct_body };
     struct mz_buf b;
     mz_buf_init(&b);
     if (route->direct_body_format)
         mz_format_append(route->direct_body_format, &ctx, &b);
     else
         mz_format_json_append(route->direct_body_json, &ctx, &b);
-    struct mz_str body = mz_arena_dup(mz_stream_arena(stream_of(r)), mz_buf_linearize(&b, mz_buf_len(&b)));
+    struct mz_str body =
+        mz_arena_dup(mz_stream_arena(stream_of(r)), mz_buf_linearize(&b, mz_buf_len(&b)));
     mz_buf_fini(&b);
     return body;
 }
@@ -78,14 +82,17 @@ static struct mz_str created_location(struct router *r)
     const struct mz_headers *h = r->headers;
     return mz_arena_cat(mz_stream_arena(stream_of(r)), 4,
                         (struct mz_str[]){ mz_headers_value_id(h, MZ_H_SCHEME), MZ_STR("://"),
-                                           mz_headers_value_id(h, MZ_H_AUTHORITY), mz_headers_path(h) });
+                                           mz_headers_value_id(h, MZ_H_AUTHORITY),
+                                           mz_headers_path(h) });
 }
 
 static enum mz_flow direct(struct router *r)
 {
     const struct mz_route *route = r->route;
     struct direct d = { r, MZ_STR("") };
-    struct mz_local_reply reply = { .status = route->status, .details = "direct_response", .modify = direct_headers,
+    struct mz_local_reply reply = { .status = route->status,
+                                    .details = "direct_response",
+                                    .modify = direct_headers,
                                     .modify_arg = &d };
     if (route->action == MZ_ACTION_REDIRECT) {
         mz_count(r->cfg->scope, RS_REDIRECT, 1);
@@ -106,9 +113,10 @@ static enum mz_flow no_cluster(struct router *r, struct mz_str name)
 {
     mz_count(r->cfg->scope, RS_NO_CLUSTER, 1);
     mz_stream_story(stream_of(r), MZ_STEP_NO_CLUSTER, name, MZ_STR(""), 0, 0);
-    mz_stream_local_reply(stream_of(r), &(struct mz_local_reply){ .status = r->route->cluster_not_found_status,
-                                                                  .details = "cluster_not_found",
-                                                                  .flags = MZ_FLAG(NO_CLUSTER_FOUND) });
+    mz_stream_local_reply(stream_of(r),
+                          &(struct mz_local_reply){ .status = r->route->cluster_not_found_status,
+                                                    .details = "cluster_not_found",
+                                                    .flags = MZ_FLAG(NO_CLUSTER_FOUND) });
     return MZ_FLOW_STOP;
 }
 
@@ -121,15 +129,17 @@ static bool check_strict(struct router *r)
             continue;
         struct mz_str name = mz_header_name((enum mz_header_id)c->id);
         struct mz_arena *a = mz_stream_arena(stream_of(r));
-        mz_stream_local_reply(stream_of(r),
-                              &(struct mz_local_reply){
-                                  .status = 400,
-                                  .body = mz_arena_printf(a, "invalid header '" MZ_STR_FMT "' with value '" MZ_STR_FMT "'",
-                                                          MZ_STR_ARG(name), MZ_STR_ARG(e->value)),
-                                  .details = mz_arena_printf(a, "request_headers_failed_strict_check{" MZ_STR_FMT "}",
-                                                             MZ_STR_ARG(name))
-                                                 .p,
-                                  .flags = MZ_FLAG(INVALID_ENVOY_REQUEST_HEADERS) });
+        mz_stream_local_reply(
+            stream_of(r),
+            &(struct mz_local_reply){
+                .status = 400,
+                .body = mz_arena_printf(
+                    a, "invalid header '" MZ_STR_FMT "' with value '" MZ_STR_FMT "'",
+                    MZ_STR_ARG(name), MZ_STR_ARG(e->value)),
+                .details = mz_arena_printf(a, "request_headers_failed_strict_check{" MZ_STR_FMT "}",
+                                           MZ_STR_ARG(name))
+                               .p,
+                .flags = MZ_FLAG(INVALID_ENVOY_REQUEST_HEADERS) });
         return false;
     }
     return true;
@@ -158,11 +168,14 @@ static bool find_cluster(struct router *r, struct mz_str *out_name)
     info->up.cluster_stat_name = r->cluster->stat_name;
     info->up.cluster_metadata = r->cluster->metadata;
     mz_stream_story(s, MZ_STEP_CLUSTER, r->cluster->name,
-                    r->weighted ? MZ_STR("weight") : r->route->cluster_header.n ? MZ_STR("header") : MZ_STR("the route"), 0, 0);
+                    r->weighted                  ? MZ_STR("weight")
+                    : r->route->cluster_header.n ? MZ_STR("header")
+                                                 : MZ_STR("the route"),
+                    0, 0);
     if (mz_stream_trace(s) || mz_log_on(MZ_LOG_C_router, MZ_LOG_DEBUG))
-        mz_log_write(MZ_LOG_C_router, MZ_LOG_DEBUG, info->conn_id, mz_stream_id(s), __FILE__, __LINE__,
-                     "cluster '" MZ_STR_FMT "' match for URL '" MZ_STR_FMT "'", MZ_STR_ARG(r->cluster->name),
-                     MZ_STR_ARG(mz_headers_path(r->headers)));
+        mz_log_write(MZ_LOG_C_router, MZ_LOG_DEBUG, info->conn_id, mz_stream_id(s), __FILE__,
+                     __LINE__, "cluster '" MZ_STR_FMT "' match for URL '" MZ_STR_FMT "'",
+                     MZ_STR_ARG(r->cluster->name), MZ_STR_ARG(mz_headers_path(r->headers)));
     return true;
 }
 
@@ -172,16 +185,18 @@ static bool maintenance(struct router *r)
     const struct mz_runtime *rt = mz_runtime_here();
     if (mz_runtime_empty(rt))
         return false;
-    struct mz_str key = mz_arena_cat(a, 2, (struct mz_str[]){ MZ_STR("upstream.maintenance_mode."), r->cluster->name });
+    struct mz_str key = mz_arena_cat(
+        a, 2, (struct mz_str[]){ MZ_STR("upstream.maintenance_mode."), r->cluster->name });
     struct mz_fraction f = { key, 0, 100 };
     if (!mz_runtime_fraction(rt, &f, mz_rand_u64(mz_loop_rand(loop_of(r)))))
         return false;
     mz_count(r->cluster->scope, MZ_CS_RQ_MAINTENANCE_MODE, 1);
     charge_code(r, 503, NULL, NULL);
-    mz_stream_local_reply(stream_of(r), &(struct mz_local_reply){ .status = 503,
-                                                                  .body = MZ_STR("maintenance mode"),
-                                                                  .details = "maintenance_mode",
-                                                                  .flags = MZ_FLAG(UPSTREAM_OVERFLOW) });
+    mz_stream_local_reply(stream_of(r),
+                          &(struct mz_local_reply){ .status = 503,
+                                                    .body = MZ_STR("maintenance mode"),
+                                                    .details = "maintenance_mode",
+                                                    .flags = MZ_FLAG(UPSTREAM_OVERFLOW) });
     return true;
 }
 
@@ -194,26 +209,32 @@ static void prepare_headers(struct router *r)
     bool insert = !r->cfg->suppress_headers;
     mz_timeouts_read(r->route, h, r->grpc, r->cfg->respect_expected, &r->times);
     r->vcluster = mz_vhost_vcluster(r->route->vhost, h, &info->route.vcluster_name);
-    mz_retry_init(&r->retry, r->route, h, r->cluster, r->priority, r->vcluster, r->route->scope, mz_loop_rand(loop_of(r)), a);
+    mz_retry_init(&r->retry, r->route, h, r->cluster, r->priority, r->vcluster, r->route->scope,
+                  mz_loop_rand(loop_of(r)), a);
     r->retry_ready = true;
     if (r->route->n_hash) {
-        r->has_hash = mz_route_hash(r->route, h, &info->remote, a, mz_stream_random(s), &r->hash, &r->set_cookie);
+        r->has_hash = mz_route_hash(r->route, h, &info->remote, a, mz_stream_random(s), &r->hash,
+                                    &r->set_cookie);
     }
     struct mz_format_ctx ctx = { .info = info, .req = h };
     mz_route_finalize_request(r->route, r->weighted, h, &ctx, a, insert);
     mz_timeouts_write(&r->times, r->route, h, r->grpc, insert, 0);
     mz_headers_remove_id(h, MZ_H_X_ENVOY_UPSTREAM_ALT_STAT_NAME);
-    mz_stream_story(s, MZ_STEP_TIMEOUT, MZ_STR(""), r->times.from_header ? MZ_STR("from the request's header") : MZ_STR("of the route"),
+    mz_stream_story(s, MZ_STEP_TIMEOUT, MZ_STR(""),
+                    r->times.from_header ? MZ_STR("from the request's header")
+                                         : MZ_STR("of the route"),
                     (int64_t)r->times.global_ms, 0);
     if (r->times.per_try_ms)
-        mz_stream_story(s, MZ_STEP_TRY_TIMEOUT, MZ_STR(""), MZ_STR(""), (int64_t)r->times.per_try_ms, 0);
+        mz_stream_story(s, MZ_STEP_TRY_TIMEOUT, MZ_STR(""), MZ_STR(""),
+                        (int64_t)r->times.per_try_ms, 0);
 }
 
 static void choose_mirrors(struct router *r)
 {
     struct mz_rand *rand = mz_loop_rand(loop_of(r));
     for (uint32_t i = 0; i < r->route->n_mirrors && i < 32; i++)
-        if (mz_runtime_fraction(mz_runtime_here(), &r->route->mirrors[i].fraction, mz_rand_u64(rand)))
+        if (mz_runtime_fraction(mz_runtime_here(), &r->route->mirrors[i].fraction,
+                                mz_rand_u64(rand)))
             r->mirrors_mask |= 1u << i;
 }
 
@@ -239,7 +260,8 @@ static void request_complete(struct router *r)
         return;
     if (r->times.global_ms)
         mz_timer_start_ms(&r->timeout_timer, r->times.global_ms);
-    mz_list_foreach(it, &r->attempts) attempt_request_complete(MZ_CONTAINER(it, struct attempt, link));
+    mz_list_foreach (it, &r->attempts)
+        attempt_request_complete(MZ_CONTAINER(it, struct attempt, link));
 }
 
 static void init(struct router *r, struct mz_headers *h)
@@ -252,9 +274,11 @@ static void init(struct router *r, struct mz_headers *h)
     mz_timer_init(loop_of(r), &r->timeout_timer, on_timeout);
     mz_timer_init(loop_of(r), &r->backoff_timer, on_backoff);
     struct mz_str ct = mz_headers_value_id(h, MZ_H_CONTENT_TYPE), method = mz_headers_method(h);
-    r->grpc = mz_str_starts(ct, MZ_STR("application/grpc")) && (ct.n == 16 || ct.p[16] == '+' || ct.p[16] == ';');
+    r->grpc = mz_str_starts(ct, MZ_STR("application/grpc")) &&
+              (ct.n == 16 || ct.p[16] == '+' || ct.p[16] == ';');
     r->is_head = mz_str_eq(method, MZ_STR("HEAD"));
-    r->is_upgrade = mz_headers_get_id(h, MZ_H_UPGRADE) != NULL || mz_str_eq(method, MZ_STR("CONNECT"));
+    r->is_upgrade =
+        mz_headers_get_id(h, MZ_H_UPGRADE) != NULL || mz_str_eq(method, MZ_STR("CONNECT"));
 }
 
 static enum mz_flow on_request_headers(struct mz_filter *f, struct mz_headers *h, bool end)
@@ -276,11 +300,13 @@ static enum mz_flow on_request_headers(struct mz_filter *f, struct mz_headers *h
     prepare_headers(r);
     choose_mirrors(r);
     r->keep_body = !end && !r->is_upgrade &&
-                   (mz_retry_active(&r->retry) || r->mirrors_mask || r->route->internal_redirect->enabled ||
-                    r->times.hedge_on_try_timeout);
+                   (mz_retry_active(&r->retry) || r->mirrors_mask ||
+                    r->route->internal_redirect->enabled || r->times.hedge_on_try_timeout);
     r->request_end = end;
     struct mz_ticket ticket = mz_stream_ticket(f->stream);
-    uint32_t tries = r->route->hedge->set && r->route->hedge->initial_requests > 1 ? r->route->hedge->initial_requests : 1;
+    uint32_t tries = r->route->hedge->set && r->route->hedge->initial_requests > 1
+                         ? r->route->hedge->initial_requests
+                         : 1;
     for (uint32_t i = 0; i < tries && !r->finished && mz_stream_by_ticket(ticket) == f->stream; i++)
         attempt_start(r);
     if (mz_stream_by_ticket(ticket) && end && !r->finished)
@@ -295,8 +321,7 @@ static void abandon_body(struct router *r)
     r->mirrors_mask = 0;
     mz_count(r->cluster->scope, MZ_CS_RETRY_OR_SHADOW_ABANDONED, 1);
     r->retry.left = 0;
-    mz_list_foreach(it, &r->attempts)
-    {
+    mz_list_foreach (it, &r->attempts) {
         struct attempt *a = MZ_CONTAINER(it, struct attempt, link);
         if (!a->started)
             mz_buf_copy(&a->queued, &r->body);
@@ -311,7 +336,8 @@ static enum mz_flow on_request_data(struct mz_filter *f, struct mz_buf *data, bo
         mz_buf_drain(data, mz_buf_len(data));
         return MZ_FLOW_STOP;
     }
-    uint64_t limit = r->route->buffer_limit_set ? r->route->buffer_limit : mz_stream_buffer_limit(f->stream);
+    uint64_t limit =
+        r->route->buffer_limit_set ? r->route->buffer_limit : mz_stream_buffer_limit(f->stream);
     if (r->keep_body) {
         if (limit && mz_buf_len(&r->body) + mz_buf_len(data) > limit)
             abandon_body(r);
@@ -320,8 +346,7 @@ static enum mz_flow on_request_data(struct mz_filter *f, struct mz_buf *data, bo
     }
     r->request_end |= end;
     struct mz_ticket ticket = mz_stream_ticket(f->stream);
-    mz_list_foreach(it, &r->attempts)
-    {
+    mz_list_foreach (it, &r->attempts) {
         struct mz_buf part;
         mz_buf_init(&part);
         if (it_next == &r->attempts)
@@ -347,8 +372,7 @@ static enum mz_flow on_request_trailers(struct mz_filter *f, struct mz_headers *
     r->trailers = h;
     r->request_end = true;
     struct mz_ticket ticket = mz_stream_ticket(f->stream);
-    mz_list_foreach(it, &r->attempts)
-    {
+    mz_list_foreach (it, &r->attempts) {
         attempt_trailers(MZ_CONTAINER(it, struct attempt, link));
         if (!mz_stream_by_ticket(ticket) || r->finished)
             return MZ_FLOW_STOP;
@@ -381,7 +405,8 @@ static void on_destroy(struct mz_filter *f)
     r->finished = true;
     mz_timer_stop(&r->timeout_timer);
     mz_timer_stop(&r->backoff_timer);
-    mz_list_foreach(it, &r->attempts) attempt_drop(MZ_CONTAINER(it, struct attempt, link));
+    mz_list_foreach (it, &r->attempts)
+        attempt_drop(MZ_CONTAINER(it, struct attempt, link));
     mz_buf_fini(&r->body);
     if (r->retry_ready)
         mz_retry_fini(&r->retry);
@@ -415,16 +440,21 @@ static bool valid_retry_grpc_on(struct mz_str v)
 static bool strict_build(const pb_Router *m, struct router_cfg *c, struct mz_err *err)
 {
     static const struct strict_check known[] = {
-        { MZ_H_X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS, valid_u64 }, { MZ_H_X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS, valid_u64 },
-        { MZ_H_X_ENVOY_MAX_RETRIES, valid_u64 },            { MZ_H_X_ENVOY_RETRY_GRPC_ON, valid_retry_grpc_on },
+        { MZ_H_X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS, valid_u64 },
+        { MZ_H_X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS, valid_u64 },
+        { MZ_H_X_ENVOY_MAX_RETRIES, valid_u64 },
+        { MZ_H_X_ENVOY_RETRY_GRPC_ON, valid_retry_grpc_on },
         { MZ_H_X_ENVOY_RETRY_ON, valid_retry_on },
     };
     for (size_t i = 0; i < m->n_strict_check_headers; i++) {
         size_t k = 0;
-        while (k < MZ_COUNT(known) && !mz_str_eq(mz_header_name((enum mz_header_id)known[k].id), mz_str_c(m->strict_check_headers[i])))
+        while (k < MZ_COUNT(known) && !mz_str_eq(mz_header_name((enum mz_header_id)known[k].id),
+                                                 mz_str_c(m->strict_check_headers[i])))
             k++;
         if (k == MZ_COUNT(known)) {
-            mz_err_set(err, "\"%s\" is not one of the headers that can be checked (x-envoy-upstream-rq-timeout-ms, ...)",
+            mz_err_set(err,
+                       "\"%s\" is not one of the headers that can be checked "
+                       "(x-envoy-upstream-rq-timeout-ms, ...)",
                        m->strict_check_headers[i]);
             return mz_err_at(err, "strict_check_headers[%zu]", i);
         }
@@ -449,8 +479,9 @@ static void *config_build(const void *msg, const struct mz_factory *f, struct mz
     const pb_Router *m = msg;
     struct router_cfg *c = mz_new0(MZ_MEM_CONFIG, struct router_cfg);
     struct mz_arena *a = mz_arena_create(MZ_MEM_MISC);
-    c->scope = mz_scope_create(f->stats, &router_stats,
-                               mz_arena_cat(a, 3, (struct mz_str[]){ MZ_STR("http."), f->http_stat_prefix, MZ_STR(".") }));
+    c->scope = mz_scope_create(
+        f->stats, &router_stats,
+        mz_arena_cat(a, 3, (struct mz_str[]){ MZ_STR("http."), f->http_stat_prefix, MZ_STR(".") }));
     mz_arena_destroy(a);
     c->suppress_headers = m->suppress_envoy_headers;
     c->respect_expected = m->respect_expected_rq_timeout;

@@ -46,13 +46,14 @@ struct attempt { /* one try at one host */
     struct mz_stream_enc *enc;       /* has one; NULL before and after */
     struct mz_host *host;            /* referenced */
     unsigned number;                 /* from 1 */
-    bool started;     /* request headers were sent */
-    bool sent_end;    /* the whole request was sent */
-    bool answered;    /* final answer headers came */
-    bool answer_end;  /* the answer is complete */
+    bool started;                    /* request headers were sent */
+    bool sent_end;                   /* the whole request was sent */
+    bool answered;                   /* final answer headers came */
+    bool answer_end;                 /* the answer is complete */
     bool paused_client, paused_upstream, timed_out, over;
     uint64_t start_us;
-    struct mz_buf queued; /* request body that waits for the connection, when the router keeps none */
+    struct mz_buf
+        queued; /* request body that waits for the connection, when the router keeps none */
     struct mz_timer try_timer, try_idle_timer;
 };
 struct router {
@@ -74,8 +75,9 @@ struct router {
     uint64_t hash;
     struct mz_list attempts; /* not over */
     unsigned n_attempts, n_started;
-    struct attempt *final;   /* its answer goes to the client */
-    bool keep_body, request_end, is_head, is_upgrade, grpc, finished, response_started, down_above, backing_off, retry_is_timeout;
+    struct attempt *final; /* its answer goes to the client */
+    bool keep_body, request_end, is_head, is_upgrade, grpc, finished, response_started, down_above,
+        backing_off, retry_is_timeout;
     uint64_t request_end_us, start_us;
     struct mz_buf body; /* all of the request's body so far, while keep_body */
     struct mz_timer timeout_timer, backoff_timer;
@@ -99,11 +101,11 @@ static inline uint64_t now_of(const struct router *r)
 }
 
 /* attempt.c */
-void attempt_start(struct router *r);                       /* chooses a host and asks its pool; may answer at once */
+void attempt_start(struct router *r); /* chooses a host and asks its pool; may answer at once */
 void attempt_body(struct attempt *a, struct mz_buf *data, bool end); /* moves data */
 void attempt_trailers(struct attempt *a);
-void attempt_request_complete(struct attempt *a);           /* starts the timeout of the try */
-void attempt_drop(struct attempt *a);                       /* silent: cancels or resets, frees what it holds */
+void attempt_request_complete(struct attempt *a); /* starts the timeout of the try */
+void attempt_drop(struct attempt *a); /* silent: cancels or resets, frees what it holds */
 void attempt_read_disable(struct attempt *a, bool disable);
 
 /* reply.c: what an attempt's outcome means */
@@ -111,14 +113,16 @@ void reply_headers(struct attempt *a, struct mz_headers *h, bool end);
 void reply_1xx(struct attempt *a, struct mz_headers *h);
 void reply_data(struct attempt *a, struct mz_buf *data, bool end);
 void reply_trailers(struct attempt *a, struct mz_headers *h);
-void reply_reset(struct attempt *a, enum mz_reset_reason why, struct mz_str transport_failure, int err);
+void reply_reset(struct attempt *a, enum mz_reset_reason why, struct mz_str transport_failure,
+                 int err);
 void reply_no_host(struct router *r);
 void reply_timeout(struct router *r);
 void reply_try_timeout(struct attempt *a, bool idle);
 void reply_retry(struct router *r); /* verdict was YES: arms the back-off */
 
 /* charge.c */
-void charge_code(struct router *r, unsigned status, const struct mz_host *host, const struct mz_headers *response);
+void charge_code(struct router *r, unsigned status, const struct mz_host *host,
+                 const struct mz_headers *response);
 void charge_time(struct router *r, const struct mz_host *host, const struct mz_headers *response);
 
 /* redirect.c: true when the stream begins anew; the caller returns at once */

@@ -6,18 +6,18 @@
 struct mz_timeouts {
     uint64_t global_ms, per_try_ms, per_try_idle_ms; /* 0: none */
     bool hedge_on_try_timeout;
-    bool from_header;     /* global_ms came with the request: for the story */
+    bool from_header; /* global_ms came with the request: for the story */
 };
 /**
  * Reads and removes x-envoy-upstream-rq-timeout-ms, -per-try-timeout-ms and x-envoy-hedge-on-per-try-timeout of @h.
  * @respect_expected  router filter's respect_expected_rq_timeout: x-envoy-expected-rq-timeout-ms counts and stays
  */
-void mz_timeouts_read(const struct mz_route *r, struct mz_headers *h, bool grpc, bool respect_expected,
-                      struct mz_timeouts *out);
+void mz_timeouts_read(const struct mz_route *r, struct mz_headers *h, bool grpc,
+                      bool respect_expected, struct mz_timeouts *out);
 /* Writes x-envoy-expected-rq-timeout-ms (when @insert: not suppress_envoy_headers) and, with max_grpc_timeout, grpc-timeout.
  * Again before each try with the time that went by. */
-void mz_timeouts_write(const struct mz_timeouts *t, const struct mz_route *r, struct mz_headers *h, bool grpc, bool insert,
-                       uint64_t elapsed_ms);
+void mz_timeouts_write(const struct mz_timeouts *t, const struct mz_route *r, struct mz_headers *h,
+                       bool grpc, bool insert, uint64_t elapsed_ms);
 /* The value of grpc-timeout; false when absent or malformed. At most 8 digits and a unit H M S m u n; rounded up. */
 bool mz_grpc_timeout_ms(const struct mz_headers *h, uint64_t *out_ms);
 #endif

@@ -1,0 +1,110 @@
+#include "router/timeout.h"
+
+bool mz_grpc_timeout_ms(const struct mz_headers *h, uint64_t *out_ms)
+{
+    static const struct {
+        char unit;
+        uint64_t mul, div;
+    } units[] = {
+        { 'H', 3600000, 1 }, { 'M', 60000, 1 }, { 'S', 1000, 1 },
+        { 'm', 1, 1 },       { 'u', 1, 1000 },  { 'n', 1, 1000000 },
+    };
+    struct mz_str s = mz_headers_value_id(h, MZ_H_GRPC_TIMEOUT);
+    uint64_t v;
+    if (s.n < 2 || s.n > 9 || !mz_str_u64((struct mz_str){ s.p, s.n - 1 }, &v))
+        return false;
+    for (size_t i = 0; i < MZ_COUNT(units); i++)
+        if (units[i].unit == s.p[s.n - 1]) {
+            *out_ms = (v * units[i].mul + units[i].div - 1) / units[i].div;
+            return true;
+        }
+    return false;
+}
+
+static bool new_spelling(const struct mz_route *r)
+{
+    return r->max_stream_duration.set || r->grpc_timeout_header_max.set ||
+           r->grpc_timeout_header_offset.set;
+}
+
+/* max_grpc_timeout and grpc_timeout_offset, where max_stream_duration does not replace them. */
+static bool grpc_limited(const struct mz_route *r, bool grpc)
+{
+    return grpc && r->max_grpc_timeout.set && !new_spelling(r);
+}
+
+static uint64_t grpc_global(const struct mz_route *r, const struct mz_headers *h)
+{
+    uint64_t ms = 0, max = r->max_grpc_timeout.ms; /* 0 is no limit in both */
+    (void)mz_grpc_timeout_ms(h, &ms);              /* absent or malformed: no limit asked for */
+    if (r->grpc_timeout_offset.set && r->grpc_timeout_offset.ms < ms)
+        ms -= r->grpc_timeout_offset.ms;
+    return max && (!ms || ms > max) ? max : ms;
+}
+
+static bool header_ms(const struct mz_headers *h, enum mz_header_id id, uint64_t *out_ms)
+{
+    return mz_str_u64(mz_headers_value_id(h, id), out_ms);
+}
+
+void mz_timeouts_read(const struct mz_route *r, struct mz_headers *h, bool grpc,
+                      bool respect_expected, struct mz_timeouts *out)
+{
+    *out =
+        (struct mz_timeouts){ .global_ms =
+                                  grpc_limited(r, grpc) ? grpc_global(r, h) : r->timeout_ms,
+                              .per_try_ms = r->retry ? r->retry->per_try_timeout_ms : 0,
+                              .per_try_idle_ms = r->retry ? r->retry->per_try_idle_timeout_ms : 0,
+                              .hedge_on_try_timeout = r->hedge->on_per_try_timeout };
+    if (respect_expected && mz_headers_get_id(h, MZ_H_X_ENVOY_EXPECTED_RQ_TIMEOUT_MS)) {
+        out->from_header = header_ms(h, MZ_H_X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, &out->global_ms);
+    } else {
+        out->from_header = header_ms(h, MZ_H_X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS, &out->global_ms);
+        mz_headers_remove_id(h, MZ_H_X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS);
+    }
+    (void)header_ms(h, MZ_H_X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS, &out->per_try_ms);
+    mz_headers_remove_id(h, MZ_H_X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS);
+    if (out->global_ms && out->per_try_ms >= out->global_ms)
+        out->per_try_ms = 0;
+    struct mz_str hedge = mz_headers_value_id(h, MZ_H_X_ENVOY_HEDGE_ON_PER_TRY_TIMEOUT);
+    if (hedge.n)
+        out->hedge_on_try_timeout =
+            mz_str_eq(hedge, MZ_STR("true")) ||
+            (out->hedge_on_try_timeout && !mz_str_eq(hedge, MZ_STR("false")));
+    mz_headers_remove_id(h, MZ_H_X_ENVOY_HEDGE_ON_PER_TRY_TIMEOUT);
+}
+
+/* At most 8 digits: beyond them a coarser unit, rounded up. */
+static struct mz_str grpc_text(uint64_t ms, struct mz_arena *a)
+{
+    if (ms <= 99999999)
+        return mz_arena_printf(a, "%llum", (unsigned long long)ms);
+    if (ms / 1000 < 99999999)
+        return mz_arena_printf(a, "%lluS", (unsigned long long)(ms / 1000 + 1));
+    uint64_t minutes = ms / 60000 + 1;
+    return mz_arena_printf(a, "%lluM",
+                           (unsigned long long)(minutes > 99999999 ? 99999999 : minutes));
+}
+
+void mz_timeouts_write(const struct mz_timeouts *t, const struct mz_route *r, struct mz_headers *h,
+                       bool grpc, bool insert, uint64_t elapsed_ms)
+{
+    uint64_t expected = t->per_try_ms;
+    if (t->hedge_on_try_timeout ||
+        !expected) /* an upstream whose try is not given up may use all of the time */
+        expected = t->global_ms;
+    if (!expected)
+        return;
+    if (t->global_ms) {
+        uint64_t left =
+            elapsed_ms < t->global_ms ? t->global_ms - elapsed_ms : 1; /* 0 would say: no timeout */
+        expected = expected < left ? expected : left;
+    }
+    if (insert) {
+        char text[20];
+        struct mz_str value = { text, mz_u64_text(expected, text) };
+        mz_headers_set_id(h, MZ_H_X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, mz_arena_dup(h->arena, value));
+    }
+    if (grpc_limited(r, grpc))
+        mz_headers_set_id(h, MZ_H_GRPC_TIMEOUT, grpc_text(expected, h->arena));
+}
