@@ -12,14 +12,14 @@ struct mapper {
     unsigned status; /* 0: as it was */
     struct mz_str body;
     bool has_body;
-    struct mz_substitution *format; /* NULL: the default one */
+    struct mz_log_format *format; /* NULL: the default one */
     struct mz_header_mutations headers;
 };
 struct local_reply_config {
     struct mz_arena *arena;
     struct mapper *mappers;
     size_t n_mappers;
-    struct mz_substitution *format; /* NULL: the body as it is */
+    struct mz_log_format *format; /* NULL: the body as it is */
 };
 
 static bool mapper_build(const pb_ResponseMapper *m, const struct mz_factory *f, struct mapper *out, struct mz_err *err)
@@ -34,7 +34,7 @@ static bool mapper_build(const pb_ResponseMapper *m, const struct mz_factory *f,
         out->has_body = true;
     }
     if (m->body_format_override) {
-        out->format = mz_substitution_create(m->body_format_override, f->proto, err);
+        out->format = mz_log_format_create(m->body_format_override, err);
         if (!out->format)
             return mz_err_at(err, "body_format_override");
     }
@@ -60,7 +60,7 @@ struct local_reply_config *local_reply_config_build(const void *msg, const struc
             c->mappers[i].body = mz_arena_dup(a, c->mappers[i].body);
     }
     if (m->body_format) {
-        c->format = mz_substitution_create(m->body_format, f->proto, err);
+        c->format = mz_log_format_create(m->body_format, err);
         if (!c->format) {
             mz_err_at(err, "body_format");
             goto fail;
@@ -78,10 +78,10 @@ void local_reply_config_destroy(struct local_reply_config *c)
         return;
     for (size_t i = 0; i < c->n_mappers; i++) {
         mz_log_filter_destroy(c->mappers[i].filter);
-        mz_substitution_destroy(c->mappers[i].format);
+        mz_log_format_destroy(c->mappers[i].format);
         mz_header_mutations_fini(&c->mappers[i].headers);
     }
-    mz_substitution_destroy(c->format);
+    mz_log_format_destroy(c->format);
 }
 
 struct reply { /* being made */
@@ -92,7 +92,7 @@ struct reply { /* being made */
 static void rewrite(const struct local_reply_config *c, struct mz_stream *s, struct mz_headers *h, struct reply *r)
 {
     struct mz_format_ctx ctx = { .info = &s->info, .req = s->req.headers, .resp = h, .local_reply_body = r->body };
-    const struct mz_substitution *format = c->format;
+    const struct mz_log_format *format = c->format;
     for (size_t i = 0; i < c->n_mappers; i++) {
         const struct mapper *m = &c->mappers[i];
         if (!mz_log_filter_match(m->filter, &ctx))
@@ -114,9 +114,9 @@ static void rewrite(const struct local_reply_config *c, struct mz_stream *s, str
         return;
     struct mz_buf b;
     mz_buf_init(&b);
-    mz_substitution_append(format, &ctx, &b);
+    mz_log_format_append(format, &ctx, &b);
     r->body = mz_arena_dup(s->arena, mz_buf_linearize(&b, mz_buf_len(&b)));
-    r->content_type = mz_substitution_content_type(format);
+    r->content_type = mz_log_format_content_type(format);
     mz_buf_fini(&b);
 }
 
