@@ -1,0 +1,8 @@
+#ifndef MZ_FILTERS_NETWORK_NETWORK_FILTERS_H
+#define MZ_FILTERS_NETWORK_NETWORK_FILTERS_H
+/* The network filters of this folder (L5); ../registry.c lists them with the connection manager. */
+#include "listener/network_filter.h"
+
+extern const struct mz_net_filter_type mz_net_filter_direct_response;
+extern const struct mz_net_filter_type mz_net_filter_echo;
+#endif

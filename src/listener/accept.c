@@ -1,0 +1,210 @@
+/* The worker's side of a listening socket: accepting within limits (L1, E09), spreading connections, stopping. */
+#include <errno.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "listener/listener_priv.h"
+#include "runtime/runtime.h"
+
+#define PAUSE_MS 100 /* after a lack of descriptors or memory: old connections end meanwhile */
+
+static bool lacks_resources(int e)
+{
+    return e == EMFILE || e == ENFILE || e == ENOBUFS || e == ENOMEM;
+}
+
+/* The limits count what is open in the whole process; both are read from the runtime at each accept, as Envoy does. */
+static bool over_limit(struct mz_acceptor *a)
+{
+    const struct mz_runtime *r = mz_runtime_here();
+    uint64_t global =
+        mz_runtime_u64(r, MZ_STR("overload.global_downstream_max_connections"), UINT64_MAX);
+    int64_t all = __atomic_load_n(a->process_connections, __ATOMIC_RELAXED);
+    if (!a->cfg->ignore_global_limit && (uint64_t)(all > 0 ? all : 0) >= global) {
+        mz_count(a->cfg->scope, MZ_LISTENER_STAT_GLOBAL_CX_OVERFLOW, 1);
+        return true;
+    }
+    uint64_t own = mz_runtime_u64(r, a->cfg->limit_key, UINT64_MAX);
+    int64_t here = __atomic_load_n(&a->cfg->connections, __ATOMIC_RELAXED);
+    if ((uint64_t)(here > 0 ? here : 0) < own)
+        return false;
+    mz_count(a->cfg->scope, MZ_LISTENER_STAT_CX_OVERFLOW, 1);
+    return true;
+}
+
+/* ---- exact balance: to the worker with the fewest connections of this listener ---- */
+
+struct handover {
+    struct mz_acceptor *to;
+    int fd;
+    struct mz_addr local, remote;
+};
+
+static void handed_over(struct mz_loop *l, void *arg)
+{
+    struct handover *h = arg;
+    __atomic_sub_fetch(&h->to->connections, 1,
+                       __ATOMIC_RELAXED); /* counted again by the connection itself */
+    if (h->to->fd >= 0)
+        mz_net_chain_start(h->to, h->fd, &h->local, &h->remote);
+    else
+        (void)mz_loop_sys(l)->close(h->fd);
+    mz_free(MZ_MEM_CONN, h);
+}
+
+static struct mz_acceptor *least_busy(struct mz_acceptor *a)
+{
+    struct mz_acceptor *best = a;
+    int64_t least = __atomic_load_n(&a->connections, __ATOMIC_RELAXED);
+    for (unsigned i = 0; i < a->n_peers; i++) {
+        int64_t n = __atomic_load_n(&a->peers[i]->connections, __ATOMIC_RELAXED);
+        if (n < least) {
+            least = n;
+            best = a->peers[i];
+        }
+    }
+    return best;
+}
+
+static void hand_over(struct mz_acceptor *to, int fd, const struct mz_addr *local,
+                      const struct mz_addr *remote)
+{
+    struct handover *h = mz_new0(MZ_MEM_CONN, struct handover);
+    *h = (struct handover){ to, fd, *local, *remote };
+    __atomic_add_fetch(&to->connections, 1, __ATOMIC_RELAXED);
+    mz_loop_post(to->worker->loop, handed_over, h);
+}
+
+/* ---- accepting ---- */
+
+static void take(struct mz_acceptor *a, int fd, const struct mz_addr *remote)
+{
+    if (over_limit(a)) {
+        (void)mz_loop_sys(a->worker->loop)->close(fd);
+        return;
+    }
+    struct mz_addr local = a->local;
+    if (mz_addr_is_any(&local)) {
+        local.len = sizeof(local.ss);
+        if (getsockname(fd, &local.sa, &local.len) != 0)
+            local = a->local;
+    }
+    struct mz_acceptor *to = a->n_peers ? least_busy(a) : a;
+    if (to == a)
+        mz_net_chain_start(a, fd, &local, remote);
+    else
+        hand_over(to, fd, &local, remote);
+}
+
+static void pause_accepting(struct mz_acceptor *a, int why)
+{
+    mz_count(a->cfg->scope, MZ_LISTENER_STAT_ACCEPT_PAUSED, 1);
+    MZ_LOG(WARN, conn_handler, "listener '" MZ_STR_FMT "': accept failed: %s",
+           MZ_STR_ARG(a->cfg->name), strerrordesc_np(why));
+    mz_io_del(&a->io);
+    mz_timer_start_ms(&a->pause, PAUSE_MS);
+}
+
+/* Returns the number taken, at most max; *out_error is the errno that ended it, or 0. */
+static unsigned accept_some(struct mz_acceptor *a, unsigned max, int *out_error)
+{
+    const struct mz_sys *sys = mz_loop_sys(a->worker->loop);
+    unsigned n = 0;
+    *out_error = 0;
+    while (n < max && a->fd >= 0) {
+        struct mz_addr remote = { .len = sizeof(remote.ss) };
+        int fd = sys->accept(a->fd, &remote.sa, &remote.len);
+        if (fd >= 0) {
+            n++;
+            take(a, fd, &remote);
+        } else if (errno == EAGAIN || lacks_resources(errno)) {
+            *out_error = errno;
+            break;
+        } else if (errno != EINTR && errno != ECONNABORTED && errno != EPROTO && errno != EPERM) {
+            *out_error = errno;
+            break;
+        }
+    }
+    return n;
+}
+
+static void acceptor_ready(struct mz_io *io, unsigned events)
+{
+    (void)events;
+    struct mz_acceptor *a = MZ_CONTAINER(io, struct mz_acceptor, io);
+    int error;
+    unsigned n = accept_some(a, a->cfg->max_accept, &error);
+    if (n)
+        mz_hist_record(a->cfg->scope, MZ_LISTENER_STAT_ACCEPTED_PER_EVENT, n);
+    if (error && error != EAGAIN && a->fd >= 0)
+        pause_accepting(a, error);
+}
+
+static void listen_again(struct mz_timer *t)
+{
+    struct mz_acceptor *a = MZ_CONTAINER(t, struct mz_acceptor, pause);
+    mz_acceptor_start(a);
+}
+
+void mz_acceptor_start(struct mz_acceptor *a)
+{
+    if (a->fd < 0)
+        return;
+    unsigned events = MZ_IO_READ | (a->exclusive ? MZ_IO_EXCLUSIVE : 0u);
+    int rc = mz_io_add_level(a->worker->loop, &a->io, a->fd, events, acceptor_ready);
+    if (rc != 0)
+        pause_accepting(a, -rc);
+}
+
+struct mz_acceptor *mz_acceptor_create(struct mz_worker *w, struct mz_listener_config *cfg,
+                                       int take_fd, const struct mz_addr *local)
+{
+    struct mz_acceptor *a = mz_new0(MZ_MEM_CONFIG, struct mz_acceptor);
+    a->worker = w;
+    a->cfg = mz_listener_config_ref(cfg);
+    a->local = *local;
+    a->fd = take_fd;
+    a->io.fd = -1;
+    mz_list_init(&a->chains);
+    mz_timer_init(w->loop, &a->pause, listen_again);
+    return a;
+}
+
+void mz_acceptor_stop(struct mz_acceptor *a)
+{
+    if (a->fd < 0)
+        return;
+    int error;
+    (void)accept_some(a, SOMAXCONN,
+                      &error); /* closing would reset those whose handshake the kernel has done */
+    mz_timer_stop(&a->pause);
+    mz_io_del(&a->io);
+    (void)mz_loop_sys(a->worker->loop)->close(a->fd);
+    a->fd = -1;
+}
+
+void mz_acceptor_drain(struct mz_acceptor *a)
+{
+    mz_list_foreach (it, &a->chains)
+        mz_net_chain_drain(it);
+}
+
+void mz_acceptor_close_connections(struct mz_acceptor *a)
+{
+    mz_list_foreach (it, &a->chains)
+        mz_net_chain_close(it);
+}
+
+void mz_acceptor_destroy(struct mz_acceptor *a)
+{
+    if (!a)
+        return;
+    mz_timer_stop(&a->pause);
+    if (a->fd >= 0) {
+        mz_io_del(&a->io);
+        (void)close(a->fd);
+    }
+    mz_free(MZ_MEM_CONFIG, a->peers);
+    mz_listener_config_unref(a->cfg);
+    mz_free(MZ_MEM_CONFIG, a);
+}

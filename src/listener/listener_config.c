@@ -1,0 +1,308 @@
+/* Listener message to object (L1). Borrows the message during the call only; what lasts is in the configuration's arena. */
+#include "base/clock.h"
+#include "listener/address.h"
+#include "listener/listener_priv.h"
+#include "observe/access_log.h"
+#include "observe/metadata.h"
+#include "proto/mapper.h"
+
+#define BUFFER_LIMIT_DEFAULT (1024 * 1024)
+#define ACCEPT_MAX_DEFAULT   64 /* then others get their turn */
+
+/* ---- filter chains ---- */
+
+static bool filter_build(const pb_Filter *m, struct mz_chain_filter *out,
+                         const struct mz_factory *f, struct mz_arena *a, struct mz_err *err)
+{
+    const ProtobufCMessageDescriptor *type;
+    ProtobufCMessage *msg;
+    if (!m->typed_config)
+        return mz_err_set(err, "Didn't find a registered implementation for '%s' with type URL: ''",
+                          m->name);
+    if (!mz_any_unpack(f->proto, m->typed_config, &type, &msg, err))
+        return mz_err_at(err, "typed_config");
+    out->type = f->net_filter(mz_str_c(type->name));
+    if (!out->type) {
+        mz_err_set(err, "Didn't find a registered implementation for '%s' with type URL: '%s'",
+                   m->name, type->name);
+        return mz_err_at(err, "typed_config");
+    }
+    out->name = mz_arena_dup(a, mz_str_c(m->name));
+    out->cfg = out->type->config_build(msg, f, err);
+    return out->cfg || mz_err_at(err, "typed_config");
+}
+
+static size_t object_size(size_t n)
+{
+    return (n + 15) & ~(size_t)15;
+}
+
+static bool terminal_ok(const struct mz_filter_chain *c, size_t i, struct mz_err *err)
+{
+    const struct mz_chain_filter *cf = &c->filters[i];
+    bool last = i + 1 == c->n_filters;
+    if (cf->type->terminal == last)
+        return true;
+    return mz_err_set(err,
+                      last ? "non-terminal filter named " MZ_STR_FMT
+                             " of type %s is the last filter in a network filter chain."
+                           : "terminal filter named " MZ_STR_FMT
+                             " of type %s must be the last filter in a network filter chain.",
+                      MZ_STR_ARG(cf->name), cf->type->name);
+}
+
+static bool chain_filters(const pb_FilterChain *m, struct mz_filter_chain *c,
+                          const struct mz_factory *f, struct mz_arena *a, struct mz_err *err)
+{
+    c->filters = mz_arena_alloc0(a, mz_mul(m->n_filters ? m->n_filters : 1, sizeof(*c->filters)));
+    for (size_t i = 0; i < m->n_filters; i++) {
+        if (!filter_build(m->filters[i], &c->filters[i], f, a, err))
+            return mz_err_at(err, "filters[%zu]", i);
+        c->n_filters = i + 1;
+        c->objects_bytes += object_size(c->filters[i].type->size);
+    }
+    for (size_t i = 0; i < c->n_filters; i++)
+        if (!terminal_ok(c, i, err))
+            return mz_err_at(err, "filters[%zu]", i);
+    return true;
+}
+
+static bool chain_build(const pb_FilterChain *m, struct mz_filter_chain *c,
+                        const struct mz_factory *f, struct mz_arena *a, struct mz_err *err)
+{
+    uint64_t ms = 0;
+    c->name = mz_arena_dup(a, mz_str_c(m->name));
+    if (!mz_duration_ms(m->transport_socket_connect_timeout, 0, &ms, err))
+        return mz_err_at(err, "transport_socket_connect_timeout");
+    c->connect_timeout_ms = (uint32_t)(ms > UINT32_MAX ? UINT32_MAX : ms);
+    c->transport = m->transport_socket ? f->transport(f, m->transport_socket, true, err)
+                                       : mz_transport_factory_raw();
+    if (!c->transport)
+        return mz_err_at(err, "transport_socket");
+    return chain_filters(m, c, f, a, err);
+}
+
+static bool chain_index(struct mz_listener_config *l, const pb_FilterChainMatch *m,
+                        struct mz_filter_chain *c, struct mz_err *err)
+{
+    void *other = NULL;
+    if (mz_chain_match_add(l->match, m, c, &other, err))
+        return true;
+    if (other)
+        mz_err_set(err,
+                   "filter chain '" MZ_STR_FMT
+                   "' has the same matching rules defined as '" MZ_STR_FMT "'",
+                   MZ_STR_ARG(c->name), MZ_STR_ARG(((struct mz_filter_chain *)other)->name));
+    return mz_err_at(err, "filter_chain_match");
+}
+
+static bool chains_build(const pb_Listener *m, struct mz_listener_config *l,
+                         const struct mz_factory *f, struct mz_err *err)
+{
+    size_t n = m->n_filter_chains + (m->default_filter_chain ? 1 : 0);
+    if (n == 0)
+        return mz_err_set(err, "no filter chains specified");
+    l->chains = mz_arena_alloc0(l->arena, mz_mul(n, sizeof(*l->chains)));
+    l->match = mz_chain_match_create(l->arena);
+    l->n_chains = n;
+    for (size_t i = 0; i < m->n_filter_chains; i++) {
+        if (!chain_build(m->filter_chains[i], &l->chains[i], f, l->arena, err) ||
+            !chain_index(l, m->filter_chains[i]->filter_chain_match, &l->chains[i], err))
+            return mz_err_at(err, "filter_chains[%zu]", i);
+    }
+    if (!m->default_filter_chain)
+        return true;
+    l->default_chain = &l->chains[n - 1];
+    return chain_build(m->default_filter_chain, l->default_chain, f, l->arena, err) ||
+           mz_err_at(err, "default_filter_chain");
+}
+
+/* ---- addresses ---- */
+
+static bool address_build(const pb_Address *m, struct mz_listen_address *out, struct mz_err *err)
+{
+    if (!mz_address_build(m, &out->addr, err))
+        return mz_err_at(err, "address");
+    if (m->address_case == pb_Address_ADDRESS_PIPE)
+        out->unix_mode = m->pipe->mode;
+    else
+        out->v4_compat = m->socket_address->ipv4_compat;
+    return true;
+}
+
+static bool addresses_build(const pb_Listener *m, struct mz_listener_config *l, struct mz_err *err)
+{
+    if (!m->address)
+        return mz_err_set(err, "error adding listener named '%s': address is necessary", m->name);
+    l->n_addrs = 1 + m->n_additional_addresses;
+    l->addrs = mz_arena_alloc0(l->arena, mz_mul(l->n_addrs, sizeof(*l->addrs)));
+    if (!address_build(m->address, &l->addrs[0], err))
+        return false;
+    mz_socket_opts_build(m->socket_options, m->n_socket_options, l->arena, &l->addrs[0].opts);
+    for (size_t i = 0; i < m->n_additional_addresses; i++) {
+        const pb_AdditionalAddress *x = m->additional_addresses[i];
+        struct mz_listen_address *to = &l->addrs[i + 1];
+        if (!x->address)
+            mz_err_set(err, "address is necessary");
+        if (!x->address || !address_build(x->address, to, err))
+            return mz_err_at(err, "additional_addresses[%zu]", i);
+        if (x->socket_options) /* they replace the listener's */
+            mz_socket_opts_build(x->socket_options->socket_options,
+                                 x->socket_options->n_socket_options, l->arena, &to->opts);
+        else
+            to->opts = l->addrs[0].opts;
+    }
+    return true;
+}
+
+/* ---- the rest ---- */
+
+static bool listener_filters_check(const pb_Listener *m, const struct mz_factory *f,
+                                   struct mz_err *err)
+{
+    for (size_t i = 0; i < m->n_listener_filters; i++) {
+        const pb_ListenerFilter *lf = m->listener_filters[i];
+        const ProtobufCMessageDescriptor *type;
+        ProtobufCMessage *msg;
+        /* None of the types that the schemas know is a listener filter. */
+        if (!lf->typed_config || mz_any_unpack(f->proto, lf->typed_config, &type, &msg, err))
+            mz_err_set(err, "Didn't find a registered implementation for '%s'", lf->name);
+        return mz_err_at(err, "listener_filters[%zu]", i);
+    }
+    return true;
+}
+
+static bool logs_build(const pb_Listener *m, struct mz_listener_config *l,
+                       const struct mz_factory *f, struct mz_err *err)
+{
+    l->logs = mz_arena_alloc0(
+        l->arena, mz_mul(m->n_access_log ? m->n_access_log : 1, sizeof(struct mz_access_log *)));
+    for (size_t i = 0; i < m->n_access_log; i++) {
+        l->logs[i] = mz_access_log_create(m->access_log[i], f->log_files, err);
+        if (!l->logs[i])
+            return mz_err_at(err, "access_log[%zu]", i);
+        l->n_logs = i + 1;
+    }
+    return true;
+}
+
+/* "127.0.0.1_80": what would read as a tag's end is replaced. */
+static struct mz_str stat_name(const pb_Listener *m, struct mz_listener_config *l)
+{
+    char text[MZ_ADDR_TEXT];
+    if (m->stat_prefix && m->stat_prefix[0])
+        return mz_arena_dup(l->arena, mz_str_c(m->stat_prefix));
+    size_t n = mz_addr_text(&l->addrs[0].addr, text);
+    for (size_t i = 0; i < n; i++)
+        if (text[i] == ':')
+            text[i] = '_';
+    return mz_arena_dup(l->arena, (struct mz_str){ text, n });
+}
+
+static void scopes_build(const pb_Listener *m, struct mz_listener_config *l,
+                         const struct mz_factory *f)
+{
+    struct mz_str name = stat_name(m, l);
+    struct mz_str prefix = mz_arena_printf(l->arena, "listener." MZ_STR_FMT ".", MZ_STR_ARG(name));
+    l->scope = mz_scope_create(f->stats, &mz_listener_stats, prefix);
+    l->worker_scopes = mz_arena_alloc0(
+        l->arena, mz_mul(l->n_workers ? l->n_workers : 1, sizeof(struct mz_scope *)));
+    for (unsigned i = 0; i < l->n_workers; i++) {
+        struct mz_str p = mz_arena_printf(l->arena, MZ_STR_FMT "worker_%u.", MZ_STR_ARG(prefix), i);
+        l->worker_scopes[i] = mz_scope_create(f->stats, &mz_listener_worker_stats, p);
+    }
+}
+
+static void scalars_build(const pb_Listener *m, struct mz_listener_config *l,
+                          const struct mz_factory *f)
+{
+    char text[MZ_ADDR_TEXT];
+    l->name = mz_arena_dup(l->arena, mz_str_c(m->name));
+    if (l->name.n == 0) { /* Envoy makes a random name; the address tells more */
+        mz_addr_text(&l->addrs[0].addr, text);
+        l->name = mz_arena_dup(l->arena, mz_str_c(text));
+    }
+    l->limit_key =
+        mz_arena_printf(l->arena, "envoy.resource_limits.listener." MZ_STR_FMT ".connection_limit",
+                        MZ_STR_ARG(l->name));
+    l->buffer_limit = mz_u32_or(m->per_connection_buffer_limit_bytes, BUFFER_LIMIT_DEFAULT);
+    l->max_accept = mz_u32_or(m->max_connections_to_accept_per_socket_event, ACCEPT_MAX_DEFAULT);
+    l->backlog = (int)mz_u32_or(m->tcp_backlog_size, 0);
+    l->fast_open = mz_u32_or(m->tcp_fast_open_queue_length, 0);
+    l->traffic_direction = (uint8_t)m->traffic_direction;
+    l->bind_to_port = mz_bool_or(m->bind_to_port, true);
+    l->reuse_port = mz_bool_or(m->enable_reuse_port, true);
+    l->exact_balance = m->connection_balance_config && m->connection_balance_config->exact_balance;
+    l->transparent = mz_bool_or(m->transparent, false);
+    l->freebind = mz_bool_or(m->freebind, false);
+    l->ignore_global_limit = m->ignore_global_conn_limit;
+    l->modify_only_drain = m->drain_type == pb_Listener_DrainType_MODIFY_ONLY;
+    l->metadata = mz_meta_build(m->metadata, l->arena);
+    l->via_api = f->via_api;
+    l->updated_wall_us = mz_clock->wall_us();
+}
+
+struct mz_listener_config *mz_listener_config_create(const pb_Listener *m, struct mz_str bytes,
+                                                     const struct mz_factory *f, unsigned n_workers,
+                                                     struct mz_err *err)
+{
+    struct mz_arena *a = mz_arena_create(MZ_MEM_CONFIG);
+    struct mz_listener_config *l = mz_arena_new0(a, struct mz_listener_config);
+    l->arena = a;
+    l->refs = 1;
+    l->n_workers = n_workers;
+    l->bytes = mz_arena_dup(a, bytes);
+    if (!addresses_build(m, l, err) || !listener_filters_check(m, f, err))
+        goto fail;
+    scalars_build(m, l, f);
+    scopes_build(m, l, f);
+    struct mz_factory mine = *f;
+    mine.listener_scope = l->scope;
+    mine.listener_name = l->name;
+    mine.traffic_direction = l->traffic_direction;
+    if (logs_build(m, l, f, err) && chains_build(m, l, &mine, err))
+        return l;
+fail:
+    mz_listener_config_unref(l);
+    return NULL;
+}
+
+struct mz_listener_config *mz_listener_config_ref(struct mz_listener_config *c)
+{
+    __atomic_add_fetch(&c->refs, 1, __ATOMIC_RELAXED);
+    return c;
+}
+
+static void chain_fini(struct mz_filter_chain *c)
+{
+    for (size_t i = 0; i < c->n_filters && !c->borrowed_cfg; i++)
+        if (c->filters[i].cfg && c->filters[i].type->config_destroy)
+            c->filters[i].type->config_destroy(c->filters[i].cfg);
+    mz_transport_factory_unref(c->transport);
+}
+
+void mz_listener_config_unref(struct mz_listener_config *c)
+{
+    if (!c || __atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL))
+        return;
+    for (size_t i = 0; i < c->n_chains; i++)
+        chain_fini(&c->chains[i]);
+    for (size_t i = 0; i < c->n_logs; i++)
+        mz_access_log_destroy(c->logs[i]);
+    for (unsigned i = 0; c->worker_scopes && i < c->n_workers; i++)
+        mz_scope_unref(c->worker_scopes[i]);
+    if (c->scope)
+        mz_scope_unref(c->scope);
+    mz_arena_destroy(c->arena);
+}
+
+struct mz_filter_chain *mz_listener_config_chain(const struct mz_listener_config *c,
+                                                 const struct mz_addr *local,
+                                                 const struct mz_addr *remote)
+{
+    const struct mz_chain_query q = {
+        .local = local, .remote = remote, .direct_remote = remote, .transport = MZ_STR("raw_buffer")
+    };
+    struct mz_filter_chain *found = c->match ? mz_chain_match_find(c->match, &q) : NULL;
+    return found ? found : c->default_chain;
+}

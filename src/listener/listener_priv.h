@@ -1,0 +1,98 @@
+#ifndef MZ_LISTENER_LISTENER_PRIV_H
+#define MZ_LISTENER_LISTENER_PRIV_H
+/* What the files of this folder share. */
+#include "base/list.h"
+#include "listener/chain_match.h"
+#include "listener/listener.h"
+#include "listener/stats.h"
+#include "net/socket.h"
+
+struct mz_access_log;
+
+/* ---- configuration: immutable but for the atomics ---- */
+struct mz_chain_filter {
+    const struct mz_net_filter_type *type;
+    void *cfg;
+    struct mz_str name;
+};
+struct mz_filter_chain {
+    struct mz_str name;
+    struct mz_chain_filter *filters;
+    size_t n_filters;
+    size_t objects_bytes; /* of the filters' objects, each rounded up */
+    struct mz_transport_factory *transport;
+    uint32_t connect_timeout_ms; /* transport handshake; 0: none */
+    bool borrowed_cfg;           /* the admin listener's configuration is not ours */
+};
+struct mz_listen_address {
+    struct mz_addr addr; /* as configured; a port of 0 is replaced when bound */
+    bool v4_compat;
+    unsigned unix_mode;
+    struct mz_socket_opts opts;
+};
+struct mz_listener_config {
+    unsigned refs; /* atomic: the manager, acceptors, connections */
+    int64_t connections; /* atomic: active now */
+    struct mz_arena *arena;
+    struct mz_str name, bytes;
+    struct mz_listen_address *addrs;
+    size_t n_addrs;
+    struct mz_filter_chain *chains; /* the default chain, when there is one, is the last */
+    size_t n_chains;
+    struct mz_filter_chain *default_chain;
+    struct mz_chain_match *match;
+    struct mz_access_log **logs;
+    size_t n_logs;
+    const struct mz_meta *metadata;
+    struct mz_scope *scope;
+    struct mz_scope **worker_scopes; /* per worker */
+    unsigned n_workers;
+    struct mz_str limit_key; /* runtime: envoy.resource_limits.listener.<name>.connection_limit */
+    uint32_t buffer_limit;
+    uint32_t max_accept; /* connections taken per event of the socket */
+    int backlog;
+    uint32_t fast_open; /* 0: off */
+    uint8_t traffic_direction;
+    bool bind_to_port, reuse_port, exact_balance, transparent, freebind, ignore_global_limit, modify_only_drain;
+    bool via_api;
+    uint64_t updated_wall_us;
+};
+struct Envoy__Config__Listener__V3__Listener;
+struct mz_listener_config *mz_listener_config_create(const struct Envoy__Config__Listener__V3__Listener *m,
+                                                     struct mz_str bytes, const struct mz_factory *f, unsigned n_workers,
+                                                     struct mz_err *err);
+struct mz_listener_config *mz_listener_config_ref(struct mz_listener_config *c);
+void mz_listener_config_unref(struct mz_listener_config *c);
+struct mz_filter_chain *mz_listener_config_chain(const struct mz_listener_config *c, const struct mz_addr *local,
+                                                 const struct mz_addr *remote);
+
+/* ---- a worker's end of one listening socket ---- */
+struct mz_acceptor {
+    struct mz_io io;
+    struct mz_worker *worker;
+    struct mz_listener_config *cfg;
+    struct mz_scope *worker_scope;
+    struct mz_addr local;     /* of the socket; a wildcard asks the kernel for each connection */
+    int64_t *process_connections; /* atomic: all listeners, for the global limit */
+    int64_t connections;      /* atomic: of this acceptor, for exact balance */
+    struct mz_acceptor **peers; /* exact balance: the acceptors of the other workers; NULL: none */
+    unsigned n_peers;
+    struct mz_list chains; /* connections: struct mz_net_chain */
+    struct mz_timer pause; /* no descriptor was left: accept again when it fires (E09) */
+    int fd;                /* -1: stopped */
+    bool exclusive;
+};
+struct mz_acceptor *mz_acceptor_create(struct mz_worker *w, struct mz_listener_config *cfg, int take_fd,
+                                       const struct mz_addr *local);
+void mz_acceptor_start(struct mz_acceptor *a);   /* on its loop; on main before the loop runs */
+void mz_acceptor_stop(struct mz_acceptor *a);    /* on its loop: takes what waits in the backlog, then closes the socket */
+void mz_acceptor_drain(struct mz_acceptor *a);   /* on its loop: tells the filters of each connection */
+void mz_acceptor_close_connections(struct mz_acceptor *a); /* on its loop */
+void mz_acceptor_destroy(struct mz_acceptor *a); /* without connections, its loop not running */
+
+/* ---- a connection ---- */
+/* Takes @fd: picks the chain, builds the filters, starts them; closes it where no chain fits. */
+void mz_net_chain_start(struct mz_acceptor *a, int fd, const struct mz_addr *local, const struct mz_addr *remote);
+void mz_net_chain_drain(struct mz_list *link);
+void mz_net_chain_close(struct mz_list *link);
+#endif

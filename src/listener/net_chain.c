@@ -1,0 +1,275 @@
+/* A downstream connection and its network filters (L5), on its worker. */
+#include "base/log.h"
+#include "listener/listener_priv.h"
+#include "observe/access_log.h"
+#include "observe/stream_info.h"
+
+struct mz_net_chain {
+    struct mz_list link; /* of the acceptor */
+    struct mz_downstream down;
+    struct mz_acceptor *acceptor;
+    struct mz_listener_config *cfg; /* reference */
+    struct mz_timer handshake;
+    size_t n, started; /* filters; those whose on_new_connection ran */
+    bool end, closed;
+    struct mz_net_filter *filters[];
+};
+
+static size_t object_size(size_t n)
+{
+    return (n + 15) & ~(size_t)15;
+}
+
+/* Filters from @i on see the buffered input; each is started first, in order. A filter may close the connection. */
+static void run(struct mz_net_chain *c, size_t i)
+{
+    struct mz_buf *in = mz_conn_in(c->down.conn);
+    for (; i < c->n && !c->closed; i++) {
+        struct mz_net_filter *f = c->filters[i];
+        if (i == c->started) {
+            c->started++;
+            if (f->type->on_new_connection && f->type->on_new_connection(f) == MZ_NET_STOP)
+                return;
+            if (c->closed)
+                return;
+        }
+        if ((mz_buf_len(in) || c->end) && f->type->on_data &&
+            f->type->on_data(f, in, c->end) == MZ_NET_STOP)
+            return;
+    }
+}
+
+void mz_net_filter_continue(struct mz_net_filter *f)
+{
+    struct mz_net_chain *c = f->chain;
+    for (size_t i = 0; i < c->n && !c->closed; i++) {
+        if (c->filters[i] != f)
+            continue;
+        run(c, i + 1);
+        if (!c->closed)
+            mz_conn_read_resume(c->down.conn);
+        return;
+    }
+}
+
+static void on_data(struct mz_conn *conn, void *arg, bool end)
+{
+    (void)conn;
+    struct mz_net_chain *c = arg;
+    c->end |= end;
+    run(c, 0);
+}
+
+static void info_fill(const struct mz_net_chain *c, struct mz_stream_info *i)
+{
+    const struct mz_conn *conn = c->down.conn;
+    i->start_us = c->down.start_us;
+    i->start_wall_us = c->down.start_wall_us;
+    i->end_us = mz_loop_now_us(c->acceptor->worker->loop);
+    i->secure = c->down.secure;
+    i->conn_id = conn->id;
+    i->local = c->down.local_restored;
+    i->remote = conn->remote;
+    i->direct_remote = conn->direct_remote;
+    i->rx_body = i->wire_in = conn->rx_bytes;
+    i->tx_body = i->wire_out = conn->tx_bytes;
+    i->filter_chain_name = c->down.chain_name;
+    i->listener_name = c->down.listener_name;
+    i->listener_metadata = c->down.listener_metadata;
+    i->sni = c->down.sni;
+    i->conn_termination = conn->close_reason;
+}
+
+static void write_logs(const struct mz_net_chain *c)
+{
+    if (c->cfg->n_logs == 0)
+        return;
+    struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
+    struct mz_stream_info *info = mz_arena_new0(a, struct mz_stream_info);
+    info->arena = a;
+    info_fill(c, info);
+    const struct mz_format_ctx ctx = { .info = info,
+                                       .log_type = "TcpConnectionEnd",
+                                       .now_us = info->end_us };
+    for (size_t i = 0; i < c->cfg->n_logs; i++)
+        mz_access_log_write(c->cfg->logs[i], &ctx);
+    mz_arena_destroy(a);
+}
+
+static void chain_free(void *p)
+{
+    struct mz_net_chain *c = p;
+    for (size_t i = 0; i < c->n; i++)
+        if (c->filters[i]->type->destroy)
+            c->filters[i]->type->destroy(c->filters[i]);
+    mz_listener_config_unref(c->cfg);
+    mz_free(MZ_MEM_CONN, c);
+}
+
+static void count_start(struct mz_net_chain *c)
+{
+    struct mz_acceptor *a = c->acceptor;
+    mz_gauge_add(c->down.scope, MZ_LISTENER_STAT_CX_ACTIVE, 1);
+    mz_count(a->worker_scope, MZ_LISTENER_WORKER_CX_TOTAL, 1);
+    mz_gauge_add(a->worker_scope, MZ_LISTENER_WORKER_CX_ACTIVE, 1);
+}
+
+static void count_end(struct mz_net_chain *c)
+{
+    struct mz_acceptor *a = c->acceptor;
+    uint64_t ms = (mz_loop_now_us(a->worker->loop) - c->down.start_us) / 1000;
+    mz_gauge_add(c->down.scope, MZ_LISTENER_STAT_CX_ACTIVE, -1);
+    mz_count(c->down.scope, MZ_LISTENER_STAT_CX_DESTROY, 1);
+    mz_hist_record(c->down.scope, MZ_LISTENER_STAT_CX_LENGTH_MS, ms);
+    mz_gauge_add(a->worker_scope, MZ_LISTENER_WORKER_CX_ACTIVE, -1);
+    __atomic_sub_fetch(&c->cfg->connections, 1, __ATOMIC_RELAXED);
+    __atomic_sub_fetch(&a->connections, 1, __ATOMIC_RELAXED);
+    __atomic_sub_fetch(a->process_connections, 1, __ATOMIC_RELAXED);
+}
+
+static void on_event(struct mz_conn *conn, void *arg, enum mz_conn_event ev)
+{
+    struct mz_net_chain *c = arg;
+    if (ev == MZ_CONN_CONNECTED)
+        mz_timer_stop(&c->handshake);
+    else
+        c->closed = true;
+    for (size_t i = 0; i < c->n; i++)
+        if (c->filters[i]->type->on_event)
+            c->filters[i]->type->on_event(c->filters[i], ev);
+    if (!c->closed)
+        return;
+    mz_timer_stop(&c->handshake);
+    count_end(c);
+    write_logs(c);
+    mz_list_del(&c->link);
+    MZ_LOG_FORCED(conn->trace, DEBUG, conn_handler, conn->id, 0, "adding to cleanup list");
+    mz_loop_free_later(c->acceptor->worker->loop, c, chain_free);
+}
+
+static void on_above_high(struct mz_conn *conn, void *arg)
+{
+    (void)conn;
+    struct mz_net_chain *c = arg;
+    for (size_t i = 0; i < c->n && !c->closed; i++)
+        if (c->filters[i]->type->above_high)
+            c->filters[i]->type->above_high(c->filters[i]);
+}
+
+static void on_below_low(struct mz_conn *conn, void *arg)
+{
+    (void)conn;
+    struct mz_net_chain *c = arg;
+    for (size_t i = 0; i < c->n && !c->closed; i++)
+        if (c->filters[i]->type->below_low)
+            c->filters[i]->type->below_low(c->filters[i]);
+}
+
+static const struct mz_conn_ops conn_ops = {
+    .data = on_data, .event = on_event, .above_high = on_above_high, .below_low = on_below_low
+};
+
+static void handshake_timeout(struct mz_timer *t)
+{
+    struct mz_net_chain *c = MZ_CONTAINER(t, struct mz_net_chain, handshake);
+    mz_count(c->down.scope, MZ_LISTENER_STAT_CX_TRANSPORT_TIMEOUT, 1);
+    mz_conn_close(c->down.conn, MZ_CLOSE_NOW, "transport_socket_timeout", 0);
+}
+
+static struct mz_net_chain *chain_new(struct mz_acceptor *a, const struct mz_filter_chain *fc)
+{
+    size_t head =
+        object_size(sizeof(struct mz_net_chain) + fc->n_filters * sizeof(struct mz_net_filter *));
+    struct mz_net_chain *c = mz_alloc0(MZ_MEM_CONN, head + fc->objects_bytes);
+    char *object = (char *)c + head;
+    c->acceptor = a;
+    c->cfg = mz_listener_config_ref(a->cfg);
+    c->n = fc->n_filters;
+    for (size_t i = 0; i < c->n; i++) {
+        struct mz_net_filter *f = (struct mz_net_filter *)(void *)object;
+        *f = (struct mz_net_filter){ .type = fc->filters[i].type,
+                                     .cfg = fc->filters[i].cfg,
+                                     .chain = c,
+                                     .down = &c->down,
+                                     .worker = a->worker };
+        c->filters[i] = f;
+        object += object_size(f->type->size);
+    }
+    return c;
+}
+
+static void down_fill(struct mz_net_chain *c, const struct mz_filter_chain *fc,
+                      const struct mz_addr *local)
+{
+    struct mz_loop *l = c->acceptor->worker->loop;
+    c->down = (struct mz_downstream){
+        .worker = c->acceptor->worker,
+        .chain = fc,
+        .listener = c->cfg,
+        .scope = c->cfg->scope,
+        .chain_name = fc->name,
+        .listener_name = c->cfg->name,
+        .listener_metadata = c->cfg->metadata,
+        .secure = fc->transport->secure,
+        .start_us = mz_loop_now_us(l),
+        .start_wall_us = mz_loop_wall_us(l),
+        .local_restored = *local,
+    };
+}
+
+void mz_net_chain_start(struct mz_acceptor *a, int fd, const struct mz_addr *local,
+                        const struct mz_addr *remote)
+{
+    const struct mz_filter_chain *fc = mz_listener_config_chain(a->cfg, local, remote);
+    mz_count(a->cfg->scope, MZ_LISTENER_STAT_CX_TOTAL, 1);
+    if (!fc || fc->n_filters == 0) {
+        if (!fc)
+            mz_count(a->cfg->scope, MZ_LISTENER_STAT_NO_CHAIN, 1);
+        MZ_LOG(DEBUG, conn_handler, "closing connection: %s",
+               fc ? "no filters" : "no matching filter chain found");
+        (void)mz_loop_sys(a->worker->loop)->close(fd);
+        return;
+    }
+    struct mz_net_chain *c = chain_new(a, fc);
+    down_fill(c, fc, local);
+    mz_timer_init(a->worker->loop, &c->handshake, handshake_timeout);
+    mz_list_add_tail(&a->chains, &c->link);
+    __atomic_add_fetch(&a->cfg->connections, 1, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&a->connections, 1, __ATOMIC_RELAXED);
+    __atomic_add_fetch(a->process_connections, 1, __ATOMIC_RELAXED);
+    count_start(c);
+    c->down.conn = mz_conn_accepted(a->worker->loop, fd, local, remote,
+                                    fc->transport->create(fc->transport, NULL), &conn_ops, c);
+    mz_conn_set_buffer_limit(c->down.conn, a->cfg->buffer_limit);
+    if (fc->connect_timeout_ms && c->down.conn->transport->ops->ready)
+        mz_timer_start_ms(&c->handshake, fc->connect_timeout_ms);
+    if (mz_log_on(MZ_LOG_C_conn_handler, MZ_LOG_DEBUG)) {
+        char text[MZ_ADDR_TEXT];
+        mz_addr_text(remote, text);
+        MZ_LOG_IDS(DEBUG, conn_handler, c->down.conn->id, 0, "new connection from %s", text);
+    }
+    run(c, 0);
+}
+
+void mz_net_chain_drain(struct mz_list *link)
+{
+    struct mz_net_chain *c = MZ_CONTAINER(link, struct mz_net_chain, link);
+    for (size_t i = 0; i < c->n && !c->closed; i++)
+        if (c->filters[i]->type->drain)
+            c->filters[i]->type->drain(c->filters[i]);
+}
+
+void mz_net_chain_close(struct mz_list *link)
+{
+    struct mz_net_chain *c = MZ_CONTAINER(link, struct mz_net_chain, link);
+    mz_conn_close(c->down.conn, MZ_CLOSE_NOW, NULL, 0);
+}
+
+const void *mz_filter_chain_config(const struct mz_filter_chain *c,
+                                   const struct mz_net_filter_type *type)
+{
+    for (size_t i = 0; i < c->n_filters; i++)
+        if (c->filters[i].type == type)
+            return c->filters[i].cfg;
+    return NULL;
+}
