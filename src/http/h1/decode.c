@@ -217,9 +217,10 @@ static bool informational(struct h1 *c)
 static bool skip_1xx(struct h1 *c, struct mz_buf *in, size_t n)
 {
     char start[12];
-    if (c->n_1xx < H1_1XX_MAX || mz_buf_copyout(in, 0, start, 12) < 12 || start[9] != '1' ||
-        memcmp(start + 9, "101", 3) == 0)
+    if (c->n_1xx < H1_1XX_MAX || mz_buf_copyout(in, 0, start, 12) < 12)
         return false;
+    if (memcmp(start, "HTTP/1.", 7) != 0 || start[9] != '1' || memcmp(start + 9, "101", 3) == 0)
+        return false; /* parsed, and judged, as any other */
     mz_buf_drain(in, n);
     head_reset(c, H1_START);
     return true;

@@ -306,6 +306,21 @@ static void test_waste(void **state)
     trace_fini(&t);
 }
 
+/* Found by fuzzing: what is read over is still an answer's head. */
+static void test_waste_judged(void **state)
+{
+    (void)state;
+    struct trace t;
+    trace_init(&t, true, trace_opts());
+    trace_request(&t, "GET", false);
+    for (int i = 0; i < 9; i++)
+        feed(&t, "HTTP/1.1 103 Early Hints\r\n\r\n");
+    assert_int_equal(t.codec->error.status, 0);
+    feed(&t, "XXXX/1.1 103 Early Hints\r\n\r\n");
+    assert_int_equal(t.codec->error.status, 502);
+    trace_fini(&t);
+}
+
 /* Names go out as configured: proper case, or as they came in. */
 static void test_case(void **state)
 {
@@ -373,12 +388,19 @@ static void test_1xx_trailers_goaway(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random_splits), cmocka_unit_test(test_scan),
-        cmocka_unit_test(test_pipelining),    cmocka_unit_test(test_read_disable),
-        cmocka_unit_test(test_watermarks),    cmocka_unit_test(test_held),
-        cmocka_unit_test(test_premature),     cmocka_unit_test(test_closed),
-        cmocka_unit_test(test_limits),        cmocka_unit_test(test_waste),
-        cmocka_unit_test(test_case),          cmocka_unit_test(test_1xx_trailers_goaway),
+        cmocka_unit_test(test_random_splits),
+        cmocka_unit_test(test_scan),
+        cmocka_unit_test(test_pipelining),
+        cmocka_unit_test(test_read_disable),
+        cmocka_unit_test(test_watermarks),
+        cmocka_unit_test(test_held),
+        cmocka_unit_test(test_premature),
+        cmocka_unit_test(test_closed),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_waste),
+        cmocka_unit_test(test_waste_judged),
+        cmocka_unit_test(test_case),
+        cmocka_unit_test(test_1xx_trailers_goaway),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
