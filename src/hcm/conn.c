@@ -42,7 +42,8 @@ static void on_new_stream(void *arg, struct mz_stream_enc *enc, struct mz_stream
     hcm_count(c, MZ_HS_RQ_TOTAL);
     hcm_count(c, MZ_HS_RQ_HTTP1_TOTAL);
     mz_gauge_add(c->cfg->scope, MZ_HS_RQ_ACTIVE, 1);
-    if (c->cfg->max_requests_per_connection && ++c->n_requests >= c->cfg->max_requests_per_connection) {
+    if (c->cfg->max_requests_per_connection &&
+        ++c->n_requests >= c->cfg->max_requests_per_connection) {
         hcm_count(c, MZ_HS_CX_MAX_REQUESTS_REACHED);
         s->info.should_drain_connection = true;
     }
@@ -73,7 +74,9 @@ void hcm_conn_close(struct hcm_conn *c, enum mz_close how, const char *reason)
 static void close_when_done(struct hcm_conn *c, bool skip_delay)
 {
     if (c->drain == DRAIN_CLOSING && c->n_streams == 0)
-        hcm_conn_close(c, skip_delay || !c->cfg->delayed_close_ms ? MZ_CLOSE_FLUSH : MZ_CLOSE_FLUSH_DELAY, NULL);
+        hcm_conn_close(
+            c, skip_delay || !c->cfg->delayed_close_ms ? MZ_CLOSE_FLUSH : MZ_CLOSE_FLUSH_DELAY,
+            NULL);
 }
 
 static void on_drain_timeout(struct mz_timer *t)
@@ -129,7 +132,8 @@ void hcm_conn_stream_ended(struct hcm_conn *c, struct mz_stream *s)
     c->n_streams--;
     if (c->closed)
         return;
-    if (s->needs_close || s->saw_connection_close || s->info.should_drain_connection || c->codec->must_close)
+    if (s->needs_close || s->saw_connection_close || s->info.should_drain_connection ||
+        c->codec->must_close)
         c->drain = DRAIN_CLOSING;
     bool whole = s->remote_end && !s->codec_reset;
     if (s->codec_reset && c->codec->protocol < MZ_HTTP2) {
@@ -182,7 +186,8 @@ static void dispatch(struct hcm_conn *c, bool end)
             mz_buf_drain(in, mz_buf_len(in));
             break;
         }
-        if (mz_buf_len(in) == 0 || mz_buf_len(in) == before || c->n_streams || wire(c)->read_disabled)
+        if (mz_buf_len(in) == 0 || mz_buf_len(in) == before || c->n_streams ||
+            wire(c)->read_disabled)
             break;
     }
     c->dispatching = false;
@@ -251,7 +256,8 @@ static void count_close(struct hcm_conn *c, bool local)
         mz_gauge_add(sc, MZ_HS_CX_HTTP1_ACTIVE, -1);
     if (c->base.down->secure)
         mz_gauge_add(sc, MZ_HS_CX_SSL_ACTIVE, -1);
-    mz_hist_record(sc, MZ_HS_CX_LENGTH_MS, (mz_loop_now_us(conn_loop(c)) - wire(c)->created_us) / 1000);
+    mz_hist_record(sc, MZ_HS_CX_LENGTH_MS,
+                   (mz_loop_now_us(conn_loop(c)) - wire(c)->created_us) / 1000);
 }
 
 static void on_event(struct mz_net_filter *f, enum mz_conn_event ev)
@@ -263,9 +269,10 @@ static void on_event(struct mz_net_filter *f, enum mz_conn_event ev)
     bool local = ev == MZ_CONN_LOCAL_CLOSE;
     count_close(c, local);
     const char *reason = wire(c)->close_reason;
-    mz_list_foreach(it, &c->streams) stream_abort(stream_of(it), MZ_FLAG(DOWNSTREAM_CONNECTION_TERMINATION),
-                                                  local ? "downstream_local_disconnect" : "downstream_remote_disconnect",
-                                                  local ? reason : NULL);
+    mz_list_foreach (it, &c->streams)
+        stream_abort(stream_of(it), MZ_FLAG(DOWNSTREAM_CONNECTION_TERMINATION),
+                     local ? "downstream_local_disconnect" : "downstream_remote_disconnect",
+                     local ? reason : NULL);
     mz_timer_stop(&c->idle_timer);
     mz_timer_stop(&c->duration_timer);
     mz_timer_stop(&c->drain_timer);
@@ -295,7 +302,8 @@ static void destroy(struct mz_net_filter *f)
 
 const struct mz_net_filter_type mz_net_filter_hcm = {
     .name = "envoy.filters.network.http_connection_manager",
-    .config_type = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+    .config_type =
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
     .terminal = true,
     .size = sizeof(struct hcm_conn),
     .config_build = hcm_config_build,

@@ -33,7 +33,8 @@ static bool stopped(const struct mz_stream *s, const struct dir *d, uint32_t epo
     return s->dead || s->epoch != epoch || (!d->response && s->local_replying);
 }
 
-static void run_data(struct mz_stream *s, const struct dir *d, int from, struct mz_buf *data, bool end);
+static void run_data(struct mz_stream *s, const struct dir *d, int from, struct mz_buf *data,
+                     bool end);
 static void run_trailers(struct mz_stream *s, const struct dir *d, int from);
 
 /* ---- what stopped filters wait with ---- */
@@ -97,10 +98,12 @@ static void kept_taken(struct mz_stream *s, const struct dir *d)
 
 /* ---- headers ---- */
 
-static enum mz_flow call_headers(struct mz_filter *f, const struct dir *d, struct mz_headers *h, bool end)
+static enum mz_flow call_headers(struct mz_filter *f, const struct dir *d, struct mz_headers *h,
+                                 bool end)
 {
     if (d->response)
-        return f->type->on_response_headers ? f->type->on_response_headers(f, h, end) : MZ_FLOW_CONTINUE;
+        return f->type->on_response_headers ? f->type->on_response_headers(f, h, end)
+                                            : MZ_FLOW_CONTINUE;
     return f->type->on_request_headers ? f->type->on_request_headers(f, h, end) : MZ_FLOW_CONTINUE;
 }
 
@@ -191,15 +194,18 @@ void mz_filter_continue_response(struct mz_filter *f)
 
 /* ---- data ---- */
 
-static enum mz_flow call_data(struct mz_filter *f, const struct dir *d, struct mz_buf *data, bool end)
+static enum mz_flow call_data(struct mz_filter *f, const struct dir *d, struct mz_buf *data,
+                              bool end)
 {
     if (d->response)
-        return f->type->on_response_data ? f->type->on_response_data(f, data, end) : MZ_FLOW_CONTINUE;
+        return f->type->on_response_data ? f->type->on_response_data(f, data, end)
+                                         : MZ_FLOW_CONTINUE;
     return f->type->on_request_data ? f->type->on_request_data(f, data, end) : MZ_FLOW_CONTINUE;
 }
 
 /* What a data callback's answer means. True: hand the data to the next filter. */
-static bool after_data(struct mz_stream *s, const struct dir *d, struct mz_filter *f, struct mz_buf *data, enum mz_flow flow)
+static bool after_data(struct mz_stream *s, const struct dir *d, struct mz_filter *f,
+                       struct mz_buf *data, enum mz_flow flow)
 {
     uint32_t epoch = s->epoch;
     struct pass *p = pass_of(s, d);
@@ -221,7 +227,8 @@ static bool after_data(struct mz_stream *s, const struct dir *d, struct mz_filte
     return false;
 }
 
-static void run_data(struct mz_stream *s, const struct dir *d, int from, struct mz_buf *data, bool end)
+static void run_data(struct mz_stream *s, const struct dir *d, int from, struct mz_buf *data,
+                     bool end)
 {
     uint32_t epoch = s->epoch;
     for (int i = from; in_range(s, i); i += d->step) {
@@ -251,7 +258,8 @@ static void run_data(struct mz_stream *s, const struct dir *d, int from, struct 
 static enum mz_flow call_trailers(struct mz_filter *f, const struct dir *d, struct mz_headers *h)
 {
     if (d->response)
-        return f->type->on_response_trailers ? f->type->on_response_trailers(f, h) : MZ_FLOW_CONTINUE;
+        return f->type->on_response_trailers ? f->type->on_response_trailers(f, h)
+                                             : MZ_FLOW_CONTINUE;
     return f->type->on_request_trailers ? f->type->on_request_trailers(f, h) : MZ_FLOW_CONTINUE;
 }
 
@@ -377,7 +385,8 @@ struct mz_headers *mz_filter_add_response_trailers(struct mz_filter *f)
 /* ---- life ---- */
 
 /* The most specific configuration of a filter: route, virtual host, table. */
-static const struct mz_filter_override *find_override(const struct mz_filter_overrides *o, struct mz_str name)
+static const struct mz_filter_override *find_override(const struct mz_filter_overrides *o,
+                                                      struct mz_str name)
 {
     for (size_t i = 0; o && i < o->n; i++)
         if (mz_str_eq(o->v[i].name, name))
@@ -390,17 +399,22 @@ static const struct mz_filter_overrides *weighted_overrides(struct mz_stream *s)
 {
     const struct mz_weighted_cluster *w = NULL;
     struct mz_str name;
-    struct mz_route_query q = { .h = s->req.headers, .random = s->random, .info = &s->info, .arena = s->arena };
-    return s->route->n_weighted && mz_route_cluster(s->route, &q, &name, &w) && w ? w->overrides : NULL;
+    struct mz_route_query q = {
+        .h = s->req.headers, .random = s->random, .info = &s->info, .arena = s->arena
+    };
+    return s->route->n_weighted && mz_route_cluster(s->route, &q, &name, &w) && w ? w->overrides
+                                                                                  : NULL;
 }
 
 /* Overrides of one filter, the most specific first. */
-static unsigned overrides_of(struct mz_stream *s, struct mz_str name, const struct mz_filter_override *out[4])
+static unsigned overrides_of(struct mz_stream *s, struct mz_str name,
+                             const struct mz_filter_override *out[4])
 {
     const struct mz_route *r = s->route;
     if (!r || !r->vhost)
         return 0;
-    const struct mz_filter_overrides *levels[] = { weighted_overrides(s), &r->overrides, &r->vhost->overrides,
+    const struct mz_filter_overrides *levels[] = { weighted_overrides(s), &r->overrides,
+                                                   &r->vhost->overrides,
                                                    mz_route_table_overrides(r->vhost->table) };
     unsigned n = 0;
     for (size_t i = 0; i < MZ_COUNT(levels); i++) {

@@ -42,8 +42,8 @@ const struct mz_route_table *mz_hcm_route_table(const struct mz_hcm_config *c)
 
 /* ---- filters ---- */
 
-static bool filter_build(const pb_HttpFilter *m, const struct mz_factory *f, struct mz_arena *a, struct filter_entry *out,
-                         struct mz_err *err)
+static bool filter_build(const pb_HttpFilter *m, const struct mz_factory *f, struct mz_arena *a,
+                         struct filter_entry *out, struct mz_err *err)
 {
     const ProtobufCMessageDescriptor *d;
     ProtobufCMessage *msg;
@@ -54,8 +54,9 @@ static bool filter_build(const pb_HttpFilter *m, const struct mz_factory *f, str
     if (!out->type) {
         if (m->is_optional)
             return true;
-        mz_err_set(err, "no HTTP filter has a configuration of type \"" MZ_STR_FMT "\" (filter \"%s\")", MZ_STR_ARG(type),
-                   m->name);
+        mz_err_set(err,
+                   "no HTTP filter has a configuration of type \"" MZ_STR_FMT "\" (filter \"%s\")",
+                   MZ_STR_ARG(type), m->name);
         return mz_err_at(err, "typed_config");
     }
     if (!mz_any_unpack(f->proto, m->typed_config, &d, &msg, err))
@@ -68,8 +69,8 @@ static bool filter_build(const pb_HttpFilter *m, const struct mz_factory *f, str
     return true;
 }
 
-static bool filters_build(pb_HttpFilter **v, size_t n, const struct mz_factory *f, struct mz_arena *a,
-                          struct filter_list *out, struct mz_err *err)
+static bool filters_build(pb_HttpFilter **v, size_t n, const struct mz_factory *f,
+                          struct mz_arena *a, struct filter_list *out, struct mz_err *err)
 {
     if (n > 200)
         return mz_err_set(err, "at most 200 filters, there are %zu", n);
@@ -81,8 +82,9 @@ static bool filters_build(pb_HttpFilter **v, size_t n, const struct mz_factory *
         if (!ok)
             return mz_err_at(err, "[%zu]", i);
         if (e->type && e->type->terminal != (i + 1 == n)) {
-            mz_err_set(err, e->type->terminal ? "terminal filter \"%s\" must be the last filter"
-                                              : "the last filter, \"%s\", is not a terminal one",
+            mz_err_set(err,
+                       e->type->terminal ? "terminal filter \"%s\" must be the last filter"
+                                         : "the last filter, \"%s\", is not a terminal one",
                        v[i]->name);
             return mz_err_at(err, "[%zu]", i);
         }
@@ -92,7 +94,8 @@ static bool filters_build(pb_HttpFilter **v, size_t n, const struct mz_factory *
 
 /* ---- parts ---- */
 
-static bool times_build(const pb_HttpConnectionManager *m, struct mz_hcm_config *c, struct mz_err *err)
+static bool times_build(const pb_HttpConnectionManager *m, struct mz_hcm_config *c,
+                        struct mz_err *err)
 {
     const struct {
         const pb_Duration *d;
@@ -101,7 +104,8 @@ static bool times_build(const pb_HttpConnectionManager *m, struct mz_hcm_config 
     } times[] = {
         { m->stream_idle_timeout, 300000, &c->stream_idle_timeout_ms, "stream_idle_timeout" },
         { m->request_timeout, 0, &c->request_timeout_ms, "request_timeout" },
-        { m->request_headers_timeout, 0, &c->request_headers_timeout_ms, "request_headers_timeout" },
+        { m->request_headers_timeout, 0, &c->request_headers_timeout_ms,
+          "request_headers_timeout" },
         { m->drain_timeout, 5000, &c->drain_timeout_ms, "drain_timeout" },
         { m->delayed_close_timeout, 1000, &c->delayed_close_ms, "delayed_close_timeout" },
     };
@@ -122,14 +126,17 @@ static bool times_build(const pb_HttpConnectionManager *m, struct mz_hcm_config 
     return true;
 }
 
-static bool preserve_case_build(const pb_TypedExtensionConfig *m, const struct mz_factory *f, struct mz_http1_opts *o,
-                                struct mz_err *err)
+static bool preserve_case_build(const pb_TypedExtensionConfig *m, const struct mz_factory *f,
+                                struct mz_http1_opts *o, struct mz_err *err)
 {
     ProtobufCMessage *msg;
     if (!m->typed_config ||
-        !mz_any_unpack_as(f->proto, m->typed_config, &pb_PreserveCaseFormatterConfig__descriptor, &msg, err))
-        return mz_err_at(err, "http_protocol_options.header_key_format.stateful_formatter.typed_config");
-    const pb_PreserveCaseFormatterConfig *p = (const pb_PreserveCaseFormatterConfig *)(const void *)msg;
+        !mz_any_unpack_as(f->proto, m->typed_config, &pb_PreserveCaseFormatterConfig__descriptor,
+                          &msg, err))
+        return mz_err_at(err,
+                         "http_protocol_options.header_key_format.stateful_formatter.typed_config");
+    const pb_PreserveCaseFormatterConfig *p =
+        (const pb_PreserveCaseFormatterConfig *)(const void *)msg;
     o->header_case = MZ_CASE_PRESERVE;
     o->forward_reason_phrase = p->forward_reason_phrase;
     o->proper_on_unknown = p->formatter_type_on_envoy_headers ==
@@ -137,8 +144,8 @@ static bool preserve_case_build(const pb_TypedExtensionConfig *m, const struct m
     return true;
 }
 
-static bool http1_build(const pb_HttpConnectionManager *m, const struct mz_factory *f, struct mz_hcm_config *c,
-                        struct mz_err *err)
+static bool http1_build(const pb_HttpConnectionManager *m, const struct mz_factory *f,
+                        struct mz_hcm_config *c, struct mz_err *err)
 {
     struct mz_http1_opts *o = &c->http1;
     const Envoy__Config__Core__V3__HttpProtocolOptions *common = m->common_http_protocol_options;
@@ -157,16 +164,20 @@ static bool http1_build(const pb_HttpConnectionManager *m, const struct mz_facto
     o->enable_trailers = h->enable_trailers;
     o->allow_chunked_length = h->allow_chunked_length;
     o->allow_custom_methods = h->allow_custom_methods;
-    o->override_stream_error = mz_bool_or(h->override_stream_error_on_invalid_http_message, o->override_stream_error);
+    o->override_stream_error =
+        mz_bool_or(h->override_stream_error_on_invalid_http_message, o->override_stream_error);
     const pb_Http1ProtocolOptions_HeaderKeyFormat *k = h->header_key_format;
-    if (k && k->header_format_case == pb_Http1ProtocolOptions_HeaderKeyFormat_HEADER_FORMAT_PROPER_CASE_WORDS)
+    if (k && k->header_format_case ==
+                 pb_Http1ProtocolOptions_HeaderKeyFormat_HEADER_FORMAT_PROPER_CASE_WORDS)
         o->header_case = MZ_CASE_PROPER;
-    else if (k && k->header_format_case == pb_Http1ProtocolOptions_HeaderKeyFormat_HEADER_FORMAT_STATEFUL_FORMATTER)
+    else if (k && k->header_format_case ==
+                      pb_Http1ProtocolOptions_HeaderKeyFormat_HEADER_FORMAT_STATEFUL_FORMATTER)
         return preserve_case_build(k->stateful_formatter, f, o, err);
     return true;
 }
 
-static bool internal_build(const pb_HttpConnectionManager *m, struct mz_hcm_config *c, struct mz_err *err)
+static bool internal_build(const pb_HttpConnectionManager *m, struct mz_hcm_config *c,
+                           struct mz_err *err)
 {
     const pb_HttpConnectionManager_InternalAddressConfig *i = m->internal_address_config;
     if (!i)
@@ -175,15 +186,15 @@ static bool internal_build(const pb_HttpConnectionManager *m, struct mz_hcm_conf
     c->internal_cidrs = mz_arena_alloc0(c->arena, i->n_cidr_ranges * sizeof(*c->internal_cidrs));
     for (size_t k = 0; k < i->n_cidr_ranges; k++) {
         const pb_CidrRange *r = i->cidr_ranges[k];
-        if (!mz_cidr_make(mz_str_c(r->address_prefix), mz_u32_or(r->prefix_len, 0), &c->internal_cidrs[c->n_internal_cidrs++],
-                          err))
+        if (!mz_cidr_make(mz_str_c(r->address_prefix), mz_u32_or(r->prefix_len, 0),
+                          &c->internal_cidrs[c->n_internal_cidrs++], err))
             return mz_err_at(err, "internal_address_config.cidr_ranges[%zu]", k);
     }
     return true;
 }
 
-static bool detection_build(const pb_TypedExtensionConfig *m, const struct mz_factory *f, struct mz_arena *a,
-                            struct ip_detection *out, struct mz_err *err)
+static bool detection_build(const pb_TypedExtensionConfig *m, const struct mz_factory *f,
+                            struct mz_arena *a, struct ip_detection *out, struct mz_err *err)
 {
     const ProtobufCMessageDescriptor *d;
     ProtobufCMessage *msg;
@@ -208,31 +219,37 @@ static bool detection_build(const pb_TypedExtensionConfig *m, const struct mz_fa
         mz_free(MZ_MEM_MISC, name);
         out->trusted = h->allow_extension_to_set_address_as_trusted;
         out->reject = h->reject_with_status != NULL;
-        out->reject_status = out->reject && h->reject_with_status->code >= 400 ? (unsigned)h->reject_with_status->code : 403;
+        out->reject_status = out->reject && h->reject_with_status->code >= 400
+                                 ? (unsigned)h->reject_with_status->code
+                                 : 403;
         return true;
     }
     return mz_err_set(err, "no original IP detection has a configuration of type \"%s\"", d->name);
 }
 
-static bool detections_build(const pb_HttpConnectionManager *m, const struct mz_factory *f, struct mz_hcm_config *c,
-                             struct mz_err *err)
+static bool detections_build(const pb_HttpConnectionManager *m, const struct mz_factory *f,
+                             struct mz_hcm_config *c, struct mz_err *err)
 {
     size_t n = m->n_original_ip_detection_extensions;
     if (n && (c->use_remote_address || c->xff_hops))
-        return mz_err_set(err, "original_ip_detection_extensions cannot stand beside use_remote_address or xff_num_trusted_hops");
+        return mz_err_set(err, "original_ip_detection_extensions cannot stand beside "
+                               "use_remote_address or xff_num_trusted_hops");
     c->detections = mz_arena_alloc0(c->arena, (n ? n : 1) * sizeof(*c->detections));
     for (size_t i = 0; i < n; i++)
-        if (!detection_build(m->original_ip_detection_extensions[i], f, c->arena, &c->detections[c->n_detections++], err))
+        if (!detection_build(m->original_ip_detection_extensions[i], f, c->arena,
+                             &c->detections[c->n_detections++], err))
             return mz_err_at(err, "original_ip_detection_extensions[%zu]", i);
     if (n == 0) {
-        c->detections[0] = (struct ip_detection){ .kind = DETECT_XFF, .xff_hops = c->xff_hops, .skip_xff_append = true };
+        c->detections[0] = (struct ip_detection){ .kind = DETECT_XFF,
+                                                  .xff_hops = c->xff_hops,
+                                                  .skip_xff_append = true };
         c->n_detections = 1;
     }
     return true;
 }
 
-static bool early_build(const pb_HttpConnectionManager *m, const struct mz_factory *f, struct mz_hcm_config *c,
-                        struct mz_err *err)
+static bool early_build(const pb_HttpConnectionManager *m, const struct mz_factory *f,
+                        struct mz_hcm_config *c, struct mz_err *err)
 {
     size_t n = m->n_early_header_mutation_extensions;
     c->early = mz_arena_alloc0(c->arena, n * sizeof(*c->early));
@@ -240,9 +257,12 @@ static bool early_build(const pb_HttpConnectionManager *m, const struct mz_facto
         ProtobufCMessage *msg;
         const pb_TypedExtensionConfig *e = m->early_header_mutation_extensions[i];
         if (!e->typed_config ||
-            !mz_any_unpack_as(f->proto, e->typed_config, &pb_early_header_mutation_header_mutation_HeaderMutation__descriptor, &msg, err))
+            !mz_any_unpack_as(f->proto, e->typed_config,
+                              &pb_early_header_mutation_header_mutation_HeaderMutation__descriptor,
+                              &msg, err))
             return mz_err_at(err, "early_header_mutation_extensions[%zu].typed_config", i);
-        const pb_early_header_mutation_header_mutation_HeaderMutation *h = (const pb_early_header_mutation_header_mutation_HeaderMutation *)(const void *)msg;
+        const pb_early_header_mutation_header_mutation_HeaderMutation *h =
+            (const pb_early_header_mutation_header_mutation_HeaderMutation *)(const void *)msg;
         if (!mz_header_ops_build(h->mutations, h->n_mutations, &c->early[c->n_early++], err)) {
             mz_err_at(err, "mutations");
             return mz_err_at(err, "early_header_mutation_extensions[%zu].typed_config", i);
@@ -251,8 +271,8 @@ static bool early_build(const pb_HttpConnectionManager *m, const struct mz_facto
     return true;
 }
 
-static bool request_id_build(const pb_HttpConnectionManager *m, const struct mz_factory *f, struct mz_hcm_config *c,
-                             struct mz_err *err)
+static bool request_id_build(const pb_HttpConnectionManager *m, const struct mz_factory *f,
+                             struct mz_hcm_config *c, struct mz_err *err)
 {
     c->generate_request_id = mz_bool_or(m->generate_request_id, true);
     c->preserve_external_request_id = m->preserve_external_request_id;
@@ -261,54 +281,62 @@ static bool request_id_build(const pb_HttpConnectionManager *m, const struct mz_
     if (!m->request_id_extension || !m->request_id_extension->typed_config)
         return true;
     ProtobufCMessage *msg;
-    if (!mz_any_unpack_as(f->proto, m->request_id_extension->typed_config, &pb_UuidRequestIdConfig__descriptor, &msg, err))
+    if (!mz_any_unpack_as(f->proto, m->request_id_extension->typed_config,
+                          &pb_UuidRequestIdConfig__descriptor, &msg, err))
         return mz_err_at(err, "request_id_extension.typed_config");
     const pb_UuidRequestIdConfig *u = (const pb_UuidRequestIdConfig *)(const void *)msg;
     c->pack_trace_reason = mz_bool_or(u->pack_trace_reason, true);
     return true;
 }
 
-static bool header_work_build(const pb_HttpConnectionManager *m, const struct mz_factory *f, struct mz_hcm_config *c,
-                              struct mz_err *err)
+static bool header_work_build(const pb_HttpConnectionManager *m, const struct mz_factory *f,
+                              struct mz_hcm_config *c, struct mz_err *err)
 {
-    static const uint8_t slashes[] = { MZ_SLASHES_KEEP, MZ_SLASHES_KEEP, MZ_SLASHES_REJECT, MZ_SLASHES_REDIRECT,
-                                       MZ_SLASHES_FORWARD };
+    static const uint8_t slashes[] = { MZ_SLASHES_KEEP, MZ_SLASHES_KEEP, MZ_SLASHES_REJECT,
+                                       MZ_SLASHES_REDIRECT, MZ_SLASHES_FORWARD };
     c->use_remote_address = mz_bool_or(m->use_remote_address, false);
     c->xff_hops = m->xff_num_trusted_hops;
     c->skip_xff_append = m->skip_xff_append;
     c->via = mz_arena_dup(c->arena, mz_str_c(m->via));
-    c->server_name = mz_arena_dup(c->arena, m->server_name[0] ? mz_str_c(m->server_name) : MZ_STR("mizzen"));
+    c->server_name =
+        mz_arena_dup(c->arena, m->server_name[0] ? mz_str_c(m->server_name) : MZ_STR("mizzen"));
     c->server_transform = (enum server_transform)m->server_header_transformation;
     c->xfcc = (enum xfcc)m->forward_client_cert_details;
     c->proxy_100_continue = m->proxy_100_continue;
     c->path_rules = (struct mz_path_rules){ mz_bool_or(m->normalize_path, false), m->merge_slashes,
                                             slashes[m->path_with_escaped_slashes_action] };
     c->strip_matching_port = m->strip_matching_host_port;
-    c->strip_any_port = m->strip_port_mode_case == pb_HttpConnectionManager_STRIP_PORT_MODE_STRIP_ANY_HOST_PORT &&
-                        m->strip_any_host_port;
+    c->strip_any_port =
+        m->strip_port_mode_case == pb_HttpConnectionManager_STRIP_PORT_MODE_STRIP_ANY_HOST_PORT &&
+        m->strip_any_host_port;
     c->strip_trailing_dot = m->strip_trailing_host_dot;
     c->append_forwarded_port = m->append_x_forwarded_port;
     c->add_user_agent = mz_bool_or(m->add_user_agent, false);
     c->node_cluster = mz_arena_dup(c->arena, f->node_cluster);
     c->node_id = mz_arena_dup(c->arena, f->node_id);
     if (m->scheme_header_transformation &&
-        m->scheme_header_transformation->transformation_case == pb_SchemeHeaderTransformation_TRANSFORMATION_SCHEME_TO_OVERWRITE)
-        c->scheme_overwrite = mz_arena_dup(c->arena, mz_str_c(m->scheme_header_transformation->scheme_to_overwrite));
+        m->scheme_header_transformation->transformation_case ==
+            pb_SchemeHeaderTransformation_TRANSFORMATION_SCHEME_TO_OVERWRITE)
+        c->scheme_overwrite =
+            mz_arena_dup(c->arena, mz_str_c(m->scheme_header_transformation->scheme_to_overwrite));
     if (c->strip_matching_port && c->strip_any_port)
-        return mz_err_set(err, "strip_matching_host_port and strip_any_host_port cannot both be set");
-    return internal_build(m, c, err) && detections_build(m, f, c, err) && early_build(m, f, c, err) &&
-           request_id_build(m, f, c, err);
+        return mz_err_set(err,
+                          "strip_matching_host_port and strip_any_host_port cannot both be set");
+    return internal_build(m, c, err) && detections_build(m, f, c, err) &&
+           early_build(m, f, c, err) && request_id_build(m, f, c, err);
 }
 
-static bool upgrades_build(const pb_HttpConnectionManager *m, const struct mz_factory *f, struct mz_hcm_config *c,
-                           struct mz_err *err)
+static bool upgrades_build(const pb_HttpConnectionManager *m, const struct mz_factory *f,
+                           struct mz_hcm_config *c, struct mz_err *err)
 {
     c->upgrades = mz_arena_alloc0(c->arena, m->n_upgrade_configs * sizeof(*c->upgrades));
     for (size_t i = 0; i < m->n_upgrade_configs; i++) {
         const pb_HttpConnectionManager_UpgradeConfig *u = m->upgrade_configs[i];
         for (size_t k = 0; k < i; k++)
             if (mz_str_ieq(c->upgrades[k].type, mz_str_c(u->upgrade_type)))
-                return mz_err_set(err, "upgrade_configs: multiple upgrade configurations for \"%s\"", u->upgrade_type);
+                return mz_err_set(err,
+                                  "upgrade_configs: multiple upgrade configurations for \"%s\"",
+                                  u->upgrade_type);
         struct upgrade_entry *e = &c->upgrades[c->n_upgrades++];
         e->type = mz_arena_dup(c->arena, mz_str_c(u->upgrade_type));
         e->enabled = mz_bool_or(u->enabled, true);
@@ -319,8 +347,8 @@ static bool upgrades_build(const pb_HttpConnectionManager *m, const struct mz_fa
     return true;
 }
 
-static bool logs_build(const pb_HttpConnectionManager *m, const struct mz_factory *f, struct mz_hcm_config *c,
-                       struct mz_err *err)
+static bool logs_build(const pb_HttpConnectionManager *m, const struct mz_factory *f,
+                       struct mz_hcm_config *c, struct mz_err *err)
 {
     c->logs = mz_arena_alloc0(c->arena, m->n_access_log * sizeof(*c->logs));
     for (size_t i = 0; i < m->n_access_log; i++) {
@@ -338,9 +366,11 @@ static const char *override_type(const struct mz_http_filter_type *t)
     return t->route_config_type ? t->route_config_type : t->config_type;
 }
 
-static void *override_build(const struct mz_http_filter_type *t, const void *msg, const struct mz_factory *f, struct mz_err *err)
+static void *override_build(const struct mz_http_filter_type *t, const void *msg,
+                            const struct mz_factory *f, struct mz_err *err)
 {
-    return t->route_config_build ? t->route_config_build(msg, f, err) : t->config_build(msg, f, err);
+    return t->route_config_build ? t->route_config_build(msg, f, err)
+                                 : t->config_build(msg, f, err);
 }
 
 static void override_destroy(const struct mz_http_filter_type *t, void *cfg)
@@ -349,12 +379,14 @@ static void override_destroy(const struct mz_http_filter_type *t, void *cfg)
         (t->route_config_build ? t->route_config_destroy : t->config_destroy)(cfg);
 }
 
-static bool routes_build(const pb_HttpConnectionManager *m, const struct mz_factory *f, struct mz_hcm_config *c,
-                         struct mz_err *err)
+static bool routes_build(const pb_HttpConnectionManager *m, const struct mz_factory *f,
+                         struct mz_hcm_config *c, struct mz_err *err)
 {
     if (m->route_specifier_case == pb_HttpConnectionManager_ROUTE_SPECIFIER_RDS)
-        return mz_err_set(err, "rds: routes by subscription are not supported yet; use route_config");
-    static const struct mz_route_filter_ops filter_ops = { override_type, override_build, override_destroy };
+        return mz_err_set(err,
+                          "rds: routes by subscription are not supported yet; use route_config");
+    static const struct mz_route_filter_ops filter_ops = { override_type, override_build,
+                                                           override_destroy };
     struct mz_route_env env = { f, &filter_ops, true };
     c->routes = mz_route_table_build(m->route_config, &env, err);
     return c->routes || mz_err_at(err, "route_config");
@@ -362,10 +394,12 @@ static bool routes_build(const pb_HttpConnectionManager *m, const struct mz_fact
 
 static void scopes_build(const struct mz_factory *f, struct mz_hcm_config *c)
 {
-    struct mz_str prefix = mz_arena_cat(c->arena, 3, (struct mz_str[]){ MZ_STR("http."), c->stat_prefix, MZ_STR(".") });
+    struct mz_str prefix = mz_arena_cat(
+        c->arena, 3, (struct mz_str[]){ MZ_STR("http."), c->stat_prefix, MZ_STR(".") });
     c->scope = mz_scope_create(f->stats, &mz_hcm_stats, prefix);
     if (f->listener_scope) {
-        struct mz_str own = mz_arena_cat(c->arena, 2, (struct mz_str[]){ f->listener_scope->prefix, prefix });
+        struct mz_str own =
+            mz_arena_cat(c->arena, 2, (struct mz_str[]){ f->listener_scope->prefix, prefix });
         c->listener_scope = mz_scope_create(f->stats, &mz_hcm_listener_stats, own);
     }
 }
@@ -390,13 +424,15 @@ void *hcm_config_build(const void *msg, const struct mz_factory *outer, struct m
     struct mz_hcm_config *c = config_create(f, mz_str_c(m->stat_prefix));
     if (m->codec_type > pb_HttpConnectionManager_CodecType_HTTP1)
         mz_err_set(err, "codec_type: only AUTO and HTTP1 are supported yet");
-    else if (times_build(m, c, err) && http1_build(m, f, c, err) && header_work_build(m, f, c, err) && routes_build(m, f, c, err) &&
+    else if (times_build(m, c, err) && http1_build(m, f, c, err) &&
+             header_work_build(m, f, c, err) && routes_build(m, f, c, err) &&
              logs_build(m, f, c, err) && upgrades_build(m, f, c, err)) {
         if (!filters_build(m->http_filters, m->n_http_filters, f, c->arena, &c->filters, err))
             mz_err_at(err, "http_filters");
         else if (!m->local_reply_config)
             return c;
-        else if ((c->local_reply = local_reply_config_build(m->local_reply_config, f, c->arena, err)))
+        else if ((c->local_reply =
+                      local_reply_config_build(m->local_reply_config, f, c->arena, err)))
             return c;
         else
             mz_err_at(err, "local_reply_config");
@@ -405,15 +441,17 @@ void *hcm_config_build(const void *msg, const struct mz_factory *outer, struct m
     return NULL;
 }
 
-struct mz_hcm_config *mz_hcm_config_admin(const struct mz_factory *f, const struct mz_http_filter_type *terminal, const void *cfg,
-                                          struct mz_err *err)
+struct mz_hcm_config *mz_hcm_config_admin(const struct mz_factory *f,
+                                          const struct mz_http_filter_type *terminal,
+                                          const void *cfg, struct mz_err *err)
 {
     (void)err;
     struct mz_hcm_config *c = config_create(f, MZ_STR("admin"));
     c->admin = true;
     c->filters.v = mz_arena_alloc0(c->arena, sizeof(*c->filters.v));
     c->filters.n = 1;
-    c->filters.v[0] = (struct filter_entry){ terminal, (void *)(uintptr_t)cfg, MZ_STR("admin"), false };
+    c->filters.v[0] =
+        (struct filter_entry){ terminal, (void *)(uintptr_t)cfg, MZ_STR("admin"), false };
     c->http1 = (struct mz_http1_opts){ .allow_absolute_url = true,
                                        .ignore_upgrade_h2c = true,
                                        .accept_http10 = true,

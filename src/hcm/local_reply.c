@@ -3,6 +3,7 @@
 #include "http/grpc.h"
 #include "observe/log_filter.h"
 #include "observe/substitution.h"
+#include "proto/data_source.h"
 #include "proto/mapper.h"
 
 /* Answers of the proxy itself (H6), local_reply_config (H4), gRPC mapping. */
@@ -22,14 +23,15 @@ struct local_reply_config {
     struct mz_log_format *format; /* NULL: the body as it is */
 };
 
-static bool mapper_build(const pb_ResponseMapper *m, const struct mz_factory *f, struct mapper *out, struct mz_err *err)
+static bool mapper_build(const pb_ResponseMapper *m, const struct mz_factory *f, struct mapper *out,
+                         struct mz_err *err)
 {
     out->filter = mz_log_filter_create(m->filter, err);
     if (!out->filter)
         return mz_err_at(err, "filter");
     out->status = mz_u32_or(m->status_code, 0);
     if (m->body) {
-        if (!mz_data_source_read(m->body, f->proto->arena, &out->body, err))
+        if (!mz_data_source_read(m->body, 1 << 20, f->proto->arena, &out->body, err))
             return mz_err_at(err, "body");
         out->has_body = true;
     }
@@ -38,13 +40,14 @@ static bool mapper_build(const pb_ResponseMapper *m, const struct mz_factory *f,
         if (!out->format)
             return mz_err_at(err, "body_format_override");
     }
-    if (!mz_header_mutations_build(m->headers_to_add, m->n_headers_to_add, NULL, 0, true, &out->headers, err))
+    if (!mz_header_mutations_build(m->headers_to_add, m->n_headers_to_add, NULL, 0, true,
+                                   &out->headers, err))
         return mz_err_at(err, "headers_to_add");
     return true;
 }
 
-struct local_reply_config *local_reply_config_build(const void *msg, const struct mz_factory *f, struct mz_arena *a,
-                                                    struct mz_err *err)
+struct local_reply_config *local_reply_config_build(const void *msg, const struct mz_factory *f,
+                                                    struct mz_arena *a, struct mz_err *err)
 {
     const pb_LocalReplyConfig *m = msg;
     struct local_reply_config *c = mz_arena_new0(a, struct local_reply_config);
@@ -89,9 +92,12 @@ struct reply { /* being made */
     struct mz_str body, content_type;
 };
 
-static void rewrite(const struct local_reply_config *c, struct mz_stream *s, struct mz_headers *h, struct reply *r)
+static void rewrite(const struct local_reply_config *c, struct mz_stream *s, struct mz_headers *h,
+                    struct reply *r)
 {
-    struct mz_format_ctx ctx = { .info = &s->info, .req = s->req.headers, .resp = h, .local_reply_body = r->body };
+    struct mz_format_ctx ctx = {
+        .info = &s->info, .req = s->req.headers, .resp = h, .local_reply_body = r->body
+    };
     const struct mz_log_format *format = c->format;
     for (size_t i = 0; i < c->n_mappers; i++) {
         const struct mapper *m = &c->mappers[i];
@@ -144,7 +150,8 @@ static struct mz_str number(struct mz_stream *s, uint64_t v)
     return (struct mz_str){ p, mz_u64_text(v, p) };
 }
 
-static void send_grpc(struct mz_stream *s, const struct mz_local_reply *r, struct mz_headers *h, struct reply *made)
+static void send_grpc(struct mz_stream *s, const struct mz_local_reply *r, struct mz_headers *h,
+                      struct reply *made)
 {
     unsigned code = r->has_grpc_status ? r->grpc_status : mz_grpc_status_of_http(made->status);
     mz_headers_set_status(h, 200);

@@ -110,7 +110,8 @@ static struct mz_str addr_ip(struct mz_stream *s, const struct mz_addr *a)
 }
 
 /* The address @skip places from the right of x-forwarded-for; false: none, or not an address (C15). */
-static bool xff_address(const struct mz_headers *h, uint32_t skip, struct mz_addr *out, bool *out_single)
+static bool xff_address(const struct mz_headers *h, uint32_t skip, struct mz_addr *out,
+                        bool *out_single)
 {
     struct mz_str all;
     if (!mz_headers_joined(h, MZ_STR("x-forwarded-for"), &all))
@@ -134,7 +135,8 @@ static void append_xff(struct mz_stream *s, struct mz_headers *h, const struct m
 }
 
 /* use_remote_address: we are the edge; the peer is the client unless trusted hops say otherwise. */
-static void client_from_peer(struct mz_stream *s, struct mz_headers *h, struct mz_addr *client, bool *trusted)
+static void client_from_peer(struct mz_stream *s, struct mz_headers *h, struct mz_addr *client,
+                             bool *trusted)
 {
     const struct mz_hcm_config *c = s->conn->cfg;
     const struct mz_addr *peer = &s->info.direct_remote;
@@ -148,16 +150,18 @@ static void client_from_peer(struct mz_stream *s, struct mz_headers *h, struct m
     }
     if (c->xff_hops == 0 || !mz_headers_get_id(h, MZ_H_X_FORWARDED_PROTO))
         mz_headers_set_id(h, MZ_H_X_FORWARDED_PROTO, s->info.secure ? https : http);
-    if (c->append_forwarded_port && (c->xff_hops == 0 || !mz_headers_get_id(h, MZ_H_X_FORWARDED_PORT))) {
+    if (c->append_forwarded_port &&
+        (c->xff_hops == 0 || !mz_headers_get_id(h, MZ_H_X_FORWARDED_PORT))) {
         char text[20];
         size_t n = mz_u64_text(mz_addr_port(&s->info.local), text);
-        mz_headers_set_id(h, MZ_H_X_FORWARDED_PORT, mz_arena_dup(s->arena, (struct mz_str){ text, n }));
+        mz_headers_set_id(h, MZ_H_X_FORWARDED_PORT,
+                          mz_arena_dup(s->arena, (struct mz_str){ text, n }));
     }
 }
 
 /* Somebody before us knows the client: XFF or a header of the configuration. False: a header demands a refusal. */
-static bool client_from_headers(struct mz_stream *s, struct mz_headers *h, struct mz_addr *client, bool *trusted,
-                                unsigned *out_status)
+static bool client_from_headers(struct mz_stream *s, struct mz_headers *h, struct mz_addr *client,
+                                bool *trusted, unsigned *out_status)
 {
     const struct mz_hcm_config *c = s->conn->cfg;
     for (size_t i = 0; i < c->n_detections; i++) {
@@ -189,16 +193,25 @@ static bool client_from_headers(struct mz_stream *s, struct mz_headers *h, struc
 
 static void sanitize_internal(struct mz_headers *h, bool edge)
 {
-    static const uint8_t edge_only[] = { MZ_H_X_ENVOY_DECORATOR_OPERATION, MZ_H_X_ENVOY_DOWNSTREAM_SERVICE_CLUSTER,
-                                         MZ_H_X_ENVOY_DOWNSTREAM_SERVICE_NODE, MZ_H_X_ENVOY_ORIGINAL_PATH };
+    static const uint8_t edge_only[] = { MZ_H_X_ENVOY_DECORATOR_OPERATION,
+                                         MZ_H_X_ENVOY_DOWNSTREAM_SERVICE_CLUSTER,
+                                         MZ_H_X_ENVOY_DOWNSTREAM_SERVICE_NODE,
+                                         MZ_H_X_ENVOY_ORIGINAL_PATH };
     static const uint8_t always[] = {
-        MZ_H_X_ENVOY_RETRIABLE_STATUS_CODES,        MZ_H_X_ENVOY_RETRIABLE_HEADER_NAMES,
-        MZ_H_X_ENVOY_RETRY_ON,                      MZ_H_X_ENVOY_RETRY_GRPC_ON,
-        MZ_H_X_ENVOY_MAX_RETRIES,                   MZ_H_X_ENVOY_UPSTREAM_ALT_STAT_NAME,
-        MZ_H_X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS,        MZ_H_X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS,
-        MZ_H_X_ENVOY_UPSTREAM_RQ_TIMEOUT_ALT_RESPONSE, MZ_H_X_ENVOY_EXPECTED_RQ_TIMEOUT_MS,
-        MZ_H_X_ENVOY_FORCE_TRACE,                   MZ_H_X_ENVOY_IP_TAGS,
-        MZ_H_X_ENVOY_ORIGINAL_URL,                  MZ_H_X_ENVOY_HEDGE_ON_PER_TRY_TIMEOUT,
+        MZ_H_X_ENVOY_RETRIABLE_STATUS_CODES,
+        MZ_H_X_ENVOY_RETRIABLE_HEADER_NAMES,
+        MZ_H_X_ENVOY_RETRY_ON,
+        MZ_H_X_ENVOY_RETRY_GRPC_ON,
+        MZ_H_X_ENVOY_MAX_RETRIES,
+        MZ_H_X_ENVOY_UPSTREAM_ALT_STAT_NAME,
+        MZ_H_X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS,
+        MZ_H_X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS,
+        MZ_H_X_ENVOY_UPSTREAM_RQ_TIMEOUT_ALT_RESPONSE,
+        MZ_H_X_ENVOY_EXPECTED_RQ_TIMEOUT_MS,
+        MZ_H_X_ENVOY_FORCE_TRACE,
+        MZ_H_X_ENVOY_IP_TAGS,
+        MZ_H_X_ENVOY_ORIGINAL_URL,
+        MZ_H_X_ENVOY_HEDGE_ON_PER_TRY_TIMEOUT,
     };
     for (size_t i = 0; edge && i < sizeof(edge_only); i++)
         mz_headers_remove_id(h, (enum mz_header_id)edge_only[i]);
@@ -292,7 +305,9 @@ static void set_scheme(struct mz_stream *s, struct mz_headers *h)
     if (c->scheme_overwrite.n)
         mz_headers_set_id(h, MZ_H_SCHEME, c->scheme_overwrite);
     else if (!mz_headers_get_id(h, MZ_H_SCHEME))
-        mz_headers_set_id(h, MZ_H_SCHEME, mz_str_ieq(fp, https) || (!mz_str_ieq(fp, http) && s->info.secure) ? https : http);
+        mz_headers_set_id(
+            h, MZ_H_SCHEME,
+            mz_str_ieq(fp, https) || (!mz_str_ieq(fp, http) && s->info.secure) ? https : http);
 }
 
 static void add_user_agent(struct mz_stream *s, struct mz_headers *h)
@@ -337,7 +352,9 @@ enum mutate_result mutate_request(struct mz_stream *s, struct mz_headers *h)
         mz_headers_set_id(h, MZ_H_X_ENVOY_EXTERNAL_ADDRESS, addr_ip(s, &client));
     request_id(s, h, edge);
     if (c->xfcc != XFCC_ALWAYS_FORWARD_ONLY && mz_headers_get_id(h, MZ_H_X_FORWARDED_CLIENT_CERT))
-        mz_headers_remove_id(h, MZ_H_X_FORWARDED_CLIENT_CERT); /* no verified client certificate on plain text (C16) */
+        mz_headers_remove_id(
+            h,
+            MZ_H_X_FORWARDED_CLIENT_CERT); /* no verified client certificate on plain text (C16) */
     return MUTATE_OK;
 }
 
@@ -348,13 +365,15 @@ void mutate_response(struct mz_stream *s, struct mz_headers *h)
     const struct mz_hcm_config *c = s->conn->cfg;
     struct mz_loop *l = conn_loop(s->conn);
     if (!mz_headers_get_id(h, MZ_H_DATE))
-        mz_headers_add_id(h, MZ_H_DATE, mz_arena_dup(s->arena, (struct mz_str){ mz_loop_http_date(l), 29 }));
+        mz_headers_add_id(h, MZ_H_DATE,
+                          mz_arena_dup(s->arena, (struct mz_str){ mz_loop_http_date(l), 29 }));
     if (c->server_transform == SERVER_OVERWRITE ||
         (c->server_transform == SERVER_APPEND_IF_ABSENT && !mz_headers_get_id(h, MZ_H_SERVER)))
         mz_headers_set_id(h, MZ_H_SERVER, c->server_name);
     unsigned status = mz_headers_status(h);
     if (s->is_upgrade && mz_headers_get_id(h, MZ_H_UPGRADE)) {
-        if (status >= 200 && !mz_headers_get_id(h, MZ_H_CONTENT_LENGTH) && !mz_headers_get_id(h, MZ_H_TRANSFER_ENCODING))
+        if (status >= 200 && !mz_headers_get_id(h, MZ_H_CONTENT_LENGTH) &&
+            !mz_headers_get_id(h, MZ_H_TRANSFER_ENCODING))
             mz_headers_set_id(h, MZ_H_CONTENT_LENGTH, MZ_STR("0"));
     } else {
         mz_headers_remove_id(h, MZ_H_CONNECTION);
@@ -363,7 +382,8 @@ void mutate_response(struct mz_stream *s, struct mz_headers *h)
     mz_headers_remove_id(h, MZ_H_TRANSFER_ENCODING);
     mz_headers_remove_id(h, MZ_H_KEEP_ALIVE);
     mz_headers_remove_id(h, MZ_H_PROXY_CONNECTION);
-    if (s->info.req && (c->always_set_request_id || mz_headers_get_id(s->info.req, MZ_H_X_ENVOY_FORCE_TRACE)) &&
+    if (s->info.req &&
+        (c->always_set_request_id || mz_headers_get_id(s->info.req, MZ_H_X_ENVOY_FORCE_TRACE)) &&
         s->info.request_id.n)
         mz_headers_set_id(h, MZ_H_X_REQUEST_ID, s->info.request_id);
     if (c->via.n)

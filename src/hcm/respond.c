@@ -68,7 +68,8 @@ static void decide_drain(struct mz_stream *s, struct mz_headers *h)
     if (c->codec->protocol >= MZ_HTTP2)
         return;
     if (!s->remote_end && !s->is_upgrade && !s->is_connect && s->resp.ended)
-        c->drain = DRAIN_CLOSING; /* an early answer: what follows of the request cannot be told apart */
+        c->drain =
+            DRAIN_CLOSING; /* an early answer: what follows of the request cannot be told apart */
     if (c->drain != DRAIN_NONE && !(s->is_upgrade && mz_headers_get_id(h, MZ_H_UPGRADE)))
         mz_headers_set_id(h, MZ_H_CONNECTION, MZ_STR("close"));
 }
@@ -86,7 +87,8 @@ void respond_headers(struct mz_stream *s, struct mz_headers *h, bool end)
     s->info.tx_first_us = stream_now(s);
     if (MZ_UNLIKELY(s->trace || mz_log_on(MZ_LOG_C_http, MZ_LOG_DEBUG)))
         mz_log_write(MZ_LOG_C_http, MZ_LOG_DEBUG, s->info.conn_id, s->id, __FILE__, __LINE__,
-                     "encoding headers via codec (end_stream=%s): ':status', '%u'", end ? "true" : "false", status);
+                     "encoding headers via codec (end_stream=%s): ':status', '%u'",
+                     end ? "true" : "false", status);
     if (s->codec_done)
         return;
     if (end) {

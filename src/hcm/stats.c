@@ -8,8 +8,11 @@ static const struct mz_stat_def hcm_defs[] = {
 const struct mz_stat_kind mz_hcm_stats = { "http", hcm_defs, MZ_HS__COUNT };
 
 static const struct mz_stat_def listener_defs[] = {
-    { "downstream_rq_1xx", MZ_COUNTER, MZ_UNIT_NONE, 0 }, { "downstream_rq_2xx", MZ_COUNTER, MZ_UNIT_NONE, 0 },
-    { "downstream_rq_3xx", MZ_COUNTER, MZ_UNIT_NONE, 0 }, { "downstream_rq_4xx", MZ_COUNTER, MZ_UNIT_NONE, 0 },
-    { "downstream_rq_5xx", MZ_COUNTER, MZ_UNIT_NONE, 0 }, { "downstream_rq_completed", MZ_COUNTER, MZ_UNIT_NONE, 0 },
+    { "downstream_rq_1xx", MZ_COUNTER, MZ_UNIT_NONE, 0 },
+    { "downstream_rq_2xx", MZ_COUNTER, MZ_UNIT_NONE, 0 },
+    { "downstream_rq_3xx", MZ_COUNTER, MZ_UNIT_NONE, 0 },
+    { "downstream_rq_4xx", MZ_COUNTER, MZ_UNIT_NONE, 0 },
+    { "downstream_rq_5xx", MZ_COUNTER, MZ_UNIT_NONE, 0 },
+    { "downstream_rq_completed", MZ_COUNTER, MZ_UNIT_NONE, 0 },
 };
 const struct mz_stat_kind mz_hcm_listener_stats = { "listener_http", listener_defs, MZ_HL__COUNT };

@@ -38,7 +38,8 @@ struct mz_ticket mz_stream_ticket(struct mz_stream *s)
         } else {
             if (tickets.n == tickets.cap) {
                 tickets.cap = tickets.cap ? tickets.cap * 2 : 64;
-                tickets.v = mz_realloc(MZ_MEM_CONN, tickets.v, mz_mul(tickets.cap, sizeof(*tickets.v)));
+                tickets.v =
+                    mz_realloc(MZ_MEM_CONN, tickets.v, mz_mul(tickets.cap, sizeof(*tickets.v)));
             }
             i = ++tickets.n;
             tickets.v[i - 1].generation = 0;
@@ -85,7 +86,8 @@ static void on_idle(struct mz_timer *t)
 {
     struct mz_stream *s = from_timer(t, offsetof(struct mz_stream, idle_timer));
     hcm_count(s->conn, MZ_HS_RQ_IDLE_TIMEOUT);
-    mz_stream_story(s, MZ_STEP_TIMED_OUT, MZ_STR("the stream's idle time"), MZ_STR(""), 0, (int64_t)s->idle_timeout_ms);
+    mz_stream_story(s, MZ_STEP_TIMED_OUT, MZ_STR("the stream's idle time"), MZ_STR(""), 0,
+                    (int64_t)s->idle_timeout_ms);
     mz_info_flag(&s->info, MZ_FLAG(STREAM_IDLE_TIMEOUT));
     if (s->responding) {
         mz_stream_reset(s, "stream_idle_timeout");
@@ -122,14 +124,16 @@ static void on_max_duration(struct mz_timer *t)
 {
     struct mz_stream *s = from_timer(t, offsetof(struct mz_stream, duration_timer));
     hcm_count(s->conn, MZ_HS_RQ_MAX_DURATION_REACHED);
-    mz_stream_story(s, MZ_STEP_TIMED_OUT, MZ_STR("the stream's longest duration"), MZ_STR(""), 0, 0);
+    mz_stream_story(s, MZ_STEP_TIMED_OUT, MZ_STR("the stream's longest duration"), MZ_STR(""), 0,
+                    0);
     if (s->responding) {
         mz_stream_reset(s, "max_duration_timeout");
         return;
     }
-    mz_stream_local_reply(s, &(struct mz_local_reply){ .status = s->remote_end ? 504 : 408,
-                                                       .body = MZ_STR("downstream duration timeout"),
-                                                       .details = "max_duration_timeout" });
+    mz_stream_local_reply(s,
+                          &(struct mz_local_reply){ .status = s->remote_end ? 504 : 408,
+                                                    .body = MZ_STR("downstream duration timeout"),
+                                                    .details = "max_duration_timeout" });
 }
 
 static void stop_timers(struct mz_stream *s)
@@ -173,8 +177,9 @@ static void apply_route_times(struct mz_stream *s)
         mz_timer_stop(&s->duration_timer);
         uint64_t gone_ms = (stream_now(s) - s->info.start_us) / 1000;
         if (r->max_stream_duration.ms)
-            mz_timer_start_ms(&s->duration_timer,
-                              r->max_stream_duration.ms > gone_ms ? r->max_stream_duration.ms - gone_ms : 0);
+            mz_timer_start_ms(&s->duration_timer, r->max_stream_duration.ms > gone_ms
+                                                      ? r->max_stream_duration.ms - gone_ms
+                                                      : 0);
     }
 }
 
@@ -267,7 +272,8 @@ static void on_below_low(void *arg)
 
 /* ---- the request comes in ---- */
 
-static bool upgrade_allowed(struct mz_stream *s, struct mz_str type, const struct filter_list **out_list)
+static bool upgrade_allowed(struct mz_stream *s, struct mz_str type,
+                            const struct filter_list **out_list)
 {
     const struct mz_hcm_config *c = s->conn->cfg;
     const struct upgrade_entry *own = NULL;
@@ -306,7 +312,8 @@ static bool make_chain(struct mz_stream *s)
         return true; /* the router answers 404 */
     hcm_count(s->conn, MZ_HS_RQ_WS_ON_NON_WS);
     s->needs_close = true;
-    mz_stream_local_reply(s, &(struct mz_local_reply){ .status = 403, .details = "upgrade_failed" });
+    mz_stream_local_reply(s,
+                          &(struct mz_local_reply){ .status = 403, .details = "upgrade_failed" });
     return false;
 }
 
@@ -315,7 +322,8 @@ static bool has_upgrade(const struct mz_headers *h)
     struct mz_header *up = mz_headers_get_id(h, MZ_H_UPGRADE);
     if (!up)
         return false;
-    for (struct mz_header *e = mz_headers_get_id(h, MZ_H_CONNECTION); e; e = mz_headers_next(h, e)) {
+    for (struct mz_header *e = mz_headers_get_id(h, MZ_H_CONNECTION); e;
+         e = mz_headers_next(h, e)) {
         struct mz_str rest = e->value;
         for (struct mz_str part; mz_str_split(&rest, ',', &part);)
             if (mz_str_ieq(mz_str_trim(part), MZ_STR("upgrade")))
@@ -330,18 +338,21 @@ static void classify(struct mz_stream *s, struct mz_headers *h)
     s->is_head = mz_str_eq(method, MZ_STR("HEAD"));
     s->is_connect = mz_str_eq(method, MZ_STR("CONNECT"));
     s->is_upgrade = !s->is_connect && has_upgrade(h);
-    s->is_grpc = mz_str_starts(ct, MZ_STR("application/grpc")) && (ct.n == 16 || ct.p[16] == '+' || ct.p[16] == ';');
+    s->is_grpc = mz_str_starts(ct, MZ_STR("application/grpc")) &&
+                 (ct.n == 16 || ct.p[16] == '+' || ct.p[16] == ';');
 }
 
 static void log_request(struct mz_stream *s, const struct mz_headers *h, bool end)
 {
     struct mz_buf b;
     mz_buf_init(&b);
-    mz_headers_foreach(e, h) mz_buf_printf(&b, "%s'" MZ_STR_FMT "', '" MZ_STR_FMT "'", mz_buf_len(&b) ? "\n" : "",
-                                           MZ_STR_ARG(e->name), MZ_STR_ARG(e->value));
+    mz_headers_foreach(e, h)
+        mz_buf_printf(&b, "%s'" MZ_STR_FMT "', '" MZ_STR_FMT "'", mz_buf_len(&b) ? "\n" : "",
+                      MZ_STR_ARG(e->name), MZ_STR_ARG(e->value));
     struct mz_str text = mz_buf_linearize(&b, mz_buf_len(&b));
     mz_log_write(MZ_LOG_C_http, MZ_LOG_DEBUG, s->info.conn_id, s->id, __FILE__, __LINE__,
-                 "request headers complete (end_stream=%s):\n" MZ_STR_FMT, end ? "true" : "false", MZ_STR_ARG(text));
+                 "request headers complete (end_stream=%s):\n" MZ_STR_FMT, end ? "true" : "false",
+                 MZ_STR_ARG(text));
     mz_buf_fini(&b);
 }
 
@@ -463,12 +474,14 @@ static void info_init(struct mz_stream *s)
     i->conn_id = d->conn->id;
     i->stream_id = s->id;
     i->decision = mz_decision_create(s->arena, i->start_us);
-    mz_note(i->decision, i->start_us, ACCEPTED, d->listener_name, MZ_STR(""), (int64_t)d->conn->id, 0);
+    mz_note(i->decision, i->start_us, ACCEPTED, d->listener_name, MZ_STR(""), (int64_t)d->conn->id,
+            0);
     if (d->chain_name.n)
         mz_note(i->decision, i->start_us, CHAIN, d->chain_name, MZ_STR(""), 0, 0);
 }
 
-struct mz_stream *stream_create(struct hcm_conn *c, struct mz_stream_enc *enc, struct mz_stream_in *out_in)
+struct mz_stream *stream_create(struct hcm_conn *c, struct mz_stream_enc *enc,
+                                struct mz_stream_in *out_in)
 {
     struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
     struct mz_stream *s = mz_arena_new0(a, struct mz_stream);
@@ -477,7 +490,9 @@ struct mz_stream *stream_create(struct hcm_conn *c, struct mz_stream_enc *enc, s
     s->enc = enc;
     s->id = next_stream_id();
     s->random = mz_rand_u64(mz_loop_rand(conn_loop(c)));
-    s->buffer_limit = c->base.down->conn->out_wm.high > UINT32_MAX ? UINT32_MAX : (uint32_t)c->base.down->conn->out_wm.high;
+    s->buffer_limit = c->base.down->conn->out_wm.high > UINT32_MAX
+                          ? UINT32_MAX
+                          : (uint32_t)c->base.down->conn->out_wm.high;
     mz_buf_init(&s->req.kept);
     mz_buf_init(&s->resp.kept);
     s->routes = c->cfg->routes ? mz_route_table_ref(c->cfg->routes) : NULL;
@@ -655,7 +670,9 @@ void stream_codec_error(struct mz_stream *s, const struct mz_codec_error *e)
         s->info.protocol = s->conn->codec->protocol;
         s->info.has_protocol = true;
     }
-    mz_stream_local_reply(s, &(struct mz_local_reply){ .status = e->status, .body = mz_str_c(e->body), .details = e->details });
+    mz_stream_local_reply(s, &(struct mz_local_reply){ .status = e->status,
+                                                       .body = mz_str_c(e->body),
+                                                       .details = e->details });
 }
 
 /* ---- for filters ---- */
@@ -700,7 +717,8 @@ const struct mz_hcm_config *mz_stream_config(const struct mz_stream *s)
 {
     return s->conn->cfg;
 }
-const struct mz_route *const *mz_stream_redirected_routes(const struct mz_stream *s, unsigned *out_n)
+const struct mz_route *const *mz_stream_redirected_routes(const struct mz_stream *s,
+                                                          unsigned *out_n)
 {
     *out_n = s->internal_redirects;
     return s->redirected;
@@ -721,7 +739,8 @@ void mz_stream_set_buffer_limit(struct mz_stream *s, uint32_t bytes)
 {
     s->buffer_limit = bytes;
 }
-void mz_stream_story(struct mz_stream *s, enum mz_step_kind k, struct mz_str a, struct mz_str b, int64_t n, int64_t m)
+void mz_stream_story(struct mz_stream *s, enum mz_step_kind k, struct mz_str a, struct mz_str b,
+                     int64_t n, int64_t m)
 {
     if (s->info.decision)
         mz_decision_step(s->info.decision, stream_now(s), k, a, b, n, m);

@@ -29,7 +29,8 @@ static void mutations_destroy(void *cfg)
     struct mutations *m = cfg;
     if (!m)
         return;
-    struct mz_header_ops *ops[] = { &m->request, &m->response, &m->request_trailers, &m->response_trailers };
+    struct mz_header_ops *ops[] = { &m->request, &m->response, &m->request_trailers,
+                                    &m->response_trailers };
     for (size_t i = 0; i < MZ_COUNT(ops); i++)
         mz_header_ops_fini(ops[i]);
     for (size_t i = 0; i < m->n_query; i++) {
@@ -42,8 +43,8 @@ static void mutations_destroy(void *cfg)
 
 static bool query_build(const pb_KeyValueMutation *q, struct query_op *out, struct mz_err *err)
 {
-    static const uint8_t actions[] = { MZ_APPEND_IF_EXISTS_OR_ADD, MZ_ADD_IF_ABSENT, MZ_OVERWRITE_IF_EXISTS_OR_ADD,
-                                       MZ_OVERWRITE_IF_EXISTS };
+    static const uint8_t actions[] = { MZ_APPEND_IF_EXISTS_OR_ADD, MZ_ADD_IF_ABSENT,
+                                       MZ_OVERWRITE_IF_EXISTS_OR_ADD, MZ_OVERWRITE_IF_EXISTS };
     const pb_KeyValuePair *kv = q->append ? q->append->record : NULL;
     const char *key = kv ? kv->key : q->remove;
     if (!key[0])
@@ -52,7 +53,11 @@ static bool query_build(const pb_KeyValueMutation *q, struct query_op *out, stru
     if (!kv)
         return true;
     out->action = (enum mz_append_action)actions[q->append->action];
-    out->value = mz_format_create(mz_str_c(kv->value && kv->value->kind_case == pb_Value_KIND_STRING_VALUE ? kv->value->string_value : ""), false, err);
+    out->value =
+        mz_format_create(mz_str_c(kv->value && kv->value->kind_case == pb_Value_KIND_STRING_VALUE
+                                      ? kv->value->string_value
+                                      : ""),
+                         false, err);
     return out->value || mz_err_at(err, "append.record.value");
 }
 
@@ -69,8 +74,10 @@ static struct mutations *mutations_build(const pb_Mutations *p, struct mz_err *e
     } lists[] = {
         { p->request_mutations, p->n_request_mutations, &m->request, "request_mutations" },
         { p->response_mutations, p->n_response_mutations, &m->response, "response_mutations" },
-        { p->request_trailers_mutations, p->n_request_trailers_mutations, &m->request_trailers, "request_trailers_mutations" },
-        { p->response_trailers_mutations, p->n_response_trailers_mutations, &m->response_trailers, "response_trailers_mutations" },
+        { p->request_trailers_mutations, p->n_request_trailers_mutations, &m->request_trailers,
+          "request_trailers_mutations" },
+        { p->response_trailers_mutations, p->n_response_trailers_mutations, &m->response_trailers,
+          "response_trailers_mutations" },
     };
     for (size_t i = 0; i < MZ_COUNT(lists); i++)
         if (!mz_header_ops_build(lists[i].v, lists[i].n, lists[i].out, err)) {
@@ -146,14 +153,17 @@ static struct mz_str query_remove(struct mz_str path, struct mz_str key, struct 
     return out;
 }
 
-static struct mz_str query_add(struct mz_str path, struct mz_str key, struct mz_str value, struct mz_arena *a)
+static struct mz_str query_add(struct mz_str path, struct mz_str key, struct mz_str value,
+                               struct mz_arena *a)
 {
     struct mz_str sep = mz_str_chr(path, '?') < 0 ? MZ_STR("?") : MZ_STR("&");
-    return mz_arena_cat(a, 5, (struct mz_str[]){ path, sep, mz_percent_encode(a, key, "&=#+"), MZ_STR("="),
-                                                 mz_percent_encode(a, value, "&=#+") });
+    return mz_arena_cat(a, 5,
+                        (struct mz_str[]){ path, sep, mz_percent_encode(a, key, "&=#+"),
+                                           MZ_STR("="), mz_percent_encode(a, value, "&=#+") });
 }
 
-static void mutate_query(const struct mutations *m, struct mz_headers *h, const struct mz_format_ctx *c, struct mz_arena *a)
+static void mutate_query(const struct mutations *m, struct mz_headers *h,
+                         const struct mz_format_ctx *c, struct mz_arena *a)
 {
     if (!m->n_query)
         return;
@@ -171,7 +181,8 @@ static void mutate_query(const struct mutations *m, struct mz_headers *h, const 
         mz_buf_fini(&b);
         struct mz_str old;
         bool exists = mz_query_get(path, q->key, &old);
-        if ((q->action == MZ_ADD_IF_ABSENT && exists) || (q->action == MZ_OVERWRITE_IF_EXISTS && !exists))
+        if ((q->action == MZ_ADD_IF_ABSENT && exists) ||
+            (q->action == MZ_OVERWRITE_IF_EXISTS && !exists))
             continue;
         if (q->action == MZ_OVERWRITE_IF_EXISTS_OR_ADD || q->action == MZ_OVERWRITE_IF_EXISTS)
             path = query_remove(path, q->key, a);
@@ -200,7 +211,9 @@ static enum mz_flow apply_all(struct mz_filter *f, struct mz_headers *h, size_t 
         gather(st); /* an answer without a request's headers: refused before */
     struct mz_format_ctx c = context(f);
     for (unsigned i = 0; i < st->n; i++)
-        mz_header_ops_apply((const struct mz_header_ops *)(const void *)((const char *)st->levels[i] + which), h, &c);
+        mz_header_ops_apply(
+            (const struct mz_header_ops *)(const void *)((const char *)st->levels[i] + which), h,
+            &c);
     return MZ_FLOW_CONTINUE;
 }
 

@@ -64,8 +64,10 @@ static bool fill(const pb_health_check_HealthCheck *m, struct hc_cfg *c, struct 
     }
     c->clusters = mz_newn0(MZ_MEM_CONFIG, struct min_healthy, m->n_cluster_min_healthy_percentages);
     for (size_t i = 0; i < m->n_cluster_min_healthy_percentages; i++) {
-        const pb_HealthCheck_ClusterMinHealthyPercentagesEntry *e = m->cluster_min_healthy_percentages[i];
-        c->clusters[c->n_clusters++] = (struct min_healthy){ dup(mz_str_c(e->key)), e->value ? e->value->value : 0 };
+        const pb_HealthCheck_ClusterMinHealthyPercentagesEntry *e =
+            m->cluster_min_healthy_percentages[i];
+        c->clusters[c->n_clusters++] =
+            (struct min_healthy){ dup(mz_str_c(e->key)), e->value ? e->value->value : 0 };
     }
     return true;
 }
@@ -101,12 +103,14 @@ static bool cached(const struct hc_cfg *c, uint64_t now)
 static const char *check_clusters(struct mz_filter *f, const struct hc_cfg *c)
 {
     for (size_t i = 0; i < c->n_clusters; i++) {
-        struct mz_wcluster *w = mz_upstream_find(mz_stream_worker(f->stream)->upstream, c->clusters[i].cluster);
+        struct mz_wcluster *w =
+            mz_upstream_find(mz_stream_worker(f->stream)->upstream, c->clusters[i].cluster);
         if (!w)
             return "health_check_failed_no_cluster_found";
         struct mz_scope *s = mz_wcluster_info(w)->scope;
         double total = (double)mz_scope_value(s, MZ_CS_MEMBERSHIP_TOTAL);
-        double up = (double)(mz_scope_value(s, MZ_CS_MEMBERSHIP_HEALTHY) + mz_scope_value(s, MZ_CS_MEMBERSHIP_DEGRADED));
+        double up = (double)(mz_scope_value(s, MZ_CS_MEMBERSHIP_HEALTHY) +
+                             mz_scope_value(s, MZ_CS_MEMBERSHIP_DEGRADED));
         if (total <= 0) {
             if (c->clusters[i].percent <= 0)
                 continue;
@@ -123,7 +127,9 @@ static void answer(struct mz_filter *f)
     struct hc_cfg *c = (struct hc_cfg *)(uintptr_t)f->cfg;
     struct mz_local_reply r = { .status = 200, .details = "health_check_ok" };
     if (failed(c)) {
-        r = (struct mz_local_reply){ .status = 503, .details = "health_check_failed", .flags = MZ_FLAG(FAILED_LOCAL_HEALTH_CHECK) };
+        r = (struct mz_local_reply){ .status = 503,
+                                     .details = "health_check_failed",
+                                     .flags = MZ_FLAG(FAILED_LOCAL_HEALTH_CHECK) };
     } else if (cached(c, now_ms(f))) {
         r.status = __atomic_load_n(&c->cached_status, __ATOMIC_RELAXED);
         r.details = "health_check_cached";
