@@ -48,6 +48,15 @@ static bool action_build(const pb_HeaderValueOption *m, enum mz_append_action *o
     return true;
 }
 
+static bool value_build(const pb_HeaderValueOption *m, struct mz_header_add *out,
+                        struct mz_err *err)
+{
+    if (!action_build(m, &out->action, err))
+        return false;
+    out->value = mz_format_create(mz_str_c(m->header->value), true, err);
+    return out->value || mz_err_at(err, "header.value");
+}
+
 static bool add_build(const pb_HeaderValueOption *m, bool allow_pseudo, struct mz_header_add *out,
                       struct mz_err *err)
 {
@@ -56,16 +65,15 @@ static bool add_build(const pb_HeaderValueOption *m, bool allow_pseudo, struct m
     out->name = lower_copy(m->header->key);
     out->keep_empty = m->keep_empty_value;
     if (!is_name(out->name))
-        return mz_err_set(err, "header.key: '%s' is not a header name", m->header->key);
-    if (!allow_pseudo && is_reserved(out->name))
-        return mz_err_set(err,
-                          "header.key: '%s' may not be modified; names beginning with ':' and host "
-                          "are set by routing only",
-                          m->header->key);
-    if (!action_build(m, &out->action, err))
-        return false;
-    out->value = mz_format_create(mz_str_c(m->header->value), true, err);
-    return out->value || mz_err_at(err, "header.value");
+        (void)mz_err_set(err, "'%s' is not a header name", m->header->key);
+    else if (!allow_pseudo && is_reserved(out->name))
+        (void)mz_err_set(
+            err,
+            "'%s' may not be modified; names beginning with ':' and host are set by routing only",
+            m->header->key);
+    else
+        return value_build(m, out, err);
+    return mz_err_at(err, "header.key");
 }
 
 static bool remove_build(const char *text, bool allow_pseudo, struct mz_str *out,

@@ -5,7 +5,7 @@
 /* A template becomes one regular expression, a group per variable: RE2 keeps matching linear. */
 #define SEGMENT_CLASS "a-zA-Z0-9_.~%!$&'()+,;:@=-"
 #define ONE_SEGMENT   "[" SEGMENT_CLASS "]+"
-#define ANY_SEGMENTS  "[" SEGMENT_CLASS "/]*"
+#define ANY_SEGMENTS  "[/" SEGMENT_CLASS "]*"
 #define MAX_TEXT      1024
 
 struct mz_uri_template {
@@ -150,7 +150,7 @@ static bool parse_template(struct parser *p)
 struct mz_uri_template *mz_uri_template_create(struct mz_str text, struct mz_err *err)
 {
     struct mz_uri_template *t = mz_new0(MZ_MEM_CONFIG, struct mz_uri_template);
-    t->text = mz_strndup(MZ_MEM_CONFIG, text.p, text.n);
+    t->text = mz_strndup(MZ_MEM_CONFIG, text.n ? text.p : "", text.n);
     struct parser p = { .rest = { t->text, text.n }, .t = t, .err = err };
     mz_buf_init(&p.out);
     if (parse_template(&p))
