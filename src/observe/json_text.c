@@ -1,34 +1,7 @@
 #include "observe/json_text.h"
+#include "proto/tree.h"
 #include <math.h>
 #include <stdio.h>
-
-/* Length of the well-formed UTF-8 sequence at @p (RFC 3629: no surrogates, shortest form), or 0. */
-static size_t utf8_sequence(const unsigned char *p, size_t n)
-{
-    if (p[0] < 0x80)
-        return 1;
-    size_t len = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
-    if (p[0] < 0xc2 || p[0] > 0xf4 || n < len)
-        return 0;
-    for (size_t i = 1; i < len; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    bool bad = (p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
-               (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f);
-    return bad ? 0 : len;
-}
-
-static bool utf8_valid(struct mz_str s)
-{
-    const unsigned char *p = (const unsigned char *)s.p;
-    for (size_t i = 0; i < s.n;) {
-        size_t len = utf8_sequence(p + i, s.n - i);
-        if (len == 0)
-            return false;
-        i += len;
-    }
-    return true;
-}
 
 static bool is_plain(unsigned char c)
 {
@@ -76,7 +49,7 @@ void mz_json_escape(struct mz_buf *out, struct mz_str s)
     mz_buf_append(out, s.p, i);
     if (i == s.n)
         return;
-    bool utf8 = utf8_valid(s);
+    bool utf8 = mz_utf8_valid(s);
     while (i < s.n) {
         size_t from = i;
         while (i < s.n && is_plain((unsigned char)s.p[i]))

@@ -12,25 +12,31 @@
 
 struct mz_string_match;
 struct Envoy__Type__Matcher__V3__StringMatcher;
-struct mz_string_match *mz_string_match_build(const struct Envoy__Type__Matcher__V3__StringMatcher *m, struct mz_err *err);
+struct mz_string_match *
+mz_string_match_build(const struct Envoy__Type__Matcher__V3__StringMatcher *m, struct mz_err *err);
 void mz_string_match_destroy(struct mz_string_match *m); /* NULL is fine */
 bool mz_string_match(const struct mz_string_match *m, struct mz_str s);
 const char *mz_string_match_text(const struct mz_string_match *m); /* "exact b": for the story */
 
 struct mz_header_match;
 struct Envoy__Config__Route__V3__HeaderMatcher;
-struct mz_header_match *mz_header_match_build(const struct Envoy__Config__Route__V3__HeaderMatcher *m, struct mz_err *err);
+struct mz_header_match *
+mz_header_match_build(const struct Envoy__Config__Route__V3__HeaderMatcher *m, struct mz_err *err);
 void mz_header_match_destroy(struct mz_header_match *m); /* NULL is fine */
-/* Several fields of one name are matched as one value, joined with "," (C10). */
+/* Of several fields of one name any single value may match, none may when inverted (C10; Envoy 1.40). An absent header
+ * matches only where treat_missing_header_as_empty or presence says so. */
 bool mz_header_match(const struct mz_header_match *m, const struct mz_headers *h);
-const char *mz_header_match_text(const struct mz_header_match *m); /* "header x-a exact b": for the story */
+const char *
+mz_header_match_text(const struct mz_header_match *m); /* "header x-a exact b": for the story */
 
 struct mz_metadata_match;
 struct Envoy__Type__Matcher__V3__MetadataMatcher;
-struct mz_metadata_match *mz_metadata_match_build(const struct Envoy__Type__Matcher__V3__MetadataMatcher *m, struct mz_err *err);
+struct mz_metadata_match *
+mz_metadata_match_build(const struct Envoy__Type__Matcher__V3__MetadataMatcher *m,
+                        struct mz_err *err);
 void mz_metadata_match_destroy(struct mz_metadata_match *m); /* NULL is fine */
-/* @meta NULL: no namespace at all. An absent path never matches; only present_match says false of it, and invert turns
- * the outcome of either. */
+/* @meta NULL: no namespace at all. An absent path matches present_match: false only; invert turns the outcome. */
 bool mz_metadata_match(const struct mz_metadata_match *m, const struct mz_meta *meta);
-bool mz_metadata_match_found(const struct mz_metadata_match *m, const struct mz_meta *meta); /* does the path exist? */
+bool mz_metadata_match_found(const struct mz_metadata_match *m,
+                             const struct mz_meta *meta); /* does the path exist? */
 #endif
