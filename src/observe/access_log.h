@@ -3,7 +3,7 @@
 /*
  * Access logs: file, stdout, stderr; text and JSON; all filters (O2). A log is immutable and shared by threads; each worker
  * gathers lines in its own buffer and a writer takes them at 64 KiB or after --file-flush-interval-msec. A line is never
- * split. Writing never blocks a worker and never fails a request: a full disk is counted (access_log_file.write_failed).
+ * split. Writing never blocks a worker and never fails a request: a full disk is counted (filesystem.write_failed; see log_file.h).
  */
 #include "base/err.h"
 #include "observe/format.h"
@@ -16,7 +16,6 @@ void mz_log_files_reopen(struct mz_log_files *f);  /* POST /reopen_logs, SIGUSR1
 
 struct mz_access_log;
 struct Envoy__Config__Accesslog__V3__AccessLog;
-struct mz_runtime_view; /* runtime look-ups for runtime_filter: struct of functions, server/ */
 struct mz_access_log *mz_access_log_create(const struct Envoy__Config__Accesslog__V3__AccessLog *m, struct mz_log_files *files,
                                            struct mz_err *err);
 void mz_access_log_destroy(struct mz_access_log *l);
