@@ -32,6 +32,16 @@ static void copy_wire(struct client *c)
     c->enc.header_out = i->header_out;
 }
 
+/* The answer is whole; bytes behind it belong to nothing (F02). */
+static void answer_ends(struct client *c)
+{
+    c->answer_done = true;
+    if (c->conn && mz_buf_len(mz_conn_in(c->conn)) && !c->last) {
+        mz_count(pool_scope(c->pool), MZ_CS_CX_PROTOCOL_ERROR, 1);
+        c->last = true;
+    }
+}
+
 /* An answer before the end of its request: no further use (A23); waits for the request's end or reset. */
 static void check_end(struct client *c)
 {
@@ -65,7 +75,8 @@ static void in_headers(void *arg, struct mz_headers *h, bool end)
         c->last = true;
         mz_count(pool_scope(c->pool), MZ_CS_CX_CLOSE_NOTIFY, 1);
     }
-    c->answer_done = end;
+    if (end)
+        answer_ends(c);
     c->user.ops->on_headers(c->user.arg, h, end);
     check_end(c);
 }
@@ -74,7 +85,8 @@ static void in_data(void *arg, struct mz_buf *data, bool end)
 {
     struct client *c = arg;
     copy_wire(c);
-    c->answer_done = end;
+    if (end)
+        answer_ends(c);
     c->user.ops->on_data(c->user.arg, data, end);
     check_end(c);
 }
@@ -83,7 +95,7 @@ static void in_trailers(void *arg, struct mz_headers *h)
 {
     struct client *c = arg;
     copy_wire(c);
-    c->answer_done = true;
+    answer_ends(c);
     c->user.ops->on_trailers(c->user.arg, h);
     check_end(c);
 }
@@ -211,10 +223,7 @@ static void release(struct client *c)
     struct mz_cluster *cl = c->pool->w->cluster;
     if (!c->conn)
         return;
-    if (mz_buf_len(mz_conn_in(c->conn))) { /* bytes behind the answer (F02) */
-        mz_count(cl->scope, MZ_CS_CX_PROTOCOL_ERROR, 1);
-        client_close(c, "extra_bytes");
-    } else if (c->last || c->codec->must_close || c->pool->gone) {
+    if (c->last || c->codec->must_close || c->pool->gone) {
         client_close(c, "no_reuse");
     } else {
         c->released_us = mz_loop_now_us(c->pool->w->loop);

@@ -94,6 +94,7 @@ struct mz_cluster {
 };
 struct mz_cluster *mz_cluster_ref(struct mz_cluster *c);
 void mz_cluster_unref(struct mz_cluster *c);
+uint64_t mz_cluster_member(const struct mz_cluster *c, enum mz_cluster_member_stat which); /* membership_total ...; any thread */
 
 /* ---- main thread ---- */
 struct mz_upstream_env {

@@ -299,3 +299,8 @@ void mz_cluster_unref(struct mz_cluster *c)
     if (c && __atomic_fetch_sub(&c->refs, 1, __ATOMIC_ACQ_REL) == 1)
         cluster_free(c);
 }
+
+uint64_t mz_cluster_member(const struct mz_cluster *c, enum mz_cluster_member_stat which)
+{
+    return mz_scope_value(cluster_priv(c)->members, which);
+}

@@ -78,7 +78,7 @@ static void text_cluster(struct mz_cluster *c, struct mz_buf *out)
     text_circuit(c, "high", &c->circuit[MZ_PRIORITY_HIGH], out);
     mz_buf_printf(out, MZ_STR_FMT "::added_via_api::%s\n", MZ_STR_ARG(c->name),
                   c->added_via_api ? "true" : "false");
-    struct host_sets *s = cluster_sets(c);
+    struct host_sets *s = cluster_sets_peek(c);
     for (uint32_t i = 0; i < s->n_hosts; i++)
         text_host(s->hosts[i], out);
     host_sets_unref(s);
@@ -221,7 +221,7 @@ static void json_cluster(struct mz_cluster *c, struct mz_buf *out)
     json_field("{", "name", c->name, out);
     if (c->added_via_api)
         mz_buf_append_str(out, MZ_STR(",\"added_via_api\":true"));
-    struct host_sets *s = cluster_sets(c);
+    struct host_sets *s = cluster_sets_peek(c);
     for (uint32_t i = 0; i < s->n_hosts; i++) {
         mz_buf_append_str(out, i ? MZ_STR(",") : MZ_STR(",\"host_statuses\":["));
         json_host(s->hosts[i], out);

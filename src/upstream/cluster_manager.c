@@ -327,6 +327,15 @@ struct host_sets *cluster_sets(struct mz_cluster *c)
     return s;
 }
 
+struct host_sets *cluster_sets_peek(struct mz_cluster *c)
+{
+    struct cluster_priv *p = cluster_priv(c);
+    pthread_mutex_lock(&p->manager->lock);
+    struct host_sets *s = p->sets ? host_sets_ref(p->sets) : NULL;
+    pthread_mutex_unlock(&p->manager->lock);
+    return s ? s : endpoints_of_bytes(c);
+}
+
 void cluster_set_hosts(struct mz_cluster *c, struct host_sets *take)
 {
     struct cluster_priv *p = cluster_priv(c);

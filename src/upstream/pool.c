@@ -167,12 +167,12 @@ bool cx_allowed(struct pool *p)
 
 static bool wants_connection(const struct pool *p)
 {
-    if (p->gone)
-        return p->n_pending > p->n[CLIENT_CONNECTING];
-    double ratio = p->w->cluster->preconnect_per_upstream;
-    if (mz_host_health(p->host) != MZ_HOST_HEALTHY)
-        return p->n_pending > p->n[CLIENT_CONNECTING];
-    return (p->n_pending + p->n[CLIENT_BUSY]) * ratio > p->n[CLIENT_CONNECTING] + p->n[CLIENT_BUSY];
+    const uint32_t *n = p->n;
+    if (p->gone || mz_host_health(p->host) != MZ_HOST_HEALTHY) /* nothing beyond need */
+        return p->n_pending > n[CLIENT_CONNECTING];
+    uint32_t spare = n[CLIENT_CONNECTING] + n[CLIENT_READY] + n[CLIENT_RESTING] - p->n_waiting;
+    return (p->n_pending + n[CLIENT_BUSY]) * p->w->cluster->preconnect_per_upstream >
+           spare + n[CLIENT_BUSY];
 }
 
 static void pool_grow(struct pool *p)
@@ -390,7 +390,6 @@ void mz_pool_cancel(struct mz_pool_pending *q, bool close_excess)
     pool_ref(p);
     pending_unlink(q);
     pending_free(q);
-    mz_count(pool_scope(p), MZ_CS_RQ_CANCELLED, 1);
     if (counted && close_excess && p->n[CLIENT_CONNECTING] > p->n_pending)
         client_close(MZ_CONTAINER(p->clients[CLIENT_CONNECTING].prev, struct client, link),
                      "excess");

@@ -39,7 +39,7 @@ struct mz_pool_opts {
  * the pool; counts upstream_rq_total, _active, _pending_*, cx_*. Returns NULL when ready() or failed() already ran. */
 struct mz_pool_pending *mz_http_pool_request(struct mz_wcluster *w, struct mz_host *host, const struct mz_pool_opts *o,
                                              const struct mz_stream_in *in, const struct mz_pool_ops *ops, void *arg);
-void mz_pool_cancel(struct mz_pool_pending *p, bool close_excess); /* ready and failed stay silent */
+void mz_pool_cancel(struct mz_pool_pending *p, bool close_excess); /* ready and failed stay silent; the caller counts */
 
 /* TCP (tcp_proxy): a connection of its own each time. */
 struct mz_tcp_ready {

@@ -8,7 +8,7 @@ struct mz_tcp_pending {
     uint64_t start_us;
     const struct mz_tcp_pool_ops *ops;
     void *arg;
-    bool timed_out, immediate_error, silent;
+    bool timed_out, immediate_error, silent, overflow;
 };
 
 static void pending_free(void *arg)
@@ -44,7 +44,7 @@ static void connected(struct mz_tcp_pending *q)
         const struct mz_tcp_pool_ops *ops = q->ops;
         void *arg = q->arg;
         struct mz_host *host = p->host;
-        q->silent = true;
+        q->silent = q->overflow = true;
         mz_conn_close(q->conn, MZ_CLOSE_NOW, "overflow", 0);
         ops->failed(arg, MZ_POOL_OVERFLOW, MZ_STR(""), 0, host);
         return;
@@ -67,10 +67,12 @@ static void failed(struct mz_tcp_pending *q, bool remote)
     const struct cx_end e = { q->start_us, remote, false };
     cx_ended(p, &e);
     pending_done(q);
-    if (!q->silent) {
+    if (!q->overflow) {
         mz_count(s, MZ_CS_CX_CONNECT_FAIL, 1);
-        mz_count(s, MZ_CS_RQ_PENDING_FAILURE_EJECT, 1);
         host_add(&p->host->stats.cx_connect_fail, 1);
+    }
+    if (!q->silent) {
+        mz_count(s, MZ_CS_RQ_PENDING_FAILURE_EJECT, 1);
         q->ops->failed(q->arg,
                        q->timed_out ? MZ_POOL_CONNECT_TIMEOUT
                        : remote     ? MZ_POOL_REMOTE_CONNECT_FAIL
@@ -149,7 +151,6 @@ struct mz_tcp_pending *mz_tcp_pool_connect(struct mz_wcluster *w, struct mz_host
 
 void mz_tcp_pool_cancel(struct mz_tcp_pending *q)
 {
-    mz_count(pool_scope(q->pool), MZ_CS_RQ_CANCELLED, 1);
     q->silent = true;
     mz_conn_close(q->conn, MZ_CLOSE_NOW, "cancelled", 0);
 }

@@ -191,6 +191,7 @@ bool address_build(const pb_SocketAddress *a, struct mz_addr *out_addr, struct m
 
 /* The hosts, built now if nobody needed them before; one reference for the caller. Any thread. */
 struct host_sets *cluster_sets(struct mz_cluster *c);
+struct host_sets *cluster_sets_peek(struct mz_cluster *c); /* the same for a look: what is built for it is not kept */
 void cluster_set_hosts(struct mz_cluster *c, struct host_sets *take); /* main thread: publishes, counts, posts */
 void cluster_first_done(struct mz_cluster *c);                        /* main thread: first discovery ended */
 struct mz_map *cluster_map(struct mz_cluster_manager *m); /* main thread */

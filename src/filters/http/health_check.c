@@ -107,10 +107,10 @@ static const char *check_clusters(struct mz_filter *f, const struct hc_cfg *c)
             mz_upstream_find(mz_stream_worker(f->stream)->upstream, c->clusters[i].cluster);
         if (!w)
             return "health_check_failed_no_cluster_found";
-        struct mz_scope *s = mz_wcluster_info(w)->scope;
-        double total = (double)mz_scope_value(s, MZ_CS_MEMBERSHIP_TOTAL);
-        double up = (double)(mz_scope_value(s, MZ_CS_MEMBERSHIP_HEALTHY) +
-                             mz_scope_value(s, MZ_CS_MEMBERSHIP_DEGRADED));
+        const struct mz_cluster *cluster = mz_wcluster_info(w);
+        double total = (double)mz_cluster_member(cluster, MZ_CM_TOTAL);
+        double up = (double)(mz_cluster_member(cluster, MZ_CM_HEALTHY) +
+                             mz_cluster_member(cluster, MZ_CM_DEGRADED));
         if (total <= 0) {
             if (c->clusters[i].percent <= 0)
                 continue;
