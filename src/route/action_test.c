@@ -123,6 +123,9 @@ static void test_path_rewrites(void **state) /* rewrite-path */
         { TEMPLATE, REWRITE, "/t/en/a/b?z", "/x/a/b/en?z", "/t/en/a/b?z" },
         { "safe_regex: {regex: '/whole/.*'}", "prefix_rewrite: /w", "/whole/thing?k=v", "/w?k=v",
           "/whole/thing?k=v" },
+        { "prefix: /fmt", "path_rewrite: '/x/%REQ(:method)%'", "/fmt/a?b=c", "/x/GET?b=c",
+          "/fmt/a?b=c" },
+        { "prefix: /fmt", "path_rewrite: '/x/%REQ(x-a)%'", "/fmt/a?b=c", "/x/?b=c", "/fmt/a?b=c" },
         { "prefix: /", "timeout: 1s", "/plain?a", "/plain?a", NULL },
     };
     (void)state;
@@ -159,6 +162,7 @@ static void test_host_rewrites(void **state) /* rewrite-host */
           NULL, "abc.rx.test", "example.test", NULL },
         { "auto_host_rewrite: true", NULL, "example.test", NULL, NULL },
         { "host_rewrite: '%REQ(x-to)%.test'", "x-to: fmt", "fmt.test", "example.test", NULL },
+        { "host_rewrite: '%REQ(x-to)%'", NULL, "-", "example.test", NULL },
     };
     (void)state;
     for (size_t i = 0; i < MZ_COUNT(cases); i++) {
@@ -187,6 +191,7 @@ static const char levels[] =
     "  routes:\n  - match: {prefix: /}\n    route: {cluster: one}\n"
     "    request_headers_to_add:\n"
     "    - {header: {key: x-all, value: route}}\n"
+    "    - {header: {key: User-Agent, value: more}}\n"
     "    - {header: {key: x-over, value: route}, append_action: OVERWRITE_IF_EXISTS_OR_ADD}\n"
     "    - {header: {key: x-ifabsent, value: route}, append_action: ADD_IF_ABSENT}\n"
     "    - {header: {key: x-ifexists, value: route}, append_action: OVERWRITE_IF_EXISTS}\n"
@@ -218,6 +223,8 @@ static void test_mutations(void **state) /* header-mutation-levels, header-mutat
         { "", request, "x-copy", "abc" },
         { "", request, "x-none", NULL },
         { "", request, "x-kept", "" },
+        { "", "user-agent: ua", "user-agent", "ua,more" },
+        { "", NULL, "user-agent", "more" },
     };
     (void)state;
     for (size_t i = 0; i < MZ_COUNT(cases); i++) {

@@ -75,7 +75,7 @@ bool build_host_rewrite(struct builder *b, const pb_RouteAction *m, struct mz_ro
                                   &r->host_rewrite_path_with) ||
                mz_err_at(b->err, "host_rewrite_path_regex");
     case pb_RouteAction_HOST_REWRITE_SPECIFIER_HOST_REWRITE:
-        return build_format(b, m->host_rewrite, true,
+        return build_format(b, m->host_rewrite, false,
                             &((struct route_priv *)r->priv)->host_format) ||
                mz_err_at(b->err, "host_rewrite");
     default:

@@ -116,6 +116,9 @@ static bool queries_build(struct builder *b, const pb_RouteMatch *m, struct matc
         const pb_QueryParameterMatcher *q = m->query_parameters[i];
         struct query_match *out = &x->queries[x->n_queries++];
         out->name = build_str(b, q->name);
+        out->absent = q->query_parameter_match_specifier_case ==
+                          pb_QueryParameterMatcher_QUERY_PARAMETER_MATCH_SPECIFIER_PRESENT_MATCH &&
+                      !q->present_match;
         if (q->query_parameter_match_specifier_case !=
             pb_QueryParameterMatcher_QUERY_PARAMETER_MATCH_SPECIFIER_STRING_MATCH)
             continue;

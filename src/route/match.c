@@ -41,7 +41,8 @@ bool query_get(struct mz_str query, struct mz_str name, struct mz_str *out_value
 static bool query_matches(const struct query_match *q, struct mz_str query)
 {
     struct mz_str value;
-    return query_get(query, q->name, &value) && (!q->value || mz_string_match(q->value, value));
+    bool present = query_get(query, q->name, &value);
+    return q->value ? present && mz_string_match(q->value, value) : present != q->absent;
 }
 
 static bool is_grpc(const struct mz_headers *h)

@@ -12,6 +12,7 @@ enum path_kind { PATH_PREFIX, PATH_EXACT, PATH_SEPARATED, PATH_REGEX, PATH_TEMPL
 struct query_match {
     struct mz_str name;
     struct mz_string_match *value; /* NULL: presence decides */
+    bool absent;                   /* present_match: false */
 };
 /* Conditions beyond the path; most routes have none. */
 struct match_more {

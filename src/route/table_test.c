@@ -164,6 +164,8 @@ test_conditions(void **state) /* route-match-headers, route-match-query, route-r
         { "/n", NULL, "rest" },
         { "/tls", NULL, "rest" },
         { "/notls", NULL, "nocert" },
+        { "/a", NULL, "absent" },
+        { "/a?q", NULL, "rest" },
     };
     (void)state;
     struct fixture f;
@@ -183,6 +185,8 @@ test_conditions(void **state) /* route-match-headers, route-match-query, route-r
         "0}}}, " DIRECT "}\n"
         "  - {name: cert, match: {prefix: /tls, tls_context: {presented: true}}, " DIRECT "}\n"
         "  - {name: nocert, match: {prefix: /notls, tls_context: {validated: false}}, " DIRECT "}\n"
+        "  - {name: absent, match: {prefix: /a, query_parameters: [{name: q, present_match: "
+        "false}]}, " DIRECT "}\n"
         "  - {name: rest, match: {prefix: /}, " DIRECT "}\n"));
     for (size_t i = 0; i < MZ_COUNT(cases); i++)
         is_name(fixture_get(&f, "h", cases[i].path, cases[i].extra), cases[i].name);
