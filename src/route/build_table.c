@@ -17,9 +17,9 @@ static bool wildcard_add(struct builder *b, struct wildcards *w, struct mz_str p
     if (at < w->n && w->lens[at] == part.n)
         return true;
     uint32_t *lens = build_newn0(b, uint32_t, w->n + 1);
-    memcpy(lens, w->lens, at * sizeof(*lens));
+    for (size_t i = 0; i < w->n; i++)
+        lens[i + (i >= at)] = w->lens[i];
     lens[at] = (uint32_t)part.n;
-    memcpy(lens + at + 1, w->lens + at, (w->n - at) * sizeof(*lens));
     w->lens = lens;
     w->n++;
     return true;

@@ -168,7 +168,7 @@ struct mz_vhost {
     bool buffer_limit_set; uint64_t buffer_limit;
     void *priv;
 };
-/* What typed_per_filter_config needs of filter types, which this folder does not know: hcm/route_config.h has it. */
+/* What typed_per_filter_config needs of filter types, which this folder does not know. */
 struct mz_route_filter_ops {
     const char *(*message)(const struct mz_http_filter_type *t); /* full name of the per-route message of @t */
     void *(*build)(const struct mz_http_filter_type *t, const void *msg, const struct mz_factory *f, struct mz_err *err);
