@@ -32,14 +32,32 @@ static const struct mz_http_filter_type *http_filter(struct mz_str type)
     return mz_str_eq(type, mz_str_c(health_check.message)) ? &health_check : NULL;
 }
 
+static void runtime_init(struct fixture *f)
+{
+    struct mz_proto_ctx ctx = { .arena = f->a };
+    ProtobufCMessage *m;
+    assert_true(mz_msg_from_text(&ctx, MZ_STR("layers: [{name: l, static_layer: {w.one: 0}}]"),
+                                 MZ_TEXT_YAML, &pb_LayeredRuntime__descriptor, &m, &f->err));
+    f->runtime = mz_runtime_store_create(f->stats, (pb_LayeredRuntime *)m, MZ_STR("svc"), &f->err);
+    assert_non_null(f->runtime);
+    mz_runtime_store_add_thread(f->runtime, f->loop);
+    mz_loop_turn(f->loop, 0);
+}
+
 void fixture_init(struct fixture *f)
 {
-    *f = (struct fixture){ .a = mz_arena_create(MZ_MEM_STREAM), .stats = mz_stats_create(1) };
+    *f = (struct fixture){ .a = mz_arena_create(MZ_MEM_STREAM),
+                           .stats = mz_stats_create(1),
+                           .loop = mz_loop_create("test") };
+    runtime_init(f);
 }
 
 void fixture_fini(struct fixture *f)
 {
     mz_route_table_unref(f->t);
+    mz_runtime_store_destroy(f->runtime);
+    mz_loop_turn(f->loop, 0);
+    mz_loop_destroy(f->loop);
     mz_stats_destroy(f->stats);
     mz_arena_destroy(f->a);
 }

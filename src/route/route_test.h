@@ -7,6 +7,8 @@ struct fixture {        /* one per test: fixture_init, fixture_fini */
     struct mz_arena *a; /* of messages and requests */
     const struct mz_route_table *t;
     struct mz_stats *stats;
+    struct mz_loop *loop;
+    struct mz_runtime_store *runtime; /* one layer: w.one is 0 */
     struct mz_err err;
     struct mz_headers *h; /* of the last request */
     struct mz_route_query q;
