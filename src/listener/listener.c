@@ -23,7 +23,7 @@ struct mz_listener_manager {
     struct mz_scope *scope;
     struct mz_worker *workers;
     unsigned n_workers;
-    int64_t connections; /* atomic */
+    int64_t connections, internal_connections; /* atomics */
     bool started;
     MZ_VEC(struct listener *) list;
 };
@@ -276,7 +276,7 @@ bool mz_listener_manager_add_internal(struct mz_listener_manager *m, struct mz_s
     l->acceptors = mz_newn0(MZ_MEM_CONFIG, struct mz_acceptor *, 1);
     l->acceptors[0] = mz_acceptor_create(main_worker, l->cfg, fd, &l->cfg->addrs[0].addr);
     l->acceptors[0]->worker_scope = l->cfg->worker_scopes[0];
-    l->acceptors[0]->process_connections = &m->connections;
+    l->acceptors[0]->process_connections = &m->internal_connections;
     l->n_acceptors = 1;
     mz_acceptor_start(l->acceptors[0]);
     *mz_vec_push(&m->list, MZ_MEM_CONFIG) = l;
@@ -387,9 +387,9 @@ void mz_listener_manager_close_all(struct mz_listener_manager *m, struct mz_loop
 {
     struct closing *c = mz_new0(MZ_MEM_CONFIG, struct closing);
     *c = (struct closing){ main_loop, m->n_workers + 1, done, arg };
-    mz_vec_foreach (it, &m->list)
-        if (!(*it)->internal)
-            post_each(*it, close_posted);
+    for (size_t i = 0; i < m->list.n;
+         i++) /* an internal listener's loop is this thread's: its post runs here */
+        post_each(m->list.v[i], close_posted);
     for (unsigned w = 0; w < m->n_workers; w++)
         mz_loop_post(m->workers[w].loop, closed_on_worker, c); /* behind what was posted above */
     closed_on_worker(NULL, c);

@@ -1,0 +1,260 @@
+#include "server/server.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "filters/registry.h"
+#include "hcm/hcm.h"
+#include "listener/address.h"
+#include "observe/access_log.h"
+#include "observe/decision.h"
+
+#define RECORDS_KEPT     64 /* failed and slow requests a worker remembers */
+#define FLUSH_MS_DEFAULT 5000
+
+enum mz_server_state mz_server_state(const struct mz_server *s)
+{
+    if (__atomic_load_n(&s->process.health_failed, __ATOMIC_RELAXED))
+        return MZ_SERVER_DRAINING;
+    return s->workers_started ? MZ_SERVER_LIVE : MZ_SERVER_INITIALIZING;
+}
+
+/* ---- building ---- */
+
+static struct mz_transport_factory *transport_build(const pb_TransportSocket *m,
+                                                    struct mz_proto_ctx *ctx, struct mz_err *err)
+{
+    ProtobufCMessage *msg;
+    if (m->typed_config &&
+        mz_any_unpack_as(ctx, m->typed_config, &pb_RawBuffer__descriptor, &msg, err))
+        return mz_transport_factory_raw();
+    if (!m->typed_config)
+        mz_err_set(err, "Didn't find a registered implementation for '%s' with type URL: ''",
+                   m->name);
+    mz_err_at(err, "typed_config");
+    return NULL;
+}
+
+static struct mz_transport_factory *listener_transport(const struct mz_factory *f, const void *msg,
+                                                       bool downstream, struct mz_err *err)
+{
+    (void)downstream;
+    return transport_build(msg, f->proto, err);
+}
+
+static struct mz_transport_factory *cluster_transport(void *arg, const void *msg,
+                                                      struct mz_err *err)
+{
+    struct mz_server *s = arg;
+    return transport_build(msg, &s->proto, err);
+}
+
+static struct mz_str node_text(const char *from_option, const char *from_file)
+{
+    return mz_str_c(from_option ? from_option : from_file);
+}
+
+static void factory_fill(struct mz_server *s)
+{
+    const pb_Node *n = s->bootstrap->node;
+    const char *zone = n && n->locality ? n->locality->zone : NULL;
+    const char *prefix = s->bootstrap->header_prefix;
+    s->factory = (struct mz_factory){
+        .stats = s->stats,
+        .log_files = s->logs,
+        .clusters = s->clusters,
+        .recorder = s->recorder,
+        .process = &s->process,
+        .proto = &s->proto,
+        .node_id = node_text(s->opts.service_node, n ? n->id : NULL),
+        .node_cluster = node_text(s->opts.service_cluster, n ? n->cluster : NULL),
+        .node_zone = node_text(s->opts.service_zone, zone),
+        .header_prefix = prefix && prefix[0] ? mz_str_c(prefix) : MZ_STR("x-envoy"),
+        .workers = s->n_workers,
+        .net_filter = mz_registry_net_filter,
+        .http_filter = mz_registry_http_filter,
+        .transport = listener_transport,
+        .server = s,
+    };
+}
+
+static bool clusters_build(struct mz_server *s, struct mz_err *err)
+{
+    const pb_Bootstrap_StaticResources *r = s->bootstrap->static_resources;
+    for (size_t i = 0; r && i < r->n_clusters; i++) {
+        struct mz_str bytes = mz_msg_pack_alloc((const ProtobufCMessage *)r->clusters[i], s->arena);
+        if (!mz_cluster_manager_add(s->clusters, r->clusters[i], bytes, false, err))
+            return mz_err_at(err, "static_resources.clusters[%zu]", i);
+    }
+    return true;
+}
+
+static bool listeners_build(struct mz_server *s, struct mz_err *err)
+{
+    const pb_Bootstrap_StaticResources *r = s->bootstrap->static_resources;
+    for (size_t i = 0; r && i < r->n_listeners; i++) {
+        struct mz_str bytes =
+            mz_msg_pack_alloc((const ProtobufCMessage *)r->listeners[i], s->arena);
+        if (!mz_listener_manager_add(s->listeners, r->listeners[i], bytes, false, !s->opts.validate,
+                                     &s->factory, err))
+            return mz_err_at(err, "static_resources.listeners[%zu]", i);
+    }
+    return true;
+}
+
+static bool stats_build(struct mz_server *s, struct mz_err *err)
+{
+    struct mz_stats_config *c = mz_stats_config_from(s->bootstrap->stats_config, s->arena, err);
+    if (!c)
+        return mz_err_at(err, "stats_config");
+    s->stats = mz_stats_create(s->n_workers + 1);
+    mz_stats_configure(s->stats, c);
+    s->scope = mz_scope_create(s->stats, &mz_server_stats, MZ_STR("server."));
+    mz_gauge_set(s->scope, MZ_SERVER_STAT_CONCURRENCY, s->n_workers);
+    mz_count(s->scope, MZ_SERVER_STAT_STATIC_UNKNOWN, s->proto.unknown_n);
+    uint64_t version = mz_u64_or(s->bootstrap->stats_server_version_override, 0);
+    mz_gauge_set(s->scope, MZ_SERVER_STAT_VERSION, version);
+    return mz_duration_ms(s->bootstrap->stats_flush_interval, FLUSH_MS_DEFAULT, &s->flush_ms,
+                          err) ||
+           mz_err_at(err, "stats_flush_interval");
+}
+
+static bool services_build(struct mz_server *s, struct mz_err *err)
+{
+    s->runtime = mz_runtime_store_create(
+        s->stats, s->bootstrap->layered_runtime,
+        node_text(s->opts.service_cluster, s->bootstrap->node ? s->bootstrap->node->cluster : NULL),
+        err);
+    if (!s->runtime)
+        return mz_err_at(err, "layered_runtime");
+    s->logs = mz_log_files_create(s->stats, s->n_workers + 1, s->opts.file_flush_interval_msec);
+    s->recorder = mz_recorder_create(s->n_workers + 1, RECORDS_KEPT);
+    const struct mz_upstream_env env = { .main = s->loop,
+                                         .stats = s->stats,
+                                         .local_zone = node_text(s->opts.service_zone, NULL),
+                                         .transport = cluster_transport,
+                                         .transport_arg = s };
+    s->clusters = mz_cluster_manager_create(&env);
+    mz_workers_create(s, s->n_workers);
+    s->main_worker = (struct mz_worker){
+        .loop = s->loop, .slot = 0, .recorder = s->recorder, .process = &s->process
+    };
+    factory_fill(s);
+    s->listeners = mz_listener_manager_create(&s->factory, s->workers, s->n_workers);
+    return true;
+}
+
+static void flush_stats(struct mz_timer *t)
+{
+    struct mz_server *s = MZ_CONTAINER(t, struct mz_server, flush_timer);
+    mz_server_stats_update(s);
+    mz_stats_flush(s->stats);
+    mz_timer_start_ms(&s->flush_timer, s->flush_ms);
+}
+
+bool mz_server_build(struct mz_server *s, const struct mz_options *o, struct mz_err *err)
+{
+    s->opts = *o;
+    s->start_us = mz_clock->mono_us();
+    s->arena = mz_arena_create(MZ_MEM_CONFIG);
+    s->n_workers = o->concurrency ? o->concurrency : mz_options_cpus();
+    if (s->n_workers >= MZ_STATS_SLOTS)
+        s->n_workers = MZ_STATS_SLOTS - 1;
+    s->loop = mz_loop_create("main_thread");
+    mz_timer_init(s->loop, &s->flush_timer, flush_stats);
+    mz_drain_init(s);
+    if (!mz_bootstrap_read(s, err) || !stats_build(s, err) || !services_build(s, err))
+        return false;
+    if (!o->validate && !mz_server_admin_start(s, err))
+        return mz_err_at(err, "admin");
+    return clusters_build(s, err) && listeners_build(s, err);
+}
+
+/* ---- running ---- */
+
+static void on_signal(void *arg, int signo)
+{
+    struct mz_server *s = arg;
+    switch (signo) {
+    case SIGTERM:
+        mz_server_exit(s, "ENVOY_SIGTERM");
+        break;
+    case SIGINT:
+        mz_server_exit(s, "SIGINT");
+        break;
+    case SIGUSR1:
+        MZ_LOG(INFO, main, "reopening log files");
+        (void)mz_log_reopen(); /* on failure the old file stays */
+        mz_log_files_reopen(s->logs);
+        break;
+    default:
+        MZ_LOG(WARN, main, "caught and eating SIGHUP. See documentation for how to hot restart.");
+        break;
+    }
+}
+
+/* Every cluster's first resolution ended: from now on connections are taken. */
+static void clusters_ready(void *arg)
+{
+    struct mz_server *s = arg;
+    if (s->exiting)
+        return;
+    MZ_LOG(INFO, main, "all clusters initialized. initializing init manager");
+    MZ_LOG(INFO, config, "all dependencies initialized. starting workers");
+    mz_workers_start(s);
+    mz_listener_manager_start(s->listeners);
+    mz_hist_record(s->scope, MZ_SERVER_STAT_INIT_MS, (mz_clock->mono_us() - s->start_us) / 1000);
+    mz_server_stats_update(s);
+}
+
+int mz_server_run(struct mz_server *s)
+{
+    static const int signals[] = { SIGTERM, SIGINT, SIGUSR1, SIGHUP };
+    for (size_t i = 0; i < MZ_COUNT(signals); i++)
+        if (!mz_loop_on_signal(s->loop, signals[i], on_signal, s))
+            MZ_LOG(WARN, main, "cannot handle signal %d", signals[i]);
+    mz_runtime_store_add_thread(s->runtime, s->loop);
+    for (unsigned i = 0; i < s->n_workers; i++)
+        mz_runtime_store_add_thread(s->runtime, s->workers[i].loop);
+    mz_timer_start_ms(&s->flush_timer, s->flush_ms);
+    mz_cluster_manager_when_ready(s->clusters, clusters_ready, s);
+    MZ_LOG(INFO, main, "starting main dispatch loop");
+    mz_loop_run(s->loop);
+    MZ_LOG(INFO, main, "main dispatch loop exited");
+    mz_workers_stop(s);
+    MZ_LOG(INFO, main, "exiting");
+    return 0;
+}
+
+/* Also after a build that failed half way. */
+void mz_server_destroy(struct mz_server *s)
+{
+    mz_timer_stop(&s->flush_timer);
+    mz_drain_fini(s);
+    for (unsigned i = 0; s->workers && i < s->n_workers; i++)
+        mz_loop_turn(s->workers[i].loop,
+                     0); /* what was posted at the end, while all that it touches is still there */
+    if (s->loop)
+        mz_loop_turn(s->loop, 0);
+    mz_listener_manager_destroy(s->listeners);
+    mz_cluster_manager_destroy(s->clusters);
+    mz_recorder_destroy(s->recorder);
+    mz_log_files_destroy(s->logs);
+    for (unsigned i = 0; s->workers && i < s->n_workers; i++)
+        mz_loop_destroy(s->workers[i].loop);
+    mz_runtime_store_destroy(s->runtime);
+    if (s->admin_hcm)
+        mz_hcm_config_destroy(s->admin_hcm);
+    mz_admin_destroy(s->admin);
+    if (s->loop)
+        mz_loop_destroy(s->loop);
+    if (s->scope)
+        mz_scope_unref(s->scope);
+    if (s->stats)
+        mz_stats_destroy(s->stats);
+    mz_free(MZ_MEM_MISC, s->workers);
+    mz_free(MZ_MEM_MISC, s->threads);
+    mz_arena_destroy(s->arena);
+}

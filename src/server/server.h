@@ -1,0 +1,95 @@
+#ifndef MZ_SERVER_SERVER_H
+#define MZ_SERVER_SERVER_H
+/*
+ * The process: what the bootstrap asked for, the threads, and the way to the end (P2, P5). Everything here belongs to the
+ * main thread; workers see it through struct mz_worker, struct mz_process and posts only.
+ */
+#include <pthread.h>
+
+#include "admin/admin.h"
+#include "listener/listener.h"
+#include "proto/mapper.h"
+#include "runtime/runtime.h"
+#include "server/options.h"
+#include "upstream/cluster.h"
+
+enum mz_server_state { MZ_SERVER_LIVE, MZ_SERVER_DRAINING, MZ_SERVER_PRE_INITIALIZING, MZ_SERVER_INITIALIZING };
+struct mz_thread {
+    struct mz_worker worker;
+    pthread_t id;
+    bool running;
+};
+struct mz_server {
+    struct mz_options opts;
+    struct mz_arena *arena; /* the bootstrap message and what points into it */
+    struct mz_proto_ctx proto;
+    const pb_Bootstrap *bootstrap;
+    struct mz_loop *loop;
+    struct mz_stats *stats;
+    struct mz_scope *scope; /* server. */
+    struct mz_runtime_store *runtime;
+    struct mz_log_files *logs;
+    struct mz_recorder *recorder;
+    struct mz_cluster_manager *clusters;
+    struct mz_listener_manager *listeners;
+    struct mz_factory factory;
+    struct mz_process process;
+    struct mz_worker main_worker;
+    struct mz_thread *threads;
+    struct mz_worker *workers; /* one an entry of threads */
+    unsigned n_workers;
+    struct mz_admin *admin;
+    struct mz_hcm_config *admin_hcm;
+    struct mz_timer flush_timer, drain_timer, exit_timer;
+    uint64_t flush_ms, start_us, exit_deadline_us;
+    enum mz_drain_scope drain_scope; /* of the graceful drain that runs */
+    bool workers_started, exiting, skip_exit;
+};
+
+/* Reads, merges and checks the bootstrap; builds everything; binds unless @validate. False: err says where and why. */
+bool mz_server_build(struct mz_server *s, const struct mz_options *o, struct mz_err *err);
+bool mz_bootstrap_read(struct mz_server *s, struct mz_err *err); /* bootstrap.c */
+struct mz_stats_config *mz_stats_config_from(const pb_StatsConfig *m, struct mz_arena *a, struct mz_err *err);
+int mz_server_run(struct mz_server *s); /* until the end; the exit code */
+void mz_server_destroy(struct mz_server *s);
+enum mz_server_state mz_server_state(const struct mz_server *s);
+
+/* workers.c */
+void mz_workers_create(struct mz_server *s, unsigned n);
+void mz_workers_start(struct mz_server *s);
+void mz_workers_stop(struct mz_server *s); /* ends and joins the threads */
+
+/* drain.c */
+void mz_drain_init(struct mz_server *s);
+void mz_drain_fini(struct mz_server *s);
+void mz_server_drain(struct mz_server *s, enum mz_drain_scope scope, bool graceful, bool skip_exit);
+void mz_server_exit(struct mz_server *s, const char *why); /* SIGTERM, /quitquitquit: see the file */
+
+/* stats.c */
+#define MZ_SERVER_STATS(X)                                                                                             \
+    X(COMPILATION_FIPS, "compilation_settings.fips_mode", GAUGE, NONE) X(CONCURRENCY, "concurrency", GAUGE, NONE)      \
+    X(DAYS_UNTIL_CERT, "days_until_first_cert_expiring", GAUGE, NONE)                                                  \
+    X(DEBUG_ASSERTIONS, "debug_assertion_failures", COUNTER, NONE)                                                     \
+    X(DROPPED_FLUSHES, "dropped_stat_flushes", COUNTER, NONE) X(DYNAMIC_UNKNOWN, "dynamic_unknown_fields", COUNTER, NONE) \
+    X(BUGS, "envoy_bug_failures", COUNTER, NONE) X(NOTIFICATIONS, "envoy_notifications", COUNTER, NONE)                \
+    X(EPOCH, "hot_restart_epoch", GAUGE, NONE) X(INIT_MS, "initialization_time_ms", HISTOGRAM, MS)                     \
+    X(LIVE, "live", GAUGE, NONE) X(MEMORY_ALLOCATED, "memory_allocated", GAUGE, BYTES)                                 \
+    X(MEMORY_HEAP, "memory_heap_size", GAUGE, BYTES) X(MEMORY_PHYSICAL, "memory_physical_size", GAUGE, BYTES)          \
+    X(PARENT_CONNECTIONS, "parent_connections", GAUGE, NONE)                                                           \
+    X(SECONDS_UNTIL_OCSP, "seconds_until_first_ocsp_response_expiring", GAUGE, NONE) X(STATE, "state", GAUGE, NONE)    \
+    X(STATIC_UNKNOWN, "static_unknown_fields", COUNTER, NONE) X(RECENT_LOOKUPS, "stats_recent_lookups", GAUGE, NONE)   \
+    X(CONNECTIONS, "total_connections", GAUGE, NONE) X(UPTIME, "uptime", GAUGE, NONE) X(VERSION, "version", GAUGE, NONE) \
+    X(WIP, "wip_protos", COUNTER, NONE)
+enum {
+#define X(id, name, type, unit) MZ_SERVER_STAT_##id,
+    MZ_SERVER_STATS(X)
+#undef X
+    MZ_SERVER_STAT__COUNT
+};
+extern const struct mz_stat_kind mz_server_stats;
+void mz_server_stats_update(struct mz_server *s); /* gauges that are asked of the process */
+
+/* admin_listener.c, pages_server.c */
+bool mz_server_admin_start(struct mz_server *s, struct mz_err *err);
+void mz_pages_server_add(struct mz_admin *a, struct mz_server *s);
+#endif
