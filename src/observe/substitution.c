@@ -1,8 +1,7 @@
 #include "observe/substitution.h"
-#include "base/alloc.h"
+#include "base/arena.h"
+#include "proto/data_source.h"
 #include "proto/mapper.h"
-#include <stdio.h>
-#include <stdlib.h>
 
 struct mz_log_format {
     struct mz_format *text; /* one of the two */
@@ -19,52 +18,14 @@ const struct mz_str mz_log_format_default = MZ_STR_INIT(
 
 enum { SOURCE_MAX_BYTES = 1 << 20 };
 
-static bool file_read(const char *path, struct mz_buf *out, struct mz_err *err)
-{
-    FILE *f = fopen(path, "re");
-    if (!f)
-        return mz_err_set(err, "cannot open %s: %m", path) || mz_err_at(err, "filename");
-    char chunk[4096];
-    size_t n;
-    while ((n = fread(chunk, 1, sizeof(chunk), f)) > 0 && mz_buf_len(out) <= SOURCE_MAX_BYTES)
-        mz_buf_append(out, chunk, n);
-    bool ok = !ferror(f) && mz_buf_len(out) <= SOURCE_MAX_BYTES;
-    (void)fclose(f); /* only read from */
-    return ok || mz_err_set(err, "cannot read %s, or it is larger than 1 MiB", path) ||
-           mz_err_at(err, "filename");
-}
-
-static bool source_read(const pb_DataSource *m, struct mz_buf *out, struct mz_err *err)
-{
-    const char *value;
-    switch (m->specifier_case) {
-    case pb_DataSource_SPECIFIER_FILENAME:
-        return file_read(m->filename, out, err);
-    case pb_DataSource_SPECIFIER_INLINE_BYTES:
-        mz_buf_append(out, m->inline_bytes.data, m->inline_bytes.len);
-        return true;
-    case pb_DataSource_SPECIFIER_INLINE_STRING:
-        mz_buf_append_str(out, mz_str_c(m->inline_string));
-        return true;
-    case pb_DataSource_SPECIFIER_ENVIRONMENT_VARIABLE:
-        value = secure_getenv(m->environment_variable);
-        mz_buf_append_str(out, mz_str_c(value));
-        return value || mz_err_set(err, "%s is not set", m->environment_variable) ||
-               mz_err_at(err, "environment_variable");
-    default:
-        return mz_err_set(
-            err, "no source: set filename, inline_bytes, inline_string or environment_variable");
-    }
-}
-
 static struct mz_format *format_of_source(const pb_DataSource *m, bool omit, struct mz_err *err)
 {
-    struct mz_buf b;
-    mz_buf_init(&b);
+    struct mz_arena *a = mz_arena_create(MZ_MEM_CONFIG);
+    struct mz_str text;
     struct mz_format *f = NULL;
-    if (source_read(m, &b, err))
-        f = mz_format_create(mz_buf_linearize(&b, mz_buf_len(&b)), omit, err);
-    mz_buf_fini(&b);
+    if (mz_data_source_read(m, SOURCE_MAX_BYTES, a, &text, err))
+        f = mz_format_create(text, omit, err);
+    mz_arena_destroy(a);
     return f;
 }
 

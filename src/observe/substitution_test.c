@@ -98,10 +98,10 @@ static const struct {
       "unknown format operator %NOPE%" },
     { "json_format: {a: {b: ['x', '%REQ%']}}", "json_format.a.b[1]",
       "format operator REQ requires parameters" },
-    { "text_format_source: {environment_variable: MZ_TEST_UNSET}",
-      "text_format_source.environment_variable", "MZ_TEST_UNSET is not set" },
+    { "text_format_source: {environment_variable: MZ_TEST_UNSET}", "text_format_source",
+      "environment_variable: 'MZ_TEST_UNSET' is not set" },
     { "text_format_source: {filename: /nonexistent/format}", "text_format_source.filename",
-      "cannot open /nonexistent/format: No such file or directory" },
+      "cannot read '/nonexistent/format': No such file or directory" },
     { "{text_format: x, formatters: [{name: q, typed_config: {'@type': "
       "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}]}",
       "formatters[0].typed_config",
