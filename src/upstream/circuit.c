@@ -44,11 +44,11 @@ static void circuit_gauges(struct mz_circuit *b, enum mz_circuit_kind k, uint64_
                            int64_t before, int64_t after)
 {
     if (b->track_remaining)
-        mz_gauge_add(b->scope, MZ_CIRCUIT_REMAINING_FIRST + k, before - after);
+        mz_gauge_add(b->scope, b->remaining_at + k, before - after);
     bool was = (uint64_t)before >= limit, is = (uint64_t)after >= limit;
     if (MZ_UNLIKELY(was != is) &&
         !(k == MZ_CIRCUIT_RETRY && b->has_budget)) /* a budget's limit moves by itself */
-        mz_gauge_add(b->scope, k, is ? 1 : -1);
+        mz_gauge_add(b->scope, b->open_at + k, is ? 1 : -1);
 }
 
 bool mz_circuit_can(struct mz_cluster *c, enum mz_priority p, enum mz_circuit_kind k)
@@ -84,4 +84,23 @@ void mz_circuit_give(struct mz_cluster *c, enum mz_priority p, enum mz_circuit_k
     int64_t before = __atomic_fetch_sub(circuit_number(b, k), 1, __ATOMIC_RELAXED);
     MZ_ASSERT(before > 0);
     circuit_gauges(b, k, circuit_limit(b, k), before, before - 1);
+}
+
+void circuit_scopes(struct mz_cluster *c, struct mz_stats *st, struct mz_str prefix)
+{
+    struct mz_circuit *v = c->circuit;
+    unsigned tracks = (unsigned)v[MZ_PRIORITY_DEFAULT].track_remaining |
+                      (unsigned)v[MZ_PRIORITY_HIGH].track_remaining << 1;
+    uint16_t remaining_at = MZ_CM__COUNT + MZ_PRIORITY__COUNT * MZ_CIRCUIT_GAUGES;
+    for (unsigned i = 0; i < MZ_PRIORITY__COUNT; i++) {
+        struct mz_circuit *b = &v[i];
+        b->scope = mz_scope_create(st, &mz_cluster_member_stats[tracks], prefix);
+        b->open_at = (uint16_t)(MZ_CM__COUNT + i * MZ_CIRCUIT_GAUGES);
+        if (!b->track_remaining)
+            continue;
+        b->remaining_at = remaining_at;
+        remaining_at = (uint16_t)(remaining_at + MZ_CIRCUIT_GAUGES);
+        for (enum mz_circuit_kind k = MZ_CIRCUIT_CX; k <= MZ_CIRCUIT_POOL; k++)
+            mz_gauge_add(b->scope, b->remaining_at + k, (int64_t)circuit_limit(b, k));
+    }
 }

@@ -16,8 +16,22 @@ static void cluster_start(struct mz_cluster *c, bool track)
                               .max_retries = 1,
                               .max_pools = UINT64_MAX,
                               .track_remaining = track };
-    b->scope = mz_scope_create(stats, track ? &mz_circuit_remaining_stats : &mz_circuit_stats,
-                               MZ_STR("cluster.one.circuit_breakers.default."));
+    circuit_scopes(c, stats, MZ_STR("cluster.one."));
+}
+
+static void cluster_stop(struct mz_cluster *c)
+{
+    for (unsigned i = 0; i < MZ_PRIORITY__COUNT; i++)
+        mz_scope_unref(c->circuit[i].scope);
+}
+
+static uint64_t gauge(const char *name)
+{
+    char full[128];
+    uint64_t v = 0;
+    (void)snprintf(full, sizeof(full), "cluster.one.circuit_breakers.default.%s", name);
+    assert_true(mz_stats_find(stats, mz_str_c(full), &v));
+    return v;
 }
 
 static void test_limits_and_gauges(void **state)
@@ -25,25 +39,22 @@ static void test_limits_and_gauges(void **state)
     (void)state;
     struct mz_cluster c = { 0 };
     cluster_start(&c, true);
-    struct mz_scope *s = c.circuit[0].scope;
-    mz_gauge_add(s, MZ_CIRCUIT_REMAINING_FIRST + MZ_CIRCUIT_CX, 2);
     assert_true(mz_circuit_take(&c, MZ_PRIORITY_DEFAULT, MZ_CIRCUIT_CX));
-    assert_int_equal(mz_scope_value(s, MZ_CIRCUIT_CX), 0);
+    assert_int_equal(gauge("cx_open"), 0);
     assert_true(mz_circuit_take(&c, MZ_PRIORITY_DEFAULT, MZ_CIRCUIT_CX));
-    assert_int_equal(mz_scope_value(s, MZ_CIRCUIT_CX), 1);
-    assert_int_equal(mz_scope_value(s, MZ_CIRCUIT_REMAINING_FIRST + MZ_CIRCUIT_CX), 0);
+    assert_int_equal(gauge("cx_open"), 1);
+    assert_int_equal(gauge("remaining_cx"), 0);
     assert_false(mz_circuit_can(&c, MZ_PRIORITY_DEFAULT, MZ_CIRCUIT_CX));
     assert_false(mz_circuit_take(&c, MZ_PRIORITY_DEFAULT, MZ_CIRCUIT_CX));
     mz_circuit_force(&c, MZ_PRIORITY_DEFAULT, MZ_CIRCUIT_CX); /* a pool's first connection */
-    assert_int_equal(mz_scope_value(s, MZ_CIRCUIT_CX), 1);
+    assert_int_equal(gauge("cx_open"), 1);
     for (int i = 0; i < 3; i++)
         mz_circuit_give(&c, MZ_PRIORITY_DEFAULT, MZ_CIRCUIT_CX);
-    assert_int_equal(mz_scope_value(s, MZ_CIRCUIT_CX), 0);
-    assert_int_equal(mz_scope_value(s, MZ_CIRCUIT_REMAINING_FIRST + MZ_CIRCUIT_CX), 2);
+    assert_int_equal(gauge("cx_open"), 0);
+    assert_int_equal(gauge("remaining_cx"), 2);
     assert_false(mz_circuit_take(&c, MZ_PRIORITY_DEFAULT, MZ_CIRCUIT_PENDING)); /* max 0 */
-    assert_int_equal(mz_scope_value(s, MZ_CIRCUIT_PENDING),
-                     0); /* as Envoy: never opened, so not open */
-    mz_scope_unref(s);
+    assert_int_equal(gauge("rq_pending_open"), 0); /* as Envoy: never opened, so not open */
+    cluster_stop(&c);
 }
 
 static void test_retry_budget(void **state)
@@ -64,7 +75,7 @@ static void test_retry_budget(void **state)
         for (uint32_t n = 0; n < cases[i].allowed; n++)
             assert_true(mz_circuit_take(&c, MZ_PRIORITY_DEFAULT, MZ_CIRCUIT_RETRY));
         assert_false(mz_circuit_take(&c, MZ_PRIORITY_DEFAULT, MZ_CIRCUIT_RETRY));
-        mz_scope_unref(b->scope);
+        cluster_stop(&c);
     }
 }
 
@@ -105,10 +116,9 @@ static void test_threads(void **state)
         assert_false(w[i].over);
     }
     assert_int_equal(c.circuit[0].requests, 0);
-    assert_int_equal(mz_scope_value(c.circuit[0].scope, MZ_CIRCUIT_RQ), 0);
-    assert_int_equal(mz_scope_value(c.circuit[0].scope, MZ_CIRCUIT_REMAINING_FIRST + MZ_CIRCUIT_RQ),
-                     0);
-    mz_scope_unref(c.circuit[0].scope);
+    assert_int_equal(gauge("rq_open"), 0);
+    assert_int_equal(gauge("remaining_rq"), 3);
+    cluster_stop(&c);
 }
 
 static int start(void **state)

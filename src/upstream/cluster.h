@@ -59,7 +59,8 @@ struct mz_circuit { /* one routing priority's breakers, over the whole process *
     double budget_percent;
     uint32_t min_retry_concurrency;
     int64_t connections, pending, requests, retries, pools; /* atomics */
-    struct mz_scope *scope; /* circuit_breakers.default. / .high. */
+    struct mz_scope *scope; /* of kind mz_cluster_member_stats, the same for both priorities */
+    uint16_t open_at, remaining_at; /* indices of the gauges in it */
 };
 enum mz_priority { MZ_PRIORITY_DEFAULT, MZ_PRIORITY_HIGH, MZ_PRIORITY__COUNT };
 enum mz_circuit_kind { MZ_CIRCUIT_CX, MZ_CIRCUIT_PENDING, MZ_CIRCUIT_RQ, MZ_CIRCUIT_RETRY, MZ_CIRCUIT_POOL };

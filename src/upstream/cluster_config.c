@@ -94,35 +94,13 @@ static bool circuits_build(const pb_CircuitBreakers *m, struct mz_cluster *c, st
     return true;
 }
 
-static void circuit_scopes(struct mz_cluster *c, struct mz_stats *st)
-{
-    static const char *const names[] = { "default", "high" };
-    for (size_t i = 0; i < MZ_PRIORITY__COUNT; i++) {
-        struct mz_circuit *b = &c->circuit[i];
-        char prefix[1024];
-        int n = snprintf(prefix, sizeof(prefix), "cluster." MZ_STR_FMT ".circuit_breakers.%s.",
-                         MZ_STR_ARG(c->stat_name), names[i]);
-        b->scope = mz_scope_create(
-            st, b->track_remaining ? &mz_circuit_remaining_stats : &mz_circuit_stats,
-            (struct mz_str){ prefix, (size_t)n < sizeof(prefix) ? (size_t)n : sizeof(prefix) - 1 });
-        if (!b->track_remaining)
-            continue;
-        const uint64_t max[] = { b->max_connections, b->max_pending, b->max_requests,
-                                 b->has_budget ? b->min_retry_concurrency : b->max_retries,
-                                 b->max_pools };
-        for (unsigned k = 0; k < MZ_COUNT(max); k++)
-            mz_gauge_add(b->scope, MZ_CIRCUIT_REMAINING_FIRST + k, (int64_t)max[k]);
-    }
-}
-
 static void scopes_create(struct mz_cluster *c, struct mz_stats *st)
 {
     char prefix[1024];
     int n = snprintf(prefix, sizeof(prefix), "cluster." MZ_STR_FMT ".", MZ_STR_ARG(c->stat_name));
     struct mz_str s = { prefix, (size_t)n < sizeof(prefix) ? (size_t)n : sizeof(prefix) - 1 };
     c->scope = mz_scope_create(st, &mz_cluster_stats, s);
-    cluster_priv(c)->members = mz_scope_create(st, &mz_cluster_member_stats, s);
-    circuit_scopes(c, st);
+    circuit_scopes(c, st, s);
 }
 
 /* What the schema knows for later rows, refused by name so that nobody believes it works. */
@@ -277,7 +255,6 @@ void cluster_free(struct mz_cluster *c)
     host_sets_unref(p->sets);
     mz_transport_factory_unref(c->transport);
     mz_scope_unref(c->scope);
-    mz_scope_unref(p->members);
     for (size_t i = 0; i < MZ_PRIORITY__COUNT; i++)
         mz_scope_unref(c->circuit[i].scope);
     mz_arena_destroy(c->arena);
@@ -302,5 +279,5 @@ void mz_cluster_unref(struct mz_cluster *c)
 
 uint64_t mz_cluster_member(const struct mz_cluster *c, enum mz_cluster_member_stat which)
 {
-    return mz_scope_value(cluster_priv(c)->members, which);
+    return mz_scope_value(c->circuit[MZ_PRIORITY_DEFAULT].scope, which);
 }

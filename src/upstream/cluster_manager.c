@@ -304,7 +304,7 @@ void cluster_first_done(struct mz_cluster *c)
 
 void cluster_members_count(struct mz_cluster *c, const struct endpoints_count *n)
 {
-    struct mz_scope *s = cluster_priv(c)->members;
+    struct mz_scope *s = c->circuit[MZ_PRIORITY_DEFAULT].scope;
     uint64_t before = mz_scope_value(s, MZ_CM_TOTAL);
     mz_gauge_set(s, MZ_CM_TOTAL, n->total);
     mz_gauge_set(s, MZ_CM_HEALTHY, n->healthy);

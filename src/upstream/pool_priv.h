@@ -53,11 +53,11 @@ struct client {
     uint64_t start_us, connected_us, released_us;
     uint32_t requests;
     bool connected, timed_out, protocol_error, immediate_error;
-    bool last;        /* no further request on it */
-    bool active;      /* a stream runs */
+    bool last;   /* no further request on it */
+    bool active; /* a stream runs */
     bool request_done, answer_done;
-    bool dispatching; /* inside codec dispatch: release waits */
-    bool stream_lost; /* its stream was reset by what the peer sent */
+    bool dispatching;         /* inside codec dispatch: release waits */
+    bool stream_lost;         /* its stream was reset by what the peer sent */
     struct mz_stream_in user; /* who asked */
     struct mz_stream_in in;   /* ours, before it */
     struct mz_stream_enc enc; /* ours, before the codec's */
@@ -83,17 +83,19 @@ static inline void pending_count(struct pool *p, int64_t n)
 }
 
 /* client_h1.c */
-void client_create(struct pool *p);                       /* connects; counts; takes the breaker (forced) */
-void client_attach(struct client *c, const struct mz_pool_opts *o, const struct mz_stream_in *in, const struct mz_pool_ops *ops,
-                   void *arg);                            /* c is ready; ready() or failed() runs inside */
+void client_create(struct pool *p); /* connects; counts; takes the breaker (forced) */
+void client_attach(struct client *c, const struct mz_pool_opts *o, const struct mz_stream_in *in,
+                   const struct mz_pool_ops *ops,
+                   void *arg); /* c is ready; ready() or failed() runs inside */
 void client_close(struct client *c, const char *reason);  /* at once */
 void client_move(struct client *c, enum client_state to); /* between the pool's lists */
 
 /* pool.c, called by clients */
-void pool_client_ready(struct pool *p);                     /* one became ready, serve who waits */
-void pool_client_resting(struct pool *p);                   /* one was released */
-void pool_connect_failed(struct pool *p, enum mz_pool_failure why, struct mz_str text, int err); /* all pending fail */
-void pool_client_gone(struct pool *p);                      /* one closed */
+void pool_client_ready(struct pool *p);   /* one became ready, serve who waits */
+void pool_client_resting(struct pool *p); /* one was released */
+void pool_connect_failed(struct pool *p, enum mz_pool_failure why, struct mz_str text,
+                         int err);     /* all pending fail */
+void pool_client_gone(struct pool *p); /* one closed */
 
 /* counters of a connection's begin and end, HTTP and TCP */
 void cx_begin(struct pool *p, bool http1);
@@ -105,6 +107,7 @@ void cx_ended(struct pool *p, const struct cx_end *e);
 bool cx_allowed(struct pool *p); /* breaker or first connection; counts the overflow */
 struct mz_conn *cx_connect(struct pool *p, const struct mz_conn_ops *ops, void *arg);
 const struct mz_http1_stats *wcluster_http1_stats(struct mz_wcluster *w);
-struct pool *pool_find_tcp(struct mz_wcluster *w, struct mz_host *h, enum mz_priority prio); /* with a live lease */
+struct pool *pool_find_tcp(struct mz_wcluster *w, struct mz_host *h,
+                           enum mz_priority prio); /* with a live lease */
 const char *cx_error_text(int err, bool immediate, char out_text[128]);
 #endif

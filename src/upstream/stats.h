@@ -107,7 +107,10 @@ enum mz_cluster_member_stat {
 #undef X
     MZ_CM__COUNT
 };
-extern const struct mz_stat_kind mz_cluster_member_stats;
+/* Behind them in the same kind, so that a cluster has two scopes only: circuit_breakers.<default|high>. (U4), in the order of
+ * enum mz_circuit_kind; remaining_ gauges only for a priority with track_remaining. The kind's index: bit 0 default, bit 1 high. */
+enum { MZ_CIRCUIT_GAUGES = 5 };
+extern const struct mz_stat_kind mz_cluster_member_stats[4];
 
 /* cluster.<name>.http1., from the first connection on */
 #define MZ_HTTP1_CODEC_STATS(X)                                                                                        \

@@ -35,7 +35,7 @@ struct host_sets {
     unsigned refs; /* atomic */
     uint64_t seq;  /* larger is newer */
     uint32_t n;
-    struct mz_arena *arena;  /* large ones: lists; NULL where all lies behind v */
+    struct mz_arena *arena; /* holds all of it */
     struct host_set *v;
     struct mz_host **hosts; /* all of them, one reference held each */
     uint32_t n_hosts;
@@ -50,7 +50,8 @@ struct host_spec {
     uint32_t locality;    /* index */
 };
 /* Builds the sets: takes the references in @v. @n_priorities is at least 1. */
-struct host_sets *host_sets_create(const struct host_spec *v, uint32_t n, const struct locality_spec *loc, uint32_t n_loc,
+struct host_sets *host_sets_create(const struct host_spec *v, uint32_t n,
+                                   const struct locality_spec *loc, uint32_t n_loc,
                                    bool by_locality, uint64_t seq);
 struct host_sets *host_sets_ref(struct host_sets *s);
 void host_sets_unref(struct host_sets *s);
@@ -60,10 +61,11 @@ struct host_text { /* what host_create() copies */
     struct mz_str hostname;
     const struct locality_spec *locality;
 };
-struct mz_host *host_create(struct mz_cluster *c, const struct mz_addr *a, const struct host_text *t, uint32_t weight,
-                            uint32_t priority);
+struct mz_host *host_create(struct mz_cluster *c, const struct mz_addr *a,
+                            const struct host_text *t, uint32_t weight, uint32_t priority);
 uint32_t host_eds_flags(int health_status); /* pb_HealthStatus to MZ_HOST_* */
-void host_flags_text(uint32_t flags, struct mz_buf *out); /* "healthy" or "/failed_outlier_check..." */
+void host_flags_text(uint32_t flags,
+                     struct mz_buf *out); /* "healthy" or "/failed_outlier_check..." */
 
 /* ---- priorities (U2) ---- */
 #define PRIORITIES_MAX 128 /* Envoy: priority is at most 128 */
@@ -76,10 +78,11 @@ struct priority_opts {
     uint32_t panic_threshold;  /* percent; 0: never */
     bool by_weight;            /* weighted_priority_health */
 };
-void priority_loads(const struct host_sets *s, const struct priority_opts *o, struct priority_load *out_loads);
+void priority_loads(const struct host_sets *s, const struct priority_opts *o,
+                    struct priority_load *out_loads);
 /* @at is 0..99; @healthy_override: percent per priority or NULL. */
-uint32_t priority_choose(const struct priority_load *v, uint32_t n, const uint32_t *healthy_override, uint32_t at,
-                         enum source *out_source);
+uint32_t priority_choose(const struct priority_load *v, uint32_t n,
+                         const uint32_t *healthy_override, uint32_t at, enum source *out_source);
 
 /* ---- earliest deadline first: picks in proportion to weights, evenly spread ---- */
 struct edf;
@@ -104,11 +107,13 @@ struct lb_source { /* state of one list of hosts on one worker */
 struct lb_type {
     const char *name;   /* "round robin": the decision record shows it */
     const char *config; /* full name of its typed configuration */
-    struct mz_host *(*pick)(const struct lb_config *cfg, const struct host_list *hosts, struct lb_source *state, struct mz_rand *r);
+    struct mz_host *(*pick)(const struct lb_config *cfg, const struct host_list *hosts,
+                            struct lb_source *state, struct mz_rand *r);
 };
 extern const struct lb_type lb_round_robin, lb_least_request, lb_random;
 const struct lb_type *lb_type_find(struct mz_str config_type);
-struct mz_host *lb_pick_weighted(const struct host_list *hosts, struct lb_source *state, struct mz_rand *r,
+struct mz_host *lb_pick_weighted(const struct host_list *hosts, struct lb_source *state,
+                                 struct mz_rand *r,
                                  double (*weight)(const void *arg, uint32_t item), const void *arg);
 
 struct lb_priority {
@@ -125,7 +130,8 @@ struct lb { /* one worker's balancer of one cluster */
     struct mz_rand *rand;
     struct mz_scope *scope; /* lb_healthy_panic; borrowed */
 };
-void lb_init(struct lb *b, const struct lb_config *cfg, const struct priority_opts *opts, struct mz_rand *r, struct mz_scope *scope);
+void lb_init(struct lb *b, const struct lb_config *cfg, const struct priority_opts *opts,
+             struct mz_rand *r, struct mz_scope *scope);
 void lb_fini(struct lb *b);
 void lb_set_hosts(struct lb *b, struct host_sets *take);
 struct mz_host *lb_choose(struct lb *b, struct mz_lb_ctx *ctx);
@@ -151,12 +157,12 @@ struct cluster_priv {
     struct mz_socket_opts socket_opts;
     uint64_t host_max_connections; /* per_host_thresholds; UINT64_MAX: none */
     bool close_on_health_failure, close_on_host_set_change, outlier;
-    struct host_sets *sets; /* atomic; NULL until somebody needs the hosts of a static cluster; manager's lock to change */
+    struct host_sets *
+        sets; /* atomic; NULL until somebody needs the hosts of a static cluster; manager's lock to change */
     uint64_t seq;
     struct dns_config *dns_config;
     struct dns_cluster *dns; /* main thread */
-    struct mz_scope *members; /* membership gauges */
-    struct kept *kept;        /* cluster_keep() */
+    struct kept *kept;       /* cluster_keep() */
 };
 static inline struct cluster_priv *cluster_priv(const struct mz_cluster *c)
 {
@@ -165,16 +171,24 @@ static inline struct cluster_priv *cluster_priv(const struct mz_cluster *c)
 struct mz_stat_kind;
 
 /* cluster_config.c. The cluster keeps nothing of @m. */
-struct mz_cluster *cluster_create(struct mz_cluster_manager *mgr, const struct mz_upstream_env *env, const pb_Cluster *m,
-                                  struct mz_str bytes, bool via_api, struct mz_err *err);
+struct mz_cluster *cluster_create(struct mz_cluster_manager *mgr, const struct mz_upstream_env *env,
+                                  const pb_Cluster *m, struct mz_str bytes, bool via_api,
+                                  struct mz_err *err);
 void cluster_free(struct mz_cluster *c);
-bool cluster_lb_config(const pb_Cluster *m, struct mz_cluster *c, struct mz_err *err);        /* cluster_lb.c */
-bool cluster_protocol_config(const pb_Cluster *m, struct mz_cluster *c, struct mz_err *err);  /* cluster_protocol.c */
-bool cluster_socket_config(const pb_Cluster *m, struct mz_cluster *c, struct mz_err *err);    /* cluster_socket.c */
-bool cluster_dns_config(const pb_Cluster *m, struct mz_cluster *c, struct mz_err *err);       /* cluster_socket.c */
+bool cluster_lb_config(const pb_Cluster *m, struct mz_cluster *c,
+                       struct mz_err *err); /* cluster_lb.c */
+bool cluster_protocol_config(const pb_Cluster *m, struct mz_cluster *c,
+                             struct mz_err *err); /* cluster_protocol.c */
+bool cluster_socket_config(const pb_Cluster *m, struct mz_cluster *c,
+                           struct mz_err *err); /* cluster_socket.c */
+bool cluster_dns_config(const pb_Cluster *m, struct mz_cluster *c,
+                        struct mz_err *err);        /* cluster_socket.c */
 void *cluster_keep(struct mz_cluster *c, size_t n); /* zeroed; goes with the cluster */
 struct mz_str cluster_keep_str(struct mz_cluster *c, const char *s);
 bool percent_build(const pb_Percent *p, double otherwise, double *out_value, struct mz_err *err);
+
+/* circuit.c: the scope of membership and breakers, once the limits are known. */
+void circuit_scopes(struct mz_cluster *c, struct mz_stats *st, struct mz_str prefix);
 
 /* endpoints.c: load_assignment. */
 struct endpoints_count {
@@ -182,25 +196,30 @@ struct endpoints_count {
     uint32_t added; /* hosts that are new */
     bool changed;   /* membership_change counts */
 };
-bool endpoints_check(const pb_Cluster *m, enum cluster_type type, struct endpoints_count *out_count, struct mz_err *err);
-struct host_sets *endpoints_build(struct mz_cluster *c, const pb_Cluster *m, uint64_t seq); /* static: of a checked message */
+bool endpoints_check(const pb_Cluster *m, enum cluster_type type, struct endpoints_count *out_count,
+                     struct mz_err *err);
+struct host_sets *endpoints_build(struct mz_cluster *c, const pb_Cluster *m,
+                                  uint64_t seq); /* static: of a checked message */
 struct locality_spec locality_spec_of(const pb_LocalityLbEndpoints *l);
 void endpoint_apply(struct mz_host *h, const pb_LbEndpoint *e);
-struct host_sets *endpoints_of_bytes(struct mz_cluster *c);                                 /* from priv->bytes */
+struct host_sets *endpoints_of_bytes(struct mz_cluster *c); /* from priv->bytes */
 bool address_build(const pb_SocketAddress *a, struct mz_addr *out_addr, struct mz_err *err);
 
 /* The hosts, built now if nobody needed them before; one reference for the caller. Any thread. */
 struct host_sets *cluster_sets(struct mz_cluster *c);
-struct host_sets *cluster_sets_peek(struct mz_cluster *c); /* the same for a look: what is built for it is not kept */
-void cluster_set_hosts(struct mz_cluster *c, struct host_sets *take); /* main thread: publishes, counts, posts */
-void cluster_first_done(struct mz_cluster *c);                        /* main thread: first discovery ended */
+struct host_sets *
+cluster_sets_peek(struct mz_cluster *c); /* the same for a look: what is built for it is not kept */
+void cluster_set_hosts(struct mz_cluster *c,
+                       struct host_sets *take); /* main thread: publishes, counts, posts */
+void cluster_first_done(struct mz_cluster *c);  /* main thread: first discovery ended */
 struct mz_map *cluster_map(struct mz_cluster_manager *m); /* main thread */
 struct mz_loop *cluster_loop(struct mz_cluster *c);
 void cluster_members_count(struct mz_cluster *c, const struct endpoints_count *n);
 
 /* dns_cluster.c, main thread */
-struct dns_cluster *dns_cluster_create(struct mz_cluster *c, struct mz_err *err); /* starts resolving */
-bool dns_cluster_waiting(const struct dns_cluster *d); /* has a name no first answer yet? */
+struct dns_cluster *dns_cluster_create(struct mz_cluster *c,
+                                       struct mz_err *err); /* starts resolving */
+bool dns_cluster_waiting(const struct dns_cluster *d);      /* has a name no first answer yet? */
 void dns_cluster_destroy(struct dns_cluster *d);
 
 /* ---- one worker's view ---- */
@@ -220,10 +239,11 @@ struct mz_wcluster {
     bool removed;
 };
 
-
 /* pool.c */
 enum pool_kind { POOL_HTTP1, POOL_TCP };
-struct pool *pool_get(struct mz_wcluster *w, struct mz_host *h, enum mz_priority p, enum pool_kind k); /* NULL: breaker open */
-void pools_host_gone(struct mz_wcluster *w, struct mz_host *h, bool close_all); /* removed: drains; close_all: at once */
+struct pool *pool_get(struct mz_wcluster *w, struct mz_host *h, enum mz_priority p,
+                      enum pool_kind k); /* NULL: breaker open */
+void pools_host_gone(struct mz_wcluster *w, struct mz_host *h,
+                     bool close_all); /* removed: drains; close_all: at once */
 void pools_close_all(struct mz_wcluster *w, bool now);
 #endif
