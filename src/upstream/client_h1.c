@@ -278,6 +278,7 @@ void client_attach(struct client *c, const struct mz_pool_opts *o, const struct 
     c->in = (struct mz_stream_in){ &in_ops, c, in->arena };
     c->inner = mz_http1_client_request(c->codec, &c->in);
     c->enc = (struct mz_stream_enc){ .ops = &enc_ops, .id = c->inner->id };
+    MZ_LOG_IDS(DEBUG, pool, c->conn->id, 0, "creating stream");
     uint64_t now = mz_loop_now_us(p->w->loop);
     const struct mz_pool_ready r = { .enc = &c->enc,
                                      .host = p->host,
@@ -383,6 +384,11 @@ static void client_closed(struct client *c, bool remote)
 {
     struct pool *p = c->pool;
     int err = c->conn->error;
+    MZ_LOG_IDS(DEBUG, pool, c->conn->id, 0, "client disconnected, %s, reason: %s",
+               remote ? "remote" : "local",
+               err                     ? strerrordesc_np(err)
+               : c->conn->close_reason ? c->conn->close_reason
+                                       : "");
     const struct cx_end e = { c->start_us, remote, c->active || c->stream_lost };
     pool_ref(p);
     c->conn = NULL;
@@ -469,5 +475,7 @@ void client_create(struct pool *p)
     cx_begin(p, true);
     c->conn = cx_connect(p, &conn_ops, c);
     c->immediate_error = c->conn->error != 0;
+    MZ_LOG_IDS(DEBUG, pool, c->conn->id, 0, "creating a new connection to %.*s (connecting=%u)",
+               p->host->addr_text_n, p->host->addr_text, p->n[CLIENT_CONNECTING]);
     mz_timer_start_ms(&c->timer, p->w->cluster->connect_timeout_ms);
 }

@@ -33,6 +33,7 @@ struct mz_upstream {
     bool closed;   /* its thread */
     struct cluster_names *names;
     struct mz_map clusters; /* name to mz_wcluster */
+    struct mz_scope *scope; /* clusters_inflated */
 };
 
 /* ---- names ---- */
@@ -107,6 +108,7 @@ static void wcluster_hosts(struct mz_wcluster *w, struct host_sets *take)
 static void wcluster_remove(struct mz_wcluster *w)
 {
     w->removed = true;
+    mz_gauge_add(w->upstream->scope, MZ_TLC_CLUSTERS_INFLATED, -1);
     pools_close_all(w, w->upstream->closed);
     mz_wcluster_unref(w);
 }
@@ -159,6 +161,7 @@ static void update_post(struct mz_upstream *u, struct update up)
 static void publish(struct mz_task *t)
 {
     struct mz_cluster_manager *m = MZ_CONTAINER(t, struct mz_cluster_manager, publish);
+    pthread_mutex_lock(&m->lock);
     mz_list_foreach (it, &m->upstreams)
         update_post(MZ_CONTAINER(it, struct mz_upstream, link),
                     (struct update){ .names = names_ref(m->names) });
@@ -358,6 +361,11 @@ struct mz_upstream *mz_upstream_create(struct mz_cluster_manager *m, struct mz_l
     u->manager = m;
     u->loop = l;
     u->names = names_ref(m->names);
+    char prefix[128];
+    int n = snprintf(prefix, sizeof(prefix), "thread_local_cluster_manager.%s.", mz_loop_name(l));
+    u->scope = mz_scope_create(
+        m->env.stats, &mz_thread_cluster_stats,
+        (struct mz_str){ prefix, (size_t)n < sizeof(prefix) ? (size_t)n : sizeof(prefix) - 1 });
     mz_map_init(&u->clusters, MZ_MEM_UPSTREAM);
     pthread_mutex_lock(&m->lock);
     mz_list_add_tail(&m->upstreams, &u->link);
@@ -375,6 +383,7 @@ void mz_upstream_destroy(struct mz_upstream *u)
     mz_map_fini(&u->clusters);
     names_unref(u->names);
     u->names = NULL;
+    mz_scope_unref(u->scope);
     pthread_mutex_lock(&u->manager->lock);
     mz_list_del(&u->link);
     pthread_mutex_unlock(&u->manager->lock);
@@ -392,6 +401,7 @@ static struct mz_wcluster *wcluster_create(struct mz_upstream *u, struct mz_clus
             c->scope);
     lb_set_hosts(&w->lb, cluster_sets(c));
     (void)mz_map_put(&u->clusters, c->name, w);
+    mz_gauge_add(u->scope, MZ_TLC_CLUSTERS_INFLATED, 1);
     return w;
 }
 

@@ -220,6 +220,9 @@ static void pending_unlink(struct mz_pool_pending *q)
 static void pending_queue(struct mz_pool_pending *q)
 {
     struct pool *p = q->pool;
+    MZ_LOG(DEBUG, pool,
+           "queueing stream due to no available connections (ready=%u busy=%u connecting=%u)",
+           p->n[CLIENT_READY] + p->n[CLIENT_RESTING], p->n[CLIENT_BUSY], p->n[CLIENT_CONNECTING]);
     q->queue = QUEUE_PENDING;
     mz_list_add_tail(&p->pending, &q->link);
     p->n_pending++;

@@ -30,6 +30,8 @@ static const struct mz_stat_def member_both_defs[] = { MZ_CLUSTER_MEMBER_STATS(X
                                                        REMAINING("high") };
 static const struct mz_stat_def manager_defs[] = { MZ_CLUSTER_MANAGER_STATS(X) };
 static const struct mz_stat_def http1_defs[] = { MZ_HTTP1_CODEC_STATS(X) };
+static const struct mz_stat_def thread_defs[] = { { "clusters_inflated", MZ_GAUGE, MZ_UNIT_NONE,
+                                                    0 } };
 #undef X
 
 const struct mz_stat_kind mz_cluster_stats = { "cluster", cluster_defs, MZ_COUNT(cluster_defs) };
@@ -43,3 +45,5 @@ const struct mz_stat_kind mz_cluster_manager_stats = { "cluster_manager", manage
                                                        MZ_COUNT(manager_defs) };
 const struct mz_stat_kind mz_http1_codec_stats = { "http1_codec", http1_defs,
                                                    MZ_COUNT(http1_defs) };
+const struct mz_stat_kind mz_thread_cluster_stats = { "thread_clusters", thread_defs,
+                                                      MZ_COUNT(thread_defs) };

@@ -126,6 +126,10 @@ enum mz_http1_codec_stat {
 };
 extern const struct mz_stat_kind mz_http1_codec_stats;
 
+/* thread_local_cluster_manager.<thread>.: how many clusters that thread has made something of. */
+enum { MZ_TLC_CLUSTERS_INFLATED };
+extern const struct mz_stat_kind mz_thread_cluster_stats;
+
 /* cluster_manager. */
 #define MZ_CLUSTER_MANAGER_STATS(X)                                                                                    \
     X(ACTIVE_CLUSTERS, "active_clusters", GAUGE, NONE, 0) X(CLUSTER_ADDED, "cluster_added", COUNTER, NONE, 0)          \
