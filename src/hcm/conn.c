@@ -151,19 +151,21 @@ void hcm_conn_stream_ended(struct hcm_conn *c, struct mz_stream *s)
 
 /* ---- data ---- */
 
-static void codec_failed(struct hcm_conn *c)
+/* True: the message was refused but its framing was sound, the connection goes on (override_stream_error...). */
+static bool codec_failed(struct hcm_conn *c)
 {
     const struct mz_codec_error *e = &c->codec->error;
+    bool goes_on = !c->codec->must_close;
     hcm_count(c, MZ_HS_CX_PROTOCOL_ERROR);
-    mz_buf_drain(mz_conn_in(wire(c)), mz_buf_len(mz_conn_in(wire(c))));
-    c->saw_codec_error = true;
-    c->drain = DRAIN_CLOSING;
-    if (!mz_list_empty(&c->streams)) {
-        struct mz_stream *s = stream_of(c->streams.prev);
-        wire(c)->close_reason = e->details;
-        stream_codec_error(s, e);
+    if (!goes_on) {
+        mz_buf_drain(mz_conn_in(wire(c)), mz_buf_len(mz_conn_in(wire(c))));
+        c->saw_codec_error = true;
+        c->drain = DRAIN_CLOSING;
     }
+    if (!mz_list_empty(&c->streams))
+        stream_codec_error(stream_of(c->streams.prev), e, !goes_on);
     close_when_done(c, false);
+    return goes_on;
 }
 
 /* One dispatch may start several pipelined requests, as long as each answer is complete at once. */
@@ -178,10 +180,8 @@ static void dispatch(struct hcm_conn *c, bool end)
         enum mz_codec_status st = c->codec->ops->dispatch(c->codec, in, end);
         if (c->closed)
             break;
-        if (st != MZ_CODEC_OK) {
-            codec_failed(c);
+        if (st != MZ_CODEC_OK && (!codec_failed(c) || c->closed))
             break;
-        }
         if (c->closing) {
             mz_buf_drain(in, mz_buf_len(in));
             break;

@@ -161,7 +161,7 @@ void hcm_config_destroy(void *cfg);
 
 /* stream.c */
 struct mz_stream *stream_create(struct hcm_conn *c, struct mz_stream_enc *enc, struct mz_stream_in *out_in);
-void stream_codec_error(struct mz_stream *s, const struct mz_codec_error *e); /* answers or resets */
+void stream_codec_error(struct mz_stream *s, const struct mz_codec_error *e, bool close); /* answers or resets */
 void stream_end(struct mz_stream *s);                /* both directions are over, or it was reset: log, destroy */
 void stream_abort(struct mz_stream *s, uint64_t flag, const char *details, const char *termination); /* connection gone */
 void stream_maybe_finish(struct mz_stream *s);

@@ -656,11 +656,11 @@ void mz_stream_reset(struct mz_stream *s, const char *details)
     stream_end(s);
 }
 
-void stream_codec_error(struct mz_stream *s, const struct mz_codec_error *e)
+void stream_codec_error(struct mz_stream *s, const struct mz_codec_error *e, bool close)
 {
     mz_info_flag(&s->info, MZ_FLAG(DOWNSTREAM_PROTOCOL_ERROR));
     mz_stream_story(s, MZ_STEP_PROTOCOL, mz_str_c(e->details), MZ_STR(""), 0, 0);
-    s->needs_close = true;
+    s->needs_close = close;
     if (s->responding) {
         s->info.details = e->details;
         mz_stream_reset(s, e->details);
