@@ -6,6 +6,11 @@ static const struct mz_runtime_value *find(const struct mz_runtime *r, struct mz
     return r->values.n && key.n ? mz_map_get(&r->values, key) : NULL;
 }
 
+bool mz_runtime_empty(const struct mz_runtime *r)
+{
+    return r->values.n == 0;
+}
+
 bool mz_runtime_str(const struct mz_runtime *r, struct mz_str key, struct mz_str *out_value)
 {
     const struct mz_runtime_value *v = find(r, key);

@@ -13,6 +13,7 @@ struct mz_runtime;      /* snapshot */
 struct mz_runtime_store; /* main thread: the layers */
 const struct mz_runtime *mz_runtime_here(void); /* this thread's snapshot; never NULL (empty before start) */
 
+bool mz_runtime_empty(const struct mz_runtime *r); /* no key at all: nothing to look up */
 bool mz_runtime_str(const struct mz_runtime *r, struct mz_str key, struct mz_str *out_value);
 uint64_t mz_runtime_u64(const struct mz_runtime *r, struct mz_str key, uint64_t def);
 double mz_runtime_double(const struct mz_runtime *r, struct mz_str key, double def);
