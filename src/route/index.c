@@ -134,7 +134,7 @@ unsigned route_index_find(const struct route_index *x, struct mz_str path,
                           struct route_cursor out[INDEX_MAX_CURSORS])
 {
     unsigned n = 0;
-    const struct node *exact = mz_map_get(&x->exact, path);
+    const struct node *exact = x->exact.n ? mz_map_get(&x->exact, path) : NULL;
     if (exact)
         out[n++] = (struct route_cursor){ exact->routes, exact->routes + exact->n };
     if (x->n_rest)

@@ -14,13 +14,13 @@ static bool path_matches(const struct route_priv *p, const struct match_req *m)
     case PATH_PREFIX:
     case PATH_EXACT:
     case PATH_SEPARATED:
-        return m->has_path && literal_matches(p, m->path);
+        return m->full.n && literal_matches(p, m->path);
     case PATH_REGEX:
-        return m->has_path && mz_regex_full(p->regex, m->path);
+        return m->full.n && mz_regex_full(p->regex, m->path);
     case PATH_TEMPLATE:
-        return m->has_path && mz_uri_template_match(p->tpl, m->path);
+        return m->full.n && mz_uri_template_match(p->tpl, m->path);
     case PATH_CONNECT:
-        return m->connect;
+        return mz_str_eq(mz_headers_method(m->q->h), MZ_STR("CONNECT"));
     }
     return false;
 }
@@ -36,6 +36,15 @@ bool query_get(struct mz_str query, struct mz_str name, struct mz_str *out_value
         return true;
     }
     return false;
+}
+
+/* Behind the '?' of @path, without a fragment. */
+static struct mz_str query_of(struct mz_str path)
+{
+    ptrdiff_t mark = mz_str_chr(path, '?');
+    struct mz_str query = mark < 0 ? (struct mz_str){ 0 } : mz_str_skip(path, (size_t)mark + 1);
+    ptrdiff_t hash = mz_str_chr(query, '#');
+    return (struct mz_str){ query.p, hash < 0 ? query.n : (size_t)hash };
 }
 
 static bool query_matches(const struct query_match *q, struct mz_str query)
@@ -74,7 +83,7 @@ static enum miss more_misses(const struct match_more *x, const struct match_req 
     if (x->grpc && !is_grpc(q->h))
         return MISS_GRPC;
     FIRST_MISS(x->n_headers, mz_header_match(x->headers[i], q->h), MISS_HEADER)
-    FIRST_MISS(x->n_queries, query_matches(&x->queries[i], m->query), MISS_QUERY)
+    FIRST_MISS(x->n_queries, query_matches(&x->queries[i], query_of(m->full)), MISS_QUERY)
     if (x->tls && !certs_match(x, q))
         return MISS_TLS;
     FIRST_MISS(x->n_metadata, mz_metadata_match(x->metadata[i], q->dynamic_metadata), MISS_METADATA)
@@ -141,6 +150,13 @@ struct mz_str route_miss_text(const struct mz_route *r, enum miss why, unsigned 
 
 /* ---- first match wins ---- */
 
+/* Arrays of the hot path whose first elements only are written and read: not worth the compiler's zeroes. */
+#if __has_attribute(uninitialized)
+#define UNTOUCHED __attribute__((uninitialized))
+#else
+#define UNTOUCHED
+#endif
+
 #define KEEP_MISSES 3 /* the last ones that did not match are told; the others counted */
 struct misses {
     struct {
@@ -205,11 +221,11 @@ static const struct mz_route *search_index(const struct mz_vhost *v,
                                            const struct route_index *index,
                                            const struct match_req *m, struct misses *x)
 {
-    struct route_cursor c[INDEX_MAX_CURSORS];
+    struct route_cursor c[INDEX_MAX_CURSORS] UNTOUCHED;
     unsigned n = route_index_find(index, m->path, c);
     for (;;) {
-        struct route_cursor *least = NULL;
-        for (unsigned k = 0; k < n; k++)
+        struct route_cursor *least = n && c[0].v != c[0].end ? &c[0] : NULL;
+        for (unsigned k = 1; k < n; k++)
             if (c[k].v != c[k].end && (!least || *c[k].v < *least->v))
                 least = &c[k];
         if (!least)
@@ -223,7 +239,7 @@ static const struct mz_route *search_index(const struct mz_vhost *v,
 const struct mz_route *vhost_route(const struct mz_vhost *v, const struct match_req *m)
 {
     const struct vhost_priv *p = v->priv;
-    struct misses x;
+    struct misses x UNTOUCHED;
     x.n = 0;
     const struct mz_route *r =
         p && p->index ? search_index(v, p->index, m, &x) : search_all(v, m, &x);

@@ -2,9 +2,12 @@
 
 struct mz_str path_only(struct mz_str path)
 {
-    for (size_t i = 0; i < path.n; i++)
-        if (path.p[i] == '?' || path.p[i] == '#')
-            return (struct mz_str){ path.p, i };
+    const char *mark = path.n ? memchr(path.p, '?', path.n) : NULL;
+    if (mark)
+        path.n = (size_t)(mark - path.p);
+    mark = path.n ? memchr(path.p, '#', path.n) : NULL;
+    if (mark)
+        path.n = (size_t)(mark - path.p);
     return path;
 }
 

@@ -103,9 +103,8 @@ struct mz_route_table {
 /* ---- matching (match.c, index.c) ---- */
 struct match_req {
     const struct mz_route_query *q;
-    struct mz_str path;  /* without query, fragment and (where ignored) parameters */
-    struct mz_str query; /* behind the '?' */
-    bool has_path, connect;
+    struct mz_str full; /* :path */
+    struct mz_str path; /* without query, fragment and (where ignored) parameters */
 };
 /* False: *out_why tells the first condition that failed, *out_i which of its kind. */
 bool route_matches(const struct mz_route *r, const struct match_req *m, enum miss *out_why,
@@ -118,7 +117,7 @@ const struct mz_route *vhost_route(const struct mz_vhost *v, const struct match_
 bool query_get(struct mz_str query, struct mz_str name,
                struct mz_str *out_value); /* the first; not decoded, as Envoy */
 
-#define INDEX_MAX_CURSORS 32
+#define INDEX_MAX_CURSORS 16
 struct route_cursor {
     const uint32_t *v;
     const uint32_t *end;

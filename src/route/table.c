@@ -17,6 +17,27 @@ static struct mz_str without_port(struct mz_str host)
     return (struct mz_str){ host.p, (size_t)colon };
 }
 
+/* Eight letters at once: the bit 0x20 is set where a byte is 'A' to 'Z'. */
+static uint64_t lower8(uint64_t w)
+{
+    const uint64_t ones = 0x0101010101010101u;
+    uint64_t low = w & (0x7f * ones);
+    uint64_t from_a = low + (0x80 - 'A') * ones, past_z = low + (0x7f - 'Z') * ones;
+    return w | (((from_a ^ past_z) & ~w & (0x80 * ones)) >> 2);
+}
+
+static void lower_copy(char *out, struct mz_str s)
+{
+    size_t i = 0;
+    for (uint64_t w; i + sizeof(w) <= s.n; i += sizeof(w)) {
+        memcpy(&w, s.p + i, sizeof(w));
+        w = lower8(w);
+        memcpy(out + i, &w, sizeof(w));
+    }
+    for (; i < s.n; i++)
+        out[i] = mz_lower(s.p[i]);
+}
+
 static struct mz_vhost *wildcard_find(const struct wildcards *w, struct mz_str host, bool suffix)
 {
     for (size_t i = 0; i < w->n; i++) {
@@ -40,8 +61,7 @@ static struct mz_vhost *vhost_find(const struct mz_route_table *t, struct mz_str
         host = without_port(host);
     char stack[HOST_STACK];
     char *low = host.n <= sizeof(stack) ? stack : mz_arena_alloc(a, host.n);
-    for (size_t i = 0; i < host.n; i++)
-        low[i] = mz_lower(host.p[i]);
+    lower_copy(low, host);
     struct mz_str key = { low, host.n };
     struct mz_vhost *v = mz_map_get(&t->exact, key);
     if (!v)
@@ -64,21 +84,6 @@ static bool needs_tls(const struct mz_vhost *v, const struct mz_route_query *q)
              mz_str_eq(mz_headers_value_id(q->h, MZ_H_X_ENVOY_INTERNAL), MZ_STR("true")));
 }
 
-static void split_path(const struct mz_route_table *t, struct match_req *m)
-{
-    struct mz_str full = mz_headers_path(m->q->h);
-    m->has_path = full.n > 0;
-    m->path = path_only(full);
-    if (m->path.n < full.n && full.p[m->path.n] == '?')
-        m->query = mz_str_skip(full, m->path.n + 1);
-    ptrdiff_t hash = mz_str_chr(m->query, '#');
-    if (hash >= 0)
-        m->query.n = (size_t)hash;
-    ptrdiff_t semicolon = t->ignore_path_params ? mz_str_chr(m->path, ';') : -1;
-    if (semicolon >= 0)
-        m->path.n = (size_t)semicolon;
-}
-
 const struct mz_route *mz_route_table_match(const struct mz_route_table *t,
                                             const struct mz_route_query *q)
 {
@@ -91,9 +96,11 @@ const struct mz_route *mz_route_table_match(const struct mz_route_table *t,
     mz_note(q->decision, q->now_us, VHOST, v->name, host, 0, 0);
     if (needs_tls(v, q))
         return ((const struct vhost_priv *)v->priv)->tls_redirect;
-    struct match_req m = { .q = q,
-                           .connect = mz_str_eq(mz_headers_method(q->h), MZ_STR("CONNECT")) };
-    split_path(t, &m);
+    struct match_req m = { .q = q, .full = mz_headers_path(q->h) };
+    m.path = path_only(m.full);
+    ptrdiff_t semicolon = t->ignore_path_params ? mz_str_chr(m.path, ';') : -1;
+    if (semicolon >= 0)
+        m.path.n = (size_t)semicolon;
     return vhost_route(v, &m);
 }
 

@@ -37,6 +37,8 @@ static void test_domains(void **state) /* vhost-domain-order, C09 */
         { "www.other", "pres" },
         { "www.example.org", "prel" },
         { "nothing", "star" },
+        { "FOO-BAR.EXAMPLE.TEST", "sufd" },
+        { "\xc1\xda@[`{.TEST", "sufs" },
         { "", "star" },
         { ".test", "star" },
         { "www.", "star" },
