@@ -38,7 +38,7 @@ static void answer_ends(struct client *c)
     c->answer_done = true;
     if (c->conn && mz_buf_len(mz_conn_in(c->conn)) && !c->last) {
         mz_count(pool_scope(c->pool), MZ_CS_CX_PROTOCOL_ERROR, 1);
-        c->last = true;
+        c->last = c->extra_bytes = true;
     }
 }
 
@@ -223,6 +223,8 @@ static void release(struct client *c)
     struct mz_cluster *cl = c->pool->w->cluster;
     if (!c->conn)
         return;
+    /* Envoy counts a connection that its answer ends as closed with the request active, one at its limit not. */
+    c->stream_lost = c->stream_lost || (c->codec->must_close && !c->extra_bytes);
     if (c->last || c->codec->must_close || c->pool->gone) {
         client_close(c, "no_reuse");
     } else {

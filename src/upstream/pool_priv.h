@@ -57,7 +57,8 @@ struct client {
     bool active; /* a stream runs */
     bool request_done, answer_done;
     bool dispatching;         /* inside codec dispatch: release waits */
-    bool stream_lost;         /* its stream was reset by what the peer sent */
+    bool stream_lost; /* its end counts as one with an active request */
+    bool extra_bytes; /* bytes came behind an answer */
     struct mz_stream_in user; /* who asked */
     struct mz_stream_in in;   /* ours, before it */
     struct mz_stream_enc enc; /* ours, before the codec's */

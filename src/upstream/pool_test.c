@@ -358,10 +358,11 @@ static void test_not_reused_before_polled(void **state)
 
 static const struct {
     const char *name, *answer, *stat;
+    uint64_t active; /* upstream_cx_destroy_local_with_active_rq, as Envoy counts */
 } no_reuse[] = {
-    { "connection: close", CLOSE_ANSWER, "upstream_cx_close_notify" },
-    { "extra bytes (F02)", OK_ANSWER "extra", "upstream_cx_protocol_error" },
-    { "second answer nobody asked for", OK_ANSWER OK_ANSWER, "upstream_cx_protocol_error" },
+    { "connection: close", CLOSE_ANSWER, "upstream_cx_close_notify", 1 },
+    { "extra bytes (F02)", OK_ANSWER "extra", "upstream_cx_protocol_error", 0 },
+    { "second answer nobody asked for", OK_ANSWER OK_ANSWER, "upstream_cx_protocol_error", 0 },
 };
 
 static void test_no_reuse(void **state)
@@ -380,6 +381,7 @@ static void test_no_reuse(void **state)
         if (value(no_reuse[i].stat) != 1)
             fail_msg("%s: not counted", no_reuse[i].name);
         assert_int_equal(value("upstream_cx_destroy_local"), 1);
+        assert_int_equal(value("upstream_cx_destroy_local_with_active_rq"), no_reuse[i].active);
         close(fd);
         close(fd2);
         req_fini(&a);
@@ -773,6 +775,30 @@ static void test_remove(void **state)
     rig_stop();
 }
 
+/* A host that DNS no longer names: its idle connections go, the cluster has no host. */
+static void test_host_gone(void **state)
+{
+    (void)state;
+    rig_start("");
+    struct req a = { 0 };
+    char buf[64];
+    req_start(&a);
+    int fd = upstream_accept();
+    serve(fd, OK_ANSWER, &a);
+    settle();
+    struct mz_cluster *c = mz_wcluster_info(cluster());
+    __atomic_fetch_or(&host()->health_flags, MZ_HOST_PENDING_REMOVAL, __ATOMIC_RELAXED);
+    cluster_set_hosts(c, host_sets_create(NULL, 0, NULL, 0, false, 2));
+    settle();
+    assert_int_equal(recv(fd, buf, sizeof(buf), 0), 0);
+    struct mz_lb_ctx ctx = { 0 };
+    assert_null(mz_wcluster_choose(cluster(), &ctx));
+    assert_string_equal(ctx.why, "the cluster has no hosts");
+    close(fd);
+    req_fini(&a);
+    rig_stop();
+}
+
 /* ---- TCP ---- */
 struct lease {
     struct mz_conn *conn;
@@ -865,6 +891,7 @@ int main(void)
         cmocka_unit_test(test_cancel_while_waiting),
         cmocka_unit_test(test_preconnect),
         cmocka_unit_test(test_remove),
+        cmocka_unit_test(test_host_gone),
         cmocka_unit_test(test_tcp),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
