@@ -262,7 +262,8 @@ void mz_net_chain_drain(struct mz_list *link)
 void mz_net_chain_close(struct mz_list *link)
 {
     struct mz_net_chain *c = MZ_CONTAINER(link, struct mz_net_chain, link);
-    mz_conn_close(c->down.conn, MZ_CLOSE_NOW, NULL, 0);
+    mz_conn_close(c->down.conn, MZ_CLOSE_NOW,
+                  "purging_socket_that_have_not_progressed_to_connections", 0);
 }
 
 const void *mz_filter_chain_config(const struct mz_filter_chain *c,

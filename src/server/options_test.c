@@ -50,7 +50,10 @@ static void test_values(void **state)
 {
     (void)state;
     struct mz_options o;
-    assert_int_equal(mz_options_parse(split("p --config-path=a.yaml --drain-time-s 7 --mode validate"), words, &o), -1);
+    assert_int_equal(
+        mz_options_parse(split("p --config-path=a.yaml --drain-time-s 7 --mode validate"), words,
+                         &o),
+        -1);
     assert_string_equal(o.config_path, "a.yaml");
     assert_int_equal(o.drain_time_s, 7);
     assert_true(o.validate);
@@ -61,6 +64,7 @@ static void test_values(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_codes), cmocka_unit_test(test_values) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_codes),
+                                        cmocka_unit_test(test_values) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
