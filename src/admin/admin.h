@@ -32,7 +32,7 @@ struct mz_admin_page {
 struct mz_admin; /* main thread */
 struct mz_admin *mz_admin_create(void);
 void mz_admin_destroy(struct mz_admin *a);
-void mz_admin_add(struct mz_admin *a, const struct mz_admin_page *page); /* borrowed: static or living as long */
+void mz_admin_add(struct mz_admin *a, const struct mz_admin_page *page); /* borrowed; replaces one of the same path; "/" and "/help" are there */
 void mz_admin_handle(struct mz_admin *a, const struct mz_admin_request *rq, struct mz_admin_reply *out); /* any path, 404 with help */
 /* First value of a query parameter, percent-decoded into the arena; false when absent. */
 bool mz_admin_param(const struct mz_admin_request *rq, const char *name, struct mz_str *out_value);
