@@ -6,6 +6,7 @@
 #include "router/router.h"
 
 static const struct mz_http_filter_type *const http_filters[] = {
+    &mz_filter_fault,
     &mz_filter_header_mutation,
     &mz_filter_health_check,
     &mz_filter_router,

@@ -85,6 +85,9 @@ void mz_filter_add_response_data(struct mz_filter *f, struct mz_buf *take, bool 
 void mz_filter_inject_request_data(struct mz_filter *f, struct mz_buf *take, bool end);     /* to later filters, now */
 void mz_filter_inject_response_data(struct mz_filter *f, struct mz_buf *take, bool end);
 struct mz_headers *mz_filter_add_response_trailers(struct mz_filter *f);
+/* A filter that holds bytes of the answer itself is full: who produces it (router: upstream) pauses. Stacks; each true is undone
+ * by a false of the same filter, except at the end of the stream. */
+void mz_filter_pause_response(struct mz_filter *f, bool pause);
 
 /* The answer of the proxy itself. Runs the response filters from the last one on (when no answer has begun; later resets the
  * stream). @details: static or arena text without blanks; may be NULL body. */

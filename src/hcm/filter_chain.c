@@ -190,6 +190,7 @@ void mz_filter_continue_request(struct mz_filter *f)
 void mz_filter_continue_response(struct mz_filter *f)
 {
     go_on(f->stream, &response_dir, f);
+    stream_maybe_finish(f->stream);
 }
 
 /* ---- data ---- */
@@ -371,7 +372,17 @@ void mz_filter_inject_request_data(struct mz_filter *f, struct mz_buf *take, boo
 
 void mz_filter_inject_response_data(struct mz_filter *f, struct mz_buf *take, bool end)
 {
+    stream_touch(f->stream);
     run_data(f->stream, &response_dir, f->index - 1, take, end);
+    stream_maybe_finish(f->stream);
+}
+
+void mz_filter_pause_response(struct mz_filter *f, bool pause)
+{
+    if (pause)
+        stream_down_above(f->stream);
+    else
+        stream_down_below(f->stream);
 }
 
 struct mz_headers *mz_filter_add_response_trailers(struct mz_filter *f)

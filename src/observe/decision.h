@@ -45,6 +45,8 @@
     X(TIMED_OUT, "%s timed out after %m ms")                                                                           \
     X(HEDGED, "another try runs beside (hedging)")                                                                     \
     X(FILTER, "filter %s ended the request: %t")                                                                       \
+    X(DELAYED, "filter %s delays the request by %n ms")                                                               \
+    X(SLOWED, "filter %s slows the answer to %n KiB/s")                                                                \
     X(RULE, "filter %s: rule %t decided")                                                                              \
     X(INTERNAL_REDIRECT, "internal redirect to %t")                                                                    \
     X(NO_INTERNAL_REDIRECT, "internal redirect refused: %t")                                                           \
