@@ -1,12 +1,14 @@
 /* The worker's side of a listening socket: accepting within limits (L1, E09), spreading connections, stopping. */
 #include <errno.h>
+#include <linux/filter.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "listener/listener_priv.h"
 #include "runtime/runtime.h"
 
-#define PAUSE_MS 100 /* after a lack of descriptors or memory: old connections end meanwhile */
+#define CLOSING_MS 10  /* handshakes that had begun end meanwhile */
+#define PAUSE_MS   100 /* after a lack of descriptors or memory: old connections end meanwhile */
 
 static bool lacks_resources(int e)
 {
@@ -140,10 +142,24 @@ static void acceptor_ready(struct mz_io *io, unsigned events)
         pause_accepting(a, error);
 }
 
-static void listen_again(struct mz_timer *t)
+/* Takes what waits, then closes: closing alone would reset those whose handshake the kernel has done. */
+static void close_socket(struct mz_acceptor *a)
+{
+    int error;
+    (void)accept_some(a, SOMAXCONN, &error);
+    mz_timer_stop(&a->pause);
+    mz_io_del(&a->io);
+    (void)mz_loop_sys(a->worker->loop)->close(a->fd);
+    a->fd = -1;
+}
+
+static void pause_over(struct mz_timer *t)
 {
     struct mz_acceptor *a = MZ_CONTAINER(t, struct mz_acceptor, pause);
-    mz_acceptor_start(a);
+    if (a->stopping)
+        close_socket(a);
+    else
+        mz_acceptor_start(a);
 }
 
 void mz_acceptor_start(struct mz_acceptor *a)
@@ -166,21 +182,34 @@ struct mz_acceptor *mz_acceptor_create(struct mz_worker *w, struct mz_listener_c
     a->fd = take_fd;
     a->io.fd = -1;
     mz_list_init(&a->chains);
-    mz_timer_init(w->loop, &a->pause, listen_again);
+    mz_timer_init(w->loop, &a->pause, pause_over);
     return a;
+}
+
+/* No new handshake begins on this socket (its SYN is not answered); those that have begun may end. */
+static bool refuse_syn(int fd)
+{
+    static struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13), /* flags of the TCP header */
+        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0x12),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0x02, 0, 1), /* SYN without ACK */
+        BPF_STMT(BPF_RET | BPF_K, 0),
+        BPF_STMT(BPF_RET | BPF_K, 0xffffffff),
+    };
+    const struct sock_fprog prog = { .len = MZ_COUNT(code), .filter = code };
+    return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog)) == 0;
 }
 
 void mz_acceptor_stop(struct mz_acceptor *a)
 {
     if (a->fd < 0)
         return;
-    int error;
-    (void)accept_some(a, SOMAXCONN,
-                      &error); /* closing would reset those whose handshake the kernel has done */
-    mz_timer_stop(&a->pause);
-    mz_io_del(&a->io);
-    (void)mz_loop_sys(a->worker->loop)->close(a->fd);
-    a->fd = -1;
+    if (a->stopping || !mz_addr_is_ip(&a->local) || !refuse_syn(a->fd)) {
+        close_socket(a);
+        return;
+    }
+    a->stopping = true;
+    mz_timer_start_ms(&a->pause, CLOSING_MS);
 }
 
 void mz_acceptor_drain(struct mz_acceptor *a)

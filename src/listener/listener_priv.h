@@ -81,11 +81,14 @@ struct mz_acceptor {
     struct mz_timer pause; /* no descriptor was left: accept again when it fires (E09) */
     int fd;                /* -1: stopped */
     bool exclusive;
+    bool stopping; /* the socket closes when the timer fires */
 };
 struct mz_acceptor *mz_acceptor_create(struct mz_worker *w, struct mz_listener_config *cfg, int take_fd,
                                        const struct mz_addr *local);
 void mz_acceptor_start(struct mz_acceptor *a);   /* on its loop; on main before the loop runs */
-void mz_acceptor_stop(struct mz_acceptor *a);    /* on its loop: takes what waits in the backlog, then closes the socket */
+/* On its loop: no new handshakes from now on; those that began are still taken, then the socket closes (10 ms). A second
+ * call closes it at once. */
+void mz_acceptor_stop(struct mz_acceptor *a);
 void mz_acceptor_drain(struct mz_acceptor *a);   /* on its loop: tells the filters of each connection */
 void mz_acceptor_close_connections(struct mz_acceptor *a); /* on its loop */
 void mz_acceptor_destroy(struct mz_acceptor *a); /* without connections, its loop not running */

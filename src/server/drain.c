@@ -10,6 +10,7 @@
 
 #define EXIT_GRACE_MS 400
 #define EXIT_LOOK_MS  5
+#define EXIT_FIRST_MS 30 /* the listeners have closed, their last connections are counted */
 
 static void drain_begin(struct mz_server *s, enum mz_drain_scope scope, uint64_t time_us,
                         bool immediate)
@@ -98,5 +99,5 @@ void mz_server_exit(struct mz_server *s, const char *why)
         mz_listener_manager_stop(s->listeners, MZ_DRAIN_ALL);
         drain_begin(s, MZ_DRAIN_ALL, 0, true);
     }
-    mz_timer_start_ms(&s->exit_timer, EXIT_LOOK_MS);
+    mz_timer_start_ms(&s->exit_timer, EXIT_FIRST_MS);
 }
