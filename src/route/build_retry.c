@@ -175,12 +175,9 @@ bool build_hedge(struct builder *b, const pb_HedgePolicy *m, const struct mz_hed
     p->initial_requests = mz_u32_or(m->initial_requests, 1);
     if (p->initial_requests < 1)
         return mz_err_set(b->err, "initial_requests must be at least 1, is 0");
-    if (m->additional_request_chance) {
-        pb_RuntimeFractionalPercent chance = pb_RuntimeFractionalPercent__INIT;
-        chance.default_value = m->additional_request_chance;
-        if (!build_fraction(b, &chance, &p->additional))
-            return mz_err_at(b->err, "additional_request_chance");
-    }
+    if (m->additional_request_chance &&
+        !build_percent(b, m->additional_request_chance, &p->additional))
+        return mz_err_at(b->err, "additional_request_chance");
     *out = p;
     return true;
 }

@@ -44,18 +44,24 @@ bool build_format(struct builder *b, const char *text, bool omit_empty, struct m
     return *out != NULL;
 }
 
+bool build_percent(struct builder *b, const pb_FractionalPercent *m, struct mz_fraction *out)
+{
+    static const uint32_t denominators[] = { 100, 10000, 1000000 };
+    if ((unsigned)m->denominator >= MZ_COUNT(denominators))
+        return mz_err_set(b->err, "denominator %d is not one of HUNDRED, TEN_THOUSAND, MILLION",
+                          (int)m->denominator);
+    *out = (struct mz_fraction){ { 0 }, m->numerator, denominators[m->denominator] };
+    return true;
+}
+
 bool build_fraction(struct builder *b, const pb_RuntimeFractionalPercent *m,
                     struct mz_fraction *out)
 {
-    static const uint32_t denominators[] = { 100, 10000, 1000000 };
     if (!m->default_value)
         return mz_err_set(b->err, "default_value is required");
-    if ((unsigned)m->default_value->denominator >= MZ_COUNT(denominators))
-        return mz_err_set(
-            b->err, "default_value.denominator %d is not one of HUNDRED, TEN_THOUSAND, MILLION",
-            (int)m->default_value->denominator);
-    *out = (struct mz_fraction){ build_str(b, m->runtime_key), m->default_value->numerator,
-                                 denominators[m->default_value->denominator] };
+    if (!build_percent(b, m->default_value, out))
+        return mz_err_at(b->err, "default_value");
+    out->key = build_str(b, m->runtime_key);
     return true;
 }
 
