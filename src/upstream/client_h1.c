@@ -275,7 +275,7 @@ void client_attach(struct client *c, const struct mz_pool_opts *o, const struct 
     count_request(c);
     c->last = c->last || o->upgrade;
     c->active = true;
-    c->request_done = c->answer_done = false;
+    c->request_done = c->answer_done = c->got_bytes = false;
     c->user = *in;
     c->in = (struct mz_stream_in){ &in_ops, c, in->arena };
     c->inner = mz_http1_client_request(c->codec, &c->in);
@@ -303,6 +303,7 @@ static void client_data(struct mz_conn *conn, void *arg, bool end)
     bool was_active = c->active;
     if (!was_active && !mz_buf_len(in))
         return; /* the end of an idle connection: its event follows */
+    c->got_bytes = c->got_bytes || mz_buf_len(in);
     c->dispatching = true;
     enum mz_codec_status st =
         was_active ? c->codec->ops->dispatch(c->codec, in, end) : MZ_CODEC_PREMATURE;
@@ -312,9 +313,12 @@ static void client_data(struct mz_conn *conn, void *arg, bool end)
     if (st != MZ_CODEC_OK) {
         mz_count(pool_scope(c->pool), MZ_CS_CX_PROTOCOL_ERROR, 1);
         c->protocol_error = true;
+        c->dispatching = true;
         c->codec->ops->conn_closed(c->codec, MZ_RESET_PROTOCOL_ERROR);
-        client_close(c, st == MZ_CODEC_PREMATURE ? "premature_answer" : "codec_error");
-    } else if (was_active && !c->active) {
+        c->dispatching = false;
+        if (c->conn && !end) /* the peer's own end follows by itself, and counts as its */
+            client_close(c, st == MZ_CODEC_PREMATURE ? "premature_answer" : "codec_error");
+    } else if (was_active && !c->active && !end) {
         release(c);
     }
 }
@@ -393,6 +397,10 @@ static void client_closed(struct client *c, bool remote)
                                        : "");
     const struct cx_end e = { c->start_us, remote, c->active || c->stream_lost };
     pool_ref(p);
+    if (remote && c->active && c->user.ops && c->got_bytes) { /* a reset inside the answer */
+        mz_count(pool_scope(p), MZ_CS_CX_PROTOCOL_ERROR, 1);
+        c->protocol_error = true;
+    }
     c->conn = NULL;
     mz_timer_stop(&c->timer);
     mz_timer_stop(&c->life);

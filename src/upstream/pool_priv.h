@@ -58,6 +58,7 @@ struct client {
     bool request_done, answer_done;
     bool dispatching;         /* inside codec dispatch: release waits */
     bool stream_lost; /* its end counts as one with an active request */
+    bool got_bytes;   /* of the answer */
     bool extra_bytes; /* bytes came behind an answer */
     struct mz_stream_in user; /* who asked */
     struct mz_stream_in in;   /* ours, before it */

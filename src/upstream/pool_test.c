@@ -417,15 +417,17 @@ static const struct {
 } deaths[] = {
     { "before any byte", "", false, false, false, MZ_RESET_CONN_TERMINATED, true },
     { "reset before any byte", "", true, false, false, MZ_RESET_CONN_TERMINATED, true },
-    { "inside the head", "HTTP/1.1 200 O", false, false, false, MZ_RESET_PROTOCOL_ERROR, false },
+    { "inside the head", "HTTP/1.1 200 O", false, false, false, MZ_RESET_PROTOCOL_ERROR, true },
     { "after the head", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n", false, true, false,
-      MZ_RESET_PROTOCOL_ERROR, false },
+      MZ_RESET_PROTOCOL_ERROR, true },
     { "inside the body", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nab", false, true, false,
-      MZ_RESET_PROTOCOL_ERROR, false },
+      MZ_RESET_PROTOCOL_ERROR, true },
     { "inside a chunk", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nab", false, true,
-      false, MZ_RESET_PROTOCOL_ERROR, false },
+      false, MZ_RESET_PROTOCOL_ERROR, true },
     { "body until the end", "HTTP/1.1 200 OK\r\n\r\nab", false, true, true, 0, true },
     { "garbage", "GARBAGE\r\n\r\n", false, false, false, MZ_RESET_PROTOCOL_ERROR, false },
+    { "reset inside the body", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nab", true, true, false,
+      MZ_RESET_PROTOCOL_ERROR, true },
 };
 
 static void test_deaths(void **state)
@@ -454,6 +456,8 @@ static void test_deaths(void **state)
         if (a.reset && a.reason != deaths[i].reason)
             fail_msg("%s: reason %d", deaths[i].name, (int)a.reason);
         assert_int_equal(value("upstream_cx_destroy"), 1);
+        if (value("upstream_cx_destroy_remote") != deaths[i].remote)
+            fail_msg("%s: counted for the wrong side", deaths[i].name);
         if (!deaths[i].ended)
             assert_int_equal(value("upstream_cx_destroy_with_active_rq"), 1);
         req_fini(&a);
