@@ -269,10 +269,14 @@ static void on_event(struct mz_net_filter *f, enum mz_conn_event ev)
     bool local = ev == MZ_CONN_LOCAL_CLOSE;
     count_close(c, local);
     const char *reason = wire(c)->close_reason;
-    mz_list_foreach (it, &c->streams)
-        stream_abort(stream_of(it), MZ_FLAG(DOWNSTREAM_CONNECTION_TERMINATION),
-                     local ? "downstream_local_disconnect" : "downstream_remote_disconnect",
-                     local ? reason : NULL);
+    mz_list_foreach (it, &c->streams) {
+        struct mz_stream *st = stream_of(it);
+        const char *details =
+            local ? "downstream_local_disconnect" : "downstream_remote_disconnect";
+        if (local && reason) /* as Envoy: what closed it stands in the details */
+            details = mz_arena_printf(mz_stream_arena(st), "%s(%s)", details, reason).p;
+        stream_abort(st, MZ_FLAG(DOWNSTREAM_CONNECTION_TERMINATION), details, NULL);
+    }
     mz_timer_stop(&c->idle_timer);
     mz_timer_stop(&c->duration_timer);
     mz_timer_stop(&c->drain_timer);
