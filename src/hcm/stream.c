@@ -1,5 +1,7 @@
 #include "hcm/hcm_priv.h"
+
 #include "hcm/trace.h"
+#include "upstream/cluster.h"
 
 #include <string.h>
 
@@ -217,6 +219,24 @@ bool stream_refresh_route(struct mz_stream *s)
     if (r && r->buffer_limit_set)
         s->buffer_limit = r->buffer_limit > UINT32_MAX ? UINT32_MAX : (uint32_t)r->buffer_limit;
     return r != NULL;
+}
+
+/* A filter that ends the request before the router came: the record still names the route's cluster, when there is such a one. */
+void stream_name_cluster(struct mz_stream *s)
+{
+    const struct mz_route *r = s->route;
+    if (!r || r->action != MZ_ACTION_CLUSTER || s->info.route.cluster_name.n)
+        return;
+    const struct mz_weighted_cluster *w;
+    struct mz_str name;
+    struct mz_route_query q = route_query(s);
+    q.decision = NULL;
+    struct mz_upstream *up = s->conn->base.worker->upstream;
+    struct mz_wcluster *c = mz_route_cluster(r, &q, &name, &w) ? mz_upstream_find(up, name) : NULL;
+    if (!c)
+        return;
+    s->info.route.cluster_name = mz_arena_dup(s->arena, mz_wcluster_info(c)->stat_name);
+    s->info.route.cluster_raw = mz_arena_dup(s->arena, mz_wcluster_info(c)->name);
 }
 
 const struct mz_route *mz_stream_route(struct mz_stream *s)
@@ -598,6 +618,7 @@ void stream_end(struct mz_stream *s)
     s->codec_done = true;
     stop_timers(s);
     ticket_drop(s);
+    stream_name_cluster(s);
     chain_done(s);
     finish_info(s);
     mz_hist_record(c->cfg->scope, MZ_HS_RQ_TIME, (s->info.end_us - s->info.start_us) / 1000);
