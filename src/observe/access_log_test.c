@@ -223,13 +223,13 @@ static void test_default_line(void **state)
     struct mz_access_log *l = log_create(&s, "format: ''", &err);
     assert_non_null(l);
     mz_access_log_write(l, &s.ctx);
+    mz_access_log_destroy(l);
     mz_log_files_destroy(s.files); /* writes what is left */
     char text[256];
     file_read(s.path, text, sizeof(text));
     assert_string_equal(text, "[1970-01-01T00:00:00.000Z] \"GET /x\\x1b -\" 503 UF 0 0 20 - \"-\" "
                               "\"-\" \"-\" \"-\" \"-\"\n");
     s.files = mz_log_files_create(s.stats, 3, 5);
-    l = NULL;
     setup_fini(&s);
 }
 
@@ -284,6 +284,7 @@ test_full_disk(void **state) /* lines wait, then are dropped and counted; none i
     uint64_t kept = counter(&s, "filesystem.write_buffered");
     assert_true(kept < LINES);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    mz_access_log_destroy(l);
     mz_log_files_destroy(s.files);
     static char text[LINES * 48];
     size_t n = file_read(s.path, text, sizeof(text));
@@ -334,6 +335,7 @@ static void test_threads(void **state)
     for (unsigned i = 0; i < 2; i++)
         (void)pthread_join(id[i], NULL);
     uint64_t buffered = counter(&s, "filesystem.write_buffered");
+    mz_access_log_destroy(l);
     mz_log_files_destroy(s.files);
     FILE *f = fopen(s.path, "re");
     assert_non_null(f);
