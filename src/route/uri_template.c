@@ -62,10 +62,10 @@ static bool parse_stars(struct parser *p)
     return true;
 }
 
-/* Literals, slashes and stars up to @stop ('}' within a variable, 0: the end) or a '{'. */
-static bool parse_plain(struct parser *p, char stop)
+/* Literals, slashes and stars up to @stop ('}' within a variable, -1: none) or a '{'. */
+static bool parse_plain(struct parser *p, int stop)
 {
-    while (p->rest.n && p->rest.p[0] != stop && p->rest.p[0] != '{') {
+    while (p->rest.n && (unsigned char)p->rest.p[0] != stop && p->rest.p[0] != '{') {
         char c = p->rest.p[0];
         if (c == '*') {
             if (!parse_stars(p))
@@ -141,7 +141,7 @@ static bool parse_template(struct parser *p)
         return mz_err_set(p->err, "a URI template must not have empty segments");
     emit(p, "^");
     while (p->rest.n)
-        if (!(p->rest.p[0] == '{' ? parse_variable(p) : parse_plain(p, 0)))
+        if (!(p->rest.p[0] == '{' ? parse_variable(p) : parse_plain(p, -1)))
             return false;
     emit(p, "$");
     return true;

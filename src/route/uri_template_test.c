@@ -74,6 +74,16 @@ static void test_refused(void **state)
     }
 }
 
+static void test_odd_bytes_are_refused(void **state) /* each was once taken for the end, for ever */
+{
+    (void)state;
+    struct mz_err err;
+    assert_null(mz_uri_template_create((struct mz_str){ "/a\0b", 4 }, &err));
+    assert_non_null(strstr(err.msg, "0x00"));
+    assert_null(mz_uri_template_create(MZ_STR("/\xff"), &err));
+    assert_non_null(strstr(err.msg, "0xff"));
+}
+
 static void test_rewrite(void **state)
 {
     static const struct {
@@ -109,6 +119,7 @@ int main(void)
         cmocka_unit_test(test_match),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_rewrite),
+        cmocka_unit_test(test_odd_bytes_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
