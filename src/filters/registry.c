@@ -16,6 +16,7 @@ static const struct mz_net_filter_type *const net_filters[] = {
     &mz_net_filter_direct_response,
     &mz_net_filter_echo,
     &mz_net_filter_hcm,
+    &mz_net_filter_tcp_proxy,
 };
 
 const struct mz_net_filter_type *mz_registry_net_filter(struct mz_str config_type)
@@ -32,4 +33,11 @@ const struct mz_http_filter_type *mz_registry_http_filter(struct mz_str config_t
         if (mz_str_eq(config_type, mz_str_c(http_filters[i]->config_type)))
             return http_filters[i];
     return NULL;
+}
+
+void mz_registry_worker_stop(struct mz_worker *w)
+{
+    for (size_t i = 0; i < MZ_COUNT(net_filters); i++)
+        if (net_filters[i]->worker_stop)
+            net_filters[i]->worker_stop(w);
 }

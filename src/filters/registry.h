@@ -5,4 +5,6 @@
 #include "listener/network_filter.h"
 const struct mz_net_filter_type *mz_registry_net_filter(struct mz_str config_type);
 const struct mz_http_filter_type *mz_registry_http_filter(struct mz_str config_type);
+/* On the worker's thread, after its connections were closed and before its upstream goes. */
+void mz_registry_worker_stop(struct mz_worker *w);
 #endif

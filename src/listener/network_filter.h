@@ -32,6 +32,7 @@ struct mz_net_filter_type {
     void (*below_low)(struct mz_net_filter *f);
     void (*drain)(struct mz_net_filter *f);                           /* the listener or filter chain drains */
     void (*destroy)(struct mz_net_filter *f);                         /* at the end of the turn of the close */
+    void (*worker_stop)(struct mz_worker *w); /* NULL; a worker ends, on its thread: close what outlived its connection */
 };
 /* A filter that stopped goes on with the later ones (they see the buffered input). */
 void mz_net_filter_continue(struct mz_net_filter *f);

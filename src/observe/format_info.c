@@ -33,6 +33,22 @@ static void value_member_str(const struct step *s, const struct mz_format_ctx *c
     value_str_or_none(out, *(const struct mz_str *)member(s, c));
 }
 
+/* Logs are split at blanks. */
+static void value_member_word(const struct step *s, const struct mz_format_ctx *c,
+                              struct value *out)
+{
+    struct mz_str rest = *(const struct mz_str *)member(s, c), part;
+    if (!rest.n)
+        return;
+    struct mz_buf *b = value_spill(out);
+    while (mz_str_split(&rest, ' ', &part)) {
+        mz_buf_append_str(b, part);
+        if (rest.n)
+            mz_buf_append(b, "_", 1);
+    }
+    value_take_spill(out);
+}
+
 static void value_member_text(const struct step *s, const struct mz_format_ctx *c,
                               struct value *out)
 {
@@ -717,7 +733,7 @@ const struct operator_row operators_info[] = {
     ABSENT("UPSTREAM_TLS_GROUP"),
     ABSENT("UPSTREAM_TLS_SESSION_ID"),
     ABSENT("UPSTREAM_TLS_VERSION"),
-    BARE("UPSTREAM_TRANSPORT_FAILURE_REASON", value_member_str, up.transport_failure),
+    BARE("UPSTREAM_TRANSPORT_FAILURE_REASON", value_member_word, up.transport_failure),
     BARE("UPSTREAM_WIRE_BYTES_RECEIVED", value_u64, up.wire_in),
     BARE("UPSTREAM_WIRE_BYTES_SENT", value_u64, up.wire_out),
     BARE("VIRTUAL_CLUSTER_NAME", value_member_str, route.vcluster_name),

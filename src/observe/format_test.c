@@ -298,7 +298,7 @@ static const struct {
       "%UPSTREAM_HEADER_BYTES_SENT%",
       "1 2 3 4" },
     { "%UPSTREAM_METADATA(ns:k)% %UPSTREAM_TRANSPORT_FAILURE_REASON% %UPSTREAM_SERVER_NAME%",
-      "meta tls went wrong -" },
+      "meta tls_went_wrong -" },
 };
 
 static void test_every_operator(void **state)

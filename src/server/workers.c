@@ -3,6 +3,7 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "filters/registry.h"
 #include "server/server.h"
 
 static void *worker_main(void *arg)
@@ -12,6 +13,7 @@ static void *worker_main(void *arg)
     (void)pthread_setname_np(pthread_self(),
                              mz_loop_name(t->worker.loop)); /* for people who look at top */
     mz_loop_run(t->worker.loop);
+    mz_registry_worker_stop(&t->worker);
     mz_upstream_destroy(t->worker.upstream);
     t->worker.upstream = NULL;
     mz_loop_turn(t->worker.loop, 0); /* what the pools' end deferred */

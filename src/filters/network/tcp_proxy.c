@@ -1,0 +1,290 @@
+/*
+ * envoy.filters.network.tcp_proxy (L6): bytes both ways between a downstream connection and one of a cluster.
+ *
+ * The client is not read until the upstream connection stands; then each end's bytes go into the other's output buffer, and
+ * an output buffer above its limit stops reading from the other end (H7). Ends of input are handed on one by one.
+ */
+#include "filters/network/tcp_proxy.h"
+#include "base/log.h"
+
+#define SESSION_LOG(s, ...)                                                                        \
+    MZ_LOG_FORCED((s)->base.down->conn->trace, DEBUG, filter, (s)->base.down->conn->id, 0,         \
+                  __VA_ARGS__)
+
+static struct mz_conn *down_of(const struct tcp_session *s)
+{
+    return s->base.down->conn;
+}
+
+void tcp_lease_closed(const struct tcp_lease *l, enum mz_conn_event ev)
+{
+    bool local = ev == MZ_CONN_LOCAL_CLOSE && !tcp_both_ended(l->conn);
+    mz_tcp_pool_closed(l->cluster, l->host, MZ_PRIORITY_DEFAULT, l->conn, local);
+}
+
+/* ---- upstream ---- */
+
+static void up_data(struct mz_conn *c, void *arg, bool end)
+{
+    struct tcp_session *s = arg;
+    struct mz_stream_info *i = s->info;
+    size_t n = mz_buf_len(mz_conn_in(c));
+    i->up.last_rx_us = tcp_now_us(s);
+    if (!i->up.first_rx_us)
+        i->up.first_rx_us = i->tx_first_us = i->up.last_rx_us;
+    i->tx_last_us = i->up.last_rx_us;
+    i->tx_body += n;
+    mz_conn_write(down_of(s), mz_conn_in(c), end);
+}
+
+/* The upstream connection ended: what it said still reaches the client, a reset is passed on as one. */
+static void up_closed(struct tcp_session *s, enum mz_conn_event ev)
+{
+    struct mz_conn *c = s->up.conn;
+    s->info->up.wire_in = c->rx_bytes;
+    s->info->up.wire_out = c->tx_bytes;
+    tcp_lease_closed(&s->up, ev);
+    s->up.conn = NULL;
+    mz_timer_stop(&s->idle);
+    if (s->closed)
+        return;
+    if (ev == MZ_CONN_REMOTE_CLOSE && c->error) {
+        mz_info_flag(s->info, MZ_FLAG(UPSTREAM_REMOTE_RESET));
+        s->info->up.close_type = "RemoteReset";
+        tcp_note(s, CONN_LOST, s->info->up.host_name, MZ_STR("reset by the upstream"),
+                 (int64_t)c->id, (int64_t)((tcp_now_us(s) - s->connected_us) / 1000));
+        mz_conn_close(down_of(s), MZ_CLOSE_RESET, NULL, 0);
+        return;
+    }
+    /* A client that does not read has the idle time for each part that it takes. */
+    uint64_t idle = tcp_cfg_of(s)->idle_ms;
+    mz_conn_close(down_of(s), MZ_CLOSE_FLUSH, NULL,
+                  idle < UINT32_MAX ? (uint32_t)idle : UINT32_MAX);
+}
+
+static void up_event(struct mz_conn *c, void *arg, enum mz_conn_event ev)
+{
+    (void)c;
+    if (ev != MZ_CONN_CONNECTED)
+        up_closed(arg, ev);
+}
+
+static void up_above_high(struct mz_conn *c, void *arg)
+{
+    (void)c;
+    struct tcp_session *s = arg;
+    mz_count(tcp_cfg_of(s)->scope, TCP_STAT_FLOW_PAUSED, 1);
+    mz_conn_read_disable(down_of(s), true);
+}
+
+static void up_below_low(struct mz_conn *c, void *arg)
+{
+    (void)c;
+    struct tcp_session *s = arg;
+    mz_count(tcp_cfg_of(s)->scope, TCP_STAT_FLOW_RESUMED, 1);
+    mz_conn_read_disable(down_of(s), false);
+}
+
+static const struct mz_conn_ops up_ops = {
+    .data = up_data, .event = up_event, .above_high = up_above_high, .below_low = up_below_low
+};
+
+/* ---- times ---- */
+
+/* Looks only when the time has passed since it last looked: traffic costs nothing. */
+static void on_idle(struct mz_timer *t)
+{
+    struct tcp_session *s = MZ_CONTAINER(t, struct tcp_session, idle);
+    const struct mz_conn *down = down_of(s), *up = s->up.conn;
+    uint64_t idle_ms = tcp_cfg_of(s)->idle_ms, last = s->connected_us;
+    last = down->last_activity_us > last ? down->last_activity_us : last;
+    last = up->last_activity_us > last ? up->last_activity_us : last;
+    uint64_t quiet_ms = (tcp_now_us(s) - last) / 1000;
+    if (quiet_ms < idle_ms) {
+        mz_timer_start_ms(t, idle_ms - quiet_ms);
+        return;
+    }
+    SESSION_LOG(s, "Session timed out");
+    mz_count(tcp_cfg_of(s)->scope, TCP_STAT_IDLE_TIMEOUT, 1);
+    mz_conn_close(down_of(s), MZ_CLOSE_NOW, "tcp_session_idle_timeout", 0);
+}
+
+static void on_max_duration(struct mz_timer *t)
+{
+    struct tcp_session *s = MZ_CONTAINER(t, struct tcp_session, duration);
+    SESSION_LOG(s, "max connection duration reached");
+    mz_info_flag(s->info, MZ_FLAG(DURATION_TIMEOUT));
+    mz_count(tcp_cfg_of(s)->scope, TCP_STAT_MAX_DURATION, 1);
+    tcp_note(s, TIMED_OUT, MZ_STR("the connection"), MZ_STR(""), 0,
+             (int64_t)tcp_cfg_of(s)->max_duration_ms);
+    mz_conn_close(down_of(s), MZ_CLOSE_NOW, "max_connection_duration_reached", 0);
+}
+
+static void on_log_interval(struct mz_timer *t)
+{
+    struct tcp_session *s = MZ_CONTAINER(t, struct tcp_session, log_interval);
+    tcp_log_write(s, "TcpPeriodic");
+    mz_timer_start_ms(t, tcp_cfg_of(s)->log_interval_ms);
+}
+
+static void timers_start(struct tcp_session *s)
+{
+    const struct tcp_cfg *c = tcp_cfg_of(s);
+    struct mz_loop *l = s->base.worker->loop;
+    mz_timer_init(l, &s->idle, on_idle);
+    mz_timer_init(l, &s->duration, on_max_duration);
+    mz_timer_init(l, &s->log_interval, on_log_interval);
+    if (c->max_duration_ms)
+        mz_timer_start_ms(&s->duration, c->max_duration_ms);
+    if (c->log_interval_ms && c->n_logs)
+        mz_timer_start_ms(&s->log_interval, c->log_interval_ms);
+}
+
+/* ---- downstream ---- */
+
+static void hand_on(struct tcp_session *s, struct mz_buf *data, bool end)
+{
+    struct mz_stream_info *i = s->info;
+    if (mz_buf_len(data)) {
+        i->rx_body += mz_buf_len(data);
+        i->up.last_tx_us = tcp_now_us(s);
+        if (!i->up.first_tx_us)
+            i->up.first_tx_us = i->up.last_tx_us;
+    }
+    if (end)
+        i->rx_end_us = tcp_now_us(s);
+    s->end_sent |= end;
+    mz_conn_write(s->up.conn, data, end);
+}
+
+static enum mz_net_flow on_data(struct mz_net_filter *f, struct mz_buf *data, bool end)
+{
+    struct tcp_session *s = (struct tcp_session *)(void *)f;
+    if (s->up.conn)
+        hand_on(s, data, end);
+    return MZ_NET_STOP;
+}
+
+void tcp_connected(struct tcp_session *s, const struct mz_tcp_ready *r)
+{
+    struct mz_conn *down = down_of(s);
+    s->up.conn = r->conn;
+    s->connected = true;
+    s->connected_us = tcp_now_us(s);
+    mz_conn_set_ops(r->conn, &up_ops, s);
+    mz_conn_set_half_close(r->conn, true);
+    tcp_note(s, CONN_NEW, s->info->up.host_name, MZ_STR(""), 0, 0);
+    SESSION_LOG(s, "upstream connection C%llu stands", (unsigned long long)r->conn->id);
+    if (tcp_cfg_of(s)->idle_ms)
+        mz_timer_start_ms(&s->idle, tcp_cfg_of(s)->idle_ms);
+    if (tcp_cfg_of(s)->log_on_connected)
+        tcp_log_write(s, "TcpUpstreamConnected");
+    mz_conn_read_disable(down, false);
+    /* An end that an earlier filter saw alone is not told again. */
+    if (down->read_end && !s->end_sent && mz_buf_len(mz_conn_in(down)) == 0)
+        hand_on(s, mz_conn_in(down), true);
+}
+
+static enum mz_net_flow on_new_connection(struct mz_net_filter *f)
+{
+    struct tcp_session *s = (struct tcp_session *)(void *)f;
+    struct mz_conn *down = f->down->conn;
+    struct mz_scope *scope = tcp_cfg_of(s)->scope;
+    mz_count(scope, TCP_STAT_CX_TOTAL, 1);
+    down->stats = (struct mz_conn_stats){ .scope = scope,
+                                          .rx_total = TCP_STAT_CX_RX_BYTES_TOTAL,
+                                          .rx_buffered = TCP_STAT_CX_RX_BYTES_BUFFERED,
+                                          .tx_total = TCP_STAT_CX_TX_BYTES_TOTAL,
+                                          .tx_buffered = TCP_STAT_CX_TX_BYTES_BUFFERED,
+                                          .bind_errors = MZ_STAT_NONE,
+                                          .delayed_close_timeout = TCP_STAT_IDLE_TIMEOUT };
+    SESSION_LOG(s, "new tcp proxy session");
+    mz_conn_set_half_close(down, true);
+    mz_conn_read_disable(down, true);
+    mz_conn_no_delay(down, true);
+    tcp_info_start(s);
+    timers_start(s);
+    tcp_connect_start(s);
+    return MZ_NET_STOP;
+}
+
+/* The upstream learns how the client went: a reset stays a reset, an end lets it have what was sent. */
+static void end_upstream(struct tcp_session *s, enum mz_conn_event ev)
+{
+    const struct mz_conn *down = down_of(s);
+    struct mz_conn *up = s->up.conn;
+    if (!up)
+        return;
+    if (down->error) {
+        mz_conn_close(up, MZ_CLOSE_RESET,
+                      "closing_upstream_tcp_connection_due_to_downstream_reset_close", 0);
+        return;
+    }
+    if (ev == MZ_CONN_LOCAL_CLOSE && !tcp_both_ended(down)) {
+        mz_conn_close(up, MZ_CLOSE_NOW,
+                      "closing_upstream_tcp_connection_due_to_downstream_local_close", 0);
+        return;
+    }
+    mz_conn_flush_now(up);
+    if (mz_buf_len(mz_conn_out(up)))
+        tcp_flush_start(s->base.worker, tcp_cfg_of(s), &s->up);
+    else
+        mz_conn_close(up, MZ_CLOSE_NOW,
+                      "closing_upstream_tcp_connection_due_to_downstream_remote_close", 0);
+}
+
+static void on_event(struct mz_net_filter *f, enum mz_conn_event ev)
+{
+    struct tcp_session *s = (struct tcp_session *)(void *)f;
+    if (ev == MZ_CONN_CONNECTED || !s->info)
+        return; /* or an earlier filter never let it begin */
+    s->closed = true;
+    mz_timer_stop(&s->idle);
+    mz_timer_stop(&s->duration);
+    mz_timer_stop(&s->log_interval);
+    tcp_connect_cancel(s);
+    end_upstream(s, ev);
+    tcp_info_end(s, ev);
+}
+
+static void on_above_high(struct mz_net_filter *f)
+{
+    struct tcp_session *s = (struct tcp_session *)(void *)f;
+    if (!s->up.conn)
+        return;
+    mz_count(mz_wcluster_info(s->up.cluster)->scope, MZ_CS_FLOW_PAUSED, 1);
+    mz_conn_read_disable(s->up.conn, true);
+}
+
+static void on_below_low(struct mz_net_filter *f)
+{
+    struct tcp_session *s = (struct tcp_session *)(void *)f;
+    if (!s->up.conn)
+        return;
+    mz_count(mz_wcluster_info(s->up.cluster)->scope, MZ_CS_FLOW_RESUMED, 1);
+    mz_conn_read_disable(s->up.conn, false);
+}
+
+static void on_destroy(struct mz_net_filter *f)
+{
+    struct tcp_session *s = (struct tcp_session *)(void *)f;
+    mz_host_unref(s->up.host);
+    mz_wcluster_unref(s->up.cluster);
+    mz_arena_destroy(s->arena);
+}
+
+const struct mz_net_filter_type mz_net_filter_tcp_proxy = {
+    .name = "envoy.filters.network.tcp_proxy",
+    .config_type = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+    .terminal = true,
+    .size = sizeof(struct tcp_session),
+    .config_build = tcp_config_build,
+    .config_destroy = tcp_config_destroy,
+    .on_new_connection = on_new_connection,
+    .on_data = on_data,
+    .on_event = on_event,
+    .above_high = on_above_high,
+    .below_low = on_below_low,
+    .destroy = on_destroy,
+    .worker_stop = tcp_flush_stop,
+};

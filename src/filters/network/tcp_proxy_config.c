@@ -1,0 +1,148 @@
+/* TcpProxy message to configuration (L6). Main thread. */
+#include "filters/network/tcp_proxy.h"
+#include "proto/mapper.h"
+
+#define IDLE_DEFAULT_MS 3600000
+
+static const struct mz_stat_def defs[] = {
+#define X(id, name, type, unit) { name, MZ_##type, MZ_UNIT_##unit, 0 },
+    TCP_STATS(X)
+#undef X
+};
+const struct mz_stat_kind tcp_stats = { "tcp", defs, TCP_STAT__COUNT };
+
+void tcp_config_destroy(void *cfg)
+{
+    struct tcp_cfg *c = cfg;
+    if (!c)
+        return;
+    for (size_t i = 0; i < c->n_logs; i++)
+        mz_access_log_destroy(c->logs[i]);
+    mz_scope_unref(c->scope);
+    mz_arena_destroy(c->arena);
+}
+
+/* ---- clusters ---- */
+
+/* Host choice by metadata looks at this namespace only. */
+static void merge_lb_keys(struct mz_meta *into, const struct mz_meta *from)
+{
+    const struct mz_value *lb = mz_meta_get(from, MZ_STR("envoy.lb"), NULL, 0);
+    if (!lb || lb->kind != MZ_VALUE_STRUCT)
+        return;
+    for (size_t i = 0; i < lb->fields.n; i++)
+        mz_meta_set(into, MZ_STR("envoy.lb"), lb->fields.v[i].key, lb->fields.v[i].value);
+}
+
+static const struct mz_meta *merged(const pb_Metadata *all, const pb_Metadata *own,
+                                    struct mz_arena *a)
+{
+    const struct mz_meta *base = mz_meta_build(all, a), *over = mz_meta_build(own, a);
+    if (!base || !over)
+        return over ? over : base;
+    struct mz_meta *m = mz_meta_create(a);
+    merge_lb_keys(m, base);
+    merge_lb_keys(m, over);
+    return m;
+}
+
+static void add_cluster(struct tcp_cfg *c, const char *name, uint64_t weight,
+                        const struct mz_meta *match)
+{
+    uint64_t before = c->n_clusters ? c->clusters[c->n_clusters - 1].weight_end : 0;
+    c->clusters[c->n_clusters++] =
+        (struct tcp_cluster){ mz_arena_dup(c->arena, mz_str_c(name)), before + weight, match };
+}
+
+static void clusters_build(const pb_TcpProxy *m, struct tcp_cfg *c)
+{
+    const pb_TcpProxy_WeightedCluster *w =
+        m->cluster_specifier_case == pb_TcpProxy_CLUSTER_SPECIFIER_WEIGHTED_CLUSTERS
+            ? m->weighted_clusters
+            : NULL;
+    c->clusters = mz_arena_alloc0(c->arena, (w ? w->n_clusters : 1) * sizeof(*c->clusters));
+    if (!w)
+        add_cluster(c, m->cluster, 1, mz_meta_build(m->metadata_match, c->arena));
+    for (size_t i = 0; w && i < w->n_clusters; i++) {
+        const pb_TcpProxy_WeightedCluster_ClusterWeight *e = w->clusters[i];
+        add_cluster(c, e->name, e->weight, merged(m->metadata_match, e->metadata_match, c->arena));
+    }
+}
+
+const struct tcp_cluster *tcp_config_choose(const struct tcp_cfg *c, uint64_t random)
+{
+    uint64_t point = random % c->clusters[c->n_clusters - 1].weight_end;
+    const struct tcp_cluster *e = c->clusters;
+    while (point >= e->weight_end)
+        e++;
+    return e;
+}
+
+/* ---- times and logs ---- */
+
+static bool backoff_build(const pb_BackoffStrategy *m, struct tcp_cfg *c, struct mz_err *err)
+{
+    if (!m)
+        return true;
+    if (!mz_duration_ms(m->base_interval, 0, &c->backoff_base_ms, err))
+        return mz_err_at(err, "base_interval");
+    if (!mz_duration_ms(m->max_interval, c->backoff_base_ms * 10, &c->backoff_max_ms, err))
+        return mz_err_at(err, "max_interval");
+    return c->backoff_max_ms >= c->backoff_base_ms ||
+           mz_err_set(err,
+                      "max_backoff_interval must be greater or equal to base_backoff_interval");
+}
+
+static bool times_build(const pb_TcpProxy *m, struct tcp_cfg *c, struct mz_err *err)
+{
+    if (!mz_duration_ms(m->idle_timeout, IDLE_DEFAULT_MS, &c->idle_ms, err))
+        return mz_err_at(err, "idle_timeout");
+    if (!mz_duration_ms(m->max_downstream_connection_duration, 0, &c->max_duration_ms, err))
+        return mz_err_at(err, "max_downstream_connection_duration");
+    return backoff_build(m->backoff_options, c, err) || mz_err_at(err, "backoff_options");
+}
+
+static bool logs_build(const pb_TcpProxy *m, const struct mz_factory *f, struct tcp_cfg *c,
+                       struct mz_err *err)
+{
+    const pb_Duration *interval = m->access_log_flush_interval;
+    const pb_TcpProxy_TcpAccessLogOptions *o = m->access_log_options;
+    if (o && interval)
+        return mz_err_set(
+            err, "Only one of access_log_flush_interval or access_log_options can be specified.");
+    if (o) {
+        interval = o->access_log_flush_interval;
+        c->log_on_connected = o->flush_access_log_on_connected;
+    }
+    if (!mz_duration_ms(interval, 0, &c->log_interval_ms, err))
+        return mz_err_at(err, o ? "access_log_options.access_log_flush_interval"
+                                : "access_log_flush_interval");
+    c->logs = mz_arena_alloc0(c->arena, m->n_access_log * sizeof(*c->logs));
+    for (size_t i = 0; i < m->n_access_log; i++) {
+        c->logs[i] = mz_access_log_create(m->access_log[i], f->log_files, err);
+        if (!c->logs[i])
+            return mz_err_at(err, "access_log[%zu]", i);
+        c->n_logs++;
+    }
+    return true;
+}
+
+void *tcp_config_build(const void *msg, const struct mz_factory *f, struct mz_err *err)
+{
+    const pb_TcpProxy *m = msg;
+    struct mz_arena *a = mz_arena_create(MZ_MEM_CONFIG);
+    struct tcp_cfg *c = mz_arena_new0(a, struct tcp_cfg);
+    c->arena = a;
+    c->recorder = f->recorder;
+    c->max_attempts = mz_u32_or(m->max_connect_attempts, 1);
+    c->hash_source_ip = m->n_hash_policy > 0 && m->hash_policy[0]->policy_specifier_case ==
+                                                    pb_HashPolicy_POLICY_SPECIFIER_SOURCE_IP;
+    struct mz_str prefix = mz_arena_cat(
+        a, 3, (struct mz_str[]){ MZ_STR("tcp."), mz_str_c(m->stat_prefix), MZ_STR(".") });
+    c->scope = mz_scope_create(f->stats, &tcp_stats, prefix);
+    clusters_build(m, c);
+    if (times_build(m, c, err) && logs_build(m, f, c, err))
+        return c;
+    tcp_config_destroy(c);
+    return NULL;
+}

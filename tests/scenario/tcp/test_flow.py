@@ -1,0 +1,94 @@
+"""tcp_proxy (H7): who does not read stops who sends; memory stays."""
+import threading
+
+from tcp import ended, pair
+from wire import until
+
+TOTAL = 96 << 20
+SMALL = {"per_connection_buffer_limit_bytes": 32768}
+
+
+class Sender:
+    """Sends TOTAL bytes from a thread; `sent` counts what the kernel took."""
+
+    def __init__(self, sock):
+        self.sock, self.sent = sock, 0
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self):
+        block = b"f" * 65536
+        self.sock.settimeout(60)
+        while self.sent < TOTAL:
+            self.sent += self.sock.send(block)
+
+    def stalled(self):
+        """Waits until nothing more is taken."""
+        def same():
+            before = self.sent
+            self.thread.join(0.2)
+            return before and before == self.sent
+        until(same, 20, "the sender to be stopped")
+        return self.sent
+
+
+def slow(px, sender, reader):
+    before = px.memory_kib()
+    sent = sender.stalled()
+    assert sent < TOTAL // 2, "nobody stopped the sender"
+    assert px.memory_kib() - before < 4096
+    got = 0
+    while got < TOTAL:
+        assert reader.fill(10)
+        got += len(reader.buf)
+        assert reader.buf.count(b"f") == len(reader.buf)
+        reader.buf = b""
+    assert px.memory_kib() - before < 8192
+    sender.thread.join(10)
+
+
+def test_slow_client(tcp, dial):
+    px, c, u = pair(tcp, dial, per_cluster=SMALL, listener=SMALL)
+    slow(px, Sender(u.sock), c)
+    assert px.stat("cluster.one.upstream_flow_control_paused_reading_total") > 0
+    until(lambda: px.stat("cluster.one.upstream_flow_control_resumed_reading_total") == px.stat("cluster.one.upstream_flow_control_paused_reading_total"))
+
+
+def test_slow_server(tcp, dial):
+    px, c, u = pair(tcp, dial, per_cluster=SMALL, listener=SMALL)
+    slow(px, Sender(c.sock), u)
+    assert px.stat("tcp.t.downstream_flow_control_paused_reading_total") > 0
+    until(lambda: px.stat("tcp.t.downstream_flow_control_resumed_reading_total") == px.stat("tcp.t.downstream_flow_control_paused_reading_total"))
+
+
+def test_what_was_sent_arrives_after_the_client_left(tcp, dial):
+    px, c, u = pair(tcp, dial)
+    n = 3 << 20
+    threading.Thread(target=lambda: (c.sock.sendall(b"f" * n), c.sock.close()), daemon=True).start()
+    got = 0
+    u.sock.settimeout(10)
+    while got < n:
+        got += len(u.exactly(1, 10)) + len(u.buf)
+        u.buf = b""
+    assert got == n and ended(u) == "eof"
+    u.sock.close()
+    assert px.access_log()[0]["rx"] == n + 2
+
+
+def test_client_that_never_reads_the_rest(tcp, dial):
+    """The server ended; what is left for the client waits for it only as long as the idle timeout."""
+    px, c, u = pair(tcp, dial, idle_timeout="1s")
+    c.sock.shutdown(1)
+    ended(u)
+    u.sock.setblocking(False)
+
+    def full():
+        try:
+            while u.sock.send(b"x" * 65536):
+                pass
+        except BlockingIOError:
+            return True
+    until(full, 10)
+    u.sock.close()
+    until(lambda: px.stat("tcp.t.idle_timeout") == 1, 5)
+    assert px.stat("listener.127.0.0.1_%d.downstream_cx_active" % px.port) == 0
