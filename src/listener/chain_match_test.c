@@ -41,8 +41,8 @@ static const char *const chains[] = {
     /* 5 */ "{server_names: ['*.deep.b.test'], transport_protocol: tls}",
     /* 6 */ "{transport_protocol: tls, application_protocols: [h2, http/1.1]}",
     /* 7 */
-    "{source_type: SAME_IP_OR_LOOPBACK, prefix_ranges: [{address_prefix: 127.0.0.1, prefix_len: "
-    "32}]}",
+    ("{source_type: SAME_IP_OR_LOOPBACK, prefix_ranges: [{address_prefix: 127.0.0.1, prefix_len: "
+     "32}]}"),
     /* 8 */ "{direct_source_prefix_ranges: [{address_prefix: 172.16.0.0, prefix_len: 12}]}",
     /* 9 */ "{source_prefix_ranges: [{address_prefix: 192.168.0.0, prefix_len: 16}]}",
     /* 10 */

@@ -291,7 +291,7 @@ static enum mz_flow on_request_headers(struct mz_filter *f, struct mz_headers *h
         return no_route(r);
     if (r->route->action == MZ_ACTION_REDIRECT || r->route->action == MZ_ACTION_DIRECT)
         return direct(r);
-    struct mz_str name;
+    struct mz_str name = MZ_STR("");
     if (r->route->action != MZ_ACTION_CLUSTER || !find_cluster(r, &name))
         return no_cluster(r, name);
     if (!check_strict(r) || maintenance(r))
