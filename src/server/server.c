@@ -248,6 +248,7 @@ void mz_server_destroy(struct mz_server *s)
     if (s->admin_hcm)
         mz_hcm_config_destroy(s->admin_hcm);
     mz_admin_destroy(s->admin);
+    mz_pages_destroy(s->pages);
     if (s->loop)
         mz_loop_destroy(s->loop);
     if (s->scope)

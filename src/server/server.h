@@ -11,6 +11,7 @@
 #include "proto/mapper.h"
 #include "runtime/runtime.h"
 #include "server/options.h"
+#include "server/pages.h"
 #include "upstream/cluster.h"
 
 enum mz_server_state { MZ_SERVER_LIVE, MZ_SERVER_DRAINING, MZ_SERVER_PRE_INITIALIZING, MZ_SERVER_INITIALIZING };
@@ -39,6 +40,7 @@ struct mz_server {
     struct mz_worker *workers; /* one an entry of threads */
     unsigned n_workers;
     struct mz_admin *admin;
+    struct mz_pages *pages; /* of admin */
     struct mz_hcm_config *admin_hcm;
     struct mz_timer flush_timer, drain_timer, exit_timer;
     uint64_t flush_ms, start_us, exit_deadline_us;
@@ -89,7 +91,7 @@ enum {
 extern const struct mz_stat_kind mz_server_stats;
 void mz_server_stats_update(struct mz_server *s); /* gauges that are asked of the process */
 
-/* admin_listener.c, pages_server.c */
+/* admin_listener.c, pages_env.c */
 bool mz_server_admin_start(struct mz_server *s, struct mz_err *err);
-void mz_pages_server_add(struct mz_admin *a, struct mz_server *s);
+struct mz_pages *mz_server_pages_create(struct mz_server *s); /* bootstrap read, parts made; owned by the caller */
 #endif
