@@ -30,7 +30,8 @@ const struct mz_net_filter_type *mz_registry_net_filter(struct mz_str config_typ
 const struct mz_http_filter_type *mz_registry_http_filter(struct mz_str config_type)
 {
     for (size_t i = 0; i < MZ_COUNT(http_filters); i++)
-        if (mz_str_eq(config_type, mz_str_c(http_filters[i]->config_type)))
+        if (mz_str_eq(config_type, mz_str_c(http_filters[i]->config_type)) ||
+            mz_str_eq(config_type, mz_str_c(http_filters[i]->route_config_type)))
             return http_filters[i];
     return NULL;
 }

@@ -55,7 +55,10 @@ static const struct mz_codec_server_ops codec_ops = { .new_stream = on_new_strea
 static void create_codec(struct hcm_conn *c)
 {
     struct mz_codec_sink sink = { mz_conn_out(wire(c)), sink_written, sink_read_disable, c };
-    struct mz_http1_stats st = { NULL, MZ_STAT_NONE, MZ_STAT_NONE, MZ_STAT_NONE, MZ_STAT_NONE };
+    static const struct mz_http1_stats indices = { NULL, MZ_HC_DROPPED, MZ_HC_REJECTED,
+                                                   MZ_HC_METADATA, MZ_HC_FLOOD };
+    struct mz_http1_stats st = indices;
+    st.scope = c->cfg->http1_scope;
     c->codec = mz_http1_server_create(&c->cfg->http1, &st, &sink, &codec_ops, c);
     hcm_count(c, MZ_HS_CX_HTTP1_TOTAL);
     mz_gauge_add(c->cfg->scope, MZ_HS_CX_HTTP1_ACTIVE, 1);

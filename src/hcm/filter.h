@@ -69,6 +69,8 @@ struct mz_headers *mz_stream_request_headers(struct mz_stream *s);
 struct mz_headers *mz_stream_response_headers(struct mz_stream *s); /* NULL before */
 struct mz_headers *mz_stream_request_trailers(struct mz_stream *s);
 const struct mz_route *mz_stream_route(struct mz_stream *s); /* matches when the cache is empty; NULL: none */
+/* The cluster that the route names (by name, header or weight) on this worker; NULL: it names none or it does not exist. */
+struct mz_wcluster *mz_stream_cluster(struct mz_stream *s, struct mz_str *out_name, const struct mz_weighted_cluster **out_weighted);
 void mz_stream_clear_route_cache(struct mz_stream *s);       /* after :path, :authority or matched headers were changed (C17) */
 const struct mz_hcm_config *mz_stream_config(const struct mz_stream *s);
 bool mz_stream_trace(const struct mz_stream *s);             /* log lines forced for this stream (P9) */

@@ -405,18 +405,6 @@ static const struct mz_filter_override *find_override(const struct mz_filter_ove
     return NULL;
 }
 
-/* The weighted cluster this stream will take: the random number is the stream's, so the router chooses the same. */
-static const struct mz_filter_overrides *weighted_overrides(struct mz_stream *s)
-{
-    const struct mz_weighted_cluster *w = NULL;
-    struct mz_str name;
-    struct mz_route_query q = {
-        .h = s->req.headers, .random = s->random, .info = &s->info, .arena = s->arena
-    };
-    return s->route->n_weighted && mz_route_cluster(s->route, &q, &name, &w) && w ? w->overrides
-                                                                                  : NULL;
-}
-
 /* Overrides of one filter, the most specific first. */
 static unsigned overrides_of(struct mz_stream *s, struct mz_str name,
                              const struct mz_filter_override *out[4])
@@ -424,8 +412,8 @@ static unsigned overrides_of(struct mz_stream *s, struct mz_str name,
     const struct mz_route *r = s->route;
     if (!r || !r->vhost)
         return 0;
-    const struct mz_filter_overrides *levels[] = { weighted_overrides(s), &r->overrides,
-                                                   &r->vhost->overrides,
+    const struct mz_filter_overrides *levels[] = { s->weighted ? s->weighted->overrides : NULL,
+                                                   &r->overrides, &r->vhost->overrides,
                                                    mz_route_table_overrides(r->vhost->table) };
     unsigned n = 0;
     for (size_t i = 0; i < MZ_COUNT(levels); i++) {

@@ -2,7 +2,6 @@
 
 #include "http/validate.h"
 #include "proto/mapper.h"
-#include "upstream/cluster.h"
 
 /* HttpConnectionManager message to the manager's immutable configuration (H4, H5). Main thread. */
 
@@ -27,6 +26,7 @@ void hcm_config_destroy(void *cfg)
         mz_route_table_unref(c->routes);
     mz_scope_unref(c->scope);
     mz_scope_unref(c->listener_scope);
+    mz_scope_unref(c->http1_scope);
     mz_arena_destroy(c->arena);
 }
 
@@ -397,6 +397,7 @@ static void scopes_build(const struct mz_factory *f, struct mz_hcm_config *c)
     struct mz_str prefix = mz_arena_cat(
         c->arena, 3, (struct mz_str[]){ MZ_STR("http."), c->stat_prefix, MZ_STR(".") });
     c->scope = mz_scope_create(f->stats, &mz_hcm_stats, prefix);
+    c->http1_scope = mz_scope_create(f->stats, &mz_http1_codec_stats, MZ_STR("http1."));
     if (f->listener_scope) {
         struct mz_str own =
             mz_arena_cat(c->arena, 2, (struct mz_str[]){ f->listener_scope->prefix, prefix });

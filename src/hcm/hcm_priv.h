@@ -7,6 +7,7 @@
 #include "http/path.h"
 #include "observe/access_log.h"
 #include "observe/decision.h"
+#include "upstream/cluster.h"
 
 struct filter_entry { /* one of http_filters */
     const struct mz_http_filter_type *type;
@@ -37,7 +38,7 @@ struct ip_detection { /* original_ip_detection_extensions, in order */
 
 struct mz_hcm_config { /* immutable; a connection's filter chain holds it */
     struct mz_arena *arena;
-    struct mz_scope *scope, *listener_scope;
+    struct mz_scope *scope, *listener_scope, *http1_scope;
     struct filter_list filters;
     struct upgrade_entry *upgrades;
     size_t n_upgrades;
@@ -136,6 +137,9 @@ struct mz_stream {
     struct pass req, resp;
     const struct mz_route_table *routes;
     const struct mz_route *route;
+    struct mz_wcluster *wcluster; /* the route's cluster on this worker; NULL: none, or it does not exist */
+    const struct mz_weighted_cluster *weighted;
+    struct mz_str cluster_name;
     struct mz_stream_info info;
     struct mz_timer idle_timer, request_timer, headers_timer, duration_timer, log_timer;
     uint32_t internal_redirects;

@@ -15,6 +15,7 @@ static const struct mz_str https = MZ_STR_INIT("https"), http = MZ_STR_INIT("htt
 
 static enum mutate_result refuse(struct mz_stream *s, unsigned status, const char *details)
 {
+    s->needs_close = true; /* as Envoy: the request counts as not read whole */
     mz_stream_local_reply(s, &(struct mz_local_reply){ .status = status, .details = details });
     return MUTATE_ANSWERED;
 }
@@ -45,6 +46,7 @@ static enum mutate_result check_path(struct mz_stream *s, struct mz_headers *h)
     if (r != MZ_PATH_REDIRECT)
         return MUTATE_OK;
     hcm_count(s->conn, MZ_HS_RQ_REDIRECTED_NORMALIZED);
+    s->needs_close = true;
     mz_stream_local_reply(s, &(struct mz_local_reply){ .status = 307,
                                                        .details = "path_normalization_failed",
                                                        .modify = set_location,
@@ -302,9 +304,11 @@ static void set_scheme(struct mz_stream *s, struct mz_headers *h)
     if (!mz_headers_get_id(h, MZ_H_X_FORWARDED_PROTO))
         mz_headers_set_id(h, MZ_H_X_FORWARDED_PROTO, s->info.secure ? https : http);
     struct mz_str fp = mz_headers_value_id(h, MZ_H_X_FORWARDED_PROTO);
-    if (c->scheme_overwrite.n)
+    if (c->scheme_overwrite.n) {
         mz_headers_set_id(h, MZ_H_SCHEME, c->scheme_overwrite);
-    else if (!mz_headers_get_id(h, MZ_H_SCHEME))
+        mz_headers_set_id(h, MZ_H_X_FORWARDED_PROTO, c->scheme_overwrite);
+    }
+    if (!mz_headers_get_id(h, MZ_H_SCHEME))
         mz_headers_set_id(
             h, MZ_H_SCHEME,
             mz_str_ieq(fp, https) || (!mz_str_ieq(fp, http) && s->info.secure) ? https : http);

@@ -37,7 +37,8 @@ void mz_stream_respond_trailers(struct mz_stream *s, struct mz_headers *h)
 
 void respond_1xx(struct mz_stream *s, struct mz_headers *h)
 {
-    if (!s->codec_done && s->info.protocol != MZ_HTTP10)
+    /* 101 is the answer itself; others only when the configuration hands them on. */
+    if (!s->codec_done && s->info.protocol != MZ_HTTP10 && s->conn->cfg->proxy_100_continue)
         s->enc->ops->encode_1xx(s->enc, h);
 }
 

@@ -200,6 +200,35 @@ static struct mz_route_query route_query(struct mz_stream *s)
                                     .now_us = stream_now(s) };
 }
 
+static void find_cluster(struct mz_stream *s)
+{
+    s->wcluster = NULL;
+    s->weighted = NULL;
+    s->cluster_name = MZ_STR("");
+    s->info.route.cluster_name = s->info.route.cluster_raw = MZ_STR("");
+    if (!s->route || s->route->action != MZ_ACTION_CLUSTER)
+        return;
+    struct mz_route_query q = route_query(s);
+    if (!mz_route_cluster(s->route, &q, &s->cluster_name, &s->weighted))
+        return;
+    s->wcluster = mz_upstream_find(s->conn->base.worker->upstream, s->cluster_name);
+    const struct mz_cluster *c = s->wcluster ? mz_wcluster_info(s->wcluster) : NULL;
+    if (!c)
+        return;
+    s->info.route.cluster_name = c->stat_name;
+    s->info.route.cluster_raw = c->name;
+    s->info.up.cluster_stat_name = c->stat_name;
+    s->info.up.cluster_metadata = c->metadata;
+}
+
+struct mz_wcluster *mz_stream_cluster(struct mz_stream *s, struct mz_str *out_name,
+                                      const struct mz_weighted_cluster **out_weighted)
+{
+    *out_name = s->cluster_name;
+    *out_weighted = s->weighted;
+    return s->wcluster;
+}
+
 bool stream_refresh_route(struct mz_stream *s)
 {
     s->route_cached = true;
@@ -213,6 +242,7 @@ bool stream_refresh_route(struct mz_stream *s)
     s->info.route.vhost_name = r && r->vhost ? r->vhost->name : MZ_STR("");
     s->info.route_metadata = r ? r->metadata : NULL;
     s->info.vhost_metadata = r && r->vhost ? r->vhost->metadata : NULL;
+    find_cluster(s);
     if (s->chain_made)
         chain_route_changed(s);
     apply_route_times(s);
@@ -409,12 +439,11 @@ static void on_headers(void *arg, struct mz_headers *h, bool end)
     stream_touch(s);
     mz_timer_stop(&s->headers_timer);
     s->info.protocol = s->conn->codec->protocol;
-    s->info.has_protocol = true;
     if (end)
         request_ended(s);
     s->req.headers = h;
     s->info.req = h;
-    if (!s->conn->cfg->proxy_100_continue) {
+    if (!s->conn->cfg->proxy_100_continue && !end) {
         struct mz_header *e = mz_headers_get_id(h, MZ_H_EXPECT);
         if (e && mz_str_ieq(e->value, MZ_STR("100-continue"))) {
             struct mz_headers *cont = mz_headers_create(s->arena);
@@ -481,6 +510,8 @@ static void info_init(struct mz_stream *s)
     const struct mz_downstream *d = s->conn->base.down;
     struct mz_stream_info *i = &s->info;
     i->arena = s->arena;
+    i->protocol = s->conn->codec->protocol;
+    i->has_protocol = true;
     i->start_us = stream_now(s);
     i->start_wall_us = mz_loop_wall_us(conn_loop(s->conn));
     i->filter_chain_name = d->chain_name;
@@ -582,8 +613,6 @@ void mz_stream_recreate(struct mz_stream *s, const struct mz_route *from, struct
     s->n_filters = 0;
     s->is_internal_created = true;
     info_init(s);
-    s->info.protocol = s->conn->codec->protocol;
-    s->info.has_protocol = true;
     s->info.remote = remote;
     s->info.request_id = request_id;
     s->info.rx_body = rx;
@@ -651,6 +680,7 @@ void stream_maybe_finish(struct mz_stream *s)
         return;
     if (!s->remote_end) {
         hcm_count(s->conn, MZ_HS_RQ_RESPONSE_BEFORE_COMPLETE);
+        hcm_count(s->conn, MZ_HS_RQ_RX_RESET); /* Envoy counts its own reset of the rest here */
         if (s->conn->codec->protocol < MZ_HTTP2) {
             s->conn->drain = DRAIN_CLOSING;
             s->needs_close = true;
@@ -665,7 +695,8 @@ void mz_stream_reset(struct mz_stream *s, const char *details)
 {
     if (s->dead)
         return;
-    hcm_count(s->conn, MZ_HS_RQ_TX_RESET);
+    hcm_count(s->conn, s->conn->codec->protocol < MZ_HTTP2 ? MZ_HS_RQ_RX_RESET
+                                                           : MZ_HS_RQ_TX_RESET); /* as Envoy */
     if (details)
         s->info.details = details;
     s->codec_reset = true;
@@ -686,10 +717,6 @@ void stream_codec_error(struct mz_stream *s, const struct mz_codec_error *e, boo
         s->info.details = e->details;
         mz_stream_reset(s, e->details);
         return;
-    }
-    if (!s->info.has_protocol) {
-        s->info.protocol = s->conn->codec->protocol;
-        s->info.has_protocol = true;
     }
     mz_stream_local_reply(s, &(struct mz_local_reply){ .status = e->status,
                                                        .body = mz_str_c(e->body),

@@ -21,7 +21,7 @@ static void close_timeout(struct mz_timer *t);
 uint64_t mz_conn_next_id(void)
 {
     static uint64_t last;
-    return __atomic_add_fetch(&last, 1, __ATOMIC_RELAXED);
+    return __atomic_fetch_add(&last, 1, __ATOMIC_RELAXED);
 }
 
 /* ---- making and ending ---- */
@@ -433,13 +433,7 @@ static void flushed_for_close(struct mz_conn *c)
         finish(c, MZ_CONN_LOCAL_CLOSE, false);
         return;
     }
-    if (!c->write_end) {
-        c->write_end = true;
-        write_out(c);
-        if (c->write_failed || c->write_blocked)
-            return;
-    }
-    c->state = DELAYED;
+    c->state = DELAYED; /* as Envoy: no FIN before the peer's or the end of the time */
     mz_timer_start_ms(&c->close_timer, c->delayed_close_ms);
     if (c->read_ready)
         mz_io_again(&c->io, MZ_IO_READ);

@@ -23,7 +23,7 @@ enum mz_close {
     MZ_CLOSE_FLUSH,       /* write what is in the output buffer, then close */
     MZ_CLOSE_NOW,         /* drop the output; FIN */
     MZ_CLOSE_RESET,       /* drop the output; RST (SO_LINGER 0) */
-    MZ_CLOSE_FLUSH_DELAY, /* flush, shut down writing, wait for the peer's end or delayed_close_ms, then close (rule 5 of
+    MZ_CLOSE_FLUSH_DELAY, /* flush, wait for the peer's end or delayed_close_ms, then close (rule 5 of
                              attacks.md: the answer stays readable) */
 };
 struct mz_conn;
@@ -52,7 +52,7 @@ struct mz_conn {
     void *arg;
     struct mz_buf in, out;
     struct mz_watermark out_wm;
-    uint64_t id;             /* process-wide, from 1: log lines, %CONNECTION_ID% */
+    uint64_t id;             /* process-wide, from 0 as Envoy's: log lines, %CONNECTION_ID% */
     uint64_t created_us;     /* monotonic */
     uint64_t last_activity_us; /* last byte either way */
     uint64_t rx_bytes, tx_bytes;

@@ -179,14 +179,18 @@ void attempt_trailers(struct attempt *a)
     a->enc->ops->encode_trailers(a->enc, a->r->trailers);
 }
 
+static void set_host(struct router *r, const struct mz_host *host)
+{
+    struct mz_stream_info *i = info_of(r);
+    i->up.host = host->addr;
+    i->up.host_name =
+        host->hostname.n ? host->hostname : (struct mz_str){ host->addr_text, host->addr_text_n };
+    i->up.metadata = host->metadata;
+}
+
 static void set_info(struct attempt *a, const struct mz_pool_ready *p)
 {
     struct mz_stream_info *i = info_of(a->r);
-    i->up.host = p->host->addr;
-    i->up.host_name = p->host->hostname.n
-                          ? p->host->hostname
-                          : (struct mz_str){ p->host->addr_text, p->host->addr_text_n };
-    i->up.metadata = p->host->metadata;
     i->up.conn_id = p->conn_id;
     i->up.local = *p->local;
     i->up.protocol = p->protocol;
@@ -257,6 +261,10 @@ static void on_ready(void *arg, const struct mz_pool_ready *p)
     struct attempt *a = arg;
     a->pending = NULL;
     a->enc = p->enc;
+    if (a->r->vcluster)
+        mz_count(a->r->vcluster, MZ_VC_RQ_TOTAL, 1);
+    if (a->r->route->scope)
+        mz_count(a->r->route->scope, MZ_VC_RQ_TOTAL, 1);
     set_info(a, p);
     touch(a);
     send_request(a);
@@ -279,11 +287,10 @@ static void on_failed(void *arg, enum mz_pool_failure why, struct mz_str transpo
     struct attempt *a = arg;
     struct mz_stream_info *i = info_of(a->r);
     a->pending = NULL;
-    if (host) {
-        i->up.host = host->addr;
-        i->up.host_name = host->hostname.n ? host->hostname
-                                           : (struct mz_str){ host->addr_text, host->addr_text_n };
-        i->up.metadata = host->metadata;
+    if (!host) { /* a breaker refused before any host was asked; Envoy shows none */
+        i->up.host.len = 0;
+        i->up.host_name = MZ_STR("");
+        i->up.metadata = NULL;
     }
     reply_reset(a, reason_of(why), transport_failure, err);
 }
@@ -358,6 +365,7 @@ void attempt_start(struct router *r)
     mz_timer_init(loop_of(r), &a->try_idle_timer, on_try_idle);
     mz_list_add_tail(&r->attempts, &a->link);
     r->n_attempts++;
+    set_host(r, host);
     if (mz_retry_active(&r->retry) || r->retry.policy)
         mz_retry_host_tried(&r->retry, host);
     mz_stream_story(s, MZ_STEP_HOST, (struct mz_str){ host->addr_text, host->addr_text_n },
@@ -402,7 +410,6 @@ void attempt_drop(struct attempt *a)
     struct mz_stream_enc *e = a->enc;
     a->enc = NULL;
     if (e && !(a->sent_end && a->answer_end)) {
-        mz_count(r->cluster->scope, MZ_CS_RQ_TX_RESET, 1);
         e->ops->reset(e, MZ_RESET_LOCAL);
     }
     if (r->cfg->n_logs)

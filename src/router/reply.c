@@ -122,19 +122,24 @@ static bool others_alive(const struct router *r)
 
 /* ---- resets ---- */
 
-static const char *underscored(struct router *r, const char *fmt_head, const char *reason,
-                               struct mz_str failure)
+/* Log fields have no blanks. */
+static struct mz_str no_blanks(struct router *r, struct mz_str s)
 {
-    struct mz_arena *a = mz_stream_arena(stream_of(r));
-    struct mz_str text = mz_arena_cat(a, 5,
-                                      (struct mz_str[]){ mz_str_c(fmt_head), mz_str_c(reason),
-                                                         failure.n ? MZ_STR("|") : MZ_STR(""),
-                                                         failure, MZ_STR("}") });
-    char *p = (char *)(uintptr_t)text.p;
-    for (size_t i = 0; i < text.n; i++)
+    struct mz_str copy = mz_arena_dup(mz_stream_arena(stream_of(r)), s);
+    char *p = (char *)(uintptr_t)copy.p;
+    for (size_t i = 0; i < copy.n; i++)
         if (p[i] == ' ')
             p[i] = '_';
-    return p;
+    return copy;
+}
+
+static const char *reset_details(struct router *r, const char *head, const char *reason,
+                                 struct mz_str failure)
+{
+    struct mz_arena *a = mz_stream_arena(stream_of(r));
+    struct mz_str parts[] = { mz_str_c(head), mz_str_c(reason),
+                              failure.n ? MZ_STR("|") : MZ_STR(""), failure, MZ_STR("}") };
+    return no_blanks(r, mz_arena_cat(a, MZ_COUNT(parts), parts)).p;
 }
 
 static void tell_reset(struct attempt *a, enum mz_reset_reason why, struct mz_str failure, int err)
@@ -162,10 +167,8 @@ void reply_reset(struct attempt *a, enum mz_reset_reason why, struct mz_str fail
     struct mz_stream_info *info = info_of(r);
     if (failure.n)
         failure = mz_arena_dup(mz_stream_arena(stream_of(r)), failure);
-    info->up.transport_failure = failure;
+    info->up.transport_failure = no_blanks(r, failure);
     tell_reset(a, why, failure, err);
-    if (why == MZ_RESET_REMOTE || why == MZ_RESET_REMOTE_REFUSED)
-        mz_count(r->cluster->scope, MZ_CS_RQ_RX_RESET, 1);
     bool sent = a->started, answered = a->answered, was_final = r->final == a;
     struct mz_host *host = mz_host_ref(a->host);
     attempt_drop(a);
@@ -186,17 +189,17 @@ void reply_reset(struct attempt *a, enum mz_reset_reason why, struct mz_str fail
     }
     const char *reason = mz_reset_reason_text(why);
     bool begun = r->response_started;
-    if (!begun && why != MZ_RESET_OVERFLOW)
+    if (!begun)
         charge_code(r, outcomes[why].status, host, NULL);
     mz_host_unref(host);
     struct mz_str body = mz_arena_printf(
         mz_stream_arena(stream_of(r)),
         "upstream connect error or disconnect/reset before headers. reset reason: %s", reason);
     give_up(r, outcomes[why].status, outcomes[why].flag, body,
-            underscored(r,
-                        begun ? "upstream_reset_after_response_started{"
-                              : "upstream_reset_before_response_started{",
-                        reason, begun ? MZ_STR("") : failure),
+            reset_details(r,
+                          begun ? "upstream_reset_after_response_started{"
+                                : "upstream_reset_before_response_started{",
+                          reason, begun ? MZ_STR("") : failure),
             why == MZ_RESET_OVERFLOW);
 }
 
@@ -325,6 +328,17 @@ static void add_own_headers(struct attempt *a, struct mz_headers *h)
     mz_route_finalize_response(r->route, r->weighted, h, &ctx);
 }
 
+/* The upstream did not switch protocols: the client gets the status, not a body that it would take for the tunnel's. */
+static bool refused_upgrade(struct router *r, struct mz_headers *h)
+{
+    if (!mz_headers_get_id(r->headers, MZ_H_UPGRADE) || mz_headers_status(h) == 101)
+        return false;
+    info_of(r)->details = "websocket_handshake_unsuccessful";
+    mz_headers_set_id(h, MZ_H_CONTENT_LENGTH, MZ_STR("0"));
+    mz_headers_remove_id(h, MZ_H_TRANSFER_ENCODING);
+    return true;
+}
+
 void reply_headers(struct attempt *a, struct mz_headers *h, bool end)
 {
     struct router *r = a->r;
@@ -345,6 +359,9 @@ void reply_headers(struct attempt *a, struct mz_headers *h, bool end)
     struct mz_stream_info *info = info_of(r);
     if (!info->details)
         info->details = "via_upstream";
+    info->status = status;
+    if (r->is_upgrade && refused_upgrade(r, h))
+        end = true;
     add_own_headers(a, h);
     r->response_started = true;
     if (r->down_above)

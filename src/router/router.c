@@ -95,7 +95,7 @@ static enum mz_flow direct(struct router *r)
                                     .modify = direct_headers,
                                     .modify_arg = &d };
     if (route->action == MZ_ACTION_REDIRECT) {
-        mz_count(r->cfg->scope, RS_REDIRECT, 1);
+        mz_count(r->cfg->scope, RS_DIRECT_RESPONSE, 1); /* as Envoy: rq_redirect stays 0 */
         d.location = mz_route_redirect_location(route, r->headers, mz_stream_arena(stream_of(r)));
         mz_stream_story(stream_of(r), MZ_STEP_REDIRECT, MZ_STR(""), d.location, route->status, 0);
     } else {
@@ -151,22 +151,11 @@ static bool find_cluster(struct router *r, struct mz_str *out_name)
 {
     struct mz_stream *s = stream_of(r);
     struct mz_stream_info *info = info_of(r);
-    struct mz_route_query q = { .h = r->headers,
-                                .random = mz_stream_random(s),
-                                .info = info,
-                                .arena = mz_stream_arena(s),
-                                .now_us = now_of(r) };
-    *out_name = r->route->cluster_header;
-    if (!mz_route_cluster(r->route, &q, out_name, &r->weighted))
-        return false;
-    r->wcluster = mz_upstream_find(mz_stream_worker(s)->upstream, *out_name);
+    r->wcluster = mz_stream_cluster(s, out_name, &r->weighted);
     if (!r->wcluster)
         return false;
+    mz_wcluster_ref(r->wcluster);
     r->cluster = mz_cluster_ref(mz_wcluster_info(r->wcluster));
-    info->route.cluster_name = r->cluster->stat_name;
-    info->route.cluster_raw = r->cluster->name;
-    info->up.cluster_stat_name = r->cluster->stat_name;
-    info->up.cluster_metadata = r->cluster->metadata;
     mz_stream_story(s, MZ_STEP_CLUSTER, r->cluster->name,
                     r->weighted                  ? MZ_STR("weight")
                     : r->route->cluster_header.n ? MZ_STR("header")
@@ -412,7 +401,10 @@ static void on_destroy(struct mz_filter *f)
         mz_retry_fini(&r->retry);
     if (r->cluster)
         mz_cluster_unref(r->cluster);
+    if (r->wcluster)
+        mz_wcluster_unref(r->wcluster);
     r->cluster = NULL;
+    r->wcluster = NULL;
 }
 
 /* ---- configuration ---- */

@@ -51,8 +51,10 @@ void mz_timeouts_read(const struct mz_route *r, struct mz_headers *h, bool grpc,
                       bool respect_expected, struct mz_timeouts *out)
 {
     *out =
-        (struct mz_timeouts){ .global_ms =
-                                  grpc_limited(r, grpc) ? grpc_global(r, h) : r->timeout_ms,
+        (struct mz_timeouts){ .global_ms = grpc_limited(r, grpc) ? grpc_global(r, h)
+                                           : r->timeout_set || !new_spelling(r)
+                                               ? r->timeout_ms
+                                               : 0 /* max_stream_duration instead */,
                               .per_try_ms = r->retry ? r->retry->per_try_timeout_ms : 0,
                               .per_try_idle_ms = r->retry ? r->retry->per_try_idle_timeout_ms : 0,
                               .hedge_on_try_timeout = r->hedge->on_per_try_timeout };

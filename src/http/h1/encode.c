@@ -87,8 +87,10 @@ static void commit(struct h1 *c, const char *from, const char *to, bool head)
     size_t n = (size_t)(to - from);
     mz_buf_commit(c->sink.out, n);
     c->enc.wire_out += n;
-    if (head)
-        c->enc.header_out += n;
+    if (head) { /* Envoy's header bytes: the fields, not the first line nor the blank one */
+        const char *line = memchr(from, '\n', n);
+        c->enc.header_out += line ? (size_t)(to - line) - 3 : 0;
+    }
 }
 
 static void written(struct h1 *c)

@@ -16,7 +16,10 @@ static struct text take(struct h1 *c, struct mz_buf *in, size_t n)
     memset(t.base + n, 0, MZ_H1_PAD);
     mz_buf_drain(in, n);
     c->enc.wire_in += n;
-    c->enc.header_in += n;
+    const char *line = memchr(
+        t.base, '\n', n); /* Envoy's header bytes: without the first line and the blank one */
+    c->enc.header_in +=
+        line && (size_t)(line - t.base) + 3 <= n ? n - (size_t)(line - t.base) - 3 : 0;
     if (c->o->header_case == MZ_CASE_PRESERVE)
         t.raw = mz_arena_dup(c->in.arena, (struct mz_str){ t.base, n }).p;
     return t;
