@@ -198,6 +198,9 @@ void mz_stream_local_reply(struct mz_stream *s, const struct mz_local_reply *r)
         return;
     }
     s->local_replying = true;
+    if (r->status == 400 && s->conn->codec->protocol < MZ_HTTP2 &&
+        !s->conn->cfg->http1.override_stream_error)
+        s->needs_close = true; /* a messaging error: as Envoy, nothing more is read */
     if (r->details)
         s->info.details = r->details;
     s->info.status = r->status;

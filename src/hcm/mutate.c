@@ -15,7 +15,6 @@ static const struct mz_str https = MZ_STR_INIT("https"), http = MZ_STR_INIT("htt
 
 static enum mutate_result refuse(struct mz_stream *s, unsigned status, const char *details)
 {
-    s->needs_close = true; /* as Envoy: the request counts as not read whole */
     mz_stream_local_reply(s, &(struct mz_local_reply){ .status = status, .details = details });
     return MUTATE_ANSWERED;
 }
@@ -46,7 +45,6 @@ static enum mutate_result check_path(struct mz_stream *s, struct mz_headers *h)
     if (r != MZ_PATH_REDIRECT)
         return MUTATE_OK;
     hcm_count(s->conn, MZ_HS_RQ_REDIRECTED_NORMALIZED);
-    s->needs_close = true;
     mz_stream_local_reply(s, &(struct mz_local_reply){ .status = 307,
                                                        .details = "path_normalization_failed",
                                                        .modify = set_location,

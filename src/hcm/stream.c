@@ -443,7 +443,7 @@ static void on_headers(void *arg, struct mz_headers *h, bool end)
         request_ended(s);
     s->req.headers = h;
     s->info.req = h;
-    if (!s->conn->cfg->proxy_100_continue && !end) {
+    if (!s->conn->cfg->proxy_100_continue) {
         struct mz_header *e = mz_headers_get_id(h, MZ_H_EXPECT);
         if (e && mz_str_ieq(e->value, MZ_STR("100-continue"))) {
             struct mz_headers *cont = mz_headers_create(s->arena);

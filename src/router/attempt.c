@@ -12,7 +12,7 @@ static struct mz_stream *stream_here(const struct attempt *a)
     return stream_of(a->r);
 }
 
-static void keep_wire_counts(struct attempt *a)
+void attempt_keep_counts(struct attempt *a)
 {
     struct mz_stream_info *i = info_of(a->r);
     if (!a->enc)
@@ -123,7 +123,7 @@ static void on_reset(void *arg, enum mz_reset_reason why, const char *details)
 {
     struct attempt *a = arg;
     (void)details;
-    keep_wire_counts(a);
+    attempt_keep_counts(a);
     a->enc = NULL; /* the codec has let go of it */
     reply_reset(a, why, MZ_STR(""), 0);
 }
@@ -406,7 +406,7 @@ void attempt_drop(struct attempt *a)
         mz_count(r->cluster->scope, MZ_CS_RQ_CANCELLED, 1);
         mz_pool_cancel(a->pending, false);
     }
-    keep_wire_counts(a);
+    attempt_keep_counts(a);
     struct mz_stream_enc *e = a->enc;
     a->enc = NULL;
     if (e && !(a->sent_end && a->answer_end)) {

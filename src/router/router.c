@@ -280,7 +280,7 @@ static enum mz_flow on_request_headers(struct mz_filter *f, struct mz_headers *h
         return no_route(r);
     if (r->route->action == MZ_ACTION_REDIRECT || r->route->action == MZ_ACTION_DIRECT)
         return direct(r);
-    struct mz_str name = MZ_STR("");
+    struct mz_str name = { NULL, 0 };
     if (r->route->action != MZ_ACTION_CLUSTER || !find_cluster(r, &name))
         return no_cluster(r, name);
     if (!check_strict(r) || maintenance(r))
@@ -384,6 +384,13 @@ static void on_below_low(struct mz_filter *f)
     r->down_above = false;
     if (r->final)
         attempt_read_disable(r->final, false);
+}
+
+static void on_stream_done(struct mz_filter *f)
+{
+    struct router *r = from_filter(f);
+    if (r->cfg && r->final)
+        attempt_keep_counts(r->final);
 }
 
 static void on_destroy(struct mz_filter *f)
@@ -503,5 +510,6 @@ const struct mz_http_filter_type mz_filter_router = {
     .on_request_trailers = on_request_trailers,
     .on_downstream_above_high = on_above_high,
     .on_downstream_below_low = on_below_low,
+    .on_stream_done = on_stream_done,
     .on_destroy = on_destroy,
 };

@@ -106,6 +106,7 @@ void attempt_body(struct attempt *a, struct mz_buf *data, bool end); /* moves da
 void attempt_trailers(struct attempt *a);
 void attempt_request_complete(struct attempt *a); /* starts the timeout of the try */
 void attempt_drop(struct attempt *a); /* silent: cancels or resets, frees what it holds */
+void attempt_keep_counts(struct attempt *a);                 /* wire bytes into the stream's info, before it is logged */
 void attempt_read_disable(struct attempt *a, bool disable);
 
 /* reply.c: what an attempt's outcome means */

@@ -434,6 +434,7 @@ bool h1_request_head(struct h1 *c, struct mz_buf *in, size_t n)
         mz_headers_add_id(c->headers, MZ_H_PATH, line.target);
     if (!fields(c, &t, true, add_field))
         return false;
+    c->enc.header_in -= c->head.n_fields; /* Envoy counts one byte less for each field it reads */
     c->head.read = true;
     return request_finish(c, line.target, minor);
 }
@@ -501,6 +502,7 @@ bool h1_response_head(struct h1 *c, struct mz_buf *in, size_t n)
         return h1_fail(c, 502, "http1.codec_error");
     if (!fields(c, &t, true, add_field) || !framing_ok(c) || !bodiless_ok(c))
         return false;
+    c->enc.header_in -= c->head.n_fields;                       /* as in requests */
     if (c->status == 101 && (!c->is_upgrade || !is_upgrade(c))) /* nobody asked for it (F07) */
         return h1_fail(c, 502, "http1.unexpected_upgrade");
     return true;
