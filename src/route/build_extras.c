@@ -60,7 +60,8 @@ static bool override_build(struct builder *b, const struct pb_override *m,
     out->disabled = cfg->disabled;
     out->enabled = !cfg->disabled;
     if (!cfg->config || !cfg->config->type_url[0]) {
-        bool says_something = cfg->disabled || cfg->is_optional || cfg->config; /* {}: on, with its own configuration */
+        bool says_something = cfg->disabled || cfg->is_optional ||
+                              cfg->config; /* {}: on, with its own configuration */
         return says_something ||
                mz_err_set(b->err, "config is required unless disabled or is_optional is true");
     }

@@ -226,14 +226,17 @@ static void test_summary(void **state)
     (void)state;
     mz_hist_record(one, CX_LENGTH, 10);
     mz_stats_flush(store);
-    static const char begin[] = "envoy_cluster_upstream_cx_length_ms{envoy_cluster_name=\"one\",quantile=";
+    static const char begin[] =
+        "envoy_cluster_upstream_cx_length_ms{envoy_cluster_name=\"one\",quantile=";
     char text[2048] = "# TYPE envoy_cluster_upstream_cx_length_ms summary\n";
-    static const char *const q[] = { "0", "0.25", "0.5", "0.75", "0.9", "0.95", "0.99", "0.995", "0.999", "1" };
+    static const char *const q[] = { "0",    "0.25", "0.5",   "0.75",  "0.9",
+                                     "0.95", "0.99", "0.995", "0.999", "1" };
     size_t n = strlen(text), head = n;
     for (size_t i = 0; i < MZ_COUNT(q); i++)
         n += (size_t)snprintf(text + n, sizeof(text) - n, "%s\"%s\"} 10.5\n", begin, q[i]);
     (void)snprintf(text + n, sizeof(text) - n,
-                   "envoy_cluster_upstream_cx_length_ms_sum{envoy_cluster_name=\"one\"} 10.476190476190476275064611400012\n"
+                   "envoy_cluster_upstream_cx_length_ms_sum{envoy_cluster_name=\"one\"} "
+                   "10.476190476190476275064611400012\n"
                    "envoy_cluster_upstream_cx_length_ms_count{envoy_cluster_name=\"one\"} 1\n");
     expect(mz_stats_prometheus, QUERY(.buckets = MZ_BUCKETS_SUMMARY), "length", text);
     mz_stats_flush(store); /* nothing in the interval */
@@ -322,7 +325,8 @@ int main(void)
         TEST(test_text),
         TEST(test_histograms),
         TEST(test_json),
-        TEST(test_prometheus), TEST(test_summary),
+        TEST(test_prometheus),
+        TEST(test_summary),
         TEST(test_find_and_reset),
         TEST(test_scopes_are_shared),
         TEST(test_rejected_are_not_shown),
