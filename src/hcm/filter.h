@@ -91,8 +91,8 @@ struct mz_headers *mz_filter_add_response_trailers(struct mz_filter *f);
  * by a false of the same filter, except at the end of the stream. */
 void mz_filter_pause_response(struct mz_filter *f, bool pause);
 
-/* The answer of the proxy itself. Runs the response filters from the last one on (when no answer has begun; later resets the
- * stream). @details: static or arena text without blanks; may be NULL body. */
+/* The answer of the proxy itself. Runs the response filters from the last one on; goes past them when they have an answer in
+ * their hands already, which it replaces; resets the stream when that one's head has left. @details: static or arena text without blanks; may be NULL body. */
 struct mz_local_reply {
     unsigned status;
     struct mz_str body;

@@ -164,7 +164,7 @@ static void go_on(struct mz_stream *s, const struct dir *d, struct mz_filter *f)
     bool body_wait = p->has_kept;
     if (!(*st & FS_HEADERS_CONTINUED)) {
         *st |= FS_HEADERS_CONTINUED;
-        run_headers(s, d, next, p->ended && !body_wait && !trailers_wait);
+        run_headers(s, d, next, p->ended && !body_wait && !trailers_wait && !p->data_running);
         if (stopped(s, d, epoch) || (*st & FS_STOPPED))
             return;
     }
@@ -232,6 +232,9 @@ static void run_data(struct mz_stream *s, const struct dir *d, int from, struct 
                      bool end)
 {
     uint32_t epoch = s->epoch;
+    struct pass *p = pass_of(s, d);
+    bool added = false; /* trailers, by a filter at the end of the body ... */
+    int after = 0;      /* ... which those behind it are still to see */
     for (int i = from; in_range(s, i); i += d->step) {
         struct mz_filter *f = s->filters[i];
         if (!f)
@@ -244,14 +247,24 @@ static void run_data(struct mz_stream *s, const struct dir *d, int from, struct 
         if ((*st & FS_ENDED) && !end)
             return;
         *st |= end ? FS_ENDED : 0;
+        bool outer = p->data_running;
+        p->data_running = true;
         enum mz_flow flow = call_data(f, d, data, end);
-        if (stopped(s, d, epoch) || !after_data(s, d, f, data, flow))
+        if (stopped(s, d, epoch))
             return;
-        if (end && pass_of(s, d)->trailers)
-            end = false; /* the filter added trailers at the end of the body */
+        p->data_running = outer;
+        if (!after_data(s, d, f, data, flow))
+            return;
+        if (end && p->trailers) {
+            end = false;
+            added = true;
+            after = i + d->step;
+        }
     }
     if (d->response)
         respond_data(s, data, end);
+    if (added && !stopped(s, d, epoch))
+        run_trailers(s, d, after);
 }
 
 /* ---- trailers ---- */
@@ -262,6 +275,19 @@ static enum mz_flow call_trailers(struct mz_filter *f, const struct dir *d, stru
         return f->type->on_response_trailers ? f->type->on_response_trailers(f, h)
                                              : MZ_FLOW_CONTINUE;
     return f->type->on_request_trailers ? f->type->on_request_trailers(f, h) : MZ_FLOW_CONTINUE;
+}
+
+/* What is kept goes to the filters from @from on, more will follow. False: the iteration is over. */
+static bool give_kept(struct mz_stream *s, const struct dir *d, int from)
+{
+    uint32_t epoch = s->epoch;
+    struct mz_buf data;
+    mz_buf_init(&data);
+    mz_buf_move_all(&data, &pass_of(s, d)->kept);
+    kept_taken(s, d);
+    run_data(s, d, from, &data, false);
+    mz_buf_fini(&data);
+    return !stopped(s, d, epoch);
 }
 
 static void run_trailers(struct mz_stream *s, const struct dir *d, int from)
@@ -276,6 +302,7 @@ static void run_trailers(struct mz_stream *s, const struct dir *d, int from)
         if (*st & (FS_ALL_BUFFER | FS_ALL_WATERMARK))
             return;
         *st |= FS_ENDED;
+        bool had = p->has_kept;
         enum mz_flow flow = call_trailers(f, d, p->trailers);
         if (stopped(s, d, epoch))
             return;
@@ -287,6 +314,8 @@ static void run_trailers(struct mz_stream *s, const struct dir *d, int from)
             *st |= FS_SINGLE;
             return;
         }
+        if (!had && p->has_kept && !give_kept(s, d, i + d->step))
+            return; /* body that the filter added before the trailers */
     }
     if (d->response)
         respond_trailers(s, p->trailers);

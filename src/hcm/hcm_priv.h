@@ -96,8 +96,7 @@ struct pass {
     bool has_kept;
     bool ended;         /* the last byte of this direction came in (complete) */
     bool above;         /* kept is above its limit and the producer was paused */
-    bool headers_running, added_by_headers, local_end;
-    uint8_t streaming;
+    bool data_running;  /* inside a data callback: its bytes are neither kept nor handed on yet */
 };
 enum { /* per filter and direction: req_state, resp_state */
     FS_SINGLE = 1,       /* stopped; its data callback is still called */

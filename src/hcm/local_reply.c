@@ -90,6 +90,7 @@ void local_reply_config_destroy(struct local_reply_config *c)
 struct reply { /* being made */
     unsigned status;
     struct mz_str body, content_type;
+    bool direct; /* past the filters: they have an answer in their hands already */
 };
 
 static void rewrite(const struct local_reply_config *c, struct mz_stream *s, struct mz_headers *h,
@@ -150,6 +151,18 @@ static struct mz_str number(struct mz_stream *s, uint64_t v)
     return (struct mz_str){ p, mz_u64_text(v, p) };
 }
 
+static void reply_headers(struct mz_stream *s, const struct reply *made, struct mz_headers *h,
+                          bool end)
+{
+    if (!made->direct) {
+        chain_response_headers(s, h, end);
+        return;
+    }
+    s->resp.headers = h;
+    s->resp.ended = end;
+    respond_headers(s, h, end);
+}
+
 static void send_grpc(struct mz_stream *s, const struct mz_local_reply *r, struct mz_headers *h,
                       struct reply *made)
 {
@@ -160,7 +173,7 @@ static void send_grpc(struct mz_stream *s, const struct mz_local_reply *r, struc
     if (made->body.n)
         mz_headers_set_id(h, MZ_H_GRPC_MESSAGE, grpc_message(s, made->body));
     mz_headers_remove_id(h, MZ_H_CONTENT_LENGTH);
-    chain_response_headers(s, h, true);
+    reply_headers(s, made, h, true);
 }
 
 static void send_plain(struct mz_stream *s, struct mz_headers *h, struct reply *made)
@@ -177,13 +190,16 @@ static void send_plain(struct mz_stream *s, struct mz_headers *h, struct reply *
     }
     bool body = made->body.n && !s->is_head;
     uint32_t epoch = s->epoch;
-    chain_response_headers(s, h, !body);
+    reply_headers(s, made, h, !body);
     if (!body || s->dead || s->epoch != epoch)
         return;
     struct mz_buf b;
     mz_buf_init(&b);
     mz_buf_append_str(&b, made->body);
-    chain_response_data(s, &b, true);
+    if (made->direct)
+        respond_data(s, &b, true);
+    else
+        chain_response_data(s, &b, true);
     mz_buf_fini(&b);
 }
 
@@ -207,7 +223,8 @@ void mz_stream_local_reply(struct mz_stream *s, const struct mz_local_reply *r)
     s->info.local_reply_body = r->body.n ? mz_arena_dup(s->arena, r->body) : MZ_STR("");
     if (!s->chain_made)
         chain_make(s, &s->conn->cfg->filters);
-    /* An answer that the filters were still holding is dropped. */
+    /* An answer that the filters were still holding is dropped; they do not see another. */
+    bool direct = s->resp.headers != NULL;
     mz_buf_fini(&s->resp.kept);
     s->resp = (struct pass){ .above = s->resp.above };
     mz_buf_init(&s->resp.kept);
@@ -219,7 +236,7 @@ void mz_stream_local_reply(struct mz_stream *s, const struct mz_local_reply *r)
     mz_headers_set_status(h, r->status);
     if (r->modify)
         r->modify(h, r->modify_arg);
-    struct reply made = { r->status, s->info.local_reply_body, MZ_STR("") };
+    struct reply made = { r->status, s->info.local_reply_body, MZ_STR(""), direct };
     if (s->conn->cfg->local_reply)
         rewrite(s->conn->cfg->local_reply, s, h, &made);
     if (s->is_grpc)
