@@ -100,4 +100,5 @@ def main():
     (out_dir / "messages.c").write_text("\n".join(unit) + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -425,6 +425,8 @@ void *hcm_config_build(const void *msg, const struct mz_factory *outer, struct m
     struct mz_hcm_config *c = config_create(f, mz_str_c(m->stat_prefix));
     if (m->codec_type > pb_HttpConnectionManager_CodecType_HTTP1)
         mz_err_set(err, "codec_type: only AUTO and HTTP1 are supported yet");
+    else if (m->http2_protocol_options)
+        mz_err_set(err, "http2_protocol_options: HTTP/2 is not supported yet");
     else if (times_build(m, c, err) && http1_build(m, f, c, err) &&
              header_work_build(m, f, c, err) && routes_build(m, f, c, err) &&
              logs_build(m, f, c, err) && upgrades_build(m, f, c, err)) {

@@ -82,8 +82,8 @@ static const struct {
       "{\"name\":\"c\",\"metadata\":{\"filter_metadata\":{\"b\":{\"k\":\"v\"},\"a\":{}}}}" },
     { CLUSTER, "{name: c, preconnect_policy: {per_upstream_preconnect_ratio: 1.5}}",
       "{\"name\":\"c\",\"preconnect_policy\":{\"per_upstream_preconnect_ratio\":1.5}}" },
-    { CLUSTER, "{name: c, ring_hash_lb_config: {minimum_ring_size: 9000}}", /* 64 bits are quoted */
-      "{\"name\":\"c\",\"ring_hash_lb_config\":{\"minimum_ring_size\":\"9000\"}}" },
+    { &pb_FaultRateLimit__descriptor, "{fixed_limit: {limit_kbps: 9000}}", /* 64 bits are quoted */
+      "{\"fixed_limit\":{\"limit_kbps\":\"9000\"}}" },
     { NODE,
       "{id: 5000000000, cluster: 1.5, metadata: {a: 1, b: 1.5, c: [true, null, {}], d: 0x10, e: "
       "5000000000}}",
@@ -184,8 +184,8 @@ static const struct {
       "alt_stat_name: set twice, in snake_case and in lowerCamel (line 1, column 42)" },
     { CLUSTER, "{name: \"\"}", "name: must not be empty" },
     { CLUSTER, "{name: \"a\\0b\"}", "name: a string must not have a NUL in it (line 1, column 8)" },
-    { CLUSTER, "{name: c, ring_hash_lb_config: {minimum_ring_size: 9000000}}",
-      "ring_hash_lb_config.minimum_ring_size: must be at most 8388608, is 9000000" },
+    { CLUSTER, "{name: c, outlier_detection: {max_ejection_percent: 101}}",
+      "outlier_detection.max_ejection_percent: must be at most 100, is 101" },
     { CLUSTER, "{name: c, preconnect_policy: {per_upstream_preconnect_ratio: NaN}}",
       "preconnect_policy.per_upstream_preconnect_ratio: must be between 1 and 3, is nan" },
     { CLUSTER,
@@ -493,12 +493,12 @@ static const struct {
       "{\"circuit_breakers\":{\"thresholds\":[{\"max_requests\":1},{\"max_requests\":2}]}}" },
     { "{connect_timeout: 1.5s}", "{connect_timeout: 2s}",
       "{\"connect_timeout\":\"2.500s\"}" }, /* as protobuf does */
-    { "{maglev_lb_config: {table_size: 5}}", "{ring_hash_lb_config: {}}",
-      "{\"ring_hash_lb_config\":{}}" },
-    { "{common_lb_config: {update_merge_window: 1s}}",
+    { "{least_request_lb_config: {choice_count: 5}}", "{round_robin_lb_config: {}}",
+      "{\"round_robin_lb_config\":{}}" },
+    { "{common_lb_config: {locality_weighted_lb_config: {}}}",
       "{common_lb_config: {healthy_panic_threshold: {value: 1}}}",
-      "{\"common_lb_config\":{\"healthy_panic_threshold\":{\"value\":1},\"update_merge_window\":"
-      "\"1s\"}}" },
+      "{\"common_lb_config\":{\"healthy_panic_threshold\":{\"value\":1},"
+      "\"locality_weighted_lb_config\":{}}}" },
     { "{metadata: {filter_metadata: {a: {k: 1}, b: {}}}}",
       "{metadata: {filter_metadata: {c: {}, a: {l: 2}}}}",
       "{\"metadata\":{\"filter_metadata\":{\"a\":{\"l\":2},\"b\":{},\"c\":{}}}}" },

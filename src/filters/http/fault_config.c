@@ -69,7 +69,7 @@ static bool delay_fill(const pb_HTTPFault *m, struct fault_cfg *c, struct mz_err
     const pb_FaultDelay *d = m->delay;
     if (!d)
         return true;
-    bool fixed = d->fault_delay_secifier_case == pb_FaultDelay_FAULT_DELAY_SECIFIER_FIXED_DELAY;
+    bool fixed = d->fault_delay_secifier_case != pb_FaultDelay_FAULT_DELAY_SECIFIER_HEADER_DELAY;
     c->delay.source = fixed ? FAULT_FIXED : FAULT_BY_HEADER;
     c->delay.value_key =
         key_or(c, m->delay_duration_runtime, MZ_STR("fault.http.delay.fixed_duration_ms"));
@@ -104,7 +104,7 @@ static void rate_fill(const pb_HTTPFault *m, struct fault_cfg *c)
     const pb_FaultRateLimit *r = m->response_rate_limit;
     if (!r)
         return;
-    bool fixed = r->limit_type_case == pb_FaultRateLimit_LIMIT_TYPE_FIXED_LIMIT;
+    bool fixed = r->limit_type_case != pb_FaultRateLimit_LIMIT_TYPE_HEADER_LIMIT;
     c->rate.source = fixed ? FAULT_FIXED : FAULT_BY_HEADER;
     c->rate.value = fixed ? r->fixed_limit->limit_kbps : 0;
     share_fill(r->percentage,

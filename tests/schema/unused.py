@@ -1,0 +1,176 @@
+#!/usr/bin/env python3
+"""Every field of our schemas is read by somebody: a field that parses and is then ignored is a defect.
+
+usage: unused.py SOURCE_ROOT
+
+A field counts as read when a source file that knows its message (names its type, or that of a message around it) reads the
+generated member, n_member or the case of the oneof. What is unread on purpose stands in ON_PURPOSE with the reason; an entry
+there or in NOT_YET that is read, or that the schema has not, is an error, too.
+"""
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).resolve().parents[2])
+sys.path.insert(0, str(ROOT / "tools"))
+from gen_proto import short_names  # noqa: E402
+
+# Full name of a field, or of a message or package with a dot behind it: all below -> why nobody reads it.
+ON_PURPOSE = {
+    "envoy.admin.v3.": "printed by admin pages, never configuration",
+    "envoy.config.cluster.v3.Cluster.LbSubsetConfig.": "refused as a whole",
+    "envoy.config.cluster.v3.Cluster.SlowStartConfig.": "refused as a whole",
+    "envoy.extensions.load_balancing_policies.common.v3.SlowStartConfig.": "refused as a whole",
+    "envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.": "only whether it is there is asked",
+    "envoy.config.cluster.v3.OutlierDetection.": "the log says that it has no effect yet",
+    "envoy.config.core.v3.HealthCheck.": "refused as a whole",
+    "envoy.config.core.v3.Http2ProtocolOptions.": "refused as a whole",
+    "envoy.config.core.v3.KeepaliveSettings.": "of Http2ProtocolOptions",
+    "envoy.config.endpoint.v3.Endpoint.HealthCheckConfig.": "for health checks, which are refused",
+    "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy.DropOverload.": "refused as a whole",
+    "envoy.config.core.v3.ConfigSource.": "subscriptions are refused as a whole",
+    "envoy.config.core.v3.PathConfigSource.": "of ConfigSource",
+    "envoy.config.core.v3.WatchedDirectory.": "of ConfigSource",
+    "envoy.extensions.filters.network.http_connection_manager.v3.Rds.": "refused as a whole",
+    "envoy.config.core.v3.BuildVersion.": "of Node",
+    "envoy.config.core.v3.Extension.": "of Node",
+    "envoy.config.core.v3.Node.": "shown by /server_info and /config_dump",
+    "envoy.type.v3.SemanticVersion.": "of Node",
+    "envoy.config.core.v3.Metadata.typed_filter_metadata": "for extensions of their own; shown by /config_dump",
+    "envoy.config.core.v3.SocketOption.description": "for people",
+    "envoy.type.matcher.v3.RegexMatcher.google_re2": "the one engine there is",
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.set_current_client_cert_details":
+        "of TLS connections, which there are none of",
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.SetCurrentClientCertDetails.":
+        "of TLS connections, which there are none of",
+    "udpa.type.v1.TypedStruct.": "opened by its descriptor (src/proto/any.c)",
+    "xds.type.v3.TypedStruct.": "opened by its descriptor (src/proto/any.c)",
+}
+HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager."
+# Defects that are known: the field, and where it ought to be read. Nothing may be added here; what is read leaves.
+NOT_YET = {
+    "envoy.config.bootstrap.v3.Bootstrap.stats_flush_on_admin": "src/server",
+    "envoy.config.bootstrap.v3.Bootstrap.enable_dispatcher_stats": "src/server",
+    "envoy.config.bootstrap.v3.Bootstrap.typed_dns_resolver_config": "src/upstream",
+    "envoy.config.bootstrap.v3.Admin.access_log": "src/server/admin_listener.c",
+    "envoy.config.bootstrap.v3.Admin.access_log_path": "src/server/admin_listener.c",
+    "envoy.config.bootstrap.v3.Admin.socket_options": "src/server/admin_listener.c",
+    "envoy.config.core.v3.SchemeHeaderTransformation.match_upstream": "src/hcm/hcm_config.c, src/router",
+    "envoy.extensions.filters.http.router.v3.Router.dynamic_stats": "src/router/charge.c",
+    HCM + "stream_flush_timeout": "src/hcm/stream.c",
+    HCM + "access_log_flush_interval": "src/hcm/stream.c",
+    HCM + "flush_access_log_on_new_request": "src/hcm/stream.c",
+    HCM + "access_log_options": "src/hcm/stream.c",
+    HCM + "HcmAccessLogOptions.": "src/hcm/stream.c",
+    HCM + "represent_ipv4_remote_address_as_ipv4_mapped_ipv6": "src/hcm/mutate.c",
+    "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig.xff_trusted_cidrs": "src/hcm/mutate.c",
+    "envoy.extensions.http.original_ip_detection.xff.v3.XffTrustedCidrs.": "src/hcm/mutate.c",
+}
+
+
+def parse(text):
+    """The messages of one file: {full name: [(field, type, oneof)]}."""
+    package = re.search(r"^package ([\w.]+);", text, re.M)[1]
+    out, scope = {}, []
+    for line in text.splitlines():
+        line = line.split("//")[0].strip()
+        opened = re.match(r"(message|enum|oneof) (\w+) {(})?$", line)
+        if opened:
+            kind, name, closed = opened.groups()
+            scope.append((kind, name))
+            if kind == "message":
+                out[".".join([package, *(n for k, n in scope if k == "message")])] = []
+            if closed:
+                scope.pop()
+        elif line == "}":
+            scope.pop()
+        elif scope and scope[-1][0] != "enum":
+            field = re.match(r"(?:repeated )?(map<.*>|[\w.]+) (\w+) = \d+", line)
+            if field:
+                full = ".".join([package, *(n for k, n in scope if k == "message")])
+                out[full].append((field[2], re.sub(r"map<\w+, *([\w.]+)>", r"\1", field[1])))
+    return package, out
+
+
+def resolve(name, scope, messages):
+    """The message that a field's type names, seen from inside @scope; None: a scalar, an enum or google's."""
+    while scope:
+        if f"{scope}.{name}" in messages:
+            return f"{scope}.{name}"
+        scope = scope.rpartition(".")[0]
+    return name if name in messages else None
+
+
+def c_name(full):
+    return "__".join("".join(w[:1].upper() + w[1:] for w in part.split("_")) for part in full.split("."))
+
+
+def load():
+    messages, packages = {}, {}
+    for path in sorted((ROOT / "proto").rglob("*.proto")):
+        package, found = parse(path.read_text())
+        messages.update(found)
+        packages.update((m, package) for m in found)
+    return messages, packages
+
+
+def sources():
+    for path in sorted((ROOT / "src").rglob("*.[ch]")):
+        if not re.search(r"_(test|fuzz|bench|double|fixture)\.c$", path.name) and path.parent.name != "proto":
+            yield path.read_text()
+
+
+def around(messages, levels=3):
+    """{message: itself and the messages that contain it, some levels up}."""
+    parents = {m: set() for m in messages}
+    for m, fields in messages.items():
+        for _, kind in fields:
+            child = resolve(kind, m, messages)
+            if child:
+                parents[child].add(m)
+    out = {}
+    for m in messages:
+        seen, edge = {m}, {m}
+        for _ in range(levels):
+            edge = {p for e in edge for p in parents[e]} - seen
+            seen |= edge
+        out[m] = seen
+    return out
+
+
+def unread():
+    messages, packages = load()
+    short = short_names([(m, packages[m]) for m in messages])
+    files = [(set(re.findall(r"\b(?:pb_|Envoy__|Xds__|Udpa__)\w+", t)),
+              {re.sub("^n_", "", w) for w in re.findall(r"(?:->|\.)\s*(\w+)", t)}) for t in sources()]
+    words = set().union(*(w for w, _ in files))
+    for m, near in around(messages).items():
+        names = {short[n] for n in near} | {c_name(n) for n in near}
+        # a file names a type, or something that begins with it (a descriptor, a oneof's case)
+        knows = [members for w, members in files if any(x in names or any(x.startswith(n + "_") for n in names) for x in w)]
+        for field, _ in messages[m]:
+            case = re.compile(rf"{short[m]}_\w*{field.upper()}")
+            if not any(field.lower() in k for k in knows) and not any(case.fullmatch(w) for w in words):
+                yield f"{m}.{field}"
+
+
+def main():
+    messages, _ = load()
+    fields = {f"{m}.{f}" for m in messages for f, _ in messages[m]}
+    known = {**ON_PURPOSE, **NOT_YET}
+    left, used = [], set()
+    for name in unread():
+        why = next((k for k in known if name == k or (k.endswith(".") and name.startswith(k))), None)
+        used.add(why)
+        left += [] if why else [name]
+    for name in left:
+        print(f"unused: nobody reads {name}: make it work, or take it out of proto/")
+    stale = [k for k in known if k not in used]
+    for k in stale:
+        print(f"unused: {k} stands in {__file__}, but it is {'read now' if k in fields or k.endswith('.') else 'not in proto/'}")
+    print(f"unused: {len(fields)} fields, {len(left) + len(stale)} wrong")
+    return bool(left or stale)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
