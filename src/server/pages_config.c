@@ -126,8 +126,12 @@ static void config_dump(void *arg, const struct mz_admin_request *rq, struct mz_
         one_resource(&w, out);
     else
         whole_parts(&w, out);
-    if (out->status == 200)
+    if (out->status == 200) {
         page_message(out, &all.base, 0);
+    } else {
+        out->headers = mz_headers_create(rq->arena); /* once more, as Envoy does here */
+        mz_headers_add(out->headers, MZ_STR("x-content-type-options"), MZ_STR("nosniff"));
+    }
     mz_arena_destroy(w.dump.arena);
     mz_regex_destroy(w.dump.name);
 }

@@ -2,6 +2,8 @@
  * The parts of /config_dump (O4): messages of envoy.admin.v3 made from the bytes that the managers keep; they live in the
  * arena of one answer.
  */
+#include <stdlib.h>
+
 #include "base/regex.h"
 #include "listener/listener.h"
 #include "server/pages_priv.h"
@@ -89,10 +91,41 @@ static void one_cluster(void *arg, struct mz_str name, struct mz_str bytes, bool
     }
 }
 
+/* Envoy shows the clusters by name. */
+struct named {
+    struct mz_str name, bytes;
+    bool via_api;
+    uint64_t updated_us;
+};
+struct named_list {
+    struct named *v;
+    size_t n;
+};
+
+static void note_named(void *arg, struct mz_str name, struct mz_str bytes, bool via_api,
+                       uint64_t updated_us)
+{
+    struct named_list *l = arg;
+    l->v[l->n++] = (struct named){ name, bytes, via_api, updated_us };
+}
+
+static int by_name(const void *x, const void *y)
+{
+    const struct named *a = x, *b = y;
+    return mz_str_cmp(a->name, b->name);
+}
+
 ProtobufCMessage *dump_clusters(const struct dump *d)
 {
     struct walk w = { d, { .arena = d->arena }, { .arena = d->arena } };
-    mz_cluster_manager_each(d->pages->env.clusters, one_cluster, &w);
+    struct mz_cluster_manager *manager = d->pages->env.clusters;
+    struct named_list l = {
+        mz_arena_alloc(d->arena, (mz_cluster_manager_count(manager) + 1) * sizeof(*l.v)), 0
+    };
+    mz_cluster_manager_each(manager, note_named, &l);
+    qsort(l.v, l.n, sizeof(*l.v), by_name);
+    for (size_t i = 0; i < l.n; i++)
+        one_cluster(&w, l.v[i].name, l.v[i].bytes, l.v[i].via_api, l.v[i].updated_us);
     pb_ClustersConfigDump *m = mz_arena_alloc(d->arena, sizeof(*m));
     *m = (pb_ClustersConfigDump)pb_ClustersConfigDump__INIT;
     m->n_static_clusters = w.fixed.n;

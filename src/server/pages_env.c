@@ -3,6 +3,9 @@
 #include "server/pages_priv.h"
 #include "server/server.h"
 
+/* What base/log.c writes without --log-format. */
+#define LOG_FORMAT_DEFAULT "[%Y-%m-%d %T.%e][%t][%l][%n] [%g:%#] %v"
+
 static unsigned state(void *arg)
 {
     return mz_server_state(arg);
@@ -57,7 +60,7 @@ static const pb_CommandLineOptions *options_message(const struct mz_server *s)
             : pb_CommandLineOptions_IpVersion_v4;
     m->log_level = page_chars(o->log_level);
     m->component_log_level = page_chars(o->component_log_level);
-    m->log_format = page_chars(o->log_format);
+    m->log_format = page_chars(o->log_format ? o->log_format : LOG_FORMAT_DEFAULT);
     m->log_path = page_chars(o->log_path);
     m->service_cluster = page_chars(o->service_cluster);
     m->service_node = page_chars(o->service_node);

@@ -172,7 +172,7 @@ static void runtime_modify(void *arg, const struct mz_admin_request *rq, struct 
         page_text(out, 400,
                   MZ_STR("usage: /runtime_modify?key1=value1&key2=value2&keyN=valueN\n"
                          "       or send the parameters as form values\n"
-                         "use an empty value to remove a previously added override\n"));
+                         "use an empty value to remove a previously added override"));
         return;
     }
     if (mz_runtime_store_modify(p->env.runtime, keys, values, n, &err))

@@ -118,11 +118,11 @@ struct mz_upstream *mz_upstream_create(struct mz_cluster_manager *m, struct mz_l
 void mz_upstream_destroy(struct mz_upstream *u); /* on its thread or after it ended: closes pools */
 /* DNS and such: done(arg) once when each cluster's first discovery ended (ok or not) (X3). Later, never from inside. */
 void mz_cluster_manager_when_ready(struct mz_cluster_manager *m, void (*done)(void *arg), void *arg);
-void mz_cluster_manager_text(struct mz_cluster_manager *m, struct mz_buf *out);                    /* /clusters */
+void mz_cluster_manager_text(struct mz_cluster_manager *m, struct mz_buf *out);                    /* /clusters: newest first */
 void mz_cluster_manager_json(struct mz_cluster_manager *m, struct mz_buf *out);                    /* ?format=json */
 bool mz_cluster_manager_remove(struct mz_cluster_manager *m, struct mz_str name); /* false: none; requests in flight go on */
 size_t mz_cluster_manager_count(const struct mz_cluster_manager *m); /* cluster_manager.active_clusters */
-/* For /config_dump: each cluster's bytes. */
+/* For /config_dump: each cluster's bytes, in the order in which they were added. */
 void mz_cluster_manager_each(struct mz_cluster_manager *m, void (*fn)(void *arg, struct mz_str name, struct mz_str bytes,
                              bool via_api, uint64_t updated_wall_us), void *arg);
 

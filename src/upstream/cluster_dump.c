@@ -86,8 +86,11 @@ static void text_cluster(struct mz_cluster *c, struct mz_buf *out)
 
 void mz_cluster_manager_text(struct mz_cluster_manager *m, struct mz_buf *out)
 {
-    mz_map_foreach (it, cluster_map(m))
-        text_cluster(it->value, out);
+    size_t n;
+    struct mz_cluster **v = cluster_list(m, &n);
+    while (n > 0)
+        text_cluster(v[--n], out);
+    mz_free(MZ_MEM_UPSTREAM, v);
 }
 
 /* ---- JSON ---- */
@@ -237,10 +240,13 @@ static void json_cluster(struct mz_cluster *c, struct mz_buf *out)
 void mz_cluster_manager_json(struct mz_cluster_manager *m, struct mz_buf *out)
 {
     const char *sep = "{\"cluster_statuses\":[";
-    mz_map_foreach (it, cluster_map(m)) {
+    size_t n;
+    struct mz_cluster **v = cluster_list(m, &n);
+    while (n > 0) {
         mz_buf_append_str(out, mz_str_c(sep));
-        json_cluster(it->value, out);
+        json_cluster(v[--n], out);
         sep = ",";
     }
+    mz_free(MZ_MEM_UPSTREAM, v);
     mz_buf_append_str(out, mz_cluster_manager_count(m) ? MZ_STR("]}") : MZ_STR("{}"));
 }

@@ -2,6 +2,8 @@
  * The clusters of the process (main thread) and what each worker sees of them. The map of names is immutable once a worker
  * has it; a change makes a copy, which is posted at the end of the turn.
  */
+#include <stdlib.h>
+
 #include "upstream/stats.h"
 #include "upstream/upstream_priv.h"
 
@@ -16,6 +18,7 @@ struct cluster_names { /* immutable when shared */
 struct mz_cluster_manager {
     struct mz_upstream_env env;
     struct cluster_names *names;
+    uint64_t added; /* clusters so far */
     struct mz_list upstreams;
     struct mz_task publish;
     pthread_mutex_t
@@ -225,6 +228,7 @@ bool mz_cluster_manager_add(struct mz_cluster_manager *m, const pb_Cluster *msg,
     if (!c)
         return false;
     struct cluster_priv *p = cluster_priv(c);
+    p->number = m->added++;
     if (p->dns_config) {
         p->sets = host_sets_create(NULL, 0, NULL, 0, false, ++p->seq);
         p->dns = dns_cluster_create(c, err);
@@ -272,16 +276,30 @@ void mz_cluster_manager_each(struct mz_cluster_manager *m,
                                         bool via_api, uint64_t updated_wall_us),
                              void *arg)
 {
-    mz_map_foreach (it, &m->names->map) {
-        const struct mz_cluster *c = it->value;
-        fn(arg, c->name, cluster_priv(c)->bytes, c->added_via_api,
-           cluster_priv(c)->updated_wall_us);
-    }
+    size_t n;
+    struct mz_cluster **v = cluster_list(m, &n);
+    for (size_t i = 0; i < n; i++)
+        fn(arg, v[i]->name, cluster_priv(v[i])->bytes, v[i]->added_via_api,
+           cluster_priv(v[i])->updated_wall_us);
+    mz_free(MZ_MEM_UPSTREAM, v);
 }
 
-struct mz_map *cluster_map(struct mz_cluster_manager *m)
+static int by_number(const void *x, const void *y)
 {
-    return &m->names->map;
+    struct mz_cluster *const *a = x, *const *b = y;
+    uint64_t i = cluster_priv(*a)->number, k = cluster_priv(*b)->number;
+    return (i > k) - (i < k);
+}
+
+struct mz_cluster **cluster_list(struct mz_cluster_manager *m, size_t *out_n)
+{
+    size_t n = 0;
+    struct mz_cluster **v = mz_newn0(MZ_MEM_UPSTREAM, struct mz_cluster *, m->names->map.n + 1);
+    mz_map_foreach (it, &m->names->map)
+        v[n++] = it->value;
+    qsort(v, n, sizeof(struct mz_cluster *), by_number);
+    *out_n = n;
+    return v;
 }
 
 void mz_cluster_manager_when_ready(struct mz_cluster_manager *m, void (*done)(void *arg), void *arg)

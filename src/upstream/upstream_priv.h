@@ -150,6 +150,7 @@ struct dns_cluster;
 struct cluster_priv {
     struct mz_cluster_manager *manager;
     struct mz_str bytes; /* the message, for dumps and for hosts at first use */
+    uint64_t number;     /* in the order in which they were added */
     uint64_t updated_wall_us;
     struct lb_config lb;
     struct priority_opts priorities;
@@ -212,7 +213,7 @@ cluster_sets_peek(struct mz_cluster *c); /* the same for a look: what is built f
 void cluster_set_hosts(struct mz_cluster *c,
                        struct host_sets *take); /* main thread: publishes, counts, posts */
 void cluster_first_done(struct mz_cluster *c);  /* main thread: first discovery ended */
-struct mz_map *cluster_map(struct mz_cluster_manager *m); /* main thread */
+struct mz_cluster **cluster_list(struct mz_cluster_manager *m, size_t *out_n); /* main thread; oldest first; mz_free() it */
 struct mz_loop *cluster_loop(struct mz_cluster *c);
 void cluster_members_count(struct mz_cluster *c, const struct endpoints_count *n);
 
