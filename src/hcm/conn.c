@@ -144,7 +144,7 @@ void hcm_conn_stream_ended(struct hcm_conn *c, struct mz_stream *s)
         hcm_conn_close(c, s->responding ? MZ_CLOSE_FLUSH : MZ_CLOSE_FLUSH_DELAY, s->info.details);
         return;
     }
-    close_when_done(c, whole);
+    close_when_done(c, whole && s->saw_connection_close);
     if (c->n_streams == 0) {
         restart_idle(c);
         if (!c->closing && !c->dispatching && mz_buf_len(mz_conn_in(wire(c))))

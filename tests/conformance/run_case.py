@@ -942,7 +942,7 @@ class Case:
             self.cleanup()
 
     def base_names(self):
-        self.names = {"TMP": self.tmp, "CERTS": self.certs or "/nonexistent",
+        self.names = {"TMP": self.tmp, "CERTS": self.certs or "/no-certificates-made",
                       "ACCESS_LOG": os.path.join(self.tmp, "access.log")}
 
     def run_validate(self):
