@@ -220,6 +220,15 @@ static void sanitize_internal(struct mz_headers *h, bool edge)
             mz_headers_remove_id(h, (enum mz_header_id)always[i]);
 }
 
+static void sanitize(struct mz_stream *s, struct mz_headers *h, bool edge)
+{
+    size_t n = 0;
+    const struct mz_str *names = s->routes ? mz_route_table_internal_only(s->routes, &n) : NULL;
+    sanitize_internal(h, edge);
+    for (size_t i = 0; i < n; i++) /* internal_only_headers */
+        mz_headers_remove(h, names[i]);
+}
+
 /* ---- request id ---- */
 
 static bool is_uuid(struct mz_str v)
@@ -345,7 +354,7 @@ enum mutate_result mutate_request(struct mz_stream *s, struct mz_headers *h)
     if (s->internal)
         mz_headers_set_id(h, MZ_H_X_ENVOY_INTERNAL, MZ_STR("true"));
     else
-        sanitize_internal(h, edge);
+        sanitize(s, h, edge);
     if (c->add_user_agent)
         add_user_agent(s, h);
     if (c->via.n)

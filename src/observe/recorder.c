@@ -90,14 +90,26 @@ static struct mz_str header_text(const struct mz_headers *h, enum mz_header_id i
     return h ? mz_headers_value_id(h, id) : (struct mz_str){ "", 0 };
 }
 
-static void steps_keep(struct record *r, const struct mz_decision *d)
+/* The client's address is made into text only here, for a request that is kept. */
+static struct mz_str step_text(const struct mz_step *s, const struct mz_stream_info *info,
+                               char text[MZ_ADDR_TEXT])
 {
+    if (s->kind != MZ_STEP_ACCEPTED || s->b.n || !info->direct_remote.len)
+        return s->b;
+    return (struct mz_str){ text, mz_addr_text(&info->direct_remote, text) };
+}
+
+static void steps_keep(struct record *r, const struct mz_stream_info *info)
+{
+    const struct mz_decision *d = info->decision;
+    char text[MZ_ADDR_TEXT];
     r->steps_n = d ? d->n : 0;
     r->dropped = d ? d->dropped : 0;
     for (unsigned i = 0; i < r->steps_n; i++) {
         const struct mz_step *s = &d->v[i];
-        r->steps[i] = (struct kept_step){ s->kind, s->at_us, text_keep(r, s->a), text_keep(r, s->b),
-                                          s->n,    s->m };
+        struct mz_str b = step_text(s, info, text);
+        r->steps[i] = (struct kept_step){ s->kind,         s->at_us, text_keep(r, s->a),
+                                          text_keep(r, b), s->n,     s->m };
     }
 }
 
@@ -115,12 +127,14 @@ static void record_fill(struct record *r, const struct mz_stream_info *info, boo
     r->used = 0;
     r->method = text_keep(r, header_text(info->req, MZ_H_METHOD));
     r->authority = text_keep(r, header_text(info->req, MZ_H_AUTHORITY));
-    r->path = text_keep(r, header_text(info->req, MZ_H_PATH));
+    struct mz_str path =
+        header_text(info->req, MZ_H_X_ENVOY_ORIGINAL_PATH); /* as the client wrote it */
+    r->path = text_keep(r, path.n ? path : header_text(info->req, MZ_H_PATH));
     r->details = text_keep(r, mz_str_c(info->details));
     r->host = text_keep(
         r, (struct mz_str){ host, info->up.host.len ? mz_addr_text(&info->up.host, host) : 0 });
     r->failure = text_keep(r, info->up.transport_failure);
-    steps_keep(r, info->decision);
+    steps_keep(r, info);
 }
 
 void mz_recorder_offer(struct mz_recorder *r, unsigned slot, const struct mz_stream_info *info)

@@ -261,6 +261,8 @@ static void on_ready(void *arg, const struct mz_pool_ready *p)
     struct attempt *a = arg;
     a->pending = NULL;
     a->enc = p->enc;
+    a->ready_us = now_of(a->r);
+    a->conn_age_us = p->conn_age_us;
     if (a->r->vcluster)
         mz_count(a->r->vcluster, MZ_VC_RQ_TOTAL, 1);
     if (a->r->route->scope)

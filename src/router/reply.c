@@ -156,7 +156,7 @@ static void tell_reset(struct attempt *a, enum mz_reset_reason why, struct mz_st
     else
         mz_stream_story(stream_of(r), MZ_STEP_CONN_LOST, host, reason,
                         (int64_t)info_of(r)->up.conn_id,
-                        (int64_t)((now_of(r) - a->start_us) / 1000));
+                        (int64_t)((now_of(r) - a->ready_us + a->conn_age_us) / 1000));
 }
 
 void reply_reset(struct attempt *a, enum mz_reset_reason why, struct mz_str failure, int err)

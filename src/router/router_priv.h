@@ -52,6 +52,7 @@ struct attempt { /* one try at one host */
     bool answer_end;                 /* the answer is complete */
     bool paused_client, paused_upstream, timed_out, over;
     uint64_t start_us;
+    uint64_t ready_us, conn_age_us; /* when it got its connection, and how old that was: for the story */
     struct mz_buf
         queued; /* request body that waits for the connection, when the router keeps none */
     struct mz_timer try_timer, try_idle_timer;

@@ -10,14 +10,18 @@
 #include "runtime/runtime_priv.h"
 
 /* X(identifier, "name", TYPE) */
+/* clang-format off: its own output does not satisfy it here */
 #define STATS(X)                                                                                   \
     X(ADMIN_OVERRIDES, "admin_overrides_active", GAUGE)                                            \
     X(DEPRECATED_SEEN, "deprecated_feature_seen_since_process_start", GAUGE)                       \
     X(DEPRECATED_USE, "deprecated_feature_use", COUNTER)                                           \
     X(LOAD_ERROR, "load_error", COUNTER)                                                           \
-    X(LOAD_SUCCESS, "load_success", COUNTER) X(NUM_KEYS, "num_keys", GAUGE)                        \
-        X(NUM_LAYERS, "num_layers", GAUGE) X(OVERRIDE_EXISTS, "override_dir_exists", COUNTER)      \
-            X(OVERRIDE_NOT_EXISTS, "override_dir_not_exists", COUNTER)
+    X(LOAD_SUCCESS, "load_success", COUNTER)                                                       \
+    X(NUM_KEYS, "num_keys", GAUGE)                                                                 \
+    X(NUM_LAYERS, "num_layers", GAUGE)                                                             \
+    X(OVERRIDE_EXISTS, "override_dir_exists", COUNTER)                                             \
+    X(OVERRIDE_NOT_EXISTS, "override_dir_not_exists", COUNTER)
+/* clang-format on */
 enum {
 #define X(id, name, type) STAT_##id,
     STATS(X)
