@@ -130,4 +130,5 @@ struct mz_ticket {
 };
 struct mz_ticket mz_stream_ticket(struct mz_stream *s);
 struct mz_stream *mz_stream_by_ticket(struct mz_ticket t); /* on the stream's thread only */
+void mz_stream_thread_trim(void); /* gives the thread's table of tickets back; no stream of it lives any more */
 #endif

@@ -71,6 +71,13 @@ static void ticket_drop(struct mz_stream *s)
     s->ticket_slot = 0;
 }
 
+void mz_stream_thread_trim(void)
+{
+    mz_free(MZ_MEM_CONN, tickets.v);
+    tickets.v = NULL;
+    tickets.n = tickets.cap = tickets.free = 0;
+}
+
 /* ---- timers ---- */
 
 static struct mz_stream *from_timer(struct mz_timer *t, size_t offset)

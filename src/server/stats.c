@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "observe/log_file.h"
 #include "server/server.h"
 
 static const struct mz_stat_def defs[] = {
@@ -42,6 +43,7 @@ void mz_server_stats_update(struct mz_server *s)
                  mz_listener_manager_connections(s->listeners));
     mz_gauge_set(s->scope, MZ_SERVER_STAT_LIVE, state == MZ_SERVER_LIVE);
     mz_gauge_set(s->scope, MZ_SERVER_STAT_STATE, state);
+    mz_log_files_count(s->logs); /* what their writer did (O2) */
     uint64_t bugs = mz_bug_count(), shown = mz_scope_value(s->scope, MZ_SERVER_STAT_BUGS);
     if (bugs > shown)
         mz_count(s->scope, MZ_SERVER_STAT_BUGS, bugs - shown);

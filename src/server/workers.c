@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "filters/registry.h"
+#include "hcm/filter.h"
 #include "server/server.h"
 
 static void *worker_main(void *arg)
@@ -17,6 +18,7 @@ static void *worker_main(void *arg)
     mz_upstream_destroy(t->worker.upstream);
     t->worker.upstream = NULL;
     mz_loop_turn(t->worker.loop, 0); /* what the pools' end deferred */
+    mz_stream_thread_trim();
     mz_slice_thread_trim();
     mz_arena_thread_trim();
     return NULL;
