@@ -114,6 +114,10 @@ class Proxy:
         text = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(rf"^{field}:\s+(\d+) kB", text, re.M)[1])
 
+    def grown_kib(self, before):
+        """How much more memory than `before`; 0 under a sanitizer, which keeps what was freed."""
+        return 0 if "asan" in self.binary else self.memory_kib() - before
+
     def signal(self, number):
         self.process.send_signal(number)
 
