@@ -91,6 +91,16 @@ static void answer_ended(struct attempt *a)
     mz_timer_stop(&a->try_idle_timer);
 }
 
+/* Request and answer are through: the codec's stream belongs to the connection again, which may end or serve the next one
+ * while a filter still holds this answer. */
+static void maybe_let_go(struct attempt *a)
+{
+    if (a->over || !a->sent_end || !a->answer_end)
+        return;
+    attempt_keep_counts(a);
+    a->enc = NULL;
+}
+
 static void on_headers(void *arg, struct mz_headers *h, bool end)
 {
     struct attempt *a = arg;
@@ -101,6 +111,7 @@ static void on_headers(void *arg, struct mz_headers *h, bool end)
     if (end)
         answer_ended(a);
     reply_headers(a, h, end);
+    maybe_let_go(a);
 }
 
 static void on_data(void *arg, struct mz_buf *data, bool end)
@@ -110,6 +121,7 @@ static void on_data(void *arg, struct mz_buf *data, bool end)
     if (end)
         answer_ended(a);
     reply_data(a, data, end);
+    maybe_let_go(a);
 }
 
 static void on_trailers(void *arg, struct mz_headers *h)
@@ -117,6 +129,7 @@ static void on_trailers(void *arg, struct mz_headers *h)
     struct attempt *a = arg;
     answer_ended(a);
     reply_trailers(a, h);
+    maybe_let_go(a);
 }
 
 static void on_reset(void *arg, enum mz_reset_reason why, const char *details)
@@ -154,6 +167,7 @@ static void send_body(struct attempt *a, struct mz_buf *data, bool end)
     if (end)
         sent_all(a);
     a->enc->ops->encode_data(a->enc, data, end);
+    maybe_let_go(a);
 }
 
 void attempt_body(struct attempt *a, struct mz_buf *data, bool end)
@@ -177,6 +191,7 @@ void attempt_trailers(struct attempt *a)
         return;
     sent_all(a);
     a->enc->ops->encode_trailers(a->enc, a->r->trailers);
+    maybe_let_go(a);
 }
 
 static void set_host(struct router *r, const struct mz_host *host)
