@@ -115,7 +115,7 @@ static bool names_fields(const ProtobufCMessageDescriptor *d, struct mz_str path
     for (struct mz_str path; mz_str_split(&paths, ',', &path);) {
         struct mz_str first;
         bool known = false;
-        if (!mz_str_split(&path, '.', &first))
+        if (mz_str_ends(path, MZ_STR(".")) || !mz_str_split(&path, '.', &first))
             return false;
         for (unsigned i = 0; i < d->n_fields && !known; i++)
             known = mz_str_eq(first, mz_str_c(d->fields[i].name));
