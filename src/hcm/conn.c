@@ -87,7 +87,8 @@ static void on_drain_timeout(struct mz_timer *t)
     struct hcm_conn *c = MZ_CONTAINER(t, struct hcm_conn, drain_timer);
     if (c->drain == DRAIN_CLOSING)
         return;
-    c->codec->ops->goaway(c->codec, false);
+    if (c->codec)
+        c->codec->ops->goaway(c->codec, false);
     c->drain = DRAIN_CLOSING;
     close_when_done(c, false);
 }
@@ -97,7 +98,8 @@ void hcm_conn_start_drain(struct hcm_conn *c)
     if (c->drain != DRAIN_NONE)
         return;
     c->drain = DRAIN_DRAINING;
-    c->codec->ops->goaway(c->codec, true);
+    if (c->codec)
+        c->codec->ops->goaway(c->codec, true);
     mz_timer_start_ms(&c->drain_timer, c->cfg->drain_timeout_ms);
 }
 
@@ -300,6 +302,16 @@ static void below_low(struct mz_net_filter *f)
         c->codec->ops->conn_below_low(c->codec);
 }
 
+/* The listener drains: idle connections end after drain_timeout, and answers until then say that they will (P5). */
+static void drain(struct mz_net_filter *f)
+{
+    struct hcm_conn *c = from_filter(f);
+    if (c->closing || c->drain != DRAIN_NONE)
+        return;
+    hcm_count(c, MZ_HS_CX_DRAIN_CLOSE);
+    hcm_conn_start_drain(c);
+}
+
 static void destroy(struct mz_net_filter *f)
 {
     struct hcm_conn *c = from_filter(f);
@@ -320,5 +332,6 @@ const struct mz_net_filter_type mz_net_filter_hcm = {
     .on_event = on_event,
     .above_high = above_high,
     .below_low = below_low,
+    .drain = drain,
     .destroy = destroy,
 };

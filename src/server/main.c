@@ -3,7 +3,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sysexits.h>
 
+#include "base/buf.h"
 #include "base/log.h"
 #include "server/server.h"
 
@@ -65,6 +67,31 @@ static int serve(struct mz_server *s, const struct mz_options *o)
     return 0;
 }
 
+/*
+ * Everything is destroyed: what is still counted was forgotten. Builds with assertions say so and fail; a release need not
+ * look, its memory goes with the process.
+ */
+static int forgotten(void)
+{
+#ifdef NDEBUG
+    return 0;
+#else
+    struct mz_mem_count left[MZ_MEM__COUNT];
+    int rc = 0;
+    mz_slice_thread_trim();
+    mz_arena_thread_trim();
+    mz_mem_counts(left);
+    for (unsigned i = 0; i < MZ_MEM__COUNT; i++) {
+        if (left[i].objects == 0 && left[i].bytes == 0)
+            continue;
+        MZ_LOG(CRITICAL, main, "memory left at exit: %s, %lld bytes, %lld objects",
+               mz_mem_name((enum mz_mem)i), (long long)left[i].bytes, (long long)left[i].objects);
+        rc = EX_SOFTWARE;
+    }
+    return rc;
+#endif
+}
+
 int main(int argc, char **argv)
 {
     static struct mz_server server;
@@ -80,5 +107,6 @@ int main(int argc, char **argv)
     block_signals();
     rc = serve(&server, &o);
     mz_server_destroy(&server);
-    return rc;
+    int lost = forgotten();
+    return rc ? rc : lost;
 }

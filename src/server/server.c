@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "filters/registry.h"
+#include "hcm/filter.h"
 #include "hcm/hcm.h"
 #include "listener/address.h"
 #include "observe/access_log.h"
@@ -238,6 +239,7 @@ void mz_server_destroy(struct mz_server *s)
                      0); /* what was posted at the end, while all that it touches is still there */
     if (s->loop)
         mz_loop_turn(s->loop, 0);
+    mz_stream_thread_trim(); /* the admin connections' */
     mz_listener_manager_destroy(s->listeners);
     mz_cluster_manager_destroy(s->clusters);
     mz_recorder_destroy(s->recorder);

@@ -172,7 +172,8 @@ static bool response_closes(const struct h1 *c, const struct mz_headers *h, unsi
     if (response_tunnel(c, status))
         return false;
     return c->req_close || c->going_away || !c->in_done || c->is_upgrade || c->is_connect ||
-           (c->base.protocol == MZ_HTTP10 && !has_length) || h1_connection_has(h, MZ_STR("close"));
+           (c->base.protocol == MZ_HTTP10 && !has_length) ||
+           (!c->end_announced && h1_connection_has(h, MZ_STR("close")));
 }
 
 static char *put_status_line(const struct h1 *c, char *at, const struct mz_headers *h,

@@ -372,7 +372,7 @@ static void test_1xx_trailers_goaway(void **state)
     mz_headers_init(&c, t.arena);
     mz_headers_set_status(&c, 100);
     t.enc->ops->encode_1xx(t.enc, &c);
-    t.codec->ops->goaway(t.codec, true);
+    t.codec->ops->goaway(t.codec, false);
     mz_headers_init(&h, t.arena);
     mz_headers_set_status(&h, 200);
     t.enc->ops->encode_headers(t.enc, &h, false);
@@ -385,6 +385,33 @@ static void test_1xx_trailers_goaway(void **state)
     assert_true(t.codec->must_close);
     assert_false(t.codec->ops->wants_to_write(t.codec));
     trace_fini(&t);
+}
+
+/* After the notice an answer that says close leaves the connection open; without it, and after the final word, it ends. */
+static void test_announced_end(void **state)
+{
+    (void)state;
+    static const struct {
+        bool notice, final, closes;
+    } cases[] = { { false, false, true }, { true, false, false }, { true, true, true } };
+    for (size_t i = 0; i < MZ_COUNT(cases); i++) {
+        struct trace t;
+        trace_init(&t, false, trace_opts());
+        t.echo = false;
+        if (cases[i].notice)
+            t.codec->ops->goaway(t.codec, true);
+        if (cases[i].final)
+            t.codec->ops->goaway(t.codec, false);
+        feed(&t, GET);
+        struct mz_headers h;
+        mz_headers_init(&h, t.arena);
+        mz_headers_set_status(&h, 204);
+        mz_headers_set_id(&h, MZ_H_CONNECTION, MZ_STR("close"));
+        t.enc->ops->encode_headers(t.enc, &h, true);
+        assert_text(&t.out, "HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n");
+        assert_int_equal(t.codec->must_close, cases[i].closes);
+        trace_fini(&t);
+    }
 }
 
 int main(void)
@@ -403,6 +430,7 @@ int main(void)
         cmocka_unit_test(test_waste_judged),
         cmocka_unit_test(test_case),
         cmocka_unit_test(test_1xx_trailers_goaway),
+        cmocka_unit_test(test_announced_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

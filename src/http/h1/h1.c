@@ -4,8 +4,9 @@
 
 static void goaway(struct mz_codec *c, bool graceful_notice)
 {
-    (void)graceful_notice; /* HTTP/1 can only say it with the next answer */
-    h1_of(c)->going_away = true;
+    struct h1 *h = h1_of(c);
+    h->end_announced = true; /* HTTP/1 can only say it with its answers */
+    h->going_away = h->going_away || !graceful_notice;
 }
 
 static bool wants_to_write(const struct mz_codec *c)
