@@ -92,3 +92,17 @@ def test_client_that_never_reads_the_rest(tcp, dial):
     u.sock.close()
     until(lambda: px.stat("tcp.t.idle_timeout") == 1, 5)
     assert px.stat("listener.127.0.0.1_%d.downstream_cx_active" % px.port) == 0
+
+
+def test_exit_while_bytes_are_flushed(tcp, dial):
+    """A worker ends with an upstream connection that outlived its client; sanitizers watch."""
+    px, c, u = pair(tcp, dial, per_cluster={"per_connection_buffer_limit_bytes": 64 << 20})
+    c.sock.settimeout(10)
+    c.sock.sendall(b"x" * (24 << 20))  # more than the kernel takes: the rest waits in the proxy
+    u.sock.shutdown(1)
+    c.sock.shutdown(1)
+    px.wait_stat("tcp.t.upstream_flush_active")
+    assert ended(c) == "eof" and px.stat("tcp.t.upstream_flush_total") == 1
+    px.access_log(1)
+    px.stop()
+    assert px.process.returncode == 0
