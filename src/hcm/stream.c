@@ -427,10 +427,11 @@ static void process_headers(struct mz_stream *s, struct mz_headers *h, bool end)
     s->req.headers = h;
     s->info.req = h;
     classify(s, h);
-    if (!s->is_internal_created) {
-        if (mutate_check_request(s, h) != MUTATE_OK || mutate_request(s, h) != MUTATE_OK)
-            return;
-    }
+    /* A redirect's host and path may be spelled in any way too (C18); the rest was done when the request came. */
+    if (mutate_check_request(s, h) != MUTATE_OK)
+        return;
+    if (!s->is_internal_created && mutate_request(s, h) != MUTATE_OK)
+        return;
     s->trace = !s->conn->cfg->admin && mz_trace_matches(h, s->info.conn_id);
     if (s->trace || mz_log_on(MZ_LOG_C_http, MZ_LOG_DEBUG))
         log_request(s, h, end);
