@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Side-by-side measurements of proxies on one machine, in interleaved rounds. script/bench is the usual way in.
 
   bench.py --proxy NAME=COMMAND... [--out DIR] [--quick] [--only h1_small,start,mem,many,...] [--targets mizzen,nginx,...]

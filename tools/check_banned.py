@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Fails when a source calls a function that has a safer replacement, or keeps a marker of unfinished work."""
 import pathlib, re, sys
 root = pathlib.Path(sys.argv[1])

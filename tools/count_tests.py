@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Prints what failed in a Meson test log, then the runner's closing line.   count_tests.py NAME testlog.json"""
 import collections, json, sys
 name, path = sys.argv[1:]

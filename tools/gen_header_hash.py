@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Writes the perfect hash of the known header names (X(id, "name") lines of http/header_map.h) as a C header."""
 import pathlib, random, re, sys
 

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Schemas to C: runs protoc-c and writes names.h (short names) and messages.c (all generated code and the type table).
 
 usage: gen_proto.py PROTOC_C SCHEMA_DIR WELL_KNOWN_DIR OUT_DIR FILE.proto...

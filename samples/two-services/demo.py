@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Runs the two services behind a proxy, sends them traffic, and says what happened.
 
   demo.py [--once] [--proxy BINARY] [--bin DIR]     without --once everything stays up until Ctrl-C

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Differential runner: start a proxy with a rendered bootstrap, play a scripted
 case against scripted upstreams, and record or check what was observed.
 

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Every field of our schemas is read by somebody: a field that parses and is then ignored is a defect.
 
 usage: unused.py SOURCE_ROOT
