@@ -4,20 +4,22 @@
 
 struct reader {
     const char *p, *end;
-    const char *row; /* start of the line that position() saw last */
+    const char *row;  /* start of the line that position() saw last */
+    const char *seen; /* up to here lines are counted */
     uint32_t line;
     struct mz_arena *arena;
     unsigned depth;
     struct mz_err *err;
 };
 
-/* Of r->p, which only moves forward: every line is counted once. */
+/* Of r->p, which only moves forward: every byte is looked at once, also of a document that is one long line (H02). */
 static void position(struct reader *r, uint32_t *out_line, uint32_t *out_col)
 {
     for (const char *nl;
-         r->row < r->p && (nl = memchr(r->row, '\n', (size_t)(r->p - r->row))) != NULL;
-         r->row = nl + 1)
+         r->seen < r->p && (nl = memchr(r->seen, '\n', (size_t)(r->p - r->seen))) != NULL;
+         r->seen = r->row = nl + 1)
         r->line++;
+    r->seen = r->p;
     *out_line = r->line;
     *out_col = (uint32_t)(r->p - r->row) + 1;
 }
@@ -268,7 +270,9 @@ static const struct mz_node *read_value(struct reader *r)
 const struct mz_node *mz_tree_read_json(struct mz_arena *a, struct mz_str text, struct mz_err *err)
 {
     const char *p = text.n ? text.p : "";
-    struct reader r = { .p = p, .row = p, .line = 1, .end = p + text.n, .arena = a, .err = err };
+    struct reader r = {
+        .p = p, .row = p, .seen = p, .line = 1, .end = p + text.n, .arena = a, .err = err
+    };
     if (!mz_utf8_valid(text))
         return fail(&r, "the text is not UTF-8");
     const struct mz_node *root = read_value(&r);

@@ -164,6 +164,21 @@ static void test_many_keys(void **state)
     free(text);
 }
 
+/* Half a million values on one line: places are counted in one pass, or this takes minutes (H02). */
+static void test_long_line(void **state)
+{
+    (void)state;
+    enum { N = 500000 };
+    char *text = mz_alloc(MZ_MEM_MISC, 2 * N + 2);
+    for (size_t i = 0; i < N; i++)
+        memcpy(&text[2 * i], i ? ",7" : "[7", 2);
+    memcpy(&text[2 * (size_t)N], "}", 2);
+    char want[64];
+    (void)snprintf(want, sizeof(want), "(line 1, column %d)", 2 * N + 1);
+    refuse(text, 2 * (size_t)N + 1, MZ_TEXT_JSON, want);
+    mz_free(MZ_MEM_MISC, text);
+}
+
 static void test_utf8(void **state)
 {
     (void)state;
@@ -186,9 +201,10 @@ static void test_utf8(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_read), cmocka_unit_test(test_nesting),
-                                        cmocka_unit_test(test_alias_bomb),
-                                        cmocka_unit_test(test_many_keys),
-                                        cmocka_unit_test(test_utf8) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_read),       cmocka_unit_test(test_nesting),
+        cmocka_unit_test(test_alias_bomb), cmocka_unit_test(test_many_keys),
+        cmocka_unit_test(test_long_line),  cmocka_unit_test(test_utf8)
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
