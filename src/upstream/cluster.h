@@ -95,6 +95,9 @@ struct mz_cluster {
 };
 struct mz_cluster *mz_cluster_ref(struct mz_cluster *c);
 void mz_cluster_unref(struct mz_cluster *c);
+/* Statistics cluster.<name>.<alt>. that a trusted caller asked for with x-envoy-upstream-alt-stat-name; borrowed of the
+ * cluster. A cluster has at most 64 such names of at most 128 visible bytes (E13); NULL: not this one. Any thread, no lock. */
+struct mz_scope *mz_cluster_alt_scope(struct mz_cluster *c, struct mz_str alt);
 uint64_t mz_cluster_member(const struct mz_cluster *c, enum mz_cluster_member_stat which); /* membership_total ...; any thread */
 
 /* ---- main thread ---- */

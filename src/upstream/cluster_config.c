@@ -101,6 +101,7 @@ static void scopes_create(struct mz_cluster *c, struct mz_stats *st)
     struct mz_str s = { prefix, (size_t)n < sizeof(prefix) ? (size_t)n : sizeof(prefix) - 1 };
     c->scope = mz_scope_create(st, &mz_cluster_stats, s);
     circuit_scopes(c, st, s);
+    cluster_lb_scope(c, st, s);
 }
 
 /* What the schema knows for later rows, refused by name so that nobody believes it works. */
@@ -255,6 +256,9 @@ void cluster_free(struct mz_cluster *c)
     host_sets_unref(p->sets);
     mz_transport_factory_unref(c->transport);
     mz_scope_unref(c->scope);
+    alt_stats_destroy(p->alts);
+    if (p->lb.hash.gauges)
+        mz_scope_unref(p->lb.hash.gauges->scope);
     for (size_t i = 0; i < MZ_PRIORITY__COUNT; i++)
         mz_scope_unref(c->circuit[i].scope);
     mz_arena_destroy(c->arena);

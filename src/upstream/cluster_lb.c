@@ -1,9 +1,14 @@
 /* Load balancing configuration of a cluster (U2): lb_policy with its old side messages, or load_balancing_policy. */
 #include "upstream/upstream_priv.h"
+#include <inttypes.h>
 #include <math.h>
 
 #define DEFAULT_OVERPROVISIONING 140
 #define DEFAULT_PANIC_PERCENT    50
+#define DEFAULT_RING_MIN         1024
+#define DEFAULT_RING_MAX         (8u << 20)
+#define DEFAULT_MAGLEV_SIZE      65537
+#define MAX_MAGLEV_SIZE          5000011
 
 static bool bias_build(const pb_RuntimeDouble *m, struct mz_cluster *c, struct mz_err *err)
 {
@@ -40,6 +45,78 @@ static bool locality_build(const pb_LocalityLbConfig *m, struct lb_config *lb)
     return true;
 }
 
+static uint64_t u64_or(const pb_UInt64Value *v, uint64_t otherwise)
+{
+    return v ? v->value : otherwise;
+}
+
+static bool ring_build(const pb_UInt64Value *least, const pb_UInt64Value *most, bool murmur,
+                       struct lb_config *lb, struct mz_err *err)
+{
+    struct hash_config *h = &lb->hash;
+    h->min_size = u64_or(least, DEFAULT_RING_MIN);
+    h->max_size = u64_or(most, DEFAULT_RING_MAX);
+    h->function = murmur ? HASH_MURMUR2 : HASH_XX;
+    if (!h->min_size || h->min_size > DEFAULT_RING_MAX || h->max_size > DEFAULT_RING_MAX)
+        return mz_err_set(err, "must be 1 to %u", DEFAULT_RING_MAX) ||
+               mz_err_at(err, "minimum_ring_size");
+    return h->min_size <= h->max_size || mz_err_set(err,
+                                                    "ring hash: minimum_ring_size (%" PRIu64
+                                                    ") > maximum_ring_size (%" PRIu64 ")",
+                                                    h->min_size, h->max_size);
+}
+
+static bool is_prime(uint64_t n)
+{
+    for (uint64_t i = 2; i * i <= n; i++)
+        if (n % i == 0)
+            return false;
+    return n > 1;
+}
+
+static bool maglev_build(const pb_UInt64Value *size, struct lb_config *lb, struct mz_err *err)
+{
+    lb->hash.table_size = u64_or(size, DEFAULT_MAGLEV_SIZE);
+    return (lb->hash.table_size <= MAX_MAGLEV_SIZE && is_prime(lb->hash.table_size)) ||
+           mz_err_set(err, "The table size of maglev must be prime number") ||
+           mz_err_at(err, "table_size");
+}
+
+static bool balance_build(const pb_UInt32Value *factor, struct lb_config *lb, struct mz_err *err)
+{
+    lb->hash.balance_factor = mz_u32_or(factor, 0);
+    return !factor || factor->value >= 100 ||
+           mz_err_set(err, "must be at least 100, is %u", factor->value) ||
+           mz_err_at(err, "hash_balance_factor");
+}
+
+static bool consistent_build(const pb_ConsistentHashingLbConfig *m, struct lb_config *lb,
+                             struct mz_err *err)
+{
+    if (!m)
+        return true;
+    lb->hash.use_hostname = m->use_hostname_for_hashing;
+    return balance_build(m->hash_balance_factor, lb, err) ||
+           mz_err_at(err, "consistent_hashing_lb_config");
+}
+
+static bool typed_ring_build(const pb_RingHash *m, struct lb_config *lb, struct mz_err *err)
+{
+    lb->locality_weighted = m->locality_weighted_lb_config != NULL;
+    lb->hash.use_hostname = m->use_hostname_for_hashing;
+    return balance_build(m->hash_balance_factor, lb, err) &&
+           ring_build(m->minimum_ring_size, m->maximum_ring_size,
+                      m->hash_function == pb_RingHash_HashFunction_MURMUR_HASH_2, lb, err) &&
+           consistent_build(m->consistent_hashing_lb_config, lb, err);
+}
+
+static bool typed_maglev_build(const pb_Maglev *m, struct lb_config *lb, struct mz_err *err)
+{
+    lb->locality_weighted = m->locality_weighted_lb_config != NULL;
+    return maglev_build(m->table_size, lb, err) &&
+           consistent_build(m->consistent_hashing_lb_config, lb, err);
+}
+
 static bool typed_build(const ProtobufCMessage *msg, struct mz_cluster *c, struct mz_err *err)
 {
     struct lb_config *lb = &cluster_priv(c)->lb;
@@ -55,6 +132,10 @@ static bool typed_build(const ProtobufCMessage *msg, struct mz_cluster *c, struc
         return no_slow_start(m->slow_start_config, err) &&
                locality_build(m->locality_lb_config, lb);
     }
+    if (lb->type == &lb_ring_hash)
+        return typed_ring_build((const pb_RingHash *)msg, lb, err);
+    if (lb->type == &lb_maglev)
+        return typed_maglev_build((const pb_Maglev *)msg, lb, err);
     return locality_build(((const pb_Random *)msg)->locality_lb_config, lb);
 }
 
@@ -98,6 +179,11 @@ static bool policy_build(const pb_Cluster *m, struct mz_cluster *c, struct mz_er
     const pb_Cluster_RoundRobinLbConfig *rr =
         m->lb_config_case == pb_Cluster_LB_CONFIG_ROUND_ROBIN_LB_CONFIG ? m->round_robin_lb_config
                                                                         : NULL;
+    const pb_Cluster_RingHashLbConfig *ring =
+        m->lb_config_case == pb_Cluster_LB_CONFIG_RING_HASH_LB_CONFIG ? m->ring_hash_lb_config
+                                                                      : NULL;
+    const pb_Cluster_MaglevLbConfig *maglev =
+        m->lb_config_case == pb_Cluster_LB_CONFIG_MAGLEV_LB_CONFIG ? m->maglev_lb_config : NULL;
     if (m->load_balancing_policy ||
         m->lb_policy == pb_Cluster_LbPolicy_LOAD_BALANCING_POLICY_CONFIG)
         return extension_build(m->load_balancing_policy, c, err);
@@ -117,6 +203,18 @@ static bool policy_build(const pb_Cluster *m, struct mz_cluster *c, struct mz_er
                 bias_build(least->active_request_bias, c, err) &&
                 no_slow_start(least->slow_start_config, err)) ||
                mz_err_at(err, "least_request_lb_config");
+    case pb_Cluster_LbPolicy_RING_HASH:
+        lb->type = &lb_ring_hash;
+        return ring_build(ring ? ring->minimum_ring_size : NULL,
+                          ring ? ring->maximum_ring_size : NULL,
+                          ring && ring->hash_function ==
+                                      pb_Cluster_RingHashLbConfig_HashFunction_MURMUR_HASH_2,
+                          lb, err) ||
+               mz_err_at(err, "ring_hash_lb_config");
+    case pb_Cluster_LbPolicy_MAGLEV:
+        lb->type = &lb_maglev;
+        return maglev_build(maglev ? maglev->table_size : NULL, lb, err) ||
+               mz_err_at(err, "maglev_lb_config");
     default: {
         const ProtobufCEnumValue *v = protobuf_c_enum_descriptor_get_value(
             &pb_Cluster_LbPolicy__descriptor, (int)m->lb_policy);
@@ -126,8 +224,9 @@ static bool policy_build(const pb_Cluster *m, struct mz_cluster *c, struct mz_er
     }
 }
 
-static bool common_build(const pb_Cluster_CommonLbConfig *m, struct mz_cluster *c,
-                         struct mz_err *err)
+/* @by_extension: the policy's own message counts in place of the older fields here. */
+static bool common_build(const pb_Cluster_CommonLbConfig *m, bool by_extension,
+                         struct mz_cluster *c, struct mz_err *err)
 {
     struct cluster_priv *p = cluster_priv(c);
     double panic;
@@ -140,7 +239,13 @@ static bool common_build(const pb_Cluster_CommonLbConfig *m, struct mz_cluster *
     if (m->locality_config_specifier_case ==
         pb_Cluster_CommonLbConfig_LOCALITY_CONFIG_SPECIFIER_LOCALITY_WEIGHTED_LB_CONFIG)
         p->lb.locality_weighted = true;
-    return true;
+    const pb_Cluster_CommonLbConfig_ConsistentHashingLbConfig *hash =
+        m->consistent_hashing_lb_config;
+    if (!hash || !p->lb.type->find || by_extension)
+        return true;
+    p->lb.hash.use_hostname = hash->use_hostname_for_hashing;
+    return balance_build(hash->hash_balance_factor, &p->lb, err) ||
+           mz_err_at(err, "consistent_hashing_lb_config");
 }
 
 bool cluster_lb_config(const pb_Cluster *m, struct mz_cluster *c, struct mz_err *err)
@@ -162,5 +267,20 @@ bool cluster_lb_config(const pb_Cluster *m, struct mz_cluster *c, struct mz_err 
                    mz_err_at(err, "load_assignment.policy.overprovisioning_factor");
     }
     return policy_build(m, c, err) &&
-           (common_build(m->common_lb_config, c, err) || mz_err_at(err, "common_lb_config"));
+           (common_build(m->common_lb_config, m->load_balancing_policy != NULL, c, err) ||
+            mz_err_at(err, "common_lb_config"));
+}
+
+void cluster_lb_scope(struct mz_cluster *c, struct mz_stats *st, struct mz_str prefix)
+{
+    struct lb_config *lb = &cluster_priv(c)->lb;
+    char text[1100];
+    if (!lb->type->stats)
+        return;
+    int n =
+        snprintf(text, sizeof(text), MZ_STR_FMT "%s", MZ_STR_ARG(prefix), lb->type->stats_prefix);
+    lb->hash.gauges = cluster_keep(c, sizeof(*lb->hash.gauges));
+    lb->hash.gauges->scope = mz_scope_create(
+        st, lb->type->stats,
+        (struct mz_str){ text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1 });
 }

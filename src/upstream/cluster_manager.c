@@ -364,6 +364,7 @@ void cluster_set_hosts(struct mz_cluster *c, struct host_sets *take)
     pthread_mutex_lock(&m->lock);
     struct host_sets *old = p->sets;
     p->sets = take;
+    hash_tables_follow(&p->lb, old, take);
     mz_list_foreach (it, &m->upstreams)
         update_post(MZ_CONTAINER(it, struct mz_upstream, link),
                     (struct update){ .cluster = mz_cluster_ref(c), .sets = host_sets_ref(take) });

@@ -88,7 +88,22 @@ static const struct {
     { "ORIGINAL_DST", "type: ORIGINAL_DST\nlb_policy: CLUSTER_PROVIDED\n",
       "type: ORIGINAL_DST is not supported yet" },
     { "connect_timeout 0", "connect_timeout: 0s\n", "connect_timeout" },
-    { "ring hash", "lb_policy: RING_HASH\n", "lb_policy: RING_HASH is not supported yet" },
+    { "ring hash", "lb_policy: RING_HASH\nring_hash_lb_config: {minimum_ring_size: 7}\n", NULL },
+    { "ring hash, sizes",
+      "lb_policy: RING_HASH\nring_hash_lb_config: {minimum_ring_size: 7, maximum_ring_size: 6}\n",
+      "ring_hash_lb_config: ring hash: minimum_ring_size (7) > maximum_ring_size (6)" },
+    { "ring hash, bounded",
+      "lb_policy: RING_HASH\ncommon_lb_config: {consistent_hashing_lb_config: "
+      "{use_hostname_for_hashing: true, hash_balance_factor: 120}}\n",
+      NULL },
+    { "maglev", "lb_policy: MAGLEV\n", NULL },
+    { "maglev, no prime", "lb_policy: MAGLEV\nmaglev_lb_config: {table_size: 9}\n",
+      "maglev_lb_config.table_size: The table size of maglev must be prime number" },
+    { "typed ring hash", LB_POLICY "ring_hash.v3.RingHash, hash_function: MURMUR_HASH_2}}}]}\n",
+      NULL },
+    { "typed maglev, factor",
+      LB_POLICY "maglev.v3.Maglev, consistent_hashing_lb_config: {hash_balance_factor: 99}}}}]}\n",
+      "hash_balance_factor" },
     { "slow start", "round_robin_lb_config: {slow_start_config: {slow_start_window: 1s}}\n",
       "slow_start_config: slow start is not supported yet" },
     { "choice_count", "lb_policy: LEAST_REQUEST\nleast_request_lb_config: {choice_count: 1}\n",
@@ -158,6 +173,40 @@ static void test_config(void **state)
         assert_int_equal(mz_cluster_manager_remove(manager, MZ_STR("x")), ok);
     }
     assert_int_equal(mz_cluster_manager_count(manager), 1);
+    rig_stop();
+}
+
+/* Names that requests bring: visible, short, and at most 64 of them (E13). */
+static void test_alt_names(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        bool taken;
+    } names[] = {
+        { "alt", true }, { "a.b", true }, { "", false }, { "a b", false }, { "\x80", false }
+    };
+    rig_start();
+    struct mz_err err;
+    assert_true(add("name: x\nconnect_timeout: 0.25s\n" ONE_HOST, &err));
+    struct mz_upstream *u = mz_upstream_create(manager, loop);
+    struct mz_cluster *c = mz_wcluster_info(mz_upstream_find(u, MZ_STR("x")));
+    for (size_t i = 0; i < MZ_COUNT(names); i++)
+        assert_true((mz_cluster_alt_scope(c, mz_str_c(names[i].name)) != NULL) == names[i].taken);
+    struct mz_scope *first = mz_cluster_alt_scope(c, MZ_STR("alt"));
+    assert_true(mz_str_eq(first->prefix, MZ_STR("cluster.x.alt.")));
+    unsigned taken = 0;
+    for (unsigned i = 0; i < 100; i++) {
+        char name[130];
+        int n = snprintf(name, sizeof(name), "n%u", i);
+        taken += mz_cluster_alt_scope(c, (struct mz_str){ name, (size_t)n }) != NULL;
+    }
+    assert_int_equal(taken, 62);
+    assert_ptr_equal(mz_cluster_alt_scope(c, MZ_STR("alt")), first);
+    char longest[129];
+    memset(longest, 'x', sizeof(longest));
+    assert_null(mz_cluster_alt_scope(c, (struct mz_str){ longest, sizeof(longest) }));
+    mz_upstream_destroy(u);
     rig_stop();
 }
 
@@ -417,9 +466,13 @@ int main(void)
     mz_stats_thread_slot(0);
     mz_log_set_all(MZ_LOG_ERROR);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_config),  cmocka_unit_test(test_built),
-        cmocka_unit_test(test_dump),    cmocka_unit_test(test_many_are_small),
-        cmocka_unit_test(test_dns),     cmocka_unit_test(test_ready_without_dns),
+        cmocka_unit_test(test_config),
+        cmocka_unit_test(test_built),
+        cmocka_unit_test(test_alt_names),
+        cmocka_unit_test(test_dump),
+        cmocka_unit_test(test_many_are_small),
+        cmocka_unit_test(test_dns),
+        cmocka_unit_test(test_ready_without_dns),
         cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -88,5 +88,8 @@ void host_sets_unref(struct host_sets *s)
         return;
     for (uint32_t i = 0; i < s->n_hosts; i++)
         mz_host_unref(s->hosts[i]);
+    for (uint32_t p = 0; p < s->n; p++)
+        for (unsigned k = 0; k < SOURCE__COUNT; k++)
+            hash_table_destroy(s->v[p].tables[k]);
     mz_arena_destroy(s->arena);
 }

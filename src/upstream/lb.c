@@ -2,7 +2,8 @@
 #include "upstream/stats.h"
 #include "upstream/upstream_priv.h"
 
-static const struct lb_type *const types[] = { &lb_round_robin, &lb_least_request, &lb_random };
+static const struct lb_type *const types[] = { &lb_round_robin, &lb_least_request, &lb_random,
+                                               &lb_ring_hash, &lb_maglev };
 
 const struct lb_type *lb_type_find(struct mz_str config_type)
 {
@@ -127,12 +128,28 @@ static struct mz_host *choose_in_locality(struct lb *b, uint32_t p, enum source 
                               &pr->locality_sources[i * SOURCE__COUNT + s], b->rand);
 }
 
-static struct mz_host *choose_once(struct lb *b, struct mz_lb_ctx *ctx)
+struct
+try { /* of one choice */
+    uint64_t hash;
+    uint32_t number; /* from 0; more where hosts are to be avoided */
+};
+
+/* Tables are of all localities. Degraded hosts serve where a priority has no healthy one. */
+static struct mz_host *choose_hashed(struct lb *b, struct host_set *set, enum source s,
+                                     const struct try *t)
+{
+    if (s == SOURCE_DEGRADED && set->lists[SOURCE_HEALTHY].n)
+        s = SOURCE_HEALTHY;
+    return hash_table_choose(b->cfg, hash_table_of(b->cfg, set, s), t->hash, t->number);
+}
+
+static struct mz_host *choose_once(struct lb *b, struct mz_lb_ctx *ctx, const struct try *t)
 {
     enum source s = SOURCE_HEALTHY;
     uint32_t p = 0;
     if (b->sets->n > 1 || b->loads[0].healthy < 100) {
-        uint32_t at = (uint32_t)(ctx->has_hash ? ctx->hash % 100 : mz_rand_below(b->rand, 100));
+        bool hashed = ctx->has_hash || b->cfg->type->find;
+        uint32_t at = (uint32_t)(hashed ? t->hash % 100 : mz_rand_below(b->rand, 100));
         p = priority_choose(b->loads, b->sets->n, ctx->priority_load, at, &s);
     }
     ctx->why = b->cfg->type->name;
@@ -140,12 +157,14 @@ static struct mz_host *choose_once(struct lb *b, struct mz_lb_ctx *ctx)
         mz_count(b->scope, MZ_CS_LB_HEALTHY_PANIC, 1);
         ctx->why = "panic: too few healthy hosts, all of them are used";
         s = SOURCE_ALL;
-    } else if (b->sets->v[p].localities) {
+    } else if (b->sets->v[p].localities && !b->cfg->type->find) {
         struct mz_host *h = choose_in_locality(b, p, s);
         if (h)
             return h;
     }
     const struct host_list *hosts = &b->sets->v[p].lists[s];
+    if (hosts->n && b->cfg->type->find)
+        return choose_hashed(b, &b->sets->v[p], s, t);
     if (hosts->n)
         return b->cfg->type->pick(b->cfg, hosts, &b->priorities[p].sources[s], b->rand);
     ctx->why = b->sets->n_hosts ? "no host is healthy" : "the cluster has no hosts";
@@ -172,9 +191,13 @@ struct mz_host *lb_choose(struct lb *b, struct mz_lb_ctx *ctx)
         if (h || ctx->override_strict)
             return h;
     }
-    struct mz_host *h = choose_once(b, ctx);
-    for (uint32_t i = 0;
-         h && ctx->avoid && i < ctx->avoid_attempts && ctx->avoid(ctx->avoid_arg, h); i++)
-        h = choose_once(b, ctx); /* the last one is taken whatever avoid() says */
+    struct try t = { ctx->hash, 0 };
+    if (b->cfg->type->find && !ctx->has_hash)
+        t.hash = mz_rand_u64(b->rand);
+    struct mz_host *h = choose_once(b, ctx, &t);
+    while (h && ctx->avoid && t.number < ctx->avoid_attempts && ctx->avoid(ctx->avoid_arg, h)) {
+        t.number++;
+        h = choose_once(b, ctx, &t); /* the last one is taken whatever avoid() says */
+    }
     return h;
 }

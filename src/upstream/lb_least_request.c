@@ -49,5 +49,7 @@ static struct mz_host *pick(const struct lb_config *cfg, const struct host_list 
 }
 
 const struct lb_type lb_least_request = {
-    "least request", "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest", pick
+    .name = "least request",
+    .config = "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest",
+    .pick = pick,
 };

@@ -9,6 +9,8 @@ static struct mz_host *pick(const struct lb_config *cfg, const struct host_list 
     return hosts->v[hosts->n == 1 ? 0 : mz_rand_below(r, hosts->n)];
 }
 
-const struct lb_type lb_random = { "random",
-                                   "envoy.extensions.load_balancing_policies.random.v3.Random",
-                                   pick };
+const struct lb_type lb_random = {
+    .name = "random",
+    .config = "envoy.extensions.load_balancing_policies.random.v3.Random",
+    .pick = pick,
+};

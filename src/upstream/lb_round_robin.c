@@ -19,5 +19,7 @@ static struct mz_host *pick(const struct lb_config *cfg, const struct host_list 
 }
 
 const struct lb_type lb_round_robin = {
-    "round robin", "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin", pick
+    .name = "round robin",
+    .config = "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin",
+    .pick = pick,
 };

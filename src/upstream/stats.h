@@ -112,6 +112,24 @@ enum mz_cluster_member_stat {
 enum { MZ_CIRCUIT_GAUGES = 5 };
 extern const struct mz_stat_kind mz_cluster_member_stats[4];
 
+/* cluster.<name>.<alt>. of x-envoy-upstream-alt-stat-name: what is counted per response, with its code families */
+#define MZ_CLUSTER_ALT_STATS(X)                                                                                        \
+    X(RQ_COMPLETED, "upstream_rq_completed", COUNTER, NONE, MZ_STAT_LAZY)                                              \
+    X(RQ_TIME, "upstream_rq_time", HISTOGRAM, MS, MZ_STAT_LAZY)                                                        \
+    X(CANARY_RQ_COMPLETED, "canary.upstream_rq_completed", COUNTER, NONE, MZ_STAT_LAZY)                                \
+    X(CANARY_RQ_TIME, "canary.upstream_rq_time", HISTOGRAM, MS, MZ_STAT_LAZY)                                          \
+    X(EXTERNAL_RQ_COMPLETED, "external.upstream_rq_completed", COUNTER, NONE, MZ_STAT_LAZY)                            \
+    X(EXTERNAL_RQ_TIME, "external.upstream_rq_time", HISTOGRAM, MS, MZ_STAT_LAZY)                                      \
+    X(INTERNAL_RQ_COMPLETED, "internal.upstream_rq_completed", COUNTER, NONE, MZ_STAT_LAZY)                            \
+    X(INTERNAL_RQ_TIME, "internal.upstream_rq_time", HISTOGRAM, MS, MZ_STAT_LAZY)
+enum mz_cluster_alt_stat {
+#define X(id, name, type, unit, flags) MZ_CA_##id,
+    MZ_CLUSTER_ALT_STATS(X)
+#undef X
+    MZ_CA__COUNT
+};
+extern const struct mz_stat_kind mz_cluster_alt_stats;
+
 /* cluster.<name>.http1., from the first connection on */
 #define MZ_HTTP1_CODEC_STATS(X)                                                                                        \
     X(DROPPED, "dropped_headers_with_underscores", COUNTER, NONE, 0)                                                   \

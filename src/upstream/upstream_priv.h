@@ -30,6 +30,8 @@ struct host_set { /* one priority */
     uint32_t excluded_weight;
     struct locality *localities; /* only with locality_weighted_lb_config, else NULL */
     uint32_t n_localities;
+    struct hash_table
+        *tables[SOURCE__COUNT]; /* atomic; made at first use by a policy that hashes */
 };
 struct host_sets {
     unsigned refs; /* atomic */
@@ -92,6 +94,51 @@ void edf_add(struct edf *e, uint32_t item, double weight); /* weight > 0 */
 /* The next item; goes back with weight(item). */
 uint32_t edf_pick(struct edf *e, double (*weight)(const void *arg, uint32_t item), const void *arg);
 
+/* ---- consistent hashing: a table of one priority's hosts, immutable once made, shared by all workers ---- */
+struct hash_member {
+    struct mz_host *host; /* borrowed from the set that owns the table */
+    double weight;        /* share of the whole: all of them sum up to 1 */
+};
+struct ring_point {
+    uint64_t hash;
+    uint32_t member;
+};
+struct hash_table {
+    struct hash_member *members;
+    uint32_t n_members;
+    double least, most; /* of the members' weights */
+    uint32_t n;         /* points or slots; 0: no hosts */
+    struct ring_point *ring;
+    uint32_t *slots;       /* of Maglev: index of the member */
+    uint64_t fewest, peak; /* points of the member that has fewest, most */
+};
+enum hash_function { HASH_XX, HASH_MURMUR2 };
+struct hash_gauges { /* atomics: what the gauges show now; any thread may change it */
+    struct mz_scope *scope;
+    uint64_t shown[3];
+};
+struct hash_config {
+    uint64_t min_size, max_size; /* of a ring */
+    uint64_t table_size;         /* of Maglev: a prime */
+    enum hash_function function;
+    bool use_hostname;
+    uint32_t balance_factor;    /* percent of the average load that a host may have; 0: any */
+    struct hash_gauges *gauges; /* NULL: none */
+};
+struct lb_config;
+/* Hosts of @s, weighted by host and, where they are, localities. Any thread; @set keeps it. Never NULL. */
+const struct hash_table *hash_table_of(const struct lb_config *cfg, struct host_set *set,
+                                       enum source s);
+void hash_table_destroy(struct hash_table *t);
+/* New hosts of a cluster whose old tables are in use: makes the new ones here rather than on a worker. */
+void hash_tables_follow(const struct lb_config *cfg, struct host_sets *old, struct host_sets *now);
+/* The host of @hash, or at a later @attempt another; NULL: no hosts. Honours balance_factor. */
+struct mz_host *hash_table_choose(const struct lb_config *cfg, const struct hash_table *t,
+                                  uint64_t hash, uint32_t attempt);
+/* What is hashed for a host: endpoint metadata envoy.lb hash_key, its hostname, or its address. */
+struct mz_str hash_key(const struct hash_config *c, const struct mz_host *h);
+uint64_t hash_murmur2(const void *p, size_t n, uint64_t seed); /* 64 bits, as libstdc++'s */
+
 /* ---- load balancing policies ---- */
 struct lb_config {
     const struct lb_type *type;
@@ -99,6 +146,7 @@ struct lb_config {
     double active_request_bias; /* least request, with unequal weights */
     struct mz_str bias_key;
     bool locality_weighted;
+    struct hash_config hash; /* ring hash, Maglev */
 };
 struct lb_source { /* state of one list of hosts on one worker */
     uint64_t next;
@@ -109,8 +157,13 @@ struct lb_type {
     const char *config; /* full name of its typed configuration */
     struct mz_host *(*pick)(const struct lb_config *cfg, const struct host_list *hosts,
                             struct lb_source *state, struct mz_rand *r);
+    /* A policy that hashes has these instead of pick(): */
+    const struct mz_stat_kind *stats; /* size (ring only), fewest, most points per host */
+    const char *stats_prefix;
+    void (*build)(const struct hash_config *c, struct hash_table *t); /* members are there */
+    uint32_t (*find)(const struct hash_table *t, uint64_t hash, uint32_t attempt); /* a member */
 };
-extern const struct lb_type lb_round_robin, lb_least_request, lb_random;
+extern const struct lb_type lb_round_robin, lb_least_request, lb_random, lb_ring_hash, lb_maglev;
 const struct lb_type *lb_type_find(struct mz_str config_type);
 struct mz_host *lb_pick_weighted(const struct host_list *hosts, struct lb_source *state,
                                  struct mz_rand *r,
@@ -164,6 +217,7 @@ struct cluster_priv {
     struct dns_config *dns_config;
     struct dns_cluster *dns; /* main thread */
     struct kept *kept;       /* cluster_keep() */
+    struct alt_stats *alts;  /* atomic; NULL before the first */
 };
 static inline struct cluster_priv *cluster_priv(const struct mz_cluster *c)
 {
@@ -178,6 +232,8 @@ struct mz_cluster *cluster_create(struct mz_cluster_manager *mgr, const struct m
 void cluster_free(struct mz_cluster *c);
 bool cluster_lb_config(const pb_Cluster *m, struct mz_cluster *c,
                        struct mz_err *err); /* cluster_lb.c */
+/* cluster_lb.c: the statistics of the policy, where it has some; @prefix is the cluster's. */
+void cluster_lb_scope(struct mz_cluster *c, struct mz_stats *st, struct mz_str prefix);
 bool cluster_protocol_config(const pb_Cluster *m, struct mz_cluster *c,
                              struct mz_err *err); /* cluster_protocol.c */
 bool cluster_socket_config(const pb_Cluster *m, struct mz_cluster *c,
@@ -190,6 +246,9 @@ bool percent_build(const pb_Percent *p, double otherwise, double *out_value, str
 
 /* circuit.c: the scope of membership and breakers, once the limits are known. */
 void circuit_scopes(struct mz_cluster *c, struct mz_stats *st, struct mz_str prefix);
+
+/* alt_stats.c: names of mz_cluster_alt_scope(). */
+void alt_stats_destroy(struct alt_stats *s);
 
 /* endpoints.c: load_assignment. */
 struct endpoints_count {

@@ -21,7 +21,6 @@ ON_PURPOSE = {
     "envoy.config.cluster.v3.Cluster.LbSubsetConfig.": "refused as a whole",
     "envoy.config.cluster.v3.Cluster.SlowStartConfig.": "refused as a whole",
     "envoy.extensions.load_balancing_policies.common.v3.SlowStartConfig.": "refused as a whole",
-    "envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.": "only whether it is there is asked",
     "envoy.config.cluster.v3.OutlierDetection.": "the log says that it has no effect yet",
     "envoy.config.core.v3.HealthCheck.": "refused as a whole",
     "envoy.config.core.v3.Http2ProtocolOptions.": "refused as a whole",
