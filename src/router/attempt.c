@@ -194,19 +194,10 @@ void attempt_trailers(struct attempt *a)
     maybe_let_go(a);
 }
 
-static void set_host(struct router *r, const struct mz_host *host)
-{
-    struct mz_stream_info *i = info_of(r);
-    i->up.host = host->addr;
-    i->up.host_name =
-        host->hostname.n ? host->hostname : (struct mz_str){ host->addr_text, host->addr_text_n };
-    i->up.metadata = host->metadata;
-}
-
 static void set_info(struct attempt *a, const struct mz_pool_ready *p)
 {
     struct mz_stream_info *i = info_of(a->r);
-    i->up.conn_id = p->conn_id;
+    i->up.conn_id = a->r->tried[a->number - 1].conn_id = p->conn_id;
     i->up.local = *p->local;
     i->up.protocol = p->protocol;
     i->up.has_protocol = true;
@@ -308,6 +299,8 @@ static void on_failed(void *arg, enum mz_pool_failure why, struct mz_str transpo
         i->up.host.len = 0;
         i->up.host_name = MZ_STR("");
         i->up.metadata = NULL;
+        if (i->up.hosts_n == a->number)
+            i->up.hosts_n--;
     }
     reply_reset(a, reason_of(why), transport_failure, err);
 }
@@ -315,6 +308,34 @@ static void on_failed(void *arg, enum mz_pool_failure why, struct mz_str transpo
 static const struct mz_pool_ops pool_ops = { on_ready, on_failed };
 
 /* ---- begin and end ---- */
+
+/* The list of all attempts, the last also by itself; it doubles when full, in the stream's arena. */
+static void note_attempt(struct attempt *a)
+{
+    struct mz_stream_info *i = info_of(a->r);
+    struct router *r = a->r;
+    if (a->number > r->tried_cap) {
+        uint32_t cap = r->tried_cap ? 2 * r->tried_cap : 4;
+        struct mz_attempt *v =
+            mz_arena_alloc0(mz_stream_arena(stream_of(r)), mz_mul(cap, sizeof(*v)));
+        if (r->tried_cap)
+            memcpy(v, r->tried, r->tried_cap * sizeof(*v));
+        r->tried = v;
+        r->tried_cap = cap;
+    }
+    const struct mz_host *h = a->host;
+    struct mz_str name =
+        h->hostname.n ? h->hostname : (struct mz_str){ h->addr_text, h->addr_text_n };
+    r->tried[a->number - 1] =
+        (struct mz_attempt){ .host = h->addr,
+                             .host_name = mz_arena_dup(mz_stream_arena(stream_of(r)), name) };
+    i->up.host = h->addr;
+    i->up.host_name = r->tried[a->number - 1].host_name;
+    i->up.metadata = h->metadata;
+    i->up.hosts = r->tried;
+    i->up.hosts_n = a->number;
+    i->up.begin_us = a->start_us;
+}
 
 static struct mz_host *choose(struct router *r, const char **out_why)
 {
@@ -377,12 +398,12 @@ void attempt_start(struct router *r)
     a->host = mz_host_ref(host);
     a->start_us = now_of(r);
     a->in = (struct mz_stream_in){ &in_ops, a, mz_stream_arena(s) };
+    note_attempt(a);
     mz_buf_init(&a->queued);
     mz_timer_init(loop_of(r), &a->try_timer, on_try_timeout);
     mz_timer_init(loop_of(r), &a->try_idle_timer, on_try_idle);
     mz_list_add_tail(&r->attempts, &a->link);
     r->n_attempts++;
-    set_host(r, host);
     if (mz_retry_active(&r->retry) || r->retry.policy)
         mz_retry_host_tried(&r->retry, host);
     mz_stream_story(s, MZ_STEP_HOST, (struct mz_str){ host->addr_text, host->addr_text_n },

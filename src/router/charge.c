@@ -1,6 +1,26 @@
 #include "router/router_priv.h"
 
-/* Response codes and times of a cluster: plain, canary, internal or external, virtual cluster, route (Envoy's CodeStats). */
+/*
+ * Response codes and times of a cluster: plain, canary, internal or external, each also under the name that the caller asked
+ * for; virtual cluster, route (Envoy's CodeStats).
+ */
+
+enum { ALL, CANARY, INTERNAL, EXTERNAL, SORTS };
+struct code_stats { /* indices in a kind */
+    uint16_t completed[SORTS], time[SORTS];
+};
+static const struct code_stats of_cluster = {
+    { MZ_CS_RQ_COMPLETED, MZ_CS_CANARY_RQ_COMPLETED, MZ_CS_INTERNAL_RQ_COMPLETED,
+      MZ_CS_EXTERNAL_RQ_COMPLETED },
+    { MZ_CS_RQ_TIME, MZ_CS_CANARY_RQ_TIME, MZ_CS_INTERNAL_RQ_TIME, MZ_CS_EXTERNAL_RQ_TIME },
+};
+static const struct code_stats of_alt = {
+    { MZ_CA_RQ_COMPLETED, MZ_CA_CANARY_RQ_COMPLETED, MZ_CA_INTERNAL_RQ_COMPLETED,
+      MZ_CA_EXTERNAL_RQ_COMPLETED },
+    { MZ_CA_RQ_TIME, MZ_CA_CANARY_RQ_TIME, MZ_CA_INTERNAL_RQ_TIME, MZ_CA_EXTERNAL_RQ_TIME },
+};
+static const char *const families[SORTS] = { "upstream_rq_", "canary.upstream_rq_",
+                                             "internal.upstream_rq_", "external.upstream_rq_" };
 
 static bool is_canary(const struct mz_host *host, const struct mz_headers *response)
 {
@@ -10,9 +30,13 @@ static bool is_canary(const struct mz_host *host, const struct mz_headers *respo
            mz_str_eq(mz_headers_value_id(response, MZ_H_X_ENVOY_UPSTREAM_CANARY), MZ_STR("true"));
 }
 
-static bool is_internal(const struct router *r)
+/* Which sorts a response is of: a bit each. */
+static unsigned sorts_of(const struct router *r, const struct mz_host *host,
+                         const struct mz_headers *response)
 {
-    return mz_headers_get_id(r->headers, MZ_H_X_ENVOY_INTERNAL) != NULL;
+    bool internal = mz_headers_get_id(r->headers, MZ_H_X_ENVOY_INTERNAL) != NULL;
+    return 1u << ALL | (is_canary(host, response) ? 1u << CANARY : 0) |
+           (internal ? 1u << INTERNAL : 1u << EXTERNAL);
 }
 
 static void charge_scope(struct mz_scope *s, unsigned status)
@@ -20,29 +44,29 @@ static void charge_scope(struct mz_scope *s, unsigned status)
     if (!s)
         return;
     mz_count(s, MZ_VC_RQ_COMPLETED, 1);
-    mz_count_code(s, "upstream_rq_", status);
+    mz_count_code(s, families[ALL], status);
+}
+
+static void charge_sorts(struct mz_scope *s, const struct code_stats *at, unsigned sorts,
+                         unsigned status)
+{
+    for (unsigned i = 0; i < SORTS; i++) {
+        if (!(sorts & 1u << i))
+            continue;
+        mz_count(s, at->completed[i], 1);
+        mz_count_code(s, families[i], status);
+    }
 }
 
 void charge_code(struct router *r, unsigned status, const struct mz_host *host,
                  const struct mz_headers *response)
 {
-    struct mz_scope *s = r->cluster->scope;
-    struct mz_stream_info *info = info_of(r);
-    if (info->health_check)
+    if (info_of(r)->health_check)
         return;
-    mz_count(s, MZ_CS_RQ_COMPLETED, 1);
-    mz_count_code(s, "upstream_rq_", status);
-    if (is_canary(host, response)) {
-        mz_count(s, MZ_CS_CANARY_RQ_COMPLETED, 1);
-        mz_count_code(s, "canary.upstream_rq_", status);
-    }
-    if (is_internal(r)) {
-        mz_count(s, MZ_CS_INTERNAL_RQ_COMPLETED, 1);
-        mz_count_code(s, "internal.upstream_rq_", status);
-    } else {
-        mz_count(s, MZ_CS_EXTERNAL_RQ_COMPLETED, 1);
-        mz_count_code(s, "external.upstream_rq_", status);
-    }
+    unsigned sorts = sorts_of(r, host, response);
+    charge_sorts(r->cluster->scope, &of_cluster, sorts, status);
+    if (r->alt)
+        charge_sorts(r->alt, &of_alt, sorts, status);
     charge_scope(r->vcluster, status);
     charge_scope(r->route->scope, status);
     if (host) {
@@ -51,16 +75,23 @@ void charge_code(struct router *r, unsigned status, const struct mz_host *host,
     }
 }
 
+static void record_sorts(struct mz_scope *s, const struct code_stats *at, unsigned sorts,
+                         uint64_t ms)
+{
+    for (unsigned i = 0; i < SORTS; i++)
+        if (sorts & 1u << i)
+            mz_hist_record(s, at->time[i], ms);
+}
+
 void charge_time(struct router *r, const struct mz_host *host, const struct mz_headers *response)
 {
-    struct mz_scope *s = r->cluster->scope;
     if (!r->request_end_us || info_of(r)->health_check)
         return;
     uint64_t ms = (now_of(r) - r->request_end_us) / 1000;
-    mz_hist_record(s, MZ_CS_RQ_TIME, ms);
-    if (is_canary(host, response))
-        mz_hist_record(s, MZ_CS_CANARY_RQ_TIME, ms);
-    mz_hist_record(s, is_internal(r) ? MZ_CS_INTERNAL_RQ_TIME : MZ_CS_EXTERNAL_RQ_TIME, ms);
+    unsigned sorts = sorts_of(r, host, response);
+    record_sorts(r->cluster->scope, &of_cluster, sorts, ms);
+    if (r->alt)
+        record_sorts(r->alt, &of_alt, sorts, ms);
     if (r->vcluster)
         mz_hist_record(r->vcluster, MZ_VC_RQ_TIME, ms);
     if (r->route->scope)

@@ -208,7 +208,11 @@ static void prepare_headers(struct router *r)
     struct mz_format_ctx ctx = { .info = info, .req = h };
     mz_timeouts_write(&r->times, r->route, h, r->grpc, insert, 0);
     mz_route_finalize_request(r->route, r->weighted, h, &ctx, a, insert);
-    mz_headers_remove_id(h, MZ_H_X_ENVOY_UPSTREAM_ALT_STAT_NAME);
+    struct mz_header *alt = mz_headers_get_id(h, MZ_H_X_ENVOY_UPSTREAM_ALT_STAT_NAME);
+    if (MZ_UNLIKELY(alt != NULL)) {
+        r->alt = mz_cluster_alt_scope(r->cluster, alt->value);
+        mz_headers_remove_id(h, MZ_H_X_ENVOY_UPSTREAM_ALT_STAT_NAME);
+    }
     mz_stream_story(s, MZ_STEP_TIMEOUT, MZ_STR(""),
                     r->times.from_header ? MZ_STR("from the request's header")
                                          : MZ_STR("of the route"),

@@ -67,6 +67,7 @@ struct router {
     struct mz_headers *headers;
     struct mz_headers *trailers;
     struct mz_scope *vcluster;
+    struct mz_scope *alt; /* of x-envoy-upstream-alt-stat-name; borrowed of the cluster; NULL */
     struct mz_str set_cookie;
     struct mz_timeouts times;
     struct mz_retry retry;
@@ -76,6 +77,8 @@ struct router {
     uint64_t hash;
     struct mz_list attempts; /* not over */
     unsigned n_attempts, n_started;
+    struct mz_attempt *tried; /* n_started of them, for the stream info */
+    uint32_t tried_cap;
     struct attempt *final; /* its answer goes to the client */
     bool keep_body, request_end, is_head, is_upgrade, grpc, finished, response_started, down_above,
         backing_off, retry_is_timeout;
