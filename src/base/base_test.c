@@ -17,7 +17,7 @@ static void test_buf_model(void **state)
     struct mz_buf b, c;
     mz_buf_init(&b);
     mz_buf_init(&c);
-    for (int step = 0; step < 20000; step++) {
+    for (int step = 0; step < 5000; step++) {
         size_t k = mz_rand_below(&r, 3) ? mz_rand_below(&r, 700) : mz_rand_below(&r, 40000);
         for (size_t i = 0; i < k; i++)
             tmp[i] = (char)mz_rand_u64(&r);
