@@ -110,9 +110,12 @@ class Proxy:
         with self.client() as c:
             return c.get(path, **kw)
 
-    def memory_kib(self, field="VmRSS"):
+    def memory_kib(self):
+        """Resident memory; in a sanitizer's build, whose quarantine hides what was freed, the bytes that the proxy counts."""
+        if "san" in os.path.basename(os.path.dirname(self.binary)):
+            return json.loads(self.admin("/mizzen/memory")[1])["bytes"] // 1024
         text = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(rf"^{field}:\s+(\d+) kB", text, re.M)[1])
+        return int(re.search(r"^VmRSS:\s+(\d+) kB", text, re.M)[1])
 
     def grown_kib(self, before):
         """How much more memory than `before`; 0 under a sanitizer, which keeps what was freed."""
