@@ -4,7 +4,7 @@
 #include "http/validate.h"
 #include "server/pages.h"
 
-#define BODY_MAX (1024 * 1024)
+#define BODY_MAX ((size_t)1 << 20)
 
 struct admin_filter {
     struct mz_filter filter;

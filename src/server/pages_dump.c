@@ -11,8 +11,7 @@
 
 static pb_Timestamp *timestamp(struct mz_arena *a, uint64_t wall_us)
 {
-    pb_Timestamp *t = mz_arena_alloc(a, sizeof(*t));
-    *t = (pb_Timestamp)pb_Timestamp__INIT;
+    pb_Timestamp *t = page_new(a, &pb_Timestamp__descriptor);
     t->seconds = (int64_t)(wall_us / 1000000);
     t->nanos = (int32_t)(wall_us / 1000 % 1000 * 1000000); /* milliseconds, as Envoy */
     return t;
@@ -21,8 +20,7 @@ static pb_Timestamp *timestamp(struct mz_arena *a, uint64_t wall_us)
 /* @bytes stay the manager's: they outlive the answer, nothing changes on this thread meanwhile. */
 static pb_Any *any_of(struct mz_arena *a, const ProtobufCMessageDescriptor *d, struct mz_str bytes)
 {
-    pb_Any *any = mz_arena_alloc(a, sizeof(*any));
-    *any = (pb_Any)pb_Any__INIT;
+    pb_Any *any = page_new(a, &pb_Any__descriptor);
     any->type_url = page_chars(mz_arena_printf(a, "type.googleapis.com/%s", d->name).p);
     any->value = (ProtobufCBinaryData){ bytes.n, (uint8_t *)(uintptr_t)bytes.p };
     return any;
@@ -77,14 +75,14 @@ static void one_cluster(void *arg, struct mz_str name, struct mz_str bytes, bool
         return;
     pb_Any *any = any_of(a, &pb_Cluster__descriptor, bytes);
     if (via_api) {
-        pb_ClustersConfigDump_DynamicCluster *c = mz_arena_alloc(a, sizeof(*c));
-        *c = (pb_ClustersConfigDump_DynamicCluster)pb_ClustersConfigDump_DynamicCluster__INIT;
+        pb_ClustersConfigDump_DynamicCluster *c =
+            page_new(a, &pb_ClustersConfigDump_DynamicCluster__descriptor);
         c->cluster = any;
         c->last_updated = timestamp(a, updated_us);
         add(&w->dynamic, &c->base);
     } else {
-        pb_ClustersConfigDump_StaticCluster *c = mz_arena_alloc(a, sizeof(*c));
-        *c = (pb_ClustersConfigDump_StaticCluster)pb_ClustersConfigDump_StaticCluster__INIT;
+        pb_ClustersConfigDump_StaticCluster *c =
+            page_new(a, &pb_ClustersConfigDump_StaticCluster__descriptor);
         c->cluster = any;
         c->last_updated = timestamp(a, updated_us);
         add(&w->fixed, &c->base);
@@ -126,8 +124,7 @@ ProtobufCMessage *dump_clusters(const struct dump *d)
     qsort(l.v, l.n, sizeof(*l.v), by_name);
     for (size_t i = 0; i < l.n; i++)
         one_cluster(&w, l.v[i].name, l.v[i].bytes, l.v[i].via_api, l.v[i].updated_us);
-    pb_ClustersConfigDump *m = mz_arena_alloc(d->arena, sizeof(*m));
-    *m = (pb_ClustersConfigDump)pb_ClustersConfigDump__INIT;
+    pb_ClustersConfigDump *m = page_new(d->arena, &pb_ClustersConfigDump__descriptor);
     m->n_static_clusters = w.fixed.n;
     m->static_clusters = (pb_ClustersConfigDump_StaticCluster **)w.fixed.v;
     m->n_dynamic_active_clusters = w.dynamic.n;
@@ -146,19 +143,18 @@ static void one_listener(void *arg, struct mz_str name, struct mz_str bytes, boo
         return;
     pb_Any *any = any_of(a, &pb_Listener__descriptor, bytes);
     if (via_api) {
-        pb_ListenersConfigDump_DynamicListenerState *s = mz_arena_alloc(a, sizeof(*s));
-        pb_ListenersConfigDump_DynamicListener *l = mz_arena_alloc(a, sizeof(*l));
-        *s = (pb_ListenersConfigDump_DynamicListenerState)
-            pb_ListenersConfigDump_DynamicListenerState__INIT;
-        *l = (pb_ListenersConfigDump_DynamicListener)pb_ListenersConfigDump_DynamicListener__INIT;
+        pb_ListenersConfigDump_DynamicListenerState *s =
+            page_new(a, &pb_ListenersConfigDump_DynamicListenerState__descriptor);
+        pb_ListenersConfigDump_DynamicListener *l =
+            page_new(a, &pb_ListenersConfigDump_DynamicListener__descriptor);
         s->listener = any;
         s->last_updated = timestamp(a, updated_us);
         l->name = page_chars(mz_arena_dup(a, name).p);
         l->active_state = s;
         add(&w->dynamic, &l->base);
     } else {
-        pb_ListenersConfigDump_StaticListener *l = mz_arena_alloc(a, sizeof(*l));
-        *l = (pb_ListenersConfigDump_StaticListener)pb_ListenersConfigDump_StaticListener__INIT;
+        pb_ListenersConfigDump_StaticListener *l =
+            page_new(a, &pb_ListenersConfigDump_StaticListener__descriptor);
         l->listener = any;
         l->last_updated = timestamp(a, updated_us);
         add(&w->fixed, &l->base);
@@ -169,8 +165,7 @@ ProtobufCMessage *dump_listeners(const struct dump *d)
 {
     struct walk w = { d, { .arena = d->arena }, { .arena = d->arena } };
     mz_listener_manager_each(d->pages->env.listeners, one_listener, &w);
-    pb_ListenersConfigDump *m = mz_arena_alloc(d->arena, sizeof(*m));
-    *m = (pb_ListenersConfigDump)pb_ListenersConfigDump__INIT;
+    pb_ListenersConfigDump *m = page_new(d->arena, &pb_ListenersConfigDump__descriptor);
     m->n_static_listeners = w.fixed.n;
     m->static_listeners = (pb_ListenersConfigDump_StaticListener **)w.fixed.v;
     m->n_dynamic_listeners = w.dynamic.n;
@@ -185,8 +180,8 @@ static void one_route_table(struct walk *w, pb_RouteConfiguration *rc, uint64_t 
     struct mz_arena *a = w->d->arena;
     if (!wanted(w->d, mz_str_c(rc->name)))
         return;
-    pb_RoutesConfigDump_StaticRouteConfig *m = mz_arena_alloc(a, sizeof(*m));
-    *m = (pb_RoutesConfigDump_StaticRouteConfig)pb_RoutesConfigDump_StaticRouteConfig__INIT;
+    pb_RoutesConfigDump_StaticRouteConfig *m =
+        page_new(a, &pb_RoutesConfigDump_StaticRouteConfig__descriptor);
     m->route_config = mz_any_pack(&rc->base, a);
     m->last_updated = timestamp(a, updated_us);
     add(&w->fixed, &m->base);
@@ -227,8 +222,7 @@ ProtobufCMessage *dump_routes(const struct dump *d)
 {
     struct walk w = { d, { .arena = d->arena }, { .arena = d->arena } };
     mz_listener_manager_each(d->pages->env.listeners, listener_routes, &w);
-    pb_RoutesConfigDump *m = mz_arena_alloc(d->arena, sizeof(*m));
-    *m = (pb_RoutesConfigDump)pb_RoutesConfigDump__INIT;
+    pb_RoutesConfigDump *m = page_new(d->arena, &pb_RoutesConfigDump__descriptor);
     m->n_static_route_configs = w.fixed.n;
     m->static_route_configs = (pb_RoutesConfigDump_StaticRouteConfig **)w.fixed.v;
     return &m->base;
@@ -266,8 +260,7 @@ static void put_resources(const struct dump *d, pb_Bootstrap *b)
     mz_cluster_manager_each(d->pages->env.clusters, static_cluster, &clusters);
     mz_listener_manager_each(d->pages->env.listeners, static_listener, &listeners);
     if (!b->static_resources && clusters.n + listeners.n) {
-        b->static_resources = mz_arena_alloc(d->arena, sizeof(*b->static_resources));
-        *b->static_resources = (pb_Bootstrap_StaticResources)pb_Bootstrap_StaticResources__INIT;
+        b->static_resources = page_new(d->arena, &pb_Bootstrap_StaticResources__descriptor);
     }
     if (clusters.n && !b->static_resources->n_clusters) {
         b->static_resources->n_clusters = clusters.n;
@@ -282,8 +275,7 @@ static void put_resources(const struct dump *d, pb_Bootstrap *b)
 ProtobufCMessage *dump_bootstrap(const struct dump *d)
 {
     const struct mz_pages_env *e = &d->pages->env;
-    pb_BootstrapConfigDump *m = mz_arena_alloc(d->arena, sizeof(*m));
-    *m = (pb_BootstrapConfigDump)pb_BootstrapConfigDump__INIT;
+    pb_BootstrapConfigDump *m = page_new(d->arena, &pb_BootstrapConfigDump__descriptor);
     m->bootstrap = (pb_Bootstrap *)unpack(d->arena, &pb_Bootstrap__descriptor, e->bootstrap);
     if (m->bootstrap)
         put_resources(d, m->bootstrap);
@@ -304,20 +296,16 @@ static pb_HealthStatus health(const pb_HostHealthStatus *h)
 
 static pb_UInt32Value *wrapped(struct mz_arena *a, uint32_t v)
 {
-    pb_UInt32Value *w = mz_arena_alloc(a, sizeof(*w));
-    *w = (pb_UInt32Value)pb_UInt32Value__INIT;
+    pb_UInt32Value *w = page_new(a, &pb_UInt32Value__descriptor);
     w->value = v;
     return w;
 }
 
 static pb_LbEndpoint *endpoint(struct mz_arena *a, const pb_HostStatus *h)
 {
-    pb_Endpoint *e = mz_arena_alloc(a, sizeof(*e));
-    pb_Endpoint_HealthCheckConfig *hc = mz_arena_alloc(a, sizeof(*hc));
-    pb_LbEndpoint *lb = mz_arena_alloc(a, sizeof(*lb));
-    *hc = (pb_Endpoint_HealthCheckConfig)pb_Endpoint_HealthCheckConfig__INIT;
-    *e = (pb_Endpoint)pb_Endpoint__INIT;
-    *lb = (pb_LbEndpoint)pb_LbEndpoint__INIT;
+    pb_Endpoint *e = page_new(a, &pb_Endpoint__descriptor);
+    pb_Endpoint_HealthCheckConfig *hc = page_new(a, &pb_Endpoint_HealthCheckConfig__descriptor);
+    pb_LbEndpoint *lb = page_new(a, &pb_LbEndpoint__descriptor);
     e->address = h->address;
     e->health_check_config = hc;
     e->hostname = h->hostname;
@@ -337,8 +325,7 @@ static bool same_group(const pb_HostStatus *x, const pb_HostStatus *y)
 
 static pb_LocalityLbEndpoints *group(struct mz_arena *a, pb_HostStatus *const *v, size_t n)
 {
-    pb_LocalityLbEndpoints *g = mz_arena_alloc(a, sizeof(*g));
-    *g = (pb_LocalityLbEndpoints)pb_LocalityLbEndpoints__INIT;
+    pb_LocalityLbEndpoints *g = page_new(a, &pb_LocalityLbEndpoints__descriptor);
     g->locality = v[0]->locality;
     g->priority = v[0]->priority;
     g->load_balancing_weight = wrapped(a, 0);
@@ -352,10 +339,8 @@ static pb_LocalityLbEndpoints *group(struct mz_arena *a, pb_HostStatus *const *v
 static ProtobufCMessage *assignment(struct mz_arena *a, const pb_ClusterStatus *c)
 {
     struct messages groups = { .arena = a };
-    pb_ClusterLoadAssignment *m = mz_arena_alloc(a, sizeof(*m));
-    pb_ClusterLoadAssignment_Policy *p = mz_arena_alloc(a, sizeof(*p));
-    *m = (pb_ClusterLoadAssignment)pb_ClusterLoadAssignment__INIT;
-    *p = (pb_ClusterLoadAssignment_Policy)pb_ClusterLoadAssignment_Policy__INIT;
+    pb_ClusterLoadAssignment *m = page_new(a, &pb_ClusterLoadAssignment__descriptor);
+    pb_ClusterLoadAssignment_Policy *p = page_new(a, &pb_ClusterLoadAssignment_Policy__descriptor);
     for (size_t i = 0, n; i < c->n_host_statuses; i += n) {
         for (n = 1; i + n < c->n_host_statuses &&
                     same_group(c->host_statuses[i], c->host_statuses[i + n]);)
@@ -381,21 +366,18 @@ ProtobufCMessage *dump_endpoints(const struct dump *d)
             continue;
         pb_Any *any = mz_any_pack(assignment(a, c), a);
         if (c->added_via_api) {
-            pb_EndpointsConfigDump_DynamicEndpointConfig *e = mz_arena_alloc(a, sizeof(*e));
-            *e = (pb_EndpointsConfigDump_DynamicEndpointConfig)
-                pb_EndpointsConfigDump_DynamicEndpointConfig__INIT;
+            pb_EndpointsConfigDump_DynamicEndpointConfig *e =
+                page_new(a, &pb_EndpointsConfigDump_DynamicEndpointConfig__descriptor);
             e->endpoint_config = any;
             add(&dynamic, &e->base);
         } else {
-            pb_EndpointsConfigDump_StaticEndpointConfig *e = mz_arena_alloc(a, sizeof(*e));
-            *e = (pb_EndpointsConfigDump_StaticEndpointConfig)
-                pb_EndpointsConfigDump_StaticEndpointConfig__INIT;
+            pb_EndpointsConfigDump_StaticEndpointConfig *e =
+                page_new(a, &pb_EndpointsConfigDump_StaticEndpointConfig__descriptor);
             e->endpoint_config = any;
             add(&fixed, &e->base);
         }
     }
-    pb_EndpointsConfigDump *m = mz_arena_alloc(a, sizeof(*m));
-    *m = (pb_EndpointsConfigDump)pb_EndpointsConfigDump__INIT;
+    pb_EndpointsConfigDump *m = page_new(a, &pb_EndpointsConfigDump__descriptor);
     m->n_static_endpoint_configs = fixed.n;
     m->static_endpoint_configs = (pb_EndpointsConfigDump_StaticEndpointConfig **)fixed.v;
     m->n_dynamic_endpoint_configs = dynamic.n;
@@ -407,14 +389,12 @@ ProtobufCMessage *dump_endpoints(const struct dump *d)
 
 ProtobufCMessage *dump_scoped_routes(const struct dump *d)
 {
-    pb_ScopedRoutesConfigDump *m = mz_arena_alloc(d->arena, sizeof(*m));
-    *m = (pb_ScopedRoutesConfigDump)pb_ScopedRoutesConfigDump__INIT;
+    pb_ScopedRoutesConfigDump *m = page_new(d->arena, &pb_ScopedRoutesConfigDump__descriptor);
     return &m->base;
 }
 
 ProtobufCMessage *dump_secrets(const struct dump *d)
 {
-    pb_SecretsConfigDump *m = mz_arena_alloc(d->arena, sizeof(*m));
-    *m = (pb_SecretsConfigDump)pb_SecretsConfigDump__INIT;
+    pb_SecretsConfigDump *m = page_new(d->arena, &pb_SecretsConfigDump__descriptor);
     return &m->base;
 }

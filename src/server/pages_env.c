@@ -36,8 +36,7 @@ static void drain_listeners(void *arg, const struct mz_drain_request *rq)
 
 static pb_Duration *milliseconds(struct mz_arena *a, uint64_t ms)
 {
-    pb_Duration *d = mz_arena_alloc(a, sizeof(*d));
-    *d = (pb_Duration)pb_Duration__INIT;
+    pb_Duration *d = page_new(a, &pb_Duration__descriptor);
     d->seconds = (int64_t)(ms / 1000);
     d->nanos = (int32_t)(ms % 1000 * 1000000);
     return d;
@@ -46,8 +45,7 @@ static pb_Duration *milliseconds(struct mz_arena *a, uint64_t ms)
 static const pb_CommandLineOptions *options_message(const struct mz_server *s)
 {
     const struct mz_options *o = &s->opts;
-    pb_CommandLineOptions *m = mz_arena_alloc(s->arena, sizeof(*m));
-    *m = (pb_CommandLineOptions)pb_CommandLineOptions__INIT;
+    pb_CommandLineOptions *m = page_new(s->arena, &pb_CommandLineOptions__descriptor);
     m->base_id = o->base_id;
     m->concurrency = s->n_workers;
     m->config_path = page_chars(o->config_path);
@@ -80,12 +78,14 @@ static const pb_CommandLineOptions *options_message(const struct mz_server *s)
 static pb_Node *node_message(const struct mz_server *s)
 {
     const struct mz_factory *f = &s->factory;
-    pb_Node *n = mz_arena_alloc(s->arena, sizeof(*n));
-    *n = s->bootstrap->node ? *s->bootstrap->node : (pb_Node)pb_Node__INIT;
+    pb_Node *n = page_new(s->arena, &pb_Node__descriptor);
+    if (s->bootstrap->node)
+        *n = *s->bootstrap->node;
     n->id = page_chars(mz_arena_dup(s->arena, f->node_id).p);
     n->cluster = page_chars(mz_arena_dup(s->arena, f->node_cluster).p);
-    pb_Locality *l = mz_arena_alloc(s->arena, sizeof(*l));
-    *l = n->locality ? *n->locality : (pb_Locality)pb_Locality__INIT;
+    pb_Locality *l = page_new(s->arena, &pb_Locality__descriptor);
+    if (n->locality)
+        *l = *n->locality;
     l->zone = page_chars(mz_arena_dup(s->arena, f->node_zone).p);
     if (n->locality || f->node_zone.n)
         n->locality = l;

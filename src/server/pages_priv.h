@@ -24,6 +24,13 @@ static inline char *page_chars(const char *s) /* messages want char *; nobody wr
     return (char *)(uintptr_t)(s ? s : "");
 }
 
+static inline void *page_new(struct mz_arena *a, const ProtobufCMessageDescriptor *d) /* a message without any field set */
+{
+    void *m = mz_arena_alloc(a, d->sizeof_message);
+    protobuf_c_message_init(d, m);
+    return m;
+}
+
 #define PAGE_TEXT "text/plain; charset=UTF-8"
 #define PAGE_HTML "text/html; charset=UTF-8"
 #define PAGE_JSON "application/json"

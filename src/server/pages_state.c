@@ -85,8 +85,7 @@ static pb_Node *node(const struct mz_pages *p, struct mz_arena *a)
 
 static pb_Duration *seconds(struct mz_arena *a, uint64_t us)
 {
-    pb_Duration *d = mz_arena_alloc(a, sizeof(*d));
-    *d = (pb_Duration)pb_Duration__INIT;
+    pb_Duration *d = page_new(a, &pb_Duration__descriptor);
     d->seconds = (int64_t)(us / 1000000);
     return d;
 }
@@ -97,7 +96,8 @@ static void server_info(void *arg, const struct mz_admin_request *rq, struct mz_
     const struct mz_pages_env *e = &p->env;
     uint64_t wall = mz_clock->wall_us(), first = e->first_epoch_wall_us;
     uint64_t up = mz_clock->mono_us() - e->start_us;
-    pb_ServerInfo m = pb_ServerInfo__INIT;
+    pb_ServerInfo m;
+    protobuf_c_message_init(&pb_ServerInfo__descriptor, &m);
     m.version = page_chars(e->version);
     m.state = (pb_ServerInfo_State)e->state(e->arg);
     m.uptime_current_epoch = seconds(rq->arena, up);

@@ -80,7 +80,6 @@ static struct mz_runtime_store *runtime_with_admin_layer(void)
 
 static int setup(void **state)
 {
-    static const pb_CommandLineOptions options = pb_CommandLineOptions__INIT;
     (void)state;
     memset(&rig, 0, sizeof(rig));
     rig.healthy = true;
@@ -92,17 +91,16 @@ static int setup(void **state)
     const struct mz_factory f = { .stats = rig.stats, .clusters = rig.clusters };
     rig.listeners = mz_listener_manager_create(&f, NULL, 0);
     rig.runtime = runtime_with_admin_layer();
-    pb_Bootstrap b = pb_Bootstrap__INIT;
-    pb_Node n = pb_Node__INIT;
-    n.id = page_chars("me<b>");
-    b.node = &n;
+    pb_Bootstrap *b = page_new(rig.arena, &pb_Bootstrap__descriptor);
+    b->node = page_new(rig.arena, &pb_Node__descriptor);
+    b->node->id = page_chars("me<b>");
     const struct mz_pages_env env = {
         .stats = rig.stats,
         .clusters = rig.clusters,
         .listeners = rig.listeners,
         .runtime = rig.runtime,
-        .bootstrap = mz_msg_pack_alloc(&b.base, rig.arena),
-        .options = &options,
+        .bootstrap = mz_msg_pack_alloc(&b->base, rig.arena),
+        .options = page_new(rig.arena, &pb_CommandLineOptions__descriptor),
         .version = "r/1/<Clean>",
         .start_us = mz_clock->mono_us(),
         .state = get_state,
