@@ -78,18 +78,27 @@ struct mz_arena *mz_arena_create(enum mz_mem mem)
     return a;
 }
 
+/* Of the next standard block: those of a large arena grow with it, so that it has few and goes back to the system whole. */
+static size_t block_size(const struct mz_arena *a)
+{
+    size_t share = a->size / 8 & ~(size_t)(MZ_ARENA_BLOCK - 1);
+    if (a->mem == MZ_MEM_STREAM || share < MZ_ARENA_BLOCK)
+        return MZ_ARENA_BLOCK;
+    return share < MZ_ARENA_BLOCK_MAX ? share : MZ_ARENA_BLOCK_MAX;
+}
+
 static void *alloc_slow(struct mz_arena *a, size_t n)
 {
-    size_t size = n + sizeof(struct block);
-    bool big = size > MZ_ARENA_BLOCK / 2; /* a block of its own; the current one stays current */
-    struct block *b = block_get(a->mem, big ? size : MZ_ARENA_BLOCK);
+    size_t size = n + sizeof(struct block), standard = block_size(a);
+    bool big = size > standard / 2; /* a block of its own; the current one stays current */
+    struct block *b = block_get(a->mem, big ? size : standard);
     b->next = a->blocks;
     a->blocks = b;
     a->size += b->size;
     char *p = (char *)(b + 1);
     if (!big) {
         a->at = p + n;
-        a->end = (char *)b + MZ_ARENA_BLOCK;
+        a->end = (char *)b + standard;
     }
     return p;
 }

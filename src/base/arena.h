@@ -7,9 +7,11 @@
 /*
  * Many small objects that go at once. Belongs to one thread, takes no lock. The arena lives in its own first block; blocks
  * of MZ_ARENA_BLOCK bytes come from a free list of the thread, so a stream's arena costs no malloc (not under ASan, where
- * each block is malloc'ed so that use after free is seen). Only arenas of MZ_MEM_STREAM use the free list.
+ * each block is malloc'ed so that use after free is seen). Only arenas of MZ_MEM_STREAM use the free list; blocks of the
+ * others grow with the arena, up to MZ_ARENA_BLOCK_MAX.
  */
-#define MZ_ARENA_BLOCK 4096
+#define MZ_ARENA_BLOCK     4096
+#define MZ_ARENA_BLOCK_MAX (256u << 10)
 struct mz_arena;
 
 struct mz_arena *mz_arena_create(enum mz_mem mem);

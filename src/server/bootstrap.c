@@ -43,7 +43,7 @@ bool mz_bootstrap_read(struct mz_server *s, struct mz_err *err)
     const struct mz_options *o = &s->opts;
     pb_Bootstrap *file = NULL, *line = NULL;
     struct mz_str text;
-    s->proto = (struct mz_proto_ctx){ .arena = s->arena,
+    s->proto = (struct mz_proto_ctx){ .arena = s->load,
                                       .unknown = o->allow_unknown_static_fields ? MZ_UNKNOWN_COUNT
                                                                                 : MZ_UNKNOWN_REJECT,
                                       .partial = o->config_yaml != NULL };
@@ -51,7 +51,7 @@ bool mz_bootstrap_read(struct mz_server *s, struct mz_err *err)
         return mz_err_set(err, "At least one of --config-path or --config-yaml or "
                                "Options::configProto() should be non-empty");
     if (o->config_path) {
-        if (!file_read(s->arena, o->config_path, &text, err))
+        if (!file_read(s->load, o->config_path, &text, err))
             return false;
         if (!parse(s, text, mz_str_ends(mz_str_c(o->config_path), MZ_STR(".json")), &file, err))
             return false;
@@ -60,7 +60,7 @@ bool mz_bootstrap_read(struct mz_server *s, struct mz_err *err)
         if (!parse(s, mz_str_c(o->config_yaml), false, &line, err))
             return false;
         if (file)
-            mz_msg_merge((ProtobufCMessage *)file, (ProtobufCMessage *)line, s->arena);
+            mz_msg_merge((ProtobufCMessage *)file, (ProtobufCMessage *)line, s->load);
         else
             file = line;
         if (!mz_msg_validate((ProtobufCMessage *)file, err))

@@ -1,8 +1,10 @@
 #include "server/server.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "filters/registry.h"
@@ -52,9 +54,9 @@ static struct mz_transport_factory *cluster_transport(void *arg, const void *msg
     return transport_build(msg, &s->proto, err);
 }
 
-static struct mz_str node_text(const char *from_option, const char *from_file)
+static struct mz_str node_text(struct mz_server *s, const char *from_option, const char *from_file)
 {
-    return mz_str_c(from_option ? from_option : from_file);
+    return mz_arena_dup(s->arena, mz_str_c(from_option ? from_option : from_file));
 }
 
 static void factory_fill(struct mz_server *s)
@@ -69,10 +71,11 @@ static void factory_fill(struct mz_server *s)
         .recorder = s->recorder,
         .process = &s->process,
         .proto = &s->proto,
-        .node_id = node_text(s->opts.service_node, n ? n->id : NULL),
-        .node_cluster = node_text(s->opts.service_cluster, n ? n->cluster : NULL),
-        .node_zone = node_text(s->opts.service_zone, zone),
-        .header_prefix = prefix && prefix[0] ? mz_str_c(prefix) : MZ_STR("x-envoy"),
+        .node_id = node_text(s, s->opts.service_node, n ? n->id : NULL),
+        .node_cluster = node_text(s, s->opts.service_cluster, n ? n->cluster : NULL),
+        .node_zone = node_text(s, s->opts.service_zone, zone),
+        .header_prefix =
+            prefix && prefix[0] ? mz_arena_dup(s->arena, mz_str_c(prefix)) : MZ_STR("x-envoy"),
         .workers = s->n_workers,
         .net_filter = mz_registry_net_filter,
         .http_filter = mz_registry_http_filter,
@@ -85,7 +88,7 @@ static bool clusters_build(struct mz_server *s, struct mz_err *err)
 {
     const pb_Bootstrap_StaticResources *r = s->bootstrap->static_resources;
     for (size_t i = 0; r && i < r->n_clusters; i++) {
-        struct mz_str bytes = mz_msg_pack_alloc((const ProtobufCMessage *)r->clusters[i], s->arena);
+        struct mz_str bytes = mz_msg_pack_alloc((const ProtobufCMessage *)r->clusters[i], s->load);
         if (!mz_cluster_manager_add(s->clusters, r->clusters[i], bytes, false, err))
             return mz_err_at(err, "static_resources.clusters[%zu]", i);
     }
@@ -96,8 +99,7 @@ static bool listeners_build(struct mz_server *s, struct mz_err *err)
 {
     const pb_Bootstrap_StaticResources *r = s->bootstrap->static_resources;
     for (size_t i = 0; r && i < r->n_listeners; i++) {
-        struct mz_str bytes =
-            mz_msg_pack_alloc((const ProtobufCMessage *)r->listeners[i], s->arena);
+        struct mz_str bytes = mz_msg_pack_alloc((const ProtobufCMessage *)r->listeners[i], s->load);
         if (!mz_listener_manager_add(s->listeners, r->listeners[i], bytes, false, !s->opts.validate,
                                      &s->factory, err))
             return mz_err_at(err, "static_resources.listeners[%zu]", i);
@@ -124,17 +126,18 @@ static bool stats_build(struct mz_server *s, struct mz_err *err)
 
 static bool services_build(struct mz_server *s, struct mz_err *err)
 {
-    s->runtime = mz_runtime_store_create(
-        s->stats, s->bootstrap->layered_runtime,
-        node_text(s->opts.service_cluster, s->bootstrap->node ? s->bootstrap->node->cluster : NULL),
-        err);
+    s->runtime =
+        mz_runtime_store_create(s->stats, s->bootstrap->layered_runtime,
+                                node_text(s, s->opts.service_cluster,
+                                          s->bootstrap->node ? s->bootstrap->node->cluster : NULL),
+                                err);
     if (!s->runtime)
         return mz_err_at(err, "layered_runtime");
     s->logs = mz_log_files_create(s->stats, s->n_workers + 1, s->opts.file_flush_interval_msec);
     s->recorder = mz_recorder_create(s->n_workers + 1, RECORDS_KEPT);
     const struct mz_upstream_env env = { .main = s->loop,
                                          .stats = s->stats,
-                                         .local_zone = node_text(s->opts.service_zone, NULL),
+                                         .local_zone = node_text(s, s->opts.service_zone, NULL),
                                          .transport = cluster_transport,
                                          .transport_arg = s };
     s->clusters = mz_cluster_manager_create(&env);
@@ -155,22 +158,40 @@ static void flush_stats(struct mz_timer *t)
     mz_timer_start_ms(&s->flush_timer, s->flush_ms);
 }
 
+/* What the configuration was read into goes back to the system: nothing built from it points there. */
+static void load_end(struct mz_server *s)
+{
+    mz_arena_destroy(s->load);
+    s->load = s->proto.arena = NULL;
+    s->bootstrap = NULL;
+    mz_slice_thread_trim();
+    (void)malloc_trim(0);
+}
+
+static bool build(struct mz_server *s, struct mz_err *err)
+{
+    if (!mz_bootstrap_read(s, err) || !stats_build(s, err) || !services_build(s, err))
+        return false;
+    if (!s->opts.validate && !mz_server_admin_start(s, err))
+        return mz_err_at(err, "admin");
+    return clusters_build(s, err) && listeners_build(s, err);
+}
+
 bool mz_server_build(struct mz_server *s, const struct mz_options *o, struct mz_err *err)
 {
     s->opts = *o;
     s->start_us = mz_clock->mono_us();
     s->arena = mz_arena_create(MZ_MEM_CONFIG);
+    s->load = mz_arena_create(MZ_MEM_CONFIG);
     s->n_workers = o->concurrency ? o->concurrency : mz_options_cpus();
     if (s->n_workers >= MZ_STATS_SLOTS)
         s->n_workers = MZ_STATS_SLOTS - 1;
     s->loop = mz_loop_create("main_thread");
     mz_timer_init(s->loop, &s->flush_timer, flush_stats);
     mz_drain_init(s);
-    if (!mz_bootstrap_read(s, err) || !stats_build(s, err) || !services_build(s, err))
-        return false;
-    if (!o->validate && !mz_server_admin_start(s, err))
-        return mz_err_at(err, "admin");
-    return clusters_build(s, err) && listeners_build(s, err);
+    bool ok = build(s, err);
+    load_end(s);
+    return ok;
 }
 
 /* ---- running ---- */

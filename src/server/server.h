@@ -22,9 +22,10 @@ struct mz_thread {
 };
 struct mz_server {
     struct mz_options opts;
-    struct mz_arena *arena; /* the bootstrap message and what points into it */
-    struct mz_proto_ctx proto;
-    const pb_Bootstrap *bootstrap;
+    struct mz_arena *arena; /* texts and small objects that last as long as the process */
+    struct mz_arena *load;  /* the bootstrap's text and messages; NULL once everything is built from them */
+    struct mz_proto_ctx proto; /* arena: load */
+    const pb_Bootstrap *bootstrap; /* in load */
     struct mz_loop *loop;
     struct mz_stats *stats;
     struct mz_scope *scope; /* server. */
