@@ -87,7 +87,8 @@ static struct mz_stream *from_timer(struct mz_timer *t, size_t offset)
 
 void stream_touch(struct mz_stream *s)
 {
-    if (s->idle_timeout_ms)
+    if (s->idle_timeout_ms &&
+        !s->dead) /* a body may come behind a stream that ended at its headers */
         mz_timer_start_ms(&s->idle_timer, s->idle_timeout_ms);
 }
 
@@ -175,7 +176,7 @@ static void start_timers(struct mz_stream *s)
 static void apply_route_times(struct mz_stream *s)
 {
     const struct mz_route *r = s->route;
-    if (!r)
+    if (!r || s->dead)
         return;
     if (r->idle_timeout.set) {
         s->idle_timeout_ms = r->idle_timeout.ms;
