@@ -5,7 +5,7 @@
 
 /* The wheel against a model: an array that is searched. The clock is ours. */
 
-static uint64_t fake_us;
+static uint64_t fake_us, fake_wall_us = 784111777000000;
 
 static uint64_t fake_mono(void)
 {
@@ -13,7 +13,7 @@ static uint64_t fake_mono(void)
 }
 static uint64_t fake_wall(void)
 {
-    return 784111777000000;
+    return fake_wall_us;
 }
 static const struct mz_clock fake_clock = { fake_mono, fake_wall };
 
@@ -248,6 +248,39 @@ static void test_date(void **state)
     mz_loop_destroy(l);
 }
 
+/* Somebody sets the machine's clock while the loop runs: texts follow it, timers do not. */
+static void test_wall_clock_jumps(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t wall_s;
+        const char *date;
+    } cases[] = {
+        { 784111777 + 86400, "Mon, 07 Nov 1994 08:49:37 GMT" }, /* forward by a day */
+        { 784111777 - 3600, "Sun, 06 Nov 1994 07:49:37 GMT" },  /* back by an hour */
+        { 0, "Thu, 01 Jan 1970 00:00:00 GMT" },
+        { 4294967296, "Sun, 07 Feb 2106 06:28:16 GMT" },
+        { 784111777, "Sun, 06 Nov 1994 08:49:37 GMT" },
+    };
+    fake_us = 5000000;
+    struct mz_loop *l = mz_loop_create("test");
+    struct mz_timer t;
+    mz_timer_init(l, &t, count_fire);
+    for (size_t i = 0; i < MZ_COUNT(cases); i++) {
+        fired = 0;
+        mz_timer_start_ms(&t, 100);
+        fake_us += 99000;
+        fake_wall_us = cases[i].wall_s * 1000000;
+        mz_loop_turn(l, 0);
+        assert_int_equal(fired, 0);
+        assert_string_equal(mz_loop_http_date(l), cases[i].date);
+        fake_us += 1000;
+        mz_loop_turn(l, 0);
+        assert_int_equal(fired, 1);
+    }
+    mz_loop_destroy(l);
+}
+
 int main(void)
 {
     mz_clock = &fake_clock;
@@ -258,6 +291,7 @@ int main(void)
         cmocka_unit_test(test_within_fire),
         cmocka_unit_test(test_many_in_one_place),
         cmocka_unit_test(test_date),
+        cmocka_unit_test(test_wall_clock_jumps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

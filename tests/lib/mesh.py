@@ -31,7 +31,7 @@ def find_proxy(name):
 class Proxy:
     """One running proxy. Ports: `port` (first listener), `admin_port`."""
 
-    def __init__(self, binary, folder, boot, name="proxy", args=(), concurrency=1, preexec=None):
+    def __init__(self, binary, folder, boot, name="proxy", args=(), concurrency=None, preexec=None):
         self.name, self.folder, self.boot, self.binary = name, folder, boot, binary
         self.admin_port = boot["admin"]["address"]["socket_address"]["port_value"] if "admin" in boot else None
         first = boot["static_resources"]["listeners"][:1]
@@ -40,7 +40,7 @@ class Proxy:
         self.log_path, self.access_path = folder / f"{name}.log", folder / "access.log"
         path = folder / f"{name}.json"
         path.write_text(json.dumps(boot, indent=1))
-        argv = [binary, "-c", str(path), "--concurrency", str(concurrency), "--disable-hot-restart",
+        argv = [binary, "-c", str(path), "--concurrency", str(concurrency or os.environ.get("MIZZEN_CONCURRENCY", 1)), "--disable-hot-restart",
                 "--file-flush-interval-msec", "10", "-l", "info", *args]
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=preexec)

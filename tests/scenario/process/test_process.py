@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -148,6 +149,56 @@ def test_sigterm_storm(mesh):  # H12
     for _ in range(20):
         px.signal(signal.SIGTERM)
     assert px.process.wait(15) in (0, -signal.SIGTERM)
+
+
+def test_second_sigterm_cuts(mesh, is_envoy):  # H12, P5: requests in flight have their time, unless somebody insists
+    if is_envoy:
+        pytest.skip("Envoy ends at once on SIGTERM")
+    took = []
+    for i in range(3):
+        up = mesh.upstream(script=[Reply().held(threading.Event())], name=f"up{i}")
+        px = mesh.proxy(upstreams=[up], name=f"proxy{i}")
+        c = px.client()
+        c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        until(lambda: up.requests, what="the request at the upstream")
+        px.signal(signal.SIGTERM)
+        until(lambda: "caught ENVOY_SIGTERM" in px.log())
+        assert px.process.poll() is None
+        began = time.monotonic()
+        px.signal(signal.SIGTERM)
+        assert c.ended(5) in ("eof", "reset")
+        took.append(time.monotonic() - began)
+        c.close()
+        assert px.process.wait(15) == 0
+    assert min(took) < 0.3, took  # the time would be 0.4 s
+
+
+def test_sigterm_storm_under_load(mesh):  # H12: signals at any moment of a start, of traffic, of an end
+    mesh.upstream()
+    for i in range(5):
+        px = mesh.proxy(name=f"proxy{i}", concurrency=2)
+        clients = [px.client() for _ in range(10)]
+        for c in clients:
+            c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 5)
+        for _ in range(10 * i):
+            px.signal(signal.SIGHUP)
+            px.signal(signal.SIGUSR1)
+        for _ in range(1 + 10 * i):
+            px.signal(signal.SIGTERM)
+            px.signal(signal.SIGINT)
+        assert px.process.wait(15) == 0
+        for c in clients:
+            c.close()
+
+
+def test_sigterm_before_ready(mesh):  # H12: while clusters or workers are not there yet
+    mesh.upstream()
+    for i in range(10):
+        px = mesh.proxy(name=f"proxy{i}", concurrency=2, ready=False)
+        until(lambda: "initializing epoch" in px.log() or px.process.poll() is not None)
+        time.sleep(0.001 * i)  # another moment of the start each time
+        px.signal(signal.SIGTERM)
+        assert px.process.wait(15) in (0, -signal.SIGTERM)
 
 
 def test_sigpipe_and_sighup_do_not_kill(mesh):  # H12
