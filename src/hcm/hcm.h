@@ -23,6 +23,6 @@ const struct mz_route_table *mz_hcm_route_table(const struct mz_hcm_config *c); 
 /* Runs the manager's header work and route matching on given headers, nothing is sent (POST /mizzen/explain). */
 struct mz_decision;
 struct mz_headers;
-const struct mz_route *mz_hcm_explain(const struct mz_hcm_config *c, struct mz_headers *h, const struct mz_addr *peer, bool secure,
+const struct mz_route *mz_hcm_explain(const struct mz_hcm_config *c, struct mz_headers *h, const struct mz_addr *local, const struct mz_addr *peer, bool secure,
                                       struct mz_decision *d, struct mz_arena *a);
 #endif

@@ -200,6 +200,7 @@ void chain_down_below(struct mz_stream *s);
 /* mutate.c: the manager's own header work */
 enum mutate_result { MUTATE_OK, MUTATE_ANSWERED };
 enum mutate_result mutate_check_request(struct mz_stream *s, struct mz_headers *h);   /* host, path */
+void mutate_host(const struct mz_hcm_config *c, struct mz_headers *h, const struct mz_addr *local, bool is_connect);
 enum mutate_result mutate_request(struct mz_stream *s, struct mz_headers *h);         /* XFF, scheme, ids, sanitizing */
 void mutate_response(struct mz_stream *s, struct mz_headers *h);
 bool mutate_is_internal(const struct mz_hcm_config *c, const struct mz_addr *a);

@@ -52,17 +52,17 @@ static enum mutate_result check_path(struct mz_stream *s, struct mz_headers *h)
     return MUTATE_ANSWERED;
 }
 
-static void normalize_host(struct mz_stream *s, struct mz_headers *h)
+void mutate_host(const struct mz_hcm_config *c, struct mz_headers *h, const struct mz_addr *local,
+                 bool is_connect)
 {
-    const struct mz_hcm_config *c = s->conn->cfg;
     struct mz_header *e = mz_headers_get_id(h, MZ_H_AUTHORITY);
     struct mz_str host = e->value;
     struct mz_str name = mz_authority_host(host);
     struct mz_str port = mz_str_skip(host, name.n);
     bool strip = c->strip_any_port;
-    if (c->strip_matching_port && !s->is_connect && port.n > 1) {
+    if (c->strip_matching_port && !is_connect && port.n > 1) {
         uint64_t n;
-        strip |= mz_str_u64(mz_str_skip(port, 1), &n) && n == mz_addr_port(&s->info.local);
+        strip |= mz_str_u64(mz_str_skip(port, 1), &n) && n == mz_addr_port(local);
     }
     if (strip)
         port = MZ_STR("");
@@ -70,7 +70,7 @@ static void normalize_host(struct mz_stream *s, struct mz_headers *h)
     if (dot)
         name.n--;
     if (name.n + port.n != host.n)
-        e->value = mz_arena_cat(s->arena, 2, (struct mz_str[]){ name, port });
+        e->value = mz_arena_cat(h->arena, 2, (struct mz_str[]){ name, port });
 }
 
 enum mutate_result mutate_check_request(struct mz_stream *s, struct mz_headers *h)
@@ -87,7 +87,7 @@ enum mutate_result mutate_check_request(struct mz_stream *s, struct mz_headers *
     }
     if (check_path(s, h) != MUTATE_OK)
         return MUTATE_ANSWERED;
-    normalize_host(s, h);
+    mutate_host(s->conn->cfg, h, &s->info.local, s->is_connect);
     return MUTATE_OK;
 }
 

@@ -499,7 +499,7 @@ const struct mz_filter_chain *mz_listener_manager_explain(struct mz_listener_man
         if (!here)
             continue;
         uint64_t now = mz_clock->mono_us();
-        mz_note(d, now, ACCEPTED, c->name, MZ_STR("the given address"), 0, 0);
+        mz_note(d, now, ASKED, c->name, MZ_STR(""), 0, 0);
         const struct mz_filter_chain *fc = mz_listener_config_chain(c, local, remote);
         if (fc)
             mz_note(d, now, CHAIN, fc->name, MZ_STR(""), 0, 0);

@@ -15,6 +15,7 @@
 /* X(identifier, "english text of the step"; %s takes a, %t takes b, %n number n, %m number m) - rendered by decision.c */
 #define MZ_STEPS(X)                                                                                                    \
     X(ACCEPTED, "listener %s accepted connection %n from %t")                                                          \
+    X(ASKED, "listener %s would accept the connection")                                                                \
     X(CHAIN, "filter chain %s matched")                                                                                \
     X(NO_CHAIN, "no filter chain matched")                                                                             \
     X(NOT_VHOST, "virtual host %s does not serve this host")                                                           \

@@ -255,7 +255,8 @@ static bool explain(struct mz_pages *p, struct question *q, struct explained *e,
         e->no_route =
             "the filter chain has no HTTP connection manager: bytes are handled as they come";
     if (hcm)
-        e->route = mz_hcm_explain(hcm, q->headers, &q->remote, false, e->story, q->arena);
+        e->route =
+            mz_hcm_explain(hcm, q->headers, &q->local, &q->remote, false, e->story, q->arena);
     if (e->route)
         explain_target(p, q, e);
     return true;
