@@ -43,4 +43,10 @@ void mz_mem_counts(struct mz_mem_count out_counts[MZ_MEM__COUNT]); /* sum over a
 #define MZ_CONTAINER(p, T, member) ((T *)(void *)((char *)(p) - offsetof(T, member)))
 #define MZ_LIKELY(x)   __builtin_expect(!!(x), 1)
 #define MZ_UNLIKELY(x) __builtin_expect(!!(x), 0)
+/* For an array of a hot path that is written before it is read: not even -ftrivial-auto-var-init=zero touches it. */
+#if defined(__has_attribute) && __has_attribute(uninitialized)
+#define MZ_UNINIT __attribute__((uninitialized))
+#else
+#define MZ_UNINIT
+#endif
 #endif

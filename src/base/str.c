@@ -16,22 +16,39 @@ bool mz_str_split(struct mz_str *rest, char sep, struct mz_str *out_part)
     return true;
 }
 
-static bool ieq_n(const char *a, const char *b, size_t n)
+static inline uint64_t read64(const void *p)
 {
-    for (size_t i = 0; i < n; i++)
-        if (mz_lower(a[i]) != mz_lower(b[i]))
-            return false;
-    return true;
+    uint64_t v;
+    memcpy(&v, p, 8);
+    return v;
 }
 
-bool mz_str_ieq(struct mz_str a, struct mz_str b)
+static inline uint64_t lower8(uint64_t v)
 {
-    return a.n == b.n && ieq_n(a.p, b.p, a.n);
+    uint64_t heptets = v & 0x7f7f7f7f7f7f7f7full;
+    uint64_t above_z = heptets + 0x2525252525252525ull, from_a = heptets + 0x3f3f3f3f3f3f3f3full;
+    uint64_t upper = (from_a & ~above_z & ~v) & 0x8080808080808080ull;
+    return v | (upper >> 2);
+}
+
+/* Eight bytes at a time; the last eight may overlap those before. */
+bool mz_str_ieq_n(const char *a, const char *b, size_t n)
+{
+    if (n < 8) {
+        for (size_t i = 0; i < n; i++)
+            if (mz_lower(a[i]) != mz_lower(b[i]))
+                return false;
+        return true;
+    }
+    for (size_t i = 0; i + 8 < n; i += 8)
+        if (lower8(read64(a + i)) != lower8(read64(b + i)))
+            return false;
+    return lower8(read64(a + n - 8)) == lower8(read64(b + n - 8));
 }
 
 bool mz_str_istarts(struct mz_str s, struct mz_str prefix)
 {
-    return s.n >= prefix.n && ieq_n(s.p, prefix.p, prefix.n);
+    return s.n >= prefix.n && mz_str_ieq_n(s.p, prefix.p, prefix.n);
 }
 
 int mz_str_cmp(struct mz_str a, struct mz_str b)
@@ -101,13 +118,6 @@ bool mz_str_i64(struct mz_str s, int64_t *out_value)
     return true;
 }
 
-static inline uint64_t read64(const unsigned char *p)
-{
-    uint64_t v;
-    memcpy(&v, p, 8);
-    return v;
-}
-
 static inline uint64_t read32(const unsigned char *p)
 {
     uint32_t v;
@@ -138,14 +148,6 @@ static const uint64_t *hash_key(void)
             ;
     }
     return key;
-}
-
-static inline uint64_t lower8(uint64_t v)
-{
-    uint64_t heptets = v & 0x7f7f7f7f7f7f7f7full;
-    uint64_t above_z = heptets + 0x2525252525252525ull, from_a = heptets + 0x3f3f3f3f3f3f3f3full;
-    uint64_t upper = (from_a & ~above_z & ~v) & 0x8080808080808080ull;
-    return v | (upper >> 2);
 }
 
 static uint64_t hash(struct mz_str s, bool fold)
@@ -249,13 +251,22 @@ unsigned mz_str_distance(struct mz_str a, struct mz_str b, unsigned cap)
 
 size_t mz_u64_text(uint64_t v, char out_text[20])
 {
-    char tmp[20];
-    size_t n = 0;
-    do {
-        tmp[n++] = (char)('0' + v % 10);
-        v /= 10;
-    } while (v);
-    for (size_t i = 0; i < n; i++)
-        out_text[i] = tmp[n - 1 - i];
+    static const char pairs[] =
+        "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
+        "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
+        "8081828384858687888990919293949596979899";
+    if (v < 10) {
+        out_text[0] = (char)('0' + v);
+        return 1;
+    }
+    char tmp[20], *at = tmp + sizeof(tmp);
+    for (; v >= 10; v /= 100) {
+        at -= 2;
+        memcpy(at, pairs + v % 100 * 2, 2);
+    }
+    if (v)
+        *--at = (char)('0' + v);
+    size_t n = (size_t)(tmp + sizeof(tmp) - at);
+    memcpy(out_text, at, n);
     return n;
 }

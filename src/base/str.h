@@ -39,7 +39,11 @@ static inline char mz_lower(char c) /* ASCII only */
 {
     return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
 }
-bool mz_str_ieq(struct mz_str a, struct mz_str b);           /* ASCII case-insensitive */
+bool mz_str_ieq_n(const char *a, const char *b, size_t n);
+static inline bool mz_str_ieq(struct mz_str a, struct mz_str b) /* ASCII case-insensitive */
+{
+    return a.n == b.n && mz_str_ieq_n(a.p, b.p, a.n);
+}
 bool mz_str_istarts(struct mz_str s, struct mz_str prefix);
 int mz_str_cmp(struct mz_str a, struct mz_str b);            /* as memcmp, shorter first */
 ptrdiff_t mz_str_find(struct mz_str s, struct mz_str needle); /* -1 when absent */

@@ -2,8 +2,7 @@
 
 #include "http/header_hash.h" /* generated */
 
-#define CAP_FIRST  24
-#define INDEX_SCAN 255 /* first[]: the place does not fit a byte */
+#define CAP_FIRST 24
 
 static const struct mz_str names[MZ_H__COUNT] = {
 #define X(id, text) [MZ_H_##id] = MZ_STR_INIT(text),
@@ -82,7 +81,7 @@ static inline struct mz_header *add(struct mz_headers *h, struct mz_str name, st
     e->gone = false;
     h->live++;
     if (id && !h->first[id])
-        h->first[id] = h->n < INDEX_SCAN ? (uint8_t)h->n : INDEX_SCAN;
+        h->first[id] = h->n < MZ_HEADERS_SCAN ? (uint8_t)h->n : MZ_HEADERS_SCAN;
     return e;
 }
 
@@ -117,20 +116,15 @@ static struct mz_header *scan(const struct mz_headers *h, uint32_t from, enum mz
     return NULL;
 }
 
+struct mz_header *mz_headers_scan_id(const struct mz_headers *h, enum mz_header_id id)
+{
+    return scan(h, MZ_HEADERS_SCAN - 1, id, names[id]);
+}
+
 static inline struct mz_header *find(const struct mz_headers *h, enum mz_header_id id,
                                      struct mz_str name)
 {
-    if (!id)
-        return scan(h, 0, id, name);
-    unsigned at = h->first[id];
-    if (at && at != INDEX_SCAN)
-        return &h->v[at - 1];
-    return at ? scan(h, INDEX_SCAN - 1, id, name) : NULL;
-}
-
-struct mz_header *mz_headers_get_id(const struct mz_headers *h, enum mz_header_id id)
-{
-    return id ? find(h, id, names[id]) : NULL;
+    return id ? mz_headers_get_id(h, id) : scan(h, 0, id, name);
 }
 
 struct mz_header *mz_headers_get(const struct mz_headers *h, struct mz_str name)
@@ -141,12 +135,6 @@ struct mz_header *mz_headers_get(const struct mz_headers *h, struct mz_str name)
 struct mz_header *mz_headers_next(const struct mz_headers *h, const struct mz_header *e)
 {
     return scan(h, (uint32_t)(e - h->v) + 1, e->id, e->name);
-}
-
-struct mz_str mz_headers_value_id(const struct mz_headers *h, enum mz_header_id id)
-{
-    const struct mz_header *e = mz_headers_get_id(h, id);
-    return e ? e->value : (struct mz_str){ NULL, 0 };
 }
 
 /* Removes the live entries of a name from place @from on; first[] is the caller's. */
@@ -174,9 +162,9 @@ static unsigned drop(struct mz_headers *h, enum mz_header_id id, struct mz_str n
     return drop_from(h, (uint32_t)(e - h->v), id, name);
 }
 
-unsigned mz_headers_remove_id(struct mz_headers *h, enum mz_header_id id)
+unsigned mz_headers_drop_id(struct mz_headers *h, enum mz_header_id id)
 {
-    return id ? drop(h, id, names[id]) : 0;
+    return drop(h, id, names[id]);
 }
 
 unsigned mz_headers_remove(struct mz_headers *h, struct mz_str name)
@@ -270,6 +258,8 @@ unsigned mz_headers_status(const struct mz_headers *h)
 {
     struct mz_str s = mz_headers_value_id(h, MZ_H_STATUS);
     unsigned v = 0;
+    if (MZ_LIKELY(s.n == 3 && memcmp(s.p, "200", 3) == 0))
+        return 200;
     for (size_t i = 0; i < s.n; i++) {
         if (s.p[i] < '0' || s.p[i] > '9' || i == 3)
             return 0;

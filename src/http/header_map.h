@@ -85,21 +85,40 @@ struct mz_header *mz_headers_add_raw(struct mz_headers *h, struct mz_str name, s
 void mz_headers_set_id(struct mz_headers *h, enum mz_header_id id, struct mz_str value);    /* replaces all of the name */
 void mz_headers_set(struct mz_headers *h, struct mz_str name, struct mz_str value);
 void mz_headers_append_id(struct mz_headers *h, enum mz_header_id id, struct mz_str value, const char *sep); /* "a" -> "a,b" */
-unsigned mz_headers_remove_id(struct mz_headers *h, enum mz_header_id id); /* how many were removed */
+static inline unsigned mz_headers_remove_id(struct mz_headers *h, enum mz_header_id id); /* how many were removed */
 unsigned mz_headers_remove(struct mz_headers *h, struct mz_str name);
 unsigned mz_headers_remove_prefix(struct mz_headers *h, struct mz_str prefix);
 
-struct mz_header *mz_headers_get_id(const struct mz_headers *h, enum mz_header_id id); /* the first, or NULL */
+static inline struct mz_header *mz_headers_get_id(const struct mz_headers *h, enum mz_header_id id); /* the first, or NULL */
 struct mz_header *mz_headers_get(const struct mz_headers *h, struct mz_str name);
 struct mz_header *mz_headers_next(const struct mz_headers *h, const struct mz_header *e); /* same name, or NULL */
 /* Value of the first, empty string when absent. */
-struct mz_str mz_headers_value_id(const struct mz_headers *h, enum mz_header_id id);
+static inline struct mz_str mz_headers_value_id(const struct mz_headers *h, enum mz_header_id id);
 /* All values of a name joined with "," when there are several (arena), as matchers see them; false when absent. */
 bool mz_headers_joined(const struct mz_headers *h, struct mz_str name, struct mz_str *out_value);
 size_t mz_headers_bytes(const struct mz_headers *h); /* names and values summed, as %REQUEST_HEADERS_BYTES% */
 #define mz_headers_foreach(it, h)                                                                                      \
     for (struct mz_header *it = (h)->v; it != (h)->v + (h)->n; it++)                                                   \
         if (!it->gone)
+
+/* A request asks for some fifty known names, most of them absent: what first[] answers is answered in place. */
+#define MZ_HEADERS_SCAN 255
+struct mz_header *mz_headers_scan_id(const struct mz_headers *h, enum mz_header_id id); /* behind what first[] can tell */
+unsigned mz_headers_drop_id(struct mz_headers *h, enum mz_header_id id);                /* one is there */
+static inline struct mz_header *mz_headers_get_id(const struct mz_headers *h, enum mz_header_id id)
+{
+    unsigned at = h->first[id]; /* of MZ_H_NONE it stays 0 */
+    return at == 0 ? NULL : at < MZ_HEADERS_SCAN ? &h->v[at - 1] : mz_headers_scan_id(h, id);
+}
+static inline struct mz_str mz_headers_value_id(const struct mz_headers *h, enum mz_header_id id)
+{
+    const struct mz_header *e = mz_headers_get_id(h, id);
+    return e ? e->value : (struct mz_str){ NULL, 0 };
+}
+static inline unsigned mz_headers_remove_id(struct mz_headers *h, enum mz_header_id id)
+{
+    return h->first[id] ? mz_headers_drop_id(h, id) : 0;
+}
 
 /* Short forms for the ones in every path. */
 static inline struct mz_str mz_headers_method(const struct mz_headers *h)

@@ -11,7 +11,7 @@
 static enum mz_io_status raw_read(struct mz_transport *t, struct mz_buf *in, size_t max)
 {
     struct mz_conn *c = t->conn;
-    struct iovec iov[IOV_MAX_READ];
+    MZ_UNINIT struct iovec iov[IOV_MAX_READ];
     unsigned n = mz_buf_reserve_iov(in, iov, IOV_MAX_READ, max);
     size_t room = 0;
     for (unsigned i = 0; i < n; i++)
@@ -35,7 +35,7 @@ static enum mz_io_status raw_write(struct mz_transport *t, struct mz_buf *out, b
     struct mz_conn *c = t->conn;
     const struct mz_sys *sys = mz_loop_sys(c->loop);
     while (mz_buf_len(out)) {
-        struct iovec iov[IOV_MAX_WRITE];
+        MZ_UNINIT struct iovec iov[IOV_MAX_WRITE];
         unsigned n = mz_buf_iov(out, iov, IOV_MAX_WRITE);
         ssize_t sent = sys->writev(c->io.fd, iov, (int)n);
         if (sent < 0) {

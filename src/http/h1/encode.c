@@ -5,10 +5,24 @@
 #define EXTRA_ROOM                                                                                 \
     160 /* what the codec itself adds to a head: version, status, framing, connection */
 
+/* Names and values are short: two overlapping words cost less than a call of memcpy. */
 static inline char *put(char *at, struct mz_str s)
 {
-    if (s.n)
+    if (s.n - 8 <= 8) {
+        uint64_t a, b;
+        memcpy(&a, s.p, 8);
+        memcpy(&b, s.p + s.n - 8, 8);
+        memcpy(at, &a, 8);
+        memcpy(at + s.n - 8, &b, 8);
+    } else if (s.n - 4 < 4) {
+        uint32_t a, b;
+        memcpy(&a, s.p, 4);
+        memcpy(&b, s.p + s.n - 4, 4);
+        memcpy(at, &a, 4);
+        memcpy(at + s.n - 4, &b, 4);
+    } else if (s.n) {
         memcpy(at, s.p, s.n);
+    }
     return at + s.n;
 }
 #define PUT(at, lit) put((at), MZ_STR(lit))

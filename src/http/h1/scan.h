@@ -118,40 +118,38 @@ static inline size_t h1_head_end_bytes(const char *p, size_t n, enum h1_end_stat
 }
 
 #ifdef __SSE2__
-/* The line ends of 16 bytes, looked at one by one; anything between them resets the state. */
-static inline size_t h1_head_end_block(const char *p, unsigned lf, enum h1_end_state *st)
+/* The state behind the last of @n bytes when none of them ended the head and it was NONE before them. */
+static inline enum h1_end_state h1_end_state_of(const char *p, size_t n)
 {
-    unsigned last = 0; /* behind the last line end */
-    for (; lf; lf &= lf - 1) {
-        unsigned i = (unsigned)__builtin_ctz(lf);
-        if (i > last)
-            *st = *st == H1_END_LF && i - last == 1 && p[last] == '\r' ? H1_END_LF_CR : H1_END_NONE;
-        if (*st != H1_END_NONE)
-            return i + 1;
-        *st = H1_END_LF;
-        last = i + 1;
-    }
-    if (last < 16)
-        *st = *st == H1_END_LF && last == 15 && p[15] == '\r' ? H1_END_LF_CR : H1_END_NONE;
-    return 0;
+    if (n && p[n - 1] == '\n')
+        return H1_END_LF;
+    return n > 1 && p[n - 1] == '\r' && p[n - 2] == '\n' ? H1_END_LF_CR : H1_END_NONE;
 }
 
+/* 16 places at a time are asked: is here LF, and behind it LF, or CR LF? */
 static inline size_t h1_head_end(const char *p, size_t n, enum h1_end_state *st)
 {
-    const __m128i nl = _mm_set1_epi8('\n');
-    size_t i = 0;
-    for (; i + 16 <= n; i += 16) {
-        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(p + i));
-        unsigned lf = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(v, nl));
-        if (!lf) {
-            *st = H1_END_NONE;
-            continue;
+    const __m128i nl = _mm_set1_epi8('\n'), cr = _mm_set1_epi8('\r');
+    size_t i = 0, k;
+    for (; i < n && *st != H1_END_NONE; i++)
+        if (h1_head_end_bytes(p + i, 1, st))
+            return i + 1;
+    size_t begin = i;
+    for (; i + 18 <= n; i += 16) {
+        __m128i a = _mm_loadu_si128((const __m128i *)(const void *)(p + i)),
+                b = _mm_loadu_si128((const __m128i *)(const void *)(p + i + 1)),
+                c = _mm_loadu_si128((const __m128i *)(const void *)(p + i + 2));
+        __m128i then = _mm_or_si128(_mm_cmpeq_epi8(b, nl),
+                                    _mm_and_si128(_mm_cmpeq_epi8(b, cr), _mm_cmpeq_epi8(c, nl)));
+        unsigned hit = (unsigned)_mm_movemask_epi8(_mm_and_si128(_mm_cmpeq_epi8(a, nl), then));
+        if (hit) {
+            i += (unsigned)__builtin_ctz(hit);
+            return p[i + 1] == '\n' ? i + 2 : i + 3;
         }
-        size_t k = h1_head_end_block(p + i, lf, st);
-        if (k)
-            return i + k;
     }
-    size_t k = h1_head_end_bytes(p + i, n - i, st);
+    if (*st == H1_END_NONE)
+        *st = h1_end_state_of(p + begin, i - begin);
+    k = h1_head_end_bytes(p + i, n - i, st);
     return k ? i + k : 0;
 }
 #else
