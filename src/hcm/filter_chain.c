@@ -434,6 +434,17 @@ static const struct mz_filter_override *find_override(const struct mz_filter_ove
     return NULL;
 }
 
+/* Most routes override nothing: then no filter needs to be looked for by its name. */
+static bool any_overrides(const struct mz_stream *s)
+{
+    const struct mz_route *r = s->route;
+    if (!r || !r->vhost)
+        return false;
+    const struct mz_filter_overrides *w = s->weighted ? s->weighted->overrides : NULL,
+                                     *t = mz_route_table_overrides(r->vhost->table);
+    return (w && w->n) || r->overrides.n || r->vhost->overrides.n || (t && t->n);
+}
+
 /* Overrides of one filter, the most specific first. */
 static unsigned overrides_of(struct mz_stream *s, struct mz_str name,
                              const struct mz_filter_override *out[4])
@@ -456,7 +467,7 @@ static unsigned overrides_of(struct mz_stream *s, struct mz_str name,
 static const struct mz_filter_override *override_for(struct mz_stream *s, struct mz_str name)
 {
     const struct mz_filter_override *all[4];
-    return overrides_of(s, name, all) ? all[0] : NULL;
+    return any_overrides(s) && overrides_of(s, name, all) ? all[0] : NULL;
 }
 
 unsigned mz_filter_route_configs(const struct mz_filter *f, const void *out_cfgs[4])

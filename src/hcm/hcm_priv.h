@@ -139,10 +139,10 @@ struct mz_stream {
     struct mz_wcluster *wcluster; /* the route's cluster on this worker; NULL: none, or it does not exist */
     const struct mz_weighted_cluster *weighted;
     struct mz_str cluster_name;
-    struct mz_stream_info info;
     struct mz_timer idle_timer, request_timer, headers_timer, duration_timer, log_timer;
     uint32_t internal_redirects;
-    const struct mz_route *redirected[16];
+    const struct mz_route *redirected[16]; /* of which internal_redirects are set */
+    struct mz_stream_info info;            /* last: see stream_create() */
 };
 
 /* conn.c */

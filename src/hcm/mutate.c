@@ -56,6 +56,8 @@ void mutate_host(const struct mz_hcm_config *c, struct mz_headers *h, const stru
                  bool is_connect)
 {
     struct mz_header *e = mz_headers_get_id(h, MZ_H_AUTHORITY);
+    if (!e)
+        return;
     struct mz_str host = e->value;
     struct mz_str name = mz_authority_host(host);
     struct mz_str port = mz_str_skip(host, name.n);
@@ -216,8 +218,7 @@ static void sanitize_internal(struct mz_headers *h, bool edge)
     for (size_t i = 0; edge && i < sizeof(edge_only); i++)
         mz_headers_remove_id(h, (enum mz_header_id)edge_only[i]);
     for (size_t i = 0; i < sizeof(always); i++)
-        if (h->first[always[i]])
-            mz_headers_remove_id(h, (enum mz_header_id)always[i]);
+        mz_headers_remove_id(h, (enum mz_header_id)always[i]);
 }
 
 static void sanitize(struct mz_stream *s, struct mz_headers *h, bool edge)
@@ -244,22 +245,33 @@ static bool is_uuid(struct mz_str v)
     return true;
 }
 
+/* The lower-case hexadecimal digits of 4 bytes, all eight at once: each nibble in a byte of its own, those above 9 moved on. */
+static void hex8(uint32_t v, char *out)
+{
+    uint64_t x = v;
+    x = (x | x << 16) & 0x0000ffff0000ffffull;
+    x = (x | x << 8) & 0x00ff00ff00ff00ffull;
+    x = (x | x << 4) & 0x0f0f0f0f0f0f0f0full;
+    uint64_t above9 = (x + 0x0606060606060606ull) >> 4 & 0x0101010101010101ull;
+    x += 0x3030303030303030ull + above9 * ('a' - '0' - 10);
+    memcpy(out, &x, 8);
+}
+
 static struct mz_str new_uuid(struct mz_stream *s)
 {
-    static const char hex[] = "0123456789abcdef";
     struct mz_rand *r = mz_loop_rand(conn_loop(s->conn));
     uint64_t w[2] = { mz_rand_u64(r), mz_rand_u64(r) };
-    char *p = mz_arena_alloc(s->arena, 36), *at = p;
-    for (int i = 0; i < 32; i++) {
-        if (i == 8 || i == 12 || i == 16 || i == 20)
-            *at++ = '-';
-        unsigned nibble = (unsigned)(w[i / 16] >> (4 * (i % 16))) & 15;
-        if (i == 12)
-            nibble = 4; /* version: random, which also says "not traced" */
-        else if (i == 16)
-            nibble = 8 | (nibble & 3);
-        *at++ = hex[nibble];
-    }
+    char digits[32], *p = mz_arena_alloc(s->arena, 36);
+    for (unsigned i = 0; i < 4; i++)
+        hex8((uint32_t)(w[i / 2] >> (i % 2 * 32)), digits + 8 * i);
+    digits[12] = '4';                      /* version: random, which also says "not traced" */
+    digits[16] = "89ab"[(w[1] >> 62) & 3]; /* variant */
+    memset(p, '-', 24);
+    memcpy(p, digits, 8);
+    memcpy(p + 9, digits + 8, 4);
+    memcpy(p + 14, digits + 12, 4);
+    memcpy(p + 19, digits + 16, 4);
+    memcpy(p + 24, digits + 20, 12);
     return (struct mz_str){ p, 36 };
 }
 

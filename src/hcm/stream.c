@@ -544,7 +544,9 @@ struct mz_stream *stream_create(struct hcm_conn *c, struct mz_stream_enc *enc,
                                 struct mz_stream_in *out_in)
 {
     struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
-    struct mz_stream *s = mz_arena_new0(a, struct mz_stream);
+    struct mz_stream *s = mz_arena_alloc(a, sizeof(*s));
+    memset(s, 0, offsetof(struct mz_stream, redirected)); /* what is behind has its own beginning */
+    mz_info_init(&s->info);
     s->arena = a;
     s->conn = c;
     s->enc = enc;
@@ -616,7 +618,7 @@ void mz_stream_recreate(struct mz_stream *s, const struct mz_route *from, struct
     memset(&s->resp, 0, sizeof(s->resp));
     mz_buf_init(&s->req.kept);
     mz_buf_init(&s->resp.kept);
-    memset(&s->info, 0, sizeof(s->info));
+    mz_info_init(&s->info);
     s->chain_made = s->route_cached = s->responding = false;
     s->filters = NULL;
     s->n_filters = 0;

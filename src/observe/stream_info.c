@@ -8,6 +8,30 @@ static const struct flag_name {
 #undef X
 };
 
+static void addrs_absent(struct mz_addr *first, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        first[i].sa.sa_family = AF_UNSPEC;
+        first[i].len = 0;
+    }
+}
+
+void mz_info_init(struct mz_stream_info *i)
+{
+    char *at = (char *)i, *host = (char *)&i->up.host, *host_end = (char *)(&i->up.local + 1),
+         *local = (char *)&i->local, *local_end = (char *)(&i->direct_local + 1);
+    memset(at, 0, (size_t)(host - at));
+    addrs_absent(&i->up.host, 2);
+    memset(host_end, 0, (size_t)(local - host_end));
+    addrs_absent(&i->local, 4);
+    memset(local_end, 0, (size_t)((char *)(i + 1) - local_end));
+}
+_Static_assert(offsetof(struct mz_stream_info, up.local) ==
+                       offsetof(struct mz_stream_info, up.host) + sizeof(struct mz_addr) &&
+                   offsetof(struct mz_stream_info, direct_local) ==
+                       offsetof(struct mz_stream_info, local) + 3 * sizeof(struct mz_addr),
+               "the addresses lie side by side");
+
 size_t mz_flags_text(uint64_t flags, bool long_names, char out_text[MZ_FLAGS_TEXT])
 {
     size_t n = 0;

@@ -109,6 +109,8 @@ struct mz_stream_info {
     const char *trace_id;
     struct mz_decision *decision;     /* the record beside the stream; NULL: not recorded */
 };
+/* Clears *i. As a stream does it for each request, its addresses are only marked absent, not zeroed to the last byte. */
+void mz_info_init(struct mz_stream_info *i);
 /* "UF,URX" or "UpstreamConnectionFailure,..."; "-" for none. Written without NUL; returns the length. */
 #define MZ_FLAGS_TEXT 1024
 size_t mz_flags_text(uint64_t flags, bool long_names, char out_text[MZ_FLAGS_TEXT]);

@@ -101,14 +101,26 @@ static struct levels levels_of(const struct mz_route *r, const struct mz_weighte
     return l;
 }
 
+static inline bool does_something(const struct mz_header_mutations *m)
+{
+    return m->n_remove || m->n_add;
+}
+
+static void mutations_apply(const struct mz_route *r, const struct mz_weighted_cluster *w,
+                            bool request, struct mz_headers *h, const struct mz_format_ctx *c)
+{
+    struct levels l = levels_of(r, w, request);
+    for (unsigned i = 0; i < l.n; i++)
+        if (does_something(l.v[i]))
+            mz_header_mutations_apply(l.v[i], h, c);
+}
+
 void mz_route_finalize_request(const struct mz_route *r, const struct mz_weighted_cluster *w,
                                struct mz_headers *h, const struct mz_format_ctx *c,
                                struct mz_arena *a, bool insert_original)
 {
     const struct route_priv *p = r->priv;
-    struct levels l = levels_of(r, w, true);
-    for (unsigned i = 0; i < l.n; i++)
-        mz_header_mutations_apply(l.v[i], h, c);
+    mutations_apply(r, w, true, h, c);
     if (w && w->host_rewrite.n)
         mz_headers_set_id(h, MZ_H_AUTHORITY, mz_arena_dup(a, w->host_rewrite));
     struct mz_str host = new_host(r, h, c, a);
@@ -127,9 +139,7 @@ void mz_route_finalize_request(const struct mz_route *r, const struct mz_weighte
 void mz_route_finalize_response(const struct mz_route *r, const struct mz_weighted_cluster *w,
                                 struct mz_headers *h, const struct mz_format_ctx *c)
 {
-    struct levels l = levels_of(r, w, false);
-    for (unsigned i = 0; i < l.n; i++)
-        mz_header_mutations_apply(l.v[i], h, c);
+    mutations_apply(r, w, false, h, c);
 }
 
 /* ---- redirects ---- */

@@ -44,10 +44,30 @@ static bool policy_wants(const struct mz_retry_policy *p, const struct mz_header
     return false;
 }
 
+static const enum mz_header_id consumed[] = {
+    MZ_H_X_ENVOY_RETRY_ON,
+    MZ_H_X_ENVOY_RETRY_GRPC_ON,
+    MZ_H_X_ENVOY_MAX_RETRIES,
+    MZ_H_X_ENVOY_RETRIABLE_STATUS_CODES,
+    MZ_H_X_ENVOY_RETRIABLE_HEADER_NAMES,
+};
+
+static bool request_asks(const struct mz_headers *h)
+{
+    bool any = false;
+    for (size_t i = 0; i < MZ_COUNT(consumed); i++)
+        any |= h->first[consumed[i]] != 0;
+    return any;
+}
+
 static void request_read(struct mz_retry *r, const struct mz_headers *h)
 {
     unsigned unknown;
     uint64_t max;
+    if (!request_asks(h)) {
+        r->retry_on = policy_wants(r->policy, h) ? r->retry_on : 0;
+        return;
+    }
     r->retry_on |= mz_retry_on_parse(mz_headers_value_id(h, MZ_H_X_ENVOY_RETRY_ON),
                                      MZ_RETRY_FAMILY_HTTP, &unknown);
     r->retry_on |= mz_retry_on_parse(mz_headers_value_id(h, MZ_H_X_ENVOY_RETRY_GRPC_ON),
@@ -64,13 +84,6 @@ void mz_retry_init(struct mz_retry *r, const struct mz_route *route, struct mz_h
                    struct mz_cluster *cluster, enum mz_priority priority, struct mz_scope *vcluster,
                    struct mz_scope *route_scope, struct mz_rand *rand, struct mz_arena *arena)
 {
-    static const enum mz_header_id consumed[] = {
-        MZ_H_X_ENVOY_RETRY_ON,
-        MZ_H_X_ENVOY_RETRY_GRPC_ON,
-        MZ_H_X_ENVOY_MAX_RETRIES,
-        MZ_H_X_ENVOY_RETRIABLE_STATUS_CODES,
-        MZ_H_X_ENVOY_RETRIABLE_HEADER_NAMES,
-    };
     const struct mz_retry_policy *p = route->retry;
     *r = (struct mz_retry){ .policy = p,
                             .cluster = cluster,
