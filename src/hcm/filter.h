@@ -73,6 +73,7 @@ const struct mz_route *mz_stream_route(struct mz_stream *s); /* matches when the
 struct mz_wcluster *mz_stream_cluster(struct mz_stream *s, struct mz_str *out_name, const struct mz_weighted_cluster **out_weighted);
 void mz_stream_clear_route_cache(struct mz_stream *s);       /* after :path, :authority or matched headers were changed (C17) */
 const struct mz_hcm_config *mz_stream_config(const struct mz_stream *s);
+bool mz_stream_scheme_of_upstream(const struct mz_stream *s); /* scheme_header_transformation.match_upstream */
 bool mz_stream_trace(const struct mz_stream *s);             /* log lines forced for this stream (P9) */
 bool mz_stream_request_complete(const struct mz_stream *s);  /* last byte of the request received */
 void mz_stream_story(struct mz_stream *s, enum mz_step_kind k, struct mz_str a, struct mz_str b, int64_t n, int64_t m);

@@ -176,6 +176,18 @@ static bool http1_build(const pb_HttpConnectionManager *m, const struct mz_facto
     return true;
 }
 
+static bool cidrs_build(struct mz_arena *a, pb_CidrRange **v, size_t n, struct mz_cidr **out,
+                        size_t *out_n, struct mz_err *err)
+{
+    *out = mz_arena_alloc0(a, n * sizeof(**out));
+    *out_n = n;
+    for (size_t i = 0; i < n; i++)
+        if (!mz_cidr_make(mz_str_c(v[i]->address_prefix), mz_u32_or(v[i]->prefix_len, 0),
+                          &(*out)[i], err))
+            return mz_err_at(err, "[%zu]", i);
+    return true;
+}
+
 static bool internal_build(const pb_HttpConnectionManager *m, struct mz_hcm_config *c,
                            struct mz_err *err)
 {
@@ -183,14 +195,24 @@ static bool internal_build(const pb_HttpConnectionManager *m, struct mz_hcm_conf
     if (!i)
         return true; /* nobody is internal unless said so */
     c->internal_unix = i->unix_sockets;
-    c->internal_cidrs = mz_arena_alloc0(c->arena, i->n_cidr_ranges * sizeof(*c->internal_cidrs));
-    for (size_t k = 0; k < i->n_cidr_ranges; k++) {
-        const pb_CidrRange *r = i->cidr_ranges[k];
-        if (!mz_cidr_make(mz_str_c(r->address_prefix), mz_u32_or(r->prefix_len, 0),
-                          &c->internal_cidrs[c->n_internal_cidrs++], err))
-            return mz_err_at(err, "internal_address_config.cidr_ranges[%zu]", k);
-    }
-    return true;
+    return cidrs_build(c->arena, i->cidr_ranges, i->n_cidr_ranges, &c->internal_cidrs,
+                       &c->n_internal_cidrs, err) ||
+           mz_err_at(err, "internal_address_config.cidr_ranges");
+}
+
+static bool xff_build(const pb_XffConfig *m, struct mz_arena *a, struct ip_detection *out,
+                      struct mz_err *err)
+{
+    *out = (struct ip_detection){ .kind = DETECT_XFF,
+                                  .xff_hops = m->xff_num_trusted_hops,
+                                  .skip_xff_append = mz_bool_or(m->skip_xff_append, true) };
+    const pb_XffTrustedCidrs *t = m->xff_trusted_cidrs;
+    if (!t)
+        return true;
+    if (out->xff_hops)
+        return mz_err_set(err, "xff_num_trusted_hops and xff_trusted_cidrs cannot both be set");
+    return cidrs_build(a, t->cidrs, t->n_cidrs, &out->proxies, &out->n_proxies, err) ||
+           mz_err_at(err, "xff_trusted_cidrs.cidrs");
 }
 
 static bool detection_build(const pb_TypedExtensionConfig *m, const struct mz_factory *f,
@@ -202,13 +224,9 @@ static bool detection_build(const pb_TypedExtensionConfig *m, const struct mz_fa
         return mz_err_set(err, "typed_config is missing");
     if (!mz_any_unpack(f->proto, m->typed_config, &d, &msg, err))
         return mz_err_at(err, "typed_config");
-    if (d == &pb_XffConfig__descriptor) {
-        const pb_XffConfig *x = (const pb_XffConfig *)(const void *)msg;
-        *out = (struct ip_detection){ .kind = DETECT_XFF,
-                                      .xff_hops = x->xff_num_trusted_hops,
-                                      .skip_xff_append = mz_bool_or(x->skip_xff_append, true) };
-        return true;
-    }
+    if (d == &pb_XffConfig__descriptor)
+        return xff_build((const pb_XffConfig *)(const void *)msg, a, out, err) ||
+               mz_err_at(err, "typed_config");
     if (d == &pb_CustomHeaderConfig__descriptor) {
         const pb_CustomHeaderConfig *h = (const pb_CustomHeaderConfig *)(const void *)msg;
         out->kind = DETECT_HEADER;
@@ -289,6 +307,16 @@ static bool request_id_build(const pb_HttpConnectionManager *m, const struct mz_
     return true;
 }
 
+static void scheme_build(const pb_SchemeHeaderTransformation *m, struct mz_hcm_config *c)
+{
+    if (!m)
+        return;
+    if (m->transformation_case ==
+        pb_SchemeHeaderTransformation_TRANSFORMATION_SCHEME_TO_OVERWRITE)
+        c->scheme_overwrite = mz_arena_dup(c->arena, mz_str_c(m->scheme_to_overwrite));
+    c->scheme_match_upstream = m->match_upstream;
+}
+
 static bool header_work_build(const pb_HttpConnectionManager *m, const struct mz_factory *f,
                               struct mz_hcm_config *c, struct mz_err *err)
 {
@@ -314,11 +342,7 @@ static bool header_work_build(const pb_HttpConnectionManager *m, const struct mz
     c->add_user_agent = mz_bool_or(m->add_user_agent, false);
     c->node_cluster = mz_arena_dup(c->arena, f->node_cluster);
     c->node_id = mz_arena_dup(c->arena, f->node_id);
-    if (m->scheme_header_transformation &&
-        m->scheme_header_transformation->transformation_case ==
-            pb_SchemeHeaderTransformation_TRANSFORMATION_SCHEME_TO_OVERWRITE)
-        c->scheme_overwrite =
-            mz_arena_dup(c->arena, mz_str_c(m->scheme_header_transformation->scheme_to_overwrite));
+    scheme_build(m->scheme_header_transformation, c);
     if (c->strip_matching_port && c->strip_any_port)
         return mz_err_set(err,
                           "strip_matching_host_port and strip_any_host_port cannot both be set");
@@ -358,6 +382,26 @@ static bool logs_build(const pb_HttpConnectionManager *m, const struct mz_factor
         c->n_logs++;
     }
     return true;
+}
+
+/* The manager's own fields are the older form of access_log_options. */
+static bool log_times_build(const pb_HttpConnectionManager *m, struct mz_hcm_config *c,
+                            struct mz_err *err)
+{
+    const pb_HttpConnectionManager_HcmAccessLogOptions *o = m->access_log_options;
+    const pb_Duration *interval = m->access_log_flush_interval;
+    c->log_on_new_request = m->flush_access_log_on_new_request;
+    if (o && (interval || c->log_on_new_request))
+        return mz_err_set(err, "Only one of %s or access_log_options can be specified.",
+                          interval ? "access_log_flush_interval"
+                                   : "flush_access_log_on_new_request");
+    if (o) {
+        interval = o->access_log_flush_interval;
+        c->log_on_new_request = o->flush_access_log_on_new_request;
+        c->log_on_tunnel = o->flush_log_on_tunnel_successfully_established;
+    }
+    return mz_duration_ms(interval, 0, &c->log_interval_ms, err) ||
+           mz_err_at(err, "%saccess_log_flush_interval", o ? "access_log_options." : "");
 }
 
 /* typed_per_filter_config: the table asks the filter types through these. */
@@ -429,7 +473,7 @@ void *hcm_config_build(const void *msg, const struct mz_factory *outer, struct m
         mz_err_set(err, "http2_protocol_options: HTTP/2 is not supported yet");
     else if (times_build(m, c, err) && http1_build(m, f, c, err) &&
              header_work_build(m, f, c, err) && routes_build(m, f, c, err) &&
-             logs_build(m, f, c, err) && upgrades_build(m, f, c, err)) {
+             logs_build(m, f, c, err) && log_times_build(m, c, err) && upgrades_build(m, f, c, err)) {
         if (!filters_build(m->http_filters, m->n_http_filters, f, c->arena, &c->filters, err))
             mz_err_at(err, "http_filters");
         else if (!m->local_reply_config)

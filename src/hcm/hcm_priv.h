@@ -31,6 +31,8 @@ enum xfcc { XFCC_SANITIZE, XFCC_FORWARD_ONLY, XFCC_APPEND_FORWARD, XFCC_SANITIZE
 struct ip_detection { /* original_ip_detection_extensions, in order */
     enum { DETECT_XFF, DETECT_HEADER } kind;
     uint32_t xff_hops;
+    struct mz_cidr *proxies; /* xff_trusted_cidrs, used instead of hops when there are any */
+    size_t n_proxies;
     bool skip_xff_append, trusted, reject;
     struct mz_str header;
     unsigned reject_status;
@@ -62,7 +64,7 @@ struct mz_hcm_config { /* immutable; a connection's filter chain holds it */
     struct mz_header_ops *early;
     size_t n_early;
     struct mz_str via, server_name, scheme_overwrite, node_cluster, node_id;
-    bool scheme_match_upstream, append_forwarded_port, add_user_agent, proxy_100_continue, map_ipv4;
+    bool scheme_match_upstream, append_forwarded_port, add_user_agent, proxy_100_continue;
     enum server_transform server_transform;
     enum xfcc xfcc;
     struct mz_path_rules path_rules;
@@ -71,8 +73,8 @@ struct mz_hcm_config { /* immutable; a connection's filter chain holds it */
     uint64_t idle_timeout_ms, max_connection_duration_ms, max_stream_duration_ms, stream_idle_timeout_ms, request_timeout_ms,
         request_headers_timeout_ms, drain_timeout_ms, delayed_close_ms;
     uint32_t max_requests_per_connection;
-    bool flush_log_on_new_request, flush_log_on_tunnel;
-    uint64_t log_flush_interval_ms;
+    bool log_on_new_request, log_on_tunnel;
+    uint64_t log_interval_ms; /* 0: only at the end */
     struct local_reply_config *local_reply;
 };
 
@@ -175,6 +177,12 @@ void stream_down_below(struct mz_stream *s);
 bool stream_refresh_route(struct mz_stream *s);
 void stream_name_cluster(struct mz_stream *s); /* route.cluster_name, when nobody noted it yet */
 uint64_t stream_now(const struct mz_stream *s);
+
+/* log.c */
+void log_write(struct mz_stream *s, const char *type); /* @type: word of %ACCESS_LOG_TYPE% */
+void log_begin(struct mz_stream *s);                   /* the stream begins: access_log_flush_interval */
+void log_tunnel(struct mz_stream *s);                  /* the answer's head went out: does a tunnel stand now? */
+void log_end(struct mz_stream *s);                     /* info is complete; the request story goes to the recorder, too */
 
 /* respond.c: the answer's way to the codec, behind the last response filter */
 void respond_headers(struct mz_stream *s, struct mz_headers *h, bool end);

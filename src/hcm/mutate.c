@@ -95,14 +95,18 @@ enum mutate_result mutate_check_request(struct mz_stream *s, struct mz_headers *
 
 /* ---- who is the client ---- */
 
-bool mutate_is_internal(const struct mz_hcm_config *c, const struct mz_addr *a)
+static bool in_cidrs(const struct mz_cidr *v, size_t n, const struct mz_addr *a)
 {
-    if (!mz_addr_is_ip(a))
-        return c->internal_unix;
-    for (size_t i = 0; i < c->n_internal_cidrs; i++)
-        if (mz_cidr_match(&c->internal_cidrs[i], a))
+    for (size_t i = 0; i < n; i++)
+        if (mz_cidr_match(&v[i], a))
             return true;
     return false;
+}
+
+bool mutate_is_internal(const struct mz_hcm_config *c, const struct mz_addr *a)
+{
+    return mz_addr_is_ip(a) ? in_cidrs(c->internal_cidrs, c->n_internal_cidrs, a)
+                            : c->internal_unix;
 }
 
 static struct mz_str addr_ip(struct mz_stream *s, const struct mz_addr *a)
@@ -130,10 +134,40 @@ static bool xff_address(const struct mz_headers *h, uint32_t skip, struct mz_add
     }
 }
 
-static void append_xff(struct mz_stream *s, struct mz_headers *h, const struct mz_addr *a)
+/* Proxies that are known stand at the right of x-forwarded-for, each put there by the next: the client is the first one from
+ * the right that is none of them, or the last that is an address. The peer itself must be one. */
+static bool behind_proxies(struct mz_stream *s, const struct mz_headers *h,
+                           const struct ip_detection *d, struct mz_addr *out, bool *out_single)
 {
-    if (mz_addr_is_ip(a))
-        mz_headers_append_id(h, MZ_H_X_FORWARDED_FOR, addr_ip(s, a), ",");
+    struct mz_str all;
+    if (!in_cidrs(d->proxies, d->n_proxies, &s->info.direct_remote) ||
+        !mz_headers_joined(h, MZ_STR("x-forwarded-for"), &all))
+        return false;
+    *out_single = mz_str_chr(all, ',') < 0;
+    bool found = false;
+    for (ptrdiff_t comma = (ptrdiff_t)all.n; comma >= 0;) {
+        all.n = (size_t)comma;
+        comma = mz_str_rchr(all, ',');
+        struct mz_str last = mz_str_trim(comma < 0 ? all : mz_str_skip(all, (size_t)comma + 1));
+        struct mz_addr a;
+        if (!mz_addr_parse_ip(last, 0, &a))
+            break;
+        *out = a;
+        found = true;
+        if (!in_cidrs(d->proxies, d->n_proxies, &a))
+            break;
+    }
+    return found;
+}
+
+/* The peer goes to the end of x-forwarded-for; one on loopback would say nothing to others, so the machine does (Envoy). */
+static void append_peer(struct mz_stream *s, struct mz_headers *h)
+{
+    const struct mz_addr *peer = &s->info.direct_remote;
+    if (!mz_addr_is_ip(peer))
+        return;
+    const struct mz_addr *own = mz_addr_is_loopback(peer) ? mz_addr_local_machine() : peer;
+    mz_headers_append_id(h, MZ_H_X_FORWARDED_FOR, addr_ip(s, own->len ? own : peer), ",");
 }
 
 /* use_remote_address: we are the edge; the peer is the client unless trusted hops say otherwise. */
@@ -146,10 +180,8 @@ static void client_from_peer(struct mz_stream *s, struct mz_headers *h, struct m
     *trusted = mz_headers_get_id(h, MZ_H_X_FORWARDED_FOR) == NULL;
     if (!c->xff_hops || !xff_address(h, c->xff_hops - 1, client, &single))
         *client = *peer;
-    if (!c->skip_xff_append) {
-        const struct mz_addr *own = mz_addr_is_loopback(peer) ? mz_addr_local_machine() : peer;
-        append_xff(s, h, own->len ? own : peer);
-    }
+    if (!c->skip_xff_append)
+        append_peer(s, h);
     if (c->xff_hops == 0 || !mz_headers_get_id(h, MZ_H_X_FORWARDED_PROTO))
         mz_headers_set_id(h, MZ_H_X_FORWARDED_PROTO, s->info.secure ? https : http);
     if (c->append_forwarded_port &&
@@ -170,11 +202,12 @@ static bool client_from_headers(struct mz_stream *s, struct mz_headers *h, struc
         const struct ip_detection *d = &c->detections[i];
         bool single = false;
         if (d->kind == DETECT_XFF) {
-            if (!xff_address(h, d->xff_hops, client, &single))
+            if (d->n_proxies ? !behind_proxies(s, h, d, client, &single)
+                             : !xff_address(h, d->xff_hops, client, &single))
                 continue;
             *trusted = single;
             if (!d->skip_xff_append)
-                append_xff(s, h, &s->info.direct_remote);
+                append_peer(s, h);
             return true;
         }
         struct mz_header *e = mz_headers_get(h, d->header);

@@ -14,6 +14,8 @@ struct rules { /* fields of the configuration */
     const char *scheme, *via;
     bool secure;
     bool no_detection_skip; /* detection by XFF appends */
+    bool no_peer;           /* the peer is none of the trusted proxies */
+    const char *proxy;      /* the one trusted proxy's range besides the peer's, a /24 */
 };
 struct expect {
     struct rules r;
@@ -33,6 +35,13 @@ static void configure(struct fixture *f, const struct rules *r)
     c->skip_xff_append = r->skip_append;
     c->xff_hops = c->detections->xff_hops = r->hops;
     c->detections->skip_xff_append = !r->no_detection_skip;
+    static struct mz_cidr proxies[2];
+    if (r->proxy) {
+        proxies[0] = ten;
+        assert_true(mz_cidr_make(mz_str_c(r->proxy), 24, &proxies[1], &err));
+        c->detections->proxies = r->no_peer ? &proxies[1] : proxies;
+        c->detections->n_proxies = r->no_peer ? 1 : 2;
+    }
     c->strip_any_port = r->any_port;
     c->strip_matching_port = r->matching_port;
     c->strip_trailing_dot = r->dot;
@@ -116,6 +125,16 @@ static const struct expect clients[] = {
     { { .remote = false }, "x-forwarded-for: 9.9.9.9,8.8.8.8 , 7.7.7.7\n", EXT "=-", "7.7.7.7", false },
     { { .remote = false }, "x-forwarded-for: 2001:db8::1\n", EXT "=-", "2001:db8::1", false },
     { { .no_detection_skip = true }, "x-forwarded-for: 1.2.3.4\n", XFF "=1.2.3.4,10.0.0.9", "1.2.3.4", false },
+    /* known proxies: the first from the right that is none */
+    { { .proxy = "5.6.7.0" }, "x-forwarded-for: 9.9.9.9, 1.2.3.4, 5.6.7.8,5.6.7.9\n", XFF "=9.9.9.9, 1.2.3.4, 5.6.7.8,5.6.7.9", "1.2.3.4", false },
+    { { .proxy = "5.6.7.0" }, "x-forwarded-for: 5.6.7.1, 5.6.7.8\n", "", "5.6.7.1", false },
+    { { .proxy = "5.6.7.0" }, "x-forwarded-for: 1.2.3.4\n", "", "1.2.3.4", false },
+    { { .proxy = "5.6.7.0" }, "x-forwarded-for: 1.2.3.4, nonsense, 5.6.7.8\n", "", "5.6.7.8", false },
+    { { .proxy = "5.6.7.0" }, "x-forwarded-for: 1.2.3.4, nonsense\n", "", NULL, false },
+    { { .proxy = "5.6.7.0" }, "x-forwarded-for: ,\n", "", NULL, false },
+    { { .proxy = "5.6.7.0" }, "", "", NULL, false },
+    { { .proxy = "5.6.7.0", .no_peer = true }, "x-forwarded-for: 1.2.3.4, 5.6.7.8\n", "", NULL, false },
+    { { .proxy = "5.6.7.0", .no_detection_skip = true }, "x-forwarded-for: 1.2.3.4, 5.6.7.8\n", XFF "=1.2.3.4, 5.6.7.8,10.0.0.9", "1.2.3.4", false },
 };
 static const struct expect internals[] = {
     /* nobody is internal unless the configuration says so */

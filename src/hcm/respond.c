@@ -97,6 +97,7 @@ void respond_headers(struct mz_stream *s, struct mz_headers *h, bool end)
         s->info.tx_last_us = s->info.tx_first_us;
     }
     s->enc->ops->encode_headers(s->enc, h, end);
+    log_tunnel(s);
 }
 
 void respond_data(struct mz_stream *s, struct mz_buf *data, bool end)

@@ -152,6 +152,7 @@ static void stop_timers(struct mz_stream *s)
     mz_timer_stop(&s->request_timer);
     mz_timer_stop(&s->headers_timer);
     mz_timer_stop(&s->duration_timer);
+    mz_timer_stop(&s->log_timer);
 }
 
 static void start_timers(struct mz_stream *s)
@@ -170,6 +171,7 @@ static void start_timers(struct mz_stream *s)
         mz_timer_start_ms(&s->headers_timer, c->request_headers_timeout_ms);
     if (c->max_stream_duration_ms)
         mz_timer_start_ms(&s->duration_timer, c->max_stream_duration_ms);
+    log_begin(s);
 }
 
 /* What the route says about times replaces the manager's. */
@@ -437,6 +439,8 @@ static void process_headers(struct mz_stream *s, struct mz_headers *h, bool end)
     if (s->trace || mz_log_on(MZ_LOG_C_http, MZ_LOG_DEBUG))
         log_request(s, h, end);
     stream_refresh_route(s);
+    if (s->conn->cfg->log_on_new_request)
+        log_write(s, "DownstreamStart");
     if (!make_chain(s) || s->dead || s->epoch != epoch)
         return;
     chain_request_headers(s, h, end && !s->is_upgrade && !s->is_connect);
@@ -567,30 +571,10 @@ struct mz_stream *stream_create(struct hcm_conn *c, struct mz_stream_enc *enc,
     return s;
 }
 
-static void write_logs(struct mz_stream *s)
-{
-    const struct mz_hcm_config *c = s->conn->cfg;
-    struct mz_format_ctx ctx = { .info = &s->info,
-                                 .req = s->info.req,
-                                 .resp = s->info.resp,
-                                 .trailers = s->info.resp_trailers,
-                                 .local_reply_body = s->info.local_reply_body,
-                                 .log_type = "DownstreamEnd",
-                                 .now_us = s->info.end_us };
-    for (size_t i = 0; i < c->n_logs; i++)
-        mz_access_log_write(c->logs[i], &ctx);
-    if (c->recorder && !c->admin)
-        mz_recorder_offer(c->recorder, s->conn->base.worker->slot, &s->info);
-}
-
 static void finish_info(struct mz_stream *s)
 {
     struct mz_stream_info *i = &s->info;
     i->end_us = stream_now(s);
-    i->wire_in = s->enc->wire_in;
-    i->wire_out = s->enc->wire_out;
-    i->header_in = s->enc->header_in;
-    i->header_out = s->enc->header_out;
     if (!i->details && !s->responding)
         i->details = NULL;
 }
@@ -602,7 +586,7 @@ void mz_stream_recreate(struct mz_stream *s, const struct mz_route *from, struct
     s->info.status = original_response ? mz_headers_status(original_response) : 0;
     chain_done(s);
     finish_info(s);
-    write_logs(s);
+    log_end(s);
     chain_destroy(s);
     if (s->internal_redirects < MZ_COUNT(s->redirected))
         s->redirected[s->internal_redirects] = from;
@@ -665,7 +649,7 @@ void stream_end(struct mz_stream *s)
     mz_gauge_add(c->cfg->scope, MZ_HS_RQ_ACTIVE, -1);
     if (s->upgrade_accepted)
         mz_gauge_add(c->cfg->scope, MZ_HS_CX_UPGRADES_ACTIVE, -1);
-    write_logs(s);
+    log_end(s);
     chain_destroy(s);
     hcm_conn_stream_ended(c, s);
     mz_loop_free_later(conn_loop(c), s, free_stream);
@@ -781,6 +765,10 @@ const struct mz_route *const *mz_stream_redirected_routes(const struct mz_stream
 {
     *out_n = s->internal_redirects;
     return s->redirected;
+}
+bool mz_stream_scheme_of_upstream(const struct mz_stream *s)
+{
+    return s->conn->cfg->scheme_match_upstream;
 }
 bool mz_stream_trace(const struct mz_stream *s)
 {

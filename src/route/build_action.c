@@ -82,7 +82,6 @@ static bool timeouts_build(struct builder *b, const pb_RouteAction *m, struct mz
     if (!mz_duration_ms(m->timeout, 15000, &r->timeout_ms, b->err))
         return mz_err_at(b->err, "timeout");
     if (!build_opt_ms(b, m->idle_timeout, "idle_timeout", &r->idle_timeout) ||
-        !build_opt_ms(b, m->flush_timeout, "flush_timeout", &r->flush_timeout) ||
         !build_opt_ms(b, m->max_grpc_timeout, "max_grpc_timeout", &r->max_grpc_timeout) ||
         !build_opt_ms(b, m->grpc_timeout_offset, "grpc_timeout_offset", &r->grpc_timeout_offset))
         return false;

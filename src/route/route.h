@@ -127,7 +127,7 @@ struct mz_route {
     unsigned cluster_not_found_status; /* 503 default, 404, 500 */
     const struct mz_meta *metadata_match;
     bool timeout_set; uint64_t timeout_ms;          /* default 15000; 0 none */
-    struct mz_opt_ms idle_timeout, flush_timeout;
+    struct mz_opt_ms idle_timeout;
     struct mz_opt_ms max_stream_duration, grpc_timeout_header_max, grpc_timeout_header_offset;
     struct mz_opt_ms max_grpc_timeout, grpc_timeout_offset; /* deprecated spellings */
     const struct mz_retry_policy *retry;            /* own, else the virtual host's, else NULL */

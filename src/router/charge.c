@@ -58,17 +58,22 @@ static void charge_sorts(struct mz_scope *s, const struct code_stats *at, unsign
     }
 }
 
-void charge_code(struct router *r, unsigned status, const struct mz_host *host,
-                 const struct mz_headers *response)
+static void charge_cluster(struct router *r, unsigned status, unsigned sorts)
 {
-    if (info_of(r)->health_check)
-        return;
-    unsigned sorts = sorts_of(r, host, response);
     charge_sorts(r->cluster->scope, &of_cluster, sorts, status);
     if (r->alt)
         charge_sorts(r->alt, &of_alt, sorts, status);
     charge_scope(r->vcluster, status);
     charge_scope(r->route->scope, status);
+}
+
+void charge_code(struct router *r, unsigned status, const struct mz_host *host,
+                 const struct mz_headers *response)
+{
+    if (info_of(r)->health_check)
+        return;
+    if (r->cfg->dynamic_stats)
+        charge_cluster(r, status, sorts_of(r, host, response));
     if (host) {
         struct mz_host_stats *st = (struct mz_host_stats *)(uintptr_t)&host->stats;
         __atomic_add_fetch(status >= 500 ? &st->rq_error : &st->rq_success, 1, __ATOMIC_RELAXED);
@@ -85,7 +90,7 @@ static void record_sorts(struct mz_scope *s, const struct code_stats *at, unsign
 
 void charge_time(struct router *r, const struct mz_host *host, const struct mz_headers *response)
 {
-    if (!r->request_end_us || info_of(r)->health_check)
+    if (!r->request_end_us || info_of(r)->health_check || !r->cfg->dynamic_stats)
         return;
     uint64_t ms = (now_of(r) - r->request_end_us) / 1000;
     unsigned sorts = sorts_of(r, host, response);

@@ -213,6 +213,9 @@ static void prepare_headers(struct router *r)
         r->alt = mz_cluster_alt_scope(r->cluster, alt->value);
         mz_headers_remove_id(h, MZ_H_X_ENVOY_UPSTREAM_ALT_STAT_NAME);
     }
+    if (mz_stream_scheme_of_upstream(s))
+        mz_headers_set_id(h, MZ_H_SCHEME,
+                          r->cluster->transport->secure ? MZ_STR("https") : MZ_STR("http"));
     mz_stream_story(s, MZ_STEP_TIMEOUT, MZ_STR(""),
                     r->times.from_header ? MZ_STR("from the request's header")
                                          : MZ_STR("of the route"),
@@ -486,6 +489,7 @@ static void *config_build(const void *msg, const struct mz_factory *f, struct mz
         f->stats, &router_stats,
         mz_arena_cat(a, 3, (struct mz_str[]){ MZ_STR("http."), f->http_stat_prefix, MZ_STR(".") }));
     mz_arena_destroy(a);
+    c->dynamic_stats = mz_bool_or(m->dynamic_stats, true);
     c->suppress_headers = m->suppress_envoy_headers;
     c->respect_expected = m->respect_expected_rq_timeout;
     c->suppress_grpc_failure_codes = m->suppress_grpc_request_failure_code_stats;

@@ -27,7 +27,7 @@ enum router_stat {
 };
 struct router_cfg {
     struct mz_scope *scope;
-    bool suppress_headers, respect_expected, suppress_grpc_failure_codes;
+    bool suppress_headers, respect_expected, suppress_grpc_failure_codes, dynamic_stats;
     struct strict_check {
         uint8_t id;
         bool (*valid)(struct mz_str value);

@@ -45,7 +45,6 @@ ON_PURPOSE = {
     "udpa.type.v1.TypedStruct.": "opened by its descriptor (src/proto/any.c)",
     "xds.type.v3.TypedStruct.": "opened by its descriptor (src/proto/any.c)",
 }
-HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager."
 # Defects that are known: the field, and where it ought to be read. Nothing may be added here; what is read leaves.
 NOT_YET = {
     "envoy.config.bootstrap.v3.Bootstrap.stats_flush_on_admin": "src/server",
@@ -54,16 +53,6 @@ NOT_YET = {
     "envoy.config.bootstrap.v3.Admin.access_log": "src/server/admin_listener.c",
     "envoy.config.bootstrap.v3.Admin.access_log_path": "src/server/admin_listener.c",
     "envoy.config.bootstrap.v3.Admin.socket_options": "src/server/admin_listener.c",
-    "envoy.config.core.v3.SchemeHeaderTransformation.match_upstream": "src/hcm/hcm_config.c, src/router",
-    "envoy.extensions.filters.http.router.v3.Router.dynamic_stats": "src/router/charge.c",
-    HCM + "stream_flush_timeout": "src/hcm/stream.c",
-    HCM + "access_log_flush_interval": "src/hcm/stream.c",
-    HCM + "flush_access_log_on_new_request": "src/hcm/stream.c",
-    HCM + "access_log_options": "src/hcm/stream.c",
-    HCM + "HcmAccessLogOptions.": "src/hcm/stream.c",
-    HCM + "represent_ipv4_remote_address_as_ipv4_mapped_ipv6": "src/hcm/mutate.c",
-    "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig.xff_trusted_cidrs": "src/hcm/mutate.c",
-    "envoy.extensions.http.original_ip_detection.xff.v3.XffTrustedCidrs.": "src/hcm/mutate.c",
 }
 
 
