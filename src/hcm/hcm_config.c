@@ -311,8 +311,7 @@ static void scheme_build(const pb_SchemeHeaderTransformation *m, struct mz_hcm_c
 {
     if (!m)
         return;
-    if (m->transformation_case ==
-        pb_SchemeHeaderTransformation_TRANSFORMATION_SCHEME_TO_OVERWRITE)
+    if (m->transformation_case == pb_SchemeHeaderTransformation_TRANSFORMATION_SCHEME_TO_OVERWRITE)
         c->scheme_overwrite = mz_arena_dup(c->arena, mz_str_c(m->scheme_to_overwrite));
     c->scheme_match_upstream = m->match_upstream;
 }
@@ -473,7 +472,8 @@ void *hcm_config_build(const void *msg, const struct mz_factory *outer, struct m
         mz_err_set(err, "http2_protocol_options: HTTP/2 is not supported yet");
     else if (times_build(m, c, err) && http1_build(m, f, c, err) &&
              header_work_build(m, f, c, err) && routes_build(m, f, c, err) &&
-             logs_build(m, f, c, err) && log_times_build(m, c, err) && upgrades_build(m, f, c, err)) {
+             logs_build(m, f, c, err) && log_times_build(m, c, err) &&
+             upgrades_build(m, f, c, err)) {
         if (!filters_build(m->http_filters, m->n_http_filters, f, c->arena, &c->filters, err))
             mz_err_at(err, "http_filters");
         else if (!m->local_reply_config)
