@@ -20,7 +20,7 @@ static void set_healthy(void *arg, bool ok)
 
 static void refresh(void *arg)
 {
-    mz_server_stats_update(arg);
+    mz_server_stats_show(arg);
 }
 
 static void quit(void *arg)

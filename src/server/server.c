@@ -142,6 +142,8 @@ static bool services_build(struct mz_server *s, struct mz_err *err)
                                          .transport_arg = s };
     s->clusters = mz_cluster_manager_create(&env);
     mz_workers_create(s, s->n_workers);
+    s->watchdog = mz_watchdog_create(s);
+    mz_server_dispatchers_create(s);
     s->main_worker = (struct mz_worker){
         .loop = s->loop, .slot = 0, .recorder = s->recorder, .process = &s->process
     };
@@ -227,6 +229,7 @@ static void clusters_ready(void *arg)
     MZ_LOG(INFO, config, "all dependencies initialized. starting workers");
     mz_workers_start(s);
     mz_listener_manager_start(s->listeners);
+    mz_watchdog_start(s->watchdog);
     mz_hist_record(s->scope, MZ_SERVER_STAT_INIT_MS, (mz_clock->mono_us() - s->start_us) / 1000);
     mz_server_stats_update(s);
 }
@@ -240,7 +243,8 @@ int mz_server_run(struct mz_server *s)
     mz_runtime_store_add_thread(s->runtime, s->loop);
     for (unsigned i = 0; i < s->n_workers; i++)
         mz_runtime_store_add_thread(s->runtime, s->workers[i].loop);
-    mz_timer_start_ms(&s->flush_timer, s->flush_ms);
+    if (!mz_server_flushes_on_admin(s))
+        mz_timer_start_ms(&s->flush_timer, s->flush_ms);
     mz_cluster_manager_when_ready(s->clusters, clusters_ready, s);
     MZ_LOG(INFO, main, "starting main dispatch loop");
     mz_loop_run(s->loop);
@@ -261,6 +265,7 @@ void mz_server_destroy(struct mz_server *s)
     if (s->loop)
         mz_loop_turn(s->loop, 0);
     mz_stream_thread_trim(); /* the admin connections' */
+    mz_watchdog_destroy(s->watchdog);
     mz_listener_manager_destroy(s->listeners);
     mz_cluster_manager_destroy(s->clusters);
     mz_recorder_destroy(s->recorder);
@@ -274,6 +279,7 @@ void mz_server_destroy(struct mz_server *s)
     mz_pages_destroy(s->pages);
     if (s->loop)
         mz_loop_destroy(s->loop);
+    mz_server_dispatchers_destroy(s);
     if (s->scope)
         mz_scope_unref(s->scope);
     if (s->stats)

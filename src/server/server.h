@@ -43,6 +43,8 @@ struct mz_server {
     struct mz_admin *admin;
     struct mz_pages *pages; /* of admin */
     struct mz_hcm_config *admin_hcm;
+    struct mz_watchdog *watchdog;
+    struct mz_scope **dispatchers; /* n_workers + 1; NULL without enable_dispatcher_stats */
     struct mz_timer flush_timer, drain_timer, exit_timer;
     uint64_t flush_ms, start_us, exit_deadline_us;
     enum mz_drain_scope drain_scope; /* of the graceful drain that runs */
@@ -61,6 +63,11 @@ enum mz_server_state mz_server_state(const struct mz_server *s);
 void mz_workers_create(struct mz_server *s, unsigned n);
 void mz_workers_start(struct mz_server *s);
 void mz_workers_stop(struct mz_server *s); /* ends and joins the threads */
+
+/* watchdog.c: counts threads that do not answer (P4). Main thread; destroy once the workers' loops ran their last posts. */
+struct mz_watchdog *mz_watchdog_create(struct mz_server *s);
+void mz_watchdog_start(struct mz_watchdog *d);
+void mz_watchdog_destroy(struct mz_watchdog *d);
 
 /* drain.c */
 void mz_drain_init(struct mz_server *s);
@@ -91,6 +98,10 @@ enum {
 };
 extern const struct mz_stat_kind mz_server_stats;
 void mz_server_stats_update(struct mz_server *s); /* gauges that are asked of the process */
+void mz_server_stats_show(struct mz_server *s);   /* before a page shows them: also flushes where the bootstrap says so */
+bool mz_server_flushes_on_admin(const struct mz_server *s); /* rather than every stats_flush_interval */
+void mz_server_dispatchers_create(struct mz_server *s); /* histograms of every loop's turns (P3), where they are wanted */
+void mz_server_dispatchers_destroy(struct mz_server *s);
 
 /* admin_listener.c, pages_env.c */
 bool mz_server_admin_start(struct mz_server *s, struct mz_err *err);

@@ -48,3 +48,56 @@ void mz_server_stats_update(struct mz_server *s)
     if (bugs > shown)
         mz_count(s->scope, MZ_SERVER_STAT_BUGS, bugs - shown);
 }
+
+void mz_server_stats_show(struct mz_server *s)
+{
+    mz_server_stats_update(s);
+    if (mz_server_flushes_on_admin(s))
+        mz_stats_flush(s->stats);
+}
+
+bool mz_server_flushes_on_admin(const struct mz_server *s)
+{
+    return s->bootstrap->stats_flush_case == pb_Bootstrap_STATS_FLUSH_STATS_FLUSH_ON_ADMIN;
+}
+
+/* ---- how long turns take ---- */
+
+enum { LOOP_DURATION, POLL_DELAY };
+static const struct mz_stat_def dispatcher_defs[] = {
+    [LOOP_DURATION] = { "loop_duration_us", MZ_HISTOGRAM, MZ_UNIT_US, 0 },
+    [POLL_DELAY] = { "poll_delay_us", MZ_HISTOGRAM, MZ_UNIT_US, 0 },
+};
+static const struct mz_stat_kind dispatcher_stats = { "dispatcher", dispatcher_defs,
+                                                      MZ_COUNT(dispatcher_defs) };
+
+static void on_turn(void *arg, uint64_t duration_us, uint64_t poll_delay_us)
+{
+    struct mz_scope *s = arg;
+    mz_hist_record(s, LOOP_DURATION, duration_us);
+    mz_hist_record(s, POLL_DELAY, poll_delay_us);
+}
+
+void mz_server_dispatchers_create(struct mz_server *s)
+{
+    if (!s->bootstrap->enable_dispatcher_stats)
+        return;
+    s->dispatchers = mz_newn0(MZ_MEM_MISC, struct mz_scope *, s->n_workers + 1);
+    for (unsigned i = 0; i <= s->n_workers; i++) {
+        struct mz_loop *l = i ? s->workers[i - 1].loop : s->loop;
+        char prefix[80];
+        int n =
+            i ? snprintf(prefix, sizeof(prefix), "listener_manager.%s.dispatcher.", mz_loop_name(l))
+              : snprintf(prefix, sizeof(prefix), "server.dispatcher.");
+        s->dispatchers[i] =
+            mz_scope_create(s->stats, &dispatcher_stats, (struct mz_str){ prefix, (size_t)n });
+        mz_loop_on_turn(l, on_turn, s->dispatchers[i]);
+    }
+}
+
+void mz_server_dispatchers_destroy(struct mz_server *s)
+{
+    for (unsigned i = 0; s->dispatchers && i <= s->n_workers; i++)
+        mz_scope_unref(s->dispatchers[i]);
+    mz_free(MZ_MEM_MISC, s->dispatchers);
+}
