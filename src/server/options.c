@@ -9,6 +9,8 @@
 #include "base/log.h"
 #include "base/str.h"
 
+#include "revision.h" /* generated: the commit that was built */
+
 enum kind { TEXT, NUMBER, FLAG };
 static const struct flag {
     const char *name;
@@ -61,7 +63,7 @@ static const struct flag {
 
 const char *mz_server_version(void)
 {
-    return "0000000000000000000000000000000000000000/" MZ_SERVER_VERSION "/Clean/RELEASE/mizzen";
+    return MZ_REVISION "/" MZ_SERVER_VERSION "/Clean/RELEASE/mizzen";
 }
 
 static void print_help(const char *program)
