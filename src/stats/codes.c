@@ -126,8 +126,7 @@ void mz_stats_reset_counters(struct mz_stats *st)
 {
     struct mz_arena *a = mz_arena_create(MZ_MEM_ADMIN);
     (void)pthread_mutex_lock(&st->mutex);
-    mz_list_foreach (e, &st->scopes) {
-        struct scope *s = MZ_CONTAINER(e, struct scope, link);
+    scopes_foreach (s, st) {
         reset_scope(s);
         reset_codes(s, a);
     }

@@ -131,8 +131,8 @@ void shown_init(struct shown *w, struct mz_stats *s, const struct mz_stats_query
     *w = (struct shown){ .arena = mz_arena_create(MZ_MEM_ADMIN) };
     struct collector c = { w, store_config(s), q };
     (void)pthread_mutex_lock(&s->mutex);
-    mz_list_foreach (e, &s->scopes)
-        collect_scope(&c, MZ_CONTAINER(e, struct scope, link));
+    scopes_foreach (x, s)
+        collect_scope(&c, x);
     (void)pthread_mutex_unlock(&s->mutex);
     items *lists[] = { &w->texts, &w->numbers, &w->histograms };
     for (size_t i = 0; i < MZ_COUNT(lists); i++)
@@ -201,8 +201,7 @@ bool mz_stats_find(struct mz_stats *st, struct mz_str full_name_, uint64_t *out_
 {
     bool found = false;
     (void)pthread_mutex_lock(&st->mutex);
-    mz_list_foreach (e, &st->scopes) {
-        const struct scope *s = MZ_CONTAINER(e, struct scope, link);
+    scopes_foreach (s, st) {
         if (found || !mz_str_starts(full_name_, s->pub.prefix))
             continue;
         struct mz_str rest = mz_str_skip(full_name_, s->pub.prefix.n);

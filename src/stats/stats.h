@@ -76,6 +76,9 @@ static inline void mz_gauge_add(struct mz_scope *s, unsigned i, int64_t n) /* su
     __atomic_store_n(v, *v + (uint64_t)n, __ATOMIC_RELAXED);
 }
 void mz_gauge_set(struct mz_scope *s, unsigned i, uint64_t v); /* a gauge that one thread only writes */
+/* Writes the first @n counters and gauges of a scope that nobody wrote to yet; false: somebody did, nothing changed. Scopes
+ * of one kind that begin alike share these numbers: thousands of clusters with one host each have none of their own. */
+bool mz_scope_begin(struct mz_scope *s, const uint64_t *values, unsigned n);
 void mz_hist_record(struct mz_scope *s, unsigned i, uint64_t v); /* MZ_UNIT_PERCENT: in millionths */
 void mz_text_set(struct mz_scope *s, unsigned i, struct mz_str text); /* main thread */
 

@@ -27,11 +27,23 @@ struct code_base { /* what /reset_counters takes off */
     uint64_t counts[1000];
     struct code_base *next;
 };
+struct scope; /* there are thousands: each byte counts */
+struct prefix {
+    struct mz_list link;  /* in the store */
+    struct scope *scopes; /* one a kind; with the last the prefix goes */
+    size_t n;
+    char text[];
+};
+struct first_values { /* one set for all scopes that began with it */
+    struct first_values *next;
+    unsigned n;
+    uint64_t v[];
+};
 struct scope {
     struct mz_scope pub;
-    struct mz_list link; /* in the store */
-    unsigned refs;       /* under the store's mutex */
-    struct mz_str key;   /* prefix, NUL, kind name; owns the text of prefix */
+    struct scope *next; /* of the same prefix */
+    unsigned refs;                    /* under the store's mutex */
+    const struct first_values *first; /* added to every sum; NULL: zeros */
     uint64_t *base;      /* kind->n numbers that /reset_counters takes off; NULL before */
     struct code_base *code_base;
     char **texts; /* kind->n, NULL before the first */
@@ -41,9 +53,10 @@ struct scope {
 };
 struct mz_stats {
     unsigned slots;
-    pthread_mutex_t mutex; /* scopes, by_key, refs, texts; never taken on the way of a request */
-    struct mz_list scopes;
-    struct mz_map by_key;
+    pthread_mutex_t mutex; /* prefixes, scopes, firsts, refs, texts; never taken on the way of a request */
+    struct mz_list prefixes;
+    struct mz_map by_prefix;
+    struct first_values *firsts;
     struct mz_stats_config
         *config; /* NULL: the default, which store_config() builds when first asked */
 };
@@ -51,6 +64,10 @@ static inline struct scope *scope_of(struct mz_scope *s)
 {
     return MZ_CONTAINER(s, struct scope, pub);
 }
+/* Every scope of the store, in the order of their prefixes' creation; the mutex is held. */
+#define scopes_foreach(s, st)                                                                      \
+    mz_list_foreach (link_, &(st)->prefixes)                                                       \
+        for (struct scope *s = MZ_CONTAINER(link_, struct prefix, link)->scopes; s; s = s->next)
 const struct mz_stats_config *store_config(struct mz_stats *s); /* main thread */
 uint64_t scope_value(const struct scope *s, unsigned i);
 bool scope_used(const struct scope *s, unsigned i);

@@ -301,6 +301,29 @@ static void test_scopes_are_shared(void **state)
     assert_int_equal(mz_scope_value(one, RQ_TOTAL), 1);
 }
 
+static void test_scopes_that_begin_alike(void **state)
+{
+    (void)state;
+    static const uint64_t values[] = { 0, 7 };
+    static const char *const names[] = { "cluster.two.", "cluster.three." };
+    struct mz_scope *v[MZ_COUNT(names)];
+    for (size_t i = 0; i < MZ_COUNT(names); i++) {
+        v[i] = mz_scope_create(store, &kind, mz_str_c(names[i]));
+        assert_true(mz_scope_begin(v[i], values, MZ_COUNT(values)));
+        assert_false(mz_scope_begin(v[i], values, MZ_COUNT(values)));
+        assert_int_equal(mz_scope_value(v[i], CX_ACTIVE), 7);
+    }
+    mz_gauge_set(v[0], CX_ACTIVE, 5);
+    mz_gauge_add(v[0], CX_ACTIVE, -1);
+    assert_int_equal(mz_scope_value(v[0], CX_ACTIVE), 4);
+    assert_int_equal(mz_scope_value(v[1], CX_ACTIVE), 7); /* what they share does not change */
+    mz_count(one, RQ_TOTAL, 1);
+    assert_false(mz_scope_begin(one, values, MZ_COUNT(values))); /* written to already */
+    assert_int_equal(mz_scope_value(one, CX_ACTIVE), 0);
+    for (size_t i = 0; i < MZ_COUNT(names); i++)
+        mz_scope_unref(v[i]);
+}
+
 static void test_rejected_are_not_shown(void **state)
 {
     (void)state;
@@ -329,6 +352,7 @@ int main(void)
         TEST(test_summary),
         TEST(test_find_and_reset),
         TEST(test_scopes_are_shared),
+        TEST(test_scopes_that_begin_alike),
         TEST(test_rejected_are_not_shown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

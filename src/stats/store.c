@@ -16,8 +16,8 @@ struct mz_stats *mz_stats_create(unsigned slots)
     struct mz_stats *s = mz_new0(MZ_MEM_STATS, struct mz_stats);
     s->slots = slots < 1 ? 1 : slots > MZ_STATS_SLOTS ? MZ_STATS_SLOTS : slots;
     (void)pthread_mutex_init(&s->mutex, NULL);
-    mz_list_init(&s->scopes);
-    mz_map_init(&s->by_key, MZ_MEM_STATS);
+    mz_list_init(&s->prefixes);
+    mz_map_init(&s->by_prefix, MZ_MEM_STATS);
     return s;
 }
 
@@ -25,9 +25,13 @@ void mz_stats_destroy(struct mz_stats *s)
 {
     if (!s)
         return;
-    MZ_ASSERT(mz_list_empty(&s->scopes));
+    MZ_ASSERT(mz_list_empty(&s->prefixes));
     mz_stats_config_destroy(s->config);
-    mz_map_fini(&s->by_key);
+    mz_map_fini(&s->by_prefix);
+    for (struct first_values *f = s->firsts, *next; f; f = next) {
+        next = f->next;
+        mz_free(MZ_MEM_STATS, f);
+    }
     (void)pthread_mutex_destroy(&s->mutex);
     mz_free(MZ_MEM_STATS, s);
 }
@@ -47,50 +51,84 @@ void mz_stats_configure(struct mz_stats *s, struct mz_stats_config *take)
 
 /* ---- scopes ---- */
 
-static struct mz_str scope_key(const struct mz_stat_kind *kind, struct mz_str prefix)
+static struct prefix *prefix_get(struct mz_stats *st, struct mz_str text)
 {
-    size_t k = strlen(kind->name);
-    char *p = mz_alloc(MZ_MEM_STATS, prefix.n + 1 + k);
-    if (prefix.n)
-        memcpy(p, prefix.p, prefix.n);
-    p[prefix.n] = 0;
-    memcpy(p + prefix.n + 1, kind->name, k);
-    return (struct mz_str){ p, prefix.n + 1 + k };
+    struct prefix *p = mz_map_get(&st->by_prefix, text);
+    if (p)
+        return p;
+    p = mz_alloc0(MZ_MEM_STATS, sizeof(*p) + text.n + 1);
+    p->n = text.n;
+    if (text.n)
+        memcpy(p->text, text.p, text.n);
+    mz_list_add_tail(&st->prefixes, &p->link);
+    (void)mz_map_put(&st->by_prefix, (struct mz_str){ p->text, p->n }, p);
+    return p;
 }
 
-static void key_free(struct mz_str key)
+static void prefix_leave(struct mz_stats *st, struct scope *s)
 {
-    union {
-        const char *in;
-        char *out;
-    } u = { .in = key.p };
-    mz_free(MZ_MEM_STATS, u.out);
-}
-
-static struct scope *scope_new(struct mz_stats *st, const struct mz_stat_kind *kind,
-                               struct mz_str key, size_t prefix_n)
-{
-    struct scope *s = mz_alloc0(MZ_MEM_STATS, sizeof(*s) + st->slots * sizeof(s->slots[0]));
-    s->pub = (struct mz_scope){ s->slots, kind, st, { key.p, prefix_n } };
-    s->key = key;
-    mz_list_add_tail(&st->scopes, &s->link);
-    (void)mz_map_put(&st->by_key, key, s);
-    return s;
+    struct prefix *p = MZ_CONTAINER((uintptr_t)s->pub.prefix.p, struct prefix, text);
+    struct scope **at = &p->scopes;
+    while (*at != s)
+        at = &(*at)->next;
+    *at = s->next;
+    if (p->scopes)
+        return;
+    (void)mz_map_del(&st->by_prefix, (struct mz_str){ p->text, p->n });
+    mz_list_del(&p->link);
+    mz_free(MZ_MEM_STATS, p);
 }
 
 struct mz_scope *mz_scope_create(struct mz_stats *st, const struct mz_stat_kind *kind,
                                  struct mz_str prefix)
 {
-    struct mz_str key = scope_key(kind, prefix);
     (void)pthread_mutex_lock(&st->mutex);
-    struct scope *s = mz_map_get(&st->by_key, key);
-    if (s)
-        key_free(key);
-    else
-        s = scope_new(st, kind, key, prefix.n);
+    struct prefix *p = prefix_get(st, prefix);
+    struct scope **at = &p->scopes;
+    while (*at && strcmp((*at)->pub.kind->name, kind->name) != 0)
+        at = &(*at)->next;
+    struct scope *s = *at;
+    if (!s) {
+        s = *at = mz_alloc0(MZ_MEM_STATS, sizeof(*s) + st->slots * sizeof(s->slots[0]));
+        s->pub = (struct mz_scope){ s->slots, kind, st, { p->text, p->n } };
+    }
     s->refs++;
     (void)pthread_mutex_unlock(&st->mutex);
     return &s->pub;
+}
+
+static const struct first_values *first_get(struct mz_stats *st, const uint64_t *values, unsigned n)
+{
+    struct first_values *f = st->firsts;
+    while (f && (f->n != n || memcmp(f->v, values, n * sizeof(*values)) != 0))
+        f = f->next;
+    if (f)
+        return f;
+    f = mz_alloc(MZ_MEM_STATS, sizeof(*f) + n * sizeof(*values));
+    f->next = st->firsts;
+    f->n = n;
+    memcpy(f->v, values, n * sizeof(*values));
+    return st->firsts = f;
+}
+
+bool mz_scope_begin(struct mz_scope *pub, const uint64_t *values, unsigned n)
+{
+    struct scope *s = scope_of(pub);
+    MZ_ASSERT(n <= pub->kind->n);
+    (void)pthread_mutex_lock(&pub->store->mutex);
+    bool fresh = !s->first;
+    for (unsigned slot = 0; fresh && slot < pub->store->slots; slot++)
+        fresh = __atomic_load_n(&s->slots[slot], __ATOMIC_ACQUIRE) == NULL;
+    if (fresh)
+        s->first = first_get(pub->store, values, n);
+    (void)pthread_mutex_unlock(&pub->store->mutex);
+    return fresh;
+}
+
+/* What is added to the sum of a number. */
+static uint64_t first_value(const struct scope *s, unsigned i)
+{
+    return s->first && i < s->first->n ? s->first->v[i] : 0;
 }
 
 struct mz_scope *mz_scope_ref(struct mz_scope *pub)
@@ -117,7 +155,6 @@ static void cells_free(const struct mz_stat_kind *kind, struct mz_scope_cells *p
         mz_free(MZ_MEM_STATS, f->name);
         mz_free(MZ_MEM_STATS, f);
     }
-    mz_free(MZ_MEM_STATS, pub->v);
     mz_free(MZ_MEM_STATS, c);
 }
 
@@ -142,7 +179,6 @@ static void scope_free(struct scope *s)
     mz_free(MZ_MEM_STATS, s->texts);
     mz_free(MZ_MEM_STATS, s->views);
     mz_free(MZ_MEM_STATS, s->base);
-    key_free(s->key);
     mz_free(MZ_MEM_STATS, s);
 }
 
@@ -154,10 +190,8 @@ void mz_scope_unref(struct mz_scope *pub)
     struct mz_stats *st = pub->store;
     (void)pthread_mutex_lock(&st->mutex);
     bool last = --s->refs == 0;
-    if (last) {
-        (void)mz_map_del(&st->by_key, s->key);
-        mz_list_del(&s->link);
-    }
+    if (last)
+        prefix_leave(st, s);
     (void)pthread_mutex_unlock(&st->mutex);
     if (last)
         scope_free(s);
@@ -168,9 +202,9 @@ void mz_scope_unref(struct mz_scope *pub)
 struct mz_scope_cells *mz_scope_cells_create(struct mz_scope *s)
 {
     MZ_ASSERT(mz_stats_slot < s->store->slots);
-    struct cells *c = mz_new0(MZ_MEM_STATS, struct cells);
     size_t n = s->kind->n;
-    c->pub.v = mz_alloc0(MZ_MEM_STATS, mz_mul(n, sizeof(uint64_t)) + n + 1);
+    struct cells *c = mz_alloc0(MZ_MEM_STATS, sizeof(*c) + mz_mul(n, sizeof(uint64_t)) + n + 1);
+    c->pub.v = (uint64_t *)(void *)(c + 1);
     c->pub.used = (uint8_t *)(c->pub.v + n);
     __atomic_store_n(&s->slots[mz_stats_slot], &c->pub, __ATOMIC_RELEASE);
     return &c->pub;
@@ -178,7 +212,7 @@ struct mz_scope_cells *mz_scope_cells_create(struct mz_scope *s)
 
 void mz_gauge_set(struct mz_scope *s, unsigned i, uint64_t v)
 {
-    __atomic_store_n(mz_cell(s, i), v, __ATOMIC_RELAXED);
+    __atomic_store_n(mz_cell(s, i), v - first_value(scope_of(s), i), __ATOMIC_RELAXED);
 }
 
 static __attribute__((noinline)) void record_first(uint64_t *cell, uint64_t v)
@@ -220,7 +254,7 @@ static const struct mz_scope_cells *cells_of(const struct scope *s, unsigned slo
 
 uint64_t scope_value(const struct scope *s, unsigned i)
 {
-    uint64_t sum = 0;
+    uint64_t sum = first_value(s, i);
     for (unsigned slot = 0; slot < s->pub.store->slots; slot++) {
         const struct mz_scope_cells *c = cells_of(s, slot);
         if (c)
@@ -232,6 +266,8 @@ uint64_t scope_value(const struct scope *s, unsigned i)
 
 bool scope_used(const struct scope *s, unsigned i)
 {
+    if (s->first && i < s->first->n)
+        return true;
     for (unsigned slot = 0; slot < s->pub.store->slots; slot++) {
         const struct mz_scope_cells *c = cells_of(s, slot);
         if (c && __atomic_load_n(&c->used[i], __ATOMIC_RELAXED))
@@ -286,8 +322,8 @@ void mz_stats_flush(struct mz_stats *st)
 {
     uint64_t *sums = mz_newn0(MZ_MEM_STATS, uint64_t, MZ_HIST_BINS);
     (void)pthread_mutex_lock(&st->mutex);
-    mz_list_foreach (e, &st->scopes)
-        flush_scope(MZ_CONTAINER(e, struct scope, link), sums);
+    scopes_foreach (s, st)
+        flush_scope(s, sums);
     (void)pthread_mutex_unlock(&st->mutex);
     mz_free(MZ_MEM_STATS, sums);
 }

@@ -326,6 +326,15 @@ void cluster_first_done(struct mz_cluster *c)
 void cluster_members_count(struct mz_cluster *c, const struct endpoints_count *n)
 {
     struct mz_scope *s = c->circuit[MZ_PRIORITY_DEFAULT].scope;
+    const uint64_t first[MZ_CM__COUNT] = { [MZ_CM_CHANGE] = 1,
+                                           [MZ_CM_DEGRADED] = n->degraded,
+                                           [MZ_CM_EXCLUDED] = n->excluded,
+                                           [MZ_CM_HEALTHY] = n->healthy,
+                                           [MZ_CM_TOTAL] = n->total,
+                                           [MZ_CM_MAX_HOST_WEIGHT] = n->max_weight,
+                                           [MZ_CM_TOTAL_MATCH_COUNT] = n->added };
+    if ((n->total || n->changed) && mz_scope_begin(s, first, MZ_CM__COUNT))
+        return;
     uint64_t before = mz_scope_value(s, MZ_CM_TOTAL);
     mz_gauge_set(s, MZ_CM_TOTAL, n->total);
     mz_gauge_set(s, MZ_CM_HEALTHY, n->healthy);
