@@ -196,7 +196,30 @@ static bool basics_build(const pb_Cluster *m, struct mz_cluster *c, struct mz_er
     return true;
 }
 
-/* Cluster, private part, texts: one allocation, for there are thousands. */
+static const char *text_in(struct mz_str text, struct mz_str bytes)
+{
+    return text.n && bytes.n ? memmem(bytes.p, bytes.n, text.p, text.n) : NULL;
+}
+
+static size_t text_room(struct mz_str text, struct mz_str bytes)
+{
+    return text_in(text, bytes) ? 0 : text.n;
+}
+
+/* Where @text stands in @bytes already, or a copy of it at *io_at. */
+static struct mz_str text_place(struct mz_str text, struct mz_str bytes, char **io_at)
+{
+    const char *found = text_in(text, bytes);
+    if (found)
+        return (struct mz_str){ found, text.n };
+    char *to = *io_at;
+    if (text.n)
+        memcpy(to, text.p, text.n);
+    *io_at += text.n;
+    return (struct mz_str){ to, text.n };
+}
+
+/* Cluster, private part, the message with the names in it: one allocation, for there are thousands. */
 static struct mz_cluster *cluster_alloc(const pb_Cluster *m, struct mz_str bytes)
 {
     struct box {
@@ -205,21 +228,16 @@ static struct mz_cluster *cluster_alloc(const pb_Cluster *m, struct mz_str bytes
         char text[];
     } * box;
     struct mz_str name = mz_str_c(m->name), alt = mz_str_c(m->alt_stat_name);
-    box = mz_alloc0(MZ_MEM_UPSTREAM, sizeof(*box) + name.n + alt.n + bytes.n);
-    char *at = box->text;
-    const struct mz_str from[] = { name, alt, bytes };
-    struct mz_str to[MZ_COUNT(from)];
-    for (size_t i = 0; i < MZ_COUNT(from); i++) {
-        if (from[i].n)
-            memcpy(at, from[i].p, from[i].n);
-        to[i] = (struct mz_str){ at, from[i].n };
-        at += from[i].n;
-    }
+    box = mz_alloc0(MZ_MEM_UPSTREAM,
+                    sizeof(*box) + bytes.n + text_room(name, bytes) + text_room(alt, bytes));
+    char *at = box->text + bytes.n;
+    if (bytes.n)
+        memcpy(box->text, bytes.p, bytes.n);
     box->c.refs = 1;
     box->c.priv = &box->p;
-    box->c.name = to[0];
-    box->c.stat_name = alt.n ? to[1] : to[0];
-    box->p.bytes = to[2];
+    box->p.bytes = (struct mz_str){ box->text, bytes.n };
+    box->c.name = text_place(name, box->p.bytes, &at);
+    box->c.stat_name = alt.n ? text_place(alt, box->p.bytes, &at) : box->c.name;
     return &box->c;
 }
 
