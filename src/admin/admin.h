@@ -8,12 +8,17 @@
 #include "base/str.h"
 #include "http/header_map.h"
 
+struct mz_admin_reply;
 struct mz_admin_request {
     struct mz_str method, path; /* path without query */
     struct mz_str query;        /* raw */
     struct mz_str body;
     const struct mz_headers *headers;
     struct mz_arena *arena;
+    /* A page that shows what its own answer changes (statistics) calls this once status, type and headers of @out are final,
+     * before it renders; they leave then. NULL: nobody waits for it. */
+    void (*begin)(void *arg, struct mz_admin_reply *out);
+    void *begin_arg;
 };
 struct mz_admin_reply {
     unsigned status;           /* 200 */

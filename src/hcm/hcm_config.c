@@ -495,6 +495,8 @@ struct mz_hcm_config *mz_hcm_config_admin(const struct mz_factory *f,
     (void)err;
     struct mz_hcm_config *c = config_create(f, MZ_STR("admin"));
     c->admin = true;
+    c->listener_scope =
+        mz_scope_create(f->stats, &mz_hcm_listener_stats, MZ_STR("listener.admin.http.admin."));
     c->filters.v = mz_arena_alloc0(c->arena, sizeof(*c->filters.v));
     c->filters.n = 1;
     c->filters.v[0] =

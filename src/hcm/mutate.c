@@ -390,7 +390,7 @@ enum mutate_result mutate_request(struct mz_stream *s, struct mz_headers *h)
         client_from_peer(s, h, &client, &trusted);
     } else if (!client_from_headers(s, h, &client, &trusted, &status)) {
         hcm_count(s->conn, MZ_HS_RQ_REJECTED_IP_DETECTION);
-        return refuse(s, status, "rejected_because_of_ip_detection");
+        return refuse(s, status, "rejecting_because_detection_failed");
     }
     set_scheme(s, h);
     s->internal = trusted && mutate_is_internal(c, &client);

@@ -320,7 +320,8 @@ static void test_hash(void **state) /* lb-hash-cookie, lb-ring-hash-header */
         uint64_t hash = 0, expected = cases[i].hash ? cases[i].hash : mz_xxh64("12", 2, 0);
         struct mz_str cookie;
         const struct mz_route *r = fixture_get(&f, "h", cases[i].path, cases[i].extra);
-        assert_int_equal(mz_route_hash(r, f.h, NULL, f.a, 7, &hash, &cookie), cases[i].have);
+        const struct mz_hash_from nobody = { 0 };
+        assert_int_equal(mz_route_hash(r, f.h, &nobody, f.a, &hash, &cookie), cases[i].have);
         assert_true(!cases[i].have || hash == expected);
         assert_int_equal(cookie.n, 0);
         fixture_fini(&f);
@@ -337,14 +338,19 @@ static void test_hash_cookie_is_made(void **state) /* lb-hash-cookie */
                                      "[{name: SameSite, value: Lax}, {name: Secure}]}}, "
                                      "{connection_properties: {source_ip: true}}]}}\n",
                                      "/", NULL);
-    struct mz_addr peer;
+    struct mz_addr peer, local;
     struct mz_str cookie, again;
     uint64_t hash, hash2;
     assert_true(mz_addr_parse_ip(MZ_STR("127.0.0.1"), 1234, &peer));
-    assert_true(mz_route_hash(r, f.h, &peer, f.a, 7, &hash, &cookie));
-    assert_true(mz_route_hash(r, f.h, &peer, f.a, 8, &hash2, &again));
+    assert_true(mz_addr_parse_ip(MZ_STR("127.0.0.2"), 80, &local));
+    const struct mz_hash_from from = { &peer, &peer, &local };
+    assert_true(mz_route_hash(r, f.h, &from, f.a, &hash, &cookie));
+    assert_true(mz_route_hash(r, f.h, &from, f.a, &hash2, &again));
     assert_true(hash == hash2 && mz_str_eq(cookie, again)); /* the same for the whole connection */
-    assert_true(mz_str_starts(cookie, MZ_STR("sess=\"")));
+    struct mz_str both = MZ_STR("127.0.0.1:1234127.0.0.2:80");
+    struct mz_str value = mz_arena_printf(f.a, "sess=\"%016llx\"",
+                                          (unsigned long long)mz_xxh64(both.p, both.n, 0));
+    assert_true(mz_str_starts(cookie, value));
     assert_true(
         mz_str_ends(cookie, MZ_STR("\"; Max-Age=60; Path=/p; SameSite=Lax; Secure; HttpOnly")));
     uint64_t of_cookie = mz_xxh64(cookie.p + 6, 16, 0), of_ip = mz_xxh64("127.0.0.1", 9, 0);

@@ -63,9 +63,8 @@ bool build_hash(struct builder *b, const pb_RouteAction *m, struct mz_route *r)
 
 struct hash_req {
     const struct mz_headers *h;
-    const struct mz_addr *peer;
+    const struct mz_hash_from *from;
     struct mz_arena *a;
-    uint64_t random;
     struct mz_str set_cookie; /* out */
 };
 
@@ -120,13 +119,12 @@ static struct mz_str cookie_get(const struct mz_headers *h, struct mz_str name)
     return (struct mz_str){ 0 };
 }
 
-/* The same for all requests of a connection, so that answers that race set one value. */
 static struct mz_str cookie_value(const struct hash_req *q)
 {
-    char text[MZ_ADDR_TEXT];
-    size_t n = q->peer ? mz_addr_text(q->peer, text) : 0;
-    uint64_t v = n ? mz_xxh64(text, n, 0) : q->random;
-    return mz_arena_printf(q->a, "%016llx", (unsigned long long)v);
+    char text[2 * MZ_ADDR_TEXT];
+    size_t n = mz_addr_text(q->from->remote, text);
+    n += mz_addr_text(q->from->local, text + n);
+    return mz_arena_printf(q->a, "%016llx", (unsigned long long)mz_xxh64(text, n, 0));
 }
 
 static struct mz_str cookie_text(const struct mz_hash_policy *p, struct mz_str value,
@@ -164,9 +162,9 @@ static bool hash_cookie(const struct mz_hash_policy *p, struct hash_req *q, uint
 static bool hash_source_ip(struct hash_req *q, uint64_t *out)
 {
     char text[MZ_ADDR_TEXT];
-    if (!q->peer || !mz_addr_is_ip(q->peer))
+    if (!q->from->client || !mz_addr_is_ip(q->from->client))
         return false;
-    *out = mz_xxh64(text, mz_addr_ip_text(q->peer, text), 0);
+    *out = mz_xxh64(text, mz_addr_ip_text(q->from->client, text), 0);
     return true;
 }
 
@@ -197,11 +195,11 @@ static bool hash_one(const struct mz_hash_policy *p, struct hash_req *q, uint64_
     return false;
 }
 
-bool mz_route_hash(const struct mz_route *r, const struct mz_headers *h, const struct mz_addr *peer,
-                   struct mz_arena *a, uint64_t random, uint64_t *out_hash,
+bool mz_route_hash(const struct mz_route *r, const struct mz_headers *h,
+                   const struct mz_hash_from *from, struct mz_arena *a, uint64_t *out_hash,
                    struct mz_str *out_set_cookie)
 {
-    struct hash_req q = { .h = h, .peer = peer, .a = a, .random = random };
+    struct hash_req q = { .h = h, .from = from, .a = a };
     bool have = false;
     uint64_t hash = 0;
     for (uint32_t i = 0; i < r->n_hash; i++) {

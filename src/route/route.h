@@ -217,9 +217,14 @@ void mz_route_set_host(struct mz_headers *h, struct mz_str host, bool append_for
 void mz_route_finalize_response(const struct mz_route *r, const struct mz_weighted_cluster *w, struct mz_headers *h,
                                 const struct mz_format_ctx *c);
 struct mz_str mz_route_redirect_location(const struct mz_route *r, const struct mz_headers *h, struct mz_arena *a);
-/* The hash of the request for consistent balancing; false when no policy gave one. May want to add a cookie to the answer. */
-bool mz_route_hash(const struct mz_route *r, const struct mz_headers *h, const struct mz_addr *peer, struct mz_arena *a,
-                   uint64_t random, uint64_t *out_hash, struct mz_str *out_set_cookie);
+/* The hash of the request for consistent balancing; false when no policy gave one. May want to add a cookie to the answer, the
+ * same for all requests of a connection, so that answers that race set one value. */
+struct mz_hash_from {
+    const struct mz_addr *client;         /* as the manager found it; NULL: no hash of the source */
+    const struct mz_addr *remote, *local; /* of the connection */
+};
+bool mz_route_hash(const struct mz_route *r, const struct mz_headers *h, const struct mz_hash_from *from, struct mz_arena *a,
+                   uint64_t *out_hash, struct mz_str *out_set_cookie);
 /* Virtual cluster of the request and its statistics (vhost.<v>.vcluster.<c>.); NULL: none matched (and none configured). */
 struct mz_scope *mz_vhost_vcluster(const struct mz_vhost *v, const struct mz_headers *h, struct mz_str *out_name);
 /* vcluster and route scopes: kind of their tables. */

@@ -202,8 +202,9 @@ static void prepare_headers(struct router *r)
                   mz_loop_rand(loop_of(r)), a);
     r->retry_ready = true;
     if (r->route->n_hash) {
-        r->has_hash = mz_route_hash(r->route, h, &info->remote, a, mz_stream_random(s), &r->hash,
-                                    &r->set_cookie);
+        const struct mz_hash_from from = { &info->remote, &mz_stream_downstream(s)->conn->remote,
+                                           &mz_stream_downstream(s)->local_restored };
+        r->has_hash = mz_route_hash(r->route, h, &from, a, &r->hash, &r->set_cookie);
     }
     struct mz_format_ctx ctx = { .info = info, .req = h };
     mz_timeouts_write(&r->times, r->route, h, r->grpc, insert, 0);

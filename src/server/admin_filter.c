@@ -10,6 +10,7 @@ struct admin_filter {
     struct mz_filter filter;
     struct mz_buf body;
     bool has_body;
+    bool begun; /* the answer's head has left */
 };
 
 static struct admin_filter *self(struct mz_filter *f)
@@ -74,9 +75,17 @@ static struct mz_headers *reply_headers(const struct mz_admin_reply *out, struct
     return h;
 }
 
+static void begin(void *arg, struct mz_admin_reply *out)
+{
+    struct admin_filter *me = arg;
+    struct mz_stream *s = me->filter.stream;
+    me->begun = true;
+    mz_stream_respond_headers(s, reply_headers(out, mz_stream_arena(s)), false);
+}
+
 static void answer(struct mz_filter *f)
 {
-    struct mz_admin_request rq = { 0 };
+    struct mz_admin_request rq = { .begin = begin, .begin_arg = f };
     struct mz_admin_reply out = { .status = 200, .content_type = "text/plain; charset=UTF-8" };
     if (!request_read(f, &rq)) {
         refuse(f, 400, MZ_STR(""), "path_normalization_failed");
@@ -88,10 +97,11 @@ static void answer(struct mz_filter *f)
         return;
     }
     mz_buf_init(&out.body);
-    mz_admin_handle((struct mz_admin *)(uintptr_t)f->cfg, &rq, &out);
     struct mz_stream *s = f->stream;
     struct mz_ticket ticket = mz_stream_ticket(s); /* sending can end the stream */
-    mz_stream_respond_headers(s, reply_headers(&out, rq.arena), false);
+    mz_admin_handle((struct mz_admin *)(uintptr_t)f->cfg, &rq, &out);
+    if (!self(f)->begun)
+        begin(f, &out);
     if (mz_stream_by_ticket(ticket))
         mz_stream_respond_data(s, &out.body, true);
     mz_buf_fini(&out.body);

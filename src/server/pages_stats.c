@@ -138,12 +138,17 @@ static void render(struct mz_pages *p, const struct mz_admin_request *rq, unsign
     if (!query_parse(rq, &q, &format, &filter, out))
         return;
     p->env.refresh(p->env.arg);
+    if (format == JSON)
+        out->content_type = PAGE_JSON;
+    else if (format == HTML || format == ACTIVE_HTML)
+        page_html(rq, out);
+    if (rq->begin)
+        rq->begin(rq->begin_arg, out); /* Envoy counts this answer before it renders it */
     switch ((enum format)format) {
     case TEXT:
         mz_stats_text(p->env.stats, &q, &out->body);
         break;
     case JSON:
-        out->content_type = PAGE_JSON;
         mz_stats_json(p->env.stats, &q, &out->body);
         break;
     case PROMETHEUS:
@@ -151,7 +156,6 @@ static void render(struct mz_pages *p, const struct mz_admin_request *rq, unsign
         break;
     case HTML:
     case ACTIVE_HTML:
-        page_html(rq, out);
         html_page(p->env.stats, &q, format == ACTIVE_HTML, rq, &out->body);
         break;
     }

@@ -133,3 +133,12 @@ def test_quit_is_answered(mesh):  # P5
     mesh.upstream()
     px = mesh.proxy()
     assert px.admin("/quitquitquit", "POST") == (200, "OK\n")
+
+
+def test_statistics_count_the_request_that_asks(mesh):  # O4
+    px = mesh.proxy(routes=[{"match": {"prefix": "/"}, "direct_response": {"status": 200}}])
+    for form, quote in (("text", "{}: "), ("json", '"{}","value":'), ("html", "{}: ")):
+        before = px.stat("http.admin.downstream_rq_2xx")
+        text = px.admin("/stats?filter=admin.downstream_rq_2xx&format=" + form)[1]
+        for name in ("http.admin.downstream_rq_2xx", "listener.admin.http.admin.downstream_rq_2xx"):
+            assert quote.format(name) + str(before + 1) in text, (form, text)
