@@ -348,8 +348,8 @@ static void test_hash_cookie_is_made(void **state) /* lb-hash-cookie */
     assert_true(mz_route_hash(r, f.h, &from, f.a, &hash2, &again));
     assert_true(hash == hash2 && mz_str_eq(cookie, again)); /* the same for the whole connection */
     struct mz_str both = MZ_STR("127.0.0.1:1234127.0.0.2:80");
-    struct mz_str value = mz_arena_printf(f.a, "sess=\"%016llx\"",
-                                          (unsigned long long)mz_xxh64(both.p, both.n, 0));
+    struct mz_str value =
+        mz_arena_printf(f.a, "sess=\"%016llx\"", (unsigned long long)mz_xxh64(both.p, both.n, 0));
     assert_true(mz_str_starts(cookie, value));
     assert_true(
         mz_str_ends(cookie, MZ_STR("\"; Max-Age=60; Path=/p; SameSite=Lax; Secure; HttpOnly")));
