@@ -23,7 +23,7 @@ struct cleanup {
     void *arg;
 };
 struct mz_arena {
-    char *at, *end; /* free space of the newest standard block */
+    struct mz_arena_room room;
     struct block *blocks;
     struct cleanup *cleanups;
     size_t size;
@@ -73,7 +73,7 @@ struct mz_arena *mz_arena_create(enum mz_mem mem)
     b->next = NULL;
     struct mz_arena *a = (struct mz_arena *)(void *)(b + 1);
     *a = (struct mz_arena){
-        (char *)(a + 1), (char *)b + MZ_ARENA_BLOCK, b, NULL, MZ_ARENA_BLOCK, mem
+        { (char *)(a + 1), (char *)b + MZ_ARENA_BLOCK }, b, NULL, MZ_ARENA_BLOCK, mem
     };
     return a;
 }
@@ -87,7 +87,7 @@ static size_t block_size(const struct mz_arena *a)
     return share < MZ_ARENA_BLOCK_MAX ? share : MZ_ARENA_BLOCK_MAX;
 }
 
-static void *alloc_slow(struct mz_arena *a, size_t n)
+void *mz_arena_alloc_slow(struct mz_arena *a, size_t n)
 {
     size_t size = n + sizeof(struct block), standard = block_size(a);
     bool big = size > standard / 2; /* a block of its own; the current one stays current */
@@ -97,19 +97,9 @@ static void *alloc_slow(struct mz_arena *a, size_t n)
     a->size += b->size;
     char *p = (char *)(b + 1);
     if (!big) {
-        a->at = p + n;
-        a->end = (char *)b + standard;
+        a->room.at = p + n;
+        a->room.end = (char *)b + standard;
     }
-    return p;
-}
-
-void *mz_arena_alloc(struct mz_arena *a, size_t n)
-{
-    n = (n + 7) & ~(size_t)7;
-    if (MZ_UNLIKELY((size_t)(a->end - a->at) < n))
-        return alloc_slow(a, n);
-    void *p = a->at;
-    a->at += n;
     return p;
 }
 

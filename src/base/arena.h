@@ -17,7 +17,7 @@ struct mz_arena;
 struct mz_arena *mz_arena_create(enum mz_mem mem);
 void mz_arena_destroy(struct mz_arena *a); /* runs clean-ups (last added first), frees everything; NULL is fine */
 
-void *mz_arena_alloc(struct mz_arena *a, size_t n);  /* not zeroed, 8-byte aligned, never NULL */
+static inline void *mz_arena_alloc(struct mz_arena *a, size_t n); /* not zeroed, 8-byte aligned, never NULL */
 void *mz_arena_alloc0(struct mz_arena *a, size_t n); /* zeroed */
 #define mz_arena_new0(a, T) ((T *)mz_arena_alloc0((a), sizeof(T)))
 struct mz_str mz_arena_dup(struct mz_arena *a, struct mz_str s); /* the copy has a NUL behind it, not counted */
@@ -26,4 +26,20 @@ __attribute__((format(printf, 2, 3))) struct mz_str mz_arena_printf(struct mz_ar
 void mz_arena_cleanup(struct mz_arena *a, void (*fn)(void *arg), void *arg); /* fn runs in mz_arena_destroy() */
 size_t mz_arena_size(const struct mz_arena *a); /* bytes of its blocks */
 void mz_arena_thread_trim(void);                /* gives the thread's free blocks back to malloc */
+
+/* A request takes some twenty pieces: the usual case is a sum and a compare, in place. */
+struct mz_arena_room { /* the begin of every arena */
+    char *at, *end;    /* free space of the newest standard block */
+};
+void *mz_arena_alloc_slow(struct mz_arena *a, size_t n); /* n is a multiple of 8 */
+static inline void *mz_arena_alloc(struct mz_arena *a, size_t n)
+{
+    struct mz_arena_room *r = (struct mz_arena_room *)(void *)a;
+    n = (n + 7) & ~(size_t)7;
+    if (MZ_UNLIKELY((size_t)(r->end - r->at) < n))
+        return mz_arena_alloc_slow(a, n);
+    void *p = r->at;
+    r->at += n;
+    return p;
+}
 #endif

@@ -79,11 +79,18 @@ static inline struct mz_frag *at(const struct mz_buf *b, uint32_t i)
     return b->heap ? &b->heap[k] : &w->inl[k];
 }
 
+static inline struct mz_frag *head(const struct mz_buf *b)
+{
+    struct mz_buf *w = (struct mz_buf *)(uintptr_t)b;
+    return b->heap ? &b->heap[b->first] : &w->inl[b->first];
+}
+
 void mz_buf_fini(struct mz_buf *b)
 {
     for (uint32_t i = 0; i < b->n; i++)
         mz_slice_unref(at(b, i)->slice);
-    mz_free(MZ_MEM_BUFFER, b->heap);
+    if (b->heap)
+        mz_free(MZ_MEM_BUFFER, b->heap);
     mz_buf_init(b);
 }
 
@@ -112,12 +119,12 @@ static struct mz_frag *push_head(struct mz_buf *b)
         grow(b);
     b->first = b->first ? b->first - 1 : b->cap - 1;
     b->n++;
-    return at(b, 0);
+    return head(b);
 }
 
 static void pop_head(struct mz_buf *b)
 {
-    mz_slice_unref(at(b, 0)->slice);
+    mz_slice_unref(head(b)->slice);
     if (++b->first == b->cap)
         b->first = 0;
     if (--b->n == 0)
@@ -204,7 +211,7 @@ void mz_buf_prepend(struct mz_buf *b, const void *p, size_t n)
 void mz_buf_move(struct mz_buf *dst, struct mz_buf *src, size_t n)
 {
     while (n) {
-        struct mz_frag *f = at(src, 0);
+        struct mz_frag *f = head(src);
         size_t k = f->n < n ? f->n : n;
         if (k <= COPY_MAX && tail_room(dst) >= k) {
             mz_buf_append(dst, f->p, k);
@@ -224,7 +231,7 @@ void mz_buf_move(struct mz_buf *dst, struct mz_buf *src, size_t n)
             f->n -= k;
         }
     }
-    while (src->n && at(src, 0)->n == 0)
+    while (src->n && head(src)->n == 0)
         pop_head(src);
 }
 
@@ -245,7 +252,7 @@ void mz_buf_drain(struct mz_buf *b, size_t n)
 {
     b->len -= n;
     while (b->n) {
-        struct mz_frag *f = at(b, 0);
+        struct mz_frag *f = head(b);
         if (f->n > n) {
             f->p += n;
             f->n -= n;
@@ -392,7 +399,7 @@ void mz_buf_compact(struct mz_buf *b)
 {
     if (b->n != 1 || b->len > MZ_SLICE_BYTES / 8)
         return;
-    struct mz_frag *f = at(b, 0);
+    struct mz_frag *f = head(b);
     if (f->slice->release || f->slice->cap < MZ_SLICE_BYTES)
         return;
     struct mz_slice *s = mz_slice_create((f->n + 255) & ~(size_t)255);

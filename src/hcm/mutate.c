@@ -120,7 +120,8 @@ static bool xff_address(const struct mz_headers *h, uint32_t skip, struct mz_add
                         bool *out_single)
 {
     struct mz_str all;
-    if (!mz_headers_joined(h, MZ_STR("x-forwarded-for"), &all))
+    if (!mz_headers_get_id(h, MZ_H_X_FORWARDED_FOR) ||
+        !mz_headers_joined(h, MZ_STR("x-forwarded-for"), &all))
         return false;
     *out_single = mz_str_chr(all, ',') < 0;
     for (;; skip--) {

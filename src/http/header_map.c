@@ -187,11 +187,12 @@ unsigned mz_headers_remove_prefix(struct mz_headers *h, struct mz_str prefix)
     return k;
 }
 
-static void set(struct mz_headers *h, enum mz_header_id id, struct mz_str name, struct mz_str value)
+static inline void set(struct mz_headers *h, enum mz_header_id id, struct mz_str name,
+                       struct mz_str value)
 {
     struct mz_header *e = find(h, id, name);
     if (!e) {
-        mz_headers_add_raw(h, name, value, (uint8_t)id);
+        add(h, name, value, (uint8_t)id);
         return;
     }
     e->value = value;

@@ -46,17 +46,16 @@ static char *put_proper(char *at, struct mz_str name)
     return at;
 }
 
-/* A name that this side made: in the case that the configuration asks for. */
-static inline char *put_name(const struct h1 *c, char *at, struct mz_str name)
+/* A name that this side made is written in the case that the configuration asks for. */
+static inline bool writes_proper(const struct h1 *c)
 {
-    bool proper = c->o->header_case == MZ_CASE_PROPER ||
-                  (c->o->header_case == MZ_CASE_PRESERVE && c->o->proper_on_unknown);
-    return proper ? put_proper(at, name) : put(at, name);
+    return c->o->header_case == MZ_CASE_PROPER ||
+           (c->o->header_case == MZ_CASE_PRESERVE && c->o->proper_on_unknown);
 }
 
 static char *put_field(const struct h1 *c, char *at, struct mz_str name, struct mz_str value)
 {
-    at = put_name(c, at, name);
+    at = writes_proper(c) ? put_proper(at, name) : put(at, name);
     at = PUT(at, ": ");
     at = put(at, value);
     return PUT(at, "\r\n");
@@ -76,6 +75,7 @@ struct skip {
 
 static char *put_fields(const struct h1 *c, char *at, const struct mz_headers *h, struct skip skip)
 {
+    const bool proper = writes_proper(c);
     mz_headers_foreach(e, h)
     {
         struct mz_str name = e->name;
@@ -85,7 +85,10 @@ static char *put_fields(const struct h1 *c, char *at, const struct mz_headers *h
                  (e->id == MZ_H_CONTENT_LENGTH && skip.length) ||
                  (e->id == MZ_H_CONNECTION && skip.connection))
             continue;
-        at = e->raw ? put(at, (struct mz_str){ e->raw, name.n }) : put_name(c, at, name);
+        if (MZ_UNLIKELY(e->raw != NULL))
+            at = put(at, (struct mz_str){ e->raw, name.n });
+        else
+            at = proper ? put_proper(at, name) : put(at, name);
         at[0] = ':';
         at[1] = ' ';
         at = put(at + 2, e->value);

@@ -334,7 +334,8 @@ static bool connection_sanitize(struct h1 *c)
 static void te_sanitize(struct h1 *c)
 {
     struct mz_str te;
-    if (!mz_headers_joined(c->headers, MZ_STR("te"), &te))
+    if (!mz_headers_get_id(c->headers, MZ_H_TE) ||
+        !mz_headers_joined(c->headers, MZ_STR("te"), &te))
         return;
     if (mz_list_has(te, MZ_STR("trailers")))
         mz_headers_set_id(c->headers, MZ_H_TE, MZ_STR("trailers"));

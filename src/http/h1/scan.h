@@ -118,39 +118,51 @@ static inline size_t h1_head_end_bytes(const char *p, size_t n, enum h1_end_stat
 }
 
 #ifdef __SSE2__
-/* The state behind the last of @n bytes when none of them ended the head and it was NONE before them. */
+/* The state behind the last of @n bytes, at least 2, none of which ended the head. */
 static inline enum h1_end_state h1_end_state_of(const char *p, size_t n)
 {
-    if (n && p[n - 1] == '\n')
+    if (p[n - 1] == '\n')
         return H1_END_LF;
-    return n > 1 && p[n - 1] == '\r' && p[n - 2] == '\n' ? H1_END_LF_CR : H1_END_NONE;
+    return p[n - 1] == '\r' && p[n - 2] == '\n' ? H1_END_LF_CR : H1_END_NONE;
 }
 
-/* 16 places at a time are asked: is here LF, and behind it LF, or CR LF? */
-static inline size_t h1_head_end(const char *p, size_t n, enum h1_end_state *st)
+/* Of 16 places (18 bytes are read): is here LF, and behind it LF, or CR LF? Bytes up to the end of the head, or 0. */
+static inline size_t h1_head_end_16(const char *p)
 {
     const __m128i nl = _mm_set1_epi8('\n'), cr = _mm_set1_epi8('\r');
+    __m128i a = _mm_loadu_si128((const __m128i *)(const void *)p),
+            b = _mm_loadu_si128((const __m128i *)(const void *)(p + 1)),
+            c = _mm_loadu_si128((const __m128i *)(const void *)(p + 2));
+    __m128i then = _mm_or_si128(_mm_cmpeq_epi8(b, nl),
+                                _mm_and_si128(_mm_cmpeq_epi8(b, cr), _mm_cmpeq_epi8(c, nl)));
+    unsigned hit = (unsigned)_mm_movemask_epi8(_mm_and_si128(_mm_cmpeq_epi8(a, nl), then));
+    if (!hit)
+        return 0;
+    unsigned i = (unsigned)__builtin_ctz(hit);
+    return p[i + 1] == '\n' ? i + 2 : i + 3;
+}
+
+static inline size_t h1_head_end(const char *p, size_t n, enum h1_end_state *st)
+{
     size_t i = 0, k;
     for (; i < n && *st != H1_END_NONE; i++)
         if (h1_head_end_bytes(p + i, 1, st))
             return i + 1;
-    size_t begin = i;
-    for (; i + 18 <= n; i += 16) {
-        __m128i a = _mm_loadu_si128((const __m128i *)(const void *)(p + i)),
-                b = _mm_loadu_si128((const __m128i *)(const void *)(p + i + 1)),
-                c = _mm_loadu_si128((const __m128i *)(const void *)(p + i + 2));
-        __m128i then = _mm_or_si128(_mm_cmpeq_epi8(b, nl),
-                                    _mm_and_si128(_mm_cmpeq_epi8(b, cr), _mm_cmpeq_epi8(c, nl)));
-        unsigned hit = (unsigned)_mm_movemask_epi8(_mm_and_si128(_mm_cmpeq_epi8(a, nl), then));
-        if (hit) {
-            i += (unsigned)__builtin_ctz(hit);
-            return p[i + 1] == '\n' ? i + 2 : i + 3;
-        }
+    if (n - i < 18) {
+        k = h1_head_end_bytes(p + i, n - i, st);
+        return k ? i + k : 0;
     }
-    if (*st == H1_END_NONE)
-        *st = h1_end_state_of(p + begin, i - begin);
-    k = h1_head_end_bytes(p + i, n - i, st);
-    return k ? i + k : 0;
+    for (; i + 18 <= n; i += 16)
+        if ((k = h1_head_end_16(p + i)) != 0)
+            return i + k;
+    i = n -
+        18; /* the rest, with places that were looked at before; LF LF at the very end is seen by none */
+    if ((k = h1_head_end_16(p + i)) != 0)
+        return i + k;
+    if (p[n - 1] == '\n' && p[n - 2] == '\n')
+        return n;
+    *st = h1_end_state_of(p + i, 18);
+    return 0;
 }
 #else
 static inline size_t h1_head_end(const char *p, size_t n, enum h1_end_state *st)
