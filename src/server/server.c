@@ -119,6 +119,8 @@ static bool stats_build(struct mz_server *s, struct mz_err *err)
     mz_count(s->scope, MZ_SERVER_STAT_STATIC_UNKNOWN, s->proto.unknown_n);
     uint64_t version = mz_u64_or(s->bootstrap->stats_server_version_override, 0);
     mz_gauge_set(s->scope, MZ_SERVER_STAT_VERSION, version);
+    s->flush_on_admin =
+        s->bootstrap->stats_flush_case == pb_Bootstrap_STATS_FLUSH_STATS_FLUSH_ON_ADMIN;
     return mz_duration_ms(s->bootstrap->stats_flush_interval, FLUSH_MS_DEFAULT, &s->flush_ms,
                           err) ||
            mz_err_at(err, "stats_flush_interval");
@@ -143,7 +145,8 @@ static bool services_build(struct mz_server *s, struct mz_err *err)
     s->clusters = mz_cluster_manager_create(&env);
     mz_workers_create(s, s->n_workers);
     s->watchdog = mz_watchdog_create(s);
-    mz_server_dispatchers_create(s);
+    if (s->bootstrap->enable_dispatcher_stats)
+        mz_server_dispatchers_create(s);
     s->main_worker = (struct mz_worker){
         .loop = s->loop, .slot = 0, .recorder = s->recorder, .process = &s->process
     };
@@ -243,7 +246,7 @@ int mz_server_run(struct mz_server *s)
     mz_runtime_store_add_thread(s->runtime, s->loop);
     for (unsigned i = 0; i < s->n_workers; i++)
         mz_runtime_store_add_thread(s->runtime, s->workers[i].loop);
-    if (!mz_server_flushes_on_admin(s))
+    if (!s->flush_on_admin)
         mz_timer_start_ms(&s->flush_timer, s->flush_ms);
     mz_cluster_manager_when_ready(s->clusters, clusters_ready, s);
     MZ_LOG(INFO, main, "starting main dispatch loop");

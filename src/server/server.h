@@ -48,6 +48,7 @@ struct mz_server {
     struct mz_timer flush_timer, drain_timer, exit_timer;
     uint64_t flush_ms, start_us, exit_deadline_us;
     enum mz_drain_scope drain_scope; /* of the graceful drain that runs */
+    bool flush_on_admin; /* rather than every flush_ms */
     bool workers_started, exiting, skip_exit;
 };
 
@@ -99,8 +100,7 @@ enum {
 extern const struct mz_stat_kind mz_server_stats;
 void mz_server_stats_update(struct mz_server *s); /* gauges that are asked of the process */
 void mz_server_stats_show(struct mz_server *s);   /* before a page shows them: also flushes where the bootstrap says so */
-bool mz_server_flushes_on_admin(const struct mz_server *s); /* rather than every stats_flush_interval */
-void mz_server_dispatchers_create(struct mz_server *s); /* histograms of every loop's turns (P3), where they are wanted */
+void mz_server_dispatchers_create(struct mz_server *s); /* histograms of every loop's turns (P3) */
 void mz_server_dispatchers_destroy(struct mz_server *s);
 
 /* admin_listener.c, pages_env.c */

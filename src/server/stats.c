@@ -52,13 +52,8 @@ void mz_server_stats_update(struct mz_server *s)
 void mz_server_stats_show(struct mz_server *s)
 {
     mz_server_stats_update(s);
-    if (mz_server_flushes_on_admin(s))
+    if (s->flush_on_admin)
         mz_stats_flush(s->stats);
-}
-
-bool mz_server_flushes_on_admin(const struct mz_server *s)
-{
-    return s->bootstrap->stats_flush_case == pb_Bootstrap_STATS_FLUSH_STATS_FLUSH_ON_ADMIN;
 }
 
 /* ---- how long turns take ---- */
@@ -80,8 +75,6 @@ static void on_turn(void *arg, uint64_t duration_us, uint64_t poll_delay_us)
 
 void mz_server_dispatchers_create(struct mz_server *s)
 {
-    if (!s->bootstrap->enable_dispatcher_stats)
-        return;
     s->dispatchers = mz_newn0(MZ_MEM_MISC, struct mz_scope *, s->n_workers + 1);
     for (unsigned i = 0; i <= s->n_workers; i++) {
         struct mz_loop *l = i ? s->workers[i - 1].loop : s->loop;
