@@ -71,6 +71,8 @@ void hcm_conn_close(struct hcm_conn *c, enum mz_close how, const char *reason)
     if (c->closing || c->closed)
         return;
     c->closing = true;
+    if (c->codec)
+        c->codec->ops->goaway(c->codec, false); /* pipelined requests do not begin */
     mz_conn_close(wire(c), how, reason, (uint32_t)c->cfg->delayed_close_ms);
 }
 

@@ -84,7 +84,7 @@ struct mz_codec_ops {
     /* Takes what it can off @in; leaves an incomplete rest. Stops early (returns OK with bytes left) when the stream that
      * would come next may not start yet (HTTP/1 pipelining) or reading is disabled. @end: the peer sent FIN. */
     enum mz_codec_status (*dispatch)(struct mz_codec *c, struct mz_buf *in, bool end);
-    void (*goaway)(struct mz_codec *c, bool graceful_notice); /* HTTP/2: shutdown notice, then final; HTTP/1: the next answer closes once final */
+    void (*goaway)(struct mz_codec *c, bool graceful_notice); /* HTTP/2: shutdown notice, then final; HTTP/1: once final the answer in work closes, no request begins */
     bool (*wants_to_write)(const struct mz_codec *c);
     void (*conn_above_high)(struct mz_codec *c); /* the connection's output buffer crossed: told to all streams */
     void (*conn_below_low)(struct mz_codec *c);

@@ -278,6 +278,10 @@ static enum step response_head(struct h1 *c, struct mz_buf *in)
 static enum step server_start(struct h1 *c, struct mz_buf *in)
 {
     struct mz_str s = mz_buf_first(in);
+    if (c->going_away) {
+        c->state = H1_DEAD;
+        return STEP_ON;
+    }
     size_t n = 0;
     while (n < s.n && (s.p[n] == '\r' || s.p[n] == '\n'))
         n++;

@@ -238,7 +238,7 @@ static void response_headers(struct h1 *c, struct mz_headers *h, bool end)
     at = PUT(at, "\r\n");
     commit(c, from, at, true);
     c->base.must_close = c->base.must_close || close || tunnel;
-    if (tunnel || c->is_upgrade || c->is_connect || !c->in_done)
+    if (close || tunnel)
         c->req_close = true; /* what follows is no request */
     if (!tunnel && (c->is_upgrade || c->is_connect)) {
         c->in_done = true; /* nor is it a tunnel */

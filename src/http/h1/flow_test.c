@@ -400,9 +400,9 @@ static void test_announced_end(void **state)
         t.echo = false;
         if (cases[i].notice)
             t.codec->ops->goaway(t.codec, true);
+        feed(&t, GET);
         if (cases[i].final)
             t.codec->ops->goaway(t.codec, false);
-        feed(&t, GET);
         struct mz_headers h;
         mz_headers_init(&h, t.arena);
         mz_headers_set_status(&h, 204);

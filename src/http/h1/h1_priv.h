@@ -71,7 +71,7 @@ struct h1 {
     uint32_t gen; /* changes when the stream ends: checked after each callback */
     bool client, active, in_done, out_done, dispatching;
     bool end_announced; /* goaway(notice): an answer may say close and the connection stays; its owner ends it */
-    bool going_away;    /* goaway(final): the next answer closes */
+    bool going_away;    /* goaway(final): the next answer closes, no request begins any more */
     bool req_close;    /* the request ends the connection's use: nothing behind it is read */
     bool broken;       /* an invalid message: what still comes is dropped */
     uint32_t read_off; /* stacked read_disable of the stream */

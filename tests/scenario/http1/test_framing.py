@@ -150,6 +150,26 @@ def test_hundred_pipelined_then_malformed(px, up):  # A20
     assert [r.target for r in up.requests] == [f"/{i}" for i in range(100)]
 
 
+# the last answer of a connection: it must arrive although more bytes came with its request, and none of those may begin a request
+LAST = [
+    ("no-host", "GET / HTTP/1.1\r\n\r\nab", 400), ("no-host-then-request", "GET / HTTP/1.1\r\n\r\n" + SECOND, 400),
+    ("no-host-then-body", "POST / HTTP/1.1\r\n" + TE + "\r\n2\r\nab\r\n0\r\n folded\r\n\r\n", 400),
+    ("close-then-request", GET + "Connection: close\r\n\r\n" + SECOND, 200), ("close-then-garbage", GET + "Connection: close\r\n\r\n\0\0", 200),
+]
+
+
+@pytest.mark.parametrize("data,status", [r[1:] for r in LAST], ids=[r[0] for r in LAST])
+def test_nothing_begins_behind_the_last_answer(px, up, data, status):  # A18, A20
+    since = len(px.access_log(0))
+    with px.client() as c:
+        got, end = c.send(data).responses()
+    assert [m.status for m in got] == [status] and end == "eof" and got[0].get("connection") == "close"
+    assert "/second" not in [r.target for r in up.requests] and up.errors == []
+    assert px.get("/alive").status == 200
+    px.wait_log(lambda e: e["path"] == "/alive", since=since)
+    assert len(px.access_log(0)) == since + 2
+
+
 def test_upgrade_not_configured_hides_no_request(px, up):  # A21
     body = SECOND
     head = POST + f"Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: {len(body)}\r\n\r\n"
