@@ -201,7 +201,7 @@ static void prepare_headers(struct router *r)
     mz_retry_init(&r->retry, r->route, h, r->cluster, r->priority, r->vcluster, r->route->scope,
                   mz_loop_rand(loop_of(r)), a);
     r->retry_ready = true;
-    if (r->route->n_hash) {
+    if (r->route->n_hash && mz_wcluster_hashes(r->wcluster)) {
         const struct mz_hash_from from = { &info->remote, &mz_stream_downstream(s)->conn->remote,
                                            &mz_stream_downstream(s)->local_restored };
         r->has_hash = mz_route_hash(r->route, h, &from, a, &r->hash, &r->set_cookie);

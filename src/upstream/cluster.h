@@ -153,6 +153,8 @@ struct mz_lb_ctx { /* what a choice may depend on */
     /* out: why this host or none, static text, for the decision record ("round robin", "least request of 2", "panic") */
     const char *why;
 };
+/* Does its policy want the hash of a request? Only then one is computed, and a cookie made (Envoy). */
+bool mz_wcluster_hashes(const struct mz_wcluster *w);
 struct mz_host *mz_wcluster_choose(struct mz_wcluster *w, struct mz_lb_ctx *c); /* borrowed; ref to keep. NULL: no host */
 unsigned mz_wcluster_priorities(const struct mz_wcluster *w);
 void mz_wcluster_priority_load(const struct mz_wcluster *w, uint32_t *out_percent, unsigned n); /* healthy load per priority */

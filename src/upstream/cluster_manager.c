@@ -469,6 +469,11 @@ struct mz_host *mz_wcluster_choose(struct mz_wcluster *w, struct mz_lb_ctx *c)
     return lb_choose(&w->lb, c);
 }
 
+bool mz_wcluster_hashes(const struct mz_wcluster *w)
+{
+    return w->lb.cfg->type->find != NULL;
+}
+
 unsigned mz_wcluster_priorities(const struct mz_wcluster *w)
 {
     return w->lb.sets->n;

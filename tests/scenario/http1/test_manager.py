@@ -98,3 +98,14 @@ def test_without_dynamic_stats(mesh):
     got = px.stats("^cluster.up.*upstream_rq_|http.in.downstream_rq_2xx")
     assert got.get("cluster.up.upstream_rq_total") == 1 and got["http.in.downstream_rq_2xx"] == 1
     assert not [n for n, v in got.items() if v and ("_2" in n or "completed" in n) and n.startswith("cluster.")]
+
+
+@pytest.mark.parametrize("policy,made", (("ROUND_ROBIN", False), ("RING_HASH", True)))
+def test_cookie_of_a_hash(mesh, policy, made):  # U2: only a balancer that hashes makes one
+    mesh.upstream()
+    hashed = {"hash_policy": [{"cookie": {"name": "sess", "ttl": "60s"}}]}
+    px = mesh.proxy(routes=[config.route("/", "up", **hashed)], cluster={"lb_policy": policy})
+    with px.client() as c:
+        seen = [c.get("/").get("set-cookie") for _ in range(2)]
+    assert seen[0] == seen[1] and (seen[0] is not None) == made
+    assert not made or (seen[0].startswith('sess="') and seen[0].endswith("; Max-Age=60; HttpOnly"))
