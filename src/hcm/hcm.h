@@ -15,6 +15,10 @@ struct mz_stream;
 struct mz_http_filter_type;
 struct mz_hcm_config *mz_hcm_config_admin(const struct mz_factory *f, const struct mz_http_filter_type *terminal, const void *cfg,
                                           struct mz_err *err);
+/* Access logs of the admin listener; before it serves. The error's path begins with access_log[i]. */
+struct Envoy__Config__Accesslog__V3__AccessLog;
+bool mz_hcm_config_add_logs(struct mz_hcm_config *c, struct Envoy__Config__Accesslog__V3__AccessLog *const *v, size_t n,
+                            const struct mz_factory *f, struct mz_err *err);
 void mz_hcm_config_destroy(struct mz_hcm_config *c);
 
 /* POST /logging?header=x-debug:1&level=trace and ?connection=: see server/. Any thread; one rule at a time. */

@@ -370,13 +370,16 @@ static bool upgrades_build(const pb_HttpConnectionManager *m, const struct mz_fa
     return true;
 }
 
-static bool logs_build(const pb_HttpConnectionManager *m, const struct mz_factory *f,
-                       struct mz_hcm_config *c, struct mz_err *err)
+bool mz_hcm_config_add_logs(struct mz_hcm_config *c, pb_AccessLog *const *v, size_t n,
+                            const struct mz_factory *f, struct mz_err *err)
 {
-    c->logs = mz_arena_alloc0(c->arena, m->n_access_log * sizeof(*c->logs));
-    for (size_t i = 0; i < m->n_access_log; i++) {
-        c->logs[i] = mz_access_log_create(m->access_log[i], f->log_files, err);
-        if (!c->logs[i])
+    struct mz_access_log **logs = mz_arena_alloc0(c->arena, (c->n_logs + n) * sizeof(*logs));
+    for (size_t i = 0; i < c->n_logs; i++)
+        logs[i] = c->logs[i];
+    c->logs = logs;
+    for (size_t i = 0; i < n; i++) {
+        c->logs[c->n_logs] = mz_access_log_create(v[i], f->log_files, err);
+        if (!c->logs[c->n_logs])
             return mz_err_at(err, "access_log[%zu]", i);
         c->n_logs++;
     }
@@ -472,8 +475,8 @@ void *hcm_config_build(const void *msg, const struct mz_factory *outer, struct m
         mz_err_set(err, "http2_protocol_options: HTTP/2 is not supported yet");
     else if (times_build(m, c, err) && http1_build(m, f, c, err) &&
              header_work_build(m, f, c, err) && routes_build(m, f, c, err) &&
-             logs_build(m, f, c, err) && log_times_build(m, c, err) &&
-             upgrades_build(m, f, c, err)) {
+             mz_hcm_config_add_logs(c, m->access_log, m->n_access_log, f, err) &&
+             log_times_build(m, c, err) && upgrades_build(m, f, c, err)) {
         if (!filters_build(m->http_filters, m->n_http_filters, f, c->arena, &c->filters, err))
             mz_err_at(err, "http_filters");
         else if (!m->local_reply_config)
