@@ -68,7 +68,8 @@ static void reply_once(const uint8_t *p, size_t n)
     size_t skip = question && n > 4 ? 4 : 1;
     size_t room = sizeof(reply) - used, body = n - skip < room ? n - skip : room;
     memcpy(reply + used, p + skip, body);
-    (void)sendto(server, reply, used + body, 0, (struct sockaddr *)&from, from_n); /* lost is fine */
+    (void)sendto(server, reply, used + body, 0, (struct sockaddr *)&from,
+                 from_n); /* lost is fine */
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
