@@ -175,7 +175,6 @@ void stream_read_disable(struct mz_stream *s, bool disable);
 void stream_down_above(struct mz_stream *s);
 void stream_down_below(struct mz_stream *s);
 bool stream_refresh_route(struct mz_stream *s);
-void stream_name_cluster(struct mz_stream *s); /* route.cluster_name, when nobody noted it yet */
 uint64_t stream_now(const struct mz_stream *s);
 
 /* log.c */

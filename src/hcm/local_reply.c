@@ -231,7 +231,6 @@ void mz_stream_local_reply(struct mz_stream *s, const struct mz_local_reply *r)
     for (int i = 0; i < s->n_filters; i++)
         if (s->filters[i])
             s->filters[i]->resp_state = 0;
-    stream_name_cluster(s);
     struct mz_headers *h = mz_headers_create(s->arena);
     mz_headers_set_status(h, r->status);
     if (r->modify)

@@ -210,9 +210,17 @@ static struct mz_route_query route_query(struct mz_stream *s)
                                     .now_us = stream_now(s) };
 }
 
+static void drop_cluster(struct mz_stream *s)
+{
+    if (s->wcluster)
+        mz_wcluster_unref(s->wcluster);
+    s->wcluster = NULL;
+}
+
+/* The route's cluster, held as long as the stream may use it: a filter may wait before the router asks. */
 static void find_cluster(struct mz_stream *s)
 {
-    s->wcluster = NULL;
+    drop_cluster(s);
     s->weighted = NULL;
     s->cluster_name = MZ_STR("");
     s->info.route.cluster_name = s->info.route.cluster_raw = MZ_STR("");
@@ -225,6 +233,7 @@ static void find_cluster(struct mz_stream *s)
     const struct mz_cluster *c = s->wcluster ? mz_wcluster_info(s->wcluster) : NULL;
     if (!c)
         return;
+    mz_wcluster_ref(s->wcluster);
     s->info.route.cluster_name = c->stat_name;
     s->info.route.cluster_raw = c->name;
     s->info.up.cluster_stat_name = c->stat_name;
@@ -259,24 +268,6 @@ bool stream_refresh_route(struct mz_stream *s)
     if (r && r->buffer_limit_set)
         s->buffer_limit = r->buffer_limit > UINT32_MAX ? UINT32_MAX : (uint32_t)r->buffer_limit;
     return r != NULL;
-}
-
-/* A filter that ends the request before the router came: the record still names the route's cluster, when there is such a one. */
-void stream_name_cluster(struct mz_stream *s)
-{
-    const struct mz_route *r = s->route;
-    if (!r || r->action != MZ_ACTION_CLUSTER || s->info.route.cluster_name.n)
-        return;
-    const struct mz_weighted_cluster *w;
-    struct mz_str name;
-    struct mz_route_query q = route_query(s);
-    q.decision = NULL;
-    struct mz_upstream *up = s->conn->base.worker->upstream;
-    struct mz_wcluster *c = mz_route_cluster(r, &q, &name, &w) ? mz_upstream_find(up, name) : NULL;
-    if (!c)
-        return;
-    s->info.route.cluster_name = mz_arena_dup(s->arena, mz_wcluster_info(c)->stat_name);
-    s->info.route.cluster_raw = mz_arena_dup(s->arena, mz_wcluster_info(c)->name);
 }
 
 const struct mz_route *mz_stream_route(struct mz_stream *s)
@@ -628,6 +619,7 @@ static void free_stream(void *p)
     struct mz_stream *s = p;
     mz_buf_fini(&s->req.kept);
     mz_buf_fini(&s->resp.kept);
+    drop_cluster(s);
     if (s->routes)
         mz_route_table_unref(s->routes);
     mz_arena_destroy(s->arena);
@@ -642,7 +634,6 @@ void stream_end(struct mz_stream *s)
     s->codec_done = true;
     stop_timers(s);
     ticket_drop(s);
-    stream_name_cluster(s);
     chain_done(s);
     finish_info(s);
     mz_hist_record(c->cfg->scope, MZ_HS_RQ_TIME, (s->info.end_us - s->info.start_us) / 1000);

@@ -411,6 +411,8 @@ static void on_destroy(struct mz_filter *f)
     mz_timer_stop(&r->backoff_timer);
     mz_list_foreach (it, &r->attempts)
         attempt_drop(MZ_CONTAINER(it, struct attempt, link));
+    mz_host_unref(r->last_host);
+    r->last_host = NULL;
     mz_buf_fini(&r->body);
     if (r->retry_ready)
         mz_retry_fini(&r->retry);

@@ -79,6 +79,7 @@ struct router {
     unsigned n_attempts, n_started;
     struct mz_attempt *tried; /* n_started of them, for the stream info */
     uint32_t tried_cap;
+    struct mz_host *last_host; /* of the attempt that ended last; referenced until the stream's logs are written */
     struct attempt *final; /* its answer goes to the client */
     bool keep_body, request_end, is_head, is_upgrade, grpc, finished, response_started, down_above,
         backing_off, retry_is_timeout;
