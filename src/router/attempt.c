@@ -455,7 +455,8 @@ void attempt_drop(struct attempt *a)
     pause_client(a, false);
     mz_buf_fini(&a->queued);
     mz_host_unref(r->last_host);
-    r->last_host = a->host; /* the reference moves: logs read the host's metadata after the attempt */
+    r->last_host =
+        a->host; /* the reference moves: logs read the host's metadata after the attempt */
     if (r->final == a)
         r->final = NULL;
 }
