@@ -86,11 +86,8 @@ static void take(struct mz_acceptor *a, int fd, const struct mz_addr *remote)
         return;
     }
     struct mz_addr local = a->local;
-    if (mz_addr_is_any(&local)) {
-        local.len = sizeof(local.ss);
-        if (getsockname(fd, &local.sa, &local.len) != 0)
-            local = a->local;
-    }
+    if (mz_addr_is_any(&local))
+        (void)mz_socket_local(fd, &local); /* untouched when the peer went */
     struct mz_acceptor *to = a->n_peers ? least_busy(a) : a;
     if (to == a)
         mz_net_chain_start(a, fd, &local, remote);
@@ -114,10 +111,12 @@ static unsigned accept_some(struct mz_acceptor *a, unsigned max, int *out_error)
     unsigned n = 0;
     *out_error = 0;
     while (n < max && a->fd >= 0) {
-        struct mz_addr remote = { .len = sizeof(remote.ss) };
-        int fd = sys->accept(a->fd, &remote.sa, &remote.len);
+        struct sockaddr_storage from;
+        socklen_t len = sizeof(from);
+        int fd = sys->accept(a->fd, (struct sockaddr *)&from, &len);
         if (fd >= 0) {
             n++;
+            struct mz_addr remote = mz_addr_from_sockaddr(&from, len);
             take(a, fd, &remote);
         } else if (errno == EAGAIN || lacks_resources(errno)) {
             *out_error = errno;

@@ -97,8 +97,7 @@ static int next_socket(const struct mz_listener_config *c, const struct mz_liste
         return fd;
     }
     int fd = open_socket(c, la, at, err);
-    if (fd >= 0 && mz_addr_is_ip(at) && mz_addr_port(at) == 0 &&
-        getsockname(fd, &at->sa, &at->len) != 0)
+    if (fd >= 0 && mz_addr_is_ip(at) && mz_addr_port(at) == 0 && !mz_socket_local(fd, at))
         MZ_LOG(WARN, config, "cannot learn the port of a listener: %s", strerrordesc_np(errno));
     return fd;
 }

@@ -1,10 +1,13 @@
 #include "net/addr.h"
 
+#include "base/alloc.h"
+#include "base/map.h"
 #include <arpa/inet.h>
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <sys/un.h>
 
 bool mz_addr_parse_ip(struct mz_str ip, uint16_t port, struct mz_addr *out_addr)
 {
@@ -29,20 +32,90 @@ bool mz_addr_parse_ip(struct mz_str ip, uint16_t port, struct mz_addr *out_addr)
     return true;
 }
 
+static struct mz_map paths = { .mem = MZ_MEM_CONFIG }; /* each path is its own key */
+static pthread_mutex_t paths_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* Returns the one copy of a path. */
+static const char *path_kept(struct mz_str path)
+{
+    pthread_mutex_lock(&paths_lock);
+    char *p = mz_map_get(&paths, path);
+    if (!p) {
+        p = mz_strndup(MZ_MEM_CONFIG, path.p, path.n);
+        (void)mz_map_put(&paths, (struct mz_str){ p, path.n }, p); /* there is none to replace */
+    }
+    pthread_mutex_unlock(&paths_lock);
+    return p;
+}
+
+void mz_addr_paths_free(void)
+{
+    mz_map_foreach (e, &paths)
+        mz_free(MZ_MEM_CONFIG, e->value);
+    mz_map_fini(&paths);
+}
+
+static socklen_t unix_len(size_t n, bool abstract)
+{
+    return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n + (abstract ? 0 : 1));
+}
+
 bool mz_addr_unix(struct mz_str path, struct mz_addr *out_addr)
 {
-    struct mz_addr a = { 0 };
     bool abstract = path.n > 0 && path.p[0] == '@';
-    size_t room = sizeof(a.un.sun_path) - (abstract ? 0 : 1);
-    if (path.n == 0 || path.n > room || memchr(path.p, '\0', path.n))
+    if (path.n == 0 || memchr(path.p, '\0', path.n) ||
+        unix_len(path.n, abstract) > sizeof(struct sockaddr_un))
         return false;
-    a.un.sun_family = AF_UNIX;
-    memcpy(a.un.sun_path, path.p, path.n);
-    if (abstract)
-        a.un.sun_path[0] = '\0';
-    a.len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + path.n + (abstract ? 0 : 1));
+    struct mz_addr a = { .len = unix_len(path.n, abstract) };
+    a.un.family = AF_UNIX;
+    a.un.path = path_kept(path);
     *out_addr = a;
     return true;
+}
+
+const char *mz_addr_file(const struct mz_addr *a)
+{
+    bool file = a->len && a->sa.sa_family == AF_UNIX && a->un.path && a->un.path[0] != '@';
+    return file ? a->un.path : NULL;
+}
+
+struct mz_addr mz_addr_from_sockaddr(const struct sockaddr_storage *from, socklen_t len)
+{
+    struct mz_addr a = { .len = 0 };
+    if (len < sizeof(from->ss_family))
+        return a;
+    switch (from->ss_family) {
+    case AF_INET:
+        memcpy(&a.in4, from, sizeof(a.in4));
+        a.len = sizeof(a.in4);
+        break;
+    case AF_INET6:
+        memcpy(&a.in6, from, sizeof(a.in6));
+        a.len = sizeof(a.in6);
+        break;
+    case AF_UNIX:
+        a.un.family = AF_UNIX;
+        a.len = sizeof(a.un.family);
+        break;
+    default:
+        break;
+    }
+    return a;
+}
+
+socklen_t mz_addr_sockaddr(const struct mz_addr *a, struct sockaddr_storage *out_sockaddr)
+{
+    if (a->len == 0 || a->sa.sa_family != AF_UNIX) {
+        memcpy(out_sockaddr, a, a->len); /* the union stands first */
+        return a->len;
+    }
+    struct sockaddr_un un = { .sun_family = AF_UNIX };
+    if (a->un.path)
+        memcpy(un.sun_path, a->un.path, strlen(a->un.path));
+    if (un.sun_path[0] == '@')
+        un.sun_path[0] = '\0';
+    memcpy(out_sockaddr, &un, sizeof(un));
+    return a->len;
 }
 
 /* Digits and dots by hand: access logs write addresses once per request or more. */
@@ -65,17 +138,8 @@ static size_t ip4_text(const struct in_addr *in, char *out)
 
 static size_t unix_text(const struct mz_addr *a, char *out)
 {
-    size_t head = offsetof(struct sockaddr_un, sun_path);
-    size_t n = a->len > head ? a->len - head : 0;
-    if (n > sizeof(a->un.sun_path))
-        n = sizeof(a->un.sun_path);
-    bool abstract = n > 0 && a->un.sun_path[0] == '\0';
-    if (!abstract)
-        n = strnlen(a->un.sun_path, n);
-    memcpy(out, a->un.sun_path, n);
-    if (abstract)
-        out[0] = '@';
-    out[n] = '\0';
+    size_t n = a->un.path ? strlen(a->un.path) : 0;
+    memcpy(out, a->un.path ? a->un.path : "", n + 1);
     return n;
 }
 
@@ -151,7 +215,7 @@ bool mz_addr_ip_eq(const struct mz_addr *a, const struct mz_addr *b)
     case AF_INET6:
         return memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr, sizeof(a->in6.sin6_addr)) == 0;
     default:
-        return a->len == b->len && memcmp(&a->un, &b->un, a->len) == 0;
+        return a->sa.sa_family == AF_UNIX && a->un.path == b->un.path;
     }
 }
 
@@ -183,7 +247,7 @@ bool mz_addr_is_any(const struct mz_addr *a)
 uint64_t mz_addr_hash(const struct mz_addr *a)
 {
     if (!mz_addr_is_ip(a))
-        return mz_str_hash((struct mz_str){ (const char *)&a->un, a->len });
+        return mz_str_hash(mz_str_c(a->len && a->un.path ? a->un.path : ""));
     char key[18];
     bool v4 = a->sa.sa_family == AF_INET;
     size_t n = v4 ? 4 : 16;

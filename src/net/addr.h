@@ -6,21 +6,31 @@
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
+/* Many lie in every connection, so the path of a UNIX socket stands elsewhere: one copy of each, until the end. Only paths of
+ * configuration are kept so; a peer that named its own end of a UNIX socket counts as unnamed. */
 struct mz_addr {
     union {
         struct sockaddr sa;
         struct sockaddr_in in4;
         struct sockaddr_in6 in6;
-        struct sockaddr_un un;
-        struct sockaddr_storage ss;
+        struct __attribute__((packed)) { /* packed: a pointer's alignment would cost 8 bytes */
+            sa_family_t family;
+            const char *path; /* "@name" is abstract; NULL: unnamed. Equal paths are equal pointers */
+        } un;
     };
-    socklen_t len; /* 0: no address */
+    socklen_t len; /* 0: no address; with sa it is what IP sockets take, UNIX ones need mz_addr_sockaddr() */
 };
+_Static_assert(sizeof(struct mz_addr) == 32, "an address is small");
 #define MZ_ADDR_TEXT 128 /* room for any text below; UNIX paths are at most 108 bytes */
 bool mz_addr_parse_ip(struct mz_str ip, uint16_t port, struct mz_addr *out_addr); /* "1.2.3.4", "::1"; no names */
-bool mz_addr_unix(struct mz_str path, struct mz_addr *out_addr);                   /* "@name" is abstract */
+/* "@name" is abstract. Of configuration only: the path is kept until the process ends. Any thread; takes a lock. */
+bool mz_addr_unix(struct mz_str path, struct mz_addr *out_addr);
+void mz_addr_paths_free(void); /* at the very end: no address of a UNIX socket is used any more, no other thread runs */
+const char *mz_addr_file(const struct mz_addr *a); /* of a UNIX socket that has a file, else NULL */
+/* What accept(), getsockname() and the like wrote; a family that is neither IP nor UNIX is no address. */
+struct mz_addr mz_addr_from_sockaddr(const struct sockaddr_storage *from, socklen_t len);
+socklen_t mz_addr_sockaddr(const struct mz_addr *a, struct sockaddr_storage *out_sockaddr); /* for bind(), connect() */
 size_t mz_addr_text(const struct mz_addr *a, char out_text[MZ_ADDR_TEXT]);         /* with port; "-"-less: "" when none */
 size_t mz_addr_ip_text(const struct mz_addr *a, char out_text[MZ_ADDR_TEXT]);      /* without port and brackets */
 uint16_t mz_addr_port(const struct mz_addr *a); /* 0 for UNIX */

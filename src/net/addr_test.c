@@ -2,6 +2,8 @@
 
 #include "base/alloc.h"
 #include "base/test.h"
+#include <stdio.h>
+#include <sys/un.h>
 
 static const struct {
     const char *ip, *text, *ip_text;
@@ -63,6 +65,64 @@ static void test_unix(void **state)
 }
 
 static const struct {
+    const char *path;
+    socklen_t len;
+    char first;
+    const char *file;
+} unix_sockets[] = {
+    { "/tmp/x.sock", 2 + 11 + 1, '/', "/tmp/x.sock" },
+    { "@abstract", 2 + 9, '\0', NULL },
+};
+
+static void test_unix_sockaddr(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < MZ_COUNT(unix_sockets); i++) {
+        struct mz_addr a, again, other;
+        struct sockaddr_storage ss;
+        struct sockaddr_un un;
+        assert_true(mz_addr_unix(mz_str_c(unix_sockets[i].path), &a));
+        assert_int_equal(mz_addr_sockaddr(&a, &ss), unix_sockets[i].len);
+        memcpy(&un, &ss, sizeof(un));
+        assert_int_equal(un.sun_family, AF_UNIX);
+        assert_int_equal(un.sun_path[0], unix_sockets[i].first);
+        assert_string_equal(un.sun_path + 1, unix_sockets[i].path + 1);
+        const char *file = mz_addr_file(&a);
+        assert_string_equal(file ? file : "", unix_sockets[i].file ? unix_sockets[i].file : "");
+        char copy[32];
+        snprintf(copy, sizeof(copy), "%s", unix_sockets[i].path);
+        assert_true(mz_addr_unix(mz_str_c(copy), &again));
+        assert_true(mz_addr_unix(MZ_STR("/tmp/y.sock"), &other));
+        assert_true(mz_addr_eq(&a, &again));
+        assert_true(mz_addr_hash(&a) == mz_addr_hash(&again));
+        assert_false(mz_addr_eq(&a, &other));
+        struct mz_addr peer = mz_addr_from_sockaddr(&ss, unix_sockets[i].len);
+        char text[MZ_ADDR_TEXT];
+        assert_int_equal(mz_addr_text(&peer, text), 0); /* a peer's own path is not kept */
+        assert_true(mz_addr_is_loopback(&peer));
+        assert_false(mz_addr_eq(&peer, &a));
+        assert_int_equal(mz_addr_sockaddr(&peer, &ss), sizeof(sa_family_t));
+    }
+}
+
+static void test_ip_sockaddr(void **state)
+{
+    (void)state;
+    static const char *const ips[] = { "127.0.0.1", "2001:db8::1" };
+    for (size_t i = 0; i < MZ_COUNT(ips); i++) {
+        struct mz_addr a, back;
+        struct sockaddr_storage ss;
+        assert_true(mz_addr_parse_ip(mz_str_c(ips[i]), 80, &a));
+        back = mz_addr_from_sockaddr(&ss, mz_addr_sockaddr(&a, &ss));
+        assert_true(mz_addr_eq(&a, &back));
+        assert_int_equal(back.len, a.len);
+    }
+    struct sockaddr_storage packet = { .ss_family = AF_PACKET };
+    assert_int_equal(mz_addr_from_sockaddr(&packet, sizeof(packet)).len, 0);
+    assert_int_equal(mz_addr_from_sockaddr(&packet, 0).len, 0);
+}
+
+static const struct {
     const char *prefix, *addr;
     unsigned bits;
     bool match;
@@ -110,10 +170,9 @@ static void test_kinds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parse),
-        cmocka_unit_test(test_unix),
-        cmocka_unit_test(test_cidr),
-        cmocka_unit_test(test_kinds),
+        cmocka_unit_test(test_parse),         cmocka_unit_test(test_unix),
+        cmocka_unit_test(test_unix_sockaddr), cmocka_unit_test(test_ip_sockaddr),
+        cmocka_unit_test(test_cidr),          cmocka_unit_test(test_kinds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

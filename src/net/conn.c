@@ -140,7 +140,9 @@ static bool bind_source(struct mz_conn *c, const struct mz_addr *from)
         (void)setsockopt(c->io.fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &(int){ 1 },
                          sizeof(int)); /* older kernels: no */
 #endif
-    if (bind(c->io.fd, &from->sa, from->len) == 0)
+    struct sockaddr_storage at;
+    socklen_t len = mz_addr_sockaddr(from, &at);
+    if (bind(c->io.fd, (struct sockaddr *)&at, len) == 0)
         return true;
     c->bind_failed = true;
     return false;
@@ -150,6 +152,7 @@ static bool start_connect(struct mz_conn *c, const struct mz_conn_connect_opts *
 {
     const struct mz_sys *sys = mz_loop_sys(c->loop);
     struct mz_err err;
+    struct sockaddr_storage to;
     c->io.fd = sys->socket(o->to->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (c->io.fd < 0)
         return false;
@@ -160,7 +163,8 @@ static bool start_connect(struct mz_conn *c, const struct mz_conn_connect_opts *
     if (!mz_socket_opts_apply(c->io.fd, o->opts, MZ_SOCK_BOUND, &err))
         return false;
     mz_conn_no_delay(c, true);
-    return sys->connect(c->io.fd, &o->to->sa, o->to->len) == 0 || errno == EINPROGRESS;
+    socklen_t len = mz_addr_sockaddr(o->to, &to);
+    return sys->connect(c->io.fd, (struct sockaddr *)&to, len) == 0 || errno == EINPROGRESS;
 }
 
 struct mz_conn *mz_conn_connect(struct mz_loop *l, const struct mz_conn_connect_opts *o,
@@ -207,8 +211,7 @@ static void connect_done(struct mz_conn *c)
     }
     CONN_LOG(DEBUG, c, "connected");
     c->state = OPEN;
-    c->local.len = sizeof(c->local.ss);
-    if (getsockname(c->io.fd, &c->local.sa, &c->local.len) != 0)
+    if (!mz_socket_local(c->io.fd, &c->local))
         c->local.len = 0;
     if (c->transport->ops->connected)
         c->transport->ops->connected(c->transport);

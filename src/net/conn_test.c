@@ -150,7 +150,7 @@ static int listener(struct mz_addr *out_addr)
     mz_addr_parse_ip(MZ_STR("127.0.0.1"), 0, out_addr);
     int fd = mz_socket_listen(out_addr, &(struct mz_listen_opts){ 0 }, &err);
     assert_true(fd >= 0);
-    assert_int_equal(getsockname(fd, &out_addr->sa, &out_addr->len), 0);
+    assert_true(mz_socket_local(fd, out_addr));
     return fd;
 }
 
@@ -170,7 +170,7 @@ static void rig_start(void)
     mz_loop_set_sys(loop, &sys);
     side_reset(&a);
     side_reset(&b);
-    struct mz_addr at, from = { .len = sizeof(from.ss) };
+    struct mz_addr at, from = { .len = sizeof(from.in6) };
     int lfd = listener(&at);
     a.c = mz_conn_connect(loop, &(struct mz_conn_connect_opts){ .to = &at }, mz_transport_raw(),
                           &ops, &a);

@@ -232,7 +232,7 @@ static void collect(struct mz_dns_query *q, const struct ares_addrinfo *res)
             continue;
         struct mz_dns_result *r = &q->v[q->n++];
         r->addr.len = i->ai_family == AF_INET ? sizeof(r->addr.in4) : sizeof(r->addr.in6);
-        memcpy(&r->addr.ss, i->ai_addr, r->addr.len);
+        memcpy(&r->addr.sa, i->ai_addr, r->addr.len);
         mz_addr_set_port(&r->addr, 0);
         r->ttl_s = i->ai_ttl > 0 ? (uint32_t)i->ai_ttl : 0;
     }

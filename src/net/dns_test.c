@@ -85,7 +85,7 @@ static void server_ready(struct mz_io *io, unsigned events)
 {
     (void)events;
     unsigned char q[1024];
-    struct mz_addr from = { .len = sizeof(from.ss) };
+    struct mz_addr from = { .len = sizeof(from.in6) };
     ssize_t n = recvfrom(io->fd, q, 512, MSG_DONTWAIT, &from.sa, &from.len);
     if (n > 17)
         answer(io->fd, q, (size_t)n, &from);

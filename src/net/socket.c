@@ -59,13 +59,16 @@ static bool prepare_ip(int fd, const struct mz_addr *a, const struct mz_listen_o
 static void unlink_stale(const struct mz_addr *a)
 {
     struct stat st;
-    if (a->un.sun_path[0] == '\0' || stat(a->un.sun_path, &st) != 0 || !S_ISSOCK(st.st_mode))
+    struct sockaddr_storage to;
+    const char *file = mz_addr_file(a);
+    if (!file || stat(file, &st) != 0 || !S_ISSOCK(st.st_mode))
         return;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return;
-    if (connect(fd, &a->sa, a->len) != 0 && errno == ECONNREFUSED)
-        (void)unlink(a->un.sun_path); /* bind() reports what is wrong when this failed */
+    socklen_t len = mz_addr_sockaddr(a, &to);
+    if (connect(fd, (struct sockaddr *)&to, len) != 0 && errno == ECONNREFUSED)
+        (void)unlink(file); /* bind() reports what is wrong when this failed */
     (void)close(fd);
 }
 
@@ -73,6 +76,7 @@ static bool bind_and_listen(int fd, const struct mz_addr *a, const struct mz_lis
                             struct mz_err *err)
 {
     char text[MZ_ADDR_TEXT];
+    struct sockaddr_storage at;
     bool is_unix = a->sa.sa_family == AF_UNIX;
     if (!is_unix && !prepare_ip(fd, a, o, err))
         return false;
@@ -81,9 +85,11 @@ static bool bind_and_listen(int fd, const struct mz_addr *a, const struct mz_lis
     if (!mz_socket_opts_apply(fd, o->opts, MZ_SOCK_PREBIND, err))
         return false;
     mz_addr_text(a, text);
-    if (bind(fd, &a->sa, a->len) != 0)
+    socklen_t len = mz_addr_sockaddr(a, &at);
+    if (bind(fd, (struct sockaddr *)&at, len) != 0)
         return mz_err_set(err, "cannot bind '%s': %s", text, strerrordesc_np(errno));
-    if (is_unix && o->unix_mode && a->un.sun_path[0] && chmod(a->un.sun_path, o->unix_mode) != 0)
+    const char *file = mz_addr_file(a);
+    if (file && o->unix_mode && chmod(file, o->unix_mode) != 0)
         return mz_err_set(err, "cannot set the mode of '%s': %s", text, strerrordesc_np(errno));
     if (!mz_socket_opts_apply(fd, o->opts, MZ_SOCK_BOUND, err))
         return false;
@@ -109,18 +115,26 @@ int mz_socket_listen(const struct mz_addr *a, const struct mz_listen_opts *o, st
 
 bool mz_socket_original_dst(int fd, struct mz_addr *out_addr)
 {
-    struct mz_addr a = { .len = 0 };
-    socklen_t len = sizeof(a.ss);
+    struct sockaddr_storage at;
+    socklen_t len = sizeof(at);
     int domain = 0;
     socklen_t dlen = sizeof(domain);
     if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &dlen) != 0)
         return false;
-    int rc = domain == AF_INET6
-                 ? getsockopt(fd, IPPROTO_IPV6, IP6T_SO_ORIGINAL_DST_NAME, &a.ss, &len)
-                 : getsockopt(fd, IPPROTO_IP, SO_ORIGINAL_DST, &a.ss, &len);
+    int rc = domain == AF_INET6 ? getsockopt(fd, IPPROTO_IPV6, IP6T_SO_ORIGINAL_DST_NAME, &at, &len)
+                                : getsockopt(fd, IPPROTO_IP, SO_ORIGINAL_DST, &at, &len);
     if (rc != 0)
         return false;
-    a.len = len;
-    *out_addr = a;
+    *out_addr = mz_addr_from_sockaddr(&at, len);
+    return true;
+}
+
+bool mz_socket_local(int fd, struct mz_addr *out_addr)
+{
+    struct sockaddr_storage at;
+    socklen_t len = sizeof(at);
+    if (getsockname(fd, (struct sockaddr *)&at, &len) != 0)
+        return false;
+    *out_addr = mz_addr_from_sockaddr(&at, len);
     return true;
 }

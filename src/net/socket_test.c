@@ -9,8 +9,8 @@
 
 static struct mz_addr bound(int fd)
 {
-    struct mz_addr a = { .len = sizeof(a.ss) };
-    assert_int_equal(getsockname(fd, &a.sa, &a.len), 0);
+    struct mz_addr a;
+    assert_true(mz_socket_local(fd, &a));
     return a;
 }
 

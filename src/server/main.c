@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "net/addr.h"
 #include "server/server.h"
 
 static bool component_levels(struct mz_str list, struct mz_err *err)
@@ -80,6 +81,7 @@ static int forgotten(void)
     int rc = 0;
     mz_slice_thread_trim();
     mz_arena_thread_trim();
+    mz_addr_paths_free();
     mz_mem_counts(left);
     for (unsigned i = 0; i < MZ_MEM__COUNT; i++) {
         if (left[i].objects == 0 && left[i].bytes == 0)

@@ -148,6 +148,7 @@ static void rig_stop(void)
     mz_stats_destroy(stats);
     mz_slice_thread_trim();
     mz_arena_thread_trim();
+    mz_addr_paths_free();
     struct mz_mem_count c[MZ_MEM__COUNT];
     mz_mem_counts(c);
     assert_int_equal(c[MZ_MEM_UPSTREAM].objects, 0);
