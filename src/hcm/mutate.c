@@ -227,32 +227,34 @@ static bool client_from_headers(struct mz_stream *s, struct mz_headers *h, struc
 
 /* ---- what a client may not say (C14) ---- */
 
+#define EDGE_ONLY(X)                                                                               \
+    X(X_ENVOY_DECORATOR_OPERATION)                                                                 \
+    X(X_ENVOY_DOWNSTREAM_SERVICE_CLUSTER)                                                          \
+    X(X_ENVOY_DOWNSTREAM_SERVICE_NODE)                                                             \
+    X(X_ENVOY_ORIGINAL_PATH)
+#define INTERNAL_ONLY(X)                                                                           \
+    X(X_ENVOY_RETRIABLE_STATUS_CODES)                                                              \
+    X(X_ENVOY_RETRIABLE_HEADER_NAMES)                                                              \
+    X(X_ENVOY_RETRY_ON)                                                                            \
+    X(X_ENVOY_RETRY_GRPC_ON)                                                                       \
+    X(X_ENVOY_MAX_RETRIES)                                                                         \
+    X(X_ENVOY_UPSTREAM_ALT_STAT_NAME)                                                              \
+    X(X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS)                                                              \
+    X(X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS)                                                      \
+    X(X_ENVOY_UPSTREAM_RQ_TIMEOUT_ALT_RESPONSE)                                                    \
+    X(X_ENVOY_EXPECTED_RQ_TIMEOUT_MS)                                                              \
+    X(X_ENVOY_FORCE_TRACE)                                                                         \
+    X(X_ENVOY_IP_TAGS)                                                                             \
+    X(X_ENVOY_ORIGINAL_URL)                                                                        \
+    X(X_ENVOY_HEDGE_ON_PER_TRY_TIMEOUT)
+
 static void sanitize_internal(struct mz_headers *h, bool edge)
 {
-    static const uint8_t edge_only[] = { MZ_H_X_ENVOY_DECORATOR_OPERATION,
-                                         MZ_H_X_ENVOY_DOWNSTREAM_SERVICE_CLUSTER,
-                                         MZ_H_X_ENVOY_DOWNSTREAM_SERVICE_NODE,
-                                         MZ_H_X_ENVOY_ORIGINAL_PATH };
-    static const uint8_t always[] = {
-        MZ_H_X_ENVOY_RETRIABLE_STATUS_CODES,
-        MZ_H_X_ENVOY_RETRIABLE_HEADER_NAMES,
-        MZ_H_X_ENVOY_RETRY_ON,
-        MZ_H_X_ENVOY_RETRY_GRPC_ON,
-        MZ_H_X_ENVOY_MAX_RETRIES,
-        MZ_H_X_ENVOY_UPSTREAM_ALT_STAT_NAME,
-        MZ_H_X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS,
-        MZ_H_X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS,
-        MZ_H_X_ENVOY_UPSTREAM_RQ_TIMEOUT_ALT_RESPONSE,
-        MZ_H_X_ENVOY_EXPECTED_RQ_TIMEOUT_MS,
-        MZ_H_X_ENVOY_FORCE_TRACE,
-        MZ_H_X_ENVOY_IP_TAGS,
-        MZ_H_X_ENVOY_ORIGINAL_URL,
-        MZ_H_X_ENVOY_HEDGE_ON_PER_TRY_TIMEOUT,
-    };
-    for (size_t i = 0; edge && i < sizeof(edge_only); i++)
-        mz_headers_remove_id(h, (enum mz_header_id)edge_only[i]);
-    for (size_t i = 0; i < sizeof(always); i++)
-        mz_headers_remove_id(h, (enum mz_header_id)always[i]);
+    static const struct mz_header_set edge_only = MZ_HEADER_SET(EDGE_ONLY),
+                                      always = MZ_HEADER_SET(INTERNAL_ONLY);
+    if (edge)
+        mz_headers_remove_set(h, &edge_only);
+    mz_headers_remove_set(h, &always);
 }
 
 static void sanitize(struct mz_stream *s, struct mz_headers *h, bool edge)
@@ -328,9 +330,12 @@ static void request_id(struct mz_stream *s, struct mz_headers *h, bool edge)
 
 /* ---- the request as a whole ---- */
 
+#define HOP_BY_HOP(X) X(X_ENVOY_INTERNAL) X(KEEP_ALIVE) X(PROXY_CONNECTION) X(TRANSFER_ENCODING)
+
 /* Hop-by-hop fields are ours; te says only "trailers" (RFC 9110 7.6.1, 10.1.4). */
 static void drop_hop_by_hop(struct mz_stream *s, struct mz_headers *h)
 {
+    static const struct mz_header_set always = MZ_HEADER_SET(HOP_BY_HOP);
     if (!s->is_upgrade) {
         mz_headers_remove_id(h, MZ_H_CONNECTION);
         mz_headers_remove_id(h, MZ_H_UPGRADE);
@@ -345,10 +350,7 @@ static void drop_hop_by_hop(struct mz_stream *s, struct mz_headers *h)
                 mz_headers_remove_id(h, MZ_H_TE);
         }
     }
-    mz_headers_remove_id(h, MZ_H_X_ENVOY_INTERNAL);
-    mz_headers_remove_id(h, MZ_H_KEEP_ALIVE);
-    mz_headers_remove_id(h, MZ_H_PROXY_CONNECTION);
-    mz_headers_remove_id(h, MZ_H_TRANSFER_ENCODING);
+    mz_headers_remove_set(h, &always);
 }
 
 static void set_scheme(struct mz_stream *s, struct mz_headers *h)

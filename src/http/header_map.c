@@ -17,6 +17,33 @@ static inline unsigned header_slot(const unsigned char *p, uint32_t n) /* n is a
     return (sum >> 6) % HASH_SIZE;
 }
 
+static inline uint64_t word(const char *p)
+{
+    uint64_t v;
+    memcpy(&v, p, sizeof(v));
+    return v;
+}
+
+static inline uint32_t half_word(const char *p)
+{
+    uint32_t v;
+    memcpy(&v, p, sizeof(v));
+    return v;
+}
+
+/* Two names of one length, at least 2: words, of which the last overlaps the one before it, cost less than memcmp. */
+static inline bool same_text(const char *a, const char *b, size_t n)
+{
+    if (n < 4)
+        return a[0] == b[0] && a[1] == b[1] && a[n - 1] == b[n - 1];
+    if (n < 8)
+        return half_word(a) == half_word(b) && half_word(a + n - 4) == half_word(b + n - 4);
+    for (size_t i = 0; i + 8 < n; i += 8)
+        if (word(a + i) != word(b + i))
+            return false;
+    return word(a + n - 8) == word(b + n - 8);
+}
+
 enum mz_header_id mz_header_id(struct mz_str name)
 {
     if (name.n < 2 || name.n > 64)
@@ -24,7 +51,7 @@ enum mz_header_id mz_header_id(struct mz_str name)
     enum mz_header_id id = hash_ids[header_slot((const unsigned char *)name.p, (uint32_t)name.n)];
     if (!id)
         return MZ_H_NONE;
-    return names[id].n == name.n && memcmp(names[id].p, name.p, name.n) == 0 ? id : MZ_H_NONE;
+    return names[id].n == name.n && same_text(names[id].p, name.p, name.n) ? id : MZ_H_NONE;
 }
 
 struct mz_str mz_header_name(enum mz_header_id id)
@@ -80,8 +107,14 @@ static inline struct mz_header *add(struct mz_headers *h, struct mz_str name, st
     e->id = id;
     e->gone = false;
     h->live++;
-    if (id && !h->first[id])
+    if (!id)
+        return e;
+    if (!h->first[id]) {
         h->first[id] = h->n < MZ_HEADERS_SCAN ? (uint8_t)h->n : MZ_HEADERS_SCAN;
+        h->known[id / 64] |= UINT64_C(1) << (id % 64);
+    } else {
+        h->repeated[id / 64] |= UINT64_C(1) << (id % 64);
+    }
     return e;
 }
 
@@ -152,19 +185,45 @@ static unsigned drop_from(struct mz_headers *h, uint32_t from, enum mz_header_id
     return k;
 }
 
+static inline bool is_repeated(const struct mz_headers *h, unsigned id)
+{
+    return id == MZ_H_NONE || (h->repeated[id / 64] >> (id % 64) & 1);
+}
+
+static inline void forget(struct mz_headers *h, unsigned id)
+{
+    uint64_t others = ~(UINT64_C(1) << (id % 64));
+    h->first[id] = 0;
+    h->known[id / 64] &= others;
+    h->repeated[id / 64] &= others;
+}
+
 static unsigned drop(struct mz_headers *h, enum mz_header_id id, struct mz_str name)
 {
-    const struct mz_header *e = find(h, id, name);
+    struct mz_header *e = find(h, id, name);
     if (!e)
         return 0;
+    if (!is_repeated(h, id)) {
+        e->gone = true;
+        h->live--;
+        forget(h, id);
+        return 1;
+    }
     if (id)
-        h->first[id] = 0;
+        forget(h, id);
     return drop_from(h, (uint32_t)(e - h->v), id, name);
 }
 
 unsigned mz_headers_drop_id(struct mz_headers *h, enum mz_header_id id)
 {
     return drop(h, id, names[id]);
+}
+
+void mz_headers_drop_set(struct mz_headers *h, const struct mz_header_set *set)
+{
+    for (unsigned w = 0; w < 2; w++)
+        for (uint64_t left = h->known[w] & set->ids[w]; left; left &= left - 1)
+            mz_headers_drop_id(h, (enum mz_header_id)(w * 64 + (unsigned)__builtin_ctzll(left)));
 }
 
 unsigned mz_headers_remove(struct mz_headers *h, struct mz_str name)
@@ -180,7 +239,7 @@ unsigned mz_headers_remove_prefix(struct mz_headers *h, struct mz_str prefix)
         if (!mz_str_starts(e->name, prefix))
             continue;
         e->gone = true; /* all of one name go, so first[] needs no search */
-        h->first[e->id] = 0;
+        forget(h, e->id);
         k++;
     }
     h->live -= k;
@@ -196,7 +255,8 @@ static inline void set(struct mz_headers *h, enum mz_header_id id, struct mz_str
         return;
     }
     e->value = value;
-    drop_from(h, (uint32_t)(e - h->v) + 1, id, name);
+    if (is_repeated(h, id))
+        drop_from(h, (uint32_t)(e - h->v) + 1, id, name);
 }
 
 void mz_headers_set_id(struct mz_headers *h, enum mz_header_id id, struct mz_str value)

@@ -70,6 +70,8 @@ struct mz_headers {
     struct mz_header *v;
     uint32_t n, cap;        /* n counts removed places too */
     uint32_t live;          /* n without removed ones */
+    uint64_t known[2];      /* bit per id: first[] is not 0 */
+    uint64_t repeated[2];   /* bit per id: there may be more live ones behind the first */
     struct mz_str reason;   /* HTTP/1 answers with forward_reason_phrase: the phrase as received; else empty */
     uint8_t first[MZ_H__COUNT]; /* index + 1 of the first live header with this id; 0: none; 255: scan for it */
 };
@@ -118,6 +120,21 @@ static inline struct mz_str mz_headers_value_id(const struct mz_headers *h, enum
 static inline unsigned mz_headers_remove_id(struct mz_headers *h, enum mz_header_id id)
 {
     return h->first[id] ? mz_headers_drop_id(h, id) : 0;
+}
+
+/* Several known names at once. MZ_HEADER_SET(LIST) initializes a set, where LIST(X) is X(ACCEPT) X(DATE)... */
+struct mz_header_set {
+    uint64_t ids[2];
+};
+_Static_assert(MZ_H__COUNT <= 128, "a set has a bit for each id");
+#define MZ_HEADER_IN_0(id) | (MZ_H_##id < 64 ? UINT64_C(1) << (MZ_H_##id % 64) : 0)
+#define MZ_HEADER_IN_1(id) | (MZ_H_##id >= 64 ? UINT64_C(1) << (MZ_H_##id % 64) : 0)
+#define MZ_HEADER_SET(LIST) { { 0 LIST(MZ_HEADER_IN_0), 0 LIST(MZ_HEADER_IN_1) } }
+void mz_headers_drop_set(struct mz_headers *h, const struct mz_header_set *set);
+static inline void mz_headers_remove_set(struct mz_headers *h, const struct mz_header_set *set)
+{
+    if ((h->known[0] & set->ids[0]) | (h->known[1] & set->ids[1]))
+        mz_headers_drop_set(h, set);
 }
 
 /* Short forms for the ones in every path. */

@@ -182,9 +182,35 @@ static void test_index_model(void **state)
             assert_int_equal(live, h->live);
             for (unsigned k = 1; k < 7; k++)
                 assert_ptr_equal(mz_headers_get_id(h, (enum mz_header_id)k), first[k]);
+            for (unsigned k = 0; k < 7; k++)
+                assert_int_equal(h->known[0] >> k & 1, first[k] != NULL);
         }
         mz_arena_destroy(a);
     }
+}
+
+#define SOME(X) X(ACCEPT) X(X_REQUEST_ID) X(VIA) X(X_FORWARDED_FOR)
+static void test_remove_set(void **state)
+{
+    (void)state;
+    static const struct mz_header_set set = MZ_HEADER_SET(SOME);
+    static const enum mz_header_id added[] = { MZ_H_ACCEPT,          MZ_H_DATE,
+                                               MZ_H_X_REQUEST_ID,    MZ_H_ACCEPT,
+                                               MZ_H_X_FORWARDED_FOR, MZ_H_X_ENVOY_INTERNAL };
+    struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
+    struct mz_headers *h = mz_headers_create(a);
+    for (size_t i = 0; i < MZ_COUNT(added); i++)
+        mz_headers_add_id(h, added[i], MZ_STR("v"));
+    for (int again = 0; again < 2; again++) {
+        mz_headers_remove_set(h, &set);
+        assert_int_equal(h->live, 2);
+        assert_null(mz_headers_get_id(h, MZ_H_ACCEPT));
+        assert_null(mz_headers_get_id(h, MZ_H_X_REQUEST_ID));
+        assert_null(mz_headers_get_id(h, MZ_H_X_FORWARDED_FOR));
+        assert_non_null(mz_headers_get_id(h, MZ_H_DATE));
+        assert_non_null(mz_headers_get_id(h, MZ_H_X_ENVOY_INTERNAL));
+    }
+    mz_arena_destroy(a);
 }
 
 int main(void)
@@ -193,6 +219,7 @@ int main(void)
         cmocka_unit_test(test_ids),        cmocka_unit_test(test_add_get),
         cmocka_unit_test(test_set_remove), cmocka_unit_test(test_status),
         cmocka_unit_test(test_many_clone), cmocka_unit_test(test_index_model),
+        cmocka_unit_test(test_remove_set),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

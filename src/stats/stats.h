@@ -57,7 +57,7 @@ void mz_scope_unref(struct mz_scope *s);
 
 struct mz_scope_cells *mz_scope_cells_create(struct mz_scope *s); /* slow path of mz_count(); this thread's slot */
 
-static inline uint64_t *mz_cell(struct mz_scope *s, unsigned i)
+static inline __attribute__((always_inline)) uint64_t *mz_cell(struct mz_scope *s, unsigned i)
 {
     struct mz_scope_cells *c = s->slots[mz_stats_slot];
     if (MZ_UNLIKELY(!c))

@@ -2,26 +2,45 @@
 #include "http/status.h"
 #include "http/validate.h"
 
+#define NAME_ROW 48 /* bytes that a known name is written with, whatever its length */
 #define EXTRA_ROOM                                                                                 \
-    160 /* what the codec itself adds to a head: version, status, framing, connection */
+    (160 +                                                                                         \
+     NAME_ROW) /* what the codec itself adds to a head: version, status, framing, connection */
 
-/* Names and values are short: two overlapping words cost less than a call of memcpy. */
+/* Names and values are short: overlapping words cost less than a call of memcpy. */
 static inline char *put(char *at, struct mz_str s)
 {
-    if (s.n - 8 <= 8) {
+    if (s.n > 64) {
+        memcpy(at, s.p, s.n);
+    } else if (s.n > 32) {
+        char a[32], b[32];
+        memcpy(a, s.p, 32);
+        memcpy(b, s.p + s.n - 32, 32);
+        memcpy(at, a, 32);
+        memcpy(at + s.n - 32, b, 32);
+    } else if (s.n > 16) {
+        char a[16], b[16];
+        memcpy(a, s.p, 16);
+        memcpy(b, s.p + s.n - 16, 16);
+        memcpy(at, a, 16);
+        memcpy(at + s.n - 16, b, 16);
+    } else if (s.n >= 8) {
         uint64_t a, b;
         memcpy(&a, s.p, 8);
         memcpy(&b, s.p + s.n - 8, 8);
         memcpy(at, &a, 8);
         memcpy(at + s.n - 8, &b, 8);
-    } else if (s.n - 4 < 4) {
+    } else if (s.n >= 4) {
         uint32_t a, b;
         memcpy(&a, s.p, 4);
         memcpy(&b, s.p + s.n - 4, 4);
         memcpy(at, &a, 4);
         memcpy(at + s.n - 4, &b, 4);
     } else if (s.n) {
-        memcpy(at, s.p, s.n);
+        char a = s.p[0], b = s.p[s.n / 2], z = s.p[s.n - 1];
+        at[0] = a;
+        at[s.n / 2] = b;
+        at[s.n - 1] = z;
     }
     return at + s.n;
 }
@@ -33,6 +52,21 @@ static struct h1 *of(struct mz_stream_enc *e)
 }
 
 /* ---- fields ---- */
+
+/* Known names as they are written, with colon and blank. */
+static const char name_rows[MZ_H__COUNT][NAME_ROW] = {
+#define X(id, text) [MZ_H_##id] = text ": ",
+    MZ_HEADERS_KNOWN(X)
+#undef X
+};
+static const uint8_t name_lengths[MZ_H__COUNT] = {
+#define X(id, text) [MZ_H_##id] = sizeof(text ": ") - 1,
+    MZ_HEADERS_KNOWN(X)
+#undef X
+};
+#define ID_BIT(id) (UINT64_C(1) << MZ_H_##id)
+_Static_assert(MZ_H_TRANSFER_ENCODING < 64 && MZ_H_CONNECTION < 64 && MZ_H_CONTENT_LENGTH < 64,
+               "ids that may be skipped fit one word");
 
 static char *put_proper(char *at, struct mz_str name)
 {
@@ -73,41 +107,59 @@ struct skip {
     bool length, connection;
 };
 
+/* The same as a set of ids. */
+static uint64_t skip_ids(const struct h1 *c, struct skip skip)
+{
+    uint64_t ids = ID_BIT(METHOD) | ID_BIT(SCHEME) | ID_BIT(PATH) | ID_BIT(PROTOCOL) |
+                   ID_BIT(STATUS) | ID_BIT(TRANSFER_ENCODING);
+    ids |= c->client ? 0 : ID_BIT(AUTHORITY);
+    ids |= skip.length ? ID_BIT(CONTENT_LENGTH) : 0;
+    return ids | (skip.connection ? ID_BIT(CONNECTION) : 0);
+}
+
+/* A name as received, or in another case than the map's, or unknown; with its colon. */
+static char *put_name(const struct h1 *c, char *at, const struct mz_header *e)
+{
+    struct mz_str name = e->id == MZ_H_AUTHORITY ? MZ_STR("host") : e->name;
+    if (e->raw)
+        at = put(at, (struct mz_str){ e->raw, name.n });
+    else
+        at = writes_proper(c) ? put_proper(at, name) : put(at, name);
+    return PUT(at, ": ");
+}
+
 static char *put_fields(const struct h1 *c, char *at, const struct mz_headers *h, struct skip skip)
 {
     const bool proper = writes_proper(c);
+    const uint64_t skipped = skip_ids(c, skip);
     mz_headers_foreach(e, h)
     {
-        struct mz_str name = e->name;
-        if (e->id == MZ_H_AUTHORITY && c->client)
-            name = MZ_STR("host");
-        else if (name.p[0] == ':' || e->id == MZ_H_TRANSFER_ENCODING ||
-                 (e->id == MZ_H_CONTENT_LENGTH && skip.length) ||
-                 (e->id == MZ_H_CONNECTION && skip.connection))
+        unsigned id = e->id;
+        if (id < 64 && (skipped >> id & 1))
             continue;
-        if (MZ_UNLIKELY(e->raw != NULL))
-            at = put(at, (struct mz_str){ e->raw, name.n });
-        else
-            at = proper ? put_proper(at, name) : put(at, name);
-        at[0] = ':';
-        at[1] = ' ';
-        at = put(at + 2, e->value);
-        at[0] = '\r';
-        at[1] = '\n';
-        at += 2;
+        if (id == MZ_H_AUTHORITY)
+            id = MZ_H_HOST;
+        if (MZ_UNLIKELY(id == MZ_H_NONE && e->name.p[0] == ':'))
+            continue;
+        if (id != MZ_H_NONE && !proper && !e->raw) {
+            memcpy(at, name_rows[id], NAME_ROW);
+            at += name_lengths[id];
+        } else {
+            at = put_name(c, at, e);
+        }
+        at = put(at, e->value);
+        at = PUT(at, "\r\n");
     }
     return at;
 }
 
-static void commit(struct h1 *c, const char *from, const char *to, bool head)
+/* @fields: behind the first line. Envoy's header bytes are the fields, not the first line nor the blank one. */
+static void commit(struct h1 *c, const char *from, const char *fields, const char *to)
 {
     size_t n = (size_t)(to - from);
     mz_buf_commit(c->sink.out, n);
     c->enc.wire_out += n;
-    if (head) { /* Envoy's header bytes: the fields, not the first line nor the blank one */
-        const char *line = memchr(from, '\n', n);
-        c->enc.header_out += line ? (size_t)(to - line) - 3 : 0;
-    }
+    c->enc.header_out += (size_t)(to - fields) - 2;
 }
 
 static void written(struct h1 *c)
@@ -213,10 +265,10 @@ static void response_1xx(struct mz_stream_enc *e, struct mz_headers *h)
         return;
     size_t room;
     char *from = mz_buf_reserve(c->sink.out, fields_room(h) + h->reason.n + EXTRA_ROOM, &room);
-    char *at = put_status_line(c, from, h, mz_headers_status(h));
+    char *at = put_status_line(c, from, h, mz_headers_status(h)), *first = at;
     at = put_fields(c, at, h, (struct skip){ .length = true });
     at = PUT(at, "\r\n");
-    commit(c, from, at, true);
+    commit(c, from, first, at);
     written(c);
 }
 
@@ -228,7 +280,7 @@ static void response_headers(struct h1 *c, struct mz_headers *h, bool end)
     enum added added = response_framing(c, h, status, end);
     size_t room;
     char *from = mz_buf_reserve(c->sink.out, fields_room(h) + h->reason.n + EXTRA_ROOM, &room);
-    char *at = put_status_line(c, from, h, status);
+    char *at = put_status_line(c, from, h, status), *first = at;
     at = put_fields(c, at, h, (struct skip){ .length = bodiless, .connection = close || old });
     at = put_added(c, at, added);
     if (close)
@@ -236,7 +288,7 @@ static void response_headers(struct h1 *c, struct mz_headers *h, bool end)
     else if (old && !tunnel)
         at = put_field(c, at, MZ_STR("connection"), MZ_STR("keep-alive"));
     at = PUT(at, "\r\n");
-    commit(c, from, at, true);
+    commit(c, from, first, at);
     c->base.must_close = c->base.must_close || close || tunnel;
     if (close || tunnel)
         c->req_close = true; /* what follows is no request */
@@ -302,11 +354,11 @@ static void request_headers(struct h1 *c, struct mz_headers *h, bool end)
     enum added added = request_framing(c, h, end);
     size_t room, line = mz_headers_value_id(h, MZ_H_AUTHORITY).n;
     char *from = mz_buf_reserve(c->sink.out, fields_room(h) + line + EXTRA_ROOM, &room);
-    char *at = put_request_line(c, from, h);
+    char *at = put_request_line(c, from, h), *first = at;
     at = put_fields(c, at, h, (struct skip){ .length = c->is_connect });
     at = put_added(c, at, added);
     at = PUT(at, "\r\n");
-    commit(c, from, at, true);
+    commit(c, from, first, at);
     if (h1_connection_has(h, MZ_STR("close")))
         c->base.must_close = true;
 }
@@ -410,7 +462,8 @@ static void encode_trailers(struct mz_stream_enc *e, struct mz_headers *h)
     char *at = PUT(from, "0\r\n");
     at = put_fields(c, at, h, (struct skip){ .length = true, .connection = true });
     at = PUT(at, "\r\n");
-    commit(c, from, at, false);
+    mz_buf_commit(c->sink.out, (size_t)(at - from));
+    c->enc.wire_out += (size_t)(at - from);
     out_finish(c);
     written(c);
 }

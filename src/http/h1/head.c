@@ -16,13 +16,20 @@ static struct text take(struct h1 *c, struct mz_buf *in, size_t n)
     memset(t.base + n, 0, MZ_H1_PAD);
     mz_buf_drain(in, n);
     c->enc.wire_in += n;
-    const char *line = memchr(
-        t.base, '\n', n); /* Envoy's header bytes: without the first line and the blank one */
-    c->enc.header_in +=
-        line && (size_t)(line - t.base) + 3 <= n ? n - (size_t)(line - t.base) - 3 : 0;
     if (c->o->header_case == MZ_CASE_PRESERVE)
         t.raw = mz_arena_dup(c->in.arena, (struct mz_str){ t.base, n }).p;
     return t;
+}
+
+/* Envoy's header bytes: without the first line, behind which @from stands, and the blank one. NULL: it is looked for. */
+static void count_fields(struct h1 *c, const struct text *t, const char *from, size_t n)
+{
+    if (!from) {
+        const char *line = memchr(t->base, '\n', n);
+        from = line ? line + 1 : t->base + n;
+    }
+    size_t first = (size_t)(from - t->base);
+    c->enc.header_in += first + 2 <= n ? n - first - 2 : 0;
 }
 
 /* A line ends at @e by CRLF, or by LF alone where that is tolerated (B01). NULL: neither. */
@@ -80,7 +87,10 @@ static bool note_field(struct h1_head *hd, enum mz_header_id id, struct mz_str v
         return true;
     case MZ_H_CONNECTION:
         hd->n_connection = 1;
-        connection_words(hd, value);
+        if (mz_str_eq(value, MZ_STR("keep-alive"))) /* as most peers write it */
+            hd->keep_alive = true;
+        else
+            connection_words(hd, value);
         return true;
     case MZ_H_PROXY_CONNECTION:
         hd->close |= mz_str_ieq(value, MZ_STR("close"));
@@ -92,7 +102,7 @@ static bool note_field(struct h1_head *hd, enum mz_header_id id, struct mz_str v
 
 static bool underscore(struct h1 *c, struct mz_str name, bool *out_keep)
 {
-    if (c->o->underscores == MZ_UNDERSCORE_ALLOW || mz_str_chr(name, '_') < 0)
+    if (mz_str_chr(name, '_') < 0)
         return true;
     bool reject = c->o->underscores == MZ_UNDERSCORE_REJECT;
     unsigned counter = reject ? c->stats.requests_rejected_with_underscores
@@ -114,18 +124,34 @@ static bool host_field(struct h1 *c, struct mz_str value, const char *raw)
     return true;
 }
 
+#define ID_BIT(id) (UINT64_C(1) << MZ_H_##id)
+/* The ids that are more than a place in the map. */
+#define NOTED                                                                                      \
+    (ID_BIT(HOST) | ID_BIT(CONTENT_LENGTH) | ID_BIT(TRANSFER_ENCODING) | ID_BIT(CONNECTION) |      \
+     ID_BIT(PROXY_CONNECTION))
+_Static_assert(MZ_H_HOST < 64 && MZ_H_CONTENT_LENGTH < 64 && MZ_H_TRANSFER_ENCODING < 64 &&
+                   MZ_H_CONNECTION < 64 && MZ_H_PROXY_CONNECTION < 64,
+               "the ids that are noted fit one word");
+
+static inline bool checks_underscores(const struct h1 *c)
+{
+    return c->o->underscores != MZ_UNDERSCORE_ALLOW;
+}
+
 static bool add_field(struct h1 *c, struct mz_str name, struct mz_str value, const char *raw)
 {
     enum mz_header_id id = mz_header_id(name);
     bool keep = true;
     if (++c->head.n_fields > c->o->max_headers_count)
         return h1_fail(c, 431, "http1.too_many_headers");
-    if (!underscore(c, name, &keep))
+    if (MZ_UNLIKELY(checks_underscores(c)) && !underscore(c, name, &keep))
         return false;
-    if (id == MZ_H_HOST && !c->client)
-        return host_field(c, value, raw);
-    if (id && !note_field(&c->head, id, value, &keep))
-        return h1_fail(c, 400, "http1.codec_error");
+    if (id < 64 && (NOTED >> id & 1)) {
+        if (id == MZ_H_HOST && !c->client)
+            return host_field(c, value, raw);
+        if (!note_field(&c->head, id, value, &keep))
+            return h1_fail(c, 400, "http1.codec_error");
+    }
     if (keep)
         mz_headers_add_raw(c->headers, name, value, (uint8_t)id)->raw = raw;
     return true;
@@ -419,8 +445,9 @@ bool h1_request_head(struct h1 *c, struct mz_buf *in, size_t n)
     struct text t = take(c, in, n);
     struct request_line line = { .method = { NULL, 0 } };
     int minor;
-    if (!request_line(&t, &line) || !method_ok(c, line.method) ||
-        !version_parse(line.version, &minor))
+    bool whole = request_line(&t, &line);
+    count_fields(c, &t, t.p, n);
+    if (!whole || !method_ok(c, line.method) || !version_parse(line.version, &minor))
         return h1_fail(c, 400, "http1.codec_error");
     c->is_connect = mz_str_eq(line.method, MZ_STR("CONNECT"));
     c->is_head = mz_str_eq(line.method, MZ_STR("HEAD"));
@@ -499,7 +526,9 @@ static bool bodiless_ok(struct h1 *c)
 bool h1_response_head(struct h1 *c, struct mz_buf *in, size_t n)
 {
     struct text t = take(c, in, n);
-    if (!status_line(c, &t))
+    bool valid = status_line(c, &t);
+    count_fields(c, &t, t.p, n);
+    if (!valid)
         return h1_fail(c, 502, "http1.codec_error");
     if (!fields(c, &t, true, add_field) || !framing_ok(c) || !bodiless_ok(c))
         return false;
@@ -546,7 +575,7 @@ static bool add_trailer(struct h1 *c, struct mz_str name, struct mz_str value, c
     bool keep = true;
     if (++c->head.n_fields > c->o->max_headers_count)
         return h1_fail(c, 431, "http1.too_many_headers");
-    if (!underscore(c, name, &keep))
+    if (checks_underscores(c) && !underscore(c, name, &keep))
         return false;
     if (keep && !trailer_forbidden(id))
         mz_headers_add_raw(c->headers, name, value, (uint8_t)id)->raw = raw;
@@ -556,6 +585,7 @@ static bool add_trailer(struct h1 *c, struct mz_str name, struct mz_str value, c
 struct mz_headers *h1_trailers(struct h1 *c, struct mz_buf *in, size_t n)
 {
     struct text t = take(c, in, n);
+    count_fields(c, &t, NULL, n);
     c->head.n_fields = 0;
     c->headers = mz_headers_create(c->in.arena);
     return fields(c, &t, false, add_trailer) ? c->headers : NULL;
