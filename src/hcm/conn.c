@@ -86,13 +86,26 @@ static void close_when_done(struct hcm_conn *c, bool skip_delay)
 
 static void on_drain_timeout(struct mz_timer *t)
 {
-    struct hcm_conn *c = MZ_CONTAINER(t, struct hcm_conn, drain_timer);
+    struct hcm_conn *c = MZ_CONTAINER(t, struct conn_ends, drain)->conn;
     if (c->drain == DRAIN_CLOSING)
         return;
     if (c->codec)
         c->codec->ops->goaway(c->codec, false);
     c->drain = DRAIN_CLOSING;
     close_when_done(c, false);
+}
+
+static void on_duration(struct mz_timer *t);
+
+static struct conn_ends *ends(struct hcm_conn *c)
+{
+    if (!c->ends) {
+        c->ends = mz_new0(MZ_MEM_CONN, struct conn_ends);
+        c->ends->conn = c;
+        mz_timer_init(conn_loop(c), &c->ends->duration, on_duration);
+        mz_timer_init(conn_loop(c), &c->ends->drain, on_drain_timeout);
+    }
+    return c->ends;
 }
 
 void hcm_conn_start_drain(struct hcm_conn *c)
@@ -102,7 +115,7 @@ void hcm_conn_start_drain(struct hcm_conn *c)
     c->drain = DRAIN_DRAINING;
     if (c->codec)
         c->codec->ops->goaway(c->codec, true);
-    mz_timer_start_ms(&c->drain_timer, c->cfg->drain_timeout_ms);
+    mz_timer_start_ms(&ends(c)->drain, c->cfg->drain_timeout_ms);
 }
 
 static void on_idle(struct mz_timer *t)
@@ -119,7 +132,7 @@ static void on_idle(struct mz_timer *t)
 
 static void on_duration(struct mz_timer *t)
 {
-    struct hcm_conn *c = MZ_CONTAINER(t, struct hcm_conn, duration_timer);
+    struct hcm_conn *c = MZ_CONTAINER(t, struct conn_ends, duration)->conn;
     hcm_count(c, MZ_HS_CX_MAX_DURATION_REACHED);
     if (!c->codec)
         hcm_conn_close(c, MZ_CLOSE_FLUSH, "connection_duration_timeout");
@@ -228,11 +241,9 @@ static enum mz_net_flow on_new_connection(struct mz_net_filter *f)
     mz_list_init(&c->streams);
     mz_task_init(&c->redispatch, on_redispatch);
     mz_timer_init(l, &c->idle_timer, on_idle);
-    mz_timer_init(l, &c->duration_timer, on_duration);
-    mz_timer_init(l, &c->drain_timer, on_drain_timeout);
     restart_idle(c);
     if (c->cfg->max_connection_duration_ms)
-        mz_timer_start_ms(&c->duration_timer, c->cfg->max_connection_duration_ms);
+        mz_timer_start_ms(&ends(c)->duration, c->cfg->max_connection_duration_ms);
     hcm_count(c, MZ_HS_CX_TOTAL);
     mz_gauge_add(c->cfg->scope, MZ_HS_CX_ACTIVE, 1);
     if (c->base.down->secure) {
@@ -285,8 +296,10 @@ static void on_event(struct mz_net_filter *f, enum mz_conn_event ev)
         stream_abort(st, MZ_FLAG(DOWNSTREAM_CONNECTION_TERMINATION), details, NULL);
     }
     mz_timer_stop(&c->idle_timer);
-    mz_timer_stop(&c->duration_timer);
-    mz_timer_stop(&c->drain_timer);
+    if (c->ends) {
+        mz_timer_stop(&c->ends->duration);
+        mz_timer_stop(&c->ends->drain);
+    }
     mz_task_cancel(&c->redispatch);
 }
 
@@ -319,6 +332,7 @@ static void destroy(struct mz_net_filter *f)
     struct hcm_conn *c = from_filter(f);
     if (c->codec)
         c->codec->ops->destroy(c->codec);
+    mz_free(MZ_MEM_CONN, c->ends);
 }
 
 const struct mz_net_filter_type mz_net_filter_hcm = {

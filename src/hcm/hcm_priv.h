@@ -78,6 +78,10 @@ struct mz_hcm_config { /* immutable; a connection's filter chain holds it */
     struct local_reply_config *local_reply;
 };
 
+struct conn_ends { /* timers of a connection that most never start: made on the first start */
+    struct hcm_conn *conn;
+    struct mz_timer duration, drain;
+};
 struct hcm_conn { /* the network filter's object */
     struct mz_net_filter base;
     const struct mz_hcm_config *cfg;
@@ -87,7 +91,8 @@ struct hcm_conn { /* the network filter's object */
     uint32_t n_requests;
     enum { DRAIN_NONE, DRAIN_DRAINING, DRAIN_CLOSING } drain;
     bool dispatching, closing, closed, above_high, saw_codec_error, upgraded;
-    struct mz_timer idle_timer, duration_timer, drain_timer;
+    struct mz_timer idle_timer;
+    struct conn_ends *ends; /* or NULL */
     struct mz_task redispatch;
 };
 

@@ -36,7 +36,7 @@ void h1_stream_over(struct h1 *c)
     c->state = more ? H1_START : H1_DEAD;
     c->scanned = 0;
     c->above_held = false;
-    mz_buf_fini(&c->held);
+    h1_held_free(c);
     if (c->read_off) {
         c->read_off = 0;
         c->sink.read_disable(c->sink.arg, false);

@@ -405,8 +405,12 @@ static void length_out(struct h1 *c, struct mz_buf *data)
 
 static void held_out(struct h1 *c, struct mz_buf *data)
 {
-    mz_buf_move_all(&c->held, data);
-    if (c->held.len > H1_HELD_HIGH)
+    if (!c->held) {
+        c->held = mz_new0(MZ_MEM_CONN, struct mz_buf);
+        mz_buf_init(c->held);
+    }
+    mz_buf_move_all(c->held, data);
+    if (c->held->len > H1_HELD_HIGH)
         h1_pause_update(c, &c->above_held, true);
 }
 
@@ -495,17 +499,26 @@ static bool above_high(const struct mz_stream_enc *e)
     return c->above_conn || c->above_held;
 }
 
+void h1_held_free(struct h1 *c)
+{
+    if (!c->held)
+        return;
+    mz_buf_fini(c->held);
+    mz_free(MZ_MEM_CONN, c->held);
+    c->held = NULL;
+}
+
 void h1_held_release(struct h1 *c, bool drop)
 {
     c->out = drop ? H1_OUT_NOTHING : H1_OUT_RAW;
     if (drop) {
-        mz_buf_fini(&c->held);
         c->base.must_close = true; /* what the other side sends now is no request */
-    } else if (c->held.len) {
-        c->enc.wire_out += c->held.len;
-        mz_buf_move_all(c->sink.out, &c->held);
+    } else if (c->held && c->held->len) {
+        c->enc.wire_out += c->held->len;
+        mz_buf_move_all(c->sink.out, c->held);
         written(c);
     }
+    h1_held_free(c);
     h1_pause_update(c, &c->above_held, false);
 }
 

@@ -43,7 +43,7 @@ static void conn_closed(struct mz_codec *codec, enum mz_reset_reason r)
 static void destroy(struct mz_codec *codec)
 {
     struct h1 *c = h1_of(codec);
-    mz_buf_fini(&c->held);
+    h1_held_free(c);
     mz_free(MZ_MEM_CONN, c);
 }
 
@@ -66,7 +66,6 @@ static struct h1 *create(const struct mz_http1_opts *o, const struct mz_http1_st
     c->o = o;
     c->stats = *st;
     c->sink = *sink;
-    mz_buf_init(&c->held);
     return c;
 }
 

@@ -92,7 +92,7 @@ struct h1 {
 
     uint8_t out;        /* enum h1_out */
     uint64_t out_left;  /* H1_OUT_LENGTH */
-    struct mz_buf held; /* client: upgrade data before the 101 (A21) */
+    struct mz_buf *held; /* client: upgrade data before the 101 (A21); NULL: none yet */
 };
 
 static inline struct h1 *h1_of(struct mz_codec *c)
@@ -110,5 +110,6 @@ void h1_pause_update(struct h1 *c, bool *cause, bool value);
 bool h1_connection_has(const struct mz_headers *h, struct mz_str word);
 /* encode.c */
 extern const struct mz_stream_enc_ops h1_enc_ops;
+void h1_held_free(struct h1 *c);
 void h1_held_release(struct h1 *c, bool drop); /* client: the upgrade was answered */
 #endif
