@@ -8,7 +8,7 @@
      NAME_ROW) /* what the codec itself adds to a head: version, status, framing, connection */
 
 /* Names and values are short: overlapping words cost less than a call of memcpy. */
-static inline char *put(char *at, struct mz_str s)
+static inline __attribute__((always_inline)) char *put(char *at, struct mz_str s)
 {
     if (s.n > 64) {
         memcpy(at, s.p, s.n);

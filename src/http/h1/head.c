@@ -138,7 +138,8 @@ static inline bool checks_underscores(const struct h1 *c)
     return c->o->underscores != MZ_UNDERSCORE_ALLOW;
 }
 
-static bool add_field(struct h1 *c, struct mz_str name, struct mz_str value, const char *raw)
+static inline __attribute__((always_inline)) bool add_field(struct h1 *c, struct mz_str name,
+                                                            struct mz_str value, const char *raw)
 {
     enum mz_header_id id = mz_header_id(name);
     bool keep = true;
@@ -166,16 +167,20 @@ static inline __attribute__((always_inline)) bool field(struct h1 *c, struct tex
     if (*q != ':' || q == p)
         return h1_fail(c, 400, "http1.codec_error");
     char *v = q + 1;
-    while (blank(*v))
+    if (MZ_LIKELY(v[0] == ' ' && v[1] > ' '))
         v++;
+    else
+        while (blank(*v))
+            v++;
     char *e = h1_value_end(v);
     next = line_end(e, bare_lf);
-    if (next && MZ_UNLIKELY(blank(*next)))
+    if (next && MZ_UNLIKELY(blank(*next))) {
         e = unfold(e, &next, bare_lf);
+        while (e && v < e && blank(*v)) /* of a first line without a value */
+            v++;
+    }
     if (!next || !e)
         return h1_fail(c, 400, "http1.invalid_characters");
-    while (v < e && blank(*v))
-        v++;
     while (e > v && blank(e[-1]))
         e--;
     t->p = next;
