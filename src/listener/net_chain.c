@@ -4,13 +4,18 @@
 #include "observe/access_log.h"
 #include "observe/stream_info.h"
 
+struct handshake {
+    struct mz_timer timer;
+    struct mz_net_chain *chain;
+};
+
 struct mz_net_chain {
     struct mz_list link; /* of the acceptor */
     struct mz_downstream down;
     struct mz_acceptor *acceptor;
     struct mz_listener_config *cfg; /* reference */
-    struct mz_timer handshake;
-    size_t n, started; /* filters; those whose on_new_connection ran */
+    struct handshake *handshake;    /* NULL: its time has no limit, or it is over */
+    size_t n, started;              /* filters; those whose on_new_connection ran */
     bool end, closed;
     struct mz_net_filter *filters[];
 };
@@ -127,11 +132,25 @@ static void count_end(struct mz_net_chain *c)
     __atomic_sub_fetch(a->process_connections, 1, __ATOMIC_RELAXED);
 }
 
+static void handshake_free(void *p)
+{
+    mz_free(MZ_MEM_CONN, p);
+}
+
+static void handshake_over(struct mz_net_chain *c)
+{
+    if (!c->handshake)
+        return;
+    mz_timer_stop(&c->handshake->timer);
+    mz_loop_free_later(c->acceptor->worker->loop, c->handshake, handshake_free);
+    c->handshake = NULL;
+}
+
 static void on_event(struct mz_conn *conn, void *arg, enum mz_conn_event ev)
 {
     struct mz_net_chain *c = arg;
     if (ev == MZ_CONN_CONNECTED)
-        mz_timer_stop(&c->handshake);
+        handshake_over(c);
     else
         c->closed = true;
     for (size_t i = 0; i < c->n; i++)
@@ -139,7 +158,7 @@ static void on_event(struct mz_conn *conn, void *arg, enum mz_conn_event ev)
             c->filters[i]->type->on_event(c->filters[i], ev);
     if (!c->closed)
         return;
-    mz_timer_stop(&c->handshake);
+    handshake_over(c);
     count_end(c);
     write_logs(c);
     mz_list_del(&c->link);
@@ -171,9 +190,17 @@ static const struct mz_conn_ops conn_ops = {
 
 static void handshake_timeout(struct mz_timer *t)
 {
-    struct mz_net_chain *c = MZ_CONTAINER(t, struct mz_net_chain, handshake);
+    struct mz_net_chain *c = MZ_CONTAINER(t, struct handshake, timer)->chain;
     mz_count(c->down.scope, MZ_LISTENER_STAT_CX_TRANSPORT_TIMEOUT, 1);
     mz_conn_close(c->down.conn, MZ_CLOSE_NOW, "transport_socket_timeout", 0);
+}
+
+static void handshake_limit(struct mz_net_chain *c, uint64_t ms)
+{
+    c->handshake = mz_new0(MZ_MEM_CONN, struct handshake);
+    c->handshake->chain = c;
+    mz_timer_init(c->acceptor->worker->loop, &c->handshake->timer, handshake_timeout);
+    mz_timer_start_ms(&c->handshake->timer, ms);
 }
 
 static struct mz_net_chain *chain_new(struct mz_acceptor *a, const struct mz_filter_chain *fc)
@@ -232,7 +259,6 @@ void mz_net_chain_start(struct mz_acceptor *a, int fd, const struct mz_addr *loc
     }
     struct mz_net_chain *c = chain_new(a, fc);
     down_fill(c, fc, local);
-    mz_timer_init(a->worker->loop, &c->handshake, handshake_timeout);
     mz_list_add_tail(&a->chains, &c->link);
     __atomic_add_fetch(&a->cfg->connections, 1, __ATOMIC_RELAXED);
     __atomic_add_fetch(&a->connections, 1, __ATOMIC_RELAXED);
@@ -242,7 +268,7 @@ void mz_net_chain_start(struct mz_acceptor *a, int fd, const struct mz_addr *loc
                                     fc->transport->create(fc->transport, NULL), &conn_ops, c);
     mz_conn_set_buffer_limit(c->down.conn, a->cfg->buffer_limit);
     if (fc->connect_timeout_ms && c->down.conn->transport->ops->ready)
-        mz_timer_start_ms(&c->handshake, fc->connect_timeout_ms);
+        handshake_limit(c, fc->connect_timeout_ms);
     if (mz_log_on(MZ_LOG_C_conn_handler, MZ_LOG_DEBUG)) {
         char text[MZ_ADDR_TEXT];
         mz_addr_text(remote, text);

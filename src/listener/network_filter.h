@@ -45,7 +45,7 @@ struct mz_downstream { /* a downstream connection; owned by its listener worker 
     const struct mz_filter_chain *chain;
     const struct mz_listener_config *listener;
     struct mz_scope *scope;         /* listener.<addr>. */
-    struct mz_str chain_name, listener_name, sni, alpn;
+    struct mz_str chain_name, listener_name, sni;
     const struct mz_meta *listener_metadata;
     bool secure;
     uint64_t start_us, start_wall_us;

@@ -46,7 +46,7 @@ def test_idle_connections(mesh):
     each = (private_kib(px)[0] - before) * 1024 / len(held)
     for s in held:
         s.close()
-    assert each < 1650, f"{each:.0f} bytes for an idle connection"
+    assert each < 1600, f"{each:.0f} bytes for an idle connection"
     until(lambda: px.stat("http.in.downstream_cx_active") == 0, 20, "the connections to end")
 
 
