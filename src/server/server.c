@@ -268,7 +268,6 @@ void mz_server_destroy(struct mz_server *s)
     if (s->loop)
         mz_loop_turn(s->loop, 0);
     mz_stream_thread_trim(); /* the admin connections' */
-    mz_watchdog_destroy(s->watchdog);
     mz_listener_manager_destroy(s->listeners);
     if (s->admin_hcm)
         mz_hcm_config_destroy(s->admin_hcm); /* its access logs go before their files */
@@ -277,6 +276,7 @@ void mz_server_destroy(struct mz_server *s)
     mz_log_files_destroy(s->logs);
     for (unsigned i = 0; s->workers && i < s->n_workers; i++)
         mz_loop_destroy(s->workers[i].loop);
+    mz_watchdog_destroy(s->watchdog); /* its last questions may have waited in the workers' loops */
     mz_runtime_store_destroy(s->runtime);
     mz_admin_destroy(s->admin);
     mz_pages_destroy(s->pages);
