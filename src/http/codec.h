@@ -142,4 +142,42 @@ struct mz_codec *mz_http1_client_create(const struct mz_http1_opts *o, const str
                                         const struct mz_codec_sink *sink);
 /* Starts a request; the answer comes to @in. HTTP/1: one at a time (asserted). */
 struct mz_stream_enc *mz_http1_client_request(struct mz_codec *c, const struct mz_stream_in *in);
+
+/* ---- HTTP/2 (h2/): libnghttp2 does frames and HPACK; limits, flow control and messages are ours (H2, D01-D21) ---- */
+struct mz_http2_opts { /* from Http2ProtocolOptions and its owner; immutable, shared; defaults: mz_http2_opts_init() */
+    uint32_t hpack_table_size, max_concurrent_streams; /* what we announce */
+    uint32_t stream_window, connection_window;         /* bytes the peer may send before we grant more */
+    bool allow_connect;         /* extended CONNECT is announced and taken (RFC 8441) */
+    bool override_stream_error; /* an invalid message resets its stream only, the connection goes on */
+    uint32_t max_outbound_frames, max_outbound_control_frames; /* queued: above them the connection ends */
+    uint32_t max_empty_frames;              /* consecutive inbound frames without payload and end of stream */
+    uint32_t max_priority_per_stream, max_window_updates_per_data; /* inbound */
+    uint32_t max_headers_kb, max_headers_count;
+    uint8_t underscores; /* MZ_UNDERSCORE_... */
+    uint64_t keepalive_interval_ms, keepalive_timeout_ms, keepalive_idle_ms; /* 0: none */
+    double keepalive_jitter;                                                 /* percent of the interval */
+    uint32_t (*settings)[2]; /* custom_settings_parameters: id, value */
+    size_t n_settings;
+};
+void mz_http2_opts_init(struct mz_http2_opts *o); /* Envoy's defaults */
+struct mz_http2_stats { /* scope of kind mz_http2_codec_stats ("...http2."), NULL: not counted */
+    struct mz_scope *scope;
+};
+struct mz_loop;
+struct mz_codec *mz_http2_server_create(const struct mz_http2_opts *o, const struct mz_http2_stats *st, struct mz_loop *l,
+                                        const struct mz_codec_sink *sink, const struct mz_codec_server_ops *ops, void *arg);
+struct mz_codec_client_ops {
+    /* The peer will take no further stream (GOAWAY); streams above its last id have been reset with MZ_RESET_REMOTE_REFUSED
+     * before this call, the others go on. */
+    void (*goaway_received)(void *arg);
+    /* The peer's SETTINGS arrived: how many streams it allows at once. Before the first: as configured here. */
+    void (*max_streams_changed)(void *arg, uint32_t n);
+    /* A keepalive PING was not answered in time: the owner closes. Servers close by themselves through must_close. */
+    void (*keepalive_timeout)(void *arg);
+};
+struct mz_codec *mz_http2_client_create(const struct mz_http2_opts *o, const struct mz_http2_stats *st, struct mz_loop *l,
+                                        const struct mz_codec_sink *sink, const struct mz_codec_client_ops *ops, void *arg);
+/* Starts a request; the answer comes to @in. Any number at once; the caller keeps below the peer's limit. NULL: no stream id is
+ * left or the connection goes away: use another. */
+struct mz_stream_enc *mz_http2_client_request(struct mz_codec *c, const struct mz_stream_in *in);
 #endif
