@@ -25,6 +25,8 @@ struct mz_cluster_manager {
         lock; /* hosts of static clusters at first use, the list of upstreams: any thread, rarely */
     unsigned warming; /* DNS clusters whose first answer is awaited */
     struct mz_task ready_task;
+    struct mz_task refresh_task;
+    MZ_VEC(struct mz_cluster *) refresh; /* one reference each */
     MZ_VEC(struct waiter) waiting;
     struct mz_scope *scope;
 };
@@ -180,6 +182,53 @@ static void ready_run(struct mz_task *t)
         mz_vec_free(&m->waiting, MZ_MEM_UPSTREAM);
 }
 
+static void count_health(struct mz_cluster *c, const struct host_sets *s)
+{
+    struct mz_scope *scope = c->circuit[MZ_PRIORITY_DEFAULT].scope;
+    uint64_t healthy = 0, degraded = 0, excluded = 0;
+    for (uint32_t i = 0; i < s->n_hosts; i++) {
+        enum mz_host_health health = mz_host_health(s->hosts[i]);
+        healthy += health == MZ_HOST_HEALTHY;
+        degraded += health == MZ_HOST_DEGRADED;
+        excluded += host_excluded(s->hosts[i]);
+    }
+    mz_gauge_set(scope, MZ_CM_HEALTHY, healthy);
+    mz_gauge_set(scope, MZ_CM_DEGRADED, degraded);
+    mz_gauge_set(scope, MZ_CM_EXCLUDED, excluded);
+}
+
+static void refresh_run(struct mz_task *t)
+{
+    struct mz_cluster_manager *m = MZ_CONTAINER(t, struct mz_cluster_manager, refresh_task);
+    for (size_t i = 0; i < m->refresh.n; i++) {
+        struct mz_cluster *c = m->refresh.v[i];
+        struct cluster_priv *p = cluster_priv(c);
+        p->refresh_due = false;
+        if (mz_map_get(&m->names->map, c->name) == c) {
+            struct host_sets *s = cluster_sets(c);
+            p->seq = s->seq + 1;
+            cluster_set_hosts(c, host_sets_again(s, p->seq));
+            host_sets_unref(s);
+        }
+        mz_cluster_unref(c);
+    }
+    m->refresh.n = 0;
+}
+
+void cluster_refresh_health(struct mz_cluster *c)
+{
+    struct cluster_priv *p = cluster_priv(c);
+    struct mz_cluster_manager *m = p->manager;
+    struct host_sets *s = cluster_sets(c);
+    count_health(c, s);
+    host_sets_unref(s);
+    if (p->refresh_due)
+        return;
+    p->refresh_due = true;
+    *mz_vec_push(&m->refresh, MZ_MEM_UPSTREAM) = mz_cluster_ref(c);
+    mz_task_schedule(m->env.main, &m->refresh_task);
+}
+
 /* ---- main thread ---- */
 struct mz_cluster_manager *mz_cluster_manager_create(const struct mz_upstream_env *env)
 {
@@ -189,6 +238,7 @@ struct mz_cluster_manager *mz_cluster_manager_create(const struct mz_upstream_en
     mz_list_init(&m->upstreams);
     mz_task_init(&m->publish, publish);
     mz_task_init(&m->ready_task, ready_run);
+    mz_task_init(&m->refresh_task, refresh_run);
     pthread_mutex_init(&m->lock, NULL);
     m->scope = mz_scope_create(env->stats, &mz_cluster_manager_stats, MZ_STR("cluster_manager."));
     mz_gauge_set(m->scope, MZ_CMS_WARMING_CLUSTERS, 0);
@@ -201,6 +251,10 @@ void mz_cluster_manager_destroy(struct mz_cluster_manager *m)
         return;
     mz_task_cancel(&m->publish);
     mz_task_cancel(&m->ready_task);
+    mz_task_cancel(&m->refresh_task);
+    for (size_t i = 0; i < m->refresh.n; i++)
+        mz_cluster_unref(m->refresh.v[i]);
+    mz_vec_free(&m->refresh, MZ_MEM_UPSTREAM);
     mz_map_foreach (it, &m->names->map) {
         struct cluster_priv *p = cluster_priv(it->value);
         dns_cluster_destroy(p->dns);

@@ -315,6 +315,48 @@ static void test_dump(void **state)
     rig_stop();
 }
 
+/* Flags change, all threads get new sets once; a cluster that went meanwhile does not mind (U5, U6). */
+static void test_refresh(void **state)
+{
+    (void)state;
+    rig_start();
+    struct mz_err err;
+    assert_true(add("name: x\n" ONE_HOST, &err));
+    struct mz_upstream *u = mz_upstream_create(manager, loop);
+    struct mz_wcluster *w = mz_wcluster_ref(mz_upstream_find(u, MZ_STR("x")));
+    struct mz_cluster *c = mz_wcluster_info(w);
+    static const struct {
+        uint32_t flags;
+        unsigned healthy, degraded, excluded;
+    } steps[] = { { MZ_HOST_FAILED_ACTIVE_HC, 0, 0, 0 },
+                  { 0, 1, 0, 0 },
+                  { MZ_HOST_FAILED_OUTLIER, 0, 0, 0 },
+                  { MZ_HOST_DEGRADED_ACTIVE_HC, 0, 1, 0 },
+                  { MZ_HOST_FAILED_ACTIVE_HC | MZ_HOST_PENDING_ACTIVE_HC, 0, 0, 1 } };
+    for (size_t i = 0; i < MZ_COUNT(steps); i++) {
+        uint64_t seq = w->lb.sets->seq;
+        w->lb.sets->hosts[0]->health_flags = steps[i].flags;
+        cluster_refresh_health(c);
+        cluster_refresh_health(c);
+        mz_loop_turn(loop, 0);
+        mz_loop_turn(loop, 0);
+        assert_int_equal(w->lb.sets->seq, seq + 1);
+        assert_int_equal(w->lb.sets->v[0].lists[SOURCE_HEALTHY].n, steps[i].healthy);
+        assert_int_equal(w->lb.sets->v[0].lists[SOURCE_DEGRADED].n, steps[i].degraded);
+        assert_int_equal(mz_cluster_member(c, MZ_CM_HEALTHY), steps[i].healthy);
+        assert_int_equal(mz_cluster_member(c, MZ_CM_DEGRADED), steps[i].degraded);
+        assert_int_equal(mz_cluster_member(c, MZ_CM_EXCLUDED), steps[i].excluded);
+    }
+    cluster_refresh_health(c);
+    assert_true(mz_cluster_manager_remove(manager, MZ_STR("x")));
+    mz_loop_turn(loop, 0);
+    mz_loop_turn(loop, 0);
+    cluster_refresh_health(c);
+    mz_wcluster_unref(w);
+    mz_upstream_destroy(u);
+    rig_stop();
+}
+
 static size_t heap_bytes(void)
 {
     struct mallinfo2 m = mallinfo2();
@@ -467,13 +509,10 @@ int main(void)
     mz_stats_thread_slot(0);
     mz_log_set_all(MZ_LOG_ERROR);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_config),
-        cmocka_unit_test(test_built),
-        cmocka_unit_test(test_alt_names),
-        cmocka_unit_test(test_dump),
-        cmocka_unit_test(test_many_are_small),
-        cmocka_unit_test(test_dns),
-        cmocka_unit_test(test_ready_without_dns),
+        cmocka_unit_test(test_config),    cmocka_unit_test(test_built),
+        cmocka_unit_test(test_alt_names), cmocka_unit_test(test_dump),
+        cmocka_unit_test(test_refresh),   cmocka_unit_test(test_many_are_small),
+        cmocka_unit_test(test_dns),       cmocka_unit_test(test_ready_without_dns),
         cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

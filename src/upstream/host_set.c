@@ -46,6 +46,17 @@ static void localities_fill(struct host_sets *s, const struct host_spec *v, uint
     }
 }
 
+static void places_keep(struct host_sets *s, const struct locality_spec *loc, uint32_t n_loc,
+                        bool by_locality)
+{
+    s->places = mz_arena_alloc0(s->arena, mz_mul(n_loc ? n_loc : 1, sizeof(*s->places)));
+    for (uint32_t i = 0; i < n_loc; i++)
+        s->places[i] =
+            (struct locality_spec){ .weight = loc[i].weight, .priority = loc[i].priority };
+    s->n_places = n_loc;
+    s->by_locality = by_locality;
+}
+
 struct host_sets *host_sets_create(const struct host_spec *v, uint32_t n,
                                    const struct locality_spec *loc, uint32_t n_loc,
                                    bool by_locality, uint64_t seq)
@@ -59,10 +70,13 @@ struct host_sets *host_sets_create(const struct host_spec *v, uint32_t n,
     s->v = mz_arena_alloc0(a, mz_mul(priorities, sizeof(struct host_set)));
     s->hosts = mz_arena_alloc(a, mz_mul(n ? n : 1, sizeof(*s->hosts)));
     uint32_t *per = mz_arena_alloc0(a, mz_mul(priorities, sizeof(*per)));
+    s->host_locality = mz_arena_alloc(a, mz_mul(n ? n : 1, sizeof(*s->host_locality)));
     for (uint32_t i = 0; i < n; i++) {
         s->hosts[i] = v[i].host;
+        s->host_locality[i] = v[i].locality;
         per[v[i].host->priority]++;
     }
+    places_keep(s, loc, n_loc, by_locality);
     for (uint32_t p = 0; p < priorities; p++)
         lists_room(s->v[p].lists, a, per[p]);
     for (uint32_t i = 0; i < n; i++) {
@@ -74,6 +88,17 @@ struct host_sets *host_sets_create(const struct host_spec *v, uint32_t n,
     if (by_locality)
         localities_fill(s, v, n, loc, n_loc);
     return s;
+}
+
+struct host_sets *host_sets_again(const struct host_sets *s, uint64_t seq)
+{
+    struct host_spec *v = mz_newn0(MZ_MEM_UPSTREAM, struct host_spec, s->n_hosts ? s->n_hosts : 1);
+    for (uint32_t i = 0; i < s->n_hosts; i++)
+        v[i] = (struct host_spec){ mz_host_ref(s->hosts[i]), s->host_locality[i] };
+    struct host_sets *made =
+        host_sets_create(v, s->n_hosts, s->places, s->n_places, s->by_locality, seq);
+    mz_free(MZ_MEM_UPSTREAM, v);
+    return made;
 }
 
 struct host_sets *host_sets_ref(struct host_sets *s)

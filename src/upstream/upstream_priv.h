@@ -41,6 +41,10 @@ struct host_sets {
     struct host_set *v;
     struct mz_host **hosts; /* all of them, one reference held each */
     uint32_t n_hosts;
+    uint32_t *host_locality;       /* of each host: index in places */
+    struct locality_spec *places;  /* weight and priority only: hosts hold the texts */
+    uint32_t n_places;
+    bool by_locality;
 };
 /* What a locality entry says besides its hosts. */
 struct locality_spec {
@@ -55,6 +59,8 @@ struct host_spec {
 struct host_sets *host_sets_create(const struct host_spec *v, uint32_t n,
                                    const struct locality_spec *loc, uint32_t n_loc,
                                    bool by_locality, uint64_t seq);
+/* The same hosts, sorted by what their health flags say now. */
+struct host_sets *host_sets_again(const struct host_sets *s, uint64_t seq);
 struct host_sets *host_sets_ref(struct host_sets *s);
 void host_sets_unref(struct host_sets *s);
 bool host_excluded(const struct mz_host *h); /* counts neither as healthy nor in the total */
@@ -214,6 +220,7 @@ struct cluster_priv {
     struct host_sets *
         sets; /* atomic; NULL until somebody needs the hosts of a static cluster; manager's lock to change */
     uint64_t seq;
+    bool refresh_due; /* main thread: cluster_refresh_health() was called in this turn */
     struct dns_config *dns_config;
     struct dns_cluster *dns; /* main thread */
     struct kept *kept;       /* cluster_keep() */
@@ -271,6 +278,9 @@ struct host_sets *
 cluster_sets_peek(struct mz_cluster *c); /* the same for a look: what is built for it is not kept */
 void cluster_set_hosts(struct mz_cluster *c,
                        struct host_sets *take); /* main thread: publishes, counts, posts */
+/* Main thread: health flags of some hosts changed. Gauges follow now, all threads get new sets at the end of the turn, once
+ * for however many calls. */
+void cluster_refresh_health(struct mz_cluster *c);
 void cluster_first_done(struct mz_cluster *c);  /* main thread: first discovery ended */
 struct mz_cluster **cluster_list(struct mz_cluster_manager *m, size_t *out_n); /* main thread; oldest first; mz_free() it */
 struct mz_loop *cluster_loop(struct mz_cluster *c);
