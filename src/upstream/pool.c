@@ -167,12 +167,11 @@ bool cx_allowed(struct pool *p)
 
 static bool wants_connection(const struct pool *p)
 {
-    const uint32_t *n = p->n;
     if (p->gone || mz_host_health(p->host) != MZ_HOST_HEALTHY) /* nothing beyond need */
-        return p->n_pending > n[CLIENT_CONNECTING];
-    uint32_t spare = n[CLIENT_CONNECTING] + n[CLIENT_READY] + n[CLIENT_RESTING] - p->n_waiting;
-    return (p->n_pending + n[CLIENT_BUSY]) * p->w->cluster->preconnect_per_upstream >
-           spare + n[CLIENT_BUSY];
+        return p->n_pending > p->room_connecting;
+    uint64_t room = p->room_connecting + p->room_ready - p->n_waiting;
+    return ((double)p->n_pending + p->n_active) * p->w->cluster->preconnect_per_upstream >
+           (double)(room + p->n_active);
 }
 
 static void pool_grow(struct pool *p)
@@ -271,6 +270,15 @@ static void serve_next_turn(struct pool *p)
     mz_loop_post(p->w->loop, served_later, p);
 }
 
+/* The host went: what serves nobody closes, what does closes when it is through. */
+static void retire_ready(struct pool *p)
+{
+    if (p->n_pending || p->n_waiting)
+        return;
+    mz_list_foreach (it, &p->clients[CLIENT_READY])
+        client_drain(MZ_CONTAINER(it, struct client, link), "host_removed");
+}
+
 /* Runs after the descriptors of a turn. */
 static void pool_serve(struct pool *p)
 {
@@ -283,14 +291,18 @@ static void pool_serve(struct pool *p)
     if (p->n[CLIENT_RESTING] && (p->n_waiting || p->n_pending))
         serve_next_turn(p);
     else if (p->gone)
-        close_list(p, CLIENT_READY, "host_removed");
+        retire_ready(p);
 }
 
 void pool_client_ready(struct pool *p)
 {
+    pool_ref(p);
     while (p->n_pending && p->n[CLIENT_READY])
         serve_one(p, &p->pending);
     pool_grow(p);
+    if (p->gone)
+        retire_ready(p);
+    pool_unref(p);
 }
 
 void pool_client_resting(struct pool *p)
@@ -306,10 +318,10 @@ static void request_failed(struct pool *p, const struct mz_pool_ops *ops, void *
     ops->failed(arg, MZ_POOL_OVERFLOW, MZ_STR(""), 0, NULL);
 }
 
-/* A connection on which somebody waited ended: the last comer queues like a new request. */
+/* A connection on which somebody waited takes no more: the last comer queues like a new request. */
 static void waiting_to_pending(struct pool *p)
 {
-    while (p->n_waiting > p->n[CLIENT_RESTING] + p->n[CLIENT_READY]) {
+    while (p->n_waiting > p->room_ready) {
         struct mz_pool_pending *q = MZ_CONTAINER(p->waiting.prev, struct mz_pool_pending, link);
         pending_unlink(q);
         if (mz_circuit_take(p->w->cluster, p->prio, MZ_CIRCUIT_PENDING)) {
@@ -322,11 +334,16 @@ static void waiting_to_pending(struct pool *p)
     }
 }
 
-void pool_client_gone(struct pool *p)
+void pool_room_lost(struct pool *p)
 {
     waiting_to_pending(p);
     if (p->n_pending)
         pool_grow(p);
+}
+
+void pool_client_gone(struct pool *p)
+{
+    pool_room_lost(p);
     if (p->gone && pool_empty(p))
         pool_drop(p);
 }
@@ -368,7 +385,7 @@ struct mz_pool_pending *mz_http_pool_request(struct mz_wcluster *w, struct mz_ho
         pool_grow(p);
         return NULL;
     }
-    if (p->n[CLIENT_RESTING] + p->n[CLIENT_READY] > p->n_waiting) {
+    if (p->room_ready > p->n_waiting) {
         struct mz_pool_pending *q = pending_create(p, o, in, ops, arg);
         q->queue = QUEUE_WAITING;
         mz_list_add_tail(&p->waiting, &q->link);
@@ -393,9 +410,11 @@ void mz_pool_cancel(struct mz_pool_pending *q, bool close_excess)
     pool_ref(p);
     pending_unlink(q);
     pending_free(q);
-    if (counted && close_excess && p->n[CLIENT_CONNECTING] > p->n_pending)
-        client_close(MZ_CONTAINER(p->clients[CLIENT_CONNECTING].prev, struct client, link),
-                     "excess");
+    if (counted && close_excess && p->n[CLIENT_CONNECTING]) {
+        struct client *c = MZ_CONTAINER(p->clients[CLIENT_CONNECTING].prev, struct client, link);
+        if (p->room_connecting - c->counted >= p->n_pending)
+            client_close(c, "excess");
+    }
     if (p->gone && pool_empty(p))
         pool_drop(p);
     pool_unref(p);
@@ -407,10 +426,11 @@ static void pool_retire(struct pool *p, bool now)
 {
     pool_ref(p);
     p->gone = true;
-    close_list(p, CLIENT_READY, "host_removed");
+    retire_ready(p);
     if (!p->n_waiting)
         close_list(p, CLIENT_RESTING, "host_removed");
     if (now) {
+        close_list(p, CLIENT_READY, "host_removed");
         close_list(p, CLIENT_RESTING, "host_removed");
         close_list(p, CLIENT_BUSY, "host_removed");
         close_list(p, CLIENT_CONNECTING, "host_removed");

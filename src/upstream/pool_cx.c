@@ -1,14 +1,12 @@
 /* What every upstream connection does at its begin and end, whatever it carries: breaker, counters, socket. */
 #include "upstream/pool_priv.h"
 
-void cx_begin(struct pool *p, bool http1)
+void cx_begin(struct pool *p)
 {
     struct mz_scope *s = pool_scope(p);
     mz_circuit_force(p->w->cluster, p->prio, MZ_CIRCUIT_CX); /* cx_allowed() decided */
     mz_count(s, MZ_CS_CX_TOTAL, 1);
     mz_gauge_add(s, MZ_CS_CX_ACTIVE, 1);
-    if (http1)
-        mz_count(s, MZ_CS_CX_HTTP1_TOTAL, 1);
     host_add(&p->host->stats.cx_total, 1);
     host_add(&p->host->stats.cx_active, 1);
 }

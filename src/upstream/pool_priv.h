@@ -1,15 +1,18 @@
 #ifndef MZ_UPSTREAM_POOL_PRIV_H
 #define MZ_UPSTREAM_POOL_PRIV_H
-/* Between pool.c (who gets which connection), client_h1.c (one HTTP/1 connection) and pool_tcp.c. One worker's thread. */
+/*
+ * Between pool.c (who gets which connection), client.c (one connection), client_h1.c and client_h2.c (what the protocols do
+ * differently) and pool_tcp.c. One worker's thread.
+ */
 #include "upstream/pool.h"
 #include "upstream/stats.h"
 #include "upstream/upstream_priv.h"
 
 enum client_state {
     CLIENT_CONNECTING,
-    CLIENT_READY,   /* idle, and the loop has polled it since its last stream */
-    CLIENT_RESTING, /* idle, but the loop has not (H10) */
-    CLIENT_BUSY,
+    CLIENT_READY,   /* takes streams; an idle one has been polled by the loop since its last stream */
+    CLIENT_RESTING, /* without streams, and the loop has not polled it (H10) */
+    CLIENT_BUSY,    /* takes no stream: full, or serving its last ones */
     CLIENT_CLOSED,
     CLIENT__STATES
 };
@@ -38,33 +41,58 @@ struct pool {
     struct mz_list clients[CLIENT__STATES];
     uint32_t n[CLIENT__STATES];
     struct mz_list pending, waiting;
-    uint32_t n_pending, n_waiting;
+    uint32_t n_pending, n_waiting, n_active; /* requests that wait, requests that run */
+    uint64_t room_connecting, room_ready; /* streams that connecting, and ready or resting clients could take */
     struct mz_pool_pending *spare; /* one that is free */
     struct mz_task serve;
 };
-struct client {
+struct client { /* a connection */
     struct mz_list link;
     struct pool *pool; /* reference */
+    const struct client_type *type;
     enum client_state state;
     struct mz_conn *conn; /* NULL once closed */
     struct mz_codec *codec;
     struct mz_timer timer; /* connect timeout, then idle timeout */
     struct mz_timer life;  /* max_connection_duration */
     uint64_t start_us, connected_us, released_us;
-    uint32_t requests;
+    struct mz_list streams;
+    uint32_t n_streams, limit; /* at once: as configured, later what the peer allows */
+    uint32_t requests, left;   /* it served, it may still serve */
+    uint32_t counted;          /* its part of the pool's room */
     bool connected, timed_out, protocol_error, immediate_error;
-    bool last;   /* no further request on it */
-    bool active; /* a stream runs */
-    bool request_done, answer_done;
-    bool dispatching;         /* inside codec dispatch: release waits */
+    bool last;        /* no further request on it */
+    bool dispatching; /* inside codec dispatch: what follows from the end of streams waits */
+    bool unsettled;   /* something waits so */
     bool stream_lost; /* its end counts as one with an active request */
-    bool got_bytes;   /* of the answer */
-    bool extra_bytes; /* bytes came behind an answer */
+    bool got_bytes;   /* of the answer (HTTP/1) */
+    bool extra_bytes; /* bytes came behind an answer (HTTP/1) */
+};
+/* Stands before the user's callbacks and before the codec's encoder, to see both ends. In the user's arena. */
+struct client_stream {
+    struct mz_list link; /* client->streams */
+    struct client *client;
+    bool request_done, answer_done, ended;
     struct mz_stream_in user; /* who asked */
     struct mz_stream_in in;   /* ours, before it */
     struct mz_stream_enc enc; /* ours, before the codec's */
     struct mz_stream_enc *inner;
 };
+/* What HTTP/1 and HTTP/2 do differently. */
+struct client_type {
+    enum mz_http_protocol protocol;
+    uint16_t total; /* counter of connections */
+    bool multiplex; /* many streams at once; the end of one does not touch the connection */
+    uint32_t (*limit)(const struct mz_cluster *c); /* streams at once, before the peer said anything */
+    uint32_t requests; /* in a life, where nothing is configured */
+    struct mz_codec *(*codec)(struct client *c, const struct mz_codec_sink *sink);
+    struct mz_stream_enc *(*request)(struct client *c, const struct mz_stream_in *in); /* NULL: it cannot */
+    void (*answer_headers)(struct client *c, const struct mz_headers *h); /* or NULL */
+    void (*answer_ends)(struct client *c);                                /* or NULL */
+    void (*reset)(struct client *c, enum mz_reset_reason r); /* a stream was: counts; or NULL */
+};
+extern const struct client_type client_http1, client_http2;
+
 static inline void pool_ref(struct pool *p)
 {
     p->refs++;
@@ -84,23 +112,27 @@ static inline void pending_count(struct pool *p, int64_t n)
     host_add(&p->host->stats.rq_pending_active, n);
 }
 
-/* client_h1.c */
+/* client.c */
 void client_create(struct pool *p); /* connects; counts; takes the breaker (forced) */
 void client_attach(struct client *c, const struct mz_pool_opts *o, const struct mz_stream_in *in,
                    const struct mz_pool_ops *ops,
                    void *arg); /* c is ready; ready() or failed() runs inside */
 void client_close(struct client *c, const char *reason);  /* at once */
+void client_drain(struct client *c, const char *reason);  /* no further stream; closes with the last one, or now */
 void client_move(struct client *c, enum client_state to); /* between the pool's lists */
+/* Its limit, or what else decides whether it takes streams, changed: it may be ready again, or busy. */
+void client_settle(struct client *c);
 
 /* pool.c, called by clients */
 void pool_client_ready(struct pool *p);   /* one became ready, serve who waits */
 void pool_client_resting(struct pool *p); /* one was released */
+void pool_room_lost(struct pool *p);      /* one takes less than before */
 void pool_connect_failed(struct pool *p, enum mz_pool_failure why, struct mz_str text,
                          int err);     /* all pending fail */
 void pool_client_gone(struct pool *p); /* one closed */
 
 /* counters of a connection's begin and end, HTTP and TCP */
-void cx_begin(struct pool *p, bool http1);
+void cx_begin(struct pool *p);
 struct cx_end {
     uint64_t start_us;
     bool remote, with_stream;

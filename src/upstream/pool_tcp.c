@@ -143,7 +143,7 @@ struct mz_tcp_pending *mz_tcp_pool_connect(struct mz_wcluster *w, struct mz_host
     pending_count(p, 1);
     mz_timer_init(w->loop, &q->timer, timed_out);
     mz_timer_start_ms(&q->timer, w->cluster->connect_timeout_ms);
-    cx_begin(p, false);
+    cx_begin(p);
     q->conn = cx_connect(p, &conn_ops, q);
     q->immediate_error = q->conn->error != 0;
     return q;
