@@ -6,8 +6,12 @@
 #include "router/router.h"
 
 static const struct mz_http_filter_type *const http_filters[] = {
+    &mz_filter_buffer,
+    &mz_filter_cors,
+    &mz_filter_csrf,
     &mz_filter_fault,
     &mz_filter_header_mutation,
+    &mz_filter_header_to_metadata,
     &mz_filter_health_check,
     &mz_filter_router,
 };

@@ -42,6 +42,8 @@ static void run_trailers(struct mz_stream *s, const struct dir *d, int from);
 static void payload_too_large(struct mz_stream *s)
 {
     mz_count(s->conn->cfg->scope, MZ_HS_RQ_TOO_LARGE, 1);
+    if (s->conn->codec->protocol < MZ_HTTP2)
+        s->needs_close = true; /* also where the whole body has come already, as Envoy */
     mz_stream_local_reply(s, &(struct mz_local_reply){ .status = 413,
                                                        .body = MZ_STR("Payload Too Large"),
                                                        .details = "request_payload_too_large" });

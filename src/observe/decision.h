@@ -84,7 +84,7 @@ struct mz_recorder;
 struct mz_stream_info;
 struct mz_recorder *mz_recorder_create(unsigned slots /* workers + 1 */, unsigned keep /* records per slot and list */);
 void mz_recorder_destroy(struct mz_recorder *r);
-/* At the end of a stream, on its thread: keeps a copy when it failed (status >= 500, a response flag, aborted) or was slower
+/* At the end of a stream, on its thread: keeps a copy when it failed (status >= 500, a response flag, aborted, refused by a filter) or was slower
  * than the slow limit. Cheap for all others. */
 void mz_recorder_offer(struct mz_recorder *r, unsigned slot, const struct mz_stream_info *info);
 void mz_recorder_set_slow_ms(struct mz_recorder *r, uint32_t ms); /* any thread; default 1000 */

@@ -36,6 +36,8 @@ struct mz_meta { /* namespaces */
 struct Envoy__Config__Core__V3__Metadata;
 struct Google__Protobuf__Struct;
 struct mz_meta *mz_meta_build(const struct Envoy__Config__Core__V3__Metadata *m, struct mz_arena *a); /* NULL gives NULL */
+struct Google__Protobuf__Value;
+const struct mz_value *mz_value_of(const struct Google__Protobuf__Value *m, struct mz_arena *a);
 const struct mz_value *mz_value_build(const struct Google__Protobuf__Struct *s, struct mz_arena *a);
 struct mz_meta *mz_meta_create(struct mz_arena *a);
 /* Walks namespace and path; NULL when absent. */

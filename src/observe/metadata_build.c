@@ -85,3 +85,10 @@ struct mz_meta *mz_meta_build(const pb_Metadata *m, struct mz_arena *a)
         qsort(out->v, out->n, sizeof(*out->v), field_cmp);
     return out;
 }
+
+const struct mz_value *mz_value_of(const pb_Value *m, struct mz_arena *a)
+{
+    struct mz_value *v = mz_arena_new0(a, struct mz_value);
+    value_fill(m, v, a);
+    return v;
+}

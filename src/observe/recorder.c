@@ -137,13 +137,26 @@ static void record_fill(struct record *r, const struct mz_stream_info *info, boo
     steps_keep(r, info);
 }
 
+/* A filter refused it: who asks why finds the rule in the story. */
+static bool refused(const struct mz_stream_info *info)
+{
+    const struct mz_decision *d = info->decision;
+    for (unsigned i = 0; d && info->status >= 400 && i < d->n && i < MZ_DECISION_STEPS; i++)
+        if (d->v[i].kind == MZ_STEP_FILTER)
+            return true;
+    return false;
+}
+
 void mz_recorder_offer(struct mz_recorder *r, unsigned slot, const struct mz_stream_info *info)
 {
     bool failed = info->status >= 500 || info->flags || (info->has_protocol && info->status == 0);
     bool slow = info->end_us - info->start_us > __atomic_load_n(&r->slow_us, __ATOMIC_RELAXED) &&
                 info->end_us > info->start_us;
-    if (MZ_LIKELY(!failed && !slow))
-        return;
+    if (MZ_LIKELY(!failed && !slow)) {
+        if (!refused(info))
+            return;
+        failed = true;
+    }
     struct slot *s = &r->v[slot];
     enum list list = failed ? FAILED : SLOW;
     (void)pthread_mutex_lock(&s->lock);

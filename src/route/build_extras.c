@@ -83,6 +83,38 @@ bool build_overrides(struct builder *b, const struct pb_override *v, size_t n,
     return true;
 }
 
+/* The deprecated cors fields say what the message of the cors filter says: it builds them. */
+bool build_cors(struct builder *b, const pb_CorsPolicy *m, const void **out)
+{
+    if (!m)
+        return true;
+    const struct mz_factory *f = b->env->factory;
+    const struct mz_http_filter_type *type =
+        f->http_filter(mz_str_c(pb_cors_CorsPolicy__descriptor.name));
+    if (!type)
+        return mz_err_set(b->err, "cors: there is no cors filter");
+    pb_cors_CorsPolicy policy = pb_cors_CorsPolicy__INIT;
+    policy.allow_origin_string_match = m->allow_origin_string_match;
+    policy.n_allow_origin_string_match = m->n_allow_origin_string_match;
+    policy.allow_methods = m->allow_methods;
+    policy.allow_headers = m->allow_headers;
+    policy.expose_headers = m->expose_headers;
+    policy.max_age = m->max_age;
+    policy.allow_credentials = m->allow_credentials;
+    policy.filter_enabled = m->filter_enabled;
+    policy.shadow_enabled = m->shadow_enabled;
+    policy.allow_private_network_access = m->allow_private_network_access;
+    policy.forward_not_matching_preflights = m->forward_not_matching_preflights;
+    void *cfg = b->env->filter_ops->build(type, &policy, f, b->err);
+    if (!cfg)
+        return mz_err_at(b->err, "cors");
+    struct override_cleanup *c = build_new0(b, struct override_cleanup);
+    *c = (struct override_cleanup){ b->env->filter_ops, type, cfg };
+    mz_arena_cleanup(b->a, override_free, c);
+    *out = cfg;
+    return true;
+}
+
 /* ---- mirrors ---- */
 
 static bool mirror_build(struct builder *b, const pb_RouteAction_RequestMirrorPolicy *m,

@@ -149,6 +149,7 @@ struct mz_route {
     /* all */
     struct mz_header_mutations req, resp;
     struct mz_filter_overrides overrides;
+    const void *cors; /* the deprecated field, built by the cors filter; NULL: not set */
     const struct mz_meta *metadata;
     struct mz_str decorator_operation; bool decorator_propagate;
     bool buffer_limit_set; uint64_t buffer_limit; /* request_body_buffer_limit, else per_request_buffer_limit_bytes */
@@ -162,6 +163,7 @@ struct mz_vhost {
     struct mz_route **routes; size_t n_routes;
     struct mz_header_mutations req, resp;
     struct mz_filter_overrides overrides;
+    const void *cors; /* as of routes */
     const struct mz_meta *metadata;
     bool include_attempt_count, include_attempt_count_in_response, include_is_timeout_retry;
     bool require_tls_all, require_tls_external;

@@ -188,6 +188,8 @@ struct
 };
 bool build_overrides(struct builder *b, const struct pb_override *v, size_t n,
                      struct mz_filter_overrides *out);
+bool build_cors(struct builder *b, const pb_CorsPolicy *m,
+                const void **out); /* NULL: nothing; out as the cors filter makes it */
 bool build_vhost(struct builder *b, const pb_VirtualHost *m, struct mz_vhost *v);
 bool build_route(struct builder *b, const pb_Route *m, struct mz_vhost *v, struct mz_route *r);
 bool build_vclusters(struct builder *b, const pb_VirtualHost *m, struct mz_vhost *v);

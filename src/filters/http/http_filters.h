@@ -2,7 +2,11 @@
 #define MZ_FILTERS_HTTP_HTTP_FILTERS_H
 /* One line a filter; each in a file of its name. */
 #include "hcm/filter.h"
+extern const struct mz_http_filter_type mz_filter_buffer;
+extern const struct mz_http_filter_type mz_filter_cors;
+extern const struct mz_http_filter_type mz_filter_csrf;
 extern const struct mz_http_filter_type mz_filter_fault;
 extern const struct mz_http_filter_type mz_filter_header_mutation;
+extern const struct mz_http_filter_type mz_filter_header_to_metadata;
 extern const struct mz_http_filter_type mz_filter_health_check;
 #endif

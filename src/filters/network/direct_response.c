@@ -55,7 +55,7 @@ static void *cfg_from_environment(const char *name, struct mz_err *err)
 static void *direct_build(const void *msg, const struct mz_factory *f, struct mz_err *err)
 {
     (void)f;
-    const pb_DataSource *s = ((const pb_Config *)msg)->response;
+    const pb_DataSource *s = ((const pb_direct_response_Config *)msg)->response;
     switch (s ? s->specifier_case : pb_DataSource_SPECIFIER__NOT_SET) {
     case pb_DataSource_SPECIFIER_INLINE_STRING:
         return cfg_new(mz_str_c(s->inline_string));
