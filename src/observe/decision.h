@@ -31,6 +31,7 @@
     X(NO_CLUSTER, "cluster %s does not exist")                                                                         \
     X(TIMEOUT, "timeout of the whole request %n ms (%t)")                                                              \
     X(TRY_TIMEOUT, "timeout of each try %n ms")                                                                        \
+    X(AMONG, "hosts to choose from: %s")                                                                               \
     X(HOST, "try %n: host %s chosen by %t")                                                                            \
     X(NO_HOST, "no host to choose: %t")                                                                                \
     X(BREAKER, "circuit breaker %s of cluster %t is open at %n")                                                       \

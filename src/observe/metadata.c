@@ -70,6 +70,24 @@ void mz_meta_set(struct mz_meta *m, struct mz_str ns, struct mz_str key, const s
     space->value = top;
 }
 
+static void copy_keys(struct mz_meta *into, const struct mz_meta *from, struct mz_str ns)
+{
+    const struct mz_value *v = mz_meta_get(from, ns, NULL, 0);
+    for (size_t i = 0; v && v->kind == MZ_VALUE_STRUCT && i < v->fields.n; i++)
+        mz_meta_set(into, ns, v->fields.v[i].key, v->fields.v[i].value);
+}
+
+const struct mz_meta *mz_meta_merged(const struct mz_meta *base, const struct mz_meta *over,
+                                     struct mz_str ns, struct mz_arena *a)
+{
+    if (!base || !over)
+        return over ? over : base;
+    struct mz_meta *m = mz_meta_create(a);
+    copy_keys(m, base, ns);
+    copy_keys(m, over, ns);
+    return m;
+}
+
 static void list_json(const struct mz_value *v, struct mz_buf *out)
 {
     mz_buf_append(out, "[", 1);

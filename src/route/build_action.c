@@ -43,6 +43,8 @@ static bool weighted_clusters_build(struct builder *b, const pb_WeightedCluster 
     for (size_t i = 0; i < m->n_clusters; i++) {
         if (!weighted_build(b, m->clusters[i], m->runtime_key_prefix, &r->weighted[i]))
             return mz_err_at(b->err, "clusters[%zu]", i);
+        r->weighted[i].metadata_match = mz_meta_merged(
+            r->metadata_match, r->weighted[i].metadata_match, MZ_STR("envoy.lb"), b->a);
         r->n_weighted++;
         r->total_weight += r->weighted[i].weight;
     }

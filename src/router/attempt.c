@@ -345,6 +345,7 @@ static struct mz_host *choose(struct router *r, const char **out_why)
                            .metadata_match = r->weighted && r->weighted->metadata_match
                                                  ? r->weighted->metadata_match
                                                  : r->route->metadata_match,
+                           .request_metadata = info_of(r)->dynamic_metadata,
                            .downstream = mz_stream_downstream(stream_of(r))->conn };
     uint32_t load[16], changed[16];
     unsigned n = mz_wcluster_priorities(r->wcluster);
@@ -360,6 +361,9 @@ static struct mz_host *choose(struct router *r, const char **out_why)
     }
     struct mz_host *h = mz_wcluster_choose(r->wcluster, &c);
     *out_why = c.why ? c.why : "";
+    if (c.where.n)
+        mz_stream_story(stream_of(r), MZ_STEP_AMONG,
+                        mz_arena_dup(mz_stream_arena(stream_of(r)), c.where), MZ_STR(""), 0, 0);
     return h;
 }
 

@@ -140,7 +140,8 @@ struct mz_lb_ctx { /* what a choice may depend on */
     bool has_hash;
     uint64_t hash;
     const struct mz_headers *headers;
-    const struct mz_meta *metadata_match; /* subset */
+    const struct mz_meta *metadata_match; /* subset: of the route, merged with its weighted cluster's */
+    const struct mz_meta *request_metadata; /* dynamic metadata; its envoy.lb wins over metadata_match */
     struct mz_conn *downstream;
     /* Retry plug-ins: true: choose another (at most attempts times). */
     bool (*avoid)(void *arg, const struct mz_host *h);
@@ -152,6 +153,7 @@ struct mz_lb_ctx { /* what a choice may depend on */
     bool override_strict;
     /* out: why this host or none, static text, for the decision record ("round robin", "least request of 2", "panic") */
     const char *why;
+    struct mz_str where; /* out: which subset and such was chosen before ("" none). Copy it: it goes with the cluster's hosts */
 };
 /* Does its policy want the hash of a request? Only then one is computed, and a cookie made (Envoy). */
 bool mz_wcluster_hashes(const struct mz_wcluster *w);

@@ -1,6 +1,6 @@
 /* A Cluster message becomes a struct mz_cluster (U1-U4, U7): main thread, once; the message is not kept. */
 #include "base/clock.h"
-#include "upstream/upstream_priv.h"
+#include "upstream/lb_subset.h"
 #include <math.h>
 
 #define DEFAULT_CONNECT_TIMEOUT_MS 5000
@@ -112,7 +112,6 @@ static bool refuse_later(const pb_Cluster *m, struct mz_err *err)
         const char *field;
     } later[] = {
         { m->n_health_checks > 0, "health_checks" },
-        { m->lb_subset_config != NULL, "lb_subset_config" },
         { m->connection_pool_per_downstream_connection,
           "connection_pool_per_downstream_connection" },
     };
@@ -275,6 +274,8 @@ void cluster_free(struct mz_cluster *c)
     mz_transport_factory_unref(c->transport);
     mz_scope_unref(c->scope);
     alt_stats_destroy(p->alts);
+    if (p->lb.subsets)
+        mz_scope_unref(p->lb.subsets->scope);
     if (p->lb.hash.gauges)
         mz_scope_unref(p->lb.hash.gauges->scope);
     for (size_t i = 0; i < MZ_PRIORITY__COUNT; i++)

@@ -1,5 +1,5 @@
 /* Load balancing configuration of a cluster (U2): lb_policy with its old side messages, or load_balancing_policy. */
-#include "upstream/upstream_priv.h"
+#include "upstream/lb_subset.h"
 #include <inttypes.h>
 #include <math.h>
 
@@ -248,6 +248,22 @@ static bool common_build(const pb_Cluster_CommonLbConfig *m, bool by_extension,
            mz_err_at(err, "consistent_hashing_lb_config");
 }
 
+static bool subset_build(const pb_Cluster *m, struct mz_cluster *c, struct mz_err *err)
+{
+    struct lb_config *lb = &cluster_priv(c)->lb;
+    const pb_Cluster_LbSubsetConfig *s = m->lb_subset_config;
+    if (!s)
+        return true;
+    if (m->load_balancing_policy && s->n_subset_selectors)
+        return mz_err_set(err, "load_balancing_policy cannot be combined with lb_subset_config") ||
+               mz_err_at(err, "lb_subset_config");
+    if (s->locality_weight_aware && !lb->locality_weighted)
+        return mz_err_set(err, "Locality weight aware subset LB requires that a "
+                               "locality_weighted_lb_config be set") ||
+               mz_err_at(err, "lb_subset_config.locality_weight_aware");
+    return subset_config_build(s, c, &lb->subsets, err) || mz_err_at(err, "lb_subset_config");
+}
+
 bool cluster_lb_config(const pb_Cluster *m, struct mz_cluster *c, struct mz_err *err)
 {
     struct cluster_priv *p = cluster_priv(c);
@@ -268,13 +284,16 @@ bool cluster_lb_config(const pb_Cluster *m, struct mz_cluster *c, struct mz_err 
     }
     return policy_build(m, c, err) &&
            (common_build(m->common_lb_config, m->load_balancing_policy != NULL, c, err) ||
-            mz_err_at(err, "common_lb_config"));
+            mz_err_at(err, "common_lb_config")) &&
+           subset_build(m, c, err);
 }
 
 void cluster_lb_scope(struct mz_cluster *c, struct mz_stats *st, struct mz_str prefix)
 {
     struct lb_config *lb = &cluster_priv(c)->lb;
     char text[1100];
+    if (lb->subsets)
+        subset_scope(lb->subsets, st, prefix);
     if (!lb->type->stats)
         return;
     int n =

@@ -4,8 +4,8 @@
  */
 #include <stdlib.h>
 
+#include "upstream/lb_subset.h"
 #include "upstream/stats.h"
-#include "upstream/upstream_priv.h"
 
 struct waiter {
     void (*done)(void *arg);
@@ -267,6 +267,13 @@ void mz_cluster_manager_destroy(struct mz_cluster_manager *m)
     mz_free(MZ_MEM_UPSTREAM, m);
 }
 
+static void subsets_show(struct mz_cluster *c, const struct subsets *old, const struct subsets *now)
+{
+    subsets_count(c->scope, old, now);
+    if (now)
+        mz_gauge_set(now->cfg->scope, 0, now->duplicates);
+}
+
 static void count_clusters(struct mz_cluster_manager *m, unsigned event)
 {
     mz_count(m->scope, event, 1);
@@ -293,6 +300,11 @@ bool mz_cluster_manager_add(struct mz_cluster_manager *m, const pb_Cluster *msg,
         p->dns_config->wait_for_warm = p->dns_config->wait_for_warm && dns_cluster_waiting(p->dns);
         m->warming += p->dns_config->wait_for_warm;
     }
+    if (p->lb.subsets && !p->dns_config) { /* its statistics tell of subsets from the start */
+        struct host_sets *s = cluster_sets(c);
+        subsets_show(c, NULL, s->subsets);
+        host_sets_unref(s);
+    }
     (void)mz_map_put(&names_own(m)->map, c->name, c);
     count_clusters(m, MZ_CMS_CLUSTER_ADDED);
     mz_task_schedule(m->env.main, &m->publish);
@@ -309,6 +321,8 @@ bool mz_cluster_manager_remove(struct mz_cluster_manager *m, struct mz_str name)
         cluster_first_done(c);
     dns_cluster_destroy(p->dns);
     p->dns = NULL;
+    if (p->sets && p->sets->subsets)
+        subsets_show(c, p->sets->subsets, NULL);
     count_clusters(m, MZ_CMS_CLUSTER_REMOVED);
     mz_task_schedule(m->env.main, &m->publish);
     mz_cluster_unref(c);
@@ -428,6 +442,8 @@ void cluster_set_hosts(struct mz_cluster *c, struct host_sets *take)
     struct host_sets *old = p->sets;
     p->sets = take;
     hash_tables_follow(&p->lb, old, take);
+    if (take->subsets)
+        subsets_show(c, old ? old->subsets : NULL, take->subsets);
     mz_list_foreach (it, &m->upstreams)
         update_post(MZ_CONTAINER(it, struct mz_upstream, link),
                     (struct update){ .cluster = mz_cluster_ref(c), .sets = host_sets_ref(take) });

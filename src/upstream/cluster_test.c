@@ -118,8 +118,30 @@ static const struct {
       "health_checks: [{timeout: 1s, interval: 1s, unhealthy_threshold: 1, healthy_threshold: 1, "
       "tcp_health_check: {}}]\n",
       "health_checks: not supported yet" },
-    { "subsets", "lb_subset_config: {subset_selectors: [{keys: [a]}]}\n",
-      "lb_subset_config: not supported yet" },
+    { "subsets", "lb_subset_config: {subset_selectors: [{keys: [a]}]}\n", NULL },
+    { "subsets, no fallback keys",
+      "lb_subset_config: {subset_selectors: [{keys: [a], fallback_policy: KEYS_SUBSET}]}\n",
+      "lb_subset_config.subset_selectors[0].fallback_keys_subset: fallback_keys_subset cannot be "
+      "empty" },
+    { "subsets, other fallback keys",
+      "lb_subset_config: {subset_selectors: [{keys: [b]}, {keys: [a], fallback_policy: "
+      "KEYS_SUBSET, fallback_keys_subset: [b]}]}\n",
+      "subset_selectors[1].fallback_keys_subset: fallback_keys_subset must be a subset of selector "
+      "keys" },
+    { "subsets, the same fallback keys",
+      "lb_subset_config: {subset_selectors: [{keys: [a, b], fallback_policy: KEYS_SUBSET, "
+      "fallback_keys_subset: [b, a]}]}\n",
+      "fallback_keys_subset cannot be equal to keys" },
+    { "subsets, fallback keys for nothing",
+      "lb_subset_config: {subset_selectors: [{keys: [a, b], fallback_keys_subset: [b]}]}\n",
+      "fallback_keys_subset can be set only for KEYS_SUBSET fallback_policy" },
+    { "subsets and a typed policy",
+      "lb_subset_config: {subset_selectors: [{keys: [a]}]}\n" LB_POLICY "random.v3.Random}}}]}\n",
+      "lb_subset_config: load_balancing_policy cannot be combined with lb_subset_config" },
+    { "subsets, weights of localities",
+      "lb_subset_config: {locality_weight_aware: true, subset_selectors: [{keys: [a]}]}\n",
+      "lb_subset_config.locality_weight_aware: Locality weight aware subset LB requires that a "
+      "locality_weighted_lb_config be set" },
     { "weight 0",
       "load_assignment: {cluster_name: x, endpoints: [{lb_endpoints: [{endpoint: {address: "
       "{socket_address: {address: 10.0.0.1, "

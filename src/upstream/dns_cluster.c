@@ -2,8 +2,8 @@
  * Clusters that follow DNS names (U1), on the main thread. STRICT_DNS: every address of every name is a host. LOGICAL_DNS:
  * one host, at the name's first address; connections to earlier addresses live on. A failed resolution keeps what was known.
  */
+#include "upstream/lb_subset.h"
 #include "upstream/stats.h"
-#include "upstream/upstream_priv.h"
 
 struct target { /* one endpoint: a name that is resolved again and again */
     struct dns_cluster *d;
@@ -75,8 +75,11 @@ static void publish(struct dns_cluster *d, uint32_t added, bool changed)
         }
     }
     struct cluster_priv *p = cluster_priv(c);
-    cluster_set_hosts(c, host_sets_create(specs.v, (uint32_t)specs.n, d->localities,
-                                          d->n_localities, p->lb.locality_weighted, ++p->seq));
+    struct host_sets *s = host_sets_create(specs.v, (uint32_t)specs.n, d->localities,
+                                           d->n_localities, p->lb.locality_weighted, ++p->seq);
+    if (p->lb.subsets)
+        subsets_build(p->lb.subsets, s);
+    cluster_set_hosts(c, s);
     mz_vec_free(&specs, MZ_MEM_UPSTREAM);
     cluster_members_count(c, &count);
 }

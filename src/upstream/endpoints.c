@@ -2,7 +2,7 @@
  * load_assignment (U1, U2): checked and counted when the cluster is added; the hosts of a static cluster are made at first
  * use from the message's bytes, because a mesh has thousands of clusters of which a proxy uses a few.
  */
-#include "upstream/upstream_priv.h"
+#include "upstream/lb_subset.h"
 
 #define MAX_PRIORITY 128
 
@@ -193,6 +193,8 @@ struct host_sets *endpoints_build(struct mz_cluster *c, const pb_Cluster *m, uin
                                            cluster_priv(c)->lb.locality_weighted, seq);
     mz_vec_free(&hosts, MZ_MEM_UPSTREAM);
     mz_vec_free(&places, MZ_MEM_UPSTREAM);
+    if (cluster_priv(c)->lb.subsets)
+        subsets_build(cluster_priv(c)->lb.subsets, s);
     return s;
 }
 

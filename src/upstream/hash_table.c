@@ -64,7 +64,7 @@ static struct hash_table *table_create(const struct lb_config *cfg, const struct
                                        enum source s)
 {
     struct hash_table *t = mz_new0(MZ_MEM_UPSTREAM, struct hash_table);
-    uint64_t weights = locality_weights(set);
+    uint64_t weights = cfg->locality_weighted ? locality_weights(set) : 0;
     t->members = mz_newn0(MZ_MEM_UPSTREAM, struct hash_member, set->lists[s].n);
     t->least = 1;
     if (!weights)

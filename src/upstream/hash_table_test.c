@@ -25,16 +25,20 @@ struct rig_opts {
 static void rig_start(struct rig *r, const struct rig_opts *o)
 {
     struct host_spec *specs = mz_newn0(MZ_MEM_UPSTREAM, struct host_spec, o->n);
-    const struct locality_spec loc[2] = { { .weight = o->locality_weights[0] },
-                                          { .weight = o->locality_weights[1] } };
+    const struct locality_spec loc[2] = { { .zone = MZ_STR("a"), .weight = o->locality_weights[0] },
+                                          { .zone = MZ_STR("b"),
+                                            .weight = o->locality_weights[1] } };
     struct host_text text = { MZ_STR(""), NULL };
-    *r = (struct rig){ .cfg = { .type = o->type, .hash = o->hash } };
+    *r = (struct rig){
+        .cfg = { .type = o->type, .hash = o->hash, .locality_weighted = o->locality != NULL }
+    };
     r->gauges.scope = mz_scope_create(stats, o->type->stats, MZ_STR("cluster.one.lb."));
     r->cfg.hash.gauges = &r->gauges;
     for (uint32_t i = 0; i < o->n; i++) {
         struct mz_addr a;
         assert_true(mz_addr_parse_ip(MZ_STR("127.0.0.1"), (uint16_t)(o->first_port + i), &a));
         uint32_t weight = o->weights ? o->weights[i] : 1;
+        text.locality = &loc[o->locality ? o->locality[i] : 0];
         specs[i] = (struct host_spec){ host_create(&cluster, &a, &text, weight, 0),
                                        o->locality ? o->locality[i] : 0 };
     }

@@ -1,5 +1,6 @@
 /* Host sets: per priority the hosts, and those that are healthy or degraded, as they are at the moment of building. */
-#include "upstream/upstream_priv.h"
+#include "upstream/lb_subset.h"
+#include <stdlib.h>
 
 static const enum source health_source[] = { [MZ_HOST_HEALTHY] = SOURCE_HEALTHY,
                                              [MZ_HOST_DEGRADED] = SOURCE_DEGRADED,
@@ -27,23 +28,84 @@ static void lists_room(struct host_list lists[SOURCE__COUNT], struct mz_arena *a
         lists[s] = (struct host_list){ .v = room + (size_t)s * n };
 }
 
-static void localities_fill(struct host_sets *s, const struct host_spec *v, uint32_t n,
-                            const struct locality_spec *loc, uint32_t n_loc)
+/* ---- localities: places of one name and priority are one, as Envoy groups hosts ---- */
+
+struct place {
+    const struct mz_host *host; /* of whom the name is; NULL: nobody is there */
+    uint32_t index, hosts, priority, weight;
+    struct locality *locality;
+};
+
+static int by_name(const struct mz_host *a, const struct mz_host *b)
 {
-    for (uint32_t i = 0; i < n_loc; i++) {
-        struct host_set *set = &s->v[loc[i].priority];
+    int c = mz_str_cmp(a->region, b->region);
+    c = c ? c : mz_str_cmp(a->zone, b->zone);
+    return c ? c : mz_str_cmp(a->sub_zone, b->sub_zone);
+}
+
+static int by_priority_name(const void *x, const void *y)
+{
+    const struct place *a = x, *b = y;
+    if (!a->host != !b->host)
+        return a->host ? -1 : 1;
+    if (!a->host || a->priority != b->priority)
+        return (a->priority > b->priority) - (a->priority < b->priority);
+    int c = by_name(a->host, b->host);
+    return c ? c : (a->index > b->index) - (a->index < b->index);
+}
+
+static int by_index(const void *x, const void *y)
+{
+    const struct place *a = x, *b = y;
+    return (a->index > b->index) - (a->index < b->index);
+}
+
+bool locality_same(const struct locality *a, const struct locality *b)
+{
+    return by_name(a->lists[SOURCE_ALL].v[0], b->lists[SOURCE_ALL].v[0]) == 0;
+}
+
+/* @v sorted by name: a locality for each name; the last weight of a name counts. */
+static void localities_make(struct host_sets *s, struct place *v, uint32_t n)
+{
+    for (uint32_t i = 0; i < n && v[i].host;) {
+        struct host_set *set = &s->v[v[i].priority];
         if (!set->localities)
-            set->localities = mz_arena_alloc0(s->arena, mz_mul(n_loc, sizeof(struct locality)));
+            set->localities = mz_arena_alloc0(s->arena, mz_mul(n, sizeof(struct locality)));
         struct locality *l = &set->localities[set->n_localities++];
-        l->weight = loc[i].weight;
-        uint32_t members = 0;
-        for (uint32_t h = 0; h < n; h++)
-            members += v[h].locality == i;
+        uint32_t first = i, members = 0;
+        for (; i < n && v[i].host && v[i].priority == v[first].priority &&
+               by_name(v[i].host, v[first].host) == 0;
+             i++) {
+            members += v[i].hosts;
+            l->weight = v[i].weight;
+            v[i].locality = l;
+        }
         lists_room(l->lists, s->arena, members);
-        for (uint32_t h = 0; h < n; h++)
-            if (v[h].locality == i)
-                lists_add(l->lists, v[h].host);
     }
+}
+
+static void localities_fill(struct host_sets *s)
+{
+    struct place *v = mz_newn0(MZ_MEM_UPSTREAM, struct place, s->n_places + 1);
+    for (uint32_t i = 0; i < s->n_places; i++)
+        v[i] = (struct place){ .index = i,
+                               .priority = s->places[i].priority,
+                               .weight = s->places[i].weight };
+    for (uint32_t h = 0; h < s->n_hosts; h++) {
+        struct place *p = &v[s->host_locality[h]];
+        p->host = p->host ? p->host : s->hosts[h];
+        p->hosts++;
+    }
+    qsort(v, s->n_places, sizeof(*v), by_priority_name);
+    localities_make(s, v, s->n_places);
+    qsort(v, s->n_places, sizeof(*v), by_index);
+    for (uint32_t h = 0; h < s->n_hosts; h++) {
+        struct locality *l = v[s->host_locality[h]].locality;
+        lists_add(l->lists, s->hosts[h]);
+        l->excluded += host_excluded(s->hosts[h]);
+    }
+    mz_free(MZ_MEM_UPSTREAM, v);
 }
 
 static void places_keep(struct host_sets *s, const struct locality_spec *loc, uint32_t n_loc,
@@ -86,7 +148,7 @@ struct host_sets *host_sets_create(const struct host_spec *v, uint32_t n,
         s->v[h->priority].excluded_weight += host_excluded(h) ? h->weight : 0;
     }
     if (by_locality)
-        localities_fill(s, v, n, loc, n_loc);
+        localities_fill(s);
     return s;
 }
 
@@ -98,6 +160,8 @@ struct host_sets *host_sets_again(const struct host_sets *s, uint64_t seq)
     struct host_sets *made =
         host_sets_create(v, s->n_hosts, s->places, s->n_places, s->by_locality, seq);
     mz_free(MZ_MEM_UPSTREAM, v);
+    if (s->subsets)
+        subsets_build(s->subsets->cfg, made);
     return made;
 }
 
@@ -116,5 +180,6 @@ void host_sets_unref(struct host_sets *s)
     for (uint32_t p = 0; p < s->n; p++)
         for (unsigned k = 0; k < SOURCE__COUNT; k++)
             hash_table_destroy(s->v[p].tables[k]);
+    subsets_fini(s->subsets);
     mz_arena_destroy(s->arena);
 }

@@ -1,6 +1,6 @@
 /* One worker's balancer of one cluster: priority, then locality where they are weighted, then the policy's pick. */
+#include "upstream/lb_subset.h"
 #include "upstream/stats.h"
-#include "upstream/upstream_priv.h"
 
 static const struct lb_type *const types[] = { &lb_round_robin, &lb_least_request, &lb_random,
                                                &lb_ring_hash, &lb_maglev };
@@ -53,6 +53,8 @@ static void lb_drop_state(struct lb *b)
 
 void lb_fini(struct lb *b)
 {
+    if (b->sets && b->sets->subsets)
+        subset_drop(b);
     lb_drop_state(b);
     host_sets_unref(b->sets);
     b->sets = NULL;
@@ -72,20 +74,23 @@ void lb_set_hosts(struct lb *b, struct host_sets *take)
             v[p].locality_sources[i].next = UINT64_MAX;
     }
     lb_drop_state(b);
-    host_sets_unref(b->sets);
+    struct host_sets *old = b->sets;
     b->sets = take;
     b->priorities = v;
     b->loads = mz_newn0(MZ_MEM_UPSTREAM, struct priority_load, take->n);
     priority_loads(take, b->opts, b->loads);
+    if (take->subsets)
+        subset_follow(b, old);
+    host_sets_unref(old);
 }
 
-/* A locality's weight times the share of its usable hosts (with overprovisioning, at most 1). */
+/* A locality's weight times the share of its usable hosts among those that count (with overprovisioning, at most 1). */
 static double locality_weight(const struct lb *b, const struct locality *l, enum source s)
 {
     if (!l->lists[s].n || !l->weight)
         return 0;
-    double share =
-        (double)l->lists[s].n / l->lists[SOURCE_ALL].n * b->opts->overprovisioning / 100.0;
+    double share = (double)l->lists[s].n / (l->lists[SOURCE_ALL].n - l->excluded) *
+                   b->opts->overprovisioning / 100.0;
     return l->weight * (share < 1 ? share : 1);
 }
 
@@ -157,7 +162,7 @@ static struct mz_host *choose_once(struct lb *b, struct mz_lb_ctx *ctx, const st
         mz_count(b->scope, MZ_CS_LB_HEALTHY_PANIC, 1);
         ctx->why = "panic: too few healthy hosts, all of them are used";
         s = SOURCE_ALL;
-    } else if (b->sets->v[p].localities && !b->cfg->type->find) {
+    } else if (b->cfg->locality_weighted && b->sets->v[p].localities && !b->cfg->type->find) {
         struct mz_host *h = choose_in_locality(b, p, s);
         if (h)
             return h;
@@ -191,6 +196,11 @@ struct mz_host *lb_choose(struct lb *b, struct mz_lb_ctx *ctx)
         if (h || ctx->override_strict)
             return h;
     }
+    return b->sets->subsets ? subset_choose(b, ctx) : lb_choose_plain(b, ctx);
+}
+
+struct mz_host *lb_choose_plain(struct lb *b, struct mz_lb_ctx *ctx)
+{
     struct try t = { ctx->hash, 0 };
     if (b->cfg->type->find && !ctx->has_hash)
         t.hash = mz_rand_u64(b->rand);

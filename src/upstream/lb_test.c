@@ -38,6 +38,8 @@ static void rig_start(struct rig *r, const struct lb_type *type, const struct ho
         struct mz_addr a;
         assert_true(mz_addr_parse_ip(MZ_STR("10.0.0.1"), (uint16_t)(1000 + r->n), &a));
         const struct host_row *row = &rows[r->n];
+        if (loc)
+            text.locality = &loc[row->locality];
         r->hosts[r->n] = host_create(&cluster, &a, &text, row->weight, row->priority);
         r->hosts[r->n]->health_flags = row->flags;
         specs[r->n] = (struct host_spec){ r->hosts[r->n], loc ? row->locality : row->priority };
@@ -250,7 +252,9 @@ static void test_least_request_takes_the_idle_one(void **state)
 static void test_localities(void **state)
 {
     (void)state;
-    static const struct locality_spec loc[] = { { .weight = 1 }, { .weight = 3 }, { .weight = 0 } };
+    static const struct locality_spec loc[] = { { .zone = MZ_STR_INIT("a"), .weight = 1 },
+                                                { .zone = MZ_STR_INIT("b"), .weight = 3 },
+                                                { .zone = MZ_STR_INIT("c"), .weight = 0 } };
     static const struct host_row rows[] = {
         { 1, 0, 0, 0 }, { 1, 0, 1, 0 }, { 1, 0, 1, 0 }, { 1, 0, 2, 0 }, { 0, 0, 0, 0 }
     };

@@ -20,15 +20,16 @@ struct host_list {
     uint32_t n;
     bool weighted; /* weights differ: the schedule by weights is needed */
 };
-struct locality {
+struct locality { /* of all places that name it; it has hosts */
     uint32_t weight; /* 0: gets nothing */
+    uint32_t excluded; /* hosts that do not count */
     struct host_list lists[SOURCE__COUNT];
 };
 struct host_set { /* one priority */
     struct host_list lists[SOURCE__COUNT];
     uint32_t excluded;
     uint32_t excluded_weight;
-    struct locality *localities; /* only with locality_weighted_lb_config, else NULL */
+    struct locality *localities; /* sorted by name; NULL where nothing looks at them */
     uint32_t n_localities;
     struct hash_table
         *tables[SOURCE__COUNT]; /* atomic; made at first use by a policy that hashes */
@@ -41,6 +42,7 @@ struct host_sets {
     struct host_set *v;
     struct mz_host **hosts; /* all of them, one reference held each */
     uint32_t n_hosts;
+    struct subsets *subsets; /* lb_subset.h; NULL: the cluster has none */
     uint32_t *host_locality;       /* of each host: index in places */
     struct locality_spec *places;  /* weight and priority only: hosts hold the texts */
     uint32_t n_places;
@@ -63,6 +65,7 @@ struct host_sets *host_sets_create(const struct host_spec *v, uint32_t n,
 struct host_sets *host_sets_again(const struct host_sets *s, uint64_t seq);
 struct host_sets *host_sets_ref(struct host_sets *s);
 void host_sets_unref(struct host_sets *s);
+bool locality_same(const struct locality *a, const struct locality *b); /* region, zone, sub_zone */
 bool host_excluded(const struct mz_host *h); /* counts neither as healthy nor in the total */
 
 struct host_text { /* what host_create() copies */
@@ -153,6 +156,7 @@ struct lb_config {
     struct mz_str bias_key;
     bool locality_weighted;
     struct hash_config hash; /* ring hash, Maglev */
+    struct subset_config *subsets; /* lb_subset.h; NULL: none */
 };
 struct lb_source { /* state of one list of hosts on one worker */
     uint64_t next;
@@ -188,12 +192,15 @@ struct lb { /* one worker's balancer of one cluster */
     struct lb_priority *priorities;
     struct mz_rand *rand;
     struct mz_scope *scope; /* lb_healthy_panic; borrowed */
+    struct lb **inner;      /* of each subset that was used here; they are without subsets */
+    const struct mz_value **wanted, **values; /* room for one choice of a subset */
 };
 void lb_init(struct lb *b, const struct lb_config *cfg, const struct priority_opts *opts,
              struct mz_rand *r, struct mz_scope *scope);
 void lb_fini(struct lb *b);
 void lb_set_hosts(struct lb *b, struct host_sets *take);
 struct mz_host *lb_choose(struct lb *b, struct mz_lb_ctx *ctx);
+struct mz_host *lb_choose_plain(struct lb *b, struct mz_lb_ctx *ctx); /* among all of its hosts: no override, no subset */
 
 /* ---- a cluster's private part ---- */
 enum cluster_type { CLUSTER_STATIC, CLUSTER_STRICT_DNS, CLUSTER_LOGICAL_DNS };

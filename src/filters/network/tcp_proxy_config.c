@@ -24,28 +24,6 @@ void tcp_config_destroy(void *cfg)
 
 /* ---- clusters ---- */
 
-/* Host choice by metadata looks at this namespace only. */
-static void merge_lb_keys(struct mz_meta *into, const struct mz_meta *from)
-{
-    const struct mz_value *lb = mz_meta_get(from, MZ_STR("envoy.lb"), NULL, 0);
-    if (!lb || lb->kind != MZ_VALUE_STRUCT)
-        return;
-    for (size_t i = 0; i < lb->fields.n; i++)
-        mz_meta_set(into, MZ_STR("envoy.lb"), lb->fields.v[i].key, lb->fields.v[i].value);
-}
-
-static const struct mz_meta *merged(const pb_Metadata *all, const pb_Metadata *own,
-                                    struct mz_arena *a)
-{
-    const struct mz_meta *base = mz_meta_build(all, a), *over = mz_meta_build(own, a);
-    if (!base || !over)
-        return over ? over : base;
-    struct mz_meta *m = mz_meta_create(a);
-    merge_lb_keys(m, base);
-    merge_lb_keys(m, over);
-    return m;
-}
-
 static void add_cluster(struct tcp_cfg *c, const char *name, uint64_t weight,
                         const struct mz_meta *match)
 {
@@ -65,7 +43,10 @@ static void clusters_build(const pb_TcpProxy *m, struct tcp_cfg *c)
         add_cluster(c, m->cluster, 1, mz_meta_build(m->metadata_match, c->arena));
     for (size_t i = 0; w && i < w->n_clusters; i++) {
         const pb_TcpProxy_WeightedCluster_ClusterWeight *e = w->clusters[i];
-        add_cluster(c, e->name, e->weight, merged(m->metadata_match, e->metadata_match, c->arena));
+        add_cluster(c, e->name, e->weight,
+                    mz_meta_merged(mz_meta_build(m->metadata_match, c->arena),
+                                   mz_meta_build(e->metadata_match, c->arena), MZ_STR("envoy.lb"),
+                                   c->arena));
     }
 }
 

@@ -19,6 +19,7 @@ static void give_up(struct tcp_session *s, uint64_t flag, const char *why)
 static struct mz_host *choose_host(struct tcp_session *s)
 {
     struct mz_lb_ctx c = { .metadata_match = s->choice->metadata_match,
+                           .request_metadata = s->info->dynamic_metadata,
                            .downstream = s->base.down->conn };
     const struct mz_addr *peer = &s->base.down->conn->remote;
     if (tcp_cfg_of(s)->hash_source_ip && mz_addr_is_ip(peer)) {
@@ -28,6 +29,8 @@ static struct mz_host *choose_host(struct tcp_session *s)
     }
     struct mz_host *h = mz_wcluster_choose(s->up.cluster, &c);
     struct mz_str why = mz_str_c(c.why ? c.why : "");
+    if (c.where.n)
+        tcp_note(s, AMONG, mz_arena_dup(s->arena, c.where), MZ_STR(""), 0, 0);
     if (h)
         tcp_note(s, HOST, ((struct mz_str){ h->addr_text, h->addr_text_n }), why,
                  s->info->attempts + 1, 0);
