@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Written by its own thread only; readers use relaxed loads. Never freed: threads are few and live long. */
 struct counts {
@@ -110,4 +111,17 @@ void mz_mem_counts(struct mz_mem_count out_counts[MZ_MEM__COUNT])
             out_counts[i].bytes += __atomic_load_n(&c->c[i].bytes, __ATOMIC_RELAXED);
             out_counts[i].objects += __atomic_load_n(&c->c[i].objects, __ATOMIC_RELAXED);
         }
+}
+
+size_t mz_mem_resident_bytes(void)
+{
+    char text[128], *rest;
+    FILE *f = fopen("/proc/self/statm", "re");
+    bool ok = f && fgets(text, sizeof(text), f); /* all pages, then those in memory */
+    if (f)
+        (void)fclose(f); /* only read */
+    if (!ok)
+        return 0;
+    (void)strtoull(text, &rest, 10);
+    return (size_t)strtoull(rest, NULL, 10) * (size_t)sysconf(_SC_PAGESIZE);
 }

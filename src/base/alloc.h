@@ -37,6 +37,7 @@ size_t mz_mul(size_t a, size_t b); /* aborts on overflow */
 struct mz_mem_count {
     int64_t bytes, objects;
 };
+size_t mz_mem_resident_bytes(void); /* of the whole process, as the kernel counts; 0: not known */
 void mz_mem_counts(struct mz_mem_count out_counts[MZ_MEM__COUNT]); /* sum over all threads, live or ended */
 
 #define MZ_COUNT(a) (sizeof(a) / sizeof((a)[0]))

@@ -51,7 +51,7 @@ static void test_buf_model(void **state)
             break;
         case 4: {
             struct iovec iov[3];
-            if (n + 3 * MZ_SLICE_BYTES > sizeof(model))
+            if (n + 3 * (size_t)MZ_SLICE_BYTES > sizeof(model))
                 break;
             unsigned m = mz_buf_reserve_iov(&b, iov, 3, k);
             size_t room = 0, used = 0;

@@ -4,17 +4,16 @@
 #include <stdio.h>
 #include <string.h>
 
-bool mz_err_set(struct mz_err *e, const char *fmt, ...)
+void mz_err_note(struct mz_err *e, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
     e->path[0] = '\0';
     vsnprintf(e->msg, sizeof(e->msg), fmt, ap);
     va_end(ap);
-    return false;
 }
 
-bool mz_err_at(struct mz_err *e, const char *fmt, ...)
+void mz_err_prefix(struct mz_err *e, const char *fmt, ...)
 {
     char head[sizeof(e->path)], tail[sizeof(e->path)];
     va_list ap;
@@ -30,7 +29,6 @@ bool mz_err_at(struct mz_err *e, const char *fmt, ...)
     size_t room = sizeof(e->path) - n - 1, k = strnlen(tail, room);
     memcpy(e->path + n, tail, k); /* a path that is too long loses its end */
     e->path[n + k] = '\0';
-    return false;
 }
 
 const char *mz_err_text(const struct mz_err *e, char *out, unsigned long n)

@@ -200,7 +200,7 @@ uint64_t mz_xxh64(const void *data, size_t n, uint64_t seed)
     if (n >= 32) {
         uint64_t v[ROUND_LANES] = { seed + P1 + P2, seed + P2, seed, seed - P1 };
         for (; end - p >= 32; p += 32)
-            for (int i = 0; i < ROUND_LANES; i++)
+            for (size_t i = 0; i < ROUND_LANES; i++)
                 v[i] = xxh_round(v[i], read64(p + 8 * i));
         h = rotl(v[0], 1) + rotl(v[1], 7) + rotl(v[2], 12) + rotl(v[3], 18);
         for (int i = 0; i < ROUND_LANES; i++)

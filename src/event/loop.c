@@ -34,7 +34,7 @@ struct mz_loop *mz_loop_create(const char *name)
     struct epoll_event ev = { .events = EPOLLIN | EPOLLET, .data.ptr = l };
     if (l->epoll_fd < 0 || l->wake_fd < 0 ||
         epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, l->wake_fd, &ev) != 0) {
-        MZ_LOG(CRITICAL, main, "no event loop: %s", strerror(errno));
+        MZ_LOG(CRITICAL, main, "no event loop: %s", strerrordesc_np(errno));
         _exit(1);
     }
     mz_list_init(&l->again);

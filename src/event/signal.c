@@ -37,7 +37,7 @@ static struct mz_loop_signals *signals_create(struct mz_loop *l)
     int fd = signalfd(-1, &s->mask, SFD_NONBLOCK | SFD_CLOEXEC);
     if (fd >= 0 && mz_io_add(l, &s->io, fd, on_signals) == 0)
         return s;
-    MZ_LOG(ERROR, main, "signalfd: %s", strerror(errno));
+    MZ_LOG(ERROR, main, "signalfd: %s", strerrordesc_np(errno));
     if (fd >= 0)
         (void)close(fd);
     mz_free(MZ_MEM_LOOP, s);

@@ -479,10 +479,8 @@ void *hcm_config_build(const void *msg, const struct mz_factory *outer, struct m
              log_times_build(m, c, err) && upgrades_build(m, f, c, err)) {
         if (!filters_build(m->http_filters, m->n_http_filters, f, c->arena, &c->filters, err))
             mz_err_at(err, "http_filters");
-        else if (!m->local_reply_config)
-            return c;
-        else if ((c->local_reply =
-                      local_reply_config_build(m->local_reply_config, f, c->arena, err)))
+        else if (!m->local_reply_config || (c->local_reply = local_reply_config_build(
+                                                m->local_reply_config, f, c->arena, err)))
             return c;
         else
             mz_err_at(err, "local_reply_config");

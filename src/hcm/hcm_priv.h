@@ -220,7 +220,4 @@ bool mutate_is_internal(const struct mz_hcm_config *c, const struct mz_addr *a);
 /* local_reply.c */
 struct local_reply_config *local_reply_config_build(const void *msg, const struct mz_factory *f, struct mz_arena *a, struct mz_err *err);
 void local_reply_config_destroy(struct local_reply_config *c);
-/* Rewrites status, body, headers by the configured mappers; body_out may be the input. */
-void local_reply_rewrite(const struct local_reply_config *c, struct mz_stream *s, struct mz_headers *h, unsigned *status,
-                         struct mz_str *body, const char **content_type);
 #endif

@@ -112,7 +112,8 @@ bool mutate_is_internal(const struct mz_hcm_config *c, const struct mz_addr *a)
 static struct mz_str addr_ip(struct mz_stream *s, const struct mz_addr *a)
 {
     char text[MZ_ADDR_TEXT];
-    return mz_arena_dup(s->arena, (struct mz_str){ text, mz_addr_ip_text(a, text) });
+    size_t n = mz_addr_ip_text(a, text);
+    return mz_arena_dup(s->arena, (struct mz_str){ text, n });
 }
 
 /* The address @skip places from the right of x-forwarded-for; false: none, or not an address (C15). */
@@ -298,7 +299,7 @@ static struct mz_str new_uuid(struct mz_stream *s)
     struct mz_rand *r = mz_loop_rand(conn_loop(s->conn));
     uint64_t w[2] = { mz_rand_u64(r), mz_rand_u64(r) };
     char digits[32], *p = mz_arena_alloc(s->arena, 36);
-    for (unsigned i = 0; i < 4; i++)
+    for (size_t i = 0; i < 4; i++)
         hex8((uint32_t)(w[i / 2] >> (i % 2 * 32)), digits + 8 * i);
     digits[12] = '4';                      /* version: random, which also says "not traced" */
     digits[16] = "89ab"[(w[1] >> 62) & 3]; /* variant */

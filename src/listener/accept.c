@@ -10,11 +10,6 @@
 #define CLOSING_MS 10  /* handshakes that had begun end meanwhile */
 #define PAUSE_MS   100 /* after a lack of descriptors or memory: old connections end meanwhile */
 
-static bool lacks_resources(int e)
-{
-    return e == EMFILE || e == ENFILE || e == ENOBUFS || e == ENOMEM;
-}
-
 /* The limits count what is open in the whole process; both are read from the runtime at each accept, as Envoy does. */
 static bool over_limit(struct mz_acceptor *a)
 {
@@ -118,9 +113,6 @@ static unsigned accept_some(struct mz_acceptor *a, unsigned max, int *out_error)
             n++;
             struct mz_addr remote = mz_addr_from_sockaddr(&from, len);
             take(a, fd, &remote);
-        } else if (errno == EAGAIN || lacks_resources(errno)) {
-            *out_error = errno;
-            break;
         } else if (errno != EINTR && errno != ECONNABORTED && errno != EPROTO && errno != EPERM) {
             *out_error = errno;
             break;

@@ -19,11 +19,7 @@ bool mz_address_build(const pb_Address *m, struct mz_addr *out_addr, struct mz_e
     case pb_Address_ADDRESS_SOCKET_ADDRESS:
         return socket_address(m->socket_address, out_addr, err) || mz_err_at(err, "socket_address");
     case pb_Address_ADDRESS_PIPE:
-        if (mz_addr_unix(mz_str_c(m->pipe->path), out_addr))
-            return true;
-        mz_err_set(err, "\"%s\" is longer than a UNIX socket's path may be (107 bytes)",
-                   m->pipe->path);
-        return mz_err_at(err, "pipe.path");
+        return mz_addr_unix(mz_str_c(m->pipe->path), out_addr, err) || mz_err_at(err, "pipe.path");
     default:
         return mz_err_set(err, "address is necessary");
     }

@@ -111,7 +111,7 @@ static void test_unix_destination(void **state)
     struct mz_addr pipe;
     void *other = NULL;
     assert_true(add(0, "{}", &other, &err));
-    assert_true(mz_addr_unix(MZ_STR("/tmp/x"), &pipe));
+    assert_true(mz_addr_unix(MZ_STR("/tmp/x"), &pipe, &err));
     const struct mz_chain_query q = {
         .local = &pipe, .remote = &pipe, .direct_remote = &pipe, .transport = MZ_STR("raw_buffer")
     };

@@ -35,12 +35,12 @@ bool mz_addr_parse_ip(struct mz_str ip, uint16_t port, struct mz_addr *out_addr)
 static struct mz_map paths = { .mem = MZ_MEM_CONFIG }; /* each path is its own key */
 static pthread_mutex_t paths_lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* Returns the one copy of a path. */
+/* Returns the one copy of a path; NULL: there are too many. */
 static const char *path_kept(struct mz_str path)
 {
     pthread_mutex_lock(&paths_lock);
     char *p = mz_map_get(&paths, path);
-    if (!p) {
+    if (!p && paths.n < MZ_ADDR_PATHS_MAX) {
         p = mz_strndup(MZ_MEM_CONFIG, path.p, path.n);
         (void)mz_map_put(&paths, (struct mz_str){ p, path.n }, p); /* there is none to replace */
     }
@@ -60,15 +60,20 @@ static socklen_t unix_len(size_t n, bool abstract)
     return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n + (abstract ? 0 : 1));
 }
 
-bool mz_addr_unix(struct mz_str path, struct mz_addr *out_addr)
+bool mz_addr_unix(struct mz_str path, struct mz_addr *out_addr, struct mz_err *err)
 {
     bool abstract = path.n > 0 && path.p[0] == '@';
-    if (path.n == 0 || memchr(path.p, '\0', path.n) ||
-        unix_len(path.n, abstract) > sizeof(struct sockaddr_un))
-        return false;
+    if (path.n == 0 || memchr(path.p, '\0', path.n))
+        return mz_err_set(err, "not a path of a UNIX socket: '" MZ_STR_FMT "'", MZ_STR_ARG(path));
+    if (unix_len(path.n, abstract) > sizeof(struct sockaddr_un))
+        return mz_err_set(
+            err, "\"" MZ_STR_FMT "\" is longer than a UNIX socket's path may be (107 bytes)",
+            MZ_STR_ARG(path));
     struct mz_addr a = { .len = unix_len(path.n, abstract) };
     a.un.family = AF_UNIX;
     a.un.path = path_kept(path);
+    if (!a.un.path)
+        return mz_err_set(err, "more than %d different paths of UNIX sockets", MZ_ADDR_PATHS_MAX);
     *out_addr = a;
     return true;
 }

@@ -24,8 +24,10 @@ struct mz_addr {
 _Static_assert(sizeof(struct mz_addr) == 32, "an address is small");
 #define MZ_ADDR_TEXT 128 /* room for any text below; UNIX paths are at most 108 bytes */
 bool mz_addr_parse_ip(struct mz_str ip, uint16_t port, struct mz_addr *out_addr); /* "1.2.3.4", "::1"; no names */
-/* "@name" is abstract. Of configuration only: the path is kept until the process ends. Any thread; takes a lock. */
-bool mz_addr_unix(struct mz_str path, struct mz_addr *out_addr);
+/* "@name" is abstract. Of configuration only: the path is kept until the process ends, and there are at most
+ * MZ_ADDR_PATHS_MAX different ones. Any thread; takes a lock. */
+bool mz_addr_unix(struct mz_str path, struct mz_addr *out_addr, struct mz_err *err);
+#define MZ_ADDR_PATHS_MAX 65536
 void mz_addr_paths_free(void); /* at the very end: no address of a UNIX socket is used any more, no other thread runs */
 const char *mz_addr_file(const struct mz_addr *a); /* of a UNIX socket that has a file, else NULL */
 /* What accept(), getsockname() and the like wrote; a family that is neither IP nor UNIX is no address. */

@@ -49,19 +49,39 @@ static void test_unix(void **state)
 {
     (void)state;
     struct mz_addr a;
+    struct mz_err err;
     char text[MZ_ADDR_TEXT], long_path[200];
-    assert_true(mz_addr_unix(MZ_STR("/tmp/x.sock"), &a));
+    assert_true(mz_addr_unix(MZ_STR("/tmp/x.sock"), &a, &err));
     mz_addr_text(&a, text);
     assert_string_equal(text, "/tmp/x.sock");
     assert_true(mz_addr_is_loopback(&a));
     assert_false(mz_addr_is_ip(&a));
-    assert_true(mz_addr_unix(MZ_STR("@abstract"), &a));
+    assert_true(mz_addr_unix(MZ_STR("@abstract"), &a, &err));
     mz_addr_text(&a, text);
     assert_string_equal(text, "@abstract");
     memset(long_path, 'x', sizeof(long_path));
-    assert_false(mz_addr_unix((struct mz_str){ long_path, 108 }, &a));
-    assert_true(mz_addr_unix((struct mz_str){ long_path, 107 }, &a));
-    assert_false(mz_addr_unix(MZ_STR(""), &a));
+    assert_true(mz_addr_unix((struct mz_str){ long_path, 107 }, &a, &err));
+    assert_false(mz_addr_unix((struct mz_str){ long_path, 108 }, &a, &err));
+    assert_non_null(strstr(err.msg, "longer than a UNIX socket's path"));
+    assert_false(mz_addr_unix(MZ_STR(""), &a, &err));
+    assert_non_null(strstr(err.msg, "not a path"));
+}
+
+static void test_unix_paths_cap(void **state)
+{
+    (void)state;
+    struct mz_addr a, again;
+    struct mz_err err;
+    char path[32];
+    unsigned taken = 0;
+    assert_true(mz_addr_unix(MZ_STR("/tmp/x.sock"), &a, &err));
+    while (snprintf(path, sizeof(path), "/tmp/%u", taken) > 0 &&
+           mz_addr_unix(mz_str_c(path), &again, &err))
+        assert_true(taken++ < MZ_ADDR_PATHS_MAX);
+    assert_non_null(strstr(err.msg, "more than 65536 different paths"));
+    assert_true(mz_addr_unix(MZ_STR("/tmp/x.sock"), &again, &err)); /* a known one still serves */
+    assert_true(mz_addr_eq(&a, &again));
+    mz_addr_paths_free();
 }
 
 static const struct {
@@ -77,11 +97,12 @@ static const struct {
 static void test_unix_sockaddr(void **state)
 {
     (void)state;
+    struct mz_err err;
     for (size_t i = 0; i < MZ_COUNT(unix_sockets); i++) {
         struct mz_addr a, again, other;
         struct sockaddr_storage ss;
         struct sockaddr_un un;
-        assert_true(mz_addr_unix(mz_str_c(unix_sockets[i].path), &a));
+        assert_true(mz_addr_unix(mz_str_c(unix_sockets[i].path), &a, &err));
         assert_int_equal(mz_addr_sockaddr(&a, &ss), unix_sockets[i].len);
         memcpy(&un, &ss, sizeof(un));
         assert_int_equal(un.sun_family, AF_UNIX);
@@ -91,8 +112,8 @@ static void test_unix_sockaddr(void **state)
         assert_string_equal(file ? file : "", unix_sockets[i].file ? unix_sockets[i].file : "");
         char copy[32];
         snprintf(copy, sizeof(copy), "%s", unix_sockets[i].path);
-        assert_true(mz_addr_unix(mz_str_c(copy), &again));
-        assert_true(mz_addr_unix(MZ_STR("/tmp/y.sock"), &other));
+        assert_true(mz_addr_unix(mz_str_c(copy), &again, &err));
+        assert_true(mz_addr_unix(MZ_STR("/tmp/y.sock"), &other, &err));
         assert_true(mz_addr_eq(&a, &again));
         assert_true(mz_addr_hash(&a) == mz_addr_hash(&again));
         assert_false(mz_addr_eq(&a, &other));
@@ -170,9 +191,10 @@ static void test_kinds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parse),         cmocka_unit_test(test_unix),
-        cmocka_unit_test(test_unix_sockaddr), cmocka_unit_test(test_ip_sockaddr),
-        cmocka_unit_test(test_cidr),          cmocka_unit_test(test_kinds),
+        cmocka_unit_test(test_parse),          cmocka_unit_test(test_unix),
+        cmocka_unit_test(test_unix_paths_cap), cmocka_unit_test(test_unix_sockaddr),
+        cmocka_unit_test(test_ip_sockaddr),    cmocka_unit_test(test_cidr),
+        cmocka_unit_test(test_kinds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -81,7 +81,7 @@ static void test_unix_file(void **state)
     struct mz_err err;
     struct stat st;
     snprintf(path, sizeof(path), "/tmp/mizzen-socket-test.%d", getpid());
-    assert_true(mz_addr_unix(mz_str_c(path), &a));
+    assert_true(mz_addr_unix(mz_str_c(path), &a, &err));
     const struct mz_listen_opts o = { .unix_mode = 0600 };
     int fd = mz_socket_listen(&a, &o, &err);
     assert_true(fd >= 0);

@@ -314,7 +314,7 @@ static void *thread_run(void *arg)
         info.rx_body = i;
         mz_access_log_write(t->log, &c);
         if (i % 1000 == 0)
-            usleep(500); /* the writer keeps up */
+            sched_yield(); /* the writer has a chance; what finds no room is dropped and not counted as buffered */
     }
     mz_slice_thread_trim();
     return NULL;
@@ -339,11 +339,14 @@ static void test_threads(void **state)
     mz_log_files_destroy(s.files);
     FILE *f = fopen(s.path, "re");
     assert_non_null(f);
-    unsigned slot, number, lines = 0;
+    unsigned lines = 0;
     long last[3] = { -1, -1, -1 };
-    while (fscanf(f, "%u %u\n", &slot, &number) == 2) {
+    for (char line[64], *rest; fgets(line, sizeof(line), f);) {
+        unsigned long slot = strtoul(line, &rest, 10);
+        long number = strtol(rest, &rest, 10);
+        assert_string_equal(rest, "\n"); /* lines are whole */
         assert_true(slot == 1 || slot == 2);
-        assert_true((long)number > last[slot]); /* of one thread in order */
+        assert_true(number > last[slot]); /* of one thread in order */
         last[slot] = number;
         lines++;
     }

@@ -256,9 +256,9 @@ enum { UNIT_MS, UNIT_US, UNIT_NS };
 
 static uint8_t time_point_find(struct mz_str name)
 {
-    for (uint8_t i = 0; i < MZ_COUNT(time_points); i++)
+    for (size_t i = 0; i < MZ_COUNT(time_points); i++)
         if (mz_str_eq(time_points[i].name, name))
-            return i;
+            return (uint8_t)i;
     return POINT_UNKNOWN; /* a point that some filter might note: Envoy accepts any name, and shows "-" */
 }
 
@@ -514,9 +514,9 @@ static bool compile_metadata(struct step *s, struct mz_str param, struct mz_aren
 {
     struct mz_str kind = { "", 0 };
     (void)mz_str_split(&param, ':', &kind);
-    for (uint8_t i = 0; i < MZ_COUNT(metadata_kinds); i++)
+    for (size_t i = 0; i < MZ_COUNT(metadata_kinds); i++)
         if (mz_str_eq(metadata_kinds[i].name, kind)) {
-            s->id = i;
+            s->id = (uint8_t)i;
             path_compile(s, param, a);
             return true;
         }

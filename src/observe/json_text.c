@@ -2,6 +2,7 @@
 #include "proto/tree.h"
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 static bool is_plain(unsigned char c)
 {
@@ -70,15 +71,15 @@ void mz_json_string(struct mz_buf *out, struct mz_str s)
 size_t mz_json_number(double v, char out_text[MZ_JSON_NUMBER_TEXT])
 {
     if (!isfinite(v)) {
-        memcpy(out_text, "null", 4);
+        memcpy(out_text, "null", sizeof("null"));
         return 4;
     }
     if (fabs(v) < 1e15 && floor(v) >= v && ceil(v) <= v)
         return (size_t)snprintf(out_text, MZ_JSON_NUMBER_TEXT, "%lld", (long long)v);
     for (int digits = 15;; digits++) { /* the shortest text that reads back as the same number */
         int n = snprintf(out_text, MZ_JSON_NUMBER_TEXT, "%.*g", digits, v);
-        double back = 0;
-        if (digits == 17 || (sscanf(out_text, "%lf", &back) == 1 && !(back < v) && !(back > v)))
+        double back = digits == 17 ? v : strtod(out_text, NULL);
+        if (!(back < v) && !(back > v))
             return (size_t)n;
     }
 }

@@ -12,7 +12,7 @@ static bool file_read(const char *path, size_t max, struct mz_arena *a, struct m
 {
     FILE *f = fopen(path, "re");
     if (!f)
-        return mz_err_set(err, "cannot read '%s': %s", path, strerror(errno));
+        return mz_err_set(err, "cannot read '%s': %s", path, strerrordesc_np(errno));
     char *text = mz_alloc(MZ_MEM_MISC, max + 1);
     size_t n = fread(text, 1, max + 1, f);
     bool failed = ferror(f) != 0;

@@ -113,19 +113,17 @@ static const struct mz_node *read_scalar(struct reader *r)
 {
     const char *tag = (const char *)r->event.data.scalar.tag;
     struct mz_str s = event_str(r->event.data.scalar.value, r->event.data.scalar.length);
-    bool quoted = r->event.data.scalar.style != YAML_PLAIN_SCALAR_STYLE ||
-                  (tag && !strcmp(tag, YAML_STR_TAG));
+    bool plain = r->event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
+                 !(tag && !strcmp(tag, YAML_STR_TAG));
     bool b = false;
     int64_t i = 0;
     struct mz_node *n = node_new(r, MZ_NODE_STR);
-    if (quoted) {
-        n->text = mz_arena_dup(r->arena, s);
-    } else if (is_null(s)) {
+    if (plain && is_null(s)) {
         n->kind = MZ_NODE_NULL;
-    } else if (bool_word(s, &b)) {
+    } else if (plain && bool_word(s, &b)) {
         n->kind = MZ_NODE_BOOL;
         n->b = b;
-    } else if (int_word(s, &i)) {
+    } else if (plain && int_word(s, &i)) {
         n->kind = MZ_NODE_NUM;
         n->loose = i < INT32_MIN || i > INT32_MAX;
         n->text = int_text(r->arena, i);
@@ -255,7 +253,9 @@ static const struct mz_node *read_node(struct reader *r)
 /* Everything between stream start and stream end. */
 static const struct mz_node *read_stream(struct reader *r)
 {
-    if (!next(r) || !next(r))
+    if (!next(r)) /* the stream's start */
+        return NULL;
+    if (!next(r))
         return NULL;
     if (r->event.type == YAML_STREAM_END_EVENT)
         return node_new(r, MZ_NODE_NULL);

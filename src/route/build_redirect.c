@@ -1,7 +1,5 @@
+#include "proto/data_source.h"
 #include "route/route_priv.h"
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 /* ---- path and host rewrites of a cluster action ---- */
 
@@ -136,54 +134,14 @@ bool build_redirect(struct builder *b, const pb_RedirectAction *m, struct mz_rou
 
 /* ---- direct response ---- */
 
-static bool file_read(struct builder *b, const char *path, struct mz_str *out)
-{
-    FILE *f = fopen(path, "re");
-    if (!f)
-        return mz_err_set(b->err, "cannot read '%s': %s", path, strerror(errno));
-    size_t room = (size_t)b->max_direct_body + 1;
-    char *text = mz_alloc(MZ_MEM_MISC, room);
-    size_t n = fread(text, 1, room, f);
-    bool failed = ferror(f) != 0;
-    (void)fclose(f); /* it was only read */
-    *out = mz_arena_dup(b->a, (struct mz_str){ text, n });
-    mz_free(MZ_MEM_MISC, text);
-    return !failed || mz_err_set(b->err, "cannot read '%s'", path);
-}
-
-static bool source_read(struct builder *b, const pb_DataSource *m, struct mz_str *out)
-{
-    const char *value;
-    switch (m->specifier_case) {
-    case pb_DataSource_SPECIFIER_FILENAME:
-        return file_read(b, m->filename, out) || mz_err_at(b->err, "filename");
-    case pb_DataSource_SPECIFIER_INLINE_BYTES:
-        *out = mz_arena_dup(
-            b->a, (struct mz_str){ (const char *)m->inline_bytes.data, m->inline_bytes.len });
-        return true;
-    case pb_DataSource_SPECIFIER_INLINE_STRING:
-        *out = build_str(b, m->inline_string);
-        return true;
-    case pb_DataSource_SPECIFIER_ENVIRONMENT_VARIABLE:
-        value = getenv(m->environment_variable);
-        if (!value)
-            return mz_err_set(b->err, "environment_variable: '%s' is not set",
-                              m->environment_variable);
-        *out = build_str(b, value);
-        return true;
-    default:
-        return mz_err_set(
-            b->err,
-            "one of filename, inline_bytes, inline_string, environment_variable is required");
-    }
-}
+enum { FORMAT_MAX_BYTES = 1 << 20 };
 
 static bool body_format_build(struct builder *b, const pb_SubstitutionFormatString *m,
                               struct mz_route *r)
 {
     struct mz_format *text = NULL;
     struct mz_format_json *json;
-    struct mz_str source;
+    struct mz_str source = { 0 };
     r->direct_content_type = build_str(b, m->content_type);
     switch (m->format_case) {
     case pb_SubstitutionFormatString_FORMAT_TEXT_FORMAT:
@@ -191,7 +149,7 @@ static bool body_format_build(struct builder *b, const pb_SubstitutionFormatStri
             return mz_err_at(b->err, "text_format");
         break;
     case pb_SubstitutionFormatString_FORMAT_TEXT_FORMAT_SOURCE:
-        if (!source_read(b, m->text_format_source, &source) ||
+        if (!mz_data_source_read(m->text_format_source, FORMAT_MAX_BYTES, b->a, &source, b->err) ||
             !build_format(b, source.p, m->omit_empty_values, &text))
             return mz_err_at(b->err, "text_format_source");
         break;
@@ -217,11 +175,10 @@ bool build_direct(struct builder *b, const pb_DirectResponseAction *m, struct mz
     if (m->status < 200 || m->status > 599)
         return mz_err_set(b->err, "status must be 200 to 599, is %u", (unsigned)m->status);
     r->direct_body_set = m->body != NULL;
-    if (m->body && !source_read(b, m->body, &r->direct_body))
+    if (m->body && !mz_data_source_read(m->body, b->max_direct_body, b->a, &r->direct_body, b->err))
         return mz_err_at(b->err, "body");
     if (r->direct_body.n > b->max_direct_body)
-        return mz_err_set(b->err,
-                          "body has %zu bytes or more; max_direct_response_body_size_bytes is %u",
+        return mz_err_set(b->err, "body has %zu bytes; max_direct_response_body_size_bytes is %u",
                           r->direct_body.n, b->max_direct_body);
     return !m->body_format || body_format_build(b, m->body_format, r) ||
            mz_err_at(b->err, "body_format");

@@ -1,3 +1,4 @@
+#include "base/rand.h"
 #include "base/test.h"
 
 #include "observe/decision.h"
@@ -200,18 +201,19 @@ static void test_index_is_linear_search(void **state)
 {
     static const char *const kinds[] = { "prefix", "path", "path_separated_prefix" };
     (void)state;
-    srand(7);
+    struct mz_rand r;
+    mz_rand_init(&r, 7);
     struct fixture f;
     fixture_init(&f);
     for (unsigned round = 0; round < 20; round++) {
         struct mz_buf yaml;
         mz_buf_init(&yaml);
         for (unsigned i = 0; i < 60; i++) {
-            mz_buf_printf(&yaml, "  - {name: r%u, match: {%s: /", i, kinds[rand() % 3]);
-            for (int n = 1 + rand() % 4; n > 0; n--)
-                mz_buf_printf(&yaml, "%s", rand() % 3 ? "a" : n > 1 ? "/b" : "b");
+            mz_buf_printf(&yaml, "  - {name: r%u, match: {%s: /", i, kinds[mz_rand_below(&r, 3)]);
+            for (uint64_t n = 1 + mz_rand_below(&r, 4); n > 0; n--)
+                mz_buf_printf(&yaml, "%s", mz_rand_below(&r, 3) ? "a" : n > 1 ? "/b" : "b");
             mz_buf_printf(&yaml, ", case_sensitive: %s}, " DIRECT "}\n",
-                          rand() % 8 ? "true" : "false");
+                          mz_rand_below(&r, 8) ? "true" : "false");
         }
         mz_buf_append(&yaml, "", 1);
         assert_true(fixture_routes(&f, mz_buf_linearize(&yaml, mz_buf_len(&yaml)).p));
@@ -221,8 +223,8 @@ static void test_index_is_linear_search(void **state)
         assert_non_null(index);
         for (unsigned i = 0; i < 200; i++) {
             char path[16] = "/";
-            for (size_t n = 1 + (size_t)rand() % 8, k = 1; k < n; k++)
-                path[k] = "abA/"[rand() % 4];
+            for (size_t n = 1 + mz_rand_below(&r, 8), k = 1; k < n; k++)
+                path[k] = "abA/"[mz_rand_below(&r, 4)];
             p->index = index;
             const struct mz_route *by_index = fixture_get(&f, "h", path, NULL);
             p->index = NULL;

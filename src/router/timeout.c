@@ -1,5 +1,7 @@
 #include "router/timeout.h"
 
+#include <inttypes.h>
+
 bool mz_grpc_timeout_ms(const struct mz_headers *h, uint64_t *out_ms)
 {
     static const struct {
@@ -80,12 +82,11 @@ void mz_timeouts_read(const struct mz_route *r, struct mz_headers *h, bool grpc,
 static struct mz_str grpc_text(uint64_t ms, struct mz_arena *a)
 {
     if (ms <= 99999999)
-        return mz_arena_printf(a, "%llum", (unsigned long long)ms);
+        return mz_arena_printf(a, "%" PRIu64 "m", ms);
     if (ms / 1000 < 99999999)
-        return mz_arena_printf(a, "%lluS", (unsigned long long)(ms / 1000 + 1));
+        return mz_arena_printf(a, "%" PRIu64 "S", ms / 1000 + 1);
     uint64_t minutes = ms / 60000 + 1;
-    return mz_arena_printf(a, "%lluM",
-                           (unsigned long long)(minutes > 99999999 ? 99999999 : minutes));
+    return mz_arena_printf(a, "%" PRIu64 "M", minutes > 99999999 ? 99999999 : minutes);
 }
 
 void mz_timeouts_write(const struct mz_timeouts *t, const struct mz_route *r, struct mz_headers *h,

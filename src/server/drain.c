@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "server/server.h"
 
-#define EXIT_GRACE_MS 400
+#define EXIT_GRACE_MS 400u
 #define EXIT_LOOK_MS  5
 #define EXIT_FIRST_MS 30 /* the listeners have closed, their last connections are counted */
 

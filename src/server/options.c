@@ -189,13 +189,16 @@ int mz_options_parse(int argc, char **argv, struct mz_options *out_options)
 /* cgroup v2: "max 100000" or "150000 100000". */
 static uint32_t cgroup_cpus(void)
 {
-    unsigned long long quota, period;
+    char text[64], *rest;
     FILE *f = fopen("/sys/fs/cgroup/cpu.max", "re");
-    if (!f)
+    bool ok = f && fgets(text, sizeof(text), f);
+    if (f)
+        (void)fclose(f); /* only read */
+    if (!ok)
         return 0;
-    int n = fscanf(f, "%llu %llu", &quota, &period); /* "max" reads nothing: no quota */
-    fclose(f);
-    return n == 2 && period ? (uint32_t)((quota + period - 1) / period) : 0;
+    uint64_t quota = strtoull(text, &rest, 10); /* "max" is no number: no quota */
+    uint64_t period = rest == text ? 0 : strtoull(rest, NULL, 10);
+    return period ? (uint32_t)((quota + period - 1) / period) : 0;
 }
 
 uint32_t mz_options_cpus(void)

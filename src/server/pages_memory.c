@@ -1,19 +1,7 @@
 /* Memory: what malloc says in Envoy's shape, and what each part of ours holds (base/alloc.h). */
 #include <malloc.h>
-#include <stdio.h>
-#include <unistd.h>
 
 #include "server/pages_priv.h"
-
-static uint64_t resident_bytes(void)
-{
-    unsigned long long size, resident;
-    FILE *f = fopen("/proc/self/statm", "re");
-    bool ok = f && fscanf(f, "%llu %llu", &size, &resident) == 2;
-    if (f)
-        (void)fclose(f); /* only read */
-    return ok ? (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
-}
 
 static void memory(void *arg, const struct mz_admin_request *rq, struct mz_admin_reply *out)
 {
@@ -24,7 +12,7 @@ static void memory(void *arg, const struct mz_admin_request *rq, struct mz_admin
     m.heap_size = i.arena + i.hblkhd;
     m.pageheap_free = i.fordblks;
     m.total_thread_cache = i.fsmblks;
-    m.total_physical_bytes = resident_bytes();
+    m.total_physical_bytes = mz_mem_resident_bytes();
     page_message(out, &m.base, MZ_JSON_DEFAULTS);
 }
 
@@ -44,7 +32,7 @@ static void by_type(void *arg, const struct mz_admin_request *rq, struct mz_admi
     }
     mz_buf_printf(
         &out->body, "\n },\n \"bytes\": %lld,\n \"objects\": %lld,\n \"resident_bytes\": %llu\n}\n",
-        (long long)sum.bytes, (long long)sum.objects, (unsigned long long)resident_bytes());
+        (long long)sum.bytes, (long long)sum.objects, (unsigned long long)mz_mem_resident_bytes());
 }
 
 static const struct mz_admin_page pages[] = {

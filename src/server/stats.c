@@ -1,6 +1,4 @@
 #include <malloc.h>
-#include <stdio.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -14,18 +12,6 @@ static const struct mz_stat_def defs[] = {
 };
 const struct mz_stat_kind mz_server_stats = { "server", defs, MZ_SERVER_STAT__COUNT };
 
-static uint64_t resident_bytes(void)
-{
-    unsigned long long size, resident = 0;
-    FILE *f = fopen("/proc/self/statm", "re");
-    if (!f)
-        return 0;
-    if (fscanf(f, "%llu %llu", &size, &resident) != 2)
-        resident = 0;
-    fclose(f);
-    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
 void mz_server_stats_update(struct mz_server *s)
 {
     struct mz_mem_count c[MZ_MEM__COUNT];
@@ -37,7 +23,7 @@ void mz_server_stats_update(struct mz_server *s)
     enum mz_server_state state = mz_server_state(s);
     mz_gauge_set(s->scope, MZ_SERVER_STAT_MEMORY_ALLOCATED, (uint64_t)(bytes > 0 ? bytes : 0));
     mz_gauge_set(s->scope, MZ_SERVER_STAT_MEMORY_HEAP, heap.arena + heap.hblkhd);
-    mz_gauge_set(s->scope, MZ_SERVER_STAT_MEMORY_PHYSICAL, resident_bytes());
+    mz_gauge_set(s->scope, MZ_SERVER_STAT_MEMORY_PHYSICAL, mz_mem_resident_bytes());
     mz_gauge_set(s->scope, MZ_SERVER_STAT_UPTIME, (mz_clock->mono_us() - s->start_us) / 1000000);
     mz_gauge_set(s->scope, MZ_SERVER_STAT_CONNECTIONS,
                  mz_listener_manager_connections(s->listeners));

@@ -129,12 +129,16 @@ double mz_hist_bin_low(uint16_t bin)
     if (bin == 0)
         return 0;
     /* In this order of operations the last digits are circllhist's. */
-    return (double)(10 + (bin - 1) % 90) / 10.0 * (double)powers[(bin - 1) / 90];
+    unsigned step = 10 + (bin - 1u) % 90, decade = (bin - 1u) / 90;
+    return (double)step / 10.0 * (double)powers[decade];
 }
 
 double mz_hist_bin_width(uint16_t bin)
 {
-    return bin == 0 ? 0 : (double)powers[(bin - 1) / 90] / 10.0;
+    if (bin == 0)
+        return 0;
+    unsigned decade = (bin - 1u) / 90;
+    return (double)powers[decade] / 10.0;
 }
 
 static uint64_t bar_count(const struct mz_hist_bar *b, bool interval)

@@ -54,9 +54,7 @@ static bool host_address(const pb_Endpoint *e, struct mz_addr *out_addr, struct 
 {
     const pb_Address *a = e->address;
     if (a && a->address_case == pb_Address_ADDRESS_PIPE)
-        return mz_addr_unix(mz_str_c(a->pipe->path), out_addr) ||
-               mz_err_set(err, "not a path of a UNIX socket: '%s'", a->pipe->path) ||
-               mz_err_at(err, "pipe.path");
+        return mz_addr_unix(mz_str_c(a->pipe->path), out_addr, err) || mz_err_at(err, "pipe.path");
     if (!a || a->address_case != pb_Address_ADDRESS_SOCKET_ADDRESS)
         return mz_err_set(err, "one of socket_address, pipe is required");
     return address_build(a->socket_address, out_addr, err) || mz_err_at(err, "socket_address");

@@ -58,8 +58,10 @@ static void build(const struct hash_config *c, struct hash_table *t)
         struct point_key key = key_create(hash_key(c, t->members[m].host));
         uint64_t i = 0;
         wanted += scale * t->members[m].weight;
-        for (; made < wanted && t->n <= size; made++)
+        while (made < wanted && t->n <= size) {
             t->ring[t->n++] = (struct ring_point){ point_hash(c, &key, i++), m };
+            made++;
+        }
         mz_free(MZ_MEM_UPSTREAM, key.text);
         t->fewest = i < t->fewest ? i : t->fewest;
         t->peak = i > t->peak ? i : t->peak;

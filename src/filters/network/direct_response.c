@@ -8,7 +8,7 @@
 #include "filters/network/network_filters.h"
 #include "proto/mapper.h"
 
-#define FILE_MAX (64 * 1024 * 1024)
+#define FILE_MAX (64L * 1024 * 1024)
 
 struct direct_cfg {
     size_t n;
@@ -44,7 +44,7 @@ static struct direct_cfg *cfg_from_file(const char *path, struct mz_err *err)
 
 static void *cfg_from_environment(const char *name, struct mz_err *err)
 {
-    const char *text = getenv(name);
+    const char *text = secure_getenv(name);
     if (text)
         return cfg_new(mz_str_c(text));
     mz_err_set(err, "Environment variable doesn't exist: %s", name);
