@@ -1,6 +1,7 @@
 #include "hcm/hcm_priv.h"
 
 #include "hcm/trace.h"
+#include "http/grpc.h"
 #include "upstream/cluster.h"
 
 #include <string.h>
@@ -143,7 +144,9 @@ static void on_max_duration(struct mz_timer *t)
     mz_stream_local_reply(s,
                           &(struct mz_local_reply){ .status = s->remote_end ? 504 : 408,
                                                     .body = MZ_STR("downstream duration timeout"),
-                                                    .details = "max_duration_timeout" });
+                                                    .details = "max_duration_timeout",
+                                                    .has_grpc_status = true,
+                                                    .grpc_status = 4 /* DEADLINE_EXCEEDED */ });
 }
 
 static void stop_timers(struct mz_stream *s)
@@ -174,6 +177,32 @@ static void start_timers(struct mz_stream *s)
     log_begin(s);
 }
 
+/*
+ * How long the stream may live: what the caller's grpc-timeout asks for within the route's limits, else the route's
+ * duration, else the manager's. The upstream learns it by grpc-timeout (H8).
+ */
+static void apply_duration(struct mz_stream *s, const struct mz_route *r)
+{
+    uint64_t ms, asked = 0, max = r->grpc_timeout_header_max.ms;
+    bool grpc = s->req.headers && mz_grpc_timeout_ms(s->req.headers, &asked);
+    if (grpc && r->grpc_timeout_header_max.set) {
+        ms = max && asked > max ? max : asked;
+        if (r->grpc_timeout_header_offset.set)
+            ms -= r->grpc_timeout_header_offset.ms < ms ? r->grpc_timeout_header_offset.ms : ms;
+    } else {
+        ms = r->max_stream_duration.set ? r->max_stream_duration.ms
+                                        : s->conn->cfg->max_stream_duration_ms;
+        if (!ms) {
+            mz_timer_stop(&s->duration_timer);
+            return;
+        }
+    }
+    if (grpc)
+        mz_grpc_timeout_set(s->req.headers, ms);
+    uint64_t gone_ms = (stream_now(s) - s->info.start_us) / 1000;
+    mz_timer_start_ms(&s->duration_timer, ms > gone_ms ? ms - gone_ms : 0);
+}
+
 /* What the route says about times replaces the manager's. */
 static void apply_route_times(struct mz_stream *s)
 {
@@ -185,14 +214,7 @@ static void apply_route_times(struct mz_stream *s)
         mz_timer_stop(&s->idle_timer);
         stream_touch(s);
     }
-    if (r->max_stream_duration.set) {
-        mz_timer_stop(&s->duration_timer);
-        uint64_t gone_ms = (stream_now(s) - s->info.start_us) / 1000;
-        if (r->max_stream_duration.ms)
-            mz_timer_start_ms(&s->duration_timer, r->max_stream_duration.ms > gone_ms
-                                                      ? r->max_stream_duration.ms - gone_ms
-                                                      : 0);
-    }
+    apply_duration(s, r);
 }
 
 /* ---- route ---- */
@@ -385,12 +407,11 @@ static bool has_upgrade(const struct mz_headers *h)
 
 static void classify(struct mz_stream *s, struct mz_headers *h)
 {
-    struct mz_str method = mz_headers_method(h), ct = mz_headers_value_id(h, MZ_H_CONTENT_TYPE);
+    struct mz_str method = mz_headers_method(h);
     s->is_head = mz_str_eq(method, MZ_STR("HEAD"));
     s->is_connect = mz_str_eq(method, MZ_STR("CONNECT"));
     s->is_upgrade = !s->is_connect && has_upgrade(h);
-    s->is_grpc = mz_str_starts(ct, MZ_STR("application/grpc")) &&
-                 (ct.n == 16 || ct.p[16] == '+' || ct.p[16] == ';');
+    s->is_grpc = mz_is_grpc(h);
 }
 
 static void log_request(struct mz_stream *s, const struct mz_headers *h, bool end)

@@ -1,3 +1,4 @@
+#include "http/grpc.h"
 #include "route/route_priv.h"
 
 static bool literal_matches(const struct route_priv *p, struct mz_str path)
@@ -54,13 +55,6 @@ static bool query_matches(const struct query_match *q, struct mz_str query)
     return q->value ? present && mz_string_match(q->value, value) : present != q->absent;
 }
 
-static bool is_grpc(const struct mz_headers *h)
-{
-    struct mz_str type = mz_headers_value_id(h, MZ_H_CONTENT_TYPE);
-    struct mz_str grpc = MZ_STR("application/grpc");
-    return mz_str_starts(type, grpc) && (type.n == grpc.n || type.p[grpc.n] == '+');
-}
-
 static bool certs_match(const struct match_more *x, const struct mz_route_query *q)
 {
     return (x->cert_presented < 0 || x->cert_presented == (int8_t)q->cert_presented) &&
@@ -80,7 +74,7 @@ static enum miss more_misses(const struct match_more *x, const struct match_req 
     const struct mz_route_query *q = m->q;
     if (x->has_fraction && !mz_runtime_fraction(mz_runtime_here(), &x->fraction, q->random))
         return MISS_RUNTIME;
-    if (x->grpc && !is_grpc(q->h))
+    if (x->grpc && !mz_is_grpc(q->h))
         return MISS_GRPC;
     FIRST_MISS(x->n_headers, mz_header_match(x->headers[i], q->h), MISS_HEADER)
     FIRST_MISS(x->n_queries, query_matches(&x->queries[i], query_of(m->full)), MISS_QUERY)

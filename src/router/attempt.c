@@ -55,6 +55,11 @@ static void on_try_idle(struct mz_timer *t)
     reply_try_timeout(MZ_CONTAINER(t, struct attempt, try_idle_timer), true);
 }
 
+static void on_life(struct mz_timer *t)
+{
+    reply_max_duration(MZ_CONTAINER(t, struct attempt, life_timer));
+}
+
 static void touch(struct attempt *a)
 {
     if (a->r->times.per_try_idle_ms)
@@ -89,6 +94,7 @@ static void answer_ended(struct attempt *a)
     info_of(a->r)->up.last_rx_us = now_of(a->r);
     mz_timer_stop(&a->try_timer);
     mz_timer_stop(&a->try_idle_timer);
+    mz_timer_stop(&a->life_timer);
 }
 
 /* Request and answer are through: the codec's stream belongs to the connection again, which may end or serve the next one
@@ -275,6 +281,8 @@ static void on_ready(void *arg, const struct mz_pool_ready *p)
         mz_count(a->r->route->scope, MZ_VC_RQ_TOTAL, 1);
     set_info(a, p);
     touch(a);
+    if (a->r->cluster->max_stream_duration_ms)
+        mz_timer_start_ms(&a->life_timer, a->r->cluster->max_stream_duration_ms);
     send_request(a);
     if (!a->over && a->r->request_end)
         attempt_request_complete(a);
@@ -406,6 +414,7 @@ void attempt_start(struct router *r)
     mz_buf_init(&a->queued);
     mz_timer_init(loop_of(r), &a->try_timer, on_try_timeout);
     mz_timer_init(loop_of(r), &a->try_idle_timer, on_try_idle);
+    mz_timer_init(loop_of(r), &a->life_timer, on_life);
     mz_list_add_tail(&r->attempts, &a->link);
     r->n_attempts++;
     if (mz_retry_active(&r->retry) || r->retry.policy)
@@ -442,6 +451,7 @@ void attempt_drop(struct attempt *a)
     struct router *r = a->r;
     mz_timer_stop(&a->try_timer);
     mz_timer_stop(&a->try_idle_timer);
+    mz_timer_stop(&a->life_timer);
     mz_list_del(&a->link);
     r->n_attempts--;
     if (a->pending) {

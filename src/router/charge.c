@@ -1,5 +1,7 @@
 #include "router/router_priv.h"
 
+#include "http/grpc.h"
+
 /*
  * Response codes and times of a cluster: plain, canary, internal or external, each also under the name that the caller asked
  * for; virtual cluster, route (Envoy's CodeStats).
@@ -48,21 +50,23 @@ static void charge_scope(struct mz_scope *s, unsigned status)
 }
 
 static void charge_sorts(struct mz_scope *s, const struct code_stats *at, unsigned sorts,
-                         unsigned status)
+                         unsigned status, bool codes)
 {
     for (unsigned i = 0; i < SORTS; i++) {
         if (!(sorts & 1u << i))
             continue;
         mz_count(s, at->completed[i], 1);
-        mz_count_code(s, families[i], status);
+        if (codes)
+            mz_count_code(s, families[i], status);
     }
 }
 
 static void charge_cluster(struct router *r, unsigned status, unsigned sorts)
 {
-    charge_sorts(r->cluster->scope, &of_cluster, sorts, status);
+    bool codes = !r->grpc || !r->cfg->suppress_grpc_failure_codes;
+    charge_sorts(r->cluster->scope, &of_cluster, sorts, status, codes);
     if (r->alt)
-        charge_sorts(r->alt, &of_alt, sorts, status);
+        charge_sorts(r->alt, &of_alt, sorts, status, codes);
     charge_scope(r->vcluster, status);
     charge_scope(r->route->scope, status);
 }
@@ -74,10 +78,25 @@ void charge_code(struct router *r, unsigned status, const struct mz_host *host,
         return;
     if (r->cfg->dynamic_stats)
         charge_cluster(r, status, sorts_of(r, host, response));
-    if (host) {
-        struct mz_host_stats *st = (struct mz_host_stats *)(uintptr_t)&host->stats;
-        __atomic_add_fetch(status >= 500 ? &st->rq_error : &st->rq_success, 1, __ATOMIC_RELAXED);
-    }
+    if (host && status >= 500)
+        charge_host((struct mz_host *)(uintptr_t)host, false);
+}
+
+void charge_host(struct mz_host *h, bool success)
+{
+    __atomic_add_fetch(success ? &h->stats.rq_success : &h->stats.rq_error, 1, __ATOMIC_RELAXED);
+}
+
+/* Of gRPC only grpc-status knows; it may come in the trailers. */
+void charge_success(struct attempt *a, const struct mz_headers *h, bool end)
+{
+    const struct router *r = a->r;
+    int status;
+    if (!r->grpc)
+        charge_host(a->host, true);
+    else if (end)
+        charge_host(a->host, mz_grpc_status(h, &status) && mz_http_status_of_grpc(status) < 500);
+    a->grpc_outcome_open = r->grpc && !end;
 }
 
 static void record_sorts(struct mz_scope *s, const struct code_stats *at, unsigned sorts,

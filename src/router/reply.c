@@ -191,6 +191,8 @@ void reply_reset(struct attempt *a, enum mz_reset_reason why, struct mz_str fail
     bool begun = r->response_started;
     if (!begun)
         charge_code(r, outcomes[why].status, host, NULL);
+    else if (a->grpc_outcome_open)
+        charge_host(host, false);
     mz_host_unref(host);
     struct mz_str body = mz_arena_printf(
         mz_stream_arena(stream_of(r)),
@@ -271,6 +273,34 @@ void reply_try_timeout(struct attempt *a, bool idle)
             idle ? "upstream_per_try_idle_timeout" : "upstream_per_try_timeout", false);
 }
 
+/* The cluster's max_stream_duration. */
+void reply_max_duration(struct attempt *a)
+{
+    struct router *r = a->r;
+    if (r->finished || a->over)
+        return;
+    mz_count(r->cluster->scope, MZ_CS_RQ_MAX_DURATION_REACHED, 1);
+    mz_stream_story(stream_of(r), MZ_STEP_TIMED_OUT,
+                    MZ_STR("the upstream stream's longest duration"), MZ_STR(""), 0,
+                    (int64_t)((now_of(r) - a->start_us) / 1000));
+    bool answered = a->answered;
+    attempt_drop(a);
+    if (!answered) {
+        enum mz_retry_verdict v = mz_retry_on_reset(&r->retry, MZ_RESET_LOCAL, true);
+        if (v == MZ_RETRY_YES) {
+            r->retry_is_timeout = false;
+            reply_retry(r);
+            return;
+        }
+        if (others_alive(r))
+            return;
+        note_no_retry(r, v);
+    }
+    give_up(r, r->request_end ? 504 : 408, MZ_FLAG(UPSTREAM_MAX_STREAM_DURATION),
+            MZ_STR("upstream max stream duration reached"), "upstream_max_stream_duration_reached",
+            false);
+}
+
 /* ---- answers ---- */
 
 void reply_1xx(struct attempt *a, struct mz_headers *h)
@@ -293,11 +323,9 @@ static bool retry_answer(struct attempt *a, struct mz_headers *h)
         return false;
     enum mz_retry_verdict v = mz_retry_on_headers(&r->retry, h, mz_loop_wall_us(loop_of(r)));
     if (v == MZ_RETRY_YES) {
-        struct mz_host_stats *st = &a->host->stats;
-        unsigned status = mz_headers_status(h);
-        mz_count_code(r->cluster->scope, "retry.upstream_rq_", status);
+        mz_count_code(r->cluster->scope, "retry.upstream_rq_", mz_headers_status(h));
         mz_count(r->cluster->scope, MZ_CS_RETRY_RQ_COMPLETED, 1);
-        __atomic_add_fetch(status >= 500 ? &st->rq_error : &st->rq_success, 1, __ATOMIC_RELAXED);
+        charge_host(a->host, false);
         r->retry_is_timeout = false;
         attempt_drop(a);
         reply_retry(r);
@@ -354,6 +382,8 @@ void reply_headers(struct attempt *a, struct mz_headers *h, bool end)
     r->final = a;
     mz_timer_stop(&r->backoff_timer);
     charge_code(r, status, a->host, h);
+    if (status < 500)
+        charge_success(a, h, end);
     if (r->route->internal_redirect->enabled && redirect_try(r, a, h))
         return;
     struct mz_stream_info *info = info_of(r);
@@ -379,6 +409,8 @@ void reply_data(struct attempt *a, struct mz_buf *data, bool end)
     if (a->over || r->final != a || (r->finished && !end))
         return;
     if (end) {
+        if (a->grpc_outcome_open) /* neither headers nor trailers told */
+            charge_host(a->host, false);
         complete(a);
         finish(r);
     }
@@ -390,6 +422,8 @@ void reply_trailers(struct attempt *a, struct mz_headers *h)
     struct router *r = a->r;
     if (a->over || r->final != a)
         return;
+    if (a->grpc_outcome_open)
+        charge_success(a, h, true);
     complete(a);
     finish(r);
     mz_stream_respond_trailers(stream_of(r), h);

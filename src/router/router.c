@@ -1,5 +1,6 @@
 #include "router/router_priv.h"
 
+#include "http/grpc.h"
 #include "http/status.h"
 #include "observe/access_log.h"
 #include "proto/mapper.h"
@@ -270,9 +271,8 @@ static void init(struct router *r, struct mz_headers *h)
     mz_buf_init(&r->body);
     mz_timer_init(loop_of(r), &r->timeout_timer, on_timeout);
     mz_timer_init(loop_of(r), &r->backoff_timer, on_backoff);
-    struct mz_str ct = mz_headers_value_id(h, MZ_H_CONTENT_TYPE), method = mz_headers_method(h);
-    r->grpc = mz_str_starts(ct, MZ_STR("application/grpc")) &&
-              (ct.n == 16 || ct.p[16] == '+' || ct.p[16] == ';');
+    struct mz_str method = mz_headers_method(h);
+    r->grpc = mz_is_grpc(h);
     r->is_head = mz_str_eq(method, MZ_STR("HEAD"));
     r->is_upgrade =
         mz_headers_get_id(h, MZ_H_UPGRADE) != NULL || mz_str_eq(method, MZ_STR("CONNECT"));

@@ -51,11 +51,12 @@ struct attempt { /* one try at one host */
     bool answered;                   /* final answer headers came */
     bool answer_end;                 /* the answer is complete */
     bool paused_client, paused_upstream, timed_out, over;
+    bool grpc_outcome_open; /* whether it succeeded will be known with the trailers */
     uint64_t start_us;
     uint64_t ready_us, conn_age_us; /* when it got its connection, and how old that was: for the story */
     struct mz_buf
         queued; /* request body that waits for the connection, when the router keeps none */
-    struct mz_timer try_timer, try_idle_timer;
+    struct mz_timer try_timer, try_idle_timer, life_timer;
 };
 struct router {
     struct mz_filter base;
@@ -124,11 +125,14 @@ void reply_reset(struct attempt *a, enum mz_reset_reason why, struct mz_str tran
 void reply_no_host(struct router *r);
 void reply_timeout(struct router *r);
 void reply_try_timeout(struct attempt *a, bool idle);
+void reply_max_duration(struct attempt *a);
 void reply_retry(struct router *r); /* verdict was YES: arms the back-off */
 
 /* charge.c */
 void charge_code(struct router *r, unsigned status, const struct mz_host *host,
                  const struct mz_headers *response);
+void charge_host(struct mz_host *h, bool success); /* rq_success or rq_error */
+void charge_success(struct attempt *a, const struct mz_headers *h, bool end); /* headers below 500, or trailers */
 void charge_time(struct router *r, const struct mz_host *host, const struct mz_headers *response);
 
 /* redirect.c: true when the stream begins anew; the caller returns at once */

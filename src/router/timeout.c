@@ -1,27 +1,5 @@
 #include "router/timeout.h"
-
-#include <inttypes.h>
-
-bool mz_grpc_timeout_ms(const struct mz_headers *h, uint64_t *out_ms)
-{
-    static const struct {
-        char unit;
-        uint64_t mul, div;
-    } units[] = {
-        { 'H', 3600000, 1 }, { 'M', 60000, 1 }, { 'S', 1000, 1 },
-        { 'm', 1, 1 },       { 'u', 1, 1000 },  { 'n', 1, 1000000 },
-    };
-    struct mz_str s = mz_headers_value_id(h, MZ_H_GRPC_TIMEOUT);
-    uint64_t v;
-    if (s.n < 2 || s.n > 9 || !mz_str_u64((struct mz_str){ s.p, s.n - 1 }, &v))
-        return false;
-    for (size_t i = 0; i < MZ_COUNT(units); i++)
-        if (units[i].unit == s.p[s.n - 1]) {
-            *out_ms = (v * units[i].mul + units[i].div - 1) / units[i].div;
-            return true;
-        }
-    return false;
-}
+#include "http/grpc.h"
 
 static bool new_spelling(const struct mz_route *r)
 {
@@ -78,17 +56,6 @@ void mz_timeouts_read(const struct mz_route *r, struct mz_headers *h, bool grpc,
     mz_headers_remove_id(h, MZ_H_X_ENVOY_HEDGE_ON_PER_TRY_TIMEOUT);
 }
 
-/* At most 8 digits: beyond them a coarser unit, rounded up. */
-static struct mz_str grpc_text(uint64_t ms, struct mz_arena *a)
-{
-    if (ms <= 99999999)
-        return mz_arena_printf(a, "%" PRIu64 "m", ms);
-    if (ms / 1000 < 99999999)
-        return mz_arena_printf(a, "%" PRIu64 "S", ms / 1000 + 1);
-    uint64_t minutes = ms / 60000 + 1;
-    return mz_arena_printf(a, "%" PRIu64 "M", minutes > 99999999 ? 99999999 : minutes);
-}
-
 void mz_timeouts_write(const struct mz_timeouts *t, const struct mz_route *r, struct mz_headers *h,
                        bool grpc, bool insert, uint64_t elapsed_ms)
 {
@@ -109,5 +76,5 @@ void mz_timeouts_write(const struct mz_timeouts *t, const struct mz_route *r, st
         mz_headers_set_id(h, MZ_H_X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, mz_arena_dup(h->arena, value));
     }
     if (grpc_limited(r, grpc))
-        mz_headers_set_id(h, MZ_H_GRPC_TIMEOUT, grpc_text(expected, h->arena));
+        mz_grpc_timeout_set(h, expected);
 }

@@ -18,6 +18,4 @@ void mz_timeouts_read(const struct mz_route *r, struct mz_headers *h, bool grpc,
  * Again before each try with the time that went by. */
 void mz_timeouts_write(const struct mz_timeouts *t, const struct mz_route *r, struct mz_headers *h,
                        bool grpc, bool insert, uint64_t elapsed_ms);
-/* The value of grpc-timeout; false when absent or malformed. At most 8 digits and a unit H M S m u n; rounded up. */
-bool mz_grpc_timeout_ms(const struct mz_headers *h, uint64_t *out_ms);
 #endif

@@ -1,5 +1,6 @@
 #include "base/test.h"
 
+#include "http/grpc.h"
 #include "route/route_test.h"
 #include "router/timeout.h"
 

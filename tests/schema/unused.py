@@ -23,8 +23,6 @@ ON_PURPOSE = {
     "envoy.extensions.load_balancing_policies.common.v3.SlowStartConfig.": "refused as a whole",
     "envoy.config.cluster.v3.OutlierDetection.": "the log says that it has no effect yet",
     "envoy.config.core.v3.HealthCheck.": "refused as a whole",
-    "envoy.config.core.v3.Http2ProtocolOptions.": "refused as a whole",
-    "envoy.config.core.v3.KeepaliveSettings.": "of Http2ProtocolOptions",
     "envoy.config.endpoint.v3.Endpoint.HealthCheckConfig.": "for health checks, which are refused",
     "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy.DropOverload.": "refused as a whole",
     "envoy.config.core.v3.ConfigSource.": "subscriptions are refused as a whole",
