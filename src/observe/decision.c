@@ -17,6 +17,7 @@ struct mz_decision *mz_decision_create(struct mz_arena *a, uint64_t now_us)
         mz_arena_alloc(a, sizeof(*d)); /* steps are written before they are read */
     d->start_us = now_us;
     d->n = d->dropped = d->routes_skipped = 0;
+    d->refused = false;
     return d;
 }
 
@@ -25,6 +26,7 @@ void mz_decision_step(struct mz_decision *d, uint64_t now_us, enum mz_step_kind 
 {
     if (!d)
         return;
+    d->refused |= k == MZ_STEP_FILTER;
     if (d->n == MZ_DECISION_STEPS) {
         if (d->dropped < UINT16_MAX)
             d->dropped++;

@@ -50,6 +50,8 @@
     X(DELAYED, "filter %s delays the request by %n ms")                                                               \
     X(SLOWED, "filter %s slows the answer to %n KiB/s")                                                                \
     X(RULE, "filter %s: rule %t decided")                                                                              \
+    X(NOT_RULE, "filter %s: rule did not match: %t")                                                                   \
+    X(MORE_RULES, "filter %s: %n more rules did not match either")                                                     \
     X(INTERNAL_REDIRECT, "internal redirect to %t")                                                                    \
     X(NO_INTERNAL_REDIRECT, "internal redirect refused: %t")                                                           \
     X(CLIENT_GONE, "the client went away: %t")                                                                         \
@@ -72,6 +74,7 @@ struct mz_step {
 struct mz_decision { /* in the stream's arena */
     uint64_t start_us;
     uint16_t n, dropped, routes_skipped;
+    bool refused; /* a filter ended the request (step FILTER) */
     struct mz_step v[MZ_DECISION_STEPS];
 };
 struct mz_arena;
@@ -85,8 +88,8 @@ struct mz_recorder;
 struct mz_stream_info;
 struct mz_recorder *mz_recorder_create(unsigned slots /* workers + 1 */, unsigned keep /* records per slot and list */);
 void mz_recorder_destroy(struct mz_recorder *r);
-/* At the end of a stream, on its thread: keeps a copy when it failed (status >= 500, a response flag, aborted, refused by a filter) or was slower
- * than the slow limit. Cheap for all others. */
+/* At the end of a stream, on its thread: keeps a copy when it failed (status >= 500, a response flag, aborted), was
+ * refused by a filter or slower than the slow limit. Cheap for all others. */
 void mz_recorder_offer(struct mz_recorder *r, unsigned slot, const struct mz_stream_info *info);
 void mz_recorder_set_slow_ms(struct mz_recorder *r, uint32_t ms); /* any thread; default 1000 */
 /* Main thread: newest first, in plain words or as JSON; takes what each worker published (lock per slot, off the request

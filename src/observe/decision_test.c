@@ -102,7 +102,7 @@ static void test_recorder(void **state)
     struct mz_buf b;
     mz_buf_init(&b);
     mz_recorder_text(r, &b);
-    assert_string_equal(text_of(&b), "No request has failed or was slow.\n");
+    assert_string_equal(text_of(&b), "No request has failed, was refused or slow.\n");
     i = info_make(a, "/bad");
     i.status = 503;
     i.flags = MZ_FLAG(UPSTREAM_CONNECTION_FAILURE);

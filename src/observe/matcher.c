@@ -138,6 +138,31 @@ const char *mz_string_match_text(const struct mz_string_match *m)
     return m->story;
 }
 
+/* The plain characters that every match of the pattern begins with. */
+static struct mz_str regex_prefix(struct mz_str pattern)
+{
+    size_t n = 0;
+    while (n < pattern.n &&
+           ((pattern.p[n] >= 'a' && pattern.p[n] <= 'z') ||
+            (pattern.p[n] >= 'A' && pattern.p[n] <= 'Z') ||
+            (pattern.p[n] >= '0' && pattern.p[n] <= '9') || memchr("/-_:,=&%~@", pattern.p[n], 10)))
+        n++;
+    bool optional =
+        n < pattern.n && memchr("?*{", pattern.p[n], 3); /* the last one may be absent */
+    if (mz_str_chr(pattern, '|') >= 0)
+        n = 0;
+    return (struct mz_str){ pattern.p, n && optional ? n - 1 : n };
+}
+
+enum mz_string_literal mz_string_match_literal(const struct mz_string_match *m,
+                                               struct mz_str *out_text)
+{
+    if (m->ignore_case || (m->how != EXACT && m->how != PREFIX && m->how != REGEX))
+        return MZ_STRING_OTHER;
+    *out_text = m->how == REGEX ? regex_prefix(m->text) : m->text;
+    return m->how == EXACT ? MZ_STRING_EXACT : MZ_STRING_PREFIX;
+}
+
 /* ---- headers ---- */
 
 struct mz_header_match {
@@ -192,10 +217,9 @@ static bool header_kind_build(const pb_HeaderMatcher *m, struct mz_header_match 
 static char *header_story(const struct mz_header_match *m)
 {
     const char *what = m->string ? m->string->story : m->range ? "in range" : "present";
-    size_t size = m->lower.n + strlen(what) + 80;
+    size_t size = strlen(m->name) + strlen(what) + 80;
     char *story = mz_alloc(MZ_MEM_CONFIG, size);
-    int n = snprintf(story, size, "header " MZ_STR_FMT "%s %s", MZ_STR_ARG(m->lower),
-                     m->invert ? " not" : "", what);
+    int n = snprintf(story, size, "header %s%s %s", m->name, m->invert ? " not" : "", what);
     if (m->range)
         (void)snprintf(story + n, size - (size_t)n, " %lld to %lld", (long long)m->from,
                        (long long)m->to);
@@ -210,6 +234,9 @@ struct mz_header_match *mz_header_match_build(const pb_HeaderMatcher *m, struct 
     for (size_t i = 0; i < name.n; i++)
         out->name[i] = mz_lower(out->name[i]);
     out->lower = (struct mz_str){ out->name, name.n };
+    if (mz_str_eq(out->lower,
+                  MZ_STR("host"))) /* requests have it as :authority; Envoy looks there, too */
+        out->lower = MZ_STR(":authority");
     out->invert = m->invert_match != 0;
     out->missing_as_empty = m->treat_missing_header_as_empty != 0;
     bool ok = name.n ? header_kind_build(m, out, err)
@@ -260,6 +287,17 @@ bool mz_header_match(const struct mz_header_match *m, const struct mz_headers *h
 const char *mz_header_match_text(const struct mz_header_match *m)
 {
     return m->story;
+}
+
+bool mz_header_match_exact(const struct mz_header_match *m, struct mz_str *out_name,
+                           struct mz_str *out_value)
+{
+    if (!m->string || m->invert || m->missing_as_empty || m->string->how != EXACT ||
+        m->string->ignore_case)
+        return false;
+    *out_name = m->lower;
+    *out_value = m->string->text;
+    return true;
 }
 
 /* ---- metadata ---- */

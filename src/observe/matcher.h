@@ -17,6 +17,11 @@ mz_string_match_build(const struct Envoy__Type__Matcher__V3__StringMatcher *m, s
 void mz_string_match_destroy(struct mz_string_match *m); /* NULL is fine */
 bool mz_string_match(const struct mz_string_match *m, struct mz_str s);
 const char *mz_string_match_text(const struct mz_string_match *m); /* "exact b": for the story */
+/* What can be said of every text that matches, for indexes: it is @out_text, or begins with it (also a regex whose first
+ * characters are plain). */
+enum mz_string_literal { MZ_STRING_OTHER, MZ_STRING_EXACT, MZ_STRING_PREFIX };
+enum mz_string_literal mz_string_match_literal(const struct mz_string_match *m,
+                                               struct mz_str *out_text);
 
 struct mz_header_match;
 struct Envoy__Config__Route__V3__HeaderMatcher;
@@ -28,6 +33,10 @@ void mz_header_match_destroy(struct mz_header_match *m); /* NULL is fine */
 bool mz_header_match(const struct mz_header_match *m, const struct mz_headers *h);
 const char *
 mz_header_match_text(const struct mz_header_match *m); /* "header x-a exact b": for the story */
+
+/* True: it matches exactly when some field @out_name has the value @out_value. */
+bool mz_header_match_exact(const struct mz_header_match *m, struct mz_str *out_name,
+                           struct mz_str *out_value);
 
 struct mz_metadata_match;
 struct Envoy__Type__Matcher__V3__MetadataMatcher;

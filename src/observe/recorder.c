@@ -31,7 +31,7 @@ struct record {
     struct kept_step steps[MZ_DECISION_STEPS];
     char text[TEXT_BYTES];
 };
-enum list { FAILED, SLOW, LISTS };
+enum list { FAILED, SLOW, REFUSED, LISTS }; /* none crowds out another */
 struct slot {
     pthread_mutex_t lock; /* taken to keep and to read, never to pass by */
     uint64_t n[LISTS];    /* ever kept */
@@ -137,28 +137,16 @@ static void record_fill(struct record *r, const struct mz_stream_info *info, boo
     steps_keep(r, info);
 }
 
-/* A filter refused it: who asks why finds the rule in the story. */
-static bool refused(const struct mz_stream_info *info)
-{
-    const struct mz_decision *d = info->decision;
-    for (unsigned i = 0; d && info->status >= 400 && i < d->n && i < MZ_DECISION_STEPS; i++)
-        if (d->v[i].kind == MZ_STEP_FILTER)
-            return true;
-    return false;
-}
-
 void mz_recorder_offer(struct mz_recorder *r, unsigned slot, const struct mz_stream_info *info)
 {
     bool failed = info->status >= 500 || info->flags || (info->has_protocol && info->status == 0);
     bool slow = info->end_us - info->start_us > __atomic_load_n(&r->slow_us, __ATOMIC_RELAXED) &&
                 info->end_us > info->start_us;
-    if (MZ_LIKELY(!failed && !slow)) {
-        if (!refused(info))
-            return;
-        failed = true;
-    }
+    bool refused = info->status >= 400 && info->decision && info->decision->refused;
+    if (MZ_LIKELY(!failed && !slow && !refused))
+        return;
     struct slot *s = &r->v[slot];
-    enum list list = failed ? FAILED : SLOW;
+    enum list list = failed ? FAILED : refused ? REFUSED : SLOW;
     (void)pthread_mutex_lock(&s->lock);
     if (!s->v[list])
         s->v[list] = mz_alloc(MZ_MEM_LOG, mz_mul(r->keep, sizeof(struct record)));
@@ -273,7 +261,7 @@ void mz_recorder_text(struct mz_recorder *r, struct mz_buf *out)
     struct record *v = records_copy(r, &n);
     struct mz_decision story;
     if (n == 0)
-        mz_buf_append_str(out, MZ_STR("No request has failed or was slow.\n"));
+        mz_buf_append_str(out, MZ_STR("No request has failed, was refused or slow.\n"));
     for (size_t i = 0; i < n; i++) {
         record_text(&v[i], out);
         story_of(&v[i], &story);

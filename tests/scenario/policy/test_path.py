@@ -1,4 +1,5 @@
-"""No spelling of a path gets around a rule for it (rows H4, C01-C08): the rule is a direct answer of 403 for the prefix /admin."""
+"""No spelling of a path gets around a rule for it (rows H4, C01-C09): the rule is a direct answer of 403 for the prefix /admin, or an rbac filter
+that denies it."""
 import pytest
 
 import config
@@ -6,6 +7,9 @@ from wire import free_port
 
 DENY = {"match": {"prefix": "/admin"}, "direct_response": {"status": 403}}
 ROUTES = [DENY, config.route()]
+RBAC = config.ext("envoy.filters.http.rbac", "envoy.extensions.filters.http.rbac.v3.RBAC", rules={"action": "DENY", "policies": {"admin": {
+    "permissions": [{"url_path": {"path": {"prefix": "/admin"}}}], "principals": [{"any": True}]}}})
+RULES = {"route": (ROUTES, []), "rbac": ([config.route()], [RBAC])}
 CLEAN = {"normalize_path": True, "merge_slashes": True}
 MODES = {
     "none": {},
@@ -23,21 +27,27 @@ def ports():
 
 @pytest.fixture(scope="module")
 def px(shared_mesh, ports):
-    """One listener for each of MODES."""
+    """One listener for each of MODES and RULES."""
     up = shared_mesh.upstream()
     listeners = []
     for mode, fields in MODES.items():
-        ports[mode] = free_port()
-        manager = config.hcm(ROUTES, log=config.access_log(shared_mesh.folder / "access.log"), **fields)
-        listeners.append(config.listener(ports[mode], [manager], name=mode))
+        for rule, (routes, filters) in RULES.items():
+            ports[rule, mode] = free_port()
+            manager = config.hcm(routes, log=config.access_log(shared_mesh.folder / "access.log"), filters=filters, **fields)
+            listeners.append(config.listener(ports[rule, mode], [manager], name=f"{rule} {mode}"))
     return shared_mesh.proxy(boot=config.bootstrap(listeners, [config.cluster("up", [up.port])], free_port()))
 
 
+@pytest.fixture(params=RULES)
+def rule(request):
+    return request.param
+
+
 @pytest.fixture
-def ask(px, ports, up):
+def ask(px, ports, up, rule):
     """(status, what the upstream saw or None, location) of a GET through the listener of a mode."""
     def run(mode, path):
-        with px.client(ports[mode]) as c:
+        with px.client(ports[rule, mode]) as c:
             r = c.get(path)
         assert up.errors == []
         return r.status, up.requests[0].target if up.requests else None, r.get("location")
@@ -97,15 +107,19 @@ def test_stricter_than_envoy(ask, mode, path, status, seen):
     test_path(ask, mode, path, status, seen)
 
 
-def test_redirect_leads_to_the_rule(px, ports, ask):  # C04
+def test_redirect_leads_to_the_rule(px, ports, ask, rule):  # C04
     location = ask("redirect", "/x/..%2fadmin")[2]
-    with px.client(ports["redirect"]) as c:
+    with px.client(ports[rule, "redirect"]) as c:
         assert c.get(location[location.index("/admin"):]).status == 403
 
 
 def test_refusals_say_why(px, ports):  # rule 4: the log names the reason
+    since = len(px.access_log(0))
+    with px.client(ports["rbac", "clean"]) as c:
+        assert c.get("/why/../admin/so").status == 403
+    assert px.wait_log(lambda e: e["path"] == "/admin/so", since=since)["details"] == "rbac_access_denied_matched_policy[admin]"
     for mode, path in (("clean", "/why%00"), ("reject", "/why%2f")):
         since = len(px.access_log(0))
-        with px.client(ports[mode]) as c:
+        with px.client(ports["rbac", mode]) as c:
             assert c.get(path).status == 400
         assert "path_normalization_failed" in px.wait_log(lambda e: e["path"] and e["path"].startswith("/why"), since=since)["details"]

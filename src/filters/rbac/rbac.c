@@ -1,0 +1,167 @@
+#include "filters/rbac/rbac_priv.h"
+
+#include "base/buf.h"
+#include <stdlib.h>
+
+struct mz_rbac {
+    struct mz_arena *arena;
+    enum mz_rbac_action action;
+    struct policy *policies; /* by name */
+    size_t n;
+    struct index *index;
+};
+/* Fewer are compared faster than looked up. */
+#define INDEX_FROM 8
+
+static int policy_cmp(const void *a, const void *b)
+{
+    return mz_str_cmp(((const struct policy *)a)->name, ((const struct policy *)b)->name);
+}
+
+static bool policy_build(struct rule_builder *b, const pb_Policy *m, struct policy *out)
+{
+    struct rule *v = mz_arena_alloc0(b->arena, m->n_permissions * sizeof(*v));
+    out->permissions =
+        (struct rule){ .kind = RULE_OR, .list = "permissions", .of = { v, m->n_permissions } };
+    for (size_t i = 0; i < m->n_permissions; i++)
+        if (!rule_build_permission(b, m->permissions[i], &v[i]))
+            return mz_err_at(b->err, "permissions[%zu]", i);
+    v = mz_arena_alloc0(b->arena, m->n_principals * sizeof(*v));
+    out->principals =
+        (struct rule){ .kind = RULE_OR, .list = "principals", .of = { v, m->n_principals } };
+    for (size_t i = 0; i < m->n_principals; i++)
+        if (!rule_build_principal(b, m->principals[i], &v[i]))
+            return mz_err_at(b->err, "principals[%zu]", i);
+    return true;
+}
+
+static bool policies_build(struct rule_builder *b, const pb_RBAC *m, struct mz_rbac *r)
+{
+    r->policies = mz_arena_alloc0(b->arena, m->n_policies * sizeof(*r->policies));
+    for (; r->n < m->n_policies; r->n++) {
+        const pb_RBAC_PoliciesEntry *e = m->policies[r->n];
+        r->policies[r->n].name = mz_arena_dup(b->arena, mz_str_c(e->key));
+        if (!policy_build(b, e->value, &r->policies[r->n]))
+            return mz_err_at(b->err, "policies[\"%s\"]", e->key);
+    }
+    if (r->n)
+        qsort(r->policies, r->n, sizeof(*r->policies), policy_cmp);
+    if (r->n >= INDEX_FROM)
+        r->index = index_create(r->policies, r->n);
+    return true;
+}
+
+struct mz_rbac *mz_rbac_create(const pb_RBAC *m, const struct mz_factory *f, struct mz_err *err)
+{
+    static const enum mz_rbac_action actions[] = { [pb_RBAC_Action_ALLOW] = MZ_RBAC_ALLOW,
+                                                   [pb_RBAC_Action_DENY] = MZ_RBAC_DENY,
+                                                   [pb_RBAC_Action_LOG] = MZ_RBAC_LOG };
+    struct mz_rbac *r = mz_new0(MZ_MEM_CONFIG, struct mz_rbac);
+    r->arena = mz_arena_create(MZ_MEM_CONFIG);
+    r->action = actions[m->action];
+    struct rule_builder b = { r->arena, f, err };
+    if (policies_build(&b, m, r))
+        return r;
+    mz_rbac_destroy(r);
+    return NULL;
+}
+
+void mz_rbac_destroy(struct mz_rbac *r)
+{
+    if (!r)
+        return;
+    index_destroy(r->index);
+    mz_arena_destroy(r->arena);
+    mz_free(MZ_MEM_CONFIG, r);
+}
+
+size_t mz_rbac_policies(const struct mz_rbac *r)
+{
+    return r->n;
+}
+
+static bool policy_matches(const struct policy *p, const struct ask *q)
+{
+    return rule_matches(&p->permissions, q) && rule_matches(&p->principals, q);
+}
+
+static const struct policy *first_match(const struct mz_rbac *r, const struct ask *q)
+{
+    if (!r->index) {
+        for (size_t i = 0; i < r->n; i++)
+            if (policy_matches(&r->policies[i], q))
+                return &r->policies[i];
+        return NULL;
+    }
+    size_t words = (r->n + 63) / 64;
+    uint64_t *may = mz_arena_alloc(q->in->arena, words * sizeof(*may));
+    index_candidates(r->index, q, may);
+    for (size_t w = 0; w < words; w++)
+        for (uint64_t bits = may[w]; bits; bits &= bits - 1) {
+            const struct policy *p = &r->policies[w * 64 + (size_t)__builtin_ctzll(bits)];
+            if (policy_matches(p, q))
+                return p;
+        }
+    return NULL;
+}
+
+void mz_rbac_check(const struct mz_rbac *r, const struct mz_rbac_input *in,
+                   struct mz_rbac_result *out)
+{
+    struct ask q;
+    ask_init(&q, in);
+    const struct policy *p = first_match(r, &q);
+    *out = (struct mz_rbac_result){ .allowed = r->action == MZ_RBAC_LOG ||
+                                               (p != NULL) == (r->action == MZ_RBAC_ALLOW),
+                                    .matched = p != NULL,
+                                    .action = r->action };
+    if (p)
+        out->policy = p->name;
+}
+
+/* ---- why ---- */
+
+static const struct policy *policy_find(const struct mz_rbac *r, struct mz_str name)
+{
+    struct policy key = { .name = name };
+    return r->n ? bsearch(&key, r->policies, r->n, sizeof(key), policy_cmp) : NULL;
+}
+
+static struct mz_str take(struct mz_buf *b, struct mz_arena *a)
+{
+    struct mz_str s = mz_arena_dup(a, mz_buf_linearize(b, mz_buf_len(b)));
+    mz_buf_fini(b);
+    return s;
+}
+
+struct mz_str mz_rbac_why(const struct mz_rbac *r, const struct mz_rbac_input *in,
+                          const struct mz_rbac_result *res)
+{
+    const struct policy *p = res->matched ? policy_find(r, res->policy) : NULL;
+    if (!p)
+        return MZ_STR("");
+    struct ask q;
+    ask_init(&q, in);
+    struct mz_buf b;
+    mz_buf_init(&b);
+    mz_buf_printf(&b, "policy " MZ_STR_FMT " matched: ", MZ_STR_ARG(p->name));
+    rule_why(&p->permissions, &q, true, &b);
+    mz_buf_append(&b, "; ", 2);
+    rule_why(&p->principals, &q, true, &b);
+    return take(&b, in->arena);
+}
+
+struct mz_str mz_rbac_why_not(const struct mz_rbac *r, const struct mz_rbac_input *in, size_t i)
+{
+    struct ask q;
+    ask_init(&q, in);
+    const struct policy *p = i < r->n ? &r->policies[i] : NULL;
+    if (!p || policy_matches(p, &q))
+        return MZ_STR("");
+    struct mz_buf b;
+    mz_buf_init(&b);
+    mz_buf_printf(&b, "policy " MZ_STR_FMT ": ", MZ_STR_ARG(p->name));
+    const struct rule *part = rule_matches(&p->permissions, &q) ? &p->principals : &p->permissions;
+    rule_why(part, &q, false, &b);
+    return take(&b, in->arena);
+}

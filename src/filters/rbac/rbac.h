@@ -1,0 +1,40 @@
+#ifndef MZ_FILTERS_RBAC_RBAC_H
+#define MZ_FILTERS_RBAC_RBAC_H
+/*
+ * The engine of the rbac filters (H9, L5): policies compiled into an indexed form. Built on the main thread, immutable, any
+ * thread. A request is compared with the policies that one of its own values points to (path, header, address, port, SNI)
+ * and with those that no such value can rule out, in the order of their names, as Envoy; the first that matches is the one
+ * that counts.
+ */
+#include "listener/factory.h"
+#include "observe/stream_info.h"
+
+struct mz_rbac;
+struct Envoy__Config__Rbac__V3__RBAC;
+struct mz_rbac *mz_rbac_create(const struct Envoy__Config__Rbac__V3__RBAC *m, const struct mz_factory *f,
+                               struct mz_err *err); /* NULL: err names the path below @m */
+void mz_rbac_destroy(struct mz_rbac *r);            /* NULL is fine */
+
+enum mz_rbac_action { MZ_RBAC_ALLOW, MZ_RBAC_DENY, MZ_RBAC_LOG };
+struct mz_rbac_input {
+    const struct mz_stream_info *info; /* addresses, SNI, metadata, filter state */
+    const struct mz_headers *h;        /* as they are at this place of the chain (C17); NULL: a connection without HTTP */
+    struct mz_arena *arena;
+    bool has_route;                    /* the stream has one: its metadata may be asked for */
+};
+struct mz_rbac_result {
+    bool allowed;
+    bool matched;
+    enum mz_rbac_action action;
+    struct mz_str policy; /* that matched; of the configuration. "": none */
+};
+void mz_rbac_check(const struct mz_rbac *r, const struct mz_rbac_input *in, struct mz_rbac_result *out);
+
+/* ---- pain 16: why ---- */
+/* "policy a matched: permissions[0].url_path: prefix /a; principals[1].any", in the arena. */
+struct mz_str mz_rbac_why(const struct mz_rbac *r, const struct mz_rbac_input *in, const struct mz_rbac_result *res);
+/* The first condition of policy number @i (by name) that does not hold: "policy a: principals[0].header: header x-user exact
+ * b". "" behind the last policy, or when it matches. */
+struct mz_str mz_rbac_why_not(const struct mz_rbac *r, const struct mz_rbac_input *in, size_t i);
+size_t mz_rbac_policies(const struct mz_rbac *r);
+#endif

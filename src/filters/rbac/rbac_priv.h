@@ -1,0 +1,79 @@
+#ifndef MZ_FILTERS_RBAC_RBAC_PRIV_H
+#define MZ_FILTERS_RBAC_RBAC_PRIV_H
+/* The engine inside: rules (rule.c, rule_build.c), the index of their literals (index.c), policies (rbac.c). */
+#include "filters/rbac/rbac.h"
+
+#include "observe/matcher.h"
+#include "proto/names.h"
+#include "route/uri_template.h"
+
+enum rule_kind {
+    RULE_ANY,
+    RULE_NEVER, /* authenticated: connections have no TLS yet */
+    RULE_AND,
+    RULE_OR,
+    RULE_NOT,
+    RULE_HEADER,
+    RULE_PATH,
+    RULE_TEMPLATE,
+    RULE_LOCAL_IP,
+    RULE_PORTS, /* of the local address, [from, to) */
+    RULE_SNI,
+    RULE_METADATA,
+    RULE_ROUTE_METADATA,
+    RULE_DIRECT_IP,
+    RULE_REMOTE_IP,
+    RULE_STATE,
+};
+struct rule {
+    uint8_t kind;        /* enum rule_kind */
+    const char *field;   /* its name in the configuration: "url_path" */
+    const char *list;    /* of AND, OR: "rules" or "ids" */
+    union {
+        struct {
+            const struct rule *v; /* AND, OR; NOT has one */
+            size_t n;
+        } of;
+        struct mz_header_match *header;
+        struct mz_uri_template *tpl;
+        struct mz_cidr cidr;
+        struct {
+            uint32_t from, to;
+        } ports;
+        struct mz_metadata_match *metadata;
+        struct {
+            struct mz_string_match *string; /* PATH, SNI, STATE */
+            struct mz_str key;              /* STATE */
+        } text;
+    };
+};
+struct ask { /* one request while it is compared */
+    const struct mz_rbac_input *in;
+    struct mz_str path; /* without query and fragment */
+    bool has_path;
+};
+void ask_init(struct ask *q, const struct mz_rbac_input *in);
+bool rule_matches(const struct rule *r, const struct ask *q);
+/* Appends the way to the first condition that made @r what it is (@yes: match), and its text. */
+void rule_why(const struct rule *r, const struct ask *q, bool yes, struct mz_buf *out);
+
+struct rule_builder {
+    struct mz_arena *arena; /* of the engine: objects of rules end with it */
+    const struct mz_factory *f;
+    struct mz_err *err;
+};
+bool rule_build_permission(struct rule_builder *b, const pb_Permission *m, struct rule *out);
+bool rule_build_principal(struct rule_builder *b, const pb_Principal *m, struct rule *out);
+
+struct policy {
+    struct mz_str name;
+    struct rule permissions, principals; /* ORs of the lists */
+};
+
+/* ---- the index: which policies can match at all ---- */
+struct index;
+struct index *index_create(const struct policy *v, size_t n);
+void index_destroy(struct index *x); /* NULL is fine */
+/* Sets a bit for each policy that may match. @out has (n + 63) / 64 words. */
+void index_candidates(const struct index *x, const struct ask *q, uint64_t *out);
+#endif
