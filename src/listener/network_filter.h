@@ -51,5 +51,11 @@ struct mz_downstream { /* a downstream connection; owned by its listener worker 
     uint64_t start_us, start_wall_us;
     struct mz_addr local_restored;  /* original destination when restored, else the local address */
 };
+/* Where the client wanted to go, had it not been caught (original_dst, proxy_protocol); NULL: to this listener's address, so
+ * that a proxy does not connect to itself. */
+static inline const struct mz_addr *mz_downstream_destination(const struct mz_downstream *d)
+{
+    return mz_addr_eq(&d->local_restored, &d->conn->local) ? NULL : &d->local_restored;
+}
 bool mz_downstream_draining(const struct mz_downstream *d); /* process or listener drain, by strategy and chance */
 #endif

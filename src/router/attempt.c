@@ -347,6 +347,7 @@ static void note_attempt(struct attempt *a)
 
 static struct mz_host *choose(struct router *r, const char **out_why)
 {
+    const struct mz_downstream *down = mz_stream_downstream(stream_of(r));
     struct mz_lb_ctx c = { .has_hash = r->has_hash,
                            .hash = r->hash,
                            .headers = r->headers,
@@ -354,7 +355,8 @@ static struct mz_host *choose(struct router *r, const char **out_why)
                                                  ? r->weighted->metadata_match
                                                  : r->route->metadata_match,
                            .request_metadata = info_of(r)->dynamic_metadata,
-                           .downstream = mz_stream_downstream(stream_of(r))->conn };
+                           .downstream = down->conn,
+                           .original_dst = mz_downstream_destination(down) };
     uint32_t load[16], changed[16];
     unsigned n = mz_wcluster_priorities(r->wcluster);
     if (r->n_started && r->retry_ready) {

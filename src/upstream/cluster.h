@@ -39,6 +39,7 @@ struct mz_host {
     uint32_t priority;
     bool canary;
     uint32_t health_flags; /* atomic */
+    bool used;             /* atomic; of ORIGINAL_DST: chosen since the last cleaning */
     struct mz_str region, zone, sub_zone;
     const struct mz_meta *metadata;
     struct mz_host_stats stats;
@@ -143,6 +144,7 @@ struct mz_lb_ctx { /* what a choice may depend on */
     const struct mz_meta *metadata_match; /* subset: of the route, merged with its weighted cluster's */
     const struct mz_meta *request_metadata; /* dynamic metadata; its envoy.lb wins over metadata_match */
     struct mz_conn *downstream;
+    const struct mz_addr *original_dst; /* where the client wanted to go; NULL: to this listener */
     /* Retry plug-ins: true: choose another (at most attempts times). */
     bool (*avoid)(void *arg, const struct mz_host *h);
     void *avoid_arg;

@@ -138,7 +138,8 @@ static bool type_build(const pb_Cluster *m, struct mz_cluster *c, struct mz_err 
         return mz_err_set(err, "cannot create an EDS cluster without an EDS config") ||
                mz_err_at(err, "type");
     case pb_Cluster_DiscoveryType_ORIGINAL_DST:
-        return mz_err_set(err, "ORIGINAL_DST is not supported yet") || mz_err_at(err, "type");
+        c->type = CLUSTER_ORIGINAL_DST;
+        return original_dst_config(m, c, err);
     default:
         return mz_err_set(err, "unknown cluster type %d", (int)m->type) || mz_err_at(err, "type");
     }

@@ -136,6 +136,8 @@ static bool typed_build(const ProtobufCMessage *msg, struct mz_cluster *c, struc
         return typed_ring_build((const pb_RingHash *)msg, lb, err);
     if (lb->type == &lb_maglev)
         return typed_maglev_build((const pb_Maglev *)msg, lb, err);
+    if (lb->type == &lb_cluster_provided)
+        return true; /* has no fields */
     return locality_build(((const pb_Random *)msg)->locality_lb_config, lb);
 }
 
@@ -215,13 +217,41 @@ static bool policy_build(const pb_Cluster *m, struct mz_cluster *c, struct mz_er
         lb->type = &lb_maglev;
         return maglev_build(maglev ? maglev->table_size : NULL, lb, err) ||
                mz_err_at(err, "maglev_lb_config");
-    default: {
-        const ProtobufCEnumValue *v = protobuf_c_enum_descriptor_get_value(
-            &pb_Cluster_LbPolicy__descriptor, (int)m->lb_policy);
-        return mz_err_set(err, "%s is not supported yet", v ? v->name : "this policy") ||
+    case pb_Cluster_LbPolicy_CLUSTER_PROVIDED:
+        lb->type = &lb_cluster_provided;
+        return true;
+    default:
+        return mz_err_set(err, "unknown policy %d", (int)m->lb_policy) ||
                mz_err_at(err, "lb_policy");
     }
-    }
+}
+
+/* Clusters that choose by themselves want that said; others cannot be asked to. */
+static bool provided_build(const pb_Cluster *m, struct mz_cluster *c, struct mz_err *err)
+{
+    struct lb_config *lb = &cluster_priv(c)->lb;
+    const struct lb_type *own = c->type == CLUSTER_ORIGINAL_DST ? &lb_original_dst : NULL;
+    bool asked = lb->type == &lb_cluster_provided;
+    const ProtobufCEnumValue *v =
+        protobuf_c_enum_descriptor_get_value(&pb_Cluster_LbPolicy__descriptor, (int)m->lb_policy);
+    if (own == &lb_original_dst && m->lb_policy != pb_Cluster_LbPolicy_CLUSTER_PROVIDED)
+        return mz_err_set(err,
+                          "LB policy %s is not valid for Cluster type ORIGINAL_DST. Only "
+                          "'CLUSTER_PROVIDED' is allowed with cluster type 'ORIGINAL_DST'",
+                          v ? v->name : "") ||
+               mz_err_at(err, "lb_policy");
+    if (asked != (own != NULL))
+        return mz_err_set(err,
+                          "cluster manager: cluster provided LB %sspecified but cluster '%s' %s "
+                          "one. Check cluster documentation.",
+                          asked ? "" : "not ", m->name, asked ? "did not provide" : "provided") ||
+               mz_err_at(err, "lb_policy");
+    if (!own)
+        return true;
+    lb->type = own;
+    return !m->lb_subset_config ||
+           mz_err_set(err, "LB policy CLUSTER_PROVIDED cannot be combined with lb_subset_config") ||
+           mz_err_at(err, "lb_subset_config");
 }
 
 /* @by_extension: the policy's own message counts in place of the older fields here. */
@@ -282,7 +312,7 @@ bool cluster_lb_config(const pb_Cluster *m, struct mz_cluster *c, struct mz_err 
             return mz_err_set(err, "must be greater than 0") ||
                    mz_err_at(err, "load_assignment.policy.overprovisioning_factor");
     }
-    return policy_build(m, c, err) &&
+    return policy_build(m, c, err) && provided_build(m, c, err) &&
            (common_build(m->common_lb_config, m->load_balancing_policy != NULL, c, err) ||
             mz_err_at(err, "common_lb_config")) &&
            subset_build(m, c, err);

@@ -103,6 +103,8 @@ static void wcluster_hosts(struct mz_wcluster *w, struct host_sets *take)
     }
     host_sets_ref(old);
     lb_set_hosts(&w->lb, take);
+    if (w->original_dst)
+        original_dst_follow(w);
     for (uint32_t i = 0; i < old->n_hosts; i++)
         if (__atomic_load_n(&old->hosts[i]->health_flags, __ATOMIC_RELAXED) &
             MZ_HOST_PENDING_REMOVAL)
@@ -204,7 +206,7 @@ static void refresh_run(struct mz_task *t)
         struct mz_cluster *c = m->refresh.v[i];
         struct cluster_priv *p = cluster_priv(c);
         p->refresh_due = false;
-        if (mz_map_get(&m->names->map, c->name) == c) {
+        if (cluster_is_current(c)) {
             struct host_sets *s = cluster_sets(c);
             p->seq = s->seq + 1;
             cluster_set_hosts(c, host_sets_again(s, p->seq));
@@ -259,6 +261,7 @@ void mz_cluster_manager_destroy(struct mz_cluster_manager *m)
         struct cluster_priv *p = cluster_priv(it->value);
         dns_cluster_destroy(p->dns);
         p->dns = NULL;
+        original_dst_stop(it->value);
     }
     names_unref(m->names);
     mz_scope_unref(m->scope);
@@ -300,6 +303,10 @@ bool mz_cluster_manager_add(struct mz_cluster_manager *m, const pb_Cluster *msg,
         p->dns_config->wait_for_warm = p->dns_config->wait_for_warm && dns_cluster_waiting(p->dns);
         m->warming += p->dns_config->wait_for_warm;
     }
+    if (p->original_dst) {
+        p->sets = host_sets_create(NULL, 0, NULL, 0, false, ++p->seq);
+        original_dst_start(c);
+    }
     if (p->lb.subsets && !p->dns_config) { /* its statistics tell of subsets from the start */
         struct host_sets *s = cluster_sets(c);
         subsets_show(c, NULL, s->subsets);
@@ -321,6 +328,7 @@ bool mz_cluster_manager_remove(struct mz_cluster_manager *m, struct mz_str name)
         cluster_first_done(c);
     dns_cluster_destroy(p->dns);
     p->dns = NULL;
+    original_dst_stop(c);
     if (p->sets && p->sets->subsets)
         subsets_show(c, p->sets->subsets, NULL);
     count_clusters(m, MZ_CMS_CLUSTER_REMOVED);
@@ -379,6 +387,11 @@ void mz_cluster_manager_when_ready(struct mz_cluster_manager *m, void (*done)(vo
 struct mz_loop *cluster_loop(struct mz_cluster *c)
 {
     return cluster_priv(c)->manager->env.main;
+}
+
+bool cluster_is_current(struct mz_cluster *c)
+{
+    return mz_map_get(&cluster_priv(c)->manager->names->map, c->name) == c;
 }
 
 void cluster_first_done(struct mz_cluster *c)
@@ -523,6 +536,7 @@ void mz_wcluster_unref(struct mz_wcluster *w)
     if (!w || --w->refs)
         return;
     lb_fini(&w->lb);
+    original_dst_drop(w);
     mz_scope_unref(w->http1_stats.scope);
     mz_free(MZ_MEM_UPSTREAM, w->pools.v);
     mz_cluster_unref(w->cluster);
@@ -536,7 +550,8 @@ struct mz_cluster *mz_wcluster_info(const struct mz_wcluster *w)
 
 struct mz_host *mz_wcluster_choose(struct mz_wcluster *w, struct mz_lb_ctx *c)
 {
-    return lb_choose(&w->lb, c);
+    const struct lb_type *t = w->lb.cfg->type;
+    return MZ_UNLIKELY(t->provided != NULL) ? t->provided(w, c) : lb_choose(&w->lb, c);
 }
 
 bool mz_wcluster_hashes(const struct mz_wcluster *w)

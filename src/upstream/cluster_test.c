@@ -85,8 +85,31 @@ static const struct {
       "80}}}}]}]}\n",
       "LOGICAL_DNS clusters must have a single locality_lb_endpoint and a single lb_endpoint" },
     { "EDS (validate/48)", "type: EDS\n", "cannot create an EDS cluster without an EDS config" },
-    { "ORIGINAL_DST", "type: ORIGINAL_DST\nlb_policy: CLUSTER_PROVIDED\n",
-      "type: ORIGINAL_DST is not supported yet" },
+    { "ORIGINAL_DST",
+      "type: ORIGINAL_DST\nlb_policy: CLUSTER_PROVIDED\ncleanup_interval: 1s\n"
+      "original_dst_lb_config: {use_http_header: true, upstream_port_override: 80, metadata_key: "
+      "{key: a, path: [{key: b}]}}\n",
+      NULL },
+    { "ORIGINAL_DST, another policy", "type: ORIGINAL_DST\n",
+      "lb_policy: LB policy ROUND_ROBIN is not valid for Cluster type ORIGINAL_DST. Only "
+      "'CLUSTER_PROVIDED' is allowed" },
+    { "ORIGINAL_DST with hosts", "type: ORIGINAL_DST\nlb_policy: CLUSTER_PROVIDED\n" ONE_HOST,
+      "load_assignment: ORIGINAL_DST clusters must have no load assignment configured" },
+    { "ORIGINAL_DST, a header for nothing",
+      "type: ORIGINAL_DST\nlb_policy: CLUSTER_PROVIDED\noriginal_dst_lb_config: "
+      "{http_header_name: x}\n",
+      "original_dst_lb_config.http_header_name: invalid config http_header_name=x and "
+      "use_http_header is false" },
+    { "ORIGINAL_DST with subsets",
+      "type: ORIGINAL_DST\nlb_policy: CLUSTER_PROVIDED\nlb_subset_config: {subset_selectors: "
+      "[{keys: [a]}]}\n",
+      "LB policy CLUSTER_PROVIDED cannot be combined with lb_subset_config" },
+    { "ORIGINAL_DST by type",
+      "type: ORIGINAL_DST\nlb_policy: CLUSTER_PROVIDED\n" LB_POLICY
+      "cluster_provided.v3.ClusterProvided}}}]}\n",
+      NULL },
+    { "nothing provided", "lb_policy: CLUSTER_PROVIDED\n" ONE_HOST,
+      "cluster manager: cluster provided LB specified but cluster 'x' did not provide one." },
     { "connect_timeout 0", "connect_timeout: 0s\n", "connect_timeout" },
     { "ring hash", "lb_policy: RING_HASH\nring_hash_lb_config: {minimum_ring_size: 7}\n", NULL },
     { "ring hash, sizes",

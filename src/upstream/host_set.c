@@ -181,5 +181,6 @@ void host_sets_unref(struct host_sets *s)
         for (unsigned k = 0; k < SOURCE__COUNT; k++)
             hash_table_destroy(s->v[p].tables[k]);
     subsets_fini(s->subsets);
+    host_map_destroy(s->by_address);
     mz_arena_destroy(s->arena);
 }

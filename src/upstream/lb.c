@@ -2,8 +2,13 @@
 #include "upstream/lb_subset.h"
 #include "upstream/stats.h"
 
-static const struct lb_type *const types[] = { &lb_round_robin, &lb_least_request, &lb_random,
-                                               &lb_ring_hash, &lb_maglev };
+static const struct lb_type *const types[] = { &lb_round_robin, &lb_least_request,
+                                               &lb_random,      &lb_ring_hash,
+                                               &lb_maglev,      &lb_cluster_provided };
+const struct lb_type lb_cluster_provided = {
+    .name = "cluster provided",
+    .config = "envoy.extensions.load_balancing_policies.cluster_provided.v3.ClusterProvided",
+};
 
 const struct lb_type *lb_type_find(struct mz_str config_type)
 {

@@ -43,6 +43,7 @@ struct host_sets {
     struct mz_host **hosts; /* all of them, one reference held each */
     uint32_t n_hosts;
     struct subsets *subsets; /* lb_subset.h; NULL: the cluster has none */
+    struct host_map *by_address; /* atomic; made at first use: host_sets_map() */
     uint32_t *host_locality;       /* of each host: index in places */
     struct locality_spec *places;  /* weight and priority only: hosts hold the texts */
     uint32_t n_places;
@@ -67,6 +68,18 @@ struct host_sets *host_sets_ref(struct host_sets *s);
 void host_sets_unref(struct host_sets *s);
 bool locality_same(const struct locality *a, const struct locality *b); /* region, zone, sub_zone */
 bool host_excluded(const struct mz_host *h); /* counts neither as healthy nor in the total */
+
+/* Hosts by address, the first of each; a map that a thread has to itself, or one of host sets, immutable. Borrows hosts. */
+struct host_map {
+    struct mz_host **v;
+    uint32_t mask, n;
+};
+struct mz_host *host_map_find(const struct host_map *m, const struct mz_addr *a);
+void host_map_put(struct host_map *m, struct mz_host *h); /* nothing where the address is there */
+void host_map_fini(struct host_map *m);
+void host_map_destroy(struct host_map *m);                       /* NULL is fine */
+const struct host_map *host_sets_map(struct host_sets *s);       /* any thread; the sets own it */
+bool host_address_parse(struct mz_str text, struct mz_addr *out_addr); /* foreign text "1.2.3.4:80", "[::1]:80" */
 
 struct host_text { /* what host_create() copies */
     struct mz_str hostname;
@@ -164,7 +177,9 @@ struct lb_source { /* state of one list of hosts on one worker */
 };
 struct lb_type {
     const char *name;   /* "round robin": the decision record shows it */
-    const char *config; /* full name of its typed configuration */
+    const char *config; /* full name of its typed configuration; NULL: has none */
+    /* A cluster that chooses by itself (CLUSTER_PROVIDED) has only this: */
+    struct mz_host *(*provided)(struct mz_wcluster *w, struct mz_lb_ctx *ctx);
     struct mz_host *(*pick)(const struct lb_config *cfg, const struct host_list *hosts,
                             struct lb_source *state, struct mz_rand *r);
     /* A policy that hashes has these instead of pick(): */
@@ -174,6 +189,8 @@ struct lb_type {
     uint32_t (*find)(const struct hash_table *t, uint64_t hash, uint32_t attempt); /* a member */
 };
 extern const struct lb_type lb_round_robin, lb_least_request, lb_random, lb_ring_hash, lb_maglev;
+extern const struct lb_type lb_cluster_provided; /* in configuration: the cluster's type tells which */
+extern const struct lb_type lb_original_dst;
 const struct lb_type *lb_type_find(struct mz_str config_type);
 struct mz_host *lb_pick_weighted(const struct host_list *hosts, struct lb_source *state,
                                  struct mz_rand *r,
@@ -203,7 +220,12 @@ struct mz_host *lb_choose(struct lb *b, struct mz_lb_ctx *ctx);
 struct mz_host *lb_choose_plain(struct lb *b, struct mz_lb_ctx *ctx); /* among all of its hosts: no override, no subset */
 
 /* ---- a cluster's private part ---- */
-enum cluster_type { CLUSTER_STATIC, CLUSTER_STRICT_DNS, CLUSTER_LOGICAL_DNS };
+enum cluster_type {
+    CLUSTER_STATIC,
+    CLUSTER_STRICT_DNS,
+    CLUSTER_LOGICAL_DNS,
+    CLUSTER_ORIGINAL_DST
+};
 struct dns_config { /* allocated for DNS clusters only */
     enum mz_dns_family family;
     uint32_t refresh_ms, failure_base_ms, failure_max_ms, jitter_ms;
@@ -230,6 +252,7 @@ struct cluster_priv {
     bool refresh_due; /* main thread: cluster_refresh_health() was called in this turn */
     struct dns_config *dns_config;
     struct dns_cluster *dns; /* main thread */
+    struct original_dst *original_dst;
     struct kept *kept;       /* cluster_keep() */
     struct alt_stats *alts;  /* atomic; NULL before the first */
 };
@@ -256,6 +279,12 @@ bool cluster_dns_config(const pb_Cluster *m, struct mz_cluster *c,
                         struct mz_err *err);        /* cluster_socket.c */
 void *cluster_keep(struct mz_cluster *c, size_t n); /* zeroed; goes with the cluster */
 struct mz_str cluster_keep_str(struct mz_cluster *c, const char *s);
+struct mz_str cluster_keep_lower(struct mz_cluster *c, const char *s); /* a header's name */
+struct lb_meta_key { /* where in metadata */
+    struct mz_str ns, *path;
+    size_t n; /* 0: nowhere */
+};
+void lb_meta_key_build(const pb_MetadataKey *m, struct mz_cluster *c, struct lb_meta_key *out);
 bool percent_build(const pb_Percent *p, double otherwise, double *out_value, struct mz_err *err);
 
 /* circuit.c: the scope of membership and breakers, once the limits are known. */
@@ -291,6 +320,7 @@ void cluster_refresh_health(struct mz_cluster *c);
 void cluster_first_done(struct mz_cluster *c);  /* main thread: first discovery ended */
 struct mz_cluster **cluster_list(struct mz_cluster_manager *m, size_t *out_n); /* main thread; oldest first; mz_free() it */
 struct mz_loop *cluster_loop(struct mz_cluster *c);
+bool cluster_is_current(struct mz_cluster *c); /* main thread: neither removed nor replaced */
 void cluster_members_count(struct mz_cluster *c, const struct endpoints_count *n);
 
 /* dns_cluster.c, main thread */
@@ -298,6 +328,13 @@ struct dns_cluster *dns_cluster_create(struct mz_cluster *c,
                                        struct mz_err *err); /* starts resolving */
 bool dns_cluster_waiting(const struct dns_cluster *d);      /* has a name no first answer yet? */
 void dns_cluster_destroy(struct dns_cluster *d);
+
+/* original_dst.c */
+bool original_dst_config(const pb_Cluster *m, struct mz_cluster *c, struct mz_err *err);
+void original_dst_start(struct mz_cluster *c); /* main thread */
+void original_dst_stop(struct mz_cluster *c);  /* main thread; nothing where the cluster is another */
+void original_dst_follow(struct mz_wcluster *w); /* its sets are new */
+void original_dst_drop(struct mz_wcluster *w);
 
 /* ---- one worker's view ---- */
 struct pool;
@@ -312,6 +349,7 @@ struct mz_wcluster {
     struct mz_loop *loop;
     struct lb lb;
     struct pool_map pools;
+    struct original_dst_here *original_dst; /* NULL before the first host made here */
     struct mz_http1_stats http1_stats; /* scope NULL before the first connection */
     bool removed;
 };

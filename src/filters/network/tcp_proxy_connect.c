@@ -20,7 +20,8 @@ static struct mz_host *choose_host(struct tcp_session *s)
 {
     struct mz_lb_ctx c = { .metadata_match = s->choice->metadata_match,
                            .request_metadata = s->info->dynamic_metadata,
-                           .downstream = s->base.down->conn };
+                           .downstream = s->base.down->conn,
+                           .original_dst = mz_downstream_destination(s->base.down) };
     const struct mz_addr *peer = &s->base.down->conn->remote;
     if (tcp_cfg_of(s)->hash_source_ip && mz_addr_is_ip(peer)) {
         char text[MZ_ADDR_TEXT];
