@@ -1,6 +1,8 @@
 """Subsets (U2): routes, weighted clusters and a request's own metadata choose among hosts by their metadata."""
 import collections
 
+import pytest
+
 import config
 from wire import free_port
 
@@ -104,9 +106,8 @@ def test_a_subset_that_hashes(mesh):
     assert all(len(g) == 1 for g in got) and set.union(*got) == {1, 2}
 
 
-def test_the_story_names_the_subset(mesh, is_envoy):
-    if is_envoy:
-        return
+@pytest.mark.stricter
+def test_the_story_names_the_subset(mesh):
     px = proxy(mesh, {"subset_selectors": BY_KEYS}, [config.route("/", **match(version="v2", stage="dev"))])
     mesh.upstreams[2].close()
     assert px.get("/").status == 503
