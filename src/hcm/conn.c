@@ -54,7 +54,7 @@ static const struct mz_codec_server_ops codec_ops = { .new_stream = on_new_strea
 
 static void create_codec(struct hcm_conn *c)
 {
-    struct mz_codec_sink sink = { mz_conn_out(wire(c)), sink_written, sink_read_disable, c };
+    struct mz_codec_sink sink = { mz_conn_out(wire(c)), sink_written, sink_read_disable, c, 0 };
     static const struct mz_http1_stats indices = { NULL, MZ_HC_DROPPED, MZ_HC_REJECTED,
                                                    MZ_HC_METADATA, MZ_HC_FLOOD };
     struct mz_http1_stats st = indices;

@@ -71,6 +71,10 @@ struct mz_stream_enc {
     uint32_t id; /* HTTP/2 stream id; HTTP/1: number of the message on this connection, from 1 */
     /* wire bytes of this stream, for %..WIRE_BYTES..% and %..HEADER_BYTES..%: */
     uint64_t wire_in, wire_out, header_in, header_out;
+    const char *details; /* HTTP/2: why the codec ended the stream, static text: "http2.invalid.header.field"; NULL */
+    /* HTTP/2, set by the owner: how long what was encoded may wait for the peer's window, counted from the last byte that went
+     * out; then the stream is reset (tx_flush_timeout). 0: for ever. */
+    uint32_t flush_timeout_ms;
 };
 
 /* ---- the codec ---- */
@@ -84,6 +88,9 @@ struct mz_codec_ops {
     /* Takes what it can off @in; leaves an incomplete rest. Stops early (returns OK with bytes left) when the stream that
      * would come next may not start yet (HTTP/1 pipelining) or reading is disabled. @end: the peer sent FIN. */
     enum mz_codec_status (*dispatch)(struct mz_codec *c, struct mz_buf *in, bool end);
+    /* HTTP/2: what is to be sent goes into the sink's buffer now rather than at the end of the turn, as far as windows and the
+     * sink's limit allow; not from within dispatch (no-op). NULL: it is there already. */
+    void (*flush)(struct mz_codec *c);
     void (*goaway)(struct mz_codec *c, bool graceful_notice); /* HTTP/2: shutdown notice, then final; HTTP/1: once final the answer in work closes, no request begins */
     bool (*wants_to_write)(const struct mz_codec *c);
     void (*conn_above_high)(struct mz_codec *c); /* the connection's output buffer crossed: told to all streams */
@@ -109,6 +116,7 @@ struct mz_codec_sink {
     void (*written)(void *arg);            /* ... then say so */
     void (*read_disable)(void *arg, bool disable); /* the connection's reading (HTTP/1: the stream is the connection) */
     void *arg;
+    uint32_t high; /* HTTP/2: DATA is not put on top of more bytes than that (the owner's high watermark); 0: no limit */
 };
 struct mz_codec_server_ops {
     /* A new request begins; the owner fills out_in (callbacks and arena). HTTP/1: at its first byte after the previous
@@ -117,6 +125,7 @@ struct mz_codec_server_ops {
     /* Before dispatch returns ERROR with no or incomplete stream: the owner may answer on the stream by local reply.
      * Envoy sends its 4xx through the connection manager's local reply: stream exists, headers may be NULL. */
     void (*goaway_received)(void *arg);
+    void (*keepalive_timeout)(void *arg); /* a keepalive PING was not answered in time: the owner closes */
 };
 
 struct mz_http1_opts { /* from Http1ProtocolOptions and its owner; immutable, shared */
@@ -156,13 +165,18 @@ struct mz_http2_opts { /* from Http2ProtocolOptions and its owner; immutable, sh
     uint8_t underscores; /* MZ_UNDERSCORE_... */
     uint64_t keepalive_interval_ms, keepalive_timeout_ms, keepalive_idle_ms; /* 0: none */
     double keepalive_jitter;                                                 /* percent of the interval */
-    uint32_t (*settings)[2]; /* custom_settings_parameters: id, value */
+    uint32_t (*settings)[2];       /* custom_settings_parameters: id, value; borrowed */
     size_t n_settings;
 };
 void mz_http2_opts_init(struct mz_http2_opts *o); /* Envoy's defaults */
 struct mz_http2_stats { /* scope of kind mz_http2_codec_stats ("...http2."), NULL: not counted */
     struct mz_scope *scope;
 };
+/*
+ * Output leaves at the end of the loop's turn, or when a message ends. Headers given to the encoder are borrowed until then:
+ * their arena must live to the end of the turn (mz_loop_free_later()). An extended CONNECT (RFC 8441) has the shape of an
+ * HTTP/1 upgrade outside of the codec, in both roles: GET with `upgrade` and `connection: upgrade`, answered by 101.
+ */
 struct mz_loop;
 struct mz_codec *mz_http2_server_create(const struct mz_http2_opts *o, const struct mz_http2_stats *st, struct mz_loop *l,
                                         const struct mz_codec_sink *sink, const struct mz_codec_server_ops *ops, void *arg);
@@ -172,7 +186,7 @@ struct mz_codec_client_ops {
     void (*goaway_received)(void *arg);
     /* The peer's SETTINGS arrived: how many streams it allows at once. Before the first: as configured here. */
     void (*max_streams_changed)(void *arg, uint32_t n);
-    /* A keepalive PING was not answered in time: the owner closes. Servers close by themselves through must_close. */
+    /* A keepalive PING was not answered in time: the owner closes. */
     void (*keepalive_timeout)(void *arg);
 };
 struct mz_codec *mz_http2_client_create(const struct mz_http2_opts *o, const struct mz_http2_stats *st, struct mz_loop *l,

@@ -449,8 +449,8 @@ static void client_connected(struct client *c)
     c->connected = true;
     c->connected_us = mz_loop_now_us(p->w->loop);
     mz_hist_record(cl->scope, MZ_CS_CX_CONNECT_MS, (c->connected_us - c->start_us) / 1000);
-    const struct mz_codec_sink sink = { mz_conn_out(c->conn), codec_written, codec_read_disable,
-                                        c };
+    const struct mz_codec_sink sink = { mz_conn_out(c->conn), codec_written, codec_read_disable, c,
+                                        0 };
     c->codec = c->type->codec(c, &sink);
     mz_timer_stop(&c->timer);
     if (cl->idle_timeout_ms)
