@@ -329,6 +329,12 @@ static bool header_work_build(const pb_HttpConnectionManager *m, const struct mz
         mz_arena_dup(c->arena, m->server_name[0] ? mz_str_c(m->server_name) : MZ_STR("mizzen"));
     c->server_transform = (enum server_transform)m->server_header_transformation;
     c->xfcc = (enum xfcc)m->forward_client_cert_details;
+    const pb_HttpConnectionManager_SetCurrentClientCertDetails *d =
+        m->set_current_client_cert_details;
+    if (d)
+        c->xfcc_details = (uint8_t)((mz_bool_or(d->subject, false) ? XFCC_SUBJECT : 0) |
+                                    (d->cert ? XFCC_CERT : 0) | (d->chain ? XFCC_CHAIN : 0) |
+                                    (d->dns ? XFCC_DNS : 0) | (d->uri ? XFCC_URI : 0));
     c->proxy_100_continue = m->proxy_100_continue;
     c->path_rules = (struct mz_path_rules){ mz_bool_or(m->normalize_path, false), m->merge_slashes,
                                             slashes[m->path_with_escaped_slashes_action] };

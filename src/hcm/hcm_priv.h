@@ -28,6 +28,7 @@ struct upgrade_entry {
 struct local_reply_config;
 enum server_transform { SERVER_OVERWRITE, SERVER_APPEND_IF_ABSENT, SERVER_PASS_THROUGH };
 enum xfcc { XFCC_SANITIZE, XFCC_FORWARD_ONLY, XFCC_APPEND_FORWARD, XFCC_SANITIZE_SET, XFCC_ALWAYS_FORWARD_ONLY };
+enum { XFCC_SUBJECT = 1, XFCC_CERT = 2, XFCC_CHAIN = 4, XFCC_DNS = 8, XFCC_URI = 16 }; /* set_current_client_cert_details */
 struct ip_detection { /* original_ip_detection_extensions, in order */
     enum { DETECT_XFF, DETECT_HEADER } kind;
     uint32_t xff_hops;
@@ -67,6 +68,7 @@ struct mz_hcm_config { /* immutable; a connection's filter chain holds it */
     bool scheme_match_upstream, append_forwarded_port, add_user_agent, proxy_100_continue;
     enum server_transform server_transform;
     enum xfcc xfcc;
+    uint8_t xfcc_details;
     struct mz_path_rules path_rules;
     bool strip_matching_port, strip_any_port, strip_trailing_dot;
     /* limits; ms, 0: none */
@@ -214,6 +216,7 @@ enum mutate_result { MUTATE_OK, MUTATE_ANSWERED };
 enum mutate_result mutate_check_request(struct mz_stream *s, struct mz_headers *h);   /* host, path */
 void mutate_host(const struct mz_hcm_config *c, struct mz_headers *h, const struct mz_addr *local, bool is_connect);
 enum mutate_result mutate_request(struct mz_stream *s, struct mz_headers *h);         /* XFF, scheme, ids, sanitizing */
+void mutate_xfcc(struct mz_stream *s, struct mz_headers *h); /* xfcc.c */
 void mutate_response(struct mz_stream *s, struct mz_headers *h);
 bool mutate_is_internal(const struct mz_hcm_config *c, const struct mz_addr *a);
 

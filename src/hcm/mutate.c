@@ -411,10 +411,8 @@ enum mutate_result mutate_request(struct mz_stream *s, struct mz_headers *h)
     if (edge && mz_addr_is_ip(&client))
         mz_headers_set_id(h, MZ_H_X_ENVOY_EXTERNAL_ADDRESS, addr_ip(s, &client));
     request_id(s, h, edge);
-    if (c->xfcc != XFCC_ALWAYS_FORWARD_ONLY && mz_headers_get_id(h, MZ_H_X_FORWARDED_CLIENT_CERT))
-        mz_headers_remove_id(
-            h,
-            MZ_H_X_FORWARDED_CLIENT_CERT); /* no verified client certificate on plain text (C16) */
+    if (c->xfcc != XFCC_SANITIZE || mz_headers_get_id(h, MZ_H_X_FORWARDED_CLIENT_CERT))
+        mutate_xfcc(s, h);
     return MUTATE_OK;
 }
 

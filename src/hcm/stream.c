@@ -544,6 +544,7 @@ static void info_init(struct mz_stream *s)
     i->listener_metadata = d->listener_metadata;
     i->sni = d->sni;
     i->secure = d->secure;
+    i->transport = d->conn->transport;
     i->local = d->local_restored;
     i->remote = d->conn->remote;
     i->direct_remote = d->conn->direct_remote;

@@ -72,6 +72,7 @@ static void info_fill(const struct mz_net_chain *c, struct mz_stream_info *i)
     i->start_wall_us = c->down.start_wall_us;
     i->end_us = mz_loop_now_us(c->acceptor->worker->loop);
     i->secure = c->down.secure;
+    i->transport = conn->transport;
     i->conn_id = conn->id;
     i->local = c->down.local_restored;
     i->remote = conn->remote;

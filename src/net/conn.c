@@ -185,12 +185,28 @@ struct mz_conn *mz_conn_connect(struct mz_loop *l, const struct mz_conn_connect_
     return c;
 }
 
+static bool has_output(const struct mz_conn *c)
+{
+    const struct mz_transport_ops *t = c->transport->ops;
+    return mz_buf_len(&c->out) || (c->write_end && !c->fin_sent) ||
+           (t->pending && t->pending(c->transport));
+}
+
+void mz_conn_write_blocked(struct mz_conn *c)
+{
+    c->write_blocked = true;
+}
+
 static void announce(struct mz_conn *c)
 {
     const struct mz_transport_ops *t = c->transport->ops;
     if (c->announced || (t->ready && !t->ready(c->transport)))
         return;
     c->announced = true;
+    if (t->ready && has_output(c)) { /* what waited for the handshake */
+        c->write_blocked = false;
+        mz_task_schedule(c->loop, &c->flush_task);
+    }
     c->ops->event(c, c->arg, MZ_CONN_CONNECTED);
 }
 
@@ -374,11 +390,6 @@ static void conn_ready(struct mz_io *io, unsigned events)
 }
 
 /* ---- writing ---- */
-
-static bool has_output(const struct mz_conn *c)
-{
-    return mz_buf_len(&c->out) || (c->write_end && !c->fin_sent);
-}
 
 /* Bytes to the kernel; nothing is called back. */
 static void write_out(struct mz_conn *c)

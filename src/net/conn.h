@@ -112,6 +112,7 @@ bool mz_conn_above_high(const struct mz_conn *c);
 /* Does nothing when already closed. The event LOCAL_CLOSE comes from inside this call for NOW and RESET (the owner must be
  * prepared), later for the others. After the close event no callback comes; the memory is freed at the end of the turn. */
 void mz_conn_close(struct mz_conn *c, enum mz_close how, const char *reason, uint32_t delayed_close_ms);
+void mz_conn_write_blocked(struct mz_conn *c); /* for transports: the kernel is full; the next room flushes again */
 bool mz_conn_is_open(const struct mz_conn *c);
 void mz_conn_no_delay(struct mz_conn *c, bool on);
 #endif

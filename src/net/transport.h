@@ -11,6 +11,26 @@
 struct mz_conn;
 enum mz_io_status { MZ_IO_OK, MZ_IO_AGAIN, MZ_IO_EOF, MZ_IO_FAIL }; /* FAIL: errno or mz_transport_failure() tells why */
 
+/* What a secure transport knows of itself and its peer. Texts live as long as the transport; empty: none. */
+struct mz_tls_names {
+    struct mz_str *v;
+    size_t n;
+};
+struct mz_tls_cert_facts {
+    struct mz_str subject, issuer; /* RFC 2253 */
+    struct mz_str serial, sha1, sha256, spki; /* lower-case hex; spki: base64 of SHA-256 of the public key */
+    struct mz_tls_names uri_sans, dns_sans, ip_sans, email_sans;
+    int64_t valid_from_s, valid_until_s; /* UNIX time */
+    struct mz_str pem; /* URL-encoded */
+};
+struct mz_tls_facts {
+    struct mz_str version, cipher, group, sni, alpn, session_id; /* "TLSv1.3"; session_id in hex */
+    bool peer_presented; /* a certificate */
+    bool peer_validated; /* ... that the validation context accepted */
+    struct mz_tls_cert_facts peer, own;
+    struct mz_str chain_pem; /* of the peer, URL-encoded */
+};
+
 struct mz_transport;
 struct mz_transport_ops {
     const char *name;
@@ -23,6 +43,9 @@ struct mz_transport_ops {
     bool (*ready)(const struct mz_transport *t); /* handshake done? NULL: always */
     struct mz_str (*failure)(const struct mz_transport *t); /* text for %..TRANSPORT_FAILURE_REASON%; NULL: none */
     struct mz_str (*protocol)(const struct mz_transport *t); /* negotiated ALPN; NULL: none */
+    /* Facts of the finished handshake, made at the first call; NULL: none, or not secure. */
+    const struct mz_tls_facts *(*tls)(struct mz_transport *t);
+    bool (*pending)(const struct mz_transport *t); /* bytes taken off out that the kernel has not got yet; NULL: never */
     void (*close)(struct mz_transport *t, bool reset); /* before the descriptor is closed (close_notify) */
     void (*destroy)(struct mz_transport *t);
 };

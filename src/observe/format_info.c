@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/map.h"
 #include "base/rand.h"
+#include "net/transport.h"
 #include "observe/format_priv.h"
 #include "observe/json_text.h"
 #include <limits.h>
@@ -581,6 +582,10 @@ static void value_state(const struct step *s, const struct mz_format_ctx *c, str
     {                                                                                              \
         MZ_STR_INIT(name), fn, NULL, 0, PARAMS_NO, false                                           \
     }
+#define TLS(name, fn, field)                                                                       \
+    {                                                                                              \
+        MZ_STR_INIT(name), fn, NULL, offsetof(struct mz_tls_facts, field), PARAMS_NO, false        \
+    }
 #define ABSENT(name)                                                                               \
     {                                                                                              \
         MZ_STR_INIT(name), NULL, NULL, 0, PARAMS_NO, false                                         \
@@ -621,39 +626,41 @@ const struct operator_row operators_info[] = {
     FREE("DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID", value_empty),
     WITH("DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", value_ip, compile_mask, local),
     BARE("DOWNSTREAM_LOCAL_CLOSE_REASON", value_member_text, local_close_reason),
-    ABSENT("DOWNSTREAM_LOCAL_DNS_SAN"),
-    ABSENT("DOWNSTREAM_LOCAL_EMAIL_SAN"),
-    ABSENT("DOWNSTREAM_LOCAL_IP_SAN"),
+    TLS("DOWNSTREAM_LOCAL_DNS_SAN", value_tls_names, own.dns_sans),
+    TLS("DOWNSTREAM_LOCAL_EMAIL_SAN", value_tls_names, own.email_sans),
+    TLS("DOWNSTREAM_LOCAL_IP_SAN", value_tls_names, own.ip_sans),
     ABSENT("DOWNSTREAM_LOCAL_OTHERNAME_SAN"),
     BARE("DOWNSTREAM_LOCAL_PORT", value_port, local),
-    ABSENT("DOWNSTREAM_LOCAL_SUBJECT"),
-    ABSENT("DOWNSTREAM_LOCAL_URI_SAN"),
-    ABSENT("DOWNSTREAM_PEER_CERT"),
-    { MZ_STR_INIT("DOWNSTREAM_PEER_CERT_V_END"), NULL, NULL, 0, PARAMS_MAY, false },
-    { MZ_STR_INIT("DOWNSTREAM_PEER_CERT_V_START"), NULL, NULL, 0, PARAMS_MAY, false },
+    TLS("DOWNSTREAM_LOCAL_SUBJECT", value_tls_text, own.subject),
+    TLS("DOWNSTREAM_LOCAL_URI_SAN", value_tls_names, own.uri_sans),
+    TLS("DOWNSTREAM_PEER_CERT", value_tls_text, peer.pem),
+    { MZ_STR_INIT("DOWNSTREAM_PEER_CERT_V_END"), value_tls_time, time_compile_utc,
+      offsetof(struct mz_tls_facts, peer.valid_until_s), PARAMS_MAY, false },
+    { MZ_STR_INIT("DOWNSTREAM_PEER_CERT_V_START"), value_tls_time, time_compile_utc,
+      offsetof(struct mz_tls_facts, peer.valid_from_s), PARAMS_MAY, false },
     ABSENT("DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1"),
     ABSENT("DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256"),
     ABSENT("DOWNSTREAM_PEER_CHAIN_SERIALS"),
-    ABSENT("DOWNSTREAM_PEER_DNS_SAN"),
-    ABSENT("DOWNSTREAM_PEER_EMAIL_SAN"),
-    ABSENT("DOWNSTREAM_PEER_FINGERPRINT_1"),
-    ABSENT("DOWNSTREAM_PEER_FINGERPRINT_256"),
-    ABSENT("DOWNSTREAM_PEER_IP_SAN"),
-    ABSENT("DOWNSTREAM_PEER_ISSUER"),
+    TLS("DOWNSTREAM_PEER_DNS_SAN", value_tls_names, peer.dns_sans),
+    TLS("DOWNSTREAM_PEER_EMAIL_SAN", value_tls_names, peer.email_sans),
+    TLS("DOWNSTREAM_PEER_FINGERPRINT_1", value_tls_text, peer.sha1),
+    TLS("DOWNSTREAM_PEER_FINGERPRINT_256", value_tls_text, peer.sha256),
+    TLS("DOWNSTREAM_PEER_IP_SAN", value_tls_names, peer.ip_sans),
+    TLS("DOWNSTREAM_PEER_ISSUER", value_tls_text, peer.issuer),
     ABSENT("DOWNSTREAM_PEER_ISSUER_FINGERPRINT_256"),
     ABSENT("DOWNSTREAM_PEER_ISSUER_SERIAL"),
     ABSENT("DOWNSTREAM_PEER_OTHERNAME_SAN"),
-    ABSENT("DOWNSTREAM_PEER_SERIAL"),
-    ABSENT("DOWNSTREAM_PEER_SUBJECT"),
-    ABSENT("DOWNSTREAM_PEER_URI_SAN"),
+    TLS("DOWNSTREAM_PEER_SERIAL", value_tls_text, peer.serial),
+    TLS("DOWNSTREAM_PEER_SUBJECT", value_tls_text, peer.subject),
+    TLS("DOWNSTREAM_PEER_URI_SAN", value_tls_names, peer.uri_sans),
     BARE("DOWNSTREAM_REMOTE_ADDRESS", value_addr, remote),
     WITH("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", value_ip, compile_mask, remote),
     BARE("DOWNSTREAM_REMOTE_PORT", value_port, remote),
-    ABSENT("DOWNSTREAM_TLS_CIPHER"),
-    ABSENT("DOWNSTREAM_TLS_GROUP"),
-    ABSENT("DOWNSTREAM_TLS_SESSION_ID"),
-    ABSENT("DOWNSTREAM_TLS_VERSION"),
-    ABSENT("DOWNSTREAM_TRANSPORT_FAILURE_REASON"),
+    TLS("DOWNSTREAM_TLS_CIPHER", value_tls_text, cipher),
+    TLS("DOWNSTREAM_TLS_GROUP", value_tls_text, group),
+    TLS("DOWNSTREAM_TLS_SESSION_ID", value_tls_text, session_id),
+    TLS("DOWNSTREAM_TLS_VERSION", value_tls_text, version),
+    FREE("DOWNSTREAM_TRANSPORT_FAILURE_REASON", value_tls_failure),
     BARE("DOWNSTREAM_WIRE_BYTES_RECEIVED", value_u64, wire_in),
     BARE("DOWNSTREAM_WIRE_BYTES_SENT", value_u64, wire_out),
     FREE("DURATION", value_duration),

@@ -106,6 +106,7 @@ struct mz_stream_info {
     const struct mz_meta *listener_metadata, *chain_metadata, *vhost_metadata, *route_metadata;
     struct mz_meta *dynamic_metadata; /* written by filters; NULL until first */
     struct mz_map *filter_state;      /* name -> struct mz_filter_object; NULL until first */
+    struct mz_transport *transport;   /* of the downstream connection: facts of TLS, failure; NULL: none */
     const char *trace_id;
     struct mz_decision *decision;     /* the record beside the stream; NULL: not recorded */
 };

@@ -13,6 +13,7 @@
 #include "listener/address.h"
 #include "observe/access_log.h"
 #include "observe/decision.h"
+#include "tls/tls.h"
 
 #define RECORDS_KEPT     64 /* failed and slow requests a worker remembers */
 #define FLUSH_MS_DEFAULT 5000
@@ -26,32 +27,45 @@ enum mz_server_state mz_server_state(const struct mz_server *s)
 
 /* ---- building ---- */
 
-static struct mz_transport_factory *transport_build(const pb_TransportSocket *m,
-                                                    struct mz_proto_ctx *ctx, struct mz_err *err)
+static struct mz_transport_factory *transport_build(struct mz_server *s,
+                                                    const pb_TransportSocket *m, bool downstream,
+                                                    struct mz_str prefix, struct mz_err *err)
 {
-    ProtobufCMessage *msg;
-    if (m->typed_config &&
-        mz_any_unpack_as(ctx, m->typed_config, &pb_RawBuffer__descriptor, &msg, err))
-        return mz_transport_factory_raw();
+    const struct mz_tls_env env = { .stats = s->stats, .prefix = prefix };
+    struct mz_transport_factory *f = NULL;
+    const ProtobufCMessageDescriptor *type;
+    ProtobufCMessage *msg = NULL;
     if (!m->typed_config)
         mz_err_set(err, "Didn't find a registered implementation for '%s' with type URL: ''",
                    m->name);
-    mz_err_at(err, "typed_config");
-    return NULL;
+    else if (mz_any_unpack(&s->proto, m->typed_config, &type, &msg, err)) {
+        if (type == &pb_RawBuffer__descriptor)
+            f = mz_transport_factory_raw();
+        else if (downstream && type == &pb_DownstreamTlsContext__descriptor)
+            f = mz_tls_downstream_create((const pb_DownstreamTlsContext *)msg, &env, err);
+        else if (!downstream && type == &pb_UpstreamTlsContext__descriptor)
+            f = mz_tls_upstream_create((const pb_UpstreamTlsContext *)msg, &env, err);
+        else
+            mz_err_set(err, "is no transport socket of a %s: '%s'",
+                       downstream ? "listener" : "cluster", m->typed_config->type_url);
+    }
+    if (!f)
+        mz_err_at(err, "typed_config");
+    return f;
 }
 
 static struct mz_transport_factory *listener_transport(const struct mz_factory *f, const void *msg,
                                                        bool downstream, struct mz_err *err)
 {
-    (void)downstream;
-    return transport_build(msg, f->proto, err);
+    return transport_build(f->server, msg, downstream,
+                           f->listener_scope ? f->listener_scope->prefix : MZ_STR("listener."),
+                           err);
 }
 
 static struct mz_transport_factory *cluster_transport(void *arg, const void *msg,
-                                                      struct mz_err *err)
+                                                      struct mz_str prefix, struct mz_err *err)
 {
-    struct mz_server *s = arg;
-    return transport_build(msg, &s->proto, err);
+    return transport_build(arg, msg, false, prefix, err);
 }
 
 static struct mz_str node_text(struct mz_server *s, const char *from_option, const char *from_file)

@@ -469,23 +469,28 @@ static void client_free(void *arg)
     mz_free(MZ_MEM_CONN, c);
 }
 
-static void tell_failure(struct client *c, bool remote, int err)
+static void tell_failure(struct client *c, const struct mz_conn *conn, bool remote)
 {
     struct pool *p = c->pool;
     char text[128];
+    const struct mz_transport *t = conn->transport;
+    int err = conn->error;
+    struct mz_str why_text = t->ops->failure ? t->ops->failure(t) : MZ_STR("");
     mz_count(pool_scope(p), MZ_CS_CX_CONNECT_FAIL, 1);
     host_add(&p->host->stats.cx_connect_fail, 1);
     enum mz_pool_failure why = c->timed_out ? MZ_POOL_CONNECT_TIMEOUT
                                : remote     ? MZ_POOL_REMOTE_CONNECT_FAIL
                                             : MZ_POOL_LOCAL_CONNECT_FAIL;
-    pool_connect_failed(
-        p, why, mz_str_c(c->timed_out ? "" : cx_error_text(err, c->immediate_error, text)), err);
+    if (!why_text.n)
+        why_text = mz_str_c(c->timed_out ? "" : cx_error_text(err, c->immediate_error, text));
+    pool_connect_failed(p, why, why_text, err);
 }
 
 static void client_closed(struct client *c, bool remote)
 {
     struct pool *p = c->pool;
-    int err = c->conn->error;
+    const struct mz_conn *conn = c->conn;
+    int err = conn->error;
     MZ_LOG_IDS(DEBUG, pool, c->conn->id, 0, "client disconnected, %s, reason: %s",
                remote ? "remote" : "local",
                err                     ? strerrordesc_np(err)
@@ -508,7 +513,7 @@ static void client_closed(struct client *c, bool remote)
         c->codec->ops->conn_closed(c->codec, c->protocol_error ? MZ_RESET_PROTOCOL_ERROR
                                                                : MZ_RESET_CONN_TERMINATED);
     if (!c->connected)
-        tell_failure(c, remote, err);
+        tell_failure(c, conn, remote);
     pool_client_gone(p);
     mz_list_del(&c->link);
     p->n[CLIENT_CLOSED]--;

@@ -106,8 +106,9 @@ struct mz_upstream_env {
     struct mz_loop *main;
     struct mz_stats *stats;
     struct mz_str local_zone;
-    /* Resolves a transport_socket message to a factory; NULL and err when its type is unknown. */
-    struct mz_transport_factory *(*transport)(void *arg, const void *transport_socket_msg, struct mz_err *err);
+    /* Resolves a transport_socket message to a factory; NULL and err when its type is unknown. @prefix: "cluster.<name>." */
+    struct mz_transport_factory *(*transport)(void *arg, const void *transport_socket_msg, struct mz_str prefix,
+                                              struct mz_err *err);
     void *transport_arg;
 };
 struct Envoy__Config__Cluster__V3__Cluster;

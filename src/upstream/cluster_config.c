@@ -162,10 +162,16 @@ static bool preconnect_build(const pb_Cluster_PreconnectPolicy *m, struct mz_clu
 static bool transport_build(const pb_Cluster *m, struct mz_cluster *c,
                             const struct mz_upstream_env *env, struct mz_err *err)
 {
-    if (!m->transport_socket || !env->transport)
+    char prefix[1024];
+    if (!m->transport_socket || !env->transport) {
         c->transport = mz_transport_factory_raw();
-    else
-        c->transport = env->transport(env->transport_arg, m->transport_socket, err);
+    } else {
+        int n =
+            snprintf(prefix, sizeof(prefix), "cluster." MZ_STR_FMT ".", MZ_STR_ARG(c->stat_name));
+        const struct mz_str p = { prefix,
+                                  (size_t)n < sizeof(prefix) ? (size_t)n : sizeof(prefix) - 1 };
+        c->transport = env->transport(env->transport_arg, m->transport_socket, p, err);
+    }
     return c->transport || mz_err_at(err, "transport_socket");
 }
 

@@ -18,7 +18,6 @@ from gen_proto import short_names  # noqa: E402
 # Full name of a field, or of a message or package with a dot behind it: all below -> why nobody reads it.
 ON_PURPOSE = {
     "envoy.admin.v3.": "printed by admin pages, never configuration",
-    "envoy.config.cluster.v3.Cluster.LbSubsetConfig.": "refused as a whole",
     "envoy.config.cluster.v3.Cluster.SlowStartConfig.": "refused as a whole",
     "envoy.extensions.load_balancing_policies.common.v3.SlowStartConfig.": "refused as a whole",
     "envoy.config.cluster.v3.OutlierDetection.": "the log says that it has no effect yet",
@@ -36,10 +35,6 @@ ON_PURPOSE = {
     "envoy.config.core.v3.Metadata.typed_filter_metadata": "for extensions of their own; shown by /config_dump",
     "envoy.config.core.v3.SocketOption.description": "for people",
     "envoy.type.matcher.v3.RegexMatcher.google_re2": "the one engine there is",
-    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.set_current_client_cert_details":
-        "of TLS connections, which there are none of",
-    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.SetCurrentClientCertDetails.":
-        "of TLS connections, which there are none of",
     "udpa.type.v1.TypedStruct.": "opened by its descriptor (src/proto/any.c)",
     "xds.type.v3.TypedStruct.": "opened by its descriptor (src/proto/any.c)",
 }

@@ -1,0 +1,125 @@
+#ifndef MZ_TLS_TLS_PRIV_H
+#define MZ_TLS_TLS_PRIV_H
+/* The files of this folder: context.c builds, verify.c judges certificates, transport.c moves records, facts.c reads
+ * certificates, errors.c gives reasons a name. */
+#include "base/arena.h"
+#include "base/log.h"
+#include "net/addr.h"
+#include "observe/matcher.h"
+#include "proto/mapper.h"
+#include "tls/stats.h"
+#include "tls/tls.h"
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+
+#define SAN_ANY (-1)
+struct verify_rules { /* CertificateValidationContext; immutable */
+    X509_STORE *store; /* NULL: no trusted authority: nothing of a chain is checked */
+    bool accept_untrusted, allow_expired;
+    struct {
+        int type; /* GEN_..., SAN_ANY */
+        ASN1_OBJECT *oid; /* GEN_OTHERNAME */
+        struct mz_string_match *match;
+        struct mz_str exact; /* a DNS name as it must be: wildcards of a certificate may stand for it */
+    } * sans;
+    size_t n_sans;
+    unsigned char (*hashes)[32], (*spkis)[32]; /* SHA-256 of the certificate, of its public key */
+    size_t n_hashes, n_spkis;
+    int max_depth;
+    bool asks; /* does it demand anything of a certificate? */
+};
+struct key_pair {
+    X509 *cert;
+    EVP_PKEY *key;
+    STACK_OF(X509) *chain; /* without the leaf */
+    struct mz_str *names;  /* DNS names, lower case: exact or "*.x" */
+    size_t n_names;
+    struct mz_tls_cert_facts *facts;
+};
+struct key_log {
+    struct mz_cidr *local, *remote;
+    size_t n_local, n_remote;
+    int fd;
+};
+struct ticket_key {
+    unsigned char name[16], hmac[32], aes[32];
+};
+#define SESSIONS_PER_WORKER 64 /* upstream: addresses whose sessions are kept */
+struct session_slot {
+    struct mz_addr peer;
+    SSL_SESSION *session;
+};
+struct tls_factory {
+    struct mz_transport_factory base;
+    struct mz_arena *arena;
+    bool server;
+    SSL_CTX *ctx;
+    struct key_pair *pairs;
+    size_t n_pairs;
+    struct verify_rules verify;
+    bool require_client, require_sni, full_scan;
+    struct mz_str sni;
+    struct mz_str *alpn; /* in order of preference */
+    size_t n_alpn;
+    unsigned char *alpn_wire;
+    unsigned alpn_wire_n;
+    struct key_log *log; /* NULL: none */
+    struct ticket_key *tickets; /* the first one seals */
+    size_t n_tickets;
+    uint32_t max_sessions; /* upstream, per address: 0 none */
+    struct session_slot *sessions[MZ_STATS_SLOTS]; /* each of one thread */
+    struct mz_scope *scope;
+};
+static inline struct tls_factory *tls_factory_of(const struct mz_transport_factory *f)
+{
+    return (struct tls_factory *)(uintptr_t)f;
+}
+
+/* verify.c */
+bool verify_build(const pb_CertificateValidationContext *m, struct tls_factory *f, struct mz_err *err);
+void verify_fini(struct verify_rules *v);
+int verify_callback(X509_STORE_CTX *ctx, void *factory); /* SSL_CTX_set_cert_verify_callback() */
+
+/* context.c */
+void tls_factory_destroy(struct mz_transport_factory *base);
+bool params_build(const pb_CommonTlsContext *m, struct tls_factory *f, struct mz_err *err);
+/* pair.c: certificates and keys */
+bool pairs_build(const pb_CommonTlsContext *m, struct tls_factory *f, struct mz_err *err);
+void pairs_fini(struct tls_factory *f);
+int pair_choose(SSL *ssl, void *factory); /* SSL_CTX_set_cert_cb() */
+
+/* facts.c */
+void facts_of_cert(X509 *x, struct mz_arena *a, struct mz_tls_cert_facts *out);
+struct mz_str facts_chain_pem(STACK_OF(X509) *chain, X509 *leaf, struct mz_arena *a);
+struct mz_str facts_san_text(const GENERAL_NAME *n, struct mz_arena *a); /* p NULL: of another type, or not safe to show (G11) */
+
+/* transport.c */
+struct tls_transport {
+    struct mz_transport base;
+    struct tls_factory *f; /* reference */
+    SSL *ssl;
+    struct mz_buf wire; /* sealed records that the kernel did not take yet */
+    bool done;          /* handshake */
+    bool failed, validated, counted;
+    bool drained; /* the kernel's last read was short: it has no more */
+    char *detail; /* why a certificate was refused; NULL */
+    char *failure;
+    struct mz_arena *arena; /* of facts; NULL before anybody asked */
+    struct mz_tls_facts *facts;
+};
+struct mz_transport *tls_transport_create(const struct mz_transport_factory *f, struct mz_conn *c);
+void tls_set_failure(SSL *ssl, const char *detail); /* why verification failed; copied */
+struct tls_factory *tls_factory_of_ssl(const SSL *ssl);
+void tls_note_validated(SSL *ssl);
+/* session.c, upstream: what servers gave is kept for their address, on this thread */
+int session_keep(SSL *ssl, SSL_SESSION *take); /* SSL_CTX_sess_set_new_cb() */
+void session_offer(struct tls_factory *f, SSL *ssl, const struct mz_addr *to);
+void sessions_fini(struct tls_factory *f);
+
+/* errors.c: "|268435581:SSL_routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED" for the thread's oldest error; empties the queue */
+void error_text(struct mz_buf *out);
+/* Text of what OpenSSL said last, for configuration errors. */
+const char *error_reason(char out_text[160]);
+/* Writes one line of a key log (T2). */
+void key_log_line(const SSL *ssl, const char *line);
+#endif
