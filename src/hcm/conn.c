@@ -333,6 +333,7 @@ static void destroy(struct mz_net_filter *f)
     if (c->codec)
         c->codec->ops->destroy(c->codec);
     mz_free(MZ_MEM_CONN, c->ends);
+    conn_objects_destroy(c->objects);
 }
 
 const struct mz_net_filter_type mz_net_filter_hcm = {

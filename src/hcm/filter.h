@@ -125,6 +125,11 @@ unsigned mz_filter_route_configs(const struct mz_filter *f, const void *out_cfgs
 /* Routes that this request was internally redirected from, oldest first (at most 16 are remembered, all counted). */
 const struct mz_route *const *mz_stream_redirected_routes(const struct mz_stream *s, unsigned *out_n);
 
+/* Something of a filter that lives as long as the client's connection, found by a @key that is never used for anything else;
+ * NULL: none. A stream's thread only; @destroy gets it when the connection ends. */
+void *mz_stream_conn_object(const struct mz_stream *s, uint64_t key);
+void mz_stream_set_conn_object(struct mz_stream *s, uint64_t key, void *take, void (*destroy)(void *object));
+
 /* Late completions. */
 struct mz_ticket {
     uint32_t slot, generation;

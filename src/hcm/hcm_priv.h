@@ -84,6 +84,13 @@ struct conn_ends { /* timers of a connection that most never start: made on the 
     struct hcm_conn *conn;
     struct mz_timer duration, drain;
 };
+struct conn_object {
+    struct conn_object *next;
+    uint64_t key;
+    void *object;
+    void (*destroy)(void *object);
+};
+void conn_objects_destroy(struct conn_object *o); /* the whole list; NULL is fine */
 struct hcm_conn { /* the network filter's object */
     struct mz_net_filter base;
     const struct mz_hcm_config *cfg;
@@ -95,6 +102,7 @@ struct hcm_conn { /* the network filter's object */
     bool dispatching, closing, closed, above_high, saw_codec_error, upgraded;
     struct mz_timer idle_timer;
     struct conn_ends *ends; /* or NULL */
+    struct conn_object *objects; /* of filters; a list, mostly empty */
     struct mz_task redispatch;
 };
 

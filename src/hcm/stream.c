@@ -745,6 +745,32 @@ struct mz_worker *mz_stream_worker(struct mz_stream *s)
 {
     return s->conn->base.worker;
 }
+void *mz_stream_conn_object(const struct mz_stream *s, uint64_t key)
+{
+    const struct conn_object *o = s->conn->objects;
+    while (o && o->key != key)
+        o = o->next;
+    return o ? o->object : NULL;
+}
+
+void mz_stream_set_conn_object(struct mz_stream *s, uint64_t key, void *take,
+                               void (*destroy)(void *object))
+{
+    struct conn_object *o = mz_new0(MZ_MEM_CONN, struct conn_object);
+    *o = (struct conn_object){ s->conn->objects, key, take, destroy };
+    s->conn->objects = o;
+}
+
+void conn_objects_destroy(struct conn_object *o)
+{
+    while (o) {
+        struct conn_object *next = o->next;
+        o->destroy(o->object);
+        mz_free(MZ_MEM_CONN, o);
+        o = next;
+    }
+}
+
 struct mz_downstream *mz_stream_downstream(struct mz_stream *s)
 {
     return s->conn->base.down;

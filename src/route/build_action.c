@@ -231,7 +231,9 @@ bool build_action(struct builder *b, const pb_RouteAction *m, struct mz_route *r
     r->metadata_match = mz_meta_build(m->metadata_match, b->a);
     r->append_x_forwarded_host = m->append_x_forwarded_host;
     r->priority_high = m->priority == pb_RoutingPriority_HIGH;
-    return build_cors(b, m->cors, &r->cors) && build_cluster_choice(b, m, r) &&
+    r->include_vh_rate_limits = mz_bool_or(m->include_vh_rate_limits, false);
+    return build_rate_limits(b, m->rate_limits, m->n_rate_limits, &r->rate_limits) &&
+           build_cors(b, m->cors, &r->cors) && build_cluster_choice(b, m, r) &&
            build_path_rewrite(b, m, r) && build_host_rewrite(b, m, r) && timeouts_build(b, m, r) &&
            policies_build(b, m, r);
 }

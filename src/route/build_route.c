@@ -115,12 +115,13 @@ bool build_header_matches(struct builder *b, pb_HeaderMatcher **v, size_t n,
     return true;
 }
 
-static bool queries_build(struct builder *b, const pb_RouteMatch *m, struct match_more *x)
+bool build_query_matches(struct builder *b, pb_QueryParameterMatcher **v, size_t n,
+                         struct query_match **out_v)
 {
-    x->queries = build_newn0(b, struct query_match, m->n_query_parameters);
-    for (size_t i = 0; i < m->n_query_parameters; i++) {
-        const pb_QueryParameterMatcher *q = m->query_parameters[i];
-        struct query_match *out = &x->queries[x->n_queries++];
+    *out_v = build_newn0(b, struct query_match, n);
+    for (size_t i = 0; i < n; i++) {
+        const pb_QueryParameterMatcher *q = v[i];
+        struct query_match *out = &(*out_v)[i];
         out->name = build_str(b, q->name);
         out->absent = q->query_parameter_match_specifier_case ==
                           pb_QueryParameterMatcher_QUERY_PARAMETER_MATCH_SPECIFIER_PRESENT_MATCH &&
@@ -130,7 +131,7 @@ static bool queries_build(struct builder *b, const pb_RouteMatch *m, struct matc
             continue;
         out->value = mz_string_match_build(q->string_match, b->err);
         if (!out->value)
-            return mz_err_at(b->err, "query_parameters[%zu].string_match", i);
+            return mz_err_at(b->err, "[%zu].string_match", i);
         mz_arena_cleanup(b->a, (void (*)(void *))mz_string_match_destroy, out->value);
     }
     return true;
@@ -170,7 +171,10 @@ static bool more_build(struct builder *b, const pb_RouteMatch *m, struct route_p
     x->n_headers = (uint32_t)m->n_headers;
     if (!build_header_matches(b, m->headers, m->n_headers, &x->headers))
         return mz_err_at(b->err, "headers");
-    return queries_build(b, m, x) && metadata_build(b, m, x);
+    x->n_queries = (uint32_t)m->n_query_parameters;
+    if (!build_query_matches(b, m->query_parameters, m->n_query_parameters, &x->queries))
+        return mz_err_at(b->err, "query_parameters");
+    return metadata_build(b, m, x);
 }
 
 static bool template_build(struct builder *b, const pb_TypedExtensionConfig *m,

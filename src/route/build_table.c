@@ -151,6 +151,7 @@ bool build_vhost(struct builder *b, const pb_VirtualHost *m, struct mz_vhost *v)
         mz_u64_or(m->request_body_buffer_limit, mz_u32_or(m->per_request_buffer_limit_bytes, 0));
     return vhost_policies_build(&own, m) && vhost_mutations_build(&own, m, v) &&
            OVERRIDES(&own, m, &v->overrides) && build_cors(&own, m->cors, &v->cors) &&
+           build_rate_limits(&own, m->rate_limits, m->n_rate_limits, &v->rate_limits) &&
            vhost_routes_build(&own, m, v) && build_vclusters(&own, m, v);
 }
 

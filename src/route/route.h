@@ -19,6 +19,7 @@ struct mz_stream_info;
 struct mz_decision;
 struct mz_route_table;
 struct mz_vhost;
+struct mz_rate_limits;
 
 /* ---- header mutations (request_headers_to_add/remove, header_mutation filter) ---- */
 enum mz_append_action { MZ_APPEND_IF_EXISTS_OR_ADD, MZ_ADD_IF_ABSENT, MZ_OVERWRITE_IF_EXISTS_OR_ADD, MZ_OVERWRITE_IF_EXISTS };
@@ -139,6 +140,7 @@ struct mz_route {
     struct mz_mirror_policy *mirrors; /* own, else vhost's, else table's */
     struct mz_upgrade *upgrades;
     const struct mz_internal_redirect *internal_redirect; /* never NULL: one that is not enabled */
+    bool include_vh_rate_limits; /* deprecated, as filters' vh_rate_limits INCLUDE */
     bool is_connect; bool connect_terminates; /* connect_config present: the tunnel ends here */
     /* redirect and direct response */
     unsigned status;
@@ -149,6 +151,7 @@ struct mz_route {
     /* all */
     struct mz_header_mutations req, resp;
     struct mz_filter_overrides overrides;
+    const struct mz_rate_limits *rate_limits; /* NULL: none; route/rate_limit.h */
     const void *cors; /* the deprecated field, built by the cors filter; NULL: not set */
     const struct mz_meta *metadata;
     struct mz_str decorator_operation; bool decorator_propagate;
@@ -163,6 +166,7 @@ struct mz_vhost {
     struct mz_route **routes; size_t n_routes;
     struct mz_header_mutations req, resp;
     struct mz_filter_overrides overrides;
+    const struct mz_rate_limits *rate_limits;
     const void *cors; /* as of routes */
     const struct mz_meta *metadata;
     bool include_attempt_count, include_attempt_count_in_response, include_is_timeout_retry;

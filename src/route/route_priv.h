@@ -4,6 +4,7 @@
 #include "base/map.h"
 #include "observe/decision.h"
 #include "proto/mapper.h"
+#include "route/rate_limit.h"
 #include "route/route.h"
 #include "route/uri_template.h"
 
@@ -154,6 +155,8 @@ struct mz_str build_lower(struct builder *b, const char *s); /* the same in lowe
 bool build_match(struct builder *b, const pb_RouteMatch *m, struct mz_route *r);
 bool build_header_matches(struct builder *b, pb_HeaderMatcher **v, size_t n,
                           struct mz_header_match ***out);
+bool build_query_matches(struct builder *b, pb_QueryParameterMatcher **v, size_t n,
+                         struct query_match **out_v);
 bool build_action(struct builder *b, const pb_RouteAction *m, struct mz_route *r);
 bool build_cluster_choice(struct builder *b, const pb_RouteAction *m, struct mz_route *r);
 bool build_path_rewrite(struct builder *b, const pb_RouteAction *m, struct mz_route *r);
@@ -188,6 +191,8 @@ struct
 };
 bool build_overrides(struct builder *b, const struct pb_override *v, size_t n,
                      struct mz_filter_overrides *out);
+bool build_rate_limits(struct builder *b, pb_RateLimit **v, size_t n,
+                       const struct mz_rate_limits **out);
 bool build_cors(struct builder *b, const pb_CorsPolicy *m,
                 const void **out); /* NULL: nothing; out as the cors filter makes it */
 bool build_vhost(struct builder *b, const pb_VirtualHost *m, struct mz_vhost *v);

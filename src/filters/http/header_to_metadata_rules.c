@@ -66,9 +66,11 @@ static bool rule_check(const pb_Config_Rule *m, struct mz_err *err)
     if (!m->on_header_present && !m->on_header_missing)
         return mz_err_set(err, "one of on_header_present, on_header_missing is required");
     if (m->cookie[0] && m->remove)
-        return mz_err_set(err, "remove: a cookie cannot be removed");
-    if (m->on_header_missing && !m->on_header_missing->value[0])
-        return mz_err_set(err, "on_header_missing.value: must not be empty");
+        return mz_err_set(err, "remove is not for cookies");
+    if (m->on_header_missing && !m->on_header_missing->value[0]) {
+        mz_err_set(err, "must not be empty");
+        return mz_err_at(err, "on_header_missing.value");
+    }
     return true;
 }
 

@@ -16,9 +16,9 @@ static const struct {
     { "[{header: a}]",
       "request_rules[0]: one of on_header_present, on_header_missing is required" },
     { "[{cookie: a, on_header_present: {key: k}, remove: true}]",
-      "request_rules[0]: remove: a cookie cannot be removed" },
+      "request_rules[0]: remove is not for cookies" },
     { "[{header: a, on_header_missing: {key: k}}]",
-      "request_rules[0]: on_header_missing.value: must not be empty" },
+      "request_rules[0].on_header_missing.value: must not be empty" },
     { "[{header: a, on_header_present: {key: k, value: v, regex_value_rewrite: {pattern: {regex: "
       "x}}}}]",
       "request_rules[0].on_header_present: value and regex_value_rewrite exclude each other" },

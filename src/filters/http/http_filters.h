@@ -9,5 +9,6 @@ extern const struct mz_http_filter_type mz_filter_fault;
 extern const struct mz_http_filter_type mz_filter_header_mutation;
 extern const struct mz_http_filter_type mz_filter_header_to_metadata;
 extern const struct mz_http_filter_type mz_filter_health_check;
+extern const struct mz_http_filter_type mz_filter_local_ratelimit;
 extern const struct mz_http_filter_type mz_filter_rbac;
 #endif
