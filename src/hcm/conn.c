@@ -327,6 +327,14 @@ static void drain(struct mz_net_filter *f)
     hcm_conn_start_drain(c);
 }
 
+/* A connection that had no request yet is left: its first one may be on the way. */
+static void end_idle(struct mz_net_filter *f)
+{
+    struct hcm_conn *c = from_filter(f);
+    if (c->codec && c->n_streams == 0 && mz_buf_len(mz_conn_in(wire(c))) == 0)
+        hcm_conn_close(c, MZ_CLOSE_FLUSH, NULL);
+}
+
 static void destroy(struct mz_net_filter *f)
 {
     struct hcm_conn *c = from_filter(f);
@@ -350,5 +358,6 @@ const struct mz_net_filter_type mz_net_filter_hcm = {
     .above_high = above_high,
     .below_low = below_low,
     .drain = drain,
+    .end_idle = end_idle,
     .destroy = destroy,
 };

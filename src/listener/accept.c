@@ -209,6 +209,12 @@ void mz_acceptor_drain(struct mz_acceptor *a)
         mz_net_chain_drain(it);
 }
 
+void mz_acceptor_end_idle(struct mz_acceptor *a)
+{
+    mz_list_foreach (it, &a->chains)
+        mz_net_chain_end_idle(it);
+}
+
 void mz_acceptor_close_connections(struct mz_acceptor *a)
 {
     mz_list_foreach (it, &a->chains)

@@ -302,6 +302,12 @@ static void drain_posted(struct mz_loop *l, void *arg)
     mz_acceptor_drain(arg);
 }
 
+static void end_idle_posted(struct mz_loop *l, void *arg)
+{
+    (void)l;
+    mz_acceptor_end_idle(arg);
+}
+
 static void close_posted(struct mz_loop *l, void *arg)
 {
     (void)l;
@@ -352,6 +358,12 @@ void mz_listener_manager_drain(struct mz_listener_manager *m, enum mz_drain_scop
     mz_vec_foreach (it, &m->list)
         if (in_scope(*it, s))
             post_each(*it, drain_posted);
+}
+
+void mz_listener_manager_end_idle(struct mz_listener_manager *m)
+{
+    mz_vec_foreach (it, &m->list)
+        post_each(*it, end_idle_posted);
 }
 
 /* ---- the end: every worker closes what it has, then main is told ---- */

@@ -18,6 +18,7 @@ void mz_listener_manager_start(struct mz_listener_manager *m); /* workers begin 
 enum mz_drain_scope { MZ_DRAIN_ALL, MZ_DRAIN_INBOUND };
 void mz_listener_manager_stop(struct mz_listener_manager *m, enum mz_drain_scope s); /* closes the listening sockets */
 void mz_listener_manager_drain(struct mz_listener_manager *m, enum mz_drain_scope s); /* tells every filter chain's filters */
+void mz_listener_manager_end_idle(struct mz_listener_manager *m); /* ends connections that are between two requests */
 /* Exit: closes every connection that is left, on its worker; done runs on @main_loop when all did. */
 void mz_listener_manager_close_all(struct mz_listener_manager *m, struct mz_loop *main_loop, void (*done)(void *arg), void *arg);
 uint64_t mz_listener_manager_connections(const struct mz_listener_manager *m); /* active, all listeners */

@@ -90,6 +90,7 @@ void mz_acceptor_start(struct mz_acceptor *a);   /* on its loop; on main before 
  * call closes it at once. */
 void mz_acceptor_stop(struct mz_acceptor *a);
 void mz_acceptor_drain(struct mz_acceptor *a);   /* on its loop: tells the filters of each connection */
+void mz_acceptor_end_idle(struct mz_acceptor *a); /* on its loop: connections between two requests end */
 void mz_acceptor_close_connections(struct mz_acceptor *a); /* on its loop */
 void mz_acceptor_destroy(struct mz_acceptor *a); /* without connections, its loop not running */
 
@@ -97,5 +98,6 @@ void mz_acceptor_destroy(struct mz_acceptor *a); /* without connections, its loo
 /* Takes @fd: picks the chain, builds the filters, starts them; closes it where no chain fits. */
 void mz_net_chain_start(struct mz_acceptor *a, int fd, const struct mz_addr *local, const struct mz_addr *remote);
 void mz_net_chain_drain(struct mz_list *link);
+void mz_net_chain_end_idle(struct mz_list *link);
 void mz_net_chain_close(struct mz_list *link);
 #endif

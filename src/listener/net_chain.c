@@ -286,6 +286,14 @@ void mz_net_chain_drain(struct mz_list *link)
             c->filters[i]->type->drain(c->filters[i]);
 }
 
+void mz_net_chain_end_idle(struct mz_list *link)
+{
+    struct mz_net_chain *c = MZ_CONTAINER(link, struct mz_net_chain, link);
+    for (size_t i = 0; i < c->n && !c->closed; i++)
+        if (c->filters[i]->type->end_idle)
+            c->filters[i]->type->end_idle(c->filters[i]);
+}
+
 void mz_net_chain_close(struct mz_list *link)
 {
     struct mz_net_chain *c = MZ_CONTAINER(link, struct mz_net_chain, link);

@@ -31,6 +31,7 @@ struct mz_net_filter_type {
     void (*above_high)(struct mz_net_filter *f);                      /* downstream output buffer */
     void (*below_low)(struct mz_net_filter *f);
     void (*drain)(struct mz_net_filter *f);                           /* the listener or filter chain drains */
+    void (*end_idle)(struct mz_net_filter *f); /* the process ends: close if nothing is in flight between two requests */
     void (*destroy)(struct mz_net_filter *f);                         /* at the end of the turn of the close */
     void (*worker_stop)(struct mz_worker *w); /* NULL; a worker ends, on its thread: close what outlived its connection */
 };

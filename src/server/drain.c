@@ -2,13 +2,14 @@
  * The ways to the end (P5).
  * SIGTERM, SIGINT and /quitquitquit: no new connections (those in the backlog are taken first), requests that are in flight
  * get EXIT_GRACE_MS to finish, answers say Connection: close; what is left then is cut, as Envoy cuts everything at once.
+ * Connections that are between two requests after EXIT_FIRST_MS end then: who had one to send has been answered and told.
  * A second signal ends at once. /drain_listeners: see Envoy's page; with graceful the drain time runs first.
  */
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/server.h"
 
-#define EXIT_GRACE_MS 400u
+#define EXIT_GRACE_MS 400
 #define EXIT_LOOK_MS  5
 #define EXIT_FIRST_MS 30 /* the listeners have closed, their last connections are counted */
 
@@ -66,10 +67,12 @@ static void exit_look(struct mz_timer *t)
 {
     struct mz_server *s = MZ_CONTAINER(t, struct mz_server, exit_timer);
     bool late = mz_clock->mono_us() >= s->exit_deadline_us;
-    if (late || mz_listener_manager_connections(s->listeners) == 0)
+    if (late || mz_listener_manager_connections(s->listeners) == 0) {
         exit_now(s);
-    else
-        mz_timer_start_ms(&s->exit_timer, EXIT_LOOK_MS);
+        return;
+    }
+    mz_listener_manager_end_idle(s->listeners);
+    mz_timer_start_ms(&s->exit_timer, EXIT_LOOK_MS);
 }
 
 void mz_drain_init(struct mz_server *s)
@@ -93,7 +96,7 @@ void mz_server_exit(struct mz_server *s, const char *why)
     }
     s->exiting = true;
     MZ_LOG(INFO, main, "shutting down server instance");
-    s->exit_deadline_us = mz_clock->mono_us() + EXIT_GRACE_MS * 1000;
+    s->exit_deadline_us = mz_clock->mono_us() + EXIT_GRACE_MS * 1000ull;
     mz_timer_stop(&s->drain_timer);
     if (s->workers_started) {
         mz_listener_manager_stop(s->listeners, MZ_DRAIN_ALL);

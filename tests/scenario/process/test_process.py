@@ -143,6 +143,24 @@ def test_sigterm_under_load(mesh, is_envoy):  # P5: each request that was answer
     assert code == 0 and wrong == [] and sum(resets) <= len(threads)
 
 
+def test_sigterm_with_idle_connections(mesh, is_envoy):  # P5: nothing is in flight, nothing is waited for
+    mesh.upstream()
+    took = []
+    for i in range(3):
+        px = mesh.proxy(name=f"proxy{i}")
+        clients = [px.client() for _ in range(5)]
+        for c in clients:
+            assert c.get("/").status == 200
+        began = time.monotonic()
+        px.signal(signal.SIGTERM)
+        assert px.process.wait(15) == 0
+        took.append(time.monotonic() - began)
+        for c in clients:
+            assert c.ended() in ("eof", "reset") if is_envoy else c.ended() == "eof"
+            c.close()
+    assert min(took) < 0.3, took  # what is in flight has 0.4 s
+
+
 def test_sigterm_storm(mesh):  # H12
     mesh.upstream()
     px = mesh.proxy()
