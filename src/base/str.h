@@ -33,6 +33,8 @@ static inline bool mz_str_ends(struct mz_str s, struct mz_str suffix)
 }
 static inline struct mz_str mz_str_skip(struct mz_str s, size_t n) /* n is at most s.n */
 {
+    if (n && !s.p)
+        __builtin_unreachable(); /* tells compilers and checkers: only the empty string may have no bytes */
     return (struct mz_str){ s.p + n, s.n - n };
 }
 static inline char mz_lower(char c) /* ASCII only */

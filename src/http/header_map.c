@@ -1,5 +1,6 @@
 #include "http/header_map.h"
 
+#include "base/log.h"
 #include "http/header_hash.h" /* generated */
 
 #define CAP_FIRST 24
@@ -89,7 +90,7 @@ static void grow(struct mz_headers *h)
 {
     uint32_t cap = h->cap ? h->cap * 2 : CAP_FIRST;
     struct mz_header *v = mz_arena_alloc(h->arena, cap * sizeof(*v));
-    if (h->n)
+    if (h->v)
         memcpy(v, h->v, h->n * sizeof(*v));
     h->v = v;
     h->cap = cap;
@@ -100,6 +101,7 @@ static inline struct mz_header *add(struct mz_headers *h, struct mz_str name, st
 {
     if (MZ_UNLIKELY(h->n == h->cap))
         grow(h);
+    MZ_ASSERT(h->v);
     struct mz_header *e = &h->v[h->n++];
     e->name = name;
     e->value = value;

@@ -77,8 +77,9 @@ static int open_socket(const struct mz_listener_config *c, const struct mz_liste
         return fd;
     /* Accepted sockets inherit it: one system call less for each. */
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
-    if (c->fast_open &&
-        setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN, &(int){ (int)c->fast_open }, sizeof(int)) != 0) {
+    int fast_open = (int)c->fast_open;
+    if (fast_open &&
+        setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN, &fast_open, sizeof(fast_open)) != 0) {
         mz_err_set(err, "cannot set TCP_FASTOPEN: %s", strerrordesc_np(errno));
         (void)close(fd);
         return -1;

@@ -1,4 +1,5 @@
 #include "base/arena.h"
+#include "base/log.h"
 #include "observe/format_priv.h"
 
 /* Operators that read headers and trailers. */
@@ -219,6 +220,7 @@ static int hex_digit(char c)
 
 static void percent_decode(struct mz_str s, struct mz_buf *out)
 {
+    MZ_ASSERT(s.p || !s.n);
     for (size_t i = 0; i < s.n; i++) {
         int high = s.p[i] == '%' && i + 2 < s.n ? hex_digit(s.p[i + 1]) : -1;
         int low = high >= 0 ? hex_digit(s.p[i + 2]) : -1;

@@ -27,7 +27,7 @@ void path_text(const struct step *top, char *out, size_t n)
     (void)path_put(top, out, n); /* cut where it does not fit */
 }
 
-bool walk_fail(struct walk *w, const struct mz_node *at, const char *fmt, ...)
+void walk_note(struct walk *w, const struct mz_node *at, const char *fmt, ...)
 {
     char text[sizeof(w->err->msg)], path[sizeof(w->err->path)];
     va_list ap;
@@ -39,7 +39,8 @@ bool walk_fail(struct walk *w, const struct mz_node *at, const char *fmt, ...)
         mz_err_set(w->err, "%s (line %u, column %u)", text, at->line, at->col);
     else
         mz_err_set(w->err, "%s", text);
-    return path[0] ? mz_err_at(w->err, "%s", path) : false;
+    if (path[0])
+        mz_err_at(w->err, "%s", path);
 }
 
 bool walk_unknown(struct walk *w, uint32_t line, uint32_t col, const char *what, struct mz_str name,

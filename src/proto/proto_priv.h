@@ -21,8 +21,10 @@ struct walk {
     unsigned depth;
     struct mz_err *err;
 };
-/* Error with the path of @w; line and column follow the text where @at knows them. Always false. */
-__attribute__((format(printf, 3, 4))) bool walk_fail(struct walk *w, const struct mz_node *at,
+/* bool walk_fail(w, at, format, ...): error with the path of @w; line and column follow the text where @at knows them.
+ * Always false, see mz_err_set. */
+#define walk_fail(w, at, ...) (walk_note((w), (at), __VA_ARGS__), mz_err_false())
+__attribute__((format(printf, 3, 4))) void walk_note(struct walk *w, const struct mz_node *at,
                                                      const char *fmt, ...);
 /* An unknown field or name: false (error set) or true (counted). @near may be NULL. */
 bool walk_unknown(struct walk *w, uint32_t line, uint32_t col, const char *what, struct mz_str name,

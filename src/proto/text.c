@@ -24,12 +24,14 @@ static bool number_text(struct walk *w, const struct mz_node *n, struct mz_str *
 /* Whole text, no blanks, no hexadecimal; @s has a NUL behind it. */
 static bool text_double(struct mz_str s, double *out)
 {
+    if (!s.n)
+        return false;
     for (size_t i = 0; i < s.n; i++)
         if (!strchr("0123456789+-.eE", s.p[i]) || !s.p[i])
             return false;
     char *end;
     *out = strtod(s.p, &end);
-    return s.n && end == s.p + s.n;
+    return end == s.p + s.n;
 }
 
 static bool read_signed(struct walk *w, const struct mz_node *n, int64_t min, int64_t max,

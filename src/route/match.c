@@ -33,7 +33,7 @@ bool query_get(struct mz_str query, struct mz_str name, struct mz_str *out_value
         struct mz_str key = { part.p, eq < 0 ? part.n : (size_t)eq };
         if (!mz_str_eq(key, name))
             continue;
-        *out_value = eq < 0 ? (struct mz_str){ 0 } : mz_str_skip(part, (size_t)eq + 1);
+        *out_value = eq < 0 ? MZ_STR("") : mz_str_skip(part, (size_t)eq + 1);
         return true;
     }
     return false;
@@ -43,7 +43,7 @@ bool query_get(struct mz_str query, struct mz_str name, struct mz_str *out_value
 static struct mz_str query_of(struct mz_str path)
 {
     ptrdiff_t mark = mz_str_chr(path, '?');
-    struct mz_str query = mark < 0 ? (struct mz_str){ 0 } : mz_str_skip(path, (size_t)mark + 1);
+    struct mz_str query = mark < 0 ? MZ_STR("") : mz_str_skip(path, (size_t)mark + 1);
     ptrdiff_t hash = mz_str_chr(query, '#');
     return (struct mz_str){ query.p, hash < 0 ? query.n : (size_t)hash };
 }

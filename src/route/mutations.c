@@ -1,4 +1,5 @@
 #include "base/arena.h"
+#include "base/log.h"
 #include "proto/names.h"
 #include "route/route.h"
 
@@ -119,6 +120,7 @@ static void add_fini(struct mz_header_add *a)
 
 void mz_header_mutations_fini(struct mz_header_mutations *m)
 {
+    MZ_ASSERT(m->add || !m->n_add);
     for (uint32_t i = 0; i < m->n_add; i++)
         add_fini(&m->add[i]);
     for (uint32_t i = 0; i < m->n_remove; i++)

@@ -171,7 +171,7 @@ static struct mz_str redirect_path(const struct redirect *d, const struct mz_rou
 {
     struct mz_str path = mz_headers_path(h);
     ptrdiff_t mark = mz_str_chr(path, '?');
-    struct mz_str query = mark < 0 ? (struct mz_str){ 0 } : mz_str_skip(path, (size_t)mark);
+    struct mz_str query = mark < 0 ? MZ_STR("") : mz_str_skip(path, (size_t)mark);
     if (d->path.n)
         path =
             d->path_has_query ? d->path : mz_arena_cat(a, 2, (struct mz_str[]){ d->path, query });

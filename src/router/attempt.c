@@ -247,6 +247,7 @@ static void send_request(struct attempt *a)
     rewrite_host(a);
     if (!more)
         sent_all(a);
+    /* cppcheck-suppress nullPointerRedundantCheck ; what was sent may have ended the encoder */
     a->enc->ops->encode_headers(a->enc, r->headers, !more);
     if (body && a->enc) {
         struct mz_buf data;

@@ -204,6 +204,7 @@ static bool dir_walk(struct mz_runtime_layer *l, int take_dir, struct mz_str pre
     }
     bool ok = depth < DEPTH_MAX ||
               mz_err_set(err, "runtime directories are nested deeper than %d", DEPTH_MAX);
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): no other thread reads this stream */
     for (struct dirent *e; ok && (e = readdir(d)) != NULL;) {
         struct stat st;
         struct mz_str parts[] = { prefix, prefix.n ? MZ_STR(".") : MZ_STR(""),

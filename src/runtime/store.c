@@ -311,6 +311,7 @@ void mz_runtime_store_destroy(struct mz_runtime_store *s)
     }
     for (size_t i = 0; i < s->threads.n; i++) {
         struct thread *t = s->threads.v[i];
+        MZ_ASSERT(t);
         if (here == t)
             here = NULL;
         runtime_unref(t->current);

@@ -259,9 +259,10 @@ static void put_resources(const struct dump *d, pb_Bootstrap *b)
     struct messages clusters = { .arena = d->arena }, listeners = { .arena = d->arena };
     mz_cluster_manager_each(d->pages->env.clusters, static_cluster, &clusters);
     mz_listener_manager_each(d->pages->env.listeners, static_listener, &listeners);
-    if (!b->static_resources && clusters.n + listeners.n) {
+    if (clusters.n + listeners.n == 0)
+        return;
+    if (!b->static_resources)
         b->static_resources = page_new(d->arena, &pb_Bootstrap_StaticResources__descriptor);
-    }
     if (clusters.n && !b->static_resources->n_clusters) {
         b->static_resources->n_clusters = clusters.n;
         b->static_resources->clusters = (pb_Cluster **)clusters.v;

@@ -158,7 +158,7 @@ static void table(struct mz_buf *b, const char *title, const struct mz_admin_pag
     mz_buf_printf(b, "<h2>%s</h2>\n<table>\n", title);
     for (size_t i = 0; i < n; i++) {
         bool own = !strncmp(v[i]->path, "/mizzen/", strlen("/mizzen/"));
-        if (own == ours && (ours || v[i]->mutates == mutates) && strcmp(v[i]->path, "/"))
+        if (own == ours && (ours || v[i]->mutates == mutates) && strcmp(v[i]->path, "/") != 0)
             row(b, v[i]);
     }
     put(b, "</table>\n");

@@ -233,7 +233,7 @@ static void test_answers(void **state)
         unsigned status;
         const char *type, *text = ask(rows[i].method, rows[i].path, &status, &type);
         bool whole = rows[i].has[0] == '=';
-        if (status != rows[i].status || strcmp(type, rows[i].type) ||
+        if (status != rows[i].status || strcmp(type, rows[i].type) != 0 ||
             (whole ? strcmp(text, rows[i].has + 1) != 0 : !strstr(text, rows[i].has)))
             fail_msg("%s %s: %u %s\n%s", rows[i].method, rows[i].path, status, type, text);
     }
@@ -294,7 +294,7 @@ static void test_mutations_need_post(void **state)
             mutating++;
         }
     }
-    assert_true(mutating >= 4 * 10);
+    assert_true(mutating >= 40);
     assert_true(!rig.quit && !rig.drained && rig.healthy);
 }
 
@@ -370,7 +370,7 @@ static void test_home(void **state)
         (void)snprintf(link, sizeof(link),
                        p->mutates ? "<form method=\"post\" action=\"%s\"" : "<a href=\"%s\">",
                        p->path);
-        if (strcmp(p->path, "/") && !strstr(text, link))
+        if (strcmp(p->path, "/") != 0 && !strstr(text, link))
             fail_msg("%s is not on the home page", p->path);
     }
     assert_null(strstr(text, "http://"));

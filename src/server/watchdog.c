@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "server/server.h"
 
+#define TICK_US (TICK_MS * 1000ull)
 #define TICK_MS 200 /* as Envoy: a miss after 200 ms, a mega miss after a second */
 #define MEGA_US 1000000
 
@@ -73,7 +74,7 @@ static void check(struct mz_watchdog *d, struct watched *w, uint64_t now_us)
 static void check_main(struct mz_watchdog *d, uint64_t now_us)
 {
     uint64_t late_us = now_us > d->due_us ? now_us - d->due_us : 0;
-    if (late_us >= TICK_MS * 1000)
+    if (late_us >= TICK_US)
         miss(d->main_scope, d->main_total, MISS);
     if (late_us >= MEGA_US)
         miss(d->main_scope, d->main_total, MEGA_MISS);
@@ -86,7 +87,7 @@ static void tick(struct mz_timer *t)
     check_main(d, now_us);
     for (unsigned i = 0; i < d->n; i++)
         check(d, &d->v[i], now_us);
-    d->due_us = now_us + TICK_MS * 1000;
+    d->due_us = now_us + TICK_US;
     mz_timer_start_ms(&d->timer, TICK_MS);
 }
 
@@ -101,12 +102,12 @@ struct mz_watchdog *mz_watchdog_create(struct mz_server *s)
 {
     struct mz_watchdog *d = mz_alloc0(MZ_MEM_MISC, sizeof(*d) + s->n_workers * sizeof(d->v[0]));
     d->main = s->loop;
-    d->n = s->n_workers;
+    const unsigned n = d->n = s->n_workers;
     d->main_scope = scope_of(s, s->loop);
     d->main_total = mz_scope_create(s->stats, &watchdog_stats, MZ_STR("main_thread."));
     d->workers_total = mz_scope_create(s->stats, &watchdog_stats, MZ_STR("workers."));
     mz_timer_init(s->loop, &d->timer, tick);
-    for (unsigned i = 0; i < d->n; i++)
+    for (unsigned i = 0; i < n; i++)
         d->v[i] = (struct watched){ .loop = s->workers[i].loop,
                                     .scope = scope_of(s, s->workers[i].loop),
                                     .answered = true };
@@ -115,7 +116,7 @@ struct mz_watchdog *mz_watchdog_create(struct mz_server *s)
 
 void mz_watchdog_start(struct mz_watchdog *d)
 {
-    d->due_us = mz_loop_now_us(d->main) + TICK_MS * 1000;
+    d->due_us = mz_loop_now_us(d->main) + TICK_US;
     mz_timer_start_ms(&d->timer, TICK_MS);
 }
 

@@ -16,6 +16,7 @@ static void shortest(double v, char digits[24], int *out_exponent)
     }
     size_t n = 0;
     const char *p = text;
+    digits[0] = digits[1] = 0;
     for (; *p && *p != 'e'; p++)
         if (*p != '.')
             digits[n++] = *p;

@@ -100,7 +100,7 @@ static struct mz_str first_of_tokens(struct mz_str tokens)
     (void)mz_str_split(&rest, '.', &first);
     return mz_str_eq(first, MZ_STR("*")) || mz_str_eq(first, MZ_STR("**")) ||
                    mz_str_eq(first, MZ_STR("$"))
-               ? (struct mz_str){ 0 }
+               ? MZ_STR("")
                : first;
 }
 

@@ -23,11 +23,11 @@ void *cluster_keep(struct mz_cluster *c, size_t n)
 
 struct mz_str cluster_keep_str(struct mz_cluster *c, const char *s)
 {
-    size_t n = s ? strlen(s) : 0;
-    char *p = cluster_keep(c, n + 1);
-    if (n)
-        memcpy(p, s, n);
-    return (struct mz_str){ p, n };
+    struct mz_str text = mz_str_c(s);
+    char *p = cluster_keep(c, text.n + 1);
+    if (text.n)
+        memcpy(p, text.p, text.n);
+    return (struct mz_str){ p, text.n };
 }
 
 bool percent_build(const pb_Percent *p, double otherwise, double *out_value, struct mz_err *err)

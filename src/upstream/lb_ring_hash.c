@@ -2,6 +2,7 @@
  * Ring hash (U2): ketama's ring as Envoy builds it, point for point, so that both send a key to the same host. A host has
  * points in proportion to its weight; point i of it is the hash of "<key>_<i>".
  */
+#include "base/log.h"
 #include "upstream/upstream_priv.h"
 #include <math.h>
 #include <stdlib.h>
@@ -73,6 +74,7 @@ static void build(const struct hash_config *c, struct hash_table *t)
 static uint32_t find(const struct hash_table *t, uint64_t hash, uint32_t attempt)
 {
     uint32_t low = 0, n = t->n;
+    MZ_ASSERT(n);
     while (n) {
         uint32_t half = n / 2;
         if (t->ring[low + half].hash < hash) {

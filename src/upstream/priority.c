@@ -73,7 +73,7 @@ static bool loads_panic(const struct host_sets *s, uint32_t available, uint32_t 
 void priority_loads(const struct host_sets *s, const struct priority_opts *o,
                     struct priority_load *out_loads)
 {
-    struct health health[PRIORITIES_MAX + 1];
+    struct health health[PRIORITIES_MAX + 1] = { { 0 } };
     uint32_t available = 0, left = 100;
     for (uint32_t p = 0; p < s->n; p++) {
         health[p] = set_health(&s->v[p], o);

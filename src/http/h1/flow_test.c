@@ -44,9 +44,9 @@ static void test_random_splits(void **state)
         text[0] = (uint8_t)(mz_rand_u64(&r) & 0x7f);
         text[1] = (uint8_t)mz_rand_u64(&r);
         for (uint64_t k = mz_rand_below(&r, 14); k; k--) {
-            const char *s = pieces[mz_rand_below(&r, MZ_COUNT(pieces))];
-            memcpy(text + n, s, strlen(s));
-            n += strlen(s);
+            struct mz_str s = mz_str_c(pieces[mz_rand_below(&r, MZ_COUNT(pieces))]);
+            memcpy(text + n, s.p, s.n);
+            n += s.n;
         }
         (void)split_fuzz(text, n, round & 1);
     }
