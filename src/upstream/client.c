@@ -85,9 +85,15 @@ static void idle(struct client *c)
 void client_settle(struct client *c)
 {
     struct pool *p = c->pool;
-    c->unsettled = c->dispatching;
-    if (!c->conn || c->dispatching)
+    if (!c->conn)
         return;
+    if (c->dispatching) { /* only that nobody is sent to it */
+        c->unsettled = true;
+        if (!room(c) && (c->state == CLIENT_READY || c->state == CLIENT_RESTING))
+            client_move(c, CLIENT_BUSY);
+        return;
+    }
+    c->unsettled = false;
     if (!c->n_streams) {
         idle(c);
     } else if (!room(c)) {
@@ -449,8 +455,11 @@ static void client_connected(struct client *c)
     c->connected = true;
     c->connected_us = mz_loop_now_us(p->w->loop);
     mz_hist_record(cl->scope, MZ_CS_CX_CONNECT_MS, (c->connected_us - c->start_us) / 1000);
-    const struct mz_codec_sink sink = { mz_conn_out(c->conn), codec_written, codec_read_disable, c,
-                                        0 };
+    const struct mz_codec_sink sink = { .out = mz_conn_out(c->conn),
+                                        .written = codec_written,
+                                        .read_disable = codec_read_disable,
+                                        .arg = c,
+                                        .high = cl->buffer_limit };
     c->codec = c->type->codec(c, &sink);
     mz_timer_stop(&c->timer);
     if (cl->idle_timeout_ms)
@@ -573,7 +582,7 @@ void client_create(struct pool *p)
     uint32_t most = p->w->cluster->max_requests_per_connection;
     c->pool = p;
     pool_ref(p);
-    c->type = &client_http1;
+    c->type = p->kind == POOL_HTTP2 ? &client_http2 : &client_http1;
     c->limit = c->type->limit(p->w->cluster);
     c->left = most && most < c->type->requests ? most : c->type->requests;
     mz_list_init(&c->streams);

@@ -83,6 +83,7 @@ struct mz_cluster {
     uint32_t max_stream_duration_ms; /* common_http_protocol_options */
     uint32_t max_response_headers_kb, max_response_headers_count;
     struct mz_http1_opts http1;
+    struct mz_http2_opts http2_opts;
     bool http2, use_downstream_protocol;
     double preconnect_per_upstream, preconnect_predictive; /* 1.0 */
     struct mz_transport_factory *transport;

@@ -538,6 +538,7 @@ void mz_wcluster_unref(struct mz_wcluster *w)
     lb_fini(&w->lb);
     original_dst_drop(w);
     mz_scope_unref(w->http1_stats.scope);
+    mz_scope_unref(w->http2_stats.scope);
     mz_free(MZ_MEM_UPSTREAM, w->pools.v);
     mz_cluster_unref(w->cluster);
     mz_free(MZ_MEM_UPSTREAM, w);

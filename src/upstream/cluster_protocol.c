@@ -1,4 +1,5 @@
-/* Protocol options of a cluster (U7): typed_extension_protocol_options, or the older fields beside it. HTTP/1 for now. */
+/* Protocol options of a cluster (U7): typed_extension_protocol_options, or the older fields beside it. */
+#include "upstream/http2_options.h"
 #include "upstream/upstream_priv.h"
 
 #define DEFAULT_IDLE_TIMEOUT_MS 3600000
@@ -60,6 +61,17 @@ static bool http1_build(const pb_Http1ProtocolOptions *m, struct mz_cluster *c,
     return case_build(m->header_key_format, o, ctx, err) || mz_err_at(err, "header_key_format");
 }
 
+static void *keep(void *cluster, size_t n)
+{
+    return cluster_keep(cluster, n);
+}
+
+static bool http2_build(const pb_Http2ProtocolOptions *m, struct mz_cluster *c, struct mz_err *err)
+{
+    return mz_http2_options_build(m, &c->http2_opts, keep, c, err) ||
+           mz_err_at(err, "http2_protocol_options");
+}
+
 static bool duration32(const pb_Duration *d, const char *field, uint32_t *io_ms, struct mz_err *err)
 {
     uint64_t ms;
@@ -104,7 +116,20 @@ static bool upstream_build(const pb_UpstreamHttpProtocolOptions *m, struct mz_er
     return true;
 }
 
-#define NO_HTTP2 "HTTP/2 towards upstreams is not supported yet"
+static bool explicit_build(const pb_HttpProtocolOptions_ExplicitHttpConfig *e, struct mz_cluster *c,
+                           struct mz_proto_ctx *ctx, struct mz_err *err)
+{
+    switch (e->protocol_config_case) {
+    case pb_HttpProtocolOptions_ExplicitHttpConfig_PROTOCOL_CONFIG_HTTP2_PROTOCOL_OPTIONS:
+        c->http2 = true;
+        return http2_build(e->http2_protocol_options, c, err);
+    case pb_HttpProtocolOptions_ExplicitHttpConfig_PROTOCOL_CONFIG_HTTP_PROTOCOL_OPTIONS:
+        return http1_build(e->http_protocol_options, c, ctx, err) ||
+               mz_err_at(err, "http_protocol_options");
+    default:
+        return mz_err_set(err, "one of http_protocol_options, http2_protocol_options is required");
+    }
+}
 
 static bool typed_build(const pb_http_HttpProtocolOptions *m, struct mz_cluster *c,
                         struct mz_proto_ctx *ctx, struct mz_err *err)
@@ -113,27 +138,23 @@ static bool typed_build(const pb_http_HttpProtocolOptions *m, struct mz_cluster 
         return mz_err_at(err, "common_http_protocol_options");
     if (!upstream_build(m->upstream_http_protocol_options, err))
         return false;
+    c->http2 = c->use_downstream_protocol = false; /* the older fields say nothing then */
     switch (m->upstream_protocol_options_case) {
-    case pb_http_HttpProtocolOptions_UPSTREAM_PROTOCOL_OPTIONS_EXPLICIT_HTTP_CONFIG: {
-        const pb_HttpProtocolOptions_ExplicitHttpConfig *e = m->explicit_http_config;
-        if (e->protocol_config_case ==
-            pb_HttpProtocolOptions_ExplicitHttpConfig_PROTOCOL_CONFIG_HTTP2_PROTOCOL_OPTIONS)
-            return not_yet(err, "explicit_http_config.http2_protocol_options", NO_HTTP2);
-        if (e->protocol_config_case !=
-            pb_HttpProtocolOptions_ExplicitHttpConfig_PROTOCOL_CONFIG_HTTP_PROTOCOL_OPTIONS)
-            return mz_err_set(err,
-                              "one of http_protocol_options, http2_protocol_options is required") ||
-                   mz_err_at(err, "explicit_http_config");
-        return http1_build(e->http_protocol_options, c, ctx, err) ||
-               mz_err_at(err, "explicit_http_config.http_protocol_options");
+    case pb_http_HttpProtocolOptions_UPSTREAM_PROTOCOL_OPTIONS_EXPLICIT_HTTP_CONFIG:
+        return explicit_build(m->explicit_http_config, c, ctx, err) ||
+               mz_err_at(err, "explicit_http_config");
+    case pb_http_HttpProtocolOptions_UPSTREAM_PROTOCOL_OPTIONS_USE_DOWNSTREAM_PROTOCOL_CONFIG: {
+        const pb_HttpProtocolOptions_UseDownstreamHttpConfig *d = m->use_downstream_protocol_config;
+        c->use_downstream_protocol = true;
+        return (http1_build(d->http_protocol_options, c, ctx, err) ||
+                mz_err_at(err, "use_downstream_protocol_config.http_protocol_options")) &&
+               (http2_build(d->http2_protocol_options, c, err) ||
+                mz_err_at(err, "use_downstream_protocol_config"));
     }
-    case pb_http_HttpProtocolOptions_UPSTREAM_PROTOCOL_OPTIONS_USE_DOWNSTREAM_PROTOCOL_CONFIG:
-        c->use_downstream_protocol = true; /* the HTTP/2 half waits for HTTP/2 listeners */
-        return http1_build(m->use_downstream_protocol_config->http_protocol_options, c, ctx, err) ||
-               mz_err_at(err, "use_downstream_protocol_config.http_protocol_options");
     case pb_http_HttpProtocolOptions_UPSTREAM_PROTOCOL_OPTIONS_AUTO_CONFIG:
-        return not_yet(err, "auto_config",
-                       "choosing by ALPN needs TLS, which is not supported yet");
+        return mz_err_set(err, "the cluster's transport socket does not negotiate a protocol "
+                               "(ALPN), which this needs") ||
+               mz_err_at(err, "auto_config");
     default:
         return mz_err_set(
             err,
@@ -144,8 +165,7 @@ static bool typed_build(const pb_http_HttpProtocolOptions *m, struct mz_cluster 
 static bool older_build(const pb_Cluster *m, struct mz_cluster *c, struct mz_proto_ctx *ctx,
                         struct mz_err *err)
 {
-    if (m->http2_protocol_options)
-        return not_yet(err, "http2_protocol_options", NO_HTTP2);
+    c->http2 = m->http2_protocol_options != NULL;
     c->use_downstream_protocol =
         m->protocol_selection == pb_Cluster_ClusterProtocolSelection_USE_DOWNSTREAM_PROTOCOL;
     c->max_requests_per_connection = mz_u32_or(m->max_requests_per_connection, 0);
@@ -153,7 +173,8 @@ static bool older_build(const pb_Cluster *m, struct mz_cluster *c, struct mz_pro
         return mz_err_at(err, "common_http_protocol_options");
     return upstream_build(m->upstream_http_protocol_options, err) &&
            (http1_build(m->http_protocol_options, c, ctx, err) ||
-            mz_err_at(err, "http_protocol_options"));
+            mz_err_at(err, "http_protocol_options")) &&
+           http2_build(m->http2_protocol_options, c, err);
 }
 
 static bool extensions_build(const pb_Cluster *m, struct mz_cluster *c, struct mz_proto_ctx *ctx,
@@ -181,6 +202,9 @@ bool cluster_protocol_config(const pb_Cluster *m, struct mz_cluster *c, struct m
     bool ok = older_build(m, c, &ctx, err) && extensions_build(m, c, &ctx, err);
     c->http1.max_headers_kb = c->max_response_headers_kb;
     c->http1.max_headers_count = c->max_response_headers_count;
+    c->http2_opts.max_headers_kb = c->max_response_headers_kb;
+    c->http2_opts.max_headers_count = c->max_response_headers_count;
+    c->http2_opts.underscores = (uint8_t)c->http1.underscores;
     mz_arena_destroy(ctx.arena);
     return ok;
 }

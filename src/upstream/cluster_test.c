@@ -131,12 +131,31 @@ static const struct {
       "slow_start_config: slow start is not supported yet" },
     { "choice_count", "lb_policy: LEAST_REQUEST\nleast_request_lb_config: {choice_count: 1}\n",
       "choice_count" },
-    { "HTTP/2", HTTP_OPTIONS "explicit_http_config: {http2_protocol_options: {}}}}\n",
-      "explicit_http_config.http2_protocol_options: HTTP/2 towards upstreams is not supported "
-      "yet" },
-    { "HTTP/2, older field", "http2_protocol_options: {}\n",
-      "http2_protocol_options: HTTP/2 towards upstreams is not supported yet" },
-    { "auto_config", HTTP_OPTIONS "auto_config: {}}}\n", "auto_config: " },
+    { "HTTP/2", HTTP_OPTIONS "explicit_http_config: {http2_protocol_options: {}}}}\n", NULL },
+    { "HTTP/2, older field", "http2_protocol_options: {hpack_table_size: 100}\n", NULL },
+    { "HTTP/2, a setting twice",
+      "http2_protocol_options: {max_concurrent_streams: 7, custom_settings_parameters: "
+      "[{identifier: 3, value: 5}]}\n",
+      "http2_protocol_options.custom_settings_parameters[0]: max_concurrent_streams is set by its "
+      "own field already" },
+    { "HTTP/2, push",
+      "http2_protocol_options: {custom_settings_parameters: [{identifier: 2, value: 1}]}\n",
+      "http2_protocol_options.custom_settings_parameters[0]: server push is not supported" },
+    { "HTTP/2, extended CONNECT as a setting",
+      HTTP_OPTIONS "explicit_http_config: {http2_protocol_options: {allow_connect: true, "
+                   "custom_settings_parameters: [{identifier: 8, value: 1}]}}}}\n",
+      "explicit_http_config.http2_protocol_options.custom_settings_parameters[0]: extended "
+      "CONNECT is set by allow_connect only" },
+    { "HTTP/2, settings that differ",
+      "http2_protocol_options: {custom_settings_parameters: [{identifier: 9, value: 1}, "
+      "{identifier: 9, value: 1}, {identifier: 9, value: 2}]}\n",
+      "custom_settings_parameters[2]: identifier 9 is given twice with different values" },
+    { "HTTP/2, window",
+      HTTP_OPTIONS "use_downstream_protocol_config: {http2_protocol_options: "
+                   "{initial_stream_window_size: 65534}}}}\n",
+      "use_downstream_protocol_config.http2_protocol_options.initial_stream_window_size" },
+    { "auto_config", HTTP_OPTIONS "auto_config: {}}}\n",
+      "auto_config: the cluster's transport socket does not negotiate a protocol (ALPN)" },
     { "health checks",
       "health_checks: [{timeout: 1s, interval: 1s, unhealthy_threshold: 1, healthy_threshold: 1, "
       "tcp_health_check: {}}]\n",

@@ -78,7 +78,8 @@ static bool custom_build(const pb_Http2ProtocolOptions *m, struct mz_http2_opts 
 {
     if (!m->n_custom_settings_parameters)
         return true;
-    o->settings = keep(arg, mz_mul(m->n_custom_settings_parameters, sizeof(*o->settings)));
+    uint32_t(*v)[2] = keep(arg, mz_mul(m->n_custom_settings_parameters, sizeof(*v)));
+    o->settings = v;
     for (size_t i = 0; i < m->n_custom_settings_parameters; i++) {
         uint32_t id = m->custom_settings_parameters[i]->identifier->value,
                  value = m->custom_settings_parameters[i]->value->value;
@@ -88,8 +89,8 @@ static bool custom_build(const pb_Http2ProtocolOptions *m, struct mz_http2_opts 
             return mz_err_at(err, "custom_settings_parameters[%zu]", i);
         if (known || again)
             continue;
-        o->settings[o->n_settings][0] = id;
-        o->settings[o->n_settings++][1] = value;
+        v[o->n_settings][0] = id;
+        v[o->n_settings++][1] = value;
     }
     return true;
 }

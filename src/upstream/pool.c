@@ -369,12 +369,18 @@ void pool_connect_failed(struct pool *p, enum mz_pool_failure why, struct mz_str
 }
 
 /* ---- requests ---- */
+static enum pool_kind kind_for(const struct mz_cluster *c, enum mz_http_protocol downstream)
+{
+    bool http2 = c->use_downstream_protocol ? downstream >= MZ_HTTP2 : c->http2;
+    return http2 ? POOL_HTTP2 : POOL_HTTP1;
+}
+
 struct mz_pool_pending *mz_http_pool_request(struct mz_wcluster *w, struct mz_host *host,
                                              const struct mz_pool_opts *o,
                                              const struct mz_stream_in *in,
                                              const struct mz_pool_ops *ops, void *arg)
 {
-    struct pool *p = pool_get(w, host, o->priority, POOL_HTTP1);
+    struct pool *p = pool_get(w, host, o->priority, kind_for(w->cluster, o->downstream_protocol));
     if (MZ_UNLIKELY(!p)) {
         ops->failed(arg, MZ_POOL_OVERFLOW, MZ_STR(""), 0, NULL);
         return NULL;

@@ -1,4 +1,5 @@
 /* What every upstream connection does at its begin and end, whatever it carries: breaker, counters, socket. */
+#include "http/h2/stats.h"
 #include "upstream/pool_priv.h"
 
 void cx_begin(struct pool *p)
@@ -58,21 +59,33 @@ const char *cx_error_text(int err, bool immediate, char out_text[128])
     return err ? out_text : "";
 }
 
+/* cluster.<name>.<protocol>. */
+static struct mz_scope *codec_scope(struct mz_wcluster *w, const struct mz_stat_kind *kind,
+                                    const char *protocol)
+{
+    char prefix[1024];
+    int n = snprintf(prefix, sizeof(prefix), "cluster." MZ_STR_FMT ".%s.",
+                     MZ_STR_ARG(w->cluster->stat_name), protocol);
+    size_t len = (size_t)n < sizeof(prefix) ? (size_t)n : sizeof(prefix) - 1;
+    return mz_scope_create(w->cluster->scope->store, kind, (struct mz_str){ prefix, len });
+}
+
 const struct mz_http1_stats *wcluster_http1_stats(struct mz_wcluster *w)
 {
-    if (!w->http1_stats.scope) {
-        char prefix[1024];
-        int n = snprintf(prefix, sizeof(prefix), "cluster." MZ_STR_FMT ".http1.",
-                         MZ_STR_ARG(w->cluster->stat_name));
-        size_t len = (size_t)n < sizeof(prefix) ? (size_t)n : sizeof(prefix) - 1;
+    if (!w->http1_stats.scope)
         w->http1_stats = (struct mz_http1_stats){
-            .scope = mz_scope_create(w->cluster->scope->store, &mz_http1_codec_stats,
-                                     (struct mz_str){ prefix, len }),
+            .scope = codec_scope(w, &mz_http1_codec_stats, "http1"),
             .dropped_headers_with_underscores = MZ_HC_DROPPED,
             .metadata_not_supported = MZ_HC_METADATA,
             .requests_rejected_with_underscores = MZ_HC_REJECTED,
             .response_flood = MZ_HC_FLOOD,
         };
-    }
     return &w->http1_stats;
+}
+
+const struct mz_http2_stats *wcluster_http2_stats(struct mz_wcluster *w)
+{
+    if (!w->http2_stats.scope)
+        w->http2_stats.scope = codec_scope(w, &mz_http2_codec_stats, "http2");
+    return &w->http2_stats;
 }

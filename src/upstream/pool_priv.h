@@ -67,6 +67,7 @@ struct client { /* a connection */
     bool stream_lost; /* its end counts as one with an active request */
     bool got_bytes;   /* of the answer (HTTP/1) */
     bool extra_bytes; /* bytes came behind an answer (HTTP/1) */
+    bool goaway;      /* the peer announced its end (HTTP/2) */
 };
 /* Stands before the user's callbacks and before the codec's encoder, to see both ends. In the user's arena. */
 struct client_stream {
@@ -141,6 +142,7 @@ void cx_ended(struct pool *p, const struct cx_end *e);
 bool cx_allowed(struct pool *p); /* breaker or first connection; counts the overflow */
 struct mz_conn *cx_connect(struct pool *p, const struct mz_conn_ops *ops, void *arg);
 const struct mz_http1_stats *wcluster_http1_stats(struct mz_wcluster *w);
+const struct mz_http2_stats *wcluster_http2_stats(struct mz_wcluster *w);
 struct pool *pool_find_tcp(struct mz_wcluster *w, struct mz_host *h,
                            enum mz_priority prio); /* with a live lease */
 const char *cx_error_text(int err, bool immediate, char out_text[128]);

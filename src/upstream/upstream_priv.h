@@ -350,12 +350,13 @@ struct mz_wcluster {
     struct lb lb;
     struct pool_map pools;
     struct original_dst_here *original_dst; /* NULL before the first host made here */
-    struct mz_http1_stats http1_stats; /* scope NULL before the first connection */
+    struct mz_http1_stats http1_stats; /* scopes NULL before the first connection */
+    struct mz_http2_stats http2_stats;
     bool removed;
 };
 
 /* pool.c */
-enum pool_kind { POOL_HTTP1, POOL_TCP };
+enum pool_kind { POOL_HTTP1, POOL_HTTP2, POOL_TCP };
 struct pool *pool_get(struct mz_wcluster *w, struct mz_host *h, enum mz_priority p,
                       enum pool_kind k); /* NULL: breaker open */
 void pools_host_gone(struct mz_wcluster *w, struct mz_host *h,

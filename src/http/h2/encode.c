@@ -490,7 +490,8 @@ static void reset(struct mz_stream_enc *e, enum mz_reset_reason r)
     struct h2_stream *s = h2_stream_of(e);
     if (!s->in.ops)
         return;
-    bool whole = s->out_end && !s->closed && !s->resetting && r == MZ_RESET_LOCAL;
+    bool whole = s->out_end && !s->closed && !s->resetting && r == MZ_RESET_LOCAL &&
+                 !h2_is_client(s->c); /* an answer; a request that was sent is cancelled */
     if (whole && !s->out_sent)
         s->reset_after =
             !s->wire_end; /* the message goes out, then the rest of the other is refused */
