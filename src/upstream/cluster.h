@@ -153,6 +153,8 @@ struct mz_lb_ctx { /* what a choice may depend on */
     uint32_t avoid_attempts;
     /* previous_priorities: may change the load per priority; NULL. */
     const uint32_t *priority_load; /* percent per priority, n_priorities of them */
+    bool forced, forced_degraded;  /* within an aggregate, which chose: this priority, its degraded hosts */
+    uint32_t forced_priority;
     struct mz_str override_host;
     bool override_strict;
     /* out: why this host or none, static text, for the decision record ("round robin", "least request of 2", "panic") */

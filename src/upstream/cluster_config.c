@@ -124,6 +124,20 @@ static bool refuse_later(const pb_Cluster *m, struct mz_err *err)
 static bool type_build(const pb_Cluster *m, struct mz_cluster *c, struct mz_err *err)
 {
     bool given = m->cluster_discovery_type_case == pb_Cluster_CLUSTER_DISCOVERY_TYPE_TYPE;
+    if (m->cluster_discovery_type_case == pb_Cluster_CLUSTER_DISCOVERY_TYPE_CLUSTER_TYPE) {
+        if (strcmp(m->cluster_type->name, "envoy.clusters.aggregate") != 0)
+            return mz_err_set(err,
+                              "Didn't find a registered cluster factory implementation for name: "
+                              "'%s'",
+                              m->cluster_type->name) ||
+                   mz_err_at(err, "cluster_type.name");
+        c->type = CLUSTER_AGGREGATE;
+        if (m->load_assignment)
+            return mz_err_set(err,
+                              "an aggregate cluster has the hosts of its inner clusters only") ||
+                   mz_err_at(err, "load_assignment");
+        return aggregate_config(m->cluster_type, c, err) && aggregate_check(c, err);
+    }
     switch (given ? m->type : pb_Cluster_DiscoveryType_STATIC) {
     case pb_Cluster_DiscoveryType_STATIC:
         c->type = CLUSTER_STATIC;

@@ -230,7 +230,9 @@ static bool policy_build(const pb_Cluster *m, struct mz_cluster *c, struct mz_er
 static bool provided_build(const pb_Cluster *m, struct mz_cluster *c, struct mz_err *err)
 {
     struct lb_config *lb = &cluster_priv(c)->lb;
-    const struct lb_type *own = c->type == CLUSTER_ORIGINAL_DST ? &lb_original_dst : NULL;
+    const struct lb_type *own = c->type == CLUSTER_ORIGINAL_DST ? &lb_original_dst
+                                : c->type == CLUSTER_AGGREGATE  ? &lb_aggregate
+                                                                : NULL;
     bool asked = lb->type == &lb_cluster_provided;
     const ProtobufCEnumValue *v =
         protobuf_c_enum_descriptor_get_value(&pb_Cluster_LbPolicy__descriptor, (int)m->lb_policy);

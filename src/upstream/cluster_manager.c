@@ -39,6 +39,7 @@ struct mz_upstream {
     struct cluster_names *names;
     struct mz_map clusters; /* name to mz_wcluster */
     struct mz_scope *scope; /* clusters_inflated */
+    uint64_t generation;    /* of names and hosts, as this worker knows them */
 };
 
 /* ---- names ---- */
@@ -103,6 +104,7 @@ static void wcluster_hosts(struct mz_wcluster *w, struct host_sets *take)
     }
     host_sets_ref(old);
     lb_set_hosts(&w->lb, take);
+    w->upstream->generation++;
     if (w->original_dst)
         original_dst_follow(w);
     for (uint32_t i = 0; i < old->n_hosts; i++)
@@ -124,6 +126,7 @@ static void upstream_names(struct mz_upstream *u, struct cluster_names *take)
 {
     struct cluster_names *old = u->names;
     u->names = take;
+    u->generation++;
     for (struct mz_map_entry *it = NULL; (it = mz_map_next(&u->clusters, it)) != NULL;) {
         struct mz_wcluster *w = it->value;
         if (mz_map_get(&take->map, it->key) == w->cluster)
@@ -389,6 +392,11 @@ struct mz_loop *cluster_loop(struct mz_cluster *c)
     return cluster_priv(c)->manager->env.main;
 }
 
+struct mz_cluster *cluster_find(struct mz_cluster_manager *m, struct mz_str name)
+{
+    return mz_map_get(&m->names->map, name);
+}
+
 bool cluster_is_current(struct mz_cluster *c)
 {
     return mz_map_get(&cluster_priv(c)->manager->names->map, c->name) == c;
@@ -501,6 +509,11 @@ void mz_upstream_destroy(struct mz_upstream *u)
     upstream_release(u);
 }
 
+uint64_t upstream_generation(const struct mz_upstream *u)
+{
+    return u->generation;
+}
+
 static struct mz_wcluster *wcluster_create(struct mz_upstream *u, struct mz_cluster *c)
 {
     struct mz_wcluster *w = mz_new0(MZ_MEM_UPSTREAM, struct mz_wcluster);
@@ -537,6 +550,7 @@ void mz_wcluster_unref(struct mz_wcluster *w)
         return;
     lb_fini(&w->lb);
     original_dst_drop(w);
+    aggregate_drop(w);
     mz_scope_unref(w->http1_stats.scope);
     mz_scope_unref(w->http2_stats.scope);
     mz_free(MZ_MEM_UPSTREAM, w->pools.v);
@@ -557,7 +571,8 @@ struct mz_host *mz_wcluster_choose(struct mz_wcluster *w, struct mz_lb_ctx *c)
 
 bool mz_wcluster_hashes(const struct mz_wcluster *w)
 {
-    return w->lb.cfg->type->find != NULL;
+    const struct lb_type *t = w->lb.cfg->type;
+    return t->find || (t == &lb_aggregate && aggregate_hashes((struct mz_wcluster *)(uintptr_t)w));
 }
 
 unsigned mz_wcluster_priorities(const struct mz_wcluster *w)

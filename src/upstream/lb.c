@@ -157,7 +157,10 @@ static struct mz_host *choose_once(struct lb *b, struct mz_lb_ctx *ctx, const st
 {
     enum source s = SOURCE_HEALTHY;
     uint32_t p = 0;
-    if (b->sets->n > 1 || b->loads[0].healthy < 100) {
+    if (MZ_UNLIKELY(ctx->forced)) {
+        p = ctx->forced_priority < b->sets->n ? ctx->forced_priority : 0;
+        s = ctx->forced_degraded ? SOURCE_DEGRADED : SOURCE_HEALTHY;
+    } else if (b->sets->n > 1 || b->loads[0].healthy < 100) {
         bool hashed = ctx->has_hash || b->cfg->type->find;
         uint32_t at = (uint32_t)(hashed ? t->hash % 100 : mz_rand_below(b->rand, 100));
         p = priority_choose(b->loads, b->sets->n, ctx->priority_load, at, &s);

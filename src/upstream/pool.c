@@ -380,6 +380,7 @@ struct mz_pool_pending *mz_http_pool_request(struct mz_wcluster *w, struct mz_ho
                                              const struct mz_stream_in *in,
                                              const struct mz_pool_ops *ops, void *arg)
 {
+    w = wcluster_of(w, host);
     struct pool *p = pool_get(w, host, o->priority, kind_for(w->cluster, o->downstream_protocol));
     if (MZ_UNLIKELY(!p)) {
         ops->failed(arg, MZ_POOL_OVERFLOW, MZ_STR(""), 0, NULL);

@@ -121,6 +121,7 @@ struct mz_tcp_pending *mz_tcp_pool_connect(struct mz_wcluster *w, struct mz_host
                                            enum mz_priority prio, const struct mz_tcp_pool_ops *ops,
                                            void *arg)
 {
+    w = wcluster_of(w, host);
     struct pool *p = pool_get(w, host, prio, POOL_TCP);
     if (!p)
         return overflow(ops, arg);
@@ -158,6 +159,7 @@ void mz_tcp_pool_cancel(struct mz_tcp_pending *q)
 void mz_tcp_pool_closed(struct mz_wcluster *w, struct mz_host *host, enum mz_priority prio,
                         struct mz_conn *c, bool local)
 {
+    w = wcluster_of(w, host);
     struct pool *p = pool_find_tcp(w, host, prio);
     if (MZ_BUG(!p || !p->n[CLIENT_BUSY]))
         return;

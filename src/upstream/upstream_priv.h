@@ -104,6 +104,10 @@ struct priority_opts {
 };
 void priority_loads(const struct host_sets *s, const struct priority_opts *o,
                     struct priority_load *out_loads);
+/* The same of any @n sets, each with options of its own (aggregates). */
+void priority_loads_of(const struct host_set *const *s, const struct priority_opts *const *o,
+                       uint32_t n, uint32_t panic_threshold, struct priority_load *out_loads);
+uint32_t panic_threshold(const struct priority_opts *o); /* percent; the runtime may change it */
 /* @at is 0..99; @healthy_override: percent per priority or NULL. */
 uint32_t priority_choose(const struct priority_load *v, uint32_t n,
                          const uint32_t *healthy_override, uint32_t at, enum source *out_source);
@@ -190,7 +194,7 @@ struct lb_type {
 };
 extern const struct lb_type lb_round_robin, lb_least_request, lb_random, lb_ring_hash, lb_maglev;
 extern const struct lb_type lb_cluster_provided; /* in configuration: the cluster's type tells which */
-extern const struct lb_type lb_original_dst;
+extern const struct lb_type lb_original_dst, lb_aggregate;
 const struct lb_type *lb_type_find(struct mz_str config_type);
 struct mz_host *lb_pick_weighted(const struct host_list *hosts, struct lb_source *state,
                                  struct mz_rand *r,
@@ -224,7 +228,8 @@ enum cluster_type {
     CLUSTER_STATIC,
     CLUSTER_STRICT_DNS,
     CLUSTER_LOGICAL_DNS,
-    CLUSTER_ORIGINAL_DST
+    CLUSTER_ORIGINAL_DST,
+    CLUSTER_AGGREGATE
 };
 struct dns_config { /* allocated for DNS clusters only */
     enum mz_dns_family family;
@@ -253,6 +258,7 @@ struct cluster_priv {
     struct dns_config *dns_config;
     struct dns_cluster *dns; /* main thread */
     struct original_dst *original_dst;
+    struct aggregate *aggregate;
     struct kept *kept;       /* cluster_keep() */
     struct alt_stats *alts;  /* atomic; NULL before the first */
 };
@@ -336,6 +342,16 @@ void original_dst_stop(struct mz_cluster *c);  /* main thread; nothing where the
 void original_dst_follow(struct mz_wcluster *w); /* its sets are new */
 void original_dst_drop(struct mz_wcluster *w);
 
+/* aggregate.c */
+bool aggregate_config(const pb_Cluster_CustomClusterType *m, struct mz_cluster *c,
+                      struct mz_err *err);
+bool aggregate_check(struct mz_cluster *c, struct mz_err *err); /* does @c close a cycle? (H03) */
+struct mz_cluster *cluster_find(struct mz_cluster_manager *m, struct mz_str name); /* main thread */
+struct mz_wcluster *aggregate_inner(struct mz_wcluster *w, const struct mz_host *host);
+bool aggregate_hashes(struct mz_wcluster *w);
+void aggregate_drop(struct mz_wcluster *w);
+uint64_t upstream_generation(const struct mz_upstream *u); /* grows with each change of names or hosts on this worker */
+
 /* ---- one worker's view ---- */
 struct pool;
 struct pool_map { /* pools by host and kind: open addressing */
@@ -350,10 +366,17 @@ struct mz_wcluster {
     struct lb lb;
     struct pool_map pools;
     struct original_dst_here *original_dst; /* NULL before the first host made here */
+    struct aggregate_here *aggregate;       /* NULL before the first choice */
     struct mz_http1_stats http1_stats; /* scopes NULL before the first connection */
     struct mz_http2_stats http2_stats;
     bool removed;
 };
+
+/* Whose pools serve @host, that a choice of @w gave: an aggregate's hosts are those of its inner clusters. */
+static inline struct mz_wcluster *wcluster_of(struct mz_wcluster *w, const struct mz_host *host)
+{
+    return MZ_LIKELY(host->cluster == w->cluster) ? w : aggregate_inner(w, host);
+}
 
 /* pool.c */
 enum pool_kind { POOL_HTTP1, POOL_HTTP2, POOL_TCP };
