@@ -42,6 +42,12 @@ static inline size_t mz_buf_len(const struct mz_buf *b)
     return b->len;
 }
 
+static inline const struct mz_frag *mz_buf_frag(const struct mz_buf *b, uint32_t i) /* i below b->n */
+{
+    uint32_t k = b->first + i;
+    return &(b->heap ? b->heap : b->inl)[k < b->cap ? k : k - b->cap];
+}
+
 void mz_buf_append(struct mz_buf *b, const void *p, size_t n); /* copies */
 static inline void mz_buf_append_str(struct mz_buf *b, struct mz_str s)
 {

@@ -10,6 +10,7 @@ static const struct mz_http_filter_type *const http_filters[] = {
     &mz_filter_cors,
     &mz_filter_csrf,
     &mz_filter_fault,
+    &mz_filter_grpc_stats,
     &mz_filter_header_mutation,
     &mz_filter_header_to_metadata,
     &mz_filter_health_check,

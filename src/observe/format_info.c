@@ -565,6 +565,9 @@ static void value_state(const struct step *s, const struct mz_format_ctx *c, str
     if (s->id == STATE_FIELD) {
         if (o->field && o->field(o, s->path[1], &text))
             value_str(out, text);
+    } else if (s->id == STATE_TYPED && o->tree) {
+        out->kind = VALUE_TREE;
+        out->tree = o->tree(o, c->info->arena);
     } else if (o->text) {
         value_str(out, o->text(o, c->info->arena));
         out->kind = s->id == STATE_TYPED ? VALUE_QUOTED : VALUE_STR;

@@ -1,5 +1,7 @@
 #include "observe/stream_info.h"
 
+#include "base/map.h"
+
 static const struct flag_name {
     struct mz_str brief, full;
 } flag_names[MZ_FLAG__COUNT] = {
@@ -58,4 +60,19 @@ bool mz_flag_parse(struct mz_str short_name, uint64_t *out_flag)
             return true;
         }
     return false;
+}
+
+static void state_free(void *map)
+{
+    mz_map_fini(map);
+}
+
+void mz_info_set_state(struct mz_stream_info *i, struct mz_str name, struct mz_filter_object *o)
+{
+    if (!i->filter_state) {
+        i->filter_state = mz_arena_new0(i->arena, struct mz_map);
+        mz_map_init(i->filter_state, MZ_MEM_STREAM);
+        mz_arena_cleanup(i->arena, state_free, i->filter_state);
+    }
+    (void)mz_map_put(i->filter_state, name, o); /* what it replaces lives in the arena */
 }

@@ -41,11 +41,13 @@ enum mz_flag_bit {
 struct mz_route_view { /* names of what was chosen; borrowed from the route snapshot */
     struct mz_str route_name, vhost_name, vcluster_name, cluster_name /* observability name */, cluster_raw;
 };
+struct mz_value;
 struct mz_meta; /* observe/metadata.h: a tree of namespaces to values (google.protobuf.Struct) */
 
 struct mz_filter_object { /* value of filter_state: first member of the filter's own struct */
     struct mz_str (*text)(const struct mz_filter_object *o, struct mz_arena *a); /* %FILTER_STATE(name:PLAIN)% */
     bool (*field)(const struct mz_filter_object *o, struct mz_str name, struct mz_str *out_value); /* NULL: has none */
+    const struct mz_value *(*tree)(const struct mz_filter_object *o, struct mz_arena *a); /* :TYPED; NULL: the text in quotes */
 };
 struct mz_attempt { /* a host that was tried: %UPSTREAM_HOSTS_ATTEMPTED% and its relatives */
     struct mz_addr host;
@@ -112,6 +114,8 @@ struct mz_stream_info {
 };
 /* Clears *i. As a stream does it for each request, its addresses are only marked absent, not zeroed to the last byte. */
 void mz_info_init(struct mz_stream_info *i);
+/* Puts a filter's object into the state; @name and @o live as long as the stream. */
+void mz_info_set_state(struct mz_stream_info *i, struct mz_str name, struct mz_filter_object *o);
 /* "UF,URX" or "UpstreamConnectionFailure,..."; "-" for none. Written without NUL; returns the length. */
 #define MZ_FLAGS_TEXT 1024
 size_t mz_flags_text(uint64_t flags, bool long_names, char out_text[MZ_FLAGS_TEXT]);

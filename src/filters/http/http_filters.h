@@ -6,6 +6,7 @@ extern const struct mz_http_filter_type mz_filter_buffer;
 extern const struct mz_http_filter_type mz_filter_cors;
 extern const struct mz_http_filter_type mz_filter_csrf;
 extern const struct mz_http_filter_type mz_filter_fault;
+extern const struct mz_http_filter_type mz_filter_grpc_stats;
 extern const struct mz_http_filter_type mz_filter_header_mutation;
 extern const struct mz_http_filter_type mz_filter_header_to_metadata;
 extern const struct mz_http_filter_type mz_filter_health_check;
