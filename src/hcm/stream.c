@@ -441,6 +441,7 @@ static void process_headers(struct mz_stream *s, struct mz_headers *h, bool end)
     uint32_t epoch = s->epoch;
     s->req.headers = h;
     s->info.req = h;
+    s->info.rx_head_us = stream_now(s);
     classify(s, h);
     /* A redirect's host and path may be spelled in any way too (C18); the rest was done when the request came. */
     if (mutate_check_request(s, h) != MUTATE_OK)
@@ -538,6 +539,7 @@ static void info_init(struct mz_stream *s)
     i->protocol = s->conn->codec->protocol;
     i->has_protocol = true;
     i->start_us = stream_now(s);
+    i->cx_start_us = d->start_us;
     i->start_wall_us = mz_loop_wall_us(conn_loop(s->conn));
     i->filter_chain_name = d->chain_name;
     i->listener_name = d->listener_name;

@@ -68,7 +68,7 @@ static void on_data(struct mz_conn *conn, void *arg, bool end)
 static void info_fill(const struct mz_net_chain *c, struct mz_stream_info *i)
 {
     const struct mz_conn *conn = c->down.conn;
-    i->start_us = c->down.start_us;
+    i->start_us = i->cx_start_us = c->down.start_us;
     i->start_wall_us = c->down.start_wall_us;
     i->end_us = mz_loop_now_us(c->acceptor->worker->loop);
     i->secure = c->down.secure;
@@ -94,9 +94,7 @@ static void write_logs(const struct mz_net_chain *c)
     struct mz_stream_info *info = mz_arena_new0(a, struct mz_stream_info);
     info->arena = a;
     info_fill(c, info);
-    const struct mz_format_ctx ctx = { .info = info,
-                                       .log_type = "TcpConnectionEnd",
-                                       .now_us = info->end_us };
+    const struct mz_format_ctx ctx = { .info = info, .log_type = "NotSet", .now_us = info->end_us };
     for (size_t i = 0; i < c->cfg->n_logs; i++)
         mz_access_log_write(c->cfg->logs[i], &ctx);
     mz_arena_destroy(a);

@@ -244,12 +244,22 @@ static const struct time_point {
     struct mz_str name;
     size_t offset;
 } time_points[] = {
-    AT("DS_RX_BEG", start_us),       AT("DS_RX_END", rx_end_us),
-    AT("DS_TX_BEG", tx_first_us),    AT("DS_TX_END", tx_last_us),
-    AT("DS_HS_END", tls_done_us),    AT("US_CX_BEG", up.connect_start_us),
-    AT("US_CX_END", up.connect_us),  AT("US_HS_END", up.handshake_us),
-    AT("US_TX_BEG", up.first_tx_us), AT("US_TX_END", up.last_tx_us),
-    AT("US_RX_BEG", up.first_rx_us), AT("US_RX_END", up.last_rx_us),
+    AT("DS_CX_BEG", cx_start_us),
+    AT("DS_CX_END", cx_end_us),
+    AT("DS_RX_BEG", start_us),
+    AT("DS_RX_HDR_END", rx_head_us),
+    AT("DS_RX_END", rx_end_us),
+    AT("DS_TX_BEG", tx_first_us),
+    AT("DS_TX_END", tx_last_us),
+    AT("DS_HS_END", tls_done_us),
+    AT("US_CX_BEG", up.connect_start_us),
+    AT("US_CX_END", up.connect_us),
+    AT("US_HS_END", up.handshake_us),
+    AT("US_TX_BEG", up.first_tx_us),
+    AT("US_TX_END", up.last_tx_us),
+    AT("US_RX_BEG", up.first_rx_us),
+    AT("US_RX_BODY_BEG", up.first_body_us),
+    AT("US_RX_END", up.last_rx_us),
 };
 #undef AT
 enum { POINT_UNKNOWN = 255 };
@@ -612,6 +622,7 @@ const struct operator_row operators_info[] = {
     BARE("CONNECTION_ID", value_u64, conn_id),
     BARE("CONNECTION_TERMINATION_DETAILS", value_member_text, conn_termination),
     FREE("CUSTOM_FLAGS", value_empty),
+    FREE("DOWNSTREAM_CX_RTT", value_zero), /* QUIC alone measures it */
     BARE("DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED", value_u64, header_in),
     BARE("DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT", value_u64, header_out),
     BARE("DOWNSTREAM_DETECTED_CLOSE_TYPE", value_close_type, close_type),

@@ -63,11 +63,12 @@ struct mz_stream_info {
     bool health_check;          /* a health-check request: access log filter, no rq statistics */
     bool should_drain_connection;
     uint64_t start_us, start_wall_us;
-    uint64_t rx_end_us;         /* last byte of the request received */
+    uint64_t cx_start_us, cx_end_us; /* of the downstream connection; its end: TCP only */
+    uint64_t rx_head_us, rx_end_us;  /* last byte of the request's head, of the request received */
     uint64_t tx_first_us, tx_last_us; /* first/last byte of the answer sent downstream */
     uint64_t end_us;
     struct { /* of the current or last attempt */
-        uint64_t first_tx_us, last_tx_us, first_rx_us, last_rx_us, connect_start_us, connect_us, handshake_us;
+        uint64_t first_tx_us, last_tx_us, first_rx_us, first_body_us, last_rx_us, connect_start_us, connect_us, handshake_us;
         struct mz_addr host, local; /* chosen host's address; len 0: none */
         struct mz_str host_name;    /* endpoint hostname, else address text */
         const struct mz_meta *metadata; /* of the endpoint */

@@ -124,6 +124,8 @@ static void on_data(void *arg, struct mz_buf *data, bool end)
 {
     struct attempt *a = arg;
     touch(a);
+    if (!info_of(a->r)->up.first_body_us)
+        info_of(a->r)->up.first_body_us = now_of(a->r);
     if (end)
         answer_ended(a);
     reply_data(a, data, end);

@@ -136,7 +136,7 @@ class Proxy:
                 raise AssertionError(f"{self.name} did not end after SIGTERM:\n{self.log()[-3000:]}") from None
         code = self.process.returncode
         assert code in (0, 1, -signal.SIGTERM, -signal.SIGKILL), f"{self.name} ended with {code}:\n{self.log()[-4000:]}"
-        assert "ERROR: AddressSanitizer" not in self.log() and "ERROR: LeakSanitizer" not in self.log() and "runtime error:" not in self.log(), self.log()[-6000:]
+        assert "WARNING: ThreadSanitizer" not in self.log() and "ERROR: AddressSanitizer" not in self.log() and "ERROR: LeakSanitizer" not in self.log() and "runtime error:" not in self.log(), self.log()[-6000:]
 
 
 class Mesh:

@@ -27,13 +27,7 @@ void tcp_lease_closed(const struct tcp_lease *l, enum mz_conn_event ev)
 static void up_data(struct mz_conn *c, void *arg, bool end)
 {
     struct tcp_session *s = arg;
-    struct mz_stream_info *i = s->info;
-    size_t n = mz_buf_len(mz_conn_in(c));
-    i->up.last_rx_us = tcp_now_us(s);
-    if (!i->up.first_rx_us)
-        i->up.first_rx_us = i->tx_first_us = i->up.last_rx_us;
-    i->tx_last_us = i->up.last_rx_us;
-    i->tx_body += n;
+    s->info->tx_body += mz_buf_len(mz_conn_in(c));
     mz_conn_write(down_of(s), mz_conn_in(c), end);
 }
 
@@ -144,15 +138,7 @@ static void timers_start(struct tcp_session *s)
 
 static void hand_on(struct tcp_session *s, struct mz_buf *data, bool end)
 {
-    struct mz_stream_info *i = s->info;
-    if (mz_buf_len(data)) {
-        i->rx_body += mz_buf_len(data);
-        i->up.last_tx_us = tcp_now_us(s);
-        if (!i->up.first_tx_us)
-            i->up.first_tx_us = i->up.last_tx_us;
-    }
-    if (end)
-        i->rx_end_us = tcp_now_us(s);
+    s->info->rx_body += mz_buf_len(data);
     s->end_sent |= end;
     mz_conn_write(s->up.conn, data, end);
 }

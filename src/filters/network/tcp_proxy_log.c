@@ -7,7 +7,7 @@ void tcp_info_start(struct tcp_session *s)
     s->arena = mz_arena_create(MZ_MEM_STREAM);
     struct mz_stream_info *i = s->info = mz_arena_new0(s->arena, struct mz_stream_info);
     i->arena = s->arena;
-    i->start_us = d->start_us;
+    i->start_us = i->cx_start_us = d->start_us;
     i->start_wall_us = d->start_wall_us;
     i->secure = d->secure;
     i->conn_id = d->conn->id;
@@ -45,7 +45,7 @@ void tcp_info_end(struct tcp_session *s, enum mz_conn_event ev)
 {
     struct mz_stream_info *i = s->info;
     const struct mz_conn *down = s->base.down->conn;
-    i->end_us = tcp_now_us(s);
+    i->end_us = i->cx_end_us = tcp_now_us(s);
     if (ev == MZ_CONN_REMOTE_CLOSE && down->error)
         i->close_type = "RemoteReset";
     if (ev == MZ_CONN_LOCAL_CLOSE)
