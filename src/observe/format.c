@@ -8,7 +8,9 @@
 static const struct {
     const struct operator_row *v;
     const size_t *n;
-} tables[] = { { operators_info, &operators_info_n }, { operators_http, &operators_http_n } };
+} tables[] = { { operators_info, &operators_info_n },
+               { operators_http, &operators_http_n },
+               { operators_cel, &operators_cel_n } };
 
 const struct operator_row *operator_find(struct mz_str name)
 {
@@ -108,30 +110,42 @@ static bool token_parse(struct mz_str text, size_t at, struct token *out)
     return i < text.n && text.p[i] == '%';
 }
 
-static bool unknown_operator(struct compiler *c, struct mz_str name)
+static bool unknown_operator(struct mz_str name, struct mz_err *err)
 {
     const struct operator_row *near = operator_nearest(name);
     if (!near)
-        return mz_err_set(c->err, "unknown format operator %%" MZ_STR_FMT "%%", MZ_STR_ARG(name));
+        return mz_err_set(err, "unknown format operator %%" MZ_STR_FMT "%%", MZ_STR_ARG(name));
     return mz_err_set(
-        c->err, "unknown format operator %%" MZ_STR_FMT "%%; did you mean %%" MZ_STR_FMT "%%?",
+        err, "unknown format operator %%" MZ_STR_FMT "%%; did you mean %%" MZ_STR_FMT "%%?",
         MZ_STR_ARG(name), MZ_STR_ARG(near->name));
 }
 
-static bool operator_check(struct compiler *c, const struct operator_row *op, const struct token *t)
+static bool operator_check(const struct operator_row *op, const struct operator_call *t,
+                           struct mz_err *err)
 {
     if (op->params == PARAMS_MUST && t->param.n == 0)
-        return mz_err_set(c->err, "format operator " MZ_STR_FMT " requires parameters",
+        return mz_err_set(err, "format operator " MZ_STR_FMT " requires parameters",
                           MZ_STR_ARG(op->name));
     if (op->params == PARAMS_NO && (t->param.n || (t->has_limit && !op->length)))
-        return mz_err_set(c->err,
+        return mz_err_set(err,
                           "format operator " MZ_STR_FMT " does not take any parameters or length",
                           MZ_STR_ARG(op->name));
     if (t->has_limit && !op->length)
-        return mz_err_set(c->err,
+        return mz_err_set(err,
                           "format operator " MZ_STR_FMT " does not allow length to be specified",
                           MZ_STR_ARG(op->name));
     return true;
+}
+
+bool operator_compile(const struct operator_call *call, struct mz_arena *a, struct step *out,
+                      struct mz_err *err)
+{
+    const struct operator_row *op = operator_find(call->name);
+    if (!op)
+        return unknown_operator(call->name, err);
+    bool limited = call->has_limit && call->limit < UINT32_MAX;
+    *out = (struct step){ .op = op, .limit = limited ? (uint32_t)call->limit : UINT32_MAX };
+    return operator_check(op, call, err) && (!op->compile || op->compile(out, call->param, a, err));
 }
 
 static void literal_flush(struct compiler *c)
@@ -154,15 +168,9 @@ static bool compile_operator(struct compiler *c)
     if (!token_parse(c->text, c->at, &t))
         return mz_err_set(c->err, "no valid format operator at position %zu of \"" MZ_STR_FMT "\"",
                           c->at, MZ_STR_ARG(c->text));
-    const struct operator_row *op = operator_find(t.name);
-    if (!op)
-        return unknown_operator(c, t.name);
-    if (!operator_check(c, op, &t))
-        return false;
-    struct step s = { .op = op,
-                      .limit =
-                          t.has_limit && t.limit < UINT32_MAX ? (uint32_t)t.limit : UINT32_MAX };
-    if (op->compile && !op->compile(&s, t.param, c->f->arena, c->err))
+    struct step s;
+    const struct operator_call call = { t.name, t.param, t.has_limit, t.limit };
+    if (!operator_compile(&call, c->f->arena, &s, c->err))
         return false;
     literal_flush(c);
     *mz_vec_push(&c->steps, MZ_MEM_CONFIG) = s;

@@ -63,6 +63,7 @@ const struct operator_row *operator_find(struct mz_str name);
 const struct operator_row *operator_nearest(struct mz_str name); /* NULL when none is near */
 
 struct time_format;
+struct mz_cel;
 struct step {
     const struct operator_row *op; /* NULL: literal */
     struct mz_str text;            /* the literal; else what compile left there */
@@ -70,12 +71,14 @@ struct step {
     uint32_t path_n;
     uint32_t limit; /* :N; UINT32_MAX: none */
     const struct time_format *time;
+    const struct mz_cel *cel;
+    const struct step *steps; /* of COALESCE, path_n of them */
     uint8_t id, id2; /* known headers, or small choices of the operator */
 };
 
 /* ---- tables of rows, one per file ---- */
-extern const struct operator_row operators_info[], operators_http[];
-extern const size_t operators_info_n, operators_http_n;
+extern const struct operator_row operators_info[], operators_http[], operators_cel[];
+extern const size_t operators_info_n, operators_http_n, operators_cel_n;
 
 /* ---- START_TIME and its relatives (format_time.c) ---- */
 const struct time_format *time_format_create(struct mz_str spec, bool local, struct mz_arena *a);
@@ -95,6 +98,13 @@ bool grpc_status_of(const struct mz_headers *resp, const struct mz_headers *trai
                     unsigned http_status, uint64_t *out_status);
 
 /* ---- compiled formats (format.c) ---- */
+struct operator_call {
+    struct mz_str name, param; /* "" without parameters */
+    bool has_limit;
+    uint64_t limit;
+};
+bool operator_compile(const struct operator_call *call, struct mz_arena *a, struct step *out,
+                      struct mz_err *err);
 struct mz_format {
     struct mz_arena *arena;
     struct step *steps;

@@ -2,6 +2,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/rand.h"
+#include "observe/attributes.h"
 #include "observe/format_priv.h"
 #include "observe/matcher.h"
 #include "proto/mapper.h"
@@ -20,6 +21,7 @@ struct mz_log_filter {
     uint64_t bits; /* response flags, gRPC statuses, log types */
     struct mz_header_match *header;
     struct mz_metadata_match *metadata;
+    struct mz_cel *cel;       /* extension_filter */
     struct mz_log_filter **v; /* and_filter, or_filter */
     size_t n;
 };
@@ -95,6 +97,32 @@ static bool metadata_build(const pb_MetadataFilter *m, struct mz_log_filter *f, 
     return f->metadata || !m->matcher || mz_err_at(err, "matcher");
 }
 
+/* The one extension there is: a CEL expression. */
+static bool extension_build(const pb_ExtensionFilter *m, struct mz_log_filter *f,
+                            struct mz_err *err)
+{
+    struct mz_arena *a = mz_arena_create(MZ_MEM_CONFIG);
+    struct mz_proto_ctx ctx = { .arena = a };
+    ProtobufCMessage *msg;
+    bool ok = m->config_type_case == pb_ExtensionFilter_CONFIG_TYPE_TYPED_CONFIG ||
+              mz_err_set(err, "is required");
+    ok = ok && mz_any_unpack_as(&ctx, m->typed_config, &pb_ExpressionFilter__descriptor, &msg, err);
+    if (ok) {
+        const pb_ExpressionFilter *e = (const pb_ExpressionFilter *)msg;
+        f->cel = mz_attributes_compile(mz_str_c(e->expression), e->cel_config, err);
+        ok = f->cel || mz_err_at(err, "expression");
+    }
+    mz_arena_destroy(a);
+    return ok || mz_err_at(err, "extension_filter.typed_config");
+}
+
+static bool cel_pass(const struct mz_log_filter *f, const struct mz_format_ctx *c)
+{
+    struct mz_attributes attributes;
+    mz_attributes_init(&attributes, c);
+    return mz_cel_test(f->cel, &attributes.vars, c->info->arena) == MZ_CEL_YES;
+}
+
 static bool kind_build(const pb_AccessLogFilter *m, unsigned depth, struct mz_log_filter *f,
                        struct mz_err *err)
 {
@@ -136,6 +164,8 @@ static bool kind_build(const pb_AccessLogFilter *m, unsigned depth, struct mz_lo
         for (size_t i = 0; i < m->log_type_filter->n_types; i++)
             f->bits |= 1ull << ((unsigned)m->log_type_filter->types[i] & 63);
         return true;
+    case pb_AccessLogFilter_FILTER_SPECIFIER_EXTENSION_FILTER:
+        return extension_build(m->extension_filter, f, err);
     default:
         return mz_err_set(err, "no filter is set");
     }
@@ -168,6 +198,7 @@ void mz_log_filter_destroy(struct mz_log_filter *f)
     mz_free(MZ_MEM_CONFIG, f->key_mem);
     mz_header_match_destroy(f->header);
     mz_metadata_match_destroy(f->metadata);
+    mz_cel_destroy(f->cel);
     mz_free(MZ_MEM_CONFIG, f);
 }
 
@@ -284,6 +315,8 @@ bool mz_log_filter_match(const struct mz_log_filter *f, const struct mz_format_c
         return metadata_pass(f, c);
     case pb_AccessLogFilter_FILTER_SPECIFIER_LOG_TYPE_FILTER:
         return log_type_pass(f, c);
+    case pb_AccessLogFilter_FILTER_SPECIFIER_EXTENSION_FILTER:
+        return cel_pass(f, c);
     default:
         return true;
     }

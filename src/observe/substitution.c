@@ -29,7 +29,7 @@ static struct mz_format *format_of_source(const pb_DataSource *m, bool omit, str
     return f;
 }
 
-/* Formatter extensions add operators; those of the two that are known exist here without being asked for. */
+/* Formatter extensions add operators; those of the ones that are known exist here without being asked for. */
 static bool formatters_check(const pb_SubstitutionFormatString *m, struct mz_err *err)
 {
     for (size_t i = 0; i < m->n_formatters; i++) {
@@ -37,6 +37,7 @@ static bool formatters_check(const pb_SubstitutionFormatString *m, struct mz_err
                                  ? mz_any_type(m->formatters[i]->typed_config)
                                  : (struct mz_str){ "", 0 };
         if (mz_str_eq(type, mz_str_c(pb_ReqWithoutQuery__descriptor.name)) ||
+            mz_str_eq(type, mz_str_c(pb_Cel__descriptor.name)) ||
             mz_str_eq(type, mz_str_c(pb_metadata_Metadata__descriptor.name)))
             continue;
         (void)mz_err_set(err, "unknown formatter extension \"" MZ_STR_FMT "\"", MZ_STR_ARG(type));

@@ -100,8 +100,8 @@ static void or_need(const struct rule *r, struct literals *out)
         literals_need(&r->of.v[i], &one);
         out->unbounded = one.unbounded || out->v.n + one.v.n > LITERALS_MAX;
         out->cost += one.cost;
-        mz_vec_foreach (l, &one.v)
-            *mz_vec_push(&out->v, MZ_MEM_MISC) = *l;
+        for (size_t k = 0; k < one.v.n; k++)
+            *mz_vec_push(&out->v, MZ_MEM_MISC) = one.v.v[k];
         mz_vec_free(&one.v, MZ_MEM_MISC);
     }
 }
@@ -216,9 +216,11 @@ static struct mz_str ip_key(const struct mz_addr *a, unsigned bits, unsigned cha
 static struct mz_map *network_map(struct index *x, const struct literal *l)
 {
     unsigned k = l->kind - LITERAL_LOCAL_IP;
-    mz_vec_foreach (n, &x->networks[k])
-        if (n->bits == l->cidr.bits && n->family == l->cidr.addr.sa.sa_family)
-            return &n->map;
+    for (size_t i = 0; i < x->networks[k].n; i++) {
+        struct network *old = &x->networks[k].v[i];
+        if (old->bits == l->cidr.bits && old->family == l->cidr.addr.sa.sa_family)
+            return &old->map;
+    }
     struct network *n = mz_vec_push(&x->networks[k], MZ_MEM_CONFIG);
     *n = (struct network){ .bits = l->cidr.bits, .family = l->cidr.addr.sa.sa_family };
     mz_map_init(&n->map, MZ_MEM_CONFIG);
@@ -265,8 +267,8 @@ static void policy_add(struct index *x, struct mz_map *prefixes, const struct po
     literals_need(&all, &need);
     if (need.unbounded)
         x->always[i / 64] |= UINT64_C(1) << (i % 64);
-    mz_vec_foreach (l, &need.v) {
-        struct posting *to = literal_posting(x, prefixes, l);
+    for (size_t k = 0; k < need.v.n; k++) {
+        struct posting *to = literal_posting(x, prefixes, &need.v.v[k]);
         if (!to->v.n || to->v.v[to->v.n - 1] != (uint32_t)i)
             *mz_vec_push(&to->v, MZ_MEM_CONFIG) = (uint32_t)i;
     }
@@ -318,15 +320,15 @@ void index_destroy(struct index *x)
 {
     if (!x)
         return;
-    mz_vec_foreach (p, &x->postings)
-        mz_vec_free(&(*p)->v, MZ_MEM_CONFIG);
+    for (size_t i = 0; i < x->postings.n; i++)
+        mz_vec_free(&x->postings.v[i]->v, MZ_MEM_CONFIG);
     mz_vec_free(&x->postings, MZ_MEM_CONFIG);
     mz_vec_free(&x->prefixes, MZ_MEM_CONFIG);
     mz_map_foreach (e, &x->headers)
         mz_map_fini(&((struct values *)e->value)->map);
     for (unsigned k = 0; k < IP_KINDS; k++) {
-        mz_vec_foreach (n, &x->networks[k])
-            mz_map_fini(&n->map);
+        for (size_t i = 0; i < x->networks[k].n; i++)
+            mz_map_fini(&x->networks[k].v[i].map);
         mz_vec_free(&x->networks[k], MZ_MEM_CONFIG);
     }
     mz_map_fini(&x->headers);
@@ -396,9 +398,11 @@ static void networks_set(const struct index *x, unsigned k, const struct mz_addr
     unsigned char key[16];
     if (!mz_addr_is_ip(a))
         return;
-    for (const struct network *n = x->networks[k].v, *last = n + x->networks[k].n; n != last; n++)
+    for (size_t i = 0; i < x->networks[k].n; i++) {
+        const struct network *n = &x->networks[k].v[i];
         if (n->family == a->sa.sa_family)
             posting_set(mz_map_get(&n->map, ip_key(a, n->bits, key)), out);
+    }
 }
 
 void index_candidates(const struct index *x, const struct ask *q, uint64_t *out)

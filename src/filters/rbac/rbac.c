@@ -18,6 +18,22 @@ static int policy_cmp(const void *a, const void *b)
     return mz_str_cmp(((const struct policy *)a)->name, ((const struct policy *)b)->name);
 }
 
+static bool condition_build(struct rule_builder *b, const pb_Policy *m, struct policy *out)
+{
+    const pb_Expr *e = m->condition;
+    out->condition_field = e ? "condition" : "checked_condition.expr";
+    if (!e && m->checked_condition)
+        e = m->checked_condition->expr;
+    if (!e)
+        return !m->checked_condition || mz_err_set(b->err, "is required") ||
+               mz_err_at(b->err, "%s", out->condition_field);
+    out->condition = mz_attributes_compile_ast(e, m->cel_config, b->err);
+    if (!out->condition)
+        return mz_err_at(b->err, "%s", out->condition_field);
+    mz_arena_cleanup(b->arena, (void (*)(void *))mz_cel_destroy, out->condition);
+    return true;
+}
+
 static bool policy_build(struct rule_builder *b, const pb_Policy *m, struct policy *out)
 {
     struct rule *v = mz_arena_alloc0(b->arena, m->n_permissions * sizeof(*v));
@@ -32,7 +48,7 @@ static bool policy_build(struct rule_builder *b, const pb_Policy *m, struct poli
     for (size_t i = 0; i < m->n_principals; i++)
         if (!rule_build_principal(b, m->principals[i], &v[i]))
             return mz_err_at(b->err, "principals[%zu]", i);
-    return true;
+    return condition_build(b, m, out);
 }
 
 static bool policies_build(struct rule_builder *b, const pb_RBAC *m, struct mz_rbac *r)
@@ -80,16 +96,29 @@ size_t mz_rbac_policies(const struct mz_rbac *r)
     return r->n;
 }
 
-static bool policy_matches(const struct policy *p, const struct ask *q)
+/* A condition that costs too much holds where that refuses: nobody gets past a rule by making it dear. */
+static bool condition_holds(const struct mz_rbac *r, const struct policy *p, const struct ask *q)
 {
-    return rule_matches(&p->permissions, q) && rule_matches(&p->principals, q);
+    if (!p->condition)
+        return true;
+    const struct mz_format_ctx ctx = { .info = q->in->info, .req = q->in->h };
+    struct mz_attributes attributes;
+    mz_attributes_init(&attributes, &ctx);
+    enum mz_cel_outcome o = mz_cel_test(p->condition, &attributes.vars, q->in->arena);
+    return o == MZ_CEL_YES || (o == MZ_CEL_TOO_DEAR && r->action == MZ_RBAC_DENY);
+}
+
+static bool policy_matches(const struct mz_rbac *r, const struct policy *p, const struct ask *q)
+{
+    return rule_matches(&p->permissions, q) && rule_matches(&p->principals, q) &&
+           condition_holds(r, p, q);
 }
 
 static const struct policy *first_match(const struct mz_rbac *r, const struct ask *q)
 {
     if (!r->index) {
         for (size_t i = 0; i < r->n; i++)
-            if (policy_matches(&r->policies[i], q))
+            if (policy_matches(r, &r->policies[i], q))
                 return &r->policies[i];
         return NULL;
     }
@@ -99,7 +128,7 @@ static const struct policy *first_match(const struct mz_rbac *r, const struct as
     for (size_t w = 0; w < words; w++)
         for (uint64_t bits = may[w]; bits; bits &= bits - 1) {
             const struct policy *p = &r->policies[w * 64 + (size_t)__builtin_ctzll(bits)];
-            if (policy_matches(p, q))
+            if (policy_matches(r, p, q))
                 return p;
         }
     return NULL;
@@ -148,6 +177,8 @@ struct mz_str mz_rbac_why(const struct mz_rbac *r, const struct mz_rbac_input *i
     rule_why(&p->permissions, &q, true, &b);
     mz_buf_append(&b, "; ", 2);
     rule_why(&p->principals, &q, true, &b);
+    if (p->condition)
+        mz_buf_printf(&b, "; %s", p->condition_field);
     return take(&b, in->arena);
 }
 
@@ -156,12 +187,16 @@ struct mz_str mz_rbac_why_not(const struct mz_rbac *r, const struct mz_rbac_inpu
     struct ask q;
     ask_init(&q, in);
     const struct policy *p = i < r->n ? &r->policies[i] : NULL;
-    if (!p || policy_matches(p, &q))
+    if (!p || policy_matches(r, p, &q))
         return MZ_STR("");
     struct mz_buf b;
     mz_buf_init(&b);
     mz_buf_printf(&b, "policy " MZ_STR_FMT ": ", MZ_STR_ARG(p->name));
-    const struct rule *part = rule_matches(&p->permissions, &q) ? &p->principals : &p->permissions;
-    rule_why(part, &q, false, &b);
+    if (!rule_matches(&p->permissions, &q))
+        rule_why(&p->permissions, &q, false, &b);
+    else if (!rule_matches(&p->principals, &q))
+        rule_why(&p->principals, &q, false, &b);
+    else
+        mz_buf_append_str(&b, mz_str_c(p->condition_field));
     return take(&b, in->arena);
 }

@@ -19,7 +19,7 @@ static inline struct mz_str rbac_slow(const struct mz_rbac *r, const struct mz_r
     struct ask q;
     ask_init(&q, in);
     for (size_t i = 0; i < r->n; i++)
-        if (policy_matches(&r->policies[i], &q))
+        if (policy_matches(r, &r->policies[i], &q))
             return r->policies[i].name;
     return MZ_STR("");
 }

@@ -3,6 +3,7 @@
 /* The engine inside: rules (rule.c, rule_build.c), the index of their literals (index.c), policies (rbac.c). */
 #include "filters/rbac/rbac.h"
 
+#include "observe/attributes.h"
 #include "observe/matcher.h"
 #include "proto/names.h"
 #include "route/uri_template.h"
@@ -68,6 +69,8 @@ bool rule_build_principal(struct rule_builder *b, const pb_Principal *m, struct 
 struct policy {
     struct mz_str name;
     struct rule permissions, principals; /* ORs of the lists */
+    struct mz_cel *condition;            /* NULL: none */
+    const char *condition_field;
 };
 
 /* ---- the index: which policies can match at all ---- */

@@ -73,6 +73,84 @@ static const struct {
       "policy p: principals[0].filter_state: k exact v" },
 };
 
+#define CONDITION(expr)                                                                            \
+    "{action: DENY, policies: {p: {permissions: [any: true], principals: [any: true], " expr "}}}"
+#define PATH_IS(text)                                                                              \
+    "{call_expr: {function: _==_, args: [{select_expr: {operand: {ident_expr: {name: request}}, "  \
+    "field: url_path}}, {const_expr: {string_value: " text "}}]}}"
+static const struct {
+    const char *yaml;
+    bool matched;
+    const char *why;
+} conditions[] = {
+    { CONDITION("condition: " PATH_IS("/a")), true,
+      "policy p matched: permissions[0].any; principals[0].any; condition" },
+    { CONDITION("condition: " PATH_IS("/b")), false, "policy p: condition" },
+    { CONDITION("checked_condition: {expr: " PATH_IS("/b") ", type_map: {1: {primitive: BOOL}}}"),
+      false, "policy p: checked_condition.expr" },
+    { CONDITION("condition: {select_expr: {operand: {ident_expr: {name: response}}, field: code}}"),
+      false, "policy p: condition" }, /* an error is no match */
+};
+
+static void test_conditions(void **state)
+{
+    (void)state;
+    mz_headers_add_id(headers, MZ_H_PATH, MZ_STR("/a?b"));
+    for (size_t i = 0; i < MZ_COUNT(conditions); i++) {
+        struct mz_rbac *r = build(conditions[i].yaml);
+        struct mz_rbac_result res;
+        mz_rbac_check(r, &in, &res);
+        assert_int_equal(res.matched, conditions[i].matched);
+        assert_string_equal(
+            (res.matched ? mz_rbac_why(r, &in, &res) : mz_rbac_why_not(r, &in, 0)).p,
+            conditions[i].why);
+        mz_rbac_destroy(r);
+    }
+    struct mz_err err = { .path = "" };
+    assert_null(
+        rbac_of_text(MZ_STR(CONDITION("condition: {ident_expr: {name: requst}}")), arena, &err));
+    assert_string_equal(err.path, "policies[\"p\"].condition");
+    assert_string_equal(err.msg, "unknown name \"requst\"; did you mean \"request\"?");
+}
+
+/* A loop of loops over a list: more than the limit of cost. What denies holds then, what allows does not. */
+static void test_dear_condition_never_lets_pass(void **state)
+{
+    (void)state;
+    struct mz_buf b;
+    mz_buf_init(&b);
+    for (int depth = 0; depth < 6; depth++) {
+        mz_buf_printf(&b,
+                      "{comprehension_expr: {iter_var: x%d, accu_var: a%d, iter_range: {list_expr: "
+                      "{elements: [",
+                      depth, depth);
+        for (int i = 0; i < 12; i++)
+            mz_buf_printf(&b, "{const_expr: {int64_value: 1}}, ");
+        mz_buf_printf(
+            &b,
+            "]}}, accu_init: {const_expr: {bool_value: true}}, loop_condition: {const_expr: "
+            "{bool_value: true}}, result: {ident_expr: {name: a%d}}, loop_step: ",
+            depth);
+    }
+    mz_buf_printf(&b, "{const_expr: {bool_value: true}}");
+    for (int depth = 0; depth < 6; depth++)
+        mz_buf_printf(&b, "}}");
+    struct mz_str expr = mz_arena_dup(arena, mz_buf_linearize(&b, mz_buf_len(&b)));
+    mz_buf_fini(&b);
+    for (int deny = 0; deny < 2; deny++) {
+        struct mz_rbac *r = build(
+            mz_arena_printf(arena,
+                            "{action: %s, policies: {p: {permissions: [any: true], principals: "
+                            "[any: true], condition: " MZ_STR_FMT "}}}",
+                            deny ? "DENY" : "ALLOW", MZ_STR_ARG(expr))
+                .p);
+        struct mz_rbac_result res;
+        mz_rbac_check(r, &in, &res);
+        assert_false(res.allowed);
+        mz_rbac_destroy(r);
+    }
+}
+
 static void test_cases(void **state)
 {
     (void)state;
@@ -239,6 +317,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_cases, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_conditions, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_dear_condition_never_lets_pass, setup, teardown),
         cmocka_unit_test_setup_teardown(test_index_changes_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_index_is_narrow, setup, teardown),
     };

@@ -1,0 +1,760 @@
+#include "observe/attributes.h"
+
+#include "base/map.h"
+#include "observe/format_priv.h"
+#include "observe/metadata.h"
+#include "proto/names.h"
+
+/* Each group is a map whose keys are the rows of a table. */
+
+typedef bool (*field_fn)(const struct mz_format_ctx *c, struct mz_arena *a,
+                         struct mz_cel_value *out);
+struct field {
+    struct mz_str name;
+    field_fn value; /* false: not known */
+};
+
+/* ---- small values ---- */
+
+static bool give_str(struct mz_cel_value *out, struct mz_str s)
+{
+    *out = mz_cel_string(s);
+    return s.p != NULL;
+}
+
+static bool give_text(struct mz_cel_value *out, const char *s)
+{
+    return s && give_str(out, mz_str_c(s));
+}
+
+static bool give_header(struct mz_cel_value *out, const struct mz_headers *h, enum mz_header_id id)
+{
+    const struct mz_header *e = h ? mz_headers_get_id(h, id) : NULL;
+    return e && give_str(out, e->value);
+}
+
+static bool give_int(struct mz_cel_value *out, uint64_t n)
+{
+    *out = mz_cel_int((int64_t)n);
+    return true;
+}
+
+static bool give_span(struct mz_cel_value *out, uint64_t from_us, uint64_t to_us)
+{
+    *out = mz_cel_duration_us((int64_t)(to_us - from_us));
+    return from_us && to_us >= from_us;
+}
+
+static bool give_addr(struct mz_cel_value *out, const struct mz_addr *addr, struct mz_arena *a)
+{
+    char text[MZ_ADDR_TEXT];
+    if (!addr->len)
+        return false;
+    return give_str(out, mz_arena_dup(a, (struct mz_str){ text, mz_addr_text(addr, text) }));
+}
+
+static bool give_port(struct mz_cel_value *out, const struct mz_addr *addr)
+{
+    return mz_addr_is_ip(addr) && give_int(out, mz_addr_port(addr));
+}
+
+static size_t headers_bytes(const struct mz_headers *h)
+{
+    return h ? mz_headers_bytes(h) : 0;
+}
+
+/* ---- metadata ---- */
+
+static void value_of(const struct mz_value *v, struct mz_arena *a, struct mz_cel_value *out);
+
+static bool struct_get(const void *obj, const struct mz_cel_value *key, struct mz_arena *a,
+                       struct mz_cel_value *out)
+{
+    const struct mz_value *v = obj;
+    for (size_t i = 0; key->kind == MZ_CEL_STRING && i < v->fields.n; i++)
+        if (mz_str_eq(v->fields.v[i].key, key->s)) {
+            value_of(v->fields.v[i].value, a, out);
+            return true;
+        }
+    return false;
+}
+
+static size_t struct_size(const void *obj)
+{
+    return ((const struct mz_value *)obj)->fields.n;
+}
+
+static void struct_key(const void *obj, size_t i, struct mz_arena *a, struct mz_cel_value *out)
+{
+    (void)a;
+    *out = mz_cel_string(((const struct mz_value *)obj)->fields.v[i].key);
+}
+
+static const struct mz_cel_map struct_map = { struct_get, struct_size, struct_key };
+
+static void value_of(const struct mz_value *v, struct mz_arena *a, struct mz_cel_value *out)
+{
+    *out = (struct mz_cel_value){ .kind = MZ_CEL_NULL };
+    switch (v->kind) {
+    case MZ_VALUE_NULL:
+        return;
+    case MZ_VALUE_BOOL:
+        *out = mz_cel_bool(v->b);
+        return;
+    case MZ_VALUE_NUMBER:
+        *out = mz_cel_double(v->number);
+        return;
+    case MZ_VALUE_STRING:
+        *out = mz_cel_string(v->str);
+        return;
+    case MZ_VALUE_LIST: {
+        struct mz_cel_value *all = mz_arena_alloc(a, v->list.n * sizeof(*all));
+        for (size_t i = 0; i < v->list.n; i++)
+            value_of(&v->list.v[i], a, &all[i]);
+        *out = (struct mz_cel_value){ .kind = MZ_CEL_LIST, .list = { all, v->list.n } };
+        return;
+    }
+    case MZ_VALUE_STRUCT:
+        *out = (struct mz_cel_value){ .kind = MZ_CEL_MAP, .map = { &struct_map, v } };
+    }
+}
+
+/* Namespaces; NULL has none. */
+static bool spaces_get(const void *obj, const struct mz_cel_value *key, struct mz_arena *a,
+                       struct mz_cel_value *out)
+{
+    const struct mz_value *v =
+        key->kind == MZ_CEL_STRING ? mz_meta_get(obj, key->s, NULL, 0) : NULL;
+    if (v)
+        value_of(v, a, out);
+    return v != NULL;
+}
+
+static size_t spaces_size(const void *obj)
+{
+    const struct mz_meta *m = obj;
+    return m ? m->n : 0;
+}
+
+static void spaces_key(const void *obj, size_t i, struct mz_arena *a, struct mz_cel_value *out)
+{
+    (void)a;
+    *out = mz_cel_string(((const struct mz_meta *)obj)->v[i].key);
+}
+
+static const struct mz_cel_map spaces_map = { spaces_get, spaces_size, spaces_key };
+
+/* The message envoy.config.core.v3.Metadata, whose one field is filter_metadata. */
+static bool meta_get(const void *obj, const struct mz_cel_value *key, struct mz_arena *a,
+                     struct mz_cel_value *out)
+{
+    (void)a;
+    *out = (struct mz_cel_value){ .kind = MZ_CEL_MAP, .map = { &spaces_map, obj } };
+    return key->kind == MZ_CEL_STRING && mz_str_eq(key->s, MZ_STR("filter_metadata"));
+}
+
+static size_t meta_size(const void *obj)
+{
+    (void)obj;
+    return 1;
+}
+
+static void meta_key(const void *obj, size_t i, struct mz_arena *a, struct mz_cel_value *out)
+{
+    (void)obj;
+    (void)i;
+    (void)a;
+    *out = mz_cel_string(MZ_STR("filter_metadata"));
+}
+
+static const struct mz_cel_map meta_map = { meta_get, meta_size, meta_key };
+
+static bool give_meta(struct mz_cel_value *out, const struct mz_meta *m)
+{
+    *out = (struct mz_cel_value){ .kind = MZ_CEL_MAP, .map = { &meta_map, m } };
+    return true;
+}
+
+/* ---- headers ---- */
+
+#define NAME_MAX_BYTES 256
+
+static bool headers_get(const void *obj, const struct mz_cel_value *key, struct mz_arena *a,
+                        struct mz_cel_value *out)
+{
+    (void)a;
+    const struct mz_headers *h = obj;
+    char lower[NAME_MAX_BYTES];
+    if (!h || key->kind != MZ_CEL_STRING || key->s.n > sizeof(lower))
+        return false;
+    for (size_t i = 0; i < key->s.n; i++)
+        lower[i] = mz_lower(key->s.p[i]);
+    struct mz_str name = { lower, key->s.n }, value;
+    if (mz_str_eq(name, MZ_STR("host")))
+        name = MZ_STR(":authority");
+    if (!mz_headers_joined(h, name, &value))
+        return false;
+    *out = mz_cel_string(value);
+    return true;
+}
+
+static size_t headers_size(const void *obj)
+{
+    return obj ? ((const struct mz_headers *)obj)->live : 0;
+}
+
+static void headers_key(const void *obj, size_t i, struct mz_arena *a, struct mz_cel_value *out)
+{
+    (void)a;
+    const struct mz_headers *h = obj;
+    mz_headers_foreach(e, h) if (i-- == 0)
+    {
+        *out = mz_cel_string(e->name);
+        return;
+    }
+}
+
+static const struct mz_cel_map headers_map = { headers_get, headers_size, headers_key };
+
+static bool give_headers(struct mz_cel_value *out, const struct mz_headers *h)
+{
+    *out = (struct mz_cel_value){ .kind = MZ_CEL_MAP, .map = { &headers_map, h } };
+    return true;
+}
+
+/* ---- filter state ---- */
+
+static bool object_get(const void *obj, const struct mz_cel_value *key, struct mz_arena *a,
+                       struct mz_cel_value *out)
+{
+    (void)a;
+    const struct mz_filter_object *o = obj;
+    struct mz_str value;
+    if (key->kind != MZ_CEL_STRING || !o->field(o, key->s, &value))
+        return false;
+    *out = mz_cel_string(value);
+    return true;
+}
+
+static size_t none_size(const void *obj)
+{
+    (void)obj;
+    return 0;
+}
+
+static void none_key(const void *obj, size_t i, struct mz_arena *a, struct mz_cel_value *out)
+{
+    (void)obj;
+    (void)i;
+    (void)a;
+    *out = mz_cel_error("no such key");
+}
+
+static const struct mz_cel_map object_map = { object_get, none_size, none_key };
+
+static bool states_get(const void *obj, const struct mz_cel_value *key, struct mz_arena *a,
+                       struct mz_cel_value *out)
+{
+    const struct mz_filter_object *o =
+        obj && key->kind == MZ_CEL_STRING ? mz_map_get(obj, key->s) : NULL;
+    if (!o)
+        return false;
+    if (o->field) {
+        *out = (struct mz_cel_value){ .kind = MZ_CEL_MAP, .map = { &object_map, o } };
+    } else if (o->text) {
+        *out = mz_cel_string(o->text(o, a));
+        out->kind = MZ_CEL_BYTES;
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static const struct mz_cel_map states_map = { states_get, none_size, none_key };
+
+/* ---- request ---- */
+
+#define FIELD(name)                                                                                \
+    static bool name(const struct mz_format_ctx *c, struct mz_arena *a, struct mz_cel_value *out)
+#define HEADER(name, id)                                                                           \
+    FIELD(name)                                                                                    \
+    {                                                                                              \
+        (void)a;                                                                                   \
+        return give_header(out, ctx_req(c), id);                                                   \
+    }
+HEADER(request_path, MZ_H_PATH)
+HEADER(request_host, MZ_H_AUTHORITY)
+HEADER(request_scheme, MZ_H_SCHEME)
+HEADER(request_method, MZ_H_METHOD)
+HEADER(request_referer, MZ_H_REFERER)
+HEADER(request_id, MZ_H_X_REQUEST_ID)
+HEADER(request_useragent, MZ_H_USER_AGENT)
+
+FIELD(request_url_path)
+{
+    (void)a;
+    if (!give_header(out, ctx_req(c), MZ_H_PATH))
+        return false;
+    ptrdiff_t query = mz_str_chr(out->s, '?');
+    out->s.n = query < 0 ? out->s.n : (size_t)query;
+    return true;
+}
+
+FIELD(request_query)
+{
+    (void)a;
+    if (!give_header(out, ctx_req(c), MZ_H_PATH))
+        return false;
+    ptrdiff_t query = mz_str_chr(out->s, '?');
+    out->s = query < 0 ? MZ_STR("") : mz_str_skip(out->s, (size_t)query + 1);
+    ptrdiff_t fragment = mz_str_chr(out->s, '#');
+    out->s.n = fragment < 0 ? out->s.n : (size_t)fragment;
+    return true;
+}
+
+FIELD(request_headers)
+{
+    (void)a;
+    return give_headers(out, ctx_req(c));
+}
+
+FIELD(request_headers_bytes)
+{
+    (void)a;
+    return give_int(out, headers_bytes(ctx_req(c)));
+}
+
+FIELD(request_time)
+{
+    (void)a;
+    *out = mz_cel_timestamp_us(c->info->start_wall_us);
+    return true;
+}
+
+FIELD(request_duration)
+{
+    (void)a;
+    return give_span(out, c->info->start_us, c->info->end_us);
+}
+
+FIELD(request_size)
+{
+    (void)a;
+    int64_t n;
+    struct mz_cel_value length;
+    if (!give_header(&length, ctx_req(c), MZ_H_CONTENT_LENGTH))
+        return give_int(out, c->info->rx_body);
+    return mz_str_i64(length.s, &n) && give_int(out, (uint64_t)n);
+}
+
+FIELD(request_total_size)
+{
+    (void)a;
+    return give_int(out, c->info->rx_body + headers_bytes(ctx_req(c)));
+}
+
+FIELD(request_protocol)
+{
+    (void)a;
+    static const struct mz_str names[] = { [MZ_HTTP10] = MZ_STR_INIT("HTTP/1.0"),
+                                           [MZ_HTTP11] = MZ_STR_INIT("HTTP/1.1"),
+                                           [MZ_HTTP2] = MZ_STR_INIT("HTTP/2"),
+                                           [MZ_HTTP3] = MZ_STR_INIT("HTTP/3") };
+    return c->info->has_protocol && give_str(out, names[c->info->protocol]);
+}
+
+static const struct field request_fields[] = {
+    { MZ_STR_INIT("path"), request_path },
+    { MZ_STR_INIT("url_path"), request_url_path },
+    { MZ_STR_INIT("host"), request_host },
+    { MZ_STR_INIT("scheme"), request_scheme },
+    { MZ_STR_INIT("method"), request_method },
+    { MZ_STR_INIT("headers"), request_headers },
+    { MZ_STR_INIT("headers_bytes"), request_headers_bytes },
+    { MZ_STR_INIT("referer"), request_referer },
+    { MZ_STR_INIT("useragent"), request_useragent },
+    { MZ_STR_INIT("time"), request_time },
+    { MZ_STR_INIT("id"), request_id },
+    { MZ_STR_INIT("protocol"), request_protocol },
+    { MZ_STR_INIT("query"), request_query },
+    { MZ_STR_INIT("duration"), request_duration },
+    { MZ_STR_INIT("size"), request_size },
+    { MZ_STR_INIT("total_size"), request_total_size },
+};
+
+/* ---- response ---- */
+
+FIELD(response_code)
+{
+    (void)a;
+    return c->info->status && give_int(out, c->info->status);
+}
+
+FIELD(response_code_details)
+{
+    (void)a;
+    return give_text(out, c->info->details);
+}
+
+FIELD(response_flags)
+{
+    (void)a;
+    return give_int(out, c->info->flags);
+}
+
+FIELD(response_grpc_status)
+{
+    (void)a;
+    uint64_t status;
+    return grpc_status_of(ctx_resp(c), ctx_trailers(c), c->info->status, &status) &&
+           give_int(out, status);
+}
+
+FIELD(response_headers)
+{
+    (void)a;
+    return give_headers(out, ctx_resp(c));
+}
+
+FIELD(response_headers_bytes)
+{
+    (void)a;
+    return give_int(out, headers_bytes(ctx_resp(c)));
+}
+
+FIELD(response_trailers)
+{
+    (void)a;
+    return give_headers(out, ctx_trailers(c));
+}
+
+FIELD(response_size)
+{
+    (void)a;
+    return give_int(out, c->info->tx_body);
+}
+
+FIELD(response_total_size)
+{
+    (void)a;
+    return give_int(out,
+                    c->info->tx_body + headers_bytes(ctx_resp(c)) + headers_bytes(ctx_trailers(c)));
+}
+
+FIELD(response_backend_latency)
+{
+    (void)a;
+    return give_span(out, c->info->up.first_tx_us, c->info->up.last_rx_us);
+}
+
+static const struct field response_fields[] = {
+    { MZ_STR_INIT("code"), response_code },
+    { MZ_STR_INIT("code_details"), response_code_details },
+    { MZ_STR_INIT("flags"), response_flags },
+    { MZ_STR_INIT("grpc_status"), response_grpc_status },
+    { MZ_STR_INIT("headers"), response_headers },
+    { MZ_STR_INIT("headers_bytes"), response_headers_bytes },
+    { MZ_STR_INIT("trailers"), response_trailers },
+    { MZ_STR_INIT("size"), response_size },
+    { MZ_STR_INIT("total_size"), response_total_size },
+    { MZ_STR_INIT("backend_latency"), response_backend_latency },
+};
+
+/* ---- connection, source, destination ---- */
+
+FIELD(connection_mtls)
+{
+    (void)c;
+    (void)a;
+    *out = mz_cel_bool(false); /* no TLS yet */
+    return true;
+}
+
+FIELD(connection_sni)
+{
+    (void)a;
+    return give_str(out, c->info->sni.n ? c->info->sni : MZ_STR(""));
+}
+
+FIELD(connection_id)
+{
+    (void)a;
+    *out = mz_cel_uint(c->info->conn_id);
+    return true;
+}
+
+FIELD(connection_termination)
+{
+    (void)a;
+    return give_text(out, c->info->conn_termination);
+}
+
+static const struct field connection_fields[] = {
+    { MZ_STR_INIT("mtls"), connection_mtls },
+    { MZ_STR_INIT("requested_server_name"), connection_sni },
+    { MZ_STR_INIT("id"), connection_id },
+    { MZ_STR_INIT("termination_details"), connection_termination },
+};
+
+FIELD(source_address)
+{
+    return give_addr(out, &c->info->remote, a);
+}
+
+FIELD(source_port)
+{
+    (void)a;
+    return give_port(out, &c->info->remote);
+}
+
+static const struct field source_fields[] = {
+    { MZ_STR_INIT("address"), source_address },
+    { MZ_STR_INIT("port"), source_port },
+};
+
+FIELD(destination_address)
+{
+    return give_addr(out, &c->info->local, a);
+}
+
+FIELD(destination_port)
+{
+    (void)a;
+    return give_port(out, &c->info->local);
+}
+
+static const struct field destination_fields[] = {
+    { MZ_STR_INIT("address"), destination_address },
+    { MZ_STR_INIT("port"), destination_port },
+};
+
+/* ---- upstream, xds ---- */
+
+FIELD(upstream_address)
+{
+    return give_addr(out, &c->info->up.host, a);
+}
+
+FIELD(upstream_port)
+{
+    (void)a;
+    return give_port(out, &c->info->up.host);
+}
+
+FIELD(upstream_local_address)
+{
+    return give_addr(out, &c->info->up.local, a);
+}
+
+FIELD(upstream_failure)
+{
+    (void)a;
+    const struct mz_stream_info *i = c->info;
+    return (i->up.host.len || i->up.transport_failure.n) &&
+           give_str(out, i->up.transport_failure.n ? i->up.transport_failure : MZ_STR(""));
+}
+
+FIELD(upstream_ready)
+{
+    (void)a;
+    return give_span(out, c->info->up.begin_us, c->info->up.pool_ready_us);
+}
+
+FIELD(upstream_attempts)
+{
+    (void)a;
+    *out = mz_cel_uint(c->info->attempts);
+    return true;
+}
+
+static const struct field upstream_fields[] = {
+    { MZ_STR_INIT("address"), upstream_address },
+    { MZ_STR_INIT("port"), upstream_port },
+    { MZ_STR_INIT("local_address"), upstream_local_address },
+    { MZ_STR_INIT("transport_failure_reason"), upstream_failure },
+    { MZ_STR_INIT("cx_pool_ready_duration"), upstream_ready },
+    { MZ_STR_INIT("request_attempt_count"), upstream_attempts },
+};
+
+FIELD(xds_cluster_name)
+{
+    (void)a;
+    return c->info->route.cluster_raw.n && give_str(out, c->info->route.cluster_raw);
+}
+
+FIELD(xds_cluster_metadata)
+{
+    (void)a;
+    return c->info->route.cluster_raw.n && give_meta(out, c->info->up.cluster_metadata);
+}
+
+FIELD(xds_route_name)
+{
+    (void)a;
+    struct mz_str name = c->info->route.route_name;
+    return give_str(out, name.n ? name : MZ_STR(""));
+}
+
+FIELD(xds_route_metadata)
+{
+    (void)a;
+    return give_meta(out, c->info->route_metadata);
+}
+
+FIELD(xds_vhost_name)
+{
+    (void)a;
+    return c->info->route.vhost_name.n && give_str(out, c->info->route.vhost_name);
+}
+
+FIELD(xds_vhost_metadata)
+{
+    (void)a;
+    return give_meta(out, c->info->vhost_metadata);
+}
+
+FIELD(xds_host_metadata)
+{
+    (void)a;
+    return c->info->up.metadata && give_meta(out, c->info->up.metadata);
+}
+
+FIELD(xds_filter_chain_name)
+{
+    (void)a;
+    struct mz_str name = c->info->filter_chain_name;
+    return give_str(out, name.n ? name : MZ_STR(""));
+}
+
+FIELD(xds_listener_metadata)
+{
+    (void)a;
+    return give_meta(out, c->info->listener_metadata);
+}
+
+static const struct field xds_fields[] = {
+    { MZ_STR_INIT("cluster_name"), xds_cluster_name },
+    { MZ_STR_INIT("cluster_metadata"), xds_cluster_metadata },
+    { MZ_STR_INIT("route_name"), xds_route_name },
+    { MZ_STR_INIT("route_metadata"), xds_route_metadata },
+    { MZ_STR_INIT("virtual_host_name"), xds_vhost_name },
+    { MZ_STR_INIT("virtual_host_metadata"), xds_vhost_metadata },
+    { MZ_STR_INIT("upstream_host_metadata"), xds_host_metadata },
+    { MZ_STR_INIT("filter_chain_name"), xds_filter_chain_name },
+    { MZ_STR_INIT("listener_metadata"), xds_listener_metadata },
+};
+
+/* ---- the groups ---- */
+
+enum group {
+    REQUEST,
+    RESPONSE,
+    CONNECTION,
+    UPSTREAM,
+    SOURCE,
+    DESTINATION,
+    XDS,
+    GROUPS,
+    METADATA = GROUPS,
+    FILTER_STATE,
+    UPSTREAM_FILTER_STATE,
+    NAMES
+};
+static const struct mz_str names[NAMES] = {
+    [REQUEST] = MZ_STR_INIT("request"),
+    [RESPONSE] = MZ_STR_INIT("response"),
+    [CONNECTION] = MZ_STR_INIT("connection"),
+    [UPSTREAM] = MZ_STR_INIT("upstream"),
+    [SOURCE] = MZ_STR_INIT("source"),
+    [DESTINATION] = MZ_STR_INIT("destination"),
+    [XDS] = MZ_STR_INIT("xds"),
+    [METADATA] = MZ_STR_INIT("metadata"),
+    [FILTER_STATE] = MZ_STR_INIT("filter_state"),
+    [UPSTREAM_FILTER_STATE] = MZ_STR_INIT("upstream_filter_state"),
+};
+
+#define GROUP(of)                                                                                  \
+    {                                                                                              \
+        of##_fields, MZ_COUNT(of##_fields)                                                         \
+    }
+static const struct {
+    const struct field *v;
+    size_t n;
+} groups[GROUPS] = {
+    [REQUEST] = GROUP(request),   [RESPONSE] = GROUP(response), [CONNECTION] = GROUP(connection),
+    [UPSTREAM] = GROUP(upstream), [SOURCE] = GROUP(source),     [DESTINATION] = GROUP(destination),
+    [XDS] = GROUP(xds),
+};
+
+struct group_ref { /* the object of a group's map */
+    const struct mz_attributes *all;
+    unsigned i;
+};
+
+static bool group_get(const void *obj, const struct mz_cel_value *key, struct mz_arena *a,
+                      struct mz_cel_value *out)
+{
+    const struct group_ref *ref = obj;
+    for (size_t i = 0; key->kind == MZ_CEL_STRING && i < groups[ref->i].n; i++)
+        if (mz_str_eq(groups[ref->i].v[i].name, key->s))
+            return groups[ref->i].v[i].value(ref->all->ctx, a, out);
+    return false;
+}
+
+static size_t group_size(const void *obj)
+{
+    return groups[((const struct group_ref *)obj)->i].n;
+}
+
+static void group_key(const void *obj, size_t i, struct mz_arena *a, struct mz_cel_value *out)
+{
+    (void)a;
+    *out = mz_cel_string(groups[((const struct group_ref *)obj)->i].v[i].name);
+}
+
+static const struct mz_cel_map group_map = { group_get, group_size, group_key };
+
+static bool attribute_get(const struct mz_cel_vars *vars, unsigned i, struct mz_arena *a,
+                          struct mz_cel_value *out)
+{
+    const struct mz_attributes *all = (const struct mz_attributes *)(const void *)vars;
+    const struct mz_stream_info *info = all->ctx->info;
+    *out = (struct mz_cel_value){ .kind = MZ_CEL_MAP };
+    if (i < GROUPS) {
+        struct group_ref *ref = mz_arena_alloc(a, sizeof(*ref));
+        *ref = (struct group_ref){ all, i };
+        out->map.ops = &group_map;
+        out->map.obj = ref;
+        return true;
+    }
+    if (i == METADATA)
+        return give_meta(out, info->dynamic_metadata);
+    out->map.ops = &states_map;
+    out->map.obj = i == FILTER_STATE ? info->filter_state : info->up.filter_state;
+    return i == FILTER_STATE || info->up.filter_state;
+}
+
+void mz_attributes_init(struct mz_attributes *a, const struct mz_format_ctx *ctx)
+{
+    *a = (struct mz_attributes){ { attribute_get }, ctx };
+}
+
+static struct mz_cel_env env_of(const pb_CelExpressionConfig *c)
+{
+    return (struct mz_cel_env){ names, NAMES, c && c->enable_string_conversion,
+                                c && c->enable_string_concat };
+}
+
+struct mz_cel *mz_attributes_compile(struct mz_str text, const pb_CelExpressionConfig *c,
+                                     struct mz_err *err)
+{
+    const struct mz_cel_env env = env_of(c);
+    return mz_cel_create(text, &env, err);
+}
+
+struct mz_cel *mz_attributes_compile_ast(const pb_Expr *e, const pb_CelExpressionConfig *c,
+                                         struct mz_err *err)
+{
+    const struct mz_cel_env env = env_of(c);
+    return mz_cel_create_ast(e, &env, err);
+}

@@ -1,0 +1,24 @@
+#ifndef MZ_OBSERVE_ATTRIBUTES_H
+#define MZ_OBSERVE_ATTRIBUTES_H
+/*
+ * Envoy's attributes as variables of CEL expressions: request, response, connection, upstream, source, destination, metadata,
+ * filter_state, upstream_filter_state, xds. Values are looked up when an expression asks for them; what is not known yet is
+ * an error, which has() answers with false. Attributes of TLS are absent until connections have TLS.
+ */
+#include "cel/cel.h"
+#include "observe/format.h"
+
+struct Google__Api__Expr__V1alpha1__Expr;
+struct Envoy__Config__Core__V3__CelExpressionConfig; /* NULL: nothing beyond the standard is enabled */
+struct mz_cel *mz_attributes_compile(struct mz_str text, const struct Envoy__Config__Core__V3__CelExpressionConfig *c,
+                                     struct mz_err *err);
+struct mz_cel *mz_attributes_compile_ast(const struct Google__Api__Expr__V1alpha1__Expr *e,
+                                         const struct Envoy__Config__Core__V3__CelExpressionConfig *c, struct mz_err *err);
+
+struct mz_attributes {
+    struct mz_cel_vars vars;
+    const struct mz_format_ctx *ctx;
+};
+/* Borrows @ctx, of which info is needed; the rest is info's where it is NULL. */
+void mz_attributes_init(struct mz_attributes *a, const struct mz_format_ctx *ctx);
+#endif
