@@ -359,7 +359,8 @@ static struct mz_host *choose(struct router *r, const char **out_why)
                                                  : r->route->metadata_match,
                            .request_metadata = info_of(r)->dynamic_metadata,
                            .downstream = down->conn,
-                           .original_dst = mz_downstream_destination(down) };
+                           .original_dst = mz_downstream_destination(down),
+                           .override_taken = &r->override_taken };
     uint32_t load[16], changed[16];
     unsigned n = mz_wcluster_priorities(r->wcluster);
     if (r->n_started && r->retry_ready) {

@@ -78,6 +78,7 @@ struct router {
     uint64_t hash;
     struct mz_list attempts; /* not over */
     unsigned n_attempts, n_started;
+    uint32_t override_taken; /* hosts that the request names and that were tried (mz_lb_ctx) */
     struct mz_attempt *tried; /* n_started of them, for the stream info */
     uint32_t tried_cap;
     struct mz_host *last_host; /* of the attempt that ended last; referenced until the stream's logs are written */

@@ -106,7 +106,11 @@ static bool clusters_build(struct mz_server *s, struct mz_err *err)
         if (!mz_cluster_manager_add(s->clusters, r->clusters[i], bytes, false, err))
             return mz_err_at(err, "static_resources.clusters[%zu]", i);
     }
-    return true;
+    const char *local =
+        s->bootstrap->cluster_manager ? s->bootstrap->cluster_manager->local_cluster_name : "";
+    return !local[0] || mz_cluster_manager_has(s->clusters, mz_str_c(local)) ||
+           mz_err_set(err, "local cluster '%s' must be defined", local) ||
+           mz_err_at(err, "cluster_manager.local_cluster_name");
 }
 
 static bool listeners_build(struct mz_server *s, struct mz_err *err)
@@ -151,11 +155,18 @@ static bool services_build(struct mz_server *s, struct mz_err *err)
         return mz_err_at(err, "layered_runtime");
     s->logs = mz_log_files_create(s->stats, s->n_workers + 1, s->opts.file_flush_interval_msec);
     s->recorder = mz_recorder_create(s->n_workers + 1, RECORDS_KEPT);
-    const struct mz_upstream_env env = { .main = s->loop,
-                                         .stats = s->stats,
-                                         .local_zone = node_text(s, s->opts.service_zone, NULL),
-                                         .transport = cluster_transport,
-                                         .transport_arg = s };
+    const pb_Locality *at = s->bootstrap->node ? s->bootstrap->node->locality : NULL;
+    const pb_ClusterManager *manager = s->bootstrap->cluster_manager;
+    const struct mz_upstream_env env = {
+        .main = s->loop,
+        .stats = s->stats,
+        .local_region = node_text(s, NULL, at ? at->region : NULL),
+        .local_zone = node_text(s, s->opts.service_zone, at ? at->zone : NULL),
+        .local_sub_zone = node_text(s, NULL, at ? at->sub_zone : NULL),
+        .local_cluster = node_text(s, NULL, manager ? manager->local_cluster_name : NULL),
+        .transport = cluster_transport,
+        .transport_arg = s
+    };
     s->clusters = mz_cluster_manager_create(&env);
     mz_workers_create(s, s->n_workers);
     s->watchdog = mz_watchdog_create(s);

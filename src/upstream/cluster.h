@@ -38,7 +38,9 @@ struct mz_host {
     uint32_t weight;        /* 1.. */
     uint32_t priority;
     bool canary;
+    uint8_t eds_status; /* pb_HealthStatus as configured */
     uint32_t health_flags; /* atomic */
+    uint64_t healthy_since_us; /* atomic, monotonic: made, or passed its health check after a failure; for slow start */
     bool used;             /* atomic; of ORIGINAL_DST: chosen since the last cleaning */
     struct mz_str region, zone, sub_zone;
     const struct mz_meta *metadata;
@@ -106,7 +108,8 @@ uint64_t mz_cluster_member(const struct mz_cluster *c, enum mz_cluster_member_st
 struct mz_upstream_env {
     struct mz_loop *main;
     struct mz_stats *stats;
-    struct mz_str local_zone;
+    struct mz_str local_region, local_zone, local_sub_zone; /* where this proxy stands */
+    struct mz_str local_cluster; /* cluster_manager.local_cluster_name: whose hosts are the proxies like us; "" none */
     /* Resolves a transport_socket message to a factory; NULL and err when its type is unknown. @prefix: "cluster.<name>." */
     struct mz_transport_factory *(*transport)(void *arg, const void *transport_socket_msg, struct mz_str prefix,
                                               struct mz_err *err);
@@ -157,6 +160,7 @@ struct mz_lb_ctx { /* what a choice may depend on */
     uint32_t forced_priority;
     struct mz_str override_host;
     bool override_strict;
+    uint32_t *override_taken; /* the request's: how many of the hosts that it names were tried; NULL: begins anew each time */
     /* out: why this host or none, static text, for the decision record ("round robin", "least request of 2", "panic") */
     const char *why;
     struct mz_str where; /* out: which subset and such was chosen before ("" none). Copy it: it goes with the cluster's hosts */

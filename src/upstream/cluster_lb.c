@@ -1,174 +1,18 @@
 /* Load balancing configuration of a cluster (U2): lb_policy with its old side messages, or load_balancing_policy. */
+#include "upstream/cluster_lb.h"
 #include "upstream/lb_subset.h"
-#include <inttypes.h>
 #include <math.h>
 
 #define DEFAULT_OVERPROVISIONING 140
 #define DEFAULT_PANIC_PERCENT    50
-#define DEFAULT_RING_MIN         1024
-#define DEFAULT_RING_MAX         (8u << 20)
-#define DEFAULT_MAGLEV_SIZE      65537
-#define MAX_MAGLEV_SIZE          5000011
+#define DEFAULT_MERGE_MS         1000
 
-static bool bias_build(const pb_RuntimeDouble *m, struct mz_cluster *c, struct mz_err *err)
+static bool old_slow_build(const pb_Cluster_SlowStartConfig *m, struct mz_cluster *c,
+                           struct mz_err *err)
 {
-    struct lb_config *lb = &cluster_priv(c)->lb;
-    if (!m)
-        return true;
-    lb->active_request_bias = m->default_value;
-    if (!(m->default_value >= 0))
-        return mz_err_set(err, "must not be negative, is %g", m->default_value) ||
-               mz_err_at(err, "active_request_bias");
-    if (m->runtime_key && m->runtime_key[0])
-        lb->bias_key = cluster_keep_str(c, m->runtime_key);
-    return true;
-}
-
-static bool choice_build(const pb_UInt32Value *m, struct lb_config *lb, struct mz_err *err)
-{
-    lb->choice_count = mz_u32_or(m, 2);
-    if (lb->choice_count < 2)
-        return mz_err_set(err, "must be at least 2, is %u", lb->choice_count) ||
-               mz_err_at(err, "choice_count");
-    return true;
-}
-
-static bool no_slow_start(const void *m, struct mz_err *err)
-{
-    return !m || mz_err_set(err, "slow start is not supported yet") ||
+    return !m ||
+           lb_slow_build(m->slow_start_window, m->aggression, m->min_weight_percent, c, err) ||
            mz_err_at(err, "slow_start_config");
-}
-
-static bool locality_build(const pb_LocalityLbConfig *m, struct lb_config *lb)
-{
-    lb->locality_weighted = m && m->locality_config_specifier_case != 0;
-    return true;
-}
-
-static uint64_t u64_or(const pb_UInt64Value *v, uint64_t otherwise)
-{
-    return v ? v->value : otherwise;
-}
-
-static bool ring_build(const pb_UInt64Value *least, const pb_UInt64Value *most, bool murmur,
-                       struct lb_config *lb, struct mz_err *err)
-{
-    struct hash_config *h = &lb->hash;
-    h->min_size = u64_or(least, DEFAULT_RING_MIN);
-    h->max_size = u64_or(most, DEFAULT_RING_MAX);
-    h->function = murmur ? HASH_MURMUR2 : HASH_XX;
-    if (!h->min_size || h->min_size > DEFAULT_RING_MAX || h->max_size > DEFAULT_RING_MAX)
-        return mz_err_set(err, "must be 1 to %u", DEFAULT_RING_MAX) ||
-               mz_err_at(err, "minimum_ring_size");
-    return h->min_size <= h->max_size || mz_err_set(err,
-                                                    "ring hash: minimum_ring_size (%" PRIu64
-                                                    ") > maximum_ring_size (%" PRIu64 ")",
-                                                    h->min_size, h->max_size);
-}
-
-static bool is_prime(uint64_t n)
-{
-    for (uint64_t i = 2; i * i <= n; i++)
-        if (n % i == 0)
-            return false;
-    return n > 1;
-}
-
-static bool maglev_build(const pb_UInt64Value *size, struct lb_config *lb, struct mz_err *err)
-{
-    lb->hash.table_size = u64_or(size, DEFAULT_MAGLEV_SIZE);
-    return (lb->hash.table_size <= MAX_MAGLEV_SIZE && is_prime(lb->hash.table_size)) ||
-           mz_err_set(err, "The table size of maglev must be prime number") ||
-           mz_err_at(err, "table_size");
-}
-
-static bool balance_build(const pb_UInt32Value *factor, struct lb_config *lb, struct mz_err *err)
-{
-    lb->hash.balance_factor = mz_u32_or(factor, 0);
-    return !factor || factor->value >= 100 ||
-           mz_err_set(err, "must be at least 100, is %u", factor->value) ||
-           mz_err_at(err, "hash_balance_factor");
-}
-
-static bool consistent_build(const pb_ConsistentHashingLbConfig *m, struct lb_config *lb,
-                             struct mz_err *err)
-{
-    if (!m)
-        return true;
-    lb->hash.use_hostname = m->use_hostname_for_hashing;
-    return balance_build(m->hash_balance_factor, lb, err) ||
-           mz_err_at(err, "consistent_hashing_lb_config");
-}
-
-static bool typed_ring_build(const pb_RingHash *m, struct lb_config *lb, struct mz_err *err)
-{
-    lb->locality_weighted = m->locality_weighted_lb_config != NULL;
-    lb->hash.use_hostname = m->use_hostname_for_hashing;
-    return balance_build(m->hash_balance_factor, lb, err) &&
-           ring_build(m->minimum_ring_size, m->maximum_ring_size,
-                      m->hash_function == pb_RingHash_HashFunction_MURMUR_HASH_2, lb, err) &&
-           consistent_build(m->consistent_hashing_lb_config, lb, err);
-}
-
-static bool typed_maglev_build(const pb_Maglev *m, struct lb_config *lb, struct mz_err *err)
-{
-    lb->locality_weighted = m->locality_weighted_lb_config != NULL;
-    return maglev_build(m->table_size, lb, err) &&
-           consistent_build(m->consistent_hashing_lb_config, lb, err);
-}
-
-static bool typed_build(const ProtobufCMessage *msg, struct mz_cluster *c, struct mz_err *err)
-{
-    struct lb_config *lb = &cluster_priv(c)->lb;
-    if (lb->type == &lb_least_request) {
-        const pb_LeastRequest *m = (const pb_LeastRequest *)msg;
-        return choice_build(m->choice_count, lb, err) &&
-               bias_build(m->active_request_bias, c, err) &&
-               no_slow_start(m->slow_start_config, err) &&
-               locality_build(m->locality_lb_config, lb);
-    }
-    if (lb->type == &lb_round_robin) {
-        const pb_RoundRobin *m = (const pb_RoundRobin *)msg;
-        return no_slow_start(m->slow_start_config, err) &&
-               locality_build(m->locality_lb_config, lb);
-    }
-    if (lb->type == &lb_ring_hash)
-        return typed_ring_build((const pb_RingHash *)msg, lb, err);
-    if (lb->type == &lb_maglev)
-        return typed_maglev_build((const pb_Maglev *)msg, lb, err);
-    if (lb->type == &lb_cluster_provided)
-        return true; /* has no fields */
-    return locality_build(((const pb_Random *)msg)->locality_lb_config, lb);
-}
-
-/* The first policy that is known wins, as the field says; none: an error that names the first. */
-static bool extension_build(const pb_LoadBalancingPolicy *m, struct mz_cluster *c,
-                            struct mz_err *err)
-{
-    struct lb_config *lb = &cluster_priv(c)->lb;
-    if (!m || !m->n_policies)
-        return mz_err_set(err, "at least one policy is required") ||
-               mz_err_at(err, "load_balancing_policy");
-    for (size_t i = 0; i < m->n_policies; i++) {
-        const pb_TypedExtensionConfig *e = m->policies[i]->typed_extension_config;
-        lb->type = e && e->typed_config ? lb_type_find(mz_any_type(e->typed_config)) : NULL;
-        if (!lb->type)
-            continue;
-        struct mz_proto_ctx ctx = { .arena = mz_arena_create(MZ_MEM_CONFIG),
-                                    .unknown = MZ_UNKNOWN_REJECT };
-        ProtobufCMessage *msg;
-        bool ok = mz_any_unpack_as(&ctx, e->typed_config, mz_type_find(mz_str_c(lb->type->config)),
-                                   &msg, err) &&
-                  typed_build(msg, c, err);
-        mz_arena_destroy(ctx.arena);
-        return ok ||
-               mz_err_at(err,
-                         "load_balancing_policy.policies[%zu].typed_extension_config.typed_config",
-                         i);
-    }
-    const pb_TypedExtensionConfig *first = m->policies[0]->typed_extension_config;
-    return mz_err_set(err, "no policy is supported; the first is '%s'", first ? first->name : "") ||
-           mz_err_at(err, "load_balancing_policy.policies");
 }
 
 static bool policy_build(const pb_Cluster *m, struct mz_cluster *c, struct mz_err *err)
@@ -188,11 +32,11 @@ static bool policy_build(const pb_Cluster *m, struct mz_cluster *c, struct mz_er
         m->lb_config_case == pb_Cluster_LB_CONFIG_MAGLEV_LB_CONFIG ? m->maglev_lb_config : NULL;
     if (m->load_balancing_policy ||
         m->lb_policy == pb_Cluster_LbPolicy_LOAD_BALANCING_POLICY_CONFIG)
-        return extension_build(m->load_balancing_policy, c, err);
+        return lb_extension_build(m->load_balancing_policy, c, err);
     switch (m->lb_policy) {
     case pb_Cluster_LbPolicy_ROUND_ROBIN:
         lb->type = &lb_round_robin;
-        return !rr || no_slow_start(rr->slow_start_config, err) ||
+        return !rr || old_slow_build(rr->slow_start_config, c, err) ||
                mz_err_at(err, "round_robin_lb_config");
     case pb_Cluster_LbPolicy_RANDOM:
         lb->type = &lb_random;
@@ -201,21 +45,21 @@ static bool policy_build(const pb_Cluster *m, struct mz_cluster *c, struct mz_er
         lb->type = &lb_least_request;
         if (!least)
             return true;
-        return (choice_build(least->choice_count, lb, err) &&
-                bias_build(least->active_request_bias, c, err) &&
-                no_slow_start(least->slow_start_config, err)) ||
+        return (lb_choice_build(least->choice_count, lb, err) &&
+                lb_bias_build(least->active_request_bias, c, err) &&
+                old_slow_build(least->slow_start_config, c, err)) ||
                mz_err_at(err, "least_request_lb_config");
     case pb_Cluster_LbPolicy_RING_HASH:
         lb->type = &lb_ring_hash;
-        return ring_build(ring ? ring->minimum_ring_size : NULL,
-                          ring ? ring->maximum_ring_size : NULL,
-                          ring && ring->hash_function ==
-                                      pb_Cluster_RingHashLbConfig_HashFunction_MURMUR_HASH_2,
-                          lb, err) ||
+        return lb_ring_build(ring ? ring->minimum_ring_size : NULL,
+                             ring ? ring->maximum_ring_size : NULL,
+                             ring && ring->hash_function ==
+                                         pb_Cluster_RingHashLbConfig_HashFunction_MURMUR_HASH_2,
+                             lb, err) ||
                mz_err_at(err, "ring_hash_lb_config");
     case pb_Cluster_LbPolicy_MAGLEV:
         lb->type = &lb_maglev;
-        return maglev_build(maglev ? maglev->table_size : NULL, lb, err) ||
+        return lb_maglev_build(maglev ? maglev->table_size : NULL, lb, err) ||
                mz_err_at(err, "maglev_lb_config");
     case pb_Cluster_LbPolicy_CLUSTER_PROVIDED:
         lb->type = &lb_cluster_provided;
@@ -256,6 +100,29 @@ static bool provided_build(const pb_Cluster *m, struct mz_cluster *c, struct mz_
            mz_err_at(err, "lb_subset_config");
 }
 
+static uint8_t statuses(const pb_HealthStatusSet *m)
+{
+    unsigned bits = 0;
+    for (size_t i = 0; i < m->n_statuses; i++)
+        bits |= 1u << (unsigned)m->statuses[i];
+    return (uint8_t)bits;
+}
+
+static bool locality_build(const pb_Cluster_CommonLbConfig *m, struct lb_config *lb,
+                           struct mz_err *err)
+{
+    if (m->locality_config_specifier_case ==
+        pb_Cluster_CommonLbConfig_LOCALITY_CONFIG_SPECIFIER_LOCALITY_WEIGHTED_LB_CONFIG)
+        lb->locality_weighted = true;
+    if (m->locality_config_specifier_case !=
+        pb_Cluster_CommonLbConfig_LOCALITY_CONFIG_SPECIFIER_ZONE_AWARE_LB_CONFIG)
+        return true;
+    const pb_Cluster_CommonLbConfig_ZoneAwareLbConfig *z = m->zone_aware_lb_config;
+    lb->zone.fail_traffic_on_panic = z->fail_traffic_on_panic;
+    return lb_zone_build(z->routing_enabled, z->min_cluster_size, lb, err) ||
+           mz_err_at(err, "zone_aware_lb_config");
+}
+
 /* @by_extension: the policy's own message counts in place of the older fields here. */
 static bool common_build(const pb_Cluster_CommonLbConfig *m, bool by_extension,
                          struct mz_cluster *c, struct mz_err *err)
@@ -268,15 +135,18 @@ static bool common_build(const pb_Cluster_CommonLbConfig *m, bool by_extension,
     if (!m)
         return true;
     p->close_on_host_set_change = m->close_connections_on_host_set_change;
-    if (m->locality_config_specifier_case ==
-        pb_Cluster_CommonLbConfig_LOCALITY_CONFIG_SPECIFIER_LOCALITY_WEIGHTED_LB_CONFIG)
-        p->lb.locality_weighted = true;
+    if (!mz_duration_ms(m->update_merge_window, DEFAULT_MERGE_MS, &p->merge_ms, err))
+        return mz_err_at(err, "update_merge_window");
+    if (m->override_host_status)
+        p->lb.override_statuses = statuses(m->override_host_status);
+    if (!by_extension && !locality_build(m, &p->lb, err))
+        return false;
     const pb_Cluster_CommonLbConfig_ConsistentHashingLbConfig *hash =
         m->consistent_hashing_lb_config;
     if (!hash || !p->lb.type->find || by_extension)
         return true;
     p->lb.hash.use_hostname = hash->use_hostname_for_hashing;
-    return balance_build(hash->hash_balance_factor, &p->lb, err) ||
+    return lb_balance_build(hash->hash_balance_factor, &p->lb, err) ||
            mz_err_at(err, "consistent_hashing_lb_config");
 }
 
@@ -296,12 +166,26 @@ static bool subset_build(const pb_Cluster *m, struct mz_cluster *c, struct mz_er
     return subset_config_build(s, c, &lb->subsets, err) || mz_err_at(err, "lb_subset_config");
 }
 
+/* Hosts by locality: for weights, or for zones where the process knows a local cluster, which is grouped itself. */
+static bool places_wanted(struct mz_cluster *c)
+{
+    struct cluster_priv *p = cluster_priv(c);
+    struct mz_str local = cluster_local_name(p->manager);
+    p->lb.localities =
+        p->lb.locality_weighted || (local.n && (p->lb.type->pick || mz_str_eq(local, c->name)));
+    return true;
+}
+
 bool cluster_lb_config(const pb_Cluster *m, struct mz_cluster *c, struct mz_err *err)
 {
     struct cluster_priv *p = cluster_priv(c);
     const pb_ClusterLoadAssignment_Policy *policy =
         m->load_assignment ? m->load_assignment->policy : NULL;
-    p->lb = (struct lb_config){ .choice_count = 2, .active_request_bias = 1 };
+    p->merge_ms = DEFAULT_MERGE_MS;
+    p->lb = (struct lb_config){ .choice_count = 2,
+                                .active_request_bias = 1,
+                                .override_statuses = LB_OVERRIDE_STATUSES,
+                                .zone = { .routing_enabled = 100, .min_cluster_size = 6 } };
     p->priorities = (struct priority_opts){ .overprovisioning = DEFAULT_OVERPROVISIONING };
     if (policy) {
         if (policy->n_drop_overloads)
@@ -317,7 +201,7 @@ bool cluster_lb_config(const pb_Cluster *m, struct mz_cluster *c, struct mz_err 
     return policy_build(m, c, err) && provided_build(m, c, err) &&
            (common_build(m->common_lb_config, m->load_balancing_policy != NULL, c, err) ||
             mz_err_at(err, "common_lb_config")) &&
-           subset_build(m, c, err);
+           subset_build(m, c, err) && places_wanted(c);
 }
 
 void cluster_lb_scope(struct mz_cluster *c, struct mz_stats *st, struct mz_str prefix)

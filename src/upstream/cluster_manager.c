@@ -40,6 +40,8 @@ struct mz_upstream {
     struct mz_map clusters; /* name to mz_wcluster */
     struct mz_scope *scope; /* clusters_inflated */
     uint64_t generation;    /* of names and hosts, as this worker knows them */
+    struct lb_site site;
+    struct mz_wcluster *local; /* the local cluster's, once some cluster is in use; one reference */
 };
 
 /* ---- names ---- */
@@ -122,6 +124,17 @@ static void wcluster_remove(struct mz_wcluster *w)
     mz_wcluster_unref(w);
 }
 
+/* The local cluster may come, go, be replaced. */
+static void site_follow(struct mz_upstream *u)
+{
+    struct mz_wcluster *w =
+        mz_upstream_find(u, u->manager->env.local_cluster); /* may come here too */
+    struct mz_wcluster *old = u->local;
+    u->local = w ? mz_wcluster_ref(w) : NULL;
+    u->site.local = w ? &w->lb : NULL;
+    mz_wcluster_unref(old);
+}
+
 static void upstream_names(struct mz_upstream *u, struct cluster_names *take)
 {
     struct cluster_names *old = u->names;
@@ -136,6 +149,8 @@ static void upstream_names(struct mz_upstream *u, struct cluster_names *take)
         it = NULL; /* deleting moves entries: from the start */
     }
     names_unref(old);
+    if (u->local)
+        site_follow(u);
 }
 
 static void update_run(struct mz_loop *loop, void *arg)
@@ -392,6 +407,11 @@ struct mz_loop *cluster_loop(struct mz_cluster *c)
     return cluster_priv(c)->manager->env.main;
 }
 
+struct mz_str cluster_local_name(const struct mz_cluster_manager *m)
+{
+    return m->env.local_cluster;
+}
+
 struct mz_cluster *cluster_find(struct mz_cluster_manager *m, struct mz_str name)
 {
     return mz_map_get(&m->names->map, name);
@@ -480,6 +500,9 @@ struct mz_upstream *mz_upstream_create(struct mz_cluster_manager *m, struct mz_l
     u->manager = m;
     u->loop = l;
     u->names = names_ref(m->names);
+    u->site.here = (struct locality_spec){ .region = m->env.local_region,
+                                           .zone = m->env.local_zone,
+                                           .sub_zone = m->env.local_sub_zone };
     char prefix[128];
     int n = snprintf(prefix, sizeof(prefix), "thread_local_cluster_manager.%s.", mz_loop_name(l));
     u->scope = mz_scope_create(
@@ -497,6 +520,8 @@ void mz_upstream_destroy(struct mz_upstream *u)
     if (!u)
         return;
     u->closed = true;
+    u->site.local = NULL;
+    mz_wcluster_unref(u->local);
     mz_map_foreach (it, &u->clusters)
         wcluster_remove(it->value);
     mz_map_fini(&u->clusters);
@@ -523,9 +548,12 @@ static struct mz_wcluster *wcluster_create(struct mz_upstream *u, struct mz_clus
     w->loop = u->loop;
     lb_init(&w->lb, &cluster_priv(c)->lb, &cluster_priv(c)->priorities, mz_loop_rand(u->loop),
             c->scope);
+    w->lb.site = u->manager->env.local_cluster.n ? &u->site : NULL;
     lb_set_hosts(&w->lb, cluster_sets(c));
     (void)mz_map_put(&u->clusters, c->name, w);
     mz_gauge_add(u->scope, MZ_TLC_CLUSTERS_INFLATED, 1);
+    if (w->lb.site && !u->local)
+        site_follow(u);
     return w;
 }
 

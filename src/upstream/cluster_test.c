@@ -127,8 +127,60 @@ static const struct {
     { "typed maglev, factor",
       LB_POLICY "maglev.v3.Maglev, consistent_hashing_lb_config: {hash_balance_factor: 99}}}}]}\n",
       "hash_balance_factor" },
-    { "slow start", "round_robin_lb_config: {slow_start_config: {slow_start_window: 1s}}\n",
-      "slow_start_config: slow start is not supported yet" },
+    { "slow start",
+      "round_robin_lb_config: {slow_start_config: {slow_start_window: 60s, aggression: "
+      "{default_value: 2, runtime_key: a}, min_weight_percent: {value: 5}}}\n" ONE_HOST,
+      NULL },
+    { "slow start, more than all",
+      "lb_policy: LEAST_REQUEST\nleast_request_lb_config: {slow_start_config: {slow_start_window: "
+      "60s, min_weight_percent: {value: 101}}}\n",
+      "least_request_lb_config.slow_start_config.min_weight_percent" },
+    { "slow start, negative",
+      LB_POLICY "round_robin.v3.RoundRobin, slow_start_config: {slow_start_window: -1s}}}}]}\n",
+      "slow_start_config.slow_start_window" },
+    { "zones",
+      "common_lb_config: {zone_aware_lb_config: {routing_enabled: {value: 50}, min_cluster_size: "
+      "3, "
+      "fail_traffic_on_panic: true}, update_merge_window: 0s, override_host_status: {statuses: "
+      "[HEALTHY, DRAINING]}}\n",
+      NULL },
+    { "zones by type",
+      LB_POLICY "round_robin.v3.RoundRobin, locality_lb_config: {zone_aware_lb_config: "
+                "{force_local_zone: {min_size: 2}, locality_basis: HEALTHY_HOSTS_WEIGHT}}}}}]}\n",
+      NULL },
+    { "zones, too many percent",
+      "common_lb_config: {zone_aware_lb_config: {routing_enabled: {value: 101}}}\n",
+      "common_lb_config.zone_aware_lb_config.routing_enabled" },
+    { "full scan", LB_POLICY "least_request.v3.LeastRequest, selection_method: FULL_SCAN}}}]}\n",
+      NULL },
+    { "subsets by type",
+      LB_POLICY
+      "subset.v3.Subset, subset_selectors: [{keys: [a]}], subset_lb_policy: {policies: "
+      "[{typed_extension_config: {name: x, typed_config: {'@type': "
+      "type.googleapis.com/envoy.extensions.load_balancing_policies.random.v3.Random}}}]}}}}]}"
+      "\n" ONE_HOST,
+      NULL },
+    { "subsets by type, no policy within",
+      LB_POLICY "subset.v3.Subset, subset_selectors: [{keys: [a]}], subset_lb_policy: {}}}}]}\n",
+      "load_balancing_policy.policies[0].typed_extension_config.typed_config.subset_lb_policy: at "
+      "least one policy is required" },
+    { "subsets by type within subsets",
+      LB_POLICY
+      "subset.v3.Subset, subset_lb_policy: {policies: [{typed_extension_config: {name: inner, "
+      "typed_config: {'@type': "
+      "type.googleapis.com/envoy.extensions.load_balancing_policies.subset.v3.Subset, "
+      "subset_lb_policy: {}}}}]}}}}]}\n",
+      "subset_lb_policy.policies: no policy is supported here; the first is 'inner'" },
+    { "named hosts",
+      LB_POLICY "override_host.v3.OverrideHost, override_host_sources: [{header: x-h}], "
+                "fallback_policy: {policies: [{typed_extension_config: {name: x, typed_config: "
+                "{'@type': type.googleapis.com/"
+                "envoy.extensions.load_balancing_policies.random.v3.Random}}}]}}}}]}\n",
+      NULL },
+    { "named hosts by nothing",
+      LB_POLICY "override_host.v3.OverrideHost, override_host_sources: [{}], fallback_policy: "
+                "{}}}}]}\n",
+      "override_host_sources[0]: Empty override source" },
     { "choice_count", "lb_policy: LEAST_REQUEST\nleast_request_lb_config: {choice_count: 1}\n",
       "choice_count" },
     { "HTTP/2", HTTP_OPTIONS "explicit_http_config: {http2_protocol_options: {}}}}\n", NULL },

@@ -76,7 +76,7 @@ static void publish(struct dns_cluster *d, uint32_t added, bool changed)
     }
     struct cluster_priv *p = cluster_priv(c);
     struct host_sets *s = host_sets_create(specs.v, (uint32_t)specs.n, d->localities,
-                                           d->n_localities, p->lb.locality_weighted, ++p->seq);
+                                           d->n_localities, p->lb.localities, ++p->seq);
     if (p->lb.subsets)
         subsets_build(p->lb.subsets, s);
     cluster_set_hosts(c, s);

@@ -155,6 +155,7 @@ struct locality_spec locality_spec_of(const pb_LocalityLbEndpoints *l)
 void endpoint_apply(struct mz_host *h, const pb_LbEndpoint *e)
 {
     static const struct mz_str canary = MZ_STR_INIT("canary");
+    h->eds_status = (uint8_t)e->health_status;
     h->health_flags = host_eds_flags((int)e->health_status);
     if (!e->metadata)
         return;
@@ -188,7 +189,7 @@ struct host_sets *endpoints_build(struct mz_cluster *c, const pb_Cluster *m, uin
         }
     }
     struct host_sets *s = host_sets_create(hosts.v, (uint32_t)hosts.n, places.v, (uint32_t)places.n,
-                                           cluster_priv(c)->lb.locality_weighted, seq);
+                                           cluster_priv(c)->lb.localities, seq);
     mz_vec_free(&hosts, MZ_MEM_UPSTREAM);
     mz_vec_free(&places, MZ_MEM_UPSTREAM);
     if (cluster_priv(c)->lb.subsets)

@@ -1,4 +1,5 @@
 #include "base/buf.h"
+#include "base/clock.h"
 #include "upstream/upstream_priv.h"
 
 struct mz_host *host_create(struct mz_cluster *c, const struct mz_addr *a,
@@ -20,6 +21,7 @@ struct mz_host *host_create(struct mz_cluster *c, const struct mz_addr *a,
     h->refs = 1;
     h->addr = h->health_check_addr = *a;
     h->weight = weight;
+    h->healthy_since_us = mz_clock->mono_us();
     h->priority = priority;
     h->cluster = c;
     char text[MZ_ADDR_TEXT];

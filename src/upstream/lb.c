@@ -2,21 +2,7 @@
 #include "upstream/lb_subset.h"
 #include "upstream/stats.h"
 
-static const struct lb_type *const types[] = { &lb_round_robin, &lb_least_request,
-                                               &lb_random,      &lb_ring_hash,
-                                               &lb_maglev,      &lb_cluster_provided };
-const struct lb_type lb_cluster_provided = {
-    .name = "cluster provided",
-    .config = "envoy.extensions.load_balancing_policies.cluster_provided.v3.ClusterProvided",
-};
-
-const struct lb_type *lb_type_find(struct mz_str config_type)
-{
-    for (size_t i = 0; i < MZ_COUNT(types); i++)
-        if (mz_str_eq(config_type, mz_str_c(types[i]->config)))
-            return types[i];
-    return NULL;
-}
+const struct lb_type lb_cluster_provided = { .name = "cluster provided" };
 
 struct mz_host *lb_pick_weighted(const struct host_list *hosts, struct lb_source *state,
                                  struct mz_rand *r,
@@ -60,6 +46,7 @@ void lb_fini(struct lb *b)
 {
     if (b->sets && b->sets->subsets)
         subset_drop(b);
+    zone_drop(b);
     lb_drop_state(b);
     host_sets_unref(b->sets);
     b->sets = NULL;
@@ -84,6 +71,8 @@ void lb_set_hosts(struct lb *b, struct host_sets *take)
     b->priorities = v;
     b->loads = mz_newn0(MZ_MEM_UPSTREAM, struct priority_load, take->n);
     priority_loads(take, b->opts, b->loads);
+    b->slow_until_us = b->cfg->slow ? slow_start_until(b->cfg->slow, take) : 0;
+    zone_drop(b);
     if (take->subsets)
         subset_follow(b, old);
     host_sets_unref(old);
@@ -97,6 +86,14 @@ static double locality_weight(const struct lb *b, const struct locality *l, enum
     double share = (double)l->lists[s].n / (l->lists[SOURCE_ALL].n - l->excluded) *
                    b->opts->overprovisioning / 100.0;
     return l->weight * (share < 1 ? share : 1);
+}
+
+static struct mz_host *pick_in_locality(struct lb *b, uint32_t p, enum source s, uint32_t i)
+{
+    const struct host_list *hosts = &b->sets->v[p].localities[i].lists[s];
+    return hosts->n ? b->cfg->type->pick(b, hosts,
+                                         &b->priorities[p].locality_sources[i * SOURCE__COUNT + s])
+                    : NULL;
 }
 
 struct locality_arg {
@@ -134,8 +131,7 @@ static struct mz_host *choose_in_locality(struct lb *b, uint32_t p, enum source 
         }
     }
     uint32_t i = edf_pick(pr->locality_edf[s], locality_item_weight, &arg);
-    return b->cfg->type->pick(b->cfg, &set->localities[i].lists[s],
-                              &pr->locality_sources[i * SOURCE__COUNT + s], b->rand);
+    return pick_in_locality(b, p, s, i);
 }
 
 struct
@@ -168,6 +164,10 @@ static struct mz_host *choose_once(struct lb *b, struct mz_lb_ctx *ctx, const st
     ctx->why = b->cfg->type->name;
     if (MZ_UNLIKELY(b->loads[p].panic)) {
         mz_count(b->scope, MZ_CS_LB_HEALTHY_PANIC, 1);
+        if (b->cfg->zone.fail_traffic_on_panic && !b->cfg->type->find) {
+            ctx->why = "panic: too few healthy hosts, and such traffic is to fail";
+            return NULL;
+        }
         ctx->why = "panic: too few healthy hosts, all of them are used";
         s = SOURCE_ALL;
     } else if (b->cfg->locality_weighted && b->sets->v[p].localities && !b->cfg->type->find) {
@@ -175,35 +175,35 @@ static struct mz_host *choose_once(struct lb *b, struct mz_lb_ctx *ctx, const st
         if (h)
             return h;
     }
+    if (b->site && p == 0 && s != SOURCE_ALL && !b->cfg->type->find) {
+        uint32_t i;
+        enum zone_answer a = zone_choose(b, ctx, &i);
+        if (a == ZONE_FAIL)
+            ctx->why = "the local cluster is in panic, and such traffic is to fail";
+        if (a != ZONE_ANY)
+            return a == ZONE_FAIL ? NULL : pick_in_locality(b, p, s, i);
+    }
     const struct host_list *hosts = &b->sets->v[p].lists[s];
     if (hosts->n && b->cfg->type->find)
         return choose_hashed(b, &b->sets->v[p], s, t);
     if (hosts->n)
-        return b->cfg->type->pick(b->cfg, hosts, &b->priorities[p].sources[s], b->rand);
+        return b->cfg->type->pick(b, hosts, &b->priorities[p].sources[s]);
     ctx->why = b->sets->n_hosts ? "no host is healthy" : "the cluster has no hosts";
-    return NULL;
-}
-
-static struct mz_host *choose_override(struct lb *b, struct mz_lb_ctx *ctx)
-{
-    for (uint32_t i = 0; i < b->sets->n_hosts; i++) {
-        struct mz_host *h = b->sets->hosts[i];
-        if (mz_str_eq(ctx->override_host, (struct mz_str){ h->addr_text, h->addr_text_n }) &&
-            mz_host_health(h) != MZ_HOST_UNHEALTHY) {
-            ctx->why = "host override";
-            return h;
-        }
-    }
     return NULL;
 }
 
 struct mz_host *lb_choose(struct lb *b, struct mz_lb_ctx *ctx)
 {
+    struct mz_host *h = NULL;
     if (MZ_UNLIKELY(ctx->override_host.n)) {
-        struct mz_host *h = choose_override(b, ctx);
+        h = override_of_filter(b, ctx);
         if (h || ctx->override_strict)
             return h;
     }
+    if (MZ_UNLIKELY(b->cfg->override != NULL))
+        h = override_of_policy(b, ctx);
+    if (h)
+        return h;
     return b->sets->subsets ? subset_choose(b, ctx) : lb_choose_plain(b, ctx);
 }
 

@@ -77,7 +77,6 @@ static uint32_t find(const struct hash_table *t, uint64_t hash, uint32_t attempt
 
 const struct lb_type lb_maglev = {
     .name = "maglev",
-    .config = "envoy.extensions.load_balancing_policies.maglev.v3.Maglev",
     .stats = &maglev_stats,
     .stats_prefix = "maglev_lb.",
     .build = build,

@@ -89,7 +89,6 @@ static uint32_t find(const struct hash_table *t, uint64_t hash, uint32_t attempt
 
 const struct lb_type lb_ring_hash = {
     .name = "ring hash",
-    .config = "envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash",
     .stats = &ring_stats,
     .stats_prefix = "ring_hash_lb.",
     .build = build,

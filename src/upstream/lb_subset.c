@@ -100,6 +100,7 @@ static struct mz_host *choose_in(struct lb *b, uint32_t i, struct mz_lb_ctx *ctx
     if (!b->inner[i]) {
         b->inner[i] = mz_new0(MZ_MEM_UPSTREAM, struct lb);
         lb_init(b->inner[i], b->cfg, b->opts, b->rand, b->scope);
+        b->inner[i]->site = b->site;
         lb_set_hosts(b->inner[i], host_sets_ref(s->sets));
     }
     return lb_choose_plain(b->inner[i], ctx);

@@ -36,7 +36,7 @@ static struct health set_health(const struct host_set *s, const struct priority_
     };
 }
 
-static bool set_in_panic(const struct host_set *s, uint32_t threshold)
+bool host_set_in_panic(const struct host_set *s, uint32_t threshold)
 {
     uint32_t total = s->lists[SOURCE_ALL].n - s->excluded;
     if (!total)
@@ -68,8 +68,8 @@ static bool loads_panic(const struct host_set *const *s, uint32_t n, uint32_t av
 {
     bool total = true;
     for (uint32_t p = 0; p < n; p++) {
-        out[p].panic =
-            available < 100 && !(threshold == 0 && available == 0) && set_in_panic(s[p], threshold);
+        out[p].panic = available < 100 && !(threshold == 0 && available == 0) &&
+                       host_set_in_panic(s[p], threshold);
         total = total && out[p].panic;
     }
     return total;

@@ -107,6 +107,7 @@ void priority_loads(const struct host_sets *s, const struct priority_opts *o,
 /* The same of any @n sets, each with options of its own (aggregates). */
 void priority_loads_of(const struct host_set *const *s, const struct priority_opts *const *o,
                        uint32_t n, uint32_t panic_threshold, struct priority_load *out_loads);
+bool host_set_in_panic(const struct host_set *s, uint32_t threshold);
 uint32_t panic_threshold(const struct priority_opts *o); /* percent; the runtime may change it */
 /* @at is 0..99; @healthy_override: percent per priority or NULL. */
 uint32_t priority_choose(const struct priority_load *v, uint32_t n,
@@ -166,26 +167,60 @@ struct mz_str hash_key(const struct hash_config *c, const struct mz_host *h);
 uint64_t hash_murmur2(const void *p, size_t n, uint64_t seed); /* 64 bits, as libstdc++'s */
 
 /* ---- load balancing policies ---- */
+struct lb;
+struct lb_meta_key { /* where in metadata */
+    struct mz_str ns, *path;
+    size_t n; /* 0: nowhere */
+};
+struct zone_config {
+    uint32_t routing_enabled;  /* percent */
+    uint32_t force_min;        /* as many healthy hosts here are enough to stay; 0: off */
+    uint64_t min_cluster_size; /* fewer healthy hosts: not by zone */
+    bool fail_traffic_on_panic;
+    bool by_weight; /* shares by weights of hosts rather than their number */
+};
+struct slow_start {
+    uint64_t window_us;
+    double aggression, min_weight; /* the latter 0..1 */
+    struct mz_str key;             /* of aggression */
+};
 struct lb_config {
     const struct lb_type *type;
     uint32_t choice_count;      /* least request */
     double active_request_bias; /* least request, with unequal weights */
     struct mz_str bias_key;
     bool locality_weighted;
+    bool full_scan;              /* least request: of all hosts */
+    bool localities;             /* host sets are wanted by locality: for weights or zones */
+    struct zone_config zone;
+    const struct slow_start *slow; /* round robin, least request; NULL: off */
     struct hash_config hash; /* ring hash, Maglev */
     struct subset_config *subsets; /* lb_subset.h; NULL: none */
+    const struct override_config *override; /* NULL: none */
+    uint8_t override_statuses; /* bit per HealthStatus: a host that a request is bound to may have it */
 };
+#define LB_OVERRIDE_STATUSES                                                                       \
+    (1u << pb_HealthStatus_UNKNOWN | 1u << pb_HealthStatus_HEALTHY | 1u << pb_HealthStatus_DEGRADED)
+struct override_source { /* one of both */
+    struct mz_str header; /* lower case; "" none */
+    struct lb_meta_key metadata;
+};
+struct override_config {
+    uint32_t n;
+    struct override_source v[];
+};
+struct mz_host *override_of_filter(struct lb *b, struct mz_lb_ctx *ctx); /* ctx->override_host */
+struct mz_host *override_of_policy(struct lb *b, struct mz_lb_ctx *ctx); /* cfg->override */
 struct lb_source { /* state of one list of hosts on one worker */
     uint64_t next;
     struct edf *edf;
 };
 struct lb_type {
-    const char *name;   /* "round robin": the decision record shows it */
-    const char *config; /* full name of its typed configuration; NULL: has none */
+    const char *name; /* "round robin": the decision record shows it */
     /* A cluster that chooses by itself (CLUSTER_PROVIDED) has only this: */
     struct mz_host *(*provided)(struct mz_wcluster *w, struct mz_lb_ctx *ctx);
-    struct mz_host *(*pick)(const struct lb_config *cfg, const struct host_list *hosts,
-                            struct lb_source *state, struct mz_rand *r);
+    struct mz_host *(*pick)(const struct lb *b, const struct host_list *hosts,
+                            struct lb_source *state);
     /* A policy that hashes has these instead of pick(): */
     const struct mz_stat_kind *stats; /* size (ring only), fewest, most points per host */
     const char *stats_prefix;
@@ -195,7 +230,6 @@ struct lb_type {
 extern const struct lb_type lb_round_robin, lb_least_request, lb_random, lb_ring_hash, lb_maglev;
 extern const struct lb_type lb_cluster_provided; /* in configuration: the cluster's type tells which */
 extern const struct lb_type lb_original_dst, lb_aggregate;
-const struct lb_type *lb_type_find(struct mz_str config_type);
 struct mz_host *lb_pick_weighted(const struct host_list *hosts, struct lb_source *state,
                                  struct mz_rand *r,
                                  double (*weight)(const void *arg, uint32_t item), const void *arg);
@@ -205,6 +239,10 @@ struct lb_priority {
     struct edf *locality_edf[SOURCE__COUNT];
     struct lb_source *locality_sources; /* n_localities * SOURCE__COUNT */
 };
+struct lb_site { /* where this proxy stands; one worker's */
+    const struct lb *local; /* of the cluster that holds the proxies like us; NULL: not known (yet) */
+    struct locality_spec here;
+};
 struct lb { /* one worker's balancer of one cluster */
     const struct lb_config *cfg;
     const struct priority_opts *opts;
@@ -213,6 +251,9 @@ struct lb { /* one worker's balancer of one cluster */
     struct lb_priority *priorities;
     struct mz_rand *rand;
     struct mz_scope *scope; /* lb_healthy_panic; borrowed */
+    const struct lb_site *site; /* NULL: not by zone; borrowed */
+    struct lb_zone *zone;       /* made at first use */
+    uint64_t slow_until_us;     /* until then some host is in slow start */
     struct lb **inner;      /* of each subset that was used here; they are without subsets */
     const struct mz_value **wanted, **values; /* room for one choice of a subset */
 };
@@ -222,6 +263,18 @@ void lb_fini(struct lb *b);
 void lb_set_hosts(struct lb *b, struct host_sets *take);
 struct mz_host *lb_choose(struct lb *b, struct mz_lb_ctx *ctx);
 struct mz_host *lb_choose_plain(struct lb *b, struct mz_lb_ctx *ctx); /* among all of its hosts: no override, no subset */
+
+/* lb_zone.c: priority 0 of healthy or degraded hosts. */
+enum zone_answer { ZONE_ANY /* not by zone */, ZONE_LOCALITY /* this one */, ZONE_FAIL /* no host */ };
+enum zone_answer zone_choose(struct lb *b, struct mz_lb_ctx *ctx, uint32_t *out_locality);
+void zone_drop(struct lb *b);
+
+/* slow_start.c */
+uint64_t slow_start_until(const struct slow_start *s, const struct host_sets *sets);
+uint64_t slow_start_now(const struct lb *b); /* now, monotonic; 0: no host is in slow start */
+double slow_start_aggression(const struct slow_start *s);
+double slow_start_factor(const struct slow_start *s, const struct mz_host *h, uint64_t now_us,
+                         double aggression); /* above 0, at most 1 */
 
 /* ---- a cluster's private part ---- */
 enum cluster_type {
@@ -250,6 +303,7 @@ struct cluster_priv {
     struct mz_addr *bind;
     struct mz_socket_opts socket_opts;
     uint64_t host_max_connections; /* per_host_thresholds; UINT64_MAX: none */
+    uint64_t merge_ms; /* update_merge_window; 0: none */
     bool close_on_health_failure, close_on_host_set_change, outlier;
     struct host_sets *
         sets; /* atomic; NULL until somebody needs the hosts of a static cluster; manager's lock to change */
@@ -286,10 +340,6 @@ bool cluster_dns_config(const pb_Cluster *m, struct mz_cluster *c,
 void *cluster_keep(struct mz_cluster *c, size_t n); /* zeroed; goes with the cluster */
 struct mz_str cluster_keep_str(struct mz_cluster *c, const char *s);
 struct mz_str cluster_keep_lower(struct mz_cluster *c, const char *s); /* a header's name */
-struct lb_meta_key { /* where in metadata */
-    struct mz_str ns, *path;
-    size_t n; /* 0: nowhere */
-};
 void lb_meta_key_build(const pb_MetadataKey *m, struct mz_cluster *c, struct lb_meta_key *out);
 bool percent_build(const pb_Percent *p, double otherwise, double *out_value, struct mz_err *err);
 
@@ -326,6 +376,7 @@ void cluster_refresh_health(struct mz_cluster *c);
 void cluster_first_done(struct mz_cluster *c);  /* main thread: first discovery ended */
 struct mz_cluster **cluster_list(struct mz_cluster_manager *m, size_t *out_n); /* main thread; oldest first; mz_free() it */
 struct mz_loop *cluster_loop(struct mz_cluster *c);
+struct mz_str cluster_local_name(const struct mz_cluster_manager *m); /* of the local cluster; "" none */
 bool cluster_is_current(struct mz_cluster *c); /* main thread: neither removed nor replaced */
 void cluster_members_count(struct mz_cluster *c, const struct endpoints_count *n);
 
