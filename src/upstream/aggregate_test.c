@@ -37,7 +37,8 @@ static bool add(const char *yaml, struct mz_err *err)
     "{health_status: " status ", endpoint: {address: {socket_address: {address: 127.0.0.1, "       \
     "port_value: " #port "}}}}"
 #define CLUSTER(name, endpoints)                                                                   \
-    "name: " name "\nload_assignment: {cluster_name: x, endpoints: [" endpoints "]}\n"
+    "name: " name "\ncommon_lb_config: {update_merge_window: 0s}\nload_assignment: "               \
+                  "{cluster_name: x, endpoints: [" endpoints "]}\n"
 
 static void rig_start(void)
 {

@@ -97,6 +97,12 @@ static void upstream_release(struct mz_upstream *u)
         mz_free(MZ_MEM_UPSTREAM, u);
 }
 
+static bool same_hosts(const struct host_sets *a, const struct host_sets *b)
+{
+    return a->n_hosts == b->n_hosts &&
+           (!a->n_hosts || memcmp(a->hosts, b->hosts, a->n_hosts * sizeof(*a->hosts)) == 0);
+}
+
 static void wcluster_hosts(struct mz_wcluster *w, struct host_sets *take)
 {
     struct host_sets *old = w->lb.sets;
@@ -109,10 +115,12 @@ static void wcluster_hosts(struct mz_wcluster *w, struct host_sets *take)
     w->upstream->generation++;
     if (w->original_dst)
         original_dst_follow(w);
+    if (cluster_priv(w->cluster)->close_on_host_set_change && !same_hosts(old, take))
+        pools_close_all(w, false);
     for (uint32_t i = 0; i < old->n_hosts; i++)
         if (__atomic_load_n(&old->hosts[i]->health_flags, __ATOMIC_RELAXED) &
             MZ_HOST_PENDING_REMOVAL)
-            pools_host_gone(w, old->hosts[i], cluster_priv(w->cluster)->close_on_host_set_change);
+            pools_host_gone(w, old->hosts[i], false);
     host_sets_unref(old);
 }
 
@@ -217,24 +225,97 @@ static void count_health(struct mz_cluster *c, const struct host_sets *s)
     mz_gauge_set(scope, MZ_CM_EXCLUDED, excluded);
 }
 
+static void subsets_show(struct mz_cluster *c, const struct subsets *old, const struct subsets *now)
+{
+    subsets_count(c->scope, old, now);
+    if (now)
+        mz_gauge_set(now->cfg->scope, 0, now->duplicates);
+}
+
+static void hosts_publish(struct mz_cluster *c, struct host_sets *take)
+{
+    struct cluster_priv *p = cluster_priv(c);
+    struct mz_cluster_manager *m = p->manager;
+    pthread_mutex_lock(&m->lock);
+    struct host_sets *old = p->sets;
+    p->sets = take;
+    hash_tables_follow(&p->lb, old, take);
+    if (take->subsets)
+        subsets_show(c, old ? old->subsets : NULL, take->subsets);
+    mz_list_foreach (it, &m->upstreams)
+        update_post(MZ_CONTAINER(it, struct mz_upstream, link),
+                    (struct update){ .cluster = mz_cluster_ref(c), .sets = host_sets_ref(take) });
+    pthread_mutex_unlock(&m->lock);
+    host_sets_unref(old);
+}
+
+struct merge { /* changes of health that wait for the window's end */
+    struct mz_timer timer;
+    struct mz_cluster *cluster; /* borrowed */
+};
+
+static void refresh(struct mz_cluster *c, unsigned event)
+{
+    struct cluster_priv *p = cluster_priv(c);
+    struct host_sets *s = cluster_sets(c);
+    p->seq = s->seq + 1;
+    p->updated_us = mz_loop_now_us(p->manager->env.main);
+    mz_count(p->manager->scope, event, 1);
+    hosts_publish(c, host_sets_again(s, p->seq));
+    host_sets_unref(s);
+}
+
 static void refresh_run(struct mz_task *t)
 {
     struct mz_cluster_manager *m = MZ_CONTAINER(t, struct mz_cluster_manager, refresh_task);
     for (size_t i = 0; i < m->refresh.n; i++) {
         struct mz_cluster *c = m->refresh.v[i];
-        struct cluster_priv *p = cluster_priv(c);
-        p->refresh_due = false;
-        if (cluster_is_current(c)) {
-            struct host_sets *s = cluster_sets(c);
-            p->seq = s->seq + 1;
-            cluster_set_hosts(c, host_sets_again(s, p->seq));
-            host_sets_unref(s);
-        }
+        cluster_priv(c)->refresh_due = false;
+        if (cluster_is_current(c))
+            refresh(c, MZ_CMS_CLUSTER_UPDATED);
         mz_cluster_unref(c);
     }
     m->refresh.n = 0;
 }
 
+static void on_merged(struct mz_timer *t)
+{
+    refresh(MZ_CONTAINER(t, struct merge, timer)->cluster, MZ_CMS_CLUSTER_UPDATED_VIA_MERGE);
+}
+
+static void merge_later(struct mz_cluster *c)
+{
+    struct cluster_priv *p = cluster_priv(c);
+    if (!p->merge) {
+        p->merge = cluster_keep(c, sizeof(*p->merge));
+        p->merge->cluster = c;
+        mz_timer_init(p->manager->env.main, &p->merge->timer, on_merged);
+    }
+    if (!mz_timer_armed(&p->merge->timer))
+        mz_timer_start_ms(&p->merge->timer, p->merge_ms);
+}
+
+static bool merge_stop(struct mz_cluster *c)
+{
+    struct merge *g = cluster_priv(c)->merge;
+    bool waited = g && mz_timer_armed(&g->timer);
+    if (waited)
+        mz_timer_stop(&g->timer);
+    return waited;
+}
+
+void cluster_set_hosts(struct mz_cluster *c, struct host_sets *take)
+{
+    struct cluster_priv *p = cluster_priv(c);
+    struct mz_cluster_manager *m = p->manager;
+    if (merge_stop(c))
+        mz_count(m->scope, MZ_CMS_UPDATE_MERGE_CANCELLED, 1);
+    p->updated_us = mz_loop_now_us(m->env.main);
+    mz_count(m->scope, MZ_CMS_CLUSTER_UPDATED, 1);
+    hosts_publish(c, take);
+}
+
+/* A change within the window after another one waits for the window's end, as Envoy has it (update_merge_window). */
 void cluster_refresh_health(struct mz_cluster *c)
 {
     struct cluster_priv *p = cluster_priv(c);
@@ -242,8 +323,16 @@ void cluster_refresh_health(struct mz_cluster *c)
     struct host_sets *s = cluster_sets(c);
     count_health(c, s);
     host_sets_unref(s);
-    if (p->refresh_due)
+    if (p->refresh_due || !cluster_is_current(c))
         return;
+    if (p->merge_ms && mz_loop_now_us(m->env.main) - p->updated_us <= p->merge_ms * 1000) {
+        merge_later(c);
+        return;
+    }
+    if (p->merge_ms)
+        mz_count(m->scope, MZ_CMS_UPDATE_OUT_OF_MERGE_WINDOW, 1);
+    if (merge_stop(c))
+        mz_count(m->scope, MZ_CMS_UPDATE_MERGE_CANCELLED, 1);
     p->refresh_due = true;
     *mz_vec_push(&m->refresh, MZ_MEM_UPSTREAM) = mz_cluster_ref(c);
     mz_task_schedule(m->env.main, &m->refresh_task);
@@ -280,19 +369,13 @@ void mz_cluster_manager_destroy(struct mz_cluster_manager *m)
         dns_cluster_destroy(p->dns);
         p->dns = NULL;
         original_dst_stop(it->value);
+        (void)merge_stop(it->value);
     }
     names_unref(m->names);
     mz_scope_unref(m->scope);
     mz_vec_free(&m->waiting, MZ_MEM_UPSTREAM);
     pthread_mutex_destroy(&m->lock);
     mz_free(MZ_MEM_UPSTREAM, m);
-}
-
-static void subsets_show(struct mz_cluster *c, const struct subsets *old, const struct subsets *now)
-{
-    subsets_count(c->scope, old, now);
-    if (now)
-        mz_gauge_set(now->cfg->scope, 0, now->duplicates);
 }
 
 static void count_clusters(struct mz_cluster_manager *m, unsigned event)
@@ -347,6 +430,7 @@ bool mz_cluster_manager_remove(struct mz_cluster_manager *m, struct mz_str name)
     dns_cluster_destroy(p->dns);
     p->dns = NULL;
     original_dst_stop(c);
+    (void)merge_stop(c);
     if (p->sets && p->sets->subsets)
         subsets_show(c, p->sets->subsets, NULL);
     count_clusters(m, MZ_CMS_CLUSTER_REMOVED);
@@ -473,23 +557,6 @@ struct host_sets *cluster_sets_peek(struct mz_cluster *c)
     struct host_sets *s = p->sets ? host_sets_ref(p->sets) : NULL;
     pthread_mutex_unlock(&p->manager->lock);
     return s ? s : endpoints_of_bytes(c);
-}
-
-void cluster_set_hosts(struct mz_cluster *c, struct host_sets *take)
-{
-    struct cluster_priv *p = cluster_priv(c);
-    struct mz_cluster_manager *m = p->manager;
-    pthread_mutex_lock(&m->lock);
-    struct host_sets *old = p->sets;
-    p->sets = take;
-    hash_tables_follow(&p->lb, old, take);
-    if (take->subsets)
-        subsets_show(c, old ? old->subsets : NULL, take->subsets);
-    mz_list_foreach (it, &m->upstreams)
-        update_post(MZ_CONTAINER(it, struct mz_upstream, link),
-                    (struct update){ .cluster = mz_cluster_ref(c), .sets = host_sets_ref(take) });
-    pthread_mutex_unlock(&m->lock);
-    host_sets_unref(old);
 }
 
 /* ---- a worker's view ---- */

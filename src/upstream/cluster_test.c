@@ -437,7 +437,7 @@ static void test_refresh(void **state)
     (void)state;
     rig_start();
     struct mz_err err;
-    assert_true(add("name: x\n" ONE_HOST, &err));
+    assert_true(add("name: x\ncommon_lb_config: {update_merge_window: 0s}\n" ONE_HOST, &err));
     struct mz_upstream *u = mz_upstream_create(manager, loop);
     struct mz_wcluster *w = mz_wcluster_ref(mz_upstream_find(u, MZ_STR("x")));
     struct mz_cluster *c = mz_wcluster_info(w);

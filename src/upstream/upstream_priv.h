@@ -303,7 +303,9 @@ struct cluster_priv {
     struct mz_addr *bind;
     struct mz_socket_opts socket_opts;
     uint64_t host_max_connections; /* per_host_thresholds; UINT64_MAX: none */
-    uint64_t merge_ms; /* update_merge_window; 0: none */
+    uint64_t merge_ms;   /* update_merge_window; 0: none */
+    uint64_t updated_us; /* main thread, monotonic: hosts were given to the workers */
+    struct merge *merge; /* main thread; NULL before the first */
     bool close_on_health_failure, close_on_host_set_change, outlier;
     struct host_sets *
         sets; /* atomic; NULL until somebody needs the hosts of a static cluster; manager's lock to change */

@@ -57,3 +57,15 @@ def test_hosts_go_when_unused(mesh):
     a.close()  # its connection ends, so that the host is not in use
     until(lambda: px.stat("cluster.up.membership_total") == 0, 5, "the host to go")
     assert px.stat("cluster.up.membership_change") >= 2
+
+
+def test_a_change_of_hosts_closes_connections(mesh):
+    """close_connections_on_host_set_change: connections to all hosts are drained when one comes."""
+    a, b = mesh.upstream("a"), mesh.upstream("b")
+    px = proxy(mesh, {"use_http_header": True}, common_lb_config={"close_connections_on_host_set_change": True})
+    assert px.get("/", headers=[("x-envoy-original-dst-host", f"127.0.0.1:{a.port}")]).status == 200
+    until(lambda: px.stat("cluster.up.membership_total") == 1, 5, "the first host")
+    closed = px.stat("cluster.up.upstream_cx_destroy_local")
+    assert px.get("/", headers=[("x-envoy-original-dst-host", f"127.0.0.1:{b.port}")]).status == 200
+    px.wait_stat("cluster.up.upstream_cx_destroy_local", closed + 1)
+    assert px.get("/", headers=[("x-envoy-original-dst-host", f"127.0.0.1:{a.port}")]).status == 200
