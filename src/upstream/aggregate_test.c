@@ -38,7 +38,7 @@ static bool add(const char *yaml, struct mz_err *err)
     "port_value: " #port "}}}}"
 #define CLUSTER(name, endpoints)                                                                   \
     "name: " name "\ncommon_lb_config: {update_merge_window: 0s}\nload_assignment: "               \
-                  "{cluster_name: x, endpoints: [" endpoints "]}\n"
+    "{cluster_name: x, endpoints: [" endpoints "]}\n"
 
 static void rig_start(void)
 {
