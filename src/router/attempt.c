@@ -278,6 +278,7 @@ static void on_ready(void *arg, const struct mz_pool_ready *p)
     a->enc = p->enc;
     a->ready_us = now_of(a->r);
     a->conn_age_us = p->conn_age_us;
+    mz_outlier_report(p->host, MZ_OUTLIER_CONNECTED, 0);
     if (a->r->vcluster)
         mz_count(a->r->vcluster, MZ_VC_RQ_TOTAL, 1);
     if (a->r->route->scope)
@@ -404,7 +405,8 @@ void attempt_start(struct router *r)
     const char *why;
     struct mz_host *host = choose(r, &why);
     if (!host) {
-        mz_stream_story(s, MZ_STEP_NO_HOST, MZ_STR(""), mz_str_c(why), 0, 0);
+        mz_stream_story(s, MZ_STEP_NO_HOST, MZ_STR(""),
+                        mz_wcluster_why_none(r->wcluster, why, mz_stream_arena(s)), 0, 0);
         reply_no_host(r);
         return;
     }

@@ -15,7 +15,7 @@ struct mirror {
     struct mz_headers *headers;
     struct mz_buf body;
     struct mz_timer timeout;
-    bool over;
+    bool answered, over;
 };
 
 static void mirror_free(void *p)
@@ -47,7 +47,9 @@ static void count_answer(struct mirror *m, unsigned status)
 static void on_headers(void *arg, struct mz_headers *h, bool ended)
 {
     struct mirror *m = arg;
+    m->answered = true;
     count_answer(m, mz_headers_status(h));
+    mz_outlier_status(m->host, mz_headers_status(h));
     if (ended) {
         m->enc = NULL;
         end(m);
@@ -74,14 +76,18 @@ static void on_reset(void *arg, enum mz_reset_reason r, const char *details)
 {
     (void)r;
     (void)details;
-    ((struct mirror *)arg)->enc = NULL;
-    end(arg);
+    struct mirror *m = arg;
+    mz_outlier_report(m->host, MZ_OUTLIER_CONNECT_FAILED, 0);
+    m->enc = NULL;
+    end(m);
 }
 
 static void on_timeout(struct mz_timer *t)
 {
     struct mirror *m = MZ_CONTAINER(t, struct mirror, timeout);
     mz_count(m->cluster->scope, MZ_CS_RQ_TIMEOUT, 1);
+    if (!m->answered)
+        mz_outlier_report(m->host, MZ_OUTLIER_TIMEOUT, 504);
     if (m->pending)
         mz_pool_cancel(m->pending, false);
     else if (m->enc)
@@ -109,6 +115,7 @@ static void on_ready(void *arg, const struct mz_pool_ready *p)
     struct mirror *m = arg;
     m->pending = NULL;
     m->enc = p->enc;
+    mz_outlier_report(m->host, MZ_OUTLIER_CONNECTED, 0);
     bool body = mz_buf_len(&m->body) > 0;
     struct mz_stream_enc *e = p->enc;
     e->ops->encode_headers(e, m->headers, !body);
@@ -119,10 +126,10 @@ static void on_ready(void *arg, const struct mz_pool_ready *p)
 static void on_failed(void *arg, enum mz_pool_failure why, struct mz_str failure, int err,
                       struct mz_host *host)
 {
-    (void)why;
     (void)failure;
     (void)err;
-    (void)host;
+    if (host && why != MZ_POOL_OVERFLOW)
+        mz_outlier_report(host, MZ_OUTLIER_CONNECT_FAILED, 0);
     ((struct mirror *)arg)->pending = NULL;
     end(arg);
 }

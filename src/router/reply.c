@@ -1,3 +1,4 @@
+#include "http/grpc.h"
 #include "router/router_priv.h"
 
 #include <errno.h>
@@ -169,6 +170,8 @@ void reply_reset(struct attempt *a, enum mz_reset_reason why, struct mz_str fail
         failure = mz_arena_dup(mz_stream_arena(stream_of(r)), failure);
     info->up.transport_failure = no_blanks(r, failure);
     tell_reset(a, why, failure, err);
+    if (why != MZ_RESET_OVERFLOW) /* a breaker says nothing of the host */
+        mz_outlier_report(a->host, MZ_OUTLIER_CONNECT_FAILED, 0);
     bool sent = a->started, answered = a->answered, was_final = r->final == a;
     struct mz_host *host = mz_host_ref(a->host);
     attempt_drop(a);
@@ -223,6 +226,11 @@ void reply_timeout(struct router *r)
         mz_count(r->vcluster, MZ_VC_RQ_TIMEOUT, 1);
     if (host)
         __atomic_add_fetch(&host->stats.rq_timeout, 1, __ATOMIC_RELAXED);
+    mz_list_foreach (it, &r->attempts) {
+        const struct attempt *a = MZ_CONTAINER(it, struct attempt, link);
+        if (!a->answered && !a->timed_out)
+            mz_outlier_report(a->host, MZ_OUTLIER_TIMEOUT, 504);
+    }
     mz_stream_story(stream_of(r), MZ_STEP_TIMED_OUT, MZ_STR("the request"), MZ_STR(""), 0,
                     (int64_t)r->times.global_ms);
     if (!r->response_started)
@@ -238,6 +246,8 @@ void reply_try_timeout(struct attempt *a, bool idle)
         return;
     mz_count(r->cluster->scope, idle ? MZ_CS_RQ_PER_TRY_IDLE_TIMEOUT : MZ_CS_RQ_PER_TRY_TIMEOUT, 1);
     __atomic_add_fetch(&a->host->stats.rq_timeout, 1, __ATOMIC_RELAXED);
+    if (!a->timed_out)
+        mz_outlier_report(a->host, MZ_OUTLIER_TIMEOUT, 504);
     mz_stream_story(stream_of(r), MZ_STEP_TRY_TIMED_OUT, MZ_STR(""), MZ_STR(""), a->number,
                     (int64_t)((now_of(r) - a->start_us) / 1000));
     if (!idle && r->times.hedge_on_try_timeout && !a->answered && !a->timed_out) {
@@ -367,6 +377,15 @@ static bool refused_upgrade(struct router *r, struct mz_headers *h)
     return true;
 }
 
+/* An answer's status, of gRPC its grpc-status where it stands in the headers, tells of the host. */
+static void report_status(struct attempt *a, const struct mz_headers *h, unsigned status)
+{
+    int grpc;
+    if (a->r->grpc && mz_grpc_status(h, &grpc))
+        status = mz_http_status_of_grpc(grpc);
+    mz_outlier_status(a->host, status);
+}
+
 void reply_headers(struct attempt *a, struct mz_headers *h, bool end)
 {
     struct router *r = a->r;
@@ -376,6 +395,7 @@ void reply_headers(struct attempt *a, struct mz_headers *h, bool end)
     mz_stream_story(stream_of(r), MZ_STEP_ANSWER,
                     (struct mz_str){ a->host->addr_text, a->host->addr_text_n }, MZ_STR(""), status,
                     (int64_t)((now_of(r) - a->start_us) / 1000));
+    report_status(a, h, status);
     if (retry_answer(a, h))
         return;
     drop_others(r, a);

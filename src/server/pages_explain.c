@@ -312,6 +312,11 @@ static void answer_text(const struct question *q, const struct explained *e, con
             mz_plain_text(out, host_address(h, q->arena));
             mz_buf_printf(out, " %s, weight %u, priority %u\n", health_text(h), h->weight,
                           h->priority);
+            for (size_t w = 0; w < h->n_mizzen_why; w++) {
+                mz_buf_append_str(out, MZ_STR("    "));
+                mz_plain_text(out, mz_str_c(h->mizzen_why[w]->text));
+                mz_buf_append_str(out, MZ_STR("\n"));
+            }
         }
     }
 }
@@ -345,8 +350,11 @@ static void answer_json(const struct question *q, const struct explained *e, con
             const pb_HostStatus *h = c->host_statuses[k];
             json_field(out,
                        k ? ", { \"address\": " : " { \"address\": ", host_address(h, q->arena));
-            mz_buf_printf(out, ", \"health\": \"%s\", \"weight\": %u, \"priority\": %u }",
+            mz_buf_printf(out, ", \"health\": \"%s\", \"weight\": %u, \"priority\": %u",
                           health_text(h), h->weight, h->priority);
+            for (size_t w = 0; w < h->n_mizzen_why; w++)
+                json_field(out, w ? ", " : ", \"why\": [ ", mz_str_c(h->mizzen_why[w]->text));
+            mz_buf_append_str(out, h->n_mizzen_why ? MZ_STR(" ] }") : MZ_STR(" }"));
         }
         mz_buf_append_str(out, MZ_STR(" ] }"));
     }

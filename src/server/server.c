@@ -13,6 +13,7 @@
 #include "listener/address.h"
 #include "observe/access_log.h"
 #include "observe/decision.h"
+#include "observe/log_file.h"
 #include "tls/tls.h"
 
 #define RECORDS_KEPT     64 /* failed and slow requests a worker remembers */
@@ -144,6 +145,16 @@ static bool stats_build(struct mz_server *s, struct mz_err *err)
            mz_err_at(err, "stats_flush_interval");
 }
 
+static bool outlier_log_open(struct mz_server *s, struct mz_err *err)
+{
+    const pb_ClusterManager *m = s->bootstrap->cluster_manager;
+    const char *path = m && m->outlier_detection ? m->outlier_detection->event_log_path : NULL;
+    if (!path || !path[0])
+        return true;
+    s->outlier_log = mz_log_file_open(s->logs, mz_str_c(path), err);
+    return s->outlier_log || mz_err_at(err, "cluster_manager.outlier_detection.event_log_path");
+}
+
 static bool services_build(struct mz_server *s, struct mz_err *err)
 {
     s->runtime =
@@ -157,6 +168,8 @@ static bool services_build(struct mz_server *s, struct mz_err *err)
     s->recorder = mz_recorder_create(s->n_workers + 1, RECORDS_KEPT);
     const pb_Locality *at = s->bootstrap->node ? s->bootstrap->node->locality : NULL;
     const pb_ClusterManager *manager = s->bootstrap->cluster_manager;
+    if (!outlier_log_open(s, err))
+        return false;
     const struct mz_upstream_env env = {
         .main = s->loop,
         .stats = s->stats,
@@ -164,6 +177,7 @@ static bool services_build(struct mz_server *s, struct mz_err *err)
         .local_zone = node_text(s, s->opts.service_zone, at ? at->zone : NULL),
         .local_sub_zone = node_text(s, NULL, at ? at->sub_zone : NULL),
         .local_cluster = node_text(s, NULL, manager ? manager->local_cluster_name : NULL),
+        .outlier_log = s->outlier_log,
         .transport = cluster_transport,
         .transport_arg = s
     };
@@ -298,6 +312,8 @@ void mz_server_destroy(struct mz_server *s)
         mz_hcm_config_destroy(s->admin_hcm); /* its access logs go before their files */
     mz_cluster_manager_destroy(s->clusters);
     mz_recorder_destroy(s->recorder);
+    if (s->outlier_log)
+        mz_log_file_close(s->outlier_log);
     mz_log_files_destroy(s->logs);
     for (unsigned i = 0; s->workers && i < s->n_workers; i++)
         mz_loop_destroy(s->workers[i].loop);

@@ -31,6 +31,7 @@ struct mz_server {
     struct mz_scope *scope; /* server. */
     struct mz_runtime_store *runtime;
     struct mz_log_files *logs;
+    struct mz_log_file *outlier_log; /* NULL: none */
     struct mz_recorder *recorder;
     struct mz_cluster_manager *clusters;
     struct mz_listener_manager *listeners;

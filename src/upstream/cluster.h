@@ -17,6 +17,7 @@
 #include "stats/stats.h"
 #include "upstream/stats.h"
 
+struct mz_log_file;
 struct mz_cluster_manager; /* main thread */
 struct mz_upstream;        /* one worker's view */
 struct mz_wcluster;
@@ -25,7 +26,8 @@ enum mz_host_health { MZ_HOST_UNHEALTHY, MZ_HOST_DEGRADED, MZ_HOST_HEALTHY };
 enum { /* reasons a host is out: health_flags, atomics; main thread writes */
     MZ_HOST_FAILED_ACTIVE_HC = 1, MZ_HOST_FAILED_OUTLIER = 2, MZ_HOST_FAILED_EDS = 4, MZ_HOST_DEGRADED_ACTIVE_HC = 8,
     MZ_HOST_DEGRADED_EDS = 16, MZ_HOST_PENDING_REMOVAL = 32, MZ_HOST_PENDING_ACTIVE_HC = 64, MZ_HOST_EXCLUDED_IMMEDIATE_HC = 128,
-    MZ_HOST_DRAINING_EDS = 256, MZ_HOST_TIMEOUT_EDS = 512,
+    MZ_HOST_DRAINING_EDS = 256, MZ_HOST_ACTIVE_HC_TIMEOUT = 512,
+    MZ_HOST_GONE = 1024, /* no host of its cluster any more; nobody shows it */
 };
 struct mz_host_stats { /* atomics, relaxed; shown by /clusters */
     uint64_t cx_total, cx_active, cx_connect_fail, rq_total, rq_active, rq_success, rq_error, rq_timeout, rq_pending_active;
@@ -47,13 +49,27 @@ struct mz_host {
     struct mz_host_stats stats;
     struct mz_cluster *cluster; /* borrowed */
     struct mz_arena *arena;     /* texts and metadata */
-    void *health;               /* outlier and health check state, later */
+    struct host_health *health; /* outlier detection and active checks; NULL: the cluster has neither */
     char addr_text[64];         /* "1.2.3.4:80", for logs */
     uint8_t addr_text_n;
 };
 struct mz_host *mz_host_ref(struct mz_host *h); /* any thread */
 void mz_host_unref(struct mz_host *h);
 enum mz_host_health mz_host_health(const struct mz_host *h);
+
+/* ---- what became of a host's requests and connections, for outlier detection (U5). Any thread, no lock.
+ * Costs one load where the cluster has no outlier detection. ---- */
+enum mz_outlier_result {
+    MZ_OUTLIER_SUCCESS,        /* a transaction with a server that speaks no HTTP ended well ... */
+    MZ_OUTLIER_FAILURE,        /* ... or not */
+    MZ_OUTLIER_CONNECTED,      /* a connection for a request, whose own outcome follows */
+    MZ_OUTLIER_CONNECTED_ALL,  /* a connection that was all there is to report (tcp_proxy) */
+    MZ_OUTLIER_TIMEOUT,        /* of a connect, a try, a request */
+    MZ_OUTLIER_CONNECT_FAILED, /* also a reset before the answer's end */
+};
+void mz_outlier_status(struct mz_host *h, unsigned http_status); /* an answer; of gRPC: grpc-status as HTTP status */
+/* @http_status: as which it counts where local errors are not counted apart; 0: as @r says */
+void mz_outlier_report(struct mz_host *h, enum mz_outlier_result r, unsigned http_status);
 
 struct mz_circuit { /* one routing priority's breakers, over the whole process */
     uint64_t max_connections, max_pending, max_requests, max_retries, max_pools;
@@ -110,6 +126,7 @@ struct mz_upstream_env {
     struct mz_stats *stats;
     struct mz_str local_region, local_zone, local_sub_zone; /* where this proxy stands */
     struct mz_str local_cluster; /* cluster_manager.local_cluster_name: whose hosts are the proxies like us; "" none */
+    struct mz_log_file *outlier_log; /* cluster_manager.outlier_detection.event_log_path; NULL: none */
     /* Resolves a transport_socket message to a factory; NULL and err when its type is unknown. @prefix: "cluster.<name>." */
     struct mz_transport_factory *(*transport)(void *arg, const void *transport_socket_msg, struct mz_str prefix,
                                               struct mz_err *err);
@@ -167,6 +184,9 @@ struct mz_lb_ctx { /* what a choice may depend on */
 };
 /* Does its policy want the hash of a request? Only then one is computed, and a cookie made (Envoy). */
 bool mz_wcluster_hashes(const struct mz_wcluster *w);
+/* Why none of its hosts serves: @why as mz_wcluster_choose() told, and for the first few hosts what keeps them out. For the
+ * story of a request; on the arena. */
+struct mz_str mz_wcluster_why_none(struct mz_wcluster *w, const char *why, struct mz_arena *a);
 struct mz_host *mz_wcluster_choose(struct mz_wcluster *w, struct mz_lb_ctx *c); /* borrowed; ref to keep. NULL: no host */
 unsigned mz_wcluster_priorities(const struct mz_wcluster *w);
 void mz_wcluster_priority_load(const struct mz_wcluster *w, uint32_t *out_percent, unsigned n); /* healthy load per priority */

@@ -1,5 +1,6 @@
 /* A Cluster message becomes a struct mz_cluster (U1-U4, U7): main thread, once; the message is not kept. */
 #include "base/clock.h"
+#include "upstream/health/health.h"
 #include "upstream/lb_subset.h"
 #include <math.h>
 
@@ -102,6 +103,8 @@ static void scopes_create(struct mz_cluster *c, struct mz_stats *st)
     c->scope = mz_scope_create(st, &mz_cluster_stats, s);
     circuit_scopes(c, st, s);
     cluster_lb_scope(c, st, s);
+    if (cluster_priv(c)->outlier)
+        outlier_scope(cluster_priv(c)->outlier, st, s);
 }
 
 /* What the schema knows for later rows, refused by name so that nobody believes it works. */
@@ -207,11 +210,6 @@ static bool basics_build(const pb_Cluster *m, struct mz_cluster *c, struct mz_er
         c->arena = mz_arena_create(MZ_MEM_UPSTREAM);
         c->metadata = mz_meta_build(m->metadata, c->arena);
     }
-    if (m->outlier_detection) {
-        cluster_priv(c)->outlier = true;
-        MZ_LOG(WARN, upstream,
-               "cluster %s: outlier_detection has no effect yet, no host will be ejected", m->name);
-    }
     cluster_priv(c)->close_on_health_failure = m->close_connections_on_host_health_failure;
     return true;
 }
@@ -275,6 +273,7 @@ struct mz_cluster *cluster_create(struct mz_cluster_manager *mgr, const struct m
         (void)(mz_err_set(err, "must have at least 1 character") || mz_err_at(err, "name"));
     else if (refuse_later(m, err) && type_build(m, c, err) && basics_build(m, c, err) &&
              circuits_build(m->circuit_breakers, c, err) &&
+             outlier_build(m->outlier_detection, c, err) &&
              preconnect_build(m->preconnect_policy, c, err) && cluster_protocol_config(m, c, err) &&
              cluster_lb_config(m, c, err) && cluster_socket_config(m, c, err) &&
              endpoints_check(m, c->type, &count, err) && transport_build(m, c, env, err) &&
@@ -297,6 +296,7 @@ void cluster_free(struct mz_cluster *c)
     alt_stats_destroy(p->alts);
     if (p->lb.subsets)
         mz_scope_unref(p->lb.subsets->scope);
+    outlier_unref(p->outlier);
     if (p->lb.hash.gauges)
         mz_scope_unref(p->lb.hash.gauges->scope);
     for (size_t i = 0; i < MZ_PRIORITY__COUNT; i++)

@@ -1,6 +1,7 @@
 /* GET /clusters, as text and as JSON, in Envoy's shapes (O4). */
 #include "base/buf.h"
-#include "upstream/upstream_priv.h"
+#include "observe/json_text.h"
+#include "upstream/health/health.h"
 
 static uint64_t load(const uint64_t *v)
 {
@@ -36,6 +37,27 @@ static void text_number(struct mz_buf *out, const struct mz_host *h, const char 
     text_row(out, h, name, (struct mz_str){ digits, mz_u64_text(value, digits) });
 }
 
+static double rate_of(const struct mz_host *h, enum outlier_origin from)
+{
+    return h->health && h->health->outlier.outlier ? h->health->outlier.rate[from] : -1;
+}
+
+static void text_rate(struct mz_buf *out, const struct mz_host *h, const char *name,
+                      enum outlier_origin from)
+{
+    char text[MZ_JSON_NUMBER_TEXT];
+    text_row(out, h, name, (struct mz_str){ text, mz_json_number(rate_of(h, from), text) });
+}
+
+/* Ours, behind Envoy's rows: why the host is out, by which limit, until when. */
+static void text_why(struct mz_buf *out, const struct mz_host *h)
+{
+    struct health_reason v[HEALTH_REASONS];
+    unsigned n = health_reasons(h, v);
+    for (unsigned i = 0; i < n; i++)
+        text_row(out, h, "mizzen_why", mz_str_c(v[i].text));
+}
+
 static void text_host(const struct mz_host *h, struct mz_buf *out)
 {
     const struct mz_host_stats *s = &h->stats;
@@ -60,20 +82,37 @@ static void text_host(const struct mz_host *h, struct mz_buf *out)
     text_row(out, h, "sub_zone", h->sub_zone);
     text_row(out, h, "canary", mz_str_c(h->canary ? "true" : "false"));
     text_number(out, h, "priority", h->priority);
-    text_row(out, h, "success_rate", MZ_STR("-1"));
-    text_row(out, h, "local_origin_success_rate", MZ_STR("-1"));
+    text_rate(out, h, "success_rate", ORIGIN_EXTERNAL);
+    text_rate(out, h, "local_origin_success_rate", ORIGIN_LOCAL);
+    text_why(out, h);
+}
+
+static void text_outlier(const struct mz_cluster *c, struct mz_buf *out)
+{
+    const struct outlier *o = cluster_priv(c)->outlier;
+    const struct {
+        const char *name;
+        double value;
+    } rows[] = {
+        { "success_rate_average", outlier_average(o, ORIGIN_EXTERNAL) },
+        { "success_rate_ejection_threshold", outlier_threshold(o, ORIGIN_EXTERNAL) },
+        { "local_origin_success_rate_average", outlier_average(o, ORIGIN_LOCAL) },
+        { "local_origin_success_rate_ejection_threshold", outlier_threshold(o, ORIGIN_LOCAL) },
+    };
+    for (size_t i = 0; i < MZ_COUNT(rows); i++) {
+        char text[MZ_JSON_NUMBER_TEXT];
+        size_t n = mz_json_number(rows[i].value, text);
+        mz_buf_printf(out, MZ_STR_FMT "::outlier::%s::%.*s\n", MZ_STR_ARG(c->name), rows[i].name,
+                      (int)n, text);
+    }
 }
 
 static void text_cluster(struct mz_cluster *c, struct mz_buf *out)
 {
-    static const char *const outlier[] = { "success_rate_average",
-                                           "success_rate_ejection_threshold",
-                                           "local_origin_success_rate_average",
-                                           "local_origin_success_rate_ejection_threshold" };
     mz_buf_printf(out, MZ_STR_FMT "::observability_name::" MZ_STR_FMT "\n", MZ_STR_ARG(c->name),
                   MZ_STR_ARG(c->stat_name));
-    for (size_t i = 0; cluster_priv(c)->outlier && i < MZ_COUNT(outlier); i++)
-        mz_buf_printf(out, MZ_STR_FMT "::outlier::%s::-1\n", MZ_STR_ARG(c->name), outlier[i]);
+    if (cluster_priv(c)->outlier)
+        text_outlier(c, out);
     text_circuit(c, "default", &c->circuit[MZ_PRIORITY_DEFAULT], out);
     text_circuit(c, "high", &c->circuit[MZ_PRIORITY_HIGH], out);
     mz_buf_printf(out, MZ_STR_FMT "::added_via_api::%s\n", MZ_STR_ARG(c->name),
@@ -162,20 +201,48 @@ static void json_health(uint32_t f, struct mz_buf *out)
         const char *name;
     } flags[] = { { MZ_HOST_FAILED_ACTIVE_HC, "failed_active_health_check" },
                   { MZ_HOST_FAILED_OUTLIER, "failed_outlier_check" },
+                  { 0, NULL }, /* eds_health_status */
                   { MZ_HOST_DEGRADED_ACTIVE_HC, "failed_active_degraded_check" },
                   { MZ_HOST_PENDING_REMOVAL, "pending_dynamic_removal" },
                   { MZ_HOST_PENDING_ACTIVE_HC, "pending_active_hc" },
-                  { MZ_HOST_EXCLUDED_IMMEDIATE_HC, "excluded_via_immediate_hc_fail" } };
+                  { MZ_HOST_EXCLUDED_IMMEDIATE_HC, "excluded_via_immediate_hc_fail" },
+                  { MZ_HOST_ACTIVE_HC_TIMEOUT, "active_hc_timeout" } };
     const char *eds = f & MZ_HOST_FAILED_EDS     ? "UNHEALTHY"
                       : f & MZ_HOST_DRAINING_EDS ? "DRAINING"
-                      : f & MZ_HOST_TIMEOUT_EDS  ? "TIMEOUT"
                       : f & MZ_HOST_DEGRADED_EDS ? "DEGRADED"
                                                  : "HEALTHY";
-    mz_buf_append_str(out, MZ_STR(",\"health_status\":{"));
-    for (size_t i = 0; i < MZ_COUNT(flags); i++)
-        if (f & flags[i].flag)
-            mz_buf_printf(out, "\"%s\":true,", flags[i].name);
-    mz_buf_printf(out, "\"eds_health_status\":\"%s\"}", eds);
+    const char *sep = ",\"health_status\":{";
+    for (size_t i = 0; i < MZ_COUNT(flags); i++) {
+        if (!flags[i].name)
+            mz_buf_printf(out, "%s\"eds_health_status\":\"%s\"", sep, eds);
+        else if (f & flags[i].flag)
+            mz_buf_printf(out, "%s\"%s\":true", sep, flags[i].name);
+        else
+            continue;
+        sep = ",";
+    }
+    mz_buf_append_str(out, MZ_STR("}"));
+}
+
+/* A Percent: nothing where there is none, an empty message where it is 0. */
+static void json_percent(const char *name, double v, struct mz_buf *out)
+{
+    char text[MZ_JSON_NUMBER_TEXT];
+    if (v > 0)
+        mz_buf_printf(out, ",\"%s\":{\"value\":%.*s}", name, (int)mz_json_number(v, text), text);
+    else if (v >= 0)
+        mz_buf_printf(out, ",\"%s\":{}", name);
+}
+
+static void json_why(const struct mz_host *h, struct mz_buf *out)
+{
+    struct health_reason v[HEALTH_REASONS];
+    unsigned n = health_reasons(h, v);
+    for (unsigned i = 0; i < n; i++) {
+        json_field(i ? ",{" : ",\"mizzen_why\":[{", "reason", mz_str_c(v[i].kind), out);
+        json_field(",", "text", mz_str_c(v[i].text), out);
+        mz_buf_append_str(out, i + 1 < n ? MZ_STR("}") : MZ_STR("}]"));
+    }
 }
 
 static void json_host(const struct mz_host *h, struct mz_buf *out)
@@ -189,11 +256,13 @@ static void json_host(const struct mz_host *h, struct mz_buf *out)
     json_address(&h->addr, out);
     json_stats(&h->stats, out);
     json_health(__atomic_load_n(&h->health_flags, __ATOMIC_RELAXED), out);
+    json_percent("success_rate", rate_of(h, ORIGIN_EXTERNAL), out);
     mz_buf_printf(out, ",\"weight\":%u", h->weight);
     if (h->hostname.n)
         json_field(",", "hostname", h->hostname, out);
     if (h->priority)
         mz_buf_printf(out, ",\"priority\":%u", h->priority);
+    json_percent("local_origin_success_rate", rate_of(h, ORIGIN_LOCAL), out);
     mz_buf_append_str(out, MZ_STR(",\"locality\":{"));
     for (size_t i = 0; i < MZ_COUNT(places); i++) {
         if (!places[i].value.n)
@@ -201,7 +270,9 @@ static void json_host(const struct mz_host *h, struct mz_buf *out)
         json_field(sep, places[i].name, places[i].value, out);
         sep = ",";
     }
-    mz_buf_append_str(out, MZ_STR("}}"));
+    mz_buf_append_str(out, MZ_STR("}"));
+    json_why(h, out);
+    mz_buf_append_str(out, MZ_STR("}"));
 }
 
 static void json_circuits(const struct mz_cluster *c, struct mz_buf *out)
@@ -224,6 +295,9 @@ static void json_cluster(struct mz_cluster *c, struct mz_buf *out)
     json_field("{", "name", c->name, out);
     if (c->added_via_api)
         mz_buf_append_str(out, MZ_STR(",\"added_via_api\":true"));
+    const struct outlier *o = cluster_priv(c)->outlier;
+    if (outlier_threshold(o, ORIGIN_EXTERNAL) > 0)
+        json_percent("success_rate_ejection_threshold", outlier_threshold(o, ORIGIN_EXTERNAL), out);
     struct host_sets *s = cluster_sets_peek(c);
     for (uint32_t i = 0; i < s->n_hosts; i++) {
         mz_buf_append_str(out, i ? MZ_STR(",") : MZ_STR(",\"host_statuses\":["));
@@ -232,6 +306,9 @@ static void json_cluster(struct mz_cluster *c, struct mz_buf *out)
     if (s->n_hosts)
         mz_buf_append_str(out, MZ_STR("]"));
     host_sets_unref(s);
+    if (outlier_threshold(o, ORIGIN_LOCAL) > 0)
+        json_percent("local_origin_success_rate_ejection_threshold",
+                     outlier_threshold(o, ORIGIN_LOCAL), out);
     json_circuits(c, out);
     json_field(",", "observability_name", c->stat_name, out);
     mz_buf_append_str(out, MZ_STR("}"));

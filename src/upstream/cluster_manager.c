@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 
+#include "upstream/health/health.h"
 #include "upstream/lb_subset.h"
 #include "upstream/stats.h"
 
@@ -87,8 +88,9 @@ static struct cluster_names *names_own(struct mz_cluster_manager *m)
 struct update {
     struct mz_upstream *upstream;
     struct cluster_names *names; /* new names, or NULL: */
-    struct mz_cluster *cluster;  /* new hosts of this one */
+    struct mz_cluster *cluster;  /* new hosts of this one, or: */
     struct host_sets *sets;
+    struct mz_host *failed; /* its host that became unhealthy */
 };
 
 static void upstream_release(struct mz_upstream *u)
@@ -118,8 +120,7 @@ static void wcluster_hosts(struct mz_wcluster *w, struct host_sets *take)
     if (cluster_priv(w->cluster)->close_on_host_set_change && !same_hosts(old, take))
         pools_close_all(w, false);
     for (uint32_t i = 0; i < old->n_hosts; i++)
-        if (__atomic_load_n(&old->hosts[i]->health_flags, __ATOMIC_RELAXED) &
-            MZ_HOST_PENDING_REMOVAL)
+        if (__atomic_load_n(&old->hosts[i]->health_flags, __ATOMIC_RELAXED) & MZ_HOST_GONE)
             pools_host_gone(w, old->hosts[i], false);
     host_sets_unref(old);
 }
@@ -172,11 +173,15 @@ static void update_run(struct mz_loop *loop, void *arg)
         upstream_names(p->upstream, p->names);
     } else {
         struct mz_wcluster *w = mz_map_get(&p->upstream->clusters, p->cluster->name);
-        if (w && w->cluster == p->cluster)
+        bool here = w && w->cluster == p->cluster;
+        if (here && p->failed)
+            pools_host_failed(w, p->failed);
+        else if (here)
             wcluster_hosts(w, p->sets);
         else
             host_sets_unref(p->sets);
     }
+    mz_host_unref(p->failed);
     mz_cluster_unref(p->cluster);
     upstream_release(p->upstream);
     mz_free(MZ_MEM_UPSTREAM, p);
@@ -247,6 +252,7 @@ static void hosts_publish(struct mz_cluster *c, struct host_sets *take)
                     (struct update){ .cluster = mz_cluster_ref(c), .sets = host_sets_ref(take) });
     pthread_mutex_unlock(&m->lock);
     host_sets_unref(old);
+    outlier_hosts_changed(p->outlier);
 }
 
 struct merge { /* changes of health that wait for the window's end */
@@ -370,6 +376,7 @@ void mz_cluster_manager_destroy(struct mz_cluster_manager *m)
         p->dns = NULL;
         original_dst_stop(it->value);
         (void)merge_stop(it->value);
+        outlier_stop(p->outlier);
     }
     names_unref(m->names);
     mz_scope_unref(m->scope);
@@ -433,6 +440,7 @@ bool mz_cluster_manager_remove(struct mz_cluster_manager *m, struct mz_str name)
     (void)merge_stop(c);
     if (p->sets && p->sets->subsets)
         subsets_show(c, p->sets->subsets, NULL);
+    outlier_stop(p->outlier);
     count_clusters(m, MZ_CMS_CLUSTER_REMOVED);
     mz_task_schedule(m->env.main, &m->publish);
     mz_cluster_unref(c);
@@ -557,6 +565,21 @@ struct host_sets *cluster_sets_peek(struct mz_cluster *c)
     struct host_sets *s = p->sets ? host_sets_ref(p->sets) : NULL;
     pthread_mutex_unlock(&p->manager->lock);
     return s ? s : endpoints_of_bytes(c);
+}
+
+void cluster_host_failed(struct mz_cluster *c, struct mz_host *h)
+{
+    struct mz_cluster_manager *m = cluster_priv(c)->manager;
+    pthread_mutex_lock(&m->lock);
+    mz_list_foreach (it, &m->upstreams)
+        update_post(MZ_CONTAINER(it, struct mz_upstream, link),
+                    (struct update){ .cluster = mz_cluster_ref(c), .failed = mz_host_ref(h) });
+    pthread_mutex_unlock(&m->lock);
+}
+
+struct mz_log_file *cluster_outlier_log(const struct mz_cluster *c)
+{
+    return cluster_priv(c)->manager->env.outlier_log;
 }
 
 /* ---- a worker's view ---- */

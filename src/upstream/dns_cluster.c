@@ -123,8 +123,7 @@ static bool take_answer(struct target *t, const struct mz_dns_result *v, size_t 
     bool changed = n_hosts != t->n_hosts || kept != n_hosts;
     for (uint32_t i = 0; i < t->n_hosts; i++) {
         if (!d->logical && !listed(hosts, n_hosts, t->hosts[i]))
-            __atomic_fetch_or(&t->hosts[i]->health_flags, MZ_HOST_PENDING_REMOVAL,
-                              __ATOMIC_RELAXED);
+            __atomic_fetch_or(&t->hosts[i]->health_flags, MZ_HOST_GONE, __ATOMIC_RELAXED);
         mz_host_unref(t->hosts[i]);
     }
     mz_free(MZ_MEM_UPSTREAM, t->hosts);

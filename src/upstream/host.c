@@ -1,6 +1,19 @@
 #include "base/buf.h"
 #include "base/clock.h"
-#include "upstream/upstream_priv.h"
+#include "upstream/health/health.h"
+
+/* One allocation beside the host's, only where its cluster watches hosts. */
+static struct host_health *host_health_create(const struct mz_cluster *c)
+{
+    struct outlier *o = c->priv ? cluster_priv(c)->outlier : NULL;
+    if (!o)
+        return NULL;
+    struct host_health *s = mz_new0(MZ_MEM_UPSTREAM, struct host_health);
+    s->outlier.outlier = outlier_ref(o);
+    for (unsigned i = 0; i < ORIGIN__COUNT; i++)
+        s->outlier.rate[i] = -1;
+    return s;
+}
 
 struct mz_host *host_create(struct mz_cluster *c, const struct mz_addr *a,
                             const struct host_text *t, uint32_t weight, uint32_t priority)
@@ -26,6 +39,7 @@ struct mz_host *host_create(struct mz_cluster *c, const struct mz_addr *a,
     h->cluster = c;
     char text[MZ_ADDR_TEXT];
     size_t text_n = mz_addr_text(a, text);
+    h->health = host_health_create(c);
     h->addr_text_n = (uint8_t)(text_n < sizeof(h->addr_text) ? text_n : sizeof(h->addr_text) - 1);
     memcpy(h->addr_text, text, h->addr_text_n);
     return h;
@@ -42,6 +56,9 @@ void mz_host_unref(struct mz_host *h)
     if (!h || __atomic_fetch_sub(&h->refs, 1, __ATOMIC_ACQ_REL) != 1)
         return;
     mz_arena_destroy(h->arena);
+    if (h->health)
+        outlier_unref(h->health->outlier.outlier);
+    mz_free(MZ_MEM_UPSTREAM, h->health);
     mz_free(MZ_MEM_UPSTREAM, h);
 }
 
@@ -54,7 +71,7 @@ enum mz_host_health mz_host_health(const struct mz_host *h)
 {
     uint32_t f = flags_of(h);
     if (f & (MZ_HOST_FAILED_ACTIVE_HC | MZ_HOST_FAILED_OUTLIER | MZ_HOST_FAILED_EDS |
-             MZ_HOST_DRAINING_EDS | MZ_HOST_TIMEOUT_EDS))
+             MZ_HOST_DRAINING_EDS))
         return MZ_HOST_UNHEALTHY;
     return f & (MZ_HOST_DEGRADED_ACTIVE_HC | MZ_HOST_DEGRADED_EDS) ? MZ_HOST_DEGRADED
                                                                    : MZ_HOST_HEALTHY;
@@ -70,11 +87,10 @@ uint32_t host_eds_flags(int health_status)
 {
     switch (health_status) {
     case pb_HealthStatus_UNHEALTHY:
+    case pb_HealthStatus_TIMEOUT: /* Envoy */
         return MZ_HOST_FAILED_EDS;
     case pb_HealthStatus_DRAINING:
         return MZ_HOST_DRAINING_EDS;
-    case pb_HealthStatus_TIMEOUT:
-        return MZ_HOST_TIMEOUT_EDS;
     case pb_HealthStatus_DEGRADED:
         return MZ_HOST_DEGRADED_EDS;
     default:
@@ -94,7 +110,7 @@ static const struct {
     { MZ_HOST_PENDING_REMOVAL, "/pending_dynamic_removal" },
     { MZ_HOST_PENDING_ACTIVE_HC, "/pending_active_hc" },
     { MZ_HOST_EXCLUDED_IMMEDIATE_HC, "/excluded_via_immediate_hc_fail" },
-    { MZ_HOST_TIMEOUT_EDS, "/active_hc_timeout" },
+    { MZ_HOST_ACTIVE_HC_TIMEOUT, "/active_hc_timeout" },
     { MZ_HOST_DRAINING_EDS, "/eds_status_draining" },
 };
 

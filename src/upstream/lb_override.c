@@ -25,7 +25,7 @@ static unsigned status_of(const struct mz_host *h)
     uint32_t f = __atomic_load_n(&h->health_flags, __ATOMIC_RELAXED);
     if (f & (MZ_HOST_FAILED_ACTIVE_HC | MZ_HOST_FAILED_OUTLIER))
         return pb_HealthStatus_UNHEALTHY;
-    if (f & (MZ_HOST_FAILED_EDS | MZ_HOST_DRAINING_EDS | MZ_HOST_TIMEOUT_EDS))
+    if (f & (MZ_HOST_FAILED_EDS | MZ_HOST_DRAINING_EDS))
         return h->eds_status;
     return f & MZ_HOST_DEGRADED_ACTIVE_HC ? pb_HealthStatus_DEGRADED : h->eds_status;
 }

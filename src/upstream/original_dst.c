@@ -136,7 +136,7 @@ static void on_cleanup(struct mz_timer *t)
             o->hosts.v[kept++] = h;
             continue;
         }
-        __atomic_fetch_or(&h->health_flags, MZ_HOST_PENDING_REMOVAL, __ATOMIC_RELAXED);
+        __atomic_fetch_or(&h->health_flags, MZ_HOST_GONE, __ATOMIC_RELAXED);
         __atomic_fetch_sub(&o->n_hosts, 1, __ATOMIC_RELAXED);
         mz_host_unref(h);
     }

@@ -447,7 +447,25 @@ static void pool_retire(struct pool *p, bool now)
     pool_unref(p);
 }
 
-static void retire_where(struct mz_wcluster *w, const struct mz_host *h, bool now)
+/* The host failed: no connection that stands now serves another request after its present one. */
+static void pool_let_go(struct pool *p, bool now)
+{
+    (void)now;
+    pool_ref(p);
+    mz_list_foreach (it, &p->clients[CLIENT_BUSY])
+        MZ_CONTAINER(it, struct client, link)->last = true;
+    if (!p->n_waiting)
+        close_list(p, CLIENT_RESTING, "host_health_failure");
+    mz_list_foreach (it, &p->clients[CLIENT_RESTING])
+        MZ_CONTAINER(it, struct client, link)->last = true;
+    while (!mz_list_empty(&p->clients[CLIENT_READY]))
+        client_drain(MZ_CONTAINER(p->clients[CLIENT_READY].next, struct client, link),
+                     "host_health_failure");
+    pool_unref(p);
+}
+
+static void retire_where(struct mz_wcluster *w, const struct mz_host *h,
+                         void (*retire)(struct pool *p, bool now), bool now)
 {
     struct pool **copy = mz_newn0(MZ_MEM_UPSTREAM, struct pool *, w->pools.n ? w->pools.n : 1);
     uint32_t n = 0;
@@ -457,7 +475,7 @@ static void retire_where(struct mz_wcluster *w, const struct mz_host *h, bool no
             pool_ref(copy[n++]);
         }
     for (uint32_t i = 0; i < n; i++) {
-        pool_retire(copy[i], now);
+        retire(copy[i], now);
         pool_unref(copy[i]);
     }
     mz_free(MZ_MEM_UPSTREAM, copy);
@@ -465,10 +483,15 @@ static void retire_where(struct mz_wcluster *w, const struct mz_host *h, bool no
 
 void pools_host_gone(struct mz_wcluster *w, struct mz_host *h, bool close_all)
 {
-    retire_where(w, h, close_all);
+    retire_where(w, h, pool_retire, close_all);
+}
+
+void pools_host_failed(struct mz_wcluster *w, struct mz_host *h)
+{
+    retire_where(w, h, pool_let_go, false);
 }
 
 void pools_close_all(struct mz_wcluster *w, bool now)
 {
-    retire_where(w, NULL, now);
+    retire_where(w, NULL, pool_retire, now);
 }

@@ -500,7 +500,7 @@ static void test_host_gone(void **state)
     struct peer *p = peer_accept(-1);
     expect(p, HEADERS, &f);
     struct mz_cluster *c = mz_wcluster_info(cluster());
-    __atomic_fetch_or(&host()->health_flags, MZ_HOST_PENDING_REMOVAL, __ATOMIC_RELAXED);
+    __atomic_fetch_or(&host()->health_flags, MZ_HOST_GONE, __ATOMIC_RELAXED);
     cluster_set_hosts(c, host_sets_create(NULL, 0, NULL, 0, false, 2));
     settle();
     answer(p, 1);

@@ -498,7 +498,7 @@ static void test_host_gone(void **state)
     serve(fd, OK_ANSWER, &a);
     settle();
     struct mz_cluster *c = mz_wcluster_info(cluster());
-    __atomic_fetch_or(&host()->health_flags, MZ_HOST_PENDING_REMOVAL, __ATOMIC_RELAXED);
+    __atomic_fetch_or(&host()->health_flags, MZ_HOST_GONE, __ATOMIC_RELAXED);
     cluster_set_hosts(c, host_sets_create(NULL, 0, NULL, 0, false, 2));
     settle();
     assert_int_equal(recv(fd, buf, sizeof(buf), 0), 0);

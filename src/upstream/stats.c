@@ -29,6 +29,7 @@ static const struct mz_stat_def member_both_defs[] = { MZ_CLUSTER_MEMBER_STATS(X
                                                        OPEN("high"), REMAINING("default"),
                                                        REMAINING("high") };
 static const struct mz_stat_def alt_defs[] = { MZ_CLUSTER_ALT_STATS(X) };
+static const struct mz_stat_def outlier_defs[] = { MZ_OUTLIER_STATS(X) };
 static const struct mz_stat_def manager_defs[] = { MZ_CLUSTER_MANAGER_STATS(X) };
 static const struct mz_stat_def http1_defs[] = { MZ_HTTP1_CODEC_STATS(X) };
 static const struct mz_stat_def thread_defs[] = { { "clusters_inflated", MZ_GAUGE, MZ_UNIT_NONE,
@@ -43,6 +44,7 @@ const struct mz_stat_kind mz_cluster_member_stats[4] = {
     { "cluster_members_both", member_both_defs, MZ_COUNT(member_both_defs) },
 };
 const struct mz_stat_kind mz_cluster_alt_stats = { "cluster_alt", alt_defs, MZ_COUNT(alt_defs) };
+const struct mz_stat_kind mz_outlier_stats = { "outlier", outlier_defs, MZ_COUNT(outlier_defs) };
 const struct mz_stat_kind mz_cluster_manager_stats = { "cluster_manager", manager_defs,
                                                        MZ_COUNT(manager_defs) };
 const struct mz_stat_kind mz_http1_codec_stats = { "http1_codec", http1_defs,

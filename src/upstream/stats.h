@@ -144,6 +144,34 @@ enum mz_http1_codec_stat {
 };
 extern const struct mz_stat_kind mz_http1_codec_stats;
 
+/* cluster.<name>.outlier_detection. (U5), where it is configured; main thread writes */
+#define MZ_OUTLIER_STATS(X)                                                                                            \
+    X(ACTIVE, "ejections_active", GAUGE, NONE, 0) X(EJECTIONS_5XX, "ejections_consecutive_5xx", COUNTER, NONE, 0)      \
+    X(DETECTED_5XX, "ejections_detected_consecutive_5xx", COUNTER, NONE, 0)                                            \
+    X(DETECTED_GATEWAY, "ejections_detected_consecutive_gateway_failure", COUNTER, NONE, 0)                            \
+    X(DETECTED_LOCAL, "ejections_detected_consecutive_local_origin_failure", COUNTER, NONE, 0)                         \
+    X(DETECTED_DEGRADATION, "ejections_detected_degradation", COUNTER, NONE, 0)                                        \
+    X(DETECTED_FAILURE_PERCENTAGE, "ejections_detected_failure_percentage", COUNTER, NONE, 0)                          \
+    X(DETECTED_LOCAL_FAILURE_PERCENTAGE, "ejections_detected_local_origin_failure_percentage", COUNTER, NONE, 0)       \
+    X(DETECTED_LOCAL_SUCCESS_RATE, "ejections_detected_local_origin_success_rate", COUNTER, NONE, 0)                   \
+    X(DETECTED_SUCCESS_RATE, "ejections_detected_success_rate", COUNTER, NONE, 0)                                      \
+    X(ENFORCED_5XX, "ejections_enforced_consecutive_5xx", COUNTER, NONE, 0)                                            \
+    X(ENFORCED_GATEWAY, "ejections_enforced_consecutive_gateway_failure", COUNTER, NONE, 0)                            \
+    X(ENFORCED_LOCAL, "ejections_enforced_consecutive_local_origin_failure", COUNTER, NONE, 0)                         \
+    X(ENFORCED_FAILURE_PERCENTAGE, "ejections_enforced_failure_percentage", COUNTER, NONE, 0)                          \
+    X(ENFORCED_LOCAL_FAILURE_PERCENTAGE, "ejections_enforced_local_origin_failure_percentage", COUNTER, NONE, 0)       \
+    X(ENFORCED_LOCAL_SUCCESS_RATE, "ejections_enforced_local_origin_success_rate", COUNTER, NONE, 0)                   \
+    X(ENFORCED_SUCCESS_RATE, "ejections_enforced_success_rate", COUNTER, NONE, 0)                                      \
+    X(ENFORCED_TOTAL, "ejections_enforced_total", COUNTER, NONE, 0) X(OVERFLOW, "ejections_overflow", COUNTER, NONE, 0) \
+    X(EJECTIONS_SUCCESS_RATE, "ejections_success_rate", COUNTER, NONE, 0) X(TOTAL, "ejections_total", COUNTER, NONE, 0)
+enum mz_outlier_stat {
+#define X(id, name, type, unit, flags) MZ_OD_##id,
+    MZ_OUTLIER_STATS(X)
+#undef X
+    MZ_OD__COUNT
+};
+extern const struct mz_stat_kind mz_outlier_stats;
+
 /* thread_local_cluster_manager.<thread>.: how many clusters that thread has made something of. */
 enum { MZ_TLC_CLUSTERS_INFLATED };
 extern const struct mz_stat_kind mz_thread_cluster_stats;

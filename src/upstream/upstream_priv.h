@@ -293,6 +293,8 @@ struct dns_config { /* allocated for DNS clusters only */
     bool use_tcp, no_default_search;
 };
 struct dns_cluster;
+struct outlier;
+struct mz_log_file;
 struct cluster_priv {
     struct mz_cluster_manager *manager;
     struct mz_str bytes; /* the message, for dumps and for hosts at first use */
@@ -306,7 +308,8 @@ struct cluster_priv {
     uint64_t merge_ms;   /* update_merge_window; 0: none */
     uint64_t updated_us; /* main thread, monotonic: hosts were given to the workers */
     struct merge *merge; /* main thread; NULL before the first */
-    bool close_on_health_failure, close_on_host_set_change, outlier;
+    bool close_on_health_failure, close_on_host_set_change;
+    struct outlier *outlier; /* health/; NULL: none */
     struct host_sets *
         sets; /* atomic; NULL until somebody needs the hosts of a static cluster; manager's lock to change */
     uint64_t seq;
@@ -375,6 +378,10 @@ void cluster_set_hosts(struct mz_cluster *c,
 /* Main thread: health flags of some hosts changed. Gauges follow now, all threads get new sets at the end of the turn, once
  * for however many calls. */
 void cluster_refresh_health(struct mz_cluster *c);
+/* Main thread: @h became unhealthy. All threads let their connections to it go: idle ones close now, busy ones after their
+ * answer. */
+void cluster_host_failed(struct mz_cluster *c, struct mz_host *h);
+struct mz_log_file *cluster_outlier_log(const struct mz_cluster *c); /* NULL: none */
 void cluster_first_done(struct mz_cluster *c);  /* main thread: first discovery ended */
 struct mz_cluster **cluster_list(struct mz_cluster_manager *m, size_t *out_n); /* main thread; oldest first; mz_free() it */
 struct mz_loop *cluster_loop(struct mz_cluster *c);
@@ -437,5 +444,6 @@ struct pool *pool_get(struct mz_wcluster *w, struct mz_host *h, enum mz_priority
                       enum pool_kind k); /* NULL: breaker open */
 void pools_host_gone(struct mz_wcluster *w, struct mz_host *h,
                      bool close_all); /* removed: drains; close_all: at once */
+void pools_host_failed(struct mz_wcluster *w, struct mz_host *h); /* unhealthy: its connections are not used again */
 void pools_close_all(struct mz_wcluster *w, bool now);
 #endif

@@ -20,7 +20,6 @@ ON_PURPOSE = {
     "envoy.admin.v3.": "printed by admin pages, never configuration",
     "envoy.config.cluster.v3.Cluster.SlowStartConfig.": "refused as a whole",
     "envoy.extensions.load_balancing_policies.common.v3.SlowStartConfig.": "refused as a whole",
-    "envoy.config.cluster.v3.OutlierDetection.": "the log says that it has no effect yet",
     "envoy.config.core.v3.HealthCheck.": "refused as a whole",
     "envoy.config.endpoint.v3.Endpoint.HealthCheckConfig.": "for health checks, which are refused",
     "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy.DropOverload.": "refused as a whole",

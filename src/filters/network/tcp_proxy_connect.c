@@ -36,7 +36,8 @@ static struct mz_host *choose_host(struct tcp_session *s)
         tcp_note(s, HOST, ((struct mz_str){ h->addr_text, h->addr_text_n }), why,
                  s->info->attempts + 1, 0);
     else
-        tcp_note(s, NO_HOST, MZ_STR(""), why, 0, 0);
+        tcp_note(s, NO_HOST, MZ_STR(""), mz_wcluster_why_none(s->up.cluster, c.why, s->arena), 0,
+                 0);
     return h;
 }
 
@@ -89,6 +90,10 @@ static void pool_failed(void *arg, enum mz_pool_failure why, struct mz_str trans
     if (why == MZ_POOL_REMOTE_CONNECT_FAIL || why == MZ_POOL_CONNECT_TIMEOUT)
         mz_info_flag(s->info, MZ_FLAG(UPSTREAM_CONNECTION_FAILURE));
     s->info->up.transport_failure = mz_arena_dup(s->arena, transport_failure);
+    if (why == MZ_POOL_REMOTE_CONNECT_FAIL && host)
+        mz_outlier_report(host, MZ_OUTLIER_CONNECT_FAILED, 0);
+    else if (why == MZ_POOL_CONNECT_TIMEOUT && host)
+        mz_outlier_report(host, MZ_OUTLIER_TIMEOUT, 0);
     if (why == MZ_POOL_OVERFLOW)
         tcp_note(s, BREAKER, MZ_STR("of pending connections"), s->choice->name, 0, 0);
     else
@@ -108,6 +113,7 @@ static void pool_ready(void *arg, const struct mz_tcp_ready *r)
     struct mz_stream_info *i = s->info;
     s->pending = NULL;
     info_host(s, r->host);
+    mz_outlier_report(r->host, MZ_OUTLIER_CONNECTED_ALL, 0);
     i->up.local = r->conn->local;
     i->up.conn_id = r->conn->id;
     i->up.connect_start_us = r->connect_start_us;
