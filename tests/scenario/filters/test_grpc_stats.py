@@ -21,11 +21,11 @@ def begin(mesh, script, **fields):
 
 def answer(status="0", frames=b"\0\0\0\0\2ab"):
     return Raw(b"HTTP/1.1 200 OK\r\ncontent-type: application/grpc+proto\r\ntransfer-encoding: chunked\r\n\r\n%x\r\n" % len(frames) + frames +
-               b"\r\n0\r\ngrpc-status: " + status.encode() + b"\r\n\r\n")
+               b"\r\n0\r\ngrpc-status: " + status.encode() + b"\r\n\r\n", close=False)
 
 
 def trailers_only(status):
-    return Raw(b"HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ngrpc-status: %d\r\ncontent-length: 0\r\n\r\n" % status)
+    return Raw(b"HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ngrpc-status: %d\r\ncontent-length: 0\r\n\r\n" % status, close=False)
 
 
 def call(px, path="/s.v1.S/M", body=TWO):
