@@ -200,7 +200,8 @@ SCEN = {
 DIRECT = {"h1_small": "b1", "h1_64k": "b1", "h1_post16k": "b1", "h1_rate": "b1", "h2c_h2c": "b2", "tcp_bulk": "bt", "tcp_pp": "bt", "side_rate": "b1"}
 
 
-COUNTED = {"h1_small": lambda e: ["--h1", "-c", "16"], "h1_64k": lambda e: ["--h1", "-c", "8"], "h1_post16k": lambda e: ["--h1", "-c", "16", "-d", e.post]}
+COUNTED = {"h1_small": lambda e: ["--h1", "-c", "16"], "h1_64k": lambda e: ["--h1", "-c", "8"], "h1_post16k": lambda e: ["--h1", "-c", "16", "-d", e.post],
+           "side": lambda e: ["--h1", "-c", "16"]}
 PATHS = {"h1_64k": "/64k"}
 EXTRA = ["mem", "start", "many", "size"]
 
@@ -254,11 +255,14 @@ def callgrind(a, e, res, targets, base):
                 out = f"{t.work}/callgrind"
                 for f in glob.glob(out + ".*"):
                     os.unlink(f)
-                g = Group(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}.%p", "--trace-children=yes"] + t.small(e, base[t.name], t.work),
-                          PROXY_CORE, f"{t.work}/callgrind.log")
-                up = first_ok(base[t.name], g)
-                o = client(["h2load", "-t", "1", "-n", str(n)] + COUNTED[s](e) + [f"http://127.0.0.1:{base[t.name]}{PATHS.get(s, '/small')}"]) if up else ""
-                g.stop(20)
+                hops = s.startswith("side")
+                port = base[t.name] + (SCEN[s][1] if hops else 0)
+                gs = [Group(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}.%p", "--trace-children=yes"] + x, PROXY_CORE, f"{t.work}/callgrind.log")
+                      for x in (t.hops(e, base[t.name], t.work) if hops else [t.small(e, base[t.name], t.work)])]
+                up = first_ok(port, gs[0])
+                o = client(["h2load", "-t", "1", "-n", str(n)] + COUNTED[s](e) + [f"http://127.0.0.1:{port}{PATHS.get(s, '/small')}"]) if up else ""
+                for g in gs:
+                    g.stop(20)
                 if f"{n} 2xx" not in o:
                     note("callgrind:", t.name, s, "failed:", (o or open(f"{t.work}/callgrind.log", errors="replace").read())[-300:])
                     break
