@@ -100,6 +100,12 @@ static void kept_taken(struct mz_stream *s, const struct dir *d)
 
 /* ---- headers ---- */
 
+/* Most filters look at few of the phases: the others pass them by. */
+static bool has_headers(const struct mz_filter *f, const struct dir *d)
+{
+    return d->response ? f->type->on_response_headers != NULL : f->type->on_request_headers != NULL;
+}
+
 static enum mz_flow call_headers(struct mz_filter *f, const struct dir *d, struct mz_headers *h,
                                  bool end)
 {
@@ -122,6 +128,10 @@ static void run_headers(struct mz_stream *s, const struct dir *d, int from, bool
         if (!f)
             continue;
         uint8_t *st = state_of(f, d);
+        if (!has_headers(f, d)) {
+            *st |= FS_HEADERS_CALLED | FS_HEADERS_CONTINUED | (end ? FS_ENDED : 0);
+            continue;
+        }
         bool had = p->has_kept;
         *st |= FS_HEADERS_CALLED | (end ? FS_ENDED : 0);
         enum mz_flow flow = call_headers(f, d, p->headers, end);
@@ -197,6 +207,11 @@ void mz_filter_continue_response(struct mz_filter *f)
 
 /* ---- data ---- */
 
+static bool has_data(const struct mz_filter *f, const struct dir *d)
+{
+    return d->response ? f->type->on_response_data != NULL : f->type->on_request_data != NULL;
+}
+
 static enum mz_flow call_data(struct mz_filter *f, const struct dir *d, struct mz_buf *data,
                               bool end)
 {
@@ -242,6 +257,10 @@ static void run_data(struct mz_stream *s, const struct dir *d, int from, struct 
         if (!f)
             continue;
         uint8_t *st = state_of(f, d);
+        if (!(*st & (FS_STOPPED | FS_ENDED)) && !has_data(f, d)) {
+            *st |= end ? FS_ENDED : 0;
+            continue;
+        }
         if (*st & (FS_ALL_BUFFER | FS_ALL_WATERMARK)) {
             keep(s, d, data, *st & FS_ALL_WATERMARK);
             return;
@@ -469,7 +488,7 @@ static unsigned overrides_of(struct mz_stream *s, struct mz_str name,
 static const struct mz_filter_override *override_for(struct mz_stream *s, struct mz_str name)
 {
     const struct mz_filter_override *all[4];
-    return any_overrides(s) && overrides_of(s, name, all) ? all[0] : NULL;
+    return overrides_of(s, name, all) ? all[0] : NULL;
 }
 
 unsigned mz_filter_route_configs(const struct mz_filter *f, const void *out_cfgs[4])
@@ -482,22 +501,28 @@ unsigned mz_filter_route_configs(const struct mz_filter *f, const void *out_cfgs
     return k;
 }
 
-static bool enabled_here(struct mz_stream *s, const struct filter_entry *e)
+static bool enabled_here(const struct filter_entry *e, const struct mz_filter_override *o)
 {
-    const struct mz_filter_override *o = override_for(s, e->name);
     if (!o)
         return !e->disabled;
     return o->disabled ? false : o->enabled || o->cfg ? true : !e->disabled;
 }
 
+static const void *route_cfg_of(const struct mz_filter *f, const struct mz_filter_override *o)
+{
+    return o && o->type == f->type ? o->cfg : NULL;
+}
+
 bool chain_make(struct mz_stream *s, const struct filter_list *list)
 {
+    bool any = any_overrides(s);
     s->list = list;
     s->n_filters = (uint8_t)list->n;
     s->filters = mz_arena_alloc0(s->arena, list->n * sizeof(struct mz_filter *));
     for (size_t i = 0; i < list->n; i++) {
         const struct filter_entry *e = &list->v[i];
-        if (!enabled_here(s, e))
+        const struct mz_filter_override *o = any ? override_for(s, e->name) : NULL;
+        if (!enabled_here(e, o))
             continue;
         struct mz_filter *f = mz_arena_alloc0(s->arena, e->type->size);
         f->type = e->type;
@@ -505,21 +530,20 @@ bool chain_make(struct mz_stream *s, const struct filter_list *list)
         f->stream = s;
         f->index = (uint8_t)i;
         f->name = e->name;
+        f->route_cfg = route_cfg_of(f, o);
         s->filters[i] = f;
     }
     s->chain_made = true;
-    chain_route_changed(s);
     return true;
 }
 
 void chain_route_changed(struct mz_stream *s)
 {
+    bool any = any_overrides(s);
     for (int i = 0; i < s->n_filters; i++) {
         struct mz_filter *f = s->filters[i];
-        if (!f)
-            continue;
-        const struct mz_filter_override *o = override_for(s, f->name);
-        f->route_cfg = o && o->type == f->type ? o->cfg : NULL;
+        if (f)
+            f->route_cfg = any ? route_cfg_of(f, override_for(s, f->name)) : NULL;
     }
 }
 

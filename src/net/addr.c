@@ -141,6 +141,33 @@ static size_t ip4_text(const struct in_addr *in, char *out)
     return (size_t)(p - 1 - out);
 }
 
+/* An access log writes the same few addresses with their ports again and again: this thread's last ones, by address and port. */
+struct memo {
+    uint64_t key; /* 0: free; no address with a port is */
+    uint8_t n;
+    char text[23];
+};
+#define MEMO_BITS 7
+static _Thread_local struct memo memos[1 << MEMO_BITS];
+
+static size_t ip4_port_text(const struct sockaddr_in *in, char *out)
+{
+    uint64_t key = (uint64_t)in->sin_port << 32 | in->sin_addr.s_addr;
+    struct memo *m = &memos[key * 0x9e3779b97f4a7c15u >> (64 - MEMO_BITS)];
+    if (m->key != key || !key) {
+        size_t n = ip4_text(&in->sin_addr, m->text);
+        char digits[20];
+        size_t k = mz_u64_text(ntohs(in->sin_port), digits);
+        m->text[n++] = ':';
+        memcpy(m->text + n, digits, k);
+        m->text[n + k] = '\0'; /* 21 and the end at most */
+        m->n = (uint8_t)(n + k);
+        m->key = key;
+    }
+    memcpy(out, m->text, sizeof(m->text));
+    return m->n;
+}
+
 static size_t unix_text(const struct mz_addr *a, char *out)
 {
     size_t n = a->un.path ? strlen(a->un.path) : 0;
@@ -171,6 +198,8 @@ size_t mz_addr_ip_text(const struct mz_addr *a, char out_text[MZ_ADDR_TEXT])
 
 size_t mz_addr_text(const struct mz_addr *a, char out_text[MZ_ADDR_TEXT])
 {
+    if (a->len && a->sa.sa_family == AF_INET)
+        return ip4_port_text(&a->in4, out_text);
     if (!mz_addr_is_ip(a))
         return bare_text(a, out_text);
     size_t n = 0;

@@ -299,28 +299,66 @@ static void writer_more(struct writer *w, size_t n)
     w->end = w->start + room;
 }
 
+/* Most pieces of a line are a few bytes, of which a call would cost more than the copy. An empty string may be NULL. */
+static inline void copy_short(char *to, const char *from, size_t n)
+{
+    if (n > 16) {
+        memcpy(to, from, n);
+    } else if (n >= 8) {
+        uint64_t begin, end;
+        memcpy(&begin, from, 8);
+        memcpy(&end, from + n - 8, 8);
+        memcpy(to, &begin, 8);
+        memcpy(to + n - 8, &end, 8);
+    } else if (n >= 4) {
+        uint32_t begin, end;
+        memcpy(&begin, from, 4);
+        memcpy(&end, from + n - 4, 4);
+        memcpy(to, &begin, 4);
+        memcpy(to + n - 4, &end, 4);
+    } else if (n) {
+        char middle = from[n / 2], end = from[n - 1];
+        to[0] = from[0];
+        to[n / 2] = middle;
+        to[n - 1] = end;
+    }
+}
+
 static inline void writer_put(struct writer *w, const char *p, size_t n)
 {
     if (MZ_UNLIKELY((size_t)(w->end - w->p) < n))
         writer_more(w, n);
-    if (n) /* an empty string may be NULL */
-        memcpy(w->p, p, n);
+    copy_short(w->p, p, n);
     w->p += n;
 }
 
 /* Control bytes (not TAB, which Envoy lets pass) would break lines and terminals: \xNN (B18). */
-static bool has_control(const char *p, size_t n)
+static inline uint64_t controls(uint64_t w) /* eight bytes at once: below 0x20, or 0x7f */
 {
     const uint64_t ones = 0x0101010101010101u, high = ones << 7;
+    uint64_t del = w ^ ones * 0x7f;
+    return ((w - ones * 0x20) & ~w & high) | ((del - ones) & ~del & high);
+}
+
+static inline uint64_t load8(const char *p)
+{
+    uint64_t w;
+    memcpy(&w, p, 8);
+    return w;
+}
+
+/* A TAB makes the caller look at each byte. */
+static inline bool has_control(const char *p, size_t n)
+{
     uint64_t found = 0;
-    for (; n;
-         p += n < 8 ? n : 8, n -= n < 8 ? n : 8) { /* eight bytes at once: below 0x20, or 0x7f */
-        uint64_t w = ones * ' ';
-        memcpy(&w, p, n < 8 ? n : 8);
-        uint64_t del = w ^ ones * 0x7f;
-        found |= ((w - ones * 0x20) & ~w & high) | ((del - ones) & ~del & high);
+    if (n >= 8) {
+        for (size_t i = 0; i + 8 < n; i += 8)
+            found |= controls(load8(p + i));
+        return (found | controls(load8(p + n - 8))) != 0; /* may look at some bytes twice */
     }
-    return found != 0; /* a TAB makes the caller look at each byte */
+    char few[8] = { ' ', ' ', ' ', ' ', ' ', ' ', ' ', ' ' };
+    copy_short(few, p, n);
+    return controls(load8(few)) != 0;
 }
 
 static void put_escaped(struct writer *w, const char *p, size_t n)

@@ -55,17 +55,20 @@ const struct mz_value *mz_meta_get(const struct mz_meta *m, struct mz_str ns,
 void mz_meta_set(struct mz_meta *m, struct mz_str ns, struct mz_str key, const struct mz_value *v)
 {
     struct mz_field *space = field_put(&m->v, &m->n, &m->cap, ns, m->arena);
-    struct mz_value *top = mz_arena_new0(m->arena, struct mz_value);
-    top->kind = MZ_VALUE_STRUCT;
-    if (space->value &&
-        space->value->kind == MZ_VALUE_STRUCT) { /* values are shared: change a copy */
-        size_t n = space->value->fields.n;
-        top->fields.v = mz_arena_alloc(m->arena, (n + 4) * sizeof(*top->fields.v));
-        if (n)
-            memcpy(top->fields.v, space->value->fields.v, n * sizeof(*top->fields.v));
-        top->fields.n = n;
-        top->fields.cap = n + 4;
+    bool is_struct = space->value && space->value->kind == MZ_VALUE_STRUCT;
+    if (is_struct && space->value->fields.n < space->value->fields.cap) {
+        /* Only a struct that was made below has room: it is this stream's own. */
+        struct mz_value *own = (struct mz_value *)(uintptr_t)space->value;
+        field_put(&own->fields.v, &own->fields.n, &own->fields.cap, key, m->arena)->value = v;
+        return;
     }
+    size_t n = is_struct ? space->value->fields.n : 0; /* values are shared: change a copy */
+    struct mz_value *top =
+        mz_arena_alloc(m->arena, sizeof(*top) + (n + 4) * sizeof(*top->fields.v));
+    struct mz_field *room = (struct mz_field *)(void *)(top + 1);
+    if (n)
+        memcpy(room, space->value->fields.v, n * sizeof(*room));
+    *top = (struct mz_value){ .kind = MZ_VALUE_STRUCT, .fields = { room, n, n + 4 } };
     field_put(&top->fields.v, &top->fields.n, &top->fields.cap, key, m->arena)->value = v;
     space->value = top;
 }

@@ -143,7 +143,10 @@ static enum mz_flow on_request_headers(struct mz_filter *f, struct mz_headers *h
 {
     (void)end;
     struct state *st = (struct state *)(void *)f;
-    st->cfg = f->route_cfg ? f->route_cfg : f->cfg;
+    const struct fault_cfg *c = f->route_cfg ? f->route_cfg : f->cfg;
+    if (!c->delay.source && !c->abort.source && !c->rate.source)
+        return MZ_FLOW_CONTINUE; /* none is configured: in sidecars the usual case */
+    st->cfg = c;
     mz_timer_init(loop_of(st), &st->delay, delay_over);
     mz_timer_init(loop_of(st), &st->tick, on_tick);
     mz_buf_init(&st->held);
@@ -239,7 +242,7 @@ static void on_destroy(struct mz_filter *f)
     struct state *st = (struct state *)(void *)f;
     st->over = true;
     if (!st->cfg)
-        return; /* the request's headers did not come this far */
+        return; /* the request's headers did not come this far, or there was nothing to do */
     mz_timer_stop(&st->delay);
     mz_timer_stop(&st->tick);
     mz_buf_fini(&st->held);

@@ -183,13 +183,15 @@ static struct mz_meta *metadata(struct mz_stream_info *info)
 static void note_metadata(struct mz_filter *f, const struct side *s,
                           const struct mz_rbac_result *res)
 {
+    static const struct mz_value allowed = { .kind = MZ_VALUE_STRING,
+                                             .str = MZ_STR_INIT("allowed") },
+                                 denied = { .kind = MZ_VALUE_STRING, .str = MZ_STR_INIT("denied") };
     struct mz_stream_info *info = mz_stream_info(f->stream);
     struct mz_meta *m = metadata(info);
     const struct mz_str ns = MZ_STR("envoy.filters.http.rbac");
     if (res->matched)
         mz_meta_set(m, ns, s->policy_key, string_value(info->arena, res->policy));
-    mz_meta_set(m, ns, s->result_key,
-                string_value(info->arena, res->allowed ? MZ_STR("allowed") : MZ_STR("denied")));
+    mz_meta_set(m, ns, s->result_key, res->allowed ? &allowed : &denied);
 }
 
 static void note_log(struct mz_filter *f, bool log)
