@@ -8,7 +8,7 @@
 #include "proto/mapper.h"
 #include "stats/stats.h"
 
-#define H2M_VALUE_MAX (8 * 1024) /* longer values are not taken, as in Envoy */
+#define H2M_VALUE_MAX 8192u /* longer values are not taken, as in Envoy */
 
 enum h2m_stat {
     H2M_REQUEST_RULES_PROCESSED,

@@ -107,3 +107,19 @@ def test_B18_numbers_that_json_has_not(mesh):
     for i, v in enumerate(("inf", "-nan", "1e999", "0x1p3")):
         send(px, path=f"/{i}", headers=[("x", v)])
         assert entry(px, f"/{i}")["my"] == ({"n": 8} if v == "0x1p3" else None), v
+
+
+def test_subset_of_hosts_by_header(mesh):
+    """Namespace envoy.lb chooses the subset of the cluster's hosts (U2)."""
+    from wire import free_port
+    ups = [mesh.upstream("v1"), mesh.upstream("v2")]
+    hosts = [{"endpoint": {"address": config.address(u.port)}, "metadata": {"filter_metadata": {"envoy.lb": {"version": u.name}}}} for u in ups]
+    cluster = {"name": "up", "type": "STATIC", "connect_timeout": "1s",
+               "lb_subset_config": {"fallback_policy": "NO_FALLBACK", "subset_selectors": [{"keys": ["version"]}]},
+               "load_assignment": {"cluster_name": "up", "endpoints": [{"lb_endpoints": hosts}]}}
+    rules = [{"header": "x-v", "on_header_present": {"metadata_namespace": "envoy.lb", "key": "version"}}]
+    m = config.hcm([config.route("/")], filters=[filt(request_rules=rules)])
+    px = mesh.proxy(boot=config.bootstrap([config.listener(free_port(), [m])], [cluster], free_port()))
+    for v in ("v1", "v2", "v2", "v3"):
+        assert send(px, headers=[("x-v", v)]).status == (503 if v == "v3" else 200)
+    assert [len(u.requests) for u in ups] == [1, 2]
