@@ -1,4 +1,8 @@
 #include "hcm/hcm_priv.h"
+#include "http/h2/stats.h"
+#include "runtime/runtime.h"
+
+#include <string.h>
 
 /*
  * One downstream connection: the codec and its streams, the times of the connection (H5), drain (P5). The network filter's
@@ -14,6 +18,11 @@ static struct mz_conn *wire(const struct hcm_conn *c)
     return c->base.down->conn;
 }
 
+static bool is_http2(const struct hcm_conn *c)
+{
+    return c->codec->protocol == MZ_HTTP2;
+}
+
 static struct mz_stream *stream_of(struct mz_list *l)
 {
     return MZ_CONTAINER(l, struct mz_stream, link);
@@ -23,7 +32,11 @@ static struct mz_stream *stream_of(struct mz_list *l)
 
 static void sink_written(void *arg)
 {
-    mz_conn_written(wire(arg), false);
+    struct hcm_conn *c = arg;
+    mz_conn_written(wire(c), false);
+    if (c->drain == DRAIN_CLOSING && c->n_streams == 0 && !c->closing)
+        mz_task_schedule(conn_loop(c),
+                         &c->redispatch); /* it may have been the last that was waited for */
 }
 
 static void sink_read_disable(void *arg, bool disable)
@@ -40,28 +53,86 @@ static void on_new_stream(void *arg, struct mz_stream_enc *enc, struct mz_stream
     mz_list_add_tail(&c->streams, &s->link);
     c->n_streams++;
     hcm_count(c, MZ_HS_RQ_TOTAL);
-    hcm_count(c, MZ_HS_RQ_HTTP1_TOTAL);
+    hcm_count(c, is_http2(c) ? MZ_HS_RQ_HTTP2_TOTAL : MZ_HS_RQ_HTTP1_TOTAL);
     mz_gauge_add(c->cfg->scope, MZ_HS_RQ_ACTIVE, 1);
     if (c->cfg->max_requests_per_connection &&
         ++c->n_requests >= c->cfg->max_requests_per_connection) {
-        hcm_count(c, MZ_HS_CX_MAX_REQUESTS_REACHED);
+        if (c->n_requests == c->cfg->max_requests_per_connection || !is_http2(c))
+            hcm_count(c, MZ_HS_CX_MAX_REQUESTS_REACHED);
         s->info.should_drain_connection = true;
     }
     MZ_LOG_FORCED(wire(c)->trace, DEBUG, http, wire(c)->id, 0, "new stream");
 }
 
-static const struct mz_codec_server_ops codec_ops = { .new_stream = on_new_stream };
-
-static void create_codec(struct hcm_conn *c)
+/* The client ends the connection: what it began is served, then it is closed. */
+static void on_goaway(void *arg)
 {
-    struct mz_codec_sink sink = { mz_conn_out(wire(c)), sink_written, sink_read_disable, c, 0 };
+    struct hcm_conn *c = arg;
+    if (c->closing || c->drain == DRAIN_CLOSING)
+        return;
+    c->codec->ops->goaway(c->codec, false);
+    c->drain = DRAIN_CLOSING;
+}
+
+static void on_keepalive_timeout(void *arg)
+{
+    hcm_conn_close(arg, MZ_CLOSE_NOW, "http2_ping_timeout");
+}
+
+static const struct mz_codec_server_ops codec_ops = { .new_stream = on_new_stream,
+                                                      .goaway_received = on_goaway,
+                                                      .keepalive_timeout = on_keepalive_timeout };
+
+/* As in Envoy these statistics exist from the first connection on. */
+static struct mz_scope *http2_scope(const struct mz_hcm_config *cfg)
+{
+    struct mz_scope *have = __atomic_load_n(cfg->http2_scope, __ATOMIC_ACQUIRE), *made;
+    if (have)
+        return have;
+    made = mz_scope_create(cfg->scope->store, &mz_http2_codec_stats, MZ_STR("http2."));
+    if (__atomic_compare_exchange_n(cfg->http2_scope, &have, made, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_ACQUIRE))
+        return made;
+    mz_scope_unref(made);
+    return have;
+}
+
+static void create_http2(struct hcm_conn *c, const struct mz_codec_sink *sink)
+{
+    struct mz_http2_stats st = { http2_scope(c->cfg) };
+    c->codec = mz_http2_server_create(&c->cfg->http2, &st, conn_loop(c), sink, &codec_ops, c);
+    hcm_count(c, MZ_HS_CX_HTTP2_TOTAL);
+    mz_gauge_add(c->cfg->scope, MZ_HS_CX_HTTP2_ACTIVE, 1);
+}
+
+static void create_http1(struct hcm_conn *c, const struct mz_codec_sink *sink)
+{
     static const struct mz_http1_stats indices = { NULL, MZ_HC_DROPPED, MZ_HC_REJECTED,
                                                    MZ_HC_METADATA, MZ_HC_FLOOD };
     struct mz_http1_stats st = indices;
     st.scope = c->cfg->http1_scope;
-    c->codec = mz_http1_server_create(&c->cfg->http1, &st, &sink, &codec_ops, c);
+    c->codec = mz_http1_server_create(&c->cfg->http1, &st, sink, &codec_ops, c);
     hcm_count(c, MZ_HS_CX_HTTP1_TOTAL);
     mz_gauge_add(c->cfg->scope, MZ_HS_CX_HTTP1_ACTIVE, 1);
+}
+
+/* The first bytes tell (AUTO): HTTP/2 begins with what is no request of HTTP/1. False: they do not tell yet. */
+static bool choose_codec(struct hcm_conn *c, struct mz_buf *in, bool end)
+{
+    static const struct mz_str preface = MZ_STR_INIT("PRI * HTTP/2");
+    char start[12];
+    struct mz_conn *w = wire(c);
+    struct mz_codec_sink sink = { mz_conn_out(w), sink_written, sink_read_disable, c,
+                                  w->out_wm.high > UINT32_MAX ? UINT32_MAX
+                                                              : (uint32_t)w->out_wm.high };
+    size_t n = mz_buf_copyout(in, 0, start, sizeof(start));
+    bool begins = memcmp(start, preface.p, n) == 0;
+    if (c->cfg->codec_type == CODEC_AUTO && begins && n < preface.n && !end)
+        return false;
+    bool http2 = c->cfg->codec_type == CODEC_HTTP2 ||
+                 (c->cfg->codec_type == CODEC_AUTO && begins && n == preface.n);
+    (http2 ? create_http2 : create_http1)(c, &sink);
+    return true;
 }
 
 /* ---- closing ---- */
@@ -71,17 +142,26 @@ void hcm_conn_close(struct hcm_conn *c, enum mz_close how, const char *reason)
     if (c->closing || c->closed)
         return;
     c->closing = true;
-    if (c->codec)
+    if (c->codec && is_http2(c))
+        c->codec->ops->flush(c->codec);
+    else if (c->codec)
         c->codec->ops->goaway(c->codec, false); /* pipelined requests do not begin */
     mz_conn_close(wire(c), how, reason, (uint32_t)c->cfg->delayed_close_ms);
 }
 
 static void close_when_done(struct hcm_conn *c, bool skip_delay)
 {
-    if (c->drain == DRAIN_CLOSING && c->n_streams == 0)
-        hcm_conn_close(
-            c, skip_delay || !c->cfg->delayed_close_ms ? MZ_CLOSE_FLUSH : MZ_CLOSE_FLUSH_DELAY,
-            NULL);
+    if (c->drain != DRAIN_CLOSING || c->n_streams || c->closing)
+        return;
+    if (c->codec && is_http2(c)) { /* what its streams left is still to go out */
+        if (c->dispatching)
+            return;
+        c->codec->ops->flush(c->codec);
+        if (c->codec->ops->wants_to_write(c->codec))
+            return;
+    }
+    hcm_conn_close(
+        c, skip_delay || !c->cfg->delayed_close_ms ? MZ_CLOSE_FLUSH : MZ_CLOSE_FLUSH_DELAY, NULL);
 }
 
 static void on_drain_timeout(struct mz_timer *t)
@@ -146,12 +226,47 @@ static void restart_idle(struct hcm_conn *c)
         mz_timer_start_ms(&c->idle_timer, c->cfg->idle_timeout_ms);
 }
 
+/* Clients that open streams and reset them cost more than they pay for (D01); so do those whose streams we have to reset
+ * (D02). As Envoy: the connection ends once half of the streams of a full count were such. */
+static bool too_many_resets(struct hcm_conn *c, const struct mz_stream *s)
+{
+    const struct mz_runtime *r = mz_runtime_here();
+    bool plain = mz_runtime_empty(r);
+    uint64_t total =
+        plain ? 500 : mz_runtime_u64(r, MZ_STR("overload.premature_reset_total_stream_count"), 500);
+    uint64_t least_s =
+        plain
+            ? 1
+            : mz_runtime_u64(r, MZ_STR("overload.premature_reset_min_stream_lifetime_seconds"), 1);
+    uint64_t lived_s = (s->info.end_us - s->info.start_us) / 1000000;
+    c->n_ended++;
+    c->n_premature += s->info.status == 0 && lived_s <= least_s;
+    return c->n_premature &&
+           2 * (uint64_t)c->n_premature >= (c->n_ended < total ? total : c->n_ended);
+}
+
+static void http2_stream_ended(struct hcm_conn *c, struct mz_stream *s)
+{
+    if (!c->closing && too_many_resets(c, s)) {
+        hcm_count(c, MZ_HS_RQ_TOO_MANY_RESETS);
+        hcm_conn_close(c, MZ_CLOSE_NOW, "too_many_premature_resets");
+        return;
+    }
+    close_when_done(c, false);
+    if (c->n_streams == 0)
+        restart_idle(c);
+}
+
 void hcm_conn_stream_ended(struct hcm_conn *c, struct mz_stream *s)
 {
     mz_list_del(&s->link);
     c->n_streams--;
     if (c->closed)
         return;
+    if (is_http2(c)) {
+        http2_stream_ended(c, s);
+        return;
+    }
     if (s->needs_close || s->saw_connection_close || s->info.should_drain_connection ||
         c->codec->must_close)
         c->drain = DRAIN_CLOSING;
@@ -170,6 +285,32 @@ void hcm_conn_stream_ended(struct hcm_conn *c, struct mz_stream *s)
 }
 
 /* ---- data ---- */
+
+/* GOAWAY has said why; nothing can be answered any more. Floods end without waiting for the peer. */
+static void http2_failed(struct hcm_conn *c)
+{
+    const struct mz_codec_error *e = &c->codec->error;
+    bool flood = e->status == 429;
+    if (!flood)
+        hcm_count(c, MZ_HS_CX_PROTOCOL_ERROR);
+    else if (strcmp(e->details, "too_many_premature_resets") == 0)
+        hcm_count(c, MZ_HS_RQ_TOO_MANY_RESETS);
+    c->saw_codec_error = true;
+    while (!mz_list_empty(&c->streams)) {
+        struct mz_stream *s = stream_of(c->streams.next);
+        hcm_count(c, MZ_HS_RQ_RX_RESET);
+        const char *own = s->enc->details, *all = flood ? "overload_error:" : "codec_error:";
+        stream_abort(s, flood ? MZ_FLAG(OVERLOAD_MANAGER) : MZ_FLAG(DOWNSTREAM_PROTOCOL_ERROR),
+                     own ? own : mz_arena_printf(mz_stream_arena(s), "%s%s", all, e->details).p,
+                     NULL);
+    }
+    if (c->closed)
+        return;
+    mz_buf_drain(mz_conn_in(wire(c)), mz_buf_len(mz_conn_in(wire(c))));
+    if (flood)
+        mz_conn_flush_now(wire(c));
+    hcm_conn_close(c, flood ? MZ_CLOSE_NOW : MZ_CLOSE_FLUSH_DELAY, e->details);
+}
 
 /* True: the message was refused but its framing was sound, the connection goes on (override_stream_error...). */
 static bool codec_failed(struct hcm_conn *c)
@@ -200,6 +341,10 @@ static void dispatch(struct hcm_conn *c, bool end)
         enum mz_codec_status st = c->codec->ops->dispatch(c->codec, in, end);
         if (c->closed)
             break;
+        if (st != MZ_CODEC_OK && is_http2(c)) {
+            http2_failed(c);
+            break;
+        }
         if (st != MZ_CODEC_OK && (!codec_failed(c) || c->closed))
             break;
         if (c->closing) {
@@ -211,13 +356,17 @@ static void dispatch(struct hcm_conn *c, bool end)
             break;
     }
     c->dispatching = false;
+    if (is_http2(c) && !c->closed)
+        close_when_done(c, false);
 }
 
 static void on_redispatch(struct mz_task *t)
 {
     struct hcm_conn *c = MZ_CONTAINER(t, struct hcm_conn, redispatch);
-    if (!wire(c)->read_disabled)
+    if (!wire(c)->read_disabled && mz_buf_len(mz_conn_in(wire(c))))
         dispatch(c, wire(c)->read_end);
+    else
+        close_when_done(c, false);
 }
 
 static enum mz_net_flow on_data(struct mz_net_filter *f, struct mz_buf *data, bool end)
@@ -227,9 +376,8 @@ static enum mz_net_flow on_data(struct mz_net_filter *f, struct mz_buf *data, bo
         mz_buf_drain(data, mz_buf_len(data));
         return MZ_NET_STOP;
     }
-    if (!c->codec)
-        create_codec(c);
-    dispatch(c, end);
+    if (c->codec || choose_codec(c, data, end))
+        dispatch(c, end);
     return MZ_NET_STOP;
 }
 
@@ -271,7 +419,7 @@ static void count_close(struct hcm_conn *c, bool local)
     }
     mz_gauge_add(sc, MZ_HS_CX_ACTIVE, -1);
     if (c->codec)
-        mz_gauge_add(sc, MZ_HS_CX_HTTP1_ACTIVE, -1);
+        mz_gauge_add(sc, is_http2(c) ? MZ_HS_CX_HTTP2_ACTIVE : MZ_HS_CX_HTTP1_ACTIVE, -1);
     if (c->base.down->secure)
         mz_gauge_add(sc, MZ_HS_CX_SSL_ACTIVE, -1);
     mz_hist_record(sc, MZ_HS_CX_LENGTH_MS,
@@ -295,6 +443,8 @@ static void on_event(struct mz_net_filter *f, enum mz_conn_event ev)
             details = mz_arena_printf(mz_stream_arena(st), "%s(%s)", details, reason).p;
         stream_abort(st, MZ_FLAG(DOWNSTREAM_CONNECTION_TERMINATION), details, NULL);
     }
+    if (c->codec && is_http2(c))
+        c->codec->ops->conn_closed(c->codec, MZ_RESET_CONN_TERMINATED);
     mz_timer_stop(&c->idle_timer);
     if (c->ends) {
         mz_timer_stop(&c->ends->duration);

@@ -2,6 +2,7 @@
 
 #include "http/validate.h"
 #include "proto/mapper.h"
+#include "upstream/http2_options.h"
 
 /* HttpConnectionManager message to the manager's immutable configuration (H4, H5). Main thread. */
 
@@ -27,6 +28,7 @@ void hcm_config_destroy(void *cfg)
     mz_scope_unref(c->scope);
     mz_scope_unref(c->listener_scope);
     mz_scope_unref(c->http1_scope);
+    mz_scope_unref(*c->http2_scope);
     mz_arena_destroy(c->arena);
 }
 
@@ -173,6 +175,27 @@ static bool http1_build(const pb_HttpConnectionManager *m, const struct mz_facto
     else if (k && k->header_format_case ==
                       pb_Http1ProtocolOptions_HeaderKeyFormat_HEADER_FORMAT_STATEFUL_FORMATTER)
         return preserve_case_build(k->stateful_formatter, f, o, err);
+    return true;
+}
+
+static void *keep(void *arg, size_t n)
+{
+    return mz_arena_alloc0(arg, n);
+}
+
+static bool http2_build(const pb_HttpConnectionManager *m, struct mz_hcm_config *c,
+                        struct mz_err *err)
+{
+    const pb_Http2ProtocolOptions *h = m->http2_protocol_options;
+    c->codec_type = (enum codec_type)m->codec_type;
+    if (!mz_http2_options_build(h, &c->http2, keep, c->arena, err))
+        return mz_err_at(err, "http2_protocol_options");
+    c->http2.max_headers_kb = c->http1.max_headers_kb;
+    c->http2.max_headers_count = c->http1.max_headers_count;
+    c->http2.underscores = (uint8_t)c->http1.underscores;
+    if (m->stream_error_on_invalid_http_message &&
+        !(h && h->override_stream_error_on_invalid_http_message))
+        c->http2.override_stream_error = m->stream_error_on_invalid_http_message->value;
     return true;
 }
 
@@ -450,6 +473,7 @@ static void scopes_build(const struct mz_factory *f, struct mz_hcm_config *c)
         c->arena, 3, (struct mz_str[]){ MZ_STR("http."), c->stat_prefix, MZ_STR(".") });
     c->scope = mz_scope_create(f->stats, &mz_hcm_stats, prefix);
     c->http1_scope = mz_scope_create(f->stats, &mz_http1_codec_stats, MZ_STR("http1."));
+    c->http2_scope = mz_arena_new0(c->arena, struct mz_scope *);
     if (f->listener_scope) {
         struct mz_str own =
             mz_arena_cat(c->arena, 2, (struct mz_str[]){ f->listener_scope->prefix, prefix });
@@ -475,11 +499,9 @@ void *hcm_config_build(const void *msg, const struct mz_factory *outer, struct m
     struct mz_factory own = *outer, *f = &own;
     own.http_stat_prefix = mz_str_c(m->stat_prefix);
     struct mz_hcm_config *c = config_create(f, mz_str_c(m->stat_prefix));
-    if (m->codec_type > pb_HttpConnectionManager_CodecType_HTTP1)
-        mz_err_set(err, "codec_type: only AUTO and HTTP1 are supported yet");
-    else if (m->http2_protocol_options)
-        mz_err_set(err, "http2_protocol_options: HTTP/2 is not supported yet");
-    else if (times_build(m, c, err) && http1_build(m, f, c, err) &&
+    if (m->codec_type > pb_HttpConnectionManager_CodecType_HTTP2)
+        mz_err_set(err, "codec_type: AUTO, HTTP1 and HTTP2 are supported");
+    else if (times_build(m, c, err) && http1_build(m, f, c, err) && http2_build(m, c, err) &&
              header_work_build(m, f, c, err) && routes_build(m, f, c, err) &&
              mz_hcm_config_add_logs(c, m->access_log, m->n_access_log, f, err) &&
              log_times_build(m, c, err) && upgrades_build(m, f, c, err)) {
@@ -514,6 +536,7 @@ struct mz_hcm_config *mz_hcm_config_admin(const struct mz_factory *f,
                                        .default_host_http10 = MZ_STR("admin"),
                                        .max_headers_kb = 60,
                                        .max_headers_count = 100 };
+    mz_http2_opts_init(&c->http2);
     c->server_name = MZ_STR("mizzen");
     c->idle_timeout_ms = 3600000;
     c->stream_idle_timeout_ms = 300000;

@@ -26,6 +26,7 @@ struct upgrade_entry {
     struct filter_list filters;
 };
 struct local_reply_config;
+enum codec_type { CODEC_AUTO, CODEC_HTTP1, CODEC_HTTP2 }; /* as in the message */
 enum server_transform { SERVER_OVERWRITE, SERVER_APPEND_IF_ABSENT, SERVER_PASS_THROUGH };
 enum xfcc { XFCC_SANITIZE, XFCC_FORWARD_ONLY, XFCC_APPEND_FORWARD, XFCC_SANITIZE_SET, XFCC_ALWAYS_FORWARD_ONLY };
 enum { XFCC_SUBJECT = 1, XFCC_CERT = 2, XFCC_CHAIN = 4, XFCC_DNS = 8, XFCC_URI = 16 }; /* set_current_client_cert_details */
@@ -42,6 +43,7 @@ struct ip_detection { /* original_ip_detection_extensions, in order */
 struct mz_hcm_config { /* immutable; a connection's filter chain holds it */
     struct mz_arena *arena;
     struct mz_scope *scope, *listener_scope, *http1_scope;
+    struct mz_scope **http2_scope; /* NULL inside until the first connection that speaks it; any worker */
     struct filter_list filters;
     struct upgrade_entry *upgrades;
     size_t n_upgrades;
@@ -51,6 +53,8 @@ struct mz_hcm_config { /* immutable; a connection's filter chain holds it */
     struct mz_recorder *recorder;
     struct mz_process *process;
     struct mz_http1_opts http1;
+    struct mz_http2_opts http2;
+    enum codec_type codec_type;
     struct mz_str stat_prefix;
     bool admin;
     /* header work */
@@ -98,6 +102,7 @@ struct hcm_conn { /* the network filter's object */
     struct mz_list streams;
     unsigned n_streams;
     uint32_t n_requests;
+    uint32_t n_ended, n_premature; /* HTTP/2 streams: all, and those reset before they had an answer */
     enum { DRAIN_NONE, DRAIN_DRAINING, DRAIN_CLOSING } drain;
     bool dispatching, closing, closed, above_high, saw_codec_error, upgraded;
     struct mz_timer idle_timer;

@@ -64,10 +64,13 @@ static void decide_drain(struct mz_stream *s, struct mz_headers *h)
         hcm_count(c, MZ_HS_CX_DRAIN_CLOSE);
         hcm_conn_start_drain(c);
     }
+    if (c->codec->protocol >= MZ_HTTP2) {
+        if (s->info.should_drain_connection)
+            hcm_conn_start_drain(c);
+        return;
+    }
     if (s->saw_connection_close || s->info.should_drain_connection || s->needs_close)
         c->drain = DRAIN_CLOSING;
-    if (c->codec->protocol >= MZ_HTTP2)
-        return;
     if (!s->remote_end && !s->is_upgrade && !s->is_connect && s->resp.ended)
         c->drain =
             DRAIN_CLOSING; /* an early answer: what follows of the request cannot be told apart */

@@ -384,7 +384,7 @@ static bool make_chain(struct mz_stream *s)
     if (s->is_connect && !s->route)
         return true; /* the router answers 404 */
     hcm_count(s->conn, MZ_HS_RQ_WS_ON_NON_WS);
-    s->needs_close = true;
+    s->needs_close = s->conn->codec->protocol < MZ_HTTP2;
     mz_stream_local_reply(s,
                           &(struct mz_local_reply){ .status = 403, .details = "upgrade_failed" });
     return false;
@@ -510,6 +510,8 @@ static void on_trailers(void *arg, struct mz_headers *h)
 static void on_reset(void *arg, enum mz_reset_reason r, const char *details)
 {
     struct mz_stream *s = arg;
+    if (s->dead)
+        return;
     s->codec_done = true;
     hcm_count(s->conn, MZ_HS_RQ_RX_RESET);
     if (!s->info.details)
@@ -581,6 +583,8 @@ struct mz_stream *stream_create(struct hcm_conn *c, struct mz_stream_enc *enc,
     start_timers(s);
     s->in = (struct mz_stream_in){ &in_ops, s, a };
     *out_in = s->in;
+    enc->flush_timeout_ms =
+        (uint32_t)(s->idle_timeout_ms > UINT32_MAX ? UINT32_MAX : s->idle_timeout_ms);
     if (enc->ops->above_high && enc->ops->above_high(enc))
         s->down_above = 1;
     return s;

@@ -124,7 +124,7 @@ struct mz_codec_server_ops {
     void (*new_stream)(void *arg, struct mz_stream_enc *enc, struct mz_stream_in *out_in);
     /* Before dispatch returns ERROR with no or incomplete stream: the owner may answer on the stream by local reply.
      * Envoy sends its 4xx through the connection manager's local reply: stream exists, headers may be NULL. */
-    void (*goaway_received)(void *arg);
+    void (*goaway_received)(void *arg); /* from within dispatch */
     void (*keepalive_timeout)(void *arg); /* a keepalive PING was not answered in time: the owner closes */
 };
 

@@ -58,6 +58,16 @@ class Close(Step):
         return False
 
 
+class Silent(Step):
+    """Reads the request from its head on and never answers."""
+    early = True
+
+    def act(self, stream, request):
+        while stream.sock.recv(65536):
+            pass
+        return False
+
+
 class Endless(Step):
     """Sends `total` bytes as fast as they are taken; `sent` counts those that went into the socket."""
 

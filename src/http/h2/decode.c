@@ -25,7 +25,8 @@ void h2_fail(struct h2 *c, const char *details, uint32_t code, bool flood)
     c->failed = true;
     c->overloaded = flood;
     c->base.must_close = true;
-    c->base.error = (struct mz_codec_error){ 400, details, mz_status_reason(400).p };
+    unsigned status = flood ? 429 : 400;
+    c->base.error = (struct mz_codec_error){ status, details, mz_status_reason(status).p };
     nghttp2_session_terminate_session(c->ng, code);
 }
 
@@ -50,6 +51,7 @@ static int invalid_message(struct h2 *c, struct h2_stream *s, const char *detail
 {
     h2_count(c, MZ_H2S_RX_MESSAGING_ERROR);
     s->enc.details = details;
+    s->reading = false;
     if (!c->o->override_stream_error) {
         h2_fail(c, details, NGHTTP2_PROTOCOL_ERROR, false);
         return NGHTTP2_ERR_CALLBACK_FAILURE;
@@ -187,8 +189,10 @@ static int on_begin_frame(nghttp2_session *ng, const nghttp2_frame_hd *hd, void 
 static bool server_stream(struct h2 *c, const nghttp2_frame *f)
 {
     int32_t id = f->hd.stream_id;
-    if (c->n_streams >= c->o->max_concurrent_streams) {
+    h2_stream_id_used(c, (uint32_t)id);
+    if (c->n_streams >= c->o->max_concurrent_streams || c->goaway_received) {
         h2_count(c, MZ_H2S_STREAM_REFUSED);
+        h2_count(c, MZ_H2S_TX_RESET);
         nghttp2_submit_rst_stream(c->ng, NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
         return false;
     }
@@ -201,10 +205,12 @@ static bool server_stream(struct h2 *c, const nghttp2_frame *f)
     return true;
 }
 
+/* What still comes for a stream whose answer is complete is checked, and kept nowhere. */
 static void head_begin(struct h2_stream *s)
 {
     s->head = (struct h2_head){ .trailers = s->head_done };
-    s->headers = mz_headers_create(s->in.arena);
+    s->headers = attached(s) ? mz_headers_create(s->in.arena) : NULL;
+    s->reading = true;
 }
 
 static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *f, void *arg)
@@ -214,26 +220,33 @@ static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *f, void *a
     if (f->hd.type != NGHTTP2_HEADERS)
         return 0;
     if (f->headers.cat == NGHTTP2_HCAT_REQUEST && !server_stream(c, f))
-        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+        return 0; /* its fields are read over */
     if (c->dead || c->failed)
         return NGHTTP2_ERR_CALLBACK_FAILURE;
     struct h2_stream *s = stream_by_id(c, f->hd.stream_id);
-    if (attached(s) && !s->wire_end)
+    if (s && !s->wire_end && !s->resetting)
         head_begin(s);
     else if (!s)
         h2_count(c, MZ_H2S_HEADERS_CB_NO_STREAM);
     return 0;
 }
 
-/* Beyond the limits of the head: the stream's matter (SURPRISES: not 431). */
-static int overflow(struct h2 *c, struct h2_stream *s, const char *details)
+/* The rest of the block is read over: nghttp2 goes on with it, so that its frames stay counted. */
+static int stream_refused(struct h2 *c, struct h2_stream *s, uint32_t code, const char *details)
 {
-    h2_count(c, MZ_H2S_HEADER_OVERFLOW);
     s->enc.details = details;
-    s->headers = NULL;
-    h2_rst(s, NGHTTP2_INTERNAL_ERROR);
+    s->reading = false;
+    h2_rst(s, code);
     h2_stream_reset_told(s, MZ_RESET_REMOTE);
-    return c->dead ? NGHTTP2_ERR_CALLBACK_FAILURE : NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    return c->dead ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+}
+
+/* Beyond the limits of the head: the stream's matter (SURPRISES: not 431). */
+static int overflow(struct h2 *c, struct h2_stream *s, enum mz_http2_codec_stat stat,
+                    const char *details)
+{
+    h2_count(c, stat);
+    return stream_refused(c, s, NGHTTP2_INTERNAL_ERROR, details);
 }
 
 static int on_header(nghttp2_session *ng, const nghttp2_frame *f, nghttp2_rcbuf *name,
@@ -243,7 +256,7 @@ static int on_header(nghttp2_session *ng, const nghttp2_frame *f, nghttp2_rcbuf 
     (void)flags;
     struct h2 *c = arg;
     struct h2_stream *s = stream_by_id(c, f->hd.stream_id);
-    if (!attached(s) || !s->headers)
+    if (!s || !s->reading)
         return 0;
     nghttp2_vec n = nghttp2_rcbuf_get_buf(name), v = nghttp2_rcbuf_get_buf(value);
     switch (h2_field(c, s, (struct mz_str){ (char *)n.base, n.len },
@@ -252,20 +265,15 @@ static int on_header(nghttp2_session *ng, const nghttp2_frame *f, nghttp2_rcbuf 
     case H2_DROP:
         return 0;
     case H2_TOO_LARGE:
-        return overflow(c, s, "http2.header_list_size_too_large");
+        if (s->head.n_cookies && v.len && n.len == 6 && memcmp(n.base, "cookie", 6) == 0)
+            h2_count(c, MZ_H2S_COOKIES_TOO_LARGE);
+        return overflow(c, s, MZ_H2S_LIST_TOO_LARGE, "http2.header_list_size_too_large");
     case H2_TOO_MANY:
-        return overflow(c, s, "http2.too_many_headers");
+        return overflow(c, s, MZ_H2S_HEADER_OVERFLOW, "http2.too_many_headers");
     case H2_UNDERSCORE:
-        s->enc.details = "http2.unexpected_underscore";
-        s->headers = NULL;
-        h2_rst(s, NGHTTP2_PROTOCOL_ERROR);
-        h2_stream_reset_told(s, MZ_RESET_REMOTE);
-        return c->dead ? NGHTTP2_ERR_CALLBACK_FAILURE : NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+        return stream_refused(c, s, NGHTTP2_PROTOCOL_ERROR, "http2.unexpected_underscore");
     default:
-        s->headers = NULL;
-        if (invalid_message(c, s, "http2.invalid.header.field"))
-            return NGHTTP2_ERR_CALLBACK_FAILURE;
-        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+        return invalid_message(c, s, "http2.invalid.header.field");
     }
 }
 
@@ -274,8 +282,10 @@ static int trailers_end(struct h2 *c, struct h2_stream *s, struct mz_headers *h,
     if (!end || !h2_length_ok(s, true))
         return invalid_message(c, s, "http2.violation.of.messaging.rule");
     s->wire_end = true;
-    s->in_trailers = h->live ? h : NULL;
     h2_count(c, MZ_H2S_TRAILERS);
+    if (!attached(s))
+        return 0;
+    s->in_trailers = h && h->live ? h : NULL;
     if (s->read_off || s->held.len)
         return 0;
     struct mz_buf none;
@@ -287,10 +297,11 @@ static int trailers_end(struct h2 *c, struct h2_stream *s, struct mz_headers *h,
 static int head_end(struct h2 *c, struct h2_stream *s, bool end)
 {
     struct mz_headers *h = s->headers;
-    s->headers = NULL;
-    if (s->head_done)
+    s->reading = false;
+    if (s->head_done) {
+        s->headers = NULL;
         return trailers_end(c, s, h, end);
-    s->headers = h;
+    }
     bool ok = h2_head_finish(c, s, end);
     s->headers = NULL;
     if (!ok)
@@ -316,8 +327,10 @@ static int data_end(struct h2 *c, struct h2_stream *s, bool end)
         mz_buf_fini(&c->body);
         return invalid_message(c, s, "http2.violation.of.messaging.rule");
     }
-    if (!end)
+    if (!end || !attached(s)) {
+        s->wire_end = end;
         return 0; /* goes on with what follows, or at the end of the input */
+    }
     s->wire_end = true;
     c->body_stream = s;
     body_flush(c, true);
@@ -342,8 +355,12 @@ static void rst_received(struct h2 *c, struct h2_stream *s, uint32_t code)
 {
     h2_count(c, MZ_H2S_RX_RESET);
     bool refused = code == NGHTTP2_REFUSED_STREAM;
-    if (!attached(s))
+    if (s)
+        s->peer_ended = true;
+    if (!attached(s)) {
+        h2_rst_in(c, s && !s->out_sent);
         return;
+    }
     if (!s->enc.details)
         s->enc.details = refused ? "http2.remote_refuse" : "http2.remote_reset";
     h2_stream_reset_told(s, refused                         ? MZ_RESET_REMOTE_REFUSED
@@ -360,13 +377,15 @@ static int on_frame_recv(nghttp2_session *ng, const nghttp2_frame *f, void *arg)
     int rv = 0;
     if (!h2_frame_in_ok(c, f))
         return NGHTTP2_ERR_CALLBACK_FAILURE;
+    if (s && f->hd.type <= NGHTTP2_HEADERS)
+        s->peer_ended |= end;
     switch (f->hd.type) {
     case NGHTTP2_HEADERS:
-        if (attached(s) && s->headers)
+        if (s && s->reading)
             rv = head_end(c, s, end);
         break;
     case NGHTTP2_DATA:
-        if (attached(s))
+        if (s && !s->resetting)
             rv = data_end(c, s, end);
         break;
     case NGHTTP2_RST_STREAM:
@@ -385,7 +404,7 @@ static int on_frame_recv(nghttp2_session *ng, const nghttp2_frame *f, void *arg)
     default:
         break;
     }
-    return c->dead ? NGHTTP2_ERR_CALLBACK_FAILURE : rv;
+    return c->dead || c->failed ? NGHTTP2_ERR_CALLBACK_FAILURE : rv;
 }
 
 static int on_data_chunk(nghttp2_session *ng, uint8_t flags, int32_t id, const uint8_t *data,
@@ -398,12 +417,15 @@ static int on_data_chunk(nghttp2_session *ng, uint8_t flags, int32_t id, const u
     size_t before = (size_t)((const char *)data - c->work_at); /* of the fragment */
     mz_buf_drain(&c->work, before - c->work_taken);
     c->work_taken = before + n;
-    if (!attached(s)) { /* nobody's: dropped, and granted again */
+    if (s)
+        s->body_in += n;
+    if (!attached(s)) { /* nobody's: dropped, and granted again to other streams */
         mz_buf_drain(&c->work, n);
-        nghttp2_session_consume(c->ng, id, n);
+        nghttp2_session_consume_connection(c->ng, n);
+        if (s)
+            h2_linger_data(s, n);
         return 0;
     }
-    s->body_in += n;
     s->enc.wire_in += n;
     mz_buf_move(&c->body, &c->work, n);
     c->body_stream = s;
@@ -446,6 +468,61 @@ void h2_callbacks_set_in(nghttp2_session_callbacks *cb)
 
 /* ---- dispatch ---- */
 
+static bool recv_bytes(struct h2 *c, const char *p, size_t n)
+{
+    ssize_t k = n ? nghttp2_session_mem_recv(c->ng, (const uint8_t *)p, n) : 0;
+    if (k == NGHTTP2_ERR_BAD_CLIENT_MAGIC)
+        c->silent = true; /* whoever it is does not speak HTTP/2 */
+    if (k < 0 && !c->dead && !c->failed)
+        h2_fail(c, k == NGHTTP2_ERR_BAD_CLIENT_MAGIC ? "http2.bad_preface" : "http2.codec_error",
+                k == NGHTTP2_ERR_FLOODED ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_PROTOCOL_ERROR,
+                k == NGHTTP2_ERR_FLOODED);
+    return k >= 0 && !c->dead && !c->failed;
+}
+
+/* Takes up to a whole frame's head or payload off @p. True: a head is complete, it stands in c->scan_head. */
+static bool scan(struct h2 *c, const char *p, size_t n, size_t *out_taken)
+{
+    if (c->scan_left) {
+        *out_taken = n < c->scan_left ? n : c->scan_left;
+        c->scan_left -= (uint32_t)*out_taken;
+        return false;
+    }
+    size_t want = sizeof(c->scan_head) - c->scan_n;
+    *out_taken = n < want ? n : want;
+    memcpy(c->scan_head + c->scan_n, p, *out_taken);
+    c->scan_n = (uint8_t)(c->scan_n + *out_taken);
+    if (c->scan_n < sizeof(c->scan_head))
+        return false;
+    const uint8_t *h = c->scan_head;
+    c->scan_n = 0;
+    c->scan_left = (uint32_t)h[0] << 16 | (uint32_t)h[1] << 8 | h[2];
+    return true;
+}
+
+/* nghttp2 is silent about DATA for streams that are gone: those are looked at before it gets them. What stands before them in
+ * the same input may open or end their stream. */
+static bool recv_checked(struct h2 *c, const char *p, size_t n)
+{
+    size_t fed = 0;
+    bool ends = false;
+    for (size_t at = 0, k; at < n; at += k) {
+        if (!scan(c, p + at, n - at, &k))
+            continue;
+        const uint8_t *head = c->scan_head;
+        if (head[3] == NGHTTP2_DATA && (ends || h2_is_stray(c, head))) {
+            size_t before = at + k < sizeof(c->scan_head) ? fed : at + k - sizeof(c->scan_head);
+            if (!recv_bytes(c, p + fed, before - fed) || !h2_stray_ok(c, head))
+                return false;
+            fed = before;
+            ends = false;
+        }
+        ends |= head[3] == NGHTTP2_RST_STREAM ||
+                (head[3] <= NGHTTP2_HEADERS && (head[4] & NGHTTP2_FLAG_END_STREAM));
+    }
+    return recv_bytes(c, p + fed, n - fed);
+}
+
 /* One fragment of the input, moved aside: an owner that closes the connection meanwhile takes nothing from under nghttp2. */
 static bool feed(struct h2 *c, struct mz_buf *in)
 {
@@ -453,17 +530,13 @@ static bool feed(struct h2 *c, struct mz_buf *in)
     struct mz_str s = mz_buf_first(&c->work);
     c->work_at = s.p;
     c->work_taken = 0;
-    ssize_t n = nghttp2_session_mem_recv(c->ng, (const uint8_t *)s.p, s.n);
-    if (n >= 0)
+    bool ok = h2_is_client(c) ? recv_bytes(c, s.p, s.n) : recv_checked(c, s.p, s.n);
+    if (ok)
         body_flush(c, false);
     c->body_stream = NULL;
     mz_buf_fini(&c->body);
     mz_buf_fini(&c->work);
-    if (n < 0 && !c->dead && !c->failed)
-        h2_fail(c, n == NGHTTP2_ERR_BAD_CLIENT_MAGIC ? "http2.bad_preface" : "http2.codec_error",
-                n == NGHTTP2_ERR_FLOODED ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_PROTOCOL_ERROR,
-                n == NGHTTP2_ERR_FLOODED);
-    return n >= 0 && !c->dead && !c->failed;
+    return ok && !c->dead && !c->failed;
 }
 
 enum mz_codec_status h2_dispatch(struct mz_codec *codec, struct mz_buf *in, bool end)

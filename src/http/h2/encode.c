@@ -131,7 +131,8 @@ static ssize_t read_body(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t l
         s->deferred = true;
         return NGHTTP2_ERR_DEFERRED;
     }
-    if (n && (c->above_conn || (c->sink.high && mz_buf_len(c->sink.out) > c->sink.high))) {
+    if (n && (c->overloaded || c->above_conn ||
+              (c->sink.high && mz_buf_len(c->sink.out) > c->sink.high))) {
         c->paused = true; /* conn_below_low() goes on */
         return NGHTTP2_ERR_PAUSE;
     }
@@ -193,10 +194,8 @@ static int on_frame_send(nghttp2_session *ng, const nghttp2_frame *f, void *arg)
         return 0;
     s->out_sent = true;
     mz_timer_stop(&s->flush_timer);
-    if (s->reset_after && !s->closed) {
-        s->reset_after = false;
-        h2_rst(s, NGHTTP2_NO_ERROR);
-    }
+    if (s->linger)
+        h2_linger(s);
     return 0;
 }
 
@@ -267,7 +266,8 @@ void h2_flush(struct h2 *c)
     for (;;) {
         const uint8_t *p;
         ssize_t n = nghttp2_session_mem_send(c->ng, &p);
-        if (n > 0 && !c->overloaded)
+        bool say = !c->silent && (!c->overloaded || (n >= 9 && p[3] == NGHTTP2_GOAWAY));
+        if (n > 0 && say)
             append(c, p, (size_t)n);
         else if (n <= 0)
             break;
@@ -490,14 +490,16 @@ static void reset(struct mz_stream_enc *e, enum mz_reset_reason r)
     struct h2_stream *s = h2_stream_of(e);
     if (!s->in.ops)
         return;
-    bool whole = s->out_end && !s->closed && !s->resetting && r == MZ_RESET_LOCAL &&
-                 !h2_is_client(s->c); /* an answer; a request that was sent is cancelled */
-    if (whole && !s->out_sent)
-        s->reset_after =
-            !s->wire_end; /* the message goes out, then the rest of the other is refused */
-    else if (!s->closed)
-        h2_rst(s, whole ? NGHTTP2_NO_ERROR : reset_code(s, r));
+    bool whole = s->out_end && !h2_is_client(s->c) && r == MZ_RESET_LOCAL;
+    if (!whole && s->submitted && !h2_is_client(s->c))
+        h2_flush(s->c); /* what was given goes first: nghttp2 drops it once the stream is reset */
+    if (!whole)
+        h2_rst(s, reset_code(s, r));
+    s->linger =
+        whole && !s->wire_end; /* the answer goes out, then the rest of the request is refused */
     h2_stream_detach(s);
+    if (s->linger && s->out_sent)
+        h2_linger(s);
 }
 
 static void read_disable(struct mz_stream_enc *e, bool disable)

@@ -3,8 +3,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-/* Frames of one head. Of a head that was refused nghttp2 tells nothing any more, so bytes cannot be counted then (D03, F10). */
-#define MAX_CONTINUATIONS 64
+#define LINGER_MS    1000
+#define LINGER_BYTES 65536
 
 /* The codec's object: session, streams, what is told at the end of the turn, GOAWAY, keepalive. */
 
@@ -36,9 +36,28 @@ static void maybe_gone(struct h2_stream *s)
 static void on_flush_timeout(struct mz_timer *t)
 {
     struct h2_stream *s = MZ_CONTAINER(t, struct h2_stream, flush_timer);
+    if (s->linger && s->out_sent) {
+        h2_rst(s, NGHTTP2_NO_ERROR);
+        return;
+    }
     h2_count(s->c, MZ_H2S_TX_FLUSH_TIMEOUT);
     h2_rst(s, NGHTTP2_CANCEL);
     h2_stream_reset_told(s, MZ_RESET_LOCAL);
+}
+
+/* The answer is complete and the request is not: a short rest is read, so that a client that sends before it reads sees the
+ * answer; then RST_STREAM says that no more is wanted (RFC 9113 8.1). */
+void h2_linger(struct h2_stream *s)
+{
+    if (!s->closed && !s->resetting && !s->wire_end)
+        mz_timer_start_ms(&s->flush_timer, LINGER_MS);
+}
+
+void h2_linger_data(struct h2_stream *s, size_t n)
+{
+    s->lingered += n;
+    if (s->lingered > LINGER_BYTES && s->out_sent)
+        h2_rst(s, NGHTTP2_NO_ERROR);
 }
 
 struct h2_stream *h2_stream_create(struct h2 *c)
@@ -69,6 +88,8 @@ void h2_stream_closed(struct h2_stream *s)
     if (!h2_stream_known(s))
         return;
     s->closed = true;
+    if (s->peer_ended)
+        h2_stream_id_ended(s->c, s->enc.id);
     s->c->n_streams--;
     h2_gauge(s->c, MZ_H2S_STREAMS_ACTIVE, -1);
     maybe_gone(s);
@@ -208,10 +229,10 @@ static void goaway(struct mz_codec *codec, bool graceful_notice)
     struct h2 *c = h2_of(codec);
     if (c->dead || c->failed || c->final_goaway)
         return;
-    h2_count(c, MZ_H2S_GOAWAY_SENT);
     if (graceful_notice && !c->client) {
         nghttp2_submit_shutdown_notice(c->ng);
     } else {
+        h2_count(c, MZ_H2S_GOAWAY_SENT);
         c->final_goaway = true;
         nghttp2_submit_goaway(c->ng, NGHTTP2_FLAG_NONE,
                               nghttp2_session_get_last_proc_stream_id(c->ng), NGHTTP2_NO_ERROR,
@@ -354,7 +375,7 @@ static void session_create(struct h2 *c)
     nghttp2_option_set_peer_max_concurrent_streams(opt, c->o->max_concurrent_streams);
     nghttp2_option_set_max_outbound_ack(opt, SIZE_MAX);             /* limits.c */
     nghttp2_option_set_stream_reset_rate_limit(opt, UINT64_MAX, 1); /* the owner's */
-    nghttp2_option_set_max_continuations(opt, MAX_CONTINUATIONS);
+    nghttp2_option_set_max_continuations(opt, SIZE_MAX / 2);        /* bytes and empty frames are */
     int rv = c->client ? nghttp2_session_client_new3(&c->ng, callbacks, c, opt, h2_mem())
                        : nghttp2_session_server_new3(&c->ng, callbacks, c, opt, h2_mem());
     nghttp2_option_del(opt);
@@ -407,6 +428,7 @@ static struct h2 *create(const struct mz_http2_opts *o, const struct mz_http2_st
     mz_buf_init(&c->work);
     mz_buf_init(&c->body);
     session_create(c);
+    c->scan_left = client ? 0 : NGHTTP2_CLIENT_MAGIC_LEN;
     nghttp2_settings_entry v[64];
     size_t n = settings(c, v, MZ_COUNT(v));
     nghttp2_submit_settings(c->ng, NGHTTP2_FLAG_NONE, v, n);

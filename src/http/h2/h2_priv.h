@@ -14,6 +14,8 @@
 
 #define H2_STREAM_BUFFER  65536 /* bytes that wait for a stream's window before its producer is paused */
 #define H2_OUT_RANGES     8
+#define H2_ENDED_IDS      32
+#define H2_SKIPPED_IDS    4
 #define H2_1XX_MAX        8 /* informational answers told to the owner; further ones are read over (F06) */
 
 struct h2;
@@ -44,6 +46,7 @@ struct h2_stream {
     struct h2_trailers *out_trailers;
     struct mz_headers *in_trailers; /* held back behind the body */
     struct mz_timer flush_timer;
+    size_t lingered;
     size_t unconsumed; /* bytes received that the stream's window has not got back */
     uint32_t read_off;
     uint16_t status;     /* client: of the answer */
@@ -59,7 +62,9 @@ struct h2_stream {
     bool deferred;       /* nghttp2 waits for resume_data */
     bool above_out, above_told;
     bool resetting;      /* RST_STREAM was submitted by us */
-    bool reset_after;    /* ... is to be, when the message has gone out */
+    bool linger;         /* server: the answer is complete, the request is not */
+    bool peer_ended;     /* END_STREAM or RST_STREAM was received, whatever came of it */
+    bool reading;        /* fields are being read */
     bool reset_event;
     bool is_head, connect, upgrade, tunnel; /* upgrade: HTTP/1 shape outside, extended CONNECT on the wire */
     struct mz_str upgrade_type; /* client: what was asked for */
@@ -90,6 +95,8 @@ struct h2 {
     struct mz_task task; /* end of the turn: events, output, streams that are over */
     struct h2_keepalive *keepalive;
     struct mz_buf work;   /* the input that nghttp2 is reading */
+    uint32_t scan_left; /* server: bytes of the frame that is passing, or of the preface */
+    uint8_t scan_head[9], scan_n;
     const char *work_at;  /* its begin */
     size_t work_taken;    /* bytes moved or drained out of it */
     struct mz_buf body;   /* read of DATA frames of body_stream, not handed on yet */
@@ -104,10 +111,13 @@ struct h2 {
     bool above_conn; /* the sink's buffer is above its limit */
     bool paused;     /* DATA waits for it to drain */
     bool goaway_received, goaway_told, final_goaway, settings_sent, peer_settings;
-    bool overloaded; /* the failure is a flood: as Envoy's overload, without a word to the peer */
+    bool silent;     /* nothing is sent any more */
+    bool overloaded; /* the failure is a flood: the peer gets a GOAWAY and no more */
     /* limits.c */
-    uint32_t empty_frames, opened_streams, resets_sent;
+    uint32_t empty_frames, opened_streams, resets_sent, resets_got, strays;
     uint64_t priority_frames, window_updates, data_frames_sent, block_bytes;
+    uint32_t last_id, ended_ids[H2_ENDED_IDS], skipped_ids[H2_SKIPPED_IDS][2]; /* server */
+    uint8_t next_ended, next_skipped;
     uint64_t out_pos; /* bytes of output ever appended */
     uint32_t out_frames, out_control;
     struct h2_range ranges[H2_OUT_RANGES];
@@ -150,6 +160,9 @@ void h2_events_later(struct h2_stream *s);
 void h2_events_run(struct h2 *c);
 void h2_keepalive_seen(struct h2 *c, const nghttp2_frame *ack);
 
+void h2_linger(struct h2_stream *s);
+void h2_linger_data(struct h2_stream *s, size_t n);
+
 /* decode.c */
 void h2_callbacks_set_in(nghttp2_session_callbacks *cb);
 enum mz_codec_status h2_dispatch(struct mz_codec *codec, struct mz_buf *in, bool end);
@@ -176,7 +189,14 @@ bool h2_length_ok(const struct h2_stream *s, bool end); /* DATA so far against c
 
 /* limits.c */
 bool h2_frame_begins_ok(struct h2 *c, const nghttp2_frame_hd *hd); /* false: h2_fail() was called */
+/* A DATA frame's head for a stream that nghttp2 does not have; and what that means. */
+bool h2_is_stray(const struct h2 *c, const uint8_t *head);
+bool h2_stray_ok(struct h2 *c, const uint8_t *head); /* false: h2_fail() was called */
 bool h2_frame_in_ok(struct h2 *c, const nghttp2_frame *f);
+/* Stream ids that the peer passed over, or has ended itself: nothing may come on them (D09). */
+void h2_stream_id_used(struct h2 *c, uint32_t id);
+void h2_stream_id_ended(struct h2 *c, uint32_t id);
+void h2_rst_in(struct h2 *c, bool premature); /* for a stream that had its answer already */
 bool h2_rst_out_ok(struct h2 *c, uint32_t code);
 void h2_frame_out(struct h2 *c, uint8_t type, size_t bytes);
 void h2_out_drained(struct h2 *c); /* looks at what the sink has sent meanwhile */

@@ -9,7 +9,7 @@
 #include "http/codec.h"
 #include <stdlib.h>
 
-#define TRACE_STREAMS 64
+#define TRACE_STREAMS 4096 /* of one run */
 
 struct trace;
 struct trace_stream {
@@ -27,7 +27,7 @@ struct trace {
     struct mz_buf in, out;
     struct mz_http2_opts opts;
     struct mz_http2_stats stats;
-    struct trace_stream s[TRACE_STREAMS];
+    struct trace_stream *s[TRACE_STREAMS];
     unsigned n, goaways, max_streams_changes, max_streams, keepalives, written;
     bool client, echo /* a server answers 200 "ok" at the end of a request */, count_data /* instead of keeping it */;
     unsigned callbacks, reset_at; /* reset the stream within the nth callback, counted from 1 */
@@ -164,12 +164,12 @@ static const struct mz_stream_in_ops trace_ops = { trace_on_1xx,   trace_on_head
 
 static inline struct trace_stream *trace_stream_begin(struct trace *t)
 {
-    struct trace_stream *s = &t->s[t->n++ % TRACE_STREAMS];
-    if (s->arena) {
-        mz_arena_destroy(s->arena);
-        mz_buf_fini(&s->events);
-    }
-    *s = (struct trace_stream){ .t = t, .arena = mz_arena_create(MZ_MEM_STREAM) };
+    struct trace_stream *s = calloc(1, sizeof(*s));
+    if (!s || t->n == TRACE_STREAMS)
+        abort();
+    t->s[t->n++] = s;
+    s->t = t;
+    s->arena = mz_arena_create(MZ_MEM_STREAM);
     mz_buf_init(&s->events);
     s->in = (struct mz_stream_in){ &trace_ops, s, s->arena };
     return s;
@@ -230,11 +230,10 @@ static inline void trace_stop(struct trace *t)
     t->codec->ops->destroy(t->codec);
     mz_buf_fini(&t->in);
     mz_buf_fini(&t->out);
-    for (unsigned i = 0; i < TRACE_STREAMS; i++) {
-        if (t->s[i].arena) {
-            mz_arena_destroy(t->s[i].arena);
-            mz_buf_fini(&t->s[i].events);
-        }
+    for (unsigned i = 0; i < t->n; i++) {
+        mz_arena_destroy(t->s[i]->arena);
+        mz_buf_fini(&t->s[i]->events);
+        free(t->s[i]);
     }
 }
 

@@ -3,6 +3,8 @@
 /* What a peer may make us do without paying for it: Envoy's limits on frames, both ways (D01-D06). */
 
 #define FREE_RESETS 200 /* RST_STREAM for faults of the peer, beyond one for every second stream */
+#define STRAY_BYTES 256 /* a DATA frame of padding alone is not longer */
+#define STRAYS      1000
 #define BLOCK_SLACK                                                                                \
     16384 /* compressed bytes of a head that was refused, beyond twice the limit (D03) */
 
@@ -21,8 +23,85 @@ static bool empty(struct h2 *c, bool is_empty)
     return flood(c, MZ_H2S_EMPTY_FLOOD, "http2.inbound_empty_frames_flood");
 }
 
+/* ---- stream ids (server) ---- */
+
+void h2_stream_id_used(struct h2 *c, uint32_t id)
+{
+    if (id > c->last_id + 2) {
+        uint32_t *r = c->skipped_ids[c->next_skipped++ % H2_SKIPPED_IDS];
+        r[0] = c->last_id + 1;
+        r[1] = id - 1;
+    }
+    c->last_id = id;
+}
+
+void h2_stream_id_ended(struct h2 *c, uint32_t id)
+{
+    c->ended_ids[c->next_ended++ % H2_ENDED_IDS] = id;
+}
+
+static bool was_ended(const struct h2 *c, uint32_t id)
+{
+    for (unsigned i = 0; i < H2_ENDED_IDS; i++)
+        if (c->ended_ids[i] == id)
+            return true;
+    return false;
+}
+
+static bool was_skipped(const struct h2 *c, uint32_t id)
+{
+    for (unsigned i = 0; i < H2_SKIPPED_IDS; i++)
+        if (id >= c->skipped_ids[i][0] && id <= c->skipped_ids[i][1])
+            return true;
+    return false;
+}
+
+/* HEADERS and DATA on a stream that is gone: nothing when we ended it, else an error of the connection. Many small frames for
+ * nothing are a flood. */
+static bool gone_ok(struct h2 *c, uint32_t id, size_t length)
+{
+    bool ended = was_ended(c, id);
+    if (ended || was_skipped(c, id)) {
+        h2_fail(c, "http2.stream_closed", ended ? NGHTTP2_STREAM_CLOSED : NGHTTP2_PROTOCOL_ERROR,
+                false);
+        return false;
+    }
+    if (length > STRAY_BYTES || ++c->strays <= STRAYS)
+        return true;
+    return flood(c, MZ_H2S_EMPTY_FLOOD, "http2.inbound_empty_frames_flood");
+}
+
+static bool is_gone(const struct h2 *c, uint32_t id)
+{
+    return !c->client && id && id <= c->last_id && id % 2 &&
+           !nghttp2_session_get_stream_user_data(c->ng, (int32_t)id);
+}
+
+static uint32_t head_id(const uint8_t *h)
+{
+    return ((uint32_t)h[5] << 24 | (uint32_t)h[6] << 16 | (uint32_t)h[7] << 8 | h[8]) & INT32_MAX;
+}
+
+bool h2_is_stray(const struct h2 *c, const uint8_t *h)
+{
+    uint32_t id = head_id(h);
+    return id > c->last_id ||
+           is_gone(c, id); /* the first: what opens it may stand before it in the same input */
+}
+
+bool h2_stray_ok(struct h2 *c, const uint8_t *h)
+{
+    uint32_t id = head_id(h);
+    return !is_gone(c, id) || gone_ok(c, id, (size_t)h[0] << 16 | (size_t)h[1] << 8 | h[2]);
+}
+
+/* ---- frames that come in ---- */
+
 bool h2_frame_begins_ok(struct h2 *c, const nghttp2_frame_hd *hd)
 {
+    if (hd->type == NGHTTP2_HEADERS && is_gone(c, (uint32_t)hd->stream_id) &&
+        !gone_ok(c, (uint32_t)hd->stream_id, hd->length))
+        return false;
     bool end = hd->flags & NGHTTP2_FLAG_END_STREAM;
     switch (hd->type) {
     case NGHTTP2_HEADERS:
@@ -31,7 +110,7 @@ bool h2_frame_begins_ok(struct h2 *c, const nghttp2_frame_hd *hd)
     case NGHTTP2_CONTINUATION:
         c->block_bytes += hd->length;
         if (c->block_bytes > BLOCK_SLACK + 2 * (uint64_t)c->o->max_headers_kb * 1024)
-            return flood(c, MZ_H2S_HEADER_OVERFLOW, "http2.header_block_too_large");
+            return flood(c, MZ_H2S_LIST_TOO_LARGE, "http2.header_block_too_large");
         return empty(c, hd->length == 0);
     case NGHTTP2_PRIORITY:
         if (++c->priority_frames <=
@@ -55,6 +134,13 @@ bool h2_frame_in_ok(struct h2 *c, const nghttp2_frame *f)
         return true;
     bool end = f->hd.flags & NGHTTP2_FLAG_END_STREAM;
     return empty(c, f->hd.length == f->data.padlen && !end);
+}
+
+void h2_rst_in(struct h2 *c, bool premature)
+{
+    c->resets_got += premature;
+    if (!h2_is_client(c) && c->resets_got > FREE_RESETS + c->opened_streams / 2)
+        h2_fail(c, "too_many_premature_resets", NGHTTP2_ENHANCE_YOUR_CALM, true);
 }
 
 /* Streams that we reset because of what the peer did cost as much as those that it resets (D02). */

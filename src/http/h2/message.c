@@ -80,7 +80,8 @@ static enum h2_verdict pseudo(struct h2 *c, struct h2_stream *s, struct mz_str n
     *seen = true;
     if (id == MZ_H_METHOD)
         hd->is_connect = mz_str_eq(value, MZ_STR("CONNECT"));
-    mz_headers_add_id(s->headers, id, mz_arena_dup(arena_of(s), value));
+    if (s->headers)
+        mz_headers_add_id(s->headers, id, mz_arena_dup(arena_of(s), value));
     return H2_FINE;
 }
 
@@ -153,7 +154,7 @@ static enum h2_verdict special(struct h2_stream *s, enum mz_header_id id, struct
     if (!mz_authority_valid(value) || hd->has_host)
         return H2_INVALID;
     hd->has_host = true;
-    if (!hd->authority) /* in its place; beside :authority it says nothing (D16) */
+    if (!hd->authority && s->headers) /* in its place; beside :authority it says nothing (D16) */
         mz_headers_add_id(s->headers, MZ_H_AUTHORITY, mz_arena_dup(arena_of(s), value));
     return H2_DROP;
 }
@@ -170,7 +171,7 @@ static enum h2_verdict regular(struct h2 *c, struct h2_stream *s, struct mz_str 
     enum h2_verdict v = special(s, id, value);
     if (v == H2_FINE && !id)
         v = underscore(c, s, name);
-    if (v != H2_FINE)
+    if (v != H2_FINE || !s->headers)
         return v;
     struct mz_arena *a = arena_of(s);
     mz_headers_add_raw(s->headers, id ? mz_header_name(id) : mz_arena_dup(a, name),

@@ -5,9 +5,11 @@
 
 /* X(identifier, "name", TYPE, UNIT) */
 #define MZ_HTTP2_CODEC_STATS(X)                                                                                        \
+    X(COOKIES_TOO_LARGE, "cookies_total_bytes_too_large", COUNTER, NONE)                                               \
     X(DEFERRED_STREAM_CLOSE, "deferred_stream_close", COUNTER, NONE)                                                   \
     X(DROPPED, "dropped_headers_with_underscores", COUNTER, NONE)                                                      \
     X(GOAWAY_SENT, "goaway_sent", COUNTER, NONE)                                                                       \
+    X(LIST_TOO_LARGE, "header_list_size_too_large", COUNTER, NONE)                                                     \
     X(HEADER_OVERFLOW, "header_overflow", COUNTER, NONE)                                                               \
     X(HEADERS_CB_NO_STREAM, "headers_cb_no_stream", COUNTER, NONE)                                                     \
     X(EMPTY_FLOOD, "inbound_empty_frames_flood", COUNTER, NONE)                                                        \
