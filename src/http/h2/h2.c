@@ -376,8 +376,11 @@ static void session_create(struct h2 *c)
     nghttp2_option_set_max_outbound_ack(opt, SIZE_MAX);             /* limits.c */
     nghttp2_option_set_stream_reset_rate_limit(opt, UINT64_MAX, 1); /* the owner's */
     nghttp2_option_set_max_continuations(opt, SIZE_MAX / 2);        /* bytes and empty frames are */
-    int rv = c->client ? nghttp2_session_client_new3(&c->ng, callbacks, c, opt, h2_mem())
-                       : nghttp2_session_server_new3(&c->ng, callbacks, c, opt, h2_mem());
+    nghttp2_mem mem = h2_mem(c);
+    c->creating = true;
+    int rv = c->client ? nghttp2_session_client_new3(&c->ng, callbacks, c, opt, &mem)
+                       : nghttp2_session_server_new3(&c->ng, callbacks, c, opt, &mem);
+    c->creating = false;
     nghttp2_option_del(opt);
     must(rv);
 }

@@ -59,13 +59,25 @@ static inline void fuzz_feed(struct trace *t, const uint8_t *p, size_t n, unsign
     mz_loop_turn(t->loop, 0);
 }
 
+/* How much of a body was handed on before an error depends on the split; the head does not. */
+static inline bool fuzz_same_stream(struct trace_stream *a, struct trace_stream *b, bool failed)
+{
+    struct mz_str x = trace_text(&a->events), y = trace_text(&b->events);
+    if (mz_str_eq(x, y))
+        return true;
+    if (!failed && !(a->reset && b->reset))
+        return false;
+    ptrdiff_t i = mz_str_chr(x, ']'), k = mz_str_chr(y, ']');
+    return i == k && i >= 0 && memcmp(x.p, y.p, (size_t)i) == 0;
+}
+
 static inline void fuzz_same(struct trace *whole, struct trace *parts)
 {
     if (whole->goaways || parts->goaways)
         return; /* nghttp2 reads over the rest once nothing is under way, and that depends on what it could send */
     bool same = whole->n == parts->n && whole->status == parts->status;
     for (unsigned i = 0; same && i < whole->n; i++)
-        same = mz_str_eq(trace_text(&whole->s[i]->events), trace_text(&parts->s[i]->events));
+        same = fuzz_same_stream(whole->s[i], parts->s[i], whole->status != MZ_CODEC_OK);
     if (same)
         return;
     fprintf(stderr, "streams %u %u, status %d %d\n", whole->n, parts->n, (int)whole->status,

@@ -14,6 +14,7 @@
 
 #define H2_STREAM_BUFFER  65536 /* bytes that wait for a stream's window before its producer is paused */
 #define H2_OUT_RANGES     8
+#define H2_FRAMES_MIN     16384 /* the only piece that large of a new session is the room for frames (mem.c) */
 #define H2_ENDED_IDS      32
 #define H2_SKIPPED_IDS    4
 #define H2_1XX_MAX        8 /* informational answers told to the owner; further ones are read over (F06) */
@@ -105,7 +106,7 @@ struct h2 {
     size_t conn_unconsumed; /* of these, what the connection's window has not got back */
     uint32_t n_streams; /* nghttp2's, open */
     uint32_t peer_max_streams;
-    bool dispatching, sending;
+    bool creating, dispatching, sending;
     bool dead;       /* the connection has gone */
     bool failed;     /* it is to end: base.error says why */
     bool above_conn; /* the sink's buffer is above its limit */
@@ -203,5 +204,5 @@ void h2_out_drained(struct h2 *c); /* looks at what the sink has sent meanwhile 
 void h2_out_forget(struct h2 *c);  /* gauges go back */
 
 /* mem.c */
-nghttp2_mem *h2_mem(void);
+nghttp2_mem h2_mem(struct h2 *c); /* copied by the session */
 #endif
