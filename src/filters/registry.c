@@ -17,6 +17,7 @@ static const struct mz_http_filter_type *const http_filters[] = {
     &mz_filter_local_ratelimit,
     &mz_filter_rbac,
     &mz_filter_router,
+    &mz_filter_set_filter_state,
 };
 
 static const struct mz_net_filter_type *const net_filters[] = {

@@ -153,7 +153,7 @@ static void fixture_init(struct fixture *f)
     fill_upstream(f);
     fill_metadata(f);
     mz_map_init(&f->state, MZ_MEM_STREAM);
-    f->object = (struct mz_filter_object){ my_state_text, my_state_field, NULL };
+    f->object = (struct mz_filter_object){ .text = my_state_text, .field = my_state_field };
     mz_map_put(&f->state, MZ_STR("my.key"), &f->object);
     i->filter_state = &f->state;
     f->ctx = (struct mz_format_ctx){ .info = i,

@@ -74,5 +74,7 @@ void mz_info_set_state(struct mz_stream_info *i, struct mz_str name, struct mz_f
         mz_map_init(i->filter_state, MZ_MEM_STREAM);
         mz_arena_cleanup(i->arena, state_free, i->filter_state);
     }
-    (void)mz_map_put(i->filter_state, name, o); /* what it replaces lives in the arena */
+    const struct mz_filter_object *old = mz_map_get(i->filter_state, name);
+    if (!old || !old->read_only)
+        (void)mz_map_put(i->filter_state, name, o); /* what it replaces lives in the arena */
 }

@@ -48,6 +48,8 @@ struct mz_filter_object { /* value of filter_state: first member of the filter's
     struct mz_str (*text)(const struct mz_filter_object *o, struct mz_arena *a); /* %FILTER_STATE(name:PLAIN)% */
     bool (*field)(const struct mz_filter_object *o, struct mz_str name, struct mz_str *out_value); /* NULL: has none */
     const struct mz_value *(*tree)(const struct mz_filter_object *o, struct mz_arena *a); /* :TYPED; NULL: the text in quotes */
+    uint64_t (*hash)(const struct mz_filter_object *o); /* for a route's hash policy; NULL: takes no part in one */
+    bool read_only;                                     /* nothing replaces it */
 };
 struct mz_attempt { /* a host that was tried: %UPSTREAM_HOSTS_ATTEMPTED% and its relatives */
     struct mz_addr host;

@@ -328,6 +328,35 @@ static void test_hash(void **state) /* lb-hash-cookie, lb-ring-hash-header */
     }
 }
 
+static uint64_t seven(const struct mz_filter_object *o)
+{
+    (void)o;
+    return 7;
+}
+
+static void test_hash_of_filter_state(void **state)
+{
+    (void)state;
+    struct fixture f;
+    const struct mz_route *r = begin(&f,
+                                     "  - {match: {prefix: /}, route: {cluster: one, hash_policy: "
+                                     "[{filter_state: {key: k}}]}}\n",
+                                     "/", NULL);
+    struct mz_stream_info info = { .arena = f.a };
+    struct mz_filter_object plain = { .text = NULL }, hashed = { .hash = seven, .read_only = true };
+    struct mz_hash_from from = { 0 };
+    struct mz_str cookie;
+    uint64_t hash;
+    assert_false(mz_route_hash(r, f.h, &from, f.a, &hash, &cookie)); /* there is no state */
+    mz_info_set_state(&info, MZ_STR("k"), &plain);
+    from.state = info.filter_state;
+    assert_false(mz_route_hash(r, f.h, &from, f.a, &hash, &cookie)); /* it has no hash */
+    mz_info_set_state(&info, MZ_STR("k"), &hashed);
+    mz_info_set_state(&info, MZ_STR("k"), &plain); /* the other one is read-only */
+    assert_true(mz_route_hash(r, f.h, &from, f.a, &hash, &cookie) && hash == 7);
+    fixture_fini(&f);
+}
+
 static void test_hash_cookie_is_made(void **state) /* lb-hash-cookie */
 {
     (void)state;
@@ -343,7 +372,7 @@ static void test_hash_cookie_is_made(void **state) /* lb-hash-cookie */
     uint64_t hash, hash2;
     assert_true(mz_addr_parse_ip(MZ_STR("127.0.0.1"), 1234, &peer));
     assert_true(mz_addr_parse_ip(MZ_STR("127.0.0.2"), 80, &local));
-    const struct mz_hash_from from = { &peer, &peer, &local };
+    const struct mz_hash_from from = { &peer, &peer, &local, NULL };
     assert_true(mz_route_hash(r, f.h, &from, f.a, &hash, &cookie));
     assert_true(mz_route_hash(r, f.h, &from, f.a, &hash2, &again));
     assert_true(hash == hash2 && mz_str_eq(cookie, again)); /* the same for the whole connection */
@@ -559,11 +588,17 @@ static void test_ops(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_redirects),     cmocka_unit_test(test_path_rewrites),
-        cmocka_unit_test(test_host_rewrites), cmocka_unit_test(test_mutations),
-        cmocka_unit_test(test_weighted),      cmocka_unit_test(test_hash),
-        cmocka_unit_test(test_policies),      cmocka_unit_test(test_hash_cookie_is_made),
-        cmocka_unit_test(test_errors),        cmocka_unit_test(test_ops),
+        cmocka_unit_test(test_redirects),
+        cmocka_unit_test(test_path_rewrites),
+        cmocka_unit_test(test_host_rewrites),
+        cmocka_unit_test(test_mutations),
+        cmocka_unit_test(test_weighted),
+        cmocka_unit_test(test_hash),
+        cmocka_unit_test(test_policies),
+        cmocka_unit_test(test_hash_of_filter_state),
+        cmocka_unit_test(test_hash_cookie_is_made),
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_ops),
         cmocka_unit_test(test_table_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,3 +1,4 @@
+#include "observe/stream_info.h"
 #include "route/route_priv.h"
 #include <stdlib.h>
 
@@ -42,9 +43,13 @@ static bool policy_build(struct builder *b, const pb_RouteAction_HashPolicy *m,
         out->kind = MZ_HASH_QUERY;
         out->name = build_str(b, m->query_parameter->name);
         return true;
+    case pb_RouteAction_HashPolicy_POLICY_SPECIFIER_FILTER_STATE:
+        out->kind = MZ_HASH_STATE;
+        out->name = build_str(b, m->filter_state->key);
+        return true;
     default:
-        return mz_err_set(
-            b->err, "one of header, cookie, connection_properties, query_parameter is required");
+        return mz_err_set(b->err, "one of header, cookie, connection_properties, query_parameter, "
+                                  "filter_state is required");
     }
 }
 
@@ -178,6 +183,15 @@ static bool hash_query(const struct mz_hash_policy *p, struct hash_req *q, uint6
     return true;
 }
 
+static bool hash_state(const struct mz_hash_policy *p, struct hash_req *q, uint64_t *out)
+{
+    const struct mz_filter_object *o = q->from->state ? mz_map_get(q->from->state, p->name) : NULL;
+    if (!o || !o->hash)
+        return false;
+    *out = o->hash(o);
+    return true;
+}
+
 static bool hash_one(const struct mz_hash_policy *p, struct hash_req *q, uint64_t *out)
 {
     switch (p->kind) {
@@ -189,6 +203,8 @@ static bool hash_one(const struct mz_hash_policy *p, struct hash_req *q, uint64_
         return hash_source_ip(q, out);
     case MZ_HASH_QUERY:
         return hash_query(p, q, out);
+    case MZ_HASH_STATE:
+        return hash_state(p, q, out);
     case MZ_HASH_NONE:
         break;
     }

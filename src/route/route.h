@@ -80,7 +80,7 @@ struct mz_retry_policy {
 };
 struct mz_cookie_attribute { struct mz_str name, value; };
 struct mz_hash_policy {
-    enum { MZ_HASH_HEADER, MZ_HASH_COOKIE, MZ_HASH_SOURCE_IP, MZ_HASH_QUERY, MZ_HASH_NONE } kind;
+    enum { MZ_HASH_HEADER, MZ_HASH_COOKIE, MZ_HASH_SOURCE_IP, MZ_HASH_QUERY, MZ_HASH_STATE, MZ_HASH_NONE } kind;
     struct mz_str name;                /* header, cookie or query parameter */
     struct mz_regex *rewrite; struct mz_str rewrite_with;
     bool cookie_ttl_set; uint64_t cookie_ttl_s; struct mz_str cookie_path;
@@ -228,6 +228,7 @@ struct mz_str mz_route_redirect_location(const struct mz_route *r, const struct 
 struct mz_hash_from {
     const struct mz_addr *client;         /* as the manager found it; NULL: no hash of the source */
     const struct mz_addr *remote, *local; /* of the connection */
+    const struct mz_map *state;           /* filter state; NULL: none */
 };
 bool mz_route_hash(const struct mz_route *r, const struct mz_headers *h, const struct mz_hash_from *from, struct mz_arena *a,
                    uint64_t *out_hash, struct mz_str *out_set_cookie);

@@ -204,7 +204,8 @@ static void prepare_headers(struct router *r)
     r->retry_ready = true;
     if (r->route->n_hash && mz_wcluster_hashes(r->wcluster)) {
         const struct mz_hash_from from = { &info->remote, &mz_stream_downstream(s)->conn->remote,
-                                           &mz_stream_downstream(s)->local_restored };
+                                           &mz_stream_downstream(s)->local_restored,
+                                           info->filter_state };
         r->has_hash = mz_route_hash(r->route, h, &from, a, &r->hash, &r->set_cookie);
     }
     struct mz_format_ctx ctx = { .info = info, .req = h };
