@@ -318,7 +318,7 @@ static bool request_id_build(const pb_HttpConnectionManager *m, const struct mz_
     c->generate_request_id = mz_bool_or(m->generate_request_id, true);
     c->preserve_external_request_id = m->preserve_external_request_id;
     c->always_set_request_id = m->always_set_request_id_in_response;
-    c->pack_trace_reason = true;
+    c->pack_trace_reason = c->use_request_id_for_trace = true;
     if (!m->request_id_extension || !m->request_id_extension->typed_config)
         return true;
     ProtobufCMessage *msg;
@@ -327,6 +327,7 @@ static bool request_id_build(const pb_HttpConnectionManager *m, const struct mz_
         return mz_err_at(err, "request_id_extension.typed_config");
     const pb_UuidRequestIdConfig *u = (const pb_UuidRequestIdConfig *)(const void *)msg;
     c->pack_trace_reason = mz_bool_or(u->pack_trace_reason, true);
+    c->use_request_id_for_trace = mz_bool_or(u->use_request_id_for_trace_sampling, true);
     return true;
 }
 
@@ -375,7 +376,8 @@ static bool header_work_build(const pb_HttpConnectionManager *m, const struct mz
         return mz_err_set(err,
                           "strip_matching_host_port and strip_any_host_port cannot both be set");
     return internal_build(m, c, err) && detections_build(m, f, c, err) &&
-           early_build(m, f, c, err) && request_id_build(m, f, c, err);
+           early_build(m, f, c, err) && request_id_build(m, f, c, err) &&
+           (tracing_build(m->tracing, f, c, err) || mz_err_at(err, "tracing"));
 }
 
 static bool upgrades_build(const pb_HttpConnectionManager *m, const struct mz_factory *f,

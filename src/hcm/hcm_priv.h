@@ -60,6 +60,7 @@ struct mz_hcm_config { /* immutable; a connection's filter chain holds it */
     /* header work */
     bool use_remote_address, skip_xff_append, generate_request_id, preserve_external_request_id, always_set_request_id;
     bool request_id_extension, pack_trace_reason, use_request_id_for_trace;
+    struct tracing_config *tracing; /* NULL: no tracing */
     uint32_t xff_hops;
     struct mz_cidr *internal_cidrs;
     size_t n_internal_cidrs;
@@ -158,6 +159,7 @@ struct mz_stream {
     struct pass req, resp;
     const struct mz_route_table *routes;
     const struct mz_route *route;
+    struct mz_str operation; /* of the route's decorator, to be told to the other proxy; "" none */
     struct mz_wcluster *wcluster; /* the route's cluster on this worker; NULL: none, or it does not exist */
     const struct mz_weighted_cluster *weighted;
     struct mz_str cluster_name;
@@ -236,4 +238,12 @@ bool mutate_is_internal(const struct mz_hcm_config *c, const struct mz_addr *a);
 /* local_reply.c */
 struct local_reply_config *local_reply_config_build(const void *msg, const struct mz_factory *f, struct mz_arena *a, struct mz_err *err);
 void local_reply_config_destroy(struct local_reply_config *c);
+/* tracing.c */
+struct tracing_config {
+    struct mz_fraction client, random, overall;
+    bool egress; /* else ingress */
+};
+bool tracing_build(const void *msg, const struct mz_factory *f, struct mz_hcm_config *c, struct mz_err *err); /* NULL: none */
+void tracing_request(struct mz_stream *s, struct mz_headers *h); /* the route is known; only with c->tracing */
+void tracing_response(struct mz_stream *s, struct mz_headers *h);
 #endif

@@ -86,6 +86,8 @@ void respond_headers(struct mz_stream *s, struct mz_headers *h, bool end)
     s->info.status = status;
     s->responding = true;
     mutate_response(s, h);
+    if (s->conn->cfg->tracing)
+        tracing_response(s, h);
     decide_drain(s, h);
     count_status(s, status);
     s->info.tx_first_us = stream_now(s);

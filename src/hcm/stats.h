@@ -65,7 +65,12 @@
     X(RQ_TOTAL, "downstream_rq_total", COUNTER, NONE)                                                                  \
     X(RQ_TX_RESET, "downstream_rq_tx_reset", COUNTER, NONE)                                                            \
     X(RQ_WS_ON_NON_WS, "downstream_rq_ws_on_non_ws_route", COUNTER, NONE)                                              \
-    X(RS_TOO_LARGE, "rs_too_large", COUNTER, NONE)
+    X(RS_TOO_LARGE, "rs_too_large", COUNTER, NONE)                                                                     \
+    X(TRACING_CLIENT, "tracing.client_enabled", COUNTER, NONE)                                                         \
+    X(TRACING_HEALTH_CHECK, "tracing.health_check", COUNTER, NONE)                                                     \
+    X(TRACING_NOT_TRACEABLE, "tracing.not_traceable", COUNTER, NONE)                                                   \
+    X(TRACING_RANDOM, "tracing.random_sampling", COUNTER, NONE)                                                        \
+    X(TRACING_FORCED, "tracing.service_forced", COUNTER, NONE)
 enum mz_hcm_stat {
 #define X(id, name, type, unit) MZ_HS_##id,
     MZ_HCM_STATS(X)

@@ -452,6 +452,8 @@ static void process_headers(struct mz_stream *s, struct mz_headers *h, bool end)
     if (s->trace || mz_log_on(MZ_LOG_C_http, MZ_LOG_DEBUG))
         log_request(s, h, end);
     stream_refresh_route(s);
+    if (s->conn->cfg->tracing)
+        tracing_request(s, h);
     if (s->conn->cfg->log_on_new_request)
         log_write(s, "DownstreamStart");
     if (!make_chain(s) || s->dead || s->epoch != epoch)

@@ -208,3 +208,34 @@ bool build_vclusters(struct builder *b, const pb_VirtualHost *m, struct mz_vhost
     p->other = vcluster_scope(b, v, MZ_STR("other"));
     return true;
 }
+
+/* ---- decorator and tracing ---- */
+
+bool build_tracing(struct builder *b, const pb_Route *m, struct mz_route *r)
+{
+    if (!m->decorator && !m->tracing)
+        return true;
+    struct mz_route_tracing *t = build_new0(b, struct mz_route_tracing);
+    r->tracing = t;
+    if (m->decorator) {
+        t->operation = build_str(b, m->decorator->operation);
+        t->propagate = mz_bool_or(m->decorator->propagate, true);
+    }
+    if (!m->tracing)
+        return true;
+    const struct {
+        const pb_FractionalPercent *from;
+        const char *name;
+        struct mz_fraction *to;
+    } parts[] = {
+        { m->tracing->client_sampling, "client_sampling", &t->client },
+        { m->tracing->random_sampling, "random_sampling", &t->random },
+        { m->tracing->overall_sampling, "overall_sampling", &t->overall },
+    };
+    for (size_t i = 0; i < MZ_COUNT(parts); i++)
+        if (parts[i].from && !build_percent(b, parts[i].from, parts[i].to)) {
+            mz_err_at(b->err, "%s", parts[i].name);
+            return mz_err_at(b->err, "tracing");
+        }
+    return true;
+}

@@ -299,7 +299,8 @@ static bool route_extras_build(struct builder *b, const pb_Route *m, struct mz_r
            build_mutations(b, m->response_headers_to_add, m->n_response_headers_to_add,
                            m->response_headers_to_remove, m->n_response_headers_to_remove,
                            "response", &r->resp) &&
-           build_overrides(b, v, m->n_typed_per_filter_config, &r->overrides);
+           build_overrides(b, v, m->n_typed_per_filter_config, &r->overrides) &&
+           build_tracing(b, m, r);
 }
 
 bool build_route(struct builder *b, const pb_Route *m, struct mz_vhost *v, struct mz_route *r)

@@ -108,6 +108,11 @@ struct mz_internal_redirect {
     struct mz_str *allow_list; size_t n_allow_list;
     struct mz_str *copy_headers; size_t n_copy_headers;
 };
+struct mz_route_tracing { /* decorator and tracing of a route */
+    struct mz_str operation; /* "" none */
+    bool propagate;
+    struct mz_fraction client, random, overall; /* denominator 0: as the connection manager has it */
+};
 struct mz_hedge_policy { bool set, on_per_try_timeout; uint32_t initial_requests; struct mz_fraction additional; };
 struct mz_upgrade { struct mz_str type; bool enabled; bool connect; bool allow_post; };
 
@@ -154,7 +159,7 @@ struct mz_route {
     const struct mz_rate_limits *rate_limits; /* NULL: none; route/rate_limit.h */
     const void *cors; /* the deprecated field, built by the cors filter; NULL: not set */
     const struct mz_meta *metadata;
-    struct mz_str decorator_operation; bool decorator_propagate;
+    const struct mz_route_tracing *tracing; /* NULL: neither decorator nor tracing is there */
     bool buffer_limit_set; uint64_t buffer_limit; /* request_body_buffer_limit, else per_request_buffer_limit_bytes */
     struct mz_str stat_prefix; struct mz_scope *scope; /* vhost.<v>.route.<stat_prefix>. */
     void *priv; /* matchers, rewrites */

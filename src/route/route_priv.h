@@ -178,6 +178,7 @@ bool build_regex(struct builder *b, const pb_RegexMatcher *m, struct mz_regex **
 bool build_substitution(struct builder *b, const pb_RegexMatchAndSubstitute *m,
                         struct mz_regex **out, struct mz_str *out_with);
 bool build_format(struct builder *b, const char *text, bool omit_empty, struct mz_format **out);
+bool build_tracing(struct builder *b, const pb_Route *m, struct mz_route *r); /* decorator, tracing */
 bool build_percent(struct builder *b, const pb_FractionalPercent *m, struct mz_fraction *out);
 bool build_fraction(struct builder *b, const pb_RuntimeFractionalPercent *m,
                     struct mz_fraction *out);
