@@ -87,7 +87,6 @@ def test_stalled_upstream_is_ended_by_the_idle_timeout(mesh):  # E06
             c.response(timeout=10)
 
 
-@pytest.mark.not_yet("the buffer filter")
 @pytest.mark.parametrize("body,framing", [("y" * 1001, "Content-Length: 1001\r\n\r\n{}"), ("y" * 2000, "Transfer-Encoding: chunked\r\n\r\n7d0\r\n{}\r\n0\r\n\r\n")],
                          ids=["E07-length", "E07-chunked"])
 def test_413_is_readable(mesh, body, framing):
