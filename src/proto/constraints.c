@@ -508,6 +508,8 @@ MESSAGE("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster"
 MESSAGE("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight")
     LIMIT(name, LENGTH, 1, INFINITY)
     LIMIT(weight, RANGE, 1, INFINITY)
+MESSAGE("envoy.extensions.health_check.event_sinks.file.v3.HealthCheckEventFileSink")
+    LIMIT(event_log_path, LENGTH, 1, INFINITY)
 MESSAGE("envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation")
     LIMIT(mutations, ITEMS, 1, INFINITY)
 MESSAGE("envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig")

@@ -384,6 +384,8 @@ static void report_status(struct attempt *a, const struct mz_headers *h, unsigne
     if (a->r->grpc && mz_grpc_status(h, &grpc))
         status = mz_http_status_of_grpc(grpc);
     mz_outlier_status(a->host, status);
+    if (MZ_UNLIKELY(mz_headers_get_id(h, MZ_H_X_ENVOY_IMMEDIATE_HEALTH_CHECK_FAIL) != NULL))
+        mz_host_says_unhealthy(a->host);
 }
 
 void reply_headers(struct attempt *a, struct mz_headers *h, bool end)

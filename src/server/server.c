@@ -177,6 +177,7 @@ static bool services_build(struct mz_server *s, struct mz_err *err)
         .local_zone = node_text(s, s->opts.service_zone, at ? at->zone : NULL),
         .local_sub_zone = node_text(s, NULL, at ? at->sub_zone : NULL),
         .local_cluster = node_text(s, NULL, manager ? manager->local_cluster_name : NULL),
+        .log_files = s->logs,
         .outlier_log = s->outlier_log,
         .transport = cluster_transport,
         .transport_arg = s

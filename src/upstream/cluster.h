@@ -18,6 +18,7 @@
 #include "upstream/stats.h"
 
 struct mz_log_file;
+struct mz_log_files;
 struct mz_cluster_manager; /* main thread */
 struct mz_upstream;        /* one worker's view */
 struct mz_wcluster;
@@ -69,6 +70,7 @@ enum mz_outlier_result {
 };
 void mz_outlier_status(struct mz_host *h, unsigned http_status); /* an answer; of gRPC: grpc-status as HTTP status */
 /* @http_status: as which it counts where local errors are not counted apart; 0: as @r says */
+void mz_host_says_unhealthy(struct mz_host *h); /* an answer had x-envoy-immediate-health-check-fail (U6) */
 void mz_outlier_report(struct mz_host *h, enum mz_outlier_result r, unsigned http_status);
 
 struct mz_circuit { /* one routing priority's breakers, over the whole process */
@@ -126,6 +128,7 @@ struct mz_upstream_env {
     struct mz_stats *stats;
     struct mz_str local_region, local_zone, local_sub_zone; /* where this proxy stands */
     struct mz_str local_cluster; /* cluster_manager.local_cluster_name: whose hosts are the proxies like us; "" none */
+    struct mz_log_files *log_files; /* of health check events; NULL: none are written */
     struct mz_log_file *outlier_log; /* cluster_manager.outlier_detection.event_log_path; NULL: none */
     /* Resolves a transport_socket message to a factory; NULL and err when its type is unknown. @prefix: "cluster.<name>." */
     struct mz_transport_factory *(*transport)(void *arg, const void *transport_socket_msg, struct mz_str prefix,

@@ -105,6 +105,8 @@ static void scopes_create(struct mz_cluster *c, struct mz_stats *st)
     cluster_lb_scope(c, st, s);
     if (cluster_priv(c)->outlier)
         outlier_scope(cluster_priv(c)->outlier, st, s);
+    if (cluster_priv(c)->checker)
+        checker_scope(cluster_priv(c)->checker, st, s);
 }
 
 /* What the schema knows for later rows, refused by name so that nobody believes it works. */
@@ -114,7 +116,6 @@ static bool refuse_later(const pb_Cluster *m, struct mz_err *err)
         bool present;
         const char *field;
     } later[] = {
-        { m->n_health_checks > 0, "health_checks" },
         { m->connection_pool_per_downstream_connection,
           "connection_pool_per_downstream_connection" },
     };
@@ -273,7 +274,7 @@ struct mz_cluster *cluster_create(struct mz_cluster_manager *mgr, const struct m
         (void)(mz_err_set(err, "must have at least 1 character") || mz_err_at(err, "name"));
     else if (refuse_later(m, err) && type_build(m, c, err) && basics_build(m, c, err) &&
              circuits_build(m->circuit_breakers, c, err) &&
-             outlier_build(m->outlier_detection, c, err) &&
+             outlier_build(m->outlier_detection, c, err) && checker_build(m, c, err) &&
              preconnect_build(m->preconnect_policy, c, err) && cluster_protocol_config(m, c, err) &&
              cluster_lb_config(m, c, err) && cluster_socket_config(m, c, err) &&
              endpoints_check(m, c->type, &count, err) && transport_build(m, c, env, err) &&
@@ -283,6 +284,7 @@ struct mz_cluster *cluster_create(struct mz_cluster_manager *mgr, const struct m
             cluster_members_count(c, &count);
         return c;
     }
+    checker_stop(p->checker);
     cluster_free(c);
     return NULL;
 }
@@ -297,6 +299,7 @@ void cluster_free(struct mz_cluster *c)
     if (p->lb.subsets)
         mz_scope_unref(p->lb.subsets->scope);
     outlier_unref(p->outlier);
+    checker_unref(p->checker);
     if (p->lb.hash.gauges)
         mz_scope_unref(p->lb.hash.gauges->scope);
     for (size_t i = 0; i < MZ_PRIORITY__COUNT; i++)

@@ -253,6 +253,7 @@ static void hosts_publish(struct mz_cluster *c, struct host_sets *take)
     pthread_mutex_unlock(&m->lock);
     host_sets_unref(old);
     outlier_hosts_changed(p->outlier);
+    checker_hosts_changed(p->checker);
 }
 
 struct merge { /* changes of health that wait for the window's end */
@@ -344,6 +345,63 @@ void cluster_refresh_health(struct mz_cluster *c)
     mz_task_schedule(m->env.main, &m->refresh_task);
 }
 
+static void warm(struct mz_cluster_manager *m)
+{
+    if (--m->warming == 0)
+        mz_task_schedule(m->env.main, &m->ready_task);
+}
+
+void cluster_first_done(struct mz_cluster *c)
+{
+    struct cluster_priv *p = cluster_priv(c);
+    if (!p->dns_config->wait_for_warm)
+        return;
+    p->dns_config->wait_for_warm = false;
+    if (checker_waiting(p->checker))
+        p->warming_checks = true;
+    else
+        warm(p->manager);
+}
+
+bool cluster_warming(const struct mz_cluster *c)
+{
+    return cluster_priv(c)->warming_checks;
+}
+
+void cluster_checks_done(struct mz_cluster *c)
+{
+    struct cluster_priv *p = cluster_priv(c);
+    if (!p->warming_checks)
+        return;
+    p->warming_checks = false;
+    warm(p->manager);
+    cluster_refresh_health(c);
+}
+
+/* Hosts of a cluster that checks them are there, out of use, before it is ready. */
+static void checks_begin(struct mz_cluster *c)
+{
+    struct cluster_priv *p = cluster_priv(c);
+    if (!p->checker)
+        return;
+    checker_hosts_changed(p->checker);
+    p->warming_checks = !p->dns_config && checker_waiting(p->checker);
+    p->manager->warming += p->warming_checks;
+    struct host_sets *s = cluster_sets(c);
+    count_health(c, s);
+    host_sets_unref(s);
+}
+
+static void checks_end(struct mz_cluster *c)
+{
+    struct cluster_priv *p = cluster_priv(c);
+    checker_stop(p->checker);
+    if (!p->warming_checks)
+        return;
+    p->warming_checks = false;
+    warm(p->manager);
+}
+
 /* ---- main thread ---- */
 struct mz_cluster_manager *mz_cluster_manager_create(const struct mz_upstream_env *env)
 {
@@ -377,6 +435,7 @@ void mz_cluster_manager_destroy(struct mz_cluster_manager *m)
         original_dst_stop(it->value);
         (void)merge_stop(it->value);
         outlier_stop(p->outlier);
+        checker_stop(p->checker);
     }
     names_unref(m->names);
     mz_scope_unref(m->scope);
@@ -421,6 +480,7 @@ bool mz_cluster_manager_add(struct mz_cluster_manager *m, const pb_Cluster *msg,
         host_sets_unref(s);
     }
     (void)mz_map_put(&names_own(m)->map, c->name, c);
+    checks_begin(c);
     count_clusters(m, MZ_CMS_CLUSTER_ADDED);
     mz_task_schedule(m->env.main, &m->publish);
     return true;
@@ -432,6 +492,7 @@ bool mz_cluster_manager_remove(struct mz_cluster_manager *m, struct mz_str name)
     if (!c)
         return false;
     struct cluster_priv *p = cluster_priv(c);
+    checks_end(c);
     if (p->dns && p->dns_config->wait_for_warm)
         cluster_first_done(c);
     dns_cluster_destroy(p->dns);
@@ -514,14 +575,9 @@ bool cluster_is_current(struct mz_cluster *c)
     return mz_map_get(&cluster_priv(c)->manager->names->map, c->name) == c;
 }
 
-void cluster_first_done(struct mz_cluster *c)
+struct mz_log_files *cluster_log_files(const struct mz_cluster *c)
 {
-    struct mz_cluster_manager *m = cluster_priv(c)->manager;
-    if (!cluster_priv(c)->dns_config->wait_for_warm)
-        return;
-    cluster_priv(c)->dns_config->wait_for_warm = false;
-    if (--m->warming == 0)
-        mz_task_schedule(m->env.main, &m->ready_task);
+    return cluster_priv(c)->manager->env.log_files;
 }
 
 void cluster_members_count(struct mz_cluster *c, const struct endpoints_count *n)

@@ -199,6 +199,7 @@ bool cluster_protocol_config(const pb_Cluster *m, struct mz_cluster *c, struct m
     c->max_response_headers_kb = DEFAULT_HEADERS_KB;
     c->max_response_headers_count = DEFAULT_HEADERS_COUNT;
     c->http1 = (struct mz_http1_opts){ .allow_absolute_url = true, .ignore_upgrade_h2c = true };
+    mz_http2_opts_init(&c->http2_opts);
     bool ok = older_build(m, c, &ctx, err) && extensions_build(m, c, &ctx, err);
     c->http1.max_headers_kb = c->max_response_headers_kb;
     c->http1.max_headers_count = c->max_response_headers_count;

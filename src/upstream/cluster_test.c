@@ -211,7 +211,7 @@ static const struct {
     { "health checks",
       "health_checks: [{timeout: 1s, interval: 1s, unhealthy_threshold: 1, healthy_threshold: 1, "
       "tcp_health_check: {}}]\n",
-      "health_checks: not supported yet" },
+      NULL },
     { "subsets", "lb_subset_config: {subset_selectors: [{keys: [a]}]}\n", NULL },
     { "subsets, no fallback keys",
       "lb_subset_config: {subset_selectors: [{keys: [a], fallback_policy: KEYS_SUBSET}]}\n",

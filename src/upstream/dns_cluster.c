@@ -2,6 +2,7 @@
  * Clusters that follow DNS names (U1), on the main thread. STRICT_DNS: every address of every name is a host. LOGICAL_DNS:
  * one host, at the name's first address; connections to earlier addresses live on. A failed resolution keeps what was known.
  */
+#include "upstream/health/health.h"
 #include "upstream/lb_subset.h"
 #include "upstream/stats.h"
 
@@ -92,7 +93,26 @@ static struct mz_host *make_host(struct target *t, const struct mz_addr *a)
     struct host_text text = { hostname && hostname[0] ? mz_str_c(hostname) : t->name, l };
     struct mz_host *h = host_create(d->cluster, a, &text, t->weight, l->priority);
     endpoint_apply(h, t->endpoint);
+    checker_host(cluster_priv(d->cluster)->checker, h, t->endpoint->endpoint);
     return h;
+}
+
+/* A host that is no longer named stays while active checks find it well (unless ignore_health_on_host_removal). */
+static uint32_t keep_well(const struct target *t, struct mz_host **hosts, uint32_t n_hosts)
+{
+    const struct checker *k = cluster_priv(t->d->cluster)->checker;
+    uint32_t n = n_hosts;
+    for (uint32_t i = 0; k && i < n_hosts; i++) /* named again */
+        __atomic_fetch_and(&hosts[i]->health_flags, ~(uint32_t)MZ_HOST_PENDING_REMOVAL,
+                           __ATOMIC_RELAXED);
+    for (uint32_t i = 0; k && !t->d->logical && i < t->n_hosts; i++) {
+        struct mz_host *h = t->hosts[i];
+        if (listed(hosts, n_hosts, h) || !checker_keeps(k, h))
+            continue;
+        __atomic_fetch_or(&h->health_flags, MZ_HOST_PENDING_REMOVAL, __ATOMIC_RELAXED);
+        hosts[n++] = mz_host_ref(h);
+    }
+    return n;
 }
 
 /* Returns whether the target's hosts changed. */
@@ -102,7 +122,7 @@ static bool take_answer(struct target *t, const struct mz_dns_result *v, size_t 
     struct dns_cluster *d = t->d;
     if (d->logical && n > 1)
         n = 1;
-    struct mz_host **hosts = mz_newn0(MZ_MEM_UPSTREAM, struct mz_host *, n ? n : 1);
+    struct mz_host **hosts = mz_newn0(MZ_MEM_UPSTREAM, struct mz_host *, n + t->n_hosts + 1);
     uint32_t n_hosts = 0, kept = 0;
     *out_added = 0;
     for (size_t i = 0; i < n; i++) {
@@ -120,6 +140,11 @@ static bool take_answer(struct target *t, const struct mz_dns_result *v, size_t 
         hosts[n_hosts++] = h;
     }
     *out_added = n_hosts - kept;
+    if (d->logical && n_hosts && t->n_hosts && hosts[0] != t->hosts[0])
+        checker_inherit(hosts[0], t->hosts[0]);
+    uint32_t all = keep_well(t, hosts, n_hosts);
+    kept += all - n_hosts;
+    n_hosts = all;
     bool changed = n_hosts != t->n_hosts || kept != n_hosts;
     for (uint32_t i = 0; i < t->n_hosts; i++) {
         if (!d->logical && !listed(hosts, n_hosts, t->hosts[i]))

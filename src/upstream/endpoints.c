@@ -2,6 +2,7 @@
  * load_assignment (U1, U2): checked and counted when the cluster is added; the hosts of a static cluster are made at first
  * use from the message's bytes, because a mesh has thousands of clusters of which a proxy uses a few.
  */
+#include "upstream/health/health.h"
 #include "upstream/lb_subset.h"
 
 #define MAX_PRIORITY 128
@@ -50,9 +51,8 @@ static const pb_Endpoint *endpoint_of(const pb_ClusterLoadAssignment *m, const p
     }
 }
 
-static bool host_address(const pb_Endpoint *e, struct mz_addr *out_addr, struct mz_err *err)
+bool endpoint_address(const pb_Address *a, struct mz_addr *out_addr, struct mz_err *err)
 {
-    const pb_Address *a = e->address;
     if (a && a->address_case == pb_Address_ADDRESS_PIPE)
         return mz_addr_unix(mz_str_c(a->pipe->path), out_addr, err) || mz_err_at(err, "pipe.path");
     if (!a || a->address_case != pb_Address_ADDRESS_SOCKET_ADDRESS)
@@ -89,7 +89,10 @@ static bool endpoint_check(const pb_ClusterLoadAssignment *m, const pb_LbEndpoin
                               : "an endpoint is required");
     if (e->load_balancing_weight && !e->load_balancing_weight->value)
         return mz_err_set(err, "must be at least 1") || mz_err_at(err, "load_balancing_weight");
-    return (type == CLUSTER_STATIC ? host_address(ep, &addr, err) : name_address(ep, err)) ||
+    if (!checker_host_check(ep, err))
+        return mz_err_at(err, "endpoint");
+    return (type == CLUSTER_STATIC ? endpoint_address(ep->address, &addr, err)
+                                   : name_address(ep, err)) ||
            mz_err_at(err, "endpoint.address");
 }
 
@@ -178,13 +181,14 @@ struct host_sets *endpoints_build(struct mz_cluster *c, const pb_Cluster *m, uin
             const pb_Endpoint *ep = endpoint_of(a, e);
             struct mz_addr addr;
             struct mz_err err;
-            if (MZ_BUG(!ep ||
-                       !host_address(ep, &addr, &err))) /* was checked when the cluster was added */
+            if (MZ_BUG(!ep || !endpoint_address(ep->address, &addr,
+                                                &err))) /* was checked when the cluster was added */
                 continue;
             struct host_text t = { mz_str_c(ep->hostname), &places.v[i] };
             struct mz_host *h =
                 host_create(c, &addr, &t, mz_u32_or(e->load_balancing_weight, 1), l->priority);
             endpoint_apply(h, e);
+            checker_host(cluster_priv(c)->checker, h, ep);
             *mz_vec_push(&hosts, MZ_MEM_UPSTREAM) = (struct host_spec){ h, (uint32_t)i };
         }
     }

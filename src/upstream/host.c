@@ -5,14 +5,24 @@
 /* One allocation beside the host's, only where its cluster watches hosts. */
 static struct host_health *host_health_create(const struct mz_cluster *c)
 {
-    struct outlier *o = c->priv ? cluster_priv(c)->outlier : NULL;
-    if (!o)
+    const struct cluster_priv *p = c->priv;
+    if (!p || (!p->outlier && !p->checker))
         return NULL;
     struct host_health *s = mz_new0(MZ_MEM_UPSTREAM, struct host_health);
-    s->outlier.outlier = outlier_ref(o);
+    s->outlier.outlier = p->outlier ? outlier_ref(p->outlier) : NULL;
     for (unsigned i = 0; i < ORIGIN__COUNT; i++)
         s->outlier.rate[i] = -1;
     return s;
+}
+
+static void host_health_destroy(struct host_health *s)
+{
+    if (!s)
+        return;
+    outlier_unref(s->outlier.outlier);
+    checker_unref(s->checker);
+    mz_free(MZ_MEM_UPSTREAM, s->check_name);
+    mz_free(MZ_MEM_UPSTREAM, s);
 }
 
 struct mz_host *host_create(struct mz_cluster *c, const struct mz_addr *a,
@@ -56,9 +66,7 @@ void mz_host_unref(struct mz_host *h)
     if (!h || __atomic_fetch_sub(&h->refs, 1, __ATOMIC_ACQ_REL) != 1)
         return;
     mz_arena_destroy(h->arena);
-    if (h->health)
-        outlier_unref(h->health->outlier.outlier);
-    mz_free(MZ_MEM_UPSTREAM, h->health);
+    host_health_destroy(h->health);
     mz_free(MZ_MEM_UPSTREAM, h);
 }
 

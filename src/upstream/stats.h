@@ -172,6 +172,20 @@ enum mz_outlier_stat {
 };
 extern const struct mz_stat_kind mz_outlier_stats;
 
+/* cluster.<name>.health_check. (U6), the same */
+#define MZ_HEALTH_CHECK_STATS(X)                                                                                       \
+    X(ATTEMPT, "attempt", COUNTER, NONE, 0) X(DEGRADED, "degraded", GAUGE, NONE, 0)                                    \
+    X(FAILURE, "failure", COUNTER, NONE, 0) X(HEALTHY, "healthy", GAUGE, NONE, 0)                                      \
+    X(NETWORK_FAILURE, "network_failure", COUNTER, NONE, 0) X(PASSIVE_FAILURE, "passive_failure", COUNTER, NONE, 0)    \
+    X(SUCCESS, "success", COUNTER, NONE, 0) X(VERIFY_CLUSTER, "verify_cluster", COUNTER, NONE, 0)
+enum mz_health_check_stat {
+#define X(id, name, type, unit, flags) MZ_HCS_##id,
+    MZ_HEALTH_CHECK_STATS(X)
+#undef X
+    MZ_HCS__COUNT
+};
+extern const struct mz_stat_kind mz_health_check_stats;
+
 /* thread_local_cluster_manager.<thread>.: how many clusters that thread has made something of. */
 enum { MZ_TLC_CLUSTERS_INFLATED };
 extern const struct mz_stat_kind mz_thread_cluster_stats;

@@ -294,6 +294,7 @@ struct dns_config { /* allocated for DNS clusters only */
 };
 struct dns_cluster;
 struct outlier;
+struct checker;
 struct mz_log_file;
 struct cluster_priv {
     struct mz_cluster_manager *manager;
@@ -310,6 +311,8 @@ struct cluster_priv {
     struct merge *merge; /* main thread; NULL before the first */
     bool close_on_health_failure, close_on_host_set_change;
     struct outlier *outlier; /* health/; NULL: none */
+    struct checker *checker; /* the same */
+    bool warming_checks;     /* main thread: the cluster is not ready before each host was checked once */
     struct host_sets *
         sets; /* atomic; NULL until somebody needs the hosts of a static cluster; manager's lock to change */
     uint64_t seq;
@@ -367,6 +370,7 @@ struct host_sets *endpoints_build(struct mz_cluster *c, const pb_Cluster *m,
 struct locality_spec locality_spec_of(const pb_LocalityLbEndpoints *l);
 void endpoint_apply(struct mz_host *h, const pb_LbEndpoint *e);
 struct host_sets *endpoints_of_bytes(struct mz_cluster *c); /* from priv->bytes */
+bool endpoint_address(const pb_Address *a, struct mz_addr *out_addr, struct mz_err *err);
 bool address_build(const pb_SocketAddress *a, struct mz_addr *out_addr, struct mz_err *err);
 
 /* The hosts, built now if nobody needed them before; one reference for the caller. Any thread. */
@@ -381,6 +385,9 @@ void cluster_refresh_health(struct mz_cluster *c);
 /* Main thread: @h became unhealthy. All threads let their connections to it go: idle ones close now, busy ones after their
  * answer. */
 void cluster_host_failed(struct mz_cluster *c, struct mz_host *h);
+bool cluster_warming(const struct mz_cluster *c);
+void cluster_checks_done(struct mz_cluster *c); /* main thread: each host was checked once */
+struct mz_log_files *cluster_log_files(const struct mz_cluster *c); /* NULL: none */
 struct mz_log_file *cluster_outlier_log(const struct mz_cluster *c); /* NULL: none */
 void cluster_first_done(struct mz_cluster *c);  /* main thread: first discovery ended */
 struct mz_cluster **cluster_list(struct mz_cluster_manager *m, size_t *out_n); /* main thread; oldest first; mz_free() it */

@@ -22,6 +22,7 @@ struct hc_cfg {
     /* the remembered answer, for all workers: status in the upper half, time of its end (ms) in the lower */
     uint64_t cached_until_ms;
     uint32_t cached_status;
+    bool cached_degraded;
 };
 struct state {
     struct mz_filter base;
@@ -108,18 +109,22 @@ static const char *check_clusters(struct mz_filter *f, const struct hc_cfg *c)
         if (!w)
             return "health_check_failed_no_cluster_found";
         const struct mz_cluster *cluster = mz_wcluster_info(w);
-        double total = (double)mz_cluster_member(cluster, MZ_CM_TOTAL);
-        double up = (double)(mz_cluster_member(cluster, MZ_CM_HEALTHY) +
-                             mz_cluster_member(cluster, MZ_CM_DEGRADED));
-        if (total <= 0) {
-            if (c->clusters[i].percent <= 0)
-                continue;
+        uint64_t total = mz_cluster_member(cluster, MZ_CM_TOTAL);
+        uint64_t up =
+            mz_cluster_member(cluster, MZ_CM_HEALTHY) + mz_cluster_member(cluster, MZ_CM_DEGRADED);
+        uint64_t percent = (uint64_t)c->clusters[i].percent; /* whole ones, as Envoy */
+        if (!total && percent)
             return "health_check_failed_cluster_empty";
-        }
-        if (100.0 * up < total * c->clusters[i].percent)
+        if (100 * up < total * percent)
             return "health_check_failed_cluster_unhealthy";
     }
     return NULL;
+}
+
+static void say_degraded(struct mz_headers *h, void *arg)
+{
+    (void)arg;
+    mz_headers_set_id(h, MZ_H_X_ENVOY_DEGRADED, MZ_STR(""));
 }
 
 static void answer(struct mz_filter *f)
@@ -133,6 +138,10 @@ static void answer(struct mz_filter *f)
     } else if (cached(c, now_ms(f))) {
         r.status = __atomic_load_n(&c->cached_status, __ATOMIC_RELAXED);
         r.details = "health_check_cached";
+        if (__atomic_load_n(&c->cached_degraded, __ATOMIC_RELAXED))
+            r.modify = say_degraded;
+        if (r.status < 200 || r.status > 299)
+            r.flags = MZ_FLAG(FAILED_LOCAL_HEALTH_CHECK);
     } else {
         const char *why = check_clusters(f, c);
         if (why) {
@@ -187,14 +196,16 @@ static enum mz_flow on_response_headers(struct mz_filter *f, struct mz_headers *
     (void)end;
     struct state *st = (struct state *)(void *)f;
     struct hc_cfg *c = (struct hc_cfg *)(uintptr_t)f->cfg;
+    if (failed(c))
+        mz_headers_set_id(h, MZ_H_X_ENVOY_IMMEDIATE_HEALTH_CHECK_FAIL, MZ_STR("true"));
     if (st->probe) {
         if (c->cache_ms && !st->handling) {
+            __atomic_store_n(&c->cached_degraded,
+                             mz_headers_get_id(h, MZ_H_X_ENVOY_DEGRADED) != NULL, __ATOMIC_RELAXED);
             __atomic_store_n(&c->cached_status, mz_headers_status(h), __ATOMIC_RELAXED);
             __atomic_store_n(&c->cached_until_ms, now_ms(f) + c->cache_ms, __ATOMIC_RELEASE);
         }
         mz_headers_set(h, MZ_STR("x-envoy-upstream-healthchecked-cluster"), c->node_cluster);
-    } else if (failed(c)) {
-        mz_headers_set_id(h, MZ_H_X_ENVOY_IMMEDIATE_HEALTH_CHECK_FAIL, c->node_cluster);
     }
     return MZ_FLOW_CONTINUE;
 }

@@ -1,6 +1,7 @@
 #include "upstream/health/events.h"
 #include "observe/json_text.h"
 #include "observe/log_file.h"
+#include "upstream/health/check.h"
 #include <time.h>
 
 static struct mz_str address_of(const struct mz_host *h)
@@ -115,4 +116,95 @@ void event_unejected(const struct outlier *o, struct mz_host *h)
     mz_buf_append_str(&line, MZ_STR("}\n"));
     mz_log_file_write(file, &line);
     mz_buf_fini(&line);
+}
+
+/* ---- active checks: envoy.data.core.v3.HealthCheckEvent ---- */
+static const char *const failure_names[] = { "ACTIVE", "PASSIVE", "NETWORK", "NETWORK_TIMEOUT" };
+
+static void put_field(struct mz_buf *out, const char *name, struct mz_str value)
+{
+    mz_buf_printf(out, "%s", name);
+    mz_json_string(out, value);
+}
+
+static void put_host(const struct mz_host *h, struct mz_buf *out)
+{
+    char text[MZ_ADDR_TEXT];
+    if (!mz_addr_is_ip(&h->addr)) {
+        put_field(out, ",\"host\":{\"pipe\":{\"path\":",
+                  (struct mz_str){ text, mz_addr_text(&h->addr, text) });
+        mz_buf_append_str(out, MZ_STR(",\"mode\":0}}"));
+        return;
+    }
+    put_field(out, ",\"host\":{\"socket_address\":{\"protocol\":\"TCP\",\"address\":",
+              (struct mz_str){ text, mz_addr_ip_text(&h->addr, text) });
+    mz_buf_printf(out,
+                  ",\"port_value\":%u,\"resolver_name\":\"\",\"ipv4_compat\":false,"
+                  "\"network_namespace_filepath\":\"\"}}",
+                  mz_addr_port(&h->addr));
+}
+
+static void put_place(const struct mz_host *h, struct mz_buf *out)
+{
+    if (h->metadata) {
+        mz_buf_append_str(out, MZ_STR(",\"metadata\":{\"filter_metadata\":{"));
+        for (size_t i = 0; i < h->metadata->n; i++) {
+            put_field(out, i ? "," : "", h->metadata->v[i].key);
+            mz_buf_append_str(out, MZ_STR(":"));
+            mz_value_json(h->metadata->v[i].value, out);
+        }
+        mz_buf_append_str(out, MZ_STR("},\"typed_filter_metadata\":{}}"));
+    }
+    put_field(out, ",\"locality\":{\"region\":", h->region);
+    put_field(out, ",\"zone\":", h->zone);
+    put_field(out, ",\"sub_zone\":", h->sub_zone);
+    mz_buf_append_str(out, MZ_STR("}"));
+}
+
+/* Fields stand in the order of their numbers, so some events come before the time and one behind the place. */
+static void check_text(const struct check_session *s, enum check_event e,
+                       const struct check_outcome *o, struct mz_buf *out)
+{
+    const char *first = s->first ? "true" : "false";
+    mz_buf_printf(out, "{\"health_checker_type\":\"%s\"", s->checker->cfg.type->name);
+    put_host(s->host, out);
+    put_field(out, ",\"cluster_name\":", s->checker->cluster->name);
+    if (e == EVENT_EJECT)
+        mz_buf_printf(out,
+                      ",\"eject_unhealthy_event\":{\"failure_type\":\"%s\","
+                      "\"http_status_code\":%u}",
+                      failure_names[o->type], o->type == FAILURE_ACTIVE ? o->value : 0);
+    if (e == EVENT_ADD)
+        mz_buf_printf(out, ",\"add_healthy_event\":{\"first_check\":%s}", first);
+    mz_buf_append_str(out, MZ_STR(","));
+    put_time(out, mz_loop_wall_us(s->checker->main));
+    if (e == EVENT_FAILURE)
+        mz_buf_printf(out,
+                      ",\"health_check_failure_event\":{\"failure_type\":\"%s\","
+                      "\"first_check\":%s,\"http_status_code\":%u}",
+                      failure_names[o->type], first, o->type == FAILURE_ACTIVE ? o->value : 0);
+    if (e == EVENT_DEGRADED)
+        mz_buf_append_str(out, MZ_STR(",\"degraded_healthy_host\":{}"));
+    if (e == EVENT_NO_LONGER_DEGRADED)
+        mz_buf_append_str(out, MZ_STR(",\"no_longer_degraded_host\":{}"));
+    put_place(s->host, out);
+    mz_buf_append_str(out, e == EVENT_SUCCESS ? MZ_STR(",\"successful_health_check_event\":{}}\n")
+                                              : MZ_STR("}\n"));
+}
+
+void event_check(const struct check_session *s, enum check_event e, const struct check_outcome *o)
+{
+    static const char *const words[] = { "is unhealthy",          "is healthy",
+                                         "failed a check",        "is degraded",
+                                         "is degraded no longer", "passed a check" };
+    const struct check_config *c = &s->checker->cfg;
+    MZ_LOG(DEBUG, hc, "cluster " MZ_STR_FMT ": host " MZ_STR_FMT " %s",
+           MZ_STR_ARG(s->checker->cluster->name), MZ_STR_ARG(address_of(s->host)), words[e]);
+    for (size_t i = 0; i < c->n_logs; i++) {
+        struct mz_buf line;
+        mz_buf_init(&line);
+        check_text(s, e, o, &line);
+        mz_log_file_write(c->logs[i], &line);
+        mz_buf_fini(&line);
+    }
 }

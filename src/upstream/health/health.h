@@ -70,6 +70,9 @@ struct host_health {
     struct host_outlier outlier;
     struct ejected_why ejected;
     struct check_why checked;
+    struct checker *checker;       /* reference; NULL: no active checks of this host */
+    struct check_session *session; /* main thread; NULL before the first and after the last */
+    char *check_name;              /* health_check_config.hostname; NULL: none */
 };
 
 /* why.c: what keeps a host from traffic, or keeps it to less of it, one reason each; 0: nothing. Any thread. */
@@ -96,6 +99,24 @@ double outlier_threshold(const struct outlier *o, enum outlier_origin from); /* 
 const char *outlier_rule_text(enum outlier_rule r); /* "consecutive_5xx" */
 #define OUTLIER_KEY(name) MZ_STR("outlier_detection." name)
 uint64_t outlier_number(struct mz_str key, uint64_t configured); /* what the runtime says, else as configured */
+
+/* ---- active checks (check.h); main thread where nothing else is said ---- */
+/* Sets priv->checker, which the cluster owns; nothing runs yet. */
+bool checker_build(const pb_Cluster *m, struct mz_cluster *c, struct mz_err *err);
+struct checker *checker_create(struct mz_cluster *c);
+void checker_scope(struct checker *k, struct mz_stats *st, struct mz_str prefix);
+void checker_hosts_changed(struct checker *k); /* checks begin and end with hosts; NULL is fine */
+bool checker_waiting(const struct checker *k); /* for the first check of some host; NULL: no */
+void checker_stop(struct checker *k); /* ends all checks, closes logs; NULL is fine */
+struct checker *checker_ref(struct checker *k); /* any thread */
+void checker_unref(struct checker *k);
+bool checker_host_check(const pb_Endpoint *e, struct mz_err *err); /* its health_check_config */
+/* A new host of a cluster whose endpoint was checked so: out until its first check, unless that is disabled. Any thread. */
+void checker_host(struct checker *k, struct mz_host *h, const pb_Endpoint *e);
+
+/* Would a host that is no longer in its cluster's endpoints stay? Yes while it passes its checks (Envoy). */
+bool checker_keeps(const struct checker *k, const struct mz_host *h);
+void checker_inherit(struct mz_host *h, const struct mz_host *from); /* the same host at another address (LOGICAL_DNS) */
 
 /* The rest is for outlier_report.c and for tests. */
 struct outlier {
