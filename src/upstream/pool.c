@@ -54,6 +54,7 @@ static void pool_free(void *arg)
 {
     struct pool *p = arg;
     mz_free(MZ_MEM_UPSTREAM, p->spare);
+    mz_vec_free(&p->leases, MZ_MEM_UPSTREAM);
     mz_host_unref(p->host);
     mz_wcluster_unref(p->w);
     mz_free(MZ_MEM_UPSTREAM, p);
@@ -461,6 +462,7 @@ static void pool_let_go(struct pool *p, bool now)
     while (!mz_list_empty(&p->clients[CLIENT_READY]))
         client_drain(MZ_CONTAINER(p->clients[CLIENT_READY].next, struct client, link),
                      "host_health_failure");
+    tcp_leases_close(p);
     pool_unref(p);
 }
 

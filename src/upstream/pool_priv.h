@@ -45,6 +45,8 @@ struct pool {
     uint64_t room_connecting, room_ready; /* streams that connecting, and ready or resting clients could take */
     struct mz_pool_pending *spare; /* one that is free */
     struct mz_task serve;
+    MZ_VEC(struct mz_conn *)
+        leases; /* of TCP, where close_connections_on_host_health_failure ends them */
 };
 struct client { /* a connection */
     struct mz_list link;
@@ -143,6 +145,7 @@ bool cx_allowed(struct pool *p); /* breaker or first connection; counts the over
 struct mz_conn *cx_connect(struct pool *p, const struct mz_conn_ops *ops, void *arg);
 const struct mz_http1_stats *wcluster_http1_stats(struct mz_wcluster *w);
 const struct mz_http2_stats *wcluster_http2_stats(struct mz_wcluster *w);
+void tcp_leases_close(struct pool *p);
 struct pool *pool_find_tcp(struct mz_wcluster *w, struct mz_host *h,
                            enum mz_priority prio); /* with a live lease */
 const char *cx_error_text(int err, bool immediate, char out_text[128]);

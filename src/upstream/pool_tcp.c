@@ -49,6 +49,8 @@ static void connected(struct mz_tcp_pending *q)
         ops->failed(arg, MZ_POOL_OVERFLOW, MZ_STR(""), 0, host);
         return;
     }
+    if (cluster_priv(cl)->close_on_health_failure)
+        *mz_vec_push(&p->leases, MZ_MEM_UPSTREAM) = q->conn;
     const struct mz_tcp_ready r = { q->conn, p->host, q->start_us, now };
     pending_done(q);
     p->n[CLIENT_BUSY]++; /* until mz_tcp_pool_closed(), which finds the pool by host: its reference stays */
@@ -156,6 +158,24 @@ void mz_tcp_pool_cancel(struct mz_tcp_pending *q)
     mz_conn_close(q->conn, MZ_CLOSE_NOW, "cancelled", 0);
 }
 
+static void lease_forget(struct pool *p, const struct mz_conn *c)
+{
+    for (size_t i = p->leases.n; i-- > 0;)
+        if (p->leases.v[i] == c) {
+            p->leases.v[i] = p->leases.v[--p->leases.n];
+            return;
+        }
+}
+
+/* The host failed and the cluster says that its connections end then: their owners see a local close. */
+void tcp_leases_close(struct pool *p)
+{
+    while (p->leases.n) {
+        struct mz_conn *c = p->leases.v[--p->leases.n];
+        mz_conn_close(c, MZ_CLOSE_NOW, "host_health_failure", 0);
+    }
+}
+
 void mz_tcp_pool_closed(struct mz_wcluster *w, struct mz_host *host, enum mz_priority prio,
                         struct mz_conn *c, bool local)
 {
@@ -165,6 +185,7 @@ void mz_tcp_pool_closed(struct mz_wcluster *w, struct mz_host *host, enum mz_pri
         return;
     const struct cx_end e = { c->created_us, !local, true };
     p->n[CLIENT_BUSY]--;
+    lease_forget(p, c);
     cx_ended(p, &e);
     stream_count(p, -1);
     mz_circuit_give(w->cluster, prio, MZ_CIRCUIT_RQ);

@@ -144,6 +144,8 @@ static void answer(struct mz_filter *f)
             r.flags = MZ_FLAG(FAILED_LOCAL_HEALTH_CHECK);
     } else {
         const char *why = check_clusters(f, c);
+        if (c->n_clusters)
+            r.details = "health_check_ok_cluster_healthy";
         if (why) {
             r.status = 503;
             r.details = why;

@@ -24,7 +24,7 @@ static bool hex_build(struct mz_cluster *c, const char *text, struct mz_str *out
     for (size_t i = 0; ok && i < n; i += 2) {
         int hi = hex_digit(text[i]), lo = hex_digit(text[i + 1]);
         ok = hi >= 0 && lo >= 0;
-        p[i / 2] = (char)(hi << 4 | lo);
+        p[i / 2] = (char)(ok ? hi << 4 | lo : 0);
     }
     *out = (struct mz_str){ p, n / 2 };
     return ok || mz_err_set(err, "invalid hex string '%s'", text) || mz_err_at(err, "text");

@@ -256,6 +256,25 @@ def test_tcp_bytes(mesh):
     s.close()
 
 
+@pytest.mark.parametrize("close", [True, False])
+def test_tcp_sessions_of_a_host_that_fails(mesh, close):
+    """close_connections_on_host_health_failure ends what runs; without it sessions go on."""
+    a = Split(mesh, "a")
+    tcp = config.ext("envoy.filters.network.tcp_proxy", "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", stat_prefix="t", cluster="up")
+    px = mesh.proxy(boot=config.bootstrap(
+        [config.listener(free_port(), [tcp])],
+        [config.cluster("up", [a.port], health_checks=[{**QUICK, **HTTP}], close_connections_on_host_health_failure=close)], free_port()))
+    with px.client() as c:
+        assert c.get("/").status == 200
+        a.checks = [Reply(500)]
+        wait_flags(px, a.port, "/failed_active_hc")
+        if close:
+            assert c.ended()
+        else:
+            assert c.get("/").status == 200
+    until(lambda: px.stat("cluster.up.upstream_cx_active") == 0, 5, "the end of its connections")
+
+
 def test_event_log(mesh):
     path = mesh.folder / "hc.log"
     a = Split(mesh, "a")

@@ -162,7 +162,7 @@ def test_a_request_without_a_host_says_why(mesh):
                         {"common_lb_config": {"healthy_panic_threshold": {"value": 0}}})
     good.script = [Reply(500)]
     until(lambda: px.get("/").headers and px.stat("cluster.up.membership_healthy") == 0, 5, "two ejections")
-    assert px.get("/none").status == 503
+    until(lambda: px.get("/none").status == 503, 5, "the workers to know it")
     story = until(lambda: (t := px.admin("/mizzen/requests")[1]) and "/none" in t and t, 5, "the record")
     assert re.search(r"ejected by consecutive_5xx: 1 failures in a row \(limit 1", story), story
     assert "ejected by consecutive_5xx" in px.admin("/mizzen/explain?path=/x", "POST")[1]
