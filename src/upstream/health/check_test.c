@@ -103,11 +103,16 @@ static void rig_stop(void)
     assert_int_equal(c[MZ_MEM_CONN].objects, 0);
 }
 
+static bool has_session(void)
+{
+    return !mz_list_empty(&cluster_priv(cluster)->checker->sessions);
+}
+
+/* There is one. */
 static struct check_session *session(void)
 {
-    struct checker *k = cluster_priv(cluster)->checker;
-    return mz_list_empty(&k->sessions) ? NULL
-                                       : MZ_CONTAINER(k->sessions.next, struct check_session, link);
+    struct mz_list *first = cluster_priv(cluster)->checker->sessions.next;
+    return MZ_CONTAINER(first, struct check_session, link);
 }
 
 static void pass_ms(uint64_t ms)
@@ -390,7 +395,7 @@ static bool go_to(size_t p, unsigned point, int listener, int *out_fd)
     if (point == 0)
         return true;
     turns(1);
-    for (unsigned i = 0; i < 100 && !(session() && session()->probe); i++)
+    for (unsigned i = 0; i < 100 && !session()->probe; i++)
         turns(1);
     if (point == 1)
         return true;
@@ -411,7 +416,7 @@ static void give_up(enum stop how)
 {
     if (how == STOP_CLUSTER)
         assert_true(mz_cluster_manager_remove(manager, MZ_STR("x")));
-    else if (how == STOP_TIMEOUT && session() && mz_timer_armed(&session()->timeout))
+    else if (how == STOP_TIMEOUT && has_session() && mz_timer_armed(&session()->timeout))
         mz_timer_start_ms(&session()->timeout, 0);
     if (how != STOP_MANAGER)
         turns(5);
