@@ -148,5 +148,6 @@ def test_chaos(mesh, is_envoy):
         assert stats[f"cluster.up.{name}"] == 0, name
     assert stats["http.in.downstream_rq_active"] == 0 and stats["tcp.t.downstream_cx_rx_bytes_buffered"] == 0
     assert stats["cluster.up.outlier_detection.ejections_enforced_total"] > 0 and stats["cluster.up.health_check.failure"] > 0
-    if before:
-        until(lambda: all(objects(px)[k] <= before[k] for k in before), 10, f"as many objects as before: {before}, now {objects(px)}")
+    if before:  # each thread keeps some free blocks of streams, each pool one free request
+        spare = {"conn": 0, "upstream": 4 * HOSTS, "stream": 0 if "asan" in px.binary else 3 * 64}
+        until(lambda: all(objects(px)[k] <= before[k] + spare[k] for k in before), 10, f"as many objects as before: {before}, now {objects(px)}")
