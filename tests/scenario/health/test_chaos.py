@@ -10,7 +10,7 @@ import time
 
 import config
 from upstream import Close, Raw, Reply, Reset, Step
-from wire import free_port, reset, until
+from wire import Malformed, free_port, reset, until
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS", 20))
 HOSTS, CLIENTS = 4, 8
@@ -91,7 +91,7 @@ def load(px, ports, rng, end, answers, wrong):
                         answers.append(c.get("/").status)
         except TimeoutError as e:  # nothing came for 10 seconds: a hang
             wrong.append(repr(e))
-        except (EOFError, OSError, AssertionError, ValueError):
+        except (EOFError, OSError, AssertionError, ValueError, Malformed):
             pass  # cut, reset, or an upstream's nonsense through tcp_proxy
 
 
