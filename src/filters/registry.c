@@ -1,6 +1,7 @@
 #include "filters/registry.h"
 
 #include "filters/http/http_filters.h"
+#include "filters/listener/listener_filters.h"
 #include "filters/network/network_filters.h"
 #include "hcm/hcm.h"
 #include "router/router.h"
@@ -26,6 +27,21 @@ static const struct mz_net_filter_type *const net_filters[] = {
     &mz_net_filter_hcm,
     &mz_net_filter_tcp_proxy,
 };
+
+static const struct mz_lfilter_type *const listener_filters[] = {
+    &mz_lfilter_http_inspector,
+    &mz_lfilter_original_dst,
+    &mz_lfilter_proxy_protocol,
+    &mz_lfilter_tls_inspector,
+};
+
+const struct mz_lfilter_type *mz_registry_listener_filter(struct mz_str config_type)
+{
+    for (size_t i = 0; i < MZ_COUNT(listener_filters); i++)
+        if (mz_str_eq(config_type, mz_str_c(listener_filters[i]->config_type)))
+            return listener_filters[i];
+    return NULL;
+}
 
 const struct mz_net_filter_type *mz_registry_net_filter(struct mz_str config_type)
 {

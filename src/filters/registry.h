@@ -3,6 +3,7 @@
 /* Every filter there is: registry.c is two arrays. Found by the type of their configuration, not by name. */
 #include "hcm/filter.h"
 #include "listener/network_filter.h"
+const struct mz_lfilter_type *mz_registry_listener_filter(struct mz_str config_type);
 const struct mz_net_filter_type *mz_registry_net_filter(struct mz_str config_type);
 const struct mz_http_filter_type *mz_registry_http_filter(struct mz_str config_type);
 /* On the worker's thread, after its connections were closed and before its upstream goes. */

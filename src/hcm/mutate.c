@@ -142,7 +142,7 @@ static bool behind_proxies(struct mz_stream *s, const struct mz_headers *h,
                            const struct ip_detection *d, struct mz_addr *out, bool *out_single)
 {
     struct mz_str all;
-    if (!in_cidrs(d->proxies, d->n_proxies, &s->info.direct_remote) ||
+    if (!in_cidrs(d->proxies, d->n_proxies, &s->info.remote) ||
         !mz_headers_joined(h, MZ_STR("x-forwarded-for"), &all))
         return false;
     *out_single = mz_str_chr(all, ',') < 0;
@@ -165,7 +165,7 @@ static bool behind_proxies(struct mz_stream *s, const struct mz_headers *h,
 /* The peer goes to the end of x-forwarded-for; one on loopback would say nothing to others, so the machine does (Envoy). */
 static void append_peer(struct mz_stream *s, struct mz_headers *h)
 {
-    const struct mz_addr *peer = &s->info.direct_remote;
+    const struct mz_addr *peer = &s->info.remote; /* not yet replaced: the connection's */
     if (!mz_addr_is_ip(peer))
         return;
     const struct mz_addr *own = mz_addr_is_loopback(peer) ? mz_addr_local_machine() : peer;
@@ -177,7 +177,7 @@ static void client_from_peer(struct mz_stream *s, struct mz_headers *h, struct m
                              bool *trusted)
 {
     const struct mz_hcm_config *c = s->conn->cfg;
-    const struct mz_addr *peer = &s->info.direct_remote;
+    const struct mz_addr *peer = &s->info.remote; /* not yet replaced: the connection's */
     bool single;
     *trusted = mz_headers_get_id(h, MZ_H_X_FORWARDED_FOR) == NULL;
     if (!c->xff_hops || !xff_address(h, c->xff_hops - 1, client, &single))
@@ -222,7 +222,7 @@ static bool client_from_headers(struct mz_stream *s, struct mz_headers *h, struc
             return false;
         }
     }
-    *client = s->info.direct_remote;
+    *client = s->info.remote;
     return true;
 }
 

@@ -549,6 +549,10 @@ static void info_init(struct mz_stream *s)
     i->listener_name = d->listener_name;
     i->listener_metadata = d->listener_metadata;
     i->sni = d->sni;
+    i->ja3 = d->ja3;
+    i->ja4 = d->ja4;
+    if (d->metadata) /* what listener filters found out; filters add to a copy */
+        i->dynamic_metadata = mz_meta_clone(d->metadata, s->arena);
     i->secure = d->secure;
     i->transport = d->conn->transport;
     i->local = d->local_restored;

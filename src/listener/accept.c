@@ -31,6 +31,25 @@ static bool over_limit(struct mz_acceptor *a)
 
 /* ---- exact balance: to the worker with the fewest connections of this listener ---- */
 
+static void begin(struct mz_acceptor *a, int fd, const struct mz_addr *local,
+                  const struct mz_addr *remote)
+{
+    mz_count(a->cfg->scope, MZ_LISTENER_STAT_CX_TOTAL, 1);
+    if (a->cfg->n_lfilters) {
+        mz_inspect_start(a, fd, local, remote);
+        return;
+    }
+    const struct mz_incoming in = { .fd = fd,
+                                    .local = *local,
+                                    .remote = *remote,
+                                    .socket_local = *local,
+                                    .direct_remote = *remote,
+                                    .transport = MZ_STR("raw_buffer"),
+                                    .worker = a->worker,
+                                    .scope = a->cfg->scope };
+    mz_net_chain_start(a, &in);
+}
+
 struct handover {
     struct mz_acceptor *to;
     int fd;
@@ -43,7 +62,7 @@ static void handed_over(struct mz_loop *l, void *arg)
     __atomic_sub_fetch(&h->to->connections, 1,
                        __ATOMIC_RELAXED); /* counted again by the connection itself */
     if (h->to->fd >= 0)
-        mz_net_chain_start(h->to, h->fd, &h->local, &h->remote);
+        begin(h->to, h->fd, &h->local, &h->remote);
     else
         (void)mz_loop_sys(l)->close(h->fd);
     mz_free(MZ_MEM_CONN, h);
@@ -85,7 +104,7 @@ static void take(struct mz_acceptor *a, int fd, const struct mz_addr *remote)
         (void)mz_socket_local(fd, &local); /* untouched when the peer went */
     struct mz_acceptor *to = a->n_peers ? least_busy(a) : a;
     if (to == a)
-        mz_net_chain_start(a, fd, &local, remote);
+        begin(a, fd, &local, remote);
     else
         hand_over(to, fd, &local, remote);
 }
@@ -173,6 +192,7 @@ struct mz_acceptor *mz_acceptor_create(struct mz_worker *w, struct mz_listener_c
     a->fd = take_fd;
     a->io.fd = -1;
     mz_list_init(&a->chains);
+    mz_list_init(&a->inspected);
     mz_timer_init(w->loop, &a->pause, pause_over);
     return a;
 }
@@ -217,6 +237,7 @@ void mz_acceptor_end_idle(struct mz_acceptor *a)
 
 void mz_acceptor_close_connections(struct mz_acceptor *a)
 {
+    mz_inspect_close_all(a);
     mz_list_foreach (it, &a->chains)
         mz_net_chain_close(it);
 }

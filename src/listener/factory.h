@@ -17,6 +17,7 @@ struct mz_recorder;
 struct mz_proto_ctx;
 struct mz_net_filter_type;
 struct mz_http_filter_type;
+struct mz_lfilter_type;
 struct mz_transport_factory;
 struct mz_server; /* server/server.h */
 
@@ -49,6 +50,7 @@ struct mz_factory { /* borrowed by builders during the call only, except the ser
     /* filters/registry.c, injected so that lower folders need not know it */
     const struct mz_net_filter_type *(*net_filter)(struct mz_str config_type);
     const struct mz_http_filter_type *(*http_filter)(struct mz_str config_type);
+    const struct mz_lfilter_type *(*listener_filter)(struct mz_str config_type);
     struct mz_transport_factory *(*transport)(const struct mz_factory *f, const void *transport_socket_msg, bool downstream,
                                               struct mz_err *err);
     struct mz_server *server;

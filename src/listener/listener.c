@@ -512,7 +512,11 @@ const struct mz_filter_chain *mz_listener_manager_explain(struct mz_listener_man
             continue;
         uint64_t now = mz_clock->mono_us();
         mz_note(d, now, ASKED, c->name, MZ_STR(""), 0, 0);
-        const struct mz_filter_chain *fc = mz_listener_config_chain(c, local, remote);
+        const struct mz_incoming in = { .local = *local,
+                                        .remote = *remote,
+                                        .direct_remote = *remote,
+                                        .transport = MZ_STR("raw_buffer") };
+        const struct mz_filter_chain *fc = mz_listener_config_chain(c, &in);
         if (fc)
             mz_note(d, now, CHAIN, fc->name, MZ_STR(""), 0, 0);
         else

@@ -157,19 +157,42 @@ static bool addresses_build(const pb_Listener *m, struct mz_listener_config *l, 
 
 /* ---- the rest ---- */
 
-static bool listener_filters_check(const pb_Listener *m, const struct mz_factory *f,
-                                   struct mz_err *err)
+#define FILTERS_TIMEOUT_MS 15000
+
+static bool listener_filter_build(const pb_ListenerFilter *m, struct mz_listener_filter *lf,
+                                  const struct mz_factory *f, struct mz_arena *a,
+                                  struct mz_err *err)
 {
-    for (size_t i = 0; i < m->n_listener_filters; i++) {
-        const pb_ListenerFilter *lf = m->listener_filters[i];
-        const ProtobufCMessageDescriptor *type;
-        ProtobufCMessage *msg;
-        /* None of the types that the schemas know is a listener filter. */
-        if (!lf->typed_config || mz_any_unpack(f->proto, lf->typed_config, &type, &msg, err))
-            mz_err_set(err, "Didn't find a registered implementation for '%s'", lf->name);
-        return mz_err_at(err, "listener_filters[%zu]", i);
-    }
+    const ProtobufCMessageDescriptor *type;
+    ProtobufCMessage *msg;
+    if (m->typed_config && !mz_any_unpack(f->proto, m->typed_config, &type, &msg, err))
+        return mz_err_at(err, "typed_config");
+    lf->type =
+        m->typed_config && f->listener_filter ? f->listener_filter(mz_str_c(type->name)) : NULL;
+    if (!lf->type)
+        return mz_err_set(err, "Didn't find a registered implementation for '%s'", m->name);
+    lf->cfg = lf->type->config_build(msg, f, err);
+    if (!lf->cfg)
+        return mz_err_at(err, "typed_config");
+    if (m->filter_disabled && !(lf->disabled = mz_port_rule_build(m->filter_disabled, a, err)))
+        return mz_err_at(err, "filter_disabled");
     return true;
+}
+
+static bool listener_filters_build(const pb_Listener *m, struct mz_listener_config *l,
+                                   const struct mz_factory *f, struct mz_err *err)
+{
+    l->lfilters = mz_arena_alloc0(l->arena, mz_mul(m->n_listener_filters, sizeof(*l->lfilters)));
+    for (size_t i = 0; i < m->n_listener_filters; i++) {
+        l->n_lfilters = i + 1;
+        if (!listener_filter_build(m->listener_filters[i], &l->lfilters[i], f, l->arena, err))
+            return mz_err_at(err, "listener_filters[%zu]", i);
+    }
+    l->go_on_at_timeout = m->continue_on_listener_filters_timeout;
+    l->use_original_dst = mz_bool_or(m->use_original_dst, false);
+    return mz_duration_ms(m->listener_filters_timeout, FILTERS_TIMEOUT_MS, &l->lfilters_timeout_ms,
+                          err) ||
+           mz_err_at(err, "listener_filters_timeout");
 }
 
 static bool logs_build(const pb_Listener *m, struct mz_listener_config *l,
@@ -252,7 +275,7 @@ struct mz_listener_config *mz_listener_config_create(const pb_Listener *m, struc
     l->refs = 1;
     l->n_workers = n_workers;
     l->bytes = mz_arena_dup(a, bytes);
-    if (!addresses_build(m, l, err) || !listener_filters_check(m, f, err))
+    if (!addresses_build(m, l, err))
         goto fail;
     scalars_build(m, l, f);
     scopes_build(m, l, f);
@@ -260,7 +283,8 @@ struct mz_listener_config *mz_listener_config_create(const pb_Listener *m, struc
     mine.listener_scope = l->scope;
     mine.listener_name = l->name;
     mine.traffic_direction = l->traffic_direction;
-    if (logs_build(m, l, f, err) && chains_build(m, l, &mine, err))
+    if (listener_filters_build(m, l, &mine, err) && logs_build(m, l, f, err) &&
+        chains_build(m, l, &mine, err))
         return l;
 fail:
     mz_listener_config_unref(l);
@@ -287,6 +311,9 @@ void mz_listener_config_unref(struct mz_listener_config *c)
         return;
     for (size_t i = 0; i < c->n_chains; i++)
         chain_fini(&c->chains[i]);
+    for (size_t i = 0; i < c->n_lfilters; i++)
+        if (c->lfilters[i].cfg && c->lfilters[i].type->config_destroy)
+            c->lfilters[i].type->config_destroy(c->lfilters[i].cfg);
     for (size_t i = 0; i < c->n_logs; i++)
         mz_access_log_destroy(c->logs[i]);
     for (unsigned i = 0; c->worker_scopes && i < c->n_workers; i++)
@@ -297,12 +324,15 @@ void mz_listener_config_unref(struct mz_listener_config *c)
 }
 
 struct mz_filter_chain *mz_listener_config_chain(const struct mz_listener_config *c,
-                                                 const struct mz_addr *local,
-                                                 const struct mz_addr *remote)
+                                                 const struct mz_incoming *in)
 {
-    const struct mz_chain_query q = {
-        .local = local, .remote = remote, .direct_remote = remote, .transport = MZ_STR("raw_buffer")
-    };
+    const struct mz_chain_query q = { .local = &in->local,
+                                      .remote = &in->remote,
+                                      .direct_remote = &in->direct_remote,
+                                      .server_name = in->server_name,
+                                      .transport = in->transport,
+                                      .protocols = in->protocols,
+                                      .n_protocols = in->n_protocols };
     struct mz_filter_chain *found = c->match ? mz_chain_match_find(c->match, &q) : NULL;
     return found ? found : c->default_chain;
 }

@@ -4,6 +4,7 @@
 #include "base/list.h"
 #include "listener/chain_match.h"
 #include "listener/listener.h"
+#include "listener/listener_filter.h"
 #include "listener/stats.h"
 #include "net/socket.h"
 
@@ -24,6 +25,16 @@ struct mz_filter_chain {
     uint32_t connect_timeout_ms; /* transport handshake; 0: none */
     bool borrowed_cfg;           /* the admin listener's configuration is not ours */
 };
+struct mz_port_rule; /* predicate.c */
+struct Envoy__Config__Listener__V3__ListenerFilterChainMatchPredicate;
+struct mz_port_rule *mz_port_rule_build(const struct Envoy__Config__Listener__V3__ListenerFilterChainMatchPredicate *m,
+                                        struct mz_arena *a, struct mz_err *err);
+bool mz_port_rule_match(const struct mz_port_rule *r, unsigned port);
+struct mz_listener_filter {
+    const struct mz_lfilter_type *type;
+    void *cfg;
+    const struct mz_port_rule *disabled; /* NULL: never */
+};
 struct mz_listen_address {
     struct mz_addr addr; /* as configured; a port of 0 is replaced when bound */
     bool v4_compat;
@@ -41,6 +52,10 @@ struct mz_listener_config {
     size_t n_chains;
     struct mz_filter_chain *default_chain;
     struct mz_chain_match *match;
+    struct mz_listener_filter *lfilters;
+    size_t n_lfilters;
+    uint64_t lfilters_timeout_ms; /* 0: none */
+    bool go_on_at_timeout, use_original_dst;
     struct mz_access_log **logs;
     size_t n_logs;
     const struct mz_meta *metadata;
@@ -63,8 +78,7 @@ struct mz_listener_config *mz_listener_config_create(const struct Envoy__Config_
                                                      struct mz_err *err);
 struct mz_listener_config *mz_listener_config_ref(struct mz_listener_config *c);
 void mz_listener_config_unref(struct mz_listener_config *c);
-struct mz_filter_chain *mz_listener_config_chain(const struct mz_listener_config *c, const struct mz_addr *local,
-                                                 const struct mz_addr *remote);
+struct mz_filter_chain *mz_listener_config_chain(const struct mz_listener_config *c, const struct mz_incoming *in);
 
 /* ---- a worker's end of one listening socket ---- */
 struct mz_acceptor {
@@ -78,6 +92,7 @@ struct mz_acceptor {
     struct mz_acceptor **peers; /* exact balance: the acceptors of the other workers; NULL: none */
     unsigned n_peers;
     struct mz_list chains; /* connections: struct mz_net_chain */
+    struct mz_list inspected; /* those that are in their listener filters */
     struct mz_timer pause; /* no descriptor was left: accept again when it fires (E09) */
     int fd;                /* -1: stopped */
     bool exclusive;
@@ -95,8 +110,11 @@ void mz_acceptor_close_connections(struct mz_acceptor *a); /* on its loop */
 void mz_acceptor_destroy(struct mz_acceptor *a); /* without connections, its loop not running */
 
 /* ---- a connection ---- */
-/* Takes @fd: picks the chain, builds the filters, starts them; closes it where no chain fits. */
-void mz_net_chain_start(struct mz_acceptor *a, int fd, const struct mz_addr *local, const struct mz_addr *remote);
+/* Takes in->fd and in->arena: picks the chain, builds the filters, starts them; closes it where no chain fits. */
+void mz_net_chain_start(struct mz_acceptor *a, const struct mz_incoming *in);
+/* Takes @fd: runs the listener filters, then starts its chain. */
+void mz_inspect_start(struct mz_acceptor *a, int fd, const struct mz_addr *local, const struct mz_addr *remote);
+void mz_inspect_close_all(struct mz_acceptor *a);
 void mz_net_chain_drain(struct mz_list *link);
 void mz_net_chain_end_idle(struct mz_list *link);
 void mz_net_chain_close(struct mz_list *link);

@@ -14,6 +14,7 @@ struct mz_net_chain {
     struct mz_downstream down;
     struct mz_acceptor *acceptor;
     struct mz_listener_config *cfg; /* reference */
+    struct mz_arena *arena;         /* of what listener filters found; NULL: none */
     struct handshake *handshake;    /* NULL: its time has no limit, or it is over */
     size_t n, started;              /* filters; those whose on_new_connection ran */
     bool end, closed;
@@ -83,7 +84,16 @@ static void info_fill(const struct mz_net_chain *c, struct mz_stream_info *i)
     i->listener_name = c->down.listener_name;
     i->listener_metadata = c->down.listener_metadata;
     i->sni = c->down.sni;
+    i->ja3 = c->down.ja3;
+    i->ja4 = c->down.ja4;
     i->conn_termination = conn->close_reason;
+}
+
+static void logs_write(const struct mz_listener_config *cfg, const struct mz_stream_info *info)
+{
+    const struct mz_format_ctx ctx = { .info = info, .log_type = "NotSet", .now_us = info->end_us };
+    for (size_t i = 0; i < cfg->n_logs; i++)
+        mz_access_log_write(cfg->logs[i], &ctx);
 }
 
 static void write_logs(const struct mz_net_chain *c)
@@ -94,10 +104,34 @@ static void write_logs(const struct mz_net_chain *c)
     struct mz_stream_info *info = mz_arena_new0(a, struct mz_stream_info);
     info->arena = a;
     info_fill(c, info);
-    const struct mz_format_ctx ctx = { .info = info, .log_type = "NotSet", .now_us = info->end_us };
-    for (size_t i = 0; i < c->cfg->n_logs; i++)
-        mz_access_log_write(c->cfg->logs[i], &ctx);
+    logs_write(c->cfg, info);
     mz_arena_destroy(a);
+}
+
+/* No chain serves it: closed, counted, logged (L4). */
+static void refuse(struct mz_acceptor *a, const struct mz_incoming *in)
+{
+    MZ_LOG(DEBUG, conn_handler, "closing connection: no matching filter chain found");
+    mz_count(a->cfg->scope, MZ_LISTENER_STAT_NO_CHAIN, 1);
+    if (a->cfg->n_logs) {
+        struct mz_arena *arena = mz_arena_create(MZ_MEM_STREAM);
+        struct mz_stream_info *i = mz_arena_new0(arena, struct mz_stream_info);
+        i->arena = arena;
+        i->start_us = i->end_us = mz_loop_now_us(a->worker->loop);
+        i->start_wall_us = mz_loop_wall_us(a->worker->loop);
+        i->local = in->local;
+        i->remote = in->remote;
+        i->direct_remote = in->direct_remote;
+        i->listener_name = a->cfg->name;
+        i->listener_metadata = a->cfg->metadata;
+        i->sni = in->server_name;
+        i->ja3 = in->ja3;
+        i->ja4 = in->ja4;
+        i->details = "filter_chain_not_found";
+        mz_info_flag(i, MZ_FLAG(NO_ROUTE_FOUND));
+        logs_write(a->cfg, i);
+        mz_arena_destroy(arena);
+    }
 }
 
 static void chain_free(void *p)
@@ -107,6 +141,7 @@ static void chain_free(void *p)
         if (c->filters[i]->type->destroy)
             c->filters[i]->type->destroy(c->filters[i]);
     mz_listener_config_unref(c->cfg);
+    mz_arena_destroy(c->arena);
     mz_free(MZ_MEM_CONN, c);
 }
 
@@ -225,7 +260,7 @@ static struct mz_net_chain *chain_new(struct mz_acceptor *a, const struct mz_fil
 }
 
 static void down_fill(struct mz_net_chain *c, const struct mz_filter_chain *fc,
-                      const struct mz_addr *local)
+                      const struct mz_incoming *in)
 {
     struct mz_loop *l = c->acceptor->worker->loop;
     c->down = (struct mz_downstream){
@@ -239,38 +274,42 @@ static void down_fill(struct mz_net_chain *c, const struct mz_filter_chain *fc,
         .secure = fc->transport->secure,
         .start_us = mz_loop_now_us(l),
         .start_wall_us = mz_loop_wall_us(l),
-        .local_restored = *local,
+        .local_restored = in->local,
+        .restored = in->local_restored,
+        .sni = in->server_name,
+        .ja3 = in->ja3,
+        .ja4 = in->ja4,
+        .metadata = in->metadata,
     };
 }
 
-void mz_net_chain_start(struct mz_acceptor *a, int fd, const struct mz_addr *local,
-                        const struct mz_addr *remote)
+void mz_net_chain_start(struct mz_acceptor *a, const struct mz_incoming *in)
 {
-    const struct mz_filter_chain *fc = mz_listener_config_chain(a->cfg, local, remote);
-    mz_count(a->cfg->scope, MZ_LISTENER_STAT_CX_TOTAL, 1);
+    const struct mz_filter_chain *fc = mz_listener_config_chain(a->cfg, in);
     if (!fc || fc->n_filters == 0) {
         if (!fc)
-            mz_count(a->cfg->scope, MZ_LISTENER_STAT_NO_CHAIN, 1);
-        MZ_LOG(DEBUG, conn_handler, "closing connection: %s",
-               fc ? "no filters" : "no matching filter chain found");
-        (void)mz_loop_sys(a->worker->loop)->close(fd);
+            refuse(a, in);
+        (void)mz_loop_sys(a->worker->loop)->close(in->fd);
+        mz_arena_destroy(in->arena);
         return;
     }
     struct mz_net_chain *c = chain_new(a, fc);
-    down_fill(c, fc, local);
+    c->arena = in->arena;
+    down_fill(c, fc, in);
     mz_list_add_tail(&a->chains, &c->link);
     __atomic_add_fetch(&a->cfg->connections, 1, __ATOMIC_RELAXED);
     __atomic_add_fetch(&a->connections, 1, __ATOMIC_RELAXED);
     __atomic_add_fetch(a->process_connections, 1, __ATOMIC_RELAXED);
     count_start(c);
-    c->down.conn = mz_conn_accepted(a->worker->loop, fd, local, remote,
+    c->down.conn = mz_conn_accepted(a->worker->loop, in->fd, &in->socket_local, &in->remote,
                                     fc->transport->create(fc->transport, NULL), &conn_ops, c);
+    c->down.conn->direct_remote = in->direct_remote;
     mz_conn_set_buffer_limit(c->down.conn, a->cfg->buffer_limit);
     if (fc->connect_timeout_ms && c->down.conn->transport->ops->ready)
         handshake_limit(c, fc->connect_timeout_ms);
     if (mz_log_on(MZ_LOG_C_conn_handler, MZ_LOG_DEBUG)) {
         char text[MZ_ADDR_TEXT];
-        mz_addr_text(remote, text);
+        mz_addr_text(&in->remote, text);
         MZ_LOG_IDS(DEBUG, conn_handler, c->down.conn->id, 0, "new connection from %s", text);
     }
     run(c, 0);

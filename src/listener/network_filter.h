@@ -51,6 +51,9 @@ struct mz_downstream { /* a downstream connection; owned by its listener worker 
     bool secure;
     uint64_t start_us, start_wall_us;
     struct mz_addr local_restored;  /* original destination when restored, else the local address */
+    bool restored;                  /* it is another than the socket's */
+    struct mz_str ja3, ja4;         /* of tls_inspector; "" */
+    const struct mz_meta *metadata; /* that listener filters set; NULL: none */
 };
 /* Where the client wanted to go, had it not been caught (original_dst, proxy_protocol); NULL: to this listener's address, so
  * that a proxy does not connect to itself. */

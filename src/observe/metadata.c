@@ -91,6 +91,14 @@ const struct mz_meta *mz_meta_merged(const struct mz_meta *base, const struct mz
     return m;
 }
 
+struct mz_meta *mz_meta_clone(const struct mz_meta *m, struct mz_arena *a)
+{
+    struct mz_meta *out = mz_meta_create(a);
+    for (size_t i = 0; i < m->n; i++)
+        copy_keys(out, m, m->v[i].key);
+    return out;
+}
+
 static void list_json(const struct mz_value *v, struct mz_buf *out)
 {
     mz_buf_append(out, "[", 1);

@@ -94,6 +94,7 @@ static void factory_fill(struct mz_server *s)
         .workers = s->n_workers,
         .net_filter = mz_registry_net_filter,
         .http_filter = mz_registry_http_filter,
+        .listener_filter = mz_registry_listener_filter,
         .transport = listener_transport,
         .server = s,
     };

@@ -1,0 +1,215 @@
+/* A connection on its way through the listener filters (L2), on the worker that accepted it. */
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "base/log.h"
+#include "listener/listener_priv.h"
+
+#define PEEK_FIRST                                                                                 \
+    2048 /* bytes looked at in the first place; a filter that needs more gets twice as many each time */
+
+struct inspect {
+    struct mz_list link; /* of the acceptor */
+    struct mz_io io;
+    struct mz_timer timer;
+    struct mz_acceptor *acceptor;
+    struct mz_incoming in;
+    struct mz_lfilter **filters;
+    size_t n, at;
+    bool watching, over;
+    char *peek;
+    size_t peek_cap, seen; /* seen: bytes that the filter was shown */
+};
+
+static void inspect_free(void *p)
+{
+    struct inspect *x = p;
+    mz_free(MZ_MEM_CONN, x->peek);
+    mz_free(MZ_MEM_CONN, x);
+}
+
+static void let_go(struct inspect *x)
+{
+    x->over = true;
+    mz_list_del(&x->link);
+    mz_timer_stop(&x->timer);
+    if (x->watching)
+        mz_io_del(&x->io);
+    mz_gauge_add(x->acceptor->cfg->scope, MZ_LISTENER_STAT_PRE_CX_ACTIVE, -1);
+    mz_listener_config_unref(x->acceptor->cfg);
+    mz_loop_free_later(x->acceptor->worker->loop, x, inspect_free);
+}
+
+static void drop(struct inspect *x, const char *why)
+{
+    MZ_LOG(DEBUG, conn_handler, "closing a connection in its listener filters: %s", why);
+    int fd = x->in.fd;
+    let_go(x);
+    (void)mz_loop_sys(x->acceptor->worker->loop)->close(fd);
+    mz_arena_destroy(x->in.arena);
+}
+
+/* All filters are done: the connection goes to its chain. */
+static void pass_on(struct inspect *x)
+{
+    struct mz_acceptor *a = x->acceptor;
+    struct mz_incoming in = x->in;
+    let_go(x);
+    mz_net_chain_start(a, &in);
+}
+
+/* ---- looking at bytes ---- */
+
+enum look { LOOK_SOME, LOOK_WAIT, LOOK_END, LOOK_FAILED };
+
+static enum look peek(struct inspect *x, const struct mz_lfilter *f, size_t want, size_t *out_n)
+{
+    if (!x->peek_cap || (x->seen == x->peek_cap && x->peek_cap < want)) {
+        size_t cap = x->peek_cap      ? x->peek_cap * 2
+                     : f->type->first ? f->type->first(f)
+                                      : PEEK_FIRST;
+        x->peek_cap = cap < want ? cap : want;
+        x->peek = mz_realloc(MZ_MEM_CONN, x->peek, x->peek_cap);
+    }
+    ssize_t n;
+    do
+        n = recv(x->in.fd, x->peek, x->peek_cap, MSG_PEEK);
+    while (n < 0 && errno == EINTR);
+    *out_n = n > 0 ? (size_t)n : 0;
+    if (n < 0)
+        return errno == EAGAIN ? LOOK_WAIT : LOOK_FAILED;
+    return n == 0 ? LOOK_END : LOOK_SOME;
+}
+
+static bool take(struct inspect *x, size_t n)
+{
+    while (n) {
+        ssize_t got = recv(x->in.fd, x->peek, n < x->peek_cap ? n : x->peek_cap, 0);
+        if (got <= 0)
+            return false;
+        n -= (size_t)got;
+    }
+    return true;
+}
+
+static enum mz_lfilter_flow show(struct inspect *x, struct mz_lfilter *f, bool ended)
+{
+    size_t want = f->type->want(f);
+    for (;;) {
+        size_t n;
+        enum look l = peek(x, f, want, &n);
+        if (l == LOOK_FAILED)
+            return MZ_LF_CLOSE;
+        if (l == LOOK_END || (l != LOOK_SOME && ended))
+            return f->type->on_data(f, (struct mz_str){ x->peek, 0 }, true) == MZ_LF_CONTINUE
+                       ? MZ_LF_CONTINUE
+                       : MZ_LF_CLOSE;
+        if (l == LOOK_WAIT || (n == x->seen && !ended))
+            return MZ_LF_STOP;
+        x->seen = n;
+        enum mz_lfilter_flow flow =
+            f->type->on_data(f, (struct mz_str){ x->peek, n }, ended && n < x->peek_cap);
+        if (flow != MZ_LF_STOP)
+            return flow;
+        if (n < x->peek_cap || x->peek_cap >= want) /* the socket held no more */
+            return ended || n >= want ? MZ_LF_CLOSE : MZ_LF_STOP;
+    }
+}
+
+static void run(struct inspect *x, bool ended)
+{
+    while (x->at < x->n) {
+        struct mz_lfilter *f = x->filters[x->at];
+        enum mz_lfilter_flow flow =
+            x->seen || !f->type->on_accept ? MZ_LF_STOP : f->type->on_accept(f);
+        if (flow == MZ_LF_STOP)
+            flow = show(x, f, ended);
+        if (flow == MZ_LF_STOP)
+            return;
+        if (flow == MZ_LF_CLOSE) {
+            mz_count(x->acceptor->cfg->scope,
+                     ended ? MZ_LISTENER_STAT_FILTER_REMOTE_CLOSE : MZ_LISTENER_STAT_FILTER_ERROR,
+                     1);
+            drop(x, f->type->name);
+            return;
+        }
+        if (f->consume && !take(x, f->consume)) {
+            drop(x, "read failed");
+            return;
+        }
+        x->at++;
+        x->seen = 0;
+    }
+    pass_on(x);
+}
+
+static void on_io(struct mz_io *io, unsigned events)
+{
+    struct inspect *x = MZ_CONTAINER(io, struct inspect, io);
+    if (!x->over)
+        run(x, (events & (MZ_IO_END | MZ_IO_HUP)) != 0);
+}
+
+static void on_timeout(struct mz_timer *t)
+{
+    struct inspect *x = MZ_CONTAINER(t, struct inspect, timer);
+    mz_count(x->acceptor->cfg->scope, MZ_LISTENER_STAT_PRE_CX_TIMEOUT, 1);
+    if (x->acceptor->cfg->go_on_at_timeout)
+        pass_on(x);
+    else
+        drop(x, "listener_filters_timeout");
+}
+
+static void make_filters(struct inspect *x)
+{
+    const struct mz_listener_config *c = x->acceptor->cfg;
+    x->filters = mz_arena_alloc(x->in.arena, c->n_lfilters * sizeof(*x->filters));
+    for (size_t i = 0; i < c->n_lfilters; i++) {
+        const struct mz_listener_filter *lf = &c->lfilters[i];
+        if (lf->disabled && mz_port_rule_match(lf->disabled, mz_addr_port(&x->in.local)))
+            continue;
+        struct mz_lfilter *f = mz_arena_alloc0(x->in.arena, lf->type->size);
+        f->type = lf->type;
+        f->cfg = lf->cfg;
+        f->in = &x->in;
+        x->filters[x->n++] = f;
+    }
+}
+
+void mz_inspect_start(struct mz_acceptor *a, int fd, const struct mz_addr *local,
+                      const struct mz_addr *remote)
+{
+    struct inspect *x = mz_new0(MZ_MEM_CONN, struct inspect);
+    x->acceptor = a;
+    x->io.fd = -1;
+    x->in = (struct mz_incoming){ .fd = fd,
+                                  .local = *local,
+                                  .remote = *remote,
+                                  .socket_local = *local,
+                                  .direct_remote = *remote,
+                                  .transport = MZ_STR("raw_buffer"),
+                                  .arena = mz_arena_create(MZ_MEM_CONN),
+                                  .worker = a->worker,
+                                  .scope = a->cfg->scope };
+    (void)mz_listener_config_ref(a->cfg);
+    mz_list_add_tail(&a->inspected, &x->link);
+    mz_gauge_add(a->cfg->scope, MZ_LISTENER_STAT_PRE_CX_ACTIVE, 1);
+    mz_timer_init(a->worker->loop, &x->timer, on_timeout);
+    make_filters(x);
+    run(x, false);
+    if (x->over)
+        return;
+    if (mz_io_add(a->worker->loop, &x->io, fd, on_io) != 0) {
+        drop(x, "cannot be watched");
+        return;
+    }
+    x->watching = true;
+    if (a->cfg->lfilters_timeout_ms)
+        mz_timer_start_ms(&x->timer, a->cfg->lfilters_timeout_ms);
+}
+
+void mz_inspect_close_all(struct mz_acceptor *a)
+{
+    mz_list_foreach (it, &a->inspected)
+        drop(MZ_CONTAINER(it, struct inspect, link), "the listener ends");
+}
