@@ -51,6 +51,37 @@ static void put_answers(unsigned char *p, size_t *at, unsigned type, unsigned n,
     }
 }
 
+/* Answers that no honest server gives (H09); @q has room for them. */
+static bool put_hostile(const char *name, unsigned char *q, size_t *at)
+{
+    if (!strcmp(name, "loop.test")) { /* the name of the answer points at itself */
+        q[7] = 1;
+        put_answers(q, at, T_A, 1, 5);
+        q[*at - 16] = (unsigned char)(0xc0 | (*at - 16) >> 8);
+        q[*at - 15] = (unsigned char)(*at - 16);
+    } else if (!strcmp(name, "cut.test")) { /* five are promised */
+        q[7] = 5;
+        put_answers(q, at, T_A, 1, 5);
+    } else if (!strcmp(name, "long.test")) { /* a name of 320 bytes */
+        q[7] = 1;
+        for (size_t i = 0; i < 5; i++, *at += 64) {
+            q[*at] = 63;
+            memset(q + *at + 1, 'a', 63);
+        }
+        q[(*at)++] = 0;
+        put_answers(q, at, T_A, 1, 5);
+        memmove(q + *at - 16, q + *at - 14, 14); /* without its own name */
+        *at -= 2;
+    } else if (!strcmp(name, "many.test")) {
+        q[6] = 1100 >> 8;
+        q[7] = 1100 & 0xff;
+        put_answers(q, at, T_A, 1100, 5);
+    } else {
+        return false;
+    }
+    return true;
+}
+
 static void answer(int fd, unsigned char *q, size_t n, const struct mz_addr *to)
 {
     char name[256];
@@ -61,7 +92,8 @@ static void answer(int fd, unsigned char *q, size_t n, const struct mz_addr *to)
     q[3] = 0x80;
     q[11] = 0; /* no OPT record comes back */
     size_t at = end;
-    for (size_t i = 0; i < MZ_COUNT(zone); i++) {
+    bool hostile = put_hostile(name, q, &at);
+    for (size_t i = 0; !hostile && i < MZ_COUNT(zone); i++) {
         if (strcmp(zone[i].name, name) != 0 || zone[i].type != type)
             continue;
         if (zone[i].silent)
@@ -84,7 +116,7 @@ static void answer(int fd, unsigned char *q, size_t n, const struct mz_addr *to)
 static void server_ready(struct mz_io *io, unsigned events)
 {
     (void)events;
-    unsigned char q[1024];
+    static unsigned char q[1024 + 1100 * 16];
     struct mz_addr from = { .len = sizeof(from.in6) };
     ssize_t n = recvfrom(io->fd, q, 512, MSG_DONTWAIT, &from.sa, &from.len);
     if (n > 17)
@@ -196,6 +228,22 @@ static void test_families(void **state)
     stop(d);
 }
 
+static void test_hostile_answers(
+    void **state) /* H09: each question ends once, in time, with what there is room for */
+{
+    (void)state;
+    static const char *const names[] = { "loop.test", "cut.test", "long.test", "many.test" };
+    struct mz_dns *d = start();
+    for (size_t i = 0; i < MZ_COUNT(names); i++) {
+        resolve(d, names[i], MZ_DNS_V4_ONLY);
+        assert_true(asked > 0);
+        assert_true(got.n <= (i + 1 < MZ_COUNT(names) ? 0 : MZ_DNS_MAX));
+    }
+    resolve(d, "two.test", MZ_DNS_V4_ONLY); /* and the resolver serves on */
+    assert_true(got.ok && got.n == 2);
+    stop(d);
+}
+
 static void test_long_name(void **state)
 {
     (void)state;
@@ -238,6 +286,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_families),
+        cmocka_unit_test(test_hostile_answers),
         cmocka_unit_test(test_long_name),
         cmocka_unit_test(test_cancel),
     };
