@@ -10,7 +10,7 @@ import subprocess
 
 import config
 from upstream import Upstream
-from wire import HOST, Client, free_port, until
+from wire import HOST, Client, free_port, patient, until
 
 
 def find_proxy(name):
@@ -58,7 +58,7 @@ class Proxy:
 
     def admin(self, path, method="GET", body=None):
         """(status, text) of an admin page."""
-        c = http.client.HTTPConnection(HOST, self.admin_port, timeout=5)
+        c = http.client.HTTPConnection(HOST, self.admin_port, timeout=patient(5))
         try:
             c.request(method, path, body=body)
             r = c.getresponse()

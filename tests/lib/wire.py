@@ -1,4 +1,5 @@
 """Sockets for tests: a client that sends exact bytes, strict readers of HTTP/1 messages, waiting for conditions."""
+import os
 import random
 import re
 import socket
@@ -8,9 +9,18 @@ import time
 HOST = "127.0.0.1"
 
 
+# A program under a sanitizer is several times slower, and so is the machine that it runs on.
+PATIENCE = 4 if any(s in os.environ.get("MIZZEN_PROXY", "") for s in ("asan", "tsan")) else 1
+
+
+def patient(timeout):
+    """How long to wait for what must come; short times are meant as they are."""
+    return timeout * PATIENCE if timeout >= 2 else timeout
+
+
 def until(condition, timeout=5.0, what="condition"):
     """Calls condition() until it is true and returns its value; AssertionError with the last value after timeout."""
-    end, pause = time.monotonic() + timeout, 0.002
+    end, pause = time.monotonic() + patient(timeout), 0.002
     while True:
         value = condition()
         if value:
@@ -172,6 +182,7 @@ class Client:
         self.sock = socket.socket(family, socket.SOCK_STREAM)
         if rcvbuf:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+        timeout = patient(timeout)
         self.sock.settimeout(timeout)
         if source:
             self.sock.bind((source, 0))
@@ -191,7 +202,7 @@ class Client:
 
     def response(self, method="GET", timeout=None):
         """The next final response with its body; EOFError when the connection ends before it is complete."""
-        timeout = timeout or self.timeout
+        timeout = patient(timeout) if timeout else self.timeout
         early = []
         while True:
             start = self.stream.until(b"\r\n", timeout)[:-2].decode("latin-1")
