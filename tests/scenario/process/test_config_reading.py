@@ -51,9 +51,3 @@ def test_taken(proxy_binary, tmp_path, kind, text):
 
 def test_tag_makes_a_string(proxy_binary, is_envoy, tmp_path):  # as YAML says; Envoy takes 7 for a number all the same
     assert validate(proxy_binary, tmp_path, YAML, "node: {id: !!str 7}\n").returncode == (1 if is_envoy else 0)
-
-
-@pytest.mark.stricter
-def test_what_has_no_effect_warns(proxy_binary, tmp_path):  # U5 is not there yet
-    r = validate(proxy_binary, tmp_path, YAML, "static_resources: {clusters: [{name: c, outlier_detection: {consecutive_5xx: 3}}]}\n")
-    assert r.returncode == 0 and len([x for x in r.stdout.splitlines() if "[warning]" in x and "cluster c: outlier_detection" in x]) == 1
