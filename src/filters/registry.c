@@ -6,10 +6,13 @@
 #include "hcm/hcm.h"
 #include "router/router.h"
 
+/* clang-format off */
 static const struct mz_http_filter_type *const http_filters[] = {
     &mz_filter_buffer,
+    &mz_filter_compressor,
     &mz_filter_cors,
     &mz_filter_csrf,
+    &mz_filter_decompressor,
     &mz_filter_fault,
     &mz_filter_grpc_stats,
     &mz_filter_header_mutation,
@@ -20,6 +23,7 @@ static const struct mz_http_filter_type *const http_filters[] = {
     &mz_filter_router,
     &mz_filter_set_filter_state,
 };
+/* clang-format on */
 
 static const struct mz_net_filter_type *const net_filters[] = {
     &mz_net_filter_direct_response,

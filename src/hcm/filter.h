@@ -54,6 +54,7 @@ struct mz_http_filter_type {
     void (*on_response_1xx)(struct mz_filter *f, struct mz_headers *h);
     void (*on_downstream_above_high)(struct mz_filter *f); /* the answer's way is full: stop producing (router: upstream) */
     void (*on_downstream_below_low)(struct mz_filter *f);
+    void (*on_request_resumed)(struct mz_filter *f); /* the request's way was full: mz_stream_request_paused() */
     void (*on_stream_done)(struct mz_filter *f);  /* before access logs: last chance to set what they show */
     void (*on_destroy)(struct mz_filter *f);      /* stream ends now: cancel everything, no call of the stream afterwards */
 };
@@ -87,6 +88,7 @@ void mz_filter_add_request_data(struct mz_filter *f, struct mz_buf *take, bool w
 void mz_filter_add_response_data(struct mz_filter *f, struct mz_buf *take, bool watermark);
 void mz_filter_inject_request_data(struct mz_filter *f, struct mz_buf *take, bool end);     /* to later filters, now */
 void mz_filter_inject_response_data(struct mz_filter *f, struct mz_buf *take, bool end);
+struct mz_headers *mz_filter_add_request_trailers(struct mz_filter *f); /* at the end of the body: the request gets trailers */
 struct mz_headers *mz_filter_add_response_trailers(struct mz_filter *f);
 /* A filter that holds bytes of the answer itself is full: who produces it (router: upstream) pauses. Stacks; each true is undone
  * by a false of the same filter, except at the end of the stream. */
@@ -112,6 +114,10 @@ void mz_stream_respond_trailers(struct mz_stream *s, struct mz_headers *h);
 void mz_stream_reset(struct mz_stream *s, const char *details); /* aborts the downstream stream (answer cannot be completed) */
 /* Flow control towards the client's body: stacks. */
 void mz_stream_request_read_disable(struct mz_stream *s, bool disable);
+/* Is the way of the request, of the answer, full? A filter that makes much out of little stops then, and goes on after
+ * on_request_resumed, on_downstream_below_low: not from within, the others hear of it in their turn. */
+bool mz_stream_request_paused(const struct mz_stream *s);
+bool mz_stream_response_paused(const struct mz_stream *s);
 uint32_t mz_stream_buffer_limit(const struct mz_stream *s);
 void mz_stream_set_buffer_limit(struct mz_stream *s, uint32_t bytes);
 /* Starts the request over with the request headers as they are now (internal redirect), with @body (all of it; empty when it
@@ -121,6 +127,10 @@ void mz_stream_recreate(struct mz_stream *s, const struct mz_route *from, struct
 
 /* Per-route configurations of this filter, the least specific first (table, virtual host, route, weighted cluster); at most 4. */
 unsigned mz_filter_route_configs(const struct mz_filter *f, const void *out_cfgs[4]);
+
+/* The next filter of @type in the chain behind @after (NULL: the first); NULL: none. Filters that are off here are no part of it. */
+struct mz_filter *mz_stream_next_filter(struct mz_stream *s, const struct mz_http_filter_type *type,
+                                        const struct mz_filter *after);
 
 /* Routes that this request was internally redirected from, oldest first (at most 16 are remembered, all counted). */
 const struct mz_route *const *mz_stream_redirected_routes(const struct mz_stream *s, unsigned *out_n);

@@ -274,8 +274,12 @@ static void run_data(struct mz_stream *s, const struct dir *d, int from, struct 
         if (stopped(s, d, epoch))
             return;
         p->data_running = outer;
-        if (!after_data(s, d, f, data, flow))
+        if (!after_data(s, d, f, data, flow)) {
+            if (added && !stopped(s, d, epoch))
+                run_trailers(s, d,
+                             after); /* the terminal filter stops every body, others see them too */
             return;
+        }
         if (end && p->trailers) {
             end = false;
             added = true;
@@ -417,7 +421,8 @@ void mz_filter_add_response_data(struct mz_filter *f, struct mz_buf *take, bool 
 
 void mz_filter_inject_request_data(struct mz_filter *f, struct mz_buf *take, bool end)
 {
-    run_data(f->stream, &request_dir, f->index + 1, take, end);
+    if (!stopped(f->stream, &request_dir, f->stream->epoch))
+        run_data(f->stream, &request_dir, f->index + 1, take, end);
 }
 
 void mz_filter_inject_response_data(struct mz_filter *f, struct mz_buf *take, bool end)
@@ -435,12 +440,31 @@ void mz_filter_pause_response(struct mz_filter *f, bool pause)
         stream_down_below(f->stream);
 }
 
+static struct mz_headers *add_trailers(struct mz_filter *f, const struct dir *d)
+{
+    struct pass *p = pass_of(f->stream, d);
+    if (!p->trailers)
+        p->trailers = mz_headers_create(f->stream->arena);
+    return p->trailers;
+}
+
+struct mz_headers *mz_filter_add_request_trailers(struct mz_filter *f)
+{
+    return add_trailers(f, &request_dir);
+}
+
 struct mz_headers *mz_filter_add_response_trailers(struct mz_filter *f)
 {
-    struct mz_stream *s = f->stream;
-    if (!s->resp.trailers)
-        s->resp.trailers = mz_headers_create(s->arena);
-    return s->resp.trailers;
+    return add_trailers(f, &response_dir);
+}
+
+struct mz_filter *mz_stream_next_filter(struct mz_stream *s, const struct mz_http_filter_type *type,
+                                        const struct mz_filter *after)
+{
+    for (int i = after ? after->index + 1 : 0; i < s->n_filters; i++)
+        if (s->filters[i] && s->filters[i]->type == type)
+            return s->filters[i];
+    return NULL;
 }
 
 /* ---- life ---- */
@@ -573,4 +597,11 @@ void chain_down_below(struct mz_stream *s)
     for (int i = 0; i < s->n_filters; i++)
         if (s->filters[i] && s->filters[i]->type->on_downstream_below_low)
             s->filters[i]->type->on_downstream_below_low(s->filters[i]);
+}
+
+void chain_request_resumed(struct mz_stream *s)
+{
+    for (int i = 0; i < s->n_filters; i++)
+        if (s->filters[i] && s->filters[i]->type->on_request_resumed)
+            s->filters[i]->type->on_request_resumed(s->filters[i]);
 }

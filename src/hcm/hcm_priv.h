@@ -225,6 +225,7 @@ void chain_done(struct mz_stream *s);
 void chain_destroy(struct mz_stream *s);
 void chain_down_above(struct mz_stream *s);
 void chain_down_below(struct mz_stream *s);
+void chain_request_resumed(struct mz_stream *s);
 
 /* mutate.c: the manager's own header work */
 enum mutate_result { MUTATE_OK, MUTATE_ANSWERED };

@@ -310,9 +310,22 @@ void mz_stream_clear_route_cache(struct mz_stream *s)
 void stream_read_disable(struct mz_stream *s, bool disable)
 {
     hcm_count(s->conn, disable ? MZ_HS_FLOW_PAUSED : MZ_HS_FLOW_RESUMED);
-    if (disable ? s->read_disables++ == 0 : --s->read_disables == 0)
-        if (!s->codec_done)
-            s->enc->ops->read_disable(s->enc, disable);
+    if (disable ? s->read_disables++ != 0 : --s->read_disables != 0)
+        return;
+    if (!disable && !s->dead)
+        chain_request_resumed(s);
+    if (!s->codec_done)
+        s->enc->ops->read_disable(s->enc, disable);
+}
+
+bool mz_stream_request_paused(const struct mz_stream *s)
+{
+    return s->read_disables > 0;
+}
+
+bool mz_stream_response_paused(const struct mz_stream *s)
+{
+    return s->down_above > 0;
 }
 
 void mz_stream_request_read_disable(struct mz_stream *s, bool disable)
