@@ -22,12 +22,23 @@ void tcp_lease_closed(const struct tcp_lease *l, enum mz_conn_event ev)
     mz_tcp_pool_closed(l->cluster, l->host, MZ_PRIORITY_DEFAULT, l->conn, local);
 }
 
+/* One side has ended and the other not yet (D1): what bounds it is the idle time. */
+static void half_closed(struct tcp_session *s, bool is)
+{
+    if (s->half_closed == is)
+        return;
+    s->half_closed = is;
+    mz_gauge_add(tcp_cfg_of(s)->scope, TCP_STAT_CX_HALF_CLOSED, is ? 1 : -1);
+}
+
 /* ---- upstream ---- */
 
 static void up_data(struct mz_conn *c, void *arg, bool end)
 {
     struct tcp_session *s = arg;
     s->info->tx_body += mz_buf_len(mz_conn_in(c));
+    if (end)
+        half_closed(s, true);
     mz_conn_write(down_of(s), mz_conn_in(c), end);
 }
 
@@ -129,7 +140,11 @@ static void timers_start(struct tcp_session *s)
     mz_timer_init(l, &s->duration, on_max_duration);
     mz_timer_init(l, &s->log_interval, on_log_interval);
     if (c->max_duration_ms)
-        mz_timer_start_ms(&s->duration, c->max_duration_ms);
+        mz_timer_start_ms(&s->duration,
+                          c->max_duration_ms +
+                              (c->duration_jitter_ms
+                                   ? mz_rand_below(mz_loop_rand(l), c->duration_jitter_ms + 1)
+                                   : 0));
     if (c->log_interval_ms && c->n_logs)
         mz_timer_start_ms(&s->log_interval, c->log_interval_ms);
 }
@@ -139,6 +154,8 @@ static void timers_start(struct tcp_session *s)
 static void hand_on(struct tcp_session *s, struct mz_buf *data, bool end)
 {
     s->info->rx_body += mz_buf_len(data);
+    if (end)
+        half_closed(s, true);
     s->end_sent |= end;
     mz_conn_write(s->up.conn, data, end);
 }
@@ -225,6 +242,7 @@ static void on_event(struct mz_net_filter *f, enum mz_conn_event ev)
     if (ev == MZ_CONN_CONNECTED || !s->info)
         return; /* or an earlier filter never let it begin */
     s->closed = true;
+    half_closed(s, false);
     mz_timer_stop(&s->idle);
     mz_timer_stop(&s->duration);
     mz_timer_stop(&s->log_interval);

@@ -21,6 +21,7 @@ struct tcp_cfg { /* immutable; the connection's filter chain holds it */
     struct tcp_cluster *clusters;
     size_t n_clusters;
     uint64_t idle_ms, max_duration_ms, log_interval_ms; /* 0: none */
+    uint64_t duration_jitter_ms;                        /* added to max_duration_ms: up to this, by chance */
     uint64_t backoff_base_ms, backoff_max_ms; /* base 0: the next attempt follows at once */
     uint32_t max_attempts;
     bool hash_source_ip, log_on_connected;
@@ -34,6 +35,7 @@ const struct tcp_cluster *tcp_config_choose(const struct tcp_cfg *c, uint64_t ra
 
 /* tcp.<stat_prefix>. */
 #define TCP_STATS(X)                                                                               \
+    X(CX_HALF_CLOSED, "downstream_cx_half_closed", GAUGE, NONE) /* ours (D1) */                    \
     X(CX_DRAIN_CLOSE, "downstream_cx_drain_close", COUNTER, NONE)                                  \
     X(CX_NO_ROUTE, "downstream_cx_no_route", COUNTER, NONE)                                        \
     X(CX_OVERLOAD_CLOSE, "downstream_cx_overload_close", COUNTER, NONE)                            \
@@ -87,6 +89,7 @@ struct tcp_session { /* the filter's object */
     bool connecting;  /* inside mz_tcp_pool_connect() */
     bool failed_here; /* the attempt failed inside that call */
     bool end_sent;    /* the client's end was handed on */
+    bool half_closed; /* one end has ended: counted as such */
 };
 static inline const struct tcp_cfg *tcp_cfg_of(const struct tcp_session *s)
 {

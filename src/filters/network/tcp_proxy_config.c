@@ -5,7 +5,9 @@
 #define IDLE_DEFAULT_MS 3600000
 
 static const struct mz_stat_def defs[] = {
-#define X(id, name, type, unit) { name, MZ_##type, MZ_UNIT_##unit, 0 },
+#define X(id, name, type, unit)                                                                    \
+    { name, MZ_##type, MZ_UNIT_##unit,                                                             \
+      TCP_STAT_##id == TCP_STAT_CX_HALF_CLOSED ? MZ_STAT_LAZY : 0 },
     TCP_STATS(X)
 #undef X
 };
@@ -80,6 +82,9 @@ static bool times_build(const pb_TcpProxy *m, struct tcp_cfg *c, struct mz_err *
         return mz_err_at(err, "idle_timeout");
     if (!mz_duration_ms(m->max_downstream_connection_duration, 0, &c->max_duration_ms, err))
         return mz_err_at(err, "max_downstream_connection_duration");
+    const pb_Percent *jitter = m->max_downstream_connection_duration_jitter_percentage;
+    c->duration_jitter_ms =
+        jitter ? (uint64_t)((double)c->max_duration_ms * jitter->value / 100) : 0;
     return backoff_build(m->backoff_options, c, err) || mz_err_at(err, "backoff_options");
 }
 
@@ -88,9 +93,10 @@ static bool logs_build(const pb_TcpProxy *m, const struct mz_factory *f, struct 
 {
     const pb_Duration *interval = m->access_log_flush_interval;
     const pb_TcpProxy_TcpAccessLogOptions *o = m->access_log_options;
-    if (o && interval)
-        return mz_err_set(
-            err, "Only one of access_log_flush_interval or access_log_options can be specified.");
+    c->log_on_connected = m->flush_access_log_on_connected;
+    if (o && (interval || m->flush_access_log_on_connected))
+        return mz_err_set(err, "Only one of %s or access_log_options can be specified.",
+                          interval ? "access_log_flush_interval" : "flush_access_log_on_connected");
     if (o) {
         interval = o->access_log_flush_interval;
         c->log_on_connected = o->flush_access_log_on_connected;

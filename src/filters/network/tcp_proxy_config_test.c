@@ -51,6 +51,7 @@ static void test_given(void **state)
     build(&b, "{stat_prefix: t, cluster: one, idle_timeout: 0s, max_connect_attempts: 3, "
               "backoff_options: {base_interval: 2s},"
               " hash_policy: [{source_ip: {}}], max_downstream_connection_duration: 1.5s,"
+              " max_downstream_connection_duration_jitter_percentage: {value: 20},"
               " access_log_options: {access_log_flush_interval: 2s, flush_access_log_on_connected: "
               "true}}");
     assert_non_null(b.c);
@@ -58,6 +59,7 @@ static void test_given(void **state)
     assert_int_equal(b.c->max_attempts, 3);
     assert_int_equal(b.c->backoff_base_ms, 2000);
     assert_int_equal(b.c->backoff_max_ms, 20000);
+    assert_int_equal(b.c->duration_jitter_ms, 300);
     assert_int_equal(b.c->max_duration_ms, 1500);
     assert_int_equal(b.c->log_interval_ms, 2000);
     assert_true(b.c->hash_source_ip && b.c->log_on_connected);

@@ -1,4 +1,6 @@
 """tcp_proxy (L6): what passes between a client and one server, and how a session ends."""
+import time
+
 import pytest
 from tcp import ended, pair
 from wire import reset, until
@@ -69,6 +71,38 @@ def test_idle_timeout_counts_from_the_last_byte(tcp, dial):
     e = px.access_log()[0]
     assert (e["flags"], e["why"]) == ("-", "tcp_session_idle_timeout")
     assert px.stat("tcp.t.idle_timeout") == 1
+
+
+@pytest.mark.parametrize("first", ["client", "server"])
+def test_d1_half_closed_session_is_bounded(tcp, dial, first):
+    """One side ended, the other never does: the session is visible, and ends after the idle time."""
+    px, c, u = pair(tcp, dial, idle_timeout="0.6s")
+    a, b = (c, u) if first == "client" else (u, c)
+    a.sock.shutdown(1)
+    assert ended(b) == "eof"
+    if px.stats("half_closed"):  # Envoy has no such gauge
+        assert px.stat("tcp.t.downstream_cx_half_closed") == 1
+    assert ended(a) == "eof"
+    assert px.access_log()[0]["why"] == "tcp_session_idle_timeout"
+    assert px.stat("tcp.t.idle_timeout") == 1 and px.stat("tcp.t.downstream_cx_half_closed") == 0
+    assert px.stat("cluster.one.upstream_cx_active") == 0 and px.stat(f"listener.127.0.0.1_{px.port}.downstream_cx_active") == 0
+
+
+def test_max_duration_with_jitter(tcp, dial):
+    """At least the duration, at most the share more."""
+    px, c, u = pair(tcp, dial, max_downstream_connection_duration="0.3s", max_downstream_connection_duration_jitter_percentage={"value": 100})
+    begin = time.monotonic()
+    others = [dial(px) for _ in range(8)]
+    times = []
+    for s in others:
+        assert ended(s) == "eof"
+        times.append(time.monotonic() - begin)
+    assert min(times) >= 0.29 and max(times) < 1.5 and px.stat("tcp.t.max_downstream_connection_duration") == 9
+
+
+def test_old_field_of_the_log(tcp, dial):
+    px, c, u = pair(tcp, dial, flush_access_log_on_connected=True)
+    assert px.access_log()[0]["type"] == "TcpUpstreamConnected"
 
 
 def test_max_duration(tcp, dial):
