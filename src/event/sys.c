@@ -1,5 +1,6 @@
 #include "event/sys.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 static ssize_t sys_readv(int fd, const struct iovec *iov, int n)
@@ -24,6 +25,11 @@ static int sys_accept(int fd, struct sockaddr *addr, socklen_t *len)
     return accept4(fd, addr, len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 }
 
+static ssize_t sys_splice(int from, int to, size_t n)
+{
+    return splice(from, NULL, to, NULL, n, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+}
+
 const struct mz_sys mz_sys_system = {
     .readv = sys_readv,
     .writev = sys_writev,
@@ -32,4 +38,5 @@ const struct mz_sys mz_sys_system = {
     .socket = socket,
     .shutdown = shutdown,
     .close = close,
+    .splice = sys_splice,
 };

@@ -16,6 +16,7 @@ struct mz_sys {
     int (*socket)(int domain, int type, int protocol);
     int (*shutdown)(int fd, int how);
     int (*close)(int fd);
+    ssize_t (*splice)(int from, int to, size_t n); /* one of them a pipe; never blocks */
 };
 extern const struct mz_sys mz_sys_system;
 #endif

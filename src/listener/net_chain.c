@@ -58,6 +58,15 @@ void mz_net_filter_continue(struct mz_net_filter *f)
     }
 }
 
+bool mz_net_filter_alone(const struct mz_net_filter *f)
+{
+    const struct mz_net_chain *c = f->chain;
+    for (size_t i = 0; i < c->n; i++)
+        if (c->filters[i] != f && c->filters[i]->type->on_data)
+            return false;
+    return true;
+}
+
 static void on_data(struct mz_conn *conn, void *arg, bool end)
 {
     (void)conn;

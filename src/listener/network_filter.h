@@ -37,6 +37,8 @@ struct mz_net_filter_type {
 };
 /* A filter that stopped goes on with the later ones (they see the buffered input). */
 void mz_net_filter_continue(struct mz_net_filter *f);
+/* No other filter of the connection looks at its bytes: they may pass by the buffers, mz_conn_join(). */
+bool mz_net_filter_alone(const struct mz_net_filter *f);
 
 struct mz_filter_chain; /* immutable: filters' configurations, transport factory, name, metadata; refs held by connections */
 struct mz_listener_config;

@@ -1,4 +1,4 @@
-#include "net/conn.h"
+#include "net/conn_priv.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -8,8 +8,6 @@
 #include "net/socket.h"
 
 #define READ_LIMIT (4 * MZ_SLICE_BYTES)
-
-enum { CONNECTING, OPEN, FLUSHING, DELAYED, CLOSED };
 
 #define CONN_LOG(level, c, ...)                                                                    \
     MZ_LOG_FORCED((c)->trace, level, connection, (c)->id, 0, __VA_ARGS__)
@@ -55,12 +53,6 @@ static void conn_free(void *p)
     mz_free(MZ_MEM_CONN, c);
 }
 
-static void count(struct mz_conn *c, unsigned index, uint64_t n)
-{
-    if (c->stats.scope && index != MZ_STAT_NONE)
-        mz_count(c->stats.scope, index, n);
-}
-
 /* The gauges follow what lies in the buffers when a turn's work is done: a request that is served in one turn touches none. */
 static void gauge_follow(struct mz_conn *c, uint32_t *shown, unsigned index, size_t len)
 {
@@ -74,7 +66,7 @@ static void gauge_follow(struct mz_conn *c, uint32_t *shown, unsigned index, siz
 static void gauges_follow(struct mz_conn *c)
 {
     gauge_follow(c, &c->in_gauge, c->stats.rx_buffered, mz_buf_len(&c->in));
-    gauge_follow(c, &c->out_gauge, c->stats.tx_buffered, mz_buf_len(&c->out));
+    gauge_follow(c, &c->out_gauge, c->stats.tx_buffered, mz_conn_unsent(c));
 }
 
 /* The one end of every connection. The owner hears of it last and may not use the connection after this turn. */
@@ -99,6 +91,7 @@ static void finish(struct mz_conn *c, enum mz_conn_event ev, bool reset)
     }
     mz_buf_fini(&c->in);
     mz_buf_fini(&c->out);
+    bulk_end(c);
     gauges_follow(c);
     c->ops->event(c, c->arg, ev);
     mz_loop_free_later(c->loop, c, conn_free);
@@ -188,7 +181,7 @@ struct mz_conn *mz_conn_connect(struct mz_loop *l, const struct mz_conn_connect_
 static bool has_output(const struct mz_conn *c)
 {
     const struct mz_transport_ops *t = c->transport->ops;
-    return mz_buf_len(&c->out) || (c->write_end && !c->fin_sent) ||
+    return mz_conn_unsent(c) || (c->write_end && !c->fin_sent) ||
            (t->pending && t->pending(c->transport));
 }
 
@@ -266,10 +259,11 @@ static enum mz_io_status read_some(struct mz_conn *c)
     if (st == MZ_IO_FAIL)
         c->error = errno;
     c->read_ready = st == MZ_IO_OK;
+    bulk_seen(c, got, got >= budget);
     if (got) {
         c->rx_bytes += got;
         c->last_activity_us = mz_loop_now_us(c->loop);
-        count(c, c->stats.rx_total, got);
+        conn_count(c, c->stats.rx_total, got);
     }
     return st;
 }
@@ -333,7 +327,11 @@ static void read_ready(struct mz_conn *c)
     if (c->read_disabled)
         return;
     size_t before = mz_buf_len(&c->in);
-    enum mz_io_status st = c->read_ready && !c->read_end ? read_some(c) : MZ_IO_AGAIN;
+    enum mz_io_status st = MZ_IO_AGAIN;
+    if (c->read_ready && !c->read_end) {
+        struct mz_pipe *p = bulk_begin(c);
+        st = p ? bulk_read(c, p) : read_some(c);
+    }
     if (c->state == OPEN && !c->announced && c->transport->ops->ready)
         announce(c);
     if (c->state == CLOSED)
@@ -397,6 +395,13 @@ static void write_out(struct mz_conn *c)
     if (c->state == CONNECTING || c->state == CLOSED || c->write_blocked || c->write_failed ||
         !has_output(c))
         return;
+    if (bulk_feeding(c)) {
+        size_t held = c->bulk->feed->held;
+        bool all = bulk_flush(c);
+        c->wrote |= mz_conn_unsent(c) < held + mz_buf_len(&c->out);
+        if (!all || !has_output(c))
+            return;
+    }
     size_t before = mz_buf_len(&c->out);
     enum mz_io_status st =
         c->transport->ops->write(c->transport, &c->out, c->write_end && !c->fin_sent);
@@ -405,7 +410,7 @@ static void write_out(struct mz_conn *c)
         c->wrote = true;
         c->tx_bytes += sent;
         c->last_activity_us = mz_loop_now_us(c->loop);
-        count(c, c->stats.tx_total, sent);
+        conn_count(c, c->stats.tx_total, sent);
     }
     if (st == MZ_IO_OK) {
         c->fin_sent = c->write_end;
@@ -421,7 +426,7 @@ static void write_out(struct mz_conn *c)
 static void failed(struct mz_conn *c)
 {
     if (c->bind_failed)
-        count(c, c->stats.bind_errors, 1);
+        conn_count(c, c->stats.bind_errors, 1);
     int why = c->error;
     CONN_LOG(DEBUG, c, "write error: %s", strerrordesc_np(why));
     /* What the peer sent before it went (an answer to half a request, D5) is still to be read. */
@@ -458,11 +463,16 @@ static void after_write(struct mz_conn *c)
     if (c->wrote && c->state == FLUSHING && c->delayed_close_ms)
         mz_timer_start_ms(&c->close_timer,
                           c->delayed_close_ms); /* the peer reads: it has its time again */
-    bool emptied = c->wrote && mz_buf_len(&c->out) == 0;
+    bool emptied = c->wrote && mz_conn_unsent(c) == 0;
     c->wrote = false;
     if (mz_watermark_update(&c->out_wm, mz_buf_len(&c->out)) == MZ_WM_BELOW && c->state == OPEN &&
         c->ops->below_low)
         c->ops->below_low(c, c->arg);
+    if (c->bulk && c->bulk->above && !c->bulk->feed) {
+        c->bulk->above = false;
+        if (c->state == OPEN && c->ops->below_low)
+            c->ops->below_low(c, c->arg);
+    }
     if (emptied && c->state == OPEN && c->ops->flushed)
         c->ops->flushed(c, c->arg);
 }
@@ -475,9 +485,9 @@ static void conn_flush_task(struct mz_task *t)
         failed(c);
         return;
     }
-    gauge_follow(c, &c->out_gauge, c->stats.tx_buffered, mz_buf_len(&c->out));
+    gauge_follow(c, &c->out_gauge, c->stats.tx_buffered, mz_conn_unsent(c));
     after_write(c);
-    if (c->state == FLUSHING && mz_buf_len(&c->out) == 0 && !c->write_blocked && !c->write_failed)
+    if (c->state == FLUSHING && mz_conn_unsent(c) == 0 && !c->write_blocked && !c->write_failed)
         flushed_for_close(c);
     else if (c->state == OPEN && both_ended(c))
         finish(c, MZ_CONN_LOCAL_CLOSE, false);
@@ -497,6 +507,8 @@ void mz_conn_written(struct mz_conn *c, bool end)
     c->write_end |= end;
     if (c->state == OPEN && !c->write_blocked)
         mz_task_schedule(c->loop, &c->flush_task);
+    else /* no task will */
+        gauge_follow(c, &c->out_gauge, c->stats.tx_buffered, mz_conn_unsent(c));
     if (mz_watermark_update(&c->out_wm, mz_buf_len(&c->out)) == MZ_WM_ABOVE && c->ops->above_high)
         c->ops->above_high(c, c->arg);
 }
@@ -580,7 +592,7 @@ static void close_timeout(struct mz_timer *t)
 {
     struct mz_conn *c = MZ_CONTAINER(t, struct mz_conn, close_timer);
     CONN_LOG(DEBUG, c, "triggered delayed close");
-    count(c, c->stats.delayed_close_timeout, 1);
+    conn_count(c, c->stats.delayed_close_timeout, 1);
     finish(c, MZ_CONN_LOCAL_CLOSE, false);
 }
 
@@ -594,7 +606,7 @@ void mz_conn_close(struct mz_conn *c, enum mz_close how, const char *reason,
     bool hard = how == MZ_CLOSE_NOW || how == MZ_CLOSE_RESET;
     if (!hard && c->state != OPEN && c->state != CONNECTING)
         return; /* on its way */
-    CONN_LOG(DEBUG, c, "closing data_to_write=%zu type=%d", mz_buf_len(&c->out), (int)how);
+    CONN_LOG(DEBUG, c, "closing data_to_write=%zu type=%d", mz_conn_unsent(c), (int)how);
     if (hard || c->state == CONNECTING) {
         finish(c, MZ_CONN_LOCAL_CLOSE, how == MZ_CLOSE_RESET);
         return;

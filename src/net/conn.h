@@ -36,6 +36,7 @@ struct mz_conn_ops {
     void (*below_low)(struct mz_conn *c, void *arg);
     void (*flushed)(struct mz_conn *c, void *arg); /* optional: the output buffer became empty */
 };
+struct mz_bulk; /* net/bulk.c */
 /* Byte counters and such of a connection's owner; any member NULL: not counted. Listener, http and cluster differ. */
 struct mz_conn_stats {
     struct mz_scope *scope;
@@ -70,6 +71,7 @@ struct mz_conn {
     struct mz_timer close_timer;
     struct mz_task flush_task;
     struct mz_conn_stats stats;
+    struct mz_bulk *bulk; /* NULL: not joined to another, see mz_conn_join() */
     /* Private to conn.c. */
     uint32_t buffer_limit, delayed_close_ms;
     uint32_t in_gauge, out_gauge; /* what the buffered gauges hold of us */
@@ -109,6 +111,12 @@ void mz_conn_set_half_close(struct mz_conn *c, bool on);
 void mz_conn_set_buffer_limit(struct mz_conn *c, uint32_t bytes); /* high watermark of out, and bounds reads; 0: none */
 void mz_conn_set_ops(struct mz_conn *c, const struct mz_conn_ops *ops, void *arg); /* an idle pool client changes owner */
 bool mz_conn_above_high(const struct mz_conn *c);
+/* From now on whatever @from says goes to @to, and nobody looks at it: what data() finds in the input buffer its owner writes
+ * to @to at once. Bulk is then moved by splice(2), past both buffers: data() is not called for it, @moved tells how much.
+ * Order, limits, watermark callbacks of @to, counters, gauges and ends of input are the same. Both transports must be raw;
+ * false: not possible. Ends with either connection. */
+bool mz_conn_join(struct mz_conn *from, struct mz_conn *to, void (*moved)(void *arg, size_t n), void *arg);
+size_t mz_conn_unsent(const struct mz_conn *c); /* bytes of output that the kernel has not taken */
 /* Does nothing when already closed. The event LOCAL_CLOSE comes from inside this call for NOW and RESET (the owner must be
  * prepared), later for the others. After the close event no callback comes; the memory is freed at the end of the turn. */
 void mz_conn_close(struct mz_conn *c, enum mz_close how, const char *reason, uint32_t delayed_close_ms);

@@ -62,6 +62,11 @@ static const struct mz_transport_ops raw_ops = {
     .destroy = raw_destroy,
 };
 
+bool mz_transport_is_raw(const struct mz_transport *t)
+{
+    return t->ops == &raw_ops;
+}
+
 struct mz_transport *mz_transport_raw(void)
 {
     struct mz_transport *t = mz_new0(MZ_MEM_CONN, struct mz_transport);

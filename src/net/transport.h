@@ -53,6 +53,7 @@ struct mz_transport {
     const struct mz_transport_ops *ops;
     struct mz_conn *conn; /* set by the connection */
 };
+bool mz_transport_is_raw(const struct mz_transport *t); /* bytes pass as they are: the kernel may move them */
 struct mz_transport *mz_transport_raw(void); /* a shared static object is not possible: it knows its conn */
 
 /* Makes transports for the connections of a filter chain or a cluster; immutable, shared by threads. */

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "filters/registry.h"
 #include "hcm/filter.h"
+#include "net/pipe.h"
 #include "server/server.h"
 
 static void *worker_main(void *arg)
@@ -20,6 +21,7 @@ static void *worker_main(void *arg)
     mz_loop_turn(t->worker.loop, 0); /* what the pools' end deferred */
     mz_stream_thread_trim();
     mz_slice_thread_trim();
+    mz_pipe_thread_trim();
     mz_arena_thread_trim();
     return NULL;
 }

@@ -1,9 +1,10 @@
 """tcp_proxy (H7): who does not read stops who sends; memory stays."""
 import select
 import threading
+import time
 
 from tcp import ended, pair
-from wire import until
+from wire import reset, until
 
 TOTAL = 96 << 20
 SMALL = {"per_connection_buffer_limit_bytes": 32768}
@@ -20,8 +21,11 @@ class Sender:
     def _run(self):
         block = b"f" * 65536
         self.sock.settimeout(60)
-        while self.sent < TOTAL:
-            self.sent += self.sock.send(block)
+        try:
+            while self.sent < TOTAL:
+                self.sent += self.sock.send(block)
+        except ConnectionError:
+            pass  # the proxy was told to end
 
     def stalled(self):
         """Waits until nothing more is taken."""
@@ -94,9 +98,15 @@ def test_client_that_never_reads_the_rest(tcp, dial):
 
 def test_exit_while_bytes_are_flushed(tcp, dial):
     """A worker ends with an upstream connection that outlived its client; sanitizers watch."""
-    px, c, u = pair(tcp, dial, per_cluster={"per_connection_buffer_limit_bytes": 64 << 20})
-    c.sock.settimeout(10)
-    c.sock.sendall(b"x" * (24 << 20))  # more than the kernel takes: the rest waits in the proxy
+    server = tcp.server(rcvbuf=4096)
+    px = tcp.start(per_cluster={"per_connection_buffer_limit_bytes": 64 << 20})
+    c = dial(px)
+    c.sock.sendall(b"hi")
+    u, sent = server.accept(), 2
+    while px.stat("cluster.one.upstream_cx_tx_bytes_buffered") < 65536:
+        c.sock.sendall(b"x" * 16384)  # one small piece after the other, more than the kernel takes: the rest waits in the proxy
+        sent += 16384
+        until(lambda: px.stat("tcp.t.downstream_cx_rx_bytes_total") == sent)
     u.sock.shutdown(1)
     c.sock.shutdown(1)
     px.wait_stat("tcp.t.upstream_flush_active")
@@ -104,3 +114,50 @@ def test_exit_while_bytes_are_flushed(tcp, dial):
     px.access_log(1)
     px.stop()
     assert px.process.returncode == 0
+
+
+def test_bulk_between_small_messages(tcp, dial):
+    """Bytes that the kernel moves by itself arrive in order, before and behind those that came through the buffers, and count alike."""
+    px, c, u = pair(tcp, dial)
+    total, block = 2, bytes(range(256)) * 4096
+    for a, b in ((c, u), (u, c), (c, u)):
+        for data in (b"begin", block * 20, b"end"):
+            t = threading.Thread(target=a.sock.sendall, args=(data,), daemon=True)
+            t.start()
+            assert b.exactly(len(data), 20) == data
+            t.join(5)
+            total += len(data)
+    c.sock.shutdown(1)
+    assert ended(u) == "eof"
+    u.sock.close()
+    assert ended(c) == "eof"
+    e = px.access_log()[0]
+    one = len(block) * 20 + 8
+    assert (e["rx"], e["tx"], e["flags"]) == (2 * one + 2, one, "-") and total == 3 * one + 2
+    assert (px.stat("tcp.t.downstream_cx_rx_bytes_total"), px.stat("tcp.t.downstream_cx_tx_bytes_total")) == (2 * one + 2, one)
+    assert (px.stat("cluster.one.upstream_cx_tx_bytes_total"), px.stat("cluster.one.upstream_cx_rx_bytes_total")) == (2 * one + 2, one)
+    assert px.stat("cluster.one.upstream_cx_tx_bytes_buffered") == px.stat("tcp.t.downstream_cx_tx_bytes_buffered") == 0
+
+
+def test_idle_timeout_does_not_end_bulk(tcp, dial):
+    """What the kernel moves is activity."""
+    px, c, u = pair(tcp, dial, idle_timeout="0.4s")
+    begin, got = time.monotonic(), 0
+    sender = Sender(u.sock)
+    while got < TOTAL and time.monotonic() < begin + 1.2:
+        assert c.fill(10)
+        got += len(c.buf)
+        c.buf = b""
+    assert px.stat("tcp.t.idle_timeout") == 0 and sender.sent > 0
+
+
+def test_client_resets_amid_bulk(tcp, dial):
+    px, c, u = pair(tcp, dial)
+    sender = Sender(u.sock)
+    while sender.sent < 8 << 20:
+        assert c.fill(10)
+        c.buf = b""
+    reset(c.sock)
+    until(lambda: not sender.thread.is_alive(), 10, "the sender to notice")
+    until(lambda: px.stat("cluster.one.upstream_cx_active") == 0)
+    assert px.stat("cluster.one.upstream_rq_active") == 0
