@@ -271,6 +271,7 @@ void value_end(struct value *v)
 void step_value(const struct step *s, const struct mz_format_ctx *c, struct value *v)
 {
     v->kind = VALUE_NONE;
+    v->clean = false;
     v->spill = NULL;
     if (s->op->value)
         s->op->value(s, c, v);
@@ -418,7 +419,7 @@ static void put_step(struct writer *w, const struct step *s, const struct mz_for
             writer_put(w, "-", 1);
         break;
     case VALUE_STR:
-        put_value_str(w, v.str, s->limit, c->escape);
+        put_value_str(w, v.str, s->limit, c->escape && !v.clean);
         break;
     case VALUE_NUMBER:
         put_number(w, v.number, s->limit);

@@ -91,7 +91,7 @@ static void value_protocol(const struct step *s, const struct mz_format_ctx *c, 
 {
     (void)s;
     if (c->info->has_protocol)
-        value_str(out, protocol_names[c->info->protocol]);
+        value_own_str(out, protocol_names[c->info->protocol]);
 }
 
 static void value_up_protocol(const struct step *s, const struct mz_format_ctx *c,
@@ -99,7 +99,7 @@ static void value_up_protocol(const struct step *s, const struct mz_format_ctx *
 {
     (void)s;
     if (c->info->up.has_protocol)
-        value_str(out, protocol_names[c->info->up.protocol]);
+        value_own_str(out, protocol_names[c->info->up.protocol]);
 }
 
 static void value_flags(const struct step *s, const struct mz_format_ctx *c, struct value *out)
@@ -107,7 +107,7 @@ static void value_flags(const struct step *s, const struct mz_format_ctx *c, str
     (void)s;
     char text[MZ_FLAGS_TEXT];
     if (MZ_LIKELY(c->info->flags == 0)) {
-        value_str(out, MZ_STR("-"));
+        value_own_str(out, MZ_STR("-"));
         return;
     }
     size_t n = mz_flags_text(c->info->flags, false, text); /* all flags together: 120 bytes */
@@ -321,8 +321,10 @@ static const struct mz_addr *member_addr(const struct step *s, const struct mz_f
 static void value_addr(const struct step *s, const struct mz_format_ctx *c, struct value *out)
 {
     const struct mz_addr *a = member_addr(s, c);
-    if (a->len)
-        value_str(out, (struct mz_str){ out->scratch, mz_addr_text(a, out->scratch) });
+    if (!a->len)
+        return;
+    value_str(out, (struct mz_str){ out->scratch, mz_addr_text(a, out->scratch) });
+    out->clean = mz_addr_is_ip(a);
 }
 
 static void value_port(const struct step *s, const struct mz_format_ctx *c, struct value *out)

@@ -16,6 +16,7 @@ enum value_kind {
 #define VALUE_SCRATCH 160
 struct value {
     enum value_kind kind;
+    bool clean; /* a text of ours, without control bytes: nothing to escape */
     uint64_t number;
     struct mz_str str;
     const struct mz_value *tree;
@@ -29,6 +30,11 @@ static inline void value_str(struct value *v, struct mz_str s)
 {
     v->kind = VALUE_STR;
     v->str = s;
+}
+static inline void value_own_str(struct value *v, struct mz_str s)
+{
+    value_str(v, s);
+    v->clean = true;
 }
 static inline void value_number(struct value *v, uint64_t n)
 {

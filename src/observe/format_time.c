@@ -135,7 +135,7 @@ static void iso_value(uint64_t wall_us, struct value *out)
     memcpy(out->scratch, cached, sizeof(cached));
     char *end = digits_write(out->scratch + sizeof(cached), wall_us / 1000 % 1000, 3);
     *end++ = 'Z';
-    value_str(out, (struct mz_str){ out->scratch, (size_t)(end - out->scratch) });
+    value_own_str(out, (struct mz_str){ out->scratch, (size_t)(end - out->scratch) });
 }
 
 static size_t fraction_text(uint64_t us, unsigned digits, char out[16])
