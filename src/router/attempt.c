@@ -208,7 +208,7 @@ static void set_info(struct attempt *a, const struct mz_pool_ready *p)
     i->up.conn_id = a->r->tried[a->number - 1].conn_id = p->conn_id;
     i->up.local = *p->local;
     i->up.protocol = p->protocol;
-    i->up.has_protocol = true;
+    i->up.has_protocol = !a->is_tunnel;
     i->up.conn_requests = p->conn_requests;
     i->up.pool_ready_us = i->up.first_tx_us = now_of(a->r);
     if (!p->reused) {
@@ -275,6 +275,7 @@ static void on_ready(void *arg, const struct mz_pool_ready *p)
 {
     struct attempt *a = arg;
     a->pending = NULL;
+    a->tunnel_pending = NULL;
     a->enc = p->enc;
     a->ready_us = now_of(a->r);
     a->conn_age_us = p->conn_age_us;
@@ -307,6 +308,7 @@ static void on_failed(void *arg, enum mz_pool_failure why, struct mz_str transpo
     struct attempt *a = arg;
     struct mz_stream_info *i = info_of(a->r);
     a->pending = NULL;
+    a->tunnel_pending = NULL;
     if (!host) { /* a breaker refused before any host was asked; Envoy shows none */
         i->up.host.len = 0;
         i->up.host_name = MZ_STR("");
@@ -429,6 +431,13 @@ void attempt_start(struct router *r)
         mz_retry_host_tried(&r->retry, host);
     mz_stream_story(s, MZ_STEP_HOST, (struct mz_str){ host->addr_text, host->addr_text_n },
                     mz_str_c(why), a->number, 0);
+    a->is_tunnel =
+        r->route->connect_terminates && mz_str_eq(mz_headers_method(r->headers), MZ_STR("CONNECT"));
+    if (a->is_tunnel) {
+        a->tunnel_pending =
+            tunnel_start(r->wcluster, host, r->priority, loop_of(r), &a->in, &pool_ops, a);
+        return;
+    }
     struct mz_pool_opts o = { .priority = r->priority,
                               .downstream_protocol = info_of(r)->protocol,
                               .upgrade = r->is_upgrade,
@@ -466,6 +475,8 @@ void attempt_drop(struct attempt *a)
         mz_count(r->cluster->scope, MZ_CS_RQ_CANCELLED, 1);
         mz_pool_cancel(a->pending, false);
     }
+    if (a->tunnel_pending)
+        tunnel_cancel(a->tunnel_pending);
     attempt_keep_counts(a);
     struct mz_stream_enc *e = a->enc;
     a->enc = NULL;

@@ -43,6 +43,8 @@ struct attempt { /* one try at one host */
     struct router *r;
     struct mz_stream_in in;
     struct mz_pool_pending *pending; /* waits for a connection */
+    struct tunnel *tunnel_pending;   /* or this does */
+    bool is_tunnel;                  /* CONNECT ends here */
     struct mz_stream_enc *enc;       /* has one; NULL before and after */
     struct mz_host *host;            /* referenced */
     unsigned number;                 /* from 1 */
@@ -141,4 +143,10 @@ bool redirect_try(struct router *r, struct attempt *a, struct mz_headers *respon
 
 /* mirror.c */
 void mirrors_send(struct router *r);
+
+/* tunnel.c: instead of mz_http_pool_request() for a CONNECT that ends here. NULL: failed() ran already. */
+struct tunnel;
+struct tunnel *tunnel_start(struct mz_wcluster *w, struct mz_host *host, enum mz_priority priority, struct mz_loop *loop,
+                            const struct mz_stream_in *in, const struct mz_pool_ops *ops, void *arg);
+void tunnel_cancel(struct tunnel *t); /* while it waits for its connection; later through its encoder */
 #endif

@@ -351,10 +351,12 @@ static void settings(struct h2 *c, const nghttp2_frame *f)
         c->client->max_streams_changed(c->arg, n);
 }
 
-static void rst_received(struct h2 *c, struct h2_stream *s, uint32_t code)
+static void rst_received(struct h2 *c, struct h2_stream *s, uint32_t id, uint32_t code)
 {
     h2_count(c, MZ_H2S_RX_RESET);
     bool refused = code == NGHTTP2_REFUSED_STREAM;
+    if (!s && !c->client)
+        h2_stream_id_ended(c, id); /* ours crossed it */
     if (s)
         s->peer_ended = true;
     if (!attached(s)) {
@@ -389,7 +391,7 @@ static int on_frame_recv(nghttp2_session *ng, const nghttp2_frame *f, void *arg)
             rv = data_end(c, s, end);
         break;
     case NGHTTP2_RST_STREAM:
-        rst_received(c, s, f->rst_stream.error_code);
+        rst_received(c, s, (uint32_t)f->hd.stream_id, f->rst_stream.error_code);
         break;
     case NGHTTP2_SETTINGS:
         settings(c, f);

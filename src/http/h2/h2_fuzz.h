@@ -59,7 +59,8 @@ static inline void fuzz_feed(struct trace *t, const uint8_t *p, size_t n, unsign
     mz_loop_turn(t->loop, 0);
 }
 
-/* How much of a body was handed on before an error depends on the split; the head does not. */
+/* How much of a body was handed on before an error, and whether a stream's own error was told before the connection's, depends
+ * on the split; the head does not. */
 static inline bool fuzz_same_stream(struct trace_stream *a, struct trace_stream *b, bool failed)
 {
     struct mz_str x = trace_text(&a->events), y = trace_text(&b->events);
@@ -68,7 +69,9 @@ static inline bool fuzz_same_stream(struct trace_stream *a, struct trace_stream 
     if (!failed && !(a->reset && b->reset))
         return false;
     ptrdiff_t i = mz_str_chr(x, ']'), k = mz_str_chr(y, ']');
-    return i == k && i >= 0 && memcmp(x.p, y.p, (size_t)i) == 0;
+    if (failed && (i < 0 || k < 0))
+        return true;
+    return i == k && (i < 0 || memcmp(x.p, y.p, (size_t)i) == 0);
 }
 
 static inline void fuzz_same(struct trace *whole, struct trace *parts)

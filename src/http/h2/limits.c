@@ -58,7 +58,7 @@ static bool was_skipped(const struct h2 *c, uint32_t id)
 
 /* HEADERS and DATA on a stream that is gone: nothing when we ended it, else an error of the connection. Many small frames for
  * nothing are a flood. */
-static bool gone_ok(struct h2 *c, uint32_t id, size_t length)
+static bool gone_ok(struct h2 *c, uint32_t id, size_t length, uint8_t flags)
 {
     bool ended = was_ended(c, id);
     if (ended || was_skipped(c, id)) {
@@ -66,6 +66,8 @@ static bool gone_ok(struct h2 *c, uint32_t id, size_t length)
                 false);
         return false;
     }
+    if (flags & NGHTTP2_FLAG_END_STREAM)
+        h2_stream_id_ended(c, id);
     if (length > STRAY_BYTES || ++c->strays <= STRAYS)
         return true;
     return flood(c, MZ_H2S_EMPTY_FLOOD, "http2.inbound_empty_frames_flood");
@@ -92,7 +94,7 @@ bool h2_is_stray(const struct h2 *c, const uint8_t *h)
 bool h2_stray_ok(struct h2 *c, const uint8_t *h)
 {
     uint32_t id = head_id(h);
-    return !is_gone(c, id) || gone_ok(c, id, (size_t)h[0] << 16 | (size_t)h[1] << 8 | h[2]);
+    return !is_gone(c, id) || gone_ok(c, id, (size_t)h[0] << 16 | (size_t)h[1] << 8 | h[2], h[4]);
 }
 
 /* ---- frames that come in ---- */
@@ -100,7 +102,7 @@ bool h2_stray_ok(struct h2 *c, const uint8_t *h)
 bool h2_frame_begins_ok(struct h2 *c, const nghttp2_frame_hd *hd)
 {
     if (hd->type == NGHTTP2_HEADERS && is_gone(c, (uint32_t)hd->stream_id) &&
-        !gone_ok(c, (uint32_t)hd->stream_id, hd->length))
+        !gone_ok(c, (uint32_t)hd->stream_id, hd->length, hd->flags))
         return false;
     bool end = hd->flags & NGHTTP2_FLAG_END_STREAM;
     switch (hd->type) {
