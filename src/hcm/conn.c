@@ -300,9 +300,9 @@ static void http2_failed(struct hcm_conn *c)
         struct mz_stream *s = stream_of(c->streams.next);
         hcm_count(c, MZ_HS_RQ_RX_RESET);
         const char *own = s->enc->details, *all = flood ? "overload_error:" : "codec_error:";
-        stream_abort(s, flood ? MZ_FLAG(OVERLOAD_MANAGER) : MZ_FLAG(DOWNSTREAM_PROTOCOL_ERROR),
-                     own ? own : mz_arena_printf(mz_stream_arena(s), "%s%s", all, e->details).p,
-                     NULL);
+        stream_abort(
+            s, flood && !own ? MZ_FLAG(OVERLOAD_MANAGER) : MZ_FLAG(DOWNSTREAM_PROTOCOL_ERROR),
+            own ? own : mz_arena_printf(mz_stream_arena(s), "%s%s", all, e->details).p, NULL);
     }
     if (c->closed)
         return;

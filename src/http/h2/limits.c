@@ -15,11 +15,14 @@ static bool flood(struct h2 *c, enum mz_http2_codec_stat stat, const char *detai
     return false;
 }
 
-static bool empty(struct h2 *c, bool is_empty)
+static bool empty(struct h2 *c, int32_t id, bool is_empty)
 {
     c->empty_frames = is_empty ? c->empty_frames + 1 : 0;
     if (c->empty_frames <= c->o->max_empty_frames)
         return true;
+    struct h2_stream *s = nghttp2_session_get_stream_user_data(c->ng, id);
+    if (s)
+        s->enc.details = "http2.inbound_empty_frames_flood";
     return flood(c, MZ_H2S_EMPTY_FLOOD, "http2.inbound_empty_frames_flood");
 }
 
@@ -108,12 +111,12 @@ bool h2_frame_begins_ok(struct h2 *c, const nghttp2_frame_hd *hd)
     switch (hd->type) {
     case NGHTTP2_HEADERS:
         c->block_bytes = hd->length;
-        return empty(c, hd->length == 0 && !end);
+        return empty(c, hd->stream_id, hd->length == 0 && !end);
     case NGHTTP2_CONTINUATION:
         c->block_bytes += hd->length;
         if (c->block_bytes > BLOCK_SLACK + 2 * (uint64_t)c->o->max_headers_kb * 1024)
             return flood(c, MZ_H2S_LIST_TOO_LARGE, "http2.header_block_too_large");
-        return empty(c, hd->length == 0);
+        return empty(c, hd->stream_id, hd->length == 0);
     case NGHTTP2_PRIORITY:
         if (++c->priority_frames <=
             (uint64_t)c->o->max_priority_per_stream * (1 + (uint64_t)c->opened_streams))
@@ -135,7 +138,7 @@ bool h2_frame_in_ok(struct h2 *c, const nghttp2_frame *f)
     if (f->hd.type != NGHTTP2_DATA)
         return true;
     bool end = f->hd.flags & NGHTTP2_FLAG_END_STREAM;
-    return empty(c, f->hd.length == f->data.padlen && !end);
+    return empty(c, f->hd.stream_id, f->hd.length == f->data.padlen && !end);
 }
 
 void h2_rst_in(struct h2 *c, bool premature)

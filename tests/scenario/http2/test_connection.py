@@ -125,6 +125,7 @@ def test_trailers_both_ways(mesh):
     assert up.requests[0].body == b"abc" and dict(up.requests[0].trailers)["x-req"] == "1"
 
 
+@pytest.mark.stricter  # Envoy refuses the rest at once
 def test_early_answer(px, up):
     """The answer comes before the request has ended: all of it, and a short rest is read."""
     up.script = [Reply(413, b"too large", early=True)]
@@ -139,6 +140,7 @@ def test_early_answer(px, up):
         c.wait(lambda: c.rst(3) == 0)
 
 
+@pytest.mark.stricter  # the texts are ours
 @pytest.mark.parametrize("options,error", [
     ({"max_concurrent_streams": 0}, "http2_protocol_options.max_concurrent_streams"),
     ({"initial_stream_window_size": 100}, "http2_protocol_options.initial_stream_window_size"),
