@@ -247,6 +247,8 @@ static bool too_many_resets(struct hcm_conn *c, const struct mz_stream *s)
 
 static void http2_stream_ended(struct hcm_conn *c, struct mz_stream *s)
 {
+    if (c->saw_codec_error)
+        return; /* http2_failed() closes */
     if (!c->closing && too_many_resets(c, s)) {
         hcm_count(c, MZ_HS_RQ_TOO_MANY_RESETS);
         hcm_conn_close(c, MZ_CLOSE_NOW, "too_many_premature_resets");
@@ -304,6 +306,7 @@ static void http2_failed(struct hcm_conn *c)
             s, flood && !own ? MZ_FLAG(OVERLOAD_MANAGER) : MZ_FLAG(DOWNSTREAM_PROTOCOL_ERROR),
             own ? own : mz_arena_printf(mz_stream_arena(s), "%s%s", all, e->details).p, NULL);
     }
+    c->codec->ops->conn_closed(c->codec, MZ_RESET_PROTOCOL_ERROR); /* it forgets them too */
     if (c->closed)
         return;
     mz_buf_drain(mz_conn_in(wire(c)), mz_buf_len(mz_conn_in(wire(c))));

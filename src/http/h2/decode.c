@@ -224,6 +224,8 @@ static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *f, void *a
     if (c->dead || c->failed)
         return NGHTTP2_ERR_CALLBACK_FAILURE;
     struct h2_stream *s = stream_by_id(c, f->hd.stream_id);
+    if (s && (f->hd.flags & NGHTTP2_FLAG_END_STREAM))
+        s->peer_ended = true;
     if (s && !s->wire_end && !s->resetting)
         head_begin(s);
     else if (!s)

@@ -63,7 +63,8 @@ static bool was_skipped(const struct h2 *c, uint32_t id)
  * nothing are a flood. */
 static bool gone_ok(struct h2 *c, uint32_t id, size_t length, uint8_t flags)
 {
-    bool ended = was_ended(c, id);
+    const struct h2_stream *s = nghttp2_session_get_stream_user_data(c->ng, (int32_t)id);
+    bool ended = s || was_ended(c, id); /* is_gone(): it is there, but the peer has ended it */
     if (ended || was_skipped(c, id)) {
         h2_fail(c, "http2.stream_closed", ended ? NGHTTP2_STREAM_CLOSED : NGHTTP2_PROTOCOL_ERROR,
                 false);
@@ -78,8 +79,10 @@ static bool gone_ok(struct h2 *c, uint32_t id, size_t length, uint8_t flags)
 
 static bool is_gone(const struct h2 *c, uint32_t id)
 {
-    return !c->client && id && id <= c->last_id && id % 2 &&
-           !nghttp2_session_get_stream_user_data(c->ng, (int32_t)id);
+    if (c->client || id == 0 || id > c->last_id || id % 2 == 0)
+        return false;
+    const struct h2_stream *s = nghttp2_session_get_stream_user_data(c->ng, (int32_t)id);
+    return !s || s->peer_ended;
 }
 
 static uint32_t head_id(const uint8_t *h)
