@@ -201,8 +201,8 @@ DIRECT = {"h1_small": "b1", "h1_64k": "b1", "h1_post16k": "b1", "h1_rate": "b1",
 
 
 COUNTED = {"h1_small": lambda e: ["--h1", "-c", "16"], "h1_64k": lambda e: ["--h1", "-c", "8"], "h1_post16k": lambda e: ["--h1", "-c", "16", "-d", e.post],
-           "side": lambda e: ["--h1", "-c", "16"]}
-PATHS = {"h1_64k": "/64k"}
+           "side": lambda e: ["--h1", "-c", "16"], "h2c_h1": lambda e: ["-c", "4", "-m", "32"], "h2c_h2c": lambda e: ["-c", "4", "-m", "32"]}
+PATHS = {"h1_64k": "/64k", "h2c_h2c": "/h2/small"}
 EXTRA = ["mem", "start", "many", "size"]
 
 
@@ -255,11 +255,11 @@ def callgrind(a, e, res, targets, base):
                 out = f"{t.work}/callgrind"
                 for f in glob.glob(out + ".*"):
                     os.unlink(f)
-                hops = s.startswith("side")
-                port = base[t.name] + (SCEN[s][1] if hops else 0)
+                hops, at = s.startswith("side"), SCEN[s][1]
+                port = base[t.name] + at
                 gs = [Group(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}.%p", "--trace-children=yes"] + x, PROXY_CORE, f"{t.work}/callgrind.log")
-                      for x in (t.hops(e, base[t.name], t.work) if hops else [t.small(e, base[t.name], t.work)])]
-                up = first_ok(port, gs[0])
+                      for x in (t.hops(e, base[t.name], t.work) if hops else [(t.full if at else t.small)(e, base[t.name], t.work)])]
+                up = first_ok(port if hops else base[t.name], gs[0]) and wait_tcp(port, 5)
                 o = client(["h2load", "-t", "1", "-n", str(n)] + COUNTED[s](e) + [f"http://127.0.0.1:{port}{PATHS.get(s, '/small')}"]) if up else ""
                 for g in gs:
                     g.stop(20)

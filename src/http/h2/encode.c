@@ -83,8 +83,12 @@ static size_t fields(const struct mz_headers *h, nghttp2_nv *nv, uint32_t skip)
     }
     mz_headers_foreach(e, h)
     {
-        if (e->name.p[0] != ':' && goes_out(e))
-            nv[n++] = field(e->name, e->value);
+        if (e->name.p[0] == ':' || !goes_out(e))
+            continue;
+        nv[n] = field(e->name, e->value);
+        if (e->id == MZ_H_X_REQUEST_ID) /* never again: not worth a place in the peer's table */
+            nv[n].flags |= NGHTTP2_NV_FLAG_NO_INDEX;
+        n++;
     }
     return n;
 }

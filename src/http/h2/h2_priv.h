@@ -204,5 +204,6 @@ void h2_out_drained(struct h2 *c); /* looks at what the sink has sent meanwhile 
 void h2_out_forget(struct h2 *c);  /* gauges go back */
 
 /* mem.c */
-nghttp2_mem h2_mem(struct h2 *c); /* copied by the session */
+nghttp2_mem h2_mem_begin(struct h2 *c); /* for a session of this thread, which copies it */
+void h2_mem_end(void);                  /* it was deleted */
 #endif

@@ -1,5 +1,7 @@
 #include "http/h2/h2_priv.h"
 
+#include <malloc.h>
+
 /*
  * nghttp2's memory is counted as the connections' it serves. One piece is not each session's own: the 16 KiB in which it
  * makes frames. It is in use only within nghttp2_session_mem_send(), which h2_flush() calls until nothing is left, and never
@@ -32,19 +34,59 @@ static void frames_drop(void)
     frames.mem = NULL;
 }
 
+/*
+ * It also takes and gives a dozen small blocks for each request (stream, frames, entries of the HPACK tables): those wait here
+ * for the next one, a bounded number of each size and thread.
+ */
+#define STEP    16 /* between sizes */
+#define SIZES   32 /* up to SIZES * STEP bytes */
+#define AT_MOST 64 /* of a size */
+
+#if defined(__SANITIZE_ADDRESS__)
+enum { CACHED = 0 }; /* what is freed shall be seen to be freed */
+#else
+enum { CACHED = 1 };
+#endif
+
+struct block {
+    struct block *next;
+};
+static _Thread_local struct {
+    struct block *free[SIZES];
+    uint32_t n[SIZES];
+    uint32_t sessions; /* of the thread; the last one's end gives everything back */
+} blocks;
+
 static void *mem_malloc(size_t n, void *arg)
 {
     (void)arg;
-    return mz_alloc(MZ_MEM_CONN, n);
+    size_t at = n ? (n - 1) / STEP : 0;
+    if (!CACHED || at >= SIZES)
+        return mz_alloc(MZ_MEM_CONN, n);
+    struct block *b = blocks.free[at];
+    if (!b)
+        return mz_alloc(MZ_MEM_CONN, (at + 1) * STEP);
+    blocks.free[at] = b->next;
+    blocks.n[at]--;
+    return b;
 }
 
 static void mem_free(void *p, void *arg)
 {
     (void)arg;
-    if (p && p == frames.mem)
+    if (p && p == frames.mem) {
         frames_drop();
-    else
+        return;
+    }
+    size_t at = CACHED && p ? malloc_usable_size(p) / STEP : 0; /* it holds at * STEP bytes */
+    if (at == 0 || at > SIZES || blocks.n[at - 1] >= AT_MOST) {
         mz_free(MZ_MEM_CONN, p);
+        return;
+    }
+    struct block *b = p;
+    b->next = blocks.free[at - 1];
+    blocks.free[at - 1] = b;
+    blocks.n[at - 1]++;
 }
 
 static void *mem_calloc(size_t n, size_t size, void *arg)
@@ -69,7 +111,22 @@ static void *mem_realloc(void *p, size_t n, void *arg)
     return own;
 }
 
-nghttp2_mem h2_mem(struct h2 *c)
+nghttp2_mem h2_mem_begin(struct h2 *c)
 {
+    blocks.sessions++;
     return (nghttp2_mem){ c, mem_malloc, mem_free, mem_calloc, mem_realloc };
+}
+
+void h2_mem_end(void)
+{
+    if (--blocks.sessions)
+        return;
+    for (size_t i = 0; i < SIZES; i++) {
+        while (blocks.free[i]) {
+            struct block *b = blocks.free[i];
+            blocks.free[i] = b->next;
+            mz_free(MZ_MEM_CONN, b);
+        }
+        blocks.n[i] = 0;
+    }
 }
