@@ -19,8 +19,10 @@ static uint32_t room(const struct client *c)
 static void count_room(struct client *c, uint32_t n)
 {
     uint64_t *sum = room_of(c->pool, c->state);
-    if (sum)
+    if (sum) {
         *sum = *sum - c->counted + n;
+        c->pool->w->room += (uint64_t)n - c->counted;
+    }
     c->counted = sum ? n : 0;
 }
 
@@ -129,6 +131,7 @@ static void let_go(struct client_stream *s)
     mz_list_del(&s->link);
     c->n_streams--;
     p->n_active--;
+    p->w->n_active--;
     mz_gauge_add(pool_scope(p), MZ_CS_RQ_ACTIVE, -1);
     host_add(&p->host->stats.rq_active, -1);
     mz_circuit_give(p->w->cluster, p->prio, MZ_CIRCUIT_RQ);
@@ -331,6 +334,7 @@ static void count_request(struct client *c)
     c->requests++;
     c->n_streams++;
     p->n_active++;
+    p->w->n_active++;
     if (--c->left == 0) {
         c->last = true;
         mz_count(pool_scope(p), MZ_CS_CX_MAX_REQUESTS, 1);

@@ -171,8 +171,8 @@ static bool preconnect_build(const pb_Cluster_PreconnectPolicy *m, struct mz_clu
     if (!(c->preconnect_per_upstream >= 1 && c->preconnect_per_upstream <= 3))
         return mz_err_set(err, "must be between 1 and 3, is %g", c->preconnect_per_upstream) ||
                mz_err_at(err, "preconnect_policy.per_upstream_preconnect_ratio");
-    if (c->preconnect_predictive > 1 || c->preconnect_predictive < 1)
-        return mz_err_set(err, "predictive preconnecting is not supported yet, must be 1") ||
+    if (!(c->preconnect_predictive >= 1 && c->preconnect_predictive <= 3))
+        return mz_err_set(err, "must be between 1 and 3, is %g", c->preconnect_predictive) ||
                mz_err_at(err, "preconnect_policy.predictive_preconnect_ratio");
     return true;
 }

@@ -114,6 +114,7 @@ static void wcluster_hosts(struct mz_wcluster *w, struct host_sets *take)
     }
     host_sets_ref(old);
     lb_set_hosts(&w->lb, take);
+    preconnect_forget(w);
     w->upstream->generation++;
     if (w->original_dst)
         original_dst_follow(w);
@@ -725,6 +726,7 @@ void mz_wcluster_unref(struct mz_wcluster *w)
     lb_fini(&w->lb);
     original_dst_drop(w);
     aggregate_drop(w);
+    mz_free(MZ_MEM_UPSTREAM, w->peeked);
     mz_scope_unref(w->http1_stats.scope);
     mz_scope_unref(w->http2_stats.scope);
     mz_free(MZ_MEM_UPSTREAM, w->pools.v);
@@ -740,6 +742,9 @@ struct mz_cluster *mz_wcluster_info(const struct mz_wcluster *w)
 struct mz_host *mz_wcluster_choose(struct mz_wcluster *w, struct mz_lb_ctx *c)
 {
     const struct lb_type *t = w->lb.cfg->type;
+    struct mz_host *ahead = MZ_UNLIKELY(w->peeked != NULL) ? preconnect_take(w, c) : NULL;
+    if (ahead)
+        return ahead;
     return MZ_UNLIKELY(t->provided != NULL) ? t->provided(w, c) : lb_choose(&w->lb, c);
 }
 

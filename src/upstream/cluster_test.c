@@ -245,8 +245,9 @@ static const struct {
       "upstream_bind_config.source_address.address" },
     { "per host", "circuit_breakers: {per_host_thresholds: [{max_requests: 1}]}\n",
       "circuit_breakers.per_host_thresholds[0]: only max_connections can be limited per host" },
-    { "predictive", "preconnect_policy: {predictive_preconnect_ratio: 2}\n",
-      "preconnect_policy.predictive_preconnect_ratio" },
+    { "predictive", "preconnect_policy: {predictive_preconnect_ratio: 2}\n", NULL },
+    { "predictive, too much", "preconnect_policy: {predictive_preconnect_ratio: 3.5}\n",
+      "preconnect_policy.predictive_preconnect_ratio: must be between 1 and 3, is 3.5" },
 };
 
 static void rig_start(void)

@@ -209,9 +209,11 @@ static void pending_unlink(struct mz_pool_pending *q)
     struct pool *p = q->pool;
     mz_list_del(&q->link);
     p->n_waiting -= q->queue == QUEUE_WAITING;
+    p->w->n_waiting -= q->queue == QUEUE_WAITING;
     if (q->queue != QUEUE_PENDING)
         return;
     p->n_pending--;
+    p->w->n_pending--;
     pending_count(p, -1);
     mz_circuit_give(p->w->cluster, p->prio, MZ_CIRCUIT_PENDING);
 }
@@ -226,6 +228,7 @@ static void pending_queue(struct mz_pool_pending *q)
     q->queue = QUEUE_PENDING;
     mz_list_add_tail(&p->pending, &q->link);
     p->n_pending++;
+    p->w->n_pending++;
     mz_count(pool_scope(p), MZ_CS_RQ_PENDING_TOTAL, 1);
     pending_count(p, 1);
 }
@@ -382,7 +385,10 @@ struct mz_pool_pending *mz_http_pool_request(struct mz_wcluster *w, struct mz_ho
                                              const struct mz_pool_ops *ops, void *arg)
 {
     w = wcluster_of(w, host);
-    struct pool *p = pool_get(w, host, o->priority, kind_for(w->cluster, o->downstream_protocol));
+    enum pool_kind kind = kind_for(w->cluster, o->downstream_protocol);
+    if (MZ_UNLIKELY(w->cluster->preconnect_predictive > 1))
+        preconnect_ahead(w, o->priority, kind);
+    struct pool *p = pool_get(w, host, o->priority, kind);
     if (MZ_UNLIKELY(!p)) {
         ops->failed(arg, MZ_POOL_OVERFLOW, MZ_STR(""), 0, NULL);
         return NULL;
@@ -398,6 +404,7 @@ struct mz_pool_pending *mz_http_pool_request(struct mz_wcluster *w, struct mz_ho
         q->queue = QUEUE_WAITING;
         mz_list_add_tail(&p->waiting, &q->link);
         p->n_waiting++;
+        p->w->n_waiting++;
         mz_task_schedule(w->loop, &p->serve);
         return q;
     }

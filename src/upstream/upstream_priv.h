@@ -432,6 +432,9 @@ struct mz_wcluster {
     struct mz_loop *loop;
     struct lb lb;
     struct pool_map pools;
+    uint64_t room;                           /* sums of the pools: streams that clients could take */
+    uint32_t n_pending, n_waiting, n_active; /* ... requests */
+    struct peeked *peeked;                   /* preconnect.c; NULL before the first host chosen ahead */
     struct original_dst_here *original_dst; /* NULL before the first host made here */
     struct aggregate_here *aggregate;       /* NULL before the first choice */
     struct mz_http1_stats http1_stats; /* scopes NULL before the first connection */
@@ -453,4 +456,10 @@ void pools_host_gone(struct mz_wcluster *w, struct mz_host *h,
                      bool close_all); /* removed: drains; close_all: at once */
 void pools_host_failed(struct mz_wcluster *w, struct mz_host *h); /* unhealthy: its connections are not used again */
 void pools_close_all(struct mz_wcluster *w, bool now);
+
+/* preconnect.c, for clusters with a predictive ratio above 1 */
+void preconnect_ahead(struct mz_wcluster *w, enum mz_priority prio,
+                      enum pool_kind kind); /* before a request is asked for */
+struct mz_host *preconnect_take(struct mz_wcluster *w, struct mz_lb_ctx *ctx); /* the host chosen ahead, or NULL */
+void preconnect_forget(struct mz_wcluster *w);                                 /* the hosts changed */
 #endif
