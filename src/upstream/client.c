@@ -2,39 +2,61 @@
 #include "upstream/pool_priv.h"
 
 /* ---- where it stands in its pool ---- */
-static uint64_t *room_of(struct pool *p, enum client_state s)
-{
-    return s == CLIENT_CONNECTING                     ? &p->room_connecting
-           : s == CLIENT_READY || s == CLIENT_RESTING ? &p->room_ready
-                                                      : NULL;
-}
-
-/* How many streams more it would take. */
+/* How many streams more it would take; of HTTP/2 not all at once before the peer's settings came. */
 static uint32_t room(const struct client *c)
 {
     uint32_t now = c->limit > c->n_streams ? c->limit - c->n_streams : 0;
     return c->last ? 0 : now < c->left ? now : c->left;
 }
 
-static void count_room(struct client *c, uint32_t n)
+static bool held_back(const struct client *c)
 {
-    uint64_t *sum = room_of(c->pool, c->state);
-    if (sum) {
-        *sum = *sum - c->counted + n;
-        c->pool->w->room += (uint64_t)n - c->counted;
+    return c->type->before_settings && !c->greeted && c->n_streams >= c->type->before_settings;
+}
+
+static bool takes(const struct client *c)
+{
+    return room(c) && !held_back(c);
+}
+
+static uint64_t *room_of(const struct client *c)
+{
+    struct pool *p = c->pool;
+    switch (c->state) {
+    case CLIENT_CONNECTING:
+        return &p->room_connecting;
+    case CLIENT_READY:
+    case CLIENT_RESTING:
+        return &p->room_ready;
+    case CLIENT_BUSY: /* it will take more as soon as its peer has spoken */
+        return held_back(c) ? &p->room_connecting : NULL;
+    default:
+        return NULL;
     }
-    c->counted = sum ? n : 0;
+}
+
+/* The sums of its pool and cluster follow what it takes now. */
+static void count_room(struct client *c)
+{
+    uint64_t *cluster_sum = &c->pool->w->room;
+    if (c->counted_in)
+        *c->counted_in -= c->counted;
+    *cluster_sum -= c->counted;
+    c->counted_in = room_of(c);
+    c->counted = c->counted_in ? room(c) : 0;
+    if (c->counted_in)
+        *c->counted_in += c->counted;
+    *cluster_sum += c->counted;
 }
 
 void client_move(struct client *c, enum client_state to)
 {
     struct pool *p = c->pool;
-    count_room(c, 0);
     mz_list_del(&c->link);
     p->n[c->state]--;
     c->state = to;
     p->n[to]++;
-    count_room(c, room(c));
+    count_room(c);
     if (to == CLIENT_RESTING)
         mz_list_add_tail(&p->clients[to], &c->link); /* in order of release */
     else
@@ -78,7 +100,7 @@ static void idle(struct client *c)
         client_move(c, CLIENT_RESTING);
         pool_client_resting(c->pool);
     } else {
-        count_room(c, room(c));
+        count_room(c);
     }
     if (cl->idle_timeout_ms)
         mz_timer_start_ms(&c->timer, cl->idle_timeout_ms);
@@ -91,14 +113,14 @@ void client_settle(struct client *c)
         return;
     if (c->dispatching) { /* only that nobody is sent to it */
         c->unsettled = true;
-        if (!room(c) && (c->state == CLIENT_READY || c->state == CLIENT_RESTING))
+        if (!takes(c) && (c->state == CLIENT_READY || c->state == CLIENT_RESTING))
             client_move(c, CLIENT_BUSY);
         return;
     }
     c->unsettled = false;
     if (!c->n_streams) {
         idle(c);
-    } else if (!room(c)) {
+    } else if (!takes(c)) {
         if (c->state != CLIENT_BUSY)
             client_move(c, CLIENT_BUSY);
     } else if (c->state == CLIENT_BUSY) {
@@ -106,7 +128,7 @@ void client_settle(struct client *c)
         pool_client_ready(p);
         return;
     } else {
-        count_room(c, room(c));
+        count_room(c);
     }
     if (p->n_waiting > p->room_ready)
         pool_room_lost(p);
@@ -384,8 +406,8 @@ void client_attach(struct client *c, const struct mz_pool_opts *o, const struct 
     count_request(c);
     c->last = c->last || (o->upgrade && !c->type->multiplex);
     c->got_bytes = false;
-    if (room(c))
-        count_room(c, room(c));
+    if (takes(c))
+        count_room(c);
     else
         client_move(c, CLIENT_BUSY);
     MZ_LOG_IDS(DEBUG, pool, c->conn->id, 0, "creating stream");
@@ -593,7 +615,7 @@ void client_create(struct pool *p)
     c->state = CLIENT_CONNECTING;
     p->n[CLIENT_CONNECTING]++;
     mz_list_add_head(&p->clients[CLIENT_CONNECTING], &c->link);
-    count_room(c, room(c));
+    count_room(c);
     mz_timer_init(l, &c->timer, timer_fired);
     mz_timer_init(l, &c->life, life_over);
     c->start_us = mz_loop_now_us(l);

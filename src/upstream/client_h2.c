@@ -23,6 +23,7 @@ static void max_streams_changed(void *arg, uint32_t n)
     struct client *c = arg;
     uint32_t configured = limit(c->pool->w->cluster);
     c->limit = n < configured ? n : configured;
+    c->greeted = true;
     client_settle(c);
 }
 
@@ -76,6 +77,8 @@ const struct client_type client_http2 = { .protocol = MZ_HTTP2,
                                           .total = MZ_CS_CX_HTTP2_TOTAL,
                                           .multiplex = true,
                                           .limit = limit,
+                                          .before_settings =
+                                              100, /* what a server should allow (RFC 9113 6.5.2) */
                                           .requests = 1u << 29, /* Envoy; stream ids end at 2^30 */
                                           .codec = codec,
                                           .request = request,

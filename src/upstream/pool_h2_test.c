@@ -230,6 +230,32 @@ static void test_concurrent_streams(void **state)
     rig_stop();
 }
 
+/* A burst before the peer's settings: as many as a peer should allow; the rest waits for them, not for more connections. */
+static void test_burst_before_settings(void **state)
+{
+    (void)state;
+    rig_start(H2);
+    struct req q[130] = { 0 };
+    struct frame f;
+    start(q, 130);
+    struct peer *p = mz_new0(MZ_MEM_MISC, struct peer);
+    p->fd = upstream_accept();
+    for (int i = 0; i < 100; i++)
+        expect(p, HEADERS, &f);
+    settle();
+    assert_non_null(q[100].pending);
+    assert_int_equal(value("upstream_rq_pending_active"), 30);
+    put(p, SETTINGS, 0, 0, NULL, 0);
+    for (int i = 0; i < 30; i++)
+        expect(p, HEADERS, &f);
+    assert_int_equal(value("upstream_cx_total"), 1);
+    peer_close(p);
+    for (int i = 0; i < 130; i++)
+        req_wait(&q[i].reset);
+    fini(q, 130);
+    rig_stop();
+}
+
 /* A peer that allows none for a while: who asks waits for it or for another connection, and is served when it may. */
 static void test_no_stream_allowed(void **state)
 {
@@ -588,13 +614,21 @@ int main(void)
 {
     mz_stats_thread_slot(0);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_multiplex),           cmocka_unit_test(test_concurrent_streams),
-        cmocka_unit_test(test_no_stream_allowed),   cmocka_unit_test(test_goaway),
-        cmocka_unit_test(test_goaway_idle),         cmocka_unit_test(test_resets),
-        cmocka_unit_test(test_connection_lost),     cmocka_unit_test(test_protocol_error),
-        cmocka_unit_test(test_early_answer),        cmocka_unit_test(test_max_requests),
-        cmocka_unit_test(test_duration_and_idle),   cmocka_unit_test(test_host_gone),
-        cmocka_unit_test(test_keepalive),           cmocka_unit_test(test_max_requests_breaker),
+        cmocka_unit_test(test_multiplex),
+        cmocka_unit_test(test_concurrent_streams),
+        cmocka_unit_test(test_burst_before_settings),
+        cmocka_unit_test(test_no_stream_allowed),
+        cmocka_unit_test(test_goaway),
+        cmocka_unit_test(test_goaway_idle),
+        cmocka_unit_test(test_resets),
+        cmocka_unit_test(test_connection_lost),
+        cmocka_unit_test(test_protocol_error),
+        cmocka_unit_test(test_early_answer),
+        cmocka_unit_test(test_max_requests),
+        cmocka_unit_test(test_duration_and_idle),
+        cmocka_unit_test(test_host_gone),
+        cmocka_unit_test(test_keepalive),
+        cmocka_unit_test(test_max_requests_breaker),
         cmocka_unit_test(test_downstream_protocol),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

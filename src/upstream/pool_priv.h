@@ -42,7 +42,7 @@ struct pool {
     uint32_t n[CLIENT__STATES];
     struct mz_list pending, waiting;
     uint32_t n_pending, n_waiting, n_active; /* requests that wait, requests that run */
-    uint64_t room_connecting, room_ready; /* streams that connecting, and ready or resting clients could take */
+    uint64_t room_connecting, room_ready; /* streams that clients will take soon, and could take now */
     struct mz_pool_pending *spare; /* one that is free */
     struct mz_task serve;
     MZ_VEC(struct mz_conn *)
@@ -61,7 +61,8 @@ struct client { /* a connection */
     struct mz_list streams;
     uint32_t n_streams, limit; /* at once: as configured, later what the peer allows */
     uint32_t requests, left;   /* it served, it may still serve */
-    uint32_t counted;          /* its part of the pool's room */
+    uint32_t counted;          /* its part of the pool's room ... */
+    uint64_t *counted_in;      /* ... and in which of the sums; NULL: none */
     bool connected, timed_out, protocol_error, immediate_error;
     bool last;        /* no further request on it */
     bool dispatching; /* inside codec dispatch: what follows from the end of streams waits */
@@ -70,6 +71,7 @@ struct client { /* a connection */
     bool got_bytes;   /* of the answer (HTTP/1) */
     bool extra_bytes; /* bytes came behind an answer (HTTP/1) */
     bool goaway;      /* the peer announced its end (HTTP/2) */
+    bool greeted;     /* the peer's settings came (HTTP/2) */
 };
 /* Stands before the user's callbacks and before the codec's encoder, to see both ends. In the user's arena. */
 struct client_stream {
@@ -87,7 +89,8 @@ struct client_type {
     uint16_t total; /* counter of connections */
     bool multiplex; /* many streams at once; the end of one does not touch the connection */
     uint32_t (*limit)(const struct mz_cluster *c); /* streams at once, before the peer said anything */
-    uint32_t requests; /* in a life, where nothing is configured */
+    uint32_t before_settings; /* streams at once until the peer's settings came; 0: there are none */
+    uint32_t requests;        /* in a life, where nothing is configured */
     struct mz_codec *(*codec)(struct client *c, const struct mz_codec_sink *sink);
     struct mz_stream_enc *(*request)(struct client *c, const struct mz_stream_in *in); /* NULL: it cannot */
     void (*answer_headers)(struct client *c, const struct mz_headers *h); /* or NULL */
