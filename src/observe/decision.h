@@ -32,6 +32,7 @@
     X(TIMEOUT, "timeout of the whole request %n ms (%t)")                                                              \
     X(TRY_TIMEOUT, "timeout of each try %n ms")                                                                        \
     X(AMONG, "hosts to choose from: %s")                                                                               \
+    X(SUCH_HOST, "a host such as %s, chosen by %t")                                                                    \
     X(HOST, "try %n: host %s chosen by %t")                                                                            \
     X(NO_HOST, "no host to choose: %t")                                                                                \
     X(BREAKER, "circuit breaker %s of cluster %t is open at %n")                                                       \

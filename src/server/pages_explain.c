@@ -205,14 +205,38 @@ struct explained {
     uint32_t n_clusters;
 };
 
-static void add_cluster(struct mz_pages *p, struct explained *e, struct mz_str name, const char *by,
-                        uint64_t weight)
+/* One choice of a balancer: the next one may be another host of the same. */
+static void explain_host(struct mz_pages *p, const struct question *q, struct explained *e,
+                         struct mz_str name, const struct mz_meta *match)
 {
     uint64_t now = mz_clock->mono_us();
-    if (mz_cluster_manager_has(p->env.clusters, name))
-        mz_note(e->story, now, CLUSTER, name, mz_str_c(by), 0, 0);
+    struct mz_lb_ctx c = { .headers = q->headers, .metadata_match = match };
+    const struct mz_hash_from from = { .client = &q->remote,
+                                       .remote = &q->remote,
+                                       .local = &q->local };
+    struct mz_str host, cookie = { 0 };
+    c.has_hash = mz_route_hash(e->route, q->headers, &from, q->arena, &c.hash, &cookie);
+    if (!mz_cluster_manager_explain(p->env.clusters, name, &c, q->arena, &host))
+        return;
+    if (c.where.n)
+        mz_note(e->story, now, AMONG, c.where, MZ_STR(""), 0, 0);
+    if (host.n)
+        mz_note(e->story, now, SUCH_HOST, host, mz_str_c(c.why), 0, 0);
     else
+        mz_note(e->story, now, NO_HOST, MZ_STR(""), mz_str_c(c.why), 0, 0);
+}
+
+static void add_cluster(struct mz_pages *p, const struct question *q, struct explained *e,
+                        struct mz_str name, const struct mz_weighted_cluster *w, const char *by)
+{
+    uint64_t now = mz_clock->mono_us(), weight = w ? w->weight : 0;
+    const struct mz_meta *own = w ? w->metadata_match : NULL;
+    if (mz_cluster_manager_has(p->env.clusters, name)) {
+        mz_note(e->story, now, CLUSTER, name, mz_str_c(by), 0, 0);
+        explain_host(p, q, e, name, own ? own : e->route->metadata_match);
+    } else {
         mz_note(e->story, now, NO_CLUSTER, name, MZ_STR(""), 0, 0);
+    }
     e->clusters[e->n_clusters].name = name;
     e->clusters[e->n_clusters++].weight = weight;
 }
@@ -237,10 +261,10 @@ static void explain_target(struct mz_pages *p, const struct question *q, struct 
         const struct mz_header *h =
             c->cluster_header.n ? mz_headers_get(q->headers, c->cluster_header) : NULL;
         name = h ? h->value : c->name;
-        add_cluster(p, e, name, "weight", c->weight);
+        add_cluster(p, q, e, name, c, "weight");
     }
     if (!r->n_weighted && mz_route_cluster(r, &rq, &name, &w))
-        add_cluster(p, e, name, r->cluster_header.n ? "header" : "the route", 0);
+        add_cluster(p, q, e, name, NULL, r->cluster_header.n ? "header" : "the route");
 }
 
 static bool explain(struct mz_pages *p, struct question *q, struct explained *e, struct mz_err *err)

@@ -185,6 +185,10 @@ struct mz_lb_ctx { /* what a choice may depend on */
     const char *why;
     struct mz_str where; /* out: which subset and such was chosen before ("" none). Copy it: it goes with the cluster's hosts */
 };
+/* Main thread: what such a choice may give, for /mizzen/explain; nothing is counted. False: the cluster does not exist, or
+ * chooses by itself. @out_host "": none; with @c's why and where it lies in @a. Zones are not looked at. */
+bool mz_cluster_manager_explain(struct mz_cluster_manager *m, struct mz_str name, struct mz_lb_ctx *c, struct mz_arena *a,
+                                struct mz_str *out_host);
 /* Does its policy want the hash of a request? Only then one is computed, and a cookie made (Envoy). */
 bool mz_wcluster_hashes(const struct mz_wcluster *w);
 /* Why none of its hosts serves: @why as mz_wcluster_choose() told, and for the first few hosts what keeps them out. For the

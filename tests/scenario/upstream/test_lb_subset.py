@@ -113,3 +113,16 @@ def test_the_story_names_the_subset(mesh):
     assert px.get("/").status == 503
     story = px.admin("/mizzen/requests")[1]
     assert "hosts to choose from: subset {stage=dev, version=v2} has 1 host" in story, story
+
+
+@pytest.mark.stricter
+def test_explain_says_which_subset(mesh):
+    routes = [config.route("/v2", **match(version="v2")), config.route("/v9", **match(version="v9"))]
+    px = proxy(mesh, {"subset_selectors": BY_KEYS}, routes)
+    before = px.stats("lb_subsets|lb_healthy")
+    status, text = px.admin("/mizzen/explain?path=/v2", "POST")
+    assert status == 200 and "hosts to choose from: subset {version=v2} has 2 hosts" in text, text
+    assert "a host such as 127.0.0.1:" in text and "chosen by round robin" in text
+    text = px.admin("/mizzen/explain?path=/v9", "POST")[1]
+    assert "no host to choose: no subset has these values, and there is no fallback" in text, text
+    assert px.stats("lb_subsets|lb_healthy") == before
