@@ -194,7 +194,8 @@ static inline uint64_t xxh_round(uint64_t acc, uint64_t in)
 
 uint64_t mz_xxh64(const void *data, size_t n, uint64_t seed)
 {
-    const unsigned char *p = data;
+    const unsigned char *p =
+        data ? data : (const unsigned char *)""; /* an empty text may have none */
     const unsigned char *end = p + n;
     uint64_t h;
     if (n >= 32) {
