@@ -171,6 +171,8 @@ static const struct {
       "type.googleapis.com/envoy.extensions.load_balancing_policies.subset.v3.Subset, "
       "subset_lb_policy: {}}}}]}}}}]}\n",
       "subset_lb_policy.policies: no policy is supported here; the first is 'inner'" },
+    { "a policy that is not known", LB_POLICY "wrr_locality.v3.WrrLocality}}}]}\n",
+      "wrr_locality" },
     { "named hosts",
       LB_POLICY "override_host.v3.OverrideHost, override_host_sources: [{header: x-h}], "
                 "fallback_policy: {policies: [{typed_extension_config: {name: x, typed_config: "

@@ -164,6 +164,10 @@ static const struct {
       "subset_selectors: [{keys: [stage, version], fallback_policy: KEYS_SUBSET, "
       "fallback_keys_subset: [version]}], fallback_policy: ANY_ENDPOINT",
       "version: v9, stage: x", NULL, ALL, NULL, 0, 20, 0 },
+    { "selector: its own, behind a longer one",
+      "subset_selectors: [{keys: [stage, version]}, {keys: [stage], fallback_policy: "
+      "ANY_ENDPOINT}]",
+      "stage: x", NULL, ALL, NULL, 0, 0, 0 },
     { "a single host", "subset_selectors: [{keys: [version], single_host_per_subset: true}]",
       "version: v2", NULL, P(2), "subset {version=v2} has 1 host", 20, 0, 0 },
     { "list of fallbacks", BOTH ", metadata_fallback_policy: FALLBACK_LIST",
