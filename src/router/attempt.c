@@ -372,7 +372,7 @@ static struct mz_host *choose(struct router *r, const char **out_why)
         c.avoid_attempts = mz_retry_host_attempts(&r->retry);
         if (r->retry.policy && r->retry.policy->previous_priorities && n <= 16) {
             mz_wcluster_priority_load(r->wcluster, load, n);
-            if (mz_retry_priority_load(&r->retry, load, changed, n))
+            if (mz_retry_priority_load(&r->retry, r->wcluster, load, changed, n))
                 c.priority_load = changed;
         }
     }

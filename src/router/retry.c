@@ -364,16 +364,17 @@ bool mz_retry_avoid(void *retry, const struct mz_host *h)
            (p->omit_metadata && h->metadata && has_labels(p->omit_metadata, h->metadata));
 }
 
-static bool priority_tried(const struct mz_retry *r, unsigned n_known, unsigned priority)
+static bool priority_tried(const struct mz_retry *r, struct mz_wcluster *w, unsigned n_known,
+                           unsigned priority)
 {
     for (unsigned i = 0; i < n_known; i++)
-        if (r->tried[i]->priority == priority)
+        if (mz_wcluster_priority_of(w, r->tried[i]) == priority)
             return true;
     return false;
 }
 
-bool mz_retry_priority_load(const struct mz_retry *r, const uint32_t *load, uint32_t *out_load,
-                            unsigned n)
+bool mz_retry_priority_load(const struct mz_retry *r, struct mz_wcluster *w, const uint32_t *load,
+                            uint32_t *out_load, unsigned n)
 {
     if (!r->policy || !r->policy->previous_priorities)
         return false;
@@ -383,7 +384,7 @@ bool mz_retry_priority_load(const struct mz_retry *r, const uint32_t *load, uint
     uint32_t sum = 0;
     int first = -1;
     for (unsigned i = 0; i < n; i++) {
-        bool tried = priority_tried(r, known, i);
+        bool tried = priority_tried(r, w, known, i);
         first = first < 0 && !tried ? (int)i : first;
         out_load[i] = tried ? 0 : load[i];
         sum += out_load[i];

@@ -73,8 +73,8 @@ void mz_retry_host_tried(
 uint32_t mz_retry_host_attempts(
     const struct mz_retry *r); /* host_selection_retry_max_attempts, for mz_lb_ctx */
 bool mz_retry_avoid(void *retry, const struct mz_host *h); /* mz_lb_ctx.avoid with avoid_arg = r */
-/* previous_priorities: the load per priority for the next try, priorities that were tried get none. @load: healthy load of
+/* previous_priorities: the load per priority of @w for the next try, priorities that were tried get none. @load: healthy load of
  * @n priorities in percent; false: use it unchanged. */
-bool mz_retry_priority_load(const struct mz_retry *r, const uint32_t *load, uint32_t *out_load,
-                            unsigned n);
+bool mz_retry_priority_load(const struct mz_retry *r, struct mz_wcluster *w, const uint32_t *load,
+                            uint32_t *out_load, unsigned n);
 #endif

@@ -7,6 +7,12 @@
 /* ---- doubles of the upstream folder ---- */
 
 static int breaker_left, breaker_taken;
+uint32_t mz_wcluster_priority_of(struct mz_wcluster *w, const struct mz_host *h)
+{
+    (void)w;
+    return h->priority;
+}
+
 bool mz_circuit_take(struct mz_cluster *c, enum mz_priority p, enum mz_circuit_kind k)
 {
     (void)c, (void)p;
@@ -342,7 +348,8 @@ static void test_priorities(void **state)
             hosts[k].priority = cases[i].tried[k];
             mz_retry_host_tried(&w.r, &hosts[k]);
         }
-        assert_int_equal(mz_retry_priority_load(&w.r, cases[i].load, out, 3), cases[i].changed);
+        assert_int_equal(mz_retry_priority_load(&w.r, NULL, cases[i].load, out, 3),
+                         cases[i].changed);
         if (cases[i].changed)
             assert_memory_equal(out, cases[i].out, sizeof(out));
         end(&w);

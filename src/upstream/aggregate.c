@@ -175,10 +175,29 @@ static void row_make(struct mz_wcluster *w)
     h->generation = upstream_generation(w->upstream);
 }
 
-static struct mz_host *choose(struct mz_wcluster *w, struct mz_lb_ctx *ctx)
+uint32_t aggregate_row(struct mz_wcluster *w, const struct priority_load **out_loads)
 {
     if (!w->aggregate || w->aggregate->generation != upstream_generation(w->upstream))
         row_make(w);
+    *out_loads = w->aggregate->loads;
+    return w->aggregate->n;
+}
+
+uint32_t aggregate_priority_of(struct mz_wcluster *w, const struct mz_host *host)
+{
+    const struct priority_load *loads;
+    uint32_t n = aggregate_row(w, &loads);
+    for (uint32_t i = 0; i < n; i++)
+        if (w->aggregate->v[i].inner->cluster == host->cluster &&
+            w->aggregate->v[i].priority == host->priority)
+            return i;
+    return UINT32_MAX;
+}
+
+static struct mz_host *choose(struct mz_wcluster *w, struct mz_lb_ctx *ctx)
+{
+    const struct priority_load *loads;
+    (void)aggregate_row(w, &loads); /* as it is now */
     const struct aggregate_here *h = w->aggregate;
     enum source s;
     if (!h->n) {
@@ -186,7 +205,7 @@ static struct mz_host *choose(struct mz_wcluster *w, struct mz_lb_ctx *ctx)
         return NULL;
     }
     uint32_t at = (uint32_t)mz_rand_below(w->lb.rand, 100);
-    const struct place *p = &h->v[priority_choose(h->loads, h->n, ctx->priority_load, at, &s)];
+    const struct place *p = &h->v[priority_choose(loads, h->n, ctx->priority_load, at, &s)];
     ctx->forced = true;
     ctx->forced_priority = p->priority;
     ctx->forced_degraded = s == SOURCE_DEGRADED;
@@ -207,8 +226,8 @@ struct mz_wcluster *aggregate_inner(struct mz_wcluster *w, const struct mz_host 
 
 bool aggregate_hashes(struct mz_wcluster *w)
 {
-    if (!w->aggregate)
-        row_make(w);
+    const struct priority_load *loads;
+    (void)aggregate_row(w, &loads); /* as it is now */
     for (size_t i = 0; i < w->aggregate->used.n; i++)
         if (mz_wcluster_hashes(w->aggregate->used.v[i]))
             return true;

@@ -195,6 +195,8 @@ bool mz_wcluster_hashes(const struct mz_wcluster *w);
  * story of a request; on the arena. */
 struct mz_str mz_wcluster_why_none(struct mz_wcluster *w, const char *why, struct mz_arena *a);
 struct mz_host *mz_wcluster_choose(struct mz_wcluster *w, struct mz_lb_ctx *c); /* borrowed; ref to keep. NULL: no host */
-unsigned mz_wcluster_priorities(const struct mz_wcluster *w);
-void mz_wcluster_priority_load(const struct mz_wcluster *w, uint32_t *out_percent, unsigned n); /* healthy load per priority */
+/* Priorities of a cluster; those of an aggregate are all of its inner clusters' in a row. */
+unsigned mz_wcluster_priorities(struct mz_wcluster *w);
+uint32_t mz_wcluster_priority_of(struct mz_wcluster *w, const struct mz_host *h); /* UINT32_MAX: not (or no longer) of it */
+void mz_wcluster_priority_load(struct mz_wcluster *w, uint32_t *out_percent, unsigned n); /* healthy load per priority */
 #endif

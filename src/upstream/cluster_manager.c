@@ -754,13 +754,23 @@ bool mz_wcluster_hashes(const struct mz_wcluster *w)
     return t->find || (t == &lb_aggregate && aggregate_hashes((struct mz_wcluster *)(uintptr_t)w));
 }
 
-unsigned mz_wcluster_priorities(const struct mz_wcluster *w)
+unsigned mz_wcluster_priorities(struct mz_wcluster *w)
 {
-    return w->lb.sets->n;
+    const struct priority_load *loads;
+    return MZ_UNLIKELY(w->lb.cfg->type == &lb_aggregate) ? aggregate_row(w, &loads) : w->lb.sets->n;
 }
 
-void mz_wcluster_priority_load(const struct mz_wcluster *w, uint32_t *out_percent, unsigned n)
+uint32_t mz_wcluster_priority_of(struct mz_wcluster *w, const struct mz_host *h)
 {
+    return w->lb.cfg->type == &lb_aggregate ? aggregate_priority_of(w, h) : h->priority;
+}
+
+void mz_wcluster_priority_load(struct mz_wcluster *w, uint32_t *out_percent, unsigned n)
+{
+    const struct priority_load *loads = w->lb.loads;
+    unsigned all = w->lb.sets->n;
+    if (w->lb.cfg->type == &lb_aggregate)
+        all = aggregate_row(w, &loads);
     for (unsigned i = 0; i < n; i++)
-        out_percent[i] = i < w->lb.sets->n ? w->lb.loads[i].healthy : 0;
+        out_percent[i] = i < all ? loads[i].healthy : 0;
 }

@@ -25,7 +25,7 @@ static double host_weight(const void *arg, uint32_t item)
     const struct mz_host *h = w->hosts->v[item];
     double busy = (double)active(h) + 1;
     bool plain = !(w->bias < 1.0) && !(w->bias > 1.0); /* the default: spares pow() */
-    double weight = h->weight / (plain ? busy : pow(busy, w->bias > 0 ? w->bias : 0));
+    double weight = h->weight / (plain ? busy : pow(busy, w->bias));
     return w->now_us ? weight * slow_start_factor(w->slow, h, w->now_us, w->aggression) : weight;
 }
 
@@ -36,6 +36,8 @@ static struct mz_host *pick_weighted(const struct lb *b, const struct host_list 
     struct weigh w = { hosts, cfg->active_request_bias, cfg->slow, now_us, 1 };
     if (cfg->bias_key.n)
         w.bias = mz_runtime_double(mz_runtime_here(), cfg->bias_key, w.bias);
+    if (!(w.bias >= 0)) /* the runtime says nonsense */
+        w.bias = 1;
     if (now_us)
         w.aggression = slow_start_aggression(cfg->slow);
     return lb_pick_weighted(hosts, state, b->rand, host_weight, &w);

@@ -416,6 +416,8 @@ bool aggregate_check(struct mz_cluster *c, struct mz_err *err); /* does @c close
 struct mz_cluster *cluster_find(struct mz_cluster_manager *m, struct mz_str name); /* main thread */
 struct mz_wcluster *aggregate_inner(struct mz_wcluster *w, const struct mz_host *host);
 bool aggregate_hashes(struct mz_wcluster *w);
+uint32_t aggregate_row(struct mz_wcluster *w, const struct priority_load **out_loads); /* how many priorities it has now */
+uint32_t aggregate_priority_of(struct mz_wcluster *w, const struct mz_host *host);
 void aggregate_drop(struct mz_wcluster *w);
 uint64_t upstream_generation(const struct mz_upstream *u); /* grows with each change of names or hosts on this worker */
 

@@ -63,6 +63,19 @@ def test_retries_stay_within_the_row(mesh):
     assert px.stat("cluster.one.upstream_rq_total") == 2
 
 
+def test_a_retry_goes_to_another_cluster(mesh):
+    """previous_priorities counts the priorities of all inner clusters in a row."""
+    from upstream import Reset
+    one, two = mesh.upstream("one", script=[Reset()]), mesh.upstream("two")
+    retry = {"retry_on": "reset", "num_retries": 2,
+             "retry_priority": config.ext("p", "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+                                          update_frequency=1)}
+    px = mesh.proxy(boot=boot(mesh, [aggregate("all", "one", "two"), config.cluster("one", [one.port]), config.cluster("two", [two.port])],
+                              routes=[config.route("/", "all", retry_policy=retry)]))
+    for i in range(1, 4):
+        assert px.get("/").status == 200 and len(one.requests) == len(two.requests) == i
+
+
 def test_hashing_inner_cluster(mesh):
     ups = [mesh.upstream(f"u{i}") for i in range(3)]
     route = config.route("/", "all", hash_policy=[{"header": {"header_name": "x-key"}}])
