@@ -159,7 +159,7 @@ def test_clusters_says_why(mesh):
 def test_a_request_without_a_host_says_why(mesh):
     """All hosts are out and there is no panic: the story of the request names the rule."""
     px, bad, good = two(mesh, {**QUICK, "base_ejection_time": "60s", "consecutive_5xx": 1},
-                        {"common_lb_config": {"healthy_panic_threshold": {"value": 0}}})
+                        {"common_lb_config": {"healthy_panic_threshold": {"value": 0}, "update_merge_window": "0s"}})
     good.script = [Reply(500)]
     until(lambda: px.get("/").headers and px.stat("cluster.up.membership_healthy") == 0, 5, "two ejections")
     until(lambda: px.get("/none").status == 503, 5, "the workers to know it")
