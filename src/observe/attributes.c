@@ -1,6 +1,7 @@
 #include "observe/attributes.h"
 
 #include "base/map.h"
+#include "net/transport.h"
 #include "observe/format_priv.h"
 #include "observe/metadata.h"
 #include "proto/names.h"
@@ -462,12 +463,49 @@ static const struct field response_fields[] = {
 
 /* ---- connection, source, destination ---- */
 
+static const struct mz_tls_facts *tls_of(const struct mz_format_ctx *c)
+{
+    struct mz_transport *t = c->info->transport;
+    return t && t->ops->tls ? t->ops->tls(t) : NULL;
+}
+
+static bool give_first(struct mz_cel_value *out, const struct mz_tls_names *names)
+{
+    return names->n && give_str(out, names->v[0]);
+}
+
 FIELD(connection_mtls)
 {
-    (void)c;
     (void)a;
-    *out = mz_cel_bool(false); /* no TLS yet */
+    const struct mz_tls_facts *f = tls_of(c);
+    *out = mz_cel_bool(f && f->peer_presented);
     return true;
+}
+
+/* Of the handshake: @give makes the value of the facts @f. */
+#define TLS(name, give)                                                                            \
+    FIELD(name)                                                                                    \
+    {                                                                                              \
+        (void)a;                                                                                   \
+        const struct mz_tls_facts *f = tls_of(c);                                                  \
+        return f && (give);                                                                        \
+    }
+TLS(connection_tls_version, give_str(out, f->version))
+TLS(connection_own_subject, give_str(out, f->own.subject))
+TLS(connection_peer_subject, give_str(out, f->peer.subject))
+TLS(connection_own_uri, give_first(out, &f->own.uri_sans))
+TLS(connection_peer_uri, give_first(out, &f->peer.uri_sans))
+TLS(connection_own_dns, give_first(out, &f->own.dns_sans))
+TLS(connection_peer_dns, give_first(out, &f->peer.dns_sans))
+TLS(connection_peer_sha256, f->peer_presented &&give_str(out, f->peer.sha256))
+TLS(connection_peer_pem, f->peer_presented &&give_str(out, f->peer.pem))
+
+FIELD(connection_failure)
+{
+    (void)a;
+    struct mz_transport *t = c->info->transport;
+    struct mz_str failure = t && t->ops->failure ? t->ops->failure(t) : (struct mz_str){ NULL, 0 };
+    return failure.n && give_str(out, failure);
 }
 
 FIELD(connection_sni)
@@ -494,6 +532,16 @@ static const struct field connection_fields[] = {
     { MZ_STR_INIT("requested_server_name"), connection_sni },
     { MZ_STR_INIT("id"), connection_id },
     { MZ_STR_INIT("termination_details"), connection_termination },
+    { MZ_STR_INIT("transport_failure_reason"), connection_failure },
+    { MZ_STR_INIT("tls_version"), connection_tls_version },
+    { MZ_STR_INIT("subject_local_certificate"), connection_own_subject },
+    { MZ_STR_INIT("subject_peer_certificate"), connection_peer_subject },
+    { MZ_STR_INIT("uri_san_local_certificate"), connection_own_uri },
+    { MZ_STR_INIT("uri_san_peer_certificate"), connection_peer_uri },
+    { MZ_STR_INIT("dns_san_local_certificate"), connection_own_dns },
+    { MZ_STR_INIT("dns_san_peer_certificate"), connection_peer_dns },
+    { MZ_STR_INIT("sha256_peer_certificate_digest"), connection_peer_sha256 },
+    { MZ_STR_INIT("peer_certificate"), connection_peer_pem },
 };
 
 FIELD(source_address)

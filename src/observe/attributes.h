@@ -3,7 +3,7 @@
 /*
  * Envoy's attributes as variables of CEL expressions: request, response, connection, upstream, source, destination, metadata,
  * filter_state, upstream_filter_state, xds. Values are looked up when an expression asks for them; what is not known yet is
- * an error, which has() answers with false. Attributes of TLS are absent until connections have TLS.
+ * an error, which has() answers with false.
  */
 #include "cel/cel.h"
 #include "observe/format.h"

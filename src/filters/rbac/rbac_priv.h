@@ -10,7 +10,7 @@
 
 enum rule_kind {
     RULE_ANY,
-    RULE_NEVER, /* authenticated: connections have no TLS yet */
+    RULE_NEVER,
     RULE_AND,
     RULE_OR,
     RULE_NOT,
@@ -25,6 +25,7 @@ enum rule_kind {
     RULE_DIRECT_IP,
     RULE_REMOTE_IP,
     RULE_STATE,
+    RULE_AUTHENTICATED, /* TLS, and the certificate's name where there is text.string */
 };
 struct rule {
     uint8_t kind;        /* enum rule_kind */
@@ -43,7 +44,7 @@ struct rule {
         } ports;
         struct mz_metadata_match *metadata;
         struct {
-            struct mz_string_match *string; /* PATH, SNI, STATE */
+            struct mz_string_match *string; /* PATH, SNI, STATE, AUTHENTICATED */
             struct mz_str key;              /* STATE */
         } text;
     };

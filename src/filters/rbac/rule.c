@@ -2,6 +2,7 @@
 
 #include "base/buf.h"
 #include "base/map.h"
+#include "net/transport.h"
 
 void ask_init(struct ask *q, const struct mz_rbac_input *in)
 {
@@ -27,6 +28,24 @@ static bool state_matches(const struct rule *r, const struct ask *q)
     const struct mz_map *states = q->in->info->filter_state;
     const struct mz_filter_object *o = states ? mz_map_get(states, r->text.key) : NULL;
     return o && o->text && mz_string_match(r->text.string, o->text(o, q->in->arena));
+}
+
+static bool any_name(const struct mz_string_match *m, const struct mz_tls_names *names)
+{
+    for (size_t i = 0; i < names->n; i++)
+        if (mz_string_match(m, names->v[i]))
+            return true;
+    return false;
+}
+
+/* Any TLS connection, or one of these names: URI SANs, DNS SANs, the subject. */
+static bool authenticated(const struct rule *r, const struct ask *q)
+{
+    struct mz_transport *t = q->in->info->transport;
+    const struct mz_tls_facts *f = t && t->ops->tls ? t->ops->tls(t) : NULL;
+    const struct mz_string_match *m = r->text.string;
+    return f && (!m || any_name(m, &f->peer.uri_sans) || any_name(m, &f->peer.dns_sans) ||
+                 mz_string_match(m, f->peer.subject));
 }
 
 static bool and_matches(const struct rule *r, const struct ask *q)
@@ -81,6 +100,8 @@ bool rule_matches(const struct rule *r, const struct ask *q)
         return mz_cidr_match(&r->cidr, &info->remote);
     case RULE_STATE:
         return state_matches(r, q);
+    case RULE_AUTHENTICATED:
+        return authenticated(r, q);
     }
     return false;
 }
@@ -97,6 +118,10 @@ static void leaf_text(const struct rule *r, struct mz_buf *out)
     case RULE_PATH:
     case RULE_SNI:
         mz_buf_printf(out, ": %s", mz_string_match_text(r->text.string));
+        return;
+    case RULE_AUTHENTICATED:
+        if (r->text.string)
+            mz_buf_printf(out, ".principal_name: %s", mz_string_match_text(r->text.string));
         return;
     case RULE_STATE:
         mz_buf_printf(out, ": " MZ_STR_FMT " %s", MZ_STR_ARG(r->text.key),

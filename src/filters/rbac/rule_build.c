@@ -201,13 +201,11 @@ static bool principals_build(struct rule_builder *b, enum rule_kind kind, const 
     return true;
 }
 
-/* Without TLS nobody is authenticated; the name is checked all the same. */
 static bool authenticated_build(struct rule_builder *b, const pb_Principal_Authenticated *m,
                                 struct rule *out)
 {
-    struct rule name;
-    out->kind = RULE_NEVER;
-    return !m->principal_name || string_build(b, m->principal_name, &name) ||
+    out->kind = RULE_AUTHENTICATED;
+    return !m->principal_name || string_build(b, m->principal_name, out) ||
            mz_err_at(b->err, "principal_name");
 }
 
