@@ -38,7 +38,7 @@ static bool formatters_check(const pb_SubstitutionFormatString *m, struct mz_err
                                  : (struct mz_str){ "", 0 };
         if (mz_str_eq(type, mz_str_c(pb_ReqWithoutQuery__descriptor.name)) ||
             mz_str_eq(type, mz_str_c(pb_Cel__descriptor.name)) ||
-            mz_str_eq(type, mz_str_c(pb_metadata_Metadata__descriptor.name)))
+            mz_str_eq(type, mz_str_c(pb_formatter_metadata_Metadata__descriptor.name)))
             continue;
         (void)mz_err_set(err, "unknown formatter extension \"" MZ_STR_FMT "\"", MZ_STR_ARG(type));
         return mz_err_at(err, "formatters[%zu].typed_config", i);

@@ -72,26 +72,36 @@ static void config_destroy(void *cfg)
     mz_free(MZ_MEM_CONFIG, c);
 }
 
-static bool side_fill(struct side *s, const pb_RBAC *rules, struct mz_str prefix,
-                      const char *policy, const char *result, struct mz_arena *a,
-                      const struct mz_factory *f, struct mz_err *err)
+/* A matcher goes before rules, as in Envoy. */
+static bool engine_build(const pb_RBAC *rules, const char *rules_field, const pb_Matcher *matcher,
+                         const char *matcher_field, const struct mz_factory *f,
+                         struct mz_rbac **out, struct mz_err *err)
+{
+    if (!rules && !matcher)
+        return true;
+    *out = matcher ? mz_rbac_create_matcher(matcher, f, err) : mz_rbac_create(rules, f, err);
+    return *out || mz_err_at(err, "%s", matcher ? matcher_field : rules_field);
+}
+
+static void keys_fill(struct side *s, struct mz_str prefix, const char *policy, const char *result,
+                      struct mz_arena *a)
 {
     s->policy_key = mz_arena_cat(a, 2, (struct mz_str[]){ prefix, mz_str_c(policy) });
     s->result_key = mz_arena_cat(a, 2, (struct mz_str[]){ prefix, mz_str_c(result) });
-    s->engine = rules ? mz_rbac_create(rules, f, err) : NULL;
-    return s->engine || !rules;
 }
 
 static bool fill(struct rbac_cfg *c, const pb_rbac_RBAC *m, const struct mz_factory *f,
                  struct mz_err *err)
 {
     c->per_policy = m->track_per_rule_stats != 0;
-    return (side_fill(&c->sides[RULES], m->rules, mz_str_c(m->rules_stat_prefix),
-                      "enforced_effective_policy_id", "enforced_engine_result", c->arena, f, err) ||
-            mz_err_at(err, "rules")) &&
-           (side_fill(&c->sides[SHADOW], m->shadow_rules, mz_str_c(m->shadow_rules_stat_prefix),
-                      "shadow_effective_policy_id", "shadow_engine_result", c->arena, f, err) ||
-            mz_err_at(err, "shadow_rules"));
+    keys_fill(&c->sides[RULES], mz_str_c(m->rules_stat_prefix), "enforced_effective_policy_id",
+              "enforced_engine_result", c->arena);
+    keys_fill(&c->sides[SHADOW], mz_str_c(m->shadow_rules_stat_prefix),
+              "shadow_effective_policy_id", "shadow_engine_result", c->arena);
+    return engine_build(m->rules, "rules", m->matcher, "matcher", f, &c->sides[RULES].engine,
+                        err) &&
+           engine_build(m->shadow_rules, "shadow_rules", m->shadow_matcher, "shadow_matcher", f,
+                        &c->sides[SHADOW].engine, err);
 }
 
 static struct rbac_cfg *cfg_create(void)
@@ -262,8 +272,8 @@ static enum mz_flow on_request_headers(struct mz_filter *f, struct mz_headers *h
     (void)check(f, c, SHADOW, &in, &res); /* a shadow decides nothing */
     res = (struct mz_rbac_result){ 0 };
     bool allowed = check(f, c, RULES, &in, &res);
-    if (res.action == MZ_RBAC_LOG && c->sides[RULES].engine)
-        note_log(f, res.matched);
+    if (c->sides[RULES].engine && mz_rbac_logs(c->sides[RULES].engine))
+        note_log(f, res.matched && res.action == MZ_RBAC_LOG);
     if (allowed) {
         if (res.matched)
             mz_stream_story(f->stream, MZ_STEP_RULE, f->name, res.policy, 0, 0);

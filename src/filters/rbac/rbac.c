@@ -1,10 +1,18 @@
 #include "filters/rbac/rbac_priv.h"
 
 #include "base/buf.h"
+#include "observe/match_tree.h"
+#include "proto/mapper.h"
 #include <stdlib.h>
 
+struct rbac_action { /* of a matcher */
+    struct mz_str name;
+    enum mz_rbac_action action;
+};
 struct mz_rbac {
     struct mz_arena *arena;
+    struct mz_match_tree *tree; /* NULL: policies */
+    bool logs;
     enum mz_rbac_action action;
     struct policy *policies; /* by name */
     size_t n;
@@ -67,25 +75,70 @@ static bool policies_build(struct rule_builder *b, const pb_RBAC *m, struct mz_r
     return true;
 }
 
-struct mz_rbac *mz_rbac_create(const pb_RBAC *m, const struct mz_factory *f, struct mz_err *err)
+static const enum mz_rbac_action actions[] = { [pb_RBAC_Action_ALLOW] = MZ_RBAC_ALLOW,
+                                               [pb_RBAC_Action_DENY] = MZ_RBAC_DENY,
+                                               [pb_RBAC_Action_LOG] = MZ_RBAC_LOG };
+
+static struct mz_rbac *engine_create(void)
 {
-    static const enum mz_rbac_action actions[] = { [pb_RBAC_Action_ALLOW] = MZ_RBAC_ALLOW,
-                                                   [pb_RBAC_Action_DENY] = MZ_RBAC_DENY,
-                                                   [pb_RBAC_Action_LOG] = MZ_RBAC_LOG };
     struct mz_rbac *r = mz_new0(MZ_MEM_CONFIG, struct mz_rbac);
     r->arena = mz_arena_create(MZ_MEM_CONFIG);
+    return r;
+}
+
+struct mz_rbac *mz_rbac_create(const pb_RBAC *m, const struct mz_factory *f, struct mz_err *err)
+{
+    struct mz_rbac *r = engine_create();
     r->action = actions[m->action];
-    struct rule_builder b = { r->arena, f, err };
+    r->logs = r->action == MZ_RBAC_LOG;
+    struct rule_builder b = { .arena = r->arena, .f = f, .err = err };
     if (policies_build(&b, m, r))
         return r;
     mz_rbac_destroy(r);
     return NULL;
 }
 
+static const void *action_build(void *arg, const pb_Any *any, struct mz_err *err)
+{
+    struct rule_builder *b = arg;
+    ProtobufCMessage *msg;
+    if (!mz_any_unpack_as(b->f->proto, any, &pb_Action__descriptor, &msg, err))
+        return NULL;
+    const pb_Action *m = (const pb_Action *)msg;
+    struct rbac_action *out = mz_arena_alloc(b->arena, sizeof(*out));
+    if ((unsigned)m->action >= MZ_COUNT(actions)) {
+        (void)mz_err_set(err, "unknown action %d", (int)m->action);
+        return NULL;
+    }
+    *out = (struct rbac_action){ mz_arena_dup(b->arena, mz_str_c(m->name)), actions[m->action] };
+    b->logs |= out->action == MZ_RBAC_LOG;
+    return out;
+}
+
+struct mz_rbac *mz_rbac_create_matcher(const pb_Matcher *m, const struct mz_factory *f,
+                                       struct mz_err *err)
+{
+    struct mz_rbac *r = engine_create();
+    struct rule_builder b = { .arena = r->arena, .f = f, .err = err };
+    const struct mz_match_env env = { f->proto, f->stats, action_build, &b };
+    r->tree = mz_match_tree_create(m, &env, err);
+    r->logs = b.logs;
+    if (r->tree)
+        return r;
+    mz_rbac_destroy(r);
+    return NULL;
+}
+
+bool mz_rbac_logs(const struct mz_rbac *r)
+{
+    return r->logs;
+}
+
 void mz_rbac_destroy(struct mz_rbac *r)
 {
     if (!r)
         return;
+    mz_match_tree_destroy(r->tree);
     index_destroy(r->index);
     mz_arena_destroy(r->arena);
     mz_free(MZ_MEM_CONFIG, r);
@@ -93,7 +146,7 @@ void mz_rbac_destroy(struct mz_rbac *r)
 
 size_t mz_rbac_policies(const struct mz_rbac *r)
 {
-    return r->n;
+    return r->tree ? 1 : r->n;
 }
 
 /* A condition that costs too much holds where that refuses: nobody gets past a rule by making it dear. */
@@ -134,9 +187,23 @@ static const struct policy *first_match(const struct mz_rbac *r, const struct as
     return NULL;
 }
 
+static const struct rbac_action *tree_find(const struct mz_rbac *r, const struct mz_rbac_input *in,
+                                           struct mz_buf *trail)
+{
+    const struct mz_match_input input = { in->info, in->h, in->arena };
+    return mz_match_tree_find(r->tree, &input, trail);
+}
+
 void mz_rbac_check(const struct mz_rbac *r, const struct mz_rbac_input *in,
                    struct mz_rbac_result *out)
 {
+    if (r->tree) {
+        const struct rbac_action *a = tree_find(r, in, NULL);
+        *out = (struct mz_rbac_result){ .action = MZ_RBAC_DENY };
+        if (a)
+            *out = (struct mz_rbac_result){ a->action != MZ_RBAC_DENY, true, a->action, a->name };
+        return;
+    }
     struct ask q;
     ask_init(&q, in);
     const struct policy *p = first_match(r, &q);
@@ -166,13 +233,18 @@ static struct mz_str take(struct mz_buf *b, struct mz_arena *a)
 struct mz_str mz_rbac_why(const struct mz_rbac *r, const struct mz_rbac_input *in,
                           const struct mz_rbac_result *res)
 {
-    const struct policy *p = res->matched ? policy_find(r, res->policy) : NULL;
+    const struct policy *p = res->matched && !r->tree ? policy_find(r, res->policy) : NULL;
+    struct mz_buf b;
+    mz_buf_init(&b);
+    if (r->tree && res->matched) {
+        mz_buf_printf(&b, "action " MZ_STR_FMT " of matcher", MZ_STR_ARG(res->policy));
+        (void)tree_find(r, in, &b); /* the same as before */
+        return take(&b, in->arena);
+    }
     if (!p)
         return MZ_STR("");
     struct ask q;
     ask_init(&q, in);
-    struct mz_buf b;
-    mz_buf_init(&b);
     mz_buf_printf(&b, "policy " MZ_STR_FMT " matched: ", MZ_STR_ARG(p->name));
     rule_why(&p->permissions, &q, true, &b);
     mz_buf_append(&b, "; ", 2);
@@ -185,6 +257,9 @@ struct mz_str mz_rbac_why(const struct mz_rbac *r, const struct mz_rbac_input *i
 struct mz_str mz_rbac_why_not(const struct mz_rbac *r, const struct mz_rbac_input *in, size_t i)
 {
     struct ask q;
+    if (r->tree)
+        return i == 0 && !tree_find(r, in, NULL) ? MZ_STR("the matcher leads to no action")
+                                                 : MZ_STR("");
     ask_init(&q, in);
     const struct policy *p = i < r->n ? &r->policies[i] : NULL;
     if (!p || policy_matches(r, p, &q))

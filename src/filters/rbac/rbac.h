@@ -13,7 +13,12 @@ struct mz_rbac;
 struct Envoy__Config__Rbac__V3__RBAC;
 struct mz_rbac *mz_rbac_create(const struct Envoy__Config__Rbac__V3__RBAC *m, const struct mz_factory *f,
                                struct mz_err *err); /* NULL: err names the path below @m */
+/* The other form: a matcher whose actions are envoy.config.rbac.v3.Action. What no action is found for is denied. */
+struct Xds__Type__Matcher__V3__Matcher;
+struct mz_rbac *mz_rbac_create_matcher(const struct Xds__Type__Matcher__V3__Matcher *m, const struct mz_factory *f,
+                                       struct mz_err *err);
 void mz_rbac_destroy(struct mz_rbac *r);            /* NULL is fine */
+bool mz_rbac_logs(const struct mz_rbac *r);         /* it has an action LOG: access_log_hint is to be set */
 
 enum mz_rbac_action { MZ_RBAC_ALLOW, MZ_RBAC_DENY, MZ_RBAC_LOG };
 struct mz_rbac_input {
@@ -26,7 +31,7 @@ struct mz_rbac_result {
     bool allowed;
     bool matched;
     enum mz_rbac_action action;
-    struct mz_str policy; /* that matched; of the configuration. "": none */
+    struct mz_str policy; /* or action, that matched; of the configuration. "": none */
 };
 void mz_rbac_check(const struct mz_rbac *r, const struct mz_rbac_input *in, struct mz_rbac_result *out);
 
@@ -36,5 +41,5 @@ struct mz_str mz_rbac_why(const struct mz_rbac *r, const struct mz_rbac_input *i
 /* The first condition of policy number @i (by name) that does not hold: "policy a: principals[0].header: header x-user exact
  * b". "" behind the last policy, or when it matches. */
 struct mz_str mz_rbac_why_not(const struct mz_rbac *r, const struct mz_rbac_input *in, size_t i);
-size_t mz_rbac_policies(const struct mz_rbac *r);
+size_t mz_rbac_policies(const struct mz_rbac *r); /* a matcher counts as one */
 #endif

@@ -8,9 +8,10 @@ static inline struct mz_rbac *rbac_of_text(struct mz_str yaml, struct mz_arena *
     struct mz_proto_ctx ctx = { .arena = a };
     struct mz_factory f = { .proto = &ctx };
     ProtobufCMessage *m;
-    if (!mz_msg_from_text(&ctx, yaml, MZ_TEXT_YAML, &pb_RBAC__descriptor, &m, err))
+    bool matcher = mz_str_starts(yaml, MZ_STR("matcher_")); /* the other form */
+    if (!mz_msg_from_text(&ctx, yaml, MZ_TEXT_YAML, matcher ? &pb_Matcher__descriptor : &pb_RBAC__descriptor, &m, err))
         return NULL;
-    return mz_rbac_create((const pb_RBAC *)m, &f, err);
+    return matcher ? mz_rbac_create_matcher((const pb_Matcher *)m, &f, err) : mz_rbac_create((const pb_RBAC *)m, &f, err);
 }
 
 /* The first policy that matches, every one compared. */

@@ -63,6 +63,7 @@ struct rule_builder {
     struct mz_arena *arena; /* of the engine: objects of rules end with it */
     const struct mz_factory *f;
     struct mz_err *err;
+    bool logs; /* an action LOG was built */
 };
 bool rule_build_permission(struct rule_builder *b, const pb_Permission *m, struct rule *out);
 bool rule_build_principal(struct rule_builder *b, const pb_Principal *m, struct rule *out);

@@ -287,3 +287,132 @@ def test_story_of_what_was_missing(ours, mesh):
     assert "rule did not match: policy p1: permissions[0].and_rules.rules[1].not_rule.header: header x-user exact ann" in texts
     assert "rule did not match: policy p2: principals[0].remote_ip: 10.0.0.0/8 (and 1 more)" in texts
     assert "4 more rules did not match either" in texts
+
+
+# ---- the other form: matchers ----
+
+def header_input(name):
+    return config.ext("envoy.matching.inputs.request_headers", "envoy.type.matcher.v3.HttpRequestHeaderMatchInput", header_name=name)
+
+
+def network_input(name, **fields):
+    return config.ext("i", f"envoy.extensions.matching.common_inputs.network.v3.{name}", **fields)
+
+
+def action(name, what):
+    return {"action": {"name": "envoy.filters.rbac.action", "typed_config": {"@type": config.TYPE + "envoy.config.rbac.v3.Action", "name": name, "action": what}}}
+
+
+def single(source, **how):
+    return {"single_predicate": {"input": source, **how}}
+
+
+def custom(typ, **fields):
+    return {"custom_match": config.ext("m", typ, **fields)}
+
+
+IP = "envoy.extensions.matching.input_matchers.ip.v3.Ip"
+CEL_INPUT = config.ext("c", "xds.type.matcher.v3.HttpAttributesCelMatchInput")
+PATH_IS_CEL = {"parsed_expr": {"expr": {"call_expr": {"function": "_==_", "args": [
+    {"select_expr": {"operand": {"ident_expr": {"name": "request"}}, "field": "url_path"}}, {"const_expr": {"string_value": "/cel"}}]}}}}
+
+
+def matchers(*pairs, **more):
+    return {"matcher_list": {"matchers": [{"predicate": p, "on_match": on} for p, on in pairs]}, **more}
+
+
+def tree(source, **kind):
+    return {"matcher_tree": {"input": source, **kind}}
+
+
+def trees(source, typ, **fields):
+    return tree(source, custom_match=config.ext("t", typ, **fields))
+
+
+# matcher, what the policy is (None: denied without one) for a request to /a/b?k=v with x-a: 1, x-a: 2; whether it is allowed
+MATCHERS = [
+    (matchers((single(header_input("X-A"), value_match={"exact": "1,2"}), action("yes", "ALLOW"))), "yes", True),
+    (matchers((single(header_input("x-none"), value_match={"exact": ""}), action("yes", "ALLOW"))), None, False),
+    (matchers((single(header_input(":path"), value_match={"prefix": "/A", "ignore_case": True}), action("no", "DENY"))), "no", False),
+    (matchers((single(header_input(":method"), value_match={"safe_regex": {"google_re2": {}, "regex": "G.T"}}), action("log", "LOG"))), "log", True),
+    (matchers(({"not_matcher": single(header_input("x-none"), value_match={"exact": "1"})}, action("yes", "ALLOW"))), "yes", True),
+    (matchers(({"and_matcher": {"predicate": [single(header_input(":method"), value_match={"exact": "GET"}), single(header_input(":path"), value_match={"suffix": "z"})]}},
+               action("no", "ALLOW")), on_no_match=action("else", "ALLOW")), "else", True),
+    (matchers(({"or_matcher": {"predicate": [single(header_input(":method"), value_match={"exact": "PUT"}), single(header_input(":path"), value_match={"contains": "/b"})]}},
+               action("yes", "ALLOW"))), "yes", True),
+    (matchers((single(header_input(":method"), value_match={"exact": "GET"}), {"matcher": matchers((single(header_input(":path"), value_match={"exact": "/z"}), action("z", "DENY")))}),
+              (single(header_input(":method"), value_match={"exact": "GET"}), action("second", "ALLOW"))), "second", True),
+    (matchers((single(network_input("SourceIPInput"), **custom(IP, stat_prefix="ips", cidr_ranges=[LOCAL])), action("ip", "ALLOW"))), "ip", True),
+    (matchers((single(network_input("DirectSourceIPInput"), **custom(IP, stat_prefix="ips", cidr_ranges=[FAR])), action("ip", "ALLOW"))), None, False),
+    (matchers((single(header_input("x-a"), **custom(IP, stat_prefix="badips", cidr_ranges=[FAR])), action("ip", "ALLOW"))), None, False),
+    (matchers((single(network_input("DestinationIPInput"), value_match={"exact": "127.0.0.1"}), action("dst", "ALLOW"))), "dst", True),
+    (matchers((single(network_input("SourcePortInput"), value_match={"safe_regex": {"google_re2": {}, "regex": "[0-9]+"}}), action("port", "ALLOW"))), "port", True),
+    (matchers((single(CEL_INPUT, **custom("xds.type.matcher.v3.CelMatcher", expr_match=PATH_IS_CEL)), action("cel", "ALLOW"))), None, False),
+    (tree(header_input(":path"), prefix_match_map={"map": {"/a": action("a", "ALLOW"), "/a/b": action("ab", "DENY"), "/": action("root", "ALLOW")}}), "ab", False),
+    (tree(header_input(":path"), prefix_match_map={"map": {"/a/b": {"matcher": matchers((single(header_input("x-none"), value_match={"exact": "1"}), action("n", "DENY")))},
+                                                           "/a": action("a", "ALLOW")}}), "a", True),
+    (tree(header_input(":method"), exact_match_map={"map": {"GET": action("get", "ALLOW"), "PUT": action("put", "DENY")}}), "get", True),
+    ({**tree(header_input("x-none"), exact_match_map={"map": {"1": action("one", "ALLOW")}}), "on_no_match": action("none", "ALLOW")}, "none", True),
+    (trees(network_input("SourceIPInput"), "xds.type.matcher.v3.IPMatcher", range_matchers=[
+        {"ranges": [FAR, LOCAL], "on_match": action("wide", "DENY")}, {"ranges": [{"address_prefix": "127.0.0.1", "prefix_len": 32}], "on_match": action("narrow", "ALLOW")}]),
+     "narrow", True),
+    (trees(header_input(":authority"), "xds.type.matcher.v3.ServerNameMatcher", domain_matchers=[
+        {"domains": ["*.test", "*"], "on_match": action("any", "DENY")}, {"domains": ["a.test"], "on_match": action("exact", "ALLOW")}]), "exact", True),
+]
+
+
+@pytest.fixture(scope="module")
+def matched(shared_mesh):
+    filters = [rbac(shadow_matcher=m, shadow_rules_stat_prefix=f"m{i}_") for i, (m, *_) in enumerate(MATCHERS)]
+    up = shared_mesh.upstreams[0] if shared_mesh.upstreams else shared_mesh.upstream()
+    log = config.access_log(shared_mesh.folder / "matchers-access.log", {"rbac": NS})
+    manager = config.hcm([config.route("/", up.name)], log=log, filters=filters)
+    px = shared_mesh.proxy(boot=config.bootstrap([config.listener(free_port(), [manager])], [config.cluster(up.name, [up.port])], free_port()), name="matchers")
+    px.access_path = shared_mesh.folder / "matchers-access.log"
+    assert px.get("/a/b?k=v", host="a.test", headers=[("x-a", "1"), ("x-a", "2")]).status == 200
+    return px, px.access_log()[0]["rbac"]
+
+
+@pytest.mark.parametrize("i", range(len(MATCHERS)))
+def test_matcher(matched, i):
+    got = matched[1]
+    assert got.get(f"m{i}_shadow_effective_policy_id") == MATCHERS[i][1]
+    assert got[f"m{i}_shadow_engine_result"] == ("allowed" if MATCHERS[i][2] else "denied")
+
+
+def test_more_inputs(ours, mesh):  # the peer's rbac knows these inputs elsewhere only
+    both = {"and_matcher": {"predicate": [
+        single(network_input("SourceTypeInput"), value_match={"exact": "local"}),
+        single(config.ext("q", "envoy.type.matcher.v3.HttpRequestQueryParamMatchInput", query_param="k"), value_match={"exact": "v"})]}}
+    px = start(mesh, matcher=matchers((both, action("yes", "ALLOW"))))
+    assert px.get("/?a=b&k=v").status == 200 and px.get("/?k=w&k=v").status == 403 and px.get("/").status == 403
+
+
+def test_matcher_counts_bad_addresses(matched):
+    assert matched[0].stat("badips.ip_parsing_failed") >= 1 and matched[0].stat("ips.ip_parsing_failed") == 0
+
+
+def test_matcher_enforced(mesh):
+    px = start(mesh, matcher=matchers((single(header_input("x-user"), value_match={"exact": "ann"}), action("ann is out", "DENY")),
+                                      (single(header_input("x-user"), value_match={"exact": "log"}), action("l", "LOG")), on_no_match=action("rest", "ALLOW")),
+               track_per_rule_stats=True)
+    assert [px.get("/", headers=[("x-user", u)]).status for u in ("ann", "log", "bob")] == [403, 200, 200]
+    log = px.access_log(3)
+    assert log[0]["details"] == "rbac_access_denied_matched_policy[ann_is_out]" and log[2]["rbac"]["enforced_effective_policy_id"] == "rest"
+    assert [e["common"] for e in log] == [{"access_log_hint": False}, {"access_log_hint": True}, {"access_log_hint": False}]
+    assert px.stat("http.in.rbac.policy.rest.allowed") == 1 and px.stat("http.in.rbac.denied") == 1
+
+
+@pytest.mark.stricter
+def test_matcher_sees_each_field(mesh):  # C10
+    px = start(mesh, matcher=matchers((single(header_input("x-role"), value_match={"exact": "evil"}), action("evil", "DENY")), on_no_match=action("rest", "ALLOW")))
+    assert px.get("/", headers=[GOOD, EVIL]).status == 403 and px.get("/", headers=[EVIL, GOOD]).status == 403 and px.get("/", headers=[GOOD]).status == 200
+
+
+def test_matcher_story(ours, mesh):
+    inner = matchers((single(header_input("x-user"), value_match={"exact": "ann"}), action("ann", "DENY")))
+    px = start(mesh, matcher=tree(header_input(":path"), prefix_match_map={"map": {"/in": {"matcher": inner}}}))
+    assert px.get("/in", headers=[("x-user", "ann")]).status == 403 and px.get("/out").status == 403
+    way = 'rule action ann of matcher.matcher_tree.prefix_match_map["/in"].matcher_list.matchers[0] decided'
+    assert any(way in s["text"] for s in story(px, "/in"))
+    assert any("rule did not match: the matcher leads to no action" in s["text"] for s in story(px, "/out"))
