@@ -26,9 +26,7 @@ static const struct mz_http_filter_type *const http_filters[] = {
 /* clang-format on */
 
 static const struct mz_net_filter_type *const net_filters[] = {
-    &mz_net_filter_direct_response,
-    &mz_net_filter_echo,
-    &mz_net_filter_hcm,
+    &mz_net_filter_direct_response, &mz_net_filter_echo, &mz_net_filter_hcm, &mz_net_filter_rbac,
     &mz_net_filter_tcp_proxy,
 };
 

@@ -51,6 +51,7 @@ struct mz_downstream { /* a downstream connection; owned by its listener worker 
     struct mz_str chain_name, listener_name, sni;
     const struct mz_meta *listener_metadata;
     bool secure;
+    const char *termination; /* connection termination details, of the configuration; NULL: none */
     uint64_t start_us, start_wall_us;
     struct mz_addr local_restored;  /* original destination when restored, else the local address */
     bool restored;                  /* it is another than the socket's */

@@ -543,6 +543,8 @@ MESSAGE("envoy.extensions.filters.network.http_connection_manager.v3.ResponseMap
     PLAIN(filter, REQUIRED)
     LIMIT(status_code, RANGE, 200, 599)
     LIMIT(headers_to_add, ITEMS, 0, 1000)
+MESSAGE("envoy.extensions.filters.network.rbac.v3.RBAC")
+    LIMIT(stat_prefix, LENGTH, 1, INFINITY)
 MESSAGE("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy")
     WORDS(cluster, ONE_OF, "cluster_specifier")
     LIMIT(stat_prefix, LENGTH, 1, INFINITY)

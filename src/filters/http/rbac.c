@@ -2,6 +2,7 @@
 
 #include "base/map.h"
 #include "filters/rbac/rbac.h"
+#include "listener/network_filter.h"
 #include "proto/mapper.h"
 #include "stats/stats.h"
 
@@ -79,7 +80,7 @@ static bool engine_build(const pb_RBAC *rules, const char *rules_field, const pb
 {
     if (!rules && !matcher)
         return true;
-    *out = matcher ? mz_rbac_create_matcher(matcher, f, err) : mz_rbac_create(rules, f, err);
+    *out = matcher ? mz_rbac_create_matcher(matcher, f, err) : mz_rbac_create(rules, true, f, err);
     return *out || mz_err_at(err, "%s", matcher ? matcher_field : rules_field);
 }
 
@@ -90,7 +91,7 @@ static void keys_fill(struct side *s, struct mz_str prefix, const char *policy, 
     s->result_key = mz_arena_cat(a, 2, (struct mz_str[]){ prefix, mz_str_c(result) });
 }
 
-static bool fill(struct rbac_cfg *c, const pb_rbac_RBAC *m, const struct mz_factory *f,
+static bool fill(struct rbac_cfg *c, const pb_http_rbac_RBAC *m, const struct mz_factory *f,
                  struct mz_err *err)
 {
     c->per_policy = m->track_per_rule_stats != 0;
@@ -129,7 +130,7 @@ static void side_count(struct rbac_cfg *c, unsigned i, const char *prefix,
 
 static void *config_build(const void *msg, const struct mz_factory *f, struct mz_err *err)
 {
-    const pb_rbac_RBAC *m = msg;
+    const pb_http_rbac_RBAC *m = msg;
     struct rbac_cfg *c = cfg_create();
     c->stats = f->stats;
     c->n_slots = f->workers + 1;
@@ -230,20 +231,6 @@ static void tell_why(struct mz_filter *f, const struct mz_rbac *engine,
                         0);
 }
 
-/* Details are one word: blanks of the policy's name become underscores. */
-static const char *denied_details(struct mz_arena *a, const struct mz_rbac_result *res)
-{
-    struct mz_str s =
-        mz_arena_cat(a, 3,
-                     (struct mz_str[]){ MZ_STR("rbac_access_denied_matched_policy["),
-                                        res->matched ? res->policy : MZ_STR("none"), MZ_STR("]") });
-    char *p = (char *)(uintptr_t)s.p; /* our own copy */
-    for (size_t i = 0; i < s.n; i++)
-        if (p[i] == ' ' || (p[i] >= '\t' && p[i] <= '\r'))
-            p[i] = '_';
-    return s.p;
-}
-
 static bool check(struct mz_filter *f, const struct rbac_cfg *c, unsigned side,
                   const struct mz_rbac_input *in, struct mz_rbac_result *res)
 {
@@ -267,6 +254,7 @@ static enum mz_flow on_request_headers(struct mz_filter *f, struct mz_headers *h
     struct mz_rbac_input in = { .info = mz_stream_info(f->stream),
                                 .h = h,
                                 .arena = mz_stream_arena(f->stream),
+                                .peer = &mz_stream_downstream(f->stream)->conn->remote,
                                 .has_route = mz_stream_route(f->stream) != NULL };
     struct mz_rbac_result res = { 0 };
     (void)check(f, c, SHADOW, &in, &res); /* a shadow decides nothing */
@@ -280,11 +268,10 @@ static enum mz_flow on_request_headers(struct mz_filter *f, struct mz_headers *h
         return MZ_FLOW_CONTINUE;
     }
     tell_why(f, c->sides[RULES].engine, &in, &res);
-    const char *details = denied_details(in.arena, &res);
-    mz_stream_story(f->stream, MZ_STEP_FILTER, f->name, mz_str_c(details), 0, 0);
+    mz_stream_story(f->stream, MZ_STEP_FILTER, f->name, mz_str_c(res.details), 0, 0);
     struct mz_local_reply r = { .status = 403,
                                 .body = MZ_STR("RBAC: access denied"),
-                                .details = details };
+                                .details = res.details };
     mz_stream_local_reply(f->stream, &r);
     return MZ_FLOW_STOP;
 }

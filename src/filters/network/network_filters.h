@@ -5,5 +5,6 @@
 
 extern const struct mz_net_filter_type mz_net_filter_direct_response;
 extern const struct mz_net_filter_type mz_net_filter_echo;
+extern const struct mz_net_filter_type mz_net_filter_rbac;
 extern const struct mz_net_filter_type mz_net_filter_tcp_proxy;
 #endif

@@ -30,6 +30,8 @@ void tcp_log_write(struct tcp_session *s, const char *log_type)
     if (!c->n_logs)
         return;
     i->sni = s->base.down->sni;
+    if (s->base.down->termination)
+        i->conn_termination = s->base.down->termination;
     i->wire_in = down->rx_bytes;
     i->wire_out = down->tx_bytes;
     if (s->up.conn) {

@@ -17,10 +17,11 @@ enum literal_kind {
     LITERAL_SNI,
     LITERAL_PORT,
     LITERAL_LOCAL_IP,
+    LITERAL_SOURCE_IP,
     LITERAL_DIRECT_IP,
     LITERAL_REMOTE_IP,
 };
-#define IP_KINDS 3
+#define IP_KINDS 4
 struct literal {
     enum literal_kind kind;
     struct mz_str text, name; /* borrowed from the rules */
@@ -173,6 +174,9 @@ static void literals_need(const struct rule *r, struct literals *out)
         return;
     case RULE_LOCAL_IP:
         ip_need(r, LITERAL_LOCAL_IP, out);
+        return;
+    case RULE_SOURCE_IP:
+        ip_need(r, LITERAL_SOURCE_IP, out);
         return;
     case RULE_DIRECT_IP:
         ip_need(r, LITERAL_DIRECT_IP, out);
@@ -421,6 +425,7 @@ void index_candidates(const struct index *x, const struct ask *q, uint64_t *out)
         key_set(&x->ports, (struct mz_str){ (const char *)&port, 2 }, out);
     }
     networks_set(x, 0, &info->local, out);
-    networks_set(x, 1, &info->direct_remote, out);
-    networks_set(x, 2, &info->remote, out);
+    networks_set(x, 1, ask_peer(q), out);
+    networks_set(x, 2, &info->direct_remote, out);
+    networks_set(x, 3, &info->remote, out);
 }

@@ -7,6 +7,7 @@
 
 struct rbac_action { /* of a matcher */
     struct mz_str name;
+    const char *details;
     enum mz_rbac_action action;
 };
 struct mz_rbac {
@@ -20,6 +21,18 @@ struct mz_rbac {
 };
 /* Fewer are compared faster than looked up. */
 #define INDEX_FROM 8
+
+/* What a refusal says. It is one word: blanks of the name become underscores. */
+static const char *details_of(struct mz_arena *a, struct mz_str name)
+{
+    struct mz_str s = mz_arena_cat(
+        a, 3, (struct mz_str[]){ MZ_STR("rbac_access_denied_matched_policy["), name, MZ_STR("]") });
+    char *p = (char *)(uintptr_t)s.p; /* our own copy */
+    for (size_t i = 0; i < s.n; i++)
+        if (p[i] == ' ' || (p[i] >= '\t' && p[i] <= '\r'))
+            p[i] = '_';
+    return s.p;
+}
 
 static int policy_cmp(const void *a, const void *b)
 {
@@ -65,6 +78,7 @@ static bool policies_build(struct rule_builder *b, const pb_RBAC *m, struct mz_r
     for (; r->n < m->n_policies; r->n++) {
         const pb_RBAC_PoliciesEntry *e = m->policies[r->n];
         r->policies[r->n].name = mz_arena_dup(b->arena, mz_str_c(e->key));
+        r->policies[r->n].details = details_of(b->arena, r->policies[r->n].name);
         if (!policy_build(b, e->value, &r->policies[r->n]))
             return mz_err_at(b->err, "policies[\"%s\"]", e->key);
     }
@@ -86,12 +100,13 @@ static struct mz_rbac *engine_create(void)
     return r;
 }
 
-struct mz_rbac *mz_rbac_create(const pb_RBAC *m, const struct mz_factory *f, struct mz_err *err)
+struct mz_rbac *mz_rbac_create(const pb_RBAC *m, bool http, const struct mz_factory *f,
+                               struct mz_err *err)
 {
     struct mz_rbac *r = engine_create();
     r->action = actions[m->action];
     r->logs = r->action == MZ_RBAC_LOG;
-    struct rule_builder b = { .arena = r->arena, .f = f, .err = err };
+    struct rule_builder b = { .arena = r->arena, .f = f, .err = err, .http = http };
     if (policies_build(&b, m, r))
         return r;
     mz_rbac_destroy(r);
@@ -110,7 +125,8 @@ static const void *action_build(void *arg, const pb_Any *any, struct mz_err *err
         (void)mz_err_set(err, "unknown action %d", (int)m->action);
         return NULL;
     }
-    *out = (struct rbac_action){ mz_arena_dup(b->arena, mz_str_c(m->name)), actions[m->action] };
+    struct mz_str name = mz_arena_dup(b->arena, mz_str_c(m->name));
+    *out = (struct rbac_action){ name, details_of(b->arena, name), actions[m->action] };
     b->logs |= out->action == MZ_RBAC_LOG;
     return out;
 }
@@ -187,6 +203,8 @@ static const struct policy *first_match(const struct mz_rbac *r, const struct as
     return NULL;
 }
 
+static const char no_policy[] = "rbac_access_denied_matched_policy[none]";
+
 static const struct rbac_action *tree_find(const struct mz_rbac *r, const struct mz_rbac_input *in,
                                            struct mz_buf *trail)
 {
@@ -199,9 +217,10 @@ void mz_rbac_check(const struct mz_rbac *r, const struct mz_rbac_input *in,
 {
     if (r->tree) {
         const struct rbac_action *a = tree_find(r, in, NULL);
-        *out = (struct mz_rbac_result){ .action = MZ_RBAC_DENY };
+        *out = (struct mz_rbac_result){ .action = MZ_RBAC_DENY, .details = no_policy };
         if (a)
-            *out = (struct mz_rbac_result){ a->action != MZ_RBAC_DENY, true, a->action, a->name };
+            *out = (struct mz_rbac_result){ a->action != MZ_RBAC_DENY, true, a->action, a->details,
+                                            a->name };
         return;
     }
     struct ask q;
@@ -210,6 +229,7 @@ void mz_rbac_check(const struct mz_rbac *r, const struct mz_rbac_input *in,
     *out = (struct mz_rbac_result){ .allowed = r->action == MZ_RBAC_LOG ||
                                                (p != NULL) == (r->action == MZ_RBAC_ALLOW),
                                     .matched = p != NULL,
+                                    .details = p ? p->details : no_policy,
                                     .action = r->action };
     if (p)
         out->policy = p->name;

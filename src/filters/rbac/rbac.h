@@ -11,8 +11,9 @@
 
 struct mz_rbac;
 struct Envoy__Config__Rbac__V3__RBAC;
-struct mz_rbac *mz_rbac_create(const struct Envoy__Config__Rbac__V3__RBAC *m, const struct mz_factory *f,
-                               struct mz_err *err); /* NULL: err names the path below @m */
+/* @http false: for connections, where rules for headers are refused as in Envoy. NULL: err names the path below @m. */
+struct mz_rbac *mz_rbac_create(const struct Envoy__Config__Rbac__V3__RBAC *m, bool http, const struct mz_factory *f,
+                               struct mz_err *err);
 /* The other form: a matcher whose actions are envoy.config.rbac.v3.Action. What no action is found for is denied. */
 struct Xds__Type__Matcher__V3__Matcher;
 struct mz_rbac *mz_rbac_create_matcher(const struct Xds__Type__Matcher__V3__Matcher *m, const struct mz_factory *f,
@@ -25,12 +26,14 @@ struct mz_rbac_input {
     const struct mz_stream_info *info; /* addresses, SNI, metadata, filter state */
     const struct mz_headers *h;        /* as they are at this place of the chain (C17); NULL: a connection without HTTP */
     struct mz_arena *arena;
+    const struct mz_addr *peer;        /* of the connection (source_ip); NULL: info's direct_remote */
     bool has_route;                    /* the stream has one: its metadata may be asked for */
 };
 struct mz_rbac_result {
     bool allowed;
     bool matched;
     enum mz_rbac_action action;
+    const char *details;  /* "rbac_access_denied_matched_policy[a_b]", as long as the engine lives */
     struct mz_str policy; /* or action, that matched; of the configuration. "": none */
 };
 void mz_rbac_check(const struct mz_rbac *r, const struct mz_rbac_input *in, struct mz_rbac_result *out);

@@ -11,7 +11,7 @@ static inline struct mz_rbac *rbac_of_text(struct mz_str yaml, struct mz_arena *
     bool matcher = mz_str_starts(yaml, MZ_STR("matcher_")); /* the other form */
     if (!mz_msg_from_text(&ctx, yaml, MZ_TEXT_YAML, matcher ? &pb_Matcher__descriptor : &pb_RBAC__descriptor, &m, err))
         return NULL;
-    return matcher ? mz_rbac_create_matcher((const pb_Matcher *)m, &f, err) : mz_rbac_create((const pb_RBAC *)m, &f, err);
+    return matcher ? mz_rbac_create_matcher((const pb_Matcher *)m, &f, err) : mz_rbac_create((const pb_RBAC *)m, true, &f, err);
 }
 
 /* The first policy that matches, every one compared. */

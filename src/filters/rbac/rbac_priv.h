@@ -22,6 +22,7 @@ enum rule_kind {
     RULE_SNI,
     RULE_METADATA,
     RULE_ROUTE_METADATA,
+    RULE_SOURCE_IP,
     RULE_DIRECT_IP,
     RULE_REMOTE_IP,
     RULE_STATE,
@@ -55,6 +56,10 @@ struct ask { /* one request while it is compared */
     bool has_path;
 };
 void ask_init(struct ask *q, const struct mz_rbac_input *in);
+static inline const struct mz_addr *ask_peer(const struct ask *q)
+{
+    return q->in->peer ? q->in->peer : &q->in->info->direct_remote;
+}
 bool rule_matches(const struct rule *r, const struct ask *q);
 /* Appends the way to the first condition that made @r what it is (@yes: match), and its text. */
 void rule_why(const struct rule *r, const struct ask *q, bool yes, struct mz_buf *out);
@@ -63,6 +68,7 @@ struct rule_builder {
     struct mz_arena *arena; /* of the engine: objects of rules end with it */
     const struct mz_factory *f;
     struct mz_err *err;
+    bool http; /* there are headers */
     bool logs; /* an action LOG was built */
 };
 bool rule_build_permission(struct rule_builder *b, const pb_Permission *m, struct rule *out);
@@ -70,6 +76,7 @@ bool rule_build_principal(struct rule_builder *b, const pb_Principal *m, struct 
 
 struct policy {
     struct mz_str name;
+    const char *details;
     struct rule permissions, principals; /* ORs of the lists */
     struct mz_cel *condition;            /* NULL: none */
     const char *condition_field;

@@ -212,10 +212,12 @@ static void rule_write(struct mz_buf *b, unsigned depth, bool principal)
         return;
     case 7:
     case 8:
-        mz_buf_printf(b, "{%s: {address_prefix: '%s', prefix_len: %u}}",
-                      principal ? mz_rand_below(&rng, 2) ? "remote_ip" : "direct_remote_ip"
-                                : "destination_ip",
-                      one_of(ips, MZ_COUNT(ips)), (unsigned)mz_rand_below(&rng, 33));
+        mz_buf_printf(
+            b, "{%s: {address_prefix: '%s', prefix_len: %u}}",
+            principal
+                ? one_of((const char *const[]){ "remote_ip", "direct_remote_ip", "source_ip" }, 3)
+                : "destination_ip",
+            one_of(ips, MZ_COUNT(ips)), (unsigned)mz_rand_below(&rng, 33));
         return;
     case 9:
         mz_buf_printf(b, "{%s: ", principal ? "not_id" : "not_rule");
@@ -255,6 +257,9 @@ static void request_random(void)
     set_address(&info.local, one_of(ips, MZ_COUNT(ips)), (uint16_t)(900 + mz_rand_below(&rng, 50)));
     set_address(&info.remote, one_of(ips, MZ_COUNT(ips)), 1);
     set_address(&info.direct_remote, one_of(ips, MZ_COUNT(ips)), 1);
+    static struct mz_addr peer;
+    set_address(&peer, one_of(ips, MZ_COUNT(ips)), 1);
+    in.peer = mz_rand_below(&rng, 2) ? &peer : NULL;
 }
 
 static void test_index_changes_nothing(void **state)

@@ -94,6 +94,8 @@ bool rule_matches(const struct rule *r, const struct ask *q)
         return mz_metadata_match(r->metadata, info->dynamic_metadata);
     case RULE_ROUTE_METADATA: /* no route: no match, not even an inverted one */
         return q->in->has_route && mz_metadata_match(r->metadata, info->route_metadata);
+    case RULE_SOURCE_IP:
+        return mz_cidr_match(&r->cidr, ask_peer(q));
     case RULE_DIRECT_IP:
         return mz_cidr_match(&r->cidr, &info->direct_remote);
     case RULE_REMOTE_IP:
@@ -128,6 +130,7 @@ static void leaf_text(const struct rule *r, struct mz_buf *out)
                       mz_string_match_text(r->text.string));
         return;
     case RULE_LOCAL_IP:
+    case RULE_SOURCE_IP:
     case RULE_DIRECT_IP:
     case RULE_REMOTE_IP:
         mz_buf_printf(out, ": %.*s/%u", (int)mz_addr_ip_text(&r->cidr.addr, text), text,

@@ -21,6 +21,8 @@ static bool string_build(struct rule_builder *b, const pb_StringMatcher *m, stru
 static bool header_build(struct rule_builder *b, const pb_HeaderMatcher *m, struct rule *out)
 {
     out->kind = RULE_HEADER;
+    if (!b->http)
+        return mz_err_set(b->err, "connections have no headers");
     out->header = mz_header_match_build(m, b->err);
     if (out->header)
         keep(b, (void (*)(void *))mz_header_match_destroy, out->header);
@@ -231,7 +233,7 @@ bool rule_build_principal(struct rule_builder *b, const pb_Principal *m, struct 
         break;
     case pb_Principal_IDENTIFIER_SOURCE_IP:
         FIELD(source_ip);
-        ok = cidr_build(b, RULE_DIRECT_IP, m->source_ip, out);
+        ok = cidr_build(b, RULE_SOURCE_IP, m->source_ip, out);
         break;
     case pb_Principal_IDENTIFIER_DIRECT_REMOTE_IP:
         FIELD(direct_remote_ip);
