@@ -323,6 +323,18 @@ static const struct mz_pool_ops pool_ops = { on_ready, on_failed };
 
 /* ---- begin and end ---- */
 
+/* connect_config: CONNECT, and POST where that is allowed, are a TCP connection's bytes. */
+static bool ends_here(const struct router *r)
+{
+    struct mz_str method = mz_headers_method(r->headers);
+    if (mz_str_eq(method, MZ_STR("CONNECT")))
+        return true;
+    for (size_t i = 0; i < r->route->n_upgrades; i++)
+        if (r->route->upgrades[i].allow_post && mz_str_eq(method, MZ_STR("POST")))
+            return true;
+    return false;
+}
+
 /* The list of all attempts, the last also by itself; it doubles when full, in the stream's arena. */
 static void note_attempt(struct attempt *a)
 {
@@ -431,8 +443,7 @@ void attempt_start(struct router *r)
         mz_retry_host_tried(&r->retry, host);
     mz_stream_story(s, MZ_STEP_HOST, (struct mz_str){ host->addr_text, host->addr_text_n },
                     mz_str_c(why), a->number, 0);
-    a->is_tunnel =
-        r->route->connect_terminates && mz_str_eq(mz_headers_method(r->headers), MZ_STR("CONNECT"));
+    a->is_tunnel = r->route->connect_terminates && ends_here(r);
     if (a->is_tunnel) {
         a->tunnel_pending =
             tunnel_start(r->wcluster, host, r->priority, loop_of(r), &a->in, &pool_ops, a);

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 import config
-from h2_client import H2Client, frame
+from h2_client import POST, H2Client, frame
 from h2_upstream import DATA, END_STREAM
 from wire import HOST, free_port, reset, until
 
@@ -75,6 +75,15 @@ def test_bytes_and_ends(mesh, echo):
     until(lambda: px.stat("cluster.raw.upstream_cx_active") == 0, 5)
     assert px.stat("cluster.raw.upstream_cx_total") == 3 and px.stat("http.in.downstream_cx_upgrades_total") == 3
     assert px.wait_log(lambda e: e["method"] == "CONNECT")["code"] == 200
+
+
+def test_post_where_that_is_allowed(mesh, echo):
+    upgrade = {"upgrade_type": "CONNECT", "connect_config": {"allow_post": True}}
+    manager = config.hcm([config.route("/", "raw", upgrade_configs=[upgrade])], upgrade_configs=[{"upgrade_type": "CONNECT"}])
+    px = mesh.proxy(boot=config.bootstrap([config.listener(free_port(), [manager])], [config.cluster("raw", [echo.port])], free_port()))
+    with H2Client(px.port) as c:
+        c.request(1, POST, b"hello")
+        assert c.answer(1)[2] == b"hello" and c.status(1) == 200
 
 
 def test_a_reset_ends_the_connection(mesh, echo):
