@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 /* Frames of one head. Of a head that was refused nghttp2 tells nothing any more, so bytes cannot be counted then (D03, F10). */
-#define MAX_CONTINUATIONS 64
+#define MAX_CONTINUATIONS 1024
 #define LINGER_MS         1000
 #define LINGER_BYTES      65536
 
