@@ -364,6 +364,16 @@ static void callbacks_create(void)
     h2_callbacks_set_out(callbacks);
 }
 
+/* nghttp2 keeps a client's first bytes in the room for frames, which the next session to send would write over (mem.c). */
+static void magic_take(struct h2 *c)
+{
+    const uint8_t *p;
+    ssize_t n = nghttp2_session_mem_send(c->ng, &p);
+    must(n == NGHTTP2_CLIENT_MAGIC_LEN ? 0 : -1);
+    mz_buf_append(c->sink.out, p, (size_t)n);
+    c->out_pos += (uint64_t)n;
+}
+
 static void session_create(struct h2 *c)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -386,6 +396,8 @@ static void session_create(struct h2 *c)
     c->creating = false;
     nghttp2_option_del(opt);
     must(rv);
+    if (c->client)
+        magic_take(c);
 }
 
 /* Ours come in Envoy's order; custom ones replace them or follow. */
