@@ -112,6 +112,8 @@ static enum check_change passed_while_failed(struct check_session *s)
         return CHANGE_PENDING;
     flags_clear(h, MZ_HOST_ACTIVE_HC_TIMEOUT | MZ_HOST_EXCLUDED_IMMEDIATE_HC |
                        MZ_HOST_FAILED_ACTIVE_HC);
+    __atomic_store_n(&h->healthy_since_us, mz_loop_now_us(s->checker->main),
+                     __ATOMIC_RELAXED); /* its slow start begins */
     count_healthy(s->checker, 1);
     event_check(s, EVENT_ADD, NULL);
     return CHANGE_DONE;

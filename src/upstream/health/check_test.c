@@ -255,7 +255,12 @@ static void play(size_t i)
     for (const struct step *st = cases[i].steps; st->what; st++) {
         struct check_session *s = session();
         assert_true(mz_timer_armed(&s->timeout)); /* a check is under way */
+        uint64_t since = s->host->healthy_since_us;
+        bool was_failed = s->host->health_flags & F;
         do_step(st);
+        if (was_failed && !(s->host->health_flags & F))
+            since = mz_loop_now_us(loop); /* slow start begins with it */
+        assert_int_equal(s->host->healthy_since_us, since);
         mz_loop_turn(loop, 0);
         if (s->host->health_flags != st->flags)
             fail_msg("%s, step %td: flags %x, not %x", cases[i].name, st - cases[i].steps,
