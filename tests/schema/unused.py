@@ -43,7 +43,6 @@ ON_PURPOSE = {
     "google.api.expr.v1alpha1.ParsedExpr.source_info": "see SourceInfo",
     "xds.type.matcher.v3.CelMatcher.description": "for people",
     "xds.type.matcher.v3.RegexMatcher.google_re2": "the one engine there is",
-    "google.api.expr.v1alpha1.Expr.id": "for SourceInfo and the type checker",
     "google.api.expr.v1alpha1.Expr.CreateStruct.Entry.field_key": "of messages, which are refused",
     "google.api.expr.v1alpha1.Expr.CreateStruct.Entry.id": "for SourceInfo and the type checker",
     "udpa.type.v1.TypedStruct.": "opened by its descriptor (src/proto/any.c)",
