@@ -51,7 +51,8 @@ static bool give_addr(struct mz_cel_value *out, const struct mz_addr *addr, stru
     char text[MZ_ADDR_TEXT];
     if (!addr->len)
         return false;
-    return give_str(out, mz_arena_dup(a, (struct mz_str){ text, mz_addr_text(addr, text) }));
+    size_t n = mz_addr_text(addr, text);
+    return give_str(out, mz_arena_dup(a, (struct mz_str){ text, n }));
 }
 
 static bool give_port(struct mz_cel_value *out, const struct mz_addr *addr)

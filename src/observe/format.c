@@ -318,6 +318,7 @@ static inline void copy_short(char *to, const char *from, size_t n)
         memcpy(to, &begin, 4);
         memcpy(to + n - 4, &end, 4);
     } else if (n) {
+        /* cppcheck-suppress arrayIndexOutOfBoundsCond ; the array is as long as n says */
         char middle = from[n / 2], end = from[n - 1];
         to[0] = from[0];
         to[n / 2] = middle;

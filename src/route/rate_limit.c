@@ -24,8 +24,10 @@ static struct mz_str address(const struct mz_rate_query *q, const struct rate_ac
     struct mz_addr masked = *from;
     if (!mz_addr_is_ip(from))
         return MZ_STR("");
-    if (a->kind == ACTION_REMOTE_ADDRESS)
-        return mz_arena_dup(q->q.arena, (struct mz_str){ text, mz_addr_ip_text(from, text) });
+    if (a->kind == ACTION_REMOTE_ADDRESS) {
+        size_t n = mz_addr_ip_text(from, text);
+        return mz_arena_dup(q->q.arena, (struct mz_str){ text, n });
+    }
     bool v6 = from->sa.sa_family == AF_INET6;
     unsigned bits = v6 ? a->mask_v6 : a->mask_v4;
     uint8_t *bytes = v6 ? masked.in6.sin6_addr.s6_addr : (uint8_t *)&masked.in4.sin_addr;
