@@ -432,10 +432,9 @@ FUNCTION(fn_string)
         *out = v[0];
     } else if (v[0].kind == MZ_CEL_BYTES) {
         *out = mz_utf8_valid(v[0].s) ? mz_cel_string(v[0].s) : mz_cel_error("not UTF-8");
-    } else if (v[0].kind >= MZ_CEL_LIST && v[0].kind != MZ_CEL_DURATION &&
-               v[0].kind != MZ_CEL_TIMESTAMP) {
-        fail(out, error_overload);
-    } else if (v[0].kind == MZ_CEL_NULL) {
+    } else if (v[0].kind == MZ_CEL_NULL ||
+               (v[0].kind >= MZ_CEL_LIST && v[0].kind != MZ_CEL_DURATION &&
+                v[0].kind != MZ_CEL_TIMESTAMP)) {
         fail(out, error_overload);
     } else {
         struct mz_str s;

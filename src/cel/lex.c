@@ -241,7 +241,7 @@ static void sign(struct lexer *l, struct token *out)
         if (mz_str_starts(rest, mz_str_c(two[i])))
             out->text.n = 2;
     l->at += out->text.n;
-    if (out->text.n == 1 && !memchr("()[]{},.?:+-*/%!<>", out->text.p[0], 18))
+    if (out->text.n == 1 && mz_str_chr(MZ_STR("()[]{},.?:+-*/%!<>"), out->text.p[0]) < 0)
         bad(l, out, "unexpected character");
 }
 

@@ -132,12 +132,12 @@ static void header_need(const struct rule *r, struct literals *out)
 static void ip_need(const struct rule *r, enum literal_kind kind, struct literals *out)
 {
     unsigned width = r->cidr.addr.sa.sa_family == AF_INET ? 32 : 128;
+    unsigned share = r->cidr.bits * 32 / width;
     if (r->cidr.bits == 0)
         out->unbounded = true;
     else
         literals_add(out, (struct literal){ .kind = kind, .cidr = r->cidr },
-                     kind == LITERAL_LOCAL_IP ? 900
-                                              : 2.0 + 500.0 / (1.0 + r->cidr.bits * 32 / width));
+                     kind == LITERAL_LOCAL_IP ? 900 : 2.0 + 500.0 / (1.0 + share));
 }
 
 static void literals_need(const struct rule *r, struct literals *out)
