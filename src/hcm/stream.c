@@ -2,6 +2,7 @@
 
 #include "hcm/trace.h"
 #include "http/grpc.h"
+#include "listener/listener_filter.h"
 #include "upstream/cluster.h"
 
 #include <string.h>
@@ -562,10 +563,12 @@ static void info_init(struct mz_stream *s)
     i->listener_name = d->listener_name;
     i->listener_metadata = d->listener_metadata;
     i->sni = d->sni;
-    i->ja3 = d->ja3;
-    i->ja4 = d->ja4;
-    if (d->metadata) /* what listener filters found out; filters add to a copy */
-        i->dynamic_metadata = mz_meta_clone(d->metadata, s->arena);
+    if (d->found) { /* by listener filters; others add to a copy of the metadata */
+        i->ja3 = d->found->ja3;
+        i->ja4 = d->found->ja4;
+        if (d->found->metadata)
+            i->dynamic_metadata = mz_meta_clone(d->found->metadata, s->arena);
+    }
     i->secure = d->secure;
     i->transport = d->conn->transport;
     i->local = d->local_restored;

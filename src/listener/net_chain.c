@@ -93,8 +93,8 @@ static void info_fill(const struct mz_net_chain *c, struct mz_stream_info *i)
     i->listener_name = c->down.listener_name;
     i->listener_metadata = c->down.listener_metadata;
     i->sni = c->down.sni;
-    i->ja3 = c->down.ja3;
-    i->ja4 = c->down.ja4;
+    i->ja3 = c->down.found ? c->down.found->ja3 : MZ_STR("");
+    i->ja4 = c->down.found ? c->down.found->ja4 : MZ_STR("");
     i->conn_termination = conn->close_reason;
 }
 
@@ -150,7 +150,8 @@ static void chain_free(void *p)
         if (c->filters[i]->type->destroy)
             c->filters[i]->type->destroy(c->filters[i]);
     mz_listener_config_unref(c->cfg);
-    mz_arena_destroy(c->arena);
+    if (c->down.found)
+        mz_arena_destroy(c->down.found->arena);
     mz_free(MZ_MEM_CONN, c);
 }
 
@@ -286,9 +287,6 @@ static void down_fill(struct mz_net_chain *c, const struct mz_filter_chain *fc,
         .local_restored = in->local,
         .restored = in->local_restored,
         .sni = in->server_name,
-        .ja3 = in->ja3,
-        .ja4 = in->ja4,
-        .metadata = in->metadata,
     };
 }
 
@@ -303,8 +301,12 @@ void mz_net_chain_start(struct mz_acceptor *a, const struct mz_incoming *in)
         return;
     }
     struct mz_net_chain *c = chain_new(a, fc);
-    c->arena = in->arena;
     down_fill(c, fc, in);
+    if (in->arena) {
+        struct mz_incoming *found = mz_arena_alloc(in->arena, sizeof(*found));
+        *found = *in;
+        c->down.found = found;
+    }
     mz_list_add_tail(&a->chains, &c->link);
     __atomic_add_fetch(&a->cfg->connections, 1, __ATOMIC_RELAXED);
     __atomic_add_fetch(&a->connections, 1, __ATOMIC_RELAXED);

@@ -9,6 +9,7 @@
 
 enum mz_net_flow { MZ_NET_CONTINUE, MZ_NET_STOP };
 struct mz_net_chain;
+struct mz_incoming;
 struct mz_net_filter {
     const struct mz_net_filter_type *type;
     const void *cfg;              /* borrowed: the connection holds its filter chain */
@@ -55,8 +56,7 @@ struct mz_downstream { /* a downstream connection; owned by its listener worker 
     uint64_t start_us, start_wall_us;
     struct mz_addr local_restored;  /* original destination when restored, else the local address */
     bool restored;                  /* it is another than the socket's */
-    struct mz_str ja3, ja4;         /* of tls_inspector; "" */
-    const struct mz_meta *metadata; /* that listener filters set; NULL: none */
+    const struct mz_incoming *found; /* by listener filters, with the arena that holds it; NULL: the listener has none */
 };
 /* Where the client wanted to go, had it not been caught (original_dst, proxy_protocol); NULL: to this listener's address, so
  * that a proxy does not connect to itself. */
