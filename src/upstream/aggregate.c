@@ -6,7 +6,8 @@
 #include "upstream/stats.h"
 #include "upstream/upstream_priv.h"
 
-#define PLACES_MAX (2 * (PRIORITIES_MAX + 1)) /* priorities in a row; further ones get nothing */
+#define PLACES_MAX                                                                                 \
+    (2 * (size_t)(PRIORITIES_MAX + 1)) /* priorities in a row; further ones get nothing */
 
 struct aggregate {
     uint32_t n;
