@@ -15,7 +15,7 @@ void hcm_config_destroy(void *cfg)
     for (size_t k = 0; k <= c->n_upgrades; k++) {
         struct filter_list *l = k ? &c->upgrades[k - 1].filters : lists[0];
         for (size_t i = 0; i < l->n; i++)
-            if (l->v[i].type && l->v[i].type->config_destroy)
+            if (l->v[i].type && l->v[i].cfg && l->v[i].type->config_destroy)
                 l->v[i].type->config_destroy(l->v[i].cfg);
     }
     for (size_t i = 0; i < c->n_early; i++)

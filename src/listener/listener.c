@@ -394,6 +394,18 @@ static void closed_on_worker(struct mz_loop *l, void *arg)
         mz_loop_post(c->main, closed_on_main, c);
 }
 
+void mz_listener_manager_end_internal(struct mz_listener_manager *m)
+{
+    mz_vec_foreach (it, &m->list) {
+        struct listener *l = *it;
+        for (size_t i = 0; l->internal && i < l->n_acceptors; i++) {
+            mz_acceptor_stop(l->acceptors[i]);
+            mz_acceptor_stop(l->acceptors[i]); /* at once */
+            mz_acceptor_close_connections(l->acceptors[i]);
+        }
+    }
+}
+
 void mz_listener_manager_close_all(struct mz_listener_manager *m, struct mz_loop *main_loop,
                                    void (*done)(void *arg), void *arg)
 {

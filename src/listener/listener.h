@@ -21,6 +21,8 @@ void mz_listener_manager_drain(struct mz_listener_manager *m, enum mz_drain_scop
 void mz_listener_manager_end_idle(struct mz_listener_manager *m); /* ends connections that are between two requests */
 /* Exit: closes every connection that is left, on its worker; done runs on @main_loop when all did. */
 void mz_listener_manager_close_all(struct mz_listener_manager *m, struct mz_loop *main_loop, void (*done)(void *arg), void *arg);
+/* The admin address ends now: its socket and its connections close; the next turn of its loop frees them. */
+void mz_listener_manager_end_internal(struct mz_listener_manager *m);
 uint64_t mz_listener_manager_connections(const struct mz_listener_manager *m); /* active, all listeners */
 void mz_listener_manager_text(struct mz_listener_manager *m, struct mz_buf *out); /* /listeners: name::address a line */
 void mz_listener_manager_json(struct mz_listener_manager *m, struct mz_buf *out);

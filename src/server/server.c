@@ -306,6 +306,8 @@ void mz_server_destroy(struct mz_server *s)
     for (unsigned i = 0; s->workers && i < s->n_workers; i++)
         mz_loop_turn(s->workers[i].loop,
                      0); /* what was posted at the end, while all that it touches is still there */
+    if (s->listeners)    /* when the start fails, somebody may be on the admin address already */
+        mz_listener_manager_end_internal(s->listeners);
     if (s->loop)
         mz_loop_turn(s->loop, 0);
     mz_stream_thread_trim(); /* the admin connections' */

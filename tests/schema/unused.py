@@ -17,9 +17,8 @@ from gen_proto import short_names  # noqa: E402
 
 # Full name of a field, or of a message or package with a dot behind it: all below -> why nobody reads it.
 ON_PURPOSE = {
+    "envoy.extensions.load_balancing_policies.subset.v3.Subset.": "its bytes are read as Cluster.LbSubsetConfig, which has the same fields (cluster_lb_typed.c)",
     "envoy.admin.v3.": "printed by admin pages, never configuration",
-    "envoy.config.cluster.v3.Cluster.SlowStartConfig.": "refused as a whole",
-    "envoy.extensions.load_balancing_policies.common.v3.SlowStartConfig.": "refused as a whole",
     "envoy.config.core.v3.HealthCheck.GrpcHealthCheck.": "refused as a whole",
     "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy.DropOverload.": "refused as a whole",
     "envoy.config.core.v3.ConfigSource.": "subscriptions are refused as a whole",

@@ -32,6 +32,8 @@ struct state {
 static void config_destroy(void *cfg)
 {
     struct hc_cfg *c = cfg;
+    if (!c)
+        return;
     for (size_t i = 0; i < c->n_headers; i++)
         mz_header_match_destroy(c->headers[i]);
     for (size_t i = 0; i < c->n_clusters; i++)

@@ -35,6 +35,21 @@ def test_d01_rapid_reset(mesh):
     until(lambda: px.stat("http.in.downstream_rq_active") == 0, 5)
 
 
+def test_20000_streams_opened_and_reset(mesh):
+    """Over as many connections as the proxy makes of them; nothing of them stays."""
+    up = mesh.upstream(script=[Silent()])
+    px = mesh.proxy()
+    before, sent, connections = px.memory_kib(), 0, 0
+    while sent < 20000:
+        with H2Client(px.port) as c:
+            sent += pour(c, (c.head(2 * i + 1) + frame(RST_STREAM, 0, 2 * i + 1, RST) for i in range(2000)))
+        connections += 1
+        assert connections < 200
+    until(lambda: px.stat("http.in.downstream_rq_active") == 0 and px.stat("http.in.downstream_cx_active") == 0, 10, "streams and connections to end")
+    assert px.grown_kib(before) < 4096
+    assert px.stat("http.in.downstream_rq_too_many_premature_resets") >= 1 and len(up.requests) < 20000
+
+
 @stricter  # Envoy counts none of these: its answers were not given yet
 def test_d01_rapid_reset_of_what_the_proxy_answers_itself(mesh):
     px = mesh.proxy(routes=[{"match": {"prefix": "/"}, "direct_response": {"status": 200}}])
