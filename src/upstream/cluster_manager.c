@@ -500,8 +500,12 @@ bool mz_cluster_manager_remove(struct mz_cluster_manager *m, struct mz_str name)
     p->dns = NULL;
     original_dst_stop(c);
     (void)merge_stop(c);
-    if (p->sets && p->sets->subsets)
-        subsets_show(c, p->sets->subsets, NULL);
+    pthread_mutex_lock(&m->lock); /* a worker may be making them */
+    struct host_sets *sets = p->sets ? host_sets_ref(p->sets) : NULL;
+    pthread_mutex_unlock(&m->lock);
+    if (sets && sets->subsets)
+        subsets_show(c, sets->subsets, NULL);
+    host_sets_unref(sets);
     outlier_stop(p->outlier);
     count_clusters(m, MZ_CMS_CLUSTER_REMOVED);
     mz_task_schedule(m->env.main, &m->publish);
