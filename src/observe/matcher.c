@@ -142,13 +142,13 @@ const char *mz_string_match_text(const struct mz_string_match *m)
 static struct mz_str regex_prefix(struct mz_str pattern)
 {
     size_t n = 0;
-    while (n < pattern.n &&
-           ((pattern.p[n] >= 'a' && pattern.p[n] <= 'z') ||
-            (pattern.p[n] >= 'A' && pattern.p[n] <= 'Z') ||
-            (pattern.p[n] >= '0' && pattern.p[n] <= '9') || memchr("/-_:,=&%~@", pattern.p[n], 10)))
+    while (n < pattern.n && ((pattern.p[n] >= 'a' && pattern.p[n] <= 'z') ||
+                             (pattern.p[n] >= 'A' && pattern.p[n] <= 'Z') ||
+                             (pattern.p[n] >= '0' && pattern.p[n] <= '9') ||
+                             mz_str_chr(MZ_STR("/-_:,=&%~@"), pattern.p[n]) >= 0))
         n++;
-    bool optional =
-        n < pattern.n && memchr("?*{", pattern.p[n], 3); /* the last one may be absent */
+    bool optional = n < pattern.n &&
+                    mz_str_chr(MZ_STR("?*{"), pattern.p[n]) >= 0; /* the last one may be absent */
     if (mz_str_chr(pattern, '|') >= 0)
         n = 0;
     return (struct mz_str){ pattern.p, n && optional ? n - 1 : n };

@@ -237,7 +237,7 @@ static bool sessions_build(const pb_DownstreamTlsContext *m, struct tls_factory 
 {
     uint64_t seconds;
     static const unsigned char id[] = "mizzen";
-    if (!mz_duration_ms(m->session_timeout, 7200 * 1000, &seconds, err))
+    if (!mz_duration_ms(m->session_timeout, UINT64_C(7200000), &seconds, err))
         return mz_err_at(err, "session_timeout");
     SSL_CTX_set_timeout(f->ctx, (long)(seconds / 1000));
     (void)SSL_CTX_set_num_tickets(f->ctx, 1);

@@ -138,6 +138,7 @@ static void add(struct build *b, uint32_t selector)
         }
         i = found_add(b, selector, hash);
     }
+    MZ_ASSERT(b->members); /* found_add() made room */
     struct members *m = &b->members[i];
     if (m->n && m->v[m->n - 1] == b->host)
         return; /* a list that names a value twice */
@@ -309,6 +310,7 @@ void subsets_build(const struct subset_config *cfg, struct host_sets *s)
                "a host and %u a cluster are made",
                SUBSETS_HOST_MAX, SUBSETS_MAX);
     for (uint32_t i = 0; i < x->n; i++) {
+        MZ_ASSERT(b.members);
         struct members *m = &b.members[i];
         x->v[i].text = text_of(&b, &x->v[i], m->n);
         if (cfg->v[x->v[i].selector].single_host)

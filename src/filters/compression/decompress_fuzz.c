@@ -45,7 +45,7 @@ static enum mz_decompress decode(const struct mz_decompressor_lib *l, const uint
             size_t before = mz_buf_len(all);
             r = mz_decompressor_run(&d, &in, all, max, end);
             if (mz_buf_len(all) - before > max + l->chunk ||
-                mz_buf_len(all) > (uint64_t)n * l->max_ratio + 2 * l->chunk)
+                mz_buf_len(all) > (uint64_t)n * l->max_ratio + UINT64_C(2) * l->chunk)
                 abort();
         } while (r == MZ_DECOMPRESS_MORE);
     }
