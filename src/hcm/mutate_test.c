@@ -1,6 +1,7 @@
 #include "base/test.h"
 
 #include "hcm/hcm_test.h"
+#include "net/transport.h"
 
 /*
  * What the manager does to headers (H4): who the client is, what it may say, ids. Peer 10.0.0.9, listener 10.0.0.1:80, plain
@@ -350,6 +351,35 @@ static void test_answer(void **state)
     }
 }
 
+static struct mz_str hostile_uri[] = { MZ_STR_INIT("spiffe://a/b\r\nx-admin: 1;By=c,Hash=d\"") };
+static const struct mz_tls_facts hostile = {
+    .peer_presented = true,
+    .peer = { .subject = MZ_STR_INIT("CN=a\"\r\n\x7f,O=b"), .uri_sans = { hostile_uri, 1 } },
+};
+static const struct mz_tls_facts *hostile_facts(struct mz_transport *t)
+{
+    (void)t;
+    return &hostile;
+}
+
+/* Whatever a certificate says, it ends neither its element nor the header (C16, G11). */
+static void test_hostile_certificate(void **state)
+{
+    (void)state;
+    static const struct mz_transport_ops ops = { .name = "tls", .tls = hostile_facts };
+    struct mz_transport transport = { .ops = &ops };
+    struct fixture f;
+    fixture_init(&f);
+    f.cfg.xfcc = XFCC_SANITIZE_SET;
+    f.cfg.xfcc_details = XFCC_SUBJECT | XFCC_URI;
+    f.conn.transport = &transport;
+    fixture_stream(&f);
+    fixture_request(&f, "x-forwarded-client-cert: By=forged\n", true);
+    assert_string_equal(fixture_header(&f, "x-forwarded-client-cert"),
+                        "Subject=\"CN=a\\\",O=b\";URI=spiffe://a/bx-admin: 1By=cHash=d");
+    fixture_fini(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -357,7 +387,7 @@ int main(void)
         cmocka_unit_test(test_proto_port_via), cmocka_unit_test(test_host),
         cmocka_unit_test(test_hop_by_hop),     cmocka_unit_test(test_request_id),
         cmocka_unit_test(test_refusals),       cmocka_unit_test(test_no_host),
-        cmocka_unit_test(test_answer),
+        cmocka_unit_test(test_answer),         cmocka_unit_test(test_hostile_certificate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

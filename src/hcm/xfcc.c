@@ -7,8 +7,11 @@ static void element(struct mz_buf *b, const char *key, struct mz_str value, cons
     if (mz_buf_len(b) && *(mz_buf_linearize(b, mz_buf_len(b)).p + mz_buf_len(b) - 1) != ',')
         mz_buf_append(b, ";", 1);
     mz_buf_printf(b, "%s=%s", key, quote);
-    for (size_t i = 0; i < value.n; i++) { /* a certificate cannot end its own element */
+    for (size_t i = 0; i < value.n;
+         i++) { /* a certificate ends neither its element nor the header */
         char c = value.p[i];
+        if ((unsigned char)c < 0x20 || c == 0x7f)
+            continue;
         if (quote[0] && (c == '"' || c == '\\'))
             mz_buf_append(b, "\\", 1);
         if (quote[0] || (c != ';' && c != ',' && c != '"'))
