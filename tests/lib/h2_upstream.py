@@ -40,6 +40,11 @@ class H2Conn:
         with self.lock:
             self.sock.sendall(struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload)
 
+    def flood(self, n, kind, stream=0, payload=b""):
+        """n frames in one write, so that many of them reach the proxy in one read however slow this script is."""
+        with self.lock:
+            self.sock.sendall(n * (struct.pack(">I", len(payload))[1:] + bytes([kind, 0]) + struct.pack(">I", stream) + payload))
+
     def settings(self, values=None):
         self.frame(SETTINGS, 0, 0, b"".join(struct.pack(">HI", k, v) for k, v in (values or {}).items()))
 

@@ -31,13 +31,19 @@ def until(condition, timeout=5.0, what="condition"):
         pause = min(pause * 1.5, 0.05)
 
 
+_given = set()
+
+
 def free_port():
-    """A port below the ephemeral range that nobody holds now."""
+    """A port below the ephemeral range that nobody holds now and that this run has not given before."""
     for _ in range(500):
         port = random.randint(12000, 31999)
+        if port in _given:
+            continue
         with socket.socket() as s:
             try:
                 s.bind((HOST, port))
+                _given.add(port)
                 return port
             except OSError:
                 continue

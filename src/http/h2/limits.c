@@ -10,7 +10,8 @@
 
 static bool flood(struct h2 *c, enum mz_http2_codec_stat stat, const char *details)
 {
-    h2_count(c, stat);
+    if (!c->failed) /* its GOAWAY is a frame more */
+        h2_count(c, stat);
     h2_fail(c, details, NGHTTP2_ENHANCE_YOUR_CALM, true);
     return false;
 }
