@@ -100,7 +100,7 @@ static inline struct mz_str mz_headers_value_id(const struct mz_headers *h, enum
 bool mz_headers_joined(const struct mz_headers *h, struct mz_str name, struct mz_str *out_value);
 size_t mz_headers_bytes(const struct mz_headers *h); /* names and values summed, as %REQUEST_HEADERS_BYTES% */
 #define mz_headers_foreach(it, h)                                                                                      \
-    for (struct mz_header *it = (h)->v, *it##_end = it + (h)->n; it != it##_end; it++)                                 \
+    for (struct mz_header *it = (h)->v, *it##_end = it ? it + (h)->n : it; it != it##_end; it++)           \
         if (!it->gone)
 
 /* A request asks for some fifty known names, most of them absent: what first[] answers is answered in place. */
