@@ -39,21 +39,21 @@ struct mz_async_ops { /* NULL: not wanted */
     void (*data)(void *arg, struct mz_buf *data, bool end);       /* takes what it wants; the rest is dropped */
     void (*trailers)(void *arg, struct mz_headers *h);            /* last */
     void (*failed)(void *arg, const struct mz_async_failure *f);  /* last */
-    /* The request's way is full (above), or free again: mz_async_paused(). Strictly alternating, above first. */
-    void (*paused)(void *arg, bool above);
+    void (*writable)(void *arg); /* mz_async_paused() was true, and is no more; not from inside a send */
 };
 struct mz_async_opts {
-    uint64_t timeout_ms; /* from the end of the request to the end of the answer, retries included; 0: none */
-    uint64_t idle_ms;    /* nothing sent nor received for so long; 0: none */
+    uint64_t timeout_ms; /* from the end of the request to the end of the answer, retries included; 0: none. Told to
+                          * the upstream in x-envoy-expected-rq-timeout-ms */
     const struct mz_retry_policy *retry; /* borrowed as long as the stream; NULL: never. Its per-try timeouts count */
     enum mz_priority priority;
     uint32_t buffer_limit; /* bytes of the request that may wait, or are kept for retries; 0: the cluster's */
-    bool no_internal;      /* without x-envoy-internal */
+    bool no_internal;      /* without x-envoy-internal: counts as external */
     bool no_xff;           /* without this machine's address in x-forwarded-for */
-    bool no_expected;      /* x-envoy-expected-rq-timeout-ms stays as it is */
+    bool has_protocol;     /* for clusters that speak what the client speaks; else HTTP/1.1 */
+    enum mz_http_protocol protocol;
     bool has_hash;
     uint64_t hash;                        /* for policies that hash */
-    const struct mz_meta *metadata_match; /* subset; NULL */
+    const struct mz_meta *metadata_match; /* subset, borrowed as long as the stream; NULL */
 };
 /**
  * Begins a stream to @cluster. @h: all of the request's headers with pseudo-headers; copied. @end: it has no body.

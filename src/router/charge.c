@@ -1,11 +1,33 @@
 #include "router/router_priv.h"
 
 #include "http/grpc.h"
+#include "observe/stream_info.h"
 
 /*
  * Response codes and times of a cluster: plain, canary, internal or external, each also under the name that the caller asked
  * for; virtual cluster, route (Envoy's CodeStats).
  */
+
+/* Response flag and, for Envoy, the status of each way an attempt can end. */
+static const struct reset_outcome outcomes[] = {
+    [MZ_RESET_LOCAL] = { MZ_FLAG(LOCAL_RESET), 503 },
+    [MZ_RESET_LOCAL_REFUSED] = { MZ_FLAG(LOCAL_RESET), 503 },
+    [MZ_RESET_REMOTE] = { MZ_FLAG(UPSTREAM_REMOTE_RESET), 503 },
+    [MZ_RESET_REMOTE_REFUSED] = { MZ_FLAG(UPSTREAM_REMOTE_RESET), 503 },
+    [MZ_RESET_LOCAL_CONNECT_FAIL] = { MZ_FLAG(UPSTREAM_CONNECTION_FAILURE), 503 },
+    [MZ_RESET_REMOTE_CONNECT_FAIL] = { MZ_FLAG(UPSTREAM_CONNECTION_FAILURE), 503 },
+    [MZ_RESET_CONNECT_TIMEOUT] = { MZ_FLAG(UPSTREAM_CONNECTION_FAILURE), 503 },
+    [MZ_RESET_CONN_TERMINATED] = { MZ_FLAG(UPSTREAM_CONNECTION_TERMINATION), 503 },
+    [MZ_RESET_OVERFLOW] = { MZ_FLAG(UPSTREAM_OVERFLOW), 503 },
+    [MZ_RESET_CONNECT_ERROR] = { MZ_FLAG(UPSTREAM_REMOTE_RESET), 503 },
+    [MZ_RESET_PROTOCOL_ERROR] = { MZ_FLAG(UPSTREAM_PROTOCOL_ERROR), 502 },
+    [MZ_RESET_OVERLOAD_MANAGER] = { MZ_FLAG(OVERLOAD_MANAGER), 503 },
+};
+
+const struct reset_outcome *reset_outcome(enum mz_reset_reason why)
+{
+    return &outcomes[why];
+}
 
 enum { ALL, CANARY, INTERNAL, EXTERNAL, SORTS };
 struct code_stats { /* indices in a kind */
@@ -33,10 +55,10 @@ static bool is_canary(const struct mz_host *host, const struct mz_headers *respo
 }
 
 /* Which sorts a response is of: a bit each. */
-static unsigned sorts_of(const struct router *r, const struct mz_host *host,
+unsigned charge_sorts_of(const struct mz_headers *request, const struct mz_host *host,
                          const struct mz_headers *response)
 {
-    bool internal = mz_headers_get_id(r->headers, MZ_H_X_ENVOY_INTERNAL) != NULL;
+    bool internal = mz_headers_get_id(request, MZ_H_X_ENVOY_INTERNAL) != NULL;
     return 1u << ALL | (is_canary(host, response) ? 1u << CANARY : 0) |
            (internal ? 1u << INTERNAL : 1u << EXTERNAL);
 }
@@ -61,6 +83,11 @@ static void charge_sorts(struct mz_scope *s, const struct code_stats *at, unsign
     }
 }
 
+void charge_cluster_code(struct mz_cluster *c, unsigned sorts, unsigned status)
+{
+    charge_sorts(c->scope, &of_cluster, sorts, status, true);
+}
+
 static void charge_cluster(struct router *r, unsigned status, unsigned sorts)
 {
     bool codes = !r->grpc || !r->cfg->suppress_grpc_failure_codes;
@@ -77,7 +104,7 @@ void charge_code(struct router *r, unsigned status, const struct mz_host *host,
     if (info_of(r)->health_check)
         return;
     if (r->cfg->dynamic_stats)
-        charge_cluster(r, status, sorts_of(r, host, response));
+        charge_cluster(r, status, charge_sorts_of(r->headers, host, response));
     if (host && status >= 500)
         charge_host((struct mz_host *)(uintptr_t)host, false);
 }
@@ -107,12 +134,17 @@ static void record_sorts(struct mz_scope *s, const struct code_stats *at, unsign
             mz_hist_record(s, at->time[i], ms);
 }
 
+void charge_cluster_time(struct mz_cluster *c, unsigned sorts, uint64_t ms)
+{
+    record_sorts(c->scope, &of_cluster, sorts, ms);
+}
+
 void charge_time(struct router *r, const struct mz_host *host, const struct mz_headers *response)
 {
     if (!r->request_end_us || info_of(r)->health_check || !r->cfg->dynamic_stats)
         return;
     uint64_t ms = (now_of(r) - r->request_end_us) / 1000;
-    unsigned sorts = sorts_of(r, host, response);
+    unsigned sorts = charge_sorts_of(r->headers, host, response);
     record_sorts(r->cluster->scope, &of_cluster, sorts, ms);
     if (r->alt)
         record_sorts(r->alt, &of_alt, sorts, ms);

@@ -7,25 +7,6 @@
 
 /* What an attempt's outcome means for the client: the answer, another try, or an answer of our own. */
 
-/* Response flag and, for Envoy, the status of each way an attempt can end. */
-static const struct {
-    uint64_t flag;
-    uint16_t status;
-} outcomes[] = {
-    [MZ_RESET_LOCAL] = { MZ_FLAG(LOCAL_RESET), 503 },
-    [MZ_RESET_LOCAL_REFUSED] = { MZ_FLAG(LOCAL_RESET), 503 },
-    [MZ_RESET_REMOTE] = { MZ_FLAG(UPSTREAM_REMOTE_RESET), 503 },
-    [MZ_RESET_REMOTE_REFUSED] = { MZ_FLAG(UPSTREAM_REMOTE_RESET), 503 },
-    [MZ_RESET_LOCAL_CONNECT_FAIL] = { MZ_FLAG(UPSTREAM_CONNECTION_FAILURE), 503 },
-    [MZ_RESET_REMOTE_CONNECT_FAIL] = { MZ_FLAG(UPSTREAM_CONNECTION_FAILURE), 503 },
-    [MZ_RESET_CONNECT_TIMEOUT] = { MZ_FLAG(UPSTREAM_CONNECTION_FAILURE), 503 },
-    [MZ_RESET_CONN_TERMINATED] = { MZ_FLAG(UPSTREAM_CONNECTION_TERMINATION), 503 },
-    [MZ_RESET_OVERFLOW] = { MZ_FLAG(UPSTREAM_OVERFLOW), 503 },
-    [MZ_RESET_CONNECT_ERROR] = { MZ_FLAG(UPSTREAM_REMOTE_RESET), 503 },
-    [MZ_RESET_PROTOCOL_ERROR] = { MZ_FLAG(UPSTREAM_PROTOCOL_ERROR), 502 },
-    [MZ_RESET_OVERLOAD_MANAGER] = { MZ_FLAG(OVERLOAD_MANAGER), 503 },
-};
-
 /* ---- ending ---- */
 
 static void drop_others(struct router *r, const struct attempt *keep)
@@ -193,14 +174,14 @@ void reply_reset(struct attempt *a, enum mz_reset_reason why, struct mz_str fail
     const char *reason = mz_reset_reason_text(why);
     bool begun = r->response_started;
     if (!begun)
-        charge_code(r, outcomes[why].status, host, NULL);
+        charge_code(r, reset_outcome(why)->status, host, NULL);
     else if (a->grpc_outcome_open)
         charge_host(host, false);
     mz_host_unref(host);
     struct mz_str body = mz_arena_printf(
         mz_stream_arena(stream_of(r)),
         "upstream connect error or disconnect/reset before headers. reset reason: %s", reason);
-    give_up(r, outcomes[why].status, outcomes[why].flag, body,
+    give_up(r, reset_outcome(why)->status, reset_outcome(why)->flag, body,
             reset_details(r,
                           begun ? "upstream_reset_after_response_started{"
                                 : "upstream_reset_before_response_started{",

@@ -169,18 +169,24 @@ static bool find_cluster(struct router *r, struct mz_str *out_name)
     return true;
 }
 
-static bool maintenance(struct router *r)
+bool cluster_maintained(struct mz_cluster *c, struct mz_loop *l, struct mz_arena *a)
 {
-    struct mz_arena *a = mz_stream_arena(stream_of(r));
     const struct mz_runtime *rt = mz_runtime_here();
     if (mz_runtime_empty(rt))
         return false;
-    struct mz_str key = mz_arena_cat(
-        a, 2, (struct mz_str[]){ MZ_STR("upstream.maintenance_mode."), r->cluster->name });
+    struct mz_str key =
+        mz_arena_cat(a, 2, (struct mz_str[]){ MZ_STR("upstream.maintenance_mode."), c->name });
     struct mz_fraction f = { key, 0, 100 };
-    if (!mz_runtime_fraction(rt, &f, mz_rand_u64(mz_loop_rand(loop_of(r)))))
+    if (!mz_runtime_fraction(rt, &f, mz_rand_u64(mz_loop_rand(l))))
         return false;
-    mz_count(r->cluster->scope, MZ_CS_RQ_MAINTENANCE_MODE, 1);
+    mz_count(c->scope, MZ_CS_RQ_MAINTENANCE_MODE, 1);
+    return true;
+}
+
+static bool maintenance(struct router *r)
+{
+    if (!cluster_maintained(r->cluster, loop_of(r), mz_stream_arena(stream_of(r))))
+        return false;
     charge_code(r, 503, NULL, NULL);
     mz_stream_local_reply(stream_of(r),
                           &(struct mz_local_reply){ .status = 503,

@@ -109,6 +109,9 @@ static inline uint64_t now_of(const struct router *r)
     return mz_loop_now_us(loop_of(r));
 }
 
+/* router.c: the runtime wants no requests to this cluster (counted) */
+bool cluster_maintained(struct mz_cluster *c, struct mz_loop *l, struct mz_arena *a);
+
 /* attempt.c */
 void attempt_start(struct router *r); /* chooses a host and asks its pool; may answer at once */
 void attempt_body(struct attempt *a, struct mz_buf *data, bool end); /* moves data */
@@ -137,6 +140,16 @@ void charge_code(struct router *r, unsigned status, const struct mz_host *host,
 void charge_host(struct mz_host *h, bool success); /* rq_success or rq_error */
 void charge_success(struct attempt *a, const struct mz_headers *h, bool end); /* headers below 500, or trailers */
 void charge_time(struct router *r, const struct mz_host *host, const struct mz_headers *response);
+/* The same of a cluster alone: what async.c counts. */
+unsigned charge_sorts_of(const struct mz_headers *request, const struct mz_host *host,
+                         const struct mz_headers *response);
+void charge_cluster_code(struct mz_cluster *c, unsigned sorts, unsigned status);
+void charge_cluster_time(struct mz_cluster *c, unsigned sorts, uint64_t ms);
+struct reset_outcome { /* response flag and, for Envoy, the status of a way in which an attempt can end */
+    uint64_t flag;
+    uint16_t status;
+};
+const struct reset_outcome *reset_outcome(enum mz_reset_reason why);
 
 /* redirect.c: true when the stream begins anew; the caller returns at once */
 bool redirect_try(struct router *r, struct attempt *a, struct mz_headers *response);

@@ -188,9 +188,11 @@ static bool services_build(struct mz_server *s, struct mz_err *err)
     s->watchdog = mz_watchdog_create(s);
     if (s->bootstrap->enable_dispatcher_stats)
         mz_server_dispatchers_create(s);
-    s->main_worker = (struct mz_worker){
-        .loop = s->loop, .slot = 0, .recorder = s->recorder, .process = &s->process
-    };
+    s->main_worker = (struct mz_worker){ .loop = s->loop,
+                                         .slot = 0,
+                                         .upstream = mz_upstream_create(s->clusters, s->loop),
+                                         .recorder = s->recorder,
+                                         .process = &s->process };
     factory_fill(s);
     s->listeners = mz_listener_manager_create(&s->factory, s->workers, s->n_workers);
     return true;
@@ -314,6 +316,9 @@ void mz_server_destroy(struct mz_server *s)
     mz_listener_manager_destroy(s->listeners);
     if (s->admin_hcm)
         mz_hcm_config_destroy(s->admin_hcm); /* its access logs go before their files */
+    mz_upstream_destroy(s->main_worker.upstream);
+    if (s->loop)
+        mz_loop_turn(s->loop, 0); /* what the pools' end deferred */
     mz_cluster_manager_destroy(s->clusters);
     mz_recorder_destroy(s->recorder);
     if (s->outlier_log)

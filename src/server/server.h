@@ -37,7 +37,7 @@ struct mz_server {
     struct mz_listener_manager *listeners;
     struct mz_factory factory;
     struct mz_process process;
-    struct mz_worker main_worker;
+    struct mz_worker main_worker; /* what main asks of clusters goes through its upstream */
     struct mz_thread *threads;
     struct mz_worker *workers; /* one an entry of threads */
     unsigned n_workers;

@@ -145,6 +145,14 @@ bool mz_cluster_manager_has(const struct mz_cluster_manager *m, struct mz_str na
 /* One per worker, before its thread starts; and one for the main thread where main itself sends requests. */
 struct mz_upstream *mz_upstream_create(struct mz_cluster_manager *m, struct mz_loop *l);
 void mz_upstream_destroy(struct mz_upstream *u); /* on its thread or after it ended: closes pools */
+struct mz_loop *mz_upstream_loop(const struct mz_upstream *u);
+/* Who is told, on its thread, that a view ends: gone runs once, before its pools close, and is no user any more. Embedded. */
+struct mz_upstream_user {
+    struct mz_list link;
+    void (*gone)(struct mz_upstream_user *user);
+};
+void mz_upstream_add_user(struct mz_upstream *u, struct mz_upstream_user *user);
+void mz_upstream_del_user(struct mz_upstream_user *user);
 /* DNS and such: done(arg) once when each cluster's first discovery ended (ok or not) (X3). Later, never from inside. */
 void mz_cluster_manager_when_ready(struct mz_cluster_manager *m, void (*done)(void *arg), void *arg);
 void mz_cluster_manager_text(struct mz_cluster_manager *m, struct mz_buf *out);                    /* /clusters: newest first */
@@ -157,6 +165,7 @@ void mz_cluster_manager_each(struct mz_cluster_manager *m, void (*fn)(void *arg,
 
 /* ---- a worker ---- */
 struct mz_wcluster *mz_upstream_find(struct mz_upstream *u, struct mz_str name); /* makes it at first use; NULL: none */
+bool mz_upstream_closed(const struct mz_upstream *u); /* it is being destroyed: begin nothing */
 /* A found cluster stays valid until the end of the turn; who keeps it longer holds a reference (this thread only). */
 struct mz_wcluster *mz_wcluster_ref(struct mz_wcluster *w);
 void mz_wcluster_unref(struct mz_wcluster *w);

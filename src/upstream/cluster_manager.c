@@ -43,6 +43,7 @@ struct mz_upstream {
     uint64_t generation;    /* of names and hosts, as this worker knows them */
     struct lb_site site;
     struct mz_wcluster *local; /* the local cluster's, once some cluster is in use; one reference */
+    struct mz_list users;      /* struct mz_upstream_user */
 };
 
 /* ---- names ---- */
@@ -660,6 +661,7 @@ struct mz_upstream *mz_upstream_create(struct mz_cluster_manager *m, struct mz_l
         m->env.stats, &mz_thread_cluster_stats,
         (struct mz_str){ prefix, (size_t)n < sizeof(prefix) ? (size_t)n : sizeof(prefix) - 1 });
     mz_map_init(&u->clusters, MZ_MEM_UPSTREAM);
+    mz_list_init(&u->users);
     pthread_mutex_lock(&m->lock);
     mz_list_add_tail(&m->upstreams, &u->link);
     pthread_mutex_unlock(&m->lock);
@@ -671,6 +673,11 @@ void mz_upstream_destroy(struct mz_upstream *u)
     if (!u)
         return;
     u->closed = true;
+    while (!mz_list_empty(&u->users)) {
+        struct mz_upstream_user *user = MZ_CONTAINER(u->users.next, struct mz_upstream_user, link);
+        mz_upstream_del_user(user);
+        user->gone(user);
+    }
     u->site.local = NULL;
     mz_wcluster_unref(u->local);
     mz_map_foreach (it, &u->clusters)
@@ -683,6 +690,26 @@ void mz_upstream_destroy(struct mz_upstream *u)
     mz_list_del(&u->link);
     pthread_mutex_unlock(&u->manager->lock);
     upstream_release(u);
+}
+
+struct mz_loop *mz_upstream_loop(const struct mz_upstream *u)
+{
+    return u->loop;
+}
+
+bool mz_upstream_closed(const struct mz_upstream *u)
+{
+    return u->closed;
+}
+
+void mz_upstream_add_user(struct mz_upstream *u, struct mz_upstream_user *user)
+{
+    mz_list_add_tail(&u->users, &user->link);
+}
+
+void mz_upstream_del_user(struct mz_upstream_user *user)
+{
+    mz_list_del(&user->link);
 }
 
 uint64_t upstream_generation(const struct mz_upstream *u)
@@ -713,7 +740,7 @@ struct mz_wcluster *mz_upstream_find(struct mz_upstream *u, struct mz_str name)
     struct mz_wcluster *w = mz_map_get(&u->clusters, name);
     if (MZ_LIKELY(w != NULL))
         return w;
-    struct mz_cluster *c = mz_map_get(&u->names->map, name);
+    struct mz_cluster *c = u->closed ? NULL : mz_map_get(&u->names->map, name);
     return c ? wcluster_create(u, c) : NULL;
 }
 
