@@ -156,7 +156,7 @@ def test_deadline(channel, server, px):
     with pytest.raises(grpc.RpcError) as e:
         channel.unary_unary("/t.S/Slow")(b"", timeout=0.3)
     assert e.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED and time.monotonic() - begin < 3
-    assert 0 < server.remaining[0] <= 0.3  # the server knows the deadline
+    assert 0 < server.remaining[0] < 0.4  # the server knows the deadline
     assert server.cancelled.wait(5)
     for h in px.hops:
         until(lambda: h.stat("cluster.up.upstream_rq_active") == 0, 5)
