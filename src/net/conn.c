@@ -24,8 +24,8 @@ uint64_t mz_conn_next_id(void)
 
 /* ---- making and ending ---- */
 
-static struct mz_conn *conn_new(struct mz_loop *l, struct mz_transport *transport,
-                                const struct mz_conn_ops *ops, void *arg)
+struct mz_conn *conn_new(struct mz_loop *l, struct mz_transport *transport,
+                         const struct mz_conn_ops *ops, void *arg)
 {
     struct mz_conn *c = mz_new0(MZ_MEM_CONN, struct mz_conn);
     c->io.fd = -1;
@@ -47,6 +47,8 @@ static struct mz_conn *conn_new(struct mz_loop *l, struct mz_transport *transpor
 static void conn_free(void *p)
 {
     struct mz_conn *c = p;
+    if (c->race)
+        race_conn_freed(c);
     c->transport->ops->destroy(c->transport);
     mz_buf_fini(&c->in);
     mz_buf_fini(&c->out);
@@ -80,6 +82,8 @@ static void finish(struct mz_conn *c, enum mz_conn_event ev, bool reset)
     c->state = CLOSED;
     mz_timer_stop(&c->close_timer);
     mz_task_cancel(&c->flush_task);
+    if (c->race)
+        race_conn_closed(c);
     if (c->io.fd >= 0) {
         const struct linger hard = { .l_onoff = 1, .l_linger = 0 };
         if (reset)
@@ -95,6 +99,11 @@ static void finish(struct mz_conn *c, enum mz_conn_event ev, bool reset)
     gauges_follow(c);
     c->ops->event(c, c->arg, ev);
     mz_loop_free_later(c->loop, c, conn_free);
+}
+
+void conn_finish(struct mz_conn *c, enum mz_conn_event ev)
+{
+    finish(c, ev, false);
 }
 
 static void watch(struct mz_conn *c)
@@ -170,10 +179,11 @@ struct mz_conn *mz_conn_connect(struct mz_loop *l, const struct mz_conn_connect_
     errno = 0;
     if (start_connect(c, o)) {
         watch(c);
+        c->failed_at_once = c->error != 0;
         return c;
     }
     c->error = errno ? errno : EINVAL;
-    c->write_failed = true;
+    c->write_failed = c->failed_at_once = true;
     mz_task_schedule(l, &c->flush_task); /* the owner hears of it at the end of the turn */
     return c;
 }
@@ -227,6 +237,54 @@ static void connect_done(struct mz_conn *c)
     announce(c);
     if (c->state == OPEN && (mz_buf_len(&c->out) || c->write_end))
         mz_task_schedule(c->loop, &c->flush_task);
+}
+
+/* ---- an attempt's insides become those of the connection that its race is for (eyeballs.c) ---- */
+
+static void transports_swap(struct mz_conn *c, struct mz_conn *from)
+{
+    struct mz_transport *t = c->transport;
+    c->transport = from->transport;
+    c->transport->conn = c;
+    from->transport = t;
+    t->conn = from;
+}
+
+void conn_take_failure(struct mz_conn *c, struct mz_conn *from)
+{
+    transports_swap(c, from); /* it knows why */
+    c->error = from->error;
+    c->failed_at_once = from->failed_at_once;
+}
+
+void conn_take(struct mz_conn *c, struct mz_conn *from)
+{
+    transports_swap(c, from);
+    c->id = from->id;
+    c->local = from->local;
+    c->remote = from->remote;
+    c->direct_remote = from->direct_remote;
+    c->rx_bytes = from->rx_bytes;
+    c->last_activity_us = from->last_activity_us;
+    mz_buf_move_all(&c->in, &from->in);
+    mz_buf_fini(&from->in);
+    c->in_gauge = from->in_gauge;
+    c->offer = mz_buf_len(&c->in) > 0;
+    c->read_ready =
+        c->transport->ops->ready != NULL; /* it may hold more than the kernel tells of */
+    c->io.fd = from->io.fd;
+    mz_io_del(&from->io);
+    from->io.fd = -1;
+    from->state = CLOSED;
+    mz_task_cancel(&from->flush_task);
+    mz_loop_free_later(from->loop, from, conn_free);
+    watch(c);
+    c->state = OPEN;
+    c->announced = true;
+    if (has_output(c))
+        mz_task_schedule(c->loop, &c->flush_task);
+    c->ops->event(c, c->arg, MZ_CONN_CONNECTED);
+    mz_conn_read_resume(c);
 }
 
 /* ---- reading ---- */

@@ -37,6 +37,7 @@ struct mz_conn_ops {
     void (*flushed)(struct mz_conn *c, void *arg); /* optional: the output buffer became empty */
 };
 struct mz_bulk; /* net/bulk.c */
+struct mz_race; /* net/eyeballs.c */
 /* Byte counters and such of a connection's owner; any member NULL: not counted. Listener, http and cluster differ. */
 struct mz_conn_stats {
     struct mz_scope *scope;
@@ -64,6 +65,7 @@ struct mz_conn {
     bool read_end, write_end; /* FIN received; FIN sent or queued */
     bool early_close;        /* the peer's end is noticed though reading is disabled: default for accepted connections; not
                                 for connects, whose unread answer must not be lost */
+    bool failed_at_once;     /* connect() itself gave the error */
     bool trace;              /* log lines of this connection are written at any level (P9: live tracing) */
     int error;               /* errno of the failure, 0 */
     const char *close_reason; /* static text: local close reason, %CONNECTION_TERMINATION_DETAILS% or NULL */
@@ -72,6 +74,7 @@ struct mz_conn {
     struct mz_task flush_task;
     struct mz_conn_stats stats;
     struct mz_bulk *bulk; /* NULL: not joined to another, see mz_conn_join() */
+    struct mz_race *race; /* NULL: one address, or connected in a turn before this one; see net/eyeballs.h */
     /* Private to conn.c. */
     uint32_t buffer_limit, delayed_close_ms;
     uint32_t in_gauge, out_gauge; /* what the buffered gauges hold of us */

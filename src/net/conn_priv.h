@@ -1,6 +1,6 @@
 #ifndef MZ_NET_CONN_PRIV_H
 #define MZ_NET_CONN_PRIV_H
-/* What conn.c and bulk.c share. */
+/* What conn.c, bulk.c and eyeballs.c share. */
 #include "net/conn.h"
 #include "net/pipe.h"
 
@@ -31,4 +31,12 @@ struct mz_pipe *bulk_begin(struct mz_conn *c);              /* NULL: read into t
 enum mz_io_status bulk_read(struct mz_conn *c, struct mz_pipe *take);
 bool bulk_flush(struct mz_conn *c); /* what feed holds goes to the kernel; true: all of it */
 void bulk_end(struct mz_conn *c);   /* the connection closes */
+/* conn.c, for races */
+struct mz_conn *conn_new(struct mz_loop *l, struct mz_transport *transport, const struct mz_conn_ops *ops, void *arg);
+void conn_finish(struct mz_conn *c, enum mz_conn_event ev);              /* closes it; its last event is @ev */
+void conn_take(struct mz_conn *c, struct mz_conn *from);                 /* @from is connected: @c is it from now on, and tells */
+void conn_take_failure(struct mz_conn *c, struct mz_conn *from);         /* @from has failed: so has @c */
+/* eyeballs.c: of a connection with a race */
+void race_conn_closed(struct mz_conn *c);
+void race_conn_freed(struct mz_conn *c);
 #endif

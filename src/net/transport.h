@@ -51,7 +51,7 @@ struct mz_transport_ops {
 };
 struct mz_transport {
     const struct mz_transport_ops *ops;
-    struct mz_conn *conn; /* set by the connection */
+    struct mz_conn *conn; /* set by the connection; another one takes it over when it won a race (eyeballs.h) */
 };
 bool mz_transport_is_raw(const struct mz_transport *t); /* bytes pass as they are: the kernel may move them */
 struct mz_transport *mz_transport_raw(void); /* a shared static object is not possible: it knows its conn */

@@ -38,6 +38,7 @@
     X(BREAKER, "circuit breaker %s of cluster %t is open at %n")                                                       \
     X(CONN_NEW, "opening a connection to %s")                                                                          \
     X(CONN_REUSED, "reusing connection %n to %s, %m ms old")                                                           \
+    X(CONN_RACED, "address %s answered, attempt %n of %m: %t")                                                         \
     X(CONN_QUEUED, "waiting for a connection to %s")                                                                   \
     X(CONN_FAILED, "connection to %s failed: %t, errno %n")                                                            \
     X(CONN_LOST, "connection %n to %s ended before the answer was whole: %t, it was %m ms old")                        \

@@ -83,6 +83,7 @@ static void fill_upstream(struct fixture *f)
 {
     struct mz_stream_info *i = &f->info;
     assert_true(mz_addr_parse_ip(MZ_STR("10.0.0.9"), 8080, &i->up.host));
+    assert_true(mz_addr_parse_ip(MZ_STR("10.0.0.10"), 8081, &i->up.remote));
     assert_true(mz_addr_parse_ip(MZ_STR("10.0.0.1"), 4000, &i->up.local));
     i->up.host_name = MZ_STR("ep.test:8080");
     i->up.has_protocol = true;
@@ -284,7 +285,7 @@ static const struct {
     { "%STREAM_ID% %TRACE_ID% %SPAN_ID%", "b2edbc2c abc -" },
     { "%UPSTREAM_HOST% %UPSTREAM_REMOTE_ADDRESS% %UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% "
       "%UPSTREAM_REMOTE_PORT%",
-      "10.0.0.9:8080 10.0.0.9:8080 10.0.0.9 8080" },
+      "10.0.0.9:8080 10.0.0.10:8081 10.0.0.10 8081" },
     { "%UPSTREAM_LOCAL_ADDRESS% %UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT% %UPSTREAM_LOCAL_PORT%",
       "10.0.0.1:4000 10.0.0.1 4000" },
     { "%UPSTREAM_HOST_NAME% %UPSTREAM_HOST_NAME_WITHOUT_PORT%", "ep.test:8080 ep.test" },

@@ -20,16 +20,16 @@ static void addrs_absent(struct mz_addr *first, size_t n)
 
 void mz_info_init(struct mz_stream_info *i)
 {
-    char *at = (char *)i, *host = (char *)&i->up.host, *host_end = (char *)(&i->up.local + 1),
+    char *at = (char *)i, *host = (char *)&i->up.host, *host_end = (char *)(&i->up.remote + 1),
          *local = (char *)&i->local, *local_end = (char *)(&i->direct_local + 1);
     memset(at, 0, (size_t)(host - at));
-    addrs_absent(&i->up.host, 2);
+    addrs_absent(&i->up.host, 3);
     memset(host_end, 0, (size_t)(local - host_end));
     addrs_absent(&i->local, 4);
     memset(local_end, 0, (size_t)((char *)(i + 1) - local_end));
 }
-_Static_assert(offsetof(struct mz_stream_info, up.local) ==
-                       offsetof(struct mz_stream_info, up.host) + sizeof(struct mz_addr) &&
+_Static_assert(offsetof(struct mz_stream_info, up.remote) ==
+                       offsetof(struct mz_stream_info, up.host) + 2 * sizeof(struct mz_addr) &&
                    offsetof(struct mz_stream_info, direct_local) ==
                        offsetof(struct mz_stream_info, local) + 3 * sizeof(struct mz_addr),
                "the addresses lie side by side");

@@ -71,7 +71,8 @@ struct mz_stream_info {
     uint64_t end_us;
     struct { /* of the current or last attempt */
         uint64_t first_tx_us, last_tx_us, first_rx_us, first_body_us, last_rx_us, connect_start_us, connect_us, handshake_us;
-        struct mz_addr host, local; /* chosen host's address; len 0: none */
+        struct mz_addr host;          /* chosen host's first address; len 0: none */
+        struct mz_addr local, remote; /* of the connection; len 0: none stood. remote: that of the host's that answered */
         struct mz_str host_name;    /* endpoint hostname, else address text */
         const struct mz_meta *metadata; /* of the endpoint */
         const struct mz_meta *cluster_metadata;

@@ -1,5 +1,6 @@
 #include "router/router_priv.h"
 
+#include "net/eyeballs.h"
 #include "observe/access_log.h"
 
 /*
@@ -202,11 +203,22 @@ void attempt_trailers(struct attempt *a)
     maybe_let_go(a);
 }
 
+/* A host of several addresses: which answered, and what of those tried before it? */
+static void note_race(struct attempt *a, const struct mz_conn *c)
+{
+    struct mz_arena *arena = mz_stream_arena(stream_of(a->r));
+    struct mz_eyeballs_story s = mz_eyeballs_story(c, arena);
+    char at[MZ_ADDR_TEXT];
+    struct mz_str won = mz_arena_dup(arena, (struct mz_str){ at, mz_addr_text(&c->remote, at) });
+    mz_stream_story(stream_here(a), MZ_STEP_CONN_RACED, won, s.others, s.attempt, s.n);
+}
+
 static void set_info(struct attempt *a, const struct mz_pool_ready *p)
 {
     struct mz_stream_info *i = info_of(a->r);
     i->up.conn_id = a->r->tried[a->number - 1].conn_id = p->conn_id;
     i->up.local = *p->local;
+    i->up.remote = *p->remote;
     i->up.protocol = p->protocol;
     i->up.has_protocol = !a->is_tunnel;
     i->up.conn_requests = p->conn_requests;
@@ -221,6 +233,8 @@ static void set_info(struct attempt *a, const struct mz_pool_ready *p)
                         (int64_t)(p->conn_age_us / 1000));
     else
         mz_stream_story(stream_here(a), MZ_STEP_CONN_NEW, host, MZ_STR(""), 0, 0);
+    if (!p->reused && p->conn->race)
+        note_race(a, p->conn);
 }
 
 /* auto_host_rewrite wants the name of the host that was chosen. */
@@ -356,6 +370,7 @@ static void note_attempt(struct attempt *a)
         (struct mz_attempt){ .host = h->addr,
                              .host_name = mz_arena_dup(mz_stream_arena(stream_of(r)), name) };
     i->up.host = h->addr;
+    i->up.local.len = i->up.remote.len = 0; /* until its connection stands */
     i->up.host_name = r->tried[a->number - 1].host_name;
     i->up.metadata = h->metadata;
     i->up.hosts = r->tried;

@@ -191,6 +191,8 @@ static void on_ready(void *arg, const struct mz_tcp_ready *r)
     const struct mz_pool_ready p = { .enc = &t->enc,
                                      .host = r->host,
                                      .local = &t->conn->local,
+                                     .remote = &t->conn->remote,
+                                     .conn = t->conn,
                                      .conn_id = t->conn->id,
                                      .protocol = MZ_HTTP11,
                                      .connect_start_us = r->connect_start_us,

@@ -310,6 +310,13 @@ static pb_LbEndpoint *endpoint(struct mz_arena *a, const pb_HostStatus *h)
     e->address = h->address;
     e->health_check_config = hc;
     e->hostname = h->hostname;
+    e->n_additional_addresses = h->n_mizzen_additional_addresses;
+    e->additional_addresses =
+        mz_arena_alloc(a, (e->n_additional_addresses + 1) * sizeof(*e->additional_addresses));
+    for (size_t i = 0; i < e->n_additional_addresses; i++) {
+        e->additional_addresses[i] = page_new(a, &pb_Endpoint_AdditionalAddress__descriptor);
+        e->additional_addresses[i]->address = h->mizzen_additional_addresses[i];
+    }
     lb->host_identifier_case = pb_LbEndpoint_HOST_IDENTIFIER_ENDPOINT;
     lb->endpoint = e;
     lb->health_status = health(h->health_status);

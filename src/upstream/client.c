@@ -415,6 +415,8 @@ void client_attach(struct client *c, const struct mz_pool_opts *o, const struct 
     const struct mz_pool_ready r = { .enc = &s->enc,
                                      .host = p->host,
                                      .local = &c->conn->local,
+                                     .remote = &c->conn->remote,
+                                     .conn = c->conn,
                                      .conn_id = c->conn->id,
                                      .protocol = c->type->protocol,
                                      .reused = c->requests > 1,
@@ -517,7 +519,7 @@ static void tell_failure(struct client *c, const struct mz_conn *conn, bool remo
                                : remote     ? MZ_POOL_REMOTE_CONNECT_FAIL
                                             : MZ_POOL_LOCAL_CONNECT_FAIL;
     if (!why_text.n)
-        why_text = mz_str_c(c->timed_out ? "" : cx_error_text(err, c->immediate_error, text));
+        why_text = mz_str_c(c->timed_out ? "" : cx_error_text(err, conn->failed_at_once, text));
     pool_connect_failed(p, why, why_text, err);
 }
 
@@ -622,7 +624,6 @@ void client_create(struct pool *p)
     cx_begin(p);
     mz_count(pool_scope(p), c->type->total, 1);
     c->conn = cx_connect(p, &conn_ops, c);
-    c->immediate_error = c->conn->error != 0;
     MZ_LOG_IDS(DEBUG, pool, c->conn->id, 0, "creating a new connection to %.*s (connecting=%u)",
                p->host->addr_text_n, p->host->addr_text, p->n[CLIENT_CONNECTING]);
     mz_timer_start_ms(&c->timer, p->w->cluster->connect_timeout_ms);

@@ -35,8 +35,10 @@ struct mz_host_stats { /* atomics, relaxed; shown by /clusters */
 };
 struct mz_host {
     unsigned refs; /* atomic */
-    struct mz_addr addr;
+    struct mz_addr addr;    /* the first of addrs */
     struct mz_addr health_check_addr;
+    struct mz_addr *addrs;  /* all that a connection may go to (happy eyeballs), as configured or answered; NULL: addr alone */
+    uint32_t n_addrs;
     struct mz_str hostname; /* as configured or the DNS name; "" */
     uint32_t weight;        /* 1.. */
     uint32_t priority;

@@ -58,6 +58,15 @@ static void text_why(struct mz_buf *out, const struct mz_host *h)
         text_row(out, h, "mizzen_why", mz_str_c(v[i].text));
 }
 
+/* Ours, too: the addresses that connections may go to besides the first. */
+static void text_addresses(struct mz_buf *out, const struct mz_host *h)
+{
+    char text[MZ_ADDR_TEXT];
+    for (uint32_t i = 1; i < h->n_addrs; i++)
+        text_row(out, h, "mizzen_additional_address",
+                 (struct mz_str){ text, mz_addr_text(&h->addrs[i], text) });
+}
+
 static void text_host(const struct mz_host *h, struct mz_buf *out)
 {
     const struct mz_host_stats *s = &h->stats;
@@ -85,6 +94,7 @@ static void text_host(const struct mz_host *h, struct mz_buf *out)
     text_rate(out, h, "success_rate", ORIGIN_EXTERNAL);
     text_rate(out, h, "local_origin_success_rate", ORIGIN_LOCAL);
     text_why(out, h);
+    text_addresses(out, h);
 }
 
 static void text_outlier(const struct mz_cluster *c, struct mz_buf *out)
@@ -158,9 +168,8 @@ static void json_address(const struct mz_addr *a, struct mz_buf *out)
 {
     char text[MZ_ADDR_TEXT];
     size_t n = mz_addr_is_ip(a) ? mz_addr_ip_text(a, text) : mz_addr_text(a, text);
-    mz_buf_append_str(out, mz_addr_is_ip(a)
-                               ? MZ_STR("\"address\":{\"socket_address\":{\"address\":")
-                               : MZ_STR("\"address\":{\"pipe\":{\"path\":"));
+    mz_buf_append_str(out, mz_addr_is_ip(a) ? MZ_STR("{\"socket_address\":{\"address\":")
+                                            : MZ_STR("{\"pipe\":{\"path\":"));
     json_str((struct mz_str){ text, n }, out);
     if (mz_addr_is_ip(a))
         mz_buf_printf(out, ",\"port_value\":%u", mz_addr_port(a));
@@ -252,7 +261,7 @@ static void json_host(const struct mz_host *h, struct mz_buf *out)
         struct mz_str value;
     } places[] = { { "region", h->region }, { "zone", h->zone }, { "sub_zone", h->sub_zone } };
     const char *sep = "";
-    mz_buf_append_str(out, MZ_STR("{"));
+    mz_buf_append_str(out, MZ_STR("{\"address\":"));
     json_address(&h->addr, out);
     json_stats(&h->stats, out);
     json_health(__atomic_load_n(&h->health_flags, __ATOMIC_RELAXED), out);
@@ -272,6 +281,12 @@ static void json_host(const struct mz_host *h, struct mz_buf *out)
     }
     mz_buf_append_str(out, MZ_STR("}"));
     json_why(h, out);
+    for (uint32_t i = 1; i < h->n_addrs; i++) {
+        mz_buf_append_str(out, i > 1 ? MZ_STR(",") : MZ_STR(",\"mizzen_additional_addresses\":["));
+        json_address(&h->addrs[i], out);
+    }
+    if (h->n_addrs > 1)
+        mz_buf_append_str(out, MZ_STR("]"));
     mz_buf_append_str(out, MZ_STR("}"));
 }
 

@@ -80,11 +80,29 @@ static bool bind_build(const pb_BindConfig *b, struct mz_cluster *c, struct mz_s
     return true;
 }
 
+static bool eyeballs_build(const pb_UpstreamConnectionOptions_HappyEyeballsConfig *m,
+                           struct cluster_priv *p, struct mz_err *err)
+{
+    /* Addresses of internal listeners do not exist here: preferring them is preferring none. */
+    static const int families[] = { AF_UNSPEC, AF_INET, AF_INET6, AF_UNIX, AF_NETLINK };
+    p->first_count = 1;
+    if (!m)
+        return true;
+    if ((unsigned)m->first_address_family_version <
+        MZ_COUNT(families)) /* Envoy takes others as DEFAULT */
+        p->first_family = families[m->first_address_family_version];
+    p->first_count = mz_u32_or(m->first_address_family_count, 1);
+    return p->first_count || mz_err_set(err, "must be at least 1, is 0") ||
+           mz_err_at(err, "first_address_family_count");
+}
+
 bool cluster_socket_config(const pb_Cluster *m, struct mz_cluster *c, struct mz_err *err)
 {
     const pb_BindConfig *b = m->upstream_bind_config;
     const pb_UpstreamConnectionOptions *u = m->upstream_connection_options;
     struct mz_socket_opts *o = &cluster_priv(c)->socket_opts;
+    if (!eyeballs_build(u ? u->happy_eyeballs_config : NULL, cluster_priv(c), err))
+        return mz_err_at(err, "upstream_connection_options.happy_eyeballs_config");
     if (!b && !u)
         return true;
     if (u && u->set_local_interface_name_on_upstream_connections)

@@ -1,6 +1,6 @@
 /*
  * Clusters that follow DNS names (U1), on the main thread. STRICT_DNS: every address of every name is a host. LOGICAL_DNS:
- * one host, at the name's first address; connections to earlier addresses live on. A failed resolution keeps what was known.
+ * one host, at all of the name's addresses (happy eyeballs); connections to earlier addresses live on. A failed resolution keeps what was known.
  */
 #include "upstream/health/health.h"
 #include "upstream/lb_subset.h"
@@ -45,6 +45,18 @@ static struct mz_host *known_host(const struct target *t, const struct mz_addr *
         if (mz_addr_eq(&t->hosts[i]->addr, a))
             return t->hosts[i];
     return NULL;
+}
+
+static bool same_addresses(const struct mz_host *h, const struct mz_addr *v, size_t n)
+{
+    if (n < 2)
+        return !h->n_addrs && mz_addr_eq(&h->addr, v);
+    if (h->n_addrs != n)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (!mz_addr_eq(&h->addrs[i], &v[i]))
+            return false;
+    return true;
 }
 
 static bool listed(struct mz_host *const *v, uint32_t n, const struct mz_host *h)
@@ -115,17 +127,38 @@ static uint32_t keep_well(const struct target *t, struct mz_host **hosts, uint32
     return n;
 }
 
+/* LOGICAL_DNS: one host at all addresses; as Envoy's it is another one when the list or its order is. */
+static struct mz_host *logical_host(struct target *t, const struct mz_dns_result *v, size_t n)
+{
+    struct mz_addr *addrs = mz_newn0(MZ_MEM_UPSTREAM, struct mz_addr, n);
+    for (size_t i = 0; i < n; i++) {
+        addrs[i] = v[i].addr;
+        mz_addr_set_port(&addrs[i], t->port);
+    }
+    struct mz_host *h = t->n_hosts ? t->hosts[0] : NULL;
+    if (h && same_addresses(h, addrs, n)) {
+        mz_host_ref(h);
+    } else {
+        h = make_host(t, &addrs[0]);
+        host_set_addresses(h, addrs, n);
+    }
+    mz_free(MZ_MEM_UPSTREAM, addrs);
+    return h;
+}
+
 /* Returns whether the target's hosts changed. */
 static bool take_answer(struct target *t, const struct mz_dns_result *v, size_t n,
                         uint32_t *out_added)
 {
     struct dns_cluster *d = t->d;
-    if (d->logical && n > 1)
-        n = 1;
     struct mz_host **hosts = mz_newn0(MZ_MEM_UPSTREAM, struct mz_host *, n + t->n_hosts + 1);
     uint32_t n_hosts = 0, kept = 0;
     *out_added = 0;
-    for (size_t i = 0; i < n; i++) {
+    if (d->logical && n) {
+        hosts[n_hosts++] = logical_host(t, v, n);
+        kept = t->n_hosts && hosts[0] == t->hosts[0];
+    }
+    for (size_t i = 0; !d->logical && i < n; i++) {
         struct mz_addr a = v[i].addr;
         mz_addr_set_port(&a, t->port);
         struct mz_host *h = known_host(t, &a);

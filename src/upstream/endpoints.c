@@ -60,6 +60,30 @@ bool endpoint_address(const pb_Address *a, struct mz_addr *out_addr, struct mz_e
     return address_build(a->socket_address, out_addr, err) || mz_err_at(err, "socket_address");
 }
 
+/* The endpoint's other addresses; a cluster that resolves names does not look at them, as Envoy's. */
+static bool additional_check(const pb_Endpoint *e, struct mz_err *err)
+{
+    struct mz_addr addr;
+    for (size_t i = 0; i < e->n_additional_addresses; i++)
+        if (!endpoint_address(e->additional_addresses[i]->address, &addr, err))
+            return mz_err_at(err, "additional_addresses[%zu].address", i);
+    return true;
+}
+
+static void additional_build(struct mz_host *h, const pb_Endpoint *e)
+{
+    MZ_VEC(struct mz_addr) v = { 0 };
+    struct mz_err err;
+    *mz_vec_push(&v, MZ_MEM_UPSTREAM) = h->addr;
+    for (size_t i = 0; i < e->n_additional_addresses; i++) {
+        struct mz_addr addr;
+        if (!MZ_BUG(!endpoint_address(e->additional_addresses[i]->address, &addr, &err)))
+            *mz_vec_push(&v, MZ_MEM_UPSTREAM) = addr;
+    }
+    host_set_addresses(h, v.v, v.n);
+    mz_vec_free(&v, MZ_MEM_UPSTREAM);
+}
+
 static bool name_address(const pb_Endpoint *e, struct mz_err *err)
 {
     const pb_Address *a = e->address;
@@ -90,6 +114,8 @@ static bool endpoint_check(const pb_ClusterLoadAssignment *m, const pb_LbEndpoin
     if (e->load_balancing_weight && !e->load_balancing_weight->value)
         return mz_err_set(err, "must be at least 1") || mz_err_at(err, "load_balancing_weight");
     if (!checker_host_check(ep, err))
+        return mz_err_at(err, "endpoint");
+    if (type == CLUSTER_STATIC && !additional_check(ep, err))
         return mz_err_at(err, "endpoint");
     return (type == CLUSTER_STATIC ? endpoint_address(ep->address, &addr, err)
                                    : name_address(ep, err)) ||
@@ -187,6 +213,8 @@ struct host_sets *endpoints_build(struct mz_cluster *c, const pb_Cluster *m, uin
             struct host_text t = { mz_str_c(ep->hostname), &places.v[i] };
             struct mz_host *h =
                 host_create(c, &addr, &t, mz_u32_or(e->load_balancing_weight, 1), l->priority);
+            if (ep->n_additional_addresses)
+                additional_build(h, ep);
             endpoint_apply(h, e);
             checker_host(cluster_priv(c)->checker, h, ep);
             *mz_vec_push(&hosts, MZ_MEM_UPSTREAM) = (struct host_spec){ h, (uint32_t)i };

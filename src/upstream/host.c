@@ -55,6 +55,16 @@ struct mz_host *host_create(struct mz_cluster *c, const struct mz_addr *a,
     return h;
 }
 
+void host_set_addresses(struct mz_host *h, const struct mz_addr *v, size_t n)
+{
+    MZ_ASSERT(!h->addrs && n && mz_addr_eq(&v[0], &h->addr));
+    if (n < 2)
+        return;
+    h->addrs = mz_newn0(MZ_MEM_UPSTREAM, struct mz_addr, n);
+    memcpy(h->addrs, v, n * sizeof(*v));
+    h->n_addrs = (uint32_t)n;
+}
+
 struct mz_host *mz_host_ref(struct mz_host *h)
 {
     __atomic_fetch_add(&h->refs, 1, __ATOMIC_RELAXED);
@@ -66,6 +76,7 @@ void mz_host_unref(struct mz_host *h)
     if (!h || __atomic_fetch_sub(&h->refs, 1, __ATOMIC_ACQ_REL) != 1)
         return;
     mz_arena_destroy(h->arena);
+    mz_free(MZ_MEM_UPSTREAM, h->addrs);
     host_health_destroy(h->health);
     mz_free(MZ_MEM_UPSTREAM, h);
 }

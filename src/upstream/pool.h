@@ -14,7 +14,8 @@ enum mz_pool_failure { MZ_POOL_OVERFLOW, MZ_POOL_LOCAL_CONNECT_FAIL, MZ_POOL_REM
 struct mz_pool_ready { /* what is known of the connection; valid during the callback, copy what you need */
     struct mz_stream_enc *enc;
     struct mz_host *host;
-    const struct mz_addr *local;
+    const struct mz_addr *local, *remote;
+    const struct mz_conn *conn; /* for mz_eyeballs_story() */
     uint64_t conn_id;
     enum mz_http_protocol protocol;
     bool reused;

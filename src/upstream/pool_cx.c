@@ -1,5 +1,6 @@
 /* What every upstream connection does at its begin and end, whatever it carries: breaker, counters, socket. */
 #include "http/h2/stats.h"
+#include "net/eyeballs.h"
 #include "upstream/pool_priv.h"
 
 void cx_begin(struct pool *p)
@@ -12,6 +13,33 @@ void cx_begin(struct pool *p)
     host_add(&p->host->stats.cx_active, 1);
 }
 
+static void another_attempt(void *arg)
+{
+    struct pool *p = arg;
+    mz_count(pool_scope(p), MZ_CS_CX_TOTAL,
+             1); /* Envoy: each attempt, though one connection comes of them */
+    host_add(&p->host->stats.cx_total, 1);
+}
+
+/* A host of several addresses: the first to answer. */
+static struct mz_conn *cx_race(struct pool *p, const struct mz_conn_stats *stats,
+                               const struct mz_conn_ops *ops, void *arg)
+{
+    struct mz_cluster *c = p->w->cluster;
+    const struct cluster_priv *priv = cluster_priv(c);
+    const struct mz_eyeballs_opts o = { .v = p->host->addrs,
+                                        .n = p->host->n_addrs,
+                                        .first_family = priv->first_family,
+                                        .first_count = priv->first_count,
+                                        .transport = c->transport,
+                                        .bind = priv->bind,
+                                        .opts = priv->socket_opts.n ? &priv->socket_opts : NULL,
+                                        .stats = *stats,
+                                        .another = another_attempt,
+                                        .another_arg = p };
+    return mz_eyeballs_connect(p->w->loop, &o, ops, arg);
+}
+
 struct mz_conn *cx_connect(struct pool *p, const struct mz_conn_ops *ops, void *arg)
 {
     struct mz_cluster *c = p->w->cluster;
@@ -20,16 +48,19 @@ struct mz_conn *cx_connect(struct pool *p, const struct mz_conn_ops *ops, void *
                                             .bind = priv->bind,
                                             .opts =
                                                 priv->socket_opts.n ? &priv->socket_opts : NULL };
+    const struct mz_conn_stats stats = { .scope = c->scope,
+                                         .rx_total = MZ_CS_CX_RX_BYTES_TOTAL,
+                                         .rx_buffered = MZ_CS_CX_RX_BYTES_BUFFERED,
+                                         .tx_total = MZ_CS_CX_TX_BYTES_TOTAL,
+                                         .tx_buffered = MZ_CS_CX_TX_BYTES_BUFFERED,
+                                         .bind_errors = MZ_CS_BIND_ERRORS,
+                                         .delayed_close_timeout = MZ_STAT_NONE };
     struct mz_conn *conn =
-        mz_conn_connect(p->w->loop, &o, c->transport->create(c->transport, NULL), ops, arg);
+        p->host->n_addrs > 1
+            ? cx_race(p, &stats, ops, arg)
+            : mz_conn_connect(p->w->loop, &o, c->transport->create(c->transport, NULL), ops, arg);
     mz_conn_set_buffer_limit(conn, c->buffer_limit);
-    conn->stats = (struct mz_conn_stats){ .scope = c->scope,
-                                          .rx_total = MZ_CS_CX_RX_BYTES_TOTAL,
-                                          .rx_buffered = MZ_CS_CX_RX_BYTES_BUFFERED,
-                                          .tx_total = MZ_CS_CX_TX_BYTES_TOTAL,
-                                          .tx_buffered = MZ_CS_CX_TX_BYTES_BUFFERED,
-                                          .bind_errors = MZ_CS_BIND_ERRORS,
-                                          .delayed_close_timeout = MZ_STAT_NONE };
+    conn->stats = stats;
     return conn;
 }
 

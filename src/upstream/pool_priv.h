@@ -63,7 +63,7 @@ struct client { /* a connection */
     uint32_t requests, left;   /* it served, it may still serve */
     uint32_t counted;          /* its part of the pool's room ... */
     uint64_t *counted_in;      /* ... and in which of the sums; NULL: none */
-    bool connected, timed_out, protocol_error, immediate_error;
+    bool connected, timed_out, protocol_error;
     bool last;        /* no further request on it */
     bool dispatching; /* inside codec dispatch: what follows from the end of streams waits */
     bool unsettled;   /* something waits so */

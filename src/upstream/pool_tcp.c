@@ -8,7 +8,7 @@ struct mz_tcp_pending {
     uint64_t start_us;
     const struct mz_tcp_pool_ops *ops;
     void *arg;
-    bool timed_out, immediate_error, silent, overflow;
+    bool timed_out, silent, overflow;
 };
 
 static void pending_free(void *arg)
@@ -66,6 +66,7 @@ static void failed(struct mz_tcp_pending *q, bool remote)
     struct mz_scope *s = pool_scope(p);
     char text[128];
     int err = q->conn->error;
+    bool at_once = q->conn->failed_at_once;
     const struct cx_end e = { q->start_us, remote, false };
     cx_ended(p, &e);
     pending_done(q);
@@ -79,8 +80,8 @@ static void failed(struct mz_tcp_pending *q, bool remote)
                        q->timed_out ? MZ_POOL_CONNECT_TIMEOUT
                        : remote     ? MZ_POOL_REMOTE_CONNECT_FAIL
                                     : MZ_POOL_LOCAL_CONNECT_FAIL,
-                       mz_str_c(q->timed_out ? "" : cx_error_text(err, q->immediate_error, text)),
-                       err, p->host);
+                       mz_str_c(q->timed_out ? "" : cx_error_text(err, at_once, text)), err,
+                       p->host);
     }
     pool_client_gone(p);
     pool_unref(p);
@@ -148,7 +149,6 @@ struct mz_tcp_pending *mz_tcp_pool_connect(struct mz_wcluster *w, struct mz_host
     mz_timer_start_ms(&q->timer, w->cluster->connect_timeout_ms);
     cx_begin(p);
     q->conn = cx_connect(p, &conn_ops, q);
-    q->immediate_error = q->conn->error != 0;
     return q;
 }
 

@@ -87,6 +87,8 @@ struct host_text { /* what host_create() copies */
 };
 struct mz_host *host_create(struct mz_cluster *c, const struct mz_addr *a,
                             const struct host_text *t, uint32_t weight, uint32_t priority);
+/* A new host's addresses, v[0] is that of host_create(); copied. Nobody else knows the host yet. */
+void host_set_addresses(struct mz_host *h, const struct mz_addr *v, size_t n);
 uint32_t host_eds_flags(int health_status); /* pb_HealthStatus to MZ_HOST_* */
 void host_flags_text(uint32_t flags,
                      struct mz_buf *out); /* "healthy" or "/failed_outlier_check..." */
@@ -305,6 +307,8 @@ struct cluster_priv {
     struct priority_opts priorities;
     struct mz_addr *bind;
     struct mz_socket_opts socket_opts;
+    int first_family;         /* happy_eyeballs_config: AF_UNSPEC, AF_INET, AF_INET6, AF_UNIX, or one that no address has */
+    uint32_t first_count;
     uint64_t host_max_connections; /* per_host_thresholds; UINT64_MAX: none */
     uint64_t merge_ms;   /* update_merge_window; 0: none */
     uint64_t updated_us; /* main thread, monotonic: hosts were given to the workers */

@@ -1,6 +1,7 @@
 /* Where a session goes (L6): cluster, host, attempts until one connection stands. */
 #include "base/log.h"
 #include "filters/network/tcp_proxy.h"
+#include "net/eyeballs.h"
 
 #define SYNC_RETRY_MS 1 /* an attempt that failed at once does not keep the loop from others */
 
@@ -107,6 +108,15 @@ static void pool_failed(void *arg, enum mz_pool_failure why, struct mz_str trans
         attempt_failed(s);
 }
 
+/* A host of several addresses: which answered, and what of those tried before it? */
+static void note_race(struct tcp_session *s, const struct mz_conn *c)
+{
+    struct mz_eyeballs_story e = mz_eyeballs_story(c, s->arena);
+    char at[MZ_ADDR_TEXT];
+    struct mz_str won = mz_arena_dup(s->arena, (struct mz_str){ at, mz_addr_text(&c->remote, at) });
+    tcp_note(s, CONN_RACED, won, e.others, e.attempt, e.n);
+}
+
 static void pool_ready(void *arg, const struct mz_tcp_ready *r)
 {
     struct tcp_session *s = arg;
@@ -115,6 +125,9 @@ static void pool_ready(void *arg, const struct mz_tcp_ready *r)
     info_host(s, r->host);
     mz_outlier_report(r->host, MZ_OUTLIER_CONNECTED_ALL, 0);
     i->up.local = r->conn->local;
+    i->up.remote = r->conn->remote;
+    if (r->conn->race)
+        note_race(s, r->conn);
     i->up.conn_id = r->conn->id;
     i->up.connect_start_us = r->connect_start_us;
     i->up.connect_us = r->connect_us;

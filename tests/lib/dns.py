@@ -1,0 +1,54 @@
+"""A DNS server of the test: A and AAAA records by name, what was asked."""
+import socket
+import struct
+import threading
+
+import config
+from wire import HOST
+
+A, AAAA, NXDOMAIN = 1, 28, 3
+
+
+class Dns:
+    """records: name -> list of addresses; a name that is not there does not exist. `asked`: (name, type) in order."""
+
+    def __init__(self, records=None, ttl=60):
+        self.records, self.ttl, self.asked = dict(records or {}), ttl, []
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock.bind((HOST, 0))
+        self.port = self.sock.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            try:
+                query, peer = self.sock.recvfrom(4096)
+                self.sock.sendto(self._answer(query), peer)
+            except OSError:
+                return
+
+    def _record(self, address):
+        six = ":" in address
+        data = socket.inet_pton(socket.AF_INET6 if six else socket.AF_INET, address)
+        return b"\xc0\x0c" + struct.pack(">HHIH", AAAA if six else A, 1, self.ttl, len(data)) + data
+
+    def _answer(self, query):
+        at, labels = 12, []
+        while query[at]:
+            labels.append(query[at + 1:at + 1 + query[at]].decode("latin-1"))
+            at += query[at] + 1
+        name, kind = ".".join(labels), struct.unpack_from(">H", query, at + 1)[0]
+        self.asked.append((name, kind))
+        found = self.records.get(name)
+        records = [self._record(a) for a in found or () if (AAAA if ":" in a else A) == kind]
+        code = 0 if found is not None else NXDOMAIN
+        return query[:2] + struct.pack(">HHHHH", 0x8180 | code, 1, len(records), 0, 0) + query[12:at + 5] + b"".join(records)
+
+    def fields(self, **options):
+        """Fields of a cluster that resolves here."""
+        return {"typed_dns_resolver_config": config.ext(
+            "envoy.network.dns_resolver.cares", "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
+            resolvers=[config.address(self.port)], **({"dns_resolver_options": options} if options else {}))}
+
+    def close(self):
+        self.sock.close()
