@@ -150,6 +150,35 @@ static bool set_servers(struct mz_dns *d, const struct mz_dns_opts *o, struct mz
            mz_err_set(err, "cannot use the DNS servers: %s", ares_strerror(rc));
 }
 
+static int channel_init(struct mz_dns *d, struct ares_options *opts, int mask)
+{
+    opts->sock_state_cb = socket_state;
+    opts->sock_state_cb_data = d;
+    return ares_init_options(&d->channel, opts, mask | ARES_OPT_SOCK_STATE_CB | ARES_OPT_FLAGS);
+}
+
+/* A name that does not exist is asked for in each search domain of the system (H09): not in more than MZ_DNS_SEARCH_MAX. */
+static int channel_start(struct mz_dns *d, int flags)
+{
+    struct ares_options opts = { .flags = flags }, system;
+    /* c-ares 1.18 does not look at ARES_FLAG_NOSEARCH in ares_getaddrinfo(): then there are no domains. */
+    int mask, rc = channel_init(d, &opts, flags & ARES_FLAG_NOSEARCH ? ARES_OPT_DOMAINS : 0);
+    if (rc != ARES_SUCCESS || (flags & ARES_FLAG_NOSEARCH))
+        return rc;
+    rc = ares_save_options(d->channel, &system, &mask);
+    if (rc == ARES_SUCCESS && system.ndomains > MZ_DNS_SEARCH_MAX) {
+        MZ_LOG(WARN, dns, "of %d search domains the first %d are used", system.ndomains,
+               MZ_DNS_SEARCH_MAX);
+        ares_destroy(d->channel);
+        d->channel = NULL;
+        opts.domains = system.domains;
+        opts.ndomains = MZ_DNS_SEARCH_MAX;
+        rc = channel_init(d, &opts, ARES_OPT_DOMAINS);
+    }
+    ares_destroy_options(&system);
+    return rc;
+}
+
 struct mz_dns *mz_dns_create(struct mz_loop *l, const struct mz_dns_opts *o, struct mz_err *err)
 {
     pthread_once(&ares_once, ares_start);
@@ -162,10 +191,8 @@ struct mz_dns *mz_dns_create(struct mz_loop *l, const struct mz_dns_opts *o, str
     mz_list_init(&d->sockets);
     mz_list_init(&d->queries);
     mz_timer_init(l, &d->timer, timer_fire);
-    struct ares_options opts = { .sock_state_cb = socket_state, .sock_state_cb_data = d };
-    opts.flags =
-        (o->use_tcp ? ARES_FLAG_USEVC : 0) | (o->no_default_search ? ARES_FLAG_NOSEARCH : 0);
-    int rc = ares_init_options(&d->channel, &opts, ARES_OPT_SOCK_STATE_CB | ARES_OPT_FLAGS);
+    int rc = channel_start(d, (o->use_tcp ? ARES_FLAG_USEVC : 0) |
+                                  (o->no_default_search ? ARES_FLAG_NOSEARCH : 0));
     if (rc != ARES_SUCCESS) {
         mz_err_set(err, "cannot start the DNS resolver: %s", ares_strerror(rc));
         mz_free(MZ_MEM_UPSTREAM, d);

@@ -18,6 +18,7 @@ struct mz_dns_opts {
 };
 struct mz_dns *mz_dns_create(struct mz_loop *l, const struct mz_dns_opts *o, struct mz_err *err);
 void mz_dns_destroy(struct mz_dns *d); /* queries in flight stay silent */
+#define MZ_DNS_SEARCH_MAX 32 /* search domains of the system that are used */
 /* done runs once, later, never from inside this call; n 0 with ok true means the name has no address (NODATA, NXDOMAIN). At
  * most MZ_DNS_MAX results are given. Cancel keeps it silent. */
 #define MZ_DNS_MAX 1024

@@ -2,6 +2,7 @@
 
 #include "base/test.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -142,6 +143,8 @@ static void on_done(void *arg, bool ok, const char *why, const struct mz_dns_res
         got.v[i] = v[i];
 }
 
+static struct mz_dns *start_dns; /* of test_search_domains() */
+
 static struct mz_dns *start(void)
 {
     struct mz_err err;
@@ -264,6 +267,40 @@ static void test_long_name(void **state)
     stop(d);
 }
 
+static unsigned asked_with(const char *search, bool no_search)
+{
+    struct mz_err err;
+    mz_dns_destroy(start_dns); /* the server stays */
+    assert_int_equal(setenv("LOCALDOMAIN", search, 1), 0);
+    start_dns =
+        mz_dns_create(loop,
+                      &(struct mz_dns_opts){
+                          .servers = &server_addr, .n_servers = 1, .no_default_search = no_search },
+                      &err);
+    assert_non_null(start_dns);
+    unsetenv("LOCALDOMAIN");
+    asked = 0;
+    resolve(start_dns, "nx", MZ_DNS_V4_ONLY);
+    assert_true(got.ok && got.n == 0);
+    return asked;
+}
+
+static void test_search_domains(void **state) /* H09 */
+{
+    (void)state;
+    char many[200 * 8 + 1] = "";
+    for (int i = 0; i < 200; i++)
+        (void)snprintf(many + i * 8, 9, "s%03d.zz ", i);
+    start_dns = start();
+    assert_int_equal(asked_with("a.zz b.zz c.zz", false), 4); /* and the name itself */
+    assert_int_equal(asked_with("a.zz b.zz c.zz", true), 1);
+    assert_int_equal(asked_with(many, false), MZ_DNS_SEARCH_MAX + 1);
+    asked = 0;
+    resolve(start_dns, "nx.", MZ_DNS_V4_ONLY); /* the dot says that it is whole */
+    assert_int_equal(asked, 1);
+    stop(start_dns);
+}
+
 static void test_cancel(void **state)
 {
     (void)state;
@@ -285,9 +322,8 @@ static void test_cancel(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_families),
-        cmocka_unit_test(test_hostile_answers),
-        cmocka_unit_test(test_long_name),
+        cmocka_unit_test(test_families),  cmocka_unit_test(test_hostile_answers),
+        cmocka_unit_test(test_long_name), cmocka_unit_test(test_search_domains),
         cmocka_unit_test(test_cancel),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
