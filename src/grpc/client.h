@@ -15,15 +15,13 @@
 #include "observe/format.h"
 #include "upstream/cluster.h"
 
-struct mz_factory;
 struct mz_err;
 struct Envoy__Config__Core__V3__GrpcService;
 
 /* ---- the configuration of a service: immutable, any thread; main thread makes it ---- */
 struct mz_grpc_service;
 /* The cluster need not exist yet (xDS may bring it). Errors begin with the field: "envoy_grpc.cluster_name ...". */
-struct mz_grpc_service *mz_grpc_service_create(const struct Envoy__Config__Core__V3__GrpcService *m,
-                                               const struct mz_factory *f, struct mz_err *err);
+struct mz_grpc_service *mz_grpc_service_create(const struct Envoy__Config__Core__V3__GrpcService *m, struct mz_err *err);
 void mz_grpc_service_destroy(struct mz_grpc_service *s); /* NULL is fine; streams on it have ended */
 struct mz_str mz_grpc_service_cluster(const struct mz_grpc_service *s);
 uint64_t mz_grpc_service_timeout_ms(const struct mz_grpc_service *s, uint64_t otherwise); /* its timeout field */

@@ -80,7 +80,7 @@ static bool priority_build(struct builder *b, const pb_RetryPolicy_RetryPriority
     return true;
 }
 
-static bool extensions_build(struct builder *b, const pb_RetryPolicy *m,
+static bool extensions_build(struct builder *b, const pb_route_RetryPolicy *m,
                              struct mz_retry_policy *out)
 {
     for (size_t i = 0; i < m->n_retry_host_predicate; i++)
@@ -126,7 +126,8 @@ static bool ratelimited_build(struct builder *b, const pb_RetryPolicy_RateLimite
            mz_err_at(b->err, "max_interval");
 }
 
-static bool timings_build(struct builder *b, const pb_RetryPolicy *m, struct mz_retry_policy *out)
+static bool timings_build(struct builder *b, const pb_route_RetryPolicy *m,
+                          struct mz_retry_policy *out)
 {
     if (!mz_duration_ms(m->per_try_timeout, 0, &out->per_try_timeout_ms, b->err))
         return mz_err_at(b->err, "per_try_timeout");
@@ -140,7 +141,8 @@ static bool timings_build(struct builder *b, const pb_RetryPolicy *m, struct mz_
     return true;
 }
 
-bool build_retry(struct builder *b, const pb_RetryPolicy *m, const struct mz_retry_policy **out)
+bool build_retry(struct builder *b, const pb_route_RetryPolicy *m,
+                 const struct mz_retry_policy **out)
 {
     struct mz_retry_policy *p = build_new0(b, struct mz_retry_policy);
     unsigned unknown;
@@ -165,6 +167,40 @@ bool build_retry(struct builder *b, const pb_RetryPolicy *m, const struct mz_ret
         return mz_err_at(b->err, "retriable_request_headers");
     *out = p;
     return timings_build(b, m, p) && extensions_build(b, m, p);
+}
+
+/* ---- envoy.config.core.v3.RetryPolicy: of services that the proxy asks itself ---- */
+
+static bool core_backoff(const pb_BackoffStrategy *m, struct mz_retry_policy *p, struct mz_err *err)
+{
+    p->backoff_base_ms = 1000; /* Envoy's, where a route has 25 ms */
+    if (m && !mz_duration_ms(m->base_interval, 1000, &p->backoff_base_ms, err))
+        return mz_err_at(err, "base_interval");
+    p->backoff_max_ms = p->backoff_base_ms * 10;
+    if (m && !mz_duration_ms(m->max_interval, p->backoff_max_ms, &p->backoff_max_ms, err))
+        return mz_err_at(err, "max_interval");
+    return p->backoff_max_ms >= p->backoff_base_ms ||
+           mz_err_set(err,
+                      "max_interval is %llu ms; must be greater than or equal to base_interval, "
+                      "which is %llu ms",
+                      (unsigned long long)p->backoff_max_ms,
+                      (unsigned long long)p->backoff_base_ms);
+}
+
+const struct mz_retry_policy *mz_retry_policy_core(const pb_core_RetryPolicy *m,
+                                                   const char *retry_on, struct mz_arena *a,
+                                                   struct mz_err *err)
+{
+    struct mz_retry_policy *p = mz_arena_new0(a, struct mz_retry_policy);
+    unsigned unknown;
+    p->retry_on = mz_retry_on_parse(mz_str_c(retry_on ? retry_on : m->retry_on),
+                                    MZ_RETRY_FAMILY_HTTP | MZ_RETRY_FAMILY_GRPC, &unknown);
+    p->num_retries = mz_u32_or(m->num_retries, 1);
+    p->host_selection_attempts = 1;
+    if (core_backoff(m->retry_back_off, p, err))
+        return p;
+    (void)mz_err_at(err, "retry_back_off");
+    return NULL;
 }
 
 bool build_hedge(struct builder *b, const pb_HedgePolicy *m, const struct mz_hedge_policy **out)

@@ -78,6 +78,10 @@ struct mz_retry_policy {
     struct mz_reset_header *reset_headers; size_t n_reset_headers; /* rate_limited_retry_back_off */
     uint64_t reset_max_ms;
 };
+struct Envoy__Config__Core__V3__RetryPolicy;
+/* That of a service which the proxy asks itself (router/async.h); in the arena. @retry_on: instead of the message's; NULL: its own. */
+const struct mz_retry_policy *mz_retry_policy_core(const struct Envoy__Config__Core__V3__RetryPolicy *m, const char *retry_on,
+                                                   struct mz_arena *a, struct mz_err *err);
 struct mz_cookie_attribute { struct mz_str name, value; };
 struct mz_hash_policy {
     enum { MZ_HASH_HEADER, MZ_HASH_COOKIE, MZ_HASH_SOURCE_IP, MZ_HASH_QUERY, MZ_HASH_STATE, MZ_HASH_NONE } kind;

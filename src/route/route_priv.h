@@ -163,7 +163,7 @@ bool build_path_rewrite(struct builder *b, const pb_RouteAction *m, struct mz_ro
 bool build_host_rewrite(struct builder *b, const pb_RouteAction *m, struct mz_route *r);
 bool build_redirect(struct builder *b, const pb_RedirectAction *m, struct mz_route *r);
 bool build_direct(struct builder *b, const pb_DirectResponseAction *m, struct mz_route *r);
-bool build_retry(struct builder *b, const pb_RetryPolicy *m, const struct mz_retry_policy **out);
+bool build_retry(struct builder *b, const pb_route_RetryPolicy *m, const struct mz_retry_policy **out);
 bool build_hedge(struct builder *b, const pb_HedgePolicy *m, const struct mz_hedge_policy **out);
 bool build_mirrors(struct builder *b, pb_RouteAction_RequestMirrorPolicy **v, size_t n,
                    struct mz_mirror_policy **out);
