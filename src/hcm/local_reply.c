@@ -220,7 +220,7 @@ void mz_stream_local_reply(struct mz_stream *s, const struct mz_local_reply *r)
     if (r->details)
         s->info.details = r->details;
     s->info.status = r->status;
-    s->info.local_reply_body = r->body.n ? mz_arena_dup(s->arena, r->body) : MZ_STR("");
+    struct mz_str body = r->body.n ? mz_arena_dup(s->arena, r->body) : MZ_STR("");
     if (!s->chain_made)
         chain_make(s, &s->conn->cfg->filters);
     /* An answer that the filters were still holding is dropped; they do not see another. */
@@ -235,7 +235,7 @@ void mz_stream_local_reply(struct mz_stream *s, const struct mz_local_reply *r)
     mz_headers_set_status(h, r->status);
     if (r->modify)
         r->modify(h, r->modify_arg);
-    struct reply made = { r->status, s->info.local_reply_body, MZ_STR(""), direct };
+    struct reply made = { r->status, body, MZ_STR(""), direct };
     if (s->conn->cfg->local_reply)
         rewrite(s->conn->cfg->local_reply, s, h, &made);
     if (s->is_grpc)

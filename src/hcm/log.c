@@ -14,7 +14,6 @@ void log_write(struct mz_stream *s, const char *type)
                                  .req = i->req,
                                  .resp = i->resp,
                                  .trailers = i->resp_trailers,
-                                 .local_reply_body = i->local_reply_body,
                                  .log_type = type,
                                  .now_us = stream_now(s) };
     for (size_t k = 0; k < c->n_logs; k++)

@@ -132,7 +132,7 @@ static void value_log_type(const struct step *s, const struct mz_format_ctx *c, 
 static void value_reply_body(const struct step *s, const struct mz_format_ctx *c, struct value *out)
 {
     (void)s;
-    value_str(out, c->local_reply_body.n ? c->local_reply_body : c->info->local_reply_body);
+    value_str(out, c->local_reply_body);
 }
 
 static void value_close_type(const struct step *s, const struct mz_format_ctx *c, struct value *out)

@@ -100,7 +100,6 @@ struct mz_stream_info {
     uint64_t wire_in, wire_out, header_in, header_out; /* downstream */
     struct mz_route_view route;
     struct mz_str filter_chain_name, listener_name, sni, ja3, ja4, request_id;
-    struct mz_str local_reply_body;
     struct mz_addr local, remote, direct_remote; /* downstream: remote is after XFF */
     struct mz_addr direct_local;    /* before original_dst; len 0: as local */
     const char *close_type;         /* of the downstream connection, as up.close_type */
