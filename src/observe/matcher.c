@@ -390,7 +390,7 @@ static bool number_matches(const struct value_match *m, const struct mz_value *v
 static bool value_match(const struct value_match *m, const struct mz_value *v) /* @v NULL: absent */
 {
     if (m->kind == pb_ValueMatcher_MATCH_PATTERN_PRESENT_MATCH)
-        return (v != NULL) == m->b;
+        return v && m->b; /* Envoy: present_match: false is never met, not even by absence */
     bool yes = false;
     switch (v ? m->kind : pb_ValueMatcher_MATCH_PATTERN__NOT_SET) {
     case pb_ValueMatcher_MATCH_PATTERN_NULL_MATCH:

@@ -176,7 +176,9 @@ static const struct {
       false },
     { "{filter: ns, path: [{key: o}, {key: i}], value: {present_match: true}}", true },
     { "{filter: ns, path: [{key: o}, {key: x}], value: {present_match: true}}", false },
-    { "{filter: none, path: [{key: x}], value: {present_match: false}}", true },
+    { "{filter: none, path: [{key: x}], value: {present_match: false}}", false },
+    { "{filter: ns, path: [{key: s}], value: {present_match: false}}", false },
+    { "{filter: ns, path: [{key: s}], value: {present_match: false}, invert: true}", true },
     { "{filter: ns, path: [{key: 'n'}], value: {or_match: {value_matchers: [{bool_match: true}, "
       "{double_match: {exact: 7}}]}}}",
       true },

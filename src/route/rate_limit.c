@@ -33,7 +33,7 @@ static struct mz_str address(const struct mz_rate_query *q, const struct rate_ac
     uint8_t *bytes = v6 ? masked.in6.sin6_addr.s6_addr : (uint8_t *)&masked.in4.sin_addr;
     for (unsigned i = 0; i < (v6 ? 16u : 4u); i++) {
         unsigned keep = bits > i * 8 ? bits - i * 8 : 0;
-        bytes[i] &= keep >= 8 ? 0xff : (uint8_t)(0xff00 >> keep);
+        bytes[i] = (uint8_t)(bytes[i] & (keep >= 8 ? 0xff : 0xff00 >> keep));
     }
     size_t n = mz_addr_ip_text(&masked, text);
     return mz_arena_printf(q->q.arena, "%.*s/%u", (int)n, text, bits);
