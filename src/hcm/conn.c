@@ -440,6 +440,7 @@ static void on_event(struct mz_net_filter *f, enum mz_conn_event ev)
     const char *reason = wire(c)->close_reason;
     mz_list_foreach (it, &c->streams) {
         struct mz_stream *st = stream_of(it);
+        hcm_count(c, MZ_HS_RQ_RX_RESET);
         const char *details =
             local ? "downstream_local_disconnect" : "downstream_remote_disconnect";
         if (local && reason) /* as Envoy: what closed it stands in the details */

@@ -210,6 +210,7 @@ void respond_headers(struct mz_stream *s, struct mz_headers *h, bool end);
 void respond_data(struct mz_stream *s, struct mz_buf *data, bool end);
 void respond_trailers(struct mz_stream *s, struct mz_headers *h);
 void respond_1xx(struct mz_stream *s, struct mz_headers *h);
+void respond_continue(struct mz_stream *s); /* the answer to Expect: 100-continue, ours */
 
 /* filter_chain.c */
 bool chain_make(struct mz_stream *s, const struct filter_list *list);

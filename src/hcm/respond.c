@@ -35,13 +35,6 @@ void mz_stream_respond_trailers(struct mz_stream *s, struct mz_headers *h)
     stream_maybe_finish(s);
 }
 
-void respond_1xx(struct mz_stream *s, struct mz_headers *h)
-{
-    /* 101 is the answer itself; others only when the configuration hands them on. */
-    if (!s->codec_done && s->info.protocol != MZ_HTTP10 && s->conn->cfg->proxy_100_continue)
-        s->enc->ops->encode_1xx(s->enc, h);
-}
-
 static void count_status(struct mz_stream *s, unsigned status)
 {
     const struct mz_hcm_config *c = s->conn->cfg;
@@ -54,6 +47,27 @@ static void count_status(struct mz_stream *s, unsigned status)
     mz_count(c->scope, MZ_HS_RQ_1XX + k, 1);
     if (c->listener_scope)
         mz_count(c->listener_scope, MZ_HL_1XX + k, 1);
+}
+
+/* Envoy counts an interim answer like one that completes. */
+static void send_1xx(struct mz_stream *s, struct mz_headers *h)
+{
+    count_status(s, mz_headers_status(h));
+    s->enc->ops->encode_1xx(s->enc, h);
+}
+
+void respond_1xx(struct mz_stream *s, struct mz_headers *h)
+{
+    /* 101 is the answer itself; others only when the configuration hands them on. */
+    if (!s->codec_done && s->info.protocol != MZ_HTTP10 && s->conn->cfg->proxy_100_continue)
+        send_1xx(s, h);
+}
+
+void respond_continue(struct mz_stream *s)
+{
+    struct mz_headers *h = mz_headers_create(s->arena);
+    mz_headers_set_status(h, 100);
+    send_1xx(s, h);
 }
 
 /* Shall this be the last answer of the connection? HTTP/1 says so in the answer. */

@@ -488,9 +488,7 @@ static void on_headers(void *arg, struct mz_headers *h, bool end)
     if (!s->conn->cfg->proxy_100_continue) {
         struct mz_header *e = mz_headers_get_id(h, MZ_H_EXPECT);
         if (e && mz_str_ieq(e->value, MZ_STR("100-continue"))) {
-            struct mz_headers *cont = mz_headers_create(s->arena);
-            mz_headers_set_status(cont, 100);
-            s->enc->ops->encode_1xx(s->enc, cont);
+            respond_continue(s);
             mz_headers_remove_id(h, MZ_H_EXPECT);
         }
     }
