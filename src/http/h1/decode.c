@@ -128,8 +128,8 @@ static bool start_ok(struct h1 *c, const struct mz_buf *in)
 {
     struct mz_str s = mz_buf_first(in);
     s.n = s.n < START_LOOK ? s.n : START_LOOK;
-    bool ok = c->client ? h1_response_start_ok(s) : h1_request_start_ok(c, s);
-    return ok || h1_fail(c, 400, "http1.codec_error");
+    const char *error = c->client ? h1_response_start_error(s) : h1_request_start_error(c, s);
+    return !error || h1_fail(c, 400, error);
 }
 
 /* ON: *out_n bytes of head are there. */

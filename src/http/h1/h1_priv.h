@@ -53,9 +53,9 @@ bool h1_request_head(struct h1 *c, struct mz_buf *in, size_t n);
 bool h1_response_head(struct h1 *c, struct mz_buf *in, size_t n);
 struct mz_headers *h1_trailers(struct h1 *c, struct mz_buf *in,
                                size_t n); /* NULL: c->base.error is set */
-/* Could these bytes, the start of a head without a line end, still become one (B16, F05)? */
-bool h1_request_start_ok(const struct h1 *c, struct mz_str start);
-bool h1_response_start_ok(struct mz_str start);
+/* NULL: these bytes, the start of a head without a line end, can still become one (B16, F05). Else why not, static. */
+const char *h1_request_start_error(const struct h1 *c, struct mz_str start);
+const char *h1_response_start_error(struct mz_str start);
 
 enum h1_out { H1_OUT_HEAD, H1_OUT_LENGTH, H1_OUT_CHUNKED, H1_OUT_RAW, H1_OUT_NOTHING, H1_OUT_HELD };
 

@@ -158,6 +158,12 @@ static inline __attribute__((always_inline)) bool add_field(struct h1 *c, struct
     return true;
 }
 
+/* Why the byte at which a line stopped is wrong, in Envoy's words. */
+static const char *bad_byte(char at)
+{
+    return at ? "http1.codec_error" : "http1.invalid_characters";
+}
+
 /* One field line: name, colon, value, its continuations. */
 static inline __attribute__((always_inline)) bool field(struct h1 *c, struct text *t, bool bare_lf,
                                                         bool (*add)(struct h1 *, struct mz_str,
@@ -165,7 +171,7 @@ static inline __attribute__((always_inline)) bool field(struct h1 *c, struct tex
 {
     char *p = t->p, *q = h1_name_end(p), *next;
     if (*q != ':' || q == p)
-        return h1_fail(c, 400, "http1.codec_error");
+        return h1_fail(c, 400, bad_byte(*q));
     char *v = q + 1;
     if (MZ_LIKELY(v[0] == ' ' && v[1] > ' '))
         v++;
@@ -203,6 +209,7 @@ static inline __attribute__((always_inline)) bool fields(struct h1 *c, struct te
 
 struct request_line {
     struct mz_str method, target, version; /* version is empty in HTTP/0.9 form */
+    char stop;                             /* the byte behind them */
 };
 
 static bool method_ok(const struct h1 *c, struct mz_str m)
@@ -227,6 +234,7 @@ static bool request_line(struct text *t, struct request_line *out)
                 p++;
     }
     t->p = line_end(p, true);
+    out->stop = *p;
     out->method = (struct mz_str){ part[0], len[0] };
     out->target = (struct mz_str){ part[1], len[1] };
     out->version = (struct mz_str){ part[2], len[2] };
@@ -452,7 +460,9 @@ bool h1_request_head(struct h1 *c, struct mz_buf *in, size_t n)
     int minor;
     bool whole = request_line(&t, &line);
     count_fields(c, &t, t.p, n);
-    if (!whole || !method_ok(c, line.method) || !version_parse(line.version, &minor))
+    if (!whole)
+        return h1_fail(c, 400, bad_byte(line.stop));
+    if (!method_ok(c, line.method) || !version_parse(line.version, &minor))
         return h1_fail(c, 400, "http1.codec_error");
     c->is_connect = mz_str_eq(line.method, MZ_STR("CONNECT"));
     c->is_head = mz_str_eq(line.method, MZ_STR("HEAD"));
@@ -472,20 +482,23 @@ bool h1_request_head(struct h1 *c, struct mz_buf *in, size_t n)
     return request_finish(c, line.target, minor);
 }
 
-bool h1_request_start_ok(const struct h1 *c, struct mz_str start)
+const char *h1_request_start_error(const struct h1 *c, struct mz_str start)
 {
     size_t n = 0;
     while (n < start.n && start.p[n] > ' ')
         n++;
     struct mz_str method = { start.p, n };
-    if (n == start.n)
-        return c->o->allow_custom_methods ? mz_header_name_valid(method) : mz_method_prefix(method);
-    if (start.p[n] != ' ' || !method_ok(c, method))
-        return false;
+    bool part = n == start.n, ok;
+    if (part)
+        ok = c->o->allow_custom_methods ? mz_header_name_valid(method) : mz_method_prefix(method);
+    else
+        ok = start.p[n] == ' ' && method_ok(c, method);
+    if (!ok)
+        return "http1.codec_error";
     for (; n < start.n && start.p[n] != '\r' && start.p[n] != '\n'; n++)
         if (start.p[n] < 0x20 || start.p[n] == 0x7f) /* a char above 0x7f is negative */
-            return false;
-    return true;
+            return bad_byte(start.p[n]);
+    return NULL;
 }
 
 /* ---- responses ---- */
@@ -543,10 +556,10 @@ bool h1_response_head(struct h1 *c, struct mz_buf *in, size_t n)
     return true;
 }
 
-bool h1_response_start_ok(struct mz_str start)
+const char *h1_response_start_error(struct mz_str start)
 {
     struct mz_str known = { "HTTP/1.", start.n < 7 ? start.n : 7 };
-    return mz_str_starts(start, known);
+    return mz_str_starts(start, known) ? NULL : "http1.codec_error";
 }
 
 /* ---- trailers ---- */

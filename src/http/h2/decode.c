@@ -30,6 +30,22 @@ void h2_fail(struct h2 *c, const char *details, uint32_t code, bool flood)
     nghttp2_session_terminate_session(c->ng, code);
 }
 
+const char *h2_error_details(uint32_t code)
+{
+    switch (code) {
+    case NGHTTP2_FLOW_CONTROL_ERROR:
+        return "http2.flow_control_error";
+    case NGHTTP2_FRAME_SIZE_ERROR:
+        return "http2.frame_size_error";
+    case NGHTTP2_COMPRESSION_ERROR:
+        return "http2.compression_error";
+    case NGHTTP2_STREAM_CLOSED:
+        return "http2.stream_closed";
+    default:
+        return "http2.protocol_error";
+    }
+}
+
 void h2_stream_reset_told(struct h2_stream *s, enum mz_reset_reason r)
 {
     if (!attached(s))
@@ -454,7 +470,12 @@ static int on_stream_close(nghttp2_session *ng, int32_t id, uint32_t code, void 
         h2_count(c, MZ_H2S_DEFERRED_STREAM_CLOSE); /* what is held for it is still to come */
         return 0;
     }
-    s->reset_reason = code == NGHTTP2_REFUSED_STREAM ? MZ_RESET_REMOTE_REFUSED : MZ_RESET_REMOTE;
+    bool fault = code == NGHTTP2_FLOW_CONTROL_ERROR || code == NGHTTP2_PROTOCOL_ERROR;
+    if (fault && !s->enc.details) /* nghttp2 found it and has reset the stream */
+        s->enc.details = h2_error_details(code);
+    s->reset_reason = fault                            ? MZ_RESET_PROTOCOL_ERROR
+                      : code == NGHTTP2_REFUSED_STREAM ? MZ_RESET_REMOTE_REFUSED
+                                                       : MZ_RESET_REMOTE;
     s->reset_event = true;
     h2_events_later(s);
     return 0;

@@ -183,7 +183,8 @@ static int on_frame_send(nghttp2_session *ng, const nghttp2_frame *f, void *arg)
     if (f->hd.type == NGHTTP2_GOAWAY && f->goaway.error_code != NGHTTP2_NO_ERROR && !c->failed) {
         /* nghttp2 found the error itself. */
         c->failed = c->base.must_close = true;
-        c->base.error = (struct mz_codec_error){ 400, "http2.protocol_error", "Bad Request" };
+        const char *details = h2_error_details(f->goaway.error_code);
+        c->base.error = (struct mz_codec_error){ 400, details, "Bad Request" };
     }
     if (f->hd.type == NGHTTP2_RST_STREAM)
         return h2_rst_out_ok(c, f->rst_stream.error_code) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;

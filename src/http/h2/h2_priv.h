@@ -168,6 +168,7 @@ void h2_linger_data(struct h2_stream *s, size_t n);
 void h2_callbacks_set_in(nghttp2_session_callbacks *cb);
 enum mz_codec_status h2_dispatch(struct mz_codec *codec, struct mz_buf *in, bool end);
 void h2_fail(struct h2 *c, const char *details, uint32_t code, bool flood); /* the connection ends */
+const char *h2_error_details(uint32_t code); /* RFC 9113 7: the peer's fault, for the details of requests */
 void h2_resume_reading(struct h2_stream *s);
 void h2_held_drop(struct h2_stream *s);
 void h2_stream_reset_told(struct h2_stream *s, enum mz_reset_reason r);
