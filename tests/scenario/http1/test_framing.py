@@ -1,6 +1,7 @@
 """Request framing: what two readers could take for two different requests is refused (rows H1, A01-A24)."""
 import pytest
 
+from evidence import PROTOCOL_ERROR, VIA_UPSTREAM, told
 from http1 import exchange as send
 from upstream import Raw, Reply
 from wire import until
@@ -17,44 +18,44 @@ def exchange(px, up, data, answers, timeout=3):
     return [m.status for m in got], end
 
 
-# id, what is sent, the status; nothing may reach the upstream and the connection ends
+CODEC, BYTES, VERSION = "http1.codec_error", "http1.invalid_characters", "low_version"
+BOTH, OTHER = "http1.content_length_and_chunked_not_allowed", "http1.invalid_transfer_encoding"
+# id, what is sent, the status, why; nothing may reach the upstream and the connection ends
 REFUSED = [
-    ("A01-cl-te", POST + "Content-Length: 4\r\n" + TE + "\r\n" + OK + SECOND, 400),
-    ("A02-te-cl", POST + TE + "Content-Length: 4\r\n\r\n" + OK + SECOND, 400),
-    ("A03-identity", POST + "Transfer-Encoding: identity\r\nContent-Length: 2\r\n\r\nab", 400),
-    ("A04-gzip-chunked", POST + "Transfer-Encoding: gzip, chunked\r\n\r\n" + OK, 501),
-    ("A04-chunked-twice", POST + "Transfer-Encoding: chunked, chunked\r\n\r\n" + OK, 501),
-    ("A04-parameter", POST + "Transfer-Encoding: chunked;x=1\r\n\r\n" + OK, 501),
-    ("A04-xchunked", POST + "Transfer-Encoding: xchunked\r\n\r\n" + OK, 501),
-    ("A04-two-fields", POST + TE + TE + "\r\n" + OK, 501),
-    ("A04-empty", POST + "Transfer-Encoding:\r\n\r\n" + OK, 501),
-    ("A04-leading-comma", POST + "Transfer-Encoding: ,chunked\r\n\r\n" + OK, 501),
-    ("A05-vertical-tab", POST + "Transfer-Encoding:\x0bchunked\r\n\r\n" + OK, 400),
-    ("A05-space-before-colon", POST + "Transfer-Encoding : chunked\r\n\r\n" + OK, 400),
-    ("A07-http10", "POST / HTTP/1.0\r\nHost: a\r\n" + TE + "\r\n" + OK, 426),
-    ("A09-cl-equal", POST + "Content-Length: 2\r\nContent-Length: 2\r\n\r\nab", 400),
-    ("A09-cl-differ", POST + "Content-Length: 2\r\nContent-Length: 3\r\n\r\nabc", 400),
-    ("A09-cl-list", POST + "Content-Length: 2, 2\r\n\r\nab", 400),
-    ("A10-plus", POST + "Content-Length: +2\r\n\r\nab", 400),
-    ("A10-minus", POST + "Content-Length: -1\r\n\r\nab", 400),
-    ("A10-hex", POST + "Content-Length: 0x2\r\n\r\nab", 400),
-    ("A10-overflow", POST + "Content-Length: 18446744073709551618\r\n\r\nab", 400),
-    ("A10-empty", POST + "Content-Length:\r\n\r\nab", 400),
-    ("A10-underscore", POST + "Content-Length: 2_0\r\n\r\nab", 400),
-    ("A10-two-numbers", POST + "Content-Length: 2 3\r\n\r\nab", 400),
-    ("A10-nul", POST + "Content-Length: 2\0\r\n\r\nab", 400),
-    ("A11-empty-then-real", POST + "Content-Length:\r\nContent-Length: 2\r\n\r\nab", 400),
+    ("A01-cl-te", POST + "Content-Length: 4\r\n" + TE + "\r\n" + OK + SECOND, 400, BOTH),
+    ("A02-te-cl", POST + TE + "Content-Length: 4\r\n\r\n" + OK + SECOND, 400, BOTH),
+    ("A03-identity", POST + "Transfer-Encoding: identity\r\nContent-Length: 2\r\n\r\nab", 400, BOTH),
+    ("A04-gzip-chunked", POST + "Transfer-Encoding: gzip, chunked\r\n\r\n" + OK, 501, OTHER),
+    ("A04-chunked-twice", POST + "Transfer-Encoding: chunked, chunked\r\n\r\n" + OK, 501, OTHER),
+    ("A04-parameter", POST + "Transfer-Encoding: chunked;x=1\r\n\r\n" + OK, 501, OTHER),
+    ("A04-xchunked", POST + "Transfer-Encoding: xchunked\r\n\r\n" + OK, 501, OTHER),
+    ("A04-two-fields", POST + TE + TE + "\r\n" + OK, 501, OTHER),
+    ("A04-empty", POST + "Transfer-Encoding:\r\n\r\n" + OK, 501, OTHER),
+    ("A04-leading-comma", POST + "Transfer-Encoding: ,chunked\r\n\r\n" + OK, 501, OTHER),
+    ("A05-vertical-tab", POST + "Transfer-Encoding:\x0bchunked\r\n\r\n" + OK, 400, BYTES),
+    ("A05-space-before-colon", POST + "Transfer-Encoding : chunked\r\n\r\n" + OK, 400, CODEC),
+    ("A07-http10", "POST / HTTP/1.0\r\nHost: a\r\n" + TE + "\r\n" + OK, 426, VERSION),
+    ("A09-cl-equal", POST + "Content-Length: 2\r\nContent-Length: 2\r\n\r\nab", 400, CODEC),
+    ("A09-cl-differ", POST + "Content-Length: 2\r\nContent-Length: 3\r\n\r\nabc", 400, CODEC),
+    ("A09-cl-list", POST + "Content-Length: 2, 2\r\n\r\nab", 400, CODEC),
+    ("A10-plus", POST + "Content-Length: +2\r\n\r\nab", 400, CODEC),
+    ("A10-minus", POST + "Content-Length: -1\r\n\r\nab", 400, CODEC),
+    ("A10-hex", POST + "Content-Length: 0x2\r\n\r\nab", 400, CODEC),
+    ("A10-overflow", POST + "Content-Length: 18446744073709551618\r\n\r\nab", 400, CODEC),
+    ("A10-empty", POST + "Content-Length:\r\n\r\nab", 400, CODEC),
+    ("A10-underscore", POST + "Content-Length: 2_0\r\n\r\nab", 400, CODEC),
+    ("A10-two-numbers", POST + "Content-Length: 2 3\r\n\r\nab", 400, CODEC),
+    ("A10-nul", POST + "Content-Length: 2\0\r\n\r\nab", 400, BYTES),
+    ("A11-empty-then-real", POST + "Content-Length:\r\nContent-Length: 2\r\n\r\nab", 400, CODEC),
 ]
 
 
-@pytest.mark.parametrize("data,status", [r[1:] for r in REFUSED], ids=[r[0] for r in REFUSED])
-def test_refused_before_upstream(px, up, data, status):
-    errors, logged = px.stat("http.in.downstream_cx_protocol_error"), len(px.access_log(0))
-    statuses, end = exchange(px, up, data, 2)
+@pytest.mark.parametrize("data,status,details", [r[1:] for r in REFUSED], ids=[r[0] for r in REFUSED])
+def test_refused_before_upstream(px, up, data, status, details):
+    with told(px, details, "DPE", status, PROTOCOL_ERROR):
+        statuses, end = exchange(px, up, data, 2)
     assert statuses == [status] and end in ("eof", "reset")
     assert up.requests == []
-    assert px.stat("http.in.downstream_cx_protocol_error") == errors + 1
-    px.wait_log(lambda e: e["flags"] == "DPE" and e["details"] and e["code"] == status, since=logged)
 
 
 # The head is fine and may have gone upstream; the body is not, so the upstream must never see a complete request.
@@ -70,17 +71,17 @@ BAD_CHUNKS = [
 
 @pytest.mark.parametrize("chunks", [r[1] for r in BAD_CHUNKS], ids=[r[0] for r in BAD_CHUNKS])
 def test_bad_chunk_never_completes_upstream(px, up, chunks):
-    errors = px.stat("http.in.downstream_cx_protocol_error")
-    statuses, end = exchange(px, up, POST + TE + "\r\n" + chunks + SECOND, 2)
+    with told(px, CODEC, "DPE", 400, PROTOCOL_ERROR):
+        statuses, end = exchange(px, up, POST + TE + "\r\n" + chunks + SECOND, 2)
     assert statuses == [400] and end in ("eof", "reset")
     assert all(r.framing == "cut" for r in up.requests) and len(up.requests) <= 1
-    assert px.stat("http.in.downstream_cx_protocol_error") == errors + 1
 
 
 @pytest.mark.stricter
 @pytest.mark.parametrize("size", ["FFFFFFFFFFFFFFFF", "8000000000000000"], ids=["A12-max64", "A12-sign-bit"])
 def test_chunk_size_has_a_cap(px, up, size):
-    statuses, _ = exchange(px, up, POST + TE + f"\r\n{size}\r\nab", 1)
+    with told(px, CODEC, "DPE", 400, PROTOCOL_ERROR):
+        statuses, _ = exchange(px, up, POST + TE + f"\r\n{size}\r\nab", 1)
     assert statuses == [400]
     until(lambda: all(r.framing == "cut" for r in up.requests), what="the upstream stream to be aborted")
 
@@ -88,13 +89,15 @@ def test_chunk_size_has_a_cap(px, up, size):
 @pytest.mark.stricter
 @pytest.mark.parametrize("extension", ["a\0b", "a\x01b", "a\x7fb"], ids=["A16-nul", "A16-ctl", "A16-del"])
 def test_control_byte_in_chunk_extension(px, up, extension):
-    statuses, end = exchange(px, up, POST + TE + f"\r\n2;{extension}\r\nab\r\n" + OK, 1)
+    with told(px, CODEC, "DPE", 400, PROTOCOL_ERROR):
+        statuses, end = exchange(px, up, POST + TE + f"\r\n2;{extension}\r\nab\r\n" + OK, 1)
     assert statuses == [400] and end in ("eof", "reset")
 
 
-def test_chunk_extensions_are_not_forwarded(px, up):  # A16
+def test_a16_chunk_extensions_are_not_forwarded(px, up):
     chunks = ("1;" + "e" * 40 + "\r\nx\r\n") * 200 + "1;name=\"" + "v" * 4096 + "\"\r\nx\r\n"
-    statuses, _ = exchange(px, up, POST + TE + "\r\n" + chunks + OK, 1)
+    with told(px, VIA_UPSTREAM, "-", 200, {PROTOCOL_ERROR: 0}):
+        statuses, _ = exchange(px, up, POST + TE + "\r\n" + chunks + OK, 1)
     assert statuses == [200] and up.requests[0].body == b"x" * 201  # the strict reader refuses extensions
 
 
@@ -103,7 +106,8 @@ def test_chunk_extensions_are_not_forwarded(px, up):  # A16
                          ids=["A16-small-chunks", "A16-64-kb"])
 def test_chunk_extensions_are_bounded(px, up, chunks):
     before = px.memory_kib()
-    statuses, end = exchange(px, up, POST + TE + "\r\n" + chunks + OK, 1)
+    with told(px, CODEC, "DPE", 400, PROTOCOL_ERROR):
+        statuses, end = exchange(px, up, POST + TE + "\r\n" + chunks + OK, 1)
     assert statuses == [400] and end in ("eof", "reset")
     assert all(r.framing == "cut" for r in up.requests)
     assert px.grown_kib(before) < 1024
@@ -129,23 +133,27 @@ ACCEPTED = [
 
 @pytest.mark.parametrize("data,statuses,seen", [r[1:] for r in ACCEPTED], ids=[r[0] for r in ACCEPTED])
 def test_one_meaning(px, up, data, statuses, seen):
-    got, end = exchange(px, up, data, len(statuses))
+    bad = statuses[-1] >= 400
+    with told(px, CODEC if bad else VIA_UPSTREAM, "DPE" if bad else "-", statuses[-1], {PROTOCOL_ERROR: int(bad), "cluster.up.upstream_rq_200": len(seen)}):
+        got, end = exchange(px, up, data, len(statuses))
     assert got == statuses and (end != "open") == (statuses[-1] >= 400)
     assert [(r.method, r.target, r.body) for r in up.requests] == seen
     for r in up.requests:
         assert not {"upgrade", "http2-settings"} & {n for n, _ in r.headers}
 
 
-def test_trailers_that_frame_are_dropped(px, up):  # A17
+def test_a17_trailers_that_frame_are_dropped(px, up):
     trailers = "Content-Length: 99\r\nTransfer-Encoding: gzip\r\nHost: evil\r\nAuthorization: x\r\nX-Plain: 1\r\n"
-    assert exchange(px, up, POST + TE + "\r\n2\r\nab\r\n0\r\n" + trailers + "\r\n" + SECOND, 2)[0] == [200, 200]
+    with told(px, VIA_UPSTREAM, "-", 200, {PROTOCOL_ERROR: 0, "cluster.up.upstream_rq_200": 2}):
+        assert exchange(px, up, POST + TE + "\r\n2\r\nab\r\n0\r\n" + trailers + "\r\n" + SECOND, 2)[0] == [200, 200]
     first = up.requests[0]
     assert first.trailers == [] and first.get("host") == "a" and first.get("authorization") is None and first.get("x-plain") is None
 
 
-def test_hundred_pipelined_then_malformed(px, up):  # A20
+def test_a20_hundred_pipelined_then_malformed(px, up):
     data = "".join(f"GET /{i} HTTP/1.1\r\nHost: a\r\n\r\n" for i in range(100)) + "GET / HTTP/1.1\r\nHost : a\r\n\r\n"
-    statuses, end = exchange(px, up, data, 101, timeout=10)
+    with told(px, CODEC, "DPE", 400, {PROTOCOL_ERROR: 1, "cluster.up.upstream_rq_200": 100}):
+        statuses, end = exchange(px, up, data, 101, timeout=10)
     assert statuses == [200] * 100 + [400] and end != "open"
     assert [r.target for r in up.requests] == [f"/{i}" for i in range(100)]
 
@@ -170,34 +178,35 @@ def test_nothing_begins_behind_the_last_answer(px, up, data, status):  # A18, A2
     assert len(px.access_log(0)) == since + 2
 
 
-def test_upgrade_not_configured_hides_no_request(px, up):  # A21
+def test_a21_upgrade_not_configured_hides_no_request(px, up):
     body = SECOND
     head = POST + f"Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: {len(body)}\r\n\r\n"
-    statuses, end = exchange(px, up, head + body, 2)
+    with told(px, "upgrade_failed", "-", 403, "http.in.downstream_rq_ws_on_non_ws_route"):
+        statuses, end = exchange(px, up, head + body, 2)
     assert statuses == [403] and end != "open" and up.requests == []
 
 
-def test_upgrade_sends_nothing_before_101(mesh):  # A21
+def test_a21_upgrade_sends_nothing_before_101(mesh):
     up = mesh.upstream(script=[Raw(b"HTTP/1.1 200 X\r\ncontent-length: 2\r\n\r\nno", close=False)])
     px = mesh.proxy(hcm={"upgrade_configs": [{"upgrade_type": "websocket"}]})
-    with px.client() as c:
+    with told(px, "websocket_handshake_unsuccessful", "-", 200, ["cluster.up.upstream_rq_200", "http.in.downstream_cx_upgrades_total"]), px.client() as c:
         c.send(GET + "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n" + SECOND)
         assert c.response().status == 200
         c.ended()
     assert [r.target for r in up.requests] == ["/"] and up.errors == []
 
 
-def test_expect_is_answered_once(px, up):  # A22
-    with px.client() as c:
+def test_a22_expect_is_answered_once(px, up):
+    with told(px, VIA_UPSTREAM, "-", 200, "http.in.downstream_rq_1xx"), px.client() as c:
         c.send(POST + "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
         assert c.stream.until(b"\r\n\r\n", 3).startswith(b"HTTP/1.1 100")
         r = c.send("ab").response()
     assert r.status == 200 and r.informational == [] and up.requests[0].body == b"ab"
 
 
-def test_early_answer_ends_the_upstream_connection(px, up):  # A23, H10
+def test_a23_early_answer_ends_the_upstream_connection(px, up):  # H10
     up.script = [Reply(200, b"early", early=True), Reply(200, b"next")]
-    with px.client() as c:
+    with told(px, VIA_UPSTREAM, "-", 200, {"cluster.up.upstream_cx_destroy_local": None, "http.in.downstream_rq_response_before_rq_complete": 1}), px.client() as c:
         c.send(POST + "Content-Length: 100000\r\n\r\nab")
         assert c.response().body == b"early"
         c.ended(1)
@@ -208,6 +217,6 @@ def test_early_answer_ends_the_upstream_connection(px, up):  # A23, H10
 
 def test_upstream_gone_between_requests(px, up):  # D4 without retry: a fresh connection is used once the close was seen
     up.script = [Reply(200, b"one", close=True), Reply(200, b"two")]
-    assert px.get("/").body == b"one"
-    px.wait_stat("cluster.up.upstream_cx_destroy")
+    with told(px, VIA_UPSTREAM, "-", 200, {"cluster.up.upstream_cx_destroy_remote": None}):
+        assert px.get("/").body == b"one"
     assert px.get("/").body == b"two"

@@ -3,6 +3,7 @@ import json
 
 import pytest
 
+from evidence import PROTOCOL_ERROR, VIA_UPSTREAM, told
 from http1 import exchange
 from upstream import Reply
 
@@ -11,77 +12,77 @@ TLS_HELLO = bytes.fromhex("16030100c8010000c40303") + b"\x5a" * 190
 stricter = pytest.mark.stricter
 
 
-def refused(px, up, data, status, codec):
-    errors, logged = px.stat("http.in.downstream_cx_protocol_error"), len(px.access_log(0))
-    got, end = exchange(px, up, data, 2)
+CODEC_ERROR, BYTES, URL, SCHEME, VERSION, LARGE = [
+    *("http1." + x for x in ("codec_error", "invalid_characters", "invalid_url", "invalid_scheme")), "low_version", "http1.headers_too_large"]
+AUTHORITY = "http.invalid_authority"
+
+
+def refused(px, up, data, status, details, flags="DPE", counter=PROTOCOL_ERROR):
+    with told(px, details, flags, status, counter):
+        got, end = exchange(px, up, data, 2)
     assert [m.status for m in got] == [status] and end != "open" and up.requests == []
-    px.wait_log(lambda e: e["code"] == status and e["details"] and (e["flags"] == "DPE" or not codec), since=logged)
-    if codec:
-        assert px.stat("http.in.downstream_cx_protocol_error") == errors + 1
 
 
-# id, what is sent, status: a codec error, flag DPE
+# id, what is sent, status, why: a codec error, flag DPE
 CODEC = [
-    ("B03-nul-value", GET + "X-A: a\0b\r\n\r\n", 400), ("B03-ctl-value", GET + "X-A: a\x01b\r\n\r\n", 400),
-    ("B03-del-value", GET + "X-A: a\x7fb\r\n\r\n", 400), ("B03-nul-name", GET + "X\0A: a\r\n\r\n", 400),
-    ("B05-space-before-colon", GET + "X-A : a\r\n\r\n", 400), ("B05-leading-space", "GET / HTTP/1.1\r\n Host: a\r\n\r\n", 400),
-    ("B05-no-colon", GET + "X-A\r\n\r\n", 400), ("B05-empty-name", GET + ": a\r\n\r\n", 400), ("B05-bad-name", GET + "X(A): a\r\n\r\n", 400),
-    ("B07-ftp", "GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    ("B08-get-star", "GET * HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    ("B10-no-slash", "GET x HTTP/1.1\r\nHost: a\r\n\r\n", 400), ("B10-space", "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    ("B10-nul", "GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", 400), ("B10-8bit", "GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    ("B12-lower-case", "get / HTTP/1.1\r\nHost: a\r\n\r\n", 400), ("B12-unknown", "GETX / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    ("B12-bad-byte", "G{T / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    ("B13-1.2", "GET / HTTP/1.2\r\nHost: a\r\n\r\n", 426), ("B13-2.0", "GET / HTTP/2.0\r\nHost: a\r\n\r\n", 426),
-    ("B13-1.0", "GET / HTTP/1.0\r\nHost: a\r\n\r\n", 426),
-    ("B13-1.01", "GET / HTTP/1.01\r\nHost: a\r\n\r\n", 400), ("B13-case", "GET / hTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    ("B16-binary", b"\x80\x81\x82\xff\xfe\r\n\r\n", 400), ("B16-client-hello", TLS_HELLO, 400),
-    ("B15-101-headers", GET + "".join(f"x-{i}: 1\r\n" for i in range(100)) + "\r\n", 431),
-    ("B15-large-header", GET + "X-A: " + "a" * 61500 + "\r\n\r\n", 431),
-    ("B15-large-path", "GET /" + "a" * 61500 + " HTTP/1.1\r\nHost: a\r\n\r\n", 431),
+    ("B03-nul-value", GET + "X-A: a\0b\r\n\r\n", 400, BYTES), ("B03-ctl-value", GET + "X-A: a\x01b\r\n\r\n", 400, BYTES),
+    ("B03-del-value", GET + "X-A: a\x7fb\r\n\r\n", 400, BYTES), ("B03-nul-name", GET + "X\0A: a\r\n\r\n", 400, BYTES),
+    ("B05-space-before-colon", GET + "X-A : a\r\n\r\n", 400, CODEC_ERROR), ("B05-leading-space", "GET / HTTP/1.1\r\n Host: a\r\n\r\n", 400, CODEC_ERROR),
+    ("B05-no-colon", GET + "X-A\r\n\r\n", 400, CODEC_ERROR), ("B05-empty-name", GET + ": a\r\n\r\n", 400, CODEC_ERROR), ("B05-bad-name", GET + "X(A): a\r\n\r\n", 400, CODEC_ERROR),
+    ("B07-ftp", "GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400, SCHEME),
+    ("B08-get-star", "GET * HTTP/1.1\r\nHost: a\r\n\r\n", 400, URL),
+    ("B10-no-slash", "GET x HTTP/1.1\r\nHost: a\r\n\r\n", 400, CODEC_ERROR), ("B10-space", "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", 400, CODEC_ERROR),
+    ("B10-nul", "GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", 400, BYTES), ("B10-8bit", "GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n", 400, CODEC_ERROR),
+    ("B12-lower-case", "get / HTTP/1.1\r\nHost: a\r\n\r\n", 400, CODEC_ERROR), ("B12-unknown", "GETX / HTTP/1.1\r\nHost: a\r\n\r\n", 400, CODEC_ERROR),
+    ("B12-bad-byte", "G{T / HTTP/1.1\r\nHost: a\r\n\r\n", 400, CODEC_ERROR),
+    ("B13-1.2", "GET / HTTP/1.2\r\nHost: a\r\n\r\n", 426, VERSION), ("B13-2.0", "GET / HTTP/2.0\r\nHost: a\r\n\r\n", 426, VERSION),
+    ("B13-1.0", "GET / HTTP/1.0\r\nHost: a\r\n\r\n", 426, VERSION),
+    ("B13-1.01", "GET / HTTP/1.01\r\nHost: a\r\n\r\n", 400, CODEC_ERROR), ("B13-case", "GET / hTTP/1.1\r\nHost: a\r\n\r\n", 400, CODEC_ERROR),
+    ("B16-binary", b"\x80\x81\x82\xff\xfe\r\n\r\n", 400, CODEC_ERROR), ("B16-client-hello", TLS_HELLO, 400, CODEC_ERROR),
+    ("B15-101-headers", GET + "".join(f"x-{i}: 1\r\n" for i in range(100)) + "\r\n", 431, "http1.too_many_headers"),
+    ("B15-large-header", GET + "X-A: " + "a" * 61500 + "\r\n\r\n", 431, LARGE),
+    ("B15-large-path", "GET /" + "a" * 61500 + " HTTP/1.1\r\nHost: a\r\n\r\n", 431, LARGE),
 ]
 
 
-@pytest.mark.parametrize("data,status", [r[1:] for r in CODEC], ids=[r[0] for r in CODEC])
-def test_codec_refuses(px, up, data, status):
-    refused(px, up, data, status, True)
+@pytest.mark.parametrize("data,status,details", [r[1:] for r in CODEC], ids=[r[0] for r in CODEC])
+def test_codec_refuses(px, up, data, status, details):
+    refused(px, up, data, status, details)
 
 
 # The same where the peer is laxer: a line that two readers take apart differently is refused
 STRICT = [
-    ("B02-bare-cr", GET + "X-A: a\rX-B: b\r\n\r\n", 400), ("B02-cr-end", GET + "X-A: a\r\r\n\r\n", 400),
-    ("B06-two-hosts", GET + "Host: b\r\n\r\n", 400), ("B06-at", "GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", 400),
+    ("B02-bare-cr", GET + "X-A: a\rX-B: b\r\n\r\n", 400, BYTES), ("B02-cr-end", GET + "X-A: a\r\r\n\r\n", 400, BYTES),
+    ("B06-two-hosts", GET + "Host: b\r\n\r\n", 400, "http1.duplicate_host"), ("B06-at", "GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", 400, AUTHORITY),
+    ("B11-tab", "GET\t/x\tHTTP/1.1\r\nHost: a\r\n\r\n", 400, CODEC_ERROR),
+    ("B17-host", GET + "Connection: Host\r\n\r\n", 400, "http1.connection_header_rejected"),
 ]
 
 
 @stricter
-@pytest.mark.parametrize("data,status", [r[1:] for r in STRICT], ids=[r[0] for r in STRICT])
-def test_stricter_than_envoy(px, up, data, status):
-    refused(px, up, data, status, False)
+@pytest.mark.parametrize("data,status,details", [r[1:] for r in STRICT], ids=[r[0] for r in STRICT])
+def test_stricter_than_envoy(px, up, data, status, details):
+    refused(px, up, data, status, details)
 
 
-# id, what is sent, status: refused above the codec, as an ordinary local reply
+# id, what is sent, status, why, the counter: refused above the codec, as an ordinary local reply where the flag is -
+IN = "http.in.downstream_rq_"
 LOCAL = [
-    ("B06-missing", "GET / HTTP/1.1\r\n\r\n", 400), ("B06-slash", "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400),
-    ("B06-space", "GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
-    ("B08-options-star", "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 404),
-    ("B10-fragment", "GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    ("B17-xff", GET + "Connection: X-Forwarded-For\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n", 400),
-    ("B17-host", GET + "Connection: Host\r\n\r\n", 400),
+    ("B06-missing", "GET / HTTP/1.1\r\n\r\n", 400, "missing_host_header", "-", IN + "4xx"),
+    ("B06-slash", "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400, AUTHORITY, "DPE", PROTOCOL_ERROR),
+    ("B06-space", "GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400, AUTHORITY, "DPE", PROTOCOL_ERROR),
+    ("B08-options-star", "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 404, "absolute_path_rejected", "-", IN + "non_relative_path"),
+    ("B09-connect", "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\nraw bytes", 404, "route_not_found", "NR", "http.in.no_route"),
+    ("B10-fragment", "GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", 400, "path_normalization_failed", "-", IN + "failed_path_normalization"),
+    ("B17-xff", GET + "Connection: X-Forwarded-For\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n", 400, "http1.connection_header_rejected", "DPE", PROTOCOL_ERROR),
 ]
 
 
-@pytest.mark.parametrize("data,status", [r[1:] for r in LOCAL], ids=[r[0] for r in LOCAL])
-def test_manager_refuses(px, up, data, status):
-    logged = len(px.access_log(0))
-    got, _ = exchange(px, up, data, 1)
+@pytest.mark.parametrize("data,status,details,flags,counter", [r[1:] for r in LOCAL], ids=[r[0] for r in LOCAL])
+def test_manager_refuses(px, up, data, status, details, flags, counter):
+    with told(px, details, flags, status, counter):
+        got, _ = exchange(px, up, data, 1)
     assert [m.status for m in got] == [status] and up.requests == []
-    px.wait_log(lambda e: e["code"] == status and e["details"] not in (None, "via_upstream"), since=logged)
-
-
-def test_connect_is_no_tunnel(px, up):  # B09
-    got, _ = exchange(px, up, "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\nraw bytes", 1)
-    assert 400 <= got[0].status < 500 and up.requests == []
 
 
 def target(value):
@@ -107,24 +108,22 @@ PASSED = [
 
 @pytest.mark.parametrize("data,seen", [r[1:] for r in PASSED], ids=[r[0] for r in PASSED])
 def test_passed_in_one_form(px, up, data, seen):
-    got, end = exchange(px, up, data, 1)
+    with told(px, VIA_UPSTREAM, "-", 200, {PROTOCOL_ERROR: 0, "cluster.up.upstream_rq_200": 1}):
+        got, end = exchange(px, up, data, 1)
     assert [m.status for m in got] == [200] and end == "open"
     assert len(up.requests) == 1 and seen(up.requests[0]), up.requests
 
 
-def test_tab_in_request_line(px, up):  # B11: refused or normalised, never forwarded raw (the upstream's reader would complain)
-    got, _ = exchange(px, up, "GET\t/x\tHTTP/1.1\r\nHost: a\r\n\r\n", 1)
-    assert got[0].status == 400 or up.requests[0].target == "/x"
+@stricter
+def test_b17_nominated_cookie_is_kept(px, up):
+    with told(px, VIA_UPSTREAM, "-", 200, {PROTOCOL_ERROR: 0, "cluster.up.upstream_rq_200": 1}):
+        exchange(px, up, GET + "Connection: cookie\r\nCookie: session=1\r\n\r\n", 1)
+    assert up.requests[0].get("cookie") == "session=1"
 
 
 @stricter
-def test_nominated_cookie_is_kept(px, up):  # B17
-    got, _ = exchange(px, up, GET + "Connection: cookie\r\nCookie: session=1\r\n\r\n", 1)
-    assert got[0].status == 400 or up.requests[0].get("cookie") == "session=1"
-
-
-def test_blank_lines_are_bounded(px, up):  # B14
-    with px.client(timeout=5) as c:
+def test_b14_blank_lines_are_bounded(px, up):
+    with told(px, CODEC_ERROR, "DPE", 400, PROTOCOL_ERROR), px.client(timeout=5) as c:
         before = px.memory_kib()
         c.send("\r\n" * 500000)
         assert px.grown_kib(before) < 1024
@@ -134,16 +133,18 @@ def test_blank_lines_are_bounded(px, up):  # B14
 JUNK = "\x1b[31m\"{}%n\\"
 
 
-def test_log_injection(px, up):  # B18: one line of valid JSON a request, nothing raw in it
-    got, _ = exchange(px, up, f"GET /junk HTTP/1.1\r\nHost: a\r\nUser-Agent: {JUNK[1:]}\xff\xc0\r\n\r\n", 1)
+def test_b18_log_injection(px, up):  # one line of valid JSON a request, nothing raw in it
+    with told(px, VIA_UPSTREAM, "-", 200, {PROTOCOL_ERROR: 0, "cluster.up.upstream_rq_200": 1}):
+        got, _ = exchange(px, up, f"GET /junk HTTP/1.1\r\nHost: a\r\nUser-Agent: {JUNK[1:]}\xff\xc0\r\n\r\n", 1)
     entry = px.wait_log(lambda e: e["path"] == "/junk")
     assert got[0].status == 200 and entry["agent"].startswith(JUNK[1:])
-    exchange(px, up, f"GET /{JUNK} HTTP/1.1\r\nHost: a\r\n\r\n", 1)
+    with told(px, CODEC_ERROR, "DPE", 400, PROTOCOL_ERROR):
+        exchange(px, up, f"GET /{JUNK} HTTP/1.1\r\nHost: a\r\n\r\n", 1)
     px.access_log()  # every line parses
     assert "\x1b" not in px.access_path.read_text("utf-8", "replace")
 
 
-def test_junk_in_admin_pages(px, up):  # B18, H07: names of statistics come from configuration, never from requests
+def test_b18_junk_in_admin_pages(px, up):  # H07: names of statistics come from configuration, never from requests
     exchange(px, up, "GET /<script> HTTP/1.1\r\nHost: <script>alert(1)</script>\r\n\r\n", 1)
     for page in ("/stats", "/stats/prometheus", "/clusters", "/"):
         assert "<script>alert" not in px.admin(page)[1]

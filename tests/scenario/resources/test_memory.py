@@ -7,6 +7,8 @@ import subprocess
 import pytest
 
 import config
+from evidence import VIA_UPSTREAM, told
+from h2_client import H2Client
 from wire import HOST, Client, free_port, until
 
 BIG = "/bytes/30000000"
@@ -15,39 +17,62 @@ BIG = "/bytes/30000000"
 def sample_proxy(mesh, preexec=None, listener=None, **hcm):
     """A proxy in front of the sample server."""
     port = mesh.sample_server()
-    manager = config.hcm([config.route("/", "sample")], log=config.access_log(mesh.folder / "access.log"), **hcm)
+    manager = config.hcm([config.route("/", "sample", timeout="0s")], log=config.access_log(mesh.folder / "access.log"), **hcm)
     limits = {"thresholds": [{"max_connections": 100000, "max_pending_requests": 100000, "max_requests": 100000}]}
     boot = config.bootstrap([config.listener(free_port(), [manager], **(listener or {}))],
-                            [config.cluster("sample", [port], circuit_breakers=limits)], free_port())
+                            [config.cluster("sample", [port], circuit_breakers=limits, connect_timeout="30s")], free_port())
     return mesh.proxy(boot=boot, preexec=preexec)
 
 
-@pytest.mark.stricter
-def test_thousand_slow_readers(mesh):  # E05, D7
-    px = sample_proxy(mesh, listener={"per_connection_buffer_limit_bytes": 32768})
-    before = px.memory_kib()
-    clients = []
+def http1_readers(px):
     for _ in range(1000):
         s = socket.socket()
         s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         s.connect((HOST, px.port))
         s.sendall(f"GET {BIG} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
-        clients.append(s)
-    px.wait_stat("cluster.sample.upstream_cx_active", 1000, timeout=30)
-    px.wait_stat("cluster.sample.upstream_flow_control_paused_reading_total", 1000, timeout=30)
-    grown = px.memory_kib() - before
-    assert grown < 1000 * 160, f"{grown} KiB for 1,000 slow readers"  # two watermarks of 32 KiB and what a connection costs
-    for s in clients:
-        s.close()
-    until(lambda: px.stat("http.in.downstream_cx_active") == 0, 20, "the connections to end")
+        yield s
+
+
+def http2_readers(px, streams, settings):
+    """1,000 streams over so many connections, whose windows are wide open or stay at the 64 KiB of the beginning."""
+    get = [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", BIG)]
+    for _ in range(1000 // streams):
+        c = H2Client(px.port, settings=settings)
+        if settings:
+            c.grant(0, 2**31 - 1 - 65535)
+        c.send(b"".join(c.head(2 * i + 1, get) for i in range(streams)))
+        yield c.sock
+
+
+READERS = {
+    "http1": http1_readers, "http2-connections": lambda px: http2_readers(px, 1, {4: 2**31 - 1}),
+    "http2-streams": lambda px: http2_readers(px, 100, {4: 2**31 - 1}), "http2-windows": lambda px: http2_readers(px, 100, {}),
+}
+
+
+@pytest.mark.stricter
+@pytest.mark.parametrize("readers", READERS.values(), ids=READERS)
+def test_e05_thousand_slow_readers(mesh, readers):  # D7: 30 MB for each
+    px = sample_proxy(mesh, listener={"per_connection_buffer_limit_bytes": 32768})
+    before = px.memory_kib()
+    with told(px, "downstream_remote_disconnect", "DC", 0, {"http.in.downstream_rq_rx_reset": 1000}, timeout=20):
+        clients = list(readers(px))
+        px.wait_stat("cluster.sample.upstream_cx_active", 1000, timeout=30)
+        px.wait_stat("cluster.sample.upstream_flow_control_paused_reading_total", 1000, timeout=30)
+        grown = px.memory_kib() - before
+        print("KiB for each", grown / 1000)
+        assert grown < 1000 * 160, f"{grown} KiB for 1,000 slow readers"  # two watermarks of 32 KiB and what a connection costs
+        for s in clients:
+            s.close()
+        until(lambda: px.stat("http.in.downstream_cx_active") == 0, 20, "the connections to end")
     assert px.get("/").status == 200
 
 
-def test_endless_answer_at_constant_memory(mesh):  # E06
+def test_e06_endless_answer_at_constant_memory(mesh):
     px = sample_proxy(mesh)
     px.get("/bytes/1000000")
     before = px.memory_kib()
-    with px.client(timeout=30) as c:
+    with told(px, VIA_UPSTREAM, "-", 200, {"cluster.sample.upstream_rq_200": 1}), px.client(timeout=30) as c:
         c.send("GET /bytes/1000000000 HTTP/1.1\r\nHost: a\r\n\r\n")
         c.stream.until(b"\r\n\r\n", 5)
         left, peak, count = 1000000000 - len(c.stream.buf), 0, 0
@@ -60,7 +85,7 @@ def test_endless_answer_at_constant_memory(mesh):  # E06
 
 
 @pytest.mark.stricter
-def test_descriptors_exhausted(mesh):  # E09: no spin, recovers
+def test_e09_descriptors_exhausted(mesh):  # no spin, recovers
     def few():
         resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
     px = sample_proxy(mesh, preexec=few)

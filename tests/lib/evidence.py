@@ -1,0 +1,33 @@
+"""What the proxy says about an attack (rule 4): counters that moved, and the access log's code, flag and detail."""
+import contextlib
+
+from wire import patient, until
+
+PROTOCOL_ERROR = "http.in.downstream_cx_protocol_error"
+VIA_UPSTREAM = "via_upstream"
+
+
+def _changes(before, now):
+    return {k: v - before.get(k, 0) for k, v in now.items() if v != before.get(k, 0)}
+
+
+@contextlib.contextmanager
+def told(px, details=None, flags="-", code=None, moved=(), timeout=5):
+    """What happens inside must be told: each counter of `moved` rises by one (a dict: by so much, None: by any amount), and
+    there is a new access-log entry with that detail, flags and code. Without `details` only the counters are looked at."""
+    rises = dict(moved) if isinstance(moved, dict) else {k: 1 for k in ([moved] if isinstance(moved, str) else moved)}
+    before, since = px.stats(), len(px.access_log(0))
+    yield
+    def counted():
+        now = px.stats()
+        got = {k: now.get(k, 0) - before.get(k, 0) for k in rises}
+        return all(got[k] == n or (n is None and got[k] > 0) for k, n in rises.items())
+    def written():
+        return [e for e in px.access_log(0)[since:] if e["details"] == details and e["flags"] == flags and code in (None, e["code"])]
+    try:
+        until(counted, timeout, "counters")
+        until(lambda: details is None or written(), timeout, "an access-log entry")
+    except AssertionError:
+        seen = [(e["code"], e["flags"], e["details"]) for e in px.access_log(0)[since:]]
+        raise AssertionError(f"{patient(timeout)} s for counters {rises}, entry {(code, flags, details)}\n"
+                             f"logged {seen[-20:]}\nmoved {_changes(before, px.stats())}") from None
