@@ -170,8 +170,12 @@ static void send_grpc(struct mz_stream *s, const struct mz_local_reply *r, struc
     mz_headers_set_status(h, 200);
     mz_headers_set_id(h, MZ_H_CONTENT_TYPE, MZ_STR("application/grpc"));
     mz_headers_set_id(h, MZ_H_GRPC_STATUS, number(s, code));
-    if (made->body.n)
-        mz_headers_set_id(h, MZ_H_GRPC_MESSAGE, grpc_message(s, made->body));
+    struct mz_str text = made->body;
+    if (text.n && text.p[text.n - 1] == '\n' &&
+        mz_str_eq(made->content_type, MZ_STR("application/json")))
+        text.n--; /* a line of JSON */
+    if (text.n)
+        mz_headers_set_id(h, MZ_H_GRPC_MESSAGE, grpc_message(s, text));
     mz_headers_remove_id(h, MZ_H_CONTENT_LENGTH);
     reply_headers(s, made, h, true);
 }

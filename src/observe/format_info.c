@@ -110,7 +110,8 @@ static void value_flags(const struct step *s, const struct mz_format_ctx *c, str
         value_own_str(out, MZ_STR("-"));
         return;
     }
-    size_t n = mz_flags_text(c->info->flags, false, text); /* all flags together: 120 bytes */
+    size_t n = mz_flags_text(c->info->flags, c->info->flag_order, false,
+                             text); /* all flags together: 120 bytes */
     memcpy(out->scratch, text, n);
     value_str(out, (struct mz_str){ out->scratch, n });
 }
@@ -119,7 +120,8 @@ static void value_flags_long(const struct step *s, const struct mz_format_ctx *c
 {
     (void)s;
     char text[MZ_FLAGS_TEXT];
-    mz_buf_append(value_spill(out), text, mz_flags_text(c->info->flags, true, text));
+    mz_buf_append(value_spill(out), text,
+                  mz_flags_text(c->info->flags, c->info->flag_order, true, text));
     value_take_spill(out);
 }
 

@@ -23,7 +23,7 @@ struct kept_step {
     int64_t n, m;
 };
 struct record {
-    uint64_t start_wall_us, duration_us, flags, conn_id, stream_id;
+    uint64_t start_wall_us, duration_us, flags, flag_order, conn_id, stream_id;
     uint32_t status, attempts;
     bool slow;
     struct span method, authority, path, details, host, failure;
@@ -119,6 +119,7 @@ static void record_fill(struct record *r, const struct mz_stream_info *info, boo
     r->start_wall_us = info->start_wall_us;
     r->duration_us = info->end_us > info->start_us ? info->end_us - info->start_us : 0;
     r->flags = info->flags;
+    r->flag_order = info->flag_order;
     r->conn_id = info->conn_id;
     r->stream_id = info->stream_id;
     r->status = info->status;
@@ -238,7 +239,7 @@ static void record_text(const struct record *r, struct mz_buf *out)
     mz_buf_printf(out, " after %llu ms", (unsigned long long)(r->duration_us / 1000));
     if (r->flags) {
         mz_buf_append_str(out, MZ_STR(", "));
-        mz_buf_append(out, flags, mz_flags_text(r->flags, true, flags));
+        mz_buf_append(out, flags, mz_flags_text(r->flags, r->flag_order, true, flags));
     }
     if (r->details.n) {
         mz_buf_append_str(out, MZ_STR(" ("));
@@ -286,7 +287,8 @@ static void record_json(const struct record *r, struct mz_buf *out)
     member_write(out, "authority", text_of(r, r->authority));
     member_write(out, "path", text_of(r, r->path));
     mz_buf_printf(out, ",\"status\":%u", r->status);
-    member_write(out, "flags", (struct mz_str){ flags, mz_flags_text(r->flags, false, flags) });
+    member_write(out, "flags",
+                 (struct mz_str){ flags, mz_flags_text(r->flags, r->flag_order, false, flags) });
     member_write(out, "details", text_of(r, r->details));
     member_write(out, "upstream_host", text_of(r, r->host));
     member_write(out, "transport_failure", text_of(r, r->failure));

@@ -34,19 +34,38 @@ _Static_assert(offsetof(struct mz_stream_info, up.remote) ==
                        offsetof(struct mz_stream_info, local) + 3 * sizeof(struct mz_addr),
                "the addresses lie side by side");
 
-size_t mz_flags_text(uint64_t flags, bool long_names, char out_text[MZ_FLAGS_TEXT])
+void mz_info_flag(struct mz_stream_info *i, uint64_t flags)
+{
+    for (uint64_t fresh = flags & ~i->flags; fresh; fresh &= fresh - 1) {
+        unsigned at = (unsigned)__builtin_popcountll(i->flags);
+        if (at < 8) /* what comes later is told in the order of the bits */
+            i->flag_order |= (__builtin_ctzll(fresh) + UINT64_C(1)) << (8 * at);
+        i->flags |= fresh & -fresh;
+    }
+}
+
+static size_t flag_append(unsigned bit, bool long_names, char *text, size_t n)
+{
+    struct mz_str name = long_names ? flag_names[bit].full : flag_names[bit].brief;
+    if (n)
+        text[n++] = ',';
+    memcpy(text + n, name.p, name.n);
+    return n + name.n;
+}
+
+size_t mz_flags_text(uint64_t flags, uint64_t order, bool long_names, char out_text[MZ_FLAGS_TEXT])
 {
     size_t n = 0;
-    for (uint64_t rest = flags; rest; rest &= rest - 1) {
-        unsigned bit = (unsigned)__builtin_ctzll(rest);
-        if (bit >= MZ_FLAG__COUNT)
-            break;
-        struct mz_str name = long_names ? flag_names[bit].full : flag_names[bit].brief;
-        if (n)
-            out_text[n++] = ',';
-        memcpy(out_text + n, name.p, name.n);
-        n += name.n;
+    uint64_t rest = flags & ((UINT64_C(1) << MZ_FLAG__COUNT) - 1);
+    for (; order; order >>= 8) {
+        unsigned bit = (unsigned)(order & 255) - 1;
+        if (!(rest >> bit & 1))
+            continue;
+        n = flag_append(bit, long_names, out_text, n);
+        rest &= ~(UINT64_C(1) << bit);
     }
+    for (; rest; rest &= rest - 1)
+        n = flag_append((unsigned)__builtin_ctzll(rest), long_names, out_text, n);
     if (n == 0)
         out_text[n++] = '-';
     return n;

@@ -96,6 +96,7 @@ struct mz_stream_info {
     const char *details;        /* response code details; arena or static, no blanks; NULL: none */
     const char *conn_termination; /* connection termination details, NULL */
     uint64_t flags;             /* MZ_FLAG(..) */
+    uint64_t flag_order;        /* a byte each: bit number + 1 of the flags in the order of their setting, the first lowest */
     uint64_t rx_body, tx_body;  /* %BYTES_RECEIVED%, %BYTES_SENT% */
     uint64_t wire_in, wire_out, header_in, header_out; /* downstream */
     struct mz_route_view route;
@@ -119,12 +120,10 @@ struct mz_stream_info {
 void mz_info_init(struct mz_stream_info *i);
 /* Puts a filter's object into the state; @name and @o live as long as the stream. */
 void mz_info_set_state(struct mz_stream_info *i, struct mz_str name, struct mz_filter_object *o);
-/* "UF,URX" or "UpstreamConnectionFailure,..."; "-" for none. Written without NUL; returns the length. */
+/* "URX,UF" or "UpstreamRetryLimitExceeded,...", in the order of their setting; "-" for none. Written without NUL; returns the
+ * length. */
 #define MZ_FLAGS_TEXT 1024
-size_t mz_flags_text(uint64_t flags, bool long_names, char out_text[MZ_FLAGS_TEXT]);
+size_t mz_flags_text(uint64_t flags, uint64_t order, bool long_names, char out_text[MZ_FLAGS_TEXT]);
 bool mz_flag_parse(struct mz_str short_name, uint64_t *out_flag);
-static inline void mz_info_flag(struct mz_stream_info *i, uint64_t flag)
-{
-    i->flags |= flag;
-}
+void mz_info_flag(struct mz_stream_info *i, uint64_t flags);
 #endif

@@ -83,7 +83,7 @@ static int str_cmp(const void *x, const void *y)
     return mz_str_cmp(*(const struct mz_str *)x, *(const struct mz_str *)y);
 }
 
-/* Several values: sorted and joined, so that their order does not matter (Envoy). */
+/* Several values: sorted, so that their order does not matter; each hash is the seed of the next (Envoy). */
 static bool hash_header(const struct mz_hash_policy *p, struct hash_req *q, uint64_t *out)
 {
     const struct mz_header *first = mz_headers_get(q->h, p->name);
@@ -98,7 +98,9 @@ static bool hash_header(const struct mz_hash_policy *p, struct hash_req *q, uint
         values[n++] =
             p->rewrite ? mz_regex_replace(p->rewrite, e->value, p->rewrite_with, q->a) : e->value;
     qsort(values, n, sizeof(*values), str_cmp);
-    *out = hash_str(n == 1 ? values[0] : mz_arena_cat(q->a, n, values));
+    *out = 0;
+    for (size_t i = 0; i < n; i++)
+        *out = mz_xxh64(values[i].p, values[i].n, *out);
     return true;
 }
 

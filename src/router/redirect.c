@@ -12,11 +12,16 @@ struct saved { /* what is put back when the redirect is refused */
     bool had_original;
 };
 
+static bool untried(struct router *r, const char *why)
+{
+    mz_stream_story(stream_of(r), MZ_STEP_NO_INTERNAL_REDIRECT, MZ_STR(""), mz_str_c(why), 0, 0);
+    return false;
+}
+
 static bool refused(struct router *r, enum router_stat stat, const char *why)
 {
     mz_count(r->cfg->scope, stat, 1);
-    mz_stream_story(stream_of(r), MZ_STEP_NO_INTERNAL_REDIRECT, MZ_STR(""), mz_str_c(why), 0, 0);
-    return false;
+    return untried(r, why);
 }
 
 static bool asked_for(const struct mz_internal_redirect *p, unsigned status)
@@ -27,16 +32,25 @@ static bool asked_for(const struct mz_internal_redirect *p, unsigned status)
     return false;
 }
 
+/* previous_routes: this request has been sent from a route of this name to one of that name before. */
+static bool went_there(struct router *r, const struct mz_route *to)
+{
+    unsigned n;
+    const struct mz_route *const *seen = mz_stream_redirected_routes(stream_of(r), &n);
+    n = n < 16 ? n : 16;
+    for (unsigned i = 0; i < n; i++) {
+        const struct mz_route *target = i + 1 < n ? seen[i + 1] : r->route;
+        if (mz_str_eq(seen[i]->name, r->route->name) && mz_str_eq(target->name, to->name))
+            return true;
+    }
+    return false;
+}
+
 /* The predicates of the policy over the route that the new address has. */
 static bool predicates_ok(struct router *r, const struct mz_route *to, bool cross_scheme)
 {
     const struct mz_internal_redirect *p = r->route->internal_redirect;
-    unsigned n;
-    const struct mz_route *const *seen = mz_stream_redirected_routes(stream_of(r), &n);
-    for (unsigned i = 0; p->previous_routes && i < n && i < 16; i++)
-        if (seen[i] == to)
-            return false;
-    if (p->previous_routes && to == r->route)
+    if (p->previous_routes && went_there(r, to))
         return false;
     if (p->allow_listed) {
         bool found = false;
@@ -106,12 +120,14 @@ static bool convert(struct router *r, struct mz_headers *response, bool *out_dro
     struct mz_url to;
     struct saved old;
     unsigned n;
-    if (!location.n || !mz_url_parse(location, &to))
+    if (!mz_headers_get_id(response, MZ_H_LOCATION))
+        return untried(r, "no location");
+    if (!mz_url_parse(location, &to))
         return refused(r, RS_REDIRECT_BAD_LOCATION, "bad location");
     bool https = mz_str_ieq(to.scheme, MZ_STR("https")),
          http = mz_str_ieq(to.scheme, MZ_STR("http"));
     if (!https && !http)
-        return refused(r, RS_REDIRECT_BAD_LOCATION, "bad location");
+        return refused(r, RS_REDIRECT_UNSAFE_SCHEME, "neither http nor https");
     bool cross = https != info_of(r)->secure;
     if (cross && !p->allow_cross_scheme)
         return refused(r, RS_REDIRECT_UNSAFE_SCHEME, "other scheme");

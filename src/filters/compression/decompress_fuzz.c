@@ -54,6 +54,11 @@ static enum mz_decompress decode(const struct mz_decompressor_lib *l, const uint
     return r;
 }
 
+static bool failed(enum mz_decompress r)
+{
+    return r == MZ_DECOMPRESS_BAD || r == MZ_DECOMPRESS_CUT;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
     static struct mz_decompressor_lib *libraries[3];
@@ -68,8 +73,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     mz_buf_init(&parts);
     enum mz_decompress a = decode(libraries[which], p + 2, n - 2, n, 1 << 20, &whole),
                        b = decode(libraries[which], p + 2, n - 2, piece, 1000, &parts);
-    /* In pieces a bomb may be found before what is wrong behind it. */
-    if (a != b && b != MZ_DECOMPRESS_RATIO && a != MZ_DECOMPRESS_RATIO)
+    /* In pieces a bomb may be found before what is wrong behind it. zstd checks a frame that lies there as a whole before it
+     * begins: what is bad then is cut off in pieces. */
+    if (a != b && b != MZ_DECOMPRESS_RATIO && a != MZ_DECOMPRESS_RATIO &&
+        !(which == 2 && failed(a) && failed(b)))
         abort();
     if (a == MZ_DECOMPRESS_DONE && b == a && mz_buf_len(&whole) != mz_buf_len(&parts))
         abort();

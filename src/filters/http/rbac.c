@@ -34,6 +34,7 @@ enum { RULES, SHADOW, SIDES };
 struct side {                             /* rules, or shadow_rules */
     struct mz_rbac *engine;               /* NULL: everything is allowed, nothing counted */
     struct mz_str policy_key, result_key; /* of the dynamic metadata */
+    bool own_keys; /* with a prefix; a route's without one are the filter's (Envoy) */
     /* of the filter only */
     struct mz_scope *scope;
     struct mz_str prefix; /* "http.in.rbac." and the side's own */
@@ -87,6 +88,7 @@ static bool engine_build(const pb_RBAC *rules, const char *rules_field, const pb
 static void keys_fill(struct side *s, struct mz_str prefix, const char *policy, const char *result,
                       struct mz_arena *a)
 {
+    s->own_keys = prefix.n > 0;
     s->policy_key = mz_arena_cat(a, 2, (struct mz_str[]){ prefix, mz_str_c(policy) });
     s->result_key = mz_arena_cat(a, 2, (struct mz_str[]){ prefix, mz_str_c(result) });
 }
@@ -243,7 +245,7 @@ static bool check(struct mz_filter *f, const struct rbac_cfg *c, unsigned side,
     mz_count(own->sides[side].scope, stat, 1);
     if (c->per_policy && res->matched)
         count_policy(own, side, res->policy, stat);
-    note_metadata(f, s, res);
+    note_metadata(f, s->own_keys ? s : &own->sides[side], res);
     return res->allowed;
 }
 
