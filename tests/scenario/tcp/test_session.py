@@ -97,7 +97,9 @@ def test_max_duration_with_jitter(tcp, dial):
     for s in others:
         assert ended(s) == "eof"
         times.append(time.monotonic() - begin)
-    assert min(times) >= 0.29 and max(times) < 1.5 and px.stat("tcp.t.max_downstream_connection_duration") == 9
+    assert min(times) >= 0.29 and max(times) < 1.5
+    assert ended(c) == "eof"  # the first one may have the longest time
+    assert px.stat("tcp.t.max_downstream_connection_duration") == 9
 
 
 def test_old_field_of_the_log(tcp, dial):
