@@ -441,19 +441,24 @@ def run_all(a, e, res):
             for t in targets:
                 if "h1" not in t.has:
                     continue
-                g = Group(t.small(e, base[t.name], t.work), PROXY_CORE, f"{t.work}/mem.log")
-                if first_ok(base[t.name], g):
-                    time.sleep(1.0)
-                    idle = mem_kib(g)
-                    c = subprocess.Popen(["taskset", "-c", LOAD_CORE, e.tool, "idle", str(base[t.name]), "/small", "1000"],
-                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-                    held = json.loads(c.stdout.readline() or b'{"held":0}')["held"]
-                    time.sleep(1.0)
-                    full = mem_kib(g)
-                    c.stdin.close()
-                    c.wait()
-                    res["memory"].setdefault(t.name, []).append({"idle": idle, "conns1000": full, "held": held})
-                g.stop()
+                for tool, key in (("idle", "conns1000"),) + ((("idle2", "h2conns1000"),) if t.envoy_like and "h2c" in t.has else ()):
+                    g = Group(t.small(e, base[t.name], t.work), PROXY_CORE, f"{t.work}/mem.log")
+                    if first_ok(base[t.name], g):
+                        time.sleep(1.0)
+                        before = mem_kib(g)
+                        c = subprocess.Popen(["taskset", "-c", LOAD_CORE, e.tool, tool, str(base[t.name]), "/small", "1000"],
+                                             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+                        held = json.loads(c.stdout.readline() or b'{"held":0}')["held"]
+                        time.sleep(4.0)       # until nothing was asked of them for a while
+                        full = mem_kib(g)
+                        c.stdin.close()
+                        c.wait()
+                        each = (full["rss"] - before["rss"]) / max(1, held)
+                        if key == "conns1000":
+                            res["memory"].setdefault(t.name, []).append({"idle": before, "conns1000": full, "held": held})
+                        else:
+                            res["memory"][t.name][-1]["h2_each_kib"] = each
+                    g.stop()
         note("memory done")
     if "many" not in a.skip:
         for n in [int(x) for x in a.many.split(",") if x]:
@@ -632,13 +637,13 @@ def markdown(res):
 
     M = res["memory"]
     if any("conns1000" in x for v in M.values() for x in v):
-        o += ["## Memory, MiB", "", "| target | RSS idle | PSS idle | anonymous idle | RSS, 1,000 idle connections | per connection KiB | RSS after the load |", "|---|---|---|---|---|---|---|"]
+        o += ["## Memory, MiB", "", "| target | RSS idle | PSS idle | anonymous idle | RSS, 1,000 idle connections | per connection KiB | per HTTP/2 connection KiB | RSS after the load |", "|---|---|---|---|---|---|---|---|"]
         for t in T:
             v = [x for x in M.get(t, []) if "conns1000" in x]
             g = lambda w, k: [x[w][k] / 1024 for x in v]
             al = M.get(t + " after load", [{}])[0].get("idle", {}).get("rss")
             per = [(x["conns1000"]["rss"] - x["idle"]["rss"]) / max(1, x["held"]) for x in v]
-            o.append(f"| {t} | {cell(g('idle', 'rss'))} | {cell(g('idle', 'pss'))} | {cell(g('idle', 'anon'))} | {cell(g('conns1000', 'rss'))} | {cell(per)} | {fmt(al / 1024) if al else '—'} |")
+            o.append(f"| {t} | {cell(g('idle', 'rss'))} | {cell(g('idle', 'pss'))} | {cell(g('idle', 'anon'))} | {cell(g('conns1000', 'rss'))} | {cell(per)} | {cell([x.get('h2_each_kib') for x in v])} | {fmt(al / 1024) if al else '—'} |")
         o.append("")
     if res["start"]:
         o += ["## exec to first 200, ms", "", "| " + " | ".join(T) + " |", "|" + "---|" * len(T), "| " + " | ".join(cell(res["start"].get(t, [])) for t in T) + " |", ""]

@@ -7,6 +7,7 @@
  *   benchtool pingpong PORT CONNS SECS      1-octet echo through tcp
  *   benchtool bulk PORT CONNS OCTETS        download OCTETS on each connection
  *   benchtool idle PORT PATH N              N connections, one request on each, held until stdin ends
+ *   benchtool idle2 PORT PATH N             the same over HTTP/2 with prior knowledge
  * Clients print one JSON object. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -509,6 +510,76 @@ static void bulk(int port, int conns, uint64_t octets)
     printf("{\"octets\":%llu,\"errors\":%zu,\"secs\":%.4f,\"gib_s\":%.4f}\n",
            (unsigned long long)got, errs + live, s, got / s / 1073741824.0);
 }
+static void hold(int ok)
+{
+    printf("{\"held\":%d}\n", ok);
+    fflush(stdout);
+    char b[16];
+    while (read(0, b, sizeof b) > 0) {
+    }
+}
+static size_t frame(unsigned char *at, unsigned type, unsigned flags, unsigned stream,
+                    const void *p, size_t n)
+{
+    const unsigned char head[9] = { 0, n >> 8, n, type, flags, 0, 0, 0, stream };
+    memcpy(at, head, 9);
+    if (n)
+        memcpy(at + 9, p, n);
+    return 9 + n;
+}
+/* Reads frames until the server's SETTINGS and the end of stream 1 were there; acknowledges the former. */
+static int answered(int fd)
+{
+    static unsigned char buf[70000];
+    unsigned char ack[9];
+    size_t len = 0;
+    for (int settings = 0, end = 0; !settings || !end;) {
+        ssize_t r = read(fd, buf + len, sizeof buf - len);
+        if (r <= 0)
+            return 0;
+        len += r;
+        size_t at = 0;
+        for (size_t n; at + 9 <= len; at += 9 + n) {
+            const unsigned char *h = buf + at;
+            n = (size_t)h[0] << 16 | h[1] << 8 | h[2];
+            if (at + 9 + n > len)
+                break;
+            end |= h[8] == 1 && h[3] <= 1 && (h[4] & 1);
+            if (h[3] == 4 && !(h[4] & 1)) {
+                settings = 1;
+                if (write(fd, ack, frame(ack, 4, 1, 0, NULL, 0)) != 9)
+                    return 0;
+            }
+        }
+        memmove(buf, buf + at, len - at);
+        len -= at;
+    }
+    return 1;
+}
+static void idle2(int port, const char *path, int n)
+{
+    static const char magic[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    unsigned char out[512], head[256] = "\x82\x86\x41\x0a"
+                                        "bench.test"
+                                        "\x44";
+    size_t k = 15, len = strlen(path), m = sizeof magic - 1;
+    int ok = 0;
+    if (len > 100)
+        exit(1);
+    head[k++] = len;
+    memcpy(head + k, path, len);
+    k += len;
+    memcpy(out, magic, m);
+    m += frame(out + m, 4, 0, 0, NULL, 0);
+    m += frame(out + m, 1, 5, 1, head, k);
+    for (int i = 0; i < n; i++) {
+        int fd = connect_to(port);
+        if (write(fd, out, m) != (ssize_t)m)
+            break;
+        ok += answered(fd);
+    }
+    hold(ok);
+}
 static void idle(int port, const char *path, int n)
 {
     struct cl *c = calloc(1, sizeof *c);
@@ -532,11 +603,7 @@ static void idle(int port, const char *path, int n)
             }
         }
     }
-    printf("{\"held\":%d}\n", ok);
-    fflush(stdout);
-    char b[16];
-    while (read(0, b, sizeof b) > 0) {
-    }
+    hold(ok);
 }
 
 int main(int argc, char **argv)
@@ -559,6 +626,8 @@ int main(int argc, char **argv)
         bulk(port, (int)strtol(argv[3], NULL, 10), strtoull(argv[4], NULL, 10));
     else if (!strcmp(m, "idle") && argc > 4)
         idle(port, argv[3], (int)strtol(argv[4], NULL, 10));
+    else if (!strcmp(m, "idle2") && argc > 4)
+        idle2(port, argv[3], (int)strtol(argv[4], NULL, 10));
     else {
         fprintf(stderr, "usage: see the top of benchtool.c\n");
         return 2;

@@ -95,6 +95,11 @@ void mz_free(enum mz_mem type, void *p)
     free(p);
 }
 
+void mz_mem_note(enum mz_mem type, int64_t bytes, int64_t objects)
+{
+    count(type, bytes, objects);
+}
+
 size_t mz_mul(size_t a, size_t b)
 {
     size_t n;

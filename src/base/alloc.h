@@ -32,6 +32,8 @@ char *mz_strndup(enum mz_mem type, const char *s, size_t n); /* NUL-terminated c
 void mz_free(enum mz_mem type, void *p);                    /* NULL is fine */
 #define mz_new0(type, T)       ((T *)mz_alloc0((type), sizeof(T)))
 #define mz_newn0(type, T, n)   ((T *)mz_alloc0((type), mz_mul((n), sizeof(T))))
+/* Memory from elsewhere (mmap) is counted, too; negative: it was given back. */
+void mz_mem_note(enum mz_mem type, int64_t bytes, int64_t objects);
 size_t mz_mul(size_t a, size_t b); /* aborts on overflow */
 
 struct mz_mem_count {

@@ -9,6 +9,8 @@
  * object; on its worker's loop.
  */
 
+#define REST_MS 2000 /* without a stream, of HTTP/2 */
+
 static struct hcm_conn *from_filter(struct mz_net_filter *f)
 {
     return (struct hcm_conn *)(void *)f;
@@ -20,7 +22,7 @@ static struct mz_conn *wire(const struct hcm_conn *c)
 
 static bool is_http2(const struct hcm_conn *c)
 {
-    return c->codec->protocol == MZ_HTTP2;
+    return c->codec && c->codec->protocol == MZ_HTTP2;
 }
 
 static struct mz_stream *stream_of(struct mz_list *l)
@@ -112,11 +114,16 @@ static void create_http1(struct hcm_conn *c, const struct mz_codec_sink *sink)
     struct mz_http1_stats st = indices;
     st.scope = c->cfg->http1_scope;
     c->codec = mz_http1_server_create(&c->cfg->http1, &st, sink, &codec_ops, c);
+    if (c->drain != DRAIN_NONE)
+        c->codec->ops->goaway(c->codec, c->drain == DRAIN_DRAINING);
+    if (c->spoke) /* it rested */
+        return;
     hcm_count(c, MZ_HS_CX_HTTP1_TOTAL);
     mz_gauge_add(c->cfg->scope, MZ_HS_CX_HTTP1_ACTIVE, 1);
 }
 
-/* The first bytes tell (AUTO): HTTP/2 begins with what is no request of HTTP/1. False: they do not tell yet. */
+/* The first bytes tell (AUTO): HTTP/2 begins with what is no request of HTTP/1. False: they do not tell yet. Of those that have
+ * spoken only HTTP/1 lacks a codec. */
 static bool choose_codec(struct hcm_conn *c, struct mz_buf *in, bool end)
 {
     static const struct mz_str preface = MZ_STR_INIT("PRI * HTTP/2");
@@ -125,6 +132,10 @@ static bool choose_codec(struct hcm_conn *c, struct mz_buf *in, bool end)
     struct mz_codec_sink sink = { mz_conn_out(w), sink_written, sink_read_disable, c,
                                   w->out_wm.high > UINT32_MAX ? UINT32_MAX
                                                               : (uint32_t)w->out_wm.high };
+    if (c->spoke) {
+        create_http1(c, &sink);
+        return true;
+    }
     size_t n = mz_buf_copyout(in, 0, start, sizeof(start));
     bool begins = memcmp(start, preface.p, n) == 0;
     if (c->cfg->codec_type == CODEC_AUTO && begins && n < preface.n && !end)
@@ -132,6 +143,7 @@ static bool choose_codec(struct hcm_conn *c, struct mz_buf *in, bool end)
     bool http2 = c->cfg->codec_type == CODEC_HTTP2 ||
                  (c->cfg->codec_type == CODEC_AUTO && begins && n == preface.n);
     (http2 ? create_http2 : create_http1)(c, &sink);
+    c->spoke = true;
     return true;
 }
 
@@ -198,13 +210,46 @@ void hcm_conn_start_drain(struct hcm_conn *c)
     mz_timer_start_ms(&ends(c)->drain, c->cfg->drain_timeout_ms);
 }
 
+/* Between two messages of HTTP/1 there is nothing that a codec would have to remember. */
+static void http1_rest(struct hcm_conn *c)
+{
+    if (!c->codec || is_http2(c) || c->n_streams || c->drain != DRAIN_NONE || c->closing ||
+        c->codec->must_close || mz_buf_len(mz_conn_in(wire(c))) || mz_conn_above_high(wire(c)))
+        return;
+    c->codec->ops->destroy(c->codec);
+    c->codec = NULL;
+}
+
+static void idle_timer_start(struct hcm_conn *c, uint64_t idle_ms)
+{
+    uint64_t limit = c->cfg->idle_timeout_ms, left = limit > idle_ms ? limit - idle_ms : 1;
+    bool may_rest = c->codec && c->codec->ops->rest && !c->resting;
+    if (may_rest && (!limit || left > REST_MS))
+        left = REST_MS;
+    if (limit || may_rest)
+        mz_timer_start_ms(&c->idle_timer, left);
+}
+
+static uint64_t idle_us(const struct hcm_conn *c)
+{
+    return mz_loop_now_us(conn_loop(c)) - c->idle_since_us;
+}
+
 static void on_idle(struct mz_timer *t)
 {
     struct hcm_conn *c = MZ_CONTAINER(t, struct hcm_conn, idle_timer);
+    uint64_t limit = c->cfg->idle_timeout_ms;
     if (c->n_streams)
         return;
+    if (!limit || idle_us(c) < limit * 1000) {
+        c->resting = true;
+        if (c->codec && c->codec->ops->rest)
+            c->codec->ops->rest(c->codec);
+        idle_timer_start(c, idle_us(c) / 1000);
+        return;
+    }
     hcm_count(c, MZ_HS_CX_IDLE_TIMEOUT);
-    if (!c->codec)
+    if (!c->spoke)
         hcm_conn_close(c, MZ_CLOSE_FLUSH, "on_idle_timeout");
     else
         hcm_conn_start_drain(c);
@@ -214,7 +259,7 @@ static void on_duration(struct mz_timer *t)
 {
     struct hcm_conn *c = MZ_CONTAINER(t, struct conn_ends, duration)->conn;
     hcm_count(c, MZ_HS_CX_MAX_DURATION_REACHED);
-    if (!c->codec)
+    if (!c->spoke)
         hcm_conn_close(c, MZ_CLOSE_FLUSH, "connection_duration_timeout");
     else
         hcm_conn_start_drain(c);
@@ -222,8 +267,11 @@ static void on_duration(struct mz_timer *t)
 
 static void restart_idle(struct hcm_conn *c)
 {
-    if (c->cfg->idle_timeout_ms && !c->closing)
-        mz_timer_start_ms(&c->idle_timer, c->cfg->idle_timeout_ms);
+    if (c->closing)
+        return;
+    c->idle_since_us = mz_loop_now_us(conn_loop(c));
+    c->resting = false;
+    idle_timer_start(c, 0);
 }
 
 /* Clients that open streams and reset them cost more than they pay for (D01); so do those whose streams we have to reset
@@ -281,8 +329,8 @@ void hcm_conn_stream_ended(struct hcm_conn *c, struct mz_stream *s)
     close_when_done(c, whole && s->saw_connection_close);
     if (c->n_streams == 0) {
         restart_idle(c);
-        if (!c->closing && !c->dispatching && mz_buf_len(mz_conn_in(wire(c))))
-            mz_task_schedule(conn_loop(c), &c->redispatch); /* a pipelined request waits */
+        if (!c->closing)
+            mz_task_schedule(conn_loop(c), &c->redispatch); /* a pipelined request waits, or none */
     }
 }
 
@@ -366,10 +414,11 @@ static void dispatch(struct hcm_conn *c, bool end)
 static void on_redispatch(struct mz_task *t)
 {
     struct hcm_conn *c = MZ_CONTAINER(t, struct hcm_conn, redispatch);
-    if (!wire(c)->read_disabled && mz_buf_len(mz_conn_in(wire(c))))
+    if (c->codec && c->n_streams == 0 && !wire(c)->read_disabled && mz_buf_len(mz_conn_in(wire(c))))
         dispatch(c, wire(c)->read_end);
     else
         close_when_done(c, false);
+    http1_rest(c);
 }
 
 static enum mz_net_flow on_data(struct mz_net_filter *f, struct mz_buf *data, bool end)
@@ -379,7 +428,12 @@ static enum mz_net_flow on_data(struct mz_net_filter *f, struct mz_buf *data, bo
         mz_buf_drain(data, mz_buf_len(data));
         return MZ_NET_STOP;
     }
-    if (c->codec || choose_codec(c, data, end))
+    bool ready = c->codec || ((mz_buf_len(data) || !c->spoke) && choose_codec(c, data, end));
+    if (MZ_UNLIKELY(c->resting)) { /* it rests again when no stream comes of it */
+        c->resting = false;
+        idle_timer_start(c, idle_us(c) / 1000);
+    }
+    if (ready)
         dispatch(c, end);
     return MZ_NET_STOP;
 }
@@ -393,6 +447,7 @@ static enum mz_net_flow on_new_connection(struct mz_net_filter *f)
     mz_task_init(&c->redispatch, on_redispatch);
     mz_timer_init(l, &c->idle_timer, on_idle);
     restart_idle(c);
+    c->resting = true;
     if (c->cfg->max_connection_duration_ms)
         mz_timer_start_ms(&ends(c)->duration, c->cfg->max_connection_duration_ms);
     hcm_count(c, MZ_HS_CX_TOTAL);
@@ -421,7 +476,7 @@ static void count_close(struct hcm_conn *c, bool local)
         hcm_count(c, local ? MZ_HS_CX_DESTROY_LOCAL_ACTIVE_RQ : MZ_HS_CX_DESTROY_REMOTE_ACTIVE_RQ);
     }
     mz_gauge_add(sc, MZ_HS_CX_ACTIVE, -1);
-    if (c->codec)
+    if (c->spoke)
         mz_gauge_add(sc, is_http2(c) ? MZ_HS_CX_HTTP2_ACTIVE : MZ_HS_CX_HTTP1_ACTIVE, -1);
     if (c->base.down->secure)
         mz_gauge_add(sc, MZ_HS_CX_SSL_ACTIVE, -1);
@@ -485,7 +540,7 @@ static void drain(struct mz_net_filter *f)
 static void end_idle(struct mz_net_filter *f)
 {
     struct hcm_conn *c = from_filter(f);
-    if (c->codec && c->n_streams == 0 && mz_buf_len(mz_conn_in(wire(c))) == 0)
+    if (c->spoke && c->n_streams == 0 && mz_buf_len(mz_conn_in(wire(c))) == 0)
         hcm_conn_close(c, MZ_CLOSE_FLUSH, NULL);
 }
 

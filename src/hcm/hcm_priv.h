@@ -96,17 +96,20 @@ struct conn_object {
     void (*destroy)(void *object);
 };
 void conn_objects_destroy(struct conn_object *o); /* the whole list; NULL is fine */
+enum { DRAIN_NONE, DRAIN_DRAINING, DRAIN_CLOSING };
 struct hcm_conn { /* the network filter's object */
     struct mz_net_filter base;
     const struct mz_hcm_config *cfg;
-    struct mz_codec *codec;
+    struct mz_codec *codec; /* NULL: the first bytes have not come, or HTTP/1 rests */
     struct mz_list streams;
     unsigned n_streams;
     uint32_t n_requests;
     uint32_t n_ended, n_premature; /* HTTP/2 streams: all, and those reset before they had an answer */
-    enum { DRAIN_NONE, DRAIN_DRAINING, DRAIN_CLOSING } drain;
-    bool dispatching, closing, closed, above_high, saw_codec_error, upgraded;
-    struct mz_timer idle_timer;
+    uint8_t drain; /* DRAIN_... */
+    bool spoke;    /* it has, or had, a codec */
+    bool resting, dispatching, closing, closed, saw_codec_error;
+    uint64_t idle_since_us; /* the last stream ended */
+    struct mz_timer idle_timer; /* it rests soon, and ends at last */
     struct conn_ends *ends; /* or NULL */
     struct conn_object *objects; /* of filters; a list, mostly empty */
     struct mz_task redispatch;

@@ -91,6 +91,9 @@ struct mz_codec_ops {
     /* HTTP/2: what is to be sent goes into the sink's buffer now rather than at the end of the turn, as far as windows and the
      * sink's limit allow; not from within dispatch (no-op). NULL: it is there already. */
     void (*flush)(struct mz_codec *c);
+    /* HTTP/2: without a stream, for some while probably; the codec keeps little memory until it is used again. NULL: between two
+     * messages of HTTP/1 there is nothing to keep, the owner may destroy the codec and go on with a new one. */
+    void (*rest)(struct mz_codec *c);
     void (*goaway)(struct mz_codec *c, bool graceful_notice); /* HTTP/2: shutdown notice, then final; HTTP/1: once final the answer in work closes, no request begins */
     bool (*wants_to_write)(const struct mz_codec *c);
     void (*conn_above_high)(struct mz_codec *c); /* the connection's output buffer crossed: told to all streams */
@@ -147,6 +150,7 @@ struct mz_http1_stats { /* counters of the owner's scope, MZ_STAT_NONE: not coun
 };
 struct mz_codec *mz_http1_server_create(const struct mz_http1_opts *o, const struct mz_http1_stats *st,
                                         const struct mz_codec_sink *sink, const struct mz_codec_server_ops *ops, void *arg);
+void mz_http1_thread_trim(void); /* gives the thread's spare codecs back to malloc */
 struct mz_codec *mz_http1_client_create(const struct mz_http1_opts *o, const struct mz_http1_stats *st,
                                         const struct mz_codec_sink *sink);
 /* Starts a request; the answer comes to @in. HTTP/1: one at a time (asserted). */

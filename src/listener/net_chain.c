@@ -13,13 +13,17 @@ struct mz_net_chain {
     struct mz_list link; /* of the acceptor */
     struct mz_downstream down;
     struct mz_acceptor *acceptor;
-    struct mz_listener_config *cfg; /* reference */
-    struct mz_arena *arena;         /* of what listener filters found; NULL: none */
-    struct handshake *handshake;    /* NULL: its time has no limit, or it is over */
-    size_t n, started;              /* filters; those whose on_new_connection ran */
+    struct handshake *handshake; /* NULL: its time has no limit, or it is over */
+    uint32_t n, started;         /* filters; those whose on_new_connection ran */
     bool end, closed;
     struct mz_net_filter *filters[];
 };
+
+/* The reference that the connection holds. */
+static struct mz_listener_config *config(const struct mz_net_chain *c)
+{
+    return (struct mz_listener_config *)(uintptr_t)c->down.listener;
+}
 
 static size_t object_size(size_t n)
 {
@@ -107,13 +111,13 @@ static void logs_write(const struct mz_listener_config *cfg, const struct mz_str
 
 static void write_logs(const struct mz_net_chain *c)
 {
-    if (c->cfg->n_logs == 0)
+    if (config(c)->n_logs == 0)
         return;
     struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
     struct mz_stream_info *info = mz_arena_new0(a, struct mz_stream_info);
     info->arena = a;
     info_fill(c, info);
-    logs_write(c->cfg, info);
+    logs_write(config(c), info);
     mz_arena_destroy(a);
 }
 
@@ -149,7 +153,7 @@ static void chain_free(void *p)
     for (size_t i = 0; i < c->n; i++)
         if (c->filters[i]->type->destroy)
             c->filters[i]->type->destroy(c->filters[i]);
-    mz_listener_config_unref(c->cfg);
+    mz_listener_config_unref(config(c));
     if (c->down.found)
         mz_arena_destroy(c->down.found->arena);
     mz_free(MZ_MEM_CONN, c);
@@ -171,7 +175,7 @@ static void count_end(struct mz_net_chain *c)
     mz_count(c->down.scope, MZ_LISTENER_STAT_CX_DESTROY, 1);
     mz_hist_record(c->down.scope, MZ_LISTENER_STAT_CX_LENGTH_MS, ms);
     mz_gauge_add(a->worker_scope, MZ_LISTENER_WORKER_CX_ACTIVE, -1);
-    __atomic_sub_fetch(&c->cfg->connections, 1, __ATOMIC_RELAXED);
+    __atomic_sub_fetch(&config(c)->connections, 1, __ATOMIC_RELAXED);
     __atomic_sub_fetch(&a->connections, 1, __ATOMIC_RELAXED);
     __atomic_sub_fetch(a->process_connections, 1, __ATOMIC_RELAXED);
 }
@@ -254,8 +258,8 @@ static struct mz_net_chain *chain_new(struct mz_acceptor *a, const struct mz_fil
     struct mz_net_chain *c = mz_alloc0(MZ_MEM_CONN, head + fc->objects_bytes);
     char *object = (char *)c + head;
     c->acceptor = a;
-    c->cfg = mz_listener_config_ref(a->cfg);
-    c->n = fc->n_filters;
+    c->down.listener = mz_listener_config_ref(a->cfg);
+    c->n = (uint32_t)fc->n_filters;
     for (size_t i = 0; i < c->n; i++) {
         struct mz_net_filter *f = (struct mz_net_filter *)(void *)object;
         *f = (struct mz_net_filter){ .type = fc->filters[i].type,
@@ -276,11 +280,11 @@ static void down_fill(struct mz_net_chain *c, const struct mz_filter_chain *fc,
     c->down = (struct mz_downstream){
         .worker = c->acceptor->worker,
         .chain = fc,
-        .listener = c->cfg,
-        .scope = c->cfg->scope,
+        .listener = c->down.listener,
+        .scope = config(c)->scope,
         .chain_name = fc->name,
-        .listener_name = c->cfg->name,
-        .listener_metadata = c->cfg->metadata,
+        .listener_name = config(c)->name,
+        .listener_metadata = config(c)->metadata,
         .secure = fc->transport->secure,
         .start_us = mz_loop_now_us(l),
         .start_wall_us = mz_loop_wall_us(l),

@@ -52,10 +52,10 @@ struct mz_downstream { /* a downstream connection; owned by its listener worker 
     struct mz_str chain_name, listener_name, sni;
     const struct mz_meta *listener_metadata;
     bool secure;
+    bool restored;           /* local_restored is another than the socket's */
     const char *termination; /* connection termination details, of the configuration; NULL: none */
     uint64_t start_us, start_wall_us;
     struct mz_addr local_restored;  /* original destination when restored, else the local address */
-    bool restored;                  /* it is another than the socket's */
     const struct mz_incoming *found; /* by listener filters, with the arena that holds it; NULL: the listener has none */
 };
 /* Where the client wanted to go, had it not been caught (original_dst, proxy_protocol); NULL: to this listener's address, so

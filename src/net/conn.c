@@ -39,9 +39,23 @@ struct mz_conn *conn_new(struct mz_loop *l, struct mz_transport *transport,
     c->id = mz_conn_next_id();
     c->created_us = c->last_activity_us = mz_loop_now_us(l);
     c->read_limit = READ_LIMIT;
-    mz_timer_init(l, &c->close_timer, close_timeout);
     mz_task_init(&c->flush_task, conn_flush_task);
     return c;
+}
+
+struct mz_conn_closing { /* apart, as most connections do not need it for most of their time */
+    struct mz_timer timer;
+    struct mz_conn *conn;
+};
+
+static void close_within(struct mz_conn *c, uint64_t ms)
+{
+    if (!c->closing) {
+        c->closing = mz_new0(MZ_MEM_CONN, struct mz_conn_closing);
+        c->closing->conn = c;
+        mz_timer_init(c->loop, &c->closing->timer, close_timeout);
+    }
+    mz_timer_start_ms(&c->closing->timer, ms);
 }
 
 static void conn_free(void *p)
@@ -50,6 +64,7 @@ static void conn_free(void *p)
     if (c->race)
         race_conn_freed(c);
     c->transport->ops->destroy(c->transport);
+    mz_free(MZ_MEM_CONN, c->closing);
     mz_buf_fini(&c->in);
     mz_buf_fini(&c->out);
     mz_free(MZ_MEM_CONN, c);
@@ -80,7 +95,8 @@ static void finish(struct mz_conn *c, enum mz_conn_event ev, bool reset)
     if (c->transport->ops->close && c->state != CONNECTING)
         c->transport->ops->close(c->transport, reset);
     c->state = CLOSED;
-    mz_timer_stop(&c->close_timer);
+    if (c->closing)
+        mz_timer_stop(&c->closing->timer);
     mz_task_cancel(&c->flush_task);
     if (c->race)
         race_conn_closed(c);
@@ -511,7 +527,7 @@ static void flushed_for_close(struct mz_conn *c)
         return;
     }
     c->state = DELAYED; /* as Envoy: no FIN before the peer's or the end of the time */
-    mz_timer_start_ms(&c->close_timer, c->delayed_close_ms);
+    close_within(c, c->delayed_close_ms);
     if (c->read_ready)
         mz_io_again(&c->io, MZ_IO_READ);
 }
@@ -519,8 +535,7 @@ static void flushed_for_close(struct mz_conn *c)
 static void after_write(struct mz_conn *c)
 {
     if (c->wrote && c->state == FLUSHING && c->delayed_close_ms)
-        mz_timer_start_ms(&c->close_timer,
-                          c->delayed_close_ms); /* the peer reads: it has its time again */
+        close_within(c, c->delayed_close_ms); /* the peer reads: it has its time again */
     bool emptied = c->wrote && mz_conn_unsent(c) == 0;
     c->wrote = false;
     if (mz_watermark_update(&c->out_wm, mz_buf_len(&c->out)) == MZ_WM_BELOW && c->state == OPEN &&
@@ -648,7 +663,7 @@ void mz_conn_no_delay(struct mz_conn *c, bool on)
 
 static void close_timeout(struct mz_timer *t)
 {
-    struct mz_conn *c = MZ_CONTAINER(t, struct mz_conn, close_timer);
+    struct mz_conn *c = MZ_CONTAINER(t, struct mz_conn_closing, timer)->conn;
     CONN_LOG(DEBUG, c, "triggered delayed close");
     conn_count(c, c->stats.delayed_close_timeout, 1);
     finish(c, MZ_CONN_LOCAL_CLOSE, false);
@@ -673,7 +688,7 @@ void mz_conn_close(struct mz_conn *c, enum mz_close how, const char *reason,
     c->delay = how == MZ_CLOSE_FLUSH_DELAY && delayed_close_ms;
     c->delayed_close_ms = delayed_close_ms;
     if (delayed_close_ms)
-        mz_timer_start_ms(&c->close_timer, delayed_close_ms);
+        close_within(c, delayed_close_ms);
     if (!c->write_blocked)
         mz_task_schedule(c->loop, &c->flush_task);
     if (c->read_ready)

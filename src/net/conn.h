@@ -41,8 +41,8 @@ struct mz_race; /* net/eyeballs.c */
 /* Byte counters and such of a connection's owner; any member NULL: not counted. Listener, http and cluster differ. */
 struct mz_conn_stats {
     struct mz_scope *scope;
-    unsigned rx_total, rx_buffered, tx_total, tx_buffered; /* indices: counter, gauge, counter, gauge */
-    unsigned bind_errors, delayed_close_timeout;
+    uint16_t rx_total, rx_buffered, tx_total, tx_buffered; /* indices: counter, gauge, counter, gauge */
+    uint16_t bind_errors, delayed_close_timeout;
 };
 #define MZ_STAT_NONE 0xffffu
 
@@ -70,7 +70,7 @@ struct mz_conn {
     int error;               /* errno of the failure, 0 */
     const char *close_reason; /* static text: local close reason, %CONNECTION_TERMINATION_DETAILS% or NULL */
     struct mz_addr local, remote, direct_remote;
-    struct mz_timer close_timer;
+    struct mz_conn_closing *closing; /* its time; NULL: it does not close, or without one */
     struct mz_task flush_task;
     struct mz_conn_stats stats;
     struct mz_bulk *bulk; /* NULL: not joined to another, see mz_conn_join() */

@@ -1,5 +1,7 @@
 #include "http/h1/h1_priv.h"
 
+#include <string.h>
+
 #include "base/log.h"
 
 static void goaway(struct mz_codec *c, bool graceful_notice)
@@ -40,11 +42,39 @@ static void conn_closed(struct mz_codec *codec, enum mz_reset_reason r)
         in.ops->on_reset(in.arg, r, r == MZ_RESET_PROTOCOL_ERROR ? c->base.error.details : NULL);
 }
 
+/* A server's codec goes after every answer and comes back with the next request: some wait here. */
+#define SPARE_MAX 64
+#if defined(__SANITIZE_ADDRESS__)
+enum { KEEP = 0 }; /* what is freed shall be seen to be freed */
+#else
+enum { KEEP = SPARE_MAX };
+#endif
+static _Thread_local struct {
+    struct h1 *first; /* linked by arg */
+    unsigned n;
+} spare;
+
+void mz_http1_thread_trim(void)
+{
+    while (spare.first) {
+        struct h1 *c = spare.first;
+        spare.first = c->arg;
+        mz_free(MZ_MEM_CONN, c);
+    }
+    spare.n = 0;
+}
+
 static void destroy(struct mz_codec *codec)
 {
     struct h1 *c = h1_of(codec);
     h1_held_free(c);
-    mz_free(MZ_MEM_CONN, c);
+    if (c->client || spare.n >= KEEP) {
+        mz_free(MZ_MEM_CONN, c);
+        return;
+    }
+    c->arg = spare.first;
+    spare.first = c;
+    spare.n++;
 }
 
 static const struct mz_codec_ops codec_ops = {
@@ -57,10 +87,20 @@ static const struct mz_codec_ops codec_ops = {
     .destroy = destroy,
 };
 
+static struct h1 *room(void)
+{
+    struct h1 *c = spare.first;
+    if (!c)
+        return mz_new0(MZ_MEM_CONN, struct h1);
+    spare.first = c->arg;
+    spare.n--;
+    return memset(c, 0, sizeof(*c));
+}
+
 static struct h1 *create(const struct mz_http1_opts *o, const struct mz_http1_stats *st,
                          const struct mz_codec_sink *sink)
 {
-    struct h1 *c = mz_new0(MZ_MEM_CONN, struct h1);
+    struct h1 *c = room();
     c->base.ops = &codec_ops;
     c->base.protocol = MZ_HTTP11;
     c->o = o;

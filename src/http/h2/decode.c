@@ -8,7 +8,7 @@
 
 static struct h2_stream *stream_by_id(struct h2 *c, int32_t id)
 {
-    return nghttp2_session_get_stream_user_data(c->ng, id);
+    return nghttp2_session_get_stream_user_data(h2_ng(c), id);
 }
 
 static bool attached(const struct h2_stream *s)
@@ -27,7 +27,7 @@ void h2_fail(struct h2 *c, const char *details, uint32_t code, bool flood)
     c->base.must_close = true;
     unsigned status = flood ? 429 : 400;
     c->base.error = (struct mz_codec_error){ status, details, mz_status_reason(status).p };
-    nghttp2_session_terminate_session(c->ng, code);
+    nghttp2_session_terminate_session(h2_ng(c), code);
 }
 
 const char *h2_error_details(uint32_t code)
@@ -89,7 +89,7 @@ static void held(struct h2_stream *s, size_t n)
     if (c->held > c->o->stream_window)
         c->conn_unconsumed += n;
     else
-        nghttp2_session_consume_connection(c->ng, n);
+        nghttp2_session_consume_connection(h2_ng(c), n);
 }
 
 static void released(struct h2_stream *s, size_t n)
@@ -102,9 +102,9 @@ static void released(struct h2_stream *s, size_t n)
     if (c->dead)
         return;
     if (give)
-        nghttp2_session_consume_connection(c->ng, give);
+        nghttp2_session_consume_connection(h2_ng(c), give);
     if (!s->closed)
-        nghttp2_session_consume_stream(c->ng, (int32_t)s->enc.id, n);
+        nghttp2_session_consume_stream(h2_ng(c), (int32_t)s->enc.id, n);
 }
 
 void h2_held_drop(struct h2_stream *s)
@@ -166,8 +166,8 @@ static void body_flush(struct h2 *c, bool end)
     } else {
         size_t n = mz_buf_len(&data);
         if (!end) /* of a stream that ends nothing more is asked */
-            nghttp2_session_consume_stream(c->ng, (int32_t)s->enc.id, n);
-        nghttp2_session_consume_connection(c->ng, n);
+            nghttp2_session_consume_stream(h2_ng(c), (int32_t)s->enc.id, n);
+        nghttp2_session_consume_connection(h2_ng(c), n);
         give_data(s, &data, end);
     }
 }
@@ -209,14 +209,14 @@ static bool server_stream(struct h2 *c, const nghttp2_frame *f)
     if (c->n_streams >= c->o->max_concurrent_streams || c->goaway_received) {
         h2_count(c, MZ_H2S_STREAM_REFUSED);
         h2_count(c, MZ_H2S_TX_RESET);
-        nghttp2_submit_rst_stream(c->ng, NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
+        nghttp2_submit_rst_stream(h2_ng(c), NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
         return false;
     }
     struct h2_stream *s = h2_stream_create(c);
     s->enc.id = (uint32_t)id;
     s->submitted = false;
     h2_stream_opened(s);
-    nghttp2_session_set_stream_user_data(c->ng, id, s);
+    nghttp2_session_set_stream_user_data(h2_ng(c), id, s);
     c->server->new_stream(c->arg, &s->enc, &s->in);
     return true;
 }
@@ -360,7 +360,7 @@ static void settings(struct h2 *c, const nghttp2_frame *f)
     if (!h2_is_client(c) || (f->hd.flags & NGHTTP2_FLAG_ACK))
         return;
     uint32_t n =
-        nghttp2_session_get_remote_settings(c->ng, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+        nghttp2_session_get_remote_settings(h2_ng(c), NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
     if (c->peer_settings && n == c->peer_max_streams)
         return;
     c->peer_settings = true;
@@ -441,7 +441,7 @@ static int on_data_chunk(nghttp2_session *ng, uint8_t flags, int32_t id, const u
         s->body_in += n;
     if (!attached(s)) { /* nobody's: dropped, and granted again to other streams */
         mz_buf_drain(&c->work, n);
-        nghttp2_session_consume_connection(c->ng, n);
+        nghttp2_session_consume_connection(h2_ng(c), n);
         if (s)
             h2_linger_data(s, n);
         return 0;
@@ -495,7 +495,7 @@ void h2_callbacks_set_in(nghttp2_session_callbacks *cb)
 
 static bool recv_bytes(struct h2 *c, const char *p, size_t n)
 {
-    ssize_t k = n ? nghttp2_session_mem_recv(c->ng, (const uint8_t *)p, n) : 0;
+    ssize_t k = n ? nghttp2_session_mem_recv(h2_ng(c), (const uint8_t *)p, n) : 0;
     if (k == NGHTTP2_ERR_BAD_CLIENT_MAGIC)
         c->silent = true; /* whoever it is does not speak HTTP/2 */
     if (k < 0 && !c->dead && !c->failed)

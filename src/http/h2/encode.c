@@ -21,7 +21,7 @@ void h2_rst(struct h2_stream *s, uint32_t code)
     if (!h2_stream_known(s))
         return;
     h2_count(s->c, MZ_H2S_TX_RESET);
-    nghttp2_submit_rst_stream(s->c->ng, NGHTTP2_FLAG_NONE, (int32_t)s->enc.id, code);
+    nghttp2_submit_rst_stream(h2_ng(s->c), NGHTTP2_FLAG_NONE, (int32_t)s->enc.id, code);
     h2_flush_later(s->c);
 }
 
@@ -119,7 +119,7 @@ static void nv_done(nghttp2_nv *nv, const nghttp2_nv *small)
 static void trailers_submit(struct h2_stream *s)
 {
     struct h2_trailers *t = s->out_trailers;
-    nghttp2_submit_trailer(s->c->ng, (int32_t)s->enc.id, t->nv, t->n);
+    nghttp2_submit_trailer(h2_ng(s->c), (int32_t)s->enc.id, t->nv, t->n);
 }
 
 static ssize_t read_body(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t length,
@@ -190,7 +190,7 @@ static int on_frame_send(nghttp2_session *ng, const nghttp2_frame *f, void *arg)
         return h2_rst_out_ok(c, f->rst_stream.error_code) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
     if (f->hd.type != NGHTTP2_HEADERS && f->hd.type != NGHTTP2_DATA)
         return 0;
-    struct h2_stream *s = nghttp2_session_get_stream_user_data(c->ng, f->hd.stream_id);
+    struct h2_stream *s = nghttp2_session_get_stream_user_data(h2_ng(c), f->hd.stream_id);
     if (!s)
         return 0;
     if (f->hd.type == NGHTTP2_HEADERS)
@@ -211,7 +211,7 @@ static int on_frame_not_send(nghttp2_session *ng, const nghttp2_frame *f, int er
     struct h2 *c = arg;
     if (f->hd.type != NGHTTP2_HEADERS || !h2_is_client(c))
         return 0;
-    struct h2_stream *s = nghttp2_session_get_stream_user_data(c->ng, f->hd.stream_id);
+    struct h2_stream *s = nghttp2_session_get_stream_user_data(h2_ng(c), f->hd.stream_id);
     if (!s || s->closed)
         return 0;
     h2_stream_closed(s);
@@ -270,7 +270,7 @@ void h2_flush(struct h2 *c)
     c->sending = true;
     for (;;) {
         const uint8_t *p;
-        ssize_t n = nghttp2_session_mem_send(c->ng, &p);
+        ssize_t n = nghttp2_session_mem_send(h2_ng(c), &p);
         bool say = !c->silent && (!c->overloaded || (n >= 9 && p[3] == NGHTTP2_GOAWAY));
         if (n > 0 && say)
             append(c, p, (size_t)n);
@@ -322,7 +322,7 @@ static void encode_1xx(struct mz_stream_enc *e, struct mz_headers *h)
         return;
     nghttp2_nv *nv = nv_room(h, small);
     size_t n = fields(h, nv, 0);
-    nghttp2_submit_headers(s->c->ng, NGHTTP2_FLAG_NONE, (int32_t)e->id, NULL, nv, n, NULL);
+    nghttp2_submit_headers(h2_ng(s->c), NGHTTP2_FLAG_NONE, (int32_t)e->id, NULL, nv, n, NULL);
     nv_done(nv, small);
     h2_flush_later(s->c);
 }
@@ -357,7 +357,7 @@ static void submit_request(struct h2_stream *s, nghttp2_nv *nv, size_t n, bool e
 {
     struct h2 *c = s->c;
     nghttp2_data_provider body = { { .ptr = s }, read_body };
-    int32_t id = nghttp2_submit_request(c->ng, NULL, nv, n, end ? NULL : &body, s);
+    int32_t id = nghttp2_submit_request(h2_ng(c), NULL, nv, n, end ? NULL : &body, s);
     if (id < 0) {
         s->reset_reason = MZ_RESET_LOCAL_REFUSED;
         s->reset_event = true;
@@ -381,7 +381,7 @@ static void submit_response(struct h2_stream *s, struct mz_headers *h, nghttp2_n
                 nv[i] = field(MZ_STR(":status"), MZ_STR("200"));
     s->enc.header_out += fields_bytes(nv, n);
     s->submitted = true;
-    nghttp2_submit_response(c->ng, (int32_t)s->enc.id, nv, n, end ? NULL : &body);
+    nghttp2_submit_response(h2_ng(c), (int32_t)s->enc.id, nv, n, end ? NULL : &body);
 }
 
 static void encode_headers(struct mz_stream_enc *e, struct mz_headers *h, bool end)
@@ -419,7 +419,7 @@ static void encode_data(struct mz_stream_enc *e, struct mz_buf *data, bool end)
     mz_buf_move_all(&s->out, data);
     if (s->deferred && (end || mz_buf_len(&s->out))) {
         s->deferred = false;
-        nghttp2_session_resume_data(c->ng, (int32_t)e->id);
+        nghttp2_session_resume_data(h2_ng(c), (int32_t)e->id);
     }
     if (end) {
         out_finish(s);

@@ -176,7 +176,7 @@ static void on_interval(struct mz_timer *t)
     uint64_t now = mz_loop_now_us(c->loop);
     uint8_t data[8];
     memcpy(data, &now, sizeof(data));
-    nghttp2_submit_ping(c->ng, NGHTTP2_FLAG_NONE, data);
+    nghttp2_submit_ping(h2_ng(c), NGHTTP2_FLAG_NONE, data);
     mz_timer_start_ms(&c->keepalive->timeout, c->o->keepalive_timeout_ms);
     h2_flush_later(c);
 }
@@ -232,12 +232,12 @@ static void goaway(struct mz_codec *codec, bool graceful_notice)
     if (c->dead || c->failed || c->final_goaway)
         return;
     if (graceful_notice && !c->client) {
-        nghttp2_submit_shutdown_notice(c->ng);
+        nghttp2_submit_shutdown_notice(h2_ng(c));
     } else {
         h2_count(c, MZ_H2S_GOAWAY_SENT);
         c->final_goaway = true;
-        nghttp2_submit_goaway(c->ng, NGHTTP2_FLAG_NONE,
-                              nghttp2_session_get_last_proc_stream_id(c->ng), NGHTTP2_NO_ERROR,
+        nghttp2_submit_goaway(h2_ng(c), NGHTTP2_FLAG_NONE,
+                              nghttp2_session_get_last_proc_stream_id(h2_ng(c)), NGHTTP2_NO_ERROR,
                               NULL, 0);
     }
     h2_flush_later(c);
@@ -246,7 +246,7 @@ static void goaway(struct mz_codec *codec, bool graceful_notice)
 static bool wants_to_write(const struct mz_codec *codec)
 {
     const struct h2 *c = (const struct h2 *)(const void *)codec;
-    if (c->dead || c->failed)
+    if (c->dead || c->failed || !c->ng)
         return false;
     if (nghttp2_session_want_write(c->ng))
         return true;
@@ -312,6 +312,27 @@ static void flush(struct mz_codec *codec)
     h2_flush(h2_of(codec));
 }
 
+/* ---- rest ---- */
+
+static void rest(struct mz_codec *codec)
+{
+    struct h2 *c = h2_of(codec);
+    bool busy = c->dispatching || c->sending || c->n_streams || !mz_list_empty(&c->streams) ||
+                !mz_list_empty(&c->events) || !mz_list_empty(&c->gone) || c->work.len ||
+                c->body.len;
+    if (!c->ng || !c->slot || busy || nghttp2_session_want_write(c->ng) || !h2_slot_pack(c->slot))
+        return;
+    c->resting = c->ng;
+    c->ng = NULL;
+}
+
+void h2_wake(struct h2 *c)
+{
+    h2_slot_unpack(c->slot);
+    c->ng = c->resting;
+    c->resting = NULL;
+}
+
 static void destroy(struct mz_codec *codec)
 {
     struct h2 *c = h2_of(codec);
@@ -326,8 +347,8 @@ static void destroy(struct mz_codec *codec)
     mz_task_cancel(&c->task);
     free_gone(c);
     h2_out_forget(c);
-    nghttp2_session_del(c->ng);
-    h2_mem_end();
+    nghttp2_session_del(h2_ng(c));
+    h2_mem_end(c);
     mz_buf_fini(&c->work);
     mz_buf_fini(&c->body);
     keepalive_stop(c);
@@ -338,6 +359,7 @@ static void destroy(struct mz_codec *codec)
 static const struct mz_codec_ops codec_ops = {
     .dispatch = h2_dispatch,
     .flush = flush,
+    .rest = rest,
     .goaway = goaway,
     .wants_to_write = wants_to_write,
     .conn_above_high = conn_above_high,
@@ -368,7 +390,7 @@ static void callbacks_create(void)
 static void magic_take(struct h2 *c)
 {
     const uint8_t *p;
-    ssize_t n = nghttp2_session_mem_send(c->ng, &p);
+    ssize_t n = nghttp2_session_mem_send(h2_ng(c), &p);
     must(n == NGHTTP2_CLIENT_MAGIC_LEN ? 0 : -1);
     mz_buf_append(c->sink.out, p, (size_t)n);
     c->out_pos += (uint64_t)n;
@@ -449,8 +471,8 @@ static struct h2 *create(const struct mz_http2_opts *o, const struct mz_http2_st
     c->scan_left = client ? 0 : NGHTTP2_CLIENT_MAGIC_LEN;
     nghttp2_settings_entry v[64];
     size_t n = settings(c, v, MZ_COUNT(v));
-    nghttp2_submit_settings(c->ng, NGHTTP2_FLAG_NONE, v, n);
-    nghttp2_session_set_local_window_size(c->ng, NGHTTP2_FLAG_NONE, 0,
+    nghttp2_submit_settings(h2_ng(c), NGHTTP2_FLAG_NONE, v, n);
+    nghttp2_session_set_local_window_size(h2_ng(c), NGHTTP2_FLAG_NONE, 0,
                                           (int32_t)o->connection_window);
     keepalive_create(c);
     h2_flush_later(c);
@@ -486,7 +508,7 @@ static void idle_ping(struct h2 *c)
 struct mz_stream_enc *mz_http2_client_request(struct mz_codec *codec, const struct mz_stream_in *in)
 {
     struct h2 *c = h2_of(codec);
-    if (c->dead || c->failed || c->final_goaway || !nghttp2_session_check_request_allowed(c->ng))
+    if (c->dead || c->failed || c->final_goaway || !nghttp2_session_check_request_allowed(h2_ng(c)))
         return NULL;
     struct h2_stream *s = h2_stream_create(c);
     s->in = *in;

@@ -51,6 +51,8 @@ static inline void fuzz_feed(struct trace *t, const uint8_t *p, size_t n, unsign
         size_t m = max ? 1 + (seed >> 16) % max : n;
         m = m < n - at ? m : n - at;
         mz_buf_append(&t->in, p + at, m);
+        if (max)
+            t->codec->ops->rest(t->codec);
         t->status = t->codec->ops->dispatch(t->codec, &t->in, false);
         at += m;
         if (t->echo)

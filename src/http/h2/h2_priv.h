@@ -91,7 +91,9 @@ struct h2 {
     const struct mz_codec_client_ops *client; /* one of the two is NULL */
     void *arg;
     struct mz_loop *loop;
-    nghttp2_session *ng;
+    nghttp2_session *ng; /* NULL: it rests; h2_ng() wakes it */
+    nghttp2_session *resting;
+    struct h2_slot *slot; /* NULL: nghttp2's memory is all malloc's */
     struct mz_list streams, events, gone;
     struct mz_task task; /* end of the turn: events, output, streams that are over */
     struct h2_keepalive *keepalive;
@@ -148,6 +150,14 @@ static inline void h2_gauge(const struct h2 *c, enum mz_http2_codec_stat i, int6
         mz_gauge_add(c->stats.scope, i, n);
 }
 
+void h2_wake(struct h2 *c);
+static inline nghttp2_session *h2_ng(struct h2 *c)
+{
+    if (MZ_UNLIKELY(!c->ng))
+        h2_wake(c);
+    return c->ng;
+}
+
 /* h2.c */
 struct h2_stream *h2_stream_create(struct h2 *c);
 void h2_stream_opened(struct h2_stream *s); /* nghttp2 has it from now on ... */
@@ -192,7 +202,7 @@ bool h2_length_ok(const struct h2_stream *s, bool end); /* DATA so far against c
 /* limits.c */
 bool h2_frame_begins_ok(struct h2 *c, const nghttp2_frame_hd *hd); /* false: h2_fail() was called */
 /* A DATA frame's head for a stream that nghttp2 does not have; and what that means. */
-bool h2_is_stray(const struct h2 *c, const uint8_t *head);
+bool h2_is_stray(struct h2 *c, const uint8_t *head);
 bool h2_stray_ok(struct h2 *c, const uint8_t *head); /* false: h2_fail() was called */
 bool h2_frame_in_ok(struct h2 *c, const nghttp2_frame *f);
 /* Stream ids that the peer passed over, or has ended itself: nothing may come on them (D09). */
@@ -206,5 +216,14 @@ void h2_out_forget(struct h2 *c);  /* gauges go back */
 
 /* mem.c */
 nghttp2_mem h2_mem_begin(struct h2 *c); /* for a session of this thread, which copies it */
-void h2_mem_end(void);                  /* it was deleted */
+void h2_mem_end(struct h2 *c);          /* it was deleted */
+
+/* slot.c: the large pieces of one session, of its thread */
+struct h2_slot;
+struct h2_slot *h2_slot_take(void); /* NULL: there are none on this machine */
+void h2_slot_drop(struct h2_slot *s); /* not while it is packed; NULL is fine */
+void *h2_slot_alloc(struct h2_slot *s, size_t n); /* zeroed; NULL: not a large piece, or no room. Freed with the slot */
+size_t h2_slot_has(const struct h2_slot *s, const void *p); /* bytes from @p to its end; 0: @p is not in it */
+bool h2_slot_pack(struct h2_slot *s); /* true: nothing may look at its memory until h2_slot_unpack() */
+void h2_slot_unpack(struct h2_slot *s);
 #endif

@@ -7,6 +7,13 @@
 
 static struct mz_loop *loop;
 static struct trace cl, sv;
+static bool resting; /* both ends rest whenever they can */
+
+static void rest(void)
+{
+    cl.codec->ops->rest(cl.codec);
+    sv.codec->ops->rest(sv.codec);
+}
 
 static int setup(void **state)
 {
@@ -36,6 +43,8 @@ static int teardown(void **state)
 
 static void give(struct trace *from, struct trace *to)
 {
+    if (resting)
+        rest();
     mz_buf_move_all(&to->in, &from->out);
     if (mz_buf_len(&to->in) && to->status == MZ_CODEC_OK)
         to->status = to->codec->ops->dispatch(to->codec, &to->in, false);
@@ -424,6 +433,89 @@ static void test_keepalive(void **state)
     assert_int_equal(cl.keepalives, 1);
 }
 
+static int64_t conn_bytes(void)
+{
+    struct mz_mem_count c[MZ_MEM__COUNT];
+    mz_mem_counts(c);
+    return c[MZ_MEM_CONN].bytes;
+}
+
+/* At rest a connection is small; what it then knows is what it knew, the HPACK tables above all. */
+static void test_rest(void **state)
+{
+    (void)state;
+    start();
+    sv.echo = true;
+    trace_request(&cl, GET "\nx-a: 1", NULL, true);
+    rest(); /* a stream is open at one end, and output waits at the other */
+    settle();
+    int64_t awake = conn_bytes();
+    rest();
+    assert_true(resting || awake - conn_bytes() > 2 * 8000);
+    assert_false(cl.codec->ops->wants_to_write(cl.codec));
+    int64_t at_rest = conn_bytes();
+    rest(); /* twice is once */
+    assert_int_equal(conn_bytes(), at_rest);
+    size_t first = cl.out.len;
+    for (int i = 0; i < 100; i++) {
+        char lines[128];
+        (void)snprintf(lines, sizeof(lines), GET "\nx-a: 1\nx-b: %d", i / 3);
+        struct trace_stream *a = trace_request(&cl, lines, NULL, true);
+        settle();
+        assert_events(a, "H[:status 200|content-length 2]Dok!");
+        (void)snprintf(lines, sizeof(lines),
+                       "H[:method GET|:scheme http|:authority a|:path /|x-a 1|x-b %d]!", i / 3);
+        assert_events(sv.s[i + 1], lines);
+        rest();
+    }
+    assert_int_equal(first, 0);
+    assert_int_equal(sv.status, MZ_CODEC_OK);
+}
+
+/* Between any two bytes of the input. */
+static void test_rest_within_frames(void **state)
+{
+    (void)state;
+    start();
+    trace_request(&cl, GET "\nx-a: 1", NULL, true);
+    mz_loop_turn(loop, 0);
+    while (mz_buf_len(&cl.out)) {
+        rest();
+        mz_buf_move(&sv.in, &cl.out, 1);
+        assert_int_equal(sv.codec->ops->dispatch(sv.codec, &sv.in, false), MZ_CODEC_OK);
+        mz_loop_turn(loop, 0);
+    }
+    assert_events(sv.s[0], "H[:method GET|:scheme http|:authority a|:path /|x-a 1]!");
+}
+
+/* Whatever comes first afterwards wakes it: GOAWAY of either kind, PING, the end. */
+static void test_rest_ends(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        if (i) {
+            teardown(NULL);
+            setup(NULL);
+        }
+        cl.opts.keepalive_interval_ms = i == 2 ? 1 : 0;
+        cl.opts.keepalive_timeout_ms = 60000;
+        start();
+        settle();
+        rest();
+        if (i == 0)
+            sv.codec->ops->goaway(sv.codec, true);
+        else if (i == 1)
+            sv.codec->ops->goaway(sv.codec, false);
+        else if (i == 2)
+            for (int k = 0; k < 1000 && mz_buf_len(&cl.out) == 0; k++)
+                mz_loop_turn(loop, 5);
+        if (i == 2)
+            assert_true(mz_buf_len(&cl.out) > 0);
+        settle();
+        assert_int_equal(cl.goaways, i < 2);
+    }
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -445,6 +537,11 @@ int main(void)
         T(test_connection_gone),
         T(test_reset_within_callbacks),
         T(test_keepalive),
+        T(test_rest),
+        T(test_rest_within_frames),
+        T(test_rest_ends),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests_name("http/2", tests, NULL, NULL);
+    resting = true;
+    return failed + cmocka_run_group_tests_name("http/2, resting", tests, NULL, NULL);
 }

@@ -21,7 +21,7 @@ static bool empty(struct h2 *c, int32_t id, bool is_empty)
     c->empty_frames = is_empty ? c->empty_frames + 1 : 0;
     if (c->empty_frames <= c->o->max_empty_frames)
         return true;
-    struct h2_stream *s = nghttp2_session_get_stream_user_data(c->ng, id);
+    struct h2_stream *s = nghttp2_session_get_stream_user_data(h2_ng(c), id);
     if (s)
         s->enc.details = "http2.inbound_empty_frames_flood";
     return flood(c, MZ_H2S_EMPTY_FLOOD, "http2.inbound_empty_frames_flood");
@@ -64,7 +64,7 @@ static bool was_skipped(const struct h2 *c, uint32_t id)
  * nothing are a flood. */
 static bool gone_ok(struct h2 *c, uint32_t id, size_t length, uint8_t flags)
 {
-    const struct h2_stream *s = nghttp2_session_get_stream_user_data(c->ng, (int32_t)id);
+    const struct h2_stream *s = nghttp2_session_get_stream_user_data(h2_ng(c), (int32_t)id);
     bool ended = s || was_ended(c, id); /* is_gone(): it is there, but the peer has ended it */
     if (ended || was_skipped(c, id)) {
         h2_fail(c, "http2.stream_closed", ended ? NGHTTP2_STREAM_CLOSED : NGHTTP2_PROTOCOL_ERROR,
@@ -78,11 +78,11 @@ static bool gone_ok(struct h2 *c, uint32_t id, size_t length, uint8_t flags)
     return flood(c, MZ_H2S_EMPTY_FLOOD, "http2.inbound_empty_frames_flood");
 }
 
-static bool is_gone(const struct h2 *c, uint32_t id)
+static bool is_gone(struct h2 *c, uint32_t id)
 {
     if (c->client || id == 0 || id > c->last_id || id % 2 == 0)
         return false;
-    const struct h2_stream *s = nghttp2_session_get_stream_user_data(c->ng, (int32_t)id);
+    const struct h2_stream *s = nghttp2_session_get_stream_user_data(h2_ng(c), (int32_t)id);
     return !s || s->peer_ended;
 }
 
@@ -91,7 +91,7 @@ static uint32_t head_id(const uint8_t *h)
     return ((uint32_t)h[5] << 24 | (uint32_t)h[6] << 16 | (uint32_t)h[7] << 8 | h[8]) & INT32_MAX;
 }
 
-bool h2_is_stray(const struct h2 *c, const uint8_t *h)
+bool h2_is_stray(struct h2 *c, const uint8_t *h)
 {
     uint32_t id = head_id(h);
     return id > c->last_id ||

@@ -59,7 +59,10 @@ static _Thread_local struct {
 
 static void *mem_malloc(size_t n, void *arg)
 {
-    (void)arg;
+    struct h2 *c = arg;
+    void *own = c->creating ? h2_slot_alloc(c->slot, n) : NULL;
+    if (own)
+        return own;
     size_t at = n ? (n - 1) / STEP : 0;
     if (!CACHED || at >= SIZES)
         return mz_alloc(MZ_MEM_CONN, n);
@@ -73,11 +76,13 @@ static void *mem_malloc(size_t n, void *arg)
 
 static void mem_free(void *p, void *arg)
 {
-    (void)arg;
+    struct h2 *c = arg;
     if (p && p == frames.mem) {
         frames_drop();
         return;
     }
+    if (h2_slot_has(c->slot, p))
+        return;
     size_t at = CACHED && p ? malloc_usable_size(p) / STEP : 0; /* it holds at * STEP bytes */
     if (at == 0 || at > SIZES || blocks.n[at - 1] >= AT_MOST) {
         mz_free(MZ_MEM_CONN, p);
@@ -91,8 +96,9 @@ static void mem_free(void *p, void *arg)
 
 static void *mem_calloc(size_t n, size_t size, void *arg)
 {
-    (void)arg;
-    return mz_alloc0(MZ_MEM_CONN, mz_mul(n, size));
+    struct h2 *c = arg;
+    void *own = c->creating ? h2_slot_alloc(c->slot, mz_mul(n, size)) : NULL;
+    return own ? own : mz_alloc0(MZ_MEM_CONN, mz_mul(n, size));
 }
 
 static void *mem_realloc(void *p, size_t n, void *arg)
@@ -103,22 +109,27 @@ static void *mem_realloc(void *p, size_t n, void *arg)
         if (shared)
             return shared;
     }
-    if (!p || p != frames.mem)
+    size_t has = p && p == frames.mem ? frames.size : h2_slot_has(c->slot, p);
+    if (!has)
         return mz_realloc(MZ_MEM_CONN, p, n);
-    void *own = mz_alloc(MZ_MEM_CONN, n); /* larger than anybody else needs it */
-    memcpy(own, p, n < frames.size ? n : frames.size);
-    frames_drop();
+    void *own = mz_alloc(MZ_MEM_CONN, n); /* frames: larger than anybody else needs it */
+    memcpy(own, p, n < has ? n : has);
+    if (p == frames.mem)
+        frames_drop();
     return own;
 }
 
 nghttp2_mem h2_mem_begin(struct h2 *c)
 {
     blocks.sessions++;
+    c->slot = h2_slot_take();
     return (nghttp2_mem){ c, mem_malloc, mem_free, mem_calloc, mem_realloc };
 }
 
-void h2_mem_end(void)
+void h2_mem_end(struct h2 *c)
 {
+    h2_slot_drop(c->slot);
+    c->slot = NULL;
     if (--blocks.sessions)
         return;
     for (size_t i = 0; i < SIZES; i++) {

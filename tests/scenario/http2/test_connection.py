@@ -1,4 +1,6 @@
 """The connection's life over HTTP/2 (rows H2, H4, H5, P5): detection, options, drain, keepalive, upgrades."""
+import json
+
 import pytest
 
 import config
@@ -148,3 +150,35 @@ def test_early_answer(px, up):
 def test_bad_options(mesh, options, error):
     px = mesh.proxy(hcm={"http2_protocol_options": options}, ready=False)
     assert until(lambda: px.process.poll() is not None, 5) and error in px.log()
+
+
+def conn_bytes(px):
+    return json.loads(px.admin("/mizzen/memory")[1])["types"]["conn"]["bytes"]
+
+
+@pytest.mark.stricter
+def test_rests_between_requests(px, up):
+    """Two seconds without a stream: what nghttp2 holds is packed (http/h2/slot.c). Requests and PING find it as it was."""
+    fields = [*GET, ("x-table", "entry " * 20)]
+    with H2Client(px.port) as c:
+        c.request(1, fields)
+        assert c.answer(1)[0] == 200
+        for stream in (3, 5):
+            before = conn_bytes(px)
+            until(lambda: conn_bytes(px) < before - 8000, 30, "the connection to rest")
+            c.ping(b"stream%02d" % stream)
+            before = conn_bytes(px)
+            until(lambda: conn_bytes(px) < before - 8000, 30, "the connection to rest after the PING")
+            c.request(stream, fields)
+            assert c.answer(stream)[0] == 200
+
+
+def test_idle_timeout_ends_one_that_rests(mesh):
+    mesh.upstream()
+    px = mesh.proxy(hcm={"drain_timeout": "0.1s", "common_http_protocol_options": {"idle_timeout": "2.5s"}})
+    with H2Client(px.port) as c:
+        c.request(1)
+        assert c.answer(1)[0] == 200
+        c.closed(30)
+        assert [last for last, _ in c.goaways()] == [2**31 - 1, 1]
+    assert px.stat("http.in.downstream_cx_idle_timeout") == 1

@@ -47,12 +47,12 @@ def test_idle_connections(mesh):
     each = (private_kib(px)[0] - before) * 1024 / len(held)
     for s in held:
         s.close()
-    assert each < 1600, f"{each:.0f} bytes for an idle connection"
+    assert each < 1280, f"{each:.0f} bytes for an idle connection"
     until(lambda: px.stat("http.in.downstream_cx_active") == 0, 20, "the connections to end")
 
 
 def test_idle_http2_connections(mesh):
-    """nghttp2's session alone is 9 KiB, of which an idle connection does not touch all."""
+    """nghttp2's session alone is 9 KiB; after two seconds without a stream it is packed."""
     px = mesh.proxy(upstreams=[], routes=[{"match": {"prefix": "/"}, "direct_response": {"status": 200}}])
     with H2Client(px.port) as c:
         c.request(1)
@@ -63,11 +63,9 @@ def test_idle_http2_connections(mesh):
         c.request(1)
     for c in held:
         assert c.answer(1)[0] == 200
-    each = (private_kib(px)[0] - before) * 1024 / len(held)
+    until(lambda: (private_kib(px)[0] - before) * 1024 / len(held) < 6144, 20, "HTTP/2 connections to rest in less than 6 KiB")
     for c in held:
         c.sock.close()
-    print(f"{each:.0f} bytes for an idle HTTP/2 connection")
-    assert each < 16384, f"{each:.0f} bytes for an idle HTTP/2 connection"
     until(lambda: px.stat("http.in.downstream_cx_active") == 0, 20, "the connections to end")
 
 
