@@ -34,20 +34,29 @@ static bool over_limit(struct mz_acceptor *a)
 static void begin(struct mz_acceptor *a, int fd, const struct mz_addr *local,
                   const struct mz_addr *remote)
 {
-    mz_count(a->cfg->scope, MZ_LISTENER_STAT_CX_TOTAL, 1);
-    if (a->cfg->n_lfilters) {
-        mz_inspect_start(a, fd, local, remote);
-        return;
-    }
     const struct mz_incoming in = { .fd = fd,
                                     .local = *local,
                                     .remote = *remote,
                                     .socket_local = *local,
                                     .direct_remote = *remote,
+                                    .listening_port = mz_addr_port(&a->local),
                                     .transport = MZ_STR("raw_buffer"),
                                     .worker = a->worker,
                                     .scope = a->cfg->scope };
-    mz_net_chain_start(a, &in);
+    if (a->cfg->n_lfilters)
+        mz_inspect_start(a, &in, false);
+    else
+        mz_net_chain_start(a, &in);
+}
+
+void mz_acceptor_take(struct mz_acceptor *a, const struct mz_incoming *in)
+{
+    struct mz_incoming mine = *in;
+    mine.scope = a->cfg->scope;
+    if (a->cfg->n_lfilters)
+        mz_inspect_start(a, &mine, true);
+    else
+        mz_net_chain_start(a, &mine);
 }
 
 struct handover {
@@ -102,6 +111,7 @@ static void take(struct mz_acceptor *a, int fd, const struct mz_addr *remote)
     struct mz_addr local = a->local;
     if (mz_addr_is_any(&local))
         (void)mz_socket_local(fd, &local); /* untouched when the peer went */
+    mz_addr_unmap(&local);
     struct mz_acceptor *to = a->n_peers ? least_busy(a) : a;
     if (to == a)
         begin(a, fd, &local, remote);
@@ -131,6 +141,7 @@ static unsigned accept_some(struct mz_acceptor *a, unsigned max, int *out_error)
         if (fd >= 0) {
             n++;
             struct mz_addr remote = mz_addr_from_sockaddr(&from, len);
+            mz_addr_unmap(&remote);
             take(a, fd, &remote);
         } else if (errno != EINTR && errno != ECONNABORTED && errno != EPROTO && errno != EPERM) {
             *out_error = errno;
@@ -174,6 +185,7 @@ static void pause_over(struct mz_timer *t)
 
 void mz_acceptor_start(struct mz_acceptor *a)
 {
+    mz_acceptors_put(a);
     if (a->fd < 0)
         return;
     unsigned events = MZ_IO_READ | (a->exclusive ? MZ_IO_EXCLUSIVE : 0u);
@@ -213,6 +225,7 @@ static bool refuse_syn(int fd)
 
 void mz_acceptor_stop(struct mz_acceptor *a)
 {
+    mz_acceptors_del(a);
     if (a->fd < 0)
         return;
     if (a->stopping || !mz_addr_is_ip(&a->local) || !refuse_syn(a->fd)) {
@@ -247,6 +260,7 @@ void mz_acceptor_destroy(struct mz_acceptor *a)
     if (!a)
         return;
     mz_timer_stop(&a->pause);
+    mz_acceptors_del(a);
     if (a->fd >= 0) {
         mz_io_del(&a->io);
         (void)close(a->fd);

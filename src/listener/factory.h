@@ -62,5 +62,6 @@ struct mz_worker { /* one per thread that serves connections; the main thread ha
     struct mz_upstream *upstream;
     struct mz_recorder *recorder;
     struct mz_process *process;
+    struct mz_acceptors *acceptors; /* by address, on its thread; NULL: none. listener/by_address.c */
 };
 #endif

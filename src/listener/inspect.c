@@ -17,6 +17,7 @@ struct inspect {
     struct mz_lfilter **filters;
     size_t n, at;
     bool watching, over;
+    bool handed_over; /* another listener accepted it */
     char *peek;
     size_t peek_cap, seen; /* seen: bytes that the filter was shown */
 };
@@ -49,13 +50,27 @@ static void drop(struct inspect *x, const char *why)
     mz_arena_destroy(x->in.arena);
 }
 
-/* All filters are done: the connection goes to its chain. */
+/* use_original_dst (L3): the listener at the address where the client wanted to go, once; NULL: it stays. */
+static struct mz_acceptor *listener_wanted(const struct inspect *x)
+{
+    const struct mz_incoming *in = &x->in;
+    if (!x->acceptor->cfg->use_original_dst || x->handed_over ||
+        !(in->local_restored || in->local_asked) || !mz_addr_is_ip(&in->local))
+        return NULL;
+    struct mz_acceptor *to = mz_acceptors_find(x->acceptor->worker, &in->local);
+    return to == x->acceptor ? NULL : to;
+}
+
+/* All filters are done: the connection goes to its chain, or to another listener. */
 static void pass_on(struct inspect *x)
 {
-    struct mz_acceptor *a = x->acceptor;
+    struct mz_acceptor *a = x->acceptor, *to = listener_wanted(x);
     struct mz_incoming in = x->in;
     let_go(x);
-    mz_net_chain_start(a, &in);
+    if (to)
+        mz_acceptor_take(to, &in);
+    else
+        mz_net_chain_start(a, &in);
 }
 
 /* ---- looking at bytes ---- */
@@ -176,21 +191,15 @@ static void make_filters(struct inspect *x)
     }
 }
 
-void mz_inspect_start(struct mz_acceptor *a, int fd, const struct mz_addr *local,
-                      const struct mz_addr *remote)
+void mz_inspect_start(struct mz_acceptor *a, const struct mz_incoming *in, bool handed_over)
 {
     struct inspect *x = mz_new0(MZ_MEM_CONN, struct inspect);
     x->acceptor = a;
     x->io.fd = -1;
-    x->in = (struct mz_incoming){ .fd = fd,
-                                  .local = *local,
-                                  .remote = *remote,
-                                  .socket_local = *local,
-                                  .direct_remote = *remote,
-                                  .transport = MZ_STR("raw_buffer"),
-                                  .arena = mz_arena_create(MZ_MEM_CONN),
-                                  .worker = a->worker,
-                                  .scope = a->cfg->scope };
+    x->handed_over = handed_over;
+    x->in = *in;
+    if (!x->in.arena)
+        x->in.arena = mz_arena_create(MZ_MEM_CONN);
     (void)mz_listener_config_ref(a->cfg);
     mz_list_add_tail(&a->inspected, &x->link);
     mz_gauge_add(a->cfg->scope, MZ_LISTENER_STAT_PRE_CX_ACTIVE, 1);
@@ -199,7 +208,7 @@ void mz_inspect_start(struct mz_acceptor *a, int fd, const struct mz_addr *local
     run(x, false);
     if (x->over)
         return;
-    if (mz_io_add(a->worker->loop, &x->io, fd, on_io) != 0) {
+    if (mz_io_add(a->worker->loop, &x->io, in->fd, on_io) != 0) {
         drop(x, "cannot be watched");
         return;
     }

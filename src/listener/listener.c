@@ -108,14 +108,16 @@ static bool bind_address(struct mz_listener_manager *m, struct listener *l,
 {
     int first = -1;
     for (unsigned w = 0; w < m->n_workers; w++) {
-        int fd = next_socket(l->cfg, la, &la->addr, first, err);
-        if (fd < 0)
+        /* Without a socket it takes what others hand over (L3). */
+        int fd = l->cfg->bind_to_port ? next_socket(l->cfg, la, &la->addr, first, err) : -1;
+        if (fd < 0 && l->cfg->bind_to_port)
             return false;
         if (w == 0)
             first = fd;
         struct mz_acceptor *a = mz_acceptor_create(&m->workers[w], l->cfg, fd, &la->addr);
         a->worker_scope = l->cfg->worker_scopes[w];
         a->process_connections = &m->connections;
+        a->v4_compat = la->v4_compat;
         a->exclusive = !l->cfg->reuse_port && m->n_workers > 1;
         l->acceptors[l->n_acceptors++] = a;
     }
@@ -161,12 +163,11 @@ static bool address_free(const struct mz_listener_manager *m, const struct mz_li
     char text[MZ_ADDR_TEXT];
     for (size_t i = 0; i < m->list.n; i++) {
         const struct listener *l = m->list.v[i];
-        if (l->internal || !l->cfg->bind_to_port || !c->bind_to_port ||
-            mz_str_eq(l->cfg->name, c->name))
+        if (l->internal || mz_str_eq(l->cfg->name, c->name))
             continue;
         for (size_t k = 0; k < c->n_addrs; k++) {
             const struct mz_addr *a = &c->addrs[k].addr;
-            bool any_port = mz_addr_is_ip(a) && mz_addr_port(a) == 0;
+            bool any_port = mz_addr_is_ip(a) && mz_addr_port(a) == 0 && l->cfg->bind_to_port;
             if (any_port || !has_address(l->cfg, a))
                 continue;
             mz_addr_text(a, text);
@@ -206,7 +207,7 @@ bool mz_listener_manager_add(struct mz_listener_manager *m,
     if (!c || !address_free(m, c, err))
         goto fail;
     drop_named(m, c->name);
-    if (bind && c->bind_to_port && !bind_all(m, l, err))
+    if (bind && !bind_all(m, l, err))
         goto fail;
     *mz_vec_push(&m->list, MZ_MEM_CONFIG) = l;
     mz_count(m->scope, MZ_LM_STAT_ADDED, 1);

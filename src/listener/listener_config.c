@@ -179,10 +179,28 @@ static bool listener_filter_build(const pb_ListenerFilter *m, struct mz_listener
     return true;
 }
 
+/* use_original_dst (L3) asks original_dst after all other filters, as Envoy does. */
+static bool original_dst_build(struct mz_listener_config *l, const struct mz_factory *f,
+                               struct mz_err *err)
+{
+    static const struct mz_str type =
+        MZ_STR_INIT("envoy.extensions.filters.listener.original_dst.v3.OriginalDst");
+    struct mz_listener_filter *lf = &l->lfilters[l->n_lfilters];
+    lf->type = f->listener_filter ? f->listener_filter(type) : NULL;
+    if (!lf->type)
+        return mz_err_set(err, "Didn't find a registered implementation for '" MZ_STR_FMT "'",
+                          MZ_STR_ARG(type)) ||
+               mz_err_at(err, "use_original_dst");
+    lf->cfg = lf->type->config_build(NULL, f, err);
+    l->n_lfilters++;
+    return lf->cfg || mz_err_at(err, "use_original_dst");
+}
+
 static bool listener_filters_build(const pb_Listener *m, struct mz_listener_config *l,
                                    const struct mz_factory *f, struct mz_err *err)
 {
-    l->lfilters = mz_arena_alloc0(l->arena, mz_mul(m->n_listener_filters, sizeof(*l->lfilters)));
+    l->lfilters =
+        mz_arena_alloc0(l->arena, mz_mul(m->n_listener_filters + 1, sizeof(*l->lfilters)));
     for (size_t i = 0; i < m->n_listener_filters; i++) {
         l->n_lfilters = i + 1;
         if (!listener_filter_build(m->listener_filters[i], &l->lfilters[i], f, l->arena, err))
@@ -190,6 +208,8 @@ static bool listener_filters_build(const pb_Listener *m, struct mz_listener_conf
     }
     l->go_on_at_timeout = m->continue_on_listener_filters_timeout;
     l->use_original_dst = mz_bool_or(m->use_original_dst, false);
+    if (l->use_original_dst && !original_dst_build(l, f, err))
+        return false;
     return mz_duration_ms(m->listener_filters_timeout, FILTERS_TIMEOUT_MS, &l->lfilters_timeout_ms,
                           err) ||
            mz_err_at(err, "listener_filters_timeout");

@@ -15,7 +15,9 @@ struct mz_incoming {
     int fd;
     struct mz_addr local, remote;         /* as restored by filters */
     struct mz_addr socket_local, direct_remote; /* as the socket has them */
-    bool local_restored;                  /* the destination is not the socket's own (original_dst, PROXY protocol) */
+    uint16_t listening_port;              /* of the socket that accepted it */
+    bool local_restored;                  /* the client wanted to go elsewhere (original_dst, PROXY protocol) */
+    bool local_asked;                     /* original_dst knows the destination, be it this listener itself */
     struct mz_str transport;              /* "raw_buffer", "tls" */
     struct mz_str server_name;            /* lower case */
     struct mz_str *protocols;             /* ALPN, or what http_inspector saw */

@@ -96,11 +96,21 @@ struct mz_acceptor {
     struct mz_timer pause; /* no descriptor was left: accept again when it fires (E09) */
     int fd;                /* -1: stopped */
     bool exclusive;
+    bool v4_compat; /* a wildcard of IPv6 that takes IPv4, too */
+    bool started;   /* others may hand connections over to it */
     bool stopping; /* the socket closes when the timer fires */
 };
 struct mz_acceptor *mz_acceptor_create(struct mz_worker *w, struct mz_listener_config *cfg, int take_fd,
                                        const struct mz_addr *local);
 void mz_acceptor_start(struct mz_acceptor *a);   /* on its loop; on main before the loop runs */
+/* Takes in->fd and in->arena: a connection that another listener accepted and that wants to go to this one's address (L3). Runs
+ * the listener filters of this one; it goes no further. */
+void mz_acceptor_take(struct mz_acceptor *a, const struct mz_incoming *in);
+/* by_address.c: a worker's started acceptors, on its thread */
+void mz_acceptors_put(struct mz_acceptor *a); /* replaces one of the same address */
+void mz_acceptors_del(struct mz_acceptor *a); /* nothing where it is not there */
+/* Who serves @to: exactly it, then any address of its family with its port, then any of IPv6 that takes IPv4. */
+struct mz_acceptor *mz_acceptors_find(const struct mz_worker *w, const struct mz_addr *to);
 /* On its loop: no new handshakes from now on; those that began are still taken, then the socket closes (10 ms). A second
  * call closes it at once. */
 void mz_acceptor_stop(struct mz_acceptor *a);
@@ -112,8 +122,9 @@ void mz_acceptor_destroy(struct mz_acceptor *a); /* without connections, its loo
 /* ---- a connection ---- */
 /* Takes in->fd and in->arena: picks the chain, builds the filters, starts them; closes it where no chain fits. */
 void mz_net_chain_start(struct mz_acceptor *a, const struct mz_incoming *in);
-/* Takes @fd: runs the listener filters, then starts its chain. */
-void mz_inspect_start(struct mz_acceptor *a, int fd, const struct mz_addr *local, const struct mz_addr *remote);
+/* Takes in->fd and in->arena (NULL: it gets one): runs the listener filters, then starts its chain or hands it over (L3),
+ * unless it was @handed_over. */
+void mz_inspect_start(struct mz_acceptor *a, const struct mz_incoming *in, bool handed_over);
 void mz_inspect_close_all(struct mz_acceptor *a);
 void mz_net_chain_drain(struct mz_list *link);
 void mz_net_chain_end_idle(struct mz_list *link);

@@ -6,6 +6,7 @@
 #include "proto/mapper.h"
 #include "runtime/runtime.h"
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -289,11 +290,57 @@ static void test_same_address(void **state)
     "[]}]}"
     assert_true(add("{name: a, " AT, false, &err));
     assert_true(add("{name: a, " AT, false, &err)); /* replaces the first */
-    assert_true(add("{name: c, bind_to_port: false, " AT, false, &err));
+    assert_false(add("{name: c, bind_to_port: false, " AT, false, &err));
     assert_false(add("{name: b, " AT, false, &err));
     assert_string_equal(
         err.msg,
         "error adding listener: 'b' has duplicate address '127.0.0.1:81' as existing listener 'a'");
+}
+
+/* Acceptors by address against a plain list. */
+static void test_by_address(void **state)
+{
+    (void)state;
+    enum { N = 300 };
+    static struct mz_acceptor v[N];
+    struct mz_worker w = { 0 };
+    struct mz_rand *r = mz_loop_rand(loop);
+    struct mz_addr a;
+    memset(v, 0, sizeof(v));
+    for (unsigned i = 0; i < N; i++) {
+        char ip[32];
+        (void)snprintf(ip, sizeof(ip), i % 2 ? "10.0.0.%u" : "fd00::%u", i / 2 % 100);
+        v[i].worker = &w;
+        assert_true(mz_addr_parse_ip(mz_str_c(ip), (uint16_t)(1 + i / 200), &v[i].local));
+    }
+    for (unsigned step = 0; step < 20000; step++) {
+        struct mz_acceptor *x = &v[mz_rand_below(r, N)], *y = &v[mz_rand_below(r, N)];
+        if (mz_rand_below(r, 2))
+            mz_acceptors_put(x);
+        else
+            mz_acceptors_del(x);
+        assert_ptr_equal(mz_acceptors_find(&w, &y->local), y->started ? y : NULL);
+    }
+    for (unsigned i = 0; i < N; i++)
+        mz_acceptors_del(&v[i]);
+    assert_null(w.acceptors);
+    assert_true(mz_addr_parse_ip(MZ_STR("::"), 7, &v[0].local));
+    mz_acceptors_put(&v[0]);
+    assert_true(mz_addr_parse_ip(MZ_STR("10.0.0.1"), 7, &a));
+    assert_null(mz_acceptors_find(&w, &a));
+    v[0].v4_compat = true;
+    assert_ptr_equal(mz_acceptors_find(&w, &a), &v[0]);
+    assert_true(mz_addr_parse_ip(MZ_STR("0.0.0.0"), 7, &v[1].local));
+    mz_acceptors_put(&v[1]);
+    assert_ptr_equal(mz_acceptors_find(&w, &a), &v[1]);
+    v[2].local = v[1].local; /* an update replaces */
+    mz_acceptors_put(&v[2]);
+    assert_ptr_equal(mz_acceptors_find(&w, &a), &v[2]);
+    mz_acceptors_del(&v[1]);
+    assert_ptr_equal(mz_acceptors_find(&w, &a), &v[2]);
+    mz_acceptors_del(&v[2]);
+    mz_acceptors_del(&v[0]);
+    assert_null(w.acceptors);
 }
 
 int main(void)
@@ -304,6 +351,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_no_chain, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_same_address, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_by_address, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -162,6 +162,7 @@ static void chain_free(void *p)
 static void count_start(struct mz_net_chain *c)
 {
     struct mz_acceptor *a = c->acceptor;
+    mz_count(c->down.scope, MZ_LISTENER_STAT_CX_TOTAL, 1);
     mz_gauge_add(c->down.scope, MZ_LISTENER_STAT_CX_ACTIVE, 1);
     mz_count(a->worker_scope, MZ_LISTENER_WORKER_CX_TOTAL, 1);
     mz_gauge_add(a->worker_scope, MZ_LISTENER_WORKER_CX_ACTIVE, 1);

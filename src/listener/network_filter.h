@@ -62,7 +62,7 @@ struct mz_downstream { /* a downstream connection; owned by its listener worker 
  * that a proxy does not connect to itself. */
 static inline const struct mz_addr *mz_downstream_destination(const struct mz_downstream *d)
 {
-    return mz_addr_eq(&d->local_restored, &d->conn->local) ? NULL : &d->local_restored;
+    return d->restored ? &d->local_restored : NULL;
 }
 bool mz_downstream_draining(const struct mz_downstream *d); /* process or listener drain, by strategy and chance */
 #endif

@@ -108,6 +108,16 @@ struct mz_addr mz_addr_from_sockaddr(const struct sockaddr_storage *from, sockle
     return a;
 }
 
+void mz_addr_unmap(struct mz_addr *a)
+{
+    if (!a->len || a->sa.sa_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&a->in6.sin6_addr))
+        return;
+    struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = a->in6.sin6_port };
+    memcpy(&v4.sin_addr, &a->in6.sin6_addr.s6_addr[12], sizeof(v4.sin_addr));
+    a->in4 = v4;
+    a->len = sizeof(v4);
+}
+
 socklen_t mz_addr_sockaddr(const struct mz_addr *a, struct sockaddr_storage *out_sockaddr)
 {
     if (a->len == 0 || a->sa.sa_family != AF_UNIX) {

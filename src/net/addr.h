@@ -32,6 +32,7 @@ void mz_addr_paths_free(void); /* at the very end: no address of a UNIX socket i
 const char *mz_addr_file(const struct mz_addr *a); /* of a UNIX socket that has a file, else NULL */
 /* What accept(), getsockname() and the like wrote; a family that is neither IP nor UNIX is no address. */
 struct mz_addr mz_addr_from_sockaddr(const struct sockaddr_storage *from, socklen_t len);
+void mz_addr_unmap(struct mz_addr *a); /* ::ffff:1.2.3.4, as sockets that take both families show it, becomes 1.2.3.4 */
 socklen_t mz_addr_sockaddr(const struct mz_addr *a, struct sockaddr_storage *out_sockaddr); /* for bind(), connect() */
 size_t mz_addr_text(const struct mz_addr *a, char out_text[MZ_ADDR_TEXT]);         /* with port; "-"-less: "" when none */
 size_t mz_addr_ip_text(const struct mz_addr *a, char out_text[MZ_ADDR_TEXT]);      /* without port and brackets */

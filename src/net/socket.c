@@ -113,19 +113,29 @@ int mz_socket_listen(const struct mz_addr *a, const struct mz_listen_opts *o, st
     return -1;
 }
 
+static bool is_transparent(int fd, bool v6)
+{
+    int on = 0;
+    socklen_t len = sizeof(on);
+    int rc = v6 ? getsockopt(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, &on, &len)
+                : getsockopt(fd, IPPROTO_IP, IP_TRANSPARENT, &on, &len);
+    return rc == 0 && on;
+}
+
 bool mz_socket_original_dst(int fd, struct mz_addr *out_addr)
 {
     struct sockaddr_storage at;
     socklen_t len = sizeof(at);
-    int domain = 0;
-    socklen_t dlen = sizeof(domain);
-    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &dlen) != 0)
+    struct mz_addr local;
+    if (!mz_socket_local(fd, &local) || !mz_addr_is_ip(&local))
         return false;
-    int rc = domain == AF_INET6 ? getsockopt(fd, IPPROTO_IPV6, IP6T_SO_ORIGINAL_DST_NAME, &at, &len)
-                                : getsockopt(fd, IPPROTO_IP, SO_ORIGINAL_DST, &at, &len);
-    if (rc != 0)
+    mz_addr_unmap(&local);
+    bool v6 = local.sa.sa_family == AF_INET6;
+    int rc = v6 ? getsockopt(fd, IPPROTO_IPV6, IP6T_SO_ORIGINAL_DST_NAME, &at, &len)
+                : getsockopt(fd, IPPROTO_IP, SO_ORIGINAL_DST, &at, &len);
+    if (rc != 0 && !is_transparent(fd, v6))
         return false;
-    *out_addr = mz_addr_from_sockaddr(&at, len);
+    *out_addr = rc == 0 ? mz_addr_from_sockaddr(&at, len) : local;
     return true;
 }
 

@@ -27,6 +27,8 @@ struct mz_listen_opts {
 };
 /* Returns a bound, listening, non-blocking descriptor or -1 (err: "cannot bind '127.0.0.1:80': Address already in use"). */
 int mz_socket_listen(const struct mz_addr *a, const struct mz_listen_opts *o, struct mz_err *err);
+/* Where the peer of an accepted connection wanted to go: before REDIRECT (conntrack knows), or, where TPROXY brought it to a
+ * transparent socket, the socket's own address. False: not known. */
 bool mz_socket_original_dst(int fd, struct mz_addr *out_addr);
 bool mz_socket_local(int fd, struct mz_addr *out_addr); /* getsockname(); false: errno says why */
 #endif

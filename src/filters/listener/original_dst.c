@@ -1,4 +1,7 @@
-/* original_dst (L2): where the client wanted to go before iptables sent it here (SO_ORIGINAL_DST), IPv4 and IPv6. */
+/*
+ * original_dst (L2): where the client wanted to go before REDIRECT or TPROXY sent it here, IPv4 and IPv6. A client that
+ * dials this listener itself wanted to go nowhere else: its connection must not be sent on to where it already is (G17).
+ */
 #include "base/log.h"
 #include "filters/listener/listener_filters.h"
 #include "net/socket.h"
@@ -20,10 +23,12 @@ static enum mz_lfilter_flow on_accept(struct mz_lfilter *f)
 {
     struct mz_addr to;
     struct mz_incoming *in = f->in;
-    if (mz_socket_original_dst(in->fd, &to) && !mz_addr_eq(&to, &in->local)) {
-        in->local = to;
-        in->local_restored = true;
-    }
+    if (!mz_addr_is_ip(&in->local) || !mz_socket_original_dst(in->fd, &to))
+        return MZ_LF_CONTINUE;
+    bool here = mz_addr_eq(&to, &in->socket_local) && mz_addr_port(&to) == in->listening_port;
+    in->local = to;
+    in->local_asked = true;
+    in->local_restored = !here;
     return MZ_LF_CONTINUE;
 }
 
