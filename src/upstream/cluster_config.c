@@ -274,8 +274,9 @@ struct mz_cluster *cluster_create(struct mz_cluster_manager *mgr, const struct m
         (void)(mz_err_set(err, "must have at least 1 character") || mz_err_at(err, "name"));
     else if (refuse_later(m, err) && type_build(m, c, err) && basics_build(m, c, err) &&
              circuits_build(m->circuit_breakers, c, err) &&
-             outlier_build(m->outlier_detection, c, err) && checker_build(m, c, err) &&
+             outlier_build(m->outlier_detection, c, err) &&
              preconnect_build(m->preconnect_policy, c, err) && cluster_protocol_config(m, c, err) &&
+             checker_build(m, c, err) && /* a check by gRPC wants HTTP/2 */
              cluster_lb_config(m, c, err) && cluster_socket_config(m, c, err) &&
              endpoints_check(m, c->type, &count, err) && transport_build(m, c, env, err) &&
              cluster_dns_config(m, c, err)) {

@@ -19,7 +19,6 @@ from gen_proto import short_names  # noqa: E402
 ON_PURPOSE = {
     "envoy.extensions.load_balancing_policies.subset.v3.Subset.": "its bytes are read as Cluster.LbSubsetConfig, which has the same fields (cluster_lb_typed.c)",
     "envoy.admin.v3.": "printed by admin pages, never configuration",
-    "envoy.config.core.v3.HealthCheck.GrpcHealthCheck.": "refused as a whole",
     "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy.DropOverload.": "refused as a whole",
     "envoy.config.core.v3.ConfigSource.": "subscriptions are refused as a whole",
     "envoy.config.core.v3.PathConfigSource.": "of ConfigSource",

@@ -28,7 +28,7 @@ struct check_header {
 };
 struct check_http_config {
     struct mz_str host, path, method;
-    bool http2;
+    bool http2, grpc; /* grpc: send is a framed HealthCheckRequest, the answer is judged by check_grpc.c */
     struct check_bytes send, receive;
     uint64_t buffer_size;
     struct check_header *add;
@@ -94,7 +94,7 @@ struct check_probe_type {
     void (*start)(struct check_session *s);
     void (*drop)(struct check_session *s); /* closes; silent from here on. Idempotent */
 };
-extern const struct check_probe_type check_http, check_tcp;
+extern const struct check_probe_type check_http, check_grpc, check_tcp;
 
 /* check.c: a probe tells the outcome of the check under way */
 void check_passed(struct check_session *s, bool degraded);
@@ -102,6 +102,15 @@ void check_failed(struct check_session *s, const struct check_outcome *o);
 struct mz_conn_ops;
 struct mz_conn *check_connect(struct check_session *s, const struct mz_conn_ops *ops, void *arg);
 bool check_bytes_found(const struct check_bytes *b, struct mz_str in); /* all segments, in their order */
+
+/* check_grpc.c: grpc.health.v1 */
+size_t check_grpc_request_size(size_t service_name);
+void check_grpc_request(struct mz_str service, char *out); /* frame and HealthCheckRequest: so many bytes */
+#define CHECK_GRPC_ANSWER 1024 /* longest answer that is looked at */
+bool check_grpc_answers(const struct mz_headers *h); /* do these headers begin an answer at all? else it is judged now */
+/* @trailers NULL: there are none. @out_value: grpc-status, HTTP status or ServingStatus, as the result says. */
+enum check_result check_grpc_judge(const struct mz_headers *h, const struct mz_headers *trailers, struct mz_str body,
+                                   uint32_t *out_value);
 
 /* check_config.c */
 void check_config_fini(struct check_config *c);

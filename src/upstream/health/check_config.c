@@ -189,6 +189,33 @@ static bool http_build(struct mz_cluster *c, const pb_HealthCheck_HttpHealthChec
     return true;
 }
 
+/* A check of its own kind by HTTP/2; the answer is judged by check_grpc.c. */
+static bool grpc_build(struct mz_cluster *c, const pb_HealthCheck_GrpcHealthCheck *m,
+                       struct check_http_config *h, struct mz_err *err)
+{
+    struct mz_str service = mz_str_c(m->service_name);
+    size_t n = check_grpc_request_size(service.n);
+    char *request = cluster_keep(c, n);
+    if (!c->http2 && !c->use_downstream_protocol)
+        return mz_err_set(err, "%.*s cluster must support HTTP/2 for gRPC healthchecking",
+                          MZ_STR_ARG(c->name));
+    check_grpc_request(service, request);
+    h->send.v = cluster_keep(c, sizeof(*h->send.v));
+    h->send.v[0] = (struct mz_str){ request, n };
+    h->send.n = 1;
+    h->http2 = h->grpc = true;
+    h->method = MZ_STR("POST");
+    h->path = MZ_STR("/grpc.health.v1.Health/Check");
+    h->host = cluster_keep_str(c, m->authority);
+    h->add = cluster_keep(c, mz_mul(m->n_initial_metadata + 1, sizeof(*h->add)));
+    for (size_t i = 0; i < m->n_initial_metadata; i++) {
+        h->n_add++;
+        if (!header_build(c, m->initial_metadata[i], &h->add[i], err))
+            return mz_err_at(err, "initial_metadata[%zu]", i);
+    }
+    return true;
+}
+
 static bool tcp_build(struct mz_cluster *c, const pb_HealthCheck_TcpHealthCheck *m,
                       struct check_config *k, struct mz_err *err)
 {
@@ -277,9 +304,12 @@ static bool kind_build(struct mz_cluster *c, const pb_HealthCheck *m, struct che
         k->type = &check_tcp;
         return tcp_build(c, m->tcp_health_check, k, err) || mz_err_at(err, "tcp_health_check");
     case pb_HealthCheck_HEALTH_CHECKER_GRPC_HEALTH_CHECK:
-        return mz_err_set(err, "not supported yet") || mz_err_at(err, "grpc_health_check");
+        k->type = &check_grpc;
+        return grpc_build(c, m->grpc_health_check, &k->http, err) ||
+               mz_err_at(err, "grpc_health_check");
     default:
-        return mz_err_set(err, "one of http_health_check, tcp_health_check is required");
+        return mz_err_set(err, "one of http_health_check, tcp_health_check, grpc_health_check is "
+                               "required");
     }
 }
 

@@ -1,4 +1,5 @@
-/* Asks a host by HTTP/1 or HTTP/2 (U6). A connection serves one check after the other while both sides keep it. */
+/* Asks a host by HTTP/1 or HTTP/2, or by gRPC (U6). A connection serves one check after the other while both sides keep it. */
+#include "http/grpc.h"
 #include "net/conn.h"
 #include "observe/stream_info.h"
 #include "runtime/runtime.h"
@@ -15,7 +16,7 @@ struct probe {
     struct mz_codec *codec;
     struct mz_stream_enc *enc; /* a request is under way */
     struct mz_arena *arena;    /* of the present request and its answer */
-    const struct mz_headers *answer;
+    const struct mz_headers *answer, *trailers;
     struct mz_buf body;
     bool connected, last; /* last: it serves no further check */
 };
@@ -84,9 +85,14 @@ static bool service_fits(struct check_session *s, const struct mz_headers *h)
 }
 
 /* CHECK_PASSED or what is wrong with it. */
-static enum check_result judge(struct check_session *s, struct probe *p, unsigned status)
+static enum check_result judge(struct check_session *s, struct probe *p, uint32_t *value)
 {
     const struct check_http_config *c = cfg_of(s);
+    unsigned status = mz_headers_status(p->answer);
+    if (c->grpc)
+        return check_grpc_judge(p->answer, p->trailers,
+                                mz_buf_linearize(&p->body, mz_buf_len(&p->body)), value);
+    *value = status;
     if (c->receive.n &&
         !check_bytes_found(&c->receive, mz_buf_linearize(&p->body, mz_buf_len(&p->body))))
         return CHECK_BODY;
@@ -110,9 +116,9 @@ static void complete(struct probe *p)
     p->enc = NULL;
     if (!s)
         return;
-    unsigned status = mz_headers_status(p->answer);
-    bool degraded = mz_headers_get_id(p->answer, MZ_H_X_ENVOY_DEGRADED) != NULL;
-    enum check_result result = judge(s, p, status);
+    uint32_t value = 0;
+    enum check_result result = judge(s, p, &value);
+    bool degraded = !cfg_of(s)->grpc && mz_headers_get_id(p->answer, MZ_H_X_ENVOY_DEGRADED);
     p->last = p->last || !s->checker->cfg.reuse || says_close(p->answer);
     if ((result == CHECK_STATUS || result == CHECK_BODY) &&
         mz_headers_get_id(p->answer, MZ_H_X_ENVOY_IMMEDIATE_HEALTH_CHECK_FAIL))
@@ -123,9 +129,9 @@ static void complete(struct probe *p)
         check_failed(s,
                      &(struct check_outcome){ .type = FAILURE_ACTIVE,
                                               .retriable = result == CHECK_STATUS &&
-                                                           in_ranges(&cfg_of(s)->retriable, status),
+                                                           in_ranges(&cfg_of(s)->retriable, value),
                                               .result = result,
-                                              .value = status });
+                                              .value = value });
 }
 
 static void in_1xx(void *arg, struct mz_headers *h)
@@ -137,19 +143,30 @@ static void in_1xx(void *arg, struct mz_headers *h)
 static void in_headers(void *arg, struct mz_headers *h, bool end)
 {
     struct probe *p = arg;
+    struct mz_stream_enc *e = p->enc;
     p->answer = h;
-    if (end)
+    bool useless = p->session && cfg_of(p->session)->grpc && !check_grpc_answers(h);
+    if (end || useless)
         complete(p);
+    if (!end && useless && e)
+        e->ops->reset(e, MZ_RESET_LOCAL);
+}
+
+/* How much of the answer is looked at. */
+static size_t body_limit(const struct check_http_config *c)
+{
+    if (c->grpc)
+        return CHECK_GRPC_ANSWER;
+    return c->buffer_size && c->buffer_size < BODY_MAX ? (size_t)c->buffer_size : BODY_MAX;
 }
 
 /* What is expected stands at the beginning: no more than that is kept, however much comes (F04). */
 static void in_data(void *arg, struct mz_buf *data, bool end)
 {
     struct probe *p = arg;
-    if (p->session && cfg_of(p->session)->receive.n) {
-        uint64_t most = cfg_of(p->session)->buffer_size;
-        most = most && most < BODY_MAX ? most : BODY_MAX;
-        size_t have = mz_buf_len(&p->body), room = have < most ? (size_t)(most - have) : 0;
+    if (p->session && (cfg_of(p->session)->receive.n || cfg_of(p->session)->grpc)) {
+        size_t most = body_limit(cfg_of(p->session));
+        size_t have = mz_buf_len(&p->body), room = have < most ? most - have : 0;
         mz_buf_move(&p->body, data, room < mz_buf_len(data) ? room : mz_buf_len(data));
     }
     mz_buf_drain(data, mz_buf_len(data));
@@ -159,8 +176,9 @@ static void in_data(void *arg, struct mz_buf *data, bool end)
 
 static void in_trailers(void *arg, struct mz_headers *h)
 {
-    (void)h;
-    complete(arg);
+    struct probe *p = arg;
+    p->trailers = h;
+    complete(p);
 }
 
 static void in_reset(void *arg, enum mz_reset_reason r, const char *details)
@@ -232,11 +250,16 @@ static struct mz_headers *request_headers(struct probe *p)
                           ? MZ_STR("http")
                           : MZ_STR("https"));
     mz_headers_add_id(h, MZ_H_USER_AGENT, MZ_STR("Envoy/HC"));
+    if (c->grpc) {
+        mz_headers_add_id(h, MZ_H_TE, MZ_STR("trailers"));
+        mz_grpc_timeout_set(h, p->session->checker->cfg.timeout_ms);
+        mz_headers_add_id(h, MZ_H_CONTENT_TYPE, MZ_STR("application/grpc"));
+    }
     for (size_t i = 0; i < c->n_remove; i++)
         (void)mz_headers_remove(h, c->remove[i]);
     for (size_t i = 0; i < c->n_add; i++)
         add_header(p, h, &c->add[i]);
-    if (c->send.n)
+    if (c->send.n && !c->grpc)
         mz_headers_set_id(h, MZ_H_CONTENT_LENGTH, mz_arena_printf(p->arena, "%zu", c->send.total));
     return h;
 }
@@ -384,7 +407,7 @@ static void start(struct check_session *s)
         mz_arena_destroy(p->arena);
         p->arena = mz_arena_create(MZ_MEM_UPSTREAM);
         mz_buf_drain(&p->body, mz_buf_len(&p->body));
-        p->answer = NULL;
+        p->answer = p->trailers = NULL;
         send_request(p);
         settle(p);
         return;
@@ -405,3 +428,4 @@ static void drop(struct check_session *s)
 }
 
 const struct check_probe_type check_http = { 0, "HTTP", start, drop };
+const struct check_probe_type check_grpc = { 2, "GRPC", start, drop };

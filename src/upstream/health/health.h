@@ -59,6 +59,8 @@ enum check_result { /* of one active check */
     CHECK_PROTOCOL, /* no valid answer */
     CHECK_TIMEOUT,
     CHECK_TOLD,     /* an answer to a request said x-envoy-immediate-health-check-fail */
+    CHECK_GRPC,     /* another grpc-status than OK */
+    CHECK_SERVING,  /* another ServingStatus than SERVING */
 };
 struct check_why {
     uint32_t result;        /* enum check_result: of the last check */

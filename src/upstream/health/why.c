@@ -54,10 +54,16 @@ static void result_text(const struct check_why *w, char *out, size_t room)
                                          [CHECK_TIMEOUT] = "no answer in time",
                                          [CHECK_TOLD] =
                                              "an answer had x-envoy-immediate-health-check-fail" };
+    static const char *const serving[] = { "UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN" };
     uint32_t result = load32(&w->result), value = load32(&w->value);
     const char *err = result == CHECK_CONNECT && value ? strerrordesc_np((int)value) : NULL;
     if (result == CHECK_STATUS)
         (void)snprintf(out, room, "HTTP status %u", value);
+    else if (result == CHECK_GRPC)
+        (void)snprintf(out, room, "grpc-status %u", value);
+    else if (result == CHECK_SERVING)
+        (void)snprintf(out, room, "the service says %s",
+                       value < MZ_COUNT(serving) ? serving[value] : "something unknown");
     else if (result == CHECK_CONNECT)
         (void)snprintf(out, room, "no connection%s%s", err ? ": " : "", err ? err : "");
     else
