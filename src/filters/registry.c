@@ -13,6 +13,7 @@ static const struct mz_http_filter_type *const http_filters[] = {
     &mz_filter_cors,
     &mz_filter_csrf,
     &mz_filter_decompressor,
+    &mz_filter_ext_authz,
     &mz_filter_fault,
     &mz_filter_grpc_stats,
     &mz_filter_header_mutation,
@@ -26,7 +27,11 @@ static const struct mz_http_filter_type *const http_filters[] = {
 /* clang-format on */
 
 static const struct mz_net_filter_type *const net_filters[] = {
-    &mz_net_filter_direct_response, &mz_net_filter_echo, &mz_net_filter_hcm, &mz_net_filter_rbac,
+    &mz_net_filter_direct_response,
+    &mz_net_filter_echo,
+    &mz_net_filter_ext_authz,
+    &mz_net_filter_hcm,
+    &mz_net_filter_rbac,
     &mz_net_filter_tcp_proxy,
 };
 

@@ -97,7 +97,10 @@ static bool unpack(struct mz_grpc_stream *s, struct mz_grpc_message *m)
 {
     struct mz_err err;
     ProtobufCMessage *msg;
-    struct mz_proto_ctx ctx = { .arena = m->arena, .unknown = MZ_UNKNOWN_COUNT };
+    struct mz_proto_ctx ctx = { .arena = m->arena,
+                                .unknown = MZ_UNKNOWN_COUNT,
+                                .partial =
+                                    true /* what its fields may hold is the user's matter */ };
     if (s->bytes_only)
         return true;
     if (!mz_msg_unpack(&ctx, m->bytes, s->method->response, &msg, &err)) {

@@ -5,6 +5,7 @@
 
 extern const struct mz_net_filter_type mz_net_filter_direct_response;
 extern const struct mz_net_filter_type mz_net_filter_echo;
+extern const struct mz_net_filter_type mz_net_filter_ext_authz;
 extern const struct mz_net_filter_type mz_net_filter_rbac;
 extern const struct mz_net_filter_type mz_net_filter_tcp_proxy;
 #endif

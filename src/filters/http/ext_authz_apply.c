@@ -1,0 +1,203 @@
+#include "filters/http/ext_authz.h"
+
+#include "http/query.h"
+#include "http/validate.h"
+
+/*
+ * What an authorization service's answer changes (F11). Names and values are foreign: what could not be sent is never put
+ * into a message, and what frames a message is not the service's business.
+ */
+
+static bool frames_message(struct mz_str name)
+{
+    static const struct mz_str names[] = {
+        MZ_STR_INIT("content-length"), MZ_STR_INIT("transfer-encoding"), MZ_STR_INIT("connection"),
+        MZ_STR_INIT("upgrade"),        MZ_STR_INIT("keep-alive"),        MZ_STR_INIT("te"),
+        MZ_STR_INIT("trailer"),        MZ_STR_INIT("proxy-connection"),
+    };
+    for (size_t i = 0; i < MZ_COUNT(names); i++)
+        if (mz_str_eq(name, names[i]))
+            return true;
+    return false;
+}
+
+/* ---- the request ---- */
+
+static bool pseudo_valid(struct mz_str name, struct mz_str value)
+{
+    if (mz_str_eq(name, MZ_STR(":path")))
+        return value.n && value.p[0] == '/' && mz_target_valid(value) && mz_str_chr(value, '#') < 0;
+    if (mz_str_eq(name, MZ_STR(":authority")))
+        return value.n && mz_authority_valid(value);
+    if (mz_str_eq(name, MZ_STR(":method")))
+        return mz_header_name_valid(value); /* a token as well */
+    return mz_str_eq(name, MZ_STR(":scheme")) &&
+           (mz_str_eq(value, MZ_STR("http")) || mz_str_eq(value, MZ_STR("https")));
+}
+
+static bool request_valid(struct mz_str name, struct mz_str value)
+{
+    if (name.n && name.p[0] == ':')
+        return pseudo_valid(name, value);
+    if (mz_str_eq(name, MZ_STR("host")))
+        return pseudo_valid(MZ_STR(":authority"), value);
+    return mz_header_name_valid(name) && mz_header_value_valid(value);
+}
+
+static void set(struct mz_headers *h, struct mz_str name, struct mz_str value)
+{
+    mz_headers_set(h, mz_str_eq(name, MZ_STR("host")) ? MZ_STR(":authority") : name, value);
+}
+
+static void append(struct mz_headers *h, struct mz_str name, struct mz_str value)
+{
+    struct mz_header *e = mz_headers_get(h, name);
+    if (!e)
+        return;
+    struct mz_str parts[] = { e->value, e->value.n ? MZ_STR(",") : MZ_STR(""), value };
+    e->value = mz_arena_cat(h->arena, MZ_COUNT(parts), parts);
+}
+
+static bool change_request(const struct authz_header *c, struct mz_headers *h)
+{
+    bool pseudo = c->name.n && c->name.p[0] == ':';
+    if (frames_message(c->name))
+        return true;
+    if (!request_valid(c->name, c->value))
+        return false;
+    if (c->action == AUTHZ_APPEND && !pseudo)
+        append(h, c->name, c->value);
+    else if (c->action == AUTHZ_ADD && !pseudo && !mz_str_eq(c->name, MZ_STR("host")))
+        mz_headers_add(h, c->name, c->value);
+    else if (c->action != AUTHZ_APPEND)
+        set(h, c->name, c->value);
+    return true;
+}
+
+static bool removable(struct mz_str name)
+{
+    return name.n && name.p[0] != ':' && !mz_str_eq(name, MZ_STR("host")) && !frames_message(name);
+}
+
+/* ---- the query ---- */
+
+static bool query_part_valid(struct mz_str s)
+{
+    return (!s.n || mz_target_valid(s)) && mz_str_chr(s, '#') < 0 && mz_str_chr(s, '&') < 0;
+}
+
+static bool dropped(const struct authz_reply *r, struct mz_str name)
+{
+    for (size_t i = 0; i < r->n_query_remove; i++)
+        if (mz_str_eq(name, r->query_remove[i]))
+            return true;
+    for (size_t i = 0; i < r->query.n; i++)
+        if (mz_str_eq(name, r->query.v[i].name))
+            return true;
+    return false;
+}
+
+static void query_add(struct mz_buf *b, struct mz_str name, struct mz_str value)
+{
+    mz_buf_append_str(b, mz_buf_len(b) ? MZ_STR("&") : MZ_STR("?"));
+    mz_buf_append_str(b, name);
+    mz_buf_append_str(b, MZ_STR("="));
+    mz_buf_append_str(b, value);
+}
+
+static bool change_query(const struct authz_reply *r, struct mz_headers *h, struct mz_str *out_name)
+{
+    if (!r->query.n && !r->n_query_remove)
+        return true;
+    for (size_t i = 0; i < r->query.n; i++)
+        if (!query_part_valid(r->query.v[i].name) || !query_part_valid(r->query.v[i].value)) {
+            *out_name = r->query.v[i].name;
+            return false;
+        }
+    struct mz_str path = mz_headers_path(h), rest = mz_query_of(path), name, value;
+    ptrdiff_t at = mz_str_chr(path, '?');
+    struct mz_buf b;
+    mz_buf_init(&b);
+    while (mz_query_next(&rest, &name, &value))
+        if (!dropped(r, name))
+            query_add(&b, name, value);
+    for (size_t i = 0; i < r->query.n; i++)
+        query_add(&b, r->query.v[i].name, r->query.v[i].value);
+    struct mz_str parts[] = { at < 0 ? path : (struct mz_str){ path.p, (size_t)at },
+                              mz_buf_linearize(&b, mz_buf_len(&b)) };
+    mz_headers_set_id(h, MZ_H_PATH, mz_arena_cat(h->arena, 2, parts));
+    mz_buf_fini(&b);
+    return true;
+}
+
+/* Of the request's head, as the connection manager limits what comes in. */
+#define HEAD_COUNT_MAX 100
+#define HEAD_BYTES_MAX (60u << 10)
+
+enum ea_applied ea_apply_request(const struct authz_reply *r, struct mz_headers *h,
+                                 struct mz_str *out_name)
+{
+    uint32_t before = h->live;
+    for (size_t i = 0; i < r->request.n; i++)
+        if (!change_request(&r->request.v[i], h)) {
+            *out_name = r->request.v[i].name;
+            return EA_BAD_HEADER;
+        }
+    for (size_t i = 0; i < r->n_remove; i++)
+        if (removable(r->remove[i]))
+            (void)mz_headers_remove(h, r->remove[i]);
+    if (!change_query(r, h, out_name))
+        return EA_BAD_HEADER;
+    bool grown = h->live > before || r->request.n || r->query.n;
+    return grown && (h->live > HEAD_COUNT_MAX || mz_headers_bytes(h) > HEAD_BYTES_MAX)
+               ? EA_TOO_LARGE
+               : EA_APPLIED;
+}
+
+/* ---- answers ---- */
+
+static bool for_answers(struct mz_str name)
+{
+    return name.n && name.p[0] != ':' && !frames_message(name);
+}
+
+bool ea_valid(const struct authz_headers *v, struct mz_str *out_name)
+{
+    for (size_t i = 0; i < v->n; i++)
+        if (for_answers(v->v[i].name) &&
+            (!mz_header_name_valid(v->v[i].name) || !mz_header_value_valid(v->v[i].value))) {
+            *out_name = v->v[i].name;
+            return false;
+        }
+    return true;
+}
+
+static bool may_go(const struct authz_header *c)
+{
+    return for_answers(c->name) && mz_header_name_valid(c->name) && mz_header_value_valid(c->value);
+}
+
+void ea_apply_response(const struct authz_headers *v, struct mz_headers *h)
+{
+    for (size_t i = 0; i < v->n; i++) {
+        const struct authz_header *c = &v->v[i];
+        if (!may_go(c))
+            continue;
+        bool there = mz_headers_get(h, c->name) != NULL;
+        if (c->action == AUTHZ_ADD || (c->action == AUTHZ_ADD_IF_ABSENT && !there))
+            mz_headers_add(h, c->name, c->value);
+        else if (c->action == AUTHZ_SET || (c->action == AUTHZ_SET_IF_THERE && there))
+            mz_headers_set(h, c->name, c->value);
+    }
+}
+
+/* They replace what the answer has, and may come more than once. */
+void ea_apply_own(const struct authz_headers *v, struct mz_headers *h)
+{
+    for (size_t i = 0; i < v->n; i++)
+        if (may_go(&v->v[i]))
+            (void)mz_headers_remove(h, v->v[i].name);
+    for (size_t i = 0; i < v->n; i++)
+        if (may_go(&v->v[i]))
+            mz_headers_add(h, v->v[i].name, v->v[i].value);
+}

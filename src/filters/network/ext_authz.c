@@ -1,0 +1,174 @@
+/* envoy.filters.network.ext_authz: a service decides who may send the first byte (L5). The asking is that of ../ext_authz. */
+#include "filters/ext_authz/ext_authz.h"
+#include "filters/network/network_filters.h"
+#include "stats/stats.h"
+
+#define NET_EXT_AUTHZ_STATS(X)                                                                     \
+    X(ACTIVE, "active", GAUGE)                                                                     \
+    X(CX_CLOSED, "cx_closed", COUNTER)                                                             \
+    X(DENIED, "denied", COUNTER)                                                                   \
+    X(DISABLED, "disabled", COUNTER)                                                               \
+    X(ERROR, "error", COUNTER)                                                                     \
+    X(FAILURE_MODE_ALLOWED, "failure_mode_allowed", COUNTER)                                       \
+    X(OK, "ok", COUNTER)                                                                           \
+    X(TOTAL, "total", COUNTER)
+enum {
+#define X(id, name, type) STAT_##id,
+    NET_EXT_AUTHZ_STATS(X)
+#undef X
+};
+static const struct mz_stat_def defs[] = {
+#define X(id, name, type) { name, MZ_##type, MZ_UNIT_NONE, 0 },
+    NET_EXT_AUTHZ_STATS(X)
+#undef X
+};
+static const struct mz_stat_kind stats = { "network ext_authz", defs, MZ_COUNT(defs) };
+
+struct nea_cfg {
+    struct mz_arena *arena;
+    struct authz_service *service;
+    struct mz_scope *scope;
+    bool allow, certificate, tls_session;
+};
+struct nea {
+    struct mz_net_filter base;
+    struct authz_call *call; /* the service is asked */
+    struct mz_arena *arena;  /* of question and answer */
+    bool allowed;
+};
+
+static void config_destroy(void *cfg)
+{
+    struct nea_cfg *c = cfg;
+    authz_service_fini(c->service);
+    mz_scope_unref(c->scope);
+    mz_arena_destroy(c->arena);
+}
+
+static void *config_build(const void *msg, const struct mz_factory *f, struct mz_err *err)
+{
+    const pb_network_ext_authz_ExtAuthz *m = msg;
+    struct mz_arena *a = mz_arena_create(MZ_MEM_CONFIG);
+    struct nea_cfg *c = mz_arena_new0(a, struct nea_cfg);
+    c->arena = a;
+    c->allow = m->failure_mode_allow != 0;
+    c->certificate = m->include_peer_certificate != 0;
+    c->tls_session = m->include_tls_session != 0;
+    c->scope =
+        mz_scope_create(f->stats, &stats, mz_arena_printf(a, "ext_authz.%s.", m->stat_prefix));
+    if (authz_api_version(m->transport_api_version, err)) {
+        if (!m->grpc_service)
+            (void)mz_err_set(err, "is required");
+        else
+            c->service = authz_service_grpc(m->grpc_service, a, err);
+        if (c->service)
+            return c;
+        (void)mz_err_at(err, "grpc_service");
+    }
+    config_destroy(c);
+    return NULL;
+}
+
+/* ---- a connection ---- */
+
+static void arena_free(void *arena)
+{
+    mz_arena_destroy(arena);
+}
+
+/* The answer may be in use until the end of the turn. */
+static void call_over(struct nea *n)
+{
+    const struct nea_cfg *c = n->base.cfg;
+    if (!n->arena)
+        return;
+    mz_gauge_add(c->scope, STAT_ACTIVE, -1);
+    mz_loop_free_later(n->base.worker->loop, n->arena, arena_free);
+    n->arena = NULL;
+    n->call = NULL;
+}
+
+static void refuse(struct nea *n, const char *details)
+{
+    const struct nea_cfg *c = n->base.cfg;
+    mz_count(c->scope, STAT_CX_CLOSED, 1);
+    n->base.down->termination = details;
+    mz_conn_close(n->base.down->conn, MZ_CLOSE_NOW, "ext_authz_close", 0);
+}
+
+static void on_done(void *arg, const struct authz_reply *r)
+{
+    static const unsigned outcome[] = {
+        [AUTHZ_OK] = STAT_OK, [AUTHZ_DENIED] = STAT_DENIED, [AUTHZ_ERROR] = STAT_ERROR
+    };
+    struct nea *n = arg;
+    const struct nea_cfg *c = n->base.cfg;
+    bool error = r->verdict == AUTHZ_ERROR;
+    mz_count(c->scope, outcome[r->verdict], 1);
+    call_over(n);
+    if (error && c->allow)
+        mz_count(c->scope, STAT_FAILURE_MODE_ALLOWED, 1);
+    if (r->verdict == AUTHZ_DENIED || (error && !c->allow)) {
+        refuse(n, error ? "ext_authz_error" : "ext_authz_denied");
+        return;
+    }
+    n->allowed = true;
+    mz_net_filter_continue(&n->base);
+}
+
+static void ask(struct nea *n)
+{
+    const struct nea_cfg *c = n->base.cfg;
+    const struct authz_peers peers = { .down = n->base.down,
+                                       .certificate = c->certificate,
+                                       .tls_session = c->tls_session,
+                                       .destination = n->base.down->sni };
+    n->arena = mz_arena_create(MZ_MEM_STREAM);
+    pb_CheckRequest *m = mz_proto_new(n->arena, pb_CheckRequest);
+    m->attributes = authz_attributes(&peers, n->arena);
+    m->attributes->metadata_context = mz_proto_new(n->arena, pb_Metadata);
+    const struct authz_ask a = { .request = m,
+                                 .upstream = n->base.worker->upstream,
+                                 .arena = n->arena };
+    mz_count(c->scope, STAT_TOTAL, 1);
+    mz_gauge_add(c->scope, STAT_ACTIVE, 1);
+    n->call = authz_call(c->service, &a, on_done, n);
+}
+
+static enum mz_net_flow on_data(struct mz_net_filter *f, struct mz_buf *data, bool end)
+{
+    struct nea *n = (struct nea *)(void *)f;
+    if (n->allowed || (end && !mz_buf_len(data) && !n->arena)) /* an end alone asks for nothing */
+        return MZ_NET_CONTINUE;
+    if (!n->arena)
+        ask(n);
+    return MZ_NET_STOP;
+}
+
+static void give_up(struct nea *n)
+{
+    authz_cancel(n->call);
+    call_over(n);
+}
+
+static void on_event(struct mz_net_filter *f, enum mz_conn_event ev)
+{
+    if (ev != MZ_CONN_CONNECTED)
+        give_up((struct nea *)(void *)f);
+}
+
+static void destroy(struct mz_net_filter *f)
+{
+    give_up((struct nea *)(void *)f);
+}
+
+const struct mz_net_filter_type mz_net_filter_ext_authz = {
+    .name = "envoy.filters.network.ext_authz",
+    .config_type = "envoy.extensions.filters.network.ext_authz.v3.ExtAuthz",
+    .size = sizeof(struct nea),
+    .config_build = config_build,
+    .config_destroy = config_destroy,
+    .on_data = on_data,
+    .on_event = on_event,
+    .destroy = destroy,
+};

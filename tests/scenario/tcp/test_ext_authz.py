@@ -1,0 +1,116 @@
+"""The network filter ext_authz (L5, F11): no byte reaches the upstream before the service allowed it."""
+import threading
+
+import pytest
+
+import config
+from h2_upstream import H2Upstream, answer
+from wire import free_port, reset, until
+
+pytest.importorskip("grpc", reason="peer grpcio is not installed")
+ea = pytest.importorskip("envoy.service.auth.v3.external_auth_pb2", reason="peer xds-protos is not installed")
+grpc_peer = pytest.importorskip("grpc_peer")
+
+H2 = {"explicit_http_config": {"http2_protocol_options": {}}}
+GRPC = [("content-type", "application/grpc")]
+
+
+def proxy(mesh, port, timeout="20s", **fields):
+    authz = config.ext("envoy.filters.network.ext_authz", "envoy.extensions.filters.network.ext_authz.v3.ExtAuthz", stat_prefix="a",
+                       transport_api_version="V3", grpc_service={"envoy_grpc": {"cluster_name": "authz"}, "timeout": timeout}, **fields)
+    echo = config.ext("envoy.filters.network.echo", "envoy.extensions.filters.network.echo.v3.Echo")
+    return mesh.proxy(boot=config.bootstrap([config.listener(free_port(), [authz, echo])], [config.cluster("authz", [port], http=H2)], free_port()))
+
+
+def stat(px, name):
+    return px.stat(f"ext_authz.a.{name}")
+
+
+def echoed(px, text=b"hello"):
+    with px.client() as c:
+        c.send(text)
+        try:
+            return c.stream.exactly(len(text), c.timeout)
+        except (EOFError, ConnectionError):
+            return None
+
+
+@pytest.fixture
+def service():
+    reply = {"code": 0}
+
+    def check(request, context):
+        m = ea.CheckResponse()
+        m.status.code = reply["code"]
+        return m
+    peer = grpc_peer.GrpcPeer({"/envoy.service.auth.v3.Authorization/Check": ("unary", ea.CheckRequest, check)})
+    peer.reply = reply
+    yield peer
+    peer.close()
+
+
+def test_allowed_and_denied(mesh, service):
+    px = proxy(mesh, service.port, include_tls_session=True)
+    assert echoed(px) == b"hello"
+    a = service.requests[0].attributes
+    assert a.source.address.socket_address.address == "127.0.0.1" and a.destination.address.socket_address.port_value == px.port
+    assert a.HasField("tls_session") and not a.HasField("request")
+    service.reply["code"] = 7
+    assert echoed(px) is None
+    assert [stat(px, n) for n in ("ok", "denied", "total", "cx_closed", "active")] == [1, 1, 2, 1, 0]
+    with px.client() as c:  # nothing is asked of a connection that says nothing
+        assert c.ended(timeout=0.3) == "open"
+    assert stat(px, "total") == 2
+
+
+def test_failure_modes(mesh):
+    for allow in (False, True):
+        px = mesh_proxy = proxy(mesh, free_port(), failure_mode_allow=allow)
+        assert echoed(px) == (b"hello" if allow else None)
+        assert [stat(px, n) for n in ("error", "failure_mode_allowed", "cx_closed")] == [1, int(allow), int(not allow)]
+        mesh_proxy.stop()
+
+
+GARBAGE = {
+    "no frame": answer(200, b"garbage", GRPC, [("grpc-status", "0")]),
+    "503": answer(503, b"busy"),
+    "reset": lambda conn, stream, request: conn.rst(stream),
+    "connection lost": lambda conn, stream, request: conn.reset(),
+    "reset in a message": lambda conn, stream, request: (conn.headers(stream, [(":status", "200"), *GRPC]), conn.data(stream, b"\0\0", False), conn.rst(stream)),
+}
+
+
+@pytest.mark.parametrize("name", GARBAGE)
+def test_garbage_closes(mesh, name):
+    up = H2Upstream("authz", [GARBAGE[name]])
+    px = proxy(mesh, up.port)
+    assert echoed(px) is None and stat(px, "error") == 1
+    up.close()
+
+
+def test_hang(mesh):
+    up = H2Upstream("authz", [lambda conn, stream, request: None])
+    px = proxy(mesh, up.port, timeout="0.3s")
+    assert echoed(px) is None and stat(px, "error") == 1
+    up.close()
+
+
+def test_client_goes_meanwhile(mesh):
+    asked, gone = threading.Event(), threading.Event()
+
+    def late(conn, stream, request):
+        asked.set()
+        gone.wait(20)
+        conn.reply(stream, 200, b"\0\0\0\0\0", GRPC, [("grpc-status", "0")])
+    up = H2Upstream("authz", [late])
+    px = proxy(mesh, up.port)
+    with px.client() as c:
+        c.send(b"hello")
+        assert asked.wait(20)
+        reset(c.sock)
+    until(lambda: stat(px, "active") == 0, 5, "the end of the client")
+    gone.set()
+    until(lambda: px.stat("cluster.authz.upstream_rq_active") == 0, 5, "the end of the question")
+    up.script = [answer(200, b"\0\0\0\0\0", GRPC, [("grpc-status", "0")])]
+    assert echoed(px) == b"hello"
+    up.close()
