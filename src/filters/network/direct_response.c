@@ -75,15 +75,17 @@ static void direct_destroy(void *cfg)
     mz_free(MZ_MEM_CONFIG, cfg);
 }
 
+#define LINGER_MS 1000
+
 static enum mz_net_flow direct_new(struct mz_net_filter *f)
 {
     const struct direct_cfg *c = f->cfg;
     struct mz_conn *conn = f->down->conn;
-    if (c->n) {
+    if (c->n)
         mz_buf_append(mz_conn_out(conn), c->text, c->n);
-        mz_conn_written(conn, false);
-    }
-    mz_conn_close(conn, MZ_CLOSE_FLUSH, "direct_response", 0);
+    mz_conn_written(conn, true);
+    /* What the client has sent meanwhile must not turn the end into a reset, which might destroy the answer. */
+    mz_conn_close(conn, MZ_CLOSE_FLUSH_DELAY, "direct_response", LINGER_MS);
     return MZ_NET_STOP;
 }
 
