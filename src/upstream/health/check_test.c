@@ -329,7 +329,8 @@ static const struct {
       "retriable_statuses[0]: Invalid http retriable status range" },
     { "http_health_check: {path: /, request_headers_to_add: [{header: {key: ':path', value: x}}]}",
       "request_headers_to_add[0].header.key" },
-    { "grpc_health_check: {}", "health_checks[0].grpc_health_check: not supported yet" },
+    { "grpc_health_check: {}",
+      "health_checks[0].grpc_health_check: x cluster must support HTTP/2 for gRPC healthchecking" },
     { "alt_port: 65536, tcp_health_check: {}", "alt_port: must be at most 65535, is 65536" },
     { "", "health_checker" },
 };
