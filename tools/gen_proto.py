@@ -38,10 +38,10 @@ def short_names(types):
         group.sort(key=lambda g: (rank(g[0]), g[0]))
         if len(group) == 1 or rank(group[0][0]) < rank(group[1][0]):
             out[group.pop(0)[0]] = "pb_" + path
-        count = 1
-        while len({package_tail(p, count) for _, p in group}) < len(group):
-            count += 1
         for full, package in group:
+            count = 1
+            while [package_tail(p, count) for _, p in group].count(package_tail(package, count)) > 1:
+                count += 1
             out[full] = f"pb_{package_tail(package, count)}_{path}"
     assert len(set(out.values())) == len(out), "short names collide"
     return out

@@ -26,14 +26,24 @@ static const struct mz_http_filter_type *const http_filters[] = {
 };
 /* clang-format on */
 
+/* clang-format off */
 static const struct mz_net_filter_type *const net_filters[] = {
     &mz_net_filter_direct_response,
     &mz_net_filter_echo,
     &mz_net_filter_ext_authz,
     &mz_net_filter_hcm,
     &mz_net_filter_rbac,
+    &mz_net_filter_connection_limit,
+    &mz_net_filter_direct_response,
+    &mz_net_filter_echo,
+    &mz_net_filter_hcm,
+    &mz_net_filter_local_ratelimit,
+    &mz_net_filter_rbac,
+    &mz_net_filter_set_filter_state,
+    &mz_net_filter_sni_cluster,
     &mz_net_filter_tcp_proxy,
 };
+/* clang-format on */
 
 static const struct mz_lfilter_type *const listener_filters[] = {
     &mz_lfilter_http_inspector,

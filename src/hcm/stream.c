@@ -568,6 +568,8 @@ static void info_init(struct mz_stream *s)
         if (d->found->metadata)
             i->dynamic_metadata = mz_meta_clone(d->found->metadata, s->arena);
     }
+    if (d->info)
+        mz_info_inherit_state(i, d->info->filter_state);
     i->secure = d->secure;
     i->transport = d->conn->transport;
     i->local = d->local_restored;

@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "listener/listener_priv.h"
 #include "observe/access_log.h"
+#include "observe/metadata.h"
 #include "observe/stream_info.h"
 
 struct handshake {
@@ -79,27 +80,39 @@ static void on_data(struct mz_conn *conn, void *arg, bool end)
     run(c, 0);
 }
 
-static void info_fill(const struct mz_net_chain *c, struct mz_stream_info *i)
+static void info_fill(const struct mz_downstream *d, struct mz_stream_info *i)
 {
-    const struct mz_conn *conn = c->down.conn;
-    i->start_us = i->cx_start_us = c->down.start_us;
-    i->start_wall_us = c->down.start_wall_us;
-    i->end_us = mz_loop_now_us(c->acceptor->worker->loop);
-    i->secure = c->down.secure;
+    const struct mz_conn *conn = d->conn;
+    i->start_us = i->cx_start_us = d->start_us;
+    i->start_wall_us = d->start_wall_us;
+    i->secure = d->secure;
     i->transport = conn->transport;
     i->conn_id = conn->id;
-    i->local = c->down.local_restored;
+    i->local = d->local_restored;
     i->remote = conn->remote;
     i->direct_remote = conn->direct_remote;
     i->rx_body = i->wire_in = conn->rx_bytes;
     i->tx_body = i->wire_out = conn->tx_bytes;
-    i->filter_chain_name = c->down.chain_name;
-    i->listener_name = c->down.listener_name;
-    i->listener_metadata = c->down.listener_metadata;
-    i->sni = c->down.sni;
-    i->ja3 = c->down.found ? c->down.found->ja3 : MZ_STR("");
-    i->ja4 = c->down.found ? c->down.found->ja4 : MZ_STR("");
+    i->filter_chain_name = d->chain_name;
+    i->listener_name = d->listener_name;
+    i->listener_metadata = d->listener_metadata;
+    i->sni = d->sni;
+    i->ja3 = d->found ? d->found->ja3 : MZ_STR("");
+    i->ja4 = d->found ? d->found->ja4 : MZ_STR("");
     i->conn_termination = conn->close_reason;
+}
+
+struct mz_stream_info *mz_downstream_info(struct mz_downstream *d)
+{
+    if (!d->info) {
+        struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
+        d->info = mz_arena_new0(a, struct mz_stream_info);
+        d->info->arena = a;
+        if (d->found && d->found->metadata)
+            d->info->dynamic_metadata = mz_meta_clone(d->found->metadata, a);
+    }
+    info_fill(d, d->info);
+    return d->info;
 }
 
 static void logs_write(const struct mz_listener_config *cfg, const struct mz_stream_info *info)
@@ -109,16 +122,13 @@ static void logs_write(const struct mz_listener_config *cfg, const struct mz_str
         mz_access_log_write(cfg->logs[i], &ctx);
 }
 
-static void write_logs(const struct mz_net_chain *c)
+static void write_logs(struct mz_net_chain *c)
 {
     if (config(c)->n_logs == 0)
         return;
-    struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
-    struct mz_stream_info *info = mz_arena_new0(a, struct mz_stream_info);
-    info->arena = a;
-    info_fill(c, info);
+    struct mz_stream_info *info = mz_downstream_info(&c->down);
+    info->end_us = mz_loop_now_us(c->acceptor->worker->loop);
     logs_write(config(c), info);
-    mz_arena_destroy(a);
 }
 
 /* No chain serves it: closed, counted, logged (L4). */
@@ -154,6 +164,8 @@ static void chain_free(void *p)
         if (c->filters[i]->type->destroy)
             c->filters[i]->type->destroy(c->filters[i]);
     mz_listener_config_unref(config(c));
+    if (c->down.info)
+        mz_arena_destroy(c->down.info->arena);
     if (c->down.found)
         mz_arena_destroy(c->down.found->arena);
     mz_free(MZ_MEM_CONN, c);

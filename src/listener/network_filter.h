@@ -43,6 +43,7 @@ bool mz_net_filter_alone(const struct mz_net_filter *f);
 
 struct mz_filter_chain; /* immutable: filters' configurations, transport factory, name, metadata; refs held by connections */
 struct mz_listener_config;
+struct mz_stream_info;
 struct mz_downstream { /* a downstream connection; owned by its listener worker */
     struct mz_conn *conn;
     struct mz_worker *worker;
@@ -56,6 +57,7 @@ struct mz_downstream { /* a downstream connection; owned by its listener worker 
     const char *termination; /* connection termination details, of the configuration; NULL: none */
     uint64_t start_us, start_wall_us;
     struct mz_addr local_restored;  /* original destination when restored, else the local address */
+    struct mz_stream_info *info;    /* what filters of the connection know and set; NULL until mz_downstream_info() */
     const struct mz_incoming *found; /* by listener filters, with the arena that holds it; NULL: the listener has none */
 };
 /* Where the client wanted to go, had it not been caught (original_dst, proxy_protocol); NULL: to this listener's address, so
@@ -64,5 +66,8 @@ static inline const struct mz_addr *mz_downstream_destination(const struct mz_do
 {
     return d->restored ? &d->local_restored : NULL;
 }
+/* What is known of the connection, for formats and for filters that leave something to later ones (filter state, dynamic
+ * metadata, flags); the listener's access logs show it. Made at the first call, lives as long as the connection. */
+struct mz_stream_info *mz_downstream_info(struct mz_downstream *d);
 bool mz_downstream_draining(const struct mz_downstream *d); /* process or listener drain, by strategy and chance */
 #endif

@@ -86,14 +86,33 @@ static void state_free(void *map)
     mz_map_fini(map);
 }
 
-void mz_info_set_state(struct mz_stream_info *i, struct mz_str name, struct mz_filter_object *o)
+static struct mz_map *state_of(struct mz_stream_info *i)
 {
     if (!i->filter_state) {
         i->filter_state = mz_arena_new0(i->arena, struct mz_map);
         mz_map_init(i->filter_state, MZ_MEM_STREAM);
         mz_arena_cleanup(i->arena, state_free, i->filter_state);
     }
-    const struct mz_filter_object *old = mz_map_get(i->filter_state, name);
+    return i->filter_state;
+}
+
+void mz_info_set_state(struct mz_stream_info *i, struct mz_str name, struct mz_filter_object *o)
+{
+    struct mz_map *m = state_of(i);
+    const struct mz_filter_object *old = mz_map_get(m, name);
     if (!old || !old->read_only)
-        (void)mz_map_put(i->filter_state, name, o); /* what it replaces lives in the arena */
+        (void)mz_map_put(m, name, o); /* what it replaces lives in the arena */
+}
+
+void mz_info_inherit_state(struct mz_stream_info *i, const struct mz_map *of_connection)
+{
+    if (!of_connection)
+        return;
+    mz_map_foreach (e, of_connection)
+        mz_info_set_state(i, e->key, e->value);
+}
+
+const struct mz_filter_object *mz_info_state(const struct mz_stream_info *i, struct mz_str name)
+{
+    return i->filter_state ? mz_map_get(i->filter_state, name) : NULL;
 }

@@ -120,6 +120,8 @@ struct mz_stream_info {
 void mz_info_init(struct mz_stream_info *i);
 /* Puts a filter's object into the state; @name and @o live as long as the stream. */
 void mz_info_set_state(struct mz_stream_info *i, struct mz_str name, struct mz_filter_object *o);
+void mz_info_inherit_state(struct mz_stream_info *i, const struct mz_map *of_connection); /* NULL: nothing */
+const struct mz_filter_object *mz_info_state(const struct mz_stream_info *i, struct mz_str name); /* NULL: none */
 /* "URX,UF" or "UpstreamRetryLimitExceeded,...", in the order of their setting; "-" for none. Written without NUL; returns the
  * length. */
 #define MZ_FLAGS_TEXT 1024

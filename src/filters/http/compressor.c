@@ -32,7 +32,7 @@ static bool answers_enabled(const struct state *st)
     const struct compressor_route_cfg *r = route_of(st);
     if (r && (r->disabled || r->response))
         return !r->disabled;
-    return coding_flag_on(&cfg_of(st)->response.enabled);
+    return runtime_flag_on(&cfg_of(st)->response.enabled);
 }
 
 /* ---- what a message looks like ---- */
@@ -158,7 +158,7 @@ static bool accepted(struct state *st, const struct mz_headers *h)
 static bool request_wanted(struct state *st, const struct mz_headers *h)
 {
     const struct compressor_direction *d = &cfg_of(st)->request;
-    return cfg_of(st)->requests && coding_flag_on(&d->enabled) && !is_tunnel(st, h) &&
+    return cfg_of(st)->requests && runtime_flag_on(&d->enabled) && !is_tunnel(st, h) &&
            long_enough(d, h) && type_allowed(d, h) &&
            !mz_headers_get_id(h, MZ_H_CONTENT_ENCODING) && !transfer_encoded(st, h);
 }

@@ -25,7 +25,7 @@ enum compressor_header_stat {
 };
 
 struct compressor_direction {
-    struct coding_flag enabled;
+    struct runtime_flag enabled;
     uint64_t min_length;
     const struct mz_str *types;
     size_t n_types;

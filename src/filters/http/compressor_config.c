@@ -82,7 +82,7 @@ static struct direction_fields fields_of(const pb_Compressor_CommonDirectionConf
 static void direction_fill(struct compressor_cfg *c, struct compressor_direction *d,
                            const struct direction_fields *m)
 {
-    d->enabled = coding_flag_build(m->enabled, c->arena);
+    d->enabled = runtime_flag_build(m->enabled, c->arena);
     uint32_t length = mz_u32_or(m->min_length, 0);
     d->min_length = length ? length : MIN_LENGTH;
     d->types = default_types;

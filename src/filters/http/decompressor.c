@@ -227,7 +227,7 @@ static void maybe_start(struct state *st, struct way *w, struct mz_headers *h)
 {
     const struct decompressor_direction *d = direction_of(st, w);
     struct mz_str codings, rest;
-    if (!coding_flag_on(&d->enabled) || (!d->ignore_no_transform && coding_no_transform(h)) ||
+    if (!runtime_flag_on(&d->enabled) || (!d->ignore_no_transform && coding_no_transform(h)) ||
         !mz_headers_joined(h, MZ_STR("content-encoding"), &codings) ||
         !mz_str_ieq(first_of(codings, &rest), cfg_of(st)->lib->encoding)) {
         mz_count(d->scope, DECOMPRESSOR_NOT_DECOMPRESSED, 1);
@@ -268,7 +268,7 @@ static enum mz_flow on_request_headers(struct mz_filter *f, struct mz_headers *h
 {
     struct state *st = (struct state *)(void *)f;
     const struct decompressor_cfg *c = cfg_of(st);
-    if (c->advertise && coding_flag_on(&c->response.enabled))
+    if (c->advertise && runtime_flag_on(&c->response.enabled))
         advertise(st, h);
     if (!end)
         maybe_start(st, &st->request, h);

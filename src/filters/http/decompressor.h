@@ -11,7 +11,7 @@ enum decompressor_stat {
     DECOMPRESSOR_COMPRESSED_BYTES,
 };
 struct decompressor_direction {
-    struct coding_flag enabled;
+    struct runtime_flag enabled;
     bool ignore_no_transform;
     struct mz_scope *scope; /* enum decompressor_stat */
 };

@@ -29,7 +29,7 @@ void decompressor_config_destroy(void *cfg)
 static void direction_fill(struct decompressor_cfg *c, struct decompressor_direction *d,
                            const pb_Decompressor_CommonDirectionConfig *m)
 {
-    d->enabled = coding_flag_build(m ? m->enabled : NULL, c->arena);
+    d->enabled = runtime_flag_build(m ? m->enabled : NULL, c->arena);
     d->ignore_no_transform = m && m->ignore_no_transform_header;
 }
 

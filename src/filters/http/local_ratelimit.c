@@ -8,13 +8,13 @@
 
 struct match {
     const struct lrl_rule *rule;
-    lrl_bucket *bucket;
+    token_bucket *bucket;
     uint64_t hits;
 };
 struct verdict {
     bool allowed;
-    const struct lrl_rate *rate; /* of the bucket that headers tell of; NULL: none was asked */
-    lrl_bucket *bucket;
+    const struct bucket_rate *rate; /* of the bucket that headers tell of; NULL: none was asked */
+    token_bucket *bucket;
     struct mz_str text; /* of the bucket that refused */
 };
 struct state {
@@ -100,8 +100,8 @@ static size_t match(struct state *st, struct lrl_limiter *l, struct mz_headers *
         const struct lrl_rule *r = lrl_find(c, &d[i], key);
         if (!r)
             continue;
-        lrl_bucket *b = r->exact.n ? &l->buckets[r->place]
-                                   : lrl_table_get(l->tables[r->place], mz_str_hash(key));
+        token_bucket *b = r->exact.n ? &l->buckets[r->place]
+                                     : lrl_table_get(l->tables[r->place], mz_str_hash(key));
         sort_in(*out, n++, (struct match){ r, b, d[i].hits });
     }
     return n;
@@ -115,7 +115,7 @@ static struct verdict judge(struct state *st, struct mz_headers *h)
     uint64_t now = now_us(&st->base);
     size_t n = match(st, l, h, &m);
     for (size_t i = 0; i < n; i++)
-        if (!lrl_take(m[i].bucket, &m[i].rule->rate, m[i].hits, now))
+        if (!bucket_take(m[i].bucket, &m[i].rule->rate, m[i].hits, now))
             return (struct verdict){ false, &m[i].rule->rate, m[i].bucket, m[i].rule->text };
     struct verdict ok = { .allowed = true };
     if (n) {
@@ -124,7 +124,7 @@ static struct verdict judge(struct state *st, struct mz_headers *h)
     }
     if (!c->has_default || (n && !c->always_default))
         return ok;
-    if (!lrl_take(&l->buckets[0], &c->rate, 1, now))
+    if (!bucket_take(&l->buckets[0], &c->rate, 1, now))
         return (struct verdict){ false, &c->rate, &l->buckets[0], c->text };
     if (!n) {
         ok.rate = &c->rate;
@@ -199,8 +199,8 @@ static enum mz_flow on_response_headers(struct mz_filter *f, struct mz_headers *
         return MZ_FLOW_CONTINUE;
     uint64_t now = now_us(f);
     set_number(h, MZ_STR("x-ratelimit-limit"), (uint64_t)v->rate->max);
-    set_number(h, MZ_STR("x-ratelimit-remaining"), lrl_left(v->bucket, v->rate, now));
-    set_number(h, MZ_STR("x-ratelimit-reset"), lrl_wait_s(v->bucket, v->rate, now));
+    set_number(h, MZ_STR("x-ratelimit-remaining"), bucket_left(v->bucket, v->rate, now));
+    set_number(h, MZ_STR("x-ratelimit-reset"), bucket_wait_s(v->bucket, v->rate, now));
     return MZ_FLOW_CONTINUE;
 }
 

@@ -1,28 +1,18 @@
 #ifndef MZ_FILTERS_HTTP_LOCAL_RATELIMIT_H
 #define MZ_FILTERS_HTTP_LOCAL_RATELIMIT_H
 /*
- * local_ratelimit (H9): token buckets (local_ratelimit_bucket.c), limits and descriptors (local_ratelimit_config.c), the filter
+ * local_ratelimit (H9): tables of token buckets (local_ratelimit_bucket.c), limits and descriptors (local_ratelimit_config.c), the filter
  * (local_ratelimit.c). For src/filters/http/local_ratelimit*.c only.
  *
  * What is configured is immutable; the state is a struct lrl_limiter, one of each configuration for all workers, or one of each
  * client connection. It changes by atomics only: no lock, no timer; a bucket refills by the time that passed.
  */
 #include "base/map.h"
+#include "filters/token_bucket.h"
 #include "hcm/filter.h"
 #include "route/rate_limit.h"
 
-/* ---- buckets ---- */
-struct lrl_rate { /* immutable */
-    double max, per_s;
-};
-/* State of a bucket: bits of a double, the second (of the loop's clock) at which it was empty. */
-typedef uint64_t lrl_bucket;
-void lrl_fill(lrl_bucket *b);
-/* Takes @n tokens when they are there. None are never there, as in Envoy. */
-bool lrl_take(lrl_bucket *b, const struct lrl_rate *r, uint64_t n, uint64_t now_us);
-uint64_t lrl_left(const lrl_bucket *b, const struct lrl_rate *r, uint64_t now_us);
-uint64_t lrl_wait_s(const lrl_bucket *b, const struct lrl_rate *r, uint64_t now_us); /* until there is one; 0: now */
-
+/* ---- tables of buckets ---- */
 /* Buckets of descriptors with values that requests choose: at most so many, the one not used for longest gives way. More than
  * LRL_WAYS are a set-associative table: then it gives way within its set. Two workers that bring the same new value at once may
  * make two. */
@@ -30,7 +20,7 @@ uint64_t lrl_wait_s(const lrl_bucket *b, const struct lrl_rate *r, uint64_t now_
 struct lrl_slot {
     uint64_t key; /* 0: free */
     uint64_t used;
-    lrl_bucket bucket;
+    token_bucket bucket;
 };
 struct lrl_table { /* zeroed memory and lrl_table_init() */
     uint32_t sets, ways;
@@ -39,13 +29,13 @@ struct lrl_table { /* zeroed memory and lrl_table_init() */
 };
 size_t lrl_table_bytes(uint32_t max);
 void lrl_table_init(struct lrl_table *t, uint32_t max);
-lrl_bucket *lrl_table_get(struct lrl_table *t, uint64_t hash);
+token_bucket *lrl_table_get(struct lrl_table *t, uint64_t hash);
 
 /* ---- configuration ---- */
 enum lrl_stat { LRL_ENABLED, LRL_ENFORCED, LRL_OK, LRL_RATE_LIMITED, LRL_SHADOW_MODE };
 enum lrl_vhost { LRL_OVERRIDE, LRL_INCLUDE, LRL_IGNORE }; /* vh_rate_limits */
 struct lrl_rule { /* of a descriptor */
-    struct lrl_rate rate;
+    struct bucket_rate rate;
     struct mz_descriptor_entry *v; /* an empty value stands for any */
     size_t n;
     struct mz_str text;  /* "descriptors[0] user=*": for the story */
@@ -53,7 +43,7 @@ struct lrl_rule { /* of a descriptor */
     uint32_t place;      /* among the buckets, or among the tables when a value is free */
 };
 struct lrl_limiter { /* mutable, atomics */
-    lrl_bucket *buckets; /* [0] is the default one's */
+    token_bucket *buckets; /* [0] is the default one's */
     struct lrl_table **tables;
 };
 struct lrl_cfg {
@@ -62,7 +52,7 @@ struct lrl_cfg {
     struct lrl_limiter *limiter; /* NULL: one a connection */
     uint64_t id;                 /* of this configuration, never used again: key of connections' limiters */
     bool has_default, always_default, headers, resource_exhausted;
-    struct lrl_rate rate; /* of the default bucket */
+    struct bucket_rate rate; /* of the default bucket */
     struct mz_str text;   /* "the default bucket of lim" */
     struct lrl_rule *rules;
     struct lrl_rule **free_rules; /* those with a free value, in their order */

@@ -1,70 +1,6 @@
 #include "filters/http/local_ratelimit.h"
 
-#include <math.h>
-
-/* Token buckets without a lock or a timer, and tables of them (H9). */
-
-/* Sums of doubles may be off by less than this many tokens. */
-#define CLOSE 1e-6
-/* A bucket that was empty then is full: loops' clocks differ by their turns, so now would be too exact. */
-#define LONG_AGO -1e15
-
-static double load(const lrl_bucket *b)
-{
-    uint64_t bits = __atomic_load_n(b, __ATOMIC_RELAXED);
-    double at;
-    memcpy(&at, &bits, sizeof(at));
-    return at;
-}
-
-static uint64_t bits_of(double at)
-{
-    uint64_t bits;
-    memcpy(&bits, &at, sizeof(bits));
-    return bits;
-}
-
-static double seconds(uint64_t us)
-{
-    return (double)us / 1e6;
-}
-
-static double tokens(double empty_at, const struct lrl_rate *r, uint64_t now_us)
-{
-    double n = (seconds(now_us) - empty_at) * r->per_s;
-    return n < 0 ? 0 : n > r->max ? r->max : n;
-}
-
-void lrl_fill(lrl_bucket *b)
-{
-    __atomic_store_n(b, bits_of(LONG_AGO), __ATOMIC_RELAXED);
-}
-
-bool lrl_take(lrl_bucket *b, const struct lrl_rate *r, uint64_t n, uint64_t now_us)
-{
-    for (;;) {
-        double at = load(b), have = tokens(at, r, now_us);
-        if (n == 0 || have + CLOSE < (double)n)
-            return false;
-        uint64_t old = bits_of(at);
-        uint64_t wanted = bits_of(seconds(now_us) - (have - (double)n) / r->per_s);
-        if (__atomic_compare_exchange_n(b, &old, wanted, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-            return true;
-    }
-}
-
-uint64_t lrl_left(const lrl_bucket *b, const struct lrl_rate *r, uint64_t now_us)
-{
-    return (uint64_t)(tokens(load(b), r, now_us) + CLOSE);
-}
-
-uint64_t lrl_wait_s(const lrl_bucket *b, const struct lrl_rate *r, uint64_t now_us)
-{
-    double have = tokens(load(b), r, now_us);
-    return have + CLOSE >= 1 ? 0 : (uint64_t)ceil((1 - have) / r->per_s - CLOSE);
-}
-
-/* ---- tables ---- */
+/* Tables of token buckets (H9). */
 
 static void shape(uint32_t max, uint32_t *sets, uint32_t *ways)
 {
@@ -103,7 +39,7 @@ static struct lrl_slot *look(struct lrl_slot *set, uint32_t ways, uint64_t key, 
     return oldest;
 }
 
-lrl_bucket *lrl_table_get(struct lrl_table *t, uint64_t hash)
+token_bucket *lrl_table_get(struct lrl_table *t, uint64_t hash)
 {
     uint64_t key = hash ? hash : 1;
     struct lrl_slot *set = &t->v[(size_t)(key % t->sets) * t->ways];
@@ -116,7 +52,7 @@ lrl_bucket *lrl_table_get(struct lrl_table *t, uint64_t hash)
                                                         __ATOMIC_RELAXED)))
             continue; /* another worker took that place: look again */
         if (!found)
-            lrl_fill(&s->bucket);
+            bucket_fill(&s->bucket);
         __atomic_store_n(&s->used, __atomic_add_fetch(&t->clock, 1, __ATOMIC_RELAXED),
                          __ATOMIC_RELAXED);
         return &s->bucket;

@@ -27,7 +27,7 @@ void lrl_config_destroy(void *cfg)
     mz_arena_destroy(c->arena);
 }
 
-static bool rate_build(const pb_TokenBucket *m, struct lrl_rate *out, struct mz_err *err)
+static bool rate_build(const pb_TokenBucket *m, struct bucket_rate *out, struct mz_err *err)
 {
     uint64_t ms;
     if (!mz_duration_ms(m->fill_interval, 0, &ms, err))
@@ -36,8 +36,8 @@ static bool rate_build(const pb_TokenBucket *m, struct lrl_rate *out, struct mz_
         mz_err_set(err, "must be at least 50ms, is %ums", (unsigned)ms);
         return mz_err_at(err, "token_bucket.fill_interval");
     }
-    *out =
-        (struct lrl_rate){ m->max_tokens, 1000.0 * mz_u32_or(m->tokens_per_fill, 1) / (double)ms };
+    *out = (struct bucket_rate){ m->max_tokens,
+                                 1000.0 * mz_u32_or(m->tokens_per_fill, 1) / (double)ms };
     return true;
 }
 
@@ -93,7 +93,8 @@ static bool rule_build(const pb_LocalRateLimitDescriptor *m, size_t i, struct lr
     return true;
 }
 
-static bool rules_build(const pb_LocalRateLimit *m, struct lrl_cfg *c, struct mz_err *err)
+static bool rules_build(const pb_http_local_ratelimit_LocalRateLimit *m, struct lrl_cfg *c,
+                        struct mz_err *err)
 {
     c->rules = mz_arena_alloc0(c->arena, m->n_descriptors * sizeof(*c->rules));
     c->free_rules = mz_arena_alloc0(c->arena, m->n_descriptors * sizeof(struct lrl_rule *));
@@ -136,13 +137,13 @@ void lrl_limiter_destroy(void *limiter)
 struct lrl_limiter *lrl_limiter_create(const struct lrl_cfg *c)
 {
     size_t n = 1 + c->n_rules - c->n_free, table = lrl_table_bytes(c->max_dynamic);
-    size_t heads = n * sizeof(lrl_bucket) + c->n_free * sizeof(struct lrl_table *);
+    size_t heads = n * sizeof(token_bucket) + c->n_free * sizeof(struct lrl_table *);
     struct lrl_limiter *l = mz_alloc0(MZ_MEM_CONFIG, sizeof(*l) + heads + mz_mul(c->n_free, table));
-    l->buckets = (lrl_bucket *)(void *)(l + 1);
+    l->buckets = (token_bucket *)(void *)(l + 1);
     l->tables = (struct lrl_table **)(void *)(l->buckets + n);
     char *at = (char *)(l->tables + c->n_free);
     for (size_t i = 0; i < n; i++)
-        lrl_fill(&l->buckets[i]);
+        bucket_fill(&l->buckets[i]);
     for (uint32_t i = 0; i < c->n_free; i++, at += table) {
         l->tables[i] = (struct lrl_table *)(void *)at;
         lrl_table_init(l->tables[i], c->max_dynamic);
@@ -152,7 +153,8 @@ struct lrl_limiter *lrl_limiter_create(const struct lrl_cfg *c)
 
 /* ---- the rest ---- */
 
-static bool lists_build(const pb_LocalRateLimit *m, struct lrl_cfg *c, struct mz_err *err)
+static bool lists_build(const pb_http_local_ratelimit_LocalRateLimit *m, struct lrl_cfg *c,
+                        struct mz_err *err)
 {
     if (!mz_header_mutations_build(m->response_headers_to_add, m->n_response_headers_to_add, NULL,
                                    0, false, &c->response, err))
@@ -165,7 +167,8 @@ static bool lists_build(const pb_LocalRateLimit *m, struct lrl_cfg *c, struct mz
            mz_err_at(err, "rate_limits");
 }
 
-static void options_fill(const pb_LocalRateLimit *m, const struct mz_factory *f, struct lrl_cfg *c)
+static void options_fill(const pb_http_local_ratelimit_LocalRateLimit *m,
+                         const struct mz_factory *f, struct lrl_cfg *c)
 {
     static const enum lrl_vhost vhosts[] = { LRL_OVERRIDE, LRL_INCLUDE, LRL_IGNORE };
     struct mz_arena *a = c->arena;
@@ -187,7 +190,7 @@ static void options_fill(const pb_LocalRateLimit *m, const struct mz_factory *f,
 
 void *lrl_config_build(const void *msg, const struct mz_factory *f, struct mz_err *err)
 {
-    const pb_LocalRateLimit *m = msg;
+    const pb_http_local_ratelimit_LocalRateLimit *m = msg;
     struct mz_arena *a = mz_arena_create(MZ_MEM_CONFIG);
     struct lrl_cfg *c = mz_arena_new0(a, struct lrl_cfg);
     c->arena = a;
@@ -206,7 +209,7 @@ void *lrl_config_build(const void *msg, const struct mz_factory *f, struct mz_er
 
 void *lrl_route_config_build(const void *msg, const struct mz_factory *f, struct mz_err *err)
 {
-    if (((const pb_LocalRateLimit *)msg)->token_bucket)
+    if (((const pb_http_local_ratelimit_LocalRateLimit *)msg)->token_bucket)
         return lrl_config_build(msg, f, err);
     (void)mz_err_set(err, "token_bucket is required per route");
     return NULL;

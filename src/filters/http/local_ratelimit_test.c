@@ -9,43 +9,43 @@
 static void test_bucket(void **state)
 {
     (void)state;
-    const struct lrl_rate r = { 4, 0.1 };
-    lrl_bucket b;
+    const struct bucket_rate r = { 4, 0.1 };
+    token_bucket b;
     uint64_t now = 5000000;
-    lrl_fill(&b);
+    bucket_fill(&b);
     for (uint64_t left = 4; left-- > 0;) {
-        assert_true(lrl_take(&b, &r, 1, now));
-        assert_int_equal(lrl_left(&b, &r, now), left);
-        assert_int_equal(lrl_wait_s(&b, &r, now), left ? 0 : 10);
+        assert_true(bucket_take(&b, &r, 1, now));
+        assert_int_equal(bucket_left(&b, &r, now), left);
+        assert_int_equal(bucket_wait_s(&b, &r, now), left ? 0 : 10);
     }
-    assert_false(lrl_take(&b, &r, 1, now));
-    assert_int_equal(lrl_wait_s(&b, &r, now + 1200000), 9);
-    assert_false(lrl_take(&b, &r, 1, now + 9999000));
-    assert_true(lrl_take(&b, &r, 1, now + 10000000));
-    assert_false(lrl_take(&b, &r, 1, now)); /* another loop's clock may be behind */
-    assert_false(lrl_take(&b, &r, 0, now + 99000000));
-    assert_true(lrl_take(&b, &r, 4, now + 99000000));
-    assert_false(lrl_take(&b, &r, 1, now + 99000000));
-    assert_false(lrl_take(&b, &r, 5, now + 999000000000)); /* more than fit */
+    assert_false(bucket_take(&b, &r, 1, now));
+    assert_int_equal(bucket_wait_s(&b, &r, now + 1200000), 9);
+    assert_false(bucket_take(&b, &r, 1, now + 9999000));
+    assert_true(bucket_take(&b, &r, 1, now + 10000000));
+    assert_false(bucket_take(&b, &r, 1, now)); /* another loop's clock may be behind */
+    assert_false(bucket_take(&b, &r, 0, now + 99000000));
+    assert_true(bucket_take(&b, &r, 4, now + 99000000));
+    assert_false(bucket_take(&b, &r, 1, now + 99000000));
+    assert_false(bucket_take(&b, &r, 5, now + 999000000000)); /* more than fit */
 }
 
 /* A bucket gives what flows in, whatever the steps: sums of doubles lose nothing that matters. */
 static void test_long_run(void **state)
 {
     (void)state;
-    const struct lrl_rate r = { 3, 7.0 / 3 };
-    lrl_bucket b;
+    const struct bucket_rate r = { 3, 7.0 / 3 };
+    token_bucket b;
     uint64_t given = 0, now = 123456789;
-    lrl_fill(&b);
+    bucket_fill(&b);
     for (unsigned i = 0; i < 300000; i++, now += 1000)
-        given += lrl_take(&b, &r, 1, now);
+        given += bucket_take(&b, &r, 1, now);
     assert_in_range(given, 702, 703); /* 3 at first, 300 s of 7/3 a second */
 }
 
 static void test_table(void **state)
 {
     (void)state;
-    const struct lrl_rate r = { 1, 0.001 };
+    const struct bucket_rate r = { 1, 0.001 };
     struct lrl_table *t = mz_alloc0(MZ_MEM_MISC, lrl_table_bytes(2));
     lrl_table_init(t, 2);
     const struct {
@@ -54,7 +54,7 @@ static void test_table(void **state)
     } steps[] = { { 10, true }, { 10, false }, { 0, true }, { 10, false },
                   { 30, true }, { 10, false }, { 0, true }, { 30, true } };
     for (size_t i = 0; i < MZ_COUNT(steps); i++)
-        if (lrl_take(lrl_table_get(t, steps[i].key), &r, 1, 1000000) != steps[i].fresh)
+        if (bucket_take(lrl_table_get(t, steps[i].key), &r, 1, 1000000) != steps[i].fresh)
             fail_msg("step %zu", i);
     mz_free(MZ_MEM_MISC, t);
 }
@@ -62,36 +62,36 @@ static void test_table(void **state)
 static void test_large_table_is_bounded(void **state)
 {
     (void)state;
-    const struct lrl_rate r = { 1, 0.001 };
+    const struct bucket_rate r = { 1, 0.001 };
     struct lrl_table *t = mz_alloc0(MZ_MEM_MISC, lrl_table_bytes(1000));
     lrl_table_init(t, 1000);
     assert_in_range(lrl_table_bytes(1000), 900 * sizeof(struct lrl_slot),
                     1000 * sizeof(struct lrl_slot) + sizeof(*t));
     unsigned fresh = 0, kept = 0;
     for (uint64_t i = 0; i < 100000; i++)
-        fresh += lrl_take(lrl_table_get(t, mz_xxh64(&i, sizeof(i), 0)), &r, 1, 1000000);
+        fresh += bucket_take(lrl_table_get(t, mz_xxh64(&i, sizeof(i), 0)), &r, 1, 1000000);
     assert_int_equal(fresh, 100000);
     for (uint64_t i = 99900; i < 100000; i++) /* the newest are there still, nearly all */
-        kept += !lrl_take(lrl_table_get(t, mz_xxh64(&i, sizeof(i), 0)), &r, 1, 1000000);
+        kept += !bucket_take(lrl_table_get(t, mz_xxh64(&i, sizeof(i), 0)), &r, 1, 1000000);
     assert_in_range(kept, 95, 100);
     mz_free(MZ_MEM_MISC, t);
 }
 
 static struct {
-    lrl_bucket bucket;
+    token_bucket bucket;
     struct lrl_table *table;
     uint64_t given;
 } shared;
 
 static void *taker(void *arg)
 {
-    static const struct lrl_rate r = { 1000, 0.001 };
+    static const struct bucket_rate r = { 1000, 0.001 };
     uint64_t mine = 0, key = 1;
     (void)arg;
     for (unsigned i = 0; i < 20000; i++) {
-        mine += lrl_take(&shared.bucket, &r, 1, 1000000);
+        mine += bucket_take(&shared.bucket, &r, 1, 1000000);
         key = key * 6364136223846793005u + 1442695040888963407u;
-        (void)lrl_take(lrl_table_get(shared.table, key >> 33), &r, 1, 1000000);
+        (void)bucket_take(lrl_table_get(shared.table, key >> 33), &r, 1, 1000000);
     }
     __atomic_fetch_add(&shared.given, mine, __ATOMIC_RELAXED);
     return NULL;
@@ -103,7 +103,7 @@ static void test_threads(void **state)
     pthread_t t[4];
     shared.table = mz_alloc0(MZ_MEM_MISC, lrl_table_bytes(8));
     lrl_table_init(shared.table, 8);
-    lrl_fill(&shared.bucket);
+    bucket_fill(&shared.bucket);
     for (size_t i = 0; i < MZ_COUNT(t); i++)
         assert_int_equal(pthread_create(&t[i], NULL, taker, NULL), 0);
     for (size_t i = 0; i < MZ_COUNT(t); i++)
@@ -140,8 +140,8 @@ static struct lrl_cfg *config(struct mz_arena *a, const char *yaml, struct mz_er
     struct mz_proto_ctx ctx = { .arena = a };
     struct mz_factory f = { .stats = stats, .workers = 1, .node_cluster = MZ_STR("svc") };
     ProtobufCMessage *m;
-    if (!mz_msg_from_text(&ctx, mz_str_c(yaml), MZ_TEXT_YAML, &pb_LocalRateLimit__descriptor, &m,
-                          err))
+    if (!mz_msg_from_text(&ctx, mz_str_c(yaml), MZ_TEXT_YAML,
+                          &pb_http_local_ratelimit_LocalRateLimit__descriptor, &m, err))
         fail_msg("%s: %s", err->path, err->msg);
     return lrl_config_build(m, &f, err);
 }

@@ -10,6 +10,9 @@
 #include "observe/stream_info.h"
 #include "upstream/pool.h"
 
+/* Filter state of the connection by which earlier filters decide (Envoy's keys). */
+#define TCP_STATE_CLUSTER "envoy.tcp_proxy.cluster" /* the name of the cluster; wins over `cluster`, not over weighted ones */
+
 struct tcp_cluster {
     struct mz_str name;
     uint64_t weight_end;                  /* weights up to and with this one */
@@ -24,7 +27,7 @@ struct tcp_cfg { /* immutable; the connection's filter chain holds it */
     uint64_t duration_jitter_ms;                        /* added to max_duration_ms: up to this, by chance */
     uint64_t backoff_base_ms, backoff_max_ms; /* base 0: the next attempt follows at once */
     uint32_t max_attempts;
-    bool hash_source_ip, log_on_connected;
+    bool weighted, hash_source_ip, log_on_connected;
     struct mz_access_log **logs;
     size_t n_logs;
     struct mz_recorder *recorder;
@@ -78,7 +81,7 @@ struct tcp_session { /* the filter's object */
     struct mz_net_filter base;
     struct mz_arena *arena;
     struct mz_stream_info *info; /* in arena */
-    const struct tcp_cluster *choice;
+    struct tcp_cluster choice;
     struct tcp_lease
         up; /* conn NULL: not connected (any more); cluster and host of the current attempt */
     struct mz_tcp_pending *pending;

@@ -40,6 +40,7 @@ static void clusters_build(const pb_TcpProxy *m, struct tcp_cfg *c)
         m->cluster_specifier_case == pb_TcpProxy_CLUSTER_SPECIFIER_WEIGHTED_CLUSTERS
             ? m->weighted_clusters
             : NULL;
+    c->weighted = w;
     c->clusters = mz_arena_alloc0(c->arena, (w ? w->n_clusters : 1) * sizeof(*c->clusters));
     if (!w)
         add_cluster(c, m->cluster, 1, mz_meta_build(m->metadata_match, c->arena));

@@ -19,7 +19,7 @@ static void give_up(struct tcp_session *s, uint64_t flag, const char *why)
 
 static struct mz_host *choose_host(struct tcp_session *s)
 {
-    struct mz_lb_ctx c = { .metadata_match = s->choice->metadata_match,
+    struct mz_lb_ctx c = { .metadata_match = s->choice.metadata_match,
                            .request_metadata = s->info->dynamic_metadata,
                            .downstream = s->base.down->conn,
                            .original_dst = mz_downstream_destination(s->base.down) };
@@ -96,7 +96,7 @@ static void pool_failed(void *arg, enum mz_pool_failure why, struct mz_str trans
     else if (why == MZ_POOL_CONNECT_TIMEOUT && host)
         mz_outlier_report(host, MZ_OUTLIER_TIMEOUT, 0);
     if (why == MZ_POOL_OVERFLOW)
-        tcp_note(s, BREAKER, MZ_STR("of pending connections"), s->choice->name, 0, 0);
+        tcp_note(s, BREAKER, MZ_STR("of pending connections"), s->choice.name, 0, 0);
     else
         tcp_note(s, CONN_FAILED, s->info->up.host_name,
                  why == MZ_POOL_CONNECT_TIMEOUT ? MZ_STR("connect timeout")
@@ -185,16 +185,27 @@ static void attempt(struct tcp_session *s)
         s->pending = p;
 }
 
-void tcp_connect_start(struct tcp_session *s)
+/* An earlier filter may have named the cluster; it wins over `cluster` but not over weighted ones (Envoy). */
+static void choose_cluster(struct tcp_session *s)
 {
     const struct tcp_cfg *c = tcp_cfg_of(s);
     uint64_t random = c->n_clusters > 1 ? mz_rand_u64(mz_loop_rand(s->base.worker->loop)) : 0;
+    const struct mz_filter_object *named =
+        c->weighted ? NULL : mz_info_state(s->info, MZ_STR(TCP_STATE_CLUSTER));
+    s->choice = *tcp_config_choose(c, random);
+    if (named && named->text)
+        s->choice.name = named->text(named, s->arena);
+}
+
+void tcp_connect_start(struct tcp_session *s)
+{
+    const struct tcp_cfg *c = tcp_cfg_of(s);
     mz_timer_init(s->base.worker->loop, &s->retry, on_retry);
-    s->choice = tcp_config_choose(c, random);
-    struct mz_wcluster *w = mz_upstream_find(s->base.worker->upstream, s->choice->name);
+    choose_cluster(s);
+    struct mz_wcluster *w = mz_upstream_find(s->base.worker->upstream, s->choice.name);
     if (!w) {
         mz_count(c->scope, TCP_STAT_CX_NO_ROUTE, 1);
-        tcp_note(s, NO_CLUSTER, s->choice->name, MZ_STR(""), 0, 0);
+        tcp_note(s, NO_CLUSTER, s->choice.name, MZ_STR(""), 0, 0);
         give_up(s, MZ_FLAG(NO_CLUSTER_FOUND), no_route);
         return;
     }

@@ -1,5 +1,6 @@
 /* What is known of a session and who is told (O2). */
 #include "filters/network/tcp_proxy.h"
+#include "listener/listener_filter.h"
 
 void tcp_info_start(struct tcp_session *s)
 {
@@ -18,6 +19,16 @@ void tcp_info_start(struct tcp_session *s)
     i->filter_chain_name = d->chain_name;
     i->listener_name = d->listener_name;
     i->listener_metadata = d->listener_metadata;
+    i->transport = d->conn->transport;
+    if (d->info) { /* earlier filters' */
+        mz_info_flag(i, d->info->flags);
+        i->filter_state = d->info->filter_state;
+        i->dynamic_metadata = d->info->dynamic_metadata;
+    } else if (d->found && d->found->metadata) {
+        i->dynamic_metadata = d->found->metadata;
+    }
+    i->ja3 = d->found ? d->found->ja3 : MZ_STR("");
+    i->ja4 = d->found ? d->found->ja4 : MZ_STR("");
     if (tcp_cfg_of(s)->recorder)
         i->decision = mz_decision_create(s->arena, d->start_us);
 }
