@@ -28,14 +28,10 @@ static const struct mz_http_filter_type *const http_filters[] = {
 
 /* clang-format off */
 static const struct mz_net_filter_type *const net_filters[] = {
-    &mz_net_filter_direct_response,
-    &mz_net_filter_echo,
-    &mz_net_filter_ext_authz,
-    &mz_net_filter_hcm,
-    &mz_net_filter_rbac,
     &mz_net_filter_connection_limit,
     &mz_net_filter_direct_response,
     &mz_net_filter_echo,
+    &mz_net_filter_ext_authz,
     &mz_net_filter_hcm,
     &mz_net_filter_local_ratelimit,
     &mz_net_filter_rbac,

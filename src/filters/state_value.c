@@ -26,10 +26,20 @@ struct text_object {
 
 /* ---- configuration ---- */
 
+static bool is_number(struct mz_str text)
+{
+    uint64_t v;
+    return mz_str_u64(text, &v);
+}
+
 static const struct factory factories[] = {
     { MZ_STR_INIT("envoy.string"), false, NULL },
     { MZ_STR_INIT("envoy.hashable_string"), true, NULL },
     { MZ_STR_INIT("envoy.tcp_proxy.cluster"), false, NULL },
+    { MZ_STR_INIT("envoy.tcp_proxy.per_connection_idle_timeout_ms"), false, is_number },
+    { MZ_STR_INIT("envoy.network.upstream_server_name"), false, NULL },
+    { MZ_STR_INIT("envoy.network.upstream_subject_alt_names"), false, NULL },
+    { MZ_STR_INIT("envoy.network.application_protocols"), false, NULL },
 };
 
 static const struct factory *factory_find(struct mz_str name, struct mz_err *err)
@@ -39,7 +49,7 @@ static const struct factory *factory_find(struct mz_str name, struct mz_err *err
             return &factories[i];
     mz_err_set(err,
                "'" MZ_STR_FMT "' does not have an object factory; there are envoy.string, "
-               "envoy.hashable_string and envoy.tcp_proxy.cluster",
+               "envoy.hashable_string, envoy.tcp_proxy.* and envoy.network.*",
                MZ_STR_ARG(name));
     return NULL;
 }

@@ -23,6 +23,8 @@ struct mz_incoming {
     struct mz_str *protocols;             /* ALPN, or what http_inspector saw */
     size_t n_protocols;
     struct mz_str ja3, ja4;
+    struct mz_str proxy_tlvs;             /* of a PROXY protocol header, those that may be passed on; as in its version 2 */
+    bool proxied;                         /* a PROXY protocol header named the addresses */
     struct mz_meta *metadata;             /* dynamic; NULL: none */
     struct mz_arena *arena;               /* NULL for a listener without filters */
     struct mz_worker *worker;

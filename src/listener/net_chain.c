@@ -333,7 +333,8 @@ void mz_net_chain_start(struct mz_acceptor *a, const struct mz_incoming *in)
                                     fc->transport->create(fc->transport, NULL), &conn_ops, c);
     c->down.conn->direct_remote = in->direct_remote;
     mz_conn_set_buffer_limit(c->down.conn, a->cfg->buffer_limit);
-    if (fc->connect_timeout_ms && c->down.conn->transport->ops->ready)
+    const struct mz_transport *t = c->down.conn->transport;
+    if (fc->connect_timeout_ms && t->ops->ready && !t->ops->ready(t))
         handshake_limit(c, fc->connect_timeout_ms);
     if (mz_log_on(MZ_LOG_C_conn_handler, MZ_LOG_DEBUG)) {
         char text[MZ_ADDR_TEXT];

@@ -69,5 +69,12 @@ static inline const struct mz_addr *mz_downstream_destination(const struct mz_do
 /* What is known of the connection, for formats and for filters that leave something to later ones (filter state, dynamic
  * metadata, flags); the listener's access logs show it. Made at the first call, lives as long as the connection. */
 struct mz_stream_info *mz_downstream_info(struct mz_downstream *d);
+/* What the transports of connections that are made for @d are to do (those with @uses), by its addresses and by what @info's
+ * filter state says under these keys (lists are parted by commas). Borrows of @d, texts lie in @info's arena. */
+#define MZ_STATE_SERVER_NAME "envoy.network.upstream_server_name"
+#define MZ_STATE_SANS        "envoy.network.upstream_subject_alt_names"
+#define MZ_STATE_ALPN        "envoy.network.application_protocols"
+void mz_downstream_transport_opts(const struct mz_downstream *d, const struct mz_stream_info *info, unsigned uses,
+                                  struct mz_transport_opts *out);
 bool mz_downstream_draining(const struct mz_downstream *d); /* process or listener drain, by strategy and chance */
 #endif

@@ -559,6 +559,8 @@ static void conn_flush_task(struct mz_task *t)
         return;
     }
     gauge_follow(c, &c->out_gauge, c->stats.tx_buffered, mz_conn_unsent(c));
+    if (c->state == OPEN && !c->announced && c->transport->ops->ready)
+        announce(c); /* what a transport had to write first is written */
     after_write(c);
     if (c->state == FLUSHING && mz_conn_unsent(c) == 0 && !c->write_blocked && !c->write_failed)
         flushed_for_close(c);

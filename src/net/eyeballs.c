@@ -20,6 +20,8 @@ struct mz_race {
     struct mz_conn *conn; /* the owner's; NULL once it is freed */
     struct mz_timer timer;
     struct mz_transport_factory *transport;
+    struct mz_transport_opts *wanted; /* copy; NULL: nothing */
+    struct mz_str host_name;
     const struct mz_addr *bind;
     const struct mz_socket_opts *opts;
     void (*another)(void *arg);
@@ -113,6 +115,7 @@ static void race_free(void *arg)
     if (r->conn)
         r->conn->race = NULL;
     mz_transport_factory_unref(r->transport);
+    mz_transport_opts_destroy(r->wanted);
     mz_free(MZ_MEM_CONN, r);
 }
 
@@ -183,7 +186,9 @@ static void attempt_next(struct mz_race *r)
     if (a != r->v && r->another)
         r->another(r->another_arg);
     a->start_us = mz_loop_now_us(l);
-    a->conn = mz_conn_connect(l, &o, r->transport->create(r->transport, NULL), &attempt_ops, a);
+    struct mz_transport_opts wanted = r->wanted ? *r->wanted : (struct mz_transport_opts){ 0 };
+    wanted.host_name = r->host_name;
+    a->conn = mz_conn_connect(l, &o, r->transport->create(r->transport, &wanted), &attempt_ops, a);
     a->conn->stats = r->conn->stats;
     a->conn->trace = r->conn->trace;
     r->running++;
@@ -216,6 +221,8 @@ struct mz_conn *mz_eyeballs_connect(struct mz_loop *l, const struct mz_eyeballs_
     struct mz_transport *racing = mz_new0(MZ_MEM_CONN, struct mz_transport);
     racing->ops = &racing_ops;
     *r = (struct mz_race){ .transport = mz_transport_factory_ref(o->transport),
+                           .wanted = mz_transport_opts_copy(o->wanted, o->transport->uses),
+                           .host_name = o->wanted ? o->wanted->host_name : MZ_STR(""),
                            .bind = o->bind,
                            .opts = o->opts,
                            .another = o->another,

@@ -64,7 +64,7 @@ static const struct mz_transport_ops raw_ops = {
 
 bool mz_transport_is_raw(const struct mz_transport *t)
 {
-    return t->ops == &raw_ops;
+    return t->ops == &raw_ops || (t->ops->raw && t->ops->raw(t));
 }
 
 struct mz_transport *mz_transport_raw(void)
@@ -74,10 +74,11 @@ struct mz_transport *mz_transport_raw(void)
     return t;
 }
 
-static struct mz_transport *raw_create(const struct mz_transport_factory *f, struct mz_conn *c)
+static struct mz_transport *raw_create(const struct mz_transport_factory *f,
+                                       const struct mz_transport_opts *o)
 {
     (void)f;
-    (void)c;
+    (void)o;
     return mz_transport_raw();
 }
 

@@ -31,6 +31,18 @@ struct mz_tls_facts {
     struct mz_str chain_pem; /* of the peer, URL-encoded */
 };
 
+/* What a request or connection wants of an upstream connection's transport, beyond what is configured. Borrowed by whom it
+ * is given to, unless copied. A transport uses what its factory's `uses` says and ignores the rest. */
+struct mz_transport_opts {
+    struct mz_str sni;                       /* for the handshake; "": as configured */
+    struct mz_tls_names sans;                /* one of them the peer's certificate must have, exactly; none: as configured */
+    struct mz_tls_names alpn;                /* offered instead of what is configured; none: as configured */
+    const struct mz_addr *source, *destination; /* the client's connection, for the PROXY protocol; NULL: there is none */
+    struct mz_str tlvs;                      /* of its PROXY protocol header, as in version 2 */
+    struct mz_str host_name;                 /* of the host that is connected to; no part of a pool's key, which has the host */
+};
+enum { MZ_TRANSPORT_USES_NAMES = 1 /* sni, sans, alpn */, MZ_TRANSPORT_USES_CLIENT = 2 /* source, destination, tlvs */ };
+
 struct mz_transport;
 struct mz_transport_ops {
     const char *name;
@@ -46,6 +58,7 @@ struct mz_transport_ops {
     /* Facts of the finished handshake, made at the first call; NULL: none, or not secure. */
     const struct mz_tls_facts *(*tls)(struct mz_transport *t);
     bool (*pending)(const struct mz_transport *t); /* bytes taken off out that the kernel has not got yet; NULL: never */
+    bool (*raw)(const struct mz_transport *t); /* from now on bytes pass as they are; NULL: never */
     void (*close)(struct mz_transport *t, bool reset); /* before the descriptor is closed (close_notify) */
     void (*destroy)(struct mz_transport *t);
 };
@@ -60,11 +73,20 @@ struct mz_transport *mz_transport_raw(void); /* a shared static object is not po
 struct mz_transport_factory {
     const char *name; /* "raw_buffer", "tls" */
     bool secure;      /* ssl: scheme https, %DOWNSTREAM_TLS_..% */
-    struct mz_transport *(*create)(const struct mz_transport_factory *f, struct mz_conn *c);
+    uint8_t uses;     /* MZ_TRANSPORT_USES_...: connections with other options are not interchangeable */
+    const struct mz_transport_factory *inner; /* that this one wraps (a reference); NULL: none */
+    /* @o NULL: nothing wanted. Borrowed during the call. */
+    struct mz_transport *(*create)(const struct mz_transport_factory *f, const struct mz_transport_opts *o);
     void (*destroy)(struct mz_transport_factory *f); /* last reference */
     unsigned refs;                                   /* atomic */
 };
 struct mz_transport_factory *mz_transport_factory_raw(void);
 struct mz_transport_factory *mz_transport_factory_ref(const struct mz_transport_factory *f);
 void mz_transport_factory_unref(const struct mz_transport_factory *f);
+
+/* transport_opts.c: those that a transport with @uses looks at. One allocation each; NULL in, NULL out, where nothing is left. */
+struct mz_transport_opts *mz_transport_opts_copy(const struct mz_transport_opts *o, unsigned uses);
+void mz_transport_opts_destroy(struct mz_transport_opts *copy); /* NULL is fine */
+uint64_t mz_transport_opts_hash(const struct mz_transport_opts *o, unsigned uses);
+bool mz_transport_opts_same(const struct mz_transport_opts *a, const struct mz_transport_opts *b, unsigned uses);
 #endif

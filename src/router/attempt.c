@@ -428,6 +428,17 @@ static void count_try(struct router *r)
                           r->request_end_us ? (now_of(r) - r->request_end_us) / 1000 : 0);
 }
 
+/* NULL: the host's transports look at nothing of the request. */
+static const struct mz_transport_opts *
+transport_wanted(struct router *r, const struct mz_host *host, struct mz_transport_opts *out)
+{
+    unsigned uses = host->cluster->transport_uses;
+    if (MZ_LIKELY(!uses))
+        return NULL;
+    mz_downstream_transport_opts(mz_stream_downstream(stream_of(r)), info_of(r), uses, out);
+    return out;
+}
+
 void attempt_start(struct router *r)
 {
     struct mz_stream *s = stream_of(r);
@@ -458,16 +469,17 @@ void attempt_start(struct router *r)
         mz_retry_host_tried(&r->retry, host);
     mz_stream_story(s, MZ_STEP_HOST, (struct mz_str){ host->addr_text, host->addr_text_n },
                     mz_str_c(why), a->number, 0);
+    struct mz_transport_opts wanted;
+    const struct mz_pool_opts o = { .priority = r->priority,
+                                    .downstream_protocol = info_of(r)->protocol,
+                                    .upgrade = r->is_upgrade,
+                                    .can_send_early = false,
+                                    .transport = transport_wanted(r, host, &wanted) };
     a->is_tunnel = r->route->connect_terminates && ends_here(r);
     if (a->is_tunnel) {
-        a->tunnel_pending =
-            tunnel_start(r->wcluster, host, r->priority, loop_of(r), &a->in, &pool_ops, a);
+        a->tunnel_pending = tunnel_start(r->wcluster, host, &o, loop_of(r), &a->in, &pool_ops, a);
         return;
     }
-    struct mz_pool_opts o = { .priority = r->priority,
-                              .downstream_protocol = info_of(r)->protocol,
-                              .upgrade = r->is_upgrade,
-                              .can_send_early = false };
     struct mz_pool_pending *p = mz_http_pool_request(r->wcluster, host, &o, &a->in, &pool_ops, a);
     if (p) { /* NULL: ready or failed ran already; the attempt may be gone */
         a->pending = p;

@@ -159,7 +159,8 @@ void mirrors_send(struct router *r);
 
 /* tunnel.c: instead of mz_http_pool_request() for a CONNECT that ends here. NULL: failed() ran already. */
 struct tunnel;
-struct tunnel *tunnel_start(struct mz_wcluster *w, struct mz_host *host, enum mz_priority priority, struct mz_loop *loop,
+/* Of @o the priority and the transport's options count. */
+struct tunnel *tunnel_start(struct mz_wcluster *w, struct mz_host *host, const struct mz_pool_opts *o, struct mz_loop *loop,
                             const struct mz_stream_in *in, const struct mz_pool_ops *ops, void *arg);
 void tunnel_cancel(struct tunnel *t); /* while it waits for its connection; later through its encoder */
 #endif

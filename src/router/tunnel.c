@@ -212,9 +212,9 @@ static void on_failed(void *arg, enum mz_pool_failure why, struct mz_str transpo
 
 static const struct mz_tcp_pool_ops tcp_ops = { on_ready, on_failed };
 
-struct tunnel *tunnel_start(struct mz_wcluster *w, struct mz_host *host, enum mz_priority priority,
-                            struct mz_loop *loop, const struct mz_stream_in *in,
-                            const struct mz_pool_ops *ops, void *arg)
+struct tunnel *tunnel_start(struct mz_wcluster *w, struct mz_host *host,
+                            const struct mz_pool_opts *o, struct mz_loop *loop,
+                            const struct mz_stream_in *in, const struct mz_pool_ops *ops, void *arg)
 {
     struct tunnel *t = mz_new0(MZ_MEM_CONN, struct tunnel);
     t->enc.ops = &enc_ops;
@@ -223,11 +223,11 @@ struct tunnel *tunnel_start(struct mz_wcluster *w, struct mz_host *host, enum mz
     t->wcluster = w;
     t->host = mz_host_ref(host);
     t->loop = loop;
-    t->priority = priority;
+    t->priority = o->priority;
     t->ops = ops;
     t->arg = arg;
     mz_task_init(&t->answer, on_answer);
-    t->pending = mz_tcp_pool_connect(w, host, priority, &tcp_ops, t);
+    t->pending = mz_tcp_pool_connect(w, host, o->priority, o->transport, &tcp_ops, t);
     return t->pending ? t : NULL;
 }
 

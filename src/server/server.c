@@ -15,6 +15,7 @@
 #include "observe/decision.h"
 #include "observe/log_file.h"
 #include "tls/tls.h"
+#include "transports/transports.h"
 
 #define RECORDS_KEPT     64 /* failed and slow requests a worker remembers */
 #define FLUSH_MS_DEFAULT 5000
@@ -27,6 +28,32 @@ enum mz_server_state mz_server_state(const struct mz_server *s)
 }
 
 /* ---- building ---- */
+
+static struct mz_transport_factory *transport_build(struct mz_server *s,
+                                                    const pb_TransportSocket *m, bool downstream,
+                                                    struct mz_str prefix, struct mz_err *err);
+
+/* One that stands around another. */
+static struct mz_transport_factory *wrapper_build(struct mz_server *s,
+                                                  const ProtobufCMessageDescriptor *type,
+                                                  const ProtobufCMessage *msg, bool downstream,
+                                                  struct mz_str prefix, struct mz_err *err)
+{
+    bool stats = type == &pb_tcp_stats_Config__descriptor;
+    const pb_TransportSocket *around =
+        stats ? ((const pb_tcp_stats_Config *)msg)->transport_socket
+              : ((const pb_ProxyProtocolUpstreamTransport *)msg)->transport_socket;
+    struct mz_transport_factory *inner = transport_build(s, around, downstream, prefix, err);
+    if (!inner) {
+        mz_err_at(err, "transport_socket");
+        return NULL;
+    }
+    if (stats)
+        return mz_transport_tcp_stats_create((const pb_tcp_stats_Config *)msg, inner, s->stats,
+                                             prefix, err);
+    return mz_transport_proxy_create((const pb_ProxyProtocolUpstreamTransport *)msg, inner,
+                                     s->stats, prefix, err);
+}
 
 static struct mz_transport_factory *transport_build(struct mz_server *s,
                                                     const pb_TransportSocket *m, bool downstream,
@@ -46,6 +73,9 @@ static struct mz_transport_factory *transport_build(struct mz_server *s,
             f = mz_tls_downstream_create((const pb_DownstreamTlsContext *)msg, &env, err);
         else if (!downstream && type == &pb_UpstreamTlsContext__descriptor)
             f = mz_tls_upstream_create((const pb_UpstreamTlsContext *)msg, &env, err);
+        else if (type == &pb_tcp_stats_Config__descriptor ||
+                 (!downstream && type == &pb_ProxyProtocolUpstreamTransport__descriptor))
+            f = wrapper_build(s, type, msg, downstream, prefix, err);
         else
             mz_err_set(err, "is no transport socket of a %s: '%s'",
                        downstream ? "listener" : "cluster", m->typed_config->type_url);

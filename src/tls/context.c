@@ -398,6 +398,8 @@ struct mz_transport_factory *mz_tls_upstream_create(const pb_UpstreamTlsContext 
 
 size_t mz_tls_alpn(const struct mz_transport_factory *f, const struct mz_str **out_protocols)
 {
+    while (f && f->inner)
+        f = f->inner;
     if (!f || f->create != tls_transport_create)
         return 0;
     *out_protocols = tls_factory_of(f)->alpn;

@@ -107,7 +107,8 @@ struct tls_transport {
     struct mz_arena *arena; /* of facts; NULL before anybody asked */
     struct mz_tls_facts *facts;
 };
-struct mz_transport *tls_transport_create(const struct mz_transport_factory *f, struct mz_conn *c);
+struct mz_transport *tls_transport_create(const struct mz_transport_factory *f,
+                                          const struct mz_transport_opts *o);
 void tls_set_failure(SSL *ssl, const char *detail); /* why verification failed; copied */
 struct tls_factory *tls_factory_of_ssl(const SSL *ssl);
 void tls_note_validated(SSL *ssl);

@@ -435,9 +435,9 @@ static const struct mz_transport_ops ops = {
 };
 
 struct mz_transport *tls_transport_create(const struct mz_transport_factory *base,
-                                          struct mz_conn *c)
+                                          const struct mz_transport_opts *o)
 {
-    (void)c;
+    (void)o;
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     (void)pthread_once(&once, bio_method_make);
     struct tls_transport *t = mz_new0(MZ_MEM_TLS, struct tls_transport);

@@ -623,7 +623,7 @@ void client_create(struct pool *p)
     c->start_us = mz_loop_now_us(l);
     cx_begin(p);
     mz_count(pool_scope(p), c->type->total, 1);
-    c->conn = cx_connect(p, &conn_ops, c);
+    c->conn = cx_connect(p, p->transport, &conn_ops, c);
     MZ_LOG_IDS(DEBUG, pool, c->conn->id, 0, "creating a new connection to %.*s (connecting=%u)",
                p->host->addr_text_n, p->host->addr_text, p->n[CLIENT_CONNECTING]);
     mz_timer_start_ms(&c->timer, p->w->cluster->connect_timeout_ms);

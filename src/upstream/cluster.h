@@ -49,6 +49,7 @@ struct mz_host {
     bool used;             /* atomic; of ORIGINAL_DST: chosen since the last cleaning */
     struct mz_str region, zone, sub_zone;
     const struct mz_meta *metadata;
+    const struct mz_transport_factory *transport; /* by transport_socket_matches; NULL: the cluster's. Borrowed */
     struct mz_host_stats stats;
     struct mz_cluster *cluster; /* borrowed */
     struct mz_arena *arena;     /* texts and metadata */
@@ -109,6 +110,7 @@ struct mz_cluster {
     bool http2, use_downstream_protocol;
     double preconnect_per_upstream, preconnect_predictive; /* 1.0 */
     struct mz_transport_factory *transport;
+    uint8_t transport_uses; /* MZ_TRANSPORT_USES_... of any of its transports */
     const struct mz_meta *metadata;
     struct mz_scope *scope; /* cluster.<name>. with kind mz_cluster_stats */
     struct mz_circuit circuit[MZ_PRIORITY__COUNT];
@@ -117,6 +119,10 @@ struct mz_cluster {
     struct mz_arena *arena; /* what the pointers above point to */
     void *priv;             /* upstream/cluster.c: LB configuration, discovery, bind and socket options */
 };
+static inline const struct mz_transport_factory *mz_host_transport(const struct mz_host *h)
+{
+    return h->transport ? h->transport : h->cluster->transport;
+}
 struct mz_cluster *mz_cluster_ref(struct mz_cluster *c);
 void mz_cluster_unref(struct mz_cluster *c);
 /* Statistics cluster.<name>.<alt>. that a trusted caller asked for with x-envoy-upstream-alt-stat-name; borrowed of the

@@ -177,22 +177,6 @@ static bool preconnect_build(const pb_Cluster_PreconnectPolicy *m, struct mz_clu
     return true;
 }
 
-static bool transport_build(const pb_Cluster *m, struct mz_cluster *c,
-                            const struct mz_upstream_env *env, struct mz_err *err)
-{
-    char prefix[1024];
-    if (!m->transport_socket || !env->transport) {
-        c->transport = mz_transport_factory_raw();
-    } else {
-        int n =
-            snprintf(prefix, sizeof(prefix), "cluster." MZ_STR_FMT ".", MZ_STR_ARG(c->stat_name));
-        const struct mz_str p = { prefix,
-                                  (size_t)n < sizeof(prefix) ? (size_t)n : sizeof(prefix) - 1 };
-        c->transport = env->transport(env->transport_arg, m->transport_socket, p, err);
-    }
-    return c->transport || mz_err_at(err, "transport_socket");
-}
-
 static bool basics_build(const pb_Cluster *m, struct mz_cluster *c, struct mz_err *err)
 {
     uint64_t ms = DEFAULT_CONNECT_TIMEOUT_MS;
@@ -278,7 +262,7 @@ struct mz_cluster *cluster_create(struct mz_cluster_manager *mgr, const struct m
              preconnect_build(m->preconnect_policy, c, err) && cluster_protocol_config(m, c, err) &&
              checker_build(m, c, err) && /* a check by gRPC wants HTTP/2 */
              cluster_lb_config(m, c, err) && cluster_socket_config(m, c, err) &&
-             endpoints_check(m, c->type, &count, err) && transport_build(m, c, env, err) &&
+             endpoints_check(m, c->type, &count, err) && cluster_transport_config(m, c, env, err) &&
              cluster_dns_config(m, c, err)) {
         scopes_create(c, env->stats);
         if (c->type == CLUSTER_STATIC)
@@ -294,7 +278,7 @@ void cluster_free(struct mz_cluster *c)
 {
     struct cluster_priv *p = cluster_priv(c);
     host_sets_unref(p->sets);
-    mz_transport_factory_unref(c->transport);
+    cluster_transport_fini(c);
     mz_scope_unref(c->scope);
     alt_stats_destroy(p->alts);
     if (p->lb.subsets)

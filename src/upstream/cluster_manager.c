@@ -589,13 +589,14 @@ struct mz_log_files *cluster_log_files(const struct mz_cluster *c)
 void cluster_members_count(struct mz_cluster *c, const struct endpoints_count *n)
 {
     struct mz_scope *s = c->circuit[MZ_PRIORITY_DEFAULT].scope;
+    uint64_t plain = cluster_priv(c)->n_matches ? 0 : n->added; /* else host_transport_set() */
     const uint64_t first[MZ_CM__COUNT] = { [MZ_CM_CHANGE] = 1,
                                            [MZ_CM_DEGRADED] = n->degraded,
                                            [MZ_CM_EXCLUDED] = n->excluded,
                                            [MZ_CM_HEALTHY] = n->healthy,
                                            [MZ_CM_TOTAL] = n->total,
                                            [MZ_CM_MAX_HOST_WEIGHT] = n->max_weight,
-                                           [MZ_CM_TOTAL_MATCH_COUNT] = n->added };
+                                           [MZ_CM_TOTAL_MATCH_COUNT] = plain };
     if ((n->total || n->changed) && mz_scope_begin(s, first, MZ_CM__COUNT))
         return;
     uint64_t before = mz_scope_value(s, MZ_CM_TOTAL);
@@ -606,7 +607,7 @@ void cluster_members_count(struct mz_cluster *c, const struct endpoints_count *n
     mz_gauge_set(s, MZ_CM_MAX_HOST_WEIGHT, n->max_weight);
     if (before != n->total || n->changed)
         mz_count(s, MZ_CM_CHANGE, 1);
-    mz_count(s, MZ_CM_TOTAL_MATCH_COUNT, n->added);
+    mz_count(s, MZ_CM_TOTAL_MATCH_COUNT, plain);
 }
 
 struct host_sets *cluster_sets(struct mz_cluster *c)

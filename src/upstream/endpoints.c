@@ -186,12 +186,13 @@ void endpoint_apply(struct mz_host *h, const pb_LbEndpoint *e)
     static const struct mz_str canary = MZ_STR_INIT("canary");
     h->eds_status = (uint8_t)e->health_status;
     h->health_flags = host_eds_flags((int)e->health_status);
-    if (!e->metadata)
-        return;
-    h->arena = mz_arena_create(MZ_MEM_UPSTREAM);
-    h->metadata = mz_meta_build(e->metadata, h->arena);
-    const struct mz_value *v = mz_meta_get(h->metadata, MZ_STR("envoy.lb"), &canary, 1);
-    h->canary = v && v->kind == MZ_VALUE_BOOL && v->b;
+    if (e->metadata) {
+        h->arena = mz_arena_create(MZ_MEM_UPSTREAM);
+        h->metadata = mz_meta_build(e->metadata, h->arena);
+        const struct mz_value *v = mz_meta_get(h->metadata, MZ_STR("envoy.lb"), &canary, 1);
+        h->canary = v && v->kind == MZ_VALUE_BOOL && v->b;
+    }
+    host_transport_set(h);
 }
 
 struct host_sets *endpoints_build(struct mz_cluster *c, const pb_Cluster *m, uint64_t seq)

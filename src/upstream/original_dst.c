@@ -238,6 +238,7 @@ static struct mz_host *make(struct mz_wcluster *w, const struct mz_addr *a)
                            NULL };
     struct made *m = mz_new0(MZ_MEM_UPSTREAM, struct made);
     struct mz_host *h = host_create(w->cluster, a, &t, 1, 0);
+    host_transport_set(h);
     __atomic_fetch_add(&o->n_hosts, 1, __ATOMIC_RELAXED);
     host_map_put(&w->original_dst->fresh, h);
     *m = (struct made){ mz_cluster_ref(w->cluster), mz_host_ref(h) };

@@ -16,17 +16,25 @@ static void close_list(struct pool *p, enum client_state s, const char *why)
 }
 
 /* ---- finding pools ---- */
+static unsigned uses_of(const struct mz_host *h, enum pool_kind k)
+{
+    return k == POOL_TCP ? 0
+                         : mz_host_transport(h)->uses; /* TCP connections are shared by nobody */
+}
+
 static uint32_t slot_of(const struct mz_wcluster *w, const struct mz_host *h, enum mz_priority prio,
-                        enum pool_kind k)
+                        enum pool_kind k, const struct mz_transport_opts *o)
 {
     uint64_t x =
         ((uint64_t)(uintptr_t)h >> 4) * 0x9e3779b97f4a7c15ull + (uint64_t)prio * 2 + (uint64_t)k;
+    if (MZ_UNLIKELY(o != NULL))
+        x += mz_transport_opts_hash(o, uses_of(h, k));
     return (uint32_t)((x ^ (x >> 32)) & (w->pools.cap - 1));
 }
 
 static void map_insert(struct mz_wcluster *w, struct pool *p)
 {
-    uint32_t i = slot_of(w, p->host, p->prio, p->kind);
+    uint32_t i = slot_of(w, p->host, p->prio, p->kind, p->transport);
     while (w->pools.v[i])
         i = (i + 1) & (w->pools.cap - 1);
     w->pools.v[i] = p;
@@ -54,6 +62,7 @@ static void pool_free(void *arg)
 {
     struct pool *p = arg;
     mz_free(MZ_MEM_UPSTREAM, p->spare);
+    mz_transport_opts_destroy(p->transport);
     mz_vec_free(&p->leases, MZ_MEM_UPSTREAM);
     mz_host_unref(p->host);
     mz_wcluster_unref(p->w);
@@ -101,7 +110,7 @@ static void serve_task(struct mz_task *t)
 }
 
 static struct pool *pool_create(struct mz_wcluster *w, struct mz_host *h, enum mz_priority prio,
-                                enum pool_kind k)
+                                enum pool_kind k, const struct mz_transport_opts *o)
 {
     while (!mz_circuit_take(w->cluster, prio, MZ_CIRCUIT_POOL))
         if (!drop_idle_pool(w, prio)) {
@@ -113,6 +122,7 @@ static struct pool *pool_create(struct mz_wcluster *w, struct mz_host *h, enum m
                         .host = mz_host_ref(h),
                         .prio = prio,
                         .kind = k,
+                        .transport = o ? mz_transport_opts_copy(o, uses_of(h, k)) : NULL,
                         .refs = 1,
                         .mapped = true };
     for (unsigned s = 0; s < CLIENT__STATES; s++)
@@ -128,28 +138,30 @@ static struct pool *pool_create(struct mz_wcluster *w, struct mz_host *h, enum m
 }
 
 static struct pool *map_get(struct mz_wcluster *w, const struct mz_host *h, enum mz_priority prio,
-                            enum pool_kind k)
+                            enum pool_kind k, const struct mz_transport_opts *o)
 {
     if (!w->pools.cap)
         return NULL;
-    for (uint32_t i = slot_of(w, h, prio, k); w->pools.v[i]; i = (i + 1) & (w->pools.cap - 1)) {
+    for (uint32_t i = slot_of(w, h, prio, k, o); w->pools.v[i]; i = (i + 1) & (w->pools.cap - 1)) {
         struct pool *p = w->pools.v[i];
-        if (p->host == h && p->prio == prio && p->kind == k)
+        if (p->host == h && p->prio == prio && p->kind == k &&
+            MZ_LIKELY((!o && !p->transport) ||
+                      mz_transport_opts_same(p->transport, o, uses_of(h, k))))
             return p;
     }
     return NULL;
 }
 
 struct pool *pool_get(struct mz_wcluster *w, struct mz_host *h, enum mz_priority prio,
-                      enum pool_kind k)
+                      enum pool_kind k, const struct mz_transport_opts *o)
 {
-    struct pool *p = map_get(w, h, prio, k);
-    return MZ_LIKELY(p != NULL) ? p : pool_create(w, h, prio, k);
+    struct pool *p = map_get(w, h, prio, k, o);
+    return MZ_LIKELY(p != NULL) ? p : pool_create(w, h, prio, k, o);
 }
 
 struct pool *pool_find_tcp(struct mz_wcluster *w, struct mz_host *h, enum mz_priority prio)
 {
-    return map_get(w, h, prio, POOL_TCP);
+    return map_get(w, h, prio, POOL_TCP, NULL);
 }
 
 /* ---- connections ---- */
@@ -348,7 +360,7 @@ void pool_room_lost(struct pool *p)
 void pool_client_gone(struct pool *p)
 {
     pool_room_lost(p);
-    if (p->gone && pool_empty(p))
+    if ((p->gone || p->transport) && pool_empty(p))
         pool_drop(p);
 }
 
@@ -386,9 +398,9 @@ struct mz_pool_pending *mz_http_pool_request(struct mz_wcluster *w, struct mz_ho
 {
     w = wcluster_of(w, host);
     enum pool_kind kind = kind_for(w->cluster, o->downstream_protocol);
-    if (MZ_UNLIKELY(w->cluster->preconnect_predictive > 1))
+    if (MZ_UNLIKELY(w->cluster->preconnect_predictive > 1) && !o->transport)
         preconnect_ahead(w, o->priority, kind);
-    struct pool *p = pool_get(w, host, o->priority, kind);
+    struct pool *p = pool_get(w, host, o->priority, kind, o->transport);
     if (MZ_UNLIKELY(!p)) {
         ops->failed(arg, MZ_POOL_OVERFLOW, MZ_STR(""), 0, NULL);
         return NULL;
@@ -430,7 +442,7 @@ void mz_pool_cancel(struct mz_pool_pending *q, bool close_excess)
         if (p->room_connecting - c->counted >= p->n_pending)
             client_close(c, "excess");
     }
-    if (p->gone && pool_empty(p))
+    if ((p->gone || p->transport) && pool_empty(p))
         pool_drop(p);
     pool_unref(p);
 }

@@ -35,6 +35,7 @@ struct mz_pool_opts {
     enum mz_http_protocol downstream_protocol; /* use_downstream_protocol_config */
     bool upgrade;      /* the connection will not be used again */
     bool can_send_early;
+    const struct mz_transport_opts *transport; /* connections are shared by requests with the same ones; NULL: none */
 };
 /* Asks for a stream to @host (of this cluster). @in gets the answer. Breakers: pending and requests are taken and given by
  * the pool; counts upstream_rq_total, _active, _pending_*, cx_*. Returns NULL when ready() or failed() already ran. */
@@ -53,8 +54,10 @@ struct mz_tcp_pool_ops {
     void (*failed)(void *arg, enum mz_pool_failure why, struct mz_str transport_failure, int err, struct mz_host *host);
 };
 struct mz_tcp_lease; /* gives back breaker and host counts when the connection is over */
+/* @transport: what the connection's transport is to do beyond the configuration; NULL: nothing. */
 struct mz_tcp_pending *mz_tcp_pool_connect(struct mz_wcluster *w, struct mz_host *host, enum mz_priority prio,
-                                           const struct mz_tcp_pool_ops *ops, void *arg);
+                                           const struct mz_transport_opts *transport, const struct mz_tcp_pool_ops *ops,
+                                           void *arg);
 void mz_tcp_pool_cancel(struct mz_tcp_pending *p);
 void mz_tcp_pool_closed(struct mz_wcluster *w, struct mz_host *host, enum mz_priority prio, struct mz_conn *c, bool local);
 #endif

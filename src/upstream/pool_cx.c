@@ -22,8 +22,9 @@ static void another_attempt(void *arg)
 }
 
 /* A host of several addresses: the first to answer. */
-static struct mz_conn *cx_race(struct pool *p, const struct mz_conn_stats *stats,
-                               const struct mz_conn_ops *ops, void *arg)
+static struct mz_conn *cx_race(struct pool *p, const struct mz_transport_opts *wanted,
+                               const struct mz_conn_stats *stats, const struct mz_conn_ops *ops,
+                               void *arg)
 {
     struct mz_cluster *c = p->w->cluster;
     const struct cluster_priv *priv = cluster_priv(c);
@@ -31,7 +32,8 @@ static struct mz_conn *cx_race(struct pool *p, const struct mz_conn_stats *stats
                                         .n = p->host->n_addrs,
                                         .first_family = priv->first_family,
                                         .first_count = priv->first_count,
-                                        .transport = c->transport,
+                                        .transport = mz_host_transport(p->host),
+                                        .wanted = wanted,
                                         .bind = priv->bind,
                                         .opts = priv->socket_opts.n ? &priv->socket_opts : NULL,
                                         .stats = *stats,
@@ -40,7 +42,8 @@ static struct mz_conn *cx_race(struct pool *p, const struct mz_conn_stats *stats
     return mz_eyeballs_connect(p->w->loop, &o, ops, arg);
 }
 
-struct mz_conn *cx_connect(struct pool *p, const struct mz_conn_ops *ops, void *arg)
+struct mz_conn *cx_connect(struct pool *p, const struct mz_transport_opts *transport,
+                           const struct mz_conn_ops *ops, void *arg)
 {
     struct mz_cluster *c = p->w->cluster;
     const struct cluster_priv *priv = cluster_priv(c);
@@ -48,6 +51,9 @@ struct mz_conn *cx_connect(struct pool *p, const struct mz_conn_ops *ops, void *
                                             .bind = priv->bind,
                                             .opts =
                                                 priv->socket_opts.n ? &priv->socket_opts : NULL };
+    const struct mz_transport_factory *f = mz_host_transport(p->host);
+    struct mz_transport_opts wanted = transport ? *transport : (struct mz_transport_opts){ 0 };
+    wanted.host_name = p->host->hostname;
     const struct mz_conn_stats stats = { .scope = c->scope,
                                          .rx_total = MZ_CS_CX_RX_BYTES_TOTAL,
                                          .rx_buffered = MZ_CS_CX_RX_BYTES_BUFFERED,
@@ -57,8 +63,8 @@ struct mz_conn *cx_connect(struct pool *p, const struct mz_conn_ops *ops, void *
                                          .delayed_close_timeout = MZ_STAT_NONE };
     struct mz_conn *conn =
         p->host->n_addrs > 1
-            ? cx_race(p, &stats, ops, arg)
-            : mz_conn_connect(p->w->loop, &o, c->transport->create(c->transport, NULL), ops, arg);
+            ? cx_race(p, &wanted, &stats, ops, arg)
+            : mz_conn_connect(p->w->loop, &o, f->create(f, &wanted), ops, arg);
     mz_conn_set_buffer_limit(conn, c->buffer_limit);
     conn->stats = stats;
     return conn;

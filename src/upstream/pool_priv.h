@@ -34,6 +34,7 @@ struct pool {
     struct mz_host *host;  /* reference */
     enum mz_priority prio;
     enum pool_kind kind;
+    struct mz_transport_opts *transport; /* copy; NULL: none. Its pool ends when it is empty: there may be many */
     unsigned refs; /* map, clients, a post under way, calls on the stack */
     bool gone;     /* host or cluster went: no new connections, ends when empty */
     bool mapped;
@@ -145,7 +146,8 @@ struct cx_end {
 };
 void cx_ended(struct pool *p, const struct cx_end *e);
 bool cx_allowed(struct pool *p); /* breaker or first connection; counts the overflow */
-struct mz_conn *cx_connect(struct pool *p, const struct mz_conn_ops *ops, void *arg);
+struct mz_conn *cx_connect(struct pool *p, const struct mz_transport_opts *transport, const struct mz_conn_ops *ops,
+                           void *arg);
 const struct mz_http1_stats *wcluster_http1_stats(struct mz_wcluster *w);
 const struct mz_http2_stats *wcluster_http2_stats(struct mz_wcluster *w);
 void tcp_leases_close(struct pool *p);

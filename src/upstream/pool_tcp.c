@@ -121,11 +121,12 @@ static struct mz_tcp_pending *overflow(const struct mz_tcp_pool_ops *ops, void *
 }
 
 struct mz_tcp_pending *mz_tcp_pool_connect(struct mz_wcluster *w, struct mz_host *host,
-                                           enum mz_priority prio, const struct mz_tcp_pool_ops *ops,
-                                           void *arg)
+                                           enum mz_priority prio,
+                                           const struct mz_transport_opts *transport,
+                                           const struct mz_tcp_pool_ops *ops, void *arg)
 {
     w = wcluster_of(w, host);
-    struct pool *p = pool_get(w, host, prio, POOL_TCP);
+    struct pool *p = pool_get(w, host, prio, POOL_TCP, NULL);
     if (!p)
         return overflow(ops, arg);
     if (!mz_circuit_take(w->cluster, prio, MZ_CIRCUIT_PENDING)) {
@@ -148,7 +149,7 @@ struct mz_tcp_pending *mz_tcp_pool_connect(struct mz_wcluster *w, struct mz_host
     mz_timer_init(w->loop, &q->timer, timed_out);
     mz_timer_start_ms(&q->timer, w->cluster->connect_timeout_ms);
     cx_begin(p);
-    q->conn = cx_connect(p, &conn_ops, q);
+    q->conn = cx_connect(p, transport, &conn_ops, q);
     return q;
 }
 

@@ -554,12 +554,12 @@ static void test_tcp(void **state)
     static const struct mz_conn_ops lease_ops = { .data = lease_data, .event = lease_event };
     rig_start("circuit_breakers: {thresholds: [{max_connections: 1}]}\n");
     struct lease a = { 0 }, b = { 0 }, c = { 0 };
-    assert_non_null(mz_tcp_pool_connect(cluster(), host(), MZ_PRIORITY_DEFAULT, &ops, &a));
+    assert_non_null(mz_tcp_pool_connect(cluster(), host(), MZ_PRIORITY_DEFAULT, NULL, &ops, &a));
     int fd = upstream_accept();
     for (int i = 0; i < 500 && !a.conn; i++)
         turn();
     mz_conn_set_ops(a.conn, &lease_ops, &a);
-    assert_null(mz_tcp_pool_connect(cluster(), host(), MZ_PRIORITY_DEFAULT, &ops, &b));
+    assert_null(mz_tcp_pool_connect(cluster(), host(), MZ_PRIORITY_DEFAULT, NULL, &ops, &b));
     assert_true(b.failed && b.why == MZ_POOL_OVERFLOW);
     assert_int_equal(value("upstream_rq_total"), 1);
     assert_int_equal(value("upstream_rq_active"), 1);
@@ -567,14 +567,14 @@ static void test_tcp(void **state)
     req_wait(&a.closed);
     assert_int_equal(value("upstream_cx_destroy_remote_with_active_rq"), 1);
     struct mz_tcp_pending *p =
-        mz_tcp_pool_connect(cluster(), host(), MZ_PRIORITY_DEFAULT, &ops, &c);
+        mz_tcp_pool_connect(cluster(), host(), MZ_PRIORITY_DEFAULT, NULL, &ops, &c);
     assert_non_null(p);
     mz_tcp_pool_cancel(p);
     settle();
     assert_true(!c.conn && !c.failed);
     close(listener);
     listener = -1;
-    assert_non_null(mz_tcp_pool_connect(cluster(), host(), MZ_PRIORITY_DEFAULT, &ops, &c));
+    assert_non_null(mz_tcp_pool_connect(cluster(), host(), MZ_PRIORITY_DEFAULT, NULL, &ops, &c));
     req_wait(&c.failed);
     assert_int_equal(c.why, MZ_POOL_REMOTE_CONNECT_FAIL);
     assert_int_equal(value("upstream_cx_connect_fail"), 2); /* the cancelled one as well */

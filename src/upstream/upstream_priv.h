@@ -325,6 +325,8 @@ struct cluster_priv {
     struct dns_cluster *dns; /* main thread */
     struct original_dst *original_dst;
     struct aggregate *aggregate;
+    struct transport_match *matches; /* cluster_transport.c */
+    size_t n_matches;
     struct kept *kept;       /* cluster_keep() */
     struct alt_stats *alts;  /* atomic; NULL before the first */
 };
@@ -343,6 +345,11 @@ bool cluster_lb_config(const pb_Cluster *m, struct mz_cluster *c,
                        struct mz_err *err); /* cluster_lb.c */
 /* cluster_lb.c: the statistics of the policy, where it has some; @prefix is the cluster's. */
 void cluster_lb_scope(struct mz_cluster *c, struct mz_stats *st, struct mz_str prefix);
+/* cluster_transport.c: transport_socket, transport_socket_matches */
+bool cluster_transport_config(const pb_Cluster *m, struct mz_cluster *c,
+                              const struct mz_upstream_env *env, struct mz_err *err);
+void cluster_transport_fini(struct mz_cluster *c);
+void host_transport_set(struct mz_host *h); /* its metadata is there: which of the matches serves it */
 bool cluster_protocol_config(const pb_Cluster *m, struct mz_cluster *c,
                              struct mz_err *err); /* cluster_protocol.c */
 bool cluster_socket_config(const pb_Cluster *m, struct mz_cluster *c,
@@ -457,7 +464,8 @@ static inline struct mz_wcluster *wcluster_of(struct mz_wcluster *w, const struc
 /* pool.c */
 enum pool_kind { POOL_HTTP1, POOL_HTTP2, POOL_TCP };
 struct pool *pool_get(struct mz_wcluster *w, struct mz_host *h, enum mz_priority p,
-                      enum pool_kind k); /* NULL: breaker open */
+                      enum pool_kind k,
+                      const struct mz_transport_opts *o); /* NULL: breaker open */
 void pools_host_gone(struct mz_wcluster *w, struct mz_host *h,
                      bool close_all); /* removed: drains; close_all: at once */
 void pools_host_failed(struct mz_wcluster *w, struct mz_host *h); /* unhealthy: its connections are not used again */

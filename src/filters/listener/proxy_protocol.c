@@ -31,6 +31,7 @@ struct tlv_rule {
 struct proxy_cfg {
     struct mz_arena *arena;
     bool allow_none, refused[3]; /* by version */
+    bool pass_all, pass[256];    /* TLVs that an upstream may see, by type */
     struct tlv_rule *rules;
     size_t n_rules;
     struct mz_scope *scope, *versions[3], *errors;
@@ -85,6 +86,11 @@ static void *build(const void *msg, const struct mz_factory *f, struct mz_err *e
     c->allow_none = m->allow_requests_without_proxy_protocol;
     for (size_t i = 0; i < m->n_disallowed_versions; i++)
         c->refused[m->disallowed_versions[i] == pb_ProxyProtocolConfig_Version_V1 ? 1 : 2] = true;
+    const pb_ProxyProtocolPassThroughTLVs *pass = m->pass_through_tlvs;
+    c->pass_all =
+        pass && pass->match_type == pb_ProxyProtocolPassThroughTLVs_PassTLVsMatchType_INCLUDE_ALL;
+    for (size_t i = 0; pass && i < pass->n_tlv_type; i++)
+        c->pass[pass->tlv_type[i] & 0xff] = true;
     scopes(c, m->stat_prefix, f->stats);
     if (rules_build(m, c, err))
         return c;
@@ -108,6 +114,21 @@ static void keep_tlvs(const struct proxy_cfg *c, struct mz_incoming *in, struct 
             mz_meta_set(in->metadata, c->rules[i].ns, c->rules[i].key, v);
             break;
         }
+}
+
+/* What may be passed on, in its own form: a header has at most 64 KiB of it. */
+static void pass_tlvs(const struct proxy_cfg *c, struct mz_incoming *in, struct mz_str rest)
+{
+    char *to = mz_arena_alloc(in->arena, rest.n), *at = to;
+    uint8_t type;
+    struct mz_str value;
+    while (proxy_tlv_next(&rest, &type, &value)) {
+        if (!c->pass_all && !c->pass[type])
+            continue;
+        memcpy(at, value.p - 3, value.n + 3); /* with its type and length */
+        at += value.n + 3;
+    }
+    in->proxy_tlvs = (struct mz_str){ to, (size_t)(at - to) };
 }
 
 static enum mz_lfilter_flow none(const struct proxy_cfg *c)
@@ -134,7 +155,10 @@ static enum mz_lfilter_flow take(struct mz_lfilter *f, const struct proxy_header
     in->remote = h->source;
     in->local_restored = in->local_restored || !mz_addr_eq(&in->local, &h->destination);
     in->local = h->destination;
+    in->proxied = true;
     keep_tlvs(c, in, h->tlvs);
+    if (h->tlvs.n)
+        pass_tlvs(c, in, h->tlvs);
     return MZ_LF_CONTINUE;
 }
 

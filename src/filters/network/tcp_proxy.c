@@ -68,7 +68,7 @@ static void up_closed(struct tcp_session *s, enum mz_conn_event ev)
         return;
     }
     /* A client that does not read has the idle time for each part that it takes. */
-    uint64_t idle = tcp_cfg_of(s)->idle_ms;
+    uint64_t idle = s->idle_ms;
     mz_conn_close(down_of(s), MZ_CLOSE_FLUSH, NULL,
                   idle < UINT32_MAX ? (uint32_t)idle : UINT32_MAX);
 }
@@ -107,7 +107,7 @@ static void on_idle(struct mz_timer *t)
 {
     struct tcp_session *s = MZ_CONTAINER(t, struct tcp_session, idle);
     const struct mz_conn *down = down_of(s), *up = s->up.conn;
-    uint64_t idle_ms = tcp_cfg_of(s)->idle_ms, last = s->connected_us;
+    uint64_t idle_ms = s->idle_ms, last = s->connected_us;
     last = down->last_activity_us > last ? down->last_activity_us : last;
     last = up->last_activity_us > last ? up->last_activity_us : last;
     uint64_t quiet_ms = (tcp_now_us(s) - last) / 1000;
@@ -138,9 +138,18 @@ static void on_log_interval(struct mz_timer *t)
     mz_timer_start_ms(t, tcp_cfg_of(s)->log_interval_ms);
 }
 
+/* An earlier filter may have said how long this connection may be idle. */
+static uint64_t idle_of(const struct tcp_session *s)
+{
+    const struct mz_filter_object *o = mz_info_state(s->info, MZ_STR(TCP_STATE_IDLE));
+    uint64_t ms;
+    return o && o->text && mz_str_u64(o->text(o, s->arena), &ms) ? ms : tcp_cfg_of(s)->idle_ms;
+}
+
 static void timers_start(struct tcp_session *s)
 {
     const struct tcp_cfg *c = tcp_cfg_of(s);
+    s->idle_ms = idle_of(s);
     struct mz_loop *l = s->base.worker->loop;
     mz_timer_init(l, &s->idle, on_idle);
     mz_timer_init(l, &s->duration, on_max_duration);
@@ -195,8 +204,8 @@ void tcp_connected(struct tcp_session *s, const struct mz_tcp_ready *r)
     }
     tcp_note(s, CONN_NEW, s->info->up.host_name, MZ_STR(""), 0, 0);
     SESSION_LOG(s, "upstream connection C%llu stands", (unsigned long long)r->conn->id);
-    if (tcp_cfg_of(s)->idle_ms)
-        mz_timer_start_ms(&s->idle, tcp_cfg_of(s)->idle_ms);
+    if (s->idle_ms)
+        mz_timer_start_ms(&s->idle, s->idle_ms);
     if (tcp_cfg_of(s)->log_on_connected)
         tcp_log_write(s, "TcpUpstreamConnected");
     mz_conn_read_disable(down, false);
@@ -247,7 +256,7 @@ static void end_upstream(struct tcp_session *s, enum mz_conn_event ev)
     }
     mz_conn_flush_now(up);
     if (mz_conn_unsent(up))
-        tcp_flush_start(s->base.worker, tcp_cfg_of(s), &s->up);
+        tcp_flush_start(s->base.worker, tcp_cfg_of(s), &s->up, s->idle_ms);
     else
         mz_conn_close(up, MZ_CLOSE_NOW,
                       "closing_upstream_tcp_connection_due_to_downstream_remote_close", 0);

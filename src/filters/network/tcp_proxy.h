@@ -7,12 +7,20 @@
  */
 #include "filters/network/network_filters.h"
 #include "observe/access_log.h"
+#include "observe/substitution.h"
 #include "observe/stream_info.h"
 #include "upstream/pool.h"
 
 /* Filter state of the connection by which earlier filters decide (Envoy's keys). */
 #define TCP_STATE_CLUSTER "envoy.tcp_proxy.cluster" /* the name of the cluster; wins over `cluster`, not over weighted ones */
 
+#define TCP_STATE_IDLE "envoy.tcp_proxy.per_connection_idle_timeout_ms" /* instead of idle_timeout; 0: none */
+
+struct tcp_tlv { /* proxy_protocol_tlvs */
+    uint8_t type;
+    struct mz_str value;
+    struct mz_log_format *format; /* NULL: value */
+};
 struct tcp_cluster {
     struct mz_str name;
     uint64_t weight_end;                  /* weights up to and with this one */
@@ -30,6 +38,8 @@ struct tcp_cfg { /* immutable; the connection's filter chain holds it */
     bool weighted, hash_source_ip, log_on_connected;
     struct mz_access_log **logs;
     size_t n_logs;
+    struct tcp_tlv *tlvs;
+    size_t n_tlvs;
     struct mz_recorder *recorder;
 };
 void *tcp_config_build(const void *msg, const struct mz_factory *f, struct mz_err *err);
@@ -86,7 +96,7 @@ struct tcp_session { /* the filter's object */
         up; /* conn NULL: not connected (any more); cluster and host of the current attempt */
     struct mz_tcp_pending *pending;
     struct mz_timer idle, duration, log_interval, retry;
-    uint64_t connected_us, backoff_ms;
+    uint64_t connected_us, backoff_ms, idle_ms;
     bool closed; /* the downstream connection ended: nothing starts any more */
     bool connected;
     bool connecting;  /* inside mz_tcp_pool_connect() */
@@ -103,6 +113,8 @@ static inline uint64_t tcp_now_us(const struct tcp_session *s)
     return mz_loop_now_us(s->base.worker->loop);
 }
 
+/* ---- tcp_proxy_opts.c: what the upstream connection's transport shall do; in the session's arena, NULL: nothing ---- */
+const struct mz_transport_opts *tcp_transport_opts(struct tcp_session *s, const struct mz_host *h);
 /* ---- tcp_proxy_connect.c ---- */
 void tcp_connect_start(
     struct tcp_session *s); /* chooses the cluster, first attempt; may close the connection */
@@ -112,7 +124,7 @@ void tcp_connect_cancel(
 void tcp_connected(struct tcp_session *s,
                    const struct mz_tcp_ready *r); /* s->up has cluster and host */
 /* ---- tcp_proxy_flush.c: takes the lease, gives it back when its output is written, idle time passed, or the worker ends ---- */
-void tcp_flush_start(struct mz_worker *w, const struct tcp_cfg *cfg, struct tcp_lease *take);
+void tcp_flush_start(struct mz_worker *w, const struct tcp_cfg *cfg, struct tcp_lease *take, uint64_t idle_ms);
 void tcp_flush_stop(struct mz_worker *w);
 /* ---- tcp_proxy_log.c ---- */
 void tcp_info_start(struct tcp_session *s);

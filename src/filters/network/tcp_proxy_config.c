@@ -20,6 +20,8 @@ void tcp_config_destroy(void *cfg)
         return;
     for (size_t i = 0; i < c->n_logs; i++)
         mz_access_log_destroy(c->logs[i]);
+    for (size_t i = 0; i < c->n_tlvs; i++)
+        mz_log_format_destroy(c->tlvs[i].format);
     mz_scope_unref(c->scope);
     mz_arena_destroy(c->arena);
 }
@@ -115,6 +117,29 @@ static bool logs_build(const pb_TcpProxy *m, const struct mz_factory *f, struct 
     return true;
 }
 
+static bool tlv_build(const pb_TlvEntry *m, struct tcp_cfg *c, struct mz_err *err)
+{
+    struct tcp_tlv *t = &c->tlvs[c->n_tlvs++];
+    *t = (struct tcp_tlv){ .type = (uint8_t)m->type };
+    if ((m->value.len != 0) == (m->format_string != NULL))
+        return mz_err_set(err, "one of value, format_string is required");
+    if (m->value.len > 65535)
+        return mz_err_set(err, "must be at most 65535 bytes long") || mz_err_at(err, "value");
+    t->value = mz_arena_dup(c->arena, (struct mz_str){ (const char *)m->value.data, m->value.len });
+    if (m->format_string)
+        t->format = mz_log_format_create(m->format_string, err);
+    return !m->format_string || t->format || mz_err_at(err, "format_string");
+}
+
+static bool tlvs_build(const pb_TcpProxy *m, struct tcp_cfg *c, struct mz_err *err)
+{
+    c->tlvs = mz_arena_alloc0(c->arena, m->n_proxy_protocol_tlvs * sizeof(*c->tlvs));
+    for (size_t i = 0; i < m->n_proxy_protocol_tlvs; i++)
+        if (!tlv_build(m->proxy_protocol_tlvs[i], c, err))
+            return mz_err_at(err, "proxy_protocol_tlvs[%zu]", i);
+    return true;
+}
+
 void *tcp_config_build(const void *msg, const struct mz_factory *f, struct mz_err *err)
 {
     const pb_TcpProxy *m = msg;
@@ -129,7 +154,7 @@ void *tcp_config_build(const void *msg, const struct mz_factory *f, struct mz_er
         a, 3, (struct mz_str[]){ MZ_STR("tcp."), mz_str_c(m->stat_prefix), MZ_STR(".") });
     c->scope = mz_scope_create(f->stats, &tcp_stats, prefix);
     clusters_build(m, c);
-    if (times_build(m, c, err) && logs_build(m, f, c, err))
+    if (times_build(m, c, err) && logs_build(m, f, c, err) && tlvs_build(m, c, err))
         return c;
     tcp_config_destroy(c);
     return NULL;

@@ -176,8 +176,8 @@ static void attempt(struct tcp_session *s)
     s->info->up.begin_us = tcp_now_us(s);
     s->failed_here = false;
     s->connecting = true;
-    struct mz_tcp_pending *p =
-        mz_tcp_pool_connect(s->up.cluster, h, MZ_PRIORITY_DEFAULT, &pool_ops, s);
+    struct mz_tcp_pending *p = mz_tcp_pool_connect(s->up.cluster, h, MZ_PRIORITY_DEFAULT,
+                                                   tcp_transport_opts(s, h), &pool_ops, s);
     s->connecting = false;
     if (s->failed_here)
         attempt_failed(s);

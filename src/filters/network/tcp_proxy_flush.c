@@ -59,11 +59,12 @@ static void on_idle(struct mz_timer *t)
     mz_conn_close(f->up.conn, MZ_CLOSE_NOW, "tcp_session_idle_timeout", 0);
 }
 
-void tcp_flush_start(struct mz_worker *w, const struct tcp_cfg *cfg, struct tcp_lease *take)
+void tcp_flush_start(struct mz_worker *w, const struct tcp_cfg *cfg, struct tcp_lease *take,
+                     uint64_t idle_ms)
 {
     struct flush *f = mz_new0(MZ_MEM_CONN, struct flush);
     *f = (struct flush){
-        .up = *take, .scope = mz_scope_ref(cfg->scope), .loop = w->loop, .idle_ms = cfg->idle_ms
+        .up = *take, .scope = mz_scope_ref(cfg->scope), .loop = w->loop, .idle_ms = idle_ms
     };
     *take = (struct tcp_lease){ 0 };
     if (!flushing.next)

@@ -10,8 +10,9 @@ struct mz_conn *check_connect(struct check_session *s, const struct mz_conn_ops 
     const struct mz_conn_connect_opts o = { .to = &s->host->health_check_addr,
                                             .bind = p->bind,
                                             .opts = p->socket_opts.n ? &p->socket_opts : NULL };
-    struct mz_conn *conn =
-        mz_conn_connect(s->checker->main, &o, c->transport->create(c->transport, NULL), ops, arg);
+    const struct mz_transport_factory *f = mz_host_transport(s->host);
+    const struct mz_transport_opts wanted = { .host_name = s->host->hostname };
+    struct mz_conn *conn = mz_conn_connect(s->checker->main, &o, f->create(f, &wanted), ops, arg);
     mz_conn_set_buffer_limit(conn, c->buffer_limit);
     conn->stats = (struct mz_conn_stats){ .rx_total = MZ_STAT_NONE,
                                           .rx_buffered = MZ_STAT_NONE,

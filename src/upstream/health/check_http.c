@@ -246,9 +246,8 @@ static struct mz_headers *request_headers(struct probe *p)
     mz_headers_add_id(h, MZ_H_AUTHORITY, authority(p->session));
     mz_headers_add_id(h, MZ_H_PATH, c->path);
     mz_headers_add_id(h, MZ_H_SCHEME,
-                      p->session->checker->cluster->transport == mz_transport_factory_raw()
-                          ? MZ_STR("http")
-                          : MZ_STR("https"));
+                      mz_host_transport(p->session->host)->secure ? MZ_STR("https")
+                                                                  : MZ_STR("http"));
     mz_headers_add_id(h, MZ_H_USER_AGENT, MZ_STR("Envoy/HC"));
     if (c->grpc) {
         mz_headers_add_id(h, MZ_H_TE, MZ_STR("trailers"));
