@@ -32,10 +32,16 @@ static bool is_number(struct mz_str text)
     return mz_str_u64(text, &v);
 }
 
+static bool is_bool(struct mz_str text)
+{
+    return mz_str_eq(text, MZ_STR("true")) || mz_str_eq(text, MZ_STR("false"));
+}
+
 static const struct factory factories[] = {
     { MZ_STR_INIT("envoy.string"), false, NULL },
     { MZ_STR_INIT("envoy.hashable_string"), true, NULL },
     { MZ_STR_INIT("envoy.tcp_proxy.cluster"), false, NULL },
+    { MZ_STR_INIT("envoy.tcp_proxy.disable_tunneling"), false, is_bool },
     { MZ_STR_INIT("envoy.tcp_proxy.per_connection_idle_timeout_ms"), false, is_number },
     { MZ_STR_INIT("envoy.network.upstream_server_name"), false, NULL },
     { MZ_STR_INIT("envoy.network.upstream_subject_alt_names"), false, NULL },

@@ -213,10 +213,11 @@ static const struct mz_transport_ops shaken_ops = { .name = "shaken",
                                                     .failure = shaken_failure,
                                                     .destroy = shaken_destroy };
 
-static struct mz_transport *shaken_create(const struct mz_transport_factory *f, struct mz_conn *c)
+static struct mz_transport *shaken_create(const struct mz_transport_factory *f,
+                                          const struct mz_transport_opts *o)
 {
     (void)f;
-    (void)c;
+    (void)o;
     struct shaken *s = mz_new0(MZ_MEM_CONN, struct shaken);
     s->base.ops = &shaken_ops;
     transports++;

@@ -1,6 +1,8 @@
 /* One connection of a pool (U3): connects, carries streams, rests, ends. */
 #include "upstream/pool_priv.h"
 
+#define TUNNEL_FLUSH_MS 10000 /* that the peer may take none of a tunnel's last bytes */
+
 /* ---- where it stands in its pool ---- */
 /* How many streams more it would take; of HTTP/2 not all at once before the peer's settings came. */
 static uint32_t room(const struct client *c)
@@ -90,7 +92,10 @@ static void idle(struct client *c)
         /* Envoy counts a connection that its answer ends as closed with the request active, one at its limit not. */
         c->stream_lost =
             c->stream_lost || (!c->type->multiplex && c->codec->must_close && !c->extra_bytes);
-        client_close(c, "no_reuse");
+        if (c->tunnelled && c->conn) /* its last bytes may still wait */
+            mz_conn_close(c->conn, MZ_CLOSE_FLUSH, "no_reuse", TUNNEL_FLUSH_MS);
+        else
+            client_close(c, "no_reuse");
         return;
     }
     if (!room(c)) { /* the peer allows none at the moment */
@@ -204,6 +209,12 @@ static void in_headers(void *arg, struct mz_headers *h, bool end)
     copy_wire(s);
     if (s->client->type->answer_headers)
         s->client->type->answer_headers(s->client, h);
+    unsigned status = mz_headers_status(h);
+    s->tunnel = !end && ((s->upgrade && status == 101) || (s->connect && status / 100 == 2));
+    if (s->tunnel) { /* its end is not ours */
+        s->client->tunnelled = true;
+        mz_conn_set_half_close(s->client->conn, true);
+    }
     if (end)
         answer_ends(s);
     s->user.ops->on_headers(s->user.arg, h, end);
@@ -284,17 +295,27 @@ static void enc_headers(struct mz_stream_enc *e, struct mz_headers *h, bool end)
     struct client_stream *s = stream_of(e);
     if (s->ended)
         return;
+    s->connect = s->upgrade && mz_str_eq(mz_headers_value_id(h, MZ_H_METHOD), MZ_STR("CONNECT"));
     s->inner->ops->encode_headers(s->inner, h, end);
     request_part(s, end);
+}
+
+/* A tunnel over HTTP/1 has no framing: what we have said ends with our side of the connection. */
+static void end_of_tunnel(struct client_stream *s)
+{
+    mz_conn_written(s->client->conn, true);
 }
 
 static void enc_data(struct mz_stream_enc *e, struct mz_buf *data, bool end)
 {
     struct client_stream *s = stream_of(e);
-    if (s->ended || s->answer_done) /* nobody reads the rest of a request that has its answer */
+    if (s->ended ||
+        (s->answer_done && !s->tunnel)) /* nobody reads the rest of a request that has its answer */
         mz_buf_drain(data, mz_buf_len(data));
     else
         s->inner->ops->encode_data(s->inner, data, end);
+    if (!s->ended && end && s->tunnel && s->client->conn)
+        end_of_tunnel(s);
     if (!s->ended)
         request_part(s, end);
 }
@@ -403,6 +424,7 @@ void client_attach(struct client *c, const struct mz_pool_opts *o, const struct 
         attach_failed(c, ops, arg, MZ_POOL_LOCAL_CONNECT_FAIL);
         return;
     }
+    s->upgrade = o->upgrade && !c->type->multiplex;
     count_request(c);
     c->last = c->last || (o->upgrade && !c->type->multiplex);
     c->got_bytes = false;

@@ -61,10 +61,9 @@ struct mz_conn *cx_connect(struct pool *p, const struct mz_transport_opts *trans
                                          .tx_buffered = MZ_CS_CX_TX_BYTES_BUFFERED,
                                          .bind_errors = MZ_CS_BIND_ERRORS,
                                          .delayed_close_timeout = MZ_STAT_NONE };
-    struct mz_conn *conn =
-        p->host->n_addrs > 1
-            ? cx_race(p, &wanted, &stats, ops, arg)
-            : mz_conn_connect(p->w->loop, &o, f->create(f, &wanted), ops, arg);
+    struct mz_conn *conn = p->host->n_addrs > 1
+                               ? cx_race(p, &wanted, &stats, ops, arg)
+                               : mz_conn_connect(p->w->loop, &o, f->create(f, &wanted), ops, arg);
     mz_conn_set_buffer_limit(conn, c->buffer_limit);
     conn->stats = stats;
     return conn;

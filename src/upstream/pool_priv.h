@@ -71,6 +71,7 @@ struct client { /* a connection */
     bool stream_lost; /* its end counts as one with an active request */
     bool got_bytes;   /* of the answer (HTTP/1) */
     bool extra_bytes; /* bytes came behind an answer (HTTP/1) */
+    bool tunnelled;   /* it became a tunnel (HTTP/1) */
     bool goaway;      /* the peer announced its end (HTTP/2) */
     bool greeted;     /* the peer's settings came (HTTP/2) */
 };
@@ -79,6 +80,7 @@ struct client_stream {
     struct mz_list link; /* client->streams */
     struct client *client;
     bool request_done, answer_done, ended;
+    bool connect, upgrade, tunnel; /* of HTTP/1: asked for one of the two; has it: the end of either side is a FIN */
     struct mz_stream_in user; /* who asked */
     struct mz_stream_in in;   /* ours, before it */
     struct mz_stream_enc enc; /* ours, before the codec's */

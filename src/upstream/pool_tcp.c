@@ -66,7 +66,10 @@ static void failed(struct mz_tcp_pending *q, bool remote)
     struct mz_scope *s = pool_scope(p);
     char text[128];
     int err = q->conn->error;
-    bool at_once = q->conn->failed_at_once;
+    const struct mz_transport *t = q->conn->transport;
+    struct mz_str why = t->ops->failure ? t->ops->failure(t) : MZ_STR("");
+    if (!why.n)
+        why = mz_str_c(q->timed_out ? "" : cx_error_text(err, q->conn->failed_at_once, text));
     const struct cx_end e = { q->start_us, remote, false };
     cx_ended(p, &e);
     pending_done(q);
@@ -80,8 +83,7 @@ static void failed(struct mz_tcp_pending *q, bool remote)
                        q->timed_out ? MZ_POOL_CONNECT_TIMEOUT
                        : remote     ? MZ_POOL_REMOTE_CONNECT_FAIL
                                     : MZ_POOL_LOCAL_CONNECT_FAIL,
-                       mz_str_c(q->timed_out ? "" : cx_error_text(err, at_once, text)), err,
-                       p->host);
+                       why, err, p->host);
     }
     pool_client_gone(p);
     pool_unref(p);

@@ -33,13 +33,17 @@ static void half_closed(struct tcp_session *s, bool is)
 
 /* ---- upstream ---- */
 
-static void up_data(struct mz_conn *c, void *arg, bool end)
+void tcp_from_upstream(struct tcp_session *s, struct mz_buf *data, bool end)
 {
-    struct tcp_session *s = arg;
-    s->info->tx_body += mz_buf_len(mz_conn_in(c));
+    s->info->tx_body += mz_buf_len(data);
     if (end)
         half_closed(s, true);
-    mz_conn_write(down_of(s), mz_conn_in(c), end);
+    mz_conn_write(down_of(s), data, end);
+}
+
+static void up_data(struct mz_conn *c, void *arg, bool end)
+{
+    tcp_from_upstream(arg, mz_conn_in(c), end);
 }
 
 static void up_moved(void *arg, size_t n)
@@ -48,29 +52,39 @@ static void up_moved(void *arg, size_t n)
     s->info->tx_body += n;
 }
 
-/* The upstream connection ended: what it said still reaches the client, a reset is passed on as one. */
-static void up_closed(struct tcp_session *s, enum mz_conn_event ev)
+/* What it said still reaches the client, a reset is passed on as one. */
+static void close_downstream(struct tcp_session *s, bool reset)
 {
-    struct mz_conn *c = s->up.conn;
-    s->info->up.wire_in = c->rx_bytes;
-    s->info->up.wire_out = c->tx_bytes;
-    tcp_lease_closed(&s->up, ev);
-    s->up.conn = NULL;
     mz_timer_stop(&s->idle);
     if (s->closed)
         return;
-    if (ev == MZ_CONN_REMOTE_CLOSE && c->error) {
+    if (reset) {
         mz_info_flag(s->info, MZ_FLAG(UPSTREAM_REMOTE_RESET));
         s->info->up.close_type = "RemoteReset";
         tcp_note(s, CONN_LOST, s->info->up.host_name, MZ_STR("reset by the upstream"),
-                 (int64_t)c->id, (int64_t)((tcp_now_us(s) - s->connected_us) / 1000));
+                 (int64_t)s->info->up.conn_id, (int64_t)((tcp_now_us(s) - s->connected_us) / 1000));
         mz_conn_close(down_of(s), MZ_CLOSE_RESET, NULL, 0);
         return;
     }
     /* A client that does not read has the idle time for each part that it takes. */
-    uint64_t idle = s->idle_ms;
     mz_conn_close(down_of(s), MZ_CLOSE_FLUSH, NULL,
-                  idle < UINT32_MAX ? (uint32_t)idle : UINT32_MAX);
+                  s->idle_ms < UINT32_MAX ? (uint32_t)s->idle_ms : UINT32_MAX);
+}
+
+static void up_closed(struct tcp_session *s, enum mz_conn_event ev)
+{
+    const struct mz_conn *c = s->up.conn;
+    s->info->up.wire_in = c->rx_bytes;
+    s->info->up.wire_out = c->tx_bytes;
+    tcp_lease_closed(&s->up, ev);
+    s->up.conn = NULL;
+    close_downstream(s, ev == MZ_CONN_REMOTE_CLOSE && c->error);
+}
+
+void tcp_upstream_gone(struct tcp_session *s, bool reset)
+{
+    s->tunnel = NULL;
+    close_downstream(s, reset);
 }
 
 static void up_event(struct mz_conn *c, void *arg, enum mz_conn_event ev)
@@ -80,20 +94,22 @@ static void up_event(struct mz_conn *c, void *arg, enum mz_conn_event ev)
         up_closed(arg, ev);
 }
 
+void tcp_upstream_full(struct tcp_session *s, bool full)
+{
+    mz_count(tcp_cfg_of(s)->scope, full ? TCP_STAT_FLOW_PAUSED : TCP_STAT_FLOW_RESUMED, 1);
+    mz_conn_read_disable(down_of(s), full);
+}
+
 static void up_above_high(struct mz_conn *c, void *arg)
 {
     (void)c;
-    struct tcp_session *s = arg;
-    mz_count(tcp_cfg_of(s)->scope, TCP_STAT_FLOW_PAUSED, 1);
-    mz_conn_read_disable(down_of(s), true);
+    tcp_upstream_full(arg, true);
 }
 
 static void up_below_low(struct mz_conn *c, void *arg)
 {
     (void)c;
-    struct tcp_session *s = arg;
-    mz_count(tcp_cfg_of(s)->scope, TCP_STAT_FLOW_RESUMED, 1);
-    mz_conn_read_disable(down_of(s), false);
+    tcp_upstream_full(arg, false);
 }
 
 static const struct mz_conn_ops up_ops = {
@@ -106,10 +122,11 @@ static const struct mz_conn_ops up_ops = {
 static void on_idle(struct mz_timer *t)
 {
     struct tcp_session *s = MZ_CONTAINER(t, struct tcp_session, idle);
-    const struct mz_conn *down = down_of(s), *up = s->up.conn;
+    const struct mz_conn *down = down_of(s);
+    uint64_t up = s->tunnel ? tcp_tunnel_activity_us(s->tunnel) : s->up.conn->last_activity_us;
     uint64_t idle_ms = s->idle_ms, last = s->connected_us;
     last = down->last_activity_us > last ? down->last_activity_us : last;
-    last = up->last_activity_us > last ? up->last_activity_us : last;
+    last = up > last ? up : last;
     uint64_t quiet_ms = (tcp_now_us(s) - last) / 1000;
     if (quiet_ms < idle_ms) {
         mz_timer_start_ms(t, idle_ms - quiet_ms);
@@ -178,32 +195,27 @@ static void hand_on(struct tcp_session *s, struct mz_buf *data, bool end)
     if (end)
         half_closed(s, true);
     s->end_sent |= end;
-    mz_conn_write(s->up.conn, data, end);
+    if (s->tunnel)
+        tcp_tunnel_write(s->tunnel, data, end);
+    else
+        mz_conn_write(s->up.conn, data, end);
 }
 
 static enum mz_net_flow on_data(struct mz_net_filter *f, struct mz_buf *data, bool end)
 {
     struct tcp_session *s = (struct tcp_session *)(void *)f;
-    if (s->up.conn)
+    if (s->connected && (s->up.conn || s->tunnel))
         hand_on(s, data, end);
     return MZ_NET_STOP;
 }
 
-void tcp_connected(struct tcp_session *s, const struct mz_tcp_ready *r)
+static void stands(struct tcp_session *s)
 {
     struct mz_conn *down = down_of(s);
-    s->up.conn = r->conn;
     s->connected = true;
     s->connected_us = tcp_now_us(s);
-    mz_conn_set_ops(r->conn, &up_ops, s);
-    mz_conn_set_half_close(r->conn, true);
-    if (mz_net_filter_alone(
-            &s->base)) { /* or the bytes take the way through the buffers, as they do with TLS */
-        (void)mz_conn_join(down, r->conn, down_moved, s);
-        (void)mz_conn_join(r->conn, down, up_moved, s);
-    }
     tcp_note(s, CONN_NEW, s->info->up.host_name, MZ_STR(""), 0, 0);
-    SESSION_LOG(s, "upstream connection C%llu stands", (unsigned long long)r->conn->id);
+    SESSION_LOG(s, "upstream connection C%llu stands", (unsigned long long)s->info->up.conn_id);
     if (s->idle_ms)
         mz_timer_start_ms(&s->idle, s->idle_ms);
     if (tcp_cfg_of(s)->log_on_connected)
@@ -212,6 +224,25 @@ void tcp_connected(struct tcp_session *s, const struct mz_tcp_ready *r)
     /* An end that an earlier filter saw alone is not told again. */
     if (down->read_end && !s->end_sent && mz_buf_len(mz_conn_in(down)) == 0)
         hand_on(s, mz_conn_in(down), true);
+}
+
+void tcp_connected(struct tcp_session *s, const struct mz_tcp_ready *r)
+{
+    struct mz_conn *down = down_of(s);
+    s->up.conn = r->conn;
+    mz_conn_set_ops(r->conn, &up_ops, s);
+    mz_conn_set_half_close(r->conn, true);
+    if (mz_net_filter_alone(
+            &s->base)) { /* or the bytes take the way through the buffers, as they do with TLS */
+        (void)mz_conn_join(down, r->conn, down_moved, s);
+        (void)mz_conn_join(r->conn, down, up_moved, s);
+    }
+    stands(s);
+}
+
+void tcp_tunnel_stands(struct tcp_session *s)
+{
+    stands(s);
 }
 
 static enum mz_net_flow on_new_connection(struct mz_net_filter *f)
@@ -242,6 +273,9 @@ static void end_upstream(struct tcp_session *s, enum mz_conn_event ev)
 {
     const struct mz_conn *down = down_of(s);
     struct mz_conn *up = s->up.conn;
+    if (s->tunnel)
+        tcp_tunnel_end(s->tunnel);
+    s->tunnel = NULL;
     if (!up)
         return;
     if (down->error) {
@@ -277,22 +311,27 @@ static void on_event(struct mz_net_filter *f, enum mz_conn_event ev)
     tcp_info_end(s, ev);
 }
 
+/* The client takes no more for now. */
+static void downstream_full(struct tcp_session *s, bool full)
+{
+    if (!s->connected || (!s->up.conn && !s->tunnel))
+        return;
+    mz_count(mz_wcluster_info(s->up.cluster)->scope, full ? MZ_CS_FLOW_PAUSED : MZ_CS_FLOW_RESUMED,
+             1);
+    if (s->tunnel)
+        tcp_tunnel_read_disable(s->tunnel, full);
+    else
+        mz_conn_read_disable(s->up.conn, full);
+}
+
 static void on_above_high(struct mz_net_filter *f)
 {
-    struct tcp_session *s = (struct tcp_session *)(void *)f;
-    if (!s->up.conn)
-        return;
-    mz_count(mz_wcluster_info(s->up.cluster)->scope, MZ_CS_FLOW_PAUSED, 1);
-    mz_conn_read_disable(s->up.conn, true);
+    downstream_full((struct tcp_session *)(void *)f, true);
 }
 
 static void on_below_low(struct mz_net_filter *f)
 {
-    struct tcp_session *s = (struct tcp_session *)(void *)f;
-    if (!s->up.conn)
-        return;
-    mz_count(mz_wcluster_info(s->up.cluster)->scope, MZ_CS_FLOW_RESUMED, 1);
-    mz_conn_read_disable(s->up.conn, false);
+    downstream_full((struct tcp_session *)(void *)f, false);
 }
 
 static void on_destroy(struct mz_net_filter *f)

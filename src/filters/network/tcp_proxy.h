@@ -9,6 +9,7 @@
 #include "observe/access_log.h"
 #include "observe/substitution.h"
 #include "observe/stream_info.h"
+#include "route/route.h"
 #include "upstream/pool.h"
 
 /* Filter state of the connection by which earlier filters decide (Envoy's keys). */
@@ -20,6 +21,15 @@ struct tcp_tlv { /* proxy_protocol_tlvs */
     uint8_t type;
     struct mz_str value;
     struct mz_log_format *format; /* NULL: value */
+};
+#define TCP_STATE_NO_TUNNEL "envoy.tcp_proxy.disable_tunneling" /* "true": straight to the host */
+
+struct tcp_tunnel_cfg { /* tunneling_config */
+    struct mz_log_format *host;
+    bool post, keep_headers, keep_trailers;
+    struct mz_str path; /* of POST */
+    struct mz_header_mutations headers;
+    struct mz_scope *scope; /* tcp.<stat_prefix>.tcpproxy_tunneling. */
 };
 struct tcp_cluster {
     struct mz_str name;
@@ -40,6 +50,7 @@ struct tcp_cfg { /* immutable; the connection's filter chain holds it */
     size_t n_logs;
     struct tcp_tlv *tlvs;
     size_t n_tlvs;
+    struct tcp_tunnel_cfg *tunnel; /* NULL: none */
     struct mz_recorder *recorder;
 };
 void *tcp_config_build(const void *msg, const struct mz_factory *f, struct mz_err *err);
@@ -95,6 +106,7 @@ struct tcp_session { /* the filter's object */
     struct tcp_lease
         up; /* conn NULL: not connected (any more); cluster and host of the current attempt */
     struct mz_tcp_pending *pending;
+    struct tcp_tunnel *tunnel; /* the upstream is a stream, or is to be one; NULL: not */
     struct mz_timer idle, duration, log_interval, retry;
     uint64_t connected_us, backoff_ms, idle_ms;
     bool closed; /* the downstream connection ended: nothing starts any more */
@@ -120,9 +132,24 @@ void tcp_connect_start(
     struct tcp_session *s); /* chooses the cluster, first attempt; may close the connection */
 void tcp_connect_cancel(
     struct tcp_session *s); /* nothing is called afterwards; keeps a connection that stands */
+/* The attempt ended without a connection (or the tunnel was refused): the next one, or the end of the session. */
+void tcp_attempt_failed(struct tcp_session *s, enum mz_pool_failure why, struct mz_str transport_failure, int err,
+                        struct mz_host *host);
+void tcp_attempt_refused(struct tcp_session *s, struct mz_str why, struct mz_host *host);
+void tcp_attempt_host(struct tcp_session *s, const struct mz_host *h); /* this one serves it: for logs */
+/* ---- tcp_proxy_tunnel.c ---- */
+void tcp_tunnel_start(struct tcp_session *s, struct mz_host *h); /* sets s->tunnel; may fail from inside */
+void tcp_tunnel_write(struct tcp_tunnel *t, struct mz_buf *data, bool end);
+void tcp_tunnel_read_disable(struct tcp_tunnel *t, bool disable);
+void tcp_tunnel_end(struct tcp_tunnel *t); /* resets what has not ended; nothing is called afterwards */
+uint64_t tcp_tunnel_activity_us(const struct tcp_tunnel *t);
 /* ---- tcp_proxy.c ---- */
 void tcp_connected(struct tcp_session *s,
                    const struct mz_tcp_ready *r); /* s->up has cluster and host */
+void tcp_tunnel_stands(struct tcp_session *s);
+void tcp_from_upstream(struct tcp_session *s, struct mz_buf *data, bool end);
+void tcp_upstream_gone(struct tcp_session *s, bool reset); /* a tunnel before its ends */
+void tcp_upstream_full(struct tcp_session *s, bool full);  /* a tunnel takes no more for now */
 /* ---- tcp_proxy_flush.c: takes the lease, gives it back when its output is written, idle time passed, or the worker ends ---- */
 void tcp_flush_start(struct mz_worker *w, const struct tcp_cfg *cfg, struct tcp_lease *take, uint64_t idle_ms);
 void tcp_flush_stop(struct mz_worker *w);

@@ -22,6 +22,11 @@ void tcp_config_destroy(void *cfg)
         mz_access_log_destroy(c->logs[i]);
     for (size_t i = 0; i < c->n_tlvs; i++)
         mz_log_format_destroy(c->tlvs[i].format);
+    if (c->tunnel) {
+        mz_log_format_destroy(c->tunnel->host);
+        mz_header_mutations_fini(&c->tunnel->headers);
+        mz_scope_unref(c->tunnel->scope);
+    }
     mz_scope_unref(c->scope);
     mz_arena_destroy(c->arena);
 }
@@ -140,6 +145,55 @@ static bool tlvs_build(const pb_TcpProxy *m, struct tcp_cfg *c, struct mz_err *e
     return true;
 }
 
+/* Envoy's tunnels pass through its router, whose statistics exist under this prefix and stay 0. */
+static const struct mz_stat_def tunnel_defs[] = {
+#define ZERO(name)                                                                                 \
+    {                                                                                              \
+        name, MZ_COUNTER, MZ_UNIT_NONE, 0                                                          \
+    }
+    ZERO("no_cluster"),
+    ZERO("no_route"),
+    ZERO("passthrough_internal_redirect_bad_location"),
+    ZERO("passthrough_internal_redirect_no_route"),
+    ZERO("passthrough_internal_redirect_predicate"),
+    ZERO("passthrough_internal_redirect_too_many_redirects"),
+    ZERO("passthrough_internal_redirect_unsafe_scheme"),
+    ZERO("rq_direct_response"),
+    ZERO("rq_overload_local_reply"),
+    ZERO("rq_redirect"),
+    ZERO("rq_reset_after_downstream_response_started"),
+    ZERO("rq_total"),
+#undef ZERO
+};
+static const struct mz_stat_kind tunnel_stats = { "tcpproxy_tunneling", tunnel_defs,
+                                                  MZ_COUNT(tunnel_defs) };
+
+static bool tunnel_build(const pb_TcpProxy_TunnelingConfig *m, struct tcp_cfg *c,
+                         struct mz_err *err)
+{
+    if (!m)
+        return true;
+    struct tcp_tunnel_cfg *t = c->tunnel = mz_arena_new0(c->arena, struct tcp_tunnel_cfg);
+    t->scope = mz_scope_create(
+        c->scope->store, &tunnel_stats,
+        mz_arena_cat(c->arena, 2,
+                     (struct mz_str[]){ c->scope->prefix, MZ_STR("tcpproxy_tunneling.") }));
+    struct mz_str path = mz_str_c(m->post_path);
+    t->post = m->use_post;
+    t->keep_headers = m->propagate_response_headers;
+    t->keep_trailers = m->propagate_response_trailers;
+    t->path = path.n ? mz_arena_dup(c->arena, path) : MZ_STR("/");
+    if (path.n && !t->post)
+        return mz_err_set(err, "Can't set a post path when POST method isn't used") ||
+               mz_err_at(err, "post_path");
+    t->host = mz_log_format_create_text(mz_str_c(m->hostname), err);
+    if (!t->host)
+        return mz_err_at(err, "hostname");
+    return mz_header_mutations_build(m->headers_to_add, m->n_headers_to_add, NULL, 0, false,
+                                     &t->headers, err) ||
+           mz_err_at(err, "headers_to_add");
+}
+
 void *tcp_config_build(const void *msg, const struct mz_factory *f, struct mz_err *err)
 {
     const pb_TcpProxy *m = msg;
@@ -154,7 +208,8 @@ void *tcp_config_build(const void *msg, const struct mz_factory *f, struct mz_er
         a, 3, (struct mz_str[]){ MZ_STR("tcp."), mz_str_c(m->stat_prefix), MZ_STR(".") });
     c->scope = mz_scope_create(f->stats, &tcp_stats, prefix);
     clusters_build(m, c);
-    if (times_build(m, c, err) && logs_build(m, f, c, err) && tlvs_build(m, c, err))
+    if (times_build(m, c, err) && logs_build(m, f, c, err) && tlvs_build(m, c, err) &&
+        (tunnel_build(m->tunneling_config, c, err) || mz_err_at(err, "tunneling_config")))
         return c;
     tcp_config_destroy(c);
     return NULL;

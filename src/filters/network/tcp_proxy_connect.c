@@ -42,7 +42,7 @@ static struct mz_host *choose_host(struct tcp_session *s)
     return h;
 }
 
-static void info_host(struct tcp_session *s, const struct mz_host *h)
+void tcp_attempt_host(struct tcp_session *s, const struct mz_host *h)
 {
     struct mz_stream_info *i = s->info;
     struct mz_str name =
@@ -81,13 +81,11 @@ static void attempt_failed(struct tcp_session *s)
         attempt(s);
 }
 
-static void pool_failed(void *arg, enum mz_pool_failure why, struct mz_str transport_failure,
-                        int err, struct mz_host *host)
+void tcp_attempt_failed(struct tcp_session *s, enum mz_pool_failure why,
+                        struct mz_str transport_failure, int err, struct mz_host *host)
 {
-    struct tcp_session *s = arg;
-    s->pending = NULL;
     if (host)
-        info_host(s, host);
+        tcp_attempt_host(s, host);
     if (why == MZ_POOL_REMOTE_CONNECT_FAIL || why == MZ_POOL_CONNECT_TIMEOUT)
         mz_info_flag(s->info, MZ_FLAG(UPSTREAM_CONNECTION_FAILURE));
     s->info->up.transport_failure = mz_arena_dup(s->arena, transport_failure);
@@ -117,12 +115,25 @@ static void note_race(struct tcp_session *s, const struct mz_conn *c)
     tcp_note(s, CONN_RACED, won, e.others, e.attempt, e.n);
 }
 
+void tcp_attempt_refused(struct tcp_session *s, struct mz_str why, struct mz_host *host)
+{
+    tcp_attempt_failed(s, MZ_POOL_REMOTE_CONNECT_FAIL, why, 0, host);
+}
+
+static void pool_failed(void *arg, enum mz_pool_failure why, struct mz_str transport_failure,
+                        int err, struct mz_host *host)
+{
+    struct tcp_session *s = arg;
+    s->pending = NULL;
+    tcp_attempt_failed(s, why, transport_failure, err, host);
+}
+
 static void pool_ready(void *arg, const struct mz_tcp_ready *r)
 {
     struct tcp_session *s = arg;
     struct mz_stream_info *i = s->info;
     s->pending = NULL;
-    info_host(s, r->host);
+    tcp_attempt_host(s, r->host);
     mz_outlier_report(r->host, MZ_OUTLIER_CONNECTED_ALL, 0);
     i->up.local = r->conn->local;
     i->up.remote = r->conn->remote;
@@ -157,6 +168,13 @@ static bool allowed(struct tcp_session *s)
     return false;
 }
 
+static bool tunnels(const struct tcp_session *s)
+{
+    const struct mz_filter_object *off = mz_info_state(s->info, MZ_STR(TCP_STATE_NO_TUNNEL));
+    return tcp_cfg_of(s)->tunnel &&
+           !(off && off->text && mz_str_eq(off->text(off, s->arena), MZ_STR("true")));
+}
+
 static void attempt(struct tcp_session *s)
 {
     if (!allowed(s))
@@ -176,8 +194,12 @@ static void attempt(struct tcp_session *s)
     s->info->up.begin_us = tcp_now_us(s);
     s->failed_here = false;
     s->connecting = true;
-    struct mz_tcp_pending *p = mz_tcp_pool_connect(s->up.cluster, h, MZ_PRIORITY_DEFAULT,
-                                                   tcp_transport_opts(s, h), &pool_ops, s);
+    struct mz_tcp_pending *p = NULL;
+    if (tunnels(s))
+        tcp_tunnel_start(s, h);
+    else
+        p = mz_tcp_pool_connect(s->up.cluster, h, MZ_PRIORITY_DEFAULT, tcp_transport_opts(s, h),
+                                &pool_ops, s);
     s->connecting = false;
     if (s->failed_here)
         attempt_failed(s);
