@@ -38,10 +38,12 @@ void mz_stream_respond_trailers(struct mz_stream *s, struct mz_headers *h)
 static void count_status(struct mz_stream *s, unsigned status)
 {
     const struct mz_hcm_config *c = s->conn->cfg;
+    if (s->info.health_check)
+        return;
     mz_count(c->scope, MZ_HS_RQ_COMPLETED, 1);
     if (c->listener_scope)
         mz_count(c->listener_scope, MZ_HL_COMPLETED, 1);
-    if (s->info.health_check || status < 100 || status > 599)
+    if (status < 100 || status > 599)
         return;
     unsigned k = status / 100 - 1;
     mz_count(c->scope, MZ_HS_RQ_1XX + k, 1);

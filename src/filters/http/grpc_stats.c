@@ -248,8 +248,8 @@ static const struct mz_value *counts_tree(const struct mz_filter_object *o, stru
     const struct {
         struct mz_str key;
         uint64_t n;
-    } fields[] = { { MZ_STR("request_message_count"), c->request },
-                   { MZ_STR("response_message_count"), c->response } };
+    } fields[] = { { MZ_STR("requestMessageCount"), c->request },
+                   { MZ_STR("responseMessageCount"), c->response } };
     struct mz_value *top = mz_arena_new0(a, struct mz_value);
     top->kind = MZ_VALUE_STRUCT;
     top->fields.v = mz_arena_alloc0(a, MZ_COUNT(fields) * sizeof(*top->fields.v));

@@ -1,15 +1,9 @@
-#include "filters/http/http_filters.h"
+#include "filters/http/header_mutation.h"
 
-#include "http/query.h"
 #include "proto/mapper.h"
 
 /* header_mutation: adds, replaces and removes headers, trailers and query parameters, in the order given (H9). */
 
-struct query_op {
-    struct mz_str key;
-    struct mz_format *value; /* NULL: remove */
-    enum mz_append_action action;
-};
 struct mutations {
     struct mz_header_ops request, response, request_trailers, response_trailers;
     struct query_op *query;
@@ -33,32 +27,10 @@ static void mutations_destroy(void *cfg)
                                     &m->response_trailers };
     for (size_t i = 0; i < MZ_COUNT(ops); i++)
         mz_header_ops_fini(ops[i]);
-    for (size_t i = 0; i < m->n_query; i++) {
-        mz_free(MZ_MEM_CONFIG, (void *)(uintptr_t)m->query[i].key.p);
-        mz_format_destroy(m->query[i].value);
-    }
+    for (size_t i = 0; i < m->n_query; i++)
+        query_op_fini(&m->query[i]);
     mz_free(MZ_MEM_CONFIG, m->query);
     mz_free(MZ_MEM_CONFIG, m);
-}
-
-static bool query_build(const pb_KeyValueMutation *q, struct query_op *out, struct mz_err *err)
-{
-    static const uint8_t actions[] = { MZ_APPEND_IF_EXISTS_OR_ADD, MZ_ADD_IF_ABSENT,
-                                       MZ_OVERWRITE_IF_EXISTS_OR_ADD, MZ_OVERWRITE_IF_EXISTS };
-    const pb_KeyValuePair *kv = q->append ? q->append->record : NULL;
-    const char *key = kv ? kv->key : q->remove;
-    if (!key[0])
-        return mz_err_set(err, "append.record.key or remove must name a query parameter");
-    out->key = (struct mz_str){ mz_strndup(MZ_MEM_CONFIG, key, strlen(key)), strlen(key) };
-    if (!kv)
-        return true;
-    out->action = (enum mz_append_action)actions[q->append->action];
-    out->value =
-        mz_format_create(mz_str_c(kv->value && kv->value->kind_case == pb_Value_KIND_STRING_VALUE
-                                      ? kv->value->string_value
-                                      : ""),
-                         false, err);
-    return out->value || mz_err_at(err, "append.record.value");
 }
 
 static struct mutations *mutations_build(const pb_Mutations *p, struct mz_err *err)
@@ -86,7 +58,7 @@ static struct mutations *mutations_build(const pb_Mutations *p, struct mz_err *e
         }
     m->query = mz_newn0(MZ_MEM_CONFIG, struct query_op, p->n_query_parameter_mutations);
     for (size_t i = 0; i < p->n_query_parameter_mutations; i++)
-        if (!query_build(p->query_parameter_mutations[i], &m->query[m->n_query++], err)) {
+        if (!query_op_build(p->query_parameter_mutations[i], &m->query[m->n_query++], err)) {
             mz_err_at(err, "query_parameter_mutations[%zu]", i);
             goto fail;
         }
@@ -136,61 +108,6 @@ static struct mz_format_ctx context(struct mz_filter *f)
                                    .resp = mz_stream_response_headers(f->stream) };
 }
 
-static struct mz_str query_remove(struct mz_str path, struct mz_str key, struct mz_arena *a)
-{
-    struct mz_str rest = mz_query_of(path), name, value;
-    if (!rest.n)
-        return path;
-    struct mz_str out = { path.p, (size_t)(rest.p - path.p) - 1 };
-    const char *sep = "?";
-    while (mz_query_next(&rest, &name, &value)) {
-        if (mz_str_eq(name, key))
-            continue;
-        struct mz_str whole = { name.p, value.p ? (size_t)(value.p + value.n - name.p) : name.n };
-        out = mz_arena_cat(a, 3, (struct mz_str[]){ out, mz_str_c(sep), whole });
-        sep = "&";
-    }
-    return out;
-}
-
-static struct mz_str query_add(struct mz_str path, struct mz_str key, struct mz_str value,
-                               struct mz_arena *a)
-{
-    struct mz_str sep = mz_str_chr(path, '?') < 0 ? MZ_STR("?") : MZ_STR("&");
-    return mz_arena_cat(a, 5,
-                        (struct mz_str[]){ path, sep, mz_percent_encode(a, key, "&=#+"),
-                                           MZ_STR("="), mz_percent_encode(a, value, "&=#+") });
-}
-
-static void mutate_query(const struct mutations *m, struct mz_headers *h,
-                         const struct mz_format_ctx *c, struct mz_arena *a)
-{
-    if (!m->n_query)
-        return;
-    struct mz_str path = mz_headers_path(h);
-    for (size_t i = 0; i < m->n_query; i++) {
-        const struct query_op *q = &m->query[i];
-        if (!q->value) {
-            path = query_remove(path, q->key, a);
-            continue;
-        }
-        struct mz_buf b;
-        mz_buf_init(&b);
-        mz_format_append(q->value, c, &b);
-        struct mz_str value = mz_arena_dup(a, mz_buf_linearize(&b, mz_buf_len(&b)));
-        mz_buf_fini(&b);
-        struct mz_str old;
-        bool exists = mz_query_get(path, q->key, &old);
-        if ((q->action == MZ_ADD_IF_ABSENT && exists) ||
-            (q->action == MZ_OVERWRITE_IF_EXISTS && !exists))
-            continue;
-        if (q->action == MZ_OVERWRITE_IF_EXISTS_OR_ADD || q->action == MZ_OVERWRITE_IF_EXISTS)
-            path = query_remove(path, q->key, a);
-        path = query_add(path, q->key, value, a);
-    }
-    mz_headers_set_id(h, MZ_H_PATH, path);
-}
-
 static enum mz_flow on_request_headers(struct mz_filter *f, struct mz_headers *h, bool end)
 {
     (void)end;
@@ -199,7 +116,11 @@ static enum mz_flow on_request_headers(struct mz_filter *f, struct mz_headers *h
     struct mz_format_ctx c = context(f);
     for (unsigned i = 0; i < st->n; i++) {
         mz_header_ops_apply(&st->levels[i]->request, h, &c);
-        mutate_query(st->levels[i], h, &c, mz_stream_arena(f->stream));
+        const struct mutations *m = st->levels[i];
+        if (m->n_query)
+            mz_headers_set_id(h, MZ_H_PATH,
+                              query_mutate(mz_headers_path(h), m->query, m->n_query, &c,
+                                           mz_stream_arena(f->stream)));
     }
     return MZ_FLOW_CONTINUE;
 }

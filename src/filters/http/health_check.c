@@ -6,11 +6,33 @@
 
 /* health_check: answers probes itself, or lets them pass and remembers the answer; /healthcheck/fail makes it say 503 (H9, P5). */
 
+#define STATS(X)                                                                                   \
+    X(CACHED, "cached_response")                                                                   \
+    X(DEGRADED, "degraded")                                                                        \
+    X(FAILED, "failed")                                                                            \
+    X(CLUSTER_EMPTY, "failed_cluster_empty")                                                       \
+    X(CLUSTER_NOT_FOUND, "failed_cluster_not_found")                                               \
+    X(CLUSTER_UNHEALTHY, "failed_cluster_unhealthy")                                               \
+    X(OK, "ok")                                                                                    \
+    X(TOTAL, "request_total")
+enum {
+#define X(id, name) HC_##id,
+    STATS(X)
+#undef X
+};
+static const struct mz_stat_def stat_defs[] = {
+#define X(id, name) [HC_##id] = { name, MZ_COUNTER, MZ_UNIT_NONE, 0 },
+    STATS(X)
+#undef X
+};
+static const struct mz_stat_kind stats = { "health check filter", stat_defs, MZ_COUNT(stat_defs) };
+
 struct min_healthy {
     struct mz_str cluster;
     double percent;
 };
 struct hc_cfg {
+    struct mz_scope *scope;
     bool pass_through;
     uint64_t cache_ms;
     struct mz_header_match **headers;
@@ -34,6 +56,7 @@ static void config_destroy(void *cfg)
     struct hc_cfg *c = cfg;
     if (!c)
         return;
+    mz_scope_unref(c->scope);
     for (size_t i = 0; i < c->n_headers; i++)
         mz_header_match_destroy(c->headers[i]);
     for (size_t i = 0; i < c->n_clusters; i++)
@@ -78,6 +101,12 @@ static bool fill(const pb_health_check_HealthCheck *m, struct hc_cfg *c, struct 
 static void *config_build(const void *msg, const struct mz_factory *f, struct mz_err *err)
 {
     struct hc_cfg *c = mz_new0(MZ_MEM_CONFIG, struct hc_cfg);
+    struct mz_arena *a = mz_arena_create(MZ_MEM_MISC);
+    c->scope = mz_scope_create(f->stats, &stats,
+                               mz_arena_cat(a, 3,
+                                            (struct mz_str[]){ MZ_STR("http."), f->http_stat_prefix,
+                                                               MZ_STR(".health_check.") }));
+    mz_arena_destroy(a);
     c->process = f->process;
     c->node_cluster = dup(f->node_cluster);
     if (fill(msg, c, err))
@@ -103,24 +132,40 @@ static bool cached(const struct hc_cfg *c, uint64_t now)
     return c->cache_ms && __atomic_load_n(&c->cached_until_ms, __ATOMIC_ACQUIRE) > now;
 }
 
-static const char *check_clusters(struct mz_filter *f, const struct hc_cfg *c)
+static bool cluster_ok(struct mz_filter *f, const struct min_healthy *min, unsigned *out_stat)
 {
-    for (size_t i = 0; i < c->n_clusters; i++) {
-        struct mz_wcluster *w =
-            mz_upstream_find(mz_stream_worker(f->stream)->upstream, c->clusters[i].cluster);
-        if (!w)
-            return "health_check_failed_no_cluster_found";
-        const struct mz_cluster *cluster = mz_wcluster_info(w);
-        uint64_t total = mz_cluster_member(cluster, MZ_CM_TOTAL);
-        uint64_t up =
-            mz_cluster_member(cluster, MZ_CM_HEALTHY) + mz_cluster_member(cluster, MZ_CM_DEGRADED);
-        uint64_t percent = (uint64_t)c->clusters[i].percent; /* whole ones, as Envoy */
-        if (!total && percent)
-            return "health_check_failed_cluster_empty";
-        if (100 * up < total * percent)
-            return "health_check_failed_cluster_unhealthy";
+    struct mz_wcluster *w = mz_upstream_find(mz_stream_worker(f->stream)->upstream, min->cluster);
+    if (!w) {
+        *out_stat = HC_CLUSTER_NOT_FOUND;
+        return false;
     }
-    return NULL;
+    const struct mz_cluster *cluster = mz_wcluster_info(w);
+    uint64_t total = mz_cluster_member(cluster, MZ_CM_TOTAL);
+    uint64_t up =
+        mz_cluster_member(cluster, MZ_CM_HEALTHY) + mz_cluster_member(cluster, MZ_CM_DEGRADED);
+    uint64_t percent = (uint64_t)min->percent; /* whole ones, as Envoy */
+    *out_stat = total ? HC_CLUSTER_UNHEALTHY : HC_CLUSTER_EMPTY;
+    return total ? 100 * up >= total * percent : !percent;
+}
+
+static void by_clusters(struct mz_filter *f, const struct hc_cfg *c, struct mz_local_reply *r)
+{
+    static const char *const details[] = {
+        [HC_CLUSTER_EMPTY] = "health_check_failed_cluster_empty",
+        [HC_CLUSTER_NOT_FOUND] = "health_check_failed_no_cluster_found",
+        [HC_CLUSTER_UNHEALTHY] = "health_check_failed_cluster_unhealthy",
+    };
+    if (c->n_clusters)
+        r->details = "health_check_ok_cluster_healthy";
+    for (size_t i = 0; i < c->n_clusters; i++) {
+        unsigned why;
+        if (cluster_ok(f, &c->clusters[i], &why))
+            continue;
+        mz_count(c->scope, why, 1);
+        r->status = 503;
+        r->details = details[why];
+        return;
+    }
 }
 
 static void say_degraded(struct mz_headers *h, void *arg)
@@ -129,31 +174,34 @@ static void say_degraded(struct mz_headers *h, void *arg)
     mz_headers_set_id(h, MZ_H_X_ENVOY_DEGRADED, MZ_STR(""));
 }
 
+static void by_cache(const struct hc_cfg *c, struct mz_local_reply *r)
+{
+    mz_count(c->scope, HC_CACHED, 1);
+    r->status = __atomic_load_n(&c->cached_status, __ATOMIC_RELAXED);
+    r->details = "health_check_cached";
+    if (!__atomic_load_n(&c->cached_degraded, __ATOMIC_RELAXED))
+        return;
+    mz_count(c->scope, HC_DEGRADED, 1);
+    r->modify = say_degraded;
+}
+
 static void answer(struct mz_filter *f)
 {
-    struct hc_cfg *c = (struct hc_cfg *)(uintptr_t)f->cfg;
+    const struct hc_cfg *c = f->cfg;
     struct mz_local_reply r = { .status = 200, .details = "health_check_ok" };
     if (failed(c)) {
-        r = (struct mz_local_reply){ .status = 503,
-                                     .details = "health_check_failed",
-                                     .flags = MZ_FLAG(FAILED_LOCAL_HEALTH_CHECK) };
+        r.status = 503;
+        r.details = "health_check_failed";
     } else if (cached(c, now_ms(f))) {
-        r.status = __atomic_load_n(&c->cached_status, __ATOMIC_RELAXED);
-        r.details = "health_check_cached";
-        if (__atomic_load_n(&c->cached_degraded, __ATOMIC_RELAXED))
-            r.modify = say_degraded;
-        if (r.status < 200 || r.status > 299)
-            r.flags = MZ_FLAG(FAILED_LOCAL_HEALTH_CHECK);
+        by_cache(c, &r);
     } else {
-        const char *why = check_clusters(f, c);
-        if (c->n_clusters)
-            r.details = "health_check_ok_cluster_healthy";
-        if (why) {
-            r.status = 503;
-            r.details = why;
-            r.flags = MZ_FLAG(FAILED_LOCAL_HEALTH_CHECK);
-        }
+        by_clusters(f, c, &r);
     }
+    bool ok = r.status >= 200 && r.status <= 299;
+    if (!ok)
+        r.flags = MZ_FLAG(FAILED_LOCAL_HEALTH_CHECK);
+    mz_count(c->scope, HC_TOTAL, 1);
+    mz_count(c->scope, ok ? HC_OK : HC_FAILED, 1);
     mz_stream_local_reply(f->stream, &r);
 }
 

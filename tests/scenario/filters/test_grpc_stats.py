@@ -75,8 +75,8 @@ def test_filter_state(mesh):
     call(px, "/s/2")
     call(px, "/s/3", b"")
     got = {e["path"]: (e["plain"], e["typed"]) for e in px.access_log(3)}
-    assert got == {"/s/1": ("2,1", {"request_message_count": "2", "response_message_count": "1"}),
-                   "/s/2": ("2,0", {"request_message_count": "2"}), "/s/3": (None, None)}
+    assert got == {"/s/1": ("2,1", {"requestMessageCount": "2", "responseMessageCount": "1"}),
+                   "/s/2": ("2,0", {"requestMessageCount": "2"}), "/s/3": (None, None)}
 
 
 def test_messages_in_pieces(mesh):
