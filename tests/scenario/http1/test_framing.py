@@ -189,7 +189,7 @@ def test_a21_upgrade_not_configured_hides_no_request(px, up):
 def test_a21_upgrade_sends_nothing_before_101(mesh):
     up = mesh.upstream(script=[Raw(b"HTTP/1.1 200 X\r\ncontent-length: 2\r\n\r\nno", close=False)])
     px = mesh.proxy(hcm={"upgrade_configs": [{"upgrade_type": "websocket"}]})
-    with told(px, "websocket_handshake_unsuccessful", "-", 200, ["cluster.up.upstream_rq_200", "http.in.downstream_cx_upgrades_total"]), px.client() as c:
+    with told(px, "websocket_handshake_unsuccessful", "-", 200, ["http.in.downstream_rq_response_before_rq_complete", "http.in.downstream_cx_upgrades_total"]), px.client() as c:
         c.send(GET + "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n" + SECOND)
         assert c.response().status == 200
         c.ended()

@@ -280,7 +280,7 @@ def test_additional_addresses(mesh):  # L1
     assert [r.target for r in up.requests] == ["/1", "/2"]
 
 
-def test_connection_limit(mesh):  # E09: above the limit refused at once, old ones served
+def test_e09_connection_limit(mesh):  # above the limit refused at once, old ones served
     up = mesh.upstream()
     name = "envoy.resource_limits.listener.main.connection_limit"
     boot = config.bootstrap([config.listener(free_port(), [config.hcm([config.route()])])], [config.cluster("up", [up.port])], free_port(),

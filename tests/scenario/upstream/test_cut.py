@@ -19,7 +19,7 @@ def final_head_end(answer):
 
 @pytest.mark.parametrize("end", ["close", "reset"])
 @pytest.mark.parametrize("kind", ANSWERS)
-def test_upstream_dies_at_any_byte(px, up, kind, end):
+def test_f08_upstream_dies_at_any_byte(px, up, kind, end):
     """Before the answer's head is whole the client gets 502 or 503; behind it an answer that is visibly cut. Never a hang."""
     answer = ANSWERS[kind]
     body = final_head_end(answer)
@@ -55,7 +55,7 @@ def test_an_answer_without_length_ends_with_its_connection(px, up):
 
 
 @pytest.mark.stricter
-def test_an_answer_without_length_is_cut_by_a_reset(px, up):
+def test_f08_an_answer_without_length_is_cut_by_a_reset(px, up):
     up.script = [Reset(HEAD + b"\r\nhalf of it")]
     with px.client() as c:
         c.send("GET /rst HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -3,6 +3,7 @@ import threading
 
 import pytest
 
+from evidence import VIA_UPSTREAM, told
 from upstream import Raw, Reply, Reset
 from wire import until
 
@@ -30,13 +31,13 @@ STRICT = [
 ]
 
 
+BAD = "cluster.up.upstream_cx_protocol_error"
+
+
 def refused(px, up, data):
-    errors, logged = px.stat("cluster.up.upstream_cx_protocol_error"), len(px.access_log(0))
     up.script = [Raw(data, close=False), Reply(200, b"clean")]
-    assert px.get("/bad").status == 502
-    entry = px.wait_log(lambda e: e["path"] == "/bad", since=logged)
-    assert entry["code"] == 502 and "UPE" in entry["flags"] and "protocol_error" in entry["details"]
-    assert px.stat("cluster.up.upstream_cx_protocol_error") == errors + 1
+    with told(px, "upstream_reset_before_response_started{protocol_error}", "UPE", 502, BAD):
+        assert px.get("/bad").status == 502
     assert px.get("/next").body == b"clean"
     assert up.requests[0].connection != up.requests[1].connection
 
@@ -52,26 +53,27 @@ def test_stricter_than_envoy(px, up, data):
     refused(px, up, data)
 
 
-def test_extra_bytes_after_the_answer(px, up):  # F02
+def test_f02_extra_bytes_after_the_answer(px, up):
     up.script = [Raw(HEAD + b"Content-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", close=False), Reply(200, b"next")]
-    with px.client() as c:
+    with told(px, VIA_UPSTREAM, "-", 200, {BAD: 1, "cluster.up.upstream_rq_200": 2}), px.client() as c:
         assert c.get("/1").body == b"ok"
         assert c.get("/2").body == b"next"
     assert up.requests[0].connection != up.requests[1].connection
 
 
-def test_thousand_continues(px, up):  # F06
+def test_f06_thousand_continues(px, up):
     up.script = [Raw(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000 + HEAD + b"Content-Length: 2\r\n\r\nok", close=False)]
     before = px.memory_kib()
-    r = px.get("/")
+    with told(px, VIA_UPSTREAM, "-", 200, {BAD: 0, "cluster.up.upstream_rq_200": 1, "cluster.up.upstream_rq_1xx": None}):
+        r = px.get("/")
     assert r.status == 200 and r.body == b"ok" and len(r.informational) <= 1
     assert px.grown_kib(before) < 1024
 
 
-def test_200_to_an_upgrade_is_no_tunnel(mesh):  # F07
+def test_f07_200_to_an_upgrade_is_no_tunnel(mesh):
     up = mesh.upstream(script=[Raw(HEAD + b"Content-Length: 2\r\n\r\nno", close=False)])
     px = mesh.proxy(hcm={"upgrade_configs": [{"upgrade_type": "websocket"}]})
-    with px.client() as c:
+    with told(px, "websocket_handshake_unsuccessful", "-", 200, "http.in.downstream_rq_response_before_rq_complete"), px.client() as c:
         c.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
         assert c.response().status == 200
         c.send("GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -79,25 +81,23 @@ def test_200_to_an_upgrade_is_no_tunnel(mesh):  # F07
     assert [r.target for r in up.requests] == ["/"] and up.errors == []
 
 
-# id, bytes of the upstream before it closes: the client must see an unfinished answer
+# id, bytes of the upstream before it closes, flag, why, counter: the client must see an unfinished answer
+BROKEN = ("UPE", "protocol_error", BAD)
 CUT = [
-    ("F08-short-length", HEAD + b"Content-Length: 10\r\n\r\nhalf"),
-    ("F08-short-chunk", HEAD + b"Transfer-Encoding: chunked\r\n\r\na\r\nhalf"),
-    ("F08-no-last-chunk", HEAD + b"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"),
-    ("F09-chunk-overflow", HEAD + b"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n11111111111111111\r\nx\r\n0\r\n\r\n"),
-    ("F09-chunk-junk", HEAD + b"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nzz\r\n0\r\n\r\n"),
+    ("F08-short-length", HEAD + b"Content-Length: 10\r\n\r\nhalf", *BROKEN),
+    ("F08-short-chunk", HEAD + b"Transfer-Encoding: chunked\r\n\r\na\r\nhalf", *BROKEN),
+    ("F08-no-last-chunk", HEAD + b"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", *BROKEN),
+    ("F09-chunk-overflow", HEAD + b"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n11111111111111111\r\nx\r\n0\r\n\r\n", *BROKEN),
+    ("F09-chunk-junk", HEAD + b"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nzz\r\n0\r\n\r\n", *BROKEN),
 ]
 
 
-@pytest.mark.parametrize("data", [r[1] for r in CUT], ids=[r[0] for r in CUT])
-def test_cut_answer_never_looks_whole(px, up, data):
-    logged = len(px.access_log(0))
+@pytest.mark.parametrize("data,flag,reason,counter", [r[1:] for r in CUT], ids=[r[0] for r in CUT])
+def test_cut_answer_never_looks_whole(px, up, data, flag, reason, counter):
     up.script = [Raw(data), Reply()]
-    with px.client() as c:
+    with told(px, f"upstream_reset_after_response_started{{{reason}}}", flag, 200, counter), px.client() as c:
         with pytest.raises(EOFError):
             c.get("/cut")
-    entry = px.wait_log(lambda e: e["path"] == "/cut", since=logged)
-    assert {"UC", "UPE"} & set(entry["flags"].split(","))
     assert px.get("/").status == 200
 
 

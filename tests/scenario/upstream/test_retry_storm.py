@@ -7,6 +7,7 @@ from upstream import Raw, Reset
 from wire import until
 
 CLIENTS = 60
+RESET = "upstream_reset_before_response_started{connection_termination}"
 RETRY = {"retry_on": "reset", "num_retries": 10, "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.01s"}}
 
 
@@ -26,9 +27,10 @@ def storm(mesh, thresholds, policy=RETRY, step=Reset):
     return px, up, answers
 
 
-def test_retries_are_bounded_by_the_breaker(mesh):
+def test_e10_retries_are_bounded_by_the_breaker(mesh):
     px, up, answers = storm(mesh, {"max_retries": 3, "max_connections": 1000})
     assert all(a.status == 503 for a in answers)
+    assert {e["details"] for e in px.access_log(CLIENTS)} == {RESET}
     tries = [e["attempts"] for e in px.access_log(CLIENTS)]
     assert sum(tries) == len(up.requests)
     overflow = px.stat("cluster.up.upstream_rq_retry_overflow")
@@ -39,23 +41,26 @@ def test_retries_are_bounded_by_the_breaker(mesh):
     assert px.stat("cluster.up.circuit_breakers.default.rq_retry_open") == 0  # all of it was given back
 
 
-def test_retries_are_bounded_by_the_budget(mesh):
+def test_e10_retries_are_bounded_by_the_budget(mesh):
     budget = {"budget_percent": {"value": 10.0}, "min_retry_concurrency": 2}
     px, up, answers = storm(mesh, {"retry_budget": budget, "max_connections": 1000})
     assert all(a.status == 503 for a in answers)
-    assert px.stat("cluster.up.upstream_rq_retry_overflow") >= CLIENTS // 2
+    overflow = px.stat("cluster.up.upstream_rq_retry_overflow")
+    log = px.access_log(CLIENTS)
+    assert overflow >= CLIENTS // 2 and sum("UO" in e["flags"] for e in log) == overflow and {e["details"] for e in log} == {RESET}
     assert len(up.requests) < CLIENTS * 4
     again = px.get("/")  # alone, it has the budget's floor
     assert again.status == 503 and px.wait_log(lambda e: e["attempts"] == 11)
 
 
-def test_no_retry_without_a_policy(mesh):
+def test_e10_no_retry_without_a_policy(mesh):
     px, up, answers = storm(mesh, {"max_connections": 1000}, policy={"retry_on": "retriable-4xx"})
     assert all(a.status == 503 for a in answers) and len(up.requests) == CLIENTS
     assert px.stat("cluster.up.upstream_rq_retry") == 0
+    assert {(e["flags"], e["details"]) for e in px.access_log(CLIENTS)} == {("UC", RESET)}
 
 
-def test_back_off_is_jittered(mesh):
+def test_e10_back_off_is_jittered(mesh):
     """Retries of requests that failed together do not come together: the wait is random in [0, base)."""
     policy = {"retry_on": "reset", "num_retries": 1, "retry_back_off": {"base_interval": "0.3s", "max_interval": "0.3s"}}
     at = []
@@ -71,8 +76,8 @@ def test_back_off_is_jittered(mesh):
     assert second[-1] - min(at) < 2
 
 
-def test_upstream_that_accepts_and_says_nothing(mesh):
-    """Each try ends at its own time, the request at its own; what was begun is given up (E06)."""
+def test_e06_upstream_that_accepts_and_says_nothing(mesh):
+    """Each try ends at its own time, the request at its own; what was begun is given up."""
     hold = threading.Event()
     up = mesh.upstream(script=[Raw(b"HTTP/1.1 200 OK\r\n", close=False).held(hold)])
     policy = {"retry_on": "5xx,reset", "num_retries": 20, "per_try_timeout": "0.1s", "retry_back_off": {"base_interval": "0.001s"}}
