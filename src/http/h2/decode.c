@@ -374,9 +374,9 @@ static void rst_received(struct h2 *c, struct h2_stream *s, uint32_t id, uint32_
     h2_count(c, MZ_H2S_RX_RESET);
     bool refused = code == NGHTTP2_REFUSED_STREAM;
     if (!s && !c->client)
-        h2_stream_id_ended(c, id); /* ours crossed it */
+        h2_stream_id_ended(c, id, true); /* ours crossed it */
     if (s)
-        s->peer_ended = true;
+        s->peer_ended = s->peer_reset = true;
     if (!attached(s)) {
         h2_rst_in(c, s && !s->out_sent);
         return;

@@ -91,7 +91,7 @@ void h2_stream_closed(struct h2_stream *s)
         return;
     s->closed = true;
     if (s->peer_ended)
-        h2_stream_id_ended(s->c, s->enc.id);
+        h2_stream_id_ended(s->c, s->enc.id, s->peer_reset);
     s->c->n_streams--;
     h2_gauge(s->c, MZ_H2S_STREAMS_ACTIVE, -1);
     maybe_gone(s);

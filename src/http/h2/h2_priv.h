@@ -65,6 +65,7 @@ struct h2_stream {
     bool resetting;      /* RST_STREAM was submitted by us */
     bool linger;         /* server: the answer is complete, the request is not */
     bool peer_ended;     /* END_STREAM or RST_STREAM was received, whatever came of it */
+    bool peer_reset;     /* the latter */
     bool reading;        /* fields are being read */
     bool reset_event;
     bool is_head, connect, upgrade, tunnel; /* upgrade: HTTP/1 shape outside, extended CONNECT on the wire */
@@ -207,7 +208,7 @@ bool h2_stray_ok(struct h2 *c, const uint8_t *head); /* false: h2_fail() was cal
 bool h2_frame_in_ok(struct h2 *c, const nghttp2_frame *f);
 /* Stream ids that the peer passed over, or has ended itself: nothing may come on them (D09). */
 void h2_stream_id_used(struct h2 *c, uint32_t id);
-void h2_stream_id_ended(struct h2 *c, uint32_t id);
+void h2_stream_id_ended(struct h2 *c, uint32_t id, bool by_reset);
 void h2_rst_in(struct h2 *c, bool premature); /* for a stream that had its answer already */
 bool h2_rst_out_ok(struct h2 *c, uint32_t code);
 void h2_frame_out(struct h2 *c, uint8_t type, size_t bytes);

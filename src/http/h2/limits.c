@@ -2,9 +2,10 @@
 
 /* What a peer may make us do without paying for it: Envoy's limits on frames, both ways (D01-D06). */
 
-#define FREE_RESETS 200 /* RST_STREAM for faults of the peer, beyond one for every second stream */
-#define STRAY_BYTES 256 /* a DATA frame of padding alone is not longer */
-#define STRAYS      1000
+#define FREE_RESETS 200  /* RST_STREAM for faults of the peer, beyond one for every second stream */
+#define STRAY_BYTES 256  /* a DATA frame of padding alone is not longer */
+#define STRAYS      1000 /* beyond one for each stream */
+#define BY_RESET    0x80000000u /* in ended_ids: a client's ids have 31 bits */
 #define BLOCK_SLACK                                                                                \
     16384 /* compressed bytes of a head that was refused, beyond twice the limit (D03) */
 
@@ -14,6 +15,12 @@ static bool flood(struct h2 *c, enum mz_http2_codec_stat stat, const char *detai
         h2_count(c, stat);
     h2_fail(c, details, NGHTTP2_ENHANCE_YOUR_CALM, true);
     return false;
+}
+
+/* RST_STREAM that one side may cost the other. */
+static uint32_t resets_free(const struct h2 *c)
+{
+    return FREE_RESETS + c->opened_streams / 2;
 }
 
 static bool empty(struct h2 *c, int32_t id, bool is_empty)
@@ -39,9 +46,9 @@ void h2_stream_id_used(struct h2 *c, uint32_t id)
     c->last_id = id;
 }
 
-void h2_stream_id_ended(struct h2 *c, uint32_t id)
+void h2_stream_id_ended(struct h2 *c, uint32_t id, bool by_reset)
 {
-    c->ended_ids[c->next_ended++ % H2_ENDED_IDS] = id;
+    c->ended_ids[c->next_ended++ % H2_ENDED_IDS] = by_reset ? id | BY_RESET : id;
 }
 
 static bool was_ended(const struct h2 *c, uint32_t id)
@@ -60,20 +67,25 @@ static bool was_skipped(const struct h2 *c, uint32_t id)
     return false;
 }
 
-/* HEADERS and DATA on a stream that is gone: nothing when we ended it, else an error of the connection. Many small frames for
- * nothing are a flood. */
+/* HEADERS and DATA on a stream that is gone: nothing when we ended it, an error of the stream when the peer has reset it (RFC 9113
+ * 5.1; Go's client lets a rest of the body follow its RST_STREAM), else one of the connection. Many small frames for nothing
+ * are a flood. */
 static bool gone_ok(struct h2 *c, uint32_t id, size_t length, uint8_t flags)
 {
     const struct h2_stream *s = nghttp2_session_get_stream_user_data(h2_ng(c), (int32_t)id);
-    bool ended = s || was_ended(c, id); /* is_gone(): it is there, but the peer has ended it */
+    bool reset = s ? s->peer_reset : was_ended(c, id | BY_RESET);
+    bool ended = !reset && (s || was_ended(c, id)); /* is_gone(): the peer has ended it */
     if (ended || was_skipped(c, id)) {
         h2_fail(c, "http2.stream_closed", ended ? NGHTTP2_STREAM_CLOSED : NGHTTP2_PROTOCOL_ERROR,
                 false);
         return false;
     }
-    if (flags & NGHTTP2_FLAG_END_STREAM)
-        h2_stream_id_ended(c, id);
-    if (length > STRAY_BYTES || ++c->strays <= STRAYS)
+    if (reset && c->resets_sent < resets_free(c))
+        (void)nghttp2_submit_rst_stream(h2_ng(c), NGHTTP2_FLAG_NONE, (int32_t)id,
+                                        NGHTTP2_STREAM_CLOSED);
+    if (!reset && (flags & NGHTTP2_FLAG_END_STREAM))
+        h2_stream_id_ended(c, id, false);
+    if (length > STRAY_BYTES || ++c->strays <= STRAYS + c->opened_streams)
         return true;
     return flood(c, MZ_H2S_EMPTY_FLOOD, "http2.inbound_empty_frames_flood");
 }
@@ -148,7 +160,7 @@ bool h2_frame_in_ok(struct h2 *c, const nghttp2_frame *f)
 void h2_rst_in(struct h2 *c, bool premature)
 {
     c->resets_got += premature;
-    if (!h2_is_client(c) && c->resets_got > FREE_RESETS + c->opened_streams / 2)
+    if (!h2_is_client(c) && c->resets_got > resets_free(c))
         h2_fail(c, "too_many_premature_resets", NGHTTP2_ENHANCE_YOUR_CALM, true);
 }
 
@@ -157,7 +169,7 @@ bool h2_rst_out_ok(struct h2 *c, uint32_t code)
 {
     if (h2_is_client(c) || code == NGHTTP2_NO_ERROR || code == NGHTTP2_CANCEL)
         return true;
-    if (++c->resets_sent <= FREE_RESETS + c->opened_streams / 2)
+    if (++c->resets_sent <= resets_free(c))
         return true;
     return flood(c, MZ_H2S_OUTBOUND_CONTROL_FLOOD, "http2.outbound_control_frames_flood");
 }

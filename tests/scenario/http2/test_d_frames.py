@@ -7,7 +7,7 @@ import pytest
 from evidence import PROTOCOL_ERROR, told
 from h2_client import GET, PADDED, POST, H2Client, frame
 from h2_upstream import CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PUSH_PROMISE, SETTINGS, WINDOW_UPDATE
-from upstream import Silent
+from upstream import Reply, Silent
 from wire import until
 
 PROTOCOL, FLOW_CONTROL, STREAM_CLOSED, FRAME_SIZE, COMPRESSION = 1, 3, 5, 6, 9
@@ -115,11 +115,20 @@ def test_d09_data_after_the_end(px, up, client, apart):
             client.send(frame(DATA, 0, 1, b"x"))
 
 
-@stricter
-def test_d09_data_after_a_reset(px, up, client):
+@pytest.mark.parametrize("apart", [False, True], ids=["at-once", "apart"])
+@stricter  # Envoy reads over it in silence
+def test_d09_data_after_a_reset(px, up, client, apart):
+    """An error of that stream (RFC 9113 5.1): Go's client may do so, and its other requests go on."""
     at_work(up, client)
-    with ended(px, client, STREAM_CLOSED, GONE):
-        client.send(client.head(3, POST, end=False) + frame(3, 0, 3, bytes(4)) + frame(DATA, END_STREAM, 3, b"x"))
+    with told(px, moved={PROTOCOL_ERROR: 0, "http2.rx_reset": 1}):
+        client.send(client.head(3, POST, end=False) + frame(3, 0, 3, bytes(4)) + (b"" if apart else frame(DATA, END_STREAM, 3, b"x")))
+        if apart:
+            client.ping()
+            client.send(frame(DATA, END_STREAM, 3, b"x"))
+        client.wait(lambda: client.rst(3) == STREAM_CLOSED)
+    up.script = [Reply()]
+    client.request(5)
+    assert client.answer(5)[0] == 200
 
 
 def block(c):
