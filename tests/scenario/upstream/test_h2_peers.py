@@ -1,4 +1,4 @@
-"""HTTP/2 with other people's programs: nghttpd and nginx as upstreams; curl, nghttp and h2load as clients (rows H2, U3)."""
+"""HTTP/2 with other people's programs: nghttpd and nginx as upstreams; curl, nghttp, h2load and hey as clients (rows H2, U3)."""
 import os
 import re
 import shutil
@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 import config
+from pki import Pki
 from wire import Client, HOST, free_port, until
 
 HTTP2 = {"explicit_http_config": {"http2_protocol_options": {}}}
@@ -94,6 +95,35 @@ def test_h2load(px):
     assert "3000 succeeded, 0 failed, 0 errored" in r.stdout, r.stdout
     assert px.stat("http.in.downstream_rq_2xx") == 3000
     assert px.stat("cluster.up.upstream_rq_503") == 0
+
+
+def hey(*argv):
+    """What Go's client saw: {status: how often}."""
+    out = run("hey", "-n", "2000", "-c", "8", *argv).stdout
+    assert "Error distribution" not in out, out
+    return {int(code): int(n) for code, n in re.findall(r"\[(\d+)\]\s+(\d+) responses", out)}
+
+
+def test_hey(px):  # HTTP/1.1, connections that stay
+    assert hey(f"http://{HOST}:{px.port}/small") == {200: 2000}
+    assert px.stat("http.in.downstream_rq_2xx") == 2000 and px.stat("http.in.downstream_cx_total") <= 8
+    assert px.stat("cluster.up.upstream_rq_503") == 0
+
+
+def test_hey_over_tls(mesh, up, tmp_path):  # HTTP/2 chosen by ALPN, as gRPC clients of Go do
+    pki = Pki(tmp_path / "pki")
+    pki.authority()
+    pki.issue("server")
+    tls = config.ext("envoy.transport_sockets.tls", "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+                     common_tls_context={"tls_certificates": [pki.pair("server")], "alpn_protocols": ["h2", "http/1.1"]})
+    place = config.listener(free_port(), [config.hcm([config.route("/", "up")], log=config.access_log(mesh.folder / "access.log"))])
+    place["filter_chains"][0]["transport_socket"] = tls
+    px = mesh.proxy(boot=config.bootstrap([place], [config.cluster("up", [up.port], http=HTTP2)], free_port()))
+    assert hey("-h2", f"https://{HOST}:{px.port}/small") == {200: 2000}
+    assert px.stat("http.in.downstream_rq_http2_total") == 2000 and px.stat("http.in.downstream_rq_http1_total") == 0
+    # a body nobody reads, and DATA behind RST_STREAM; nginx refuses what comes before it has seen our acknowledgement
+    assert hey("-h2", "-m", "POST", "-d", "x" * 20000, f"https://{HOST}:{px.port}/small").keys() <= {200, 405, 503}
+    assert px.stat("http.in.downstream_cx_protocol_error") == 0 and px.stat("http.in.downstream_cx_destroy_local") == 0
 
 
 def test_two_hops(mesh, px):
