@@ -2,8 +2,6 @@
 #include "http/status.h"
 #include "http/validate.h"
 
-#define START_LOOK 256 /* bytes of a head looked at before it is complete (B16) */
-
 enum step { STEP_ON, STEP_WAIT, STEP_FAIL };
 
 bool h1_fail(struct h1 *c, unsigned status, const char *details)
@@ -127,7 +125,7 @@ static size_t head_find(struct h1 *c, struct mz_buf *in)
 static bool start_ok(struct h1 *c, const struct mz_buf *in)
 {
     struct mz_str s = mz_buf_first(in);
-    s.n = s.n < START_LOOK ? s.n : START_LOOK;
+    s.n = s.n < H1_START_LOOK ? s.n : H1_START_LOOK;
     const char *error = c->client ? h1_response_start_error(s) : h1_request_start_error(c, s);
     return !error || h1_fail(c, 400, error);
 }
@@ -136,7 +134,7 @@ static bool start_ok(struct h1 *c, const struct mz_buf *in)
 static enum step head_wait(struct h1 *c, struct mz_buf *in, size_t *out_n)
 {
     size_t max = (size_t)c->o->max_headers_kb * 1024;
-    bool looked = c->scanned >= START_LOOK;
+    bool looked = c->scanned >= H1_START_LOOK;
     *out_n = head_find(c, in);
     if (*out_n && *out_n <= max)
         return STEP_ON;

@@ -53,6 +53,7 @@ bool h1_request_head(struct h1 *c, struct mz_buf *in, size_t n);
 bool h1_response_head(struct h1 *c, struct mz_buf *in, size_t n);
 struct mz_headers *h1_trailers(struct h1 *c, struct mz_buf *in,
                                size_t n); /* NULL: c->base.error is set */
+#define H1_START_LOOK 256 /* bytes of a head looked at before it is complete (B16) */
 /* NULL: these bytes, the start of a head without a line end, can still become one (B16, F05). Else why not, static. */
 const char *h1_request_start_error(const struct h1 *c, struct mz_str start);
 const char *h1_response_start_error(struct mz_str start);

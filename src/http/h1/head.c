@@ -209,7 +209,6 @@ static inline __attribute__((always_inline)) bool fields(struct h1 *c, struct te
 
 struct request_line {
     struct mz_str method, target, version; /* version is empty in HTTP/0.9 form */
-    char stop;                             /* the byte behind them */
 };
 
 static bool method_ok(const struct h1 *c, struct mz_str m)
@@ -234,7 +233,6 @@ static bool request_line(struct text *t, struct request_line *out)
                 p++;
     }
     t->p = line_end(p, true);
-    out->stop = *p;
     out->method = (struct mz_str){ part[0], len[0] };
     out->target = (struct mz_str){ part[1], len[1] };
     out->version = (struct mz_str){ part[2], len[2] };
@@ -458,12 +456,13 @@ bool h1_request_head(struct h1 *c, struct mz_buf *in, size_t n)
     struct text t = take(c, in, n);
     struct request_line line = { .method = { NULL, 0 } };
     int minor;
+    const struct mz_str start = { t.p, n < H1_START_LOOK ? n : H1_START_LOOK };
     bool whole = request_line(&t, &line);
     count_fields(c, &t, t.p, n);
-    if (!whole)
-        return h1_fail(c, 400, bad_byte(line.stop));
-    if (!method_ok(c, line.method) || !version_parse(line.version, &minor))
-        return h1_fail(c, 400, "http1.codec_error");
+    if (!whole || !method_ok(c, line.method) || !version_parse(line.version, &minor)) {
+        const char *error = h1_request_start_error(c, start); /* as if it had come in pieces */
+        return h1_fail(c, 400, error ? error : "http1.codec_error");
+    }
     c->is_connect = mz_str_eq(line.method, MZ_STR("CONNECT"));
     c->is_head = mz_str_eq(line.method, MZ_STR("HEAD"));
     if (!target_form(c, line.target))
@@ -492,9 +491,11 @@ const char *h1_request_start_error(const struct h1 *c, struct mz_str start)
     if (part)
         ok = c->o->allow_custom_methods ? mz_header_name_valid(method) : mz_method_prefix(method);
     else
-        ok = start.p[n] == ' ' && method_ok(c, method);
+        ok = method_ok(c, method);
     if (!ok)
         return "http1.codec_error";
+    if (!part && start.p[n] != ' ')
+        return bad_byte(start.p[n]);
     for (; n < start.n && start.p[n] != '\r' && start.p[n] != '\n'; n++)
         if (start.p[n] < 0x20 || start.p[n] == 0x7f) /* a char above 0x7f is negative */
             return bad_byte(start.p[n]);
