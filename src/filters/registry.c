@@ -19,6 +19,7 @@ static const struct mz_http_filter_type *const http_filters[] = {
     &mz_filter_header_mutation,
     &mz_filter_header_to_metadata,
     &mz_filter_health_check,
+    &mz_filter_jwt_authn,
     &mz_filter_local_ratelimit,
     &mz_filter_rbac,
     &mz_filter_router,

@@ -205,7 +205,7 @@ const struct mz_meta *mz_route_table_metadata(const struct mz_route_table *t);
 const struct mz_str *mz_route_table_internal_only(const struct mz_route_table *t, size_t *out_n); /* internal_only_headers */
 
 struct mz_route_query {
-    struct mz_headers *h;         /* the request's, after the manager's own changes */
+    const struct mz_headers *h;   /* the request's, after the manager's own changes */
     bool secure;                  /* TLS downstream: require_tls */
     bool cert_presented, cert_validated; /* the client's: match.tls_context */
     bool internal;                /* x-envoy-internal: require_tls EXTERNAL_ONLY */
@@ -218,6 +218,16 @@ struct mz_route_query {
 };
 /* NULL: none matched (404). A route that redirects to https for require_tls is a synthetic one. */
 const struct mz_route *mz_route_table_match(const struct mz_route_table *t, const struct mz_route_query *q);
+
+/* ---- a RouteMatch outside of a table: rules of filters ---- */
+struct mz_route_match;
+struct Envoy__Config__Route__V3__RouteMatch;
+/* Path, headers and query parameters; other conditions (runtime_fraction, grpc, tls_context, dynamic_metadata) are refused. */
+struct mz_route_match *mz_route_match_create(const struct Envoy__Config__Route__V3__RouteMatch *m, const struct mz_factory *f,
+                                             struct mz_err *err);
+void mz_route_match_destroy(struct mz_route_match *m); /* NULL is fine */
+bool mz_route_match(const struct mz_route_match *m, const struct mz_headers *h); /* any thread */
+struct mz_str mz_route_match_text(const struct mz_route_match *m);               /* "prefix /a": as long as it is */
 
 /* ---- a matched route at work ---- */
 /* Cluster by name, header, weight; the weighted entry when there is one. False: cluster_header absent. */
