@@ -195,6 +195,25 @@ static enum mz_flow on_request_headers(struct mz_filter *f, struct mz_headers *h
     return MZ_FLOW_STOP;
 }
 
+static enum mz_flow on_request_data(struct mz_filter *f, struct mz_buf *data, bool end)
+{
+    (void)data, (void)end;
+    const struct state *st = (const struct state *)(const void *)f;
+    return st->at == CALLING ? MZ_FLOW_STOP_AND_WATERMARK : MZ_FLOW_CONTINUE;
+}
+
+static enum mz_flow on_request_trailers(struct mz_filter *f, struct mz_headers *h)
+{
+    (void)h;
+    const struct state *st = (const struct state *)(const void *)f;
+    return st->at == CALLING ? MZ_FLOW_STOP : MZ_FLOW_CONTINUE;
+}
+
+static void on_destroy(struct mz_filter *f)
+{
+    jwt_check_cancel(&((struct state *)(void *)f)->check);
+}
+
 const struct mz_http_filter_type mz_filter_jwt_authn = {
     .name = "envoy.filters.http.jwt_authn",
     .config_type = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
@@ -205,4 +224,7 @@ const struct mz_http_filter_type mz_filter_jwt_authn = {
     .route_config_build = jwt_route_config_build,
     .route_config_destroy = jwt_route_config_destroy,
     .on_request_headers = on_request_headers,
+    .on_request_data = on_request_data,
+    .on_request_trailers = on_request_trailers,
+    .on_destroy = on_destroy,
 };

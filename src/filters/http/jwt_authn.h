@@ -56,9 +56,30 @@ struct mz_str jwt_location_text(const struct jwt_location *l,
 struct jwt_cache;
 struct jwt_cache *jwt_cache_create(size_t tokens);
 void jwt_cache_destroy(struct jwt_cache *c); /* NULL is fine */
-/* Verified with keys of @version; NULL: not. Valid until the next insertion. */
+/* Verified with keys of @version (another: they changed meanwhile); NULL: not. Valid until the next insertion. */
 const struct mz_jwt *jwt_cache_get(struct jwt_cache *c, struct mz_str token, uint64_t version);
 void jwt_cache_put(struct jwt_cache *c, struct mz_str token, uint64_t version); /* copies */
+
+/* ---- keys of a provider (jwt_authn_keys.c): given with the configuration, or fetched by a worker when it needs them ---- */
+struct jwt_keys;    /* counted: a fetch may outlive the configuration */
+struct jwt_waiter { /* embedded in who waits for keys; zeroed, or in no list */
+    struct mz_list link;
+    void (*ready)(struct jwt_waiter *w, const struct mz_jwks *keys,
+                  uint64_t version); /* once; keys NULL: the fetch failed */
+};
+struct jwt_keys *jwt_keys_create(struct mz_jwks *take); /* NULL: none, every token is refused */
+struct Envoy__Extensions__Filters__Http__JwtAuthn__V3__RemoteJwks;
+struct jwt_keys *
+jwt_keys_create_remote(const struct Envoy__Extensions__Filters__Http__JwtAuthn__V3__RemoteJwks *m,
+                       struct mz_scope *scope, unsigned n_slots, struct mz_err *err);
+void jwt_keys_unref(struct jwt_keys *k); /* any thread; NULL is fine */
+/* What is at hand and not too old, NULL: nothing. Valid until the end of the turn. A worker's thread. */
+const struct mz_jwks *jwt_keys_get(struct jwt_keys *k, const struct mz_worker *w,
+                                   uint64_t *out_version);
+/* Asks for keys; false: they can be had from nowhere. One fetch serves all of this worker that wait; ready() is not called from
+ * inside. */
+bool jwt_keys_wait(struct jwt_keys *k, const struct mz_worker *w, struct jwt_waiter *waiter);
+void jwt_waiter_cancel(struct jwt_waiter *waiter); /* also when it does not wait */
 
 /* ---- providers ---- */
 struct jwt_claim_header {
@@ -78,7 +99,7 @@ struct jwt_provider {
     struct jwt_claim_header *claims;
     size_t n_claims;
     struct jwt_places places;
-    struct mz_jwks *keys; /* NULL: none, every token is refused */
+    struct jwt_keys *keys;
     struct jwt_cache **
         caches; /* per slot of statistics, each made and used by its own thread; NULL: none wanted */
     size_t cache_tokens, cache_max_bytes;
@@ -146,9 +167,12 @@ struct jwt_check {
     void (*done)(struct jwt_check *c,
                  enum mz_jwt_status s); /* once, perhaps from inside of jwt_check_start() */
     struct jwt_node *nodes;             /* states of the tree's nodes */
-    bool finished, clear_route;
+    struct mz_list waiting;             /* leaves that wait for keys */
+    bool clear_route;
 };
 void jwt_check_start(struct jwt_check *c);
+void jwt_check_cancel(
+    struct jwt_check *c); /* the stream ends; also after done(), also when it never started */
 
 /* What a verified token becomes: headers and metadata (jwt_authn_apply.c). */
 void jwt_apply(struct jwt_check *c, const struct jwt_provider *p, const struct mz_jwt *j,

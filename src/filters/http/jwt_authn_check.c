@@ -9,12 +9,16 @@ struct jwt_node { /* state of a node of the tree, in the stream's arena */
     uint32_t completed; /* members of ANY, ALL that have their outcome */
     enum mz_jwt_status status;
 };
-struct leaf { /* one that looks for tokens */
+struct leaf {            /* one that looks for tokens */
+    struct mz_list link; /* while it waits */
+    struct jwt_waiter waiter;
     struct jwt_check *c;
     const struct jwt_need *need;
     struct jwt_found *tokens;
-    size_t left; /* the last of tokens[0..left) is next */
-    const struct jwt_provider *provider;
+    size_t left;                         /* the last of tokens[0..left) is next */
+    const struct jwt_found *token;       /* that which is looked at */
+    struct mz_jwt jwt;                   /* it, where it was not cached */
+    const struct jwt_provider *provider; /* whose it is */
 };
 
 static struct jwt_node *node_of(const struct jwt_check *c, const struct jwt_need *n)
@@ -61,8 +65,19 @@ static void node_done(struct jwt_check *c, const struct jwt_need *n, enum mz_jwt
         member_done(c, n->parent, s);
         return;
     }
-    c->finished = true;
+    jwt_check_cancel(c); /* members whose outcome matters no more */
     c->done(c, s);
+}
+
+void jwt_check_cancel(struct jwt_check *c)
+{
+    if (!c->nodes)
+        return;
+    mz_list_foreach (it, &c->waiting) {
+        struct leaf *l = MZ_CONTAINER(it, struct leaf, link);
+        mz_list_del(&l->link);
+        jwt_waiter_cancel(&l->waiter);
+    }
 }
 
 /* ---- one token ---- */
@@ -120,58 +135,89 @@ static enum mz_jwt_status claims_check(struct leaf *l, const struct mz_jwt *j)
     return lifetime_ok(p, j, now_us) ? MZ_JWT_OK : MZ_JWT_VERIFICATION;
 }
 
-static struct jwt_cache *cache_here(const struct leaf *l, struct mz_str token)
+static const struct mz_worker *worker_of(const struct leaf *l)
+{
+    return mz_stream_worker(l->c->filter->stream);
+}
+
+static struct jwt_cache *cache_here(const struct leaf *l)
 {
     const struct jwt_provider *p = l->need->provider;
-    if (!p || !p->caches || token.n > p->cache_max_bytes)
+    if (!p || !p->caches || l->token->token.n > p->cache_max_bytes)
         return NULL;
-    struct jwt_cache **c = &p->caches[mz_stream_worker(l->c->filter->stream)->slot];
+    struct jwt_cache **c = &p->caches[worker_of(l)->slot];
     if (!*c)
         *c = jwt_cache_create(p->cache_tokens);
     return *c;
 }
 
-static enum mz_jwt_status signature_check(struct leaf *l, const struct jwt_found *t,
-                                          const struct mz_jwt *j)
+static enum mz_jwt_status signature_check(struct leaf *l, const struct mz_jwks *keys,
+                                          uint64_t version)
 {
-    if (!l->provider->keys)
-        return MZ_JWT_JWKS_NO_VALID_KEYS;
-    enum mz_jwt_status s = mz_jwks_verify(l->provider->keys, j);
-    struct jwt_cache *cache = s == MZ_JWT_OK ? cache_here(l, t->token) : NULL;
+    enum mz_jwt_status s = mz_jwks_verify(keys, &l->jwt);
+    struct jwt_cache *cache = s == MZ_JWT_OK ? cache_here(l) : NULL;
     if (cache)
-        jwt_cache_put(cache, t->token, 0);
+        jwt_cache_put(cache, l->token->token, version);
     return s;
 }
 
-static const struct mz_jwt *cached(struct leaf *l, const struct jwt_found *t)
+/* NULL: not cached. Where its keys are too old the token is checked anew. */
+static const struct mz_jwt *cached(struct leaf *l)
 {
-    if (!l->need->provider)
+    const struct jwt_provider *p = l->need->provider;
+    if (!p)
         return NULL;
-    struct jwt_cache *cache = cache_here(l, t->token);
-    const struct mz_jwt *j = cache ? jwt_cache_get(cache, t->token, 0) : NULL;
+    uint64_t version;
+    struct jwt_cache *cache = cache_here(l);
+    const struct mz_jwt *j = cache && jwt_keys_get(p->keys, worker_of(l), &version)
+                                 ? jwt_cache_get(cache, l->token->token, version)
+                                 : NULL;
     mz_count(l->c->cfg->scope, j ? JWT_CACHE_HIT : JWT_CACHE_MISS, 1);
     return j;
 }
 
-static enum mz_jwt_status token_check(struct leaf *l, const struct jwt_found *t)
+static enum mz_jwt_status issuer_check(struct leaf *l, const struct mz_jwt *j)
 {
-    struct mz_jwt own;
-    l->provider = l->need->provider;
-    const struct mz_jwt *hit = cached(l, t), *j = hit ? hit : &own;
-    enum mz_jwt_status s = MZ_JWT_OK;
-    if (!hit)
-        s = mz_jwt_parse(t->token, mz_stream_arena(l->c->filter->stream), &own);
-    if (s == MZ_JWT_OK && !jwt_location_allows(t->at, j->iss))
-        s = MZ_JWT_ISSUER_UNKNOWN;
-    if (s == MZ_JWT_OK && !l->provider)
+    if (!jwt_location_allows(l->token->at, j->iss))
+        return MZ_JWT_ISSUER_UNKNOWN;
+    if (!l->provider)
         l->provider = provider_by_issuer(l->c->cfg, j->iss);
-    if (s == MZ_JWT_OK)
-        s = l->provider ? claims_check(l, j) : MZ_JWT_ISSUER_UNKNOWN;
-    if (s == MZ_JWT_OK && !hit)
-        s = signature_check(l, t, j);
-    if (s == MZ_JWT_OK)
-        jwt_apply(l->c, l->provider, j, t->at);
-    return s;
+    return l->provider ? claims_check(l, j) : MZ_JWT_ISSUER_UNKNOWN;
+}
+
+static void keys_ready(struct jwt_waiter *w, const struct mz_jwks *keys, uint64_t version);
+
+/* False: the signature must wait for keys. */
+static bool keys_check(struct leaf *l, enum mz_jwt_status *out)
+{
+    uint64_t version;
+    const struct mz_jwks *keys = jwt_keys_get(l->provider->keys, worker_of(l), &version);
+    if (keys) {
+        *out = signature_check(l, keys, version);
+        return true;
+    }
+    l->waiter.ready = keys_ready;
+    *out = MZ_JWT_JWKS_NO_VALID_KEYS;
+    if (!jwt_keys_wait(l->provider->keys, worker_of(l), &l->waiter))
+        return true;
+    mz_list_add_tail(&l->c->waiting, &l->link);
+    return false;
+}
+
+/* False: not yet known. A good token has become headers and metadata. */
+static bool token_check(struct leaf *l, enum mz_jwt_status *out)
+{
+    l->provider = l->need->provider;
+    const struct mz_jwt *hit = cached(l), *j = hit ? hit : &l->jwt;
+    *out = hit ? MZ_JWT_OK
+               : mz_jwt_parse(l->token->token, mz_stream_arena(l->c->filter->stream), &l->jwt);
+    if (*out == MZ_JWT_OK)
+        *out = issuer_check(l, j);
+    if (*out == MZ_JWT_OK && !hit && !keys_check(l, out))
+        return false;
+    if (*out == MZ_JWT_OK)
+        jwt_apply(l->c, l->provider, j, l->token->at);
+    return true;
 }
 
 /* ---- leaves ---- */
@@ -209,20 +255,39 @@ static void leaf_done(struct leaf *l, enum mz_jwt_status s)
     node_done(l->c, l->need, forgiven ? MZ_JWT_OK : s);
 }
 
+/* True: the leaf has its outcome. */
+static bool token_done(struct leaf *l, enum mz_jwt_status s)
+{
+    if (s == MZ_JWT_OK)
+        return false;
+    failed(l, s, l->token);
+    if (l->need->kind == JWT_NEED_MISSING_OR_FAILED)
+        return false;
+    leaf_done(l, s);
+    return true;
+}
+
 /* All tokens must be good, or the upstream might take the bad one for the one that was checked; the last one first (Envoy). */
 static void leaf_run(struct leaf *l)
 {
     while (l->left) {
-        const struct jwt_found *t = &l->tokens[--l->left];
-        enum mz_jwt_status s = token_check(l, t);
-        if (s != MZ_JWT_OK)
-            failed(l, s, t);
-        if (s != MZ_JWT_OK && l->need->kind != JWT_NEED_MISSING_OR_FAILED) {
-            leaf_done(l, s);
+        enum mz_jwt_status s;
+        l->token = &l->tokens[--l->left];
+        if (!token_check(l, &s) || token_done(l, s))
             return;
-        }
     }
     leaf_done(l, MZ_JWT_OK);
+}
+
+static void keys_ready(struct jwt_waiter *w, const struct mz_jwks *keys, uint64_t version)
+{
+    struct leaf *l = MZ_CONTAINER(w, struct leaf, waiter);
+    mz_list_del(&l->link);
+    enum mz_jwt_status s = keys ? signature_check(l, keys, version) : MZ_JWT_JWKS_FETCH;
+    if (s == MZ_JWT_OK)
+        jwt_apply(l->c, l->provider, &l->jwt, l->token->at);
+    if (!token_done(l, s))
+        leaf_run(l);
 }
 
 static void leaf_start(struct jwt_check *c, const struct jwt_need *n)
@@ -232,6 +297,8 @@ static void leaf_start(struct jwt_check *c, const struct jwt_need *n)
     const struct jwt_places *places = n->provider ? &n->provider->places : &c->cfg->everywhere;
     struct leaf *l = mz_arena_new0(a, struct leaf);
     *l = (struct leaf){ .c = c, .need = n, .provider = n->provider };
+    mz_list_init(&l->link);
+    mz_list_init(&l->waiter.link);
     jwt_reserve(places, h);
     l->left = jwt_find(places, h, a, &l->tokens);
     if (l->left) {
@@ -274,6 +341,7 @@ void jwt_check_start(struct jwt_check *c)
 {
     struct mz_stream *s = c->filter->stream;
     c->nodes = mz_arena_alloc0(mz_stream_arena(s), c->tree->n * sizeof(*c->nodes));
+    mz_list_init(&c->waiting);
     reserve_all(c, &c->tree->root, mz_stream_request_headers(s));
     need_start(c, &c->tree->root);
 }

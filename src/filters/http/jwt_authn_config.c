@@ -142,19 +142,27 @@ static void places_sort(struct jwt_places *p)
 
 /* ---- providers ---- */
 
-static bool keys_build(struct build *b, const pb_JwtProvider *m, struct jwt_provider *p)
+static bool local_keys_build(struct build *b, const pb_DataSource *m, struct jwt_provider *p)
 {
     struct mz_str text;
+    struct mz_jwks *keys = NULL;
     enum mz_jwt_status s = MZ_JWT_OK;
-    if (!mz_data_source_read(m->local_jwks, MZ_JWKS_MAX_BYTES, b->f->proto->arena, &text, b->err))
-        return mz_err_at(b->err, "local_jwks");
-    if (!text.n)
-        return true; /* no keys: nobody gets in, as in Envoy */
-    p->keys = mz_jwks_create(text, &s);
-    if (p->keys)
-        return true;
-    mz_err_set(b->err, "%s", mz_jwt_status_text(s));
-    return mz_err_at(b->err, "local_jwks");
+    if (!mz_data_source_read(m, MZ_JWKS_MAX_BYTES, b->f->proto->arena, &text, b->err))
+        return false;
+    if (text.n) /* no keys: nobody gets in, as in Envoy */
+        keys = mz_jwks_create(text, &s);
+    if (s != MZ_JWT_OK)
+        return mz_err_set(b->err, "%s", mz_jwt_status_text(s));
+    p->keys = jwt_keys_create(keys);
+    return true;
+}
+
+static bool keys_build(struct build *b, const pb_JwtProvider *m, struct jwt_provider *p)
+{
+    if (m->jwks_source_specifier_case == pb_JwtProvider_JWKS_SOURCE_SPECIFIER_LOCAL_JWKS)
+        return local_keys_build(b, m->local_jwks, p) || mz_err_at(b->err, "local_jwks");
+    p->keys = jwt_keys_create_remote(m->remote_jwks, b->c->scope, b->c->n_slots, b->err);
+    return p->keys || mz_err_at(b->err, "remote_jwks");
 }
 
 static bool claims_build(struct build *b, const pb_JwtProvider *m, struct jwt_provider *p)
@@ -403,7 +411,7 @@ static bool requirements_build(struct build *b, const pb_JwtAuthentication *m)
 static void provider_fini(struct jwt_provider *p, unsigned n_slots)
 {
     mz_string_match_destroy(p->subjects);
-    mz_jwks_unref(p->keys);
+    jwt_keys_unref(p->keys);
     for (unsigned i = 0; p->caches && i < n_slots; i++)
         jwt_cache_destroy(p->caches[i]);
 }

@@ -5,11 +5,10 @@ import config
 import jose
 import pytest
 from jose import claims
-from wire import free_port, until
+from jwt_filter import FAIL, MISS, NAME, bearer, need, some, start
+from wire import until
 
-FILTER = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
 PER_ROUTE = "envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig"
-NAME = "envoy.filters.http.jwt_authn"
 FORM = b"Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections"
 NO_KEY = b"Jwks doesn't have key to match kid or alg from Jwt"
 FAILS, MISSING = b"Jwt verification fails", b"Jwt is missing"
@@ -19,30 +18,6 @@ FAILS, MISSING = b"Jwt verification fails", b"Jwt is missing"
 def ours(is_envoy):
     if is_envoy:
         pytest.skip("the peer is laxer here, or has no stories")
-
-
-def start(mesh, providers, rules, routes=None, filters=(), clusters=(), log=None, ready=True, **fields):
-    up = mesh.upstreams[0] if mesh.upstreams else mesh.upstream()
-    log = config.access_log(mesh.folder / "access.log", {**config.LOG_FIELDS, "meta": f"%DYNAMIC_METADATA({NAME})%", **(log or {})})
-    jwt = config.ext(NAME, FILTER, providers=providers, rules=[{"match": {"prefix": p}, **r} for p, r in rules], **fields)
-    manager = config.hcm(routes or [config.route("/", up.name)], log=log, filters=[*filters, jwt])
-    boot = config.bootstrap([config.listener(free_port(), [manager])], [config.cluster(up.name, [up.port]), *clusters], free_port())
-    return mesh.proxy(boot=boot, ready=ready)
-
-
-def need(provider):
-    return {"requires": {"provider_name": provider}}
-
-
-def some(kind, *members):
-    return {"requires": {f"requires_{kind}": {"requirements": [m if isinstance(m, dict) else {"provider_name": m} for m in members]}}}
-
-
-def bearer(token):
-    return [("authorization", f"Bearer {token}")]
-
-
-MISS, FAIL = {"allow_missing": {}}, {"allow_missing_or_failed": {}}
 
 
 class World:
