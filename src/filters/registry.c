@@ -1,5 +1,6 @@
 #include "filters/registry.h"
 
+#include "filters/access_loggers/grpc_log.h"
 #include "filters/http/http_filters.h"
 #include "filters/listener/listener_filters.h"
 #include "filters/network/network_filters.h"
@@ -21,6 +22,7 @@ static const struct mz_http_filter_type *const http_filters[] = {
     &mz_filter_health_check,
     &mz_filter_jwt_authn,
     &mz_filter_local_ratelimit,
+    &mz_filter_ratelimit,
     &mz_filter_rbac,
     &mz_filter_router,
     &mz_filter_set_filter_state,
@@ -48,6 +50,15 @@ static const struct mz_lfilter_type *const listener_filters[] = {
     &mz_lfilter_proxy_protocol,
     &mz_lfilter_tls_inspector,
 };
+
+static const struct mz_access_logger_type *const access_loggers[] = { &mz_access_logger_http_grpc,
+                                                                      &mz_access_logger_tcp_grpc };
+
+const struct mz_access_logger_type *const *mz_registry_access_loggers(size_t *out_n)
+{
+    *out_n = MZ_COUNT(access_loggers);
+    return access_loggers;
+}
 
 const struct mz_lfilter_type *mz_registry_listener_filter(struct mz_str config_type)
 {

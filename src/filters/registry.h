@@ -6,6 +6,9 @@
 const struct mz_lfilter_type *mz_registry_listener_filter(struct mz_str config_type);
 const struct mz_net_filter_type *mz_registry_net_filter(struct mz_str config_type);
 const struct mz_http_filter_type *mz_registry_http_filter(struct mz_str config_type);
+/* Access loggers of this folder, for mz_log_files_set_loggers(). */
+struct mz_access_logger_type;
+const struct mz_access_logger_type *const *mz_registry_access_loggers(size_t *out_n);
 /* On the worker's thread, after its connections were closed and before its upstream goes. */
 void mz_registry_worker_stop(struct mz_worker *w);
 #endif

@@ -10,6 +10,8 @@ struct mz_access_log {
     struct mz_log_filter *filter; /* NULL: every request */
     struct mz_log_format *format;
     struct mz_log_file *file;
+    const struct mz_access_logger_type *other; /* of another folder: then neither format nor file */
+    void *logger;
 };
 
 static struct mz_log_format *default_format(struct mz_err *err)
@@ -83,7 +85,7 @@ static bool build_stderr(const ProtobufCMessage *msg, struct mz_access_log *l,
     return build_stream(set ? m->log_format : NULL, "/dev/stderr", l, files, err);
 }
 
-/* Every access logger there is. */
+/* Every access logger of this folder. */
 static const struct logger {
     const ProtobufCMessageDescriptor *config;
     bool (*build)(const ProtobufCMessage *msg, struct mz_access_log *l, struct mz_log_files *files,
@@ -107,14 +109,21 @@ static bool logger_build(const pb_Any *any, struct mz_access_log *l, struct mz_l
 {
     if (!any)
         return mz_err_set(err, "is required");
+    void *env;
     const struct logger *logger = logger_find(mz_any_type(any));
-    if (!logger)
+    l->other = logger ? NULL : mz_log_files_logger(files, mz_any_type(any), &env);
+    if (!logger && !l->other)
         return mz_err_set(err, "no access logger has the configuration type \"" MZ_STR_FMT "\"",
                           MZ_STR_ARG(mz_any_type(any)));
     struct mz_proto_ctx ctx = { .arena = a };
     ProtobufCMessage *msg;
-    return mz_any_unpack_as(&ctx, any, logger->config, &msg, err) &&
-           logger->build(msg, l, files, err);
+    if (logger)
+        return mz_any_unpack_as(&ctx, any, logger->config, &msg, err) &&
+               logger->build(msg, l, files, err);
+    if (!mz_any_unpack_as(&ctx, any, l->other->config, &msg, err))
+        return false;
+    l->logger = l->other->create(env, msg, err);
+    return l->logger != NULL;
 }
 
 struct mz_access_log *mz_access_log_create(const pb_AccessLog *m, struct mz_log_files *files,
@@ -142,7 +151,10 @@ void mz_access_log_destroy(struct mz_access_log *l)
         return;
     mz_log_filter_destroy(l->filter);
     mz_log_format_destroy(l->format);
-    mz_log_file_close(l->file);
+    if (l->file)
+        mz_log_file_close(l->file);
+    if (l->logger)
+        l->other->destroy(l->logger);
     mz_free(MZ_MEM_CONFIG, l);
 }
 
@@ -150,6 +162,10 @@ void mz_access_log_write(const struct mz_access_log *l, const struct mz_format_c
 {
     if (l->filter && !mz_log_filter_match(l->filter, c))
         return;
+    if (l->other) {
+        l->other->write(l->logger, c);
+        return;
+    }
     struct mz_format_ctx escaped = *c;
     escaped.escape = true; /* B18 */
     struct mz_buf line;

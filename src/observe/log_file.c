@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <protobuf-c/protobuf-c.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
@@ -41,6 +42,9 @@ struct mz_log_files {
     uint64_t completed, failed, by_timer, reopen_failed,
         drained; /* of the writer, not yet in the statistics */
     bool uncounted;
+    const struct mz_access_logger_type *const *loggers; /* of other folders */
+    size_t n_loggers;
+    void *loggers_env;
 };
 
 enum {
@@ -235,6 +239,24 @@ struct mz_log_files *mz_log_files_create(struct mz_stats *st, unsigned slots, ui
     f->scope = mz_scope_create(st, &kind, MZ_STR("filesystem."));
     f->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     return f;
+}
+
+void mz_log_files_set_loggers(struct mz_log_files *f, const struct mz_access_logger_type *const *v,
+                              size_t n, void *env)
+{
+    f->loggers = v;
+    f->n_loggers = n;
+    f->loggers_env = env;
+}
+
+const struct mz_access_logger_type *mz_log_files_logger(const struct mz_log_files *f,
+                                                        struct mz_str config_type, void **out_env)
+{
+    *out_env = f->loggers_env;
+    for (size_t i = 0; i < f->n_loggers; i++)
+        if (mz_str_eq(config_type, mz_str_c(f->loggers[i]->config->name)))
+            return f->loggers[i];
+    return NULL;
 }
 
 /* The first file starts the writer, so that a process without access logs has no thread for them. */

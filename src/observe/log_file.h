@@ -16,6 +16,10 @@ struct mz_log_file *mz_log_file_open(struct mz_log_files *f, struct mz_str path,
 void mz_log_file_close(struct mz_log_file *file); /* once per open; no thread writes any more */
 /* Any thread that has a statistics slot; takes the bytes of @line, which end with a newline. */
 void mz_log_file_write(struct mz_log_file *file, struct mz_buf *line);
+struct mz_access_logger_type;
+/* That of mz_log_files_set_loggers() whose configuration has this type; NULL: none. */
+const struct mz_access_logger_type *mz_log_files_logger(const struct mz_log_files *f, struct mz_str config_type,
+                                                        void **out_env);
 /* What the writer thread did becomes statistics (filesystem.*): the main thread calls it before it shows or flushes them;
  * threads that write call it as well. */
 void mz_log_files_count(struct mz_log_files *f);

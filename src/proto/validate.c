@@ -125,9 +125,12 @@ static bool has_control(struct mz_str s)
     return false;
 }
 
+/* A space at the end of @words: the empty one is among them. */
 static bool is_word_of(struct mz_str s, const char *words)
 {
     struct mz_str rest = mz_str_c(words), word;
+    if (!s.n)
+        return mz_str_ends(rest, MZ_STR(" "));
     while (mz_str_split(&rest, ' ', &word))
         if (mz_str_eq(word, s))
             return true;

@@ -98,6 +98,11 @@ static pb_Node *node_message(const struct mz_server *s)
     return n;
 }
 
+struct mz_str mz_server_node(const struct mz_server *s)
+{
+    return mz_msg_pack_alloc((const ProtobufCMessage *)node_message(s), s->arena);
+}
+
 /* Listeners and clusters are left out: the managers keep theirs, and /config_dump puts them in. */
 static struct mz_str bootstrap_bytes(const struct mz_server *s)
 {

@@ -186,6 +186,31 @@ static bool outlier_log_open(struct mz_server *s, struct mz_err *err)
     return s->outlier_log || mz_err_at(err, "cluster_manager.outlier_detection.event_log_path");
 }
 
+/* Of the thread that asks. */
+static struct mz_upstream *upstream_here(void *arg)
+{
+    const struct mz_server *s = arg;
+    if (mz_stats_slot == 0)
+        return s->main_worker.upstream;
+    return mz_stats_slot <= s->n_workers ? s->workers[mz_stats_slot - 1].upstream : NULL;
+}
+
+/* Needs the node as the factory has it. */
+static void loggers_set(struct mz_server *s)
+{
+    size_t n;
+    const struct mz_access_logger_type *const *v = mz_registry_access_loggers(&n);
+    s->grpc_logs = (struct mz_grpc_log_env){
+        .scope =
+            mz_scope_create(s->stats, &mz_grpc_log_stats, MZ_STR("access_logs.grpc_access_log.")),
+        .node = mz_server_node(s),
+        .upstream_here = upstream_here,
+        .arg = s,
+        .n_slots = s->n_workers + 1,
+    };
+    mz_log_files_set_loggers(s->logs, v, n, &s->grpc_logs);
+}
+
 static bool services_build(struct mz_server *s, struct mz_err *err)
 {
     s->runtime =
@@ -224,6 +249,7 @@ static bool services_build(struct mz_server *s, struct mz_err *err)
                                          .recorder = s->recorder,
                                          .process = &s->process };
     factory_fill(s);
+    loggers_set(s);
     s->listeners = mz_listener_manager_create(&s->factory, s->workers, s->n_workers);
     return true;
 }
@@ -363,6 +389,8 @@ void mz_server_destroy(struct mz_server *s)
     if (s->loop)
         mz_loop_destroy(s->loop);
     mz_server_dispatchers_destroy(s);
+    if (s->grpc_logs.scope)
+        mz_scope_unref(s->grpc_logs.scope);
     if (s->scope)
         mz_scope_unref(s->scope);
     if (s->stats)

@@ -7,6 +7,7 @@
 #include <pthread.h>
 
 #include "admin/admin.h"
+#include "filters/access_loggers/grpc_log.h"
 #include "listener/listener.h"
 #include "proto/mapper.h"
 #include "runtime/runtime.h"
@@ -31,6 +32,7 @@ struct mz_server {
     struct mz_scope *scope; /* server. */
     struct mz_runtime_store *runtime;
     struct mz_log_files *logs;
+    struct mz_grpc_log_env grpc_logs; /* for access loggers that are services */
     struct mz_log_file *outlier_log; /* NULL: none */
     struct mz_recorder *recorder;
     struct mz_cluster_manager *clusters;
@@ -106,5 +108,6 @@ void mz_server_dispatchers_destroy(struct mz_server *s);
 
 /* admin_listener.c, pages_env.c */
 bool mz_server_admin_start(struct mz_server *s, struct mz_err *err);
+struct mz_str mz_server_node(const struct mz_server *s); /* the Node, packed; while the bootstrap is there */
 struct mz_pages *mz_server_pages_create(struct mz_server *s); /* bootstrap read, parts made; owned by the caller */
 #endif

@@ -2,7 +2,6 @@
 
 #include "filters/http/fraction.h"
 #include "listener/network_filter.h"
-#include "upstream/stats.h"
 
 /*
  * ext_authz (H9): a service decides on each request. The stream waits; when it goes, the question is cancelled, so an answer
@@ -193,7 +192,7 @@ static void count(struct state *st, enum ext_authz_stat s, int cluster_stat)
 {
     mz_count(cfg_of(st)->scope, s, 1);
     if (cluster_stat >= 0)
-        ea_count_cluster(cfg_of(st), st->cluster, (enum ext_authz_cluster_stat)cluster_stat);
+        cluster_scopes_count(&cfg_of(st)->clusters, st->cluster, (unsigned)cluster_stat);
 }
 
 static void take_metadata(struct state *st, const struct authz_reply *r)
@@ -286,25 +285,14 @@ static void allowed(struct state *st, const struct authz_reply *r)
     go_on(st);
 }
 
-/* As an answer of the cluster that the request would have gone to. */
-static void charge(const struct state *st, unsigned status)
-{
-    if (!st->cluster || !cfg_of(st)->charge)
-        return;
-    struct mz_scope *s = st->cluster->scope;
-    mz_count(s, MZ_CS_RQ_COMPLETED, 1);
-    mz_count_code(s, "upstream_rq_", status);
-    mz_count(s, MZ_CS_INTERNAL_RQ_COMPLETED, 1);
-    mz_count_code(s, "internal.upstream_rq_", status);
-}
-
 static void denied(struct state *st, const struct authz_reply *r)
 {
     struct mz_str name = { NULL, 0 }, body = r->body;
     uint32_t most = cfg_of(st)->max_denied_body;
     unsigned status = r->status >= 200 && r->status < 600 ? r->status : 403;
     count(st, EA_DENIED, EAC_DENIED);
-    charge(st, status);
+    if (cfg_of(st)->charge)
+        cluster_charge_answer(st->cluster, status);
     if (cfg_of(st)->validate && !ea_valid(&r->own, &name)) {
         reject(st, name);
         return;

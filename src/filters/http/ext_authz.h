@@ -1,10 +1,9 @@
 #ifndef MZ_FILTERS_HTTP_EXT_AUTHZ_H
 #define MZ_FILTERS_HTTP_EXT_AUTHZ_H
 /* Between ext_authz.c (the filter), ext_authz_config.c and ext_authz_apply.c (what an answer changes). */
-#include "base/map.h"
 #include "filters/ext_authz/ext_authz.h"
 #include "filters/http/http_filters.h"
-#include "stats/stats.h"
+#include "filters/http/side_call.h"
 
 /* http.<prefix>.ext_authz.<stat_prefix> */
 #define EXT_AUTHZ_STATS(X)                                                                                             \
@@ -54,17 +53,13 @@ struct ea_cfg {
     struct mz_metadata_match *enabled_metadata; /* NULL: always */
     bool deny_at_disable;                       /* and the runtime key */
     struct mz_str deny_key;
-    struct mz_stats *stats;
     struct mz_scope *scope;
-    struct mz_str cluster_prefix; /* "ext_authz.<stat_prefix.>" */
-    struct mz_map *by_cluster;    /* one a statistics slot: prefix of the cluster's names -> scope */
-    unsigned n_slots;
+    struct cluster_scopes clusters;
 };
 void *ea_config_build(const void *msg, const struct mz_factory *f, struct mz_err *err);
 void ea_config_destroy(void *cfg);
 void *ea_route_config_build(const void *msg, const struct mz_factory *f, struct mz_err *err);
 void ea_route_config_destroy(void *cfg);
-void ea_count_cluster(const struct ea_cfg *c, const struct mz_cluster *cluster, enum ext_authz_cluster_stat s);
 
 /* ext_authz_apply.c */
 enum ea_applied {

@@ -8,41 +8,7 @@
  * into a message, and what frames a message is not the service's business.
  */
 
-static bool frames_message(struct mz_str name)
-{
-    static const struct mz_str names[] = {
-        MZ_STR_INIT("content-length"), MZ_STR_INIT("transfer-encoding"), MZ_STR_INIT("connection"),
-        MZ_STR_INIT("upgrade"),        MZ_STR_INIT("keep-alive"),        MZ_STR_INIT("te"),
-        MZ_STR_INIT("trailer"),        MZ_STR_INIT("proxy-connection"),
-    };
-    for (size_t i = 0; i < MZ_COUNT(names); i++)
-        if (mz_str_eq(name, names[i]))
-            return true;
-    return false;
-}
-
 /* ---- the request ---- */
-
-static bool pseudo_valid(struct mz_str name, struct mz_str value)
-{
-    if (mz_str_eq(name, MZ_STR(":path")))
-        return value.n && value.p[0] == '/' && mz_target_valid(value) && mz_str_chr(value, '#') < 0;
-    if (mz_str_eq(name, MZ_STR(":authority")))
-        return value.n && mz_authority_valid(value);
-    if (mz_str_eq(name, MZ_STR(":method")))
-        return mz_header_name_valid(value); /* a token as well */
-    return mz_str_eq(name, MZ_STR(":scheme")) &&
-           (mz_str_eq(value, MZ_STR("http")) || mz_str_eq(value, MZ_STR("https")));
-}
-
-static bool request_valid(struct mz_str name, struct mz_str value)
-{
-    if (name.n && name.p[0] == ':')
-        return pseudo_valid(name, value);
-    if (mz_str_eq(name, MZ_STR("host")))
-        return pseudo_valid(MZ_STR(":authority"), value);
-    return mz_header_name_valid(name) && mz_header_value_valid(value);
-}
 
 static void set(struct mz_headers *h, struct mz_str name, struct mz_str value)
 {
@@ -61,9 +27,9 @@ static void append(struct mz_headers *h, struct mz_str name, struct mz_str value
 static bool change_request(const struct authz_header *c, struct mz_headers *h)
 {
     bool pseudo = c->name.n && c->name.p[0] == ':';
-    if (frames_message(c->name))
+    if (foreign_header_frames(c->name))
         return true;
-    if (!request_valid(c->name, c->value))
+    if (!foreign_header_fits_request(c->name, c->value))
         return false;
     if (c->action == AUTHZ_APPEND && !pseudo)
         append(h, c->name, c->value);
@@ -76,7 +42,8 @@ static bool change_request(const struct authz_header *c, struct mz_headers *h)
 
 static bool removable(struct mz_str name)
 {
-    return name.n && name.p[0] != ':' && !mz_str_eq(name, MZ_STR("host")) && !frames_message(name);
+    return name.n && name.p[0] != ':' && !mz_str_eq(name, MZ_STR("host")) &&
+           !foreign_header_frames(name);
 }
 
 /* ---- the query ---- */
@@ -156,32 +123,22 @@ enum ea_applied ea_apply_request(const struct authz_reply *r, struct mz_headers 
 
 /* ---- answers ---- */
 
-static bool for_answers(struct mz_str name)
-{
-    return name.n && name.p[0] != ':' && !frames_message(name);
-}
-
 bool ea_valid(const struct authz_headers *v, struct mz_str *out_name)
 {
     for (size_t i = 0; i < v->n; i++)
-        if (for_answers(v->v[i].name) &&
-            (!mz_header_name_valid(v->v[i].name) || !mz_header_value_valid(v->v[i].value))) {
+        if (v->v[i].name.n && v->v[i].name.p[0] != ':' && !foreign_header_frames(v->v[i].name) &&
+            !foreign_header_fits_answer(v->v[i].name, v->v[i].value)) {
             *out_name = v->v[i].name;
             return false;
         }
     return true;
 }
 
-static bool may_go(const struct authz_header *c)
-{
-    return for_answers(c->name) && mz_header_name_valid(c->name) && mz_header_value_valid(c->value);
-}
-
 void ea_apply_response(const struct authz_headers *v, struct mz_headers *h)
 {
     for (size_t i = 0; i < v->n; i++) {
         const struct authz_header *c = &v->v[i];
-        if (!may_go(c))
+        if (!foreign_header_fits_answer(c->name, c->value))
             continue;
         bool there = mz_headers_get(h, c->name) != NULL;
         if (c->action == AUTHZ_ADD || (c->action == AUTHZ_ADD_IF_ABSENT && !there))
@@ -195,9 +152,9 @@ void ea_apply_response(const struct authz_headers *v, struct mz_headers *h)
 void ea_apply_own(const struct authz_headers *v, struct mz_headers *h)
 {
     for (size_t i = 0; i < v->n; i++)
-        if (may_go(&v->v[i]))
+        if (foreign_header_fits_answer(v->v[i].name, v->v[i].value))
             (void)mz_headers_remove(h, v->v[i].name);
     for (size_t i = 0; i < v->n; i++)
-        if (may_go(&v->v[i]))
+        if (foreign_header_fits_answer(v->v[i].name, v->v[i].value))
             mz_headers_add(h, v->v[i].name, v->v[i].value);
 }

@@ -45,11 +45,7 @@ void ea_config_destroy(void *cfg)
     authz_names_fini(&c->allowed);
     authz_names_fini(&c->disallowed);
     mz_metadata_match_destroy(c->enabled_metadata);
-    for (unsigned i = 0; i < c->n_slots; i++) {
-        mz_map_foreach (e, &c->by_cluster[i])
-            mz_scope_unref(e->value);
-        mz_map_fini(&c->by_cluster[i]);
-    }
+    cluster_scopes_fini(&c->clusters);
     mz_scope_unref(c->scope);
     mz_arena_destroy(c->arena);
 }
@@ -136,13 +132,7 @@ static void scopes_create(const pb_http_ext_authz_ExtAuthz *m, const struct mz_f
 {
     struct mz_str own = mz_str_c(m->stat_prefix);
     struct mz_str dot = own.n && own.p[own.n - 1] != '.' ? MZ_STR(".") : MZ_STR("");
-    c->stats = f->stats;
-    c->n_slots = f->workers + 1;
-    c->by_cluster = mz_arena_alloc0(c->arena, mz_mul(c->n_slots, sizeof(*c->by_cluster)));
-    for (unsigned i = 0; i < c->n_slots; i++)
-        mz_map_init(&c->by_cluster[i], MZ_MEM_STATS);
-    c->cluster_prefix =
-        mz_arena_cat(c->arena, 3, (struct mz_str[]){ MZ_STR("ext_authz."), own, dot });
+    cluster_scopes_init(&c->clusters, f, &cluster_stats, "ext_authz", m->stat_prefix, c->arena);
     c->scope = mz_scope_create(f->stats, &filter_stats,
                                mz_arena_cat(c->arena, 5,
                                             (struct mz_str[]){ MZ_STR("http."), f->http_stat_prefix,
@@ -162,26 +152,6 @@ void *ea_config_build(const void *msg, const struct mz_factory *f, struct mz_err
     }
     ea_config_destroy(c);
     return NULL;
-}
-
-/* Counters of a cluster appear with the first of its requests that is asked about on a worker. */
-void ea_count_cluster(const struct ea_cfg *c, const struct mz_cluster *cluster,
-                      enum ext_authz_cluster_stat s)
-{
-    if (!cluster || mz_stats_slot >= c->n_slots)
-        return;
-    struct mz_map *map = &c->by_cluster[mz_stats_slot];
-    struct mz_scope *scope = mz_map_get(map, cluster->scope->prefix);
-    if (!scope) {
-        struct mz_arena *a = mz_arena_create(MZ_MEM_MISC);
-        scope = mz_scope_create(
-            c->stats, &cluster_stats,
-            mz_arena_cat(a, 2, (struct mz_str[]){ cluster->scope->prefix, c->cluster_prefix }));
-        mz_arena_destroy(a);
-        const struct mz_str key = { scope->prefix.p, cluster->scope->prefix.n };
-        (void)mz_map_put(map, key, scope); /* there was none */
-    }
-    mz_count(scope, s, 1);
 }
 
 /* ---- routes' ---- */

@@ -15,6 +15,7 @@ extern const struct mz_http_filter_type mz_filter_header_to_metadata;
 extern const struct mz_http_filter_type mz_filter_health_check;
 extern const struct mz_http_filter_type mz_filter_jwt_authn;
 extern const struct mz_http_filter_type mz_filter_local_ratelimit;
+extern const struct mz_http_filter_type mz_filter_ratelimit;
 extern const struct mz_http_filter_type mz_filter_rbac;
 extern const struct mz_http_filter_type mz_filter_set_filter_state;
 #endif
