@@ -31,9 +31,10 @@ const struct mz_route *mz_hcm_explain(const struct mz_hcm_config *c, struct mz_h
     struct mz_route_query q = {
         .h = h, .secure = secure, .info = &info, .arena = a, .decision = d, .now_us = d->start_us
     };
-    if (!c->routes || !clean_path(c, h, d))
+    const struct mz_route_table *routes = hcm_routes(c);
+    if (!routes || !clean_path(c, h, d))
         return NULL;
     if (mz_headers_get_id(h, MZ_H_AUTHORITY))
         mutate_host(c, h, local, mz_str_eq(mz_headers_method(h), MZ_STR("CONNECT")));
-    return mz_route_table_match(c->routes, &q);
+    return mz_route_table_match(routes, &q);
 }

@@ -25,6 +25,8 @@ void hcm_config_destroy(void *cfg)
     local_reply_config_destroy(c->local_reply);
     if (c->routes)
         mz_route_table_unref(c->routes);
+    mz_rds_wait_end(&c->rds_wait);
+    mz_rds_unref(c->rds);
     mz_scope_unref(c->scope);
     mz_scope_unref(c->listener_scope);
     mz_scope_unref(c->http1_scope);
@@ -39,7 +41,7 @@ void mz_hcm_config_destroy(struct mz_hcm_config *c)
 
 const struct mz_route_table *mz_hcm_route_table(const struct mz_hcm_config *c)
 {
-    return c->routes;
+    return hcm_routes(c);
 }
 
 /* ---- filters ---- */
@@ -459,11 +461,15 @@ static void override_destroy(const struct mz_http_filter_type *t, void *cfg)
 static bool routes_build(const pb_HttpConnectionManager *m, const struct mz_factory *f,
                          struct mz_hcm_config *c, struct mz_err *err)
 {
-    if (m->route_specifier_case == pb_HttpConnectionManager_ROUTE_SPECIFIER_RDS)
-        return mz_err_set(err,
-                          "rds: routes by subscription are not supported yet; use route_config");
     static const struct mz_route_filter_ops filter_ops = { override_type, override_build,
                                                            override_destroy };
+    if (m->route_specifier_case == pb_HttpConnectionManager_ROUTE_SPECIFIER_RDS) {
+        c->rds = mz_rds_get(f->rds, m->rds, c->stat_prefix, f, &filter_ops, err);
+        if (!c->rds)
+            return mz_err_at(err, "rds");
+        mz_rds_wait(&c->rds_wait, c->rds, f->init);
+        return true;
+    }
     struct mz_route_env env = { f, &filter_ops, true };
     c->routes = mz_route_table_build(m->route_config, &env, err);
     return c->routes || mz_err_at(err, "route_config");

@@ -3,6 +3,7 @@
 /* The connection manager's own objects: configuration, connection, stream. For src/hcm only. */
 #include "base/log.h"
 #include "hcm/filter.h"
+#include "hcm/rds.h"
 #include "hcm/stats.h"
 #include "http/path.h"
 #include "observe/access_log.h"
@@ -48,6 +49,8 @@ struct mz_hcm_config { /* immutable; a connection's filter chain holds it */
     struct upgrade_entry *upgrades;
     size_t n_upgrades;
     const struct mz_route_table *routes;
+    struct mz_rds *rds; /* NULL: routes, if there are any */
+    struct mz_rds_wait rds_wait;
     struct mz_access_log **logs;
     size_t n_logs;
     struct mz_recorder *recorder;
@@ -186,6 +189,10 @@ static inline void hcm_count(const struct hcm_conn *c, enum mz_hcm_stat i)
 }
 
 /* hcm_config.c */
+static inline const struct mz_route_table *hcm_routes(const struct mz_hcm_config *c) /* as this thread has them now; NULL: none */
+{
+    return c->rds ? mz_rds_table(c->rds) : c->routes;
+}
 void *hcm_config_build(const void *msg, const struct mz_factory *f, struct mz_err *err);
 void hcm_config_destroy(void *cfg);
 

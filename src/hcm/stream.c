@@ -601,7 +601,8 @@ struct mz_stream *stream_create(struct hcm_conn *c, struct mz_stream_enc *enc,
                           : (uint32_t)c->base.down->conn->out_wm.high;
     mz_buf_init(&s->req.kept);
     mz_buf_init(&s->resp.kept);
-    s->routes = c->cfg->routes ? mz_route_table_ref(c->cfg->routes) : NULL;
+    const struct mz_route_table *routes = hcm_routes(c->cfg);
+    s->routes = routes ? mz_route_table_ref(routes) : NULL;
     info_init(s);
     start_timers(s);
     s->in = (struct mz_stream_in){ &in_ops, s, a };

@@ -248,6 +248,21 @@ void mz_acceptor_end_idle(struct mz_acceptor *a)
         mz_net_chain_end_idle(it);
 }
 
+void mz_acceptor_set_config(struct mz_acceptor *a, struct mz_listener_config *cfg)
+{
+    struct mz_listener_config *old = a->cfg;
+    a->cfg = cfg;
+    a->worker_scope = cfg->worker_scopes[a->worker->slot ? a->worker->slot - 1 : 0];
+    mz_listener_config_unref(old);
+}
+
+void mz_acceptor_close_drained(struct mz_acceptor *a)
+{
+    mz_list_foreach (it, &a->chains)
+        if (mz_net_chain_drained(it))
+            mz_net_chain_close(it);
+}
+
 void mz_acceptor_close_connections(struct mz_acceptor *a)
 {
     mz_inspect_close_all(a);

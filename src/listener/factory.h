@@ -20,6 +20,9 @@ struct mz_http_filter_type;
 struct mz_lfilter_type;
 struct mz_transport_factory;
 struct mz_server; /* server/server.h */
+struct mz_xds;
+struct mz_init;
+struct mz_rds_manager; /* hcm/rds.h */
 
 /* State of the whole process that data paths look at; atomics. */
 struct mz_process {
@@ -42,6 +45,9 @@ struct mz_factory { /* borrowed by builders during the call only, except the ser
     struct mz_str node_id, node_cluster, node_zone;
     struct mz_str header_prefix;  /* "x-envoy" */
     unsigned workers;
+    struct mz_loop *main;
+    uint64_t drain_ms; /* --drain-time-s: connections of what was replaced get so long */
+    bool drain_at_once; /* --drain-strategy immediate */
     struct mz_scope *listener_scope;      /* listener.<addr>. when a listener is being built, else NULL */
     struct mz_str listener_name;
     struct mz_str http_stat_prefix; /* of the connection manager whose filters are being built */
@@ -54,6 +60,9 @@ struct mz_factory { /* borrowed by builders during the call only, except the ser
     struct mz_transport_factory *(*transport)(const struct mz_factory *f, const void *transport_socket_msg, bool downstream,
                                               struct mz_err *err);
     struct mz_server *server;
+    struct mz_xds *xds;
+    struct mz_rds_manager *rds;
+    struct mz_init *init; /* what has to be there before that which is being built may serve; xds/init.h */
 };
 
 struct mz_worker { /* one per thread that serves connections; the main thread has one for the admin listener */

@@ -13,6 +13,7 @@ struct inspect {
     struct mz_io io;
     struct mz_timer timer;
     struct mz_acceptor *acceptor;
+    struct mz_listener_config *cfg; /* reference: the acceptor's may be replaced meanwhile */
     struct mz_incoming in;
     struct mz_lfilter **filters;
     size_t n, at;
@@ -36,8 +37,8 @@ static void let_go(struct inspect *x)
     mz_timer_stop(&x->timer);
     if (x->watching)
         mz_io_del(&x->io);
-    mz_gauge_add(x->acceptor->cfg->scope, MZ_LISTENER_STAT_PRE_CX_ACTIVE, -1);
-    mz_listener_config_unref(x->acceptor->cfg);
+    mz_gauge_add(x->cfg->scope, MZ_LISTENER_STAT_PRE_CX_ACTIVE, -1);
+    mz_listener_config_unref(x->cfg);
     mz_loop_free_later(x->acceptor->worker->loop, x, inspect_free);
 }
 
@@ -66,6 +67,7 @@ static void pass_on(struct inspect *x)
 {
     struct mz_acceptor *a = x->acceptor, *to = listener_wanted(x);
     struct mz_incoming in = x->in;
+    in.scope = a->cfg->scope;
     let_go(x);
     if (to)
         mz_acceptor_take(to, &in);
@@ -142,7 +144,7 @@ static void run(struct inspect *x, bool ended)
         if (flow == MZ_LF_STOP)
             return;
         if (flow == MZ_LF_CLOSE) {
-            mz_count(x->acceptor->cfg->scope,
+            mz_count(x->cfg->scope,
                      ended ? MZ_LISTENER_STAT_FILTER_REMOTE_CLOSE : MZ_LISTENER_STAT_FILTER_ERROR,
                      1);
             drop(x, f->type->name);
@@ -168,8 +170,8 @@ static void on_io(struct mz_io *io, unsigned events)
 static void on_timeout(struct mz_timer *t)
 {
     struct inspect *x = MZ_CONTAINER(t, struct inspect, timer);
-    mz_count(x->acceptor->cfg->scope, MZ_LISTENER_STAT_PRE_CX_TIMEOUT, 1);
-    if (x->acceptor->cfg->go_on_at_timeout)
+    mz_count(x->cfg->scope, MZ_LISTENER_STAT_PRE_CX_TIMEOUT, 1);
+    if (x->cfg->go_on_at_timeout)
         pass_on(x);
     else
         drop(x, "listener_filters_timeout");
@@ -177,7 +179,7 @@ static void on_timeout(struct mz_timer *t)
 
 static void make_filters(struct inspect *x)
 {
-    const struct mz_listener_config *c = x->acceptor->cfg;
+    const struct mz_listener_config *c = x->cfg;
     x->filters = mz_arena_alloc(x->in.arena, c->n_lfilters * sizeof(*x->filters));
     for (size_t i = 0; i < c->n_lfilters; i++) {
         const struct mz_listener_filter *lf = &c->lfilters[i];
@@ -200,7 +202,7 @@ void mz_inspect_start(struct mz_acceptor *a, const struct mz_incoming *in, bool 
     x->in = *in;
     if (!x->in.arena)
         x->in.arena = mz_arena_create(MZ_MEM_CONN);
-    (void)mz_listener_config_ref(a->cfg);
+    x->cfg = mz_listener_config_ref(a->cfg);
     mz_list_add_tail(&a->inspected, &x->link);
     mz_gauge_add(a->cfg->scope, MZ_LISTENER_STAT_PRE_CX_ACTIVE, 1);
     mz_timer_init(a->worker->loop, &x->timer, on_timeout);
@@ -213,8 +215,8 @@ void mz_inspect_start(struct mz_acceptor *a, const struct mz_incoming *in, bool 
         return;
     }
     x->watching = true;
-    if (a->cfg->lfilters_timeout_ms)
-        mz_timer_start_ms(&x->timer, a->cfg->lfilters_timeout_ms);
+    if (x->cfg->lfilters_timeout_ms)
+        mz_timer_start_ms(&x->timer, x->cfg->lfilters_timeout_ms);
 }
 
 void mz_inspect_close_all(struct mz_acceptor *a)

@@ -9,24 +9,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/vec.h"
-#include "listener/listener_priv.h"
+#include "listener/manager_priv.h"
 #include "observe/decision.h"
-
-struct listener {
-    struct mz_listener_config *cfg;
-    struct mz_acceptor **acceptors; /* n_addrs times workers; none where it is not bound */
-    size_t n_acceptors;
-    bool internal, stopped;
-};
-struct mz_listener_manager {
-    struct mz_stats *stats;
-    struct mz_scope *scope;
-    struct mz_worker *workers;
-    unsigned n_workers;
-    int64_t connections, internal_connections; /* atomics */
-    bool started;
-    MZ_VEC(struct listener *) list;
-};
 
 struct mz_listener_manager *mz_listener_manager_create(const struct mz_factory *f,
                                                        struct mz_worker *workers,
@@ -37,11 +21,18 @@ struct mz_listener_manager *mz_listener_manager_create(const struct mz_factory *
     m->scope = mz_scope_create(f->stats, &mz_listener_manager_stats, MZ_STR("listener_manager."));
     m->workers = workers;
     m->n_workers = n_workers;
+    m->main = f->main;
+    m->drain_ms = f->drain_ms;
+    m->drain_at_once = f->drain_at_once;
+    mz_list_init(&m->retired);
     return m;
 }
 
-static void listener_destroy(struct listener *l)
+void listener_destroy(struct listener *l)
 {
+    if (!l)
+        return;
+    listener_updates_end(l);
     for (size_t i = 0; i < l->n_acceptors; i++)
         mz_acceptor_destroy(l->acceptors[i]);
     mz_free(MZ_MEM_CONFIG, l->acceptors);
@@ -56,8 +47,20 @@ void mz_listener_manager_destroy(struct mz_listener_manager *m)
     mz_vec_foreach (l, &m->list)
         listener_destroy(*l);
     mz_vec_free(&m->list, MZ_MEM_CONFIG);
+    mz_list_foreach (it, &m->retired)
+        listener_destroy(MZ_CONTAINER(it, struct listener, link));
     mz_scope_unref(m->scope);
     mz_free(MZ_MEM_CONFIG, m);
+}
+
+struct listener *listener_create(struct mz_listener_manager *m, struct mz_listener_config *take)
+{
+    struct listener *l = mz_new0(MZ_MEM_CONFIG, struct listener);
+    l->manager = m;
+    l->cfg = take;
+    mz_list_init(&l->link);
+    mz_list_init(&l->drains);
+    return l;
 }
 
 /* ---- binding ---- */
@@ -136,7 +139,7 @@ static void link_peers(struct mz_listener_manager *m, struct listener *l)
     }
 }
 
-static bool bind_all(struct mz_listener_manager *m, struct listener *l, struct mz_err *err)
+bool listener_bind(struct mz_listener_manager *m, struct listener *l, struct mz_err *err)
 {
     l->acceptors =
         mz_newn0(MZ_MEM_CONFIG, struct mz_acceptor *, mz_mul(l->cfg->n_addrs, m->n_workers));
@@ -157,13 +160,13 @@ static bool has_address(const struct mz_listener_config *c, const struct mz_addr
     return false;
 }
 
-static bool address_free(const struct mz_listener_manager *m, const struct mz_listener_config *c,
-                         struct mz_err *err)
+bool listener_address_free(const struct mz_listener_manager *m, const struct mz_listener_config *c,
+                           struct mz_err *err)
 {
     char text[MZ_ADDR_TEXT];
     for (size_t i = 0; i < m->list.n; i++) {
         const struct listener *l = m->list.v[i];
-        if (l->internal || mz_str_eq(l->cfg->name, c->name))
+        if (l->internal || !l->cfg || mz_str_eq(l->cfg->name, c->name))
             continue;
         for (size_t k = 0; k < c->n_addrs; k++) {
             const struct mz_addr *a = &c->addrs[k].addr;
@@ -181,11 +184,11 @@ static bool address_free(const struct mz_listener_manager *m, const struct mz_li
 }
 
 /* Of two listeners with one name the later replaces the earlier, as in Envoy. */
-static void drop_named(struct mz_listener_manager *m, struct mz_str name)
+void listener_drop_named(struct mz_listener_manager *m, struct mz_str name)
 {
     for (size_t i = 0; i < m->list.n; i++) {
         struct listener *l = m->list.v[i];
-        if (l->internal || !mz_str_eq(l->cfg->name, name))
+        if (l->internal || !l->cfg || !mz_str_eq(l->cfg->name, name))
             continue;
         listener_destroy(l);
         memmove(&m->list.v[i], &m->list.v[i + 1], (m->list.n - i - 1) * sizeof(*m->list.v));
@@ -201,13 +204,13 @@ bool mz_listener_manager_add(struct mz_listener_manager *m,
 {
     struct mz_factory mine = *f;
     mine.via_api = via_api;
-    struct mz_listener_config *c = mz_listener_config_create(msg, bytes, &mine, m->n_workers, err);
-    struct listener *l = mz_new0(MZ_MEM_CONFIG, struct listener);
-    l->cfg = c;
-    if (!c || !address_free(m, c, err))
+    struct mz_listener_config *c =
+        mz_listener_config_create(msg, bytes, &mine, m->n_workers, NULL, err);
+    struct listener *l = listener_create(m, c);
+    if (!c || !listener_address_free(m, c, err))
         goto fail;
-    drop_named(m, c->name);
-    if (bind && !bind_all(m, l, err))
+    listener_drop_named(m, c->name);
+    if (bind && !listener_bind(m, l, err))
         goto fail;
     *mz_vec_push(&m->list, MZ_MEM_CONFIG) = l;
     mz_count(m->scope, MZ_LM_STAT_ADDED, 1);
@@ -228,6 +231,7 @@ static struct mz_listener_config *internal_config(struct mz_listener_manager *m,
     struct mz_arena *a = mz_arena_create(MZ_MEM_CONFIG);
     struct mz_listener_config *c = mz_arena_new0(a, struct mz_listener_config);
     struct mz_filter_chain *fc = mz_arena_new0(a, struct mz_filter_chain);
+    fc->refs = 1;
     fc->filters = mz_arena_new0(a, struct mz_chain_filter);
     fc->filters[0] = (struct mz_chain_filter){ .type = type,
                                                .cfg = (void *)(uintptr_t)cfg,
@@ -240,7 +244,6 @@ static struct mz_listener_config *internal_config(struct mz_listener_manager *m,
                                       .arena = a,
                                       .name = mz_arena_dup(a, name),
                                       .n_addrs = 1,
-                                      .chains = fc,
                                       .n_chains = 1,
                                       .default_chain = fc,
                                       .buffer_limit = 1024 * 1024,
@@ -249,6 +252,8 @@ static struct mz_listener_config *internal_config(struct mz_listener_manager *m,
                                       .ignore_global_limit = true,
                                       .modify_only_drain = true,
                                       .n_workers = 1 };
+    c->chains = mz_arena_new0(a, struct mz_filter_chain *);
+    c->chains[0] = fc;
     c->addrs = mz_arena_new0(a, struct mz_listen_address);
     c->addrs[0].addr = *addr;
     c->limit_key = MZ_STR("envoy.resource_limits.listener.admin.connection_limit");
@@ -266,8 +271,7 @@ bool mz_listener_manager_add_internal(struct mz_listener_manager *m, struct mz_s
                                       const struct mz_net_filter_type *type, const void *cfg,
                                       struct mz_worker *main_worker, struct mz_err *err)
 {
-    struct listener *l = mz_new0(MZ_MEM_CONFIG, struct listener);
-    l->cfg = internal_config(m, name, a, type, cfg);
+    struct listener *l = listener_create(m, internal_config(m, name, a, type, cfg));
     l->internal = true;
     int fd = next_socket(l->cfg, &l->cfg->addrs[0], &l->cfg->addrs[0].addr, -1, err);
     if (fd < 0) {
@@ -317,10 +321,18 @@ static void close_posted(struct mz_loop *l, void *arg)
     mz_acceptor_close_connections(arg);
 }
 
-static void post_each(const struct listener *l, mz_post_fn *fn)
+void listener_post(const struct listener *l, mz_post_fn *fn)
 {
     for (size_t i = 0; i < l->n_acceptors; i++)
         mz_loop_post(l->acceptors[i]->worker->loop, fn, l->acceptors[i]);
+}
+
+void listener_start(struct listener *l)
+{
+    struct mz_listener_manager *m = l->manager;
+    mz_gauge_add(m->scope, MZ_LM_STAT_TOTAL_ACTIVE, 1);
+    mz_count(m->scope, MZ_LM_STAT_CREATE_SUCCESS, m->n_workers);
+    listener_post(l, start_posted);
 }
 
 void mz_listener_manager_start(struct mz_listener_manager *m)
@@ -329,18 +341,15 @@ void mz_listener_manager_start(struct mz_listener_manager *m)
     mz_gauge_set(m->scope, MZ_LM_STAT_WORKERS_STARTED, 1);
     mz_vec_foreach (it, &m->list) {
         struct listener *l = *it;
-        if (l->internal)
-            continue;
-        mz_gauge_add(m->scope, MZ_LM_STAT_TOTAL_ACTIVE, 1);
-        mz_count(m->scope, MZ_LM_STAT_CREATE_SUCCESS, m->n_workers);
-        post_each(l, start_posted);
+        if (!l->internal && l->cfg)
+            listener_start(l);
     }
 }
 
 static bool in_scope(const struct listener *l, enum mz_drain_scope s)
 {
     enum { INBOUND = 1 };
-    return !l->internal && (s == MZ_DRAIN_ALL || l->cfg->traffic_direction == INBOUND);
+    return !l->internal && l->cfg && (s == MZ_DRAIN_ALL || l->cfg->traffic_direction == INBOUND);
 }
 
 void mz_listener_manager_stop(struct mz_listener_manager *m, enum mz_drain_scope s)
@@ -351,7 +360,7 @@ void mz_listener_manager_stop(struct mz_listener_manager *m, enum mz_drain_scope
             continue;
         l->stopped = true;
         mz_count(m->scope, MZ_LM_STAT_STOPPED, 1);
-        post_each(l, stop_posted);
+        listener_post(l, stop_posted);
     }
 }
 
@@ -359,13 +368,15 @@ void mz_listener_manager_drain(struct mz_listener_manager *m, enum mz_drain_scop
 {
     mz_vec_foreach (it, &m->list)
         if (in_scope(*it, s))
-            post_each(*it, drain_posted);
+            listener_post(*it, drain_posted);
 }
 
 void mz_listener_manager_end_idle(struct mz_listener_manager *m)
 {
     mz_vec_foreach (it, &m->list)
-        post_each(*it, end_idle_posted);
+        listener_post(*it, end_idle_posted);
+    mz_list_foreach (it, &m->retired)
+        listener_post(MZ_CONTAINER(it, struct listener, link), end_idle_posted);
 }
 
 /* ---- the end: every worker closes what it has, then main is told ---- */
@@ -411,10 +422,13 @@ void mz_listener_manager_close_all(struct mz_listener_manager *m, struct mz_loop
                                    void (*done)(void *arg), void *arg)
 {
     struct closing *c = mz_new0(MZ_MEM_CONFIG, struct closing);
+    m->closing = true;
     *c = (struct closing){ main_loop, m->n_workers + 1, done, arg };
     for (size_t i = 0; i < m->list.n;
          i++) /* an internal listener's loop is this thread's: its post runs here */
-        post_each(m->list.v[i], close_posted);
+        listener_post(m->list.v[i], close_posted);
+    mz_list_foreach (it, &m->retired)
+        listener_post(MZ_CONTAINER(it, struct listener, link), close_posted);
     for (unsigned w = 0; w < m->n_workers; w++)
         mz_loop_post(m->workers[w].loop, closed_on_worker, c); /* behind what was posted above */
     closed_on_worker(NULL, c);
@@ -433,7 +447,7 @@ void mz_listener_manager_text(struct mz_listener_manager *m, struct mz_buf *out)
     char text[MZ_ADDR_TEXT];
     mz_vec_foreach (it, &m->list) {
         const struct mz_listener_config *c = (*it)->cfg;
-        if ((*it)->internal)
+        if ((*it)->internal || !c)
             continue;
         mz_buf_append_str(out, c->name);
         mz_buf_append(out, "::", 2);
@@ -481,7 +495,7 @@ void mz_listener_manager_json(struct mz_listener_manager *m, struct mz_buf *out)
     mz_buf_printf(out, "{\n \"listener_statuses\": [");
     mz_vec_foreach (it, &m->list) {
         const struct mz_listener_config *c = (*it)->cfg;
-        if ((*it)->internal)
+        if ((*it)->internal || !c)
             continue;
         mz_buf_printf(out, "%s\n  {\n   \"name\": ", sep);
         json_string(out, c->name);
@@ -499,14 +513,20 @@ void mz_listener_manager_json(struct mz_listener_manager *m, struct mz_buf *out)
 }
 
 void mz_listener_manager_each(struct mz_listener_manager *m,
-                              void (*fn)(void *arg, struct mz_str name, struct mz_str bytes,
-                                         bool via_api, uint64_t updated_wall_us),
-                              void *arg)
+                              void (*fn)(void *arg, const struct mz_listener_shown *l), void *arg)
 {
     mz_vec_foreach (it, &m->list) {
-        const struct mz_listener_config *c = (*it)->cfg;
-        if (!(*it)->internal)
-            fn(arg, c->name, c->bytes, c->via_api, c->updated_wall_us);
+        const struct listener *l = *it;
+        if (l->internal)
+            continue;
+        const struct mz_listener_config *w = listener_warming(l);
+        const struct mz_listener_shown shown = {
+            .name = l->cfg ? l->cfg->name : w->name,
+            .via_api = l->cfg ? l->cfg->via_api : true,
+            .active = listener_state(l->cfg),
+            .warming = listener_state(w),
+        };
+        fn(arg, &shown);
     }
 }
 
@@ -518,7 +538,7 @@ const struct mz_filter_chain *mz_listener_manager_explain(struct mz_listener_man
     mz_vec_foreach (it, &m->list) {
         const struct mz_listener_config *c = (*it)->cfg;
         bool here = false;
-        for (size_t i = 0; i < c->n_addrs && !(*it)->internal; i++)
+        for (size_t i = 0; c && i < c->n_addrs && !(*it)->internal; i++)
             here |= mz_addr_port(&c->addrs[i].addr) == mz_addr_port(local) &&
                     (mz_addr_is_any(&c->addrs[i].addr) || mz_addr_ip_eq(&c->addrs[i].addr, local));
         if (!here)

@@ -26,8 +26,41 @@ void mz_listener_manager_end_internal(struct mz_listener_manager *m);
 uint64_t mz_listener_manager_connections(const struct mz_listener_manager *m); /* active, all listeners */
 void mz_listener_manager_text(struct mz_listener_manager *m, struct mz_buf *out); /* /listeners: name::address a line */
 void mz_listener_manager_json(struct mz_listener_manager *m, struct mz_buf *out);
-void mz_listener_manager_each(struct mz_listener_manager *m, void (*fn)(void *arg, struct mz_str name, struct mz_str bytes,
-                              bool via_api, uint64_t updated_wall_us), void *arg);
+struct mz_listener_shown { /* for /config_dump */
+    struct mz_str name;
+    bool via_api;
+    struct mz_listener_state {
+        struct mz_str version, bytes; /* bytes NULL: there is none in this state */
+        uint64_t updated_wall_us;
+    } active, warming;
+};
+void mz_listener_manager_each(struct mz_listener_manager *m, void (*fn)(void *arg, const struct mz_listener_shown *l), void *arg);
+
+/* ---- listeners that come and go (LDS). What a message changes decides what happens to connections: only filter chains, and
+ * those of the others do not notice; anything else, and all of them drain (over the drain time). Sockets stay as they are where
+ * addresses and their options do, so no connection is lost. ---- */
+enum mz_listener_change { MZ_LISTENER_REFUSED, MZ_LISTENER_UNCHANGED, MZ_LISTENER_CHANGED };
+/* Adds or updates by name; serves once what it waits for is there (X3), until then the one of before does. A listener of the
+ * bootstrap is left alone (UNCHANGED). REFUSED: @err; what runs goes on. */
+enum mz_listener_change mz_listener_manager_set(struct mz_listener_manager *m,
+                                                const struct Envoy__Config__Listener__V3__Listener *l, struct mz_str bytes,
+                                                struct mz_str version, const struct mz_factory *f, struct mz_err *err);
+bool mz_listener_manager_remove(struct mz_listener_manager *m, struct mz_str name); /* false: no such dynamic one */
+/* Names of all dynamic ones, warming or not. */
+void mz_listener_manager_names(struct mz_listener_manager *m, void (*fn)(void *arg, struct mz_str name), void *arg);
+
+/* ---- lds.c: the subscription ---- */
+struct Envoy__Config__Core__V3__ConfigSource;
+struct mz_lds;
+struct mz_lds *mz_lds_create(struct mz_listener_manager *m, const struct mz_factory *f,
+                             const struct Envoy__Config__Core__V3__ConfigSource *source, struct mz_err *err); /* target of f->init */
+void mz_lds_destroy(struct mz_lds *l); /* NULL is fine */
+struct mz_str mz_lds_version(const struct mz_lds *l); /* of the last good update; "" */
+struct mz_lds_error { /* what the last update had that was refused */
+    struct mz_str name, bytes, details, version;
+    uint64_t wall_us;
+};
+void mz_lds_errors(const struct mz_lds *l, void (*fn)(void *arg, const struct mz_lds_error *e), void *arg);
 /* A listener that is not configured by a message: the admin address, served on the main thread by the given filter. */
 bool mz_listener_manager_add_internal(struct mz_listener_manager *m, struct mz_str name, const struct mz_addr *a,
                                       const struct mz_net_filter_type *type, const void *cfg, struct mz_worker *main_worker,

@@ -67,10 +67,11 @@ static bool chain_filters(const pb_FilterChain *m, struct mz_filter_chain *c,
     return true;
 }
 
-static bool chain_build(const pb_FilterChain *m, struct mz_filter_chain *c,
-                        const struct mz_factory *f, struct mz_arena *a, struct mz_err *err)
+static bool chain_fill(const pb_FilterChain *m, struct mz_filter_chain *c,
+                       const struct mz_factory *f, struct mz_arena *a, struct mz_err *err)
 {
     uint64_t ms = 0;
+    c->bytes = mz_msg_pack_alloc(&m->base, a);
     c->name = mz_arena_dup(a, mz_str_c(m->name));
     if (!mz_duration_ms(m->transport_socket_connect_timeout, 0, &ms, err))
         return mz_err_at(err, "transport_socket_connect_timeout");
@@ -80,6 +81,49 @@ static bool chain_build(const pb_FilterChain *m, struct mz_filter_chain *c,
     if (!c->transport)
         return mz_err_at(err, "transport_socket");
     return chain_filters(m, c, f, a, err);
+}
+
+static void chain_unref(struct mz_filter_chain *c)
+{
+    if (!c || __atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL))
+        return;
+    for (size_t i = 0; i < c->n_filters && !c->borrowed_cfg; i++)
+        if (c->filters[i].cfg && c->filters[i].type->config_destroy)
+            c->filters[i].type->config_destroy(c->filters[i].cfg);
+    mz_transport_factory_unref(c->transport);
+    if (c->arena) /* else it lies in its configuration's */
+        mz_arena_destroy(c->arena);
+}
+
+/* The chain of @before with the same message, which stays in use. */
+static struct mz_filter_chain *chain_kept(const struct mz_listener_config *before,
+                                          const pb_FilterChain *m)
+{
+    struct mz_arena *a = mz_arena_create(MZ_MEM_CONFIG);
+    struct mz_str bytes = mz_msg_pack_alloc(&m->base, a);
+    struct mz_filter_chain *found = NULL;
+    for (size_t i = 0; i < before->n_chains && !found; i++)
+        if (mz_str_eq(before->chains[i]->bytes, bytes))
+            found = before->chains[i];
+    mz_arena_destroy(a);
+    if (found)
+        __atomic_add_fetch(&found->refs, 1, __ATOMIC_RELAXED);
+    return found;
+}
+
+static bool chain_build(const pb_FilterChain *m, const struct mz_listener_config *before,
+                        const struct mz_factory *f, struct mz_filter_chain **out,
+                        struct mz_err *err)
+{
+    *out = before ? chain_kept(before, m) : NULL;
+    if (*out)
+        return true;
+    struct mz_arena *a = mz_arena_create(MZ_MEM_CONFIG);
+    struct mz_filter_chain *c = mz_arena_new0(a, struct mz_filter_chain);
+    c->refs = 1;
+    c->arena = a;
+    *out = c;
+    return chain_fill(m, c, f, a, err);
 }
 
 static bool chain_index(struct mz_listener_config *l, const pb_FilterChainMatch *m,
@@ -97,24 +141,54 @@ static bool chain_index(struct mz_listener_config *l, const pb_FilterChainMatch 
 }
 
 static bool chains_build(const pb_Listener *m, struct mz_listener_config *l,
-                         const struct mz_factory *f, struct mz_err *err)
+                         const struct mz_listener_config *before, const struct mz_factory *f,
+                         struct mz_err *err)
 {
     size_t n = m->n_filter_chains + (m->default_filter_chain ? 1 : 0);
     if (n == 0)
         return mz_err_set(err, "no filter chains specified");
     l->chains = mz_arena_alloc0(l->arena, mz_mul(n, sizeof(*l->chains)));
     l->match = mz_chain_match_create(l->arena);
-    l->n_chains = n;
     for (size_t i = 0; i < m->n_filter_chains; i++) {
-        if (!chain_build(m->filter_chains[i], &l->chains[i], f, l->arena, err) ||
-            !chain_index(l, m->filter_chains[i]->filter_chain_match, &l->chains[i], err))
+        l->n_chains = i + 1;
+        if (!chain_build(m->filter_chains[i], before, f, &l->chains[i], err) ||
+            !chain_index(l, m->filter_chains[i]->filter_chain_match, l->chains[i], err))
             return mz_err_at(err, "filter_chains[%zu]", i);
     }
     if (!m->default_filter_chain)
         return true;
-    l->default_chain = &l->chains[n - 1];
-    return chain_build(m->default_filter_chain, l->default_chain, f, l->arena, err) ||
-           mz_err_at(err, "default_filter_chain");
+    l->n_chains = n;
+    bool ok = chain_build(m->default_filter_chain, before, f, &l->chains[n - 1], err);
+    l->default_chain = l->chains[n - 1];
+    return ok || mz_err_at(err, "default_filter_chain");
+}
+
+static struct mz_str sockets_of(const pb_Listener *m, struct mz_arena *a)
+{
+    pb_Listener s = pb_Listener__INIT;
+    s.address = m->address;
+    s.n_additional_addresses = m->n_additional_addresses;
+    s.additional_addresses = m->additional_addresses;
+    s.n_socket_options = m->n_socket_options;
+    s.socket_options = m->socket_options;
+    s.bind_to_port = m->bind_to_port;
+    s.enable_reuse_port = m->enable_reuse_port;
+    s.connection_balance_config = m->connection_balance_config;
+    s.transparent = m->transparent;
+    s.freebind = m->freebind;
+    s.tcp_backlog_size = m->tcp_backlog_size;
+    s.tcp_fast_open_queue_length = m->tcp_fast_open_queue_length;
+    return mz_msg_pack_alloc(&s.base, a);
+}
+
+/* The message without what an update in place may change. */
+static struct mz_str rest_of(const pb_Listener *m, struct mz_arena *a)
+{
+    pb_Listener rest = *m;
+    rest.n_filter_chains = 0;
+    rest.filter_chains = NULL;
+    rest.default_filter_chain = NULL;
+    return mz_msg_pack_alloc(&rest.base, a);
 }
 
 /* ---- addresses ---- */
@@ -287,6 +361,7 @@ static void scalars_build(const pb_Listener *m, struct mz_listener_config *l,
 
 struct mz_listener_config *mz_listener_config_create(const pb_Listener *m, struct mz_str bytes,
                                                      const struct mz_factory *f, unsigned n_workers,
+                                                     const struct mz_listener_config *before,
                                                      struct mz_err *err)
 {
     struct mz_arena *a = mz_arena_create(MZ_MEM_CONFIG);
@@ -295,6 +370,10 @@ struct mz_listener_config *mz_listener_config_create(const pb_Listener *m, struc
     l->refs = 1;
     l->n_workers = n_workers;
     l->bytes = mz_arena_dup(a, bytes);
+    l->rest = rest_of(m, a);
+    l->sockets = sockets_of(m, a);
+    if (before && !mz_str_eq(before->rest, l->rest))
+        before = NULL;
     if (!addresses_build(m, l, err))
         goto fail;
     scalars_build(m, l, f);
@@ -304,7 +383,7 @@ struct mz_listener_config *mz_listener_config_create(const pb_Listener *m, struc
     mine.listener_name = l->name;
     mine.traffic_direction = l->traffic_direction;
     if (listener_filters_build(m, l, &mine, err) && logs_build(m, l, f, err) &&
-        chains_build(m, l, &mine, err))
+        chains_build(m, l, before, &mine, err))
         return l;
 fail:
     mz_listener_config_unref(l);
@@ -317,20 +396,12 @@ struct mz_listener_config *mz_listener_config_ref(struct mz_listener_config *c)
     return c;
 }
 
-static void chain_fini(struct mz_filter_chain *c)
-{
-    for (size_t i = 0; i < c->n_filters && !c->borrowed_cfg; i++)
-        if (c->filters[i].cfg && c->filters[i].type->config_destroy)
-            c->filters[i].type->config_destroy(c->filters[i].cfg);
-    mz_transport_factory_unref(c->transport);
-}
-
 void mz_listener_config_unref(struct mz_listener_config *c)
 {
     if (!c || __atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL))
         return;
     for (size_t i = 0; i < c->n_chains; i++)
-        chain_fini(&c->chains[i]);
+        chain_unref(c->chains[i]);
     for (size_t i = 0; i < c->n_lfilters; i++)
         if (c->lfilters[i].cfg && c->lfilters[i].type->config_destroy)
             c->lfilters[i].type->config_destroy(c->lfilters[i].cfg);

@@ -16,7 +16,12 @@ struct mz_chain_filter {
     void *cfg;
     struct mz_str name;
 };
-struct mz_filter_chain {
+struct mz_filter_chain { /* immutable but for the drain; an update of its listener that leaves it as it is keeps it */
+    unsigned refs; /* atomic: configurations of its listener */
+    struct mz_arena *arena;
+    struct mz_str bytes; /* its message */
+    uint64_t drain_start_us, drain_end_us; /* atomics, monotonic; 0: it is in use */
+    bool drain_at_once;                    /* the strategy; atomic */
     struct mz_str name;
     struct mz_chain_filter *filters;
     size_t n_filters;
@@ -48,8 +53,10 @@ struct mz_listener_config {
     struct mz_str name, bytes;
     struct mz_listen_address *addrs;
     size_t n_addrs;
-    struct mz_filter_chain *chains; /* the default chain, when there is one, is the last */
+    struct mz_filter_chain **chains; /* one reference each; the default chain, when there is one, is the last */
     size_t n_chains;
+    struct mz_str rest; /* the message without its chains: an update that is equal here changes chains only */
+    struct mz_str sockets; /* the part that makes the sockets: an update that is equal here takes them over */
     struct mz_filter_chain *default_chain;
     struct mz_chain_match *match;
     struct mz_listener_filter *lfilters;
@@ -70,12 +77,14 @@ struct mz_listener_config {
     uint8_t traffic_direction;
     bool bind_to_port, reuse_port, exact_balance, transparent, freebind, ignore_global_limit, modify_only_drain;
     bool via_api;
+    struct mz_str version;
     uint64_t updated_wall_us;
 };
 struct Envoy__Config__Listener__V3__Listener;
+/* @before NULL, or what this one replaces: chains that did not change are shared with it, where nothing else changed. */
 struct mz_listener_config *mz_listener_config_create(const struct Envoy__Config__Listener__V3__Listener *m,
                                                      struct mz_str bytes, const struct mz_factory *f, unsigned n_workers,
-                                                     struct mz_err *err);
+                                                     const struct mz_listener_config *before, struct mz_err *err);
 struct mz_listener_config *mz_listener_config_ref(struct mz_listener_config *c);
 void mz_listener_config_unref(struct mz_listener_config *c);
 struct mz_filter_chain *mz_listener_config_chain(const struct mz_listener_config *c, const struct mz_incoming *in);
@@ -99,6 +108,8 @@ struct mz_acceptor {
     bool v4_compat; /* a wildcard of IPv6 that takes IPv4, too */
     bool started;   /* others may hand connections over to it */
     bool stopping; /* the socket closes when the timer fires */
+    struct mz_loop *main; /* set when its listener is retired, with the latter */
+    struct listener *listener;
 };
 struct mz_acceptor *mz_acceptor_create(struct mz_worker *w, struct mz_listener_config *cfg, int take_fd,
                                        const struct mz_addr *local);
@@ -117,6 +128,9 @@ void mz_acceptor_stop(struct mz_acceptor *a);
 void mz_acceptor_drain(struct mz_acceptor *a);   /* on its loop: tells the filters of each connection */
 void mz_acceptor_end_idle(struct mz_acceptor *a); /* on its loop: connections between two requests end */
 void mz_acceptor_close_connections(struct mz_acceptor *a); /* on its loop */
+/* On its loop: connections from now on are of @cfg (a reference moves in). Those of before go on with what they began with. */
+void mz_acceptor_set_config(struct mz_acceptor *a, struct mz_listener_config *cfg);
+void mz_acceptor_close_drained(struct mz_acceptor *a); /* on its loop: connections of chains whose drain time is over */
 void mz_acceptor_destroy(struct mz_acceptor *a); /* without connections, its loop not running */
 
 /* ---- a connection ---- */
@@ -129,4 +143,5 @@ void mz_inspect_close_all(struct mz_acceptor *a);
 void mz_net_chain_drain(struct mz_list *link);
 void mz_net_chain_end_idle(struct mz_list *link);
 void mz_net_chain_close(struct mz_list *link);
+bool mz_net_chain_drained(const struct mz_list *link); /* its filter chain's drain time is over */
 #endif

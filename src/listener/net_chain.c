@@ -360,6 +360,13 @@ void mz_net_chain_end_idle(struct mz_list *link)
             c->filters[i]->type->end_idle(c->filters[i]);
 }
 
+bool mz_net_chain_drained(const struct mz_list *link)
+{
+    const struct mz_net_chain *c = MZ_CONTAINER((uintptr_t)link, struct mz_net_chain, link);
+    uint64_t end = __atomic_load_n(&c->down.chain->drain_end_us, __ATOMIC_RELAXED);
+    return end && mz_loop_now_us(c->acceptor->worker->loop) >= end;
+}
+
 void mz_net_chain_close(struct mz_list *link)
 {
     struct mz_net_chain *c = MZ_CONTAINER(link, struct mz_net_chain, link);

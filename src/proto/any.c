@@ -112,7 +112,8 @@ bool any_read(struct walk *w, const struct mz_node *n, ProtobufCMessage *out)
     struct mz_arena *outer = w->arena;
     w->arena = w->scratch;
     ProtobufCMessage *m = message_new(w->arena, d);
-    bool ok = message_read(w, inner_node(w, n, d), m) && validate_at(w->top, m, w->err);
+    bool ok = message_read(w, inner_node(w, n, d), m) &&
+              (w->ctx->unchecked || validate_at(w->top, m, w->err));
     w->arena = outer;
     if (ok)
         any_set((pb_Any *)out, m, outer);

@@ -16,6 +16,7 @@ struct mz_proto_ctx {
     struct mz_arena *arena;
     enum mz_unknown unknown;
     bool partial; /* do not check constraints of the outermost message: it will be merged first */
+    bool unchecked; /* nor those within an Any: whoever opens it does */
     unsigned unknown_n;     /* fields and enum names that were left out */
     char unknown_path[256]; /* the first of them; "" while there is none */
 };

@@ -30,6 +30,11 @@ struct Envoy__Config__Bootstrap__V3__LayeredRuntime;
 /* Disk layers are read here; they are watched (a symlink moved into place, as Envoy) on the loop added first: main's. */
 struct mz_runtime_store *mz_runtime_store_create(struct mz_stats *st, const struct Envoy__Config__Bootstrap__V3__LayeredRuntime *m,
                                                  struct mz_str service_cluster, struct mz_err *err);
+/* Layers by subscription (RTDS): of the message of create(), which must still be there; targets of @init. */
+struct mz_xds;
+struct mz_init;
+bool mz_runtime_store_subscribe(struct mz_runtime_store *s, struct mz_xds *x, struct mz_init *init, struct mz_err *err);
+void mz_runtime_store_unsubscribe(struct mz_runtime_store *s); /* before @x and @init go; NULL is fine */
 void mz_runtime_store_destroy(struct mz_runtime_store *s); /* when the threads' loops no longer run */
 void mz_runtime_store_add_thread(struct mz_runtime_store *s, struct mz_loop *l); /* gets each new snapshot by post */
 bool mz_runtime_store_modify(struct mz_runtime_store *s, const struct mz_str *keys, const struct mz_str *values, size_t n,

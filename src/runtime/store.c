@@ -8,6 +8,8 @@
 #include "base/log.h"
 #include "proto/mapper.h"
 #include "runtime/runtime_priv.h"
+#include "xds/init.h"
+#include "xds/subscription.h"
 
 /* X(identifier, "name", TYPE) */
 /* clang-format off: its own output does not satisfy it here */
@@ -35,13 +37,19 @@ static const struct mz_stat_def stat_defs[] = {
 };
 static const struct mz_stat_kind stat_kind = { "runtime", stat_defs, STAT__COUNT };
 
-enum source { STATIC, DISK, ADMIN };
+enum source { STATIC, DISK, ADMIN, RTDS };
 struct layer {
     struct mz_str name;
     enum source source;
     struct mz_runtime_layer keys;
     struct mz_str dir, watch_dir, watch_name; /* disk */
     bool appended; /* with append_service_cluster: counted whether it exists */
+    const pb_RuntimeLayer_RtdsLayer *rtds; /* until it is subscribed to */
+    struct mz_str resource;                /* of RTDS */
+    struct mz_subscription *sub;
+    struct mz_init_target target;
+    struct mz_runtime_store *store;
+    struct mz_xds *xds;
 };
 struct thread {
     unsigned refs; /* atomic: the store, posts on their way */
@@ -253,11 +261,16 @@ static bool layer_build(struct mz_runtime_store *s, struct layer *l, const pb_Ru
         l->source = DISK;
         disk_paths(s, l, m->disk_layer, cluster);
         return load_disk(s, l, err) || mz_err_at(err, "disk_layer");
+    case pb_RuntimeLayer_LAYER_SPECIFIER_RTDS_LAYER:
+        l->source = RTDS;
+        l->rtds = m->rtds_layer;
+        return m->rtds_layer->rtds_config || mz_err_set(err, "is required") ||
+               mz_err_at(err, "rtds_layer.rtds_config");
     case pb_RuntimeLayer_LAYER_SPECIFIER_ADMIN_LAYER:
         l->source = ADMIN;
         return true;
     default:
-        return mz_err_set(err, "a layer needs static_layer, disk_layer or admin_layer");
+        return mz_err_set(err, "a layer needs static_layer, disk_layer, admin_layer or rtds_layer");
     }
 }
 
@@ -299,6 +312,83 @@ struct mz_runtime_store *mz_runtime_store_create(struct mz_stats *st, const pb_L
     mz_gauge_set(s->scope, STAT_NUM_LAYERS, s->n_layers);
     publish(s);
     return s;
+}
+
+/* ---- layers by subscription ---- */
+
+static bool rtds_update(void *arg, const struct mz_xds_update *u, struct mz_err *err)
+{
+    struct layer *l = arg;
+    struct mz_runtime_store *s = l->store;
+    struct mz_runtime_layer fresh;
+    mz_runtime_layer_init(&fresh);
+    if (u->n != 1 && !u->n_removed)
+        return mz_err_set(err, "Unexpected RTDS resource length, number of added resources %zu",
+                          u->n);
+    if (u->n) {
+        const struct mz_resource *r = &u->v[0];
+        struct mz_proto_ctx ctx = { .arena = mz_arena_create(MZ_MEM_CONFIG) };
+        ProtobufCMessage *m;
+        bool ok = mz_str_eq(r->name, l->resource) ||
+                  mz_err_set(err, "Unexpected RTDS runtime (expecting " MZ_STR_FMT "): " MZ_STR_FMT,
+                             MZ_STR_ARG(l->resource), MZ_STR_ARG(r->name));
+        ok = ok && mz_resource_open(l->xds, r, MZ_XDS_RUNTIME, &ctx, &m, err);
+        if (ok)
+            mz_runtime_layer_struct(&fresh, ((const pb_Runtime *)m)->layer);
+        mz_arena_destroy(ctx.arena);
+        if (!ok) {
+            mz_runtime_layer_fini(&fresh);
+            return false;
+        }
+    }
+    mz_runtime_layer_fini(&l->keys); /* removed: its keys are gone */
+    l->keys = fresh;
+    publish(s);
+    return true;
+}
+
+static void rtds_first(void *arg)
+{
+    struct layer *l = arg;
+    mz_init_ready(&l->target);
+}
+
+static void rtds_start(void *arg)
+{
+    struct layer *l = arg;
+    mz_subscription_start(l->sub);
+}
+
+bool mz_runtime_store_subscribe(struct mz_runtime_store *s, struct mz_xds *x, struct mz_init *init,
+                                struct mz_err *err)
+{
+    for (size_t i = 0; i < s->n_layers; i++) {
+        struct layer *l = &s->layers[i];
+        if (l->source != RTDS)
+            continue;
+        const struct mz_subscriber who = { rtds_update, rtds_first, l };
+        l->store = s;
+        l->xds = x;
+        l->resource = mz_arena_dup(s->arena, mz_str_c(l->rtds->name));
+        l->sub = mz_subscribe(x, l->rtds->rtds_config, MZ_XDS_RUNTIME, l->resource,
+                              MZ_STR("runtime."), &who, err);
+        l->rtds = NULL;
+        if (!l->sub)
+            return mz_err_at(err, "layers[%zu].rtds_layer.rtds_config", i);
+        l->target =
+            (struct mz_init_target){ .name = MZ_STR("RTDS"), .start = rtds_start, .arg = l };
+        mz_init_add(init, &l->target);
+    }
+    return true;
+}
+
+void mz_runtime_store_unsubscribe(struct mz_runtime_store *s)
+{
+    for (size_t i = 0; s && i < s->n_layers; i++) {
+        mz_init_remove(&s->layers[i].target);
+        mz_subscription_end(s->layers[i].sub);
+        s->layers[i].sub = NULL;
+    }
 }
 
 void mz_runtime_store_destroy(struct mz_runtime_store *s)

@@ -17,6 +17,19 @@ struct mz_log_files;
 struct mz_recorder;
 struct mz_runtime_store;
 struct mz_stats;
+struct mz_cds;
+struct mz_lds;
+struct mz_rds_manager;
+struct mz_secrets;
+struct mz_init;
+
+struct mz_dynamic { /* what came by subscription; each may be NULL */
+    struct mz_cds *cds;
+    struct mz_lds *lds;
+    struct mz_rds_manager *rds;
+    struct mz_secrets *secrets;
+    struct mz_init *init; /* what the start waits for */
+};
 
 struct mz_drain_request { /* POST /drain_listeners */
     bool graceful;     /* wait --drain-time-s with closing the listening sockets */
@@ -32,6 +45,7 @@ struct mz_pages_env {
     struct mz_runtime_store *runtime;
     struct mz_recorder *recorder;
     struct mz_log_files *log_files;
+    const struct mz_dynamic *dynamic;
     /* The Bootstrap as merged, packed, with the node as the command line completed it. Static listeners and clusters may be
      * left out of it: /config_dump puts in those of the managers. */
     struct mz_str bootstrap;

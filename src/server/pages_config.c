@@ -6,6 +6,7 @@
 #include "listener/listener.h"
 #include "server/pages_priv.h"
 #include "upstream/cluster.h"
+#include "xds/init.h"
 
 /* In Envoy's order. */
 static const struct part {
@@ -231,11 +232,39 @@ static void certs(void *arg, const struct mz_admin_request *rq, struct mz_admin_
     page_message(out, &m.base, MZ_JSON_DEFAULTS);
 }
 
+struct unready {
+    struct mz_arena *arena;
+    char *v[256];
+    size_t n;
+};
+
+static void note_unready(void *arg, struct mz_str name)
+{
+    struct unready *u = arg;
+    if (u->n < MZ_COUNT(u->v))
+        u->v[u->n++] =
+            page_chars(mz_arena_printf(u->arena, "target " MZ_STR_FMT, MZ_STR_ARG(name)).p);
+}
+
 static void init_dump(void *arg, const struct mz_admin_request *rq, struct mz_admin_reply *out)
 {
-    (void)arg, (void)rq;
-    out->content_type = PAGE_JSON;
-    mz_buf_append_str(&out->body, MZ_STR("{}\n"));
+    (void)rq;
+    const struct mz_pages *p = arg;
+    struct unready u = { .arena = mz_arena_create(MZ_MEM_ADMIN) };
+    pb_UnreadyTargetsDumps m = pb_UnreadyTargetsDumps__INIT;
+    pb_UnreadyTargetsDumps_UnreadyTargetsDump one = pb_UnreadyTargetsDumps_UnreadyTargetsDump__INIT,
+                                              *list = &one;
+    if (p->env.dynamic && p->env.dynamic->init)
+        mz_init_dump(p->env.dynamic->init, note_unready, &u);
+    if (u.n) {
+        one.name = page_chars("init manager Server");
+        one.n_target_names = u.n;
+        one.target_names = u.v;
+        m.n_unready_targets_dumps = 1;
+        m.unready_targets_dumps = &list;
+    }
+    page_message(out, &m.base, 0);
+    mz_arena_destroy(u.arena);
 }
 
 static const struct mz_admin_page pages[] = {

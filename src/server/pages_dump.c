@@ -5,8 +5,10 @@
 #include <stdlib.h>
 
 #include "base/regex.h"
+#include "hcm/rds.h"
 #include "listener/listener.h"
 #include "server/pages_priv.h"
+#include "tls/secrets.h"
 #include "upstream/cluster.h"
 
 static pb_Timestamp *timestamp(struct mz_arena *a, uint64_t wall_us)
@@ -66,106 +68,172 @@ struct walk {
     struct messages fixed, dynamic;
 };
 
-static void one_cluster(void *arg, struct mz_str name, struct mz_str bytes, bool via_api,
-                        uint64_t updated_us)
-{
-    struct walk *w = arg;
-    struct mz_arena *a = w->d->arena;
-    if (!wanted(w->d, name))
-        return;
-    pb_Any *any = any_of(a, &pb_Cluster__descriptor, bytes);
-    if (via_api) {
-        pb_ClustersConfigDump_DynamicCluster *c =
-            page_new(a, &pb_ClustersConfigDump_DynamicCluster__descriptor);
-        c->cluster = any;
-        c->last_updated = timestamp(a, updated_us);
-        add(&w->dynamic, &c->base);
-    } else {
-        pb_ClustersConfigDump_StaticCluster *c =
-            page_new(a, &pb_ClustersConfigDump_StaticCluster__descriptor);
-        c->cluster = any;
-        c->last_updated = timestamp(a, updated_us);
-        add(&w->fixed, &c->base);
-    }
-}
-
 /* Envoy shows the clusters by name. */
-struct named {
-    struct mz_str name, bytes;
-    bool via_api;
-    uint64_t updated_us;
-};
 struct named_list {
-    struct named *v;
+    struct mz_cluster_shown *v;
     size_t n;
 };
 
-static void note_named(void *arg, struct mz_str name, struct mz_str bytes, bool via_api,
-                       uint64_t updated_us)
+static void note_named(void *arg, const struct mz_cluster_shown *c)
 {
     struct named_list *l = arg;
-    l->v[l->n++] = (struct named){ name, bytes, via_api, updated_us };
+    l->v[l->n++] = *c;
+}
+
+static void count_shown(void *arg, const struct mz_cluster_shown *c)
+{
+    (void)c;
+    ++*(size_t *)arg;
 }
 
 static int by_name(const void *x, const void *y)
 {
-    const struct named *a = x, *b = y;
+    const struct mz_cluster_shown *a = x, *b = y;
     return mz_str_cmp(a->name, b->name);
+}
+
+static struct named_list clusters_by_name(const struct dump *d)
+{
+    struct named_list l = { .n = 0 };
+    size_t n = 0;
+    mz_cluster_manager_show(d->pages->env.clusters, count_shown, &n);
+    l.v = mz_arena_alloc(d->arena, (n + 1) * sizeof(*l.v));
+    mz_cluster_manager_show(d->pages->env.clusters, note_named, &l);
+    qsort(l.v, l.n, sizeof(*l.v), by_name);
+    return l;
+}
+
+static char *text_of(struct mz_arena *a, struct mz_str s)
+{
+    return page_chars(mz_arena_dup(a, s).p);
+}
+
+static ProtobufCMessage *static_cluster_message(struct mz_arena *a,
+                                                const struct mz_cluster_shown *c)
+{
+    pb_ClustersConfigDump_StaticCluster *m =
+        page_new(a, &pb_ClustersConfigDump_StaticCluster__descriptor);
+    m->cluster = any_of(a, &pb_Cluster__descriptor, c->bytes);
+    m->last_updated = timestamp(a, c->updated_wall_us);
+    return &m->base;
+}
+
+static ProtobufCMessage *dynamic_cluster_message(struct mz_arena *a,
+                                                 const struct mz_cluster_shown *c)
+{
+    pb_ClustersConfigDump_DynamicCluster *m =
+        page_new(a, &pb_ClustersConfigDump_DynamicCluster__descriptor);
+    m->version_info = text_of(a, c->version);
+    m->cluster = any_of(a, &pb_Cluster__descriptor, c->bytes);
+    m->last_updated = timestamp(a, c->updated_wall_us);
+    return &m->base;
 }
 
 ProtobufCMessage *dump_clusters(const struct dump *d)
 {
-    struct walk w = { d, { .arena = d->arena }, { .arena = d->arena } };
-    struct mz_cluster_manager *manager = d->pages->env.clusters;
-    struct named_list l = {
-        mz_arena_alloc(d->arena, (mz_cluster_manager_count(manager) + 1) * sizeof(*l.v)), 0
-    };
-    mz_cluster_manager_each(manager, note_named, &l);
-    qsort(l.v, l.n, sizeof(*l.v), by_name);
-    for (size_t i = 0; i < l.n; i++)
-        one_cluster(&w, l.v[i].name, l.v[i].bytes, l.v[i].via_api, l.v[i].updated_us);
-    pb_ClustersConfigDump *m = page_new(d->arena, &pb_ClustersConfigDump__descriptor);
-    m->n_static_clusters = w.fixed.n;
-    m->static_clusters = (pb_ClustersConfigDump_StaticCluster **)w.fixed.v;
-    m->n_dynamic_active_clusters = w.dynamic.n;
-    m->dynamic_active_clusters = (pb_ClustersConfigDump_DynamicCluster **)w.dynamic.v;
+    struct mz_arena *a = d->arena;
+    struct messages fixed = { .arena = a }, active = { .arena = a }, warming = { .arena = a };
+    const struct named_list l = clusters_by_name(d);
+    for (size_t i = 0; i < l.n; i++) {
+        const struct mz_cluster_shown *c = &l.v[i];
+        if (!wanted(d, c->name))
+            continue;
+        if (c->via_api)
+            add(c->warming ? &warming : &active, dynamic_cluster_message(a, c));
+        else
+            add(&fixed, static_cluster_message(a, c));
+    }
+    pb_ClustersConfigDump *m = page_new(a, &pb_ClustersConfigDump__descriptor);
+    if (d->pages->env.dynamic && d->pages->env.dynamic->cds)
+        m->version_info = text_of(a, mz_cds_version(d->pages->env.dynamic->cds));
+    m->n_static_clusters = fixed.n;
+    m->static_clusters = (pb_ClustersConfigDump_StaticCluster **)fixed.v;
+    m->n_dynamic_active_clusters = active.n;
+    m->dynamic_active_clusters = (pb_ClustersConfigDump_DynamicCluster **)active.v;
+    m->n_dynamic_warming_clusters = warming.n;
+    m->dynamic_warming_clusters = (pb_ClustersConfigDump_DynamicCluster **)warming.v;
     return &m->base;
 }
 
 /* ---- listeners ---- */
 
-static void one_listener(void *arg, struct mz_str name, struct mz_str bytes, bool via_api,
-                         uint64_t updated_us)
+static pb_ListenersConfigDump_DynamicListenerState *state_of(struct mz_arena *a,
+                                                             const struct mz_listener_state *s)
+{
+    if (!s->bytes.p)
+        return NULL;
+    pb_ListenersConfigDump_DynamicListenerState *m =
+        page_new(a, &pb_ListenersConfigDump_DynamicListenerState__descriptor);
+    m->version_info = text_of(a, s->version);
+    m->listener = any_of(a, &pb_Listener__descriptor, s->bytes);
+    m->last_updated = timestamp(a, s->updated_wall_us);
+    return m;
+}
+
+static pb_UpdateFailureState *failure_of(struct mz_arena *a, const struct mz_lds_error *e)
+{
+    pb_UpdateFailureState *m = page_new(a, &pb_UpdateFailureState__descriptor);
+    m->failed_configuration = any_of(a, &pb_Listener__descriptor, e->bytes);
+    m->last_update_attempt = timestamp(a, e->wall_us);
+    m->details = text_of(a, e->details);
+    m->version_info = text_of(a, e->version);
+    return m;
+}
+
+static void one_listener(void *arg, const struct mz_listener_shown *shown)
 {
     struct walk *w = arg;
     struct mz_arena *a = w->d->arena;
-    if (!wanted(w->d, name))
+    if (!wanted(w->d, shown->name))
         return;
-    pb_Any *any = any_of(a, &pb_Listener__descriptor, bytes);
-    if (via_api) {
-        pb_ListenersConfigDump_DynamicListenerState *s =
-            page_new(a, &pb_ListenersConfigDump_DynamicListenerState__descriptor);
+    if (shown->via_api) {
         pb_ListenersConfigDump_DynamicListener *l =
             page_new(a, &pb_ListenersConfigDump_DynamicListener__descriptor);
-        s->listener = any;
-        s->last_updated = timestamp(a, updated_us);
-        l->name = page_chars(mz_arena_dup(a, name).p);
-        l->active_state = s;
+        l->name = text_of(a, shown->name);
+        l->active_state = state_of(a, &shown->active);
+        l->warming_state = state_of(a, &shown->warming);
         add(&w->dynamic, &l->base);
     } else {
         pb_ListenersConfigDump_StaticListener *l =
             page_new(a, &pb_ListenersConfigDump_StaticListener__descriptor);
-        l->listener = any;
-        l->last_updated = timestamp(a, updated_us);
+        l->listener = any_of(a, &pb_Listener__descriptor, shown->active.bytes);
+        l->last_updated = timestamp(a, shown->active.updated_wall_us);
         add(&w->fixed, &l->base);
     }
+}
+
+/* What the last update had that was refused: of a listener that runs, or by its name alone. */
+static void one_error(void *arg, const struct mz_lds_error *e)
+{
+    struct walk *w = arg;
+    struct mz_arena *a = w->d->arena;
+    if (!wanted(w->d, e->name))
+        return;
+    for (size_t i = 0; i < w->dynamic.n; i++) {
+        pb_ListenersConfigDump_DynamicListener *l =
+            (pb_ListenersConfigDump_DynamicListener *)w->dynamic.v[i];
+        if (mz_str_eq(mz_str_c(l->name), e->name)) {
+            l->error_state = failure_of(a, e);
+            return;
+        }
+    }
+    pb_ListenersConfigDump_DynamicListener *l =
+        page_new(a, &pb_ListenersConfigDump_DynamicListener__descriptor);
+    l->name = text_of(a, e->name);
+    l->error_state = failure_of(a, e);
+    add(&w->dynamic, &l->base);
 }
 
 ProtobufCMessage *dump_listeners(const struct dump *d)
 {
     struct walk w = { d, { .arena = d->arena }, { .arena = d->arena } };
+    const struct mz_lds *lds = d->pages->env.dynamic ? d->pages->env.dynamic->lds : NULL;
     mz_listener_manager_each(d->pages->env.listeners, one_listener, &w);
     pb_ListenersConfigDump *m = page_new(d->arena, &pb_ListenersConfigDump__descriptor);
+    if (lds) {
+        mz_lds_errors(lds, one_error, &w);
+        m->version_info = text_of(d->arena, mz_lds_version(lds));
+    }
     m->n_static_listeners = w.fixed.n;
     m->static_listeners = (pb_ListenersConfigDump_StaticListener **)w.fixed.v;
     m->n_dynamic_listeners = w.dynamic.n;
@@ -206,58 +274,72 @@ static void chain_routes(struct walk *w, const pb_FilterChain *c, uint64_t updat
     }
 }
 
-static void listener_routes(void *arg, struct mz_str name, struct mz_str bytes, bool via_api,
-                            uint64_t updated_us)
+static void listener_routes(void *arg, const struct mz_listener_shown *shown)
 {
-    (void)name, (void)via_api;
     struct walk *w = arg;
-    const pb_Listener *l = (pb_Listener *)unpack(w->d->arena, &pb_Listener__descriptor, bytes);
+    uint64_t updated_us = shown->active.updated_wall_us;
+    const pb_Listener *l =
+        shown->active.bytes.p
+            ? (pb_Listener *)unpack(w->d->arena, &pb_Listener__descriptor, shown->active.bytes)
+            : NULL;
     for (size_t i = 0; l && i < l->n_filter_chains; i++)
         chain_routes(w, l->filter_chains[i], updated_us);
     if (l)
         chain_routes(w, l->default_filter_chain, updated_us);
 }
 
+static void one_subscribed(void *arg, const struct mz_rds_shown *r)
+{
+    struct walk *w = arg;
+    struct mz_arena *a = w->d->arena;
+    if (!r->bytes.p || !wanted(w->d, r->name))
+        return;
+    pb_RoutesConfigDump_DynamicRouteConfig *m =
+        page_new(a, &pb_RoutesConfigDump_DynamicRouteConfig__descriptor);
+    m->version_info = text_of(a, r->version);
+    m->route_config = any_of(a, &pb_RouteConfiguration__descriptor, r->bytes);
+    m->last_updated = timestamp(a, r->updated_wall_us);
+    add(&w->dynamic, &m->base);
+}
+
 ProtobufCMessage *dump_routes(const struct dump *d)
 {
     struct walk w = { d, { .arena = d->arena }, { .arena = d->arena } };
     mz_listener_manager_each(d->pages->env.listeners, listener_routes, &w);
+    if (d->pages->env.dynamic)
+        mz_rds_manager_each(d->pages->env.dynamic->rds, one_subscribed, &w);
     pb_RoutesConfigDump *m = page_new(d->arena, &pb_RoutesConfigDump__descriptor);
     m->n_static_route_configs = w.fixed.n;
     m->static_route_configs = (pb_RoutesConfigDump_StaticRouteConfig **)w.fixed.v;
+    m->n_dynamic_route_configs = w.dynamic.n;
+    m->dynamic_route_configs = (pb_RoutesConfigDump_DynamicRouteConfig **)w.dynamic.v;
     return &m->base;
 }
 
 /* ---- the bootstrap, with the static listeners and clusters put back in ---- */
 
-static void static_message(void *arg, struct mz_str name, struct mz_str bytes, bool via_api,
+static void static_message(struct messages *l, struct mz_str bytes, bool via_api,
                            const ProtobufCMessageDescriptor *d)
 {
-    (void)name;
-    struct messages *l = arg;
     ProtobufCMessage *m = via_api ? NULL : unpack(l->arena, d, bytes);
     if (m)
         add(l, m);
 }
 
-static void static_cluster(void *arg, struct mz_str name, struct mz_str bytes, bool via_api,
-                           uint64_t updated_us)
+static void static_cluster(void *arg, const struct mz_cluster_shown *c)
 {
-    (void)updated_us;
-    static_message(arg, name, bytes, via_api, &pb_Cluster__descriptor);
+    static_message(arg, c->bytes, c->via_api, &pb_Cluster__descriptor);
 }
 
-static void static_listener(void *arg, struct mz_str name, struct mz_str bytes, bool via_api,
-                            uint64_t updated_us)
+static void static_listener(void *arg, const struct mz_listener_shown *l)
 {
-    (void)updated_us;
-    static_message(arg, name, bytes, via_api, &pb_Listener__descriptor);
+    static_message(arg, l->active.bytes, l->via_api, &pb_Listener__descriptor);
 }
 
 static void put_resources(const struct dump *d, pb_Bootstrap *b)
 {
     struct messages clusters = { .arena = d->arena }, listeners = { .arena = d->arena };
-    mz_cluster_manager_each(d->pages->env.clusters, static_cluster, &clusters);
+    mz_cluster_manager_show_added(d->pages->env.clusters, static_cluster, &clusters);
     mz_listener_manager_each(d->pages->env.listeners, static_listener, &listeners);
     if (clusters.n + listeners.n == 0)
         return;
@@ -393,7 +475,7 @@ ProtobufCMessage *dump_endpoints(const struct dump *d)
     return &m->base;
 }
 
-/* ---- nothing to show yet: scoped routes, secrets ---- */
+/* ---- scoped routes, secrets ---- */
 
 ProtobufCMessage *dump_scoped_routes(const struct dump *d)
 {
@@ -401,8 +483,81 @@ ProtobufCMessage *dump_scoped_routes(const struct dump *d)
     return &m->base;
 }
 
+/* Envoy's form: what is secret reads "[redacted]". */
+static void redact(pb_DataSource *d)
+{
+    static uint8_t shown[] = "[redacted]";
+    if (!d)
+        return;
+    if (d->specifier_case == pb_DataSource_SPECIFIER_INLINE_BYTES)
+        d->inline_bytes = (ProtobufCBinaryData){ sizeof(shown) - 1, shown };
+    else if (d->specifier_case == pb_DataSource_SPECIFIER_INLINE_STRING)
+        d->inline_string = (char *)shown;
+    else if (d->specifier_case == pb_DataSource_SPECIFIER_FILENAME)
+        d->filename = (char *)shown;
+    else if (d->specifier_case == pb_DataSource_SPECIFIER_ENVIRONMENT_VARIABLE)
+        d->environment_variable = (char *)shown;
+}
+
+static pb_Any *redacted_secret(struct mz_arena *a, struct mz_str bytes)
+{
+    pb_Secret *s = (pb_Secret *)unpack(a, &pb_Secret__descriptor, bytes);
+    if (!s)
+        return NULL;
+    if (s->type_case == pb_Secret_TYPE_TLS_CERTIFICATE) {
+        redact(s->tls_certificate->private_key);
+        redact(s->tls_certificate->password);
+        redact(s->tls_certificate->pkcs12);
+    } else if (s->type_case == pb_Secret_TYPE_SESSION_TICKET_KEYS) {
+        for (size_t i = 0; i < s->session_ticket_keys->n_keys; i++)
+            redact(s->session_ticket_keys->keys[i]);
+    }
+    return mz_any_pack(&s->base, a);
+}
+
+struct secret_walk {
+    const struct dump *d;
+    struct messages fixed, active, warming;
+};
+
+static void one_secret(void *arg, const struct mz_secret_shown *v)
+{
+    struct secret_walk *w = arg;
+    struct mz_arena *a = w->d->arena;
+    if (!wanted(w->d, v->name))
+        return;
+    if (!v->dynamic) {
+        pb_SecretsConfigDump_StaticSecret *m =
+            page_new(a, &pb_SecretsConfigDump_StaticSecret__descriptor);
+        m->name = text_of(a, v->name);
+        m->secret = redacted_secret(a, v->bytes);
+        m->last_updated = timestamp(a, v->updated_wall_us);
+        add(&w->fixed, &m->base);
+        return;
+    }
+    pb_SecretsConfigDump_DynamicSecret *m =
+        page_new(a, &pb_SecretsConfigDump_DynamicSecret__descriptor);
+    m->name = text_of(a, v->name);
+    m->version_info = v->bytes.p ? text_of(a, v->version) : page_chars("uninitialized");
+    if (v->bytes.p) {
+        m->secret = redacted_secret(a, v->bytes);
+        m->last_updated = timestamp(a, v->updated_wall_us);
+    }
+    add(v->bytes.p ? &w->active : &w->warming, &m->base);
+}
+
 ProtobufCMessage *dump_secrets(const struct dump *d)
 {
-    pb_SecretsConfigDump *m = page_new(d->arena, &pb_SecretsConfigDump__descriptor);
+    struct mz_arena *a = d->arena;
+    struct secret_walk w = { d, { .arena = a }, { .arena = a }, { .arena = a } };
+    if (d->pages->env.dynamic)
+        mz_secrets_each(d->pages->env.dynamic->secrets, one_secret, &w);
+    pb_SecretsConfigDump *m = page_new(a, &pb_SecretsConfigDump__descriptor);
+    m->n_static_secrets = w.fixed.n;
+    m->static_secrets = (pb_SecretsConfigDump_StaticSecret **)w.fixed.v;
+    m->n_dynamic_active_secrets = w.active.n;
+    m->dynamic_active_secrets = (pb_SecretsConfigDump_DynamicSecret **)w.active.v;
+    m->n_dynamic_warming_secrets = w.warming.n;
+    m->dynamic_warming_secrets = (pb_SecretsConfigDump_DynamicSecret **)w.warming.v;
     return &m->base;
 }

@@ -121,6 +121,7 @@ struct mz_pages *mz_server_pages_create(struct mz_server *s)
         .runtime = s->runtime,
         .recorder = s->recorder,
         .log_files = s->logs,
+        .dynamic = &s->dynamic,
         .bootstrap = bootstrap_bytes(s),
         .bootstrap_wall_us = mz_clock->wall_us(),
         .options = options_message(s),

@@ -29,21 +29,24 @@ enum mz_server_state mz_server_state(const struct mz_server *s)
 
 /* ---- building ---- */
 
-static struct mz_transport_factory *transport_build(struct mz_server *s,
+static struct mz_transport_factory *transport_build(struct mz_server *s, struct mz_proto_ctx *proto,
                                                     const pb_TransportSocket *m, bool downstream,
-                                                    struct mz_str prefix, struct mz_err *err);
+                                                    struct mz_str prefix, struct mz_init *init,
+                                                    struct mz_err *err);
 
 /* One that stands around another. */
-static struct mz_transport_factory *wrapper_build(struct mz_server *s,
+static struct mz_transport_factory *wrapper_build(struct mz_server *s, struct mz_proto_ctx *proto,
                                                   const ProtobufCMessageDescriptor *type,
                                                   const ProtobufCMessage *msg, bool downstream,
-                                                  struct mz_str prefix, struct mz_err *err)
+                                                  struct mz_str prefix, struct mz_init *init,
+                                                  struct mz_err *err)
 {
     bool stats = type == &pb_tcp_stats_Config__descriptor;
     const pb_TransportSocket *around =
         stats ? ((const pb_tcp_stats_Config *)msg)->transport_socket
               : ((const pb_ProxyProtocolUpstreamTransport *)msg)->transport_socket;
-    struct mz_transport_factory *inner = transport_build(s, around, downstream, prefix, err);
+    struct mz_transport_factory *inner =
+        transport_build(s, proto, around, downstream, prefix, init, err);
     if (!inner) {
         mz_err_at(err, "transport_socket");
         return NULL;
@@ -55,18 +58,21 @@ static struct mz_transport_factory *wrapper_build(struct mz_server *s,
                                      s->stats, prefix, err);
 }
 
-static struct mz_transport_factory *transport_build(struct mz_server *s,
+static struct mz_transport_factory *transport_build(struct mz_server *s, struct mz_proto_ctx *proto,
                                                     const pb_TransportSocket *m, bool downstream,
-                                                    struct mz_str prefix, struct mz_err *err)
+                                                    struct mz_str prefix, struct mz_init *init,
+                                                    struct mz_err *err)
 {
-    const struct mz_tls_env env = { .stats = s->stats, .prefix = prefix };
+    const struct mz_tls_env env = {
+        .stats = s->stats, .prefix = prefix, .secrets = s->dynamic.secrets, .init = init
+    };
     struct mz_transport_factory *f = NULL;
     const ProtobufCMessageDescriptor *type;
     ProtobufCMessage *msg = NULL;
     if (!m->typed_config)
         mz_err_set(err, "Didn't find a registered implementation for '%s' with type URL: ''",
                    m->name);
-    else if (mz_any_unpack(&s->proto, m->typed_config, &type, &msg, err)) {
+    else if (mz_any_unpack(proto, m->typed_config, &type, &msg, err)) {
         if (type == &pb_RawBuffer__descriptor)
             f = mz_transport_factory_raw();
         else if (downstream && type == &pb_DownstreamTlsContext__descriptor)
@@ -75,7 +81,7 @@ static struct mz_transport_factory *transport_build(struct mz_server *s,
             f = mz_tls_upstream_create((const pb_UpstreamTlsContext *)msg, &env, err);
         else if (type == &pb_tcp_stats_Config__descriptor ||
                  (!downstream && type == &pb_ProxyProtocolUpstreamTransport__descriptor))
-            f = wrapper_build(s, type, msg, downstream, prefix, err);
+            f = wrapper_build(s, proto, type, msg, downstream, prefix, init, err);
         else
             mz_err_set(err, "is no transport socket of a %s: '%s'",
                        downstream ? "listener" : "cluster", m->typed_config->type_url);
@@ -88,15 +94,26 @@ static struct mz_transport_factory *transport_build(struct mz_server *s,
 static struct mz_transport_factory *listener_transport(const struct mz_factory *f, const void *msg,
                                                        bool downstream, struct mz_err *err)
 {
-    return transport_build(f->server, msg, downstream,
+    return transport_build(f->server, f->proto, msg, downstream,
                            f->listener_scope ? f->listener_scope->prefix : MZ_STR("listener."),
-                           err);
+                           f->init, err);
 }
 
 static struct mz_transport_factory *cluster_transport(void *arg, const void *msg,
-                                                      struct mz_str prefix, struct mz_err *err)
+                                                      struct mz_str prefix, struct mz_init *init,
+                                                      struct mz_err *err)
 {
-    return transport_build(arg, msg, false, prefix, err);
+    struct mz_server *s = arg;
+    /* After the start it is a cluster by subscription. */
+    struct mz_proto_ctx ctx = { .unknown = s->opts.reject_unknown_dynamic_fields
+                                               ? MZ_UNKNOWN_REJECT
+                                               : MZ_UNKNOWN_COUNT };
+    if (s->proto.arena)
+        return transport_build(s, &s->proto, msg, false, prefix, init, err);
+    ctx.arena = mz_arena_create(MZ_MEM_CONFIG);
+    struct mz_transport_factory *f = transport_build(s, &ctx, msg, false, prefix, init, err);
+    mz_arena_destroy(ctx.arena);
+    return f;
 }
 
 static struct mz_str node_text(struct mz_server *s, const char *from_option, const char *from_file)
@@ -122,6 +139,12 @@ static void factory_fill(struct mz_server *s)
         .header_prefix =
             prefix && prefix[0] ? mz_arena_dup(s->arena, mz_str_c(prefix)) : MZ_STR("x-envoy"),
         .workers = s->n_workers,
+        .main = s->loop,
+        .drain_ms = (uint64_t)s->opts.drain_time_s * 1000,
+        .drain_at_once = s->opts.drain_strategy[0] == 'i',
+        .xds = s->xds,
+        .rds = s->dynamic.rds,
+        .init = &s->init,
         .net_filter = mz_registry_net_filter,
         .http_filter = mz_registry_http_filter,
         .listener_filter = mz_registry_listener_filter,
@@ -226,6 +249,8 @@ static bool services_build(struct mz_server *s, struct mz_err *err)
     const pb_ClusterManager *manager = s->bootstrap->cluster_manager;
     if (!outlier_log_open(s, err))
         return false;
+    mz_workers_create(s, s->n_workers);
+    mz_server_xds_create(s);
     const struct mz_upstream_env env = {
         .main = s->loop,
         .stats = s->stats,
@@ -236,10 +261,10 @@ static bool services_build(struct mz_server *s, struct mz_err *err)
         .log_files = s->logs,
         .outlier_log = s->outlier_log,
         .transport = cluster_transport,
-        .transport_arg = s
+        .transport_arg = s,
+        .xds = s->xds,
     };
     s->clusters = mz_cluster_manager_create(&env);
-    mz_workers_create(s, s->n_workers);
     s->watchdog = mz_watchdog_create(s);
     if (s->bootstrap->enable_dispatcher_stats)
         mz_server_dispatchers_create(s);
@@ -278,7 +303,8 @@ static bool build(struct mz_server *s, struct mz_err *err)
         return false;
     if (!s->opts.validate && !mz_server_admin_start(s, err))
         return mz_err_at(err, "admin");
-    return clusters_build(s, err) && listeners_build(s, err);
+    return mz_server_secrets_build(s, err) && clusters_build(s, err) && listeners_build(s, err) &&
+           mz_server_dynamic_build(s, err);
 }
 
 bool mz_server_build(struct mz_server *s, const struct mz_options *o, struct mz_err *err)
@@ -321,13 +347,12 @@ static void on_signal(void *arg, int signo)
     }
 }
 
-/* Every cluster's first resolution ended: from now on connections are taken. */
-static void clusters_ready(void *arg)
+/* From now on connections are taken. */
+static void all_ready(void *arg)
 {
     struct mz_server *s = arg;
     if (s->exiting)
         return;
-    MZ_LOG(INFO, main, "all clusters initialized. initializing init manager");
     MZ_LOG(INFO, config, "all dependencies initialized. starting workers");
     mz_workers_start(s);
     mz_listener_manager_start(s->listeners);
@@ -347,7 +372,7 @@ int mz_server_run(struct mz_server *s)
         mz_runtime_store_add_thread(s->runtime, s->workers[i].loop);
     if (!s->flush_on_admin)
         mz_timer_start_ms(&s->flush_timer, s->flush_ms);
-    mz_cluster_manager_when_ready(s->clusters, clusters_ready, s);
+    mz_server_dynamic_start(s, all_ready);
     MZ_LOG(INFO, main, "starting main dispatch loop");
     mz_loop_run(s->loop);
     MZ_LOG(INFO, main, "main dispatch loop exited");
@@ -369,6 +394,7 @@ void mz_server_destroy(struct mz_server *s)
     if (s->loop)
         mz_loop_turn(s->loop, 0);
     mz_stream_thread_trim(); /* the admin connections' */
+    mz_server_dynamic_stop(s);
     mz_listener_manager_destroy(s->listeners);
     if (s->admin_hcm)
         mz_hcm_config_destroy(s->admin_hcm); /* its access logs go before their files */
@@ -376,6 +402,8 @@ void mz_server_destroy(struct mz_server *s)
     if (s->loop)
         mz_loop_turn(s->loop, 0); /* what the pools' end deferred */
     mz_cluster_manager_destroy(s->clusters);
+    if (s->loop)
+        mz_loop_turn(s->loop, 0); /* what workers left for this thread to end */
     mz_recorder_destroy(s->recorder);
     if (s->outlier_log)
         mz_log_file_close(s->outlier_log);
@@ -386,6 +414,7 @@ void mz_server_destroy(struct mz_server *s)
     mz_runtime_store_destroy(s->runtime);
     mz_admin_destroy(s->admin);
     mz_pages_destroy(s->pages);
+    mz_server_xds_destroy(s);
     if (s->loop)
         mz_loop_destroy(s->loop);
     mz_server_dispatchers_destroy(s);

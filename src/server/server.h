@@ -8,12 +8,16 @@
 
 #include "admin/admin.h"
 #include "filters/access_loggers/grpc_log.h"
+#include "hcm/rds.h"
 #include "listener/listener.h"
 #include "proto/mapper.h"
 #include "runtime/runtime.h"
 #include "server/options.h"
 #include "server/pages.h"
+#include "tls/secrets.h"
 #include "upstream/cluster.h"
+#include "xds/init.h"
+#include "xds/subscription.h"
 
 enum mz_server_state { MZ_SERVER_LIVE, MZ_SERVER_DRAINING, MZ_SERVER_PRE_INITIALIZING, MZ_SERVER_INITIALIZING };
 struct mz_thread {
@@ -53,6 +57,14 @@ struct mz_server {
     enum mz_drain_scope drain_scope; /* of the graceful drain that runs */
     bool flush_on_admin; /* rather than every flush_ms */
     bool workers_started, exiting, skip_exit;
+    struct mz_xds *xds;
+    struct mz_loop **worker_loops; /* one a worker */
+    struct mz_dynamic dynamic;
+    struct mz_init init, runtime_init; /* what the start waits for; runtime layers come before clusters */
+    bool cds_waiting;
+    uint64_t unknown_counted; /* of mz_xds_unknown_fields() */
+    void (*when_clusters_ready)(struct mz_server *s);
+    void (*when_ready)(void *arg);
 };
 
 /* Reads, merges and checks the bootstrap; builds everything; binds unless @validate. False: err says where and why. */
@@ -62,6 +74,14 @@ struct mz_stats_config *mz_stats_config_from(const pb_StatsConfig *m, struct mz_
 int mz_server_run(struct mz_server *s); /* until the end; the exit code */
 void mz_server_destroy(struct mz_server *s);
 enum mz_server_state mz_server_state(const struct mz_server *s);
+
+/* dynamic.c */
+void mz_server_xds_create(struct mz_server *s);                        /* after the workers' loops */
+bool mz_server_secrets_build(struct mz_server *s, struct mz_err *err); /* before clusters and listeners */
+bool mz_server_dynamic_build(struct mz_server *s, struct mz_err *err); /* after them */
+void mz_server_dynamic_start(struct mz_server *s, void (*ready)(void *arg)); /* ready: all is there to serve with */
+void mz_server_dynamic_stop(struct mz_server *s);
+void mz_server_xds_destroy(struct mz_server *s);
 
 /* workers.c */
 void mz_workers_create(struct mz_server *s, unsigned n);

@@ -27,6 +27,9 @@ void mz_server_stats_update(struct mz_server *s)
     mz_gauge_set(s->scope, MZ_SERVER_STAT_UPTIME, (mz_clock->mono_us() - s->start_us) / 1000000);
     mz_gauge_set(s->scope, MZ_SERVER_STAT_CONNECTIONS,
                  mz_listener_manager_connections(s->listeners));
+    uint64_t unknown = s->xds ? mz_xds_unknown_fields(s->xds) : 0;
+    mz_count(s->scope, MZ_SERVER_STAT_DYNAMIC_UNKNOWN, unknown - s->unknown_counted);
+    s->unknown_counted = unknown;
     mz_gauge_set(s->scope, MZ_SERVER_STAT_LIVE, state == MZ_SERVER_LIVE);
     mz_gauge_set(s->scope, MZ_SERVER_STAT_STATE, state);
     mz_log_files_count(s->logs); /* what their writer did (O2) */

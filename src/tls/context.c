@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "proto/data_source.h"
+#include "tls/secrets_priv.h"
 
 #define CIPHERS                                                                                    \
     "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-AES128-GCM-SHA256:"     \
@@ -346,6 +347,10 @@ struct mz_transport_factory *mz_tls_downstream_create(const pb_DownstreamTlsCont
                                                       const struct mz_tls_env *env,
                                                       struct mz_err *err)
 {
+    if (context_names_secrets(m->common_tls_context) ||
+        m->session_ticket_keys_type_case ==
+            pb_DownstreamTlsContext_SESSION_TICKET_KEYS_TYPE_SESSION_TICKET_KEYS_SDS_SECRET_CONFIG)
+        return sds_factory_create(&m->base, true, env, err);
     struct tls_factory *f = factory_new(true, env);
     f->require_client = mz_bool_or(m->require_client_certificate, false);
     f->require_sni = mz_bool_or(m->require_sni, false);
@@ -373,6 +378,8 @@ struct mz_transport_factory *mz_tls_upstream_create(const pb_UpstreamTlsContext 
                                                     const struct mz_tls_env *env,
                                                     struct mz_err *err)
 {
+    if (context_names_secrets(m->common_tls_context))
+        return sds_factory_create(&m->base, false, env, err);
     struct tls_factory *f = factory_new(false, env);
     f->sni = mz_arena_dup(f->arena, mz_str_c(m->sni));
     f->max_sessions = mz_u32_or(m->max_session_keys, 1);
@@ -400,8 +407,10 @@ size_t mz_tls_alpn(const struct mz_transport_factory *f, const struct mz_str **o
 {
     while (f && f->inner)
         f = f->inner;
-    if (!f || f->create != tls_transport_create)
+    if (!f)
         return 0;
+    if (f->create != tls_transport_create)
+        return sds_factory_alpn(f, out_protocols);
     *out_protocols = tls_factory_of(f)->alpn;
     return tls_factory_of(f)->n_alpn;
 }

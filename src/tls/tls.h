@@ -8,13 +8,17 @@
 #include "net/transport.h"
 #include "stats/stats.h"
 
-struct mz_log_files;
+struct mz_init;
+struct mz_xds;
+struct mz_secrets; /* secrets.h */
 struct Envoy__Extensions__TransportSockets__Tls__V3__DownstreamTlsContext;
 struct Envoy__Extensions__TransportSockets__Tls__V3__UpstreamTlsContext;
 
 struct mz_tls_env {
     struct mz_stats *stats;
     struct mz_str prefix; /* of the statistics: "listener.0.0.0.0_443.", "cluster.a." */
+    struct mz_secrets *secrets; /* NULL: contexts that name secrets are refused */
+    struct mz_init *init;       /* waits for them; NULL: nobody does */
 };
 /* Main thread. The factory (one reference) keeps nothing of @m. NULL and @err: the path within the context's message. */
 struct mz_transport_factory *
@@ -24,6 +28,8 @@ struct mz_transport_factory *
 mz_tls_upstream_create(const struct Envoy__Extensions__TransportSockets__Tls__V3__UpstreamTlsContext *m,
                        const struct mz_tls_env *env, struct mz_err *err);
 
+/* Where a context names secrets (SDS), the factory is there at once and refuses connections until they came; then it follows
+ * each change of them. */
 /* ALPN protocols that a factory offers or takes; NULL factory or none: 0. */
 size_t mz_tls_alpn(const struct mz_transport_factory *f, const struct mz_str **out_protocols);
 #endif

@@ -17,9 +17,11 @@
 #include "stats/stats.h"
 #include "upstream/stats.h"
 
+struct mz_init;
 struct mz_log_file;
 struct mz_log_files;
 struct mz_cluster_manager; /* main thread */
+struct mz_xds;
 struct mz_upstream;        /* one worker's view */
 struct mz_wcluster;
 
@@ -49,6 +51,7 @@ struct mz_host {
     bool used;             /* atomic; of ORIGINAL_DST: chosen since the last cleaning */
     struct mz_str region, zone, sub_zone;
     const struct mz_meta *metadata;
+    uint64_t made_of; /* hash of what an update of endpoints may not change */
     const struct mz_transport_factory *transport; /* by transport_socket_matches; NULL: the cluster's. Borrowed */
     struct mz_host_stats stats;
     struct mz_cluster *cluster; /* borrowed */
@@ -139,9 +142,11 @@ struct mz_upstream_env {
     struct mz_log_files *log_files; /* of health check events; NULL: none are written */
     struct mz_log_file *outlier_log; /* cluster_manager.outlier_detection.event_log_path; NULL: none */
     /* Resolves a transport_socket message to a factory; NULL and err when its type is unknown. @prefix: "cluster.<name>." */
+    /* @init: where it puts what has to come before it works (secrets). */
     struct mz_transport_factory *(*transport)(void *arg, const void *transport_socket_msg, struct mz_str prefix,
-                                              struct mz_err *err);
+                                              struct mz_init *init, struct mz_err *err);
     void *transport_arg;
+    struct mz_xds *xds; /* endpoints by subscription; NULL: none */
 };
 struct Envoy__Config__Cluster__V3__Cluster;
 struct mz_cluster_manager *mz_cluster_manager_create(const struct mz_upstream_env *env);
@@ -167,9 +172,39 @@ void mz_cluster_manager_text(struct mz_cluster_manager *m, struct mz_buf *out); 
 void mz_cluster_manager_json(struct mz_cluster_manager *m, struct mz_buf *out);                    /* ?format=json */
 bool mz_cluster_manager_remove(struct mz_cluster_manager *m, struct mz_str name); /* false: none; requests in flight go on */
 size_t mz_cluster_manager_count(const struct mz_cluster_manager *m); /* cluster_manager.active_clusters */
-/* For /config_dump: each cluster's bytes, in the order in which they were added. */
-void mz_cluster_manager_each(struct mz_cluster_manager *m, void (*fn)(void *arg, struct mz_str name, struct mz_str bytes,
-                             bool via_api, uint64_t updated_wall_us), void *arg);
+struct mz_cluster_shown { /* for /config_dump */
+    struct mz_str name, bytes, version;
+    uint64_t updated_wall_us;
+    bool via_api, warming;
+};
+/* In no order, warming ones too; or those that serve, in the order in which they came. */
+void mz_cluster_manager_show_added(struct mz_cluster_manager *m, void (*fn)(void *arg, const struct mz_cluster_shown *c), void *arg);
+void mz_cluster_manager_show(struct mz_cluster_manager *m, void (*fn)(void *arg, const struct mz_cluster_shown *c), void *arg);
+
+/* ---- clusters that come and go (CDS) ---- */
+enum mz_cluster_change { MZ_CLUSTER_REFUSED, MZ_CLUSTER_UNCHANGED, MZ_CLUSTER_CHANGED };
+/* Adds or updates by name; serves once its endpoints and secrets came (X3), until then the one of before does. A cluster of the
+ * bootstrap is left alone (UNCHANGED). REFUSED: @err; what runs goes on. */
+enum mz_cluster_change mz_cluster_manager_set(struct mz_cluster_manager *m, const struct Envoy__Config__Cluster__V3__Cluster *c,
+                                              struct mz_str bytes, struct mz_str version, struct mz_err *err);
+bool mz_cluster_manager_remove_dynamic(struct mz_cluster_manager *m, struct mz_str name); /* false: no such one */
+/* Clusters of the bootstrap that need no xDS are ready: xDS may begin, which is on one of them. */
+void mz_cluster_manager_when_primary_ready(struct mz_cluster_manager *m, void (*done)(void *arg), void *arg);
+struct mz_eds_shown {
+    struct mz_str name, version, bytes;
+    uint64_t updated_wall_us;
+};
+void mz_cluster_manager_each_eds(struct mz_cluster_manager *m, void (*fn)(void *arg, const struct mz_eds_shown *s), void *arg);
+
+/* ---- cds.c: the subscription ---- */
+struct Envoy__Config__Core__V3__ConfigSource;
+struct mz_cds;
+/* @first runs once: its first update was taken or refused, or did not come in time. */
+struct mz_cds *mz_cds_create(struct mz_cluster_manager *m, const struct Envoy__Config__Core__V3__ConfigSource *source,
+                             void (*first)(void *arg), void *arg, struct mz_err *err);
+void mz_cds_start(struct mz_cds *c);
+void mz_cds_destroy(struct mz_cds *c); /* NULL is fine */
+struct mz_str mz_cds_version(const struct mz_cds *c); /* of the last good update; "" */
 
 /* ---- a worker ---- */
 struct mz_wcluster *mz_upstream_find(struct mz_upstream *u, struct mz_str name); /* makes it at first use; NULL: none */

@@ -100,7 +100,8 @@ static void scopes_create(struct mz_cluster *c, struct mz_stats *st)
     char prefix[1024];
     int n = snprintf(prefix, sizeof(prefix), "cluster." MZ_STR_FMT ".", MZ_STR_ARG(c->stat_name));
     struct mz_str s = { prefix, (size_t)n < sizeof(prefix) ? (size_t)n : sizeof(prefix) - 1 };
-    c->scope = mz_scope_create(st, &mz_cluster_stats, s);
+    c->scope =
+        mz_scope_create(st, c->type == CLUSTER_EDS ? &mz_eds_cluster_stats : &mz_cluster_stats, s);
     circuit_scopes(c, st, s);
     cluster_lb_scope(c, st, s);
     if (cluster_priv(c)->outlier)
@@ -125,7 +126,8 @@ static bool refuse_later(const pb_Cluster *m, struct mz_err *err)
     return true;
 }
 
-static bool type_build(const pb_Cluster *m, struct mz_cluster *c, struct mz_err *err)
+static bool type_build(const pb_Cluster *m, struct mz_cluster *c, const struct mz_upstream_env *env,
+                       struct mz_err *err)
 {
     bool given = m->cluster_discovery_type_case == pb_Cluster_CLUSTER_DISCOVERY_TYPE_TYPE;
     if (m->cluster_discovery_type_case == pb_Cluster_CLUSTER_DISCOVERY_TYPE_CLUSTER_TYPE) {
@@ -153,8 +155,8 @@ static bool type_build(const pb_Cluster *m, struct mz_cluster *c, struct mz_err 
         c->type = CLUSTER_LOGICAL_DNS;
         return true;
     case pb_Cluster_DiscoveryType_EDS:
-        return mz_err_set(err, "cannot create an EDS cluster without an EDS config") ||
-               mz_err_at(err, "type");
+        c->type = CLUSTER_EDS;
+        return eds_config(m, c, env, err);
     case pb_Cluster_DiscoveryType_ORIGINAL_DST:
         c->type = CLUSTER_ORIGINAL_DST;
         return original_dst_config(m, c, err);
@@ -256,20 +258,22 @@ struct mz_cluster *cluster_create(struct mz_cluster_manager *mgr, const struct m
     c->added_via_api = via_api;
     if (!c->name.n)
         (void)(mz_err_set(err, "must have at least 1 character") || mz_err_at(err, "name"));
-    else if (refuse_later(m, err) && type_build(m, c, err) && basics_build(m, c, err) &&
+    else if (refuse_later(m, err) && type_build(m, c, env, err) && basics_build(m, c, err) &&
              circuits_build(m->circuit_breakers, c, err) &&
              outlier_build(m->outlier_detection, c, err) &&
              preconnect_build(m->preconnect_policy, c, err) && cluster_protocol_config(m, c, err) &&
              checker_build(m, c, err) && /* a check by gRPC wants HTTP/2 */
              cluster_lb_config(m, c, err) && cluster_socket_config(m, c, err) &&
-             endpoints_check(m, c->type, &count, err) && cluster_transport_config(m, c, env, err) &&
-             cluster_dns_config(m, c, err)) {
+             (endpoints_check(m->load_assignment, c->type, &count, err) ||
+              mz_err_at(err, "load_assignment")) &&
+             cluster_transport_config(m, c, env, err) && cluster_dns_config(m, c, err)) {
         scopes_create(c, env->stats);
         if (c->type == CLUSTER_STATIC)
             cluster_members_count(c, &count);
         return c;
     }
     checker_stop(p->checker);
+    eds_stop(c);
     cluster_free(c);
     return NULL;
 }
@@ -278,6 +282,7 @@ void cluster_free(struct mz_cluster *c)
 {
     struct cluster_priv *p = cluster_priv(c);
     host_sets_unref(p->sets);
+    eds_destroy(c);
     cluster_transport_fini(c);
     mz_scope_unref(c->scope);
     alt_stats_destroy(p->alts);

@@ -7,6 +7,7 @@
 #include "upstream/health/health.h"
 #include "upstream/lb_subset.h"
 #include "upstream/stats.h"
+#include "xds/init.h"
 
 struct waiter {
     void (*done)(void *arg);
@@ -24,11 +25,15 @@ struct mz_cluster_manager {
     struct mz_task publish;
     pthread_mutex_t
         lock; /* hosts of static clusters at first use, the list of upstreams: any thread, rarely */
-    unsigned warming; /* DNS clusters whose first answer is awaited */
+    struct mz_map
+        warming; /* name to cluster, one reference each: those that are to come or to replace one, once ready */
+    unsigned waiting_primary, waiting_all; /* of those in the map of names: not ready */
+    bool initialized; /* all were ready once: from now on clusters warm before they serve */
     struct mz_task ready_task;
     struct mz_task refresh_task;
     MZ_VEC(struct mz_cluster *) refresh; /* one reference each */
-    MZ_VEC(struct waiter) waiting;
+    MZ_VEC(struct waiter) waiting;       /* for all, or: */
+    MZ_VEC(struct waiter) primary;       /* for those that need no xDS */
     struct mz_scope *scope;
 };
 struct mz_upstream {
@@ -208,13 +213,27 @@ static void publish(struct mz_task *t)
     pthread_mutex_unlock(&m->lock);
 }
 
+/* They may ask again. */
+static void waiters_run(struct waiter **v, size_t *n, size_t *cap)
+{
+    struct waiter *old = *v;
+    size_t old_n = *n;
+    *v = NULL;
+    *n = *cap = 0;
+    for (size_t i = 0; i < old_n; i++)
+        old[i].done(old[i].arg);
+    mz_free(MZ_MEM_UPSTREAM, old);
+}
+
 static void ready_run(struct mz_task *t)
 {
     struct mz_cluster_manager *m = MZ_CONTAINER(t, struct mz_cluster_manager, ready_task);
-    for (size_t i = 0; !m->warming && i < m->waiting.n; i++)
-        m->waiting.v[i].done(m->waiting.v[i].arg);
-    if (!m->warming)
-        mz_vec_free(&m->waiting, MZ_MEM_UPSTREAM);
+    if (!m->waiting_primary)
+        waiters_run(&m->primary.v, &m->primary.n, &m->primary.cap);
+    if (m->waiting_all || !m->waiting.n)
+        return;
+    m->initialized = true;
+    waiters_run(&m->waiting.v, &m->waiting.n, &m->waiting.cap);
 }
 
 static void count_health(struct mz_cluster *c, const struct host_sets *s)
@@ -347,22 +366,53 @@ void cluster_refresh_health(struct mz_cluster *c)
     mz_task_schedule(m->env.main, &m->refresh_task);
 }
 
-static void warm(struct mz_cluster_manager *m)
+static void activate(struct mz_cluster *c);
+
+static void waiting_count(struct mz_cluster *c, int by)
 {
-    if (--m->warming == 0)
+    struct mz_cluster_manager *m = cluster_priv(c)->manager;
+    m->waiting_all += (unsigned)by;
+    if (cluster_priv(c)->primary)
+        m->waiting_primary += (unsigned)by;
+    if (by < 0)
         mz_task_schedule(m->env.main, &m->ready_task);
 }
 
+/* Everything that the cluster waited for is there. */
+static void cluster_ready(struct mz_cluster *c)
+{
+    struct cluster_priv *p = cluster_priv(c);
+    if (!p->waiting)
+        return;
+    p->waiting = false;
+    if (mz_map_get(&p->manager->warming, c->name) == c)
+        activate(c);
+    else
+        waiting_count(c, -1);
+}
+
+static void secrets_done(void *arg)
+{
+    struct mz_cluster *c = arg;
+    if (checker_waiting(cluster_priv(c)->checker))
+        cluster_priv(c)->warming_checks = true;
+    else
+        cluster_ready(c);
+}
+
+/* First its endpoints, then its secrets, then the first health checks (Envoy's order). */
 void cluster_first_done(struct mz_cluster *c)
 {
     struct cluster_priv *p = cluster_priv(c);
-    if (!p->dns_config->wait_for_warm)
+    if (p->dns_config)
+        p->dns_config->wait_for_warm = false;
+    if (!p->waiting || p->first_done)
         return;
-    p->dns_config->wait_for_warm = false;
-    if (checker_waiting(p->checker))
-        p->warming_checks = true;
+    p->first_done = true;
+    if (p->init && p->init->state == MZ_INIT_IDLE)
+        mz_init_start(p->init, secrets_done, c);
     else
-        warm(p->manager);
+        secrets_done(c);
 }
 
 bool cluster_warming(const struct mz_cluster *c)
@@ -376,7 +426,7 @@ void cluster_checks_done(struct mz_cluster *c)
     if (!p->warming_checks)
         return;
     p->warming_checks = false;
-    warm(p->manager);
+    cluster_ready(c);
     cluster_refresh_health(c);
 }
 
@@ -387,21 +437,9 @@ static void checks_begin(struct mz_cluster *c)
     if (!p->checker)
         return;
     checker_hosts_changed(p->checker);
-    p->warming_checks = !p->dns_config && checker_waiting(p->checker);
-    p->manager->warming += p->warming_checks;
     struct host_sets *s = cluster_sets(c);
     count_health(c, s);
     host_sets_unref(s);
-}
-
-static void checks_end(struct mz_cluster *c)
-{
-    struct cluster_priv *p = cluster_priv(c);
-    checker_stop(p->checker);
-    if (!p->warming_checks)
-        return;
-    p->warming_checks = false;
-    warm(p->manager);
 }
 
 /* ---- main thread ---- */
@@ -410,6 +448,7 @@ struct mz_cluster_manager *mz_cluster_manager_create(const struct mz_upstream_en
     struct mz_cluster_manager *m = mz_new0(MZ_MEM_UPSTREAM, struct mz_cluster_manager);
     m->env = *env;
     m->names = names_create(NULL);
+    mz_map_init(&m->warming, MZ_MEM_UPSTREAM);
     mz_list_init(&m->upstreams);
     mz_task_init(&m->publish, publish);
     mz_task_init(&m->ready_task, ready_run);
@@ -418,6 +457,22 @@ struct mz_cluster_manager *mz_cluster_manager_create(const struct mz_upstream_en
     m->scope = mz_scope_create(env->stats, &mz_cluster_manager_stats, MZ_STR("cluster_manager."));
     mz_gauge_set(m->scope, MZ_CMS_WARMING_CLUSTERS, 0);
     return m;
+}
+
+/* Nothing of it runs on the main thread any more; workers may still use it. */
+static void cluster_stop(struct mz_cluster *c)
+{
+    struct cluster_priv *p = cluster_priv(c);
+    eds_stop(c);
+    dns_cluster_destroy(p->dns);
+    p->dns = NULL;
+    original_dst_stop(c);
+    (void)merge_stop(c);
+    outlier_stop(p->outlier);
+    checker_stop(p->checker);
+    if (p->init)
+        mz_init_fini(p->init);
+    p->warming_checks = false;
 }
 
 void mz_cluster_manager_destroy(struct mz_cluster_manager *m)
@@ -430,18 +485,17 @@ void mz_cluster_manager_destroy(struct mz_cluster_manager *m)
     for (size_t i = 0; i < m->refresh.n; i++)
         mz_cluster_unref(m->refresh.v[i]);
     mz_vec_free(&m->refresh, MZ_MEM_UPSTREAM);
-    mz_map_foreach (it, &m->names->map) {
-        struct cluster_priv *p = cluster_priv(it->value);
-        dns_cluster_destroy(p->dns);
-        p->dns = NULL;
-        original_dst_stop(it->value);
-        (void)merge_stop(it->value);
-        outlier_stop(p->outlier);
-        checker_stop(p->checker);
+    mz_map_foreach (it, &m->names->map)
+        cluster_stop(it->value);
+    mz_map_foreach (it, &m->warming) {
+        cluster_stop(it->value);
+        mz_cluster_unref(it->value);
     }
+    mz_map_fini(&m->warming);
     names_unref(m->names);
     mz_scope_unref(m->scope);
     mz_vec_free(&m->waiting, MZ_MEM_UPSTREAM);
+    mz_vec_free(&m->primary, MZ_MEM_UPSTREAM);
     pthread_mutex_destroy(&m->lock);
     mz_free(MZ_MEM_UPSTREAM, m);
 }
@@ -452,66 +506,196 @@ static void count_clusters(struct mz_cluster_manager *m, unsigned event)
     mz_gauge_set(m->scope, MZ_CMS_ACTIVE_CLUSTERS, m->names->map.n);
 }
 
-bool mz_cluster_manager_add(struct mz_cluster_manager *m, const pb_Cluster *msg,
-                            struct mz_str bytes, bool via_api, struct mz_err *err)
+/* Begins what finds the hosts. What has to be waited for is set before anything can come. */
+static bool cluster_begin(struct mz_cluster *c, struct mz_err *err)
 {
-    if (mz_map_get(&m->names->map, mz_str_c(msg->name)))
-        return mz_err_set(err, "cluster manager: duplicate cluster '%s'", msg->name);
-    struct mz_cluster *c = cluster_create(m, &m->env, msg, bytes, via_api, err);
-    if (!c)
-        return false;
     struct cluster_priv *p = cluster_priv(c);
+    struct mz_cluster_manager *m = p->manager;
     p->number = m->added++;
+    p->primary = !p->eds;
+    p->waiting = p->dns_config || p->eds || p->init || p->checker;
     if (p->dns_config) {
         p->sets = host_sets_create(NULL, 0, NULL, 0, false, ++p->seq);
         p->dns = dns_cluster_create(c, err);
-        if (!p->dns) {
-            mz_cluster_unref(c);
+        if (!p->dns)
             return false;
-        }
         p->dns_config->wait_for_warm = p->dns_config->wait_for_warm && dns_cluster_waiting(p->dns);
-        m->warming += p->dns_config->wait_for_warm;
     }
     if (p->original_dst) {
         p->sets = host_sets_create(NULL, 0, NULL, 0, false, ++p->seq);
         original_dst_start(c);
     }
-    if (p->lb.subsets && !p->dns_config) { /* its statistics tell of subsets from the start */
+    if (p->lb.subsets && !p->dns_config &&
+        !p->eds) { /* its statistics tell of subsets from the start */
         struct host_sets *s = cluster_sets(c);
         subsets_show(c, NULL, s->subsets);
         host_sets_unref(s);
     }
-    (void)mz_map_put(&names_own(m)->map, c->name, c);
-    checks_begin(c);
-    count_clusters(m, MZ_CMS_CLUSTER_ADDED);
-    mz_task_schedule(m->env.main, &m->publish);
+    if (!p->eds)
+        checks_begin(c);
     return true;
+}
+
+/* Once it is in one of the maps; it may be ready at once. */
+static void cluster_go(struct mz_cluster *c)
+{
+    struct cluster_priv *p = cluster_priv(c);
+    bool discovers = p->eds || (p->dns_config && p->dns_config->wait_for_warm);
+    mz_cluster_ref(c);
+    eds_start(c);
+    if (!discovers)
+        cluster_first_done(c);
+    if (!p->waiting && mz_map_get(&p->manager->warming, c->name) == c)
+        activate(c);
+    mz_cluster_unref(c);
+}
+
+static void names_put(struct mz_cluster_manager *m, struct mz_cluster *take)
+{
+    struct mz_cluster *old = mz_map_put(&names_own(m)->map, take->name, take);
+    mz_task_schedule(m->env.main, &m->publish);
+    if (!old)
+        return;
+    if (cluster_priv(old)->waiting)
+        waiting_count(old, -1);
+    cluster_stop(old);
+    mz_cluster_unref(old);
+}
+
+static void activate(struct mz_cluster *c)
+{
+    struct mz_cluster_manager *m = cluster_priv(c)->manager;
+    (void)mz_map_del(&m->warming, c->name);
+    names_put(m, c);
+    mz_gauge_set(m->scope, MZ_CMS_WARMING_CLUSTERS, m->warming.n);
+    mz_gauge_set(m->scope, MZ_CMS_ACTIVE_CLUSTERS, m->names->map.n);
+    MZ_LOG(DEBUG, upstream, "warming cluster " MZ_STR_FMT " complete", MZ_STR_ARG(c->name));
+}
+
+static struct mz_cluster *cluster_made(struct mz_cluster_manager *m, const pb_Cluster *msg,
+                                       struct mz_str bytes, bool via_api, struct mz_err *err)
+{
+    struct mz_cluster *c = cluster_create(m, &m->env, msg, bytes, via_api, err);
+    if (c && !cluster_begin(c, err)) {
+        cluster_stop(c);
+        mz_cluster_unref(c);
+        return NULL;
+    }
+    return c;
+}
+
+bool mz_cluster_manager_add(struct mz_cluster_manager *m, const pb_Cluster *msg,
+                            struct mz_str bytes, bool via_api, struct mz_err *err)
+{
+    if (mz_map_get(&m->names->map, mz_str_c(msg->name)))
+        return mz_err_set(err, "cluster manager: duplicate cluster '%s'", msg->name);
+    struct mz_cluster *c = cluster_made(m, msg, bytes, via_api, err);
+    if (!c)
+        return false;
+    if (cluster_priv(c)->waiting)
+        waiting_count(c, 1);
+    names_put(m, c);
+    count_clusters(m, MZ_CMS_CLUSTER_ADDED);
+    cluster_go(c);
+    return true;
+}
+
+static void warming_drop(struct mz_cluster_manager *m, struct mz_str name)
+{
+    struct mz_cluster *c = mz_map_del(&m->warming, name);
+    if (!c)
+        return;
+    cluster_stop(c);
+    mz_cluster_unref(c);
+    mz_gauge_set(m->scope, MZ_CMS_WARMING_CLUSTERS, m->warming.n);
+}
+
+enum mz_cluster_change mz_cluster_manager_set(struct mz_cluster_manager *m, const pb_Cluster *msg,
+                                              struct mz_str bytes, struct mz_str version,
+                                              struct mz_err *err)
+{
+    struct mz_str name = mz_str_c(msg->name);
+    struct mz_cluster *active = mz_map_get(&m->names->map, name);
+    struct mz_cluster *next = mz_map_get(&m->warming, name), *newest = next ? next : active;
+    if ((active && !active->added_via_api) ||
+        (newest && mz_str_eq(cluster_priv(newest)->bytes, bytes)))
+        return MZ_CLUSTER_UNCHANGED;
+    struct mz_cluster *c = cluster_made(m, msg, bytes, true, err);
+    if (!c)
+        return MZ_CLUSTER_REFUSED;
+    char *text = cluster_keep(c, version.n + 1);
+    if (version.n)
+        memcpy(text, version.p, version.n);
+    cluster_priv(c)->version = (struct mz_str){ text, version.n };
+    bool warms = m->initialized || active;
+    warming_drop(m, name);
+    if (warms) {
+        (void)mz_map_put(&m->warming, c->name, c);
+        mz_gauge_set(m->scope, MZ_CMS_WARMING_CLUSTERS, m->warming.n);
+    } else {
+        if (cluster_priv(c)->waiting)
+            waiting_count(c, 1);
+        names_put(m, c);
+    }
+    count_clusters(m, newest ? MZ_CMS_CLUSTER_MODIFIED : MZ_CMS_CLUSTER_ADDED);
+    cluster_go(c);
+    return MZ_CLUSTER_CHANGED;
 }
 
 bool mz_cluster_manager_remove(struct mz_cluster_manager *m, struct mz_str name)
 {
-    struct mz_cluster *c = mz_map_del(&names_own(m)->map, name);
-    if (!c)
+    bool warmed = mz_map_get(&m->warming, name) != NULL;
+    struct mz_cluster *c = mz_map_get(&m->names->map, name);
+    if (!c && !warmed)
         return false;
-    struct cluster_priv *p = cluster_priv(c);
-    checks_end(c);
-    if (p->dns && p->dns_config->wait_for_warm)
-        cluster_first_done(c);
-    dns_cluster_destroy(p->dns);
-    p->dns = NULL;
-    original_dst_stop(c);
-    (void)merge_stop(c);
-    pthread_mutex_lock(&m->lock); /* a worker may be making them */
-    struct host_sets *sets = p->sets ? host_sets_ref(p->sets) : NULL;
-    pthread_mutex_unlock(&m->lock);
-    if (sets && sets->subsets)
-        subsets_show(c, sets->subsets, NULL);
-    host_sets_unref(sets);
-    outlier_stop(p->outlier);
+    warming_drop(m, name);
+    if (c) {
+        (void)mz_map_del(&names_own(m)->map, name);
+        struct cluster_priv *p = cluster_priv(c);
+        if (p->waiting)
+            waiting_count(c, -1);
+        cluster_stop(c);
+        struct host_sets *sets = cluster_sets_made(c); /* a worker may be making them */
+        if (sets && sets->subsets)
+            subsets_show(c, sets->subsets, NULL);
+        host_sets_unref(sets);
+        mz_task_schedule(m->env.main, &m->publish);
+    }
     count_clusters(m, MZ_CMS_CLUSTER_REMOVED);
-    mz_task_schedule(m->env.main, &m->publish);
     mz_cluster_unref(c);
     return true;
+}
+
+bool mz_cluster_manager_remove_dynamic(struct mz_cluster_manager *m, struct mz_str name)
+{
+    const struct mz_cluster *c = mz_map_get(&m->names->map, name);
+    return (!c || c->added_via_api) && mz_cluster_manager_remove(m, name);
+}
+
+static struct mz_cluster_shown shown_of(const struct mz_cluster *c, bool warming)
+{
+    const struct cluster_priv *p = cluster_priv(c);
+    return (struct mz_cluster_shown){ c->name,          p->bytes, p->version, p->updated_wall_us,
+                                      c->added_via_api, warming };
+}
+
+static void each_of(struct mz_map *map, bool dynamic_only, bool warming,
+                    void (*fn)(void *arg, const struct mz_cluster_shown *c), void *arg)
+{
+    mz_map_foreach (it, map) {
+        const struct mz_cluster *c = it->value;
+        if (dynamic_only && !c->added_via_api)
+            continue;
+        const struct mz_cluster_shown shown = shown_of(c, warming);
+        fn(arg, &shown);
+    }
+}
+
+void mz_cluster_manager_show(struct mz_cluster_manager *m,
+                             void (*fn)(void *arg, const struct mz_cluster_shown *c), void *arg)
+{
+    each_of(&m->names->map, false, false, fn, arg);
+    each_of(&m->warming, true, true, fn, arg);
 }
 
 bool mz_cluster_manager_has(const struct mz_cluster_manager *m, struct mz_str name)
@@ -522,19 +706,6 @@ bool mz_cluster_manager_has(const struct mz_cluster_manager *m, struct mz_str na
 size_t mz_cluster_manager_count(const struct mz_cluster_manager *m)
 {
     return m->names->map.n;
-}
-
-void mz_cluster_manager_each(struct mz_cluster_manager *m,
-                             void (*fn)(void *arg, struct mz_str name, struct mz_str bytes,
-                                        bool via_api, uint64_t updated_wall_us),
-                             void *arg)
-{
-    size_t n;
-    struct mz_cluster **v = cluster_list(m, &n);
-    for (size_t i = 0; i < n; i++)
-        fn(arg, v[i]->name, cluster_priv(v[i])->bytes, v[i]->added_via_api,
-           cluster_priv(v[i])->updated_wall_us);
-    mz_free(MZ_MEM_UPSTREAM, v);
 }
 
 static int by_number(const void *x, const void *y)
@@ -555,10 +726,35 @@ struct mz_cluster **cluster_list(struct mz_cluster_manager *m, size_t *out_n)
     return v;
 }
 
+void mz_cluster_manager_show_added(struct mz_cluster_manager *m,
+                                   void (*fn)(void *arg, const struct mz_cluster_shown *c),
+                                   void *arg)
+{
+    size_t n;
+    struct mz_cluster **v = cluster_list(m, &n);
+    for (size_t i = 0; i < n; i++) {
+        const struct mz_cluster_shown shown = shown_of(v[i], false);
+        fn(arg, &shown);
+    }
+    mz_free(MZ_MEM_UPSTREAM, v);
+}
+
 void mz_cluster_manager_when_ready(struct mz_cluster_manager *m, void (*done)(void *arg), void *arg)
 {
     *mz_vec_push(&m->waiting, MZ_MEM_UPSTREAM) = (struct waiter){ done, arg };
     mz_task_schedule(m->env.main, &m->ready_task);
+}
+
+void mz_cluster_manager_when_primary_ready(struct mz_cluster_manager *m, void (*done)(void *arg),
+                                           void *arg)
+{
+    *mz_vec_push(&m->primary, MZ_MEM_UPSTREAM) = (struct waiter){ done, arg };
+    mz_task_schedule(m->env.main, &m->ready_task);
+}
+
+const struct mz_upstream_env *cluster_manager_env(const struct mz_cluster_manager *m)
+{
+    return &m->env;
 }
 
 struct mz_loop *cluster_loop(struct mz_cluster *c)
@@ -578,7 +774,8 @@ struct mz_cluster *cluster_find(struct mz_cluster_manager *m, struct mz_str name
 
 bool cluster_is_current(struct mz_cluster *c)
 {
-    return mz_map_get(&cluster_priv(c)->manager->names->map, c->name) == c;
+    struct mz_cluster_manager *m = cluster_priv(c)->manager;
+    return mz_map_get(&m->names->map, c->name) == c || mz_map_get(&m->warming, c->name) == c;
 }
 
 struct mz_log_files *cluster_log_files(const struct mz_cluster *c)
@@ -628,6 +825,26 @@ struct host_sets *cluster_sets_peek(struct mz_cluster *c)
     struct host_sets *s = p->sets ? host_sets_ref(p->sets) : NULL;
     pthread_mutex_unlock(&p->manager->lock);
     return s ? s : endpoints_of_bytes(c);
+}
+
+struct host_sets *cluster_sets_made(struct mz_cluster *c)
+{
+    struct cluster_priv *p = cluster_priv(c);
+    pthread_mutex_lock(&p->manager->lock);
+    struct host_sets *s = p->sets ? host_sets_ref(p->sets) : NULL;
+    pthread_mutex_unlock(&p->manager->lock);
+    return s;
+}
+
+bool cluster_unmade(struct mz_cluster *c, void (*change)(void *arg), void *arg)
+{
+    struct cluster_priv *p = cluster_priv(c);
+    pthread_mutex_lock(&p->manager->lock);
+    bool unmade = !p->sets;
+    if (unmade)
+        change(arg);
+    pthread_mutex_unlock(&p->manager->lock);
+    return unmade;
 }
 
 void cluster_host_failed(struct mz_cluster *c, struct mz_host *h)

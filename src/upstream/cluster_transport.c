@@ -1,5 +1,6 @@
 /* Which transport a host's connections have: transport_socket, transport_socket_matches (U8). */
 #include "upstream/upstream_priv.h"
+#include "xds/init.h"
 
 #define NAMESPACE "envoy.transport_socket_match"
 
@@ -21,7 +22,12 @@ static struct mz_transport_factory *build(const pb_TransportSocket *m, struct mz
         return mz_transport_factory_raw();
     int n = snprintf(prefix, sizeof(prefix), "cluster." MZ_STR_FMT ".", MZ_STR_ARG(c->stat_name));
     const struct mz_str p = { prefix, (size_t)n < sizeof(prefix) ? (size_t)n : sizeof(prefix) - 1 };
-    return env->transport(env->transport_arg, m, p, err);
+    struct mz_init **init = &cluster_priv(c)->init;
+    if (!*init) {
+        *init = mz_new0(MZ_MEM_UPSTREAM, struct mz_init);
+        mz_init_init(*init);
+    }
+    return env->transport(env->transport_arg, m, p, *init, err);
 }
 
 static bool match_build(const pb_Cluster_TransportSocketMatch *m, struct mz_cluster *c,
@@ -47,8 +53,16 @@ static bool match_build(const pb_Cluster_TransportSocketMatch *m, struct mz_clus
     return true;
 }
 
-bool cluster_transport_config(const pb_Cluster *m, struct mz_cluster *c,
-                              const struct mz_upstream_env *env, struct mz_err *err)
+static void init_drop(struct cluster_priv *p)
+{
+    if (p->init)
+        mz_init_fini(p->init);
+    mz_free(MZ_MEM_UPSTREAM, p->init);
+    p->init = NULL;
+}
+
+static bool config(const pb_Cluster *m, struct mz_cluster *c, const struct mz_upstream_env *env,
+                   struct mz_err *err)
 {
     struct cluster_priv *p = cluster_priv(c);
     c->transport = build(m->transport_socket, c, env, err);
@@ -64,6 +78,17 @@ bool cluster_transport_config(const pb_Cluster *m, struct mz_cluster *c,
     return true;
 }
 
+bool cluster_transport_config(const pb_Cluster *m, struct mz_cluster *c,
+                              const struct mz_upstream_env *env, struct mz_err *err)
+{
+    struct cluster_priv *p = cluster_priv(c);
+    if (!config(m, c, env, err))
+        return false;
+    if (p->init && mz_list_empty(&p->init->targets)) /* no secret is awaited */
+        init_drop(p);
+    return true;
+}
+
 void cluster_transport_fini(struct mz_cluster *c)
 {
     struct cluster_priv *p = cluster_priv(c);
@@ -72,6 +97,7 @@ void cluster_transport_fini(struct mz_cluster *c)
         mz_transport_factory_unref(p->matches[i].factory);
         mz_scope_unref(p->matches[i].scope);
     }
+    init_drop(p);
 }
 
 static bool fits(const struct mz_value *labels, const struct mz_host *h)

@@ -39,7 +39,7 @@ static const pb_Endpoint *named(const pb_ClusterLoadAssignment *m, const char *n
     return NULL;
 }
 
-static const pb_Endpoint *endpoint_of(const pb_ClusterLoadAssignment *m, const pb_LbEndpoint *e)
+const pb_Endpoint *endpoint_of(const pb_ClusterLoadAssignment *m, const pb_LbEndpoint *e)
 {
     switch (e->host_identifier_case) {
     case pb_LbEndpoint_HOST_IDENTIFIER_ENDPOINT:
@@ -115,10 +115,10 @@ static bool endpoint_check(const pb_ClusterLoadAssignment *m, const pb_LbEndpoin
         return mz_err_set(err, "must be at least 1") || mz_err_at(err, "load_balancing_weight");
     if (!checker_host_check(ep, err))
         return mz_err_at(err, "endpoint");
-    if (type == CLUSTER_STATIC && !additional_check(ep, err))
+    bool fixed = type == CLUSTER_STATIC || type == CLUSTER_EDS;
+    if (fixed && !additional_check(ep, err))
         return mz_err_at(err, "endpoint");
-    return (type == CLUSTER_STATIC ? endpoint_address(ep->address, &addr, err)
-                                   : name_address(ep, err)) ||
+    return (fixed ? endpoint_address(ep->address, &addr, err) : name_address(ep, err)) ||
            mz_err_at(err, "endpoint.address");
 }
 
@@ -151,19 +151,17 @@ static bool locality_check(const pb_ClusterLoadAssignment *m, const pb_LocalityL
     return true;
 }
 
-bool endpoints_check(const pb_Cluster *m, enum cluster_type type, struct endpoints_count *out_count,
-                     struct mz_err *err)
+bool endpoints_check(const pb_ClusterLoadAssignment *a, enum cluster_type type,
+                     struct endpoints_count *out_count, struct mz_err *err)
 {
-    const pb_ClusterLoadAssignment *a = m->load_assignment;
     struct endpoints_count n = { 0 };
     for (size_t i = 0; a && i < a->n_endpoints; i++)
         if (!locality_check(a, a->endpoints[i], type, &n, err))
-            return mz_err_at(err, "load_assignment.endpoints[%zu]", i);
+            return mz_err_at(err, "endpoints[%zu]", i);
     if (type == CLUSTER_LOGICAL_DNS &&
         (!a || a->n_endpoints != 1 || a->endpoints[0]->n_lb_endpoints != 1))
         return mz_err_set(err, "LOGICAL_DNS clusters must have a single locality_lb_endpoint and a "
-                               "single lb_endpoint") ||
-               mz_err_at(err, "load_assignment");
+                               "single lb_endpoint");
     n.added = n.total;
     n.changed = n.total > 0;
     *out_count = n;
@@ -178,6 +176,18 @@ struct locality_spec locality_spec_of(const pb_LocalityLbEndpoints *l)
                                    .sub_zone = mz_str_c(at ? at->sub_zone : NULL),
                                    .weight = mz_u32_or(l->load_balancing_weight, 0),
                                    .priority = l->priority };
+}
+
+/* What of an endpoint cannot change on a host that lives. */
+static uint64_t made_of(const pb_LbEndpoint *e, const pb_Endpoint *ep)
+{
+    uint64_t hash = e->metadata ? mz_msg_hash(&e->metadata->base) : 0;
+    if (!ep->health_check_config && !ep->n_additional_addresses)
+        return hash;
+    pb_Endpoint rest = *ep; /* what is compared by itself is left out */
+    rest.address = NULL;
+    rest.hostname = (char *)(uintptr_t)"";
+    return hash * 31 + mz_msg_hash(&rest.base);
 }
 
 /* What an endpoint says of its host besides the address. */
@@ -195,14 +205,86 @@ void endpoint_apply(struct mz_host *h, const pb_LbEndpoint *e)
     host_transport_set(h);
 }
 
-struct host_sets *endpoints_build(struct mz_cluster *c, const pb_Cluster *m, uint64_t seq)
+/* May the host go on, though its endpoint is described anew? Weight and health follow; what workers read without looking
+ * twice makes another host. */
+static bool same_host(const struct mz_host *h, const pb_LbEndpoint *e, const pb_Endpoint *ep,
+                      const struct locality_spec *l)
 {
-    const pb_ClusterLoadAssignment *a = m->load_assignment;
-    MZ_VEC(struct host_spec) hosts = { 0 };
-    MZ_VEC(struct locality_spec) places = { 0 };
+    return h->priority == l->priority && mz_str_eq(h->hostname, mz_str_c(ep->hostname)) &&
+           mz_str_eq(h->region, l->region) && mz_str_eq(h->zone, l->zone) &&
+           mz_str_eq(h->sub_zone, l->sub_zone) && made_of(e, ep) == h->made_of;
+}
+
+static void host_follow(struct mz_host *h, const pb_LbEndpoint *e)
+{
+    enum { OF_EDS = MZ_HOST_FAILED_EDS | MZ_HOST_DEGRADED_EDS | MZ_HOST_DRAINING_EDS };
+    uint32_t old = __atomic_load_n(&h->health_flags, __ATOMIC_RELAXED), now;
+    uint32_t set = host_eds_flags((int)e->health_status);
+    __atomic_store_n(&h->weight, mz_u32_or(e->load_balancing_weight, 1), __ATOMIC_RELAXED);
+    __atomic_store_n(&h->eds_status, (uint8_t)e->health_status, __ATOMIC_RELAXED);
+    do
+        now = (old & ~(uint32_t)(OF_EDS | MZ_HOST_PENDING_REMOVAL)) | set;
+    while (!__atomic_compare_exchange_n(&h->health_flags, &old, now, true, __ATOMIC_RELAXED,
+                                        __ATOMIC_RELAXED));
+}
+
+static struct mz_host *host_of(struct mz_cluster *c, const pb_LbEndpoint *e, const pb_Endpoint *ep,
+                               const struct mz_addr *addr, const struct locality_spec *l,
+                               const struct host_map *known)
+{
+    struct mz_host *old = known ? host_map_find(known, addr) : NULL;
+    if (old && same_host(old, e, ep, l)) {
+        host_follow(old, e);
+        return mz_host_ref(old);
+    }
+    struct host_text t = { mz_str_c(ep->hostname), l };
+    struct mz_host *h =
+        host_create(c, addr, &t, mz_u32_or(e->load_balancing_weight, 1), l->priority);
+    if (ep->n_additional_addresses)
+        additional_build(h, ep);
+    endpoint_apply(h, e);
+    h->made_of = made_of(e, ep);
+    checker_host(cluster_priv(c)->checker, h, ep);
+    if (old)
+        checker_inherit(h, old); /* the server is the same */
+    return h;
+}
+
+struct build {
+    MZ_VEC(struct host_spec) hosts;
+    MZ_VEC(struct locality_spec) places;
+    struct host_map named; /* of EDS, an address counts once (Envoy) */
+};
+
+/* Hosts that are named no more: those that pass their active checks stay (Envoy), the others' connections end. */
+static void hosts_gone(struct mz_cluster *c, const struct host_sets *before, struct build *b)
+{
+    const struct checker *k = cluster_priv(c)->checker;
+    for (uint32_t i = 0; i < before->n_hosts; i++) {
+        struct mz_host *h = before->hosts[i], *now = host_map_find(&b->named, &h->addr);
+        if (now == h)
+            continue;
+        if (now || !k || !checker_keeps(k, h)) {
+            __atomic_fetch_or(&h->health_flags, MZ_HOST_GONE, __ATOMIC_RELAXED);
+            continue;
+        }
+        __atomic_fetch_or(&h->health_flags, MZ_HOST_PENDING_REMOVAL, __ATOMIC_RELAXED);
+        *mz_vec_push(&b->places, MZ_MEM_UPSTREAM) =
+            (struct locality_spec){ h->region, h->zone, h->sub_zone, 1, h->priority };
+        *mz_vec_push(&b->hosts, MZ_MEM_UPSTREAM) =
+            (struct host_spec){ mz_host_ref(h), (uint32_t)b->places.n - 1 };
+    }
+}
+
+struct host_sets *endpoints_build(struct mz_cluster *c, const pb_ClusterLoadAssignment *a,
+                                  const struct host_sets *before, uint64_t seq)
+{
+    struct build b = { .places.n = 0 };
+    const struct host_map *known =
+        before ? host_sets_map((struct host_sets *)(uintptr_t)before) : NULL;
     for (size_t i = 0; a && i < a->n_endpoints; i++) {
         const pb_LocalityLbEndpoints *l = a->endpoints[i];
-        *mz_vec_push(&places, MZ_MEM_UPSTREAM) = locality_spec_of(l);
+        *mz_vec_push(&b.places, MZ_MEM_UPSTREAM) = locality_spec_of(l);
         for (size_t k = 0; k < l->n_lb_endpoints; k++) {
             const pb_LbEndpoint *e = l->lb_endpoints[k];
             const pb_Endpoint *ep = endpoint_of(a, e);
@@ -211,39 +293,51 @@ struct host_sets *endpoints_build(struct mz_cluster *c, const pb_Cluster *m, uin
             if (MZ_BUG(!ep || !endpoint_address(ep->address, &addr,
                                                 &err))) /* was checked when the cluster was added */
                 continue;
-            struct host_text t = { mz_str_c(ep->hostname), &places.v[i] };
-            struct mz_host *h =
-                host_create(c, &addr, &t, mz_u32_or(e->load_balancing_weight, 1), l->priority);
-            if (ep->n_additional_addresses)
-                additional_build(h, ep);
-            endpoint_apply(h, e);
-            checker_host(cluster_priv(c)->checker, h, ep);
-            *mz_vec_push(&hosts, MZ_MEM_UPSTREAM) = (struct host_spec){ h, (uint32_t)i };
+            if (c->type == CLUSTER_EDS && host_map_find(&b.named, &addr))
+                continue;
+            struct mz_host *h = host_of(c, e, ep, &addr, &b.places.v[i], known);
+            if (c->type == CLUSTER_EDS)
+                host_map_put(&b.named, h);
+            *mz_vec_push(&b.hosts, MZ_MEM_UPSTREAM) = (struct host_spec){ h, (uint32_t)i };
         }
     }
-    struct host_sets *s = host_sets_create(hosts.v, (uint32_t)hosts.n, places.v, (uint32_t)places.n,
-                                           cluster_priv(c)->lb.localities, seq);
-    mz_vec_free(&hosts, MZ_MEM_UPSTREAM);
-    mz_vec_free(&places, MZ_MEM_UPSTREAM);
+    if (before)
+        hosts_gone(c, before, &b);
+    struct host_sets *s =
+        host_sets_create(b.hosts.v, (uint32_t)b.hosts.n, b.places.v, (uint32_t)b.places.n,
+                         cluster_priv(c)->lb.localities, seq);
+    mz_vec_free(&b.hosts, MZ_MEM_UPSTREAM);
+    mz_vec_free(&b.places, MZ_MEM_UPSTREAM);
+    host_map_fini(&b.named);
     if (cluster_priv(c)->lb.subsets)
         subsets_build(cluster_priv(c)->lb.subsets, s);
     return s;
+}
+
+static const pb_ClusterLoadAssignment *kept_assignment(struct mz_cluster *c,
+                                                       struct mz_proto_ctx *ctx)
+{
+    struct mz_err err;
+    ProtobufCMessage *m = NULL;
+    char text[256];
+    if (c->type == CLUSTER_EDS && !eds_bytes(c).p)
+        return NULL; /* nothing came yet */
+    if (c->type == CLUSTER_EDS
+            ? mz_msg_unpack(ctx, eds_bytes(c), &pb_ClusterLoadAssignment__descriptor, &m, &err)
+            : mz_msg_unpack(ctx, cluster_priv(c)->bytes, &pb_Cluster__descriptor, &m, &err))
+        return c->type == CLUSTER_EDS ? (const pb_ClusterLoadAssignment *)m
+                                      : ((const pb_Cluster *)m)->load_assignment;
+    MZ_LOG(ERROR, upstream, "cluster " MZ_STR_FMT ": kept message is unreadable: %s",
+           MZ_STR_ARG(c->name), mz_err_text(&err, text, sizeof(text)));
+    return NULL;
 }
 
 struct host_sets *endpoints_of_bytes(struct mz_cluster *c)
 {
     struct mz_proto_ctx ctx = { .arena = mz_arena_create(MZ_MEM_CONFIG),
                                 .unknown = MZ_UNKNOWN_COUNT };
-    struct mz_err err;
-    ProtobufCMessage *msg = NULL;
-    pb_Cluster none = pb_Cluster__INIT;
-    if (!mz_msg_unpack(&ctx, cluster_priv(c)->bytes, &pb_Cluster__descriptor, &msg, &err)) {
-        char text[256];
-        MZ_LOG(ERROR, upstream, "cluster " MZ_STR_FMT ": kept message is unreadable: %s",
-               MZ_STR_ARG(c->name), mz_err_text(&err, text, sizeof(text)));
-        msg = NULL;
-    }
-    struct host_sets *s = endpoints_build(c, msg ? (const pb_Cluster *)msg : &none, 1);
+    struct cluster_priv *p = cluster_priv(c);
+    struct host_sets *s = endpoints_build(c, kept_assignment(c, &ctx), NULL, p->seq ? p->seq : 1);
     mz_arena_destroy(ctx.arena);
     return s;
 }

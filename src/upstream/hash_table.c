@@ -43,9 +43,9 @@ static void members_add(struct hash_table *t, const struct host_list *l, double 
 {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < l->n; i++)
-        sum += l->v[i]->weight;
+        sum += weight_of_host(l->v[i]);
     for (uint32_t i = 0; i < l->n; i++) {
-        double w = l->v[i]->weight * share / (double)sum;
+        double w = weight_of_host(l->v[i]) * share / (double)sum;
         t->members[t->n_members++] = (struct hash_member){ l->v[i], w };
         t->least = w < t->least ? w : t->least;
         t->most = w > t->most ? w : t->most;

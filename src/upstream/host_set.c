@@ -9,7 +9,7 @@ static const enum source health_source[] = { [MZ_HOST_HEALTHY] = SOURCE_HEALTHY,
 static void list_add(struct host_list *l, struct mz_host *h)
 {
     l->v[l->n++] = h;
-    if (h->weight != l->v[0]->weight)
+    if (weight_of_host(h) != weight_of_host(l->v[0]))
         l->weighted = true;
 }
 
@@ -145,7 +145,7 @@ struct host_sets *host_sets_create(const struct host_spec *v, uint32_t n,
         struct mz_host *h = v[i].host;
         lists_add(s->v[h->priority].lists, h);
         s->v[h->priority].excluded += host_excluded(h);
-        s->v[h->priority].excluded_weight += host_excluded(h) ? h->weight : 0;
+        s->v[h->priority].excluded_weight += host_excluded(h) ? weight_of_host(h) : 0;
     }
     if (by_locality)
         localities_fill(s);

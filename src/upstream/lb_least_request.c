@@ -25,7 +25,7 @@ static double host_weight(const void *arg, uint32_t item)
     const struct mz_host *h = w->hosts->v[item];
     double busy = (double)active(h) + 1;
     bool plain = !(w->bias < 1.0) && !(w->bias > 1.0); /* the default: spares pow() */
-    double weight = h->weight / (plain ? busy : pow(busy, w->bias));
+    double weight = weight_of_host(h) / (plain ? busy : pow(busy, w->bias));
     return w->now_us ? weight * slow_start_factor(w->slow, h, w->now_us, w->aggression) : weight;
 }
 

@@ -12,8 +12,8 @@ static double host_weight(const void *arg, uint32_t item)
 {
     const struct weigh *w = arg;
     const struct mz_host *h = w->hosts->v[item];
-    return w->now_us ? h->weight * slow_start_factor(w->slow, h, w->now_us, w->aggression)
-                     : h->weight;
+    return w->now_us ? weight_of_host(h) * slow_start_factor(w->slow, h, w->now_us, w->aggression)
+                     : weight_of_host(h);
 }
 
 static struct mz_host *pick(const struct lb *b, const struct host_list *hosts,

@@ -41,7 +41,7 @@ static uint64_t size_of(const struct lb *b, const struct locality *l)
     if (!b->cfg->zone.by_weight)
         return list->n;
     for (uint32_t i = 0; i < list->n; i++)
-        sum += list->v[i]->weight;
+        sum += weight_of_host(list->v[i]);
     return sum;
 }
 

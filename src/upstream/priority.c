@@ -16,7 +16,7 @@ static uint64_t list_size(const struct host_list *l, bool by_weight)
         return l->n;
     uint64_t sum = 0;
     for (uint32_t i = 0; i < l->n; i++)
-        sum += l->v[i]->weight;
+        sum += weight_of_host(l->v[i]);
     return sum;
 }
 

@@ -38,6 +38,18 @@ static const struct mz_stat_def thread_defs[] = { { "clusters_inflated", MZ_GAUG
 #undef X
 
 const struct mz_stat_kind mz_cluster_stats = { "cluster", cluster_defs, MZ_COUNT(cluster_defs) };
+/* What the subscription of an EDS cluster counts under the same names is hidden here. */
+#define SUBSCRIBED(id)                                                                             \
+    ((MZ_CS_##id) == MZ_CS_UPDATE_ATTEMPT || (MZ_CS_##id) == MZ_CS_UPDATE_FAILURE ||               \
+             (MZ_CS_##id) == MZ_CS_UPDATE_SUCCESS || (MZ_CS_##id) == MZ_CS_VERSION                 \
+         ? MZ_STAT_HIDDEN                                                                          \
+         : 0)
+#define X(id, name, type, unit, flags)                                                             \
+    { name, MZ_##type, MZ_UNIT_##unit, (flags) | SUBSCRIBED(id) },
+static const struct mz_stat_def eds_cluster_defs[] = { MZ_CLUSTER_STATS(X) };
+#undef X
+const struct mz_stat_kind mz_eds_cluster_stats = { "cluster", eds_cluster_defs,
+                                                   MZ_COUNT(eds_cluster_defs) };
 const struct mz_stat_kind mz_cluster_member_stats[4] = {
     { "cluster_members", member_defs, MZ_COUNT(member_defs) },
     { "cluster_members_default", member_default_defs, MZ_COUNT(member_default_defs) },

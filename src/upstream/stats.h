@@ -93,7 +93,7 @@ enum mz_cluster_stat {
 #undef X
     MZ_CS__COUNT
 };
-extern const struct mz_stat_kind mz_cluster_stats;
+extern const struct mz_stat_kind mz_eds_cluster_stats, mz_cluster_stats;
 
 /* The same prefix; a kind of its own, so that a cluster that nobody uses holds these numbers only. Main thread writes. */
 #define MZ_CLUSTER_MEMBER_STATS(X)                                                                                     \

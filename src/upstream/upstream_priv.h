@@ -81,6 +81,11 @@ void host_map_destroy(struct host_map *m);                       /* NULL is fine
 const struct host_map *host_sets_map(struct host_sets *s);       /* any thread; the sets own it */
 bool host_address_parse(struct mz_str text, struct mz_addr *out_addr); /* foreign text "1.2.3.4:80", "[::1]:80" */
 
+static inline uint32_t weight_of_host(const struct mz_host *h) /* an update of endpoints may change it */
+{
+    return __atomic_load_n(&h->weight, __ATOMIC_RELAXED);
+}
+
 struct host_text { /* what host_create() copies */
     struct mz_str hostname;
     const struct locality_spec *locality;
@@ -284,7 +289,8 @@ enum cluster_type {
     CLUSTER_STRICT_DNS,
     CLUSTER_LOGICAL_DNS,
     CLUSTER_ORIGINAL_DST,
-    CLUSTER_AGGREGATE
+    CLUSTER_AGGREGATE,
+    CLUSTER_EDS
 };
 struct dns_config { /* allocated for DNS clusters only */
     enum mz_dns_family family;
@@ -317,12 +323,18 @@ struct cluster_priv {
     struct outlier *outlier; /* health/; NULL: none */
     struct checker *checker; /* the same */
     bool warming_checks;     /* main thread: the cluster is not ready before each host was checked once */
+    bool waiting;            /* main thread: it is not ready; the manager counts it */
+    bool first_done;         /* main thread: its first endpoints came, or did not in time */
+    bool primary;            /* main thread: others (xDS itself) may depend on it: no discovery by xDS */
+    struct mz_init *init;    /* secrets that are awaited; NULL: none */
     struct host_sets *
         sets; /* atomic; NULL until somebody needs the hosts of a static cluster; manager's lock to change */
     uint64_t seq;
     bool refresh_due; /* main thread: cluster_refresh_health() was called in this turn */
     struct dns_config *dns_config;
     struct dns_cluster *dns; /* main thread */
+    struct eds *eds;         /* NULL: endpoints come another way */
+    struct mz_str version;   /* of the update that brought it */
     struct original_dst *original_dst;
     struct aggregate *aggregate;
     struct transport_match *matches; /* cluster_transport.c */
@@ -374,10 +386,12 @@ struct endpoints_count {
     uint32_t added; /* hosts that are new */
     bool changed;   /* membership_change counts */
 };
-bool endpoints_check(const pb_Cluster *m, enum cluster_type type, struct endpoints_count *out_count,
-                     struct mz_err *err);
-struct host_sets *endpoints_build(struct mz_cluster *c, const pb_Cluster *m,
-                                  uint64_t seq); /* static: of a checked message */
+bool endpoints_check(const pb_ClusterLoadAssignment *a, enum cluster_type type,
+                     struct endpoints_count *out_count, struct mz_err *err); /* NULL: none */
+/* Of a checked message. Hosts of @before (NULL: none) that are the same go on: their pools, health and statistics. */
+struct host_sets *endpoints_build(struct mz_cluster *c, const pb_ClusterLoadAssignment *a,
+                                  const struct host_sets *before, uint64_t seq);
+const pb_Endpoint *endpoint_of(const pb_ClusterLoadAssignment *m, const pb_LbEndpoint *e); /* NULL: an unknown name */
 struct locality_spec locality_spec_of(const pb_LocalityLbEndpoints *l);
 void endpoint_apply(struct mz_host *h, const pb_LbEndpoint *e);
 struct host_sets *endpoints_of_bytes(struct mz_cluster *c); /* from priv->bytes */
@@ -403,6 +417,7 @@ struct mz_log_file *cluster_outlier_log(const struct mz_cluster *c); /* NULL: no
 void cluster_first_done(struct mz_cluster *c);  /* main thread: first discovery ended */
 struct mz_cluster **cluster_list(struct mz_cluster_manager *m, size_t *out_n); /* main thread; oldest first; mz_free() it */
 struct mz_loop *cluster_loop(struct mz_cluster *c);
+const struct mz_upstream_env *cluster_manager_env(const struct mz_cluster_manager *m);
 struct mz_str cluster_local_name(const struct mz_cluster_manager *m); /* of the local cluster; "" none */
 bool cluster_is_current(struct mz_cluster *c); /* main thread: neither removed nor replaced */
 void cluster_members_count(struct mz_cluster *c, const struct endpoints_count *n);
@@ -419,6 +434,17 @@ void original_dst_start(struct mz_cluster *c); /* main thread */
 void original_dst_stop(struct mz_cluster *c);  /* main thread; nothing where the cluster is another */
 void original_dst_follow(struct mz_wcluster *w); /* its sets are new */
 void original_dst_drop(struct mz_wcluster *w);
+
+/* eds.c, main thread but for eds_bytes() */
+bool eds_config(const pb_Cluster *m, struct mz_cluster *c, const struct mz_upstream_env *env,
+                struct mz_err *err);
+void eds_start(struct mz_cluster *c);   /* nothing where the cluster is another */
+void eds_stop(struct mz_cluster *c);    /* no update more */
+void eds_destroy(struct mz_cluster *c); /* last reference; any thread */
+struct mz_str eds_bytes(const struct mz_cluster *c); /* the assignment as it came; under the manager's lock */
+struct host_sets *cluster_sets_made(struct mz_cluster *c); /* the hosts, if anybody made them; else NULL. A reference */
+/* Main thread, for eds.c: changes what the hosts are made of later, under the manager's lock; false: they are made already. */
+bool cluster_unmade(struct mz_cluster *c, void (*change)(void *arg), void *arg);
 
 /* aggregate.c */
 bool aggregate_config(const pb_Cluster_CustomClusterType *m, struct mz_cluster *c,

@@ -335,7 +335,7 @@ bool checker_build(const pb_Cluster *m, struct mz_cluster *c, struct mz_err *err
         return mz_err_set(err, "Multiple health checks not supported") ||
                mz_err_at(err, "health_checks");
     if (c->type != CLUSTER_STATIC && c->type != CLUSTER_STRICT_DNS &&
-        c->type != CLUSTER_LOGICAL_DNS)
+        c->type != CLUSTER_LOGICAL_DNS && c->type != CLUSTER_EDS)
         return mz_err_set(err, "hosts of this type of cluster cannot be checked yet") ||
                mz_err_at(err, "health_checks");
     struct checker *k = checker_create(c);

@@ -1,0 +1,40 @@
+#ifndef MZ_HCM_RDS_H
+#define MZ_HCM_RDS_H
+/*
+ * Route configurations by subscription (X1, X3): one object for all connection managers that name the same configuration of
+ * the same source. Each thread sees the table that it was given last; a stream keeps the one that it began with.
+ */
+#include "base/list.h"
+#include "route/route.h"
+#include "xds/init.h"
+#include "xds/subscription.h"
+
+struct Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__Rds;
+struct mz_rds_manager; /* main thread */
+struct mz_rds_manager *mz_rds_manager_create(struct mz_xds *x);
+void mz_rds_manager_destroy(struct mz_rds_manager *m); /* after every configuration that uses it */
+
+struct mz_rds;
+/* One reference; the first one's stat prefix names the statistics http.<prefix>.rds.<name>. @f: what tables are built with; its
+ * services are kept. */
+struct mz_rds *mz_rds_get(struct mz_rds_manager *m,
+                          const struct Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__Rds *rds,
+                          struct mz_str stat_prefix, const struct mz_factory *f, const struct mz_route_filter_ops *ops,
+                          struct mz_err *err);
+void mz_rds_unref(struct mz_rds *r); /* any thread; NULL is fine */
+const struct mz_route_table *mz_rds_table(const struct mz_rds *r); /* this thread's, borrowed; NULL: none came yet */
+
+struct mz_rds_wait { /* embedded in what has to wait for the first table */
+    struct mz_list link;
+    struct mz_init_target target;
+    struct mz_rds *rds;
+};
+void mz_rds_wait(struct mz_rds_wait *w, struct mz_rds *r, struct mz_init *init); /* main thread */
+void mz_rds_wait_end(struct mz_rds_wait *w); /* main thread, or any once it is over */
+
+struct mz_rds_shown { /* for /config_dump */
+    struct mz_str name, version, bytes; /* bytes "": nothing came yet */
+    uint64_t updated_wall_us;
+};
+void mz_rds_manager_each(struct mz_rds_manager *m, void (*fn)(void *arg, const struct mz_rds_shown *r), void *arg);
+#endif

@@ -1,0 +1,125 @@
+/*
+ * Dynamic resources (X1, X3): what the bootstrap subscribes to, and in which order the process comes up: clusters that need no
+ * xDS, runtime layers, the other clusters, then listeners with all that they wait for; then the workers start.
+ */
+#include "base/log.h"
+#include "server/server.h"
+
+void mz_server_xds_create(struct mz_server *s)
+{
+    s->worker_loops = mz_newn0(MZ_MEM_MISC, struct mz_loop *, s->n_workers);
+    for (unsigned i = 0; i < s->n_workers; i++)
+        s->worker_loops[i] = s->workers[i].loop;
+    const struct mz_xds_env env = { .main = s->loop,
+                                    .stats = s->stats,
+                                    .workers = s->worker_loops,
+                                    .n_workers = s->n_workers,
+                                    .reject_unknown = s->opts.reject_unknown_dynamic_fields,
+                                    .validate = s->opts.validate };
+    mz_init_init(&s->init);
+    mz_init_init(&s->runtime_init);
+    s->xds = mz_xds_create(&env);
+    s->dynamic.init = &s->init;
+    s->dynamic.rds = mz_rds_manager_create(s->xds);
+    s->dynamic.secrets = mz_secrets_create(s->xds, s->stats, s->loop);
+}
+
+static void first_clusters(void *arg)
+{
+    struct mz_server *s = arg;
+    s->cds_waiting = false;
+    s->when_clusters_ready(s);
+}
+
+bool mz_server_dynamic_build(struct mz_server *s, struct mz_err *err)
+{
+    const pb_Bootstrap_DynamicResources *d = s->bootstrap->dynamic_resources;
+    if (!mz_runtime_store_subscribe(s->runtime, s->xds, &s->runtime_init, err))
+        return mz_err_at(err, "layered_runtime");
+    if (d && d->cds_config) {
+        s->dynamic.cds = mz_cds_create(s->clusters, d->cds_config, first_clusters, s, err);
+        if (!s->dynamic.cds)
+            return mz_err_at(err, "dynamic_resources.cds_config");
+        s->cds_waiting = true;
+    }
+    if (d && d->lds_config) {
+        s->dynamic.lds = mz_lds_create(s->listeners, &s->factory, d->lds_config, err);
+        if (!s->dynamic.lds)
+            return mz_err_at(err, "dynamic_resources.lds_config");
+    }
+    return true;
+}
+
+bool mz_server_secrets_build(struct mz_server *s, struct mz_err *err)
+{
+    const pb_Bootstrap_StaticResources *r = s->bootstrap->static_resources;
+    for (size_t i = 0; r && i < r->n_secrets; i++)
+        if (!mz_secrets_add(s->dynamic.secrets, r->secrets[i], err))
+            return mz_err_at(err, "static_resources.secrets[%zu]", i);
+    return true;
+}
+
+/* ---- coming up ---- */
+
+static void clusters_all(void *arg)
+{
+    struct mz_server *s = arg;
+    if (s->exiting)
+        return;
+    MZ_LOG(INFO, upstream, "cm init: all clusters initialized");
+    MZ_LOG(INFO, main, "all clusters initialized. initializing init manager");
+    mz_init_start(&s->init, s->when_ready, s);
+}
+
+static void clusters_wait(struct mz_server *s)
+{
+    mz_cluster_manager_when_ready(s->clusters, clusters_all, s);
+}
+
+static void runtime_ready(void *arg)
+{
+    struct mz_server *s = arg;
+    s->when_clusters_ready = clusters_wait;
+    if (!s->dynamic.cds) {
+        clusters_wait(s);
+        return;
+    }
+    MZ_LOG(INFO, upstream, "cm init: initializing cds");
+    mz_cds_start(s->dynamic.cds);
+}
+
+static void primary_ready(void *arg)
+{
+    struct mz_server *s = arg;
+    if (!s->exiting)
+        mz_init_start(&s->runtime_init, runtime_ready, s);
+}
+
+void mz_server_dynamic_start(struct mz_server *s, void (*ready)(void *arg))
+{
+    s->when_ready = ready;
+    mz_cluster_manager_when_primary_ready(s->clusters, primary_ready, s);
+}
+
+void mz_server_dynamic_stop(struct mz_server *s) /* before what it feeds goes */
+{
+    if (!s->xds)
+        return;
+    mz_lds_destroy(s->dynamic.lds);
+    mz_cds_destroy(s->dynamic.cds);
+    s->dynamic.lds = NULL;
+    s->dynamic.cds = NULL;
+    mz_runtime_store_unsubscribe(s->runtime);
+}
+
+void mz_server_xds_destroy(struct mz_server *s) /* when no configuration is left */
+{
+    if (!s->xds)
+        return;
+    mz_init_fini(&s->init);
+    mz_init_fini(&s->runtime_init);
+    mz_rds_manager_destroy(s->dynamic.rds);
+    mz_secrets_destroy(s->dynamic.secrets);
+    mz_xds_destroy(s->xds);
+    mz_free(MZ_MEM_MISC, s->worker_loops);
+}

@@ -1,0 +1,213 @@
+/* Subscriptions: what all kinds of sources have in common. */
+#include "base/clock.h"
+#include "xds/xds_priv.h"
+
+#define X(id, name, type, unit) { name, MZ_##type, MZ_UNIT_##unit, 0 },
+static const struct mz_stat_def stat_defs[] = { MZ_SUBSCRIPTION_STATS(X) };
+#undef X
+const struct mz_stat_kind mz_subscription_stats = { "subscription", stat_defs, MZ_SUB_STAT__COUNT };
+
+struct mz_xds *mz_xds_create(const struct mz_xds_env *env)
+{
+    struct mz_xds *x = mz_new0(MZ_MEM_XDS, struct mz_xds);
+    x->env = *env;
+    x->watches = mz_file_watches_create(env->main);
+    return x;
+}
+
+void mz_xds_destroy(struct mz_xds *x)
+{
+    if (!x)
+        return;
+    mz_file_watches_destroy(x->watches);
+    mz_free(MZ_MEM_XDS, x);
+}
+
+const struct mz_xds_env *mz_xds_env(const struct mz_xds *x)
+{
+    return &x->env;
+}
+
+uint64_t mz_xds_unknown_fields(const struct mz_xds *x)
+{
+    return x->unknown_fields;
+}
+
+/* ---- a subscription ---- */
+
+static void on_first_timeout(struct mz_timer *t)
+{
+    struct mz_subscription *s = MZ_CONTAINER(t, struct mz_subscription, first_timer);
+    mz_count(s->scope, MZ_SUB_STAT_INIT_FETCH_TIMEOUT, 1);
+    MZ_LOG(WARN, config, "%s: initial fetch timed out for '" MZ_STR_FMT "'",
+           xds_types[s->type].short_name, MZ_STR_ARG(s->name));
+    subscription_first(s);
+}
+
+static const struct source_ops *source_of(const pb_ConfigSource *m, struct mz_err *err)
+{
+    switch (m->config_source_specifier_case) {
+    case pb_ConfigSource_CONFIG_SOURCE_SPECIFIER_PATH_CONFIG_SOURCE:
+        return &source_file;
+    case pb_ConfigSource_CONFIG_SOURCE_SPECIFIER_ADS:
+        return &source_none;
+    default:
+        mz_err_set(err, "one of path_config_source, ads is required");
+        return NULL;
+    }
+}
+
+struct mz_subscription *mz_subscribe(struct mz_xds *x, const pb_ConfigSource *m,
+                                     enum mz_xds_type type, struct mz_str name,
+                                     struct mz_str stat_prefix, const struct mz_subscriber *who,
+                                     struct mz_err *err)
+{
+    const struct source_ops *ops = source_of(m, err);
+    uint64_t first_ms;
+    if (!ops)
+        return NULL;
+    if (!mz_duration_ms(m->initial_fetch_timeout, INITIAL_FETCH_TIMEOUT_MS, &first_ms, err)) {
+        mz_err_at(err, "initial_fetch_timeout");
+        return NULL;
+    }
+    if (m->resource_api_version != pb_ApiVersion_V3) {
+        (void)(mz_err_set(err, "V2 (and AUTO) xDS transport protocol versions are deprecated: V3 "
+                               "is required") ||
+               mz_err_at(err, "resource_api_version"));
+        return NULL;
+    }
+    struct mz_subscription *s = mz_alloc0(MZ_MEM_XDS, sizeof(*s) + name.n);
+    s->xds = x;
+    s->type = type;
+    s->name = (struct mz_str){ (char *)(s + 1), name.n };
+    if (name.n)
+        memcpy(s + 1, name.p, name.n);
+    s->who = *who;
+    s->source = ops;
+    s->first_ms = first_ms;
+    mz_timer_init(x->env.main, &s->first_timer, on_first_timeout);
+    if (!ops->create(s, m, err)) {
+        mz_subscription_end(s);
+        return NULL;
+    }
+    s->scope = mz_scope_create(x->env.stats, &mz_subscription_stats, stat_prefix);
+    return s;
+}
+
+void mz_subscription_start(struct mz_subscription *s)
+{
+    if (s->xds->env.validate)
+        return;
+    if (s->first_ms && !s->first_done)
+        mz_timer_start_ms(&s->first_timer, s->first_ms);
+    s->busy++;
+    s->source->start(s);
+    s->busy--;
+    if (s->ended && !s->busy)
+        mz_subscription_end(s);
+}
+
+void mz_subscription_end(struct mz_subscription *s)
+{
+    if (!s)
+        return;
+    mz_timer_stop(&s->first_timer);
+    s->ended = true;
+    if (s->busy)
+        return; /* the outermost callback's return ends it */
+    s->source->destroy(s);
+    mz_scope_unref(s->scope);
+    mz_free(MZ_MEM_XDS, s);
+}
+
+struct mz_scope *mz_subscription_scope(const struct mz_subscription *s)
+{
+    return s->scope;
+}
+
+void subscription_first(struct mz_subscription *s)
+{
+    if (s->first_done || s->ended)
+        return;
+    s->first_done = true;
+    mz_timer_stop(&s->first_timer);
+    if (s->who.first)
+        s->who.first(s->who.arg);
+}
+
+static void note_success(struct mz_subscription *s, struct mz_str version, uint64_t took_us)
+{
+    mz_count(s->scope, MZ_SUB_STAT_SUCCESS, 1);
+    mz_gauge_set(s->scope, MZ_SUB_STAT_TIME, mz_clock->wall_us() / 1000);
+    mz_gauge_set(s->scope, MZ_SUB_STAT_VERSION, mz_xxh64(version.p, version.n, 0));
+    mz_text_set(s->scope, MZ_SUB_STAT_VERSION_TEXT, version);
+    mz_hist_record(s->scope, MZ_SUB_STAT_DURATION, took_us / 1000);
+}
+
+static void warn(const struct mz_subscription *s, const char *what, const struct mz_err *err)
+{
+    char text[1600];
+    MZ_LOG(WARN, config, "%s%s" MZ_STR_FMT ": %s: %s", xds_types[s->type].short_name,
+           s->name.n ? " " : "", MZ_STR_ARG(s->name), what, mz_err_text(err, text, sizeof(text)));
+}
+
+/* Every way out of a callback: the subscriber may have ended the subscription inside. */
+static void leave(struct mz_subscription *s)
+{
+    if (--s->busy == 0 && s->ended)
+        mz_subscription_end(s);
+}
+
+bool subscription_take(struct mz_subscription *s, const struct mz_xds_update *u, struct mz_err *err)
+{
+    uint64_t began = mz_clock->mono_us();
+    s->busy++;
+    bool ok = s->who.update(s->who.arg, u, err);
+    if (ok && !s->ended)
+        note_success(s, u->version, mz_clock->mono_us() - began);
+    else if (!ok && !s->ended) {
+        mz_count(s->scope, MZ_SUB_STAT_REJECTED, 1);
+        warn(s, "update refused", err);
+    }
+    subscription_first(s);
+    leave(s);
+    return ok;
+}
+
+void subscription_refused(struct mz_subscription *s, const struct mz_err *err)
+{
+    s->busy++;
+    mz_count(s->scope, MZ_SUB_STAT_REJECTED, 1);
+    warn(s, "update refused", err);
+    subscription_first(s);
+    leave(s);
+}
+
+void subscription_failed(struct mz_subscription *s, const struct mz_err *err)
+{
+    s->busy++;
+    mz_count(s->scope, MZ_SUB_STAT_FAILURE, 1);
+    warn(s, "update failed", err);
+    subscription_first(s);
+    leave(s);
+}
+
+/* ---- ADS without an ads_config: nothing ever comes ---- */
+
+static bool none_create(struct mz_subscription *s, const pb_ConfigSource *m, struct mz_err *err)
+{
+    (void)s, (void)m, (void)err;
+    return true;
+}
+
+static void none_start(struct mz_subscription *s)
+{
+    mz_count(s->scope, MZ_SUB_STAT_ATTEMPT, 1);
+}
+
+static void none_destroy(struct mz_subscription *s)
+{
+    (void)s;
+}
+
+const struct source_ops source_none = { none_create, none_start, none_destroy };

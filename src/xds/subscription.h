@@ -1,0 +1,82 @@
+#ifndef MZ_XDS_SUBSCRIPTION_H
+#define MZ_XDS_SUBSCRIPTION_H
+/*
+ * Resources by subscription (X1-X4), as those see it who use them: a name and a source in, whole updates out. Which source it is
+ * (a file, REST, a gRPC stream of its own, ADS; state of the world or delta) they do not see. Main thread.
+ *
+ * Order of a life: subscribe, start, updates..., end. Nothing is called back from inside subscribe; update() may be called from
+ * inside start (a file is there at once). `first` runs once: after the first update, taken or refused, or when
+ * initial_fetch_timeout passed; a stream that cannot be opened does not count.
+ */
+#include "base/err.h"
+#include "base/str.h"
+#include "event/loop.h"
+#include "proto/mapper.h"
+#include "stats/stats.h"
+
+enum mz_xds_type { MZ_XDS_CLUSTER, MZ_XDS_ENDPOINT, MZ_XDS_LISTENER, MZ_XDS_ROUTE, MZ_XDS_SCOPED_ROUTE, MZ_XDS_VIRTUAL_HOST,
+                   MZ_XDS_SECRET, MZ_XDS_RUNTIME, MZ_XDS_EXTENSION, MZ_XDS_TYPE__COUNT };
+const ProtobufCMessageDescriptor *mz_xds_descriptor(enum mz_xds_type t);
+
+struct mz_resource { /* borrowed during update() */
+    struct mz_str name, version;
+    struct mz_str bytes; /* of a message of the subscription's type; not looked at yet */
+};
+struct mz_xds_update {
+    struct mz_str version; /* of the whole */
+    const struct mz_resource *v;
+    size_t n;
+    bool whole; /* all there is of the type: what is not here exists no more */
+    const struct mz_str *removed;
+    size_t n_removed;
+};
+struct mz_subscriber {
+    /* False and @err: something was refused, which the server is told. Whoever takes several resources takes the good ones. */
+    bool (*update)(void *arg, const struct mz_xds_update *u, struct mz_err *err);
+    void (*first)(void *arg); /* NULL: nobody waits */
+    void *arg;
+};
+
+struct mz_xds; /* every subscription of the process */
+struct mz_xds_env {
+    struct mz_loop *main;
+    struct mz_stats *stats;
+    struct mz_loop *const *workers; /* see thread_slot.h */
+    unsigned n_workers;
+    bool reject_unknown; /* --reject-unknown-dynamic-fields */
+    bool validate;       /* --mode validate: sources are looked at, nothing is started */
+};
+struct mz_xds *mz_xds_create(const struct mz_xds_env *env);
+void mz_xds_destroy(struct mz_xds *x); /* after the last subscription ended */
+const struct mz_xds_env *mz_xds_env(const struct mz_xds *x);
+uint64_t mz_xds_unknown_fields(const struct mz_xds *x); /* server.dynamic_unknown_fields */
+
+struct Envoy__Config__Core__V3__ConfigSource;
+struct mz_subscription;
+/* @name "": every resource of the type. @stat_prefix "cluster_manager.cds.": where update_success and so on are counted. Errors
+ * (path within the source's message): a file that does not exist, a kind of source that is not known. */
+struct mz_subscription *mz_subscribe(struct mz_xds *x, const struct Envoy__Config__Core__V3__ConfigSource *source,
+                                     enum mz_xds_type type, struct mz_str name, struct mz_str stat_prefix,
+                                     const struct mz_subscriber *who, struct mz_err *err);
+void mz_subscription_start(struct mz_subscription *s);
+void mz_subscription_end(struct mz_subscription *s); /* also from inside update(); NULL is fine */
+struct mz_scope *mz_subscription_scope(const struct mz_subscription *s); /* kind mz_subscription_stats; borrowed */
+
+/* Opens a resource as a message of @type into @ctx, which it sets up with an arena of the caller's: constraints are checked,
+ * unknown fields counted or refused. False: @err has the path. */
+bool mz_resource_open(struct mz_xds *x, const struct mz_resource *r, enum mz_xds_type type, struct mz_proto_ctx *ctx,
+                      ProtobufCMessage **out_msg, struct mz_err *err);
+
+#define MZ_SUBSCRIPTION_STATS(X)                                                                                       \
+    X(INIT_FETCH_TIMEOUT, "init_fetch_timeout", COUNTER, NONE) X(ATTEMPT, "update_attempt", COUNTER, NONE)             \
+    X(DURATION, "update_duration", HISTOGRAM, MS) X(FAILURE, "update_failure", COUNTER, NONE)                          \
+    X(REJECTED, "update_rejected", COUNTER, NONE) X(SUCCESS, "update_success", COUNTER, NONE)                          \
+    X(TIME, "update_time", GAUGE, NONE) X(VERSION, "version", GAUGE, NONE) X(VERSION_TEXT, "version_text", TEXT, NONE)
+enum {
+#define X(id, name, type, unit) MZ_SUB_STAT_##id,
+    MZ_SUBSCRIPTION_STATS(X)
+#undef X
+    MZ_SUB_STAT__COUNT
+};
+extern const struct mz_stat_kind mz_subscription_stats;
+#endif

@@ -1,0 +1,97 @@
+/* The types of resources, and how one is recognised without reading it whole. */
+#include "xds/xds_priv.h"
+
+const struct xds_type xds_types[MZ_XDS_TYPE__COUNT] = {
+    [MZ_XDS_CLUSTER] = { &pb_Cluster__descriptor, "cds" },
+    [MZ_XDS_ENDPOINT] = { &pb_ClusterLoadAssignment__descriptor, "eds" },
+    [MZ_XDS_LISTENER] = { &pb_Listener__descriptor, "lds" },
+    [MZ_XDS_ROUTE] = { &pb_RouteConfiguration__descriptor, "rds" },
+    [MZ_XDS_SECRET] = { &pb_Secret__descriptor, "sds" },
+    [MZ_XDS_RUNTIME] = { &pb_Runtime__descriptor, "rtds" },
+};
+
+const ProtobufCMessageDescriptor *mz_xds_descriptor(enum mz_xds_type t)
+{
+    return xds_types[t].descriptor;
+}
+
+/* ---- the wire format, as far as the name ---- */
+
+static bool varint(const unsigned char **at, const unsigned char *end, uint64_t *out)
+{
+    uint64_t v = 0;
+    for (unsigned shift = 0; *at < end && shift < 64; shift += 7) {
+        unsigned char b = *(*at)++;
+        v |= (uint64_t)(b & 0x7f) << shift;
+        if (!(b & 0x80)) {
+            *out = v;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool resource_name(struct mz_str bytes, struct mz_str *out_name)
+{
+    enum { VARINT, FIXED64, BYTES, FIXED32 = 5 };
+    const unsigned char *at = (const unsigned char *)bytes.p, *end = at + bytes.n;
+    *out_name = MZ_STR("");
+    while (at < end) {
+        uint64_t tag, n;
+        if (!varint(&at, end, &tag))
+            return false;
+        switch (tag & 7) {
+        case VARINT:
+            if (!varint(&at, end, &n))
+                return false;
+            continue;
+        case FIXED64:
+            n = 8;
+            break;
+        case FIXED32:
+            n = 4;
+            break;
+        case BYTES:
+            if (!varint(&at, end, &n))
+                return false;
+            break;
+        default:
+            return false;
+        }
+        if (n > (uint64_t)(end - at))
+            return false;
+        if (tag == (1 << 3 | BYTES))
+            *out_name = (struct mz_str){ (const char *)at, (size_t)n };
+        at += n;
+    }
+    return true;
+}
+
+bool resource_of_any(const pb_Any *any, enum mz_xds_type type, struct mz_str version,
+                     struct mz_resource *out, struct mz_err *err)
+{
+    const char *wanted = xds_types[type].descriptor->name;
+    struct mz_str is = mz_any_type(any);
+    if (!mz_str_eq(is, mz_str_c(wanted)))
+        return mz_err_set(err, "is a \"" MZ_STR_FMT "\", expected a %s",
+                          MZ_STR_ARG(((struct mz_str){ is.p, is.n > 200 ? 200 : is.n })), wanted);
+    *out = (struct mz_resource){ .version = version,
+                                 .bytes = { (const char *)any->value.data, any->value.len } };
+    return resource_name(out->bytes, &out->name) ||
+           mz_err_set(err, "not the binary form of %s", wanted);
+}
+
+bool mz_resource_open(struct mz_xds *x, const struct mz_resource *r, enum mz_xds_type type,
+                      struct mz_proto_ctx *ctx, ProtobufCMessage **out_msg, struct mz_err *err)
+{
+    struct mz_arena *a = ctx->arena;
+    *ctx = (struct mz_proto_ctx){ .arena = a,
+                                  .unknown = x->env.reject_unknown ? MZ_UNKNOWN_REJECT
+                                                                   : MZ_UNKNOWN_COUNT };
+    bool ok = mz_msg_unpack(ctx, r->bytes, xds_types[type].descriptor, out_msg, err);
+    if (ctx->unknown_n)
+        MZ_LOG(WARN, config, "%s '" MZ_STR_FMT "' has unknown fields: %s",
+               xds_types[type].short_name, MZ_STR_ARG(r->name), ctx->unknown_path);
+    x->unknown_fields += ctx->unknown_n;
+    return ok;
+}

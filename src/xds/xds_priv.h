@@ -1,0 +1,56 @@
+#ifndef MZ_XDS_PRIV_H
+#define MZ_XDS_PRIV_H
+/* What the files of this folder share. Who owns what: README.md. */
+#include "base/list.h"
+#include "base/log.h"
+#include "xds/file_watch.h"
+#include "xds/subscription.h"
+
+#define INITIAL_FETCH_TIMEOUT_MS 15000
+
+struct mz_xds {
+    struct mz_xds_env env;
+    struct mz_file_watches *watches;
+    uint64_t unknown_fields;
+};
+struct source_ops { /* where resources come from */
+    bool (*create)(struct mz_subscription *s, const pb_ConfigSource *m, struct mz_err *err);
+    void (*start)(struct mz_subscription *s);
+    void (*destroy)(struct mz_subscription *s); /* takes a half-made one */
+};
+extern const struct source_ops source_file, source_none;
+
+struct mz_subscription {
+    struct mz_xds *xds;
+    enum mz_xds_type type;
+    struct mz_str name; /* behind the struct */
+    struct mz_scope *scope;
+    struct mz_subscriber who;
+    const struct source_ops *source;
+    void *state; /* of the source */
+    struct mz_timer first_timer;
+    uint64_t first_ms; /* 0: waits for ever */
+    bool first_done;
+    unsigned busy; /* callbacks that run */
+    bool ended;    /* during one */
+};
+
+/* ---- what sources tell ---- */
+/* Hands an update on and counts it. False: refused, @err says why. @received_us: mono, when it began to be read. */
+bool subscription_take(struct mz_subscription *s, const struct mz_xds_update *u, struct mz_err *err);
+void subscription_refused(struct mz_subscription *s, const struct mz_err *err); /* it never reached the subscriber */
+void subscription_failed(struct mz_subscription *s, const struct mz_err *err);  /* it could not be had */
+void subscription_first(struct mz_subscription *s); /* whoever waits waits no longer */
+
+/* types.c */
+struct xds_type {
+    const ProtobufCMessageDescriptor *descriptor;
+    const char *short_name; /* "cds" */
+};
+extern const struct xds_type xds_types[MZ_XDS_TYPE__COUNT];
+/* The name that a resource of any of our types has: its first field. False: not a message. */
+bool resource_name(struct mz_str bytes, struct mz_str *out_name);
+/* An entry of a response's resources to a resource. @version: of the response. The error has no path. */
+bool resource_of_any(const pb_Any *any, enum mz_xds_type type, struct mz_str version, struct mz_resource *out,
+                     struct mz_err *err);
+#endif
