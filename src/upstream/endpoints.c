@@ -186,7 +186,7 @@ static uint64_t made_of(const pb_LbEndpoint *e, const pb_Endpoint *ep)
         return hash;
     pb_Endpoint rest = *ep; /* what is compared by itself is left out */
     rest.address = NULL;
-    rest.hostname = (char *)(uintptr_t)"";
+    rest.hostname = (char *)(uintptr_t) "";
     return hash * 31 + mz_msg_hash(&rest.base);
 }
 

@@ -117,6 +117,7 @@ static struct pool *pool_create(struct mz_wcluster *w, struct mz_host *h, enum m
             mz_count(w->cluster->scope, MZ_CS_CX_POOL_OVERFLOW, 1);
             return NULL;
         }
+    bool host_gone = __atomic_load_n(&h->health_flags, __ATOMIC_RELAXED) & MZ_HOST_GONE;
     struct pool *p = mz_new0(MZ_MEM_UPSTREAM, struct pool);
     *p = (struct pool){ .w = mz_wcluster_ref(w),
                         .host = mz_host_ref(h),
@@ -124,6 +125,8 @@ static struct pool *pool_create(struct mz_wcluster *w, struct mz_host *h, enum m
                         .kind = k,
                         .transport = o ? mz_transport_opts_copy(o, uses_of(h, k)) : NULL,
                         .refs = 1,
+                        .gone = w->removed ||
+                                host_gone, /* a request that began before one of them went */
                         .mapped = true };
     for (unsigned s = 0; s < CLIENT__STATES; s++)
         mz_list_init(&p->clients[s]);
@@ -293,6 +296,7 @@ static void retire_ready(struct pool *p)
         return;
     mz_list_foreach (it, &p->clients[CLIENT_READY])
         client_drain(MZ_CONTAINER(it, struct client, link), "host_removed");
+    close_list(p, CLIENT_RESTING, "host_removed");
 }
 
 /* Runs after the descriptors of a turn. */
