@@ -55,8 +55,8 @@ static void drop(struct inspect *x, const char *why)
 static struct mz_acceptor *listener_wanted(const struct inspect *x)
 {
     const struct mz_incoming *in = &x->in;
-    if (!x->cfg->use_original_dst || x->handed_over ||
-        !(in->local_restored || in->local_asked) || !mz_addr_is_ip(&in->local))
+    if (!x->cfg->use_original_dst || x->handed_over || !(in->local_restored || in->local_asked) ||
+        !mz_addr_is_ip(&in->local))
         return NULL;
     struct mz_acceptor *to = mz_acceptors_find(x->acceptor->worker, &in->local);
     return to == x->acceptor ? NULL : to;

@@ -113,7 +113,7 @@ static bool scan(struct walk *w, struct mz_str bytes, const ProtobufCMessageDesc
         if (!ok)
             return false;
     }
-    bool ok = d != &pb_Any__descriptor || scan_any(w, bytes);
+    bool ok = d != &pb_Any__descriptor || w->ctx->unchecked || scan_any(w, bytes);
     w->depth--;
     return ok;
 }

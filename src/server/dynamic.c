@@ -24,6 +24,17 @@ void mz_server_xds_create(struct mz_server *s)
     s->dynamic.secrets = mz_secrets_create(s->xds, s->stats, s->loop);
 }
 
+bool mz_server_ads_build(struct mz_server *s, struct mz_err *err)
+{
+    const pb_Bootstrap_DynamicResources *d = s->bootstrap->dynamic_resources;
+    const struct mz_xds_net net = { .node = mz_server_node(s),
+                                    .grpc = mz_server_xds_grpc,
+                                    .arg = s };
+    mz_xds_set_net(s->xds, &net);
+    return !d || !d->ads_config || mz_xds_set_ads(s->xds, d->ads_config, err) ||
+           mz_err_at(err, "dynamic_resources.ads_config");
+}
+
 static void first_clusters(void *arg)
 {
     struct mz_server *s = arg;
@@ -88,11 +99,21 @@ static void runtime_ready(void *arg)
     mz_cds_start(s->dynamic.cds);
 }
 
+static void streams_begin(struct mz_loop *l, void *arg)
+{
+    (void)l;
+    struct mz_server *s = arg;
+    if (s->exiting)
+        return;
+    mz_xds_go(s->xds);
+    mz_init_start(&s->runtime_init, runtime_ready, s);
+}
+
+/* Behind the post that tells this thread's upstream of the clusters, through which the streams go. */
 static void primary_ready(void *arg)
 {
     struct mz_server *s = arg;
-    if (!s->exiting)
-        mz_init_start(&s->runtime_init, runtime_ready, s);
+    mz_loop_post(s->loop, streams_begin, s);
 }
 
 void mz_server_dynamic_start(struct mz_server *s, void (*ready)(void *arg))

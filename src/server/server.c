@@ -303,8 +303,8 @@ static bool build(struct mz_server *s, struct mz_err *err)
         return false;
     if (!s->opts.validate && !mz_server_admin_start(s, err))
         return mz_err_at(err, "admin");
-    return mz_server_secrets_build(s, err) && clusters_build(s, err) && listeners_build(s, err) &&
-           mz_server_dynamic_build(s, err);
+    return mz_server_ads_build(s, err) && mz_server_secrets_build(s, err) &&
+           clusters_build(s, err) && listeners_build(s, err) && mz_server_dynamic_build(s, err);
 }
 
 bool mz_server_build(struct mz_server *s, const struct mz_options *o, struct mz_err *err)

@@ -77,11 +77,16 @@ enum mz_server_state mz_server_state(const struct mz_server *s);
 
 /* dynamic.c */
 void mz_server_xds_create(struct mz_server *s);                        /* after the workers' loops */
+bool mz_server_ads_build(struct mz_server *s, struct mz_err *err);     /* before whatever subscribes */
 bool mz_server_secrets_build(struct mz_server *s, struct mz_err *err); /* before clusters and listeners */
 bool mz_server_dynamic_build(struct mz_server *s, struct mz_err *err); /* after them */
 void mz_server_dynamic_start(struct mz_server *s, void (*ready)(void *arg)); /* ready: all is there to serve with */
 void mz_server_dynamic_stop(struct mz_server *s);
 void mz_server_xds_destroy(struct mz_server *s);
+
+/* xds_net.c: see struct mz_xds_net */
+bool mz_server_xds_grpc(void *arg, const struct Envoy__Config__Core__V3__GrpcService *m, struct mz_xds_transport *out,
+                        void (**out_destroy)(void *arg), struct mz_err *err);
 
 /* workers.c */
 void mz_workers_create(struct mz_server *s, unsigned n);
@@ -127,6 +132,7 @@ void mz_server_dispatchers_create(struct mz_server *s); /* histograms of every l
 void mz_server_dispatchers_destroy(struct mz_server *s);
 
 /* admin_listener.c, pages_env.c */
+struct mz_str mz_server_node(const struct mz_server *s); /* packed Node as others are told; in s->arena. Bootstrap read */
 bool mz_server_admin_start(struct mz_server *s, struct mz_err *err);
 struct mz_str mz_server_node(const struct mz_server *s); /* the Node, packed; while the bootstrap is there */
 struct mz_pages *mz_server_pages_create(struct mz_server *s); /* bootstrap read, parts made; owned by the caller */

@@ -201,6 +201,14 @@ static void first(void *arg)
     cluster_first_done(c);
 }
 
+static bool current(void *arg, struct mz_resource *out)
+{
+    const struct mz_cluster *c = arg;
+    const struct eds *e = cluster_priv(c)->eds;
+    *out = (struct mz_resource){ e->service, mz_str_c(e->version), eds_bytes(c) };
+    return e->bytes != NULL;
+}
+
 /* Nobody confirmed the endpoints for so long: better none than wrong ones (Envoy). */
 static void on_stale(struct mz_timer *t)
 {
@@ -238,7 +246,7 @@ bool eds_config(const pb_Cluster *m, struct mz_cluster *c, const struct mz_upstr
     e->service = cfg->service_name[0] ? cluster_keep_str(c, cfg->service_name) : c->name;
     char prefix[1024];
     int n = snprintf(prefix, sizeof(prefix), "cluster." MZ_STR_FMT ".", MZ_STR_ARG(c->stat_name));
-    const struct mz_subscriber who = { update, first, c };
+    const struct mz_subscriber who = { update, first, c, current };
     e->sub = mz_subscribe(
         env->xds, cfg->eds_config, MZ_XDS_ENDPOINT, e->service,
         (struct mz_str){ prefix, (size_t)n < sizeof(prefix) ? (size_t)n : sizeof(prefix) - 1 },

@@ -67,12 +67,15 @@ static bool select_resources(struct mz_subscription *s, const pb_DiscoveryRespon
     struct mz_str other = MZ_STR("");
     *out = (struct mz_xds_update){ .version = mz_str_c(m->version_info), .v = v, .whole = true };
     for (size_t i = 0; i < m->n_resources; i++) {
-        if (!resource_of_any(m->resources[i], s->type, out->version, &v[out->n], err))
+        struct wrapped w;
+        if (!resource_unwrap(m->resources[i], s->type, out->version, a, &w, err))
             return mz_err_at(err, "resources[%zu]", i);
-        if (!s->name.n || mz_str_eq(s->name, v[out->n].name))
-            out->n++;
+        if (w.heartbeat) /* of a file there is nothing to keep alive */
+            continue;
+        if (!s->name.n || mz_str_eq(s->name, w.r.name))
+            v[out->n++] = w.r;
         else
-            other = v[out->n].name;
+            other = w.r.name;
     }
     if (out->n || !m->n_resources)
         return true;

@@ -1,5 +1,6 @@
 /* Subscriptions: what all kinds of sources have in common. */
 #include "base/clock.h"
+#include "xds/mux.h"
 #include "xds/xds_priv.h"
 
 #define X(id, name, type, unit) { name, MZ_##type, MZ_UNIT_##unit, 0 },
@@ -12,6 +13,7 @@ struct mz_xds *mz_xds_create(const struct mz_xds_env *env)
     struct mz_xds *x = mz_new0(MZ_MEM_XDS, struct mz_xds);
     x->env = *env;
     x->watches = mz_file_watches_create(env->main);
+    mz_map_init(&x->muxes, MZ_MEM_XDS);
     return x;
 }
 
@@ -19,8 +21,19 @@ void mz_xds_destroy(struct mz_xds *x)
 {
     if (!x)
         return;
+    mz_xds_mux_destroy(x->ads);
+    MZ_ASSERT(!x->muxes.n);
+    mz_map_fini(&x->muxes);
+    mz_free(MZ_MEM_XDS, (void *)(uintptr_t)x->net.node.p);
     mz_file_watches_destroy(x->watches);
     mz_free(MZ_MEM_XDS, x);
+}
+
+void mz_xds_set_net(struct mz_xds *x, const struct mz_xds_net *n)
+{
+    mz_free(MZ_MEM_XDS, (void *)(uintptr_t)x->net.node.p);
+    x->net = *n;
+    x->net.node.p = mz_strndup(MZ_MEM_XDS, n->node.n ? n->node.p : "", n->node.n);
 }
 
 const struct mz_xds_env *mz_xds_env(const struct mz_xds *x)
@@ -50,9 +63,10 @@ static const struct source_ops *source_of(const pb_ConfigSource *m, struct mz_er
     case pb_ConfigSource_CONFIG_SOURCE_SPECIFIER_PATH_CONFIG_SOURCE:
         return &source_file;
     case pb_ConfigSource_CONFIG_SOURCE_SPECIFIER_ADS:
-        return &source_none;
+    case pb_ConfigSource_CONFIG_SOURCE_SPECIFIER_API_CONFIG_SOURCE:
+        return &source_grpc;
     default:
-        mz_err_set(err, "one of path_config_source, ads is required");
+        mz_err_set(err, "one of path_config_source, api_config_source, ads is required");
         return NULL;
     }
 }
@@ -84,6 +98,7 @@ struct mz_subscription *mz_subscribe(struct mz_xds *x, const pb_ConfigSource *m,
         memcpy(s + 1, name.p, name.n);
     s->who = *who;
     s->source = ops;
+    s->stat_prefix = stat_prefix;
     s->first_ms = first_ms;
     mz_timer_init(x->env.main, &s->first_timer, on_first_timeout);
     if (!ops->create(s, m, err)) {
@@ -191,23 +206,3 @@ void subscription_failed(struct mz_subscription *s, const struct mz_err *err)
     subscription_first(s);
     leave(s);
 }
-
-/* ---- ADS without an ads_config: nothing ever comes ---- */
-
-static bool none_create(struct mz_subscription *s, const pb_ConfigSource *m, struct mz_err *err)
-{
-    (void)s, (void)m, (void)err;
-    return true;
-}
-
-static void none_start(struct mz_subscription *s)
-{
-    mz_count(s->scope, MZ_SUB_STAT_ATTEMPT, 1);
-}
-
-static void none_destroy(struct mz_subscription *s)
-{
-    (void)s;
-}
-
-const struct source_ops source_none = { none_create, none_start, none_destroy };

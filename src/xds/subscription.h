@@ -35,6 +35,8 @@ struct mz_subscriber {
     bool (*update)(void *arg, const struct mz_xds_update *u, struct mz_err *err);
     void (*first)(void *arg); /* NULL: nobody waits */
     void *arg;
+    /* What it was given last, borrowed, for another subscription to the same; NULL: it does not keep that. */
+    bool (*current)(void *arg, struct mz_resource *out);
 };
 
 struct mz_xds; /* every subscription of the process */
@@ -50,6 +52,22 @@ struct mz_xds *mz_xds_create(const struct mz_xds_env *env);
 void mz_xds_destroy(struct mz_xds *x); /* after the last subscription ended */
 const struct mz_xds_env *mz_xds_env(const struct mz_xds *x);
 uint64_t mz_xds_unknown_fields(const struct mz_xds *x); /* server.dynamic_unknown_fields */
+
+/* ---- servers ---- */
+struct Envoy__Config__Core__V3__ApiConfigSource;
+struct Envoy__Config__Core__V3__GrpcService;
+struct mz_xds_transport; /* mux.h */
+struct mz_xds_net { /* how they are reached; nothing of it before: only files can be */
+    struct mz_str node; /* packed envoy.config.core.v3.Node */
+    /* A transport to the service; *out_destroy(out->arg) ends it. */
+    bool (*grpc)(void *arg, const struct Envoy__Config__Core__V3__GrpcService *m, struct mz_xds_transport *out,
+                 void (**out_destroy)(void *arg), struct mz_err *err);
+    void *arg;
+};
+void mz_xds_set_net(struct mz_xds *x, const struct mz_xds_net *n); /* copied, with node */
+/* The stream of sources that say ads: {}; without it they wait for ever. The error has the path within the message. */
+bool mz_xds_set_ads(struct mz_xds *x, const struct Envoy__Config__Core__V3__ApiConfigSource *m, struct mz_err *err);
+void mz_xds_go(struct mz_xds *x); /* streams open from now on: the clusters that they go through are there */
 
 struct Envoy__Config__Core__V3__ConfigSource;
 struct mz_subscription;

@@ -1,13 +1,23 @@
 /* The types of resources, and how one is recognised without reading it whole. */
 #include "xds/xds_priv.h"
 
+#define OWN(service, what)                                                                         \
+    "/envoy.service." service "DiscoveryService/Stream" what,                                      \
+        "/envoy.service." service "DiscoveryService/Delta" what
+
 const struct xds_type xds_types[MZ_XDS_TYPE__COUNT] = {
-    [MZ_XDS_CLUSTER] = { &pb_Cluster__descriptor, "cds" },
-    [MZ_XDS_ENDPOINT] = { &pb_ClusterLoadAssignment__descriptor, "eds" },
-    [MZ_XDS_LISTENER] = { &pb_Listener__descriptor, "lds" },
-    [MZ_XDS_ROUTE] = { &pb_RouteConfiguration__descriptor, "rds" },
-    [MZ_XDS_SECRET] = { &pb_Secret__descriptor, "sds" },
-    [MZ_XDS_RUNTIME] = { &pb_Runtime__descriptor, "rtds" },
+    [MZ_XDS_CLUSTER] = { &pb_Cluster__descriptor, "cds", OWN("cluster.v3.Cluster", "Clusters"),
+                         "/v3/discovery:clusters" },
+    [MZ_XDS_ENDPOINT] = { &pb_ClusterLoadAssignment__descriptor, "eds",
+                          OWN("endpoint.v3.Endpoint", "Endpoints"), "/v3/discovery:endpoints" },
+    [MZ_XDS_LISTENER] = { &pb_Listener__descriptor, "lds", OWN("listener.v3.Listener", "Listeners"),
+                          "/v3/discovery:listeners" },
+    [MZ_XDS_ROUTE] = { &pb_RouteConfiguration__descriptor, "rds", OWN("route.v3.Route", "Routes"),
+                       "/v3/discovery:routes" },
+    [MZ_XDS_SECRET] = { &pb_Secret__descriptor, "sds", OWN("secret.v3.Secret", "Secrets"),
+                        "/v3/discovery:secrets" },
+    [MZ_XDS_RUNTIME] = { &pb_Runtime__descriptor, "rtds", OWN("runtime.v3.Runtime", "Runtime"),
+                         "/v3/discovery:runtime" },
 };
 
 const ProtobufCMessageDescriptor *mz_xds_descriptor(enum mz_xds_type t)
@@ -79,6 +89,36 @@ bool resource_of_any(const pb_Any *any, enum mz_xds_type type, struct mz_str ver
                                  .bytes = { (const char *)any->value.data, any->value.len } };
     return resource_name(out->bytes, &out->name) ||
            mz_err_set(err, "not the binary form of %s", wanted);
+}
+
+bool resource_of_message(const pb_Resource *m, enum mz_xds_type type, struct mz_str version,
+                         struct wrapped *out, struct mz_err *err)
+{
+    struct mz_str own = m->version && m->version[0] ? mz_str_c(m->version) : version;
+    *out = (struct wrapped){ .heartbeat = !m->resource };
+    if (!mz_duration_ms(m->ttl, 0, &out->ttl_ms, err))
+        return mz_err_at(err, "ttl");
+    if (m->resource && !resource_of_any(m->resource, type, own, &out->r, err))
+        return mz_err_at(err, "resource");
+    if (m->name && m->name[0])
+        out->r.name = mz_str_c(m->name);
+    out->r.version = own;
+    return true;
+}
+
+bool resource_unwrap(const pb_Any *any, enum mz_xds_type type, struct mz_str version,
+                     struct mz_arena *a, struct wrapped *out, struct mz_err *err)
+{
+    *out = (struct wrapped){ .ttl_ms = 0 };
+    if (!mz_str_eq(mz_any_type(any), mz_str_c(pb_Resource__descriptor.name)))
+        return resource_of_any(any, type, version, &out->r, err);
+    struct mz_proto_ctx ctx = {
+        .arena = a, .unknown = MZ_UNKNOWN_COUNT, .partial = true, .unchecked = true
+    };
+    const struct mz_str bytes = { (const char *)any->value.data, any->value.len };
+    ProtobufCMessage *m;
+    return mz_msg_unpack(&ctx, bytes, &pb_Resource__descriptor, &m, err) &&
+           resource_of_message((const pb_Resource *)m, type, version, out, err);
 }
 
 bool mz_resource_open(struct mz_xds *x, const struct mz_resource *r, enum mz_xds_type type,

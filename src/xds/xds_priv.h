@@ -2,6 +2,7 @@
 #define MZ_XDS_PRIV_H
 /* What the files of this folder share. Who owns what: README.md. */
 #include "base/list.h"
+#include "base/map.h"
 #include "base/log.h"
 #include "xds/file_watch.h"
 #include "xds/subscription.h"
@@ -10,6 +11,10 @@
 
 struct mz_xds {
     struct mz_xds_env env;
+    struct mz_xds_net net;
+    struct mz_xds_mux *ads; /* NULL: no ads_config */
+    struct mz_map muxes;    /* of sources of their own */
+    bool going;             /* streams may open */
     struct mz_file_watches *watches;
     uint64_t unknown_fields;
 };
@@ -18,12 +23,13 @@ struct source_ops { /* where resources come from */
     void (*start)(struct mz_subscription *s);
     void (*destroy)(struct mz_subscription *s); /* takes a half-made one */
 };
-extern const struct source_ops source_file, source_none;
+extern const struct source_ops source_file, source_grpc;
 
 struct mz_subscription {
     struct mz_xds *xds;
     enum mz_xds_type type;
     struct mz_str name; /* behind the struct */
+    struct mz_str stat_prefix; /* during create() */
     struct mz_scope *scope;
     struct mz_subscriber who;
     const struct source_ops *source;
@@ -46,10 +52,21 @@ void subscription_first(struct mz_subscription *s); /* whoever waits waits no lo
 struct xds_type {
     const ProtobufCMessageDescriptor *descriptor;
     const char *short_name; /* "cds" */
+    const char *stream_method, *delta_method; /* of a server of this type alone; NULL: there is none */
+    const char *rest_path;
 };
 extern const struct xds_type xds_types[MZ_XDS_TYPE__COUNT];
 /* The name that a resource of any of our types has: its first field. False: not a message. */
 bool resource_name(struct mz_str bytes, struct mz_str *out_name);
+struct wrapped { /* a resource, and what a Resource around it says */
+    struct mz_resource r;
+    uint64_t ttl_ms; /* 0: none */
+    bool heartbeat;  /* no body: the time to live begins anew */
+};
+bool resource_of_message(const pb_Resource *m, enum mz_xds_type type, struct mz_str version, struct wrapped *out,
+                         struct mz_err *err);
+bool resource_unwrap(const pb_Any *any, enum mz_xds_type type, struct mz_str version, struct mz_arena *a,
+                     struct wrapped *out, struct mz_err *err);
 /* An entry of a response's resources to a resource. @version: of the response. The error has no path. */
 bool resource_of_any(const pb_Any *any, enum mz_xds_type type, struct mz_str version, struct mz_resource *out,
                      struct mz_err *err);

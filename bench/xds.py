@@ -1,0 +1,126 @@
+#!/usr/bin/python3
+"""What a proxy costs under a control plane: from connect to serving, memory, CPU of one change of endpoints.
+
+usage: bench/xds.py [--proxy BIN]... [--clusters N]... [--sotw]        needs grpc and xds-protos (.cache/venv)
+"""
+import argparse
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests" / "lib"))
+import ads  # noqa: E402
+import config  # noqa: E402
+import dynamic  # noqa: E402
+from wire import free_port  # noqa: E402
+
+ADS = {"ads": {}, "resource_api_version": "V3"}
+H2 = {"explicit_http_config": {"http2_protocol_options": {}}}
+
+
+def cpu_us(pid):
+    """On-CPU time of all threads, by the scheduler."""
+    total = 0
+    for t in os.listdir(f"/proc/{pid}/task"):
+        total += int(pathlib.Path(f"/proc/{pid}/task/{t}/schedstat").read_text().split()[0])
+    return total / 1000
+
+
+def admin(port, path):
+    import http.client
+    c = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        c.request("GET", path)
+        r = c.getresponse()
+        return r.status, r.read().decode()
+    finally:
+        c.close()
+
+
+def stat(port, name):
+    for line in admin(port, "/stats?filter=^" + name.replace(".", "[.]") + "$")[1].splitlines():
+        return int(line.rpartition(": ")[2])
+    return 0
+
+
+def wait(condition, what, seconds=300):
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            if condition():
+                return
+        except OSError:
+            pass
+        if time.monotonic() > end:
+            raise SystemExit(f"no {what}")
+        time.sleep(0.01)
+
+
+def run(proxy, n, delta):
+    server, port = ads.Ads(), free_port()
+    hcm = config.hcm([])
+    del hcm["typed_config"]["route_config"]
+    hcm["typed_config"]["rds"] = {"route_config_name": "r", "config_source": ADS}
+    eds = {"type": "EDS", "connect_timeout": "1s", "eds_cluster_config": {"eds_config": ADS}}
+    server.set("endpoint", *[dynamic.assignment(f"c{i}", [1000 + k for k in range(5)]) for i in range(n)])
+    server.set("cluster", *[{"name": f"c{i}", **eds} for i in range(n)])
+    server.set("route", dynamic.routes("r", dynamic.direct("x")))
+    server.set("listener", config.listener(port, [hcm]))
+    boot = config.bootstrap([], [config.cluster("xds", [server.port], http=H2)], free_port(), dynamic_resources={
+        "cds_config": ADS, "lds_config": ADS, "ads_config": {
+            "api_type": "DELTA_GRPC" if delta else "GRPC", "transport_api_version": "V3", "set_node_on_first_message_only": True,
+            "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}]}})
+    where = boot["admin"]["address"]["socket_address"]["port_value"]
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as f:
+        import json
+        json.dump(boot, f)
+        f.flush()
+        began = time.monotonic()
+        p = subprocess.Popen([proxy, "-c", f.name, "--concurrency", "2", "--disable-hot-restart", "-l", "error"], stderr=subprocess.DEVNULL)
+        try:
+            wait(lambda: admin(where, "/ready")[0] == 200, "start")
+            took = time.monotonic() - began
+            start_cpu = cpu_us(p.pid)
+            rss = int(next(x for x in pathlib.Path(f"/proc/{p.pid}/status").read_text().splitlines() if x.startswith("VmRSS")).split()[1])
+            changes = 300
+            before, cpu = stat(where, "cluster.c0.update_success"), cpu_us(p.pid)
+            stream = server.streams[0]
+            for i in range(changes):
+                packed = ads.pack("endpoint", dynamic.assignment("c0", [2000 + i + k for k in range(5)]))
+                with server.lock:
+                    stream.nonce += 1
+                    if delta:
+                        m = ads.d.DeltaDiscoveryResponse(nonce=str(stream.nonce), type_url=packed.type_url, resources=[
+                            ads.d.Resource(name="c0", version=f"x{i}", resource=packed)])
+                    else:
+                        m = ads.d.DiscoveryResponse(nonce=str(stream.nonce), version_info=f"x{i}", type_url=packed.type_url, resources=[packed])
+                    stream.send(m)
+                time.sleep(0.002)
+            time.sleep(1)
+            cpu = cpu_us(p.pid) - cpu
+            got = stat(where, "cluster.c0.update_success") - before
+            print(f"{os.path.basename(proxy)} {'delta' if delta else 'sotw'}: {n} clusters: {took:.2f} s to serving, {start_cpu / 1000:.0f} ms CPU, "
+                  f"{rss / 1024:.0f} MB, {cpu / max(got, 1):.0f} us CPU a change ({got} of {changes})", flush=True)
+        finally:
+            p.terminate()
+            p.wait()
+            server.stop()
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--proxy", action="append")
+    ap.add_argument("--clusters", type=int, action="append")
+    ap.add_argument("--sotw", action="store_true")
+    a = ap.parse_args()
+    for n in a.clusters or [1000, 10000]:
+        for proxy in a.proxy or [str(ROOT / "build" / "mizzen-proxy")]:
+            run(proxy, n, not a.sotw)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,462 @@
+/* One stream: opening, back-off, requests that are due, and who watches what. */
+#include <stdio.h>
+
+#include "xds/mux_priv.h"
+
+static const struct mz_stat_def control_plane_defs[] = {
+    [CP_CONNECTED] = { "connected_state", MZ_GAUGE, MZ_UNIT_NONE, MZ_STAT_NEVER_IMPORT },
+    [CP_IDENTIFIER] = { "identifier", MZ_TEXT, MZ_UNIT_NONE, 0 },
+    [CP_PENDING] = { "pending_requests", MZ_GAUGE, MZ_UNIT_NONE, 0 },
+    [CP_RATE_LIMIT] = { "rate_limit_enforced", MZ_COUNTER, MZ_UNIT_NONE, 0 },
+};
+static const struct mz_stat_kind control_plane_kind = { "control_plane", control_plane_defs,
+                                                        CP__COUNT };
+
+void mux_keep_text(char **at, struct mz_str s)
+{
+    char *old = *at; /* @s may lie in it */
+    *at = s.p ? mz_strndup(MZ_MEM_XDS, s.p, s.n) : NULL;
+    mz_free(MZ_MEM_XDS, old);
+}
+
+/* ---- names ---- */
+
+struct named *mux_named(struct mz_xds_mux *m, enum mz_xds_type t, struct mz_str name, bool make)
+{
+    struct type_state *s = state_of(m, t);
+    struct named *n = mz_map_get(&s->names, name);
+    if (n || !make)
+        return n;
+    n = mz_alloc0(MZ_MEM_XDS, sizeof(*n) + name.n);
+    n->mux = m;
+    n->type = t;
+    n->name = (struct mz_str){ (char *)(n + 1), name.n };
+    if (name.n)
+        memcpy(n + 1, name.p, name.n);
+    mz_list_init(&n->watches);
+    (void)mz_map_put(&s->names, n->name, n);
+    return n;
+}
+
+static void named_free(struct named *n)
+{
+    if (n->ttl)
+        mz_timer_stop(&n->ttl->timer);
+    mz_free(MZ_MEM_XDS, n->ttl);
+    mz_free(MZ_MEM_XDS, n->version);
+    mz_free(MZ_MEM_XDS, n);
+}
+
+void mux_named_drop(struct named *n)
+{
+    if (!mz_list_empty(&n->watches) || n->version || n->changed || n->asked ||
+        (n->ttl && mz_timer_armed(&n->ttl->timer)))
+        return;
+    (void)mz_map_del(&state_of(n->mux, n->type)->names, n->name);
+    named_free(n);
+}
+
+/* It was to be confirmed in time. */
+static void ttl_over(struct mz_timer *timer)
+{
+    struct named *n = MZ_CONTAINER(timer, struct ttl, timer)->named;
+    struct mz_xds_mux *m = n->mux;
+    enum mz_xds_type t = n->type;
+    struct mz_arena *a = mz_arena_create(MZ_MEM_XDS);
+    const struct mz_str name = mz_arena_dup(a, n->name);
+    const struct mz_xds_update u = { .version = MZ_STR(""), .removed = &name, .n_removed = 1 };
+    struct mz_err err;
+    MZ_LOG(INFO, config, "%s '" MZ_STR_FMT "': its time to live is over", xds_types[t].short_name,
+           MZ_STR_ARG(name));
+    mux_keep_text(&n->version, (struct mz_str){ 0 });
+    (void)mux_deliver(m, t, &u, &err); /* nobody to tell */
+    n = mux_named(m, t, name, false);
+    if (n)
+        mux_named_drop(n);
+    mz_arena_destroy(a);
+}
+
+void mux_ttl(struct named *n, uint64_t ttl_ms)
+{
+    if (!n->ttl && !ttl_ms)
+        return;
+    if (!n->ttl) {
+        n->ttl = mz_new0(MZ_MEM_XDS, struct ttl);
+        n->ttl->named = n;
+        mz_timer_init(n->mux->xds->env.main, &n->ttl->timer, ttl_over);
+    }
+    if (ttl_ms)
+        mz_timer_start_ms(&n->ttl->timer, ttl_ms);
+    else
+        mz_timer_stop(&n->ttl->timer);
+}
+
+/* ---- watches ---- */
+
+static void watched_changed(struct mz_xds_watch *w, bool begins)
+{
+    struct mz_xds_mux *m = w->mux;
+    struct type_state *s = state_of(m, w->type);
+    if (w->named) {
+        s->n_watched += begins ? 1 : (size_t)-1;
+        s->names_valid = false;
+        if (m->opts.delta)
+            delta_watched(w->named);
+    }
+    mux_due(m, w->type);
+}
+
+struct mz_xds_watch *mz_xds_mux_watch(struct mz_xds_mux *m, enum mz_xds_type t, struct mz_str name,
+                                      const struct mz_xds_watch_ops *ops, void *arg)
+{
+    struct type_state *s = state_of(m, t);
+    struct mz_xds_watch *w = mz_new0(MZ_MEM_XDS, struct mz_xds_watch);
+    *w = (struct mz_xds_watch){ .mux = m, .type = t, .ops = ops, .arg = arg };
+    if (!name.n) {
+        mz_list_add_tail(&s->every, &w->link);
+        watched_changed(w, true);
+        return w;
+    }
+    w->named = mux_named(m, t, name, true);
+    bool first = mz_list_empty(&w->named->watches);
+    mz_list_add_tail(&w->named->watches, &w->link);
+    struct mz_resource known;
+    if (first) {
+        watched_changed(w, true);
+    } else if (!mz_xds_watch_known(w, &known)) { /* asked anew */
+        if (m->opts.delta) {
+            w->named->asked = false;
+            delta_watched(w->named);
+        }
+        mux_due(m, t);
+    }
+    return w;
+}
+
+bool mz_xds_watch_known(const struct mz_xds_watch *w, struct mz_resource *out)
+{
+    if (!w->named)
+        return false;
+    mz_list_foreach (it, &w->named->watches) {
+        const struct mz_xds_watch *o = MZ_CONTAINER(it, struct mz_xds_watch, link);
+        if (o != w && o->ops->current && o->ops->current(o->arg, out))
+            return true;
+    }
+    return false;
+}
+
+void mz_xds_watch_end(struct mz_xds_watch *w)
+{
+    if (!w)
+        return;
+    struct named *n = w->named;
+    mz_list_del(&w->link);
+    if (n && mz_list_empty(&n->watches)) {
+        watched_changed(w, false);
+        mux_named_drop(n);
+    }
+    mz_free(MZ_MEM_XDS, w);
+}
+
+/* ---- handing on ---- */
+
+static bool deliver_one(struct mz_xds_watch *w, const struct mz_xds_update *u, bool *io_ok,
+                        struct mz_err *err)
+{
+    struct mz_err one;
+    bool ok = w->ops->update(w->arg, u, &one);
+    if (!ok && *io_ok)
+        *err = one;
+    *io_ok = *io_ok && ok;
+    return ok;
+}
+
+/* A callback may end any watch, and others may come: each is found anew by its place. */
+static void deliver_named(struct named *n, const struct mz_xds_update *u, bool *io_ok,
+                          struct mz_err *err)
+{
+    struct mz_xds_mux *m = n->mux;
+    enum mz_xds_type t = n->type;
+    struct mz_arena *a = mz_arena_create(MZ_MEM_XDS);
+    struct mz_str name = mz_arena_dup(a, n->name);
+    struct mz_xds_watch *last = NULL;
+    for (;;) {
+        n = mux_named(m, t, name, false);
+        if (!n || mz_list_empty(&n->watches))
+            break;
+        struct mz_list *at = last ? NULL : n->watches.next;
+        mz_list_foreach (it, &n->watches) /* behind the one before, if that is still there */
+            if (last && it == &last->link)
+                at = it->next;
+        if (!at || at == &n->watches)
+            break;
+        last = MZ_CONTAINER(at, struct mz_xds_watch, link);
+        (void)deliver_one(last, u, io_ok, err);
+    }
+    mz_arena_destroy(a);
+}
+
+bool mux_deliver(struct mz_xds_mux *m, enum mz_xds_type t, const struct mz_xds_update *u,
+                 struct mz_err *err)
+{
+    struct type_state *s = state_of(m, t);
+    bool ok = true;
+    if (!mz_list_empty(&s->every)) /* one manager for each such type */
+        (void)deliver_one(MZ_CONTAINER(s->every.next, struct mz_xds_watch, link), u, &ok, err);
+    for (size_t i = 0; s->n_watched && i < u->n; i++) {
+        struct named *n = mux_named(m, t, u->v[i].name, false);
+        const struct mz_xds_update one = { .version = u->version, .v = &u->v[i], .n = 1 };
+        if (n)
+            deliver_named(n, &one, &ok, err);
+    }
+    for (size_t i = 0; s->n_watched && i < u->n_removed; i++) {
+        struct named *n = mux_named(m, t, u->removed[i], false);
+        const struct mz_xds_update one = { .version = u->version,
+                                           .removed = &u->removed[i],
+                                           .n_removed = 1 };
+        if (n)
+            deliver_named(n, &one, &ok, err);
+    }
+    return ok;
+}
+
+/* ---- requests ---- */
+
+void put_bytes(struct mz_buf *b, unsigned field, struct mz_str s)
+{
+    unsigned char head[16];
+    unsigned at = 0;
+    head[at++] = (unsigned char)(field << 3 | 2); /* our fields are below 16 */
+    for (uint64_t v = s.n;; v >>= 7) {
+        head[at++] = (unsigned char)((v & 0x7f) | (v > 0x7f ? 0x80 : 0));
+        if (v <= 0x7f)
+            break;
+    }
+    mz_buf_append(b, head, at);
+    mz_buf_append_str(b, s);
+}
+
+static bool send_one(struct mz_xds_mux *m, enum mz_xds_type t)
+{
+    struct type_state *s = state_of(m, t);
+    struct mz_buf b;
+    mz_buf_init(&b);
+    if (m->opts.delta)
+        delta_request(m, t, &b);
+    else
+        sotw_request(m, t, &b);
+    bool sent = m->transport.send(m->stream, mz_buf_linearize(&b, mz_buf_len(&b)));
+    mz_buf_fini(&b);
+    if (!sent)
+        return false;
+    m->node_sent = true;
+    s->due = s->answer_due = false;
+    s->first_sent = true;
+    mux_keep_text(&s->error, (struct mz_str){ 0 });
+    if (m->opts.delta)
+        delta_requested(m, t);
+    return true;
+}
+
+static void flush(struct mz_xds_mux *m)
+{
+    for (unsigned t = 0; t < MZ_XDS_TYPE__COUNT && m->stream; t++)
+        if (m->types[t].due && !send_one(m, (enum mz_xds_type)t))
+            return;
+}
+
+static void flush_task(struct mz_task *task)
+{
+    flush(MZ_CONTAINER(task, struct mz_xds_mux, flush));
+}
+
+void mux_due(struct mz_xds_mux *m, enum mz_xds_type t)
+{
+    m->types[t].due = true;
+    if (m->stream)
+        mz_task_schedule(m->xds->env.main, &m->flush);
+}
+
+bool mux_answer(struct mz_xds_mux *m, enum mz_xds_type t, bool ok, const struct mz_err *err)
+{
+    struct type_state *s = state_of(m, t);
+    char text[1600];
+    s->due = s->answer_due = true;
+    mux_keep_text(&s->error,
+                  ok ? (struct mz_str){ 0 } : mz_str_c(mz_err_text(err, text, sizeof(text))));
+    if (m->stream)
+        (void)send_one(m, t); /* refused for want of room: it stays due */
+    return ok;
+}
+
+bool mux_type_of(const struct mz_xds_mux *m, struct mz_str url, enum mz_xds_type *out)
+{
+    ptrdiff_t slash = mz_str_rchr(url, '/');
+    struct mz_str name = slash < 0 ? url : mz_str_skip(url, (size_t)slash + 1);
+    for (unsigned t = 0; t < MZ_XDS_TYPE__COUNT; t++) {
+        if (!xds_types[t].descriptor || !mz_str_eq(name, mz_str_c(xds_types[t].descriptor->name)))
+            continue;
+        *out = (enum mz_xds_type)t;
+        return m->opts.ads || m->opts.type == *out;
+    }
+    return false;
+}
+
+/* ---- the stream ---- */
+
+static const char *method_of(const struct mz_xds_mux *m)
+{
+    const struct xds_type *t = &xds_types[m->opts.type];
+    if (m->opts.ads)
+        return m->opts.delta ? "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
+                               "DeltaAggregatedResources"
+                             : "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
+                               "StreamAggregatedResources";
+    return m->opts.delta ? t->delta_method : t->stream_method;
+}
+
+/* The server of a new stream knows nothing of what was asked before. */
+static void names_anew(struct mz_xds_mux *m, struct type_state *s)
+{
+    MZ_VEC(struct named *) idle = { 0 };
+    s->changes.n = 0;
+    mz_map_foreach (it, &s->names) {
+        struct named *n = it->value;
+        n->asked = n->changed = false;
+        if (mz_list_empty(&n->watches)) {
+            if (mz_list_empty(&s->every))
+                mux_keep_text(&n->version, (struct mz_str){ 0 });
+            *mz_vec_push(&idle, MZ_MEM_XDS) = n;
+        } else if (m->opts.delta) {
+            delta_watched(n);
+        }
+    }
+    mz_vec_foreach (n, &idle)
+        mux_named_drop(*n);
+    mz_vec_free(&idle, MZ_MEM_XDS);
+}
+
+static void open_stream(struct mz_xds_mux *m)
+{
+    m->node_sent = m->connected = false;
+    for (unsigned t = 0; t < MZ_XDS_TYPE__COUNT; t++) {
+        struct type_state *s = &m->types[t];
+        mux_keep_text(&s->nonce, (struct mz_str){ 0 });
+        mux_keep_text(&s->error, (struct mz_str){ 0 });
+        s->first_sent = s->every_asked = s->answer_due = false;
+        names_anew(m, s);
+        s->due = !mz_list_empty(&s->every) || s->n_watched;
+    }
+    m->stream = m->transport.open(m->transport.arg, m, method_of(m));
+    flush(m);
+}
+
+static void retry_fired(struct mz_timer *t)
+{
+    open_stream(MZ_CONTAINER(t, struct mz_xds_mux, retry));
+}
+
+void mz_xds_mux_start(struct mz_xds_mux *m)
+{
+    if (m->started || m->xds->env.validate)
+        return;
+    m->started = true;
+    open_stream(m);
+}
+
+void mz_xds_mux_writable(struct mz_xds_mux *m)
+{
+    flush(m);
+}
+
+void mz_xds_mux_received(struct mz_xds_mux *m, struct mz_str response)
+{
+    struct mz_err err;
+    char text[1600];
+    m->retry_ms = RETRY_FIRST_MS;
+    if (!m->connected) {
+        m->connected = true;
+        m->told = false;
+        mz_gauge_set(m->scope, CP_CONNECTED, 1);
+    }
+    m->dispatching++;
+    if (!(m->opts.delta ? delta_received(m, response, &err) : sotw_received(m, response, &err)))
+        MZ_LOG(WARN, config, "xds: a response that is none: %s",
+               mz_err_text(&err, text, sizeof(text)));
+    m->dispatching--;
+}
+
+static void tell_disconnected(struct mz_list *watches)
+{
+    mz_list_foreach (it, watches) {
+        struct mz_xds_watch *w = MZ_CONTAINER(it, struct mz_xds_watch, link);
+        w->ops->disconnected(w->arg);
+    }
+}
+
+void mz_xds_mux_closed(struct mz_xds_mux *m, int grpc_status, struct mz_str message)
+{
+    m->stream = NULL;
+    mz_gauge_set(m->scope, CP_CONNECTED, 0);
+    /* One line until it is there again, however often it is tried. */
+    if (!m->told)
+        MZ_LOG(WARN, config, "%s gRPC config stream closed: %d, " MZ_STR_FMT,
+               strrchr(method_of(m), '/') + 1, grpc_status, MZ_STR_ARG(message));
+    m->told = true;
+    for (unsigned t = 0; t < MZ_XDS_TYPE__COUNT; t++) {
+        tell_disconnected(&m->types[t].every);
+        mz_map_foreach (it, &m->types[t].names)
+            tell_disconnected(&((struct named *)it->value)->watches);
+    }
+    /* Full jitter: anything up to a bound that doubles. */
+    mz_timer_start_ms(&m->retry, 1 + mz_rand_below(m->opts.rand, m->retry_ms));
+    m->retry_ms = m->retry_ms > RETRY_MAX_MS / 2 ? RETRY_MAX_MS : m->retry_ms * 2;
+}
+
+struct mz_xds_mux *mz_xds_mux_create(struct mz_xds *x, const struct mz_xds_mux_opts *o,
+                                     const struct mz_xds_transport *t)
+{
+    struct mz_arena *a = mz_arena_create(MZ_MEM_XDS);
+    struct mz_xds_mux *m = mz_arena_new0(a, struct mz_xds_mux);
+    m->arena = a;
+    m->xds = x;
+    m->opts = *o;
+    m->transport = *t;
+    m->node = mz_arena_dup(a, o->node);
+    m->retry_ms = RETRY_FIRST_MS;
+    mz_timer_init(x->env.main, &m->retry, retry_fired);
+    mz_task_init(&m->flush, flush_task);
+    for (unsigned i = 0; i < MZ_XDS_TYPE__COUNT; i++) {
+        mz_list_init(&m->types[i].every);
+        mz_map_init(&m->types[i].names, MZ_MEM_XDS);
+    }
+    struct mz_str parts[] = { o->scope, MZ_STR("control_plane.") };
+    m->scope = mz_scope_create(x->env.stats, &control_plane_kind, mz_arena_cat(a, 2, parts));
+    mz_gauge_set(m->scope, CP_CONNECTED, 0);
+    return m;
+}
+
+void mz_xds_mux_destroy(struct mz_xds_mux *m)
+{
+    if (!m)
+        return;
+    if (m->stream)
+        m->transport.close(m->stream);
+    mz_timer_stop(&m->retry);
+    mz_task_cancel(&m->flush);
+    for (unsigned t = 0; t < MZ_XDS_TYPE__COUNT; t++) {
+        struct type_state *s = &m->types[t];
+        mz_map_foreach (it, &s->names)
+            named_free(it->value);
+        mz_map_fini(&s->names);
+        mz_free(MZ_MEM_XDS, s->version);
+        mz_free(MZ_MEM_XDS, s->nonce);
+        mz_free(MZ_MEM_XDS, s->error);
+        mz_free(MZ_MEM_XDS, (void *)(uintptr_t)s->packed_names.p);
+        mz_vec_free(&s->changes, MZ_MEM_XDS);
+    }
+    if (m->opts.destroy)
+        m->opts.destroy(m->transport.arg);
+    mz_scope_unref(m->scope);
+    mz_arena_destroy(m->arena);
+}

@@ -1,0 +1,169 @@
+/* Delta: only what changed, both ways. What is known of a resource is its version, which a new stream begins with. */
+#include "xds/mux_priv.h"
+
+void delta_watched(struct named *n)
+{
+    struct type_state *s = state_of(n->mux, n->type);
+    if (n->changed)
+        return;
+    n->changed = true;
+    *mz_vec_push(&s->changes, MZ_MEM_XDS) = n;
+}
+
+static void names_put(struct mz_buf *out, const struct type_state *s)
+{
+    for (size_t i = 0; i < s->changes.n; i++) {
+        const struct named *n = s->changes.v[i];
+        bool want = !mz_list_empty(&n->watches);
+        if (want && !n->asked)
+            put_bytes(out, 3, n->name);
+        else if (!want && n->asked)
+            put_bytes(out, 4, n->name);
+    }
+}
+
+static void versions_put(struct mz_buf *out, const struct type_state *s)
+{
+    mz_map_foreach (it, &((struct type_state *)(uintptr_t)s)->names) {
+        const struct named *n = it->value;
+        if (!n->version || (mz_list_empty(&n->watches) && mz_list_empty(&s->every)))
+            continue;
+        struct mz_buf entry;
+        mz_buf_init(&entry);
+        put_bytes(&entry, 1, n->name);
+        put_bytes(&entry, 2, mz_str_c(n->version));
+        put_bytes(out, 5, mz_buf_linearize(&entry, mz_buf_len(&entry)));
+        mz_buf_fini(&entry);
+    }
+}
+
+void delta_request(struct mz_xds_mux *m, enum mz_xds_type t, struct mz_buf *out)
+{
+    struct type_state *s = state_of(m, t);
+    struct mz_arena *a = mz_arena_create(MZ_MEM_XDS);
+    pb_DeltaDiscoveryRequest rq = pb_DeltaDiscoveryRequest__INIT;
+    pb_Status detail = pb_Status__INIT;
+    rq.type_url = (char *)(uintptr_t)mz_arena_printf(a, "type.googleapis.com/%s",
+                                                     xds_types[t].descriptor->name)
+                      .p;
+    if (s->answer_due && s->nonce)
+        rq.response_nonce = s->nonce;
+    if (s->answer_due && s->error) {
+        detail.code = 13;
+        detail.message = s->error;
+        rq.error_detail = &detail;
+    }
+    mz_buf_append_str(out, mz_msg_pack_alloc(&rq.base, a));
+    if (!m->node_sent)
+        put_bytes(out, 1, m->node);
+    /* Every resource: the first request of the type names none; beside names it has to be said. */
+    if (!mz_list_empty(&s->every) && !s->every_asked && (s->n_watched || s->first_sent))
+        put_bytes(out, 3, MZ_STR("*"));
+    names_put(out, s);
+    if (!s->first_sent)
+        versions_put(out, s);
+    mz_arena_destroy(a);
+}
+
+void delta_requested(struct mz_xds_mux *m, enum mz_xds_type t)
+{
+    struct type_state *s = state_of(m, t);
+    s->every_asked = !mz_list_empty(&s->every);
+    for (size_t i = 0; i < s->changes.n; i++) {
+        struct named *n = s->changes.v[i];
+        n->changed = false;
+        n->asked = !mz_list_empty(&n->watches);
+        if (!n->asked && mz_list_empty(&s->every))
+            mux_keep_text(&n->version, (struct mz_str){ 0 });
+        mux_named_drop(n);
+    }
+    s->changes.n = 0;
+}
+
+/* ---- responses ---- */
+
+struct taking {
+    struct mz_xds_mux *mux;
+    enum mz_xds_type type;
+    struct mz_xds_update u;
+    struct mz_arena *arena;
+};
+
+static bool open_all(struct taking *k, const pb_DeltaDiscoveryResponse *r, struct mz_err *err)
+{
+    struct mz_resource *v = mz_arena_alloc0(k->arena, mz_mul(r->n_resources + 1, sizeof(*v)));
+    struct mz_str *gone =
+        mz_arena_alloc0(k->arena, mz_mul(r->n_removed_resources + 1, sizeof(*gone)));
+    k->u.v = v;
+    for (size_t i = 0; i < r->n_resources; i++) {
+        struct wrapped w;
+        if (!resource_of_message(r->resources[i], k->type, k->u.version, &w, err))
+            return mz_err_at(err, "resources[%zu]", i);
+        struct named *n = mux_named(k->mux, k->type, w.r.name, w.ttl_ms != 0);
+        if (n)
+            mux_ttl(n, w.ttl_ms);
+        if (!w.heartbeat)
+            v[k->u.n++] = w.r;
+    }
+    for (size_t i = 0; i < r->n_removed_resources; i++)
+        gone[k->u.n_removed++] = mz_str_c(r->removed_resources[i]);
+    k->u.removed = gone;
+    return true;
+}
+
+static void versions_keep(struct taking *k)
+{
+    bool every = !mz_list_empty(&state_of(k->mux, k->type)->every);
+    for (size_t i = 0; i < k->u.n; i++) {
+        struct named *n = mux_named(k->mux, k->type, k->u.v[i].name, every);
+        if (n)
+            mux_keep_text(&n->version, k->u.v[i].version.p ? k->u.v[i].version : MZ_STR(""));
+    }
+    for (size_t i = 0; i < k->u.n_removed; i++) {
+        struct named *n = mux_named(k->mux, k->type, k->u.removed[i], false);
+        if (!n)
+            continue;
+        mux_keep_text(&n->version, (struct mz_str){ 0 });
+        mux_named_drop(n);
+    }
+}
+
+static bool response_take(struct mz_xds_mux *m, enum mz_xds_type t,
+                          const pb_DeltaDiscoveryResponse *r, struct mz_err *err)
+{
+    struct taking k = { .mux = m, .type = t, .arena = mz_arena_create(MZ_MEM_XDS) };
+    k.u.version = mz_str_c(r->system_version_info);
+    bool ok = open_all(&k, r, err);
+    /* An answer without anything tells the one who asked for all that there is nothing. */
+    if (ok && (k.u.n || k.u.n_removed || !mz_list_empty(&state_of(m, t)->every)))
+        ok = mux_deliver(m, t, &k.u, err);
+    if (ok) /* refused: the server sends it again to a stream that begins anew */
+        versions_keep(&k);
+    mz_arena_destroy(k.arena);
+    return ok;
+}
+
+bool delta_received(struct mz_xds_mux *m, struct mz_str bytes, struct mz_err *err)
+{
+    struct mz_proto_ctx ctx = { .arena = mz_arena_create(MZ_MEM_XDS),
+                                .unknown = MZ_UNKNOWN_COUNT,
+                                .partial = true,
+                                .unchecked = true };
+    ProtobufCMessage *msg;
+    enum mz_xds_type t;
+    bool ok = mz_msg_unpack(&ctx, bytes, &pb_DeltaDiscoveryResponse__descriptor, &msg, err);
+    const pb_DeltaDiscoveryResponse *r = ok ? (const pb_DeltaDiscoveryResponse *)msg : NULL;
+    if (ok && r->control_plane)
+        mz_text_set(m->scope, CP_IDENTIFIER, mz_str_c(r->control_plane->identifier));
+    if (ok && !mux_type_of(m, mz_str_c(r->type_url), &t)) {
+        MZ_LOG(WARN, config,
+               "Ignoring the message for type URL %.200s as it has no current subscribers.",
+               r->type_url);
+    } else if (ok) {
+        struct mz_err why;
+        mux_keep_text(&state_of(m, t)->nonce, mz_str_c(r->nonce ? r->nonce : ""));
+        (void)mux_answer(m, t, response_take(m, t, r, &why), &why);
+    }
+    mz_arena_destroy(ctx.arena);
+    return ok;
+}

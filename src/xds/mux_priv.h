@@ -1,0 +1,88 @@
+#ifndef MZ_XDS_MUX_PRIV_H
+#define MZ_XDS_MUX_PRIV_H
+#include "base/map.h"
+#include "base/vec.h"
+#include "xds/mux.h"
+#include "xds/xds_priv.h"
+
+#define RETRY_FIRST_MS 500
+#define RETRY_MAX_MS   30000
+
+struct mz_xds_watch {
+    struct mz_list link; /* of its type: wildcards, or its name */
+    struct mz_xds_mux *mux;
+    struct named *named; /* NULL: every resource */
+    enum mz_xds_type type;
+    const struct mz_xds_watch_ops *ops;
+    void *arg;
+};
+struct ttl {
+    struct mz_timer timer;
+    struct named *named;
+};
+struct named { /* a name that somebody watches, or a resource that a delta stream gave */
+    struct mz_str name; /* behind the struct */
+    struct mz_list watches;
+    struct mz_xds_mux *mux;
+    enum mz_xds_type type;
+    char *version;       /* delta: what we have; NULL: nothing */
+    bool asked;          /* delta: the server knows that we want it */
+    bool changed;        /* delta: in the list of changes */
+    struct ttl *ttl; /* NULL: none */
+};
+struct type_state {
+    struct mz_list every; /* watches of every resource */
+    struct mz_map names;  /* struct named */
+    size_t n_watched;     /* of names, those with watches */
+    bool due;             /* a request is to be sent */
+    bool every_asked;     /* delta: on this stream */
+    bool first_sent;      /* delta: the first request of the type on this stream */
+    char *version, *nonce; /* SotW: last taken; of the last response on this stream */
+    char *error;          /* of the last response: refused because; NULL: taken */
+    bool answer_due;      /* the request that is due answers a response */
+    struct mz_str packed_names; /* SotW: the field resource_names of a request; kept while names stay */
+    bool names_valid;
+    MZ_VEC(struct named *) changes; /* delta: to subscribe or unsubscribe */
+};
+struct mz_xds_mux {
+    struct mz_xds *xds;
+    struct mz_xds_mux_opts opts;
+    struct mz_xds_transport transport;
+    struct mz_arena *arena;
+    struct mz_str node;
+    struct mz_scope *scope;
+    void *stream;  /* NULL: none now */
+    bool started, node_sent, connected /* it said something */, told /* that it is away */;
+    uint32_t retry_ms;
+    struct mz_timer retry;
+    struct mz_task flush;
+    struct type_state types[MZ_XDS_TYPE__COUNT];
+    unsigned dispatching;
+    bool closed_inside;
+};
+enum { CP_CONNECTED, CP_IDENTIFIER, CP_PENDING, CP_RATE_LIMIT, CP__COUNT };
+
+static inline struct type_state *state_of(struct mz_xds_mux *m, enum mz_xds_type t)
+{
+    return &m->types[t];
+}
+void mux_due(struct mz_xds_mux *m, enum mz_xds_type t); /* a request goes at the end of the turn */
+void mux_ttl(struct named *n, uint64_t ttl_ms);         /* 0: for ever */
+struct named *mux_named(struct mz_xds_mux *m, enum mz_xds_type t, struct mz_str name, bool make);
+void mux_named_drop(struct named *n); /* where nobody watches it and nothing is known of it */
+/* Hands resources to those who watch them. False: somebody refused, @err tells of the first. */
+bool mux_deliver(struct mz_xds_mux *m, enum mz_xds_type t, const struct mz_xds_update *u, struct mz_err *err);
+bool mux_answer(struct mz_xds_mux *m, enum mz_xds_type t, bool ok, const struct mz_err *err); /* ACK or NACK now */
+void mux_keep_text(char **at, struct mz_str s); /* s.p NULL: none */
+
+void put_bytes(struct mz_buf *b, unsigned field, struct mz_str s);
+
+/* mux_sotw.c, mux_delta.c */
+void sotw_request(struct mz_xds_mux *m, enum mz_xds_type t, struct mz_buf *out);
+bool sotw_received(struct mz_xds_mux *m, struct mz_str bytes, struct mz_err *err); /* false: no message */
+void delta_request(struct mz_xds_mux *m, enum mz_xds_type t, struct mz_buf *out);
+void delta_requested(struct mz_xds_mux *m, enum mz_xds_type t); /* the transport took it */
+bool delta_received(struct mz_xds_mux *m, struct mz_str bytes, struct mz_err *err);
+void delta_watched(struct named *n); /* somebody began or ceased to watch it */
+bool mux_type_of(const struct mz_xds_mux *m, struct mz_str url, enum mz_xds_type *out); /* one that this stream is about */
+#endif

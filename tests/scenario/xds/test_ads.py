@@ -1,0 +1,218 @@
+"""Resources over gRPC (rows X1-X4, H01, H04): by ADS and by streams of their own, state of the world and delta."""
+import json
+import threading
+
+import config
+import dynamic
+import pytest
+from upstream import Reply
+from wire import free_port, until
+
+pytest.importorskip("grpc")
+pytest.importorskip("envoy.service.discovery.v3.discovery_pb2")
+import ads  # noqa: E402
+
+ADS = {"ads": {}, "resource_api_version": "V3"}
+H2 = {"explicit_http_config": {"http2_protocol_options": {}}}
+
+
+@pytest.fixture(params=["sotw", "delta"])
+def world(request, mesh):
+    w = World(mesh, request.param == "delta")
+    yield w
+    w.ads.stop()
+
+
+class World:
+    """A control plane and a proxy that has everything from it."""
+
+    def __init__(self, mesh, delta, own=False):
+        self.mesh, self.delta, self.own = mesh, delta, own
+        self.ads, self.port = ads.Ads(), free_port()
+
+    def source(self):
+        return {"api_config_source": self.api(), "resource_api_version": "V3"} if self.own else ADS
+
+    def api(self):
+        return {"api_type": "DELTA_GRPC" if self.delta else "GRPC", "transport_api_version": "V3", "set_node_on_first_message_only": True,
+                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}]}
+
+    def start(self, ready=True, **fields):
+        dyn = {"cds_config": self.source(), "lds_config": self.source()}
+        if not self.own:
+            dyn["ads_config"] = self.api()
+        boot = config.bootstrap([], [config.cluster("xds", [self.ads.port], http=H2)], free_port(), dynamic_resources=dyn, **fields)
+        self.px = self.mesh.proxy(boot=boot, ready=ready, args=("--drain-time-s", "3"))
+        return self.px
+
+    def listener(self, route="r", port=None, name="main", **fields):
+        hcm = config.hcm([])
+        del hcm["typed_config"]["route_config"]
+        hcm["typed_config"]["rds"] = {"route_config_name": route, "config_source": self.source()}
+        return config.listener(port or self.port, [hcm], name=name, **fields)
+
+    def eds(self, name, **fields):
+        return {"name": name, "type": "EDS", "connect_timeout": "1s", "eds_cluster_config": {"eds_config": self.source()}, **fields}
+
+    def serve(self, up, name="dyn"):
+        self.ads.set("endpoint", dynamic.assignment(name, [up.port]))
+        self.ads.set("cluster", self.eds(name))
+        self.ads.set("route", dynamic.routes("r", config.route("/", name)))
+        self.ads.set("listener", self.listener())
+
+    def get(self, path="/"):
+        with self.px.client(self.port) as c:
+            return c.get(path)
+
+
+def test_all_types(world, mesh):  # X1, X3
+    one, two = mesh.upstream("one", [Reply(body=b"one")]), mesh.upstream("two", [Reply(body=b"two")])
+    world.serve(one)
+    px = world.start()
+    assert world.get().body == b"one"
+    first = world.ads.requests("cluster")[0]
+    assert first.node.id == "test" and first.node.user_agent_name == "envoy"
+    assert [r for r in world.ads.requests() if r.HasField("node")] == [world.ads.requests()[0]]
+    world.ads.set("endpoint", dynamic.assignment("dyn", [two.port]))
+    until(lambda: world.get().body == b"two", 5, "the other endpoint")
+    world.ads.set("route", dynamic.routes("r", dynamic.direct("table")))
+    until(lambda: world.get().body == b"table", 5, "the other table")
+    s = px.stats()
+    assert s["control_plane.connected_state"] == 1 and s["cluster.dyn.update_success"] == 2
+    assert s["cluster_manager.cds.update_success"] == 1 and s["listener_manager.lds.update_rejected"] == 0
+    assert 'control_plane.identifier: "test"' in px.admin("/stats")[1]
+    assert not [r for r in world.ads.requests() if r.error_detail.code]
+
+
+def test_a_bad_one_is_refused_with_its_path(world, mesh):  # X2, H01
+    up = mesh.upstream("up")
+    world.serve(up)
+    px = world.start()
+    assert world.get().status == 200
+    world.ads.set("cluster", world.eds("dyn"), {"name": "bad", "type": "STATIC", "lb_policy": "LOAD_BALANCING_POLICY_CONFIG"})
+    nack = world.ads.wait_nack("cluster", "bad")
+    assert "lb_policy" in nack.error_detail.message or "load_balancing_policy" in nack.error_detail.message
+    world.ads.set("route", dynamic.routes("r", {"match": {"prefix": "/", "headers": [{"name": "x", "string_match": {"safe_regex": {"regex": "("}}}]},
+                                                "direct_response": {"status": 200}}))
+    world.ads.wait_nack("route", "regex")
+    assert world.get().status == 200 and px.stat("http.in.rds.r.update_rejected") == 1
+    world.ads.set("cluster", world.eds("dyn"), config.cluster("good", [up.port]))
+    until(lambda: px.stat("cluster_manager.active_clusters") == 3, 5, "the next update")
+    world.ads.set("route", dynamic.routes("r", dynamic.direct("later")))
+    until(lambda: world.get().body == b"later", 5, "the next table")
+
+
+def test_killed_and_back(world, mesh):  # X4: what runs goes on; versions go along
+    up = mesh.upstream("up")
+    world.serve(up)
+    px = world.start()
+    assert world.get().status == 200
+    world.ads.stop()
+    until(lambda: px.stat("control_plane.connected_state") == 0, 10, "the end of the stream")
+    assert world.get().status == 200
+    assert world.px.log().count("gRPC config stream closed") == 1
+    before = len(world.ads.requests())
+    world.ads.start()
+    until(lambda: px.stat("control_plane.connected_state") == 1 or len(world.ads.requests()) > before, 40, "the stream again")
+    again = until(lambda: next((r for r in world.ads.requests("cluster")[1:] if not r.response_nonce), None), 10, "a first request")
+    if world.delta:
+        assert dict(again.initial_resource_versions) == {"dyn": "1"}
+    else:
+        assert again.version_info == "1"
+    world.ads.set("route", dynamic.routes("r", dynamic.direct("later")))
+    until(lambda: world.get().body == b"later", 10, "the next table")
+    assert px.stat("cluster_manager.cluster_modified") == 0
+
+
+def test_garbage(world, mesh):  # H04
+    up = mesh.upstream("up")
+    world.serve(up)
+    px = world.start()
+    assert world.get().status == 200
+    stream = world.ads.streams[0]
+    for junk in (b"\xff" * 100, b"", b"\x0a\x05hello", b"\x22\x05x.y.z\x2a\x011", b"\x12\x02\x0a\xff"):
+        stream.send(junk)
+    world.ads.set("endpoint", {"cluster_name": "stranger"})
+    for _ in range(200):  # flaps
+        world.ads.set("route", dynamic.routes("r", config.route("/", "dyn", timeout="1s")))
+        world.ads.set("route", dynamic.routes("r", config.route("/", "dyn", timeout="2s")))
+    assert world.get().status == 200
+    world.ads.set("route", dynamic.routes("r", dynamic.direct("later")))
+    until(lambda: world.get().body == b"later", 20, "the last table")
+    assert px.stat("server.live") == 1
+
+
+def test_cluster_of_the_same_endpoints_needs_no_new_ones(world, mesh):  # X3: replaced while its endpoints stay
+    up = mesh.upstream("up")
+    world.serve(up)
+    px = world.start()
+    assert world.get().status == 200
+    for n in range(3):
+        world.ads.set("cluster", world.eds("dyn", per_connection_buffer_limit_bytes=50000 + n))
+        until(lambda: px.stat("cluster_manager.cluster_modified") == n + 1 and px.stat("cluster_manager.warming_clusters") == 0, 5, "the cluster")
+        assert world.get().status == 200
+
+
+def test_no_control_plane(mesh):  # initial_fetch_timeout: the start goes on without
+    fields = {"initial_fetch_timeout": "1s"}
+    boot = config.bootstrap([], [config.cluster("xds", [free_port()], http=H2)], free_port(), dynamic_resources={
+        "cds_config": {**ADS, **fields}, "lds_config": {**ADS, **fields},
+        "ads_config": {"api_type": "GRPC", "transport_api_version": "V3", "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}]}})
+    px = mesh.proxy(boot=boot)
+    assert px.stat("cluster_manager.cds.init_fetch_timeout") == px.stat("listener_manager.lds.init_fetch_timeout") == 1
+    assert px.stat("cluster_manager.cds.update_failure") >= 1
+    assert json.loads(px.admin("/init_dump")[1]) == {}
+
+
+@pytest.mark.parametrize("delta", [False, True], ids=["sotw", "delta"])
+def test_streams_of_their_own(mesh, delta):  # X1: gRPC per type
+    up = mesh.upstream("up")
+    w = World(mesh, delta, own=True)
+    try:
+        w.serve(up)
+        px = w.start()
+        assert w.get().status == 200
+        kinds = sorted(s.method for s in w.ads.streams)
+        assert kinds == sorted(f"{'Delta' if delta else 'Stream'}{k}" for k in ("Clusters", "Endpoints", "Listeners", "Routes"))
+        assert px.stat("cluster_manager.cds.control_plane.connected_state") == 1
+        w.ads.set("route", dynamic.routes("r", dynamic.direct("later")))
+        until(lambda: w.get().body == b"later", 5, "the next table")
+    finally:
+        w.ads.stop()
+
+
+def test_no_request_is_lost(world, mesh):  # X3
+    ups = [mesh.upstream(f"up{i}") for i in range(2)]
+    world.serve(ups[0])
+    px = world.start()
+    stop, bad, done = threading.Event(), [], [0]
+
+    def load():
+        while not stop.is_set():
+            with px.client(world.port) as c:
+                for _ in range(20):
+                    r = c.get("/")
+                    done[0] += 1
+                    if r.status != 200:
+                        bad.append((r.status, r.body))
+                    if (r.get("connection") or "") == "close":
+                        break
+    threads = [threading.Thread(target=load) for _ in range(2)]
+    for t in threads:
+        t.start()
+    try:
+        for i in range(60):
+            name = f"dyn{i % 2}"
+            names = ["dyn", "dyn0", "dyn1"]  # the first routes name dyn: it goes nowhere before they did
+            world.ads.set("endpoint", *[dynamic.assignment(n, [ups[(i + k) % 2].port]) for k, n in enumerate(names)])
+            world.ads.set("cluster", *[world.eds(n, per_connection_buffer_limit_bytes=50000 + i) for n in names])
+            until(lambda: px.stat("cluster_manager.active_clusters") == 4 and px.stat("cluster_manager.warming_clusters") == 0, 10, "clusters")
+            world.ads.set("route", dynamic.routes("r", config.route("/", name, timeout=f"{i + 5}s")))
+            world.ads.set("listener", world.listener(per_connection_buffer_limit_bytes=60000 + i))
+            until(lambda: px.stat("listener_manager.listener_modified") >= i + 1, 10, "the listener")
+    finally:
+        stop.set()
+        for t in threads:
+            t.join()
+    assert not bad and done[0] > 100, (bad[:5], done)
+    assert not [r.error_detail.message for r in world.ads.requests() if r.error_detail.code]
