@@ -83,16 +83,15 @@ static const struct mz_transport_ops refuse_ops = { .name = "tls",
                                                     .destroy = refuse_destroy };
 
 static struct mz_transport *sds_transport_create(const struct mz_transport_factory *base,
-                                                 struct mz_conn *c)
+                                                 const struct mz_transport_opts *o)
 {
     const struct sds_factory *f = sds_of(base);
     const struct mz_transport_factory *now = mz_thread_slot_get(f->current);
     if (MZ_LIKELY(now != NULL))
-        return now->create(now, c);
+        return now->create(now, o);
     mz_count(f->scope, STAT_NOT_READY, 1);
     struct mz_transport *t = mz_new0(MZ_MEM_TLS, struct mz_transport);
     t->ops = &refuse_ops;
-    t->conn = c;
     return t;
 }
 
