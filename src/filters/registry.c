@@ -45,10 +45,8 @@ static const struct mz_net_filter_type *const net_filters[] = {
 /* clang-format on */
 
 static const struct mz_lfilter_type *const listener_filters[] = {
-    &mz_lfilter_http_inspector,
-    &mz_lfilter_original_dst,
-    &mz_lfilter_proxy_protocol,
-    &mz_lfilter_tls_inspector,
+    &mz_lfilter_http_inspector, &mz_lfilter_local_ratelimit, &mz_lfilter_original_dst,
+    &mz_lfilter_original_src,   &mz_lfilter_proxy_protocol,  &mz_lfilter_tls_inspector,
 };
 
 static const struct mz_access_logger_type *const access_loggers[] = { &mz_access_logger_http_grpc,

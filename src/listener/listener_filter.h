@@ -18,6 +18,8 @@ struct mz_incoming {
     uint16_t listening_port;              /* of the socket that accepted it */
     bool local_restored;                  /* the client wanted to go elsewhere (original_dst, PROXY protocol) */
     bool local_asked;                     /* original_dst knows the destination, be it this listener itself */
+    struct mz_addr upstream_source;       /* whence connections made for it come (original_src); len 0: as configured */
+    uint32_t upstream_mark;               /* SO_MARK of those; 0: none */
     struct mz_str transport;              /* "raw_buffer", "tls" */
     struct mz_str server_name;            /* lower case */
     struct mz_str *protocols;             /* ALPN, or what http_inspector saw */

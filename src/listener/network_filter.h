@@ -74,6 +74,7 @@ struct mz_stream_info *mz_downstream_info(struct mz_downstream *d);
 #define MZ_STATE_SERVER_NAME "envoy.network.upstream_server_name"
 #define MZ_STATE_SANS        "envoy.network.upstream_subject_alt_names"
 #define MZ_STATE_ALPN        "envoy.network.application_protocols"
+unsigned mz_downstream_transport_uses(const struct mz_downstream *d); /* of whatever transport: the socket's options, or 0 */
 void mz_downstream_transport_opts(const struct mz_downstream *d, const struct mz_stream_info *info, unsigned uses,
                                   struct mz_transport_opts *out);
 bool mz_downstream_draining(const struct mz_downstream *d); /* process or listener drain, by strategy and chance */

@@ -30,6 +30,11 @@ static void names(const struct mz_stream_info *info, struct mz_transport_opts *o
     out->alpn = list_of(state_text(info, MZ_STR(MZ_STATE_ALPN)), info->arena);
 }
 
+unsigned mz_downstream_transport_uses(const struct mz_downstream *d)
+{
+    return d->found && d->found->upstream_source.len ? MZ_TRANSPORT_USES_SOCKET : 0;
+}
+
 void mz_downstream_transport_opts(const struct mz_downstream *d, const struct mz_stream_info *info,
                                   unsigned uses, struct mz_transport_opts *out)
 {
@@ -41,5 +46,9 @@ void mz_downstream_transport_opts(const struct mz_downstream *d, const struct mz
         out->destination = &d->local_restored;
         if (d->found)
             out->tlvs = d->found->proxy_tlvs;
+    }
+    if (mz_downstream_transport_uses(d)) {
+        out->bind = &d->found->upstream_source;
+        out->mark = d->found->upstream_mark;
     }
 }

@@ -176,6 +176,8 @@ static bool start_connect(struct mz_conn *c, const struct mz_conn_connect_opts *
         return false;
     if (!mz_socket_opts_apply(c->io.fd, o->opts, MZ_SOCK_PREBIND, &err))
         return false;
+    if ((o->foreign || o->mark) && !mz_socket_impersonate(c->io.fd, o->foreign, o->mark))
+        return false;
     if (o->bind && o->bind->len && !bind_source(c, o->bind))
         return false;
     if (!mz_socket_opts_apply(c->io.fd, o->opts, MZ_SOCK_BOUND, &err))

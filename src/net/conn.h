@@ -96,6 +96,8 @@ struct mz_conn_connect_opts {
     const struct mz_addr *to;
     const struct mz_addr *bind; /* upstream_bind_config */
     const struct mz_socket_opts *opts; /* net/socket.h; NULL */
+    bool foreign;               /* @bind is another machine's address (IP_TRANSPARENT; needs CAP_NET_ADMIN) */
+    uint32_t mark;              /* SO_MARK; 0: none */
 };
 struct mz_conn *mz_conn_connect(struct mz_loop *l, const struct mz_conn_connect_opts *o, struct mz_transport *take_transport,
                                 const struct mz_conn_ops *ops, void *arg);

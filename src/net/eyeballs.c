@@ -182,7 +182,12 @@ static void attempt_next(struct mz_race *r)
 {
     struct mz_loop *l = r->conn->loop;
     struct attempt *a = &r->v[r->next++];
-    const struct mz_conn_connect_opts o = { .to = &a->to, .bind = r->bind, .opts = r->opts };
+    const struct mz_transport_opts *w = r->wanted;
+    const struct mz_conn_connect_opts o = { .to = &a->to,
+                                            .bind = w && w->bind ? w->bind : r->bind,
+                                            .opts = r->opts,
+                                            .foreign = w && w->bind,
+                                            .mark = w ? w->mark : 0 };
     if (a != r->v && r->another)
         r->another(r->another_arg);
     a->start_us = mz_loop_now_us(l);
@@ -221,7 +226,8 @@ struct mz_conn *mz_eyeballs_connect(struct mz_loop *l, const struct mz_eyeballs_
     struct mz_transport *racing = mz_new0(MZ_MEM_CONN, struct mz_transport);
     racing->ops = &racing_ops;
     *r = (struct mz_race){ .transport = mz_transport_factory_ref(o->transport),
-                           .wanted = mz_transport_opts_copy(o->wanted, o->transport->uses),
+                           .wanted = mz_transport_opts_copy(
+                               o->wanted, o->transport->uses | MZ_TRANSPORT_USES_SOCKET),
                            .host_name = o->wanted ? o->wanted->host_name : MZ_STR(""),
                            .bind = o->bind,
                            .opts = o->opts,

@@ -139,6 +139,21 @@ bool mz_socket_original_dst(int fd, struct mz_addr *out_addr)
     return true;
 }
 
+bool mz_socket_impersonate(int fd, bool foreign, uint32_t mark)
+{
+    int domain = AF_INET;
+    socklen_t len = sizeof(domain);
+    (void)getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain,
+                     &len); /* of IPv4 when it fails, which bind() then tells */
+    if (mark && setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) != 0)
+        return false;
+    if (!foreign)
+        return true;
+    return domain == AF_INET6
+               ? setsockopt(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, &(int){ 1 }, sizeof(int)) == 0
+               : setsockopt(fd, IPPROTO_IP, IP_TRANSPARENT, &(int){ 1 }, sizeof(int)) == 0;
+}
+
 bool mz_socket_local(int fd, struct mz_addr *out_addr)
 {
     struct sockaddr_storage at;

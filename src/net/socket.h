@@ -30,5 +30,7 @@ int mz_socket_listen(const struct mz_addr *a, const struct mz_listen_opts *o, st
 /* Where the peer of an accepted connection wanted to go: before REDIRECT (conntrack knows), or, where TPROXY brought it to a
  * transparent socket, the socket's own address. False: not known. */
 bool mz_socket_original_dst(int fd, struct mz_addr *out_addr);
+/* @foreign: it may bind to addresses of other machines; @mark: SO_MARK, 0: none. False: errno (EPERM without CAP_NET_ADMIN). */
+bool mz_socket_impersonate(int fd, bool foreign, uint32_t mark);
 bool mz_socket_local(int fd, struct mz_addr *out_addr); /* getsockname(); false: errno says why */
 #endif

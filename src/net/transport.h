@@ -39,9 +39,15 @@ struct mz_transport_opts {
     struct mz_tls_names alpn;                /* offered instead of what is configured; none: as configured */
     const struct mz_addr *source, *destination; /* the client's connection, for the PROXY protocol; NULL: there is none */
     struct mz_str tlvs;                      /* of its PROXY protocol header, as in version 2 */
+    const struct mz_addr *bind;              /* of the socket: it comes from here, of whomever the address is; NULL: as configured */
+    uint32_t mark;                           /* with bind: SO_MARK; 0: none */
     struct mz_str host_name;                 /* of the host that is connected to; no part of a pool's key, which has the host */
 };
-enum { MZ_TRANSPORT_USES_NAMES = 1 /* sni, sans, alpn */, MZ_TRANSPORT_USES_CLIENT = 2 /* source, destination, tlvs */ };
+enum {
+    MZ_TRANSPORT_USES_NAMES = 1,  /* sni, sans, alpn */
+    MZ_TRANSPORT_USES_CLIENT = 2, /* source, destination, tlvs */
+    MZ_TRANSPORT_USES_SOCKET = 4, /* bind, mark: each connection does */
+};
 
 struct mz_transport;
 struct mz_transport_ops {

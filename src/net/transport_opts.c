@@ -8,7 +8,7 @@
 
 struct copy {
     struct mz_transport_opts o;
-    struct mz_addr source, destination;
+    struct mz_addr source, destination, bind;
     char text[];
 };
 
@@ -20,6 +20,11 @@ static bool names(const struct mz_transport_opts *o, unsigned uses)
 static bool client(const struct mz_transport_opts *o, unsigned uses)
 {
     return o && (uses & MZ_TRANSPORT_USES_CLIENT) && o->source;
+}
+
+static bool socket_of(const struct mz_transport_opts *o, unsigned uses)
+{
+    return o && (uses & MZ_TRANSPORT_USES_SOCKET) && o->bind;
 }
 
 static size_t list_bytes(const struct mz_tls_names *l)
@@ -51,8 +56,8 @@ static void list_copy(const struct mz_tls_names *from, struct mz_tls_names *to, 
 
 struct mz_transport_opts *mz_transport_opts_copy(const struct mz_transport_opts *o, unsigned uses)
 {
-    bool n = names(o, uses), c = client(o, uses);
-    if (!n && !c)
+    bool n = names(o, uses), c = client(o, uses), b = socket_of(o, uses);
+    if (!n && !c && !b)
         return NULL;
     size_t bytes = (n ? list_bytes(&o->sans) + list_bytes(&o->alpn) + o->sni.n + 1 : 0) +
                    (c ? o->tlvs.n + 1 : 0);
@@ -70,6 +75,11 @@ struct mz_transport_opts *mz_transport_opts_copy(const struct mz_transport_opts 
         to->o.source = &to->source;
         to->o.destination = &to->destination;
         to->o.tlvs = text_copy(o->tlvs, &at);
+    }
+    if (b) {
+        to->bind = *o->bind;
+        to->o.bind = &to->bind;
+        to->o.mark = o->mark;
     }
     return &to->o;
 }
@@ -96,6 +106,8 @@ uint64_t mz_transport_opts_hash(const struct mz_transport_opts *o, unsigned uses
         h = h * 31 + mz_addr_hash(o->destination);
         h = mz_xxh64(o->tlvs.p, o->tlvs.n, h);
     }
+    if (socket_of(o, uses))
+        h = h * 31 + mz_addr_hash(o->bind) + o->mark;
     return h;
 }
 
@@ -113,7 +125,9 @@ bool mz_transport_opts_same(const struct mz_transport_opts *a, const struct mz_t
                             unsigned uses)
 {
     bool n = names(a, uses), c = client(a, uses);
-    if (n != names(b, uses) || c != client(b, uses))
+    if (n != names(b, uses) || c != client(b, uses) || socket_of(a, uses) != socket_of(b, uses))
+        return false;
+    if (socket_of(a, uses) && (!mz_addr_eq(a->bind, b->bind) || a->mark != b->mark))
         return false;
     if (n && (!mz_str_eq(a->sni, b->sni) || !list_same(&a->sans, &b->sans) ||
               !list_same(&a->alpn, &b->alpn)))

@@ -432,10 +432,11 @@ static void count_try(struct router *r)
 static const struct mz_transport_opts *
 transport_wanted(struct router *r, const struct mz_host *host, struct mz_transport_opts *out)
 {
-    unsigned uses = host->cluster->transport_uses;
+    const struct mz_downstream *down = mz_stream_downstream(stream_of(r));
+    unsigned uses = host->cluster->transport_uses | mz_downstream_transport_uses(down);
     if (MZ_LIKELY(!uses))
         return NULL;
-    mz_downstream_transport_opts(mz_stream_downstream(stream_of(r)), info_of(r), uses, out);
+    mz_downstream_transport_opts(down, info_of(r), uses, out);
     return out;
 }
 

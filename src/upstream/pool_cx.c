@@ -47,12 +47,13 @@ struct mz_conn *cx_connect(struct pool *p, const struct mz_transport_opts *trans
 {
     struct mz_cluster *c = p->w->cluster;
     const struct cluster_priv *priv = cluster_priv(c);
-    const struct mz_conn_connect_opts o = { .to = &p->host->addr,
-                                            .bind = priv->bind,
-                                            .opts =
-                                                priv->socket_opts.n ? &priv->socket_opts : NULL };
     const struct mz_transport_factory *f = mz_host_transport(p->host);
     struct mz_transport_opts wanted = transport ? *transport : (struct mz_transport_opts){ 0 };
+    const struct mz_conn_connect_opts o = { .to = &p->host->addr,
+                                            .bind = wanted.bind ? wanted.bind : priv->bind,
+                                            .opts = priv->socket_opts.n ? &priv->socket_opts : NULL,
+                                            .foreign = wanted.bind != NULL,
+                                            .mark = wanted.mark };
     wanted.host_name = p->host->hostname;
     const struct mz_conn_stats stats = { .scope = c->scope,
                                          .rx_total = MZ_CS_CX_RX_BYTES_TOTAL,

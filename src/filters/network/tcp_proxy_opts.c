@@ -33,7 +33,7 @@ static struct mz_str tlvs_made(struct tcp_session *s)
 const struct mz_transport_opts *tcp_transport_opts(struct tcp_session *s, const struct mz_host *h)
 {
     const struct mz_downstream *d = s->base.down;
-    unsigned uses = h->cluster->transport_uses;
+    unsigned uses = h->cluster->transport_uses | mz_downstream_transport_uses(d);
     if (!uses)
         return NULL;
     struct mz_transport_opts *o = mz_arena_new0(s->arena, struct mz_transport_opts);
