@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from wire import Stream, patient
+from wire import Stream, patient, until
 
 CLONE_NEWNET = 0x40000000
 TOOLS = ("ip", "iptables", "ip6tables")
@@ -34,12 +34,23 @@ class Netns:
         except OSError:
             os.close(self.before)
             raise
-        for command in ("ip link set lo up", "ip addr add 10.1.0.1/16 dev lo", "ip addr add 10.2.0.1/16 dev lo", "ip addr add fd00::1/64 dev lo nodad"):
-            self.run(command)
+        self.run("ip link set lo up")
+        for address in ("10.1.0.1/16", "10.2.0.1/16", "fd00::1/64"):
+            self.add(address)
 
     def run(self, command):
         r = subprocess.run(command.split(), capture_output=True, text=True)
         assert r.returncode == 0, f"{command}: {r.stderr}"
+
+    def add(self, address):
+        """Gives this machine an address; the kernel's route to one of IPv6 comes a moment later."""
+        ip = address.partition("/")[0]
+        self.run(f"ip addr add {address} dev lo" + (" nodad" if ":" in ip else ""))
+
+        def routed():
+            with socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_DGRAM) as s:
+                return s.connect_ex((ip, 9)) == 0
+        until(routed, 5, f"a route to {ip}")
 
     def redirect(self, to, ports, port, six=False, mark=1337):
         """Connections to the network `to` go to `port` of this machine (REDIRECT), unless they carry the mark."""

@@ -211,8 +211,8 @@ def test_an_address_of_nobody(netns, mesh, plain):  # noqa: F811
     up = plain("up")
     v = [listener("192.0.2.7", 8080, tcp(mesh, "up"), freebind=True), listener("2001:db8::7", 8080, tcp(mesh, "up"), freebind=True)]
     px = proxy(mesh, v, config.cluster("up", [up.port]))
-    netns.run("ip addr add 192.0.2.7/32 dev lo")
-    netns.run("ip addr add 2001:db8::7/128 dev lo nodad")
+    netns.add("192.0.2.7/32")
+    netns.add("2001:db8::7/128")
     assert ask("192.0.2.7", 8080) == b"up!" and ask("2001:db8::7", 8080) == b"up!"
     assert counted(px, "192.0.2.7_8080") == counted(px, "[2001_db8__7]_8080") == 1
 

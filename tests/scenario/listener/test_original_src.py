@@ -53,7 +53,7 @@ def test_comes_from_the_client(home, mesh, kind):
 
 
 def test_ipv6(home, mesh):
-    home.run("ip addr add fd00::7/128 dev lo nodad")
+    home.add("fd00::7/128")
     up = Plain("::1", name="up!")
     c = config.cluster("up", [])
     c["load_assignment"]["endpoints"] = [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": {"address": "::1", "port_value": up.port}}}}]}]
