@@ -296,6 +296,12 @@ static void start_posted(struct mz_loop *l, void *arg)
     mz_acceptor_start(arg);
 }
 
+static void put_posted(struct mz_loop *l, void *arg)
+{
+    (void)l;
+    mz_acceptors_put(arg);
+}
+
 static void stop_posted(struct mz_loop *l, void *arg)
 {
     (void)l;
@@ -339,6 +345,9 @@ void mz_listener_manager_start(struct mz_listener_manager *m)
 {
     m->started = true;
     mz_gauge_set(m->scope, MZ_LM_STAT_WORKERS_STARTED, 1);
+    mz_vec_foreach (it, &m->list) /* before any of them accepts what is another's (L3) */
+        if (!(*it)->internal)
+            post_each(*it, put_posted);
     mz_vec_foreach (it, &m->list) {
         struct listener *l = *it;
         if (!l->internal && l->cfg)
