@@ -19,13 +19,16 @@ class Dns:
         self.port = free_port()  # of TCP; a listening socket, below, keeps it
         self.sock.bind((HOST, self.port))
         self.listener = socket.create_server((HOST, self.port))
-        for serve in (self._serve, self._serve_tcp):
-            threading.Thread(target=serve, daemon=True).start()
+        self.threads = [threading.Thread(target=serve, daemon=True) for serve in (self._serve, self._serve_tcp)]
+        for t in self.threads:
+            t.start()
 
     def _serve(self):
         while True:
             try:
                 query, peer = self.sock.recvfrom(4096)
+                if not query:
+                    return
                 self.sock.sendto(self._answer(query, DATAGRAM), peer)
             except OSError:
                 return
@@ -71,5 +74,10 @@ class Dns:
             resolvers=[config.address(self.port)], **({"dns_resolver_options": options} if options else {}))}
 
     def close(self):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.sendto(b"", (HOST, self.port))  # the thread's end
+        self.listener.shutdown(socket.SHUT_RDWR)
+        for t in self.threads:
+            t.join(1)  # one with a connection that its client keeps ends with that
         self.sock.close()
         self.listener.close()

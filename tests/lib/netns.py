@@ -3,6 +3,7 @@
 The calling thread moves into it, and with it every thread and process that it starts afterwards.
 """
 import ctypes
+import errno
 import os
 import shutil
 import socket
@@ -48,8 +49,8 @@ class Netns:
         self.run(f"ip addr add {address} dev lo" + (" nodad" if ":" in ip else ""))
 
         def routed():
-            with socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_DGRAM) as s:
-                return s.connect_ex((ip, 9)) == 0
+            with socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET) as s:
+                return s.connect_ex((ip, 9)) == errno.ECONNREFUSED  # nobody is there, but "there" is here
         until(routed, 5, f"a route to {ip}")
 
     def redirect(self, to, ports, port, six=False, mark=1337):
@@ -96,7 +97,8 @@ class Plain:
     def __init__(self, ip, port=0, name="plain!"):
         self.listener, self.name, self.peers = server(ip, port), name.encode(), []
         self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.thread = threading.Thread(target=self._accept, daemon=True)
+        self.thread.start()
 
     def _accept(self):
         while True:
@@ -117,6 +119,9 @@ class Plain:
             stream.sock.close()
 
     def close(self):
+        """The thread ends first: the descriptor's number may be another's listener a moment later."""
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.thread.join()
         self.listener.close()
 
 

@@ -46,7 +46,8 @@ class Counted:
     def __init__(self, ip, port=0):
         self.listener = socket.create_server((ip, port), family=socket.AF_INET6 if ":" in ip else socket.AF_INET)
         self.port, self.connections = self.listener.getsockname()[1], 0
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.thread = threading.Thread(target=self._accept, daemon=True)
+        self.thread.start()
 
     def _accept(self):
         while True:
@@ -66,6 +67,8 @@ class Counted:
             stream.sock.close()
 
     def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.thread.join()
         self.listener.close()
 
 
