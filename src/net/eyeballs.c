@@ -22,6 +22,7 @@ struct mz_race {
     struct mz_transport_factory *transport;
     struct mz_transport_opts *wanted; /* copy; NULL: nothing */
     struct mz_str host_name;
+    struct mz_str alpn_default;
     const struct mz_addr *bind;
     const struct mz_socket_opts *opts;
     void (*another)(void *arg);
@@ -193,6 +194,7 @@ static void attempt_next(struct mz_race *r)
     a->start_us = mz_loop_now_us(l);
     struct mz_transport_opts wanted = r->wanted ? *r->wanted : (struct mz_transport_opts){ 0 };
     wanted.host_name = r->host_name;
+    wanted.alpn_default = r->alpn_default;
     a->conn = mz_conn_connect(l, &o, r->transport->create(r->transport, &wanted), &attempt_ops, a);
     a->conn->stats = r->conn->stats;
     a->conn->trace = r->conn->trace;
@@ -229,6 +231,7 @@ struct mz_conn *mz_eyeballs_connect(struct mz_loop *l, const struct mz_eyeballs_
                            .wanted = mz_transport_opts_copy(
                                o->wanted, o->transport->uses | MZ_TRANSPORT_USES_SOCKET),
                            .host_name = o->wanted ? o->wanted->host_name : MZ_STR(""),
+                           .alpn_default = o->wanted ? o->wanted->alpn_default : MZ_STR(""),
                            .bind = o->bind,
                            .opts = o->opts,
                            .another = o->another,

@@ -41,6 +41,7 @@ struct mz_transport_opts {
     struct mz_str tlvs;                      /* of its PROXY protocol header, as in version 2 */
     const struct mz_addr *bind;              /* of the socket: it comes from here, of whomever the address is; NULL: as configured */
     uint32_t mark;                           /* with bind: SO_MARK; 0: none */
+    struct mz_str alpn_default;              /* "\2h2", static: offered where the configuration names none; no part of a key, the pool has its kind */
     struct mz_str host_name;                 /* of the host that is connected to; no part of a pool's key, which has the host */
 };
 enum {

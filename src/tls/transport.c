@@ -437,7 +437,6 @@ static const struct mz_transport_ops ops = {
 struct mz_transport *tls_transport_create(const struct mz_transport_factory *base,
                                           const struct mz_transport_opts *o)
 {
-    (void)o;
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     (void)pthread_once(&once, bio_method_make);
     struct tls_transport *t = mz_new0(MZ_MEM_TLS, struct tls_transport);
@@ -450,6 +449,9 @@ struct mz_transport *tls_transport_create(const struct mz_transport_factory *bas
     BIO_set_data(b, t);
     BIO_set_init(b, 1);
     SSL_set_bio(t->ssl, b, b);
+    if (o && o->alpn_default.n && !t->f->n_alpn)
+        (void)SSL_set_alpn_protos(t->ssl, (const unsigned char *)o->alpn_default.p,
+                                  (unsigned)o->alpn_default.n);
     if (t->f->server)
         SSL_set_accept_state(t->ssl);
     else

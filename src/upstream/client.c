@@ -498,6 +498,24 @@ static void life_over(struct mz_timer *t)
     client_drain(c, "max_connection_duration");
 }
 
+static void set_type(struct client *c, const struct client_type *t)
+{
+    uint32_t most = c->pool->w->cluster->max_requests_per_connection;
+    c->type = t;
+    c->limit = t->limit(c->pool->w->cluster);
+    c->left = most && most < t->requests ? most : t->requests;
+}
+
+/* ALPN has decided what this connection speaks (U7); the next ones are expected to do so, too. */
+static void learn_protocol(struct client *c)
+{
+    const struct mz_transport *t = c->conn->transport;
+    struct mz_str alpn = t->ops->protocol ? t->ops->protocol(t) : MZ_STR("");
+    c->pool->expects_http2 = mz_str_eq(alpn, MZ_STR("h2"));
+    set_type(c, c->pool->expects_http2 ? &client_http2 : &client_http1);
+    mz_count(pool_scope(c->pool), c->type->total, 1);
+}
+
 static void client_connected(struct client *c)
 {
     struct pool *p = c->pool;
@@ -510,6 +528,8 @@ static void client_connected(struct client *c)
                                         .read_disable = codec_read_disable,
                                         .arg = c,
                                         .high = cl->buffer_limit };
+    if (p->kind == POOL_AUTO)
+        learn_protocol(c);
     c->codec = c->type->codec(c, &sink);
     mz_timer_stop(&c->timer);
     if (cl->idle_timeout_ms)
@@ -517,7 +537,11 @@ static void client_connected(struct client *c)
     if (cl->max_connection_duration_ms)
         mz_timer_start_ms(&c->life, cl->max_connection_duration_ms);
     client_move(c, CLIENT_READY);
+    pool_ref(p);
     pool_client_ready(p);
+    if (p->kind == POOL_AUTO)
+        pool_room_lost(p); /* it may take less than was expected */
+    pool_unref(p);
 }
 
 static void client_free(void *arg)
@@ -629,12 +653,9 @@ void client_create(struct pool *p)
 {
     struct mz_loop *l = p->w->loop;
     struct client *c = mz_new0(MZ_MEM_CONN, struct client);
-    uint32_t most = p->w->cluster->max_requests_per_connection;
     c->pool = p;
     pool_ref(p);
-    c->type = p->kind == POOL_HTTP2 ? &client_http2 : &client_http1;
-    c->limit = c->type->limit(p->w->cluster);
-    c->left = most && most < c->type->requests ? most : c->type->requests;
+    set_type(c, p->kind == POOL_HTTP2 || p->expects_http2 ? &client_http2 : &client_http1);
     mz_list_init(&c->streams);
     c->state = CLIENT_CONNECTING;
     p->n[CLIENT_CONNECTING]++;
@@ -644,7 +665,8 @@ void client_create(struct pool *p)
     mz_timer_init(l, &c->life, life_over);
     c->start_us = mz_loop_now_us(l);
     cx_begin(p);
-    mz_count(pool_scope(p), c->type->total, 1);
+    if (p->kind != POOL_AUTO)
+        mz_count(pool_scope(p), c->type->total, 1);
     c->conn = cx_connect(p, p->transport, &conn_ops, c);
     MZ_LOG_IDS(DEBUG, pool, c->conn->id, 0, "creating a new connection to %.*s (connecting=%u)",
                p->host->addr_text_n, p->host->addr_text, p->n[CLIENT_CONNECTING]);

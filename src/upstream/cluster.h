@@ -111,6 +111,7 @@ struct mz_cluster {
     struct mz_http1_opts http1;
     struct mz_http2_opts http2_opts;
     bool http2, use_downstream_protocol;
+    bool auto_protocol; /* auto_config: each connection speaks what ALPN says */
     double preconnect_per_upstream, preconnect_predictive; /* 1.0 */
     struct mz_transport_factory *transport;
     uint8_t transport_uses; /* MZ_TRANSPORT_USES_... of any of its transports */

@@ -138,7 +138,8 @@ static bool typed_build(const pb_http_HttpProtocolOptions *m, struct mz_cluster 
         return mz_err_at(err, "common_http_protocol_options");
     if (!upstream_build(m->upstream_http_protocol_options, err))
         return false;
-    c->http2 = c->use_downstream_protocol = false; /* the older fields say nothing then */
+    c->http2 = c->use_downstream_protocol = c->auto_protocol =
+        false; /* the older fields say nothing then */
     switch (m->upstream_protocol_options_case) {
     case pb_http_HttpProtocolOptions_UPSTREAM_PROTOCOL_OPTIONS_EXPLICIT_HTTP_CONFIG:
         return explicit_build(m->explicit_http_config, c, ctx, err) ||
@@ -152,9 +153,11 @@ static bool typed_build(const pb_http_HttpProtocolOptions *m, struct mz_cluster 
                 mz_err_at(err, "use_downstream_protocol_config"));
     }
     case pb_http_HttpProtocolOptions_UPSTREAM_PROTOCOL_OPTIONS_AUTO_CONFIG:
-        return mz_err_set(err, "the cluster's transport socket does not negotiate a protocol "
-                               "(ALPN), which this needs") ||
-               mz_err_at(err, "auto_config");
+        c->auto_protocol = true;
+        return (http1_build(m->auto_config->http_protocol_options, c, ctx, err) ||
+                mz_err_at(err, "auto_config.http_protocol_options")) &&
+               (http2_build(m->auto_config->http2_protocol_options, c, err) ||
+                mz_err_at(err, "auto_config"));
     default:
         return mz_err_set(
             err,

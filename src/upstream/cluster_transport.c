@@ -68,6 +68,11 @@ static bool config(const pb_Cluster *m, struct mz_cluster *c, const struct mz_up
     c->transport = build(m->transport_socket, c, env, err);
     if (!c->transport)
         return mz_err_at(err, "transport_socket");
+    if (c->auto_protocol && !c->transport->secure)
+        return mz_err_set(err, "the cluster's transport socket does not negotiate a protocol "
+                               "(ALPN), which this needs") ||
+               mz_err_at(err, "typed_extension_protocol_options[\"%s\"].auto_config",
+                         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions");
     c->transport_uses = c->transport->uses;
     if (!m->n_transport_socket_matches)
         return true;

@@ -391,6 +391,8 @@ void pool_connect_failed(struct pool *p, enum mz_pool_failure why, struct mz_str
 /* ---- requests ---- */
 static enum pool_kind kind_for(const struct mz_cluster *c, enum mz_http_protocol downstream)
 {
+    if (MZ_UNLIKELY(c->auto_protocol))
+        return POOL_AUTO;
     bool http2 = c->use_downstream_protocol ? downstream >= MZ_HTTP2 : c->http2;
     return http2 ? POOL_HTTP2 : POOL_HTTP1;
 }

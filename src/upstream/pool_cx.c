@@ -42,6 +42,12 @@ static struct mz_conn *cx_race(struct pool *p, const struct mz_transport_opts *w
     return mz_eyeballs_connect(p->w->loop, &o, ops, arg);
 }
 
+/* What a pool's connections speak, as ALPN writes it (RFC 7301 3.1). */
+static const struct mz_str alpn[] = { [POOL_HTTP1] = MZ_STR_INIT("\x08http/1.1"),
+                                      [POOL_HTTP2] = MZ_STR_INIT("\x02h2"),
+                                      [POOL_AUTO] = MZ_STR_INIT("\x02h2\x08http/1.1"),
+                                      [POOL_TCP] = { NULL, 0 } };
+
 struct mz_conn *cx_connect(struct pool *p, const struct mz_transport_opts *transport,
                            const struct mz_conn_ops *ops, void *arg)
 {
@@ -55,6 +61,7 @@ struct mz_conn *cx_connect(struct pool *p, const struct mz_transport_opts *trans
                                             .foreign = wanted.bind != NULL,
                                             .mark = wanted.mark };
     wanted.host_name = p->host->hostname;
+    wanted.alpn_default = alpn[p->kind];
     const struct mz_conn_stats stats = { .scope = c->scope,
                                          .rx_total = MZ_CS_CX_RX_BYTES_TOTAL,
                                          .rx_buffered = MZ_CS_CX_RX_BYTES_BUFFERED,

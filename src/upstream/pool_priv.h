@@ -39,6 +39,7 @@ struct pool {
     bool gone;     /* host or cluster went: no new connections, ends when empty */
     bool mapped;
     bool posted;
+    bool expects_http2; /* POOL_AUTO: what the last connection was told */
     struct mz_list clients[CLIENT__STATES];
     uint32_t n[CLIENT__STATES];
     struct mz_list pending, waiting;

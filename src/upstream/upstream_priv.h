@@ -488,7 +488,7 @@ static inline struct mz_wcluster *wcluster_of(struct mz_wcluster *w, const struc
 }
 
 /* pool.c */
-enum pool_kind { POOL_HTTP1, POOL_HTTP2, POOL_TCP };
+enum pool_kind { POOL_HTTP1, POOL_HTTP2, POOL_AUTO /* by ALPN */, POOL_TCP };
 struct pool *pool_get(struct mz_wcluster *w, struct mz_host *h, enum mz_priority p,
                       enum pool_kind k,
                       const struct mz_transport_opts *o); /* NULL: breaker open */

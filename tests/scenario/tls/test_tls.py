@@ -268,3 +268,57 @@ def start_broken(mesh, socket_config):
     px = mesh.proxy(boot=config.bootstrap([place], [config.cluster("up", [1])], free_port()), ready=False)
     assert px.process.wait(10) == 1
     return px
+
+
+# ---- what the upstream speaks is found out by ALPN (U7) ----
+
+PROTOCOLS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+TALK = {"common_http_protocol_options": {"idle_timeout": "60s"}}
+
+
+def chosen(mesh, pki, http, server_alpn, **cluster):
+    """A proxy by TLS in front of another: (first, second), the second offers `server_alpn` and logs what it was asked by."""
+    _, back = start(mesh, down(pki, common={"alpn_protocols": server_alpn} if server_alpn else {}), name="back")
+    place = config.listener(free_port(), [config.hcm([config.route("/", "far")])])
+    far = config.cluster("far", [back.port], http=http, transport_socket=up(), **cluster)
+    return mesh.proxy(boot=config.bootstrap([place], [far], free_port()), name="front"), back
+
+
+@pytest.mark.parametrize("http,server,spoken", [
+    ({"auto_config": {}}, ["h2", "http/1.1"], "http2"), ({"auto_config": {}}, ["http/1.1"], "http1"), ({"auto_config": {}}, [], "http1"),
+    ({"auto_config": {"http2_protocol_options": {}, "http_protocol_options": {}}}, ["http/1.1", "h2"], "http1"),
+    ({"explicit_http_config": {"http2_protocol_options": {}}}, ["h2", "http/1.1"], "http2"),  # offered though alpn_protocols is empty
+    ({"explicit_http_config": {"http_protocol_options": {}}}, ["h2", "http/1.1"], "http1"),
+    ({"use_downstream_protocol_config": {"http2_protocol_options": {}}}, ["h2", "http/1.1"], "http1"),
+], ids=["auto-h2", "auto-h1", "auto-none", "auto-prefers", "explicit-h2", "explicit-h1", "as-the-client"])
+def test_protocol_by_alpn(mesh, pki, http, server, spoken):
+    front, back = chosen(mesh, pki, {**http, **TALK}, server)
+    for _ in range(3):
+        assert front.get("/").status == 200
+    other = {"http1": "http2", "http2": "http1"}[spoken]
+    assert back.stat(f"http.in.downstream_cx_{spoken}_total") == 1 and back.stat(f"http.in.downstream_cx_{other}_total") == 0
+    assert front.stat(f"cluster.far.upstream_cx_{spoken}_total") == 1 and front.stat(f"cluster.far.upstream_cx_{other}_total") == 0
+    assert front.stat("cluster.far.upstream_rq_200") == 3
+
+
+def test_many_at_once_before_the_protocol_is_known(mesh, pki):
+    """Requests that wait for a protocol share the connection once it is HTTP/2, and get one each where it is not."""
+    for server, most in ((["h2"], 20), (["http/1.1"], 60)):
+        front, _ = chosen(mesh, pki, {"auto_config": {}}, server)
+        for _ in range(3):
+            clients = [front.client() for _ in range(20)]
+            for c in clients:
+                c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert [c.response().status for c in clients] == [200] * 20
+            for c in clients:
+                c.close()
+        assert front.stat("cluster.far.upstream_cx_total") <= most and front.stat("cluster.far.upstream_rq_200") == 60
+        assert front.stat("cluster.far.upstream_rq_pending_active") == 0
+        front.stop()
+
+
+def test_auto_config_needs_negotiation(mesh):
+    u = mesh.upstream()
+    boot = config.bootstrap([], [config.cluster("up", [u.port], http={"auto_config": {}})], free_port())
+    px = mesh.proxy(boot=boot, ready=False)
+    assert until(lambda: px.process.poll() is not None, 5) and "ALPN" in px.log()
