@@ -437,6 +437,10 @@ transport_wanted(struct router *r, const struct mz_host *host, struct mz_transpo
     if (MZ_LIKELY(!uses))
         return NULL;
     mz_downstream_transport_opts(down, info_of(r), uses, out);
+    if (!out->sni.n)
+        out->sni = r->auto_sni;
+    if (!out->sans.n && r->auto_san.n)
+        out->sans = (struct mz_tls_names){ &r->auto_san, 1 };
     return out;
 }
 

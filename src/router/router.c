@@ -1,4 +1,7 @@
 #include "router/router_priv.h"
+#include "upstream/auto_sni.h"
+
+#define SNI_MAX 255 /* bytes of a host name */
 
 #include "http/grpc.h"
 #include "http/status.h"
@@ -196,6 +199,28 @@ static bool maintenance(struct router *r)
     return true;
 }
 
+/* The upstream's name for TLS is the request's host, as the route rewrote it (Envoy). */
+static void names_of_request(struct router *r, const struct mz_headers *h)
+{
+    const struct mz_auto_sni *a = mz_cluster_auto_sni(r->cluster);
+    struct mz_addr ip;
+    if (!a)
+        return;
+    const struct mz_header *named = a->header.n ? mz_headers_get(h, a->header) : NULL;
+    struct mz_str v =
+        named && named->value.n ? named->value : mz_headers_value_id(h, MZ_H_AUTHORITY);
+    const char *end = v.n ? memrchr(v.p, ':', v.n) : NULL;
+    if (end && !memchr(end, ']', (size_t)(v.p + v.n - end)))
+        v.n = (size_t)(end - v.p); /* the port */
+    if (v.n > 2 && v.p[0] == '[' && v.p[v.n - 1] == ']')
+        v = (struct mz_str){ v.p + 1, v.n - 2 };
+    v = mz_arena_dup(mz_stream_arena(stream_of(r)), v);
+    if (a->sni && v.n && v.n <= SNI_MAX && !mz_addr_parse_ip(v, 0, &ip))
+        r->auto_sni = v;
+    if (a->san)
+        r->auto_san = v;
+}
+
 static void prepare_headers(struct router *r)
 {
     struct mz_stream *s = stream_of(r);
@@ -217,6 +242,8 @@ static void prepare_headers(struct router *r)
     struct mz_format_ctx ctx = { .info = info, .req = h };
     mz_timeouts_write(&r->times, r->route, h, r->grpc, insert, 0);
     mz_route_finalize_request(r->route, r->weighted, h, &ctx, a, insert);
+    if (MZ_UNLIKELY(r->cluster->transport_uses & MZ_TRANSPORT_USES_NAMES))
+        names_of_request(r, h);
     struct mz_header *alt = mz_headers_get_id(h, MZ_H_X_ENVOY_UPSTREAM_ALT_STAT_NAME);
     if (MZ_UNLIKELY(alt != NULL)) {
         r->alt = mz_cluster_alt_scope(r->cluster, alt->value);

@@ -77,6 +77,7 @@ struct router {
     bool retry_ready;
     enum mz_priority priority;
     bool has_hash;
+    struct mz_str auto_sni, auto_san; /* of upstream_http_protocol_options; "": none. In the stream's arena */
     uint64_t hash;
     struct mz_list attempts; /* not over */
     unsigned n_attempts, n_started;

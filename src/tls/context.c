@@ -382,6 +382,9 @@ struct mz_transport_factory *mz_tls_upstream_create(const pb_UpstreamTlsContext 
         return sds_factory_create(&m->base, false, env, err);
     struct tls_factory *f = factory_new(false, env);
     f->sni = mz_arena_dup(f->arena, mz_str_c(m->sni));
+    f->base.uses = MZ_TRANSPORT_USES_NAMES;
+    f->auto_host_sni = m->auto_host_sni;
+    f->sni_is_san = m->auto_sni_san_validation;
     f->max_sessions = mz_u32_or(m->max_session_keys, 1);
     bool ok = f->sni.n <= 255 ||
               mz_err_set(err, "SNI names longer than 255 octets are not allowed") ||
@@ -389,6 +392,12 @@ struct mz_transport_factory *mz_tls_upstream_create(const pb_UpstreamTlsContext 
     if (ok && f->n_pairs > 1)
         ok = mz_err_set(err, "Multiple TLS certificates are not supported for client contexts");
     if (!ok || !common_build(m->common_tls_context, f, err)) {
+        tls_factory_destroy(&f->base);
+        return NULL;
+    }
+    if (f->sni_is_san && !f->verify.store) {
+        mz_err_set(err, "was configured without configuring a validation context");
+        mz_err_at(err, "auto_sni_san_validation");
         tls_factory_destroy(&f->base);
         return NULL;
     }

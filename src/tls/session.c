@@ -11,22 +11,33 @@ static struct session_slot *slot_of(struct tls_factory *f, const struct mz_addr 
     return *v ? &(*v)[mz_addr_hash(a) % SESSIONS_PER_WORKER] : NULL;
 }
 
+static bool same_names(const struct session_slot *s, const struct tls_transport *t)
+{
+    return (!s->names && !t->names) ||
+           mz_transport_opts_same(s->names, t->names, MZ_TRANSPORT_USES_NAMES);
+}
+
 int session_keep(SSL *ssl, SSL_SESSION *take)
 {
     const struct tls_transport *t = SSL_get_app_data(ssl);
     struct session_slot *s = slot_of(t->f, &t->base.conn->remote, true);
     SSL_SESSION_free(s->session);
+    if (!same_names(s, t)) {
+        mz_transport_opts_destroy(s->names);
+        s->names = mz_transport_opts_copy(t->names, MZ_TRANSPORT_USES_NAMES);
+    }
     s->peer = t->base.conn->remote;
     s->session = take;
     return 1; /* the reference is ours */
 }
 
-void session_offer(struct tls_factory *f, SSL *ssl, const struct mz_addr *to)
+void session_offer(const struct tls_transport *t)
 {
-    struct session_slot *s = f->max_sessions ? slot_of(f, to, false) : NULL;
-    if (!s || !s->session || !mz_addr_eq(&s->peer, to))
+    const struct mz_addr *to = &t->base.conn->remote;
+    struct session_slot *s = t->f->max_sessions ? slot_of(t->f, to, false) : NULL;
+    if (!s || !s->session || !mz_addr_eq(&s->peer, to) || !same_names(s, t))
         return;
-    (void)SSL_set_session(ssl, s->session);
+    (void)SSL_set_session(t->ssl, s->session);
     if (SSL_SESSION_get_protocol_version(s->session) ==
         TLS1_3_VERSION) { /* a ticket is used once (RFC 8446 C.4) */
         SSL_SESSION_free(s->session);
@@ -37,8 +48,10 @@ void session_offer(struct tls_factory *f, SSL *ssl, const struct mz_addr *to)
 void sessions_fini(struct tls_factory *f)
 {
     for (unsigned i = 0; i < MZ_STATS_SLOTS; i++) {
-        for (unsigned k = 0; f->sessions[i] && k < SESSIONS_PER_WORKER; k++)
+        for (unsigned k = 0; f->sessions[i] && k < SESSIONS_PER_WORKER; k++) {
             SSL_SESSION_free(f->sessions[i][k].session);
+            mz_transport_opts_destroy(f->sessions[i][k].names);
+        }
         mz_free(MZ_MEM_TLS, f->sessions[i]);
     }
 }

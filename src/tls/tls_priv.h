@@ -47,6 +47,7 @@ struct ticket_key {
 #define SESSIONS_PER_WORKER 64 /* upstream: addresses whose sessions are kept */
 struct session_slot {
     struct mz_addr peer;
+    struct mz_transport_opts *names; /* for which the session was made: another name must be verified anew; NULL: as configured */
     SSL_SESSION *session;
 };
 struct tls_factory {
@@ -59,6 +60,8 @@ struct tls_factory {
     struct verify_rules verify;
     bool require_client, require_sni, full_scan;
     struct mz_str sni;
+    bool auto_host_sni; /* the host's name instead */
+    bool sni_is_san;    /* auto_sni_san_validation */
     struct mz_str *alpn; /* in order of preference */
     size_t n_alpn;
     unsigned char *alpn_wire;
@@ -98,6 +101,7 @@ struct tls_transport {
     struct mz_transport base;
     struct tls_factory *f; /* reference */
     SSL *ssl;
+    struct mz_transport_opts *names; /* sni, sans, alpn where they are not as configured; NULL: they are */
     struct mz_buf wire; /* sealed records that the kernel did not take yet */
     bool done;          /* handshake */
     bool failed, validated, counted;
@@ -112,9 +116,10 @@ struct mz_transport *tls_transport_create(const struct mz_transport_factory *f,
 void tls_set_failure(SSL *ssl, const char *detail); /* why verification failed; copied */
 struct tls_factory *tls_factory_of_ssl(const SSL *ssl);
 void tls_note_validated(SSL *ssl);
+const struct mz_tls_names *tls_wanted_sans(const SSL *ssl); /* one of them the certificate must have; none: any */
 /* session.c, upstream: what servers gave is kept for their address, on this thread */
 int session_keep(SSL *ssl, SSL_SESSION *take); /* SSL_CTX_sess_set_new_cb() */
-void session_offer(struct tls_factory *f, SSL *ssl, const struct mz_addr *to);
+void session_offer(const struct tls_transport *t);
 void sessions_fini(struct tls_factory *f);
 
 /* errors.c: "|268435581:SSL_routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED" for the thread's oldest error; empties the queue */

@@ -237,14 +237,42 @@ static enum mz_io_status handshake(struct tls_transport *t)
     return MZ_IO_FAIL;
 }
 
+const struct mz_tls_names *tls_wanted_sans(const SSL *ssl)
+{
+    static const struct mz_tls_names none;
+    const struct tls_transport *t = SSL_get_app_data(ssl);
+    return t->names ? &t->names->sans : &none;
+}
+
+static void alpn_offer(struct tls_transport *t, const struct mz_tls_names *v)
+{
+    unsigned char wire[1024];
+    unsigned n = 0;
+    for (size_t i = 0; i < v->n; i++) {
+        if (v->v[i].n == 0 || v->v[i].n > 255 || n + 1 + v->v[i].n > sizeof(wire))
+            continue; /* no protocol has such a name */
+        wire[n++] = (unsigned char)v->v[i].n;
+        memcpy(wire + n, v->v[i].p, v->v[i].n);
+        n += (unsigned)v->v[i].n;
+    }
+    if (n)
+        (void)SSL_set_alpn_protos(t->ssl, wire, n); /* 0: only memory can lack */
+}
+
 static void connected(struct mz_transport *base)
 {
     struct tls_transport *t = of(base);
+    const struct mz_transport_opts *o = t->names;
     if (t->f->server)
         return; /* the client speaks first */
-    if (t->f->sni.n)
-        (void)SSL_set_tlsext_host_name(t->ssl, t->f->sni.p);
-    session_offer(t->f, t->ssl, &base->conn->remote);
+    const char *sni = o ? o->sni.p : t->f->sni.p;
+    if (sni && sni[0])
+        (void)SSL_set_tlsext_host_name(t->ssl, sni);
+    if (o && o->sans.n)
+        SSL_set_verify(t->ssl, SSL_VERIFY_PEER, NULL);
+    if (o)
+        alpn_offer(t, &o->alpn);
+    session_offer(t);
     (void)handshake(t);
 }
 
@@ -416,6 +444,7 @@ static void destroy(struct mz_transport *base)
     mz_free(MZ_MEM_TLS, t->detail);
     mz_free(MZ_MEM_TLS, t->failure);
     mz_arena_destroy(t->arena);
+    mz_transport_opts_destroy(t->names);
     mz_transport_factory_unref(&t->f->base);
     mz_free(MZ_MEM_TLS, t);
 }
@@ -434,6 +463,28 @@ static const struct mz_transport_ops ops = {
     .destroy = destroy,
 };
 
+/* What differs from the configuration: the request's wishes first, then the host's name (Envoy's order). NULL: nothing. */
+static struct mz_transport_opts *names_of(const struct tls_factory *f,
+                                          const struct mz_transport_opts *o)
+{
+    struct mz_transport_opts n = { .sni = f->sni };
+    struct mz_str san;
+    if (o) {
+        n.sans = o->sans;
+        n.alpn = o->alpn;
+        if (o->sni.n)
+            n.sni = o->sni;
+        else if (f->auto_host_sni && o->host_name.n)
+            n.sni = o->host_name;
+    }
+    san = n.sni;
+    if (f->sni_is_san && n.sni.n && !n.sans.n)
+        n.sans = (struct mz_tls_names){ &san, 1 };
+    if (mz_str_eq(n.sni, f->sni) && !n.sans.n && !n.alpn.n)
+        return NULL;
+    return mz_transport_opts_copy(&n, MZ_TRANSPORT_USES_NAMES);
+}
+
 struct mz_transport *tls_transport_create(const struct mz_transport_factory *base,
                                           const struct mz_transport_opts *o)
 {
@@ -442,6 +493,7 @@ struct mz_transport *tls_transport_create(const struct mz_transport_factory *bas
     struct tls_transport *t = mz_new0(MZ_MEM_TLS, struct tls_transport);
     t->base.ops = &ops;
     t->f = tls_factory_of(mz_transport_factory_ref(base));
+    t->names = t->f->server ? NULL : names_of(t->f, o);
     mz_buf_init(&t->wire);
     t->ssl = SSL_new(t->f->ctx);
     SSL_set_app_data(t->ssl, t);

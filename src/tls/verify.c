@@ -273,6 +273,39 @@ static bool check_sans(const struct tls_factory *f, SSL *ssl, X509 *leaf)
     return ok;
 }
 
+/* The names that a request wants of its upstream: exactly, but for wildcards of the certificate. */
+static bool wanted_match(const struct mz_tls_names *want, const GENERAL_NAMES *g,
+                         struct mz_arena *a)
+{
+    for (int i = 0; g && i < sk_GENERAL_NAME_num(g); i++) {
+        const GENERAL_NAME *n = sk_GENERAL_NAME_value(g, i);
+        struct mz_str text = facts_san_text(n, a);
+        for (size_t k = 0; text.p && k < want->n; k++)
+            if (n->type == GEN_DNS
+                    ? mz_str_ieq(text, want->v[k]) || wildcard_covers(text, want->v[k])
+                    : mz_str_eq(text, want->v[k]))
+                return true;
+    }
+    return false;
+}
+
+static bool check_wanted(const struct tls_factory *f, SSL *ssl, X509 *leaf)
+{
+    const struct mz_tls_names *want = tls_wanted_sans(ssl);
+    if (!want->n)
+        return true;
+    struct mz_arena *a = mz_arena_create(MZ_MEM_TLS);
+    GENERAL_NAMES *g = X509_get_ext_d2i(leaf, NID_subject_alt_name, NULL, NULL);
+    bool ok = wanted_match(want, g, a);
+    if (!ok) {
+        tls_set_failure(ssl, "verify cert failed: verify SAN list");
+        mz_count(f->scope, MZ_TLS_FAIL_VERIFY_SAN, 1);
+    }
+    GENERAL_NAMES_free(g);
+    mz_arena_destroy(a);
+    return ok;
+}
+
 static bool listed(unsigned char (*v)[32], size_t n, const unsigned char d[32])
 {
     for (size_t i = 0; i < n; i++)
@@ -336,7 +369,7 @@ int verify_callback(X509_STORE_CTX *ctx, void *factory)
     bool trusted;
     if (!check_chain(f, ssl, ctx, &trusted))
         return 0;
-    if (!check_sans(f, ssl, leaf) || !check_hashes(f, ssl, leaf)) {
+    if (!check_wanted(f, ssl, leaf) || !check_sans(f, ssl, leaf) || !check_hashes(f, ssl, leaf)) {
         if (X509_STORE_CTX_get_error(ctx) == X509_V_OK)
             X509_STORE_CTX_set_error(
                 ctx, X509_V_ERR_PERMITTED_VIOLATION /* its alert: certificate_unknown */);

@@ -1,4 +1,5 @@
 /* Protocol options of a cluster (U7): typed_extension_protocol_options, or the older fields beside it. */
+#include "upstream/auto_sni.h"
 #include "upstream/http2_options.h"
 #include "upstream/upstream_priv.h"
 
@@ -106,14 +107,24 @@ static bool common_build(const pb_HttpProtocolOptions *m, struct mz_cluster *c, 
                       err);
 }
 
-static bool upstream_build(const pb_UpstreamHttpProtocolOptions *m, struct mz_err *err)
+static void upstream_build(const pb_UpstreamHttpProtocolOptions *m, struct mz_cluster *c)
 {
-    if (m && (m->auto_sni || m->auto_san_validation ||
-              (m->override_auto_sni_header && m->override_auto_sni_header[0])))
-        return mz_err_set(
-                   err, "auto_sni and auto_san_validation need TLS, which is not supported yet") ||
-               mz_err_at(err, "upstream_http_protocol_options");
-    return true;
+    bool header = m && m->override_auto_sni_header && m->override_auto_sni_header[0];
+    if (!m || (!m->auto_sni && !m->auto_san_validation))
+        return;
+    struct mz_auto_sni *a = cluster_keep(c, sizeof(*a));
+    *a = (struct mz_auto_sni){ .sni = m->auto_sni, .san = m->auto_san_validation };
+    if (header) {
+        a->header = cluster_keep_str(c, m->override_auto_sni_header);
+        for (size_t i = 0; i < a->header.n; i++)
+            ((char *)(uintptr_t)a->header.p)[i] = mz_lower(a->header.p[i]);
+    }
+    cluster_priv(c)->auto_sni = a;
+}
+
+const struct mz_auto_sni *mz_cluster_auto_sni(const struct mz_cluster *c)
+{
+    return cluster_priv(c)->auto_sni;
 }
 
 static bool explicit_build(const pb_HttpProtocolOptions_ExplicitHttpConfig *e, struct mz_cluster *c,
@@ -136,8 +147,7 @@ static bool typed_build(const pb_http_HttpProtocolOptions *m, struct mz_cluster 
 {
     if (!common_build(m->common_http_protocol_options, c, err))
         return mz_err_at(err, "common_http_protocol_options");
-    if (!upstream_build(m->upstream_http_protocol_options, err))
-        return false;
+    upstream_build(m->upstream_http_protocol_options, c);
     c->http2 = c->use_downstream_protocol = c->auto_protocol =
         false; /* the older fields say nothing then */
     switch (m->upstream_protocol_options_case) {
@@ -174,8 +184,8 @@ static bool older_build(const pb_Cluster *m, struct mz_cluster *c, struct mz_pro
     c->max_requests_per_connection = mz_u32_or(m->max_requests_per_connection, 0);
     if (!common_build(m->common_http_protocol_options, c, err))
         return mz_err_at(err, "common_http_protocol_options");
-    return upstream_build(m->upstream_http_protocol_options, err) &&
-           (http1_build(m->http_protocol_options, c, ctx, err) ||
+    upstream_build(m->upstream_http_protocol_options, c);
+    return (http1_build(m->http_protocol_options, c, ctx, err) ||
             mz_err_at(err, "http_protocol_options")) &&
            http2_build(m->http2_protocol_options, c, err);
 }

@@ -337,6 +337,7 @@ struct cluster_priv {
     struct mz_str version;   /* of the update that brought it */
     struct original_dst *original_dst;
     struct aggregate *aggregate;
+    const struct mz_auto_sni *auto_sni; /* NULL: none */
     struct transport_match *matches; /* cluster_transport.c */
     size_t n_matches;
     struct kept *kept;       /* cluster_keep() */
