@@ -63,11 +63,19 @@ void mz_net_filter_continue(struct mz_net_filter *f)
     }
 }
 
+void mz_net_filter_written(struct mz_net_filter *f, const struct mz_buf *data, bool end)
+{
+    struct mz_net_chain *c = f->chain;
+    for (size_t i = 0; i < c->n && c->filters[i] != f; i++)
+        if (c->filters[i]->type->on_write)
+            c->filters[i]->type->on_write(c->filters[i], data, end);
+}
+
 bool mz_net_filter_alone(const struct mz_net_filter *f)
 {
     const struct mz_net_chain *c = f->chain;
     for (size_t i = 0; i < c->n; i++)
-        if (c->filters[i] != f && c->filters[i]->type->on_data)
+        if (c->filters[i] != f && (c->filters[i]->type->on_data || c->filters[i]->type->on_write))
             return false;
     return true;
 }

@@ -28,6 +28,8 @@ struct mz_net_filter_type {
     enum mz_net_flow (*on_new_connection)(struct mz_net_filter *f); /* NULL: CONTINUE */
     /* @data is the connection's input buffer; STOP keeps later filters from seeing it now. */
     enum mz_net_flow (*on_data)(struct mz_net_filter *f, struct mz_buf *data, bool end);
+    /* NULL; a later filter is about to write this to the client: it may be looked at. */
+    void (*on_write)(struct mz_net_filter *f, const struct mz_buf *data, bool end);
     void (*on_event)(struct mz_net_filter *f, enum mz_conn_event ev); /* close events; every filter gets them */
     void (*above_high)(struct mz_net_filter *f);                      /* downstream output buffer */
     void (*below_low)(struct mz_net_filter *f);
@@ -38,6 +40,8 @@ struct mz_net_filter_type {
 };
 /* A filter that stopped goes on with the later ones (they see the buffered input). */
 void mz_net_filter_continue(struct mz_net_filter *f);
+/* A filter that hands on what somebody else says tells the filters before it: those that listen (on_write). */
+void mz_net_filter_written(struct mz_net_filter *f, const struct mz_buf *data, bool end);
 /* No other filter of the connection looks at its bytes: they may pass by the buffers, mz_conn_join(). */
 bool mz_net_filter_alone(const struct mz_net_filter *f);
 

@@ -38,6 +38,7 @@ void tcp_from_upstream(struct tcp_session *s, struct mz_buf *data, bool end)
     s->info->tx_body += mz_buf_len(data);
     if (end)
         half_closed(s, true);
+    mz_net_filter_written(&s->base, data, end);
     mz_conn_write(down_of(s), data, end);
 }
 
