@@ -603,6 +603,11 @@ static void value_state(const struct step *s, const struct mz_format_ctx *c, str
     {                                                                                              \
         MZ_STR_INIT(name), fn, NULL, offsetof(struct mz_tls_facts, field), PARAMS_NO, false        \
     }
+#define UP_TLS(name, fn, field)                                                                    \
+    {                                                                                              \
+        MZ_STR_INIT(name), fn, compile_up_tls, offsetof(struct mz_tls_facts, field), PARAMS_NO,    \
+            false                                                                                  \
+    }
 #define ABSENT(name)                                                                               \
     {                                                                                              \
         MZ_STR_INIT(name), NULL, NULL, 0, PARAMS_NO, false                                         \
@@ -734,30 +739,32 @@ const struct operator_row operators_info[] = {
     BARE("UPSTREAM_LOCAL_ADDRESS", value_addr, up.local),
     WITH("UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", value_ip, compile_mask, up.local),
     BARE("UPSTREAM_LOCAL_CLOSE_REASON", value_member_text, up.local_close_reason),
-    ABSENT("UPSTREAM_LOCAL_DNS_SAN"),
-    ABSENT("UPSTREAM_LOCAL_IP_SAN"),
+    UP_TLS("UPSTREAM_LOCAL_DNS_SAN", value_up_tls_names, own.dns_sans),
+    UP_TLS("UPSTREAM_LOCAL_IP_SAN", value_up_tls_names, own.ip_sans),
     BARE("UPSTREAM_LOCAL_PORT", value_port, up.local),
-    ABSENT("UPSTREAM_LOCAL_URI_SAN"),
+    UP_TLS("UPSTREAM_LOCAL_URI_SAN", value_up_tls_names, own.uri_sans),
     NEEDS("UPSTREAM_METADATA", value_meta, compile_path, up.metadata),
-    ABSENT("UPSTREAM_PEER_CERT"),
-    { MZ_STR_INIT("UPSTREAM_PEER_CERT_V_END"), NULL, NULL, 0, PARAMS_MAY, false },
-    { MZ_STR_INIT("UPSTREAM_PEER_CERT_V_START"), NULL, NULL, 0, PARAMS_MAY, false },
-    ABSENT("UPSTREAM_PEER_DNS_SAN"),
-    ABSENT("UPSTREAM_PEER_IP_SAN"),
-    ABSENT("UPSTREAM_PEER_ISSUER"),
-    ABSENT("UPSTREAM_PEER_SUBJECT"),
-    ABSENT("UPSTREAM_PEER_URI_SAN"),
+    UP_TLS("UPSTREAM_PEER_CERT", value_up_tls_text, peer.pem),
+    { MZ_STR_INIT("UPSTREAM_PEER_CERT_V_END"), value_up_tls_time, compile_up_tls_time,
+      offsetof(struct mz_tls_facts, peer.valid_until_s), PARAMS_MAY, false },
+    { MZ_STR_INIT("UPSTREAM_PEER_CERT_V_START"), value_up_tls_time, compile_up_tls_time,
+      offsetof(struct mz_tls_facts, peer.valid_from_s), PARAMS_MAY, false },
+    UP_TLS("UPSTREAM_PEER_DNS_SAN", value_up_tls_names, peer.dns_sans),
+    UP_TLS("UPSTREAM_PEER_IP_SAN", value_up_tls_names, peer.ip_sans),
+    UP_TLS("UPSTREAM_PEER_ISSUER", value_up_tls_text, peer.issuer),
+    UP_TLS("UPSTREAM_PEER_SUBJECT", value_up_tls_text, peer.subject),
+    UP_TLS("UPSTREAM_PEER_URI_SAN", value_up_tls_names, peer.uri_sans),
     FREE("UPSTREAM_PROTOCOL", value_up_protocol),
     BARE("UPSTREAM_REMOTE_ADDRESS", value_addr, up.remote),
     FREE("UPSTREAM_REMOTE_ADDRESS_ENDPOINT_ID", value_empty),
     WITH("UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", value_ip, compile_mask, up.remote),
     BARE("UPSTREAM_REMOTE_PORT", value_port, up.remote),
     BARE("UPSTREAM_REQUEST_ATTEMPT_COUNT", value_u32, attempts),
-    ABSENT("UPSTREAM_SERVER_NAME"),
-    ABSENT("UPSTREAM_TLS_CIPHER"),
-    ABSENT("UPSTREAM_TLS_GROUP"),
-    ABSENT("UPSTREAM_TLS_SESSION_ID"),
-    ABSENT("UPSTREAM_TLS_VERSION"),
+    UP_TLS("UPSTREAM_SERVER_NAME", value_up_tls_text, sni),
+    UP_TLS("UPSTREAM_TLS_CIPHER", value_up_tls_text, cipher),
+    UP_TLS("UPSTREAM_TLS_GROUP", value_up_tls_text, group),
+    UP_TLS("UPSTREAM_TLS_SESSION_ID", value_up_tls_text, session_id),
+    UP_TLS("UPSTREAM_TLS_VERSION", value_up_tls_text, version),
     BARE("UPSTREAM_TRANSPORT_FAILURE_REASON", value_member_word, up.transport_failure),
     BARE("UPSTREAM_WIRE_BYTES_RECEIVED", value_u64, up.wire_in),
     BARE("UPSTREAM_WIRE_BYTES_SENT", value_u64, up.wire_out),

@@ -93,10 +93,15 @@ bool time_compile_utc(struct step *s, struct mz_str param, struct mz_arena *a, s
 bool time_compile_local(struct step *s, struct mz_str param, struct mz_arena *a,
                         struct mz_err *err);
 
-/* ---- TLS of the downstream connection (format_tls.c): offset is one in struct mz_tls_facts ---- */
+/* ---- TLS of either connection (format_tls.c): offset is one in struct mz_tls_facts ---- */
 void value_tls_text(const struct step *s, const struct mz_format_ctx *c, struct value *out);
 void value_tls_names(const struct step *s, const struct mz_format_ctx *c, struct value *out);
 void value_tls_time(const struct step *s, const struct mz_format_ctx *c, struct value *out);
+void value_up_tls_text(const struct step *s, const struct mz_format_ctx *c, struct value *out);
+void value_up_tls_names(const struct step *s, const struct mz_format_ctx *c, struct value *out);
+void value_up_tls_time(const struct step *s, const struct mz_format_ctx *c, struct value *out);
+bool compile_up_tls(struct step *s, struct mz_str param, struct mz_arena *a, struct mz_err *err);
+bool compile_up_tls_time(struct step *s, struct mz_str param, struct mz_arena *a, struct mz_err *err);
 void value_tls_failure(const struct step *s, const struct mz_format_ctx *c, struct value *out);
 
 /* gRPC's status of an answer: of its trailers, else headers, else what @http_status stands for; false: none known or no number. */

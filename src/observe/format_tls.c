@@ -1,24 +1,26 @@
-/* Operators about the downstream connection's TLS: certificates, session, failure (O2, T1). */
+/* Operators about the TLS of both connections: certificates, session, failure (O2, T1). */
 #include "net/transport.h"
 #include "observe/format_priv.h"
 
-static const char *field(const struct step *s, const struct mz_format_ctx *c)
+static const struct mz_tls_facts *facts_down(const struct mz_format_ctx *c)
 {
     struct mz_transport *t = c->info->transport;
-    const struct mz_tls_facts *f = t && t->ops->tls ? t->ops->tls(t) : NULL;
+    return t && t->ops->tls ? t->ops->tls(t) : NULL;
+}
+
+static const void *field(const struct step *s, const struct mz_tls_facts *f)
+{
     return f ? (const char *)f + s->op->offset : NULL;
 }
 
-void value_tls_text(const struct step *s, const struct mz_format_ctx *c, struct value *out)
+static void text(const struct mz_str *v, struct value *out)
 {
-    const struct mz_str *v = (const struct mz_str *)(const void *)field(s, c);
     if (v)
         value_str_or_none(out, *v);
 }
 
-void value_tls_names(const struct step *s, const struct mz_format_ctx *c, struct value *out)
+static void names(const struct mz_tls_names *v, struct value *out)
 {
-    const struct mz_tls_names *v = (const struct mz_tls_names *)(const void *)field(s, c);
     if (!v || !v->n)
         return;
     if (v->n == 1) {
@@ -31,11 +33,95 @@ void value_tls_names(const struct step *s, const struct mz_format_ctx *c, struct
     value_take_spill(out);
 }
 
-void value_tls_time(const struct step *s, const struct mz_format_ctx *c, struct value *out)
+static void moment(const struct step *s, const int64_t *v, struct value *out)
 {
-    const int64_t *v = (const int64_t *)(const void *)field(s, c);
     if (v && *v > 0)
         time_value(s->time, (uint64_t)*v * 1000000, out);
+}
+
+void value_tls_text(const struct step *s, const struct mz_format_ctx *c, struct value *out)
+{
+    text(field(s, facts_down(c)), out);
+}
+
+void value_tls_names(const struct step *s, const struct mz_format_ctx *c, struct value *out)
+{
+    names(field(s, facts_down(c)), out);
+}
+
+void value_tls_time(const struct step *s, const struct mz_format_ctx *c, struct value *out)
+{
+    moment(s, field(s, facts_down(c)), out);
+}
+
+/* ---- the upstream connection, which may be gone before the log is written: facts are copied where a format asks ---- */
+
+static bool wanted; /* atomic: some format has such an operator */
+
+bool compile_up_tls(struct step *s, struct mz_str param, struct mz_arena *a, struct mz_err *err)
+{
+    (void)s, (void)param, (void)a, (void)err;
+    __atomic_store_n(&wanted, true, __ATOMIC_RELAXED);
+    return true;
+}
+
+bool compile_up_tls_time(struct step *s, struct mz_str param, struct mz_arena *a,
+                         struct mz_err *err)
+{
+    return compile_up_tls(s, param, a, err) && time_compile_utc(s, param, a, err);
+}
+
+void value_up_tls_text(const struct step *s, const struct mz_format_ctx *c, struct value *out)
+{
+    text(field(s, c->info->up.tls), out);
+}
+
+void value_up_tls_names(const struct step *s, const struct mz_format_ctx *c, struct value *out)
+{
+    names(field(s, c->info->up.tls), out);
+}
+
+void value_up_tls_time(const struct step *s, const struct mz_format_ctx *c, struct value *out)
+{
+    moment(s, field(s, c->info->up.tls), out);
+}
+
+static void names_copy(struct mz_tls_names *n, struct mz_arena *a)
+{
+    struct mz_str *v = mz_arena_alloc0(a, n->n * sizeof(*v));
+    for (size_t i = 0; i < n->n; i++)
+        v[i] = mz_arena_dup(a, n->v[i]);
+    n->v = v;
+}
+
+static void cert_copy(struct mz_tls_cert_facts *f, struct mz_arena *a)
+{
+    struct mz_str *const texts[] = { &f->subject, &f->issuer, &f->serial, &f->sha1,
+                                     &f->sha256,  &f->spki,   &f->pem };
+    for (size_t i = 0; i < MZ_COUNT(texts); i++)
+        *texts[i] = mz_arena_dup(a, *texts[i]);
+    names_copy(&f->uri_sans, a);
+    names_copy(&f->dns_sans, a);
+    names_copy(&f->ip_sans, a);
+    names_copy(&f->email_sans, a);
+}
+
+const struct mz_tls_facts *mz_format_upstream_tls(struct mz_transport *t, struct mz_arena *a)
+{
+    const struct mz_tls_facts *f = NULL;
+    if (MZ_UNLIKELY(__atomic_load_n(&wanted, __ATOMIC_RELAXED)) && t->ops->tls)
+        f = t->ops->tls(t);
+    if (!f)
+        return NULL;
+    struct mz_tls_facts *copy = mz_arena_new0(a, struct mz_tls_facts);
+    *copy = *f;
+    struct mz_str *const texts[] = { &copy->version, &copy->cipher,     &copy->group,    &copy->sni,
+                                     &copy->alpn,    &copy->session_id, &copy->chain_pem };
+    for (size_t i = 0; i < MZ_COUNT(texts); i++)
+        *texts[i] = mz_arena_dup(a, *texts[i]);
+    cert_copy(&copy->peer, a);
+    cert_copy(&copy->own, a);
+    return copy;
 }
 
 void value_tls_failure(const struct step *s, const struct mz_format_ctx *c, struct value *out)

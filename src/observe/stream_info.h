@@ -90,6 +90,7 @@ struct mz_stream_info {
         const char *close_type;         /* "LocalReset", "RemoteReset"; NULL: "Normal" */
         const char *local_close_reason; /* NULL: not closed by us */
         uint32_t conn_requests;
+        const struct mz_tls_facts *tls; /* mz_format_upstream_tls() */
     } up;
     uint32_t attempts;
     unsigned status;            /* 0 none */

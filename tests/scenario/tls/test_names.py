@@ -298,3 +298,26 @@ def test_pkcs12_and_shared_ticket_keys(mesh, pki):
             return s.session, s.session_reused
     session, _ = visit(first)
     assert visit(second, session)[1]  # another process with the same keys
+
+
+def test_logs_show_the_upstreams_tls(mesh, pki, server):
+    fields = {n.lower(): f"%UPSTREAM_{n}%" for n in ("TLS_VERSION", "TLS_CIPHER", "TLS_GROUP", "PEER_SUBJECT", "PEER_ISSUER", "PEER_DNS_SAN", "PEER_IP_SAN", "PEER_URI_SAN", "LOCAL_URI_SAN",
+                                                     "LOCAL_DNS_SAN", "SERVER_NAME", "PEER_CERT_V_END(%Y)", "PEER_CERT")}
+    own = up(trust(pki, tls_certificates=[pki.pair("client")]), sni="server.test")
+    s = server()
+    s.ctx.verify_mode = ssl.CERT_OPTIONAL
+    s.ctx.load_verify_locations(pki.path("ca.pem"))
+    log = config.access_log(mesh.folder / "access.log", fields)
+    proxy = config.ext("envoy.filters.network.tcp_proxy", NET + "tcp_proxy.v3.TcpProxy", stat_prefix="t", cluster="one", access_log=[log])
+    px = mesh.proxy(boot=config.bootstrap([config.listener(free_port(), [config.hcm([config.route("/", "one")], log)]), config.listener(free_port(), [proxy], name="tcp")],
+                                          [config.cluster("one", [s.port], transport_socket=own)], free_port()))
+    assert ask(px, "a.test") == 200
+    tcp_port = px.boot["static_resources"]["listeners"][1]["address"]["socket_address"]["port_value"]
+    with socket.create_connection((HOST, tcp_port), timeout=10) as c:
+        c.sendall(b"ping")
+        assert c.recv(10) == b"pong"
+    for e in px.access_log(2):
+        assert e["tls_version"] == "TLSv1.2" and e["tls_cipher"].startswith("ECDHE-ECDSA") and e["peer_subject"] == "CN=server" and e["peer_issuer"] == "CN=ca"
+        assert e["peer_dns_san"] == "server.test,*.wild.test" and e["peer_ip_san"] == HOST and e["peer_uri_san"] is None and e["server_name"] == "server.test"
+        assert e["local_uri_san"] == "spiffe://mesh.test/ns/a/sa/client" and e["local_dns_san"] == "client.test"
+        assert int(e["peer_cert_v_end(%y)"]) >= 2024 and e["peer_cert"].startswith("-----BEGIN%20CERTIFICATE-----%0A")
