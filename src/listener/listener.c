@@ -346,8 +346,8 @@ void mz_listener_manager_start(struct mz_listener_manager *m)
     m->started = true;
     mz_gauge_set(m->scope, MZ_LM_STAT_WORKERS_STARTED, 1);
     mz_vec_foreach (it, &m->list) /* before any of them accepts what is another's (L3) */
-        if (!(*it)->internal)
-            post_each(*it, put_posted);
+        if (!(*it)->internal && (*it)->cfg)
+            listener_post(*it, put_posted);
     mz_vec_foreach (it, &m->list) {
         struct listener *l = *it;
         if (!l->internal && l->cfg)
