@@ -20,12 +20,14 @@ static const struct mz_http_filter_type *const http_filters[] = {
     &mz_filter_header_mutation,
     &mz_filter_header_to_metadata,
     &mz_filter_health_check,
+    &mz_filter_ip_tagging,
     &mz_filter_jwt_authn,
     &mz_filter_local_ratelimit,
     &mz_filter_ratelimit,
     &mz_filter_rbac,
     &mz_filter_router,
     &mz_filter_set_filter_state,
+    &mz_filter_set_metadata,
 };
 /* clang-format on */
 

@@ -13,9 +13,11 @@ extern const struct mz_http_filter_type mz_filter_grpc_stats;
 extern const struct mz_http_filter_type mz_filter_header_mutation;
 extern const struct mz_http_filter_type mz_filter_header_to_metadata;
 extern const struct mz_http_filter_type mz_filter_health_check;
+extern const struct mz_http_filter_type mz_filter_ip_tagging;
 extern const struct mz_http_filter_type mz_filter_jwt_authn;
 extern const struct mz_http_filter_type mz_filter_local_ratelimit;
 extern const struct mz_http_filter_type mz_filter_ratelimit;
 extern const struct mz_http_filter_type mz_filter_rbac;
 extern const struct mz_http_filter_type mz_filter_set_filter_state;
+extern const struct mz_http_filter_type mz_filter_set_metadata;
 #endif
