@@ -28,6 +28,7 @@ static const struct mz_http_filter_type *const http_filters[] = {
     &mz_filter_router,
     &mz_filter_set_filter_state,
     &mz_filter_set_metadata,
+    &mz_filter_stateful_session,
 };
 /* clang-format on */
 

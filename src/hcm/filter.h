@@ -120,6 +120,10 @@ bool mz_stream_request_paused(const struct mz_stream *s);
 bool mz_stream_response_paused(const struct mz_stream *s);
 uint32_t mz_stream_buffer_limit(const struct mz_stream *s);
 void mz_stream_set_buffer_limit(struct mz_stream *s, uint32_t bytes);
+/* The host that the first try of this request goes to, where its cluster has it and it may be used (U2): "10.0.0.1:80"; in the
+ * stream's arena. @strict: or to none. */
+void mz_stream_wish_host(struct mz_stream *s, struct mz_str host, bool strict);
+struct mz_str mz_stream_wished_host(const struct mz_stream *s, bool *out_strict); /* "": none */
 /* Starts the request over with the request headers as they are now (internal redirect), with @body (all of it; empty when it
  * has none). The calling filter is finished: it must return at once. */
 void mz_stream_recreate(struct mz_stream *s, const struct mz_route *from, struct mz_buf *take_body,

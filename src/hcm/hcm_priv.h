@@ -156,6 +156,8 @@ struct mz_stream {
     bool trace, internal, idle_armed, route_cached, codec_reset, response_complete, is_internal_created;
     bool drain_counted, saw_connection_close, needs_close, expect_continue, rq_counted, timed_out;
     uint32_t buffer_limit;
+    struct mz_str wished_host; /* mz_stream_wish_host() */
+    bool wished_strictly;
     uint32_t read_disables; /* causes that pause the client's body */
     uint32_t down_above;    /* causes that pause the answer's producer */
     uint64_t id, random;

@@ -647,6 +647,7 @@ void mz_stream_recreate(struct mz_stream *s, const struct mz_route *from, struct
     mz_buf_init(&s->resp.kept);
     mz_info_init(&s->info);
     s->chain_made = s->route_cached = s->responding = false;
+    s->wished_host = (struct mz_str){ 0 };
     s->filters = NULL;
     s->n_filters = 0;
     s->is_internal_created = true;
@@ -854,6 +855,16 @@ uint32_t mz_stream_buffer_limit(const struct mz_stream *s)
 void mz_stream_set_buffer_limit(struct mz_stream *s, uint32_t bytes)
 {
     s->buffer_limit = bytes;
+}
+void mz_stream_wish_host(struct mz_stream *s, struct mz_str host, bool strict)
+{
+    s->wished_host = host;
+    s->wished_strictly = strict;
+}
+struct mz_str mz_stream_wished_host(const struct mz_stream *s, bool *out_strict)
+{
+    *out_strict = s->wished_strictly;
+    return s->wished_host;
 }
 void mz_stream_story(struct mz_stream *s, enum mz_step_kind k, struct mz_str a, struct mz_str b,
                      int64_t n, int64_t m)

@@ -392,6 +392,8 @@ static struct mz_host *choose(struct router *r, const char **out_why)
                            .downstream = down->conn,
                            .original_dst = mz_downstream_destination(down),
                            .override_taken = &r->override_taken };
+    if (!r->n_started) /* other tries look for other hosts */
+        c.override_host = mz_stream_wished_host(stream_of(r), &c.override_strict);
     uint32_t load[16], changed[16];
     unsigned n = mz_wcluster_priorities(r->wcluster);
     if (r->n_started && r->retry_ready) {

@@ -20,4 +20,5 @@ extern const struct mz_http_filter_type mz_filter_ratelimit;
 extern const struct mz_http_filter_type mz_filter_rbac;
 extern const struct mz_http_filter_type mz_filter_set_filter_state;
 extern const struct mz_http_filter_type mz_filter_set_metadata;
+extern const struct mz_http_filter_type mz_filter_stateful_session;
 #endif
