@@ -182,11 +182,10 @@ static struct sender *sender_of(struct slot *slot)
 
 static bool has_room(struct sender *s)
 {
-    uint32_t most = s->slot->log->buffer_bytes;
-    if (!most || mz_buf_len(&s->entries) < most)
-        return true;
-    flush(s);
-    return mz_buf_len(&s->entries) < most;
+    uint32_t most = s->slot->log->buffer_bytes; /* 0: none is to wait */
+    if (mz_buf_len(&s->entries) && mz_buf_len(&s->entries) >= most)
+        flush(s);
+    return !mz_buf_len(&s->entries) || mz_buf_len(&s->entries) < most;
 }
 
 static void grpc_log_write(void *logger, const struct mz_format_ctx *c)

@@ -127,6 +127,15 @@ def test_service_that_is_not_there(mesh):
     assert stat(px, "written") + stat(px, "dropped") == 40
 
 
+@pytest.mark.stricter
+def test_no_buffer_and_no_service(mesh):
+    """Without a buffer nothing gathers while the service is not there; Envoy keeps all that comes between two attempts."""
+    px = mesh.proxy(boot=boot(mesh, free_port(), log(buffer_size_bytes=0, flush="300s")))
+    for _ in range(40):
+        assert px.get().status == 200
+    assert stat(px, "written") + stat(px, "dropped") == 40 and stat(px, "dropped") > 30
+
+
 def test_service_that_hangs_or_resets(mesh):
     """Resets at each point: the stream is opened again, not for each entry, and nothing else happens."""
     hostile = H2Upstream("als", [lambda conn, stream, request: None])
