@@ -304,12 +304,12 @@ static void out_finish(struct h2_stream *s)
         h2_stream_detach(s);
 }
 
+/* What is not out now may wait for a window that never opens (D08), whoever sends it later. */
 static void ended_flush(struct h2_stream *s)
 {
     struct h2 *c = s->c;
-    if (c->dispatching || c->sending)
-        return;
-    h2_flush(c);
+    if (!c->dispatching && !c->sending)
+        h2_flush(c);
     if (!s->out_sent && !s->closed && s->enc.flush_timeout_ms && mz_buf_len(&s->out))
         mz_timer_start_ms(&s->flush_timer, s->enc.flush_timeout_ms);
 }

@@ -87,3 +87,17 @@ def test_a_request_nobody_reads_stops_no_other(mesh):
             c.request(3 + 2 * k, POST, b"y" * 10000)
             assert c.answer(3 + 2 * k)[2] == b"quick"
         deaf.wait.set()
+
+
+@pytest.mark.parametrize("kind", ["direct", "overflow", "upstream"])
+def test_d08_a_short_answer_that_nobody_takes(mesh, kind):
+    """Also one that is whole before the frames that asked for it are read to their end."""
+    mesh.upstream(script=[Reply(body=b"x" * 1000)])
+    answer = {"direct": [{"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": "a body"}}}]}.get(kind)
+    px = mesh.proxy(routes=answer, hcm={"stream_idle_timeout": "0.5s"},
+                    cluster={"circuit_breakers": {"thresholds": [{"max_requests": 0, "max_pending_requests": 0}]}} if kind == "overflow" else None)
+    with told(px, moved={"http2.tx_flush_timeout": 20}), H2Client(px.port, settings={4: 0}) as c:
+        c.send(b"".join(c.head(2 * i + 1) for i in range(20)))
+        c.wait(lambda: all(c.rst(2 * i + 1) is not None for i in range(20)))
+        assert not c.bodies and len(c.headers) == 20
+    until(lambda: px.stat("http2.streams_active") == 0)
