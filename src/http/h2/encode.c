@@ -310,7 +310,8 @@ static void ended_flush(struct h2_stream *s)
     struct h2 *c = s->c;
     if (!c->dispatching && !c->sending)
         h2_flush(c);
-    if (!s->out_sent && !s->closed && s->enc.flush_timeout_ms && mz_buf_len(&s->out))
+    bool waits = mz_buf_len(&s->out) || s->out_trailers; /* nghttp2 holds trailers back, too */
+    if (!s->out_sent && !s->closed && s->enc.flush_timeout_ms && waits)
         mz_timer_start_ms(&s->flush_timer, s->enc.flush_timeout_ms);
 }
 

@@ -5,7 +5,7 @@ import config
 from evidence import told
 from h2_client import GET, POST, H2Client, frame
 from h2_upstream import DATA, END_STREAM
-from upstream import Endless, Reply, Silent
+from upstream import Endless, Raw, Reply, Silent
 from wire import until
 
 MIB = 1 << 20
@@ -100,4 +100,13 @@ def test_d08_a_short_answer_that_nobody_takes(mesh, kind):
         c.send(b"".join(c.head(2 * i + 1) for i in range(20)))
         c.wait(lambda: all(c.rst(2 * i + 1) is not None for i in range(20)))
         assert not c.bodies and len(c.headers) == 20
+    until(lambda: px.stat("http2.streams_active") == 0)
+
+
+def test_d08_trailers_behind_a_closed_window(mesh):
+    mesh.upstream(script=[Raw(b"HTTP/1.1 200 X\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx-sum: 7\r\n\r\n", close=False)])
+    px = mesh.proxy(hcm={"stream_idle_timeout": "0.5s"}, cluster={"http": {"explicit_http_config": {"http_protocol_options": {"enable_trailers": True}}}})
+    with H2Client(px.port, settings={4: 0}) as c:
+        c.request(1)
+        c.wait(lambda: c.ended(1) or c.rst(1) is not None)
     until(lambda: px.stat("http2.streams_active") == 0)
