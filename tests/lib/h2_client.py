@@ -87,7 +87,7 @@ class H2Client:
                 self._take(0.05)
                 got = condition()
             return got
-        return until(step, timeout, f"{what}; got {self.frames[-8:]}, end {self.end}")
+        return until(step, timeout, lambda: f"{what}; got {self.frames[-8:]}, end {self.end}")
 
     def closed(self, timeout=5):
         """Reads until the connection is over."""

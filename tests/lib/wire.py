@@ -26,7 +26,7 @@ def until(condition, timeout=5.0, what="condition"):
         if value:
             return value
         if time.monotonic() > end:
-            raise AssertionError(f"waited {timeout} s for {what}; last value {value!r}")
+            raise AssertionError(f"waited {timeout} s for {what() if callable(what) else what}; last value {value!r}")
         time.sleep(pause)
         pause = min(pause * 1.5, 0.05)
 
