@@ -29,6 +29,7 @@ struct mz_tls_facts {
     bool peer_validated; /* ... that the validation context accepted */
     struct mz_tls_cert_facts peer, own;
     struct mz_str chain_pem; /* of the peer, URL-encoded */
+    struct mz_tls_names chain_sha1, chain_sha256, chain_serials; /* of the peer's certificates, its own first */
 };
 
 /* What a request or connection wants of an upstream connection's transport, beyond what is configured. Borrowed by whom it

@@ -121,6 +121,9 @@ const struct mz_tls_facts *mz_format_upstream_tls(struct mz_transport *t, struct
         *texts[i] = mz_arena_dup(a, *texts[i]);
     cert_copy(&copy->peer, a);
     cert_copy(&copy->own, a);
+    names_copy(&copy->chain_sha1, a);
+    names_copy(&copy->chain_sha256, a);
+    names_copy(&copy->chain_serials, a);
     return copy;
 }
 

@@ -195,14 +195,38 @@ void facts_of_cert(X509 *x, struct mz_arena *a, struct mz_tls_cert_facts *out)
     sans(x, a, out);
 }
 
+static bool has(STACK_OF(X509) * chain, X509 *leaf)
+{
+    for (int i = 0; chain && i < sk_X509_num(chain); i++)
+        if (X509_cmp(sk_X509_value(chain, i), leaf) == 0)
+            return true;
+    return false;
+}
+
+/* A client's chain begins with its own certificate, a server sees it apart. */
+void facts_of_chain(STACK_OF(X509) * chain, X509 *leaf, struct mz_arena *a,
+                    struct mz_tls_facts *out)
+{
+    size_t n = (chain ? (size_t)sk_X509_num(chain) : 0) + !has(chain, leaf), k = 0;
+    struct mz_tls_names *const lists[] = { &out->chain_sha1, &out->chain_sha256,
+                                           &out->chain_serials };
+    for (size_t i = 0; i < MZ_COUNT(lists); i++)
+        *lists[i] = (struct mz_tls_names){ mz_arena_alloc0(a, n * sizeof(struct mz_str)), n };
+    for (size_t i = 0; i < n; i++) {
+        X509 *x = has(chain, leaf) ? sk_X509_value(chain, (int)i)
+                  : i == 0         ? leaf
+                                   : sk_X509_value(chain, (int)i - 1);
+        out->chain_sha1.v[k] = digest(x, EVP_sha1(), a);
+        out->chain_sha256.v[k] = digest(x, EVP_sha256(), a);
+        out->chain_serials.v[k++] = serial_text(x, a);
+    }
+}
+
 struct mz_str facts_chain_pem(STACK_OF(X509) * chain, X509 *leaf, struct mz_arena *a)
 {
     struct mz_buf b;
     mz_buf_init(&b);
-    bool leaf_in = false;
-    for (int i = 0; chain && i < sk_X509_num(chain); i++)
-        leaf_in |= X509_cmp(sk_X509_value(chain, i), leaf) == 0;
-    if (leaf && !leaf_in)
+    if (leaf && !has(chain, leaf))
         pem_into(&b, leaf);
     for (int i = 0; chain && i < sk_X509_num(chain); i++)
         pem_into(&b, sk_X509_value(chain, i));

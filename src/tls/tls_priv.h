@@ -94,6 +94,7 @@ int pair_choose(SSL *ssl, void *factory); /* SSL_CTX_set_cert_cb() */
 /* facts.c */
 void facts_of_cert(X509 *x, struct mz_arena *a, struct mz_tls_cert_facts *out);
 struct mz_str facts_chain_pem(STACK_OF(X509) *chain, X509 *leaf, struct mz_arena *a);
+void facts_of_chain(STACK_OF(X509) *chain, X509 *leaf, struct mz_arena *a, struct mz_tls_facts *out);
 struct mz_str facts_san_text(const GENERAL_NAME *n, struct mz_arena *a); /* p NULL: of another type, or not safe to show (G11) */
 
 /* transport.c */

@@ -430,6 +430,7 @@ static const struct mz_tls_facts *facts(struct mz_transport *base)
         f->peer_validated = t->validated;
         facts_of_cert(x, a, &f->peer);
         f->chain_pem = facts_chain_pem(SSL_get_peer_cert_chain(t->ssl), x, a);
+        facts_of_chain(SSL_get_peer_cert_chain(t->ssl), x, a, f);
     }
     if (own)
         facts_of_cert(own, a, &f->own);

@@ -321,3 +321,26 @@ def test_logs_show_the_upstreams_tls(mesh, pki, server):
         assert e["peer_dns_san"] == "server.test,*.wild.test" and e["peer_ip_san"] == HOST and e["peer_uri_san"] is None and e["server_name"] == "server.test"
         assert e["local_uri_san"] == "spiffe://mesh.test/ns/a/sa/client" and e["local_dns_san"] == "client.test"
         assert int(e["peer_cert_v_end(%y)"]) >= 2024 and e["peer_cert"].startswith("-----BEGIN%20CERTIFICATE-----%0A")
+
+
+def test_logs_show_the_clients_whole_chain(mesh, pki):
+    pki._run("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "between.key", "-out", "between.csr", "-subj", "/CN=between")
+    (pki.folder / "between.ext").write_text("basicConstraints=critical,CA:TRUE\n")
+    pki._run("x509", "-req", "-in", "between.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "30", "-extfile", "between.ext", "-out", "between.pem")
+    pki.issue("below", "DNS:below.test", ca="between")
+    both = pki.folder / "below-chain.pem"
+    both.write_text((pki.folder / "below.pem").read_text() + (pki.folder / "between.pem").read_text())
+    fields = {n: f"%DOWNSTREAM_PEER_CHAIN_{n}%" for n in ("FINGERPRINTS_1", "FINGERPRINTS_256", "SERIALS")} | {"one": "%DOWNSTREAM_PEER_SERIAL%"}
+    u = mesh.upstream()
+    place = config.listener(free_port(), [config.hcm([config.route("/", u.name)], config.access_log(mesh.folder / "access.log", fields))])
+    place["filter_chains"][0]["transport_socket"] = config.ext("envoy.transport_sockets.tls", TLS + "DownstreamTlsContext", require_client_certificate=True, common_tls_context={
+        "tls_certificates": [pki.pair("server")], "validation_context": {"trusted_ca": {"filename": pki.path("ca.pem")}}})
+    px = mesh.proxy(boot=config.bootstrap([place], [config.cluster(u.name, [u.port])], free_port()))
+    ctx = ssl.create_default_context(cafile=pki.path("ca.pem"))
+    ctx.load_cert_chain(str(both), pki.path("below.key"))
+    with ctx.wrap_socket(socket.create_connection((HOST, px.port), timeout=10), server_hostname="server.test") as s:
+        s.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert s.recv(4096).startswith(b"HTTP/1.1 200")
+    e = px.access_log(1)[0]
+    assert e["FINGERPRINTS_256"] == fingerprint(pki, "below") + "," + fingerprint(pki, "between")
+    assert e["SERIALS"].split(",")[0] == e["one"] and len(e["SERIALS"].split(",")) == 2 and [len(x) for x in e["FINGERPRINTS_1"].split(",")] == [40, 40]
