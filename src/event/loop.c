@@ -40,6 +40,8 @@ struct mz_loop *mz_loop_create(const char *name)
     mz_list_init(&l->again);
     mz_list_init(&l->again_running);
     mz_list_init(&l->tasks);
+    mz_list_init(&l->next_tasks);
+    mz_list_init(&l->due_tasks);
     set_now(l);
     mz_wheel_init(&l->wheel, l->now_ms);
     mz_rand_init(&l->rand, 0);
@@ -134,6 +136,12 @@ void mz_task_schedule(struct mz_loop *l, struct mz_task *t)
         mz_list_add_tail(&l->tasks, &t->link);
 }
 
+void mz_task_schedule_next(struct mz_loop *l, struct mz_task *t)
+{
+    if (mz_list_empty(&t->link))
+        mz_list_add_tail(&l->next_tasks, &t->link);
+}
+
 void mz_task_cancel(struct mz_task *t)
 {
     mz_list_del(&t->link);
@@ -144,10 +152,10 @@ void mz_loop_free_later(struct mz_loop *l, void *p, void (*destroy)(void *p))
     *mz_vec_push(&l->garbage, MZ_MEM_LOOP) = (struct mz_loop_garbage){ p, destroy };
 }
 
-static void run_tasks(struct mz_loop *l)
+static void run_tasks(struct mz_list *tasks)
 {
-    while (!mz_list_empty(&l->tasks)) {
-        struct mz_list *e = l->tasks.next;
+    while (!mz_list_empty(tasks)) {
+        struct mz_list *e = tasks->next;
         mz_list_del(e);
         struct mz_task *t = MZ_CONTAINER(e, struct mz_task, link);
         t->run(t);
@@ -168,7 +176,8 @@ static void run_garbage(struct mz_loop *l)
 
 static int poll_wait_ms(struct mz_loop *l, int max_wait_ms)
 {
-    if (!mz_list_empty(&l->again) || !mz_list_empty(&l->tasks) || l->own_posts || l->garbage.n)
+    if (!mz_list_empty(&l->again) || !mz_list_empty(&l->tasks) || !mz_list_empty(&l->due_tasks) ||
+        l->own_posts || l->garbage.n)
         return 0;
     uint64_t next = l->wheel.next_ms;
     if (next == UINT64_MAX || max_wait_ms == 0)
@@ -240,9 +249,10 @@ static void report_turn(struct mz_loop *l, uint64_t poll_begin_us)
 static void turn(struct mz_loop *l, int max_wait_ms)
 {
     uint64_t poll_begin_us = l->on_turn ? mz_clock->mono_us() : 0;
+    list_splice(&l->due_tasks, &l->next_tasks);
     l->wait_ms = poll_wait_ms(l, max_wait_ms);
     list_splice(&l->again_running, &l->again);
-    int n = epoll_wait(l->epoll_fd, l->events, MZ_LOOP_BATCH, l->wait_ms);
+    int n = mz_sys_epoll_wait(l->epoll_fd, l->events, MZ_LOOP_BATCH, l->wait_ms);
     set_now(l);
     l->wall_us = 0;
     bool woken = run_events(l, n); /* n is -1 after a signal of a debugger: no events */
@@ -251,7 +261,8 @@ static void turn(struct mz_loop *l, int max_wait_ms)
         mz_wheel_run(&l->wheel, l->now_ms);
     if (woken || l->own_posts)
         mz_loop_run_posts(l);
-    run_tasks(l);
+    run_tasks(&l->due_tasks);
+    run_tasks(&l->tasks);
     run_garbage(l);
     if (l->on_turn && poll_begin_us)
         report_turn(l, poll_begin_us);
@@ -283,9 +294,11 @@ void mz_loop_destroy(struct mz_loop *l)
     if (!l)
         return;
     while (__atomic_load_n(&l->posts, __ATOMIC_RELAXED) || !mz_list_empty(&l->tasks) ||
-           l->garbage.n) {
+           !mz_list_empty(&l->next_tasks) || l->garbage.n) {
         mz_loop_run_posts(l);
-        run_tasks(l);
+        run_tasks(&l->due_tasks);
+        run_tasks(&l->next_tasks);
+        run_tasks(&l->tasks);
         run_garbage(l);
     }
     mz_loop_signals_destroy(l);

@@ -82,7 +82,9 @@ struct mz_task { /* embedded; runs once at the end of this turn, before deferred
 };
 void mz_task_init(struct mz_task *t, void (*run)(struct mz_task *t));
 void mz_task_schedule(struct mz_loop *l, struct mz_task *t); /* twice is once; scheduled within a task: runs in the same pass */
-void mz_task_cancel(struct mz_task *t);
+/* Runs in the next turn, behind its descriptors and timers: what is polled then has been seen. The loop does not sleep before. */
+void mz_task_schedule_next(struct mz_loop *l, struct mz_task *t);
+void mz_task_cancel(struct mz_task *t); /* of either kind */
 /* destroy(p) at the very end of the turn: no object is freed inside its own callback. */
 void mz_loop_free_later(struct mz_loop *l, void *p, void (*destroy)(void *p));
 

@@ -24,7 +24,7 @@ struct mz_loop {
     const struct mz_sys *sys;
     uint64_t now_us, now_ms, now_ms_up; /* now_ms_up: rounded up */
     struct mz_list again, again_running;
-    struct mz_list tasks;
+    struct mz_list tasks, next_tasks, due_tasks; /* of this turn's end; of the next turn; of this one, from the last */
     MZ_VEC(struct mz_loop_garbage) garbage;
     struct mz_wheel wheel;
 

@@ -169,10 +169,13 @@ static void free_it(void *p)
     note("free");
     free(p);
 }
+static struct mz_loop *next_again;
 static void run_a(struct mz_task *t)
 {
-    (void)t;
     note("task_a");
+    if (next_again)
+        mz_task_schedule_next(next_again, t);
+    next_again = NULL;
 }
 static void on_post(struct mz_loop *l, void *arg)
 {
@@ -216,6 +219,18 @@ static void test_order(void **state)
     mz_task_cancel(&task_a);
     mz_loop_turn(l, -1); /* work that waits means no sleep */
     assert_string_equal(trace, "task_b ");
+    trace[0] = 0;
+    mz_io_again(&io, MZ_IO_READ);
+    mz_task_schedule_next(l, &task_a); /* asks for itself once more */
+    mz_task_schedule_next(l, &task_a);
+    mz_task_schedule(l, &task_b);
+    next_again = l;
+    mz_loop_turn(l, -1);
+    assert_string_equal(trace, "io task_a task_b ");
+    mz_task_schedule_next(l, &task_b);
+    mz_task_cancel(&task_b);
+    mz_loop_turn(l, -1);
+    assert_string_equal(trace, "io task_a task_b task_a ");
     mz_io_del(&io);
     close(fds[0]);
     close(fds[1]);
@@ -232,6 +247,11 @@ static void test_destroy_runs_the_rest(void **state)
     mz_loop_post(l, on_post, malloc(1));
     mz_loop_destroy(l);
     assert_string_equal(trace, "post task_a task_b free ");
+    trace[0] = 0;
+    l = mz_loop_create("test");
+    mz_task_schedule_next(l, &task_a);
+    mz_loop_destroy(l);
+    assert_string_equal(trace, "task_a ");
 }
 
 static void on_signal(void *arg, int signo)

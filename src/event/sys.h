@@ -19,4 +19,6 @@ struct mz_sys {
     ssize_t (*splice)(int from, int to, size_t n); /* one of them a pipe; never blocks */
 };
 extern const struct mz_sys mz_sys_system;
+struct epoll_event;
+int mz_sys_epoll_wait(int fd, struct epoll_event *events, int max, int wait_ms); /* as epoll_wait() */
 #endif

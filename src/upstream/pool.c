@@ -8,6 +8,7 @@
 #include "upstream/pool_priv.h"
 
 static void pool_serve(struct pool *p);
+static void serve_next(struct mz_task *t);
 
 static void close_list(struct pool *p, enum client_state s, const char *why)
 {
@@ -133,6 +134,7 @@ static struct pool *pool_create(struct mz_wcluster *w, struct mz_host *h, enum m
     mz_list_init(&p->pending);
     mz_list_init(&p->waiting);
     mz_task_init(&p->serve, serve_task);
+    mz_task_init(&p->serve_next, serve_next);
     if ((w->pools.n + 1) * 2 > w->pools.cap)
         map_rebuild(w, w->pools.cap ? w->pools.cap * 2 : 4, NULL);
     w->pools.n++;
@@ -270,11 +272,10 @@ static void wake_rested(struct pool *p)
     }
 }
 
-static void served_later(struct mz_loop *l, void *arg)
+static void serve_next(struct mz_task *t)
 {
-    (void)l;
-    struct pool *p = arg;
-    p->posted = false;
+    struct pool *p = MZ_CONTAINER(t, struct pool, serve_next);
+    p->serves_next = false;
     pool_serve(p);
     pool_unref(p);
 }
@@ -282,11 +283,11 @@ static void served_later(struct mz_loop *l, void *arg)
 /* Runs after the descriptors of the next turn: what rests now has been polled then. */
 static void serve_next_turn(struct pool *p)
 {
-    if (p->posted)
+    if (p->serves_next)
         return;
-    p->posted = true;
+    p->serves_next = true;
     pool_ref(p);
-    mz_loop_post(p->w->loop, served_later, p);
+    mz_task_schedule_next(p->w->loop, &p->serve_next);
 }
 
 /* The host went: what serves nobody closes, what does closes when it is through. */

@@ -35,10 +35,10 @@ struct pool {
     enum mz_priority prio;
     enum pool_kind kind;
     struct mz_transport_opts *transport; /* copy; NULL: none. Its pool ends when it is empty: there may be many */
-    unsigned refs; /* map, clients, a post under way, calls on the stack */
+    unsigned refs; /* map, clients, serve_next under way, calls on the stack */
     bool gone;     /* host or cluster went: no new connections, ends when empty */
     bool mapped;
-    bool posted;
+    bool serves_next;
     bool expects_http2; /* POOL_AUTO: what the last connection was told */
     struct mz_list clients[CLIENT__STATES];
     uint32_t n[CLIENT__STATES];
@@ -46,7 +46,7 @@ struct pool {
     uint32_t n_pending, n_waiting, n_active; /* requests that wait, requests that run */
     uint64_t room_connecting, room_ready; /* streams that clients will take soon, and could take now */
     struct mz_pool_pending *spare; /* one that is free */
-    struct mz_task serve;
+    struct mz_task serve, serve_next;
     MZ_VEC(struct mz_conn *)
         leases; /* of TCP, where close_connections_on_host_health_failure ends them */
 };
