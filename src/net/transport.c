@@ -8,26 +8,50 @@
 #define IOV_MAX_READ  8
 #define IOV_MAX_WRITE 64
 
-static enum mz_io_status raw_read(struct mz_transport *t, struct mz_buf *in, size_t max)
+static ssize_t read_vector(struct mz_conn *c, const struct iovec *iov, unsigned n)
 {
-    struct mz_conn *c = t->conn;
-    MZ_UNINIT struct iovec iov[IOV_MAX_READ];
-    unsigned n = mz_buf_reserve_iov(in, iov, IOV_MAX_READ, max);
-    size_t room = 0;
-    for (unsigned i = 0; i < n; i++)
-        room += iov[i].iov_len;
     const struct mz_sys *sys = mz_loop_sys(c->loop);
     ssize_t got;
     do
         got = sys->readv(c->io.fd, iov, (int)n);
     while (got < 0 && errno == EINTR);
-    mz_buf_commit_iov(in, got > 0 ? (size_t)got : 0);
+    return got;
+}
+
+static enum mz_io_status read_result(ssize_t got, size_t room)
+{
     if (got < 0)
         return errno == EAGAIN ? MZ_IO_AGAIN : MZ_IO_FAIL;
     if (got == 0)
         return MZ_IO_EOF;
     /* A short read means drained: epoll tells of what comes later, so no second call is needed to see EAGAIN. */
     return (size_t)got < room ? MZ_IO_AGAIN : MZ_IO_OK;
+}
+
+/* Nothing waits and little is expected: the most frequent read by far. */
+static enum mz_io_status read_first(struct mz_conn *c, struct mz_buf *in)
+{
+    struct mz_slice *s = mz_slice_create(MZ_SLICE_BYTES);
+    ssize_t got = read_vector(c, &(struct iovec){ s->mem, MZ_SLICE_BYTES }, 1);
+    if (got > 0)
+        mz_buf_append_slice(in, s, s->mem, (size_t)got);
+    mz_slice_unref(s); /* free() keeps errno */
+    return read_result(got, MZ_SLICE_BYTES);
+}
+
+static enum mz_io_status raw_read(struct mz_transport *t, struct mz_buf *in, size_t max)
+{
+    struct mz_conn *c = t->conn;
+    if (in->n == 0 && max <= MZ_SLICE_BYTES)
+        return read_first(c, in);
+    MZ_UNINIT struct iovec iov[IOV_MAX_READ];
+    unsigned n = mz_buf_reserve_iov(in, iov, IOV_MAX_READ, max);
+    size_t room = 0;
+    for (unsigned i = 0; i < n; i++)
+        room += iov[i].iov_len;
+    ssize_t got = read_vector(c, iov, n);
+    mz_buf_commit_iov(in, got > 0 ? (size_t)got : 0);
+    return read_result(got, room);
 }
 
 static enum mz_io_status raw_write(struct mz_transport *t, struct mz_buf *out, bool end)
