@@ -81,9 +81,27 @@ static void on_keepalive_timeout(void *arg)
     hcm_conn_close(arg, MZ_CLOSE_NOW, "http2_ping_timeout");
 }
 
+static void codec_destroy(void *p)
+{
+    struct mz_codec *codec = p;
+    codec->ops->destroy(codec);
+}
+
+static bool on_codec_rest(void *arg)
+{
+    struct hcm_conn *c = arg;
+    if (c->dispatching || c->n_streams || c->drain != DRAIN_NONE || c->closing || c->closed ||
+        c->codec->must_close || mz_buf_len(mz_conn_in(wire(c))) || mz_conn_above_high(wire(c)))
+        return false;
+    mz_loop_free_later(conn_loop(c), c->codec, codec_destroy);
+    c->codec = NULL;
+    return true;
+}
+
 static const struct mz_codec_server_ops codec_ops = { .new_stream = on_new_stream,
                                                       .goaway_received = on_goaway,
-                                                      .keepalive_timeout = on_keepalive_timeout };
+                                                      .keepalive_timeout = on_keepalive_timeout,
+                                                      .rest = on_codec_rest };
 
 /* As in Envoy these statistics exist from the first connection on. */
 static struct mz_scope *http2_scope(const struct mz_hcm_config *cfg)
@@ -210,16 +228,6 @@ void hcm_conn_start_drain(struct hcm_conn *c)
     mz_timer_start_ms(&ends(c)->drain, c->cfg->drain_timeout_ms);
 }
 
-/* Between two messages of HTTP/1 there is nothing that a codec would have to remember. */
-static void http1_rest(struct hcm_conn *c)
-{
-    if (!c->codec || is_http2(c) || c->n_streams || c->drain != DRAIN_NONE || c->closing ||
-        c->codec->must_close || mz_buf_len(mz_conn_in(wire(c))) || mz_conn_above_high(wire(c)))
-        return;
-    c->codec->ops->destroy(c->codec);
-    c->codec = NULL;
-}
-
 static void idle_timer_start(struct hcm_conn *c, uint64_t idle_ms)
 {
     uint64_t limit = c->cfg->idle_timeout_ms, left = limit > idle_ms ? limit - idle_ms : 1;
@@ -329,8 +337,8 @@ void hcm_conn_stream_ended(struct hcm_conn *c, struct mz_stream *s)
     close_when_done(c, whole && s->saw_connection_close);
     if (c->n_streams == 0) {
         restart_idle(c);
-        if (!c->closing)
-            mz_task_schedule(conn_loop(c), &c->redispatch); /* a pipelined request waits, or none */
+        if (!c->closing && !c->dispatching && mz_buf_len(mz_conn_in(wire(c))))
+            mz_task_schedule(conn_loop(c), &c->redispatch); /* a pipelined request waits */
     }
 }
 
@@ -418,7 +426,6 @@ static void on_redispatch(struct mz_task *t)
         dispatch(c, wire(c)->read_end);
     else
         close_when_done(c, false);
-    http1_rest(c);
 }
 
 static enum mz_net_flow on_data(struct mz_net_filter *f, struct mz_buf *data, bool end)

@@ -75,7 +75,6 @@ static void ticket_drop(struct mz_stream *s)
 
 void mz_stream_thread_trim(void)
 {
-    mz_http1_thread_trim();
     mz_free(MZ_MEM_CONN, tickets.v);
     tickets.v = NULL;
     tickets.n = tickets.cap = tickets.free = 0;

@@ -91,8 +91,8 @@ struct mz_codec_ops {
     /* HTTP/2: what is to be sent goes into the sink's buffer now rather than at the end of the turn, as far as windows and the
      * sink's limit allow; not from within dispatch (no-op). NULL: it is there already. */
     void (*flush)(struct mz_codec *c);
-    /* HTTP/2: without a stream, for some while probably; the codec keeps little memory until it is used again. NULL: between two
-     * messages of HTTP/1 there is nothing to keep, the owner may destroy the codec and go on with a new one. */
+    /* HTTP/2: without a stream, for some while probably; the codec keeps little memory until it is used again. NULL: HTTP/1, see
+     * rest of struct mz_codec_server_ops. */
     void (*rest)(struct mz_codec *c);
     void (*goaway)(struct mz_codec *c, bool graceful_notice); /* HTTP/2: shutdown notice, then final; HTTP/1: once final the answer in work closes, no request begins */
     bool (*wants_to_write)(const struct mz_codec *c);
@@ -129,6 +129,9 @@ struct mz_codec_server_ops {
      * Envoy sends its 4xx through the connection manager's local reply: stream exists, headers may be NULL. */
     void (*goaway_received)(void *arg); /* from within dispatch */
     void (*keepalive_timeout)(void *arg); /* a keepalive PING was not answered in time: the owner closes */
+    /* HTTP/1, between two messages: other connections of the thread were used since. There is nothing to remember: true, the owner
+     * forgot the codec and destroys it later (mz_loop_free_later()), and makes a new one when the next bytes come. NULL: never. */
+    bool (*rest)(void *arg);
 };
 
 struct mz_http1_opts { /* from Http1ProtocolOptions and its owner; immutable, shared */
@@ -150,7 +153,6 @@ struct mz_http1_stats { /* counters of the owner's scope, MZ_STAT_NONE: not coun
 };
 struct mz_codec *mz_http1_server_create(const struct mz_http1_opts *o, const struct mz_http1_stats *st,
                                         const struct mz_codec_sink *sink, const struct mz_codec_server_ops *ops, void *arg);
-void mz_http1_thread_trim(void); /* gives the thread's spare codecs back to malloc */
 struct mz_codec *mz_http1_client_create(const struct mz_http1_opts *o, const struct mz_http1_stats *st,
                                         const struct mz_codec_sink *sink);
 /* Starts a request; the answer comes to @in. HTTP/1: one at a time (asserted). */

@@ -14,6 +14,7 @@ bool h1_fail(struct h1 *c, unsigned status, const char *details)
 void h1_stream_begin(struct h1 *c)
 {
     uint32_t id = c->enc.id + 1;
+    h1_idle_end(c);
     c->enc = (struct mz_stream_enc){ .ops = &h1_enc_ops, .id = id };
     c->active = true;
     c->in_done = c->out_done = c->broken = false;
@@ -39,6 +40,8 @@ void h1_stream_over(struct h1 *c)
         c->read_off = 0;
         c->sink.read_disable(c->sink.arg, false);
     }
+    if (more)
+        h1_idle_begin(c);
 }
 
 void h1_pause_update(struct h1 *c, bool *cause, bool value)

@@ -1,7 +1,5 @@
 #include "http/h1/h1_priv.h"
 
-#include <string.h>
-
 #include "base/log.h"
 
 static void goaway(struct mz_codec *c, bool graceful_notice)
@@ -42,39 +40,52 @@ static void conn_closed(struct mz_codec *codec, enum mz_reset_reason r)
         in.ops->on_reset(in.arg, r, r == MZ_RESET_PROTOCOL_ERROR ? c->base.error.details : NULL);
 }
 
-/* A server's codec goes after every answer and comes back with the next request: some wait here. */
-#define SPARE_MAX 64
+/* Only the connections of a thread that were used last keep their codecs between two messages. */
 #if defined(__SANITIZE_ADDRESS__)
-enum { KEEP = 0 }; /* what is freed shall be seen to be freed */
+enum { IDLE_MAX = 2 }; /* most tests see what comes of it */
 #else
-enum { KEEP = SPARE_MAX };
+enum { IDLE_MAX = 16 };
 #endif
 static _Thread_local struct {
-    struct h1 *first; /* linked by arg */
+    struct mz_list first;
     unsigned n;
-} spare;
+} idle;
 
-void mz_http1_thread_trim(void)
+static void idle_add(struct h1 *c)
 {
-    while (spare.first) {
-        struct h1 *c = spare.first;
-        spare.first = c->arg;
-        mz_free(MZ_MEM_CONN, c);
-    }
-    spare.n = 0;
+    mz_list_add_tail(&idle.first, &c->idle);
+    idle.n++;
+}
+
+void h1_idle_end(struct h1 *c)
+{
+    if (mz_list_empty(&c->idle))
+        return;
+    mz_list_del(&c->idle);
+    idle.n--;
+}
+
+void h1_idle_begin(struct h1 *c)
+{
+    if (c->client || !c->ops->rest || !mz_list_empty(&c->idle))
+        return;
+    if (!idle.first.next)
+        mz_list_init(&idle.first);
+    idle_add(c);
+    if (idle.n <= IDLE_MAX)
+        return;
+    struct h1 *oldest = MZ_CONTAINER(idle.first.next, struct h1, idle);
+    h1_idle_end(oldest);
+    if (!oldest->ops->rest(oldest->arg))
+        idle_add(oldest);
 }
 
 static void destroy(struct mz_codec *codec)
 {
     struct h1 *c = h1_of(codec);
+    h1_idle_end(c);
     h1_held_free(c);
-    if (c->client || spare.n >= KEEP) {
-        mz_free(MZ_MEM_CONN, c);
-        return;
-    }
-    c->arg = spare.first;
-    spare.first = c;
-    spare.n++;
+    mz_free(MZ_MEM_CONN, c);
 }
 
 static const struct mz_codec_ops codec_ops = {
@@ -87,20 +98,11 @@ static const struct mz_codec_ops codec_ops = {
     .destroy = destroy,
 };
 
-static struct h1 *room(void)
-{
-    struct h1 *c = spare.first;
-    if (!c)
-        return mz_new0(MZ_MEM_CONN, struct h1);
-    spare.first = c->arg;
-    spare.n--;
-    return memset(c, 0, sizeof(*c));
-}
-
 static struct h1 *create(const struct mz_http1_opts *o, const struct mz_http1_stats *st,
                          const struct mz_codec_sink *sink)
 {
-    struct h1 *c = room();
+    struct h1 *c = mz_new0(MZ_MEM_CONN, struct h1);
+    mz_list_init(&c->idle);
     c->base.ops = &codec_ops;
     c->base.protocol = MZ_HTTP11;
     c->o = o;

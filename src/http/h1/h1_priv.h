@@ -2,6 +2,7 @@
 #define MZ_HTTP_H1_PRIV_H
 /* The HTTP/1 codec's inside: one message at a time, read by decode.c, written by encode.c. Of src/http/h1 only. */
 #include "base/buf.h"
+#include "base/list.h"
 #include "http/codec.h"
 #include "http/h1/scan.h"
 
@@ -69,6 +70,7 @@ struct h1 {
     struct mz_codec_sink sink;
     const struct mz_codec_server_ops *ops;
     void *arg;
+    struct mz_list idle; /* a server between two messages: of its thread's, the one used last at the end */
     uint32_t gen; /* changes when the stream ends: checked after each callback */
     bool client, active, in_done, out_done, dispatching;
     bool end_announced; /* goaway(notice): an answer may say close and the connection stays; its owner ends it */
@@ -105,6 +107,8 @@ static inline struct h1 *h1_of(struct mz_codec *c)
 enum mz_codec_status h1_dispatch(struct mz_codec *c, struct mz_buf *in, bool end);
 bool h1_fail(struct h1 *c, unsigned status,
              const char *details); /* sets the error; returns false */
+void h1_idle_begin(struct h1 *c); /* h1.c: may make others rest, not this one */
+void h1_idle_end(struct h1 *c);
 void h1_stream_begin(struct h1 *c);
 void h1_stream_over(struct h1 *c); /* both directions are done, or it was reset */
 void h1_pause_update(struct h1 *c, bool *cause, bool value);

@@ -427,6 +427,35 @@ static void test_sent(void **state)
     }
 }
 
+/* Of many idle connections the oldest are told that their codec is not needed; who keeps it is asked again later. */
+static void test_rest(void **state)
+{
+    enum { N = 100 };
+    static struct trace t[N];
+    unsigned kept = 0;
+    (void)state;
+    for (unsigned i = 0; i < N; i++) {
+        trace_init(&t[i], false, trace_opts());
+        t[i].lets_rest = i != 3;
+        (void)trace_feed(&t[i], GET "\r\n", sizeof(GET "\r\n") - 1, false);
+    }
+    for (unsigned i = 0; i < N; i++) {
+        assert_true(i == 3 ? t[i].rests > 1 : t[i].rests <= 1);
+        kept += t[i].rests == 0;
+    }
+    assert_in_range(kept, 1, 32);
+    for (unsigned i = 0; i < N; i++)
+        assert_int_equal(t[i].rests == 0, i >= N - kept);
+    unsigned last = N - kept, before = t[last].rests;
+    (void)trace_feed(&t[last], GET, sizeof(GET) - 1, false); /* not between two messages any more */
+    for (unsigned i = 0; i < N; i++)
+        if (!t[i].rests)
+            (void)trace_feed(&t[i], GET "\r\n", sizeof(GET "\r\n") - 1, false);
+    assert_int_equal(t[last].rests, before);
+    for (unsigned i = 0; i < N; i++)
+        trace_fini(&t[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -435,6 +464,7 @@ int main(void)
         cmocka_unit_test(test_reset_in_callback),
         cmocka_unit_test(test_answers),
         cmocka_unit_test(test_sent),
+        cmocka_unit_test(test_rest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

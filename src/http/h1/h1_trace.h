@@ -19,6 +19,8 @@ struct trace {
     unsigned callbacks, reset_at; /* reset the stream within the nth callback, counted from 1 */
     unsigned opened, resets;
     unsigned answer_status;
+    bool lets_rest; /* of its codec */
+    unsigned rests;
 };
 
 static inline bool trace_hit(struct trace *t)
@@ -158,7 +160,13 @@ static inline void trace_read_disable(void *arg, bool disable)
 {
     ((struct trace *)arg)->read_off = disable;
 }
-static const struct mz_codec_server_ops trace_server_ops = { .new_stream = trace_new_stream };
+static inline bool trace_rest(void *arg)
+{
+    struct trace *t = arg;
+    t->rests++;
+    return t->lets_rest;
+}
+static const struct mz_codec_server_ops trace_server_ops = { .new_stream = trace_new_stream, .rest = trace_rest };
 
 static inline struct mz_http1_opts trace_opts(void)
 {
