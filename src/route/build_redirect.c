@@ -124,7 +124,6 @@ bool build_redirect(struct builder *b, const pb_RedirectAction *m, struct mz_rou
                  pb_RedirectAction_SCHEME_REWRITE_SPECIFIER_HTTPS_REDIRECT &&
              m->https_redirect)
         d->scheme = MZ_STR("https");
-    r->is_redirect_https = mz_str_eq(d->scheme, MZ_STR("https"));
     d->host = build_str(b, m->host_redirect);
     if (m->port_redirect)
         d->port = mz_arena_printf(b->a, ":%u", (unsigned)m->port_redirect);
@@ -137,12 +136,12 @@ bool build_redirect(struct builder *b, const pb_RedirectAction *m, struct mz_rou
 enum { FORMAT_MAX_BYTES = 1 << 20 };
 
 static bool body_format_build(struct builder *b, const pb_SubstitutionFormatString *m,
-                              struct mz_route *r)
+                              struct mz_direct_response *r)
 {
     struct mz_format *text = NULL;
     struct mz_format_json *json;
     struct mz_str source = { 0 };
-    r->direct_content_type = build_str(b, m->content_type);
+    r->content_type = build_str(b, m->content_type);
     switch (m->format_case) {
     case pb_SubstitutionFormatString_FORMAT_TEXT_FORMAT:
         if (!build_format(b, m->text_format, m->omit_empty_values, &text))
@@ -158,13 +157,13 @@ static bool body_format_build(struct builder *b, const pb_SubstitutionFormatStri
         if (!json)
             return mz_err_at(b->err, "json_format");
         mz_arena_cleanup(b->a, (void (*)(void *))mz_format_json_destroy, json);
-        r->direct_body_json = json;
+        r->json = json;
         break;
     default:
         return mz_err_set(b->err,
                           "one of text_format, json_format, text_format_source is required");
     }
-    r->direct_body_format = text;
+    r->format = text;
     return true;
 }
 
@@ -174,12 +173,13 @@ bool build_direct(struct builder *b, const pb_DirectResponseAction *m, struct mz
     r->status = m->status;
     if (m->status < 200 || m->status > 599)
         return mz_err_set(b->err, "status must be 200 to 599, is %u", (unsigned)m->status);
-    r->direct_body_set = m->body != NULL;
-    if (m->body && !mz_data_source_read(m->body, b->max_direct_body, b->a, &r->direct_body, b->err))
+    struct mz_direct_response *d = build_new0(b, struct mz_direct_response);
+    r->direct = d;
+    if (m->body && !mz_data_source_read(m->body, b->max_direct_body, b->a, &d->body, b->err))
         return mz_err_at(b->err, "body");
-    if (r->direct_body.n > b->max_direct_body)
+    if (d->body.n > b->max_direct_body)
         return mz_err_set(b->err, "body has %zu bytes; max_direct_response_body_size_bytes is %u",
-                          r->direct_body.n, b->max_direct_body);
-    return !m->body_format || body_format_build(b, m->body_format, r) ||
+                          d->body.n, b->max_direct_body);
+    return !m->body_format || body_format_build(b, m->body_format, d) ||
            mz_err_at(b->err, "body_format");
 }

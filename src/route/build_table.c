@@ -71,7 +71,6 @@ static void tls_redirect_build(struct builder *b, struct mz_vhost *v)
     *r = (struct mz_route){ .vhost = v,
                             .action = MZ_ACTION_REDIRECT,
                             .status = 301,
-                            .is_redirect_https = true,
                             .priv = p,
                             .hedge = &no_hedge,
                             .internal_redirect = &no_internal_redirect };

@@ -124,7 +124,14 @@ struct mz_upgrade { struct mz_str type; bool enabled; bool connect; bool allow_p
 struct mz_filter_override { struct mz_str name; const struct mz_http_filter_type *type; void *cfg; bool disabled, enabled; };
 struct mz_filter_overrides { struct mz_filter_override *v; size_t n; };
 
-struct mz_route {
+struct mz_direct_response {
+    struct mz_str body;
+    const struct mz_format *format;    /* body_format as text, or ... */
+    const struct mz_format_json *json; /* ... as JSON; NULL: the body as it is (also %LOCAL_REPLY_BODY%) */
+    struct mz_str content_type;        /* of body_format; "" none given */
+};
+
+struct mz_route { /* there may be very many: flags stand together, what few of them have stands apart */
     const struct mz_vhost *vhost;
     struct mz_str name;
     uint32_t index; /* in its virtual host */
@@ -135,13 +142,16 @@ struct mz_route {
     uint32_t n_weighted, n_hash, n_mirrors, n_upgrades;
     struct mz_str weighted_random_header;
     unsigned cluster_not_found_status; /* 503 default, 404, 500 */
+    unsigned status;                   /* of a redirect or direct response */
     const struct mz_meta *metadata_match;
-    bool timeout_set; uint64_t timeout_ms;          /* default 15000; 0 none */
+    uint64_t timeout_ms;               /* default 15000; 0 none */
     struct mz_opt_ms idle_timeout;
     struct mz_opt_ms max_stream_duration, grpc_timeout_header_max, grpc_timeout_header_offset;
     struct mz_opt_ms max_grpc_timeout, grpc_timeout_offset; /* deprecated spellings */
     const struct mz_retry_policy *retry;            /* own, else the virtual host's, else NULL */
-    bool priority_high, auto_host_rewrite, append_x_forwarded_host;
+    bool timeout_set, priority_high, auto_host_rewrite, append_x_forwarded_host, buffer_limit_set;
+    bool include_vh_rate_limits; /* deprecated, as filters' vh_rate_limits INCLUDE */
+    bool is_connect, connect_terminates; /* the latter: connect_config is present, the tunnel ends here */
     const struct mz_hedge_policy *hedge;            /* own, else the virtual host's, else one that is not set; never NULL */
     struct mz_str host_rewrite, host_rewrite_header;
     struct mz_regex *host_rewrite_path_regex; struct mz_str host_rewrite_path_with;
@@ -149,14 +159,7 @@ struct mz_route {
     struct mz_mirror_policy *mirrors; /* own, else vhost's, else table's */
     struct mz_upgrade *upgrades;
     const struct mz_internal_redirect *internal_redirect; /* never NULL: one that is not enabled */
-    bool include_vh_rate_limits; /* deprecated, as filters' vh_rate_limits INCLUDE */
-    bool is_connect; bool connect_terminates; /* connect_config present: the tunnel ends here */
-    /* redirect and direct response */
-    unsigned status;
-    struct mz_str direct_body; bool direct_body_set, is_redirect_https;
-    const struct mz_format *direct_body_format;    /* body_format as text, or ... */
-    const struct mz_format_json *direct_body_json; /* ... as JSON; NULL: direct_body as it is (also %LOCAL_REPLY_BODY%) */
-    struct mz_str direct_content_type;             /* of body_format; "" none given */
+    const struct mz_direct_response *direct; /* NULL unless the action is DIRECT */
     /* all */
     struct mz_header_mutations req, resp;
     struct mz_filter_overrides overrides;
@@ -164,7 +167,7 @@ struct mz_route {
     const void *cors; /* the deprecated field, built by the cors filter; NULL: not set */
     const struct mz_meta *metadata;
     const struct mz_route_tracing *tracing; /* NULL: neither decorator nor tracing is there */
-    bool buffer_limit_set; uint64_t buffer_limit; /* request_body_buffer_limit, else per_request_buffer_limit_bytes */
+    uint64_t buffer_limit; /* request_body_buffer_limit, else per_request_buffer_limit_bytes */
     struct mz_str stat_prefix; struct mz_scope *scope; /* vhost.<v>.route.<stat_prefix>. */
     void *priv; /* matchers, rewrites */
 };

@@ -56,24 +56,25 @@ static void direct_headers(struct mz_headers *h, void *arg)
         mz_headers_set_id(h, MZ_H_LOCATION, d->location);
     struct mz_format_ctx ctx = { .info = mz_stream_info(s), .req = d->r->headers, .resp = h };
     mz_route_finalize_response(d->r->route, NULL, h, &ctx);
-    if (d->r->route->direct_content_type.n)
-        mz_headers_set_id(h, MZ_H_CONTENT_TYPE, d->r->route->direct_content_type);
+    const struct mz_direct_response *what = d->r->route->direct;
+    if (what && what->content_type.n)
+        mz_headers_set_id(h, MZ_H_CONTENT_TYPE, what->content_type);
 }
 
 static struct mz_str direct_body(struct router *r)
 {
-    const struct mz_route *route = r->route;
-    if (!route->direct_body_format && !route->direct_body_json)
-        return route->direct_body;
+    const struct mz_direct_response *d = r->route->direct;
+    if (!d->format && !d->json)
+        return d->body;
     struct mz_format_ctx ctx = { .info = info_of(r),
                                  .req = r->headers,
-                                 .local_reply_body = route->direct_body };
+                                 .local_reply_body = d->body };
     struct mz_buf b;
     mz_buf_init(&b);
-    if (route->direct_body_format)
-        mz_format_append(route->direct_body_format, &ctx, &b);
+    if (d->format)
+        mz_format_append(d->format, &ctx, &b);
     else
-        mz_format_json_append(route->direct_body_json, &ctx, &b);
+        mz_format_json_append(d->json, &ctx, &b);
     struct mz_str body =
         mz_arena_dup(mz_stream_arena(stream_of(r)), mz_buf_linearize(&b, mz_buf_len(&b)));
     mz_buf_fini(&b);
