@@ -75,8 +75,9 @@ static void keepalive_timeout(void *arg)
     if (c->conn)
         mz_conn_close(c->conn, MZ_CLOSE_NOW, "http2_ping_timeout", 0);
 }
-static const struct mz_codec_server_ops codec_ops = { new_stream, goaway_received,
-                                                      keepalive_timeout };
+static const struct mz_codec_server_ops codec_ops = { .new_stream = new_stream,
+                                                      .goaway_received = goaway_received,
+                                                      .keepalive_timeout = keepalive_timeout };
 
 static void conn_data(struct mz_conn *conn, void *arg, bool end)
 {

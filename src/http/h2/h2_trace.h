@@ -199,7 +199,9 @@ static inline void trace_written(void *arg)
 {
     ((struct trace *)arg)->written++;
 }
-static const struct mz_codec_server_ops trace_server_ops = { trace_new_stream, trace_goaway, trace_keepalive };
+static const struct mz_codec_server_ops trace_server_ops = { .new_stream = trace_new_stream,
+                                                             .goaway_received = trace_goaway,
+                                                             .keepalive_timeout = trace_keepalive };
 static const struct mz_codec_client_ops trace_client_ops = { trace_goaway, trace_max_streams, trace_keepalive };
 
 /* opts (and high) are set before. */
