@@ -181,7 +181,7 @@ def test_streams_of_their_own(mesh, delta):  # X1: gRPC per type
         w.ads.stop()
 
 
-def test_no_request_is_lost(world, mesh):  # X3
+def test_no_request_is_lost(world, mesh, request):  # X3; with --long 1,000 changes of each
     ups = [mesh.upstream(f"up{i}") for i in range(2)]
     world.serve(ups[0])
     px = world.start()

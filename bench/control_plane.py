@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """What a proxy costs under a control plane: from connect to serving, memory, CPU of one change of endpoints.
 
-usage: bench/xds.py [--proxy BIN]... [--clusters N]... [--sotw]        needs grpc and xds-protos (.cache/venv)
+usage: bench/control_plane.py [--proxy BIN]... [--clusters N]... [--sotw]        needs grpc and xds-protos (.cache/venv)
 """
 import argparse
 import os
