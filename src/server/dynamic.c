@@ -29,6 +29,8 @@ bool mz_server_ads_build(struct mz_server *s, struct mz_err *err)
     const pb_Bootstrap_DynamicResources *d = s->bootstrap->dynamic_resources;
     const struct mz_xds_net net = { .node = mz_server_node(s),
                                     .grpc = mz_server_xds_grpc,
+                                    .post = mz_server_xds_post,
+                                    .post_cancel = mz_server_xds_post_cancel,
                                     .arg = s };
     mz_xds_set_net(s->xds, &net);
     return !d || !d->ads_config || mz_xds_set_ads(s->xds, d->ads_config, err) ||

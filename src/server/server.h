@@ -87,6 +87,9 @@ void mz_server_xds_destroy(struct mz_server *s);
 /* xds_net.c: see struct mz_xds_net */
 bool mz_server_xds_grpc(void *arg, const struct Envoy__Config__Core__V3__GrpcService *m, struct mz_xds_transport *out,
                         void (**out_destroy)(void *arg), struct mz_err *err);
+void *mz_server_xds_post(void *arg, struct mz_str cluster, const char *path, struct mz_str body, uint64_t timeout_ms,
+                         void (*done)(void *done_arg, unsigned status, struct mz_str body), void *done_arg);
+void mz_server_xds_post_cancel(void *post);
 
 /* workers.c */
 void mz_workers_create(struct mz_server *s, unsigned n);

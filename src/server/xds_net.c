@@ -1,5 +1,6 @@
-/* How xDS reaches its servers: streams of gRPC on the main thread, through our clusters. */
+/* How xDS reaches its servers: streams of gRPC, and requests, on the main thread, through our clusters. */
 #include "grpc/client.h"
+#include "router/async.h"
 #include "server/server.h"
 #include "xds/mux.h"
 
@@ -88,4 +89,54 @@ bool mz_server_xds_grpc(void *arg, const struct Envoy__Config__Core__V3__GrpcSer
     *out = (struct mz_xds_transport){ stream_open, stream_send, stream_close, t };
     *out_destroy = target_destroy;
     return true;
+}
+
+/* ---- REST ---- */
+
+struct post {
+    struct mz_async *async;
+    void (*done)(void *done_arg, unsigned status, struct mz_str body);
+    void *done_arg;
+};
+
+static void post_done(void *arg, const struct mz_fetch_reply *r)
+{
+    struct post p = *(struct post *)arg;
+    bool whole = !r->failure && !r->too_large;
+    struct mz_str body = whole ? mz_buf_linearize(r->body, mz_buf_len(r->body)) : MZ_STR("");
+    mz_free(MZ_MEM_XDS, arg);
+    p.done(p.done_arg, whole ? r->status : 0, body);
+}
+
+void *mz_server_xds_post(void *arg, struct mz_str cluster, const char *path, struct mz_str body,
+                         uint64_t timeout_ms,
+                         void (*done)(void *done_arg, unsigned status, struct mz_str body),
+                         void *done_arg)
+{
+    struct mz_server *s = arg;
+    struct mz_arena *a = mz_arena_create(MZ_MEM_XDS);
+    struct mz_headers *h = mz_headers_create(a);
+    const struct mz_async_opts o = { .timeout_ms = timeout_ms };
+    struct post *p = mz_new0(MZ_MEM_XDS, struct post);
+    struct mz_buf b;
+    *p = (struct post){ .done = done, .done_arg = done_arg };
+    mz_headers_add(h, MZ_STR(":method"), MZ_STR("POST"));
+    mz_headers_add(h, MZ_STR(":path"), mz_str_c(path));
+    mz_headers_add(h, MZ_STR(":authority"), cluster);
+    mz_headers_add(h, MZ_STR(":scheme"), MZ_STR("http"));
+    mz_headers_add(h, MZ_STR("content-type"), MZ_STR("application/json"));
+    mz_headers_add(h, MZ_STR("content-length"), mz_arena_printf(a, "%zu", body.n));
+    mz_buf_init(&b);
+    mz_buf_append_str(&b, body);
+    p->async = mz_fetch(s->main_worker.upstream, cluster, h, &b, RESPONSE_MAX, &o, post_done, p);
+    mz_buf_fini(&b);
+    mz_arena_destroy(a);
+    return p;
+}
+
+void mz_server_xds_post_cancel(void *post)
+{
+    struct post *p = post;
+    mz_async_cancel(p->async);
+    mz_free(MZ_MEM_XDS, p);
 }

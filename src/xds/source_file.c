@@ -32,77 +32,18 @@ static bool read_file(const char *path, struct mz_arena *a, struct mz_str *out_t
     return ok || mz_err_set(err, "unable to read file: %s", path);
 }
 
-/* Only what the text is made of is checked here: constraints are the resource's own, checked when it is opened. */
-static bool parse(struct mz_subscription *s, struct mz_str path, struct mz_str text,
-                  struct mz_arena *a, pb_DiscoveryResponse **out, struct mz_err *err)
-{
-    struct mz_proto_ctx ctx = {
-        .arena = a,
-        .unknown = s->xds->env.reject_unknown ? MZ_UNKNOWN_REJECT : MZ_UNKNOWN_COUNT,
-        .partial = true,
-        .unchecked = true,
-    };
-    const ProtobufCMessageDescriptor *d = &pb_DiscoveryResponse__descriptor;
-    ProtobufCMessage *m;
-    bool ok =
-        mz_str_ends(path, MZ_STR(".pb"))
-            ? mz_msg_unpack(&ctx, text, d, &m, err)
-            : mz_msg_from_text(&ctx, text,
-                               mz_str_ends(path, MZ_STR(".json")) ? MZ_TEXT_JSON : MZ_TEXT_YAML, d,
-                               &m, err);
-    s->xds->unknown_fields += ctx.unknown_n;
-    if (ctx.unknown_n)
-        MZ_LOG(WARN, config, MZ_STR_FMT " has unknown fields: %s", MZ_STR_ARG(path),
-               ctx.unknown_path);
-    if (ok)
-        *out = (pb_DiscoveryResponse *)m;
-    return ok;
-}
-
-/* The resources that the subscription is about. */
-static bool select_resources(struct mz_subscription *s, const pb_DiscoveryResponse *m,
-                             struct mz_arena *a, struct mz_xds_update *out, struct mz_err *err)
-{
-    struct mz_resource *v = mz_arena_alloc0(a, mz_mul(m->n_resources + 1, sizeof(*v)));
-    struct mz_str other = MZ_STR("");
-    *out = (struct mz_xds_update){ .version = mz_str_c(m->version_info), .v = v, .whole = true };
-    for (size_t i = 0; i < m->n_resources; i++) {
-        struct wrapped w;
-        if (!resource_unwrap(m->resources[i], s->type, out->version, a, &w, err))
-            return mz_err_at(err, "resources[%zu]", i);
-        if (w.heartbeat) /* of a file there is nothing to keep alive */
-            continue;
-        if (!s->name.n || mz_str_eq(s->name, w.r.name))
-            v[out->n++] = w.r;
-        else
-            other = w.r.name;
-    }
-    if (out->n || !m->n_resources)
-        return true;
-    return mz_err_set(err, "Unexpected configuration (expecting " MZ_STR_FMT "): " MZ_STR_FMT,
-                      MZ_STR_ARG(s->name), MZ_STR_ARG(other));
-}
-
 static void refresh(void *arg)
 {
     struct mz_subscription *s = arg;
     struct file *f = s->state;
     struct mz_arena *a = mz_arena_create(MZ_MEM_XDS);
-    struct mz_str path = mz_str_c(f->path), text;
-    pb_DiscoveryResponse *m;
-    struct mz_xds_update u;
+    struct mz_str text, version;
     struct mz_err err;
     mz_count(s->scope, MZ_SUB_STAT_ATTEMPT, 1);
-    if (!read_file(f->path, a, &text, &err) || !parse(s, path, text, a, &m, &err)) {
-        char why[1600];
-        struct mz_err named;
-        mz_err_set(&named, "%s: %s", f->path, mz_err_text(&err, why, sizeof(why)));
-        subscription_failed(s, &named);
-    } else if (!select_resources(s, m, a, &u, &err)) {
-        subscription_refused(s, &err);
-    } else {
-        (void)subscription_take(s, &u, &err); /* nobody to tell but the log, which knows */
-    }
+    if (read_file(f->path, a, &text, &err))
+        (void)subscription_text(s, mz_str_c(f->path), text, a, &version);
+    else
+        subscription_failed(s, &err);
     mz_arena_destroy(a);
 }
 

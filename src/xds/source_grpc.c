@@ -32,7 +32,7 @@ static struct mz_xds_mux *mux_make(struct mz_xds *x, const pb_ApiConfigSource *m
                                  .node = x->net.node,
                                  .scope = scope,
                                  .rand = mz_loop_rand(x->env.main) };
-    if (m->api_type == pb_ApiConfigSource_ApiType_REST ||
+    if (m->api_type == pb_ApiConfigSource_ApiType_REST || /* of ads_config */
         m->api_type == pb_ApiConfigSource_ApiType_DEPRECATED_AND_UNAVAILABLE_DO_NOT_USE) {
         (void)(mz_err_set(err, "GRPC and DELTA_GRPC are supported") || mz_err_at(err, "api_type"));
         return NULL;

@@ -62,8 +62,10 @@ static const struct source_ops *source_of(const pb_ConfigSource *m, struct mz_er
     switch (m->config_source_specifier_case) {
     case pb_ConfigSource_CONFIG_SOURCE_SPECIFIER_PATH_CONFIG_SOURCE:
         return &source_file;
-    case pb_ConfigSource_CONFIG_SOURCE_SPECIFIER_ADS:
     case pb_ConfigSource_CONFIG_SOURCE_SPECIFIER_API_CONFIG_SOURCE:
+        return m->api_config_source->api_type == pb_ApiConfigSource_ApiType_REST ? &source_rest
+                                                                                 : &source_grpc;
+    case pb_ConfigSource_CONFIG_SOURCE_SPECIFIER_ADS:
         return &source_grpc;
     default:
         mz_err_set(err, "one of path_config_source, api_config_source, ads is required");
@@ -166,8 +168,13 @@ static void warn(const struct mz_subscription *s, const char *what, const struct
            s->name.n ? " " : "", MZ_STR_ARG(s->name), what, mz_err_text(err, text, sizeof(text)));
 }
 
+void subscription_enter(struct mz_subscription *s)
+{
+    s->busy++;
+}
+
 /* Every way out of a callback: the subscriber may have ended the subscription inside. */
-static void leave(struct mz_subscription *s)
+void subscription_leave(struct mz_subscription *s)
 {
     if (--s->busy == 0 && s->ended)
         mz_subscription_end(s);
@@ -185,7 +192,7 @@ bool subscription_take(struct mz_subscription *s, const struct mz_xds_update *u,
         warn(s, "update refused", err);
     }
     subscription_first(s);
-    leave(s);
+    subscription_leave(s);
     return ok;
 }
 
@@ -195,7 +202,7 @@ void subscription_refused(struct mz_subscription *s, const struct mz_err *err)
     mz_count(s->scope, MZ_SUB_STAT_REJECTED, 1);
     warn(s, "update refused", err);
     subscription_first(s);
-    leave(s);
+    subscription_leave(s);
 }
 
 void subscription_failed(struct mz_subscription *s, const struct mz_err *err)
@@ -204,5 +211,5 @@ void subscription_failed(struct mz_subscription *s, const struct mz_err *err)
     mz_count(s->scope, MZ_SUB_STAT_FAILURE, 1);
     warn(s, "update failed", err);
     subscription_first(s);
-    leave(s);
+    subscription_leave(s);
 }

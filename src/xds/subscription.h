@@ -62,6 +62,10 @@ struct mz_xds_net { /* how they are reached; nothing of it before: only files ca
     /* A transport to the service; *out_destroy(out->arg) ends it. */
     bool (*grpc)(void *arg, const struct Envoy__Config__Core__V3__GrpcService *m, struct mz_xds_transport *out,
                  void (**out_destroy)(void *arg), struct mz_err *err);
+    /* A POST of JSON to the cluster; done once, not from inside, status 0: no answer. Returns what cancel takes. */
+    void *(*post)(void *arg, struct mz_str cluster, const char *path, struct mz_str body, uint64_t timeout_ms,
+                  void (*done)(void *done_arg, unsigned status, struct mz_str body), void *done_arg);
+    void (*post_cancel)(void *post);
     void *arg;
 };
 void mz_xds_set_net(struct mz_xds *x, const struct mz_xds_net *n); /* copied, with node */

@@ -23,7 +23,7 @@ struct source_ops { /* where resources come from */
     void (*start)(struct mz_subscription *s);
     void (*destroy)(struct mz_subscription *s); /* takes a half-made one */
 };
-extern const struct source_ops source_file, source_grpc;
+extern const struct source_ops source_file, source_grpc, source_rest;
 
 struct mz_subscription {
     struct mz_xds *xds;
@@ -44,6 +44,11 @@ struct mz_subscription {
 /* ---- what sources tell ---- */
 /* Hands an update on and counts it. False: refused, @err says why. @received_us: mono, when it began to be read. */
 bool subscription_take(struct mz_subscription *s, const struct mz_xds_update *u, struct mz_err *err);
+/* Reads @text as a DiscoveryResponse (@name ends with .json, .pb, or it is YAML) and hands on what @s is about. */
+bool subscription_text(struct mz_subscription *s, struct mz_str name, struct mz_str text, struct mz_arena *a,
+                       struct mz_str *out_version);
+void subscription_enter(struct mz_subscription *s); /* it lives to the leave(), whoever ends it meanwhile */
+void subscription_leave(struct mz_subscription *s);
 void subscription_refused(struct mz_subscription *s, const struct mz_err *err); /* it never reached the subscriber */
 void subscription_failed(struct mz_subscription *s, const struct mz_err *err);  /* it could not be had */
 void subscription_first(struct mz_subscription *s); /* whoever waits waits no longer */

@@ -1,7 +1,9 @@
 """Dynamic resources: files that are moved into place, and pieces of configuration that name them."""
+import http.server
 import itertools
 import json
 import os
+import threading
 
 import config
 
@@ -45,3 +47,41 @@ def routes(name, *rules):
 
 def direct(body, prefix="/"):
     return {"match": {"prefix": prefix}, "direct_response": {"status": 200, "body": {"inline_string": body}}}
+
+
+class Rest:
+    """Discovery over HTTP: answers POST /v3/discovery:<kind>s with what was put; 304 to who has it."""
+
+    def __init__(self):
+        self.answers, self.requests = {}, []
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                rq = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                outer.requests.append((self.path, rq))
+                kind = self.path.rpartition(":")[2][:-1]
+                status, body = 200, outer.answers.get(kind, b'{"version_info": "0", "resources": []}')
+                if not isinstance(body, bytes):
+                    version, text = body
+                    status, body = (304, b"") if rq.get("version_info") == version else (200, text)
+                self.send_response(status)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def put(self, kind, version, *resources):
+        self.answers[kind] = (version, json.dumps({"version_info": version, "resources": [
+            {"@type": config.TYPE + TYPES[kind], **r} for r in resources]}).encode())
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()

@@ -40,7 +40,6 @@ ON_PURPOSE = {
     "google.api.expr.v1alpha1.Expr.CreateStruct.Entry.field_key": "of messages, which are refused",
     "google.api.expr.v1alpha1.Expr.CreateStruct.Entry.id": "for SourceInfo and the type checker",
     "envoy.service.accesslog.v3.": "packed by hand, entry by entry (filters/access_loggers/grpc_log.c)",
-    "envoy.service.discovery.v3.DiscoveryRequest.resource_names": "written as bytes (src/xds/mux_sotw.c)",
     "envoy.service.discovery.v3.DeltaDiscoveryRequest.resource_names_subscribe": "written as bytes (src/xds/mux_delta.c)",
     "envoy.service.discovery.v3.DeltaDiscoveryRequest.resource_names_unsubscribe": "written as bytes (src/xds/mux_delta.c)",
     "envoy.service.discovery.v3.DeltaDiscoveryRequest.initial_resource_versions": "written as bytes (src/xds/mux_delta.c)",
