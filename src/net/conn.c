@@ -163,14 +163,14 @@ static bool bind_source(struct mz_conn *c, const struct mz_addr *from)
     if (bind(c->io.fd, (struct sockaddr *)&at, len) == 0)
         return true;
     c->bind_failed = true;
+    c->local = *from;
     return false;
 }
 
-static bool start_connect(struct mz_conn *c, const struct mz_conn_connect_opts *o)
+static bool socket_prepare(struct mz_conn *c, const struct mz_conn_connect_opts *o)
 {
     const struct mz_sys *sys = mz_loop_sys(c->loop);
     struct mz_err err;
-    struct sockaddr_storage to;
     c->io.fd = sys->socket(o->to->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (c->io.fd < 0)
         return false;
@@ -180,7 +180,15 @@ static bool start_connect(struct mz_conn *c, const struct mz_conn_connect_opts *
         return false;
     if (o->bind && o->bind->len && !bind_source(c, o->bind))
         return false;
-    if (!mz_socket_opts_apply(c->io.fd, o->opts, MZ_SOCK_BOUND, &err))
+    return mz_socket_opts_apply(c->io.fd, o->opts, MZ_SOCK_BOUND, &err);
+}
+
+static bool start_connect(struct mz_conn *c, const struct mz_conn_connect_opts *o)
+{
+    const struct mz_sys *sys = mz_loop_sys(c->loop);
+    struct sockaddr_storage to;
+    c->failed_here = !socket_prepare(c, o);
+    if (c->failed_here)
         return false;
     mz_conn_no_delay(c, true);
     socklen_t len = mz_addr_sockaddr(o->to, &to);
@@ -273,6 +281,9 @@ void conn_take_failure(struct mz_conn *c, struct mz_conn *from)
     transports_swap(c, from); /* it knows why */
     c->error = from->error;
     c->failed_at_once = from->failed_at_once;
+    c->failed_here = from->failed_here;
+    c->bind_failed = from->bind_failed;
+    c->local = from->local;
 }
 
 void conn_take(struct mz_conn *c, struct mz_conn *from)
@@ -514,7 +525,7 @@ static void failed(struct mz_conn *c)
             return;
         c->error = why;
     }
-    finish(c, MZ_CONN_REMOTE_CLOSE, false);
+    finish(c, c->failed_here ? MZ_CONN_LOCAL_CLOSE : MZ_CONN_REMOTE_CLOSE, false);
 }
 
 /* FLUSHING and everything is written. */

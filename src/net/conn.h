@@ -65,7 +65,8 @@ struct mz_conn {
     bool read_end, write_end; /* FIN received; FIN sent or queued */
     bool early_close;        /* the peer's end is noticed though reading is disabled: default for accepted connections; not
                                 for connects, whose unread answer must not be lost */
-    bool failed_at_once;     /* connect() itself gave the error */
+    bool failed_at_once;     /* connect() itself gave the error, or what goes before it */
+    bool failed_here;        /* what goes before it: LOCAL_CLOSE. Where bind() failed, local is the address */
     bool trace;              /* log lines of this connection are written at any level (P9: live tracing) */
     int error;               /* errno of the failure, 0 */
     const char *close_reason; /* static text: local close reason, %CONNECTION_TERMINATION_DETAILS% or NULL */
@@ -90,7 +91,8 @@ uint64_t mz_conn_next_id(void); /* any thread */
 /* Takes an accepted, non-blocking descriptor. Reading starts at once (first callback in a later turn). */
 struct mz_conn *mz_conn_accepted(struct mz_loop *l, int fd, const struct mz_addr *local, const struct mz_addr *remote,
                                  struct mz_transport *take_transport, const struct mz_conn_ops *ops, void *arg);
-/* Starts a connect (U3); CONNECTED or REMOTE_CLOSE (c->error says why) arrives later, never from inside this call. The
+/* Starts a connect (U3); CONNECTED or REMOTE_CLOSE (c->error says why; LOCAL_CLOSE where no SYN left, as without the source
+ * address) arrives later, never from inside this call. The
  * connect timeout belongs to the caller: it closes with mz_conn_close(NOW). @bind may be NULL. */
 struct mz_conn_connect_opts {
     const struct mz_addr *to;

@@ -555,7 +555,7 @@ static void client_free(void *arg)
 static void tell_failure(struct client *c, const struct mz_conn *conn, bool remote)
 {
     struct pool *p = c->pool;
-    char text[128];
+    char text[CX_ERROR_TEXT];
     const struct mz_transport *t = conn->transport;
     int err = conn->error;
     struct mz_str why_text = t->ops->failure ? t->ops->failure(t) : MZ_STR("");
@@ -565,7 +565,7 @@ static void tell_failure(struct client *c, const struct mz_conn *conn, bool remo
                                : remote     ? MZ_POOL_REMOTE_CONNECT_FAIL
                                             : MZ_POOL_LOCAL_CONNECT_FAIL;
     if (!why_text.n)
-        why_text = mz_str_c(c->timed_out ? "" : cx_error_text(err, conn->failed_at_once, text));
+        why_text = mz_str_c(c->timed_out ? "" : cx_error_text(conn, text));
     pool_connect_failed(p, why, why_text, err);
 }
 

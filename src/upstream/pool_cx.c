@@ -95,12 +95,19 @@ void cx_ended(struct pool *p, const struct cx_end *e)
     mz_circuit_give(p->w->cluster, p->prio, MZ_CIRCUIT_CX);
 }
 
-const char *cx_error_text(int err, bool immediate, char out_text[128])
+const char *cx_error_text(const struct mz_conn *c, char out_text[CX_ERROR_TEXT])
 {
-    const char *why = err ? strerrordesc_np(err) : NULL;
-    (void)snprintf(out_text, 128, "%s connect error: %s", immediate ? "immediate" : "delayed",
-                   why ? why : "unknown");
-    return err ? out_text : "";
+    const char *why = c->error ? strerrordesc_np(c->error) : NULL;
+    char at[MZ_ADDR_TEXT];
+    why = why ? why : "unknown";
+    if (c->bind_failed) {
+        mz_addr_text(&c->local, at);
+        (void)snprintf(out_text, CX_ERROR_TEXT, "failed to bind to %s: %s", at, why);
+    } else {
+        (void)snprintf(out_text, CX_ERROR_TEXT, "%s connect error: %s",
+                       c->failed_at_once ? "immediate" : "delayed", why);
+    }
+    return c->error ? out_text : "";
 }
 
 /* cluster.<name>.<protocol>. */

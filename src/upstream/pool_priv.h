@@ -156,5 +156,6 @@ const struct mz_http2_stats *wcluster_http2_stats(struct mz_wcluster *w);
 void tcp_leases_close(struct pool *p);
 struct pool *pool_find_tcp(struct mz_wcluster *w, struct mz_host *h,
                            enum mz_priority prio); /* with a live lease */
-const char *cx_error_text(int err, bool immediate, char out_text[128]);
+#define CX_ERROR_TEXT 256
+const char *cx_error_text(const struct mz_conn *c, char out_text[CX_ERROR_TEXT]); /* of one that did not come about */
 #endif

@@ -64,12 +64,12 @@ static void failed(struct mz_tcp_pending *q, bool remote)
 {
     struct pool *p = q->pool;
     struct mz_scope *s = pool_scope(p);
-    char text[128];
+    char text[CX_ERROR_TEXT];
     int err = q->conn->error;
     const struct mz_transport *t = q->conn->transport;
     struct mz_str why = t->ops->failure ? t->ops->failure(t) : MZ_STR("");
     if (!why.n)
-        why = mz_str_c(q->timed_out ? "" : cx_error_text(err, q->conn->failed_at_once, text));
+        why = mz_str_c(q->timed_out ? "" : cx_error_text(q->conn, text));
     const struct cx_end e = { q->start_us, remote, false };
     cx_ended(p, &e);
     pending_done(q);
