@@ -24,6 +24,37 @@ void mz_server_xds_create(struct mz_server *s)
     s->dynamic.secrets = mz_secrets_create(s->xds, s->stats, s->loop);
 }
 
+/* Who serves the first resources cannot come with them: the cluster stands in the bootstrap (as in Envoy). */
+static bool is_static(const struct mz_server *s, const char *cluster, struct mz_err *err)
+{
+    const pb_Bootstrap_StaticResources *r = s->bootstrap->static_resources;
+    for (size_t i = 0; r && i < r->n_clusters; i++)
+        if (strcmp(r->clusters[i]->name, cluster) == 0)
+            return true;
+    return mz_err_set(err, "Unknown gRPC client cluster '%s'", cluster);
+}
+
+static bool servers_known(const struct mz_server *s, const pb_ApiConfigSource *m,
+                          struct mz_err *err)
+{
+    for (size_t i = 0; m && i < m->n_grpc_services; i++)
+        if (m->grpc_services[i]->envoy_grpc &&
+            !is_static(s, m->grpc_services[i]->envoy_grpc->cluster_name, err))
+            return mz_err_at(err, "grpc_services[%zu].envoy_grpc.cluster_name", i);
+    for (size_t i = 0; m && i < m->n_cluster_names; i++)
+        if (!is_static(s, m->cluster_names[i], err))
+            return mz_err_at(err, "cluster_names[%zu]", i);
+    return true;
+}
+
+static bool source_known(const struct mz_server *s, const pb_ConfigSource *m, struct mz_err *err)
+{
+    return !m ||
+           m->config_source_specifier_case !=
+               pb_ConfigSource_CONFIG_SOURCE_SPECIFIER_API_CONFIG_SOURCE ||
+           servers_known(s, m->api_config_source, err) || mz_err_at(err, "api_config_source");
+}
+
 bool mz_server_ads_build(struct mz_server *s, struct mz_err *err)
 {
     const pb_Bootstrap_DynamicResources *d = s->bootstrap->dynamic_resources;
@@ -33,7 +64,8 @@ bool mz_server_ads_build(struct mz_server *s, struct mz_err *err)
                                     .post_cancel = mz_server_xds_post_cancel,
                                     .arg = s };
     mz_xds_set_net(s->xds, &net);
-    return !d || !d->ads_config || mz_xds_set_ads(s->xds, d->ads_config, err) ||
+    return !d || !d->ads_config ||
+           (servers_known(s, d->ads_config, err) && mz_xds_set_ads(s->xds, d->ads_config, err)) ||
            mz_err_at(err, "dynamic_resources.ads_config");
 }
 
@@ -50,13 +82,15 @@ bool mz_server_dynamic_build(struct mz_server *s, struct mz_err *err)
     if (!mz_runtime_store_subscribe(s->runtime, s->xds, &s->runtime_init, err))
         return mz_err_at(err, "layered_runtime");
     if (d && d->cds_config) {
-        s->dynamic.cds = mz_cds_create(s->clusters, d->cds_config, first_clusters, s, err);
+        if (source_known(s, d->cds_config, err))
+            s->dynamic.cds = mz_cds_create(s->clusters, d->cds_config, first_clusters, s, err);
         if (!s->dynamic.cds)
             return mz_err_at(err, "dynamic_resources.cds_config");
         s->cds_waiting = true;
     }
     if (d && d->lds_config) {
-        s->dynamic.lds = mz_lds_create(s->listeners, &s->factory, d->lds_config, err);
+        if (source_known(s, d->lds_config, err))
+            s->dynamic.lds = mz_lds_create(s->listeners, &s->factory, d->lds_config, err);
         if (!s->dynamic.lds)
             return mz_err_at(err, "dynamic_resources.lds_config");
     }
