@@ -88,9 +88,9 @@ def test_e06_upstream_that_accepts_and_says_nothing(mesh):
     assert 0.5 < time.monotonic() - began < 3
     entry = px.access_log(1)[0]
     assert "UT" in entry["flags"] and entry["details"] == "response_timeout" and 2 <= entry["attempts"] <= 6
-    assert px.stat("cluster.up.upstream_rq_per_try_timeout") == entry["attempts"] - 1
+    assert entry["attempts"] - px.stat("cluster.up.upstream_rq_per_try_timeout") in (0, 1)  # the last may meet both ends
     # what was sent is given up; a connection that a cancelled try was still waiting for may stay in the pool
     until(lambda: px.stat("cluster.up.upstream_cx_active") <= 1 and px.stat("cluster.up.upstream_rq_active") == 0,
           what="the upstream requests to end")
     hold.set()
-    assert len(up.requests) == entry["attempts"]
+    assert 2 <= len(up.requests) <= entry["attempts"]  # the last try may end before its connection stands
