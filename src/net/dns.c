@@ -32,6 +32,7 @@ struct mz_dns_query {
     void *arg;
     bool cancelled, asking; /* asking: c-ares holds us */
     bool ok;
+    enum mz_dns_family family;
     int second_family; /* asked when the first has no address; AF_UNSPEC: none */
     const char *why;
     size_t n;
@@ -265,6 +266,36 @@ static void collect(struct mz_dns_query *q, const struct ares_addrinfo *res)
     }
 }
 
+/* "localhost" and what is below it mean this machine though no file and no server says so (RFC 6761 6.3). */
+static bool is_localhost(const char *name)
+{
+    static const struct mz_str local = MZ_STR_INIT("localhost");
+    struct mz_str s = mz_str_c(name);
+    if (s.n && s.p[s.n - 1] == '.')
+        s.n--;
+    if (s.n < local.n || !mz_str_ieq(mz_str_skip(s, s.n - local.n), local))
+        return false;
+    return s.n == local.n || s.p[s.n - local.n - 1] == '.';
+}
+
+static void loopback(struct mz_dns_query *q)
+{
+    const bool v4 = q->family != MZ_DNS_V6_ONLY, v6 = !v4 || q->family == MZ_DNS_ALL;
+    mz_free(MZ_MEM_UPSTREAM, q->v);
+    q->v = mz_newn0(MZ_MEM_UPSTREAM, struct mz_dns_result, 2);
+    if (v4) {
+        struct mz_addr *a = &q->v[q->n++].addr;
+        a->len = sizeof(a->in4);
+        a->in4 = (struct sockaddr_in){ .sin_family = AF_INET,
+                                       .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    }
+    if (v6) {
+        struct mz_addr *a = &q->v[q->n++].addr;
+        a->len = sizeof(a->in6);
+        a->in6 = (struct sockaddr_in6){ .sin6_family = AF_INET6, .sin6_addr = in6addr_loopback };
+    }
+}
+
 static void ask(struct mz_dns_query *q, int family);
 
 static void answered(void *arg, int status, int timeouts, struct ares_addrinfo *res)
@@ -287,6 +318,11 @@ static void answered(void *arg, int status, int timeouts, struct ares_addrinfo *
         mz_free(MZ_MEM_UPSTREAM, q->v);
         q->v = NULL;
         ask(q, family);
+        return;
+    }
+    if (q->n == 0 && is_localhost(q->name)) {
+        loopback(q);
+        query_end(q, true, NULL);
         return;
     }
     query_end(q, status == ARES_SUCCESS || none,
@@ -322,6 +358,7 @@ struct mz_dns_query *mz_dns_resolve(struct mz_dns *d, struct mz_str name, enum m
     q->dns = d;
     q->done = done;
     q->arg = arg;
+    q->family = family;
     mz_task_init(&q->task, query_tell);
     mz_list_add_tail(&d->queries, &q->link);
     if (name.n == 0 || name.n > NAME_MAX_BYTES || memchr(name.p, '\0', name.n)) {
