@@ -150,4 +150,4 @@ def test_chaos(mesh, is_envoy):
     assert stats["cluster.up.outlier_detection.ejections_enforced_total"] > 0 and stats["cluster.up.health_check.failure"] > 0
     if before:  # each thread keeps some free blocks of streams, each pool one free request
         spare = {"conn": 0, "upstream": 4 * HOSTS, "stream": 0 if "asan" in px.binary else 3 * 64}
-        until(lambda: all(objects(px)[k] <= before[k] + spare[k] for k in before), 10, f"as many objects as before: {before}, now {objects(px)}")
+        until(lambda: all(objects(px)[k] <= before[k] + spare[k] for k in before), 30, f"as many objects as before: {before}, now {objects(px)}")
