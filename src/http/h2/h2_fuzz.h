@@ -76,11 +76,24 @@ static inline bool fuzz_same_stream(struct trace_stream *a, struct trace_stream 
     return i == k && (i < 0 || memcmp(x.p, y.p, (size_t)i) == 0);
 }
 
+/* A stream that we have reset is forgotten when its RST_STREAM has left: what the peer sends on it behind its own end is an error
+ * of the connection from then on only. */
+static inline bool fuzz_late(const struct trace *whole, const struct trace *parts)
+{
+    const struct trace *bad = whole->status == MZ_CODEC_OK ? parts : whole;
+    if (whole->status == parts->status || !bad->codec->error.details || strcmp(bad->codec->error.details, "http2.stream_closed") != 0)
+        return false;
+    for (unsigned i = 0; i < bad->n; i++)
+        if (bad->s[i]->reset)
+            return true;
+    return false;
+}
+
 /* @crowded: streams that we have reset count as open until their RST_STREAM has left, and so refuse others or do not. */
 static inline void fuzz_same(struct trace *whole, struct trace *parts, bool crowded)
 {
     unsigned n = whole->n < parts->n ? whole->n : parts->n;
-    if (whole->goaways || parts->goaways)
+    if (whole->goaways || parts->goaways || fuzz_late(whole, parts))
         return; /* nghttp2 reads over the rest once nothing is under way, and that depends on what it could send */
     bool same = (whole->n == parts->n || (crowded && n >= 3)) && whole->status == parts->status;
     for (unsigned i = 0; same && i < n; i++)
