@@ -328,6 +328,8 @@ static inline void copy_short(char *to, const char *from, size_t n)
 
 static inline void writer_put(struct writer *w, const char *p, size_t n)
 {
+    if (n == 0)
+        return; /* there may be no room yet: NULL */
     if (MZ_UNLIKELY((size_t)(w->end - w->p) < n))
         writer_more(w, n);
     copy_short(w->p, p, n);
