@@ -1,4 +1,5 @@
 /* Binary form: a check of the bytes before protobuf-c sees them, packing, comparing. */
+#include "proto/wire.h"
 #include "base/buf.h"
 #include "proto/proto_priv.h"
 #include <stdio.h>
@@ -14,7 +15,7 @@ struct piece {
     struct mz_str bytes; /* of WIRE_BYTES: the content */
 };
 
-static bool take_varint(struct mz_str *s, uint64_t *out)
+bool mz_wire_take_varint(struct mz_str *s, uint64_t *out)
 {
     uint64_t v = 0;
     for (unsigned shift = 0; s->n && shift < 70; shift += 7) {
@@ -29,15 +30,37 @@ static bool take_varint(struct mz_str *s, uint64_t *out)
     return false;
 }
 
+size_t mz_wire_varint(uint64_t v, char out[MZ_WIRE_VARINT_MAX])
+{
+    size_t n = 0;
+    for (; v >= 0x80; v >>= 7)
+        out[n++] = (char)(v | 0x80);
+    out[n++] = (char)v;
+    return n;
+}
+
+void mz_wire_put_head(struct mz_buf *b, unsigned field, size_t n)
+{
+    char head[2 * MZ_WIRE_VARINT_MAX];
+    size_t at = mz_wire_varint(field << 3 | WIRE_BYTES, head);
+    mz_buf_append(b, head, at + mz_wire_varint(n, head + at));
+}
+
+void mz_wire_put_bytes(struct mz_buf *b, unsigned field, struct mz_str s)
+{
+    mz_wire_put_head(b, field, s.n);
+    mz_buf_append_str(b, s);
+}
+
 static bool take_piece(struct mz_str *s, struct piece *out)
 {
     uint64_t key, n = 0;
-    if (!take_varint(s, &key) || key >> 3 == 0 || key >> 3 > 0x1fffffff)
+    if (!mz_wire_take_varint(s, &key) || key >> 3 == 0 || key >> 3 > 0x1fffffff)
         return false;
     *out = (struct piece){ .id = (uint32_t)(key >> 3), .wire = (enum wire_type)(key & 7) };
     switch (key & 7) {
     case WIRE_VARINT:
-        return take_varint(s, &n);
+        return mz_wire_take_varint(s, &n);
     case WIRE_64:
         n = 8;
         break;
@@ -45,7 +68,7 @@ static bool take_piece(struct mz_str *s, struct piece *out)
         n = 4;
         break;
     case WIRE_BYTES:
-        if (!take_varint(s, &n))
+        if (!mz_wire_take_varint(s, &n))
             return false;
         break;
     default:

@@ -222,20 +222,6 @@ bool mux_deliver(struct mz_xds_mux *m, enum mz_xds_type t, const struct mz_xds_u
 
 /* ---- requests ---- */
 
-void put_bytes(struct mz_buf *b, unsigned field, struct mz_str s)
-{
-    unsigned char head[16];
-    unsigned at = 0;
-    head[at++] = (unsigned char)(field << 3 | 2); /* our fields are below 16 */
-    for (uint64_t v = s.n;; v >>= 7) {
-        head[at++] = (unsigned char)((v & 0x7f) | (v > 0x7f ? 0x80 : 0));
-        if (v <= 0x7f)
-            break;
-    }
-    mz_buf_append(b, head, at);
-    mz_buf_append_str(b, s);
-}
-
 static bool send_one(struct mz_xds_mux *m, enum mz_xds_type t)
 {
     struct type_state *s = state_of(m, t);
@@ -300,6 +286,31 @@ bool mux_type_of(const struct mz_xds_mux *m, struct mz_str url, enum mz_xds_type
         return m->opts.ads || m->opts.type == *out;
     }
     return false;
+}
+
+bool mux_head_taken(struct mz_xds_mux *m, const struct mux_head *h, enum mz_xds_type *out)
+{
+    const pb_ControlPlane *server = h->control_plane;
+    if (server)
+        mz_text_set(m->scope, CP_IDENTIFIER, mz_str_c(server->identifier));
+    if (!mux_type_of(m, mz_str_c(h->type_url), out)) {
+        MZ_LOG(WARN, config,
+               "Ignoring the message for type URL %.200s as it has no current subscribers.",
+               h->type_url);
+        return false;
+    }
+    mux_keep_text(&state_of(m, *out)->nonce, mz_str_c(h->nonce ? h->nonce : ""));
+    return true;
+}
+
+const ProtobufCMessage *mux_unpack(struct mz_str bytes, const ProtobufCMessageDescriptor *d,
+                                   struct mz_arena *a, struct mz_err *err)
+{
+    struct mz_proto_ctx ctx = {
+        .arena = a, .unknown = MZ_UNKNOWN_COUNT, .partial = true, .unchecked = true
+    };
+    ProtobufCMessage *m;
+    return mz_msg_unpack(&ctx, bytes, d, &m, err) ? m : NULL;
 }
 
 /* ---- the stream ---- */

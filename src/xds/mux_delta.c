@@ -16,9 +16,9 @@ static void names_put(struct mz_buf *out, const struct type_state *s)
         const struct named *n = s->changes.v[i];
         bool want = !mz_list_empty(&n->watches);
         if (want && !n->asked)
-            put_bytes(out, 3, n->name);
+            mz_wire_put_bytes(out, 3, n->name);
         else if (!want && n->asked)
-            put_bytes(out, 4, n->name);
+            mz_wire_put_bytes(out, 4, n->name);
     }
 }
 
@@ -30,9 +30,9 @@ static void versions_put(struct mz_buf *out, const struct type_state *s)
             continue;
         struct mz_buf entry;
         mz_buf_init(&entry);
-        put_bytes(&entry, 1, n->name);
-        put_bytes(&entry, 2, mz_str_c(n->version));
-        put_bytes(out, 5, mz_buf_linearize(&entry, mz_buf_len(&entry)));
+        mz_wire_put_bytes(&entry, 1, n->name);
+        mz_wire_put_bytes(&entry, 2, mz_str_c(n->version));
+        mz_wire_put_bytes(out, 5, mz_buf_linearize(&entry, mz_buf_len(&entry)));
         mz_buf_fini(&entry);
     }
 }
@@ -55,10 +55,10 @@ void delta_request(struct mz_xds_mux *m, enum mz_xds_type t, struct mz_buf *out)
     }
     mz_buf_append_str(out, mz_msg_pack_alloc(&rq.base, a));
     if (!m->node_sent)
-        put_bytes(out, 1, m->node);
+        mz_wire_put_bytes(out, 1, m->node);
     /* Every resource: the first request of the type names none; beside names it has to be said. */
     if (!mz_list_empty(&s->every) && !s->every_asked && (s->n_watched || s->first_sent))
-        put_bytes(out, 3, MZ_STR("*"));
+        mz_wire_put_bytes(out, 3, MZ_STR("*"));
     names_put(out, s);
     if (!s->first_sent)
         versions_put(out, s);
@@ -145,25 +145,14 @@ static bool response_take(struct mz_xds_mux *m, enum mz_xds_type t,
 
 bool delta_received(struct mz_xds_mux *m, struct mz_str bytes, struct mz_err *err)
 {
-    struct mz_proto_ctx ctx = { .arena = mz_arena_create(MZ_MEM_XDS),
-                                .unknown = MZ_UNKNOWN_COUNT,
-                                .partial = true,
-                                .unchecked = true };
-    ProtobufCMessage *msg;
+    struct mz_arena *a = mz_arena_create(MZ_MEM_XDS);
+    const pb_DeltaDiscoveryResponse *r = (const pb_DeltaDiscoveryResponse *)mux_unpack(
+        bytes, &pb_DeltaDiscoveryResponse__descriptor, a, err);
     enum mz_xds_type t;
-    bool ok = mz_msg_unpack(&ctx, bytes, &pb_DeltaDiscoveryResponse__descriptor, &msg, err);
-    const pb_DeltaDiscoveryResponse *r = ok ? (const pb_DeltaDiscoveryResponse *)msg : NULL;
-    if (ok && r->control_plane)
-        mz_text_set(m->scope, CP_IDENTIFIER, mz_str_c(r->control_plane->identifier));
-    if (ok && !mux_type_of(m, mz_str_c(r->type_url), &t)) {
-        MZ_LOG(WARN, config,
-               "Ignoring the message for type URL %.200s as it has no current subscribers.",
-               r->type_url);
-    } else if (ok) {
+    if (r && mux_head_taken(m, &(struct mux_head){ r->type_url, r->nonce, r->control_plane }, &t)) {
         struct mz_err why;
-        mux_keep_text(&state_of(m, t)->nonce, mz_str_c(r->nonce ? r->nonce : ""));
         (void)mux_answer(m, t, response_take(m, t, r, &why), &why);
     }
-    mz_arena_destroy(ctx.arena);
-    return ok;
+    mz_arena_destroy(a);
+    return r != NULL;
 }

@@ -2,6 +2,7 @@
 #define MZ_XDS_MUX_PRIV_H
 #include "base/map.h"
 #include "base/vec.h"
+#include "proto/wire.h"
 #include "xds/mux.h"
 #include "xds/xds_priv.h"
 
@@ -74,8 +75,14 @@ void mux_named_drop(struct named *n); /* where nobody watches it and nothing is 
 bool mux_deliver(struct mz_xds_mux *m, enum mz_xds_type t, const struct mz_xds_update *u, struct mz_err *err);
 bool mux_answer(struct mz_xds_mux *m, enum mz_xds_type t, bool ok, const struct mz_err *err); /* ACK or NACK now */
 void mux_keep_text(char **at, struct mz_str s); /* s.p NULL: none */
-
-void put_bytes(struct mz_buf *b, unsigned field, struct mz_str s);
+/* What begins a response of either kind. False: it is of a type that nobody here asks for, and ignored. */
+struct mux_head {
+    const char *type_url, *nonce;
+    const pb_ControlPlane *control_plane; /* NULL: it does not say */
+};
+bool mux_head_taken(struct mz_xds_mux *m, const struct mux_head *h, enum mz_xds_type *out);
+/* Bytes from the stream as a message of the lenient kind: resources are checked one by one. NULL: @err tells. */
+const ProtobufCMessage *mux_unpack(struct mz_str bytes, const ProtobufCMessageDescriptor *d, struct mz_arena *a, struct mz_err *err);
 
 /* mux_sotw.c, mux_delta.c */
 void sotw_request(struct mz_xds_mux *m, enum mz_xds_type t, struct mz_buf *out);

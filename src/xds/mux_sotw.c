@@ -11,7 +11,7 @@ static void names_pack(struct mz_xds_mux *m, enum mz_xds_type t)
     mz_map_foreach (it, &s->names) {
         const struct named *n = it->value;
         if (!mz_list_empty(&n->watches))
-            put_bytes(&b, 3, n->name);
+            mz_wire_put_bytes(&b, 3, n->name);
     }
     mz_free(MZ_MEM_XDS, (void *)(uintptr_t)s->packed_names.p);
     char *mem = mz_alloc(MZ_MEM_XDS, mz_buf_len(&b) + 1);
@@ -38,7 +38,7 @@ void sotw_request(struct mz_xds_mux *m, enum mz_xds_type t, struct mz_buf *out)
     }
     mz_buf_append_str(out, mz_msg_pack_alloc(&rq.base, a));
     if (!m->node_sent || !m->opts.node_once)
-        put_bytes(out, 2, m->node);
+        mz_wire_put_bytes(out, 2, m->node);
     if (!s->names_valid)
         names_pack(m, t);
     mz_buf_append_str(out, s->packed_names);
@@ -88,29 +88,18 @@ static bool response_take(struct mz_xds_mux *m, enum mz_xds_type t, const pb_Dis
 
 bool sotw_received(struct mz_xds_mux *m, struct mz_str bytes, struct mz_err *err)
 {
-    struct mz_proto_ctx ctx = { .arena = mz_arena_create(MZ_MEM_XDS),
-                                .unknown = MZ_UNKNOWN_COUNT,
-                                .partial = true,
-                                .unchecked = true };
-    ProtobufCMessage *msg;
+    struct mz_arena *a = mz_arena_create(MZ_MEM_XDS);
+    const pb_DiscoveryResponse *r =
+        (const pb_DiscoveryResponse *)mux_unpack(bytes, &pb_DiscoveryResponse__descriptor, a, err);
     enum mz_xds_type t;
-    bool ok = mz_msg_unpack(&ctx, bytes, &pb_DiscoveryResponse__descriptor, &msg, err);
-    const pb_DiscoveryResponse *r = ok ? (const pb_DiscoveryResponse *)msg : NULL;
-    if (ok && r->control_plane)
-        mz_text_set(m->scope, CP_IDENTIFIER, mz_str_c(r->control_plane->identifier));
-    if (ok && !mux_type_of(m, mz_str_c(r->type_url), &t)) {
-        MZ_LOG(WARN, config,
-               "Ignoring the message for type URL %.200s as it has no current subscribers.",
-               r->type_url);
-    } else if (ok) {
+    if (r && mux_head_taken(m, &(struct mux_head){ r->type_url, r->nonce, r->control_plane }, &t)) {
         struct mz_err why;
-        struct type_state *s = state_of(m, t);
-        mux_keep_text(&s->nonce, mz_str_c(r->nonce ? r->nonce : ""));
         bool taken = response_take(m, t, r, &why);
         if (taken)
-            mux_keep_text(&s->version, mz_str_c(r->version_info ? r->version_info : ""));
+            mux_keep_text(&state_of(m, t)->version,
+                          mz_str_c(r->version_info ? r->version_info : ""));
         (void)mux_answer(m, t, taken, &why);
     }
-    mz_arena_destroy(ctx.arena);
-    return ok;
+    mz_arena_destroy(a);
+    return r != NULL;
 }

@@ -1,4 +1,5 @@
 """Dynamic resources: files that are moved into place, and pieces of configuration that name them."""
+import contextlib
 import http.server
 import itertools
 import json
@@ -85,3 +86,30 @@ class Rest:
     def close(self):
         self.server.shutdown()
         self.server.server_close()
+
+
+@contextlib.contextmanager
+def no_request_lost(px, port, clients):
+    """Clients ask for / for as long as the block runs: each answer must be 200, and there must be many."""
+    stop, bad, done = threading.Event(), [], [0]
+
+    def load():
+        while not stop.is_set():
+            with px.client(port) as c:
+                for _ in range(20):
+                    r = c.get("/")
+                    done[0] += 1
+                    if r.status != 200:
+                        bad.append((r.status, r.body))
+                    if (r.get("connection") or "") == "close":
+                        break
+    threads = [threading.Thread(target=load) for _ in range(clients)]
+    for t in threads:
+        t.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for t in threads:
+            t.join()
+    assert not bad and done[0] > 100, (bad[:5], done)

@@ -1,5 +1,6 @@
 """What the proxy says about an attack (rule 4): counters that moved, and the access log's code, flag and detail."""
 import contextlib
+import json
 
 from wire import patient, until
 
@@ -31,3 +32,24 @@ def told(px, details=None, flags="-", code=None, moved=(), timeout=5):
         seen = [(e["code"], e["flags"], e["details"]) for e in px.access_log(0)[since:]]
         raise AssertionError(f"{patient(timeout)} s for counters {rises}, entry {(code, flags, details)}\n"
                              f"logged {seen[-20:]}\nmoved {_changes(before, px.stats())}") from None
+
+
+def objects(px):
+    """How many of each kind live in the proxy."""
+    types = json.loads(px.admin("/mizzen/memory")[1])["types"]
+    return {k: types[k]["objects"] for k in ("conn", "upstream", "stream")}
+
+
+def objects_back(px, before, hosts, workers=2):
+    """Nothing is left behind but what is kept for the next time: each thread eight pipes, a table of tickets and some free blocks
+    of streams, each pool one free request."""
+    spare = {"conn": workers * (8 + 1), "upstream": 4 * hosts, "stream": 0 if "asan" in px.binary else 3 * 64}
+    now = {}
+
+    def back():
+        now.update(objects(px))
+        return all(now[k] <= before[k] + spare[k] for k in before)
+    try:
+        until(back, 30, "as many objects as before")
+    except AssertionError:
+        raise AssertionError(f"objects before {before}, spare {spare}, left {now}")

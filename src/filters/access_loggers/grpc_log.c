@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "observe/to_proto.h"
 #include "proto/mapper.h"
+#include "proto/wire.h"
 
 /*
  * Entries are packed as they come and wait in a buffer of their worker, as the repeated field of the message that will carry
@@ -73,22 +74,6 @@ static void on_closed(void *arg, const struct mz_grpc_status *st, const struct m
 }
 static const struct mz_grpc_stream_ops stream_ops = { .closed = on_closed };
 
-static void append_length(struct mz_buf *b, size_t n)
-{
-    unsigned char v[10];
-    size_t k = 0;
-    for (; n > 127; n >>= 7)
-        v[k++] = (unsigned char)(n | 128);
-    v[k++] = (unsigned char)n;
-    mz_buf_append(b, v, k);
-}
-
-static void append_tag(struct mz_buf *b, unsigned number)
-{
-    unsigned char tag = (unsigned char)(number << 3 | 2);
-    mz_buf_append(b, &tag, 1);
-}
-
 /* StreamAccessLogsMessage: who we are, once a stream; http_logs or tcp_logs with what was gathered. */
 static bool transmit(struct sender *s)
 {
@@ -97,8 +82,7 @@ static bool transmit(struct sender *s)
     mz_buf_init(&m);
     if (!s->identified)
         mz_buf_append_str(&m, g->identifier);
-    append_tag(&m, g->tcp ? 3 : 2);
-    append_length(&m, mz_buf_len(&s->entries));
+    mz_wire_put_head(&m, g->tcp ? 3 : 2, mz_buf_len(&s->entries));
     mz_buf_copy(&m, &s->entries);
     bool taken = mz_grpc_stream_send_bytes(s->stream, mz_buf_linearize(&m, mz_buf_len(&m)));
     mz_buf_fini(&m);
@@ -201,9 +185,7 @@ static void grpc_log_write(void *logger, const struct mz_format_ctx *c)
     struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
     ProtobufCMessage *m = g->tcp ? grpc_log_tcp(c, a) : grpc_log_http(c, &g->extra, a);
     struct mz_str bytes = mz_msg_pack_alloc(m, a);
-    append_tag(&s->entries, 1); /* log_entry */
-    append_length(&s->entries, bytes.n);
-    mz_buf_append_str(&s->entries, bytes);
+    mz_wire_put_bytes(&s->entries, 1, bytes); /* log_entry */
     mz_arena_destroy(a);
     mz_count(g->env->scope, STAT_WRITTEN, 1);
     if (mz_buf_len(&s->entries) >= g->buffer_bytes)
@@ -237,14 +219,9 @@ static struct mz_str identifier(const struct grpc_log *g, const char *log_name)
     struct mz_buf node, b;
     mz_buf_init(&node);
     mz_buf_init(&b);
-    append_tag(&node, 1); /* Identifier: node, log_name */
-    append_length(&node, g->env->node.n);
-    mz_buf_append_str(&node, g->env->node);
-    append_tag(&node, 2);
-    append_length(&node, strlen(log_name));
-    mz_buf_append_str(&node, mz_str_c(log_name));
-    append_tag(&b, 1);
-    append_length(&b, mz_buf_len(&node));
+    mz_wire_put_bytes(&node, 1, g->env->node); /* Identifier: node, log_name */
+    mz_wire_put_bytes(&node, 2, mz_str_c(log_name));
+    mz_wire_put_head(&b, 1, mz_buf_len(&node));
     mz_buf_move_all(&b, &node);
     struct mz_str out = mz_arena_dup(g->arena, mz_buf_linearize(&b, mz_buf_len(&b)));
     mz_buf_fini(&node);

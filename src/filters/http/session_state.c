@@ -1,6 +1,7 @@
 #include "filters/http/session_state.h"
 
 #include "base/base64.h"
+#include "proto/wire.h"
 
 /* ---- building ---- */
 
@@ -87,19 +88,6 @@ static struct mz_str cookie_value(const struct mz_headers *h, struct mz_str name
     return (struct mz_str){ 0 };
 }
 
-static bool varint(struct mz_str *s, uint64_t *out)
-{
-    *out = 0;
-    for (unsigned shift = 0; s->n && shift < 64; shift += 7) {
-        unsigned char c = (unsigned char)*s->p;
-        *s = mz_str_skip(*s, 1);
-        *out |= (uint64_t)(c & 0x7f) << shift;
-        if (c < 0x80)
-            return true;
-    }
-    return false;
-}
-
 /* envoy.Cookie, the message in the cookie: string address = 1; int64 expires = 2. False: it is none. */
 static bool message_read(struct mz_str s, struct mz_str *out_host, uint64_t *out_expires)
 {
@@ -107,7 +95,7 @@ static bool message_read(struct mz_str s, struct mz_str *out_host, uint64_t *out
     *out_expires = 0;
     while (s.n) {
         uint64_t tag, v;
-        if (!varint(&s, &tag) || !varint(&s, &v))
+        if (!mz_wire_take_varint(&s, &tag) || !mz_wire_take_varint(&s, &v))
             return false;
         if (tag == (1 << 3 | 2) && v <= s.n) {
             *out_host = (struct mz_str){ s.p, (size_t)v };
@@ -140,26 +128,17 @@ struct mz_str session_host(const struct session_state *s, const struct mz_header
 
 /* ---- what we tell it ---- */
 
-static size_t varint_put(char *out, uint64_t v)
-{
-    size_t n = 0;
-    for (; v >= 0x80; v >>= 7)
-        out[n++] = (char)(v | 0x80);
-    out[n++] = (char)v;
-    return n;
-}
-
 static struct mz_str message_of(struct mz_str host, uint64_t expires, struct mz_arena *a)
 {
     char *out = mz_arena_alloc(a, host.n + 24);
     size_t n = 0;
     out[n++] = 1 << 3 | 2;
-    n += varint_put(out + n, host.n);
+    n += mz_wire_varint(host.n, out + n);
     memcpy(out + n, host.p, host.n);
     n += host.n;
     if (expires) {
         out[n++] = 2 << 3 | 0;
-        n += varint_put(out + n, expires);
+        n += mz_wire_varint(expires, out + n);
     }
     return (struct mz_str){ out, n };
 }

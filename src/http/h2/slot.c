@@ -107,7 +107,7 @@ void h2_slot_drop(struct h2_slot *s)
         return;
     MZ_ASSERT(!s->packed);
     mz_mem_note(MZ_MEM_CONN, -(int64_t)SLOT_BYTES, -1);
-    s->cold = pool.hot >= HOT && madvise(s->mem, SLOT_BYTES, MADV_DONTNEED) == 0;
+    s->cold = (!HOT || pool.hot >= HOT) && madvise(s->mem, SLOT_BYTES, MADV_DONTNEED) == 0;
     if (!s->cold)
         pool.hot++;
     s->next = pool.free;

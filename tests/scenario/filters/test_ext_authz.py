@@ -10,8 +10,8 @@ from wire import free_port, until
 
 pytest.importorskip("grpc", reason="peer grpcio is not installed")
 ea = pytest.importorskip("envoy.service.auth.v3.external_auth_pb2", reason="peer xds-protos is not installed")
-json_format = pytest.importorskip("google.protobuf.json_format")
-grpc_peer = pytest.importorskip("grpc_peer")
+json_format = pytest.importorskip("google.protobuf.json_format", reason="peer xds-protos is not installed")
+grpc_peer = pytest.importorskip("grpc_peer", reason="peers grpcio and xds-protos are not installed")
 
 CHECK = "/envoy.service.auth.v3.Authorization/Check"
 TYPE = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"
@@ -351,7 +351,7 @@ def test_100_megabytes(mesh):
 
 def test_story(mesh, authz, px, is_envoy):
     if is_envoy:
-        pytest.skip("ours")
+        pytest.skip("the peer has no stories")
     authz.answer = {"status": {"code": 7, "message": "no badge"}}
     assert px.get().status == 403
     assert "no badge" in px.admin("/mizzen/requests")[1]

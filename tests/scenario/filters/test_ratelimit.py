@@ -9,8 +9,8 @@ from wire import free_port, until
 
 pytest.importorskip("grpc", reason="peer grpcio is not installed")
 rls = pytest.importorskip("envoy.service.ratelimit.v3.rls_pb2", reason="peer xds-protos is not installed")
-json_format = pytest.importorskip("google.protobuf.json_format")
-grpc_peer = pytest.importorskip("grpc_peer")
+json_format = pytest.importorskip("google.protobuf.json_format", reason="peer xds-protos is not installed")
+grpc_peer = pytest.importorskip("grpc_peer", reason="peers grpcio and xds-protos are not installed")
 
 ASK = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 TYPE = "envoy.extensions.filters.http.ratelimit.v3.RateLimit"

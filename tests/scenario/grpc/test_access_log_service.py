@@ -7,7 +7,7 @@ from wire import free_port, until
 
 pytest.importorskip("grpc", reason="peer grpcio is not installed")
 als = pytest.importorskip("envoy.service.accesslog.v3.als_pb2", reason="peer xds-protos is not installed")
-grpc_peer = pytest.importorskip("grpc_peer")
+grpc_peer = pytest.importorskip("grpc_peer", reason="peers grpcio and xds-protos are not installed")
 
 SERVICE = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
 H2 = {"explicit_http_config": {"http2_protocol_options": {}}}

@@ -2,13 +2,13 @@
 Load while upstreams reset, stall, lie and die, hosts are ejected and checked: no request hangs, nothing is left behind (D04, E10).
 CHAOS_SECONDS says how long (20); a sanitizer's build and 600 are for a long look. CHAOS_SEED repeats a run's choices.
 """
-import json
 import os
 import random
 import threading
 import time
 
 import config
+from evidence import objects, objects_back
 from upstream import Close, Raw, Reply, Reset, Step
 from wire import Malformed, free_port, reset, until
 
@@ -95,11 +95,6 @@ def load(px, ports, rng, end, answers, wrong):
             pass  # cut, reset, or an upstream's nonsense through tcp_proxy
 
 
-def objects(px):
-    types = json.loads(px.admin("/mizzen/memory")[1])["types"]
-    return {k: types[k]["objects"] for k in ("conn", "upstream", "stream")}
-
-
 def test_chaos(mesh, is_envoy):
     seed = int(os.environ.get("CHAOS_SEED", random.randrange(1 << 30)))
     print("CHAOS_SEED", seed)
@@ -148,6 +143,5 @@ def test_chaos(mesh, is_envoy):
         assert stats[f"cluster.up.{name}"] == 0, name
     assert stats["http.in.downstream_rq_active"] == 0 and stats["tcp.t.downstream_cx_rx_bytes_buffered"] == 0
     assert stats["cluster.up.outlier_detection.ejections_enforced_total"] > 0 and stats["cluster.up.health_check.failure"] > 0
-    if before:  # each thread keeps some free blocks of streams, each pool one free request
-        spare = {"conn": 0, "upstream": 4 * HOSTS, "stream": 0 if "asan" in px.binary else 3 * 64}
-        until(lambda: all(objects(px)[k] <= before[k] + spare[k] for k in before), 30, f"as many objects as before: {before}, now {objects(px)}")
+    if before:
+        objects_back(px, before, HOSTS)

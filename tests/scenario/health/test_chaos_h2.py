@@ -2,13 +2,13 @@
 The same as test_chaos.py over HTTP/2 on both sides: streams are reset, stalled, cut and refused, connections go away in and out of
 order, clients leave, withhold windows and send nonsense. CHAOS_SECONDS, CHAOS_SEED as there.
 """
-import json
 import os
 import random
 import threading
 import time
 
 import config
+from evidence import objects, objects_back
 from h2_client import GET, POST, H2Client, frame
 from h2_upstream import CANCEL, DATA, END_STREAM, GOAWAY, INTERNAL_ERROR, PING, REFUSED_STREAM, RST_STREAM, H2Upstream, early
 from wire import free_port, until
@@ -117,11 +117,6 @@ def load(px, rng, end, answers, wrong):
             pass
 
 
-def objects(px):
-    types = json.loads(px.admin("/mizzen/memory")[1])["types"]
-    return {k: types[k]["objects"] for k in ("conn", "upstream", "stream")}
-
-
 def test_chaos(mesh, is_envoy):
     seed = int(os.environ.get("CHAOS_SEED", random.randrange(1 << 30)))
     print("CHAOS_SEED", seed)
@@ -168,6 +163,5 @@ def test_chaos(mesh, is_envoy):
         assert stats[f"cluster.up.{name}"] == 0, name
     for name in ("http.in.downstream_rq_active", "http2.streams_active", "http2.outbound_frames_active", "http2.outbound_control_frames_active"):
         assert stats[name] == 0, name
-    if before:  # each thread keeps some free blocks of streams, each pool one free request
-        spare = {"conn": 0, "upstream": 4 * HOSTS, "stream": 0 if "asan" in px.binary else 3 * 64}
-        until(lambda: all(objects(px)[k] <= before[k] + spare[k] for k in before), 10, f"as many objects as before: {before}, now {objects(px)}")
+    if before:
+        objects_back(px, before, HOSTS)

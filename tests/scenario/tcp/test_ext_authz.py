@@ -9,7 +9,7 @@ from wire import free_port, reset, until
 
 pytest.importorskip("grpc", reason="peer grpcio is not installed")
 ea = pytest.importorskip("envoy.service.auth.v3.external_auth_pb2", reason="peer xds-protos is not installed")
-grpc_peer = pytest.importorskip("grpc_peer")
+grpc_peer = pytest.importorskip("grpc_peer", reason="peers grpcio and xds-protos are not installed")
 
 H2 = {"explicit_http_config": {"http2_protocol_options": {}}}
 GRPC = [("content-type", "application/grpc")]
