@@ -431,7 +431,7 @@ static void count_try(struct router *r)
                           r->request_end_us ? (now_of(r) - r->request_end_us) / 1000 : 0);
 }
 
-/* NULL: the host's transports look at nothing of the request. */
+/* NULL: the host's transports look at nothing of the request, or it has nothing for them: it shares the ordinary pool. */
 static const struct mz_transport_opts *
 transport_wanted(struct router *r, const struct mz_host *host, struct mz_transport_opts *out)
 {
@@ -444,7 +444,7 @@ transport_wanted(struct router *r, const struct mz_host *host, struct mz_transpo
         out->sni = r->auto_sni;
     if (!out->sans.n && r->auto_san.n)
         out->sans = (struct mz_tls_names){ &r->auto_san, 1 };
-    return out;
+    return out->sni.n || out->sans.n || out->alpn.n || out->source || out->bind ? out : NULL;
 }
 
 void attempt_start(struct router *r)
