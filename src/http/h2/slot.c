@@ -48,7 +48,8 @@ struct chunk {
 static _Thread_local struct {
     struct chunk *chunks;
     struct h2_slot *free;
-    uint32_t taken, hot;
+    uint32_t taken;
+    int hot; /* signed: HOT may be 0 */
 } pool;
 
 /* Costs addresses only. */
@@ -107,7 +108,7 @@ void h2_slot_drop(struct h2_slot *s)
         return;
     MZ_ASSERT(!s->packed);
     mz_mem_note(MZ_MEM_CONN, -(int64_t)SLOT_BYTES, -1);
-    s->cold = (!HOT || pool.hot >= HOT) && madvise(s->mem, SLOT_BYTES, MADV_DONTNEED) == 0;
+    s->cold = pool.hot >= HOT && madvise(s->mem, SLOT_BYTES, MADV_DONTNEED) == 0;
     if (!s->cold)
         pool.hot++;
     s->next = pool.free;
