@@ -273,7 +273,7 @@ bool mz_addr_is_loopback(const struct mz_addr *a)
     if (a->len == 0)
         return false;
     if (a->sa.sa_family == AF_INET)
-        return (ntohl(a->in4.sin_addr.s_addr) >> 24) == 127;
+        return a->in4.sin_addr.s_addr == htonl(INADDR_LOOPBACK);
     if (a->sa.sa_family == AF_INET6)
         return IN6_IS_ADDR_LOOPBACK(&a->in6.sin6_addr);
     return a->sa.sa_family == AF_UNIX;

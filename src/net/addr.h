@@ -41,7 +41,7 @@ void mz_addr_set_port(struct mz_addr *a, uint16_t port);
 bool mz_addr_eq(const struct mz_addr *a, const struct mz_addr *b);    /* with port */
 bool mz_addr_ip_eq(const struct mz_addr *a, const struct mz_addr *b); /* without port */
 bool mz_addr_is_ip(const struct mz_addr *a);
-bool mz_addr_is_loopback(const struct mz_addr *a); /* 127/8, ::1, UNIX sockets */
+bool mz_addr_is_loopback(const struct mz_addr *a); /* 127.0.0.1 (of 127/8 no other, as Envoy), ::1, UNIX sockets */
 bool mz_addr_is_any(const struct mz_addr *a);
 uint64_t mz_addr_hash(const struct mz_addr *a);
 

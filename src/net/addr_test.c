@@ -177,8 +177,10 @@ static void test_kinds(void **state)
 {
     (void)state;
     struct mz_addr a, none = { .len = 0 };
-    mz_addr_parse_ip(MZ_STR("127.8.8.8"), 0, &a);
+    mz_addr_parse_ip(MZ_STR("127.0.0.1"), 0, &a);
     assert_true(mz_addr_is_loopback(&a));
+    mz_addr_parse_ip(MZ_STR("127.8.8.8"), 0, &a);
+    assert_false(mz_addr_is_loopback(&a)); /* as Envoy */
     mz_addr_parse_ip(MZ_STR("::"), 0, &a);
     assert_true(mz_addr_is_any(&a));
     assert_false(mz_addr_is_loopback(&a));
