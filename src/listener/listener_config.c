@@ -152,9 +152,14 @@ static bool chains_build(const pb_Listener *m, struct mz_listener_config *l,
     for (size_t i = 0; i < m->n_filter_chains; i++) {
         l->n_chains = i + 1;
         if (!chain_build(m->filter_chains[i], before, f, &l->chains[i], err) ||
-            !chain_index(l, m->filter_chains[i]->filter_chain_match, l->chains[i], err))
+            (!m->filter_chain_matcher &&
+             !chain_index(l, m->filter_chains[i]->filter_chain_match, l->chains[i], err)))
             return mz_err_at(err, "filter_chains[%zu]", i);
     }
+    if (m->filter_chain_matcher &&
+        !(l->tree =
+              mz_chain_tree_create(m->filter_chain_matcher, l->chains, m->n_filter_chains, f, err)))
+        return false;
     if (!m->default_filter_chain)
         return true;
     l->n_chains = n;
@@ -187,6 +192,7 @@ static struct mz_str rest_of(const pb_Listener *m, struct mz_arena *a)
     pb_Listener rest = *m;
     rest.n_filter_chains = 0;
     rest.filter_chains = NULL;
+    rest.filter_chain_matcher = NULL;
     rest.default_filter_chain = NULL;
     return mz_msg_pack_alloc(&rest.base, a);
 }
@@ -400,6 +406,7 @@ void mz_listener_config_unref(struct mz_listener_config *c)
 {
     if (!c || __atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL))
         return;
+    mz_chain_tree_destroy(c->tree);
     for (size_t i = 0; i < c->n_chains; i++)
         chain_unref(c->chains[i]);
     for (size_t i = 0; i < c->n_lfilters; i++)
@@ -424,6 +431,10 @@ struct mz_filter_chain *mz_listener_config_chain(const struct mz_listener_config
                                       .transport = in->transport,
                                       .protocols = in->protocols,
                                       .n_protocols = in->n_protocols };
-    struct mz_filter_chain *found = c->match ? mz_chain_match_find(c->match, &q) : NULL;
+    struct mz_filter_chain *found = NULL;
+    if (c->tree && mz_chain_tree_find(c->tree, in, &found))
+        return found;
+    if (c->match && !c->tree)
+        found = mz_chain_match_find(c->match, &q);
     return found ? found : c->default_chain;
 }

@@ -40,6 +40,15 @@ struct mz_listener_filter {
     void *cfg;
     const struct mz_port_rule *disabled; /* NULL: never */
 };
+/* filter_chain_matcher. Built on the main thread, immutable; chains are borrowed. */
+struct mz_chain_tree;
+struct Xds__Type__Matcher__V3__Matcher;
+struct mz_chain_tree *mz_chain_tree_create(const struct Xds__Type__Matcher__V3__Matcher *m,
+                                           struct mz_filter_chain *const *chains, size_t n, const struct mz_factory *f,
+                                           struct mz_err *err);
+void mz_chain_tree_destroy(struct mz_chain_tree *t); /* NULL is fine */
+/* False: it says nothing of this connection, which is for the default chain. *out NULL: no chain has the name it says. */
+bool mz_chain_tree_find(const struct mz_chain_tree *t, const struct mz_incoming *in, struct mz_filter_chain **out);
 struct mz_listen_address {
     struct mz_addr addr; /* as configured; a port of 0 is replaced when bound */
     bool v4_compat;
@@ -59,6 +68,7 @@ struct mz_listener_config {
     struct mz_str sockets; /* the part that makes the sockets: an update that is equal here takes them over */
     struct mz_filter_chain *default_chain;
     struct mz_chain_match *match;
+    struct mz_chain_tree *tree; /* NULL: chains are chosen by @match */
     struct mz_listener_filter *lfilters;
     size_t n_lfilters;
     uint64_t lfilters_timeout_ms; /* 0: none */

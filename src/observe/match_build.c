@@ -153,7 +153,7 @@ static bool single_build(const pb_Matcher_MatcherList_Predicate_SinglePredicate 
                          struct mz_err *err)
 {
     bool ok =
-        input_build(m->input, env->proto, a, &out->input, err) &&
+        input_build(m->input, env, a, &out->input, err) &&
         (m->matcher_case == pb_Matcher_MatcherList_Predicate_SinglePredicate_MATCHER_VALUE_MATCH
              ? string_build(m->value_match, a, out, err)
              : custom_build(m->custom_match, env, a, out, err));
@@ -367,7 +367,7 @@ static bool custom_tree(const pb_core_TypedExtensionConfig *m, const struct mz_m
 static bool tree_build(const pb_Matcher_MatcherTree *m, const struct mz_match_env *env,
                        struct mz_arena *a, struct node *out, struct mz_err *err)
 {
-    if (!input_build(m->input, env->proto, a, &out->input, err))
+    if (!input_build(m->input, env, a, &out->input, err))
         return false;
     out->input.path = NULL;
     if (out->input.kind == INPUT_METADATA || out->input.kind == INPUT_CEL)

@@ -6,25 +6,33 @@
 
 /* ---- building ---- */
 
+enum {
+    REQUEST = 1,
+    CONNECTION = 2,
+    BOTH = 3
+}; /* who has it: a request or what has a chain, what has none yet */
 static const struct {
     const ProtobufCMessageDescriptor *type;
     enum input_kind kind;
+    unsigned of;
 } inputs[] = {
-    { &pb_HttpRequestHeaderMatchInput__descriptor, INPUT_HEADER },
-    { &pb_HttpRequestQueryParamMatchInput__descriptor, INPUT_QUERY },
-    { &pb_DestinationIPInput__descriptor, INPUT_DESTINATION_IP },
-    { &pb_DestinationPortInput__descriptor, INPUT_DESTINATION_PORT },
-    { &pb_SourceIPInput__descriptor, INPUT_SOURCE_IP },
-    { &pb_SourcePortInput__descriptor, INPUT_SOURCE_PORT },
-    { &pb_DirectSourceIPInput__descriptor, INPUT_DIRECT_SOURCE_IP },
-    { &pb_SourceTypeInput__descriptor, INPUT_SOURCE_TYPE },
-    { &pb_ServerNameInput__descriptor, INPUT_SERVER_NAME },
-    { &pb_UriSanInput__descriptor, INPUT_URI_SAN },
-    { &pb_DnsSanInput__descriptor, INPUT_DNS_SAN },
-    { &pb_SubjectInput__descriptor, INPUT_SUBJECT },
-    { &pb_FilterStateInput__descriptor, INPUT_FILTER_STATE },
-    { &pb_DynamicMetadataInput__descriptor, INPUT_METADATA },
-    { &pb_HttpAttributesCelMatchInput__descriptor, INPUT_CEL },
+    { &pb_HttpRequestHeaderMatchInput__descriptor, INPUT_HEADER, REQUEST },
+    { &pb_HttpRequestQueryParamMatchInput__descriptor, INPUT_QUERY, REQUEST },
+    { &pb_DestinationIPInput__descriptor, INPUT_DESTINATION_IP, BOTH },
+    { &pb_DestinationPortInput__descriptor, INPUT_DESTINATION_PORT, BOTH },
+    { &pb_SourceIPInput__descriptor, INPUT_SOURCE_IP, BOTH },
+    { &pb_SourcePortInput__descriptor, INPUT_SOURCE_PORT, BOTH },
+    { &pb_DirectSourceIPInput__descriptor, INPUT_DIRECT_SOURCE_IP, BOTH },
+    { &pb_SourceTypeInput__descriptor, INPUT_SOURCE_TYPE, BOTH },
+    { &pb_ServerNameInput__descriptor, INPUT_SERVER_NAME, BOTH },
+    { &pb_TransportProtocolInput__descriptor, INPUT_TRANSPORT, CONNECTION },
+    { &pb_ApplicationProtocolInput__descriptor, INPUT_PROTOCOLS, CONNECTION },
+    { &pb_UriSanInput__descriptor, INPUT_URI_SAN, REQUEST },
+    { &pb_DnsSanInput__descriptor, INPUT_DNS_SAN, REQUEST },
+    { &pb_SubjectInput__descriptor, INPUT_SUBJECT, REQUEST },
+    { &pb_FilterStateInput__descriptor, INPUT_FILTER_STATE, BOTH },
+    { &pb_DynamicMetadataInput__descriptor, INPUT_METADATA, BOTH },
+    { &pb_HttpAttributesCelMatchInput__descriptor, INPUT_CEL, REQUEST },
 };
 
 static struct mz_str lower_of(struct mz_arena *a, const char *s)
@@ -35,19 +43,19 @@ static struct mz_str lower_of(struct mz_arena *a, const char *s)
     return mz_str_eq(out, MZ_STR("host")) ? MZ_STR(":authority") : out;
 }
 
-bool input_build(const pb_core_TypedExtensionConfig *m, struct mz_proto_ctx *proto,
+bool input_build(const pb_core_TypedExtensionConfig *m, const struct mz_match_env *env,
                  struct mz_arena *a, struct input *out, struct mz_err *err)
 {
     const ProtobufCMessageDescriptor *type;
     ProtobufCMessage *msg;
     if (!m || !m->typed_config)
         return mz_err_set(err, "is required") || mz_err_at(err, "input.typed_config");
-    if (!mz_any_unpack(proto, m->typed_config, &type, &msg, err))
+    if (!mz_any_unpack(env->proto, m->typed_config, &type, &msg, err))
         return mz_err_at(err, "input.typed_config");
     size_t i = 0;
     while (i < MZ_COUNT(inputs) && inputs[i].type != type)
         i++;
-    if (i == MZ_COUNT(inputs))
+    if (i == MZ_COUNT(inputs) || !(inputs[i].of & (env->of_connection ? CONNECTION : REQUEST)))
         return mz_err_set(err, "no matcher's input is of type \"%s\"", type->name) ||
                mz_err_at(err, "input.typed_config");
     *out = (struct input){ .kind = inputs[i].kind };
@@ -137,6 +145,25 @@ static bool state_value(const struct values *v, struct mz_str *out)
     return true;
 }
 
+static bool protocols_value(const struct values *v, struct mz_str *out)
+{
+    const struct mz_match_input *in = v->in;
+    size_t n = 0;
+    for (size_t i = 0; i < in->n_protocols; i++)
+        n += in->protocols[i].n + 3;
+    if (n == 0)
+        return false;
+    char *text = mz_arena_alloc(in->arena, n), *p = text;
+    for (size_t i = 0; i < in->n_protocols; i++) {
+        *p++ = '\'';
+        p = mempcpy(p, in->protocols[i].p, in->protocols[i].n);
+        *p++ = '\'';
+        *p++ = ',';
+    }
+    *out = (struct mz_str){ text, n - 1 };
+    return true;
+}
+
 const struct mz_addr *input_address(const struct input *i, const struct mz_match_input *in)
 {
     const struct mz_stream_info *info = in->info;
@@ -187,6 +214,11 @@ bool values_next(struct values *v, struct mz_str *out)
     case INPUT_SERVER_NAME:
         *out = v->in->info->sni;
         return v->i == 1 && out->n;
+    case INPUT_TRANSPORT:
+        *out = v->in->transport;
+        return v->i == 1 && out->n;
+    case INPUT_PROTOCOLS:
+        return v->i == 1 && protocols_value(v, out);
     case INPUT_METADATA:
     case INPUT_CEL:
         return false;

@@ -17,6 +17,8 @@ enum input_kind {
     INPUT_DIRECT_SOURCE_IP,
     INPUT_SOURCE_TYPE,
     INPUT_SERVER_NAME,
+    INPUT_TRANSPORT,
+    INPUT_PROTOCOLS, /* "'h2','http/1.1'" */
     INPUT_URI_SAN,
     INPUT_DNS_SAN,
     INPUT_SUBJECT,
@@ -29,7 +31,7 @@ struct input {
     struct mz_str name;                  /* header, parameter, key; namespace */
     const pb_DynamicMetadataInput *path; /* METADATA, while it is being built */
 };
-bool input_build(const pb_core_TypedExtensionConfig *m, struct mz_proto_ctx *proto, struct mz_arena *a,
+bool input_build(const pb_core_TypedExtensionConfig *m, const struct mz_match_env *env, struct mz_arena *a,
                  struct input *out, struct mz_err *err);
 /* Texts of an input, one after the other: of a header first all, joined. False: no more. */
 struct values {

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "filters/network/network_filters.h"
+#include "observe/stream_info.h"
 #include "proto/mapper.h"
 
 #define FILE_MAX (64L * 1024 * 1024)
@@ -84,6 +85,7 @@ static enum mz_net_flow direct_new(struct mz_net_filter *f)
     if (c->n)
         mz_buf_append(mz_conn_out(conn), c->text, c->n);
     mz_conn_written(conn, true);
+    mz_downstream_info(f->down)->details = "direct_response";
     /* What the client has sent meanwhile must not turn the end into a reset, which might destroy the answer. */
     mz_conn_close(conn, MZ_CLOSE_FLUSH_DELAY, "direct_response", LINGER_MS);
     return MZ_NET_STOP;

@@ -136,7 +136,9 @@ struct mz_rbac *mz_rbac_create_matcher(const pb_Matcher *m, const struct mz_fact
 {
     struct mz_rbac *r = engine_create();
     struct rule_builder b = { .arena = r->arena, .f = f, .err = err };
-    const struct mz_match_env env = { f->proto, f->stats, action_build, &b };
+    const struct mz_match_env env = {
+        .proto = f->proto, .stats = f->stats, .action = action_build, .arg = &b
+    };
     r->tree = mz_match_tree_create(m, &env, err);
     r->logs = b.logs;
     if (r->tree)
@@ -208,7 +210,7 @@ static const char no_policy[] = "rbac_access_denied_matched_policy[none]";
 static const struct rbac_action *tree_find(const struct mz_rbac *r, const struct mz_rbac_input *in,
                                            struct mz_buf *trail)
 {
-    const struct mz_match_input input = { in->info, in->h, in->arena };
+    const struct mz_match_input input = { .info = in->info, .h = in->h, .arena = in->arena };
     return mz_match_tree_find(r->tree, &input, trail);
 }
 
