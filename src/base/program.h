@@ -1,0 +1,17 @@
+#ifndef MZ_BASE_PROGRAM_H
+#define MZ_BASE_PROGRAM_H
+/* What every long-running program of ours does first and last. */
+#include "base/err.h"
+
+struct mz_log_options { /* as on the command line; NULL: not given */
+    const char *level, *component_levels, *format, *path;
+};
+bool mz_log_start(const struct mz_log_options *o, struct mz_err *err); /* a level that is none is ignored: check it before */
+/* SIGTERM, SIGINT, SIGUSR1 and SIGHUP wait for the main loop, in every thread to come; SIGPIPE is ignored. */
+void mz_signals_block(void);
+/*
+ * Everything is destroyed: what is still counted was forgotten. Builds with assertions say so and return an exit code; a
+ * release need not look, its memory goes with the process. 0: nothing.
+ */
+int mz_mem_forgotten(void);
+#endif
