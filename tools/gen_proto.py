@@ -1,14 +1,19 @@
 #!/usr/bin/python3
 """Schemas to C: runs protoc-c and writes names.h (short names) and messages.c (all generated code and the type table).
 
-usage: gen_proto.py PROTOC_C SCHEMA_DIR WELL_KNOWN_DIR OUT_DIR FILE.proto...
+usage: gen_proto.py PROTOC_C SCHEMA_DIR WELL_KNOWN_DIR OUT_DIR TABLE FILE.proto...
+
+TABLE names the array of types that messages.c holds (mz_<TABLE>_types). Well-known types are in the set called proto; the others
+build on it. A field whose line ends with the comment "// control plane only" also goes to mz_proto_control_fields: it is
+written by the control plane for other proxies, and for our own it is an unknown field (mapper.h).
 
 Short names. A message or enum is called pb_ and its path below the package, nested names joined by one underscore:
 envoy.config.cluster.v3.Cluster.LbPolicy is pb_Cluster_LbPolicy. Descriptors get __descriptor and __init behind it, enum
 values _NAME, the cases of a oneof pb_Route_ACTION_REDIRECT and pb_Route_ACTION__NOT_SET, initialisers pb_Route__INIT.
 Where two packages use one path, the plain name belongs to the first of envoy.config, google.protobuf, envoy.type, others;
 every other takes in front as many of the last components of its package (the version not counted) as make it unique:
-envoy.extensions.upstreams.http.v3.HttpProtocolOptions is pb_http_HttpProtocolOptions.
+envoy.extensions.upstreams.http.v3.HttpProtocolOptions is pb_http_HttpProtocolOptions. Documents of Istio begin with ist_,
+those of Kubernetes with k8s_; among themselves the same rule holds.
 """
 import pathlib
 import re
@@ -17,6 +22,8 @@ import sys
 
 WELL_KNOWN = ["any", "duration", "empty", "field_mask", "struct", "timestamp", "wrappers"]
 RANKS = ["envoy.config.", "google.protobuf.", "envoy.type."]
+PREFIXES = {"istio": "ist_", "k8s": "k8s_"}  # by the first component of the package
+CONTROL_ONLY = "// control plane only"
 
 
 def rank(full):
@@ -28,31 +35,53 @@ def package_tail(package, count):
     return "_".join(parts[-count:])
 
 
+def prefix(package):
+    return PREFIXES.get(package.split(".")[0], "pb_")
+
+
 def short_names(types):
     """types: (full name, package) -> dict of full name to short name."""
     by_path = {}
     for full, package in types:
-        by_path.setdefault(full[len(package) + 1:].replace(".", "_"), []).append((full, package))
+        by_path.setdefault((prefix(package), full[len(package) + 1:].replace(".", "_")), []).append((full, package))
     out = {}
-    for path, group in by_path.items():
+    for (first, path), group in by_path.items():
         group.sort(key=lambda g: (rank(g[0]), g[0]))
         if len(group) == 1 or rank(group[0][0]) < rank(group[1][0]):
-            out[group.pop(0)[0]] = "pb_" + path
+            out[group.pop(0)[0]] = first + path
         for full, package in group:
             count = 1
             while [package_tail(p, count) for _, p in group].count(package_tail(package, count)) > 1:
                 count += 1
-            out[full] = f"pb_{package_tail(package, count)}_{path}"
+            out[full] = f"{first}{package_tail(package, count)}_{path}"
     assert len(set(out.values())) == len(out), "short names collide"
     return out
 
 
+def control_fields(path):
+    """(full name of the message, number) of the marked fields of one schema."""
+    text = path.read_text()
+    if CONTROL_ONLY not in text:
+        return
+    package, scope = re.search(r"^package ([\w.]+);", text, re.M)[1], []
+    for line in text.splitlines():
+        code = line.split("//")[0].strip()
+        opened = re.match(r"(message|enum|oneof) (\w+) {$", code)
+        if opened:
+            scope.append(opened.groups())
+        elif code == "}":
+            scope.pop()
+        elif line.rstrip().endswith(CONTROL_ONLY):
+            yield ".".join([package, *(n for k, n in scope if k == "message")]), int(re.search(r"= (\d+)", code)[1])
+
+
 def main():
     protoc, schemas, known, out_dir = sys.argv[1], *map(pathlib.Path, sys.argv[2:5])
-    files = [str(pathlib.Path(f).resolve().relative_to(schemas.resolve())) for f in sys.argv[5:]]
+    table_name, first_set = sys.argv[5], sys.argv[5] == "proto"
+    files = [str(pathlib.Path(f).resolve().relative_to(schemas.resolve())) for f in sys.argv[6:]]
     gen = out_dir / "gen"
     gen.mkdir(parents=True, exist_ok=True)
-    well_known = [f"google/protobuf/{n}.proto" for n in WELL_KNOWN]
+    well_known = [f"google/protobuf/{n}.proto" for n in WELL_KNOWN] if first_set else []
     subprocess.run([protoc, f"-I{schemas}", f"-I{known}", f"--c_out={gen}", *well_known, *files], check=True)
     stems = [f[:-len(".proto")] for f in well_known + files]
     code = "".join((gen / f"{s}.pb-c.c").read_text() for s in stems)
@@ -93,10 +122,17 @@ def main():
 
     table = sorted((m[1], m[0]) for m in messages if not m[1].endswith("Entry"))
     unit = [f'#include "{s}.pb-c.c"' for s in stems]
-    unit += ["", "extern const ProtobufCMessageDescriptor *const mz_proto_types[];", "extern const size_t mz_proto_types_n;",
-             "const ProtobufCMessageDescriptor *const mz_proto_types[] = {"]
+    unit += ["", f"extern const ProtobufCMessageDescriptor *const mz_{table_name}_types[];",
+             f"extern const size_t mz_{table_name}_types_n;",
+             f"const ProtobufCMessageDescriptor *const mz_{table_name}_types[] = {{"]
     unit += [f"    &{lower}__descriptor, /* {full} */" for full, lower in table]
-    unit += ["};", f"const size_t mz_proto_types_n = {len(table)};"]
+    unit += ["};", f"const size_t mz_{table_name}_types_n = {len(table)};"]
+    if first_set:
+        lowers = {full: lower for full, lower in table}
+        marked = [m for f in files for m in control_fields(schemas / f)]
+        unit += ['#include "proto/control_field.h"', "const struct mz_control_field mz_proto_control_fields[] = {"]
+        unit += [f"    {{ &{lowers[full]}__descriptor, {number} }}, /* {full} */" for full, number in marked]
+        unit += ["    { NULL, 0 },", "};"]
     (out_dir / "messages.c").write_text("\n".join(unit) + "\n")
 
 

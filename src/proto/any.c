@@ -8,19 +8,35 @@ extern const size_t mz_proto_types_n;
 
 #define URL_PREFIX "type.googleapis.com/"
 
-const ProtobufCMessageDescriptor *mz_type_find(struct mz_str full_name)
+static const ProtobufCMessageDescriptor *const *more_types;
+static size_t more_types_n;
+
+void mz_type_add_table(const ProtobufCMessageDescriptor *const *v, size_t n)
 {
-    for (size_t lo = 0, hi = mz_proto_types_n; lo < hi;) {
+    more_types = v;
+    more_types_n = n;
+}
+
+static const ProtobufCMessageDescriptor *find_in(const ProtobufCMessageDescriptor *const *v,
+                                                 size_t n, struct mz_str full_name)
+{
+    for (size_t lo = 0, hi = n; lo < hi;) {
         size_t mid = (lo + hi) / 2;
-        int c = mz_str_cmp(full_name, mz_str_c(mz_proto_types[mid]->name));
+        int c = mz_str_cmp(full_name, mz_str_c(v[mid]->name));
         if (c == 0)
-            return mz_proto_types[mid];
+            return v[mid];
         if (c < 0)
             hi = mid;
         else
             lo = mid + 1;
     }
     return NULL;
+}
+
+const ProtobufCMessageDescriptor *mz_type_find(struct mz_str full_name)
+{
+    const ProtobufCMessageDescriptor *d = find_in(mz_proto_types, mz_proto_types_n, full_name);
+    return d || !more_types_n ? d : find_in(more_types, more_types_n, full_name);
 }
 
 const char *mz_type_nearest(struct mz_str full_name)

@@ -1,5 +1,6 @@
 /* Descriptors: fields by name, sizes, presence; paths. */
 #include "base/log.h"
+#include "proto/control_field.h"
 #include "proto/proto_priv.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -59,6 +60,17 @@ bool walk_unknown(struct walk *w, uint32_t line, uint32_t col, const char *what,
         return walk_fail(w, &at, "unknown %s \"%.*s\"; did you mean \"%s\"?", what,
                          MZ_STR_ARG(shown), near);
     return walk_fail(w, &at, "unknown %s \"%.*s\"", what, MZ_STR_ARG(shown));
+}
+
+bool field_is_known(const struct walk *w, const ProtobufCMessageDescriptor *d,
+                    const ProtobufCFieldDescriptor *f)
+{
+    if (w->ctx->control)
+        return true;
+    for (const struct mz_control_field *c = mz_proto_control_fields; c->message; c++)
+        if (c->message == d && c->number == f->id)
+            return false;
+    return true;
 }
 
 size_t field_size(const ProtobufCFieldDescriptor *f)

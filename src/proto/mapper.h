@@ -17,6 +17,7 @@ struct mz_proto_ctx {
     enum mz_unknown unknown;
     bool partial; /* do not check constraints of the outermost message: it will be merged first */
     bool unchecked; /* nor those within an Any: whoever opens it does */
+    bool control; /* fields that only the control plane knows (control_field.h) are known */
     unsigned unknown_n;     /* fields and enum names that were left out */
     char unknown_path[256]; /* the first of them; "" while there is none */
 };
@@ -62,6 +63,9 @@ const ProtobufCMessageDescriptor *
 mz_type_find(struct mz_str full_name); /* NULL when no schema has it */
 const char *
 mz_type_nearest(struct mz_str full_name); /* for "did you mean"; NULL when none is near */
+/* A second table of types, sorted by name, where mz_type_find() looks as well: documents and messages of the control plane,
+ * which proxies do not link. Before threads start. */
+void mz_type_add_table(const ProtobufCMessageDescriptor *const *v, size_t n);
 
 /* Proto merge: scalars that are set in @from replace, messages merge, repeated fields append, maps replace by key. What
  * is taken from @from is shared: it must live as long as @into, and be used no more by itself. */

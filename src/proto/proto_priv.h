@@ -29,6 +29,9 @@ __attribute__((format(printf, 3, 4))) void walk_note(struct walk *w, const struc
 /* An unknown field or name: false (error set) or true (counted). @near may be NULL. */
 bool walk_unknown(struct walk *w, uint32_t line, uint32_t col, const char *what, struct mz_str name,
                   const char *near);
+/* Whether the context may know of @f of @d: fields of the control plane are for it alone. */
+bool field_is_known(const struct walk *w, const ProtobufCMessageDescriptor *d,
+                    const ProtobufCFieldDescriptor *f);
 
 static inline void *field_at(const ProtobufCFieldDescriptor *f, const ProtobufCMessage *m)
 {

@@ -373,7 +373,7 @@ static bool read_fields(struct walk *w, const struct mz_node *n, ProtobufCMessag
     for (uint32_t i = 0; i < n->n; i++) {
         const struct mz_pair *p = &n->pairs[i];
         const ProtobufCFieldDescriptor *f = field_find(d, p->key);
-        if (!f) {
+        if (!f || !field_is_known(w, d, f)) {
             if (!walk_unknown(w, p->line, p->col, "field", p->key, nearest_field(d, p->key)))
                 return false;
             continue;

@@ -71,7 +71,8 @@ const struct mz_node *mz_tree_read(struct mz_arena *a, struct mz_str text, enum 
         mz_err_set(err, "the document has %zu bytes, more than %u", text.n, MZ_TREE_MAX_BYTES);
         return NULL;
     }
-    return form == MZ_TEXT_JSON ? mz_tree_read_json(a, text, err) : mz_tree_read_yaml(a, text, err);
+    return form == MZ_TEXT_JSON ? mz_tree_read_json(a, text, err)
+                                : mz_tree_read_yaml(a, text, 0, err);
 }
 
 const char *mz_node_what(const struct mz_node *n, char out_text[64])

@@ -54,8 +54,10 @@ const struct mz_node *mz_tree_read(struct mz_arena *a, struct mz_str text, enum 
 const char *mz_node_what(const struct mz_node *n,
                          char out_text[64]); /* `string "x"`, `number 7`, `an object` ... */
 
-/* For the two readers. */
-const struct mz_node *mz_tree_read_yaml(struct mz_arena *a, struct mz_str text, struct mz_err *err);
+/* The two readers. */
+/* @line0: lines that stand before @text in its file, for what is said of it (one document of several). */
+const struct mz_node *mz_tree_read_yaml(struct mz_arena *a, struct mz_str text, uint32_t line0,
+                                        struct mz_err *err);
 const struct mz_node *mz_tree_read_json(struct mz_arena *a, struct mz_str text, struct mz_err *err);
 bool mz_tree_check_pairs(const struct mz_pair *v, size_t n,
                          struct mz_err *err); /* false on a duplicate key */

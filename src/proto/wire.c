@@ -122,7 +122,7 @@ static bool scan(struct walk *w, struct mz_str bytes, const ProtobufCMessageDesc
         if (!take_piece(&rest, &p))
             return walk_fail(w, NULL, "not the binary form of %s", d->name);
         const ProtobufCFieldDescriptor *f = protobuf_c_message_descriptor_get_field(d, p.id);
-        if (!f) {
+        if (!f || !field_is_known(w, d, f)) {
             char number[16];
             snprintf(number, sizeof(number), "%u", p.id);
             if (!walk_unknown(w, 0, 0, "field number", mz_str_c(number), NULL))

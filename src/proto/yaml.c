@@ -17,6 +17,7 @@ struct reader {
     struct mz_map anchors; /* name to struct anchor, both in the arena */
     size_t count, aliased; /* nodes so far, unfolded; those that aliases added */
     unsigned depth;
+    uint32_t line0; /* lines before the text */
     struct mz_err *err;
 };
 
@@ -37,20 +38,22 @@ static bool next(struct reader *r)
                           p->problem ? p->problem : "bad character", p->problem_offset);
     return mz_err_set(r->err, "not YAML: %s%s%s (line %zu, column %zu)",
                       p->context ? p->context : "", p->context ? ", " : "",
-                      p->problem ? p->problem : "out of memory", at.line + 1, at.column + 1);
+                      p->problem ? p->problem : "out of memory", at.line + 1 + r->line0,
+                      at.column + 1);
 }
 
 static bool fail_here(struct reader *r, const char *what)
 {
     yaml_mark_t at = r->event.start_mark;
-    return mz_err_set(r->err, "%s (line %zu, column %zu)", what, at.line + 1, at.column + 1);
+    return mz_err_set(r->err, "%s (line %zu, column %zu)", what, at.line + 1 + r->line0,
+                      at.column + 1);
 }
 
 static struct mz_node *node_new(struct reader *r, enum mz_node_kind kind)
 {
     struct mz_node *n = mz_arena_new0(r->arena, struct mz_node);
     n->kind = kind;
-    n->line = (uint32_t)r->event.start_mark.line + 1;
+    n->line = (uint32_t)r->event.start_mark.line + 1 + r->line0;
     n->col = (uint32_t)r->event.start_mark.column + 1;
     r->count++;
     return n;
@@ -164,7 +167,7 @@ static bool read_pair(struct reader *r, struct mz_pair *out)
         return fail_here(r, "a key must be a plain text");
     out->key =
         mz_arena_dup(r->arena, event_str(r->event.data.scalar.value, r->event.data.scalar.length));
-    out->line = (uint32_t)r->event.start_mark.line + 1;
+    out->line = (uint32_t)r->event.start_mark.line + 1 + r->line0;
     out->col = (uint32_t)r->event.start_mark.column + 1;
     if (!next(r))
         return false;
@@ -270,9 +273,10 @@ static const struct mz_node *read_stream(struct reader *r)
     return NULL;
 }
 
-const struct mz_node *mz_tree_read_yaml(struct mz_arena *a, struct mz_str text, struct mz_err *err)
+const struct mz_node *mz_tree_read_yaml(struct mz_arena *a, struct mz_str text, uint32_t line0,
+                                        struct mz_err *err)
 {
-    struct reader r = { .arena = a, .err = err };
+    struct reader r = { .arena = a, .line0 = line0, .err = err };
     if (!yaml_parser_initialize(&r.parser)) {
         mz_err_set(err, "out of memory");
         return NULL;

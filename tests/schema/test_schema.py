@@ -21,7 +21,8 @@ def ours():
 
 
 # Upstream's contrib extensions are in no package of descriptors: written by hand from its documentation.
-CONTRIB = ("envoy/extensions/filters/network/postgres_proxy/",)
+# Neither are the documents of Istio and Kubernetes.
+CONTRIB = ("envoy/extensions/filters/network/postgres_proxy/", "istio/", "k8s/", "stats/")
 
 
 def upstream(name):

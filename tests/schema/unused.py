@@ -124,7 +124,7 @@ def around(messages, levels=3):
 def unread():
     messages, packages = load()
     short = short_names([(m, packages[m]) for m in messages])
-    files = [(set(re.findall(r"\b(?:pb_|Envoy__|Xds__|Udpa__)\w+", t)),
+    files = [(set(re.findall(r"\b(?:pb_|ist_|k8s_|Envoy__|Istio__|K8s__|Xds__|Udpa__)\w+", t)),
               {re.sub("^n_", "", w) for w in re.findall(r"(?:->|\.)\s*(\w+)", t)}) for t in sources()]
     words = set().union(*(w for w, _ in files))
     for m, near in around(messages).items():
