@@ -1,0 +1,245 @@
+#include "control/model/model_priv.h"
+
+#include <stdlib.h>
+
+#include "base/log.h"
+
+/* ---- small things ---- */
+
+struct mz_str mz_label_get(struct mz_labels l, const char *key)
+{
+    struct mz_str k = mz_str_c(key);
+    for (size_t i = 0; i < l.n; i++)
+        if (mz_str_eq(l.v[i].key, k))
+            return l.v[i].value;
+    return MZ_STR("");
+}
+
+bool mz_labels_match(struct mz_labels selector, struct mz_labels of)
+{
+    size_t j = 0;
+    if (!selector.n)
+        return false;
+    for (size_t i = 0; i < selector.n; i++) { /* both are sorted */
+        while (j < of.n && mz_str_cmp(of.v[j].key, selector.v[i].key) < 0)
+            j++;
+        if (j == of.n || !mz_str_eq(of.v[j].key, selector.v[i].key) ||
+            !mz_str_eq(of.v[j].value, selector.v[i].value))
+            return false;
+    }
+    return true;
+}
+
+static int compare_labels(const void *a, const void *b)
+{
+    const struct mz_label *x = a, *y = b;
+    return mz_str_cmp(x->key, y->key);
+}
+
+struct mz_labels model_labels(struct mz_arena *a, const struct mz_label *v, size_t n)
+{
+    struct mz_label *own = mz_arena_alloc(a, n * sizeof(*v));
+    if (n) {
+        memcpy(own, v, n * sizeof(*v));
+        qsort(own, n, sizeof(*own), compare_labels);
+    }
+    return (struct mz_labels){ own, n };
+}
+
+uint64_t model_hash_str(uint64_t h, struct mz_str s)
+{
+    return mz_xxh64(s.p, s.n, mz_xxh64(&s.n, sizeof(s.n), h));
+}
+
+uint64_t model_hash_labels(uint64_t h, struct mz_labels l)
+{
+    for (size_t i = 0; i < l.n; i++)
+        h = model_hash_str(model_hash_str(h, l.v[i].key), l.v[i].value);
+    return mz_xxh64(&l.n, sizeof(l.n), h);
+}
+
+static int compare_strs(const void *a, const void *b)
+{
+    const struct mz_str *x = a, *y = b;
+    return mz_str_cmp(*x, *y);
+}
+
+struct mz_str *model_sorted(struct mz_arena *a, struct mz_str *v, size_t *n)
+{
+    size_t kept = 0;
+    if (!*n)
+        return NULL;
+    qsort(v, *n, sizeof(*v), compare_strs);
+    for (size_t i = 0; i < *n; i++)
+        if (!kept || !mz_str_eq(v[kept - 1], v[i]))
+            v[kept++] = v[i];
+    struct mz_str *own = mz_arena_alloc(a, kept * sizeof(*v));
+    memcpy(own, v, kept * sizeof(*v));
+    *n = kept;
+    return own;
+}
+
+/* ---- the mesh's settings ---- */
+
+static struct mz_str or_default(struct mz_arena *a, const char *text, const char *otherwise)
+{
+    return mz_arena_dup(a, mz_str_c(text && text[0] ? text : otherwise));
+}
+
+static void build_mesh(struct model_draft *d, const struct mz_model_opts *o)
+{
+    static const ist_MeshConfig none = ist_MeshConfig__INIT;
+    struct mz_mesh *mesh = &d->m->mesh;
+    struct mz_err err;
+    const struct mz_doc *doc = mz_store_get(d->store, MZ_STR("MeshConfig/mesh"));
+    const ist_MeshConfig *c = doc ? (const ist_MeshConfig *)mz_doc_body(doc, d->scratch) : &none;
+    mesh->domain = mz_arena_dup(d->m->arena, mz_str_c(o->domain));
+    mesh->trust_domain = or_default(d->m->arena, c->trust_domain, "cluster.local");
+    mesh->root_ns = or_default(d->m->arena, c->root_namespace, "istio-system");
+    mesh->cluster_id = MZ_STR("Kubernetes");
+    mesh->connect_timeout_us = 10000000;
+    (void)mz_duration_us(c->connect_timeout, mesh->connect_timeout_us, &mesh->connect_timeout_us,
+                         &err); /* a negative one was refused with its document */
+    mesh->hash = model_hash_str(doc ? doc->version : 0, mesh->domain);
+}
+
+/* ---- building ---- */
+
+static int compare_services(const void *a, const void *b)
+{
+    const struct mz_service *const *x = a, *const *y = b;
+    int c = mz_str_cmp((*x)->created, (*y)->created);
+    c = c ? c : mz_str_cmp((*x)->name, (*y)->name);
+    return c ? c : mz_str_cmp((*x)->ns, (*y)->ns);
+}
+
+static void finish_services(struct model_draft *d)
+{
+    struct mz_model *m = d->m;
+    const size_t n = d->services.n;
+    const struct mz_service **v = mz_arena_alloc(m->arena, n * sizeof(*v));
+    if (n) {
+        qsort(d->services.v, n, sizeof(*d->services.v), compare_services);
+        memcpy(v, d->services.v, n * sizeof(*v));
+    }
+    for (size_t i = 0; i < n; i++)
+        if (!mz_map_get(&m->by_host, v[i]->host))
+            (void)mz_map_put(&m->by_host, v[i]->host, (void *)(uintptr_t)v[i]);
+    m->services = v;
+    m->services_n = n;
+}
+
+struct mz_model *mz_model_build(struct mz_store *s, const struct mz_model_opts *o,
+                                const struct mz_model *before)
+{
+    (void)before;
+    struct mz_model *m = mz_new0(MZ_MEM_CONFIG, struct mz_model);
+    m->refs = 1;
+    m->arena = mz_arena_create(MZ_MEM_CONFIG);
+    mz_map_init(&m->by_host, MZ_MEM_CONFIG);
+    mz_map_init(&m->by_workload, MZ_MEM_CONFIG);
+    mz_map_init(&m->by_address, MZ_MEM_CONFIG);
+    struct model_draft d = { .m = m, .store = s, .scratch = mz_arena_create(MZ_MEM_CONFIG) };
+    build_mesh(&d, o);
+    model_add_kubernetes(&d);
+    finish_services(&d);
+    mz_vec_free(&d.services, MZ_MEM_CONFIG);
+    mz_arena_destroy(d.scratch);
+    return m;
+}
+
+struct mz_model *mz_model_ref(const struct mz_model *m)
+{
+    struct mz_model *own = (struct mz_model *)(uintptr_t)m; /* only the count changes */
+    own->refs++;
+    return own;
+}
+
+void mz_model_unref(const struct mz_model *m)
+{
+    struct mz_model *own = (struct mz_model *)(uintptr_t)m;
+    if (!own || --own->refs)
+        return;
+    mz_map_fini(&own->by_host);
+    mz_map_fini(&own->by_workload);
+    mz_map_fini(&own->by_address);
+    mz_arena_destroy(own->arena);
+    mz_free(MZ_MEM_CONFIG, own);
+}
+
+/* ---- questions ---- */
+
+const struct mz_service *mz_model_service(const struct mz_model *m, struct mz_str host)
+{
+    return mz_map_get(&m->by_host, host);
+}
+
+bool mz_service_visible(const struct mz_service *s, struct mz_str ns)
+{
+    bool private = false;
+    for (size_t i = 0; i < s->export_to_n; i++) {
+        const struct mz_str to = s->export_to[i];
+        if (mz_str_eq(to, MZ_STR("*")) || mz_str_eq(to, ns))
+            return true;
+        private |= mz_str_eq(to, MZ_STR("."));
+    }
+    return !s->export_to_n || (private && mz_str_eq(s->ns, ns));
+}
+
+const struct mz_port *mz_service_port(const struct mz_service *s, uint16_t port)
+{
+    for (size_t i = 0; i < s->ports_n; i++)
+        if (s->ports[i].port == port)
+            return &s->ports[i];
+    return NULL;
+}
+
+static uint16_t number_on(const struct mz_port *p, struct mz_labels container_ports)
+{
+    uint64_t n;
+    if (p->target)
+        return p->target;
+    struct mz_str text = { 0 };
+    for (size_t i = 0; i < container_ports.n; i++)
+        if (mz_str_eq(container_ports.v[i].key, p->target_name))
+            text = container_ports.v[i].value;
+    return mz_str_u64(text, &n) && n <= UINT16_MAX ? (uint16_t)n : 0;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    const struct mz_service *const *x = a, *const *y = b;
+    return mz_str_cmp((*x)->name, (*y)->name);
+}
+
+struct mz_targets mz_model_targets(const struct mz_model *m, struct mz_str ns,
+                                   struct mz_labels labels, struct mz_labels container_ports,
+                                   struct mz_arena *a)
+{
+    MZ_VEC(const struct mz_service *) services = { 0 };
+    MZ_VEC(struct mz_target) out = { 0 };
+    for (size_t i = 0; i < m->services_n; i++)
+        if (mz_str_eq(m->services[i]->ns, ns) && mz_labels_match(m->services[i]->selector, labels))
+            *mz_vec_push(&services, MZ_MEM_CONFIG) = m->services[i];
+    if (services.n)
+        qsort(services.v, services.n, sizeof(*services.v), compare_names);
+    mz_vec_foreach (s, &services) {
+        const size_t first = out.n;
+        for (size_t i = 0; i < (*s)->ports_n; i++) {
+            const struct mz_port *p = &(*s)->ports[i];
+            const uint16_t number = number_on(p, container_ports);
+            bool had = number == 0;
+            for (size_t k = first; k < out.n; k++)
+                had |= out.v[k].number == number && out.v[k].port->protocol == p->protocol;
+            if (!had)
+                *mz_vec_push(&out, MZ_MEM_CONFIG) = (struct mz_target){ *s, p, number };
+        }
+    }
+    struct mz_target *v = mz_arena_alloc(a, out.n * sizeof(*v));
+    if (out.n)
+        memcpy(v, out.v, out.n * sizeof(*v));
+    struct mz_targets t = { v, out.n };
+    mz_vec_free(&services, MZ_MEM_CONFIG);
+    mz_vec_free(&out, MZ_MEM_CONFIG);
+    return t;
+}

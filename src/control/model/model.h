@@ -1,0 +1,143 @@
+#ifndef MZ_CONTROL_MODEL_MODEL_H
+#define MZ_CONTROL_MODEL_MODEL_H
+/*
+ * The mesh as it is at one moment (C1): services, their ports and endpoints, workloads, settings. No platform's words: adapters
+ * (one file per platform, kubernetes.c) fill it from the store.
+ *
+ * Immutable once built and counted; everything lies in its arena and goes with it. Same documents, same model: every list has an
+ * order that is written at it. Hashes are of content, the same in every process: answers are cached by them.
+ */
+#include "base/arena.h"
+#include "base/map.h"
+#include "base/vec.h"
+#include "control/sources/store.h"
+
+enum mz_protocol { /* as ports announce it (protocol.c) */
+    MZ_PROTOCOL_UNKNOWN, /* nothing known: found out by looking at the first bytes */
+    MZ_PROTOCOL_TCP,
+    MZ_PROTOCOL_UDP,
+    MZ_PROTOCOL_HTTP,
+    MZ_PROTOCOL_HTTP2,
+    MZ_PROTOCOL_GRPC,
+    MZ_PROTOCOL_GRPC_WEB,
+    MZ_PROTOCOL_HTTPS,
+    MZ_PROTOCOL_TLS,
+    MZ_PROTOCOL_MONGO,
+    MZ_PROTOCOL_REDIS,
+    MZ_PROTOCOL_MYSQL,
+};
+enum mz_protocol mz_protocol_parse(struct mz_str name); /* "HTTP2", "grpc-web"; UNKNOWN when it is none */
+/* Of a port of a Kubernetes service: appProtocol, else the name up to its first '-', else what the number is known for. */
+enum mz_protocol mz_protocol_of_port(uint16_t port, struct mz_str name, struct mz_str transport, struct mz_str app);
+bool mz_protocol_is_http(enum mz_protocol p); /* HTTP, HTTP2, gRPC */
+bool mz_protocol_is_http2(enum mz_protocol p);
+
+struct mz_label {
+    struct mz_str key, value;
+};
+struct mz_labels { /* by key */
+    const struct mz_label *v;
+    size_t n;
+};
+struct mz_str mz_label_get(struct mz_labels l, const char *key); /* "" when absent */
+bool mz_labels_match(struct mz_labels selector, struct mz_labels of); /* every one of @selector; an empty one: never */
+
+struct mz_locality {
+    struct mz_str region, zone, subzone;
+};
+struct mz_workload { /* one instance: a pod, a machine */
+    struct mz_str name, ns;
+    struct mz_str address; /* the first */
+    struct mz_str account; /* "spiffe://cluster.local/ns/demo/sa/web" */
+    struct mz_str owner;   /* the workload's name in telemetry */
+    struct mz_labels labels;
+    struct mz_locality locality;
+    bool mtls; /* a proxy of the mesh stands before it */
+    bool gone; /* succeeded or failed: keeps its address no longer */
+    struct mz_labels ports; /* container port names to numbers */
+    uint64_t hash;
+};
+
+enum mz_health { MZ_HEALTHY, MZ_UNHEALTHY, MZ_DRAINING };
+struct mz_endpoint {
+    struct mz_str address;
+    uint16_t port;
+    enum mz_health health;
+    const struct mz_workload *workload; /* NULL: nothing is known of it */
+};
+struct mz_endpoints { /* by address */
+    const struct mz_endpoint *v;
+    size_t n;
+    uint64_t hash;
+};
+
+enum mz_resolution {
+    MZ_RESOLVE_EDS,         /* endpoints are known here */
+    MZ_RESOLVE_PASSTHROUGH, /* headless: clients choose */
+    MZ_RESOLVE_ALIAS,       /* another name stands for it */
+};
+struct mz_port {
+    struct mz_str name;
+    uint16_t port, target; /* target 0: by name */
+    struct mz_str target_name;
+    enum mz_protocol protocol;
+};
+struct mz_service {
+    struct mz_str host, name, ns;
+    struct mz_str created;
+    const struct mz_port *ports; /* in the document's order */
+    size_t ports_n;
+    const struct mz_str *addresses; /* virtual ones; none: headless */
+    size_t addresses_n;
+    enum mz_resolution resolution;
+    bool external; /* not of the mesh: no mutual TLS by itself */
+    bool unready;  /* endpoints count though they are not ready */
+    struct mz_labels labels, selector;
+    const struct mz_str *export_to; /* none: everywhere. ".": its namespace; "~": nowhere */
+    size_t export_to_n;
+    const struct mz_str *accounts; /* of its endpoints; sorted, each once */
+    size_t accounts_n;
+    const struct mz_endpoints *endpoints; /* one per port */
+    uint64_t hash; /* of all but the endpoints; with the accounts */
+};
+
+struct mz_mesh {
+    struct mz_str domain, trust_domain, root_ns;
+    struct mz_str cluster_id; /* of the platform that is asked: "Kubernetes" */
+    uint64_t connect_timeout_us;
+    uint64_t hash;
+};
+struct mz_model {
+    unsigned refs;
+    struct mz_arena *arena;
+    struct mz_mesh mesh;
+    const struct mz_service *const *services; /* oldest first, then by name and namespace */
+    size_t services_n;
+    struct mz_map by_host;      /* to const struct mz_service */
+    struct mz_map by_workload;  /* "ns/name" to const struct mz_workload */
+    struct mz_map by_address;   /* to const struct mz_workload; of two the first by namespace and name */
+};
+struct mz_model_opts {
+    const char *domain; /* "cluster.local" */
+};
+/* @before may be NULL: what did not change is taken over from it one day; the result is the same. Returns refs 1. */
+struct mz_model *mz_model_build(struct mz_store *s, const struct mz_model_opts *o, const struct mz_model *before);
+struct mz_model *mz_model_ref(const struct mz_model *m);
+void mz_model_unref(const struct mz_model *m); /* NULL is fine */
+const struct mz_service *mz_model_service(const struct mz_model *m, struct mz_str host); /* NULL */
+bool mz_service_visible(const struct mz_service *s, struct mz_str ns); /* to workloads of @ns, by exportTo */
+const struct mz_port *mz_service_port(const struct mz_service *s, uint16_t port); /* NULL */
+
+/* A service and the port of one workload that answers for it. */
+struct mz_target {
+    const struct mz_service *service;
+    const struct mz_port *port;
+    uint16_t number; /* on the workload */
+};
+struct mz_targets { /* services by name, ports as the document has them; of one number and protocol the first */
+    const struct mz_target *v;
+    size_t n;
+};
+struct mz_targets mz_model_targets(const struct mz_model *m, struct mz_str ns, struct mz_labels labels,
+                                   struct mz_labels container_ports, struct mz_arena *a);
+#endif

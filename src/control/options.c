@@ -1,0 +1,50 @@
+#include "control/options.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/flags.h"
+#include "base/log.h"
+
+#include "revision.h" /* generated: the commit that was built */
+
+/* clang-format off */
+static const struct mz_flag flags[] = {
+#define AT(member) offsetof(struct mz_control_options, member)
+    { "config-dir", 'c', MZ_FLAG_TEXT, AT(config_dir), "Directory of documents (YAML, JSON) of Kubernetes and Istio" },
+    { "mesh-config", 0, MZ_FLAG_TEXT, AT(mesh_config), "File with the MeshConfig. Default is mesh.yaml in the directory, if it is there" },
+    { "domain", 0, MZ_FLAG_TEXT, AT(domain), "DNS domain of services. Default is cluster.local" },
+    { "mode", 0, MZ_FLAG_TEXT, AT(mode),
+      "'validate': reads the directory, prints what is wrong, and exits: 0 when nothing is broken (warnings do not count), else 1" },
+    { "log-level", 'l', MZ_FLAG_TEXT, AT(log_level), "Log levels: [trace][debug][info][warning|warn][error][critical][off]. Default is [info]" },
+    { "component-log-level", 0, MZ_FLAG_TEXT, AT(component_log_level), "Comma-separated list of component log levels, as config:debug" },
+    { "log-format", 0, MZ_FLAG_TEXT, AT(log_format), "Log message format in spdlog syntax" },
+    { "log-path", 0, MZ_FLAG_TEXT, AT(log_path), "Path to logfile" },
+#undef AT
+};
+/* clang-format on */
+
+static int check(const char *program, const struct mz_control_options *o)
+{
+    enum mz_log_level level;
+    if (!o->config_dir)
+        return mz_flags_refuse(program, "(--config-dir)", "error: it is required");
+    if (!o->mode || strcmp(o->mode, "validate") != 0)
+        return mz_flags_refuse(program, "(--mode)", "error: this version only does 'validate'");
+    if (!mz_log_level_parse(mz_str_c(o->log_level), &level))
+        return mz_flags_refuse(program, "(--log-level)", "error: invalid log level specified");
+    return -1;
+}
+
+int mz_control_options_parse(int argc, char **argv, struct mz_control_options *out_options)
+{
+    const struct mz_program program = { "mizzend", "--config-dir <directory> [flags]", flags,
+                                        MZ_COUNT(flags), MZ_REVISION };
+    struct mz_control_options o = { .domain = "cluster.local", .log_level = "info" };
+    int rc = mz_flags_parse(&program, argc, argv, &o);
+    if (rc < 0)
+        rc = check(argv[0], &o);
+    if (rc < 0)
+        *out_options = o;
+    return rc;
+}

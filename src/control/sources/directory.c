@@ -1,0 +1,475 @@
+/* The directory source: files to documents, watched (C1). */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/map.h"
+#include "base/vec.h"
+#include "control/sources/source.h"
+
+enum { MAX_DEPTH = 32, MAX_FILES = 100000, DEBOUNCE_MS = 100, PATIENCE = 10 };
+
+struct stamp { /* what tells that a file was not written since */
+    dev_t dev;
+    ino_t ino;
+    off_t size;
+    struct timespec mtime;
+};
+struct note { /* a problem; the text is owned */
+    enum mz_level level;
+    uint32_t line;
+    struct mz_str key;
+    char *text; /* text, then key */
+};
+struct file {
+    char *path;
+    struct stamp stamp;
+    bool mesh;                    /* the MeshConfig */
+    bool seen;                    /* in this scan */
+    bool broken;                  /* one of its documents cannot be named: what it held stays */
+    MZ_VEC(struct mz_doc *) docs; /* in order; a reference each */
+    MZ_VEC(struct note) notes;
+};
+struct directory {
+    struct mz_source base;
+    struct mz_loop *loop;
+    struct mz_store *store;
+    struct mz_directory_opts o;
+    char *dir, *mesh_file;
+    MZ_VEC(struct file *) files; /* by path */
+    MZ_VEC(struct note) conflicts;
+    struct mz_map live; /* key to the document that counts; a reference each */
+    struct mz_io watch; /* inotify */
+    struct mz_timer quiet;
+    uint64_t first_us; /* of the events that wait; 0: none do */
+    bool synced, crowded;
+};
+
+static struct directory *self(const struct mz_source *s)
+{
+    return MZ_CONTAINER((uintptr_t)s, struct directory, base);
+}
+
+/* ---- notes ---- */
+
+static struct note note_make(enum mz_level level, uint32_t line, struct mz_str key,
+                             const char *text)
+{
+    const size_t n = strlen(text);
+    char *own = mz_alloc(MZ_MEM_CONFIG, n + 1 + key.n);
+    memcpy(own, text, n + 1);
+    if (key.n)
+        memcpy(own + n + 1, key.p, key.n);
+    return (struct note){ level, line, { own + n + 1, key.n }, own };
+}
+
+static void notes_clear(struct note *v, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        mz_free(MZ_MEM_CONFIG, v[i].text);
+}
+
+/* ---- files ---- */
+
+static void file_clear(struct file *f)
+{
+    mz_vec_foreach (d, &f->docs)
+        mz_doc_unref(*d);
+    notes_clear(f->notes.v, f->notes.n);
+    mz_vec_free(&f->docs, MZ_MEM_CONFIG);
+    mz_vec_free(&f->notes, MZ_MEM_CONFIG);
+}
+
+static void file_destroy(struct file *f)
+{
+    file_clear(f);
+    mz_free(MZ_MEM_CONFIG, f->path);
+    mz_free(MZ_MEM_CONFIG, f);
+}
+
+static struct file *file_find(const struct directory *s, const char *path)
+{
+    for (size_t lo = 0, hi = s->files.n; lo < hi;) {
+        const size_t mid = (lo + hi) / 2;
+        const int c = strcmp(path, s->files.v[mid]->path);
+        if (c == 0)
+            return s->files.v[mid];
+        if (c < 0)
+            hi = mid;
+        else
+            lo = mid + 1;
+    }
+    return NULL;
+}
+
+static void take_doc(void *arg, struct mz_doc *d)
+{
+    struct file *f = arg;
+    *mz_vec_push(&f->docs, MZ_MEM_CONFIG) = d;
+}
+
+static void take_problem(void *arg, enum mz_level level, uint32_t line, struct mz_str key,
+                         const char *text)
+{
+    struct file *f = arg;
+    f->broken |= level == MZ_LEVEL_ERROR && !key.n;
+    *mz_vec_push(&f->notes, MZ_MEM_CONFIG) = note_make(level, line, key, text);
+}
+
+static bool read_all(const char *path, char **out_text, size_t *out_n, struct mz_err *err)
+{
+    struct stat st;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    size_t n = 0, got = 0;
+    if (fd < 0)
+        return mz_err_set(err, "cannot be read: %s", strerrordesc_np(errno));
+    bool ok = fstat(fd, &st) == 0 && st.st_size >= 0 && st.st_size <= (off_t)MZ_TREE_MAX_BYTES;
+    if (ok)
+        n = (size_t)st.st_size;
+    char *text = mz_alloc(MZ_MEM_CONFIG, n + 1);
+    while (ok && got < n) {
+        const ssize_t one = read(fd, text + got, n - got);
+        ok = one >= 0;
+        if (one <= 0)
+            break; /* it became shorter: there will be another event */
+        got += (size_t)one;
+    }
+    (void)close(fd); /* only read */
+    *out_text = text;
+    *out_n = got;
+    return ok || mz_err_set(err, "cannot be read, or has more than %u bytes", MZ_TREE_MAX_BYTES);
+}
+
+static bool holds(struct file *f, struct mz_str key)
+{
+    mz_vec_foreach (d, &f->docs)
+        if (mz_str_eq((*d)->key, key))
+            return true;
+    return false;
+}
+
+static bool named_broken(struct file *f, struct mz_str key)
+{
+    mz_vec_foreach (n, &f->notes)
+        if (n->level == MZ_LEVEL_ERROR && mz_str_eq(n->key, key))
+            return true;
+    return false;
+}
+
+/* Last good versions: of what is broken now and of what cannot be told apart from it. */
+static void keep_old(struct file *now, struct file *before)
+{
+    mz_vec_foreach (d, &before->docs)
+        if (!holds(now, (*d)->key) && (now->broken || named_broken(now, (*d)->key)))
+            *mz_vec_push(&now->docs, MZ_MEM_CONFIG) = mz_doc_ref(*d);
+}
+
+static void file_read(struct file *f)
+{
+    struct file before = *f;
+    struct mz_doc_reader r = { mz_str_c(f->path), take_doc, take_problem, f };
+    struct mz_err err = { .path = "", .msg = "" };
+    char *text = NULL;
+    size_t n = 0;
+    memset(&f->docs, 0, sizeof(f->docs));
+    memset(&f->notes, 0, sizeof(f->notes));
+    f->broken = false;
+    if (!read_all(f->path, &text, &n, &err))
+        take_problem(f, MZ_LEVEL_ERROR, 0, MZ_STR(""), err.msg);
+    else if (f->mesh)
+        mz_doc_read_mesh(&r, (struct mz_str){ text, n });
+    else
+        mz_doc_read_text(&r, (struct mz_str){ text, n },
+                         mz_str_ends(mz_str_c(f->path), MZ_STR(".json")) ? MZ_TEXT_JSON
+                                                                         : MZ_TEXT_YAML);
+    mz_free(MZ_MEM_CONFIG, text);
+    keep_old(f, &before);
+    file_clear(&before);
+}
+
+/* ---- a scan ---- */
+
+static bool is_ours(struct mz_str name)
+{
+    return mz_str_ends(name, MZ_STR(".yaml")) || mz_str_ends(name, MZ_STR(".yml")) ||
+           mz_str_ends(name, MZ_STR(".json"));
+}
+
+static bool same_stamp(const struct stamp *a, const struct stamp *b)
+{
+    return a->dev == b->dev && a->ino == b->ino && a->size == b->size &&
+           a->mtime.tv_sec == b->mtime.tv_sec && a->mtime.tv_nsec == b->mtime.tv_nsec;
+}
+
+static void file_insert(struct directory *s, struct file *f)
+{
+    size_t at = s->files.n;
+    *mz_vec_push(&s->files, MZ_MEM_CONFIG) = f;
+    for (; at && strcmp(s->files.v[at - 1]->path, f->path) > 0; at--)
+        s->files.v[at] = s->files.v[at - 1];
+    s->files.v[at] = f;
+}
+
+static void visit_file(struct directory *s, const char *path, const struct stat *st, bool mesh)
+{
+    const struct stamp now = { st->st_dev, st->st_ino, st->st_size, st->st_mtim };
+    struct file *f = file_find(s, path);
+    const bool fresh = !f;
+    if (fresh && s->files.n == MAX_FILES) {
+        s->crowded = true;
+        return;
+    }
+    if (fresh) {
+        f = mz_new0(MZ_MEM_CONFIG, struct file);
+        f->path = mz_strndup(MZ_MEM_CONFIG, path, strlen(path));
+        f->mesh = mesh;
+        file_insert(s, f);
+    }
+    f->seen = true;
+    if (!fresh && same_stamp(&f->stamp, &now))
+        return;
+    f->stamp = now;
+    file_read(f);
+}
+
+static void watch_dir(struct directory *s, const char *path)
+{
+    const uint32_t events = IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CREATE |
+                            IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
+    if (s->watch.fd >= 0 && inotify_add_watch(s->watch.fd, path, events) < 0)
+        MZ_LOG(WARN, config, "changes in %s will not be seen: %s", path, strerrordesc_np(errno));
+}
+
+static void visit(struct directory *s, const char *path, unsigned depth);
+
+static void visit_entry(struct directory *s, const char *dir, const char *name, unsigned depth)
+{
+    struct stat st;
+    char path[4096];
+    const int n = snprintf(path, sizeof(path), "%s/%s", dir, name);
+    if (n < 0 || (size_t)n >= sizeof(path) || stat(path, &st) != 0)
+        return; /* it went between readdir and here */
+    const bool mesh = !s->mesh_file && depth == 0 && strcmp(name, "mesh.yaml") == 0;
+    if (S_ISDIR(st.st_mode))
+        visit(s, path, depth + 1);
+    else if (S_ISREG(st.st_mode) && is_ours(mz_str_c(name)) &&
+             !(s->mesh_file && strcmp(path, s->mesh_file) == 0))
+        visit_file(s, path, &st, mesh);
+}
+
+static void visit(struct directory *s, const char *path, unsigned depth)
+{
+    DIR *d = depth < MAX_DEPTH ? opendir(path) : NULL;
+    if (!d)
+        return;
+    watch_dir(s, path); /* before it is read: nothing falls between */
+    for (struct dirent *e; (e = readdir(d)) != NULL;)
+        if (e->d_name[0] != '.')
+            visit_entry(s, path, e->d_name, depth);
+    (void)closedir(d); /* only read */
+}
+
+static void visit_mesh_file(struct directory *s)
+{
+    struct stat st;
+    char dir[4096];
+    const struct mz_str path = mz_str_c(s->mesh_file);
+    const ptrdiff_t slash = mz_str_rchr(path, '/');
+    if (slash > 0 && (size_t)slash < sizeof(dir)) {
+        memcpy(dir, path.p, (size_t)slash);
+        dir[slash] = 0;
+        watch_dir(s, dir);
+    } else {
+        watch_dir(s, slash < 0 ? "." : "/");
+    }
+    if (stat(s->mesh_file, &st) == 0)
+        visit_file(s, s->mesh_file, &st, true);
+}
+
+static void drop_unseen(struct directory *s)
+{
+    size_t n = 0;
+    mz_vec_foreach (f, &s->files) {
+        if ((*f)->seen)
+            s->files.v[n++] = *f;
+        else
+            file_destroy(*f);
+    }
+    s->files.n = n;
+}
+
+static void conflict(struct directory *s, const struct mz_doc *loser, const struct mz_doc *winner)
+{
+    char text[600];
+    snprintf(text, sizeof(text), "has no effect: %.*s:%u has the same object, and stands before",
+             (int)(winner->file.n > 400 ? 400 : winner->file.n), winner->file.p, winner->line);
+    *mz_vec_push(&s->conflicts, MZ_MEM_CONFIG) =
+        note_make(MZ_LEVEL_ERROR, loser->line, loser->file, text);
+}
+
+static void live_clear(struct directory *s)
+{
+    mz_map_foreach (it, &s->live)
+        mz_doc_unref(it->value);
+    mz_map_fini(&s->live);
+}
+
+/* Which documents count, and what that changes in the store. */
+static void publish(struct directory *s)
+{
+    struct mz_map live;
+    mz_map_init(&live, MZ_MEM_CONFIG);
+    notes_clear(s->conflicts.v, s->conflicts.n);
+    s->conflicts.n = 0;
+    mz_vec_foreach (f, &s->files)
+        mz_vec_foreach (d, &(*f)->docs) {
+            const struct mz_doc *winner = mz_map_get(&live, (*d)->key);
+            if (winner)
+                conflict(s, *d, winner);
+            else
+                (void)mz_map_put(&live, (*d)->key, mz_doc_ref(*d));
+        }
+    mz_map_foreach (it, &s->live)
+        if (!mz_map_get(&live, it->key))
+            mz_store_remove(s->store, it->key);
+    mz_map_foreach (it, &live)
+        mz_store_put(s->store, mz_doc_ref(it->value));
+    live_clear(s);
+    s->live = live;
+    mz_store_commit(s->store);
+}
+
+static void scan(struct directory *s)
+{
+    mz_vec_foreach (f, &s->files)
+        (*f)->seen = false;
+    s->crowded = false;
+    visit(s, s->dir, 0);
+    if (s->mesh_file)
+        visit_mesh_file(s);
+    drop_unseen(s);
+    publish(s);
+}
+
+/* ---- changes ---- */
+
+static void quiet(struct mz_timer *t)
+{
+    struct directory *s = MZ_CONTAINER(t, struct directory, quiet);
+    s->first_us = 0;
+    scan(s);
+}
+
+static void on_events(struct mz_io *io, unsigned events)
+{
+    (void)events;
+    struct directory *s = MZ_CONTAINER(io, struct directory, watch);
+    char raw[16384];
+    while (read(io->fd, raw, sizeof(raw)) > 0) { /* which files they are: the scan finds out */
+    }
+    const uint64_t now = mz_loop_now_us(s->loop), wait = s->o.debounce_ms;
+    if (!s->first_us)
+        s->first_us = now;
+    if (now - s->first_us < PATIENCE * wait * 1000)
+        mz_timer_start_ms(&s->quiet, wait);
+}
+
+static bool watch_start(struct directory *s, struct mz_err *err)
+{
+    const int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    if (fd < 0)
+        return mz_err_set(err, "unable to watch files: %s", strerrordesc_np(errno));
+    if (mz_io_add_level(s->loop, &s->watch, fd, MZ_IO_READ, on_events) != 0) {
+        (void)close(fd);
+        s->watch.fd = -1;
+        return mz_err_set(err, "unable to watch files");
+    }
+    return true;
+}
+
+/* ---- the source ---- */
+
+static bool start(struct mz_source *base, struct mz_err *err)
+{
+    struct directory *s = self(base);
+    DIR *d = opendir(s->dir);
+    if (!d)
+        return mz_err_set(err, "%s: %s", s->dir, strerrordesc_np(errno));
+    (void)closedir(d); /* only tried */
+    if (s->mesh_file && access(s->mesh_file, R_OK) != 0)
+        return mz_err_set(err, "%s: %s", s->mesh_file, strerrordesc_np(errno));
+    if (s->o.watch && !watch_start(s, err))
+        return false;
+    scan(s);
+    s->synced = true;
+    return true;
+}
+
+static bool synced(const struct mz_source *base)
+{
+    return self(base)->synced;
+}
+
+static void problems(const struct mz_source *base,
+                     void (*each)(void *arg, const struct mz_problem *p), void *arg)
+{
+    struct directory *s = self(base);
+    mz_vec_foreach (f, &s->files)
+        mz_vec_foreach (n, &(*f)->notes)
+            each(arg, &(struct mz_problem){ n->level, mz_str_c((*f)->path), n->line, n->key,
+                                            mz_str_c(n->text) });
+    mz_vec_foreach (n, &s->conflicts) /* their "key" is the loser's file */
+        each(arg, &(struct mz_problem){ n->level, n->key, n->line, MZ_STR(""), mz_str_c(n->text) });
+    if (s->crowded)
+        each(arg, &(struct mz_problem){ MZ_LEVEL_ERROR, mz_str_c(s->dir), 0, MZ_STR(""),
+                                        MZ_STR("holds too many files: the rest is not read") });
+}
+
+static void destroy(struct mz_source *base)
+{
+    struct directory *s = self(base);
+    if (s->watch.fd >= 0) {
+        mz_io_del(&s->watch);
+        (void)close(s->watch.fd);
+    }
+    if (s->loop)
+        mz_timer_stop(&s->quiet);
+    live_clear(s);
+    mz_vec_foreach (f, &s->files)
+        file_destroy(*f);
+    notes_clear(s->conflicts.v, s->conflicts.n);
+    mz_vec_free(&s->files, MZ_MEM_CONFIG);
+    mz_vec_free(&s->conflicts, MZ_MEM_CONFIG);
+    mz_free(MZ_MEM_CONFIG, s->dir);
+    mz_free(MZ_MEM_CONFIG, s->mesh_file);
+    mz_free(MZ_MEM_CONFIG, s);
+}
+
+struct mz_source *mz_directory_create(struct mz_loop *l, struct mz_store *store,
+                                      const struct mz_directory_opts *o)
+{
+    static const struct mz_source_ops ops = { "directory", start, synced, problems, destroy };
+    struct directory *s = mz_new0(MZ_MEM_CONFIG, struct directory);
+    size_t n = strlen(o->dir);
+    while (n > 1 && o->dir[n - 1] == '/')
+        n--;
+    s->base.ops = &ops;
+    s->loop = l;
+    s->store = store;
+    s->o = *o;
+    s->o.debounce_ms = o->debounce_ms ? o->debounce_ms : DEBOUNCE_MS;
+    s->dir = mz_strndup(MZ_MEM_CONFIG, o->dir, n);
+    s->mesh_file =
+        o->mesh_file ? mz_strndup(MZ_MEM_CONFIG, o->mesh_file, strlen(o->mesh_file)) : NULL;
+    s->watch.fd = -1;
+    mz_map_init(&s->live, MZ_MEM_CONFIG);
+    if (l)
+        mz_timer_init(l, &s->quiet, quiet);
+    return &s->base;
+}

@@ -1,0 +1,94 @@
+#include "control/sources/doc.h"
+
+#include "base/alloc.h"
+#include "base/log.h"
+
+/* clang-format off */
+static const struct mz_kind_info infos[MZ_KIND__COUNT] = {
+    [MZ_KIND_MESH_CONFIG]    = { .group = "", .name = "MeshConfig", .versions = "", .type = &ist_MeshConfig__descriptor, .cluster_scoped = true },
+    [MZ_KIND_NAMESPACE]      = { .group = "", .name = "Namespace", .versions = "v1", .type = &k8s_Namespace__descriptor, .cluster_scoped = true },
+    [MZ_KIND_NODE]           = { .group = "", .name = "Node", .versions = "v1", .type = &k8s_Node__descriptor, .cluster_scoped = true },
+    [MZ_KIND_SERVICE]        = { .group = "", .name = "Service", .versions = "v1", .type = &k8s_Service__descriptor },
+    [MZ_KIND_POD]            = { .group = "", .name = "Pod", .versions = "v1", .type = &k8s_Pod__descriptor },
+    [MZ_KIND_ENDPOINT_SLICE] = { .group = "discovery.k8s.io", .name = "EndpointSlice", .versions = "v1 v1beta1", .type = &k8s_EndpointSlice__descriptor },
+};
+/* clang-format on */
+
+const struct mz_kind_info *mz_kind_info(enum mz_kind k)
+{
+    return &infos[k];
+}
+
+static struct mz_str put(char **at, struct mz_str s)
+{
+    char *p = *at;
+    if (s.n)
+        memcpy(p, s.p, s.n);
+    p[s.n] = 0;
+    *at += s.n + 1;
+    return (struct mz_str){ p, s.n };
+}
+
+struct mz_doc *mz_doc_create(enum mz_kind k, const k8s_ObjectMeta *meta,
+                             const ProtobufCMessage *body, struct mz_str file, uint32_t line)
+{
+    struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
+    struct mz_str ns = mz_str_c(meta->namespace_), name = mz_str_c(meta->name),
+                  created = mz_str_c(meta->creationtimestamp);
+    struct mz_str m = mz_msg_pack_alloc(&meta->base, a), b = mz_msg_pack_alloc(body, a);
+    struct mz_str key = mz_arena_printf(a, "%s/%s%s%s", infos[k].name, meta->namespace_,
+                                        ns.n ? "/" : "", meta->name);
+    const size_t n = ns.n + name.n + file.n + key.n + created.n + m.n + b.n + 7;
+    struct mz_doc *d = mz_alloc(MZ_MEM_CONFIG, sizeof(*d) + n);
+    char *at = (char *)(d + 1);
+    *d = (struct mz_doc){ .refs = 1, .kind = k, .line = line };
+    d->ns = put(&at, ns);
+    d->name = put(&at, name);
+    d->file = put(&at, file);
+    d->key = put(&at, key);
+    d->created = put(&at, created);
+    d->meta = put(&at, m);
+    d->body = put(&at, b);
+    d->version = mz_xxh64(d->body.p, b.n, mz_xxh64(d->meta.p, m.n, 0));
+    mz_arena_destroy(a);
+    return d;
+}
+
+struct mz_doc *mz_doc_ref(const struct mz_doc *d)
+{
+    struct mz_doc *own = (struct mz_doc *)(uintptr_t)d; /* only the count changes */
+    own->refs++;
+    return own;
+}
+
+void mz_doc_unref(const struct mz_doc *d)
+{
+    struct mz_doc *own = (struct mz_doc *)(uintptr_t)d;
+    if (own && --own->refs == 0)
+        mz_free(MZ_MEM_CONFIG, own);
+}
+
+static const ProtobufCMessage *open_packed(struct mz_str bytes, const ProtobufCMessageDescriptor *d,
+                                           struct mz_arena *a)
+{
+    struct mz_proto_ctx ctx = {
+        .arena = a, .unknown = MZ_UNKNOWN_COUNT, .partial = true, .unchecked = true, .control = true
+    };
+    struct mz_err err;
+    ProtobufCMessage *m = NULL;
+    if (MZ_BUG(!mz_msg_unpack(&ctx, bytes, d, &m, &err))) { /* we packed it */
+        m = mz_arena_alloc0(a, d->sizeof_message);
+        protobuf_c_message_init(d, m);
+    }
+    return m;
+}
+
+const k8s_ObjectMeta *mz_doc_meta(const struct mz_doc *d, struct mz_arena *a)
+{
+    return (const k8s_ObjectMeta *)open_packed(d->meta, &k8s_ObjectMeta__descriptor, a);
+}
+
+const ProtobufCMessage *mz_doc_body(const struct mz_doc *d, struct mz_arena *a)
+{
+    return open_packed(d->body, infos[d->kind].type, a);
+}

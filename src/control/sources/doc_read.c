@@ -1,0 +1,257 @@
+/* Texts to documents. */
+#include "control/sources/doc.h"
+
+#include <stdio.h>
+
+#include "control/analyze/check.h"
+
+/* Groups whose every kind matters to a mesh: one that is not read is told. */
+static const char *const mesh_groups[] = { "networking.istio.io", "security.istio.io",
+                                           "telemetry.istio.io", "extensions.istio.io",
+                                           "gateway.networking.k8s.io" };
+
+struct at { /* one document of a text */
+    const struct mz_doc_reader *r;
+    struct mz_arena *arena;
+    uint32_t line;
+    struct mz_str key; /* once it is known */
+};
+
+static void tell(const struct at *at, enum mz_level level, uint32_t line, const char *text)
+{
+    at->r->problem(at->r->arg, level, line, at->key, text);
+}
+
+static void tell_err(const struct at *at, const struct mz_err *err)
+{
+    char text[sizeof(*err)];
+    tell(at, MZ_LEVEL_ERROR, at->line, mz_err_text(err, text, sizeof(text)));
+}
+
+static const struct mz_pair *find(const struct mz_node *n, struct mz_str key)
+{
+    for (uint32_t i = 0; n->kind == MZ_NODE_MAP && i < n->n; i++)
+        if (mz_str_eq(n->pairs[i].key, key))
+            return &n->pairs[i];
+    return NULL;
+}
+
+static struct mz_str text_of(const struct mz_node *n, struct mz_str key)
+{
+    const struct mz_pair *p = find(n, key);
+    return p && p->value->kind == MZ_NODE_STR ? p->value->text : MZ_STR("");
+}
+
+static bool has_word(const char *words, struct mz_str w)
+{
+    struct mz_str rest = mz_str_c(words);
+    for (struct mz_str one; mz_str_split(&rest, ' ', &one);)
+        if (mz_str_eq(one, w))
+            return true;
+    return false;
+}
+
+static void split_version(struct mz_str api, struct mz_str *out_group, struct mz_str *out_version)
+{
+    ptrdiff_t slash = mz_str_chr(api, '/');
+    *out_group = slash < 0 ? MZ_STR("") : (struct mz_str){ api.p, (size_t)slash };
+    *out_version = mz_str_skip(api, (size_t)(slash + 1));
+}
+
+static bool find_kind(struct mz_str group, struct mz_str version, struct mz_str name,
+                      enum mz_kind *out_kind)
+{
+    for (unsigned k = 0; k < MZ_KIND__COUNT; k++) {
+        const struct mz_kind_info *i = mz_kind_info((enum mz_kind)k);
+        if (mz_str_eq(group, mz_str_c(i->group)) && mz_str_eq(name, mz_str_c(i->name)) &&
+            has_word(i->versions, version)) {
+            *out_kind = (enum mz_kind)k;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void not_read(const struct at *at, struct mz_str group, struct mz_str version,
+                     struct mz_str kind)
+{
+    for (size_t i = 0; i < sizeof(mesh_groups) / sizeof(*mesh_groups); i++) {
+        if (!mz_str_eq(group, mz_str_c(mesh_groups[i])))
+            continue;
+        char text[300];
+        snprintf(text, sizeof(text),
+                 "this version does not read %.*s of %.*s/%.*s: it has no effect",
+                 (int)(kind.n > 60 ? 60 : kind.n), kind.p, MZ_STR_ARG(group),
+                 (int)(version.n > 60 ? 60 : version.n), version.p);
+        tell(at, MZ_LEVEL_WARNING, at->line, text);
+        return;
+    }
+}
+
+/* RFC 1123 names, without their length: what keys, names of clusters and file names are made of. */
+static bool name_ok(struct mz_str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        const char c = s.p[i];
+        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == ':'))
+            return false;
+    }
+    return s.n > 0 && s.n <= 253;
+}
+
+static bool read_meta(struct at *at, const struct mz_node *doc, enum mz_kind k,
+                      k8s_ObjectMeta **out, struct mz_err *err)
+{
+    const struct mz_kind_info *info = mz_kind_info(k);
+    const struct mz_pair *p = find(doc, MZ_STR("metadata"));
+    struct mz_proto_ctx ctx = { .arena = at->arena, .unknown = MZ_UNKNOWN_COUNT };
+    ProtobufCMessage *m = NULL;
+    if (!p)
+        return mz_err_set(err, "metadata is missing");
+    if (!mz_msg_from_tree(&ctx, p->value, &k8s_ObjectMeta__descriptor, &m, err))
+        return mz_err_at(err, "metadata");
+    k8s_ObjectMeta *meta = (k8s_ObjectMeta *)m;
+    if (!name_ok(mz_str_c(meta->name)))
+        return mz_err_set(err, "metadata.name: \"%.200s\" is not a name", meta->name);
+    if (info->cluster_scoped)
+        meta->namespace_ = (char *)(uintptr_t) "";
+    else if (!meta->namespace_[0])
+        meta->namespace_ = (char *)(uintptr_t) "default";
+    else if (!name_ok(mz_str_c(meta->namespace_)))
+        return mz_err_set(err, "metadata.namespace: \"%.200s\" is not a name", meta->namespace_);
+    at->key = mz_arena_printf(at->arena, "%s/%s%s%s", info->name, meta->namespace_,
+                              meta->namespace_[0] ? "/" : "", meta->name);
+    *out = meta;
+    return true;
+}
+
+static bool read_body(const struct at *at, const struct mz_node *doc, enum mz_kind k,
+                      ProtobufCMessage **out, struct mz_err *err)
+{
+    static const struct mz_node nothing = { .kind = MZ_NODE_MAP };
+    const struct mz_kind_info *info = mz_kind_info(k);
+    const struct mz_pair *spec = info->spec_only ? find(doc, MZ_STR("spec")) : NULL;
+    const struct mz_node *tree = !info->spec_only ? doc : spec ? spec->value : &nothing;
+    struct mz_proto_ctx ctx = { .arena = at->arena,
+                                .unknown = info->strict ? MZ_UNKNOWN_REJECT : MZ_UNKNOWN_COUNT };
+    if (mz_msg_from_tree(&ctx, tree, info->type, out, err) && mz_check_object(k, *out, err))
+        return true;
+    return info->spec_only ? mz_err_at(err, "spec") : false;
+}
+
+static void read_object(struct at *at, const struct mz_node *doc)
+{
+    struct mz_str api = text_of(doc, MZ_STR("apiVersion")), kind = text_of(doc, MZ_STR("kind"));
+    struct mz_str group, version;
+    struct mz_err err = { .path = "", .msg = "" };
+    enum mz_kind k;
+    k8s_ObjectMeta *meta = NULL;
+    ProtobufCMessage *body = NULL;
+    if (!api.n || !kind.n) {
+        tell(at, MZ_LEVEL_ERROR, at->line,
+             "not a document of Kubernetes: it has no apiVersion and kind");
+        return;
+    }
+    split_version(api, &group, &version);
+    if (!find_kind(group, version, kind, &k)) {
+        not_read(at, group, version, kind);
+        return;
+    }
+    if (read_meta(at, doc, k, &meta, &err) && read_body(at, doc, k, &body, &err))
+        at->r->doc(at->r->arg, mz_doc_create(k, meta, body, at->r->file, at->line));
+    else
+        tell_err(at, &err);
+}
+
+static void read_tree(struct at *at, const struct mz_node *doc)
+{
+    const struct mz_pair *items = find(doc, MZ_STR("items"));
+    if (doc->kind == MZ_NODE_NULL)
+        return; /* comments only */
+    if (!mz_str_ends(text_of(doc, MZ_STR("kind")), MZ_STR("List")) || !items ||
+        items->value->kind != MZ_NODE_LIST) {
+        at->line = doc->line ? doc->line : at->line;
+        read_object(at, doc);
+        return;
+    }
+    for (uint32_t i = 0; i < items->value->n; i++) {
+        const struct mz_node *one = items->value->list[i];
+        struct at each = { at->r, at->arena, one->line ? one->line : at->line, MZ_STR("") };
+        read_object(&each, one);
+    }
+}
+
+static void read_part(const struct mz_doc_reader *r, struct mz_str text, enum mz_text_form form,
+                      uint32_t line0)
+{
+    struct at at = { r, mz_arena_create(MZ_MEM_CONFIG), line0 + 1, MZ_STR("") };
+    struct mz_err err = { .path = "", .msg = "" };
+    const struct mz_node *doc = form == MZ_TEXT_JSON
+                                    ? mz_tree_read(at.arena, text, form, &err)
+                                    : mz_tree_read_yaml(at.arena, text, line0, &err);
+    if (doc)
+        read_tree(&at, doc);
+    else
+        tell_err(&at, &err);
+    mz_arena_destroy(at.arena);
+}
+
+/* `---` at the begin of a line is nothing else in YAML, wherever it stands. */
+static bool is_divider(struct mz_str line)
+{
+    return mz_str_starts(line, MZ_STR("---")) &&
+           (line.n == 3 || line.p[3] == ' ' || line.p[3] == '\t' || line.p[3] == '\r');
+}
+
+static struct mz_str first_line(struct mz_str text)
+{
+    ptrdiff_t end = mz_str_chr(text, '\n');
+    return end < 0 ? text : (struct mz_str){ text.p, (size_t)end };
+}
+
+void mz_doc_read_text(const struct mz_doc_reader *r, struct mz_str text, enum mz_text_form form)
+{
+    if (text.n > MZ_TREE_MAX_BYTES || form == MZ_TEXT_JSON) {
+        read_part(r, text, form, 0);
+        return;
+    }
+    uint32_t line = 0, line0 = 0;
+    struct mz_str part = { text.p, 0 };
+    while (text.n) {
+        struct mz_str l = first_line(text);
+        const size_t whole = l.n + (l.n < text.n);
+        if (is_divider(l) && part.n) {
+            read_part(r, part, form, line0);
+            part = (struct mz_str){ text.p, 0 };
+            line0 = line;
+        }
+        part.n += whole;
+        text = mz_str_skip(text, whole);
+        line++;
+    }
+    if (part.n)
+        read_part(r, part, form, line0);
+}
+
+void mz_doc_read_mesh(const struct mz_doc_reader *r, struct mz_str text)
+{
+    struct at at = { r, mz_arena_create(MZ_MEM_CONFIG), 1, MZ_STR("MeshConfig/mesh") };
+    struct mz_proto_ctx ctx = { .arena = at.arena, .unknown = MZ_UNKNOWN_COUNT };
+    struct mz_err err = { .path = "", .msg = "" };
+    ProtobufCMessage *m = NULL;
+    k8s_ObjectMeta meta = k8s_ObjectMeta__INIT;
+    meta.name = (char *)(uintptr_t) "mesh";
+    if (!mz_msg_from_text(&ctx, text, MZ_TEXT_YAML, &ist_MeshConfig__descriptor, &m, &err) ||
+        !mz_check_object(MZ_KIND_MESH_CONFIG, m, &err)) {
+        tell_err(&at, &err);
+    } else {
+        if (ctx.unknown_n) {
+            char told[400];
+            snprintf(told, sizeof(told), "%u fields are not read by this version, %s is the first",
+                     ctx.unknown_n, ctx.unknown_path);
+            tell(&at, MZ_LEVEL_WARNING, 1, told);
+        }
+        r->doc(r->arg, mz_doc_create(MZ_KIND_MESH_CONFIG, &meta, m, r->file, 1));
+    }
+    mz_arena_destroy(at.arena);
+}
