@@ -140,12 +140,26 @@ static void create_http1(struct hcm_conn *c, const struct mz_codec_sink *sink)
     mz_gauge_add(c->cfg->scope, MZ_HS_CX_HTTP1_ACTIVE, 1);
 }
 
-/* The first bytes tell (AUTO): HTTP/2 begins with what is no request of HTTP/1. False: they do not tell yet. Of those that have
- * spoken only HTTP/1 lacks a codec. */
-static bool choose_codec(struct hcm_conn *c, struct mz_buf *in, bool end)
+enum first_bytes { IS_HTTP1, IS_HTTP2, IS_OPEN };
+
+/* AUTO: what ALPN agreed on, else the first bytes tell, for HTTP/2 begins with what is no request of HTTP/1. */
+static enum first_bytes detect(struct hcm_conn *c, struct mz_buf *in, bool end)
 {
     static const struct mz_str preface = MZ_STR_INIT("PRI * HTTP/2");
+    const struct mz_transport *t = wire(c)->transport;
+    struct mz_str alpn = t->ops->protocol ? t->ops->protocol(t) : MZ_STR("");
+    if (alpn.n)
+        return mz_str_eq(alpn, MZ_STR("h2")) ? IS_HTTP2 : IS_HTTP1;
     char start[12];
+    size_t n = mz_buf_copyout(in, 0, start, sizeof(start));
+    if (memcmp(start, preface.p, n) != 0)
+        return IS_HTTP1;
+    return n == preface.n ? IS_HTTP2 : end ? IS_HTTP1 : IS_OPEN;
+}
+
+/* False: the bytes do not tell yet. Of those that have spoken only HTTP/1 lacks a codec. */
+static bool choose_codec(struct hcm_conn *c, struct mz_buf *in, bool end)
+{
     struct mz_conn *w = wire(c);
     struct mz_codec_sink sink = { mz_conn_out(w), sink_written, sink_read_disable, c,
                                   w->out_wm.high > UINT32_MAX ? UINT32_MAX
@@ -154,12 +168,13 @@ static bool choose_codec(struct hcm_conn *c, struct mz_buf *in, bool end)
         create_http1(c, &sink);
         return true;
     }
-    size_t n = mz_buf_copyout(in, 0, start, sizeof(start));
-    bool begins = memcmp(start, preface.p, n) == 0;
-    if (c->cfg->codec_type == CODEC_AUTO && begins && n < preface.n && !end)
-        return false;
-    bool http2 = c->cfg->codec_type == CODEC_HTTP2 ||
-                 (c->cfg->codec_type == CODEC_AUTO && begins && n == preface.n);
+    bool http2 = c->cfg->codec_type == CODEC_HTTP2;
+    if (c->cfg->codec_type == CODEC_AUTO) {
+        enum first_bytes kind = detect(c, in, end);
+        if (kind == IS_OPEN)
+            return false;
+        http2 = kind == IS_HTTP2;
+    }
     (http2 ? create_http2 : create_http1)(c, &sink);
     c->spoke = true;
     return true;
