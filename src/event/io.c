@@ -21,6 +21,13 @@ int mz_io_add(struct mz_loop *l, struct mz_io *io, int fd,
     return add(l, io, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, ready);
 }
 
+void mz_io_add_virtual(struct mz_loop *l, struct mz_io *io,
+                       void (*ready)(struct mz_io *io, unsigned events))
+{
+    *io = (struct mz_io){ .fd = -1, .ready = ready, .loop = l };
+    mz_list_init(&io->again);
+}
+
 static uint32_t level_events(unsigned events)
 {
     return (events & MZ_IO_READ ? EPOLLIN : 0U) | (events & MZ_IO_WRITE ? EPOLLOUT : 0U) |
@@ -47,6 +54,8 @@ void mz_io_del(struct mz_io *io)
     MZ_ASSERT(mz_loop_here(l));
     mz_list_del(&io->again);
     io->again.next = NULL;
+    if (io->fd < 0)
+        return;
     (void)epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, io->fd, NULL); /* fails when fd was closed before */
     for (int i = l->at_event + 1; i < l->n_events; i++)
         if (l->events[i].data.ptr == io)

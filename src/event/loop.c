@@ -110,6 +110,16 @@ unsigned mz_loop_worker(const struct mz_loop *l)
     return l->worker;
 }
 
+struct mz_wire_host *mz_loop_wires(const struct mz_loop *l)
+{
+    return l->wires;
+}
+
+void mz_loop_set_wires(struct mz_loop *l, struct mz_wire_host *h)
+{
+    l->wires = h;
+}
+
 void mz_loop_set_worker(struct mz_loop *l, unsigned slot)
 {
     l->worker = slot;

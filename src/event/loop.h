@@ -31,6 +31,9 @@ const char *mz_loop_http_date(struct mz_loop *l);   /* "Sun, 06 Nov 1994 08:49:3
 struct mz_rand *mz_loop_rand(struct mz_loop *l);
 const struct mz_sys *mz_loop_sys(const struct mz_loop *l);
 void mz_loop_set_sys(struct mz_loop *l, const struct mz_sys *sys); /* tests */
+struct mz_wire_host; /* net/wire.h: who answers calls to internal addresses on this loop; NULL: nobody */
+struct mz_wire_host *mz_loop_wires(const struct mz_loop *l);
+void mz_loop_set_wires(struct mz_loop *l, struct mz_wire_host *h); /* on its thread, or before it runs */
 unsigned mz_loop_worker(const struct mz_loop *l);                  /* 0 main, 1.. workers: the slot of statistics */
 void mz_loop_set_worker(struct mz_loop *l, unsigned slot);
 
@@ -52,6 +55,8 @@ struct mz_io { /* embedded in what owns the descriptor */
 int mz_io_add(struct mz_loop *l, struct mz_io *io, int fd, void (*ready)(struct mz_io *io, unsigned events)); /* 0 or -errno */
 int mz_io_add_level(struct mz_loop *l, struct mz_io *io, int fd, unsigned events,
                     void (*ready)(struct mz_io *io, unsigned events)); /* level-triggered: listeners */
+/* Without a descriptor: told by mz_io_again() only. */
+void mz_io_add_virtual(struct mz_loop *l, struct mz_io *io, void (*ready)(struct mz_io *io, unsigned events));
 int mz_io_level_mod(struct mz_io *io, unsigned events);
 void mz_io_del(struct mz_io *io); /* no callback afterwards, not even one of this turn; does not close fd */
 /* Calls ready(events) again in the next turn, though epoll will not tell: budget used up, or reading was enabled again. */

@@ -22,6 +22,7 @@ struct mz_loop {
     bool own_posts;         /* the loop's thread posted: no wake-up was written */
     const void *owner;      /* atomic: address in the thread that runs it, NULL while nobody does */
     const struct mz_sys *sys;
+    struct mz_wire_host *wires;
     uint64_t now_us, now_ms, now_ms_up; /* now_ms_up: rounded up */
     struct mz_list again, again_running;
     struct mz_list tasks, next_tasks, due_tasks; /* of this turn's end; of the next turn; of this one, from the last */

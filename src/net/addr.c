@@ -32,27 +32,51 @@ bool mz_addr_parse_ip(struct mz_str ip, uint16_t port, struct mz_addr *out_addr)
     return true;
 }
 
-static struct mz_map paths = { .mem = MZ_MEM_CONFIG }; /* each path is its own key */
+bool mz_addr_parse(struct mz_str text, struct mz_addr *out_addr)
+{
+    ptrdiff_t colon = mz_str_rchr(text, ':');
+    uint64_t port;
+    if (colon < 0 || !mz_str_u64(mz_str_skip(text, (size_t)colon + 1), &port) || port > UINT16_MAX)
+        return false;
+    struct mz_str ip = { text.p, (size_t)colon };
+    bool brackets = ip.n > 2 && ip.p[0] == '[' && ip.p[ip.n - 1] == ']';
+    if (brackets)
+        ip = (struct mz_str){ ip.p + 1, ip.n - 2 };
+    struct mz_addr a;
+    if (!mz_addr_parse_ip(ip, (uint16_t)port, &a) || brackets != (a.sa.sa_family == AF_INET6))
+        return false;
+    *out_addr = a;
+    return true;
+}
+
+/* Each path is its own key. */
+static struct mz_map paths = { .mem = MZ_MEM_CONFIG }, internals = { .mem = MZ_MEM_CONFIG };
 static pthread_mutex_t paths_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* Returns the one copy of a path; NULL: there are too many. */
-static const char *path_kept(struct mz_str path)
+static const char *path_kept(struct mz_map *m, struct mz_str path)
 {
     pthread_mutex_lock(&paths_lock);
-    char *p = mz_map_get(&paths, path);
-    if (!p && paths.n < MZ_ADDR_PATHS_MAX) {
+    char *p = mz_map_get(m, path);
+    if (!p && m->n < MZ_ADDR_PATHS_MAX) {
         p = mz_strndup(MZ_MEM_CONFIG, path.p, path.n);
-        (void)mz_map_put(&paths, (struct mz_str){ p, path.n }, p); /* there is none to replace */
+        (void)mz_map_put(m, (struct mz_str){ p, path.n }, p); /* there is none to replace */
     }
     pthread_mutex_unlock(&paths_lock);
     return p;
 }
 
+static void kept_free(struct mz_map *m)
+{
+    mz_map_foreach (e, m)
+        mz_free(MZ_MEM_CONFIG, e->value);
+    mz_map_fini(m);
+}
+
 void mz_addr_paths_free(void)
 {
-    mz_map_foreach (e, &paths)
-        mz_free(MZ_MEM_CONFIG, e->value);
-    mz_map_fini(&paths);
+    kept_free(&paths);
+    kept_free(&internals);
 }
 
 static socklen_t unix_len(size_t n, bool abstract)
@@ -71,11 +95,66 @@ bool mz_addr_unix(struct mz_str path, struct mz_addr *out_addr, struct mz_err *e
             MZ_STR_ARG(path));
     struct mz_addr a = { .len = unix_len(path.n, abstract) };
     a.un.family = AF_UNIX;
-    a.un.path = path_kept(path);
+    a.un.path = path_kept(&paths, path);
     if (!a.un.path)
         return mz_err_set(err, "more than %d different paths of UNIX sockets", MZ_ADDR_PATHS_MAX);
     *out_addr = a;
     return true;
+}
+
+#define INTERNAL "envoy://"
+
+bool mz_addr_internal(struct mz_str listener, struct mz_str endpoint, struct mz_addr *out_addr,
+                      struct mz_err *err)
+{
+    char text[MZ_ADDR_TEXT];
+    if (listener.n == 0 || listener.n + endpoint.n + sizeof(INTERNAL) + 1 > sizeof(text))
+        return mz_err_set(err,
+                          "an internal address must have a listener's name, and at most %zu bytes",
+                          sizeof(text) - sizeof(INTERNAL) - 1);
+    char *p = mempcpy(text, INTERNAL, sizeof(INTERNAL) - 1);
+    p = mempcpy(p, listener.p, listener.n);
+    *p++ = '/';
+    struct mz_addr a = { .len = sizeof(a.internal) };
+    a.internal.family = MZ_AF_INTERNAL;
+    a.internal.listener = path_kept(&internals, (struct mz_str){ text, (size_t)(p - text) });
+    if (endpoint.n)
+        p = mempcpy(p, endpoint.p, endpoint.n);
+    a.internal.text = path_kept(&internals, (struct mz_str){ text, (size_t)(p - text) });
+    if (!a.internal.listener || !a.internal.text)
+        return mz_err_set(err, "more than %d different internal addresses", MZ_ADDR_PATHS_MAX);
+    *out_addr = a;
+    return true;
+}
+
+bool mz_addr_is_internal(const struct mz_addr *a)
+{
+    return a->len && a->sa.sa_family == MZ_AF_INTERNAL;
+}
+
+struct mz_addr mz_addr_internal_listener(const struct mz_addr *a)
+{
+    struct mz_addr l = *a;
+    l.internal.text = l.internal.listener;
+    return l;
+}
+
+void mz_addr_internal_parts(const struct mz_addr *a, struct mz_str *out_listener,
+                            struct mz_str *out_endpoint)
+{
+    struct mz_str l = mz_str_c(a->internal.listener), t = mz_str_c(a->internal.text);
+    *out_endpoint = mz_str_skip(t, l.n);
+    *out_listener = (struct mz_str){ l.p + sizeof(INTERNAL) - 1, l.n - sizeof(INTERNAL) };
+}
+
+const struct mz_addr *mz_addr_internal_client(void)
+{
+    static const char text[] = INTERNAL "internal_client_address/"; /* Envoy's */
+    static const struct mz_addr client = {
+        .internal = { .family = MZ_AF_INTERNAL, .text = text, .listener = text },
+        .len = sizeof(client.internal)
+    };
+    return &client;
 }
 
 const char *mz_addr_file(const struct mz_addr *a)
@@ -193,8 +272,8 @@ static size_t bare_text(const struct mz_addr *a,
         return 0;
     if (a->sa.sa_family == AF_INET)
         return ip4_text(&a->in4.sin_addr, out);
-    if (a->sa.sa_family == AF_UNIX)
-        return unix_text(a, out);
+    if (a->sa.sa_family == AF_UNIX || a->sa.sa_family == MZ_AF_INTERNAL)
+        return unix_text(a, out); /* both begin alike */
     if (a->sa.sa_family != AF_INET6 ||
         !inet_ntop(AF_INET6, &a->in6.sin6_addr, out, INET6_ADDRSTRLEN))
         return 0;
@@ -259,7 +338,8 @@ bool mz_addr_ip_eq(const struct mz_addr *a, const struct mz_addr *b)
     case AF_INET6:
         return memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr, sizeof(a->in6.sin6_addr)) == 0;
     default:
-        return a->sa.sa_family == AF_UNIX && a->un.path == b->un.path;
+        return a->un.path == b->un.path && /* or the texts of internal ones */
+               (a->sa.sa_family != MZ_AF_INTERNAL || a->internal.listener == b->internal.listener);
     }
 }
 

@@ -18,16 +18,30 @@ struct mz_addr {
             sa_family_t family;
             const char *path; /* "@name" is abstract; NULL: unnamed. Equal paths are equal pointers */
         } un;
+        struct __attribute__((packed)) { /* a listener within this process */
+            sa_family_t family;  /* MZ_AF_INTERNAL */
+            const char *text;    /* "envoy://listener/endpoint"; as path above */
+            const char *listener; /* "envoy://listener/" */
+        } internal;
     };
     socklen_t len; /* 0: no address; with sa it is what IP sockets take, UNIX ones need mz_addr_sockaddr() */
 };
 _Static_assert(sizeof(struct mz_addr) == 32, "an address is small");
 #define MZ_ADDR_TEXT 128 /* room for any text below; UNIX paths are at most 108 bytes */
 bool mz_addr_parse_ip(struct mz_str ip, uint16_t port, struct mz_addr *out_addr); /* "1.2.3.4", "::1"; no names */
+bool mz_addr_parse(struct mz_str text, struct mz_addr *out_addr); /* "1.2.3.4:80", "[::1]:80" */
 /* "@name" is abstract. Of configuration only: the path is kept until the process ends, and there are at most
  * MZ_ADDR_PATHS_MAX different ones. Any thread; takes a lock. */
 bool mz_addr_unix(struct mz_str path, struct mz_addr *out_addr, struct mz_err *err);
 #define MZ_ADDR_PATHS_MAX 65536
+/* A listener of this process by name, and who is meant behind it ("" is fine). Of configuration only, as a path; of these there
+ * are MZ_ADDR_PATHS_MAX, too. */
+bool mz_addr_internal(struct mz_str listener, struct mz_str endpoint, struct mz_addr *out_addr, struct mz_err *err);
+#define MZ_AF_INTERNAL ((sa_family_t)0xff01) /* no family of the kernel's */
+bool mz_addr_is_internal(const struct mz_addr *a);
+void mz_addr_internal_parts(const struct mz_addr *a, struct mz_str *out_listener, struct mz_str *out_endpoint);
+struct mz_addr mz_addr_internal_listener(const struct mz_addr *a); /* without the endpoint */
+const struct mz_addr *mz_addr_internal_client(void); /* whence a connection to an internal address comes */
 void mz_addr_paths_free(void); /* at the very end: no address of a UNIX socket is used any more, no other thread runs */
 const char *mz_addr_file(const struct mz_addr *a); /* of a UNIX socket that has a file, else NULL */
 /* What accept(), getsockname() and the like wrote; a family that is neither IP nor UNIX is no address. */

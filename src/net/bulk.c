@@ -28,7 +28,7 @@ bool mz_conn_join(struct mz_conn *from, struct mz_conn *to, void (*moved)(void *
                   void *arg)
 {
     if (!mz_transport_is_raw(from->transport) || !mz_transport_is_raw(to->transport) ||
-        from->state != OPEN || to->state != OPEN)
+        from->state != OPEN || to->state != OPEN || from->wire || to->wire)
         return false;
     struct mz_bulk *f = bulk_of(from);
     f->to = to;

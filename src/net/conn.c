@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "net/socket.h"
+#include "net/wire.h"
 
 #define READ_LIMIT (4 * MZ_SLICE_BYTES)
 
@@ -109,6 +110,11 @@ static void finish(struct mz_conn *c, enum mz_conn_event ev, bool reset)
         (void)mz_loop_sys(c->loop)->close(c->io.fd);
         c->io.fd = -1;
     }
+    if (c->wire) {
+        mz_io_del(&c->io);
+        mz_wire_close(c->wire, reset);
+        c->wire = NULL;
+    }
     mz_buf_fini(&c->in);
     mz_buf_fini(&c->out);
     bulk_end(c);
@@ -124,6 +130,11 @@ void conn_finish(struct mz_conn *c, enum mz_conn_event ev)
 
 static void watch(struct mz_conn *c)
 {
+    if (c->wire) {
+        mz_io_add_virtual(c->loop, &c->io, conn_ready);
+        mz_wire_watch(c->wire, &c->io);
+        return;
+    }
     int rc = mz_io_add(c->loop, &c->io, c->io.fd, conn_ready);
     if (rc == 0)
         return;
@@ -132,20 +143,36 @@ static void watch(struct mz_conn *c)
     mz_task_schedule(c->loop, &c->flush_task);
 }
 
+static struct mz_conn *accepted(struct mz_conn *c, const struct mz_addr *local,
+                                const struct mz_addr *remote)
+{
+    c->local = *local;
+    c->remote = c->direct_remote = *remote;
+    c->early_close = true;
+    c->state = OPEN;
+    watch(c);
+    if (c->transport->ops->connected)
+        c->transport->ops->connected(c->transport);
+    return c;
+}
+
 struct mz_conn *mz_conn_accepted(struct mz_loop *l, int fd, const struct mz_addr *local,
                                  const struct mz_addr *remote, struct mz_transport *take_transport,
                                  const struct mz_conn_ops *ops, void *arg)
 {
     struct mz_conn *c = conn_new(l, take_transport, ops, arg);
-    c->local = *local;
-    c->remote = c->direct_remote = *remote;
-    c->early_close = true;
-    c->state = OPEN;
     c->io.fd = fd;
-    watch(c);
-    if (c->transport->ops->connected)
-        c->transport->ops->connected(c->transport);
-    return c;
+    return accepted(c, local, remote);
+}
+
+struct mz_conn *mz_conn_accepted_wire(struct mz_loop *l, struct mz_wire *take,
+                                      const struct mz_addr *local, const struct mz_addr *remote,
+                                      struct mz_transport *take_transport,
+                                      const struct mz_conn_ops *ops, void *arg)
+{
+    struct mz_conn *c = conn_new(l, take_transport, ops, arg);
+    c->wire = take;
+    return accepted(c, local, remote);
 }
 
 /* ---- connecting ---- */
@@ -183,10 +210,23 @@ static bool socket_prepare(struct mz_conn *c, const struct mz_conn_connect_opts 
     return mz_socket_opts_apply(c->io.fd, o->opts, MZ_SOCK_BOUND, &err);
 }
 
+static bool call_wire(struct mz_conn *c, const struct mz_conn_connect_opts *o)
+{
+    const struct mz_transport_ops *t = c->transport->ops;
+    const struct mz_wire_call call = { .to = o->to,
+                                       .take_passed = t->pass ? t->pass(c->transport) : NULL,
+                                       .from = c->id,
+                                       .hops = o->hops };
+    c->wire = mz_wire_call(c->loop, &call);
+    return c->wire != NULL;
+}
+
 static bool start_connect(struct mz_conn *c, const struct mz_conn_connect_opts *o)
 {
     const struct mz_sys *sys = mz_loop_sys(c->loop);
     struct sockaddr_storage to;
+    if (mz_addr_is_internal(o->to))
+        return call_wire(c, o);
     c->failed_here = !socket_prepare(c, o);
     if (c->failed_here)
         return false;
@@ -239,16 +279,26 @@ static void announce(struct mz_conn *c)
     c->ops->event(c, c->arg, MZ_CONN_CONNECTED);
 }
 
-static int socket_error(int fd)
+static int socket_error(const struct mz_conn *c)
 {
     int e = 0;
     socklen_t n = sizeof(e);
-    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &e, &n) == 0 ? e : errno;
+    if (c->wire)
+        return mz_wire_error(c->wire);
+    return getsockopt(c->io.fd, SOL_SOCKET, SO_ERROR, &e, &n) == 0 ? e : errno;
+}
+
+static void learn_local(struct mz_conn *c)
+{
+    if (c->wire)
+        c->local = *mz_addr_internal_client();
+    else if (!mz_socket_local(c->io.fd, &c->local))
+        c->local.len = 0;
 }
 
 static void connect_done(struct mz_conn *c)
 {
-    c->error = socket_error(c->io.fd);
+    c->error = socket_error(c);
     if (c->error) {
         CONN_LOG(DEBUG, c, "delayed connect error: %s", strerrordesc_np(c->error));
         finish(c, MZ_CONN_REMOTE_CLOSE, false);
@@ -256,8 +306,7 @@ static void connect_done(struct mz_conn *c)
     }
     CONN_LOG(DEBUG, c, "connected");
     c->state = OPEN;
-    if (!mz_socket_local(c->io.fd, &c->local))
-        c->local.len = 0;
+    learn_local(c);
     if (c->transport->ops->connected)
         c->transport->ops->connected(c->transport);
     announce(c);
@@ -440,7 +489,7 @@ static bool gone_unread(struct mz_conn *c, unsigned events)
     if (!c->read_disabled || c->state != OPEN)
         return false;
     if (events & MZ_IO_HUP)
-        c->error = socket_error(c->io.fd);
+        c->error = socket_error(c);
     if (!c->error && !(c->early_close && !c->half_close && (events & MZ_IO_END)))
         return false;
     if (!c->error)
@@ -579,6 +628,23 @@ static void conn_flush_task(struct mz_task *t)
         flushed_for_close(c);
     else if (c->state == OPEN && both_ended(c))
         finish(c, MZ_CONN_LOCAL_CLOSE, false);
+}
+
+ssize_t mz_conn_readv(struct mz_conn *c, const struct iovec *iov, unsigned n)
+{
+    return c->wire ? mz_wire_readv(c->wire, iov, n)
+                   : mz_loop_sys(c->loop)->readv(c->io.fd, iov, (int)n);
+}
+
+ssize_t mz_conn_writev(struct mz_conn *c, const struct iovec *iov, unsigned n)
+{
+    return c->wire ? mz_wire_writev(c->wire, iov, n)
+                   : mz_loop_sys(c->loop)->writev(c->io.fd, iov, (int)n);
+}
+
+int mz_conn_shutdown(struct mz_conn *c)
+{
+    return c->wire ? mz_wire_shutdown(c->wire) : mz_loop_sys(c->loop)->shutdown(c->io.fd, SHUT_WR);
 }
 
 struct mz_buf *mz_conn_out(struct mz_conn *c)

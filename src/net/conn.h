@@ -13,6 +13,7 @@
 #include "net/addr.h"
 #include "net/transport.h"
 #include "stats/stats.h"
+#include <sys/uio.h>
 
 enum mz_conn_event {
     MZ_CONN_CONNECTED,     /* upstream: TCP and transport handshake done; downstream: transport handshake done */
@@ -36,6 +37,7 @@ struct mz_conn_ops {
     void (*below_low)(struct mz_conn *c, void *arg);
     void (*flushed)(struct mz_conn *c, void *arg); /* optional: the output buffer became empty */
 };
+struct mz_wire; /* net/wire.h */
 struct mz_bulk; /* net/bulk.c */
 struct mz_race; /* net/eyeballs.c */
 /* Byte counters and such of a connection's owner; any member NULL: not counted. Listener, http and cluster differ. */
@@ -74,6 +76,7 @@ struct mz_conn {
     struct mz_conn_closing *closing; /* its time; NULL: it does not close, or without one */
     struct mz_task flush_task;
     struct mz_conn_stats stats;
+    struct mz_wire *wire; /* owned; what it has instead of a descriptor. NULL: a socket */
     struct mz_bulk *bulk; /* NULL: not joined to another, see mz_conn_join() */
     struct mz_race *race; /* NULL: one address, or connected in a turn before this one; see net/eyeballs.h */
     /* Private to conn.c. */
@@ -91,15 +94,21 @@ uint64_t mz_conn_next_id(void); /* any thread */
 /* Takes an accepted, non-blocking descriptor. Reading starts at once (first callback in a later turn). */
 struct mz_conn *mz_conn_accepted(struct mz_loop *l, int fd, const struct mz_addr *local, const struct mz_addr *remote,
                                  struct mz_transport *take_transport, const struct mz_conn_ops *ops, void *arg);
+/* The same of a connection within the thread. */
+struct mz_conn *mz_conn_accepted_wire(struct mz_loop *l, struct mz_wire *take, const struct mz_addr *local,
+                                      const struct mz_addr *remote, struct mz_transport *take_transport,
+                                      const struct mz_conn_ops *ops, void *arg);
 /* Starts a connect (U3); CONNECTED or REMOTE_CLOSE (c->error says why; LOCAL_CLOSE where no SYN left, as without the source
  * address) arrives later, never from inside this call. The
- * connect timeout belongs to the caller: it closes with mz_conn_close(NOW). @bind may be NULL. */
+ * connect timeout belongs to the caller: it closes with mz_conn_close(NOW). @bind may be NULL. An internal address is answered on
+ * the same loop (net/wire.h); nothing is bound there. */
 struct mz_conn_connect_opts {
     const struct mz_addr *to;
     const struct mz_addr *bind; /* upstream_bind_config */
     const struct mz_socket_opts *opts; /* net/socket.h; NULL */
     bool foreign;               /* @bind is another machine's address (IP_TRANSPARENT; needs CAP_NET_ADMIN) */
     uint32_t mark;              /* SO_MARK; 0: none */
+    unsigned hops;              /* connections to internal addresses that led here */
 };
 struct mz_conn *mz_conn_connect(struct mz_loop *l, const struct mz_conn_connect_opts *o, struct mz_transport *take_transport,
                                 const struct mz_conn_ops *ops, void *arg);
@@ -127,6 +136,10 @@ size_t mz_conn_unsent(const struct mz_conn *c); /* bytes of output that the kern
 /* Does nothing when already closed. The event LOCAL_CLOSE comes from inside this call for NOW and RESET (the owner must be
  * prepared), later for the others. After the close event no callback comes; the memory is freed at the end of the turn. */
 void mz_conn_close(struct mz_conn *c, enum mz_close how, const char *reason, uint32_t delayed_close_ms);
+/* For transports: as readv(), writev(), shutdown(SHUT_WR) on whatever the connection stands on. */
+ssize_t mz_conn_readv(struct mz_conn *c, const struct iovec *iov, unsigned n);
+ssize_t mz_conn_writev(struct mz_conn *c, const struct iovec *iov, unsigned n);
+int mz_conn_shutdown(struct mz_conn *c);
 void mz_conn_write_blocked(struct mz_conn *c); /* for transports: the kernel is full; the next room flushes again */
 bool mz_conn_is_open(const struct mz_conn *c);
 void mz_conn_no_delay(struct mz_conn *c, bool on);

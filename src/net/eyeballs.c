@@ -228,8 +228,8 @@ struct mz_conn *mz_eyeballs_connect(struct mz_loop *l, const struct mz_eyeballs_
     struct mz_transport *racing = mz_new0(MZ_MEM_CONN, struct mz_transport);
     racing->ops = &racing_ops;
     *r = (struct mz_race){ .transport = mz_transport_factory_ref(o->transport),
-                           .wanted = mz_transport_opts_copy(
-                               o->wanted, o->transport->uses | MZ_TRANSPORT_USES_SOCKET),
+                           .wanted = mz_transport_opts_copy(o->wanted, o->transport->uses |
+                                                                           MZ_TRANSPORT_USES_CONN),
                            .host_name = o->wanted ? o->wanted->host_name : MZ_STR(""),
                            .alpn_default = o->wanted ? o->wanted->alpn_default : MZ_STR(""),
                            .bind = o->bind,

@@ -4,16 +4,16 @@
 
 #include "event/loop.h"
 #include "net/conn.h"
+#include "net/wire.h"
 
 #define IOV_MAX_READ  8
 #define IOV_MAX_WRITE 64
 
 static ssize_t read_vector(struct mz_conn *c, const struct iovec *iov, unsigned n)
 {
-    const struct mz_sys *sys = mz_loop_sys(c->loop);
     ssize_t got;
     do
-        got = sys->readv(c->io.fd, iov, (int)n);
+        got = mz_conn_readv(c, iov, n);
     while (got < 0 && errno == EINTR);
     return got;
 }
@@ -42,6 +42,8 @@ static enum mz_io_status read_first(struct mz_conn *c, struct mz_buf *in)
 static enum mz_io_status raw_read(struct mz_transport *t, struct mz_buf *in, size_t max)
 {
     struct mz_conn *c = t->conn;
+    if (MZ_UNLIKELY(c->wire != NULL))
+        return mz_wire_take(c->wire, in, max < MZ_SLICE_BYTES ? MZ_SLICE_BYTES : max);
     if (in->n == 0 && max <= MZ_SLICE_BYTES)
         return read_first(c, in);
     MZ_UNINIT struct iovec iov[IOV_MAX_READ];
@@ -57,11 +59,13 @@ static enum mz_io_status raw_read(struct mz_transport *t, struct mz_buf *in, siz
 static enum mz_io_status raw_write(struct mz_transport *t, struct mz_buf *out, bool end)
 {
     struct mz_conn *c = t->conn;
-    const struct mz_sys *sys = mz_loop_sys(c->loop);
+    enum mz_io_status st = c->wire ? mz_wire_give(c->wire, out) : MZ_IO_OK;
+    if (st != MZ_IO_OK)
+        return st;
     while (mz_buf_len(out)) {
         MZ_UNINIT struct iovec iov[IOV_MAX_WRITE];
         unsigned n = mz_buf_iov(out, iov, IOV_MAX_WRITE);
-        ssize_t sent = sys->writev(c->io.fd, iov, (int)n);
+        ssize_t sent = mz_conn_writev(c, iov, n);
         if (sent < 0) {
             if (errno == EINTR)
                 continue;
@@ -69,7 +73,7 @@ static enum mz_io_status raw_write(struct mz_transport *t, struct mz_buf *out, b
         }
         mz_buf_drain(out, (size_t)sent);
     }
-    if (end && sys->shutdown(c->io.fd, SHUT_WR) != 0)
+    if (end && mz_conn_shutdown(c) != 0)
         return MZ_IO_FAIL;
     return MZ_IO_OK;
 }
@@ -131,4 +135,17 @@ void mz_transport_factory_unref(const struct mz_transport_factory *f)
     struct mz_transport_factory *w = (struct mz_transport_factory *)(uintptr_t)f;
     if (w && __atomic_sub_fetch(&w->refs, 1, __ATOMIC_ACQ_REL) == 0)
         w->destroy(w);
+}
+
+struct mz_shared_state *mz_shared_state_ref(struct mz_shared_state *s)
+{
+    if (s)
+        __atomic_add_fetch(&s->refs, 1, __ATOMIC_RELAXED);
+    return s;
+}
+
+void mz_shared_state_unref(struct mz_shared_state *s)
+{
+    if (s && __atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL) == 0)
+        s->destroy(s);
 }

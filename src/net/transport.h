@@ -9,6 +9,16 @@
 #include <stdbool.h>
 
 struct mz_conn;
+struct mz_meta;
+struct mz_passed; /* net/wire.h */
+/* Objects of filter state that go along with an upstream connection (observe/shared_state.h). Immutable but for the count. */
+struct mz_shared_state {
+    unsigned refs;  /* atomic */
+    uint64_t key;   /* connections whose states have different keys are not interchangeable */
+    void (*destroy)(struct mz_shared_state *s); /* last reference */
+};
+struct mz_shared_state *mz_shared_state_ref(struct mz_shared_state *s); /* NULL gives NULL */
+void mz_shared_state_unref(struct mz_shared_state *s);                  /* NULL is fine */
 enum mz_io_status { MZ_IO_OK, MZ_IO_AGAIN, MZ_IO_EOF, MZ_IO_FAIL }; /* FAIL: errno or mz_transport_failure() tells why */
 
 /* What a secure transport knows of itself and its peer. Texts live as long as the transport; empty: none. */
@@ -42,6 +52,9 @@ struct mz_transport_opts {
     struct mz_str tlvs;                      /* of its PROXY protocol header, as in version 2 */
     const struct mz_addr *bind;              /* of the socket: it comes from here, of whomever the address is; NULL: as configured */
     uint32_t mark;                           /* with bind: SO_MARK; 0: none */
+    struct mz_shared_state *state;           /* what goes along with the connection; NULL: nothing */
+    unsigned hops;                           /* connections to internal addresses that led here */
+    const struct mz_meta *host_metadata, *cluster_metadata; /* of whom is connected to, as host_name; NULL: none */
     struct mz_str alpn_default;              /* "\2h2", static: offered where the configuration names none; no part of a key, the pool has its kind */
     struct mz_str host_name;                 /* of the host that is connected to; no part of a pool's key, which has the host */
 };
@@ -49,6 +62,9 @@ enum {
     MZ_TRANSPORT_USES_NAMES = 1,  /* sni, sans, alpn */
     MZ_TRANSPORT_USES_CLIENT = 2, /* source, destination, tlvs */
     MZ_TRANSPORT_USES_SOCKET = 4, /* bind, mark: each connection does */
+    MZ_TRANSPORT_USES_HOPS = 8,   /* hops: each connection does */
+    MZ_TRANSPORT_USES_CONN = MZ_TRANSPORT_USES_SOCKET | MZ_TRANSPORT_USES_HOPS,
+    MZ_TRANSPORT_USES_STATE = 16, /* state */
 };
 
 struct mz_transport;
@@ -67,6 +83,8 @@ struct mz_transport_ops {
     const struct mz_tls_facts *(*tls)(struct mz_transport *t);
     bool (*pending)(const struct mz_transport *t); /* bytes taken off out that the kernel has not got yet; NULL: never */
     bool (*raw)(const struct mz_transport *t); /* from now on bytes pass as they are; NULL: never */
+    /* What the listener at an internal address gets along with the connection, once, before it stands; NULL: nothing. */
+    struct mz_passed *(*pass)(struct mz_transport *t);
     void (*close)(struct mz_transport *t, bool reset); /* before the descriptor is closed (close_notify) */
     void (*destroy)(struct mz_transport *t);
 };

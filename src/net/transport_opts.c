@@ -27,6 +27,21 @@ static bool socket_of(const struct mz_transport_opts *o, unsigned uses)
     return o && (uses & MZ_TRANSPORT_USES_SOCKET) && o->bind;
 }
 
+static bool state_of(const struct mz_transport_opts *o, unsigned uses)
+{
+    return o && (uses & MZ_TRANSPORT_USES_STATE) && o->state;
+}
+
+static unsigned hops_of(const struct mz_transport_opts *o, unsigned uses)
+{
+    return o && (uses & MZ_TRANSPORT_USES_HOPS) ? o->hops : 0;
+}
+
+static uint64_t state_key(const struct mz_transport_opts *o, unsigned uses)
+{
+    return state_of(o, uses) ? o->state->key : 0;
+}
+
 static size_t list_bytes(const struct mz_tls_names *l)
 {
     size_t n = l->n * sizeof(*l->v);
@@ -57,7 +72,7 @@ static void list_copy(const struct mz_tls_names *from, struct mz_tls_names *to, 
 struct mz_transport_opts *mz_transport_opts_copy(const struct mz_transport_opts *o, unsigned uses)
 {
     bool n = names(o, uses), c = client(o, uses), b = socket_of(o, uses);
-    if (!n && !c && !b)
+    if (!n && !c && !b && !state_of(o, uses) && !hops_of(o, uses))
         return NULL;
     size_t bytes = (n ? list_bytes(&o->sans) + list_bytes(&o->alpn) + o->sni.n + 1 : 0) +
                    (c ? o->tlvs.n + 1 : 0);
@@ -81,11 +96,15 @@ struct mz_transport_opts *mz_transport_opts_copy(const struct mz_transport_opts 
         to->o.bind = &to->bind;
         to->o.mark = o->mark;
     }
+    to->o.state = state_of(o, uses) ? mz_shared_state_ref(o->state) : NULL;
+    to->o.hops = hops_of(o, uses);
     return &to->o;
 }
 
 void mz_transport_opts_destroy(struct mz_transport_opts *copy)
 {
+    if (copy)
+        mz_shared_state_unref(copy->state);
     mz_free(MZ_MEM_UPSTREAM, copy); /* the first member of its allocation */
 }
 
@@ -108,7 +127,7 @@ uint64_t mz_transport_opts_hash(const struct mz_transport_opts *o, unsigned uses
     }
     if (socket_of(o, uses))
         h = h * 31 + mz_addr_hash(o->bind) + o->mark;
-    return h;
+    return h + state_key(o, uses) + hops_of(o, uses);
 }
 
 static bool list_same(const struct mz_tls_names *a, const struct mz_tls_names *b)
@@ -126,6 +145,8 @@ bool mz_transport_opts_same(const struct mz_transport_opts *a, const struct mz_t
 {
     bool n = names(a, uses), c = client(a, uses);
     if (n != names(b, uses) || c != client(b, uses) || socket_of(a, uses) != socket_of(b, uses))
+        return false;
+    if (state_key(a, uses) != state_key(b, uses) || hops_of(a, uses) != hops_of(b, uses))
         return false;
     if (socket_of(a, uses) && (!mz_addr_eq(a->bind, b->bind) || a->mark != b->mark))
         return false;
