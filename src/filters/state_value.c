@@ -14,6 +14,7 @@ struct value_cfg {
     const struct factory *factory;
     struct mz_log_format *format;
     bool read_only, skip_if_empty;
+    enum mz_sharing sharing;
 };
 struct state_values {
     size_t n;
@@ -37,9 +38,18 @@ static bool is_bool(struct mz_str text)
     return mz_str_eq(text, MZ_STR("true")) || mz_str_eq(text, MZ_STR("false"));
 }
 
+static bool is_address(struct mz_str text)
+{
+    struct mz_addr a;
+    return mz_addr_parse(text, &a);
+}
+
 static const struct factory factories[] = {
     { MZ_STR_INIT("envoy.string"), false, NULL },
     { MZ_STR_INIT("envoy.hashable_string"), true, NULL },
+    { MZ_STR_INIT("istio.hashable_string"), true, NULL },
+    { MZ_STR_INIT("envoy.filters.listener.original_dst.local_ip"), true, is_address },
+    { MZ_STR_INIT("envoy.filters.listener.original_dst.remote_ip"), true, is_address },
     { MZ_STR_INIT("envoy.tcp_proxy.cluster"), false, NULL },
     { MZ_STR_INIT("envoy.tcp_proxy.disable_tunneling"), false, is_bool },
     { MZ_STR_INIT("envoy.tcp_proxy.per_connection_idle_timeout_ms"), false, is_number },
@@ -55,7 +65,8 @@ static const struct factory *factory_find(struct mz_str name, struct mz_err *err
             return &factories[i];
     mz_err_set(err,
                "'" MZ_STR_FMT "' does not have an object factory; there are envoy.string, "
-               "envoy.hashable_string, envoy.tcp_proxy.* and envoy.network.*",
+               "envoy.hashable_string, envoy.tcp_proxy.*, envoy.network.* and "
+               "envoy.filters.listener.original_dst.*",
                MZ_STR_ARG(name));
     return NULL;
 }
@@ -71,12 +82,19 @@ void state_values_destroy(struct state_values *c)
     mz_free(MZ_MEM_CONFIG, c);
 }
 
+static const enum mz_sharing sharings[] = {
+    [pb_FilterStateValue_SharedWithUpstream_NONE] = MZ_SHARING_NONE,
+    [pb_FilterStateValue_SharedWithUpstream_ONCE] = MZ_SHARING_ONCE,
+    [pb_FilterStateValue_SharedWithUpstream_TRANSITIVE] = MZ_SHARING_TRANSITIVE
+};
+
 static bool value_build(const pb_FilterStateValue *m, struct value_cfg *out, struct mz_err *err)
 {
     struct mz_str key = mz_str_c(m->object_key), factory = mz_str_c(m->factory_key);
     *out = (struct value_cfg){ .key = { mz_strndup(MZ_MEM_CONFIG, key.p, key.n), key.n },
                                .read_only = m->read_only,
-                               .skip_if_empty = m->skip_if_empty };
+                               .skip_if_empty = m->skip_if_empty,
+                               .sharing = sharings[m->shared_with_upstream] };
     out->factory = factory_find(factory.n ? factory : key, err);
     if (!out->factory)
         return mz_err_at(err, factory.n ? "factory_key" : "object_key");
@@ -113,12 +131,22 @@ static uint64_t object_hash(const struct mz_filter_object *o)
     return mz_xxh64(text.p, text.n, 0);
 }
 
+static struct mz_filter_object *object_copy(const struct mz_filter_object *o, struct mz_arena *a);
+
 static struct text_object *object_new(struct mz_arena *a, struct mz_str text)
 {
     struct text_object *o = mz_arena_new0(a, struct text_object);
     o->base.text = object_text;
+    o->base.copy = object_copy;
     o->text = text;
     return o;
+}
+
+static struct mz_filter_object *object_copy(const struct mz_filter_object *o, struct mz_arena *a)
+{
+    struct text_object *to = object_new(a, mz_arena_dup(a, object_text(o, a)));
+    to->base.hash = o->hash;
+    return &to->base;
 }
 
 void state_text_set(struct mz_stream_info *into, struct mz_str key, struct mz_str text)
@@ -141,6 +169,7 @@ static void value_set(const struct value_cfg *v, struct mz_stream_info *into,
     struct text_object *o = object_new(into->arena, text);
     o->base.hash = v->factory->hashable ? object_hash : NULL;
     o->base.read_only = v->read_only;
+    o->base.sharing = (uint8_t)v->sharing;
     mz_info_set_state(into, v->key, &o->base);
 }
 

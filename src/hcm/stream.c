@@ -577,8 +577,8 @@ static void info_init(struct mz_stream *s)
     i->conn_id = d->conn->id;
     i->stream_id = s->id;
     i->decision = mz_decision_create(s->arena, i->start_us);
-    mz_note(i->decision, i->start_us, ACCEPTED, d->listener_name, MZ_STR(""), (int64_t)d->conn->id,
-            0);
+    mz_note(i->decision, i->start_us, ACCEPTED, d->listener_name, mz_downstream_caller(d, s->arena),
+            (int64_t)d->conn->id, 0);
     if (d->chain_name.n)
         mz_note(i->decision, i->start_us, CHAIN, d->chain_name, MZ_STR(""), 0, 0);
 }

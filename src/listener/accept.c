@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "listener/listener_priv.h"
+#include "net/wire.h"
 #include "runtime/runtime.h"
 
 #define CLOSING_MS 10  /* handshakes that had begun end meanwhile */
@@ -29,7 +30,15 @@ static bool over_limit(struct mz_acceptor *a)
     return true;
 }
 
-/* ---- exact balance: to the worker with the fewest connections of this listener ---- */
+/* ---- how a connection begins ---- */
+
+static void begin_as(struct mz_acceptor *a, const struct mz_incoming *in)
+{
+    if (a->cfg->n_lfilters)
+        mz_inspect_start(a, in, false);
+    else
+        mz_net_chain_start(a, in);
+}
 
 static void begin(struct mz_acceptor *a, int fd, const struct mz_addr *local,
                   const struct mz_addr *remote)
@@ -43,11 +52,80 @@ static void begin(struct mz_acceptor *a, int fd, const struct mz_addr *local,
                                     .transport = MZ_STR("raw_buffer"),
                                     .worker = a->worker,
                                     .scope = a->cfg->scope };
-    if (a->cfg->n_lfilters)
-        mz_inspect_start(a, &in, false);
-    else
-        mz_net_chain_start(a, &in);
+    begin_as(a, &in);
 }
+
+void mz_incoming_close(struct mz_loop *l, const struct mz_incoming *in)
+{
+    if (in->wire)
+        mz_wire_close(in->wire, false);
+    else
+        (void)mz_loop_sys(l)->close(in->fd);
+    mz_arena_destroy(in->arena);
+}
+
+/* ---- connections within the thread ---- */
+
+struct called {
+    struct mz_list link;
+    struct mz_incoming in;
+};
+
+static void call_take(struct mz_task *t)
+{
+    struct mz_acceptor *a = MZ_CONTAINER(t, struct mz_acceptor, call_task);
+    while (!mz_list_empty(&a->called)) {
+        struct called *c = MZ_CONTAINER(a->called.next, struct called, link);
+        mz_list_del(&c->link);
+        c->in.scope = a->cfg->scope; /* an update may have come since */
+        begin_as(a, &c->in);
+        mz_free(MZ_MEM_CONN, c);
+    }
+}
+
+static void calls_drop(struct mz_acceptor *a)
+{
+    mz_task_cancel(&a->call_task);
+    while (!mz_list_empty(&a->called)) {
+        struct called *c = MZ_CONTAINER(a->called.next, struct called, link);
+        mz_list_del(&c->link);
+        mz_incoming_close(a->worker->loop, &c->in);
+        mz_free(MZ_MEM_CONN, c);
+    }
+}
+
+struct mz_wire *mz_acceptor_call(struct mz_acceptor *a, const struct mz_wire_call *call)
+{
+    struct mz_passed *p = call->take_passed;
+    struct mz_wire *ends[2];
+    struct mz_arena *arena = p ? p->arena : mz_arena_create(MZ_MEM_CONN);
+    if (over_limit(a)) {
+        mz_arena_destroy(arena);
+        errno = ECONNREFUSED;
+        return NULL;
+    }
+    mz_wire_pair(a->cfg->wire_bytes, ends);
+    struct called *c = mz_new0(MZ_MEM_CONN, struct called);
+    c->in = (struct mz_incoming){ .fd = -1,
+                                  .wire = ends[1],
+                                  .state = p ? p->state : NULL,
+                                  .caller = call->from,
+                                  .hops = call->hops + 1,
+                                  .local = *call->to,
+                                  .remote = *mz_addr_internal_client(),
+                                  .socket_local = *call->to,
+                                  .direct_remote = *mz_addr_internal_client(),
+                                  .transport = MZ_STR("raw_buffer"),
+                                  .metadata = p ? p->metadata : NULL,
+                                  .arena = arena,
+                                  .worker = a->worker,
+                                  .scope = a->cfg->scope };
+    mz_list_add_tail(&a->called, &c->link);
+    mz_task_schedule(a->worker->loop, &a->call_task);
+    return ends[0];
+}
+
+/* ---- accepted by another, or by another worker ---- */
 
 void mz_acceptor_take(struct mz_acceptor *a, const struct mz_incoming *in)
 {
@@ -205,6 +283,8 @@ struct mz_acceptor *mz_acceptor_create(struct mz_worker *w, struct mz_listener_c
     a->io.fd = -1;
     mz_list_init(&a->chains);
     mz_list_init(&a->inspected);
+    mz_list_init(&a->called);
+    mz_task_init(&a->call_task, call_take);
     mz_timer_init(w->loop, &a->pause, pause_over);
     return a;
 }
@@ -265,6 +345,7 @@ void mz_acceptor_close_drained(struct mz_acceptor *a)
 
 void mz_acceptor_close_connections(struct mz_acceptor *a)
 {
+    calls_drop(a);
     mz_inspect_close_all(a);
     mz_list_foreach (it, &a->chains)
         mz_net_chain_close(it);
@@ -275,6 +356,7 @@ void mz_acceptor_destroy(struct mz_acceptor *a)
     if (!a)
         return;
     mz_timer_stop(&a->pause);
+    calls_drop(a);
     mz_acceptors_del(a);
     if (a->fd >= 0) {
         mz_io_del(&a->io);

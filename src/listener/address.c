@@ -20,6 +20,8 @@ bool mz_address_build(const pb_Address *m, struct mz_addr *out_addr, struct mz_e
         return socket_address(m->socket_address, out_addr, err) || mz_err_at(err, "socket_address");
     case pb_Address_ADDRESS_PIPE:
         return mz_addr_unix(mz_str_c(m->pipe->path), out_addr, err) || mz_err_at(err, "pipe.path");
+    case pb_Address_ADDRESS_ENVOY_INTERNAL_ADDRESS:
+        return mz_err_set(err, "an internal listener is said by internal_listener");
     default:
         return mz_err_set(err, "address is necessary");
     }

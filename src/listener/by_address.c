@@ -1,7 +1,11 @@
 /* A worker's started acceptors by address (L3): open addressing, looked at when a connection was caught for another listener. */
 #include "listener/listener_priv.h"
+#include "net/wire.h"
+
+#include <errno.h>
 
 struct mz_acceptors {
+    struct mz_wire_host wires;
     struct mz_acceptor **v;
     uint32_t mask, n;
 };
@@ -21,8 +25,9 @@ static void rebuild(struct mz_acceptors *m, uint32_t n, const struct mz_acceptor
     uint32_t cap = 16;
     while (cap < 2 * n)
         cap *= 2;
-    *m = (struct mz_acceptors){ .v = mz_newn0(MZ_MEM_CONFIG, struct mz_acceptor *, cap),
-                                .mask = cap - 1 };
+    m->v = mz_newn0(MZ_MEM_CONFIG, struct mz_acceptor *, cap);
+    m->mask = cap - 1;
+    m->n = 0;
     for (uint32_t i = 0; old.v && i <= old.mask; i++)
         if (old.v[i] && old.v[i] != without) {
             *place_of(m, &old.v[i]->local) = old.v[i];
@@ -31,13 +36,29 @@ static void rebuild(struct mz_acceptors *m, uint32_t n, const struct mz_acceptor
     mz_free(MZ_MEM_CONFIG, old.v);
 }
 
+static struct mz_wire *answer(struct mz_wire_host *h, const struct mz_wire_call *call)
+{
+    struct mz_acceptors *m = MZ_CONTAINER(h, struct mz_acceptors, wires);
+    struct mz_addr at = mz_addr_internal_listener(call->to);
+    struct mz_acceptor *a = *place_of(m, &at);
+    if (a)
+        return mz_acceptor_call(a, call);
+    if (call->take_passed)
+        mz_arena_destroy(call->take_passed->arena);
+    errno = EINVAL; /* as Envoy */
+    return NULL;
+}
+
 void mz_acceptors_put(struct mz_acceptor *a)
 {
     if (a->started)
         return;
     struct mz_acceptors *m = a->worker->acceptors;
-    if (!m)
+    if (!m) {
         m = a->worker->acceptors = mz_new0(MZ_MEM_CONFIG, struct mz_acceptors);
+        m->wires.answer = answer;
+        mz_loop_set_wires(a->worker->loop, &m->wires);
+    }
     if (!m->v || 2 * (m->n + 1) > m->mask)
         rebuild(m, m->n + 1, NULL);
     struct mz_acceptor **at = place_of(m, &a->local);
@@ -58,6 +79,7 @@ void mz_acceptors_del(struct mz_acceptor *a)
     if (m->n)
         return;
     a->worker->acceptors = NULL;
+    mz_loop_set_wires(a->worker->loop, NULL);
     mz_free(MZ_MEM_CONFIG, m->v);
     mz_free(MZ_MEM_CONFIG, m);
 }

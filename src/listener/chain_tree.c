@@ -2,7 +2,7 @@
 #include "base/map.h"
 #include "listener/listener_priv.h"
 #include "observe/match_tree.h"
-#include "observe/stream_info.h"
+#include "observe/shared_state.h"
 #include "proto/mapper.h"
 
 struct mz_chain_tree {
@@ -87,6 +87,7 @@ bool mz_chain_tree_find(const struct mz_chain_tree *t, const struct mz_incoming 
     info.direct_remote = in->direct_remote;
     info.sni = in->server_name;
     info.dynamic_metadata = in->metadata;
+    mz_shared_state_put(in->state, &info);
     const struct mz_match_input input = { .info = &info,
                                           .arena = info.arena,
                                           .transport = in->transport,

@@ -47,6 +47,7 @@ struct mz_factory { /* borrowed by builders during the call only, except the ser
     unsigned workers;
     struct mz_loop *main;
     uint64_t drain_ms; /* --drain-time-s: connections of what was replaced get so long */
+    uint32_t internal_bytes; /* what an end of a connection to an internal listener may leave unread; 0: there are none */
     bool drain_at_once; /* --drain-strategy immediate */
     struct mz_scope *listener_scope;      /* listener.<addr>. when a listener is being built, else NULL */
     struct mz_str listener_name;

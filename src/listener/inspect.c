@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "listener/listener_priv.h"
+#include "net/wire.h"
 
 #define PEEK_FIRST                                                                                 \
     2048 /* bytes looked at in the first place; a filter that needs more gets twice as many each time */
@@ -37,6 +38,8 @@ static void let_go(struct inspect *x)
     mz_timer_stop(&x->timer);
     if (x->watching)
         mz_io_del(&x->io);
+    if (x->in.wire)
+        mz_wire_watch(x->in.wire, NULL);
     mz_gauge_add(x->cfg->scope, MZ_LISTENER_STAT_PRE_CX_ACTIVE, -1);
     mz_listener_config_unref(x->cfg);
     mz_loop_free_later(x->acceptor->worker->loop, x, inspect_free);
@@ -45,18 +48,16 @@ static void let_go(struct inspect *x)
 static void drop(struct inspect *x, const char *why)
 {
     MZ_LOG(DEBUG, conn_handler, "closing a connection in its listener filters: %s", why);
-    int fd = x->in.fd;
     let_go(x);
-    (void)mz_loop_sys(x->acceptor->worker->loop)->close(fd);
-    mz_arena_destroy(x->in.arena);
+    mz_incoming_close(x->acceptor->worker->loop, &x->in);
 }
 
 /* use_original_dst (L3): the listener at the address where the client wanted to go, once; NULL: it stays. */
 static struct mz_acceptor *listener_wanted(const struct inspect *x)
 {
     const struct mz_incoming *in = &x->in;
-    if (!x->cfg->use_original_dst || x->handed_over || !(in->local_restored || in->local_asked) ||
-        !mz_addr_is_ip(&in->local))
+    if (!x->cfg->use_original_dst || x->handed_over || in->wire ||
+        !(in->local_restored || in->local_asked) || !mz_addr_is_ip(&in->local))
         return NULL;
     struct mz_acceptor *to = mz_acceptors_find(x->acceptor->worker, &in->local);
     return to == x->acceptor ? NULL : to;
@@ -90,7 +91,8 @@ static enum look peek(struct inspect *x, const struct mz_lfilter *f, size_t want
     }
     ssize_t n;
     do
-        n = recv(x->in.fd, x->peek, x->peek_cap, MSG_PEEK);
+        n = x->in.wire ? mz_wire_peek(x->in.wire, x->peek, x->peek_cap)
+                       : recv(x->in.fd, x->peek, x->peek_cap, MSG_PEEK);
     while (n < 0 && errno == EINTR);
     *out_n = n > 0 ? (size_t)n : 0;
     if (n < 0)
@@ -101,7 +103,9 @@ static enum look peek(struct inspect *x, const struct mz_lfilter *f, size_t want
 static bool take(struct inspect *x, size_t n)
 {
     while (n) {
-        ssize_t got = recv(x->in.fd, x->peek, n < x->peek_cap ? n : x->peek_cap, 0);
+        const struct iovec v = { x->peek, n < x->peek_cap ? n : x->peek_cap };
+        ssize_t got = x->in.wire ? mz_wire_readv(x->in.wire, &v, 1)
+                                 : recv(x->in.fd, v.iov_base, v.iov_len, 0);
         if (got <= 0)
             return false;
         n -= (size_t)got;
@@ -210,11 +214,14 @@ void mz_inspect_start(struct mz_acceptor *a, const struct mz_incoming *in, bool 
     run(x, false);
     if (x->over)
         return;
-    if (mz_io_add(a->worker->loop, &x->io, in->fd, on_io) != 0) {
+    x->watching = true;
+    if (in->wire) {
+        mz_io_add_virtual(a->worker->loop, &x->io, on_io);
+        mz_wire_watch(in->wire, &x->io);
+    } else if (mz_io_add(a->worker->loop, &x->io, in->fd, on_io) != 0) {
         drop(x, "cannot be watched");
         return;
     }
-    x->watching = true;
     if (x->cfg->lfilters_timeout_ms)
         mz_timer_start_ms(&x->timer, x->cfg->lfilters_timeout_ms);
 }

@@ -210,8 +210,37 @@ static bool address_build(const pb_Address *m, struct mz_listen_address *out, st
     return true;
 }
 
+/* Connections come to it from within the process (net/wire.h): its name is its address. */
+static bool internal_build(const pb_Listener *m, struct mz_listener_config *l, struct mz_err *err)
+{
+    if (m->address || m->n_additional_addresses)
+        return mz_err_set(err,
+                          "error adding listener '%s': address should not be used when an internal "
+                          "listener config is provided",
+                          m->name);
+    if ((m->connection_balance_config && m->connection_balance_config->exact_balance) ||
+        m->enable_reuse_port || mz_bool_or(m->freebind, false) || m->tcp_backlog_size ||
+        m->tcp_fast_open_queue_length || mz_bool_or(m->transparent, false))
+        return mz_err_set(
+            err, "error adding listener named '%s': has unsupported tcp listener feature", m->name);
+    if (m->n_socket_options)
+        return mz_err_set(err, "error adding listener named '%s': does not support socket option",
+                          m->name);
+    if (!l->wire_bytes)
+        return mz_err_set(err,
+                          "error adding listener named '%s': internal listener registry is not "
+                          "initialized.",
+                          m->name);
+    l->n_addrs = 1;
+    l->addrs = mz_arena_alloc0(l->arena, sizeof(*l->addrs));
+    return mz_addr_internal(mz_str_c(m->name), MZ_STR(""), &l->addrs[0].addr, err) ||
+           mz_err_at(err, "name");
+}
+
 static bool addresses_build(const pb_Listener *m, struct mz_listener_config *l, struct mz_err *err)
 {
+    if (m->listener_specifier_case == pb_Listener_LISTENER_SPECIFIER_INTERNAL_LISTENER)
+        return internal_build(m, l, err);
     if (!m->address)
         return mz_err_set(err, "error adding listener named '%s': address is necessary", m->name);
     l->n_addrs = 1 + m->n_additional_addresses;
@@ -315,6 +344,8 @@ static struct mz_str stat_name(const pb_Listener *m, struct mz_listener_config *
     char text[MZ_ADDR_TEXT];
     if (m->stat_prefix && m->stat_prefix[0])
         return mz_arena_dup(l->arena, mz_str_c(m->stat_prefix));
+    if (l->wire_bytes)
+        return mz_arena_printf(l->arena, "envoy_internal_%s", m->name);
     size_t n = mz_addr_text(&l->addrs[0].addr, text);
     for (size_t i = 0; i < n; i++)
         if (text[i] == ':')
@@ -353,7 +384,9 @@ static void scalars_build(const pb_Listener *m, struct mz_listener_config *l,
     l->backlog = (int)mz_u32_or(m->tcp_backlog_size, 0);
     l->fast_open = mz_u32_or(m->tcp_fast_open_queue_length, 0);
     l->traffic_direction = (uint8_t)m->traffic_direction;
-    l->bind_to_port = mz_bool_or(m->bind_to_port, true);
+    if (!mz_addr_is_internal(&l->addrs[0].addr))
+        l->wire_bytes = 0;
+    l->bind_to_port = !l->wire_bytes && mz_bool_or(m->bind_to_port, true);
     l->reuse_port = mz_bool_or(m->enable_reuse_port, true);
     l->exact_balance = m->connection_balance_config && m->connection_balance_config->exact_balance;
     l->transparent = mz_bool_or(m->transparent, false);
@@ -380,6 +413,7 @@ struct mz_listener_config *mz_listener_config_create(const pb_Listener *m, struc
     l->sockets = sockets_of(m, a);
     if (before && !mz_str_eq(before->rest, l->rest))
         before = NULL;
+    l->wire_bytes = f->internal_bytes;
     if (!addresses_build(m, l, err))
         goto fail;
     scalars_build(m, l, f);

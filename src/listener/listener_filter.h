@@ -12,7 +12,11 @@ struct mz_meta;
 
 /* An accepted connection that has no chain yet; what filters find out goes here. Texts lie in @arena. */
 struct mz_incoming {
-    int fd;
+    int fd;                               /* -1: it stands on @wire */
+    struct mz_wire *wire;                 /* of an internal listener (net/wire.h); NULL: a socket */
+    struct mz_shared_state *state;        /* filter state that came with it; the arena holds a reference. NULL: none */
+    uint64_t caller;                      /* id of the client's connection, with @wire */
+    unsigned hops;                        /* connections to internal listeners that led here, this one too */
     struct mz_addr local, remote;         /* as restored by filters */
     struct mz_addr socket_local, direct_remote; /* as the socket has them */
     uint16_t listening_port;              /* of the socket that accepted it */

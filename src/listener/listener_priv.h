@@ -85,6 +85,7 @@ struct mz_listener_config {
     int backlog;
     uint32_t fast_open; /* 0: off */
     uint8_t traffic_direction;
+    uint32_t wire_bytes; /* of an internal listener: what an end may leave unread; 0: it is none */
     bool bind_to_port, reuse_port, exact_balance, transparent, freebind, ignore_global_limit, modify_only_drain;
     bool via_api;
     struct mz_str version;
@@ -112,6 +113,8 @@ struct mz_acceptor {
     unsigned n_peers;
     struct mz_list chains; /* connections: struct mz_net_chain */
     struct mz_list inspected; /* those that are in their listener filters */
+    struct mz_list called;    /* an internal listener's of this turn */
+    struct mz_task call_task; /* takes them */
     struct mz_timer pause; /* no descriptor was left: accept again when it fires (E09) */
     int fd;                /* -1: stopped */
     bool exclusive;
@@ -127,6 +130,12 @@ void mz_acceptor_start(struct mz_acceptor *a);   /* on its loop; on main before 
 /* Takes in->fd and in->arena: a connection that another listener accepted and that wants to go to this one's address (L3). Runs
  * the listener filters of this one; it goes no further. */
 void mz_acceptor_take(struct mz_acceptor *a, const struct mz_incoming *in);
+/* A connection to this internal listener; the client's end, or NULL and errno. Its life here begins at the end of the turn. */
+struct mz_wire;
+struct mz_wire_call;
+struct mz_wire *mz_acceptor_call(struct mz_acceptor *a, const struct mz_wire_call *call);
+/* Ends one that has no owner yet, with its arena. */
+void mz_incoming_close(struct mz_loop *l, const struct mz_incoming *in);
 /* by_address.c: a worker's started acceptors, on its thread */
 void mz_acceptors_put(struct mz_acceptor *a); /* replaces one of the same address */
 void mz_acceptors_del(struct mz_acceptor *a); /* nothing where it is not there */

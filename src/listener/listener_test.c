@@ -303,7 +303,7 @@ static void test_by_address(void **state)
     (void)state;
     enum { N = 300 };
     static struct mz_acceptor v[N];
-    struct mz_worker w = { 0 };
+    struct mz_worker w = { .loop = loop };
     struct mz_rand *r = mz_loop_rand(loop);
     struct mz_addr a;
     memset(v, 0, sizeof(v));

@@ -3,6 +3,7 @@
 #include "listener/listener_priv.h"
 #include "observe/access_log.h"
 #include "observe/metadata.h"
+#include "observe/shared_state.h"
 #include "observe/stream_info.h"
 
 struct handshake {
@@ -121,6 +122,14 @@ struct mz_stream_info *mz_downstream_info(struct mz_downstream *d)
     }
     info_fill(d, d->info);
     return d->info;
+}
+
+struct mz_str mz_downstream_caller(const struct mz_downstream *d, struct mz_arena *a)
+{
+    if (!d->found || !d->found->hops)
+        return MZ_STR("");
+    return mz_arena_printf(a, "connection %llu of this process",
+                           (unsigned long long)d->found->caller);
 }
 
 static void logs_write(const struct mz_listener_config *cfg, const struct mz_stream_info *info)
@@ -321,8 +330,7 @@ void mz_net_chain_start(struct mz_acceptor *a, const struct mz_incoming *in)
     if (!fc || fc->n_filters == 0) {
         if (!fc)
             refuse(a, in);
-        (void)mz_loop_sys(a->worker->loop)->close(in->fd);
-        mz_arena_destroy(in->arena);
+        mz_incoming_close(a->worker->loop, in);
         return;
     }
     struct mz_net_chain *c = chain_new(a, fc);
@@ -337,11 +345,15 @@ void mz_net_chain_start(struct mz_acceptor *a, const struct mz_incoming *in)
     __atomic_add_fetch(&a->connections, 1, __ATOMIC_RELAXED);
     __atomic_add_fetch(a->process_connections, 1, __ATOMIC_RELAXED);
     count_start(c);
-    c->down.conn = mz_conn_accepted(a->worker->loop, in->fd, &in->socket_local, &in->remote,
-                                    fc->transport->create(fc->transport, NULL), &conn_ops, c);
+    struct mz_transport *t = fc->transport->create(fc->transport, NULL);
+    c->down.conn = in->wire ? mz_conn_accepted_wire(a->worker->loop, in->wire, &in->socket_local,
+                                                    &in->remote, t, &conn_ops, c)
+                            : mz_conn_accepted(a->worker->loop, in->fd, &in->socket_local,
+                                               &in->remote, t, &conn_ops, c);
     c->down.conn->direct_remote = in->direct_remote;
     mz_conn_set_buffer_limit(c->down.conn, a->cfg->buffer_limit);
-    const struct mz_transport *t = c->down.conn->transport;
+    if (in->state)
+        mz_shared_state_put(in->state, mz_downstream_info(&c->down));
     if (fc->connect_timeout_ms && t->ops->ready && !t->ops->ready(t))
         handshake_limit(c, fc->connect_timeout_ms);
     if (mz_log_on(MZ_LOG_C_conn_handler, MZ_LOG_DEBUG)) {

@@ -73,6 +73,8 @@ static inline const struct mz_addr *mz_downstream_destination(const struct mz_do
 /* What is known of the connection, for formats and for filters that leave something to later ones (filter state, dynamic
  * metadata, flags); the listener's access logs show it. Made at the first call, lives as long as the connection. */
 struct mz_stream_info *mz_downstream_info(struct mz_downstream *d);
+/* For the story: which connection of this process it is the other end of; "": none, it came by a socket. */
+struct mz_str mz_downstream_caller(const struct mz_downstream *d, struct mz_arena *a);
 /* What the transports of connections that are made for @d are to do (those with @uses), by its addresses and by what @info's
  * filter state says under these keys (lists are parted by commas). Borrows of @d, texts lie in @info's arena. */
 #define MZ_STATE_SERVER_NAME "envoy.network.upstream_server_name"

@@ -1,7 +1,7 @@
 /* What a downstream connection asks of the transports of connections that are made for it (U8, Envoy's filter state keys). */
 #include "listener/listener_priv.h"
 #include "listener/network_filter.h"
-#include "observe/stream_info.h"
+#include "observe/shared_state.h"
 
 static struct mz_str state_text(const struct mz_stream_info *info, struct mz_str key)
 {
@@ -30,9 +30,25 @@ static void names(const struct mz_stream_info *info, struct mz_transport_opts *o
     out->alpn = list_of(state_text(info, MZ_STR(MZ_STATE_ALPN)), info->arena);
 }
 
+static void state_unref(void *state)
+{
+    mz_shared_state_unref(state);
+}
+
+/* Made anew for each attempt: filters may have set more. Lives as long as the stream. */
+static struct mz_shared_state *shared_state(const struct mz_stream_info *info)
+{
+    struct mz_shared_state *s = mz_shared_state_create(info);
+    if (s)
+        mz_arena_cleanup(info->arena, state_unref, s);
+    return s;
+}
+
 unsigned mz_downstream_transport_uses(const struct mz_downstream *d)
 {
-    return d->found && d->found->upstream_source.len ? MZ_TRANSPORT_USES_SOCKET : 0;
+    return d->found ? (d->found->upstream_source.len ? MZ_TRANSPORT_USES_SOCKET : 0u) |
+                          (d->found->hops ? MZ_TRANSPORT_USES_HOPS : 0u)
+                    : 0;
 }
 
 void mz_downstream_transport_opts(const struct mz_downstream *d, const struct mz_stream_info *info,
@@ -47,7 +63,10 @@ void mz_downstream_transport_opts(const struct mz_downstream *d, const struct mz
         if (d->found)
             out->tlvs = d->found->proxy_tlvs;
     }
-    if (mz_downstream_transport_uses(d)) {
+    out->hops = d->found ? d->found->hops : 0;
+    if (uses & MZ_TRANSPORT_USES_STATE)
+        out->state = shared_state(info);
+    if (mz_downstream_transport_uses(d) & MZ_TRANSPORT_USES_SOCKET) {
         out->bind = &d->found->upstream_source;
         out->mark = d->found->upstream_mark;
     }

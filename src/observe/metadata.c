@@ -99,6 +99,32 @@ struct mz_meta *mz_meta_clone(const struct mz_meta *m, struct mz_arena *a)
     return out;
 }
 
+static void value_copy(const struct mz_value *v, struct mz_value *to, struct mz_arena *a)
+{
+    *to = *v;
+    if (v->kind == MZ_VALUE_STRING) {
+        to->str = mz_arena_dup(a, v->str);
+    } else if (v->kind == MZ_VALUE_LIST) {
+        struct mz_value *list = mz_arena_alloc(a, mz_mul(v->list.n, sizeof(*list)));
+        for (size_t i = 0; i < v->list.n; i++)
+            value_copy(&v->list.v[i], &list[i], a);
+        to->list.v = list;
+    } else if (v->kind == MZ_VALUE_STRUCT) {
+        to->fields.v = mz_arena_alloc(a, mz_mul(v->fields.n, sizeof(*to->fields.v)));
+        to->fields.cap = v->fields.n;
+        for (size_t i = 0; i < v->fields.n; i++)
+            to->fields.v[i] = (struct mz_field){ mz_arena_dup(a, v->fields.v[i].key),
+                                                 mz_value_copy(v->fields.v[i].value, a) };
+    }
+}
+
+const struct mz_value *mz_value_copy(const struct mz_value *v, struct mz_arena *a)
+{
+    struct mz_value *to = mz_arena_alloc(a, sizeof(*to));
+    value_copy(v, to, a);
+    return to;
+}
+
 static void list_json(const struct mz_value *v, struct mz_buf *out)
 {
     mz_buf_append(out, "[", 1);

@@ -46,6 +46,7 @@ void mz_meta_set(struct mz_meta *m, struct mz_str ns, struct mz_str key, const s
 /* Keys of @over win over those of @base, both under @ns; borrows both. One of them NULL: the other. */
 const struct mz_meta *mz_meta_merged(const struct mz_meta *base, const struct mz_meta *over, struct mz_str ns, struct mz_arena *a);
 struct mz_meta *mz_meta_clone(const struct mz_meta *m, struct mz_arena *a); /* may be set further; values are borrowed */
+const struct mz_value *mz_value_copy(const struct mz_value *v, struct mz_arena *a); /* whole, with its texts */
 void mz_value_json(const struct mz_value *v, struct mz_buf *out);
 bool mz_value_eq(const struct mz_value *a, const struct mz_value *b);
 #endif

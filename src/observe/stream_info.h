@@ -44,12 +44,20 @@ struct mz_route_view { /* names of what was chosen; borrowed from the route snap
 struct mz_value;
 struct mz_meta; /* observe/metadata.h: a tree of namespaces to values (google.protobuf.Struct) */
 
+enum mz_sharing {        /* with the connections that are made for its stream or connection */
+    MZ_SHARING_NONE,
+    MZ_SHARING_ONCE,       /* the listener at an internal address that one of them leads to sees it */
+    MZ_SHARING_TRANSITIVE, /* and those that it leads to, and so on */
+};
 struct mz_filter_object { /* value of filter_state: first member of the filter's own struct */
     struct mz_str (*text)(const struct mz_filter_object *o, struct mz_arena *a); /* %FILTER_STATE(name:PLAIN)% */
     bool (*field)(const struct mz_filter_object *o, struct mz_str name, struct mz_str *out_value); /* NULL: has none */
     const struct mz_value *(*tree)(const struct mz_filter_object *o, struct mz_arena *a); /* :TYPED; NULL: the text in quotes */
     uint64_t (*hash)(const struct mz_filter_object *o); /* for a route's hash policy; NULL: takes no part in one */
+    /* A copy in @a that needs nothing of this one's memory; NULL: it cannot be shared. */
+    struct mz_filter_object *(*copy)(const struct mz_filter_object *o, struct mz_arena *a);
     bool read_only;                                     /* nothing replaces it */
+    uint8_t sharing;                                    /* enum mz_sharing */
 };
 struct mz_attempt { /* a host that was tried: %UPSTREAM_HOSTS_ATTEMPTED% and its relatives */
     struct mz_addr host;

@@ -29,12 +29,27 @@ char *mz_proto_text(struct mz_str s, struct mz_arena *a)
     return out;
 }
 
+static pb_Address *internal_address(const struct mz_addr *addr, pb_Address *m, struct mz_arena *a)
+{
+    struct mz_str listener, endpoint;
+    mz_addr_internal_parts(addr, &listener, &endpoint);
+    m->address_case = pb_Address_ADDRESS_ENVOY_INTERNAL_ADDRESS;
+    m->envoy_internal_address = mz_proto_new(a, pb_EnvoyInternalAddress);
+    m->envoy_internal_address->address_name_specifier_case =
+        pb_EnvoyInternalAddress_ADDRESS_NAME_SPECIFIER_SERVER_LISTENER_NAME;
+    m->envoy_internal_address->server_listener_name = mz_proto_text(listener, a);
+    m->envoy_internal_address->endpoint_id = mz_proto_text(endpoint, a);
+    return m;
+}
+
 pb_Address *mz_proto_address(const struct mz_addr *addr, struct mz_arena *a)
 {
     char text[MZ_ADDR_TEXT];
     if (!addr->len)
         return NULL;
     pb_Address *m = mz_proto_new(a, pb_Address);
+    if (mz_addr_is_internal(addr))
+        return internal_address(addr, m, a);
     if (!mz_addr_is_ip(addr)) {
         m->address_case = pb_Address_ADDRESS_PIPE;
         m->pipe = mz_proto_new(a, pb_Pipe);

@@ -444,7 +444,10 @@ transport_wanted(struct router *r, const struct mz_host *host, struct mz_transpo
         out->sni = r->auto_sni;
     if (!out->sans.n && r->auto_san.n)
         out->sans = (struct mz_tls_names){ &r->auto_san, 1 };
-    return out->sni.n || out->sans.n || out->alpn.n || out->source || out->bind ? out : NULL;
+    return out->sni.n || out->sans.n || out->alpn.n || out->source || out->bind || out->state ||
+                   out->hops
+               ? out
+               : NULL;
 }
 
 void attempt_start(struct router *r)

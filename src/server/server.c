@@ -42,9 +42,11 @@ static struct mz_transport_factory *wrapper_build(struct mz_server *s, struct mz
                                                   struct mz_err *err)
 {
     bool stats = type == &pb_tcp_stats_Config__descriptor;
+    bool internal = type == &pb_InternalUpstreamTransport__descriptor;
     const pb_TransportSocket *around =
-        stats ? ((const pb_tcp_stats_Config *)msg)->transport_socket
-              : ((const pb_ProxyProtocolUpstreamTransport *)msg)->transport_socket;
+        stats      ? ((const pb_tcp_stats_Config *)msg)->transport_socket
+        : internal ? ((const pb_InternalUpstreamTransport *)msg)->transport_socket
+                   : ((const pb_ProxyProtocolUpstreamTransport *)msg)->transport_socket;
     struct mz_transport_factory *inner =
         transport_build(s, proto, around, downstream, prefix, init, err);
     if (!inner) {
@@ -54,6 +56,9 @@ static struct mz_transport_factory *wrapper_build(struct mz_server *s, struct mz
     if (stats)
         return mz_transport_tcp_stats_create((const pb_tcp_stats_Config *)msg, inner, s->stats,
                                              prefix, err);
+    if (internal)
+        return mz_transport_internal_create((const pb_InternalUpstreamTransport *)msg, inner,
+                                            s->stats, prefix);
     return mz_transport_proxy_create((const pb_ProxyProtocolUpstreamTransport *)msg, inner,
                                      s->stats, prefix, err);
 }
@@ -80,7 +85,8 @@ static struct mz_transport_factory *transport_build(struct mz_server *s, struct 
         else if (!downstream && type == &pb_UpstreamTlsContext__descriptor)
             f = mz_tls_upstream_create((const pb_UpstreamTlsContext *)msg, &env, err);
         else if (type == &pb_tcp_stats_Config__descriptor ||
-                 (!downstream && type == &pb_ProxyProtocolUpstreamTransport__descriptor))
+                 (!downstream && (type == &pb_ProxyProtocolUpstreamTransport__descriptor ||
+                                  type == &pb_InternalUpstreamTransport__descriptor)))
             f = wrapper_build(s, proto, type, msg, downstream, prefix, init, err);
         else
             mz_err_set(err, "is no transport socket of a %s: '%s'",
@@ -303,8 +309,9 @@ static bool build(struct mz_server *s, struct mz_err *err)
         return false;
     if (!s->opts.validate && !mz_server_admin_start(s, err))
         return mz_err_at(err, "admin");
-    return mz_server_ads_build(s, err) && mz_server_secrets_build(s, err) &&
-           clusters_build(s, err) && listeners_build(s, err) && mz_server_dynamic_build(s, err);
+    return mz_server_extensions_build(s, err) && mz_server_ads_build(s, err) &&
+           mz_server_secrets_build(s, err) && clusters_build(s, err) && listeners_build(s, err) &&
+           mz_server_dynamic_build(s, err);
 }
 
 bool mz_server_build(struct mz_server *s, const struct mz_options *o, struct mz_err *err)

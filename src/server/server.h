@@ -77,6 +77,7 @@ enum mz_server_state mz_server_state(const struct mz_server *s);
 
 /* dynamic.c */
 void mz_server_xds_create(struct mz_server *s);                        /* after the workers' loops */
+bool mz_server_extensions_build(struct mz_server *s, struct mz_err *err); /* before listeners; needs the factory */
 bool mz_server_ads_build(struct mz_server *s, struct mz_err *err);     /* before whatever subscribes */
 bool mz_server_secrets_build(struct mz_server *s, struct mz_err *err); /* before clusters and listeners */
 bool mz_server_dynamic_build(struct mz_server *s, struct mz_err *err); /* after them */

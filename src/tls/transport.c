@@ -33,7 +33,7 @@ static int bio_read(BIO *b, char *p, size_t n, size_t *out_n)
     ssize_t got;
     BIO_clear_retry_flags(b);
     do
-        got = mz_loop_sys(c->loop)->readv(c->io.fd, &v, 1);
+        got = mz_conn_readv(c, &v, 1);
     while (got < 0 && errno == EINTR);
     t->drained = got < (ssize_t)n;
     if (got < 0 && errno == EAGAIN)
@@ -136,7 +136,7 @@ static enum mz_io_status flush_wire(struct tls_transport *t)
     while (mz_buf_len(&t->wire)) {
         MZ_UNINIT struct iovec iov[IOV_MAX_WRITE];
         unsigned n = mz_buf_iov(&t->wire, iov, IOV_MAX_WRITE);
-        ssize_t sent = mz_loop_sys(c->loop)->writev(c->io.fd, iov, (int)n);
+        ssize_t sent = mz_conn_writev(c, iov, n);
         if (sent < 0 && errno == EINTR)
             continue;
         if (sent < 0)

@@ -105,7 +105,7 @@ static enum mz_io_status flush_head(struct proxy_transport *p)
     struct mz_conn *c = p->w.base.conn;
     while (p->at < p->n) {
         const struct iovec v = { p->head + p->at, p->n - p->at };
-        ssize_t sent = mz_loop_sys(c->loop)->writev(c->io.fd, &v, 1);
+        ssize_t sent = mz_conn_writev(c, &v, 1);
         if (sent < 0 && errno == EINTR)
             continue;
         if (sent < 0)
@@ -193,6 +193,7 @@ static const struct mz_transport_ops ops = {
     .tls = wrap_tls,
     .pending = pending,
     .raw = raw,
+    .pass = wrap_pass,
     .close = proxy_close,
     .destroy = transport_destroy,
 };

@@ -137,6 +137,7 @@ static const struct mz_transport_ops ops = {
     .tls = wrap_tls,
     .pending = wrap_pending,
     .raw = wrap_raw,
+    .pass = wrap_pass,
     .close = stats_close,
     .destroy = transport_destroy,
 };

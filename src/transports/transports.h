@@ -8,6 +8,7 @@
 #include "net/transport.h"
 #include "stats/stats.h"
 
+struct Envoy__Extensions__TransportSockets__InternalUpstream__V3__InternalUpstreamTransport;
 struct Envoy__Extensions__TransportSockets__ProxyProtocol__V3__ProxyProtocolUpstreamTransport;
 struct Envoy__Extensions__TransportSockets__TcpStats__V3__Config;
 
@@ -15,6 +16,10 @@ struct Envoy__Extensions__TransportSockets__TcpStats__V3__Config;
 struct mz_transport_factory *mz_transport_proxy_create(
     const struct Envoy__Extensions__TransportSockets__ProxyProtocol__V3__ProxyProtocolUpstreamTransport *m,
     const struct mz_transport_factory *take_inner, struct mz_stats *st, struct mz_str prefix, struct mz_err *err);
+/* What the listener at an internal address gets along with the connection: metadata of host and cluster, shared filter state. */
+struct mz_transport_factory *mz_transport_internal_create(
+    const struct Envoy__Extensions__TransportSockets__InternalUpstream__V3__InternalUpstreamTransport *m,
+    const struct mz_transport_factory *take_inner, struct mz_stats *st, struct mz_str prefix);
 /* Counts what the kernel knows of each connection (TCP_INFO). @prefix: "listener.<address>.", "cluster.<name>." */
 struct mz_transport_factory *mz_transport_tcp_stats_create(const struct Envoy__Extensions__TransportSockets__TcpStats__V3__Config *m,
                                                            const struct mz_transport_factory *take_inner, struct mz_stats *st,

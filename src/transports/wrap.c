@@ -78,6 +78,12 @@ bool wrap_raw(const struct mz_transport *t)
     return mz_transport_is_raw(wrap_of(t)->inner);
 }
 
+struct mz_passed *wrap_pass(struct mz_transport *t)
+{
+    struct mz_transport *inner = inner_of(t);
+    return inner->ops->pass ? inner->ops->pass(inner) : NULL;
+}
+
 void wrap_close(struct mz_transport *t, bool reset)
 {
     struct mz_transport *inner = inner_of(t);

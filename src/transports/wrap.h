@@ -25,6 +25,7 @@ struct mz_str wrap_protocol(const struct mz_transport *t);
 const struct mz_tls_facts *wrap_tls(struct mz_transport *t);
 bool wrap_pending(const struct mz_transport *t);
 bool wrap_raw(const struct mz_transport *t);
+struct mz_passed *wrap_pass(struct mz_transport *t);
 void wrap_close(struct mz_transport *t, bool reset);
 void wrap_fini(struct wrap *w); /* ends the inner one */
 #endif

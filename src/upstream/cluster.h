@@ -57,7 +57,7 @@ struct mz_host {
     struct mz_cluster *cluster; /* borrowed */
     struct mz_arena *arena;     /* texts and metadata */
     struct host_health *health; /* outlier detection and active checks; NULL: the cluster has neither */
-    char addr_text[64];         /* "1.2.3.4:80", for logs */
+    char addr_text[80];         /* "1.2.3.4:80", for logs */
     uint8_t addr_text_n;
 };
 struct mz_host *mz_host_ref(struct mz_host *h); /* any thread */

@@ -55,8 +55,12 @@ bool endpoint_address(const pb_Address *a, struct mz_addr *out_addr, struct mz_e
 {
     if (a && a->address_case == pb_Address_ADDRESS_PIPE)
         return mz_addr_unix(mz_str_c(a->pipe->path), out_addr, err) || mz_err_at(err, "pipe.path");
+    if (a && a->address_case == pb_Address_ADDRESS_ENVOY_INTERNAL_ADDRESS)
+        return mz_addr_internal(mz_str_c(a->envoy_internal_address->server_listener_name),
+                                mz_str_c(a->envoy_internal_address->endpoint_id), out_addr, err) ||
+               mz_err_at(err, "envoy_internal_address");
     if (!a || a->address_case != pb_Address_ADDRESS_SOCKET_ADDRESS)
-        return mz_err_set(err, "one of socket_address, pipe is required");
+        return mz_err_set(err, "one of socket_address, pipe, envoy_internal_address is required");
     return address_build(a->socket_address, out_addr, err) || mz_err_at(err, "socket_address");
 }
 

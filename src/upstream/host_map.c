@@ -69,19 +69,8 @@ void host_map_destroy(struct host_map *m)
     mz_free(MZ_MEM_UPSTREAM, m);
 }
 
-/* "1.2.3.4:80", "[::1]:80". */
+/* "1.2.3.4:80", "[::1]:80"; port 0 is nobody's. */
 bool host_address_parse(struct mz_str text, struct mz_addr *out_addr)
 {
-    size_t colon = text.n;
-    while (colon && text.p[colon - 1] != ':')
-        colon--;
-    struct mz_str ip = { text.p, colon ? colon - 1 : 0 };
-    uint64_t port;
-    if (!colon || !mz_str_u64(mz_str_skip(text, colon), &port) || port > UINT16_MAX || !port)
-        return false;
-    bool brackets = ip.n > 2 && ip.p[0] == '[' && ip.p[ip.n - 1] == ']';
-    if (brackets)
-        ip = (struct mz_str){ ip.p + 1, ip.n - 2 };
-    return mz_addr_parse_ip(ip, (uint16_t)port, out_addr) &&
-           brackets == (out_addr->sa.sa_family == AF_INET6);
+    return mz_addr_parse(text, out_addr) && mz_addr_port(out_addr);
 }

@@ -20,7 +20,7 @@ static void close_list(struct pool *p, enum client_state s, const char *why)
 static unsigned uses_of(const struct mz_host *h, enum pool_kind k)
 {
     return k == POOL_TCP ? 0 /* TCP connections are shared by nobody */
-                         : mz_host_transport(h)->uses | MZ_TRANSPORT_USES_SOCKET;
+                         : mz_host_transport(h)->uses | MZ_TRANSPORT_USES_CONN;
 }
 
 static uint32_t slot_of(const struct mz_wcluster *w, const struct mz_host *h, enum mz_priority prio,

@@ -59,7 +59,10 @@ struct mz_conn *cx_connect(struct pool *p, const struct mz_transport_opts *trans
                                             .bind = wanted.bind ? wanted.bind : priv->bind,
                                             .opts = priv->socket_opts.n ? &priv->socket_opts : NULL,
                                             .foreign = wanted.bind != NULL,
-                                            .mark = wanted.mark };
+                                            .mark = wanted.mark,
+                                            .hops = wanted.hops };
+    wanted.host_metadata = p->host->metadata;
+    wanted.cluster_metadata = c->metadata;
     wanted.host_name = p->host->hostname;
     wanted.alpn_default = alpn[p->kind];
     const struct mz_conn_stats stats = { .scope = c->scope,
@@ -103,9 +106,12 @@ const char *cx_error_text(const struct mz_conn *c, char out_text[CX_ERROR_TEXT])
     if (c->bind_failed) {
         mz_addr_text(&c->local, at);
         (void)snprintf(out_text, CX_ERROR_TEXT, "failed to bind to %s: %s", at, why);
+    } else if (c->failed_at_once) {
+        mz_addr_text(&c->remote, at);
+        (void)snprintf(out_text, CX_ERROR_TEXT, "immediate connect error: %s|remote address:%s",
+                       why, at);
     } else {
-        (void)snprintf(out_text, CX_ERROR_TEXT, "%s connect error: %s",
-                       c->failed_at_once ? "immediate" : "delayed", why);
+        (void)snprintf(out_text, CX_ERROR_TEXT, "delayed connect error: %s", why);
     }
     return c->error ? out_text : "";
 }

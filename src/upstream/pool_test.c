@@ -232,7 +232,10 @@ static void test_immediate_error(void **state)
     req_start(&a);
     assert_false(a.failed); /* never from inside */
     req_wait(&a.failed);
-    assert_string_equal(a.text, "immediate connect error: Network is unreachable");
+    assert_int_equal(
+        strncmp(a.text,
+                "immediate connect error: Network is unreachable|remote address:127.0.0.1:", 73),
+        0);
     req_fini(&a);
     rig_stop();
 }

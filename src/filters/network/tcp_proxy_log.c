@@ -31,6 +31,9 @@ void tcp_info_start(struct tcp_session *s)
     i->ja4 = d->found ? d->found->ja4 : MZ_STR("");
     if (tcp_cfg_of(s)->recorder)
         i->decision = mz_decision_create(s->arena, d->start_us);
+    if (i->decision && d->found && d->found->hops) /* the story goes on from another's */
+        mz_note(i->decision, d->start_us, ACCEPTED, d->listener_name,
+                mz_downstream_caller(d, s->arena), (int64_t)d->conn->id, 0);
 }
 
 void tcp_log_write(struct tcp_session *s, const char *log_type)
