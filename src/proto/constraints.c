@@ -761,6 +761,7 @@ MESSAGE("envoy.extensions.transport_sockets.tls.v3.CommonTlsContext.CombinedCert
     PLAIN(validation_context_sds_secret_config, REQUIRED)
 MESSAGE("envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext")
     LIMIT(session_timeout, DURATION, 0, 4294967296000000000)
+    PLAIN(ocsp_staple_policy, DEFINED)
 MESSAGE("envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig")
     LIMIT(name, LENGTH, 1, INFINITY)
 MESSAGE("envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher")

@@ -5,6 +5,7 @@
 #include "base/regex.h"
 #include "listener/listener.h"
 #include "server/pages_priv.h"
+#include "tls/inventory.h"
 #include "upstream/cluster.h"
 #include "xds/init.h"
 
@@ -224,12 +225,12 @@ static void listeners(void *arg, const struct mz_admin_request *rq, struct mz_ad
     mz_arena_destroy(a);
 }
 
-/* No part of this configuration can hold a certificate or an unready target, so both are always their empty forms. */
 static void certs(void *arg, const struct mz_admin_request *rq, struct mz_admin_reply *out)
 {
     (void)arg, (void)rq;
-    pb_Certificates m = pb_Certificates__INIT;
-    page_message(out, &m.base, MZ_JSON_DEFAULTS);
+    struct mz_arena *a = mz_arena_create(MZ_MEM_ADMIN);
+    page_message(out, &mz_tls_certificates(a)->base, MZ_JSON_DEFAULTS);
+    mz_arena_destroy(a);
 }
 
 struct unready {

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "observe/log_file.h"
 #include "server/server.h"
+#include "tls/inventory.h"
 
 static const struct mz_stat_def defs[] = {
 #define X(id, name, type, unit) { name, MZ_##type, MZ_UNIT_##unit, 0 },
@@ -25,6 +26,8 @@ void mz_server_stats_update(struct mz_server *s)
     mz_gauge_set(s->scope, MZ_SERVER_STAT_MEMORY_HEAP, heap.arena + heap.hblkhd);
     mz_gauge_set(s->scope, MZ_SERVER_STAT_MEMORY_PHYSICAL, mz_mem_resident_bytes());
     mz_gauge_set(s->scope, MZ_SERVER_STAT_UPTIME, (mz_clock->mono_us() - s->start_us) / 1000000);
+    mz_gauge_set(s->scope, MZ_SERVER_STAT_DAYS_UNTIL_CERT, mz_tls_days_until_expiry());
+    mz_gauge_set(s->scope, MZ_SERVER_STAT_SECONDS_UNTIL_OCSP, mz_tls_seconds_until_ocsp_expiry());
     mz_gauge_set(s->scope, MZ_SERVER_STAT_CONNECTIONS,
                  mz_listener_manager_connections(s->listeners));
     uint64_t unknown = s->xds ? mz_xds_unknown_fields(s->xds) : 0;

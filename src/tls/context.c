@@ -59,8 +59,10 @@ static char *joined(char **v, size_t n, struct mz_arena *a)
 static bool ciphers_build(const pb_TlsParameters *p, struct tls_factory *f, struct mz_err *err)
 {
     char why[160];
-    if (!p || !p->n_cipher_suites)
+    if (!p || !p->n_cipher_suites) {
+        SSL_CTX_set_options(f->ctx, SSL_OP_PRIORITIZE_CHACHA);
         return SSL_CTX_set_cipher_list(f->ctx, CIPHERS) == 1;
+    }
     for (size_t i = 0; i < p->n_cipher_suites; i++) { /* OpenSSL skips unknown names silently */
         char *one = joined(&p->cipher_suites[i], 1, f->arena);
         for (char *save, *w = strtok_r(one, ":", &save); w; w = strtok_r(NULL, ":", &save))
@@ -289,6 +291,8 @@ static struct tls_factory *factory_new(bool server, const struct mz_tls_env *env
     f->scope = mz_scope_create(
         env->stats, &mz_tls_stats,
         (struct mz_str){ prefix, (size_t)n < sizeof(prefix) ? (size_t)n : sizeof(prefix) - 1 });
+    f->sds_scope = sds_scope(env, server);
+    mz_list_init(&f->link);
     SSL_CTX_set_options(f->ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
                                     SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_CIPHER_SERVER_PREFERENCE);
     (void)SSL_CTX_set_mode(f->ctx, SSL_MODE_ENABLE_PARTIAL_WRITE |
@@ -301,6 +305,7 @@ static struct tls_factory *factory_new(bool server, const struct mz_tls_env *env
 void tls_factory_destroy(struct mz_transport_factory *base)
 {
     struct tls_factory *f = tls_factory_of(base);
+    inventory_remove(f);
     sessions_fini(f);
     pairs_fini(f);
     verify_fini(&f->verify);
@@ -309,8 +314,49 @@ void tls_factory_destroy(struct mz_transport_factory *base)
         (void)close(f->log->fd);
     if (f->tickets)
         OPENSSL_cleanse(f->tickets, f->n_tickets * sizeof(*f->tickets));
+    for (size_t i = 0; i < f->n_expiry; i++)
+        mz_scope_unref(f->expiry[i]);
+    mz_scope_unref(f->sds_scope);
     mz_scope_unref(f->scope);
     mz_arena_destroy(f->arena);
+}
+
+struct mz_scope *sds_scope(const struct mz_tls_env *env, bool server)
+{
+    struct mz_arena *a = mz_arena_create(MZ_MEM_TLS);
+    struct mz_str prefix = mz_arena_printf(a, MZ_STR_FMT "%s_ssl_socket_factory.",
+                                           MZ_STR_ARG(env->prefix), server ? "server" : "client");
+    struct mz_scope *s = mz_scope_create(env->stats, &mz_tls_sds_stats, prefix);
+    mz_arena_destroy(a);
+    return s;
+}
+
+static void expiry_show(struct tls_factory *f, struct mz_str name, const char *none,
+                        const struct mz_tls_cert_facts *c)
+{
+    struct mz_arena *a = mz_arena_create(MZ_MEM_TLS);
+    /* e3b0c442: of the hash of the name that there is not */
+    struct mz_str prefix = name.n ? mz_arena_printf(a, MZ_STR_FMT "certificate." MZ_STR_FMT ".",
+                                                    MZ_STR_ARG(f->scope->prefix), MZ_STR_ARG(name))
+                                  : mz_arena_printf(a, MZ_STR_FMT "certificate.%s_e3b0c442.",
+                                                    MZ_STR_ARG(f->scope->prefix), none);
+    struct mz_scope *s = mz_scope_create(f->scope->store, &mz_tls_expiry_stats, prefix);
+    mz_gauge_set(s, 0, (uint64_t)(c->valid_until_s > 0 ? c->valid_until_s : 0));
+    f->expiry[f->n_expiry++] = s;
+    mz_arena_destroy(a);
+}
+
+/* The factory is whole: its certificates can be seen. */
+static struct mz_transport_factory *show(struct tls_factory *f, const struct mz_tls_env *env)
+{
+    f->expiry = mz_arena_alloc(f->arena, (f->n_pairs + 1) * sizeof(*f->expiry));
+    for (size_t i = 0; i < f->n_pairs; i++)
+        expiry_show(f, i < env->n_cert_names ? env->cert_names[i] : MZ_STR(""), "unnamed_cert",
+                    f->pairs[i].facts);
+    if (f->verify.ca)
+        expiry_show(f, env->ca_name, "unnamed_ca_cert", f->verify.ca);
+    inventory_add(f);
+    return &f->base;
 }
 
 static bool common_build(const pb_CommonTlsContext *m, struct tls_factory *f, struct mz_err *err)
@@ -343,6 +389,13 @@ static bool common_build(const pb_CommonTlsContext *m, struct tls_factory *f, st
     return true;
 }
 
+static enum staple_policy policy_of(pb_DownstreamTlsContext_OcspStaplePolicy p)
+{
+    return p == pb_DownstreamTlsContext_OcspStaplePolicy_MUST_STAPLE       ? STAPLE_MUST
+           : p == pb_DownstreamTlsContext_OcspStaplePolicy_STRICT_STAPLING ? STAPLE_STRICT
+                                                                           : STAPLE_LENIENT;
+}
+
 struct mz_transport_factory *mz_tls_downstream_create(const pb_DownstreamTlsContext *m,
                                                       const struct mz_tls_env *env,
                                                       struct mz_err *err)
@@ -355,6 +408,7 @@ struct mz_transport_factory *mz_tls_downstream_create(const pb_DownstreamTlsCont
     f->require_client = mz_bool_or(m->require_client_certificate, false);
     f->require_sni = mz_bool_or(m->require_sni, false);
     f->full_scan = mz_bool_or(m->full_scan_certs_on_sni_mismatch, false);
+    f->staple_policy = policy_of(m->ocsp_staple_policy);
     bool ok = common_build(m->common_tls_context, f, err) && sessions_build(m, f, err);
     if (ok && f->n_pairs == 0)
         ok = mz_err_set(err, "No TLS certificates found for server context") ||
@@ -365,13 +419,15 @@ struct mz_transport_factory *mz_tls_downstream_create(const pb_DownstreamTlsCont
     }
     if (m->prefer_client_ciphers)
         SSL_CTX_clear_options(f->ctx, SSL_OP_CIPHER_SERVER_PREFERENCE);
+    SSL_CTX_set_client_hello_cb(f->ctx, pair_hello, f);
     SSL_CTX_set_cert_cb(f->ctx, pair_choose, f);
+    (void)SSL_CTX_set_tlsext_status_cb(f->ctx, staple_send);
     SSL_CTX_set_alpn_select_cb(f->ctx, alpn_select, f);
     int mode = f->verify.asks || f->require_client ? SSL_VERIFY_PEER : SSL_VERIFY_NONE;
     if (f->require_client)
         mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
     SSL_CTX_set_verify(f->ctx, mode, NULL);
-    return &f->base;
+    return show(f, env);
 }
 
 struct mz_transport_factory *mz_tls_upstream_create(const pb_UpstreamTlsContext *m,
@@ -409,7 +465,7 @@ struct mz_transport_factory *mz_tls_upstream_create(const pb_UpstreamTlsContext 
                                              SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
         SSL_CTX_sess_set_new_cb(f->ctx, session_keep);
     }
-    return &f->base;
+    return show(f, env);
 }
 
 size_t mz_tls_alpn(const struct mz_transport_factory *f, const struct mz_str **out_protocols)

@@ -112,6 +112,12 @@ static void names_read(struct key_pair *k, struct mz_arena *a)
     k->n_names = 1;
 }
 
+static struct mz_str path_of(const pb_DataSource *m)
+{
+    return m->specifier_case == pb_DataSource_SPECIFIER_FILENAME ? mz_str_c(m->filename)
+                                                                 : MZ_STR("<inline>");
+}
+
 static bool pair_build(const pb_TlsCertificate *m, struct tls_factory *f, struct key_pair *k,
                        struct mz_err *err)
 {
@@ -141,6 +147,9 @@ static bool pair_build(const pb_TlsCertificate *m, struct tls_factory *f, struct
                mz_err_at(err, "private_key");
     }
     names_read(k, f->arena);
+    k->path = mz_arena_dup(f->arena, path_of(m->pkcs12 ? m->pkcs12 : m->certificate_chain));
+    if (f->server && !staple_build(m, f, k, err))
+        return mz_err_at(err, "ocsp_staple");
     return key_strong(k, err);
 }
 
@@ -192,13 +201,15 @@ static bool client_takes(SSL *ssl, const struct key_pair *k)
     return n <= 0;
 }
 
-static const struct key_pair *choose(SSL *ssl, const struct tls_factory *f)
+static const struct key_pair *choose(SSL *ssl, const struct tls_factory *f, bool staple)
 {
     const char *sni = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
     const struct key_pair *by_name = NULL, *by_key = NULL;
     for (size_t i = 0; i < f->n_pairs; i++) {
         const struct key_pair *k = &f->pairs[i];
         bool name = sni && covers(k, mz_str_c(sni)), key = client_takes(ssl, k);
+        if (staple && staple_action(f, k) == STAPLE_FAIL)
+            continue;
         if (name && key)
             return k;
         if (name && !by_name)
@@ -209,14 +220,49 @@ static const struct key_pair *choose(SSL *ssl, const struct tls_factory *f)
     return by_name && !f->full_scan ? by_name : by_key ? by_key : &f->pairs[0];
 }
 
+static enum staple_action staple_note(struct tls_transport *t, const struct key_pair *k)
+{
+    static const uint8_t stats[] = { [STAPLE_SEND] = MZ_TLS_OCSP_STAPLE_RESPONSES,
+                                     [STAPLE_OMIT] = MZ_TLS_OCSP_STAPLE_OMITTED,
+                                     [STAPLE_FAIL] = MZ_TLS_OCSP_STAPLE_FAILED };
+    enum staple_action what = staple_action(t->f, k);
+    mz_count(t->f->scope, stats[what], 1);
+    t->staple = what == STAPLE_SEND ? &k->staple : NULL;
+    return what;
+}
+
+int pair_hello(SSL *ssl, int *alert, void *factory)
+{
+    (void)alert;
+    const struct tls_factory *f = factory;
+    struct tls_transport *t = SSL_get_app_data(ssl);
+    const unsigned char *p;
+    size_t n;
+    t->wants_staple = SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_status_request, &p, &n) == 1 &&
+                      n > 0 && p[0] == TLSEXT_STATUSTYPE_ocsp;
+    if (t->wants_staple)
+        mz_count(f->scope, MZ_TLS_OCSP_STAPLE_REQUESTS, 1);
+    return SSL_CLIENT_HELLO_SUCCESS;
+}
+
+void pair_resumed(SSL *ssl)
+{
+    struct tls_transport *t = SSL_get_app_data(ssl);
+    if (t->wants_staple)
+        (void)staple_note(t, choose(ssl, t->f, true));
+}
+
 int pair_choose(SSL *ssl, void *factory)
 {
     const struct tls_factory *f = factory;
+    struct tls_transport *t = SSL_get_app_data(ssl);
     if (f->require_sni && !SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name))
         return 0;
+    const struct key_pair *k = f->n_pairs < 2 ? &f->pairs[0] : choose(ssl, f, t->wants_staple);
+    if (t->wants_staple && staple_note(t, k) == STAPLE_FAIL)
+        return 0;
     if (f->n_pairs < 2)
-        return 1; /* the context has the only one */
-    const struct key_pair *k = choose(ssl, f);
+        return 1;         /* the context has the only one */
     SSL_certs_clear(ssl); /* a key of another type would stand beside it */
     return SSL_use_cert_and_key(ssl, k->cert, k->key, k->chain, 1);
 }

@@ -9,18 +9,6 @@
 #include "xds/init.h"
 #include "xds/thread_slot.h"
 
-enum { STAT_NOT_READY, STAT_UPDATED, STAT__COUNT };
-static const struct mz_stat_def server_defs[] = {
-    { "downstream_context_secrets_not_ready", MZ_COUNTER, MZ_UNIT_NONE, 0 },
-    { "ssl_context_update_by_sds", MZ_COUNTER, MZ_UNIT_NONE, 0 },
-};
-static const struct mz_stat_def client_defs[] = {
-    { "upstream_context_secrets_not_ready", MZ_COUNTER, MZ_UNIT_NONE, 0 },
-    { "ssl_context_update_by_sds", MZ_COUNTER, MZ_UNIT_NONE, 0 },
-};
-static const struct mz_stat_kind server_kind = { "sds_server", server_defs, STAT__COUNT };
-static const struct mz_stat_kind client_kind = { "sds_client", client_defs, STAT__COUNT };
-
 struct sds_factory {
     struct mz_transport_factory base;
     struct mz_arena *arena;
@@ -89,7 +77,7 @@ static struct mz_transport *sds_transport_create(const struct mz_transport_facto
     const struct mz_transport_factory *now = mz_thread_slot_get(f->current);
     if (MZ_LIKELY(now != NULL))
         return now->create(now, o);
-    mz_count(f->scope, STAT_NOT_READY, 1);
+    mz_count(f->scope, f->server ? MZ_SDS_DOWN_NOT_READY : MZ_SDS_UP_NOT_READY, 1);
     struct mz_transport *t = mz_new0(MZ_MEM_TLS, struct mz_transport);
     t->ops = &refuse_ops;
     return t;
@@ -149,11 +137,24 @@ static struct mz_transport_factory *server_make(struct sds_factory *f, pb_Downst
     return mz_tls_downstream_create(m, env, err);
 }
 
+static const struct mz_str *cert_names(const struct sds_factory *f, struct mz_arena *a)
+{
+    struct mz_str *v = mz_arena_alloc(a, (f->n_certs + 1) * sizeof(*v));
+    for (size_t i = 0; i < f->n_certs; i++)
+        v[i] = secret_name(&f->users[i]);
+    return v;
+}
+
 static struct mz_transport_factory *make(struct sds_factory *f, struct mz_err *err)
 {
     struct mz_arena *a = mz_arena_create(MZ_MEM_TLS);
     struct mz_proto_ctx ctx = { .arena = a, .unknown = MZ_UNKNOWN_COUNT };
-    const struct mz_tls_env env = { .stats = f->stats, .prefix = f->prefix };
+    const struct mz_tls_env env = { .stats = f->stats,
+                                    .prefix = f->prefix,
+                                    .cert_names = cert_names(f, a),
+                                    .n_cert_names = f->n_certs,
+                                    .ca_name =
+                                        f->validation ? secret_name(f->validation) : MZ_STR("") };
     struct mz_transport_factory *made = NULL;
     ProtobufCMessage *m;
     if (mz_msg_unpack(&ctx, f->context,
@@ -182,7 +183,7 @@ static bool changed(void *arg, struct mz_err *err)
     if (!made)
         return false;
     mz_thread_slot_set(f->current, made);
-    mz_count(f->scope, STAT_UPDATED, 1);
+    mz_count(f->scope, MZ_SDS_UPDATED, 1);
     return true;
 }
 
@@ -329,9 +330,7 @@ struct mz_transport_factory *sds_factory_create(const ProtobufCMessage *context,
     f->prefix = mz_arena_dup(a, env->prefix);
     f->context = mz_msg_pack_alloc(context, a);
     f->current = mz_thread_slot_create(secrets_xds(env->secrets), &factory_ops);
-    struct mz_str scope = mz_arena_printf(a, MZ_STR_FMT "%s_ssl_socket_factory.",
-                                          MZ_STR_ARG(env->prefix), server ? "server" : "client");
-    f->scope = mz_scope_create(env->stats, server ? &server_kind : &client_kind, scope);
+    f->scope = sds_scope(env, server);
     alpn_keep(f, c);
     bool ok = (use_common(f, c, err) || mz_err_at(err, "common_tls_context")) &&
               use_tickets(f, context, err) && changed(f, err);

@@ -125,6 +125,11 @@ const pb_Secret *secret_message(const struct secret_user *u, struct mz_arena *a)
     return open_bytes((struct mz_str){ u->secret->bytes, u->secret->bytes_n }, a);
 }
 
+struct mz_str secret_name(const struct secret_user *u)
+{
+    return u->secret->name;
+}
+
 bool secret_there(const struct secret_user *u)
 {
     return u->secret->bytes != NULL;
@@ -162,6 +167,7 @@ static struct names files_of(const pb_Secret *m)
         name_add(&l, m->tls_certificate->private_key);
         name_add(&l, m->tls_certificate->pkcs12);
         name_add(&l, m->tls_certificate->password);
+        name_add(&l, m->tls_certificate->ocsp_staple);
     } else if (m && m->type_case == pb_Secret_TYPE_VALIDATION_CONTEXT) {
         name_add(&l, m->validation_context->trusted_ca);
         name_add(&l, m->validation_context->crl);
@@ -205,23 +211,41 @@ static void files_moved(void *arg)
            mz_err_text(&err, text, sizeof(text)));
 }
 
-/* The directory of each file: a ConfigMap or Secret changes by a link beside them. */
+static const char *directory_of(const pb_Secret *m)
+{
+    const pb_WatchedDirectory *d = NULL;
+    if (m && m->type_case == pb_Secret_TYPE_TLS_CERTIFICATE)
+        d = m->tls_certificate->watched_directory;
+    else if (m && m->type_case == pb_Secret_TYPE_VALIDATION_CONTEXT)
+        d = m->validation_context->watched_directory;
+    return d ? d->path : NULL;
+}
+
+static void watch(struct secret *s, struct mz_str dir)
+{
+    struct mz_err err;
+    struct mz_file_watch *w = mz_file_watch_add(s->all->files, dir, files_moved, s, &err);
+    if (w)
+        *mz_vec_push(&s->watches, MZ_MEM_TLS) = w;
+    else
+        MZ_LOG(WARN, secret, "secret " MZ_STR_FMT ": %s", MZ_STR_ARG(s->name), err.msg);
+}
+
+/* The directory of each file, for a ConfigMap or Secret changes by a link beside them; or the one that the secret names. */
 static void files_watch(struct secret *s)
 {
     struct mz_arena *a = mz_arena_create(MZ_MEM_TLS);
-    const struct names l = files_of(open_bytes((struct mz_str){ s->bytes, s->bytes_n }, a));
+    const pb_Secret *m = open_bytes((struct mz_str){ s->bytes, s->bytes_n }, a);
+    const struct names l = files_of(m);
+    const char *named = directory_of(m);
     watches_end(s);
     s->files_hash = hash_files(&l);
-    for (size_t i = 0; i < l.n; i++) {
+    if (named && l.n)
+        watch(s, mz_arena_printf(a, "%s/", named));
+    for (size_t i = 0; i < l.n && !named; i++) {
         struct mz_str path = mz_str_c(l.v[i]->filename);
         ptrdiff_t slash = mz_str_rchr(path, '/');
-        struct mz_str dir = slash < 0 ? MZ_STR("./") : (struct mz_str){ path.p, (size_t)slash + 1 };
-        struct mz_err err;
-        struct mz_file_watch *w = mz_file_watch_add(s->all->files, dir, files_moved, s, &err);
-        if (w)
-            *mz_vec_push(&s->watches, MZ_MEM_TLS) = w;
-        else
-            MZ_LOG(WARN, secret, "secret " MZ_STR_FMT ": %s", MZ_STR_ARG(s->name), err.msg);
+        watch(s, slash < 0 ? MZ_STR("./") : (struct mz_str){ path.p, (size_t)slash + 1 });
     }
     mz_arena_destroy(a);
 }

@@ -20,6 +20,7 @@ void secret_want(struct secret_user *u); /* first() may run from inside */
 void secret_drop(struct secret_user *u);
 /* The message now, in @a; NULL: not there. */
 const pb_Secret *secret_message(const struct secret_user *u, struct mz_arena *a);
+struct mz_str secret_name(const struct secret_user *u);
 bool secret_there(const struct secret_user *u);
 struct mz_xds *secrets_xds(const struct mz_secrets *s);
 struct mz_loop *secrets_loop(const struct mz_secrets *s);

@@ -12,6 +12,18 @@ static const struct mz_stat_def defs[] = {
 };
 const struct mz_stat_kind mz_tls_stats = { "tls", defs, MZ_COUNT(defs) };
 
+static const struct mz_stat_def sds_defs[] = {
+    [MZ_SDS_DOWN_NOT_READY] = { "downstream_context_secrets_not_ready", MZ_COUNTER, MZ_UNIT_NONE,
+                                0 },
+    [MZ_SDS_UP_NOT_READY] = { "upstream_context_secrets_not_ready", MZ_COUNTER, MZ_UNIT_NONE, 0 },
+    [MZ_SDS_UPDATED] = { "ssl_context_update_by_sds", MZ_COUNTER, MZ_UNIT_NONE, 0 },
+};
+const struct mz_stat_kind mz_tls_sds_stats = { "tls_sds", sds_defs, MZ_COUNT(sds_defs) };
+
+static const struct mz_stat_def expiry_defs[] = { { "expiration_unix_time_seconds", MZ_GAUGE,
+                                                    MZ_UNIT_NONE, 0 } };
+const struct mz_stat_kind mz_tls_expiry_stats = { "tls_expiry", expiry_defs, 1 };
+
 static const struct {
     enum mz_tls_group group;
     const char *openssl; /* "": every other one of the group */

@@ -9,7 +9,7 @@
     X(FAIL_VERIFY_ERROR, "fail_verify_error") X(FAIL_VERIFY_SAN, "fail_verify_san")                                    \
     X(FAIL_VERIFY_CERT_HASH, "fail_verify_cert_hash") X(OCSP_STAPLE_FAILED, "ocsp_staple_failed")                      \
     X(OCSP_STAPLE_OMITTED, "ocsp_staple_omitted") X(OCSP_STAPLE_RESPONSES, "ocsp_staple_responses")                    \
-    X(OCSP_STAPLE_REQUESTS, "ocsp_staple_requests") X(WAS_KEY_USAGE_INVALID, "was_key_usage_invalid")
+    X(OCSP_STAPLE_REQUESTS, "ocsp_staple_requests")
 #define MZ_TLS_NAMED(X) /* group, OpenSSL's name, Envoy's name */                                                      \
     X(VERSION, "TLSv1", "versions.TLSv1") X(VERSION, "TLSv1.1", "versions.TLSv1.1")                                    \
     X(VERSION, "TLSv1.2", "versions.TLSv1.2") X(VERSION, "TLSv1.3", "versions.TLSv1.3")                                \
@@ -40,5 +40,10 @@ enum mz_tls_stat {
 };
 enum mz_tls_group { MZ_TLS_GROUP_VERSION, MZ_TLS_GROUP_CIPHER, MZ_TLS_GROUP_GROUP, MZ_TLS_GROUP_SIGALG };
 extern const struct mz_stat_kind mz_tls_stats;
+/* "<listener>.server_ssl_socket_factory.", "<cluster>.client_ssl_socket_factory.": both names on both sides, as at Envoy */
+enum { MZ_SDS_DOWN_NOT_READY, MZ_SDS_UP_NOT_READY, MZ_SDS_UPDATED };
+extern const struct mz_stat_kind mz_tls_sds_stats;
+/* "<listener or cluster>.ssl.certificate.<name>." */
+extern const struct mz_stat_kind mz_tls_expiry_stats;
 void mz_tls_count_named(struct mz_scope *s, enum mz_tls_group g, const char *openssl_name);
 #endif

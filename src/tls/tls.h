@@ -19,6 +19,10 @@ struct mz_tls_env {
     struct mz_str prefix; /* of the statistics: "listener.0.0.0.0_443.", "cluster.a." */
     struct mz_secrets *secrets; /* NULL: contexts that name secrets are refused */
     struct mz_init *init;       /* waits for them; NULL: nobody does */
+    /* Of the secrets that certificates and authority came from, for statistics; fewer or "": they have none. */
+    const struct mz_str *cert_names;
+    size_t n_cert_names;
+    struct mz_str ca_name;
 };
 /* Main thread. The factory (one reference) keeps nothing of @m. NULL and @err: the path within the context's message. */
 struct mz_transport_factory *

@@ -3,6 +3,7 @@
 /* The files of this folder: context.c builds, verify.c judges certificates, transport.c moves records, facts.c reads
  * certificates, errors.c gives reasons a name. */
 #include "base/arena.h"
+#include "base/list.h"
 #include "base/log.h"
 #include "net/addr.h"
 #include "observe/matcher.h"
@@ -26,7 +27,15 @@ struct verify_rules { /* CertificateValidationContext; immutable */
     unsigned char (*hashes)[32], (*spkis)[32]; /* SHA-256 of the certificate, of its public key */
     size_t n_hashes, n_spkis;
     int max_depth;
+    struct mz_tls_cert_facts *ca; /* the first authority; NULL: none */
+    struct mz_str ca_path;
     bool asks; /* does it demand anything of a certificate? */
+};
+enum staple_policy { STAPLE_LENIENT, STAPLE_STRICT, STAPLE_MUST };
+enum staple_action { STAPLE_SEND, STAPLE_OMIT, STAPLE_FAIL };
+struct staple {
+    struct mz_str der; /* "": none */
+    int64_t from_s, until_s; /* UNIX time; until 0: it does not say */
 };
 struct key_pair {
     X509 *cert;
@@ -35,6 +44,9 @@ struct key_pair {
     struct mz_str *names;  /* DNS names, lower case: exact or "*.x" */
     size_t n_names;
     struct mz_tls_cert_facts *facts;
+    struct mz_str path;
+    struct staple staple; /* servers only */
+    bool must_staple;
 };
 struct key_log {
     struct mz_cidr *local, *remote;
@@ -59,6 +71,7 @@ struct tls_factory {
     size_t n_pairs;
     struct verify_rules verify;
     bool require_client, require_sni, full_scan;
+    enum staple_policy staple_policy;
     struct mz_str sni;
     bool auto_host_sni; /* the host's name instead */
     bool sni_is_san;    /* auto_sni_san_validation */
@@ -71,7 +84,10 @@ struct tls_factory {
     size_t n_tickets;
     uint32_t max_sessions; /* upstream, per address: 0 none */
     struct session_slot *sessions[MZ_STATS_SLOTS]; /* each of one thread */
-    struct mz_scope *scope;
+    struct mz_scope *scope, *sds_scope;
+    struct mz_scope **expiry; /* of each pair, then of the authority */
+    size_t n_expiry;
+    struct mz_list link; /* inventory.c */
 };
 static inline struct tls_factory *tls_factory_of(const struct mz_transport_factory *f)
 {
@@ -84,12 +100,24 @@ void verify_fini(struct verify_rules *v);
 int verify_callback(X509_STORE_CTX *ctx, void *factory); /* SSL_CTX_set_cert_verify_callback() */
 
 /* context.c */
+struct mz_scope *sds_scope(const struct mz_tls_env *env, bool server); /* mz_tls_sds_stats */
 void tls_factory_destroy(struct mz_transport_factory *base);
 bool params_build(const pb_CommonTlsContext *m, struct tls_factory *f, struct mz_err *err);
 /* pair.c: certificates and keys */
 bool pairs_build(const pb_CommonTlsContext *m, struct tls_factory *f, struct mz_err *err);
 void pairs_fini(struct tls_factory *f);
 int pair_choose(SSL *ssl, void *factory); /* SSL_CTX_set_cert_cb() */
+int pair_hello(SSL *ssl, int *alert, void *factory); /* SSL_CTX_set_client_hello_cb() */
+void pair_resumed(SSL *ssl); /* counts what a full handshake would have sent (Envoy) */
+
+/* ocsp.c */
+bool staple_build(const pb_TlsCertificate *m, struct tls_factory *f, struct key_pair *k, struct mz_err *err);
+enum staple_action staple_action(const struct tls_factory *f, const struct key_pair *k); /* for a client that asks for one */
+int staple_send(SSL *ssl, void *factory);
+
+/* inventory.c: from when a factory is whole until it goes */
+void inventory_add(struct tls_factory *f);
+void inventory_remove(struct tls_factory *f);
 
 /* facts.c */
 void facts_of_cert(X509 *x, struct mz_arena *a, struct mz_tls_cert_facts *out);
@@ -106,6 +134,8 @@ struct tls_transport {
     struct mz_buf wire; /* sealed records that the kernel did not take yet */
     bool done;          /* handshake */
     bool failed, validated, counted;
+    bool wants_staple; /* the client asked for an OCSP response */
+    const struct staple *staple; /* that it gets; NULL: none */
     bool drained; /* the kernel's last read was short: it has no more */
     char *detail; /* why a certificate was refused; NULL */
     char *failure;
@@ -123,8 +153,10 @@ int session_keep(SSL *ssl, SSL_SESSION *take); /* SSL_CTX_sess_set_new_cb() */
 void session_offer(const struct tls_transport *t);
 void sessions_fini(struct tls_factory *f);
 
+void error_named(struct mz_buf *out, unsigned number, const char *name); /* "|<code>:SSL_routines:OPENSSL_internal:<name>" */
 /* errors.c: "|268435581:SSL_routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED" for the thread's oldest error; empties the queue */
 void error_text(struct mz_buf *out);
+const char *verify_text(int x509_v_err); /* of a certificate that was refused */
 /* Text of what OpenSSL said last, for configuration errors. */
 const char *error_reason(char out_text[160]);
 /* Writes one line of a key log (T2). */

@@ -105,6 +105,10 @@ static void note_failure(struct tls_transport *t)
     if (!e)
         return;
     int reason = ERR_GET_LIB(e) == ERR_LIB_SSL ? ERR_GET_REASON(e) : 0;
+    if (reason == SSL_R_NO_SHARED_CIPHER && t->f->server && SSL_get_shared_group(t->ssl, -1) == 0) {
+        ERR_clear_error(); /* the reason behind the reason, as Envoy has it */
+        ERR_raise(ERR_LIB_SSL, SSL_R_WRONG_CURVE);
+    }
     if (reason == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE) {
         mz_count(t->f->scope, MZ_TLS_FAIL_VERIFY_NO_CERT, 1);
         replace_text(&t->detail, MZ_STR("peer did not provide required client certificate"));
@@ -115,12 +119,28 @@ static void note_failure(struct tls_transport *t)
     mz_buf_init(&b);
     mz_buf_append_str(&b, MZ_STR("TLS_error:"));
     error_text(&b);
+    if (reason == SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE && !t->f->server &&
+        SSL_get_state(t->ssl) == TLS_ST_CW_CLNT_HELLO)
+        error_named(&b, 154, "HANDSHAKE_FAILURE_ON_CLIENT_HELLO");
     if (t->detail)
         mz_buf_printf(&b, ":%s", t->detail);
     mz_buf_append_str(&b, MZ_STR(":TLS_error_end"));
     replace_text(&t->failure, mz_buf_linearize(&b, mz_buf_len(&b)));
     mz_buf_fini(&b);
     MZ_LOG_IDS(DEBUG, connection, t->base.conn->id, 0, "%s", t->failure);
+}
+
+/* The socket failed under the records; its own counters have it. */
+static enum mz_io_status socket_failed(struct tls_transport *t, int error)
+{
+    struct mz_buf b;
+    mz_buf_init(&b);
+    mz_buf_printf(&b, "TLS_error:|%u:system_library:OPENSSL_internal:%s:TLS_error_end",
+                  2u << 24 | (unsigned)error, strerrordesc_np(error));
+    replace_text(&t->failure, mz_buf_linearize(&b, mz_buf_len(&b)));
+    mz_buf_fini(&b);
+    errno = error;
+    return MZ_IO_FAIL;
 }
 
 static struct mz_str failure(const struct mz_transport *base)
@@ -203,6 +223,8 @@ static void handshake_done(struct tls_transport *t)
     count_sigalg(t);
     if (SSL_session_reused(t->ssl)) {
         mz_count(s, MZ_TLS_SESSION_REUSED, 1);
+        if (t->f->server)
+            pair_resumed(t->ssl);
         t->validated = t->f->verify.asks && !t->f->verify.accept_untrusted &&
                        SSL_get0_peer_certificate(t->ssl);
     }
@@ -231,7 +253,7 @@ static enum mz_io_status handshake(struct tls_transport *t)
     note_failure(t);
     (void)flush_wire(t); /* the alert */
     if (!t->failure)
-        return saved && why == SSL_ERROR_SYSCALL && saved != EAGAIN ? (errno = saved, MZ_IO_FAIL)
+        return saved && why == SSL_ERROR_SYSCALL && saved != EAGAIN ? socket_failed(t, saved)
                                                                     : MZ_IO_EOF;
     errno = EPROTO;
     return MZ_IO_FAIL;
@@ -293,7 +315,7 @@ static enum mz_io_status read_failed(struct tls_transport *t, int r)
         return MZ_IO_EOF;
     case SSL_ERROR_SYSCALL:
         if (ERR_peek_error() == 0)
-            return saved && saved != EAGAIN ? (errno = saved, MZ_IO_FAIL) : MZ_IO_EOF;
+            return saved && saved != EAGAIN ? socket_failed(t, saved) : MZ_IO_EOF;
         break;
     default:
         break;

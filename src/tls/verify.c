@@ -19,6 +19,16 @@ static BIO *source_bio(const pb_DataSource *m, struct mz_arena *a, struct mz_err
     return BIO_new_mem_buf(text.p ? text.p : "", (int)text.n);
 }
 
+/* The first one stands for all of them on /certs and in statistics, as at Envoy. */
+static void note_authority(const pb_DataSource *m, X509 *x, struct tls_factory *f)
+{
+    f->verify.ca = mz_arena_new0(f->arena, struct mz_tls_cert_facts);
+    facts_of_cert(x, f->arena, f->verify.ca);
+    f->verify.ca_path = mz_arena_dup(f->arena, m->specifier_case == pb_DataSource_SPECIFIER_FILENAME
+                                                   ? mz_str_c(m->filename)
+                                                   : MZ_STR("<inline>"));
+}
+
 static bool read_authorities(const pb_DataSource *m, struct tls_factory *f, struct mz_err *err)
 {
     BIO *b = source_bio(m, f->arena, err);
@@ -30,7 +40,8 @@ static bool read_authorities(const pb_DataSource *m, struct tls_factory *f, stru
     for (int i = 0; all && i < sk_X509_INFO_num(all); i++) {
         const X509_INFO *x = sk_X509_INFO_value(all, i);
         if (x->x509 && X509_STORE_add_cert(f->verify.store, x->x509) == 1) {
-            certs++;
+            if (certs++ == 0)
+                note_authority(m, x->x509, f);
             if (f->server)
                 (void)SSL_CTX_add_client_CA(f->ctx, x->x509);
         }
@@ -352,8 +363,7 @@ static bool check_chain(const struct tls_factory *f, SSL *ssl, X509_STORE_CTX *c
     (void)snprintf(
         text, sizeof(text),
         "verify cert failed: X509_verify_cert: certificate verification error at depth %d: %s",
-        X509_STORE_CTX_get_error_depth(ctx),
-        X509_verify_cert_error_string(X509_STORE_CTX_get_error(ctx)));
+        X509_STORE_CTX_get_error_depth(ctx), verify_text(X509_STORE_CTX_get_error(ctx)));
     tls_set_failure(ssl, text);
     mz_count(f->scope, MZ_TLS_FAIL_VERIFY_ERROR, 1);
     return false;
