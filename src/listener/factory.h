@@ -46,6 +46,7 @@ struct mz_factory { /* borrowed by builders during the call only, except the ser
     struct mz_str header_prefix;  /* "x-envoy" */
     unsigned workers;
     struct mz_loop *main;
+    const struct mz_worker *main_worker; /* what is asked of clusters ahead of any request goes through its upstream */
     uint64_t drain_ms; /* --drain-time-s: connections of what was replaced get so long */
     uint32_t internal_bytes; /* what an end of a connection to an internal listener may leave unread; 0: there are none */
     bool drain_at_once; /* --drain-strategy immediate */

@@ -146,6 +146,7 @@ static void factory_fill(struct mz_server *s)
             prefix && prefix[0] ? mz_arena_dup(s->arena, mz_str_c(prefix)) : MZ_STR("x-envoy"),
         .workers = s->n_workers,
         .main = s->loop,
+        .main_worker = &s->main_worker,
         .drain_ms = (uint64_t)s->opts.drain_time_s * 1000,
         .drain_at_once = s->opts.drain_strategy[0] == 'i',
         .xds = s->xds,

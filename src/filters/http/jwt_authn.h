@@ -72,7 +72,10 @@ struct Envoy__Extensions__Filters__Http__JwtAuthn__V3__RemoteJwks;
 struct jwt_keys *
 jwt_keys_create_remote(const struct Envoy__Extensions__Filters__Http__JwtAuthn__V3__RemoteJwks *m,
                        struct mz_scope *scope, unsigned n_slots, struct mz_err *err);
+struct jwt_keys *jwt_keys_ref(struct jwt_keys *k);
 void jwt_keys_unref(struct jwt_keys *k); /* any thread; NULL is fine */
+struct mz_str jwt_keys_name(const struct jwt_keys *k); /* of remote ones, as init targets are named; lives as long as they do */
+uint64_t jwt_keys_lifetime_us(const struct jwt_keys *k);
 /* What is at hand and not too old, NULL: nothing. Valid until the end of the turn. A worker's thread. */
 const struct mz_jwks *jwt_keys_get(struct jwt_keys *k, const struct mz_worker *w,
                                    uint64_t *out_version);
@@ -80,6 +83,16 @@ const struct mz_jwks *jwt_keys_get(struct jwt_keys *k, const struct mz_worker *w
  * inside. */
 bool jwt_keys_wait(struct jwt_keys *k, const struct mz_worker *w, struct jwt_waiter *waiter);
 void jwt_waiter_cancel(struct jwt_waiter *waiter); /* also when it does not wait */
+
+/* ---- keys that are fetched ahead of requests (jwt_authn_async.c). Main thread; destroyed on any. ---- */
+struct jwt_async;
+struct Envoy__Extensions__Filters__Http__JwtAuthn__V3__JwksAsyncFetch;
+/* @take: a reference to remote keys that are good for @cache_us. NULL and @err: the path within RemoteJwks. */
+struct jwt_async *
+jwt_async_create(struct jwt_keys *take,
+                 const struct Envoy__Extensions__Filters__Http__JwtAuthn__V3__JwksAsyncFetch *m,
+                 uint64_t cache_us, const struct mz_factory *f, struct mz_err *err);
+void jwt_async_destroy(struct jwt_async *s); /* NULL is fine */
 
 /* ---- providers ---- */
 struct jwt_claim_header {
@@ -100,6 +113,7 @@ struct jwt_provider {
     size_t n_claims;
     struct jwt_places places;
     struct jwt_keys *keys;
+    struct jwt_async *async; /* NULL: they are fetched when a request needs them */
     struct jwt_cache **
         caches; /* per slot of statistics, each made and used by its own thread; NULL: none wanted */
     size_t cache_tokens, cache_max_bytes;

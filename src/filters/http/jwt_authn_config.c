@@ -157,12 +157,21 @@ static bool local_keys_build(struct build *b, const pb_DataSource *m, struct jwt
     return true;
 }
 
+static bool remote_keys_build(struct build *b, const pb_RemoteJwks *m, struct jwt_provider *p)
+{
+    p->keys = jwt_keys_create_remote(m, b->c->scope, b->c->n_slots, b->err);
+    if (!p->keys || !m->async_fetch)
+        return p->keys != NULL;
+    p->async = jwt_async_create(jwt_keys_ref(p->keys), m->async_fetch,
+                                jwt_keys_lifetime_us(p->keys), b->f, b->err);
+    return p->async != NULL;
+}
+
 static bool keys_build(struct build *b, const pb_JwtProvider *m, struct jwt_provider *p)
 {
     if (m->jwks_source_specifier_case == pb_JwtProvider_JWKS_SOURCE_SPECIFIER_LOCAL_JWKS)
         return local_keys_build(b, m->local_jwks, p) || mz_err_at(b->err, "local_jwks");
-    p->keys = jwt_keys_create_remote(m->remote_jwks, b->c->scope, b->c->n_slots, b->err);
-    return p->keys || mz_err_at(b->err, "remote_jwks");
+    return remote_keys_build(b, m->remote_jwks, p) || mz_err_at(b->err, "remote_jwks");
 }
 
 static bool claims_build(struct build *b, const pb_JwtProvider *m, struct jwt_provider *p)
@@ -411,6 +420,7 @@ static bool requirements_build(struct build *b, const pb_JwtAuthentication *m)
 static void provider_fini(struct jwt_provider *p, unsigned n_slots)
 {
     mz_string_match_destroy(p->subjects);
+    jwt_async_destroy(p->async);
     jwt_keys_unref(p->keys);
     for (unsigned i = 0; p->caches && i < n_slots; i++)
         jwt_cache_destroy(p->caches[i]);

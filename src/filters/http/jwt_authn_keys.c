@@ -27,7 +27,7 @@ struct jwt_keys {
     struct mz_jwks *fixed;
     /* remote */
     bool remote;
-    struct mz_str uri, cluster, authority, scheme, path;
+    struct mz_str name, uri, cluster, authority, scheme, path;
     uint64_t timeout_ms, cache_us;
     const struct mz_retry_policy *retry;
     struct mz_scope *scope;
@@ -61,7 +61,7 @@ struct jwt_keys *jwt_keys_create(struct mz_jwks *take)
     return k;
 }
 
-static struct jwt_keys *keys_ref(struct jwt_keys *k)
+struct jwt_keys *jwt_keys_ref(struct jwt_keys *k)
 {
     __atomic_fetch_add(&k->refs, 1, __ATOMIC_RELAXED);
     return k;
@@ -81,11 +81,22 @@ void jwt_keys_unref(struct jwt_keys *k)
     mz_arena_destroy(k->arena);
 }
 
+struct mz_str jwt_keys_name(const struct jwt_keys *k)
+{
+    return k->name;
+}
+
+uint64_t jwt_keys_lifetime_us(const struct jwt_keys *k)
+{
+    return k->cache_us;
+}
+
 static bool uri_build(struct jwt_keys *k, const pb_HttpUri *m, struct mz_err *err)
 {
     struct mz_url u;
     k->uri = mz_arena_dup(k->arena, mz_str_c(m->uri));
     k->cluster = mz_arena_dup(k->arena, mz_str_c(m->cluster));
+    k->name = mz_arena_printf(k->arena, "Jwks async fetching url=%s", m->uri);
     if (!mz_url_parse(k->uri, &u)) {
         mz_err_set(err, "'%s' is no URI with scheme and host", m->uri);
         return mz_err_at(err, "uri");
@@ -253,7 +264,7 @@ static void fetch_start(struct slot *s, const struct mz_worker *w)
     const struct mz_async_opts o = { .timeout_ms = k->timeout_ms, .retry = k->retry };
     s->loop = w->loop;
     s->fetch =
-        mz_fetch(w->upstream, keys_ref(k)->cluster, h, NULL, MZ_JWKS_MAX_BYTES, &o, fetched, s);
+        mz_fetch(w->upstream, jwt_keys_ref(k)->cluster, h, NULL, MZ_JWKS_MAX_BYTES, &o, fetched, s);
     mz_arena_destroy(a);
 }
 

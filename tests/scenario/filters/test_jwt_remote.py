@@ -232,3 +232,43 @@ def test_errors_name_the_place(mesh, is_envoy, remote, where):
     px = i.start(mesh, ready=False)
     assert px.process.wait(20) != 0 and where in px.log()
     assert NAME in px.log() or "http_filters[0]" in px.log()
+
+
+# ---- fetched ahead of requests (async_fetch) ----
+
+def test_ahead_of_requests(mesh):
+    """The listener waits for the keys; requests find them there, and they are fetched again before they are too old."""
+    go = threading.Event()
+    i = Issuer(mesh, async_fetch={}, cache_duration="6s")  # again after one second
+    i.server.script = [i.good().held(go), i.good()]
+    px = i.start(mesh, ready=False)
+    until(lambda: len(i.server.requests) == 1, 20, "the first fetch")
+    assert px.admin("/ready")[0] == 503 and px.stat("listener_manager.workers_started") == 0
+    assert "Jwks async fetching url=http://keys.test/jwks?a=1" in px.admin("/init_dump")[1]
+    go.set()
+    px.wait_ready()
+    assert i.ask(px)[0] == 200
+    until(lambda: len(i.server.requests) >= 3, 20, "the fetches after it")
+    assert i.ask(px, jti="2")[0] == 200
+    assert fetches(px)[1] == 0 and px.stat("http.in.jwt_authn.denied") == 0
+
+
+def test_a_failure_ahead_of_requests(mesh):
+    """The listener serves although the first fetch failed; it is tried again without any request."""
+    i = Issuer(mesh, async_fetch={"failed_refetch_duration": "0.2s"})
+    i.server.script = [Reply(500, b""), Reply(500, b""), i.good()]
+    px = i.start(mesh)
+    until(lambda: fetches(px) == (1, 2), 20, "the third fetch")
+    assert i.ask(px)[0] == 200 and len(i.server.requests) == 3
+
+
+def test_fast_listener(mesh):
+    """The listener does not wait; a request that comes before the keys asks for them itself."""
+    go = threading.Event()
+    i = Issuer(mesh, async_fetch={"fast_listener": True})
+    i.server.script = [i.good().held(go), i.good()]
+    px = i.start(mesh)
+    until(lambda: len(i.server.requests) == 1, 20, "the fetch")
+    assert i.ask(px)[0] == 200 and len(i.server.requests) == 2
+    go.set()
+    until(lambda: fetches(px) == (2, 0), 20, "both answers")
