@@ -289,7 +289,7 @@ static void refresh(struct mz_cluster *c, unsigned event)
     p->seq = s->seq + 1;
     p->updated_us = mz_loop_now_us(p->manager->env.main);
     mz_count(p->manager->scope, event, 1);
-    hosts_publish(c, host_sets_again(s, p->seq));
+    hosts_publish(c, eds_leaving(c, s) ? eds_left(c, s, p->seq) : host_sets_again(s, p->seq));
     host_sets_unref(s);
 }
 
@@ -343,21 +343,24 @@ void cluster_set_hosts(struct mz_cluster *c, struct host_sets *take)
     hosts_publish(c, take);
 }
 
-/* A change within the window after another one waits for the window's end, as Envoy has it (update_merge_window). */
+/* A change within the window after another one waits for the window's end, as Envoy has it (update_merge_window); not where a
+ * host leaves. */
 void cluster_refresh_health(struct mz_cluster *c)
 {
     struct cluster_priv *p = cluster_priv(c);
     struct mz_cluster_manager *m = p->manager;
     struct host_sets *s = cluster_sets(c);
+    bool leaving = eds_leaving(c, s);
     count_health(c, s);
     host_sets_unref(s);
     if (p->refresh_due || !cluster_is_current(c))
         return;
-    if (p->merge_ms && mz_loop_now_us(m->env.main) - p->updated_us <= p->merge_ms * 1000) {
+    if (p->merge_ms && !leaving &&
+        mz_loop_now_us(m->env.main) - p->updated_us <= p->merge_ms * 1000) {
         merge_later(c);
         return;
     }
-    if (p->merge_ms)
+    if (p->merge_ms && !leaving)
         mz_count(m->scope, MZ_CMS_UPDATE_OUT_OF_MERGE_WINDOW, 1);
     if (merge_stop(c))
         mz_count(m->scope, MZ_CMS_UPDATE_MERGE_CANCELLED, 1);

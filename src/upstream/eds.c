@@ -89,27 +89,62 @@ static void compare(struct mz_cluster *c, const pb_ClusterLoadAssignment *now,
 
 /* ---- hosts that are made ---- */
 
+static struct endpoints_count members(const struct host_sets *now)
+{
+    struct endpoints_count count = { .total = now->n_hosts };
+    for (uint32_t i = 0; i < now->n_hosts; i++) {
+        const struct mz_host *h = now->hosts[i];
+        enum mz_host_health health = mz_host_health(h);
+        count.healthy += health == MZ_HOST_HEALTHY;
+        count.degraded += health == MZ_HOST_DEGRADED;
+        count.excluded += host_excluded(h);
+        count.max_weight =
+            weight_of_host(h) > count.max_weight ? weight_of_host(h) : count.max_weight;
+    }
+    return count;
+}
+
 static void publish(struct mz_cluster *c, const pb_ClusterLoadAssignment *a, uint64_t seq,
-                    struct endpoints_count *count)
+                    struct endpoints_count *out_count)
 {
     struct host_sets *old = cluster_sets_made(c);
     struct host_sets *now = endpoints_build(c, a, old, seq);
     uint32_t same = 0;
     for (uint32_t i = 0; old && i < now->n_hosts; i++)
         same += host_map_find(host_sets_map(old), &now->hosts[i]->addr) == now->hosts[i];
-    *count = (struct endpoints_count){ .total = now->n_hosts, .added = now->n_hosts - same };
-    count->changed = count->added || !old || old->n_hosts != now->n_hosts;
-    for (uint32_t i = 0; i < now->n_hosts; i++) {
-        const struct mz_host *h = now->hosts[i];
-        enum mz_host_health health = mz_host_health(h);
-        count->healthy += health == MZ_HOST_HEALTHY;
-        count->degraded += health == MZ_HOST_DEGRADED;
-        count->excluded += host_excluded(h);
-        count->max_weight =
-            weight_of_host(h) > count->max_weight ? weight_of_host(h) : count->max_weight;
-    }
+    *out_count = members(now);
+    out_count->added = now->n_hosts - same;
+    out_count->changed = out_count->added || !old || old->n_hosts != now->n_hosts;
     host_sets_unref(old);
     cluster_set_hosts(c, now);
+}
+
+/* ---- hosts that stayed because they passed their checks (hosts_gone()) ---- */
+
+static bool leaves(const struct mz_host *h)
+{
+    enum { LEAVES = MZ_HOST_PENDING_REMOVAL | MZ_HOST_FAILED_ACTIVE_HC };
+    return (__atomic_load_n(&h->health_flags, __ATOMIC_RELAXED) & LEAVES) == LEAVES;
+}
+
+bool eds_leaving(const struct mz_cluster *c, const struct host_sets *s)
+{
+    for (uint32_t i = 0; c->type == CLUSTER_EDS && i < s->n_hosts; i++)
+        if (leaves(s->hosts[i]))
+            return true;
+    return false;
+}
+
+struct host_sets *eds_left(struct mz_cluster *c, struct host_sets *s, uint64_t seq)
+{
+    for (uint32_t i = 0; i < s->n_hosts; i++)
+        if (leaves(s->hosts[i]))
+            __atomic_fetch_or(&s->hosts[i]->health_flags, MZ_HOST_GONE, __ATOMIC_RELAXED);
+    struct host_sets *now = host_sets_again(s, seq);
+    struct endpoints_count count = members(now);
+    count.changed = true;
+    cluster_members_count(c, &count);
+    return now;
 }
 
 /* ---- updates ---- */

@@ -155,10 +155,11 @@ struct host_sets *host_sets_create(const struct host_spec *v, uint32_t n,
 struct host_sets *host_sets_again(const struct host_sets *s, uint64_t seq)
 {
     struct host_spec *v = mz_newn0(MZ_MEM_UPSTREAM, struct host_spec, s->n_hosts ? s->n_hosts : 1);
+    uint32_t n = 0;
     for (uint32_t i = 0; i < s->n_hosts; i++)
-        v[i] = (struct host_spec){ mz_host_ref(s->hosts[i]), s->host_locality[i] };
-    struct host_sets *made =
-        host_sets_create(v, s->n_hosts, s->places, s->n_places, s->by_locality, seq);
+        if (!(__atomic_load_n(&s->hosts[i]->health_flags, __ATOMIC_RELAXED) & MZ_HOST_GONE))
+            v[n++] = (struct host_spec){ mz_host_ref(s->hosts[i]), s->host_locality[i] };
+    struct host_sets *made = host_sets_create(v, n, s->places, s->n_places, s->by_locality, seq);
     mz_free(MZ_MEM_UPSTREAM, v);
     if (s->subsets)
         subsets_build(s->subsets->cfg, made);

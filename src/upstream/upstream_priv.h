@@ -62,7 +62,7 @@ struct host_spec {
 struct host_sets *host_sets_create(const struct host_spec *v, uint32_t n,
                                    const struct locality_spec *loc, uint32_t n_loc,
                                    bool by_locality, uint64_t seq);
-/* The same hosts, sorted by what their health flags say now. */
+/* The same hosts without those that have gone, sorted by what their health flags say now. */
 struct host_sets *host_sets_again(const struct host_sets *s, uint64_t seq);
 struct host_sets *host_sets_ref(struct host_sets *s);
 void host_sets_unref(struct host_sets *s);
@@ -442,6 +442,9 @@ bool eds_config(const pb_Cluster *m, struct mz_cluster *c, const struct mz_upstr
 void eds_start(struct mz_cluster *c);   /* nothing where the cluster is another */
 void eds_stop(struct mz_cluster *c);    /* no update more */
 void eds_destroy(struct mz_cluster *c); /* last reference; any thread */
+/* Does a host that is named no more fail its checks now? Then it leaves: eds_left() is host_sets_again() without it, counted. */
+bool eds_leaving(const struct mz_cluster *c, const struct host_sets *s);
+struct host_sets *eds_left(struct mz_cluster *c, struct host_sets *s, uint64_t seq);
 struct mz_str eds_bytes(const struct mz_cluster *c); /* the assignment as it came; under the manager's lock */
 struct host_sets *cluster_sets_made(struct mz_cluster *c); /* the hosts, if anybody made them; else NULL. A reference */
 /* Main thread, for eds.c: changes what the hosts are made of later, under the manager's lock; false: they are made already. */

@@ -40,10 +40,10 @@ def objects(px):
     return {k: types[k]["objects"] for k in ("conn", "upstream", "stream")}
 
 
-def objects_back(px, before, hosts, workers=2):
+def objects_back(px, before, upstream=0, workers=2):
     """Nothing is left behind but what is kept for the next time: each thread eight pipes, a table of tickets and some free blocks
-    of streams, each pool one free request."""
-    spare = {"conn": workers * (8 + 1), "upstream": 4 * hosts, "stream": 0 if "asan" in px.binary else 3 * 64}
+    of streams; `upstream`: what may be left of the cluster's."""
+    spare = {"conn": workers * (8 + 1), "upstream": upstream, "stream": 0 if "asan" in px.binary else 3 * 64}
     now = {}
 
     def back():

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 import config
+from dynamic import Files, assignment
 from upstream import Close, Endless, Raw, Reply, Reset
 from wire import HOST, free_port, until
 
@@ -365,3 +366,33 @@ def test_alt_port(mesh):
     a, other = Split(mesh, "a", [Reply(500)]), Split(mesh, "b")
     px = proxy(mesh, [a], {**HTTP, "alt_port": other.port})
     assert flags(px, a.port) == "healthy" and other.seen and not a.seen
+
+
+@pytest.mark.parametrize("forget", [False, True], ids=["kept-while-well", "forgotten"])
+def test_a_host_that_is_named_no_more(mesh, forget):
+    """It stays while it passes its checks, unless told otherwise; once it fails it leaves, and its connections end."""
+    a, b = Split(mesh, "a"), Split(mesh, "b")
+    files = Files(mesh.folder / "xds")
+    files.put("eds", "endpoint", assignment("up", [a.port, b.port]))
+    manager = config.hcm([config.route("/", "up")], log=config.access_log(mesh.folder / "access.log"))
+    members = {"name": "up", "type": "EDS", "eds_cluster_config": {"eds_config": files.source("eds")}, "connect_timeout": "1s",
+               "ignore_health_on_host_removal": forget, "health_checks": [{**QUICK, **HTTP}]}
+    px = mesh.proxy(boot=config.bootstrap([config.listener(free_port(), [manager])], [members], free_port()))
+    assert {px.get("/").status for _ in range(6)} == {200} and a.traffic and b.traffic
+    files.put("eds", "endpoint", assignment("up", [a.port]))
+    px.wait_stat("cluster.up.update_success", 2)
+    if not forget:
+        until(lambda: flags(px, b.port) == "/pending_dynamic_removal", 5, "the host to be marked")
+        b.traffic.clear()
+        assert {px.get("/").status for _ in range(6)} == {200} and b.traffic and px.stat("cluster.up.membership_total") == 2
+        assert px.stat("cluster.up.membership_change") == 1
+        b.checks = [Reply(503)]
+    until(lambda: px.stat("cluster.up.membership_total") == px.stat("cluster.up.membership_healthy") == 1, 5, "the host to leave")
+    assert px.stat("cluster.up.membership_change") == 2 and f":{b.port}::" not in px.admin("/clusters")[1]
+    until(lambda: px.stat("cluster.up.upstream_cx_active") <= 2, 5, "its connections to end")  # one for traffic, one for checks
+    seen = len(b.seen)
+    b.traffic.clear()
+    assert {px.get("/").status for _ in range(6)} == {200} and not b.traffic
+    a.seen.clear()
+    until(lambda: len(a.seen) > 3, 5, "more checks")
+    assert len(b.seen) <= seen + 1  # nor is it checked any more
