@@ -275,13 +275,39 @@ static struct mz_str request_host(const struct mz_format_ctx *c, uint8_t source)
     return host;
 }
 
+static bool host_byte(char c)
+{
+    return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || c == '.' ||
+           c == '-';
+}
+
+/* The client's own text, which no codec has looked at: one that is no host name is marked, and disarmed (Envoy; B18). */
+static void value_sni(struct mz_str sni, struct value *out)
+{
+    size_t ok = 0;
+    while (ok < sni.n && host_byte(sni.p[ok]))
+        ok++;
+    if (ok == sni.n) {
+        value_str_or_none(out, sni);
+        return;
+    }
+    struct mz_buf *b = value_spill(out);
+    mz_buf_append(b, "invalid:", 8);
+    for (size_t i = 0; i < sni.n; i++)
+        mz_buf_append(b, host_byte(sni.p[i]) ? &sni.p[i] : "_", 1);
+    value_take_spill(out);
+}
+
 static void value_server_name(const struct step *s, const struct mz_format_ctx *c,
                               struct value *out)
 {
     struct mz_str host =
         s->id == NAME_SNI_ONLY ? (struct mz_str){ "", 0 } : request_host(c, s->id2);
     bool host_first = s->id == NAME_HOST_FIRST || c->info->sni.n == 0;
-    value_str_or_none(out, host_first && host.n ? host : c->info->sni);
+    if (host_first && host.n)
+        value_str_or_none(out, host);
+    else
+        value_sni(c->info->sni, out);
 }
 
 /* ---- gRPC status: of trailers, else headers, else what the HTTP status stands for ---- */

@@ -388,6 +388,23 @@ static void test_control_bytes(void **state) /* B18 */
     fixture_fini(&f);
 }
 
+static void test_server_name(void **state) /* B18 */
+{
+    (void)state;
+    static const struct {
+        const char *sni, *shown;
+    } names[] = { { "a-1.Ex.test", "a-1.Ex.test" },
+                  { "a_b", "invalid:a_b" },
+                  { "a\x1b[\n\"\xff.test", "invalid:a_____.test" } };
+    struct fixture f;
+    fixture_init(&f);
+    for (size_t i = 0; i < MZ_COUNT(names); i++) {
+        f.info.sni = mz_str_c(names[i].sni);
+        assert_string_equal(render("%REQUESTED_SERVER_NAME%", &f.ctx, false), names[i].shown);
+    }
+    fixture_fini(&f);
+}
+
 static const struct {
     const char *format, *message;
 } wrong[] = {
@@ -492,8 +509,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_operator), cmocka_unit_test(test_nothing_known),
         cmocka_unit_test(test_random_ids),     cmocka_unit_test(test_http_status_as_grpc),
-        cmocka_unit_test(test_control_bytes),  cmocka_unit_test(test_wrong_formats),
-        cmocka_unit_test(test_literal),        cmocka_unit_test(test_long_line),
+        cmocka_unit_test(test_control_bytes),  cmocka_unit_test(test_server_name),
+        cmocka_unit_test(test_wrong_formats),  cmocka_unit_test(test_literal),
+        cmocka_unit_test(test_long_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

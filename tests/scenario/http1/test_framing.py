@@ -150,6 +150,47 @@ def test_a17_trailers_that_frame_are_dropped(px, up):
     assert first.trailers == [] and first.get("host") == "a" and first.get("authorization") is None and first.get("x-plain") is None
 
 
+@pytest.mark.stricter
+def test_a01_length_beside_chunked_where_it_is_allowed(mesh):
+    """The length is dropped, and the connection ends with this request: what follows would be another one's guess."""
+    up = mesh.upstream()
+    px = mesh.proxy(hcm={"http_protocol_options": {"allow_chunked_length": True}})
+    with told(px, VIA_UPSTREAM, "-", 200, {PROTOCOL_ERROR: 0, "cluster.up.upstream_rq_200": 1}), px.client() as c:
+        got, end = c.send(POST + "Content-Length: 4\r\n" + TE + "\r\n2\r\nab\r\n" + OK + SECOND).responses()
+    assert [m.status for m in got] == [200] and end == "eof" and got[0].get("connection") == "close"
+    assert [(r.target, r.framing, r.body) for r in up.requests] == [("/", "chunked", b"ab")] and up.errors == []
+
+
+@pytest.mark.stricter
+def test_a07_coding_in_http10_where_that_is_accepted(mesh):
+    up = mesh.upstream()
+    px = mesh.proxy(hcm={"http_protocol_options": {"accept_http_10": True}})
+    with told(px, "http1.transfer_encoding_not_allowed", "DPE", 400, PROTOCOL_ERROR):
+        statuses, end = exchange(px, up, "POST / HTTP/1.0\r\nHost: a\r\n" + TE + "\r\n" + OK, 2)
+    assert statuses == [400] and end in ("eof", "reset") and up.requests == []
+
+
+@pytest.mark.stricter
+def test_a17_trailers_that_frame_where_trailers_are_enabled(mesh):
+    """Others pass; these never do, in neither direction."""
+    bad = "Content-Length: 99\r\nTransfer-Encoding: gzip\r\nHost: evil\r\nX-Plain: 1\r\n"
+    answer = "HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n" + bad + "\r\n"
+    up = mesh.upstream(script=[Raw(answer.encode(), close=False)])
+    on = {"http_protocol_options": {"enable_trailers": True}}
+    px = mesh.proxy(hcm=on, cluster={"http": {"explicit_http_config": on}})
+    with told(px, VIA_UPSTREAM, "-", 200, {PROTOCOL_ERROR: 0, "cluster.up.upstream_cx_protocol_error": 0, "cluster.up.upstream_rq_200": 1}), px.client() as c:
+        r = c.send(POST + TE + "\r\n2\r\nab\r\n0\r\n" + bad + "\r\n").response()
+    assert r.body == b"ok" and dict(r.trailers) == {"x-plain": "1"}
+    assert dict(up.requests[0].trailers) == {"x-plain": "1"} and up.requests[0].get("host") == "a" and up.errors == []
+
+
+def test_a19_head_with_a_body(px, up):
+    with told(px, VIA_UPSTREAM, "-", 200, {PROTOCOL_ERROR: 0, "cluster.up.upstream_rq_200": 2}), px.client() as c:
+        c.send("HEAD / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab" + SECOND)
+        assert c.response("HEAD").status == 200 and c.response().status == 200
+    assert [(r.method, r.target, r.body) for r in up.requests] == [("HEAD", "/", b"ab"), ("GET", "/second", b"")] and up.errors == []
+
+
 def test_a20_hundred_pipelined_then_malformed(px, up):
     data = "".join(f"GET /{i} HTTP/1.1\r\nHost: a\r\n\r\n" for i in range(100)) + "GET / HTTP/1.1\r\nHost : a\r\n\r\n"
     with told(px, CODEC, "DPE", 400, {PROTOCOL_ERROR: 1, "cluster.up.upstream_rq_200": 100}):

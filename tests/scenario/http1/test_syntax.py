@@ -1,11 +1,14 @@
 """Request syntax: start lines, header lines, hosts, targets and limits (rows H1, B01-B18)."""
 import json
+import ssl
 
 import pytest
 
+import config
 from evidence import PROTOCOL_ERROR, VIA_UPSTREAM, told
 from http1 import exchange
 from upstream import Reply
+from wire import free_port, until
 
 GET = "GET / HTTP/1.1\r\nHost: a\r\n"
 TLS_HELLO = bytes.fromhex("16030100c8010000c40303") + b"\x5a" * 190
@@ -36,6 +39,7 @@ CODEC = [
     ("B12-lower-case", "get / HTTP/1.1\r\nHost: a\r\n\r\n", 400, CODEC_ERROR), ("B12-unknown", "GETX / HTTP/1.1\r\nHost: a\r\n\r\n", 400, CODEC_ERROR),
     ("B12-bad-byte", "G{T / HTTP/1.1\r\nHost: a\r\n\r\n", 400, CODEC_ERROR),
     ("B13-1.2", "GET / HTTP/1.2\r\nHost: a\r\n\r\n", 426, VERSION), ("B13-2.0", "GET / HTTP/2.0\r\nHost: a\r\n\r\n", 426, VERSION),
+    ("B13-0.9", "GET / HTTP/0.9\r\nHost: a\r\n\r\n", 426, VERSION), ("B13-0.9-bare", "GET /\r\n\r\n", 426, VERSION),
     ("B13-1.0", "GET / HTTP/1.0\r\nHost: a\r\n\r\n", 426, VERSION),
     ("B13-1.01", "GET / HTTP/1.01\r\nHost: a\r\n\r\n", 400, CODEC_ERROR), ("B13-case", "GET / hTTP/1.1\r\nHost: a\r\n\r\n", 400, CODEC_ERROR),
     ("B16-binary", b"\x80\x81\x82\xff\xfe\r\n\r\n", 400, CODEC_ERROR), ("B16-client-hello", TLS_HELLO, 400, CODEC_ERROR),
@@ -55,7 +59,7 @@ STRICT = [
     ("B02-bare-cr", GET + "X-A: a\rX-B: b\r\n\r\n", 400, BYTES), ("B02-cr-end", GET + "X-A: a\r\r\n\r\n", 400, BYTES),
     ("B06-two-hosts", GET + "Host: b\r\n\r\n", 400, "http1.duplicate_host"), ("B06-at", "GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", 400, AUTHORITY),
     ("B11-tab", "GET\t/x\tHTTP/1.1\r\nHost: a\r\n\r\n", 400, CODEC_ERROR),
-    ("B17-host", GET + "Connection: Host\r\n\r\n", 400, "http1.connection_header_rejected"),
+    *[(f"B17-{n}", GET + f"Connection: {n}\r\n\r\n", 400, "http1.connection_header_rejected") for n in ("host", ":path", ":authority", ":method")],
 ]
 
 
@@ -149,6 +153,40 @@ def test_b18_junk_in_admin_pages(px, up):  # H07: names of statistics come from 
     for page in ("/stats", "/stats/prometheus", "/clusters", "/"):
         assert "<script>alert" not in px.admin(page)[1]
     json.loads(px.admin("/stats?format=json")[1])
+
+
+def client_hello(name):
+    out = ssl.MemoryBIO()
+    stand_in = "x" * len(name)
+    with pytest.raises(ssl.SSLWantReadError):
+        ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), out, server_hostname=stand_in).do_handshake()
+    return out.read().replace(stand_in.encode(), name)
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_b18_server_names(mesh, form):
+    """The one text of a client that no codec has looked at: it breaks neither kind of line."""
+    mesh.upstream()
+    log = config.access_log(mesh.folder / "access.log", {**config.LOG_FIELDS, "sni": "%REQUESTED_SERVER_NAME%"})
+    if form == "text":
+        log["typed_config"]["log_format"] = {"text_format_source": {"inline_string": "sni %REQUESTED_SERVER_NAME%\n"}}
+    inspector = config.ext("envoy.filters.listener.tls_inspector", "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector")
+    manager = config.hcm([config.route()], log=log)
+    px = mesh.proxy(boot=config.bootstrap([config.listener(free_port(), [manager], listener_filters=[inspector])],
+                                          [config.cluster("up", [mesh.upstreams[0].port])], free_port()))
+    with told(px, moved="http.in.downstream_cx_protocol_error"), px.client() as c:
+        assert c.send(client_hello(b"\x1b[31m\r\n\x07\xff{}%n.test")).response().status == 400
+    raw = until(lambda: px.access_path.read_bytes(), what="a line")
+    assert raw.count(b"\n") == 1 and b"invalid:__31m_______n.test" in raw
+
+
+def test_b18_names_of_statistics_in_prometheus(mesh):
+    """A label's value is quoted, whatever the configuration named."""
+    up = mesh.upstream(name='a"b{c="d"}\\e')
+    px = mesh.proxy()
+    assert px.get("/").status == 200 and len(up.requests) == 1
+    lines = [x for x in px.admin("/stats/prometheus")[1].splitlines() if x.startswith("envoy_cluster_upstream_rq_total")]
+    assert lines == ['envoy_cluster_upstream_rq_total{envoy_cluster_name="a\\"b{c=\\"d\\"}\\\\e"} 1']
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
