@@ -121,6 +121,11 @@ class Proxy:
         """How much more memory than `before`; 0 under a sanitizer, which keeps what was freed."""
         return 0 if "asan" in self.binary else self.memory_kib() - before
 
+    def cpu_seconds(self):
+        """CPU time of the process."""
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def signal(self, number):
         self.process.send_signal(number)
 

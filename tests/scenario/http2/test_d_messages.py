@@ -39,7 +39,7 @@ D12 = [(f"{what}-{i}", make(v)) for i, v in enumerate(BAD) for what, make in [
     ("method", lambda v: having(":method", "GET" + v)), ("authority", lambda v: having(":authority", v))]]
 D13 = [("upper", [*GET, ("X-Up", "1")]), ("empty", [*GET, ("", "1")]), ("colon", [*GET, ("a:b", "1")]), ("space", [*GET, ("a b", "1")])]
 D15_FIELD = [("twice", [*GET, (":path", "/b")]), ("unknown", [*GET, (":x", "y")]), ("late", [*GET[:3], ("x", "y"), GET[3]]),
-             ("status", [*GET, (":status", "200")]), ("scheme", having(":scheme", "http://x/"))]
+             ("status", [*GET, (":status", "200")]), ("scheme", having(":scheme", "http://x/")), ("empty-path", having(":path", ""))]
 D17 = [(n, [*GET, (n, v)]) for n, v in [("connection", "close"), ("transfer-encoding", "chunked"), ("keep-alive", "5"), ("upgrade", "h2c"),
                                         ("te", "gzip"), ("proxy-connection", "close")]]
 FIELDS = [("D12-" + n, f) for n, f in D12] + [("D13-" + n, f) for n, f in D13] + [("D15-" + n, f) for n, f in D15_FIELD] + \

@@ -280,9 +280,10 @@ def test_additional_addresses(mesh):  # L1
     assert [r.target for r in up.requests] == ["/1", "/2"]
 
 
-def test_e09_connection_limit(mesh):  # above the limit refused at once, old ones served
+@pytest.mark.parametrize("name,counter", [("envoy.resource_limits.listener.main.connection_limit", "downstream_cx_overflow"),
+                                          ("overload.global_downstream_max_connections", "downstream_global_cx_overflow")], ids=["listener", "global"])
+def test_e09_connection_limit(mesh, name, counter):  # above the limit refused at once, old ones served
     up = mesh.upstream()
-    name = "envoy.resource_limits.listener.main.connection_limit"
     boot = config.bootstrap([config.listener(free_port(), [config.hcm([config.route()])])], [config.cluster("up", [up.port])], free_port(),
                             layered_runtime={"layers": [{"name": "static", "static_layer": {name: 3}}]})
     px = mesh.proxy(boot=boot)
@@ -292,7 +293,10 @@ def test_e09_connection_limit(mesh):  # above the limit refused at once, old one
         with px.client() as extra:
             assert extra.ended(3) in ("eof", "reset")
         assert a.get("/").status == 200
-    assert px.stat("listener.127.0.0.1_%d.downstream_cx_overflow" % px.port) == 1
+        assert px.stat("listener.127.0.0.1_%d.%s" % (px.port, counter)) == 1
+    until(lambda: px.stat("http.in.downstream_cx_active") == 0, what="the old ones to end")
+    with px.client() as again:
+        assert again.get("/").status == 200
 
 
 def test_workers_share_one_port(mesh):  # P2
