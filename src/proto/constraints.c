@@ -656,6 +656,8 @@ MESSAGE("envoy.extensions.filters.network.http_connection_manager.v3.ResponseMap
 MESSAGE("envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit")
     LIMIT(stat_prefix, LENGTH, 1, INFINITY)
     PLAIN(token_bucket, REQUIRED)
+MESSAGE("envoy.extensions.filters.network.mongo_proxy.v3.MongoProxy")
+    LIMIT(stat_prefix, LENGTH, 1, INFINITY)
 MESSAGE("envoy.extensions.filters.network.postgres_proxy.v3alpha.PostgresProxy")
     LIMIT(stat_prefix, LENGTH, 1, INFINITY)
 MESSAGE("envoy.extensions.filters.network.rbac.v3.RBAC")

@@ -1,0 +1,29 @@
+#include "filters/network/sniffer.h"
+
+static void hear(struct sniffer *s, bool from_client, const struct mz_buf *data, size_t skip)
+{
+    for (uint32_t i = 0; i < data->n && !s->deaf; i++) {
+        const struct mz_frag *f = mz_buf_frag(data, i);
+        size_t over = skip < f->n ? skip : f->n;
+        skip -= over;
+        if (f->n > over)
+            s->deaf = !s->feed(s, from_client, f->p + over, f->n - over);
+    }
+}
+
+enum mz_net_flow sniffer_data(struct mz_net_filter *f, struct mz_buf *data, bool end)
+{
+    struct sniffer *s = (struct sniffer *)(void *)f;
+    uint64_t fresh = f->down->conn->rx_bytes - s->seen; /* what later filters left was fed */
+    size_t len = mz_buf_len(data);
+    (void)end;
+    s->seen = f->down->conn->rx_bytes;
+    hear(s, true, data, fresh < len ? len - (size_t)fresh : 0);
+    return MZ_NET_CONTINUE;
+}
+
+void sniffer_write(struct mz_net_filter *f, const struct mz_buf *data, bool end)
+{
+    (void)end;
+    hear((struct sniffer *)(void *)f, false, data, 0);
+}
