@@ -10,7 +10,7 @@ written by the control plane for other proxies, and for our own it is an unknown
 Short names. A message or enum is called pb_ and its path below the package, nested names joined by one underscore:
 envoy.config.cluster.v3.Cluster.LbPolicy is pb_Cluster_LbPolicy. Descriptors get __descriptor and __init behind it, enum
 values _NAME, the cases of a oneof pb_Route_ACTION_REDIRECT and pb_Route_ACTION__NOT_SET, initialisers pb_Route__INIT.
-Where two packages use one path, the plain name belongs to the first of envoy.config, google.protobuf, envoy.type, others;
+Where two packages use one path, the plain name belongs to the first of envoy.config.listener, envoy.config, google.protobuf, envoy.type, others;
 every other takes in front as many of the last components of its package (the version not counted) as make it unique:
 envoy.extensions.upstreams.http.v3.HttpProtocolOptions is pb_http_HttpProtocolOptions. Documents of Istio begin with ist_,
 those of Kubernetes with k8s_; among themselves the same rule holds.
@@ -21,8 +21,9 @@ import subprocess
 import sys
 
 WELL_KNOWN = ["any", "duration", "empty", "field_mask", "struct", "timestamp", "wrappers"]
-RANKS = ["envoy.config.", "google.protobuf.", "envoy.type."]
-PREFIXES = {"istio": "ist_", "k8s": "k8s_"}  # by the first component of the package
+RANKS = ["envoy.config.listener.", "envoy.config.", "google.protobuf.", "envoy.type."]
+# Documents; extensions of proxies (istio.envoy.) are configuration like any other.
+PREFIXES = {"istio.envoy.": "pb_", "istio.": "ist_", "k8s.": "k8s_"}
 CONTROL_ONLY = "// control plane only"
 
 
@@ -36,7 +37,7 @@ def package_tail(package, count):
 
 
 def prefix(package):
-    return PREFIXES.get(package.split(".")[0], "pb_")
+    return next((p for start, p in PREFIXES.items() if package.startswith(start)), "pb_")
 
 
 def short_names(types):
