@@ -15,7 +15,11 @@ static const struct mz_flag flags[] = {
     { "mesh-config", 0, MZ_FLAG_TEXT, AT(mesh_config), "File with the MeshConfig. Default is mesh.yaml in the directory, if it is there" },
     { "domain", 0, MZ_FLAG_TEXT, AT(domain), "DNS domain of services. Default is cluster.local" },
     { "mode", 0, MZ_FLAG_TEXT, AT(mode),
-      "'validate': reads the directory, prints what is wrong, and exits: 0 when nothing is broken (warnings do not count), else 1" },
+      "'serve' (default): watches the directory and serves xDS. 'validate': reads the directory, prints what is wrong, and exits: 0 when nothing is broken (warnings do not count), else 1. "
+      "'dump': writes what the proxy of --node would be given into the files cds.json, eds.json of --output" },
+    { "grpc-addr", 0, MZ_FLAG_TEXT, AT(grpc_addr), "Address and port for xDS over plain gRPC. Default is :15010, every address" },
+    { "node", 0, MZ_FLAG_TEXT, AT(node), "For 'dump': file with the Node message of a proxy, as JSON or YAML" },
+    { "output", 'o', MZ_FLAG_TEXT, AT(output), "For 'dump': directory to write to; it is made" },
     { "log-level", 'l', MZ_FLAG_TEXT, AT(log_level), "Log levels: [trace][debug][info][warning|warn][error][critical][off]. Default is [info]" },
     { "component-log-level", 0, MZ_FLAG_TEXT, AT(component_log_level), "Comma-separated list of component log levels, as config:debug" },
     { "log-format", 0, MZ_FLAG_TEXT, AT(log_format), "Log message format in spdlog syntax" },
@@ -29,8 +33,12 @@ static int check(const char *program, const struct mz_control_options *o)
     enum mz_log_level level;
     if (!o->config_dir)
         return mz_flags_refuse(program, "(--config-dir)", "error: it is required");
-    if (!o->mode || strcmp(o->mode, "validate") != 0)
-        return mz_flags_refuse(program, "(--mode)", "error: this version only does 'validate'");
+    if (strcmp(o->mode, "serve") != 0 && strcmp(o->mode, "validate") != 0 &&
+        strcmp(o->mode, "dump") != 0)
+        return mz_flags_refuse(program, "(--mode)",
+                               "error: unknown mode, it is 'serve', 'validate' or 'dump'");
+    if (strcmp(o->mode, "dump") == 0 && (!o->node || !o->output))
+        return mz_flags_refuse(program, "(--mode)", "error: 'dump' needs --node and --output");
     if (!mz_log_level_parse(mz_str_c(o->log_level), &level))
         return mz_flags_refuse(program, "(--log-level)", "error: invalid log level specified");
     return -1;
@@ -40,7 +48,9 @@ int mz_control_options_parse(int argc, char **argv, struct mz_control_options *o
 {
     const struct mz_program program = { "mizzend", "--config-dir <directory> [flags]", flags,
                                         MZ_COUNT(flags), MZ_REVISION };
-    struct mz_control_options o = { .domain = "cluster.local", .log_level = "info" };
+    struct mz_control_options o = {
+        .mode = "serve", .domain = "cluster.local", .grpc_addr = ":15010", .log_level = "info"
+    };
     int rc = mz_flags_parse(&program, argc, argv, &o);
     if (rc < 0)
         rc = check(argv[0], &o);

@@ -1,40 +1,102 @@
-#include "control/program.h"
+#include "control/program_priv.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "control/analyze/report.h"
+#include "control/debug/dump.h"
 #include "control/model/model.h"
+
+/* Generated: what stands in proto/istio and proto/k8s. */
+extern const ProtobufCMessageDescriptor *const mz_control_types[];
+extern const size_t mz_control_types_n;
 
 static void nobody(void *arg)
 {
     (void)arg; /* the directory is read once */
 }
 
-static int validate(const struct mz_control_options *o)
+/* A directory that is read once. */
+struct still {
+    struct mz_store *store;
+    struct mz_source *source;
+    struct mz_model *model;
+};
+
+static bool still_read(struct still *s, const struct mz_control_options *o)
 {
-    struct mz_store *store = mz_store_create(nobody, NULL);
     const struct mz_directory_opts d = { .dir = o->config_dir, .mesh_file = o->mesh_config };
     const struct mz_model_opts mo = { .domain = o->domain };
-    struct mz_source *s = mz_directory_create(NULL, store, &d);
     struct mz_err err = { .path = "", .msg = "" };
-    int rc = 1;
-    if (!s->ops->start(s, &err)) {
+    s->store = mz_store_create(nobody, NULL);
+    s->source = mz_directory_create(NULL, s->store, &d);
+    if (!s->source->ops->start(s->source, &err)) {
         fprintf(stderr, "%s\n", err.msg);
-    } else {
-        struct mz_report_counts c = mz_report_print(s, stdout);
-        struct mz_model *m = mz_model_build(store, &mo, NULL);
-        printf("%s: %zu services, %u errors, %u warnings\n", o->config_dir, m->services_n, c.errors,
-               c.warnings);
-        mz_model_unref(m);
+        return false;
+    }
+    s->model = mz_model_build(s->store, &mo, NULL);
+    return true;
+}
+
+static void still_fini(struct still *s)
+{
+    mz_model_unref(s->model);
+    s->source->ops->destroy(s->source);
+    mz_store_destroy(s->store);
+}
+
+static int validate(const struct mz_control_options *o)
+{
+    struct still s = { 0 };
+    int rc = 1;
+    if (still_read(&s, o)) {
+        struct mz_report_counts c = mz_report_print(s.source, stdout);
+        printf("%s: %zu services, %u errors, %u warnings\n", o->config_dir, s.model->services_n,
+               c.errors, c.warnings);
         rc = c.errors != 0;
     }
-    s->ops->destroy(s);
-    mz_store_destroy(store);
+    still_fini(&s);
     return rc;
+}
+
+static bool dump_proxy(const struct still *s, const struct mz_control_options *o,
+                       struct mz_err *err)
+{
+    struct mz_proxy *p = mz_dump_read_node(o->node, err);
+    if (!p)
+        return false;
+    struct mz_translator *t = mz_translator_create();
+    mz_translator_set_model(t, s->model);
+    struct mz_view *v = mz_view_create(t, p);
+    const bool ok = mz_dump_write(v, o->output, err);
+    mz_view_destroy(v);
+    mz_translator_destroy(t);
+    mz_proxy_destroy(p);
+    return ok;
+}
+
+static int dump(const struct mz_control_options *o)
+{
+    struct still s = { 0 };
+    struct mz_err err = { .path = "", .msg = "" };
+    char text[sizeof(err)];
+    bool ok = still_read(&s, o);
+    if (ok) {
+        (void)mz_report_print(s.source,
+                              stderr); /* what is broken is not in the answers: say so, go on */
+        ok = dump_proxy(&s, o, &err);
+        if (!ok)
+            fprintf(stderr, "%s\n", mz_err_text(&err, text, sizeof(text)));
+    }
+    still_fini(&s);
+    return !ok;
 }
 
 int mz_control_run(const struct mz_control_options *o)
 {
-    return validate(o);
+    mz_type_add_table(mz_control_types, mz_control_types_n);
+    if (strcmp(o->mode, "serve") == 0)
+        return program_serve(o);
+    return strcmp(o->mode, "dump") == 0 ? dump(o) : validate(o);
 }

@@ -18,7 +18,7 @@ static struct mz_labels map_labels(struct model_draft *d, const void *const *ent
         const k8s_ObjectMeta_LabelsEntry *e = entries[i];
         v[i] = (struct mz_label){ dup_c(d, e->key), dup_c(d, e->value) };
     }
-    return model_labels(d->m->arena, v, n);
+    return mz_labels_make(d->m->arena, v, n);
 }
 
 static struct mz_str annotation(const k8s_ObjectMeta *m, const char *key)
@@ -80,7 +80,7 @@ static struct mz_labels container_ports(struct model_draft *d, const k8s_PodSpec
                     (struct mz_label){ dup_c(d, p->name),
                                        mz_arena_printf(d->m->arena, "%d", p->containerport) };
         }
-    struct mz_labels l = model_labels(d->m->arena, v.v, v.n);
+    struct mz_labels l = mz_labels_make(d->m->arena, v.v, v.n);
     mz_vec_free(&v, MZ_MEM_CONFIG);
     return l;
 }

@@ -36,7 +36,7 @@ static int compare_labels(const void *a, const void *b)
     return mz_str_cmp(x->key, y->key);
 }
 
-struct mz_labels model_labels(struct mz_arena *a, const struct mz_label *v, size_t n)
+struct mz_labels mz_labels_make(struct mz_arena *a, const struct mz_label *v, size_t n)
 {
     struct mz_label *own = mz_arena_alloc(a, n * sizeof(*v));
     if (n) {

@@ -39,6 +39,7 @@ struct mz_labels { /* by key */
     const struct mz_label *v;
     size_t n;
 };
+struct mz_labels mz_labels_make(struct mz_arena *a, const struct mz_label *v, size_t n); /* sorts a copy; strings are shared */
 struct mz_str mz_label_get(struct mz_labels l, const char *key); /* "" when absent */
 bool mz_labels_match(struct mz_labels selector, struct mz_labels of); /* every one of @selector; an empty one: never */
 

@@ -11,7 +11,6 @@ struct model_draft { /* a model being built */
 void model_add_kubernetes(struct model_draft *d); /* kubernetes.c */
 
 /* model.c */
-struct mz_labels model_labels(struct mz_arena *a, const struct mz_label *v, size_t n); /* sorted copy; strings are shared */
 uint64_t model_hash_str(uint64_t h, struct mz_str s); /* h and the text, its length too */
 uint64_t model_hash_labels(uint64_t h, struct mz_labels l);
 struct mz_str *model_sorted(struct mz_arena *a, struct mz_str *v, size_t *n); /* in place, each once */

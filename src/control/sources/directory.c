@@ -49,6 +49,7 @@ struct directory {
     struct mz_timer quiet;
     uint64_t first_us; /* of the events that wait; 0: none do */
     bool synced, crowded;
+    bool news; /* of problems, in this scan */
 };
 
 static struct directory *self(const struct mz_source *s)
@@ -235,7 +236,9 @@ static void visit_file(struct directory *s, const char *path, const struct stat 
     if (!fresh && same_stamp(&f->stamp, &now))
         return;
     f->stamp = now;
+    const bool had = f->notes.n != 0;
     file_read(f);
+    s->news |= had || f->notes.n;
 }
 
 static void watch_dir(struct directory *s, const char *path)
@@ -296,10 +299,12 @@ static void drop_unseen(struct directory *s)
 {
     size_t n = 0;
     mz_vec_foreach (f, &s->files) {
-        if ((*f)->seen)
+        if ((*f)->seen) {
             s->files.v[n++] = *f;
-        else
-            file_destroy(*f);
+            continue;
+        }
+        s->news |= (*f)->notes.n != 0;
+        file_destroy(*f);
     }
     s->files.n = n;
 }
@@ -325,6 +330,7 @@ static void publish(struct directory *s)
 {
     struct mz_map live;
     mz_map_init(&live, MZ_MEM_CONFIG);
+    s->news |= s->conflicts.n != 0;
     notes_clear(s->conflicts.v, s->conflicts.n);
     s->conflicts.n = 0;
     mz_vec_foreach (f, &s->files)
@@ -342,6 +348,7 @@ static void publish(struct directory *s)
         mz_store_put(s->store, mz_doc_ref(it->value));
     live_clear(s);
     s->live = live;
+    s->news |= s->conflicts.n != 0;
     mz_store_commit(s->store);
 }
 
@@ -363,7 +370,10 @@ static void quiet(struct mz_timer *t)
 {
     struct directory *s = MZ_CONTAINER(t, struct directory, quiet);
     s->first_us = 0;
+    s->news = false;
     scan(s);
+    if (s->news && s->o.told)
+        s->o.told(s->o.arg);
 }
 
 static void on_events(struct mz_io *io, unsigned events)

@@ -32,6 +32,8 @@ struct mz_directory_opts {
     const char *dir;       /* every *.yaml, *.yml and *.json in it and below; names that begin with '.' are skipped */
     const char *mesh_file; /* NULL: mesh.yaml in the directory, if it is there */
     bool watch;            /* inotify; else read once */
+    void (*told)(void *arg); /* NULL; after a change was read: problems() may say something else than before */
+    void *arg;
     uint32_t debounce_ms;  /* quiet time before a change is read; 0: 100. Waits at most ten times as long */
 };
 /*

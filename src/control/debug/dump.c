@@ -1,0 +1,162 @@
+#include "control/debug/dump.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/log.h"
+
+/* ---- the Node ---- */
+
+static bool read_file(const char *path, struct mz_buf *out, struct mz_err *err)
+{
+    FILE *f = fopen(path, "re");
+    char text[16384];
+    size_t n;
+    if (!f)
+        return mz_err_set(err, "%s: %s", path, strerrordesc_np(errno));
+    while ((n = fread(text, 1, sizeof(text), f)) > 0)
+        mz_buf_append(out, text, n);
+    const bool ok = !ferror(f);
+    (void)fclose(f); /* only read */
+    return ok || mz_err_set(err, "%s: cannot be read", path);
+}
+
+struct mz_proxy *mz_dump_read_node(const char *file, struct mz_err *err)
+{
+    struct mz_buf b;
+    struct mz_arena *a = mz_arena_create(MZ_MEM_XDS);
+    struct mz_proto_ctx ctx = { .arena = a, .unknown = MZ_UNKNOWN_COUNT };
+    ProtobufCMessage *m = NULL;
+    struct mz_proxy *p = NULL;
+    mz_buf_init(&b);
+    if (read_file(file, &b, err)) {
+        struct mz_str text = mz_buf_linearize(&b, mz_buf_len(&b));
+        if (mz_msg_from_text(&ctx, text, MZ_TEXT_YAML, &pb_Node__descriptor, &m, err))
+            p = mz_proxy_create((const pb_Node *)m, err);
+        if (!p)
+            (void)mz_err_at(err, "%s", file);
+    }
+    mz_buf_fini(&b);
+    mz_arena_destroy(a);
+    return p;
+}
+
+/* ---- names that follow from other resources ---- */
+
+struct names {
+    struct mz_arena *arena;
+    MZ_VEC(struct mz_str) v;
+};
+
+static const ProtobufCMessage *open_out(const struct mz_out *o, enum mz_xds_type t,
+                                        struct mz_arena *a)
+{
+    struct mz_proto_ctx ctx = {
+        .arena = a, .unknown = MZ_UNKNOWN_COUNT, .partial = true, .unchecked = true, .control = true
+    };
+    struct mz_err err;
+    ProtobufCMessage *m = NULL;
+    const bool ok = mz_msg_unpack(&ctx, o->bytes, mz_xds_descriptor(t), &m, &err);
+    MZ_ASSERT(ok); /* we packed it */
+    return ok ? m : NULL;
+}
+
+static void names_of_clusters(struct names *n, struct mz_outs *clusters)
+{
+    mz_vec_foreach (o, &clusters->v) {
+        const pb_Cluster *c = (const pb_Cluster *)open_out(*o, MZ_XDS_CLUSTER, n->arena);
+        if (c && c->cluster_discovery_type_case == pb_Cluster_CLUSTER_DISCOVERY_TYPE_TYPE &&
+            c->type == pb_Cluster_DiscoveryType_EDS)
+            *mz_vec_push(&n->v, MZ_MEM_XDS) = mz_str_c(c->name);
+    }
+}
+
+/* ---- writing ---- */
+
+static void put_resource(struct mz_buf *b, const struct mz_out *o, enum mz_xds_type t, bool first,
+                         struct mz_arena *a)
+{
+    pb_Any any = pb_Any__INIT;
+    any.type_url =
+        (char *)(uintptr_t)mz_arena_printf(a, "type.googleapis.com/%s", mz_xds_descriptor(t)->name)
+            .p;
+    any.value = (ProtobufCBinaryData){ o->bytes.n, (uint8_t *)(uintptr_t)o->bytes.p };
+    mz_buf_append_str(b, first ? MZ_STR("[\n") : MZ_STR(",\n"));
+    mz_msg_to_json(&any.base, b, MZ_JSON_PRETTY);
+}
+
+static bool write_file(const char *path, const struct mz_buf *b, struct mz_err *err)
+{
+    FILE *f = fopen(path, "we");
+    bool ok = f != NULL;
+    for (uint32_t i = 0; ok && i < b->n; i++) {
+        const struct mz_frag *g = mz_buf_frag(b, i);
+        ok = fwrite(g->p, 1, g->n, f) == g->n;
+    }
+    if (f && fclose(f) != 0)
+        ok = false;
+    return ok || mz_err_set(err, "%s: %s", path, strerrordesc_np(errno));
+}
+
+static bool write_type(struct mz_outs *outs, enum mz_xds_type t, const char *dir,
+                       struct mz_err *err)
+{
+    struct mz_buf b;
+    struct mz_arena *a = mz_arena_create(MZ_MEM_XDS);
+    bool first = true, ok = true;
+    mz_buf_init(&b);
+    mz_vec_foreach (o, &outs->v) {
+        put_resource(&b, *o, t, first, a);
+        first = false;
+    }
+    mz_buf_append_str(&b, first ? MZ_STR("[]\n") : MZ_STR("\n]\n"));
+    ok = write_file(mz_arena_printf(a, "%s/%s.json", dir, mz_translate_short(t)).p, &b, err);
+    mz_buf_fini(&b);
+    mz_arena_destroy(a);
+    return ok;
+}
+
+static int compare(const void *a, const void *b)
+{
+    const struct mz_str *x = a, *y = b;
+    return mz_str_cmp(*x, *y);
+}
+
+static void sort_once(struct names *n)
+{
+    size_t kept = 0;
+    if (n->v.n)
+        qsort(n->v.v, n->v.n, sizeof(*n->v.v), compare);
+    for (size_t i = 0; i < n->v.n; i++)
+        if (!kept || !mz_str_eq(n->v.v[kept - 1], n->v.v[i]))
+            n->v.v[kept++] = n->v.v[i];
+    n->v.n = kept;
+}
+
+/* A type that is asked for as a whole, then the one that follows from it. */
+static bool write_pair(struct mz_view *v, enum mz_xds_type whole, enum mz_xds_type named,
+                       void (*names_of)(struct names *n, struct mz_outs *outs), const char *dir,
+                       struct mz_err *err)
+{
+    struct mz_outs outs = { 0 }, more = { 0 };
+    struct names n = { .arena = mz_arena_create(MZ_MEM_XDS) };
+    mz_translate(v, whole, NULL, 0, &outs);
+    names_of(&n, &outs);
+    sort_once(&n);
+    mz_translate(v, named, n.v.v, n.v.n, &more);
+    const bool ok = write_type(&outs, whole, dir, err) && write_type(&more, named, dir, err);
+    mz_outs_fini(&outs);
+    mz_outs_fini(&more);
+    mz_vec_free(&n.v, MZ_MEM_XDS);
+    mz_arena_destroy(n.arena);
+    return ok;
+}
+
+bool mz_dump_write(struct mz_view *v, const char *dir, struct mz_err *err)
+{
+    if (mkdir(dir, 0777) != 0 && errno != EEXIST)
+        return mz_err_set(err, "%s: %s", dir, strerrordesc_np(errno));
+    return write_pair(v, MZ_XDS_CLUSTER, MZ_XDS_ENDPOINT, names_of_clusters, dir, err);
+}

@@ -1,0 +1,520 @@
+#include "control/discovery/peer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "proto/wire.h"
+
+enum { MAX_NAMES = 100000, NACK_TEXT = 512 };
+
+struct sub {                 /* one type */
+    bool on, waiting, dirty; /* dirty: something is different since the last response */
+    bool fresh; /* asked for and not answered yet: an answer must come, even an empty one */
+    bool wildcard;
+    /* By name. Wildcard: what the client has. Named: what it asked for; version 0 is what it has not got. */
+    MZ_VEC(struct mz_out *) have;
+    uint64_t nonce; /* of the last response; 0: none */
+    uint64_t sent, acked, nacked;
+    char nack[NACK_TEXT];
+};
+struct mz_peer {
+    struct mz_peer_env env;
+    struct mz_proxy *proxy;
+    struct mz_view *view; /* NULL: to be made */
+    struct sub subs[MZ_XDS_TYPE__COUNT];
+    uint64_t nonces;
+};
+
+static const enum mz_xds_type order[] = { MZ_XDS_CLUSTER, MZ_XDS_ENDPOINT, MZ_XDS_LISTENER,
+                                          MZ_XDS_ROUTE };
+
+struct mz_peer *mz_peer_create(const struct mz_peer_env *env)
+{
+    struct mz_peer *p = mz_new0(MZ_MEM_XDS, struct mz_peer);
+    p->env = *env;
+    return p;
+}
+
+static void have_clear(struct sub *s)
+{
+    mz_vec_foreach (o, &s->have)
+        mz_out_unref(*o);
+    mz_vec_free(&s->have, MZ_MEM_XDS);
+}
+
+void mz_peer_destroy(struct mz_peer *p)
+{
+    if (!p)
+        return;
+    for (unsigned t = 0; t < MZ_XDS_TYPE__COUNT; t++)
+        have_clear(&p->subs[t]);
+    mz_view_destroy(p->view);
+    mz_proxy_destroy(p->proxy);
+    mz_free(MZ_MEM_XDS, p);
+}
+
+/* ---- what the client has ---- */
+
+static struct mz_out **have_find(struct sub *s, struct mz_str name, size_t *out_at)
+{
+    size_t lo = 0, hi = s->have.n;
+    while (lo < hi) {
+        const size_t mid = (lo + hi) / 2;
+        const int c = mz_str_cmp(name, s->have.v[mid]->name);
+        if (c == 0)
+            return &s->have.v[mid];
+        if (c < 0)
+            hi = mid;
+        else
+            lo = mid + 1;
+    }
+    *out_at = lo;
+    return NULL;
+}
+
+/* Stands for a resource that we only know by name and version. */
+static struct mz_out *placeholder(struct mz_str name, uint64_t version)
+{
+    pb_Any nothing = pb_Any__INIT;
+    struct mz_out *o = mz_out_create(name, &nothing.base);
+    o->version = version;
+    return o;
+}
+
+static bool have_add(struct sub *s, struct mz_str name, uint64_t version)
+{
+    size_t at = 0;
+    if (have_find(s, name, &at) || s->have.n >= MAX_NAMES)
+        return false;
+    (void)mz_vec_push(&s->have, MZ_MEM_XDS);
+    memmove(&s->have.v[at + 1], &s->have.v[at], (s->have.n - 1 - at) * sizeof(*s->have.v));
+    s->have.v[at] = placeholder(name, version);
+    return true;
+}
+
+static void have_remove(struct sub *s, struct mz_str name)
+{
+    size_t at = 0;
+    struct mz_out **o = have_find(s, name, &at);
+    if (!o)
+        return;
+    at = (size_t)(o - s->have.v);
+    mz_out_unref(*o);
+    s->have.n--;
+    memmove(&s->have.v[at], &s->have.v[at + 1], (s->have.n - at) * sizeof(*s->have.v));
+}
+
+/* A cluster that is sent again waits for its endpoints again. */
+static void forget(struct mz_peer *p, enum mz_xds_type t, struct mz_str name)
+{
+    size_t at;
+    struct mz_out **o = have_find(&p->subs[t], name, &at);
+    if (!o || (*o)->version == 0)
+        return;
+    mz_out_unref(*o);
+    *o = placeholder(name, 0);
+    p->subs[t].dirty = true;
+}
+
+/* ---- responses ---- */
+
+struct diff {
+    MZ_VEC(const struct mz_out *) changed;
+    MZ_VEC(struct mz_str) removed;
+};
+
+static void diff_fini(struct diff *d)
+{
+    mz_vec_free(&d->changed, MZ_MEM_XDS);
+    mz_vec_free(&d->removed, MZ_MEM_XDS);
+}
+
+/* What is asked for and does not exist is told once, so that nobody waits for it. */
+static void diff_gone(struct diff *d, const struct sub *s, const struct mz_out *o)
+{
+    if (o->version || s->fresh)
+        *mz_vec_push(&d->removed, MZ_MEM_XDS) = o->name;
+}
+
+/* Both by name: one pass. */
+static void diff_make(struct diff *d, struct sub *s, struct mz_outs *now)
+{
+    size_t i = 0;
+    mz_vec_foreach (o, &now->v) {
+        for (; i < s->have.n && mz_str_cmp(s->have.v[i]->name, (*o)->name) < 0; i++)
+            diff_gone(d, s, s->have.v[i]);
+        const bool known = i < s->have.n && mz_str_eq(s->have.v[i]->name, (*o)->name);
+        if (!known || s->have.v[i]->version != (*o)->version)
+            *mz_vec_push(&d->changed, MZ_MEM_XDS) = *o;
+        i += known;
+    }
+    for (; i < s->have.n; i++)
+        diff_gone(d, s, s->have.v[i]);
+}
+
+static size_t any_size(struct mz_str url, struct mz_str bytes)
+{
+    char len[MZ_WIRE_VARINT_MAX];
+    const size_t type = 1 + mz_wire_varint(url.n, len) + url.n;
+    return bytes.n ? type + 1 + mz_wire_varint(bytes.n, len) + bytes.n : type;
+}
+
+static void put_any(struct mz_buf *b, unsigned field, struct mz_str url, struct mz_str bytes)
+{
+    mz_wire_put_head(b, field, any_size(url, bytes));
+    mz_wire_put_bytes(b, 1, url);
+    if (bytes.n)
+        mz_wire_put_bytes(b, 2, bytes);
+}
+
+static struct mz_str hex(uint64_t v, char out[17])
+{
+    (void)snprintf(out, 17, "%016llx", (unsigned long long)v);
+    return (struct mz_str){ out, 16 };
+}
+
+static void put_resource(struct mz_buf *b, const struct mz_out *o, struct mz_str url)
+{
+    char version[17];
+    struct mz_buf inner;
+    mz_buf_init(&inner);
+    mz_wire_put_bytes(&inner, 1, hex(o->version, version));
+    put_any(&inner, 2, url, o->bytes);
+    mz_wire_put_bytes(&inner, 3, o->name);
+    mz_wire_put_head(b, 2, mz_buf_len(&inner));
+    mz_buf_move_all(b, &inner);
+    mz_buf_fini(&inner);
+}
+
+static uint64_t version_of(struct mz_outs *now)
+{
+    uint64_t h = now->v.n;
+    mz_vec_foreach (o, &now->v)
+        h = mz_xxh64(&(*o)->version, sizeof((*o)->version),
+                     mz_xxh64((*o)->name.p, (*o)->name.n, h));
+    return h;
+}
+
+static bool send_response(struct mz_peer *p, enum mz_xds_type t, struct mz_outs *now,
+                          struct diff *d)
+{
+    struct sub *s = &p->subs[t];
+    struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
+    struct mz_str url = mz_arena_printf(a, "type.googleapis.com/%s", mz_xds_descriptor(t)->name);
+    struct mz_buf b;
+    char version[17], nonce[17];
+    mz_buf_init(&b);
+    mz_wire_put_bytes(&b, 1, hex(version_of(now), version));
+    if (p->env.delta) {
+        mz_vec_foreach (o, &d->changed)
+            put_resource(&b, *o, url);
+    } else if (s->wildcard) { /* the state of the world: all of it */
+        mz_vec_foreach (o, &now->v)
+            put_any(&b, 2, url, (*o)->bytes);
+    } else {
+        mz_vec_foreach (o, &d->changed)
+            put_any(&b, 2, url, (*o)->bytes);
+    }
+    mz_wire_put_bytes(&b, 4, url);
+    mz_wire_put_bytes(&b, 5, hex(p->nonces + 1, nonce));
+    if (p->env.delta)
+        mz_vec_foreach (name, &d->removed)
+            mz_wire_put_bytes(&b, 6, *name);
+    const bool ok = p->env.send(p->env.arg, mz_buf_linearize(&b, mz_buf_len(&b)));
+    mz_buf_fini(&b);
+    mz_arena_destroy(a);
+    if (ok) {
+        s->nonce = ++p->nonces;
+        s->sent++;
+    }
+    return ok;
+}
+
+/* What was sent is what the client has. */
+static void have_update(struct mz_peer *p, enum mz_xds_type t, struct mz_outs *now, struct diff *d)
+{
+    struct sub *s = &p->subs[t];
+    size_t at;
+    if (t == MZ_XDS_CLUSTER)
+        mz_vec_foreach (o, &d->changed)
+            if (have_find(s, (*o)->name, &at))
+                forget(p, MZ_XDS_ENDPOINT, (*o)->name);
+    if (s->wildcard) {
+        have_clear(s);
+        s->have.v = now->v.v;
+        s->have.n = now->v.n;
+        s->have.cap = now->v.cap;
+        memset(&now->v, 0, sizeof(now->v)); /* the references moved */
+        return;
+    }
+    mz_vec_foreach (o, &d->changed) {
+        struct mz_out **mine = have_find(s, (*o)->name, &at);
+        if (!mine)
+            continue;
+        mz_out_unref(*mine);
+        *mine = mz_out_ref(*o);
+    }
+    mz_vec_foreach (name, &d->removed) {
+        struct mz_out **mine = have_find(s, *name, &at), *none;
+        if (!mine)
+            continue;
+        none = placeholder(*name, 0); /* the name lies in what goes */
+        mz_out_unref(*mine);
+        *mine = none;
+    }
+}
+
+static bool is_needed(struct mz_peer *p, const struct sub *s, const struct diff *d)
+{
+    if (s->fresh || d->changed.n)
+        return true;
+    return d->removed.n && (p->env.delta || s->wildcard);
+}
+
+static void make_view(struct mz_peer *p)
+{
+    if (!p->view)
+        p->view = mz_view_create(p->env.translator, p->proxy);
+}
+
+static void all_of(struct mz_peer *p, enum mz_xds_type t, struct mz_outs *out)
+{
+    struct sub *s = &p->subs[t];
+    MZ_VEC(struct mz_str) names = { 0 };
+    make_view(p);
+    if (!s->wildcard)
+        mz_vec_foreach (o, &s->have)
+            *mz_vec_push(&names, MZ_MEM_XDS) = (*o)->name;
+    mz_translate(p->view, t, names.v, names.n, out);
+    mz_vec_free(&names, MZ_MEM_XDS);
+}
+
+/* Sends what is different of one type, if anything is and if it may. */
+static void respond(struct mz_peer *p, enum mz_xds_type t)
+{
+    struct sub *s = &p->subs[t];
+    struct mz_outs now = { 0 };
+    struct diff d = { 0 };
+    if (!s->on || s->waiting || !(s->dirty || s->fresh))
+        return;
+    all_of(p, t, &now);
+    diff_make(&d, s, &now);
+    if (!is_needed(p, s, &d)) {
+        s->dirty = false;
+    } else if (send_response(p, t, &now, &d)) {
+        have_update(p, t, &now, &d);
+        s->dirty = s->fresh = false;
+        s->waiting = true;
+    }
+    diff_fini(&d);
+    mz_outs_fini(&now);
+}
+
+static void respond_all(struct mz_peer *p)
+{
+    for (size_t i = 0; i < MZ_COUNT(order); i++)
+        respond(p, order[i]);
+}
+
+/* ---- requests ---- */
+
+static bool take_node(struct mz_peer *p, const pb_Node *node, struct mz_err *err)
+{
+    if (p->proxy)
+        return true; /* a client may repeat it */
+    if (!node)
+        return mz_err_set(err, "the first request has no node");
+    p->proxy = mz_proxy_create(node, err);
+    return p->proxy != NULL;
+}
+
+static bool take_type(struct mz_peer *p, const char *url, enum mz_xds_type *out)
+{
+    *out = url[0] ? mz_translate_type(mz_str_c(url)) : p->env.only;
+    return *out != MZ_XDS_TYPE__COUNT && (p->env.only == MZ_XDS_TYPE__COUNT || p->env.only == *out);
+}
+
+/* False: it answers to an older response, and says nothing any more. */
+static bool take_nonce(struct mz_peer *p, enum mz_xds_type t, const char *nonce,
+                       const pb_Status *error)
+{
+    struct sub *s = &p->subs[t];
+    char now[17];
+    if (!nonce[0] || !s->on)
+        return true; /* nothing was sent on this stream: it tells of one before */
+    if (!s->nonce || !mz_str_eq(mz_str_c(nonce), hex(s->nonce, now)))
+        return false;
+    if (!s->waiting)
+        return true; /* only asks for other names */
+    s->waiting = false;
+    if (!error) {
+        s->acked++;
+        return true;
+    }
+    s->nacked++;
+    (void)snprintf(s->nack, sizeof(s->nack), "%s", error->message);
+    MZ_LOG(WARN, config, "%.*s refused %s: %s", MZ_STR_ARG(p->proxy->id), mz_translate_short(t),
+           s->nack);
+    return true;
+}
+
+static int compare_texts(const void *a, const void *b)
+{
+    const char *const *x = a, *const *y = b;
+    return strcmp(*x, *y);
+}
+
+/* State of the world: the list replaces the one before. True: there is something new in it. */
+static bool replace_names(struct sub *s, char **v, size_t n)
+{
+    bool more = false;
+    size_t i = 0, kept = 0;
+    MZ_VEC(struct mz_out *) next = { 0 };
+    qsort(v, n, sizeof(*v), compare_texts);
+    for (size_t k = 0; k < n && kept < MAX_NAMES; k++) {
+        const struct mz_str name = mz_str_c(v[k]);
+        if (k && strcmp(v[k - 1], v[k]) == 0)
+            continue;
+        while (i < s->have.n && mz_str_cmp(s->have.v[i]->name, name) < 0)
+            i++;
+        const bool known = i < s->have.n && mz_str_eq(s->have.v[i]->name, name);
+        *mz_vec_push(&next, MZ_MEM_XDS) = known ? mz_out_ref(s->have.v[i]) : placeholder(name, 0);
+        more |= !known;
+        kept++;
+    }
+    have_clear(s);
+    s->have.v = next.v;
+    s->have.n = next.n;
+    s->have.cap = next.cap;
+    return more;
+}
+
+static void state_request(struct mz_peer *p, enum mz_xds_type t, const pb_DiscoveryRequest *r)
+{
+    struct sub *s = &p->subs[t];
+    const bool first = !s->on;
+    bool more = false;
+    s->on = true;
+    s->wildcard = !mz_translate_is_named(t);
+    if (!s->wildcard && r->n_resource_names)
+        more = replace_names(s, r->resource_names, r->n_resource_names);
+    else if (!s->wildcard)
+        have_clear(s);
+    s->fresh |= more || (first && (s->wildcard || s->have.n));
+}
+
+static bool is_star(const char *name)
+{
+    return name[0] == '*' && !name[1];
+}
+
+static uint64_t version_parse(const char *text)
+{
+    char *end;
+    const uint64_t v = strtoull(text, &end, 16);
+    return end - text == 16 && !*end ? v
+                                     : 1; /* not ours: not what we have, and not "has nothing" */
+}
+
+static void delta_request(struct mz_peer *p, enum mz_xds_type t, const pb_DeltaDiscoveryRequest *r)
+{
+    struct sub *s = &p->subs[t];
+    const bool first = !s->on;
+    bool more = false;
+    s->on = true;
+    s->wildcard = !mz_translate_is_named(t);
+    for (size_t i = 0; !s->wildcard && i < r->n_resource_names_unsubscribe; i++)
+        have_remove(s, mz_str_c(r->resource_names_unsubscribe[i]));
+    for (size_t i = 0; !s->wildcard && i < r->n_resource_names_subscribe; i++) {
+        const struct mz_str name = mz_str_c(r->resource_names_subscribe[i]);
+        if (is_star(name.p))
+            continue;
+        if (!have_add(s, name, 0))
+            forget(p, t, name); /* asked for again: it wants it again */
+        more = true;
+    }
+    for (size_t i = 0; first && i < r->n_initial_resource_versions; i++) {
+        const struct mz_str name = mz_str_c(r->initial_resource_versions[i]->key);
+        const uint64_t version = version_parse(r->initial_resource_versions[i]->value);
+        if (!s->wildcard)
+            have_remove(s, name);
+        (void)have_add(s, name, version);
+    }
+    s->fresh |= more || (first && s->wildcard);
+}
+
+bool mz_peer_request(struct mz_peer *p, const ProtobufCMessage *request, struct mz_err *err)
+{
+    const pb_DiscoveryRequest *r = (const pb_DiscoveryRequest *)request;
+    const pb_DeltaDiscoveryRequest *d = (const pb_DeltaDiscoveryRequest *)request;
+    const bool delta = p->env.delta;
+    enum mz_xds_type t;
+    if (!take_node(p, delta ? d->node : r->node, err))
+        return false;
+    if (!take_type(p, delta ? d->type_url : r->type_url, &t)) {
+        MZ_LOG(DEBUG, config, "%.*s asks for %.200s, which is not served", MZ_STR_ARG(p->proxy->id),
+               delta ? d->type_url : r->type_url);
+        return true;
+    }
+    const bool current = take_nonce(p, t, delta ? d->response_nonce : r->response_nonce,
+                                    delta ? d->error_detail : r->error_detail);
+    if (delta)
+        delta_request(p, t, d); /* what it subscribes to counts whatever it answers to */
+    else if (current)
+        state_request(p, t, r);
+    respond_all(p);
+    return true;
+}
+
+void mz_peer_writable(struct mz_peer *p)
+{
+    respond_all(p);
+}
+
+/* ---- models ---- */
+
+void mz_peer_detach(struct mz_peer *p)
+{
+    mz_view_destroy(p->view);
+    p->view = NULL;
+}
+
+static bool concerns_endpoints(struct sub *s, const struct mz_change *c)
+{
+    if (c->all)
+        return true;
+    mz_vec_foreach (o, &s->have) {
+        const ptrdiff_t bar = mz_str_rchr((*o)->name, '|');
+        if (mz_map_get(&c->hosts, mz_str_skip((*o)->name, (size_t)(bar + 1))))
+            return true;
+    }
+    return false;
+}
+
+void mz_peer_push(struct mz_peer *p, const struct mz_change *c)
+{
+    if (!p->proxy)
+        return;
+    for (size_t i = 0; i < MZ_COUNT(order); i++) {
+        struct sub *s = &p->subs[order[i]];
+        s->dirty |= s->on && (c->all || c->services ||
+                              (order[i] == MZ_XDS_ENDPOINT && concerns_endpoints(s, c)));
+    }
+    respond_all(p);
+}
+
+/* ---- what is known of it ---- */
+
+void mz_peer_state(const struct mz_peer *p, enum mz_xds_type t, struct mz_peer_state *out)
+{
+    const struct sub *s = &p->subs[t];
+    *out = (struct mz_peer_state){ s->on, s->waiting, 0, s->sent, s->acked, s->nacked, s->nack };
+    for (size_t i = 0; i < s->have.n; i++)
+        out->resources += s->have.v[i]->version != 0;
+}
+
+const struct mz_proxy *mz_peer_proxy(const struct mz_peer *p)
+{
+    return p->proxy;
+}

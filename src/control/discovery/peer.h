@@ -1,0 +1,39 @@
+#ifndef MZ_CONTROL_DISCOVERY_PEER_H
+#define MZ_CONTROL_DISCOVERY_PEER_H
+/*
+ * The xDS protocol with one client (C6), either variant, bytes out through a function: no sockets here. Main thread.
+ *
+ * Of each type at most one response is under way: while it is neither acknowledged nor refused, what changes meanwhile is only
+ * remembered, so a client that does not answer costs nothing more. Types go in the order CDS, EDS, LDS, RDS. What a client
+ * has is kept as the resources themselves, which all clients share: a pointer for each.
+ */
+#include "control/model/change.h"
+#include "control/translate/translate.h"
+
+struct mz_peer;
+struct mz_peer_env {
+    struct mz_translator *translator; /* has a model */
+    bool delta;
+    enum mz_xds_type only; /* MZ_XDS_TYPE__COUNT: ADS */
+    /* A packed (Delta)DiscoveryResponse. False: not now, mz_peer_writable() tells when; nothing was taken. */
+    bool (*send)(void *arg, struct mz_str response);
+    void *arg;
+};
+struct mz_peer *mz_peer_create(const struct mz_peer_env *env); /* copied */
+void mz_peer_destroy(struct mz_peer *p); /* NULL is fine */
+/* A request of the variant. False: the stream must end, @err says why (a node that is not served). */
+bool mz_peer_request(struct mz_peer *p, const ProtobufCMessage *request, struct mz_err *err);
+void mz_peer_writable(struct mz_peer *p);
+/* The translator gets another model: detach, then set it there, then tell what is different. */
+void mz_peer_detach(struct mz_peer *p);
+void mz_peer_push(struct mz_peer *p, const struct mz_change *c);
+
+struct mz_peer_state { /* of one type, for debug pages and logs */
+    bool subscribed, waiting; /* for an acknowledgement */
+    size_t resources;
+    uint64_t sent, acked, nacked; /* responses */
+    const char *nack;             /* the last refusal's reason; "" */
+};
+void mz_peer_state(const struct mz_peer *p, enum mz_xds_type t, struct mz_peer_state *out);
+const struct mz_proxy *mz_peer_proxy(const struct mz_peer *p); /* NULL before the first request */
+#endif

@@ -1,0 +1,192 @@
+#include "control/discovery/server.h"
+
+#include "base/list.h"
+#include "base/log.h"
+#include "grpc/server.h"
+
+enum {
+    MAX_CONNECTIONS = 20000,
+    MAX_REQUEST = 16 << 20, /* names of 100,000 endpoints */
+    MAX_QUEUE = 4 << 20,
+    KEEPALIVE_MS = 30000,
+};
+
+struct mz_discovery {
+    struct mz_loop *loop;
+    struct mz_grpc_server *server;
+    struct mz_translator *translator;
+    const struct mz_model *model; /* NULL: none yet */
+    struct mz_list streams;
+    size_t streams_n;
+};
+struct stream {
+    struct mz_list link;
+    struct mz_discovery *d;
+    struct mz_grpc_serving *call;
+    struct mz_peer *peer;
+    bool ending;
+};
+
+/* ---- one stream ---- */
+
+static bool stream_send(void *arg, struct mz_str response)
+{
+    struct stream *s = arg;
+    return s->ending || mz_grpc_serving_send_bytes(s->call, response);
+}
+
+static void *begin(struct mz_discovery *d, struct mz_grpc_serving *c, bool delta,
+                   enum mz_xds_type only)
+{
+    struct stream *s = mz_new0(MZ_MEM_XDS, struct stream);
+    const struct mz_peer_env env = { d->translator, delta, only, stream_send, s };
+    char from[MZ_ADDR_TEXT];
+    s->d = d;
+    s->call = c;
+    s->peer = mz_peer_create(&env);
+    mz_list_add_tail(&d->streams, &s->link);
+    d->streams_n++;
+    if (!d->model) /* nothing to say yet: ask again */
+        mz_grpc_serving_finish(c, MZ_GRPC_UNAVAILABLE, MZ_STR("documents are being read"));
+    s->ending = !d->model;
+    mz_addr_text(mz_grpc_serving_peer(c), from);
+    MZ_LOG(DEBUG, grpc, "new xDS stream from %s", from);
+    return s;
+}
+
+static void on_message(void *object, struct mz_grpc_serving *c, struct mz_grpc_message *m)
+{
+    struct stream *s = object;
+    struct mz_err err = { .path = "", .msg = "" };
+    char text[sizeof(err)];
+    if (s->ending)
+        return;
+    const bool first = !mz_peer_proxy(s->peer);
+    if (!mz_peer_request(s->peer, m->msg, &err)) {
+        s->ending = true;
+        mz_err_text(&err, text, sizeof(text));
+        MZ_LOG(WARN, grpc, "xDS stream refused: %s", text);
+        mz_grpc_serving_finish(c, MZ_GRPC_INVALID_ARGUMENT, mz_str_c(text));
+    } else if (first) {
+        MZ_LOG(INFO, grpc, "proxy %.*s connected, %zu streams",
+               MZ_STR_ARG(mz_peer_proxy(s->peer)->id), s->d->streams_n);
+    }
+}
+
+static void on_half_closed(void *object, struct mz_grpc_serving *c)
+{
+    struct stream *s = object;
+    s->ending = true;
+    mz_grpc_serving_finish(c, MZ_GRPC_OK, MZ_STR(""));
+}
+
+static void on_writable(void *object, struct mz_grpc_serving *c)
+{
+    (void)c;
+    struct stream *s = object;
+    if (!s->ending)
+        mz_peer_writable(s->peer);
+}
+
+static void on_gone(void *object, struct mz_grpc_serving *c)
+{
+    (void)c;
+    struct stream *s = object;
+    if (mz_peer_proxy(s->peer))
+        MZ_LOG(INFO, grpc, "proxy %.*s left", MZ_STR_ARG(mz_peer_proxy(s->peer)->id));
+    mz_list_del(&s->link);
+    s->d->streams_n--;
+    mz_peer_destroy(s->peer);
+    mz_free(MZ_MEM_XDS, s);
+}
+
+/* ---- methods ---- */
+
+#define BEGIN(name, delta, only)                                                                   \
+    static void *name(void *arg, struct mz_grpc_serving *c, const struct mz_headers *h)            \
+    {                                                                                              \
+        (void)h;                                                                                   \
+        return begin(arg, c, delta, only);                                                         \
+    }
+BEGIN(ads, false, MZ_XDS_TYPE__COUNT)
+BEGIN(ads_delta, true, MZ_XDS_TYPE__COUNT)
+BEGIN(cds, false, MZ_XDS_CLUSTER)
+BEGIN(cds_delta, true, MZ_XDS_CLUSTER)
+BEGIN(eds, false, MZ_XDS_ENDPOINT)
+BEGIN(eds_delta, true, MZ_XDS_ENDPOINT)
+
+#define METHOD(path, kind, begin_fn)                                                               \
+    {                                                                                              \
+        .method = { "/envoy.service." path, &pb_##kind##Request__descriptor,                       \
+                    &pb_##kind##Response__descriptor },                                            \
+        .begin = begin_fn, .message = on_message, .half_closed = on_half_closed,                   \
+        .writable = on_writable, .gone = on_gone                                                   \
+    }
+static const struct mz_grpc_handler handlers[] = {
+    METHOD("discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources", Discovery, ads),
+    METHOD("discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources", DeltaDiscovery,
+           ads_delta),
+    METHOD("cluster.v3.ClusterDiscoveryService/StreamClusters", Discovery, cds),
+    METHOD("cluster.v3.ClusterDiscoveryService/DeltaClusters", DeltaDiscovery, cds_delta),
+    METHOD("endpoint.v3.EndpointDiscoveryService/StreamEndpoints", Discovery, eds),
+    METHOD("endpoint.v3.EndpointDiscoveryService/DeltaEndpoints", DeltaDiscovery, eds_delta),
+};
+
+/* ---- the server ---- */
+
+struct mz_discovery *mz_discovery_create(struct mz_loop *l)
+{
+    const struct mz_grpc_server_opts o = { .max_receive = MAX_REQUEST,
+                                           .max_queue = MAX_QUEUE,
+                                           .max_connections = MAX_CONNECTIONS,
+                                           .keepalive_ms = KEEPALIVE_MS };
+    struct mz_discovery *d = mz_new0(MZ_MEM_XDS, struct mz_discovery);
+    d->loop = l;
+    mz_list_init(&d->streams);
+    d->translator = mz_translator_create();
+    d->server = mz_grpc_server_create(l, handlers, MZ_COUNT(handlers), d, &o);
+    return d;
+}
+
+void mz_discovery_destroy(struct mz_discovery *d)
+{
+    if (!d)
+        return;
+    mz_grpc_server_destroy(d->server);
+    mz_translator_destroy(d->translator);
+    mz_model_unref(d->model);
+    mz_free(MZ_MEM_XDS, d);
+}
+
+static struct stream *stream_of(struct mz_list *l)
+{
+    return MZ_CONTAINER(l, struct stream, link);
+}
+
+void mz_discovery_set_model(struct mz_discovery *d, const struct mz_model *m)
+{
+    struct mz_change c;
+    const struct mz_model *before = d->model;
+    mz_change_init(&c, before, m);
+    mz_list_foreach (it, &d->streams)
+        mz_peer_detach(stream_of(it)->peer);
+    d->model = mz_model_ref(m);
+    mz_translator_set_model(d->translator, m);
+    if (!mz_change_none(&c))
+        mz_list_foreach (it, &d->streams)
+            if (!stream_of(it)->ending)
+                mz_peer_push(stream_of(it)->peer, &c);
+    mz_change_fini(&c);
+    mz_model_unref(before);
+}
+
+bool mz_discovery_listen(struct mz_discovery *d, const struct mz_addr *a, struct mz_addr *out_addr,
+                         struct mz_err *err)
+{
+    return mz_grpc_server_listen(d->server, a, NULL, out_addr, err);
+}
+
+size_t mz_discovery_clients(const struct mz_discovery *d)
+{
+    return d->streams_n;
+}

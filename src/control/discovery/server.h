@@ -1,0 +1,17 @@
+#ifndef MZ_CONTROL_DISCOVERY_SERVER_H
+#define MZ_CONTROL_DISCOVERY_SERVER_H
+/*
+ * The xDS server (C6): gRPC methods of ADS and of each type, every client in one list, models in. Main thread.
+ */
+#include "control/discovery/peer.h"
+#include "event/loop.h"
+#include "net/addr.h"
+
+struct mz_discovery;
+struct mz_discovery *mz_discovery_create(struct mz_loop *l);
+void mz_discovery_destroy(struct mz_discovery *d); /* ends all streams; NULL is fine */
+/* Takes a reference. Clients that are connected get what is different for them; before the first model they wait. */
+void mz_discovery_set_model(struct mz_discovery *d, const struct mz_model *m);
+bool mz_discovery_listen(struct mz_discovery *d, const struct mz_addr *a, struct mz_addr *out_addr, struct mz_err *err); /* plain */
+size_t mz_discovery_clients(const struct mz_discovery *d);
+#endif

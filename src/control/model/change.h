@@ -1,0 +1,14 @@
+#ifndef MZ_CONTROL_MODEL_CHANGE_H
+#define MZ_CONTROL_MODEL_CHANGE_H
+/* What is different between two models: whom it concerns follows from it. Main thread. */
+#include "control/model/model.h"
+
+struct mz_change {
+    bool all;      /* settings: everything may be different */
+    bool services; /* some service came, went or is another (its endpoints not counted) */
+    struct mz_map hosts; /* services whose endpoints, or that themselves, are different; keys borrowed from either model */
+};
+void mz_change_init(struct mz_change *c, const struct mz_model *before, const struct mz_model *after); /* before NULL: all */
+void mz_change_fini(struct mz_change *c);
+bool mz_change_none(const struct mz_change *c);
+#endif

@@ -1,0 +1,106 @@
+/* mizzend as a server: a directory that is watched, xDS out. */
+#include <signal.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "control/analyze/report.h"
+#include "control/discovery/server.h"
+#include "control/program_priv.h"
+
+struct serving {
+    const struct mz_control_options *o;
+    struct mz_loop *loop;
+    struct mz_store *store;
+    struct mz_source *source;
+    struct mz_discovery *discovery;
+    struct mz_model *model;
+};
+
+/* After each commit of the source: documents to a model, the model to everybody. */
+static void on_documents(void *arg)
+{
+    struct serving *s = arg;
+    const struct mz_model_opts mo = { .domain = s->o->domain };
+    const uint64_t begin = mz_clock->mono_us();
+    struct mz_model *m = mz_model_build(s->store, &mo, s->model);
+    mz_model_unref(s->model);
+    s->model = m;
+    mz_discovery_set_model(s->discovery, m);
+    MZ_LOG(INFO, config, "%zu services; %zu streams told in %llu us", m->services_n,
+           mz_discovery_clients(s->discovery), (unsigned long long)(mz_clock->mono_us() - begin));
+}
+
+static void on_problems(void *arg)
+{
+    struct serving *s = arg;
+    (void)mz_report_log(s->source); /* counted by whoever asks */
+}
+
+static void on_signal(void *arg, int signo)
+{
+    struct serving *s = arg;
+    MZ_LOG(INFO, main, "caught signal %d: shutting down", signo);
+    mz_loop_stop(s->loop);
+}
+
+static bool parse_address(const char *text, struct mz_addr *out, struct mz_err *err)
+{
+    struct mz_str t = mz_str_c(text);
+    const ptrdiff_t colon = mz_str_rchr(t, ':');
+    uint64_t port;
+    if (colon < 0 || !mz_str_u64(mz_str_skip(t, (size_t)colon + 1), &port) || port > UINT16_MAX)
+        return mz_err_set(err, "\"%s\" is not address:port", text);
+    struct mz_str ip = { t.p, (size_t)colon };
+    if (ip.n > 1 && ip.p[0] == '[' && ip.p[ip.n - 1] == ']')
+        ip = (struct mz_str){ ip.p + 1, ip.n - 2 };
+    return mz_addr_parse_ip(ip.n ? ip : MZ_STR("::"), (uint16_t)port, out) ||
+           mz_err_set(err, "\"%s\" is not address:port", text);
+}
+
+static bool start(struct serving *s, struct mz_err *err)
+{
+    struct mz_addr a, got;
+    char text[MZ_ADDR_TEXT];
+    if (!s->source->ops->start(s->source, err))
+        return false;
+    (void)mz_report_log(s->source); /* what is wrong was told; what is right is served */
+    if (!s->model)
+        on_documents(s); /* an empty directory commits nothing */
+    if (!parse_address(s->o->grpc_addr, &a, err))
+        return mz_err_at(err, "--grpc-addr");
+    if (!mz_discovery_listen(s->discovery, &a, &got, err))
+        return false;
+    mz_addr_text(&got, text);
+    MZ_LOG(INFO, main, "xDS on %s", text);
+    return true;
+}
+
+int program_serve(const struct mz_control_options *o)
+{
+    struct serving s = { .o = o, .loop = mz_loop_create("main_thread") };
+    const struct mz_directory_opts d = { .dir = o->config_dir,
+                                         .mesh_file = o->mesh_config,
+                                         .watch = true,
+                                         .told = on_problems,
+                                         .arg = &s };
+    struct mz_err err = { .path = "", .msg = "" };
+    char text[sizeof(err)];
+    s.store = mz_store_create(on_documents, &s);
+    s.source = mz_directory_create(s.loop, s.store, &d);
+    s.discovery = mz_discovery_create(s.loop);
+    int rc = 1;
+    if (start(&s, &err) && mz_loop_on_signal(s.loop, SIGTERM, on_signal, &s) &&
+        mz_loop_on_signal(s.loop, SIGINT, on_signal, &s)) {
+        mz_loop_run(s.loop);
+        rc = 0;
+    } else {
+        MZ_LOG(CRITICAL, main, "%s", mz_err_text(&err, text, sizeof(text)));
+    }
+    mz_discovery_destroy(s.discovery);
+    s.source->ops->destroy(s.source);
+    mz_store_destroy(s.store);
+    mz_model_unref(s.model);
+    mz_loop_destroy(s.loop);
+    return rc;
+}

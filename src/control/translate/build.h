@@ -1,0 +1,32 @@
+#ifndef MZ_CONTROL_TRANSLATE_BUILD_H
+#define MZ_CONTROL_TRANSLATE_BUILD_H
+/* Messages of protobuf-c in an arena, as short as they can be written. Everything lives as long as the arena. */
+#include "control/model/model.h"
+
+ProtobufCMessage *tr_new(struct mz_arena *a, const ProtobufCMessageDescriptor *d);
+#define TR_NEW(a, T) ((pb_##T *)tr_new((a), &pb_##T##__descriptor))
+/* TR_ADD(a, cluster, filters) = f: one more of a repeated field. */
+#define TR_ADD(a, m, field)                                                                        \
+    (*((m)->field = tr_grow((a), (m)->field, (m)->n_##field, sizeof(*(m)->field)), &(m)->field[(m)->n_##field++]))
+void *tr_grow(struct mz_arena *a, void *v, size_t n, size_t size);
+
+char *tr_text(struct mz_arena *a, struct mz_str s); /* copies */
+#define TR_PRINTF(a, ...) ((char *)(uintptr_t)mz_arena_printf((a), __VA_ARGS__).p)
+#define TR_CONST(lit) ((char *)(uintptr_t)(lit)) /* a text that is there for ever */
+pb_UInt32Value *tr_u32(struct mz_arena *a, uint32_t v);
+pb_BoolValue *tr_bool(struct mz_arena *a, bool v);
+pb_Duration *tr_duration_us(struct mz_arena *a, uint64_t us);
+pb_Any *tr_any(struct mz_arena *a, const void *m); /* packs */
+pb_Address *tr_address(struct mz_arena *a, struct mz_str ip, uint32_t port);
+pb_SocketAddress *tr_socket_address(struct mz_arena *a, struct mz_str ip, uint32_t port);
+pb_ConfigSource *tr_ads(struct mz_arena *a); /* ads, without a time limit for the first answer */
+pb_TransportSocket *tr_transport_socket(struct mz_arena *a, const char *name, const void *config);
+
+/* ---- google.protobuf.Struct ---- */
+pb_Value *tr_struct_at(struct mz_arena *a, pb_Struct *s, const char *key); /* the value of @key, made where there is none */
+void tr_struct_text(struct mz_arena *a, pb_Struct *s, const char *key, struct mz_str text);
+void tr_struct_bool(struct mz_arena *a, pb_Struct *s, const char *key, bool v);
+pb_ListValue *tr_struct_list(struct mz_arena *a, pb_Struct *s, const char *key);
+pb_Struct *tr_list_add_struct(struct mz_arena *a, pb_ListValue *l);
+pb_Struct *tr_metadata(struct mz_arena *a, pb_Metadata **m, const char *filter); /* filter_metadata of @filter, made where there is none */
+#endif

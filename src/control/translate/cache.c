@@ -1,0 +1,149 @@
+#include "control/translate/resource.h"
+
+#include "base/vec.h"
+
+enum { AGES = 4 };
+
+struct entry {
+    struct mz_out *out;
+    unsigned age;      /* when it was asked for last */
+    struct mz_str key; /* behind the struct */
+};
+struct mz_cache {
+    struct mz_map map;
+    unsigned age;
+    struct mz_cache_counts counts;
+};
+
+/* ---- resources ---- */
+
+struct mz_out *mz_out_create(struct mz_str name, const ProtobufCMessage *m)
+{
+    const size_t n = protobuf_c_message_get_packed_size(m);
+    struct mz_out *o = mz_alloc(MZ_MEM_XDS, sizeof(*o) + n + name.n);
+    char *at = (char *)(o + 1);
+    protobuf_c_message_pack(m, (uint8_t *)at);
+    if (name.n)
+        memcpy(at + n, name.p, name.n);
+    *o = (struct mz_out){ 1, { at + n, name.n }, { at, n }, mz_xxh64(at, n, 0) };
+    return o;
+}
+
+struct mz_out *mz_out_ref(const struct mz_out *o)
+{
+    struct mz_out *own = (struct mz_out *)(uintptr_t)o; /* only the count changes */
+    own->refs++;
+    return own;
+}
+
+void mz_out_unref(const struct mz_out *o)
+{
+    struct mz_out *own = (struct mz_out *)(uintptr_t)o;
+    if (own && --own->refs == 0)
+        mz_free(MZ_MEM_XDS, own);
+}
+
+/* ---- keys ---- */
+
+static void put(struct mz_key *k, const void *p, size_t n)
+{
+    if (k->n <= MZ_KEY_BYTES && n <= MZ_KEY_BYTES - k->n) {
+        if (n)
+            memcpy(k->bytes + k->n, p, n);
+        k->n += n;
+    } else {
+        k->n = MZ_KEY_BYTES + 1;
+    }
+}
+
+void mz_key_init(struct mz_key *k, char kind)
+{
+    k->n = 0;
+    put(k, &kind, 1);
+}
+
+void mz_key_str(struct mz_key *k, struct mz_str s)
+{
+    mz_key_u64(k, s.n);
+    put(k, s.p, s.n);
+}
+
+void mz_key_u64(struct mz_key *k, uint64_t v)
+{
+    put(k, &v, sizeof(v));
+}
+
+/* ---- the cache ---- */
+
+struct mz_cache *mz_cache_create(void)
+{
+    struct mz_cache *c = mz_new0(MZ_MEM_XDS, struct mz_cache);
+    mz_map_init(&c->map, MZ_MEM_XDS);
+    return c;
+}
+
+static void entry_destroy(struct mz_cache *c, struct entry *e)
+{
+    c->counts.bytes -= e->out->bytes.n;
+    c->counts.entries--;
+    mz_out_unref(e->out);
+    mz_free(MZ_MEM_XDS, e);
+}
+
+void mz_cache_destroy(struct mz_cache *c)
+{
+    if (!c)
+        return;
+    mz_map_foreach (it, &c->map)
+        entry_destroy(c, it->value);
+    mz_map_fini(&c->map);
+    mz_free(MZ_MEM_XDS, c);
+}
+
+struct mz_out *mz_cache_get(struct mz_cache *c, const struct mz_key *k)
+{
+    struct entry *e =
+        k->n <= MZ_KEY_BYTES ? mz_map_get(&c->map, (struct mz_str){ k->bytes, k->n }) : NULL;
+    c->counts.hits += e != NULL;
+    c->counts.misses += e == NULL;
+    if (!e)
+        return NULL;
+    e->age = c->age;
+    return mz_out_ref(e->out);
+}
+
+void mz_cache_put(struct mz_cache *c, const struct mz_key *k, struct mz_out *o)
+{
+    if (k->n > MZ_KEY_BYTES)
+        return;
+    struct entry *e = mz_alloc(MZ_MEM_XDS, sizeof(*e) + k->n);
+    memcpy(e + 1, k->bytes, k->n);
+    *e = (struct entry){ mz_out_ref(o), c->age, { (char *)(e + 1), k->n } };
+    struct entry *old = mz_map_del(&c->map, e->key);
+    if (old)
+        entry_destroy(c, old);
+    (void)mz_map_put(&c->map, e->key, e);
+    c->counts.entries++;
+    c->counts.bytes += o->bytes.n;
+}
+
+void mz_cache_age(struct mz_cache *c)
+{
+    MZ_VEC(struct entry *) old = { 0 };
+    c->age++;
+    mz_map_foreach (it, &c->map) {
+        struct entry *e = it->value;
+        if (c->age - e->age > AGES)
+            *mz_vec_push(&old, MZ_MEM_XDS) = e;
+    }
+    mz_vec_foreach (e, &old) {
+        (void)mz_map_del(&c->map, (*e)->key);
+        entry_destroy(c, *e);
+    }
+    mz_vec_free(&old, MZ_MEM_XDS);
+}
+
+struct mz_cache_counts mz_cache_counts(const struct mz_cache *c)
+{
+    return c->counts;
+}

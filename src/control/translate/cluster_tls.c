@@ -1,0 +1,78 @@
+/* TLS towards upstreams: mutual TLS of the mesh where the endpoint has a proxy before it, plain where not (C10). */
+#include "control/translate/translate_priv.h"
+
+static pb_SdsSecretConfig *secret(struct tr_cluster *c, const char *name)
+{
+    pb_SdsSecretConfig *s = TR_NEW(c->a, SdsSecretConfig);
+    s->name = TR_CONST(name);
+    s->sds_config = TR_PIECE(c->v, SDS);
+    return s;
+}
+
+static pb_CertificateValidationContext *accounts(struct tr_cluster *c)
+{
+    pb_CertificateValidationContext *m = TR_NEW(c->a, CertificateValidationContext);
+    for (size_t i = 0; i < c->service->accounts_n; i++) {
+        pb_StringMatcher *s = TR_NEW(c->a, StringMatcher);
+        s->match_pattern_case = pb_StringMatcher_MATCH_PATTERN_EXACT;
+        s->exact = tr_text(c->a, c->service->accounts[i]);
+        TR_ADD(c->a, m, match_subject_alt_names) = s;
+    }
+    return m;
+}
+
+static pb_CommonTlsContext *common(struct tr_cluster *c)
+{
+    pb_CommonTlsContext *m = TR_NEW(c->a, CommonTlsContext);
+    pb_CommonTlsContext_CombinedCertificateValidationContext *v =
+        TR_NEW(c->a, CommonTlsContext_CombinedCertificateValidationContext);
+    m->tls_params = TR_NEW(c->a, TlsParameters);
+    m->tls_params->tls_minimum_protocol_version = pb_TlsParameters_TlsProtocol_TLSv1_2;
+    m->tls_params->tls_maximum_protocol_version = pb_TlsParameters_TlsProtocol_TLSv1_3;
+    TR_ADD(c->a, m, tls_certificate_sds_secret_configs) = secret(c, "default");
+    v->default_validation_context = accounts(c);
+    v->validation_context_sds_secret_config = secret(c, "ROOTCA");
+    m->validation_context_type_case =
+        pb_CommonTlsContext_VALIDATION_CONTEXT_TYPE_COMBINED_VALIDATION_CONTEXT;
+    m->combined_validation_context = v;
+    TR_ADD(c->a, m, alpn_protocols) = TR_CONST("istio-peer-exchange");
+    TR_ADD(c->a, m, alpn_protocols) = TR_CONST("istio");
+    if (c->http2)
+        TR_ADD(c->a, m, alpn_protocols) = TR_CONST("h2");
+    return m;
+}
+
+static pb_TransportSocket *mutual(struct tr_cluster *c)
+{
+    pb_UpstreamTlsContext *t = TR_NEW(c->a, UpstreamTlsContext);
+    t->common_tls_context = common(c);
+    t->sni = TR_PRINTF(c->a, "outbound_.%u_.%.*s_.%.*s", c->port->port, MZ_STR_ARG(c->subset),
+                       MZ_STR_ARG(c->service->host));
+    return tr_transport_socket(c->a, "envoy.transport_sockets.tls", t);
+}
+
+static pb_Cluster_TransportSocketMatch *match(struct tr_cluster *c, const char *name,
+                                              pb_TransportSocket *socket)
+{
+    pb_Cluster_TransportSocketMatch *m = TR_NEW(c->a, Cluster_TransportSocketMatch);
+    m->name = TR_CONST(name);
+    m->match = TR_NEW(c->a, Struct);
+    m->transport_socket = socket;
+    return m;
+}
+
+void tr_cluster_tls(struct tr_cluster *c)
+{
+    if (c->service->external)
+        return;
+    pb_TransportSocket *tls = mutual(c);
+    if (c->m->type == pb_Cluster_DiscoveryType_ORIGINAL_DST) {
+        c->m->transport_socket = tls; /* no endpoint could tell what it has */
+        return;
+    }
+    pb_Cluster_TransportSocketMatch *m = match(c, "tlsMode-istio", tls);
+    tr_struct_text(c->a, m->match, "tlsMode", MZ_STR("istio"));
+    TR_ADD(c->a, c->m, transport_socket_matches) = m;
+    TR_ADD(c->a, c->m, transport_socket_matches) =
+        match(c, "tlsMode-disabled", TR_PIECE(c->v, RAW_BUFFER));
+}

@@ -1,0 +1,122 @@
+/* Endpoints (EDS): by locality. */
+#include <stdlib.h>
+
+#include "control/translate/translate_priv.h"
+
+static struct mz_str first_of(struct mz_labels l, const char *const *keys, size_t n,
+                              struct mz_str otherwise)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct mz_str v = mz_label_get(l, keys[i]);
+        if (v.n)
+            return v;
+    }
+    return otherwise;
+}
+
+/* workload;namespace;canonical name;canonical revision;cluster: telemetry where the peer tells nothing itself. */
+static char *telemetry(struct mz_arena *a, const struct mz_workload *w, struct mz_str cluster)
+{
+    static const char *const names[] = { "service.istio.io/canonical-name",
+                                         "app.kubernetes.io/name", "app" };
+    static const char *const revisions[] = { "service.istio.io/canonical-revision",
+                                             "app.kubernetes.io/version", "version" };
+    struct mz_str owner = w ? w->owner : MZ_STR(""), ns = w ? w->ns : MZ_STR("");
+    struct mz_labels l = w ? w->labels : (struct mz_labels){ 0 };
+    struct mz_str name = first_of(l, names, MZ_COUNT(names), owner);
+    struct mz_str revision = first_of(l, revisions, MZ_COUNT(revisions), MZ_STR(""));
+    return TR_PRINTF(a, "%.*s;%.*s;%.*s;%.*s;%.*s", MZ_STR_ARG(owner), MZ_STR_ARG(ns),
+                     MZ_STR_ARG(name), MZ_STR_ARG(revision), MZ_STR_ARG(cluster));
+}
+
+static pb_LbEndpoint *endpoint(struct mz_arena *a, const struct mz_endpoint *e,
+                               struct mz_str cluster)
+{
+    pb_LbEndpoint *m = TR_NEW(a, LbEndpoint);
+    m->host_identifier_case = pb_LbEndpoint_HOST_IDENTIFIER_ENDPOINT;
+    m->endpoint = TR_NEW(a, Endpoint);
+    m->endpoint->address = tr_address(a, e->address, e->port);
+    m->health_status = pb_HealthStatus_HEALTHY;
+    m->load_balancing_weight = tr_u32(a, 1);
+    if (e->workload && e->workload->mtls)
+        tr_struct_text(a, tr_metadata(a, &m->metadata, "envoy.transport_socket_match"), "tlsMode",
+                       MZ_STR("istio"));
+    tr_struct_text(a, tr_metadata(a, &m->metadata, "istio"), "workload",
+                   mz_str_c(telemetry(a, e->workload, cluster)));
+    return m;
+}
+
+static struct mz_locality locality_of(const struct mz_endpoint *e)
+{
+    return e->workload ? e->workload->locality : (struct mz_locality){ 0 };
+}
+
+static bool same_locality(const pb_Locality *m, struct mz_locality l)
+{
+    return mz_str_eq(mz_str_c(m->region), l.region) && mz_str_eq(mz_str_c(m->zone), l.zone) &&
+           mz_str_eq(mz_str_c(m->sub_zone), l.subzone);
+}
+
+static pb_LocalityLbEndpoints *group_of(struct mz_arena *a, pb_ClusterLoadAssignment *m,
+                                        struct mz_locality l)
+{
+    for (size_t i = 0; i < m->n_endpoints; i++)
+        if (same_locality(m->endpoints[i]->locality, l))
+            return m->endpoints[i];
+    pb_LocalityLbEndpoints *g = TR_NEW(a, LocalityLbEndpoints);
+    g->locality = TR_NEW(a, Locality);
+    g->locality->region = tr_text(a, l.region);
+    g->locality->zone = tr_text(a, l.zone);
+    g->locality->sub_zone = tr_text(a, l.subzone);
+    g->load_balancing_weight = tr_u32(a, 0);
+    TR_ADD(a, m, endpoints) = g;
+    return g;
+}
+
+static int compare_groups(const void *a, const void *b)
+{
+    const pb_LocalityLbEndpoints *const *x = a, *const *y = b;
+    int c = strcmp((*x)->locality->region, (*y)->locality->region);
+    c = c ? c : strcmp((*x)->locality->zone, (*y)->locality->zone);
+    return c ? c : strcmp((*x)->locality->sub_zone, (*y)->locality->sub_zone);
+}
+
+static struct mz_out *build(struct mz_view *v, struct mz_str name, const struct mz_endpoints *e)
+{
+    struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
+    pb_ClusterLoadAssignment *m = TR_NEW(a, ClusterLoadAssignment);
+    m->cluster_name = tr_text(a, name);
+    for (size_t i = 0; e && i < e->n; i++) {
+        if (e->v[i].health != MZ_HEALTHY)
+            continue;
+        pb_LocalityLbEndpoints *g = group_of(a, m, locality_of(&e->v[i]));
+        TR_ADD(a, g, lb_endpoints) = endpoint(a, &e->v[i], v->model->mesh.cluster_id);
+        g->load_balancing_weight->value++;
+    }
+    if (m->n_endpoints)
+        qsort(m->endpoints, m->n_endpoints, sizeof(*m->endpoints), compare_groups);
+    struct mz_out *o = mz_out_create(name, &m->base);
+    mz_arena_destroy(a);
+    return o;
+}
+
+struct mz_out *tr_endpoints(struct mz_view *v, struct mz_str name)
+{
+    struct tr_subset_key key;
+    struct mz_key k;
+    if (!tr_cluster_name_parse(name, &key))
+        return NULL;
+    const struct mz_service *s = mz_map_get(&v->scope->by_host, key.host);
+    const struct mz_port *p = s ? mz_service_port(s, key.port) : NULL;
+    const struct mz_endpoints *e = p ? &s->endpoints[p - s->ports] : NULL;
+    mz_key_init(&k, 'e');
+    mz_key_str(&k, name);
+    mz_key_u64(&k, e ? e->hash : 0);
+    mz_key_u64(&k, v->model->mesh.hash);
+    struct mz_out *o = mz_cache_get(v->t->cache, &k);
+    if (!o) {
+        o = build(v, name, e);
+        mz_cache_put(v->t->cache, &k, o);
+    }
+    return o;
+}

@@ -1,0 +1,108 @@
+#include "control/translate/proxy.h"
+
+#include "net/addr.h"
+
+enum { MAX_IPS = 16, MAX_LABELS = 256 };
+
+static const pb_Value *meta(const pb_Node *n, const char *key)
+{
+    for (size_t i = 0; n->metadata && i < n->metadata->n_fields; i++)
+        if (strcmp(n->metadata->fields[i]->key, key) == 0)
+            return n->metadata->fields[i]->value;
+    return NULL;
+}
+
+static struct mz_str meta_text(const pb_Node *n, const char *key)
+{
+    const pb_Value *v = meta(n, key);
+    return v && v->kind_case == pb_Value_KIND_STRING_VALUE ? mz_str_c(v->string_value) : MZ_STR("");
+}
+
+static struct mz_labels meta_labels(struct mz_arena *a, const pb_Node *n, const char *key)
+{
+    const pb_Value *v = meta(n, key);
+    const pb_Struct *s = v && v->kind_case == pb_Value_KIND_STRUCT_VALUE ? v->struct_value : NULL;
+    MZ_VEC(struct mz_label) list = { 0 };
+    for (size_t i = 0; s && i < s->n_fields && list.n < MAX_LABELS; i++) {
+        const pb_Value *value = s->fields[i]->value;
+        if (value && value->kind_case == pb_Value_KIND_STRING_VALUE)
+            *mz_vec_push(&list, MZ_MEM_XDS) =
+                (struct mz_label){ mz_arena_dup(a, mz_str_c(s->fields[i]->key)),
+                                   mz_arena_dup(a, mz_str_c(value->string_value)) };
+    }
+    struct mz_labels out = mz_labels_make(a, list.v, list.n);
+    mz_vec_free(&list, MZ_MEM_XDS);
+    return out;
+}
+
+static bool take_type(struct mz_str text, enum mz_proxy_type *out, struct mz_err *err)
+{
+    if (mz_str_eq(text, MZ_STR("sidecar")))
+        *out = MZ_PROXY_SIDECAR;
+    else if (mz_str_eq(text, MZ_STR("router")))
+        *out = MZ_PROXY_ROUTER;
+    else
+        return mz_err_set(err, "node.id: proxies of type \"%.*s\" are not served",
+                          (int)(text.n > 60 ? 60 : text.n), text.p);
+    return true;
+}
+
+/* Those that are addresses, in their order; the one of the id when there are none. */
+static void take_ips(struct mz_proxy *p, struct mz_str list, struct mz_str first)
+{
+    struct mz_str *v = mz_arena_alloc(p->arena, MAX_IPS * sizeof(*v));
+    struct mz_str rest = list.n ? list : first;
+    struct mz_addr addr;
+    for (struct mz_str one; p->ips_n < MAX_IPS && mz_str_split(&rest, ',', &one);) {
+        if (!mz_addr_parse_ip(mz_str_trim(one), 0, &addr))
+            continue;
+        p->ipv4 |= addr.sa.sa_family == AF_INET;
+        p->ipv6 |= addr.sa.sa_family == AF_INET6;
+        v[p->ips_n++] = mz_arena_dup(p->arena, mz_str_trim(one));
+    }
+    p->ips = v;
+}
+
+static bool take_id(struct mz_proxy *p, const pb_Node *node, struct mz_err *err)
+{
+    struct mz_str rest = mz_str_c(node->id), type, ip, id, domain;
+    if (!mz_str_split(&rest, '~', &type) || !mz_str_split(&rest, '~', &ip) ||
+        !mz_str_split(&rest, '~', &id) || !mz_str_split(&rest, '~', &domain) || rest.n)
+        return mz_err_set(err, "node.id: \"%.200s\" is not type~address~name.namespace~domain",
+                          node->id);
+    if (!take_type(type, &p->type, err))
+        return false;
+    ptrdiff_t dot = mz_str_rchr(id, '.');
+    p->id = mz_arena_dup(p->arena, id);
+    p->name = dot < 0 ? p->id : mz_arena_dup(p->arena, (struct mz_str){ id.p, (size_t)dot });
+    p->ns = mz_arena_dup(p->arena, dot < 0 ? MZ_STR("default") : mz_str_skip(id, (size_t)dot + 1));
+    p->domain = mz_arena_dup(p->arena, domain);
+    take_ips(p, meta_text(node, "INSTANCE_IPS"), ip);
+    return p->ips_n || mz_err_set(err, "node.id: \"%.200s\" has no address", node->id);
+}
+
+struct mz_proxy *mz_proxy_create(const pb_Node *node, struct mz_err *err)
+{
+    struct mz_proxy *p = mz_new0(MZ_MEM_XDS, struct mz_proxy);
+    p->arena = mz_arena_create(MZ_MEM_XDS);
+    if (!take_id(p, node, err)) {
+        mz_proxy_destroy(p);
+        return NULL;
+    }
+    struct mz_str ns = meta_text(node, "NAMESPACE"), cluster = meta_text(node, "CLUSTER_ID");
+    if (ns.n)
+        p->ns = mz_arena_dup(p->arena, ns);
+    p->labels = meta_labels(p->arena, node, "LABELS");
+    p->cluster_id = mz_arena_dup(p->arena, cluster);
+    const uint8_t shape[] = { (uint8_t)p->type, p->ipv4, p->ipv6 };
+    p->shape = mz_xxh64(shape, sizeof(shape), 0);
+    return p;
+}
+
+void mz_proxy_destroy(struct mz_proxy *p)
+{
+    if (!p)
+        return;
+    mz_arena_destroy(p->arena);
+    mz_free(MZ_MEM_XDS, p);
+}

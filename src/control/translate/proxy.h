@@ -1,0 +1,26 @@
+#ifndef MZ_CONTROL_TRANSLATE_PROXY_H
+#define MZ_CONTROL_TRANSLATE_PROXY_H
+/* Who asks for configuration, as its Node message tells it. Immutable; one connection owns it. */
+#include "control/model/model.h"
+
+enum mz_proxy_type { MZ_PROXY_SIDECAR, MZ_PROXY_ROUTER };
+struct mz_proxy {
+    struct mz_arena *arena;
+    enum mz_proxy_type type;
+    struct mz_str id;            /* "web-0.demo" */
+    struct mz_str name, ns;      /* of the workload */
+    struct mz_str domain;        /* "demo.svc.cluster.local" */
+    const struct mz_str *ips;    /* at least one */
+    size_t ips_n;
+    bool ipv4, ipv6;             /* it has such an address */
+    struct mz_labels labels;
+    struct mz_str cluster_id;
+    uint64_t shape;              /* of what resources shared between proxies look at */
+};
+/**
+ * Reads @node: id "type~address~name.namespace~domain", metadata as pilot-agent writes it. What a client sends may be anything.
+ * Errors: an id of another form, a type that is not served.
+ */
+struct mz_proxy *mz_proxy_create(const pb_Node *node, struct mz_err *err);
+void mz_proxy_destroy(struct mz_proxy *p); /* NULL is fine */
+#endif

@@ -1,0 +1,42 @@
+#ifndef MZ_CONTROL_TRANSLATE_RESOURCE_H
+#define MZ_CONTROL_TRANSLATE_RESOURCE_H
+/*
+ * Finished resources: bytes that any number of answers share, and the cache that finds them by what they were made of. Main
+ * thread.
+ */
+#include "base/buf.h"
+#include "base/map.h"
+#include "proto/mapper.h"
+
+struct mz_out { /* immutable, counted */
+    unsigned refs;
+    struct mz_str name;
+    struct mz_str bytes; /* packed message */
+    uint64_t version;    /* of the bytes: the same in every process */
+};
+struct mz_out *mz_out_create(struct mz_str name, const ProtobufCMessage *m); /* refs 1 */
+struct mz_out *mz_out_ref(const struct mz_out *o);
+void mz_out_unref(const struct mz_out *o); /* NULL is fine */
+
+/* What a resource is made of, as text and numbers in a fixed order; not kept beyond MZ_KEY_BYTES. */
+#define MZ_KEY_BYTES 1024
+struct mz_key {
+    size_t n; /* above the room: too long, and never found */
+    char bytes[MZ_KEY_BYTES];
+};
+void mz_key_init(struct mz_key *k, char kind);
+void mz_key_str(struct mz_key *k, struct mz_str s);
+void mz_key_u64(struct mz_key *k, uint64_t v);
+
+struct mz_cache;
+struct mz_cache *mz_cache_create(void);
+void mz_cache_destroy(struct mz_cache *c);
+struct mz_out *mz_cache_get(struct mz_cache *c, const struct mz_key *k); /* a reference, or NULL */
+void mz_cache_put(struct mz_cache *c, const struct mz_key *k, struct mz_out *o); /* takes a reference of its own */
+void mz_cache_age(struct mz_cache *c); /* a new model: what was not asked for in the last four goes */
+struct mz_cache_counts {
+    uint64_t hits, misses;
+    size_t entries, bytes;
+};
+struct mz_cache_counts mz_cache_counts(const struct mz_cache *c);
+#endif

@@ -1,0 +1,193 @@
+#include "control/translate/translate_priv.h"
+
+#include <stdlib.h>
+
+/* clang-format off */
+static const struct type {
+    const char *short_name;
+    bool named;
+} types[MZ_XDS_TYPE__COUNT] = {
+    [MZ_XDS_CLUSTER]  = { "cds", false },
+    [MZ_XDS_ENDPOINT] = { "eds", true },
+};
+/* clang-format on */
+
+enum mz_xds_type mz_translate_type(struct mz_str type_url)
+{
+    const struct mz_str prefix = MZ_STR("type.googleapis.com/");
+    for (unsigned t = 0; t < MZ_XDS_TYPE__COUNT; t++)
+        if (types[t].short_name && mz_str_starts(type_url, prefix) &&
+            mz_str_eq(mz_str_skip(type_url, prefix.n),
+                      mz_str_c(mz_xds_descriptor((enum mz_xds_type)t)->name)))
+            return (enum mz_xds_type)t;
+    return MZ_XDS_TYPE__COUNT;
+}
+
+const char *mz_translate_short(enum mz_xds_type t)
+{
+    return types[t].short_name;
+}
+
+bool mz_translate_is_named(enum mz_xds_type t)
+{
+    return types[t].named;
+}
+
+/* ---- the translator ---- */
+
+struct mz_translator *mz_translator_create(void)
+{
+    struct mz_translator *t = mz_new0(MZ_MEM_XDS, struct mz_translator);
+    t->cache = mz_cache_create();
+    t->fragments = mz_fragments_create();
+    t->arena = mz_arena_create(MZ_MEM_XDS);
+    mz_map_init(&t->scopes, MZ_MEM_XDS);
+    return t;
+}
+
+static void scopes_clear(struct mz_translator *t)
+{
+    mz_map_foreach (it, &t->scopes)
+        mz_map_fini(&((struct tr_scope *)it->value)->by_host);
+    mz_map_fini(&t->scopes);
+    mz_arena_destroy(t->arena);
+}
+
+void mz_translator_destroy(struct mz_translator *t)
+{
+    if (!t)
+        return;
+    scopes_clear(t);
+    mz_model_unref(t->model);
+    mz_cache_destroy(t->cache);
+    mz_fragments_destroy(t->fragments);
+    mz_free(MZ_MEM_XDS, t);
+}
+
+void mz_translator_set_model(struct mz_translator *t, const struct mz_model *m)
+{
+    scopes_clear(t);
+    mz_model_unref(t->model);
+    t->model = mz_model_ref(m);
+    t->arena = mz_arena_create(MZ_MEM_XDS);
+    mz_map_init(&t->scopes, MZ_MEM_XDS);
+    mz_cache_age(t->cache);
+}
+
+struct mz_cache_counts mz_translator_counts(const struct mz_translator *t)
+{
+    return mz_cache_counts(t->cache);
+}
+
+static const struct tr_scope *scope_of(struct mz_translator *t, struct mz_str ns)
+{
+    struct tr_scope *s = mz_map_get(&t->scopes, ns);
+    if (s)
+        return s;
+    const struct mz_model *m = t->model;
+    const struct mz_service **v = mz_arena_alloc(t->arena, m->services_n * sizeof(*v));
+    s = mz_arena_new0(t->arena, struct tr_scope);
+    s->ns = mz_arena_dup(t->arena, ns);
+    mz_map_init(&s->by_host, MZ_MEM_XDS);
+    for (size_t i = 0; i < m->services_n; i++) {
+        const struct mz_service *one = m->services[i];
+        if (!mz_service_visible(one, ns) || mz_map_get(&s->by_host, one->host))
+            continue;
+        v[s->services_n++] = one;
+        (void)mz_map_put(&s->by_host, one->host, (void *)(uintptr_t)one);
+    }
+    s->services = v;
+    (void)mz_map_put(&t->scopes, s->ns, s);
+    return s;
+}
+
+/* ---- views ---- */
+
+static const struct mz_workload *workload_of(const struct mz_model *m, const struct mz_proxy *p,
+                                             struct mz_arena *a)
+{
+    struct mz_str key = mz_arena_printf(a, "%.*s/%.*s", MZ_STR_ARG(p->ns), MZ_STR_ARG(p->name));
+    const struct mz_workload *w = mz_map_get(&m->by_workload, key);
+    return w ? w : mz_map_get(&m->by_address, p->ips[0]);
+}
+
+struct mz_view *mz_view_create(struct mz_translator *t, const struct mz_proxy *p)
+{
+    struct mz_view *v = mz_new0(MZ_MEM_XDS, struct mz_view);
+    v->t = t;
+    v->model = t->model;
+    v->proxy = p;
+    v->arena = mz_arena_create(MZ_MEM_XDS);
+    v->scope = scope_of(t, p->ns);
+    v->workload = workload_of(v->model, p, v->arena);
+    v->targets =
+        mz_model_targets(v->model, p->ns, v->workload ? v->workload->labels : p->labels,
+                         v->workload ? v->workload->ports : (struct mz_labels){ 0 }, v->arena);
+    return v;
+}
+
+void mz_view_destroy(struct mz_view *v)
+{
+    if (!v)
+        return;
+    mz_arena_destroy(v->arena);
+    mz_free(MZ_MEM_XDS, v);
+}
+
+/* ---- answers ---- */
+
+void mz_outs_fini(struct mz_outs *o)
+{
+    mz_vec_foreach (it, &o->v)
+        mz_out_unref(*it);
+    mz_vec_free(&o->v, MZ_MEM_XDS);
+}
+
+static int compare(const void *a, const void *b)
+{
+    const struct mz_out *const *x = a, *const *y = b;
+    return mz_str_cmp((*x)->name, (*y)->name);
+}
+
+/* Builders make each name once. */
+static void sort(struct mz_outs *o)
+{
+    if (o->v.n)
+        qsort(o->v.v, o->v.n, sizeof(*o->v.v), compare);
+}
+
+void mz_translate(struct mz_view *v, enum mz_xds_type t, const struct mz_str *names, size_t n,
+                  struct mz_outs *out)
+{
+    if (t == MZ_XDS_CLUSTER)
+        tr_clusters(v, out);
+    for (size_t i = 0; i < n; i++) {
+        struct mz_out *o = t == MZ_XDS_ENDPOINT ? tr_endpoints(v, names[i]) : NULL;
+        if (o)
+            *mz_vec_push(&out->v, MZ_MEM_XDS) = o;
+    }
+    sort(out);
+}
+
+char *tr_cluster_name(struct mz_arena *a, const char *direction, uint16_t port,
+                      struct mz_str subset, struct mz_str host)
+{
+    return TR_PRINTF(a, "%s|%u|%.*s|%.*s", direction, port, MZ_STR_ARG(subset), MZ_STR_ARG(host));
+}
+
+bool tr_cluster_name_parse(struct mz_str name, struct tr_subset_key *out)
+{
+    struct mz_str parts[4] = { { 0 } };
+    uint64_t port;
+    for (unsigned i = 0; i < 3; i++) {
+        ptrdiff_t bar = mz_str_chr(name, '|');
+        if (bar < 0)
+            return false;
+        parts[i] = (struct mz_str){ name.p, (size_t)bar };
+        name = mz_str_skip(name, (size_t)bar + 1);
+    }
+    if (mz_str_chr(name, '|') >= 0 || !mz_str_u64(parts[1], &port) || port > UINT16_MAX)
+        return false;
+    *out = (struct tr_subset_key){ parts[0], parts[2], name, (uint16_t)port };
+    return true;
+}

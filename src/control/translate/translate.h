@@ -1,0 +1,34 @@
+#ifndef MZ_CONTROL_TRANSLATE_TRANSLATE_H
+#define MZ_CONTROL_TRANSLATE_TRANSLATE_H
+/*
+ * Which resources a proxy is given (C3). The one entry for everybody: the xDS server, `--mode dump`, analyzers. Main thread.
+ */
+#include "control/translate/proxy.h"
+#include "control/translate/resource.h"
+#include "xds/subscription.h"
+
+struct mz_translator; /* the cache, and what all proxies of a model share */
+struct mz_translator *mz_translator_create(void);
+void mz_translator_destroy(struct mz_translator *t);       /* after its views; NULL is fine */
+void mz_translator_set_model(struct mz_translator *t, const struct mz_model *m); /* takes a reference; views of the one before end first */
+struct mz_cache_counts mz_translator_counts(const struct mz_translator *t);
+
+/* One proxy in one model. */
+struct mz_view;
+struct mz_view *mz_view_create(struct mz_translator *t, const struct mz_proxy *p); /* borrows p */
+void mz_view_destroy(struct mz_view *v); /* NULL is fine */
+
+struct mz_outs { /* by name; a reference each */
+    MZ_VEC(struct mz_out *) v;
+};
+void mz_outs_fini(struct mz_outs *o);
+/* Types that are served: what there is of them. MZ_XDS_TYPE__COUNT: not served. */
+enum mz_xds_type mz_translate_type(struct mz_str type_url);
+const char *mz_translate_short(enum mz_xds_type t); /* "cds"; NULL: not served */
+bool mz_translate_is_named(enum mz_xds_type t);     /* clients ask by name (EDS, RDS); else everything is sent (CDS, LDS) */
+/**
+ * Everything of a type: for named ones what @names asks for and exists. @names sorted, each once; NULL with 0 for the others.
+ * A name that no such resource can have is left out.
+ */
+void mz_translate(struct mz_view *v, enum mz_xds_type t, const struct mz_str *names, size_t n, struct mz_outs *out);
+#endif

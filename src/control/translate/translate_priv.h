@@ -1,0 +1,59 @@
+#ifndef MZ_CONTROL_TRANSLATE_PRIV_H
+#define MZ_CONTROL_TRANSLATE_PRIV_H
+#include "control/translate/build.h"
+#include "control/translate/fragment.h"
+#include "control/translate/translate.h"
+
+struct tr_scope { /* what workloads of one namespace can see; shared by their views */
+    struct mz_str ns;
+    const struct mz_service *const *services; /* in the model's order */
+    size_t services_n;
+    struct mz_map by_host; /* const struct mz_service */
+};
+struct mz_translator {
+    const struct mz_model *model;
+    struct mz_cache *cache;
+    struct mz_fragments *fragments;
+    struct mz_arena *arena; /* of the scopes: goes with the model */
+    struct mz_map scopes;   /* by namespace */
+};
+struct mz_view {
+    struct mz_translator *t;
+    const struct mz_model *model;
+    const struct mz_proxy *proxy;
+    const struct tr_scope *scope;
+    const struct mz_workload *workload; /* NULL: not known (yet) */
+    struct mz_arena *arena;
+    struct mz_targets targets;
+};
+static inline const void *tr_piece(const struct mz_view *v, enum mz_fragment f)
+{
+    return mz_fragment(v->t->fragments, f);
+}
+/* Shared pieces in messages that are not changed any more. */
+#define TR_PIECE(v, which) ((void *)(uintptr_t)tr_piece((v), MZ_FRAGMENT_##which))
+
+/* "outbound|80|v1|web.demo.svc.cluster.local" and its parts. False: another form. */
+struct tr_subset_key {
+    struct mz_str direction, subset, host;
+    uint16_t port;
+};
+char *tr_cluster_name(struct mz_arena *a, const char *direction, uint16_t port, struct mz_str subset, struct mz_str host);
+bool tr_cluster_name_parse(struct mz_str name, struct tr_subset_key *out);
+
+/* A file each. They add references. */
+void tr_clusters(struct mz_view *v, struct mz_outs *out);
+struct mz_out *tr_endpoints(struct mz_view *v, struct mz_str name); /* NULL: no cluster of ours has this name */
+
+/* cluster_tls.c */
+struct tr_cluster { /* one being built */
+    struct mz_view *v;
+    struct mz_arena *a;
+    pb_Cluster *m;
+    const struct mz_service *service;
+    const struct mz_port *port;
+    struct mz_str subset; /* "" */
+    bool http2;
+};
+void tr_cluster_tls(struct tr_cluster *c);
+#endif
