@@ -337,6 +337,7 @@ static enum mz_io_status tls_read(struct mz_transport *base, struct mz_buf *in, 
     if (!t->done && (st = handshake(t)) != MZ_IO_OK)
         return st;
     ERR_clear_error();
+    t->drained = false; /* what an earlier call saw: more may have come, and its edge is gone */
     for (size_t got = 0; st == MZ_IO_OK && got < max;) {
         size_t room, n = 0;
         char *p = mz_buf_reserve(in, 1, &room);

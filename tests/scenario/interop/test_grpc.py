@@ -90,4 +90,4 @@ def test_case(way, case):
 
 @pytest.mark.parametrize("case", SOAKS)
 def test_soak(way, case):
-    way.run(case, "-soak_iterations=20", "-soak_per_iteration_max_acceptable_latency_ms=10000", "-soak_overall_timeout_seconds=50")
+    way.run(case, "-soak_iterations=200", "-soak_per_iteration_max_acceptable_latency_ms=10000", "-soak_overall_timeout_seconds=50")
