@@ -2,6 +2,7 @@
 
 #include "filters/access_loggers/grpc_log.h"
 #include "filters/http/http_filters.h"
+#include "filters/istio/istio_filters.h"
 #include "filters/listener/listener_filters.h"
 #include "filters/network/network_filters.h"
 #include "hcm/hcm.h"
@@ -21,8 +22,10 @@ static const struct mz_http_filter_type *const http_filters[] = {
     &mz_filter_header_to_metadata,
     &mz_filter_health_check,
     &mz_filter_ip_tagging,
+    &mz_filter_istio_alpn,
     &mz_filter_jwt_authn,
     &mz_filter_local_ratelimit,
+    &mz_filter_peer_metadata,
     &mz_filter_ratelimit,
     &mz_filter_rbac,
     &mz_filter_router,
@@ -41,6 +44,7 @@ static const struct mz_net_filter_type *const net_filters[] = {
     &mz_net_filter_hcm,
     &mz_net_filter_local_ratelimit,
     &mz_net_filter_mongo_proxy,
+    &mz_net_filter_metadata_exchange,
     &mz_net_filter_postgres_proxy,
     &mz_net_filter_rbac,
     &mz_net_filter_set_filter_state,
@@ -52,6 +56,10 @@ static const struct mz_net_filter_type *const net_filters[] = {
 static const struct mz_lfilter_type *const listener_filters[] = {
     &mz_lfilter_http_inspector, &mz_lfilter_local_ratelimit, &mz_lfilter_original_dst,
     &mz_lfilter_original_src,   &mz_lfilter_proxy_protocol,  &mz_lfilter_tls_inspector,
+};
+
+static const struct mz_upstream_filter_type *const upstream_filters[] = {
+    &mz_upstream_filter_metadata_exchange,
 };
 
 static const struct mz_access_logger_type *const access_loggers[] = { &mz_access_logger_http_grpc,
@@ -85,6 +93,14 @@ const struct mz_http_filter_type *mz_registry_http_filter(struct mz_str config_t
         if (mz_str_eq(config_type, mz_str_c(http_filters[i]->config_type)) ||
             mz_str_eq(config_type, mz_str_c(http_filters[i]->route_config_type)))
             return http_filters[i];
+    return NULL;
+}
+
+const struct mz_upstream_filter_type *mz_registry_upstream_filter(struct mz_str config_type)
+{
+    for (size_t i = 0; i < MZ_COUNT(upstream_filters); i++)
+        if (mz_str_eq(config_type, mz_str_c(upstream_filters[i]->config_type)))
+            return upstream_filters[i];
     return NULL;
 }
 

@@ -9,6 +9,7 @@
 #include "event/loop.h"
 
 struct mz_stats;
+struct mz_value;
 struct mz_scope;
 struct mz_log_files;
 struct mz_cluster_manager;
@@ -42,7 +43,8 @@ struct mz_factory { /* borrowed by builders during the call only, except the ser
     struct mz_recorder *recorder;
     struct mz_process *process;
     struct mz_proto_ctx *proto;   /* arena and unknown-field policy of this document */
-    struct mz_str node_id, node_cluster, node_zone;
+    struct mz_str node_id, node_cluster, node_region, node_zone;
+    const struct mz_value *node_metadata; /* NULL: it has none */
     struct mz_str header_prefix;  /* "x-envoy" */
     unsigned workers;
     struct mz_loop *main;

@@ -62,6 +62,7 @@ struct mz_downstream { /* a downstream connection; owned by its listener worker 
     uint64_t start_us, start_wall_us;
     struct mz_addr local_restored;  /* original destination when restored, else the local address */
     struct mz_stream_info *info;    /* what filters of the connection know and set; NULL until mz_downstream_info() */
+    struct mz_stream_info *session; /* what a terminal filter that proxies the connection knows of it (tcp_proxy); NULL: none does */
     const struct mz_incoming *found; /* by listener filters, with the arena that holds it; NULL: the listener has none */
 };
 /* Where the client wanted to go, had it not been caught (original_dst, proxy_protocol); NULL: to this listener's address, so

@@ -19,6 +19,7 @@ struct mz_shared_state {
 };
 struct mz_shared_state *mz_shared_state_ref(struct mz_shared_state *s); /* NULL gives NULL */
 void mz_shared_state_unref(struct mz_shared_state *s);                  /* NULL is fine */
+struct mz_conn_state;
 enum mz_io_status { MZ_IO_OK, MZ_IO_AGAIN, MZ_IO_EOF, MZ_IO_FAIL }; /* FAIL: errno or mz_transport_failure() tells why */
 
 /* What a secure transport knows of itself and its peer. Texts live as long as the transport; empty: none. */
@@ -81,6 +82,8 @@ struct mz_transport_ops {
     struct mz_str (*protocol)(const struct mz_transport *t); /* negotiated ALPN; NULL: none */
     /* Facts of the finished handshake, made at the first call; NULL: none, or not secure. */
     const struct mz_tls_facts *(*tls)(struct mz_transport *t);
+    /* What filters around an upstream connection found out (observe/stream_info.h); made at the first call. NULL: there are none. */
+    struct mz_conn_state *(*state)(struct mz_transport *t);
     bool (*pending)(const struct mz_transport *t); /* bytes taken off out that the kernel has not got yet; NULL: never */
     bool (*raw)(const struct mz_transport *t); /* from now on bytes pass as they are; NULL: never */
     /* What the listener at an internal address gets along with the connection, once, before it stands; NULL: nothing. */

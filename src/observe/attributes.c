@@ -261,7 +261,9 @@ static bool states_get(const void *obj, const struct mz_cel_value *key, struct m
         obj && key->kind == MZ_CEL_STRING ? mz_map_get(obj, key->s) : NULL;
     if (!o)
         return false;
-    if (o->field) {
+    if (o->is_map) {
+        value_of(o->tree(o, a), a, out);
+    } else if (o->field) {
         *out = (struct mz_cel_value){ .kind = MZ_CEL_MAP, .map = { &object_map, o } };
     } else if (o->text) {
         *out = mz_cel_string(o->text(o, a));

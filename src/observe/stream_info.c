@@ -86,19 +86,44 @@ static void state_free(void *map)
     mz_map_fini(map);
 }
 
-static struct mz_map *state_of(struct mz_stream_info *i)
+static struct mz_map *map_new(struct mz_arena *a)
 {
-    if (!i->filter_state) {
-        i->filter_state = mz_arena_new0(i->arena, struct mz_map);
-        mz_map_init(i->filter_state, MZ_MEM_STREAM);
-        mz_arena_cleanup(i->arena, state_free, i->filter_state);
-    }
+    struct mz_map *m = mz_arena_new0(a, struct mz_map);
+    mz_map_init(m, MZ_MEM_STREAM);
+    mz_arena_cleanup(a, state_free, m);
+    return m;
+}
+
+struct mz_map *mz_info_state_map(struct mz_stream_info *i)
+{
+    if (!i->filter_state)
+        i->filter_state = map_new(i->arena);
     return i->filter_state;
+}
+
+struct mz_conn_state *mz_conn_state_create(void)
+{
+    struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
+    struct mz_conn_state *s = mz_arena_new0(a, struct mz_conn_state);
+    *s = (struct mz_conn_state){ 1, a, map_new(a) };
+    return s;
+}
+
+struct mz_conn_state *mz_conn_state_ref(struct mz_conn_state *s)
+{
+    s->refs++;
+    return s;
+}
+
+void mz_conn_state_unref(struct mz_conn_state *s)
+{
+    if (s && --s->refs == 0)
+        mz_arena_destroy(s->arena);
 }
 
 void mz_info_set_state(struct mz_stream_info *i, struct mz_str name, struct mz_filter_object *o)
 {
-    struct mz_map *m = state_of(i);
+    struct mz_map *m = mz_info_state_map(i);
     const struct mz_filter_object *old = mz_map_get(m, name);
     if (!old || !old->read_only)
         (void)mz_map_put(m, name, o); /* what it replaces lives in the arena */

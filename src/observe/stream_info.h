@@ -58,6 +58,7 @@ struct mz_filter_object { /* value of filter_state: first member of the filter's
     struct mz_filter_object *(*copy)(const struct mz_filter_object *o, struct mz_arena *a);
     bool read_only;                                     /* nothing replaces it */
     uint8_t sharing;                                    /* enum mz_sharing */
+    bool is_map;                                        /* expressions see the tree as a map, not the text as bytes */
 };
 struct mz_attempt { /* a host that was tried: %UPSTREAM_HOSTS_ATTEMPTED% and its relatives */
     struct mz_addr host;
@@ -125,10 +126,21 @@ struct mz_stream_info {
     const char *trace_id;
     struct mz_decision *decision;     /* the record beside the stream; NULL: not recorded */
 };
+/* Filter state of an upstream connection: whoever shows it holds a reference, for the connection may end before. One thread. */
+struct mz_conn_state {
+    unsigned refs;
+    struct mz_arena *arena;
+    struct mz_map *map;
+};
+struct mz_conn_state *mz_conn_state_create(void); /* one reference */
+struct mz_conn_state *mz_conn_state_ref(struct mz_conn_state *s);
+void mz_conn_state_unref(struct mz_conn_state *s); /* NULL is fine */
+
 /* Clears *i. As a stream does it for each request, its addresses are only marked absent, not zeroed to the last byte. */
 void mz_info_init(struct mz_stream_info *i);
 /* Puts a filter's object into the state; @name and @o live as long as the stream. */
 void mz_info_set_state(struct mz_stream_info *i, struct mz_str name, struct mz_filter_object *o);
+struct mz_map *mz_info_state_map(struct mz_stream_info *i); /* makes it, for who shares it with another */
 void mz_info_inherit_state(struct mz_stream_info *i, const struct mz_map *of_connection); /* NULL: nothing */
 const struct mz_filter_object *mz_info_state(const struct mz_stream_info *i, struct mz_str name); /* NULL: none */
 /* "URX,UF" or "UpstreamRetryLimitExceeded,...", in the order of their setting; "-" for none. Written without NUL; returns the

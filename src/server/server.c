@@ -14,6 +14,7 @@
 #include "observe/access_log.h"
 #include "observe/decision.h"
 #include "observe/log_file.h"
+#include "observe/metadata.h"
 #include "tls/tls.h"
 #include "transports/transports.h"
 
@@ -122,6 +123,37 @@ static struct mz_transport_factory *cluster_transport(void *arg, const void *msg
     return f;
 }
 
+static struct mz_transport_factory *cluster_filter(void *arg, const void *filter,
+                                                   struct mz_transport_factory *take_inner,
+                                                   struct mz_err *err)
+{
+    struct mz_server *s = arg;
+    const pb_cluster_Filter *m = filter;
+    struct mz_proto_ctx ctx = { .unknown = s->opts.reject_unknown_dynamic_fields
+                                               ? MZ_UNKNOWN_REJECT
+                                               : MZ_UNKNOWN_COUNT };
+    struct mz_transport_factory *f = NULL;
+    const ProtobufCMessageDescriptor *type;
+    ProtobufCMessage *msg;
+    const struct mz_upstream_filter_type *t =
+        m->typed_config ? mz_registry_upstream_filter(mz_any_type(m->typed_config)) : NULL;
+    ctx.arena = mz_arena_create(MZ_MEM_CONFIG);
+    if (!t) {
+        mz_transport_factory_unref(take_inner);
+        mz_err_set(err, "Didn't find a registered implementation for '%s' with type URL: '%s'",
+                   m->name, m->typed_config ? m->typed_config->type_url : "");
+    } else if (mz_any_unpack(s->proto.arena ? &s->proto : &ctx, m->typed_config, &type, &msg,
+                             err)) {
+        f = t->around(msg, &s->factory, take_inner, err);
+    } else {
+        mz_transport_factory_unref(take_inner);
+    }
+    mz_arena_destroy(ctx.arena);
+    if (!f)
+        mz_err_at(err, "typed_config");
+    return f;
+}
+
 static struct mz_str node_text(struct mz_server *s, const char *from_option, const char *from_file)
 {
     return mz_arena_dup(s->arena, mz_str_c(from_option ? from_option : from_file));
@@ -130,7 +162,7 @@ static struct mz_str node_text(struct mz_server *s, const char *from_option, con
 static void factory_fill(struct mz_server *s)
 {
     const pb_Node *n = s->bootstrap->node;
-    const char *zone = n && n->locality ? n->locality->zone : NULL;
+    const pb_Locality *at = n ? n->locality : NULL;
     const char *prefix = s->bootstrap->header_prefix;
     s->factory = (struct mz_factory){
         .stats = s->stats,
@@ -141,7 +173,9 @@ static void factory_fill(struct mz_server *s)
         .proto = &s->proto,
         .node_id = node_text(s, s->opts.service_node, n ? n->id : NULL),
         .node_cluster = node_text(s, s->opts.service_cluster, n ? n->cluster : NULL),
-        .node_zone = node_text(s, s->opts.service_zone, zone),
+        .node_region = node_text(s, NULL, at ? at->region : NULL),
+        .node_zone = node_text(s, s->opts.service_zone, at ? at->zone : NULL),
+        .node_metadata = n && n->metadata ? mz_value_build(n->metadata, s->arena) : NULL,
         .header_prefix =
             prefix && prefix[0] ? mz_arena_dup(s->arena, mz_str_c(prefix)) : MZ_STR("x-envoy"),
         .workers = s->n_workers,
@@ -268,6 +302,7 @@ static bool services_build(struct mz_server *s, struct mz_err *err)
         .log_files = s->logs,
         .outlier_log = s->outlier_log,
         .transport = cluster_transport,
+        .filter = cluster_filter,
         .transport_arg = s,
         .xds = s->xds,
     };

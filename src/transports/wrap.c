@@ -67,6 +67,12 @@ const struct mz_tls_facts *wrap_tls(struct mz_transport *t)
     return inner->ops->tls ? inner->ops->tls(inner) : NULL;
 }
 
+struct mz_conn_state *wrap_state(struct mz_transport *t)
+{
+    struct mz_transport *inner = inner_of(t);
+    return inner->ops->state ? inner->ops->state(inner) : NULL;
+}
+
 bool wrap_pending(const struct mz_transport *t)
 {
     const struct mz_transport *inner = wrap_of(t)->inner;

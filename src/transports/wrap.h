@@ -23,6 +23,7 @@ bool wrap_ready(const struct mz_transport *t);
 struct mz_str wrap_failure(const struct mz_transport *t);
 struct mz_str wrap_protocol(const struct mz_transport *t);
 const struct mz_tls_facts *wrap_tls(struct mz_transport *t);
+struct mz_conn_state *wrap_state(struct mz_transport *t);
 bool wrap_pending(const struct mz_transport *t);
 bool wrap_raw(const struct mz_transport *t);
 struct mz_passed *wrap_pass(struct mz_transport *t);

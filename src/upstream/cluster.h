@@ -146,6 +146,9 @@ struct mz_upstream_env {
     /* @init: where it puts what has to come before it works (secrets). */
     struct mz_transport_factory *(*transport)(void *arg, const void *transport_socket_msg, struct mz_str prefix,
                                               struct mz_init *init, struct mz_err *err);
+    /* One of the cluster's filters around the connections of @take_inner, whose reference it takes; NULL and err. */
+    struct mz_transport_factory *(*filter)(void *arg, const void *filter_msg, struct mz_transport_factory *take_inner,
+                                           struct mz_err *err);
     void *transport_arg;
     struct mz_xds *xds; /* endpoints by subscription; NULL: none */
 };

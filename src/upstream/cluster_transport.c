@@ -14,8 +14,9 @@ static const struct mz_stat_def stat_defs[] = { { "total_match_count", MZ_COUNTE
 static const struct mz_stat_kind stats = { "transport_socket_match", stat_defs,
                                            MZ_COUNT(stat_defs) };
 
-static struct mz_transport_factory *build(const pb_TransportSocket *m, struct mz_cluster *c,
-                                          const struct mz_upstream_env *env, struct mz_err *err)
+static struct mz_transport_factory *socket_build(const pb_TransportSocket *m, struct mz_cluster *c,
+                                                 const struct mz_upstream_env *env,
+                                                 struct mz_err *err)
 {
     char prefix[1024];
     if (!m || !env->transport)
@@ -30,8 +31,24 @@ static struct mz_transport_factory *build(const pb_TransportSocket *m, struct mz
     return env->transport(env->transport_arg, m, p, *init, err);
 }
 
-static bool match_build(const pb_Cluster_TransportSocketMatch *m, struct mz_cluster *c,
-                        const struct mz_upstream_env *env, struct mz_err *err)
+/* The first filter is the nearest to the socket. The error's path is within the cluster. */
+static struct mz_transport_factory *build(const pb_TransportSocket *m, const pb_Cluster *cluster,
+                                          struct mz_cluster *c, const struct mz_upstream_env *env,
+                                          struct mz_err *err)
+{
+    struct mz_transport_factory *f = socket_build(m, c, env, err);
+    if (!f)
+        mz_err_at(err, "transport_socket");
+    for (size_t i = 0; f && i < cluster->n_filters; i++) {
+        f = env->filter(env->transport_arg, cluster->filters[i], f, err);
+        if (!f)
+            mz_err_at(err, "filters[%zu]", i);
+    }
+    return f;
+}
+
+static bool match_build(const pb_Cluster_TransportSocketMatch *m, const pb_Cluster *cluster,
+                        struct mz_cluster *c, const struct mz_upstream_env *env, struct mz_err *err)
 {
     struct cluster_priv *p = cluster_priv(c);
     struct transport_match *to = &p->matches[p->n_matches];
@@ -40,9 +57,9 @@ static bool match_build(const pb_Cluster_TransportSocketMatch *m, struct mz_clus
     if (!c->arena)
         c->arena = mz_arena_create(MZ_MEM_UPSTREAM);
     to->labels = m->match ? mz_value_build(m->match, c->arena) : NULL;
-    to->factory = build(m->transport_socket, c, env, err);
+    to->factory = build(m->transport_socket, cluster, c, env, err);
     if (!to->factory)
-        return mz_err_at(err, "transport_socket");
+        return false;
     int n = snprintf(prefix, sizeof(prefix), "cluster." MZ_STR_FMT ".%s.", MZ_STR_ARG(c->stat_name),
                      m->name);
     to->scope = mz_scope_create(
@@ -65,9 +82,9 @@ static bool config(const pb_Cluster *m, struct mz_cluster *c, const struct mz_up
                    struct mz_err *err)
 {
     struct cluster_priv *p = cluster_priv(c);
-    c->transport = build(m->transport_socket, c, env, err);
+    c->transport = build(m->transport_socket, m, c, env, err);
     if (!c->transport)
-        return mz_err_at(err, "transport_socket");
+        return false;
     if (c->auto_protocol && !c->transport->secure)
         return mz_err_set(err, "the cluster's transport socket does not negotiate a protocol "
                                "(ALPN), which this needs") ||
@@ -78,7 +95,7 @@ static bool config(const pb_Cluster *m, struct mz_cluster *c, const struct mz_up
         return true;
     p->matches = cluster_keep(c, mz_mul(m->n_transport_socket_matches, sizeof(*p->matches)));
     for (size_t i = 0; i < m->n_transport_socket_matches; i++)
-        if (!match_build(m->transport_socket_matches[i], c, env, err))
+        if (!match_build(m->transport_socket_matches[i], m, c, env, err))
             return mz_err_at(err, "transport_socket_matches[%zu]", i);
     return true;
 }

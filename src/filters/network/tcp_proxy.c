@@ -341,6 +341,7 @@ static void on_destroy(struct mz_net_filter *f)
     mz_host_unref(s->up.host);
     mz_wcluster_unref(s->up.cluster);
     mz_arena_destroy(s->arena);
+    mz_conn_state_unref(s->up_state);
 }
 
 const struct mz_net_filter_type mz_net_filter_tcp_proxy = {

@@ -107,6 +107,7 @@ struct tcp_session { /* the filter's object */
         up; /* conn NULL: not connected (any more); cluster and host of the current attempt */
     struct mz_tcp_pending *pending;
     struct tcp_tunnel *tunnel; /* the upstream is a stream, or is to be one; NULL: not */
+    struct mz_conn_state *up_state; /* of the upstream connection's filters, a reference; NULL: it has none */
     struct mz_timer idle, duration, log_interval, retry;
     uint64_t connected_us, backoff_ms, idle_ms;
     bool closed; /* the downstream connection ended: nothing starts any more */

@@ -140,6 +140,10 @@ static void pool_ready(void *arg, const struct mz_tcp_ready *r)
     i->up.tls = mz_format_upstream_tls(r->conn->transport, i->arena);
     if (r->conn->race)
         note_race(s, r->conn);
+    if (r->conn->transport->ops->state) {
+        s->up_state = mz_conn_state_ref(r->conn->transport->ops->state(r->conn->transport));
+        i->up.filter_state = s->up_state->map;
+    }
     i->up.conn_id = r->conn->id;
     i->up.connect_start_us = r->connect_start_us;
     i->up.connect_us = r->connect_us;

@@ -4,9 +4,10 @@
 
 void tcp_info_start(struct tcp_session *s)
 {
-    const struct mz_downstream *d = s->base.down;
+    struct mz_downstream *d = s->base.down;
     s->arena = mz_arena_create(MZ_MEM_STREAM);
     struct mz_stream_info *i = s->info = mz_arena_new0(s->arena, struct mz_stream_info);
+    d->session = i;
     i->arena = s->arena;
     i->start_us = i->cx_start_us = d->start_us;
     i->start_wall_us = d->start_wall_us;
