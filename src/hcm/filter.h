@@ -56,6 +56,7 @@ struct mz_http_filter_type {
     void (*on_downstream_below_low)(struct mz_filter *f);
     void (*on_request_resumed)(struct mz_filter *f); /* the request's way was full: mz_stream_request_paused() */
     void (*on_stream_done)(struct mz_filter *f);  /* before access logs: last chance to set what they show */
+    void (*on_log)(struct mz_filter *f); /* with the access logs: times, sizes and flags are what they show */
     void (*on_destroy)(struct mz_filter *f);      /* stream ends now: cancel everything, no call of the stream afterwards */
 };
 

@@ -578,6 +578,13 @@ void chain_done(struct mz_stream *s)
             s->filters[i]->type->on_stream_done(s->filters[i]);
 }
 
+void chain_log(struct mz_stream *s)
+{
+    for (int i = 0; i < s->n_filters; i++)
+        if (s->filters[i] && s->filters[i]->type->on_log)
+            s->filters[i]->type->on_log(s->filters[i]);
+}
+
 void chain_destroy(struct mz_stream *s)
 {
     for (int i = 0; i < s->n_filters; i++)

@@ -235,6 +235,7 @@ void chain_response_data(struct mz_stream *s, struct mz_buf *data, bool end);
 void chain_response_trailers(struct mz_stream *s, struct mz_headers *h);
 void chain_route_changed(struct mz_stream *s); /* refreshes route_cfg of each filter */
 void chain_done(struct mz_stream *s);
+void chain_log(struct mz_stream *s); /* at the end, behind the access logs */
 void chain_destroy(struct mz_stream *s);
 void chain_down_above(struct mz_stream *s);
 void chain_down_below(struct mz_stream *s);

@@ -127,6 +127,28 @@ const struct mz_tls_facts *mz_format_upstream_tls(struct mz_transport *t, struct
     return copy;
 }
 
+static bool principals_wanted; /* atomic */
+
+void mz_format_want_principals(void)
+{
+    __atomic_store_n(&principals_wanted, true, __ATOMIC_RELAXED);
+}
+
+static struct mz_str first_of(const struct mz_tls_names *names, struct mz_arena *a)
+{
+    return names->n ? mz_arena_dup(a, names->v[0]) : MZ_STR("");
+}
+
+void mz_format_upstream_facts(struct mz_stream_info *i, struct mz_transport *t)
+{
+    i->up.tls = mz_format_upstream_tls(t, i->arena);
+    if (!__atomic_load_n(&principals_wanted, __ATOMIC_RELAXED) || !t->ops->tls)
+        return;
+    const struct mz_tls_facts *f = t->ops->tls(t);
+    i->up.peer_principal = f ? first_of(&f->peer.uri_sans, i->arena) : MZ_STR("");
+    i->up.own_principal = f ? first_of(&f->own.uri_sans, i->arena) : MZ_STR("");
+}
+
 void value_tls_failure(const struct step *s, const struct mz_format_ctx *c, struct value *out)
 {
     (void)s;

@@ -100,6 +100,7 @@ struct mz_stream_info {
         const char *local_close_reason; /* NULL: not closed by us */
         uint32_t conn_requests;
         const struct mz_tls_facts *tls; /* mz_format_upstream_tls() */
+        struct mz_str peer_principal, own_principal; /* first URIs of the certificates; "": none, or mz_format_want_principals() was not called */
     } up;
     uint32_t attempts;
     unsigned status;            /* 0 none */

@@ -219,7 +219,7 @@ static void set_info(struct attempt *a, const struct mz_pool_ready *p)
     i->up.conn_id = a->r->tried[a->number - 1].conn_id = p->conn_id;
     i->up.local = *p->local;
     i->up.remote = *p->remote;
-    i->up.tls = mz_format_upstream_tls(p->conn->transport, i->arena);
+    mz_format_upstream_facts(i, p->conn->transport);
     i->up.protocol = p->protocol;
     i->up.has_protocol = !a->is_tunnel;
     i->up.conn_requests = p->conn_requests;

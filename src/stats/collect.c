@@ -31,6 +31,28 @@ static struct mz_str full_name(const struct collector *c, const struct scope *s,
     return mz_arena_cat(c->out->arena, 2, parts);
 }
 
+/* A tagged scope's: the tags behind the name, parted by dots; empty values leave no place. */
+static void tagged_name(const struct collector *c, const struct scope *s, ptrdiff_t tags,
+                        struct item *out)
+{
+    struct mz_arena *a = c->out->arena;
+    struct mz_str ns = { s->pub.prefix.p, (size_t)tags };
+    out->tags = mz_arena_dup(a, mz_str_skip(s->pub.prefix, (size_t)tags));
+    char *text = mz_arena_alloc(a, ns.n + out->rest.n + out->tags.n + 1);
+    size_t n = 0;
+    memcpy(text, ns.p, ns.n);
+    memcpy(text + ns.n, out->rest.p, out->rest.n);
+    n = ns.n + out->rest.n;
+    for (size_t i = 0; i < out->tags.n; i++) {
+        char ch = out->tags.p[i];
+        bool mark = ch == TAG_NAME || ch == TAG_VALUE;
+        bool follows = i + 1 < out->tags.n && out->tags.p[i + 1] != TAG_NAME;
+        if (!mark || follows)
+            text[n++] = mark ? '.' : ch;
+    }
+    out->name = (struct mz_str){ text, n };
+}
+
 static items *list_of(struct shown *w, unsigned type)
 {
     return type == MZ_TEXT ? &w->texts : type == MZ_HISTOGRAM ? &w->histograms : &w->numbers;
@@ -60,12 +82,19 @@ static void collect_stat(const struct collector *c, const struct scope *s, unsig
         return;
     if (c->q->usedonly && !(d->type == MZ_HISTOGRAM ? latched : used))
         return;
-    struct mz_str name = full_name(c, s, d->name);
-    if (!wanted(c, name))
+    struct item it = { .rest = mz_str_c(d->name) };
+    ptrdiff_t tags = mz_str_chr(s->pub.prefix, TAG_NAME);
+    if (tags < 0)
+        it.name = full_name(c, s, d->name);
+    else
+        tagged_name(c, s, tags, &it);
+    if (!wanted(c, it.name))
         return;
     const char *text = s->texts && s->texts[i] ? s->texts[i] : "";
     *mz_vec_push(list_of(c->out, d->type), MZ_MEM_ADMIN) = (struct item){
-        .name = name,
+        .name = it.name,
+        .tags = it.tags,
+        .rest = it.rest,
         .value = d->type < MZ_HISTOGRAM ? scope_value(s, i) : 0,
         .view = view_of(c, s, i),
         .text = d->type == MZ_TEXT ? mz_arena_dup(c->out->arena, mz_str_c(text)).p : NULL,

@@ -9,6 +9,7 @@
 struct line {
     const struct item *item;
     struct mz_str rest, labels;
+    const char *front; /* of its name */
 };
 typedef MZ_VEC(struct line) lines;
 
@@ -81,20 +82,39 @@ static struct mz_str labels_text(const struct tag *tags, unsigned n, const char 
     return s;
 }
 
+/* Of a tagged scope. */
+static unsigned tags_of(struct mz_str rest, struct tag out_tags[TAGS_MAX])
+{
+    unsigned n = 0;
+    while (rest.n && n < TAGS_MAX) {
+        struct tag *t = &out_tags[n++];
+        struct mz_str at = mz_str_skip(rest, 1);
+        ptrdiff_t value = mz_str_chr(at, TAG_VALUE), next = mz_str_chr(at, TAG_NAME);
+        size_t end = next < 0 ? at.n : (size_t)next;
+        t->name = (struct mz_str){ at.p, (size_t)value };
+        t->value = (struct mz_str){ at.p + value + 1, end - (size_t)value - 1 };
+        rest = mz_str_skip(at, end);
+    }
+    return n;
+}
+
 static void add_line(lines *v, const struct mz_stats_config *c, const struct item *it,
                      struct mz_arena *a)
 {
     struct tag tags[TAGS_MAX];
     struct line *l = mz_vec_push(v, MZ_MEM_ADMIN);
-    unsigned n = config_tags(c, it->name, a, tags, &l->rest);
+    unsigned n = it->tags.n ? tags_of(it->tags, tags) : config_tags(c, it->name, a, tags, &l->rest);
+    if (it->tags.n)
+        l->rest = it->rest;
+    l->front = it->tags.n ? "" : "envoy_";
     l->item = it;
     l->labels = labels_text(tags, n, it->type == MZ_TEXT ? it->text : NULL, a);
 }
 
-/* "envoy_<name><suffix>{<labels>" and more labels to come. */
+/* "<front><name><suffix>{<labels>" and more labels to come. */
 static void begin(struct mz_buf *out, const struct line *l, const char *suffix)
 {
-    mz_buf_append(out, "envoy_", 6);
+    mz_buf_append_str(out, mz_str_c(l->front));
     plain_name(out, l->rest);
     mz_buf_printf(out, "%s{", suffix);
     mz_buf_append_str(out, l->labels);
@@ -149,7 +169,8 @@ static void write_group(const struct mz_stats_config *c, const struct mz_stats_q
     for (size_t i = 0; i < v->n; i++) {
         const struct line *l = &v->v[i];
         if (i == 0 || !mz_str_eq(l->rest, v->v[i - 1].rest)) {
-            mz_buf_append_str(out, MZ_STR("# TYPE envoy_"));
+            mz_buf_append_str(out, MZ_STR("# TYPE "));
+            mz_buf_append_str(out, mz_str_c(l->front));
             plain_name(out, l->rest);
             mz_buf_printf(out, " %s\n", type);
         }

@@ -55,6 +55,18 @@ struct mz_scope *mz_scope_create(struct mz_stats *s, const struct mz_stat_kind *
 struct mz_scope *mz_scope_ref(struct mz_scope *s);
 void mz_scope_unref(struct mz_scope *s);
 
+/* Statistics with tags that are given, not found in the name: "<ns>.<def>.<tag>.<value>..." in text, <def>{<tag>="<value>",...} of
+ * Prometheus, whose names have neither @ns nor "envoy_" in front. They stay until the store goes, for their tags come from traffic
+ * and nobody else knows them; there are at most MZ_STATS_TAGGED_MAX (E13). Bytes of values that are no text become '_'. Any thread.
+ * The scope is borrowed of the store. NULL: there are too many. */
+#define MZ_STATS_TAGGED_MAX 20000
+#define MZ_STATS_TAGS_MAX   48
+struct mz_stat_tag {
+    struct mz_str name, value;
+};
+struct mz_scope *mz_scope_tagged(struct mz_stats *s, const struct mz_stat_kind *kind, struct mz_str ns, const struct mz_stat_tag *tags,
+                                 unsigned n);
+
 struct mz_scope_cells *mz_scope_cells_create(struct mz_scope *s); /* slow path of mz_count(); this thread's slot */
 
 static inline __attribute__((always_inline)) uint64_t *mz_cell(struct mz_scope *s, unsigned i)

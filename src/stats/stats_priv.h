@@ -57,6 +57,7 @@ struct mz_stats {
     struct mz_list prefixes;
     struct mz_map by_prefix;
     struct first_values *firsts;
+    MZ_VEC(struct mz_scope *) tagged; /* a reference each */
     struct mz_stats_config
         *config; /* NULL: the default, which store_config() builds when first asked */
 };
@@ -64,6 +65,9 @@ static inline struct scope *scope_of(struct mz_scope *s)
 {
     return MZ_CONTAINER(s, struct scope, pub);
 }
+/* The prefix of a tagged scope: "ns." TAG_NAME "name" TAG_VALUE "value" TAG_NAME "name"... */
+#define TAG_NAME  '\1'
+#define TAG_VALUE '\2'
 /* Every scope of the store, in the order of their prefixes' creation; the mutex is held. */
 #define scopes_foreach(s, st)                                                                      \
     mz_list_foreach (link_, &(st)->prefixes)                                                       \
@@ -84,7 +88,7 @@ void scope_code_sums(const struct scope *s, struct mz_arena *a, code_sums_vec *o
 struct tag {
     struct mz_str name, value;
 };
-#define TAGS_MAX 16
+#define TAGS_MAX MZ_STATS_TAGS_MAX
 struct mz_stats_config *config_default(void);
 bool config_shows(const struct mz_stats_config *c, struct mz_str name);
 void config_buckets(const struct mz_stats_config *c, struct mz_str name, const double **out_bounds,
@@ -96,6 +100,8 @@ unsigned config_tags(const struct mz_stats_config *c, struct mz_str name, struct
 /* ---- what is shown ---- */
 struct item {
     struct mz_str name;
+    struct mz_str tags; /* as in the prefix of a tagged scope; "": they are found in the name */
+    struct mz_str rest; /* of one with tags: the name without them and without the namespace */
     uint64_t value;
     const struct mz_hist_view *view; /* NULL: no recorded values */
     const char *text;

@@ -249,6 +249,39 @@ static void test_summary(void **state)
     expect(mz_stats_prometheus, QUERY(.buckets = MZ_BUCKETS_SUMMARY), "length", text);
 }
 
+/* Tags that are given: shown in their order, in Prometheus' form without a prefix; the same tags are the same numbers. */
+static void test_tagged(void **state)
+{
+    (void)state;
+    const struct mz_stat_tag tags[] = { { MZ_STR("app"), MZ_STR("w\"eb\1\xc3") },
+                                        { MZ_STR("none"), MZ_STR("") },
+                                        { MZ_STR("last"), MZ_STR("") } };
+    struct mz_scope *s = mz_scope_tagged(store, &kind, MZ_STR("custom"), tags, 3);
+    assert_ptr_equal(mz_scope_tagged(store, &kind, MZ_STR("custom"), tags, 3), s);
+    assert_ptr_not_equal(mz_scope_tagged(store, &kind, MZ_STR("custom"), tags, 2), s);
+    mz_count(s, RQ_TOTAL, 3);
+    expect(mz_stats_text, QUERY(.usedonly = true), NULL,
+           "custom.upstream_rq_total.app.w\"eb__.none.last: 3\n");
+    expect(mz_stats_prometheus, QUERY(.usedonly = true), NULL,
+           "# TYPE upstream_rq_total counter\n"
+           "upstream_rq_total{app=\"w\\\"eb__\",none=\"\",last=\"\"} 3\n");
+}
+
+static void test_tagged_are_bounded(void **state)
+{
+    (void)state;
+    char text[16];
+    for (unsigned i = 0; i < MZ_STATS_TAGGED_MAX; i++) {
+        int n = snprintf(text, sizeof(text), "%u", i);
+        const struct mz_stat_tag tag = { MZ_STR("n"), { text, (size_t)n } };
+        assert_non_null(mz_scope_tagged(store, &kind, MZ_STR("c"), &tag, 1));
+    }
+    const struct mz_stat_tag more = { MZ_STR("n"), MZ_STR("more") },
+                             old = { MZ_STR("n"), MZ_STR("7") };
+    assert_null(mz_scope_tagged(store, &kind, MZ_STR("c"), &more, 1));
+    assert_non_null(mz_scope_tagged(store, &kind, MZ_STR("c"), &old, 1));
+}
+
 static void test_find_and_reset(void **state)
 {
     (void)state;
@@ -350,6 +383,8 @@ int main(void)
         TEST(test_json),
         TEST(test_prometheus),
         TEST(test_summary),
+        TEST(test_tagged),
+        TEST(test_tagged_are_bounded),
         TEST(test_find_and_reset),
         TEST(test_scopes_are_shared),
         TEST(test_scopes_that_begin_alike),

@@ -25,6 +25,9 @@ void mz_stats_destroy(struct mz_stats *s)
 {
     if (!s)
         return;
+    for (size_t i = 0; i < s->tagged.n; i++)
+        mz_scope_unref(s->tagged.v[i]);
+    mz_vec_free(&s->tagged, MZ_MEM_STATS);
     MZ_ASSERT(mz_list_empty(&s->prefixes));
     mz_stats_config_destroy(s->config);
     mz_map_fini(&s->by_prefix);
@@ -50,6 +53,8 @@ void mz_stats_configure(struct mz_stats *s, struct mz_stats_config *take)
 }
 
 /* ---- scopes ---- */
+
+static void scope_free(struct scope *s);
 
 static struct prefix *prefix_get(struct mz_stats *st, struct mz_str text)
 {
@@ -79,10 +84,10 @@ static void prefix_leave(struct mz_stats *st, struct scope *s)
     mz_free(MZ_MEM_STATS, p);
 }
 
-struct mz_scope *mz_scope_create(struct mz_stats *st, const struct mz_stat_kind *kind,
-                                 struct mz_str prefix)
+/* The mutex is held. A reference. */
+static struct scope *scope_get(struct mz_stats *st, const struct mz_stat_kind *kind,
+                               struct mz_str prefix)
 {
-    (void)pthread_mutex_lock(&st->mutex);
     struct prefix *p = prefix_get(st, prefix);
     struct scope **at = &p->scopes;
     while (*at && strcmp((*at)->pub.kind->name, kind->name) != 0)
@@ -93,8 +98,62 @@ struct mz_scope *mz_scope_create(struct mz_stats *st, const struct mz_stat_kind 
         s->pub = (struct mz_scope){ s->slots, kind, st, { p->text, p->n } };
     }
     s->refs++;
+    return s;
+}
+
+struct mz_scope *mz_scope_create(struct mz_stats *st, const struct mz_stat_kind *kind,
+                                 struct mz_str prefix)
+{
+    (void)pthread_mutex_lock(&st->mutex);
+    struct scope *s = scope_get(st, kind, prefix);
     (void)pthread_mutex_unlock(&st->mutex);
     return &s->pub;
+}
+
+/* Control bytes part the tags, and Prometheus wants UTF-8. */
+static void append_value(struct mz_buf *b, struct mz_str value)
+{
+    for (size_t i = 0; i < value.n; i++) {
+        unsigned char c = (unsigned char)value.p[i];
+        mz_buf_append(b, c < 0x20 || c >= 0x7f ? "_" : value.p + i, 1);
+    }
+}
+
+static void encode(struct mz_buf *b, struct mz_str ns, const struct mz_stat_tag *tags, unsigned n)
+{
+    static const char name_mark = TAG_NAME, value_mark = TAG_VALUE;
+    mz_buf_append_str(b, ns);
+    mz_buf_append(b, ".", 1);
+    for (unsigned i = 0; i < n; i++) {
+        mz_buf_append(b, &name_mark, 1);
+        mz_buf_append_str(b, tags[i].name);
+        mz_buf_append(b, &value_mark, 1);
+        append_value(b, tags[i].value);
+    }
+}
+
+struct mz_scope *mz_scope_tagged(struct mz_stats *st, const struct mz_stat_kind *kind,
+                                 struct mz_str ns, const struct mz_stat_tag *tags, unsigned n)
+{
+    struct mz_buf b;
+    mz_buf_init(&b);
+    encode(&b, ns, tags, n < MZ_STATS_TAGS_MAX ? n : MZ_STATS_TAGS_MAX);
+    struct mz_str prefix = mz_buf_linearize(&b, mz_buf_len(&b));
+    (void)pthread_mutex_lock(&st->mutex);
+    struct scope *s = scope_get(st, kind, prefix);
+    bool fresh = s->refs == 1, room = st->tagged.n < MZ_STATS_TAGGED_MAX;
+    if (fresh && room)
+        *mz_vec_push(&st->tagged, MZ_MEM_STATS) = &s->pub;
+    else
+        s->refs--;
+    if (fresh && !room)
+        prefix_leave(st, s);
+    (void)pthread_mutex_unlock(&st->mutex);
+    mz_buf_fini(&b);
+    if (!fresh || room)
+        return &s->pub;
+    scope_free(s);
+    return NULL;
 }
 
 static const struct first_values *first_get(struct mz_stats *st, const uint64_t *values, unsigned n)

@@ -68,14 +68,10 @@ struct gs_cfg {
     struct names *names;   /* n_slots */
     unsigned n_slots;
 };
-struct counts { /* the filter state */
-    struct mz_filter_object base;
-    uint64_t request, response;
-};
 struct state {
     struct mz_filter base;
-    struct mz_scope *scope; /* borrowed of the configuration; NULL: nothing is counted */
-    struct counts *counts;  /* NULL until the first message */
+    struct mz_scope *scope;        /* borrowed of the configuration; NULL: nothing is counted */
+    struct mz_grpc_counts *counts; /* NULL until the first message */
     struct grpc_frames request, response;
     bool grpc_request, grpc_response;
 };
@@ -237,14 +233,14 @@ static void count_time(const struct state *st)
 
 static struct mz_str counts_text(const struct mz_filter_object *o, struct mz_arena *a)
 {
-    const struct counts *c = (const struct counts *)(const void *)o;
+    const struct mz_grpc_counts *c = (const struct mz_grpc_counts *)(const void *)o;
     return mz_arena_printf(a, "%lu,%lu", (unsigned long)c->request, (unsigned long)c->response);
 }
 
 /* The message FilterObject as proto3 JSON: 64 bits are strings, 0 is absent. */
 static const struct mz_value *counts_tree(const struct mz_filter_object *o, struct mz_arena *a)
 {
-    const struct counts *c = (const struct counts *)(const void *)o;
+    const struct mz_grpc_counts *c = (const struct mz_grpc_counts *)(const void *)o;
     const struct {
         struct mz_str key;
         uint64_t n;
@@ -271,9 +267,9 @@ static void note(struct state *st)
     if (!c->emit)
         return;
     if (!st->counts) {
-        st->counts = mz_arena_new0(i->arena, struct counts);
+        st->counts = mz_arena_new0(i->arena, struct mz_grpc_counts);
         st->counts->base = (struct mz_filter_object){ .text = counts_text, .tree = counts_tree };
-        mz_info_set_state(i, MZ_STR("envoy.filters.http.grpc_stats"), &st->counts->base);
+        mz_info_set_state(i, MZ_STR(MZ_STATE_GRPC_COUNTS), &st->counts->base);
     }
     st->counts->request = st->request.count;
     st->counts->response = st->response.count;

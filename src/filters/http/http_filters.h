@@ -21,4 +21,10 @@ extern const struct mz_http_filter_type mz_filter_rbac;
 extern const struct mz_http_filter_type mz_filter_set_filter_state;
 extern const struct mz_http_filter_type mz_filter_set_metadata;
 extern const struct mz_http_filter_type mz_filter_stateful_session;
+/* What grpc_stats leaves in the filter state with emit_filter_state: messages so far. */
+#define MZ_STATE_GRPC_COUNTS "envoy.filters.http.grpc_stats"
+struct mz_grpc_counts {
+    struct mz_filter_object base;
+    uint64_t request, response;
+};
 #endif

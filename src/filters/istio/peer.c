@@ -106,6 +106,11 @@ void peer_from_metadata(const struct mz_value *metadata, const struct peer_label
         type_of_owner(text_of(field_of(metadata, MZ_STR("OWNER"))), out->text[PEER_WORKLOAD]);
 }
 
+struct mz_str peer_metadata_text(const struct mz_value *metadata, struct mz_str key)
+{
+    return text_of(field_of(metadata, key));
+}
+
 void peer_of_node(const struct mz_factory *f, const struct peer_labels *more, struct mz_arena *a,
                   struct peer *out)
 {

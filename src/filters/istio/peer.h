@@ -28,6 +28,7 @@ struct peer_labels { /* additional_labels of a configuration */
 
 /* @metadata: a Struct; NULL: nothing is known. */
 void peer_from_metadata(const struct mz_value *metadata, const struct peer_labels *more, struct mz_arena *a, struct peer *out);
+struct mz_str peer_metadata_text(const struct mz_value *metadata, struct mz_str key); /* "": none */
 struct mz_factory;
 void peer_of_node(const struct mz_factory *f, const struct peer_labels *more, struct mz_arena *a, struct peer *out); /* ourselves */
 struct peer_labels peer_labels_of(char *const *v, size_t n, struct mz_arena *a); /* copies */

@@ -137,7 +137,7 @@ static void pool_ready(void *arg, const struct mz_tcp_ready *r)
     mz_outlier_report(r->host, MZ_OUTLIER_CONNECTED_ALL, 0);
     i->up.local = r->conn->local;
     i->up.remote = r->conn->remote;
-    i->up.tls = mz_format_upstream_tls(r->conn->transport, i->arena);
+    mz_format_upstream_facts(i, r->conn->transport);
     if (r->conn->race)
         note_race(s, r->conn);
     if (r->conn->transport->ops->state) {

@@ -242,7 +242,7 @@ static void pool_ready(void *arg, const struct mz_pool_ready *r)
     t->protocol = r->protocol;
     i->up.local = *r->local;
     i->up.remote = *r->remote;
-    i->up.tls = mz_format_upstream_tls(r->conn->transport, i->arena);
+    mz_format_upstream_facts(i, r->conn->transport);
     i->up.conn_id = r->conn_id;
     i->up.connect_start_us = r->connect_start_us;
     i->up.connect_us = r->connect_us;
