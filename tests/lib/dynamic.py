@@ -11,7 +11,8 @@ import config
 _numbers = itertools.count()
 TYPES = {"cluster": "envoy.config.cluster.v3.Cluster", "endpoint": "envoy.config.endpoint.v3.ClusterLoadAssignment",
          "listener": "envoy.config.listener.v3.Listener", "route": "envoy.config.route.v3.RouteConfiguration",
-         "secret": "envoy.extensions.transport_sockets.tls.v3.Secret", "runtime": "envoy.service.runtime.v3.Runtime"}
+         "secret": "envoy.extensions.transport_sockets.tls.v3.Secret", "runtime": "envoy.service.runtime.v3.Runtime",
+         "extension": "envoy.config.core.v3.TypedExtensionConfig"}
 
 
 class Files:
