@@ -24,7 +24,6 @@ WELL_KNOWN = ["any", "duration", "empty", "field_mask", "struct", "timestamp", "
 RANKS = ["envoy.config.listener.", "envoy.config.", "google.protobuf.", "envoy.type."]
 # Documents; extensions of proxies (istio.envoy.) are configuration like any other.
 PREFIXES = {"istio.envoy.": "pb_", "istio.": "ist_", "k8s.": "k8s_"}
-PREFIXES = {"istio": "ist_", "k8s": "k8s_"}  # by the first component of the package
 CONTROL_ONLY = "// control plane only"
 
 
