@@ -10,7 +10,6 @@
 #include "base/log.h"
 #include "base/vec.h"
 #include "listener/manager_priv.h"
-#include "observe/decision.h"
 
 struct mz_listener_manager *mz_listener_manager_create(const struct mz_factory *f,
                                                        struct mz_worker *workers,
@@ -537,33 +536,4 @@ void mz_listener_manager_each(struct mz_listener_manager *m,
         };
         fn(arg, &shown);
     }
-}
-
-const struct mz_filter_chain *mz_listener_manager_explain(struct mz_listener_manager *m,
-                                                          const struct mz_addr *local,
-                                                          const struct mz_addr *remote,
-                                                          struct mz_decision *d)
-{
-    mz_vec_foreach (it, &m->list) {
-        const struct mz_listener_config *c = (*it)->cfg;
-        bool here = false;
-        for (size_t i = 0; c && i < c->n_addrs && !(*it)->internal; i++)
-            here |= mz_addr_port(&c->addrs[i].addr) == mz_addr_port(local) &&
-                    (mz_addr_is_any(&c->addrs[i].addr) || mz_addr_ip_eq(&c->addrs[i].addr, local));
-        if (!here)
-            continue;
-        uint64_t now = mz_clock->mono_us();
-        mz_note(d, now, ASKED, c->name, MZ_STR(""), 0, 0);
-        const struct mz_incoming in = { .local = *local,
-                                        .remote = *remote,
-                                        .direct_remote = *remote,
-                                        .transport = MZ_STR("raw_buffer") };
-        const struct mz_filter_chain *fc = mz_listener_config_chain(c, &in);
-        if (fc)
-            mz_note(d, now, CHAIN, fc->name, MZ_STR(""), 0, 0);
-        else
-            mz_note(d, now, NO_CHAIN, MZ_STR(""), MZ_STR(""), 0, 0);
-        return fc;
-    }
-    return NULL;
 }

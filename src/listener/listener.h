@@ -67,8 +67,10 @@ bool mz_listener_manager_add_internal(struct mz_listener_manager *m, struct mz_s
                                       struct mz_err *err);
 /* What would a connection get (explain)? Steps go into @d. */
 struct mz_decision;
-const struct mz_filter_chain *mz_listener_manager_explain(struct mz_listener_manager *m, const struct mz_addr *local,
-                                                          const struct mz_addr *remote, struct mz_decision *d);
+/* @destination: where the client wanted to go, had it been caught; len 0: to @local. *local becomes what filters see. */
+const struct mz_filter_chain *mz_listener_manager_explain(struct mz_listener_manager *m, struct mz_addr *local,
+                                                          const struct mz_addr *destination, const struct mz_addr *remote,
+                                                          struct mz_decision *d, struct mz_arena *a);
 /* The configuration of the chain's filter of this type, NULL when it has none (explain reads the HCM's). */
 const void *mz_filter_chain_config(const struct mz_filter_chain *c, const struct mz_net_filter_type *type);
 #endif

@@ -16,6 +16,8 @@
 #define MZ_STEPS(X)                                                                                                    \
     X(ACCEPTED, "listener %s accepted connection %n from %t")                                                          \
     X(ASKED, "listener %s would accept the connection")                                                                \
+    X(HANDED_OVER, "handed over to listener %s, which serves the original destination %t")                             \
+    X(NOT_HANDED_OVER, "no other listener serves the original destination %t: listener %s keeps it")                   \
     X(CHAIN, "filter chain %s matched")                                                                                \
     X(NO_CHAIN, "no filter chain matched")                                                                             \
     X(NOT_VHOST, "virtual host %s does not serve this host")                                                           \

@@ -33,16 +33,21 @@ struct question {
     struct mz_str listener; /* by name; "" the one with this port; neither: the first */
     uint64_t port;          /* 0: not given */
     struct mz_addr local, remote;
+    struct mz_addr destination; /* original; len 0: the listener itself */
 };
 
-enum field { METHOD, AUTHORITY, PATH, LISTENER, PORT, SOURCE };
+enum field { METHOD, AUTHORITY, PATH, LISTENER, PORT, SOURCE, DESTINATION };
 static const struct {
     struct mz_str name;
     enum field field;
 } fields[] = {
-    { MZ_STR_INIT("method"), METHOD }, { MZ_STR_INIT("authority"), AUTHORITY },
-    { MZ_STR_INIT("path"), PATH },     { MZ_STR_INIT("listener"), LISTENER },
-    { MZ_STR_INIT("port"), PORT },     { MZ_STR_INIT("source"), SOURCE },
+    { MZ_STR_INIT("method"), METHOD },
+    { MZ_STR_INIT("authority"), AUTHORITY },
+    { MZ_STR_INIT("path"), PATH },
+    { MZ_STR_INIT("listener"), LISTENER },
+    { MZ_STR_INIT("port"), PORT },
+    { MZ_STR_INIT("source"), SOURCE },
+    { MZ_STR_INIT("destination"), DESTINATION },
 };
 
 static bool set_pseudo(struct question *q, enum mz_header_id id, bool valid, struct mz_str v,
@@ -73,6 +78,9 @@ static bool set_field(struct question *q, struct mz_str name, struct mz_str v, s
     case PORT:
         return (mz_str_u64(v, &q->port) && q->port && q->port <= 65535) ||
                mz_err_set(err, "port must be 1 to 65535");
+    case DESTINATION:
+        return mz_addr_parse(v, &q->destination) ||
+               mz_err_set(err, "destination must be an IP address with a port");
     case SOURCE:
         break;
     }
@@ -272,7 +280,8 @@ static bool explain(struct mz_pages *p, struct question *q, struct explained *e,
     e->story = mz_decision_create(q->arena, mz_clock->mono_us());
     if (!find_listener(p, q))
         return mz_err_set(err, "no listener has this name or port");
-    e->chain = mz_listener_manager_explain(p->env.listeners, &q->local, &q->remote, e->story);
+    e->chain = mz_listener_manager_explain(p->env.listeners, &q->local, &q->destination, &q->remote,
+                                           e->story, q->arena);
     const struct mz_hcm_config *hcm =
         e->chain ? mz_filter_chain_config(e->chain, &mz_net_filter_hcm) : NULL;
     if (e->chain && !hcm)
@@ -433,6 +442,8 @@ static const struct mz_admin_page pages[] = {
                     "name of the listener; the first when neither it nor port is given" },
                   { "port", "port of the listener" },
                   { "source", "IP address that the request comes from" },
+                  { "destination", "<IP address>:<port> where the client wanted to go, had it been "
+                                   "caught on its way" },
                   { "format", "One of (text, json)" } },
       .handle = explain_page },
     { .path = "/mizzen/requests",

@@ -225,3 +225,26 @@ def test_two_listeners_at_one_address(proxy_binary, tmp_path, first, second):
     (tmp_path / "boot.json").write_text(json.dumps(config.bootstrap(v, [], free_port())))
     r = subprocess.run([proxy_binary, "--mode", "validate", "-c", tmp_path / "boot.json"], capture_output=True, text=True)
     assert r.returncode != 0 and "error adding listener: 'second' has duplicate address '10.1.0.1:80' as existing listener" in r.stdout + r.stderr
+
+
+@pytest.mark.stricter  # Envoy has no such page
+def test_explain_follows_a_hand_over(mesh):
+    """What would become of a caught connection: who takes it, and which chain."""
+    port, http_manager = free_port(), http(mesh, "up")
+    v = [listener(HOST, port, (tcp(mesh, "BlackHoleCluster"), {"destination_port": port}), tcp(mesh, "PassthroughCluster"), use_original_dst=True),
+         unbound("0.0.0.0", 80, http_manager), unbound("10.1.0.9", 443, (http_manager, {"prefix_ranges": [{"address_prefix": "10.1.0.9", "prefix_len": 32}]}))]
+    px = proxy(mesh, v, config.cluster("up", [free_port()]))
+
+    def explain(query):
+        status, text = px.admin(f"/mizzen/explain?port={port}&{query}", "POST")
+        return text if status == 200 else status
+
+    text = explain("destination=10.9.9.9:80")
+    assert "handed over to listener 0.0.0.0_80, which serves the original destination 10.9.9.9:80" in text and "filter chain 0.0.0.0_80_0 matched" in text and "cluster up" in text, text
+    text = explain("destination=10.1.0.9:443")
+    assert "handed over to listener 10.1.0.9_443" in text and "filter chain 10.1.0.9_443_0 matched" in text, text
+    text = explain("destination=10.1.0.8:443")
+    assert f"no other listener serves the original destination 10.1.0.8:443: listener {HOST}_{port} keeps it" in text and f"filter chain {HOST}_{port}_1 matched" in text, text
+    assert f"filter chain {HOST}_{port}_0 matched" in explain(f"destination={HOST}:{port}")
+    assert "handed over" not in explain("")
+    assert explain("destination=80") == explain("destination=a.test:80") == 400
