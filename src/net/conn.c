@@ -630,6 +630,17 @@ static void conn_flush_task(struct mz_task *t)
         finish(c, MZ_CONN_LOCAL_CLOSE, false);
 }
 
+bool mz_conn_start_secure(struct mz_conn *c)
+{
+    const struct mz_transport_ops *t = c->transport->ops;
+    return c->state == OPEN && t->secure && t->secure(c->transport);
+}
+
+void mz_conn_handshakes(struct mz_conn *c)
+{
+    c->announced = false;
+}
+
 ssize_t mz_conn_readv(struct mz_conn *c, const struct iovec *iov, unsigned n)
 {
     return c->wire ? mz_wire_readv(c->wire, iov, n)

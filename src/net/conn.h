@@ -136,6 +136,10 @@ size_t mz_conn_unsent(const struct mz_conn *c); /* bytes of output that the kern
 /* Does nothing when already closed. The event LOCAL_CLOSE comes from inside this call for NOW and RESET (the owner must be
  * prepared), later for the others. After the close event no callback comes; the memory is freed at the end of the turn. */
 void mz_conn_close(struct mz_conn *c, enum mz_close how, const char *reason, uint32_t delayed_close_ms);
+/* The connection goes on under TLS once its output is written (starttls): false: its transport cannot. CONNECTED comes again when
+ * the handshake is done. */
+bool mz_conn_start_secure(struct mz_conn *c);
+void mz_conn_handshakes(struct mz_conn *c); /* for transports: not ready any more */
 /* For transports: as readv(), writev(), shutdown(SHUT_WR) on whatever the connection stands on. */
 ssize_t mz_conn_readv(struct mz_conn *c, const struct iovec *iov, unsigned n);
 ssize_t mz_conn_writev(struct mz_conn *c, const struct iovec *iov, unsigned n);

@@ -88,6 +88,8 @@ struct mz_transport_ops {
     bool (*raw)(const struct mz_transport *t); /* from now on bytes pass as they are; NULL: never */
     /* What the listener at an internal address gets along with the connection, once, before it stands; NULL: nothing. */
     struct mz_passed *(*pass)(struct mz_transport *t);
+    /* What is written from now on, behind output that waits, is encrypted; NULL or false: not possible. mz_conn_start_secure() */
+    bool (*secure)(struct mz_transport *t);
     void (*close)(struct mz_transport *t, bool reset); /* before the descriptor is closed (close_notify) */
     void (*destroy)(struct mz_transport *t);
 };

@@ -750,6 +750,8 @@ MESSAGE("envoy.extensions.transport_sockets.internal_upstream.v3.InternalUpstrea
     LIMIT(name, LENGTH, 1, INFINITY)
 MESSAGE("envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport")
     PLAIN(transport_socket, REQUIRED)
+MESSAGE("envoy.extensions.transport_sockets.starttls.v3.StartTlsConfig")
+    PLAIN(tls_socket_config, REQUIRED)
 MESSAGE("envoy.extensions.transport_sockets.tcp_stats.v3.Config")
     PLAIN(transport_socket, REQUIRED)
     LIMIT(update_period, DURATION, 1000000, INFINITY)

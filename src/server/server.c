@@ -35,6 +35,16 @@ static struct mz_transport_factory *transport_build(struct mz_server *s, struct 
                                                     struct mz_str prefix, struct mz_init *init,
                                                     struct mz_err *err);
 
+static struct mz_transport_factory *starttls_build(const pb_StartTlsConfig *m,
+                                                   const struct mz_tls_env *env, struct mz_err *err)
+{
+    struct mz_transport_factory *tls = mz_tls_downstream_create(m->tls_socket_config, env, err);
+    if (tls)
+        return mz_transport_starttls_create(tls);
+    mz_err_at(err, "tls_socket_config");
+    return NULL;
+}
+
 /* One that stands around another. */
 static struct mz_transport_factory *wrapper_build(struct mz_server *s, struct mz_proto_ctx *proto,
                                                   const ProtobufCMessageDescriptor *type,
@@ -83,6 +93,8 @@ static struct mz_transport_factory *transport_build(struct mz_server *s, struct 
             f = mz_transport_factory_raw();
         else if (downstream && type == &pb_DownstreamTlsContext__descriptor)
             f = mz_tls_downstream_create((const pb_DownstreamTlsContext *)msg, &env, err);
+        else if (downstream && type == &pb_StartTlsConfig__descriptor)
+            f = starttls_build((const pb_StartTlsConfig *)msg, &env, err);
         else if (!downstream && type == &pb_UpstreamTlsContext__descriptor)
             f = mz_tls_upstream_create((const pb_UpstreamTlsContext *)msg, &env, err);
         else if (type == &pb_tcp_stats_Config__descriptor ||

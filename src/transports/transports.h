@@ -20,6 +20,8 @@ struct mz_transport_factory *mz_transport_proxy_create(
 struct mz_transport_factory *mz_transport_internal_create(
     const struct Envoy__Extensions__TransportSockets__InternalUpstream__V3__InternalUpstreamTransport *m,
     const struct mz_transport_factory *take_inner, struct mz_stats *st, struct mz_str prefix);
+/* Plain until mz_conn_start_secure(). */
+struct mz_transport_factory *mz_transport_starttls_create(const struct mz_transport_factory *take_tls);
 /* Counts what the kernel knows of each connection (TCP_INFO). @prefix: "listener.<address>.", "cluster.<name>." */
 struct mz_transport_factory *mz_transport_tcp_stats_create(const struct Envoy__Extensions__TransportSockets__TcpStats__V3__Config *m,
                                                            const struct mz_transport_factory *take_inner, struct mz_stats *st,

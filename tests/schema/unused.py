@@ -25,6 +25,7 @@ ON_PURPOSE = {
     "envoy.type.v3.SemanticVersion.": "of Node",
     "envoy.config.core.v3.Metadata.typed_filter_metadata": "for extensions of their own; shown by /config_dump",
     "envoy.config.core.v3.SocketOption.description": "for people",
+    "envoy.extensions.transport_sockets.starttls.v3.StartTlsConfig.cleartext_socket_config": "of the plain transport, which has nothing to configure",
     "envoy.type.matcher.v3.RegexMatcher.google_re2": "the one engine there is",
     "google.api.expr.v1alpha1.SourceInfo.": "where nodes stand in a text that is not here",
     "google.api.expr.v1alpha1.Type.": "what the type checker found; evaluation finds it again",

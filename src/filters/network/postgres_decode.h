@@ -15,7 +15,8 @@
     X(MESSAGES_FRONTEND, "messages_frontend") X(MESSAGES_UNKNOWN, "messages_unknown") X(NOTICES, "notices")                \
     X(NOTICES_DEBUG, "notices_debug") X(NOTICES_INFO, "notices_info") X(NOTICES_LOG, "notices_log")                        \
     X(NOTICES_NOTICE, "notices_notice") X(NOTICES_UNKNOWN, "notices_unknown") X(NOTICES_WARNING, "notices_warning")        \
-    X(SESSIONS, "sessions") X(SESSIONS_ENCRYPTED, "sessions_encrypted") X(SESSIONS_UNENCRYPTED, "sessions_unencrypted")    \
+    X(SESSIONS, "sessions") X(SESSIONS_ENCRYPTED, "sessions_encrypted")                                                     \
+    X(SESSIONS_TERMINATED, "sessions_terminated_ssl") X(SESSIONS_UNENCRYPTED, "sessions_unencrypted")                      \
     X(STATEMENTS, "statements") X(STATEMENTS_DELETE, "statements_delete") X(STATEMENTS_INSERT, "statements_insert")        \
     X(STATEMENTS_OTHER, "statements_other") X(STATEMENTS_SELECT, "statements_select")                                      \
     X(STATEMENTS_UPDATE, "statements_update") X(TRANSACTIONS, "transactions")                                              \

@@ -1,9 +1,11 @@
 """Filters that listen to a database's protocol (row L5)."""
 import socket
+import ssl
 import struct
 
 import config
 import pytest
+from pki import Pki
 from tcp import Server
 from wire import HOST, free_port, until
 
@@ -43,4 +45,85 @@ def test_postgres(mesh):
     s = {k.removeprefix("postgres.db."): v for k, v in px.stats("^postgres.db.").items() if v}
     assert s == {"messages": 11, "messages_frontend": 2, "messages_backend": 9, "sessions": 1, "sessions_unencrypted": 1, "statements": 4, "statements_insert": 1,
                  "statements_select": 1, "statements_other": 2, "transactions": 1, "transactions_commit": 1, "errors": 1, "errors_error": 1, "notices": 1, "notices_warning": 1}
+    server.close()
+
+
+SSL_REQUEST = struct.pack("!II", 8, 80877103)
+STARTUP = struct.pack("!II", 17, 3 << 16) + b"user\0me\0\0"
+
+
+def starttls(mesh, pki, socket_type="starttls"):
+    """A proxy that ends TLS where the client asks for it in PostgreSQL's words."""
+    server = Server()
+    pg = config.ext("pg", NET + "postgres_proxy.v3alpha.PostgresProxy", stat_prefix="db", terminate_ssl=True)
+    tcp = config.ext("tcp", NET + "tcp_proxy.v3.TcpProxy", stat_prefix="t", cluster="one",
+                     access_log=[config.access_log(mesh.folder / "access.log", {"version": "%DOWNSTREAM_TLS_VERSION%"})])
+    place = config.listener(free_port(), [pg, tcp])
+    if socket_type:
+        place["filter_chains"][0]["transport_socket"] = config.ext("starttls", "envoy.extensions.transport_sockets.starttls.v3.StartTlsConfig",
+                                                                   cleartext_socket_config={}, tls_socket_config={"common_tls_context": {"tls_certificates": [pki.pair("server")]}})
+    return server, mesh.proxy(boot=config.bootstrap([place], [config.cluster("one", [server.port])], free_port()))
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory):
+    p = Pki(tmp_path_factory.mktemp("pki"))
+    p.authority("ca")
+    p.issue("server", "DNS:server.test")
+    return p
+
+
+@pytest.mark.stricter  # not in every build of an Envoy
+def test_u8_starttls(mesh, pki):
+    server, px = starttls(mesh, pki)
+    with socket.create_connection((HOST, px.port), timeout=10) as c:
+        for b in SSL_REQUEST:
+            c.sendall(bytes([b]))
+        assert c.recv(10) == b"S"
+        context = ssl.create_default_context(cafile=pki.path("ca.pem"))
+        with context.wrap_socket(c, server_hostname="server.test") as s:
+            s.sendall(STARTUP)
+            up = server.accept()
+            assert up.exactly(len(STARTUP), 5) == STARTUP  # the request for TLS is not for the server
+            data = message(b"R", bytes(4)) + message(b"D", b"x" * 300_000)
+            up.sock.sendall(data)
+            got = b""
+            while len(got) < len(data):
+                got += s.recv(65536)
+            assert got == data
+            up.sock.close()
+            assert s.recv(10) == b""
+    assert px.access_log(1)[0]["version"].startswith("TLSv1.")
+    assert px.stat("postgres.db.sessions_terminated_ssl") == 1 and px.stat("postgres.db.sessions_unencrypted") == 1
+    assert px.stat(f"listener.{HOST}_{px.port}.ssl.handshake") == 1
+    with socket.create_connection((HOST, px.port), timeout=10) as c:  # who does not ask goes on in the clear
+        c.sendall(STARTUP)
+        assert server.accept().exactly(len(STARTUP), 5) == STARTUP
+    server.close()
+
+
+@pytest.mark.stricter
+def test_u8_starttls_takes_no_words_from_before(mesh, pki):
+    """Plain bytes behind the request for TLS would count as the client's own, whoever put them there (CVE-2021-23214)."""
+    server, px = starttls(mesh, pki)
+    with socket.create_connection((HOST, px.port), timeout=10) as c:
+        c.sendall(SSL_REQUEST + STARTUP)
+        try:
+            assert c.recv(10) == b""
+        except ConnectionResetError:
+            pass
+    assert px.stat("postgres.db.sessions_terminated_ssl") == 0
+    server.close()
+
+
+@pytest.mark.stricter
+def test_u8_no_starttls_no_session(mesh, pki):
+    """Without the transport socket the client is not told that TLS begins, and is not served in the clear."""
+    server, px = starttls(mesh, pki, None)
+    with socket.create_connection((HOST, px.port), timeout=10) as c:
+        c.sendall(SSL_REQUEST)
+        try:
+            assert c.recv(10) == b""
+        except ConnectionResetError:
+            pass
     server.close()
