@@ -300,7 +300,8 @@ static int trailers_end(struct h2 *c, struct h2_stream *s, struct mz_headers *h,
     if (!end || !h2_length_ok(s, true))
         return invalid_message(c, s, "http2.violation.of.messaging.rule");
     s->wire_end = true;
-    h2_count(c, MZ_H2S_TRAILERS);
+    if (!h2_is_client(c))
+        h2_count(c, MZ_H2S_TRAILERS);
     if (!attached(s))
         return 0;
     s->in_trailers = h && h->live ? h : NULL;

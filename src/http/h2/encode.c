@@ -119,7 +119,18 @@ static void nv_done(nghttp2_nv *nv, const nghttp2_nv *small)
 static void trailers_submit(struct h2_stream *s)
 {
     struct h2_trailers *t = s->out_trailers;
+    if (s->trailers_submitted)
+        return;
+    s->trailers_submitted = true;
     nghttp2_submit_trailer(h2_ng(s->c), (int32_t)s->enc.id, t->nv, t->n);
+}
+
+/* Trailers that no DATA stands before wait for no window (RFC 9113 5.2.1). A request's go behind its head: nghttp2 has another
+ * queue for that one. */
+static void trailers_at_once(struct h2_stream *s)
+{
+    if (s->out_trailers && !mz_buf_len(&s->out) && (s->head_sent || !h2_is_client(s->c)))
+        trailers_submit(s);
 }
 
 static ssize_t read_body(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t length,
@@ -193,8 +204,11 @@ static int on_frame_send(nghttp2_session *ng, const nghttp2_frame *f, void *arg)
     struct h2_stream *s = nghttp2_session_get_stream_user_data(h2_ng(c), f->hd.stream_id);
     if (!s)
         return 0;
-    if (f->hd.type == NGHTTP2_HEADERS)
+    if (f->hd.type == NGHTTP2_HEADERS) {
         s->enc.wire_out += 9 + f->hd.length;
+        s->head_sent = true;
+        trailers_at_once(s);
+    }
     if (!(f->hd.flags & NGHTTP2_FLAG_END_STREAM))
         return 0;
     s->out_sent = true;
@@ -265,7 +279,6 @@ void h2_flush(struct h2 *c)
 {
     if (c->dispatching || c->sending || c->dead)
         return;
-    size_t before = c->sink.out->len;
     uint64_t pos = c->out_pos;
     c->sending = true;
     for (;;) {
@@ -278,9 +291,13 @@ void h2_flush(struct h2 *c)
             break;
     }
     c->sending = false;
-    (void)before;
-    if (c->out_pos != pos)
+    if (c->out_pos != pos) {
         c->sink.written(c->sink.arg);
+        h2_flush_later(c); /* looks at what has left, behind the write */
+    } else if (c->out_frames != 0 || c->told_frames != 0) {
+        h2_out_drained(c);
+        h2_out_tell(c);
+    }
 }
 
 void h2_flush_later(struct h2 *c)
@@ -310,8 +327,7 @@ static void ended_flush(struct h2_stream *s)
     struct h2 *c = s->c;
     if (!c->dispatching && !c->sending)
         h2_flush(c);
-    bool waits = mz_buf_len(&s->out) || s->out_trailers; /* nghttp2 holds trailers back, too */
-    if (!s->out_sent && !s->closed && s->enc.flush_timeout_ms && waits)
+    if (!s->out_sent && !s->closed && s->enc.flush_timeout_ms && mz_buf_len(&s->out))
         mz_timer_start_ms(&s->flush_timer, s->enc.flush_timeout_ms);
 }
 
@@ -464,12 +480,13 @@ static void encode_trailers(struct mz_stream_enc *e, struct mz_headers *h)
     mz_buf_init(&none);
     if (may_write(s) && s->submitted) {
         struct h2_trailers *t = trailers_copy(h);
-        if (t->n)
+        if (t->n) {
             s->out_trailers = t;
-        else
-            mz_free(MZ_MEM_CONN, t);
-        if (t->n)
             e->header_out += fields_bytes(t->nv, t->n);
+            trailers_at_once(s);
+        } else {
+            mz_free(MZ_MEM_CONN, t);
+        }
     }
     encode_data(e, &none, true);
 }

@@ -468,6 +468,7 @@ static struct h2 *create(const struct mz_http2_opts *o, const struct mz_http2_st
     mz_buf_init(&c->work);
     mz_buf_init(&c->body);
     session_create(c);
+    h2_count(c, client ? MZ_H2S_UPSTREAM_CX : MZ_H2S_DOWNSTREAM_CX);
     c->scan_left = client ? 0 : NGHTTP2_CLIENT_MAGIC_LEN;
     nghttp2_settings_entry v[64];
     size_t n = settings(c, v, MZ_COUNT(v));

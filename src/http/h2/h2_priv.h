@@ -54,6 +54,8 @@ struct h2_stream {
     uint8_t reset_reason; /* enum mz_reset_reason, told with the event */
     uint8_t n_1xx;
     bool submitted;      /* nghttp2 has its outgoing head */
+    bool head_sent;      /* ... and it went out */
+    bool trailers_submitted;
     bool opened, closed; /* nghttp2 has it, has forgotten it */
     bool head_done;      /* the (final) head was handed on */
     bool wire_end;       /* END_STREAM was received */
@@ -124,6 +126,7 @@ struct h2 {
     uint8_t next_ended, next_skipped;
     uint64_t out_pos; /* bytes of output ever appended */
     uint32_t out_frames, out_control;
+    uint32_t told_frames, told_control; /* to the gauges */
     struct h2_range ranges[H2_OUT_RANGES];
     uint8_t first_range, n_ranges;
 };
@@ -213,6 +216,7 @@ void h2_rst_in(struct h2 *c, bool premature); /* for a stream that had its answe
 bool h2_rst_out_ok(struct h2 *c, uint32_t code);
 void h2_frame_out(struct h2 *c, uint8_t type, size_t bytes);
 void h2_out_drained(struct h2 *c); /* looks at what the sink has sent meanwhile */
+void h2_out_tell(struct h2 *c);    /* the gauges follow */
 void h2_out_forget(struct h2 *c);  /* gauges go back */
 
 /* mem.c */

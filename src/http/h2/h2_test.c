@@ -262,6 +262,31 @@ static void send_bytes(struct trace_stream *s, size_t n, bool end)
     mz_buf_fini(&b);
 }
 
+/* Neither window opens; what no DATA stands before needs none. */
+static void test_trailers_behind_a_closed_window(void **state)
+{
+    (void)state;
+    cl.opts.stream_window = sv.opts.stream_window = 0;
+    start();
+    struct trace_stream *a = trace_request(&cl, POST, NULL, false);
+    a->enc->ops->encode_trailers(a->enc, trace_map(a->arena, "x-sum: 7"));
+    settle();
+    struct trace_stream *b = sv.s[0];
+    assert_events(b, "H[:method POST|:scheme http|:authority a|:path /]T[x-sum 7]!");
+    trace_send(b, ":status: 200", NULL, false);
+    settle();
+    b->enc->ops->encode_trailers(b->enc, trace_map(b->arena, "grpc-status: 0"));
+    settle();
+    assert_events(a, "H[:status 200]T[grpc-status 0]!");
+    a = trace_request(&cl, POST, NULL, false);
+    settle();
+    send_bytes(a, 10, false);
+    a->enc->ops->encode_trailers(a->enc,
+                                 trace_map(a->arena, "x-sum: 8")); /* behind DATA they wait */
+    settle();
+    assert_events(sv.s[1], "H[:method POST|:scheme http|:authority a|:path /]");
+}
+
 static void test_window_pauses_the_producer(void **state)
 {
     (void)state;
@@ -522,6 +547,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_request_and_answer),
         T(test_trailers_both_ways),
+        T(test_trailers_behind_a_closed_window),
         T(test_informational),
         T(test_invalid_requests),
         T(test_values_are_trimmed_and_host_yields),

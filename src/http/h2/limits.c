@@ -181,10 +181,12 @@ static struct h2_range *range(struct h2 *c, unsigned i)
     return &c->ranges[(c->first_range + i) % H2_OUT_RANGES];
 }
 
-static void gauges(const struct h2 *c, int64_t frames, int64_t control)
+void h2_out_tell(struct h2 *c)
 {
-    h2_gauge(c, MZ_H2S_OUTBOUND_ACTIVE, frames);
-    h2_gauge(c, MZ_H2S_OUTBOUND_CONTROL_ACTIVE, control);
+    h2_gauge(c, MZ_H2S_OUTBOUND_ACTIVE, (int64_t)c->out_frames - c->told_frames);
+    h2_gauge(c, MZ_H2S_OUTBOUND_CONTROL_ACTIVE, (int64_t)c->out_control - c->told_control);
+    c->told_frames = c->out_frames;
+    c->told_control = c->out_control;
 }
 
 void h2_out_drained(struct h2 *c)
@@ -194,7 +196,6 @@ void h2_out_drained(struct h2 *c)
         const struct h2_range *r = range(c, 0);
         c->out_frames -= r->frames;
         c->out_control -= r->control;
-        gauges(c, -(int64_t)r->frames, -(int64_t)r->control);
         c->first_range = (uint8_t)((c->first_range + 1) % H2_OUT_RANGES);
         c->n_ranges--;
     }
@@ -202,9 +203,9 @@ void h2_out_drained(struct h2 *c)
 
 void h2_out_forget(struct h2 *c)
 {
-    gauges(c, -(int64_t)c->out_frames, -(int64_t)c->out_control);
     c->out_frames = c->out_control = 0;
     c->n_ranges = 0;
+    h2_out_tell(c);
 }
 
 static bool is_control(uint8_t type)
@@ -232,7 +233,6 @@ void h2_frame_out(struct h2 *c, uint8_t type, size_t bytes)
     r->control += control;
     c->out_frames++;
     c->out_control += control;
-    gauges(c, 1, control);
     if (c->out_frames <= c->o->max_outbound_frames &&
         c->out_control <= c->o->max_outbound_control_frames)
         return;

@@ -17,6 +17,8 @@
     X(WINDOW_UPDATE_FLOOD, "inbound_window_update_frames_flood", COUNTER, NONE)                                        \
     X(KEEPALIVE_TIMEOUT, "keepalive_timeout", COUNTER, NONE)                                                           \
     X(METADATA_EMPTY, "metadata_empty_frames", COUNTER, NONE)                                                          \
+    X(DOWNSTREAM_CX, "nghttp2_downstream_connections", COUNTER, NONE)                                                  \
+    X(UPSTREAM_CX, "nghttp2_upstream_connections", COUNTER, NONE)                                                      \
     X(OUTBOUND_CONTROL_FLOOD, "outbound_control_flood", COUNTER, NONE)                                                 \
     X(OUTBOUND_FLOOD, "outbound_flood", COUNTER, NONE)                                                                 \
     X(REJECTED, "requests_rejected_with_underscores_in_headers", COUNTER, NONE)                                        \
