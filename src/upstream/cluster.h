@@ -158,6 +158,7 @@ void mz_cluster_manager_destroy(struct mz_cluster_manager *m);
 /* Validates and adds; a static cluster of the same name is an error. @bytes is the message as received, kept for dumps. */
 bool mz_cluster_manager_add(struct mz_cluster_manager *m, const struct Envoy__Config__Cluster__V3__Cluster *c, struct mz_str bytes,
                             bool via_api, struct mz_err *err);
+struct mz_str mz_cluster_manager_local(const struct mz_cluster_manager *m); /* env.local_cluster */
 bool mz_cluster_manager_has(const struct mz_cluster_manager *m, struct mz_str name);
 /* One per worker, before its thread starts; and one for the main thread where main itself sends requests. */
 struct mz_upstream *mz_upstream_create(struct mz_cluster_manager *m, struct mz_loop *l);
@@ -212,6 +213,8 @@ struct mz_str mz_cds_version(const struct mz_cds *c); /* of the last good update
 
 /* ---- a worker ---- */
 struct mz_wcluster *mz_upstream_find(struct mz_upstream *u, struct mz_str name); /* makes it at first use; NULL: none */
+/* How many hosts the local cluster has now (env.local_cluster): proxies like us. 0: none is known. */
+uint64_t mz_upstream_local_members(struct mz_upstream *u);
 bool mz_upstream_closed(const struct mz_upstream *u); /* it is being destroyed: begin nothing */
 /* A found cluster stays valid until the end of the turn; who keeps it longer holds a reference (this thread only). */
 struct mz_wcluster *mz_wcluster_ref(struct mz_wcluster *w);

@@ -170,7 +170,7 @@ static bool subset_build(const pb_Cluster *m, struct mz_cluster *c, struct mz_er
 static bool places_wanted(struct mz_cluster *c)
 {
     struct cluster_priv *p = cluster_priv(c);
-    struct mz_str local = cluster_local_name(p->manager);
+    struct mz_str local = mz_cluster_manager_local(p->manager);
     p->lb.localities =
         p->lb.locality_weighted || (local.n && (p->lb.type->pick || mz_str_eq(local, c->name)));
     return true;

@@ -765,7 +765,7 @@ struct mz_loop *cluster_loop(struct mz_cluster *c)
     return cluster_priv(c)->manager->env.main;
 }
 
-struct mz_str cluster_local_name(const struct mz_cluster_manager *m)
+struct mz_str mz_cluster_manager_local(const struct mz_cluster_manager *m)
 {
     return m->env.local_cluster;
 }
@@ -916,6 +916,13 @@ void mz_upstream_destroy(struct mz_upstream *u)
 struct mz_loop *mz_upstream_loop(const struct mz_upstream *u)
 {
     return u->loop;
+}
+
+uint64_t mz_upstream_local_members(struct mz_upstream *u)
+{
+    if (!u->local && u->manager->env.local_cluster.n)
+        site_follow(u);
+    return u->local ? mz_cluster_member(u->local->cluster, MZ_CM_TOTAL) : 0;
 }
 
 bool mz_upstream_closed(const struct mz_upstream *u)

@@ -419,7 +419,6 @@ void cluster_first_done(struct mz_cluster *c);  /* main thread: first discovery 
 struct mz_cluster **cluster_list(struct mz_cluster_manager *m, size_t *out_n); /* main thread; oldest first; mz_free() it */
 struct mz_loop *cluster_loop(struct mz_cluster *c);
 const struct mz_upstream_env *cluster_manager_env(const struct mz_cluster_manager *m);
-struct mz_str cluster_local_name(const struct mz_cluster_manager *m); /* of the local cluster; "" none */
 bool cluster_is_current(struct mz_cluster *c); /* main thread: neither removed nor replaced */
 void cluster_members_count(struct mz_cluster *c, const struct endpoints_count *n);
 

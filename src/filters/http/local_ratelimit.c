@@ -77,6 +77,15 @@ static struct mz_descriptor *describe(struct state *st, struct mz_headers *h, si
     return d;
 }
 
+/* How many tokens one hit costs: limits that a cluster of proxies shares are each one's whole limit, at a higher price. */
+static uint64_t price(const struct state *st)
+{
+    uint64_t n = st->cfg->by_cluster
+                     ? mz_upstream_local_members(mz_stream_worker(st->base.stream)->upstream)
+                     : 1;
+    return n ? n : 1;
+}
+
 /* Slowest first: what refuses should be asked before others lose tokens. Keeps the order of equals. */
 static void sort_in(struct match *v, size_t n, struct match m)
 {
@@ -112,10 +121,10 @@ static struct verdict judge(struct state *st, struct mz_headers *h)
     const struct lrl_cfg *c = st->cfg;
     struct lrl_limiter *l = limiter_of(st);
     struct match *m;
-    uint64_t now = now_us(&st->base);
+    uint64_t now = now_us(&st->base), each = price(st);
     size_t n = match(st, l, h, &m);
     for (size_t i = 0; i < n; i++)
-        if (!bucket_take(m[i].bucket, &m[i].rule->rate, m[i].hits, now))
+        if (!bucket_take(m[i].bucket, &m[i].rule->rate, m[i].hits * each, now))
             return (struct verdict){ false, &m[i].rule->rate, m[i].bucket, m[i].rule->text };
     struct verdict ok = { .allowed = true };
     if (n) {
@@ -124,7 +133,7 @@ static struct verdict judge(struct state *st, struct mz_headers *h)
     }
     if (!c->has_default || (n && !c->always_default))
         return ok;
-    if (!bucket_take(&l->buckets[0], &c->rate, 1, now))
+    if (!bucket_take(&l->buckets[0], &c->rate, each, now))
         return (struct verdict){ false, &c->rate, &l->buckets[0], c->text };
     if (!n) {
         ok.rate = &c->rate;

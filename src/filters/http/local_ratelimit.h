@@ -52,6 +52,7 @@ struct lrl_cfg {
     struct lrl_limiter *limiter; /* NULL: one a connection */
     uint64_t id;                 /* of this configuration, never used again: key of connections' limiters */
     bool has_default, always_default, headers, resource_exhausted;
+    bool by_cluster; /* local_cluster_rate_limit: the members of the local cluster share the limits */
     struct bucket_rate rate; /* of the default bucket */
     struct mz_str text;   /* "the default bucket of lim" */
     struct lrl_rule *rules;

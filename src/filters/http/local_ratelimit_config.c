@@ -1,5 +1,6 @@
 #include "filters/http/fraction.h"
 #include "filters/http/local_ratelimit.h"
+#include "upstream/cluster.h"
 
 /* Configuration of local_ratelimit, of the filter and of routes, and the state that goes with it (H9). */
 
@@ -188,6 +189,21 @@ static void options_fill(const pb_http_local_ratelimit_LocalRateLimit *m,
                                mz_arena_printf(a, "%s.http_local_rate_limit.", m->stat_prefix));
 }
 
+static bool scope_build(const pb_http_local_ratelimit_LocalRateLimit *m, const struct mz_factory *f,
+                        struct lrl_cfg *c, struct mz_err *err)
+{
+    c->by_cluster = m->local_cluster_rate_limit != NULL;
+    if (!c->by_cluster)
+        return true;
+    if (m->local_rate_limit_per_downstream_connection)
+        mz_err_set(err, "not with local_rate_limit_per_downstream_connection");
+    else if (!mz_cluster_manager_local(f->clusters).n)
+        mz_err_set(err, "needs cluster_manager.local_cluster_name");
+    else
+        return true;
+    return mz_err_at(err, "local_cluster_rate_limit");
+}
+
 void *lrl_config_build(const void *msg, const struct mz_factory *f, struct mz_err *err)
 {
     const pb_http_local_ratelimit_LocalRateLimit *m = msg;
@@ -198,7 +214,7 @@ void *lrl_config_build(const void *msg, const struct mz_factory *f, struct mz_er
     options_fill(m, f, c);
     c->has_default = m->token_bucket != NULL;
     if ((c->has_default && !rate_build(m->token_bucket, &c->rate, err)) ||
-        !rules_build(m, c, err) || !lists_build(m, c, err)) {
+        !scope_build(m, f, c, err) || !rules_build(m, c, err) || !lists_build(m, c, err)) {
         lrl_config_destroy(c);
         return NULL;
     }

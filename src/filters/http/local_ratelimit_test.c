@@ -132,6 +132,9 @@ static const struct {
       "descriptors[1].entries: the same as those of descriptors[0]" },
     { "{stat_prefix: a, rate_limits: [{stage: 1, actions: [{remote_address: {}}]}]}",
       "rate_limits[0]: stage and disable_key are for rate_limits of routes" },
+    { "{stat_prefix: a, local_cluster_rate_limit: {}, local_rate_limit_per_downstream_connection: "
+      "true}",
+      "local_cluster_rate_limit: not with local_rate_limit_per_downstream_connection" },
 };
 
 static struct mz_stats *stats;
