@@ -108,7 +108,8 @@ static void info_fill(const struct mz_downstream *d, struct mz_stream_info *i)
     i->sni = d->sni;
     i->ja3 = d->found ? d->found->ja3 : MZ_STR("");
     i->ja4 = d->found ? d->found->ja4 : MZ_STR("");
-    i->conn_termination = conn->close_reason;
+    i->conn_termination = d->termination;
+    i->local_close_reason = conn->close_reason;
 }
 
 struct mz_stream_info *mz_downstream_info(struct mz_downstream *d)
@@ -270,6 +271,7 @@ static void handshake_timeout(struct mz_timer *t)
 {
     struct mz_net_chain *c = MZ_CONTAINER(t, struct handshake, timer)->chain;
     mz_count(c->down.scope, MZ_LISTENER_STAT_CX_TRANSPORT_TIMEOUT, 1);
+    c->down.termination = "transport socket timeout was reached";
     mz_conn_close(c->down.conn, MZ_CLOSE_NOW, "transport_socket_timeout", 0);
 }
 

@@ -87,7 +87,7 @@ static enum mz_net_flow direct_new(struct mz_net_filter *f)
     mz_conn_written(conn, true);
     mz_downstream_info(f->down)->details = "direct_response";
     /* What the client has sent meanwhile must not turn the end into a reset, which might destroy the answer. */
-    mz_conn_close(conn, MZ_CLOSE_FLUSH_DELAY, "direct_response", LINGER_MS);
+    mz_conn_close(conn, MZ_CLOSE_FLUSH_DELAY, NULL, LINGER_MS);
     return MZ_NET_STOP;
 }
 

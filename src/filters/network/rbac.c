@@ -2,6 +2,8 @@
 #include "filters/network/network_filters.h"
 
 #include "filters/rbac/rbac.h"
+#include "listener/listener_filter.h"
+#include "observe/metadata.h"
 #include "proto/mapper.h"
 #include "stats/stats.h"
 
@@ -19,11 +21,14 @@ struct net_rbac_cfg {
     struct mz_arena *arena;
     struct mz_rbac *rules, *shadow; /* NULL: no opinion */
     struct mz_scope *scope, *shadow_scope;
+    struct mz_str policy_key, result_key; /* of the shadow's dynamic metadata */
+    uint64_t delay_ms;                    /* from a denial to the close */
     bool continuous;
 };
 struct net_rbac {
     struct mz_net_filter base;
-    bool shadow_asked, allowed;
+    bool shadow_asked, allowed, denied;
+    struct mz_timer delay; /* initialized once denied */
 };
 
 static void config_destroy(void *cfg)
@@ -57,6 +62,11 @@ static void scopes_build(const pb_network_rbac_RBAC *m, const struct mz_factory 
         mz_arena_cat(c->arena, 3,
                      (struct mz_str[]){ prefix, mz_str_c(m->shadow_rules_stat_prefix),
                                         dot_behind(m->shadow_rules_stat_prefix) }));
+    struct mz_str own = mz_str_c(m->shadow_rules_stat_prefix);
+    c->policy_key =
+        mz_arena_cat(c->arena, 2, (struct mz_str[]){ own, MZ_STR("shadow_effective_policy_id") });
+    c->result_key =
+        mz_arena_cat(c->arena, 2, (struct mz_str[]){ own, MZ_STR("shadow_engine_result") });
 }
 
 static bool engine_build(const pb_RBAC *rules, const char *rules_field, const pb_Matcher *matcher,
@@ -76,7 +86,8 @@ static void *config_build(const void *msg, const struct mz_factory *f, struct mz
     c->arena = mz_arena_create(MZ_MEM_CONFIG);
     c->continuous = m->enforcement_type == pb_RBAC_EnforcementType_CONTINUOUS;
     scopes_build(m, f, c);
-    if (engine_build(m->rules, "rules", m->matcher, "matcher", f, &c->rules, err) &&
+    if ((mz_duration_ms(m->delay_deny, 0, &c->delay_ms, err) || mz_err_at(err, "delay_deny")) &&
+        engine_build(m->rules, "rules", m->matcher, "matcher", f, &c->rules, err) &&
         engine_build(m->shadow_rules, "shadow_rules", m->shadow_matcher, "shadow_matcher", f,
                      &c->shadow, err))
         return c;
@@ -102,23 +113,67 @@ static void info_fill(struct mz_stream_info *i, const struct mz_downstream *d, s
     i->listener_name = d->listener_name;
     i->listener_metadata = d->listener_metadata;
     i->sni = d->sni;
+    if (d->info) { /* earlier filters' */
+        i->filter_state = d->info->filter_state;
+        i->dynamic_metadata = d->info->dynamic_metadata;
+    } else if (d->found) {
+        i->dynamic_metadata = d->found->metadata;
+    }
 }
 
-static bool allowed(const struct mz_rbac *engine, struct mz_scope *scope,
-                    const struct mz_downstream *d, const char **out_details)
+static void note_string(struct mz_downstream *d, struct mz_str key, struct mz_str text)
 {
-    if (!engine)
-        return true;
+    struct mz_stream_info *info = mz_downstream_info(d);
+    struct mz_value *v = mz_arena_new0(info->arena, struct mz_value);
+    *v = (struct mz_value){ .kind = MZ_VALUE_STRING, .str = mz_arena_dup(info->arena, text) };
+    if (!info->dynamic_metadata)
+        info->dynamic_metadata = mz_meta_create(info->arena);
+    mz_meta_set(info->dynamic_metadata, MZ_STR("envoy.filters.network.rbac"), key, v);
+}
+
+/* What is enforced leaves no metadata on a connection, as in Envoy. */
+static void note_shadow(const struct net_rbac_cfg *c, struct mz_downstream *d,
+                        const struct mz_rbac_result *res)
+{
+    if (res->matched)
+        note_string(d, c->policy_key, res->policy);
+    note_string(d, c->result_key, res->allowed ? MZ_STR("allowed") : MZ_STR("denied"));
+}
+
+static void ask(const struct mz_rbac *engine, struct mz_scope *scope, const struct mz_downstream *d,
+                struct mz_rbac_result *res)
+{
     struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
     struct mz_stream_info info;
-    struct mz_rbac_result res;
     info_fill(&info, d, a);
     const struct mz_rbac_input in = { .info = &info, .arena = a, .peer = &d->conn->remote };
-    mz_rbac_check(engine, &in, &res);
+    mz_rbac_check(engine, &in, res);
     mz_arena_destroy(a);
-    mz_count(scope, res.allowed ? STAT_ALLOWED : STAT_DENIED, 1);
-    *out_details = res.details;
-    return res.allowed;
+    mz_count(scope, res->allowed ? STAT_ALLOWED : STAT_DENIED, 1);
+}
+
+static void refuse(struct net_rbac *r)
+{
+    mz_conn_close(r->base.down->conn, MZ_CLOSE_NOW, "rbac_deny_close", 0);
+}
+
+static void on_delay(struct mz_timer *t)
+{
+    refuse(MZ_CONTAINER(t, struct net_rbac, delay));
+}
+
+static void deny(struct net_rbac *r, const char *details)
+{
+    const struct net_rbac_cfg *c = r->base.cfg;
+    r->denied = true;
+    r->base.down->termination = details;
+    mz_timer_init(r->base.worker->loop, &r->delay, on_delay);
+    if (!c->delay_ms) {
+        refuse(r);
+        return;
+    }
+    mz_conn_read_disable(r->base.down->conn, true); /* nobody will want it */
+    mz_timer_start_ms(&r->delay, c->delay_ms);
 }
 
 static enum mz_net_flow on_data(struct mz_net_filter *f, struct mz_buf *data, bool end)
@@ -127,19 +182,29 @@ static enum mz_net_flow on_data(struct mz_net_filter *f, struct mz_buf *data, bo
     (void)end;
     struct net_rbac *r = (struct net_rbac *)(void *)f;
     const struct net_rbac_cfg *c = f->cfg;
-    const char *details;
-    if (!r->shadow_asked) {
+    struct mz_rbac_result res = { .allowed = true };
+    if (r->denied)
+        return MZ_NET_STOP;
+    if (c->shadow && !r->shadow_asked) { /* a shadow decides nothing */
         r->shadow_asked = true;
-        (void)allowed(c->shadow, c->shadow_scope, f->down, &details); /* a shadow decides nothing */
+        ask(c->shadow, c->shadow_scope, f->down, &res);
+        note_shadow(c, f->down, &res);
     }
-    if (r->allowed && !c->continuous)
+    if (!c->rules || (r->allowed && !c->continuous))
         return MZ_NET_CONTINUE;
-    r->allowed = allowed(c->rules, c->scope, f->down, &details);
+    ask(c->rules, c->scope, f->down, &res);
+    r->allowed = res.allowed;
     if (r->allowed)
         return MZ_NET_CONTINUE;
-    f->down->termination = details;
-    mz_conn_close(f->down->conn, MZ_CLOSE_NOW, "rbac_deny_close", 0);
+    deny(r, res.details);
     return MZ_NET_STOP;
+}
+
+static void on_event(struct mz_net_filter *f, enum mz_conn_event ev)
+{
+    struct net_rbac *r = (struct net_rbac *)(void *)f;
+    if (ev != MZ_CONN_CONNECTED && r->denied)
+        mz_timer_stop(&r->delay);
 }
 
 const struct mz_net_filter_type mz_net_filter_rbac = {
@@ -149,4 +214,5 @@ const struct mz_net_filter_type mz_net_filter_rbac = {
     .config_build = config_build,
     .config_destroy = config_destroy,
     .on_data = on_data,
+    .on_event = on_event,
 };

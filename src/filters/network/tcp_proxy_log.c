@@ -45,6 +45,8 @@ void tcp_log_write(struct tcp_session *s, const char *log_type)
     if (!c->n_logs)
         return;
     i->sni = s->base.down->sni;
+    if (s->base.down->info) /* a filter before us may have spoken after we began */
+        i->dynamic_metadata = s->base.down->info->dynamic_metadata;
     if (s->base.down->termination)
         i->conn_termination = s->base.down->termination;
     i->wire_in = down->rx_bytes;

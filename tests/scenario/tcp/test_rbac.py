@@ -1,7 +1,10 @@
 """The rbac network filter: who may send the first byte (row L5)."""
+import socket
+import struct
+
 import config
 import pytest
-from wire import free_port
+from wire import free_port, until
 
 RBAC = "envoy.extensions.filters.network.rbac.v3.RBAC"
 ECHO = config.ext("envoy.filters.network.echo", "envoy.extensions.filters.network.echo.v3.Echo")
@@ -72,3 +75,18 @@ def test_log_says_which_rule(mesh):
     px = start(mesh, rbac(rules=rules("DENY", LOCAL)), tcp)
     assert echoes(px) == b"" and up.requests == []
     assert px.access_log()[0] == {"term": "rbac_access_denied_matched_policy[the_rule]", "reason": "rbac_deny_close"}
+
+
+def test_a_denial_that_waits(mesh):
+    px = start(mesh, rbac(rules=rules("DENY", LOCAL), delay_deny="60s"), ECHO)
+    gone, held = px.client(), px.client()
+    for c in (gone, held):
+        c.sock.sendall(b"x")
+    until(lambda: px.stat("nr.rbac.denied") == 2)
+    gone.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    gone.close()  # who leaves is not kept
+    until(lambda: px.stat(f"listener.127.0.0.1_{px.port}.downstream_cx_active") == 1)
+    held.sock.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        held.sock.recv(1)
+    held.close()
