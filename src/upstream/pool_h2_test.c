@@ -153,10 +153,42 @@ static void start(struct req *q, unsigned n)
         req_start(&q[i]);
 }
 
-static void fini(struct req *q, unsigned n)
+/* The next head that comes: the number of its stream. */
+static uint32_t expect_head(struct peer *p)
+{
+    struct frame f;
+    expect(p, HEADERS, &f);
+    return f.stream;
+}
+
+/* A cluster with @extra, and @n requests of @q that came to its first connection. */
+static struct peer *begin(const char *extra, struct req *q, unsigned n)
+{
+    rig_start(extra);
+    start(q, n);
+    struct peer *p = peer_accept(-1);
+    for (unsigned i = 0; i < n; i++)
+        expect_head(p);
+    return p;
+}
+
+static void answer_to(struct peer *p, uint32_t stream, struct req *q)
+{
+    answer(p, stream);
+    req_wait(&q->ended);
+}
+
+static void finish(struct req *q, unsigned n)
 {
     for (unsigned i = 0; i < n; i++)
         req_fini(&q[i]);
+    rig_stop();
+}
+
+static void end(struct peer *p, struct req *q, unsigned n)
+{
+    peer_close(p);
+    finish(q, n);
 }
 
 /* Requests that came while it connected go out on the one connection, their answers in any order. */
@@ -174,26 +206,21 @@ static void test_multiplex(void **state)
         assert_true(f.flags & END_STREAM);
     }
     for (int i = 2; i >= 0; i--) {
-        answer(p, 1 + 2 * (uint32_t)i);
-        req_wait(&q[i].ended);
+        answer_to(p, 1 + 2 * (uint32_t)i, &q[i]);
         assert_int_equal(q[i].status, 200);
         assert_int_equal(q[i].body, 2);
         assert_int_equal(q[i].conn_id, q[0].conn_id);
         assert_int_equal(q[i].conn_requests, i);
     }
     start(&q[3], 1);
-    expect(p, HEADERS, &f);
-    assert_int_equal(f.stream, 7);
-    answer(p, 7);
-    req_wait(&q[3].ended);
+    assert_int_equal(expect_head(p), 7);
+    answer_to(p, 7, &q[3]);
     assert_int_equal(value("upstream_cx_total"), 1);
     assert_int_equal(value("upstream_cx_http2_total"), 1);
     assert_int_equal(value("upstream_cx_http1_total"), 0);
     assert_int_equal(value("upstream_rq_total"), 4);
     assert_int_equal(value("upstream_rq_pending_total"), 3);
-    peer_close(p);
-    fini(q, 4);
-    rig_stop();
+    end(p, q, 4);
 }
 
 /* What the pool was told to allow, and what the peer allows: more connections beyond it. */
@@ -202,32 +229,29 @@ static void test_concurrent_streams(void **state)
     (void)state;
     rig_start("http2_protocol_options: {max_concurrent_streams: 2}\n");
     struct req q[6] = { 0 };
-    struct frame f;
     start(q, 3); /* anticipated: two connections for three */
     struct peer *a = peer_accept(-1), *b = peer_accept(-1);
-    expect(a, HEADERS, &f);
-    expect(a, HEADERS, &f);
-    expect(b, HEADERS, &f);
+    expect_head(a);
+    expect_head(a);
+    expect_head(b);
     assert_int_equal(value("upstream_cx_total"), 2);
     settings(b, 1); /* full now */
     settle();
     start(&q[3], 1);
     struct peer *c = peer_accept(-1);
-    expect(c, HEADERS, &f);
+    expect_head(c);
     answer(a, 1); /* room again where one ended */
     req_wait(&q[0].ended);
     start(&q[4], 2);
-    expect(c, HEADERS, &f);
-    expect(a, HEADERS, &f);
-    assert_int_equal(f.stream, 5);
+    expect_head(c);
+    assert_int_equal(expect_head(a), 5);
     assert_int_equal(value("upstream_cx_total"), 3);
     peer_close(a);
     peer_close(b);
     peer_close(c);
     for (int i = 1; i < 6; i++)
         req_wait(&q[i].reset);
-    fini(q, 6);
-    rig_stop();
+    finish(q, 6);
 }
 
 /* A burst before the peer's settings: as many as a peer should allow; the rest waits for them, not for more connections. */
@@ -236,64 +260,49 @@ static void test_burst_before_settings(void **state)
     (void)state;
     rig_start(H2);
     struct req q[130] = { 0 };
-    struct frame f;
     start(q, 130);
     struct peer *p = mz_new0(MZ_MEM_MISC, struct peer);
     p->fd = upstream_accept();
     for (int i = 0; i < 100; i++)
-        expect(p, HEADERS, &f);
+        expect_head(p);
     settle();
     assert_non_null(q[100].pending);
     assert_int_equal(value("upstream_rq_pending_active"), 30);
     put(p, SETTINGS, 0, 0, NULL, 0);
     for (int i = 0; i < 30; i++)
-        expect(p, HEADERS, &f);
+        expect_head(p);
     assert_int_equal(value("upstream_cx_total"), 1);
     peer_close(p);
     for (int i = 0; i < 130; i++)
         req_wait(&q[i].reset);
-    fini(q, 130);
-    rig_stop();
+    finish(q, 130);
 }
 
 /* A peer that allows none for a while: who asks waits for it or for another connection, and is served when it may. */
 static void test_no_stream_allowed(void **state)
 {
     (void)state;
-    rig_start(H2 "circuit_breakers: {thresholds: [{max_connections: 1}]}\n");
     struct req q[2] = { 0 };
-    struct frame f;
-    start(q, 1);
-    struct peer *p = peer_accept(-1);
-    expect(p, HEADERS, &f);
+    struct peer *p = begin(H2 "circuit_breakers: {thresholds: [{max_connections: 1}]}\n", q, 1);
     settings(p, 0);
-    answer(p, 1);
-    req_wait(&q[0].ended);
+    answer_to(p, 1, &q[0]);
     settle();
     start(&q[1], 1);
     settle();
     assert_non_null(q[1].pending);
     settings(p, 5);
     req_wait(&q[1].ready);
-    expect(p, HEADERS, &f);
-    answer(p, 3);
-    req_wait(&q[1].ended);
-    peer_close(p);
-    fini(q, 2);
-    rig_stop();
+    expect_head(p);
+    answer_to(p, 3, &q[1]);
+    end(p, q, 2);
 }
 
 /* GOAWAY: streams above its last one were not looked at, older ones go on, new ones go elsewhere. */
 static void test_goaway(void **state)
 {
     (void)state;
-    rig_start(H2);
     struct req q[4] = { 0 };
-    struct frame f;
-    start(q, 3);
-    struct peer *p = peer_accept(-1);
-    for (int i = 0; i < 3; i++)
-        expect(p, HEADERS, &f);
+    struct peer *p = begin(H2, q, 3);
     goaway(p, 1);
     req_wait(&q[1].reset);
     req_wait(&q[2].reset);
@@ -301,60 +310,44 @@ static void test_goaway(void **state)
     assert_false(q[0].reset);
     start(&q[3], 1);
     struct peer *second = peer_accept(-1);
-    expect(second, HEADERS, &f);
-    answer(p, 1);
-    req_wait(&q[0].ended);
+    expect_head(second);
+    answer_to(p, 1, &q[0]);
     expect_end(p);
     goaway(second, 1); /* with its last stream open */
-    answer(second, 1);
-    req_wait(&q[3].ended);
+    answer_to(second, 1, &q[3]);
     expect_end(second);
     assert_int_equal(value("upstream_cx_close_notify"), 2);
     assert_int_equal(value("upstream_cx_total"), 2);
     assert_int_equal(value("upstream_cx_destroy_local"), 2);
     assert_int_equal(value("upstream_cx_destroy_with_active_rq"), 0);
     peer_close(p);
-    peer_close(second);
-    fini(q, 4);
-    rig_stop();
+    end(second, q, 4);
 }
 
 /* An idle connection that gets one ends at once, and nobody waits for it. */
 static void test_goaway_idle(void **state)
 {
     (void)state;
-    rig_start(H2);
     struct req q[2] = { 0 };
-    struct frame f;
-    start(q, 1);
-    struct peer *p = peer_accept(-1);
-    expect(p, HEADERS, &f);
-    answer(p, 1);
-    req_wait(&q[0].ended);
+    struct peer *p = begin(H2, q, 1);
+    answer_to(p, 1, &q[0]);
     start(&q[1], 1); /* it rests: this one waits for the end of the turn */
     goaway(p, 1);
     expect_end(p);
     struct peer *second = peer_accept(-1);
-    expect(second, HEADERS, &f);
-    answer(second, 1);
-    req_wait(&q[1].ended);
+    expect_head(second);
+    answer_to(second, 1, &q[1]);
     peer_close(p);
-    peer_close(second);
-    fini(q, 2);
-    rig_stop();
+    end(second, q, 2);
 }
 
 /* A reset of either side ends its stream only. */
 static void test_resets(void **state)
 {
     (void)state;
-    rig_start(H2);
     struct req q[4] = { 0 };
     struct frame f;
-    start(q, 4);
-    struct peer *p = peer_accept(-1);
-    for (int i = 0; i < 4; i++)
-        expect(p, HEADERS, &f);
+    struct peer *p = begin(H2, q, 4);
     rst(p, 1, CANCEL);
     rst(p, 3, REFUSED_STREAM);
     req_wait(&q[0].reset);
@@ -365,30 +358,22 @@ static void test_resets(void **state)
     expect(p, RST_STREAM, &f);
     assert_int_equal(f.stream, 5);
     answer(p, 5); /* too late: nobody hears of it */
-    answer(p, 7);
-    req_wait(&q[3].ended);
+    answer_to(p, 7, &q[3]);
     assert_false(q[2].answered || q[2].reset);
     settle();
     assert_int_equal(value("upstream_rq_rx_reset"), 1);
     assert_int_equal(value("upstream_rq_tx_reset"), 1);
     assert_int_equal(value("http2.rx_reset"), 2);
     assert_int_equal(value("upstream_cx_destroy"), 0);
-    peer_close(p);
-    fini(q, 4);
-    rig_stop();
+    end(p, q, 4);
 }
 
 /* The connection's end is the end of all its streams. */
 static void test_connection_lost(void **state)
 {
     (void)state;
-    rig_start(H2);
     struct req q[2] = { 0 };
-    struct frame f;
-    start(q, 2);
-    struct peer *p = peer_accept(-1);
-    expect(p, HEADERS, &f);
-    expect(p, HEADERS, &f);
+    struct peer *p = begin(H2, q, 2);
     upstream_reset(p->fd);
     for (int i = 0; i < 2; i++) {
         req_wait(&q[i].reset);
@@ -398,20 +383,14 @@ static void test_connection_lost(void **state)
     assert_int_equal(value("upstream_cx_destroy_remote_with_active_rq"), 1);
     assert_int_equal(value("upstream_rq_pending_failure_eject"), 2);
     mz_free(MZ_MEM_MISC, p);
-    fini(q, 2);
-    rig_stop();
+    finish(q, 2);
 }
 
 static void test_protocol_error(void **state)
 {
     (void)state;
-    rig_start(H2);
     struct req q[2] = { 0 };
-    struct frame f;
-    start(q, 2);
-    struct peer *p = peer_accept(-1);
-    expect(p, HEADERS, &f);
-    expect(p, HEADERS, &f);
+    struct peer *p = begin(H2, q, 2);
     put(p, DATA, 0, 0, "x", 1); /* DATA belongs to a stream */
     for (int i = 0; i < 2; i++) {
         req_wait(&q[i].reset);
@@ -420,24 +399,21 @@ static void test_protocol_error(void **state)
     settle();
     assert_int_equal(value("upstream_cx_protocol_error"), 1);
     assert_int_equal(value("upstream_cx_destroy_local"), 1);
-    peer_close(p);
-    fini(q, 2);
-    rig_stop();
+    end(p, q, 2);
 }
 
 /* An answer before the end of its request: the stream ends, the connection goes on. */
 static void test_early_answer(void **state)
 {
     (void)state;
-    rig_start(H2);
     struct req q[2] = { { .keep_open = true } };
     struct frame f;
+    rig_start(H2);
     start(q, 1);
     struct peer *p = peer_accept(-1);
     expect(p, HEADERS, &f);
     assert_false(f.flags & END_STREAM);
-    answer(p, 1);
-    req_wait(&q[0].ended);
+    answer_to(p, 1, &q[0]);
     expect(p, RST_STREAM, &f);
     assert_int_equal(f.stream, 1);
     struct mz_buf rest;
@@ -446,13 +422,10 @@ static void test_early_answer(void **state)
     q[0].enc->ops->encode_data(q[0].enc, &rest, true); /* goes nowhere */
     assert_int_equal(mz_buf_len(&rest), 0);
     start(&q[1], 1);
-    expect(p, HEADERS, &f);
-    answer(p, 3);
-    req_wait(&q[1].ended);
+    expect_head(p);
+    answer_to(p, 3, &q[1]);
     assert_int_equal(value("upstream_cx_total"), 1);
-    peer_close(p);
-    fini(q, 2);
-    rig_stop();
+    end(p, q, 2);
 }
 
 /* A connection that has carried what it may serves to the end and closes. */
@@ -466,87 +439,65 @@ static void test_max_requests(void **state)
         "common_http_protocol_options: "
         "{max_requests_per_connection: 2}, explicit_http_config: {http2_protocol_options: {}}}}\n");
     struct req q[3] = { 0 };
-    struct frame f;
     start(q, 3);
     struct peer *p = peer_accept(-1), *second = peer_accept(-1);
-    expect(p, HEADERS, &f);
-    expect(p, HEADERS, &f);
-    expect(second, HEADERS, &f);
-    answer(p, 3);
-    req_wait(&q[1].ended);
-    answer(p, 1);
-    req_wait(&q[0].ended);
+    expect_head(p);
+    expect_head(p);
+    expect_head(second);
+    answer_to(p, 3, &q[1]);
+    answer_to(p, 1, &q[0]);
     expect_end(p);
-    answer(second, 1);
-    req_wait(&q[2].ended);
+    answer_to(second, 1, &q[2]);
     assert_int_equal(value("upstream_cx_max_requests"), 1);
     peer_close(p);
-    peer_close(second);
-    fini(q, 3);
-    rig_stop();
+    end(second, q, 3);
 }
 
 static void test_duration_and_idle(void **state)
 {
     (void)state;
-    rig_start(
-        H2 "common_http_protocol_options: {max_connection_duration: 0.1s, idle_timeout: 0.03s}\n");
     struct req q[2] = { 0 };
-    struct frame f;
-    start(q, 1);
-    struct peer *p = peer_accept(-1);
-    expect(p, HEADERS, &f);
+    struct peer *p = begin(
+        H2 "common_http_protocol_options: {max_connection_duration: 0.1s, idle_timeout: 0.03s}\n",
+        q, 1);
     for (int i = 0; i < 500 && !value("upstream_cx_max_duration_reached"); i++)
         turn();
     assert_int_equal(value("upstream_cx_idle_timeout"), 0); /* a stream runs */
     start(&q[1], 1);
     struct peer *second = peer_accept(-1);
-    expect(second, HEADERS, &f);
-    answer(p, 1);
-    req_wait(&q[0].ended);
+    expect_head(second);
+    answer_to(p, 1, &q[0]);
     expect_end(p);
-    answer(second, 1);
-    req_wait(&q[1].ended);
+    answer_to(second, 1, &q[1]);
     expect_end(second);
     assert_int_equal(value("upstream_cx_idle_timeout"), 1);
     peer_close(p);
-    peer_close(second);
-    fini(q, 2);
-    rig_stop();
+    end(second, q, 2);
 }
 
 /* The host went: the stream that runs is served, then the connection closes. */
 static void test_host_gone(void **state)
 {
     (void)state;
-    rig_start(H2);
     struct req q = { 0 };
-    struct frame f;
-    start(&q, 1);
-    struct peer *p = peer_accept(-1);
-    expect(p, HEADERS, &f);
+    struct peer *p = begin(H2, &q, 1);
     struct mz_cluster *c = mz_wcluster_info(cluster());
     __atomic_fetch_or(&host()->health_flags, MZ_HOST_GONE, __ATOMIC_RELAXED);
     cluster_set_hosts(c, host_sets_create(NULL, 0, NULL, 0, false, 2));
     settle();
-    answer(p, 1);
-    req_wait(&q.ended);
+    answer_to(p, 1, &q);
     expect_end(p);
-    peer_close(p);
-    fini(&q, 1);
-    rig_stop();
+    end(p, &q, 1);
 }
 
 static void test_keepalive(void **state)
 {
     (void)state;
-    rig_start(
-        "http2_protocol_options: {connection_keepalive: {interval: 0.02s, timeout: 0.05s}}\n");
     struct req q = { 0 };
     struct frame f;
-    start(&q, 1);
-    struct peer *p = peer_accept(-1);
-    expect(p, HEADERS, &f);
+    struct peer *p =
+        begin("http2_protocol_options: {connection_keepalive: {interval: 0.02s, timeout: 0.05s}}\n",
+              &q, 1);
     expect(p, PING, &f);
     put(p, PING, ACK, 0, f.payload, 8);
     expect(p, PING, &f); /* and this one is not answered */
@@ -555,35 +506,24 @@ static void test_keepalive(void **state)
     settle();
     assert_int_equal(value("http2.keepalive_timeout"), 1);
     assert_int_equal(value("upstream_cx_destroy_local_with_active_rq"), 1);
-    peer_close(p);
-    fini(&q, 1);
-    rig_stop();
+    end(p, &q, 1);
 }
 
 /* max_requests counts streams; who is refused takes no stream. */
 static void test_max_requests_breaker(void **state)
 {
     (void)state;
-    rig_start(H2 "circuit_breakers: {thresholds: [{max_requests: 1}]}\n");
     struct req q[3] = { 0 };
-    struct frame f;
-    start(q, 1);
-    struct peer *p = peer_accept(-1);
-    expect(p, HEADERS, &f);
+    struct peer *p = begin(H2 "circuit_breakers: {thresholds: [{max_requests: 1}]}\n", q, 1);
     start(&q[1], 1);
     req_wait(&q[1].failed);
     assert_int_equal(q[1].why, MZ_POOL_OVERFLOW);
     assert_int_equal(value("upstream_rq_active_overflow"), 1);
-    answer(p, 1);
-    req_wait(&q[0].ended);
+    answer_to(p, 1, &q[0]);
     start(&q[2], 1);
-    expect(p, HEADERS, &f);
-    assert_int_equal(f.stream, 3);
-    answer(p, 3);
-    req_wait(&q[2].ended);
-    peer_close(p);
-    fini(q, 3);
-    rig_stop();
+    assert_int_equal(expect_head(p), 3);
+    answer_to(p, 3, &q[2]);
+    end(p, q, 3);
 }
 
 /* The kind of the pool follows the client's protocol. */
@@ -592,22 +532,18 @@ static void test_downstream_protocol(void **state)
     (void)state;
     rig_start("protocol_selection: USE_DOWNSTREAM_PROTOCOL\nhttp2_protocol_options: {}\n");
     struct req q[2] = { 0 };
-    struct frame f;
     q[1].downstream = MZ_HTTP2;
     start(q, 1);
     int fd = upstream_accept();
     serve(fd, OK_ANSWER, &q[0]);
     start(&q[1], 1);
     struct peer *p = peer_accept(-1);
-    expect(p, HEADERS, &f);
-    answer(p, 1);
-    req_wait(&q[1].ended);
+    expect_head(p);
+    answer_to(p, 1, &q[1]);
     assert_int_equal(value("upstream_cx_http1_total"), 1);
     assert_int_equal(value("upstream_cx_http2_total"), 1);
     close(fd);
-    peer_close(p);
-    fini(q, 2);
-    rig_stop();
+    end(p, q, 2);
 }
 
 int main(void)
