@@ -48,14 +48,19 @@ static void sink_read_disable(void *arg, bool disable)
         mz_conn_read_disable(wire(c), disable);
 }
 
+void hcm_count_request(const struct hcm_conn *c)
+{
+    hcm_count(c, MZ_HS_RQ_TOTAL);
+    hcm_count(c, is_http2(c) ? MZ_HS_RQ_HTTP2_TOTAL : MZ_HS_RQ_HTTP1_TOTAL);
+}
+
 static void on_new_stream(void *arg, struct mz_stream_enc *enc, struct mz_stream_in *out_in)
 {
     struct hcm_conn *c = arg;
     struct mz_stream *s = stream_create(c, enc, out_in);
     mz_list_add_tail(&c->streams, &s->link);
     c->n_streams++;
-    hcm_count(c, MZ_HS_RQ_TOTAL);
-    hcm_count(c, is_http2(c) ? MZ_HS_RQ_HTTP2_TOTAL : MZ_HS_RQ_HTTP1_TOTAL);
+    hcm_count_request(c);
     mz_gauge_add(c->cfg->scope, MZ_HS_RQ_ACTIVE, 1);
     if (c->cfg->max_requests_per_connection &&
         ++c->n_requests >= c->cfg->max_requests_per_connection) {
@@ -369,6 +374,7 @@ static void http2_failed(struct hcm_conn *c)
     else if (strcmp(e->details, "too_many_premature_resets") == 0)
         hcm_count(c, MZ_HS_RQ_TOO_MANY_RESETS);
     c->saw_codec_error = true;
+    c->cut_streams = c->n_streams != 0;
     while (!mz_list_empty(&c->streams)) {
         struct mz_stream *s = stream_of(c->streams.next);
         hcm_count(c, MZ_HS_RQ_RX_RESET);
@@ -450,7 +456,7 @@ static enum mz_net_flow on_data(struct mz_net_filter *f, struct mz_buf *data, bo
         mz_buf_drain(data, mz_buf_len(data));
         return MZ_NET_STOP;
     }
-    bool ready = c->codec || ((mz_buf_len(data) || !c->spoke) && choose_codec(c, data, end));
+    bool ready = c->codec || (mz_buf_len(data) && choose_codec(c, data, end));
     if (MZ_UNLIKELY(c->resting)) { /* it rests again when no stream comes of it */
         c->resting = false;
         idle_timer_start(c, idle_us(c) / 1000);
@@ -493,7 +499,7 @@ static void count_close(struct hcm_conn *c, bool local)
     struct mz_scope *sc = c->cfg->scope;
     hcm_count(c, MZ_HS_CX_DESTROY);
     hcm_count(c, local ? MZ_HS_CX_DESTROY_LOCAL : MZ_HS_CX_DESTROY_REMOTE);
-    if (c->n_streams) {
+    if (c->n_streams || c->cut_streams) {
         hcm_count(c, MZ_HS_CX_DESTROY_ACTIVE_RQ);
         hcm_count(c, local ? MZ_HS_CX_DESTROY_LOCAL_ACTIVE_RQ : MZ_HS_CX_DESTROY_REMOTE_ACTIVE_RQ);
     }

@@ -111,6 +111,7 @@ struct hcm_conn { /* the network filter's object */
     uint8_t drain; /* DRAIN_... */
     bool spoke;    /* it has, or had, a codec */
     bool resting, dispatching, closing, closed, saw_codec_error;
+    bool cut_streams; /* by such an error: it had some */
     uint64_t idle_since_us; /* the last stream ended */
     struct mz_timer idle_timer; /* it rests soon, and ends at last */
     struct conn_ends *ends; /* or NULL */
@@ -178,6 +179,7 @@ struct mz_stream {
 };
 
 /* conn.c */
+void hcm_count_request(const struct hcm_conn *c);
 void hcm_conn_stream_ended(struct hcm_conn *c, struct mz_stream *s); /* unlinks; decides over keep-alive and close */
 void hcm_conn_start_drain(struct hcm_conn *c);
 void hcm_conn_close(struct hcm_conn *c, enum mz_close how, const char *reason);

@@ -650,6 +650,7 @@ void mz_stream_recreate(struct mz_stream *s, const struct mz_route *from, struct
     s->filters = NULL;
     s->n_filters = 0;
     s->is_internal_created = true;
+    hcm_count_request(s->conn); /* as Envoy: a request anew */
     info_init(s);
     s->info.remote = remote;
     s->info.request_id = request_id;
@@ -688,7 +689,10 @@ void stream_end(struct mz_stream *s)
     ticket_drop(s);
     chain_done(s);
     finish_info(s);
-    mz_hist_record(c->cfg->scope, MZ_HS_RQ_TIME, (s->info.end_us - s->info.start_us) / 1000);
+    if (s->local_end)
+        mz_hist_record(c->cfg->scope, MZ_HS_RQ_TIME, (s->info.end_us - s->info.start_us) / 1000);
+    if (s->info.health_check)
+        hcm_count(c, MZ_HS_TRACING_HEALTH_CHECK); /* whether or not anything traces */
     mz_gauge_add(c->cfg->scope, MZ_HS_RQ_ACTIVE, -1);
     if (s->upgrade_accepted)
         mz_gauge_add(c->cfg->scope, MZ_HS_CX_UPGRADES_ACTIVE, -1);
@@ -733,8 +737,9 @@ void mz_stream_reset(struct mz_stream *s, const char *details)
 {
     if (s->dead)
         return;
-    hcm_count(s->conn, s->conn->codec->protocol < MZ_HTTP2 ? MZ_HS_RQ_RX_RESET
-                                                           : MZ_HS_RQ_TX_RESET); /* as Envoy */
+    hcm_count(s->conn, MZ_HS_RQ_TX_RESET);
+    if (!s->codec_done)
+        hcm_count(s->conn, MZ_HS_RQ_RX_RESET); /* Envoy hears its own reset here */
     if (details)
         s->info.details = details;
     s->codec_reset = true;

@@ -127,7 +127,7 @@ void tracing_request(struct mz_stream *s, struct mz_headers *h)
     if (dice_of(id, &dice))
         reason_write(s, h, why);
     s->info.traceable = why == &forced && !s->info.health_check; /* as Envoy's filter reads it */
-    hcm_count(s->conn, s->info.health_check ? MZ_HS_TRACING_HEALTH_CHECK : why->stat);
+    hcm_count(s->conn, why->stat);
     s->operation = route && route->propagate ? route->operation : (struct mz_str){ 0 };
     if (!s->conn->cfg->tracing->egress) {
         if (mz_headers_get_id(h, MZ_H_X_ENVOY_DECORATOR_OPERATION))

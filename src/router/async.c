@@ -156,8 +156,10 @@ void async_reset(struct async_try *t, enum mz_reset_reason why, struct mz_str tr
         return;
     if (!answered)
         charge(a, reset_outcome(why)->status, a->host, NULL);
-    else if (open)
+    else if (open) {
         charge_host(a->host, false);
+        mz_count(mz_upstream_async_scope(a->upstream), MZ_RS_RESET_AFTER_RESPONSE, 1);
+    }
     const char *reason = mz_reset_reason_text(why);
     fail(a,
          &(struct mz_async_failure){
@@ -343,6 +345,7 @@ static void begin(struct mz_async *a)
         return;
     }
     a->cluster = mz_cluster_ref(mz_wcluster_info(mz_wcluster_ref(a->w)));
+    mz_count(mz_upstream_async_scope(a->upstream), MZ_RS_TOTAL, 1);
     prepare(a);
     if (cluster_maintained(a->cluster, a->loop, a->arena)) {
         charge(a, 503, NULL, NULL);

@@ -126,6 +126,14 @@ void charge_success(struct attempt *a, const struct mz_headers *h, bool end)
     a->grpc_outcome_open = r->grpc && !end;
 }
 
+void charge_broken(const struct attempt *a, struct mz_host *host)
+{
+    if (!a->grpc_outcome_open)
+        return;
+    charge_host(host, false);
+    mz_count(a->r->cfg->scope, MZ_RS_RESET_AFTER_RESPONSE, 1);
+}
+
 static void record_sorts(struct mz_scope *s, const struct code_stats *at, unsigned sorts,
                          uint64_t ms)
 {

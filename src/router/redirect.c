@@ -18,7 +18,7 @@ static bool untried(struct router *r, const char *why)
     return false;
 }
 
-static bool refused(struct router *r, enum router_stat stat, const char *why)
+static bool refused(struct router *r, enum mz_router_stat stat, const char *why)
 {
     mz_count(r->cfg->scope, stat, 1);
     return untried(r, why);
@@ -123,17 +123,17 @@ static bool convert(struct router *r, struct mz_headers *response, bool *out_dro
     if (!mz_headers_get_id(response, MZ_H_LOCATION))
         return untried(r, "no location");
     if (!mz_url_parse(location, &to))
-        return refused(r, RS_REDIRECT_BAD_LOCATION, "bad location");
+        return refused(r, MZ_RS_REDIRECT_BAD_LOCATION, "bad location");
     bool https = mz_str_ieq(to.scheme, MZ_STR("https")),
          http = mz_str_ieq(to.scheme, MZ_STR("http"));
     if (!https && !http)
-        return refused(r, RS_REDIRECT_UNSAFE_SCHEME, "neither http nor https");
+        return refused(r, MZ_RS_REDIRECT_UNSAFE_SCHEME, "neither http nor https");
     bool cross = https != info_of(r)->secure;
     if (cross && !p->allow_cross_scheme)
-        return refused(r, RS_REDIRECT_UNSAFE_SCHEME, "other scheme");
+        return refused(r, MZ_RS_REDIRECT_UNSAFE_SCHEME, "other scheme");
     mz_stream_redirected_routes(s, &n);
     if (n >= p->max)
-        return refused(r, RS_REDIRECT_TOO_MANY, "too many redirects");
+        return refused(r, MZ_RS_REDIRECT_TOO_MANY, "too many redirects");
     save(r->headers, &old);
     apply(r, &to, &old);
     *out_drop_body = become_get(r, mz_headers_status(response), old.method);
@@ -143,8 +143,8 @@ static bool convert(struct router *r, struct mz_headers *response, bool *out_dro
         restore(r->headers, &old);
         mz_stream_clear_route_cache(s);
         (void)mz_stream_route(s); /* the old one again: logs and statistics show it */
-        return route ? refused(r, RS_REDIRECT_PREDICATE, "a predicate of the policy")
-                     : refused(r, RS_REDIRECT_NO_ROUTE, "no route for the new address");
+        return route ? refused(r, MZ_RS_REDIRECT_PREDICATE, "a predicate of the policy")
+                     : refused(r, MZ_RS_REDIRECT_NO_ROUTE, "no route for the new address");
     }
     for (size_t i = 0; i < p->n_copy_headers; i++) {
         struct mz_header *e = mz_headers_get(response, p->copy_headers[i]);

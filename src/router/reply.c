@@ -53,7 +53,6 @@ static void give_up(struct router *r, unsigned status, uint64_t flags, struct mz
     finish(r);
     drop_others(r, NULL);
     if (r->response_started) {
-        mz_count(r->cfg->scope, RS_RESET_AFTER_RESPONSE, 1);
         mz_info_flag(info_of(r), flags);
         mz_stream_reset(s, details);
         return;
@@ -175,8 +174,8 @@ void reply_reset(struct attempt *a, enum mz_reset_reason why, struct mz_str fail
     bool begun = r->response_started;
     if (!begun)
         charge_code(r, reset_outcome(why)->status, host, NULL);
-    else if (a->grpc_outcome_open)
-        charge_host(host, false);
+    else
+        charge_broken(a, host);
     mz_host_unref(host);
     struct mz_str body = mz_arena_printf(
         mz_stream_arena(stream_of(r)),
@@ -257,6 +256,8 @@ void reply_try_timeout(struct attempt *a, bool idle)
         }
         note_no_retry(r, v);
         charge_code(r, 504, host, NULL);
+    } else {
+        charge_broken(a, host);
     }
     mz_host_unref(host);
     give_up(r, 504, idle ? MZ_FLAG(STREAM_IDLE_TIMEOUT) : MZ_FLAG(UPSTREAM_REQUEST_TIMEOUT),
@@ -384,11 +385,11 @@ void reply_headers(struct attempt *a, struct mz_headers *h, bool end)
     drop_others(r, a);
     r->final = a;
     mz_timer_stop(&r->backoff_timer);
+    if (r->route->internal_redirect->enabled && redirect_try(r, a, h))
+        return; /* charged to nobody, as in Envoy */
     charge_code(r, status, a->host, h);
     if (status < 500)
         charge_success(a, h, end);
-    if (r->route->internal_redirect->enabled && redirect_try(r, a, h))
-        return;
     struct mz_stream_info *info = info_of(r);
     if (!info->details)
         info->details = "via_upstream";

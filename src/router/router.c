@@ -10,22 +10,6 @@
 
 /* The request's side of the router filter: what the route asks for, the body, the timeouts of the whole. */
 
-static const struct mz_stat_def router_defs[RS__COUNT] = {
-    { "no_cluster", MZ_COUNTER, MZ_UNIT_NONE, 0 },
-    { "no_route", MZ_COUNTER, MZ_UNIT_NONE, 0 },
-    { "passthrough_internal_redirect_bad_location", MZ_COUNTER, MZ_UNIT_NONE, 0 },
-    { "passthrough_internal_redirect_no_route", MZ_COUNTER, MZ_UNIT_NONE, 0 },
-    { "passthrough_internal_redirect_predicate", MZ_COUNTER, MZ_UNIT_NONE, 0 },
-    { "passthrough_internal_redirect_too_many_redirects", MZ_COUNTER, MZ_UNIT_NONE, 0 },
-    { "passthrough_internal_redirect_unsafe_scheme", MZ_COUNTER, MZ_UNIT_NONE, 0 },
-    { "rq_direct_response", MZ_COUNTER, MZ_UNIT_NONE, 0 },
-    { "rq_overload_local_reply", MZ_COUNTER, MZ_UNIT_NONE, 0 },
-    { "rq_redirect", MZ_COUNTER, MZ_UNIT_NONE, 0 },
-    { "rq_reset_after_downstream_response_started", MZ_COUNTER, MZ_UNIT_NONE, 0 },
-    { "rq_total", MZ_COUNTER, MZ_UNIT_NONE, 0 },
-};
-static const struct mz_stat_kind router_stats = { "router", router_defs, RS__COUNT };
-
 static struct router *from_filter(struct mz_filter *f)
 {
     return (struct router *)(void *)f;
@@ -35,7 +19,7 @@ static struct router *from_filter(struct mz_filter *f)
 
 static enum mz_flow no_route(struct router *r)
 {
-    mz_count(r->cfg->scope, RS_NO_ROUTE, 1);
+    mz_count(r->cfg->scope, MZ_RS_NO_ROUTE, 1);
     mz_stream_local_reply(stream_of(r),
                           &(struct mz_local_reply){ .status = 404,
                                                     .details = "route_not_found",
@@ -100,11 +84,11 @@ static enum mz_flow direct(struct router *r)
                                     .modify = direct_headers,
                                     .modify_arg = &d };
     if (route->action == MZ_ACTION_REDIRECT) {
-        mz_count(r->cfg->scope, RS_DIRECT_RESPONSE, 1); /* as Envoy: rq_redirect stays 0 */
+        mz_count(r->cfg->scope, MZ_RS_DIRECT_RESPONSE, 1); /* as Envoy: rq_redirect stays 0 */
         d.location = mz_route_redirect_location(route, r->headers, mz_stream_arena(stream_of(r)));
         mz_stream_story(stream_of(r), MZ_STEP_REDIRECT, MZ_STR(""), d.location, route->status, 0);
     } else {
-        mz_count(r->cfg->scope, RS_DIRECT_RESPONSE, 1);
+        mz_count(r->cfg->scope, MZ_RS_DIRECT_RESPONSE, 1);
         if (route->status == 201)
             d.location = created_location(r);
         reply.body = direct_body(r);
@@ -116,7 +100,7 @@ static enum mz_flow direct(struct router *r)
 
 static enum mz_flow no_cluster(struct router *r, struct mz_str name)
 {
-    mz_count(r->cfg->scope, RS_NO_CLUSTER, 1);
+    mz_count(r->cfg->scope, MZ_RS_NO_CLUSTER, 1);
     mz_stream_story(stream_of(r), MZ_STEP_NO_CLUSTER, name, MZ_STR(""), 0, 0);
     mz_stream_local_reply(stream_of(r),
                           &(struct mz_local_reply){ .status = r->route->cluster_not_found_status,
@@ -317,7 +301,7 @@ static enum mz_flow on_request_headers(struct mz_filter *f, struct mz_headers *h
 {
     struct router *r = from_filter(f);
     init(r, h);
-    mz_count(r->cfg->scope, RS_TOTAL, 1);
+    mz_count(r->cfg->scope, MZ_RS_TOTAL, 1);
     r->route = mz_stream_route(f->stream);
     if (!r->route)
         return no_route(r);
@@ -524,7 +508,7 @@ static void *config_build(const void *msg, const struct mz_factory *f, struct mz
     struct router_cfg *c = mz_new0(MZ_MEM_CONFIG, struct router_cfg);
     struct mz_arena *a = mz_arena_create(MZ_MEM_MISC);
     c->scope = mz_scope_create(
-        f->stats, &router_stats,
+        f->stats, &mz_router_stats,
         mz_arena_cat(a, 3, (struct mz_str[]){ MZ_STR("http."), f->http_stat_prefix, MZ_STR(".") }));
     mz_arena_destroy(a);
     c->dynamic_stats = mz_bool_or(m->dynamic_stats, true);

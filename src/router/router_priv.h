@@ -9,22 +9,6 @@
 #include "upstream/cluster.h"
 #include "upstream/pool.h"
 
-/* http.<stat_prefix>. of the router */
-enum router_stat {
-    RS_NO_CLUSTER,
-    RS_NO_ROUTE,
-    RS_REDIRECT_BAD_LOCATION,
-    RS_REDIRECT_NO_ROUTE,
-    RS_REDIRECT_PREDICATE,
-    RS_REDIRECT_TOO_MANY,
-    RS_REDIRECT_UNSAFE_SCHEME,
-    RS_DIRECT_RESPONSE,
-    RS_OVERLOAD_LOCAL_REPLY,
-    RS_REDIRECT,
-    RS_RESET_AFTER_RESPONSE,
-    RS_TOTAL,
-    RS__COUNT
-};
 struct router_cfg {
     struct mz_scope *scope;
     bool suppress_headers, respect_expected, suppress_grpc_failure_codes, dynamic_stats;
@@ -140,6 +124,8 @@ void charge_code(struct router *r, unsigned status, const struct mz_host *host,
                  const struct mz_headers *response);
 void charge_host(struct mz_host *h, bool success); /* rq_success or rq_error */
 void charge_success(struct attempt *a, const struct mz_headers *h, bool end); /* headers below 500, or trailers */
+/* A begun answer broke off: Envoy counts that where it is gRPC whose outcome was to come with the trailers. */
+void charge_broken(const struct attempt *a, struct mz_host *host);
 void charge_time(struct router *r, const struct mz_host *host, const struct mz_headers *response);
 /* The same of a cluster alone: what async.c counts. */
 unsigned charge_sorts_of(const struct mz_headers *request, const struct mz_host *host,

@@ -89,9 +89,6 @@ static void idle(struct client *c)
 {
     struct mz_cluster *cl = c->pool->w->cluster;
     if (c->last || c->codec->must_close || c->pool->gone) {
-        /* Envoy counts a connection that its answer ends as closed with the request active, one at its limit not. */
-        c->stream_lost =
-            c->stream_lost || (!c->type->multiplex && c->codec->must_close && !c->extra_bytes);
         if (c->tunnelled && c->conn) /* its last bytes may still wait */
             mz_conn_close(c->conn, MZ_CLOSE_FLUSH, "no_reuse", TUNNEL_FLUSH_MS);
         else
@@ -665,8 +662,10 @@ void client_create(struct pool *p)
     mz_timer_init(l, &c->life, life_over);
     c->start_us = mz_loop_now_us(l);
     cx_begin(p);
-    if (p->kind != POOL_AUTO)
+    if (p->kind != POOL_AUTO) {
         mz_count(pool_scope(p), c->type->total, 1);
+        c->type->begin(p->w);
+    }
     c->conn = cx_connect(p, p->transport, &conn_ops, c);
     MZ_LOG_IDS(DEBUG, pool, c->conn->id, 0, "creating a new connection to %.*s (connecting=%u)",
                p->host->addr_text_n, p->host->addr_text, p->n[CLIENT_CONNECTING]);

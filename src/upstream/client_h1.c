@@ -7,6 +7,11 @@ static uint32_t limit(const struct mz_cluster *c)
     return 1;
 }
 
+static void begin(struct mz_wcluster *w)
+{
+    (void)wcluster_http1_stats(w);
+}
+
 static struct mz_codec *codec(struct client *c, const struct mz_codec_sink *sink)
 {
     struct mz_wcluster *w = c->pool->w;
@@ -29,7 +34,8 @@ static bool says_close(const struct mz_headers *h)
 
 static void answer_headers(struct client *c, const struct mz_headers *h)
 {
-    if (!says_close(h))
+    bool old = c->codec->protocol == MZ_HTTP10 && c->codec->must_close; /* said by saying nothing */
+    if (!says_close(h) && !old)
         return;
     c->last = true;
     mz_count(pool_scope(c->pool), MZ_CS_CX_CLOSE_NOTIFY, 1);
@@ -41,13 +47,14 @@ static void answer_ends(struct client *c)
     if (!c->conn || !mz_buf_len(mz_conn_in(c->conn)) || c->last)
         return;
     mz_count(pool_scope(c->pool), MZ_CS_CX_PROTOCOL_ERROR, 1);
-    c->last = c->extra_bytes = true;
+    c->last = true;
 }
 
 const struct client_type client_http1 = { .protocol = MZ_HTTP11,
                                           .total = MZ_CS_CX_HTTP1_TOTAL,
                                           .limit = limit,
                                           .requests = UINT32_MAX,
+                                          .begin = begin,
                                           .codec = codec,
                                           .request = request,
                                           .answer_headers = answer_headers,

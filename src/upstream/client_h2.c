@@ -36,6 +36,11 @@ static const struct mz_codec_client_ops codec_ops = { .goaway_received = goaway_
                                                       .max_streams_changed = max_streams_changed,
                                                       .keepalive_timeout = keepalive_timeout };
 
+static void begin(struct mz_wcluster *w)
+{
+    (void)wcluster_http2_stats(w);
+}
+
 static struct mz_codec *codec(struct client *c, const struct mz_codec_sink *sink)
 {
     struct mz_wcluster *w = c->pool->w;
@@ -80,6 +85,7 @@ const struct client_type client_http2 = { .protocol = MZ_HTTP2,
                                           .before_settings =
                                               100, /* what a server should allow (RFC 9113 6.5.2) */
                                           .requests = 1u << 29, /* Envoy; stream ids end at 2^30 */
+                                          .begin = begin,
                                           .codec = codec,
                                           .request = request,
                                           .reset = reset };

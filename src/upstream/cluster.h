@@ -213,6 +213,7 @@ struct mz_str mz_cds_version(const struct mz_cds *c); /* of the last good update
 
 /* ---- a worker ---- */
 struct mz_wcluster *mz_upstream_find(struct mz_upstream *u, struct mz_str name); /* makes it at first use; NULL: none */
+struct mz_scope *mz_upstream_async_scope(const struct mz_upstream *u); /* http.async-client., mz_router_stats; of all threads */
 /* How many hosts the local cluster has now (env.local_cluster): proxies like us. 0: none is known. */
 uint64_t mz_upstream_local_members(struct mz_upstream *u);
 bool mz_upstream_closed(const struct mz_upstream *u); /* it is being destroyed: begin nothing */

@@ -34,7 +34,7 @@ struct mz_cluster_manager {
     MZ_VEC(struct mz_cluster *) refresh; /* one reference each */
     MZ_VEC(struct waiter) waiting;       /* for all, or: */
     MZ_VEC(struct waiter) primary;       /* for those that need no xDS */
-    struct mz_scope *scope;
+    struct mz_scope *scope, *async_scope;
 };
 struct mz_upstream {
     struct mz_list link; /* main thread */
@@ -282,13 +282,21 @@ struct merge { /* changes of health that wait for the window's end */
     struct mz_cluster *cluster; /* borrowed */
 };
 
+/* What happens before the cluster is ready is its beginning, no update of it. */
+static void count_update(const struct mz_cluster *c, unsigned event)
+{
+    const struct cluster_priv *p = cluster_priv(c);
+    if (!p->waiting && !p->beginning)
+        mz_count(p->manager->scope, event, 1);
+}
+
 static void refresh(struct mz_cluster *c, unsigned event)
 {
     struct cluster_priv *p = cluster_priv(c);
     struct host_sets *s = cluster_sets(c);
     p->seq = s->seq + 1;
     p->updated_us = mz_loop_now_us(p->manager->env.main);
-    mz_count(p->manager->scope, event, 1);
+    count_update(c, event);
     hosts_publish(c, eds_leaving(c, s) ? eds_left(c, s, p->seq) : host_sets_again(s, p->seq));
     host_sets_unref(s);
 }
@@ -301,6 +309,7 @@ static void refresh_run(struct mz_task *t)
         cluster_priv(c)->refresh_due = false;
         if (cluster_is_current(c))
             refresh(c, MZ_CMS_CLUSTER_UPDATED);
+        cluster_priv(c)->beginning = false;
         mz_cluster_unref(c);
     }
     m->refresh.n = 0;
@@ -339,7 +348,7 @@ void cluster_set_hosts(struct mz_cluster *c, struct host_sets *take)
     if (merge_stop(c))
         mz_count(m->scope, MZ_CMS_UPDATE_MERGE_CANCELLED, 1);
     p->updated_us = mz_loop_now_us(m->env.main);
-    mz_count(m->scope, MZ_CMS_CLUSTER_UPDATED, 1);
+    count_update(c, MZ_CMS_CLUSTER_UPDATED);
     hosts_publish(c, take);
 }
 
@@ -361,7 +370,7 @@ void cluster_refresh_health(struct mz_cluster *c)
         return;
     }
     if (p->merge_ms && !leaving)
-        mz_count(m->scope, MZ_CMS_UPDATE_OUT_OF_MERGE_WINDOW, 1);
+        count_update(c, MZ_CMS_UPDATE_OUT_OF_MERGE_WINDOW);
     if (merge_stop(c))
         mz_count(m->scope, MZ_CMS_UPDATE_MERGE_CANCELLED, 1);
     p->refresh_due = true;
@@ -429,8 +438,10 @@ void cluster_checks_done(struct mz_cluster *c)
     if (!p->warming_checks)
         return;
     p->warming_checks = false;
+    p->beginning = true;
     cluster_ready(c);
     cluster_refresh_health(c);
+    p->beginning &= p->refresh_due;
 }
 
 /* Hosts of a cluster that checks them are there, out of use, before it is ready. */
@@ -458,6 +469,7 @@ struct mz_cluster_manager *mz_cluster_manager_create(const struct mz_upstream_en
     mz_task_init(&m->refresh_task, refresh_run);
     pthread_mutex_init(&m->lock, NULL);
     m->scope = mz_scope_create(env->stats, &mz_cluster_manager_stats, MZ_STR("cluster_manager."));
+    m->async_scope = mz_scope_create(env->stats, &mz_router_stats, MZ_STR("http.async-client."));
     mz_gauge_set(m->scope, MZ_CMS_WARMING_CLUSTERS, 0);
     return m;
 }
@@ -497,6 +509,7 @@ void mz_cluster_manager_destroy(struct mz_cluster_manager *m)
     mz_map_fini(&m->warming);
     names_unref(m->names);
     mz_scope_unref(m->scope);
+    mz_scope_unref(m->async_scope);
     mz_vec_free(&m->waiting, MZ_MEM_UPSTREAM);
     mz_vec_free(&m->primary, MZ_MEM_UPSTREAM);
     pthread_mutex_destroy(&m->lock);
@@ -790,7 +803,7 @@ void cluster_members_count(struct mz_cluster *c, const struct endpoints_count *n
 {
     struct mz_scope *s = c->circuit[MZ_PRIORITY_DEFAULT].scope;
     uint64_t plain = cluster_priv(c)->n_matches ? 0 : n->added; /* else host_transport_set() */
-    const uint64_t first[MZ_CM__COUNT] = { [MZ_CM_CHANGE] = 1,
+    const uint64_t first[MZ_CM__COUNT] = { [MZ_CM_CHANGE] = n->changed ? n->changed : 1,
                                            [MZ_CM_DEGRADED] = n->degraded,
                                            [MZ_CM_EXCLUDED] = n->excluded,
                                            [MZ_CM_HEALTHY] = n->healthy,
@@ -806,7 +819,7 @@ void cluster_members_count(struct mz_cluster *c, const struct endpoints_count *n
     mz_gauge_set(s, MZ_CM_EXCLUDED, n->excluded);
     mz_gauge_set(s, MZ_CM_MAX_HOST_WEIGHT, n->max_weight);
     if (before != n->total || n->changed)
-        mz_count(s, MZ_CM_CHANGE, 1);
+        mz_count(s, MZ_CM_CHANGE, n->changed ? n->changed : 1);
     mz_count(s, MZ_CM_TOTAL_MATCH_COUNT, plain);
 }
 
@@ -916,6 +929,11 @@ void mz_upstream_destroy(struct mz_upstream *u)
 struct mz_loop *mz_upstream_loop(const struct mz_upstream *u)
 {
     return u->loop;
+}
+
+struct mz_scope *mz_upstream_async_scope(const struct mz_upstream *u)
+{
+    return u->manager->async_scope;
 }
 
 uint64_t mz_upstream_local_members(struct mz_upstream *u)

@@ -84,7 +84,8 @@ static void publish(struct dns_cluster *d, uint32_t added, bool changed)
             count.healthy += health == MZ_HOST_HEALTHY;
             count.degraded += health == MZ_HOST_DEGRADED;
             count.excluded += host_excluded(h);
-            count.max_weight = h->weight > count.max_weight ? h->weight : count.max_weight;
+            if (!d->logical && h->weight > count.max_weight)
+                count.max_weight = h->weight;
         }
     }
     struct cluster_priv *p = cluster_priv(c);

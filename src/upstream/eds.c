@@ -81,7 +81,7 @@ static void compare(struct mz_cluster *c, const pb_ClusterLoadAssignment *now,
     mz_map_foreach (it, &after)
         count->added += !mz_map_get(&before, it->key);
     count->total = (uint32_t)after.n;
-    count->changed = count->added || before.n != after.n;
+    count->changed = count->added || before.n != after.n; /* whatever the priority */
     mz_map_fini(&before);
     mz_map_fini(&after);
     mz_arena_destroy(ctx.arena);

@@ -159,15 +159,19 @@ bool endpoints_check(const pb_ClusterLoadAssignment *a, enum cluster_type type,
                      struct endpoints_count *out_count, struct mz_err *err)
 {
     struct endpoints_count n = { 0 };
-    for (size_t i = 0; a && i < a->n_endpoints; i++)
-        if (!locality_check(a, a->endpoints[i], type, &n, err))
+    bool seen[MAX_PRIORITY + 1] = { false };
+    for (size_t i = 0; a && i < a->n_endpoints; i++) {
+        const pb_LocalityLbEndpoints *l = a->endpoints[i];
+        if (!locality_check(a, l, type, &n, err))
             return mz_err_at(err, "endpoints[%zu]", i);
+        n.changed += l->n_lb_endpoints && !seen[l->priority];
+        seen[l->priority] |= l->n_lb_endpoints > 0;
+    }
     if (type == CLUSTER_LOGICAL_DNS &&
         (!a || a->n_endpoints != 1 || a->endpoints[0]->n_lb_endpoints != 1))
         return mz_err_set(err, "LOGICAL_DNS clusters must have a single locality_lb_endpoint and a "
                                "single lb_endpoint");
     n.added = n.total;
-    n.changed = n.total > 0;
     *out_count = n;
     return true;
 }

@@ -95,7 +95,6 @@ static void count(const struct original_dst *o, bool changed)
         n.total++;
         n.healthy += health == MZ_HOST_HEALTHY;
         n.degraded += health == MZ_HOST_DEGRADED;
-        n.max_weight = 1;
     }
     cluster_members_count(o->cluster, &n);
 }

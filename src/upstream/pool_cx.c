@@ -116,33 +116,35 @@ const char *cx_error_text(const struct mz_conn *c, char out_text[CX_ERROR_TEXT])
     return c->error ? out_text : "";
 }
 
-/* cluster.<name>.<protocol>. */
-static struct mz_scope *codec_scope(struct mz_wcluster *w, const struct mz_stat_kind *kind,
-                                    const char *protocol)
+struct mz_scope *cluster_codec_scope(const struct mz_cluster *c, bool http2)
 {
     char prefix[1024];
-    int n = snprintf(prefix, sizeof(prefix), "cluster." MZ_STR_FMT ".%s.",
-                     MZ_STR_ARG(w->cluster->stat_name), protocol);
+    int n = snprintf(prefix, sizeof(prefix), "cluster." MZ_STR_FMT ".%s.", MZ_STR_ARG(c->stat_name),
+                     http2 ? "http2" : "http1");
     size_t len = (size_t)n < sizeof(prefix) ? (size_t)n : sizeof(prefix) - 1;
-    return mz_scope_create(w->cluster->scope->store, kind, (struct mz_str){ prefix, len });
+    return mz_scope_create(c->scope->store, http2 ? &mz_http2_codec_stats : &mz_http1_codec_stats,
+                           (struct mz_str){ prefix, len });
+}
+
+struct mz_http1_stats cluster_http1_stats(struct mz_scope *scope)
+{
+    return (struct mz_http1_stats){ .scope = scope,
+                                    .dropped_headers_with_underscores = MZ_HC_DROPPED,
+                                    .metadata_not_supported = MZ_HC_METADATA,
+                                    .requests_rejected_with_underscores = MZ_HC_REJECTED,
+                                    .response_flood = MZ_HC_FLOOD };
 }
 
 const struct mz_http1_stats *wcluster_http1_stats(struct mz_wcluster *w)
 {
     if (!w->http1_stats.scope)
-        w->http1_stats = (struct mz_http1_stats){
-            .scope = codec_scope(w, &mz_http1_codec_stats, "http1"),
-            .dropped_headers_with_underscores = MZ_HC_DROPPED,
-            .metadata_not_supported = MZ_HC_METADATA,
-            .requests_rejected_with_underscores = MZ_HC_REJECTED,
-            .response_flood = MZ_HC_FLOOD,
-        };
+        w->http1_stats = cluster_http1_stats(cluster_codec_scope(w->cluster, false));
     return &w->http1_stats;
 }
 
 const struct mz_http2_stats *wcluster_http2_stats(struct mz_wcluster *w)
 {
     if (!w->http2_stats.scope)
-        w->http2_stats.scope = codec_scope(w, &mz_http2_codec_stats, "http2");
+        w->http2_stats.scope = cluster_codec_scope(w->cluster, true);
     return &w->http2_stats;
 }

@@ -71,7 +71,6 @@ struct client { /* a connection */
     bool unsettled;   /* something waits so */
     bool stream_lost; /* its end counts as one with an active request */
     bool got_bytes;   /* of the answer (HTTP/1) */
-    bool extra_bytes; /* bytes came behind an answer (HTTP/1) */
     bool tunnelled;   /* it became a tunnel (HTTP/1) */
     bool goaway;      /* the peer announced its end (HTTP/2) */
     bool greeted;     /* the peer's settings came (HTTP/2) */
@@ -95,6 +94,7 @@ struct client_type {
     uint32_t (*limit)(const struct mz_cluster *c); /* streams at once, before the peer said anything */
     uint32_t before_settings; /* streams at once until the peer's settings came; 0: there are none */
     uint32_t requests;        /* in a life, where nothing is configured */
+    void (*begin)(struct mz_wcluster *w); /* a connection is begun: its statistics exist from now on, as in Envoy */
     struct mz_codec *(*codec)(struct client *c, const struct mz_codec_sink *sink);
     struct mz_stream_enc *(*request)(struct client *c, const struct mz_stream_in *in); /* NULL: it cannot */
     void (*answer_headers)(struct client *c, const struct mz_headers *h); /* or NULL */

@@ -31,6 +31,7 @@ static const struct mz_stat_def member_both_defs[] = { MZ_CLUSTER_MEMBER_STATS(X
 static const struct mz_stat_def alt_defs[] = { MZ_CLUSTER_ALT_STATS(X) };
 static const struct mz_stat_def outlier_defs[] = { MZ_OUTLIER_STATS(X) };
 static const struct mz_stat_def health_check_defs[] = { MZ_HEALTH_CHECK_STATS(X) };
+static const struct mz_stat_def router_defs[] = { MZ_ROUTER_STATS(X) };
 static const struct mz_stat_def manager_defs[] = { MZ_CLUSTER_MANAGER_STATS(X) };
 static const struct mz_stat_def http1_defs[] = { MZ_HTTP1_CODEC_STATS(X) };
 static const struct mz_stat_def thread_defs[] = { { "clusters_inflated", MZ_GAUGE, MZ_UNIT_NONE,
@@ -60,6 +61,7 @@ const struct mz_stat_kind mz_cluster_alt_stats = { "cluster_alt", alt_defs, MZ_C
 const struct mz_stat_kind mz_outlier_stats = { "outlier", outlier_defs, MZ_COUNT(outlier_defs) };
 const struct mz_stat_kind mz_health_check_stats = { "health_check", health_check_defs,
                                                     MZ_COUNT(health_check_defs) };
+const struct mz_stat_kind mz_router_stats = { "router", router_defs, MZ_RS__COUNT };
 const struct mz_stat_kind mz_cluster_manager_stats = { "cluster_manager", manager_defs,
                                                        MZ_COUNT(manager_defs) };
 const struct mz_stat_kind mz_http1_codec_stats = { "http1_codec", http1_defs,

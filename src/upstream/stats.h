@@ -66,7 +66,7 @@
     X(RQ_0RTT, "upstream_rq_0rtt", COUNTER, NONE, 0) X(RQ_ACTIVE, "upstream_rq_active", GAUGE, NONE, 0)                \
     X(RQ_ACTIVE_OVERFLOW, "upstream_rq_active_overflow", COUNTER, NONE, 0)                                             \
     X(RQ_CANCELLED, "upstream_rq_cancelled", COUNTER, NONE, 0)                                                         \
-    X(RQ_COMPLETED, "upstream_rq_completed", COUNTER, NONE, MZ_STAT_LAZY)                                              \
+    X(RQ_COMPLETED, "upstream_rq_completed", COUNTER, NONE, 0)                                                         \
     X(RQ_TIME, "upstream_rq_time", HISTOGRAM, MS, MZ_STAT_LAZY)                                                        \
     X(RQ_MAINTENANCE_MODE, "upstream_rq_maintenance_mode", COUNTER, NONE, 0)                                           \
     X(RQ_MAX_DURATION_REACHED, "upstream_rq_max_duration_reached", COUNTER, NONE, 0)                                   \
@@ -185,6 +185,27 @@ enum mz_health_check_stat {
     MZ_HCS__COUNT
 };
 extern const struct mz_stat_kind mz_health_check_stats;
+
+/* http.<stat_prefix>. of a router; of the proxy's own requests (http.async-client.) and of tunnels, too */
+#define MZ_ROUTER_STATS(X)                                                                                             \
+    X(NO_CLUSTER, "no_cluster", COUNTER, NONE, 0) X(NO_ROUTE, "no_route", COUNTER, NONE, 0)                            \
+    X(REDIRECT_BAD_LOCATION, "passthrough_internal_redirect_bad_location", COUNTER, NONE, 0)                           \
+    X(REDIRECT_NO_ROUTE, "passthrough_internal_redirect_no_route", COUNTER, NONE, 0)                                   \
+    X(REDIRECT_PREDICATE, "passthrough_internal_redirect_predicate", COUNTER, NONE, 0)                                 \
+    X(REDIRECT_TOO_MANY, "passthrough_internal_redirect_too_many_redirects", COUNTER, NONE, 0)                         \
+    X(REDIRECT_UNSAFE_SCHEME, "passthrough_internal_redirect_unsafe_scheme", COUNTER, NONE, 0)                         \
+    X(DIRECT_RESPONSE, "rq_direct_response", COUNTER, NONE, 0)                                                         \
+    X(OVERLOAD_LOCAL_REPLY, "rq_overload_local_reply", COUNTER, NONE, 0)                                               \
+    X(REDIRECT, "rq_redirect", COUNTER, NONE, 0)                                                                       \
+    X(RESET_AFTER_RESPONSE, "rq_reset_after_downstream_response_started", COUNTER, NONE, 0)                            \
+    X(TOTAL, "rq_total", COUNTER, NONE, 0)
+enum mz_router_stat {
+#define X(id, name, type, unit, flags) MZ_RS_##id,
+    MZ_ROUTER_STATS(X)
+#undef X
+    MZ_RS__COUNT
+};
+extern const struct mz_stat_kind mz_router_stats;
 
 /* thread_local_cluster_manager.<thread>.: how many clusters that thread has made something of. */
 enum { MZ_TLC_CLUSTERS_INFLATED };

@@ -324,6 +324,7 @@ struct cluster_priv {
     struct checker *checker; /* the same */
     bool warming_checks;     /* main thread: the cluster is not ready before each host was checked once */
     bool waiting;            /* main thread: it is not ready; the manager counts it */
+    bool beginning;          /* main thread: the outcome of its first checks is to be published */
     bool first_done;         /* main thread: its first endpoints came, or did not in time */
     bool primary;            /* main thread: others (xDS itself) may depend on it: no discovery by xDS */
     struct mz_init *init;    /* secrets that are awaited; NULL: none */
@@ -385,7 +386,7 @@ void alt_stats_destroy(struct alt_stats *s);
 struct endpoints_count {
     uint32_t total, healthy, degraded, excluded, max_weight;
     uint32_t added; /* hosts that are new */
-    bool changed;   /* membership_change counts */
+    uint32_t changed; /* priorities whose members are others: membership_change counts each */
 };
 bool endpoints_check(const pb_ClusterLoadAssignment *a, enum cluster_type type,
                      struct endpoints_count *out_count, struct mz_err *err); /* NULL: none */
@@ -505,4 +506,8 @@ void preconnect_ahead(struct mz_wcluster *w, enum mz_priority prio,
                       enum pool_kind kind); /* before a request is asked for */
 struct mz_host *preconnect_take(struct mz_wcluster *w, struct mz_lb_ctx *ctx); /* the host chosen ahead, or NULL */
 void preconnect_forget(struct mz_wcluster *w);                                 /* the hosts changed */
+
+/* pool_cx.c: cluster.<name>.http1. or http2., of all its codecs; shared by who makes it again */
+struct mz_scope *cluster_codec_scope(const struct mz_cluster *c, bool http2);
+struct mz_http1_stats cluster_http1_stats(struct mz_scope *scope); /* indices of that scope */
 #endif

@@ -18,8 +18,8 @@ static struct mz_conn *down_of(const struct tcp_session *s)
 
 void tcp_lease_closed(const struct tcp_lease *l, enum mz_conn_event ev)
 {
-    bool local = ev == MZ_CONN_LOCAL_CLOSE && !tcp_both_ended(l->conn);
-    mz_tcp_pool_closed(l->cluster, l->host, MZ_PRIORITY_DEFAULT, l->conn, local);
+    mz_tcp_pool_closed(l->cluster, l->host, MZ_PRIORITY_DEFAULT, l->conn,
+                       ev == MZ_CONN_LOCAL_CLOSE);
 }
 
 /* One side has ended and the other not yet (D1): what bounds it is the idle time. */

@@ -145,39 +145,17 @@ static bool tlvs_build(const pb_TcpProxy *m, struct tcp_cfg *c, struct mz_err *e
     return true;
 }
 
-/* Envoy's tunnels pass through its router, whose statistics exist under this prefix and stay 0. */
-static const struct mz_stat_def tunnel_defs[] = {
-#define ZERO(name)                                                                                 \
-    {                                                                                              \
-        name, MZ_COUNTER, MZ_UNIT_NONE, 0                                                          \
-    }
-    ZERO("no_cluster"),
-    ZERO("no_route"),
-    ZERO("passthrough_internal_redirect_bad_location"),
-    ZERO("passthrough_internal_redirect_no_route"),
-    ZERO("passthrough_internal_redirect_predicate"),
-    ZERO("passthrough_internal_redirect_too_many_redirects"),
-    ZERO("passthrough_internal_redirect_unsafe_scheme"),
-    ZERO("rq_direct_response"),
-    ZERO("rq_overload_local_reply"),
-    ZERO("rq_redirect"),
-    ZERO("rq_reset_after_downstream_response_started"),
-    ZERO("rq_total"),
-#undef ZERO
-};
-static const struct mz_stat_kind tunnel_stats = { "tcpproxy_tunneling", tunnel_defs,
-                                                  MZ_COUNT(tunnel_defs) };
-
 static bool tunnel_build(const pb_TcpProxy_TunnelingConfig *m, struct tcp_cfg *c,
                          struct mz_err *err)
 {
     if (!m)
         return true;
     struct tcp_tunnel_cfg *t = c->tunnel = mz_arena_new0(c->arena, struct tcp_tunnel_cfg);
-    t->scope = mz_scope_create(
-        c->scope->store, &tunnel_stats,
-        mz_arena_cat(c->arena, 2,
-                     (struct mz_str[]){ c->scope->prefix, MZ_STR("tcpproxy_tunneling.") }));
+    t->scope = mz_scope_create(/* Envoy's tunnels pass through its router; these stay 0 */
+                               c->scope->store, &mz_router_stats,
+                               mz_arena_cat(c->arena, 2,
+                                            (struct mz_str[]){ c->scope->prefix,
+                                                               MZ_STR("tcpproxy_tunneling.") }));
     struct mz_str path = mz_str_c(m->post_path);
     t->post = m->use_post;
     t->keep_headers = m->propagate_response_headers;

@@ -293,7 +293,10 @@ void h2_flush(struct h2 *c)
     c->sending = false;
     if (c->out_pos != pos) {
         c->sink.written(c->sink.arg);
-        h2_flush_later(c); /* looks at what has left, behind the write */
+        if (!c->dead) { /* what has left is looked at behind the write */
+            mz_task_cancel(&c->task);
+            mz_task_schedule(c->loop, &c->task);
+        }
     } else if (c->out_frames != 0 || c->told_frames != 0) {
         h2_out_drained(c);
         h2_out_tell(c);

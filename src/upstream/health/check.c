@@ -355,6 +355,7 @@ void checker_unref(struct checker *k)
     if (!k || __atomic_fetch_sub(&k->refs, 1, __ATOMIC_ACQ_REL) != 1)
         return;
     mz_scope_unref(k->scope);
+    mz_scope_unref(k->codec_scope);
     mz_free(MZ_MEM_UPSTREAM, k);
 }
 

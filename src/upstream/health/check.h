@@ -73,6 +73,7 @@ struct checker {
     struct mz_loop *main;
     struct check_config cfg;
     struct mz_scope *scope;
+    struct mz_scope *codec_scope; /* of the protocol that it speaks; NULL: none of HTTP, or nothing was asked yet */
     struct mz_list sessions;
     uint32_t n_first; /* sessions whose first check has not ended */
     uint32_t healthy, degraded;

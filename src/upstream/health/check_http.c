@@ -361,13 +361,13 @@ static void connected(struct probe *p)
     const struct mz_codec_sink sink = {
         .out = mz_conn_out(p->conn), .written = written, .read_disable = read_disable, .arg = p
     };
-    static const struct mz_http1_stats no_stats1 = { NULL, MZ_STAT_NONE, MZ_STAT_NONE, MZ_STAT_NONE,
-                                                     MZ_STAT_NONE };
-    static const struct mz_http2_stats no_stats2 = { 0 };
+    struct checker *k = p->session->checker;
+    const struct mz_http1_stats stats1 = cluster_http1_stats(k->codec_scope);
+    const struct mz_http2_stats stats2 = { k->codec_scope };
     p->connected = true;
-    p->codec = cfg_of(p->session)->http2 ? mz_http2_client_create(&c->http2_opts, &no_stats2,
-                                                                  p->loop, &sink, &client_ops, p)
-                                         : mz_http1_client_create(&c->http1, &no_stats1, &sink);
+    p->codec = cfg_of(p->session)->http2
+                   ? mz_http2_client_create(&c->http2_opts, &stats2, p->loop, &sink, &client_ops, p)
+                   : mz_http1_client_create(&c->http1, &stats1, &sink);
     send_request(p);
     settle(p);
 }
@@ -417,6 +417,9 @@ static void start(struct check_session *s)
     p->arena = mz_arena_create(MZ_MEM_UPSTREAM);
     mz_buf_init(&p->body);
     s->probe = p;
+    struct checker *k = s->checker;
+    if (!k->codec_scope)
+        k->codec_scope = cluster_codec_scope(k->cluster, cfg_of(s)->http2);
     p->conn = check_connect(s, &conn_ops, p);
 }
 
