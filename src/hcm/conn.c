@@ -369,6 +369,8 @@ static void http2_failed(struct hcm_conn *c)
 {
     const struct mz_codec_error *e = &c->codec->error;
     bool flood = e->status == 429;
+    bool overload =
+        flood && strncmp(e->details, "Too_many_", 9) != 0; /* as Envoy tells them apart */
     if (!flood)
         hcm_count(c, MZ_HS_CX_PROTOCOL_ERROR);
     else if (strcmp(e->details, "too_many_premature_resets") == 0)
@@ -378,9 +380,9 @@ static void http2_failed(struct hcm_conn *c)
     while (!mz_list_empty(&c->streams)) {
         struct mz_stream *s = stream_of(c->streams.next);
         hcm_count(c, MZ_HS_RQ_RX_RESET);
-        const char *own = s->enc->details, *all = flood ? "overload_error:" : "codec_error:";
+        const char *own = s->enc->details, *all = overload ? "overload_error:" : "codec_error:";
         stream_abort(
-            s, flood && !own ? MZ_FLAG(OVERLOAD_MANAGER) : MZ_FLAG(DOWNSTREAM_PROTOCOL_ERROR),
+            s, overload && !own ? MZ_FLAG(OVERLOAD_MANAGER) : MZ_FLAG(DOWNSTREAM_PROTOCOL_ERROR),
             own ? own : mz_arena_printf(mz_stream_arena(s), "%s%s", all, e->details).p, NULL);
     }
     c->codec->ops->conn_closed(c->codec, MZ_RESET_PROTOCOL_ERROR); /* it forgets them too */

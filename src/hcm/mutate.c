@@ -243,6 +243,7 @@ static bool client_from_headers(struct mz_stream *s, struct mz_headers *h, struc
     X(X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS)                                                              \
     X(X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS)                                                      \
     X(X_ENVOY_UPSTREAM_RQ_TIMEOUT_ALT_RESPONSE)                                                    \
+    X(X_ENVOY_UPSTREAM_STREAM_DURATION_MS)                                                         \
     X(X_ENVOY_EXPECTED_RQ_TIMEOUT_MS)                                                              \
     X(X_ENVOY_FORCE_TRACE)                                                                         \
     X(X_ENVOY_IP_TAGS)                                                                             \

@@ -80,7 +80,7 @@ bool build_cluster_choice(struct builder *b, const pb_RouteAction *m, struct mz_
 
 static bool timeouts_build(struct builder *b, const pb_RouteAction *m, struct mz_route *r)
 {
-    r->timeout_set = m->timeout != NULL;
+    r->new_timeouts = m->max_stream_duration != NULL;
     if (!mz_duration_ms(m->timeout, 15000, &r->timeout_ms, b->err))
         return mz_err_at(b->err, "timeout");
     if (!build_opt_ms(b, m->idle_timeout, "idle_timeout", &r->idle_timeout) ||

@@ -149,7 +149,8 @@ struct mz_route { /* there may be very many: flags stand together, what few of t
     struct mz_opt_ms max_stream_duration, grpc_timeout_header_max, grpc_timeout_header_offset;
     struct mz_opt_ms max_grpc_timeout, grpc_timeout_offset; /* deprecated spellings */
     const struct mz_retry_policy *retry;            /* own, else the virtual host's, else NULL */
-    bool timeout_set, priority_high, auto_host_rewrite, append_x_forwarded_host, buffer_limit_set;
+    bool new_timeouts; /* max_stream_duration is there, whatever it says */
+    bool priority_high, auto_host_rewrite, append_x_forwarded_host, buffer_limit_set;
     bool include_vh_rate_limits; /* deprecated, as filters' vh_rate_limits INCLUDE */
     bool is_connect, connect_terminates; /* the latter: connect_config is present, the tunnel ends here */
     const struct mz_hedge_policy *hedge;            /* own, else the virtual host's, else one that is not set; never NULL */

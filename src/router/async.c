@@ -227,7 +227,9 @@ void async_try_over(struct async_try *t, bool life)
 
 static void on_backoff(struct mz_timer *timer)
 {
-    try_start(MZ_CONTAINER(timer, struct mz_async, backoff));
+    struct mz_async *a = MZ_CONTAINER(timer, struct mz_async, backoff);
+    mz_retry_begins(&a->retry);
+    try_start(a);
 }
 
 /* ---- answers ---- */
@@ -315,7 +317,6 @@ static void prepare(struct mz_async *a)
     struct mz_headers *h = a->headers;
     route.retry = a->o.retry;
     route.timeout_ms = a->o.timeout_ms;
-    route.timeout_set = true;
     a->grpc = mz_is_grpc(h);
     if (!mz_headers_get_id(h, MZ_H_SCHEME))
         mz_headers_set_id(h, MZ_H_SCHEME, MZ_STR("http"));
@@ -420,7 +421,7 @@ void async_writable(struct mz_async *a)
 static void abandon(struct mz_async *a)
 {
     a->keep = false;
-    a->retry.left = 0;
+    mz_retry_abandon(&a->retry);
     mz_count(a->cluster->scope, MZ_CS_RETRY_OR_SHADOW_ABANDONED, 1);
     if (a->now && a->now->started)
         mz_buf_fini(&a->body);

@@ -301,8 +301,10 @@ static void on_ready(void *arg, const struct mz_pool_ready *p)
         mz_count(a->r->route->scope, MZ_VC_RQ_TOTAL, 1);
     set_info(a, p);
     touch(a);
-    if (a->r->cluster->max_stream_duration_ms)
-        mz_timer_start_ms(&a->life_timer, a->r->cluster->max_stream_duration_ms);
+    const struct mz_timeouts *times = &a->r->times;
+    uint64_t life = times->has_stream ? times->stream_ms : a->r->cluster->max_stream_duration_ms;
+    if (life)
+        mz_timer_start_ms(&a->life_timer, life);
     send_request(a);
     if (!a->over && a->r->request_end)
         attempt_request_complete(a);

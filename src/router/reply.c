@@ -80,7 +80,7 @@ void reply_retry(struct router *r)
 {
     mz_stream_story(stream_of(r), MZ_STEP_RETRY, MZ_STR(""), mz_str_c(r->retry.why), r->n_started,
                     0);
-    r->backing_off = true;
+    r->backing_off = r->retried = true;
     mz_timer_start_ms(&r->backoff_timer, r->retry.backoff_ms);
 }
 
@@ -155,7 +155,7 @@ void reply_reset(struct attempt *a, enum mz_reset_reason why, struct mz_str fail
     bool sent = a->started, answered = a->answered, was_final = r->final == a;
     struct mz_host *host = mz_host_ref(a->host);
     attempt_drop(a);
-    if (!r->response_started && !answered && r->retry_ready) {
+    if (!r->response_started && !answered && !a->retried && r->retry_ready) {
         enum mz_retry_verdict v = mz_retry_on_reset(&r->retry, why, sent);
         if (v == MZ_RETRY_YES) {
             r->retry_is_timeout = false;
@@ -163,12 +163,7 @@ void reply_reset(struct attempt *a, enum mz_reset_reason why, struct mz_str fail
             reply_retry(r);
             return;
         }
-        if (!others_alive(r))
-            note_no_retry(r, v);
-    }
-    if (!was_final && others_alive(r)) {
-        mz_host_unref(host);
-        return;
+        note_no_retry(r, v);
     }
     const char *reason = mz_reset_reason_text(why);
     bool begun = r->response_started;
@@ -177,9 +172,12 @@ void reply_reset(struct attempt *a, enum mz_reset_reason why, struct mz_str fail
     else
         charge_broken(a, host);
     mz_host_unref(host);
+    if (!was_final && others_alive(r))
+        return;
     struct mz_str body = mz_arena_printf(
         mz_stream_arena(stream_of(r)),
-        "upstream connect error or disconnect/reset before headers. reset reason: %s", reason);
+        "upstream connect error or disconnect/reset before headers. %sreset reason: %s",
+        r->retried ? "retried and the latest " : "", reason);
     give_up(r, reset_outcome(why)->status, reset_outcome(why)->flag, body,
             reset_details(r,
                           begun ? "upstream_reset_after_response_started{"
@@ -190,33 +188,71 @@ void reply_reset(struct attempt *a, enum mz_reset_reason why, struct mz_str fail
 
 /* ---- timeouts ---- */
 
-static struct mz_host *last_host(struct router *r)
+static unsigned timeout_status(const struct router *r)
 {
-    return mz_list_empty(&r->attempts) ? NULL
-                                       : MZ_CONTAINER(r->attempts.prev, struct attempt, link)->host;
+    return r->times.alt_response ? 204 : 504;
 }
 
+static void give_up_late(struct router *r, const char *details)
+{
+    give_up(r, timeout_status(r), MZ_FLAG(UPSTREAM_REQUEST_TIMEOUT),
+            r->times.alt_response ? MZ_STR("") : MZ_STR("upstream request timeout"), details,
+            false);
+}
+
+/* A client that wants 204 for a timeout gets no 5xx, and yet the host has failed. */
+static void charge_late(struct router *r, struct mz_host *host)
+{
+    charge_code(r, timeout_status(r), host, NULL);
+    if (r->times.alt_response)
+        charge_host(host, false);
+}
+
+static void note_late(struct attempt *a)
+{
+    if (!a->timed_out)
+        mz_outlier_report(a->host, MZ_OUTLIER_TIMEOUT, timeout_status(a->r));
+    a->timed_out = true;
+}
+
+/* The whole request's. Each try that is under way is charged, as in Envoy. */
 void reply_timeout(struct router *r)
 {
     if (r->finished)
         return;
-    struct mz_host *host = last_host(r);
-    mz_count(r->cluster->scope, MZ_CS_RQ_TIMEOUT, 1);
-    if (r->vcluster)
-        mz_count(r->vcluster, MZ_VC_RQ_TIMEOUT, 1);
-    if (host)
-        __atomic_add_fetch(&host->stats.rq_timeout, 1, __ATOMIC_RELAXED);
     mz_list_foreach (it, &r->attempts) {
-        const struct attempt *a = MZ_CONTAINER(it, struct attempt, link);
-        if (!a->answered && !a->timed_out)
-            mz_outlier_report(a->host, MZ_OUTLIER_TIMEOUT, 504);
+        struct attempt *a = MZ_CONTAINER(it, struct attempt, link);
+        mz_count(r->cluster->scope, MZ_CS_RQ_TIMEOUT, 1);
+        if (r->vcluster)
+            mz_count(r->vcluster, MZ_VC_RQ_TIMEOUT, 1);
+        __atomic_add_fetch(&a->host->stats.rq_timeout, 1, __ATOMIC_RELAXED);
+        if (a->answered)
+            continue;
+        note_late(a);
+        if (!r->response_started)
+            charge_late(r, a->host);
     }
     mz_stream_story(stream_of(r), MZ_STEP_TIMED_OUT, MZ_STR("the request"), MZ_STR(""), 0,
                     (int64_t)r->times.global_ms);
-    if (!r->response_started)
-        charge_code(r, 504, host, NULL);
-    give_up(r, 504, MZ_FLAG(UPSTREAM_REQUEST_TIMEOUT), MZ_STR("upstream request timeout"),
-            "response_timeout", false);
+    give_up_late(r, "response_timeout");
+}
+
+/* Hedging: another try beside the slow one, which may still win. */
+static void hedge(struct attempt *a)
+{
+    struct router *r = a->r;
+    note_late(a);
+    if (r->response_started || a->retried || !r->retry_ready)
+        return;
+    enum mz_retry_verdict v = mz_retry_on_try_timeout(&r->retry);
+    if (v != MZ_RETRY_YES) {
+        note_no_retry(r, v);
+        return;
+    }
+    a->retried = true;
+    mz_stream_story(stream_of(r), MZ_STEP_HEDGED, MZ_STR(""), MZ_STR(""), 0, 0);
+    r->retry_is_timeout = true;
+    reply_retry(r);
 }
 
 void reply_try_timeout(struct attempt *a, bool idle)
@@ -224,21 +260,15 @@ void reply_try_timeout(struct attempt *a, bool idle)
     struct router *r = a->r;
     if (r->finished || a->over)
         return;
-    mz_count(r->cluster->scope, idle ? MZ_CS_RQ_PER_TRY_IDLE_TIMEOUT : MZ_CS_RQ_PER_TRY_TIMEOUT, 1);
-    __atomic_add_fetch(&a->host->stats.rq_timeout, 1, __ATOMIC_RELAXED);
-    if (!a->timed_out)
-        mz_outlier_report(a->host, MZ_OUTLIER_TIMEOUT, 504);
     mz_stream_story(stream_of(r), MZ_STEP_TRY_TIMED_OUT, MZ_STR(""), MZ_STR(""), a->number,
                     (int64_t)((now_of(r) - a->start_us) / 1000));
-    if (!idle && r->times.hedge_on_try_timeout && !a->answered && !a->timed_out) {
-        a->timed_out = true;
-        if (mz_retry_on_try_timeout(&r->retry) == MZ_RETRY_YES) {
-            mz_stream_story(stream_of(r), MZ_STEP_HEDGED, MZ_STR(""), MZ_STR(""), 0, 0);
-            r->retry_is_timeout = true;
-            reply_retry(r);
-        }
-        return; /* the slow one may still win */
+    if (r->times.hedge_on_try_timeout) {
+        hedge(a);
+        return;
     }
+    mz_count(r->cluster->scope, idle ? MZ_CS_RQ_PER_TRY_IDLE_TIMEOUT : MZ_CS_RQ_PER_TRY_TIMEOUT, 1);
+    __atomic_add_fetch(&a->host->stats.rq_timeout, 1, __ATOMIC_RELAXED);
+    note_late(a);
     bool answered = a->answered;
     struct mz_host *host = mz_host_ref(a->host);
     attempt_drop(a);
@@ -255,14 +285,12 @@ void reply_try_timeout(struct attempt *a, bool idle)
             return;
         }
         note_no_retry(r, v);
-        charge_code(r, 504, host, NULL);
+        charge_late(r, host);
     } else {
         charge_broken(a, host);
     }
     mz_host_unref(host);
-    give_up(r, 504, idle ? MZ_FLAG(STREAM_IDLE_TIMEOUT) : MZ_FLAG(UPSTREAM_REQUEST_TIMEOUT),
-            MZ_STR("upstream request timeout"),
-            idle ? "upstream_per_try_idle_timeout" : "upstream_per_try_timeout", false);
+    give_up_late(r, idle ? "upstream_per_try_idle_timeout" : "upstream_per_try_timeout");
 }
 
 /* The cluster's max_stream_duration. */
@@ -308,11 +336,16 @@ static void complete(struct attempt *a)
     charge_time(r, a->host, mz_stream_response_headers(stream_of(r)));
 }
 
-static bool retry_answer(struct attempt *a, struct mz_headers *h)
+/* *out_bad: it is not retried though it is an answer that would have been. */
+static bool retry_answer(struct attempt *a, struct mz_headers *h, bool *out_bad)
 {
     struct router *r = a->r;
     if (!r->retry_ready || r->final)
         return false;
+    if (a->retried) {
+        *out_bad = mz_retry_would(&r->retry, h);
+        return false;
+    }
     enum mz_retry_verdict v = mz_retry_on_headers(&r->retry, h, mz_loop_wall_us(loop_of(r)));
     if (v == MZ_RETRY_YES) {
         mz_count_code(r->cluster->scope, "retry.upstream_rq_", mz_headers_status(h));
@@ -325,7 +358,18 @@ static bool retry_answer(struct attempt *a, struct mz_headers *h)
     }
     if (v != MZ_RETRY_NO)
         note_no_retry(r, v);
+    *out_bad = v != MZ_RETRY_NO;
     return false;
+}
+
+static bool others_await(const struct router *r, const struct attempt *a)
+{
+    mz_list_foreach (it, (struct mz_list *)(uintptr_t)&r->attempts) {
+        const struct attempt *other = MZ_CONTAINER(it, struct attempt, link);
+        if (other != a && !other->answered)
+            return true;
+    }
+    return r->backing_off;
 }
 
 static void add_own_headers(struct attempt *a, struct mz_headers *h)
@@ -380,13 +424,19 @@ void reply_headers(struct attempt *a, struct mz_headers *h, bool end)
                     (struct mz_str){ a->host->addr_text, a->host->addr_text_n }, MZ_STR(""), status,
                     (int64_t)((now_of(r) - a->start_us) / 1000));
     report_status(a, h, status);
-    if (retry_answer(a, h))
+    bool bad = false;
+    if (retry_answer(a, h, &bad))
         return;
+    if (r->route->internal_redirect->enabled && redirect_try(r, a, h))
+        return;                      /* charged to nobody, as in Envoy */
+    if (bad && others_await(r, a)) { /* a better one may come */
+        charge_host(a->host, false);
+        attempt_drop(a);
+        return;
+    }
     drop_others(r, a);
     r->final = a;
     mz_timer_stop(&r->backoff_timer);
-    if (r->route->internal_redirect->enabled && redirect_try(r, a, h))
-        return; /* charged to nobody, as in Envoy */
     charge_code(r, status, a->host, h);
     if (status < 500)
         charge_success(a, h, end);

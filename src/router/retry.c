@@ -245,15 +245,23 @@ static void count(const struct mz_retry *r, enum mz_cluster_stat c, unsigned vc)
 
 static void backoff_choose(struct mz_retry *r)
 {
-    if (r->ratelimited_ms) { /* as long as the upstream asked for and up to half of it more */
+    r->ratelimited = r->ratelimited_ms != 0;
+    if (r->ratelimited) { /* as long as the upstream asked for and up to half of it more */
         r->backoff_ms = r->ratelimited_ms + mz_rand_below(r->rand, r->ratelimited_ms / 2 + 1);
         r->ratelimited_ms = 0;
-        count(r, MZ_CS_RQ_RETRY_BACKOFF_RATELIMITED, MZ_VC_RQ_RETRY_BACKOFF_RATELIMITED);
         return;
     }
     r->backoff_ms = mz_rand_below(r->rand, r->next_ms); /* fully jittered */
     r->next_ms = r->next_ms < r->max_ms / 2 ? r->next_ms * 2 : r->max_ms;
-    count(r, MZ_CS_RQ_RETRY_BACKOFF_EXPONENTIAL, MZ_VC_RQ_RETRY_BACKOFF_EXPONENTIAL);
+}
+
+void mz_retry_begins(const struct mz_retry *r)
+{
+    count(r, MZ_CS_RQ_RETRY, MZ_VC_RQ_RETRY);
+    if (r->ratelimited)
+        count(r, MZ_CS_RQ_RETRY_BACKOFF_RATELIMITED, MZ_VC_RQ_RETRY_BACKOFF_RATELIMITED);
+    else
+        count(r, MZ_CS_RQ_RETRY_BACKOFF_EXPONENTIAL, MZ_VC_RQ_RETRY_BACKOFF_EXPONENTIAL);
 }
 
 /* ---- verdicts ---- */
@@ -267,8 +275,10 @@ static enum mz_retry_verdict refuse(struct mz_retry *r, enum mz_retry_verdict v,
 static enum mz_retry_verdict decide(struct mz_retry *r, const char *why)
 {
     static const struct mz_fraction use_retry = { MZ_STR_INIT("upstream.use_retry"), 100, 100 };
-    if (r->held && !why) /* a retry led here, and what came is good enough */
+    if (r->armed && !why) { /* a retry led here, and what came is good enough */
         count(r, MZ_CS_RQ_RETRY_SUCCESS, MZ_VC_RQ_RETRY_SUCCESS);
+        r->armed = false;
+    }
     if (r->held)
         mz_circuit_give(r->cluster, r->priority, MZ_CIRCUIT_RETRY);
     r->held = false;
@@ -289,8 +299,7 @@ static enum mz_retry_verdict decide(struct mz_retry *r, const char *why)
         mz_circuit_give(r->cluster, r->priority, MZ_CIRCUIT_RETRY);
         return refuse(r, MZ_RETRY_NO, "runtime key upstream.use_retry forbids it");
     }
-    r->held = true;
-    count(r, MZ_CS_RQ_RETRY, MZ_VC_RQ_RETRY);
+    r->held = r->armed = true;
     backoff_choose(r);
     r->why = why;
     return MZ_RETRY_YES;
@@ -303,6 +312,19 @@ enum mz_retry_verdict mz_retry_on_headers(struct mz_retry *r, const struct mz_he
     if (why)
         r->ratelimited_ms = ratelimited_ms(r, response, wall_us);
     return decide(r, why);
+}
+
+bool mz_retry_would(const struct mz_retry *r, const struct mz_headers *response)
+{
+    return r->retry_on && headers_why(r, response);
+}
+
+void mz_retry_abandon(struct mz_retry *r)
+{
+    if (r->held)
+        mz_circuit_give(r->cluster, r->priority, MZ_CIRCUIT_RETRY);
+    r->held = r->armed = false;
+    r->retry_on = r->left = 0;
 }
 
 enum mz_retry_verdict mz_retry_on_reset(struct mz_retry *r, enum mz_reset_reason reason, bool sent)

@@ -43,7 +43,9 @@ struct mz_retry {
     size_t n_codes, n_header_names;
     uint64_t base_ms, max_ms, next_ms;        /* exponential back-off */
     uint64_t ratelimited_ms;                  /* from a reset header of the last answer; 0: none */
+    bool ratelimited;                         /* that is what the back-off is */
     bool held;                                /* one of the breaker is ours */
+    bool armed;                               /* a retry was made whose outcome is open */
     uint64_t backoff_ms;                      /* after YES: wait this long before the try */
     const char *why;                          /* static text of the last verdict: for the story */
     struct mz_host *tried[MZ_RETRY_PREVIOUS]; /* referenced */
@@ -54,6 +56,8 @@ void mz_retry_init(struct mz_retry *r, const struct mz_route *route, struct mz_h
                    struct mz_cluster *cluster, enum mz_priority priority, struct mz_scope *vcluster,
                    struct mz_scope *route_scope, struct mz_rand *rand, struct mz_arena *arena);
 void mz_retry_fini(struct mz_retry *r);
+void mz_retry_begins(const struct mz_retry *r); /* the back-off is over: counts the retry */
+void mz_retry_abandon(struct mz_retry *r); /* from now on nothing is retried, counted or flagged */
 static inline bool
 mz_retry_active(const struct mz_retry *r) /* may anything be retried: is the body to be kept? */
 {
@@ -64,6 +68,8 @@ mz_retry_active(const struct mz_retry *r) /* may anything be retried: is the bod
 enum mz_retry_verdict mz_retry_on_headers(struct mz_retry *r, const struct mz_headers *response,
                                           uint64_t wall_us);
 /* @sent: any byte of the request went to the upstream (reset-before-request). */
+/* Would it be retried, were it not that it has been already (hedging)? Counts nothing. */
+bool mz_retry_would(const struct mz_retry *r, const struct mz_headers *response);
 enum mz_retry_verdict mz_retry_on_reset(struct mz_retry *r, enum mz_reset_reason reason, bool sent);
 enum mz_retry_verdict mz_retry_on_try_timeout(struct mz_retry *r); /* hedge_on_per_try_timeout */
 

@@ -173,7 +173,9 @@ static void test_answers(
         if (v != cases[i].verdict)
             print_error("case %zu: %s\n", i, w.r.why);
         assert_int_equal(v, cases[i].verdict);
-        assert_int_equal(counted(&w, MZ_CS_RQ_RETRY), v == MZ_RETRY_YES);
+        assert_int_equal(counted(&w, MZ_CS_RQ_RETRY), 0); /* not before its back-off is over */
+        mz_retry_begins(&w.r);
+        assert_int_equal(counted(&w, MZ_CS_RQ_RETRY), 1);
         assert_int_equal(counted(&w, MZ_CS_RQ_RETRY_LIMIT_EXCEEDED), v == MZ_RETRY_NO_LIMIT);
         end(&w);
     }
@@ -223,7 +225,19 @@ static void test_limits(void **state) /* retry-exhausted, retry-overflow */
     assert_int_equal(mz_retry_on_headers(&w.r, answer(&w, 503, NULL, NULL), 0), MZ_RETRY_NO_LIMIT);
     assert_int_equal(breaker_taken, 0);
     assert_false(mz_retry_active(&w.r));
-    assert_int_equal(counted(&w, MZ_CS_RQ_RETRY), 2);
+    assert_int_equal(counted(&w, MZ_CS_RQ_RETRY_SUCCESS), 0);
+    assert_int_equal(mz_retry_on_headers(&w.r, answer(&w, 200, NULL, NULL), 0), MZ_RETRY_NO);
+    assert_int_equal(counted(&w, MZ_CS_RQ_RETRY_SUCCESS), 1); /* another try's, with hedging */
+    end(&w);
+
+    begin(&w, "retry_on: 5xx, num_retries: 2", NULL);
+    assert_int_equal(mz_retry_on_headers(&w.r, answer(&w, 503, NULL, NULL), 0), MZ_RETRY_YES);
+    assert_true(mz_retry_would(&w.r, answer(&w, 503, NULL, NULL)));
+    mz_retry_abandon(&w.r);
+    assert_int_equal(breaker_taken, 0);
+    assert_false(mz_retry_would(&w.r, answer(&w, 503, NULL, NULL)));
+    assert_int_equal(mz_retry_on_headers(&w.r, answer(&w, 503, NULL, NULL), 0), MZ_RETRY_NO);
+    assert_int_equal(counted(&w, MZ_CS_RQ_RETRY_LIMIT_EXCEEDED), 0);
     assert_int_equal(counted(&w, MZ_CS_RQ_RETRY_SUCCESS), 0);
     end(&w);
 
@@ -254,6 +268,7 @@ static void test_backoff(void **state)
     for (size_t i = 0; i < MZ_COUNT(below); i++) {
         assert_int_equal(mz_retry_on_headers(&w.r, answer(&w, 503, NULL, NULL), 0), MZ_RETRY_YES);
         assert_true(w.r.backoff_ms < below[i]);
+        mz_retry_begins(&w.r);
         sum += w.r.backoff_ms;
     }
     assert_true(sum > 0);
@@ -282,6 +297,7 @@ static void test_ratelimited_backoff(void **state)
         begin(&w, policy, NULL);
         struct mz_headers *h = answer(&w, 503, "x-reset", cases[i].value);
         assert_int_equal(mz_retry_on_headers(&w.r, h, cases[i].wall_s * 1000000), MZ_RETRY_YES);
+        mz_retry_begins(&w.r);
         assert_int_equal(counted(&w, MZ_CS_RQ_RETRY_BACKOFF_RATELIMITED), cases[i].to_ms != 0);
         assert_in_range(w.r.backoff_ms, cases[i].from_ms, cases[i].to_ms ? cases[i].to_ms : 24);
         end(&w);

@@ -264,6 +264,7 @@ static void on_backoff(struct mz_timer *t)
 {
     struct router *r = MZ_CONTAINER(t, struct router, backoff_timer);
     r->backing_off = false;
+    mz_retry_begins(&r->retry);
     attempt_start(r);
 }
 
@@ -297,6 +298,17 @@ static void init(struct router *r, struct mz_headers *h)
         mz_headers_get_id(h, MZ_H_UPGRADE) != NULL || mz_str_eq(method, MZ_STR("CONNECT"));
 }
 
+/* How many tries at once the route wants. */
+static uint32_t first_tries(const struct router *r)
+{
+    const struct mz_hedge_policy *p = r->route->hedge;
+    if (!p->set)
+        return 1;
+    return p->initial_requests +
+           (p->additional.denominator &&
+            mz_runtime_fraction(mz_runtime_here(), &p->additional, mz_stream_random(stream_of(r))));
+}
+
 static enum mz_flow on_request_headers(struct mz_filter *f, struct mz_headers *h, bool end)
 {
     struct router *r = from_filter(f);
@@ -320,9 +332,7 @@ static enum mz_flow on_request_headers(struct mz_filter *f, struct mz_headers *h
                     r->route->internal_redirect->enabled || r->times.hedge_on_try_timeout);
     r->request_end = end;
     struct mz_ticket ticket = mz_stream_ticket(f->stream);
-    uint32_t tries = r->route->hedge->set && r->route->hedge->initial_requests > 1
-                         ? r->route->hedge->initial_requests
-                         : 1;
+    uint32_t tries = first_tries(r);
     for (uint32_t i = 0; i < tries && !r->finished && mz_stream_by_ticket(ticket) == f->stream; i++)
         attempt_start(r);
     if (mz_stream_by_ticket(ticket) && end && !r->finished)
@@ -336,7 +346,7 @@ static void abandon_body(struct router *r)
     r->keep_body = false;
     r->mirrors_mask = 0;
     mz_count(r->cluster->scope, MZ_CS_RETRY_OR_SHADOW_ABANDONED, 1);
-    r->retry.left = 0;
+    mz_retry_abandon(&r->retry);
     mz_list_foreach (it, &r->attempts) {
         struct attempt *a = MZ_CONTAINER(it, struct attempt, link);
         if (!a->started)

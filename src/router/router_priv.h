@@ -37,6 +37,7 @@ struct attempt { /* one try at one host */
     bool answered;                   /* final answer headers came */
     bool answer_end;                 /* the answer is complete */
     bool paused_client, paused_upstream, timed_out, over;
+    bool retried; /* hedged: another try was made beside it, and none will be for what becomes of it */
     bool grpc_outcome_open; /* whether it succeeded will be known with the trailers */
     uint64_t start_us;
     uint64_t ready_us, conn_age_us; /* when it got its connection, and how old that was: for the story */
@@ -71,7 +72,8 @@ struct router {
     struct mz_host *last_host; /* of the attempt that ended last; referenced until the stream's logs are written */
     struct attempt *final; /* its answer goes to the client */
     bool keep_body, request_end, is_head, is_upgrade, grpc, finished, response_started, down_above,
-        backing_off, retry_is_timeout;
+        backing_off, retry_is_timeout,
+        retried; /* there was more than one try, or there will be */
     uint64_t request_end_us, start_us;
     struct mz_buf body; /* all of the request's body so far, while keep_body */
     struct mz_timer timeout_timer, backoff_timer;

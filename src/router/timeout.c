@@ -1,16 +1,10 @@
 #include "router/timeout.h"
 #include "http/grpc.h"
 
-static bool new_spelling(const struct mz_route *r)
-{
-    return r->max_stream_duration.set || r->grpc_timeout_header_max.set ||
-           r->grpc_timeout_header_offset.set;
-}
-
 /* max_grpc_timeout and grpc_timeout_offset, where max_stream_duration does not replace them. */
 static bool grpc_limited(const struct mz_route *r, bool grpc)
 {
-    return grpc && r->max_grpc_timeout.set && !new_spelling(r);
+    return grpc && r->max_grpc_timeout.set && !r->new_timeouts;
 }
 
 static uint64_t grpc_global(const struct mz_route *r, const struct mz_headers *h)
@@ -32,9 +26,8 @@ void mz_timeouts_read(const struct mz_route *r, struct mz_headers *h, bool grpc,
 {
     *out =
         (struct mz_timeouts){ .global_ms = grpc_limited(r, grpc) ? grpc_global(r, h)
-                                           : r->timeout_set || !new_spelling(r)
-                                               ? r->timeout_ms
-                                               : 0 /* max_stream_duration instead */,
+                                           : r->new_timeouts     ? 0 /* as Envoy, set or not */
+                                                                 : r->timeout_ms,
                               .per_try_ms = r->retry ? r->retry->per_try_timeout_ms : 0,
                               .per_try_idle_ms = r->retry ? r->retry->per_try_idle_timeout_ms : 0,
                               .hedge_on_try_timeout = r->hedge->on_per_try_timeout };
@@ -48,6 +41,10 @@ void mz_timeouts_read(const struct mz_route *r, struct mz_headers *h, bool grpc,
     mz_headers_remove_id(h, MZ_H_X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS);
     if (out->global_ms && out->per_try_ms >= out->global_ms)
         out->per_try_ms = 0;
+    out->has_stream = header_ms(h, MZ_H_X_ENVOY_UPSTREAM_STREAM_DURATION_MS, &out->stream_ms);
+    mz_headers_remove_id(h, MZ_H_X_ENVOY_UPSTREAM_STREAM_DURATION_MS);
+    out->alt_response = mz_headers_get_id(h, MZ_H_X_ENVOY_UPSTREAM_RQ_TIMEOUT_ALT_RESPONSE) != NULL;
+    mz_headers_remove_id(h, MZ_H_X_ENVOY_UPSTREAM_RQ_TIMEOUT_ALT_RESPONSE);
     struct mz_str hedge = mz_headers_value_id(h, MZ_H_X_ENVOY_HEDGE_ON_PER_TRY_TIMEOUT);
     if (hedge.n)
         out->hedge_on_try_timeout =

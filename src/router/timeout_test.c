@@ -45,7 +45,8 @@ static void test_timeouts(void **state) /* timeout-header, retry-per-try-timeout
         { ", timeout: 1s, max_grpc_timeout: 2s", "grpc-timeout: 3S", false, false, 0, 1000, 0,
           "1000" },
         { ", timeout: 1s, max_grpc_timeout: 2s, max_stream_duration: {grpc_timeout_header_max: 0s}",
-          "grpc-timeout: 3S", true, false, 0, 1000, 0, "1000" },
+          "grpc-timeout: 3S", true, false, 0, 0, 0, NULL },
+        { ", timeout: 1s, max_stream_duration: {}", NULL, false, false, 0, 0, 0, NULL },
     };
     (void)state;
     for (size_t i = 0; i < MZ_COUNT(cases); i++) {

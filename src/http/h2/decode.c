@@ -289,7 +289,7 @@ static int on_header(nghttp2_session *ng, const nghttp2_frame *f, nghttp2_rcbuf 
     case H2_TOO_MANY:
         return overflow(c, s, MZ_H2S_HEADER_OVERFLOW, "http2.too_many_headers");
     case H2_UNDERSCORE:
-        return stream_refused(c, s, NGHTTP2_PROTOCOL_ERROR, "http2.unexpected_underscore");
+        return stream_refused(c, s, NGHTTP2_INTERNAL_ERROR, "http2.unexpected_underscore");
     default:
         return invalid_message(c, s, "http2.invalid.header.field");
     }

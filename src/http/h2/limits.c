@@ -137,13 +137,13 @@ bool h2_frame_begins_ok(struct h2 *c, const nghttp2_frame_hd *hd)
         if (++c->priority_frames <=
             (uint64_t)c->o->max_priority_per_stream * (1 + (uint64_t)c->opened_streams))
             return true;
-        return flood(c, MZ_H2S_PRIORITY_FLOOD, "http2.inbound_priority_frames_flood");
+        return flood(c, MZ_H2S_PRIORITY_FLOOD, "Too_many_PRIORITY_frames");
     case NGHTTP2_WINDOW_UPDATE:
         if (++c->window_updates <=
             5 + 2 * ((uint64_t)c->opened_streams +
                      (uint64_t)c->o->max_window_updates_per_data * c->data_frames_sent))
             return true;
-        return flood(c, MZ_H2S_WINDOW_UPDATE_FLOOD, "http2.inbound_window_update_frames_flood");
+        return flood(c, MZ_H2S_WINDOW_UPDATE_FLOOD, "Too_many_WINDOW_UPDATE_frames");
     default:
         return true;
     }

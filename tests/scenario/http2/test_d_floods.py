@@ -119,8 +119,8 @@ FLOODS = {
     "padded-data": (frame(DATA, PADDED, 1, b"\xff" + bytes(255)), EMPTY, "DPE", EMPTY),
     "ping": (frame(PING, 0, 0, b"x" * 8), CONTROL, "OM", "overload_error:http2.outbound_control_frames_flood"),
     "settings": (frame(SETTINGS), CONTROL, "OM", "overload_error:http2.outbound_control_frames_flood"),
-    "priority": (frame(PRIORITY, 0, 1, b"\0\0\0\0\x10"), PRIORITIES, "OM", "overload_error:" + PRIORITIES),
-    "window-update": (frame(WINDOW_UPDATE, 0, 1, b"\0\0\0\1"), WINDOWS, "OM", "overload_error:" + WINDOWS),
+    "priority": (frame(PRIORITY, 0, 1, b"\0\0\0\0\x10"), PRIORITIES, "DPE", "codec_error:Too_many_PRIORITY_frames"),
+    "window-update": (frame(WINDOW_UPDATE, 0, 1, b"\0\0\0\1"), WINDOWS, "DPE", "codec_error:Too_many_WINDOW_UPDATE_frames"),
 }
 
 
