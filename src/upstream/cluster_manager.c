@@ -285,9 +285,11 @@ struct merge { /* changes of health that wait for the window's end */
 /* What happens before the cluster is ready is its beginning, no update of it. */
 static void count_update(const struct mz_cluster *c, unsigned event)
 {
-    const struct cluster_priv *p = cluster_priv(c);
-    if (!p->waiting && !p->beginning)
-        mz_count(p->manager->scope, event, 1);
+    struct cluster_priv *p = cluster_priv(c);
+    if (p->waiting || p->beginning)
+        return;
+    p->updated_us = mz_loop_now_us(p->manager->env.main);
+    mz_count(p->manager->scope, event, 1);
 }
 
 static void refresh(struct mz_cluster *c, unsigned event)
@@ -295,7 +297,6 @@ static void refresh(struct mz_cluster *c, unsigned event)
     struct cluster_priv *p = cluster_priv(c);
     struct host_sets *s = cluster_sets(c);
     p->seq = s->seq + 1;
-    p->updated_us = mz_loop_now_us(p->manager->env.main);
     count_update(c, event);
     hosts_publish(c, eds_leaving(c, s) ? eds_left(c, s, p->seq) : host_sets_again(s, p->seq));
     host_sets_unref(s);
@@ -347,7 +348,6 @@ void cluster_set_hosts(struct mz_cluster *c, struct host_sets *take)
     struct mz_cluster_manager *m = p->manager;
     if (merge_stop(c))
         mz_count(m->scope, MZ_CMS_UPDATE_MERGE_CANCELLED, 1);
-    p->updated_us = mz_loop_now_us(m->env.main);
     count_update(c, MZ_CMS_CLUSTER_UPDATED);
     hosts_publish(c, take);
 }
@@ -369,8 +369,8 @@ void cluster_refresh_health(struct mz_cluster *c)
         merge_later(c);
         return;
     }
-    if (p->merge_ms && !leaving)
-        count_update(c, MZ_CMS_UPDATE_OUT_OF_MERGE_WINDOW);
+    if (p->merge_ms && !leaving && !p->waiting && !p->beginning)
+        mz_count(m->scope, MZ_CMS_UPDATE_OUT_OF_MERGE_WINDOW, 1);
     if (merge_stop(c))
         mz_count(m->scope, MZ_CMS_UPDATE_MERGE_CANCELLED, 1);
     p->refresh_due = true;

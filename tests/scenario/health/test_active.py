@@ -257,6 +257,24 @@ def test_tcp_bytes(mesh):
     s.close()
 
 
+@pytest.mark.stricter  # Envoy reads `binary` and never finds it
+def test_tcp_binary(mesh):
+    s = socket.create_server((HOST, 0))
+
+    def accept():
+        while True:
+            try:
+                c = s.accept()[0]
+            except OSError:
+                return
+            c.sendall(c.recv(4)[::-1])
+    threading.Thread(target=accept, daemon=True).start()
+    px = proxy(mesh, [s.getsockname()[1]], {"tcp_health_check": {"send": {"binary": "cGluZw=="}, "receive": [{"binary": "Z25pcA=="}]}})
+    until(lambda: hc(px, "success") >= 1, 5, "an answer that is awaited")
+    px.stop()
+    s.close()
+
+
 @pytest.mark.parametrize("close", [True, False])
 def test_tcp_sessions_of_a_host_that_fails(mesh, close):
     """close_connections_on_host_health_failure ends what runs; without it sessions go on."""

@@ -3,6 +3,7 @@ import config
 import pytest
 from wire import free_port
 
+stricter = pytest.mark.stricter
 TYPE = "envoy.extensions.load_balancing_policies."
 
 
@@ -98,3 +99,33 @@ def test_slow_start_of_all_is_none(mesh):
 def test_nothing_provided(mesh, name, want):
     px = mesh.proxy(boot=config.bootstrap([], [config.cluster("up", [1], lb_policy="CLUSTER_PROVIDED")], free_port()), ready=False)
     assert px.process.wait(10) == 1 and want in px.log()
+
+
+@stricter  # Envoy puts no degraded host into its tables: 503
+@pytest.mark.parametrize("name", ["RING_HASH", "MAGLEV"])
+def test_tables_of_degraded_hosts(mesh, name):
+    up = mesh.upstream()
+    ends = [{"endpoint": {"address": config.address(up.port)}, "health_status": "DEGRADED"}]
+    px = proxy(mesh, [up], lb_policy=name, load_assignment={"cluster_name": "up", "endpoints": [{"lb_endpoints": ends}]})
+    assert [px.get("/").status for _ in range(3)] == [200] * 3
+
+
+@stricter  # Envoy refuses hostnames but for STRICT_DNS
+def test_tables_by_hostname(mesh):
+    """Hosts that trade their ports go on serving the same keys."""
+    ups = [mesh.upstream(f"u{i}") for i in range(3)]
+
+    def served(order):
+        ends = [{"endpoint": {"address": config.address(ups[i].port), "hostname": f"h{n}"}} for n, i in enumerate(order)]
+        px = proxy(mesh, ups, routes=[config.route("/", hash_policy=[{"header": {"header_name": "x-k"}}])], lb_policy="MAGLEV",
+                   common_lb_config={"consistent_hashing_lb_config": {"use_hostname_for_hashing": True}},
+                   load_assignment={"cluster_name": "up", "endpoints": [{"lb_endpoints": ends}]})
+        hosts = []
+        for k in range(20):
+            before = [len(u.requests) for u in ups]
+            assert px.get("/", headers=[("x-k", str(k))]).status == 200
+            hosts.append(next(n for n, i in enumerate(order) if len(ups[i].requests) > before[i]))
+        px.stop()
+        return hosts
+
+    assert served([0, 1, 2]) == served([2, 0, 1])
