@@ -29,6 +29,7 @@ struct verify_rules { /* CertificateValidationContext; immutable */
     int max_depth;
     struct mz_tls_cert_facts *ca; /* the first authority; NULL: none */
     struct mz_str ca_path;
+    struct spiffe *spiffe; /* authorities of each trust domain, instead of store; NULL: no */
     bool asks; /* does it demand anything of a certificate? */
 };
 enum staple_policy { STAPLE_LENIENT, STAPLE_STRICT, STAPLE_MUST };
@@ -97,6 +98,12 @@ static inline struct tls_factory *tls_factory_of(const struct mz_transport_facto
 /* verify.c */
 bool verify_build(const pb_CertificateValidationContext *m, struct tls_factory *f, struct mz_err *err);
 void verify_fini(struct verify_rules *v);
+void verify_chain_text(X509_STORE_CTX *ctx, char out_text[256]); /* of a chain that failed, as tls_set_failure() has it */
+void verify_note_authority(struct tls_factory *f, X509 *x, struct mz_str path); /* the first one is shown; borrows @path */
+/* spiffe.c */
+bool spiffe_build(const pb_TypedExtensionConfig *m, struct tls_factory *f, struct mz_err *err);
+void spiffe_fini(struct spiffe *s);
+bool spiffe_judge(const struct tls_factory *f, SSL *ssl, X509_STORE_CTX *ctx, X509 *leaf); /* false: with its reason */
 int verify_callback(X509_STORE_CTX *ctx, void *factory); /* SSL_CTX_set_cert_verify_callback() */
 
 /* context.c */

@@ -20,13 +20,13 @@ static BIO *source_bio(const pb_DataSource *m, struct mz_arena *a, struct mz_err
 }
 
 /* The first one stands for all of them on /certs and in statistics, as at Envoy. */
-static void note_authority(const pb_DataSource *m, X509 *x, struct tls_factory *f)
+void verify_note_authority(struct tls_factory *f, X509 *x, struct mz_str path)
 {
+    if (f->verify.ca)
+        return;
     f->verify.ca = mz_arena_new0(f->arena, struct mz_tls_cert_facts);
     facts_of_cert(x, f->arena, f->verify.ca);
-    f->verify.ca_path = mz_arena_dup(f->arena, m->specifier_case == pb_DataSource_SPECIFIER_FILENAME
-                                                   ? mz_str_c(m->filename)
-                                                   : MZ_STR("<inline>"));
+    f->verify.ca_path = mz_arena_dup(f->arena, path);
 }
 
 static bool read_authorities(const pb_DataSource *m, struct tls_factory *f, struct mz_err *err)
@@ -40,8 +40,11 @@ static bool read_authorities(const pb_DataSource *m, struct tls_factory *f, stru
     for (int i = 0; all && i < sk_X509_INFO_num(all); i++) {
         const X509_INFO *x = sk_X509_INFO_value(all, i);
         if (x->x509 && X509_STORE_add_cert(f->verify.store, x->x509) == 1) {
-            if (certs++ == 0)
-                note_authority(m, x->x509, f);
+            certs++;
+            verify_note_authority(f, x->x509,
+                                  m->specifier_case == pb_DataSource_SPECIFIER_FILENAME
+                                      ? mz_str_c(m->filename)
+                                      : MZ_STR("<inline>"));
             if (f->server)
                 (void)SSL_CTX_add_client_CA(f->ctx, x->x509);
         }
@@ -178,6 +181,14 @@ bool verify_build(const pb_CertificateValidationContext *m, struct tls_factory *
     v->accept_untrusted = m->trust_chain_verification ==
                           pb_CertificateValidationContext_TrustChainVerification_ACCEPT_UNTRUSTED;
     v->allow_expired = m->allow_expired_certificate;
+    if (m->custom_validator_config) {
+        v->asks = true;
+        f->require_client =
+            true; /* of servers: a client without a certificate has no identity (Envoy) */
+        return (spiffe_build(m->custom_validator_config, f, err) ||
+                mz_err_at(err, "custom_validator_config")) &&
+               sans_build(m, f, err);
+    }
     if (m->trusted_ca && m->system_root_certs)
         return mz_err_set(err, "only one of trusted_ca, system_root_certs may be set");
     bool trusted = m->trusted_ca || m->system_root_certs;
@@ -211,6 +222,7 @@ bool verify_build(const pb_CertificateValidationContext *m, struct tls_factory *
 void verify_fini(struct verify_rules *v)
 {
     X509_STORE_free(v->store);
+    spiffe_fini(v->spiffe);
     for (size_t i = 0; i < v->n_sans; i++) {
         mz_string_match_destroy(v->sans[i].match);
         ASN1_OBJECT_free(v->sans[i].oid);
@@ -347,6 +359,14 @@ static bool check_hashes(const struct tls_factory *f, SSL *ssl, X509 *leaf)
     return ok;
 }
 
+void verify_chain_text(X509_STORE_CTX *ctx, char out_text[256])
+{
+    (void)snprintf(
+        out_text, 256,
+        "verify cert failed: X509_verify_cert: certificate verification error at depth %d: %s",
+        X509_STORE_CTX_get_error_depth(ctx), verify_text(X509_STORE_CTX_get_error(ctx)));
+}
+
 static bool check_chain(const struct tls_factory *f, SSL *ssl, X509_STORE_CTX *ctx,
                         bool *out_trusted)
 {
@@ -360,10 +380,7 @@ static bool check_chain(const struct tls_factory *f, SSL *ssl, X509_STORE_CTX *c
         return true;
     }
     char text[256];
-    (void)snprintf(
-        text, sizeof(text),
-        "verify cert failed: X509_verify_cert: certificate verification error at depth %d: %s",
-        X509_STORE_CTX_get_error_depth(ctx), verify_text(X509_STORE_CTX_get_error(ctx)));
+    verify_chain_text(ctx, text);
     tls_set_failure(ssl, text);
     mz_count(f->scope, MZ_TLS_FAIL_VERIFY_ERROR, 1);
     return false;
@@ -377,6 +394,15 @@ int verify_callback(X509_STORE_CTX *ctx, void *factory)
     if (!leaf)
         return 0;
     bool trusted;
+    if (f->verify.spiffe && !spiffe_judge(f, ssl, ctx, leaf)) {
+        if (X509_STORE_CTX_get_error(ctx) == X509_V_OK)
+            X509_STORE_CTX_set_error(ctx, X509_V_ERR_PERMITTED_VIOLATION);
+        return 0;
+    }
+    if (f->verify.spiffe) {
+        tls_note_validated(ssl);
+        return 1;
+    }
     if (!check_chain(f, ssl, ctx, &trusted))
         return 0;
     if (!check_wanted(f, ssl, leaf) || !check_sans(f, ssl, leaf) || !check_hashes(f, ssl, leaf)) {
