@@ -15,8 +15,9 @@
 #define CIPHERS                                                                                    \
     "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-AES128-GCM-SHA256:"     \
     "ECDHE-RSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384"
-#define SUITES "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
-#define GROUPS "X25519:P-256"
+#define SUITES          "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+#define GROUPS          "X25519:P-256"
+#define CACHED_SESSIONS 512 /* of a context, where they are not in tickets */
 
 /* ---- parameters ---- */
 
@@ -247,7 +248,7 @@ static bool sessions_build(const pb_DownstreamTlsContext *m, struct tls_factory 
     (void)SSL_CTX_set_session_cache_mode(f->ctx, m->disable_stateful_session_resumption
                                                      ? SSL_SESS_CACHE_OFF
                                                      : SSL_SESS_CACHE_SERVER);
-    SSL_CTX_sess_set_cache_size(f->ctx, 1024);
+    SSL_CTX_sess_set_cache_size(f->ctx, CACHED_SESSIONS);
     /* Sessions hold for contexts that would judge the client alike: each context is its own. */
     unsigned char context[sizeof(id) + 16];
     memcpy(context, id, sizeof(id));
@@ -268,6 +269,10 @@ static bool sessions_build(const pb_DownstreamTlsContext *m, struct tls_factory 
         SSL_CTX_set_options(f->ctx, SSL_OP_NO_TICKET);
         if (m->disable_stateful_session_resumption)
             (void)SSL_CTX_set_num_tickets(f->ctx, 0);
+    } else if (f->verify.asks && !m->disable_stateful_session_resumption) {
+        /* A ticket would hold the client's certificate, and OpenSSL decodes that, which is half a handshake's work, once to
+         * make the ticket and once to open it. Nobody else has this context's keys: its sessions may as well stay here. */
+        SSL_CTX_set_options(f->ctx, SSL_OP_NO_TICKET);
     }
     return true;
 }

@@ -70,6 +70,13 @@ static void bio_method_make(void)
 
 /* ---- failure ---- */
 
+/* SSL_get_error() looks at the queue; it is empty but for what others left there. */
+static void errors_clear(void)
+{
+    if (MZ_UNLIKELY(ERR_peek_error() != 0))
+        ERR_clear_error();
+}
+
 struct tls_factory *tls_factory_of_ssl(const SSL *ssl)
 {
     const struct tls_transport *t = SSL_get_app_data(ssl);
@@ -237,7 +244,7 @@ static void handshake_done(struct tls_transport *t)
 /* OK: done. */
 static enum mz_io_status handshake(struct tls_transport *t)
 {
-    ERR_clear_error();
+    errors_clear();
     int r = SSL_do_handshake(t->ssl);
     if (r == 1) {
         handshake_done(t);
@@ -336,7 +343,7 @@ static enum mz_io_status tls_read(struct mz_transport *base, struct mz_buf *in, 
     }
     if (!t->done && (st = handshake(t)) != MZ_IO_OK)
         return st;
-    ERR_clear_error();
+    errors_clear();
     t->drained = false; /* what an earlier call saw: more may have come, and its edge is gone */
     for (size_t got = 0; st == MZ_IO_OK && got < max;) {
         size_t room, n = 0;
@@ -358,7 +365,7 @@ static enum mz_io_status tls_read(struct mz_transport *base, struct mz_buf *in, 
 /* Seals from the front of @out up to WIRE_MAX. */
 static bool seal(struct tls_transport *t, struct mz_buf *out)
 {
-    ERR_clear_error();
+    errors_clear();
     while (mz_buf_len(out) && mz_buf_len(&t->wire) < WIRE_MAX) {
         struct mz_str s = mz_buf_first(out);
         if (s.n < SMALL && s.n < mz_buf_len(out))
@@ -396,7 +403,7 @@ static enum mz_io_status tls_write(struct mz_transport *base, struct mz_buf *out
     }
     if (!end)
         return MZ_IO_OK;
-    ERR_clear_error();
+    errors_clear();
     (void)SSL_shutdown(t->ssl); /* close_notify; the descriptor's own end follows with the close */
     return flush_wire(t);
 }
@@ -406,7 +413,7 @@ static void tls_close(struct mz_transport *base, bool reset)
     struct tls_transport *t = of(base);
     if (reset || !t->done || t->failed)
         return;
-    ERR_clear_error();
+    errors_clear();
     if (!(SSL_get_shutdown(t->ssl) & SSL_SENT_SHUTDOWN))
         (void)SSL_shutdown(t->ssl);
     (void)flush_wire(t); /* what the kernel takes */

@@ -162,3 +162,24 @@ def test_python_verifies_names(px, pki):
                     assert good and s.version() == "TLSv1.3"
             except ssl.SSLCertVerificationError:
                 assert not good
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+@pytest.mark.parametrize("fields", [{}, {"disable_stateful_session_resumption": True}, {"session_ticket_keys": {"keys": [{"inline_bytes": "A" * 107 + "="}]}}],
+                         ids=["default", "tickets", "own-keys"])
+def test_a_resumed_client_is_the_same_client(mesh, pki, tmp_path, fields, version):
+    """Its certificate is not sent again, and is known: who it is comes from the session."""
+    trust = {"validation_context": {"trusted_ca": {"filename": pki.path("ca.pem")}}, "tls_certificates": [pki.pair("server")]}
+    log = config.access_log(mesh.folder / "access.log", {"uri": "%DOWNSTREAM_PEER_URI_SAN%", "id": "%DOWNSTREAM_PEER_FINGERPRINT_256%"})
+    manager = config.hcm([{"match": {"prefix": "/"}, "direct_response": {"status": 200}}], log=log)
+    place = config.listener(free_port(), [manager])
+    place["filter_chains"][0]["transport_socket"] = config.ext("tls", TLS + "DownstreamTlsContext", common_tls_context=trust, require_client_certificate=True, **fields)
+    px = mesh.proxy(boot=config.bootstrap([place], [], free_port()))
+    session, ask = str(tmp_path / "session"), "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    own = ["-cert", pki.path("client.pem"), "-key", pki.path("client.key")]
+    s_client(px, version, *own, "-ign_eof", "-sess_out", session, data=ask)
+    out = s_client(px, version, "-ign_eof", "-sess_in", session, data=ask)  # without the certificate
+    assert "Reused, " in out and px.stat(f"listener.{HOST}_{px.port}.ssl.session_reused") == 1
+    first, second = px.access_log(2)
+    assert first == second and first["uri"] == "spiffe://mesh.test/ns/a/sa/client"
+    assert px.stat(f"listener.{HOST}_{px.port}.ssl.no_certificate") == 0
