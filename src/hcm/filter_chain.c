@@ -537,28 +537,40 @@ static const void *route_cfg_of(const struct mz_filter *f, const struct mz_filte
     return o && o->type == f->type ? o->cfg : NULL;
 }
 
-bool chain_make(struct mz_stream *s, const struct filter_list *list)
+static struct mz_filter *filter_make(struct mz_stream *s, const struct filter_entry *e,
+                                     bool *io_missing)
 {
-    bool any = any_overrides(s);
+    const struct mz_http_filter_type *type = e->type;
+    const void *cfg = e->cfg;
+    if (MZ_UNLIKELY(e->place != NULL))
+        type = extension_take(s, e, &cfg, io_missing);
+    if (!type)
+        return NULL;
+    struct mz_filter *f = mz_arena_alloc0(s->arena, type->size);
+    f->type = type;
+    f->cfg = cfg;
+    f->stream = s;
+    f->name = e->name;
+    return f;
+}
+
+void chain_make(struct mz_stream *s, const struct filter_list *list)
+{
+    bool any = any_overrides(s), missing = false;
     s->list = list;
     s->n_filters = (uint8_t)list->n;
     s->filters = mz_arena_alloc0(s->arena, list->n * sizeof(struct mz_filter *));
     for (size_t i = 0; i < list->n; i++) {
         const struct filter_entry *e = &list->v[i];
         const struct mz_filter_override *o = any ? override_for(s, e->name) : NULL;
-        if (!enabled_here(e, o))
+        struct mz_filter *f = enabled_here(e, o) ? filter_make(s, e, &missing) : NULL;
+        if (!f)
             continue;
-        struct mz_filter *f = mz_arena_alloc0(s->arena, e->type->size);
-        f->type = e->type;
-        f->cfg = e->cfg;
-        f->stream = s;
         f->index = (uint8_t)i;
-        f->name = e->name;
         f->route_cfg = route_cfg_of(f, o);
         s->filters[i] = f;
     }
     s->chain_made = true;
-    return true;
 }
 
 void chain_route_changed(struct mz_stream *s)

@@ -296,7 +296,9 @@ static void with_filters(struct fixture *f, struct script *scripts, struct filte
     static const char *const names[N_FILTERS] = { "zero", "one", "two" };
     for (unsigned i = 0; i < N_FILTERS; i++) {
         scripts[i].fx = f;
-        entries[i] = (struct filter_entry){ &fake_type, &scripts[i], mz_str_c(names[i]), false };
+        entries[i] = (struct filter_entry){ .type = &fake_type,
+                                            .cfg = &scripts[i],
+                                            .name = mz_str_c(names[i]) };
     }
     f->cfg.filters = (struct filter_list){ entries, N_FILTERS };
 }

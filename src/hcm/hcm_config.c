@@ -14,9 +14,11 @@ void hcm_config_destroy(void *cfg)
     struct filter_list *lists[1] = { &c->filters };
     for (size_t k = 0; k <= c->n_upgrades; k++) {
         struct filter_list *l = k ? &c->upgrades[k - 1].filters : lists[0];
-        for (size_t i = 0; i < l->n; i++)
+        for (size_t i = 0; i < l->n; i++) {
             if (l->v[i].type && l->v[i].cfg && l->v[i].type->config_destroy)
                 l->v[i].type->config_destroy(l->v[i].cfg);
+            mz_ecds_place_destroy(l->v[i].place);
+        }
     }
     for (size_t i = 0; i < c->n_early; i++)
         mz_header_ops_fini(&c->early[i]);
@@ -25,7 +27,7 @@ void hcm_config_destroy(void *cfg)
     local_reply_config_destroy(c->local_reply);
     if (c->routes)
         mz_route_table_unref(c->routes);
-    mz_rds_wait_end(&c->rds_wait);
+    mz_init_wait_end(&c->rds_wait);
     mz_rds_unref(c->rds);
     mz_scope_unref(c->scope);
     mz_scope_unref(c->listener_scope);
@@ -47,10 +49,17 @@ const struct mz_route_table *mz_hcm_route_table(const struct mz_hcm_config *c)
 /* ---- filters ---- */
 
 static bool filter_build(const pb_HttpFilter *m, const struct mz_factory *f, struct mz_arena *a,
-                         struct filter_entry *out, struct mz_err *err)
+                         bool last, struct filter_entry *out, struct mz_err *err)
 {
     const ProtobufCMessageDescriptor *d;
     ProtobufCMessage *msg;
+    out->name = mz_arena_dup(a, mz_str_c(m->name));
+    out->disabled = m->disabled;
+    if (m->config_type_case == pb_HttpFilter_CONFIG_TYPE_CONFIG_DISCOVERY) {
+        out->place =
+            mz_ecds_place_create(m->config_discovery, out->name, &extension_http, last, f, err);
+        return out->place || mz_err_at(err, "config_discovery");
+    }
     if (m->config_type_case != pb_HttpFilter_CONFIG_TYPE_TYPED_CONFIG || !m->typed_config)
         return mz_err_set(err, "filter \"%s\" has no typed_config", m->name);
     struct mz_str type = mz_any_type(m->typed_config);
@@ -65,8 +74,6 @@ static bool filter_build(const pb_HttpFilter *m, const struct mz_factory *f, str
     }
     if (!mz_any_unpack(f->proto, m->typed_config, &d, &msg, err))
         return mz_err_at(err, "typed_config");
-    out->name = mz_arena_dup(a, mz_str_c(m->name));
-    out->disabled = m->disabled;
     out->cfg = out->type->config_build ? out->type->config_build(msg, f, err) : NULL;
     if (out->type->config_build && !out->cfg)
         return mz_err_at(err, "typed_config");
@@ -81,8 +88,8 @@ static bool filters_build(pb_HttpFilter **v, size_t n, const struct mz_factory *
     out->v = mz_arena_alloc0(a, n * sizeof(*out->v));
     for (size_t i = 0; i < n; i++) {
         struct filter_entry *e = &out->v[out->n];
-        bool ok = filter_build(v[i], f, a, e, err);
-        out->n += e->type != NULL;
+        bool ok = filter_build(v[i], f, a, i + 1 == n, e, err);
+        out->n += e->type || e->place;
         if (!ok)
             return mz_err_at(err, "[%zu]", i);
         if (e->type && e->type->terminal != (i + 1 == n)) {
@@ -536,8 +543,9 @@ struct mz_hcm_config *mz_hcm_config_admin(const struct mz_factory *f,
         mz_scope_create(f->stats, &mz_hcm_listener_stats, MZ_STR("listener.admin.http.admin."));
     c->filters.v = mz_arena_alloc0(c->arena, sizeof(*c->filters.v));
     c->filters.n = 1;
-    c->filters.v[0] =
-        (struct filter_entry){ terminal, (void *)(uintptr_t)cfg, MZ_STR("admin"), false };
+    c->filters.v[0] = (struct filter_entry){ .type = terminal,
+                                             .cfg = (void *)(uintptr_t)cfg,
+                                             .name = MZ_STR("admin") };
     c->http1 = (struct mz_http1_opts){ .allow_absolute_url = true,
                                        .ignore_upgrade_h2c = true,
                                        .accept_http10 = true,

@@ -6,6 +6,7 @@
 #include "hcm/rds.h"
 #include "hcm/stats.h"
 #include "http/path.h"
+#include "listener/ecds.h"
 #include "observe/access_log.h"
 #include "observe/decision.h"
 #include "upstream/cluster.h"
@@ -13,6 +14,7 @@
 struct filter_entry { /* one of http_filters */
     const struct mz_http_filter_type *type;
     void *cfg;
+    struct mz_ecds_place *place; /* not NULL: type and cfg come from there */
     struct mz_str name;
     bool disabled; /* until a route enables it */
 };
@@ -50,7 +52,7 @@ struct mz_hcm_config { /* immutable; a connection's filter chain holds it */
     size_t n_upgrades;
     const struct mz_route_table *routes;
     struct mz_rds *rds; /* NULL: routes, if there are any */
-    struct mz_rds_wait rds_wait;
+    struct mz_init_wait rds_wait;
     struct mz_access_log **logs;
     size_t n_logs;
     struct mz_recorder *recorder;
@@ -138,6 +140,10 @@ enum { /* per filter and direction: req_state, resp_state */
     FS_ENDED = 32,       /* has seen the end of this direction */
 };
 
+struct held_extension { /* what came by ECDS and serves this stream */
+    struct held_extension *next;
+    const struct mz_extension *extension; /* reference */
+};
 struct mz_stream {
     struct mz_list link; /* of the connection */
     struct hcm_conn *conn;
@@ -146,6 +152,7 @@ struct mz_stream {
     struct mz_stream_in in;
     const struct filter_list *list;
     struct mz_filter **filters; /* n_filters objects; NULL: disabled for this stream */
+    struct held_extension *extensions;
     uint8_t n_filters;
     bool chain_made;
     bool dead;            /* ended: nothing may call its filters any more */
@@ -226,8 +233,15 @@ void respond_trailers(struct mz_stream *s, struct mz_headers *h);
 void respond_1xx(struct mz_stream *s, struct mz_headers *h);
 void respond_continue(struct mz_stream *s); /* the answer to Expect: 100-continue, ours */
 
+/* extension.c */
+extern const struct mz_extension_kind extension_http;
+/* What serves @s at a place; NULL: nothing. @io_missing: something was missing, and the answer to that has its place. */
+const struct mz_http_filter_type *extension_take(struct mz_stream *s, const struct filter_entry *e, const void **out_cfg,
+                                                 bool *io_missing);
+void extensions_drop(struct mz_stream *s);
+
 /* filter_chain.c */
-bool chain_make(struct mz_stream *s, const struct filter_list *list);
+void chain_make(struct mz_stream *s, const struct filter_list *list);
 void chain_request_headers(struct mz_stream *s, struct mz_headers *h, bool end);
 void chain_request_data(struct mz_stream *s, struct mz_buf *data, bool end);
 void chain_request_trailers(struct mz_stream *s, struct mz_headers *h);

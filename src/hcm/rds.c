@@ -29,8 +29,7 @@ struct mz_rds {
     struct mz_subscription *sub;
     struct mz_scope *scope;
     struct mz_thread_slot *tables;
-    struct mz_list waiting; /* struct mz_rds_wait */
-    bool started, first_done;
+    struct mz_init_shared init;
     char *bytes; /* of the last good one */
     size_t bytes_n;
     char *version;
@@ -120,12 +119,13 @@ static bool update(void *arg, const struct mz_xds_update *u, struct mz_err *err)
 static void first(void *arg)
 {
     struct mz_rds *r = arg;
-    r->first_done = true;
-    while (!mz_list_empty(&r->waiting)) {
-        struct mz_rds_wait *w = MZ_CONTAINER(r->waiting.next, struct mz_rds_wait, link);
-        mz_list_del(&w->link);
-        mz_init_ready(&w->target);
-    }
+    mz_init_shared_ready(&r->init);
+}
+
+static void start(void *arg)
+{
+    struct mz_rds *r = arg;
+    mz_subscription_start(r->sub);
 }
 
 /* ---- who uses it ---- */
@@ -141,7 +141,7 @@ static struct mz_rds *create(struct mz_rds_manager *m, const pb_Rds *rds, struct
     r->arena = a;
     r->key = mz_arena_dup(a, key);
     r->name = mz_arena_dup(a, mz_str_c(rds->route_config_name));
-    mz_list_init(&r->waiting);
+    mz_init_shared_init(&r->init, start, r);
     r->factory = *f;
     r->factory.listener_scope = NULL;
     r->factory.listener_name = MZ_STR("");
@@ -149,7 +149,7 @@ static struct mz_rds *create(struct mz_rds_manager *m, const pb_Rds *rds, struct
     r->factory.http_stat_prefix = mz_arena_dup(a, stat_prefix);
     struct mz_str parts[] = { MZ_STR("http."), stat_prefix, MZ_STR(".rds."), r->name, MZ_STR(".") };
     struct mz_str prefix = mz_arena_cat(a, MZ_COUNT(parts), parts);
-    const struct mz_subscriber who = { update, first, r, NULL };
+    const struct mz_subscriber who = { update, first, r, NULL, NULL };
     r->sub = mz_subscribe(m->xds, rds->config_source, MZ_XDS_ROUTE, r->name, prefix, &who, err);
     if (!r->sub) {
         mz_arena_destroy(a);
@@ -224,37 +224,9 @@ const struct mz_route_table *mz_rds_table(const struct mz_rds *r)
     return mz_thread_slot_get(r->tables);
 }
 
-static void wait_start(void *arg)
+void mz_rds_wait(struct mz_init_wait *w, struct mz_rds *r, struct mz_init *init)
 {
-    struct mz_rds_wait *w = arg;
-    struct mz_rds *r = w->rds;
-    if (!r->started) {
-        r->started = true;
-        mz_subscription_start(r->sub);
-    }
-    if (r->first_done)
-        mz_init_ready(&w->target);
-    else
-        mz_list_add_tail(&r->waiting, &w->link);
-}
-
-void mz_rds_wait(struct mz_rds_wait *w, struct mz_rds *r, struct mz_init *init)
-{
-    *w = (struct mz_rds_wait){ .rds = r,
-                               .target = { .name = r->name, .start = wait_start, .arg = w } };
-    mz_list_init(&w->link);
-    if (init)
-        mz_init_add(init, &w->target);
-    else
-        wait_start(w);
-}
-
-void mz_rds_wait_end(struct mz_rds_wait *w)
-{
-    if (!w->rds || w->target.ready)
-        return;
-    mz_list_del(&w->link);
-    mz_init_remove(&w->target);
+    mz_init_wait(w, &r->init, r->name, init);
 }
 
 void mz_rds_manager_each(struct mz_rds_manager *m,

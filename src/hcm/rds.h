@@ -24,13 +24,8 @@ struct mz_rds *mz_rds_get(struct mz_rds_manager *m,
 void mz_rds_unref(struct mz_rds *r); /* any thread; NULL is fine */
 const struct mz_route_table *mz_rds_table(const struct mz_rds *r); /* this thread's, borrowed; NULL: none came yet */
 
-struct mz_rds_wait { /* embedded in what has to wait for the first table */
-    struct mz_list link;
-    struct mz_init_target target;
-    struct mz_rds *rds;
-};
-void mz_rds_wait(struct mz_rds_wait *w, struct mz_rds *r, struct mz_init *init); /* main thread */
-void mz_rds_wait_end(struct mz_rds_wait *w); /* main thread, or any once it is over */
+/* Waits for the first table; main thread, ends as mz_init_wait_end() says. */
+void mz_rds_wait(struct mz_init_wait *w, struct mz_rds *r, struct mz_init *init);
 
 struct mz_rds_shown { /* for /config_dump */
     struct mz_str name, version, bytes; /* bytes "": nothing came yet */

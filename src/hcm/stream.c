@@ -673,6 +673,7 @@ static void free_stream(void *p)
     mz_buf_fini(&s->req.kept);
     mz_buf_fini(&s->resp.kept);
     drop_cluster(s);
+    extensions_drop(s);
     if (s->routes)
         mz_route_table_unref(s->routes);
     mz_arena_destroy(s->arena);

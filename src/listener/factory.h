@@ -24,6 +24,7 @@ struct mz_server; /* server/server.h */
 struct mz_xds;
 struct mz_init;
 struct mz_rds_manager; /* hcm/rds.h */
+struct mz_ecds; /* listener/ecds.h */
 
 /* State of the whole process that data paths look at; atomics. */
 struct mz_process {
@@ -66,6 +67,7 @@ struct mz_factory { /* borrowed by builders during the call only, except the ser
     struct mz_server *server;
     struct mz_xds *xds;
     struct mz_rds_manager *rds;
+    struct mz_ecds *ecds;
     struct mz_init *init; /* what has to be there before that which is being built may serve; xds/init.h */
 };
 

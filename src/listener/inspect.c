@@ -17,6 +17,8 @@ struct inspect {
     struct mz_listener_config *cfg; /* reference: the acceptor's may be replaced meanwhile */
     struct mz_incoming in;
     struct mz_lfilter **filters;
+    const struct mz_extension *
+        *extensions; /* of those that came by ECDS, a reference each; NULL: there are none */
     size_t n, at;
     bool watching, over;
     bool handed_over; /* another listener accepted it */
@@ -27,6 +29,9 @@ struct inspect {
 static void inspect_free(void *p)
 {
     struct inspect *x = p;
+    for (size_t i = 0; x->extensions && i < x->n; i++)
+        mz_extension_unref(x->extensions[i]);
+    mz_free(MZ_MEM_CONN, x->extensions);
     mz_free(MZ_MEM_CONN, x->peek);
     mz_free(MZ_MEM_CONN, x);
 }
@@ -181,20 +186,37 @@ static void on_timeout(struct mz_timer *t)
         drop(x, "listener_filters_timeout");
 }
 
-static void make_filters(struct inspect *x)
+/* Of the filter that is made next. */
+static void hold(struct inspect *x, const struct mz_extension *e)
+{
+    if (!x->extensions)
+        x->extensions =
+            mz_alloc0(MZ_MEM_CONN, x->cfg->n_lfilters * sizeof(const struct mz_extension *));
+    x->extensions[x->n] = mz_extension_ref(e);
+}
+
+/* False: the configuration of one has not come. */
+static bool make_filters(struct inspect *x)
 {
     const struct mz_listener_config *c = x->cfg;
     x->filters = mz_arena_alloc(x->in.arena, c->n_lfilters * sizeof(*x->filters));
     for (size_t i = 0; i < c->n_lfilters; i++) {
         const struct mz_listener_filter *lf = &c->lfilters[i];
+        const struct mz_extension *e = lf->place ? mz_ecds_place_get(lf->place) : NULL;
+        if (lf->place && !e)
+            return false;
         if (lf->disabled && mz_port_rule_match(lf->disabled, mz_addr_port(&x->in.local)))
             continue;
-        struct mz_lfilter *f = mz_arena_alloc0(x->in.arena, lf->type->size);
-        f->type = lf->type;
-        f->cfg = lf->cfg;
+        const struct mz_lfilter_type *type = e ? e->type.type : lf->type;
+        struct mz_lfilter *f = mz_arena_alloc0(x->in.arena, type->size);
+        f->type = type;
+        f->cfg = e ? e->cfg : lf->cfg;
         f->in = &x->in;
+        if (e)
+            hold(x, e);
         x->filters[x->n++] = f;
     }
+    return true;
 }
 
 void mz_inspect_start(struct mz_acceptor *a, const struct mz_incoming *in, bool handed_over)
@@ -210,7 +232,11 @@ void mz_inspect_start(struct mz_acceptor *a, const struct mz_incoming *in, bool 
     mz_list_add_tail(&a->inspected, &x->link);
     mz_gauge_add(a->cfg->scope, MZ_LISTENER_STAT_PRE_CX_ACTIVE, 1);
     mz_timer_init(a->worker->loop, &x->timer, on_timeout);
-    make_filters(x);
+    if (!make_filters(x)) {
+        mz_count(x->cfg->scope, MZ_LISTENER_STAT_EXTENSION_MISSING, 1);
+        drop(x, "a listener filter's configuration is missing");
+        return;
+    }
     run(x, false);
     if (x->over)
         return;

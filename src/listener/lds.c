@@ -146,7 +146,7 @@ struct mz_lds *mz_lds_create(struct mz_listener_manager *m, const struct mz_fact
                              const pb_ConfigSource *source, struct mz_err *err)
 {
     struct mz_lds *l = mz_new0(MZ_MEM_XDS, struct mz_lds);
-    const struct mz_subscriber who = { update, first, l, NULL };
+    const struct mz_subscriber who = { update, first, l, NULL, NULL };
     l->manager = m;
     l->factory = *f;
     l->factory.via_api = true;

@@ -11,12 +11,18 @@
 
 /* ---- filter chains ---- */
 
-static bool filter_build(const pb_Filter *m, struct mz_chain_filter *out,
+static bool filter_build(const pb_Filter *m, bool last, struct mz_chain_filter *out,
                          const struct mz_factory *f, struct mz_arena *a, struct mz_err *err)
 {
     const ProtobufCMessageDescriptor *type;
     ProtobufCMessage *msg;
-    if (!m->typed_config)
+    out->name = mz_arena_dup(a, mz_str_c(m->name));
+    if (m->config_type_case == pb_Filter_CONFIG_TYPE_CONFIG_DISCOVERY) {
+        out->place = mz_ecds_place_create(m->config_discovery, out->name, &mz_extension_network,
+                                          last, f, err);
+        return out->place || mz_err_at(err, "config_discovery");
+    }
+    if (m->config_type_case != pb_Filter_CONFIG_TYPE_TYPED_CONFIG || !m->typed_config)
         return mz_err_set(err, "Didn't find a registered implementation for '%s' with type URL: ''",
                           m->name);
     if (!mz_any_unpack(f->proto, m->typed_config, &type, &msg, err))
@@ -27,7 +33,6 @@ static bool filter_build(const pb_Filter *m, struct mz_chain_filter *out,
                    m->name, type->name);
         return mz_err_at(err, "typed_config");
     }
-    out->name = mz_arena_dup(a, mz_str_c(m->name));
     out->cfg = out->type->config_build(msg, f, err);
     return out->cfg || mz_err_at(err, "typed_config");
 }
@@ -41,7 +46,7 @@ static bool terminal_ok(const struct mz_filter_chain *c, size_t i, struct mz_err
 {
     const struct mz_chain_filter *cf = &c->filters[i];
     bool last = i + 1 == c->n_filters;
-    if (cf->type->terminal == last)
+    if (cf->place || cf->type->terminal == last)
         return true;
     return mz_err_set(err,
                       last ? "non-terminal filter named " MZ_STR_FMT
@@ -56,10 +61,12 @@ static bool chain_filters(const pb_FilterChain *m, struct mz_filter_chain *c,
 {
     c->filters = mz_arena_alloc0(a, mz_mul(m->n_filters ? m->n_filters : 1, sizeof(*c->filters)));
     for (size_t i = 0; i < m->n_filters; i++) {
-        if (!filter_build(m->filters[i], &c->filters[i], f, a, err))
+        const struct mz_chain_filter *made = &c->filters[i];
+        if (!filter_build(m->filters[i], i + 1 == m->n_filters, &c->filters[i], f, a, err))
             return mz_err_at(err, "filters[%zu]", i);
         c->n_filters = i + 1;
-        c->objects_bytes += object_size(c->filters[i].type->size);
+        c->has_places |= made->place != NULL;
+        c->objects_bytes += made->place ? 0 : object_size(made->type->size);
     }
     for (size_t i = 0; i < c->n_filters; i++)
         if (!terminal_ok(c, i, err))
@@ -87,9 +94,11 @@ static void chain_unref(struct mz_filter_chain *c)
 {
     if (!c || __atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL))
         return;
-    for (size_t i = 0; i < c->n_filters && !c->borrowed_cfg; i++)
+    for (size_t i = 0; i < c->n_filters && !c->borrowed_cfg; i++) {
         if (c->filters[i].cfg && c->filters[i].type->config_destroy)
             c->filters[i].type->config_destroy(c->filters[i].cfg);
+        mz_ecds_place_destroy(c->filters[i].place);
+    }
     mz_transport_factory_unref(c->transport);
     if (c->arena) /* else it lies in its configuration's */
         mz_arena_destroy(c->arena);
@@ -274,6 +283,13 @@ static bool listener_filter_build(const pb_ListenerFilter *m, struct mz_listener
 {
     const ProtobufCMessageDescriptor *type;
     ProtobufCMessage *msg;
+    if (m->filter_disabled && !(lf->disabled = mz_port_rule_build(m->filter_disabled, a, err)))
+        return mz_err_at(err, "filter_disabled");
+    if (m->config_type_case == pb_ListenerFilter_CONFIG_TYPE_CONFIG_DISCOVERY) {
+        lf->place = mz_ecds_place_create(m->config_discovery, mz_str_c(m->name),
+                                         &mz_extension_listener, false, f, err);
+        return lf->place || mz_err_at(err, "config_discovery");
+    }
     if (m->typed_config && !mz_any_unpack(f->proto, m->typed_config, &type, &msg, err))
         return mz_err_at(err, "typed_config");
     lf->type =
@@ -281,11 +297,7 @@ static bool listener_filter_build(const pb_ListenerFilter *m, struct mz_listener
     if (!lf->type)
         return mz_err_set(err, "Didn't find a registered implementation for '%s'", m->name);
     lf->cfg = lf->type->config_build(msg, f, err);
-    if (!lf->cfg)
-        return mz_err_at(err, "typed_config");
-    if (m->filter_disabled && !(lf->disabled = mz_port_rule_build(m->filter_disabled, a, err)))
-        return mz_err_at(err, "filter_disabled");
-    return true;
+    return lf->cfg || mz_err_at(err, "typed_config");
 }
 
 /* use_original_dst (L3) asks original_dst after all other filters, as Envoy does. */
@@ -443,9 +455,11 @@ void mz_listener_config_unref(struct mz_listener_config *c)
     mz_chain_tree_destroy(c->tree);
     for (size_t i = 0; i < c->n_chains; i++)
         chain_unref(c->chains[i]);
-    for (size_t i = 0; i < c->n_lfilters; i++)
+    for (size_t i = 0; i < c->n_lfilters; i++) {
         if (c->lfilters[i].cfg && c->lfilters[i].type->config_destroy)
             c->lfilters[i].type->config_destroy(c->lfilters[i].cfg);
+        mz_ecds_place_destroy(c->lfilters[i].place);
+    }
     for (size_t i = 0; i < c->n_logs; i++)
         mz_access_log_destroy(c->logs[i]);
     for (unsigned i = 0; c->worker_scopes && i < c->n_workers; i++)

@@ -3,6 +3,7 @@
 /* What the files of this folder share. */
 #include "base/list.h"
 #include "listener/chain_match.h"
+#include "listener/ecds.h"
 #include "listener/listener.h"
 #include "listener/listener_filter.h"
 #include "listener/stats.h"
@@ -14,6 +15,7 @@ struct mz_access_log;
 struct mz_chain_filter {
     const struct mz_net_filter_type *type;
     void *cfg;
+    struct mz_ecds_place *place; /* not NULL: type and cfg come from there */
     struct mz_str name;
 };
 struct mz_filter_chain { /* immutable but for the drain; an update of its listener that leaves it as it is keeps it */
@@ -25,7 +27,8 @@ struct mz_filter_chain { /* immutable but for the drain; an update of its listen
     struct mz_str name;
     struct mz_chain_filter *filters;
     size_t n_filters;
-    size_t objects_bytes; /* of the filters' objects, each rounded up */
+    size_t objects_bytes; /* of the filters' objects, each rounded up; without those of places */
+    bool has_places;
     struct mz_transport_factory *transport;
     uint32_t connect_timeout_ms; /* transport handshake; 0: none */
     bool borrowed_cfg;           /* the admin listener's configuration is not ours */
@@ -38,6 +41,7 @@ bool mz_port_rule_match(const struct mz_port_rule *r, unsigned port);
 struct mz_listener_filter {
     const struct mz_lfilter_type *type;
     void *cfg;
+    struct mz_ecds_place *place; /* not NULL: type and cfg come from there */
     const struct mz_port_rule *disabled; /* NULL: never */
 };
 /* filter_chain_matcher. Built on the main thread, immutable; chains are borrowed. */

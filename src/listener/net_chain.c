@@ -18,6 +18,8 @@ struct mz_net_chain {
     struct handshake *handshake; /* NULL: its time has no limit, or it is over */
     uint32_t n, started;         /* filters; those whose on_new_connection ran */
     bool end, closed;
+    const struct mz_extension *
+        *extensions; /* of places, a reference each; NULL: the chain has none */
     struct mz_net_filter *filters[];
 };
 
@@ -175,12 +177,20 @@ static void refuse(struct mz_acceptor *a, const struct mz_incoming *in)
     }
 }
 
+static void extensions_drop(const struct mz_extension **v, size_t n)
+{
+    for (size_t i = 0; v && i < n; i++)
+        mz_extension_unref(v[i]);
+    mz_free(MZ_MEM_CONN, v);
+}
+
 static void chain_free(void *p)
 {
     struct mz_net_chain *c = p;
     for (size_t i = 0; i < c->n; i++)
         if (c->filters[i]->type->destroy)
             c->filters[i]->type->destroy(c->filters[i]);
+    extensions_drop(c->extensions, c->n);
     mz_listener_config_unref(config(c));
     if (c->down.info)
         mz_arena_destroy(c->down.info->arena);
@@ -283,19 +293,45 @@ static void handshake_limit(struct mz_net_chain *c, uint64_t ms)
     mz_timer_start_ms(&c->handshake->timer, ms);
 }
 
+/* What came by ECDS for the places of a chain, as it is now. False: something is missing. */
+static bool extensions_take(const struct mz_filter_chain *fc, const struct mz_extension ***out,
+                            size_t *out_bytes)
+{
+    *out = mz_alloc0(MZ_MEM_CONN, fc->n_filters * sizeof(const struct mz_extension *));
+    for (size_t i = 0; i < fc->n_filters; i++) {
+        if (!fc->filters[i].place)
+            continue;
+        const struct mz_extension *x = mz_ecds_place_get(fc->filters[i].place);
+        if (!x) {
+            extensions_drop(*out, fc->n_filters);
+            return false;
+        }
+        (*out)[i] = mz_extension_ref(x);
+        *out_bytes += object_size(((const struct mz_net_filter_type *)x->type.type)->size);
+    }
+    return true;
+}
+
+/* NULL: a filter's configuration has not come. */
 static struct mz_net_chain *chain_new(struct mz_acceptor *a, const struct mz_filter_chain *fc)
 {
     size_t head =
         object_size(sizeof(struct mz_net_chain) + fc->n_filters * sizeof(struct mz_net_filter *));
-    struct mz_net_chain *c = mz_alloc0(MZ_MEM_CONN, head + fc->objects_bytes);
+    size_t objects = fc->objects_bytes;
+    const struct mz_extension **extensions = NULL;
+    if (fc->has_places && !extensions_take(fc, &extensions, &objects))
+        return NULL;
+    struct mz_net_chain *c = mz_alloc0(MZ_MEM_CONN, head + objects);
     char *object = (char *)c + head;
     c->acceptor = a;
+    c->extensions = extensions;
     c->down.listener = mz_listener_config_ref(a->cfg);
     c->n = (uint32_t)fc->n_filters;
     for (size_t i = 0; i < c->n; i++) {
+        const struct mz_extension *x = extensions ? extensions[i] : NULL;
         struct mz_net_filter *f = (struct mz_net_filter *)(void *)object;
-        *f = (struct mz_net_filter){ .type = fc->filters[i].type,
-                                     .cfg = fc->filters[i].cfg,
+        *f = (struct mz_net_filter){ .type = x ? x->type.type : fc->filters[i].type,
+                                     .cfg = x ? x->cfg : fc->filters[i].cfg,
                                      .chain = c,
                                      .down = &c->down,
                                      .worker = a->worker };
@@ -326,16 +362,27 @@ static void down_fill(struct mz_net_chain *c, const struct mz_filter_chain *fc,
     };
 }
 
+/* A filter's configuration is missing: Envoy makes the connection and closes it at once. */
+static void count_incomplete(struct mz_acceptor *a)
+{
+    mz_count(a->cfg->scope, MZ_LISTENER_STAT_NETWORK_EXTENSION_MISSING, 1);
+    mz_count(a->cfg->scope, MZ_LISTENER_STAT_CX_TOTAL, 1);
+    mz_count(a->cfg->scope, MZ_LISTENER_STAT_CX_DESTROY, 1);
+    mz_count(a->worker_scope, MZ_LISTENER_WORKER_CX_TOTAL, 1);
+}
+
 void mz_net_chain_start(struct mz_acceptor *a, const struct mz_incoming *in)
 {
     const struct mz_filter_chain *fc = mz_listener_config_chain(a->cfg, in);
-    if (!fc || fc->n_filters == 0) {
+    struct mz_net_chain *c = fc && fc->n_filters ? chain_new(a, fc) : NULL;
+    if (!c) {
         if (!fc)
             refuse(a, in);
+        else if (fc->n_filters)
+            count_incomplete(a);
         mz_incoming_close(a->worker->loop, in);
         return;
     }
-    struct mz_net_chain *c = chain_new(a, fc);
     down_fill(c, fc, in);
     if (in->arena) {
         struct mz_incoming *found = mz_arena_alloc(in->arena, sizeof(*found));
@@ -399,8 +446,11 @@ void mz_net_chain_close(struct mz_list *link)
 const void *mz_filter_chain_config(const struct mz_filter_chain *c,
                                    const struct mz_net_filter_type *type)
 {
-    for (size_t i = 0; i < c->n_filters; i++)
-        if (c->filters[i].type == type)
-            return c->filters[i].cfg;
+    for (size_t i = 0; i < c->n_filters; i++) {
+        const struct mz_chain_filter *f = &c->filters[i];
+        const struct mz_extension *x = f->place ? mz_ecds_place_get(f->place) : NULL;
+        if (x ? x->type.type == type : f->type == type)
+            return x ? x->cfg : f->cfg;
+    }
     return NULL;
 }

@@ -57,6 +57,14 @@ static void value_member_text(const struct step *s, const struct mz_format_ctx *
     value_str_or_none(out, mz_str_c(*text));
 }
 
+/* Some answers have details that are empty, which is not the same as none (Envoy). */
+static void value_details(const struct step *s, const struct mz_format_ctx *c, struct value *out)
+{
+    const char *const *text = member(s, c);
+    if (*text)
+        value_str(out, mz_str_c(*text));
+}
+
 static void value_zero(const struct step *s, const struct mz_format_ctx *c, struct value *out)
 {
     (void)s, (void)c;
@@ -701,8 +709,7 @@ const struct operator_row operators_info[] = {
     BARE("REQUEST_DURATION", value_since_start, rx_end_us),
     BARE("REQUEST_TX_DURATION", value_since_start, up.last_tx_us),
     FREE("RESPONSE_CODE", value_status),
-    { MZ_STR_INIT("RESPONSE_CODE_DETAILS"), value_member_text, NULL, O(details), PARAMS_MAY,
-      false },
+    { MZ_STR_INIT("RESPONSE_CODE_DETAILS"), value_details, NULL, O(details), PARAMS_MAY, false },
     BARE("RESPONSE_DURATION", value_since_start, up.first_rx_us),
     FREE("RESPONSE_FLAGS", value_flags),
     FREE("RESPONSE_FLAGS_LONG", value_flags_long),

@@ -366,7 +366,7 @@ bool mz_runtime_store_subscribe(struct mz_runtime_store *s, struct mz_xds *x, st
         struct layer *l = &s->layers[i];
         if (l->source != RTDS)
             continue;
-        const struct mz_subscriber who = { rtds_update, rtds_first, l, NULL };
+        const struct mz_subscriber who = { rtds_update, rtds_first, l, NULL, NULL };
         l->store = s;
         l->xds = x;
         l->resource = mz_arena_dup(s->arena, mz_str_c(l->rtds->name));

@@ -3,6 +3,7 @@
  * xDS, runtime layers, the other clusters, then listeners with all that they wait for; then the workers start.
  */
 #include "base/log.h"
+#include "listener/ecds.h"
 #include "server/server.h"
 
 void mz_server_xds_create(struct mz_server *s)
@@ -21,6 +22,7 @@ void mz_server_xds_create(struct mz_server *s)
     s->xds = mz_xds_create(&env);
     s->dynamic.init = &s->init;
     s->dynamic.rds = mz_rds_manager_create(s->xds);
+    s->dynamic.ecds = mz_ecds_create(s->xds);
     s->dynamic.secrets = mz_secrets_create(s->xds, s->stats, s->loop);
 }
 
@@ -176,6 +178,7 @@ void mz_server_xds_destroy(struct mz_server *s) /* when no configuration is left
     mz_init_fini(&s->init);
     mz_init_fini(&s->runtime_init);
     mz_rds_manager_destroy(s->dynamic.rds);
+    mz_ecds_destroy(s->dynamic.ecds);
     mz_secrets_destroy(s->dynamic.secrets);
     mz_xds_destroy(s->xds);
     mz_free(MZ_MEM_MISC, s->worker_loops);

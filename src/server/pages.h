@@ -27,6 +27,7 @@ struct mz_dynamic { /* what came by subscription; each may be NULL */
     struct mz_cds *cds;
     struct mz_lds *lds;
     struct mz_rds_manager *rds;
+    struct mz_ecds *ecds;
     struct mz_secrets *secrets;
     struct mz_init *init; /* what the start waits for */
 };

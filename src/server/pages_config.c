@@ -11,11 +11,12 @@
 
 /* In Envoy's order. */
 static const struct part {
-    ProtobufCMessage *(*build)(const struct dump *d);
-    bool with_eds; /* only with ?include_eds */
+    ProtobufCMessage *(*build)(const struct dump *d); /* NULL: no such part today */
+    bool with_eds;                                    /* only with ?include_eds */
 } parts[] = {
-    { dump_bootstrap, false }, { dump_clusters, false },      { dump_endpoints, true },
-    { dump_listeners, false }, { dump_scoped_routes, false }, { dump_routes, false },
+    { dump_bootstrap, false },    { dump_clusters, false },      { dump_ecds_http, false },
+    { dump_ecds_network, false }, { dump_ecds_listener, false }, { dump_endpoints, true },
+    { dump_listeners, false },    { dump_scoped_routes, false }, { dump_routes, false },
     { dump_secrets, false },
 };
 
@@ -52,6 +53,8 @@ static void whole_parts(struct answer *w, struct mz_admin_reply *out)
         if (parts[i].with_eds && !w->eds)
             continue;
         ProtobufCMessage *m = parts[i].build(&w->dump);
+        if (!m)
+            continue;
         if (!w->mask.n || mask_apply(m, w->mask, w->dump.arena))
             put(w, m);
     }
@@ -94,7 +97,7 @@ static void one_resource(struct answer *w, struct mz_admin_reply *out)
         if (parts[i].with_eds && !w->eds)
             continue;
         ProtobufCMessage *m = parts[i].build(&w->dump);
-        const ProtobufCFieldDescriptor *f = field_named(m->descriptor, w->resource);
+        const ProtobufCFieldDescriptor *f = m ? field_named(m->descriptor, w->resource) : NULL;
         if (!f)
             continue;
         if (f->label == PROTOBUF_C_LABEL_REPEATED)

@@ -6,6 +6,7 @@
 
 #include "base/regex.h"
 #include "hcm/rds.h"
+#include "listener/ecds.h"
 #include "listener/listener.h"
 #include "server/pages_priv.h"
 #include "tls/secrets.h"
@@ -66,6 +67,7 @@ static void add(struct messages *l, ProtobufCMessage *m)
 struct walk {
     const struct dump *d;
     struct messages fixed, dynamic;
+    bool some; /* there is something, be it not wanted */
 };
 
 /* Envoy shows the clusters by name. */
@@ -226,7 +228,7 @@ static void one_error(void *arg, const struct mz_lds_error *e)
 
 ProtobufCMessage *dump_listeners(const struct dump *d)
 {
-    struct walk w = { d, { .arena = d->arena }, { .arena = d->arena } };
+    struct walk w = { d, { .arena = d->arena }, { .arena = d->arena }, false };
     const struct mz_lds *lds = d->pages->env.dynamic ? d->pages->env.dynamic->lds : NULL;
     mz_listener_manager_each(d->pages->env.listeners, one_listener, &w);
     pb_ListenersConfigDump *m = page_new(d->arena, &pb_ListenersConfigDump__descriptor);
@@ -304,7 +306,7 @@ static void one_subscribed(void *arg, const struct mz_rds_shown *r)
 
 ProtobufCMessage *dump_routes(const struct dump *d)
 {
-    struct walk w = { d, { .arena = d->arena }, { .arena = d->arena } };
+    struct walk w = { d, { .arena = d->arena }, { .arena = d->arena }, false };
     mz_listener_manager_each(d->pages->env.listeners, listener_routes, &w);
     if (d->pages->env.dynamic)
         mz_rds_manager_each(d->pages->env.dynamic->rds, one_subscribed, &w);
@@ -473,6 +475,51 @@ ProtobufCMessage *dump_endpoints(const struct dump *d)
     m->n_dynamic_endpoint_configs = dynamic.n;
     m->dynamic_endpoint_configs = (pb_EndpointsConfigDump_DynamicEndpointConfig **)dynamic.v;
     return &m->base;
+}
+
+/* ---- filters by subscription ---- */
+
+static void one_extension(void *arg, const struct mz_ecds_shown *s)
+{
+    struct walk *w = arg;
+    struct mz_arena *a = w->d->arena;
+    w->some = true;
+    if (!s->bytes.p || !wanted(w->d, s->name))
+        return;
+    pb_EcdsConfigDump_EcdsFilterConfig *m =
+        page_new(a, &pb_EcdsConfigDump_EcdsFilterConfig__descriptor);
+    m->version_info = text_of(a, s->version);
+    m->ecds_filter = any_of(a, &pb_TypedExtensionConfig__descriptor, s->bytes);
+    m->last_updated = timestamp(a, s->updated_wall_us);
+    add(&w->dynamic, &m->base);
+}
+
+static ProtobufCMessage *dump_ecds(const struct dump *d, const char *kind)
+{
+    struct walk w = { .d = d, .dynamic = { .arena = d->arena } };
+    if (d->pages->env.dynamic)
+        mz_ecds_each(d->pages->env.dynamic->ecds, kind, one_extension, &w);
+    if (!w.some)
+        return NULL;
+    pb_EcdsConfigDump *m = page_new(d->arena, &pb_EcdsConfigDump__descriptor);
+    m->n_ecds_filters = w.dynamic.n;
+    m->ecds_filters = (pb_EcdsConfigDump_EcdsFilterConfig **)w.dynamic.v;
+    return &m->base;
+}
+
+ProtobufCMessage *dump_ecds_http(const struct dump *d)
+{
+    return dump_ecds(d, "http_filter");
+}
+
+ProtobufCMessage *dump_ecds_network(const struct dump *d)
+{
+    return dump_ecds(d, mz_extension_network.stat);
+}
+
+ProtobufCMessage *dump_ecds_listener(const struct dump *d)
+{
+    return dump_ecds(d, mz_extension_listener.stat);
 }
 
 /* ---- scoped routes, secrets ---- */

@@ -63,6 +63,10 @@ ProtobufCMessage *dump_listeners(const struct dump *d);
 ProtobufCMessage *dump_scoped_routes(const struct dump *d);
 ProtobufCMessage *dump_routes(const struct dump *d);
 ProtobufCMessage *dump_secrets(const struct dump *d);
+/* One part for each kind of filter; NULL: nothing of the kind is subscribed to. */
+ProtobufCMessage *dump_ecds_http(const struct dump *d);
+ProtobufCMessage *dump_ecds_network(const struct dump *d);
+ProtobufCMessage *dump_ecds_listener(const struct dump *d);
 
 /* pages_mask.c: keeps of @m what the paths name (comma separated, "cluster.name"), also inside Any. False: a path names no
  * field of the message. */

@@ -197,6 +197,7 @@ static void factory_fill(struct mz_server *s)
         .drain_at_once = s->opts.drain_strategy[0] == 'i',
         .xds = s->xds,
         .rds = s->dynamic.rds,
+        .ecds = s->dynamic.ecds,
         .init = &s->init,
         .net_filter = mz_registry_net_filter,
         .http_filter = mz_registry_http_filter,

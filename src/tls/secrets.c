@@ -330,7 +330,7 @@ static struct secret *subscribe(struct mz_secrets *all, const pb_SdsSecretConfig
     struct mz_arena *a = mz_arena_create(MZ_MEM_TLS);
     struct mz_str parts[] = { MZ_STR("sds."), s->name, MZ_STR(".") };
     struct mz_str prefix = mz_arena_cat(a, MZ_COUNT(parts), parts);
-    const struct mz_subscriber who = { update, first, s, NULL };
+    const struct mz_subscriber who = { update, first, s, NULL, NULL };
     s->dynamic = true;
     s->sub = mz_subscribe(all->xds, m->sds_config, MZ_XDS_SECRET, s->name, prefix, &who, err);
     if (s->sub) {

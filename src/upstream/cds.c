@@ -125,7 +125,7 @@ struct mz_cds *mz_cds_create(struct mz_cluster_manager *m, const pb_ConfigSource
 {
     const struct mz_upstream_env *env = cluster_manager_env(m);
     struct mz_cds *c = mz_new0(MZ_MEM_XDS, struct mz_cds);
-    const struct mz_subscriber who = { update, first, c, NULL };
+    const struct mz_subscriber who = { update, first, c, NULL, NULL };
     struct mz_str prefix = MZ_STR("cluster_manager.cds.");
     *c = (struct mz_cds){ .manager = m, .xds = env->xds, .first = done, .arg = arg };
     c->sub = mz_subscribe(env->xds, source, MZ_XDS_CLUSTER, MZ_STR(""), prefix, &who, err);

@@ -281,7 +281,7 @@ bool eds_config(const pb_Cluster *m, struct mz_cluster *c, const struct mz_upstr
     e->service = cfg->service_name[0] ? cluster_keep_str(c, cfg->service_name) : c->name;
     char prefix[1024];
     int n = snprintf(prefix, sizeof(prefix), "cluster." MZ_STR_FMT ".", MZ_STR_ARG(c->stat_name));
-    const struct mz_subscriber who = { update, first, c, current };
+    const struct mz_subscriber who = { update, first, c, current, NULL };
     e->sub = mz_subscribe(
         env->xds, cfg->eds_config, MZ_XDS_ENDPOINT, e->service,
         (struct mz_str){ prefix, (size_t)n < sizeof(prefix) ? (size_t)n : sizeof(prefix) - 1 },

@@ -106,6 +106,62 @@ void mz_init_remove(struct mz_init_target *t)
     look(i);
 }
 
+/* ---- what several wait for ---- */
+
+void mz_init_shared_init(struct mz_init_shared *s, void (*begin)(void *arg), void *arg)
+{
+    *s = (struct mz_init_shared){ .start = begin, .arg = arg };
+    mz_list_init(&s->waiting);
+}
+
+void mz_init_shared_start(struct mz_init_shared *s)
+{
+    if (s->started)
+        return;
+    s->started = true;
+    s->start(s->arg);
+}
+
+void mz_init_shared_ready(struct mz_init_shared *s)
+{
+    s->ready = true;
+    while (!mz_list_empty(&s->waiting)) {
+        struct mz_init_wait *w = MZ_CONTAINER(s->waiting.next, struct mz_init_wait, link);
+        mz_list_del(&w->link);
+        mz_init_ready(&w->target);
+    }
+}
+
+static void wait_start(void *arg)
+{
+    struct mz_init_wait *w = arg;
+    mz_init_shared_start(w->shared);
+    if (w->shared->ready)
+        mz_init_ready(&w->target);
+    else
+        mz_list_add_tail(&w->shared->waiting, &w->link);
+}
+
+void mz_init_wait(struct mz_init_wait *w, struct mz_init_shared *s, struct mz_str name,
+                  struct mz_init *init)
+{
+    *w = (struct mz_init_wait){ .shared = s,
+                                .target = { .name = name, .start = wait_start, .arg = w } };
+    mz_list_init(&w->link);
+    if (init)
+        mz_init_add(init, &w->target);
+    else
+        wait_start(w);
+}
+
+void mz_init_wait_end(struct mz_init_wait *w)
+{
+    if (!w->shared || w->target.ready)
+        return;
+    mz_list_del(&w->link);
+    mz_init_remove(&w->target);
+}
+
 void mz_init_dump(const struct mz_init *i, void (*fn)(void *arg, struct mz_str name), void *arg)
 {
     mz_list_foreach (it, &((struct mz_init *)(uintptr_t)i)->targets)

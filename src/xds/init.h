@@ -30,5 +30,23 @@ void mz_init_add(struct mz_init *i, struct mz_init_target *t);
 void mz_init_start(struct mz_init *i, void (*done)(void *arg), void *arg); /* done may run from inside */
 void mz_init_ready(struct mz_init_target *t);  /* again: nothing */
 void mz_init_remove(struct mz_init_target *t); /* goes away: as ready, never called back */
+/* One thing that several wait for: a subscription that they share. It begins when the first of them does. */
+struct mz_init_shared { /* embedded */
+    struct mz_list waiting; /* struct mz_init_wait */
+    bool started, ready;
+    void (*start)(void *arg); /* once; may call mz_init_shared_ready() at once */
+    void *arg;
+};
+struct mz_init_wait { /* embedded in who waits */
+    struct mz_list link;
+    struct mz_init_target target;
+    struct mz_init_shared *shared; /* NULL: for nothing */
+};
+void mz_init_shared_init(struct mz_init_shared *s, void (*begin)(void *arg), void *arg);
+void mz_init_shared_start(struct mz_init_shared *s); /* without waiting for it */
+void mz_init_shared_ready(struct mz_init_shared *s); /* again: nothing */
+/* @init NULL: begins at once, nobody is kept waiting. @name as of a target. */
+void mz_init_wait(struct mz_init_wait *w, struct mz_init_shared *s, struct mz_str name, struct mz_init *init);
+void mz_init_wait_end(struct mz_init_wait *w); /* any thread once it is over */
 void mz_init_dump(const struct mz_init *i, void (*fn)(void *arg, struct mz_str name), void *arg); /* those not ready */
 #endif

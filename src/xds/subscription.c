@@ -48,12 +48,19 @@ uint64_t mz_xds_unknown_fields(const struct mz_xds *x)
 
 /* ---- a subscription ---- */
 
+static void tell_failed(struct mz_subscription *s)
+{
+    if (s->who.failed && !s->ended)
+        s->who.failed(s->who.arg);
+}
+
 static void on_first_timeout(struct mz_timer *t)
 {
     struct mz_subscription *s = MZ_CONTAINER(t, struct mz_subscription, first_timer);
     mz_count(s->scope, MZ_SUB_STAT_INIT_FETCH_TIMEOUT, 1);
     MZ_LOG(WARN, config, "%s: initial fetch timed out for '" MZ_STR_FMT "'",
            xds_types[s->type].short_name, MZ_STR_ARG(s->name));
+    tell_failed(s);
     subscription_first(s);
 }
 
@@ -190,6 +197,7 @@ bool subscription_take(struct mz_subscription *s, const struct mz_xds_update *u,
     else if (!ok && !s->ended) {
         mz_count(s->scope, MZ_SUB_STAT_REJECTED, 1);
         warn(s, "update refused", err);
+        tell_failed(s);
     }
     subscription_first(s);
     subscription_leave(s);
@@ -201,6 +209,7 @@ void subscription_refused(struct mz_subscription *s, const struct mz_err *err)
     s->busy++;
     mz_count(s->scope, MZ_SUB_STAT_REJECTED, 1);
     warn(s, "update refused", err);
+    tell_failed(s);
     subscription_first(s);
     subscription_leave(s);
 }
@@ -210,6 +219,8 @@ void subscription_failed(struct mz_subscription *s, const struct mz_err *err)
     s->busy++;
     mz_count(s->scope, MZ_SUB_STAT_FAILURE, 1);
     warn(s, "update failed", err);
+    if (s->source == &source_file) /* a server may be away for a while */
+        tell_failed(s);
     subscription_first(s);
     subscription_leave(s);
 }

@@ -37,6 +37,7 @@ struct mz_subscriber {
     void *arg;
     /* What it was given last, borrowed, for another subscription to the same; NULL: it does not keep that. */
     bool (*current)(void *arg, struct mz_resource *out);
+    void (*failed)(void *arg); /* an update was refused, or the first did not come in time; NULL: nobody cares */
 };
 
 struct mz_xds; /* every subscription of the process */

@@ -18,6 +18,9 @@ const struct xds_type xds_types[MZ_XDS_TYPE__COUNT] = {
                         "/v3/discovery:secrets" },
     [MZ_XDS_RUNTIME] = { &pb_Runtime__descriptor, "rtds", OWN("runtime.v3.Runtime", "Runtime"),
                          "/v3/discovery:runtime" },
+    [MZ_XDS_EXTENSION] = { &pb_TypedExtensionConfig__descriptor, "ecds",
+                           OWN("extension.v3.ExtensionConfig", "ExtensionConfigs"),
+                           "/v3/discovery:extension_configs" },
 };
 
 const ProtobufCMessageDescriptor *mz_xds_descriptor(enum mz_xds_type t)

@@ -5,10 +5,15 @@ import threading
 
 import grpc
 from envoy.config.cluster.v3 import cluster_pb2  # noqa: F401  (registers the type)
+from envoy.config.core.v3 import extension_pb2  # noqa: F401
 from envoy.config.endpoint.v3 import endpoint_pb2  # noqa: F401
 from envoy.config.listener.v3 import listener_pb2  # noqa: F401
 from envoy.config.route.v3 import route_pb2  # noqa: F401
+from envoy.extensions.filters.http.buffer.v3 import buffer_pb2  # noqa: F401
+from envoy.extensions.filters.http.fault.v3 import fault_pb2  # noqa: F401
 from envoy.extensions.filters.http.router.v3 import router_pb2  # noqa: F401
+from envoy.extensions.filters.network.direct_response.v3 import config_pb2  # noqa: F401
+from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2  # noqa: F401
 from envoy.extensions.access_loggers.file.v3 import file_pb2  # noqa: F401
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2  # noqa: F401
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2, tls_pb2  # noqa: F401
@@ -17,13 +22,15 @@ from envoy.service.runtime.v3 import rtds_pb2  # noqa: F401
 from google.protobuf import any_pb2, json_format
 
 import config
+import dynamic
 from dynamic import TYPES
-from wire import HOST, until
+from wire import HOST, free_port, until
 
 KINDS = {f"type.googleapis.com/{t}": k for k, t in TYPES.items()}
 SERVICES = {"cluster": ("ClusterDiscoveryService", "Clusters"), "listener": ("ListenerDiscoveryService", "Listeners"),
             "route": ("RouteDiscoveryService", "Routes"), "endpoint": ("EndpointDiscoveryService", "Endpoints"),
-            "secret": ("SecretDiscoveryService", "Secrets"), "runtime": ("RuntimeDiscoveryService", "Runtime")}
+            "secret": ("SecretDiscoveryService", "Secrets"), "runtime": ("RuntimeDiscoveryService", "Runtime"),
+            "extension": ("ExtensionConfigDiscoveryService", "ExtensionConfigs")}
 
 
 def pack(kind, resource):
@@ -182,3 +189,49 @@ class Handler(grpc.GenericRpcHandler):
                 if s in self.server.streams:
                     self.server.streams.remove(s)
         return grpc.stream_stream_rpc_method_handler(serve)
+
+
+ADS = {"ads": {}, "resource_api_version": "V3"}
+H2 = {"explicit_http_config": {"http2_protocol_options": {}}}
+
+
+class World:
+    """A control plane and a proxy that has everything from it."""
+
+    def __init__(self, mesh, delta, own=False):
+        self.mesh, self.delta, self.own = mesh, delta, own
+        self.ads, self.port = Ads(), free_port()
+
+    def source(self):
+        return {"api_config_source": self.api(), "resource_api_version": "V3"} if self.own else ADS
+
+    def api(self):
+        return {"api_type": "DELTA_GRPC" if self.delta else "GRPC", "transport_api_version": "V3", "set_node_on_first_message_only": True,
+                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}]}
+
+    def start(self, ready=True, **fields):
+        dyn = {"cds_config": self.source(), "lds_config": self.source()}
+        if not self.own:
+            dyn["ads_config"] = self.api()
+        boot = config.bootstrap([], [config.cluster("xds", [self.ads.port], http=H2)], free_port(), dynamic_resources=dyn, **fields)
+        self.px = self.mesh.proxy(boot=boot, ready=ready, args=("--drain-time-s", "3"))
+        return self.px
+
+    def listener(self, route="r", port=None, name="main", **fields):
+        hcm = config.hcm([])
+        del hcm["typed_config"]["route_config"]
+        hcm["typed_config"]["rds"] = {"route_config_name": route, "config_source": self.source()}
+        return config.listener(port or self.port, [hcm], name=name, **fields)
+
+    def eds(self, name, **fields):
+        return {"name": name, "type": "EDS", "connect_timeout": "1s", "eds_cluster_config": {"eds_config": self.source()}, **fields}
+
+    def serve(self, up, name="dyn"):
+        self.ads.set("endpoint", dynamic.assignment(name, [up.port]))
+        self.ads.set("cluster", self.eds(name))
+        self.ads.set("route", dynamic.routes("r", config.route("/", name)))
+        self.ads.set("listener", self.listener())
+
+    def get(self, path="/"):
+        with self.px.client(self.port) as c:
+            return c.get(path)

@@ -9,10 +9,7 @@ from wire import free_port, until
 
 pytest.importorskip("grpc", reason="peer grpcio is not installed")
 pytest.importorskip("envoy.service.discovery.v3.discovery_pb2", reason="peer xds-protos is not installed")
-import ads  # noqa: E402
-
-ADS = {"ads": {}, "resource_api_version": "V3"}
-H2 = {"explicit_http_config": {"http2_protocol_options": {}}}
+from ads import ADS, H2, World  # noqa: E402
 
 
 @pytest.fixture(params=["sotw", "delta"])
@@ -20,48 +17,6 @@ def world(request, mesh):
     w = World(mesh, request.param == "delta")
     yield w
     w.ads.stop()
-
-
-class World:
-    """A control plane and a proxy that has everything from it."""
-
-    def __init__(self, mesh, delta, own=False):
-        self.mesh, self.delta, self.own = mesh, delta, own
-        self.ads, self.port = ads.Ads(), free_port()
-
-    def source(self):
-        return {"api_config_source": self.api(), "resource_api_version": "V3"} if self.own else ADS
-
-    def api(self):
-        return {"api_type": "DELTA_GRPC" if self.delta else "GRPC", "transport_api_version": "V3", "set_node_on_first_message_only": True,
-                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}]}
-
-    def start(self, ready=True, **fields):
-        dyn = {"cds_config": self.source(), "lds_config": self.source()}
-        if not self.own:
-            dyn["ads_config"] = self.api()
-        boot = config.bootstrap([], [config.cluster("xds", [self.ads.port], http=H2)], free_port(), dynamic_resources=dyn, **fields)
-        self.px = self.mesh.proxy(boot=boot, ready=ready, args=("--drain-time-s", "3"))
-        return self.px
-
-    def listener(self, route="r", port=None, name="main", **fields):
-        hcm = config.hcm([])
-        del hcm["typed_config"]["route_config"]
-        hcm["typed_config"]["rds"] = {"route_config_name": route, "config_source": self.source()}
-        return config.listener(port or self.port, [hcm], name=name, **fields)
-
-    def eds(self, name, **fields):
-        return {"name": name, "type": "EDS", "connect_timeout": "1s", "eds_cluster_config": {"eds_config": self.source()}, **fields}
-
-    def serve(self, up, name="dyn"):
-        self.ads.set("endpoint", dynamic.assignment(name, [up.port]))
-        self.ads.set("cluster", self.eds(name))
-        self.ads.set("route", dynamic.routes("r", config.route("/", name)))
-        self.ads.set("listener", self.listener())
-
-    def get(self, path="/"):
-        with self.px.client(self.port) as c:
-            return c.get(path)
 
 
 def test_all_types(world, mesh):  # X1, X3
