@@ -362,6 +362,8 @@ static bool in_scope(const struct listener *l, enum mz_drain_scope s)
 
 void mz_listener_manager_stop(struct mz_listener_manager *m, enum mz_drain_scope s)
 {
+    m->stopped_inbound = true;
+    m->stopped_all |= s == MZ_DRAIN_ALL;
     mz_vec_foreach (it, &m->list) {
         struct listener *l = *it;
         if (!in_scope(l, s) || l->stopped)

@@ -30,6 +30,7 @@ struct mz_listener_manager {
     unsigned n_workers;
     int64_t connections, internal_connections; /* atomics */
     bool started, closing;
+    bool stopped_all, stopped_inbound; /* listeners of these come and change no more */
     MZ_VEC(struct listener *) list;
     struct mz_list retired; /* removed or moved to other sockets; their connections drain */
 };

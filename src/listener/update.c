@@ -345,6 +345,17 @@ static bool prepare(struct mz_listener_manager *m,
     return listener_address_free(m, w->cfg, err) && sockets_for(m, w, err);
 }
 
+/* After /drain_listeners nothing new serves, and that is no error of the update (Envoy). */
+static bool stopped(const struct mz_listener_manager *m, const pb_Listener *msg)
+{
+    bool yes = m->stopped_all ||
+               (m->stopped_inbound && msg->traffic_direction == pb_TrafficDirection_INBOUND);
+    if (yes)
+        MZ_LOG(DEBUG, config, "listener %s can not be added because listeners have been stopped",
+               msg->name);
+    return yes;
+}
+
 static void wait_start(void *arg)
 {
     struct warming *w = arg;
@@ -357,7 +368,7 @@ enum mz_listener_change mz_listener_manager_set(
 {
     struct listener *l = find(m, mz_str_c(msg->name));
     bool is_new = !l;
-    if (l && already(l, bytes))
+    if ((l && already(l, bytes)) || stopped(m, msg))
         return MZ_LISTENER_UNCHANGED;
     if (is_new)
         l = listener_create(m, NULL);

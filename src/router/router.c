@@ -184,6 +184,37 @@ static bool maintenance(struct router *r)
     return true;
 }
 
+static void drop_header(struct mz_headers *h, void *arg)
+{
+    struct router *r = arg;
+    if (!r->cfg->suppress_headers)
+        mz_headers_set(h,
+                       r->dropped_all ? MZ_STR("x-envoy-unconditional-drop-overload")
+                                      : MZ_STR("x-envoy-drop-overload"),
+                       MZ_STR("true"));
+}
+
+/* The control plane lets a part of the cluster's requests go (drop_overloads). */
+static bool dropped(struct router *r)
+{
+    uint32_t part = __atomic_load_n(&r->cluster->drop_millionths, __ATOMIC_RELAXED);
+    bool all = part >= 1000000;
+    if (MZ_LIKELY(!part) || (!all && mz_rand_below(mz_loop_rand(loop_of(r)), 1000000) >= part))
+        return false;
+    r->dropped_all = all;
+    charge_code(r, 503, NULL, NULL);
+    mz_stream_local_reply(
+        stream_of(r),
+        &(struct mz_local_reply){
+            .status = 503,
+            .body = all ? MZ_STR("unconditional drop overload") : MZ_STR("drop overload"),
+            .details = all ? "unconditional_drop_overload" : "drop_overload",
+            .flags = all ? MZ_FLAG(UNCONDITIONAL_DROP_OVERLOAD) : MZ_FLAG(DROP_OVERLOAD),
+            .modify = drop_header,
+            .modify_arg = r });
+    return true;
+}
+
 /* The upstream's name for TLS is the request's host, as the route rewrote it (Envoy). */
 static void names_of_request(struct router *r, const struct mz_headers *h)
 {
@@ -322,7 +353,7 @@ static enum mz_flow on_request_headers(struct mz_filter *f, struct mz_headers *h
     struct mz_str name = { NULL, 0 };
     if (r->route->action != MZ_ACTION_CLUSTER || !find_cluster(r, &name))
         return no_cluster(r, name);
-    if (!check_strict(r) || maintenance(r))
+    if (!check_strict(r) || maintenance(r) || dropped(r))
         return MZ_FLOW_STOP;
     r->priority = r->route->priority_high ? MZ_PRIORITY_HIGH : MZ_PRIORITY_DEFAULT;
     prepare_headers(r);

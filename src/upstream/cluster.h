@@ -107,6 +107,7 @@ struct mz_cluster {
     uint32_t idle_timeout_ms;             /* pool connections: 1 h default, 0 none */
     uint32_t max_connection_duration_ms;
     uint32_t max_stream_duration_ms; /* common_http_protocol_options */
+    uint32_t drop_millionths; /* atomic, main writes: requests that are answered 503 at once (drop_overloads) */
     uint32_t max_response_headers_kb, max_response_headers_count;
     struct mz_http1_opts http1;
     struct mz_http2_opts http2_opts;

@@ -188,9 +188,8 @@ bool cluster_lb_config(const pb_Cluster *m, struct mz_cluster *c, struct mz_err 
                                 .zone = { .routing_enabled = 100, .min_cluster_size = 6 } };
     p->priorities = (struct priority_opts){ .overprovisioning = DEFAULT_OVERPROVISIONING };
     if (policy) {
-        if (policy->n_drop_overloads)
-            return mz_err_set(err, "not supported yet") ||
-                   mz_err_at(err, "load_assignment.policy.drop_overloads");
+        if (!endpoints_drop(policy, &c->drop_millionths, err))
+            return mz_err_at(err, "load_assignment.policy");
         p->priorities.overprovisioning =
             mz_u32_or(policy->overprovisioning_factor, DEFAULT_OVERPROVISIONING);
         p->priorities.by_weight = policy->weighted_priority_health;

@@ -152,17 +152,19 @@ struct host_sets *eds_left(struct mz_cluster *c, struct host_sets *s, uint64_t s
 static bool policy_take(struct mz_cluster *c, const pb_ClusterLoadAssignment_Policy *m,
                         struct mz_err *err)
 {
-    if (!m)
-        return true;
-    uint32_t factor = mz_u32_or(m->overprovisioning_factor, 140);
-    if (m->n_drop_overloads)
-        return mz_err_set(err, "not supported yet") || mz_err_at(err, "policy.drop_overloads");
+    static const pb_ClusterLoadAssignment_Policy none = pb_ClusterLoadAssignment_Policy__INIT;
+    struct priority_opts *o = &cluster_priv(c)->priorities;
+    uint32_t factor, drop;
+    m = m ? m : &none;
+    factor = mz_u32_or(m->overprovisioning_factor, 140);
     if (!factor)
         return mz_err_set(err, "must be greater than 0") ||
                mz_err_at(err, "policy.overprovisioning_factor");
-    __atomic_store_n(&cluster_priv(c)->priorities.overprovisioning, factor, __ATOMIC_RELAXED);
-    __atomic_store_n(&cluster_priv(c)->priorities.by_weight, m->weighted_priority_health != 0,
-                     __ATOMIC_RELAXED);
+    if (!endpoints_drop(m, &drop, err))
+        return mz_err_at(err, "policy");
+    __atomic_store_n(&o->overprovisioning, factor, __ATOMIC_RELAXED);
+    __atomic_store_n(&o->by_weight, m->weighted_priority_health != 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&c->drop_millionths, drop, __ATOMIC_RELAXED);
     return true;
 }
 

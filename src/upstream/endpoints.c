@@ -176,6 +176,26 @@ bool endpoints_check(const pb_ClusterLoadAssignment *a, enum cluster_type type,
     return true;
 }
 
+bool endpoints_drop(const pb_ClusterLoadAssignment_Policy *m, uint32_t *out_millionths,
+                    struct mz_err *err)
+{
+    static const uint32_t parts[] = { 100, 10000, 1000000 }; /* FractionalPercent.DenominatorType */
+    const pb_FractionalPercent *p =
+        m->n_drop_overloads ? m->drop_overloads[0]->drop_percentage : NULL;
+    uint32_t of = p && (size_t)p->denominator < MZ_COUNT(parts) ? parts[p->denominator] : 0;
+    *out_millionths = 0;
+    if (m->n_drop_overloads > 1)
+        return mz_err_set(err, "only one category is supported, there are %zu",
+                          m->n_drop_overloads) ||
+               mz_err_at(err, "drop_overloads");
+    if (p && (!of || p->numerator > of))
+        return mz_err_set(err, "must be at most 1, is %u/%u", p->numerator, of) ||
+               mz_err_at(err, "drop_overloads[0].drop_percentage");
+    if (p)
+        *out_millionths = p->numerator * (1000000 / of);
+    return true;
+}
+
 struct locality_spec locality_spec_of(const pb_LocalityLbEndpoints *l)
 {
     const pb_Locality *at = l->locality;

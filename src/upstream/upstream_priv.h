@@ -394,6 +394,7 @@ bool endpoints_check(const pb_ClusterLoadAssignment *a, enum cluster_type type,
 struct host_sets *endpoints_build(struct mz_cluster *c, const pb_ClusterLoadAssignment *a,
                                   const struct host_sets *before, uint64_t seq);
 const pb_Endpoint *endpoint_of(const pb_ClusterLoadAssignment *m, const pb_LbEndpoint *e); /* NULL: an unknown name */
+bool endpoints_drop(const pb_ClusterLoadAssignment_Policy *m, uint32_t *out_millionths, struct mz_err *err);
 struct locality_spec locality_spec_of(const pb_LocalityLbEndpoints *l);
 void endpoint_apply(struct mz_host *h, const pb_LbEndpoint *e);
 struct host_sets *endpoints_of_bytes(struct mz_cluster *c); /* from priv->bytes */

@@ -19,7 +19,7 @@ from gen_proto import short_names  # noqa: E402
 ON_PURPOSE = {
     "envoy.extensions.load_balancing_policies.subset.v3.Subset.": "its bytes are read as Cluster.LbSubsetConfig, which has the same fields (cluster_lb_typed.c)",
     "envoy.admin.v3.": "printed by admin pages, never configuration",
-    "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy.DropOverload.": "refused as a whole",
+    "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy.DropOverload.category": "a name for load reports",
     "envoy.config.core.v3.Extension.": "of Node",
     "envoy.config.core.v3.Node.": "shown by /server_info and /config_dump",
     "envoy.type.v3.SemanticVersion.": "of Node",

@@ -150,3 +150,45 @@ def test_no_request_is_lost(world, mesh, request):  # X3; with --long 1,000 chan
             world.ads.set("listener", world.listener(per_connection_buffer_limit_bytes=60000 + i))
             until(lambda: px.stat("listener_manager.listener_modified") >= i + 1, 10, "the listener")
     assert not [r.error_detail.message for r in world.ads.requests() if r.error_detail.code]
+
+
+def test_overload_is_dropped(world, mesh):  # drop_overloads: a part of the requests, and at once
+    up = mesh.upstream("up")
+    world.serve(up)
+    px = world.start()
+
+    def drop(*parts):
+        world.ads.set("endpoint", {**dynamic.assignment("dyn", [up.port]),
+                                   "policy": {"drop_overloads": [{"category": f"c{i}", "drop_percentage": p} for i, p in enumerate(parts)]}})
+    drop({"numerator": 500000, "denominator": "MILLION"})
+    until(lambda: px.stat("cluster.dyn.update_success") == 2, 10, "the policy")
+    answers = [world.get() for _ in range(100)]
+    refused = [r for r in answers if r.status == 503]
+    assert 10 < len(refused) < 90 and {r.get("x-envoy-drop-overload") for r in refused} == {"true"} and {r.body for r in refused} == {b"drop overload"}
+    drop({"numerator": 0})
+    until(lambda: px.stat("cluster.dyn.update_success") == 3, 10, "the policy")
+    assert {world.get().status for _ in range(20)} == {200}
+    for bad in (({"numerator": 1}, {"numerator": 2}), ({"numerator": 101},)):
+        drop(*bad)
+        world.ads.wait_nack("endpoint", "policy.drop_overloads")
+    assert world.get().status == 200 and px.stat("cluster.dyn.update_rejected") == 2
+
+
+def test_no_listener_comes_after_drain_listeners(world, mesh):  # P5: and the control plane is not told of an error
+    up = mesh.upstream("up")
+    world.serve(up)
+    px = world.start()
+    assert world.get().status == 200
+    px.admin("/drain_listeners?inboundonly", "POST")
+    other, late, inbound = free_port(), free_port(), free_port()
+    world.ads.set("listener", world.listener(), world.listener(port=inbound, name="inbound", traffic_direction="INBOUND"), world.listener(port=other, name="other"))
+    until(lambda: px.stat("listener_manager.total_listeners_active") == 2, 10, "the one that is not inbound")
+    with px.client(other) as c:
+        assert c.get("/").status == 200
+    px.admin("/drain_listeners", "POST")
+    world.ads.set("listener", world.listener(), world.listener(port=other, name="other"), world.listener(port=late, name="late"))
+    until(lambda: px.stat("listener_manager.lds.update_success") == 3, 10, "the update")
+    for port in (late, inbound):
+        with pytest.raises(OSError):
+            px.client(port)
+    assert px.stat("listener_manager.listener_added") == 2 and px.stat("listener_manager.lds.update_rejected") == 0
