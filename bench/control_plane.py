@@ -60,14 +60,45 @@ def wait(condition, what, seconds=300):
         time.sleep(0.01)
 
 
+def changed(server, where, pid, delta, kind, counter, resource, changes=300):
+    """CPU of one change, of so many that come one after another."""
+    before, cpu = stat(where, counter), cpu_us(pid)
+    stream = server.streams[0]
+    for i in range(changes):
+        name, fields = resource(i)
+        packed = ads.pack(kind, fields)
+        with server.lock:
+            stream.nonce += 1
+            if delta:
+                m = ads.d.DeltaDiscoveryResponse(nonce=str(stream.nonce), type_url=packed.type_url,
+                                                 resources=[ads.d.Resource(name=name, version=f"x{i}", resource=packed)])
+            else:
+                m = ads.d.DiscoveryResponse(nonce=str(stream.nonce), version_info=f"x{i}", type_url=packed.type_url, resources=[packed])
+            stream.send(m)
+        time.sleep(0.002)
+    time.sleep(1)
+    cpu, got = cpu_us(pid) - cpu, stat(where, counter) - before
+    return f"{cpu / max(got, 1):.0f} us CPU ({got} of {changes})"
+
+
+def pushed_again(server, where, pid, times=10):
+    """CPU of a push of every cluster, none of them changed."""
+    before, cpu = stat(where, "cluster_manager.cds.update_success"), cpu_us(pid)
+    for _ in range(times):
+        server.streams[0].push("cluster")
+        time.sleep(0.2)
+    wait(lambda: stat(where, "cluster_manager.cds.update_success") - before == times, "push")
+    return f"{(cpu_us(pid) - cpu) / times / 1000:.1f} ms CPU"
+
+
 def run(proxy, n, delta):
     server, port = ads.Ads(), free_port()
     hcm = config.hcm([])
     del hcm["typed_config"]["route_config"]
     hcm["typed_config"]["rds"] = {"route_config_name": "r", "config_source": ADS}
-    eds = {"type": "EDS", "connect_timeout": "1s", "eds_cluster_config": {"eds_config": ADS}}
+    eds_source = {"type": "EDS", "connect_timeout": "1s", "eds_cluster_config": {"eds_config": ADS}}
     server.set("endpoint", *[dynamic.assignment(f"c{i}", [1000 + k for k in range(5)]) for i in range(n)])
-    server.set("cluster", *[{"name": f"c{i}", **eds} for i in range(n)])
+    server.set("cluster", *[{"name": f"c{i}", **eds_source} for i in range(n)])
     server.set("route", dynamic.routes("r", dynamic.direct("x")))
     server.set("listener", config.listener(port, [hcm]))
     boot = config.bootstrap([], [config.cluster("xds", [server.port], http=H2)], free_port(), dynamic_resources={
@@ -86,25 +117,13 @@ def run(proxy, n, delta):
             took = time.monotonic() - began
             start_cpu = cpu_us(p.pid)
             rss = int(next(x for x in pathlib.Path(f"/proc/{p.pid}/status").read_text().splitlines() if x.startswith("VmRSS")).split()[1])
-            changes = 300
-            before, cpu = stat(where, "cluster.c0.update_success"), cpu_us(p.pid)
-            stream = server.streams[0]
-            for i in range(changes):
-                packed = ads.pack("endpoint", dynamic.assignment("c0", [2000 + i + k for k in range(5)]))
-                with server.lock:
-                    stream.nonce += 1
-                    if delta:
-                        m = ads.d.DeltaDiscoveryResponse(nonce=str(stream.nonce), type_url=packed.type_url, resources=[
-                            ads.d.Resource(name="c0", version=f"x{i}", resource=packed)])
-                    else:
-                        m = ads.d.DiscoveryResponse(nonce=str(stream.nonce), version_info=f"x{i}", type_url=packed.type_url, resources=[packed])
-                    stream.send(m)
-                time.sleep(0.002)
-            time.sleep(1)
-            cpu = cpu_us(p.pid) - cpu
-            got = stat(where, "cluster.c0.update_success") - before
+            eds = changed(server, where, p.pid, delta, "endpoint", "cluster.c0.update_success",
+                          lambda i: ("c0", dynamic.assignment("c0", [2000 + i + k for k in range(5)])))
+            cds = changed(server, where, p.pid, delta, "cluster", "cluster_manager.cluster_modified",
+                          lambda i: ("c0", {"name": "c0", **eds_source, "per_connection_buffer_limit_bytes": 50000 + i})) if delta else ""
+            again = pushed_again(server, where, p.pid) if not delta else ""
             print(f"{os.path.basename(proxy)} {'delta' if delta else 'sotw'}: {n} clusters: {took:.2f} s to serving, {start_cpu / 1000:.0f} ms CPU, "
-                  f"{rss / 1024:.0f} MB, {cpu / max(got, 1):.0f} us CPU a change ({got} of {changes})", flush=True)
+                  f"{rss / 1024:.0f} MB; a change of endpoints {eds}; of a cluster {cds or '-'}; all of them again {again or '-'}", flush=True)
         finally:
             p.terminate()
             p.wait()

@@ -86,6 +86,8 @@ static bool add_one(struct mz_lds *l, const struct mz_resource *r, struct mz_map
     bool ok = false;
     if (mz_map_put(seen, r->name, l))
         mz_err_set(err, "duplicate listener " MZ_STR_FMT " found", MZ_STR_ARG(r->name));
+    else if (mz_listener_manager_keeps(l->manager, r->name, r->bytes))
+        ok = true;
     else if (mz_resource_open(f.xds, r, MZ_XDS_LISTENER, &ctx, &msg, err)) {
         enum mz_listener_change c = mz_listener_manager_set(l->manager, (const pb_Listener *)msg,
                                                             r->bytes, r->version, &f, err);

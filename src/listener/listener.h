@@ -45,6 +45,8 @@ enum mz_listener_change { MZ_LISTENER_REFUSED, MZ_LISTENER_UNCHANGED, MZ_LISTENE
 enum mz_listener_change mz_listener_manager_set(struct mz_listener_manager *m,
                                                 const struct Envoy__Config__Listener__V3__Listener *l, struct mz_str bytes,
                                                 struct mz_str version, const struct mz_factory *f, struct mz_err *err);
+/* Would set() leave it as it is? The message need not be opened then. */
+bool mz_listener_manager_keeps(struct mz_listener_manager *m, struct mz_str name, struct mz_str bytes);
 bool mz_listener_manager_remove(struct mz_listener_manager *m, struct mz_str name); /* false: no such dynamic one */
 /* Names of all dynamic ones, warming or not. */
 void mz_listener_manager_names(struct mz_listener_manager *m, void (*fn)(void *arg, struct mz_str name), void *arg);

@@ -330,6 +330,13 @@ static bool already(const struct listener *l, struct mz_str bytes)
     return mz_str_eq(w ? w->bytes : l->cfg->bytes, bytes);
 }
 
+bool mz_listener_manager_keeps(struct mz_listener_manager *m, struct mz_str name,
+                               struct mz_str bytes)
+{
+    const struct listener *l = find(m, name);
+    return l && already(l, bytes);
+}
+
 static bool prepare(struct mz_listener_manager *m,
                     const struct Envoy__Config__Listener__V3__Listener *msg, struct mz_str bytes,
                     struct mz_str version, const struct mz_factory *f, struct warming *w,
@@ -368,7 +375,7 @@ enum mz_listener_change mz_listener_manager_set(
 {
     struct listener *l = find(m, mz_str_c(msg->name));
     bool is_new = !l;
-    if ((l && already(l, bytes)) || stopped(m, msg))
+    if (mz_listener_manager_keeps(m, mz_str_c(msg->name), bytes) || stopped(m, msg))
         return MZ_LISTENER_UNCHANGED;
     if (is_new)
         l = listener_create(m, NULL);

@@ -48,6 +48,8 @@ static void remove_gone(struct tally *t, const struct mz_xds_update *u)
 static enum mz_cluster_change set_one(struct mz_cds *c, const struct mz_resource *r,
                                       struct mz_err *err)
 {
+    if (mz_cluster_manager_keeps(c->manager, r->name, r->bytes))
+        return MZ_CLUSTER_UNCHANGED;
     struct mz_proto_ctx ctx = { .arena = mz_arena_create(MZ_MEM_CONFIG) };
     enum mz_cluster_change change = MZ_CLUSTER_REFUSED;
     ProtobufCMessage *m;

@@ -193,6 +193,8 @@ enum mz_cluster_change { MZ_CLUSTER_REFUSED, MZ_CLUSTER_UNCHANGED, MZ_CLUSTER_CH
  * bootstrap is left alone (UNCHANGED). REFUSED: @err; what runs goes on. */
 enum mz_cluster_change mz_cluster_manager_set(struct mz_cluster_manager *m, const struct Envoy__Config__Cluster__V3__Cluster *c,
                                               struct mz_str bytes, struct mz_str version, struct mz_err *err);
+/* Would set() leave @name as it is: equal bytes, or a cluster of the bootstrap? The message need not be opened then. */
+bool mz_cluster_manager_keeps(struct mz_cluster_manager *m, struct mz_str name, struct mz_str bytes);
 bool mz_cluster_manager_remove_dynamic(struct mz_cluster_manager *m, struct mz_str name); /* false: no such one */
 /* Clusters of the bootstrap that need no xDS are ready: xDS may begin, which is on one of them. */
 void mz_cluster_manager_when_primary_ready(struct mz_cluster_manager *m, void (*done)(void *arg), void *arg);

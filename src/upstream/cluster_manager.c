@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 
+#include "upstream/cluster_names.h"
 #include "upstream/health/health.h"
 #include "upstream/lb_subset.h"
 #include "upstream/stats.h"
@@ -12,10 +13,6 @@
 struct waiter {
     void (*done)(void *arg);
     void *arg;
-};
-struct cluster_names { /* immutable when shared */
-    unsigned refs;     /* atomic */
-    struct mz_map map; /* name to cluster, one reference each */
 };
 struct mz_cluster_manager {
     struct mz_upstream_env env;
@@ -50,45 +47,6 @@ struct mz_upstream {
     struct mz_wcluster *local; /* the local cluster's, once some cluster is in use; one reference */
     struct mz_list users;      /* struct mz_upstream_user */
 };
-
-/* ---- names ---- */
-static void names_unref(struct cluster_names *n)
-{
-    if (!n || __atomic_fetch_sub(&n->refs, 1, __ATOMIC_ACQ_REL) != 1)
-        return;
-    mz_map_foreach (it, &n->map)
-        mz_cluster_unref(it->value);
-    mz_map_fini(&n->map);
-    mz_free(MZ_MEM_UPSTREAM, n);
-}
-
-static struct cluster_names *names_ref(struct cluster_names *n)
-{
-    __atomic_fetch_add(&n->refs, 1, __ATOMIC_RELAXED);
-    return n;
-}
-
-static struct cluster_names *names_create(const struct cluster_names *from)
-{
-    struct cluster_names *n = mz_new0(MZ_MEM_UPSTREAM, struct cluster_names);
-    n->refs = 1;
-    mz_map_init(&n->map, MZ_MEM_UPSTREAM);
-    if (from)
-        mz_map_foreach (it, &from->map)
-            (void)mz_map_put(&n->map, it->key, mz_cluster_ref(it->value));
-    return n;
-}
-
-/* A map that may be changed: the one that nobody else has, or a copy. */
-static struct cluster_names *names_own(struct mz_cluster_manager *m)
-{
-    if (__atomic_load_n(&m->names->refs, __ATOMIC_ACQUIRE) > 1) {
-        struct cluster_names *copy = names_create(m->names);
-        names_unref(m->names);
-        m->names = copy;
-    }
-    return m->names;
-}
 
 /* ---- posts to workers ---- */
 struct update {
@@ -158,13 +116,13 @@ static void upstream_names(struct mz_upstream *u, struct cluster_names *take)
     u->generation++;
     for (struct mz_map_entry *it = NULL; (it = mz_map_next(&u->clusters, it)) != NULL;) {
         struct mz_wcluster *w = it->value;
-        if (mz_map_get(&take->map, it->key) == w->cluster)
+        if (cluster_names_get(take, it->key) == w->cluster)
             continue;
         (void)mz_map_del(&u->clusters, it->key);
         wcluster_remove(w);
         it = NULL; /* deleting moves entries: from the start */
     }
-    names_unref(old);
+    cluster_names_unref(old);
     if (u->local)
         site_follow(u);
 }
@@ -174,7 +132,7 @@ static void update_run(struct mz_loop *loop, void *arg)
     (void)loop;
     struct update *p = arg;
     if (p->upstream->closed) {
-        names_unref(p->names);
+        cluster_names_unref(p->names);
         host_sets_unref(p->sets);
     } else if (p->names) {
         upstream_names(p->upstream, p->names);
@@ -209,7 +167,7 @@ static void publish(struct mz_task *t)
     pthread_mutex_lock(&m->lock);
     mz_list_foreach (it, &m->upstreams)
         update_post(MZ_CONTAINER(it, struct mz_upstream, link),
-                    (struct update){ .names = names_ref(m->names) });
+                    (struct update){ .names = cluster_names_ref(m->names) });
     pthread_mutex_unlock(&m->lock);
 }
 
@@ -461,7 +419,7 @@ struct mz_cluster_manager *mz_cluster_manager_create(const struct mz_upstream_en
 {
     struct mz_cluster_manager *m = mz_new0(MZ_MEM_UPSTREAM, struct mz_cluster_manager);
     m->env = *env;
-    m->names = names_create(NULL);
+    m->names = cluster_names_create();
     mz_map_init(&m->warming, MZ_MEM_UPSTREAM);
     mz_list_init(&m->upstreams);
     mz_task_init(&m->publish, publish);
@@ -500,14 +458,13 @@ void mz_cluster_manager_destroy(struct mz_cluster_manager *m)
     for (size_t i = 0; i < m->refresh.n; i++)
         mz_cluster_unref(m->refresh.v[i]);
     mz_vec_free(&m->refresh, MZ_MEM_UPSTREAM);
-    mz_map_foreach (it, &m->names->map)
-        cluster_stop(it->value);
+    cluster_names_foreach(c, m->names) cluster_stop(c);
     mz_map_foreach (it, &m->warming) {
         cluster_stop(it->value);
         mz_cluster_unref(it->value);
     }
     mz_map_fini(&m->warming);
-    names_unref(m->names);
+    cluster_names_unref(m->names);
     mz_scope_unref(m->scope);
     mz_scope_unref(m->async_scope);
     mz_vec_free(&m->waiting, MZ_MEM_UPSTREAM);
@@ -519,7 +476,7 @@ void mz_cluster_manager_destroy(struct mz_cluster_manager *m)
 static void count_clusters(struct mz_cluster_manager *m, unsigned event)
 {
     mz_count(m->scope, event, 1);
-    mz_gauge_set(m->scope, MZ_CMS_ACTIVE_CLUSTERS, m->names->map.n);
+    mz_gauge_set(m->scope, MZ_CMS_ACTIVE_CLUSTERS, cluster_names_count(m->names));
 }
 
 /* Begins what finds the hosts. What has to be waited for is set before anything can come. */
@@ -568,7 +525,7 @@ static void cluster_go(struct mz_cluster *c)
 
 static void names_put(struct mz_cluster_manager *m, struct mz_cluster *take)
 {
-    struct mz_cluster *old = mz_map_put(&names_own(m)->map, take->name, take);
+    struct mz_cluster *old = cluster_names_put(&m->names, take);
     mz_task_schedule(m->env.main, &m->publish);
     if (!old)
         return;
@@ -584,7 +541,7 @@ static void activate(struct mz_cluster *c)
     (void)mz_map_del(&m->warming, c->name);
     names_put(m, c);
     mz_gauge_set(m->scope, MZ_CMS_WARMING_CLUSTERS, m->warming.n);
-    mz_gauge_set(m->scope, MZ_CMS_ACTIVE_CLUSTERS, m->names->map.n);
+    mz_gauge_set(m->scope, MZ_CMS_ACTIVE_CLUSTERS, cluster_names_count(m->names));
     MZ_LOG(DEBUG, upstream, "warming cluster " MZ_STR_FMT " complete", MZ_STR_ARG(c->name));
 }
 
@@ -603,7 +560,7 @@ static struct mz_cluster *cluster_made(struct mz_cluster_manager *m, const pb_Cl
 bool mz_cluster_manager_add(struct mz_cluster_manager *m, const pb_Cluster *msg,
                             struct mz_str bytes, bool via_api, struct mz_err *err)
 {
-    if (mz_map_get(&m->names->map, mz_str_c(msg->name)))
+    if (cluster_names_get(m->names, mz_str_c(msg->name)))
         return mz_err_set(err, "cluster manager: duplicate cluster '%s'", msg->name);
     struct mz_cluster *c = cluster_made(m, msg, bytes, via_api, err);
     if (!c)
@@ -626,15 +583,28 @@ static void warming_drop(struct mz_cluster_manager *m, struct mz_str name)
     mz_gauge_set(m->scope, MZ_CMS_WARMING_CLUSTERS, m->warming.n);
 }
 
+/* The one that was given last, be it warming. */
+static struct mz_cluster *newest(struct mz_cluster_manager *m, struct mz_str name)
+{
+    struct mz_cluster *next = mz_map_get(&m->warming, name);
+    return next ? next : cluster_names_get(m->names, name);
+}
+
+bool mz_cluster_manager_keeps(struct mz_cluster_manager *m, struct mz_str name, struct mz_str bytes)
+{
+    const struct mz_cluster *active = cluster_names_get(m->names, name), *last = newest(m, name);
+    return (active && !active->added_via_api) ||
+           (last && mz_str_eq(cluster_priv(last)->bytes, bytes));
+}
+
 enum mz_cluster_change mz_cluster_manager_set(struct mz_cluster_manager *m, const pb_Cluster *msg,
                                               struct mz_str bytes, struct mz_str version,
                                               struct mz_err *err)
 {
     struct mz_str name = mz_str_c(msg->name);
-    struct mz_cluster *active = mz_map_get(&m->names->map, name);
-    struct mz_cluster *next = mz_map_get(&m->warming, name), *newest = next ? next : active;
-    if ((active && !active->added_via_api) ||
-        (newest && mz_str_eq(cluster_priv(newest)->bytes, bytes)))
+    struct mz_cluster *active = cluster_names_get(m->names, name);
+    bool is_new = !newest(m, name);
+    if (mz_cluster_manager_keeps(m, name, bytes))
         return MZ_CLUSTER_UNCHANGED;
     struct mz_cluster *c = cluster_made(m, msg, bytes, true, err);
     if (!c)
@@ -653,7 +623,7 @@ enum mz_cluster_change mz_cluster_manager_set(struct mz_cluster_manager *m, cons
             waiting_count(c, 1);
         names_put(m, c);
     }
-    count_clusters(m, newest ? MZ_CMS_CLUSTER_MODIFIED : MZ_CMS_CLUSTER_ADDED);
+    count_clusters(m, is_new ? MZ_CMS_CLUSTER_ADDED : MZ_CMS_CLUSTER_MODIFIED);
     cluster_go(c);
     return MZ_CLUSTER_CHANGED;
 }
@@ -661,12 +631,12 @@ enum mz_cluster_change mz_cluster_manager_set(struct mz_cluster_manager *m, cons
 bool mz_cluster_manager_remove(struct mz_cluster_manager *m, struct mz_str name)
 {
     bool warmed = mz_map_get(&m->warming, name) != NULL;
-    struct mz_cluster *c = mz_map_get(&m->names->map, name);
+    struct mz_cluster *c = cluster_names_get(m->names, name);
     if (!c && !warmed)
         return false;
     warming_drop(m, name);
     if (c) {
-        (void)mz_map_del(&names_own(m)->map, name);
+        (void)cluster_names_del(&m->names, name);
         struct cluster_priv *p = cluster_priv(c);
         if (p->waiting)
             waiting_count(c, -1);
@@ -684,7 +654,7 @@ bool mz_cluster_manager_remove(struct mz_cluster_manager *m, struct mz_str name)
 
 bool mz_cluster_manager_remove_dynamic(struct mz_cluster_manager *m, struct mz_str name)
 {
-    const struct mz_cluster *c = mz_map_get(&m->names->map, name);
+    const struct mz_cluster *c = cluster_names_get(m->names, name);
     return (!c || c->added_via_api) && mz_cluster_manager_remove(m, name);
 }
 
@@ -695,33 +665,29 @@ static struct mz_cluster_shown shown_of(const struct mz_cluster *c, bool warming
                                       c->added_via_api, warming };
 }
 
-static void each_of(struct mz_map *map, bool dynamic_only, bool warming,
-                    void (*fn)(void *arg, const struct mz_cluster_shown *c), void *arg)
-{
-    mz_map_foreach (it, map) {
-        const struct mz_cluster *c = it->value;
-        if (dynamic_only && !c->added_via_api)
-            continue;
-        const struct mz_cluster_shown shown = shown_of(c, warming);
-        fn(arg, &shown);
-    }
-}
-
 void mz_cluster_manager_show(struct mz_cluster_manager *m,
                              void (*fn)(void *arg, const struct mz_cluster_shown *c), void *arg)
 {
-    each_of(&m->names->map, false, false, fn, arg);
-    each_of(&m->warming, true, true, fn, arg);
+    cluster_names_foreach(c, m->names)
+    {
+        const struct mz_cluster_shown shown = shown_of(c, false);
+        fn(arg, &shown);
+    }
+    mz_map_foreach (it, &m->warming) {
+        const struct mz_cluster_shown shown = shown_of(it->value, true);
+        if (shown.via_api)
+            fn(arg, &shown);
+    }
 }
 
 bool mz_cluster_manager_has(const struct mz_cluster_manager *m, struct mz_str name)
 {
-    return mz_map_get(&m->names->map, name) != NULL;
+    return cluster_names_get(m->names, name) != NULL;
 }
 
 size_t mz_cluster_manager_count(const struct mz_cluster_manager *m)
 {
-    return m->names->map.n;
+    return cluster_names_count(m->names);
 }
 
 static int by_number(const void *x, const void *y)
@@ -734,9 +700,9 @@ static int by_number(const void *x, const void *y)
 struct mz_cluster **cluster_list(struct mz_cluster_manager *m, size_t *out_n)
 {
     size_t n = 0;
-    struct mz_cluster **v = mz_newn0(MZ_MEM_UPSTREAM, struct mz_cluster *, m->names->map.n + 1);
-    mz_map_foreach (it, &m->names->map)
-        v[n++] = it->value;
+    struct mz_cluster **v =
+        mz_newn0(MZ_MEM_UPSTREAM, struct mz_cluster *, cluster_names_count(m->names) + 1);
+    cluster_names_foreach(c, m->names) v[n++] = c;
     qsort(v, n, sizeof(struct mz_cluster *), by_number);
     *out_n = n;
     return v;
@@ -785,13 +751,13 @@ struct mz_str mz_cluster_manager_local(const struct mz_cluster_manager *m)
 
 struct mz_cluster *cluster_find(struct mz_cluster_manager *m, struct mz_str name)
 {
-    return mz_map_get(&m->names->map, name);
+    return cluster_names_get(m->names, name);
 }
 
 bool cluster_is_current(struct mz_cluster *c)
 {
     struct mz_cluster_manager *m = cluster_priv(c)->manager;
-    return mz_map_get(&m->names->map, c->name) == c || mz_map_get(&m->warming, c->name) == c;
+    return cluster_names_get(m->names, c->name) == c || mz_map_get(&m->warming, c->name) == c;
 }
 
 struct mz_log_files *cluster_log_files(const struct mz_cluster *c)
@@ -885,7 +851,7 @@ struct mz_upstream *mz_upstream_create(struct mz_cluster_manager *m, struct mz_l
     u->refs = 1;
     u->manager = m;
     u->loop = l;
-    u->names = names_ref(m->names);
+    u->names = cluster_names_ref(m->names);
     u->site.here = (struct locality_spec){ .region = m->env.local_region,
                                            .zone = m->env.local_zone,
                                            .sub_zone = m->env.local_sub_zone };
@@ -917,7 +883,7 @@ void mz_upstream_destroy(struct mz_upstream *u)
     mz_map_foreach (it, &u->clusters)
         wcluster_remove(it->value);
     mz_map_fini(&u->clusters);
-    names_unref(u->names);
+    cluster_names_unref(u->names);
     u->names = NULL;
     mz_scope_unref(u->scope);
     pthread_mutex_lock(&u->manager->lock);
@@ -986,7 +952,7 @@ struct mz_wcluster *mz_upstream_find(struct mz_upstream *u, struct mz_str name)
     struct mz_wcluster *w = mz_map_get(&u->clusters, name);
     if (MZ_LIKELY(w != NULL))
         return w;
-    struct mz_cluster *c = u->closed ? NULL : mz_map_get(&u->names->map, name);
+    struct mz_cluster *c = u->closed ? NULL : cluster_names_get(u->names, name);
     return c ? wcluster_create(u, c) : NULL;
 }
 
