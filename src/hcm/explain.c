@@ -31,7 +31,7 @@ const struct mz_route *mz_hcm_explain(const struct mz_hcm_config *c, struct mz_h
     struct mz_route_query q = {
         .h = h, .secure = secure, .info = &info, .arena = a, .decision = d, .now_us = d->start_us
     };
-    const struct mz_route_table *routes = hcm_routes(c);
+    const struct mz_route_table *routes = c->srds ? mz_srds_table(c->srds, h, a) : hcm_routes(c);
     if (!routes || !clean_path(c, h, d))
         return NULL;
     if (mz_headers_get_id(h, MZ_H_AUTHORITY))

@@ -29,6 +29,7 @@ void hcm_config_destroy(void *cfg)
         mz_route_table_unref(c->routes);
     mz_init_wait_end(&c->rds_wait);
     mz_rds_unref(c->rds);
+    mz_srds_unref(c->srds);
     mz_scope_unref(c->scope);
     mz_scope_unref(c->listener_scope);
     mz_scope_unref(c->http1_scope);
@@ -475,6 +476,13 @@ static bool routes_build(const pb_HttpConnectionManager *m, const struct mz_fact
         if (!c->rds)
             return mz_err_at(err, "rds");
         mz_rds_wait(&c->rds_wait, c->rds, f->init);
+        return true;
+    }
+    if (m->route_specifier_case == pb_HttpConnectionManager_ROUTE_SPECIFIER_SCOPED_ROUTES) {
+        c->srds = mz_srds_get(f->rds, m->scoped_routes, c->stat_prefix, f, &filter_ops, err);
+        if (!c->srds)
+            return mz_err_at(err, "scoped_routes");
+        mz_srds_wait(&c->rds_wait, c->srds, f->init);
         return true;
     }
     struct mz_route_env env = { f, &filter_ops, true };

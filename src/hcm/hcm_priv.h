@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "hcm/filter.h"
 #include "hcm/rds.h"
+#include "hcm/srds.h"
 #include "hcm/stats.h"
 #include "http/path.h"
 #include "listener/ecds.h"
@@ -52,7 +53,8 @@ struct mz_hcm_config { /* immutable; a connection's filter chain holds it */
     size_t n_upgrades;
     const struct mz_route_table *routes;
     struct mz_rds *rds; /* NULL: routes, if there are any */
-    struct mz_init_wait rds_wait;
+    struct mz_srds *srds; /* NULL: routes or rds; else they are by request */
+    struct mz_init_wait rds_wait; /* for one of the two */
     struct mz_access_log **logs;
     size_t n_logs;
     struct mz_recorder *recorder;
@@ -140,6 +142,10 @@ enum { /* per filter and direction: req_state, resp_state */
     FS_ENDED = 32,       /* has seen the end of this direction */
 };
 
+struct held_table {
+    struct held_table *next;
+    const struct mz_route_table *table; /* reference */
+};
 struct held_extension { /* what came by ECDS and serves this stream */
     struct held_extension *next;
     const struct mz_extension *extension; /* reference */
@@ -174,6 +180,7 @@ struct mz_stream {
     uint64_t idle_timeout_ms;
     struct pass req, resp;
     const struct mz_route_table *routes;
+    struct held_table *held_tables; /* of scopes that were chosen before */
     const struct mz_route *route;
     struct mz_str operation; /* of the route's decorator, to be told to the other proxy; "" none */
     struct mz_wcluster *wcluster; /* the route's cluster on this worker; NULL: none, or it does not exist */

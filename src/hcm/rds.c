@@ -18,6 +18,7 @@ static const struct mz_stat_kind stat_kind = { "rds", stat_defs, STAT__COUNT };
 struct mz_rds_manager {
     struct mz_xds *xds;
     struct mz_map by_source; /* the packed Rds message to struct mz_rds; borrowed */
+    struct mz_map scoped;    /* the packed ScopedRoutes message to struct mz_srds; borrowed */
 };
 struct mz_rds {
     unsigned refs; /* atomic */
@@ -41,6 +42,7 @@ struct mz_rds_manager *mz_rds_manager_create(struct mz_xds *x)
     struct mz_rds_manager *m = mz_new0(MZ_MEM_XDS, struct mz_rds_manager);
     m->xds = x;
     mz_map_init(&m->by_source, MZ_MEM_XDS);
+    mz_map_init(&m->scoped, MZ_MEM_XDS);
     return m;
 }
 
@@ -48,9 +50,15 @@ void mz_rds_manager_destroy(struct mz_rds_manager *m)
 {
     if (!m)
         return;
-    MZ_ASSERT(m->by_source.n == 0);
+    MZ_ASSERT(m->by_source.n == 0 && m->scoped.n == 0);
     mz_map_fini(&m->by_source);
+    mz_map_fini(&m->scoped);
     mz_free(MZ_MEM_XDS, m);
+}
+
+struct mz_map *mz_rds_manager_scoped(struct mz_rds_manager *m)
+{
+    return &m->scoped;
 }
 
 static void table_ref(const void *t)
@@ -161,15 +169,19 @@ static struct mz_rds *create(struct mz_rds_manager *m, const pb_Rds *rds, struct
     return r;
 }
 
-/* One that another thread is just giving up is not taken up again. */
-static bool take(struct mz_rds *r)
+bool mz_ref_take(unsigned *refs)
 {
-    unsigned n = __atomic_load_n(&r->refs, __ATOMIC_RELAXED);
+    unsigned n = __atomic_load_n(refs, __ATOMIC_RELAXED);
     while (n)
-        if (__atomic_compare_exchange_n(&r->refs, &n, n + 1, true, __ATOMIC_ACQ_REL,
-                                        __ATOMIC_RELAXED))
+        if (__atomic_compare_exchange_n(refs, &n, n + 1, true, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
             return true;
     return false;
+}
+
+struct mz_rds *mz_rds_ref(struct mz_rds *r)
+{
+    __atomic_fetch_add(&r->refs, 1, __ATOMIC_RELAXED);
+    return r;
 }
 
 struct mz_rds *mz_rds_get(struct mz_rds_manager *m, const pb_Rds *rds, struct mz_str stat_prefix,
@@ -184,7 +196,7 @@ struct mz_rds *mz_rds_get(struct mz_rds_manager *m, const pb_Rds *rds, struct mz
     struct mz_arena *a = mz_arena_create(MZ_MEM_XDS);
     struct mz_str key = mz_msg_pack_alloc(&rds->base, a);
     struct mz_rds *r = mz_map_get(&m->by_source, key);
-    if (!r || !take(r))
+    if (!r || !mz_ref_take(&r->refs))
         r = create(m, rds, key, stat_prefix, f, err);
     if (r)
         r->filter_ops = ops;

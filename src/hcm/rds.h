@@ -5,6 +5,7 @@
  * the same source. Each thread sees the table that it was given last; a stream keeps the one that it began with.
  */
 #include "base/list.h"
+#include "base/map.h"
 #include "route/route.h"
 #include "xds/init.h"
 #include "xds/subscription.h"
@@ -14,6 +15,10 @@ struct mz_rds_manager; /* main thread */
 struct mz_rds_manager *mz_rds_manager_create(struct mz_xds *x);
 void mz_rds_manager_destroy(struct mz_rds_manager *m); /* after every configuration that uses it */
 
+struct mz_map *mz_rds_manager_scoped(struct mz_rds_manager *m); /* of srds.c */
+/* One reference more, where there is still one: an object that another thread is just giving up is not taken up again. */
+bool mz_ref_take(unsigned *refs);
+
 struct mz_rds;
 /* One reference; the first one's stat prefix names the statistics http.<prefix>.rds.<name>. @f: what tables are built with; its
  * services are kept. */
@@ -21,6 +26,7 @@ struct mz_rds *mz_rds_get(struct mz_rds_manager *m,
                           const struct Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__Rds *rds,
                           struct mz_str stat_prefix, const struct mz_factory *f, const struct mz_route_filter_ops *ops,
                           struct mz_err *err);
+struct mz_rds *mz_rds_ref(struct mz_rds *r);
 void mz_rds_unref(struct mz_rds *r); /* any thread; NULL is fine */
 const struct mz_route_table *mz_rds_table(const struct mz_rds *r); /* this thread's, borrowed; NULL: none came yet */
 

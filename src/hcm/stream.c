@@ -271,8 +271,24 @@ struct mz_wcluster *mz_stream_cluster(struct mz_stream *s, struct mz_str *out_na
     return s->wcluster;
 }
 
+/* The request's scope, as its headers are now; what another one gave stays as long as the stream may point there. */
+static void choose_scope(struct mz_stream *s)
+{
+    const struct mz_route_table *t = mz_srds_table(s->conn->cfg->srds, s->req.headers, s->arena);
+    if (t == s->routes)
+        return;
+    if (s->routes) {
+        struct held_table *old = mz_arena_new0(s->arena, struct held_table);
+        *old = (struct held_table){ s->held_tables, s->routes };
+        s->held_tables = old;
+    }
+    s->routes = t ? mz_route_table_ref(t) : NULL;
+}
+
 bool stream_refresh_route(struct mz_stream *s)
 {
+    if (MZ_UNLIKELY(s->conn->cfg->srds != NULL) && s->req.headers)
+        choose_scope(s);
     s->route_cached = true;
     s->route = NULL;
     if (s->routes && s->req.headers) {
@@ -456,6 +472,9 @@ static void process_headers(struct mz_stream *s, struct mz_headers *h, bool end)
     s->req.headers = h;
     s->info.req = h;
     s->info.rx_head_us = stream_now(s);
+    if (MZ_UNLIKELY(s->conn->cfg->srds !=
+                    NULL)) /* the table says which headers a client may not set */
+        choose_scope(s);
     classify(s, h);
     /* A redirect's host and path may be spelled in any way too (C18); the rest was done when the request came. */
     if (mutate_check_request(s, h) != MUTATE_OK)
@@ -676,6 +695,8 @@ static void free_stream(void *p)
     extensions_drop(s);
     if (s->routes)
         mz_route_table_unref(s->routes);
+    for (struct held_table *t = s->held_tables; t; t = t->next)
+        mz_route_table_unref(t->table);
     mz_arena_destroy(s->arena);
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/regex.h"
 #include "hcm/rds.h"
+#include "hcm/srds.h"
 #include "listener/ecds.h"
 #include "listener/listener.h"
 #include "server/pages_priv.h"
@@ -524,9 +525,53 @@ ProtobufCMessage *dump_ecds_listener(const struct dump *d)
 
 /* ---- scoped routes, secrets ---- */
 
+static void one_scope(void *arg, struct mz_str bytes)
+{
+    struct messages *l = arg;
+    pb_Any *any = any_of(l->arena, &pb_ScopedRouteConfiguration__descriptor, bytes);
+    add(l, &any->base);
+}
+
+static void scopes_of(void *arg, const struct mz_srds_shown *s)
+{
+    struct walk *w = arg;
+    struct mz_arena *a = w->d->arena;
+    struct messages scopes = { .arena = a };
+    if (!wanted(w->d, s->name))
+        return;
+    s->scopes(s, one_scope, &scopes);
+    if (s->inlined) {
+        pb_ScopedRoutesConfigDump_InlineScopedRouteConfigs *m =
+            page_new(a, &pb_ScopedRoutesConfigDump_InlineScopedRouteConfigs__descriptor);
+        m->name = text_of(a, s->name);
+        m->n_scoped_route_configs = scopes.n;
+        m->scoped_route_configs = (pb_Any **)scopes.v;
+        m->last_updated = timestamp(a, s->updated_wall_us);
+        add(&w->fixed, &m->base);
+        return;
+    }
+    pb_ScopedRoutesConfigDump_DynamicScopedRouteConfigs *m =
+        page_new(a, &pb_ScopedRoutesConfigDump_DynamicScopedRouteConfigs__descriptor);
+    m->name = text_of(a, s->name);
+    m->version_info = text_of(a, s->version);
+    m->n_scoped_route_configs = scopes.n;
+    m->scoped_route_configs = (pb_Any **)scopes.v;
+    m->last_updated = timestamp(a, s->updated_wall_us);
+    add(&w->dynamic, &m->base);
+}
+
 ProtobufCMessage *dump_scoped_routes(const struct dump *d)
 {
+    struct walk w = { .d = d, .fixed = { .arena = d->arena }, .dynamic = { .arena = d->arena } };
+    if (d->pages->env.dynamic)
+        mz_srds_each(d->pages->env.dynamic->rds, scopes_of, &w);
     pb_ScopedRoutesConfigDump *m = page_new(d->arena, &pb_ScopedRoutesConfigDump__descriptor);
+    m->n_inline_scoped_route_configs = w.fixed.n;
+    m->inline_scoped_route_configs =
+        (pb_ScopedRoutesConfigDump_InlineScopedRouteConfigs **)w.fixed.v;
+    m->n_dynamic_scoped_route_configs = w.dynamic.n;
+    m->dynamic_scoped_route_configs =
+        (pb_ScopedRoutesConfigDump_DynamicScopedRouteConfigs **)w.dynamic.v;
     return &m->base;
 }
 

@@ -8,7 +8,7 @@ from envoy.config.cluster.v3 import cluster_pb2  # noqa: F401  (registers the ty
 from envoy.config.core.v3 import extension_pb2  # noqa: F401
 from envoy.config.endpoint.v3 import endpoint_pb2  # noqa: F401
 from envoy.config.listener.v3 import listener_pb2  # noqa: F401
-from envoy.config.route.v3 import route_pb2  # noqa: F401
+from envoy.config.route.v3 import route_pb2, scoped_route_pb2  # noqa: F401
 from envoy.extensions.filters.http.buffer.v3 import buffer_pb2  # noqa: F401
 from envoy.extensions.filters.http.fault.v3 import fault_pb2  # noqa: F401
 from envoy.extensions.filters.http.router.v3 import router_pb2  # noqa: F401
@@ -30,7 +30,7 @@ KINDS = {f"type.googleapis.com/{t}": k for k, t in TYPES.items()}
 SERVICES = {"cluster": ("ClusterDiscoveryService", "Clusters"), "listener": ("ListenerDiscoveryService", "Listeners"),
             "route": ("RouteDiscoveryService", "Routes"), "endpoint": ("EndpointDiscoveryService", "Endpoints"),
             "secret": ("SecretDiscoveryService", "Secrets"), "runtime": ("RuntimeDiscoveryService", "Runtime"),
-            "extension": ("ExtensionConfigDiscoveryService", "ExtensionConfigs")}
+            "extension": ("ExtensionConfigDiscoveryService", "ExtensionConfigs"), "scope": ("ScopedRoutesDiscoveryService", "ScopedRoutes")}
 
 
 def pack(kind, resource):
