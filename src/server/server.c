@@ -454,6 +454,8 @@ void mz_server_destroy(struct mz_server *s)
     mz_listener_manager_destroy(s->listeners);
     if (s->admin_hcm)
         mz_hcm_config_destroy(s->admin_hcm); /* its access logs go before their files */
+    if (s->xds)
+        mz_xds_halt(s->xds);
     mz_upstream_destroy(s->main_worker.upstream);
     if (s->loop)
         mz_loop_turn(s->loop, 0); /* what the pools' end deferred */

@@ -364,7 +364,9 @@ static void open_stream(struct mz_xds_mux *m)
 
 static void retry_fired(struct mz_timer *t)
 {
-    open_stream(MZ_CONTAINER(t, struct mz_xds_mux, retry));
+    struct mz_xds_mux *m = MZ_CONTAINER(t, struct mz_xds_mux, retry);
+    if (!m->xds->halted)
+        open_stream(m);
 }
 
 void mz_xds_mux_start(struct mz_xds_mux *m)

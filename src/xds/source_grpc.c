@@ -66,6 +66,11 @@ bool mz_xds_set_ads(struct mz_xds *x, const pb_ApiConfigSource *m, struct mz_err
     return x->ads != NULL;
 }
 
+void mz_xds_halt(struct mz_xds *x)
+{
+    x->halted = true;
+}
+
 void mz_xds_go(struct mz_xds *x)
 {
     x->going = true;

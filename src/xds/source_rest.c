@@ -84,6 +84,8 @@ static struct mz_str request_json(const struct rest *r, struct mz_arena *a)
 static void ask(struct rest *r)
 {
     struct mz_subscription *s = r->sub;
+    if (s->xds->halted)
+        return;
     struct mz_arena *a = mz_arena_create(MZ_MEM_XDS);
     mz_count(s->scope, MZ_SUB_STAT_ATTEMPT, 1);
     r->post = s->xds->net.post(s->xds->net.arg, mz_str_c(r->cluster), xds_types[s->type].rest_path,

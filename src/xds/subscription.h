@@ -72,6 +72,7 @@ struct mz_xds_net { /* how they are reached; nothing of it before: only files ca
 void mz_xds_set_net(struct mz_xds *x, const struct mz_xds_net *n); /* copied, with node */
 /* The stream of sources that say ads: {}; without it they wait for ever. The error has the path within the message. */
 bool mz_xds_set_ads(struct mz_xds *x, const struct Envoy__Config__Core__V3__ApiConfigSource *m, struct mz_err *err);
+void mz_xds_halt(struct mz_xds *x); /* the process ends: nobody is asked any more, what waits to be asked again does not */
 void mz_xds_go(struct mz_xds *x); /* streams open from now on: the clusters that they go through are there */
 
 struct Envoy__Config__Core__V3__ConfigSource;

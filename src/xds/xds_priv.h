@@ -15,6 +15,7 @@ struct mz_xds {
     struct mz_xds_mux *ads; /* NULL: no ads_config */
     struct mz_map muxes;    /* of sources of their own */
     bool going;             /* streams may open */
+    bool halted;            /* ... no more */
     struct mz_file_watches *watches;
     uint64_t unknown_fields;
 };
