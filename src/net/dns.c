@@ -21,6 +21,10 @@ struct mz_dns {
     struct mz_timer timer;
     struct mz_list sockets;
     struct mz_list queries;
+    uint32_t udp_max; /* 0: no limit */
+    uint32_t asked; /* since nothing was in flight the last time: then c-ares closes its sockets */
+    uint32_t in_flight;
+    struct mz_task idle; /* nothing is: behind c-ares' callback, after which it closes them */
     bool closing;
 };
 
@@ -31,6 +35,8 @@ struct mz_dns_query {
     void (*done)(void *arg, bool ok, const char *why, const struct mz_dns_result *v, size_t n);
     void *arg;
     bool cancelled, asking; /* asking: c-ares holds us */
+    bool waiting;           /* for sockets of a new port */
+    int waits_for;          /* family */
     bool ok;
     enum mz_dns_family family;
     int second_family; /* asked when the first has no address; AF_UNSPEC: none */
@@ -159,11 +165,18 @@ static int channel_init(struct mz_dns *d, struct ares_options *opts, int mask)
 }
 
 /* A name that does not exist is asked for in each search domain of the system (H09): not in more than MZ_DNS_SEARCH_MAX. */
-static int channel_start(struct mz_dns *d, int flags)
+static int channel_start(struct mz_dns *d, const struct mz_dns_opts *o)
 {
-    struct ares_options opts = { .flags = flags }, system;
+    int flags =
+        (o->use_tcp ? ARES_FLAG_USEVC : 0) | (o->no_default_search ? ARES_FLAG_NOSEARCH : 0);
+    int set = (o->timeout_ms ? ARES_OPT_TIMEOUTMS : 0) | (o->tries ? ARES_OPT_TRIES : 0) |
+              (o->rotate ? ARES_OPT_ROTATE : 0);
+    struct ares_options opts = { .flags = flags,
+                                 .timeout = (int)o->timeout_ms,
+                                 .tries = (int)o->tries },
+                        system;
     /* c-ares 1.18 does not look at ARES_FLAG_NOSEARCH in ares_getaddrinfo(): then there are no domains. */
-    int mask, rc = channel_init(d, &opts, flags & ARES_FLAG_NOSEARCH ? ARES_OPT_DOMAINS : 0);
+    int mask, rc = channel_init(d, &opts, set | (o->no_default_search ? ARES_OPT_DOMAINS : 0));
     if (rc != ARES_SUCCESS || (flags & ARES_FLAG_NOSEARCH))
         return rc;
     rc = ares_save_options(d->channel, &system, &mask);
@@ -174,11 +187,13 @@ static int channel_start(struct mz_dns *d, int flags)
         d->channel = NULL;
         opts.domains = system.domains;
         opts.ndomains = MZ_DNS_SEARCH_MAX;
-        rc = channel_init(d, &opts, ARES_OPT_DOMAINS);
+        rc = channel_init(d, &opts, set | ARES_OPT_DOMAINS);
     }
     ares_destroy_options(&system);
     return rc;
 }
+
+static void idle(struct mz_task *t);
 
 struct mz_dns *mz_dns_create(struct mz_loop *l, const struct mz_dns_opts *o, struct mz_err *err)
 {
@@ -192,8 +207,9 @@ struct mz_dns *mz_dns_create(struct mz_loop *l, const struct mz_dns_opts *o, str
     mz_list_init(&d->sockets);
     mz_list_init(&d->queries);
     mz_timer_init(l, &d->timer, timer_fire);
-    int rc = channel_start(d, (o->use_tcp ? ARES_FLAG_USEVC : 0) |
-                                  (o->no_default_search ? ARES_FLAG_NOSEARCH : 0));
+    mz_task_init(&d->idle, idle);
+    d->udp_max = o->use_tcp ? 0 : o->udp_max;
+    int rc = channel_start(d, o);
     if (rc != ARES_SUCCESS) {
         mz_err_set(err, "cannot start the DNS resolver: %s", ares_strerror(rc));
         mz_free(MZ_MEM_UPSTREAM, d);
@@ -224,6 +240,7 @@ void mz_dns_destroy(struct mz_dns *d)
     if (!d)
         return;
     d->closing = true;
+    mz_task_cancel(&d->idle);
     ares_destroy(d->channel); /* calls back each query that it holds, and socket_state() */
     mz_list_foreach (it, &d->queries)
         query_drop(MZ_CONTAINER(it, struct mz_dns_query, link));
@@ -298,6 +315,21 @@ static void loopback(struct mz_dns_query *q)
 
 static void ask(struct mz_dns_query *q, int family);
 
+/* What is asked from now on leaves from another port. */
+static void idle(struct mz_task *t)
+{
+    struct mz_dns *d = MZ_CONTAINER(t, struct mz_dns, idle);
+    if (d->in_flight)
+        return;
+    d->asked = 0;
+    mz_list_foreach (it, &d->queries) {
+        struct mz_dns_query *q = MZ_CONTAINER(it, struct mz_dns_query, link);
+        if (q->waiting && d->asked < d->udp_max)
+            ask(q, q->waits_for);
+    }
+    timer_follow(d);
+}
+
 static void answered(void *arg, int status, int timeouts, struct ares_addrinfo *res)
 {
     (void)timeouts;
@@ -307,6 +339,8 @@ static void answered(void *arg, int status, int timeouts, struct ares_addrinfo *
         collect(q, res);
     if (res)
         ares_freeaddrinfo(res);
+    if (--q->dns->in_flight == 0 && !q->dns->closing)
+        mz_task_schedule(q->dns->loop, &q->dns->idle);
     if (q->cancelled || status == ARES_EDESTRUCTION) {
         query_drop(q);
         return;
@@ -331,6 +365,13 @@ static void answered(void *arg, int status, int timeouts, struct ares_addrinfo *
 
 static void ask(struct mz_dns_query *q, int family)
 {
+    struct mz_dns *d = q->dns;
+    q->waiting = d->udp_max && d->asked >= d->udp_max;
+    q->waits_for = family;
+    if (q->waiting)
+        return;
+    d->asked += family == AF_UNSPEC ? 2 : 1;
+    d->in_flight++;
     const struct ares_addrinfo_hints hints = { .ai_flags = ARES_AI_NOSORT,
                                                .ai_family = family,
                                                .ai_socktype = SOCK_STREAM };

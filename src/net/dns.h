@@ -15,6 +15,10 @@ struct mz_dns_opts {
     const struct mz_addr *servers; /* none: the system's (/etc/resolv.conf, /etc/hosts) */
     size_t n_servers;
     bool use_tcp, no_default_search;
+    bool rotate;            /* servers take turns */
+    uint32_t timeout_ms;    /* of a server's first try; 0: the library's */
+    uint32_t tries;         /* of each server; 0: the library's */
+    uint32_t udp_max;       /* questions that leave from one port: later ones wait for a new one; 0: no limit */
 };
 struct mz_dns *mz_dns_create(struct mz_loop *l, const struct mz_dns_opts *o, struct mz_err *err);
 void mz_dns_destroy(struct mz_dns *d); /* queries in flight stay silent */

@@ -114,12 +114,16 @@ static void answer(int fd, unsigned char *q, size_t n, const struct mz_addr *to)
     assert_int_equal(sendto(fd, q, at, 0, &to->sa, to->len), at);
 }
 
+static uint16_t ports[64]; /* from which a question came */
+
 static void server_ready(struct mz_io *io, unsigned events)
 {
     (void)events;
     static unsigned char q[1024 + 1100 * 16];
     struct mz_addr from = { .len = sizeof(from.in6) };
     ssize_t n = recvfrom(io->fd, q, 512, MSG_DONTWAIT, &from.sa, &from.len);
+    if (n > 17 && asked < MZ_COUNT(ports))
+        ports[asked] = mz_addr_port(&from);
     if (n > 17)
         answer(io->fd, q, (size_t)n, &from);
 }
@@ -321,12 +325,56 @@ static void test_cancel(void **state)
     assert_false(got.done);
 }
 
+static void on_counted(void *arg, bool ok, const char *why, const struct mz_dns_result *v, size_t n)
+{
+    (void)why;
+    (void)v;
+    assert_true(ok && n > 0);
+    ++*(unsigned *)arg;
+}
+
+/* udp_max: so many questions leave from one port; the others wait until those are answered. */
+static void test_ports_change(void **state)
+{
+    (void)state;
+    struct mz_err err;
+    unsigned done = 0;
+    struct mz_dns *d = start();
+    mz_dns_destroy(d);
+    d = mz_dns_create(loop,
+                      &(struct mz_dns_opts){ .servers = &server_addr,
+                                             .n_servers = 1,
+                                             .no_default_search = true,
+                                             .udp_max = 2,
+                                             .tries = 2 },
+                      &err);
+    assert_non_null(d);
+    struct mz_dns_query *last = NULL;
+    for (unsigned i = 0; i < 8; i++)
+        last = mz_dns_resolve(d, MZ_STR("two.test"), MZ_DNS_V4_ONLY, on_counted, &done);
+    mz_dns_cancel(last); /* while it waits */
+    for (unsigned i = 0; i < 100 && done < 7; i++)
+        mz_loop_turn(loop, 20);
+    assert_int_equal(done, 7);
+    assert_int_equal(asked, 7);
+    for (unsigned i = 0; i < asked; i++) {
+        unsigned same = 0;
+        for (unsigned k = 0; k < asked; k++)
+            same += ports[i] == ports[k];
+        assert_true(same <= 2);
+    }
+    mz_dns_resolve(d, MZ_STR("two.test"), MZ_DNS_V4_ONLY, on_counted, &done);
+    mz_dns_resolve(d, MZ_STR("two.test"), MZ_DNS_V4_ONLY, on_counted, &done);
+    mz_dns_resolve(d, MZ_STR("two.test"), MZ_DNS_V4_ONLY, on_counted, &done);
+    stop(d); /* one asks, one waits: both stay silent */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_families),  cmocka_unit_test(test_hostile_answers),
         cmocka_unit_test(test_long_name), cmocka_unit_test(test_search_domains),
-        cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_cancel),    cmocka_unit_test(test_ports_change),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -145,15 +145,21 @@ static bool resolvers_build(pb_Address *const *v, size_t n, const pb_DnsResolver
 static bool cares_build(const pb_TypedExtensionConfig *m, struct mz_cluster *c, struct mz_err *err)
 {
     struct mz_proto_ctx ctx = { .arena = mz_arena_create(MZ_MEM_CONFIG),
-                                .unknown = MZ_UNKNOWN_REJECT };
+                                .unknown = MZ_UNKNOWN_COUNT };
     ProtobufCMessage *msg;
     bool ok =
         mz_any_unpack_as(&ctx, m->typed_config, &pb_CaresDnsResolverConfig__descriptor, &msg, err);
     if (ok) {
         const pb_CaresDnsResolverConfig *r = (const pb_CaresDnsResolverConfig *)msg;
-        if (r->use_resolvers_as_fallback || r->filter_unroutable_families || r->udp_max_queries ||
-            r->query_timeout_seconds || r->query_tries || r->rotate_nameservers)
-            ok = mz_err_set(err, "only resolvers and dns_resolver_options are supported yet");
+        struct dns_config *d = cluster_priv(c)->dns_config;
+        uint64_t seconds = mz_u64_or(r->query_timeout_seconds, 0);
+        d->udp_max = mz_u32_or(r->udp_max_queries, 0);
+        d->tries = mz_u32_or(r->query_tries, 0);
+        d->timeout_ms = seconds < INT32_MAX / 1000 ? (uint32_t)seconds * 1000 : INT32_MAX;
+        d->rotate = r->rotate_nameservers;
+        if (r->use_resolvers_as_fallback || r->filter_unroutable_families)
+            ok = mz_err_set(err, "use_resolvers_as_fallback and filter_unroutable_families are "
+                                 "not supported yet");
         else
             ok = resolvers_build(r->resolvers, r->n_resolvers, r->dns_resolver_options, c, err);
     }

@@ -294,7 +294,11 @@ struct dns_cluster *dns_cluster_create(struct mz_cluster *c, struct mz_err *err)
     const struct mz_dns_opts o = { .servers = cfg->servers,
                                    .n_servers = cfg->n_servers,
                                    .use_tcp = cfg->use_tcp,
-                                   .no_default_search = cfg->no_default_search };
+                                   .no_default_search = cfg->no_default_search,
+                                   .rotate = cfg->rotate,
+                                   .timeout_ms = cfg->timeout_ms,
+                                   .tries = cfg->tries,
+                                   .udp_max = cfg->udp_max };
     d->cluster = c;
     d->logical = c->type == CLUSTER_LOGICAL_DNS;
     d->arena = mz_arena_create(MZ_MEM_UPSTREAM);

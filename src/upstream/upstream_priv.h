@@ -298,7 +298,8 @@ struct dns_config { /* allocated for DNS clusters only */
     bool respect_ttl, wait_for_warm;
     struct mz_addr *servers;
     size_t n_servers;
-    bool use_tcp, no_default_search;
+    bool use_tcp, no_default_search, rotate;
+    uint32_t timeout_ms, tries, udp_max; /* 0: as the library has it */
 };
 struct dns_cluster;
 struct outlier;
