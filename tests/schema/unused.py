@@ -39,6 +39,8 @@ ON_PURPOSE = {
     "xds.type.matcher.v3.RegexMatcher.google_re2": "the one engine there is",
     "google.api.expr.v1alpha1.Expr.CreateStruct.Entry.field_key": "of messages, which are refused",
     "google.api.expr.v1alpha1.Expr.CreateStruct.Entry.id": "for SourceInfo and the type checker",
+    "envoy.config.core.v3.JsonFormatOptions.": "members of JSON logs are always sorted; without it Envoy promises no order",
+    "envoy.config.core.v3.SubstitutionFormatString.json_format_options": "the same",
     "envoy.tcp.metadataexchange.config.MetadataExchange.enable_discovery": "workloads come by a bootstrap extension; without it Envoy asks nobody either",
     "io.istio.http.peer_metadata.Config.DiscoveryMethod.workload_discovery": "the same",
     "envoy.service.accesslog.v3.": "packed by hand, entry by entry (filters/access_loggers/grpc_log.c)",

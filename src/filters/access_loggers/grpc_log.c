@@ -183,7 +183,7 @@ static void grpc_log_write(void *logger, const struct mz_format_ctx *c)
         return;
     }
     struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
-    ProtobufCMessage *m = g->tcp ? grpc_log_tcp(c, a) : grpc_log_http(c, &g->extra, a);
+    ProtobufCMessage *m = g->tcp ? grpc_log_tcp(c, &g->extra, a) : grpc_log_http(c, &g->extra, a);
     struct mz_str bytes = mz_msg_pack_alloc(m, a);
     mz_wire_put_bytes(&s->entries, 1, bytes); /* log_entry */
     mz_arena_destroy(a);
@@ -238,6 +238,11 @@ static bool fill(struct grpc_log *g, const pb_CommonGrpcAccessLogConfig *m, stru
     if (!g->service)
         return mz_err_at(err, "grpc_service");
     g->identifier = identifier(g, m->log_name);
+    g->extra.objects.v =
+        mz_arena_alloc0(g->arena, mz_mul(m->n_filter_state_objects_to_log, sizeof(struct mz_str)));
+    for (size_t i = 0; i < m->n_filter_state_objects_to_log; i++)
+        g->extra.objects.v[g->extra.objects.n++] =
+            mz_arena_dup(g->arena, mz_str_c(m->filter_state_objects_to_log[i]));
     g->buffer_bytes = mz_u32_or(m->buffer_size_bytes, BUFFER_BYTES);
     return mz_duration_ms(m->buffer_flush_interval, FLUSH_MS, &g->flush_ms, err) ||
            mz_err_at(err, "buffer_flush_interval");

@@ -25,7 +25,8 @@ struct grpc_log_headers {
 };
 struct grpc_log_extra {
     struct grpc_log_headers request, response, trailers;
+    struct grpc_log_headers objects; /* of the filter state, as named */
 };
 ProtobufCMessage *grpc_log_http(const struct mz_format_ctx *c, const struct grpc_log_extra *x, struct mz_arena *a);
-ProtobufCMessage *grpc_log_tcp(const struct mz_format_ctx *c, struct mz_arena *a);
+ProtobufCMessage *grpc_log_tcp(const struct mz_format_ctx *c, const struct grpc_log_extra *x, struct mz_arena *a);
 #endif

@@ -1,8 +1,10 @@
 #include "filters/access_loggers/grpc_log.h"
 
+#include "base/map.h"
 #include "net/transport.h"
 #include "observe/stream_info.h"
 #include "observe/to_proto.h"
+#include "proto/mapper.h"
 
 /* A finished request or connection as envoy.data.accesslog.v3 (O2). */
 
@@ -129,7 +131,41 @@ static pb_AccessLogType type_of(const char *name)
     return v ? (pb_AccessLogType)v->value : pb_AccessLogType_NotSet;
 }
 
-static pb_AccessLogCommon *common(const struct mz_format_ctx *c, struct mz_arena *a)
+/* A map is a Struct, anything else its text. */
+static pb_Any *object(const struct mz_filter_object *o, struct mz_arena *a)
+{
+    if (o->is_map)
+        return mz_any_pack(&mz_proto_struct(o->tree(o, a), a)->base, a);
+    if (!o->text)
+        return NULL;
+    pb_StringValue *text = mz_proto_new(a, pb_StringValue);
+    text->value = mz_proto_text(o->text(o, a), a);
+    return mz_any_pack(&text->base, a);
+}
+
+/* Of the stream, else of the upstream connection. */
+static void objects(const struct mz_stream_info *i, const struct grpc_log_headers *wanted,
+                    pb_AccessLogCommon *m, struct mz_arena *a)
+{
+    m->filter_state_objects =
+        mz_arena_alloc0(a, mz_mul(wanted->n, sizeof(*m->filter_state_objects)));
+    for (size_t k = 0; k < wanted->n; k++) {
+        const struct mz_filter_object *o = mz_info_state(i, wanted->v[k]);
+        if (!o && i->up.filter_state)
+            o = mz_map_get(i->up.filter_state, wanted->v[k]);
+        pb_Any *any = o ? object(o, a) : NULL;
+        if (!any)
+            continue;
+        pb_AccessLogCommon_FilterStateObjectsEntry *e =
+            mz_proto_new(a, pb_AccessLogCommon_FilterStateObjectsEntry);
+        e->key = mz_proto_text(wanted->v[k], a);
+        e->value = any;
+        m->filter_state_objects[m->n_filter_state_objects++] = e;
+    }
+}
+
+static pb_AccessLogCommon *common(const struct mz_format_ctx *c, const struct grpc_log_extra *x,
+                                  struct mz_arena *a)
 {
     const struct mz_stream_info *i = c->info;
     pb_AccessLogCommon *m = mz_proto_new(a, pb_AccessLogCommon);
@@ -161,6 +197,8 @@ static pb_AccessLogCommon *common(const struct mz_format_ctx *c, struct mz_arena
     m->upstream_wire_bytes_sent = i->up.wire_out;
     m->upstream_wire_bytes_received = i->up.wire_in;
     m->access_log_type = type_of(c->log_type);
+    if (x->objects.n)
+        objects(i, &x->objects, m, a);
     return m;
 }
 
@@ -244,7 +282,7 @@ ProtobufCMessage *grpc_log_http(const struct mz_format_ctx *c, const struct grpc
     const struct mz_stream_info *i = c->info;
     const struct mz_headers *req = c->req ? c->req : i->req, *resp = c->resp ? c->resp : i->resp;
     pb_HTTPAccessLogEntry *m = mz_proto_new(a, pb_HTTPAccessLogEntry);
-    m->common_properties = common(c, a);
+    m->common_properties = common(c, x, a);
     if (i->has_protocol) /* the same order, behind "unspecified" */
         m->protocol_version = (pb_HTTPAccessLogEntry_HTTPVersion)(i->protocol + 1);
     m->request = request(i, req, &x->request, a);
@@ -252,10 +290,11 @@ ProtobufCMessage *grpc_log_http(const struct mz_format_ctx *c, const struct grpc
     return (ProtobufCMessage *)m;
 }
 
-ProtobufCMessage *grpc_log_tcp(const struct mz_format_ctx *c, struct mz_arena *a)
+ProtobufCMessage *grpc_log_tcp(const struct mz_format_ctx *c, const struct grpc_log_extra *x,
+                               struct mz_arena *a)
 {
     pb_TCPAccessLogEntry *m = mz_proto_new(a, pb_TCPAccessLogEntry);
-    m->common_properties = common(c, a);
+    m->common_properties = common(c, x, a);
     m->connection_properties = mz_proto_new(a, pb_ConnectionProperties);
     m->connection_properties->received_bytes = c->info->rx_body;
     m->connection_properties->sent_bytes = c->info->tx_body;

@@ -157,3 +157,20 @@ def test_service_that_hangs_or_resets(mesh):
         until(again, 5, "another stream")
     assert px.get().status == 200
     hostile.close()
+
+
+def test_objects_of_the_filter_state(mesh, service):  # S2: a peer is a Struct, anything else its text
+    from google.protobuf import struct_pb2, wrappers_pb2
+    text = config.ext("envoy.filters.http.set_filter_state", "envoy.extensions.filters.http.set_filter_state.v3.Config", on_request_headers=[
+        {"object_key": "mine", "factory_key": "envoy.string", "format_string": {"text_format_source": {"inline_string": "%PROTOCOL%"}}}])
+    peer = config.ext("peer", "io.istio.http.peer_metadata.Config", downstream_discovery=[{"baggage": {}}])
+    b = boot(mesh, service.port, log(filter_state_objects_to_log=["downstream_peer", "mine", "nobody"]))
+    b["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"][:0] = [text, peer]
+    px = mesh.proxy(boot=b)
+    with px.client() as c:
+        c.get("/", headers=[("baggage", "k8s.pod.name=p,k8s.namespace.name=n")])
+    found = service.wait(1)[0].common_properties.filter_state_objects
+    assert sorted(found) == ["downstream_peer", "mine"]
+    struct, string = struct_pb2.Struct(), wrappers_pb2.StringValue()
+    assert found["downstream_peer"].Unpack(struct) and found["mine"].Unpack(string)
+    assert dict(struct) == {"workload": "p", "namespace": "n", "type": "pod"} and string.value == "HTTP/1.1"
