@@ -115,7 +115,8 @@ static bool logger_build(const pb_Any *any, struct mz_access_log *l, struct mz_l
     if (!logger && !l->other)
         return mz_err_set(err, "no access logger has the configuration type \"" MZ_STR_FMT "\"",
                           MZ_STR_ARG(mz_any_type(any)));
-    struct mz_proto_ctx ctx = { .arena = a };
+    struct mz_proto_ctx ctx = { .arena = a,
+                                .unknown = MZ_UNKNOWN_COUNT }; /* refused before where they are */
     ProtobufCMessage *msg;
     if (logger)
         return mz_any_unpack_as(&ctx, any, logger->config, &msg, err) &&

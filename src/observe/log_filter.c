@@ -102,7 +102,7 @@ static bool extension_build(const pb_ExtensionFilter *m, struct mz_log_filter *f
                             struct mz_err *err)
 {
     struct mz_arena *a = mz_arena_create(MZ_MEM_CONFIG);
-    struct mz_proto_ctx ctx = { .arena = a };
+    struct mz_proto_ctx ctx = { .arena = a, .unknown = MZ_UNKNOWN_COUNT };
     ProtobufCMessage *msg;
     bool ok = m->config_type_case == pb_ExtensionFilter_CONFIG_TYPE_TYPED_CONFIG ||
               mz_err_set(err, "is required");

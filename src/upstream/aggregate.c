@@ -34,7 +34,7 @@ bool aggregate_config(const pb_Cluster_CustomClusterType *m, struct mz_cluster *
                       struct mz_err *err)
 {
     struct mz_proto_ctx ctx = { .arena = mz_arena_create(MZ_MEM_CONFIG),
-                                .unknown = MZ_UNKNOWN_REJECT };
+                                .unknown = MZ_UNKNOWN_COUNT };
     ProtobufCMessage *msg = NULL;
     bool ok = m->typed_config ? mz_any_unpack_as(&ctx, m->typed_config,
                                                  &pb_ClusterConfig__descriptor, &msg, err)

@@ -178,7 +178,7 @@ static bool policies_build(const pb_LoadBalancingPolicy *m, struct mz_cluster *c
         if (!p)
             continue;
         struct mz_proto_ctx ctx = { .arena = mz_arena_create(MZ_MEM_CONFIG),
-                                    .unknown = MZ_UNKNOWN_REJECT };
+                                    .unknown = MZ_UNKNOWN_COUNT };
         ProtobufCMessage *msg;
         bool ok =
             mz_any_unpack_as(&ctx, e->typed_config, mz_type_find(mz_str_c(p->config)), &msg, err) &&

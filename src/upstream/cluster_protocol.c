@@ -207,7 +207,7 @@ static bool extensions_build(const pb_Cluster *m, struct mz_cluster *c, struct m
 bool cluster_protocol_config(const pb_Cluster *m, struct mz_cluster *c, struct mz_err *err)
 {
     struct mz_proto_ctx ctx = { .arena = mz_arena_create(MZ_MEM_CONFIG),
-                                .unknown = MZ_UNKNOWN_REJECT };
+                                .unknown = MZ_UNKNOWN_COUNT };
     c->idle_timeout_ms = DEFAULT_IDLE_TIMEOUT_MS;
     c->max_response_headers_kb = DEFAULT_HEADERS_KB;
     c->max_response_headers_count = DEFAULT_HEADERS_COUNT;

@@ -23,8 +23,7 @@ REFUSED = {
     "internal_upstream": "internal listeners: ambient only",
     '"envoy_internal_address"': "internal listeners: ambient only",
     '"cluster": "main_internal"': "internal listeners: ambient only",
-    '"udp_max_queries"': "the resolver's sockets",
-    '"filter_state_objects_to_log"': "objects of the filter state in gRPC access logs",
+    "access_loggers.open_telemetry": "OpenTelemetry access logs",
 }
 H2 = {"explicit_http_config": {"http2_protocol_options": {}}}
 
@@ -43,7 +42,7 @@ def certificates(tmp_path_factory):
 
 
 def secret(name, certificates):
-    if name == "ROOTCA" or name.endswith("-cacert"):
+    if name == "ROOTCA" or name.endswith("-cacert") or name.startswith("file-root:"):
         return {"name": name, "validation_context": {"trusted_ca": {"inline_string": certificates["ca.pem"]}}}
     return {"name": name, "tls_certificate": {"certificate_chain": {"inline_string": certificates["cert.pem"]},
                                               "private_key": {"inline_string": certificates["cert.key"]}}}
@@ -90,7 +89,8 @@ def test_every_answer_is_taken(netns, mesh, certificates, case, proxy, delta):  
         px.wait_ready()
         refused = {istio.KINDS[k]: names(golden.get(k, []), True) for k in ("cds", "lds", "rds")}
         until(lambda: shown(px, "ClustersConfigDump", "cluster") == names(golden["cds"], False), 10, "all clusters")
-        until(lambda: shown(px, "ListenersConfigDump", "listener") == names(golden["lds"], False), 10, "all listeners")
+        until(lambda: shown(px, "ListenersConfigDump", "listener") == names(golden["lds"], False), 10,
+              lambda: f"listeners {set(shown(px, 'ListenersConfigDump', 'listener')) ^ set(names(golden['lds'], False))}")
         nacks = {ads.KINDS[r.type_url]: r.error_detail.message for r in server.requests() if r.error_detail.code}
         assert sorted(nacks) == sorted(k for k, v in refused.items() if v), nacks
         for kind, bad in refused.items():
