@@ -19,10 +19,6 @@ REFUSED = {
     '"config_discovery"': "filters by subscription (ECDS)",
     "filters.http.lua": "Lua",
     "mongo_proxy": "MongoDB's statistics",
-    '"internal_listener"': "internal listeners: ambient only",
-    "internal_upstream": "internal listeners: ambient only",
-    '"envoy_internal_address"': "internal listeners: ambient only",
-    '"cluster": "main_internal"': "internal listeners: ambient only",
     "access_loggers.open_telemetry": "OpenTelemetry access logs",
 }
 H2 = {"explicit_http_config": {"http2_protocol_options": {}}}
@@ -53,7 +49,8 @@ def start(mesh, server, node, delta):
     ads_config = {"api_type": "DELTA_GRPC" if delta else "GRPC", "transport_api_version": "V3", "set_node_on_first_message_only": True,
                   "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}]}
     clusters = [config.cluster(n, [server.port], http=H2) for n in ("xds-grpc", "sds-grpc")]
-    boot = config.bootstrap([], clusters, free_port(), node=node,
+    internal = config.ext("envoy.bootstrap.internal_listener", "envoy.extensions.bootstrap.internal_listener.v3.InternalListener", buffer_size_kb=64)
+    boot = config.bootstrap([], clusters, free_port(), node=node, bootstrap_extensions=[internal],
                             dynamic_resources={"cds_config": source, "lds_config": source, "ads_config": ads_config})
     return mesh.proxy(boot=boot, ready=False)
 
