@@ -18,7 +18,6 @@ REFUSED = {
     "filters.network.wasm": "there is no WebAssembly",
     '"config_discovery"': "filters by subscription (ECDS)",
     "filters.http.lua": "Lua",
-    "mongo_proxy": "MongoDB's statistics",
     "access_loggers.open_telemetry": "OpenTelemetry access logs",
 }
 H2 = {"explicit_http_config": {"http2_protocol_options": {}}}
