@@ -174,6 +174,26 @@ def handshakes(e, port):
     return {"n": ok, "errors": bad, "secs": float(t[1]) if t else 0, **({} if ok else {"note": o[-300:]})}
 
 
+RESUME = """
+import socket, ssl, sys, time
+port, end, n, bad, session = int(sys.argv[1]), time.monotonic() + float(sys.argv[2]), 0, 0, None
+c = ssl._create_unverified_context()
+while time.monotonic() < end:
+    with c.wrap_socket(socket.create_connection(("127.0.0.1", port)), server_hostname="localhost", session=session) as s:
+        s.sendall(b"GET /small HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n")
+        bad += not s.recv(4096).startswith(b"HTTP/1.1 200") or (n > 0 and not s.session_reused)
+        session, n = s.session, n + 1
+print(n, bad)
+"""
+
+
+def resumed(e, port):
+    began = time.monotonic()
+    o = client([sys.executable, "-c", RESUME, str(port), str(e.seconds)])
+    m = re.match(r"(\d+) (\d+)$", o.strip())
+    return {"n": int(m[1]), "errors": int(m[2]), "secs": time.monotonic() - began} if m else {"n": 0, "errors": 1, "secs": 0, "note": o[-300:]}
+
+
 def bulk(e, port):
     r = tool(lambda e, p: ["bulk", str(p), "2", str(int(e.bulk_gib * 2 ** 29))])(e, port)
     r["n"] = r.get("octets", 0) / 2 ** 30
@@ -191,6 +211,7 @@ SCEN = {
     "h2c_h2c": ("h2c→h2c, 4 conns × 32 streams", 2, "h2h2", h2load(lambda e: ["-c", "4", "-m", "32"], "http://127.0.0.1:%d/h2/small"), "µs/req"),
     "tls_h1": ("TLS http1 keep-alive, 16 conns", 3, "tls", h2load(lambda e: ["--h1", "-c", "16"], "https://127.0.0.1:%d/small"), "µs/req"),
     "tls_hs": ("TLS 1.3 full handshake + 1 GET", 3, "tls", handshakes, "µs/conn"),
+    "tls_resumed": ("TLS 1.3 resumed handshake + 1 GET", 3, "tls", resumed, "µs/conn"),
     "tcp_bulk": ("tcp_proxy download, 2 conns", 4, "tcp", bulk, "µs/GiB"),
     "tcp_pp": ("tcp_proxy 1-byte ping-pong, 8 conns", 4, "tcp", tool(lambda e, p: ["pingpong", str(p), "8", str(e.seconds)]), "µs/trip"),
     "side": ("two sidecar hops, plain, 16 conns", 5, "side", h2load(lambda e: ["--h1", "-c", "16"], U1), "µs/req"),
@@ -625,7 +646,7 @@ def markdown(res):
     table("Instructions in user space alone", T, lambda s, r: r["instr_u"] / (1e6 if s == "tcp_bulk" else 1e3) if r.get("instr_u") else None,
           unit=lambda s: "M/GiB" if s == "tcp_bulk" else SCEN[s][4].replace("µs", "k"), S=res["counts"],
           note="" if Perf.available() else "This machine has no hardware counters: counted by valgrind, kernel not included.")
-    closed = {"h1_small", "h1_64k", "h1_post16k", "h2c_h1", "h2c_h2c", "tls_h1", "tls_hs", "tcp_bulk", "tcp_pp", "side", "side_mtls"}
+    closed = {"h1_small", "h1_64k", "h1_post16k", "h2c_h1", "h2c_h2c", "tls_h1", "tls_hs", "tls_resumed", "tcp_bulk", "tcp_pp", "side", "side_mtls"}
     table("Throughput, closed loop", ["direct"] + T, lambda s, r: r["n"] / r["secs"] if s in closed and r.get("secs") else None, "high",
           unit=lambda s: "GiB/s" if s == "tcp_bulk" else "per s", note="Higher is better. The client and the backend share the other core and are often the limit: see the next table.")
     table("Share of its core the proxy used", T, lambda s, r: r.get("util") if s in closed else None)

@@ -1,11 +1,14 @@
 #!/usr/bin/python3
 """What a proxy costs under a control plane: from connect to serving, memory, CPU of one change of endpoints.
 
-usage: bench/control_plane.py [--proxy BIN]... [--clusters N]... [--sotw]        needs grpc and xds-protos (.cache/venv)
+usage: bench/control_plane.py [--proxy BIN]... [--clusters N]... [--sotw] [--traffic]        needs grpc and xds-protos (.cache/venv)
+  --traffic: also the latency of 1,000 requests a second, without and with 10 pushes a second (endpoints, a cluster, the routes)
 """
 import argparse
+import json
 import os
 import pathlib
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -60,21 +63,26 @@ def wait(condition, what, seconds=300):
         time.sleep(0.01)
 
 
+def push(server, delta, name, resource, version):
+    """One resource to the proxy, at once."""
+    kind, stream = resource[0], server.streams[0]
+    packed = ads.pack(kind, resource[1])
+    with server.lock:
+        stream.nonce += 1
+        if delta:
+            m = ads.d.DeltaDiscoveryResponse(nonce=str(stream.nonce), type_url=packed.type_url, resources=[
+                ads.d.Resource(name=name, version=version, resource=packed)])
+        else:
+            m = ads.d.DiscoveryResponse(nonce=str(stream.nonce), version_info=version, type_url=packed.type_url, resources=[packed])
+        stream.send(m)
+
+
 def changed(server, where, pid, delta, kind, counter, resource, changes=300):
     """CPU of one change, of so many that come one after another."""
     before, cpu = stat(where, counter), cpu_us(pid)
-    stream = server.streams[0]
     for i in range(changes):
         name, fields = resource(i)
-        packed = ads.pack(kind, fields)
-        with server.lock:
-            stream.nonce += 1
-            if delta:
-                m = ads.d.DeltaDiscoveryResponse(nonce=str(stream.nonce), type_url=packed.type_url,
-                                                 resources=[ads.d.Resource(name=name, version=f"x{i}", resource=packed)])
-            else:
-                m = ads.d.DiscoveryResponse(nonce=str(stream.nonce), version_info=f"x{i}", type_url=packed.type_url, resources=[packed])
-            stream.send(m)
+        push(server, delta, name, (kind, fields), f"x{i}")
         time.sleep(0.002)
     time.sleep(1)
     cpu, got = cpu_us(pid) - cpu, stat(where, counter) - before
@@ -91,7 +99,33 @@ def pushed_again(server, where, pid, times=10):
     return f"{(cpu_us(pid) - cpu) / times / 1000:.1f} ms CPU"
 
 
-def run(proxy, n, delta):
+def push_all(server, delta, eds, i):
+    name = f"c{i % 100}"
+    push(server, delta, name, ("endpoint", dynamic.assignment(name, [2000 + i % 1000 + k for k in range(5)])), f"t{i}")
+    push(server, delta, "r", ("route", dynamic.routes("r", dynamic.direct(f"answer {i}"))), f"t{i}")
+    if delta: # the state of the world would be all of them
+        push(server, delta, name, ("cluster", {"name": name, **eds, "connect_timeout": f"{1 + i % 5}s"}), f"t{i}")
+
+
+def traffic(server, delta, eds, port, rounds=9, seconds=2):
+    """Interleaved rounds of quiet and of pushes; prints the medians of their percentiles, in microseconds."""
+    tool, out, i = tempfile.mkdtemp() + "/benchtool", {False: [], True: []}, 0
+    subprocess.run(["gcc", "-O2", "-D_GNU_SOURCE", "-o", tool, str(ROOT / "bench" / "benchtool.c")], check=True)
+    for _ in range(rounds):
+        for pushing in (False, True):
+            p = subprocess.Popen([tool, "rate", str(port), "/", "1000", "16", str(seconds)], stdout=subprocess.PIPE, text=True)
+            while p.poll() is None:
+                if pushing:
+                    push_all(server, delta, eds, i)
+                    i += 1
+                time.sleep(0.1)
+            out[pushing].append(json.loads(p.stdout.read()))
+    for pushing, v in out.items():
+        print("  1,000 requests a second" + (", 10 pushes a second" if pushing else "") + ": " +
+              ", ".join(f"{k} {statistics.median(x[k] for x in v)}" for k in v[0] if k.startswith(("p", "err"))), flush=True)
+
+
+def run(proxy, n, delta, with_traffic=False):
     server, port = ads.Ads(), free_port()
     hcm = config.hcm([])
     del hcm["typed_config"]["route_config"]
@@ -107,7 +141,6 @@ def run(proxy, n, delta):
             "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}]}})
     where = boot["admin"]["address"]["socket_address"]["port_value"]
     with tempfile.NamedTemporaryFile("w", suffix=".json") as f:
-        import json
         json.dump(boot, f)
         f.flush()
         began = time.monotonic()
@@ -124,6 +157,8 @@ def run(proxy, n, delta):
             again = pushed_again(server, where, p.pid) if not delta else ""
             print(f"{os.path.basename(proxy)} {'delta' if delta else 'sotw'}: {n} clusters: {took:.2f} s to serving, {start_cpu / 1000:.0f} ms CPU, "
                   f"{rss / 1024:.0f} MB; a change of endpoints {eds}; of a cluster {cds or '-'}; all of them again {again or '-'}", flush=True)
+            if with_traffic:
+                traffic(server, delta, eds_source, port)
         finally:
             p.terminate()
             p.wait()
@@ -135,10 +170,11 @@ def main():
     ap.add_argument("--proxy", action="append")
     ap.add_argument("--clusters", type=int, action="append")
     ap.add_argument("--sotw", action="store_true")
+    ap.add_argument("--traffic", action="store_true")
     a = ap.parse_args()
     for n in a.clusters or [1000, 10000]:
         for proxy in a.proxy or [str(ROOT / "build" / "mizzen-proxy")]:
-            run(proxy, n, not a.sotw)
+            run(proxy, n, not a.sotw, a.traffic)
 
 
 if __name__ == "__main__":

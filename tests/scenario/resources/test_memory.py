@@ -2,6 +2,7 @@
 import resource
 import shutil
 import socket
+import ssl
 import subprocess
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 import config
 from evidence import VIA_UPSTREAM, told
 from h2_client import H2Client
+from pki import Pki
 from wire import HOST, Client, free_port, until
 
 BIG = "/bytes/30000000"
@@ -150,3 +152,29 @@ def test_connections_give_everything_back(mesh):
     for _ in range(5):
         round_of(300)
     assert px.memory_kib() - before < 1024
+
+
+@pytest.mark.stricter
+def test_idle_tls_connections(mesh, tmp_path):
+    """T1: a connection that waits for its next request, its handshake done, takes less than 16 KiB, buffers of records included."""
+    pki = Pki(tmp_path / "pki")
+    pki.authority()
+    pki.issue("server")
+    place = config.listener(free_port(), [config.hcm([{"match": {"prefix": "/"}, "direct_response": {"status": 200}}])])
+    place["filter_chains"][0]["transport_socket"] = config.ext("tls", "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+                                                               common_tls_context={"tls_certificates": [pki.pair("server")]})
+    px = mesh.proxy(boot=config.bootstrap([place], [], free_port()))
+    context = ssl._create_unverified_context()
+
+    def connection():
+        s = context.wrap_socket(socket.create_connection((HOST, px.port), timeout=10), server_hostname="a")
+        s.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert s.recv(4096).startswith(b"HTTP/1.1 200")
+        return s
+    held = [connection() for _ in range(100)]
+    before = px.memory_kib()
+    held += [connection() for _ in range(1000)]
+    until(lambda: px.grown_kib(before) < 16 * 1000, 15, "connections to rest")
+    assert px.stat("http.in.downstream_cx_active") == 1100
+    for s in held:
+        s.close()
