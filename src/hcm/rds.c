@@ -130,6 +130,13 @@ static void first(void *arg)
     mz_init_shared_ready(&r->init);
 }
 
+static bool current(void *arg, struct mz_resource *out)
+{
+    const struct mz_rds *r = arg;
+    *out = (struct mz_resource){ r->name, mz_str_c(r->version), { r->bytes, r->bytes_n } };
+    return r->bytes != NULL;
+}
+
 static void start(void *arg)
 {
     struct mz_rds *r = arg;
@@ -157,7 +164,7 @@ static struct mz_rds *create(struct mz_rds_manager *m, const pb_Rds *rds, struct
     r->factory.http_stat_prefix = mz_arena_dup(a, stat_prefix);
     struct mz_str parts[] = { MZ_STR("http."), stat_prefix, MZ_STR(".rds."), r->name, MZ_STR(".") };
     struct mz_str prefix = mz_arena_cat(a, MZ_COUNT(parts), parts);
-    const struct mz_subscriber who = { update, first, r, NULL, NULL };
+    const struct mz_subscriber who = { update, first, r, current, NULL };
     r->sub = mz_subscribe(m->xds, rds->config_source, MZ_XDS_ROUTE, r->name, prefix, &who, err);
     if (!r->sub) {
         mz_arena_destroy(a);

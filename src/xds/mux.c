@@ -106,6 +106,25 @@ static void watched_changed(struct mz_xds_watch *w, bool begins)
     mux_due(m, w->type);
 }
 
+static bool send_one(struct mz_xds_mux *m, enum mz_xds_type t);
+
+/* The server knows that the name is wanted and has nothing to say about it: it has to be wanted afresh. */
+static void ask_anew(struct named *n)
+{
+    struct mz_xds_mux *m = n->mux;
+    struct type_state *s = state_of(m, n->type);
+    if (m->opts.delta) {
+        n->asked = false;
+        delta_watched(n);
+    } else if (n->asked && m->stream) {
+        n->left_out = true;
+        s->names_valid = false;
+        (void)send_one(m, n->type); /* full: it is known of later at least */
+        n->left_out = s->names_valid = false;
+    }
+    mux_due(m, n->type);
+}
+
 struct mz_xds_watch *mz_xds_mux_watch(struct mz_xds_mux *m, enum mz_xds_type t, struct mz_str name,
                                       const struct mz_xds_watch_ops *ops, void *arg)
 {
@@ -121,15 +140,10 @@ struct mz_xds_watch *mz_xds_mux_watch(struct mz_xds_mux *m, enum mz_xds_type t, 
     bool first = mz_list_empty(&w->named->watches);
     mz_list_add_tail(&w->named->watches, &w->link);
     struct mz_resource known;
-    if (first) {
+    if (first)
         watched_changed(w, true);
-    } else if (!mz_xds_watch_known(w, &known)) { /* asked anew */
-        if (m->opts.delta) {
-            w->named->asked = false;
-            delta_watched(w->named);
-        }
-        mux_due(m, t);
-    }
+    if (first ? !m->opts.delta && w->named->asked : !mz_xds_watch_known(w, &known))
+        ask_anew(w->named); /* also where another watch of it ended just now */
     return w;
 }
 
@@ -241,6 +255,8 @@ static bool send_one(struct mz_xds_mux *m, enum mz_xds_type t)
     mux_keep_text(&s->error, (struct mz_str){ 0 });
     if (m->opts.delta)
         delta_requested(m, t);
+    else
+        sotw_requested(m, t);
     return true;
 }
 

@@ -27,7 +27,8 @@ struct named { /* a name that somebody watches, or a resource that a delta strea
     struct mz_xds_mux *mux;
     enum mz_xds_type type;
     char *version;       /* delta: what we have; NULL: nothing */
-    bool asked;          /* delta: the server knows that we want it */
+    bool asked;          /* the server knows that we want it */
+    bool left_out;       /* SotW: of the request that goes now; see mux_ask_anew() */
     bool changed;        /* delta: in the list of changes */
     struct ttl *ttl; /* NULL: none */
 };
@@ -43,6 +44,7 @@ struct type_state {
     bool answer_due;      /* the request that is due answers a response */
     struct mz_str packed_names; /* SotW: the field resource_names of a request; kept while names stay */
     bool names_valid;
+    bool names_new; /* SotW: packed_names are others than those of the last request */
     MZ_VEC(struct named *) changes; /* delta: to subscribe or unsubscribe */
 };
 struct mz_xds_mux {
@@ -86,6 +88,7 @@ const ProtobufCMessage *mux_unpack(struct mz_str bytes, const ProtobufCMessageDe
 
 /* mux_sotw.c, mux_delta.c */
 void sotw_request(struct mz_xds_mux *m, enum mz_xds_type t, struct mz_buf *out);
+void sotw_requested(struct mz_xds_mux *m, enum mz_xds_type t); /* the transport took it */
 bool sotw_received(struct mz_xds_mux *m, struct mz_str bytes, struct mz_err *err); /* false: no message */
 void delta_request(struct mz_xds_mux *m, enum mz_xds_type t, struct mz_buf *out);
 void delta_requested(struct mz_xds_mux *m, enum mz_xds_type t); /* the transport took it */

@@ -10,13 +10,13 @@ static void names_pack(struct mz_xds_mux *m, enum mz_xds_type t)
     mz_buf_init(&b);
     mz_map_foreach (it, &s->names) {
         const struct named *n = it->value;
-        if (!mz_list_empty(&n->watches))
+        if (!mz_list_empty(&n->watches) && !n->left_out)
             mz_wire_put_bytes(&b, 3, n->name);
     }
     mz_free(MZ_MEM_XDS, (void *)(uintptr_t)s->packed_names.p);
     char *mem = mz_alloc(MZ_MEM_XDS, mz_buf_len(&b) + 1);
     s->packed_names = (struct mz_str){ mem, mz_buf_copyout(&b, 0, mem, mz_buf_len(&b)) };
-    s->names_valid = true;
+    s->names_valid = s->names_new = true;
     mz_buf_fini(&b);
 }
 
@@ -43,6 +43,24 @@ void sotw_request(struct mz_xds_mux *m, enum mz_xds_type t, struct mz_buf *out)
         names_pack(m, t);
     mz_buf_append_str(out, s->packed_names);
     mz_arena_destroy(a);
+}
+
+void sotw_requested(struct mz_xds_mux *m, enum mz_xds_type t)
+{
+    struct type_state *s = state_of(m, t);
+    MZ_VEC(struct named *) gone = { 0 };
+    if (!s->names_new)
+        return;
+    s->names_new = false;
+    mz_map_foreach (it, &s->names) {
+        struct named *n = it->value;
+        n->asked = !mz_list_empty(&n->watches) && !n->left_out;
+        if (mz_list_empty(&n->watches))
+            *mz_vec_push(&gone, MZ_MEM_XDS) = n;
+    }
+    mz_vec_foreach (n, &gone)
+        mux_named_drop(*n);
+    mz_vec_free(&gone, MZ_MEM_XDS);
 }
 
 static bool is_whole(enum mz_xds_type t)

@@ -401,6 +401,41 @@ static void test_who_comes_later_gets_it_from_the_other(void **state)
     rig_stop();
 }
 
+/* A server answers names that it did not know of before: a name that is wanted afresh is left out of one request first. */
+static void test_a_name_is_asked_anew(void **state)
+{
+    (void)state;
+    struct user a = { .n = 0 }, b = { .n = 0 }, c = { .n = 0 };
+    rig(false, true, MZ_XDS_CLUSTER);
+    mz_xds_mux_start(mux);
+    watch(&a, MZ_XDS_ENDPOINT, "x");
+    watch(&b, MZ_XDS_ENDPOINT, "y");
+    mz_xds_watch_end(a.watch); /* of what no request named yet */
+    watch(&a, MZ_XDS_ENDPOINT, "x");
+    pass_ms(0);
+    assert_int_equal(unlooked(), 1);
+    assert_int_equal(next_request()->n_resource_names, 2);
+    mz_xds_watch_end(a.watch);
+    watch(&a, MZ_XDS_ENDPOINT, "x"); /* in the same turn */
+    watch(&c, MZ_XDS_ENDPOINT, "y"); /* b cannot say what it has */
+    pass_ms(0);
+    static const size_t n[] = { 1, 1, 2 };
+    static const char *const first[] = { "y", "x" };
+    assert_int_equal(unlooked(), 3);
+    for (size_t i = 0; i < MZ_COUNT(n); i++) {
+        const pb_DiscoveryRequest *rq = next_request();
+        assert_int_equal(rq->n_resource_names, n[i]);
+        if (n[i] == 1)
+            assert_string_equal(rq->resource_names[0], first[i]);
+    }
+    mz_xds_watch_end(a.watch);
+    mz_xds_watch_end(b.watch);
+    mz_xds_watch_end(c.watch);
+    pass_ms(0);
+    assert_int_equal(next_request()->n_resource_names, 0);
+    rig_stop();
+}
+
 static void test_time_to_live(void **state)
 {
     (void)state;
@@ -516,6 +551,7 @@ int main(void)
         cmocka_unit_test(test_no_room_to_send),
         cmocka_unit_test(test_a_watch_ends_inside),
         cmocka_unit_test(test_who_comes_later_gets_it_from_the_other),
+        cmocka_unit_test(test_a_name_is_asked_anew),
         cmocka_unit_test(test_time_to_live),
         cmocka_unit_test(test_delta),
         cmocka_unit_test(test_delta_names),

@@ -209,12 +209,12 @@ class World:
         return {"api_type": "DELTA_GRPC" if self.delta else "GRPC", "transport_api_version": "V3", "set_node_on_first_message_only": True,
                 "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}]}
 
-    def start(self, ready=True, **fields):
+    def start(self, ready=True, concurrency=None, **fields):
         dyn = {"cds_config": self.source(), "lds_config": self.source()}
         if not self.own:
             dyn["ads_config"] = self.api()
         boot = config.bootstrap([], [config.cluster("xds", [self.ads.port], http=H2)], free_port(), dynamic_resources=dyn, **fields)
-        self.px = self.mesh.proxy(boot=boot, ready=ready, args=("--drain-time-s", "3"))
+        self.px = self.mesh.proxy(boot=boot, ready=ready, concurrency=concurrency, args=("--drain-time-s", "3"))
         return self.px
 
     def listener(self, route="r", port=None, name="main", **fields):
