@@ -58,7 +58,7 @@ static void begin(struct mz_acceptor *a, int fd, const struct mz_addr *local,
 void mz_incoming_close(struct mz_loop *l, const struct mz_incoming *in)
 {
     if (in->wire)
-        mz_wire_close(in->wire, false);
+        mz_wire_refuse(in->wire);
     else
         (void)mz_loop_sys(l)->close(in->fd);
     mz_arena_destroy(in->arena);

@@ -299,6 +299,11 @@ static void learn_local(struct mz_conn *c)
 static void connect_done(struct mz_conn *c)
 {
     c->error = socket_error(c);
+    if (!c->error && c->wire &&
+        mz_wire_refused(c->wire)) { /* no chain took it: as if nobody listened (Envoy) */
+        c->error = EINVAL;
+        c->failed_at_once = true;
+    }
     if (c->error) {
         CONN_LOG(DEBUG, c, "delayed connect error: %s", strerrordesc_np(c->error));
         finish(c, MZ_CONN_REMOTE_CLOSE, false);

@@ -13,6 +13,7 @@ struct mz_wire {
     bool shut;   /* nor do we */
     bool waits;  /* the peer's buffer was full */
     bool closed;
+    bool refused;         /* by the peer */
     struct mz_wire *both; /* the first of the pair, which is the allocation */
 };
 
@@ -51,6 +52,11 @@ void mz_wire_watch(struct mz_wire *w, struct mz_io *io)
 int mz_wire_error(const struct mz_wire *w)
 {
     return w->error;
+}
+
+bool mz_wire_refused(const struct mz_wire *w)
+{
+    return w->refused;
 }
 
 /* ---- reading ---- */
@@ -178,6 +184,13 @@ void mz_wire_close(struct mz_wire *w, bool reset)
     }
     if (both[0].closed && both[1].closed)
         mz_free(MZ_MEM_CONN, both);
+}
+
+void mz_wire_refuse(struct mz_wire *w)
+{
+    if (w->peer)
+        w->peer->refused = true;
+    mz_wire_close(w, false);
 }
 
 /* ---- connecting ---- */

@@ -23,8 +23,10 @@ int mz_wire_shutdown(struct mz_wire *w);
 /* As a plain transport's read and write, without copying. */
 enum mz_io_status mz_wire_take(struct mz_wire *w, struct mz_buf *in, size_t max);
 enum mz_io_status mz_wire_give(struct mz_wire *w, struct mz_buf *out);
+bool mz_wire_refused(const struct mz_wire *w);   /* the other end was mz_wire_refuse()d */
 int mz_wire_error(const struct mz_wire *w); /* SO_ERROR; stays */
 void mz_wire_close(struct mz_wire *w, bool reset);
+void mz_wire_refuse(struct mz_wire *w); /* a close by who never had a connection of it: to a client that still connects, nobody is there */
 
 /* ---- connecting ---- */
 struct mz_meta;

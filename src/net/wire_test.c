@@ -205,12 +205,17 @@ static void side_event(struct mz_conn *c, void *arg, enum mz_conn_event ev)
 
 static const struct mz_conn_ops side_ops = { .data = side_data, .event = side_event };
 static struct side server;
+static bool refuse;
 
 static struct mz_wire *host_answer(struct mz_wire_host *h, const struct mz_wire_call *call)
 {
     (void)h;
     struct mz_wire *v[2];
     mz_wire_pair(4096, v);
+    if (refuse) {
+        mz_wire_refuse(v[1]);
+        return v[0];
+    }
     server.c = mz_conn_accepted_wire(loop, v[1], call->to, mz_addr_internal_client(),
                                      mz_transport_raw(), &side_ops, &server);
     mz_conn_set_half_close(server.c, true);
@@ -248,6 +253,12 @@ static void test_connections(void **state)
     turns(&client.closed);
     assert_int_equal(client.error, ELOOP);
     o.hops = 0;
+    refuse = true;
+    client.closed = false;
+    client.c = mz_conn_connect(loop, &o, mz_transport_raw(), &side_ops, &client);
+    turns(&client.closed);
+    assert_true(client.error == EINVAL && !client.connected);
+    refuse = false;
     client = (struct side){ .got = client.got };
     client.c = mz_conn_connect(loop, &o, mz_transport_raw(), &side_ops, &client);
     mz_conn_set_half_close(client.c, true);

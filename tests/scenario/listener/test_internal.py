@@ -333,3 +333,51 @@ def test_refused(proxy_binary, is_envoy, tmp_path, listener, boot, said):
     (tmp_path / "boot.json").write_text(json.dumps(config.bootstrap([inner("in1", echo, **listener)], [], free_port(), **boot)))
     r = subprocess.run([proxy_binary, "--mode", "validate", "-c", tmp_path / "boot.json"], capture_output=True, text=True)
     assert r.returncode == 1 and (is_envoy or said in r.stderr), r.stderr
+
+
+def shared(key, text, how="ONCE", factory=None):
+    return {"object_key": key, **({"factory_key": factory} if factory else {}), "shared_with_upstream": how, "format_string": {"text_format_source": {"inline_string": text}}}
+
+
+def test_a_waypoint(mesh, server):
+    """What a client asks for by CONNECT is the destination at the internal listener behind: a matcher chooses the chain by it, and whose connection it is stays known."""
+    web = mesh.upstream("web", script=[Reply(200)])
+    log = config.access_log(mesh.folder / "access.log", {**FIELDS, "chain": "%FILTER_CHAIN_NAME%", "who": "%FILTER_STATE(io.istio.peer_principal:PLAIN)%"})
+    authority = config.ext("state", "envoy.extensions.filters.http.set_filter_state.v3.Config", on_request_headers=[
+        shared("envoy.filters.listener.original_dst.local_ip", "%REQ(:AUTHORITY)%"), shared("envoy.filters.listener.original_dst.remote_ip", "%DOWNSTREAM_REMOTE_ADDRESS%"),
+        shared("io.istio.peer_principal", "%REQ(x-who)%", "TRANSITIVE", "envoy.hashable_string")])
+    connect = config.hcm([config.route(match={"connect_matcher": {}}, cluster="main_internal", upgrade_configs=[{"upgrade_type": "CONNECT", "connect_config": {}}])],
+                         filters=[authority], upgrade_configs=[{"upgrade_type": "CONNECT"}])
+    port = config.ext("port", "envoy.extensions.matching.common_inputs.network.v3.DestinationPortInput")
+    action = lambda name: {"action": config.ext(name, "google.protobuf.StringValue", value=name)}
+    by_port = {"matcher": {"matcher_tree": {"input": port, "exact_match_map": {"map": {"80": action("http"), "5432": action("tcp")}}}}}
+    ip = config.ext("ip", "envoy.extensions.matching.common_inputs.network.v3.DestinationIPInput")
+    matcher = {"matcher_tree": {"input": ip, "custom_match": config.ext("ip", "xds.type.matcher.v3.IPMatcher", range_matchers=[
+        {"ranges": [{"address_prefix": "10.90.0.0", "prefix_len": 16}], "on_match": by_port}])}}
+    main = {"name": "main_internal", "internal_listener": {}, "listener_filters": [ORIGINAL_DST], "filter_chain_matcher": matcher, "filter_chains": [
+        {"name": "tcp", "filters": [tcp("up", log)]}, {"name": "http", "filters": [config.hcm([config.route("/", "web")], log=log)]}]}
+    px = start(mesh, [config.listener(free_port(), [connect]), main],
+               [to_internal("main_internal", "main_internal"), config.cluster("up", [server.port]), config.cluster("web", [web.port])])
+
+    def ask(authority, who="me", status=200):
+        c = px.client(timeout=20)
+        c.send(f"CONNECT {authority} HTTP/1.1\r\nhost: {authority}\r\nx-who: {who}\r\n\r\n".encode())
+        assert c.stream.until(b"\r\n\r\n", 20).startswith(b"HTTP/1.1 %d" % status)
+        return c
+
+    with ask("10.90.0.11:5432") as c:
+        c.send(b"hello")
+        far = server.accept()
+        assert far.exactly(5, 5) == b"hello"
+        me = "%s:%d" % c.stream.sock.getsockname()
+        far.sock.close()
+    e = px.wait_log(lambda e: e["chain"] == "tcp")
+    assert (e["local"], e["remote"], e["who"]) == ("10.90.0.11:5432", me, "me")
+    for who in ("a", "b"):
+        with ask("10.90.0.10:80", who) as c:
+            assert c.send(b"GET /%s HTTP/1.1\r\nhost: web\r\n\r\n" % who.encode()).response().status == 200
+    for who in ("a", "b"):
+        e = px.wait_log(lambda e, who=who: e["chain"] == "http" and e["who"] == who)
+        assert e["local"] == "10.90.0.10:80"
+    ask("10.91.0.1:80", status=503).close()  # nobody's
+    px.wait_stat("listener.envoy_internal_main_internal.no_filter_chain_match", 1)
