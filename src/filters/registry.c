@@ -47,6 +47,7 @@ static const struct mz_net_filter_type *const net_filters[] = {
     &mz_net_filter_local_ratelimit,
     &mz_net_filter_mongo_proxy,
     &mz_net_filter_metadata_exchange,
+    &mz_net_filter_mysql_proxy,
     &mz_net_filter_postgres_proxy,
     &mz_net_filter_rbac,
     &mz_net_filter_set_filter_state,

@@ -9,6 +9,7 @@ extern const struct mz_net_filter_type mz_net_filter_echo;
 extern const struct mz_net_filter_type mz_net_filter_ext_authz;
 extern const struct mz_net_filter_type mz_net_filter_local_ratelimit;
 extern const struct mz_net_filter_type mz_net_filter_mongo_proxy;
+extern const struct mz_net_filter_type mz_net_filter_mysql_proxy;
 extern const struct mz_net_filter_type mz_net_filter_postgres_proxy;
 extern const struct mz_net_filter_type mz_net_filter_rbac;
 extern const struct mz_net_filter_type mz_net_filter_set_filter_state;

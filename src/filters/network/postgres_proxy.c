@@ -31,14 +31,9 @@ static void count(void *arg, enum pg_stat s)
 static void *config_build(const void *msg, const struct mz_factory *f, struct mz_err *err)
 {
     const pb_PostgresProxy *m = msg;
-    struct mz_arena *a = mz_arena_create(MZ_MEM_CONFIG);
     struct pg_cfg *c = mz_new0(MZ_MEM_CONFIG, struct pg_cfg);
     c->terminate_ssl = m->terminate_ssl;
-    c->scope = mz_scope_create(
-        f->stats, &stats,
-        mz_arena_cat(
-            a, 3, (struct mz_str[]){ MZ_STR("postgres."), mz_str_c(m->stat_prefix), MZ_STR(".") }));
-    mz_arena_destroy(a);
+    c->scope = sniffer_scope(f, &stats, "postgres.", m->stat_prefix);
     (void)err;
     return c;
 }

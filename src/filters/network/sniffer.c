@@ -1,5 +1,17 @@
 #include "filters/network/sniffer.h"
 
+#include "stats/stats.h"
+
+struct mz_scope *sniffer_scope(const struct mz_factory *f, const struct mz_stat_kind *k,
+                               const char *kind, const char *stat_prefix)
+{
+    struct mz_arena *a = mz_arena_create(MZ_MEM_CONFIG);
+    const struct mz_str v[] = { mz_str_c(kind), mz_str_c(stat_prefix), MZ_STR(".") };
+    struct mz_scope *s = mz_scope_create(f->stats, k, mz_arena_cat(a, MZ_COUNT(v), v));
+    mz_arena_destroy(a);
+    return s;
+}
+
 static void hear(struct sniffer *s, bool from_client, const struct mz_buf *data, size_t skip)
 {
     for (uint32_t i = 0; i < data->n && !s->deaf; i++) {

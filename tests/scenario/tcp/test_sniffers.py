@@ -127,3 +127,29 @@ def test_u8_no_starttls_no_session(mesh, pki):
         except ConnectionResetError:
             pass
     server.close()
+
+
+def packet(number, body):
+    return struct.pack("<I", len(body))[:3] + bytes([number]) + body
+
+
+@pytest.mark.stricter  # not in every build of an Envoy
+def test_mysql(mesh):
+    server = Server()
+    my = config.ext("my", NET + "mysql_proxy.v3.MySQLProxy", stat_prefix="db")
+    tcp = config.ext("tcp", NET + "tcp_proxy.v3.TcpProxy", stat_prefix="t", cluster="one")
+    px = mesh.proxy(boot=config.bootstrap([config.listener(free_port(), [my, tcp])], [config.cluster("one", [server.port])], free_port()))
+    for answer in (b"\0\0\0\2\0\0\0", b"\xff\x15\x04#28000no"):
+        with socket.create_connection((HOST, px.port), timeout=10) as c:
+            up = server.accept()
+            for who, number, body in ((up.sock, 0, b"\x0a8.0.36\0" + bytes(60)), (c, 1, b"\x0d\xa6\xff\x19" + bytes(60)), (up.sock, 2, answer)):
+                data, other = packet(number, body), c if who is up.sock else up.sock
+                who.sendall(data)
+                got = b""
+                while len(got) < len(data):
+                    got += other.recv(4096)
+                assert got == data  # it only listens
+    until(lambda: px.stat("mysql.db.login_failures") == 1, 5, "the refused login")
+    assert {k.removeprefix("mysql.db."): v for k, v in px.stats("^mysql").items()} == {
+        "auth_switch_request": 0, "login_attempts": 2, "login_failures": 1, "protocol_errors": 0, "upgraded_to_ssl": 0}
+    server.close()
