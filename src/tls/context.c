@@ -76,6 +76,25 @@ static bool ciphers_build(const pb_TlsParameters *p, struct tls_factory *f, stru
                                    joined(p->cipher_suites, p->n_cipher_suites, f->arena)) == 1;
 }
 
+/* The policy FIPS_202205 of SP 800-52r2, over whatever else is set, as BoringSSL has it. */
+static bool fips_apply(struct tls_factory *f, struct mz_err *err)
+{
+    return (SSL_CTX_set_min_proto_version(f->ctx, TLS1_2_VERSION) == 1 &&
+            SSL_CTX_set_max_proto_version(f->ctx, TLS1_3_VERSION) == 1 &&
+            SSL_CTX_set_ciphersuites(f->ctx, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384") ==
+                1 &&
+            SSL_CTX_set_cipher_list(
+                f->ctx, "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
+                        "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384") == 1 &&
+            SSL_CTX_set1_groups_list(f->ctx, "P-256:P-384") == 1 &&
+            SSL_CTX_set1_sigalgs_list(
+                f->ctx, "rsa_pkcs1_sha256:rsa_pkcs1_sha384:rsa_pkcs1_sha512:"
+                        "ecdsa_secp256r1_sha256:ecdsa_secp384r1_sha384:rsa_pss_rsae_sha256:"
+                        "rsa_pss_rsae_sha384:rsa_pss_rsae_sha512") == 1) ||
+           mz_err_set(err, "Failed to apply FIPS_202205 compliance policy") ||
+           mz_err_at(err, "compliance_policies");
+}
+
 bool params_build(const pb_CommonTlsContext *m, struct tls_factory *f, struct mz_err *err)
 {
     const pb_TlsParameters *p = m->tls_params;
@@ -96,6 +115,8 @@ bool params_build(const pb_CommonTlsContext *m, struct tls_factory *f, struct mz
         return mz_err_set(err, "Failed to initialize ECDH curves %s: %s", groups,
                           error_reason(why)) ||
                mz_err_at(err, "ecdh_curves");
+    if (p && p->n_compliance_policies) /* there is but one */
+        return fips_apply(f, err);
     if (!p || !p->n_signature_algorithms)
         return true;
     const char *algorithms = joined(p->signature_algorithms, p->n_signature_algorithms, f->arena);
@@ -462,7 +483,7 @@ struct mz_transport_factory *mz_tls_upstream_create(const pb_UpstreamTlsContext 
         tls_factory_destroy(&f->base);
         return NULL;
     }
-    SSL_CTX_set_verify(f->ctx, f->verify.asks ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
+    SSL_CTX_set_verify(f->ctx, SSL_VERIFY_PEER, NULL); /* verify_callback() knows what is asked */
     if (f->alpn_wire_n)
         (void)SSL_CTX_set_alpn_protos(f->ctx, f->alpn_wire, f->alpn_wire_n);
     if (f->max_sessions) {

@@ -125,6 +125,13 @@ static void note_failure(struct tls_transport *t)
     struct mz_buf b;
     mz_buf_init(&b);
     mz_buf_append_str(&b, MZ_STR("TLS_error:"));
+    if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED &&
+        SSL_get_verify_result(t->ssl) == X509_V_ERR_KEYUSAGE_NO_DIGITAL_SIGNATURE) {
+        mz_count(t->f->scope, MZ_TLS_CONNECTION_ERROR,
+                 1); /* as Envoy, for which it is no verification */
+        error_named(&b, 302, "KEY_USAGE_BIT_INCORRECT");
+        ERR_clear_error();
+    }
     error_text(&b);
     if (reason == SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE && !t->f->server &&
         SSL_get_state(t->ssl) == TLS_ST_CW_CLNT_HELLO)

@@ -386,6 +386,13 @@ static bool check_chain(const struct tls_factory *f, SSL *ssl, X509_STORE_CTX *c
     return false;
 }
 
+/* What servers sign the handshake with must be meant for signatures, where their certificate says what it is for (RFC 5246 7.4.2). */
+static bool may_sign(X509 *leaf)
+{
+    return !(X509_get_extension_flags(leaf) & EXFLAG_KUSAGE) ||
+           (X509_get_key_usage(leaf) & KU_DIGITAL_SIGNATURE);
+}
+
 int verify_callback(X509_STORE_CTX *ctx, void *factory)
 {
     const struct tls_factory *f = factory;
@@ -393,6 +400,10 @@ int verify_callback(X509_STORE_CTX *ctx, void *factory)
     X509 *leaf = X509_STORE_CTX_get0_cert(ctx);
     if (!leaf)
         return 0;
+    if (!f->server && !may_sign(leaf)) {
+        X509_STORE_CTX_set_error(ctx, X509_V_ERR_KEYUSAGE_NO_DIGITAL_SIGNATURE);
+        return 0;
+    }
     bool trusted;
     if (f->verify.spiffe && !spiffe_judge(f, ssl, ctx, leaf)) {
         if (X509_STORE_CTX_get_error(ctx) == X509_V_OK)

@@ -228,6 +228,10 @@ SERVERS = {  # name: the server, our context, reason, counter
     "self-signed": ({"cert": "other"}, {}, refused(CHAIN + "self_signed_certificate"), "fail_verify_error"),
     "late": ({"cert": "late"}, {}, refused(CHAIN + "certificate_has_expired"), "fail_verify_error"),
     "wrong-use": ({"cert": "client-only"}, {}, refused(CHAIN + "unsupported_certificate_purpose"), "fail_verify_error"),
+    "key-usage-13": ({"cert": "no-signing"}, TO13, text((302, "KEY_USAGE_BIT_INCORRECT")), "connection_error"),
+    "key-usage-rsa": ({"cert": "no-signing-rsa"}, {}, text((302, "KEY_USAGE_BIT_INCORRECT")), "connection_error"),
+    "key-usage-any-authority": ({"cert": "no-signing-rsa"}, {"ca": None}, text((302, "KEY_USAGE_BIT_INCORRECT")), "connection_error"),
+    "any-authority": ({"cert": "stranger"}, {"ca": None}, None, None),
     "san": ({}, {"ca": {"match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": "x"}}]}},
             refused(CERT + "SAN_matcher,_certificate_SANs_are_[server.test,_*.wild.test,_127.0.0.1]"), "fail_verify_san"),
     "hash": ({}, {"ca": {"verify_certificate_hash": ["00" * 32]}}, refused(CERT + "cert_hash_and_spki"), "fail_verify_cert_hash"),
@@ -241,8 +245,8 @@ SERVERS = {  # name: the server, our context, reason, counter
 }
 
 
-def up(pki, ca=None, params=None):
-    trust = {"trusted_ca": {"filename": pki.path("ca.pem")}, **(ca or {})}
+def up(pki, ca={}, params=None):
+    trust = {} if ca is None else {"trusted_ca": {"filename": pki.path("ca.pem")}, **ca}
     return config.ext("tls", TLS + "UpstreamTlsContext", common_tls_context={"validation_context": trust, "tls_params": params or {}})
 
 
@@ -251,6 +255,8 @@ def servers(proxy_binary, pki, tmp_path_factory):
     folder = tmp_path_factory.mktemp("servers")
     m = Mesh(proxy_binary, folder)
     pki.issue("client-only", "DNS:server.test", usage="clientAuth")
+    pki.issue("no-signing", more="keyUsage=keyAgreement\n")
+    pki.issue("no-signing-rsa", rsa=True, more="keyUsage=keyEncipherment\n")
     places = {n: server(pki, **options) for n, (options, _, _, _) in SERVERS.items()}
     clusters = [config.cluster(n, [places[n].getsockname()[1]], transport_socket=up(pki, **ours)) for n, (_, ours, _, _) in SERVERS.items()]
     log = config.access_log(folder / "access.log", {"why": "%UPSTREAM_TRANSPORT_FAILURE_REASON%", "details": "%RESPONSE_CODE_DETAILS%", "path": "%REQ(:PATH)%"})

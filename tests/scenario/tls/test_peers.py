@@ -183,3 +183,16 @@ def test_a_resumed_client_is_the_same_client(mesh, pki, tmp_path, fields, versio
     first, second = px.access_log(2)
     assert first == second and first["uri"] == "spiffe://mesh.test/ns/a/sa/client"
     assert px.stat(f"listener.{HOST}_{px.port}.ssl.no_certificate") == 0
+
+
+@pytest.mark.parametrize("argv,got", [
+    (["-tls1_3"], ("TLSv1.3", "TLS_AES_256_GCM_SHA384")), (["-tls1_3", "-groups", "X25519"], None), (["-tls1_3", "-groups", "P-384"], ("TLSv1.3", None)),
+    (["-tls1_3", "-ciphersuites", "TLS_CHACHA20_POLY1305_SHA256"], None), (["-tls1_2", "-cipher", "ECDHE-ECDSA-CHACHA20-POLY1305"], None),
+    (["-tls1_2", "-cipher", "ECDHE-ECDSA-AES256-GCM-SHA384"], ("TLSv1.2", "ECDHE-ECDSA-AES256-GCM-SHA384")),
+    (["-tls1_1", "-cipher", "ALL@SECLEVEL=0"], None),
+], ids=lambda v: " ".join(v).replace("-", "") if isinstance(v, list) else "")
+def test_fips_policy(mesh, pki, argv, got):
+    """compliance_policies: whatever else is said of versions, ciphers and groups."""
+    params = {"compliance_policies": ["FIPS_202205"], "ecdh_curves": ["X25519"], "tls_minimum_protocol_version": "TLSv1_0"}
+    found = agreed(s_client(start(mesh, pki, params=params), *argv))
+    assert found == got or (got and got[1] is None and found and found[0] == got[0])
