@@ -5,6 +5,7 @@ import threading
 
 import grpc
 from envoy.config.cluster.v3 import cluster_pb2  # noqa: F401  (registers the type)
+from envoy.extensions.clusters.aggregate.v3 import cluster_pb2 as aggregate_pb2  # noqa: F401
 from envoy.config.core.v3 import extension_pb2  # noqa: F401
 from envoy.config.endpoint.v3 import endpoint_pb2  # noqa: F401
 from envoy.config.listener.v3 import listener_pb2  # noqa: F401
