@@ -239,15 +239,15 @@ def hbone(mesh, server, tmp_path):
 
 def test_hbone(mesh, server, tmp_path):
     near, far = hbone(mesh, server, tmp_path)
-    clients = [dial(near) for _ in range(3)]
-    servers = []
-    for i, c in enumerate(clients):
+    clients, servers = [], []
+    for i in range(3):
+        clients.append(c := dial(near))
         c.sendall(b"%d" % i)
         servers.append(server.accept())
         assert servers[i].exactly(1, 10) == b"%d" % i
         servers[i].sock.sendall(b"answer")
         assert c.recv(100) == b"answer"
-    assert near.stat("cluster.connect_originate.upstream_cx_total") == 1  # one connection carries them all
+    assert near.stat("cluster.connect_originate.upstream_cx_total") <= near.stat("server.concurrency")  # one connection of a worker carries all of its
     assert near.stat("cluster.service.upstream_cx_total") == 3 and far.stat("listener.envoy_internal_main_internal.downstream_cx_total") == 3
     clients[0].shutdown(socket.SHUT_WR)
     assert servers[0].sock.recv(1) == b""
@@ -275,8 +275,9 @@ def test_streams_on_one_connection_per_shared_state(mesh):
     log = config.access_log(mesh.folder / "access.log", {"path": "%REQ(:PATH)%", "who": "%FILTER_STATE(who:PLAIN)%"})
     px = start(mesh, [config.listener(free_port(), [config.hcm([config.route("/", "c1")], filters=[state])]),
                       inner("in1", config.hcm([config.route("/", u.name)], log=log))], [to_internal("c1", "in1"), config.cluster(u.name, [u.port])])
-    for i, who in enumerate(("a", "b", "a", "b", "a")):
-        assert px.get(f"/{who}{i}", headers=[("who", who)]).status == 200
+    with px.client() as c:
+        for i, who in enumerate(("a", "b", "a", "b", "a")):
+            assert c.get(f"/{who}{i}", headers=[("who", who)]).status == 200
     for e in px.access_log(5):
         assert e["who"] == e["path"][1]
     assert px.stat("cluster.c1.upstream_cx_total") == 2
@@ -297,6 +298,20 @@ def test_the_recorder_tells_the_chain(mesh):
     assert "listener in2 accepted connection" in story and f"from connection {by_host['envoy://in2/']} of this process" in story, story
 
 
+def answered(px, server, word):
+    """What the server gets of a new client's bytes; b"": the client's connection just ended."""
+    with dial(px) as c:
+        try:
+            c.sendall(word)
+            c.settimeout(0.5)
+            if c.recv(1) == b"":
+                return b""
+        except TimeoutError:  # somebody holds it
+            return server.accept().exactly(3, 5)
+        except ConnectionError:
+            return b""
+
+
 @pytest.mark.stricter  # Envoy's goes on answering until its drain time is over, which listeners with sockets do not
 def test_it_goes_and_comes_by_subscription(mesh, server):
     """A listener that was removed answers no more; its connections drain (L7)."""
@@ -309,15 +324,11 @@ def test_it_goes_and_comes_by_subscription(mesh, server):
         far = server.accept()
         files.put("lds", "listener")
         px.wait_stat("listener_manager.listener_removed", 1)
-        with dial(px) as refused:
-            assert refused.recv(1) == b""
+        until(lambda: answered(px, server, b"old") == b"", what="nobody to answer")  # each worker hears of it in its turn
         c.sendall(b"still")
         assert far.exactly(5, 5) == b"still"
         files.put("lds", "listener", one)
-        px.wait_stat("listener_manager.listener_added", 3)
-        with dial(px) as again:
-            again.sendall(b"new")
-            assert server.accept().exactly(3, 5) == b"new"
+        until(lambda: answered(px, server, b"new") == b"new", what="the listener again")
 
 
 @pytest.mark.parametrize("listener,boot,said", [
