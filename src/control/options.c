@@ -16,7 +16,7 @@ static const struct mz_flag flags[] = {
     { "domain", 0, MZ_FLAG_TEXT, AT(domain), "DNS domain of services. Default is cluster.local" },
     { "mode", 0, MZ_FLAG_TEXT, AT(mode),
       "'serve' (default): watches the directory and serves xDS. 'validate': reads the directory, prints what is wrong, and exits: 0 when nothing is broken (warnings do not count), else 1. "
-      "'dump': writes what the proxy of --node would be given into the files cds.json, eds.json of --output" },
+      "'dump': writes what the proxy of --node would be given into cds.json, eds.json, lds.json and rds.json of --output" },
     { "grpc-addr", 0, MZ_FLAG_TEXT, AT(grpc_addr), "Address and port for xDS over plain gRPC. Default is :15010, every address" },
     { "node", 0, MZ_FLAG_TEXT, AT(node), "For 'dump': file with the Node message of a proxy, as JSON or YAML" },
     { "output", 'o', MZ_FLAG_TEXT, AT(output), "For 'dump': directory to write to; it is made" },

@@ -295,6 +295,33 @@ static void test_unknown_counted(void **state)
     teardown(&x);
 }
 
+/* Fields of the control plane alone (control_field.h) do not exist for anybody else, in text as on the wire. */
+static void test_control_fields(void **state)
+{
+    (void)state;
+    static const char text[] = "{stat_prefix: s, tracing: {custom_tags: [{tag: t}]}}";
+    const ProtobufCMessageDescriptor *type = &pb_HttpConnectionManager__descriptor;
+    struct fixture x;
+    struct mz_err err;
+    ProtobufCMessage *m;
+    setup(&x, MZ_UNKNOWN_COUNT);
+    x.ctx.partial = true;
+    assert_non_null(parse(&x, text, type));
+    assert_int_equal(x.ctx.unknown_n, 1);
+    assert_string_equal(x.ctx.unknown_path, "tracing.custom_tags");
+    x.ctx.control = true;
+    m = parse(&x, text, type);
+    assert_int_equal(x.ctx.unknown_n, 1);
+    struct mz_str bytes = mz_msg_pack_alloc(m, x.ctx.arena);
+    assert_true(mz_msg_unpack(&x.ctx, bytes, m->descriptor, &m, &err));
+    assert_int_equal(x.ctx.unknown_n, 1);
+    x.ctx.control = false;
+    x.ctx.unknown = MZ_UNKNOWN_REJECT;
+    assert_false(mz_msg_unpack(&x.ctx, bytes, m->descriptor, &m, &err));
+    assert_string_equal(err.path, "tracing");
+    teardown(&x);
+}
+
 static void test_typed_struct(void **state)
 {
     (void)state;
@@ -578,6 +605,7 @@ int main(void)
         cmocka_unit_test(test_good),
         cmocka_unit_test(test_bad),
         cmocka_unit_test(test_unknown_counted),
+        cmocka_unit_test(test_control_fields),
         cmocka_unit_test(test_typed_struct),
         cmocka_unit_test(test_any_errors),
         cmocka_unit_test(test_unpack_checks),

@@ -4,7 +4,7 @@
 usage: unused.py SOURCE_ROOT
 
 A field counts as read when a source file that knows its message (names its type, or that of a message around it) reads the
-generated member, n_member or the case of the oneof. What is unread on purpose stands in ON_PURPOSE with the reason; an entry
+generated member, n_member or the case of the oneof, or appends to it (TR_ADD). What is unread on purpose stands in ON_PURPOSE with the reason; an entry
 there or in NOT_YET that is read, or that the schema has not, is an error, too.
 """
 import pathlib
@@ -126,7 +126,8 @@ def unread():
     messages, packages = load()
     short = short_names([(m, packages[m]) for m in messages])
     files = [(set(re.findall(r"\b(?:pb_|ist_|k8s_|Envoy__|Istio__|K8s__|Xds__|Udpa__)\w+", t)),
-              {re.sub("^n_", "", w) for w in re.findall(r"(?:->|\.)\s*(\w+)", t)}) for t in sources()]
+              {re.sub("^n_", "", w) for w in re.findall(r"(?:->|\.)\s*(\w+)", t) + re.findall(r"TR_ADD\([^,]+, [^,]+, (\w+)\)", t)})
+             for t in sources()]
     words = set().union(*(w for w, _ in files))
     for m, near in around(messages).items():
         names = {short[n] for n in near} | {c_name(n) for n in near}

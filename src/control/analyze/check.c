@@ -7,7 +7,8 @@ static bool mesh_config(const ist_MeshConfig *c, struct mz_err *err)
         return mz_err_at(err, "connect_timeout");
     if (ms == 0)
         return mz_err_set(err, "connect_timeout: must be greater than 0s");
-    return true;
+    return mz_duration_ms(c->protocol_detection_timeout, 0, &ms, err) ||
+           mz_err_at(err, "protocol_detection_timeout");
 }
 
 bool mz_check_object(enum mz_kind k, const ProtobufCMessage *body, struct mz_err *err)

@@ -73,6 +73,38 @@ static void names_of_clusters(struct names *n, struct mz_outs *clusters)
     }
 }
 
+/* Routes that a manager awaits from elsewhere. */
+static void names_of_chain(struct names *n, const pb_FilterChain *c)
+{
+    for (size_t i = 0; c && i < c->n_filters; i++) {
+        struct mz_proto_ctx ctx = { .arena = n->arena,
+                                    .unknown = MZ_UNKNOWN_COUNT,
+                                    .partial = true,
+                                    .unchecked = true,
+                                    .control = true };
+        struct mz_err err;
+        ProtobufCMessage *m = NULL;
+        if (c->filters[i]->config_type_case != pb_Filter_CONFIG_TYPE_TYPED_CONFIG ||
+            !mz_any_unpack_as(&ctx, c->filters[i]->typed_config,
+                              &pb_HttpConnectionManager__descriptor, &m, &err))
+            continue; /* another filter */
+        const pb_HttpConnectionManager *h = (const pb_HttpConnectionManager *)m;
+        if (h->route_specifier_case == pb_HttpConnectionManager_ROUTE_SPECIFIER_RDS)
+            *mz_vec_push(&n->v, MZ_MEM_XDS) = mz_str_c(h->rds->route_config_name);
+    }
+}
+
+static void names_of_listeners(struct names *n, struct mz_outs *listeners)
+{
+    mz_vec_foreach (o, &listeners->v) {
+        const pb_Listener *l = (const pb_Listener *)open_out(*o, MZ_XDS_LISTENER, n->arena);
+        for (size_t i = 0; l && i < l->n_filter_chains; i++)
+            names_of_chain(n, l->filter_chains[i]);
+        if (l)
+            names_of_chain(n, l->default_filter_chain);
+    }
+}
+
 /* ---- writing ---- */
 
 static void put_resource(struct mz_buf *b, const struct mz_out *o, enum mz_xds_type t, bool first,
@@ -158,5 +190,6 @@ bool mz_dump_write(struct mz_view *v, const char *dir, struct mz_err *err)
 {
     if (mkdir(dir, 0777) != 0 && errno != EEXIST)
         return mz_err_set(err, "%s: %s", dir, strerrordesc_np(errno));
-    return write_pair(v, MZ_XDS_CLUSTER, MZ_XDS_ENDPOINT, names_of_clusters, dir, err);
+    return write_pair(v, MZ_XDS_CLUSTER, MZ_XDS_ENDPOINT, names_of_clusters, dir, err) &&
+           write_pair(v, MZ_XDS_LISTENER, MZ_XDS_ROUTE, names_of_listeners, dir, err);
 }

@@ -114,6 +114,10 @@ BEGIN(cds, false, MZ_XDS_CLUSTER)
 BEGIN(cds_delta, true, MZ_XDS_CLUSTER)
 BEGIN(eds, false, MZ_XDS_ENDPOINT)
 BEGIN(eds_delta, true, MZ_XDS_ENDPOINT)
+BEGIN(lds, false, MZ_XDS_LISTENER)
+BEGIN(lds_delta, true, MZ_XDS_LISTENER)
+BEGIN(rds, false, MZ_XDS_ROUTE)
+BEGIN(rds_delta, true, MZ_XDS_ROUTE)
 
 #define METHOD(path, kind, begin_fn)                                                               \
     {                                                                                              \
@@ -130,6 +134,10 @@ static const struct mz_grpc_handler handlers[] = {
     METHOD("cluster.v3.ClusterDiscoveryService/DeltaClusters", DeltaDiscovery, cds_delta),
     METHOD("endpoint.v3.EndpointDiscoveryService/StreamEndpoints", Discovery, eds),
     METHOD("endpoint.v3.EndpointDiscoveryService/DeltaEndpoints", DeltaDiscovery, eds_delta),
+    METHOD("listener.v3.ListenerDiscoveryService/StreamListeners", Discovery, lds),
+    METHOD("listener.v3.ListenerDiscoveryService/DeltaListeners", DeltaDiscovery, lds_delta),
+    METHOD("route.v3.RouteDiscoveryService/StreamRoutes", Discovery, rds),
+    METHOD("route.v3.RouteDiscoveryService/DeltaRoutes", DeltaDiscovery, rds_delta),
 };
 
 /* ---- the server ---- */

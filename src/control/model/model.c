@@ -15,6 +15,17 @@ struct mz_str mz_label_get(struct mz_labels l, const char *key)
     return MZ_STR("");
 }
 
+struct mz_str mz_labels_first(struct mz_labels l, const char *const *keys, size_t n,
+                              struct mz_str otherwise)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct mz_str v = mz_label_get(l, keys[i]);
+        if (v.n)
+            return v;
+    }
+    return otherwise;
+}
+
 bool mz_labels_match(struct mz_labels selector, struct mz_labels of)
 {
     size_t j = 0;
@@ -100,6 +111,14 @@ static void build_mesh(struct model_draft *d, const struct mz_model_opts *o)
     mesh->connect_timeout_us = 10000000;
     (void)mz_duration_us(c->connect_timeout, mesh->connect_timeout_us, &mesh->connect_timeout_us,
                          &err); /* a negative one was refused with its document */
+    (void)mz_duration_us(c->protocol_detection_timeout, 0, &mesh->detection_timeout_us, &err);
+    mesh->access_log_file = mz_arena_dup(d->m->arena, mz_str_c(c->access_log_file));
+    mesh->access_log_format = mz_arena_dup(d->m->arena, mz_str_c(c->access_log_format));
+    mesh->registry_only =
+        c->outbound_traffic_policy &&
+        c->outbound_traffic_policy->mode == ist_MeshConfig_OutboundTrafficPolicy_Mode_REGISTRY_ONLY;
+    for (size_t i = 0; c->default_providers && i < c->default_providers->n_metrics; i++)
+        mesh->metrics |= strcmp(c->default_providers->metrics[i], "prometheus") == 0;
     mesh->hash = model_hash_str(doc ? doc->version : 0, mesh->domain);
 }
 

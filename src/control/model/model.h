@@ -41,6 +41,7 @@ struct mz_labels { /* by key */
 };
 struct mz_labels mz_labels_make(struct mz_arena *a, const struct mz_label *v, size_t n); /* sorts a copy; strings are shared */
 struct mz_str mz_label_get(struct mz_labels l, const char *key); /* "" when absent */
+struct mz_str mz_labels_first(struct mz_labels l, const char *const *keys, size_t n, struct mz_str otherwise); /* of @keys the first that is there */
 bool mz_labels_match(struct mz_labels selector, struct mz_labels of); /* every one of @selector; an empty one: never */
 
 struct mz_locality {
@@ -105,7 +106,10 @@ struct mz_service {
 struct mz_mesh {
     struct mz_str domain, trust_domain, root_ns;
     struct mz_str cluster_id; /* of the platform that is asked: "Kubernetes" */
-    uint64_t connect_timeout_us;
+    uint64_t connect_timeout_us, detection_timeout_us;
+    struct mz_str access_log_file, access_log_format; /* no file: no logs; format "" is the default one */
+    bool registry_only; /* nothing leaves that no service stands for */
+    bool metrics;       /* proxies measure (provider prometheus) */
     uint64_t hash;
 };
 struct mz_model {

@@ -73,7 +73,6 @@ static void by_endpoints(struct tr_cluster *c)
     c->m->eds_cluster_config = TR_NEW(c->a, Cluster_EdsClusterConfig);
     c->m->eds_cluster_config->eds_config = tr_ads(c->a);
     c->m->eds_cluster_config->service_name = c->m->name;
-    c->m->common_lb_config->healthy_panic_threshold = TR_NEW(c->a, Percent); /* 0: no panic */
 }
 
 /* Headless: the client has chosen the address. A gateway has no client that could. */
@@ -90,6 +89,7 @@ static struct mz_out *build_outbound(struct mz_view *v, const struct mz_service 
     begin(&c, tr_cluster_name(c.a, "outbound", p->port, MZ_STR(""), s->host),
           direct ? pb_Cluster_DiscoveryType_ORIGINAL_DST : pb_Cluster_DiscoveryType_EDS);
     c.m->common_lb_config = TR_NEW(c.a, Cluster_CommonLbConfig);
+    c.m->common_lb_config->healthy_panic_threshold = TR_NEW(c.a, Percent); /* 0: no panic */
     limits(&c);
     protocol(&c, p->protocol);
     name_service(&c, s);

@@ -3,17 +3,6 @@
 
 #include "control/translate/translate_priv.h"
 
-static struct mz_str first_of(struct mz_labels l, const char *const *keys, size_t n,
-                              struct mz_str otherwise)
-{
-    for (size_t i = 0; i < n; i++) {
-        struct mz_str v = mz_label_get(l, keys[i]);
-        if (v.n)
-            return v;
-    }
-    return otherwise;
-}
-
 /* workload;namespace;canonical name;canonical revision;cluster: telemetry where the peer tells nothing itself. */
 static char *telemetry(struct mz_arena *a, const struct mz_workload *w, struct mz_str cluster)
 {
@@ -23,8 +12,8 @@ static char *telemetry(struct mz_arena *a, const struct mz_workload *w, struct m
                                              "app.kubernetes.io/version", "version" };
     struct mz_str owner = w ? w->owner : MZ_STR(""), ns = w ? w->ns : MZ_STR("");
     struct mz_labels l = w ? w->labels : (struct mz_labels){ 0 };
-    struct mz_str name = first_of(l, names, MZ_COUNT(names), owner);
-    struct mz_str revision = first_of(l, revisions, MZ_COUNT(revisions), MZ_STR(""));
+    struct mz_str name = mz_labels_first(l, names, MZ_COUNT(names), owner);
+    struct mz_str revision = mz_labels_first(l, revisions, MZ_COUNT(revisions), MZ_STR(""));
     return TR_PRINTF(a, "%.*s;%.*s;%.*s;%.*s;%.*s", MZ_STR_ARG(owner), MZ_STR_ARG(ns),
                      MZ_STR_ARG(name), MZ_STR_ARG(revision), MZ_STR_ARG(cluster));
 }

@@ -30,6 +30,97 @@ static const struct {
         "  grpc_services: [{envoy_grpc: {cluster_name: sds-grpc}}]\n"
         "initial_fetch_timeout: 0s\n"
         "resource_api_version: V3\n" },
+    [MZ_FRAGMENT_HTTP_EXCHANGE_IN] = { "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
+        "name: istio.metadata_exchange\n"
+        "typed_config:\n"
+        "  '@type': type.googleapis.com/udpa.type.v1.TypedStruct\n"
+        "  type_url: type.googleapis.com/io.istio.http.peer_metadata.Config\n"
+        "  value: {downstream_discovery: [{istio_headers: {}}, {workload_discovery: {}}], downstream_propagation: [{istio_headers: {}}]}\n" },
+    [MZ_FRAGMENT_HTTP_EXCHANGE_OUT] = { "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
+        "name: istio.metadata_exchange\n"
+        "typed_config:\n"
+        "  '@type': type.googleapis.com/udpa.type.v1.TypedStruct\n"
+        "  type_url: type.googleapis.com/io.istio.http.peer_metadata.Config\n"
+        "  value: {upstream_discovery: [{istio_headers: {}}, {workload_discovery: {}}], upstream_propagation: [{istio_headers: {}}]}\n" },
+    [MZ_FRAGMENT_GRPC_STATS] = { "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
+        "name: envoy.filters.http.grpc_stats\n"
+        "typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.grpc_stats.v3.FilterConfig, emit_filter_state: true, stats_for_all_methods: false}\n" },
+    [MZ_FRAGMENT_ALPN] = { "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
+        "name: istio.alpn\n"
+        "typed_config:\n"
+        "  '@type': type.googleapis.com/istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig\n"
+        "  alpn_override:\n"
+        "  - {upstream_protocol: HTTP10, alpn_override: [istio-http/1.0, istio, http/1.0]}\n"
+        "  - {upstream_protocol: HTTP11, alpn_override: [istio-http/1.1, istio, http/1.1]}\n"
+        "  - {upstream_protocol: HTTP2, alpn_override: [istio-h2, istio, h2]}\n" },
+    [MZ_FRAGMENT_FAULT] = { "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
+        "name: envoy.filters.http.fault\n"
+        "typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault}\n" },
+    [MZ_FRAGMENT_CORS] = { "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
+        "name: envoy.filters.http.cors\n"
+        "typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors}\n" },
+    [MZ_FRAGMENT_HTTP_STATS_IN] = { "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
+        "name: istio.stats\n"
+        "typed_config: {'@type': type.googleapis.com/stats.PluginConfig, disable_host_header_fallback: true}\n" },
+    [MZ_FRAGMENT_HTTP_STATS_OUT] = { "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
+        "name: istio.stats\n"
+        "typed_config: {'@type': type.googleapis.com/stats.PluginConfig}\n" },
+    [MZ_FRAGMENT_ROUTER] = { "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
+        "name: envoy.filters.http.router\n"
+        "typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}\n" },
+    [MZ_FRAGMENT_MANAGER_IN] = { "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "normalize_path: true\n"
+        "path_with_escaped_slashes_action: KEEP_UNCHANGED\n"
+        "proxy_100_continue: true\n"
+        "request_id_extension: {typed_config: {'@type': type.googleapis.com/envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig, use_request_id_for_trace_sampling: true}}\n"
+        "stream_idle_timeout: 0s\n"
+        "upgrade_configs: [{upgrade_type: websocket}]\n"
+        "use_remote_address: false\n"
+        "forward_client_cert_details: APPEND_FORWARD\n"
+        "set_current_client_cert_details: {subject: true, dns: true, uri: true}\n"
+        "server_name: istio-envoy\n" },
+    [MZ_FRAGMENT_MANAGER_OUT] = { "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "normalize_path: true\n"
+        "path_with_escaped_slashes_action: KEEP_UNCHANGED\n"
+        "proxy_100_continue: true\n"
+        "request_id_extension: {typed_config: {'@type': type.googleapis.com/envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig, use_request_id_for_trace_sampling: true}}\n"
+        "stream_idle_timeout: 0s\n"
+        "upgrade_configs: [{upgrade_type: websocket}]\n"
+        "use_remote_address: false\n" },
+    [MZ_FRAGMENT_TCP_EXCHANGE] = { "envoy.config.listener.v3.Filter",
+        "name: istio.metadata_exchange\n"
+        "typed_config:\n"
+        "  '@type': type.googleapis.com/udpa.type.v1.TypedStruct\n"
+        "  type_url: type.googleapis.com/envoy.tcp.metadataexchange.config.MetadataExchange\n"
+        "  value: {enable_discovery: true, protocol: istio-peer-exchange}\n" },
+    [MZ_FRAGMENT_TCP_STATS_IN] = { "envoy.config.listener.v3.Filter",
+        "name: istio.stats\n"
+        "typed_config: {'@type': type.googleapis.com/stats.PluginConfig, disable_host_header_fallback: true}\n" },
+    [MZ_FRAGMENT_TCP_STATS_OUT] = { "envoy.config.listener.v3.Filter",
+        "name: istio.stats\n"
+        "typed_config: {'@type': type.googleapis.com/stats.PluginConfig}\n" },
+    [MZ_FRAGMENT_HTTP_INSPECTOR] = { "envoy.config.listener.v3.ListenerFilter",
+        "name: envoy.filters.listener.http_inspector\n"
+        "typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.listener.http_inspector.v3.HttpInspector}\n" },
+    [MZ_FRAGMENT_TLS_INSPECTOR] = { "envoy.config.listener.v3.ListenerFilter",
+        "name: envoy.filters.listener.tls_inspector\n"
+        "typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector, initial_read_buffer_size: 512}\n" },
+    [MZ_FRAGMENT_ORIGINAL_DST] = { "envoy.config.listener.v3.ListenerFilter",
+        "name: envoy.filters.listener.original_dst\n"
+        "typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.listener.original_dst.v3.OriginalDst}\n" },
+    [MZ_FRAGMENT_ORIGINAL_SRC] = { "envoy.config.listener.v3.ListenerFilter",
+        "name: envoy.filters.listener.original_src\n"
+        "typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.listener.original_src.v3.OriginalSrc, mark: 1337}\n" },
+    [MZ_FRAGMENT_RETRY] = { "envoy.config.route.v3.RetryPolicy",
+        "retry_on: connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes\n"
+        "num_retries: 2\n"
+        "host_selection_retry_max_attempts: 5\n"
+        "retry_host_predicate:\n"
+        "- name: envoy.retry_host_predicates.previous_hosts\n"
+        "  typed_config: {'@type': type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate}\n" },
+    [MZ_FRAGMENT_RETRY_IN] = { "envoy.config.route.v3.RetryPolicy",
+        "retry_on: reset-before-request\n"
+        "num_retries: 2\n" },
 };
 /* clang-format on */
 
@@ -40,7 +131,9 @@ struct mz_fragments {
 
 static const ProtobufCMessage *read_one(struct mz_arena *a, unsigned i)
 {
-    struct mz_proto_ctx ctx = { .arena = a, .unknown = MZ_UNKNOWN_REJECT, .control = true };
+    struct mz_proto_ctx ctx = {
+        .arena = a, .unknown = MZ_UNKNOWN_REJECT, .partial = true, .control = true
+    };
     struct mz_err err = { .path = "", .msg = "" };
     char text[sizeof(err)];
     ProtobufCMessage *m = NULL;

@@ -10,6 +10,26 @@ enum mz_fragment {
     MZ_FRAGMENT_HTTP2,            /* HttpProtocolOptions: HTTP/2 */
     MZ_FRAGMENT_RAW_BUFFER,       /* TransportSocket */
     MZ_FRAGMENT_SDS,              /* ConfigSource of the agent's secrets */
+    MZ_FRAGMENT_HTTP_EXCHANGE_IN, /* HttpFilter, each by direction where there are two */
+    MZ_FRAGMENT_HTTP_EXCHANGE_OUT,
+    MZ_FRAGMENT_GRPC_STATS,
+    MZ_FRAGMENT_ALPN,
+    MZ_FRAGMENT_FAULT,
+    MZ_FRAGMENT_CORS,
+    MZ_FRAGMENT_HTTP_STATS_IN,
+    MZ_FRAGMENT_HTTP_STATS_OUT,
+    MZ_FRAGMENT_ROUTER,
+    MZ_FRAGMENT_MANAGER_IN, /* HttpConnectionManager without what differs */
+    MZ_FRAGMENT_MANAGER_OUT,
+    MZ_FRAGMENT_TCP_EXCHANGE, /* Filter */
+    MZ_FRAGMENT_TCP_STATS_IN,
+    MZ_FRAGMENT_TCP_STATS_OUT,
+    MZ_FRAGMENT_HTTP_INSPECTOR, /* ListenerFilter */
+    MZ_FRAGMENT_TLS_INSPECTOR,
+    MZ_FRAGMENT_ORIGINAL_DST,
+    MZ_FRAGMENT_ORIGINAL_SRC,
+    MZ_FRAGMENT_RETRY, /* RetryPolicy of routes to others */
+    MZ_FRAGMENT_RETRY_IN, /* of those to the application itself */
     MZ_FRAGMENT__COUNT
 };
 struct mz_fragments;

@@ -81,6 +81,45 @@ static bool take_id(struct mz_proxy *p, const pb_Node *node, struct mz_err *err)
     return p->ips_n || mz_err_set(err, "node.id: \"%.200s\" has no address", node->id);
 }
 
+static uint16_t meta_port(const pb_Node *n, const char *key)
+{
+    const pb_Value *v = meta(n, key);
+    uint64_t port = 0;
+    if (v && v->kind_case == pb_Value_KIND_NUMBER_VALUE && v->number_value >= 0 &&
+        v->number_value <= UINT16_MAX)
+        return (uint16_t)v->number_value;
+    (void)mz_str_u64(meta_text(n, key), &port); /* older agents write a text */
+    return port <= UINT16_MAX ? (uint16_t)port : 0;
+}
+
+static struct mz_str or_else(struct mz_str s, struct mz_str otherwise)
+{
+    return s.n ? s : otherwise;
+}
+
+static void take_rest(struct mz_proxy *p, const pb_Node *node)
+{
+    static const char *const names[] = { "service.istio.io/canonical-name",
+                                         "app.kubernetes.io/name", "app" };
+    static const char *const revisions[] = { "service.istio.io/canonical-revision",
+                                             "app.kubernetes.io/version", "version" };
+    p->mesh_id = mz_arena_dup(p->arena, meta_text(node, "MESH_ID"));
+    struct mz_str workload = mz_arena_dup(p->arena, meta_text(node, "WORKLOAD_NAME"));
+    p->canonical = mz_labels_first(p->labels, names, MZ_COUNT(names), or_else(workload, p->name));
+    p->revision = mz_labels_first(p->labels, revisions, MZ_COUNT(revisions), MZ_STR("latest"));
+    p->tproxy = mz_str_eq(meta_text(node, "INTERCEPTION_MODE"), MZ_STR("TPROXY"));
+    p->reserved[0] = meta_port(node, "ENVOY_STATUS_PORT");
+    p->reserved[1] = meta_port(node, "ENVOY_PROMETHEUS_PORT");
+    const uint8_t shape[] = { (uint8_t)p->type, p->ipv4, p->ipv6 };
+    p->shape = mz_xxh64(shape, sizeof(shape), 0);
+    const struct mz_str parts[] = { p->ns,      p->domain,    p->cluster_id,
+                                    p->mesh_id, p->canonical, p->revision };
+    p->identity = mz_xxh64(p->reserved, sizeof(p->reserved), p->shape + p->tproxy);
+    for (size_t i = 0; i < MZ_COUNT(parts); i++)
+        p->identity = mz_xxh64(parts[i].p, parts[i].n,
+                               mz_xxh64(&parts[i].n, sizeof(parts[i].n), p->identity));
+}
+
 struct mz_proxy *mz_proxy_create(const pb_Node *node, struct mz_err *err)
 {
     struct mz_proxy *p = mz_new0(MZ_MEM_XDS, struct mz_proxy);
@@ -94,8 +133,7 @@ struct mz_proxy *mz_proxy_create(const pb_Node *node, struct mz_err *err)
         p->ns = mz_arena_dup(p->arena, ns);
     p->labels = meta_labels(p->arena, node, "LABELS");
     p->cluster_id = mz_arena_dup(p->arena, cluster);
-    const uint8_t shape[] = { (uint8_t)p->type, p->ipv4, p->ipv6 };
-    p->shape = mz_xxh64(shape, sizeof(shape), 0);
+    take_rest(p, node);
     return p;
 }
 

@@ -14,8 +14,12 @@ struct mz_proxy {
     size_t ips_n;
     bool ipv4, ipv6;             /* it has such an address */
     struct mz_labels labels;
-    struct mz_str cluster_id;
-    uint64_t shape;              /* of what resources shared between proxies look at */
+    struct mz_str cluster_id, mesh_id;
+    struct mz_str canonical, revision; /* what telemetry calls the workload */
+    uint16_t reserved[2];        /* ports that the proxy itself listens on: health, metrics; 0: none */
+    bool tproxy;                 /* connections are caught by TPROXY */
+    uint64_t shape;              /* of what clusters and routes look at */
+    uint64_t identity;           /* and listeners besides */
 };
 /**
  * Reads @node: id "type~address~name.namespace~domain", metadata as pilot-agent writes it. What a client sends may be anything.

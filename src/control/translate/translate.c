@@ -9,6 +9,8 @@ static const struct type {
 } types[MZ_XDS_TYPE__COUNT] = {
     [MZ_XDS_CLUSTER]  = { "cds", false },
     [MZ_XDS_ENDPOINT] = { "eds", true },
+    [MZ_XDS_LISTENER] = { "lds", false },
+    [MZ_XDS_ROUTE]    = { "rds", true },
 };
 /* clang-format on */
 
@@ -161,8 +163,12 @@ void mz_translate(struct mz_view *v, enum mz_xds_type t, const struct mz_str *na
 {
     if (t == MZ_XDS_CLUSTER)
         tr_clusters(v, out);
+    if (t == MZ_XDS_LISTENER)
+        tr_listeners(v, out);
     for (size_t i = 0; i < n; i++) {
-        struct mz_out *o = t == MZ_XDS_ENDPOINT ? tr_endpoints(v, names[i]) : NULL;
+        struct mz_out *o = t == MZ_XDS_ENDPOINT ? tr_endpoints(v, names[i])
+                           : t == MZ_XDS_ROUTE  ? tr_routes(v, names[i])
+                                                : NULL;
         if (o)
             *mz_vec_push(&out->v, MZ_MEM_XDS) = o;
     }

@@ -25,6 +25,8 @@ struct mz_view {
     const struct mz_workload *workload; /* NULL: not known (yet) */
     struct mz_arena *arena;
     struct mz_targets targets;
+    pb_AccessLog *log; /* made once, shared by all that log; NULL: not yet, or none */
+    pb_HttpConnectionManager_Tracing *tracing;
 };
 static inline const void *tr_piece(const struct mz_view *v, enum mz_fragment f)
 {
@@ -44,6 +46,21 @@ bool tr_cluster_name_parse(struct mz_str name, struct tr_subset_key *out);
 /* A file each. They add references. */
 void tr_clusters(struct mz_view *v, struct mz_outs *out);
 struct mz_out *tr_endpoints(struct mz_view *v, struct mz_str name); /* NULL: no cluster of ours has this name */
+
+void tr_listeners(struct mz_view *v, struct mz_outs *out);
+void tr_listeners_outbound(struct mz_view *v, struct mz_outs *out);
+struct mz_out *tr_routes(struct mz_view *v, struct mz_str name); /* NULL: not a name of routes */
+struct mz_str tr_wildcard(const struct mz_proxy *p); /* "0.0.0.0", or "::" where there is only IPv6 */
+/* Routes of 15006 to the port of @t; NULL: to any other port. */
+pb_RouteConfiguration *tr_inbound_routes(struct mz_view *v, struct mz_arena *a, char *cluster, const struct mz_target *t);
+
+/* http_manager.c; @in: for what comes to the workload */
+pb_AccessLog *tr_access_log(struct mz_view *v); /* NULL: nobody logs */
+pb_AccessLog *tr_listener_log(struct mz_view *v, struct mz_arena *a);
+pb_HttpConnectionManager *tr_http_manager(struct mz_view *v, struct mz_arena *a, bool in, char *stat_prefix);
+pb_Filter *tr_http_filter(struct mz_arena *a, const pb_HttpConnectionManager *m);
+pb_Filter *tr_filter(struct mz_arena *a, const char *name, const void *config);
+void tr_tcp_filters(struct mz_view *v, struct mz_arena *a, pb_FilterChain *c, bool in, const char *cluster, bool logged);
 
 /* cluster_tls.c */
 struct tr_cluster { /* one being built */

@@ -1,0 +1,287 @@
+/* The two listeners that catch everything (LDS): 15001 for what leaves, 15006 for what comes. */
+#include <stdlib.h>
+
+#include "control/translate/translate_priv.h"
+
+enum { OUTBOUND_PORT = 15001, INBOUND_PORT = 15006 };
+
+static const char *const http_alpn[] = { "istio-http/1.0", "istio-http/1.1", "istio-h2", NULL };
+static const char *const tcp_alpn[] = { "istio-peer-exchange", "istio", NULL };
+static const char *const all_alpn[] = { "istio",          "istio-peer-exchange",
+                                        "istio-http/1.0", "istio-http/1.1",
+                                        "istio-h2",       NULL };
+static const char *const plain_http[] = { "http/1.1", "h2c", NULL };
+
+/* ---- TLS of the mesh, as a server ---- */
+
+static pb_SdsSecretConfig *secret(struct mz_view *v, struct mz_arena *a, const char *name)
+{
+    pb_SdsSecretConfig *s = TR_NEW(a, SdsSecretConfig);
+    s->name = TR_CONST(name);
+    s->sds_config = TR_PIECE(v, SDS);
+    return s;
+}
+
+static pb_CertificateValidationContext *of_the_mesh(struct mz_view *v, struct mz_arena *a)
+{
+    pb_CertificateValidationContext *c = TR_NEW(a, CertificateValidationContext);
+    pb_StringMatcher *s = TR_NEW(a, StringMatcher);
+    s->match_pattern_case = pb_StringMatcher_MATCH_PATTERN_PREFIX;
+    s->prefix = TR_PRINTF(a, "spiffe://%.*s/", MZ_STR_ARG(v->model->mesh.trust_domain));
+    TR_ADD(a, c, match_subject_alt_names) = s;
+    return c;
+}
+
+static pb_TransportSocket *server_tls(struct mz_view *v, struct mz_arena *a, bool http)
+{
+    static const char *const ciphers[] = { "ECDHE-ECDSA-AES256-GCM-SHA384",
+                                           "ECDHE-RSA-AES256-GCM-SHA384",
+                                           "ECDHE-ECDSA-AES128-GCM-SHA256",
+                                           "ECDHE-RSA-AES128-GCM-SHA256",
+                                           "AES256-GCM-SHA384",
+                                           "AES128-GCM-SHA256" };
+    pb_DownstreamTlsContext *t = TR_NEW(a, DownstreamTlsContext);
+    pb_CommonTlsContext *m = t->common_tls_context = TR_NEW(a, CommonTlsContext);
+    m->tls_params = TR_NEW(a, TlsParameters);
+    m->tls_params->tls_minimum_protocol_version = pb_TlsParameters_TlsProtocol_TLSv1_2;
+    m->tls_params->tls_maximum_protocol_version = pb_TlsParameters_TlsProtocol_TLSv1_3;
+    for (size_t i = 0; i < MZ_COUNT(ciphers); i++)
+        TR_ADD(a, m->tls_params, cipher_suites) = TR_CONST(ciphers[i]);
+    if (!http)
+        TR_ADD(a, m, alpn_protocols) = TR_CONST("istio-peer-exchange");
+    TR_ADD(a, m, alpn_protocols) = TR_CONST("h2");
+    TR_ADD(a, m, alpn_protocols) = TR_CONST("http/1.1");
+    TR_ADD(a, m, tls_certificate_sds_secret_configs) = secret(v, a, "default");
+    m->validation_context_type_case =
+        pb_CommonTlsContext_VALIDATION_CONTEXT_TYPE_COMBINED_VALIDATION_CONTEXT;
+    m->combined_validation_context =
+        TR_NEW(a, CommonTlsContext_CombinedCertificateValidationContext);
+    m->combined_validation_context->default_validation_context = of_the_mesh(v, a);
+    m->combined_validation_context->validation_context_sds_secret_config = secret(v, a, "ROOTCA");
+    t->require_client_certificate = tr_bool(a, true);
+    return tr_transport_socket(a, "envoy.transport_sockets.tls", t);
+}
+
+/* ---- chains of 15006 ---- */
+
+struct inbound { /* one port of the workload, or everything else */
+    struct mz_view *v;
+    struct mz_arena *a;
+    pb_Listener *m;
+    const struct mz_target *target;   /* NULL: every other port */
+    char *cluster, *name, *http_name; /* of the chains */
+};
+
+static pb_FilterChain *add_chain(struct inbound *in, char *name, const char *transport,
+                                 const char *const *alpn)
+{
+    pb_FilterChain *c = TR_NEW(in->a, FilterChain);
+    c->name = name;
+    c->filter_chain_match = TR_NEW(in->a, FilterChainMatch);
+    c->filter_chain_match->transport_protocol = TR_CONST(transport);
+    if (in->target)
+        c->filter_chain_match->destination_port = tr_u32(in->a, in->target->number);
+    for (; alpn && *alpn; alpn++)
+        TR_ADD(in->a, c->filter_chain_match, application_protocols) = TR_CONST(*alpn);
+    TR_ADD(in->a, in->m, filter_chains) = c;
+    return c;
+}
+
+static void http_chain(struct inbound *in, const char *transport, const char *const *alpn, bool tls)
+{
+    struct mz_arena *a = in->a;
+    pb_FilterChain *c = add_chain(in, in->http_name, transport, alpn);
+    const char *address = tr_wildcard(in->v->proxy).p;
+    pb_HttpConnectionManager *h =
+        tr_http_manager(in->v, a, true,
+                        in->target ? TR_PRINTF(a, "inbound_%s_%u;", address, in->target->number)
+                                   : TR_PRINTF(a, "%s;", in->cluster));
+    if (in->target && mz_protocol_is_http2(in->target->port->protocol))
+        h->http2_protocol_options = TR_NEW(a, Http2ProtocolOptions);
+    h->route_specifier_case = pb_HttpConnectionManager_ROUTE_SPECIFIER_ROUTE_CONFIG;
+    h->route_config = tr_inbound_routes(in->v, a, in->cluster, in->target);
+    TR_ADD(a, c, filters) = TR_PIECE(in->v, TCP_EXCHANGE);
+    TR_ADD(a, c, filters) = tr_http_filter(a, h);
+    if (tls)
+        c->transport_socket = server_tls(in->v, a, true);
+}
+
+static void tcp_chain(struct inbound *in, const char *transport, const char *const *alpn, bool tls)
+{
+    pb_FilterChain *c = add_chain(in, in->name, transport, alpn);
+    tr_tcp_filters(in->v, in->a, c, true, in->cluster, true);
+    if (tls)
+        c->transport_socket = server_tls(in->v, in->a, false);
+}
+
+/* Permissive: mutual TLS of the mesh for whom the ALPN says so, as it comes for everybody else. */
+static void chains_of(struct inbound *in, enum mz_protocol p)
+{
+    if (mz_protocol_is_http(p)) {
+        http_chain(in, "tls", all_alpn, true);
+        http_chain(in, "raw_buffer", NULL, false);
+    } else if (p == MZ_PROTOCOL_UNKNOWN) {
+        http_chain(in, "tls", http_alpn, true);
+        http_chain(in, "raw_buffer", plain_http, false);
+        tcp_chain(in, "tls", tcp_alpn, true);
+        tcp_chain(in, "raw_buffer", NULL, false);
+        tcp_chain(in, "tls", NULL, false);
+    } else {
+        tcp_chain(in, "tls", all_alpn, true);
+        tcp_chain(in, "tls", NULL, false);
+        tcp_chain(in, "raw_buffer", NULL, false);
+    }
+}
+
+/* A client that dials 15006 itself would go round for ever (G17). */
+static void black_hole(struct mz_view *v, struct mz_arena *a, pb_Listener *m, bool in)
+{
+    pb_FilterChain *c = TR_NEW(a, FilterChain);
+    c->name = TR_CONST(in ? "virtualInbound-blackhole" : "virtualOutbound-blackhole");
+    c->filter_chain_match = TR_NEW(a, FilterChainMatch);
+    c->filter_chain_match->destination_port = tr_u32(a, in ? INBOUND_PORT : OUTBOUND_PORT);
+    tr_tcp_filters(v, a, c, in, "BlackHoleCluster", false);
+    TR_ADD(a, m, filter_chains) = c;
+}
+
+static bool is_first(const struct mz_targets *t, size_t i)
+{
+    for (size_t k = 0; k < i; k++)
+        if (t->v[k].number == t->v[i].number)
+            return false;
+    return true;
+}
+
+static void inbound_chains(struct mz_view *v, struct mz_arena *a, pb_Listener *m)
+{
+    struct inbound in = { v,
+                          a,
+                          m,
+                          NULL,
+                          TR_CONST("InboundPassthroughCluster"),
+                          TR_CONST("virtualInbound"),
+                          TR_CONST("virtualInbound-catchall-http") };
+    black_hole(v, a, m, true);
+    chains_of(&in, MZ_PROTOCOL_UNKNOWN);
+    for (size_t i = 0; i < v->targets.n; i++) {
+        in.target = &v->targets.v[i];
+        if (!is_first(&v->targets, i) || in.target->port->protocol == MZ_PROTOCOL_UDP)
+            continue;
+        in.cluster = tr_cluster_name(a, "inbound", in.target->number, MZ_STR(""), MZ_STR(""));
+        in.name = in.http_name = TR_PRINTF(a, "%s_%u", tr_wildcard(v->proxy).p, in.target->number);
+        chains_of(&in, in.target->port->protocol);
+    }
+}
+
+/* ---- inspectors of 15006 ---- */
+
+static pb_ListenerFilterChainMatchPredicate *port_is(struct mz_arena *a, uint16_t port)
+{
+    pb_ListenerFilterChainMatchPredicate *p = TR_NEW(a, ListenerFilterChainMatchPredicate);
+    p->rule_case = pb_ListenerFilterChainMatchPredicate_RULE_DESTINATION_PORT_RANGE;
+    p->destination_port_range = TR_NEW(a, Int32Range);
+    p->destination_port_range->start = port;
+    p->destination_port_range->end = port + 1;
+    return p;
+}
+
+static int compare_ports(const void *x, const void *y)
+{
+    const uint16_t *a = x, *b = y;
+    return (*a > *b) - (*a < *b);
+}
+
+/* One port by itself, several as a choice. */
+static pb_ListenerFilterChainMatchPredicate *ports_are(struct mz_arena *a, uint16_t *v, size_t n)
+{
+    if (n == 1)
+        return port_is(a, v[0]);
+    pb_ListenerFilterChainMatchPredicate *p = TR_NEW(a, ListenerFilterChainMatchPredicate);
+    p->rule_case = pb_ListenerFilterChainMatchPredicate_RULE_OR_MATCH;
+    p->or_match = TR_NEW(a, ListenerFilterChainMatchPredicate_MatchSet);
+    qsort(v, n, sizeof(*v), compare_ports);
+    for (size_t i = 0; i < n; i++)
+        TR_ADD(a, p->or_match, rules) = port_is(a, v[i]);
+    return p;
+}
+
+static pb_ListenerFilter *inspector(struct mz_arena *a, const pb_ListenerFilter *piece,
+                                    uint16_t *ports, size_t n)
+{
+    pb_ListenerFilter *f = TR_NEW(a, ListenerFilter);
+    *f = *piece; /* shares its configuration */
+    f->filter_disabled = ports_are(a, ports, n);
+    return f;
+}
+
+/* Nobody looks at the bytes of a port whose protocol is known. */
+static void inbound_inspectors(struct mz_view *v, struct mz_arena *a, pb_Listener *m)
+{
+    uint16_t own = INBOUND_PORT, *known = mz_arena_alloc(a, (v->targets.n + 1) * sizeof(*known));
+    size_t n = 0;
+    known[n++] = INBOUND_PORT;
+    for (size_t i = 0; i < v->targets.n; i++)
+        if (is_first(&v->targets, i) && v->targets.v[i].port->protocol != MZ_PROTOCOL_UNKNOWN)
+            known[n++] = v->targets.v[i].number;
+    TR_ADD(a, m, listener_filters) = TR_PIECE(v, ORIGINAL_DST);
+    if (v->proxy->tproxy)
+        TR_ADD(a, m, listener_filters) = TR_PIECE(v, ORIGINAL_SRC);
+    TR_ADD(a, m, listener_filters) = inspector(a, TR_PIECE(v, TLS_INSPECTOR), &own, 1);
+    TR_ADD(a, m, listener_filters) = inspector(a, TR_PIECE(v, HTTP_INSPECTOR), known, n);
+    m->listener_filters_timeout = tr_duration_us(a, v->model->mesh.detection_timeout_us);
+    m->continue_on_listener_filters_timeout = true;
+}
+
+/* ---- both ---- */
+
+static pb_Listener *begin(struct mz_view *v, struct mz_arena *a, const char *name, uint16_t port)
+{
+    pb_Listener *m = TR_NEW(a, Listener);
+    pb_AccessLog *log = tr_listener_log(v, a);
+    m->name = TR_CONST(name);
+    m->address = tr_address(a, tr_wildcard(v->proxy), port);
+    m->max_connections_to_accept_per_socket_event = tr_u32(a, 1);
+    if (v->proxy->tproxy)
+        m->transparent = tr_bool(a, true);
+    if (log)
+        TR_ADD(a, m, access_log) = log;
+    return m;
+}
+
+static struct mz_out *virtual_outbound(struct mz_view *v)
+{
+    struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
+    pb_Listener *m = begin(v, a, "virtualOutbound", OUTBOUND_PORT);
+    pb_FilterChain *c = TR_NEW(a, FilterChain);
+    m->traffic_direction = pb_TrafficDirection_OUTBOUND;
+    m->use_original_dst = tr_bool(a, true);
+    black_hole(v, a, m, false);
+    c->name = TR_CONST("virtualOutbound-catchall-tcp");
+    tr_tcp_filters(v, a, c, false,
+                   v->model->mesh.registry_only ? "BlackHoleCluster" : "PassthroughCluster", true);
+    TR_ADD(a, m, filter_chains) = c;
+    struct mz_out *o = mz_out_create(mz_str_c(m->name), &m->base);
+    mz_arena_destroy(a);
+    return o;
+}
+
+static struct mz_out *virtual_inbound(struct mz_view *v)
+{
+    struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
+    pb_Listener *m = begin(v, a, "virtualInbound", INBOUND_PORT);
+    m->traffic_direction = pb_TrafficDirection_INBOUND;
+    inbound_chains(v, a, m);
+    inbound_inspectors(v, a, m);
+    struct mz_out *o = mz_out_create(mz_str_c(m->name), &m->base);
+    mz_arena_destroy(a);
+    return o;
+}
+
+void tr_listeners(struct mz_view *v, struct mz_outs *out)
+{
+    if (v->proxy->type != MZ_PROXY_SIDECAR)
+        return; /* a gateway listens where Gateway documents say */
+    tr_listeners_outbound(v, out);
+    *mz_vec_push(&out->v, MZ_MEM_XDS) = virtual_outbound(v);
+    *mz_vec_push(&out->v, MZ_MEM_XDS) = virtual_inbound(v);
+}

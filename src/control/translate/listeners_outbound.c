@@ -1,0 +1,288 @@
+/*
+ * Listeners towards services. Which there are follows from all services together: HTTP of one port shares a listener on the wildcard
+ * address, TCP has the service's address, what is unknown has both kinds of chains; where kinds meet on one address their chains
+ * stand in one listener.
+ */
+#include <stdlib.h>
+
+#include "control/translate/translate_priv.h"
+
+enum kind { KIND_TCP, KIND_HTTP, KIND_AUTO, KIND_NONE };
+
+struct chain {
+    bool http;         /* chosen by what the first bytes look like */
+    char *name;        /* of the routes, or of the cluster */
+    struct mz_str sni; /* "" any */
+};
+struct entry {
+    struct mz_str address;
+    uint16_t port;
+    enum kind kind;
+    enum mz_protocol protocol; /* of the service that came first */
+    MZ_VEC(struct chain) chains;
+    uint64_t hash; /* of what its bytes are made of */
+};
+struct plan {
+    struct mz_view *v;
+    struct mz_arena *a;
+    struct mz_map by_key; /* "address_port" to struct entry */
+    MZ_VEC(struct entry *) entries;
+};
+
+static enum kind kind_of(enum mz_protocol p)
+{
+    if (p == MZ_PROTOCOL_UDP)
+        return KIND_NONE;
+    if (p == MZ_PROTOCOL_UNKNOWN)
+        return KIND_AUTO;
+    return mz_protocol_is_http(p) ? KIND_HTTP : KIND_TCP;
+}
+
+struct mz_str tr_wildcard(const struct mz_proxy *p)
+{
+    return p->ipv4 ? MZ_STR("0.0.0.0") : MZ_STR("::");
+}
+
+/* Ports that the proxy needs for itself on every address. */
+static bool is_reserved(const struct mz_proxy *p, uint16_t port)
+{
+    return port == 15001 || port == 15006 ||
+           (port && (port == p->reserved[0] || port == p->reserved[1]));
+}
+
+/* ---- chains of one service ---- */
+
+static struct chain tcp_chain(struct plan *pl, const struct mz_service *s, const struct mz_port *p,
+                              struct mz_str address)
+{
+    const bool tls = p->protocol == MZ_PROTOCOL_HTTPS || p->protocol == MZ_PROTOCOL_TLS;
+    const bool any = !s->addresses_n && mz_str_eq(address, tr_wildcard(pl->v->proxy));
+    return (struct chain){ false, tr_cluster_name(pl->a, "outbound", p->port, MZ_STR(""), s->host),
+                           tls && any ? s->host : MZ_STR("") };
+}
+
+/* Routes of a wildcard address are those of its port; a service with an address of its own has its own. */
+static struct chain http_chain(struct plan *pl, const struct mz_service *s, const struct mz_port *p,
+                               struct mz_str address, enum kind kind)
+{
+    const bool own = kind == KIND_AUTO && !mz_str_eq(address, tr_wildcard(pl->v->proxy));
+    return (struct chain){ true,
+                           own ? TR_PRINTF(pl->a, "%.*s:%u", MZ_STR_ARG(s->host), p->port)
+                               : TR_PRINTF(pl->a, "%u", p->port),
+                           MZ_STR("") };
+}
+
+static bool same_match(const struct chain *a, const struct chain *b)
+{
+    return a->http == b->http && mz_str_eq(a->sni, b->sni);
+}
+
+static void add_chain(struct entry *e, struct chain c)
+{
+    for (size_t i = 0; i < e->chains.n; i++)
+        if (same_match(&e->chains.v[i], &c))
+            return; /* the older service has it */
+    *mz_vec_push(&e->chains, MZ_MEM_XDS) = c;
+    e->hash = mz_xxh64(c.name, strlen(c.name), mz_xxh64(c.sni.p, c.sni.n, e->hash + c.http));
+}
+
+/* Protocols whose servers speak first cannot share an address with anything that waits for bytes. */
+static bool is_exclusive(enum mz_protocol a, enum mz_protocol b)
+{
+    return a != b && (a == MZ_PROTOCOL_MONGO || a == MZ_PROTOCOL_MYSQL || b == MZ_PROTOCOL_MONGO ||
+                      b == MZ_PROTOCOL_MYSQL);
+}
+
+static struct entry *entry_new(struct plan *pl, struct mz_str key, struct mz_str address,
+                               const struct mz_port *p)
+{
+    struct entry *e = mz_arena_new0(pl->a, struct entry);
+    e->address = address;
+    e->port = p->port;
+    e->protocol = p->protocol;
+    (void)mz_map_put(&pl->by_key, key, e);
+    *mz_vec_push(&pl->entries, MZ_MEM_XDS) = e;
+    return e;
+}
+
+/* One service's port at one address. */
+static void add(struct plan *pl, const struct mz_service *s, const struct mz_port *p,
+                struct mz_str address)
+{
+    enum kind kind = kind_of(p->protocol);
+    struct mz_str key = mz_arena_printf(pl->a, "%.*s_%u", MZ_STR_ARG(address), p->port);
+    struct entry *e = mz_map_get(&pl->by_key, key);
+    if (e && kind == KIND_HTTP && e->kind != KIND_TCP)
+        return; /* its virtual host is all that it needs */
+    if (e && is_exclusive(e->protocol, p->protocol))
+        return;
+    const bool fresh = !e;
+    if (fresh) {
+        e = entry_new(pl, key, address, p);
+        e->kind = kind == KIND_HTTP ? KIND_AUTO : kind; /* with a chain for what is no HTTP */
+    } else if (kind != e->kind) {
+        e->kind = KIND_AUTO;
+    }
+    if (kind != KIND_HTTP)
+        add_chain(e, tcp_chain(pl, s, p, address));
+    if (kind != KIND_TCP)
+        add_chain(e, http_chain(pl, s, p, address, kind));
+}
+
+/* Headless TCP: clients dial the endpoints themselves, and so each has a listener, except where the client is the endpoint. */
+static void add_endpoints(struct plan *pl, const struct mz_service *s, const struct mz_port *p)
+{
+    const struct mz_endpoints *e = &s->endpoints[p - s->ports];
+    for (size_t i = 0; i < e->n; i++)
+        if (!mz_str_eq(e->v[i].address, pl->v->proxy->ips[0]))
+            add(pl, s, p, e->v[i].address);
+}
+
+static void plan_service(struct plan *pl, const struct mz_service *s)
+{
+    const struct mz_str any = tr_wildcard(pl->v->proxy);
+    for (size_t i = 0; i < s->ports_n; i++) {
+        const struct mz_port *p = &s->ports[i];
+        const enum kind kind = kind_of(p->protocol);
+        if (kind == KIND_NONE || (kind == KIND_HTTP && is_reserved(pl->v->proxy, p->port)))
+            continue;
+        if (kind == KIND_HTTP)
+            add(pl, s, p, any);
+        else if (s->resolution == MZ_RESOLVE_PASSTHROUGH && !s->addresses_n)
+            add_endpoints(pl, s, p);
+        else
+            add(pl, s, p, s->addresses_n ? s->addresses[0] : any);
+    }
+}
+
+/* ---- messages ---- */
+
+static pb_FilterChain *build_chain(struct mz_view *v, struct mz_arena *a, const struct entry *e,
+                                   const struct chain *c)
+{
+    pb_FilterChain *m = TR_NEW(a, FilterChain);
+    m->transport_socket_connect_timeout = tr_duration_us(a, 15000000);
+    if (!c->http) {
+        tr_tcp_filters(v, a, m, false, c->name, true);
+        return m;
+    }
+    pb_HttpConnectionManager *h = tr_http_manager(
+        v, a, false, TR_PRINTF(a, "outbound_%.*s_%u;", MZ_STR_ARG(e->address), e->port));
+    h->route_specifier_case = pb_HttpConnectionManager_ROUTE_SPECIFIER_RDS;
+    h->rds = TR_NEW(a, Rds);
+    h->rds->config_source = tr_ads(a);
+    h->rds->route_config_name = c->name;
+    TR_ADD(a, m, filters) = tr_http_filter(a, h);
+    return m;
+}
+
+static bool matches_all(const struct chain *c)
+{
+    return !c->http && !c->sni.n;
+}
+
+static void match_chain(struct mz_arena *a, pb_FilterChain *m, const struct chain *c)
+{
+    m->filter_chain_match = TR_NEW(a, FilterChainMatch);
+    if (c->http) {
+        TR_ADD(a, m->filter_chain_match, application_protocols) = TR_CONST("http/1.1");
+        TR_ADD(a, m->filter_chain_match, application_protocols) = TR_CONST("h2c");
+        m->filter_chain_match->transport_protocol = TR_CONST("raw_buffer");
+    }
+    if (c->sni.n)
+        TR_ADD(a, m->filter_chain_match, server_names) = tr_text(a, c->sni);
+}
+
+/* What matches no chain goes where it wanted. */
+static pb_FilterChain *pass_through(struct mz_view *v, struct mz_arena *a)
+{
+    pb_FilterChain *m = TR_NEW(a, FilterChain);
+    m->name = TR_CONST("PassthroughFilterChain");
+    m->filter_chain_match = TR_NEW(a, FilterChainMatch);
+    tr_tcp_filters(v, a, m, false,
+                   v->model->mesh.registry_only ? "BlackHoleCluster" : "PassthroughCluster", true);
+    return m;
+}
+
+static void add_chains(struct mz_view *v, struct mz_arena *a, pb_Listener *m, const struct entry *e)
+{
+    pb_FilterChain *all = NULL;
+    for (size_t i = 0; i < e->chains.n; i++) {
+        const struct chain *c = &e->chains.v[i];
+        pb_FilterChain *f = build_chain(v, a, e, c);
+        if (matches_all(c)) {
+            all = f;
+            continue;
+        }
+        match_chain(a, f, c);
+        TR_ADD(a, m, filter_chains) = f;
+    }
+    if (all && !m->n_filter_chains)
+        TR_ADD(a, m, filter_chains) = all;
+    else
+        m->default_filter_chain = all ? all : pass_through(v, a);
+}
+
+static void add_inspectors(struct mz_view *v, struct mz_arena *a, pb_Listener *m,
+                           const struct entry *e)
+{
+    bool http = false, sni = false;
+    for (size_t i = 0; i < e->chains.n; i++) {
+        http |= e->chains.v[i].http;
+        sni |= e->chains.v[i].sni.n != 0;
+    }
+    if (sni)
+        TR_ADD(a, m, listener_filters) = TR_PIECE(v, TLS_INSPECTOR);
+    if (http)
+        TR_ADD(a, m, listener_filters) = TR_PIECE(v, HTTP_INSPECTOR);
+    m->listener_filters_timeout = tr_duration_us(a, http ? v->model->mesh.detection_timeout_us : 0);
+}
+
+static struct mz_out *build(struct mz_view *v, const struct entry *e)
+{
+    struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
+    pb_Listener *m = TR_NEW(a, Listener);
+    m->name = TR_PRINTF(a, "%.*s_%u", MZ_STR_ARG(e->address), e->port);
+    m->address = tr_address(a, e->address, e->port);
+    m->traffic_direction = pb_TrafficDirection_OUTBOUND;
+    m->bind_to_port = tr_bool(a, false);
+    m->continue_on_listener_filters_timeout = true;
+    add_inspectors(v, a, m, e);
+    add_chains(v, a, m, e);
+    struct mz_out *o = mz_out_create(mz_str_c(m->name), &m->base);
+    mz_arena_destroy(a);
+    return o;
+}
+
+static struct mz_out *cached(struct mz_view *v, const struct entry *e)
+{
+    struct mz_key k;
+    mz_key_init(&k, 'l');
+    mz_key_str(&k, e->address);
+    mz_key_u64(&k, e->port);
+    mz_key_u64(&k, e->hash);
+    mz_key_u64(&k, v->model->mesh.hash);
+    mz_key_u64(&k, v->proxy->identity);
+    struct mz_out *o = mz_cache_get(v->t->cache, &k);
+    if (!o) {
+        o = build(v, e);
+        mz_cache_put(v->t->cache, &k, o);
+    }
+    return o;
+}
+
+void tr_listeners_outbound(struct mz_view *v, struct mz_outs *out)
+{
+    struct plan pl = { .v = v, .a = mz_arena_create(MZ_MEM_STREAM) };
+    mz_map_init(&pl.by_key, MZ_MEM_XDS);
+    for (size_t i = 0; i < v->scope->services_n; i++)
+        if (v->scope->services[i]->resolution != MZ_RESOLVE_ALIAS)
+            plan_service(&pl, v->scope->services[i]);
+    mz_vec_foreach (e, &pl.entries) {
+        *mz_vec_push(&out->v, MZ_MEM_XDS) = cached(v, *e);
+        mz_vec_free(&(*e)->chains, MZ_MEM_XDS);
+    }
+    mz_vec_free(&pl.entries, MZ_MEM_XDS);
+    mz_map_fini(&pl.by_key);
+    mz_arena_destroy(pl.a);
+}

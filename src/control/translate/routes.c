@@ -1,0 +1,239 @@
+/* Routes (RDS): a virtual host per service of a port, under each name that a client may call it by; and those of 15006. */
+#include <stdlib.h>
+
+#include "control/translate/translate_priv.h"
+
+static pb_Route *any_path(struct mz_arena *a, const char *name, const char *operation)
+{
+    pb_Route *r = TR_NEW(a, Route);
+    r->name = TR_CONST(name);
+    r->match = TR_NEW(a, RouteMatch);
+    r->match->path_specifier_case = pb_RouteMatch_PATH_SPECIFIER_PREFIX;
+    r->match->prefix = TR_CONST("/");
+    if (operation) {
+        r->decorator = TR_NEW(a, Decorator);
+        r->decorator->operation = TR_CONST(operation);
+    }
+    return r;
+}
+
+static pb_RouteAction *to_cluster(struct mz_arena *a, pb_Route *r, char *cluster)
+{
+    pb_RouteAction *m = TR_NEW(a, RouteAction);
+    r->action_case = pb_Route_ACTION_ROUTE;
+    r->route = m;
+    m->cluster_specifier_case = pb_RouteAction_CLUSTER_SPECIFIER_CLUSTER;
+    m->cluster = cluster;
+    m->timeout = TR_NEW(a, Duration); /* none */
+    return m;
+}
+
+/* ---- inbound ---- */
+
+pb_RouteConfiguration *tr_inbound_routes(struct mz_view *v, struct mz_arena *a, char *cluster,
+                                         const struct mz_target *t)
+{
+    const unsigned port = t ? t->port->port : 0;
+    pb_RouteConfiguration *m = TR_NEW(a, RouteConfiguration);
+    pb_VirtualHost *h = TR_NEW(a, VirtualHost);
+    pb_Route *r = any_path(
+        a, "default", t ? TR_PRINTF(a, "%.*s:%u/*", MZ_STR_ARG(t->service->host), port) : ":0/*");
+    pb_RouteAction *to = to_cluster(a, r, cluster);
+    to->max_stream_duration = TR_NEW(a, RouteAction_MaxStreamDuration);
+    to->max_stream_duration->max_stream_duration = TR_NEW(a, Duration);
+    to->max_stream_duration->grpc_timeout_header_max = TR_NEW(a, Duration);
+    if (!t || (t->port->protocol != MZ_PROTOCOL_GRPC && t->port->protocol != MZ_PROTOCOL_GRPC_WEB))
+        to->retry_policy = TR_PIECE(v, RETRY_IN); /* clients of gRPC retry themselves */
+    h->name = TR_PRINTF(a, "inbound|http|%u", port);
+    TR_ADD(a, h, domains) = TR_CONST("*");
+    TR_ADD(a, h, routes) = r;
+    m->name = cluster;
+    m->validate_clusters = tr_bool(a, false);
+    TR_ADD(a, m, virtual_hosts) = h;
+    return m;
+}
+
+/* ---- outbound: names ---- */
+
+static bool is_new(struct mz_map *taken, struct mz_str domain)
+{
+    return !mz_map_put(taken, domain, taken);
+}
+
+static void add_domain(struct mz_arena *a, pb_VirtualHost *h, struct mz_map *taken,
+                       struct mz_str domain)
+{
+    struct mz_str own = mz_arena_dup(a, domain);
+    if (is_new(taken, own))
+        TR_ADD(a, h, domains) = TR_CONST(own.p);
+}
+
+/* Short forms that DNS would complete: "web", "web.demo.svc", "web.demo" in the namespace itself, without the first in others. */
+static void add_short(struct mz_arena *a, pb_VirtualHost *h, struct mz_map *taken,
+                      const struct mz_view *v, const struct mz_service *s, const char *prefix)
+{
+    const ptrdiff_t svc = mz_str_find(v->proxy->domain, MZ_STR(".svc."));
+    const struct mz_str suffix = svc < 0 ? MZ_STR("") : mz_str_skip(v->proxy->domain, (size_t)svc);
+    if (svc < 0 || !mz_str_ends(s->host, suffix))
+        return; /* the client's DNS completes no name to this one */
+    const bool home = mz_str_eq((struct mz_str){ v->proxy->domain.p, (size_t)svc }, s->ns);
+    const struct mz_str full =
+        mz_arena_printf(a, "%s%.*s.%.*s", prefix, MZ_STR_ARG(s->name), MZ_STR_ARG(s->ns));
+    const struct mz_str with_svc = mz_arena_printf(a, "%.*s.svc", MZ_STR_ARG(full));
+    if (home)
+        add_domain(a, h, taken, mz_arena_printf(a, "%s%.*s", prefix, MZ_STR_ARG(s->name)));
+    add_domain(a, h, taken, home ? with_svc : full);
+    add_domain(a, h, taken, home ? full : with_svc);
+}
+
+static void add_names(struct mz_arena *a, pb_VirtualHost *h, struct mz_map *taken,
+                      const struct mz_view *v, const struct mz_service *s, const char *prefix)
+{
+    add_domain(a, h, taken, mz_arena_printf(a, "%s%.*s", prefix, MZ_STR_ARG(s->host)));
+    add_domain(a, h, taken, mz_arena_printf(a, "%s%.*s.", prefix, MZ_STR_ARG(s->host)));
+    add_short(a, h, taken, v, s, prefix);
+}
+
+/* ---- outbound ---- */
+
+static pb_VirtualHost *service_host(struct mz_view *v, struct mz_arena *a, struct mz_map *taken,
+                                    const struct mz_service *s, uint16_t port)
+{
+    pb_VirtualHost *h = TR_NEW(a, VirtualHost);
+    pb_Route *r = any_path(a, "default", TR_PRINTF(a, "%.*s:%u/*", MZ_STR_ARG(s->host), port));
+    pb_RouteAction *to =
+        to_cluster(a, r, tr_cluster_name(a, "outbound", port, MZ_STR(""), s->host));
+    to->max_grpc_timeout = TR_NEW(a, Duration);
+    to->retry_policy = TR_PIECE(v, RETRY);
+    h->name = TR_PRINTF(a, "%.*s:%u", MZ_STR_ARG(s->host), port);
+    h->include_request_attempt_count = true;
+    add_names(a, h, taken, v, s, "");
+    if (s->resolution == MZ_RESOLVE_PASSTHROUGH)
+        add_names(a, h, taken, v, s, "*."); /* names of its endpoints */
+    for (size_t i = 0; i < s->addresses_n; i++)
+        add_domain(a, h, taken, s->addresses[i]);
+    TR_ADD(a, h, routes) = r;
+    return h;
+}
+
+/* What no service is meant by. */
+static pb_VirtualHost *everything_else(struct mz_view *v, struct mz_arena *a)
+{
+    const bool block = v->model->mesh.registry_only;
+    const char *name = block ? "block_all" : "allow_any";
+    pb_VirtualHost *h = TR_NEW(a, VirtualHost);
+    pb_Route *r = any_path(a, name, NULL);
+    if (block) {
+        r->action_case = pb_Route_ACTION_DIRECT_RESPONSE;
+        r->direct_response = TR_NEW(a, DirectResponseAction);
+        r->direct_response->status = 502;
+    } else {
+        to_cluster(a, r, TR_CONST("PassthroughCluster"))->max_grpc_timeout = TR_NEW(a, Duration);
+    }
+    h->name = TR_CONST(name);
+    h->include_request_attempt_count = true;
+    TR_ADD(a, h, domains) = TR_CONST("*");
+    TR_ADD(a, h, routes) = r;
+    return h;
+}
+
+static bool speaks_http(const struct mz_service *s, uint16_t port)
+{
+    const struct mz_port *p = mz_service_port(s, port);
+    return p && s->resolution != MZ_RESOLVE_ALIAS &&
+           (p->protocol == MZ_PROTOCOL_UNKNOWN || mz_protocol_is_http(p->protocol));
+}
+
+/* The port at the end of "8080" or "web.demo.svc.cluster.local:8080"; @out_host "" for the first. */
+static bool parse_name(struct mz_str name, struct mz_str *out_host, uint16_t *out_port)
+{
+    const ptrdiff_t colon = mz_str_rchr(name, ':');
+    uint64_t port;
+    *out_host = colon < 0 ? MZ_STR("") : (struct mz_str){ name.p, (size_t)colon };
+    if (!mz_str_u64(mz_str_skip(name, (size_t)(colon + 1)), &port) || port == 0 ||
+        port > UINT16_MAX)
+        return false;
+    *out_port = (uint16_t)port;
+    return true;
+}
+
+struct route_plan {
+    struct mz_str name, host;
+    uint16_t port;
+    MZ_VEC(const struct mz_service *) services; /* by host */
+};
+
+static int compare_hosts(const void *a, const void *b)
+{
+    const struct mz_service *const *x = a, *const *y = b;
+    return mz_str_cmp((*x)->host, (*y)->host);
+}
+
+static void plan_make(struct mz_view *v, struct route_plan *p)
+{
+    for (size_t i = 0; i < v->scope->services_n; i++) {
+        const struct mz_service *s = v->scope->services[i];
+        if (speaks_http(s, p->port) && (!p->host.n || mz_str_eq(s->host, p->host)))
+            *mz_vec_push(&p->services, MZ_MEM_XDS) = s;
+    }
+    if (p->services.n)
+        qsort(p->services.v, p->services.n, sizeof(*p->services.v), compare_hosts);
+}
+
+static void plan_key(struct mz_view *v, struct route_plan *p, struct mz_key *k)
+{
+    uint64_t services = p->services.n;
+    for (size_t i = 0; i < p->services.n; i++)
+        services = mz_xxh64(&p->services.v[i]->hash, sizeof(uint64_t),
+                            mz_xxh64(p->services.v[i]->host.p, p->services.v[i]->host.n, services));
+    mz_key_init(k, 'r');
+    mz_key_str(k, p->name);
+    mz_key_str(k, v->proxy->domain);
+    mz_key_u64(k, services);
+    mz_key_u64(k, v->model->mesh.hash);
+    mz_key_u64(k, v->proxy->shape);
+}
+
+static struct mz_out *build(struct mz_view *v, struct route_plan *p)
+{
+    struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
+    struct mz_map taken;
+    pb_RouteConfiguration *m = TR_NEW(a, RouteConfiguration);
+    mz_map_init(&taken, MZ_MEM_XDS);
+    m->name = tr_text(a, p->name);
+    m->validate_clusters = tr_bool(a, false);
+    m->max_direct_response_body_size_bytes = tr_u32(a, 1 << 20);
+    m->ignore_port_in_host_matching = true;
+    for (size_t i = 0; i < p->services.n; i++) {
+        pb_VirtualHost *h = service_host(v, a, &taken, p->services.v[i], p->port);
+        if (p->host.n) { /* its listener has its address: whatever the client calls it */
+            h->n_domains = 1;
+            h->domains[0] = TR_CONST("*");
+        }
+        if (h->n_domains)
+            TR_ADD(a, m, virtual_hosts) = h;
+    }
+    if (!p->host.n)
+        TR_ADD(a, m, virtual_hosts) = everything_else(v, a);
+    struct mz_out *o = mz_out_create(p->name, &m->base);
+    mz_map_fini(&taken);
+    mz_arena_destroy(a);
+    return o;
+}
+
+struct mz_out *tr_routes(struct mz_view *v, struct mz_str name)
+{
+    struct route_plan p = { .name = name };
+    struct mz_key k;
+    if (v->proxy->type != MZ_PROXY_SIDECAR || !parse_name(name, &p.host, &p.port))
+        return NULL;
+    plan_make(v, &p);
+    plan_key(v, &p, &k);
+    struct mz_out *o = mz_cache_get(v->t->cache, &k);
+    if (!o) {
+        o = build(v, &p);
+        mz_cache_put(v->t->cache, &k, o);
+    }
+    mz_vec_free(&p.services, MZ_MEM_XDS);
+    return o;
+}
