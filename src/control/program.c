@@ -66,7 +66,8 @@ static bool dump_proxy(const struct still *s, const struct mz_control_options *o
     struct mz_proxy *p = mz_dump_read_node(o->node, err);
     if (!p)
         return false;
-    struct mz_translator *t = mz_translator_create();
+    const struct mz_features f = mz_features_from_env();
+    struct mz_translator *t = mz_translator_create(&f);
     mz_translator_set_model(t, s->model);
     struct mz_view *v = mz_view_create(t, p);
     const bool ok = mz_dump_write(v, o->output, err);

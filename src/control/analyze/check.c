@@ -1,14 +1,119 @@
 #include "control/analyze/check.h"
 
+/* AT(error, path...): false, the path in front. */
+#define AT(failure, ...) ((void)(failure), mz_err_at(err, __VA_ARGS__))
+
 static bool mesh_config(const ist_MeshConfig *c, struct mz_err *err)
 {
     uint64_t ms;
     if (!mz_duration_ms(c->connect_timeout, 1, &ms, err))
         return mz_err_at(err, "connect_timeout");
     if (ms == 0)
-        return mz_err_set(err, "connect_timeout: must be greater than 0s");
+        return AT(mz_err_set(err, "must be greater than 0s"), "connect_timeout");
     return mz_duration_ms(c->protocol_detection_timeout, 0, &ms, err) ||
            mz_err_at(err, "protocol_detection_timeout");
+}
+
+static bool is_positive(const pb_Duration *d, const char *path, struct mz_err *err)
+{
+    uint64_t ms;
+    if (!d)
+        return true;
+    if (!mz_duration_ms(d, 0, &ms, err))
+        return mz_err_at(err, "%s", path);
+    return ms ? true : AT(mz_err_set(err, "must be at least 1ms"), "%s", path);
+}
+
+static bool is_not_negative(int32_t v, const char *path, struct mz_err *err)
+{
+    return v >= 0 ? true : AT(mz_err_set(err, "must not be negative, is %d", v), "%s", path);
+}
+
+static bool connection_pool(const ist_ConnectionPoolSettings *p, struct mz_err *err)
+{
+    if (!p)
+        return true;
+    const ist_ConnectionPoolSettings_TCPSettings *t = p->tcp;
+    const ist_ConnectionPoolSettings_HTTPSettings *h = p->http;
+    if (t && !(is_not_negative(t->max_connections, "tcp.max_connections", err) &&
+               is_positive(t->connect_timeout, "tcp.connect_timeout", err) &&
+               is_positive(t->max_connection_duration, "tcp.max_connection_duration", err)))
+        return false;
+    return !h || (is_not_negative(h->http1_max_pending_requests, "http.http1_max_pending_requests",
+                                  err) &&
+                  is_not_negative(h->http2_max_requests, "http.http2_max_requests", err) &&
+                  is_not_negative(h->max_requests_per_connection,
+                                  "http.max_requests_per_connection", err) &&
+                  is_not_negative(h->max_retries, "http.max_retries", err) &&
+                  is_not_negative(h->max_concurrent_streams, "http.max_concurrent_streams", err) &&
+                  is_positive(h->idle_timeout, "http.idle_timeout", err));
+}
+
+static bool is_percent(int32_t v, const char *path, struct mz_err *err)
+{
+    return v >= 0 && v <= 100 ? true
+                              : AT(mz_err_set(err, "must be in 0..100, is %d", v), "%s", path);
+}
+
+static bool outlier(const ist_OutlierDetection *o, struct mz_err *err)
+{
+    if (!o)
+        return true;
+    if (!o->split_external_local_origin_errors &&
+        mz_u32_or(o->consecutive_local_origin_failures, 0))
+        return AT(mz_err_set(err, "needs split_external_local_origin_errors"),
+                  "consecutive_local_origin_failures");
+    return is_positive(o->interval, "interval", err) &&
+           is_positive(o->base_ejection_time, "base_ejection_time", err) &&
+           is_percent(o->max_ejection_percent, "max_ejection_percent", err) &&
+           is_percent(o->min_health_percent, "min_health_percent", err);
+}
+
+static bool policy(const ist_TrafficPolicy *t, struct mz_err *err)
+{
+    if (!t)
+        return true;
+    if (!connection_pool(t->connection_pool, err))
+        return mz_err_at(err, "connection_pool");
+    if (!outlier(t->outlier_detection, err))
+        return mz_err_at(err, "outlier_detection");
+    for (size_t i = 0; i < t->n_port_level_settings; i++) {
+        const ist_TrafficPolicy_PortTrafficPolicy *p = t->port_level_settings[i];
+        if (!p->port || p->port->number < 1 || p->port->number > UINT16_MAX)
+            return AT(mz_err_set(err, "must be a number in 1..65535"),
+                      "port_level_settings[%zu].port", i);
+        if (!connection_pool(p->connection_pool, err))
+            return mz_err_at(err, "port_level_settings[%zu].connection_pool", i);
+        if (!outlier(p->outlier_detection, err))
+            return mz_err_at(err, "port_level_settings[%zu].outlier_detection", i);
+    }
+    return true;
+}
+
+static bool is_label(const char *s)
+{
+    const struct mz_str t = mz_str_c(s);
+    for (size_t i = 0; i < t.n; i++)
+        if (!((s[i] >= 'a' && s[i] <= 'z') || (s[i] >= 'A' && s[i] <= 'Z') ||
+              (s[i] >= '0' && s[i] <= '9') || s[i] == '-' || s[i] == '.' || s[i] == '_'))
+            return false;
+    return t.n > 0 && t.n <= 63;
+}
+
+static bool destination_rule(const ist_DestinationRule *m, struct mz_err *err)
+{
+    if (!m->host[0])
+        return AT(mz_err_set(err, "is required"), "host");
+    if (!policy(m->traffic_policy, err))
+        return mz_err_at(err, "traffic_policy");
+    for (size_t i = 0; i < m->n_subsets; i++) {
+        if (!is_label(m->subsets[i]->name)) /* it becomes a part of names of clusters */
+            return AT(mz_err_set(err, "\"%.100s\" is not a label", m->subsets[i]->name),
+                      "subsets[%zu].name", i);
+        if (!policy(m->subsets[i]->traffic_policy, err))
+            return mz_err_at(err, "subsets[%zu].traffic_policy", i);
+    }
+    return true;
 }
 
 bool mz_check_object(enum mz_kind k, const ProtobufCMessage *body, struct mz_err *err)
@@ -16,6 +121,8 @@ bool mz_check_object(enum mz_kind k, const ProtobufCMessage *body, struct mz_err
     switch (k) {
     case MZ_KIND_MESH_CONFIG:
         return mesh_config((const ist_MeshConfig *)body, err);
+    case MZ_KIND_DESTINATION_RULE:
+        return destination_rule((const ist_DestinationRule *)body, err);
     default:
         return true; /* the API server has checked Kubernetes' own */
     }

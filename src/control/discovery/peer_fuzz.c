@@ -36,7 +36,7 @@ static void change(struct mz_translator *t, struct mz_peer *p, struct mz_model *
 
 static void play(const uint8_t *data, size_t n, bool delta)
 {
-    struct mz_translator *t = mz_translator_create();
+    struct mz_translator *t = mz_translator_create(&(struct mz_features){ true, true });
     struct mz_model *m = double_model(MZ_STR(DOUBLE_SERVICE("api", "80", "10.1.0.1")));
     const struct mz_peer_env env = { t, delta, MZ_XDS_TYPE__COUNT, on_send, &delta };
     mz_translator_set_model(t, m);

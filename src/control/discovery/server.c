@@ -151,7 +151,8 @@ struct mz_discovery *mz_discovery_create(struct mz_loop *l)
     struct mz_discovery *d = mz_new0(MZ_MEM_XDS, struct mz_discovery);
     d->loop = l;
     mz_list_init(&d->streams);
-    d->translator = mz_translator_create();
+    const struct mz_features f = mz_features_from_env();
+    d->translator = mz_translator_create(&f);
     d->server = mz_grpc_server_create(l, handlers, MZ_COUNT(handlers), d, &o);
     return d;
 }

@@ -4,7 +4,7 @@
 #include "control/model/model.h"
 
 struct mz_change {
-    bool all;      /* settings: everything may be different */
+    bool all;      /* settings or rules: everything may be different */
     bool services; /* some service came, went or is another (its endpoints not counted) */
     struct mz_map hosts; /* services whose endpoints, or that themselves, are different; keys borrowed from either model */
 };

@@ -158,9 +158,11 @@ struct mz_model *mz_model_build(struct mz_store *s, const struct mz_model_opts *
     mz_map_init(&m->by_host, MZ_MEM_CONFIG);
     mz_map_init(&m->by_workload, MZ_MEM_CONFIG);
     mz_map_init(&m->by_address, MZ_MEM_CONFIG);
+    mz_map_init(&m->rules, MZ_MEM_CONFIG);
     struct model_draft d = { .m = m, .store = s, .scratch = mz_arena_create(MZ_MEM_CONFIG) };
     build_mesh(&d, o);
     model_add_kubernetes(&d);
+    model_add_rules(&d);
     finish_services(&d);
     mz_vec_free(&d.services, MZ_MEM_CONFIG);
     mz_arena_destroy(d.scratch);
@@ -182,6 +184,7 @@ void mz_model_unref(const struct mz_model *m)
     mz_map_fini(&own->by_host);
     mz_map_fini(&own->by_workload);
     mz_map_fini(&own->by_address);
+    mz_map_fini(&own->rules);
     mz_arena_destroy(own->arena);
     mz_free(MZ_MEM_CONFIG, own);
 }

@@ -120,6 +120,8 @@ struct mz_model {
     size_t services_n;
     struct mz_map by_host;      /* to const struct mz_service */
     struct mz_map by_workload;  /* "ns/name" to const struct mz_workload */
+    struct mz_map rules;        /* "ns/host" to struct mz_rule (rule.h) */
+    uint64_t rules_hash;
     struct mz_map by_address;   /* to const struct mz_workload; of two the first by namespace and name */
 };
 struct mz_model_opts {

@@ -12,10 +12,13 @@ static pb_SdsSecretConfig *secret(struct tr_cluster *c, const char *name)
 static pb_CertificateValidationContext *accounts(struct tr_cluster *c)
 {
     pb_CertificateValidationContext *m = TR_NEW(c->a, CertificateValidationContext);
-    for (size_t i = 0; i < c->service->accounts_n; i++) {
+    const ist_ClientTLSSettings *own = c->policy.tls;
+    const bool named = own && own->n_subject_alt_names;
+    for (size_t i = 0; i < (named ? own->n_subject_alt_names : c->service->accounts_n); i++) {
         pb_StringMatcher *s = TR_NEW(c->a, StringMatcher);
         s->match_pattern_case = pb_StringMatcher_MATCH_PATTERN_EXACT;
-        s->exact = tr_text(c->a, c->service->accounts[i]);
+        s->exact =
+            tr_text(c->a, named ? mz_str_c(own->subject_alt_names[i]) : c->service->accounts[i]);
         TR_ADD(c->a, m, match_subject_alt_names) = s;
     }
     return m;
@@ -35,9 +38,10 @@ static pb_CommonTlsContext *common(struct tr_cluster *c)
     m->validation_context_type_case =
         pb_CommonTlsContext_VALIDATION_CONTEXT_TYPE_COMBINED_VALIDATION_CONTEXT;
     m->combined_validation_context = v;
-    TR_ADD(c->a, m, alpn_protocols) = TR_CONST("istio-peer-exchange");
+    if (c->v->exchange)
+        TR_ADD(c->a, m, alpn_protocols) = TR_CONST("istio-peer-exchange");
     TR_ADD(c->a, m, alpn_protocols) = TR_CONST("istio");
-    if (c->http2)
+    if (tr_cluster_is_http2(c))
         TR_ADD(c->a, m, alpn_protocols) = TR_CONST("h2");
     return m;
 }
@@ -46,8 +50,10 @@ static pb_TransportSocket *mutual(struct tr_cluster *c)
 {
     pb_UpstreamTlsContext *t = TR_NEW(c->a, UpstreamTlsContext);
     t->common_tls_context = common(c);
-    t->sni = TR_PRINTF(c->a, "outbound_.%u_.%.*s_.%.*s", c->port->port, MZ_STR_ARG(c->subset),
-                       MZ_STR_ARG(c->service->host));
+    t->sni = c->policy.tls && c->policy.tls->sni[0]
+                 ? tr_text(c->a, mz_str_c(c->policy.tls->sni))
+                 : TR_PRINTF(c->a, "outbound_.%u_.%.*s_.%.*s", c->port->port, MZ_STR_ARG(c->subset),
+                             MZ_STR_ARG(c->service->host));
     return tr_transport_socket(c->a, "envoy.transport_sockets.tls", t);
 }
 
@@ -63,11 +69,12 @@ static pb_Cluster_TransportSocketMatch *match(struct tr_cluster *c, const char *
 
 void tr_cluster_tls(struct tr_cluster *c)
 {
-    if (c->service->external)
+    const ist_ClientTLSSettings *said = c->policy.tls;
+    if (said ? said->mode == ist_ClientTLSSettings_TLSmode_DISABLE : c->service->external)
         return;
     pb_TransportSocket *tls = mutual(c);
-    if (c->m->type == pb_Cluster_DiscoveryType_ORIGINAL_DST) {
-        c->m->transport_socket = tls; /* no endpoint could tell what it has */
+    if (said || c->m->type == pb_Cluster_DiscoveryType_ORIGINAL_DST) {
+        c->m->transport_socket = tls; /* as it was said, or no endpoint could tell what it has */
         return;
     }
     pb_Cluster_TransportSocketMatch *m = match(c, "tlsMode-istio", tls);

@@ -1,21 +1,9 @@
 /* Clusters (CDS): one per visible service and port, one per port of the workload, and the three that are always there. */
 #include "control/translate/translate_priv.h"
 
-#define UNLIMITED  UINT32_MAX
 #define FOR_EVER_S 9223372035LL /* the longest duration that every proxy can take */
 
-static void limits(struct tr_cluster *c)
-{
-    pb_CircuitBreakers_Thresholds *t = TR_NEW(c->a, CircuitBreakers_Thresholds);
-    t->max_connections = tr_u32(c->a, UNLIMITED);
-    t->max_pending_requests = tr_u32(c->a, UNLIMITED);
-    t->max_requests = tr_u32(c->a, UNLIMITED);
-    t->max_retries = tr_u32(c->a, UNLIMITED);
-    c->m->circuit_breakers = TR_NEW(c->a, CircuitBreakers);
-    TR_ADD(c->a, c->m->circuit_breakers, thresholds) = t;
-}
-
-static void http_options(struct tr_cluster *c, const void *options)
+static void put_http(struct tr_cluster *c, const void *options)
 {
     pb_Cluster_TypedExtensionProtocolOptionsEntry *e =
         TR_NEW(c->a, Cluster_TypedExtensionProtocolOptionsEntry);
@@ -24,14 +12,33 @@ static void http_options(struct tr_cluster *c, const void *options)
     TR_ADD(c->a, c->m, typed_extension_protocol_options) = e;
 }
 
+bool tr_cluster_is_http2(const struct tr_cluster *c)
+{
+    return c->http &&
+           c->http->upstream_protocol_options_case ==
+               pb_http_HttpProtocolOptions_UPSTREAM_PROTOCOL_OPTIONS_EXPLICIT_HTTP_CONFIG &&
+           c->http->explicit_http_config->protocol_config_case ==
+               pb_HttpProtocolOptions_ExplicitHttpConfig_PROTOCOL_CONFIG_HTTP2_PROTOCOL_OPTIONS;
+}
+
+static void set_http2(struct tr_cluster *c)
+{
+    pb_http_HttpProtocolOptions *o = tr_cluster_http(c);
+    o->upstream_protocol_options_case =
+        pb_http_HttpProtocolOptions_UPSTREAM_PROTOCOL_OPTIONS_EXPLICIT_HTTP_CONFIG;
+    o->explicit_http_config = TR_NEW(c->a, HttpProtocolOptions_ExplicitHttpConfig);
+    o->explicit_http_config->protocol_config_case =
+        pb_HttpProtocolOptions_ExplicitHttpConfig_PROTOCOL_CONFIG_HTTP2_PROTOCOL_OPTIONS;
+    o->explicit_http_config->http2_protocol_options = TR_NEW(c->a, Http2ProtocolOptions);
+}
+
 /* As the port says; where it says nothing, sidecars speak what the client speaks. */
 static void protocol(struct tr_cluster *c, enum mz_protocol p)
 {
-    c->http2 = mz_protocol_is_http2(p);
-    if (c->http2)
-        http_options(c, TR_PIECE(c->v, HTTP2));
+    if (mz_protocol_is_http2(p))
+        set_http2(c);
     else if (p == MZ_PROTOCOL_UNKNOWN && c->v->proxy->type == MZ_PROXY_SIDECAR)
-        http_options(c, TR_PIECE(c->v, DOWNSTREAM_HTTP));
+        *tr_cluster_http(c) = *(const pb_http_HttpProtocolOptions *)TR_PIECE(c->v, DOWNSTREAM_HTTP);
 }
 
 static void begin(struct tr_cluster *c, char *name, int type)
@@ -57,11 +64,31 @@ static void name_service(struct tr_cluster *c, const struct mz_service *s)
 
 static void exchange_metadata(struct tr_cluster *c)
 {
-    TR_ADD(c->a, c->m, filters) = TR_PIECE(c->v, CLUSTER_EXCHANGE);
+    if (c->v->exchange)
+        TR_ADD(c->a, c->m, filters) = TR_PIECE(c->v, CLUSTER_EXCHANGE);
+}
+
+/* Options of HTTP need a choice of protocol, and the plainest is HTTP/1. */
+static void finish_http(struct tr_cluster *c)
+{
+    pb_http_HttpProtocolOptions *o = c->http;
+    if (!o)
+        return;
+    if (o->upstream_protocol_options_case ==
+        pb_http_HttpProtocolOptions_UPSTREAM_PROTOCOL_OPTIONS__NOT_SET) {
+        o->upstream_protocol_options_case =
+            pb_http_HttpProtocolOptions_UPSTREAM_PROTOCOL_OPTIONS_EXPLICIT_HTTP_CONFIG;
+        o->explicit_http_config = TR_NEW(c->a, HttpProtocolOptions_ExplicitHttpConfig);
+        o->explicit_http_config->protocol_config_case =
+            pb_HttpProtocolOptions_ExplicitHttpConfig_PROTOCOL_CONFIG_HTTP_PROTOCOL_OPTIONS;
+        o->explicit_http_config->http_protocol_options = TR_NEW(c->a, Http1ProtocolOptions);
+    }
+    put_http(c, o);
 }
 
 static struct mz_out *finish(struct tr_cluster *c)
 {
+    finish_http(c);
     return mz_out_create(mz_str_c(c->m->name), &c->m->base);
 }
 
@@ -69,10 +96,21 @@ static struct mz_out *finish(struct tr_cluster *c)
 
 static void by_endpoints(struct tr_cluster *c)
 {
-    c->m->lb_policy = pb_Cluster_LbPolicy_LEAST_REQUEST;
     c->m->eds_cluster_config = TR_NEW(c->a, Cluster_EdsClusterConfig);
     c->m->eds_cluster_config->eds_config = tr_ads(c->a);
     c->m->eds_cluster_config->service_name = c->m->name;
+}
+
+/* Where it came from, for people. */
+static void name_rule(struct tr_cluster *c, const struct mz_rule *r)
+{
+    pb_Struct *istio = tr_metadata(c->a, &c->m->metadata, "istio");
+    tr_struct_text(
+        c->a, istio, "config",
+        mz_arena_printf(c->a, "/apis/networking.istio.io/v1/namespaces/%.*s/destination-rule/%.*s",
+                        MZ_STR_ARG(r->ns), MZ_STR_ARG(r->name)));
+    if (c->subset.n)
+        tr_struct_text(c->a, istio, "subset", c->subset);
 }
 
 /* Headless: the client has chosen the address. A gateway has no client that could. */
@@ -82,20 +120,24 @@ static bool by_client(const struct mz_view *v, const struct mz_service *s)
 }
 
 static struct mz_out *build_outbound(struct mz_view *v, const struct mz_service *s,
-                                     const struct mz_port *p)
+                                     const struct mz_port *p, const struct mz_rule *r,
+                                     const ist_Subset *subset)
 {
     struct tr_cluster c = { .v = v, .a = mz_arena_create(MZ_MEM_STREAM), .service = s, .port = p };
-    const bool direct = by_client(v, s);
-    begin(&c, tr_cluster_name(c.a, "outbound", p->port, MZ_STR(""), s->host),
-          direct ? pb_Cluster_DiscoveryType_ORIGINAL_DST : pb_Cluster_DiscoveryType_EDS);
+    c.policy = mz_rule_policy(r, subset, p->port);
+    c.subset = mz_str_c(subset ? subset->name : "");
+    begin(&c, tr_cluster_name(c.a, "outbound", p->port, c.subset, s->host),
+          by_client(v, s) ? pb_Cluster_DiscoveryType_ORIGINAL_DST : pb_Cluster_DiscoveryType_EDS);
     c.m->common_lb_config = TR_NEW(c.a, Cluster_CommonLbConfig);
     c.m->common_lb_config->healthy_panic_threshold = TR_NEW(c.a, Percent); /* 0: no panic */
-    limits(&c);
     protocol(&c, p->protocol);
+    tr_cluster_pool(&c);
+    tr_cluster_outlier(&c);
+    tr_cluster_balancer(&c);
     name_service(&c, s);
-    if (direct)
-        c.m->lb_policy = pb_Cluster_LbPolicy_CLUSTER_PROVIDED;
-    else
+    if (r)
+        name_rule(&c, r);
+    if (c.m->type == pb_Cluster_DiscoveryType_EDS)
         by_endpoints(&c);
     tr_cluster_tls(&c);
     exchange_metadata(&c);
@@ -105,21 +147,36 @@ static struct mz_out *build_outbound(struct mz_view *v, const struct mz_service 
 }
 
 static void outbound(struct mz_view *v, const struct mz_service *s, const struct mz_port *p,
-                     struct mz_outs *out)
+                     const struct mz_rule *r, const ist_Subset *subset, struct mz_outs *out)
 {
     struct mz_key k;
     mz_key_init(&k, 'c');
     mz_key_str(&k, s->host);
     mz_key_u64(&k, p->port);
+    mz_key_str(&k, mz_str_c(subset ? subset->name : ""));
     mz_key_u64(&k, s->hash);
+    mz_key_u64(&k, r ? r->hash : 0);
     mz_key_u64(&k, v->model->mesh.hash);
     mz_key_u64(&k, v->proxy->shape);
     struct mz_out *o = mz_cache_get(v->t->cache, &k);
     if (!o) {
-        o = build_outbound(v, s, p);
+        o = build_outbound(v, s, p, r, subset);
         mz_cache_put(v->t->cache, &k, o);
     }
     *mz_vec_push(&out->v, MZ_MEM_XDS) = o;
+}
+
+static void outbound_service(struct mz_view *v, const struct mz_service *s, struct mz_outs *out)
+{
+    const struct mz_rule *r = mz_model_rule(v->model, v->proxy->ns, s);
+    for (size_t k = 0; k < s->ports_n; k++) {
+        const struct mz_port *p = &s->ports[k];
+        if (p->protocol == MZ_PROTOCOL_UDP || mz_service_port(s, p->port) != p)
+            continue;
+        outbound(v, s, p, r, NULL, out);
+        for (size_t i = 0; r && i < r->subsets_n; i++)
+            outbound(v, s, p, r, r->subsets[i], out);
+    }
 }
 
 /* ---- inbound ---- */
@@ -160,8 +217,10 @@ static struct mz_out *build_inbound(struct mz_view *v, size_t first)
     c.m->common_lb_config = TR_NEW(c.a, Cluster_CommonLbConfig);
     c.m->cleanup_interval = TR_NEW(c.a, Duration);
     c.m->cleanup_interval->seconds = FOR_EVER_S;
-    limits(&c);
+    const struct mz_rule *r = mz_model_rule(v->model, v->proxy->ns, t->service);
+    c.policy.pool = mz_rule_policy(r, NULL, t->port->port).pool; /* the server side holds as much */
     protocol(&c, t->port->protocol);
+    tr_cluster_pool(&c);
     for (size_t i = first; !t->service->external && i < v->targets.n; i++)
         if (v->targets.v[i].number == t->number && v->targets.v[i].port->port == t->port->port &&
             !named_before(&v->targets, first, i))
@@ -190,8 +249,8 @@ static struct mz_out *build_passthrough(struct mz_view *v, bool in)
     struct tr_cluster c = { .v = v, .a = mz_arena_create(MZ_MEM_STREAM) };
     begin(&c, TR_CONST("PassthroughCluster"), pb_Cluster_DiscoveryType_ORIGINAL_DST);
     c.m->lb_policy = pb_Cluster_LbPolicy_CLUSTER_PROVIDED;
-    limits(&c);
-    http_options(&c, TR_PIECE(v, PASSTHROUGH_HTTP));
+    tr_cluster_pool(&c);
+    put_http(&c, TR_PIECE(v, PASSTHROUGH_HTTP));
     if (in) { /* statistics of both run together */
         c.m->name = TR_CONST("InboundPassthroughCluster");
         bind_source(&c, true);
@@ -214,13 +273,9 @@ static struct mz_out *build_blackhole(struct mz_view *v)
 
 void tr_clusters(struct mz_view *v, struct mz_outs *out)
 {
-    for (size_t i = 0; i < v->scope->services_n; i++) {
-        const struct mz_service *s = v->scope->services[i];
-        for (size_t k = 0; s->resolution != MZ_RESOLVE_ALIAS && k < s->ports_n; k++)
-            if (s->ports[k].protocol != MZ_PROTOCOL_UDP &&
-                mz_service_port(s, s->ports[k].port) == &s->ports[k])
-                outbound(v, s, &s->ports[k], out);
-    }
+    for (size_t i = 0; i < v->scope->services_n; i++)
+        if (v->scope->services[i]->resolution != MZ_RESOLVE_ALIAS)
+            outbound_service(v, v->scope->services[i], out);
     *mz_vec_push(&out->v, MZ_MEM_XDS) = build_blackhole(v);
     if (v->proxy->type != MZ_PROXY_SIDECAR)
         return;

@@ -70,13 +70,51 @@ static int compare_groups(const void *a, const void *b)
     return c ? c : strcmp((*x)->locality->sub_zone, (*y)->locality->sub_zone);
 }
 
-static struct mz_out *build(struct mz_view *v, struct mz_str name, const struct mz_endpoints *e)
+/* Whether the workload has each label of a subset. */
+static bool is_in(const struct mz_endpoint *e, const ist_Subset *s)
+{
+    for (size_t i = 0; s && i < s->n_labels; i++) {
+        const struct mz_str have =
+            e->workload ? mz_label_get(e->workload->labels, s->labels[i]->key) : MZ_STR("");
+        if (!mz_str_eq(have, mz_str_c(s->labels[i]->value)))
+            return false;
+    }
+    return true;
+}
+
+/* How far it is from the client: in its subzone, zone, region, or elsewhere. */
+static uint32_t distance(const struct mz_locality *from, const pb_Locality *to)
+{
+    if (!mz_str_eq(from->region, mz_str_c(to->region)))
+        return 3;
+    if (!mz_str_eq(from->zone, mz_str_c(to->zone)))
+        return 2;
+    return mz_str_eq(from->subzone, mz_str_c(to->sub_zone)) ? 0 : 1;
+}
+
+/* The nearest first, without gaps. Only where somebody notices that the near ones fail. */
+static void prioritize(const struct mz_proxy *p, pb_ClusterLoadAssignment *m)
+{
+    uint32_t next = 0;
+    for (uint32_t d = 0; d <= 3; d++) {
+        bool any = false;
+        for (size_t i = 0; i < m->n_endpoints; i++)
+            if (distance(&p->locality, m->endpoints[i]->locality) == d) {
+                m->endpoints[i]->priority = next;
+                any = true;
+            }
+        next += any;
+    }
+}
+
+static struct mz_out *build(struct mz_view *v, struct mz_str name, const struct mz_endpoints *e,
+                            const ist_Subset *subset, bool failover)
 {
     struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
     pb_ClusterLoadAssignment *m = TR_NEW(a, ClusterLoadAssignment);
     m->cluster_name = tr_text(a, name);
     for (size_t i = 0; e && i < e->n; i++) {
-        if (e->v[i].health != MZ_HEALTHY)
+        if (e->v[i].health != MZ_HEALTHY || !is_in(&e->v[i], subset))
             continue;
         pb_LocalityLbEndpoints *g = group_of(a, m, locality_of(&e->v[i]));
         TR_ADD(a, g, lb_endpoints) = endpoint(a, &e->v[i], v->model->mesh.cluster_id);
@@ -84,6 +122,8 @@ static struct mz_out *build(struct mz_view *v, struct mz_str name, const struct 
     }
     if (m->n_endpoints)
         qsort(m->endpoints, m->n_endpoints, sizeof(*m->endpoints), compare_groups);
+    if (failover)
+        prioritize(v->proxy, m);
     struct mz_out *o = mz_out_create(name, &m->base);
     mz_arena_destroy(a);
     return o;
@@ -98,13 +138,24 @@ struct mz_out *tr_endpoints(struct mz_view *v, struct mz_str name)
     const struct mz_service *s = mz_map_get(&v->scope->by_host, key.host);
     const struct mz_port *p = s ? mz_service_port(s, key.port) : NULL;
     const struct mz_endpoints *e = p ? &s->endpoints[p - s->ports] : NULL;
+    const struct mz_rule *r = s ? mz_model_rule(v->model, v->proxy->ns, s) : NULL;
+    const ist_Subset *subset = r && key.subset.n ? mz_rule_subset(r, key.subset) : NULL;
+    if (key.subset.n && !subset)
+        e = NULL; /* a subset that nobody defines has no endpoints */
+    const bool failover = mz_rule_policy(r, subset, key.port).outlier != NULL;
     mz_key_init(&k, 'e');
     mz_key_str(&k, name);
     mz_key_u64(&k, e ? e->hash : 0);
     mz_key_u64(&k, v->model->mesh.hash);
+    mz_key_u64(&k, subset || failover ? r->hash : 0);
+    if (failover) {
+        mz_key_str(&k, v->proxy->locality.region);
+        mz_key_str(&k, v->proxy->locality.zone);
+        mz_key_str(&k, v->proxy->locality.subzone);
+    }
     struct mz_out *o = mz_cache_get(v->t->cache, &k);
     if (!o) {
-        o = build(v, name, e);
+        o = build(v, name, e, subset, failover);
         mz_cache_put(v->t->cache, &k, o);
     }
     return o;

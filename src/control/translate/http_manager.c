@@ -135,14 +135,15 @@ static pb_HttpConnectionManager_Tracing *tracing(struct mz_view *v)
 
 static void add_filters(struct mz_view *v, struct mz_arena *a, pb_HttpConnectionManager *m, bool in)
 {
-    TR_ADD(a, m, http_filters) =
-        in ? TR_PIECE(v, HTTP_EXCHANGE_IN) : TR_PIECE(v, HTTP_EXCHANGE_OUT);
+    if (v->exchange)
+        TR_ADD(a, m, http_filters) =
+            in ? TR_PIECE(v, HTTP_EXCHANGE_IN) : TR_PIECE(v, HTTP_EXCHANGE_OUT);
     TR_ADD(a, m, http_filters) = TR_PIECE(v, GRPC_STATS);
-    if (!in)
+    if (!in && v->alpn)
         TR_ADD(a, m, http_filters) = TR_PIECE(v, ALPN);
     TR_ADD(a, m, http_filters) = TR_PIECE(v, FAULT);
     TR_ADD(a, m, http_filters) = TR_PIECE(v, CORS);
-    if (v->model->mesh.metrics)
+    if (v->metrics)
         TR_ADD(a, m, http_filters) = in ? TR_PIECE(v, HTTP_STATS_IN) : TR_PIECE(v, HTTP_STATS_OUT);
     TR_ADD(a, m, http_filters) = TR_PIECE(v, ROUTER);
 }
@@ -177,17 +178,19 @@ pb_Filter *tr_http_filter(struct mz_arena *a, const pb_HttpConnectionManager *m)
 
 /* Filters in front of TCP's last one, and that. */
 void tr_tcp_filters(struct mz_view *v, struct mz_arena *a, pb_FilterChain *c, bool in,
-                    const char *cluster, bool logged)
+                    const struct tr_tcp *to)
 {
     pb_TcpProxy *t = TR_NEW(a, TcpProxy);
-    t->stat_prefix = TR_CONST(cluster);
+    t->stat_prefix = TR_CONST(to->cluster);
     t->cluster_specifier_case = pb_TcpProxy_CLUSTER_SPECIFIER_CLUSTER;
-    t->cluster = TR_CONST(cluster);
-    if (logged && tr_access_log(v))
+    t->cluster = TR_CONST(to->cluster);
+    t->idle_timeout = (pb_Duration *)(uintptr_t)to->idle; /* shared with the model */
+    t->max_downstream_connection_duration = (pb_Duration *)(uintptr_t)to->longest;
+    if (!to->silent && tr_access_log(v))
         TR_ADD(a, t, access_log) = tr_access_log(v);
-    if (in)
+    if (in && v->exchange)
         TR_ADD(a, c, filters) = TR_PIECE(v, TCP_EXCHANGE);
-    if (v->model->mesh.metrics)
+    if (v->metrics)
         TR_ADD(a, c, filters) = in ? TR_PIECE(v, TCP_STATS_IN) : TR_PIECE(v, TCP_STATS_OUT);
     TR_ADD(a, c, filters) = tr_filter(a, "envoy.filters.network.tcp_proxy", t);
 }

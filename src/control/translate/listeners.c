@@ -47,7 +47,7 @@ static pb_TransportSocket *server_tls(struct mz_view *v, struct mz_arena *a, boo
     m->tls_params->tls_maximum_protocol_version = pb_TlsParameters_TlsProtocol_TLSv1_3;
     for (size_t i = 0; i < MZ_COUNT(ciphers); i++)
         TR_ADD(a, m->tls_params, cipher_suites) = TR_CONST(ciphers[i]);
-    if (!http)
+    if (!http && v->exchange)
         TR_ADD(a, m, alpn_protocols) = TR_CONST("istio-peer-exchange");
     TR_ADD(a, m, alpn_protocols) = TR_CONST("h2");
     TR_ADD(a, m, alpn_protocols) = TR_CONST("http/1.1");
@@ -100,7 +100,8 @@ static void http_chain(struct inbound *in, const char *transport, const char *co
         h->http2_protocol_options = TR_NEW(a, Http2ProtocolOptions);
     h->route_specifier_case = pb_HttpConnectionManager_ROUTE_SPECIFIER_ROUTE_CONFIG;
     h->route_config = tr_inbound_routes(in->v, a, in->cluster, in->target);
-    TR_ADD(a, c, filters) = TR_PIECE(in->v, TCP_EXCHANGE);
+    if (in->v->exchange)
+        TR_ADD(a, c, filters) = TR_PIECE(in->v, TCP_EXCHANGE);
     TR_ADD(a, c, filters) = tr_http_filter(a, h);
     if (tls)
         c->transport_socket = server_tls(in->v, a, true);
@@ -109,7 +110,7 @@ static void http_chain(struct inbound *in, const char *transport, const char *co
 static void tcp_chain(struct inbound *in, const char *transport, const char *const *alpn, bool tls)
 {
     pb_FilterChain *c = add_chain(in, in->name, transport, alpn);
-    tr_tcp_filters(in->v, in->a, c, true, in->cluster, true);
+    tr_tcp_filters(in->v, in->a, c, true, &(struct tr_tcp){ .cluster = in->cluster });
     if (tls)
         c->transport_socket = server_tls(in->v, in->a, false);
 }
@@ -140,7 +141,7 @@ static void black_hole(struct mz_view *v, struct mz_arena *a, pb_Listener *m, bo
     c->name = TR_CONST(in ? "virtualInbound-blackhole" : "virtualOutbound-blackhole");
     c->filter_chain_match = TR_NEW(a, FilterChainMatch);
     c->filter_chain_match->destination_port = tr_u32(a, in ? INBOUND_PORT : OUTBOUND_PORT);
-    tr_tcp_filters(v, a, c, in, "BlackHoleCluster", false);
+    tr_tcp_filters(v, a, c, in, &(struct tr_tcp){ .cluster = "BlackHoleCluster", .silent = true });
     TR_ADD(a, m, filter_chains) = c;
 }
 
@@ -257,8 +258,7 @@ static struct mz_out *virtual_outbound(struct mz_view *v)
     m->use_original_dst = tr_bool(a, true);
     black_hole(v, a, m, false);
     c->name = TR_CONST("virtualOutbound-catchall-tcp");
-    tr_tcp_filters(v, a, c, false,
-                   v->model->mesh.registry_only ? "BlackHoleCluster" : "PassthroughCluster", true);
+    tr_tcp_filters(v, a, c, false, &(struct tr_tcp){ .cluster = tr_elsewhere(v) });
     TR_ADD(a, m, filter_chains) = c;
     struct mz_out *o = mz_out_create(mz_str_c(m->name), &m->base);
     mz_arena_destroy(a);

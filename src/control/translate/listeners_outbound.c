@@ -10,9 +10,11 @@
 enum kind { KIND_TCP, KIND_HTTP, KIND_AUTO, KIND_NONE };
 
 struct chain {
-    bool http;         /* chosen by what the first bytes look like */
-    char *name;        /* of the routes, or of the cluster */
-    struct mz_str sni; /* "" any */
+    bool http;                         /* chosen by what the first bytes look like */
+    char *name;                        /* of the routes, or of the cluster */
+    struct mz_str sni;                 /* "" any */
+    const pb_Duration *idle, *longest; /* of TCP; NULL: not said */
+    uint64_t rule;                     /* what said so; 0: nothing */
 };
 struct entry {
     struct mz_str address;
@@ -43,6 +45,11 @@ struct mz_str tr_wildcard(const struct mz_proxy *p)
     return p->ipv4 ? MZ_STR("0.0.0.0") : MZ_STR("::");
 }
 
+const char *tr_elsewhere(const struct mz_view *v)
+{
+    return v->model->mesh.registry_only ? "BlackHoleCluster" : "PassthroughCluster";
+}
+
 /* Ports that the proxy needs for itself on every address. */
 static bool is_reserved(const struct mz_proxy *p, uint16_t port)
 {
@@ -57,8 +64,14 @@ static struct chain tcp_chain(struct plan *pl, const struct mz_service *s, const
 {
     const bool tls = p->protocol == MZ_PROTOCOL_HTTPS || p->protocol == MZ_PROTOCOL_TLS;
     const bool any = !s->addresses_n && mz_str_eq(address, tr_wildcard(pl->v->proxy));
-    return (struct chain){ false, tr_cluster_name(pl->a, "outbound", p->port, MZ_STR(""), s->host),
-                           tls && any ? s->host : MZ_STR("") };
+    const struct mz_rule *r = mz_model_rule(pl->v->model, pl->v->proxy->ns, s);
+    const ist_ConnectionPoolSettings *pool = mz_rule_policy(r, NULL, p->port).pool;
+    const ist_ConnectionPoolSettings_TCPSettings *tcp = pool ? pool->tcp : NULL;
+    return (struct chain){ .name = tr_cluster_name(pl->a, "outbound", p->port, MZ_STR(""), s->host),
+                           .sni = tls && any ? s->host : MZ_STR(""),
+                           .idle = tcp ? tcp->idle_timeout : NULL,
+                           .longest = tcp ? tcp->max_connection_duration : NULL,
+                           .rule = tcp ? r->hash : 0 };
 }
 
 /* Routes of a wildcard address are those of its port; a service with an address of its own has its own. */
@@ -66,10 +79,9 @@ static struct chain http_chain(struct plan *pl, const struct mz_service *s, cons
                                struct mz_str address, enum kind kind)
 {
     const bool own = kind == KIND_AUTO && !mz_str_eq(address, tr_wildcard(pl->v->proxy));
-    return (struct chain){ true,
-                           own ? TR_PRINTF(pl->a, "%.*s:%u", MZ_STR_ARG(s->host), p->port)
-                               : TR_PRINTF(pl->a, "%u", p->port),
-                           MZ_STR("") };
+    return (struct chain){ .http = true,
+                           .name = own ? TR_PRINTF(pl->a, "%.*s:%u", MZ_STR_ARG(s->host), p->port)
+                                       : TR_PRINTF(pl->a, "%u", p->port) };
 }
 
 static bool same_match(const struct chain *a, const struct chain *b)
@@ -83,7 +95,8 @@ static void add_chain(struct entry *e, struct chain c)
         if (same_match(&e->chains.v[i], &c))
             return; /* the older service has it */
     *mz_vec_push(&e->chains, MZ_MEM_XDS) = c;
-    e->hash = mz_xxh64(c.name, strlen(c.name), mz_xxh64(c.sni.p, c.sni.n, e->hash + c.http));
+    e->hash =
+        mz_xxh64(c.name, strlen(c.name), mz_xxh64(c.sni.p, c.sni.n, e->hash + c.http + c.rule));
 }
 
 /* Protocols whose servers speak first cannot share an address with anything that waits for bytes. */
@@ -163,7 +176,9 @@ static pb_FilterChain *build_chain(struct mz_view *v, struct mz_arena *a, const 
     pb_FilterChain *m = TR_NEW(a, FilterChain);
     m->transport_socket_connect_timeout = tr_duration_us(a, 15000000);
     if (!c->http) {
-        tr_tcp_filters(v, a, m, false, c->name, true);
+        tr_tcp_filters(
+            v, a, m, false,
+            &(struct tr_tcp){ .cluster = c->name, .idle = c->idle, .longest = c->longest });
         return m;
     }
     pb_HttpConnectionManager *h = tr_http_manager(
@@ -199,8 +214,7 @@ static pb_FilterChain *pass_through(struct mz_view *v, struct mz_arena *a)
     pb_FilterChain *m = TR_NEW(a, FilterChain);
     m->name = TR_CONST("PassthroughFilterChain");
     m->filter_chain_match = TR_NEW(a, FilterChainMatch);
-    tr_tcp_filters(v, a, m, false,
-                   v->model->mesh.registry_only ? "BlackHoleCluster" : "PassthroughCluster", true);
+    tr_tcp_filters(v, a, m, false, &(struct tr_tcp){ .cluster = tr_elsewhere(v) });
     return m;
 }
 

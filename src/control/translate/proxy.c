@@ -97,12 +97,25 @@ static struct mz_str or_else(struct mz_str s, struct mz_str otherwise)
     return s.n ? s : otherwise;
 }
 
+static bool lacks_istio(const pb_Node *n)
+{
+    for (size_t i = 0; i < n->n_extensions; i++)
+        if (mz_str_starts(mz_str_c(n->extensions[i]->name), MZ_STR("istio.")))
+            return false;
+    return n->n_extensions != 0; /* who tells nothing has them */
+}
+
 static void take_rest(struct mz_proxy *p, const pb_Node *node)
 {
     static const char *const names[] = { "service.istio.io/canonical-name",
                                          "app.kubernetes.io/name", "app" };
     static const char *const revisions[] = { "service.istio.io/canonical-revision",
                                              "app.kubernetes.io/version", "version" };
+    if (node->locality)
+        p->locality =
+            (struct mz_locality){ mz_arena_dup(p->arena, mz_str_c(node->locality->region)),
+                                  mz_arena_dup(p->arena, mz_str_c(node->locality->zone)),
+                                  mz_arena_dup(p->arena, mz_str_c(node->locality->sub_zone)) };
     p->mesh_id = mz_arena_dup(p->arena, meta_text(node, "MESH_ID"));
     struct mz_str workload = mz_arena_dup(p->arena, meta_text(node, "WORKLOAD_NAME"));
     p->canonical = mz_labels_first(p->labels, names, MZ_COUNT(names), or_else(workload, p->name));
@@ -110,7 +123,8 @@ static void take_rest(struct mz_proxy *p, const pb_Node *node)
     p->tproxy = mz_str_eq(meta_text(node, "INTERCEPTION_MODE"), MZ_STR("TPROXY"));
     p->reserved[0] = meta_port(node, "ENVOY_STATUS_PORT");
     p->reserved[1] = meta_port(node, "ENVOY_PROMETHEUS_PORT");
-    const uint8_t shape[] = { (uint8_t)p->type, p->ipv4, p->ipv6 };
+    p->stock = lacks_istio(node);
+    const uint8_t shape[] = { (uint8_t)p->type, p->ipv4, p->ipv6, p->stock };
     p->shape = mz_xxh64(shape, sizeof(shape), 0);
     const struct mz_str parts[] = { p->ns,      p->domain,    p->cluster_id,
                                     p->mesh_id, p->canonical, p->revision };

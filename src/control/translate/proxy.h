@@ -14,9 +14,11 @@ struct mz_proxy {
     size_t ips_n;
     bool ipv4, ipv6;             /* it has such an address */
     struct mz_labels labels;
+    struct mz_locality locality;
     struct mz_str cluster_id, mesh_id;
     struct mz_str canonical, revision; /* what telemetry calls the workload */
     uint16_t reserved[2];        /* ports that the proxy itself listens on: health, metrics; 0: none */
+    bool stock;                  /* it tells what it has, and Istio's extensions are not among it: they would be refused */
     bool tproxy;                 /* connections are caught by TPROXY */
     uint64_t shape;              /* of what clusters and routes look at */
     uint64_t identity;           /* and listeners besides */

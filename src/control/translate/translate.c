@@ -37,9 +37,22 @@ bool mz_translate_is_named(enum mz_xds_type t)
 
 /* ---- the translator ---- */
 
-struct mz_translator *mz_translator_create(void)
+static bool is_on(const char *name)
+{
+    const char *v = getenv(name); /* before threads start */
+    return !v || !mz_str_ieq(mz_str_c(v), MZ_STR("false"));
+}
+
+struct mz_features mz_features_from_env(void)
+{
+    return (struct mz_features){ is_on("PILOT_ENABLE_METADATA_EXCHANGE"),
+                                 is_on("PILOT_ENABLE_ALPN_FILTER") };
+}
+
+struct mz_translator *mz_translator_create(const struct mz_features *f)
 {
     struct mz_translator *t = mz_new0(MZ_MEM_XDS, struct mz_translator);
+    t->features = *f;
     t->cache = mz_cache_create();
     t->fragments = mz_fragments_create();
     t->arena = mz_arena_create(MZ_MEM_XDS);
@@ -120,6 +133,9 @@ struct mz_view *mz_view_create(struct mz_translator *t, const struct mz_proxy *p
     v->model = t->model;
     v->proxy = p;
     v->arena = mz_arena_create(MZ_MEM_XDS);
+    v->exchange = t->features.metadata_exchange && !p->stock;
+    v->alpn = t->features.alpn && !p->stock;
+    v->metrics = v->model->mesh.metrics && !p->stock;
     v->scope = scope_of(t, p->ns);
     v->workload = workload_of(v->model, p, v->arena);
     v->targets =

@@ -7,8 +7,14 @@
 #include "control/translate/resource.h"
 #include "xds/subscription.h"
 
+/* What may be sent at all; istiod's names of the environment. */
+struct mz_features {
+    bool metadata_exchange; /* PILOT_ENABLE_METADATA_EXCHANGE */
+    bool alpn;              /* PILOT_ENABLE_ALPN_FILTER */
+};
+struct mz_features mz_features_from_env(void); /* all on, except where a variable says "false" */
 struct mz_translator; /* the cache, and what all proxies of a model share */
-struct mz_translator *mz_translator_create(void);
+struct mz_translator *mz_translator_create(const struct mz_features *f); /* copied */
 void mz_translator_destroy(struct mz_translator *t);       /* after its views; NULL is fine */
 void mz_translator_set_model(struct mz_translator *t, const struct mz_model *m); /* takes a reference; views of the one before end first */
 struct mz_cache_counts mz_translator_counts(const struct mz_translator *t);

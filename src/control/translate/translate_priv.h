@@ -1,5 +1,6 @@
 #ifndef MZ_CONTROL_TRANSLATE_PRIV_H
 #define MZ_CONTROL_TRANSLATE_PRIV_H
+#include "control/model/rule.h"
 #include "control/translate/build.h"
 #include "control/translate/fragment.h"
 #include "control/translate/translate.h"
@@ -12,6 +13,7 @@ struct tr_scope { /* what workloads of one namespace can see; shared by their vi
 };
 struct mz_translator {
     const struct mz_model *model;
+    struct mz_features features;
     struct mz_cache *cache;
     struct mz_fragments *fragments;
     struct mz_arena *arena; /* of the scopes: goes with the model */
@@ -25,6 +27,7 @@ struct mz_view {
     const struct mz_workload *workload; /* NULL: not known (yet) */
     struct mz_arena *arena;
     struct mz_targets targets;
+    bool exchange, alpn, metrics; /* whether this proxy has them and is to have them */
     pb_AccessLog *log; /* made once, shared by all that log; NULL: not yet, or none */
     pb_HttpConnectionManager_Tracing *tracing;
 };
@@ -50,6 +53,7 @@ struct mz_out *tr_endpoints(struct mz_view *v, struct mz_str name); /* NULL: no 
 void tr_listeners(struct mz_view *v, struct mz_outs *out);
 void tr_listeners_outbound(struct mz_view *v, struct mz_outs *out);
 struct mz_out *tr_routes(struct mz_view *v, struct mz_str name); /* NULL: not a name of routes */
+const char *tr_elsewhere(const struct mz_view *v); /* the cluster of what no service stands for */
 struct mz_str tr_wildcard(const struct mz_proxy *p); /* "0.0.0.0", or "::" where there is only IPv6 */
 /* Routes of 15006 to the port of @t; NULL: to any other port. */
 pb_RouteConfiguration *tr_inbound_routes(struct mz_view *v, struct mz_arena *a, char *cluster, const struct mz_target *t);
@@ -60,7 +64,12 @@ pb_AccessLog *tr_listener_log(struct mz_view *v, struct mz_arena *a);
 pb_HttpConnectionManager *tr_http_manager(struct mz_view *v, struct mz_arena *a, bool in, char *stat_prefix);
 pb_Filter *tr_http_filter(struct mz_arena *a, const pb_HttpConnectionManager *m);
 pb_Filter *tr_filter(struct mz_arena *a, const char *name, const void *config);
-void tr_tcp_filters(struct mz_view *v, struct mz_arena *a, pb_FilterChain *c, bool in, const char *cluster, bool logged);
+struct tr_tcp {
+    const char *cluster;
+    const pb_Duration *idle, *longest; /* NULL: as the proxy does by itself */
+    bool silent; /* not logged */
+};
+void tr_tcp_filters(struct mz_view *v, struct mz_arena *a, pb_FilterChain *c, bool in, const struct tr_tcp *to);
 
 /* cluster_tls.c */
 struct tr_cluster { /* one being built */
@@ -70,7 +79,15 @@ struct tr_cluster { /* one being built */
     const struct mz_service *service;
     const struct mz_port *port;
     struct mz_str subset; /* "" */
-    bool http2;
+    struct mz_policy policy;
+    pb_http_HttpProtocolOptions *http; /* NULL: none yet */
 };
 void tr_cluster_tls(struct tr_cluster *c);
+bool tr_cluster_is_http2(const struct tr_cluster *c);
+
+/* cluster_policy.c: what a DestinationRule says; each part may say nothing */
+pb_http_HttpProtocolOptions *tr_cluster_http(struct tr_cluster *c); /* to be changed */
+void tr_cluster_pool(struct tr_cluster *c);     /* after the protocol is known */
+void tr_cluster_outlier(struct tr_cluster *c);
+void tr_cluster_balancer(struct tr_cluster *c); /* may turn it into one that dials where the client wanted */
 #endif

@@ -23,7 +23,7 @@ static int up(void **state)
     (void)state;
     mz_type_add_table(mz_control_types, mz_control_types_n);
     t.arena = mz_arena_create(MZ_MEM_CONFIG);
-    t.translator = mz_translator_create();
+    t.translator = mz_translator_create(&(struct mz_features){ true, true });
     t.model = NULL;
     return 0;
 }
@@ -216,7 +216,7 @@ static void test_sharing(void **state)
     mz_model_unref(before);
     mz_outs_fini(&z);
     mz_translator_destroy(t.translator);
-    t.translator = mz_translator_create();
+    t.translator = mz_translator_create(&(struct mz_features){ true, true });
     mz_translator_set_model(t.translator, t.model);
     ask(SIDECAR("one"), MZ_XDS_CLUSTER, NULL, &z);
     for (size_t i = 0; i < x.v.n; i++)
@@ -240,6 +240,33 @@ static void test_aging(void **state)
         mz_translator_set_model(t.translator, t.model);
     assert_int_equal(mz_translator_counts(t.translator).entries, 0);
     assert_int_equal(mz_translator_counts(t.translator).bytes, 0);
+}
+
+/* Who tells what it has is not sent what it lacks. */
+static void test_stock(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *node;
+        size_t filters;
+    } nodes[] = {
+        { SIDECAR("x"), 1 },
+        { SIDECAR("x") "\nextensions: [{name: envoy.filters.http.router, category: "
+                       "envoy.filters.http}]",
+          0 },
+        { SIDECAR("x") "\nextensions: [{name: envoy.filters.http.router}, {name: istio.alpn}]", 1 },
+    };
+    use(SERVICE("a", "demo", "10.9.0.1", "{name: http, port: 80}"));
+    for (size_t i = 0; i < MZ_COUNT(nodes); i++) {
+        struct mz_outs o = { 0 };
+        ask(nodes[i].node, MZ_XDS_CLUSTER, NULL, &o);
+        struct mz_outs one = { 0 };
+        *mz_vec_push(&one.v, MZ_MEM_XDS) = mz_out_ref(o.v.v[o.v.n - 1]);
+        assert_int_equal(((const pb_Cluster *)only(&one, MZ_XDS_CLUSTER))->n_filters,
+                         nodes[i].filters);
+        mz_outs_fini(&one);
+        mz_outs_fini(&o);
+    }
 }
 
 static void test_registry_only(void **state)
@@ -270,6 +297,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_sharing, up, down),
         cmocka_unit_test_setup_teardown(test_aging, up, down),
         cmocka_unit_test_setup_teardown(test_registry_only, up, down),
+        cmocka_unit_test_setup_teardown(test_stock, up, down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

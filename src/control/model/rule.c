@@ -1,0 +1,168 @@
+#include "control/model/rule.h"
+
+#include <stdlib.h>
+
+#include "control/model/model_priv.h"
+
+/* ---- building ---- */
+
+/* A name without a dot is one of the document's namespace. */
+static struct mz_str full_host(struct model_draft *d, struct mz_str host, struct mz_str ns)
+{
+    if (mz_str_chr(host, '.') >= 0 || mz_str_eq(host, MZ_STR("*")))
+        return mz_arena_dup(d->m->arena, host);
+    return mz_arena_printf(d->m->arena, "%.*s.%.*s.svc.%.*s", MZ_STR_ARG(host), MZ_STR_ARG(ns),
+                           MZ_STR_ARG(d->m->mesh.domain));
+}
+
+static const struct mz_str *export_to(struct model_draft *d, const ist_DestinationRule *m,
+                                      size_t *out_n)
+{
+    struct mz_str *v = mz_arena_alloc(d->m->arena, m->n_export_to * sizeof(*v));
+    for (size_t i = 0; i < m->n_export_to; i++)
+        v[i] = mz_arena_dup(d->m->arena, mz_str_c(m->export_to[i]));
+    *out_n = m->n_export_to;
+    return v;
+}
+
+const ist_Subset *mz_rule_subset(const struct mz_rule *r, struct mz_str name)
+{
+    for (size_t i = 0; i < r->subsets_n; i++)
+        if (mz_str_eq(mz_str_c(r->subsets[i]->name), name))
+            return r->subsets[i];
+    return NULL;
+}
+
+/* A later document of the same host adds subsets, and the policy where there is none yet. */
+static void join(struct model_draft *d, struct mz_rule *r, const ist_DestinationRule *m,
+                 uint64_t version)
+{
+    const ist_Subset **v = mz_arena_alloc(d->m->arena, (r->subsets_n + m->n_subsets) * sizeof(*v));
+    if (r->subsets_n)
+        memcpy(v, r->subsets, r->subsets_n * sizeof(*v));
+    r->subsets = v;
+    for (size_t i = 0; i < m->n_subsets; i++)
+        if (!mz_rule_subset(r, mz_str_c(m->subsets[i]->name)))
+            v[r->subsets_n++] = m->subsets[i];
+    r->policy = r->policy ? r->policy : m->traffic_policy;
+    r->hash = mz_xxh64(&version, sizeof(version), r->hash);
+}
+
+static int compare_docs(const void *a, const void *b)
+{
+    const struct mz_doc *const *x = a, *const *y = b;
+    int c = mz_str_cmp((*x)->created, (*y)->created);
+    c = c ? c : mz_str_cmp((*x)->ns, (*y)->ns);
+    return c ? c : mz_str_cmp((*x)->name, (*y)->name);
+}
+
+static void add_rule(struct model_draft *d, const struct mz_doc *doc)
+{
+    const ist_DestinationRule *m = (const ist_DestinationRule *)mz_doc_body(doc, d->m->arena);
+    struct mz_str host = full_host(d, mz_str_c(m->host), doc->ns);
+    struct mz_str key =
+        mz_arena_printf(d->m->arena, "%.*s/%.*s", MZ_STR_ARG(doc->ns), MZ_STR_ARG(host));
+    struct mz_rule *r = mz_map_get(&d->m->rules, key);
+    if (!r) {
+        r = mz_arena_new0(d->m->arena, struct mz_rule);
+        r->ns = mz_arena_dup(d->m->arena, doc->ns);
+        r->name = mz_arena_dup(d->m->arena, doc->name);
+        r->host = host;
+        r->export_to = export_to(d, m, &r->export_to_n);
+        (void)mz_map_put(&d->m->rules, key, r);
+    }
+    join(d, r, m, doc->version);
+    d->m->rules_hash = mz_xxh64(&doc->version, sizeof(doc->version),
+                                mz_xxh64(doc->key.p, doc->key.n, d->m->rules_hash));
+}
+
+void model_add_rules(struct model_draft *d)
+{
+    size_t n;
+    const struct mz_doc *const *v = mz_store_list(d->store, MZ_KIND_DESTINATION_RULE, &n);
+    const struct mz_doc **sorted = mz_arena_alloc(d->scratch, n * sizeof(*sorted));
+    if (n) {
+        memcpy(sorted, v, n * sizeof(*sorted));
+        qsort(sorted, n, sizeof(*sorted), compare_docs);
+    }
+    for (size_t i = 0; i < n; i++)
+        add_rule(d, sorted[i]);
+}
+
+/* ---- choosing ---- */
+
+static const struct mz_rule *at(const struct mz_model *m, struct mz_str ns, struct mz_str host)
+{
+    char key[600];
+    if (ns.n + 1 + host.n > sizeof(key))
+        return NULL;
+    memcpy(key, ns.p, ns.n);
+    key[ns.n] = '/';
+    memcpy(key + ns.n + 1, host.p, host.n);
+    return mz_map_get(&m->rules, (struct mz_str){ key, ns.n + 1 + host.n });
+}
+
+/* "a.b.c", "*.b.c", "*.c", "*". */
+static const struct mz_rule *most_specific(const struct mz_model *m, struct mz_str ns,
+                                           struct mz_str host)
+{
+    const struct mz_rule *r = at(m, ns, host);
+    char wild[300] = "*";
+    for (ptrdiff_t dot; !r && host.n < sizeof(wild) - 1 && (dot = mz_str_chr(host, '.')) >= 0;) {
+        memcpy(wild + 1, host.p + dot, host.n - (size_t)dot);
+        r = at(m, ns, (struct mz_str){ wild, 1 + host.n - (size_t)dot });
+        host = mz_str_skip(host, (size_t)dot + 1);
+    }
+    return r ? r : at(m, ns, MZ_STR("*"));
+}
+
+static bool is_exported(const struct mz_rule *r, struct mz_str ns)
+{
+    for (size_t i = 0; i < r->export_to_n; i++)
+        if (mz_str_eq(r->export_to[i], MZ_STR("*")) || mz_str_eq(r->export_to[i], ns))
+            return true;
+    return !r->export_to_n;
+}
+
+const struct mz_rule *mz_model_rule(const struct mz_model *m, struct mz_str ns,
+                                    const struct mz_service *s)
+{
+    const struct mz_str others[] = { s->ns, m->mesh.root_ns };
+    const struct mz_rule *r = m->rules.n ? most_specific(m, ns, s->host) : NULL;
+    for (size_t i = 0; !r && m->rules.n && i < MZ_COUNT(others); i++) {
+        r = most_specific(m, others[i], s->host);
+        r = r && is_exported(r, ns) ? r : NULL;
+    }
+    return r;
+}
+
+/* ---- policies ---- */
+
+/* What of @t is said for this port replaces what is said for all, piece by piece; settings of a port inherit nothing of it. */
+static void apply(struct mz_policy *p, const ist_TrafficPolicy *t, uint16_t port)
+{
+    if (!t)
+        return;
+    p->lb = t->load_balancer ? t->load_balancer : p->lb;
+    p->pool = t->connection_pool ? t->connection_pool : p->pool;
+    p->outlier = t->outlier_detection ? t->outlier_detection : p->outlier;
+    p->tls = t->tls ? t->tls : p->tls;
+    for (size_t i = 0; i < t->n_port_level_settings; i++) {
+        const ist_TrafficPolicy_PortTrafficPolicy *s = t->port_level_settings[i];
+        if (s->port && s->port->number == port) {
+            *p = (struct mz_policy){ s->load_balancer, s->connection_pool, s->outlier_detection,
+                                     s->tls };
+            return;
+        }
+    }
+}
+
+struct mz_policy mz_rule_policy(const struct mz_rule *r, const ist_Subset *subset, uint16_t port)
+{
+    struct mz_policy p = { 0 };
+    if (r)
+        apply(&p, r->policy, port);
+    if (subset)
+        apply(&p, subset->traffic_policy, port);
+    return p;
+}

@@ -1,0 +1,30 @@
+#ifndef MZ_CONTROL_MODEL_RULE_H
+#define MZ_CONTROL_MODEL_RULE_H
+/* DestinationRules: how clients of a host reach it (C4). */
+#include "control/model/model.h"
+
+struct mz_rule { /* of one host in one namespace: its documents, oldest first, joined */
+    struct mz_str ns, name; /* of the first document */
+    struct mz_str host;     /* in full; "*.x" a suffix, "*" all */
+    bool exported;          /* to others than its namespace */
+    const struct mz_str *export_to; /* as of services */
+    size_t export_to_n;
+    const ist_TrafficPolicy *policy; /* NULL: none */
+    const ist_Subset *const *subsets; /* each name once */
+    size_t subsets_n;
+    uint64_t hash;
+};
+/* The rule for @host that holds for clients in @ns: one of their own namespace, else an exported one of the service's, else one
+ * of the root namespace; within a namespace the most specific host. NULL: none. */
+const struct mz_rule *mz_model_rule(const struct mz_model *m, struct mz_str ns, const struct mz_service *s);
+const ist_Subset *mz_rule_subset(const struct mz_rule *r, struct mz_str name); /* NULL */
+
+/* What holds for one port of a host or subset: the most specific one that says anything. Any may be NULL. */
+struct mz_policy {
+    const ist_LoadBalancerSettings *lb;
+    const ist_ConnectionPoolSettings *pool;
+    const ist_OutlierDetection *outlier;
+    const ist_ClientTLSSettings *tls;
+};
+struct mz_policy mz_rule_policy(const struct mz_rule *r, const ist_Subset *subset, uint16_t port); /* r, subset may be NULL */
+#endif

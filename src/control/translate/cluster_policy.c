@@ -1,0 +1,157 @@
+/* DestinationRule to clusters (C4): connection pools, outlier detection, load balancing. */
+#include "control/translate/translate_priv.h"
+
+#define UNLIMITED UINT32_MAX
+
+pb_http_HttpProtocolOptions *tr_cluster_http(struct tr_cluster *c)
+{
+    if (!c->http)
+        c->http = TR_NEW(c->a, http_HttpProtocolOptions);
+    return c->http;
+}
+
+/* 0 is "not said": there is no way to say none. */
+static pb_UInt32Value *limit(struct tr_cluster *c, int32_t v)
+{
+    return tr_u32(c->a, v > 0 ? (uint32_t)v : UNLIMITED);
+}
+
+static void limits(struct tr_cluster *c, const ist_ConnectionPoolSettings_TCPSettings *tcp,
+                   const ist_ConnectionPoolSettings_HTTPSettings *http)
+{
+    pb_CircuitBreakers_Thresholds *t = TR_NEW(c->a, CircuitBreakers_Thresholds);
+    t->max_connections = limit(c, tcp ? tcp->max_connections : 0);
+    t->max_pending_requests = limit(c, http ? http->http1_max_pending_requests : 0);
+    t->max_requests = limit(c, http ? http->http2_max_requests : 0);
+    t->max_retries = limit(c, http ? http->max_retries : 0);
+    c->m->circuit_breakers = TR_NEW(c->a, CircuitBreakers);
+    TR_ADD(c->a, c->m->circuit_breakers, thresholds) = t;
+}
+
+static pb_Duration *copy(struct mz_arena *a, const pb_Duration *d)
+{
+    pb_Duration *own = d ? TR_NEW(a, Duration) : NULL;
+    if (own) {
+        own->seconds = d->seconds;
+        own->nanos = d->nanos;
+    }
+    return own;
+}
+
+static void keepalive(struct tr_cluster *c,
+                      const ist_ConnectionPoolSettings_TCPSettings_TcpKeepalive *k)
+{
+    pb_TcpKeepalive *m = TR_NEW(c->a, TcpKeepalive);
+    if (k->probes)
+        m->keepalive_probes = tr_u32(c->a, k->probes);
+    if (k->time)
+        m->keepalive_time = tr_u32(c->a, (uint32_t)k->time->seconds);
+    if (k->interval)
+        m->keepalive_interval = tr_u32(c->a, (uint32_t)k->interval->seconds);
+    c->m->upstream_connection_options = TR_NEW(c->a, UpstreamConnectionOptions);
+    c->m->upstream_connection_options->tcp_keepalive = m;
+}
+
+/* HTTP's idle time is that of TCP where HTTP has none. */
+static void http_limits(struct tr_cluster *c, const ist_ConnectionPoolSettings_TCPSettings *tcp,
+                        const ist_ConnectionPoolSettings_HTTPSettings *http)
+{
+    const pb_Duration *idle = http && http->idle_timeout ? http->idle_timeout
+                              : tcp                      ? tcp->idle_timeout
+                                                         : NULL;
+    const pb_Duration *longest = tcp ? tcp->max_connection_duration : NULL;
+    const int32_t requests = http ? http->max_requests_per_connection : 0,
+                  streams = http ? http->max_concurrent_streams : 0;
+    if (!idle && !longest && requests <= 0 && streams <= 0)
+        return;
+    pb_http_HttpProtocolOptions *o = tr_cluster_http(c);
+    o->common_http_protocol_options = TR_NEW(c->a, HttpProtocolOptions);
+    o->common_http_protocol_options->idle_timeout = copy(c->a, idle);
+    o->common_http_protocol_options->max_connection_duration = copy(c->a, longest);
+    if (requests > 0)
+        o->common_http_protocol_options->max_requests_per_connection =
+            tr_u32(c->a, (uint32_t)requests);
+    if (streams > 0 && tr_cluster_is_http2(c))
+        o->explicit_http_config->http2_protocol_options->max_concurrent_streams =
+            tr_u32(c->a, (uint32_t)streams);
+}
+
+void tr_cluster_pool(struct tr_cluster *c)
+{
+    const ist_ConnectionPoolSettings_TCPSettings *tcp = c->policy.pool ? c->policy.pool->tcp : NULL;
+    const ist_ConnectionPoolSettings_HTTPSettings *http =
+        c->policy.pool ? c->policy.pool->http : NULL;
+    limits(c, tcp, http);
+    if (tcp && tcp->connect_timeout)
+        c->m->connect_timeout = copy(c->a, tcp->connect_timeout);
+    if (tcp && tcp->tcp_keepalive)
+        keepalive(c, tcp->tcp_keepalive);
+    http_limits(c, tcp, http);
+    if (http && http->use_client_protocol) {
+        pb_http_HttpProtocolOptions *o = tr_cluster_http(c);
+        o->upstream_protocol_options_case =
+            pb_http_HttpProtocolOptions_UPSTREAM_PROTOCOL_OPTIONS_USE_DOWNSTREAM_PROTOCOL_CONFIG;
+        o->use_downstream_protocol_config =
+            ((const pb_http_HttpProtocolOptions *)TR_PIECE(c->v, DOWNSTREAM_HTTP))
+                ->use_downstream_protocol_config;
+    }
+}
+
+/* A number that is set is also enforced, except 0, which switches off. */
+static pb_UInt32Value *enforced(struct tr_cluster *c, const pb_UInt32Value *v)
+{
+    return v ? tr_u32(c->a, v->value ? 100 : 0) : NULL;
+}
+
+static pb_UInt32Value *number(struct tr_cluster *c, const pb_UInt32Value *v)
+{
+    return v ? tr_u32(c->a, v->value) : NULL;
+}
+
+void tr_cluster_outlier(struct tr_cluster *c)
+{
+    const ist_OutlierDetection *o = c->policy.outlier;
+    if (!o)
+        return;
+    pb_OutlierDetection *m = c->m->outlier_detection = TR_NEW(c->a, OutlierDetection);
+    m->enforcing_success_rate = tr_u32(c->a, 0);
+    m->consecutive_5xx = number(c, o->consecutive_5xx_errors);
+    m->enforcing_consecutive_5xx = enforced(c, o->consecutive_5xx_errors);
+    m->consecutive_gateway_failure = number(c, o->consecutive_gateway_errors);
+    m->enforcing_consecutive_gateway_failure = enforced(c, o->consecutive_gateway_errors);
+    m->interval = copy(c->a, o->interval);
+    m->base_ejection_time = copy(c->a, o->base_ejection_time);
+    if (o->max_ejection_percent > 0)
+        m->max_ejection_percent = tr_u32(c->a, (uint32_t)o->max_ejection_percent);
+    if (o->split_external_local_origin_errors) {
+        m->split_external_local_origin_errors = true;
+        m->enforcing_local_origin_success_rate = tr_u32(c->a, 0);
+        if (mz_u32_or(o->consecutive_local_origin_failures, 0)) {
+            m->consecutive_local_origin_failure = number(c, o->consecutive_local_origin_failures);
+            m->enforcing_consecutive_local_origin_failure = tr_u32(c->a, 100);
+        }
+    }
+    c->m->common_lb_config->healthy_panic_threshold->value = o->min_health_percent;
+}
+
+void tr_cluster_balancer(struct tr_cluster *c)
+{
+    static const struct {
+        int from;
+        pb_Cluster_LbPolicy to;
+    } simple[] = {
+        { ist_LoadBalancerSettings_SimpleLB_RANDOM, pb_Cluster_LbPolicy_RANDOM },
+        { ist_LoadBalancerSettings_SimpleLB_ROUND_ROBIN, pb_Cluster_LbPolicy_ROUND_ROBIN },
+        { ist_LoadBalancerSettings_SimpleLB_PASSTHROUGH, pb_Cluster_LbPolicy_CLUSTER_PROVIDED },
+    };
+    const ist_LoadBalancerSettings *lb = c->policy.lb;
+    c->m->lb_policy = pb_Cluster_LbPolicy_LEAST_REQUEST; /* also what the others say */
+    for (size_t i = 0; lb && i < MZ_COUNT(simple); i++)
+        if (lb->lb_policy_case == ist_LoadBalancerSettings_LB_POLICY_SIMPLE &&
+            (int)lb->simple == simple[i].from)
+            c->m->lb_policy = simple[i].to;
+    if (c->m->lb_policy == pb_Cluster_LbPolicy_CLUSTER_PROVIDED)
+        c->m->type = pb_Cluster_DiscoveryType_ORIGINAL_DST;
+    if (c->m->type == pb_Cluster_DiscoveryType_ORIGINAL_DST)
+        c->m->lb_policy = pb_Cluster_LbPolicy_CLUSTER_PROVIDED;
+}
