@@ -94,7 +94,11 @@ static bool read_double(struct walk *w, const struct mz_node *n, double max, dou
 
 static bool read_text(struct walk *w, const struct mz_node *n, char **out)
 {
-    if (n->kind != MZ_NODE_STR && !(n->kind == MZ_NODE_NUM && n->loose))
+    if (w->ctx->texts && n->kind == MZ_NODE_BOOL) {
+        *out = (char *)(uintptr_t)(n->b ? "true" : "false");
+        return true;
+    }
+    if (n->kind != MZ_NODE_STR && !(n->kind == MZ_NODE_NUM && (n->loose || w->ctx->texts)))
         return expected(w, n, "a string");
     if (memchr(n->text.p, 0, n->text.n))
         return walk_fail(w, n, "a string must not have a NUL in it");

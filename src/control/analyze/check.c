@@ -116,6 +116,18 @@ static bool destination_rule(const ist_DestinationRule *m, struct mz_err *err)
     return true;
 }
 
+static bool peer_authentication(const ist_PeerAuthentication *m, struct mz_err *err)
+{
+    const bool selects = m->selector && m->selector->n_match_labels;
+    if (m->n_port_level_mtls && !selects)
+        return AT(mz_err_set(err, "needs a selector"), "port_level_mtls");
+    for (size_t i = 0; i < m->n_port_level_mtls; i++)
+        if (m->port_level_mtls[i]->key < 1 || m->port_level_mtls[i]->key > UINT16_MAX)
+            return AT(mz_err_set(err, "%u is no port", m->port_level_mtls[i]->key),
+                      "port_level_mtls");
+    return true;
+}
+
 bool mz_check_object(enum mz_kind k, const ProtobufCMessage *body, struct mz_err *err)
 {
     switch (k) {
@@ -123,6 +135,8 @@ bool mz_check_object(enum mz_kind k, const ProtobufCMessage *body, struct mz_err
         return mesh_config((const ist_MeshConfig *)body, err);
     case MZ_KIND_DESTINATION_RULE:
         return destination_rule((const ist_DestinationRule *)body, err);
+    case MZ_KIND_PEER_AUTHENTICATION:
+        return peer_authentication((const ist_PeerAuthentication *)body, err);
     default:
         return true; /* the API server has checked Kubernetes' own */
     }

@@ -17,7 +17,8 @@ void mz_change_init(struct mz_change *c, const struct mz_model *before,
                     const struct mz_model *after)
 {
     *c = (struct mz_change){ .all = !before || before->mesh.hash != after->mesh.hash ||
-                                    before->rules_hash != after->rules_hash };
+                                    before->rules_hash != after->rules_hash ||
+                                    before->mtls_hash != after->mtls_hash };
     mz_map_init(&c->hosts, MZ_MEM_XDS);
     for (size_t i = 0; !c->all && i < after->services_n; i++) {
         const struct mz_service *now = after->services[i];

@@ -163,6 +163,7 @@ struct mz_model *mz_model_build(struct mz_store *s, const struct mz_model_opts *
     build_mesh(&d, o);
     model_add_kubernetes(&d);
     model_add_rules(&d);
+    model_add_peer_auth(&d);
     finish_services(&d);
     mz_vec_free(&d.services, MZ_MEM_CONFIG);
     mz_arena_destroy(d.scratch);

@@ -122,6 +122,9 @@ struct mz_model {
     struct mz_map by_workload;  /* "ns/name" to const struct mz_workload */
     struct mz_map rules;        /* "ns/host" to struct mz_rule (rule.h) */
     uint64_t rules_hash;
+    const struct mz_peer_auth *peer_auth; /* peer_auth.h; oldest first */
+    size_t peer_auth_n;
+    uint64_t mtls_hash; /* of them all */
     struct mz_map by_address;   /* to const struct mz_workload; of two the first by namespace and name */
 };
 struct mz_model_opts {

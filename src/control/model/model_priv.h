@@ -10,6 +10,7 @@ struct model_draft { /* a model being built */
 };
 void model_add_kubernetes(struct model_draft *d); /* kubernetes.c */
 void model_add_rules(struct model_draft *d);      /* rule.c */
+void model_add_peer_auth(struct model_draft *d);  /* peer_auth.c */
 
 /* model.c */
 uint64_t model_hash_str(uint64_t h, struct mz_str s); /* h and the text, its length too */

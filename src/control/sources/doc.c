@@ -12,6 +12,7 @@ static const struct mz_kind_info infos[MZ_KIND__COUNT] = {
     [MZ_KIND_POD]            = { .group = "", .name = "Pod", .versions = "v1", .type = &k8s_Pod__descriptor },
     [MZ_KIND_ENDPOINT_SLICE] = { .group = "discovery.k8s.io", .name = "EndpointSlice", .versions = "v1 v1beta1", .type = &k8s_EndpointSlice__descriptor },
     [MZ_KIND_DESTINATION_RULE] = { .group = "networking.istio.io", .name = "DestinationRule", .versions = "v1 v1beta1 v1alpha3", .type = &ist_DestinationRule__descriptor, .spec_only = true, .strict = true },
+    [MZ_KIND_PEER_AUTHENTICATION] = { .group = "security.istio.io", .name = "PeerAuthentication", .versions = "v1 v1beta1", .type = &ist_PeerAuthentication__descriptor, .spec_only = true, .strict = true },
 };
 /* clang-format on */
 

@@ -17,6 +17,7 @@ enum mz_kind { /* in the order in which kinds are reported */
     MZ_KIND_POD,
     MZ_KIND_ENDPOINT_SLICE,
     MZ_KIND_DESTINATION_RULE,
+    MZ_KIND_PEER_AUTHENTICATION,
     MZ_KIND__COUNT
 };
 struct mz_kind_info {

@@ -104,7 +104,7 @@ static bool read_meta(struct at *at, const struct mz_node *doc, enum mz_kind k,
 {
     const struct mz_kind_info *info = mz_kind_info(k);
     const struct mz_pair *p = find(doc, MZ_STR("metadata"));
-    struct mz_proto_ctx ctx = { .arena = at->arena, .unknown = MZ_UNKNOWN_COUNT };
+    struct mz_proto_ctx ctx = { .arena = at->arena, .unknown = MZ_UNKNOWN_COUNT, .texts = true };
     ProtobufCMessage *m = NULL;
     if (!p)
         return mz_err_set(err, "metadata is missing");
@@ -133,7 +133,8 @@ static bool read_body(const struct at *at, const struct mz_node *doc, enum mz_ki
     const struct mz_pair *spec = info->spec_only ? find(doc, MZ_STR("spec")) : NULL;
     const struct mz_node *tree = !info->spec_only ? doc : spec ? spec->value : &nothing;
     struct mz_proto_ctx ctx = { .arena = at->arena,
-                                .unknown = info->strict ? MZ_UNKNOWN_REJECT : MZ_UNKNOWN_COUNT };
+                                .unknown = info->strict ? MZ_UNKNOWN_REJECT : MZ_UNKNOWN_COUNT,
+                                .texts = !info->strict };
     if (mz_msg_from_tree(&ctx, tree, info->type, out, err) && mz_check_object(k, *out, err))
         return true;
     return info->spec_only ? mz_err_at(err, "spec") : false;

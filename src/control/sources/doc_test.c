@@ -75,6 +75,17 @@ static void test_content(void **state)
     mz_arena_destroy(a);
 }
 
+/* Whatever YAML takes a name for. */
+static void test_names(void **state)
+{
+    (void)state;
+    read_as(NS("off") "---\n" NS("7"), MZ_TEXT_YAML);
+    assert_string_equal(got.told, "");
+    assert_int_equal(got.docs.n, 2);
+    assert_true(mz_str_eq(got.docs.v[0]->name, MZ_STR("false")));
+    assert_true(mz_str_eq(got.docs.v[1]->name, MZ_STR("7")));
+}
+
 /* One that is broken does not hide the others; where it can be named, it is. */
 static void test_broken(void **state)
 {
@@ -146,9 +157,10 @@ static void test_mesh(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_several), cmocka_unit_test(test_content),
-        cmocka_unit_test(test_broken),  cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_mesh),    cmocka_unit_test(test_lists_and_json),
+        cmocka_unit_test(test_names),          cmocka_unit_test(test_several),
+        cmocka_unit_test(test_content),        cmocka_unit_test(test_broken),
+        cmocka_unit_test(test_refusals),       cmocka_unit_test(test_mesh),
+        cmocka_unit_test(test_lists_and_json),
     };
     return cmocka_run_group_tests(tests, NULL, forget);
 }

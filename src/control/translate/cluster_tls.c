@@ -67,10 +67,27 @@ static pb_Cluster_TransportSocketMatch *match(struct tr_cluster *c, const char *
     return m;
 }
 
+/* Where the client chooses the endpoint, TLS is for all of them or for none. */
+static bool all_take_it(const struct mz_endpoints *e)
+{
+    for (size_t i = 0; i < e->n; i++)
+        if (!e->v[i].workload || !e->v[i].workload->mtls)
+            return false;
+    return e->n != 0;
+}
+
+static bool by_itself(const struct tr_cluster *c)
+{
+    if (c->service->external ||
+        mz_model_mtls_of_namespace(c->v->model, c->service->ns) == MZ_MTLS_DISABLE)
+        return false;
+    return c->m->type != pb_Cluster_DiscoveryType_ORIGINAL_DST || all_take_it(c->endpoints);
+}
+
 void tr_cluster_tls(struct tr_cluster *c)
 {
     const ist_ClientTLSSettings *said = c->policy.tls;
-    if (said ? said->mode == ist_ClientTLSSettings_TLSmode_DISABLE : c->service->external)
+    if (said ? said->mode == ist_ClientTLSSettings_TLSmode_DISABLE : !by_itself(c))
         return;
     pb_TransportSocket *tls = mutual(c);
     if (said || c->m->type == pb_Cluster_DiscoveryType_ORIGINAL_DST) {

@@ -119,12 +119,21 @@ static bool by_client(const struct mz_view *v, const struct mz_service *s)
     return s->resolution == MZ_RESOLVE_PASSTHROUGH && v->proxy->type == MZ_PROXY_SIDECAR;
 }
 
+static bool dials_itself(const struct mz_view *v, const struct mz_service *s,
+                         const ist_LoadBalancerSettings *lb)
+{
+    return by_client(v, s) ||
+           (lb && lb->lb_policy_case == ist_LoadBalancerSettings_LB_POLICY_SIMPLE &&
+            lb->simple == ist_LoadBalancerSettings_SimpleLB_PASSTHROUGH);
+}
+
 static struct mz_out *build_outbound(struct mz_view *v, const struct mz_service *s,
                                      const struct mz_port *p, const struct mz_rule *r,
                                      const ist_Subset *subset)
 {
     struct tr_cluster c = { .v = v, .a = mz_arena_create(MZ_MEM_STREAM), .service = s, .port = p };
     c.policy = mz_rule_policy(r, subset, p->port);
+    c.endpoints = &s->endpoints[p - s->ports];
     c.subset = mz_str_c(subset ? subset->name : "");
     begin(&c, tr_cluster_name(c.a, "outbound", p->port, c.subset, s->host),
           by_client(v, s) ? pb_Cluster_DiscoveryType_ORIGINAL_DST : pb_Cluster_DiscoveryType_EDS);
@@ -156,6 +165,10 @@ static void outbound(struct mz_view *v, const struct mz_service *s, const struct
     mz_key_str(&k, mz_str_c(subset ? subset->name : ""));
     mz_key_u64(&k, s->hash);
     mz_key_u64(&k, r ? r->hash : 0);
+    if (dials_itself(v, s,
+                     mz_rule_policy(r, subset, p->port).lb)) /* TLS follows from who is there */
+        mz_key_u64(&k, s->endpoints[p - s->ports].hash);
+    mz_key_u64(&k, v->model->mtls_hash);
     mz_key_u64(&k, v->model->mesh.hash);
     mz_key_u64(&k, v->proxy->shape);
     struct mz_out *o = mz_cache_get(v->t->cache, &k);

@@ -18,8 +18,15 @@ static char *telemetry(struct mz_arena *a, const struct mz_workload *w, struct m
                      MZ_STR_ARG(name), MZ_STR_ARG(revision), MZ_STR_ARG(cluster));
 }
 
-static pb_LbEndpoint *endpoint(struct mz_arena *a, const struct mz_endpoint *e,
-                               struct mz_str cluster)
+/* Its proxy takes mutual TLS at this port. */
+static bool takes_mtls(const struct mz_view *v, const struct mz_endpoint *e)
+{
+    const struct mz_workload *w = e->workload;
+    return w && w->mtls && mz_model_mtls(v->model, w->ns, w->labels, e->port) != MZ_MTLS_DISABLE;
+}
+
+static pb_LbEndpoint *endpoint(const struct mz_view *v, struct mz_arena *a,
+                               const struct mz_endpoint *e)
 {
     pb_LbEndpoint *m = TR_NEW(a, LbEndpoint);
     m->host_identifier_case = pb_LbEndpoint_HOST_IDENTIFIER_ENDPOINT;
@@ -27,11 +34,11 @@ static pb_LbEndpoint *endpoint(struct mz_arena *a, const struct mz_endpoint *e,
     m->endpoint->address = tr_address(a, e->address, e->port);
     m->health_status = pb_HealthStatus_HEALTHY;
     m->load_balancing_weight = tr_u32(a, 1);
-    if (e->workload && e->workload->mtls)
+    if (takes_mtls(v, e))
         tr_struct_text(a, tr_metadata(a, &m->metadata, "envoy.transport_socket_match"), "tlsMode",
                        MZ_STR("istio"));
     tr_struct_text(a, tr_metadata(a, &m->metadata, "istio"), "workload",
-                   mz_str_c(telemetry(a, e->workload, cluster)));
+                   mz_str_c(telemetry(a, e->workload, v->model->mesh.cluster_id)));
     return m;
 }
 
@@ -117,7 +124,7 @@ static struct mz_out *build(struct mz_view *v, struct mz_str name, const struct 
         if (e->v[i].health != MZ_HEALTHY || !is_in(&e->v[i], subset))
             continue;
         pb_LocalityLbEndpoints *g = group_of(a, m, locality_of(&e->v[i]));
-        TR_ADD(a, g, lb_endpoints) = endpoint(a, &e->v[i], v->model->mesh.cluster_id);
+        TR_ADD(a, g, lb_endpoints) = endpoint(v, a, &e->v[i]);
         g->load_balancing_weight->value++;
     }
     if (m->n_endpoints)
@@ -147,6 +154,7 @@ struct mz_out *tr_endpoints(struct mz_view *v, struct mz_str name)
     mz_key_str(&k, name);
     mz_key_u64(&k, e ? e->hash : 0);
     mz_key_u64(&k, v->model->mesh.hash);
+    mz_key_u64(&k, v->model->mtls_hash);
     mz_key_u64(&k, subset || failover ? r->hash : 0);
     if (failover) {
         mz_key_str(&k, v->proxy->locality.region);

@@ -115,8 +115,14 @@ static void tcp_chain(struct inbound *in, const char *transport, const char *con
         c->transport_socket = server_tls(in->v, in->a, false);
 }
 
-/* Permissive: mutual TLS of the mesh for whom the ALPN says so, as it comes for everybody else. */
-static void chains_of(struct inbound *in, enum mz_protocol p)
+static enum mz_mtls mode_of(struct mz_view *v, uint16_t port)
+{
+    return mz_model_mtls(v->model, v->proxy->ns,
+                         v->workload ? v->workload->labels : v->proxy->labels, port);
+}
+
+/* Both kinds of connections: mutual TLS of the mesh for whom the ALPN says so, as it comes for everybody else. */
+static void permissive(struct inbound *in, enum mz_protocol p)
 {
     if (mz_protocol_is_http(p)) {
         http_chain(in, "tls", all_alpn, true);
@@ -132,6 +138,27 @@ static void chains_of(struct inbound *in, enum mz_protocol p)
         tcp_chain(in, "tls", NULL, false);
         tcp_chain(in, "raw_buffer", NULL, false);
     }
+}
+
+/* One kind: all with TLS, or none. */
+static void one_kind(struct inbound *in, enum mz_protocol p, bool tls)
+{
+    const char *transport = tls ? "tls" : "raw_buffer";
+    if (p == MZ_PROTOCOL_UNKNOWN)
+        http_chain(in, transport, tls ? http_alpn : plain_http, tls);
+    if (mz_protocol_is_http(p))
+        http_chain(in, transport, NULL, tls);
+    else
+        tcp_chain(in, transport, NULL, tls);
+}
+
+static void chains_of(struct inbound *in, enum mz_protocol p)
+{
+    const enum mz_mtls mode = mode_of(in->v, in->target ? in->target->number : 0);
+    if (mode == MZ_MTLS_PERMISSIVE)
+        permissive(in, p);
+    else
+        one_kind(in, p, mode == MZ_MTLS_STRICT);
 }
 
 /* A client that dials 15006 itself would go round for ever (G17). */
@@ -215,21 +242,57 @@ static pb_ListenerFilter *inspector(struct mz_arena *a, const pb_ListenerFilter 
     return f;
 }
 
-/* Nobody looks at the bytes of a port whose protocol is known. */
+/* What has to be looked at. */
+static bool wants_tls(enum mz_mtls mode)
+{
+    return mode != MZ_MTLS_DISABLE;
+}
+
+static bool wants_http(enum mz_mtls mode, enum mz_protocol p)
+{
+    return mode != MZ_MTLS_STRICT && p == MZ_PROTOCOL_UNKNOWN;
+}
+
+struct inspected { /* by one inspector: which ports need none; whether any does */
+    uint16_t *off;
+    size_t n;
+    bool any;
+};
+
+static void note_port(struct inspected *i, uint16_t port, bool wanted)
+{
+    i->any |= wanted;
+    if (!wanted)
+        i->off[i->n++] = port;
+}
+
+/* Nobody looks at the bytes of a port where it makes no difference. */
 static void inbound_inspectors(struct mz_view *v, struct mz_arena *a, pb_Listener *m)
 {
-    uint16_t own = INBOUND_PORT, *known = mz_arena_alloc(a, (v->targets.n + 1) * sizeof(*known));
-    size_t n = 0;
-    known[n++] = INBOUND_PORT;
-    for (size_t i = 0; i < v->targets.n; i++)
-        if (is_first(&v->targets, i) && v->targets.v[i].port->protocol != MZ_PROTOCOL_UNKNOWN)
-            known[n++] = v->targets.v[i].number;
+    const size_t room = (v->targets.n + 1) * sizeof(uint16_t);
+    const enum mz_mtls others = mode_of(v, 0);
+    struct inspected tls = { .off = mz_arena_alloc(a, room), .any = wants_tls(others) },
+                     http = { .off = mz_arena_alloc(a, room),
+                              .any = wants_http(others, MZ_PROTOCOL_UNKNOWN) };
+    tls.off[tls.n++] = http.off[http.n++] = INBOUND_PORT;
+    for (size_t i = 0; i < v->targets.n; i++) {
+        const struct mz_target *t = &v->targets.v[i];
+        const enum mz_mtls mode = mode_of(v, t->number);
+        if (!is_first(&v->targets, i))
+            continue;
+        note_port(&tls, t->number, wants_tls(mode));
+        note_port(&http, t->number, wants_http(mode, t->port->protocol));
+    }
     TR_ADD(a, m, listener_filters) = TR_PIECE(v, ORIGINAL_DST);
     if (v->proxy->tproxy)
         TR_ADD(a, m, listener_filters) = TR_PIECE(v, ORIGINAL_SRC);
-    TR_ADD(a, m, listener_filters) = inspector(a, TR_PIECE(v, TLS_INSPECTOR), &own, 1);
-    TR_ADD(a, m, listener_filters) = inspector(a, TR_PIECE(v, HTTP_INSPECTOR), known, n);
-    m->listener_filters_timeout = tr_duration_us(a, v->model->mesh.detection_timeout_us);
+    if (tls.any)
+        TR_ADD(a, m, listener_filters) = inspector(a, TR_PIECE(v, TLS_INSPECTOR), tls.off, tls.n);
+    if (http.any)
+        TR_ADD(a, m, listener_filters) =
+            inspector(a, TR_PIECE(v, HTTP_INSPECTOR), http.off, http.n);
+    m->listener_filters_timeout =
+        tr_duration_us(a, http.any ? v->model->mesh.detection_timeout_us : 0);
     m->continue_on_listener_filters_timeout = true;
 }
 

@@ -1,5 +1,6 @@
 #ifndef MZ_CONTROL_TRANSLATE_PRIV_H
 #define MZ_CONTROL_TRANSLATE_PRIV_H
+#include "control/model/peer_auth.h"
 #include "control/model/rule.h"
 #include "control/translate/build.h"
 #include "control/translate/fragment.h"
@@ -80,6 +81,7 @@ struct tr_cluster { /* one being built */
     const struct mz_port *port;
     struct mz_str subset; /* "" */
     struct mz_policy policy;
+    const struct mz_endpoints *endpoints; /* of the port */
     pb_http_HttpProtocolOptions *http; /* NULL: none yet */
 };
 void tr_cluster_tls(struct tr_cluster *c);
