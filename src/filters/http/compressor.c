@@ -268,9 +268,7 @@ static void compress_answer(struct state *st, struct mz_headers *h)
     if (!cfg_of(st)->status_name.n)
         return;
     const struct mz_str parts[] = { MZ_STR("Compressed;OriginalLength="), length };
-    add_status(st, h,
-               length.n ? mz_arena_cat(mz_stream_arena(st->base.stream), 2, parts)
-                        : MZ_STR("Compressed"));
+    add_status(st, h, mz_arena_cat(mz_stream_arena(st->base.stream), 2, parts)); /* "": unknown */
 }
 
 static enum mz_flow on_response_headers(struct mz_filter *f, struct mz_headers *h, bool end)

@@ -170,13 +170,16 @@ static void set_if(struct mz_headers *h, const char *name, struct mz_str value)
         mz_headers_set(h, mz_str_c(name), value);
 }
 
-static struct mz_str echo_star(const struct mz_headers *req, struct mz_str allowed,
-                               const char *asked)
+/* "*" allows what was asked for; where nothing was, the header is empty, as Envoy's. */
+static void set_allowed(struct mz_headers *h, const char *name, struct mz_str allowed,
+                        const struct mz_headers *req, const char *asked)
 {
-    struct mz_str v;
+    struct mz_str v = MZ_STR("");
     if (!mz_str_eq(allowed, MZ_STR("*")))
-        return allowed;
-    return mz_headers_joined(req, mz_str_c(asked), &v) ? v : MZ_STR("");
+        set_if(h, name, allowed);
+    else
+        mz_headers_set(h, mz_str_c(name),
+                       mz_headers_joined(req, mz_str_c(asked), &v) ? v : MZ_STR(""));
 }
 
 static void answer_preflight(struct state *st, const struct mz_headers *req)
@@ -187,10 +190,10 @@ static void answer_preflight(struct state *st, const struct mz_headers *req)
     set_if(h, "access-control-allow-origin", st->origin);
     if (FLAG(st, credentials, false))
         set_if(h, "access-control-allow-credentials", MZ_STR("true"));
-    set_if(h, "access-control-allow-methods",
-           echo_star(req, TEXT(st, allow_methods), "access-control-request-method"));
-    set_if(h, "access-control-allow-headers",
-           echo_star(req, TEXT(st, allow_headers), "access-control-request-headers"));
+    set_allowed(h, "access-control-allow-methods", TEXT(st, allow_methods), req,
+                "access-control-request-method");
+    set_allowed(h, "access-control-allow-headers", TEXT(st, allow_headers), req,
+                "access-control-request-headers");
     set_if(h, "access-control-max-age", TEXT(st, max_age));
     const struct mz_header *asked =
         mz_headers_get(req, MZ_STR("access-control-request-private-network"));

@@ -27,7 +27,9 @@ enum rule_kind {
     RULE_REMOTE_IP,
     RULE_STATE,
     RULE_AUTHENTICATED, /* TLS, and the certificate's name where there is text.string */
+    RULE_VALIDATED,     /* a client certificate that was validated, with such a name where there is text.string */
 };
+enum san_kind { SAN_EMAIL, SAN_DNS, SAN_URI, SAN_IP };
 struct rule {
     uint8_t kind;        /* enum rule_kind */
     const char *field;   /* its name in the configuration: "url_path" */
@@ -45,8 +47,9 @@ struct rule {
         } ports;
         struct mz_metadata_match *metadata;
         struct {
-            struct mz_string_match *string; /* PATH, SNI, STATE, AUTHENTICATED */
+            struct mz_string_match *string; /* PATH, SNI, STATE, AUTHENTICATED, VALIDATED */
             struct mz_str key;              /* STATE */
+            uint8_t san;                    /* VALIDATED: enum san_kind */
         } text;
     };
 };

@@ -48,6 +48,29 @@ static bool authenticated(const struct rule *r, const struct ask *q)
                  mz_string_match(m, f->peer.subject));
 }
 
+static const struct mz_tls_names *names_of(const struct mz_tls_cert_facts *c, uint8_t kind)
+{
+    switch ((enum san_kind)kind) {
+    case SAN_EMAIL:
+        return &c->email_sans;
+    case SAN_DNS:
+        return &c->dns_sans;
+    case SAN_IP:
+        return &c->ip_sans;
+    case SAN_URI:
+        break;
+    }
+    return &c->uri_sans;
+}
+
+static bool validated(const struct rule *r, const struct ask *q)
+{
+    struct mz_transport *t = q->in->info->transport;
+    const struct mz_tls_facts *f = t && t->ops->tls ? t->ops->tls(t) : NULL;
+    return f && f->peer_validated &&
+           (!r->text.string || any_name(r->text.string, names_of(&f->peer, r->text.san)));
+}
+
 static bool and_matches(const struct rule *r, const struct ask *q)
 {
     for (size_t i = 0; i < r->of.n; i++)
@@ -104,6 +127,8 @@ bool rule_matches(const struct rule *r, const struct ask *q)
         return state_matches(r, q);
     case RULE_AUTHENTICATED:
         return authenticated(r, q);
+    case RULE_VALIDATED:
+        return validated(r, q);
     }
     return false;
 }
@@ -124,6 +149,10 @@ static void leaf_text(const struct rule *r, struct mz_buf *out)
     case RULE_AUTHENTICATED:
         if (r->text.string)
             mz_buf_printf(out, ".principal_name: %s", mz_string_match_text(r->text.string));
+        return;
+    case RULE_VALIDATED:
+        if (r->text.string)
+            mz_buf_printf(out, ".san_matcher: %s", mz_string_match_text(r->text.string));
         return;
     case RULE_STATE:
         mz_buf_printf(out, ": " MZ_STR_FMT " %s", MZ_STR_ARG(r->text.key),

@@ -211,6 +211,38 @@ static bool authenticated_build(struct rule_builder *b, const pb_Principal_Authe
            mz_err_at(b->err, "principal_name");
 }
 
+static bool san_build(struct rule_builder *b, const pb_SubjectAltNameMatcher *m, struct rule *out)
+{
+    static const int8_t kinds[] = {
+        [pb_SubjectAltNameMatcher_SanType_EMAIL] = SAN_EMAIL,
+        [pb_SubjectAltNameMatcher_SanType_DNS] = SAN_DNS,
+        [pb_SubjectAltNameMatcher_SanType_URI] = SAN_URI,
+        [pb_SubjectAltNameMatcher_SanType_IP_ADDRESS] = SAN_IP,
+    };
+    if (m->san_type == pb_SubjectAltNameMatcher_SanType_OTHER_NAME)
+        return mz_err_set(b->err, "OTHER_NAME is not supported here") ||
+               mz_err_at(b->err, "san_type");
+    out->text.san = (uint8_t)kinds[m->san_type];
+    return string_build(b, m->matcher, out) || mz_err_at(b->err, "matcher");
+}
+
+static bool custom_build(struct rule_builder *b, const pb_TypedExtensionConfig *m, struct rule *out)
+{
+    ProtobufCMessage *msg;
+    out->kind = RULE_VALIDATED;
+    if (!m->typed_config)
+        return mz_err_set(b->err, "is required") || mz_err_at(b->err, "typed_config");
+    if (!mz_any_unpack_as(b->f->proto, m->typed_config, &pb_mtls_authenticated_Config__descriptor,
+                          &msg, b->err))
+        return mz_err_at(b->err, "typed_config");
+    const pb_mtls_authenticated_Config *c = (const pb_mtls_authenticated_Config *)msg;
+    if (c->san_matcher)
+        return san_build(b, c->san_matcher, out) || mz_err_at(b->err, "typed_config.san_matcher");
+    return c->any_validated_client_certificate ||
+           mz_err_set(b->err, "san_matcher or any_validated_client_certificate is required") ||
+           mz_err_at(b->err, "typed_config");
+}
+
 bool rule_build_principal(struct rule_builder *b, const pb_Principal *m, struct rule *out)
 {
     bool ok = true;
@@ -262,6 +294,10 @@ bool rule_build_principal(struct rule_builder *b, const pb_Principal *m, struct 
     case pb_Principal_IDENTIFIER_FILTER_STATE:
         FIELD(filter_state);
         ok = state_build(b, m->filter_state, out);
+        break;
+    case pb_Principal_IDENTIFIER_CUSTOM:
+        FIELD(custom);
+        ok = custom_build(b, m->custom, out);
         break;
     case pb_Principal_IDENTIFIER_NOT_ID:
         FIELD(not_id);
