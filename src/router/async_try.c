@@ -150,7 +150,8 @@ static void on_ready(void *arg, const struct mz_pool_ready *p)
 static void on_failed(void *arg, enum mz_pool_failure why, struct mz_str transport_failure, int err,
                       struct mz_host *host)
 {
-    static const uint8_t reasons[] = { [MZ_POOL_OVERFLOW] = MZ_RESET_OVERFLOW,
+    static const uint8_t reasons[] = { [MZ_POOL_NONE] = MZ_RESET_OVERFLOW,
+                                       [MZ_POOL_OVERFLOW] = MZ_RESET_OVERFLOW,
                                        [MZ_POOL_LOCAL_CONNECT_FAIL] = MZ_RESET_LOCAL_CONNECT_FAIL,
                                        [MZ_POOL_REMOTE_CONNECT_FAIL] = MZ_RESET_REMOTE_CONNECT_FAIL,
                                        [MZ_POOL_CONNECT_TIMEOUT] = MZ_RESET_CONNECT_TIMEOUT };

@@ -312,7 +312,8 @@ static void on_ready(void *arg, const struct mz_pool_ready *p)
 
 static enum mz_reset_reason reason_of(enum mz_pool_failure f)
 {
-    static const uint8_t reasons[] = { [MZ_POOL_OVERFLOW] = MZ_RESET_OVERFLOW,
+    static const uint8_t reasons[] = { [MZ_POOL_NONE] = MZ_RESET_OVERFLOW,
+                                       [MZ_POOL_OVERFLOW] = MZ_RESET_OVERFLOW,
                                        [MZ_POOL_LOCAL_CONNECT_FAIL] = MZ_RESET_LOCAL_CONNECT_FAIL,
                                        [MZ_POOL_REMOTE_CONNECT_FAIL] = MZ_RESET_REMOTE_CONNECT_FAIL,
                                        [MZ_POOL_CONNECT_TIMEOUT] = MZ_RESET_CONNECT_TIMEOUT };
@@ -333,7 +334,10 @@ static void on_failed(void *arg, enum mz_pool_failure why, struct mz_str transpo
         if (i->up.hosts_n == a->number)
             i->up.hosts_n--;
     }
-    reply_reset(a, reason_of(why), transport_failure, err);
+    if (why == MZ_POOL_NONE)
+        reply_no_pool(a);
+    else
+        reply_reset(a, reason_of(why), transport_failure, err);
 }
 
 static const struct mz_pool_ops pool_ops = { on_ready, on_failed };
@@ -433,6 +437,36 @@ static void count_try(struct router *r)
                           r->request_end_us ? (now_of(r) - r->request_end_us) / 1000 : 0);
 }
 
+/* ---- pools of one client connection (connection_pool_per_downstream_connection) ---- */
+
+struct owned {
+    struct mz_wcluster *w; /* reference */
+    uint64_t owner;
+};
+
+static void owner_gone(void *object)
+{
+    struct owned *o = object;
+    mz_http_pool_owner_gone(o->w, o->owner);
+    mz_wcluster_unref(o->w);
+    mz_free(MZ_MEM_CONN, o);
+}
+
+static uint64_t owner_of(struct router *r)
+{
+    struct mz_stream *s = stream_of(r);
+    uint64_t key = (uint64_t)(uintptr_t)r->wcluster;
+    uint64_t owner = mz_stream_downstream(s)->conn->id + 1;
+    if (MZ_LIKELY(!r->cluster->pool_per_downstream))
+        return 0;
+    if (!mz_stream_conn_object(s, key)) {
+        struct owned *o = mz_new0(MZ_MEM_CONN, struct owned);
+        *o = (struct owned){ mz_wcluster_ref(r->wcluster), owner };
+        mz_stream_set_conn_object(s, key, o, owner_gone);
+    }
+    return owner;
+}
+
 /* NULL: the host's transports look at nothing of the request, or it has nothing for them: it shares the ordinary pool. */
 static const struct mz_transport_opts *
 transport_wanted(struct router *r, const struct mz_host *host, struct mz_transport_opts *out)
@@ -487,7 +521,8 @@ void attempt_start(struct router *r)
                                     .downstream_protocol = info_of(r)->protocol,
                                     .upgrade = r->is_upgrade,
                                     .can_send_early = false,
-                                    .transport = transport_wanted(r, host, &wanted) };
+                                    .transport = transport_wanted(r, host, &wanted),
+                                    .owner = owner_of(r) };
     a->is_tunnel = r->route->connect_terminates && ends_here(r);
     if (a->is_tunnel) {
         a->tunnel_pending = tunnel_start(r->wcluster, host, &o, loop_of(r), &a->in, &pool_ops, a);

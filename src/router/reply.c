@@ -66,12 +66,29 @@ static void give_up(struct router *r, unsigned status, uint64_t flags, struct mz
                                      .modify_arg = r });
 }
 
-void reply_no_host(struct router *r)
+static void no_upstream(struct router *r)
 {
-    mz_count(r->cluster->scope, MZ_CS_CX_NONE_HEALTHY, 1);
     charge_code(r, 503, NULL, NULL);
     give_up(r, 503, MZ_FLAG(NO_HEALTHY_UPSTREAM), MZ_STR("no healthy upstream"),
             "no_healthy_upstream", false);
+}
+
+void reply_no_host(struct router *r)
+{
+    mz_count(r->cluster->scope, MZ_CS_CX_NONE_HEALTHY, 1);
+    no_upstream(r);
+}
+
+/* As Envoy: not like the other breakers, but as if there were no host. */
+void reply_no_pool(struct attempt *a)
+{
+    struct router *r = a->r;
+    if (a->over || r->finished)
+        return;
+    mz_stream_story(stream_of(r), MZ_STEP_BREAKER, MZ_STR("max_connection_pools"), r->cluster->name,
+                    0, 0);
+    attempt_drop(a);
+    no_upstream(r);
 }
 
 /* ---- retries ---- */

@@ -116,6 +116,7 @@ void reply_trailers(struct attempt *a, struct mz_headers *h);
 void reply_reset(struct attempt *a, enum mz_reset_reason why, struct mz_str transport_failure,
                  int err);
 void reply_no_host(struct router *r);
+void reply_no_pool(struct attempt *a); /* max_connection_pools */
 void reply_timeout(struct router *r);
 void reply_try_timeout(struct attempt *a, bool idle);
 void reply_max_duration(struct attempt *a);

@@ -112,6 +112,7 @@ struct mz_cluster {
     struct mz_http1_opts http1;
     struct mz_http2_opts http2_opts;
     bool http2, use_downstream_protocol;
+    bool pool_per_downstream; /* connection_pool_per_downstream_connection */
     bool auto_protocol; /* auto_config: each connection speaks what ALPN says */
     double preconnect_per_upstream, preconnect_predictive; /* 1.0 */
     struct mz_transport_factory *transport;

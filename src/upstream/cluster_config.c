@@ -110,22 +110,6 @@ static void scopes_create(struct mz_cluster *c, struct mz_stats *st)
         checker_scope(cluster_priv(c)->checker, st, s);
 }
 
-/* What the schema knows for later rows, refused by name so that nobody believes it works. */
-static bool refuse_later(const pb_Cluster *m, struct mz_err *err)
-{
-    const struct {
-        bool present;
-        const char *field;
-    } later[] = {
-        { m->connection_pool_per_downstream_connection,
-          "connection_pool_per_downstream_connection" },
-    };
-    for (size_t i = 0; i < MZ_COUNT(later); i++)
-        if (later[i].present)
-            return mz_err_set(err, "not supported yet") || mz_err_at(err, "%s", later[i].field);
-    return true;
-}
-
 static bool type_build(const pb_Cluster *m, struct mz_cluster *c, const struct mz_upstream_env *env,
                        struct mz_err *err)
 {
@@ -182,6 +166,10 @@ static bool preconnect_build(const pb_Cluster_PreconnectPolicy *m, struct mz_clu
 static bool basics_build(const pb_Cluster *m, struct mz_cluster *c, struct mz_err *err)
 {
     uint64_t ms = DEFAULT_CONNECT_TIMEOUT_MS;
+    c->pool_per_downstream = m->connection_pool_per_downstream_connection;
+    if (c->pool_per_downstream && c->type == CLUSTER_AGGREGATE)
+        return mz_err_set(err, "an aggregate cluster has no pools of its own") ||
+               mz_err_at(err, "connection_pool_per_downstream_connection");
     if (!mz_duration_ms(m->connect_timeout, ms, &ms, err))
         return mz_err_at(err, "connect_timeout");
     if (!ms || ms > UINT32_MAX)
@@ -258,7 +246,7 @@ struct mz_cluster *cluster_create(struct mz_cluster_manager *mgr, const struct m
     c->added_via_api = via_api;
     if (!c->name.n)
         (void)(mz_err_set(err, "must have at least 1 character") || mz_err_at(err, "name"));
-    else if (refuse_later(m, err) && type_build(m, c, env, err) && basics_build(m, c, err) &&
+    else if (type_build(m, c, env, err) && basics_build(m, c, err) &&
              circuits_build(m->circuit_breakers, c, err) &&
              outlier_build(m->outlier_detection, c, err) &&
              preconnect_build(m->preconnect_policy, c, err) && cluster_protocol_config(m, c, err) &&

@@ -24,10 +24,10 @@ static unsigned uses_of(const struct mz_host *h, enum pool_kind k)
 }
 
 static uint32_t slot_of(const struct mz_wcluster *w, const struct mz_host *h, enum mz_priority prio,
-                        enum pool_kind k, const struct mz_transport_opts *o)
+                        enum pool_kind k, const struct mz_transport_opts *o, uint64_t owner)
 {
-    uint64_t x =
-        ((uint64_t)(uintptr_t)h >> 4) * 0x9e3779b97f4a7c15ull + (uint64_t)prio * 2 + (uint64_t)k;
+    uint64_t x = ((uint64_t)(uintptr_t)h >> 4) * 0x9e3779b97f4a7c15ull + (uint64_t)prio * 2 +
+                 (uint64_t)k + owner * 0xff51afd7ed558ccdull;
     if (MZ_UNLIKELY(o != NULL))
         x += mz_transport_opts_hash(o, uses_of(h, k));
     return (uint32_t)((x ^ (x >> 32)) & (w->pools.cap - 1));
@@ -35,7 +35,7 @@ static uint32_t slot_of(const struct mz_wcluster *w, const struct mz_host *h, en
 
 static void map_insert(struct mz_wcluster *w, struct pool *p)
 {
-    uint32_t i = slot_of(w, p->host, p->prio, p->kind, p->transport);
+    uint32_t i = slot_of(w, p->host, p->prio, p->kind, p->transport, p->owner);
     while (w->pools.v[i])
         i = (i + 1) & (w->pools.cap - 1);
     w->pools.v[i] = p;
@@ -111,7 +111,7 @@ static void serve_task(struct mz_task *t)
 }
 
 static struct pool *pool_create(struct mz_wcluster *w, struct mz_host *h, enum mz_priority prio,
-                                enum pool_kind k, const struct mz_transport_opts *o)
+                                enum pool_kind k, const struct mz_transport_opts *o, uint64_t owner)
 {
     while (!mz_circuit_take(w->cluster, prio, MZ_CIRCUIT_POOL))
         if (!drop_idle_pool(w, prio)) {
@@ -124,6 +124,7 @@ static struct pool *pool_create(struct mz_wcluster *w, struct mz_host *h, enum m
                         .host = mz_host_ref(h),
                         .prio = prio,
                         .kind = k,
+                        .owner = owner,
                         .transport = o ? mz_transport_opts_copy(o, uses_of(h, k)) : NULL,
                         .refs = 1,
                         .gone = w->removed ||
@@ -143,13 +144,14 @@ static struct pool *pool_create(struct mz_wcluster *w, struct mz_host *h, enum m
 }
 
 static struct pool *map_get(struct mz_wcluster *w, const struct mz_host *h, enum mz_priority prio,
-                            enum pool_kind k, const struct mz_transport_opts *o)
+                            enum pool_kind k, const struct mz_transport_opts *o, uint64_t owner)
 {
     if (!w->pools.cap)
         return NULL;
-    for (uint32_t i = slot_of(w, h, prio, k, o); w->pools.v[i]; i = (i + 1) & (w->pools.cap - 1)) {
+    for (uint32_t i = slot_of(w, h, prio, k, o, owner); w->pools.v[i];
+         i = (i + 1) & (w->pools.cap - 1)) {
         struct pool *p = w->pools.v[i];
-        if (p->host == h && p->prio == prio && p->kind == k &&
+        if (p->host == h && p->prio == prio && p->kind == k && p->owner == owner &&
             MZ_LIKELY((!o && !p->transport) ||
                       mz_transport_opts_same(p->transport, o, uses_of(h, k))))
             return p;
@@ -158,15 +160,15 @@ static struct pool *map_get(struct mz_wcluster *w, const struct mz_host *h, enum
 }
 
 struct pool *pool_get(struct mz_wcluster *w, struct mz_host *h, enum mz_priority prio,
-                      enum pool_kind k, const struct mz_transport_opts *o)
+                      enum pool_kind k, const struct mz_transport_opts *o, uint64_t owner)
 {
-    struct pool *p = map_get(w, h, prio, k, o);
-    return MZ_LIKELY(p != NULL) ? p : pool_create(w, h, prio, k, o);
+    struct pool *p = map_get(w, h, prio, k, o, owner);
+    return MZ_LIKELY(p != NULL) ? p : pool_create(w, h, prio, k, o, owner);
 }
 
 struct pool *pool_find_tcp(struct mz_wcluster *w, struct mz_host *h, enum mz_priority prio)
 {
-    return map_get(w, h, prio, POOL_TCP, NULL);
+    return map_get(w, h, prio, POOL_TCP, NULL, 0);
 }
 
 /* ---- connections ---- */
@@ -365,7 +367,7 @@ void pool_room_lost(struct pool *p)
 void pool_client_gone(struct pool *p)
 {
     pool_room_lost(p);
-    if ((p->gone || p->transport) && pool_empty(p))
+    if ((p->gone || p->transport || p->owner) && pool_empty(p))
         pool_drop(p);
 }
 
@@ -405,11 +407,11 @@ struct mz_pool_pending *mz_http_pool_request(struct mz_wcluster *w, struct mz_ho
 {
     w = wcluster_of(w, host);
     enum pool_kind kind = kind_for(w->cluster, o->downstream_protocol);
-    if (MZ_UNLIKELY(w->cluster->preconnect_predictive > 1) && !o->transport)
+    if (MZ_UNLIKELY(w->cluster->preconnect_predictive > 1) && !o->transport && !o->owner)
         preconnect_ahead(w, o->priority, kind);
-    struct pool *p = pool_get(w, host, o->priority, kind, o->transport);
+    struct pool *p = pool_get(w, host, o->priority, kind, o->transport, o->owner);
     if (MZ_UNLIKELY(!p)) {
-        ops->failed(arg, MZ_POOL_OVERFLOW, MZ_STR(""), 0, NULL);
+        ops->failed(arg, MZ_POOL_NONE, MZ_STR(""), 0, NULL);
         return NULL;
     }
     if (p->n[CLIENT_READY] && !p->n_waiting) {
@@ -449,7 +451,7 @@ void mz_pool_cancel(struct mz_pool_pending *q, bool close_excess)
         if (p->room_connecting - c->counted >= p->n_pending)
             client_close(c, "excess");
     }
-    if ((p->gone || p->transport) && pool_empty(p))
+    if ((p->gone || p->transport || p->owner) && pool_empty(p))
         pool_drop(p);
     pool_unref(p);
 }
@@ -492,13 +494,14 @@ static void pool_let_go(struct pool *p, bool now)
     pool_unref(p);
 }
 
-static void retire_where(struct mz_wcluster *w, const struct mz_host *h,
+static void retire_where(struct mz_wcluster *w, const struct mz_host *h, uint64_t owner,
                          void (*retire)(struct pool *p, bool now), bool now)
 {
     struct pool **copy = mz_newn0(MZ_MEM_UPSTREAM, struct pool *, w->pools.n ? w->pools.n : 1);
     uint32_t n = 0;
     for (uint32_t i = 0; i < w->pools.cap; i++)
-        if (w->pools.v[i] && (!h || w->pools.v[i]->host == h)) {
+        if (w->pools.v[i] && (!h || w->pools.v[i]->host == h) &&
+            (!owner || w->pools.v[i]->owner == owner)) {
             copy[n] = w->pools.v[i];
             pool_ref(copy[n++]);
         }
@@ -511,15 +514,20 @@ static void retire_where(struct mz_wcluster *w, const struct mz_host *h,
 
 void pools_host_gone(struct mz_wcluster *w, struct mz_host *h, bool close_all)
 {
-    retire_where(w, h, pool_retire, close_all);
+    retire_where(w, h, 0, pool_retire, close_all);
 }
 
 void pools_host_failed(struct mz_wcluster *w, struct mz_host *h)
 {
-    retire_where(w, h, pool_let_go, false);
+    retire_where(w, h, 0, pool_let_go, false);
 }
 
 void pools_close_all(struct mz_wcluster *w, bool now)
 {
-    retire_where(w, NULL, pool_retire, now);
+    retire_where(w, NULL, 0, pool_retire, now);
+}
+
+void mz_http_pool_owner_gone(struct mz_wcluster *w, uint64_t owner)
+{
+    retire_where(w, NULL, owner, pool_retire, false);
 }

@@ -9,7 +9,8 @@
 #include "net/conn.h"
 #include "upstream/cluster.h"
 
-enum mz_pool_failure { MZ_POOL_OVERFLOW, MZ_POOL_LOCAL_CONNECT_FAIL, MZ_POOL_REMOTE_CONNECT_FAIL, MZ_POOL_CONNECT_TIMEOUT };
+/* NONE: max_connection_pools allows no pool for the host (HTTP) */
+enum mz_pool_failure { MZ_POOL_NONE, MZ_POOL_OVERFLOW, MZ_POOL_LOCAL_CONNECT_FAIL, MZ_POOL_REMOTE_CONNECT_FAIL, MZ_POOL_CONNECT_TIMEOUT };
 
 struct mz_pool_ready { /* what is known of the connection; valid during the callback, copy what you need */
     struct mz_stream_enc *enc;
@@ -36,7 +37,10 @@ struct mz_pool_opts {
     bool upgrade;      /* the connection will not be used again */
     bool can_send_early;
     const struct mz_transport_opts *transport; /* connections are shared by requests with the same ones; NULL: none */
+    uint64_t owner; /* ... and of the same client connection (connection_pool_per_downstream_connection); 0: of any */
 };
+/* No request of that owner comes any more: its connections close when they are idle. */
+void mz_http_pool_owner_gone(struct mz_wcluster *w, uint64_t owner);
 /* Asks for a stream to @host (of this cluster). @in gets the answer. Breakers: pending and requests are taken and given by
  * the pool; counts upstream_rq_total, _active, _pending_*, cx_*. Returns NULL when ready() or failed() already ran. */
 struct mz_pool_pending *mz_http_pool_request(struct mz_wcluster *w, struct mz_host *host, const struct mz_pool_opts *o,

@@ -34,6 +34,7 @@ struct pool {
     struct mz_host *host;  /* reference */
     enum mz_priority prio;
     enum pool_kind kind;
+    uint64_t owner;                      /* client connection; 0: of all. The same holds: */
     struct mz_transport_opts *transport; /* copy; NULL: none. Its pool ends when it is empty: there may be many */
     unsigned refs; /* map, clients, serve_next under way, calls on the stack */
     bool gone;     /* host or cluster went: no new connections, ends when empty */

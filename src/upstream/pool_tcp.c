@@ -128,7 +128,7 @@ struct mz_tcp_pending *mz_tcp_pool_connect(struct mz_wcluster *w, struct mz_host
                                            const struct mz_tcp_pool_ops *ops, void *arg)
 {
     w = wcluster_of(w, host);
-    struct pool *p = pool_get(w, host, prio, POOL_TCP, NULL);
+    struct pool *p = pool_get(w, host, prio, POOL_TCP, NULL, 0);
     if (!p)
         return overflow(ops, arg);
     if (!mz_circuit_take(w->cluster, prio, MZ_CIRCUIT_PENDING)) {

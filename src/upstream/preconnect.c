@@ -62,7 +62,7 @@ void preconnect_ahead(struct mz_wcluster *w, enum mz_priority prio, enum pool_ki
         if (!short_of_room(w->n_pending + w->n_waiting, w->n_active, w->room, ratio))
             return;
         struct mz_host *h = peek(w);
-        struct pool *p = h ? pool_get(w, h, prio, kind, NULL) : NULL;
+        struct pool *p = h ? pool_get(w, h, prio, kind, NULL, 0) : NULL;
         if (!p || p->gone || mz_host_health(h) != MZ_HOST_HEALTHY ||
             !short_of_room(p->n_pending + p->n_waiting, p->n_active,
                            p->room_connecting + p->room_ready, ratio) ||

@@ -497,7 +497,7 @@ static inline struct mz_wcluster *wcluster_of(struct mz_wcluster *w, const struc
 enum pool_kind { POOL_HTTP1, POOL_HTTP2, POOL_AUTO /* by ALPN */, POOL_TCP };
 struct pool *pool_get(struct mz_wcluster *w, struct mz_host *h, enum mz_priority p,
                       enum pool_kind k,
-                      const struct mz_transport_opts *o); /* NULL: breaker open */
+                      const struct mz_transport_opts *o, uint64_t owner); /* NULL: breaker open */
 void pools_host_gone(struct mz_wcluster *w, struct mz_host *h,
                      bool close_all); /* removed: drains; close_all: at once */
 void pools_host_failed(struct mz_wcluster *w, struct mz_host *h); /* unhealthy: its connections are not used again */
