@@ -111,6 +111,7 @@ struct mz_codec {
     enum mz_http_protocol protocol;
     struct mz_codec_error error;
     bool must_close; /* no further message may use the connection (close in either head, unfinished message, reset) */
+    bool inside; /* HTTP/1 client: some bytes of an answer were read; not behind a 1xx */
 };
 
 /* ---- what a codec needs of its owner ---- */

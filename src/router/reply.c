@@ -18,6 +18,12 @@ static void drop_others(struct router *r, const struct attempt *keep)
     }
 }
 
+/* Has the client anything of an answer? Then no other try may give it one, 1xx included (Envoy). */
+static bool begun(const struct router *r)
+{
+    return r->response_started || r->informed;
+}
+
 static void finish(struct router *r)
 {
     r->finished = true;
@@ -172,7 +178,7 @@ void reply_reset(struct attempt *a, enum mz_reset_reason why, struct mz_str fail
     bool sent = a->started, answered = a->answered, was_final = r->final == a;
     struct mz_host *host = mz_host_ref(a->host);
     attempt_drop(a);
-    if (!r->response_started && !answered && !a->retried && r->retry_ready) {
+    if (!begun(r) && !answered && !a->retried && r->retry_ready) {
         enum mz_retry_verdict v = mz_retry_on_reset(&r->retry, why, sent);
         if (v == MZ_RETRY_YES) {
             r->retry_is_timeout = false;
@@ -183,8 +189,8 @@ void reply_reset(struct attempt *a, enum mz_reset_reason why, struct mz_str fail
         note_no_retry(r, v);
     }
     const char *reason = mz_reset_reason_text(why);
-    bool begun = r->response_started;
-    if (!begun)
+    bool after = begun(r);
+    if (!after)
         charge_code(r, reset_outcome(why)->status, host, NULL);
     else
         charge_broken(a, host);
@@ -197,9 +203,9 @@ void reply_reset(struct attempt *a, enum mz_reset_reason why, struct mz_str fail
         r->retried ? "retried and the latest " : "", reason);
     give_up(r, reset_outcome(why)->status, reset_outcome(why)->flag, body,
             reset_details(r,
-                          begun ? "upstream_reset_after_response_started{"
+                          after ? "upstream_reset_after_response_started{"
                                 : "upstream_reset_before_response_started{",
-                          reason, begun ? MZ_STR("") : failure),
+                          reason, after ? MZ_STR("") : failure),
             why == MZ_RESET_OVERFLOW);
 }
 
@@ -246,7 +252,7 @@ void reply_timeout(struct router *r)
         if (a->answered)
             continue;
         note_late(a);
-        if (!r->response_started)
+        if (!begun(r))
             charge_late(r, a->host);
     }
     mz_stream_story(stream_of(r), MZ_STEP_TIMED_OUT, MZ_STR("the request"), MZ_STR(""), 0,
@@ -259,7 +265,7 @@ static void hedge(struct attempt *a)
 {
     struct router *r = a->r;
     note_late(a);
-    if (r->response_started || a->retried || !r->retry_ready)
+    if (begun(r) || a->retried || !r->retry_ready)
         return;
     enum mz_retry_verdict v = mz_retry_on_try_timeout(&r->retry);
     if (v != MZ_RETRY_YES) {
@@ -286,7 +292,7 @@ void reply_try_timeout(struct attempt *a, bool idle)
     mz_count(r->cluster->scope, idle ? MZ_CS_RQ_PER_TRY_IDLE_TIMEOUT : MZ_CS_RQ_PER_TRY_TIMEOUT, 1);
     __atomic_add_fetch(&a->host->stats.rq_timeout, 1, __ATOMIC_RELAXED);
     note_late(a);
-    bool answered = a->answered;
+    bool answered = a->answered || begun(r);
     struct mz_host *host = mz_host_ref(a->host);
     attempt_drop(a);
     if (!answered) {
@@ -320,7 +326,7 @@ void reply_max_duration(struct attempt *a)
     mz_stream_story(stream_of(r), MZ_STEP_TIMED_OUT,
                     MZ_STR("the upstream stream's longest duration"), MZ_STR(""), 0,
                     (int64_t)((now_of(r) - a->start_us) / 1000));
-    bool answered = a->answered;
+    bool answered = a->answered || begun(r);
     attempt_drop(a);
     if (!answered) {
         enum mz_retry_verdict v = mz_retry_on_reset(&r->retry, MZ_RESET_LOCAL, true);
@@ -343,7 +349,13 @@ void reply_max_duration(struct attempt *a)
 void reply_1xx(struct attempt *a, struct mz_headers *h)
 {
     struct router *r = a->r;
+    if (a->over || r->finished)
+        return;
     charge_code(r, mz_headers_status(h), a->host, h);
+    drop_others(r, a);
+    mz_timer_stop(&r->backoff_timer);
+    r->final = a;
+    r->informed = true;
     mz_stream_respond_1xx(stream_of(r), h);
 }
 

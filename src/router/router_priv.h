@@ -71,7 +71,8 @@ struct router {
     uint32_t tried_cap;
     struct mz_host *last_host; /* of the attempt that ended last; referenced until the stream's logs are written */
     struct attempt *final; /* its answer goes to the client */
-    bool keep_body, request_end, is_head, is_upgrade, grpc, dropped_all, finished, response_started, down_above,
+    bool keep_body, request_end, is_head, is_upgrade, grpc, dropped_all, finished, response_started,
+        informed /* 1xx went to the client */, down_above,
         backing_off, retry_is_timeout,
         retried; /* there was more than one try, or there will be */
     uint64_t request_end_us, start_us;

@@ -424,7 +424,6 @@ void client_attach(struct client *c, const struct mz_pool_opts *o, const struct 
     s->upgrade = o->upgrade && !c->type->multiplex;
     count_request(c);
     c->last = c->last || (o->upgrade && !c->type->multiplex);
-    c->got_bytes = false;
     if (takes(c))
         count_room(c);
     else
@@ -453,7 +452,6 @@ static void client_data(struct mz_conn *conn, void *arg, bool end)
     struct mz_buf *in = mz_conn_in(conn);
     if (!c->n_streams && !mz_buf_len(in))
         return; /* the end of an idle connection: its event follows */
-    c->got_bytes = c->got_bytes || mz_buf_len(in);
     c->dispatching = true;
     enum mz_codec_status st = c->n_streams || c->type->multiplex
                                   ? c->codec->ops->dispatch(c->codec, in, end)
@@ -578,7 +576,7 @@ static void client_closed(struct client *c, bool remote)
                                        : "");
     const struct cx_end e = { c->start_us, remote, c->n_streams || c->stream_lost };
     pool_ref(p);
-    if (remote && c->n_streams && !c->type->multiplex && c->got_bytes) { /* inside the answer */
+    if (remote && c->n_streams && !c->type->multiplex && c->codec->inside) { /* the answer */
         mz_count(pool_scope(p), MZ_CS_CX_PROTOCOL_ERROR, 1);
         c->protocol_error = true;
     }

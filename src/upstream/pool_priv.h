@@ -71,7 +71,6 @@ struct client { /* a connection */
     bool dispatching; /* inside codec dispatch: what follows from the end of streams waits */
     bool unsettled;   /* something waits so */
     bool stream_lost; /* its end counts as one with an active request */
-    bool got_bytes;   /* of the answer (HTTP/1) */
     bool tunnelled;   /* it became a tunnel (HTTP/1) */
     bool goaway;      /* the peer announced its end (HTTP/2) */
     bool greeted;     /* the peer's settings came (HTTP/2) */

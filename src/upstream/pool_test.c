@@ -123,6 +123,10 @@ static const struct {
 } deaths[] = {
     { "before any byte", "", false, false, false, MZ_RESET_CONN_TERMINATED, true },
     { "reset before any byte", "", true, false, false, MZ_RESET_CONN_TERMINATED, true },
+    { "behind a 1xx", "HTTP/1.1 103 X\r\n\r\n", false, false, false, MZ_RESET_CONN_TERMINATED,
+      true },
+    { "inside the head behind a 1xx", "HTTP/1.1 103 X\r\n\r\nHTTP", false, false, false,
+      MZ_RESET_PROTOCOL_ERROR, true },
     { "inside the head", "HTTP/1.1 200 O", false, false, false, MZ_RESET_PROTOCOL_ERROR, true },
     { "after the head", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n", false, true, false,
       MZ_RESET_PROTOCOL_ERROR, true },

@@ -209,6 +209,7 @@ static bool informational(struct h1 *c)
     if (s >= 200 || s == 101)
         return false;
     head_reset(c, H1_START);
+    c->base.inside = false;
     if (s == 100 || s == 102 || s == 103)
         c->in.ops->on_1xx(c->in.arg, c->headers);
     return true;
@@ -224,6 +225,7 @@ static bool skip_1xx(struct h1 *c, struct mz_buf *in, size_t n)
         return false; /* parsed, and judged, as any other */
     mz_buf_drain(in, n);
     head_reset(c, H1_START);
+    c->base.inside = false;
     return true;
 }
 
@@ -310,6 +312,7 @@ static enum step client_start(struct h1 *c, const struct mz_buf *in)
     if (in->len == 0)
         return STEP_WAIT;
     head_reset(c, H1_HEAD);
+    c->base.inside = true;
     return STEP_ON;
 }
 
@@ -455,7 +458,7 @@ static enum mz_codec_status at_end(struct h1 *c)
         deliver(c, &none, true);
         return MZ_CODEC_OK;
     }
-    if (!c->client || (c->state == H1_START && c->n_1xx == 0))
+    if (!c->client || c->state == H1_START)
         return MZ_CODEC_OK; /* the owner closes and says so by conn_closed() */
     h1_fail(c, 502, "http1.codec_error");
     return failed(c);

@@ -137,6 +137,7 @@ struct mz_stream_enc *mz_http1_client_request(struct mz_codec *codec, const stru
     MZ_ASSERT(!c->active && !c->base.must_close);
     h1_stream_begin(c);
     c->state = H1_START;
+    c->base.inside = false;
     c->in = *in;
     return &c->enc;
 }
