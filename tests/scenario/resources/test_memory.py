@@ -8,10 +8,11 @@ import subprocess
 import pytest
 
 import config
-from evidence import VIA_UPSTREAM, told
+from evidence import PROTOCOL_ERROR, VIA_UPSTREAM, told
 from h2_client import H2Client
 from pki import Pki
-from wire import HOST, Client, free_port, until
+from upstream import Silent
+from wire import HOST, Client, free_port, reset, until
 
 BIG = "/bytes/30000000"
 
@@ -68,6 +69,28 @@ def test_e05_thousand_slow_readers(mesh, readers):  # D7: 30 MB for each
             s.close()
         until(lambda: px.stat("http.in.downstream_cx_active") == 0, 20, "the connections to end")
     assert px.get("/").status == 200
+
+
+def test_20000_requests_opened_and_reset(mesh):  # of HTTP/1; http2/test_d_floods.py D01 has the streams of HTTP/2
+    """Each is given up with its connection before its answer, after it was sent on; nothing of them stays."""
+    mesh.upstream(script=[Silent()])
+    px = mesh.proxy(cluster={"circuit_breakers": {"thresholds": [{"max_connections": 64, "max_pending_requests": 64}]}})
+
+    def give_up(n):
+        for _ in range(n):
+            c = px.client()
+            c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            reset(c.sock)
+        until(lambda: px.stat("http.in.downstream_cx_active") == px.stat("cluster.up.upstream_rq_active") == 0, 30, "requests to end")
+    give_up(1000)
+    before, total = px.memory_kib(), px.stat("http.in.downstream_rq_total")
+    with told(px, moved={"http.in.downstream_cx_total": 20000, "http.in.downstream_cx_destroy_remote": 20000, PROTOCOL_ERROR: 0}):
+        give_up(20000)
+    grown = px.grown_kib(before)
+    print("KiB", grown)
+    assert grown < 512 and px.stat("http.in.downstream_rq_active") == 0
+    log = px.access_log(px.stat("http.in.downstream_rq_total"))[total:]
+    assert len(log) > 10000 and {(e["code"], e["flags"], e["details"]) for e in log} == {(0, "DC", "downstream_remote_disconnect")}
 
 
 @pytest.mark.parametrize("size", [1_000_000_000, pytest.param(30_000_000_000, marks=pytest.mark.long)])
