@@ -17,6 +17,26 @@ def _brotli(data):
     return out.raw[:n.value]
 
 
+def brotli_stream(block, times):
+    """The same block so many times, without holding them all."""
+    lib = ctypes.CDLL("libbrotlienc.so.1")
+    lib.BrotliEncoderCreateInstance.restype = ctypes.c_void_p
+    state = ctypes.c_void_p(lib.BrotliEncoderCreateInstance(None, None, None))
+    lib.BrotliEncoderSetParameter(state, 1, 2)  # quality
+    room, out = ctypes.create_string_buffer(1 << 20), b""
+    for i in range(times):
+        src, n_in = ctypes.c_char_p(block), ctypes.c_size_t(len(block))
+        last = i + 1 == times
+        while True:
+            dst, n_out = ctypes.c_void_p(ctypes.addressof(room)), ctypes.c_size_t(len(room))
+            assert lib.BrotliEncoderCompressStream(state, 2 if last else 0, ctypes.byref(n_in), ctypes.byref(src), ctypes.byref(n_out), ctypes.byref(dst), None)
+            out += room.raw[:len(room) - n_out.value]
+            if n_in.value == 0 and not lib.BrotliEncoderHasMoreOutput(state):
+                break
+    lib.BrotliEncoderDestroyInstance(state)
+    return out
+
+
 def _zstd(data):
     out = ctypes.create_string_buffer(2 * len(data) + 1024)
     n = _call("libzstd.so.1", "ZSTD_compress", out, ctypes.c_size_t(len(out)), data, ctypes.c_size_t(len(data)), 3)
