@@ -1,4 +1,6 @@
 """F10: an upstream that goes away again and again, resets, floods, or sends heads and trailers without end (rows H2, U3)."""
+import socket
+import ssl
 import threading
 
 import pytest
@@ -7,8 +9,9 @@ import config
 from evidence import told
 from h2_upstream import (CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, INTERNAL_ERROR, PING, REFUSED_STREAM, SETTINGS, WINDOW_UPDATE,
                          H2Upstream, answer, early)
+from pki import Pki
 from upstream import Raw, Reply, Step
-from wire import until
+from wire import HOST, until
 
 HTTP2 = {"explicit_http_config": {"http2_protocol_options": {}}}
 HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -243,3 +246,56 @@ def test_f10_http1_giant_trailers(mesh, trailers):
             c.get("/bad")
     up.script = [Reply(200, b"fine")]
     assert px.get("/after").body == b"fine"
+
+
+# ---- TLS ----
+
+class AlpnLiar:
+    """Chooses `alpn` in the handshake and then says `data`, whatever it is asked."""
+    name = "up"
+
+    def __init__(self, pki, alpn, data):
+        self.ctx, self.data, self.alpn = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), data, []
+        self.ctx.load_cert_chain(pki.path("server.pem"), pki.path("server.key"))
+        self.ctx.set_alpn_protocols([alpn])
+        self.listener = socket.create_server((HOST, 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                with self.ctx.wrap_socket(self.listener.accept()[0], server_side=True) as s:
+                    self.alpn.append(s.selected_alpn_protocol())
+                    s.recv(65536)
+                    s.sendall(self.data)
+                    while s.recv(65536):
+                        pass
+            except OSError:
+                if self.listener.fileno() < 0:
+                    return
+
+    def close(self):
+        self.listener.close()
+
+
+LIES = [("h2", HEAD + b"Content-Length: 2\r\n\r\nok", "cluster.up.upstream_cx_http2_total"),
+        ("http/1.1", b"\0\0\0\4\0\0\0\0\0" * 3, "cluster.up.upstream_cx_http1_total")]
+
+
+@pytest.mark.parametrize("alpn,data,kind", LIES, ids=["h2-that-is-http1", "http1-that-is-h2"])
+def test_f10_alpn_lie(mesh, tmp_path, alpn, data, kind):
+    """The protocol is what was agreed on; an upstream that then speaks the other one is broken, and counted so."""
+    pki = Pki(tmp_path / "pki")
+    pki.authority()
+    pki.issue("server")
+    up = AlpnLiar(pki, alpn, data)
+    mesh.upstreams.append(up)
+    tls = config.ext("envoy.transport_sockets.tls", "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", sni="server.test",
+                     common_tls_context={"validation_context": {"trusted_ca": {"filename": pki.path("ca.pem")}}})
+    px = mesh.proxy(cluster={"transport_socket": tls, "http": {"auto_config": {"http_protocol_options": {}, "http2_protocol_options": {}}}})
+    for n in range(2):
+        with told(px, "upstream_reset_before_response_started{protocol_error}", "UPE", 502,
+                  {kind: 1, "cluster.up.upstream_cx_protocol_error": 1, "cluster.up.upstream_cx_destroy": 1}):
+            assert px.get("/bad").status == 502
+    assert up.alpn == [alpn] * 2 and px.stat("cluster.up.ssl.handshake") == 2
