@@ -131,6 +131,10 @@ static const struct hash_config big = { .min_size = 100000,
                                         .max_size = 1u << 23,
                                         .table_size = 65537 };
 
+/*
+ * A share off by more than the deviation of 20,000 choices, 6 * sqrt(.25 / 20,000) = 0.021, comes by chance once in 500 million;
+ * a ring of 100,000 points, of which the least share has 10,000, adds one of 6 * .1 / sqrt(10,000) = 0.006.
+ */
 static void test_shares_follow_weights(void **state)
 {
     (void)state;
@@ -159,12 +163,15 @@ static void test_shares_follow_weights(void **state)
         for (unsigned k = 0; k < 20000; k++)
             got[port_of(hash_table_choose(&r.cfg, rig_table(&r), mz_rand_u64(&rand), 0)) - 1000]++;
         for (unsigned h = 0; h < 4; h++)
-            assert_true(fabs(got[h] / 20000.0 - cases[i / 2].want[h]) < 0.02);
+            assert_true(fabs(got[h] / 20000.0 - cases[i / 2].want[h]) < 0.027);
         rig_stop(&r);
     }
 }
 
-/* One host less of 20: nearly all keys of the others stay (the ring keeps its size, so the others get points). */
+/*
+ * One host less of 20: nearly all keys of the others stay. The ring keeps its size of 100,000, so each of 19 gets 264 new points and
+ * these take 5 % of the keys; Maglev moves less (lb_share_test.c). Of 5,000 keys 250, and 6 * sqrt(5,000 * .05 * .95) = 93 by chance.
+ */
 static void test_few_keys_move(void **state)
 {
     (void)state;
@@ -184,7 +191,7 @@ static void test_few_keys_move(void **state)
             moved += was != 2019 &&
                      was != port_of(hash_table_choose(&after.cfg, rig_table(&after), hash, 0));
         }
-        assert_in_range(moved, 0, 400);
+        assert_in_range(moved, 0, 343);
         rig_stop(&before);
         rig_stop(&after);
     }

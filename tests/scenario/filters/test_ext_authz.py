@@ -5,6 +5,7 @@ import threading
 import pytest
 
 import config
+from evidence import told
 from h2_upstream import CANCEL, H2Upstream, answer
 from wire import free_port, until
 
@@ -268,15 +269,15 @@ def hostile(mesh, step, timeout="20s", **fields):
     return px, service
 
 
-def test_hang(mesh):
+def test_f11_hang(mesh):
     px, service = hostile(mesh, lambda conn, stream, request: None, timeout="0.3s")
-    assert px.get().status == 403
-    assert px.stat("cluster.authz.upstream_rq_timeout") == 1 and px.access_log(1)[0]["details"] == "ext_authz_error"
+    with told(px, "ext_authz_error", "UAEX", 403, ["http.in.ext_authz.error", "cluster.authz.upstream_rq_timeout"]):
+        assert px.get().status == 403
     until(lambda: service.conns[0].resets, 5, "a reset of the question")
     service.close()
 
 
-def test_client_goes_meanwhile(mesh):
+def test_f11_client_goes_meanwhile(mesh):
     """The question is cancelled with its stream; an answer that comes after that finds nobody."""
     asked, gone = threading.Event(), threading.Event()
 
@@ -323,10 +324,11 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("name", GARBAGE)
-def test_garbage_denies(mesh, name):
+def test_f11_garbage_denies(mesh, name):
     px, service = hostile(mesh, GARBAGE[name])
-    assert px.get().status == 403
-    assert px.stat("http.in.ext_authz.error") == 1 and not mesh.upstreams[0].requests
+    with told(px, "ext_authz_error", "UAEX", 403, "http.in.ext_authz.error"):
+        assert px.get().status == 403
+    assert not mesh.upstreams[0].requests
     service.script = [answer(200, EMPTY, GRPC, GRPC_OK)]
     assert px.get().status == 200  # and the proxy goes on
     service.close()

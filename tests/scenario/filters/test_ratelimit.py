@@ -4,6 +4,7 @@ import threading
 import pytest
 
 import config
+from evidence import told
 from h2_upstream import H2Upstream, answer
 from wire import free_port, until
 
@@ -148,16 +149,17 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("name", GARBAGE)
-def test_garbage_is_an_error(mesh, name):
+def test_f11_garbage_is_an_error(mesh, name):
     service = H2Upstream("limits", [GARBAGE[name]])
     px = mesh.proxy(boot=boot(mesh, service.port, failure_mode_deny=True))
-    assert px.get().status == 500 and counts(px) == [0, 0, 1, 0]
+    with told(px, "rate_limiter_error", "RLSE", 500):
+        assert px.get().status == 500 and counts(px) == [0, 0, 1, 0]
     service.script = [answer(200, b"\0\0\0\0\2\x08\1", GRPC, [("grpc-status", "0")])]
     assert px.get().status == 200
     service.close()
 
 
-def test_hang_and_client_that_goes(mesh):
+def test_f11_hang_and_client_that_goes(mesh):
     gone, asked = threading.Event(), threading.Event()
 
     def late(conn, stream, request):
