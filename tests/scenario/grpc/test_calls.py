@@ -55,6 +55,7 @@ class Service(grpc.GenericRpcHandler):
         return b"%d" % sum(len(r) for r in requests)
 
     def Chat(self, requests, context):
+        context.add_callback(self.cancelled.set)
         for r in requests:
             yield r.upper()
 
@@ -139,6 +140,7 @@ def test_large_messages(channel, px):
     block = bytes(range(256)) * (BIG // 256)
     assert channel.unary_unary("/t.S/Unary")(block) == block[::-1]
     assert channel.stream_unary("/t.S/Upload")(iter([block] * 2)) == b"%d" % (2 * BIG)
+    assert [a == block.upper() for a in channel.stream_stream("/t.S/Chat")(iter([block] * 2))] == [True] * 2
     assert px.grown_kib(before) < 64 * 1024
 
 
@@ -170,6 +172,27 @@ def test_cancellation(channel, server, px):
     assert channel.unary_unary("/t.S/Unary")(b"on") == b"no"  # the same connections go on
     for h in px.hops:
         assert h.stat("cluster.up.upstream_rq_tx_reset") == 1 and h.stat("cluster.up.upstream_cx_total") == 1
+
+
+@pytest.mark.parametrize("how", ["cancelled", "deadline"])
+def test_the_end_of_a_stream_that_is_under_way(channel, server, px, how):
+    go = threading.Event()
+
+    def requests():
+        yield b"one"
+        go.wait(20)
+    call = channel.stream_stream("/t.S/Chat")(requests(), timeout=2 if how == "deadline" else None)
+    assert next(call) == b"ONE"
+    if how == "cancelled":
+        call.cancel()
+    with pytest.raises(grpc.RpcError) as e:
+        next(call)
+    assert e.value.code() == (grpc.StatusCode.CANCELLED if how == "cancelled" else grpc.StatusCode.DEADLINE_EXCEEDED)
+    assert server.cancelled.wait(10)
+    go.set()
+    for h in px.hops:
+        until(lambda h=h: h.stat("cluster.up.upstream_rq_active") == 0 and h.stat("cluster.up.upstream_rq_tx_reset") + h.stat("cluster.up.upstream_rq_rx_reset") == 1, 5)
+    assert channel.unary_unary("/t.S/Unary")(b"on") == b"no" and all(h.stat("cluster.up.upstream_cx_total") == 1 for h in px.hops)
 
 
 def test_server_gone(channel, px, mesh):
