@@ -354,6 +354,7 @@ void reply_1xx(struct attempt *a, struct mz_headers *h)
     charge_code(r, mz_headers_status(h), a->host, h);
     drop_others(r, a);
     mz_timer_stop(&r->backoff_timer);
+    r->backing_off = false;
     r->final = a;
     r->informed = true;
     mz_stream_respond_1xx(stream_of(r), h);
