@@ -107,6 +107,23 @@ const struct mz_upstream_filter_type *mz_registry_upstream_filter(struct mz_str 
     return NULL;
 }
 
+void mz_registry_each(void (*fn)(void *arg, const char *category, const char *name,
+                                 const char *type, const char *route_type),
+                      void *arg)
+{
+    for (size_t i = 0; i < MZ_COUNT(http_filters); i++)
+        fn(arg, "envoy.filters.http", http_filters[i]->name, http_filters[i]->config_type,
+           http_filters[i]->route_config_type);
+    for (size_t i = 0; i < MZ_COUNT(net_filters); i++)
+        fn(arg, "envoy.filters.network", net_filters[i]->name, net_filters[i]->config_type, NULL);
+    for (size_t i = 0; i < MZ_COUNT(listener_filters); i++)
+        fn(arg, "envoy.filters.listener", listener_filters[i]->name,
+           listener_filters[i]->config_type, NULL);
+    for (size_t i = 0; i < MZ_COUNT(upstream_filters); i++)
+        fn(arg, "envoy.filters.upstream_network", upstream_filters[i]->name,
+           upstream_filters[i]->config_type, NULL);
+}
+
 void mz_registry_worker_stop(struct mz_worker *w)
 {
     for (size_t i = 0; i < MZ_COUNT(net_filters); i++)

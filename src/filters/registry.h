@@ -14,6 +14,9 @@ struct mz_upstream_filter_type {
                                            const struct mz_transport_factory *take_inner, struct mz_err *err);
 };
 const struct mz_upstream_filter_type *mz_registry_upstream_filter(struct mz_str config_type);
+/* All there are, for who asks a proxy what it can do (Node.extensions). @route_type NULL: as @type. */
+void mz_registry_each(void (*fn)(void *arg, const char *category, const char *name, const char *type, const char *route_type),
+                      void *arg);
 /* Access loggers of this folder, for mz_log_files_set_loggers(). */
 struct mz_access_logger_type;
 const struct mz_access_logger_type *const *mz_registry_access_loggers(size_t *out_n);

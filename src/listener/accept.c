@@ -11,12 +11,14 @@
 #define CLOSING_MS 10  /* handshakes that had begun end meanwhile */
 #define PAUSE_MS   100 /* after a lack of descriptors or memory: old connections end meanwhile */
 
-/* The limits count what is open in the whole process; both are read from the runtime at each accept, as Envoy does. */
+/* The limits count what is open in the whole process; what the configuration does not say is read from the runtime at each accept, as Envoy does. */
 static bool over_limit(struct mz_acceptor *a)
 {
     const struct mz_runtime *r = mz_runtime_here();
-    uint64_t global =
-        mz_runtime_u64(r, MZ_STR("overload.global_downstream_max_connections"), UINT64_MAX);
+    uint64_t global = a->worker->process->max_connections;
+    if (!global)
+        global =
+            mz_runtime_u64(r, MZ_STR("overload.global_downstream_max_connections"), UINT64_MAX);
     int64_t all = __atomic_load_n(a->process_connections, __ATOMIC_RELAXED);
     if (!a->cfg->ignore_global_limit && (uint64_t)(all > 0 ? all : 0) >= global) {
         mz_count(a->cfg->scope, MZ_LISTENER_STAT_GLOBAL_CX_OVERFLOW, 1);

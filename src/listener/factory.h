@@ -33,6 +33,7 @@ struct mz_process {
     uint64_t drain_start_us;    /* gradual strategy: probability grows to 1 until drain_end_us */
     uint64_t drain_end_us;
     uint32_t drain_immediate;   /* strategy */
+    uint64_t max_connections;   /* of clients, by the overload manager; 0: the runtime says. Set before workers run */
 };
 /* Shall a connection be told to go now (Connection: close, GOAWAY)? By strategy, with chance from @random. */
 bool mz_process_drain_close(const struct mz_process *p, uint64_t now_us, uint64_t random);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "server/server.h"
 
 #define FILE_MAX (256u << 20)
@@ -69,4 +70,19 @@ bool mz_bootstrap_read(struct mz_server *s, struct mz_err *err)
     s->proto.partial = false;
     s->bootstrap = file;
     return true;
+}
+
+/* application_log_config: how our own lines look. */
+bool mz_bootstrap_log(struct mz_server *s, struct mz_err *err)
+{
+    const pb_Bootstrap_ApplicationLogConfig *m = s->bootstrap->application_log_config;
+    const pb_Bootstrap_ApplicationLogConfig_LogFormat *f = m ? m->log_format : NULL;
+    if (!f ||
+        f->log_format_case != pb_Bootstrap_ApplicationLogConfig_LogFormat_LOG_FORMAT_TEXT_FORMAT)
+        return true;
+    if (s->opts.log_format)
+        return mz_err_set(err, "Only one of ApplicationLogConfig.log_format or CLI option "
+                               "--log-format can be specified.");
+    s->log_format = mz_log_set_format(f->text_format, err);
+    return s->log_format || mz_err_at(err, "application_log_config.log_format.text_format");
 }

@@ -52,6 +52,8 @@ static const struct mz_flag flags[] = {
       "Allow unknown fields in static configuration" },
     { "reject-unknown-dynamic-fields", 0, MZ_FLAG_SWITCH, AT(reject_unknown_dynamic_fields),
       "Reject unknown fields in dynamic configuration" },
+    { "skip-deprecated-logs", 0, MZ_FLAG_SWITCH, AT(skip_deprecated_logs),
+      "Do not log the use of deprecated fields; none is logged in any case" },
 #undef AT
 };
 

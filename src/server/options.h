@@ -10,7 +10,7 @@ struct mz_options {
     const char *mode, *service_cluster, *service_node, *service_zone, *drain_strategy, *local_address_ip_version;
     uint32_t concurrency; /* 0: what the cgroup and the affinity allow */
     uint32_t base_id, restart_epoch, drain_time_s, parent_shutdown_time_s, file_flush_interval_msec;
-    bool disable_hot_restart, allow_unknown_static_fields, reject_unknown_dynamic_fields;
+    bool disable_hot_restart, allow_unknown_static_fields, reject_unknown_dynamic_fields, skip_deprecated_logs;
     bool validate; /* --mode validate */
 };
 /* -1: go on; otherwise the process shall end with this exit code (what there was to say is printed). Borrows argv. */

@@ -52,6 +52,7 @@ static const pb_CommandLineOptions *options_message(const struct mz_server *s)
     m->config_yaml = page_chars(o->config_yaml);
     m->allow_unknown_static_fields = o->allow_unknown_static_fields;
     m->reject_unknown_dynamic_fields = o->reject_unknown_dynamic_fields;
+    m->skip_deprecated_logs = o->skip_deprecated_logs;
     m->local_address_ip_version =
         o->local_address_ip_version && !strcmp(o->local_address_ip_version, "v6")
             ? pb_CommandLineOptions_IpVersion_v6
@@ -95,6 +96,8 @@ static pb_Node *node_message(const struct mz_server *s)
         n->user_agent_version_type_case = pb_Node_USER_AGENT_VERSION_TYPE_USER_AGENT_VERSION;
         n->user_agent_version = page_chars(MZ_SERVER_VERSION);
     }
+    if (!n->n_extensions)
+        mz_server_abilities(s->arena, n);
     return n;
 }
 

@@ -241,6 +241,9 @@ static bool stats_build(struct mz_server *s, struct mz_err *err)
         return mz_err_at(err, "stats_config");
     s->stats = mz_stats_create(s->n_workers + 1);
     mz_stats_configure(s->stats, c);
+    const pb_Bootstrap_DeferredStatOptions *d = s->bootstrap->deferred_stat_options;
+    if (d && d->enable_deferred_creation_stats)
+        mz_stats_defer(s->stats, &mz_cluster_stats);
     s->scope = mz_scope_create(s->stats, &mz_server_stats, MZ_STR("server."));
     mz_gauge_set(s->scope, MZ_SERVER_STAT_CONCURRENCY, s->n_workers);
     mz_count(s->scope, MZ_SERVER_STAT_STATIC_UNKNOWN, s->proto.unknown_n);
@@ -354,7 +357,8 @@ static void load_end(struct mz_server *s)
 
 static bool build(struct mz_server *s, struct mz_err *err)
 {
-    if (!mz_bootstrap_read(s, err) || !stats_build(s, err) || !services_build(s, err))
+    if (!mz_bootstrap_read(s, err) || !mz_bootstrap_log(s, err) || !stats_build(s, err) ||
+        !mz_server_overload_build(s, err) || !services_build(s, err))
         return false;
     if (!s->opts.validate && !mz_server_admin_start(s, err))
         return mz_err_at(err, "admin");
@@ -440,6 +444,9 @@ int mz_server_run(struct mz_server *s)
 /* Also after a build that failed half way. */
 void mz_server_destroy(struct mz_server *s)
 {
+    struct mz_err unused;
+    if (s->log_format) /* of the bootstrap */
+        (void)mz_log_set_format(NULL, &unused);
     mz_timer_stop(&s->flush_timer);
     mz_drain_fini(s);
     for (unsigned i = 0; s->workers && i < s->n_workers; i++)

@@ -55,6 +55,7 @@ struct mz_server {
     struct mz_timer flush_timer, drain_timer, exit_timer;
     uint64_t flush_ms, start_us, exit_deadline_us;
     enum mz_drain_scope drain_scope; /* of the graceful drain that runs */
+    bool log_format; /* of the bootstrap is set */
     bool flush_on_admin; /* rather than every flush_ms */
     bool workers_started, exiting, skip_exit;
     struct mz_xds *xds;
@@ -70,6 +71,7 @@ struct mz_server {
 /* Reads, merges and checks the bootstrap; builds everything; binds unless @validate. False: err says where and why. */
 bool mz_server_build(struct mz_server *s, const struct mz_options *o, struct mz_err *err);
 bool mz_bootstrap_read(struct mz_server *s, struct mz_err *err); /* bootstrap.c */
+bool mz_bootstrap_log(struct mz_server *s, struct mz_err *err);
 struct mz_stats_config *mz_stats_config_from(const pb_StatsConfig *m, struct mz_arena *a, struct mz_err *err);
 int mz_server_run(struct mz_server *s); /* until the end; the exit code */
 void mz_server_destroy(struct mz_server *s);
@@ -136,6 +138,9 @@ void mz_server_dispatchers_create(struct mz_server *s); /* histograms of every l
 void mz_server_dispatchers_destroy(struct mz_server *s);
 
 /* admin_listener.c, pages_env.c */
+struct Envoy__Config__Core__V3__Node;
+void mz_server_abilities(struct mz_arena *a, struct Envoy__Config__Core__V3__Node *node); /* abilities.c: sets its extensions */
+bool mz_server_overload_build(struct mz_server *s, struct mz_err *err); /* overload.c */
 struct mz_str mz_server_node(const struct mz_server *s); /* packed Node as others are told; in s->arena. Bootstrap read */
 bool mz_server_admin_start(struct mz_server *s, struct mz_err *err);
 struct mz_str mz_server_node(const struct mz_server *s); /* the Node, packed; while the bootstrap is there */

@@ -137,8 +137,18 @@ static void collect_family(const struct collector *c, const struct scope *s,
     }
 }
 
+static bool untouched(const struct scope *s)
+{
+    for (unsigned i = 0; i < s->pub.store->slots; i++)
+        if (__atomic_load_n(&s->slots[i], __ATOMIC_ACQUIRE))
+            return false;
+    return true;
+}
+
 static void collect_scope(const struct collector *c, const struct scope *s)
 {
+    if (s->pub.kind == s->pub.store->deferred && untouched(s))
+        return;
     for (unsigned i = 0; i < s->pub.kind->n; i++)
         collect_stat(c, s, i);
     if (!wants_type(c, MZ_COUNTER))

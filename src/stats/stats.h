@@ -105,6 +105,9 @@ bool mz_stats_find(struct mz_stats *s, struct mz_str full_name, uint64_t *out_va
 struct mz_stats_config; /* built by mz_stats_config_build() in stats/config.h from the message */
 void mz_stats_configure(struct mz_stats *s, struct mz_stats_config *take);
 
+/* Scopes of this kind are shown once somebody wrote to them (deferred_stat_options); before there are others. */
+void mz_stats_defer(struct mz_stats *s, const struct mz_stat_kind *kind);
+
 /* ---- output (main thread) ---- */
 enum mz_stats_buckets { MZ_BUCKETS_DEFAULT, MZ_BUCKETS_CUMULATIVE, MZ_BUCKETS_DISJOINT, MZ_BUCKETS_DETAILED, MZ_BUCKETS_SUMMARY };
 struct mz_regex;

@@ -57,6 +57,7 @@ struct mz_stats {
     struct mz_list prefixes;
     struct mz_map by_prefix;
     struct first_values *firsts;
+    const struct mz_stat_kind *deferred; /* mz_stats_defer(); NULL: none */
     MZ_VEC(struct mz_scope *) tagged; /* a reference each */
     struct mz_stats_config
         *config; /* NULL: the default, which store_config() builds when first asked */

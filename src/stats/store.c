@@ -52,6 +52,11 @@ void mz_stats_configure(struct mz_stats *s, struct mz_stats_config *take)
     s->config = take;
 }
 
+void mz_stats_defer(struct mz_stats *s, const struct mz_stat_kind *kind)
+{
+    s->deferred = kind;
+}
+
 /* ---- scopes ---- */
 
 static void scope_free(struct scope *s);

@@ -104,7 +104,9 @@ static struct mz_str first_of_tokens(struct mz_str tokens)
                : first;
 }
 
-/* "^cluster\.": only names whose first word is cluster can match. */
+static const struct mz_str dot_ahead = MZ_STR_INIT("(?=\\.)");
+
+/* "^cluster\.", "^cluster(?=\.)": only names whose first word is cluster can match. */
 static struct mz_str first_of_regex(struct mz_str re)
 {
     size_t i = 1;
@@ -112,14 +114,32 @@ static struct mz_str first_of_regex(struct mz_str re)
         return (struct mz_str){ 0 };
     while (i < re.n && (isalnum((unsigned char)re.p[i]) || re.p[i] == '_'))
         i++;
-    return mz_str_starts(mz_str_skip(re, i), MZ_STR("\\.")) ? (struct mz_str){ re.p + 1, i - 1 }
-                                                            : (struct mz_str){ 0 };
+    struct mz_str rest = mz_str_skip(re, i);
+    bool word = mz_str_starts(rest, MZ_STR("\\.")) || mz_str_starts(rest, dot_ahead);
+    return word ? (struct mz_str){ re.p + 1, i - 1 } : (struct mz_str){ 0 };
+}
+
+/* RE2 looks nowhere ahead. Behind the first word, where Istio's bootstrap does so, a name's words tell as much. */
+static struct mz_regex *regex_build(struct mz_str re, struct mz_str first, bool *out_dot,
+                                    struct mz_err *err)
+{
+    struct mz_buf b;
+    mz_buf_init(&b);
+    *out_dot = first.n && mz_str_starts(mz_str_skip(re, 1 + first.n), dot_ahead);
+    mz_buf_append(&b, re.p, *out_dot ? 1 + first.n : re.n);
+    if (*out_dot)
+        mz_buf_append_str(&b, mz_str_skip(re, 1 + first.n + dot_ahead.n));
+    struct mz_regex *r = mz_regex_create(mz_buf_linearize(&b, mz_buf_len(&b)), err);
+    mz_buf_fini(&b);
+    return r;
 }
 
 static bool add_regex(extractors *v, struct mz_str name, struct mz_str regex, struct mz_str substr,
                       struct mz_str not_value, struct mz_err *err)
 {
-    struct mz_regex *r = mz_regex_create(regex, err);
+    struct mz_str first = first_of_regex(regex);
+    bool dot;
+    struct mz_regex *r = regex_build(regex, first, &dot, err);
     if (!r)
         return false;
     *mz_vec_push(v, MZ_MEM_STATS) = (struct extractor){
@@ -127,7 +147,8 @@ static bool add_regex(extractors *v, struct mz_str name, struct mz_str regex, st
         .name = name,
         .substr = substr,
         .not_value = not_value,
-        .first = first_of_regex(regex),
+        .first = first,
+        .dot = dot,
         .regex = r,
     };
     return true;
@@ -230,6 +251,8 @@ static bool find_by_tokens(const struct extractor *e, struct mz_str name, struct
 static bool find_by_regex(const struct extractor *e, struct mz_str name, struct found *out)
 {
     struct mz_str g[3];
+    if (e->dot && name.n == e->first.n) /* one word */
+        return false;
     if (!mz_regex_groups(e->regex, name, g, 3) || !g[1].n)
         return false;
     out->cut = g[1];

@@ -10,6 +10,7 @@ struct extractor {
     struct mz_str substr;    /* a text without it cannot match; may be empty */
     struct mz_str not_value; /* this value is no tag; may be empty */
     struct mz_str first;     /* first token that names must have; empty: any */
+    bool dot; /* the first word must not be the only one */
     struct mz_regex *regex;
 };
 typedef MZ_VEC(struct extractor) extractors;

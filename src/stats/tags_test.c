@@ -122,6 +122,20 @@ static void test_custom_tags(void **state)
     check(c, "cluster.one.upstream_rq_2xx", "cluster.upstream_rq_2xx", "my_cluster=one");
     mz_stats_config_destroy(c);
 
+    static const struct mz_stats_tag ahead[] = {
+        { MZ_STATS_TAG_REGEX, MZ_STR_INIT("at"), MZ_STR_INIT("^one(?=\\.)(.*)$") },
+        { MZ_STATS_TAG_REGEX, MZ_STR_INIT("p"),
+          MZ_STR_INIT("^listener(?=\\.).*?\\.http\\.(((?:[_.[:digit:]]*|x))\\.)") },
+    };
+    c = with_tags(ahead, 2, false, &err);
+    assert_non_null(c);
+    check(c, "one", "one", "");
+    check(c, "ones.b", "ones.b", "");
+    check(c, "one.b", "one", "at=.b");
+    check(c, "listener.http.1.2", "listener.http.2", "p=1");
+    check(c, "listener.a.http.x.y", "listener.a.http.y", "p=x");
+    mz_stats_config_destroy(c);
+
     static const struct mz_stats_tag named[] = {
         { MZ_STATS_TAG_DEFAULT, MZ_STR_INIT("envoy.response_code"), { 0 } }
     };
