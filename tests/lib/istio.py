@@ -8,6 +8,9 @@ import subprocess
 
 from google.protobuf import descriptor_pb2, descriptor_pool
 
+import config
+from wire import free_port
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "tests" / "conformance" / "istio"
 SCHEMAS = [f"envoy/extensions/filters/{n}.proto" for n in (
@@ -68,3 +71,22 @@ def _register_istio(pool):
             pool.FindFileByName(f.name)
         except KeyError:
             pool.AddSerializedFile(f.SerializeToString())
+
+
+def secret(name, certificates):
+    """What the agent has under that name; certificates: ca.pem, cert.pem and cert.key as texts."""
+    if name == "ROOTCA" or name.endswith("-cacert") or name.startswith("file-root:"):
+        return {"name": name, "validation_context": {"trusted_ca": {"inline_string": certificates["ca.pem"]}}}
+    return {"name": name, "tls_certificate": {"certificate_chain": {"inline_string": certificates["cert.pem"]},
+                                              "private_key": {"inline_string": certificates["cert.key"]}}}
+
+
+def bootstrap(server, node, delta=True):
+    """A proxy that has everything from `server` (ads.Ads), secrets by the agent's cluster."""
+    source = {"ads": {}, "resource_api_version": "V3"}
+    ads_config = {"api_type": "DELTA_GRPC" if delta else "GRPC", "transport_api_version": "V3", "set_node_on_first_message_only": True,
+                  "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}]}
+    clusters = [config.cluster(n, [server.port], http={"explicit_http_config": {"http2_protocol_options": {}}}) for n in ("xds-grpc", "sds-grpc")]
+    internal = config.ext("envoy.bootstrap.internal_listener", "envoy.extensions.bootstrap.internal_listener.v3.InternalListener", buffer_size_kb=64)
+    return config.bootstrap([], clusters, free_port(), node=node, bootstrap_extensions=[internal],
+                            dynamic_resources={"cds_config": source, "lds_config": source, "ads_config": ads_config})

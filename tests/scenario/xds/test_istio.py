@@ -1,11 +1,10 @@
 """What Istio's control plane sends is taken (X1-X3, S1-S4): every recorded answer, state of the world and delta."""
 import json
 
-import config
 import pytest
 from netns import netns  # noqa: F401
 from pki import Pki
-from wire import free_port, until
+from wire import until
 
 pytest.importorskip("grpc", reason="peer grpcio is not installed")
 pytest.importorskip("envoy.service.discovery.v3.discovery_pb2", reason="peer xds-protos is not installed")
@@ -20,7 +19,6 @@ REFUSED = {
     "filters.http.lua": "Lua",
     "access_loggers.open_telemetry": "OpenTelemetry access logs",
 }
-H2 = {"explicit_http_config": {"http2_protocol_options": {}}}
 
 
 def is_refused(resource):
@@ -34,24 +32,6 @@ def certificates(tmp_path_factory):
     p.authority("ca")
     p.issue("cert", san="URI:spiffe://cluster.local/ns/demo/sa/web")
     return {n: (p.folder / n).read_text() for n in ("ca.pem", "cert.pem", "cert.key")}
-
-
-def secret(name, certificates):
-    if name == "ROOTCA" or name.endswith("-cacert") or name.startswith("file-root:"):
-        return {"name": name, "validation_context": {"trusted_ca": {"inline_string": certificates["ca.pem"]}}}
-    return {"name": name, "tls_certificate": {"certificate_chain": {"inline_string": certificates["cert.pem"]},
-                                              "private_key": {"inline_string": certificates["cert.key"]}}}
-
-
-def start(mesh, server, node, delta):
-    source = {"ads": {}, "resource_api_version": "V3"}
-    ads_config = {"api_type": "DELTA_GRPC" if delta else "GRPC", "transport_api_version": "V3", "set_node_on_first_message_only": True,
-                  "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}]}
-    clusters = [config.cluster(n, [server.port], http=H2) for n in ("xds-grpc", "sds-grpc")]
-    internal = config.ext("envoy.bootstrap.internal_listener", "envoy.extensions.bootstrap.internal_listener.v3.InternalListener", buffer_size_kb=64)
-    boot = config.bootstrap([], clusters, free_port(), node=node, bootstrap_extensions=[internal],
-                            dynamic_resources={"cds_config": source, "lds_config": source, "ads_config": ads_config})
-    return mesh.proxy(boot=boot, ready=False)
 
 
 def shown(px, dump, kind):
@@ -80,8 +60,8 @@ def test_every_answer_is_taken(netns, mesh, certificates, case, proxy, delta):  
         for kind, group in istio.KINDS.items():
             if kind in golden and kind != "sds":
                 server.set(group, *golden[kind])
-        server.set("secret", *[secret(n, certificates) for n in golden["names"]["sds_secret_names"] or ()])
-        px = start(mesh, server, golden["node"], delta)
+        server.set("secret", *[istio.secret(n, certificates) for n in golden["names"]["sds_secret_names"] or ()])
+        px = mesh.proxy(boot=istio.bootstrap(server, golden["node"], delta), ready=False)
         px.wait_ready()
         refused = {istio.KINDS[k]: names(golden.get(k, []), True) for k in ("cds", "lds", "rds")}
         until(lambda: shown(px, "ClustersConfigDump", "cluster") == names(golden["cds"], False), 10, "all clusters")
