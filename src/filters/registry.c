@@ -66,7 +66,8 @@ static const struct mz_upstream_filter_type *const upstream_filters[] = {
 };
 
 static const struct mz_access_logger_type *const access_loggers[] = { &mz_access_logger_http_grpc,
-                                                                      &mz_access_logger_tcp_grpc };
+                                                                      &mz_access_logger_tcp_grpc,
+                                                                      &mz_access_logger_otel };
 
 const struct mz_access_logger_type *const *mz_registry_access_loggers(size_t *out_n)
 {

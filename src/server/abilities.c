@@ -11,6 +11,8 @@ static const struct {
       "envoy.extensions.access_loggers.file.v3.FileAccessLog" },
     { "envoy.access_loggers", "envoy.access_loggers.http_grpc",
       "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig" },
+    { "envoy.access_loggers", "envoy.access_loggers.open_telemetry",
+      "envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig" },
     { "envoy.access_loggers", "envoy.access_loggers.stderr",
       "envoy.extensions.access_loggers.stream.v3.StderrAccessLog" },
     { "envoy.access_loggers", "envoy.access_loggers.stdout",

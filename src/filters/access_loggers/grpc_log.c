@@ -1,6 +1,7 @@
 #include "filters/access_loggers/grpc_log.h"
 
 #include "base/log.h"
+#include "filters/access_loggers/otel_record.h"
 #include "observe/to_proto.h"
 #include "proto/mapper.h"
 #include "proto/wire.h"
@@ -21,6 +22,12 @@ const struct mz_stat_kind mz_grpc_log_stats = { "grpc access log", defs, MZ_COUN
 static const struct mz_grpc_method stream_logs = {
     "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs",
     &pb_StreamAccessLogsMessage__descriptor, &pb_StreamAccessLogsResponse__descriptor
+};
+
+/* OpenTelemetry: a call for each lot of records. */
+static const struct mz_grpc_method export_logs = {
+    "/opentelemetry.proto.collector.logs.v1.LogsService/Export", &pb_Empty__descriptor,
+    &pb_Empty__descriptor
 };
 
 struct sender { /* of one worker; its thread */
@@ -49,6 +56,8 @@ struct grpc_log {
     uint64_t flush_ms;
     uint32_t buffer_bytes;
     bool tcp;
+    struct otel_record *otel; /* of OpenTelemetry; NULL: entries of Envoy's own service */
+    struct mz_scope *scope;   /* a reference */
     struct grpc_log_extra extra;
     struct slot *slots;
 };
@@ -58,6 +67,8 @@ static void log_unref(struct grpc_log *g)
     if (__atomic_fetch_sub(&g->refs, 1, __ATOMIC_ACQ_REL) != 1)
         return;
     mz_grpc_service_destroy(g->service);
+    otel_record_destroy(g->otel);
+    mz_scope_unref(g->scope);
     mz_arena_destroy(g->arena);
 }
 
@@ -70,7 +81,8 @@ static void on_closed(void *arg, const struct mz_grpc_status *st, const struct m
     MZ_LOG(DEBUG, grpc, "access log service: stream ended with %s: " MZ_STR_FMT,
            mz_grpc_code_name(st->code), MZ_STR_ARG(st->message));
     s->stream = NULL;
-    s->rests = true;
+    s->rests =
+        !s->slot->log->otel || st->code != MZ_GRPC_OK; /* a call that went well is simply over */
 }
 static const struct mz_grpc_stream_ops stream_ops = { .closed = on_closed };
 
@@ -80,10 +92,14 @@ static bool transmit(struct sender *s)
     const struct grpc_log *g = s->slot->log;
     struct mz_buf m;
     mz_buf_init(&m);
-    if (!s->identified)
-        mz_buf_append_str(&m, g->identifier);
-    mz_wire_put_head(&m, g->tcp ? 3 : 2, mz_buf_len(&s->entries));
-    mz_buf_copy(&m, &s->entries);
+    if (g->otel) {
+        otel_request(g->otel, &s->entries, &m);
+    } else {
+        if (!s->identified)
+            mz_buf_append_str(&m, g->identifier);
+        mz_wire_put_head(&m, g->tcp ? 3 : 2, mz_buf_len(&s->entries));
+        mz_buf_copy(&m, &s->entries);
+    }
     bool taken = mz_grpc_stream_send_bytes(s->stream, mz_buf_linearize(&m, mz_buf_len(&m)));
     mz_buf_fini(&m);
     s->identified |= taken;
@@ -95,14 +111,17 @@ static bool transmit(struct sender *s)
 static void flush(struct sender *s)
 {
     static const struct mz_grpc_opts opts = { .bytes_only = true };
-    if (!mz_buf_len(&s->entries) || s->rests)
+    const struct grpc_log *g = s->slot->log;
+    if (!mz_buf_len(&s->entries) || s->rests || (g->otel && s->stream))
         return;
     if (!s->stream) {
         s->identified = false;
-        s->stream = mz_grpc_stream_open(s->upstream, s->slot->log->service, &stream_logs, &opts,
-                                        &stream_ops, s);
+        s->stream = mz_grpc_stream_open(
+            s->upstream, g->service, g->otel ? &export_logs : &stream_logs, &opts, &stream_ops, s);
     }
     (void)transmit(s); /* when the stream is full they stay where they are */
+    if (g->otel)
+        mz_grpc_stream_end(s->stream);
 }
 
 static void on_tick(struct mz_timer *t)
@@ -172,6 +191,15 @@ static bool has_room(struct sender *s)
     return !mz_buf_len(&s->entries) || mz_buf_len(&s->entries) < most;
 }
 
+static void entry_append(const struct grpc_log *g, const struct mz_format_ctx *c,
+                         struct mz_buf *out)
+{
+    struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
+    ProtobufCMessage *m = g->tcp ? grpc_log_tcp(c, &g->extra, a) : grpc_log_http(c, &g->extra, a);
+    mz_wire_put_bytes(out, 1, mz_msg_pack_alloc(m, a)); /* log_entry */
+    mz_arena_destroy(a);
+}
+
 static void grpc_log_write(void *logger, const struct mz_format_ctx *c)
 {
     struct grpc_log *g = logger;
@@ -179,15 +207,15 @@ static void grpc_log_write(void *logger, const struct mz_format_ctx *c)
         return;
     struct sender *s = sender_of(&g->slots[mz_stats_slot]);
     if (!s || !has_room(s)) {
-        mz_count(g->env->scope, STAT_DROPPED, 1);
+        mz_count(g->scope, STAT_DROPPED, 1);
         return;
     }
-    struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
-    ProtobufCMessage *m = g->tcp ? grpc_log_tcp(c, &g->extra, a) : grpc_log_http(c, &g->extra, a);
-    struct mz_str bytes = mz_msg_pack_alloc(m, a);
-    mz_wire_put_bytes(&s->entries, 1, bytes); /* log_entry */
-    mz_arena_destroy(a);
-    mz_count(g->env->scope, STAT_WRITTEN, 1);
+    if (g->otel) {
+        otel_record_append(g->otel, c, &g->extra.objects, &s->entries);
+    } else {
+        entry_append(g, c, &s->entries);
+    }
+    mz_count(g->scope, STAT_WRITTEN, 1);
     if (mz_buf_len(&s->entries) >= g->buffer_bytes)
         flush(s);
 }
@@ -253,7 +281,7 @@ static struct grpc_log *create(const struct mz_grpc_log_env *env,
 {
     struct mz_arena *a = mz_arena_create(MZ_MEM_CONFIG);
     struct grpc_log *g = mz_arena_new0(a, struct grpc_log);
-    *g = (struct grpc_log){ .arena = a, .refs = 1, .env = env };
+    *g = (struct grpc_log){ .arena = a, .refs = 1, .env = env, .scope = mz_scope_ref(env->scope) };
     g->slots = mz_arena_alloc0(a, mz_mul(env->n_slots, sizeof(*g->slots)));
     for (unsigned i = 0; i < env->n_slots; i++)
         g->slots[i].log = g;
@@ -299,6 +327,32 @@ static void *tcp_create(void *env, const ProtobufCMessage *msg, struct mz_err *e
     return g;
 }
 
+static void *otel_create(void *env_, const ProtobufCMessage *msg, struct mz_err *err)
+{
+    const struct mz_grpc_log_env *env = env_;
+    const pb_OpenTelemetryAccessLogConfig *m = (const void *)msg;
+    struct mz_arena *a;
+    struct grpc_log *g = create(env, m->common_config, err);
+    if (!g)
+        return NULL;
+    a = g->arena;
+    g->otel = otel_record_create(m, env->node, err);
+    mz_scope_unref(g->scope);
+    g->scope = mz_scope_create(
+        env->scope->store, &mz_grpc_log_stats,
+        mz_arena_cat(a, 3,
+                     (struct mz_str[]){ MZ_STR("access_logs.open_telemetry_access_log."),
+                                        mz_str_c(m->stat_prefix),
+                                        m->stat_prefix[0] ? MZ_STR(".") : MZ_STR("") }));
+    if (g->otel)
+        return g;
+    log_unref(g);
+    return NULL;
+}
+
+const struct mz_access_logger_type mz_access_logger_otel = {
+    &pb_OpenTelemetryAccessLogConfig__descriptor, otel_create, grpc_log_write, grpc_log_destroy
+};
 const struct mz_access_logger_type mz_access_logger_http_grpc = {
     &pb_HttpGrpcAccessLogConfig__descriptor, http_create, grpc_log_write, grpc_log_destroy
 };

@@ -16,7 +16,7 @@ struct mz_grpc_log_env { /* borrowed as long as logs live */
     unsigned n_slots;
 };
 extern const struct mz_stat_kind mz_grpc_log_stats;
-extern const struct mz_access_logger_type mz_access_logger_http_grpc, mz_access_logger_tcp_grpc;
+extern const struct mz_access_logger_type mz_access_logger_http_grpc, mz_access_logger_tcp_grpc, mz_access_logger_otel;
 
 /* grpc_log_entry.c: what a request or connection looks like as a message, in @a */
 struct grpc_log_headers {

@@ -17,7 +17,6 @@ REFUSED = {
     "filters.network.wasm": "there is no WebAssembly",
     '"config_discovery"': "filters by subscription (ECDS)",
     "filters.http.lua": "Lua",
-    "access_loggers.open_telemetry": "OpenTelemetry access logs",
 }
 
 
