@@ -1,5 +1,5 @@
-"""go-control-plane's own integration program: three snapshots of clusters, endpoints, listeners, routes, runtime layers and secrets in
-each of its modes, and requests through each listener after each (rows X1-X3)."""
+"""go-control-plane's own integration program: three snapshots of clusters, endpoints, listeners, routes, scopes, runtime layers and
+secrets in each of its modes, and requests through each listener after each (rows X1-X3)."""
 import socket
 import subprocess
 
@@ -15,7 +15,7 @@ pytestmark = needs(PROGRAM)
 MODES = {"ads": ["--xds=ads", "--runtimes=2"], "xds": ["--xds=xds"], "rest": ["--xds=rest"], "delta": ["--xds=delta"],
          "delta-ads": ["--xds=delta-ads"], "mux": ["--xds=xds", "--mux"]}
 API = {"ads": "GRPC", "xds": "GRPC", "mux": "GRPC", "rest": "REST", "delta": "DELTA_GRPC", "delta-ads": "DELTA_GRPC"}
-WITHOUT = ["-scopedhttp=0", "-vhdshttp=0"]  # SRDS and VHDS are not there
+WITHOUT = ["-vhdshttp=0"]  # VHDS is not there
 LISTENERS = 16  # ports in a row, more than the program uses
 H2 = {"explicit_http_config": {"http2_protocol_options": {}}}
 

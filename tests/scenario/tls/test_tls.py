@@ -1,6 +1,8 @@
 """TLS listeners and clusters (rows T1, T2, H4; attacks G09-G11, G18) with Python's ssl and our own proxy as peers."""
 import socket
 import ssl
+import threading
+import time
 
 import config
 import pytest
@@ -322,3 +324,37 @@ def test_auto_config_needs_negotiation(mesh):
     boot = config.bootstrap([], [config.cluster("up", [u.port], http={"auto_config": {}})], free_port())
     px = mesh.proxy(boot=boot, ready=False)
     assert until(lambda: px.process.poll() is not None, 5) and "ALPN" in px.log()
+
+
+def test_a_slow_upstream_stops_no_client_for_good(mesh, pki):
+    """Reading stops with records in hand, the kernel gets more meanwhile, and reading goes on: all of it is taken."""
+    place = socket.create_server((HOST, 0))
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    proxy = config.ext("tcp", "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", stat_prefix="t", cluster="up")
+    boot = config.bootstrap([config.listener(free_port(), [proxy], per_connection_buffer_limit_bytes=4096)],
+                            [config.cluster("up", [place.getsockname()[1]], per_connection_buffer_limit_bytes=4096)], free_port())
+    boot["static_resources"]["listeners"][0]["filter_chains"][0]["transport_socket"] = down(pki)
+    px = mesh.proxy(boot=boot)
+    sent = 0
+
+    def send(s):
+        nonlocal sent
+        for n in range(3000):  # many small records, in bursts that fill no buffer
+            s.sendall(bytes(700))
+            sent += 700
+            if n % 20 == 19:
+                time.sleep(0.001)
+    with connect(px, context(pki)) as s:
+        sender = threading.Thread(target=send, args=(s,), daemon=True)
+        sender.start()
+        up, _ = place.accept()
+        with up:
+            up.settimeout(20)
+            got = 0
+            while got < 2_100_000:
+                got += len(up.recv(4096))
+                if got % 3 == 0:
+                    time.sleep(0.002)
+        sender.join(20)
+    place.close()
+    assert got == sent
