@@ -17,6 +17,8 @@ fragment_build(const pb_ScopedRoutes_ScopeKeyBuilder_FragmentBuilder_HeaderValue
                struct mz_arena *a, struct scope_fragment *out, struct mz_err *err)
 {
     out->header = lower(a, m->name);
+    if (mz_str_eq(out->header, MZ_STR("host")))
+        out->header = MZ_STR(":authority"); /* one header, whichever name it has (Envoy) */
     out->separator = mz_arena_dup(a, mz_str_c(m->element_separator));
     switch (m->extract_type_case) {
     case pb_ScopedRoutes_ScopeKeyBuilder_FragmentBuilder_HeaderValueExtractor_EXTRACT_TYPE_INDEX:
