@@ -315,7 +315,11 @@ static void test_control_fields(void **state)
     struct mz_str bytes = mz_msg_pack_alloc(m, x.ctx.arena);
     assert_true(mz_msg_unpack(&x.ctx, bytes, m->descriptor, &m, &err));
     assert_int_equal(x.ctx.unknown_n, 1);
-    x.ctx.control = false;
+    x.ctx.control = x.ctx.partial = false; /* the tag has no type: nobody may look */
+    assert_true(mz_msg_unpack(&x.ctx, bytes, m->descriptor, &m, &err));
+    assert_int_equal(x.ctx.unknown_n, 2);
+    assert_int_equal(((pb_HttpConnectionManager *)m)->tracing->n_custom_tags, 0);
+    x.ctx.partial = true;
     x.ctx.unknown = MZ_UNKNOWN_REJECT;
     assert_false(mz_msg_unpack(&x.ctx, bytes, m->descriptor, &m, &err));
     assert_string_equal(err.path, "tracing");

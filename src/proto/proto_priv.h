@@ -19,6 +19,7 @@ struct walk {
     struct mz_arena *scratch; /* goes at the end of the call */
     const struct step *top;
     unsigned depth;
+    bool hidden; /* the bytes had a field of the control plane, which this context must not know */
     struct mz_err *err;
 };
 /* bool walk_fail(w, at, format, ...): error with the path of @w; line and column follow the text where @at knows them.

@@ -123,6 +123,7 @@ static bool scan(struct walk *w, struct mz_str bytes, const ProtobufCMessageDesc
             return walk_fail(w, NULL, "not the binary form of %s", d->name);
         const ProtobufCFieldDescriptor *f = protobuf_c_message_descriptor_get_field(d, p.id);
         if (!f || !field_is_known(w, d, f)) {
+            w->hidden |= f != NULL;
             char number[16];
             snprintf(number, sizeof(number), "%u", p.id);
             if (!walk_unknown(w, 0, 0, "field number", mz_str_c(number), NULL))
@@ -152,14 +153,14 @@ static void arena_free(void *arena, void *p)
     (void)p;
 }
 
-static void complete(ProtobufCMessage *m, struct mz_arena *a);
+static void complete(const struct walk *w, ProtobufCMessage *m);
 
 /* Entries of maps may come without their value, which then is the empty message; readers can count on one. */
-static void complete_field(ProtobufCMessage *m, const ProtobufCFieldDescriptor *f,
-                           struct mz_arena *a)
+static void complete_field(const struct walk *w, ProtobufCMessage *m,
+                           const ProtobufCFieldDescriptor *f)
 {
     if (f->label != PROTOBUF_C_LABEL_REPEATED) {
-        complete(*(ProtobufCMessage **)field_at(f, m), a);
+        complete(w, *(ProtobufCMessage **)field_at(f, m));
         return;
     }
     const ProtobufCMessageDescriptor *entry = field_map_entry(m->descriptor, f);
@@ -168,17 +169,34 @@ static void complete_field(ProtobufCMessage *m, const ProtobufCFieldDescriptor *
     ProtobufCMessage **v = *(ProtobufCMessage ***)field_at(f, m);
     for (size_t i = 0; i < *(size_t *)quantifier_at(f, m); i++) {
         if (value && !field_is_set(value, v[i]))
-            *(ProtobufCMessage **)field_at(value, v[i]) = message_new(a, value->descriptor);
-        complete(v[i], a);
+            *(ProtobufCMessage **)field_at(value, v[i]) = message_new(w->arena, value->descriptor);
+        complete(w, v[i]);
     }
 }
 
-static void complete(ProtobufCMessage *m, struct mz_arena *a)
+/* What the scan counted as unknown is in nobody's way. */
+static void forget(ProtobufCMessage *m, const ProtobufCFieldDescriptor *f)
+{
+    if (f->label == PROTOBUF_C_LABEL_REPEATED)
+        *(size_t *)quantifier_at(f, m) = 0;
+    else if (is_oneof(f))
+        *(uint32_t *)quantifier_at(f, m) = 0;
+    else
+        *(ProtobufCMessage **)field_at(f, m) = NULL;
+}
+
+static void complete(const struct walk *w, ProtobufCMessage *m)
 {
     const ProtobufCMessageDescriptor *d = m->descriptor;
-    for (unsigned i = 0; i < d->n_fields; i++)
-        if (d->fields[i].type == PROTOBUF_C_TYPE_MESSAGE && field_is_set(&d->fields[i], m))
-            complete_field(m, &d->fields[i], a);
+    for (unsigned i = 0; i < d->n_fields; i++) {
+        const ProtobufCFieldDescriptor *f = &d->fields[i];
+        if (f->type != PROTOBUF_C_TYPE_MESSAGE || !field_is_set(f, m))
+            continue;
+        if (w->hidden && !field_is_known(w, d, f))
+            forget(m, f);
+        else
+            complete_field(w, m, f);
+    }
 }
 
 bool mz_msg_unpack(struct mz_proto_ctx *ctx, struct mz_str bytes,
@@ -193,7 +211,7 @@ bool mz_msg_unpack(struct mz_proto_ctx *ctx, struct mz_str bytes,
         protobuf_c_message_unpack(d, &in_arena, bytes.n, (const uint8_t *)bytes.p);
     if (!m)
         return mz_err_set(err, "not the binary form of %s", d->name);
-    complete(m, ctx->arena);
+    complete(&w, m);
     if (!ctx->partial && !validate_at(NULL, m, err))
         return false;
     *out_msg = m;
