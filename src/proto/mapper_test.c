@@ -299,7 +299,8 @@ static void test_unknown_counted(void **state)
 static void test_control_fields(void **state)
 {
     (void)state;
-    static const char text[] = "{stat_prefix: s, tracing: {custom_tags: [{tag: t}]}}";
+    static const char text[] =
+        "{stat_prefix: s, route_config: {}, tracing: {custom_tags: [{tag: t}]}}";
     const ProtobufCMessageDescriptor *type = &pb_HttpConnectionManager__descriptor;
     struct fixture x;
     struct mz_err err;
