@@ -262,7 +262,10 @@ static void put_any(struct printer *p, const ProtobufCMessage *m)
     const pb_Any *any = (const pb_Any *)m;
     struct mz_arena *a = mz_arena_create(MZ_MEM_CONFIG);
     struct mz_proto_ctx ctx = { /* shows whatever the bytes have */
-        .arena = a, .unknown = MZ_UNKNOWN_COUNT, .partial = true, .control = true
+                                .arena = a,
+                                .unknown = MZ_UNKNOWN_COUNT,
+                                .partial = true,
+                                .control = true
     };
     const ProtobufCMessageDescriptor *d = mz_type_find(type_name_of_url(mz_str_c(any->type_url)));
     ProtobufCMessage *inner = NULL;

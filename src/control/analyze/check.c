@@ -1,7 +1,4 @@
-#include "control/analyze/check.h"
-
-/* AT(error, path...): false, the path in front. */
-#define AT(failure, ...) ((void)(failure), mz_err_at(err, __VA_ARGS__))
+#include "control/analyze/check_priv.h"
 
 static bool mesh_config(const ist_MeshConfig *c, struct mz_err *err)
 {
@@ -10,6 +7,8 @@ static bool mesh_config(const ist_MeshConfig *c, struct mz_err *err)
         return mz_err_at(err, "connect_timeout");
     if (ms == 0)
         return AT(mz_err_set(err, "must be greater than 0s"), "connect_timeout");
+    if (!mz_duration_ms(c->dns_refresh_rate, 60000, &ms, err))
+        return mz_err_at(err, "dns_refresh_rate");
     return mz_duration_ms(c->protocol_detection_timeout, 0, &ms, err) ||
            mz_err_at(err, "protocol_detection_timeout");
 }
@@ -29,7 +28,7 @@ static bool is_not_negative(int32_t v, const char *path, struct mz_err *err)
     return v >= 0 ? true : AT(mz_err_set(err, "must not be negative, is %d", v), "%s", path);
 }
 
-static bool connection_pool(const ist_ConnectionPoolSettings *p, struct mz_err *err)
+bool mz_check_connection_pool(const ist_ConnectionPoolSettings *p, struct mz_err *err)
 {
     if (!p)
         return true;
@@ -73,7 +72,7 @@ static bool policy(const ist_TrafficPolicy *t, struct mz_err *err)
 {
     if (!t)
         return true;
-    if (!connection_pool(t->connection_pool, err))
+    if (!mz_check_connection_pool(t->connection_pool, err))
         return mz_err_at(err, "connection_pool");
     if (!outlier(t->outlier_detection, err))
         return mz_err_at(err, "outlier_detection");
@@ -82,7 +81,7 @@ static bool policy(const ist_TrafficPolicy *t, struct mz_err *err)
         if (!p->port || p->port->number < 1 || p->port->number > UINT16_MAX)
             return AT(mz_err_set(err, "must be a number in 1..65535"),
                       "port_level_settings[%zu].port", i);
-        if (!connection_pool(p->connection_pool, err))
+        if (!mz_check_connection_pool(p->connection_pool, err))
             return mz_err_at(err, "port_level_settings[%zu].connection_pool", i);
         if (!outlier(p->outlier_detection, err))
             return mz_err_at(err, "port_level_settings[%zu].outlier_detection", i);
@@ -133,6 +132,12 @@ bool mz_check_object(enum mz_kind k, const ProtobufCMessage *body, struct mz_err
     switch (k) {
     case MZ_KIND_MESH_CONFIG:
         return mesh_config((const ist_MeshConfig *)body, err);
+    case MZ_KIND_SERVICE_ENTRY:
+        return mz_check_service_entry((const ist_ServiceEntry *)body, err);
+    case MZ_KIND_WORKLOAD_ENTRY:
+        return mz_check_workload_entry((const ist_WorkloadEntry *)body, err);
+    case MZ_KIND_SIDECAR:
+        return mz_check_sidecar((const ist_Sidecar *)body, err);
     case MZ_KIND_DESTINATION_RULE:
         return destination_rule((const ist_DestinationRule *)body, err);
     case MZ_KIND_PEER_AUTHENTICATION:

@@ -4,21 +4,11 @@
 
 #include "control/model/model_priv.h"
 
+#define MAP_LABELS(d, map, n_map) model_labels((d), (const void *const *)(map), (n_map))
+
 static struct mz_str dup_c(struct model_draft *d, const char *s)
 {
     return mz_arena_dup(d->m->arena, mz_str_c(s));
-}
-
-/* Every map<string, string> of one generated type looks alike. */
-#define MAP_LABELS(d, map, n_map) map_labels((d), (const void *const *)(map), (n_map))
-static struct mz_labels map_labels(struct model_draft *d, const void *const *entries, size_t n)
-{
-    struct mz_label *v = mz_arena_alloc(d->scratch, n * sizeof(*v));
-    for (size_t i = 0; i < n; i++) {
-        const k8s_ObjectMeta_LabelsEntry *e = entries[i];
-        v[i] = (struct mz_label){ dup_c(d, e->key), dup_c(d, e->value) };
-    }
-    return mz_labels_make(d->m->arena, v, n);
 }
 
 static struct mz_str annotation(const k8s_ObjectMeta *m, const char *key)
@@ -44,17 +34,6 @@ static struct mz_locality node_locality(struct mz_labels l)
         first_label(l, "topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone"),
         mz_label_get(l, "topology.istio.io/subzone")
     };
-}
-
-/* "region.zone.subzone", or with slashes where there is one. */
-static struct mz_locality locality_of_label(struct mz_str text)
-{
-    struct mz_locality l = { 0 };
-    const char sep = mz_str_chr(text, '/') >= 0 ? '/' : '.';
-    struct mz_str rest = text;
-    (void)(mz_str_split(&rest, sep, &l.region) && mz_str_split(&rest, sep, &l.zone) &&
-           mz_str_split(&rest, sep, &l.subzone)); /* what is not there stays empty */
-    return l;
 }
 
 static void add_nodes(struct model_draft *d, struct mz_map *out)
@@ -85,18 +64,6 @@ static struct mz_labels container_ports(struct model_draft *d, const k8s_PodSpec
     return l;
 }
 
-static uint64_t workload_hash(const struct mz_workload *w)
-{
-    const struct mz_str parts[] = { w->name,          w->ns,
-                                    w->address,       w->account,
-                                    w->owner,         w->locality.region,
-                                    w->locality.zone, w->locality.subzone };
-    uint64_t h = w->mtls;
-    for (size_t i = 0; i < MZ_COUNT(parts); i++)
-        h = model_hash_str(h, parts[i]);
-    return model_hash_labels(model_hash_labels(h, w->labels), w->ports);
-}
-
 static void add_pod(struct model_draft *d, const struct mz_doc *doc, const struct mz_map *nodes)
 {
     const k8s_ObjectMeta *meta = mz_doc_meta(doc, d->scratch);
@@ -114,6 +81,7 @@ static void add_pod(struct model_draft *d, const struct mz_doc *doc, const struc
                                  MZ_STR_ARG(d->m->mesh.trust_domain), meta->namespace_, account);
     w->labels = MAP_LABELS(d, meta->labels, meta->n_labels);
     w->ports = container_ports(d, spec);
+    w->pod = true;
     w->mtls = mz_str_eq(mz_label_get(w->labels, "security.istio.io/tlsMode"), MZ_STR("istio"));
     w->gone = strcmp(phase, "Succeeded") == 0 || strcmp(phase, "Failed") == 0;
     if (status)
@@ -122,12 +90,15 @@ static void add_pod(struct model_draft *d, const struct mz_doc *doc, const struc
                                                  : "");
     struct mz_str own = mz_label_get(w->labels, "istio-locality");
     const struct mz_locality *of_node = spec ? mz_map_get(nodes, mz_str_c(spec->nodename)) : NULL;
-    w->locality = own.n ? locality_of_label(own) : of_node ? *of_node : (struct mz_locality){ 0 };
-    w->hash = workload_hash(w);
+    w->locality = own.n ? model_locality(own) : of_node ? *of_node : (struct mz_locality){ 0 };
+    w->hash = model_hash_workload(w);
     (void)mz_map_put(&d->m->by_workload,
                      mz_arena_printf(d->m->arena, "%s/%s", meta->namespace_, meta->name), w);
-    if (w->address.n && !w->gone && !mz_map_get(&d->m->by_address, w->address))
-        (void)mz_map_put(&d->m->by_address, w->address, w);
+    if (w->address.n && !w->gone) {
+        *mz_vec_push(&d->pods, MZ_MEM_CONFIG) = w;
+        if (!mz_map_get(&d->m->by_address, w->address))
+            (void)mz_map_put(&d->m->by_address, w->address, w);
+    }
 }
 
 /* ---- services ---- */
@@ -215,10 +186,6 @@ static struct mz_service *add_service(struct model_draft *d, const struct mz_doc
 
 /* ---- endpoints ---- */
 
-struct gathered {                       /* of one service */
-    MZ_VEC(struct mz_endpoint) * ports; /* one per port of the service */
-};
-
 static bool yes(const pb_BoolValue *v)
 {
     return !v || v->value;
@@ -244,9 +211,9 @@ static const struct mz_workload *workload_of(struct model_draft *d, const k8s_En
                : NULL;
 }
 
-static void add_endpoint(struct model_draft *d, const struct mz_service *s, struct gathered *g,
-                         const struct mz_doc *doc, const k8s_EndpointSlice *slice,
-                         const k8s_Endpoint *e, const char *address)
+static void add_endpoint(struct model_draft *d, const struct mz_service *s,
+                         struct model_gathered *g, const struct mz_doc *doc,
+                         const k8s_EndpointSlice *slice, const k8s_Endpoint *e, const char *address)
 {
     bool awaited;
     const struct mz_workload *w = workload_of(d, e, doc, address, &awaited);
@@ -276,7 +243,7 @@ static void add_slice(struct model_draft *d, const struct mz_doc *doc,
             name = meta->labels[i]->value;
     struct mz_str host = mz_arena_printf(d->scratch, "%s.%s.svc.%.*s", name, meta->namespace_,
                                          MZ_STR_ARG(d->m->mesh.domain));
-    struct gathered *g = mz_map_get(gathered, host);
+    struct model_gathered *g = mz_map_get(gathered, host);
     if (!g || strcmp(slice->addresstype, "FQDN") == 0)
         return;
     const struct mz_service *s = mz_map_get(&d->m->by_host, host);
@@ -286,47 +253,18 @@ static void add_slice(struct model_draft *d, const struct mz_doc *doc,
                          slice->endpoints[i]->addresses[k]);
 }
 
-static int compare_endpoints(const void *a, const void *b)
+/* WorkloadEntries that a service selects; a name or a path is no address that it could have. */
+static void add_machines(struct model_draft *d, const struct mz_service *s,
+                         struct model_gathered *g)
 {
-    const struct mz_endpoint *x = a, *y = b;
-    int c = mz_str_cmp(x->address, y->address);
-    return c ? c : (x->port > y->port) - (x->port < y->port);
-}
-
-static uint64_t endpoints_hash(const struct mz_endpoint *v, size_t n)
-{
-    uint64_t h = n;
-    for (size_t i = 0; i < n; i++) {
-        const uint64_t rest[] = { v[i].port, (uint64_t)v[i].health,
-                                  v[i].workload ? v[i].workload->hash : 0 };
-        h = mz_xxh64(rest, sizeof(rest), model_hash_str(h, v[i].address));
+    for (size_t i = 0; s->selector.n && i < d->machines.n; i++) {
+        const struct mz_workload *w = d->machines.v[i];
+        struct mz_addr ip;
+        if (mz_str_eq(w->ns, s->ns) && mz_labels_match(s->selector, w->labels) &&
+            mz_addr_parse_ip(w->address, 0, &ip))
+            for (size_t k = 0; k < s->ports_n; k++)
+                model_gather_add(g, k, w, model_port_on(&s->ports[k], w->ports));
     }
-    return h;
-}
-
-static void finish_service(struct model_draft *d, struct mz_service *s, struct gathered *g)
-{
-    struct mz_endpoints *ports = mz_arena_alloc(d->m->arena, s->ports_n * sizeof(*ports));
-    MZ_VEC(struct mz_str) accounts = { 0 };
-    for (size_t i = 0; i < s->ports_n; i++) {
-        const size_t n = g->ports[i].n;
-        struct mz_endpoint *v = mz_arena_alloc(d->m->arena, n * sizeof(*v));
-        if (n) {
-            memcpy(v, g->ports[i].v, n * sizeof(*v));
-            qsort(v, n, sizeof(*v), compare_endpoints);
-        }
-        ports[i] = (struct mz_endpoints){ v, n, endpoints_hash(v, n) };
-        for (size_t k = 0; k < n; k++)
-            if (v[k].workload)
-                *mz_vec_push(&accounts, MZ_MEM_CONFIG) = v[k].workload->account;
-        mz_vec_free(&g->ports[i], MZ_MEM_CONFIG);
-    }
-    s->endpoints = ports;
-    s->accounts_n = accounts.n;
-    s->accounts = model_sorted(d->m->arena, accounts.v, &s->accounts_n);
-    for (size_t i = 0; i < s->accounts_n; i++)
-        s->hash = model_hash_str(s->hash, s->accounts[i]);
-    mz_vec_free(&accounts, MZ_MEM_CONFIG);
 }
 
 static void add_services(struct model_draft *d)
@@ -338,16 +276,18 @@ static void add_services(struct model_draft *d)
     const size_t first = d->services.n;
     for (size_t i = 0; i < n; i++) {
         struct mz_service *s = add_service(d, v[i]);
-        struct gathered *g = mz_arena_new0(d->scratch, struct gathered);
-        g->ports = mz_arena_alloc0(d->scratch, s->ports_n * sizeof(*g->ports));
-        (void)mz_map_put(&gathered, s->host, g);
+        (void)mz_map_put(&gathered, s->host, model_gather(d, s));
         (void)mz_map_put(&d->m->by_host, s->host, s);
     }
     const struct mz_doc *const *slices = mz_store_list(d->store, MZ_KIND_ENDPOINT_SLICE, &slices_n);
     for (size_t i = 0; i < slices_n; i++)
         add_slice(d, slices[i], &gathered);
-    for (size_t i = first; i < d->services.n; i++)
-        finish_service(d, d->services.v[i], mz_map_get(&gathered, d->services.v[i]->host));
+    for (size_t i = first; i < d->services.n; i++) {
+        struct mz_service *s = d->services.v[i];
+        struct model_gathered *g = mz_map_get(&gathered, s->host);
+        add_machines(d, s, g);
+        model_finish_service(d, s, g, true);
+    }
     mz_map_fini(&gathered);
 }
 
@@ -361,5 +301,6 @@ void model_add_kubernetes(struct model_draft *d)
     for (size_t i = 0; i < n; i++)
         add_pod(d, pods[i], &nodes);
     mz_map_fini(&nodes);
+    model_add_workload_entries(d);
     add_services(d);
 }

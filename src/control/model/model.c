@@ -6,13 +6,25 @@
 
 /* ---- small things ---- */
 
-struct mz_str mz_label_get(struct mz_labels l, const char *key)
+struct mz_str model_label(struct mz_labels l, struct mz_str key)
 {
-    struct mz_str k = mz_str_c(key);
     for (size_t i = 0; i < l.n; i++)
-        if (mz_str_eq(l.v[i].key, k))
+        if (mz_str_eq(l.v[i].key, key))
             return l.v[i].value;
     return MZ_STR("");
+}
+
+bool model_has_label(struct mz_labels l, struct mz_str key)
+{
+    for (size_t i = 0; i < l.n; i++)
+        if (mz_str_eq(l.v[i].key, key))
+            return true;
+    return false;
+}
+
+struct mz_str mz_label_get(struct mz_labels l, const char *key)
+{
+    return model_label(l, mz_str_c(key));
 }
 
 struct mz_str mz_labels_first(struct mz_labels l, const char *const *keys, size_t n,
@@ -97,6 +109,14 @@ static struct mz_str or_default(struct mz_arena *a, const char *text, const char
     return mz_arena_dup(a, mz_str_c(text && text[0] ? text : otherwise));
 }
 
+const struct mz_str *model_texts(struct model_draft *d, char *const *v, size_t n)
+{
+    struct mz_str *own = mz_arena_alloc(d->m->arena, n * sizeof(*own));
+    for (size_t i = 0; i < n; i++)
+        own[i] = mz_arena_dup(d->m->arena, mz_str_c(v[i]));
+    return own;
+}
+
 static void build_mesh(struct model_draft *d, const struct mz_model_opts *o)
 {
     static const ist_MeshConfig none = ist_MeshConfig__INIT;
@@ -112,6 +132,13 @@ static void build_mesh(struct model_draft *d, const struct mz_model_opts *o)
     (void)mz_duration_us(c->connect_timeout, mesh->connect_timeout_us, &mesh->connect_timeout_us,
                          &err); /* a negative one was refused with its document */
     (void)mz_duration_us(c->protocol_detection_timeout, 0, &mesh->detection_timeout_us, &err);
+    (void)mz_duration_us(c->dns_refresh_rate, 60000000, &mesh->dns_refresh_us, &err);
+    mesh->service_export_to =
+        model_texts(d, c->default_service_export_to, c->n_default_service_export_to);
+    mesh->service_export_to_n = c->n_default_service_export_to;
+    mesh->rule_export_to = model_texts(d, c->default_destination_rule_export_to,
+                                       c->n_default_destination_rule_export_to);
+    mesh->rule_export_to_n = c->n_default_destination_rule_export_to;
     mesh->access_log_file = mz_arena_dup(d->m->arena, mz_str_c(c->access_log_file));
     mesh->access_log_format = mz_arena_dup(d->m->arena, mz_str_c(c->access_log_format));
     mesh->registry_only =
@@ -129,7 +156,16 @@ static int compare_services(const void *a, const void *b)
     const struct mz_service *const *x = a, *const *y = b;
     int c = mz_str_cmp((*x)->created, (*y)->created);
     c = c ? c : mz_str_cmp((*x)->name, (*y)->name);
-    return c ? c : mz_str_cmp((*x)->ns, (*y)->ns);
+    c = c ? c : mz_str_cmp((*x)->ns, (*y)->ns);
+    return c ? c : (*x)->entry - (*y)->entry;
+}
+
+/* Of one host Kubernetes' own service wins, else the older one: nobody takes a name from it. */
+static void name_service(struct mz_map *by, struct mz_str key, const struct mz_service *s)
+{
+    const struct mz_service *had = mz_map_get(by, key);
+    if (!had || (had->entry && !s->entry))
+        (void)mz_map_put(by, key, (void *)(uintptr_t)s);
 }
 
 static void finish_services(struct model_draft *d)
@@ -141,9 +177,17 @@ static void finish_services(struct model_draft *d)
         qsort(d->services.v, n, sizeof(*d->services.v), compare_services);
         memcpy(v, d->services.v, n * sizeof(*v));
     }
-    for (size_t i = 0; i < n; i++)
-        if (!mz_map_get(&m->by_host, v[i]->host))
-            (void)mz_map_put(&m->by_host, v[i]->host, (void *)(uintptr_t)v[i]);
+    for (size_t i = 0; i < n; i++) {
+        if (!v[i]->export_to_n) {
+            d->services.v[i]->export_to = m->mesh.service_export_to;
+            d->services.v[i]->export_to_n = m->mesh.service_export_to_n;
+        }
+        name_service(&m->by_host, v[i]->host, v[i]);
+        name_service(
+            &m->by_name,
+            mz_arena_printf(m->arena, "%.*s/%.*s", MZ_STR_ARG(v[i]->ns), MZ_STR_ARG(v[i]->host)),
+            v[i]);
+    }
     m->services = v;
     m->services_n = n;
 }
@@ -156,16 +200,22 @@ struct mz_model *mz_model_build(struct mz_store *s, const struct mz_model_opts *
     m->refs = 1;
     m->arena = mz_arena_create(MZ_MEM_CONFIG);
     mz_map_init(&m->by_host, MZ_MEM_CONFIG);
+    mz_map_init(&m->by_name, MZ_MEM_CONFIG);
     mz_map_init(&m->by_workload, MZ_MEM_CONFIG);
     mz_map_init(&m->by_address, MZ_MEM_CONFIG);
     mz_map_init(&m->rules, MZ_MEM_CONFIG);
+    mz_map_init(&m->sidecars, MZ_MEM_CONFIG);
     struct model_draft d = { .m = m, .store = s, .scratch = mz_arena_create(MZ_MEM_CONFIG) };
     build_mesh(&d, o);
     model_add_kubernetes(&d);
+    model_add_service_entries(&d);
+    model_add_sidecars(&d);
     model_add_rules(&d);
     model_add_peer_auth(&d);
     finish_services(&d);
     mz_vec_free(&d.services, MZ_MEM_CONFIG);
+    mz_vec_free(&d.pods, MZ_MEM_CONFIG);
+    mz_vec_free(&d.machines, MZ_MEM_CONFIG);
     mz_arena_destroy(d.scratch);
     return m;
 }
@@ -183,9 +233,11 @@ void mz_model_unref(const struct mz_model *m)
     if (!own || --own->refs)
         return;
     mz_map_fini(&own->by_host);
+    mz_map_fini(&own->by_name);
     mz_map_fini(&own->by_workload);
     mz_map_fini(&own->by_address);
     mz_map_fini(&own->rules);
+    model_free_sidecars(own);
     mz_arena_destroy(own->arena);
     mz_free(MZ_MEM_CONFIG, own);
 }
@@ -195,6 +247,26 @@ void mz_model_unref(const struct mz_model *m)
 const struct mz_service *mz_model_service(const struct mz_model *m, struct mz_str host)
 {
     return mz_map_get(&m->by_host, host);
+}
+
+const struct mz_service *mz_model_service_in(const struct mz_model *m, struct mz_str ns,
+                                             struct mz_str host)
+{
+    char key[600];
+    if (ns.n + 1 + host.n > sizeof(key))
+        return NULL;
+    memcpy(key, ns.p, ns.n);
+    key[ns.n] = '/';
+    memcpy(key + ns.n + 1, host.p, host.n);
+    return mz_map_get(&m->by_name, (struct mz_str){ key, ns.n + 1 + host.n });
+}
+
+bool mz_service_is_public(const struct mz_service *s)
+{
+    bool all = !s->export_to_n;
+    for (size_t i = 0; i < s->export_to_n; i++)
+        all |= mz_str_eq(s->export_to[i], MZ_STR("*"));
+    return all;
 }
 
 bool mz_service_visible(const struct mz_service *s, struct mz_str ns)
@@ -232,7 +304,8 @@ static uint16_t number_on(const struct mz_port *p, struct mz_labels container_po
 static int compare_names(const void *a, const void *b)
 {
     const struct mz_service *const *x = a, *const *y = b;
-    return mz_str_cmp((*x)->name, (*y)->name);
+    int c = mz_str_cmp((*x)->name, (*y)->name);
+    return c ? c : (*x)->entry - (*y)->entry;
 }
 
 struct mz_targets mz_model_targets(const struct mz_model *m, struct mz_str ns,
@@ -250,7 +323,8 @@ struct mz_targets mz_model_targets(const struct mz_model *m, struct mz_str ns,
         const size_t first = out.n;
         for (size_t i = 0; i < (*s)->ports_n; i++) {
             const struct mz_port *p = &(*s)->ports[i];
-            const uint16_t number = number_on(p, container_ports);
+            const uint16_t number =
+                (*s)->entry ? model_port_on(p, container_ports) : number_on(p, container_ports);
             bool had = number == 0;
             for (size_t k = first; k < out.n; k++)
                 had |= out.v[k].number == number && out.v[k].port->protocol == p->protocol;

@@ -47,27 +47,29 @@ bool mz_labels_match(struct mz_labels selector, struct mz_labels of); /* every o
 struct mz_locality {
     struct mz_str region, zone, subzone;
 };
-struct mz_workload { /* one instance: a pod, a machine */
+struct mz_workload { /* one instance: a pod, a machine, an endpoint of a ServiceEntry */
     struct mz_str name, ns;
-    struct mz_str address; /* the first */
-    struct mz_str account; /* "spiffe://cluster.local/ns/demo/sa/web" */
+    struct mz_str address; /* the first; a name or "unix://..." where it is no pod */
+    struct mz_str account; /* "spiffe://cluster.local/ns/demo/sa/web"; "" unknown */
     struct mz_str owner;   /* the workload's name in telemetry */
     struct mz_labels labels;
     struct mz_locality locality;
     bool mtls; /* a proxy of the mesh stands before it */
     bool gone; /* succeeded or failed: keeps its address no longer */
-    struct mz_labels ports; /* container port names to numbers */
+    bool pod;
+    uint32_t weight; /* 0: not said, counts as 1 */
+    struct mz_labels ports; /* names to numbers: of a pod's containers, of a WorkloadEntry */
     uint64_t hash;
 };
 
-enum mz_health { MZ_HEALTHY, MZ_UNHEALTHY, MZ_DRAINING };
+enum mz_health { MZ_HEALTHY, MZ_UNHEALTHY, MZ_DRAINING, MZ_UNCHECKED /* nobody looks: counts as healthy */ };
 struct mz_endpoint {
-    struct mz_str address;
+    struct mz_str address; /* a path where port is 0 */
     uint16_t port;
     enum mz_health health;
     const struct mz_workload *workload; /* NULL: nothing is known of it */
 };
-struct mz_endpoints { /* by address */
+struct mz_endpoints { /* by address; of ServiceEntries in their order */
     const struct mz_endpoint *v;
     size_t n;
     uint64_t hash;
@@ -77,6 +79,8 @@ enum mz_resolution {
     MZ_RESOLVE_EDS,         /* endpoints are known here */
     MZ_RESOLVE_PASSTHROUGH, /* headless: clients choose */
     MZ_RESOLVE_ALIAS,       /* another name stands for it */
+    MZ_RESOLVE_DNS,         /* proxies look endpoints up by name; every address is one */
+    MZ_RESOLVE_DNS_ONE,     /* ... the first address at each new connection */
 };
 struct mz_port {
     struct mz_str name;
@@ -89,10 +93,12 @@ struct mz_service {
     struct mz_str created;
     const struct mz_port *ports; /* in the document's order */
     size_t ports_n;
-    const struct mz_str *addresses; /* virtual ones; none: headless */
+    const struct mz_str *addresses; /* virtual ones, of a ServiceEntry also ranges "10.0.0.0/8"; none: headless */
     size_t addresses_n;
     enum mz_resolution resolution;
+    struct mz_str automatic; /* an address for proxies that answer DNS themselves, where there is no other; "" */
     bool external; /* not of the mesh: no mutual TLS by itself */
+    bool entry;    /* of a ServiceEntry */
     bool unready;  /* endpoints count though they are not ready */
     struct mz_labels labels, selector;
     const struct mz_str *export_to; /* none: everywhere. ".": its namespace; "~": nowhere */
@@ -106,7 +112,11 @@ struct mz_service {
 struct mz_mesh {
     struct mz_str domain, trust_domain, root_ns;
     struct mz_str cluster_id; /* of the platform that is asked: "Kubernetes" */
-    uint64_t connect_timeout_us, detection_timeout_us;
+    uint64_t connect_timeout_us, detection_timeout_us, dns_refresh_us;
+    const struct mz_str *service_export_to; /* of services that say nothing; none: everywhere */
+    size_t service_export_to_n;
+    const struct mz_str *rule_export_to; /* of DestinationRules */
+    size_t rule_export_to_n;
     struct mz_str access_log_file, access_log_format; /* no file: no logs; format "" is the default one */
     bool registry_only; /* nothing leaves that no service stands for */
     bool metrics;       /* proxies measure (provider prometheus) */
@@ -119,6 +129,7 @@ struct mz_model {
     const struct mz_service *const *services; /* oldest first, then by name and namespace */
     size_t services_n;
     struct mz_map by_host;      /* to const struct mz_service */
+    struct mz_map by_name;      /* "ns/host" to const struct mz_service: hosts may stand in several namespaces */
     struct mz_map by_workload;  /* "ns/name" to const struct mz_workload */
     struct mz_map rules;        /* "ns/host" to struct mz_rule (rule.h) */
     uint64_t rules_hash;
@@ -126,6 +137,8 @@ struct mz_model {
     size_t peer_auth_n;
     uint64_t mtls_hash; /* of them all */
     struct mz_map by_address;   /* to const struct mz_workload; of two the first by namespace and name */
+    struct mz_map sidecars;     /* namespace to struct mz_sidecars (sidecar.h) */
+    uint64_t sidecars_hash;
 };
 struct mz_model_opts {
     const char *domain; /* "cluster.local" */
@@ -134,7 +147,9 @@ struct mz_model_opts {
 struct mz_model *mz_model_build(struct mz_store *s, const struct mz_model_opts *o, const struct mz_model *before);
 struct mz_model *mz_model_ref(const struct mz_model *m);
 void mz_model_unref(const struct mz_model *m); /* NULL is fine */
-const struct mz_service *mz_model_service(const struct mz_model *m, struct mz_str host); /* NULL */
+const struct mz_service *mz_model_service(const struct mz_model *m, struct mz_str host); /* the oldest, Kubernetes' first; NULL */
+const struct mz_service *mz_model_service_in(const struct mz_model *m, struct mz_str ns, struct mz_str host); /* NULL */
+bool mz_service_is_public(const struct mz_service *s); /* everybody sees it */
 bool mz_service_visible(const struct mz_service *s, struct mz_str ns); /* to workloads of @ns, by exportTo */
 const struct mz_port *mz_service_port(const struct mz_service *s, uint16_t port); /* NULL */
 

@@ -1,18 +1,41 @@
 #ifndef MZ_CONTROL_MODEL_PRIV_H
 #define MZ_CONTROL_MODEL_PRIV_H
 #include "control/model/model.h"
+#include "net/addr.h"
 
+struct model_gathered { /* endpoints of one service while they are looked for */
+    MZ_VEC(struct mz_endpoint) *ports;
+};
 struct model_draft { /* a model being built */
     struct mz_model *m;
     struct mz_store *store;
     struct mz_arena *scratch; /* messages; goes when the model stands */
     MZ_VEC(struct mz_service *) services;
+    MZ_VEC(struct mz_workload *) pods, machines; /* those that have an address; by namespace and name */
 };
 void model_add_kubernetes(struct model_draft *d); /* kubernetes.c */
+void model_add_workload_entries(struct model_draft *d); /* workload_entry.c; before services */
+void model_add_service_entries(struct model_draft *d);  /* service_entry.c; after Kubernetes' services */
+void model_add_sidecars(struct model_draft *d);         /* sidecar.c */
+void model_free_sidecars(struct mz_model *m);
 void model_add_rules(struct model_draft *d);      /* rule.c */
 void model_add_peer_auth(struct model_draft *d);  /* peer_auth.c */
 
+/* endpoints.c */
+struct mz_labels model_labels(struct model_draft *d, const void *const *entries, size_t n); /* of a generated map<string, string> */
+struct mz_locality model_locality(struct mz_str text); /* "region.zone.subzone", or with slashes */
+uint64_t model_hash_workload(const struct mz_workload *w);
+/* Where @p is found on a workload that has these names of ports: by its own name, else its target. */
+uint16_t model_port_on(const struct mz_port *p, struct mz_labels names);
+struct model_gathered *model_gather(struct model_draft *d, const struct mz_service *s);
+void model_gather_add(struct model_gathered *g, size_t port, const struct mz_workload *w, uint16_t number);
+/* Endpoints and accounts of a service (those that it has are kept). @sorted: by address. Frees what was gathered. */
+void model_finish_service(struct model_draft *d, struct mz_service *s, struct model_gathered *g, bool sorted);
+
 /* model.c */
+const struct mz_str *model_texts(struct model_draft *d, char *const *v, size_t n); /* copies */
+struct mz_str model_label(struct mz_labels l, struct mz_str key); /* "" when absent */
+bool model_has_label(struct mz_labels l, struct mz_str key);
 uint64_t model_hash_str(uint64_t h, struct mz_str s); /* h and the text, its length too */
 uint64_t model_hash_labels(uint64_t h, struct mz_labels l);
 struct mz_str *model_sorted(struct mz_arena *a, struct mz_str *v, size_t *n); /* in place, each once */

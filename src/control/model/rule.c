@@ -22,6 +22,10 @@ static const struct mz_str *export_to(struct model_draft *d, const ist_Destinati
     for (size_t i = 0; i < m->n_export_to; i++)
         v[i] = mz_arena_dup(d->m->arena, mz_str_c(m->export_to[i]));
     *out_n = m->n_export_to;
+    if (!*out_n) {
+        *out_n = d->m->mesh.rule_export_to_n;
+        return d->m->mesh.rule_export_to;
+    }
     return v;
 }
 

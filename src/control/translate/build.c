@@ -67,6 +67,30 @@ pb_Address *tr_address(struct mz_arena *a, struct mz_str ip, uint32_t port)
     return m;
 }
 
+pb_Address *tr_address_or_pipe(struct mz_arena *a, struct mz_str where, uint32_t port)
+{
+    if (port)
+        return tr_address(a, where, port);
+    pb_Address *m = TR_NEW(a, Address);
+    m->address_case = pb_Address_ADDRESS_PIPE;
+    m->pipe = TR_NEW(a, Pipe);
+    m->pipe->path = tr_text(a, where);
+    return m;
+}
+
+pb_CidrRange *tr_range(struct mz_arena *a, struct mz_str range)
+{
+    pb_CidrRange *m = TR_NEW(a, CidrRange);
+    const ptrdiff_t slash = mz_str_chr(range, '/');
+    uint64_t bits = mz_str_chr(range, ':') < 0 ? 32 : 128;
+    if (slash >= 0)
+        (void)mz_str_u64(mz_str_skip(range, (size_t)slash + 1),
+                         &bits); /* checked with its document */
+    m->address_prefix = tr_text(a, (struct mz_str){ range.p, slash < 0 ? range.n : (size_t)slash });
+    m->prefix_len = tr_u32(a, (uint32_t)bits);
+    return m;
+}
+
 pb_ConfigSource *tr_ads(struct mz_arena *a)
 {
     pb_ConfigSource *m = TR_NEW(a, ConfigSource);

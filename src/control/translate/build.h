@@ -18,7 +18,9 @@ pb_BoolValue *tr_bool(struct mz_arena *a, bool v);
 pb_Duration *tr_duration_us(struct mz_arena *a, uint64_t us);
 pb_Any *tr_any(struct mz_arena *a, const void *m); /* packs */
 pb_Address *tr_address(struct mz_arena *a, struct mz_str ip, uint32_t port);
+pb_Address *tr_address_or_pipe(struct mz_arena *a, struct mz_str where, uint32_t port); /* port 0: a path */
 pb_SocketAddress *tr_socket_address(struct mz_arena *a, struct mz_str ip, uint32_t port);
+pb_CidrRange *tr_range(struct mz_arena *a, struct mz_str range); /* "10.0.0.0/8" */
 pb_ConfigSource *tr_ads(struct mz_arena *a); /* ads, without a time limit for the first answer */
 pb_TransportSocket *tr_transport_socket(struct mz_arena *a, const char *name, const void *config);
 

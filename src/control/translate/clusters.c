@@ -1,5 +1,5 @@
 /* Clusters (CDS): one per visible service and port, one per port of the workload, and the three that are always there. */
-#include "control/translate/translate_priv.h"
+#include "control/translate/ingress.h"
 
 #define FOR_EVER_S 9223372035LL /* the longest duration that every proxy can take */
 
@@ -127,6 +127,38 @@ static bool dials_itself(const struct mz_view *v, const struct mz_service *s,
             lb->simple == ist_LoadBalancerSettings_SimpleLB_PASSTHROUGH);
 }
 
+static bool by_name(const struct mz_service *s)
+{
+    return s->resolution == MZ_RESOLVE_DNS || s->resolution == MZ_RESOLVE_DNS_ONE;
+}
+
+static int discovery_type(const struct mz_view *v, const struct mz_service *s)
+{
+    if (by_name(s))
+        return s->resolution == MZ_RESOLVE_DNS ? pb_Cluster_DiscoveryType_STRICT_DNS
+                                               : pb_Cluster_DiscoveryType_LOGICAL_DNS;
+    return by_client(v, s) ? pb_Cluster_DiscoveryType_ORIGINAL_DST : pb_Cluster_DiscoveryType_EDS;
+}
+
+/* The proxy looks the endpoints up itself. False: there are none to look up, and no such cluster then. */
+static bool look_up(struct tr_cluster *c)
+{
+    const struct mz_proxy *p = c->v->proxy;
+    if (c->m->type != pb_Cluster_DiscoveryType_STRICT_DNS &&
+        c->m->type != pb_Cluster_DiscoveryType_LOGICAL_DNS)
+        return true;
+    c->m->dns_lookup_family = p->ipv6 && !p->ipv4 ? pb_Cluster_DnsLookupFamily_V6_ONLY
+                                                  : pb_Cluster_DnsLookupFamily_V4_ONLY;
+    c->m->dns_refresh_rate = tr_duration_us(c->a, c->v->model->mesh.dns_refresh_us);
+    c->m->dns_jitter = tr_duration_us(c->a, 100000);
+    c->m->respect_dns_ttl = true;
+    c->m->typed_dns_resolver_config = TR_PIECE(c->v, RESOLVER);
+    c->m->load_assignment = tr_assignment(c->v, c->a, mz_str_c(c->m->name), c->endpoints,
+                                          c->selected, c->policy.outlier != NULL);
+    return c->m->load_assignment->n_endpoints != 0;
+}
+
+/* NULL: it would have no endpoint that could ever be found. */
 static struct mz_out *build_outbound(struct mz_view *v, const struct mz_service *s,
                                      const struct mz_port *p, const struct mz_rule *r,
                                      const ist_Subset *subset)
@@ -135,8 +167,8 @@ static struct mz_out *build_outbound(struct mz_view *v, const struct mz_service 
     c.policy = mz_rule_policy(r, subset, p->port);
     c.endpoints = &s->endpoints[p - s->ports];
     c.subset = mz_str_c(subset ? subset->name : "");
-    begin(&c, tr_cluster_name(c.a, "outbound", p->port, c.subset, s->host),
-          by_client(v, s) ? pb_Cluster_DiscoveryType_ORIGINAL_DST : pb_Cluster_DiscoveryType_EDS);
+    c.selected = subset;
+    begin(&c, tr_cluster_name(c.a, "outbound", p->port, c.subset, s->host), discovery_type(v, s));
     c.m->common_lb_config = TR_NEW(c.a, Cluster_CommonLbConfig);
     c.m->common_lb_config->healthy_panic_threshold = TR_NEW(c.a, Percent); /* 0: no panic */
     protocol(&c, p->protocol);
@@ -148,9 +180,12 @@ static struct mz_out *build_outbound(struct mz_view *v, const struct mz_service 
         name_rule(&c, r);
     if (c.m->type == pb_Cluster_DiscoveryType_EDS)
         by_endpoints(&c);
+    const bool any = look_up(&c);
     tr_cluster_tls(&c);
     exchange_metadata(&c);
-    struct mz_out *o = finish(&c);
+    if (s->external && s->entry && !subset)
+        tr_struct_bool(c.a, tr_metadata(c.a, &c.m->metadata, "istio"), "external", true);
+    struct mz_out *o = any ? finish(&c) : NULL;
     mz_arena_destroy(c.a);
     return o;
 }
@@ -165,7 +200,8 @@ static void outbound(struct mz_view *v, const struct mz_service *s, const struct
     mz_key_str(&k, mz_str_c(subset ? subset->name : ""));
     mz_key_u64(&k, s->hash);
     mz_key_u64(&k, r ? r->hash : 0);
-    if (dials_itself(v, s,
+    if (by_name(s) ||
+        dials_itself(v, s,
                      mz_rule_policy(r, subset, p->port).lb)) /* TLS follows from who is there */
         mz_key_u64(&k, s->endpoints[p - s->ports].hash);
     mz_key_u64(&k, v->model->mtls_hash);
@@ -174,9 +210,11 @@ static void outbound(struct mz_view *v, const struct mz_service *s, const struct
     struct mz_out *o = mz_cache_get(v->t->cache, &k);
     if (!o) {
         o = build_outbound(v, s, p, r, subset);
-        mz_cache_put(v->t->cache, &k, o);
+        if (o)
+            mz_cache_put(v->t->cache, &k, o);
     }
-    *mz_vec_push(&out->v, MZ_MEM_XDS) = o;
+    if (o)
+        *mz_vec_push(&out->v, MZ_MEM_XDS) = o;
 }
 
 static void outbound_service(struct mz_view *v, const struct mz_service *s, struct mz_outs *out)
@@ -219,6 +257,54 @@ static bool named_before(const struct mz_targets *t, size_t first, size_t i)
     return false;
 }
 
+/* What the server side holds: as its Sidecar says, for the port or all of them, else as its clients' rule. */
+static const ist_ConnectionPoolSettings *inbound_pool(const struct mz_view *v, size_t target)
+{
+    const struct mz_target *t = &v->targets.v[target];
+    const struct mz_sidecar *s = v->scope->sidecar;
+    const struct tr_ingress *i = v->ingress ? &v->ingress[target] : NULL;
+    const struct mz_service *service = i ? i->service : t->service;
+    if (i && i->listener->connection_pool)
+        return i->listener->connection_pool;
+    if (s && s->spec->inbound_connection_pool)
+        return s->spec->inbound_connection_pool;
+    return service
+               ? mz_rule_policy(mz_model_rule(v->model, v->proxy->ns, service), NULL, t->port->port)
+                     .pool
+               : NULL;
+}
+
+/* To the application where a Sidecar says that it is. */
+static void to_application(struct tr_cluster *c, const struct tr_ingress *i)
+{
+    pb_LbEndpoint *e = TR_NEW(c->a, LbEndpoint);
+    pb_LocalityLbEndpoints *l = TR_NEW(c->a, LocalityLbEndpoints);
+    e->host_identifier_case = pb_LbEndpoint_HOST_IDENTIFIER_ENDPOINT;
+    e->endpoint = TR_NEW(c->a, Endpoint);
+    e->endpoint->address = tr_address_or_pipe(c->a, i->address, i->port);
+    TR_ADD(c->a, l, lb_endpoints) = e;
+    c->m->type = pb_Cluster_DiscoveryType_STATIC;
+    c->m->load_assignment = TR_NEW(c->a, ClusterLoadAssignment);
+    c->m->load_assignment->cluster_name = c->m->name;
+    TR_ADD(c->a, c->m->load_assignment, endpoints) = l;
+}
+
+/* Which services telemetry knows the port by. */
+static void name_inbound(struct tr_cluster *c, size_t first)
+{
+    const struct mz_targets *all = &c->v->targets;
+    const struct mz_target *t = &all->v[first];
+    if (c->v->ingress) {
+        if (c->v->ingress[first].service)
+            name_service(c, c->v->ingress[first].service);
+        return;
+    }
+    for (size_t i = first; !t->service->external && i < all->n; i++)
+        if (all->v[i].number == t->number && all->v[i].port->port == t->port->port &&
+            !named_before(all, first, i))
+            name_service(c, all->v[i].service);
+}
+
 /* @first is the first target of its number: it decides, the others are named as far as they have its port. */
 static struct mz_out *build_inbound(struct mz_view *v, size_t first)
 {
@@ -226,19 +312,21 @@ static struct mz_out *build_inbound(struct mz_view *v, size_t first)
     struct tr_cluster c = { .v = v, .a = mz_arena_create(MZ_MEM_STREAM) };
     begin(&c, tr_cluster_name(c.a, "inbound", t->number, MZ_STR(""), MZ_STR("")),
           pb_Cluster_DiscoveryType_ORIGINAL_DST);
-    c.m->lb_policy = pb_Cluster_LbPolicy_CLUSTER_PROVIDED;
+    const struct tr_ingress *i = v->ingress ? &v->ingress[first] : NULL;
     c.m->common_lb_config = TR_NEW(c.a, Cluster_CommonLbConfig);
-    c.m->cleanup_interval = TR_NEW(c.a, Duration);
-    c.m->cleanup_interval->seconds = FOR_EVER_S;
-    const struct mz_rule *r = mz_model_rule(v->model, v->proxy->ns, t->service);
-    c.policy.pool = mz_rule_policy(r, NULL, t->port->port).pool; /* the server side holds as much */
+    if (i && i->address.n) {
+        to_application(&c, i);
+    } else {
+        c.m->lb_policy = pb_Cluster_LbPolicy_CLUSTER_PROVIDED;
+        c.m->cleanup_interval = TR_NEW(c.a, Duration);
+        c.m->cleanup_interval->seconds = FOR_EVER_S;
+    }
+    c.policy.pool = inbound_pool(v, first);
     protocol(&c, t->port->protocol);
     tr_cluster_pool(&c);
-    for (size_t i = first; !t->service->external && i < v->targets.n; i++)
-        if (v->targets.v[i].number == t->number && v->targets.v[i].port->port == t->port->port &&
-            !named_before(&v->targets, first, i))
-            name_service(&c, v->targets.v[i].service);
-    bind_source(&c, false);
+    name_inbound(&c, first);
+    if (!i || !i->loopback)
+        bind_source(&c, false);
     struct mz_out *o = finish(&c);
     mz_arena_destroy(c.a);
     return o;

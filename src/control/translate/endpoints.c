@@ -25,15 +25,26 @@ static bool takes_mtls(const struct mz_view *v, const struct mz_endpoint *e)
     return w && w->mtls && mz_model_mtls(v->model, w->ns, w->labels, e->port) != MZ_MTLS_DISABLE;
 }
 
+static uint32_t weight_of(const struct mz_endpoint *e)
+{
+    return e->workload && e->workload->weight ? e->workload->weight : 1;
+}
+
+static bool is_usable(const struct mz_endpoint *e)
+{
+    return e->health == MZ_HEALTHY || e->health == MZ_UNCHECKED;
+}
+
 static pb_LbEndpoint *endpoint(const struct mz_view *v, struct mz_arena *a,
                                const struct mz_endpoint *e)
 {
     pb_LbEndpoint *m = TR_NEW(a, LbEndpoint);
     m->host_identifier_case = pb_LbEndpoint_HOST_IDENTIFIER_ENDPOINT;
     m->endpoint = TR_NEW(a, Endpoint);
-    m->endpoint->address = tr_address(a, e->address, e->port);
-    m->health_status = pb_HealthStatus_HEALTHY;
-    m->load_balancing_weight = tr_u32(a, 1);
+    m->endpoint->address = tr_address_or_pipe(a, e->address, e->port);
+    m->health_status =
+        e->health == MZ_UNCHECKED ? pb_HealthStatus_UNKNOWN : pb_HealthStatus_HEALTHY;
+    m->load_balancing_weight = tr_u32(a, weight_of(e));
     if (takes_mtls(v, e))
         tr_struct_text(a, tr_metadata(a, &m->metadata, "envoy.transport_socket_match"), "tlsMode",
                        MZ_STR("istio"));
@@ -114,24 +125,32 @@ static void prioritize(const struct mz_proxy *p, pb_ClusterLoadAssignment *m)
     }
 }
 
-static struct mz_out *build(struct mz_view *v, struct mz_str name, const struct mz_endpoints *e,
-                            const ist_Subset *subset, bool failover)
+pb_ClusterLoadAssignment *tr_assignment(const struct mz_view *v, struct mz_arena *a,
+                                        struct mz_str name, const struct mz_endpoints *e,
+                                        const ist_Subset *subset, bool failover)
 {
-    struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
     pb_ClusterLoadAssignment *m = TR_NEW(a, ClusterLoadAssignment);
     m->cluster_name = tr_text(a, name);
     for (size_t i = 0; e && i < e->n; i++) {
-        if (e->v[i].health != MZ_HEALTHY || !is_in(&e->v[i], subset))
+        if (!is_usable(&e->v[i]) || !is_in(&e->v[i], subset))
             continue;
         pb_LocalityLbEndpoints *g = group_of(a, m, locality_of(&e->v[i]));
         TR_ADD(a, g, lb_endpoints) = endpoint(v, a, &e->v[i]);
-        g->load_balancing_weight->value++;
+        const uint32_t room = UINT32_MAX - g->load_balancing_weight->value;
+        g->load_balancing_weight->value += weight_of(&e->v[i]) < room ? weight_of(&e->v[i]) : room;
     }
     if (m->n_endpoints)
         qsort(m->endpoints, m->n_endpoints, sizeof(*m->endpoints), compare_groups);
     if (failover)
         prioritize(v->proxy, m);
-    struct mz_out *o = mz_out_create(name, &m->base);
+    return m;
+}
+
+static struct mz_out *build(struct mz_view *v, struct mz_str name, const struct mz_endpoints *e,
+                            const ist_Subset *subset, bool failover)
+{
+    struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
+    struct mz_out *o = mz_out_create(name, &tr_assignment(v, a, name, e, subset, failover)->base);
     mz_arena_destroy(a);
     return o;
 }

@@ -17,6 +17,11 @@ static const struct {
         "use_downstream_protocol_config: {http_protocol_options: {}, http2_protocol_options: {}}\n" },
     [MZ_FRAGMENT_DOWNSTREAM_HTTP] = { "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
         "use_downstream_protocol_config: {http_protocol_options: {}, http2_protocol_options: {}}\n" },
+    [MZ_FRAGMENT_RESOLVER] = { "envoy.config.core.v3.TypedExtensionConfig",
+        "name: envoy.network.dns_resolver.cares\n"
+        "typed_config:\n"
+        "  '@type': type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig\n"
+        "  udp_max_queries: 100\n" },
     [MZ_FRAGMENT_RAW_BUFFER] = { "envoy.config.core.v3.TransportSocket",
         "name: envoy.transport_sockets.raw_buffer\n"
         "typed_config: {'@type': type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer}\n" },

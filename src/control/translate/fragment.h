@@ -7,6 +7,7 @@ enum mz_fragment {
     MZ_FRAGMENT_CLUSTER_EXCHANGE, /* envoy.config.cluster.v3.Filter: metadata exchange of an upstream connection */
     MZ_FRAGMENT_PASSTHROUGH_HTTP, /* HttpProtocolOptions of clusters that dial where the client wanted to go */
     MZ_FRAGMENT_DOWNSTREAM_HTTP,  /* HttpProtocolOptions: as the client speaks */
+    MZ_FRAGMENT_RESOLVER, /* TypedExtensionConfig: how names are looked up */
     MZ_FRAGMENT_RAW_BUFFER,       /* TransportSocket */
     MZ_FRAGMENT_SDS,              /* ConfigSource of the agent's secrets */
     MZ_FRAGMENT_HTTP_EXCHANGE_IN, /* HttpFilter, each by direction where there are two */

@@ -192,5 +192,10 @@ void tr_tcp_filters(struct mz_view *v, struct mz_arena *a, pb_FilterChain *c, bo
         TR_ADD(a, c, filters) = TR_PIECE(v, TCP_EXCHANGE);
     if (v->metrics)
         TR_ADD(a, c, filters) = in ? TR_PIECE(v, TCP_STATS_IN) : TR_PIECE(v, TCP_STATS_OUT);
+    if (to->protocol == MZ_PROTOCOL_MONGO) {
+        pb_MongoProxy *m = TR_NEW(a, MongoProxy);
+        m->stat_prefix = TR_CONST(to->cluster);
+        TR_ADD(a, c, filters) = tr_filter(a, "envoy.filters.network.mongo_proxy", m);
+    }
     TR_ADD(a, c, filters) = tr_filter(a, "envoy.filters.network.tcp_proxy", t);
 }

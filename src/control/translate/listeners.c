@@ -1,7 +1,7 @@
 /* The two listeners that catch everything (LDS): 15001 for what leaves, 15006 for what comes. */
 #include <stdlib.h>
 
-#include "control/translate/translate_priv.h"
+#include "control/translate/ingress.h"
 
 enum { OUTBOUND_PORT = 15001, INBOUND_PORT = 15006 };
 
@@ -69,6 +69,7 @@ struct inbound { /* one port of the workload, or everything else */
     struct mz_arena *a;
     pb_Listener *m;
     const struct mz_target *target;   /* NULL: every other port */
+    const struct tr_ingress *ingress; /* what a Sidecar says of it; NULL: nothing */
     char *cluster, *name, *http_name; /* of the chains */
 };
 
@@ -83,6 +84,13 @@ static pb_FilterChain *add_chain(struct inbound *in, char *name, const char *tra
         c->filter_chain_match->destination_port = tr_u32(in->a, in->target->number);
     for (; alpn && *alpn; alpn++)
         TR_ADD(in->a, c->filter_chain_match, application_protocols) = TR_CONST(*alpn);
+    if (in->ingress) {
+        const struct mz_sidecar *s = in->v->scope->sidecar;
+        tr_struct_text(in->a, tr_metadata(in->a, &c->metadata, "istio"), "config",
+                       mz_arena_printf(in->a,
+                                       "/apis/networking.istio.io/v1/namespaces/%.*s/sidecar/%.*s",
+                                       MZ_STR_ARG(in->v->scope->ns), MZ_STR_ARG(s->name)));
+    }
     TR_ADD(in->a, in->m, filter_chains) = c;
     return c;
 }
@@ -91,11 +99,9 @@ static void http_chain(struct inbound *in, const char *transport, const char *co
 {
     struct mz_arena *a = in->a;
     pb_FilterChain *c = add_chain(in, in->http_name, transport, alpn);
-    const char *address = tr_wildcard(in->v->proxy).p;
-    pb_HttpConnectionManager *h =
-        tr_http_manager(in->v, a, true,
-                        in->target ? TR_PRINTF(a, "inbound_%s_%u;", address, in->target->number)
-                                   : TR_PRINTF(a, "%s;", in->cluster));
+    pb_HttpConnectionManager *h = tr_http_manager(in->v, a, true,
+                                                  in->target ? TR_PRINTF(a, "inbound_%s;", in->name)
+                                                             : TR_PRINTF(a, "%s;", in->cluster));
     if (in->target && mz_protocol_is_http2(in->target->port->protocol))
         h->http2_protocol_options = TR_NEW(a, Http2ProtocolOptions);
     h->route_specifier_case = pb_HttpConnectionManager_ROUTE_SPECIFIER_ROUTE_CONFIG;
@@ -180,25 +186,41 @@ static bool is_first(const struct mz_targets *t, size_t i)
     return true;
 }
 
+static struct mz_str bind_of(const struct mz_view *v, size_t target)
+{
+    return v->ingress ? v->ingress[target].bind : tr_wildcard(v->proxy);
+}
+
+static void inbound_port(struct inbound *in, size_t target)
+{
+    const struct mz_target *t = &in->v->targets.v[target];
+    in->target = t;
+    in->ingress = in->v->ingress ? &in->v->ingress[target] : NULL;
+    in->cluster = tr_cluster_name(in->a, "inbound", t->number, MZ_STR(""), MZ_STR(""));
+    in->name = in->http_name =
+        TR_PRINTF(in->a, "%.*s_%u", MZ_STR_ARG(bind_of(in->v, target)), t->number);
+    chains_of(in, t->port->protocol);
+}
+
+static bool has_own_socket(const struct mz_view *v, size_t target)
+{
+    return v->ingress && v->ingress[target].own_socket;
+}
+
 static void inbound_chains(struct mz_view *v, struct mz_arena *a, pb_Listener *m)
 {
-    struct inbound in = { v,
-                          a,
-                          m,
-                          NULL,
-                          TR_CONST("InboundPassthroughCluster"),
-                          TR_CONST("virtualInbound"),
-                          TR_CONST("virtualInbound-catchall-http") };
+    struct inbound in = { .v = v,
+                          .a = a,
+                          .m = m,
+                          .cluster = TR_CONST("InboundPassthroughCluster"),
+                          .name = TR_CONST("virtualInbound"),
+                          .http_name = TR_CONST("virtualInbound-catchall-http") };
     black_hole(v, a, m, true);
     chains_of(&in, MZ_PROTOCOL_UNKNOWN);
-    for (size_t i = 0; i < v->targets.n; i++) {
-        in.target = &v->targets.v[i];
-        if (!is_first(&v->targets, i) || in.target->port->protocol == MZ_PROTOCOL_UDP)
-            continue;
-        in.cluster = tr_cluster_name(a, "inbound", in.target->number, MZ_STR(""), MZ_STR(""));
-        in.name = in.http_name = TR_PRINTF(a, "%s_%u", tr_wildcard(v->proxy).p, in.target->number);
-        chains_of(&in, in.target->port->protocol);
-    }
+    for (size_t i = 0; i < v->targets.n; i++)
+        if (is_first(&v->targets, i) && !has_own_socket(v, i) &&
+            v->targets.v[i].port->protocol != MZ_PROTOCOL_UDP)
+            inbound_port(&in, i);
 }
 
 /* ---- inspectors of 15006 ---- */
@@ -278,7 +300,7 @@ static void inbound_inspectors(struct mz_view *v, struct mz_arena *a, pb_Listene
     for (size_t i = 0; i < v->targets.n; i++) {
         const struct mz_target *t = &v->targets.v[i];
         const enum mz_mtls mode = mode_of(v, t->number);
-        if (!is_first(&v->targets, i))
+        if (!is_first(&v->targets, i) || has_own_socket(v, i))
             continue;
         note_port(&tls, t->number, wants_tls(mode));
         note_port(&http, t->number, wants_http(mode, t->port->protocol));
@@ -340,6 +362,30 @@ static struct mz_out *virtual_inbound(struct mz_view *v)
     return o;
 }
 
+/* A port of a Sidecar that its proxy opens itself. */
+static struct mz_out *own_inbound(struct mz_view *v, size_t target)
+{
+    struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
+    const struct mz_target *t = &v->targets.v[target];
+    const struct mz_str bind = bind_of(v, target);
+    struct inbound in = { .v = v, .a = a };
+    in.m = begin(v, a, TR_PRINTF(a, "%.*s_%u", MZ_STR_ARG(bind), t->number), t->number);
+    in.m->address = tr_address(a, bind, t->number);
+    in.m->transparent = NULL; /* nothing is caught: clients dial it */
+    in.m->traffic_direction = pb_TrafficDirection_INBOUND;
+    inbound_port(&in, target);
+    const enum mz_mtls mode = mode_of(v, t->number);
+    if (wants_tls(mode))
+        TR_ADD(a, in.m, listener_filters) = TR_PIECE(v, TLS_INSPECTOR);
+    if (wants_http(mode, t->port->protocol))
+        TR_ADD(a, in.m, listener_filters) = TR_PIECE(v, HTTP_INSPECTOR);
+    in.m->listener_filters_timeout = tr_duration_us(a, v->model->mesh.detection_timeout_us);
+    in.m->continue_on_listener_filters_timeout = true;
+    struct mz_out *o = mz_out_create(mz_str_c(in.m->name), &in.m->base);
+    mz_arena_destroy(a);
+    return o;
+}
+
 void tr_listeners(struct mz_view *v, struct mz_outs *out)
 {
     if (v->proxy->type != MZ_PROXY_SIDECAR)
@@ -347,4 +393,7 @@ void tr_listeners(struct mz_view *v, struct mz_outs *out)
     tr_listeners_outbound(v, out);
     *mz_vec_push(&out->v, MZ_MEM_XDS) = virtual_outbound(v);
     *mz_vec_push(&out->v, MZ_MEM_XDS) = virtual_inbound(v);
+    for (size_t i = 0; i < v->targets.n; i++)
+        if (has_own_socket(v, i))
+            *mz_vec_push(&out->v, MZ_MEM_XDS) = own_inbound(v, i);
 }

@@ -92,6 +92,14 @@ static uint16_t meta_port(const pb_Node *n, const char *key)
     return port <= UINT16_MAX ? (uint16_t)port : 0;
 }
 
+static bool meta_is_true(const pb_Node *n, const char *key)
+{
+    const pb_Value *v = meta(n, key);
+    return (v && v->kind_case == pb_Value_KIND_BOOL_VALUE && v->bool_value) ||
+           mz_str_ieq(meta_text(n, key), MZ_STR("true")) ||
+           mz_str_eq(meta_text(n, key), MZ_STR("1"));
+}
+
 static struct mz_str or_else(struct mz_str s, struct mz_str otherwise)
 {
     return s.n ? s : otherwise;
@@ -121,10 +129,11 @@ static void take_rest(struct mz_proxy *p, const pb_Node *node)
     p->canonical = mz_labels_first(p->labels, names, MZ_COUNT(names), or_else(workload, p->name));
     p->revision = mz_labels_first(p->labels, revisions, MZ_COUNT(revisions), MZ_STR("latest"));
     p->tproxy = mz_str_eq(meta_text(node, "INTERCEPTION_MODE"), MZ_STR("TPROXY"));
+    p->auto_addresses = meta_is_true(node, "DNS_CAPTURE");
     p->reserved[0] = meta_port(node, "ENVOY_STATUS_PORT");
     p->reserved[1] = meta_port(node, "ENVOY_PROMETHEUS_PORT");
     p->stock = lacks_istio(node);
-    const uint8_t shape[] = { (uint8_t)p->type, p->ipv4, p->ipv6, p->stock };
+    const uint8_t shape[] = { (uint8_t)p->type, p->ipv4, p->ipv6, p->stock, p->auto_addresses };
     p->shape = mz_xxh64(shape, sizeof(shape), 0);
     const struct mz_str parts[] = { p->ns,      p->domain,    p->cluster_id,
                                     p->mesh_id, p->canonical, p->revision };

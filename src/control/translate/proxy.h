@@ -19,6 +19,7 @@ struct mz_proxy {
     struct mz_str canonical, revision; /* what telemetry calls the workload */
     uint16_t reserved[2];        /* ports that the proxy itself listens on: health, metrics; 0: none */
     bool stock;                  /* it tells what it has, and Istio's extensions are not among it: they would be refused */
+    bool auto_addresses;         /* it answers the application's DNS: services without an address have one of their own */
     bool tproxy;                 /* connections are caught by TPROXY */
     uint64_t shape;              /* of what clusters and routes look at */
     uint64_t identity;           /* and listeners besides */

@@ -1,7 +1,7 @@
 /* Routes (RDS): a virtual host per service of a port, under each name that a client may call it by; and those of 15006. */
 #include <stdlib.h>
 
-#include "control/translate/translate_priv.h"
+#include "control/translate/scope.h"
 
 static pb_Route *any_path(struct mz_arena *a, const char *name, const char *operation)
 {
@@ -76,12 +76,15 @@ static void add_short(struct mz_arena *a, pb_VirtualHost *h, struct mz_map *take
     const struct mz_str suffix = svc < 0 ? MZ_STR("") : mz_str_skip(v->proxy->domain, (size_t)svc);
     if (svc < 0 || !mz_str_ends(s->host, suffix))
         return; /* the client's DNS completes no name to this one */
-    const bool home = mz_str_eq((struct mz_str){ v->proxy->domain.p, (size_t)svc }, s->ns);
-    const struct mz_str full =
-        mz_arena_printf(a, "%s%.*s.%.*s", prefix, MZ_STR_ARG(s->name), MZ_STR_ARG(s->ns));
+    const struct mz_str in = { s->host.p, s->host.n - suffix.n }; /* "name.namespace" */
+    const ptrdiff_t dot = mz_str_rchr(in, '.');
+    const struct mz_str name = { in.p, dot < 0 ? in.n : (size_t)dot };
+    const bool home = dot >= 0 && mz_str_eq((struct mz_str){ v->proxy->domain.p, (size_t)svc },
+                                            mz_str_skip(in, (size_t)dot + 1));
+    const struct mz_str full = mz_arena_printf(a, "%s%.*s", prefix, MZ_STR_ARG(in));
     const struct mz_str with_svc = mz_arena_printf(a, "%.*s.svc", MZ_STR_ARG(full));
     if (home)
-        add_domain(a, h, taken, mz_arena_printf(a, "%s%.*s", prefix, MZ_STR_ARG(s->name)));
+        add_domain(a, h, taken, mz_arena_printf(a, "%s%.*s", prefix, MZ_STR_ARG(name)));
     add_domain(a, h, taken, home ? with_svc : full);
     add_domain(a, h, taken, home ? full : with_svc);
 }
@@ -108,10 +111,12 @@ static pb_VirtualHost *service_host(struct mz_view *v, struct mz_arena *a, struc
     h->name = TR_PRINTF(a, "%.*s:%u", MZ_STR_ARG(s->host), port);
     h->include_request_attempt_count = true;
     add_names(a, h, taken, v, s, "");
-    if (s->resolution == MZ_RESOLVE_PASSTHROUGH)
+    if (s->resolution == MZ_RESOLVE_PASSTHROUGH && !s->entry)
         add_names(a, h, taken, v, s, "*."); /* names of its endpoints */
     for (size_t i = 0; i < s->addresses_n; i++)
         add_domain(a, h, taken, s->addresses[i]);
+    if (!s->addresses_n && s->automatic.n && v->proxy->auto_addresses)
+        add_domain(a, h, taken, s->automatic);
     TR_ADD(a, h, routes) = r;
     return h;
 }
@@ -119,7 +124,7 @@ static pb_VirtualHost *service_host(struct mz_view *v, struct mz_arena *a, struc
 /* What no service is meant by. */
 static pb_VirtualHost *everything_else(struct mz_view *v, struct mz_arena *a)
 {
-    const bool block = v->model->mesh.registry_only;
+    const bool block = v->scope->registry_only;
     const char *name = block ? "block_all" : "allow_any";
     pb_VirtualHost *h = TR_NEW(a, VirtualHost);
     pb_Route *r = any_path(a, name, NULL);
@@ -171,8 +176,9 @@ static int compare_hosts(const void *a, const void *b)
 
 static void plan_make(struct mz_view *v, struct route_plan *p)
 {
-    for (size_t i = 0; i < v->scope->services_n; i++) {
-        const struct mz_service *s = v->scope->services[i];
+    const struct tr_egress *e = tr_egress_for(v->scope, p->port);
+    for (size_t i = 0; e && i < e->services_n; i++) {
+        const struct mz_service *s = e->services[i];
         if (speaks_http(s, p->port) && (!p->host.n || mz_str_eq(s->host, p->host)))
             *mz_vec_push(&p->services, MZ_MEM_XDS) = s;
     }
@@ -191,6 +197,7 @@ static void plan_key(struct mz_view *v, struct route_plan *p, struct mz_key *k)
     mz_key_str(k, v->proxy->domain);
     mz_key_u64(k, services);
     mz_key_u64(k, v->model->mesh.hash);
+    mz_key_u64(k, v->scope->registry_only);
     mz_key_u64(k, v->proxy->shape);
 }
 

@@ -1,4 +1,5 @@
-#include "control/translate/translate_priv.h"
+#include "control/translate/ingress.h"
+#include "control/translate/scope.h"
 
 #include <stdlib.h>
 
@@ -94,28 +95,6 @@ struct mz_cache_counts mz_translator_counts(const struct mz_translator *t)
     return mz_cache_counts(t->cache);
 }
 
-static const struct tr_scope *scope_of(struct mz_translator *t, struct mz_str ns)
-{
-    struct tr_scope *s = mz_map_get(&t->scopes, ns);
-    if (s)
-        return s;
-    const struct mz_model *m = t->model;
-    const struct mz_service **v = mz_arena_alloc(t->arena, m->services_n * sizeof(*v));
-    s = mz_arena_new0(t->arena, struct tr_scope);
-    s->ns = mz_arena_dup(t->arena, ns);
-    mz_map_init(&s->by_host, MZ_MEM_XDS);
-    for (size_t i = 0; i < m->services_n; i++) {
-        const struct mz_service *one = m->services[i];
-        if (!mz_service_visible(one, ns) || mz_map_get(&s->by_host, one->host))
-            continue;
-        v[s->services_n++] = one;
-        (void)mz_map_put(&s->by_host, one->host, (void *)(uintptr_t)one);
-    }
-    s->services = v;
-    (void)mz_map_put(&t->scopes, s->ns, s);
-    return s;
-}
-
 /* ---- views ---- */
 
 static const struct mz_workload *workload_of(const struct mz_model *m, const struct mz_proxy *p,
@@ -136,11 +115,14 @@ struct mz_view *mz_view_create(struct mz_translator *t, const struct mz_proxy *p
     v->exchange = t->features.metadata_exchange && !p->stock;
     v->alpn = t->features.alpn && !p->stock;
     v->metrics = v->model->mesh.metrics && !p->stock;
-    v->scope = scope_of(t, p->ns);
     v->workload = workload_of(v->model, p, v->arena);
+    const struct mz_labels labels = v->workload ? v->workload->labels : p->labels;
+    v->scope = tr_scope_of(
+        t, p->ns, p->type == MZ_PROXY_SIDECAR ? mz_model_sidecar(v->model, p->ns, labels) : NULL);
     v->targets =
-        mz_model_targets(v->model, p->ns, v->workload ? v->workload->labels : p->labels,
+        mz_model_targets(v->model, p->ns, labels,
                          v->workload ? v->workload->ports : (struct mz_labels){ 0 }, v->arena);
+    v->ingress = tr_ingress(v);
     return v;
 }
 

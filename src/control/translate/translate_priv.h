@@ -6,11 +6,21 @@
 #include "control/translate/fragment.h"
 #include "control/translate/translate.h"
 
-struct tr_scope { /* what workloads of one namespace can see; shared by their views */
+struct tr_egress { /* one listener of a Sidecar, or the one that is for everything */
+    const ist_IstioEgressListener *listener; /* NULL: no Sidecar says any */
+    const struct mz_imports *imports;        /* model/sidecar.h */
+    const struct mz_service *const *services; /* what is exported to few first, then the model's order; each host once */
+    size_t services_n;
+};
+struct tr_scope { /* what workloads of one namespace, or those that a Sidecar selects, can see; shared by their views */
     struct mz_str ns;
-    const struct mz_service *const *services; /* in the model's order */
+    const struct mz_sidecar *sidecar; /* NULL: none */
+    struct tr_egress *egress; /* at least one */
+    size_t egress_n;
+    const struct mz_service *const *services; /* of all egress listeners; each host once */
     size_t services_n;
     struct mz_map by_host; /* const struct mz_service */
+    bool registry_only;    /* nothing leaves that no service stands for */
 };
 struct mz_translator {
     const struct mz_model *model;
@@ -18,7 +28,7 @@ struct mz_translator {
     struct mz_cache *cache;
     struct mz_fragments *fragments;
     struct mz_arena *arena; /* of the scopes: goes with the model */
-    struct mz_map scopes;   /* by namespace */
+    struct mz_map scopes;   /* scope.c */
 };
 struct mz_view {
     struct mz_translator *t;
@@ -28,6 +38,7 @@ struct mz_view {
     const struct mz_workload *workload; /* NULL: not known (yet) */
     struct mz_arena *arena;
     struct mz_targets targets;
+    const struct tr_ingress *ingress; /* one for each target; NULL: they are those of services (ingress.h) */
     bool exchange, alpn, metrics; /* whether this proxy has them and is to have them */
     pb_AccessLog *log; /* made once, shared by all that log; NULL: not yet, or none */
     pb_HttpConnectionManager_Tracing *tracing;
@@ -49,12 +60,16 @@ bool tr_cluster_name_parse(struct mz_str name, struct tr_subset_key *out);
 
 /* A file each. They add references. */
 void tr_clusters(struct mz_view *v, struct mz_outs *out);
+/* Endpoints by locality; @failover: the nearest first. */
+pb_ClusterLoadAssignment *tr_assignment(const struct mz_view *v, struct mz_arena *a, struct mz_str name, const struct mz_endpoints *e,
+                                        const ist_Subset *subset, bool failover);
 struct mz_out *tr_endpoints(struct mz_view *v, struct mz_str name); /* NULL: no cluster of ours has this name */
 
 void tr_listeners(struct mz_view *v, struct mz_outs *out);
 void tr_listeners_outbound(struct mz_view *v, struct mz_outs *out);
 struct mz_out *tr_routes(struct mz_view *v, struct mz_str name); /* NULL: not a name of routes */
 const char *tr_elsewhere(const struct mz_view *v); /* the cluster of what no service stands for */
+struct mz_str tr_address_of(const struct mz_view *v, const struct mz_service *s); /* the first that the proxy can dial; it has one */
 struct mz_str tr_wildcard(const struct mz_proxy *p); /* "0.0.0.0", or "::" where there is only IPv6 */
 /* Routes of 15006 to the port of @t; NULL: to any other port. */
 pb_RouteConfiguration *tr_inbound_routes(struct mz_view *v, struct mz_arena *a, char *cluster, const struct mz_target *t);
@@ -69,6 +84,7 @@ struct tr_tcp {
     const char *cluster;
     const pb_Duration *idle, *longest; /* NULL: as the proxy does by itself */
     bool silent; /* not logged */
+    enum mz_protocol protocol; /* MONGO has a filter of its own; others: none */
 };
 void tr_tcp_filters(struct mz_view *v, struct mz_arena *a, pb_FilterChain *c, bool in, const struct tr_tcp *to);
 
@@ -82,6 +98,7 @@ struct tr_cluster { /* one being built */
     struct mz_str subset; /* "" */
     struct mz_policy policy;
     const struct mz_endpoints *endpoints; /* of the port */
+    const ist_Subset *selected; /* NULL: all of them */
     pb_http_HttpProtocolOptions *http; /* NULL: none yet */
 };
 void tr_cluster_tls(struct tr_cluster *c);

@@ -1,0 +1,319 @@
+/* Rules for ServiceEntry, WorkloadEntry and Sidecar: what Istio's webhook refuses. */
+#include <string.h>
+
+#include "control/analyze/check_priv.h"
+#include "net/addr.h"
+
+static bool is_ip(const char *s)
+{
+    struct mz_addr ip;
+    return mz_addr_parse_ip(mz_str_c(s), 0, &ip);
+}
+
+/* "10.0.0.1" or "10.0.0.0/8". */
+static bool is_subnet(const char *s)
+{
+    const struct mz_str text = mz_str_c(s);
+    const ptrdiff_t slash = mz_str_chr(text, '/');
+    struct mz_cidr range;
+    struct mz_err ignored;
+    uint64_t bits;
+    if (slash < 0)
+        return is_ip(s);
+    return mz_str_u64(mz_str_skip(text, (size_t)slash + 1), &bits) && bits <= 128 &&
+           mz_cidr_make((struct mz_str){ text.p, (size_t)slash }, (unsigned)bits, &range, &ignored);
+}
+
+static bool is_dns_label(struct mz_str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        const char c = mz_lower(s.p[i]);
+        const bool inner = i && i + 1 < s.n && (c == '-' || c == '_');
+        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || inner))
+            return false;
+    }
+    return s.n > 0 && s.n <= 63;
+}
+
+static bool is_domain(struct mz_str s)
+{
+    if (s.n > 1 && s.p[s.n - 1] == '.')
+        s.n--;
+    bool ok = s.n > 0 && s.n <= 255;
+    for (struct mz_str one; ok && mz_str_split(&s, '.', &one);)
+        ok = is_dns_label(one);
+    return ok;
+}
+
+/* A name, "*.name" or "*". */
+static bool is_wildcard_domain(struct mz_str s)
+{
+    if (mz_str_eq(s, MZ_STR("*")))
+        return true;
+    return is_domain(mz_str_starts(s, MZ_STR("*.")) ? mz_str_skip(s, 2) : s);
+}
+
+static bool is_port(uint32_t port)
+{
+    return port >= 1 && port <= UINT16_MAX;
+}
+
+static bool port(uint32_t number, const char *path, struct mz_err *err)
+{
+    return is_port(number) ? true
+                           : AT(mz_err_set(err, "must be in 1..65535, is %u", number), "%s", path);
+}
+
+/* ---- WorkloadEntry ---- */
+
+static bool has_port(const ist_ServiceEntry *e, const char *name)
+{
+    for (size_t i = 0; i < e->n_ports; i++)
+        if (strcmp(e->ports[i]->name, name) == 0)
+            return true;
+    return false;
+}
+
+/* @of: the ServiceEntry that has it, or NULL. @names: it may be looked up. */
+static bool workload(const ist_WorkloadEntry *w, const ist_ServiceEntry *of, bool names,
+                     struct mz_err *err)
+{
+    const struct mz_str address = mz_str_c(w->address), path = MZ_STR("unix://");
+    if (!address.n)
+        return w->network[0] ? true : AT(mz_err_set(err, "is required"), "address");
+    if (mz_str_starts(address, path)) {
+        if (mz_str_skip(address, path.n).p[0] != '/')
+            return AT(mz_err_set(err, "\"%.100s\" is not an absolute path", w->address), "address");
+        if (w->n_ports)
+            return AT(mz_err_set(err, "a UNIX socket has none"), "ports");
+        if (of && of->n_ports != 1)
+            return AT(mz_err_set(err, "a UNIX socket serves exactly one port"), "address");
+    } else if (!is_ip(w->address) && !(names && is_domain(address))) {
+        return AT(mz_err_set(err, "\"%.100s\" is not a valid IP address%s", w->address,
+                             names ? " or name" : ""),
+                  "address");
+    }
+    for (size_t i = 0; i < w->n_ports; i++) {
+        if (of && !has_port(of, w->ports[i]->key))
+            return AT(mz_err_set(err, "the service entry has no port \"%.60s\"", w->ports[i]->key),
+                      "ports");
+        if (!port(w->ports[i]->value, "ports", err))
+            return false;
+    }
+    return true;
+}
+
+bool mz_check_workload_entry(const ist_WorkloadEntry *w, struct mz_err *err)
+{
+    return workload(w, NULL, true, err);
+}
+
+/* ---- ServiceEntry ---- */
+
+static bool hosts(const ist_ServiceEntry *e, struct mz_err *err)
+{
+    if (!e->n_hosts)
+        return AT(mz_err_set(err, "needs at least one"), "hosts");
+    for (size_t i = 0; i < e->n_hosts; i++)
+        if (strcmp(e->hosts[i], "*") == 0 || !is_wildcard_domain(mz_str_c(e->hosts[i])))
+            return AT(mz_err_set(err, "\"%.100s\" is not a host", e->hosts[i]), "hosts[%zu]", i);
+    return true;
+}
+
+static bool addresses(const ist_ServiceEntry *e, struct mz_err *err)
+{
+    const bool ranges = e->resolution == ist_ServiceEntry_Resolution_NONE ||
+                        e->resolution == ist_ServiceEntry_Resolution_STATIC;
+    for (size_t i = 0; i < e->n_addresses; i++) {
+        if (!is_subnet(e->addresses[i]))
+            return AT(
+                mz_err_set(err, "\"%.100s\" is neither an address nor a range", e->addresses[i]),
+                "addresses[%zu]", i);
+        if (!ranges && strchr(e->addresses[i], '/'))
+            return AT(mz_err_set(err, "ranges need resolution NONE or STATIC"), "addresses[%zu]",
+                      i);
+    }
+    return true;
+}
+
+static bool ports(const ist_ServiceEntry *e, struct mz_err *err)
+{
+    for (size_t i = 0; i < e->n_ports; i++) {
+        const ist_ServicePort *p = e->ports[i];
+        if (!port(p->number, "number", err) ||
+            (p->target_port && !port(p->target_port, "target_port", err)))
+            return mz_err_at(err, "ports[%zu]", i);
+        for (size_t k = 0; k < i; k++) {
+            if (e->ports[k]->number == p->number)
+                return AT(mz_err_set(err, "%u is already defined", p->number), "ports[%zu].number",
+                          i);
+            if (strcmp(e->ports[k]->name, p->name) == 0)
+                return AT(mz_err_set(err, "\"%.60s\" is already defined", p->name),
+                          "ports[%zu].name", i);
+        }
+    }
+    return true;
+}
+
+static bool is_by_name(const ist_ServiceEntry *e)
+{
+    return e->resolution == ist_ServiceEntry_Resolution_DNS ||
+           e->resolution == ist_ServiceEntry_Resolution_DNS_ROUND_ROBIN;
+}
+
+static bool endpoints(const ist_ServiceEntry *e, struct mz_err *err)
+{
+    if (e->n_endpoints && e->workload_selector)
+        return AT(mz_err_set(err, "cannot stand beside workload_selector"), "endpoints");
+    if (e->n_endpoints && e->resolution == ist_ServiceEntry_Resolution_NONE)
+        return AT(mz_err_set(err, "resolution NONE has none"), "endpoints");
+    if (e->n_endpoints > 1 && e->resolution == ist_ServiceEntry_Resolution_DNS_ROUND_ROBIN)
+        return AT(mz_err_set(err, "resolution DNS_ROUND_ROBIN has one at most"), "endpoints");
+    for (size_t i = 0; i < e->n_endpoints; i++)
+        if (!workload(e->endpoints[i], e, is_by_name(e), err))
+            return mz_err_at(err, "endpoints[%zu]", i);
+    for (size_t i = 0; is_by_name(e) && !e->n_endpoints && i < e->n_hosts; i++)
+        if (e->hosts[i][0] == '*')
+            return AT(mz_err_set(err, "\"%.100s\" cannot be looked up, and there are no endpoints",
+                                 e->hosts[i]),
+                      "hosts[%zu]", i);
+    return true;
+}
+
+/* Without a name in the request several hosts could not be told apart. */
+static bool several_hosts(const ist_ServiceEntry *e, struct mz_err *err)
+{
+    static const char *const named[] = { "HTTP", "HTTP2", "GRPC", "GRPC-WEB", "HTTPS", "TLS" };
+    if (e->n_hosts < 2 || e->resolution == ist_ServiceEntry_Resolution_NONE)
+        return true;
+    for (size_t i = 0; i < e->n_ports; i++) {
+        bool ok = false;
+        for (size_t k = 0; k < sizeof(named) / sizeof(*named); k++)
+            ok |= mz_str_ieq(mz_str_c(e->ports[i]->protocol), mz_str_c(named[k]));
+        if (!ok)
+            return AT(mz_err_set(err, "several hosts need a protocol that names them"),
+                      "ports[%zu].protocol", i);
+    }
+    return true;
+}
+
+bool mz_check_service_entry(const ist_ServiceEntry *e, struct mz_err *err)
+{
+    return hosts(e, err) && addresses(e, err) && ports(e, err) && endpoints(e, err) &&
+           several_hosts(e, err);
+}
+
+/* ---- Sidecar ---- */
+
+static bool default_endpoint(const char *text, struct mz_err *err)
+{
+    static const char *const hosts[] = { "", "127.0.0.1", "0.0.0.0", "[::1]", "[::]" };
+    const struct mz_str t = mz_str_c(text);
+    const ptrdiff_t colon = mz_str_rchr(t, ':');
+    uint64_t number;
+    if (!t.n || mz_str_starts(t, MZ_STR("unix:///")))
+        return true;
+    bool known = false;
+    for (size_t i = 0; colon >= 0 && i < sizeof(hosts) / sizeof(*hosts); i++)
+        known |= mz_str_eq((struct mz_str){ t.p, (size_t)colon }, mz_str_c(hosts[i]));
+    if (known && mz_str_u64(mz_str_skip(t, (size_t)colon + 1), &number) && number >= 1 &&
+        number <= UINT16_MAX)
+        return true;
+    return AT(mz_err_set(err,
+                         "\"%.100s\" is none of 127.0.0.1:port, 0.0.0.0:port, [::1]:port, "
+                         "[::]:port, unix:///path",
+                         text),
+              "default_endpoint");
+}
+
+static bool server_tls(const ist_ServerTLSSettings *t, const ist_SidecarPort *p, struct mz_err *err)
+{
+    const bool mutual = t && t->mode == ist_ServerTLSSettings_TLSmode_MUTUAL;
+    const bool own = mutual || (t && t->mode == ist_ServerTLSSettings_TLSmode_SIMPLE);
+    if (!t)
+        return true;
+    if (t->mode == ist_ServerTLSSettings_TLSmode_ISTIO_MUTUAL ||
+        t->mode == ist_ServerTLSSettings_TLSmode_AUTO_PASSTHROUGH)
+        return AT(mz_err_set(err, "cannot be had at a sidecar"), "tls.mode");
+    if (strcmp(p->protocol, "HTTPS") != 0 && strcmp(p->protocol, "TLS") != 0)
+        return AT(mz_err_set(err, "needs a port of HTTPS or TLS"), "tls");
+    if (own && !t->server_certificate[0])
+        return AT(mz_err_set(err, "is required"), "tls.server_certificate");
+    if (own && !t->private_key[0])
+        return AT(mz_err_set(err, "is required"), "tls.private_key");
+    return !mutual || t->ca_certificates[0]
+               ? true
+               : AT(mz_err_set(err, "is required"), "tls.ca_certificates");
+}
+
+static bool ingress(const ist_Sidecar *s, size_t i, struct mz_err *err)
+{
+    const ist_IstioIngressListener *l = s->ingress[i];
+    if (!l->port)
+        return AT(mz_err_set(err, "is required"), "port");
+    if (!port(l->port->number, "port.number", err))
+        return false;
+    for (size_t k = 0; k < i; k++)
+        if (s->ingress[k]->port->number == l->port->number)
+            return AT(mz_err_set(err, "%u is already defined", l->port->number), "port.number");
+    if (l->bind[0] && !is_ip(l->bind))
+        return AT(mz_err_set(err, "\"%.100s\" is not an IP address", l->bind), "bind");
+    return default_endpoint(l->default_endpoint, err) && server_tls(l->tls, l->port, err) &&
+           (mz_check_connection_pool(l->connection_pool, err) || mz_err_at(err, "connection_pool"));
+}
+
+/* "namespace/host", each may be "*"; "./" is the document's, "~/" nothing. */
+static bool imported(const char *text, struct mz_err *err)
+{
+    const struct mz_str t = mz_str_c(text);
+    const ptrdiff_t slash = mz_str_chr(t, '/');
+    struct mz_str ns = { t.p, slash < 0 ? 0 : (size_t)slash };
+    const struct mz_str host = slash < 0 ? t : mz_str_skip(t, (size_t)slash + 1);
+    if (slash < 0)
+        return mz_err_set(err, "\"%.100s\" is not namespace/host", text);
+    if (mz_str_starts(ns, MZ_STR("~")))
+        ns = ns.n > 1 ? mz_str_skip(ns, 1) : MZ_STR("*");
+    if (!mz_str_eq(ns, MZ_STR("*")) && !mz_str_eq(ns, MZ_STR(".")) && !is_dns_label(ns))
+        return mz_err_set(err, "\"%.100s\": no such namespace can be", text);
+    return is_wildcard_domain(host) || mz_err_set(err, "\"%.100s\": that is no host", text);
+}
+
+static bool egress_port(const ist_IstioEgressListener *l, struct mz_err *err)
+{
+    const bool path = strncmp(l->bind, "unix://", 7) == 0;
+    if (path)
+        return AT(mz_err_set(err, "UNIX sockets are not served"), "bind");
+    if (l->bind[0] && !is_ip(l->bind))
+        return AT(mz_err_set(err, "\"%.100s\" is not an IP address", l->bind), "bind");
+    return !l->port || port(l->port->number, "port.number", err);
+}
+
+static bool egress(const ist_Sidecar *s, size_t i, struct mz_err *err)
+{
+    const ist_IstioEgressListener *l = s->egress[i];
+    if (!l->port && i + 1 < s->n_egress)
+        return AT(mz_err_set(err, "only the last one may have none"), "port");
+    for (size_t k = 0; l->port && k < i; k++)
+        if (s->egress[k]->port->number == l->port->number)
+            return AT(mz_err_set(err, "%u is already defined", l->port->number), "port.number");
+    if (!l->n_hosts)
+        return AT(mz_err_set(err, "needs at least one"), "hosts");
+    for (size_t k = 0; k < l->n_hosts; k++)
+        if (!imported(l->hosts[k], err))
+            return mz_err_at(err, "hosts[%zu]", k);
+    return egress_port(l, err);
+}
+
+bool mz_check_sidecar(const ist_Sidecar *s, struct mz_err *err)
+{
+    if (!s->n_egress && !s->n_ingress && !s->outbound_traffic_policy && !s->inbound_connection_pool)
+        return mz_err_set(err, "says nothing");
+    for (size_t i = 0; i < s->n_ingress; i++)
+        if (!ingress(s, i, err))
+            return mz_err_at(err, "ingress[%zu]", i);
+    for (size_t i = 0; i < s->n_egress; i++)
+        if (!egress(s, i, err))
+            return mz_err_at(err, "egress[%zu]", i);
+    return mz_check_connection_pool(s->inbound_connection_pool, err) ||
+           mz_err_at(err, "inbound_connection_pool");
+}

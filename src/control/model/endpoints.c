@@ -1,0 +1,119 @@
+/* Workloads and endpoints of services, whichever platform they come from. */
+#include <stdlib.h>
+
+#include "control/model/model_priv.h"
+
+/* ---- workloads ---- */
+
+/* Every map<string, string> of one generated type looks alike. */
+struct mz_labels model_labels(struct model_draft *d, const void *const *entries, size_t n)
+{
+    struct mz_label *v = mz_arena_alloc(d->scratch, n * sizeof(*v));
+    for (size_t i = 0; i < n; i++) {
+        const k8s_ObjectMeta_LabelsEntry *e = entries[i];
+        v[i] = (struct mz_label){ mz_arena_dup(d->m->arena, mz_str_c(e->key)),
+                                  mz_arena_dup(d->m->arena, mz_str_c(e->value)) };
+    }
+    return mz_labels_make(d->m->arena, v, n);
+}
+
+/* "region.zone.subzone", or with slashes where there is one. */
+struct mz_locality model_locality(struct mz_str text)
+{
+    struct mz_locality l = { 0 };
+    const char sep = mz_str_chr(text, '/') >= 0 ? '/' : '.';
+    struct mz_str rest = text;
+    (void)(mz_str_split(&rest, sep, &l.region) && mz_str_split(&rest, sep, &l.zone) &&
+           mz_str_split(&rest, sep, &l.subzone)); /* what is not there stays empty */
+    return l;
+}
+
+uint64_t model_hash_workload(const struct mz_workload *w)
+{
+    const struct mz_str parts[] = { w->name,          w->ns,
+                                    w->address,       w->account,
+                                    w->owner,         w->locality.region,
+                                    w->locality.zone, w->locality.subzone };
+    uint64_t h = w->mtls + 2 * (uint64_t)w->weight;
+    for (size_t i = 0; i < MZ_COUNT(parts); i++)
+        h = model_hash_str(h, parts[i]);
+    return model_hash_labels(model_hash_labels(h, w->labels), w->ports);
+}
+
+uint16_t model_port_on(const struct mz_port *p, struct mz_labels names)
+{
+    uint64_t n;
+    const struct mz_str said = model_label(names, p->name);
+    const struct mz_str target = p->target ? MZ_STR("") : model_label(names, p->target_name);
+    if (mz_str_u64(said, &n) && n && n <= UINT16_MAX)
+        return (uint16_t)n;
+    return p->target                                   ? p->target
+           : mz_str_u64(target, &n) && n <= UINT16_MAX ? (uint16_t)n
+                                                       : p->port;
+}
+
+/* ---- endpoints ---- */
+
+struct model_gathered *model_gather(struct model_draft *d, const struct mz_service *s)
+{
+    struct model_gathered *g = mz_arena_new0(d->scratch, struct model_gathered);
+    g->ports = mz_arena_alloc0(d->scratch, s->ports_n * sizeof(*g->ports));
+    return g;
+}
+
+void model_gather_add(struct model_gathered *g, size_t port, const struct mz_workload *w,
+                      uint16_t number)
+{
+    const struct mz_str path = MZ_STR("unix://");
+    const bool local = mz_str_starts(w->address, path);
+    *mz_vec_push(&g->ports[port], MZ_MEM_CONFIG) =
+        (struct mz_endpoint){ local ? mz_str_skip(w->address, path.n) : w->address,
+                              local ? 0 : number, w->pod ? MZ_HEALTHY : MZ_UNCHECKED, w };
+}
+
+static int compare_endpoints(const void *a, const void *b)
+{
+    const struct mz_endpoint *x = a, *y = b;
+    int c = mz_str_cmp(x->address, y->address);
+    return c ? c : (x->port > y->port) - (x->port < y->port);
+}
+
+static uint64_t endpoints_hash(const struct mz_endpoint *v, size_t n)
+{
+    uint64_t h = n;
+    for (size_t i = 0; i < n; i++) {
+        const uint64_t rest[] = { v[i].port, (uint64_t)v[i].health,
+                                  v[i].workload ? v[i].workload->hash : 0 };
+        h = mz_xxh64(rest, sizeof(rest), model_hash_str(h, v[i].address));
+    }
+    return h;
+}
+
+void model_finish_service(struct model_draft *d, struct mz_service *s, struct model_gathered *g,
+                          bool sorted)
+{
+    struct mz_endpoints *ports = mz_arena_alloc(d->m->arena, s->ports_n * sizeof(*ports));
+    MZ_VEC(struct mz_str) accounts = { 0 };
+    for (size_t i = 0; i < s->accounts_n; i++) /* that its document names */
+        *mz_vec_push(&accounts, MZ_MEM_CONFIG) = s->accounts[i];
+    for (size_t i = 0; i < s->ports_n; i++) {
+        const size_t n = g->ports[i].n;
+        struct mz_endpoint *v = mz_arena_alloc(d->m->arena, n * sizeof(*v));
+        if (n) {
+            memcpy(v, g->ports[i].v, n * sizeof(*v));
+            if (sorted)
+                qsort(v, n, sizeof(*v), compare_endpoints);
+        }
+        ports[i] = (struct mz_endpoints){ v, n, endpoints_hash(v, n) };
+        for (size_t k = 0; k < n; k++)
+            if (v[k].workload && v[k].workload->account.n)
+                *mz_vec_push(&accounts, MZ_MEM_CONFIG) = v[k].workload->account;
+        mz_vec_free(&g->ports[i], MZ_MEM_CONFIG);
+    }
+    s->endpoints = ports;
+    s->accounts_n = accounts.n;
+    s->accounts = model_sorted(d->m->arena, accounts.v, &s->accounts_n);
+    for (size_t i = 0; i < s->accounts_n; i++)
+        s->hash = model_hash_str(s->hash, s->accounts[i]);
+    mz_vec_free(&accounts, MZ_MEM_CONFIG);
+}

@@ -1,0 +1,271 @@
+/* ServiceEntries: services that no platform knows of, or machines behind a name. */
+#include <stdlib.h>
+
+#include "control/model/workload_entry.h"
+
+static struct mz_str dup_c(struct model_draft *d, const char *s)
+{
+    return mz_arena_dup(d->m->arena, mz_str_c(s));
+}
+
+static enum mz_resolution resolution(ist_ServiceEntry_Resolution r)
+{
+    switch (r) {
+    case ist_ServiceEntry_Resolution_NONE:
+        return MZ_RESOLVE_PASSTHROUGH;
+    case ist_ServiceEntry_Resolution_DNS:
+        return MZ_RESOLVE_DNS;
+    case ist_ServiceEntry_Resolution_DNS_ROUND_ROBIN:
+        return MZ_RESOLVE_DNS_ONE;
+    default:
+        return MZ_RESOLVE_EDS;
+    }
+}
+
+static void take_ports(struct model_draft *d, struct mz_service *s, const ist_ServiceEntry *e)
+{
+    struct mz_port *v = mz_arena_alloc0(d->m->arena, e->n_ports * sizeof(*v));
+    for (size_t i = 0; i < e->n_ports; i++) {
+        const ist_ServicePort *p = e->ports[i];
+        v[i] = (struct mz_port){ .name = dup_c(d, p->name),
+                                 .port = (uint16_t)p->number,
+                                 .target = (uint16_t)(p->target_port ? p->target_port : p->number),
+                                 .protocol = mz_protocol_parse(mz_str_c(p->protocol)) };
+    }
+    s->ports = v;
+    s->ports_n = e->n_ports;
+}
+
+/* A range of one address is that address. */
+static struct mz_str single(struct mz_str address)
+{
+    const ptrdiff_t slash = mz_str_chr(address, '/');
+    if (slash < 0)
+        return address;
+    const struct mz_str ip = { address.p, (size_t)slash };
+    const struct mz_str bits = mz_str_skip(address, (size_t)slash);
+    return mz_str_eq(bits, mz_str_chr(ip, ':') < 0 ? MZ_STR("/32") : MZ_STR("/128")) ? ip : address;
+}
+
+static void take_addresses(struct model_draft *d, struct mz_service *s, const ist_ServiceEntry *e)
+{
+    struct mz_str *v = mz_arena_alloc(d->m->arena, e->n_addresses * sizeof(*v));
+    for (size_t i = 0; i < e->n_addresses; i++)
+        v[i] = single(dup_c(d, e->addresses[i]));
+    s->addresses = v;
+    s->addresses_n = e->n_addresses;
+}
+
+static struct mz_service *make(struct model_draft *d, const struct mz_doc *doc,
+                               const ist_ServiceEntry *e, const char *host)
+{
+    const k8s_ObjectMeta *meta = mz_doc_meta(doc, d->scratch);
+    struct mz_service *s = mz_arena_new0(d->m->arena, struct mz_service);
+    s->host = s->name = dup_c(d, host);
+    s->ns = mz_arena_dup(d->m->arena, doc->ns);
+    s->created = mz_arena_dup(d->m->arena, doc->created);
+    s->entry = true;
+    s->external = e->location == ist_ServiceEntry_Location_MESH_EXTERNAL;
+    s->resolution = resolution(e->resolution);
+    take_ports(d, s, e);
+    take_addresses(d, s, e);
+    s->labels = model_labels(d, (const void *const *)meta->labels, meta->n_labels);
+    if (e->workload_selector)
+        s->selector = model_labels(d, (const void *const *)e->workload_selector->labels,
+                                   e->workload_selector->n_labels);
+    s->export_to = model_texts(d, e->export_to, e->n_export_to);
+    s->export_to_n = e->n_export_to;
+    s->accounts = model_texts(d, e->subject_alt_names, e->n_subject_alt_names);
+    s->accounts_n = e->n_subject_alt_names;
+    s->hash = model_hash_str(doc->version, s->host);
+    return s;
+}
+
+/* ---- endpoints ---- */
+
+static bool is_dns(const struct mz_service *s)
+{
+    return s->resolution == MZ_RESOLVE_DNS || s->resolution == MZ_RESOLVE_DNS_ONE;
+}
+
+static void add_everywhere(const struct mz_service *s, struct model_gathered *g,
+                           const struct mz_workload *w)
+{
+    for (size_t k = 0; k < s->ports_n; k++)
+        model_gather_add(g, k, w, model_port_on(&s->ports[k], w->ports));
+}
+
+/* Machines with a name instead of an address can only be looked up. */
+static bool can_serve(const struct mz_service *s, const struct mz_workload *w)
+{
+    struct mz_addr ip;
+    return is_dns(s) || w->pod || mz_addr_parse_ip(w->address, 0, &ip);
+}
+
+static void add_selected(struct model_draft *d, const struct mz_service *s,
+                         struct model_gathered *g)
+{
+    for (size_t i = 0; i < d->pods.n; i++)
+        if (mz_str_eq(d->pods.v[i]->ns, s->ns) &&
+            mz_labels_match(s->selector, d->pods.v[i]->labels))
+            add_everywhere(s, g, d->pods.v[i]);
+    for (size_t i = 0; i < d->machines.n; i++)
+        if (mz_str_eq(d->machines.v[i]->ns, s->ns) && can_serve(s, d->machines.v[i]) &&
+            mz_labels_match(s->selector, d->machines.v[i]->labels))
+            add_everywhere(s, g, d->machines.v[i]);
+}
+
+static void add_own(struct model_draft *d, const struct mz_doc *doc, const ist_ServiceEntry *e,
+                    const struct mz_service *s, struct model_gathered *g)
+{
+    const ist_WorkloadEntry itself = ist_WorkloadEntry__INIT;
+    for (size_t i = 0; i < e->n_endpoints; i++) {
+        const struct mz_str name =
+            mz_arena_printf(d->scratch, "%.*s-%zu", MZ_STR_ARG(doc->name), i);
+        add_everywhere(
+            s, g, model_workload_entry(d, e->endpoints[i], doc->ns, name, (struct mz_labels){ 0 }));
+    }
+    if (e->n_endpoints || !is_dns(s))
+        return;
+    struct mz_workload *w =
+        model_workload_entry(d, &itself, doc->ns, doc->name, (struct mz_labels){ 0 });
+    w->address = s->host; /* the name is all there is to know */
+    w->hash = model_hash_workload(w);
+    add_everywhere(s, g, w);
+}
+
+static void gather(struct model_draft *d, const struct mz_doc *doc, const ist_ServiceEntry *e,
+                   const struct mz_service *s, struct model_gathered *g)
+{
+    if (e->workload_selector)
+        add_selected(d, s, g);
+    else
+        add_own(d, doc, e, s, g);
+}
+
+/* ---- several documents of one host ---- */
+
+/* The older one counts; ports that only a later one has are added with their endpoints, those that both have get them. */
+struct joined {
+    struct mz_service *s;
+    struct model_gathered *g;
+};
+
+static size_t port_of(const struct mz_service *s, uint16_t port)
+{
+    size_t i = 0;
+    while (i < s->ports_n && s->ports[i].port != port)
+        i++;
+    return i;
+}
+
+static void add_port(struct model_draft *d, struct joined *j, const struct mz_port *p)
+{
+    const size_t n = j->s->ports_n;
+    struct mz_port *ports = mz_arena_alloc(d->m->arena, (n + 1) * sizeof(*ports));
+    void *gathered = mz_arena_alloc0(d->scratch, (n + 1) * sizeof(*j->g->ports));
+    if (n) {
+        memcpy(ports, j->s->ports, n * sizeof(*ports));
+        memcpy(gathered, j->g->ports, n * sizeof(*j->g->ports));
+    }
+    ports[n] = *p;
+    j->s->ports = ports;
+    j->s->ports_n = n + 1;
+    j->g->ports = gathered;
+}
+
+static void join(struct model_draft *d, struct joined *j, const struct mz_service *s,
+                 struct model_gathered *g)
+{
+    const bool grows = j->s->resolution == s->resolution;
+    for (size_t i = 0; i < s->ports_n; i++) {
+        size_t at = port_of(j->s, s->ports[i].port);
+        if (at == j->s->ports_n && grows)
+            add_port(d, j, &s->ports[i]);
+        for (size_t k = 0; at < j->s->ports_n && k < g->ports[i].n; k++)
+            if (s->resolution != MZ_RESOLVE_DNS_ONE || !j->g->ports[at].n)
+                *mz_vec_push(&j->g->ports[at], MZ_MEM_CONFIG) = g->ports[i].v[k];
+        mz_vec_free(&g->ports[i], MZ_MEM_CONFIG);
+    }
+    j->s->hash = mz_xxh64(&s->hash, sizeof(s->hash), j->s->hash);
+}
+
+/* ---- addresses of their own ---- */
+
+/*
+ * For proxies that answer the DNS questions of their application: 240.240.0.0/16, the last byte never 0 or 255. By the name, so
+ * that it stays when others come and go; where two meet, the older one keeps it.
+ */
+static void give_address(struct model_draft *d, struct mz_map *taken, struct mz_service *s)
+{
+    if (s->addresses_n || s->resolution == MZ_RESOLVE_PASSTHROUGH ||
+        mz_str_ieq(mz_label_get(s->labels, "networking.istio.io/enable-autoallocate-ip"),
+                   MZ_STR("false")))
+        return;
+    const uint64_t h = model_hash_str(model_hash_str(0, s->ns), s->host);
+    for (uint32_t i = 0; i < 256 * 254; i++) {
+        const uint32_t at = (uint32_t)((h + i) % (256 * 254));
+        struct mz_str ip = mz_arena_printf(d->m->arena, "240.240.%u.%u", at / 254, 1 + at % 254);
+        if (mz_map_get(taken, ip))
+            continue;
+        (void)mz_map_put(taken, ip, s);
+        s->automatic = ip;
+        return;
+    }
+}
+
+/* ---- all of them ---- */
+
+static int compare_docs(const void *a, const void *b)
+{
+    const struct mz_doc *const *x = a, *const *y = b;
+    int c = mz_str_cmp((*x)->created, (*y)->created);
+    c = c ? c : mz_str_cmp((*x)->ns, (*y)->ns);
+    return c ? c : mz_str_cmp((*x)->name, (*y)->name);
+}
+
+static void add(struct model_draft *d, const struct mz_doc *doc, struct mz_map *hosts)
+{
+    const ist_ServiceEntry *e = (const ist_ServiceEntry *)mz_doc_body(doc, d->scratch);
+    for (size_t i = 0; i < e->n_hosts; i++) {
+        struct mz_service *s = make(d, doc, e, e->hosts[i]);
+        struct model_gathered *g = model_gather(d, s);
+        gather(d, doc, e, s, g);
+        struct mz_str key =
+            mz_arena_printf(d->scratch, "%.*s/%.*s", MZ_STR_ARG(s->ns), MZ_STR_ARG(s->host));
+        struct joined *j = mz_map_get(hosts, key);
+        if (j) {
+            join(d, j, s, g);
+            continue;
+        }
+        j = mz_arena_new0(d->scratch, struct joined);
+        *j = (struct joined){ s, g };
+        (void)mz_map_put(hosts, key, j);
+        *mz_vec_push(&d->services, MZ_MEM_CONFIG) = s;
+    }
+}
+
+void model_add_service_entries(struct model_draft *d)
+{
+    size_t n;
+    const struct mz_doc *const *v = mz_store_list(d->store, MZ_KIND_SERVICE_ENTRY, &n);
+    const struct mz_doc **sorted = mz_arena_alloc(d->scratch, n * sizeof(*sorted));
+    struct mz_map hosts, taken;
+    const size_t first = d->services.n;
+    if (n) {
+        memcpy(sorted, v, n * sizeof(*sorted));
+        qsort(sorted, n, sizeof(*sorted), compare_docs);
+    }
+    mz_map_init(&hosts, MZ_MEM_CONFIG);
+    mz_map_init(&taken, MZ_MEM_CONFIG);
+    for (size_t i = 0; i < n; i++)
+        add(d, sorted[i], &hosts);
+    mz_map_foreach (it, &hosts) {
+        struct joined *j = it->value;
+        model_finish_service(d, j->s, j->g, false);
+    }
+    for (size_t i = first; i < d->services.n; i++)
+        give_address(d, &taken, d->services.v[i]);
+    mz_map_fini(&taken);
+    mz_map_fini(&hosts);
+}

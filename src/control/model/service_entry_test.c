@@ -1,0 +1,224 @@
+/* ServiceEntries, WorkloadEntries and Sidecars to a model. */
+#include "base/test.h"
+#include "control/discovery/peer_double.h"
+#include "control/model/sidecar.h"
+
+#define ENTRY(name, ns, spec)                                                                      \
+    "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: " name          \
+    ", namespace: " ns "}\nspec: " spec "\n"
+#define MACHINE(name, ns, spec)                                                                    \
+    "---\napiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: " name         \
+    ", namespace: " ns ", labels: {from: meta}}\nspec: " spec "\n"
+#define SIDECAR(name, ns, spec)                                                                    \
+    "---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: " name               \
+    ", namespace: " ns "}\nspec: " spec "\n"
+
+static struct mz_model *build(const char *text)
+{
+    return double_model(mz_str_c(text));
+}
+
+static void assert_str(struct mz_str s, const char *text)
+{
+    if (!mz_str_eq(s, mz_str_c(text)))
+        fail_msg("\"%.*s\" is not \"%s\"", MZ_STR_ARG(s), text);
+}
+
+static const struct mz_service *service(const struct mz_model *m, const char *host)
+{
+    const struct mz_service *s = mz_model_service(m, mz_str_c(host));
+    if (!s)
+        fail_msg("no %s", host);
+    return s;
+}
+
+static void test_endpoints(void **state)
+{
+    (void)state;
+    struct mz_model *m = build(
+        ENTRY(
+            "s", "demo",
+            "{hosts: [a.example.com], addresses: [10.0.0.7/32, 10.0.0.0/8], resolution: STATIC, "
+            "ports: [{number: 80, name: http, protocol: HTTP, targetPort: 81}, {number: 90, name: "
+            "t, protocol: TCP}], endpoints: [{address: 1.1.1.2, weight: 3, locality: r/z, "
+            "serviceAccount: x}, {address: 1.1.1.1, ports: {http: 82}}]}")
+            ENTRY(
+                "u", "demo",
+                "{hosts: [unix.example.com], resolution: STATIC, ports: [{number: 80, name: http, "
+                "protocol: HTTP}], endpoints: [{address: 'unix:///run/x'}]}"));
+    const struct mz_service *s = service(m, "a.example.com");
+    assert_true(s->external && s->entry);
+    assert_str(s->addresses[0], "10.0.0.7");
+    assert_str(s->addresses[1], "10.0.0.0/8");
+    assert_int_equal(s->endpoints[0].n, 2);
+    const struct mz_endpoint *e = &s->endpoints[0].v[0];
+    assert_str(e->address, "1.1.1.2"); /* as written */
+    assert_int_equal(e->port, 81);
+    assert_int_equal(e->workload->weight, 3);
+    assert_true(e->workload->mtls); /* it has an account */
+    assert_str(e->workload->name, "s-0");
+    assert_str(e->workload->locality.zone, "z");
+    assert_int_equal(s->endpoints[0].v[1].port, 82);
+    assert_int_equal(s->endpoints[1].v[1].port, 90);
+    assert_int_equal(s->accounts_n, 1);
+    e = &service(m, "unix.example.com")->endpoints[0].v[0];
+    assert_str(e->address, "/run/x");
+    assert_int_equal(e->port, 0);
+    mz_model_unref(m);
+}
+
+static void test_selected(void **state)
+{
+    (void)state;
+    struct mz_model *m = build(
+        ENTRY(
+            "s", "demo",
+            "{hosts: [vm.demo], location: MESH_INTERNAL, resolution: STATIC, workloadSelector: "
+            "{labels: {app: vm}}, subjectAltNames: [b], ports: [{number: 80, name: http, protocol: "
+            "HTTP}]}")
+            MACHINE("one", "demo",
+                    "{address: 1.1.1.1, labels: {app: vm, from: spec}, ports: {http: 8080}}")
+                MACHINE("named", "demo", "{address: vm.example.com, labels: {app: vm}}") MACHINE(
+                    "far", "other",
+                    "{address: 1.1.1.3, labels: {app: vm}}") "---\napiVersion: v1\nkind: "
+                                                             "Service\nmetadata: {name: k, "
+                                                             "namespace: demo}\nspec: {clusterIP: "
+                                                             "10.0.0.1, selector: {app: vm}, "
+                                                             "ports: [{name: p, port: 7}]}\n"
+                                                             "---\napiVersion: v1\nkind: "
+                                                             "Pod\nmetadata: {name: pod, "
+                                                             "namespace: demo, labels: {app: vm}}\n"
+                                                             "status: {podIP: 1.1.1.4, phase: "
+                                                             "Running}\n");
+    const struct mz_service *s = service(m, "vm.demo");
+    assert_int_equal(s->endpoints[0].n, 2); /* no name, no other namespace */
+    assert_str(s->endpoints[0].v[0].address, "1.1.1.4");
+    assert_int_equal(s->endpoints[0].v[0].health, MZ_HEALTHY);
+    assert_int_equal(s->endpoints[0].v[1].port, 8080);
+    assert_int_equal(s->endpoints[0].v[1].health, MZ_UNCHECKED);
+    assert_str(mz_label_get(s->endpoints[0].v[1].workload->labels, "from"), "meta");
+    assert_str(s->accounts[0], "b");
+    s = service(m, "k.demo.svc.cluster.local"); /* Kubernetes' services select machines, too */
+    assert_int_equal(s->endpoints[0].n, 1);
+    assert_int_equal(s->endpoints[0].v[0].port, 7);
+    mz_model_unref(m);
+}
+
+static void test_one_host(void **state)
+{
+    (void)state;
+#define OF(name, port, ip)                                                                         \
+    ENTRY(name, "demo",                                                                            \
+          "{hosts: [h.example.com], resolution: STATIC, ports: [{number: " port ", name: p" port   \
+          ", protocol: HTTP}], endpoints: [{address: " ip "}]}")
+    struct mz_model *m =
+        build(OF("a", "80", "1.1.1.1") OF("b", "80", "1.1.1.2") OF("c", "90", "1.1.1.3") ENTRY(
+            "k", "demo",
+            "{hosts: [web.demo.svc.cluster.local], ports: [{number: "
+            "80, name: p, protocol: HTTP}]}") "---\napiVersion: v1\nkind: Service\nmetadata: "
+                                              "{name: web, namespace: demo, "
+                                              "creationTimestamp: '2030-01-01T00:00:00Z'}\nspec: "
+                                              "{clusterIP: 10.0.0.1, ports: [{name: p, "
+                                              "port: 7}]}\n");
+    const struct mz_service *s = service(m, "h.example.com");
+    assert_int_equal(s->ports_n, 2);
+    assert_int_equal(s->endpoints[0].n, 2);
+    assert_str(s->endpoints[1].v[0].address, "1.1.1.3");
+    assert_false(service(m, "web.demo.svc.cluster.local")->entry); /* nobody takes its name */
+    mz_model_unref(m);
+}
+
+static void test_automatic(void **state)
+{
+    (void)state;
+#define PLAIN(name, more)                                                                          \
+    ENTRY(name, "demo",                                                                            \
+          "{hosts: [" name ".example.com], resolution: DNS, ports: [{number: 80, name: p, "        \
+          "protocol: TCP}]" more "}")
+    struct mz_model *m = build(PLAIN("a", "") PLAIN("b", "") PLAIN("c", ", addresses: [9.9.9.9]"));
+    struct mz_model *n = build(PLAIN("b", ""));
+    const struct mz_str a = service(m, "a.example.com")->automatic,
+                        b = service(m, "b.example.com")->automatic;
+    assert_true(mz_str_starts(a, MZ_STR("240.240.")));
+    assert_false(mz_str_eq(a, b));
+    assert_int_equal(service(m, "c.example.com")->automatic.n, 0);
+    assert_true(mz_str_eq(b, service(n, "b.example.com")->automatic)); /* whoever else there is */
+    mz_model_unref(n);
+    mz_model_unref(m);
+}
+
+static void test_default_export(void **state)
+{
+    (void)state;
+    const struct mz_model_opts o = { .domain = "cluster.local" };
+    struct mz_store *store = mz_store_create(double_nothing, NULL);
+    const struct mz_doc_reader r = { MZ_STR("f"), double_take, double_hear, store };
+    mz_doc_read_mesh(&r, MZ_STR("defaultServiceExportTo: ['.']\n"));
+    mz_doc_read_text(&r, MZ_STR(PLAIN("a", "") PLAIN("b", ", exportTo: ['*']")), MZ_TEXT_YAML);
+    struct mz_model *m = mz_model_build(store, &o, NULL);
+    mz_store_destroy(store);
+    assert_false(mz_service_visible(service(m, "a.example.com"), MZ_STR("other")));
+    assert_true(mz_service_visible(service(m, "a.example.com"), MZ_STR("demo")));
+    assert_true(mz_service_is_public(service(m, "b.example.com")));
+    mz_model_unref(m);
+}
+
+static void test_which_sidecar(void **state)
+{
+    (void)state;
+    struct mz_model *m = build(
+        SIDECAR("root", "istio-system", "{egress: [{hosts: ['./*']}]}")
+            SIDECAR("a", "demo", "{egress: [{hosts: ['./*']}]}") SIDECAR(
+                "z", "demo", "{workloadSelector: {labels: {app: z}}, egress: [{hosts: ['~/*']}]}"));
+    const struct mz_label app = { MZ_STR("app"), MZ_STR("z") };
+    assert_str(mz_model_sidecar(m, MZ_STR("demo"), (struct mz_labels){ &app, 1 })->name, "z");
+    assert_str(mz_model_sidecar(m, MZ_STR("demo"), (struct mz_labels){ 0 })->name, "a");
+    assert_str(mz_model_sidecar(m, MZ_STR("x"), (struct mz_labels){ 0 })->name, "root");
+    mz_model_unref(m);
+}
+
+static void test_imports(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *hosts[3];
+        const char *ns, *host;
+        bool service, route;
+    } cases[] = {
+        { { "./*" }, "demo", "a.b", true, true },
+        { { "./*" }, "other", "a.b", false, false },
+        { { "*/a.b" }, "other", "a.b", true, true },
+        { { "*/*.b" }, "other", "a.b", true, true },
+        { { "*/a.b" }, "other", "*.b", false, true }, /* a route for more than was asked for */
+        { { "*/*.b" }, "other", "*.a.b", true, true },
+        { { "~/*" }, "demo", "a.b", false, false },
+        { { "*/*", "~x/*" }, "x", "a.b", false, false },
+        { { "*/*", "~x/*" }, "y", "a.b", true, true },
+        { { "~./a.b", "./*" }, "demo", "a.b", false, false },
+    };
+    for (size_t i = 0; i < MZ_COUNT(cases); i++) {
+        struct mz_arena *a = mz_arena_create(MZ_MEM_CONFIG);
+        ist_IstioEgressListener l = ist_IstioEgressListener__INIT;
+        l.hosts = (char **)(uintptr_t)cases[i].hosts;
+        while (l.n_hosts < 3 && l.hosts[l.n_hosts])
+            l.n_hosts++;
+        const struct mz_imports *m = mz_imports_create(a, &l, MZ_STR("demo"));
+        const struct mz_str ns = mz_str_c(cases[i].ns), host = mz_str_c(cases[i].host);
+        if (mz_imports_service(m, ns, host) != cases[i].service ||
+            mz_imports_host(m, ns, host) != cases[i].route)
+            fail_msg("case %zu: %s", i, cases[i].hosts[0]);
+        mz_arena_destroy(a);
+    }
+}
+
+int main(void)
+{
+    mz_type_add_table(mz_control_types, mz_control_types_n);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_endpoints),      cmocka_unit_test(test_selected),
+        cmocka_unit_test(test_one_host),       cmocka_unit_test(test_automatic),
+        cmocka_unit_test(test_default_export), cmocka_unit_test(test_which_sidecar),
+        cmocka_unit_test(test_imports),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

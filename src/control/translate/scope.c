@@ -1,0 +1,212 @@
+/* What a workload sees: by exportTo, and by the Sidecar document that holds for it. */
+#include "control/translate/scope.h"
+
+#include <stdlib.h>
+
+#include "control/model/model.h"
+
+/* ---- one egress listener ---- */
+
+static bool wants_port(const ist_IstioEgressListener *l)
+{
+    return l && l->port && l->port->number;
+}
+
+/* The service with one of its ports. */
+static const struct mz_service *trim(struct mz_arena *a, const struct mz_service *s, size_t port)
+{
+    if (s->ports_n == 1)
+        return s;
+    struct mz_service *own = mz_arena_new0(a, struct mz_service);
+    *own = *s;
+    own->ports = &s->ports[port];
+    own->ports_n = 1;
+    own->endpoints = &s->endpoints[port];
+    own->hash = mz_xxh64(&s->ports[port].port, sizeof(uint16_t), s->hash);
+    return own;
+}
+
+/* NULL: it does not have the port that the listener is for. */
+static const struct mz_service *fit(struct mz_arena *a, const struct mz_service *s,
+                                    const ist_IstioEgressListener *l)
+{
+    if (!wants_port(l))
+        return s;
+    for (size_t i = 0; i < s->ports_n; i++)
+        if (s->ports[i].port == l->port->number)
+            return trim(a, s, i);
+    return NULL;
+}
+
+/* Of one host in several namespaces: the client's own, then Kubernetes' services, then the older one. */
+static bool is_better(const struct mz_service *s, const struct mz_service *had, struct mz_str ns)
+{
+    if (!had || mz_str_eq(s->ns, ns))
+        return true;
+    return had->entry && !s->entry && !mz_str_eq(had->ns, ns);
+}
+
+struct picking {
+    struct mz_translator *t;
+    struct tr_scope *scope;
+    struct tr_egress *e;
+    struct mz_map best; /* by host */
+    MZ_VEC(const struct mz_service *) services;
+};
+
+static void pick(struct picking *p, bool public)
+{
+    const struct mz_model *m = p->t->model;
+    for (size_t i = 0; i < m->services_n; i++) {
+        const struct mz_service *s = m->services[i];
+        if (mz_service_is_public(s) != public || !mz_service_visible(s, p->scope->ns) ||
+            !mz_imports_service(p->e->imports, s->ns, s->host))
+            continue;
+        s = fit(p->t->arena, s, p->e->listener);
+        if (!s)
+            continue;
+        if (is_better(s, mz_map_get(&p->best, s->host), p->scope->ns))
+            (void)mz_map_put(&p->best, s->host, (void *)(uintptr_t)s);
+        *mz_vec_push(&p->services, MZ_MEM_XDS) = s;
+    }
+}
+
+static void fill_egress(struct mz_translator *t, struct tr_scope *scope, struct tr_egress *e,
+                        const ist_IstioEgressListener *l)
+{
+    struct picking p = { .t = t, .scope = scope, .e = e };
+    e->listener = l;
+    e->imports = mz_imports_create(t->arena, l, scope->ns);
+    mz_map_init(&p.best, MZ_MEM_XDS);
+    pick(&p, false);
+    pick(&p, true);
+    const struct mz_service **v = mz_arena_alloc(t->arena, p.services.n * sizeof(*v));
+    mz_vec_foreach (s, &p.services)
+        if (mz_map_get(&p.best, (*s)->host) == *s)
+            v[e->services_n++] = *s;
+    e->services = v;
+    mz_vec_free(&p.services, MZ_MEM_XDS);
+    mz_map_fini(&p.best);
+}
+
+/* ---- the union ---- */
+
+struct merging {
+    struct mz_translator *t;
+    struct tr_scope *scope;
+    const struct mz_service **v;
+};
+
+static void replace(struct merging *m, const struct mz_service *had, const struct mz_service *s)
+{
+    for (size_t i = 0; i < m->scope->services_n; i++)
+        if (m->v[i] == had)
+            m->v[i] = s;
+    (void)mz_map_put(&m->scope->by_host, s->host, (void *)(uintptr_t)s);
+}
+
+/* Two listeners gave it different ports. */
+static const struct mz_service *join(struct mz_arena *a, const struct mz_service *x,
+                                     const struct mz_service *y)
+{
+    const size_t room = x->ports_n + y->ports_n;
+    struct mz_service *s = mz_arena_new0(a, struct mz_service);
+    struct mz_port *ports = mz_arena_alloc(a, room * sizeof(*ports));
+    struct mz_endpoints *endpoints = mz_arena_alloc(a, room * sizeof(*endpoints));
+    *s = *x;
+    s->ports_n = 0;
+    for (size_t i = 0; i < room; i++) {
+        const struct mz_service *from = i < x->ports_n ? x : y;
+        const size_t at = i < x->ports_n ? i : i - x->ports_n;
+        if (from == y && mz_service_port(x, y->ports[at].port))
+            continue;
+        ports[s->ports_n] = from->ports[at];
+        endpoints[s->ports_n++] = from->endpoints[at];
+    }
+    s->ports = ports;
+    s->endpoints = endpoints;
+    s->hash = mz_xxh64(&y->hash, sizeof(y->hash), x->hash);
+    return s;
+}
+
+static void merge(struct merging *m, const struct mz_service *s)
+{
+    const struct mz_service *had = mz_map_get(&m->scope->by_host, s->host);
+    if (!had) {
+        m->v[m->scope->services_n++] = s;
+        (void)mz_map_put(&m->scope->by_host, s->host, (void *)(uintptr_t)s);
+    } else if (had->entry && !s->entry) {
+        replace(m, had, s);
+    } else if (had->entry == s->entry && had->hash != s->hash && mz_str_eq(had->ns, s->ns)) {
+        replace(m, had, join(m->t->arena, had, s));
+    }
+}
+
+static void unite(struct mz_translator *t, struct tr_scope *s)
+{
+    size_t room = 0;
+    for (size_t i = 0; i < s->egress_n; i++)
+        room += s->egress[i].services_n;
+    if (s->egress_n == 1) { /* as it is */
+        s->services = s->egress[0].services;
+        s->services_n = s->egress[0].services_n;
+        for (size_t i = 0; i < s->services_n; i++)
+            (void)mz_map_put(&s->by_host, s->services[i]->host, (void *)(uintptr_t)s->services[i]);
+        return;
+    }
+    struct merging m = { t, s, mz_arena_alloc(t->arena, room * sizeof(*m.v)) };
+    for (size_t i = 0; i < s->egress_n; i++)
+        for (size_t k = 0; k < s->egress[i].services_n; k++)
+            merge(&m, s->egress[i].services[k]);
+    s->services = m.v;
+}
+
+/* ---- scopes ---- */
+
+static struct tr_scope *create(struct mz_translator *t, struct mz_str ns,
+                               const struct mz_sidecar *sidecar)
+{
+    const ist_Sidecar *spec = sidecar ? sidecar->spec : NULL;
+    const size_t n = spec && spec->n_egress ? spec->n_egress : 1;
+    struct tr_scope *s = mz_arena_new0(t->arena, struct tr_scope);
+    s->ns = mz_arena_dup(t->arena, ns);
+    s->sidecar = sidecar;
+    s->registry_only =
+        spec && spec->outbound_traffic_policy
+            ? spec->outbound_traffic_policy->mode == ist_OutboundTrafficPolicy_Mode_REGISTRY_ONLY
+            : t->model->mesh.registry_only;
+    mz_map_init(&s->by_host, MZ_MEM_XDS);
+    s->egress = mz_arena_alloc0(t->arena, n * sizeof(*s->egress));
+    s->egress_n = n;
+    for (size_t i = 0; i < n; i++)
+        fill_egress(t, s, &s->egress[i], spec && spec->n_egress ? spec->egress[i] : NULL);
+    unite(t, s);
+    return s;
+}
+
+const struct tr_scope *tr_scope_of(struct mz_translator *t, struct mz_str ns,
+                                   const struct mz_sidecar *sidecar)
+{
+    char key[600];
+    const size_t at = sizeof(sidecar);
+    memcpy(key, &sidecar, at);
+    const size_t n = ns.n < sizeof(key) - at ? ns.n : sizeof(key) - at;
+    if (n)
+        memcpy(key + at, ns.p, n);
+    struct tr_scope *s = mz_map_get(&t->scopes, (struct mz_str){ key, at + n });
+    if (!s) {
+        s = create(t, ns, sidecar);
+        (void)mz_map_put(&t->scopes, mz_arena_dup(t->arena, (struct mz_str){ key, at + n }), s);
+    }
+    return s;
+}
+
+const struct tr_egress *tr_egress_for(const struct tr_scope *s, uint16_t port)
+{
+    for (size_t i = 0; i < s->egress_n; i++) {
+        const ist_IstioEgressListener *l = s->egress[i].listener;
+        if (!l || !l->port || (port && l->port->number == port))
+            return &s->egress[i];
+    }
+    return NULL;
+}
