@@ -58,7 +58,7 @@ static const ProtobufCMessage *open_out(const struct mz_out *o, enum mz_xds_type
     };
     struct mz_err err;
     ProtobufCMessage *m = NULL;
-    const bool ok = mz_msg_unpack(&ctx, o->bytes, mz_xds_descriptor(t), &m, &err);
+    const bool ok = mz_msg_unpack(&ctx, o->bytes, mz_translate_descriptor(t), &m, &err);
     MZ_ASSERT(ok); /* we packed it */
     return ok ? m : NULL;
 }
@@ -111,9 +111,9 @@ static void put_resource(struct mz_buf *b, const struct mz_out *o, enum mz_xds_t
                          struct mz_arena *a)
 {
     pb_Any any = pb_Any__INIT;
-    any.type_url =
-        (char *)(uintptr_t)mz_arena_printf(a, "type.googleapis.com/%s", mz_xds_descriptor(t)->name)
-            .p;
+    any.type_url = (char *)(uintptr_t)mz_arena_printf(a, "type.googleapis.com/%s",
+                                                      mz_translate_descriptor(t)->name)
+                       .p;
     any.value = (ProtobufCBinaryData){ o->bytes.n, (uint8_t *)(uintptr_t)o->bytes.p };
     mz_buf_append_str(b, first ? MZ_STR("[\n") : MZ_STR(",\n"));
     mz_msg_to_json(&any.base, b, MZ_JSON_PRETTY);
@@ -186,10 +186,20 @@ static bool write_pair(struct mz_view *v, enum mz_xds_type whole, enum mz_xds_ty
     return ok;
 }
 
+static bool write_whole(struct mz_view *v, enum mz_xds_type t, const char *dir, struct mz_err *err)
+{
+    struct mz_outs outs = { 0 };
+    mz_translate(v, t, NULL, 0, &outs);
+    const bool ok = write_type(&outs, t, dir, err);
+    mz_outs_fini(&outs);
+    return ok;
+}
+
 bool mz_dump_write(struct mz_view *v, const char *dir, struct mz_err *err)
 {
     if (mkdir(dir, 0777) != 0 && errno != EEXIST)
         return mz_err_set(err, "%s: %s", dir, strerrordesc_np(errno));
     return write_pair(v, MZ_XDS_CLUSTER, MZ_XDS_ENDPOINT, names_of_clusters, dir, err) &&
-           write_pair(v, MZ_XDS_LISTENER, MZ_XDS_ROUTE, names_of_listeners, dir, err);
+           write_pair(v, MZ_XDS_LISTENER, MZ_XDS_ROUTE, names_of_listeners, dir, err) &&
+           (!mz_view_answers_dns(v) || write_whole(v, MZ_XDS_NAME_TABLE, dir, err));
 }

@@ -27,7 +27,7 @@ struct mz_peer {
 };
 
 static const enum mz_xds_type order[] = { MZ_XDS_CLUSTER, MZ_XDS_ENDPOINT, MZ_XDS_LISTENER,
-                                          MZ_XDS_ROUTE };
+                                          MZ_XDS_ROUTE, MZ_XDS_NAME_TABLE };
 
 struct mz_peer *mz_peer_create(const struct mz_peer_env *env)
 {
@@ -201,7 +201,8 @@ static bool send_response(struct mz_peer *p, enum mz_xds_type t, struct mz_outs 
 {
     struct sub *s = &p->subs[t];
     struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
-    struct mz_str url = mz_arena_printf(a, "type.googleapis.com/%s", mz_xds_descriptor(t)->name);
+    struct mz_str url =
+        mz_arena_printf(a, "type.googleapis.com/%s", mz_translate_descriptor(t)->name);
     struct mz_buf b;
     char version[17], nonce[17];
     mz_buf_init(&b);
@@ -498,7 +499,7 @@ void mz_peer_push(struct mz_peer *p, const struct mz_change *c)
         return;
     for (size_t i = 0; i < MZ_COUNT(order); i++) {
         struct sub *s = &p->subs[order[i]];
-        s->dirty |= s->on && (c->all || c->services ||
+        s->dirty |= s->on && (c->all || c->services || order[i] == MZ_XDS_NAME_TABLE ||
                               (order[i] == MZ_XDS_ENDPOINT && concerns_endpoints(s, c)));
     }
     respond_all(p);

@@ -33,7 +33,9 @@ uint64_t model_hash_workload(const struct mz_workload *w)
     const struct mz_str parts[] = { w->name,          w->ns,
                                     w->address,       w->account,
                                     w->owner,         w->locality.region,
-                                    w->locality.zone, w->locality.subzone };
+                                    w->locality.zone, w->locality.subzone,
+                                    w->hostname,      w->subdomain,
+                                    w->node };
     uint64_t h = w->mtls + 2 * (uint64_t)w->weight;
     for (size_t i = 0; i < MZ_COUNT(parts); i++)
         h = model_hash_str(h, parts[i]);
@@ -104,7 +106,7 @@ void model_finish_service(struct model_draft *d, struct mz_service *s, struct mo
             if (sorted)
                 qsort(v, n, sizeof(*v), compare_endpoints);
         }
-        ports[i] = (struct mz_endpoints){ v, n, endpoints_hash(v, n) };
+        ports[i] = (struct mz_endpoints){ v, n, endpoints_hash(v, n), s->node_local };
         for (size_t k = 0; k < n; k++)
             if (v[k].workload && v[k].workload->account.n)
                 *mz_vec_push(&accounts, MZ_MEM_CONFIG) = v[k].workload->account;

@@ -82,6 +82,11 @@ static void add_pod(struct model_draft *d, const struct mz_doc *doc, const struc
     w->labels = MAP_LABELS(d, meta->labels, meta->n_labels);
     w->ports = container_ports(d, spec);
     w->pod = true;
+    if (spec) {
+        w->hostname = dup_c(d, spec->hostname);
+        w->subdomain = dup_c(d, spec->subdomain);
+        w->node = dup_c(d, spec->nodename);
+    }
     w->mtls = mz_str_eq(mz_label_get(w->labels, "security.istio.io/tlsMode"), MZ_STR("istio"));
     w->gone = strcmp(phase, "Succeeded") == 0 || strcmp(phase, "Failed") == 0;
     if (status)
@@ -175,6 +180,8 @@ static struct mz_service *add_service(struct model_draft *d, const struct mz_doc
                     : strcmp(spec->clusterip, "None") == 0 ? MZ_RESOLVE_PASSTHROUGH
                                                            : MZ_RESOLVE_EDS;
     s->external = alias;
+    s->alias_of = alias ? dup_c(d, spec->externalname) : MZ_STR("");
+    s->node_local = strcmp(spec->internaltrafficpolicy, "Local") == 0;
     s->unready = spec->publishnotreadyaddresses;
     s->labels = MAP_LABELS(d, meta->labels, meta->n_labels);
     s->selector = MAP_LABELS(d, spec->selector, spec->n_selector);
@@ -253,6 +260,53 @@ static void add_slice(struct model_draft *d, const struct mz_doc *doc,
                          slice->endpoints[i]->addresses[k]);
 }
 
+/* ---- Endpoints, the older form ---- */
+
+static void add_address(struct model_draft *d, const struct mz_service *s, struct model_gathered *g,
+                        const struct mz_doc *doc, const k8s_EndpointSubset *subset,
+                        const k8s_EndpointAddress *a, bool ready)
+{
+    k8s_EndpointSlice slice = k8s_EndpointSlice__INIT;
+    k8s_Endpoint e = k8s_Endpoint__INIT;
+    k8s_EndpointConditions conditions = k8s_EndpointConditions__INIT;
+    pb_BoolValue is_ready = pb_BoolValue__INIT;
+    is_ready.value = ready;
+    conditions.ready = &is_ready;
+    e.conditions = &conditions;
+    e.targetref = a->targetref;
+    slice.n_ports = subset->n_ports;
+    slice.ports = subset->ports;
+    add_endpoint(d, s, g, doc, &slice, &e, a->ip);
+}
+
+static bool has_endpoints(const struct mz_service *s, const struct model_gathered *g)
+{
+    for (size_t i = 0; i < s->ports_n; i++)
+        if (g->ports[i].n)
+            return true;
+    return false;
+}
+
+/* Kubernetes writes slices of them, which then count: only where there are none, these do. */
+static void add_endpoints(struct model_draft *d, const struct mz_doc *doc,
+                          const struct mz_map *gathered)
+{
+    const k8s_Endpoints *m = (const k8s_Endpoints *)mz_doc_body(doc, d->scratch);
+    struct mz_str host = mz_arena_printf(d->scratch, "%.*s.%.*s.svc.%.*s", MZ_STR_ARG(doc->name),
+                                         MZ_STR_ARG(doc->ns), MZ_STR_ARG(d->m->mesh.domain));
+    struct model_gathered *g = mz_map_get(gathered, host);
+    const struct mz_service *s = mz_map_get(&d->m->by_host, host);
+    if (!g || has_endpoints(s, g))
+        return;
+    for (size_t i = 0; i < m->n_subsets; i++) {
+        const k8s_EndpointSubset *u = m->subsets[i];
+        for (size_t k = 0; k < u->n_addresses; k++)
+            add_address(d, s, g, doc, u, u->addresses[k], true);
+        for (size_t k = 0; k < u->n_notreadyaddresses; k++)
+            add_address(d, s, g, doc, u, u->notreadyaddresses[k], false);
+    }
+}
+
 /* WorkloadEntries that a service selects; a name or a path is no address that it could have. */
 static void add_machines(struct model_draft *d, const struct mz_service *s,
                          struct model_gathered *g)
@@ -282,6 +336,9 @@ static void add_services(struct model_draft *d)
     const struct mz_doc *const *slices = mz_store_list(d->store, MZ_KIND_ENDPOINT_SLICE, &slices_n);
     for (size_t i = 0; i < slices_n; i++)
         add_slice(d, slices[i], &gathered);
+    const struct mz_doc *const *older = mz_store_list(d->store, MZ_KIND_ENDPOINTS, &n);
+    for (size_t i = 0; i < n; i++)
+        add_endpoints(d, older[i], &gathered);
     for (size_t i = first; i < d->services.n; i++) {
         struct mz_service *s = d->services.v[i];
         struct model_gathered *g = mz_map_get(&gathered, s->host);

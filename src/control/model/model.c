@@ -209,6 +209,7 @@ struct mz_model *mz_model_build(struct mz_store *s, const struct mz_model_opts *
     build_mesh(&d, o);
     model_add_kubernetes(&d);
     model_add_service_entries(&d);
+    model_resolve_aliases(&d);
     model_add_sidecars(&d);
     model_add_rules(&d);
     model_add_peer_auth(&d);

@@ -52,6 +52,8 @@ struct mz_workload { /* one instance: a pod, a machine, an endpoint of a Service
     struct mz_str address; /* the first; a name or "unix://..." where it is no pod */
     struct mz_str account; /* "spiffe://cluster.local/ns/demo/sa/web"; "" unknown */
     struct mz_str owner;   /* the workload's name in telemetry */
+    struct mz_str hostname, subdomain; /* of a pod that has a name of its own in DNS; "" */
+    struct mz_str node;    /* of Kubernetes, "" unknown */
     struct mz_labels labels;
     struct mz_locality locality;
     bool mtls; /* a proxy of the mesh stands before it */
@@ -73,6 +75,7 @@ struct mz_endpoints { /* by address; of ServiceEntries in their order */
     const struct mz_endpoint *v;
     size_t n;
     uint64_t hash;
+    bool node_local; /* clients use those on their own node only */
 };
 
 enum mz_resolution {
@@ -99,7 +102,11 @@ struct mz_service {
     struct mz_str automatic; /* an address for proxies that answer DNS themselves, where there is no other; "" */
     bool external; /* not of the mesh: no mutual TLS by itself */
     bool entry;    /* of a ServiceEntry */
-    bool unready;  /* endpoints count though they are not ready */
+    bool unready;  /* names in DNS count endpoints that are not ready */
+    bool node_local; /* only endpoints on the client's own node */
+    const struct mz_str *aliases; /* hosts of ExternalName services that mean this one */
+    size_t aliases_n;
+    struct mz_str alias_of; /* of ALIAS: the host that is meant */
     struct mz_labels labels, selector;
     const struct mz_str *export_to; /* none: everywhere. ".": its namespace; "~": nowhere */
     size_t export_to_n;

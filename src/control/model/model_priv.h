@@ -16,6 +16,7 @@ struct model_draft { /* a model being built */
 void model_add_kubernetes(struct model_draft *d); /* kubernetes.c */
 void model_add_workload_entries(struct model_draft *d); /* workload_entry.c; before services */
 void model_add_service_entries(struct model_draft *d);  /* service_entry.c; after Kubernetes' services */
+void model_resolve_aliases(struct model_draft *d);      /* alias.c; after all services */
 void model_add_sidecars(struct model_draft *d);         /* sidecar.c */
 void model_free_sidecars(struct mz_model *m);
 void model_add_rules(struct model_draft *d);      /* rule.c */

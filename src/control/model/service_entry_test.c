@@ -211,6 +211,31 @@ static void test_imports(void **state)
     }
 }
 
+static void test_kubernetes(void **state)
+{
+    (void)state;
+#define EXTERNAL(name, to)                                                                         \
+    "---\napiVersion: v1\nkind: Service\nmetadata: {name: " name                                   \
+    ", namespace: demo}\nspec: {type: ExternalName, externalName: " to "}\n"
+    struct mz_model *m = build(
+        "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: demo}\n"
+        "spec: {clusterIP: 10.0.0.1, internalTrafficPolicy: Local, ports: [{name: p, port: 7}]}\n"
+        "---\napiVersion: v1\nkind: Endpoints\nmetadata: {name: web, namespace: demo}\n"
+        "subsets: [{addresses: [{ip: 1.1.1.1}], notReadyAddresses: [{ip: 1.1.1.2}], ports: [{name: "
+        "p, port: 70}]}]\n" EXTERNAL("a", "web.demo.svc.cluster.local")
+            EXTERNAL("b", "a.demo.svc.cluster.local") EXTERNAL("x", "y.demo.svc.cluster.local")
+                EXTERNAL("y", "x.demo.svc.cluster.local") EXTERNAL("z", "www.example.com"));
+    const struct mz_service *s = service(m, "web.demo.svc.cluster.local");
+    assert_true(s->endpoints[0].node_local);
+    assert_int_equal(s->endpoints[0].n, 2);
+    assert_int_equal(s->endpoints[0].v[0].port, 70);
+    assert_int_equal(s->endpoints[0].v[1].health, MZ_UNHEALTHY);
+    assert_int_equal(s->aliases_n, 2); /* over the other one, too; a loop means nothing */
+    assert_str(s->aliases[0], "a.demo.svc.cluster.local");
+    assert_str(s->aliases[1], "b.demo.svc.cluster.local");
+    mz_model_unref(m);
+}
+
 int main(void)
 {
     mz_type_add_table(mz_control_types, mz_control_types_n);
@@ -218,7 +243,7 @@ int main(void)
         cmocka_unit_test(test_endpoints),      cmocka_unit_test(test_selected),
         cmocka_unit_test(test_one_host),       cmocka_unit_test(test_automatic),
         cmocka_unit_test(test_default_export), cmocka_unit_test(test_which_sidecar),
-        cmocka_unit_test(test_imports),
+        cmocka_unit_test(test_imports),        cmocka_unit_test(test_kubernetes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,6 +10,7 @@ static const struct mz_kind_info infos[MZ_KIND__COUNT] = {
     [MZ_KIND_NODE]           = { .group = "", .name = "Node", .versions = "v1", .type = &k8s_Node__descriptor, .cluster_scoped = true },
     [MZ_KIND_SERVICE]        = { .group = "", .name = "Service", .versions = "v1", .type = &k8s_Service__descriptor },
     [MZ_KIND_POD]            = { .group = "", .name = "Pod", .versions = "v1", .type = &k8s_Pod__descriptor },
+    [MZ_KIND_ENDPOINTS]      = { .group = "", .name = "Endpoints", .versions = "v1", .type = &k8s_Endpoints__descriptor },
     [MZ_KIND_ENDPOINT_SLICE] = { .group = "discovery.k8s.io", .name = "EndpointSlice", .versions = "v1 v1beta1", .type = &k8s_EndpointSlice__descriptor },
     [MZ_KIND_SERVICE_ENTRY] = { .group = "networking.istio.io", .name = "ServiceEntry", .versions = "v1 v1beta1 v1alpha3", .type = &ist_ServiceEntry__descriptor, .spec_only = true, .strict = true },
     [MZ_KIND_WORKLOAD_ENTRY] = { .group = "networking.istio.io", .name = "WorkloadEntry", .versions = "v1 v1beta1 v1alpha3", .type = &ist_WorkloadEntry__descriptor, .spec_only = true, .strict = true },

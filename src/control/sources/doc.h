@@ -15,6 +15,7 @@ enum mz_kind { /* in the order in which kinds are reported */
     MZ_KIND_NODE,
     MZ_KIND_SERVICE,
     MZ_KIND_POD,
+    MZ_KIND_ENDPOINTS,
     MZ_KIND_ENDPOINT_SLICE,
     MZ_KIND_SERVICE_ENTRY,
     MZ_KIND_WORKLOAD_ENTRY,

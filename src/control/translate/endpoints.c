@@ -25,6 +25,12 @@ static bool takes_mtls(const struct mz_view *v, const struct mz_endpoint *e)
     return w && w->mtls && mz_model_mtls(v->model, w->ns, w->labels, e->port) != MZ_MTLS_DISABLE;
 }
 
+/* On the client's own node. */
+static bool is_here(const struct mz_proxy *p, const struct mz_endpoint *e)
+{
+    return mz_str_eq(p->node, e->workload ? e->workload->node : MZ_STR(""));
+}
+
 static uint32_t weight_of(const struct mz_endpoint *e)
 {
     return e->workload && e->workload->weight ? e->workload->weight : 1;
@@ -132,7 +138,8 @@ pb_ClusterLoadAssignment *tr_assignment(const struct mz_view *v, struct mz_arena
     pb_ClusterLoadAssignment *m = TR_NEW(a, ClusterLoadAssignment);
     m->cluster_name = tr_text(a, name);
     for (size_t i = 0; e && i < e->n; i++) {
-        if (!is_usable(&e->v[i]) || !is_in(&e->v[i], subset))
+        if (!is_usable(&e->v[i]) || !is_in(&e->v[i], subset) ||
+            (e->node_local && !is_here(v->proxy, &e->v[i])))
             continue;
         pb_LocalityLbEndpoints *g = group_of(a, m, locality_of(&e->v[i]));
         TR_ADD(a, g, lb_endpoints) = endpoint(v, a, &e->v[i]);
@@ -175,6 +182,8 @@ struct mz_out *tr_endpoints(struct mz_view *v, struct mz_str name)
     mz_key_u64(&k, v->model->mesh.hash);
     mz_key_u64(&k, v->model->mtls_hash);
     mz_key_u64(&k, subset || failover ? r->hash : 0);
+    if (e && e->node_local)
+        mz_key_str(&k, v->proxy->node);
     if (failover) {
         mz_key_str(&k, v->proxy->locality.region);
         mz_key_str(&k, v->proxy->locality.zone);

@@ -19,7 +19,7 @@ struct chain {
     uint64_t rule;                     /* what said so; 0: nothing */
 };
 struct entry {
-    struct mz_str address;
+    struct mz_str address, other; /* of the other family, where the proxy has both; "" none */
     uint16_t port;
     enum kind kind;
     enum mz_protocol protocol; /* of the service that came first */
@@ -33,6 +33,7 @@ struct plan {
     struct mz_arena *a;
     const struct tr_egress *egress; /* that is being planned */
     struct mz_str bind;             /* "" as services have it */
+    struct mz_str other;            /* of the service that is being planned */
     bool own_socket;
     struct mz_map by_key; /* "address_port" to struct entry */
     MZ_VEC(struct entry *) entries;
@@ -52,12 +53,22 @@ struct mz_str tr_wildcard(const struct mz_proxy *p)
     return p->ipv4 ? MZ_STR("0.0.0.0") : MZ_STR("::");
 }
 
-struct mz_str tr_address_of(const struct mz_view *v, const struct mz_service *s)
+bool tr_can_dial(const struct mz_view *v, struct mz_str address)
 {
+    return mz_str_chr(address, ':') < 0 ? v->proxy->ipv4 : v->proxy->ipv6;
+}
+
+/* The first address that the proxy can dial, and the next; a service that has none of its family has its own. */
+static struct mz_str address_of(const struct mz_view *v, const struct mz_service *s,
+                                struct mz_str *out_other)
+{
+    struct mz_str first = MZ_STR("");
     for (size_t i = 0; i < s->addresses_n; i++)
-        if (mz_str_chr(s->addresses[i], ':') < 0 ? v->proxy->ipv4 : v->proxy->ipv6)
-            return s->addresses[i];
-    return s->addresses[0];
+        if (tr_can_dial(v, s->addresses[i]) && first.n)
+            *out_other = s->addresses[i];
+        else if (tr_can_dial(v, s->addresses[i]))
+            first = s->addresses[i];
+    return first.n ? first : s->addresses[0];
 }
 
 const char *tr_elsewhere(const struct mz_view *v)
@@ -133,7 +144,10 @@ static struct entry *entry_new(struct plan *pl, struct mz_str key, struct mz_str
     e->port = p->port;
     e->protocol = p->protocol;
     e->own_socket = pl->own_socket;
-    e->hash = pl->own_socket;
+    e->other = mz_str_eq(address, MZ_STR("0.0.0.0")) && pl->v->proxy->ipv6 && !pl->bind.n
+                   ? MZ_STR("::")
+                   : pl->other;
+    e->hash = mz_xxh64(e->other.p, e->other.n, 0) + pl->own_socket;
     (void)mz_map_put(&pl->by_key, key, e);
     *mz_vec_push(&pl->entries, MZ_MEM_XDS) = e;
     return e;
@@ -192,6 +206,7 @@ static void plan_port(struct plan *pl, const struct mz_service *s, size_t i)
     const struct mz_str any = tr_wildcard(pl->v->proxy);
     const struct mz_port *p = &s->ports[i];
     const enum kind kind = kind_of(p->protocol);
+    pl->other = MZ_STR("");
     if (pl->bind.n)
         add(pl, s, p, pl->bind);
     else if (kind == KIND_HTTP)
@@ -201,7 +216,7 @@ static void plan_port(struct plan *pl, const struct mz_service *s, size_t i)
     else if (!s->addresses_n)
         add(pl, s, p, pl->v->proxy->auto_addresses && s->automatic.n ? s->automatic : any);
     else if (!s->entry)
-        add(pl, s, p, tr_address_of(pl->v, s));
+        add(pl, s, p, address_of(pl->v, s, &pl->other));
     else
         for (size_t k = 0; k < s->addresses_n; k++)
             add(pl, s, p, s->addresses[k]);
@@ -226,12 +241,13 @@ static void plan_listener(struct plan *pl, const struct mz_service *s, const ist
                            .protocol = mz_protocol_parse(mz_str_c(port->protocol)) };
     const enum kind kind = kind_of(p->protocol);
     const struct mz_str any = tr_wildcard(pl->v->proxy);
+    pl->other = MZ_STR("");
     if (kind == KIND_NONE || is_reserved(pl->v->proxy, p->port))
         return;
     if (pl->bind.n || kind == KIND_HTTP || !s->addresses_n)
         add(pl, s, p, pl->bind.n ? pl->bind : any);
     else
-        add(pl, s, p, s->entry ? s->addresses[0] : tr_address_of(pl->v, s));
+        add(pl, s, p, s->entry ? s->addresses[0] : address_of(pl->v, s, &pl->other));
 }
 
 static void plan_egress(struct plan *pl, const struct tr_egress *e)
@@ -352,6 +368,11 @@ static struct mz_out *build(struct mz_view *v, const struct entry *e)
     m->name = TR_PRINTF(a, "%.*s_%u", MZ_STR_ARG(e->address), e->port);
     m->address = tr_address(a, e->address, e->port);
     m->traffic_direction = pb_TrafficDirection_OUTBOUND;
+    if (e->other.n) {
+        pb_AdditionalAddress *o = TR_NEW(a, AdditionalAddress);
+        o->address = tr_address(a, e->other, e->port);
+        TR_ADD(a, m, additional_addresses) = o;
+    }
     if (e->own_socket)
         m->max_connections_to_accept_per_socket_event = tr_u32(a, 1);
     else

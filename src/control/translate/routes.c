@@ -70,13 +70,13 @@ static void add_domain(struct mz_arena *a, pb_VirtualHost *h, struct mz_map *tak
 
 /* Short forms that DNS would complete: "web", "web.demo.svc", "web.demo" in the namespace itself, without the first in others. */
 static void add_short(struct mz_arena *a, pb_VirtualHost *h, struct mz_map *taken,
-                      const struct mz_view *v, const struct mz_service *s, const char *prefix)
+                      const struct mz_view *v, struct mz_str host, const char *prefix)
 {
     const ptrdiff_t svc = mz_str_find(v->proxy->domain, MZ_STR(".svc."));
     const struct mz_str suffix = svc < 0 ? MZ_STR("") : mz_str_skip(v->proxy->domain, (size_t)svc);
-    if (svc < 0 || !mz_str_ends(s->host, suffix))
+    if (svc < 0 || !mz_str_ends(host, suffix))
         return; /* the client's DNS completes no name to this one */
-    const struct mz_str in = { s->host.p, s->host.n - suffix.n }; /* "name.namespace" */
+    const struct mz_str in = { host.p, host.n - suffix.n }; /* "name.namespace" */
     const ptrdiff_t dot = mz_str_rchr(in, '.');
     const struct mz_str name = { in.p, dot < 0 ? in.n : (size_t)dot };
     const bool home = dot >= 0 && mz_str_eq((struct mz_str){ v->proxy->domain.p, (size_t)svc },
@@ -90,11 +90,44 @@ static void add_short(struct mz_arena *a, pb_VirtualHost *h, struct mz_map *take
 }
 
 static void add_names(struct mz_arena *a, pb_VirtualHost *h, struct mz_map *taken,
-                      const struct mz_view *v, const struct mz_service *s, const char *prefix)
+                      const struct mz_view *v, struct mz_str host, const char *prefix)
 {
-    add_domain(a, h, taken, mz_arena_printf(a, "%s%.*s", prefix, MZ_STR_ARG(s->host)));
-    add_domain(a, h, taken, mz_arena_printf(a, "%s%.*s.", prefix, MZ_STR_ARG(s->host)));
-    add_short(a, h, taken, v, s, prefix);
+    add_domain(a, h, taken, mz_arena_printf(a, "%s%.*s", prefix, MZ_STR_ARG(host)));
+    add_domain(a, h, taken, mz_arena_printf(a, "%s%.*s.", prefix, MZ_STR_ARG(host)));
+    add_short(a, h, taken, v, host, prefix);
+}
+
+static bool is_imported(const struct mz_view *v, const struct mz_service *s, uint16_t port,
+                        struct mz_str alias)
+{
+    const struct tr_egress *e = tr_egress_for(v->scope, port);
+    return e && mz_imports_service(e->imports, s->ns, alias);
+}
+
+static void add_address(struct mz_arena *a, pb_VirtualHost *h, struct mz_map *taken,
+                        struct mz_str address)
+{
+    const bool v6 = mz_str_chr(address, ':') >= 0;
+    add_domain(a, h, taken, v6 ? mz_arena_printf(a, "[%.*s]", MZ_STR_ARG(address)) : address);
+}
+
+/* Everything that a client may write to mean this service. */
+static void add_domains(struct mz_view *v, struct mz_arena *a, pb_VirtualHost *h,
+                        struct mz_map *taken, const struct mz_service *s, uint16_t port)
+{
+    const bool each =
+        s->resolution == MZ_RESOLVE_PASSTHROUGH && !s->entry; /* endpoints have names */
+    for (unsigned i = 0; i <= each; i++) {
+        add_names(a, h, taken, v, s->host, i ? "*." : "");
+        for (size_t k = 0; k < s->aliases_n; k++)
+            if (is_imported(v, s, port, s->aliases[k]))
+                add_names(a, h, taken, v, s->aliases[k], i ? "*." : "");
+    }
+    for (size_t i = 0; i < s->addresses_n; i++)
+        if (s->entry || tr_can_dial(v, s->addresses[i]))
+            add_address(a, h, taken, s->addresses[i]);
+    if (!s->addresses_n && s->automatic.n && v->proxy->auto_addresses)
+        add_address(a, h, taken, s->automatic);
 }
 
 /* ---- outbound ---- */
@@ -110,13 +143,7 @@ static pb_VirtualHost *service_host(struct mz_view *v, struct mz_arena *a, struc
     to->retry_policy = TR_PIECE(v, RETRY);
     h->name = TR_PRINTF(a, "%.*s:%u", MZ_STR_ARG(s->host), port);
     h->include_request_attempt_count = true;
-    add_names(a, h, taken, v, s, "");
-    if (s->resolution == MZ_RESOLVE_PASSTHROUGH && !s->entry)
-        add_names(a, h, taken, v, s, "*."); /* names of its endpoints */
-    for (size_t i = 0; i < s->addresses_n; i++)
-        add_domain(a, h, taken, s->addresses[i]);
-    if (!s->addresses_n && s->automatic.n && v->proxy->auto_addresses)
-        add_domain(a, h, taken, s->automatic);
+    add_domains(v, a, h, taken, s, port);
     TR_ADD(a, h, routes) = r;
     return h;
 }
@@ -189,9 +216,12 @@ static void plan_make(struct mz_view *v, struct route_plan *p)
 static void plan_key(struct mz_view *v, struct route_plan *p, struct mz_key *k)
 {
     uint64_t services = p->services.n;
-    for (size_t i = 0; i < p->services.n; i++)
-        services = mz_xxh64(&p->services.v[i]->hash, sizeof(uint64_t),
-                            mz_xxh64(p->services.v[i]->host.p, p->services.v[i]->host.n, services));
+    for (size_t i = 0; i < p->services.n; i++) {
+        const struct mz_service *s = p->services.v[i];
+        services = mz_xxh64(&s->hash, sizeof(uint64_t), mz_xxh64(s->host.p, s->host.n, services));
+        for (size_t j = 0; j < s->aliases_n; j++)
+            services = services * 2 + is_imported(v, s, p->port, s->aliases[j]);
+    }
     mz_key_init(k, 'r');
     mz_key_str(k, p->name);
     mz_key_str(k, v->proxy->domain);

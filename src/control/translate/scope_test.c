@@ -159,12 +159,66 @@ static void test_automatic(void **state)
     assert_names(&o, want);
 }
 
+static void assert_domains(const pb_VirtualHost *h, const char *want)
+{
+    char text[1000] = "";
+    for (size_t i = 0; i < h->n_domains; i++) {
+        const size_t at = strlen(text);
+        (void)snprintf(text + at, sizeof(text) - at, "%s%s", at ? " " : "", h->domains[i]);
+    }
+    assert_string_equal(text, want);
+}
+
+/* Both families, and a name that means another. */
+static void test_names(void **state)
+{
+    (void)state;
+    static const char documents[] =
+        "---\napiVersion: v1\nkind: Service\nmetadata: {name: two, namespace: demo}\n"
+        "spec: {clusterIP: 10.9.0.1, clusterIPs: [10.9.0.1, 'fd00::1'], ports: [{name: http, port: "
+        "80}, {name: tcp, port: 90}]}\n"
+        "---\napiVersion: v1\nkind: Service\nmetadata: {name: also, namespace: demo}\n"
+        "spec: {type: ExternalName, externalName: two.demo.svc.cluster.local}\n";
+    static const char both[] = ", INSTANCE_IPS: '10.1.0.9,fd00::9', DNS_CAPTURE: 'true'";
+    struct mz_outs o = { 0 };
+    ask(documents, both, MZ_XDS_ROUTE, "80", &o);
+    const pb_RouteConfiguration *r = (const pb_RouteConfiguration *)find(&o, MZ_XDS_ROUTE, "80");
+    assert_domains(
+        r->virtual_hosts[0],
+        "two.demo.svc.cluster.local two.demo.svc.cluster.local. two two.demo.svc two.demo "
+        "also.demo.svc.cluster.local also.demo.svc.cluster.local. also also.demo.svc also.demo "
+        "10.9.0.1 [fd00::1]");
+    mz_outs_fini(&o);
+    o = (struct mz_outs){ 0 };
+    ask(documents, both, MZ_XDS_LISTENER, NULL, &o);
+    const pb_Listener *l = (const pb_Listener *)find(&o, MZ_XDS_LISTENER, "10.9.0.1_90");
+    assert_string_equal(l->additional_addresses[0]->address->socket_address->address, "fd00::1");
+    l = (const pb_Listener *)find(&o, MZ_XDS_LISTENER, "0.0.0.0_80");
+    assert_string_equal(l->additional_addresses[0]->address->socket_address->address, "::");
+    mz_outs_fini(&o);
+    o = (struct mz_outs){ 0 };
+    ask(documents, ", INSTANCE_IPS: 'fd00::9'", MZ_XDS_LISTENER, NULL, &o);
+    assert_names(&o, "::_80 fd00::1_90");
+    o = (struct mz_outs){ 0 };
+    ask(documents, both, MZ_XDS_NAME_TABLE, NULL, &o);
+    struct mz_proto_ctx ctx = { .arena = t.arena, .unknown = MZ_UNKNOWN_REJECT, .control = true };
+    struct mz_err err;
+    ProtobufCMessage *m = NULL;
+    assert_true(mz_msg_unpack(&ctx, o.v.v[0]->bytes, &ist_NameTable__descriptor, &m, &err));
+    const ist_NameTable *names = (const ist_NameTable *)m;
+    assert_int_equal(names->n_table, 1);
+    assert_int_equal(names->table[0]->value->n_ips, 2);
+    assert_string_equal(names->table[0]->value->shortname, "two");
+    mz_outs_fini(&o);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_ports_join, up, down),
         cmocka_unit_test_setup_teardown(test_own_socket, up, down),
         cmocka_unit_test_setup_teardown(test_automatic, up, down),
+        cmocka_unit_test_setup_teardown(test_names, up, down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,13 +7,20 @@
 static const struct type {
     const char *short_name;
     bool named;
+    const ProtobufCMessageDescriptor *own; /* of a message that proxies do not know; else NULL */
 } types[MZ_XDS_TYPE__COUNT] = {
-    [MZ_XDS_CLUSTER]  = { "cds", false },
-    [MZ_XDS_ENDPOINT] = { "eds", true },
-    [MZ_XDS_LISTENER] = { "lds", false },
-    [MZ_XDS_ROUTE]    = { "rds", true },
+    [MZ_XDS_CLUSTER]    = { "cds", false, NULL },
+    [MZ_XDS_ENDPOINT]   = { "eds", true, NULL },
+    [MZ_XDS_LISTENER]   = { "lds", false, NULL },
+    [MZ_XDS_ROUTE]      = { "rds", true, NULL },
+    [MZ_XDS_NAME_TABLE] = { "nds", false, &ist_NameTable__descriptor },
 };
 /* clang-format on */
+
+const ProtobufCMessageDescriptor *mz_translate_descriptor(enum mz_xds_type t)
+{
+    return types[t].own ? types[t].own : mz_xds_descriptor(t);
+}
 
 enum mz_xds_type mz_translate_type(struct mz_str type_url)
 {
@@ -21,7 +28,7 @@ enum mz_xds_type mz_translate_type(struct mz_str type_url)
     for (unsigned t = 0; t < MZ_XDS_TYPE__COUNT; t++)
         if (types[t].short_name && mz_str_starts(type_url, prefix) &&
             mz_str_eq(mz_str_skip(type_url, prefix.n),
-                      mz_str_c(mz_xds_descriptor((enum mz_xds_type)t)->name)))
+                      mz_str_c(mz_translate_descriptor((enum mz_xds_type)t)->name)))
             return (enum mz_xds_type)t;
     return MZ_XDS_TYPE__COUNT;
 }
@@ -126,6 +133,11 @@ struct mz_view *mz_view_create(struct mz_translator *t, const struct mz_proxy *p
     return v;
 }
 
+bool mz_view_answers_dns(const struct mz_view *v)
+{
+    return v->proxy->auto_addresses;
+}
+
 void mz_view_destroy(struct mz_view *v)
 {
     if (!v)
@@ -163,6 +175,8 @@ void mz_translate(struct mz_view *v, enum mz_xds_type t, const struct mz_str *na
         tr_clusters(v, out);
     if (t == MZ_XDS_LISTENER)
         tr_listeners(v, out);
+    if (t == MZ_XDS_NAME_TABLE)
+        tr_names(v, out);
     for (size_t i = 0; i < n; i++) {
         struct mz_out *o = t == MZ_XDS_ENDPOINT ? tr_endpoints(v, names[i])
                            : t == MZ_XDS_ROUTE  ? tr_routes(v, names[i])

@@ -22,6 +22,7 @@ struct mz_cache_counts mz_translator_counts(const struct mz_translator *t);
 /* One proxy in one model. */
 struct mz_view;
 struct mz_view *mz_view_create(struct mz_translator *t, const struct mz_proxy *p); /* borrows p */
+bool mz_view_answers_dns(const struct mz_view *v); /* its agent asks for the name table */
 void mz_view_destroy(struct mz_view *v); /* NULL is fine */
 
 struct mz_outs { /* by name; a reference each */
@@ -30,8 +31,9 @@ struct mz_outs { /* by name; a reference each */
 void mz_outs_fini(struct mz_outs *o);
 /* Types that are served: what there is of them. MZ_XDS_TYPE__COUNT: not served. */
 enum mz_xds_type mz_translate_type(struct mz_str type_url);
+const ProtobufCMessageDescriptor *mz_translate_descriptor(enum mz_xds_type t); /* of a type that is served */
 const char *mz_translate_short(enum mz_xds_type t); /* "cds"; NULL: not served */
-bool mz_translate_is_named(enum mz_xds_type t);     /* clients ask by name (EDS, RDS); else everything is sent (CDS, LDS) */
+bool mz_translate_is_named(enum mz_xds_type t);     /* clients ask by name (EDS, RDS); else everything is sent (CDS, LDS, NDS) */
 /**
  * Everything of a type: for named ones what @names asks for and exists. @names sorted, each once; NULL with 0 for the others.
  * A name that no such resource can have is left out.

@@ -67,9 +67,10 @@ struct mz_out *tr_endpoints(struct mz_view *v, struct mz_str name); /* NULL: no 
 
 void tr_listeners(struct mz_view *v, struct mz_outs *out);
 void tr_listeners_outbound(struct mz_view *v, struct mz_outs *out);
+void tr_names(struct mz_view *v, struct mz_outs *out);
 struct mz_out *tr_routes(struct mz_view *v, struct mz_str name); /* NULL: not a name of routes */
 const char *tr_elsewhere(const struct mz_view *v); /* the cluster of what no service stands for */
-struct mz_str tr_address_of(const struct mz_view *v, const struct mz_service *s); /* the first that the proxy can dial; it has one */
+bool tr_can_dial(const struct mz_view *v, struct mz_str address); /* the proxy has an address of its family */
 struct mz_str tr_wildcard(const struct mz_proxy *p); /* "0.0.0.0", or "::" where there is only IPv6 */
 /* Routes of 15006 to the port of @t; NULL: to any other port. */
 pb_RouteConfiguration *tr_inbound_routes(struct mz_view *v, struct mz_arena *a, char *cluster, const struct mz_target *t);
