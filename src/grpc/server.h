@@ -48,6 +48,7 @@ void mz_grpc_server_destroy(struct mz_grpc_server *s); /* ends all calls: gone r
 /* False: more than max_queue would wait; nothing was taken. After its end everything is taken and dropped. */
 bool mz_grpc_serving_send(struct mz_grpc_serving *c, const ProtobufCMessage *m);
 bool mz_grpc_serving_send_bytes(struct mz_grpc_serving *c, struct mz_str packed);
+bool mz_grpc_serving_send_buf(struct mz_grpc_serving *c, struct mz_buf *packed); /* a message; its slices move on, none is copied */
 void mz_grpc_serving_finish(struct mz_grpc_serving *c, int code, struct mz_str message); /* after what was sent */
 void mz_grpc_serving_read_disable(struct mz_grpc_serving *c, bool disable);              /* no message meanwhile; stacks */
 size_t mz_grpc_serving_queued(const struct mz_grpc_serving *c);

@@ -132,6 +132,20 @@ bool mz_grpc_serving_send_bytes(struct mz_grpc_serving *c, struct mz_str packed)
     return true;
 }
 
+bool mz_grpc_serving_send_buf(struct mz_grpc_serving *c, struct mz_buf *packed)
+{
+    unsigned char prefix[MZ_GRPC_PREFIX];
+    if (c->over)
+        return true;
+    if (!room_for(c, mz_buf_len(packed) + sizeof(prefix)))
+        return false;
+    mz_grpc_prefix(prefix, (uint32_t)mz_buf_len(packed));
+    mz_buf_append(&c->queue, prefix, sizeof(prefix));
+    mz_buf_move_all(&c->queue, packed);
+    flush(c);
+    return true;
+}
+
 void mz_grpc_serving_finish(struct mz_grpc_serving *c, int code, struct mz_str message)
 {
     finish(c, code, message);

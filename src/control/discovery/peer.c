@@ -74,22 +74,24 @@ static struct mz_out **have_find(struct sub *s, struct mz_str name, size_t *out_
 }
 
 /* Stands for a resource that we only know by name and version. */
-static struct mz_out *placeholder(struct mz_str name, uint64_t version)
+static struct mz_out *placeholder(struct mz_peer *p, struct mz_str name, uint64_t version)
 {
+    if (!version)
+        return mz_bundles_name(p->env.bundles, name);
     pb_Any nothing = pb_Any__INIT;
     struct mz_out *o = mz_out_create(name, &nothing.base);
     o->version = version;
     return o;
 }
 
-static bool have_add(struct sub *s, struct mz_str name, uint64_t version)
+static bool have_add(struct mz_peer *p, struct sub *s, struct mz_str name, uint64_t version)
 {
     size_t at = 0;
     if (have_find(s, name, &at) || s->have.n >= MAX_NAMES)
         return false;
     (void)mz_vec_push(&s->have, MZ_MEM_XDS);
     memmove(&s->have.v[at + 1], &s->have.v[at], (s->have.n - 1 - at) * sizeof(*s->have.v));
-    s->have.v[at] = placeholder(name, version);
+    s->have.v[at] = placeholder(p, name, version);
     return true;
 }
 
@@ -113,7 +115,7 @@ static void forget(struct mz_peer *p, enum mz_xds_type t, struct mz_str name)
     if (!o || (*o)->version == 0)
         return;
     mz_out_unref(*o);
-    *o = placeholder(name, 0);
+    *o = placeholder(p, name, 0);
     p->subs[t].dirty = true;
 }
 
@@ -153,38 +155,10 @@ static void diff_make(struct diff *d, struct sub *s, struct mz_outs *now)
         diff_gone(d, s, s->have.v[i]);
 }
 
-static size_t any_size(struct mz_str url, struct mz_str bytes)
-{
-    char len[MZ_WIRE_VARINT_MAX];
-    const size_t type = 1 + mz_wire_varint(url.n, len) + url.n;
-    return bytes.n ? type + 1 + mz_wire_varint(bytes.n, len) + bytes.n : type;
-}
-
-static void put_any(struct mz_buf *b, unsigned field, struct mz_str url, struct mz_str bytes)
-{
-    mz_wire_put_head(b, field, any_size(url, bytes));
-    mz_wire_put_bytes(b, 1, url);
-    if (bytes.n)
-        mz_wire_put_bytes(b, 2, bytes);
-}
-
 static struct mz_str hex(uint64_t v, char out[17])
 {
     (void)snprintf(out, 17, "%016llx", (unsigned long long)v);
     return (struct mz_str){ out, 16 };
-}
-
-static void put_resource(struct mz_buf *b, const struct mz_out *o, struct mz_str url)
-{
-    char version[17];
-    struct mz_buf inner;
-    mz_buf_init(&inner);
-    mz_wire_put_bytes(&inner, 1, hex(o->version, version));
-    put_any(&inner, 2, url, o->bytes);
-    mz_wire_put_bytes(&inner, 3, o->name);
-    mz_wire_put_head(b, 2, mz_buf_len(&inner));
-    mz_buf_move_all(b, &inner);
-    mz_buf_fini(&inner);
 }
 
 static uint64_t version_of(struct mz_outs *now)
@@ -207,22 +181,16 @@ static bool send_response(struct mz_peer *p, enum mz_xds_type t, struct mz_outs 
     char version[17], nonce[17];
     mz_buf_init(&b);
     mz_wire_put_bytes(&b, 1, hex(version_of(now), version));
-    if (p->env.delta) {
-        mz_vec_foreach (o, &d->changed)
-            put_resource(&b, *o, url);
-    } else if (s->wildcard) { /* the state of the world: all of it */
-        mz_vec_foreach (o, &now->v)
-            put_any(&b, 2, url, (*o)->bytes);
-    } else {
-        mz_vec_foreach (o, &d->changed)
-            put_any(&b, 2, url, (*o)->bytes);
-    }
+    const bool all = !p->env.delta && s->wildcard; /* the state of the world */
+    mz_bundles_append(p->env.bundles, &b, p->env.delta, url,
+                      all ? (const struct mz_out *const *)now->v.v : d->changed.v,
+                      all ? now->v.n : d->changed.n);
     mz_wire_put_bytes(&b, 4, url);
     mz_wire_put_bytes(&b, 5, hex(p->nonces + 1, nonce));
     if (p->env.delta)
         mz_vec_foreach (name, &d->removed)
             mz_wire_put_bytes(&b, 6, *name);
-    const bool ok = p->env.send(p->env.arg, mz_buf_linearize(&b, mz_buf_len(&b)));
+    const bool ok = p->env.send(p->env.arg, &b);
     mz_buf_fini(&b);
     mz_arena_destroy(a);
     if (ok) {
@@ -260,7 +228,7 @@ static void have_update(struct mz_peer *p, enum mz_xds_type t, struct mz_outs *n
         struct mz_out **mine = have_find(s, *name, &at), *none;
         if (!mine)
             continue;
-        none = placeholder(*name, 0); /* the name lies in what goes */
+        none = placeholder(p, *name, 0); /* the name lies in what goes */
         mz_out_unref(*mine);
         *mine = none;
     }
@@ -367,7 +335,7 @@ static int compare_texts(const void *a, const void *b)
 }
 
 /* State of the world: the list replaces the one before. True: there is something new in it. */
-static bool replace_names(struct sub *s, char **v, size_t n)
+static bool replace_names(struct mz_peer *p, struct sub *s, char **v, size_t n)
 {
     bool more = false;
     size_t i = 0, kept = 0;
@@ -380,7 +348,7 @@ static bool replace_names(struct sub *s, char **v, size_t n)
         while (i < s->have.n && mz_str_cmp(s->have.v[i]->name, name) < 0)
             i++;
         const bool known = i < s->have.n && mz_str_eq(s->have.v[i]->name, name);
-        *mz_vec_push(&next, MZ_MEM_XDS) = known ? mz_out_ref(s->have.v[i]) : placeholder(name, 0);
+        *mz_vec_push(&next, MZ_MEM_XDS) = known ? mz_out_ref(s->have.v[i]) : placeholder(p, name, 0);
         more |= !known;
         kept++;
     }
@@ -399,7 +367,7 @@ static void state_request(struct mz_peer *p, enum mz_xds_type t, const pb_Discov
     s->on = true;
     s->wildcard = !mz_translate_is_named(t);
     if (!s->wildcard && r->n_resource_names)
-        more = replace_names(s, r->resource_names, r->n_resource_names);
+        more = replace_names(p, s, r->resource_names, r->n_resource_names);
     else if (!s->wildcard)
         have_clear(s);
     s->fresh |= more || (first && (s->wildcard || s->have.n));
@@ -431,7 +399,7 @@ static void delta_request(struct mz_peer *p, enum mz_xds_type t, const pb_DeltaD
         const struct mz_str name = mz_str_c(r->resource_names_subscribe[i]);
         if (is_star(name.p))
             continue;
-        if (!have_add(s, name, 0))
+        if (!have_add(p, s, name, 0))
             forget(p, t, name); /* asked for again: it wants it again */
         more = true;
     }
@@ -440,7 +408,7 @@ static void delta_request(struct mz_peer *p, enum mz_xds_type t, const pb_DeltaD
         const uint64_t version = version_parse(r->initial_resource_versions[i]->value);
         if (!s->wildcard)
             have_remove(s, name);
-        (void)have_add(s, name, version);
+        (void)have_add(p, s, name, version);
     }
     s->fresh |= more || (first && s->wildcard);
 }

@@ -7,16 +7,18 @@
  * remembered, so a client that does not answer costs nothing more. Types go in the order CDS, EDS, LDS, RDS. What a client
  * has is kept as the resources themselves, which all clients share: a pointer for each.
  */
+#include "control/discovery/bundle.h"
 #include "control/model/change.h"
 #include "control/translate/translate.h"
 
 struct mz_peer;
 struct mz_peer_env {
     struct mz_translator *translator; /* has a model */
+    struct mz_bundles *bundles;       /* shared by all peers */
     bool delta;
     enum mz_xds_type only; /* MZ_XDS_TYPE__COUNT: ADS */
-    /* A packed (Delta)DiscoveryResponse. False: not now, mz_peer_writable() tells when; nothing was taken. */
-    bool (*send)(void *arg, struct mz_str response);
+    /* A packed (Delta)DiscoveryResponse, which is taken. False: not now, mz_peer_writable() tells when; nothing was taken. */
+    bool (*send)(void *arg, struct mz_buf *response);
     void *arg;
 };
 struct mz_peer *mz_peer_create(const struct mz_peer_env *env); /* copied */

@@ -4,9 +4,10 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
-static bool on_send(void *arg, struct mz_str bytes)
+static bool on_send(void *arg, struct mz_buf *response)
 {
     const bool *delta = arg;
+    const struct mz_str bytes = mz_buf_linearize(response, mz_buf_len(response));
     struct mz_arena *a = mz_arena_create(MZ_MEM_CONFIG);
     struct mz_proto_ctx ctx = { .arena = a, .unknown = MZ_UNKNOWN_REJECT, .unchecked = true };
     ProtobufCMessage *m;
@@ -38,7 +39,8 @@ static void play(const uint8_t *data, size_t n, bool delta)
 {
     struct mz_translator *t = mz_translator_create(&(struct mz_features){ true, true });
     struct mz_model *m = double_model(MZ_STR(DOUBLE_SERVICE("api", "80", "10.1.0.1")));
-    const struct mz_peer_env env = { t, delta, MZ_XDS_TYPE__COUNT, on_send, &delta };
+    struct mz_bundles *bundles = mz_bundles_create();
+    const struct mz_peer_env env = { t, bundles, delta, MZ_XDS_TYPE__COUNT, on_send, &delta };
     mz_translator_set_model(t, m);
     struct mz_peer *p = mz_peer_create(&env);
     for (size_t at = 0; at < n;) {
@@ -62,6 +64,7 @@ static void play(const uint8_t *data, size_t n, bool delta)
         at += len;
     }
     mz_peer_destroy(p);
+    mz_bundles_destroy(bundles);
     mz_translator_destroy(t);
     mz_model_unref(m);
 }

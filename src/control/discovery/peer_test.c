@@ -13,6 +13,7 @@
 
 static struct {
     struct mz_translator *translator;
+    struct mz_bundles *bundles;
     struct mz_model *model;
     struct mz_peer *peer;
     struct mz_arena *arena;
@@ -67,9 +68,10 @@ static void hear_delta(const pb_DeltaDiscoveryResponse *r)
     (void)snprintf(t.nonce, sizeof(t.nonce), "%s", r->nonce);
 }
 
-static bool on_send(void *arg, struct mz_str bytes)
+static bool on_send(void *arg, struct mz_buf *response)
 {
     (void)arg;
+    const struct mz_str bytes = mz_buf_linearize(response, mz_buf_len(response));
     struct mz_proto_ctx ctx = { .arena = t.arena, .unknown = MZ_UNKNOWN_REJECT, .unchecked = true };
     ProtobufCMessage *m;
     struct mz_err err;
@@ -114,7 +116,8 @@ static int up(bool delta)
     t.arena = mz_arena_create(MZ_MEM_CONFIG);
     t.translator = mz_translator_create(&(struct mz_features){ true, true });
     set_model(DOUBLE_SERVICE("api", "80", "10.1.0.1"));
-    const struct mz_peer_env env = { t.translator, delta, MZ_XDS_TYPE__COUNT, on_send, NULL };
+    t.bundles = mz_bundles_create();
+    const struct mz_peer_env env = { t.translator, t.bundles, delta, MZ_XDS_TYPE__COUNT, on_send, NULL };
     t.peer = mz_peer_create(&env);
     return 0;
 }
@@ -135,6 +138,7 @@ static int down(void **state)
 {
     (void)state;
     mz_peer_destroy(t.peer);
+    mz_bundles_destroy(t.bundles);
     mz_translator_destroy(t.translator);
     mz_model_unref(t.model);
     mz_arena_destroy(t.arena);

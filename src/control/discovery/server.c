@@ -15,6 +15,7 @@ struct mz_discovery {
     struct mz_loop *loop;
     struct mz_grpc_server *server;
     struct mz_translator *translator;
+    struct mz_bundles *bundles;
     const struct mz_model *model; /* NULL: none yet */
     struct mz_list streams;
     size_t streams_n;
@@ -29,17 +30,17 @@ struct stream {
 
 /* ---- one stream ---- */
 
-static bool stream_send(void *arg, struct mz_str response)
+static bool stream_send(void *arg, struct mz_buf *response)
 {
     struct stream *s = arg;
-    return s->ending || mz_grpc_serving_send_bytes(s->call, response);
+    return s->ending || mz_grpc_serving_send_buf(s->call, response);
 }
 
 static void *begin(struct mz_discovery *d, struct mz_grpc_serving *c, bool delta,
                    enum mz_xds_type only)
 {
     struct stream *s = mz_new0(MZ_MEM_XDS, struct stream);
-    const struct mz_peer_env env = { d->translator, delta, only, stream_send, s };
+    const struct mz_peer_env env = { d->translator, d->bundles, delta, only, stream_send, s };
     char from[MZ_ADDR_TEXT];
     s->d = d;
     s->call = c;
@@ -153,6 +154,7 @@ struct mz_discovery *mz_discovery_create(struct mz_loop *l)
     mz_list_init(&d->streams);
     const struct mz_features f = mz_features_from_env();
     d->translator = mz_translator_create(&f);
+    d->bundles = mz_bundles_create();
     d->server = mz_grpc_server_create(l, handlers, MZ_COUNT(handlers), d, &o);
     return d;
 }
@@ -162,6 +164,7 @@ void mz_discovery_destroy(struct mz_discovery *d)
     if (!d)
         return;
     mz_grpc_server_destroy(d->server);
+    mz_bundles_destroy(d->bundles);
     mz_translator_destroy(d->translator);
     mz_model_unref(d->model);
     mz_free(MZ_MEM_XDS, d);
@@ -186,6 +189,7 @@ void mz_discovery_set_model(struct mz_discovery *d, const struct mz_model *m)
             if (!stream_of(it)->ending)
                 mz_peer_push(stream_of(it)->peer, &c);
     mz_change_fini(&c);
+    mz_bundles_trim(d->bundles);
     mz_model_unref(before);
 }
 
