@@ -5,8 +5,8 @@
 #include "proto/wire.h"
 
 enum {
-    SMALL = 4096,        /* bytes that are not worth sharing */
-    IDLE = 4 << 20,      /* bytes of bundles that nobody holds, at most */
+    SMALL = 4096,   /* bytes that are not worth sharing */
+    IDLE = 4 << 20, /* bytes of bundles that nobody holds, at most */
     NAMES = 1024,
 };
 

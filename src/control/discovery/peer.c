@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "proto/wire.h"
 
-enum { MAX_NAMES = 100000, NACK_TEXT = 512 };
+enum { MAX_NAMES = 100000, NACK_TEXT = 512, MAX_STALE = 100 };
 
 struct sub {                 /* one type */
     bool on, waiting, dirty; /* dirty: something is different since the last response */
@@ -14,6 +14,8 @@ struct sub {                 /* one type */
     bool wildcard;
     /* By name. Wildcard: what the client has. Named: what it asked for; version 0 is what it has not got. */
     MZ_VEC(struct mz_out *) have;
+    MZ_VEC(struct mz_out *)
+    stale; /* of a named type, without dirty: only these of what it has are to be looked at */
     uint64_t nonce; /* of the last response; 0: none */
     uint64_t sent, acked, nacked;
     char nack[NACK_TEXT];
@@ -36,6 +38,13 @@ struct mz_peer *mz_peer_create(const struct mz_peer_env *env)
     return p;
 }
 
+static void stale_clear(struct sub *s)
+{
+    mz_vec_foreach (o, &s->stale)
+        mz_out_unref(*o);
+    mz_vec_free(&s->stale, MZ_MEM_XDS);
+}
+
 static void have_clear(struct sub *s)
 {
     mz_vec_foreach (o, &s->have)
@@ -47,8 +56,10 @@ void mz_peer_destroy(struct mz_peer *p)
 {
     if (!p)
         return;
-    for (unsigned t = 0; t < MZ_XDS_TYPE__COUNT; t++)
+    for (unsigned t = 0; t < MZ_XDS_TYPE__COUNT; t++) {
         have_clear(&p->subs[t]);
+        stale_clear(&p->subs[t]);
+    }
     mz_view_destroy(p->view);
     mz_proxy_destroy(p->proxy);
     mz_free(MZ_MEM_XDS, p);
@@ -259,22 +270,52 @@ static void all_of(struct mz_peer *p, enum mz_xds_type t, struct mz_outs *out)
     mz_vec_free(&names, MZ_MEM_XDS);
 }
 
+/* Only what may be different: names of the stale ones, of those that it still has. */
+static void stale_of(struct mz_peer *p, enum mz_xds_type t, struct mz_outs *out)
+{
+    struct sub *s = &p->subs[t];
+    MZ_VEC(struct mz_str) names = { 0 };
+    make_view(p);
+    mz_vec_foreach (o, &s->stale)
+        *mz_vec_push(&names, MZ_MEM_XDS) = (*o)->name;
+    mz_translate(p->view, t, names.v, names.n, out);
+    mz_vec_free(&names, MZ_MEM_XDS);
+}
+
+static void diff_stale(struct diff *d, struct sub *s, struct mz_outs *now)
+{
+    size_t at;
+    mz_vec_foreach (o, &now->v) {
+        struct mz_out **mine = have_find(s, (*o)->name, &at);
+        if (mine && (*mine)->version != (*o)->version)
+            *mz_vec_push(&d->changed, MZ_MEM_XDS) = *o;
+    }
+}
+
 /* Sends what is different of one type, if anything is and if it may. */
 static void respond(struct mz_peer *p, enum mz_xds_type t)
 {
     struct sub *s = &p->subs[t];
     struct mz_outs now = { 0 };
     struct diff d = { 0 };
-    if (!s->on || s->waiting || !(s->dirty || s->fresh))
+    const bool whole = s->dirty || s->fresh;
+    if (!s->on || s->waiting || !(whole || s->stale.n))
         return;
-    all_of(p, t, &now);
-    diff_make(&d, s, &now);
+    if (whole) {
+        all_of(p, t, &now);
+        diff_make(&d, s, &now);
+    } else {
+        stale_of(p, t, &now);
+        diff_stale(&d, s, &now);
+    }
     if (!is_needed(p, s, &d)) {
         s->dirty = false;
+        stale_clear(s);
     } else if (send_response(p, t, &now, &d)) {
         have_update(p, t, &now, &d);
         s->dirty = s->fresh = false;
         s->waiting = true;
+        stale_clear(s);
     }
     diff_fini(&d);
     mz_outs_fini(&now);
@@ -348,7 +389,8 @@ static bool replace_names(struct mz_peer *p, struct sub *s, char **v, size_t n)
         while (i < s->have.n && mz_str_cmp(s->have.v[i]->name, name) < 0)
             i++;
         const bool known = i < s->have.n && mz_str_eq(s->have.v[i]->name, name);
-        *mz_vec_push(&next, MZ_MEM_XDS) = known ? mz_out_ref(s->have.v[i]) : placeholder(p, name, 0);
+        *mz_vec_push(&next, MZ_MEM_XDS) =
+            known ? mz_out_ref(s->have.v[i]) : placeholder(p, name, 0);
         more |= !known;
         kept++;
     }
@@ -449,26 +491,56 @@ void mz_peer_detach(struct mz_peer *p)
     p->view = NULL;
 }
 
-static bool concerns_endpoints(struct sub *s, const struct mz_change *c)
+static bool is_stale(const struct sub *s, const struct mz_out *o)
 {
-    if (c->all)
-        return true;
-    mz_vec_foreach (o, &s->have) {
-        const ptrdiff_t bar = mz_str_rchr((*o)->name, '|');
-        if (mz_map_get(&c->hosts, mz_str_skip((*o)->name, (size_t)(bar + 1))))
+    for (size_t i = 0; i < s->stale.n; i++)
+        if (mz_str_eq(s->stale.v[i]->name, o->name))
             return true;
-    }
     return false;
+}
+
+/* Notes what this client has of a host whose endpoints are others now. */
+static void mark_host(struct mz_peer *p, struct sub *s, struct mz_str host, struct mz_arena *a)
+{
+    struct mz_str *names;
+    size_t n, at;
+    mz_translate_names(p->view, host, a, &names, &n);
+    for (size_t i = 0; i < n; i++) {
+        struct mz_out **o = have_find(s, names[i], &at);
+        if (!o || is_stale(s, *o))
+            continue;
+        if (s->stale.n < MAX_STALE)
+            *mz_vec_push(&s->stale, MZ_MEM_XDS) = mz_out_ref(*o);
+        else
+            s->dirty = true;
+    }
+}
+
+static void mark_endpoints(struct mz_peer *p, const struct mz_change *c)
+{
+    struct sub *s = &p->subs[MZ_XDS_ENDPOINT];
+    if (!s->on || s->dirty)
+        return;
+    struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
+    make_view(p);
+    mz_map_foreach (it, &c->hosts)
+        if (!s->dirty)
+            mark_host(p, s, it->key, a);
+    mz_arena_destroy(a);
 }
 
 void mz_peer_push(struct mz_peer *p, const struct mz_change *c)
 {
     if (!p->proxy)
         return;
-    for (size_t i = 0; i < MZ_COUNT(order); i++) {
-        struct sub *s = &p->subs[order[i]];
-        s->dirty |= s->on && (c->all || c->services || order[i] == MZ_XDS_NAME_TABLE ||
-                              (order[i] == MZ_XDS_ENDPOINT && concerns_endpoints(s, c)));
+    if (p->view)
+        mz_view_renew(p->view);
+    if (c->all || c->services ||
+        mz_change_is_own(c, p->proxy->ns, p->proxy->name, p->proxy->ips[0])) {
+        for (size_t i = 0; i < MZ_COUNT(order); i++)
+            p->subs[order[i]].dirty |= p->subs[order[i]].on;
+    } else {
+        mark_endpoints(p, c);
     }
     respond_all(p);
 }

@@ -180,8 +180,9 @@ void mz_discovery_set_model(struct mz_discovery *d, const struct mz_model *m)
     struct mz_change c;
     const struct mz_model *before = d->model;
     mz_change_init(&c, before, m);
-    mz_list_foreach (it, &d->streams)
-        mz_peer_detach(stream_of(it)->peer);
+    if (!before || m->base != before)
+        mz_list_foreach (it, &d->streams)
+            mz_peer_detach(stream_of(it)->peer);
     d->model = mz_model_ref(m);
     mz_translator_set_model(d->translator, m);
     if (!mz_change_none(&c))

@@ -1,9 +1,12 @@
 #include "control/model/change.h"
 
-static bool same_endpoints(const struct mz_service *a, const struct mz_service *b)
+#include <stdio.h>
+
+static bool same_endpoints(const struct mz_model *x, const struct mz_service *a,
+                           const struct mz_model *y, const struct mz_service *b)
 {
     for (size_t i = 0; i < a->ports_n; i++) /* of services with equal hashes: as many ports */
-        if (a->endpoints[i].hash != b->endpoints[i].hash)
+        if (mz_model_endpoints(x, &a->ports[i])->hash != mz_model_endpoints(y, &b->ports[i])->hash)
             return false;
     return true;
 }
@@ -13,37 +16,89 @@ static void note(struct mz_change *c, const struct mz_service *s)
     (void)mz_map_put(&c->hosts, s->host, c);
 }
 
-void mz_change_init(struct mz_change *c, const struct mz_model *before,
+/* Clusters, listeners and names follow from the endpoints themselves. */
+static bool tells_endpoints(const struct mz_model *m, const struct mz_service *s)
+{
+    return s->resolution != MZ_RESOLVE_EDS || m->dialled;
+}
+
+static void compare(struct mz_change *c, const struct mz_model *before,
                     const struct mz_model *after)
 {
-    *c = (struct mz_change){ .all = !before || before->mesh.hash != after->mesh.hash ||
-                                    before->rules_hash != after->rules_hash ||
-                                    before->mtls_hash != after->mtls_hash ||
-                                    before->sidecars_hash != after->sidecars_hash };
-    mz_map_init(&c->hosts, MZ_MEM_XDS);
-    for (size_t i = 0; !c->all && i < after->services_n; i++) {
+    for (size_t i = 0; i < after->services_n; i++) {
         const struct mz_service *now = after->services[i];
         if (mz_model_service_in(after, now->ns, now->host) != now)
             continue; /* nobody sees it */
         const struct mz_service *was = mz_model_service_in(before, now->ns, now->host);
         const bool same = was && was->hash == now->hash;
-        c->services |= !same;
-        if (!same || !same_endpoints(was, now))
-            note(c, now);
+        if (same && same_endpoints(before, was, after, now))
+            continue;
+        c->services |= !same || tells_endpoints(after, now);
+        note(c, now);
     }
-    for (size_t i = 0; !c->all && i < before->services_n; i++)
+    for (size_t i = 0; i < before->services_n; i++)
         if (!mz_model_service_in(after, before->services[i]->ns, before->services[i]->host)) {
             c->services = true;
             note(c, before->services[i]);
         }
 }
 
+static void note_workload(struct mz_change *c, struct mz_str key, const struct mz_workload *w)
+{
+    (void)mz_map_put(&c->workloads, key, c);
+    if (w->address.n)
+        (void)mz_map_put(&c->workloads, w->address, c);
+}
+
+/* Of @x, those that @y has not, or other ones; @x lives as long as the change. */
+static void compare_workloads(struct mz_change *c, const struct mz_model *x,
+                              const struct mz_model *y)
+{
+    mz_map_foreach (it, &x->by_workload) {
+        const struct mz_workload *w = it->value, *other = mz_map_get(&y->by_workload, it->key);
+        if (!other || other->hash != w->hash || other->gone != w->gone)
+            note_workload(c, it->key, w);
+    }
+}
+
+bool mz_change_is_own(const struct mz_change *c, struct mz_str ns, struct mz_str name,
+                      struct mz_str address)
+{
+    char key[600];
+    if (!c->workloads.n)
+        return false;
+    const int n = snprintf(key, sizeof(key), "%.*s/%.*s", MZ_STR_ARG(ns), MZ_STR_ARG(name));
+    const bool fits = n > 0 && (size_t)n < sizeof(key);
+    return mz_map_get(&c->workloads, address) ||
+           (fits && mz_map_get(&c->workloads, (struct mz_str){ key, (size_t)n }));
+}
+
+void mz_change_init(struct mz_change *c, const struct mz_model *before,
+                    const struct mz_model *after)
+{
+    const bool on_it = before && after->base == before;
+    *c = (struct mz_change){ .all = !on_it && (!before || before->mesh.hash != after->mesh.hash ||
+                                               before->rules_hash != after->rules_hash ||
+                                               before->mtls_hash != after->mtls_hash ||
+                                               before->sidecars_hash != after->sidecars_hash) };
+    mz_map_init(&c->hosts, MZ_MEM_XDS);
+    mz_map_init(&c->workloads, MZ_MEM_XDS);
+    for (size_t i = 0; on_it && i < after->patched_n; i++)
+        note(c, after->patched[i]);
+    if (on_it || c->all)
+        return;
+    compare(c, before, after);
+    compare_workloads(c, after, before);
+    compare_workloads(c, before, after);
+}
+
 void mz_change_fini(struct mz_change *c)
 {
     mz_map_fini(&c->hosts);
+    mz_map_fini(&c->workloads);
 }
 
 bool mz_change_none(const struct mz_change *c)
 {
-    return !c->all && !c->services && c->hosts.n == 0;
+    return !c->all && !c->services && c->hosts.n == 0 && c->workloads.n == 0;
 }

@@ -6,9 +6,12 @@
 struct mz_change {
     bool all;      /* settings or rules: everything may be different */
     bool services; /* some service came, went or is another (its endpoints not counted) */
+    struct mz_map workloads; /* that are different, by "ns/name" and by address: what their own proxies answer on may be */
     struct mz_map hosts; /* services whose endpoints, or that themselves, are different; keys borrowed from either model */
 };
 void mz_change_init(struct mz_change *c, const struct mz_model *before, const struct mz_model *after); /* before NULL: all */
 void mz_change_fini(struct mz_change *c);
+/* The proxy of a workload may have to be told, whatever else it sees. */
+bool mz_change_is_own(const struct mz_change *c, struct mz_str ns, struct mz_str name, struct mz_str address);
 bool mz_change_none(const struct mz_change *c);
 #endif

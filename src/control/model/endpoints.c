@@ -91,13 +91,9 @@ static uint64_t endpoints_hash(const struct mz_endpoint *v, size_t n)
     return h;
 }
 
-void model_finish_service(struct model_draft *d, struct mz_service *s, struct model_gathered *g,
-                          bool sorted)
+void model_take_gathered(struct model_draft *d, const struct mz_service *s,
+                         struct model_gathered *g, bool sorted, struct mz_endpoints *out)
 {
-    struct mz_endpoints *ports = mz_arena_alloc(d->m->arena, s->ports_n * sizeof(*ports));
-    MZ_VEC(struct mz_str) accounts = { 0 };
-    for (size_t i = 0; i < s->accounts_n; i++) /* that its document names */
-        *mz_vec_push(&accounts, MZ_MEM_CONFIG) = s->accounts[i];
     for (size_t i = 0; i < s->ports_n; i++) {
         const size_t n = g->ports[i].n;
         struct mz_endpoint *v = mz_arena_alloc(d->m->arena, n * sizeof(*v));
@@ -106,16 +102,41 @@ void model_finish_service(struct model_draft *d, struct mz_service *s, struct mo
             if (sorted)
                 qsort(v, n, sizeof(*v), compare_endpoints);
         }
-        ports[i] = (struct mz_endpoints){ v, n, endpoints_hash(v, n), s->node_local };
-        for (size_t k = 0; k < n; k++)
-            if (v[k].workload && v[k].workload->account.n)
-                *mz_vec_push(&accounts, MZ_MEM_CONFIG) = v[k].workload->account;
+        out[i] = (struct mz_endpoints){ v, n, endpoints_hash(v, n), s->node_local };
         mz_vec_free(&g->ports[i], MZ_MEM_CONFIG);
     }
-    s->endpoints = ports;
-    s->accounts_n = accounts.n;
-    s->accounts = model_sorted(d->m->arena, accounts.v, &s->accounts_n);
+}
+
+const struct mz_str *model_accounts(struct model_draft *d, const struct mz_str *named,
+                                    size_t named_n, const struct mz_endpoints *e, size_t ports,
+                                    size_t *out_n)
+{
+    MZ_VEC(struct mz_str) v = { 0 };
+    for (size_t i = 0; i < named_n; i++)
+        *mz_vec_push(&v, MZ_MEM_CONFIG) = named[i];
+    for (size_t i = 0; i < ports; i++)
+        for (size_t k = 0; k < e[i].n; k++)
+            if (e[i].v[k].workload && e[i].v[k].workload->account.n)
+                *mz_vec_push(&v, MZ_MEM_CONFIG) = e[i].v[k].workload->account;
+    *out_n = v.n;
+    const struct mz_str *own = model_sorted(d->m->arena, v.v, out_n);
+    mz_vec_free(&v, MZ_MEM_CONFIG);
+    return own;
+}
+
+void model_finish_service(struct model_draft *d, struct mz_service *s, struct model_gathered *g,
+                          bool sorted)
+{
+    struct mz_endpoints *e = mz_arena_alloc(d->m->arena, s->ports_n * sizeof(*e));
+    struct mz_port *ports = mz_arena_alloc(d->m->arena, s->ports_n * sizeof(*ports));
+    model_take_gathered(d, s, g, sorted, e);
+    for (size_t i = 0; i < s->ports_n; i++) {
+        ports[i] = s->ports[i];
+        ports[i].at = (uint32_t)d->table.n;
+        *mz_vec_push(&d->table, MZ_MEM_CONFIG) = &e[i];
+    }
+    s->ports = ports;
+    s->accounts = model_accounts(d, s->accounts, s->accounts_n, e, s->ports_n, &s->accounts_n);
     for (size_t i = 0; i < s->accounts_n; i++)
         s->hash = model_hash_str(s->hash, s->accounts[i]);
-    mz_vec_free(&accounts, MZ_MEM_CONFIG);
 }

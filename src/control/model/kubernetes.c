@@ -239,21 +239,12 @@ static void add_endpoint(struct model_draft *d, const struct mz_service *s,
         }
 }
 
-static void add_slice(struct model_draft *d, const struct mz_doc *doc,
-                      const struct mz_map *gathered)
+static void add_slice(struct model_draft *d, const struct mz_doc *doc, const struct mz_service *s,
+                      struct model_gathered *g)
 {
-    const k8s_ObjectMeta *meta = mz_doc_meta(doc, d->scratch);
     const k8s_EndpointSlice *slice = (const k8s_EndpointSlice *)mz_doc_body(doc, d->scratch);
-    const char *name = "";
-    for (size_t i = 0; i < meta->n_labels; i++)
-        if (strcmp(meta->labels[i]->key, "kubernetes.io/service-name") == 0)
-            name = meta->labels[i]->value;
-    struct mz_str host = mz_arena_printf(d->scratch, "%s.%s.svc.%.*s", name, meta->namespace_,
-                                         MZ_STR_ARG(d->m->mesh.domain));
-    struct model_gathered *g = mz_map_get(gathered, host);
-    if (!g || strcmp(slice->addresstype, "FQDN") == 0)
+    if (strcmp(slice->addresstype, "FQDN") == 0)
         return;
-    const struct mz_service *s = mz_map_get(&d->m->by_host, host);
     for (size_t i = 0; i < slice->n_endpoints; i++)
         for (size_t k = 0; k < slice->endpoints[i]->n_addresses; k++)
             add_endpoint(d, s, g, doc, slice, slice->endpoints[i],
@@ -287,17 +278,10 @@ static bool has_endpoints(const struct mz_service *s, const struct model_gathere
     return false;
 }
 
-/* Kubernetes writes slices of them, which then count: only where there are none, these do. */
 static void add_endpoints(struct model_draft *d, const struct mz_doc *doc,
-                          const struct mz_map *gathered)
+                          const struct mz_service *s, struct model_gathered *g)
 {
     const k8s_Endpoints *m = (const k8s_Endpoints *)mz_doc_body(doc, d->scratch);
-    struct mz_str host = mz_arena_printf(d->scratch, "%.*s.%.*s.svc.%.*s", MZ_STR_ARG(doc->name),
-                                         MZ_STR_ARG(doc->ns), MZ_STR_ARG(d->m->mesh.domain));
-    struct model_gathered *g = mz_map_get(gathered, host);
-    const struct mz_service *s = mz_map_get(&d->m->by_host, host);
-    if (!g || has_endpoints(s, g))
-        return;
     for (size_t i = 0; i < m->n_subsets; i++) {
         const k8s_EndpointSubset *u = m->subsets[i];
         for (size_t k = 0; k < u->n_addresses; k++)
@@ -305,6 +289,23 @@ static void add_endpoints(struct model_draft *d, const struct mz_doc *doc,
         for (size_t k = 0; k < u->n_notreadyaddresses; k++)
             add_address(d, s, g, doc, u, u->notreadyaddresses[k], false);
     }
+}
+
+/* Kubernetes writes slices of Endpoints, which then count: only where there are none, the older form does. */
+struct model_gathered *model_gather_slices(struct model_draft *d, const struct mz_service *s)
+{
+    struct model_gathered *g = model_gather(d, s);
+    size_t n;
+    const struct mz_doc *const *v = mz_store_of(
+        d->store, mz_arena_printf(d->scratch, "%.*s/%.*s", MZ_STR_ARG(s->ns), MZ_STR_ARG(s->name)),
+        &n);
+    for (size_t i = 0; i < n; i++)
+        if (v[i]->kind == MZ_KIND_ENDPOINT_SLICE)
+            add_slice(d, v[i], s, g);
+    for (size_t i = 0; i < n && !has_endpoints(s, g); i++)
+        if (v[i]->kind == MZ_KIND_ENDPOINTS)
+            add_endpoints(d, v[i], s, g);
+    return g;
 }
 
 /* WorkloadEntries that a service selects; a name or a path is no address that it could have. */
@@ -323,29 +324,14 @@ static void add_machines(struct model_draft *d, const struct mz_service *s,
 
 static void add_services(struct model_draft *d)
 {
-    size_t n, slices_n;
+    size_t n;
     const struct mz_doc *const *v = mz_store_list(d->store, MZ_KIND_SERVICE, &n);
-    struct mz_map gathered;
-    mz_map_init(&gathered, MZ_MEM_CONFIG);
-    const size_t first = d->services.n;
     for (size_t i = 0; i < n; i++) {
         struct mz_service *s = add_service(d, v[i]);
-        (void)mz_map_put(&gathered, s->host, model_gather(d, s));
-        (void)mz_map_put(&d->m->by_host, s->host, s);
-    }
-    const struct mz_doc *const *slices = mz_store_list(d->store, MZ_KIND_ENDPOINT_SLICE, &slices_n);
-    for (size_t i = 0; i < slices_n; i++)
-        add_slice(d, slices[i], &gathered);
-    const struct mz_doc *const *older = mz_store_list(d->store, MZ_KIND_ENDPOINTS, &n);
-    for (size_t i = 0; i < n; i++)
-        add_endpoints(d, older[i], &gathered);
-    for (size_t i = first; i < d->services.n; i++) {
-        struct mz_service *s = d->services.v[i];
-        struct model_gathered *g = mz_map_get(&gathered, s->host);
+        struct model_gathered *g = model_gather_slices(d, s);
         add_machines(d, s, g);
         model_finish_service(d, s, g, true);
     }
-    mz_map_fini(&gathered);
 }
 
 void model_add_kubernetes(struct model_draft *d)

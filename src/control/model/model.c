@@ -168,6 +168,32 @@ static void name_service(struct mz_map *by, struct mz_str key, const struct mz_s
         (void)mz_map_put(by, key, (void *)(uintptr_t)s);
 }
 
+static void count_namespaces(struct mz_model *m)
+{
+    for (size_t i = 0; i < m->services_n; i++) {
+        struct mz_services *l = mz_map_get(&m->by_ns, m->services[i]->ns);
+        if (!l) {
+            l = mz_arena_new0(m->arena, struct mz_services);
+            (void)mz_map_put(&m->by_ns, m->services[i]->ns, l);
+        }
+        l->n++;
+    }
+}
+
+static void fill_namespaces(struct mz_model *m)
+{
+    count_namespaces(m);
+    mz_map_foreach (it, &m->by_ns) {
+        struct mz_services *l = it->value;
+        l->v = mz_arena_alloc(m->arena, l->n * sizeof(*l->v));
+        l->n = 0;
+    }
+    for (size_t i = 0; i < m->services_n; i++) {
+        struct mz_services *l = mz_map_get(&m->by_ns, m->services[i]->ns);
+        l->v[l->n++] = m->services[i];
+    }
+}
+
 static void finish_services(struct model_draft *d)
 {
     struct mz_model *m = d->m;
@@ -190,17 +216,31 @@ static void finish_services(struct model_draft *d)
     }
     m->services = v;
     m->services_n = n;
+    fill_namespaces(m);
+}
+
+static void finish_table(struct model_draft *d)
+{
+    struct mz_model *m = d->m;
+    m->endpoints_n = d->table.n;
+    m->endpoints = mz_arena_alloc(m->arena, m->endpoints_n * sizeof(*m->endpoints));
+    if (m->endpoints_n)
+        memcpy(m->endpoints, d->table.v, m->endpoints_n * sizeof(*m->endpoints));
 }
 
 struct mz_model *mz_model_build(struct mz_store *s, const struct mz_model_opts *o,
                                 const struct mz_model *before)
 {
-    (void)before;
+    struct mz_model *patched = model_patch(s, before);
+    mz_store_forget_changes(s);
+    if (patched)
+        return patched;
     struct mz_model *m = mz_new0(MZ_MEM_CONFIG, struct mz_model);
     m->refs = 1;
     m->arena = mz_arena_create(MZ_MEM_CONFIG);
     mz_map_init(&m->by_host, MZ_MEM_CONFIG);
     mz_map_init(&m->by_name, MZ_MEM_CONFIG);
+    mz_map_init(&m->by_ns, MZ_MEM_CONFIG);
     mz_map_init(&m->by_workload, MZ_MEM_CONFIG);
     mz_map_init(&m->by_address, MZ_MEM_CONFIG);
     mz_map_init(&m->rules, MZ_MEM_CONFIG);
@@ -214,7 +254,10 @@ struct mz_model *mz_model_build(struct mz_store *s, const struct mz_model_opts *
     model_add_rules(&d);
     model_add_peer_auth(&d);
     finish_services(&d);
+    finish_table(&d);
+    m->machines = d.machines.n != 0;
     mz_vec_free(&d.services, MZ_MEM_CONFIG);
+    mz_vec_free(&d.table, MZ_MEM_CONFIG);
     mz_vec_free(&d.pods, MZ_MEM_CONFIG);
     mz_vec_free(&d.machines, MZ_MEM_CONFIG);
     mz_arena_destroy(d.scratch);
@@ -233,7 +276,14 @@ void mz_model_unref(const struct mz_model *m)
     struct mz_model *own = (struct mz_model *)(uintptr_t)m;
     if (!own || --own->refs)
         return;
+    if (own->base) {
+        mz_model_unref(own->base);
+        mz_arena_destroy(own->arena);
+        mz_free(MZ_MEM_CONFIG, own);
+        return;
+    }
     mz_map_fini(&own->by_host);
+    mz_map_fini(&own->by_ns);
     mz_map_fini(&own->by_name);
     mz_map_fini(&own->by_workload);
     mz_map_fini(&own->by_address);
@@ -282,6 +332,11 @@ bool mz_service_visible(const struct mz_service *s, struct mz_str ns)
     return !s->export_to_n || (private && mz_str_eq(s->ns, ns));
 }
 
+const struct mz_endpoints *mz_model_endpoints(const struct mz_model *m, const struct mz_port *p)
+{
+    return m->endpoints[p->at];
+}
+
 const struct mz_port *mz_service_port(const struct mz_service *s, uint16_t port)
 {
     for (size_t i = 0; i < s->ports_n; i++)
@@ -315,9 +370,10 @@ struct mz_targets mz_model_targets(const struct mz_model *m, struct mz_str ns,
 {
     MZ_VEC(const struct mz_service *) services = { 0 };
     MZ_VEC(struct mz_target) out = { 0 };
-    for (size_t i = 0; i < m->services_n; i++)
-        if (mz_str_eq(m->services[i]->ns, ns) && mz_labels_match(m->services[i]->selector, labels))
-            *mz_vec_push(&services, MZ_MEM_CONFIG) = m->services[i];
+    const struct mz_services *l = mz_map_get(&m->by_ns, ns);
+    for (size_t i = 0; l && i < l->n; i++)
+        if (mz_labels_match(l->v[i]->selector, labels))
+            *mz_vec_push(&services, MZ_MEM_CONFIG) = l->v[i];
     if (services.n)
         qsort(services.v, services.n, sizeof(*services.v), compare_names);
     mz_vec_foreach (s, &services) {

@@ -90,6 +90,7 @@ struct mz_port {
     uint16_t port, target; /* target 0: by name */
     struct mz_str target_name;
     enum mz_protocol protocol;
+    uint32_t at; /* its endpoints in the model's table */
 };
 struct mz_service {
     struct mz_str host, name, ns;
@@ -112,7 +113,6 @@ struct mz_service {
     size_t export_to_n;
     const struct mz_str *accounts; /* of its endpoints; sorted, each once */
     size_t accounts_n;
-    const struct mz_endpoints *endpoints; /* one per port */
     uint64_t hash; /* of all but the endpoints; with the accounts */
 };
 
@@ -129,9 +129,22 @@ struct mz_mesh {
     bool metrics;       /* proxies measure (provider prometheus) */
     uint64_t hash;
 };
+/*
+ * Where nothing but endpoints changed, a model is the one before (@base, kept) with another table of endpoints: what is made of
+ * services, and pointers to them, stay. Several may stand on each other.
+ */
 struct mz_model {
     unsigned refs;
     struct mz_arena *arena;
+    const struct mz_model *base; /* NULL: built of all documents */
+    unsigned depth;              /* models below it */
+    const struct mz_service *const *patched; /* whose endpoints are not those of base */
+    size_t patched_n;
+    const struct mz_endpoints **endpoints; /* by mz_port.at */
+    size_t endpoints_n;
+    bool dialled;  /* some rule lets clients dial for themselves: clusters depend on endpoints */
+    bool machines; /* there are WorkloadEntries */
+    struct mz_map by_ns; /* to struct mz_services */
     struct mz_mesh mesh;
     const struct mz_service *const *services; /* oldest first, then by name and namespace */
     size_t services_n;
@@ -147,10 +160,15 @@ struct mz_model {
     struct mz_map sidecars;     /* namespace to struct mz_sidecars (sidecar.h) */
     uint64_t sidecars_hash;
 };
+struct mz_services { /* of one namespace, in the model's order */
+    const struct mz_service **v;
+    size_t n;
+};
 struct mz_model_opts {
     const char *domain; /* "cluster.local" */
 };
-/* @before may be NULL: what did not change is taken over from it one day; the result is the same. Returns refs 1. */
+/* @before may be NULL; where the store says that only endpoints changed since it was built, the new one stands on it. The answers are
+ * the same either way. Returns refs 1. */
 struct mz_model *mz_model_build(struct mz_store *s, const struct mz_model_opts *o, const struct mz_model *before);
 struct mz_model *mz_model_ref(const struct mz_model *m);
 void mz_model_unref(const struct mz_model *m); /* NULL is fine */
@@ -158,6 +176,7 @@ const struct mz_service *mz_model_service(const struct mz_model *m, struct mz_st
 const struct mz_service *mz_model_service_in(const struct mz_model *m, struct mz_str ns, struct mz_str host); /* NULL */
 bool mz_service_is_public(const struct mz_service *s); /* everybody sees it */
 bool mz_service_visible(const struct mz_service *s, struct mz_str ns); /* to workloads of @ns, by exportTo */
+const struct mz_endpoints *mz_model_endpoints(const struct mz_model *m, const struct mz_port *p);
 const struct mz_port *mz_service_port(const struct mz_service *s, uint16_t port); /* NULL */
 
 /* A service and the port of one workload that answers for it. */

@@ -11,6 +11,7 @@ struct model_draft { /* a model being built */
     struct mz_store *store;
     struct mz_arena *scratch; /* messages; goes when the model stands */
     MZ_VEC(struct mz_service *) services;
+    MZ_VEC(const struct mz_endpoints *) table; /* by mz_port.at */
     MZ_VEC(struct mz_workload *) pods, machines; /* those that have an address; by namespace and name */
 };
 void model_add_kubernetes(struct model_draft *d); /* kubernetes.c */
@@ -30,6 +31,15 @@ uint64_t model_hash_workload(const struct mz_workload *w);
 uint16_t model_port_on(const struct mz_port *p, struct mz_labels names);
 struct model_gathered *model_gather(struct model_draft *d, const struct mz_service *s);
 void model_gather_add(struct model_gathered *g, size_t port, const struct mz_workload *w, uint16_t number);
+void model_take_gathered(struct model_draft *d, const struct mz_service *s, struct model_gathered *g, bool sorted,
+                         struct mz_endpoints *out); /* one per port; frees what was gathered */
+/* Those that a document names and those of the endpoints, sorted, each once. */
+const struct mz_str *model_accounts(struct model_draft *d, const struct mz_str *named, size_t named_n, const struct mz_endpoints *e,
+                                    size_t ports, size_t *out_n);
+/* Endpoints of a service of Kubernetes as the documents of now have them. */
+struct model_gathered *model_gather_slices(struct model_draft *d, const struct mz_service *s);
+/* A model on top of @before, or NULL: it has to be built anew. patch.c */
+struct mz_model *model_patch(struct mz_store *s, const struct mz_model *before);
 /* Endpoints and accounts of a service (those that it has are kept). @sorted: by address. Frees what was gathered. */
 void model_finish_service(struct model_draft *d, struct mz_service *s, struct model_gathered *g, bool sorted);
 

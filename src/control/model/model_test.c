@@ -77,10 +77,10 @@ static void test_service(void **state)
     assert_non_null(s);
     assert_int_equal(s->resolution, MZ_RESOLVE_EDS);
     assert_int_equal(s->ports[0].protocol, MZ_PROTOCOL_HTTP);
-    assert_int_equal(s->ports[1].protocol, MZ_PROTOCOL_TCP); /* known for it */
-    assert_int_equal(s->endpoints[0].n, 2);                  /* one waits for its pod */
-    assert_int_equal(s->endpoints[1].n, 0);
-    const struct mz_endpoint *e = s->endpoints[0].v;
+    assert_int_equal(s->ports[1].protocol, MZ_PROTOCOL_TCP);     /* known for it */
+    assert_int_equal(mz_model_endpoints(m, &s->ports[0])->n, 2); /* one waits for its pod */
+    assert_int_equal(mz_model_endpoints(m, &s->ports[1])->n, 0);
+    const struct mz_endpoint *e = mz_model_endpoints(m, &s->ports[0])->v;
     assert_true(mz_str_eq(e[0].address, MZ_STR("10.1.0.1")) && e[0].health == MZ_HEALTHY);
     assert_true(e[1].health == MZ_UNHEALTHY && !e[1].workload);
     assert_true(e[0].workload->mtls && mz_str_eq(e[0].workload->locality.zone, MZ_STR("z")));
@@ -115,7 +115,8 @@ static void test_hashes(void **state)
     (void)state;
     struct mz_model *x = build(mesh), *y = build(mesh);
     const struct mz_service *a = x->services[1], *b = y->services[1];
-    assert_true(a->hash == b->hash && a->endpoints[0].hash == b->endpoints[0].hash);
+    assert_true(a->hash == b->hash && mz_model_endpoints(x, &a->ports[0])->hash ==
+                                          mz_model_endpoints(y, &b->ports[0])->hash);
     assert_true(x->mesh.hash == y->mesh.hash);
     mz_model_unref(y);
     char *other = strdup(mesh), *zone = strstr(other, "zone: z");
@@ -123,7 +124,8 @@ static void test_hashes(void **state)
     y = build(other);
     free(other);
     b = y->services[1];
-    assert_true(a->hash == b->hash && a->endpoints[0].hash != b->endpoints[0].hash);
+    assert_true(a->hash == b->hash && mz_model_endpoints(x, &a->ports[0])->hash !=
+                                          mz_model_endpoints(y, &b->ports[0])->hash);
     mz_model_unref(x);
     mz_model_unref(y);
 }

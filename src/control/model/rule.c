@@ -60,6 +60,27 @@ static int compare_docs(const void *a, const void *b)
     return c ? c : mz_str_cmp((*x)->name, (*y)->name);
 }
 
+static bool is_dialled(const ist_TrafficPolicy *t)
+{
+    bool any = t && t->load_balancer &&
+               t->load_balancer->lb_policy_case == ist_LoadBalancerSettings_LB_POLICY_SIMPLE &&
+               t->load_balancer->simple == ist_LoadBalancerSettings_SimpleLB_PASSTHROUGH;
+    for (size_t i = 0; t && i < t->n_port_level_settings; i++) {
+        const ist_LoadBalancerSettings *l = t->port_level_settings[i]->load_balancer;
+        any |= l && l->lb_policy_case == ist_LoadBalancerSettings_LB_POLICY_SIMPLE &&
+               l->simple == ist_LoadBalancerSettings_SimpleLB_PASSTHROUGH;
+    }
+    return any;
+}
+
+static bool lets_dial(const ist_DestinationRule *m)
+{
+    bool any = is_dialled(m->traffic_policy);
+    for (size_t i = 0; i < m->n_subsets; i++)
+        any |= is_dialled(m->subsets[i]->traffic_policy);
+    return any;
+}
+
 static void add_rule(struct model_draft *d, const struct mz_doc *doc)
 {
     const ist_DestinationRule *m = (const ist_DestinationRule *)mz_doc_body(doc, d->m->arena);
@@ -76,6 +97,7 @@ static void add_rule(struct model_draft *d, const struct mz_doc *doc)
         (void)mz_map_put(&d->m->rules, key, r);
     }
     join(d, r, m, doc->version);
+    d->m->dialled |= lets_dial(m);
     d->m->rules_hash = mz_xxh64(&doc->version, sizeof(doc->version),
                                 mz_xxh64(doc->key.p, doc->key.n, d->m->rules_hash));
 }

@@ -50,18 +50,18 @@ static void test_endpoints(void **state)
     assert_true(s->external && s->entry);
     assert_str(s->addresses[0], "10.0.0.7");
     assert_str(s->addresses[1], "10.0.0.0/8");
-    assert_int_equal(s->endpoints[0].n, 2);
-    const struct mz_endpoint *e = &s->endpoints[0].v[0];
+    assert_int_equal(mz_model_endpoints(m, &s->ports[0])->n, 2);
+    const struct mz_endpoint *e = &mz_model_endpoints(m, &s->ports[0])->v[0];
     assert_str(e->address, "1.1.1.2"); /* as written */
     assert_int_equal(e->port, 81);
     assert_int_equal(e->workload->weight, 3);
     assert_true(e->workload->mtls); /* it has an account */
     assert_str(e->workload->name, "s-0");
     assert_str(e->workload->locality.zone, "z");
-    assert_int_equal(s->endpoints[0].v[1].port, 82);
-    assert_int_equal(s->endpoints[1].v[1].port, 90);
+    assert_int_equal(mz_model_endpoints(m, &s->ports[0])->v[1].port, 82);
+    assert_int_equal(mz_model_endpoints(m, &s->ports[1])->v[1].port, 90);
     assert_int_equal(s->accounts_n, 1);
-    e = &service(m, "unix.example.com")->endpoints[0].v[0];
+    e = &mz_model_endpoints(m, &service(m, "unix.example.com")->ports[0])->v[0];
     assert_str(e->address, "/run/x");
     assert_int_equal(e->port, 0);
     mz_model_unref(m);
@@ -91,16 +91,17 @@ static void test_selected(void **state)
                                                              "status: {podIP: 1.1.1.4, phase: "
                                                              "Running}\n");
     const struct mz_service *s = service(m, "vm.demo");
-    assert_int_equal(s->endpoints[0].n, 2); /* no name, no other namespace */
-    assert_str(s->endpoints[0].v[0].address, "1.1.1.4");
-    assert_int_equal(s->endpoints[0].v[0].health, MZ_HEALTHY);
-    assert_int_equal(s->endpoints[0].v[1].port, 8080);
-    assert_int_equal(s->endpoints[0].v[1].health, MZ_UNCHECKED);
-    assert_str(mz_label_get(s->endpoints[0].v[1].workload->labels, "from"), "meta");
+    assert_int_equal(mz_model_endpoints(m, &s->ports[0])->n, 2); /* no name, no other namespace */
+    assert_str(mz_model_endpoints(m, &s->ports[0])->v[0].address, "1.1.1.4");
+    assert_int_equal(mz_model_endpoints(m, &s->ports[0])->v[0].health, MZ_HEALTHY);
+    assert_int_equal(mz_model_endpoints(m, &s->ports[0])->v[1].port, 8080);
+    assert_int_equal(mz_model_endpoints(m, &s->ports[0])->v[1].health, MZ_UNCHECKED);
+    assert_str(mz_label_get(mz_model_endpoints(m, &s->ports[0])->v[1].workload->labels, "from"),
+               "meta");
     assert_str(s->accounts[0], "b");
     s = service(m, "k.demo.svc.cluster.local"); /* Kubernetes' services select machines, too */
-    assert_int_equal(s->endpoints[0].n, 1);
-    assert_int_equal(s->endpoints[0].v[0].port, 7);
+    assert_int_equal(mz_model_endpoints(m, &s->ports[0])->n, 1);
+    assert_int_equal(mz_model_endpoints(m, &s->ports[0])->v[0].port, 7);
     mz_model_unref(m);
 }
 
@@ -122,8 +123,8 @@ static void test_one_host(void **state)
                                               "port: 7}]}\n");
     const struct mz_service *s = service(m, "h.example.com");
     assert_int_equal(s->ports_n, 2);
-    assert_int_equal(s->endpoints[0].n, 2);
-    assert_str(s->endpoints[1].v[0].address, "1.1.1.3");
+    assert_int_equal(mz_model_endpoints(m, &s->ports[0])->n, 2);
+    assert_str(mz_model_endpoints(m, &s->ports[1])->v[0].address, "1.1.1.3");
     assert_false(service(m, "web.demo.svc.cluster.local")->entry); /* nobody takes its name */
     mz_model_unref(m);
 }
@@ -226,10 +227,10 @@ static void test_kubernetes(void **state)
             EXTERNAL("b", "a.demo.svc.cluster.local") EXTERNAL("x", "y.demo.svc.cluster.local")
                 EXTERNAL("y", "x.demo.svc.cluster.local") EXTERNAL("z", "www.example.com"));
     const struct mz_service *s = service(m, "web.demo.svc.cluster.local");
-    assert_true(s->endpoints[0].node_local);
-    assert_int_equal(s->endpoints[0].n, 2);
-    assert_int_equal(s->endpoints[0].v[0].port, 70);
-    assert_int_equal(s->endpoints[0].v[1].health, MZ_UNHEALTHY);
+    assert_true(mz_model_endpoints(m, &s->ports[0])->node_local);
+    assert_int_equal(mz_model_endpoints(m, &s->ports[0])->n, 2);
+    assert_int_equal(mz_model_endpoints(m, &s->ports[0])->v[0].port, 70);
+    assert_int_equal(mz_model_endpoints(m, &s->ports[0])->v[1].health, MZ_UNHEALTHY);
     assert_int_equal(s->aliases_n, 2); /* over the other one, too; a loop means nothing */
     assert_str(s->aliases[0], "a.demo.svc.cluster.local");
     assert_str(s->aliases[1], "b.demo.svc.cluster.local");

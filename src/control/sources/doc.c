@@ -35,6 +35,16 @@ static struct mz_str put(char **at, struct mz_str s)
     return (struct mz_str){ p, s.n };
 }
 
+/* Which service's endpoints these are. */
+static struct mz_str service_of(enum mz_kind k, const k8s_ObjectMeta *meta, struct mz_arena *a)
+{
+    const char *name = k == MZ_KIND_ENDPOINTS ? meta->name : "";
+    for (size_t i = 0; k == MZ_KIND_ENDPOINT_SLICE && i < meta->n_labels; i++)
+        if (strcmp(meta->labels[i]->key, "kubernetes.io/service-name") == 0)
+            name = meta->labels[i]->value;
+    return name[0] ? mz_arena_printf(a, "%s/%s", meta->namespace_, name) : MZ_STR("");
+}
+
 struct mz_doc *mz_doc_create(enum mz_kind k, const k8s_ObjectMeta *meta,
                              const ProtobufCMessage *body, struct mz_str file, uint32_t line)
 {
@@ -44,7 +54,8 @@ struct mz_doc *mz_doc_create(enum mz_kind k, const k8s_ObjectMeta *meta,
     struct mz_str m = mz_msg_pack_alloc(&meta->base, a), b = mz_msg_pack_alloc(body, a);
     struct mz_str key = mz_arena_printf(a, "%s/%s%s%s", infos[k].name, meta->namespace_,
                                         ns.n ? "/" : "", meta->name);
-    const size_t n = ns.n + name.n + file.n + key.n + created.n + m.n + b.n + 7;
+    struct mz_str of = service_of(k, meta, a);
+    const size_t n = ns.n + name.n + file.n + key.n + created.n + m.n + b.n + of.n + 8;
     struct mz_doc *d = mz_alloc(MZ_MEM_CONFIG, sizeof(*d) + n);
     char *at = (char *)(d + 1);
     *d = (struct mz_doc){ .refs = 1, .kind = k, .line = line };
@@ -55,6 +66,7 @@ struct mz_doc *mz_doc_create(enum mz_kind k, const k8s_ObjectMeta *meta,
     d->created = put(&at, created);
     d->meta = put(&at, m);
     d->body = put(&at, b);
+    d->of = put(&at, of);
     d->version = mz_xxh64(d->body.p, b.n, mz_xxh64(d->meta.p, m.n, 0));
     mz_arena_destroy(a);
     return d;

@@ -44,6 +44,7 @@ struct mz_doc {
     struct mz_str created; /* RFC 3339; "" unknown */
     struct mz_str meta;   /* packed k8s.v1.ObjectMeta */
     struct mz_str body;   /* packed message of the kind's type */
+    struct mz_str of;     /* of endpoints: the service that has them, "demo/web"; "" others */
     uint64_t version;     /* of meta and body: equal content, equal number, in every process */
 };
 struct mz_doc *mz_doc_create(enum mz_kind k, const k8s_ObjectMeta *meta, const ProtobufCMessage *body, struct mz_str file,

@@ -9,7 +9,15 @@ struct of_kind {
     MZ_VEC(const struct mz_doc *) sorted;
     bool stale;
 };
+struct group {         /* endpoints of one service */
+    struct mz_str key; /* behind the struct */
+    MZ_VEC(const struct mz_doc *) docs;
+};
+enum { MAX_CHANGES = 1000 }; /* services; more are many */
 struct mz_store {
+    struct mz_map groups;             /* struct group */
+    MZ_VEC(struct mz_str) changed_of; /* keys of groups, owned */
+    bool changed_others;
     struct mz_map docs; /* key to struct mz_doc, one reference each */
     struct of_kind kinds[MZ_KIND__COUNT];
     bool dirty; /* since the last commit */
@@ -21,10 +29,91 @@ struct mz_store *mz_store_create(void (*changed)(void *arg), void *arg)
 {
     struct mz_store *s = mz_new0(MZ_MEM_CONFIG, struct mz_store);
     mz_map_init(&s->docs, MZ_MEM_CONFIG);
+    mz_map_init(&s->groups, MZ_MEM_CONFIG);
+    s->changed_others = true;
     s->changed = changed;
     s->arg = arg;
     return s;
 }
+
+/* ---- endpoints by service ---- */
+
+static void group_free(struct group *g)
+{
+    mz_vec_free(&g->docs, MZ_MEM_CONFIG);
+    mz_free(MZ_MEM_CONFIG, g);
+}
+
+static void group_add(struct mz_store *s, const struct mz_doc *d)
+{
+    struct group *g = mz_map_get(&s->groups, d->of);
+    if (!g) {
+        g = mz_alloc0(MZ_MEM_CONFIG, sizeof(*g) + d->of.n);
+        memcpy(g + 1, d->of.p, d->of.n);
+        g->key = (struct mz_str){ (const char *)(g + 1), d->of.n };
+        (void)mz_map_put(&s->groups, g->key, g);
+    }
+    *mz_vec_push(&g->docs, MZ_MEM_CONFIG) = d;
+}
+
+static void group_remove(struct mz_store *s, const struct mz_doc *d)
+{
+    struct group *g = mz_map_get(&s->groups, d->of);
+    for (size_t i = 0; g && i < g->docs.n; i++)
+        if (g->docs.v[i] == d) {
+            g->docs.v[i] = g->docs.v[--g->docs.n];
+            break;
+        }
+    if (g && !g->docs.n) {
+        (void)mz_map_del(&s->groups, g->key);
+        group_free(g);
+    }
+}
+
+static void note_change(struct mz_store *s, const struct mz_doc *d)
+{
+    if (!d || s->changed_others)
+        return;
+    if (!d->of.n || s->changed_of.n == MAX_CHANGES) {
+        mz_store_forget_changes(s);
+        s->changed_others = true;
+        return;
+    }
+    char *own = mz_alloc(MZ_MEM_CONFIG, d->of.n);
+    memcpy(own, d->of.p, d->of.n);
+    *mz_vec_push(&s->changed_of, MZ_MEM_CONFIG) = (struct mz_str){ own, d->of.n };
+}
+
+struct mz_store_changes mz_store_changes(const struct mz_store *s)
+{
+    return (struct mz_store_changes){ s->changed_others, s->changed_of.v, s->changed_of.n };
+}
+
+void mz_store_forget_changes(struct mz_store *s)
+{
+    mz_vec_foreach (key, &s->changed_of)
+        mz_free(MZ_MEM_CONFIG, (char *)(uintptr_t)key->p);
+    s->changed_of.n = 0;
+    s->changed_others = false;
+}
+
+static int compare_kinds(const void *a, const void *b)
+{
+    const struct mz_doc *const *x = a, *const *y = b;
+    int c = ((*x)->kind > (*y)->kind) - ((*x)->kind < (*y)->kind);
+    return c ? c : mz_str_cmp((*x)->name, (*y)->name);
+}
+
+const struct mz_doc *const *mz_store_of(struct mz_store *s, struct mz_str service, size_t *out_n)
+{
+    struct group *g = mz_map_get(&s->groups, service);
+    *out_n = g ? g->docs.n : 0;
+    if (g)
+        qsort(g->docs.v, g->docs.n, sizeof(*g->docs.v), compare_kinds);
+    return g ? g->docs.v : NULL;
+}
+
+/* ---- the store ---- */
 
 void mz_store_destroy(struct mz_store *s)
 {
@@ -35,6 +124,11 @@ void mz_store_destroy(struct mz_store *s)
     mz_map_fini(&s->docs);
     for (unsigned k = 0; k < MZ_KIND__COUNT; k++)
         mz_vec_free(&s->kinds[k].sorted, MZ_MEM_CONFIG);
+    mz_map_foreach (it, &s->groups)
+        group_free(it->value);
+    mz_map_fini(&s->groups);
+    mz_store_forget_changes(s);
+    mz_vec_free(&s->changed_of, MZ_MEM_CONFIG);
     mz_free(MZ_MEM_CONFIG, s);
 }
 
@@ -48,8 +142,16 @@ void mz_store_put(struct mz_store *s, struct mz_doc *d)
     }
     s->dirty |=
         !old || old->version != d->version; /* that it moved within its file changes no answer */
+    if (!old || old->version != d->version) {
+        note_change(s, old);
+        note_change(s, d);
+    }
     if (old)
         (void)mz_map_del(&s->docs, old->key); /* the key lives in the document */
+    if (old && old->of.n)
+        group_remove(s, old);
+    if (d->of.n)
+        group_add(s, d);
     (void)mz_map_put(&s->docs, d->key, d);
     s->kinds[d->kind].stale = true;
     mz_doc_unref(old);
@@ -62,6 +164,9 @@ void mz_store_remove(struct mz_store *s, struct mz_str key)
         return;
     s->dirty = true;
     s->kinds[old->kind].stale = true;
+    note_change(s, old);
+    if (old->of.n)
+        group_remove(s, old);
     mz_doc_unref(old);
 }
 

@@ -13,6 +13,15 @@ void mz_store_put(struct mz_store *s, struct mz_doc *d);        /* takes @d; rep
 void mz_store_remove(struct mz_store *s, struct mz_str key);    /* nothing happens where there is none */
 void mz_store_commit(struct mz_store *s);                       /* a consistent state: tells `changed` */
 const struct mz_doc *mz_store_get(const struct mz_store *s, struct mz_str key); /* borrowed; NULL */
+/* Endpoints of one service, "ns/name": slices and the older form, by kind and name. Borrowed until the next put or remove. */
+const struct mz_doc *const *mz_store_of(struct mz_store *s, struct mz_str service, size_t *out_n);
+struct mz_store_changes { /* since they were last forgotten */
+    bool others;              /* not only endpoints */
+    const struct mz_str *of;  /* services whose endpoints changed, some perhaps twice */
+    size_t n;
+};
+struct mz_store_changes mz_store_changes(const struct mz_store *s); /* borrowed */
+void mz_store_forget_changes(struct mz_store *s);
 /* Of one kind, by namespace and name. Borrowed until the next put or remove. */
 const struct mz_doc *const *mz_store_list(struct mz_store *s, enum mz_kind k, size_t *out_n);
 #endif

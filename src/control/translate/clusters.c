@@ -165,7 +165,7 @@ static struct mz_out *build_outbound(struct mz_view *v, const struct mz_service 
 {
     struct tr_cluster c = { .v = v, .a = mz_arena_create(MZ_MEM_STREAM), .service = s, .port = p };
     c.policy = mz_rule_policy(r, subset, p->port);
-    c.endpoints = &s->endpoints[p - s->ports];
+    c.endpoints = mz_model_endpoints(v->model, p);
     c.subset = mz_str_c(subset ? subset->name : "");
     c.selected = subset;
     begin(&c, tr_cluster_name(c.a, "outbound", p->port, c.subset, s->host), discovery_type(v, s));
@@ -203,7 +203,7 @@ static void outbound(struct mz_view *v, const struct mz_service *s, const struct
     if (by_name(s) ||
         dials_itself(v, s,
                      mz_rule_policy(r, subset, p->port).lb)) /* TLS follows from who is there */
-        mz_key_u64(&k, s->endpoints[p - s->ports].hash);
+        mz_key_u64(&k, mz_model_endpoints(v->model, p)->hash);
     mz_key_u64(&k, v->model->mtls_hash);
     mz_key_u64(&k, v->model->mesh.hash);
     mz_key_u64(&k, v->proxy->shape);

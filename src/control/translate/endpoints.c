@@ -170,7 +170,7 @@ struct mz_out *tr_endpoints(struct mz_view *v, struct mz_str name)
         return NULL;
     const struct mz_service *s = mz_map_get(&v->scope->by_host, key.host);
     const struct mz_port *p = s ? mz_service_port(s, key.port) : NULL;
-    const struct mz_endpoints *e = p ? &s->endpoints[p - s->ports] : NULL;
+    const struct mz_endpoints *e = p ? mz_model_endpoints(v->model, p) : NULL;
     const struct mz_rule *r = s ? mz_model_rule(v->model, v->proxy->ns, s) : NULL;
     const ist_Subset *subset = r && key.subset.n ? mz_rule_subset(r, key.subset) : NULL;
     if (key.subset.n && !subset)
@@ -195,4 +195,20 @@ struct mz_out *tr_endpoints(struct mz_view *v, struct mz_str name)
         mz_cache_put(v->t->cache, &k, o);
     }
     return o;
+}
+
+void mz_translate_names(const struct mz_view *v, struct mz_str host, struct mz_arena *a,
+                        struct mz_str **out, size_t *out_n)
+{
+    const struct mz_service *s = mz_map_get(&v->scope->by_host, host);
+    const struct mz_rule *r = s ? mz_model_rule(v->model, v->proxy->ns, s) : NULL;
+    const size_t each = 1 + (r ? r->subsets_n : 0);
+    struct mz_str *names = mz_arena_alloc(a, (s ? s->ports_n : 0) * each * sizeof(*names));
+    size_t n = 0;
+    for (size_t i = 0; s && i < s->ports_n; i++)
+        for (size_t k = 0; k < each; k++)
+            names[n++] = mz_str_c(tr_cluster_name(
+                a, "outbound", s->ports[i].port, mz_str_c(k ? r->subsets[k - 1]->name : ""), host));
+    *out = names;
+    *out_n = n;
 }

@@ -189,16 +189,16 @@ static void add(struct plan *pl, const struct mz_service *s, const struct mz_por
 /* Headless TCP: clients dial the endpoints themselves, and so each has a listener, except where the client is the endpoint. */
 static void add_endpoints(struct plan *pl, const struct mz_service *s, const struct mz_port *p)
 {
-    const struct mz_endpoints *e = &s->endpoints[p - s->ports];
+    const struct mz_endpoints *e = mz_model_endpoints(pl->v->model, p);
     for (size_t i = 0; i < e->n; i++)
         if (!mz_str_eq(e->v[i].address, pl->v->proxy->ips[0]))
             add(pl, s, p, e->v[i].address);
 }
 
 /* Nobody can tell its addresses: clients dial any. */
-static bool is_anywhere(const struct mz_service *s, size_t port)
+static bool is_anywhere(const struct plan *pl, const struct mz_service *s, size_t port)
 {
-    return s->entry && !s->endpoints[port].n && !s->selector.n;
+    return s->entry && !mz_model_endpoints(pl->v->model, &s->ports[port])->n && !s->selector.n;
 }
 
 static void plan_port(struct plan *pl, const struct mz_service *s, size_t i)
@@ -211,7 +211,7 @@ static void plan_port(struct plan *pl, const struct mz_service *s, size_t i)
         add(pl, s, p, pl->bind);
     else if (kind == KIND_HTTP)
         add(pl, s, p, any);
-    else if (s->resolution == MZ_RESOLVE_PASSTHROUGH && !s->addresses_n && !is_anywhere(s, i))
+    else if (s->resolution == MZ_RESOLVE_PASSTHROUGH && !s->addresses_n && !is_anywhere(pl, s, i))
         add_endpoints(pl, s, p);
     else if (!s->addresses_n)
         add(pl, s, p, pl->v->proxy->auto_addresses && s->automatic.n ? s->automatic : any);

@@ -69,8 +69,8 @@ static void add_pod(struct names *n, const struct mz_service *s, const struct mz
 static void add_endpoints(struct names *n, const struct mz_service *s, struct name *own)
 {
     for (size_t k = 0; k < s->ports_n; k++)
-        for (size_t i = 0; i < s->endpoints[k].n; i++) {
-            const struct mz_endpoint *e = &s->endpoints[k].v[i];
+        for (size_t i = 0; i < mz_model_endpoints(n->v->model, &s->ports[k])->n; i++) {
+            const struct mz_endpoint *e = &mz_model_endpoints(n->v->model, &s->ports[k])->v[i];
             if ((e->health != MZ_HEALTHY && !s->unready) || has(own, e->address))
                 continue;
             if (e->workload)

@@ -21,7 +21,6 @@ static const struct mz_service *trim(struct mz_arena *a, const struct mz_service
     *own = *s;
     own->ports = &s->ports[port];
     own->ports_n = 1;
-    own->endpoints = &s->endpoints[port];
     own->hash = mz_xxh64(&s->ports[port].port, sizeof(uint16_t), s->hash);
     return own;
 }
@@ -38,12 +37,13 @@ static const struct mz_service *fit(struct mz_arena *a, const struct mz_service 
     return NULL;
 }
 
-/* Of one host in several namespaces: the client's own, then Kubernetes' services, then the older one. */
+/* Of one host: the one in the client's own namespace, then Kubernetes' services, then the older one. */
 static bool is_better(const struct mz_service *s, const struct mz_service *had, struct mz_str ns)
 {
-    if (!had || mz_str_eq(s->ns, ns))
+    if (!had)
         return true;
-    return had->entry && !s->entry && !mz_str_eq(had->ns, ns);
+    const bool own = mz_str_eq(s->ns, ns), had_own = mz_str_eq(had->ns, ns);
+    return own != had_own ? own : had->entry && !s->entry;
 }
 
 struct picking {
@@ -112,7 +112,6 @@ static const struct mz_service *join(struct mz_arena *a, const struct mz_service
     const size_t room = x->ports_n + y->ports_n;
     struct mz_service *s = mz_arena_new0(a, struct mz_service);
     struct mz_port *ports = mz_arena_alloc(a, room * sizeof(*ports));
-    struct mz_endpoints *endpoints = mz_arena_alloc(a, room * sizeof(*endpoints));
     *s = *x;
     s->ports_n = 0;
     for (size_t i = 0; i < room; i++) {
@@ -120,11 +119,9 @@ static const struct mz_service *join(struct mz_arena *a, const struct mz_service
         const size_t at = i < x->ports_n ? i : i - x->ports_n;
         if (from == y && mz_service_port(x, y->ports[at].port))
             continue;
-        ports[s->ports_n] = from->ports[at];
-        endpoints[s->ports_n++] = from->endpoints[at];
+        ports[s->ports_n++] = from->ports[at];
     }
     s->ports = ports;
-    s->endpoints = endpoints;
     s->hash = mz_xxh64(&y->hash, sizeof(y->hash), x->hash);
     return s;
 }

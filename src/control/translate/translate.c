@@ -89,6 +89,12 @@ void mz_translator_destroy(struct mz_translator *t)
 
 void mz_translator_set_model(struct mz_translator *t, const struct mz_model *m)
 {
+    if (t->model && m->base == t->model) { /* the same services */
+        const struct mz_model *before = t->model;
+        t->model = mz_model_ref(m);
+        mz_model_unref(before);
+        return;
+    }
     scopes_clear(t);
     mz_model_unref(t->model);
     t->model = mz_model_ref(m);
@@ -131,6 +137,11 @@ struct mz_view *mz_view_create(struct mz_translator *t, const struct mz_proxy *p
                          v->workload ? v->workload->ports : (struct mz_labels){ 0 }, v->arena);
     v->ingress = tr_ingress(v);
     return v;
+}
+
+void mz_view_renew(struct mz_view *v)
+{
+    v->model = v->t->model;
 }
 
 bool mz_view_answers_dns(const struct mz_view *v)

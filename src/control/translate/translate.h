@@ -16,13 +16,15 @@ struct mz_features mz_features_from_env(void); /* all on, except where a variabl
 struct mz_translator; /* the cache, and what all proxies of a model share */
 struct mz_translator *mz_translator_create(const struct mz_features *f); /* copied */
 void mz_translator_destroy(struct mz_translator *t);       /* after its views; NULL is fine */
-void mz_translator_set_model(struct mz_translator *t, const struct mz_model *m); /* takes a reference; views of the one before end first */
+/* Takes a reference. Views of the one before end first, except where @m stands on that one: then they are renewed. */
+void mz_translator_set_model(struct mz_translator *t, const struct mz_model *m);
 struct mz_cache_counts mz_translator_counts(const struct mz_translator *t);
 
 /* One proxy in one model. */
 struct mz_view;
 struct mz_view *mz_view_create(struct mz_translator *t, const struct mz_proxy *p); /* borrows p */
 bool mz_view_answers_dns(const struct mz_view *v); /* its agent asks for the name table */
+void mz_view_renew(struct mz_view *v); /* to the translator's model, which stands on the view's */
 void mz_view_destroy(struct mz_view *v); /* NULL is fine */
 
 struct mz_outs { /* by name; a reference each */
@@ -33,6 +35,8 @@ void mz_outs_fini(struct mz_outs *o);
 enum mz_xds_type mz_translate_type(struct mz_str type_url);
 const ProtobufCMessageDescriptor *mz_translate_descriptor(enum mz_xds_type t); /* of a type that is served */
 const char *mz_translate_short(enum mz_xds_type t); /* "cds"; NULL: not served */
+/* Names of endpoints (EDS) that @v may have for a host: of its ports, and their subsets. In @a. */
+void mz_translate_names(const struct mz_view *v, struct mz_str host, struct mz_arena *a, struct mz_str **out, size_t *out_n);
 bool mz_translate_is_named(enum mz_xds_type t);     /* clients ask by name (EDS, RDS); else everything is sent (CDS, LDS, NDS) */
 /**
  * Everything of a type: for named ones what @names asks for and exists. @names sorted, each once; NULL with 0 for the others.
