@@ -1,0 +1,41 @@
+#ifndef MZ_CLI_COMMAND_H
+#define MZ_CLI_COMMAND_H
+/* The commands of mizzenctl: a table (main.c), a file each. Output goes to standard output, what went wrong to standard error. */
+#include "cli/args.h"
+#include "base/err.h"
+
+enum { /* exit codes, those of the field's tool */
+    EXIT_OK = 0,
+    EXIT_ERROR = 1,
+    EXIT_USAGE = 64,
+    EXIT_DATA = 65,   /* a file could not be read as documents */
+    EXIT_FOUND = 79,  /* analyze found something */
+};
+struct command {
+    const char *name, *aliases; /* aliases separated by blanks; "" none */
+    const char *arguments;      /* "[ADDRESS]" */
+    const char *help;
+    const struct arg_flag *flags;
+    size_t flags_n;
+    const struct command *sub; /* instead of run */
+    size_t sub_n;
+    int (*run)(const struct command *c, int argc, char **argv); /* argv: what follows the command's name */
+};
+extern const struct command commands[];
+extern const size_t commands_n;
+
+const struct command *command_find(const struct command *v, size_t n, const char *name); /* NULL */
+/* Reads the command's line. -1: go on; otherwise the process shall end with this code, what there was to say is printed. */
+int command_args(const struct command *c, int argc, char **argv, void *options, struct arg_result *out);
+void command_usage(const struct command *c, const char *program);
+int command_usage_error(const struct command *c, const char *why); /* prints usage and reason; EXIT_ERROR as there */
+int command_fail(const struct mz_err *err);                        /* prints "Error: path: reason"; EXIT_ERROR */
+
+int run_proxy_config(const struct command *c, int argc, char **argv);
+int run_version(const struct command *c, int argc, char **argv);
+int run_completion(const struct command *c, int argc, char **argv);
+extern const struct command proxy_config_commands[];
+extern const size_t proxy_config_commands_n;
+extern const struct arg_flag version_flags[];
+extern const size_t version_flags_n;
+#endif

@@ -1,0 +1,93 @@
+#include "cli/dump.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "cli/fetch.h"
+
+bool read_file(const char *path, struct mz_buf *out, struct mz_err *err)
+{
+    const bool standard = strcmp(path, "-") == 0;
+    FILE *f = standard ? stdin : fopen(path, "re");
+    char text[16384];
+    size_t n;
+    if (!f)
+        return mz_err_set(err, "%s: %s", path, strerrordesc_np(errno));
+    while ((n = fread(text, 1, sizeof(text), f)) > 0)
+        mz_buf_append(out, text, n);
+    const int e = ferror(f) ? errno : 0;
+    if (!standard)
+        (void)fclose(f); /* only read */
+    return e == 0 || mz_err_set(err, "%s: %s", path, strerrordesc_np(e));
+}
+
+bool dump_load(struct dump *d, const char *where, uint16_t port, const char *path, const char *file,
+               struct mz_err *err)
+{
+    d->arena = mz_arena_create(MZ_MEM_MISC);
+    mz_buf_init(&d->text);
+    d->root = NULL;
+    if (where ? !fetch(where, port, "GET", path, &d->text, err) : !read_file(file, &d->text, err))
+        return false;
+    const struct mz_str text = mz_buf_linearize(&d->text, mz_buf_len(&d->text));
+    d->root = mz_tree_read(d->arena, text, MZ_TEXT_JSON, err);
+    return d->root != NULL || mz_err_at(err, "%s", where ? where : file);
+}
+
+void dump_fini(struct dump *d)
+{
+    mz_arena_destroy(d->arena);
+    mz_buf_fini(&d->text);
+}
+
+const struct mz_node *dump_part(const struct dump *d, const char *type, struct mz_err *err)
+{
+    const struct mz_node *list = node_get(d->root, "configs");
+    for (size_t i = 0; i < node_count(list); i++) {
+        const struct mz_str t = node_text(list->list[i], "@type"), want = mz_str_c(type);
+        if (mz_str_ends(t, want) && t.n > want.n && t.p[t.n - want.n - 1] == '.')
+            return list->list[i];
+    }
+    mz_err_set(err, "config dump has no configuration type type.googleapis.com/envoy.admin.v3.%s",
+               type);
+    return NULL;
+}
+
+void resources_add(struct resources *r, const struct mz_node *part, const char *list,
+                   const char *path, struct mz_arena *a)
+{
+    const struct mz_node *l = node_get(part, list);
+    const size_t more = node_count(l);
+    const struct mz_node **v =
+        mz_arena_alloc0(a, (r->n + more + 1) * sizeof(const struct mz_node *));
+    for (size_t i = 0; i < r->n; i++)
+        v[i] = r->v[i];
+    for (size_t i = 0; i < more; i++) {
+        const struct mz_node *one = node_at(l->list[i], path);
+        if (one)
+            v[r->n++] = one;
+    }
+    r->v = v;
+}
+
+static const struct mz_node *untyped(const struct mz_node *n, struct mz_arena *a)
+{
+    struct mz_node *out = mz_arena_alloc0(a, sizeof(*out));
+    *out = *n;
+    if (n->kind == MZ_NODE_MAP && n->n && mz_str_eq(n->pairs[0].key, MZ_STR("@type"))) {
+        out->pairs = n->pairs + 1;
+        out->n--;
+    }
+    return out;
+}
+
+const struct mz_node *resources_list(const struct resources *r, struct mz_arena *a)
+{
+    struct mz_node *out = mz_arena_alloc0(a, sizeof(*out));
+    out->kind = MZ_NODE_LIST;
+    out->n = (uint32_t)r->n;
+    out->list = mz_arena_alloc0(a, (r->n + 1) * sizeof(const struct mz_node *));
+    for (size_t i = 0; i < r->n; i++)
+        out->list[i] = untyped(r->v[i], a);
+    return out;
+}

@@ -1,0 +1,76 @@
+/* mizzenctl: what a person asks of the mesh. */
+#include <stdio.h>
+
+#include "cli/command.h"
+#include "control/names.h"
+#include "proto/mapper.h"
+
+extern const ProtobufCMessageDescriptor *const mz_control_types[];
+extern const size_t mz_control_types_n;
+
+const struct command commands[] = {
+    { .name = "completion",
+      .aliases = "",
+      .arguments = "bash|zsh|fish",
+      .run = run_completion,
+      .help = "Prints a script for the given shell that completes commands and flags" },
+    { .name = "proxy-config",
+      .aliases = "pc",
+      .arguments = "[ADDRESS]",
+      .sub = proxy_config_commands,
+      .sub_n = 10,
+      .help = "Retrieve information about proxy configuration from a proxy" },
+    { .name = "version",
+      .aliases = "",
+      .arguments = "",
+      .run = run_version,
+      .flags = version_flags,
+      .flags_n = 3,
+      .help = "Prints out build version information" },
+};
+const size_t commands_n = MZ_COUNT(commands);
+
+static void usage(void)
+{
+    printf("Inspects, checks and prepares a Mizzen service mesh.\n\nUsage:\n  mizzenctl COMMAND "
+           "[flags]\n\nCommands:\n");
+    for (size_t i = 0; i < commands_n; i++)
+        printf("  %-14s %s\n", commands[i].name, commands[i].help);
+    printf("\nUse \"mizzenctl COMMAND --help\" for more information about a command.\n");
+}
+
+static int unknown(const char *word, const char *of)
+{
+    fprintf(stderr, "Error: unknown command \"%s\" for \"%s\"\nRun '%s --help' for usage.\n", word,
+            of, of);
+    return EXIT_USAGE;
+}
+
+static bool is_help(const char *word)
+{
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2 || is_help(argv[1])) {
+        usage();
+        return EXIT_OK;
+    }
+    const struct command *c = command_find(commands, commands_n, argv[1]);
+    int at = 2;
+    if (!c)
+        return unknown(argv[1], "mizzenctl");
+    if (c->sub) {
+        if (argc == 2 || is_help(argv[2])) {
+            command_usage(c, "mizzenctl");
+            return EXIT_OK;
+        }
+        const char *parent = c->name;
+        c = command_find(c->sub, c->sub_n, argv[at++]);
+        if (!c)
+            return unknown(argv[2], parent);
+    }
+    mz_type_add_table(mz_control_types, mz_control_types_n);
+    return c->run(c, argc - at, argv + at);
+}
