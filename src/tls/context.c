@@ -311,7 +311,8 @@ static struct tls_factory *factory_new(bool server, const struct mz_tls_env *env
                                              .refs = 1 };
     f->arena = a;
     f->server = server;
-    f->ctx = SSL_CTX_new(server ? TLS_server_method() : TLS_client_method());
+    f->ctx =
+        SSL_CTX_new_ex(NULL, kdf_properties(), server ? TLS_server_method() : TLS_client_method());
     char prefix[1024];
     int n = snprintf(prefix, sizeof(prefix), MZ_STR_FMT "ssl.", MZ_STR_ARG(env->prefix));
     f->scope = mz_scope_create(

@@ -160,6 +160,9 @@ int session_keep(SSL *ssl, SSL_SESSION *take); /* SSL_CTX_sess_set_new_cb() */
 void session_offer(const struct tls_transport *t);
 void sessions_fini(struct tls_factory *f);
 
+/* kdf.c: the property query with which a context finds the key schedule there. Static text. */
+const char *kdf_properties(void);
+
 void error_named(struct mz_buf *out, unsigned number, const char *name); /* "|<code>:SSL_routines:OPENSSL_internal:<name>" */
 /* errors.c: "|268435581:SSL_routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED" for the thread's oldest error; empties the queue */
 void error_text(struct mz_buf *out);
