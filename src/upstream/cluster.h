@@ -226,6 +226,9 @@ struct mz_wcluster *mz_wcluster_ref(struct mz_wcluster *w);
 void mz_wcluster_unref(struct mz_wcluster *w);
 struct mz_cluster *mz_wcluster_info(const struct mz_wcluster *w);                 /* valid as long as somebody refs it */
 
+#define MZ_MURMUR_SEED 0xc70f6907u
+uint64_t mz_murmur2(const void *p, size_t n, uint64_t seed); /* 64 bits, as libstdc++'s; Envoy hashes with it */
+
 struct mz_lb_ctx { /* what a choice may depend on */
     bool has_hash;
     uint64_t hash;

@@ -10,7 +10,7 @@ static uint64_t read_le(const unsigned char *p, size_t n)
     return v;
 }
 
-uint64_t hash_murmur2(const void *p, size_t n, uint64_t seed)
+uint64_t mz_murmur2(const void *p, size_t n, uint64_t seed)
 {
     const uint64_t mul = 0xc6a4a7935bd1e995u;
     const unsigned char *at = p;

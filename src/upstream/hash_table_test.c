@@ -123,8 +123,7 @@ static void test_murmur2(void **state)
                   { "12345678", 10113836418918046885u }
     };
     for (size_t i = 0; i < MZ_COUNT(cases); i++)
-        assert_true(hash_murmur2(cases[i].text, strlen(cases[i].text), 0xc70f6907u) ==
-                    cases[i].hash);
+        assert_true(mz_murmur2(cases[i].text, strlen(cases[i].text), 0xc70f6907u) == cases[i].hash);
 }
 
 static const struct hash_config big = { .min_size = 100000,

@@ -7,8 +7,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define MURMUR_SEED 0xc70f6907u
-
 static const struct mz_stat_def defs[] = {
     { "size", MZ_GAUGE, MZ_UNIT_NONE, 0 },
     { "min_hashes_per_host", MZ_GAUGE, MZ_UNIT_NONE, 0 },
@@ -41,7 +39,7 @@ static struct point_key key_create(struct mz_str key)
 static uint64_t point_hash(const struct hash_config *c, struct point_key *k, uint64_t i)
 {
     size_t n = k->n + mz_u64_text(i, k->text + k->n);
-    return c->function == HASH_MURMUR2 ? hash_murmur2(k->text, n, MURMUR_SEED)
+    return c->function == HASH_MURMUR2 ? mz_murmur2(k->text, n, MZ_MURMUR_SEED)
                                        : mz_xxh64(k->text, n, 0);
 }
 

@@ -171,7 +171,6 @@ struct mz_host *hash_table_choose(const struct lb_config *cfg, const struct hash
                                   uint64_t hash, uint32_t attempt);
 /* What is hashed for a host: endpoint metadata envoy.lb hash_key, its hostname, or its address. */
 struct mz_str hash_key(const struct hash_config *c, const struct mz_host *h);
-uint64_t hash_murmur2(const void *p, size_t n, uint64_t seed); /* 64 bits, as libstdc++'s */
 
 /* ---- load balancing policies ---- */
 struct lb;

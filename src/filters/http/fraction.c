@@ -1,18 +1,12 @@
 #include "filters/http/fraction.h"
 
 #include "base/rand.h"
+#include "filters/runtime_flag.h"
 
 struct mz_fraction fraction_build(const pb_RuntimeFractionalPercent *m, bool otherwise,
                                   struct mz_arena *a)
 {
-    static const uint32_t denominators[] = { 100, 10000, 1000000 };
-    struct mz_fraction f = { .numerator = otherwise, .denominator = 1 };
-    if (!m || !m->default_value)
-        return f;
-    f.numerator = m->default_value->numerator;
-    f.denominator = denominators[m->default_value->denominator];
-    f.key = mz_arena_dup(a, mz_str_c(m->runtime_key));
-    return f;
+    return runtime_fraction_build(m, otherwise, a);
 }
 
 bool fraction_holds(const struct mz_fraction *f, const struct mz_filter *filter)

@@ -12,6 +12,7 @@ extern const struct mz_net_filter_type mz_net_filter_mongo_proxy;
 extern const struct mz_net_filter_type mz_net_filter_mysql_proxy;
 extern const struct mz_net_filter_type mz_net_filter_postgres_proxy;
 extern const struct mz_net_filter_type mz_net_filter_rbac;
+extern const struct mz_net_filter_type mz_net_filter_redis_proxy;
 extern const struct mz_net_filter_type mz_net_filter_set_filter_state;
 extern const struct mz_net_filter_type mz_net_filter_sni_cluster;
 extern const struct mz_net_filter_type mz_net_filter_tcp_proxy;
