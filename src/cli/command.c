@@ -13,12 +13,12 @@ static bool has_word(const char *list, struct mz_str word)
     return false;
 }
 
-const struct command *command_find(const struct command *v, size_t n, const char *name)
+const struct command *command_find(const struct command *const *v, size_t n, const char *name)
 {
     for (size_t i = 0; i < n; i++)
-        if (mz_str_eq(mz_str_c(v[i].name), mz_str_c(name)) ||
-            has_word(v[i].aliases, mz_str_c(name)))
-            return &v[i];
+        if (mz_str_eq(mz_str_c(v[i]->name), mz_str_c(name)) ||
+            has_word(v[i]->aliases, mz_str_c(name)))
+            return v[i];
     return NULL;
 }
 
@@ -31,7 +31,7 @@ void command_usage(const struct command *c, const char *program)
     if (c->sub)
         printf("\nCommands:\n");
     for (size_t i = 0; i < c->sub_n; i++)
-        printf("  %-14s %s\n", c->sub[i].name, c->sub[i].help);
+        printf("  %-14s %s\n", c->sub[i]->name, c->sub[i]->help);
     if (c->flags_n)
         printf("\nFlags:\n");
     for (size_t i = 0; i < c->flags_n; i++) {

@@ -17,25 +17,18 @@ struct command {
     const char *help;
     const struct arg_flag *flags;
     size_t flags_n;
-    const struct command *sub; /* instead of run */
+    const struct command *const *sub; /* instead of run */
     size_t sub_n;
     int (*run)(const struct command *c, int argc, char **argv); /* argv: what follows the command's name */
 };
-extern const struct command commands[];
+extern const struct command command_analyze, command_completion, command_proxy_config, command_validate, command_version;
+extern const struct command *const commands[]; /* all of them, by name */
 extern const size_t commands_n;
 
-const struct command *command_find(const struct command *v, size_t n, const char *name); /* NULL */
+const struct command *command_find(const struct command *const *v, size_t n, const char *name); /* NULL */
 /* Reads the command's line. -1: go on; otherwise the process shall end with this code, what there was to say is printed. */
 int command_args(const struct command *c, int argc, char **argv, void *options, struct arg_result *out);
 void command_usage(const struct command *c, const char *program);
 int command_usage_error(const struct command *c, const char *why); /* prints usage and reason; EXIT_ERROR as there */
 int command_fail(const struct mz_err *err);                        /* prints "Error: path: reason"; EXIT_ERROR */
-
-int run_proxy_config(const struct command *c, int argc, char **argv);
-int run_version(const struct command *c, int argc, char **argv);
-int run_completion(const struct command *c, int argc, char **argv);
-extern const struct command proxy_config_commands[];
-extern const size_t proxy_config_commands_n;
-extern const struct arg_flag version_flags[];
-extern const size_t version_flags_n;
 #endif

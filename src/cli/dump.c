@@ -42,9 +42,9 @@ void dump_fini(struct dump *d)
 
 const struct mz_node *dump_part(const struct dump *d, const char *type, struct mz_err *err)
 {
-    const struct mz_node *list = node_get(d->root, "configs");
-    for (size_t i = 0; i < node_count(list); i++) {
-        const struct mz_str t = node_text(list->list[i], "@type"), want = mz_str_c(type);
+    const struct mz_node *list = mz_node_get(d->root, "configs");
+    for (size_t i = 0; i < mz_node_count(list); i++) {
+        const struct mz_str t = mz_node_text(list->list[i], "@type"), want = mz_str_c(type);
         if (mz_str_ends(t, want) && t.n > want.n && t.p[t.n - want.n - 1] == '.')
             return list->list[i];
     }
@@ -56,14 +56,14 @@ const struct mz_node *dump_part(const struct dump *d, const char *type, struct m
 void resources_add(struct resources *r, const struct mz_node *part, const char *list,
                    const char *path, struct mz_arena *a)
 {
-    const struct mz_node *l = node_get(part, list);
-    const size_t more = node_count(l);
+    const struct mz_node *l = mz_node_get(part, list);
+    const size_t more = mz_node_count(l);
     const struct mz_node **v =
         mz_arena_alloc0(a, (r->n + more + 1) * sizeof(const struct mz_node *));
     for (size_t i = 0; i < r->n; i++)
         v[i] = r->v[i];
     for (size_t i = 0; i < more; i++) {
-        const struct mz_node *one = node_at(l->list[i], path);
+        const struct mz_node *one = mz_node_at(l->list[i], path);
         if (one)
             v[r->n++] = one;
     }

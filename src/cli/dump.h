@@ -3,7 +3,7 @@
 /* A proxy's answer to /config_dump or /clusters, live or from a file. */
 #include "base/arena.h"
 #include "base/buf.h"
-#include "cli/node.h"
+#include "proto/node.h"
 
 struct dump {
     struct mz_arena *arena;

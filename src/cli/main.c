@@ -8,25 +8,9 @@
 extern const ProtobufCMessageDescriptor *const mz_control_types[];
 extern const size_t mz_control_types_n;
 
-const struct command commands[] = {
-    { .name = "completion",
-      .aliases = "",
-      .arguments = "bash|zsh|fish",
-      .run = run_completion,
-      .help = "Prints a script for the given shell that completes commands and flags" },
-    { .name = "proxy-config",
-      .aliases = "pc",
-      .arguments = "[ADDRESS]",
-      .sub = proxy_config_commands,
-      .sub_n = 10,
-      .help = "Retrieve information about proxy configuration from a proxy" },
-    { .name = "version",
-      .aliases = "",
-      .arguments = "",
-      .run = run_version,
-      .flags = version_flags,
-      .flags_n = 3,
-      .help = "Prints out build version information" },
+const struct command *const commands[] = {
+    &command_analyze,  &command_completion, &command_proxy_config,
+    &command_validate, &command_version,
 };
 const size_t commands_n = MZ_COUNT(commands);
 
@@ -35,7 +19,7 @@ static void usage(void)
     printf("Inspects, checks and prepares a Mizzen service mesh.\n\nUsage:\n  mizzenctl COMMAND "
            "[flags]\n\nCommands:\n");
     for (size_t i = 0; i < commands_n; i++)
-        printf("  %-14s %s\n", commands[i].name, commands[i].help);
+        printf("  %-14s %s\n", commands[i]->name, commands[i]->help);
     printf("\nUse \"mizzenctl COMMAND --help\" for more information about a command.\n");
 }
 

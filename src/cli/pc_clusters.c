@@ -32,10 +32,10 @@ int subset_key_cmp(const struct subset_key *a, const struct subset_key *b)
 /* "/apis/networking.istio.io/v1/namespaces/NS/destination-rule/NAME" to "NAME.NS" */
 struct mz_str describe_rule(const struct mz_node *metadata, struct mz_arena *a)
 {
-    const struct mz_node *istio = node_get(node_get(metadata, "filter_metadata"), "istio");
-    struct mz_str path = node_text(istio, "config"), piece[8] = { { NULL, 0 } };
+    const struct mz_node *istio = mz_node_get(mz_node_get(metadata, "filter_metadata"), "istio");
+    struct mz_str path = mz_node_text(istio, "config"), piece[8] = { { NULL, 0 } };
     size_t n = 0;
-    if (!node_get(istio, "config"))
+    if (!mz_node_get(istio, "config"))
         return MZ_STR("");
     if (!mz_str_starts(path, MZ_STR("/apis/networking.istio.io/")))
         return MZ_STR("<unknown>");
@@ -63,14 +63,14 @@ static bool is_wanted(const struct pc_options *o, struct mz_str name)
 static int compare(const void *a, const void *b)
 {
     const struct mz_node *const *x = a, *const *y = b;
-    const struct subset_key k = subset_key_parse(node_text(*x, "name")),
-                            l = subset_key_parse(node_text(*y, "name"));
+    const struct subset_key k = subset_key_parse(mz_node_text(*x, "name")),
+                            l = subset_key_parse(mz_node_text(*y, "name"));
     return subset_key_cmp(&k, &l);
 }
 
 static void row(const struct pc *p, struct table *t, const struct mz_node *c)
 {
-    const struct mz_str name = node_text(c, "name"), type = node_text(c, "type");
+    const struct mz_str name = mz_node_text(c, "name"), type = mz_node_text(c, "type");
     const struct subset_key k = subset_key_parse(name);
     const char *kind = p->kinds ? "cluster/" : "";
     if (p->kinds)
@@ -87,7 +87,7 @@ static void row(const struct pc *p, struct table *t, const struct mz_node *c)
         table_cell(t, MZ_STR("-"));
     }
     table_cell(t, type.n ? type : MZ_STR("STATIC"));
-    table_cell(t, describe_rule(node_get(c, "metadata"), t->arena));
+    table_cell(t, describe_rule(mz_node_get(c, "metadata"), t->arena));
     table_end_row(t);
 }
 
@@ -105,7 +105,7 @@ bool pc_clusters(const struct pc *p, struct mz_err *err)
     qsort(all.v, all.n, sizeof(*all.v), compare);
     wanted.v = all.v;
     for (size_t i = 0; i < all.n; i++)
-        if (is_wanted(p->o, node_text(all.v[i], "name")))
+        if (is_wanted(p->o, mz_node_text(all.v[i], "name")))
             wanted.v[wanted.n++] = all.v[i];
     if (p->form != SHOW_TABLE) {
         show_print(resources_list(&wanted, p->dump->arena), p->form, true, p->out);
@@ -134,11 +134,11 @@ bool pc_bootstrap_summary(const struct pc *p, struct mz_err *err)
     const struct mz_node *part = dump_part(p->dump, "BootstrapConfigDump", err);
     if (!part)
         return false;
-    const struct mz_node *node = node_at(part, "bootstrap.node"),
-                         *meta = node_get(node, "metadata"),
-                         *build = node_get(node, "user_agent_build_version");
-    const struct mz_str istio = node_text(meta, "ISTIO_VERSION");
-    struct mz_str sha = node_text(meta, "ISTIO_PROXY_SHA");
+    const struct mz_node *node = mz_node_at(part, "bootstrap.node"),
+                         *meta = mz_node_get(node, "metadata"),
+                         *build = mz_node_get(node, "user_agent_build_version");
+    const struct mz_str istio = mz_node_text(meta, "ISTIO_VERSION");
+    struct mz_str sha = mz_node_text(meta, "ISTIO_PROXY_SHA");
     struct table t;
     table_init(&t, 1);
     if (istio.n) {
@@ -152,12 +152,12 @@ bool pc_bootstrap_summary(const struct pc *p, struct mz_err *err)
         table_cell(&t, mz_str_skip(sha, (size_t)(colon + 1)));
         table_end_row(&t);
     }
-    struct mz_str version =
-        mz_arena_printf(t.arena, "%u.%u.%u", (unsigned)node_number(build, "version.major_number"),
-                        (unsigned)node_number(build, "version.minor_number"),
-                        (unsigned)node_number(build, "version.patch"));
+    struct mz_str version = mz_arena_printf(t.arena, "%u.%u.%u",
+                                            (unsigned)mz_node_number(build, "version.major_number"),
+                                            (unsigned)mz_node_number(build, "version.minor_number"),
+                                            (unsigned)mz_node_number(build, "version.patch"));
     for (size_t i = 0; i < MZ_COUNT(words); i++) {
-        const struct mz_node *v = node_get(node_get(build, "metadata"), words[i].key);
+        const struct mz_node *v = mz_node_get(mz_node_get(build, "metadata"), words[i].key);
         if (v && v->kind == MZ_NODE_STR)
             version = mz_arena_printf(t.arena, "%.*s%s%.*s", MZ_STR_ARG(version), words[i].before,
                                       MZ_STR_ARG(v->text));
@@ -188,8 +188,8 @@ static int by_type(const void *a, const void *b)
 {
     const struct mz_node *const *x = a, *const *y = b;
     const int c =
-        mz_str_cmp(node_text(*x, "typed_config.@type"), node_text(*y, "typed_config.@type"));
-    return c ? c : mz_str_cmp(node_text(*x, "name"), node_text(*y, "name"));
+        mz_str_cmp(mz_node_text(*x, "typed_config.@type"), mz_node_text(*y, "typed_config.@type"));
+    return c ? c : mz_str_cmp(mz_node_text(*x, "name"), mz_node_text(*y, "name"));
 }
 
 bool pc_extensions(const struct pc *p, struct mz_err *err)
@@ -209,9 +209,9 @@ bool pc_extensions(const struct pc *p, struct mz_err *err)
     table_init(&t, 5);
     table_head(&t, "ECDS NAME|TYPE");
     for (size_t i = 0; i < all.n; i++) {
-        struct mz_str type = node_text(node_get(all.v[i], "typed_config"), "@type");
+        struct mz_str type = mz_node_text(mz_node_get(all.v[i], "typed_config"), "@type");
         const struct mz_str before = MZ_STR("type.googleapis.com/");
-        table_cell(&t, node_text(all.v[i], "name"));
+        table_cell(&t, mz_node_text(all.v[i], "name"));
         table_cell(&t, mz_str_starts(type, before) ? mz_str_skip(type, before.n) : type);
         table_end_row(&t);
     }

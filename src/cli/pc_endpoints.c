@@ -12,10 +12,10 @@ struct host {
 static struct mz_str address_text(const struct mz_node *address, const char *pipe,
                                   struct mz_arena *a)
 {
-    const struct mz_str ip = node_text(address, "socket_address.address"),
-                        path = node_text(address, "pipe.path"),
+    const struct mz_str ip = mz_node_text(address, "socket_address.address"),
+                        path = mz_node_text(address, "pipe.path"),
                         listener =
-                            node_text(address, "envoy_internal_address.server_listener_name");
+                            mz_node_text(address, "envoy_internal_address.server_listener_name");
     if (ip.n)
         return ip;
     if (path.n)
@@ -23,7 +23,7 @@ static struct mz_str address_text(const struct mz_node *address, const char *pip
     if (listener.n)
         return mz_arena_printf(
             a, "envoy://%.*s/%.*s", MZ_STR_ARG(listener),
-            MZ_STR_ARG(node_text(address, "envoy_internal_address.endpoint_id")));
+            MZ_STR_ARG(mz_node_text(address, "envoy_internal_address.endpoint_id")));
     return MZ_STR("unknown");
 }
 
@@ -47,11 +47,11 @@ static int compare(const void *a, const void *b)
 static struct host host_of(const struct mz_node *cluster, const struct mz_node *h,
                            struct mz_arena *a)
 {
-    const struct mz_str status = node_text(h, "health_status.eds_health_status");
-    return (struct host){ address_text(node_get(h, "address"), "unix://", a),
-                          node_text(cluster, "name"), status.n ? status : MZ_STR("UNKNOWN"),
-                          node_number(h, "address.socket_address.port_value"),
-                          node_is(h, "health_status.failed_outlier_check") };
+    const struct mz_str status = mz_node_text(h, "health_status.eds_health_status");
+    return (struct host){ address_text(mz_node_get(h, "address"), "unix://", a),
+                          mz_node_text(cluster, "name"), status.n ? status : MZ_STR("UNKNOWN"),
+                          mz_node_number(h, "address.socket_address.port_value"),
+                          mz_node_is(h, "health_status.failed_outlier_check") };
 }
 
 static void print_hosts(const struct pc *p, struct host *v, size_t n)
@@ -77,17 +77,18 @@ static void print_hosts(const struct pc *p, struct host *v, size_t n)
 
 bool pc_hosts(const struct pc *p, struct mz_err *err)
 {
-    const struct mz_node *clusters = node_get(p->dump->root, "cluster_statuses");
+    const struct mz_node *clusters = mz_node_get(p->dump->root, "cluster_statuses");
     struct mz_arena *a = p->dump->arena;
-    struct resources wanted = { mz_arena_alloc0(a, (node_count(clusters) + 1) * sizeof(*wanted.v)),
-                                0 };
+    struct resources wanted = {
+        mz_arena_alloc0(a, (mz_node_count(clusters) + 1) * sizeof(*wanted.v)), 0
+    };
     MZ_VEC(struct host) hosts = { 0 };
     if (!clusters)
         return mz_err_set(err, "no cluster_statuses: not an answer of /clusters?format=json");
-    for (size_t i = 0; i < node_count(clusters); i++) {
-        const struct mz_node *c = clusters->list[i], *list = node_get(c, "host_statuses");
+    for (size_t i = 0; i < mz_node_count(clusters); i++) {
+        const struct mz_node *c = clusters->list[i], *list = mz_node_get(c, "host_statuses");
         const size_t before = hosts.n;
-        for (size_t j = 0; j < node_count(list); j++) {
+        for (size_t j = 0; j < mz_node_count(list); j++) {
             const struct host h = host_of(c, list->list[j], a);
             if (is_wanted(p->o, &h))
                 *mz_vec_push(&hosts, MZ_MEM_MISC) = h;
@@ -107,20 +108,20 @@ bool pc_hosts(const struct pc *p, struct mz_err *err)
 
 static struct mz_str endpoint_text(const struct mz_node *address, struct mz_arena *a)
 {
-    const uint64_t port = node_number(address, "socket_address.port_value");
+    const uint64_t port = mz_node_number(address, "socket_address.port_value");
     const struct mz_str text = address_text(address, "", a);
-    return node_get(address, "socket_address")
+    return mz_node_get(address, "socket_address")
                ? mz_arena_printf(a, "%.*s:%u", MZ_STR_ARG(text), (unsigned)port)
                : text;
 }
 
 static struct mz_str endpoint_texts(const struct mz_node *e, struct mz_arena *a)
 {
-    const struct mz_node *more = node_at(e, "endpoint.additional_addresses");
-    struct mz_str out = endpoint_text(node_at(e, "endpoint.address"), a);
-    for (size_t i = 0; i < node_count(more); i++)
+    const struct mz_node *more = mz_node_at(e, "endpoint.additional_addresses");
+    struct mz_str out = endpoint_text(mz_node_at(e, "endpoint.address"), a);
+    for (size_t i = 0; i < mz_node_count(more); i++)
         out = mz_arena_printf(a, "%.*s,%.*s", MZ_STR_ARG(out),
-                              MZ_STR_ARG(endpoint_text(node_get(more->list[i], "address"), a)));
+                              MZ_STR_ARG(endpoint_text(mz_node_get(more->list[i], "address"), a)));
     return out;
 }
 
@@ -129,7 +130,7 @@ static struct mz_str locality_text(const struct mz_node *l, struct mz_arena *a)
     static const char *const parts[] = { "region", "zone", "sub_zone" };
     struct mz_str out = MZ_STR("");
     for (size_t i = 0; i < MZ_COUNT(parts); i++) {
-        const struct mz_str v = node_text(l, parts[i]);
+        const struct mz_str v = mz_node_text(l, parts[i]);
         if (!v.n)
             break;
         out = mz_arena_printf(a, "%.*s%s%.*s", MZ_STR_ARG(out), i ? "/" : "", MZ_STR_ARG(v));
@@ -140,24 +141,25 @@ static struct mz_str locality_text(const struct mz_node *l, struct mz_arena *a)
 static int by_cluster(const void *a, const void *b)
 {
     const struct mz_node *const *x = a, *const *y = b;
-    const struct subset_key k = subset_key_parse(node_text(*x, "cluster_name")),
-                            l = subset_key_parse(node_text(*y, "cluster_name"));
+    const struct subset_key k = subset_key_parse(mz_node_text(*x, "cluster_name")),
+                            l = subset_key_parse(mz_node_text(*y, "cluster_name"));
     return subset_key_cmp(&k, &l);
 }
 
 static void endpoint_row(const struct pc *p, struct table *t, const struct mz_node *assignment,
                          const struct mz_node *group, const struct mz_node *e)
 {
-    const struct mz_str status = node_text(e, "health_status");
-    const struct host h = { endpoint_text(node_at(e, "endpoint.address"), t->arena),
-                            node_text(assignment, "cluster_name"),
+    const struct mz_str status = mz_node_text(e, "health_status");
+    const struct host h = { endpoint_text(mz_node_at(e, "endpoint.address"), t->arena),
+                            mz_node_text(assignment, "cluster_name"),
                             status.n ? status : MZ_STR("UNKNOWN"),
-                            node_number(e, "endpoint.address.socket_address.port_value"), false };
+                            mz_node_number(e, "endpoint.address.socket_address.port_value"),
+                            false };
     if (!is_wanted(p->o, &h))
         return;
     table_cellf(t, "%s%.*s", p->kinds ? "endpoint/" : "", MZ_STR_ARG(endpoint_texts(e, t->arena)));
     table_cell(t, h.status);
-    table_cell(t, locality_text(node_get(group, "locality"), t->arena));
+    table_cell(t, locality_text(mz_node_get(group, "locality"), t->arena));
     table_cell(t, h.cluster);
     table_end_row(t);
 }
@@ -180,10 +182,10 @@ bool pc_endpoints(const struct pc *p, struct mz_err *err)
     table_init(&t, 5);
     table_head(&t, "NAME|STATUS|LOCALITY|CLUSTER");
     for (size_t i = 0; i < all.n; i++) {
-        const struct mz_node *groups = node_get(all.v[i], "endpoints");
-        for (size_t j = 0; j < node_count(groups); j++) {
-            const struct mz_node *list = node_get(groups->list[j], "lb_endpoints");
-            for (size_t k = 0; k < node_count(list); k++)
+        const struct mz_node *groups = mz_node_get(all.v[i], "endpoints");
+        for (size_t j = 0; j < mz_node_count(groups); j++) {
+            const struct mz_node *list = mz_node_get(groups->list[j], "lb_endpoints");
+            for (size_t k = 0; k < mz_node_count(list); k++)
                 endpoint_row(p, &t, all.v[i], groups->list[j], list->list[k]);
         }
     }

@@ -26,7 +26,7 @@ static bool has_port(struct mz_str d)
 
 static struct mz_str domains_text(const struct mz_node *list, struct mz_arena *a)
 {
-    const size_t all = node_count(list);
+    const size_t all = mz_node_count(list);
     struct mz_str *v = mz_arena_alloc0(a, (all + 1) * sizeof(*v)), out = MZ_STR("");
     size_t n = 0, shown = 0;
     if (all == 1)
@@ -51,9 +51,9 @@ static struct mz_str domains_text(const struct mz_node *list, struct mz_arena *a
 static void row(const struct pc *p, struct table *t, const struct mz_node *config,
                 const struct mz_node *vhost, struct mz_str match, struct mz_str rule)
 {
-    table_cellf(t, "%s%.*s", p->kinds ? "route/" : "", MZ_STR_ARG(node_text(config, "name")));
-    table_cell(t, node_text(vhost, "name"));
-    table_cell(t, domains_text(node_get(vhost, "domains"), t->arena));
+    table_cellf(t, "%s%.*s", p->kinds ? "route/" : "", MZ_STR_ARG(mz_node_text(config, "name")));
+    table_cell(t, mz_node_text(vhost, "name"));
+    table_cell(t, domains_text(mz_node_get(vhost, "domains"), t->arena));
     table_cell(t, match);
     table_cell(t, rule);
     table_end_row(t);
@@ -61,22 +61,24 @@ static void row(const struct pc *p, struct table *t, const struct mz_node *confi
 
 static void rows(const struct pc *p, struct table *t, const struct mz_node *config)
 {
-    const struct mz_node *vhosts = node_get(config, "virtual_hosts");
+    const struct mz_node *vhosts = mz_node_get(config, "virtual_hosts");
     if (!p->o->verbose) {
-        table_cellf(t, "%s%.*s", p->kinds ? "route/" : "", MZ_STR_ARG(node_text(config, "name")));
-        table_cellf(t, "%zu", node_count(vhosts));
+        table_cellf(t, "%s%.*s", p->kinds ? "route/" : "",
+                    MZ_STR_ARG(mz_node_text(config, "name")));
+        table_cellf(t, "%zu", mz_node_count(vhosts));
         table_end_row(t);
         return;
     }
-    for (size_t i = 0; i < node_count(vhosts); i++) {
-        const struct mz_node *routes = node_get(vhosts->list[i], "routes");
-        for (size_t j = 0; j < node_count(routes); j++) {
+    for (size_t i = 0; i < mz_node_count(vhosts); i++) {
+        const struct mz_node *routes = mz_node_get(vhosts->list[i], "routes");
+        for (size_t j = 0; j < mz_node_count(routes); j++) {
             const struct mz_node *r = routes->list[j];
-            if (!mz_str_eq(node_text(r, "route.cluster"), MZ_STR("PassthroughCluster")))
-                row(p, t, config, vhosts->list[i], describe_match(node_get(r, "match"), t->arena),
-                    describe_rule(node_get(r, "metadata"), t->arena));
+            if (!mz_str_eq(mz_node_text(r, "route.cluster"), MZ_STR("PassthroughCluster")))
+                row(p, t, config, vhosts->list[i],
+                    describe_match(mz_node_get(r, "match"), t->arena),
+                    describe_rule(mz_node_get(r, "metadata"), t->arena));
         }
-        if (!node_count(routes))
+        if (!mz_node_count(routes))
             row(p, t, config, vhosts->list[i], MZ_STR("/*"), MZ_STR("404"));
     }
 }
@@ -87,8 +89,8 @@ static void sort(struct resources *r)
     for (size_t i = 1; i < r->n; i++)
         for (size_t j = i; j > 0; j--) {
             uint64_t a, b;
-            if (!mz_str_u64(node_text(r->v[j], "name"), &a) ||
-                !mz_str_u64(node_text(r->v[j - 1], "name"), &b) || a >= b)
+            if (!mz_str_u64(mz_node_text(r->v[j], "name"), &a) ||
+                !mz_str_u64(mz_node_text(r->v[j - 1], "name"), &b) || a >= b)
                 break;
             const struct mz_node *one = r->v[j];
             r->v[j] = r->v[j - 1];
@@ -110,7 +112,7 @@ bool pc_routes(const struct pc *p, struct mz_err *err)
     sort(&all);
     wanted.v = all.v;
     for (size_t i = 0; i < all.n; i++)
-        if (!p->o->name[0] || mz_str_eq(node_text(all.v[i], "name"), mz_str_c(p->o->name)))
+        if (!p->o->name[0] || mz_str_eq(mz_node_text(all.v[i], "name"), mz_str_c(p->o->name)))
             wanted.v[wanted.n++] = all.v[i];
     if (p->form != SHOW_TABLE) {
         show_print(resources_list(&wanted, p->dump->arena), p->form, true, p->out);

@@ -91,8 +91,8 @@ struct secrets {
 
 static void add(struct secrets *out, struct secret s, const struct mz_node *holder)
 {
-    struct mz_str pem = node_text(holder, "inline_string");
-    const struct mz_str coded = node_text(holder, "inline_bytes");
+    struct mz_str pem = mz_node_text(holder, "inline_string");
+    const struct mz_str coded = mz_node_text(holder, "inline_bytes");
     if (!pem.n && coded.n && !mz_base64_decode(coded, out->arena, &pem))
         pem = MZ_STR("");
     if (pem.n)
@@ -103,25 +103,25 @@ static void add(struct secrets *out, struct secret s, const struct mz_node *hold
 /* One per trust domain where a secret has several. */
 static void add_secret(struct secrets *out, const struct mz_node *n, struct mz_str state)
 {
-    const struct mz_node *secret = node_get(n, "secret"),
-                         *chain = node_at(secret, "tls_certificate.certificate_chain"),
-                         *ca = node_at(secret, "validation_context.trusted_ca"),
-                         *domains = node_at(secret, "validation_context.custom_validator_config."
-                                                    "typed_config.trust_domains");
-    const bool uninitialized = mz_str_eq(node_text(n, "version_info"), MZ_STR("uninitialized"));
-    struct secret s = { .name = node_text(n, "name"),
+    const struct mz_node *secret = mz_node_get(n, "secret"),
+                         *chain = mz_node_at(secret, "tls_certificate.certificate_chain"),
+                         *ca = mz_node_at(secret, "validation_context.trusted_ca"),
+                         *domains = mz_node_at(secret, "validation_context.custom_validator_config."
+                                                       "typed_config.trust_domains");
+    const bool uninitialized = mz_str_eq(mz_node_text(n, "version_info"), MZ_STR("uninitialized"));
+    struct secret s = { .name = mz_node_text(n, "name"),
                         .state = uninitialized ? MZ_STR("UNINITIALIZED") : state };
-    for (size_t i = 0; !chain && !ca && i < node_count(domains); i++) {
-        s.trust_domain = node_text(domains->list[i], "name");
-        add(out, s, node_get(domains->list[i], "trust_bundle"));
+    for (size_t i = 0; !chain && !ca && i < mz_node_count(domains); i++) {
+        s.trust_domain = mz_node_text(domains->list[i], "name");
+        add(out, s, mz_node_get(domains->list[i], "trust_bundle"));
     }
-    if (chain || ca || !node_count(domains))
+    if (chain || ca || !mz_node_count(domains))
         add(out, s, chain ? chain : ca);
 }
 
 static void add_list(struct secrets *out, const struct mz_node *list, struct mz_str state)
 {
-    for (size_t i = 0; i < node_count(list); i++)
+    for (size_t i = 0; i < mz_node_count(list); i++)
         add_secret(out, list->list[i], state);
 }
 
@@ -163,8 +163,8 @@ bool pc_secrets(const struct pc *p, struct mz_err *err)
         return true;
     }
     struct secrets s = { .arena = p->dump->arena };
-    add_list(&s, node_get(part, "dynamic_warming_secrets"), MZ_STR("WARMING"));
-    add_list(&s, node_get(part, "dynamic_active_secrets"), MZ_STR("ACTIVE"));
+    add_list(&s, mz_node_get(part, "dynamic_warming_secrets"), MZ_STR("WARMING"));
+    add_list(&s, mz_node_get(part, "dynamic_active_secrets"), MZ_STR("ACTIVE"));
     if (s.v.n)
         print(p, &s);
     else

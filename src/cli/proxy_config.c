@@ -45,21 +45,35 @@ static const struct arg_flag log_flags[] = {
     { "proxy-admin-port", 0, ARG_NUMBER, AT(admin_port), "Port of an address that has none (15000)" } };
 #undef AT
 
-#define COMMAND(word, also, text, table) { .name = word, .aliases = also, .arguments = "[ADDRESS of the proxy's admin]", .help = text, \
-        .flags = table, .flags_n = MZ_COUNT(table), .run = run_proxy_config }
-const struct command proxy_config_commands[] = {
-    COMMAND("all", "a", "Retrieves all configuration for the specified proxy", all_flags),
-    COMMAND("bootstrap", "b", "Retrieves bootstrap configuration for the specified proxy", bootstrap_flags),
-    COMMAND("cluster", "clusters c", "Retrieves cluster configuration for the specified proxy", cluster_flags),
-    COMMAND("ecds", "ec", "Retrieves typed extension configuration for the specified proxy", bootstrap_flags),
-    COMMAND("eds", "", "Retrieves endpoints as configured for the specified proxy", endpoint_flags),
-    COMMAND("endpoint", "endpoints ep", "Retrieves endpoint configuration for the specified proxy", endpoint_flags),
-    COMMAND("listener", "listeners l", "Retrieves listener configuration for the specified proxy", listener_flags),
-    COMMAND("log", "o", "Retrieves and sets logging levels of the specified proxy", log_flags),
-    COMMAND("route", "routes r", "Retrieves route configuration for the specified proxy", route_flags),
-    COMMAND("secret", "secrets s", "Retrieves secret configuration for the specified proxy", bootstrap_flags),
+static int run_proxy_config(const struct command *c, int argc, char **argv);
+#define COMMAND(word, also, text, table) static const struct command pc_command_##word = { .name = #word, .aliases = also, \
+        .arguments = "[ADDRESS of the proxy's admin]", .help = text, .flags = table, .flags_n = MZ_COUNT(table), .run = run_proxy_config }
+COMMAND(all, "a", "Retrieves all configuration for the specified proxy", all_flags);
+COMMAND(bootstrap, "b", "Retrieves bootstrap configuration for the specified proxy", bootstrap_flags);
+COMMAND(cluster, "clusters c", "Retrieves cluster configuration for the specified proxy", cluster_flags);
+COMMAND(ecds, "ec", "Retrieves typed extension configuration for the specified proxy", bootstrap_flags);
+COMMAND(eds, "", "Retrieves endpoints as configured for the specified proxy", endpoint_flags);
+COMMAND(endpoint, "endpoints ep", "Retrieves endpoint configuration for the specified proxy", endpoint_flags);
+COMMAND(listener, "listeners l", "Retrieves listener configuration for the specified proxy", listener_flags);
+COMMAND(log, "o", "Retrieves and sets logging levels of the specified proxy", log_flags);
+COMMAND(route, "routes r", "Retrieves route configuration for the specified proxy", route_flags);
+COMMAND(secret, "secrets s", "Retrieves secret configuration for the specified proxy", bootstrap_flags);
+static const struct command *const pc_commands[] = {
+    &pc_command_all,
+    &pc_command_bootstrap,
+    &pc_command_cluster,
+    &pc_command_ecds,
+    &pc_command_eds,
+    &pc_command_endpoint,
+    &pc_command_listener,
+    &pc_command_log,
+    &pc_command_route,
+    &pc_command_secret,
 };
-const size_t proxy_config_commands_n = MZ_COUNT(proxy_config_commands);
+const struct command command_proxy_config = {
+    .name = "proxy-config", .aliases = "pc", .arguments = "[ADDRESS]", .sub = pc_commands, .sub_n = MZ_COUNT(pc_commands),
+    .help = "Retrieve information about proxy configuration from a proxy",
+};
 
 #define EDS_PATH "/config_dump?include_eds=true"
 static const struct {
@@ -209,7 +223,7 @@ static bool print_kind(const struct command *c, struct pc *p, const char *where,
     return done;
 }
 
-int run_proxy_config(const struct command *c, int argc, char **argv)
+static int run_proxy_config(const struct command *c, int argc, char **argv)
 {
     struct pc_options o = { .output = strcmp(c->name, "bootstrap") == 0 ? "json" : "short",
                             .fqdn = "",

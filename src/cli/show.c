@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#include "cli/node.h"
+#include "proto/node.h"
 
 /* What a map below a field of this name holds. */
 enum keys {
@@ -40,9 +40,10 @@ static enum keys keys_of(const struct mz_node *parent, struct mz_str name, const
         if (mz_str_eq(name, special[i].name))
             return special[i].keys;
     if (mz_str_eq(name, MZ_STR("metadata"))) /* of a node it is a Struct, of others a message */
-        return node_get(n, "filter_metadata") || node_get(n, "typed_filter_metadata") ? KEYS_FIELDS
-                                                                                      : KEYS_FREE;
-    if (mz_str_eq(name, MZ_STR("value")) && node_get(parent, "type_url"))
+        return mz_node_get(n, "filter_metadata") || mz_node_get(n, "typed_filter_metadata")
+                   ? KEYS_FIELDS
+                   : KEYS_FREE;
+    if (mz_str_eq(name, MZ_STR("value")) && mz_node_get(parent, "type_url"))
         return KEYS_FREE; /* TypedStruct */
     return KEYS_FIELDS;
 }
@@ -90,7 +91,7 @@ static struct member *members_of(struct printer *p, const struct mz_node *n, enu
     for (uint32_t i = 0; i < n->n; i++) {
         const struct mz_str key = n->pairs[i].key;
         v[i].pair = &n->pairs[i];
-        v[i].shown = p->camel && keys == KEYS_FIELDS ? node_camel(key, p->arena) : key;
+        v[i].shown = p->camel && keys == KEYS_FIELDS ? mz_node_camel(key, p->arena) : key;
     }
     if (sorted || keys != KEYS_FIELDS)
         qsort(v, n->n, sizeof(*v), by_name);

@@ -14,14 +14,13 @@ struct version_options {
     bool brief;
 };
 #define AT(member) offsetof(struct version_options, member)
-const struct arg_flag version_flags[] = {
+static const struct arg_flag version_flags[] = {
     { "output", 'o', ARG_TEXT, AT(output), "One of 'yaml' or 'json'" },
     { "short", 's', ARG_SWITCH, AT(brief),
       "Use --short=false to generate full version information" },
     { "control-plane", 0, ARG_TEXT, AT(remote),
       "Monitoring address of a mizzend whose version is asked, too" },
 };
-const size_t version_flags_n = MZ_COUNT(version_flags);
 #undef AT
 
 /* The client's, as the document that -o prints. */
@@ -45,12 +44,12 @@ static int print_remote(const char *where)
     struct dump d;
     const bool ok = dump_load(&d, where, 15014, "/version?format=json", NULL, &err);
     if (ok)
-        printf("control plane version: %.*s\n", MZ_STR_ARG(node_text(d.root, "version")));
+        printf("control plane version: %.*s\n", MZ_STR_ARG(mz_node_text(d.root, "version")));
     dump_fini(&d);
     return ok ? EXIT_OK : command_fail(&err);
 }
 
-int run_version(const struct command *c, int argc, char **argv)
+static int run_version(const struct command *c, int argc, char **argv)
 {
     struct version_options o = { .brief = true };
     struct arg_result r;
@@ -69,12 +68,22 @@ int run_version(const struct command *c, int argc, char **argv)
     return o.remote ? print_remote(o.remote) : EXIT_OK;
 }
 
+const struct command command_version = {
+    .name = "version",
+    .aliases = "",
+    .arguments = "",
+    .run = run_version,
+    .flags = version_flags,
+    .flags_n = MZ_COUNT(version_flags),
+    .help = "Prints out build version information",
+};
+
 /* ---- completion ---- */
 
-static void words(const struct command *v, size_t n)
+static void words(const struct command *const *v, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        printf("%s%s", i ? " " : "", v[i].name);
+        printf("%s%s", i ? " " : "", v[i]->name);
 }
 
 static void flags(const struct command *c)
@@ -90,17 +99,17 @@ static void bash(void)
     printf("_mizzenctl() {\n    local cur=${COMP_WORDS[COMP_CWORD]} words=\n    case "
            "\"${COMP_WORDS[1]} ${COMP_WORDS[2]}\" in\n");
     for (size_t i = 0; i < commands_n; i++)
-        for (size_t j = 0; j < commands[i].sub_n; j++) {
-            printf("    '%s %s') words='", commands[i].name, commands[i].sub[j].name);
-            flags(&commands[i].sub[j]);
+        for (size_t j = 0; j < commands[i]->sub_n; j++) {
+            printf("    '%s %s') words='", commands[i]->name, commands[i]->sub[j]->name);
+            flags(commands[i]->sub[j]);
             printf("' ;;\n");
         }
     for (size_t i = 0; i < commands_n; i++) {
-        printf("    '%s '*) words='", commands[i].name);
-        if (commands[i].sub)
-            words(commands[i].sub, commands[i].sub_n);
+        printf("    '%s '*) words='", commands[i]->name);
+        if (commands[i]->sub)
+            words(commands[i]->sub, commands[i]->sub_n);
         else
-            flags(&commands[i]);
+            flags(commands[i]);
         printf("' ;;\n");
     }
     printf("    *) words='");
@@ -113,18 +122,18 @@ static void bash(void)
 static void fish(void)
 {
     for (size_t i = 0; i < commands_n; i++) {
-        const struct command *c = &commands[i];
+        const struct command *c = commands[i];
         printf("complete -c mizzenctl -n __fish_use_subcommand -a %s -d '%s'\n", c->name, c->help);
         for (size_t j = 0; j < c->sub_n; j++)
             printf("complete -c mizzenctl -n '__fish_seen_subcommand_from %s' -a %s\n", c->name,
-                   c->sub[j].name);
+                   c->sub[j]->name);
         for (size_t j = 0; j < c->flags_n; j++)
             printf("complete -c mizzenctl -n '__fish_seen_subcommand_from %s' -l %s\n", c->name,
                    c->flags[j].name);
     }
 }
 
-int run_completion(const struct command *c, int argc, char **argv)
+static int run_completion(const struct command *c, int argc, char **argv)
 {
     struct arg_result r;
     const int rc = command_args(c, argc, argv, NULL, &r);
@@ -141,3 +150,11 @@ int run_completion(const struct command *c, int argc, char **argv)
         return command_usage_error(c, "completion requires the name of a shell: bash, zsh or fish");
     return EXIT_OK;
 }
+
+const struct command command_completion = {
+    .name = "completion",
+    .aliases = "",
+    .arguments = "bash|zsh|fish",
+    .run = run_completion,
+    .help = "Prints a script for the given shell that completes commands and flags",
+};

@@ -1,5 +1,7 @@
 #include "control/analyze/check_priv.h"
 
+#include "base/map.h"
+
 static bool mesh_config(const ist_MeshConfig *c, struct mz_err *err)
 {
     uint64_t ms;
@@ -99,6 +101,20 @@ static bool is_label(const char *s)
     return t.n > 0 && t.n <= 63;
 }
 
+/* Clusters are named after subsets. */
+static bool names_differ(const ist_DestinationRule *m, struct mz_err *err)
+{
+    struct mz_map seen;
+    bool ok = true;
+    mz_map_init(&seen, MZ_MEM_CONFIG);
+    for (size_t i = 0; ok && i < m->n_subsets; i++)
+        if (mz_map_put(&seen, mz_str_c(m->subsets[i]->name), m->subsets[i]))
+            ok = AT(mz_err_set(err, "duplicate subset names: %s", m->subsets[i]->name),
+                    "subsets[%zu].name", i);
+    mz_map_fini(&seen);
+    return ok;
+}
+
 static bool destination_rule(const ist_DestinationRule *m, struct mz_err *err)
 {
     if (!m->host[0])
@@ -112,7 +128,7 @@ static bool destination_rule(const ist_DestinationRule *m, struct mz_err *err)
         if (!policy(m->subsets[i]->traffic_policy, err))
             return mz_err_at(err, "subsets[%zu].traffic_policy", i);
     }
-    return true;
+    return names_differ(m, err);
 }
 
 static bool peer_authentication(const ist_PeerAuthentication *m, struct mz_err *err)

@@ -210,19 +210,15 @@ static struct mz_str first_line(struct mz_str text)
     return end < 0 ? text : (struct mz_str){ text.p, (size_t)end };
 }
 
-void mz_doc_read_text(const struct mz_doc_reader *r, struct mz_str text, enum mz_text_form form)
+void mz_doc_parts(struct mz_str text, mz_doc_part *each, void *arg)
 {
-    if (text.n > MZ_TREE_MAX_BYTES || form == MZ_TEXT_JSON) {
-        read_part(r, text, form, 0);
-        return;
-    }
     uint32_t line = 0, line0 = 0;
     struct mz_str part = { text.p, 0 };
     while (text.n) {
         struct mz_str l = first_line(text);
         const size_t whole = l.n + (l.n < text.n);
         if (is_divider(l) && part.n) {
-            read_part(r, part, form, line0);
+            each(arg, part, line0);
             part = (struct mz_str){ text.p, 0 };
             line0 = line;
         }
@@ -231,7 +227,21 @@ void mz_doc_read_text(const struct mz_doc_reader *r, struct mz_str text, enum mz
         line++;
     }
     if (part.n)
-        read_part(r, part, form, line0);
+        each(arg, part, line0);
+}
+
+static void read_yaml(void *arg, struct mz_str part, uint32_t line0)
+{
+    read_part(arg, part, MZ_TEXT_YAML, line0);
+}
+
+void mz_doc_read_text(const struct mz_doc_reader *r, struct mz_str text, enum mz_text_form form)
+{
+    struct mz_doc_reader own = *r;
+    if (text.n > MZ_TREE_MAX_BYTES || form == MZ_TEXT_JSON)
+        read_part(r, text, form, 0);
+    else
+        mz_doc_parts(text, read_yaml, &own);
 }
 
 void mz_doc_read_mesh(const struct mz_doc_reader *r, struct mz_str text)

@@ -1,4 +1,4 @@
-#include "cli/node.h"
+#include "proto/node.h"
 
 /* Equal, or @key is the lowerCamel form of @snake. */
 static bool same_name(struct mz_str key, struct mz_str snake)
@@ -26,12 +26,12 @@ static const struct mz_node *member(const struct mz_node *n, struct mz_str name)
     return NULL;
 }
 
-const struct mz_node *node_get(const struct mz_node *n, const char *name)
+const struct mz_node *mz_node_get(const struct mz_node *n, const char *name)
 {
     return member(n, mz_str_c(name));
 }
 
-const struct mz_node *node_at(const struct mz_node *n, const char *path)
+const struct mz_node *mz_node_at(const struct mz_node *n, const char *path)
 {
     struct mz_str rest = mz_str_c(path);
     for (struct mz_str step; n && mz_str_split(&rest, '.', &step);)
@@ -39,33 +39,33 @@ const struct mz_node *node_at(const struct mz_node *n, const char *path)
     return n;
 }
 
-struct mz_str node_text(const struct mz_node *n, const char *path)
+struct mz_str mz_node_text(const struct mz_node *n, const char *path)
 {
-    const struct mz_node *v = node_at(n, path);
+    const struct mz_node *v = mz_node_at(n, path);
     return v && v->kind == MZ_NODE_STR ? v->text : MZ_STR("");
 }
 
-uint64_t node_number(const struct mz_node *n, const char *path)
+uint64_t mz_node_number(const struct mz_node *n, const char *path)
 {
-    const struct mz_node *v = node_at(n, path);
+    const struct mz_node *v = mz_node_at(n, path);
     uint64_t out = 0;
     if (v && (v->kind == MZ_NODE_NUM || v->kind == MZ_NODE_STR))
         (void)mz_str_u64(v->text, &out); /* else 0 */
     return out;
 }
 
-bool node_is(const struct mz_node *n, const char *path)
+bool mz_node_is(const struct mz_node *n, const char *path)
 {
-    const struct mz_node *v = node_at(n, path);
+    const struct mz_node *v = mz_node_at(n, path);
     return v && v->kind == MZ_NODE_BOOL && v->b;
 }
 
-size_t node_count(const struct mz_node *n)
+size_t mz_node_count(const struct mz_node *n)
 {
     return n && n->kind == MZ_NODE_LIST ? n->n : 0;
 }
 
-struct mz_str node_camel(struct mz_str snake, struct mz_arena *a)
+struct mz_str mz_node_camel(struct mz_str snake, struct mz_arena *a)
 {
     char *out = mz_arena_alloc(a, snake.n + 1);
     size_t n = 0;

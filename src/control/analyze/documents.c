@@ -1,0 +1,281 @@
+#include "control/analyze/documents.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "control/analyze/finders.h"
+
+const unsigned mz_finding_codes[] = { 101, 102, 106, 109, 111, 118, 127, 128, 129,
+                                      130, 131, 132, 133, 151, 162, 173, 0 };
+
+const char *mz_finding_level(enum mz_level l)
+{
+    return l == MZ_LEVEL_ERROR ? "Error" : l == MZ_LEVEL_WARNING ? "Warning" : "Info";
+}
+
+void mz_documents_init(struct mz_documents *d)
+{
+    *d = (struct mz_documents){ .arena = mz_arena_create(MZ_MEM_CONFIG) };
+}
+
+void mz_documents_fini(struct mz_documents *d)
+{
+    mz_vec_free(&d->v, MZ_MEM_CONFIG);
+    mz_vec_free(&d->faults, MZ_MEM_CONFIG);
+    mz_vec_free(&d->findings, MZ_MEM_CONFIG);
+    mz_arena_destroy(d->arena);
+}
+
+/* ---- reading ---- */
+
+struct adding {
+    struct mz_documents *d;
+    struct mz_str file, ns;
+};
+
+static void fault(struct adding *a, bool warning, bool unreadable, uint32_t line, struct mz_str key,
+                  struct mz_str text)
+{
+    *mz_vec_push(&a->d->faults, MZ_MEM_CONFIG) =
+        (struct mz_fault){ warning, unreadable,
+                           a->file, mz_arena_dup(a->d->arena, key),
+                           line,    mz_arena_dup(a->d->arena, text) };
+}
+
+static void add_object(struct adding *a, const struct mz_node *n, uint32_t line)
+{
+    const struct mz_node *meta = mz_node_get(n, "metadata"), *items = mz_node_get(n, "items");
+    const struct mz_str api = mz_node_text(n, "apiVersion"), kind = mz_node_text(n, "kind"),
+                        ns = mz_node_text(meta, "namespace");
+    const ptrdiff_t slash = mz_str_chr(api, '/');
+    if (mz_str_ends(kind, MZ_STR("List")) && items) {
+        for (size_t i = 0; i < mz_node_count(items); i++)
+            add_object(a, items->list[i], items->list[i]->line);
+        return;
+    }
+    if (!api.n || !kind.n)
+        return; /* the reader has told */
+    struct mz_object *o = mz_arena_new0(a->d->arena, struct mz_object);
+    *o = (struct mz_object){ { api.p, slash < 0 ? 0 : (size_t)slash },
+                             kind,
+                             ns.n ? ns : a->ns,
+                             mz_node_text(meta, "name"),
+                             a->file,
+                             n,
+                             line };
+    if (mz_str_eq(kind, MZ_STR("Namespace")))
+        o->ns = MZ_STR("");
+    *mz_vec_push(&a->d->v, MZ_MEM_CONFIG) = o;
+}
+
+static void add_part(void *arg, struct mz_str part, uint32_t line0)
+{
+    struct adding *a = arg;
+    struct mz_err err;
+    const struct mz_node *n = mz_tree_read_yaml(a->d->arena, part, line0, &err);
+    if (n && n->kind == MZ_NODE_MAP)
+        add_object(a, n, n->line);
+}
+
+static void add_doc(void *arg, struct mz_doc *doc)
+{
+    (void)arg;
+    mz_doc_unref(doc); /* it is right */
+}
+
+static void add_problem(void *arg, enum mz_level level, uint32_t line, struct mz_str key,
+                        const char *text)
+{
+    fault(arg, level != MZ_LEVEL_ERROR, level == MZ_LEVEL_ERROR && !key.n, line, key,
+          mz_str_c(text));
+}
+
+void mz_documents_add(struct mz_documents *d, struct mz_str file, struct mz_str text,
+                      enum mz_text_form form, struct mz_str ns)
+{
+    struct adding a = { d, mz_arena_dup(d->arena, file), mz_arena_dup(d->arena, ns) };
+    const struct mz_doc_reader r = { a.file, add_doc, add_problem, &a };
+    struct mz_err err;
+    mz_doc_read_text(&r, text, form);
+    if (form == MZ_TEXT_YAML) {
+        mz_doc_parts(text, add_part, &a);
+        return;
+    }
+    const struct mz_node *n = mz_tree_read(d->arena, text, form, &err);
+    if (n && n->kind == MZ_NODE_MAP)
+        add_object(&a, n, n->line);
+}
+
+/* ---- objects ---- */
+
+bool object_is(const struct mz_object *o, const char *kind)
+{
+    return mz_str_eq(o->kind, mz_str_c(kind)) &&
+           (!mz_str_eq(o->kind, MZ_STR("Gateway")) ||
+            mz_str_eq(o->group, MZ_STR("networking.istio.io"))) &&
+           !(mz_str_eq(o->kind, MZ_STR("Service")) && o->group.n);
+}
+
+const struct mz_object *object_find(const struct mz_documents *d, const char *kind,
+                                    struct mz_str ns, struct mz_str name)
+{
+    objects_foreach(it, d,
+                    kind) if (mz_str_eq((*it)->ns, ns) && mz_str_eq((*it)->name, name)) return *it;
+    return NULL;
+}
+
+const struct mz_node *object_labels(const struct mz_object *o)
+{
+    return mz_node_at(o->tree, "metadata.labels");
+}
+
+static const struct mz_node *exact(const struct mz_node *map, struct mz_str key)
+{
+    for (uint32_t i = 0; map && map->kind == MZ_NODE_MAP && i < map->n; i++)
+        if (mz_str_eq(map->pairs[i].key, key))
+            return map->pairs[i].value;
+    return NULL;
+}
+
+static struct mz_str scalar(const struct mz_node *n)
+{
+    return n && (n->kind == MZ_NODE_STR || n->kind == MZ_NODE_NUM) ? n->text : MZ_STR("");
+}
+
+bool selector_matches(const struct mz_node *selector, const struct mz_node *labels)
+{
+    if (!selector || selector->kind != MZ_NODE_MAP || !selector->n)
+        return false;
+    for (uint32_t i = 0; i < selector->n; i++) {
+        const struct mz_node *have = exact(labels, selector->pairs[i].key);
+        if (!have || !mz_str_eq(scalar(have), scalar(selector->pairs[i].value)))
+            return false;
+    }
+    return true;
+}
+
+static int by_key(const void *a, const void *b)
+{
+    const struct mz_pair *x = a, *y = b;
+    return mz_str_cmp(x->key, y->key);
+}
+
+struct mz_str selector_text(const struct mz_node *selector, struct mz_arena *a)
+{
+    struct mz_str out = MZ_STR("");
+    if (!selector || selector->kind != MZ_NODE_MAP || !selector->n)
+        return out;
+    struct mz_pair *v = mz_arena_alloc(a, selector->n * sizeof(*v));
+    memcpy(v, selector->pairs, selector->n * sizeof(*v));
+    qsort(v, selector->n, sizeof(*v), by_key);
+    for (uint32_t i = 0; i < selector->n; i++)
+        out = mz_arena_printf(a, "%.*s%s%.*s=%.*s", MZ_STR_ARG(out), i ? "," : "",
+                              MZ_STR_ARG(v[i].key), MZ_STR_ARG(scalar(v[i].value)));
+    return out;
+}
+
+struct mz_str host_fqdn(struct mz_str host, struct mz_str ns, struct mz_arena *a)
+{
+    return !host.n || host.p[0] == '*' || mz_str_chr(host, '.') >= 0
+               ? host
+               : mz_arena_printf(a, "%.*s.%.*s.svc.cluster.local", MZ_STR_ARG(host),
+                                 MZ_STR_ARG(ns));
+}
+
+/* "*.b.c" holds "a.b.c", and "*.a.b.c". */
+static bool covers(struct mz_str wild, struct mz_str host)
+{
+    return wild.n && wild.p[0] == '*' && mz_str_ends(host, mz_str_skip(wild, 1));
+}
+
+bool host_matches(struct mz_str a, struct mz_str b)
+{
+    return mz_str_eq(a, b) || covers(a, b) || covers(b, a);
+}
+
+bool exports_everywhere(const struct mz_object *o)
+{
+    const struct mz_node *list = mz_node_at(o->tree, "spec.export_to");
+    bool all = !mz_node_count(list);
+    for (size_t i = 0; i < mz_node_count(list); i++)
+        all |= mz_str_eq(scalar(list->list[i]), MZ_STR("*"));
+    return all;
+}
+
+/* ---- findings ---- */
+
+uint32_t name_line(const struct mz_object *o)
+{
+    const struct mz_node *n = mz_node_at(o->tree, "metadata.name");
+    return n && n->line ? n->line : o->line;
+}
+
+void found(struct mz_documents *d, enum mz_level level, unsigned code, const struct mz_object *of,
+           uint32_t line, const char *fmt, ...)
+{
+    char text[2048];
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(text, sizeof(text), fmt, ap); /* very long lists are cut */
+    va_end(ap);
+    *mz_vec_push(&d->findings, MZ_MEM_CONFIG) =
+        (struct mz_finding){ level, code, of, line ? line : of->line,
+                             mz_arena_dup(d->arena, mz_str_c(text)) };
+}
+
+static const struct mz_object *by_fault(const struct mz_documents *d, const struct mz_fault *f)
+{
+    struct mz_str rest = f->key, kind, ns = MZ_STR(""), name;
+    (void)mz_str_split(&rest, '/', &kind); /* a key has two or three parts */
+    if (mz_str_chr(rest, '/') >= 0)
+        (void)mz_str_split(&rest, '/', &ns);
+    name = rest;
+    const struct mz_object *near = NULL;
+    for (size_t i = 0; i < d->v.n; i++) {
+        const struct mz_object *o = d->v.v[i];
+        if (mz_str_eq(o->kind, kind) && mz_str_eq(o->name, name) && mz_str_eq(o->ns, ns) &&
+            mz_str_eq(o->file, f->file) && (!near || o->line <= f->line))
+            near = o;
+    }
+    return near;
+}
+
+static void find_faults(struct mz_documents *d)
+{
+    for (size_t i = 0; i < d->faults.n; i++) {
+        const struct mz_fault *f = &d->faults.v[i];
+        const struct mz_object *of =
+            f->unreadable || f->warning || !f->key.n ? NULL : by_fault(d, f);
+        if (of)
+            found(d, MZ_LEVEL_ERROR, 106, of, of->line, "Schema validation error: %.*s",
+                  MZ_STR_ARG(f->text));
+    }
+}
+
+static int compare(const void *a, const void *b)
+{
+    const struct mz_finding *x = a, *y = b;
+    int c = (int)y->level - (int)x->level;
+    if (c == 0)
+        c = (int)x->code - (int)y->code;
+    if (c == 0)
+        c = mz_str_cmp(x->of->kind, y->of->kind);
+    if (c == 0)
+        c = mz_str_cmp(x->of->ns, y->of->ns);
+    if (c == 0)
+        c = mz_str_cmp(x->of->name, y->of->name);
+    if (c == 0)
+        c = (x->line > y->line) - (x->line < y->line);
+    return c ? c : mz_str_cmp(x->text, y->text);
+}
+
+void mz_documents_analyze(struct mz_documents *d)
+{
+    find_faults(d);
+    find_in_routes(d);
+    find_in_gateways(d);
+    find_in_services(d);
+    find_in_policies(d);
+    if (d->findings.n)
+        qsort(d->findings.v, d->findings.n, sizeof(*d->findings.v), compare);
+}
