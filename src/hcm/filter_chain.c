@@ -123,6 +123,7 @@ static void run_headers(struct mz_stream *s, const struct dir *d, int from, bool
                                           [MZ_FLOW_STOP_AND_WATERMARK] = FS_ALL_WATERMARK };
     struct pass *p = pass_of(s, d);
     int added_at = -1;
+    bool halted = false;
     for (int i = from; in_range(s, i); i += d->step) {
         struct mz_filter *f = s->filters[i];
         if (!f)
@@ -137,18 +138,21 @@ static void run_headers(struct mz_stream *s, const struct dir *d, int from, bool
         enum mz_flow flow = call_headers(f, d, p->headers, end);
         if (stopped(s, d, epoch))
             return;
-        if (end && !had && p->has_kept) { /* the filter gave a message without body one */
+        bool gave = end && !had && p->has_kept; /* a message without body one */
+        if (gave) {
             end = false;
-            added_at = i;
             *st |= FS_ENDED;
         }
         if (flow != MZ_FLOW_CONTINUE) {
             *st |= stop_state[flow];
-            return;
+            halted = true;
+            break;
         }
         *st |= FS_HEADERS_CONTINUED;
+        if (gave)
+            added_at = i;
     }
-    if (d->response)
+    if (d->response && !halted)
         respond_headers(s, p->headers, end);
     if (added_at >= 0 && !stopped(s, d, epoch)) {
         struct mz_buf data;

@@ -387,6 +387,9 @@ static const struct scripted requests[] = {
     /* adding body */
     { "1H=Cd", "H$", "0H$ 1H$ 2H 2D(+)$" },
     { "1H=Sd", "H$ c1", "0H$ 1H$ 2H 2D(+)$" },
+    { "0H=Cd 1H=S 1D=K", "H$ c1", "0H$ 1H 1D(+)$ 2H 2D(+)$" },
+    { "0H=Cd 1H=W", "H$ c1", "0H$ 1H 2H 1D(+)$ 2D(+)$" },
+    { "1H=Cd 2H=S 2D=S", "H$", "0H$ 1H$ 2H 2D(+)$" },
     { "1T=Cd", "H D(a) T", "0H 1H 2H 0D(a) 1D(a) 2D(a) 0T 1T 2D(+) 2T" },
     { "1T=Sd", "H D(a) T c1", "0H 1H 2H 0D(a) 1D(a) 2D(a) 0T 1T 2D(+) 2T" },
     { "1D=Kd", "H D(a)$ c1", "0H 1H 2H 0D(a)$ 1D(a)$ 2D(+a)$" },
@@ -405,6 +408,7 @@ static const struct scripted answers[] = {
     { "1<D=S", "H$ <H <D(a)$ k1", "0H$ 1H$ 2H$ 2<H 1<H 0<H =H200 2<D(a)$ 1<D(a)$ 0<D()$ =D()$ ~" },
     { "1<T=S", "H$ <H <T k1", "0H$ 1H$ 2H$ 2<H 1<H 0<H =H200 2<T 1<T 0<T =T$ ~" },
     { "1<D=K", "H$ <H <D(a) <T", "0H$ 1H$ 2H$ 2<H 1<H 0<H =H200 2<D(a) 1<D(a) 2<T 1<T 0<D(a) =D(a) 0<T =T$ ~" },
+    { "1<H=Ca 0<H=S 0<D=K", "H$ <H$ k0", "0H$ 1H$ 2H$ 2<H$ 1<H$ 0<H 0<D(+)$ =H200 =D(+)$ ~" },
     { "1<H=Ca", "H$ <H$", "0H$ 1H$ 2H$ 2<H$ 1<H$ 0<H =H200 0<D(+)$ =D(+)$ ~" },
     { "1<D=Ct", "H$ <H <D(a)$", "0H$ 1H$ 2H$ 2<H 1<H 0<H =H200 2<D(a)$ 1<D(a)$ 0<D(a) =D(a) 0<T =T$ ~" },
     /* the answer is whole before the request: HTTP/2 resets the rest */

@@ -16,7 +16,6 @@ REFUSED = {
     "filters.http.wasm": "there is no WebAssembly",
     "filters.network.wasm": "there is no WebAssembly",
     '"config_discovery"': "filters by subscription (ECDS)",
-    "filters.http.lua": "Lua",
 }
 
 
