@@ -5,7 +5,7 @@
 
 #include "cli/command.h"
 #include "cli/inputs.h"
-#include "cli/show.h"
+#include "cli/print.h"
 
 struct analyze_options {
     const char *output, *ns, *fail_at, *show_at, *color;

@@ -8,10 +8,16 @@
 extern const ProtobufCMessageDescriptor *const mz_control_types[];
 extern const size_t mz_control_types_n;
 
+/* clang-format off */
 const struct command *const commands[] = {
-    &command_analyze,  &command_completion, &command_proxy_config,
-    &command_validate, &command_version,
+    &command_analyze,
+    &command_completion,
+    &command_proxy_config,
+    &command_proxy_status,
+    &command_validate,
+    &command_version,
 };
+/* clang-format on */
 const size_t commands_n = MZ_COUNT(commands);
 
 static void usage(void)

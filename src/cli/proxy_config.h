@@ -2,7 +2,7 @@
 #define MZ_CLI_PROXY_CONFIG_H
 /* `proxy-config`: what a proxy has, one file a kind of resource. */
 #include "cli/dump.h"
-#include "cli/show.h"
+#include "cli/print.h"
 #include "cli/table.h"
 
 struct pc_options {

@@ -2,7 +2,7 @@
 #include "base/test.h"
 
 #include "cli/args.h"
-#include "cli/show.h"
+#include "proto/show.h"
 
 static void check(const char *json, bool camel, bool as_yaml, const char *want)
 {
@@ -12,7 +12,7 @@ static void check(const char *json, bool camel, bool as_yaml, const char *want)
     struct mz_buf b;
     mz_buf_init(&b);
     assert_non_null(n);
-    (as_yaml ? show_yaml : show_json)(&b, n, camel);
+    (as_yaml ? mz_show_yaml : mz_show_json)(&b, n, camel);
     mz_buf_append(&b, "", 1);
     assert_string_equal(mz_buf_linearize(&b, mz_buf_len(&b)).p, want);
     mz_buf_fini(&b);

@@ -5,7 +5,7 @@
 #include "base/str.h"
 #include "cli/command.h"
 #include "cli/dump.h"
-#include "cli/show.h"
+#include "cli/print.h"
 
 #include "revision.h" /* generated: the commit that was built */
 

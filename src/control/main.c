@@ -1,6 +1,7 @@
 /* mizzend. */
 #include <stdio.h>
 
+#include "base/log.h"
 #include "base/program.h"
 #include "control/program.h"
 
@@ -17,6 +18,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s\n", err.msg);
         return 1;
     }
+    if (o.log_as_json)
+        (void)mz_log_set_json(true); /* it was off */
     mz_signals_block();
     rc = mz_control_run(&o);
     int lost = mz_mem_forgotten();

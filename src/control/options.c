@@ -18,11 +18,14 @@ static const struct mz_flag flags[] = {
       "'serve' (default): watches the directory and serves xDS. 'validate': reads the directory, prints what is wrong, and exits: 0 when nothing is broken (warnings do not count), else 1. "
       "'dump': writes what the proxy of --node would be given into cds.json, eds.json, lds.json and rds.json of --output" },
     { "grpc-addr", 0, MZ_FLAG_TEXT, AT(grpc_addr), "Address and port for xDS over plain gRPC. Default is :15010, every address" },
+    { "monitoring-addr", 0, MZ_FLAG_TEXT, AT(monitoring_addr),
+      "Address and port for /ready, /metrics, /version, and /debug for clients on this machine. Default is :15014; \"\" is none" },
     { "node", 0, MZ_FLAG_TEXT, AT(node), "For 'dump': file with the Node message of a proxy, as JSON or YAML" },
     { "output", 'o', MZ_FLAG_TEXT, AT(output), "For 'dump': directory to write to; it is made" },
     { "log-level", 'l', MZ_FLAG_TEXT, AT(log_level), "Log levels: [trace][debug][info][warning|warn][error][critical][off]. Default is [info]" },
     { "component-log-level", 0, MZ_FLAG_TEXT, AT(component_log_level), "Comma-separated list of component log levels, as config:debug" },
     { "log-format", 0, MZ_FLAG_TEXT, AT(log_format), "Log message format in spdlog syntax" },
+    { "log-as-json", 0, MZ_FLAG_SWITCH, AT(log_as_json), "Log messages as JSON objects with time, level, logger and message" },
     { "log-path", 0, MZ_FLAG_TEXT, AT(log_path), "Path to logfile" },
 #undef AT
 };
@@ -48,9 +51,11 @@ int mz_control_options_parse(int argc, char **argv, struct mz_control_options *o
 {
     const struct mz_program program = { "mizzend", "--config-dir <directory> [flags]", flags,
                                         MZ_COUNT(flags), MZ_REVISION };
-    struct mz_control_options o = {
-        .mode = "serve", .domain = "cluster.local", .grpc_addr = ":15010", .log_level = "info"
-    };
+    struct mz_control_options o = { .mode = "serve",
+                                    .domain = "cluster.local",
+                                    .grpc_addr = ":15010",
+                                    .monitoring_addr = ":15014",
+                                    .log_level = "info" };
     int rc = mz_flags_parse(&program, argc, argv, &o);
     if (rc < 0)
         rc = check(argv[0], &o);

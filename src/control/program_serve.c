@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "control/analyze/report.h"
 #include "control/discovery/server.h"
+#include "control/monitor/monitor.h"
 #include "control/program_priv.h"
 
 struct serving {
@@ -14,6 +15,7 @@ struct serving {
     struct mz_store *store;
     struct mz_source *source;
     struct mz_discovery *discovery;
+    struct mz_monitor *monitor;
     struct mz_model *model;
 };
 
@@ -27,8 +29,10 @@ static void on_documents(void *arg)
     mz_model_unref(s->model);
     s->model = m;
     mz_discovery_set_model(s->discovery, m);
+    const uint64_t took = mz_clock->mono_us() - begin;
+    mz_monitor_pushed(s->monitor, took);
     MZ_LOG(INFO, config, "%zu services; %zu streams told in %llu us", m->services_n,
-           mz_discovery_clients(s->discovery), (unsigned long long)(mz_clock->mono_us() - begin));
+           mz_discovery_clients(s->discovery), (unsigned long long)took);
 }
 
 static void on_problems(void *arg)
@@ -58,22 +62,45 @@ static bool parse_address(const char *text, struct mz_addr *out, struct mz_err *
            mz_err_set(err, "\"%s\" is not address:port", text);
 }
 
-static bool start(struct serving *s, struct mz_err *err)
+/* An address that a flag names; "": none. The log tells it in words that tests wait for. */
+static bool listen_at(struct serving *s, const char *flag, const char *address, const char *what,
+                      bool (*listen)(struct serving *s, const struct mz_addr *a,
+                                     struct mz_addr *out_addr, struct mz_err *err),
+                      struct mz_err *err)
 {
     struct mz_addr a, got;
     char text[MZ_ADDR_TEXT];
+    if (!address[0])
+        return true;
+    if (!parse_address(address, &a, err) || !listen(s, &a, &got, err))
+        return mz_err_at(err, "%s", flag);
+    mz_addr_text(&got, text);
+    MZ_LOG(INFO, main, "%s on %s", what, text);
+    return true;
+}
+
+static bool listen_xds(struct serving *s, const struct mz_addr *a, struct mz_addr *out_addr,
+                       struct mz_err *err)
+{
+    return mz_discovery_listen(s->discovery, a, out_addr, err);
+}
+
+static bool listen_monitor(struct serving *s, const struct mz_addr *a, struct mz_addr *out_addr,
+                           struct mz_err *err)
+{
+    return mz_monitor_listen(s->monitor, a, out_addr, err);
+}
+
+static bool start(struct serving *s, struct mz_err *err)
+{
     if (!s->source->ops->start(s->source, err))
         return false;
     (void)mz_report_log(s->source); /* what is wrong was told; what is right is served */
     if (!s->model)
         on_documents(s); /* an empty directory commits nothing */
-    if (!parse_address(s->o->grpc_addr, &a, err))
-        return mz_err_at(err, "--grpc-addr");
-    if (!mz_discovery_listen(s->discovery, &a, &got, err))
-        return false;
-    mz_addr_text(&got, text);
-    MZ_LOG(INFO, main, "xDS on %s", text);
-    return true;
+    return listen_at(s, "--monitoring-addr", s->o->monitoring_addr, "monitoring", listen_monitor,
+                     err) &&
+           listen_at(s, "--grpc-addr", s->o->grpc_addr, "xDS", listen_xds, err);
 }
 
 int program_serve(const struct mz_control_options *o)
@@ -89,6 +116,9 @@ int program_serve(const struct mz_control_options *o)
     s.store = mz_store_create(on_documents, &s);
     s.source = mz_directory_create(s.loop, s.store, &d);
     s.discovery = mz_discovery_create(s.loop);
+    const struct mz_monitor_env me = { .loop = s.loop,
+                                       .debug = { s.discovery, s.store, s.source } };
+    s.monitor = mz_monitor_create(&me);
     int rc = 1;
     if (start(&s, &err) && mz_loop_on_signal(s.loop, SIGTERM, on_signal, &s) &&
         mz_loop_on_signal(s.loop, SIGINT, on_signal, &s)) {
@@ -97,6 +127,7 @@ int program_serve(const struct mz_control_options *o)
     } else {
         MZ_LOG(CRITICAL, main, "%s", mz_err_text(&err, text, sizeof(text)));
     }
+    mz_monitor_destroy(s.monitor);
     mz_discovery_destroy(s.discovery);
     s.source->ops->destroy(s.source);
     mz_store_destroy(s.store);

@@ -1,4 +1,5 @@
 """A running mizzend: a directory of documents that a test changes, and proxies that are connected to it."""
+import http.client
 import json
 import os
 import pathlib
@@ -19,7 +20,7 @@ class Mizzend:
         for name, text in files.items():
             self.write(name, text)
         with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen([MIZZEND, "-c", self.docs, "--grpc-addr", "127.0.0.1:0", *args], stdout=log, stderr=log)
+            self.process = subprocess.Popen([MIZZEND, "-c", self.docs, "--grpc-addr", "127.0.0.1:0", "--monitoring-addr", "127.0.0.1:0", *args], stdout=log, stderr=log)
         self.port = until(self._port, 30, "mizzend to listen")
 
     def _port(self):
@@ -27,6 +28,22 @@ class Mizzend:
             raise AssertionError(f"mizzend ended with {self.process.returncode}:\n{self.log()}")
         found = re.search(r"xDS on 127\.0\.0\.1:(\d+)", self.log())
         return int(found[1]) if found else None
+
+    def port_of(self, what):
+        """Of another listener: "monitoring", "secure xDS", "webhook"."""
+        return int(re.search(rf"{what} on 127\.0\.0\.1:(\d+)", self.log())[1])
+
+    def page(self, path, ok=True):
+        """Of the monitoring port: (status, text); with `ok` its text, where the status must be 200."""
+        c = http.client.HTTPConnection("127.0.0.1", self.port_of("monitoring"), timeout=60)
+        try:
+            c.request("GET", path)
+            r = c.getresponse()
+            text = r.read().decode()
+        finally:
+            c.close()
+        assert not ok or r.status == 200, f"{path}: {r.status} {text[:500]}"
+        return text if ok else (r.status, text)
 
     def log(self):
         return self.log_path.read_text(errors="replace")

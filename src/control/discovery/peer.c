@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "proto/wire.h"
 
@@ -17,8 +18,8 @@ struct sub {                 /* one type */
     MZ_VEC(struct mz_out *)
     stale; /* of a named type, without dirty: only these of what it has are to be looked at */
     uint64_t nonce; /* of the last response; 0: none */
-    uint64_t sent, acked, nacked;
-    char nack[NACK_TEXT];
+    uint64_t sent, acked, nacked, nonce_acked, sent_us;
+    char nack[NACK_TEXT], nack_resource[NACK_TEXT], nack_object[NACK_TEXT];
 };
 struct mz_peer {
     struct mz_peer_env env;
@@ -201,12 +202,18 @@ static bool send_response(struct mz_peer *p, enum mz_xds_type t, struct mz_outs 
     if (p->env.delta)
         mz_vec_foreach (name, &d->removed)
             mz_wire_put_bytes(&b, 6, *name);
+    const size_t bytes = mz_buf_len(&b);
     const bool ok = p->env.send(p->env.arg, &b);
+    if (ok && p->env.counts) {
+        p->env.counts->sent[t]++;
+        p->env.counts->bytes[t] += bytes;
+    }
     mz_buf_fini(&b);
     mz_arena_destroy(a);
     if (ok) {
         s->nonce = ++p->nonces;
         s->sent++;
+        s->sent_us = mz_clock->wall_us();
     }
     return ok;
 }
@@ -345,6 +352,40 @@ static bool take_type(struct mz_peer *p, const char *url, enum mz_xds_type *out)
     return *out != MZ_XDS_TYPE__COUNT && (p->env.only == MZ_XDS_TYPE__COUNT || p->env.only == *out);
 }
 
+/* Resources say in their metadata which object they were made of: /apis/GROUP/VERSION/namespaces/NS/KIND/NAME. */
+static void object_of(const struct mz_out *o, char out[NACK_TEXT])
+{
+    static const char chars[] = "abcdefghijklmnopqrstuvwxyz0123456789-./";
+    const ptrdiff_t at = mz_str_find(o->bytes, MZ_STR("/apis/"));
+    struct mz_str path = at < 0 ? MZ_STR("") : mz_str_skip(o->bytes, (size_t)at + 6), piece[6];
+    size_t n = 0;
+    while (n < path.n && memchr(chars, path.p[n], sizeof(chars) - 1))
+        n++;
+    path.n = n;
+    n = 0;
+    for (struct mz_str one; n < MZ_COUNT(piece) && mz_str_split(&path, '/', &one); n++)
+        piece[n] = one;
+    if (n == MZ_COUNT(piece))
+        (void)snprintf(out, NACK_TEXT, "%.*s/%.*s %.*s %.*s/%.*s", MZ_STR_ARG(piece[0]),
+                       MZ_STR_ARG(piece[1]), MZ_STR_ARG(piece[4]), MZ_STR_ARG(piece[3]),
+                       MZ_STR_ARG(piece[5]));
+}
+
+/* Of the names that the reason holds the longest. */
+static void nack_cause(struct sub *s)
+{
+    const struct mz_out *cause = NULL;
+    s->nack_resource[0] = s->nack_object[0] = 0;
+    mz_vec_foreach (o, &s->have)
+        if ((*o)->name.n && (!cause || (*o)->name.n > cause->name.n) &&
+            mz_str_find(mz_str_c(s->nack), (*o)->name) >= 0)
+            cause = *o;
+    if (!cause)
+        return;
+    (void)snprintf(s->nack_resource, sizeof(s->nack_resource), MZ_STR_FMT, MZ_STR_ARG(cause->name));
+    object_of(cause, s->nack_object);
+}
+
 /* False: it answers to an older response, and says nothing any more. */
 static bool take_nonce(struct mz_peer *p, enum mz_xds_type t, const char *nonce,
                        const pb_Status *error)
@@ -360,12 +401,17 @@ static bool take_nonce(struct mz_peer *p, enum mz_xds_type t, const char *nonce,
     s->waiting = false;
     if (!error) {
         s->acked++;
+        s->nonce_acked = s->nonce;
+        s->nack[0] = s->nack_resource[0] = s->nack_object[0] = 0;
         return true;
     }
     s->nacked++;
+    if (p->env.counts)
+        p->env.counts->refused[t]++;
     (void)snprintf(s->nack, sizeof(s->nack), "%s", error->message);
-    MZ_LOG(WARN, config, "%.*s refused %s: %s", MZ_STR_ARG(p->proxy->id), mz_translate_short(t),
-           s->nack);
+    nack_cause(s);
+    MZ_LOG(WARN, config, "%.*s refused %s: %s%s%s", MZ_STR_ARG(p->proxy->id), mz_translate_short(t),
+           s->nack, s->nack_object[0] ? " (made of " : "", s->nack_object[0] ? s->nack_object : "");
     return true;
 }
 
@@ -550,9 +596,25 @@ void mz_peer_push(struct mz_peer *p, const struct mz_change *c)
 void mz_peer_state(const struct mz_peer *p, enum mz_xds_type t, struct mz_peer_state *out)
 {
     const struct sub *s = &p->subs[t];
-    *out = (struct mz_peer_state){ s->on, s->waiting, 0, s->sent, s->acked, s->nacked, s->nack };
+    *out = (struct mz_peer_state){ .subscribed = s->on,
+                                   .waiting = s->waiting,
+                                   .sent = s->sent,
+                                   .acked = s->acked,
+                                   .nacked = s->nacked,
+                                   .nonce_sent = s->nonce,
+                                   .nonce_acked = s->nonce_acked,
+                                   .sent_us = s->sent_us,
+                                   .nack = s->nack,
+                                   .nack_resource = s->nack_resource,
+                                   .nack_object = s->nack_object };
     for (size_t i = 0; i < s->have.n; i++)
         out->resources += s->have.v[i]->version != 0;
+}
+
+size_t mz_peer_have(const struct mz_peer *p, enum mz_xds_type t, struct mz_out *const **out)
+{
+    *out = p->subs[t].have.v;
+    return p->subs[t].have.n;
 }
 
 const struct mz_proxy *mz_peer_proxy(const struct mz_peer *p)

@@ -20,6 +20,7 @@ struct mz_peer_env {
     /* A packed (Delta)DiscoveryResponse, which is taken. False: not now, mz_peer_writable() tells when; nothing was taken. */
     bool (*send)(void *arg, struct mz_buf *response);
     void *arg;
+    struct mz_peer_counts *counts; /* NULL: nobody counts */
 };
 struct mz_peer *mz_peer_create(const struct mz_peer_env *env); /* copied */
 void mz_peer_destroy(struct mz_peer *p); /* NULL is fine */
@@ -34,8 +35,18 @@ struct mz_peer_state { /* of one type, for debug pages and logs */
     bool subscribed, waiting; /* for an acknowledgement */
     size_t resources;
     uint64_t sent, acked, nacked; /* responses */
-    const char *nack;             /* the last refusal's reason; "" */
+    uint64_t nonce_sent, nonce_acked; /* of the last ones; 0: none */
+    uint64_t sent_us;             /* when, by the wall clock; 0: never */
+    const char *nack;             /* the last refusal's reason, until a response is acknowledged; "" */
+    const char *nack_resource;    /* the resource that it names; "" unknown */
+    const char *nack_object;      /* the object that this was made of: "networking.istio.io/v1 destination-rule demo/web"; "" unknown */
+};
+/* Numbers of all clients, as istiod counts them; the owner of clients keeps them. */
+struct mz_peer_counts {
+    uint64_t sent[MZ_XDS_TYPE__COUNT], refused[MZ_XDS_TYPE__COUNT], bytes[MZ_XDS_TYPE__COUNT];
 };
 void mz_peer_state(const struct mz_peer *p, enum mz_xds_type t, struct mz_peer_state *out);
+/* What it was sent and did not refuse to have, or asked for and has not got (version 0), by name. */
+size_t mz_peer_have(const struct mz_peer *p, enum mz_xds_type t, struct mz_out *const **out);
 const struct mz_proxy *mz_peer_proxy(const struct mz_peer *p); /* NULL before the first request */
 #endif

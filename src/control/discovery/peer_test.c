@@ -118,7 +118,7 @@ static int up(bool delta)
     set_model(DOUBLE_SERVICE("api", "80", "10.1.0.1"));
     t.bundles = mz_bundles_create();
     const struct mz_peer_env env = { t.translator,       t.bundles, delta,
-                                     MZ_XDS_TYPE__COUNT, on_send,   NULL };
+                                     MZ_XDS_TYPE__COUNT, on_send, NULL, NULL };
     t.peer = mz_peer_create(&env);
     return 0;
 }

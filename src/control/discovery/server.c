@@ -1,5 +1,6 @@
 #include "control/discovery/server.h"
 
+#include "base/clock.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "grpc/server.h"
@@ -19,12 +20,15 @@ struct mz_discovery {
     const struct mz_model *model; /* NULL: none yet */
     struct mz_list streams;
     size_t streams_n;
+    uint64_t ids;
+    struct mz_peer_counts counts;
 };
 struct stream {
     struct mz_list link;
     struct mz_discovery *d;
     struct mz_grpc_serving *call;
     struct mz_peer *peer;
+    uint64_t id, connected_us;
     bool ending;
 };
 
@@ -40,10 +44,12 @@ static void *begin(struct mz_discovery *d, struct mz_grpc_serving *c, bool delta
                    enum mz_xds_type only)
 {
     struct stream *s = mz_new0(MZ_MEM_XDS, struct stream);
-    const struct mz_peer_env env = { d->translator, d->bundles, delta, only, stream_send, s };
+    const struct mz_peer_env env = { d->translator, d->bundles, delta, only, stream_send, s, &d->counts };
     char from[MZ_ADDR_TEXT];
     s->d = d;
     s->call = c;
+    s->id = ++d->ids;
+    s->connected_us = mz_clock->wall_us();
     s->peer = mz_peer_create(&env);
     mz_list_add_tail(&d->streams, &s->link);
     d->streams_n++;
@@ -203,4 +209,31 @@ bool mz_discovery_listen(struct mz_discovery *d, const struct mz_addr *a, struct
 size_t mz_discovery_clients(const struct mz_discovery *d)
 {
     return d->streams_n;
+}
+
+void mz_discovery_each(struct mz_discovery *d,
+                       void (*each)(void *arg, const struct mz_discovery_client *c), void *arg)
+{
+    mz_list_foreach (it, &d->streams) {
+        const struct stream *s = stream_of(it);
+        const struct mz_discovery_client c = { s->id, s->connected_us,
+                                               mz_grpc_serving_peer(s->call), s->peer };
+        if (mz_peer_proxy(s->peer))
+            each(arg, &c);
+    }
+}
+
+const struct mz_peer_counts *mz_discovery_counts(const struct mz_discovery *d)
+{
+    return &d->counts;
+}
+
+struct mz_cache_counts mz_discovery_cache(const struct mz_discovery *d)
+{
+    return mz_translator_counts(d->translator);
+}
+
+const struct mz_model *mz_discovery_model(const struct mz_discovery *d)
+{
+    return d->model;
 }

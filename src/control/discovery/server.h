@@ -13,5 +13,16 @@ void mz_discovery_destroy(struct mz_discovery *d); /* ends all streams; NULL is 
 /* Takes a reference. Clients that are connected get what is different for them; before the first model they wait. */
 void mz_discovery_set_model(struct mz_discovery *d, const struct mz_model *m);
 bool mz_discovery_listen(struct mz_discovery *d, const struct mz_addr *a, struct mz_addr *out_addr, struct mz_err *err); /* plain */
+struct mz_discovery_client {
+    uint64_t id;           /* of the stream, from 1 */
+    uint64_t connected_us; /* wall clock */
+    const struct mz_addr *from;
+    const struct mz_peer *peer;
+};
+/* Those that have said who they are, in the order in which they came. */
+void mz_discovery_each(struct mz_discovery *d, void (*each)(void *arg, const struct mz_discovery_client *c), void *arg);
+const struct mz_peer_counts *mz_discovery_counts(const struct mz_discovery *d);
+struct mz_cache_counts mz_discovery_cache(const struct mz_discovery *d);
+const struct mz_model *mz_discovery_model(const struct mz_discovery *d); /* NULL before the first */
 size_t mz_discovery_clients(const struct mz_discovery *d);
 #endif

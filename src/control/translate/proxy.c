@@ -126,6 +126,7 @@ static void take_rest(struct mz_proxy *p, const pb_Node *node)
                                   mz_arena_dup(p->arena, mz_str_c(node->locality->sub_zone)) };
     p->mesh_id = mz_arena_dup(p->arena, meta_text(node, "MESH_ID"));
     p->node = mz_arena_dup(p->arena, meta_text(node, "NODE_NAME"));
+    p->version = mz_arena_dup(p->arena, meta_text(node, "ISTIO_VERSION"));
     struct mz_str workload = mz_arena_dup(p->arena, meta_text(node, "WORKLOAD_NAME"));
     p->canonical = mz_labels_first(p->labels, names, MZ_COUNT(names), or_else(workload, p->name));
     p->revision = mz_labels_first(p->labels, revisions, MZ_COUNT(revisions), MZ_STR("latest"));

@@ -17,6 +17,7 @@ struct mz_proxy {
     struct mz_locality locality;
     struct mz_str cluster_id, mesh_id;
     struct mz_str node; /* of Kubernetes; "" not told */
+    struct mz_str version;       /* "1.32.0", as it says itself */
     struct mz_str canonical, revision; /* what telemetry calls the workload */
     uint16_t reserved[2];        /* ports that the proxy itself listens on: health, metrics; 0: none */
     bool stock;                  /* it tells what it has, and Istio's extensions are not among it: they would be refused */

@@ -1,4 +1,4 @@
-#include "cli/show.h"
+#include "proto/show.h"
 
 #include <stdlib.h>
 
@@ -291,14 +291,14 @@ static void yaml(struct printer *p, const struct mz_node *n, unsigned level, enu
     }
 }
 
-void show_json(struct mz_buf *out, const struct mz_node *n, bool camel)
+void mz_show_json(struct mz_buf *out, const struct mz_node *n, bool camel)
 {
     struct printer p = { out, mz_arena_create(MZ_MEM_MISC), camel };
     json(&p, n, 0, camel ? KEYS_FIELDS : KEYS_FREE);
     mz_arena_destroy(p.arena);
 }
 
-void show_yaml(struct mz_buf *out, const struct mz_node *n, bool camel)
+void mz_show_yaml(struct mz_buf *out, const struct mz_node *n, bool camel)
 {
     struct printer p = { out, mz_arena_create(MZ_MEM_MISC), camel };
     if (is_group(n)) {
@@ -311,23 +311,4 @@ void show_yaml(struct mz_buf *out, const struct mz_node *n, bool camel)
         mz_buf_append(out, "\n", 1);
     }
     mz_arena_destroy(p.arena);
-}
-
-void show_write(const struct mz_buf *b, FILE *to)
-{
-    for (uint32_t i = 0; i < b->n; i++)
-        (void)fwrite(mz_buf_frag(b, i)->p, 1, mz_buf_frag(b, i)->n, to); /* a closed pipe ends us */
-}
-
-void show_print(const struct mz_node *n, enum show_form form, bool camel, FILE *to)
-{
-    struct mz_buf b;
-    mz_buf_init(&b);
-    if (form == SHOW_YAML)
-        show_yaml(&b, n, camel);
-    else
-        show_json(&b, n, camel);
-    mz_buf_append(&b, "\n", 1);
-    show_write(&b, to);
-    mz_buf_fini(&b);
 }

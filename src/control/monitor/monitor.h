@@ -1,0 +1,21 @@
+#ifndef MZ_CONTROL_MONITOR_MONITOR_H
+#define MZ_CONTROL_MONITOR_MONITOR_H
+/* The monitoring port (15014): /ready, /metrics with istiod's names, /version, and /debug for clients on this machine. Main thread. */
+#include "control/debug/pages.h"
+#include "control/monitor/metrics.h"
+#include "control/web/server.h"
+
+struct mz_monitor_env {
+    struct mz_loop *loop;
+    struct mz_debug_env debug;
+    /* More metrics of others, appended to the page; NULL: none. */
+    void (*more)(void *arg, struct mz_buf *out);
+    void *arg;
+};
+struct mz_monitor;
+struct mz_monitor *mz_monitor_create(const struct mz_monitor_env *e); /* copied */
+bool mz_monitor_listen(struct mz_monitor *m, const struct mz_addr *a, struct mz_addr *out_addr, struct mz_err *err);
+void mz_monitor_destroy(struct mz_monitor *m); /* NULL is fine */
+/* A change of documents was read and told to everybody. */
+void mz_monitor_pushed(struct mz_monitor *m, uint64_t took_us);
+#endif
