@@ -16,8 +16,22 @@ static const struct mz_flag flags[] = {
     { "domain", 0, MZ_FLAG_TEXT, AT(domain), "DNS domain of services. Default is cluster.local" },
     { "mode", 0, MZ_FLAG_TEXT, AT(mode),
       "'serve' (default): watches the directory and serves xDS. 'validate': reads the directory, prints what is wrong, and exits: 0 when nothing is broken (warnings do not count), else 1. "
-      "'dump': writes what the proxy of --node would be given into cds.json, eds.json, lds.json and rds.json of --output" },
+      "'dump': writes what the proxy of --node would be given into cds.json, eds.json, lds.json and rds.json of --output. "
+      "'token': prints a token for the service account of --account, signed with the key in --ca-dir" },
     { "grpc-addr", 0, MZ_FLAG_TEXT, AT(grpc_addr), "Address and port for xDS over plain gRPC. Default is :15010, every address" },
+    { "secure-grpc-addr", 0, MZ_FLAG_TEXT, AT(secure_grpc_addr),
+      "Address and port for xDS and certificates over TLS; clients show a certificate or a token. Default is :15012; \"\" is none" },
+    { "ca-dir", 0, MZ_FLAG_TEXT, AT(ca_dir),
+      "Directory of the authority: ca-cert.pem, ca-key.pem, root-cert.pem, cert-chain.pem that are plugged in; or it gets a root of its own. "
+      "Without it the root lasts as long as the process" },
+    { "workload-cert-ttl", 0, MZ_FLAG_NUMBER, AT(workload_ttl_s), "Seconds that a certificate lasts where the request does not say. Default is 86400" },
+    { "max-workload-cert-ttl", 0, MZ_FLAG_NUMBER, AT(max_workload_ttl_s), "The most seconds that a request may ask for. Default is 7776000" },
+    { "ca-root-ttl", 0, MZ_FLAG_NUMBER, AT(root_ttl_s), "Seconds that a root of its own lasts; it is renewed when a fifth is left. Default is 10 years" },
+    { "ca-refresh-ms", 0, MZ_FLAG_NUMBER, AT(refresh_ms), "How often files and dates of the authority are looked at. Default is 5000" },
+    { "token-issuer", 0, MZ_FLAG_TEXT, AT(token_issuer), "Another issuer of tokens whose keys are in --token-jwks" },
+    { "token-jwks", 0, MZ_FLAG_TEXT, AT(token_jwks), "File with the keys of --token-issuer (JWKS)" },
+    { "account", 0, MZ_FLAG_TEXT, AT(account), "For 'token': NAMESPACE/NAME of a service account" },
+    { "token-ttl", 0, MZ_FLAG_NUMBER, AT(token_ttl_s), "For 'token': seconds that it lasts. Default is 43200" },
     { "monitoring-addr", 0, MZ_FLAG_TEXT, AT(monitoring_addr),
       "Address and port for /ready, /metrics, /version, and /debug for clients on this machine. Default is :15014; \"\" is none" },
     { "node", 0, MZ_FLAG_TEXT, AT(node), "For 'dump': file with the Node message of a proxy, as JSON or YAML" },
@@ -34,12 +48,15 @@ static const struct mz_flag flags[] = {
 static int check(const char *program, const struct mz_control_options *o)
 {
     enum mz_log_level level;
-    if (!o->config_dir)
+    const bool token = strcmp(o->mode, "token") == 0;
+    if (token && (!o->account || !o->ca_dir))
+        return mz_flags_refuse(program, "(--mode)", "error: 'token' needs --account and --ca-dir");
+    if (!o->config_dir && !token)
         return mz_flags_refuse(program, "(--config-dir)", "error: it is required");
     if (strcmp(o->mode, "serve") != 0 && strcmp(o->mode, "validate") != 0 &&
-        strcmp(o->mode, "dump") != 0)
+        strcmp(o->mode, "dump") != 0 && !token)
         return mz_flags_refuse(program, "(--mode)",
-                               "error: unknown mode, it is 'serve', 'validate' or 'dump'");
+                               "error: unknown mode, it is 'serve', 'validate', 'dump' or 'token'");
     if (strcmp(o->mode, "dump") == 0 && (!o->node || !o->output))
         return mz_flags_refuse(program, "(--mode)", "error: 'dump' needs --node and --output");
     if (!mz_log_level_parse(mz_str_c(o->log_level), &level))
@@ -55,6 +72,8 @@ int mz_control_options_parse(int argc, char **argv, struct mz_control_options *o
                                     .domain = "cluster.local",
                                     .grpc_addr = ":15010",
                                     .monitoring_addr = ":15014",
+                                    .secure_grpc_addr = ":15012",
+                                    .token_ttl_s = 43200,
                                     .log_level = "info" };
     int rc = mz_flags_parse(&program, argc, argv, &o);
     if (rc < 0)

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "control/analyze/report.h"
+#include "control/ca/token.h"
 #include "control/debug/dump.h"
 #include "control/model/model.h"
 
@@ -94,10 +95,40 @@ static int dump(const struct mz_control_options *o)
     return !ok;
 }
 
+/* Prints it and nothing else. */
+static int token(const struct mz_control_options *o)
+{
+    struct mz_err err = { .path = "", .msg = "" };
+    char text[sizeof(err)];
+    struct mz_str rest = mz_str_c(o->account);
+    struct mz_account who = { MZ_STR(""), MZ_STR("") };
+    const struct mz_tokens_opts to = { .dir = o->ca_dir };
+    struct mz_tokens *t = NULL;
+    (void)mz_str_split(&rest, '/', &who.ns); /* what is left is the name */
+    who.name = rest;
+    if (!mz_account_ok(who))
+        mz_err_set(&err, "--account: \"%s\" is not NAMESPACE/NAME", o->account);
+    else if (!o->token_ttl_s || o->token_ttl_s > TOKEN_MAX_TTL_S)
+        mz_err_set(&err, "--token-ttl: must be in 1..%d", TOKEN_MAX_TTL_S);
+    else
+        t = mz_tokens_create(&to, &err);
+    if (t) {
+        struct mz_arena *a = mz_arena_create(MZ_MEM_TLS);
+        printf("%s\n", mz_tokens_make(t, who, o->token_ttl_s, a).p);
+        mz_arena_destroy(a);
+    } else {
+        fprintf(stderr, "%s\n", mz_err_text(&err, text, sizeof(text)));
+    }
+    mz_tokens_destroy(t);
+    return !t;
+}
+
 int mz_control_run(const struct mz_control_options *o)
 {
     mz_type_add_table(mz_control_types, mz_control_types_n);
     if (strcmp(o->mode, "serve") == 0)
         return program_serve(o);
+    if (strcmp(o->mode, "token") == 0)
+        return token(o);
     return strcmp(o->mode, "dump") == 0 ? dump(o) : validate(o);
 }

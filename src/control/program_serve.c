@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "control/analyze/report.h"
+#include "control/ca/ca.h"
 #include "control/discovery/server.h"
 #include "control/monitor/monitor.h"
 #include "control/program_priv.h"
@@ -16,6 +17,7 @@ struct serving {
     struct mz_source *source;
     struct mz_discovery *discovery;
     struct mz_monitor *monitor;
+    struct mz_ca *ca; /* NULL: nobody asked for a secure port */
     struct mz_model *model;
 };
 
@@ -91,6 +93,46 @@ static bool listen_monitor(struct serving *s, const struct mz_addr *a, struct mz
     return mz_monitor_listen(s->monitor, a, out_addr, err);
 }
 
+static bool listen_secure(struct serving *s, const struct mz_addr *a, struct mz_addr *out_addr,
+                          struct mz_err *err)
+{
+    const struct mz_discovery_gate g = mz_ca_gate(s->ca);
+    return mz_discovery_listen_secure(s->discovery, a, mz_ca_grpc_factory(s->ca), &g, out_addr,
+                                      err);
+}
+
+static void more_metrics(void *arg, struct mz_buf *out)
+{
+    const struct serving *s = arg;
+    if (s->ca)
+        mz_ca_metrics(s->ca, out);
+}
+
+/* Its trust domain is the mesh's at the start. */
+static bool start_authority(struct serving *s, struct mz_err *err)
+{
+    const struct mz_control_options *o = s->o;
+    struct mz_arena *a = mz_arena_create(MZ_MEM_TLS);
+    const struct mz_ca_opts co = {
+        .authority = { .dir = o->ca_dir,
+                       .trust_domain = mz_arena_dup(a, s->model->mesh.trust_domain).p,
+                       .root_ttl_s = o->root_ttl_s,
+                       .default_ttl_s = o->workload_ttl_s,
+                       .max_ttl_s = o->max_workload_ttl_s },
+        .tokens = { .dir = o->ca_dir, .issuer = o->token_issuer, .jwks = o->token_jwks },
+        .root_ns = mz_arena_dup(a, s->model->mesh.root_ns).p,
+        .domain = o->domain,
+        .refresh_ms = o->refresh_ms,
+    };
+    if (!o->ca_dir)
+        MZ_LOG(WARN, main, "no --ca-dir: another root after each start");
+    s->ca = mz_ca_create(s->loop, &co, err);
+    if (s->ca)
+        mz_ca_service_add(mz_ca_get_service(s->ca), mz_discovery_server(s->discovery));
+    mz_arena_destroy(a);
+    return s->ca != NULL;
+}
+
 static bool start(struct serving *s, struct mz_err *err)
 {
     if (!s->source->ops->start(s->source, err))
@@ -98,7 +140,11 @@ static bool start(struct serving *s, struct mz_err *err)
     (void)mz_report_log(s->source); /* what is wrong was told; what is right is served */
     if (!s->model)
         on_documents(s); /* an empty directory commits nothing */
-    return listen_at(s, "--monitoring-addr", s->o->monitoring_addr, "monitoring", listen_monitor,
+    if (s->o->secure_grpc_addr[0] && !start_authority(s, err))
+        return false;
+    return listen_at(s, "--secure-grpc-addr", s->o->secure_grpc_addr, "secure xDS", listen_secure,
+                     err) &&
+           listen_at(s, "--monitoring-addr", s->o->monitoring_addr, "monitoring", listen_monitor,
                      err) &&
            listen_at(s, "--grpc-addr", s->o->grpc_addr, "xDS", listen_xds, err);
 }
@@ -116,8 +162,9 @@ int program_serve(const struct mz_control_options *o)
     s.store = mz_store_create(on_documents, &s);
     s.source = mz_directory_create(s.loop, s.store, &d);
     s.discovery = mz_discovery_create(s.loop);
-    const struct mz_monitor_env me = { .loop = s.loop,
-                                       .debug = { s.discovery, s.store, s.source } };
+    const struct mz_monitor_env me = {
+        .loop = s.loop, .debug = { s.discovery, s.store, s.source }, .more = more_metrics, .arg = &s
+    };
     s.monitor = mz_monitor_create(&me);
     int rc = 1;
     if (start(&s, &err) && mz_loop_on_signal(s.loop, SIGTERM, on_signal, &s) &&
@@ -127,11 +174,13 @@ int program_serve(const struct mz_control_options *o)
     } else {
         MZ_LOG(CRITICAL, main, "%s", mz_err_text(&err, text, sizeof(text)));
     }
+    mz_ca_stop(s.ca);
     mz_monitor_destroy(s.monitor);
     mz_discovery_destroy(s.discovery);
     s.source->ops->destroy(s.source);
     mz_store_destroy(s.store);
     mz_model_unref(s.model);
     mz_loop_destroy(s.loop);
+    mz_ca_destroy(s.ca); /* connections that went with the loop used its contexts */
     return rc;
 }

@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "event/loop.h"
 #include "net/socket.h"
 
@@ -204,12 +205,20 @@ static uint32_t or_default(uint32_t v, uint32_t otherwise)
     return v ? v : otherwise;
 }
 
+void mz_grpc_server_add(struct mz_grpc_server *s, const struct mz_grpc_handler *v, size_t n,
+                        void *arg)
+{
+    MZ_ASSERT(s->n_methods < SERVER_TABLES);
+    s->methods[s->n_methods++] = (struct server_methods){ v, n, arg };
+}
+
 struct mz_grpc_server *mz_grpc_server_create(struct mz_loop *l, const struct mz_grpc_handler *v,
                                              size_t n, void *arg,
                                              const struct mz_grpc_server_opts *o)
 {
     struct mz_grpc_server *s = mz_new0(MZ_MEM_CONN, struct mz_grpc_server);
-    *s = (struct mz_grpc_server){ .loop = l, .handlers = v, .n_handlers = n, .arg = arg };
+    *s = (struct mz_grpc_server){ .loop = l };
+    mz_grpc_server_add(s, v, n, arg);
     if (o)
         s->o = *o;
     s->o.max_receive = or_default(s->o.max_receive, 4u << 20);

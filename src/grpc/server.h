@@ -37,6 +37,8 @@ struct mz_grpc_server_opts {
 };
 struct mz_grpc_server *mz_grpc_server_create(struct mz_loop *l, const struct mz_grpc_handler *v, size_t n, void *arg,
                                              const struct mz_grpc_server_opts *o); /* borrows v; arg is for begin */
+/* More methods, with an arg of their own; seven times at most. */
+void mz_grpc_server_add(struct mz_grpc_server *s, const struct mz_grpc_handler *v, size_t n, void *arg); /* borrows v */
 /* May be called several times. @f: reference is taken; NULL plain. Port 0: the kernel chooses; @out_addr tells, may be NULL. */
 bool mz_grpc_server_listen(struct mz_grpc_server *s, const struct mz_addr *a, const struct mz_transport_factory *f,
                            struct mz_addr *out_addr, struct mz_err *err);

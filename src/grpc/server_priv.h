@@ -7,11 +7,15 @@
 #include "http/codec.h"
 #include "net/conn.h"
 
+#define SERVER_TABLES 8
 struct mz_grpc_server {
     struct mz_loop *loop;
-    const struct mz_grpc_handler *handlers;
-    size_t n_handlers;
-    void *arg;
+    struct server_methods {
+        const struct mz_grpc_handler *v;
+        size_t n;
+        void *arg;
+    } methods[SERVER_TABLES];
+    size_t n_methods;
     struct mz_grpc_server_opts o;
     struct mz_http2_opts http2;
     struct mz_list listeners, conns, calls;
@@ -34,6 +38,7 @@ struct mz_grpc_serving {
     struct mz_arena *arena; /* holds this, too */
     struct mz_stream_enc *enc; /* NULL: the codec has let go of it */
     const struct mz_grpc_handler *handler; /* NULL: no such method */
+    void *handler_arg;
     void *object;
     struct mz_grpc_decoder decoder;
     struct mz_buf in, queue;

@@ -229,11 +229,16 @@ static void on_deadline(struct mz_timer *t)
            MZ_STR("deadline exceeded"));
 }
 
-static const struct mz_grpc_handler *handler_of(const struct mz_grpc_server *s, struct mz_str path)
+/* NULL: no such method. */
+static const struct mz_grpc_handler *handler_of(const struct mz_grpc_server *s, struct mz_str path,
+                                                void **out_arg)
 {
-    for (size_t i = 0; i < s->n_handlers; i++)
-        if (mz_str_eq(path, mz_str_c(s->handlers[i].method.path)))
-            return &s->handlers[i];
+    for (size_t t = 0; t < s->n_methods; t++)
+        for (size_t i = 0; i < s->methods[t].n; i++)
+            if (mz_str_eq(path, mz_str_c(s->methods[t].v[i].method.path))) {
+                *out_arg = s->methods[t].arg;
+                return &s->methods[t].v[i];
+            }
     return NULL;
 }
 
@@ -260,7 +265,7 @@ static void on_headers(void *arg, struct mz_headers *h, bool end)
         refuse(c, 415);
         return;
     }
-    c->handler = handler_of(c->server, mz_headers_path(h));
+    c->handler = handler_of(c->server, mz_headers_path(h), &c->handler_arg);
     if (!c->handler || c->server->draining) {
         finish(c, c->handler ? MZ_GRPC_UNAVAILABLE : MZ_GRPC_UNIMPLEMENTED,
                c->handler ? MZ_STR("the server is draining") : MZ_STR("there is no such method"));
@@ -269,7 +274,7 @@ static void on_headers(void *arg, struct mz_headers *h, bool end)
     if (mz_grpc_timeout_ms(h, &ms))
         mz_timer_start_ms(&c->deadline, ms);
     c->begun = true;
-    c->object = c->handler->begin ? c->handler->begin(c->server->arg, c, h) : NULL;
+    c->object = c->handler->begin ? c->handler->begin(c->handler_arg, c, h) : NULL;
     drain(c);
 }
 

@@ -20,13 +20,14 @@ class Mizzend:
         for name, text in files.items():
             self.write(name, text)
         with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen([MIZZEND, "-c", self.docs, "--grpc-addr", "127.0.0.1:0", "--monitoring-addr", "127.0.0.1:0", *args], stdout=log, stderr=log)
+            self.process = subprocess.Popen([MIZZEND, "-c", self.docs, "--grpc-addr", "127.0.0.1:0", "--monitoring-addr", "127.0.0.1:0",
+                                             *(() if "--secure-grpc-addr" in args else ("--secure-grpc-addr", "")), *args], stdout=log, stderr=log)
         self.port = until(self._port, 30, "mizzend to listen")
 
     def _port(self):
         if self.process.poll() is not None:
             raise AssertionError(f"mizzend ended with {self.process.returncode}:\n{self.log()}")
-        found = re.search(r"xDS on 127\.0\.0\.1:(\d+)", self.log())
+        found = re.search(r"(?<!secure )xDS on 127\.0\.0\.1:(\d+)", self.log())
         return int(found[1]) if found else None
 
     def port_of(self, what):

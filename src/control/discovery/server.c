@@ -22,6 +22,7 @@ struct mz_discovery {
     size_t streams_n;
     uint64_t ids;
     struct mz_peer_counts counts;
+    struct mz_discovery_gate gate;
 };
 struct stream {
     struct mz_list link;
@@ -29,6 +30,7 @@ struct stream {
     struct mz_grpc_serving *call;
     struct mz_peer *peer;
     uint64_t id, connected_us;
+    struct mz_str ns; /* of the caller, in the call's arena; "" came by the plain port */
     bool ending;
 };
 
@@ -40,8 +42,27 @@ static bool stream_send(void *arg, struct mz_buf *response)
     return s->ending || mz_grpc_serving_send_buf(s->call, response);
 }
 
-static void *begin(struct mz_discovery *d, struct mz_grpc_serving *c, bool delta,
-                   enum mz_xds_type only)
+static void end_stream(struct stream *s, int code, const char *why)
+{
+    s->ending = true;
+    mz_grpc_serving_finish(s->call, code, mz_str_c(why));
+}
+
+/* Who came by TLS must be somebody. */
+static bool is_known(struct stream *s, const struct mz_headers *h)
+{
+    struct mz_err err = { .path = "", .msg = "" };
+    char from[MZ_ADDR_TEXT];
+    if (!mz_grpc_serving_tls(s->call) ||
+        s->d->gate.who(s->d->gate.arg, s->call, h, mz_grpc_serving_arena(s->call), &s->ns, &err))
+        return true;
+    mz_addr_text(mz_grpc_serving_peer(s->call), from);
+    MZ_LOG(WARN, grpc, "xDS stream from %s refused: %s", from, err.msg);
+    return false;
+}
+
+static void *begin(struct mz_discovery *d, struct mz_grpc_serving *c, const struct mz_headers *h,
+                   bool delta, enum mz_xds_type only)
 {
     struct stream *s = mz_new0(MZ_MEM_XDS, struct stream);
     const struct mz_peer_env env = { d->translator, d->bundles, delta, only, stream_send, s, &d->counts };
@@ -53,27 +74,47 @@ static void *begin(struct mz_discovery *d, struct mz_grpc_serving *c, bool delta
     s->peer = mz_peer_create(&env);
     mz_list_add_tail(&d->streams, &s->link);
     d->streams_n++;
-    if (!d->model) /* nothing to say yet: ask again */
-        mz_grpc_serving_finish(c, MZ_GRPC_UNAVAILABLE, MZ_STR("documents are being read"));
-    s->ending = !d->model;
+    if (!is_known(s, h))
+        end_stream(s, MZ_GRPC_UNAUTHENTICATED, "authentication failure");
+    else if (!d->model) /* nothing to say yet: ask again */
+        end_stream(s, MZ_GRPC_UNAVAILABLE, "documents are being read");
     mz_addr_text(mz_grpc_serving_peer(c), from);
     MZ_LOG(DEBUG, grpc, "new xDS stream from %s", from);
     return s;
 }
 
+/* Before anything is made for it. A node that cannot be read is told about elsewhere. */
+static bool is_own_namespace(const struct stream *s, const ProtobufCMessage *request)
+{
+    const pb_Node *n = request->descriptor == &pb_DiscoveryRequest__descriptor
+                           ? ((const pb_DiscoveryRequest *)request)->node
+                           : ((const pb_DeltaDiscoveryRequest *)request)->node;
+    struct mz_err err;
+    struct mz_proxy *p = n ? mz_proxy_create(n, &err) : NULL;
+    const bool ok = !p || mz_str_eq(p->ns, s->ns);
+    if (!ok)
+        MZ_LOG(WARN, grpc, "proxy %.*s refused: its certificate or token is of namespace %.*s",
+               MZ_STR_ARG(p->id), MZ_STR_ARG(s->ns));
+    mz_proxy_destroy(p);
+    return ok;
+}
+
 static void on_message(void *object, struct mz_grpc_serving *c, struct mz_grpc_message *m)
 {
+    (void)c;
     struct stream *s = object;
     struct mz_err err = { .path = "", .msg = "" };
     char text[sizeof(err)];
     if (s->ending)
         return;
     const bool first = !mz_peer_proxy(s->peer);
-    if (!mz_peer_request(s->peer, m->msg, &err)) {
-        s->ending = true;
+    if (first && s->ns.n && !is_own_namespace(s, m->msg)) {
+        end_stream(s, MZ_GRPC_PERMISSION_DENIED,
+                   "authorization failed: the proxy is of another namespace");
+    } else if (!mz_peer_request(s->peer, m->msg, &err)) {
         mz_err_text(&err, text, sizeof(text));
         MZ_LOG(WARN, grpc, "xDS stream refused: %s", text);
-        mz_grpc_serving_finish(c, MZ_GRPC_INVALID_ARGUMENT, mz_str_c(text));
+        end_stream(s, MZ_GRPC_INVALID_ARGUMENT, text);
     } else if (first) {
         MZ_LOG(INFO, grpc, "proxy %.*s connected, %zu streams",
                MZ_STR_ARG(mz_peer_proxy(s->peer)->id), s->d->streams_n);
@@ -112,8 +153,7 @@ static void on_gone(void *object, struct mz_grpc_serving *c)
 #define BEGIN(name, delta, only)                                                                   \
     static void *name(void *arg, struct mz_grpc_serving *c, const struct mz_headers *h)            \
     {                                                                                              \
-        (void)h;                                                                                   \
-        return begin(arg, c, delta, only);                                                         \
+        return begin(arg, c, h, delta, only);                                                      \
     }
 BEGIN(ads, false, MZ_XDS_TYPE__COUNT)
 BEGIN(ads_delta, true, MZ_XDS_TYPE__COUNT)
@@ -204,6 +244,20 @@ bool mz_discovery_listen(struct mz_discovery *d, const struct mz_addr *a, struct
                          struct mz_err *err)
 {
     return mz_grpc_server_listen(d->server, a, NULL, out_addr, err);
+}
+
+bool mz_discovery_listen_secure(struct mz_discovery *d, const struct mz_addr *a,
+                                const struct mz_transport_factory *f,
+                                const struct mz_discovery_gate *g, struct mz_addr *out_addr,
+                                struct mz_err *err)
+{
+    d->gate = *g;
+    return mz_grpc_server_listen(d->server, a, f, out_addr, err);
+}
+
+struct mz_grpc_server *mz_discovery_server(struct mz_discovery *d)
+{
+    return d->server;
 }
 
 size_t mz_discovery_clients(const struct mz_discovery *d)

@@ -5,6 +5,7 @@
  */
 #include "control/discovery/peer.h"
 #include "event/loop.h"
+#include "grpc/server.h"
 #include "net/addr.h"
 
 struct mz_discovery;
@@ -24,5 +25,17 @@ void mz_discovery_each(struct mz_discovery *d, void (*each)(void *arg, const str
 const struct mz_peer_counts *mz_discovery_counts(const struct mz_discovery *d);
 struct mz_cache_counts mz_discovery_cache(const struct mz_discovery *d);
 const struct mz_model *mz_discovery_model(const struct mz_discovery *d); /* NULL before the first */
+/*
+ * Listens for clients that must say who they are: @who finds the namespace of the caller (in @a), or says why it is nobody.
+ * A client without TLS is not asked, it came by the plain port. A proxy is served only in its own namespace.
+ */
+struct mz_discovery_gate {
+    bool (*who)(void *arg, const struct mz_grpc_serving *call, const struct mz_headers *h, struct mz_arena *a, struct mz_str *out_ns,
+                struct mz_err *err);
+    void *arg;
+};
+bool mz_discovery_listen_secure(struct mz_discovery *d, const struct mz_addr *a, const struct mz_transport_factory *f,
+                                const struct mz_discovery_gate *g, struct mz_addr *out_addr, struct mz_err *err); /* gate copied */
+struct mz_grpc_server *mz_discovery_server(struct mz_discovery *d); /* for further methods on the same ports */
 size_t mz_discovery_clients(const struct mz_discovery *d);
 #endif
