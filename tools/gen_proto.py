@@ -1,11 +1,14 @@
 #!/usr/bin/python3
-"""Schemas to C: runs protoc-c and writes names.h (short names) and messages.c (all generated code and the type table).
+"""Schemas to C: runs protoc-c and writes names.h (short names), messages.c (tables of fields and types), gen/TABLE_structs.h.
 
 usage: gen_proto.py PROTOC_C SCHEMA_DIR WELL_KNOWN_DIR OUT_DIR TABLE FILE.proto...
 
 TABLE names the array of types that messages.c holds (mz_<TABLE>_types). Well-known types are in the set called proto; the others
 build on it. A field whose line ends with the comment "// control plane only" also goes to mz_proto_control_fields: it is
 written by the control plane for other proxies, and for our own it is an unknown field (mapper.h).
+
+Of what protoc-c writes nothing remains that nobody calls (packing by type, closures): half of every compilation was reading it.
+The structs are in one header, apart from names.h, because it is included as a system header: it is not ours to warn about.
 
 Short names. A message or enum is called pb_ and its path below the package, nested names joined by one underscore:
 envoy.config.cluster.v3.Cluster.LbPolicy is pb_Cluster_LbPolicy. Descriptors get __descriptor and __init behind it, enum
@@ -76,6 +79,24 @@ def control_fields(path):
             yield ".".join([package, *(n for k, n in scope if k == "message")]), int(re.search(r"= (\d+)", code)[1])
 
 
+def structs(texts):
+    """The generated headers as one: what a struct needs of another file stands before all structs."""
+    parts = ["", "", "", ""] # type names, enums, descriptors, structs with their initialisers
+    for text in texts:
+        _, enums, messages, descriptors = re.split(r"/\* --- (?:enums|messages|descriptors) --- \*/", text[:text.rindex("PROTOBUF_C__END_DECLS")])
+        types = "\n" + "\n".join(re.findall(r"^typedef struct \w+ \w+;$", text, re.M))
+        messages = re.split(r"/\* (?:\w+ methods|--- per-message closures ---) \*/", messages)[0]
+        parts = [p + re.sub(r"\s*/\*.*?\*/|\n(?=\n)", "", t, flags=re.S) for p, t in zip(parts, (types, enums, descriptors, messages))]
+    return "".join(parts) + "\n"
+
+
+def tables(text):
+    """The tables of fields, the descriptors and the functions that initialise messages, of one generated file."""
+    text = text[text.index(".pb-c.h\"\n") + len(".pb-c.h\"\n"):]
+    text = re.sub(r"^size_t \w+__get_packed_size\n.*?^void   \w+__free_unpacked\n.*?^}\n", "", text, flags=re.S | re.M)
+    return re.sub(r"^void   (?=\w+__init\n)", "static void ", text, flags=re.M)
+
+
 def main():
     protoc, schemas, known, out_dir = sys.argv[1], *map(pathlib.Path, sys.argv[2:5])
     table_name, first_set = sys.argv[5], sys.argv[5] == "proto"
@@ -85,21 +106,25 @@ def main():
     well_known = [f"google/protobuf/{n}.proto" for n in WELL_KNOWN] if first_set else []
     subprocess.run([protoc, f"-I{schemas}", f"-I{known}", f"--c_out={gen}", *well_known, *files], check=True)
     stems = [f[:-len(".proto")] for f in well_known + files]
-    code = "".join((gen / f"{s}.pb-c.c").read_text() for s in stems)
-    heads = "".join((gen / f"{s}.pb-c.h").read_text() for s in stems)
+    code = "".join(tables((gen / f"{s}.pb-c.c").read_text()) for s in stems)
+    heads = structs((gen / f"{s}.pb-c.h").read_text() for s in stems)
 
-    magic = r'(\w+)__descriptor =\n{\n  PROTOBUF_C__%s_DESCRIPTOR_MAGIC,\n  "([\w.]+)",\n  "(\w+)",\n  "(\w+)",\n  "([\w.]+)",'
+    magic = r'Descriptor (\w+)__descriptor =\n{\n  PROTOBUF_C__%s_DESCRIPTOR_MAGIC,\n  "([\w.]+)",\n  "(\w+)",\n  "(\w+)",\n  "([\w.]+)",'
     messages = re.findall(magic % "MESSAGE", code)
     enums = re.findall(magic % "ENUM", code)
     short = short_names([(m[1], m[4]) for m in messages + enums])
     bodies = dict(re.findall(r"typedef enum _(\w+) {\n(.*?)PROTOBUF_C__FORCE_ENUM", heads, re.S))
     cases = {c: b for b, c in re.findall(r"typedef enum {\n([^}]*?)PROTOBUF_C__FORCE_ENUM[^}]*} (\w+Case);", heads)}
+    uppers = {lower: upper for upper, lower in re.findall(r"#define (\w+)__INIT \\\n { PROTOBUF_C_MESSAGE_INIT \(&(\w+)__descriptor\)", heads)}
+    values_of = dict(re.findall(r" (\w+)__enum_values_by_number\[\d+\] =\n{\n(.*?)\n};", code, re.S))
 
     names = ["/* Written by tools/gen_proto.py; the rule of the names stands there. */", "#pragma once"]
-    names += [f'#include "{s}.pb-c.h"' for s in stems]
+    names.append(f'#include "{table_name}_structs.h"')
+    base = "<protobuf-c/protobuf-c.h>" if first_set else '"proto_structs.h"'
+    (gen / f"{table_name}_structs.h").write_text(f"#pragma once\n#include {base}\n{heads}")
     for lower, full, _, cname, _ in sorted(messages, key=lambda m: m[1]):
         s = short[full]
-        upper = re.search(rf"#define (\w+)__INIT \\\n {{ PROTOBUF_C_MESSAGE_INIT \(&{lower}__descriptor\)", heads).group(1)
+        upper = uppers[lower]
         names += [f"#define {s} {cname}", f"#define {s}__descriptor {lower}__descriptor", f"#define {s}__INIT {upper}__INIT"]
         for case in (c for c in cases if c.rpartition("__")[0] == cname):
             names.append(f"#define {s}_{case[len(cname) + 2:]} {case}")
@@ -109,8 +134,7 @@ def main():
         s = short[full]
         names += [f"#define {s} {cname}", f"#define {s}__descriptor {lower}__descriptor"]
         values = re.findall(r"^\s*(\w+) =", bodies[cname], re.M)
-        table = re.search(rf"{lower}__enum_values_by_number\[\d+\] =\n{{\n(.*?)\n}};", code, re.S).group(1)
-        plain = dict((c, n) for n, c in re.findall(r'{ "(\w+)", "(\w+)",', table))
+        plain = dict((c, n) for n, c in re.findall(r'{ "(\w+)", "(\w+)",', values_of[lower]))
         for value in values:
             name = plain.get(value)
             if name is None:  # an alias: not in the table by number
@@ -122,8 +146,7 @@ def main():
     (out_dir / "names.h").write_text("\n".join(names) + "\n")
 
     table = sorted((m[1], m[0]) for m in messages if not m[1].endswith("Entry"))
-    unit = [f'#include "{s}.pb-c.c"' for s in stems]
-    unit += ["", f"extern const ProtobufCMessageDescriptor *const mz_{table_name}_types[];",
+    unit = [f'#include "{table_name}_structs.h"', code, f"extern const ProtobufCMessageDescriptor *const mz_{table_name}_types[];",
              f"extern const size_t mz_{table_name}_types_n;",
              f"const ProtobufCMessageDescriptor *const mz_{table_name}_types[] = {{"]
     unit += [f"    &{lower}__descriptor, /* {full} */" for full, lower in table]
