@@ -155,9 +155,11 @@ static void shard(struct json_out *j, const struct mz_model *m, const struct mz_
     json_open(j, '{');
     json_key(j, key);
     json_open(j, '[');
-    for (size_t i = 0; s->endpoints && i < s->ports_n; i++)
-        for (size_t k = 0; k < s->endpoints[i].n; k++)
-            endpoint(j, &s->ports[i], &s->endpoints[i].v[k]);
+    for (size_t i = 0; i < s->ports_n; i++) {
+        const struct mz_endpoints *e = mz_model_endpoints(m, &s->ports[i]);
+        for (size_t k = 0; k < e->n; k++)
+            endpoint(j, &s->ports[i], &e->v[k]);
+    }
     json_close(j, ']');
     json_close(j, '}');
     json_key(j, "ServiceAccounts");
