@@ -341,8 +341,8 @@ static void begin(uint64_t seed)
     for (size_t i = 0; i < 2; i++) {
         struct client *c = &t.clients[i];
         c->delta = i;
-        const struct mz_peer_env env = { t.translator,       t.bundles, c->delta,
-                                         MZ_XDS_TYPE__COUNT, on_send,   c };
+        const struct mz_peer_env env = { t.translator, t.bundles, c->delta, MZ_XDS_TYPE__COUNT,
+                                         on_send,      c,         NULL };
         c->peer = mz_peer_create(&env);
         for (unsigned k = 0; k < MZ_XDS_TYPE__COUNT; k++)
             mz_map_init(&c->has[k], MZ_MEM_XDS);

@@ -117,8 +117,8 @@ static int up(bool delta)
     t.translator = mz_translator_create(&(struct mz_features){ true, true });
     set_model(DOUBLE_SERVICE("api", "80", "10.1.0.1"));
     t.bundles = mz_bundles_create();
-    const struct mz_peer_env env = { t.translator,       t.bundles, delta,
-                                     MZ_XDS_TYPE__COUNT, on_send, NULL, NULL };
+    const struct mz_peer_env env = { t.translator, t.bundles, delta, MZ_XDS_TYPE__COUNT,
+                                     on_send,      NULL,      NULL };
     t.peer = mz_peer_create(&env);
     return 0;
 }
