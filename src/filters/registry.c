@@ -5,6 +5,7 @@
 #include "filters/istio/istio_filters.h"
 #include "filters/listener/listener_filters.h"
 #include "filters/network/network_filters.h"
+#include "filters/tracers/tracers.h"
 #include "hcm/hcm.h"
 #include "router/router.h"
 
@@ -70,6 +71,17 @@ static const struct mz_upstream_filter_type *const upstream_filters[] = {
 static const struct mz_access_logger_type *const access_loggers[] = { &mz_access_logger_http_grpc,
                                                                       &mz_access_logger_tcp_grpc,
                                                                       &mz_access_logger_otel };
+
+static const struct mz_tracer_type *const tracers[] = { &mz_tracer_opentelemetry,
+                                                        &mz_tracer_zipkin };
+
+const struct mz_tracer_type *mz_registry_tracer(struct mz_str config_type)
+{
+    for (size_t i = 0; i < MZ_COUNT(tracers); i++)
+        if (mz_str_eq(config_type, mz_str_c(tracers[i]->config_type)))
+            return tracers[i];
+    return NULL;
+}
 
 const struct mz_access_logger_type *const *mz_registry_access_loggers(size_t *out_n)
 {

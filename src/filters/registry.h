@@ -6,6 +6,8 @@
 const struct mz_lfilter_type *mz_registry_listener_filter(struct mz_str config_type);
 const struct mz_net_filter_type *mz_registry_net_filter(struct mz_str config_type);
 const struct mz_http_filter_type *mz_registry_http_filter(struct mz_str config_type);
+struct mz_tracer_type;
+const struct mz_tracer_type *mz_registry_tracer(struct mz_str config_type);
 /* A filter of connections to a cluster (cluster.filters): stands around their transport, so that HTTP and TCP pools have it alike. */
 struct mz_upstream_filter_type {
     const char *name, *config_type;

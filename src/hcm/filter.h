@@ -80,6 +80,20 @@ bool mz_stream_trace(const struct mz_stream *s);             /* log lines forced
 bool mz_stream_request_complete(const struct mz_stream *s);  /* last byte of the request received */
 void mz_stream_story(struct mz_stream *s, enum mz_step_kind k, struct mz_str a, struct mz_str b, int64_t n, int64_t m);
 
+/* Spans (O3). One for each try where the configuration wants them; NULL: none is wanted. */
+struct mz_span;
+struct mz_span *mz_stream_span(struct mz_stream *s); /* of the request; NULL: it has none */
+struct mz_span *mz_stream_upstream_span(struct mz_stream *s, uint64_t start_us);
+struct mz_upstream_outcome { /* of a try */
+    unsigned status, retries;     /* status 0: there was no answer */
+    uint64_t flags, end_us;
+    const char *reset;            /* why it broke; NULL: it did not */
+    bool connected;               /* protocol is known */
+    enum mz_http_protocol protocol;
+    const struct mz_addr *address; /* NULL: none was asked */
+};
+void mz_stream_upstream_span_end(struct mz_stream *s, struct mz_span *span, const struct mz_upstream_outcome *o);
+
 /* Goes on after a stop; harmless when the filter had not stopped. */
 void mz_filter_continue_request(struct mz_filter *f);
 void mz_filter_continue_response(struct mz_filter *f);

@@ -25,6 +25,7 @@ void hcm_config_destroy(void *cfg)
     for (size_t i = 0; i < c->n_logs; i++)
         mz_access_log_destroy(c->logs[i]);
     local_reply_config_destroy(c->local_reply);
+    tracing_destroy(c->tracing);
     if (c->routes)
         mz_route_table_unref(c->routes);
     mz_init_wait_end(&c->rds_wait);

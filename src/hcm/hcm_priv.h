@@ -9,7 +9,9 @@
 #include "http/path.h"
 #include "listener/ecds.h"
 #include "observe/access_log.h"
+#include "observe/custom_tag.h"
 #include "observe/decision.h"
+#include "observe/tracer.h"
 #include "upstream/cluster.h"
 
 struct filter_entry { /* one of http_filters */
@@ -182,6 +184,7 @@ struct mz_stream {
     const struct mz_route_table *routes;
     struct held_table *held_tables; /* of scopes that were chosen before */
     const struct mz_route *route;
+    struct mz_span *span;    /* NULL: none */
     struct mz_str operation; /* of the route's decorator, to be told to the other proxy; "" none */
     struct mz_wcluster *wcluster; /* the route's cluster on this worker; NULL: none, or it does not exist */
     const struct mz_weighted_cluster *weighted;
@@ -280,8 +283,18 @@ void local_reply_config_destroy(struct local_reply_config *c);
 struct tracing_config {
     struct mz_fraction client, random, overall;
     bool egress; /* else ingress */
+    struct mz_tracer *tracer; /* NULL: sampling is decided, no span is made */
+    bool verbose, spawn;
+    uint32_t max_path;
+    struct mz_custom_tags tags;
+    struct mz_format *operation, *upstream_operation; /* NULL: names are the decorator's, the other proxy's, the tracer's */
+    struct mz_str zone;
 };
+void tracing_destroy(struct tracing_config *t); /* NULL is fine */
 bool tracing_build(const void *msg, const struct mz_factory *f, struct mz_hcm_config *c, struct mz_err *err); /* NULL: none */
 void tracing_request(struct mz_stream *s, struct mz_headers *h); /* the route is known; only with c->tracing */
 void tracing_response(struct mz_stream *s, struct mz_headers *h);
+/* span.c */
+void span_begin(struct mz_stream *s, const struct mz_headers *h, bool traced);
+void span_end(struct mz_stream *s); /* harmless where there is none */
 #endif

@@ -25,6 +25,7 @@ void log_end(struct mz_stream *s)
     const struct mz_hcm_config *c = s->conn->cfg;
     log_write(s, "DownstreamEnd");
     chain_log(s);
+    span_end(s);
     if (c->recorder && !c->admin)
         mz_recorder_offer(c->recorder, s->conn->base.worker->slot, &s->info);
 }

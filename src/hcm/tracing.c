@@ -1,5 +1,5 @@
 /*
- * What the manager does of tracing without a tracer (H4): whether a request is sampled, told in its request id and to the
+ * What the manager does of tracing besides spans (H4): whether a request is sampled, told in its request id and to the
  * access log's filter, and the name of its operation, handed to the next proxy (egress) or back to the one before (ingress).
  */
 #include "base/log.h"
@@ -30,6 +30,61 @@ static bool sampling_build(const pb_Percent *m, const char *field, const char *k
     return true;
 }
 
+void tracing_destroy(struct tracing_config *t)
+{
+    if (!t)
+        return;
+    if (t->tracer)
+        t->tracer->ops->destroy(t->tracer);
+    mz_custom_tags_fini(&t->tags);
+    mz_format_destroy(t->operation);
+    mz_format_destroy(t->upstream_operation);
+}
+
+static bool provider_build(const pb_Tracing_Http *m, const struct mz_factory *f,
+                           struct tracing_config *t, struct mz_err *err)
+{
+    const ProtobufCMessageDescriptor *d;
+    ProtobufCMessage *msg;
+    if (!m || !m->typed_config)
+        return true;
+    struct mz_str type = mz_any_type(m->typed_config);
+    const struct mz_tracer_type *tracer = f->tracer ? f->tracer(type) : NULL;
+    if (!tracer) {
+        mz_err_set(err,
+                   "no tracer has a configuration of type \"" MZ_STR_FMT "\" (provider \"%s\")",
+                   MZ_STR_ARG(type), m->name);
+        return mz_err_at(err, "typed_config");
+    }
+    if (mz_any_unpack(f->proto, m->typed_config, &d, &msg, err))
+        t->tracer = tracer->create(msg, f, err);
+    return t->tracer || mz_err_at(err, "typed_config");
+}
+
+static bool format_build(const char *text, const char *field, struct mz_format **out,
+                         struct mz_err *err)
+{
+    if (!text[0])
+        return true;
+    *out = mz_format_create(mz_str_c(text), true, err);
+    return *out || mz_err_at(err, "%s", field);
+}
+
+/* What spans say and where they go. */
+static bool spans_build(const pb_HttpConnectionManager_Tracing *m, const struct mz_factory *f,
+                        struct mz_arena *a, struct tracing_config *t, struct mz_err *err)
+{
+    t->verbose = m->verbose;
+    t->spawn = mz_bool_or(m->spawn_upstream_span, false);
+    t->max_path = mz_u32_or(m->max_path_tag_length, 256);
+    t->zone = mz_arena_dup(a, f->node_zone);
+    if (!mz_custom_tags_build(m->custom_tags, m->n_custom_tags, a, &t->tags, err))
+        return mz_err_at(err, "custom_tags");
+    return format_build(m->operation, "operation", &t->operation, err) &&
+           format_build(m->upstream_operation, "upstream_operation", &t->upstream_operation, err) &&
+           (provider_build(m->provider, f, t, err) || mz_err_at(err, "provider"));
+}
+
 bool tracing_build(const void *msg, const struct mz_factory *f, struct mz_hcm_config *c,
                    struct mz_err *err)
 {
@@ -43,7 +98,8 @@ bool tracing_build(const void *msg, const struct mz_factory *f, struct mz_hcm_co
            sampling_build(m->random_sampling, "random_sampling", "tracing.random_sampling",
                           &t->random, err) &&
            sampling_build(m->overall_sampling, "overall_sampling", "tracing.global_enabled",
-                          &t->overall, err);
+                          &t->overall, err) &&
+           spans_build(m, f, c->arena, t, err);
 }
 
 /* ---- is it sampled? ---- */
@@ -118,6 +174,27 @@ static void reason_write(struct mz_stream *s, struct mz_headers *h, const struct
 
 /* ---- at work ---- */
 
+/* The next proxy hears the operation's name, or the one before has named it. */
+static void decorate(struct mz_stream *s, struct mz_headers *h,
+                     const struct mz_route_tracing *route)
+{
+    s->operation = route && route->propagate ? route->operation : (struct mz_str){ 0 };
+    if (s->span && route && route->operation.n)
+        s->span->name = route->operation;
+    if (s->conn->cfg->tracing->egress) {
+        if (s->operation.n)
+            mz_headers_set_id(h, MZ_H_X_ENVOY_DECORATOR_OPERATION, s->operation);
+        return;
+    }
+    const struct mz_header *named = mz_headers_get_id(h, MZ_H_X_ENVOY_DECORATOR_OPERATION);
+    if (!named)
+        return;
+    s->operation = (struct mz_str){ 0 };
+    if (s->span && named->value.n)
+        s->span->name = named->value;
+    mz_headers_remove_id(h, MZ_H_X_ENVOY_DECORATOR_OPERATION);
+}
+
 void tracing_request(struct mz_stream *s, struct mz_headers *h)
 {
     const struct mz_route_tracing *route = s->route ? s->route->tracing : NULL;
@@ -128,20 +205,22 @@ void tracing_request(struct mz_stream *s, struct mz_headers *h)
         reason_write(s, h, why);
     s->info.traceable = why == &forced && !s->info.health_check; /* as Envoy's filter reads it */
     hcm_count(s->conn, why->stat);
-    s->operation = route && route->propagate ? route->operation : (struct mz_str){ 0 };
-    if (!s->conn->cfg->tracing->egress) {
-        if (mz_headers_get_id(h, MZ_H_X_ENVOY_DECORATOR_OPERATION))
-            s->operation = (struct mz_str){ 0 }; /* the client's proxy has named it */
-        mz_headers_remove_id(h, MZ_H_X_ENVOY_DECORATOR_OPERATION);
-    } else if (s->operation.n) {
-        mz_headers_set_id(h, MZ_H_X_ENVOY_DECORATOR_OPERATION, s->operation);
-    }
+    span_begin(s, h, why != &none && !s->info.health_check);
+    if (!s->conn->cfg->tracing->operation)
+        decorate(s, h, route);
 }
 
 void tracing_response(struct mz_stream *s, struct mz_headers *h)
 {
-    if (s->conn->cfg->tracing->egress)
-        mz_headers_remove_id(h, MZ_H_X_ENVOY_DECORATOR_OPERATION);
-    else if (s->operation.n)
-        mz_headers_set_id(h, MZ_H_X_ENVOY_DECORATOR_OPERATION, s->operation);
+    if (s->conn->cfg->tracing->operation)
+        return;
+    if (!s->conn->cfg->tracing->egress) {
+        if (s->operation.n)
+            mz_headers_set_id(h, MZ_H_X_ENVOY_DECORATOR_OPERATION, s->operation);
+        return;
+    }
+    const struct mz_header *named = mz_headers_get_id(h, MZ_H_X_ENVOY_DECORATOR_OPERATION);
+    if (named && named->value.n && s->span)
+        s->span->name = named->value;
+    mz_headers_remove_id(h, MZ_H_X_ENVOY_DECORATOR_OPERATION);
 }

@@ -19,6 +19,7 @@ struct mz_proto_ctx;
 struct mz_net_filter_type;
 struct mz_http_filter_type;
 struct mz_lfilter_type;
+struct mz_tracer_type;
 struct mz_transport_factory;
 struct mz_server; /* server/server.h */
 struct mz_xds;
@@ -48,6 +49,7 @@ struct mz_factory { /* borrowed by builders during the call only, except the ser
     struct mz_str node_id, node_cluster, node_region, node_zone;
     const struct mz_value *node_metadata; /* NULL: it has none */
     struct mz_str header_prefix;  /* "x-envoy" */
+    struct mz_str version;        /* of the program */
     unsigned workers;
     struct mz_loop *main;
     const struct mz_worker *main_worker; /* what is asked of clusters ahead of any request goes through its upstream */
@@ -63,6 +65,7 @@ struct mz_factory { /* borrowed by builders during the call only, except the ser
     const struct mz_net_filter_type *(*net_filter)(struct mz_str config_type);
     const struct mz_http_filter_type *(*http_filter)(struct mz_str config_type);
     const struct mz_lfilter_type *(*listener_filter)(struct mz_str config_type);
+    const struct mz_tracer_type *(*tracer)(struct mz_str config_type);
     struct mz_transport_factory *(*transport)(const struct mz_factory *f, const void *transport_socket_msg, bool downstream,
                                               struct mz_err *err);
     struct mz_server *server;

@@ -716,7 +716,7 @@ const struct operator_row operators_info[] = {
     FREE("RESPONSE_TX_DURATION", value_response_tx),
     ABSENT("ROUNDTRIP_DURATION"),
     BARE("ROUTE_NAME", value_member_str, route.route_name),
-    ABSENT("SPAN_ID"),
+    BARE("SPAN_ID", value_member_text, span_id),
     WITH("START_TIME", value_start_time, time_compile_utc, start_us),
     WITH("START_TIME_LOCAL", value_start_time, time_compile_local, start_us),
     BARE("STREAM_ID", value_member_str, request_id),

@@ -124,7 +124,7 @@ struct mz_stream_info {
     struct mz_meta *dynamic_metadata; /* written by filters; NULL until first */
     struct mz_map *filter_state;      /* name -> struct mz_filter_object; NULL until first */
     struct mz_transport *transport;   /* of the downstream connection: facts of TLS, failure; NULL: none */
-    const char *trace_id;
+    const char *trace_id, *span_id; /* hexadecimal; NULL: none */
     struct mz_decision *decision;     /* the record beside the stream; NULL: not recorded */
 };
 /* Filter state of an upstream connection: whoever shows it holds a reference, for the connection may end before. One thread. */

@@ -211,6 +211,11 @@ bool build_vclusters(struct builder *b, const pb_VirtualHost *m, struct mz_vhost
 
 /* ---- decorator and tracing ---- */
 
+static void tags_fini(void *tags)
+{
+    mz_custom_tags_fini(tags);
+}
+
 bool build_tracing(struct builder *b, const pb_Route *m, struct mz_route *r)
 {
     if (!m->decorator && !m->tracing)
@@ -237,5 +242,11 @@ bool build_tracing(struct builder *b, const pb_Route *m, struct mz_route *r)
             mz_err_at(b->err, "%s", parts[i].name);
             return mz_err_at(b->err, "tracing");
         }
+    if (!mz_custom_tags_build(m->tracing->custom_tags, m->tracing->n_custom_tags, b->a, &t->tags,
+                              b->err)) {
+        mz_err_at(b->err, "custom_tags");
+        return mz_err_at(b->err, "tracing");
+    }
+    mz_arena_cleanup(b->a, tags_fini, &t->tags);
     return true;
 }

@@ -12,6 +12,7 @@
 #include "net/addr.h"
 #include "observe/format.h"
 #include "observe/matcher.h"
+#include "observe/custom_tag.h"
 #include "observe/metadata.h"
 #include "runtime/runtime.h"
 
@@ -116,6 +117,7 @@ struct mz_route_tracing { /* decorator and tracing of a route */
     struct mz_str operation; /* "" none */
     bool propagate;
     struct mz_fraction client, random, overall; /* denominator 0: as the connection manager has it */
+    struct mz_custom_tags tags; /* besides the manager's; they win */
 };
 struct mz_hedge_policy { bool set, on_per_try_timeout; uint32_t initial_requests; struct mz_fraction additional; };
 struct mz_upgrade { struct mz_str type; bool enabled; bool connect; bool allow_post; };

@@ -115,6 +115,7 @@ static void on_headers(void *arg, struct mz_headers *h, bool end)
     note_first_byte(a);
     mz_timer_stop(&a->try_timer);
     a->answered = true;
+    a->status = mz_headers_status(h);
     if (end)
         answer_ended(a);
     reply_headers(a, h, end);
@@ -262,6 +263,7 @@ static void send_request(struct attempt *a)
     bool more = !r->request_end || body || r->trailers;
     a->started = true;
     rewrite_host(a);
+    attempt_span_inject(a);
     if (!more)
         sent_all(a);
     /* cppcheck-suppress nullPointerRedundantCheck ; what was sent may have ended the encoder */
@@ -506,6 +508,7 @@ void attempt_start(struct router *r)
     a->start_us = now_of(r);
     a->in = (struct mz_stream_in){ &in_ops, a, mz_stream_arena(s) };
     note_attempt(a);
+    attempt_span_begin(a);
     mz_buf_init(&a->queued);
     mz_timer_init(loop_of(r), &a->try_timer, on_try_timeout);
     mz_timer_init(loop_of(r), &a->try_idle_timer, on_try_idle);
@@ -569,6 +572,7 @@ void attempt_drop(struct attempt *a)
     if (e && !(a->sent_end && a->answer_end)) {
         e->ops->reset(e, MZ_RESET_LOCAL);
     }
+    attempt_span_end(a);
     if (r->cfg->n_logs)
         write_logs(a);
     pause_client(a, false);

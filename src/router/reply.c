@@ -173,6 +173,8 @@ void reply_reset(struct attempt *a, enum mz_reset_reason why, struct mz_str fail
         failure = mz_arena_dup(mz_stream_arena(stream_of(r)), failure);
     info->up.transport_failure = no_blanks(r, failure);
     tell_reset(a, why, failure, err);
+    a->failure = mz_reset_reason_text(why);
+    a->failure_flags = reset_outcome(why)->flag;
     if (why != MZ_RESET_OVERFLOW) /* a breaker says nothing of the host */
         mz_outlier_report(a->host, MZ_OUTLIER_CONNECT_FAILED, 0);
     bool sent = a->started, answered = a->answered, was_final = r->final == a;

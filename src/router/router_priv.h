@@ -39,6 +39,10 @@ struct attempt { /* one try at one host */
     bool paused_client, paused_upstream, timed_out, over;
     bool retried; /* hedged: another try was made beside it, and none will be for what becomes of it */
     bool grpc_outcome_open; /* whether it succeeded will be known with the trailers */
+    struct mz_span *span;   /* of the try itself; NULL: none */
+    unsigned status;        /* of the answer; 0: none came */
+    const char *failure;    /* why it broke, for its span; NULL */
+    uint64_t failure_flags;
     uint64_t start_us;
     uint64_t ready_us, conn_age_us; /* when it got its connection, and how old that was: for the story */
     struct mz_buf
@@ -106,6 +110,9 @@ void attempt_body(struct attempt *a, struct mz_buf *data, bool end); /* moves da
 void attempt_trailers(struct attempt *a);
 void attempt_request_complete(struct attempt *a); /* starts the timeout of the try */
 void attempt_drop(struct attempt *a); /* silent: cancels or resets, frees what it holds */
+void attempt_span_begin(struct attempt *a); /* span.c */
+void attempt_span_inject(struct attempt *a);
+void attempt_span_end(struct attempt *a);
 void attempt_keep_counts(struct attempt *a);                 /* wire bytes into the stream's info, before it is logged */
 void attempt_read_disable(struct attempt *a, bool disable);
 

@@ -69,7 +69,7 @@ static struct mz_transport_factory *wrapper_build(struct mz_server *s, struct mz
                                              prefix, err);
     if (internal)
         return mz_transport_internal_create((const pb_InternalUpstreamTransport *)msg, inner,
-                                            s->stats, prefix);
+                                            s->stats, prefix, err);
     return mz_transport_proxy_create((const pb_ProxyProtocolUpstreamTransport *)msg, inner,
                                      s->stats, prefix, err);
 }
@@ -190,6 +190,7 @@ static void factory_fill(struct mz_server *s)
         .node_metadata = n && n->metadata ? mz_value_build(n->metadata, s->arena) : NULL,
         .header_prefix =
             prefix && prefix[0] ? mz_arena_dup(s->arena, mz_str_c(prefix)) : MZ_STR("x-envoy"),
+        .version = mz_str_c(mz_server_version()),
         .workers = s->n_workers,
         .main = s->loop,
         .main_worker = &s->main_worker,
@@ -201,6 +202,7 @@ static void factory_fill(struct mz_server *s)
         .init = &s->init,
         .net_filter = mz_registry_net_filter,
         .http_filter = mz_registry_http_filter,
+        .tracer = mz_registry_tracer,
         .listener_filter = mz_registry_listener_filter,
         .transport = listener_transport,
         .server = s,

@@ -125,11 +125,28 @@ static void factory_destroy(struct mz_transport_factory *base)
     mz_free(MZ_MEM_CONFIG, f);
 }
 
+/* Neither request nor route is known where a connection is made. */
+static bool kinds_check(const pb_InternalUpstreamTransport *m, struct mz_err *err)
+{
+    for (size_t i = 0; i < m->n_passthrough_metadata; i++) {
+        pb_MetadataKind_KindCase of = m->passthrough_metadata[i]->kind->kind_case;
+        if (of == pb_MetadataKind_KIND_HOST || of == pb_MetadataKind_KIND_CLUSTER)
+            continue;
+        mz_err_set(err, "must be cluster or host");
+        return mz_err_at(err, "passthrough_metadata[%zu].kind", i);
+    }
+    return true;
+}
+
 struct mz_transport_factory *
 mz_transport_internal_create(const pb_InternalUpstreamTransport *m,
                              const struct mz_transport_factory *take_inner, struct mz_stats *st,
-                             struct mz_str prefix)
+                             struct mz_str prefix, struct mz_err *err)
 {
+    if (!kinds_check(m, err)) {
+        mz_transport_factory_unref(take_inner);
+        return NULL;
+    }
     struct internal_factory *f = mz_new0(MZ_MEM_CONFIG, struct internal_factory);
     wrap_factory_init(&f->base, "internal_upstream", take_inner);
     f->base.uses |= MZ_TRANSPORT_USES_STATE;

@@ -19,7 +19,7 @@ struct mz_transport_factory *mz_transport_proxy_create(
 /* What the listener at an internal address gets along with the connection: metadata of host and cluster, shared filter state. */
 struct mz_transport_factory *mz_transport_internal_create(
     const struct Envoy__Extensions__TransportSockets__InternalUpstream__V3__InternalUpstreamTransport *m,
-    const struct mz_transport_factory *take_inner, struct mz_stats *st, struct mz_str prefix);
+    const struct mz_transport_factory *take_inner, struct mz_stats *st, struct mz_str prefix, struct mz_err *err);
 /* Plain until mz_conn_start_secure(). */
 struct mz_transport_factory *mz_transport_starttls_create(const struct mz_transport_factory *take_tls);
 /* Counts what the kernel knows of each connection (TCP_INFO). @prefix: "listener.<address>.", "cluster.<name>." */

@@ -1,6 +1,7 @@
 #include "filters/access_loggers/otel_record.h"
 
 #include "base/map.h"
+#include "filters/otel_wire.h"
 #include "observe/stream_info.h"
 #include "proto/mapper.h"
 #include "proto/wire.h"
@@ -8,6 +9,7 @@
 /* Fields of the messages that are written here. */
 enum { ANY_STRING = 1, ANY_ARRAY = 5, ANY_KVLIST = 6, VALUES = 1, KV_KEY = 1, KV_VALUE = 2 };
 enum {
+    RECORD_TIME = 1,
     RECORD_BODY = 5,
     RECORD_ATTRIBUTES = 6,
     SCOPE_RECORDS = 2,
@@ -98,13 +100,6 @@ static void value_fini(struct value *v)
 
 /* ---- what is written ---- */
 
-static void put_buf(struct mz_buf *out, unsigned field, struct mz_buf *take)
-{
-    mz_wire_put_head(out, field, mz_buf_len(take));
-    mz_buf_move_all(out, take);
-    mz_buf_fini(take);
-}
-
 static void value_append(const struct value *v, const struct mz_format_ctx *c, struct mz_buf *out);
 
 static void pair_append(const struct pair *p, unsigned field, const struct mz_format_ctx *c,
@@ -115,19 +110,8 @@ static void pair_append(const struct pair *p, unsigned field, const struct mz_fo
     mz_buf_init(&value);
     mz_wire_put_bytes(&pair, KV_KEY, p->key);
     value_append(&p->value, c, &value);
-    put_buf(&pair, KV_VALUE, &value);
-    put_buf(out, field, &pair);
-}
-
-/* Bytes that are no UTF-8 make a service refuse the whole message. */
-static void text_append(struct mz_buf *out, struct mz_buf *text)
-{
-    struct mz_str s = mz_buf_linearize(text, mz_buf_len(text));
-    if (!mz_utf8_valid(s))
-        for (size_t i = 0; i < s.n; i++)
-            if ((unsigned char)s.p[i] >= 0x80)
-                ((char *)(uintptr_t)s.p)[i] = '!';
-    mz_wire_put_bytes(out, ANY_STRING, s);
+    otel_put_message(&pair, KV_VALUE, &value);
+    otel_put_message(out, field, &pair);
 }
 
 static void value_append(const struct value *v, const struct mz_format_ctx *c, struct mz_buf *out)
@@ -139,7 +123,7 @@ static void value_append(const struct value *v, const struct mz_format_ctx *c, s
     mz_buf_init(&inner);
     if (v->format) {
         mz_format_append(v->format, c, &inner);
-        text_append(out, &inner);
+        otel_put_string(out, mz_buf_linearize(&inner, mz_buf_len(&inner)));
         mz_buf_fini(&inner);
         return;
     }
@@ -150,21 +134,10 @@ static void value_append(const struct value *v, const struct mz_format_ctx *c, s
             pair_append(&v->pairs[i], VALUES, c, &inner);
         } else {
             value_append(&v->values[i], c, &one);
-            put_buf(&inner, VALUES, &one);
+            otel_put_message(&inner, VALUES, &one);
         }
     }
-    put_buf(out, v->field, &inner);
-}
-
-static void put_text_pair(struct mz_buf *out, unsigned field, struct mz_str key, struct mz_str text)
-{
-    struct mz_buf pair, value;
-    mz_buf_init(&pair);
-    mz_buf_init(&value);
-    mz_wire_put_bytes(&value, ANY_STRING, text);
-    mz_wire_put_bytes(&pair, KV_KEY, key);
-    put_buf(&pair, KV_VALUE, &value);
-    put_buf(out, field, &pair);
+    otel_put_message(out, v->field, &inner);
 }
 
 /* Objects of the filter state as JSON, those of the upstream connection, too. */
@@ -188,19 +161,10 @@ static void objects_append(const struct mz_stream_info *i, const struct grpc_log
             const struct mz_value text = { .kind = MZ_VALUE_STRING, .str = o->text(o, i->arena) };
             mz_value_json(&text, &json);
         }
-        put_text_pair(out, RECORD_ATTRIBUTES, wanted->v[k],
+        otel_put_pair(out, RECORD_ATTRIBUTES, wanted->v[k],
                       mz_buf_linearize(&json, mz_buf_len(&json)));
         mz_buf_fini(&json);
     }
-}
-
-static void time_append(uint64_t wall_us, struct mz_buf *out) /* time_unix_nano = 1, fixed64 */
-{
-    unsigned char field[9] = { 1 << 3 | 1 };
-    uint64_t ns = wall_us * 1000;
-    for (unsigned i = 0; i < 8; i++)
-        field[1 + i] = (unsigned char)(ns >> (8 * i));
-    mz_buf_append(out, field, sizeof(field));
 }
 
 void otel_record_append(const struct otel_record *r, const struct mz_format_ctx *c,
@@ -209,15 +173,15 @@ void otel_record_append(const struct otel_record *r, const struct mz_format_ctx 
     struct mz_buf record, body;
     mz_buf_init(&record);
     mz_buf_init(&body);
-    time_append(c->info->start_wall_us, &record);
+    otel_put_time(&record, RECORD_TIME, c->info->start_wall_us);
     if (r->has_body) {
         value_append(&r->body, c, &body);
-        put_buf(&record, RECORD_BODY, &body);
+        otel_put_message(&record, RECORD_BODY, &body);
     }
     for (size_t i = 0; i < r->attributes.n; i++)
         pair_append(&r->attributes.pairs[i], RECORD_ATTRIBUTES, c, &record);
     objects_append(c->info, objects, &record);
-    put_buf(out, SCOPE_RECORDS, &record);
+    otel_put_message(out, SCOPE_RECORDS, &record);
 }
 
 void otel_request(const struct otel_record *r, const struct mz_buf *records, struct mz_buf *out)
@@ -227,8 +191,8 @@ void otel_request(const struct otel_record *r, const struct mz_buf *records, str
     mz_buf_init(&scope);
     mz_buf_copy(&scope, records);
     mz_wire_put_bytes(&logs, LOGS_RESOURCE, r->resource);
-    put_buf(&logs, LOGS_SCOPE, &scope);
-    put_buf(out, 1, &logs);
+    otel_put_message(&logs, LOGS_SCOPE, &scope);
+    otel_put_message(out, 1, &logs);
 }
 
 /* ---- the whole ---- */
@@ -245,10 +209,10 @@ static struct mz_str resource_build(const pb_OpenTelemetryAccessLogConfig *m,
         mz_msg_unpack(&ctx, packed_node, &pb_Node__descriptor, &msg, &err)) {
         const pb_Node *n = (const pb_Node *)msg;
         const char *zone = n->locality ? n->locality->zone : "";
-        put_text_pair(&b, VALUES, MZ_STR("log_name"), mz_str_c(m->common_config->log_name));
-        put_text_pair(&b, VALUES, MZ_STR("zone_name"), mz_str_c(zone));
-        put_text_pair(&b, VALUES, MZ_STR("cluster_name"), mz_str_c(n->cluster));
-        put_text_pair(&b, VALUES, MZ_STR("node_name"), mz_str_c(n->id));
+        otel_put_pair(&b, VALUES, MZ_STR("log_name"), mz_str_c(m->common_config->log_name));
+        otel_put_pair(&b, VALUES, MZ_STR("zone_name"), mz_str_c(zone));
+        otel_put_pair(&b, VALUES, MZ_STR("cluster_name"), mz_str_c(n->cluster));
+        otel_put_pair(&b, VALUES, MZ_STR("node_name"), mz_str_c(n->id));
     }
     const pb_KeyValueList *more = m->resource_attributes;
     for (size_t i = 0; more && i < more->n_values; i++)

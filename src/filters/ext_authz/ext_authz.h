@@ -35,7 +35,7 @@ struct authz_service {
     struct authz_names to_upstream, to_upstream_append, to_client, to_client_on_success, to_metadata;
 };
 struct authz_service *authz_service_grpc(const pb_GrpcService *m, struct mz_arena *a, struct mz_err *err);
-struct authz_service *authz_service_http(const pb_HttpService *m, struct mz_arena *a, struct mz_err *err);
+struct authz_service *authz_service_http(const pb_ext_authz_HttpService *m, struct mz_arena *a, struct mz_err *err);
 void authz_service_fini(struct authz_service *s); /* NULL is fine; its memory is the arena's */
 bool authz_api_version(int transport_api_version, struct mz_err *err); /* only V3 is served */
 

@@ -112,8 +112,8 @@ static bool lists_build(struct authz_service *s, const pb_AuthorizationResponse 
     return true;
 }
 
-static bool http_fill(struct authz_service *s, const pb_HttpService *m, struct mz_arena *a,
-                      struct mz_err *err)
+static bool http_fill(struct authz_service *s, const pb_ext_authz_HttpService *m,
+                      struct mz_arena *a, struct mz_err *err)
 {
     const pb_HttpUri *uri = m->server_uri;
     if (!uri)
@@ -137,7 +137,7 @@ static bool http_fill(struct authz_service *s, const pb_HttpService *m, struct m
     return !m->retry_policy || s->retry || mz_err_at(err, "retry_policy");
 }
 
-struct authz_service *authz_service_http(const pb_HttpService *m, struct mz_arena *a,
+struct authz_service *authz_service_http(const pb_ext_authz_HttpService *m, struct mz_arena *a,
                                          struct mz_err *err)
 {
     struct authz_service *s = mz_arena_new0(a, struct authz_service);
