@@ -42,12 +42,69 @@ static bool duration_parts(struct mz_str s, int64_t *out_seconds, int32_t *out_n
     return true;
 }
 
+/* Of "250ms" the number and the nanoseconds of its unit, cut off the front. */
+static bool duration_unit(struct mz_str *rest, uint64_t *out_n, int32_t *out_fraction,
+                          int64_t *out_unit)
+{
+    static const struct {
+        struct mz_str name;
+        int64_t nanos;
+    } units[] = { { MZ_STR_INIT("ns"), 1 },           { MZ_STR_INIT("us"), 1000 },
+                  { MZ_STR_INIT("\xc2\xb5s"), 1000 }, { MZ_STR_INIT("ms"), 1000000 },
+                  { MZ_STR_INIT("s"), 1000000000 },   { MZ_STR_INIT("m"), 60000000000 },
+                  { MZ_STR_INIT("h"), 3600000000000 } };
+    size_t n = 0, dot;
+    while (n < rest->n && ((rest->p[n] >= '0' && rest->p[n] <= '9') || rest->p[n] == '.'))
+        n++;
+    const struct mz_str number = { rest->p, n };
+    const ptrdiff_t at = mz_str_chr(number, '.');
+    dot = at < 0 ? n : (size_t)at;
+    *out_fraction = 0;
+    if (!mz_str_u64((struct mz_str){ number.p, dot }, out_n) ||
+        (at >= 0 && !fraction(mz_str_skip(number, dot + 1), out_fraction)))
+        return false;
+    *rest = mz_str_skip(*rest, n);
+    for (size_t i = 0; i < sizeof(units) / sizeof(*units); i++)
+        if (mz_str_starts(*rest, units[i].name)) {
+            *out_unit = units[i].nanos;
+            *rest = mz_str_skip(*rest, units[i].name.n);
+            return true;
+        }
+    return false;
+}
+
+/* "1h30m", "250ms", "1.5h"; at most the 292 years that Go has. */
+static bool duration_units_text(struct mz_str s, int64_t *out_seconds, int32_t *out_nanos)
+{
+    const bool minus = s.n && s.p[0] == '-';
+    int64_t all = 0, unit, one;
+    uint64_t n;
+    int32_t part;
+    if (s.n && (s.p[0] == '-' || s.p[0] == '+'))
+        s = mz_str_skip(s, 1);
+    if (!s.n)
+        return false;
+    while (s.n) {
+        if (!duration_unit(&s, &n, &part, &unit) || n > (uint64_t)(INT64_MAX / unit))
+            return false;
+        one = (int64_t)n * unit + (int64_t)((double)part * 1e-9 * (double)unit);
+        if (one < 0 || all > INT64_MAX - one)
+            return false;
+        all += one;
+    }
+    *out_seconds = (minus ? -all : all) / 1000000000;
+    *out_nanos = (int32_t)((minus ? -all : all) % 1000000000);
+    return true;
+}
+
 static bool read_duration(struct walk *w, const struct mz_node *n, ProtobufCMessage *m)
 {
     pb_Duration *d = (pb_Duration *)m;
     struct mz_str s = n->text;
     if (n->kind == MZ_NODE_STR && s.n && s.p[s.n - 1] == 's' &&
         duration_parts((struct mz_str){ s.p, s.n - 1 }, &d->seconds, &d->nanos))
+        return true;
+    if (n->kind == MZ_NODE_STR && w->ctx->units && duration_units_text(s, &d->seconds, &d->nanos))
         return true;
     return bad(w, n, "a duration such as \"1.5s\"");
 }

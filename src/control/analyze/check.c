@@ -15,7 +15,7 @@ static bool mesh_config(const ist_MeshConfig *c, struct mz_err *err)
            mz_err_at(err, "protocol_detection_timeout");
 }
 
-static bool is_positive(const pb_Duration *d, const char *path, struct mz_err *err)
+bool mz_check_is_positive(const pb_Duration *d, const char *path, struct mz_err *err)
 {
     uint64_t ms;
     if (!d)
@@ -36,9 +36,10 @@ bool mz_check_connection_pool(const ist_ConnectionPoolSettings *p, struct mz_err
         return true;
     const ist_ConnectionPoolSettings_TCPSettings *t = p->tcp;
     const ist_ConnectionPoolSettings_HTTPSettings *h = p->http;
-    if (t && !(is_not_negative(t->max_connections, "tcp.max_connections", err) &&
-               is_positive(t->connect_timeout, "tcp.connect_timeout", err) &&
-               is_positive(t->max_connection_duration, "tcp.max_connection_duration", err)))
+    if (t &&
+        !(is_not_negative(t->max_connections, "tcp.max_connections", err) &&
+          mz_check_is_positive(t->connect_timeout, "tcp.connect_timeout", err) &&
+          mz_check_is_positive(t->max_connection_duration, "tcp.max_connection_duration", err)))
         return false;
     return !h || (is_not_negative(h->http1_max_pending_requests, "http.http1_max_pending_requests",
                                   err) &&
@@ -47,7 +48,7 @@ bool mz_check_connection_pool(const ist_ConnectionPoolSettings *p, struct mz_err
                                   "http.max_requests_per_connection", err) &&
                   is_not_negative(h->max_retries, "http.max_retries", err) &&
                   is_not_negative(h->max_concurrent_streams, "http.max_concurrent_streams", err) &&
-                  is_positive(h->idle_timeout, "http.idle_timeout", err));
+                  mz_check_is_positive(h->idle_timeout, "http.idle_timeout", err));
 }
 
 static bool is_percent(int32_t v, const char *path, struct mz_err *err)
@@ -64,8 +65,8 @@ static bool outlier(const ist_OutlierDetection *o, struct mz_err *err)
         mz_u32_or(o->consecutive_local_origin_failures, 0))
         return AT(mz_err_set(err, "needs split_external_local_origin_errors"),
                   "consecutive_local_origin_failures");
-    return is_positive(o->interval, "interval", err) &&
-           is_positive(o->base_ejection_time, "base_ejection_time", err) &&
+    return mz_check_is_positive(o->interval, "interval", err) &&
+           mz_check_is_positive(o->base_ejection_time, "base_ejection_time", err) &&
            is_percent(o->max_ejection_percent, "max_ejection_percent", err) &&
            is_percent(o->min_health_percent, "min_health_percent", err);
 }
@@ -91,7 +92,7 @@ static bool policy(const ist_TrafficPolicy *t, struct mz_err *err)
     return true;
 }
 
-static bool is_label(const char *s)
+bool mz_check_is_label(const char *s)
 {
     const struct mz_str t = mz_str_c(s);
     for (size_t i = 0; i < t.n; i++)
@@ -122,7 +123,7 @@ static bool destination_rule(const ist_DestinationRule *m, struct mz_err *err)
     if (!policy(m->traffic_policy, err))
         return mz_err_at(err, "traffic_policy");
     for (size_t i = 0; i < m->n_subsets; i++) {
-        if (!is_label(m->subsets[i]->name)) /* it becomes a part of names of clusters */
+        if (!mz_check_is_label(m->subsets[i]->name)) /* it becomes a part of names of clusters */
             return AT(mz_err_set(err, "\"%.100s\" is not a label", m->subsets[i]->name),
                       "subsets[%zu].name", i);
         if (!policy(m->subsets[i]->traffic_policy, err))
@@ -154,6 +155,8 @@ bool mz_check_object(enum mz_kind k, const ProtobufCMessage *body, struct mz_err
         return mz_check_workload_entry((const ist_WorkloadEntry *)body, err);
     case MZ_KIND_SIDECAR:
         return mz_check_sidecar((const ist_Sidecar *)body, err);
+    case MZ_KIND_VIRTUAL_SERVICE:
+        return mz_check_virtual_service((const ist_VirtualService *)body, err);
     case MZ_KIND_DESTINATION_RULE:
         return destination_rule((const ist_DestinationRule *)body, err);
     case MZ_KIND_PEER_AUTHENTICATION:

@@ -6,7 +6,13 @@
 #define AT(failure, ...) ((void)(failure), mz_err_at(err, __VA_ARGS__))
 
 bool mz_check_connection_pool(const ist_ConnectionPoolSettings *p, struct mz_err *err); /* NULL is fine */
+bool mz_check_is_positive(const pb_Duration *d, const char *path, struct mz_err *err); /* NULL is fine */
+bool mz_check_is_label(const char *s); /* it may be a part of names of clusters */
+/* check_route.c */
+bool mz_check_virtual_service(const ist_VirtualService *m, struct mz_err *err);
 /* check_service.c */
+bool mz_check_is_host(struct mz_str s);   /* a name, "*.name" or "*" */
+bool mz_check_is_subnet(const char *s); /* "10.0.0.1" or "10.0.0.0/8" */
 bool mz_check_service_entry(const ist_ServiceEntry *e, struct mz_err *err);
 bool mz_check_workload_entry(const ist_WorkloadEntry *w, struct mz_err *err);
 bool mz_check_sidecar(const ist_Sidecar *s, struct mz_err *err);

@@ -11,7 +11,7 @@ static bool is_ip(const char *s)
 }
 
 /* "10.0.0.1" or "10.0.0.0/8". */
-static bool is_subnet(const char *s)
+bool mz_check_is_subnet(const char *s)
 {
     const struct mz_str text = mz_str_c(s);
     const ptrdiff_t slash = mz_str_chr(text, '/');
@@ -46,7 +46,7 @@ static bool is_domain(struct mz_str s)
 }
 
 /* A name, "*.name" or "*". */
-static bool is_wildcard_domain(struct mz_str s)
+bool mz_check_is_host(struct mz_str s)
 {
     if (mz_str_eq(s, MZ_STR("*")))
         return true;
@@ -115,7 +115,7 @@ static bool hosts(const ist_ServiceEntry *e, struct mz_err *err)
     if (!e->n_hosts)
         return AT(mz_err_set(err, "needs at least one"), "hosts");
     for (size_t i = 0; i < e->n_hosts; i++)
-        if (strcmp(e->hosts[i], "*") == 0 || !is_wildcard_domain(mz_str_c(e->hosts[i])))
+        if (strcmp(e->hosts[i], "*") == 0 || !mz_check_is_host(mz_str_c(e->hosts[i])))
             return AT(mz_err_set(err, "\"%.100s\" is not a host", e->hosts[i]), "hosts[%zu]", i);
     return true;
 }
@@ -125,7 +125,7 @@ static bool addresses(const ist_ServiceEntry *e, struct mz_err *err)
     const bool ranges = e->resolution == ist_ServiceEntry_Resolution_NONE ||
                         e->resolution == ist_ServiceEntry_Resolution_STATIC;
     for (size_t i = 0; i < e->n_addresses; i++) {
-        if (!is_subnet(e->addresses[i]))
+        if (!mz_check_is_subnet(e->addresses[i]))
             return AT(
                 mz_err_set(err, "\"%.100s\" is neither an address nor a range", e->addresses[i]),
                 "addresses[%zu]", i);
@@ -275,7 +275,7 @@ static bool imported(const char *text, struct mz_err *err)
         ns = ns.n > 1 ? mz_str_skip(ns, 1) : MZ_STR("*");
     if (!mz_str_eq(ns, MZ_STR("*")) && !mz_str_eq(ns, MZ_STR(".")) && !is_dns_label(ns))
         return mz_err_set(err, "\"%.100s\": no such namespace can be", text);
-    return is_wildcard_domain(host) || mz_err_set(err, "\"%.100s\": that is no host", text);
+    return mz_check_is_host(host) || mz_err_set(err, "\"%.100s\": that is no host", text);
 }
 
 static bool egress_port(const ist_IstioEgressListener *l, struct mz_err *err)

@@ -139,6 +139,9 @@ static void build_mesh(struct model_draft *d, const struct mz_model_opts *o)
     mesh->rule_export_to = model_texts(d, c->default_destination_rule_export_to,
                                        c->n_default_destination_rule_export_to);
     mesh->rule_export_to_n = c->n_default_destination_rule_export_to;
+    mesh->virtual_export_to = model_texts(d, c->default_virtual_service_export_to,
+                                          c->n_default_virtual_service_export_to);
+    mesh->virtual_export_to_n = c->n_default_virtual_service_export_to;
     mesh->access_log_file = mz_arena_dup(d->m->arena, mz_str_c(c->access_log_file));
     mesh->access_log_format = mz_arena_dup(d->m->arena, mz_str_c(c->access_log_format));
     mesh->registry_only =
@@ -252,6 +255,7 @@ struct mz_model *mz_model_build(struct mz_store *s, const struct mz_model_opts *
     model_resolve_aliases(&d);
     model_add_sidecars(&d);
     model_add_rules(&d);
+    model_add_virtuals(&d);
     model_add_peer_auth(&d);
     finish_services(&d);
     finish_table(&d);

@@ -124,6 +124,8 @@ struct mz_mesh {
     size_t service_export_to_n;
     const struct mz_str *rule_export_to; /* of DestinationRules */
     size_t rule_export_to_n;
+    const struct mz_str *virtual_export_to; /* of VirtualServices */
+    size_t virtual_export_to_n;
     struct mz_str access_log_file, access_log_format; /* no file: no logs; format "" is the default one */
     bool registry_only; /* nothing leaves that no service stands for */
     bool metrics;       /* proxies measure (provider prometheus) */
@@ -153,6 +155,9 @@ struct mz_model {
     struct mz_map by_workload;  /* "ns/name" to const struct mz_workload */
     struct mz_map rules;        /* "ns/host" to struct mz_rule (rule.h) */
     uint64_t rules_hash;
+    const struct mz_virtual *const *virtuals; /* virtual_service.h; oldest first, then by name and namespace */
+    size_t virtuals_n;
+    uint64_t virtuals_hash;
     const struct mz_peer_auth *peer_auth; /* peer_auth.h; oldest first */
     size_t peer_auth_n;
     uint64_t mtls_hash; /* of them all */

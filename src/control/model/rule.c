@@ -7,9 +7,9 @@
 /* ---- building ---- */
 
 /* A name without a dot is one of the document's namespace. */
-static struct mz_str full_host(struct model_draft *d, struct mz_str host, struct mz_str ns)
+struct mz_str model_full_host(struct model_draft *d, struct mz_str host, struct mz_str ns)
 {
-    if (mz_str_chr(host, '.') >= 0 || mz_str_eq(host, MZ_STR("*")))
+    if (mz_str_chr(host, '.') >= 0 || mz_str_chr(host, ':') >= 0 || mz_str_eq(host, MZ_STR("*")))
         return mz_arena_dup(d->m->arena, host);
     return mz_arena_printf(d->m->arena, "%.*s.%.*s.svc.%.*s", MZ_STR_ARG(host), MZ_STR_ARG(ns),
                            MZ_STR_ARG(d->m->mesh.domain));
@@ -84,7 +84,7 @@ static bool lets_dial(const ist_DestinationRule *m)
 static void add_rule(struct model_draft *d, const struct mz_doc *doc)
 {
     const ist_DestinationRule *m = (const ist_DestinationRule *)mz_doc_body(doc, d->m->arena);
-    struct mz_str host = full_host(d, mz_str_c(m->host), doc->ns);
+    struct mz_str host = model_full_host(d, mz_str_c(m->host), doc->ns);
     struct mz_str key =
         mz_arena_printf(d->m->arena, "%.*s/%.*s", MZ_STR_ARG(doc->ns), MZ_STR_ARG(host));
     struct mz_rule *r = mz_map_get(&d->m->rules, key);

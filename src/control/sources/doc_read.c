@@ -134,7 +134,8 @@ static bool read_body(const struct at *at, const struct mz_node *doc, enum mz_ki
     const struct mz_node *tree = !info->spec_only ? doc : spec ? spec->value : &nothing;
     struct mz_proto_ctx ctx = { .arena = at->arena,
                                 .unknown = info->strict ? MZ_UNKNOWN_REJECT : MZ_UNKNOWN_COUNT,
-                                .texts = !info->strict };
+                                .texts = !info->strict,
+                                .units = true };
     if (mz_msg_from_tree(&ctx, tree, info->type, out, err) && mz_check_object(k, *out, err))
         return true;
     return info->spec_only ? mz_err_at(err, "spec") : false;
@@ -247,7 +248,7 @@ void mz_doc_read_text(const struct mz_doc_reader *r, struct mz_str text, enum mz
 void mz_doc_read_mesh(const struct mz_doc_reader *r, struct mz_str text)
 {
     struct at at = { r, mz_arena_create(MZ_MEM_CONFIG), 1, MZ_STR("MeshConfig/mesh") };
-    struct mz_proto_ctx ctx = { .arena = at.arena, .unknown = MZ_UNKNOWN_COUNT };
+    struct mz_proto_ctx ctx = { .arena = at.arena, .unknown = MZ_UNKNOWN_COUNT, .units = true };
     struct mz_err err = { .path = "", .msg = "" };
     ProtobufCMessage *m = NULL;
     k8s_ObjectMeta meta = k8s_ObjectMeta__INIT;

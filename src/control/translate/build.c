@@ -174,3 +174,11 @@ pb_Struct *tr_metadata(struct mz_arena *a, pb_Metadata **m, const char *filter)
     TR_ADD(a, *m, filter_metadata) = e;
     return e->value;
 }
+
+void tr_name_document(struct mz_arena *a, pb_Metadata **m, const char *kind, struct mz_str ns,
+                      struct mz_str name)
+{
+    tr_struct_text(a, tr_metadata(a, m, "istio"), "config",
+                   mz_arena_printf(a, "/apis/networking.istio.io/v1/namespaces/%.*s/%s/%.*s",
+                                   MZ_STR_ARG(ns), kind, MZ_STR_ARG(name)));
+}

@@ -104,13 +104,9 @@ static void by_endpoints(struct tr_cluster *c)
 /* Where it came from, for people. */
 static void name_rule(struct tr_cluster *c, const struct mz_rule *r)
 {
-    pb_Struct *istio = tr_metadata(c->a, &c->m->metadata, "istio");
-    tr_struct_text(
-        c->a, istio, "config",
-        mz_arena_printf(c->a, "/apis/networking.istio.io/v1/namespaces/%.*s/destination-rule/%.*s",
-                        MZ_STR_ARG(r->ns), MZ_STR_ARG(r->name)));
+    tr_name_document(c->a, &c->m->metadata, "destination-rule", r->ns, r->name);
     if (c->subset.n)
-        tr_struct_text(c->a, istio, "subset", c->subset);
+        tr_struct_text(c->a, tr_metadata(c->a, &c->m->metadata, "istio"), "subset", c->subset);
 }
 
 /* Headless: the client has chosen the address. A gateway has no client that could. */

@@ -121,6 +121,9 @@ static const struct {
         "retry_host_predicate:\n"
         "- name: envoy.retry_host_predicates.previous_hosts\n"
         "  typed_config: {'@type': type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate}\n" },
+    [MZ_FRAGMENT_RETRY_PRIORITY] = { "envoy.config.route.v3.RetryPolicy.RetryPriority",
+        "name: envoy.retry_priorities.previous_priorities\n"
+        "typed_config: {'@type': type.googleapis.com/envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig, update_frequency: 2}\n" },
     [MZ_FRAGMENT_RETRY_IN] = { "envoy.config.route.v3.RetryPolicy",
         "retry_on: reset-before-request\n"
         "num_retries: 2\n" },

@@ -29,6 +29,7 @@ enum mz_fragment {
     MZ_FRAGMENT_ORIGINAL_DST,
     MZ_FRAGMENT_ORIGINAL_SRC,
     MZ_FRAGMENT_RETRY, /* RetryPolicy of routes to others */
+    MZ_FRAGMENT_RETRY_PRIORITY, /* RetryPriority: places that were tried come last */
     MZ_FRAGMENT_RETRY_IN, /* of those to the application itself */
     MZ_FRAGMENT__COUNT
 };

@@ -176,14 +176,41 @@ pb_Filter *tr_http_filter(struct mz_arena *a, const pb_HttpConnectionManager *m)
     return tr_filter(a, "envoy.filters.network.http_connection_manager", m);
 }
 
+void tr_tcp_policy(struct tr_tcp *t, const struct mz_rule *r, struct mz_str subset, uint64_t *hash)
+{
+    const ist_ConnectionPoolSettings *pool = r->policy ? r->policy->connection_pool : NULL;
+    const ist_ConnectionPoolSettings_TCPSettings *tcp = pool ? pool->tcp : NULL;
+    (void)subset;
+    t->idle = tcp ? tcp->idle_timeout : NULL;
+    t->longest = tcp ? tcp->max_connection_duration : NULL;
+    if (tcp)
+        *hash = mz_xxh64(&r->hash, sizeof(r->hash), *hash);
+}
+
+static void put_clusters(struct mz_arena *a, pb_TcpProxy *t, const struct tr_tcp *to)
+{
+    t->cluster_specifier_case = pb_TcpProxy_CLUSTER_SPECIFIER_CLUSTER;
+    t->cluster = TR_CONST(to->cluster);
+    if (!to->clusters_n)
+        return;
+    t->cluster_specifier_case = pb_TcpProxy_CLUSTER_SPECIFIER_WEIGHTED_CLUSTERS;
+    t->weighted_clusters = TR_NEW(a, TcpProxy_WeightedCluster);
+    for (size_t i = 0; i < to->clusters_n; i++) {
+        pb_TcpProxy_WeightedCluster_ClusterWeight *w =
+            TR_NEW(a, TcpProxy_WeightedCluster_ClusterWeight);
+        w->name = TR_CONST(to->clusters[i].name);
+        w->weight = to->clusters[i].weight;
+        TR_ADD(a, t->weighted_clusters, clusters) = w;
+    }
+}
+
 /* Filters in front of TCP's last one, and that. */
 void tr_tcp_filters(struct mz_view *v, struct mz_arena *a, pb_FilterChain *c, bool in,
                     const struct tr_tcp *to)
 {
     pb_TcpProxy *t = TR_NEW(a, TcpProxy);
     t->stat_prefix = TR_CONST(to->cluster);
-    t->cluster_specifier_case = pb_TcpProxy_CLUSTER_SPECIFIER_CLUSTER;
-    t->cluster = TR_CONST(to->cluster);
+    put_clusters(a, t, to);
     t->idle_timeout = (pb_Duration *)(uintptr_t)to->idle; /* shared with the model */
     t->max_downstream_connection_duration = (pb_Duration *)(uintptr_t)to->longest;
     if (!to->silent && tr_access_log(v))

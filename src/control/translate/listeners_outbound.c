@@ -6,17 +6,22 @@
 #include <stdlib.h>
 
 #include "control/translate/scope.h"
+#include "control/translate/tcp_routes.h"
 
 enum kind { KIND_TCP, KIND_HTTP, KIND_AUTO, KIND_NONE };
 
+struct texts {
+    const struct mz_str *v;
+    size_t n;
+};
 struct chain {
-    bool http;                         /* chosen by what the first bytes look like */
-    char *name;                        /* of the routes, or of the cluster */
-    struct mz_str sni;                 /* "" any */
-    struct mz_str range;               /* of addresses, "10.0.0.0/8"; "" any */
-    enum mz_protocol protocol;         /* of TCP: some have a filter of their own */
-    const pb_Duration *idle, *longest; /* of TCP; NULL: not said */
-    uint64_t rule;                     /* what said so; 0: nothing */
+    bool http;                   /* chosen by what the first bytes look like */
+    char *name;                  /* of the routes */
+    struct texts snis;           /* none: any */
+    struct texts ranges;         /* of addresses, "10.0.0.0/8"; none: any */
+    struct tr_tcp tcp;           /* where it is none of HTTP */
+    const struct mz_virtual *vs; /* that said so; NULL: nobody */
+    uint64_t rule;               /* of what said how; 0: nothing */
 };
 struct entry {
     struct mz_str address, other; /* of the other family, where the proxy has both; "" none */
@@ -85,22 +90,40 @@ static bool is_reserved(const struct mz_proxy *p, uint16_t port)
 
 /* ---- chains of one service ---- */
 
+static bool is_tls(const struct mz_port *p)
+{
+    return p->protocol == MZ_PROTOCOL_HTTPS || p->protocol == MZ_PROTOCOL_TLS;
+}
+
+static struct texts one_text(struct mz_arena *a, struct mz_str s)
+{
+    struct mz_str *v = mz_arena_alloc(a, sizeof(*v));
+    *v = s;
+    return (struct texts){ v, s.n != 0 };
+}
+
+static struct texts texts_of(struct mz_arena *a, char *const *v, size_t n)
+{
+    struct mz_str *own = mz_arena_alloc(a, n * sizeof(*own));
+    for (size_t i = 0; i < n; i++)
+        own[i] = mz_str_c(v[i]);
+    return (struct texts){ own, n };
+}
+
 static struct chain tcp_chain(struct plan *pl, const struct mz_service *s, const struct mz_port *p,
                               struct mz_str address, struct mz_str range)
 {
-    const bool tls = p->protocol == MZ_PROTOCOL_HTTPS || p->protocol == MZ_PROTOCOL_TLS;
     const bool any = !s->addresses_n && mz_str_eq(address, tr_wildcard(pl->v->proxy));
     const uint16_t port = s->ports_n == 1 ? s->ports[0].port : p->port; /* p may be a Sidecar's */
     const struct mz_rule *r = mz_model_rule(pl->v->model, pl->v->proxy->ns, s);
-    const ist_ConnectionPoolSettings *pool = mz_rule_policy(r, NULL, p->port).pool;
-    const ist_ConnectionPoolSettings_TCPSettings *tcp = pool ? pool->tcp : NULL;
-    return (struct chain){ .name = tr_cluster_name(pl->a, "outbound", port, MZ_STR(""), s->host),
-                           .sni = tls && (any || range.n) ? s->host : MZ_STR(""),
-                           .range = range,
-                           .protocol = p->protocol,
-                           .idle = tcp ? tcp->idle_timeout : NULL,
-                           .longest = tcp ? tcp->max_connection_duration : NULL,
-                           .rule = tcp ? r->hash : 0 };
+    const bool named = is_tls(p) && (any || range.n);
+    struct chain c = { .snis = one_text(pl->a, named ? s->host : MZ_STR("")),
+                       .ranges = one_text(pl->a, range) };
+    c.tcp.cluster = tr_cluster_name(pl->a, "outbound", port, MZ_STR(""), s->host);
+    c.tcp.protocol = p->protocol;
+    if (r)
+        tr_tcp_policy(&c.tcp, r, MZ_STR(""), &c.rule);
+    return c;
 }
 
 /* Routes of a wildcard address are those of its port; a service with an address of its own has its own. */
@@ -113,20 +136,141 @@ static struct chain http_chain(struct plan *pl, const struct mz_service *s, cons
                                        : TR_PRINTF(pl->a, "%u", p->port) };
 }
 
+static bool same_texts(struct texts a, struct texts b)
+{
+    for (size_t i = 0; a.n == b.n && i < a.n; i++)
+        if (!mz_str_eq(a.v[i], b.v[i]))
+            return false;
+    return a.n == b.n;
+}
+
 static bool same_match(const struct chain *a, const struct chain *b)
 {
-    return a->http == b->http && mz_str_eq(a->sni, b->sni) && mz_str_eq(a->range, b->range);
+    return a->http == b->http && same_texts(a->snis, b->snis) && same_texts(a->ranges, b->ranges);
+}
+
+static uint64_t hash_texts(uint64_t h, struct texts t)
+{
+    for (size_t i = 0; i < t.n; i++)
+        h = mz_xxh64(t.v[i].p, t.v[i].n, h + t.v[i].n);
+    return h + t.n;
 }
 
 static void add_chain(struct entry *e, struct chain c)
 {
+    const char *name = c.http ? c.name : c.tcp.cluster;
     for (size_t i = 0; i < e->chains.n; i++)
         if (same_match(&e->chains.v[i], &c))
             return; /* the older service has it */
     *mz_vec_push(&e->chains, MZ_MEM_XDS) = c;
-    const uint64_t match[] = { e->hash, c.http, c.rule, c.protocol, c.sni.n, c.range.n };
-    e->hash = mz_xxh64(match, sizeof(match), mz_xxh64(c.name, strlen(c.name), 0));
-    e->hash = mz_xxh64(c.sni.p, c.sni.n, mz_xxh64(c.range.p, c.range.n, e->hash));
+    const uint64_t match[] = { e->hash, c.http, c.rule, c.tcp.protocol };
+    e->hash = mz_xxh64(match, sizeof(match), mz_xxh64(name, strlen(name), 0));
+    e->hash = hash_texts(hash_texts(e->hash, c.snis), c.ranges);
+}
+
+/* ---- chains that VirtualServices say ---- */
+
+static bool is_for_host(const struct mz_virtual *vs, struct mz_str host)
+{
+    for (size_t i = 0; i < vs->spec->n_hosts; i++)
+        if (mz_hosts_meet(mz_str_c(vs->spec->hosts[i]), host))
+            return true;
+    return false;
+}
+
+static struct chain routed(const struct tr_routing *r, ist_RouteDestination *const *to, size_t n,
+                           const struct mz_port *p)
+{
+    struct chain c = { .vs = r->vs };
+    c.tcp = tr_l4_route(r, to, n, &c.rule);
+    c.tcp.protocol = p->protocol;
+    return c;
+}
+
+/* By the name that the client asks for in its TLS. False: nothing is said of this listener. */
+static bool add_tls_routes(struct plan *pl, const struct tr_routing *r, struct entry *e,
+                           const struct mz_port *p, struct mz_str range)
+{
+    bool any = false;
+    for (size_t i = 0; i < r->vs->spec->n_tls; i++) {
+        const ist_TLSRoute *t = r->vs->spec->tls[i];
+        for (size_t k = 0; k < t->n_match && t->n_route; k++) {
+            const ist_TLSMatchAttributes *m = t->match[k];
+            if (!tr_l4_applies(r, TR_L4_MATCH(m)))
+                continue;
+            struct chain c = routed(r, t->route, t->n_route, p);
+            c.snis = texts_of(pl->a, m->sni_hosts, m->n_sni_hosts);
+            c.ranges = m->n_destination_subnets
+                           ? texts_of(pl->a, m->destination_subnets, m->n_destination_subnets)
+                           : one_text(pl->a, range);
+            add_chain(e, c);
+            any = true;
+        }
+    }
+    return any;
+}
+
+/* Of a route's matches those that hold, joined: @out_subnets, none: every address. False: none holds. */
+static bool match_subnets(struct plan *pl, const struct tr_routing *r, const ist_TCPRoute *t,
+                          struct texts *out_subnets)
+{
+    MZ_VEC(struct mz_str) all = { 0 };
+    bool any = !t->n_match, found = any;
+    for (size_t i = 0; i < t->n_match && !any; i++) {
+        const ist_L4MatchAttributes *m = t->match[i];
+        if (!tr_l4_applies(r, TR_L4_MATCH(m)))
+            continue;
+        found = true;
+        any = !m->n_destination_subnets;
+        for (size_t k = 0; k < m->n_destination_subnets; k++)
+            *mz_vec_push(&all, MZ_MEM_XDS) = mz_str_c(m->destination_subnets[k]);
+    }
+    const size_t n = any ? 0 : all.n;
+    struct mz_str *own = mz_arena_alloc(pl->a, n * sizeof(*own));
+    if (n)
+        memcpy(own, all.v, n * sizeof(*own));
+    *out_subnets = (struct texts){ own, n };
+    mz_vec_free(&all, MZ_MEM_XDS);
+    return found;
+}
+
+/* True: a route takes every address, and nothing behind it is reached. */
+static bool add_tcp_routes(struct plan *pl, const struct tr_routing *r, struct entry *e,
+                           const struct mz_port *p, struct mz_str range)
+{
+    for (size_t i = 0; i < r->vs->spec->n_tcp; i++) {
+        const ist_TCPRoute *t = r->vs->spec->tcp[i];
+        struct texts subnets;
+        if (!t->n_route || !match_subnets(pl, r, t, &subnets))
+            continue;
+        struct chain c = routed(r, t->route, t->n_route, p);
+        c.ranges = subnets.n ? subnets : one_text(pl->a, range);
+        if (subnets.n)
+            c.vs = NULL; /* the field names no document here either */
+        add_chain(e, c);
+        if (!subnets.n)
+            return true;
+    }
+    return false;
+}
+
+static void add_tcp(struct plan *pl, struct entry *e, const struct mz_service *s,
+                    const struct mz_port *p, struct mz_str address, struct mz_str range)
+{
+    static const struct mz_str mesh = MZ_STR_INIT(MZ_GATEWAY_MESH);
+    struct tr_routing r = {
+        .v = pl->v, .a = pl->a, .gateways = { &mesh, 1 }, .port = p->port, .whole = true
+    };
+    bool done = false;
+    for (size_t i = 0; i < pl->egress->virtuals_n && !(done && !is_tls(p)); i++) {
+        r.vs = pl->egress->virtuals[i];
+        if (!is_for_host(r.vs, s->host))
+            continue;
+        done |=
+            is_tls(p) ? add_tls_routes(pl, &r, e, p, range) : add_tcp_routes(pl, &r, e, p, range);
+    }
+    if (!done)
+        add_chain(e, tcp_chain(pl, s, p, address, range));
 }
 
 /* Protocols whose servers speak first cannot share an address with anything that waits for bytes. */
@@ -181,7 +325,7 @@ static void add(struct plan *pl, const struct mz_service *s, const struct mz_por
         e->kind = KIND_AUTO;
     }
     if (kind != KIND_HTTP)
-        add_chain(e, tcp_chain(pl, s, p, address, range));
+        add_tcp(pl, e, s, p, address, range);
     if (kind != KIND_TCP)
         add_chain(e, http_chain(pl, s, p, address, kind));
 }
@@ -281,11 +425,9 @@ static pb_FilterChain *build_chain(struct mz_view *v, struct mz_arena *a, const 
     pb_FilterChain *m = TR_NEW(a, FilterChain);
     m->transport_socket_connect_timeout = tr_duration_us(a, 15000000);
     if (!c->http) {
-        tr_tcp_filters(v, a, m, false,
-                       &(struct tr_tcp){ .cluster = c->name,
-                                         .idle = c->idle,
-                                         .longest = c->longest,
-                                         .protocol = c->protocol });
+        tr_tcp_filters(v, a, m, false, &c->tcp);
+        if (c->vs)
+            tr_name_document(a, &m->metadata, "virtual-service", c->vs->ns, c->vs->name);
         return m;
     }
     pb_HttpConnectionManager *h = tr_http_manager(
@@ -300,7 +442,7 @@ static pb_FilterChain *build_chain(struct mz_view *v, struct mz_arena *a, const 
 
 static bool matches_all(const struct chain *c)
 {
-    return !c->http && !c->sni.n && !c->range.n;
+    return !c->http && !c->snis.n && !c->ranges.n;
 }
 
 static void match_chain(struct mz_arena *a, pb_FilterChain *m, const struct chain *c)
@@ -311,10 +453,10 @@ static void match_chain(struct mz_arena *a, pb_FilterChain *m, const struct chai
         TR_ADD(a, m->filter_chain_match, application_protocols) = TR_CONST("h2c");
         m->filter_chain_match->transport_protocol = TR_CONST("raw_buffer");
     }
-    if (c->sni.n)
-        TR_ADD(a, m->filter_chain_match, server_names) = tr_text(a, c->sni);
-    if (c->range.n)
-        TR_ADD(a, m->filter_chain_match, prefix_ranges) = tr_range(a, c->range);
+    for (size_t i = 0; i < c->snis.n; i++)
+        TR_ADD(a, m->filter_chain_match, server_names) = tr_text(a, c->snis.v[i]);
+    for (size_t i = 0; i < c->ranges.n; i++)
+        TR_ADD(a, m->filter_chain_match, prefix_ranges) = tr_range(a, c->ranges.v[i]);
 }
 
 /* What matches no chain goes where it wanted. */
@@ -352,7 +494,7 @@ static void add_inspectors(struct mz_view *v, struct mz_arena *a, pb_Listener *m
     bool http = false, sni = false;
     for (size_t i = 0; i < e->chains.n; i++) {
         http |= e->chains.v[i].http;
-        sni |= e->chains.v[i].sni.n != 0;
+        sni |= e->chains.v[i].snis.n != 0;
     }
     if (sni)
         TR_ADD(a, m, listener_filters) = TR_PIECE(v, TLS_INSPECTOR);

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "control/translate/scope.h"
+#include "control/translate/virtual_routes.h"
 
 static pb_Route *any_path(struct mz_arena *a, const char *name, const char *operation)
 {
@@ -132,20 +133,15 @@ static void add_domains(struct mz_view *v, struct mz_arena *a, pb_VirtualHost *h
 
 /* ---- outbound ---- */
 
-static pb_VirtualHost *service_host(struct mz_view *v, struct mz_arena *a, struct mz_map *taken,
-                                    const struct mz_service *s, uint16_t port)
+static pb_Route *default_route(struct mz_view *v, struct mz_arena *a, const struct mz_service *s,
+                               uint16_t port)
 {
-    pb_VirtualHost *h = TR_NEW(a, VirtualHost);
     pb_Route *r = any_path(a, "default", TR_PRINTF(a, "%.*s:%u/*", MZ_STR_ARG(s->host), port));
     pb_RouteAction *to =
         to_cluster(a, r, tr_cluster_name(a, "outbound", port, MZ_STR(""), s->host));
     to->max_grpc_timeout = TR_NEW(a, Duration);
     to->retry_policy = TR_PIECE(v, RETRY);
-    h->name = TR_PRINTF(a, "%.*s:%u", MZ_STR_ARG(s->host), port);
-    h->include_request_attempt_count = true;
-    add_domains(v, a, h, taken, s, port);
-    TR_ADD(a, h, routes) = r;
-    return h;
+    return r;
 }
 
 /* What no service is meant by. */
@@ -192,7 +188,10 @@ static bool parse_name(struct mz_str name, struct mz_str *out_host, uint16_t *ou
 struct route_plan {
     struct mz_str name, host;
     uint16_t port;
+    const struct tr_egress *egress;
     MZ_VEC(const struct mz_service *) services; /* by host */
+    MZ_VEC(const struct mz_virtual *) virtuals; /* that say something of this port */
+    struct mz_map by_host; /* to const struct mz_service: whatever has this port, HTTP or not */
 };
 
 static int compare_hosts(const void *a, const void *b)
@@ -201,61 +200,267 @@ static int compare_hosts(const void *a, const void *b)
     return mz_str_cmp((*x)->host, (*y)->host);
 }
 
+static bool is_wild(struct mz_str host)
+{
+    return host.n && host.p[0] == '*';
+}
+
+static bool meets_service(const struct route_plan *p, struct mz_str host)
+{
+    if (!is_wild(host) && mz_map_get(&p->by_host, host))
+        return true;
+    mz_map_foreach (it, &p->by_host)
+        if ((is_wild(host) || is_wild(it->key)) && mz_hosts_meet(host, it->key))
+            return true;
+    return false;
+}
+
+/* Only on port 80 a VirtualService counts for hosts that no service has. */
+static bool is_wanted(const struct route_plan *p, const struct mz_virtual *vs)
+{
+    bool wanted = p->port == 80 && !p->host.n;
+    for (size_t i = 0; i < vs->spec->n_hosts && !wanted; i++)
+        wanted = meets_service(p, mz_str_c(vs->spec->hosts[i]));
+    return wanted && vs->spec->n_http;
+}
+
 static void plan_make(struct mz_view *v, struct route_plan *p)
 {
-    const struct tr_egress *e = tr_egress_for(v->scope, p->port);
+    const struct tr_egress *e = p->egress = tr_egress_for(v->scope, p->port);
+    mz_map_init(&p->by_host, MZ_MEM_XDS);
     for (size_t i = 0; e && i < e->services_n; i++) {
         const struct mz_service *s = e->services[i];
-        if (speaks_http(s, p->port) && (!p->host.n || mz_str_eq(s->host, p->host)))
+        if (!mz_service_port(s, p->port) || (p->host.n && !mz_str_eq(s->host, p->host)))
+            continue;
+        (void)mz_map_put(&p->by_host, s->host, (void *)(uintptr_t)s);
+        if (speaks_http(s, p->port))
             *mz_vec_push(&p->services, MZ_MEM_XDS) = s;
     }
+    for (size_t i = 0; e && i < e->virtuals_n; i++)
+        if (is_wanted(p, e->virtuals[i]))
+            *mz_vec_push(&p->virtuals, MZ_MEM_XDS) = e->virtuals[i];
     if (p->services.n)
         qsort(p->services.v, p->services.n, sizeof(*p->services.v), compare_hosts);
 }
 
+static void plan_free(struct route_plan *p)
+{
+    mz_vec_free(&p->services, MZ_MEM_XDS);
+    mz_vec_free(&p->virtuals, MZ_MEM_XDS);
+    mz_map_fini(&p->by_host);
+}
+
+static struct tr_routing routing(struct mz_view *v, struct mz_arena *a, const struct route_plan *p,
+                                 const struct mz_virtual *vs)
+{
+    static const struct mz_str mesh = MZ_STR_INIT(MZ_GATEWAY_MESH);
+    return (
+        struct tr_routing){ .v = v, .a = a, .vs = vs, .gateways = { &mesh, 1 }, .port = p->port };
+}
+
 static void plan_key(struct mz_view *v, struct route_plan *p, struct mz_key *k)
 {
-    uint64_t services = p->services.n;
+    uint64_t services = p->services.n, virtuals = p->virtuals.n;
     for (size_t i = 0; i < p->services.n; i++) {
         const struct mz_service *s = p->services.v[i];
         services = mz_xxh64(&s->hash, sizeof(uint64_t), mz_xxh64(s->host.p, s->host.n, services));
         for (size_t j = 0; j < s->aliases_n; j++)
             services = services * 2 + is_imported(v, s, p->port, s->aliases[j]);
     }
+    mz_vec_foreach (vs, &p->virtuals) {
+        const struct tr_routing r = routing(v, NULL, p, *vs);
+        const uint64_t h = tr_virtual_hash(&r);
+        virtuals = mz_xxh64(&h, sizeof(h), virtuals);
+    }
     mz_key_init(k, 'r');
     mz_key_str(k, p->name);
     mz_key_str(k, v->proxy->domain);
     mz_key_u64(k, services);
+    mz_key_u64(k, virtuals);
     mz_key_u64(k, v->model->mesh.hash);
     mz_key_u64(k, v->scope->registry_only);
     mz_key_u64(k, v->proxy->shape);
 }
 
+/* ---- virtual hosts ---- */
+
+struct making {
+    struct mz_view *v;
+    struct mz_arena *a;
+    struct route_plan *plan;
+    pb_RouteConfiguration *m;
+    struct mz_map taken;  /* domains, each to the first that has it */
+    struct mz_map names;  /* of virtual hosts */
+    struct mz_map routed; /* hosts of services that a VirtualService speaks for */
+};
+
+/* NULL: there is one of this name. */
+static pb_VirtualHost *new_host(struct making *k, struct mz_str host)
+{
+    pb_VirtualHost *h = TR_NEW(k->a, VirtualHost);
+    h->name = TR_PRINTF(k->a, "%.*s:%u", MZ_STR_ARG(host), k->plan->port);
+    h->include_request_attempt_count = true;
+    return is_new(&k->names, mz_str_c(h->name)) ? h : NULL;
+}
+
+static void finish_host(struct making *k, pb_VirtualHost *h, struct tr_route_list l)
+{
+    if (!h->n_domains)
+        return;            /* others have them all */
+    if (k->plan->host.n) { /* its listener has its address: whatever the client calls it */
+        h->n_domains = 1;
+        h->domains[0] = TR_CONST("*");
+    }
+    h->routes = l.routes;
+    h->n_routes = l.n_routes;
+    TR_ADD(k->a, k->m, virtual_hosts) = h;
+}
+
+static void add_service(struct making *k, const struct mz_service *s, struct tr_route_list l)
+{
+    pb_VirtualHost *h = new_host(k, s->host);
+    if (!h)
+        return;
+    add_domains(k->v, k->a, h, &k->taken, s, k->plan->port);
+    finish_host(k, h, l);
+}
+
+static struct mz_str lower(struct mz_arena *a, struct mz_str s)
+{
+    char *own = mz_arena_alloc(a, s.n + 1);
+    for (size_t i = 0; i < s.n; i++)
+        own[i] = mz_lower(s.p[i]);
+    own[s.n] = 0;
+    return (struct mz_str){ own, s.n };
+}
+
+/* A host that no service has. */
+static void add_stranger(struct making *k, struct mz_str host, struct tr_route_list l)
+{
+    host = lower(k->a, host);
+    pb_VirtualHost *h = new_host(k, host);
+    if (!h)
+        return;
+    add_address(k->a, h, &k->taken, host);
+    finish_host(k, h, l);
+}
+
+/* Of all VirtualServices of the mesh the one that speaks for @host: by its name, else by the longest wildcard; the first. */
+static const struct mz_virtual *most_specific(const struct tr_egress *e, struct mz_str host)
+{
+    const struct mz_virtual *best = NULL;
+    size_t best_n = 0;
+    for (size_t i = 0; i < e->virtuals_n; i++)
+        for (size_t k = 0; k < e->virtuals[i]->spec->n_hosts; k++) {
+            const struct mz_str h = mz_str_c(e->virtuals[i]->spec->hosts[k]);
+            const size_t n = mz_str_eq(h, host) ? SIZE_MAX : h.n;
+            if (n > best_n && mz_host_is_within(host, h)) {
+                best = e->virtuals[i];
+                best_n = n;
+            }
+        }
+    return best;
+}
+
+/* What a VirtualService's hosts mean here. */
+struct meant {
+    MZ_VEC(const struct mz_service *) services; /* of HTTP */
+    MZ_VEC(struct mz_str) strangers;
+};
+
+static void find_wild(struct making *k, const struct mz_virtual *vs, struct mz_str host,
+                      struct meant *out)
+{
+    bool any = false;
+    mz_map_foreach (it, &k->plan->by_host)
+        any |= mz_hosts_meet(host, it->key);
+    mz_vec_foreach (s, &k->plan->services)
+        if (mz_hosts_meet(host, (*s)->host) && most_specific(k->plan->egress, (*s)->host) == vs)
+            *mz_vec_push(&out->services, MZ_MEM_XDS) = *s;
+    if (!any)
+        *mz_vec_push(&out->strangers, MZ_MEM_XDS) = host;
+}
+
+static void find_meant(struct making *k, const struct mz_virtual *vs, struct meant *out)
+{
+    for (size_t i = 0; i < vs->spec->n_hosts; i++) {
+        const struct mz_str host = mz_str_c(vs->spec->hosts[i]);
+        const struct mz_service *s = mz_map_get(&k->plan->by_host, host);
+        if (is_wild(host))
+            find_wild(k, vs, host, out);
+        else if (!s)
+            *mz_vec_push(&out->strangers, MZ_MEM_XDS) = host;
+        else if (speaks_http(s, k->plan->port))
+            *mz_vec_push(&out->services, MZ_MEM_XDS) = s;
+    }
+}
+
+static void add_virtual(struct making *k, const struct mz_virtual *vs)
+{
+    const struct tr_routing r = routing(k->v, k->a, k->plan, vs);
+    const struct tr_route_list l = tr_virtual_routes(&r);
+    struct meant m = { 0 };
+    if (!l.n_routes)
+        return;
+    find_meant(k, vs, &m);
+    if (!k->plan->host.n && (m.services.n || k->plan->port == 80))
+        mz_vec_foreach (host, &m.strangers)
+            add_stranger(k, *host, l);
+    mz_vec_foreach (s, &m.services) {
+        add_service(k, *s, l);
+        (void)mz_map_put(&k->routed, (*s)->host, k);
+    }
+    mz_vec_free(&m.services, MZ_MEM_XDS);
+    mz_vec_free(&m.strangers, MZ_MEM_XDS);
+}
+
+static void add_unrouted(struct making *k)
+{
+    mz_vec_foreach (s, &k->plan->services) {
+        struct tr_route_list l = { 0 };
+        if (mz_map_get(&k->routed, (*s)->host))
+            continue;
+        TR_ADD(k->a, &l, routes) = default_route(k->v, k->a, *s, k->plan->port);
+        add_service(k, *s, l);
+    }
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    const pb_VirtualHost *const *x = a, *const *y = b;
+    return strcmp((*x)->name, (*y)->name);
+}
+
 static struct mz_out *build(struct mz_view *v, struct route_plan *p)
 {
-    struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
-    struct mz_map taken;
+    struct making k = { .v = v, .a = mz_arena_create(MZ_MEM_STREAM), .plan = p };
+    pb_RouteConfiguration *m = k.m = tr_route_configuration(k.a, p->name);
+    mz_map_init(&k.taken, MZ_MEM_XDS);
+    mz_map_init(&k.names, MZ_MEM_XDS);
+    mz_map_init(&k.routed, MZ_MEM_XDS);
+    mz_vec_foreach (vs, &p->virtuals)
+        add_virtual(&k, *vs);
+    add_unrouted(&k);
+    if (m->n_virtual_hosts)
+        qsort(m->virtual_hosts, m->n_virtual_hosts, sizeof(*m->virtual_hosts), compare_names);
+    if (!p->host.n)
+        TR_ADD(k.a, m, virtual_hosts) = everything_else(v, k.a);
+    struct mz_out *o = mz_out_create(p->name, &m->base);
+    mz_map_fini(&k.taken);
+    mz_map_fini(&k.names);
+    mz_map_fini(&k.routed);
+    mz_arena_destroy(k.a);
+    return o;
+}
+
+pb_RouteConfiguration *tr_route_configuration(struct mz_arena *a, struct mz_str name)
+{
     pb_RouteConfiguration *m = TR_NEW(a, RouteConfiguration);
-    mz_map_init(&taken, MZ_MEM_XDS);
-    m->name = tr_text(a, p->name);
+    m->name = tr_text(a, name);
     m->validate_clusters = tr_bool(a, false);
     m->max_direct_response_body_size_bytes = tr_u32(a, 1 << 20);
     m->ignore_port_in_host_matching = true;
-    for (size_t i = 0; i < p->services.n; i++) {
-        pb_VirtualHost *h = service_host(v, a, &taken, p->services.v[i], p->port);
-        if (p->host.n) { /* its listener has its address: whatever the client calls it */
-            h->n_domains = 1;
-            h->domains[0] = TR_CONST("*");
-        }
-        if (h->n_domains)
-            TR_ADD(a, m, virtual_hosts) = h;
-    }
-    if (!p->host.n)
-        TR_ADD(a, m, virtual_hosts) = everything_else(v, a);
-    struct mz_out *o = mz_out_create(p->name, &m->base);
-    mz_map_fini(&taken);
-    mz_arena_destroy(a);
-    return o;
+    return m;
 }
 
 struct mz_out *tr_routes(struct mz_view *v, struct mz_str name)
@@ -271,6 +476,6 @@ struct mz_out *tr_routes(struct mz_view *v, struct mz_str name)
         o = build(v, &p);
         mz_cache_put(v->t->cache, &k, o);
     }
-    mz_vec_free(&p.services, MZ_MEM_XDS);
+    plan_free(&p);
     return o;
 }

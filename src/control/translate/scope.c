@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include "control/model/model.h"
+#include "control/model/virtual_service.h"
 
 /* ---- one egress listener ---- */
 
@@ -71,6 +71,23 @@ static void pick(struct picking *p, bool public)
     }
 }
 
+static void pick_virtuals(struct mz_translator *t, const struct tr_scope *scope,
+                          struct tr_egress *e)
+{
+    size_t n;
+    const struct mz_virtual *const *all =
+        mz_model_virtuals(t->model, scope->ns, MZ_STR(MZ_GATEWAY_MESH), t->arena, &n);
+    const struct mz_virtual **v = mz_arena_alloc(t->arena, n * sizeof(*v));
+    for (size_t i = 0; i < n; i++) {
+        bool in = false;
+        for (size_t k = 0; k < all[i]->spec->n_hosts; k++)
+            in |= mz_imports_host(e->imports, all[i]->ns, mz_str_c(all[i]->spec->hosts[k]));
+        if (in)
+            v[e->virtuals_n++] = all[i];
+    }
+    e->virtuals = v;
+}
+
 static void fill_egress(struct mz_translator *t, struct tr_scope *scope, struct tr_egress *e,
                         const ist_IstioEgressListener *l)
 {
@@ -87,6 +104,7 @@ static void fill_egress(struct mz_translator *t, struct tr_scope *scope, struct 
     e->services = v;
     mz_vec_free(&p.services, MZ_MEM_XDS);
     mz_map_fini(&p.best);
+    pick_virtuals(t, scope, e);
 }
 
 /* ---- the union ---- */

@@ -11,6 +11,8 @@ struct tr_egress { /* one listener of a Sidecar, or the one that is for everythi
     const struct mz_imports *imports;        /* model/sidecar.h */
     const struct mz_service *const *services; /* what is exported to few first, then the model's order; each host once */
     size_t services_n;
+    const struct mz_virtual *const *virtuals; /* bound to the mesh; model/virtual_service.h */
+    size_t virtuals_n;
 };
 struct tr_scope { /* what workloads of one namespace, or those that a Sidecar selects, can see; shared by their views */
     struct mz_str ns;
@@ -81,12 +83,20 @@ pb_AccessLog *tr_listener_log(struct mz_view *v, struct mz_arena *a);
 pb_HttpConnectionManager *tr_http_manager(struct mz_view *v, struct mz_arena *a, bool in, char *stat_prefix);
 pb_Filter *tr_http_filter(struct mz_arena *a, const pb_HttpConnectionManager *m);
 pb_Filter *tr_filter(struct mz_arena *a, const char *name, const void *config);
+struct tr_weighted {
+    const char *name;
+    uint32_t weight;
+};
 struct tr_tcp {
-    const char *cluster;
+    const char *cluster; /* of several: what statistics call them */
+    const struct tr_weighted *clusters; /* by weight; none: all goes to the one */
+    size_t clusters_n;
     const pb_Duration *idle, *longest; /* NULL: as the proxy does by itself */
     bool silent; /* not logged */
     enum mz_protocol protocol; /* MONGO has a filter of its own; others: none */
 };
+/* What a DestinationRule says of connections to a subset (""). @hash gets what was looked at. */
+void tr_tcp_policy(struct tr_tcp *t, const struct mz_rule *r, struct mz_str subset, uint64_t *hash);
 void tr_tcp_filters(struct mz_view *v, struct mz_arena *a, pb_FilterChain *c, bool in, const struct tr_tcp *to);
 
 /* cluster_tls.c */

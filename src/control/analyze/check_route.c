@@ -1,0 +1,430 @@
+/* Rules for VirtualServices: what Istio's webhook refuses, and what would make proxies refuse the routes made of it. */
+#include <string.h>
+
+#include "base/regex.h"
+#include "control/analyze/check_priv.h"
+
+enum { MAX_REGEX = 1024 }; /* as Istio has it */
+
+/* ---- parts ---- */
+
+static bool regex(const char *text, const char *path, struct mz_err *err)
+{
+    if (strlen(text) > MAX_REGEX)
+        return AT(mz_err_set(err, "is longer than %d bytes", MAX_REGEX), "%s", path);
+    struct mz_regex *r = mz_regex_create(mz_str_c(text), err);
+    mz_regex_destroy(r);
+    return r || mz_err_at(err, "%s", path);
+}
+
+static bool match(const ist_StringMatch *m, const char *path, struct mz_err *err)
+{
+    if (!m || m->match_type_case != ist_StringMatch_MATCH_TYPE_REGEX || strcmp(m->regex, "*") == 0)
+        return true;
+    if (!m->regex[0])
+        return AT(mz_err_set(err, "must not be empty"), "%s.regex", path);
+    return regex(m->regex, "regex", err) || mz_err_at(err, "%s", path);
+}
+
+static bool header_name(const char *name, const char *path, struct mz_err *err)
+{
+    for (const char *c = name; *c; c++)
+        if (!((*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') ||
+              strchr("!#$%&'*+-.^_`|~", *c)) &&
+            !(c == name && *c == ':'))
+            return AT(mz_err_set(err, "\"%.100s\" is not a name of a header", name), "%s", path);
+    return name[0] ? true : AT(mz_err_set(err, "a header without a name"), "%s", path);
+}
+
+static bool percentage(const ist_Percent *p, const char *path, struct mz_err *err)
+{
+    if (!p || (p->value >= 0 && p->value <= 100)) {
+        if (!p || p->value == 0 || p->value >= 0.0001)
+            return true;
+        return AT(mz_err_set(err, "the smallest one above 0 is 0.0001, is %g", p->value),
+                  "%s.value", path);
+    }
+    return AT(mz_err_set(err, "must be in 0..100, is %g", p->value), "%s.value", path);
+}
+
+static bool destination(const ist_Destination *d, struct mz_err *err)
+{
+    if (!d)
+        return mz_err_set(err, "is required");
+    if (!d->host[0])
+        return AT(mz_err_set(err, "is required"), "host");
+    if (strcmp(d->host, "*") == 0 || !mz_check_is_host(mz_str_c(d->host)))
+        return AT(mz_err_set(err, "\"%.100s\" is not a host", d->host), "host");
+    if (d->subset[0] && !mz_check_is_label(d->subset))
+        return AT(mz_err_set(err, "\"%.100s\" is not a label", d->subset), "subset");
+    if (d->port && (d->port->number < 1 || d->port->number > UINT16_MAX))
+        return AT(mz_err_set(err, "must be in 1..65535, is %u", d->port->number), "port.number");
+    return true;
+}
+
+static bool total(uint64_t sum, size_t n, struct mz_err *err)
+{
+    if (n > 1 && !sum)
+        return AT(mz_err_set(err, "all weights are 0"), "route");
+    return sum <= UINT32_MAX ||
+           AT(mz_err_set(err, "the weights together are more than %u", UINT32_MAX), "route");
+}
+
+static bool weight(int32_t w, struct mz_err *err)
+{
+    return w >= 0 ? true : AT(mz_err_set(err, "must not be negative, is %d", w), "weight");
+}
+
+/* ---- matches ---- */
+
+#define ENTRIES(m, field, name_ok)                                                                 \
+    for (size_t i = 0; i < (m)->n_##field; i++)                                                    \
+        if (!(name_ok) || !match((m)->field[i]->value, (m)->field[i]->key, err))                   \
+            return mz_err_at(err, #field);
+
+static bool name_or_claim(const char *name, struct mz_err *err)
+{
+    return mz_str_istarts(mz_str_c(name), MZ_STR("@request.auth.claims")) ||
+           header_name(name, "name", err);
+}
+
+static bool http_match(const ist_HTTPMatchRequest *m, struct mz_err *err)
+{
+    ENTRIES(m, headers, name_or_claim(m->headers[i]->key, err));
+    ENTRIES(m, without_headers, name_or_claim(m->without_headers[i]->key, err));
+    ENTRIES(m, query_params, true);
+    if (m->port > UINT16_MAX)
+        return AT(mz_err_set(err, "must be in 1..65535, is %u", m->port), "port");
+    return match(m->uri, "uri", err) && match(m->scheme, "scheme", err) &&
+           match(m->method, "method", err) && match(m->authority, "authority", err);
+}
+
+/* ---- what is done ---- */
+
+static bool redirect(const ist_HTTPRedirect *r, struct mz_err *err)
+{
+    static const uint32_t codes[] = { 0, 301, 302, 303, 307, 308 };
+    bool known = false;
+    for (size_t i = 0; i < sizeof(codes) / sizeof(*codes); i++)
+        known |= r->redirect_code == codes[i];
+    if (!known)
+        return AT(mz_err_set(err, "%u is none of 301, 302, 303, 307, 308", r->redirect_code),
+                  "redirect_code");
+    if (!r->uri[0] && !r->authority[0] && !r->scheme[0] && !r->prefix_rewrite[0] &&
+        r->redirect_port_case == ist_HTTPRedirect_REDIRECT_PORT__NOT_SET)
+        return mz_err_set(err, "says nothing: uri, authority, scheme or port is needed");
+    if (r->redirect_port_case == ist_HTTPRedirect_REDIRECT_PORT_PORT &&
+        (!r->port || r->port > UINT16_MAX))
+        return AT(mz_err_set(err, "must be in 1..65535, is %u", r->port), "port");
+    if (r->scheme[0] && strcmp(r->scheme, "http") != 0 && strcmp(r->scheme, "https") != 0)
+        return AT(mz_err_set(err, "\"%.40s\" is neither http nor https", r->scheme), "scheme");
+    return true;
+}
+
+static bool direct_response(const ist_HTTPDirectResponse *r, struct mz_err *err)
+{
+    const struct mz_str text = mz_str_c(
+        r->body && r->body->specifier_case == ist_HTTPBody_SPECIFIER_STRING ? r->body->string : "");
+    const size_t n = r->body && r->body->specifier_case == ist_HTTPBody_SPECIFIER_BYTES
+                         ? r->body->bytes.len
+                         : text.n;
+    if (r->status < 200 || r->status > 599)
+        return AT(mz_err_set(err, "must be in 200..599, is %u", r->status), "status");
+    return n <= 1 << 20 || AT(mz_err_set(err, "is larger than 1 MiB"), "body");
+}
+
+static bool rewrite(const ist_HTTPRewrite *w, struct mz_err *err)
+{
+    const ist_RegexRewrite *r = w->uri_regex_rewrite;
+    if (!w->uri[0] && !w->authority[0] && !r)
+        return mz_err_set(err, "says nothing: uri, authority or uri_regex_rewrite is needed");
+    if (r && w->uri[0])
+        return mz_err_set(err, "has both uri and uri_regex_rewrite");
+    if (r && (!r->match[0] || !r->rewrite[0]))
+        return AT(mz_err_set(err, "needs match and rewrite"), "uri_regex_rewrite");
+    return !r || regex(r->match, "uri_regex_rewrite.match", err);
+}
+
+static bool retries(const ist_HTTPRetry *r, struct mz_err *err)
+{
+    if (r->attempts < 0)
+        return AT(mz_err_set(err, "must not be negative, is %d", r->attempts), "attempts");
+    if (!r->attempts && (r->per_try_timeout || r->retry_on[0] || r->retry_remote_localities))
+        return mz_err_set(err, "says how, but attempts is 0");
+    return mz_check_is_positive(r->per_try_timeout, "per_try_timeout", err) &&
+           mz_check_is_positive(r->backoff, "backoff", err);
+}
+
+static bool grpc_status(const char *name)
+{
+    static const char *const names[] = { "OK",
+                                         "CANCELLED",
+                                         "UNKNOWN",
+                                         "INVALID_ARGUMENT",
+                                         "DEADLINE_EXCEEDED",
+                                         "NOT_FOUND",
+                                         "ALREADY_EXISTS",
+                                         "PERMISSION_DENIED",
+                                         "RESOURCE_EXHAUSTED",
+                                         "FAILED_PRECONDITION",
+                                         "ABORTED",
+                                         "OUT_OF_RANGE",
+                                         "UNIMPLEMENTED",
+                                         "INTERNAL",
+                                         "UNAVAILABLE",
+                                         "DATA_LOSS",
+                                         "UNAUTHENTICATED" };
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    return false;
+}
+
+static bool abort_fault(const ist_HTTPFaultInjection_Abort *a, struct mz_err *err)
+{
+    if (a->error_type_case == ist_HTTPFaultInjection_Abort_ERROR_TYPE__NOT_SET)
+        return mz_err_set(err, "needs http_status or grpc_status");
+    if (a->error_type_case == ist_HTTPFaultInjection_Abort_ERROR_TYPE_HTTP_STATUS &&
+        (a->http_status < 200 || a->http_status > 599))
+        return AT(mz_err_set(err, "must be in 200..599, is %d", a->http_status), "http_status");
+    if (a->error_type_case == ist_HTTPFaultInjection_Abort_ERROR_TYPE_GRPC_STATUS &&
+        !grpc_status(a->grpc_status))
+        return AT(mz_err_set(err, "\"%.40s\" is no status", a->grpc_status), "grpc_status");
+    return percentage(a->percentage, "percentage", err);
+}
+
+static bool fault(const ist_HTTPFaultInjection *f, struct mz_err *err)
+{
+    if (!f->delay && !f->abort)
+        return mz_err_set(err, "needs delay or abort");
+    if (f->abort && !abort_fault(f->abort, err))
+        return mz_err_at(err, "abort");
+    if (!f->delay)
+        return true;
+    if (f->delay->percent < 0 || f->delay->percent > 100)
+        return AT(mz_err_set(err, "must be in 0..100, is %d", f->delay->percent), "delay.percent");
+    return (f->delay->fixed_delay || AT(mz_err_set(err, "is required"), "delay.fixed_delay")) &&
+           mz_check_is_positive(f->delay->fixed_delay, "delay.fixed_delay", err) &&
+           percentage(f->delay->percentage, "delay.percentage", err);
+}
+
+static bool cors(const ist_CorsPolicy *c, struct mz_err *err)
+{
+    uint64_t ms;
+    for (size_t i = 0; i < c->n_allow_origins; i++)
+        if (!match(c->allow_origins[i], "", err))
+            return mz_err_at(err, "allow_origins[%zu]", i);
+    for (size_t i = 0; i < c->n_allow_headers; i++)
+        if (!header_name(c->allow_headers[i], "allow_headers", err))
+            return false;
+    for (size_t i = 0; i < c->n_expose_headers; i++)
+        if (!header_name(c->expose_headers[i], "expose_headers", err))
+            return false;
+    if (!mz_duration_ms(c->max_age, 0, &ms, err))
+        return mz_err_at(err, "max_age");
+    return ms % 1000 == 0 || AT(mz_err_set(err, "must be whole seconds"), "max_age");
+}
+
+static bool operations(const ist_Headers_HeaderOperations *o, struct mz_err *err)
+{
+    for (size_t i = 0; o && i < o->n_set; i++)
+        if (!header_name(o->set[i]->key, "set", err))
+            return false;
+    for (size_t i = 0; o && i < o->n_add; i++)
+        if (!header_name(o->add[i]->key, "add", err))
+            return false;
+    for (size_t i = 0; o && i < o->n_remove; i++)
+        if (!header_name(o->remove[i], "remove", err))
+            return false;
+    return true;
+}
+
+static bool headers(const ist_Headers *h, struct mz_err *err)
+{
+    return !h || ((operations(h->request, err) || mz_err_at(err, "headers.request")) &&
+                  (operations(h->response, err) || mz_err_at(err, "headers.response")));
+}
+
+static bool targets(const ist_HTTPRoute *r, struct mz_err *err)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < r->n_route; i++) {
+        const ist_HTTPRouteDestination *d = r->route[i];
+        if (!destination(d->destination, err))
+            return mz_err_at(err, "route[%zu].destination", i);
+        if (!weight(d->weight, err) || !headers(d->headers, err))
+            return mz_err_at(err, "route[%zu]", i);
+        sum += (uint64_t)d->weight;
+    }
+    return total(sum, r->n_route, err);
+}
+
+static bool mirrors(const ist_HTTPRoute *r, struct mz_err *err)
+{
+    if (r->mirror && r->n_mirrors)
+        return mz_err_set(err, "has both mirror and mirrors");
+    if (r->mirror && !destination(r->mirror, err))
+        return mz_err_at(err, "mirror");
+    if (mz_u32_or(r->mirror_percent, 0) > 100)
+        return AT(mz_err_set(err, "must be in 0..100"), "mirror_percent");
+    for (size_t i = 0; i < r->n_mirrors; i++)
+        if (!destination(r->mirrors[i]->destination, err) ||
+            !percentage(r->mirrors[i]->percentage, "percentage", err))
+            return mz_err_at(err, "mirrors[%zu]", i);
+    return percentage(r->mirror_percentage, "mirror_percentage", err);
+}
+
+/* Of things that exclude each other exactly one. */
+static bool one_action(const ist_HTTPRoute *r, bool delegate, struct mz_err *err)
+{
+    if (r->delegate && delegate)
+        return AT(mz_err_set(err, "what is delegated cannot delegate"), "delegate");
+    if (r->delegate && (r->n_route || r->redirect || r->direct_response))
+        return mz_err_set(err, "has both delegate and something else to do");
+    if (r->redirect && (r->n_route || r->direct_response || r->fault || r->rewrite))
+        return mz_err_set(err, "redirect goes with none of route, direct_response, fault, rewrite");
+    if (r->direct_response && (r->n_route || r->fault || r->rewrite))
+        return mz_err_set(err, "direct_response goes with none of route, fault, rewrite");
+    if (!r->n_route && !r->redirect && !r->direct_response && !r->delegate)
+        return mz_err_set(err, "needs route, redirect, direct_response or delegate");
+    return true;
+}
+
+static bool http_route(const ist_HTTPRoute *r, bool delegate, struct mz_err *err)
+{
+    for (size_t i = 0; i < r->n_match; i++)
+        if (!http_match(r->match[i], err))
+            return mz_err_at(err, "match[%zu]", i);
+    return one_action(r, delegate, err) &&
+           (!r->redirect || redirect(r->redirect, err) || mz_err_at(err, "redirect")) &&
+           (!r->direct_response || direct_response(r->direct_response, err) ||
+            mz_err_at(err, "direct_response")) &&
+           (!r->rewrite || rewrite(r->rewrite, err) || mz_err_at(err, "rewrite")) &&
+           (!r->retries || retries(r->retries, err) || mz_err_at(err, "retries")) &&
+           (!r->fault || fault(r->fault, err) || mz_err_at(err, "fault")) &&
+           (!r->cors_policy || cors(r->cors_policy, err) || mz_err_at(err, "cors_policy")) &&
+           headers(r->headers, err) && mz_check_is_positive(r->timeout, "timeout", err) &&
+           targets(r, err) && mirrors(r, err);
+}
+
+/* ---- connections ---- */
+
+static bool l4_targets(ist_RouteDestination *const *v, size_t n, struct mz_err *err)
+{
+    uint64_t sum = 0;
+    if (!n)
+        return AT(mz_err_set(err, "is required"), "route");
+    for (size_t i = 0; i < n; i++) {
+        if (!destination(v[i]->destination, err))
+            return mz_err_at(err, "route[%zu].destination", i);
+        if (!weight(v[i]->weight, err))
+            return mz_err_at(err, "route[%zu]", i);
+        sum += (uint64_t)v[i]->weight;
+    }
+    return total(sum, n, err);
+}
+
+static bool subnets(char *const *v, size_t n, struct mz_err *err)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!mz_check_is_subnet(v[i]))
+            return AT(mz_err_set(err, "\"%.100s\" is no range of addresses", v[i]),
+                      "destination_subnets[%zu]", i);
+    return true;
+}
+
+/* Every name that the match lets in is one of the document's hosts. */
+static bool sni_is_ours(const ist_VirtualService *m, const char *sni)
+{
+    const struct mz_str s = mz_str_c(sni);
+    for (size_t i = 0; i < m->n_hosts; i++) {
+        const struct mz_str host = mz_str_c(m->hosts[i]);
+        if (mz_str_starts(host, MZ_STR("*")) ? mz_str_ends(s, mz_str_skip(host, 1))
+                                             : mz_str_eq(s, host))
+            return true;
+    }
+    return false;
+}
+
+static bool tls_route(const ist_VirtualService *m, const ist_TLSRoute *t, struct mz_err *err)
+{
+    if (!t->n_match)
+        return AT(mz_err_set(err, "is required"), "match");
+    for (size_t i = 0; i < t->n_match; i++) {
+        const ist_TLSMatchAttributes *a = t->match[i];
+        if (!a->n_sni_hosts)
+            return AT(mz_err_set(err, "needs at least one"), "match[%zu].sni_hosts", i);
+        for (size_t k = 0; k < a->n_sni_hosts; k++) {
+            if (!mz_check_is_host(mz_str_c(a->sni_hosts[k])))
+                return AT(mz_err_set(err, "\"%.100s\" is not a host", a->sni_hosts[k]),
+                          "match[%zu].sni_hosts[%zu]", i, k);
+            if (!sni_is_ours(m, a->sni_hosts[k]))
+                return AT(mz_err_set(err, "\"%.100s\" is none of the hosts", a->sni_hosts[k]),
+                          "match[%zu].sni_hosts[%zu]", i, k);
+        }
+        if (!subnets(a->destination_subnets, a->n_destination_subnets, err))
+            return mz_err_at(err, "match[%zu]", i);
+    }
+    return l4_targets(t->route, t->n_route, err);
+}
+
+static bool tcp_route(const ist_TCPRoute *t, struct mz_err *err)
+{
+    for (size_t i = 0; i < t->n_match; i++)
+        if (!subnets(t->match[i]->destination_subnets, t->match[i]->n_destination_subnets, err))
+            return mz_err_at(err, "match[%zu]", i);
+    return l4_targets(t->route, t->n_route, err);
+}
+
+/* ---- the document ---- */
+
+static bool is_of_mesh(const ist_VirtualService *m)
+{
+    bool mesh = !m->n_gateways;
+    for (size_t i = 0; i < m->n_gateways; i++)
+        mesh |= strcmp(m->gateways[i], "mesh") == 0;
+    return mesh;
+}
+
+static bool hosts(const ist_VirtualService *m, struct mz_err *err)
+{
+    for (size_t i = 0; i < m->n_hosts; i++) {
+        const struct mz_str h = mz_str_c(m->hosts[i]);
+        if (!mz_check_is_host(h) && !mz_check_is_subnet(m->hosts[i]))
+            return AT(mz_err_set(err, "\"%.100s\" is not a host", m->hosts[i]), "hosts[%zu]", i);
+        if (mz_str_eq(h, MZ_STR("*")) && is_of_mesh(m))
+            return AT(mz_err_set(err, "\"*\" can only be had at a gateway"), "hosts[%zu]", i);
+        for (size_t k = 0; k < i; k++)
+            if (mz_str_eq(h, mz_str_c(m->hosts[k])))
+                return AT(mz_err_set(err, "\"%.100s\" stands twice", m->hosts[i]), "hosts[%zu]", i);
+    }
+    return true;
+}
+
+/* No hosts: it says what others delegate to it. */
+static bool as_delegate(const ist_VirtualService *m, struct mz_err *err)
+{
+    if (m->n_gateways)
+        return AT(mz_err_set(err, "cannot be had without hosts"), "gateways");
+    if (m->n_tcp || m->n_tls)
+        return mz_err_set(err, "tcp and tls cannot be had without hosts");
+    return m->n_http ? true : AT(mz_err_set(err, "is required"), "hosts");
+}
+
+bool mz_check_virtual_service(const ist_VirtualService *m, struct mz_err *err)
+{
+    if (!m->n_hosts && !as_delegate(m, err))
+        return false;
+    if (!m->n_http && !m->n_tcp && !m->n_tls)
+        return mz_err_set(err, "needs http, tcp or tls");
+    for (size_t i = 0; i < m->n_http; i++)
+        if (!http_route(m->http[i], !m->n_hosts, err))
+            return mz_err_at(err, "http[%zu]", i);
+    for (size_t i = 0; i < m->n_tcp; i++)
+        if (!tcp_route(m->tcp[i], err))
+            return mz_err_at(err, "tcp[%zu]", i);
+    for (size_t i = 0; i < m->n_tls; i++)
+        if (!tls_route(m, m->tls[i], err))
+            return mz_err_at(err, "tls[%zu]", i);
+    return hosts(m, err);
+}

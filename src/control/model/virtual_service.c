@@ -1,0 +1,215 @@
+#include "control/model/virtual_service.h"
+
+#include <stdlib.h>
+
+#include "control/model/model_priv.h"
+#include "control/model/virtual_merge.h"
+
+/* ---- names ---- */
+
+static bool is_wild(struct mz_str host)
+{
+    return host.n && host.p[0] == '*';
+}
+
+bool mz_host_is_within(struct mz_str host, struct mz_str pattern)
+{
+    if (!is_wild(pattern))
+        return mz_str_eq(host, pattern);
+    return mz_str_ends(is_wild(host) ? mz_str_skip(host, 1) : host, mz_str_skip(pattern, 1));
+}
+
+bool mz_hosts_meet(struct mz_str a, struct mz_str b)
+{
+    return mz_host_is_within(a, b) || mz_host_is_within(b, a);
+}
+
+static char *text(struct model_draft *d, struct mz_str s)
+{
+    return (char *)(uintptr_t)mz_arena_dup(d->m->arena, s).p;
+}
+
+/* "name", "./name", "namespace/name", and the older "name.namespace" with or without the domain behind it. */
+static char *full_gateway(struct model_draft *d, char *written, struct mz_str ns)
+{
+    struct mz_str g = mz_str_c(written);
+    const ptrdiff_t slash = mz_str_chr(g, '/'), dot = mz_str_chr(g, '.');
+    if (mz_str_eq(g, MZ_STR(MZ_GATEWAY_MESH)) || (slash >= 0 && !mz_str_starts(g, MZ_STR("./"))))
+        return written;
+    if (slash >= 0)
+        g = mz_str_skip(g, (size_t)slash + 1);
+    else if (dot >= 0) {
+        struct mz_str rest = mz_str_skip(g, (size_t)dot + 1);
+        g.n = (size_t)dot;
+        (void)mz_str_split(&rest, '.', &ns);
+    }
+    return text(d, mz_arena_printf(d->m->arena, "%.*s/%.*s", MZ_STR_ARG(ns), MZ_STR_ARG(g)));
+}
+
+static void fill_gateways(struct model_draft *d, char **v, size_t n, struct mz_str ns)
+{
+    for (size_t i = 0; i < n; i++)
+        v[i] = full_gateway(d, v[i], ns);
+}
+
+static void fill_destination(struct model_draft *d, ist_Destination *to, struct mz_str ns)
+{
+    if (to && to->host[0])
+        to->host = text(d, model_full_host(d, mz_str_c(to->host), ns));
+}
+
+static void fill_http(struct model_draft *d, ist_HTTPRoute *r, struct mz_str ns)
+{
+    for (size_t i = 0; i < r->n_match; i++)
+        fill_gateways(d, r->match[i]->gateways, r->match[i]->n_gateways, ns);
+    for (size_t i = 0; i < r->n_route; i++)
+        fill_destination(d, r->route[i]->destination, ns);
+    fill_destination(d, r->mirror, ns);
+    for (size_t i = 0; i < r->n_mirrors; i++)
+        fill_destination(d, r->mirrors[i]->destination, ns);
+}
+
+/* The message is ours alone until the model stands. */
+static void fill_names(struct model_draft *d, ist_VirtualService *m, struct mz_str ns)
+{
+    for (size_t i = 0; i < m->n_hosts; i++)
+        m->hosts[i] = text(d, model_full_host(d, mz_str_c(m->hosts[i]), ns));
+    fill_gateways(d, m->gateways, m->n_gateways, ns);
+    for (size_t i = 0; i < m->n_http; i++)
+        fill_http(d, m->http[i], ns);
+    for (size_t i = 0; i < m->n_tcp; i++) {
+        for (size_t k = 0; k < m->tcp[i]->n_match; k++)
+            fill_gateways(d, m->tcp[i]->match[k]->gateways, m->tcp[i]->match[k]->n_gateways, ns);
+        for (size_t k = 0; k < m->tcp[i]->n_route; k++)
+            fill_destination(d, m->tcp[i]->route[k]->destination, ns);
+    }
+    for (size_t i = 0; i < m->n_tls; i++) {
+        for (size_t k = 0; k < m->tls[i]->n_match; k++)
+            fill_gateways(d, m->tls[i]->match[k]->gateways, m->tls[i]->match[k]->n_gateways, ns);
+        for (size_t k = 0; k < m->tls[i]->n_route; k++)
+            fill_destination(d, m->tls[i]->route[k]->destination, ns);
+    }
+}
+
+/* ---- building ---- */
+
+static bool asks_for_source(const ist_VirtualService *m)
+{
+    bool asks = false;
+    for (size_t i = 0; i < m->n_http; i++)
+        for (size_t k = 0; k < m->http[i]->n_match; k++)
+            asks |=
+                m->http[i]->match[k]->n_source_labels || m->http[i]->match[k]->source_namespace[0];
+    return asks;
+}
+
+static void fill_export(struct model_draft *d, struct mz_virtual *v)
+{
+    const bool said = v->spec->n_export_to != 0;
+    struct mz_str *to;
+    v->export_to_n = said ? v->spec->n_export_to : d->m->mesh.virtual_export_to_n;
+    v->export_to = to = mz_arena_alloc(d->m->arena, v->export_to_n * sizeof(*to));
+    for (size_t i = 0; i < v->export_to_n; i++) {
+        to[i] = said ? mz_str_c(v->spec->export_to[i]) : d->m->mesh.virtual_export_to[i];
+        if (mz_str_eq(to[i], MZ_STR(".")))
+            to[i] = v->ns;
+    }
+}
+
+static struct mz_virtual *make(struct model_draft *d, const struct mz_doc *doc)
+{
+    struct mz_virtual *v = mz_arena_new0(d->m->arena, struct mz_virtual);
+    ist_VirtualService *m = (ist_VirtualService *)(uintptr_t)mz_doc_body(doc, d->m->arena);
+    v->ns = mz_arena_dup(d->m->arena, doc->ns);
+    v->name = mz_arena_dup(d->m->arena, doc->name);
+    v->created = mz_arena_dup(d->m->arena, doc->created);
+    v->hash = model_hash_str(model_hash_str(doc->version, v->ns), v->name);
+    fill_names(d, m, v->ns);
+    v->spec = m;
+    fill_export(d, v);
+    return v;
+}
+
+/* Oldest first, then by name and namespace. */
+static int compare(const void *a, const void *b)
+{
+    const struct mz_virtual *const *x = a, *const *y = b;
+    int c = mz_str_cmp((*x)->created, (*y)->created);
+    c = c ? c : mz_str_cmp((*x)->name, (*y)->name);
+    return c ? c : mz_str_cmp((*x)->ns, (*y)->ns);
+}
+
+void model_add_virtuals(struct model_draft *d)
+{
+    size_t n, kept = 0;
+    const struct mz_doc *const *docs = mz_store_list(d->store, MZ_KIND_VIRTUAL_SERVICE, &n);
+    const struct mz_virtual **v = mz_arena_alloc(d->m->arena, n * sizeof(*v));
+    struct mz_map delegates;
+    mz_map_init(&delegates, MZ_MEM_CONFIG);
+    for (size_t i = 0; i < n; i++) {
+        struct mz_virtual *one = make(d, docs[i]);
+        if (one->spec->n_hosts)
+            v[kept++] = one;
+        else
+            (void)mz_map_put(&delegates,
+                             mz_arena_printf(d->m->arena, "%.*s/%.*s", MZ_STR_ARG(one->ns),
+                                             MZ_STR_ARG(one->name)),
+                             one);
+    }
+    if (kept)
+        qsort(v, kept, sizeof(*v), compare);
+    for (size_t i = 0; i < kept; i++) {
+        struct mz_virtual *own = (struct mz_virtual *)(uintptr_t)v[i];
+        model_merge_delegates(d, own, &delegates);
+        own->by_source = asks_for_source(own->spec);
+        d->m->virtuals_hash = mz_xxh64(&own->hash, sizeof(own->hash), d->m->virtuals_hash);
+    }
+    mz_map_fini(&delegates);
+    d->m->virtuals = v;
+    d->m->virtuals_n = kept;
+}
+
+/* ---- choosing ---- */
+
+bool mz_virtual_is_bound(const struct mz_virtual *v, struct mz_str gateway)
+{
+    for (size_t i = 0; i < v->spec->n_gateways; i++)
+        if (mz_str_eq(mz_str_c(v->spec->gateways[i]), gateway))
+            return true;
+    return !v->spec->n_gateways && mz_str_eq(gateway, MZ_STR(MZ_GATEWAY_MESH));
+}
+
+enum reach { REACH_OWN, REACH_FEW, REACH_ALL, REACH_NONE };
+
+static enum reach reach(const struct mz_virtual *v, struct mz_str ns)
+{
+    enum reach r = v->export_to_n ? REACH_NONE : REACH_ALL;
+    bool hidden = false;
+    for (size_t i = 0; i < v->export_to_n; i++) {
+        hidden |= mz_str_eq(v->export_to[i], MZ_STR("~"));
+        if (mz_str_eq(v->export_to[i], MZ_STR("*")))
+            return REACH_ALL;
+        if (mz_str_eq(v->export_to[i], ns))
+            r = mz_str_eq(v->ns, ns) ? REACH_OWN : REACH_FEW;
+    }
+    return hidden ? REACH_NONE : r;
+}
+
+bool mz_virtual_visible(const struct mz_virtual *v, struct mz_str ns)
+{
+    return reach(v, ns) != REACH_NONE;
+}
+
+const struct mz_virtual *const *mz_model_virtuals(const struct mz_model *m, struct mz_str ns,
+                                                  struct mz_str gateway, struct mz_arena *a,
+                                                  size_t *out_n)
+{
+    const struct mz_virtual **v = mz_arena_alloc(a, m->virtuals_n * sizeof(*v));
+    size_t n = 0;
+    for (enum reach r = REACH_OWN; r < REACH_NONE; r++)
+        for (size_t i = 0; i < m->virtuals_n; i++)
+            if (mz_virtual_is_bound(m->virtuals[i], gateway) && reach(m->virtuals[i], ns) == r)
+                v[n++] = m->virtuals[i];
+    *out_n = n;
+    return v;
+}

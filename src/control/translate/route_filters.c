@@ -1,0 +1,145 @@
+/* What a VirtualService says to filters of its route: faults, CORS. */
+#include "control/translate/virtual_routes.h"
+
+static pb_FractionalPercent *hundredths(struct mz_arena *a, uint32_t percent)
+{
+    pb_FractionalPercent *p = TR_NEW(a, FractionalPercent);
+    p->numerator = percent;
+    return p;
+}
+
+pb_FractionalPercent *tr_percent(struct mz_arena *a, double percent)
+{
+    pb_FractionalPercent *p = hundredths(a, (uint32_t)(percent * 10000));
+    p->denominator = pb_FractionalPercent_DenominatorType_MILLION;
+    return p;
+}
+
+pb_RuntimeFractionalPercent *tr_every(struct mz_arena *a)
+{
+    pb_RuntimeFractionalPercent *p = TR_NEW(a, RuntimeFractionalPercent);
+    p->default_value = hundredths(a, 100);
+    return p;
+}
+
+/* ---- faults ---- */
+
+static pb_FaultDelay *delay(struct mz_arena *a, const ist_HTTPFaultInjection_Delay *d)
+{
+    if (!d || !d->fixed_delay)
+        return NULL;
+    pb_FaultDelay *m = TR_NEW(a, FaultDelay);
+    m->fault_delay_secifier_case = pb_FaultDelay_FAULT_DELAY_SECIFIER_FIXED_DELAY;
+    m->fixed_delay = d->fixed_delay; /* shared with the model */
+    m->percentage =
+        d->percentage ? tr_percent(a, d->percentage->value) : hundredths(a, (uint32_t)d->percent);
+    return m;
+}
+
+static uint32_t grpc_status(const char *name)
+{
+    static const char *const names[] = { "OK",
+                                         "CANCELLED",
+                                         "UNKNOWN",
+                                         "INVALID_ARGUMENT",
+                                         "DEADLINE_EXCEEDED",
+                                         "NOT_FOUND",
+                                         "ALREADY_EXISTS",
+                                         "PERMISSION_DENIED",
+                                         "RESOURCE_EXHAUSTED",
+                                         "FAILED_PRECONDITION",
+                                         "ABORTED",
+                                         "OUT_OF_RANGE",
+                                         "UNIMPLEMENTED",
+                                         "INTERNAL",
+                                         "UNAVAILABLE",
+                                         "DATA_LOSS",
+                                         "UNAUTHENTICATED" };
+    for (uint32_t i = 0; i < MZ_COUNT(names); i++)
+        if (strcmp(name, names[i]) == 0)
+            return i;
+    return 2; /* it was checked with its document */
+}
+
+static pb_FaultAbort *abort_with(struct mz_arena *a, const ist_HTTPFaultInjection_Abort *b)
+{
+    if (!b || b->error_type_case == ist_HTTPFaultInjection_Abort_ERROR_TYPE__NOT_SET)
+        return NULL;
+    pb_FaultAbort *m = TR_NEW(a, FaultAbort);
+    m->percentage = b->percentage ? tr_percent(a, b->percentage->value) : NULL;
+    if (b->error_type_case == ist_HTTPFaultInjection_Abort_ERROR_TYPE_HTTP_STATUS) {
+        m->error_type_case = pb_FaultAbort_ERROR_TYPE_HTTP_STATUS;
+        m->http_status = (uint32_t)b->http_status;
+    } else {
+        m->error_type_case = pb_FaultAbort_ERROR_TYPE_GRPC_STATUS;
+        m->grpc_status = grpc_status(b->grpc_status);
+    }
+    return m;
+}
+
+static const pb_HTTPFault *fault(struct mz_arena *a, const ist_HTTPFaultInjection *f)
+{
+    pb_HTTPFault *m = TR_NEW(a, HTTPFault);
+    m->delay = f ? delay(a, f->delay) : NULL;
+    m->abort = f ? abort_with(a, f->abort) : NULL;
+    return m->delay || m->abort ? m : NULL;
+}
+
+/* ---- CORS ---- */
+
+static char *joined(struct mz_arena *a, char *const *v, size_t n)
+{
+    struct mz_str all = MZ_STR("");
+    for (size_t i = 0; i < n; i++)
+        all = mz_arena_printf(a, "%.*s%s%s", MZ_STR_ARG(all), i ? "," : "", v[i]);
+    return tr_text(a, all);
+}
+
+static void origins(struct mz_arena *a, const ist_CorsPolicy *c, pb_cors_CorsPolicy *m)
+{
+    for (size_t i = 0; i < c->n_allow_origins; i++) {
+        pb_StringMatcher *s = tr_string_matcher(a, c->allow_origins[i]);
+        if (s)
+            TR_ADD(a, m, allow_origin_string_match) = s;
+    }
+    for (size_t i = 0; !c->n_allow_origins && i < c->n_allow_origin; i++) {
+        pb_StringMatcher *s = TR_NEW(a, StringMatcher);
+        s->match_pattern_case = pb_StringMatcher_MATCH_PATTERN_EXACT;
+        s->exact = tr_text(a, mz_str_c(c->allow_origin[i]));
+        TR_ADD(a, m, allow_origin_string_match) = s;
+    }
+}
+
+static const pb_cors_CorsPolicy *cors(struct mz_arena *a, const ist_CorsPolicy *c)
+{
+    pb_cors_CorsPolicy *m = TR_NEW(a, cors_CorsPolicy);
+    origins(a, c, m);
+    m->forward_not_matching_preflights =
+        tr_bool(a, c->unmatched_preflights != ist_CorsPolicy_UnmatchedPreflights_IGNORE);
+    m->filter_enabled = tr_every(a);
+    if (c->allow_credentials)
+        m->allow_credentials = tr_bool(a, c->allow_credentials->value);
+    m->allow_headers = joined(a, c->allow_headers, c->n_allow_headers);
+    m->allow_methods = joined(a, c->allow_methods, c->n_allow_methods);
+    m->expose_headers = joined(a, c->expose_headers, c->n_expose_headers);
+    if (c->max_age)
+        m->max_age = TR_PRINTF(a, "%lld", (long long)c->max_age->seconds);
+    return m;
+}
+
+static void add(struct mz_arena *a, pb_Route *out, const char *name, const void *config)
+{
+    pb_Route_TypedPerFilterConfigEntry *e = TR_NEW(a, Route_TypedPerFilterConfigEntry);
+    e->key = TR_CONST(name);
+    e->value = tr_any(a, config);
+    TR_ADD(a, out, typed_per_filter_config) = e;
+}
+
+void tr_route_filters(struct mz_arena *a, const ist_HTTPRoute *in, pb_Route *out)
+{
+    const pb_HTTPFault *f = fault(a, in->fault);
+    if (in->cors_policy)
+        add(a, out, "envoy.filters.http.cors", cors(a, in->cors_policy));
+    if (f)
+        add(a, out, "envoy.filters.http.fault", f);
+}
