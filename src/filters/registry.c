@@ -46,6 +46,7 @@ static const struct mz_net_filter_type *const net_filters[] = {
     &mz_net_filter_ext_authz,
     &mz_net_filter_hcm,
     &mz_net_filter_istio_stats,
+    &mz_net_filter_kafka_broker,
     &mz_net_filter_local_ratelimit,
     &mz_net_filter_mongo_proxy,
     &mz_net_filter_metadata_exchange,

@@ -698,6 +698,8 @@ MESSAGE("envoy.extensions.filters.network.http_connection_manager.v3.ScopedRoute
 MESSAGE("envoy.extensions.filters.network.http_connection_manager.v3.ScopedRoutes.ScopeKeyBuilder.FragmentBuilder.HeaderValueExtractor.KvElement")
     LIMIT(separator, LENGTH, 1, INFINITY)
     LIMIT(key, LENGTH, 1, INFINITY)
+MESSAGE("envoy.extensions.filters.network.kafka_broker.v3.KafkaBroker")
+    LIMIT(stat_prefix, LENGTH, 1, INFINITY)
 MESSAGE("envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit")
     LIMIT(stat_prefix, LENGTH, 1, INFINITY)
     PLAIN(token_bucket, REQUIRED)

@@ -7,6 +7,7 @@ extern const struct mz_net_filter_type mz_net_filter_connection_limit;
 extern const struct mz_net_filter_type mz_net_filter_direct_response;
 extern const struct mz_net_filter_type mz_net_filter_echo;
 extern const struct mz_net_filter_type mz_net_filter_ext_authz;
+extern const struct mz_net_filter_type mz_net_filter_kafka_broker;
 extern const struct mz_net_filter_type mz_net_filter_local_ratelimit;
 extern const struct mz_net_filter_type mz_net_filter_mongo_proxy;
 extern const struct mz_net_filter_type mz_net_filter_mysql_proxy;

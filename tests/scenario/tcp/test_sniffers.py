@@ -1,4 +1,5 @@
 """Filters that listen to a database's protocol (row L5)."""
+import re
 import socket
 import ssl
 import struct
@@ -152,4 +153,44 @@ def test_mysql(mesh):
     until(lambda: px.stat("mysql.db.login_failures") == 1, 5, "the refused login")
     assert {k.removeprefix("mysql.db."): v for k, v in px.stats("^mysql").items()} == {
         "auth_switch_request": 0, "login_attempts": 2, "login_failures": 1, "protocol_errors": 0, "upgraded_to_ssl": 0}
+    server.close()
+
+
+def kafka_request(key, version, number, body=b""):
+    return struct.pack("!ihhi", 8 + len(body), key, version, number) + body
+
+
+def kafka_response(number, body=b""):
+    return struct.pack("!ii", 4 + len(body), number) + body
+
+
+@pytest.mark.stricter  # not in every build of an Envoy
+def test_kafka(mesh):
+    server = Server()
+    kafka = config.ext("envoy.filters.network.kafka_broker", NET + "kafka_broker.v3.KafkaBroker", stat_prefix="k")
+    tcp = config.ext("envoy.filters.network.tcp_proxy", NET + "tcp_proxy.v3.TcpProxy", stat_prefix="t", cluster="one")
+    px = mesh.proxy(boot=config.bootstrap([config.listener(free_port(), [kafka, tcp])], [config.cluster("one", [server.port])], free_port()))
+
+    def exchange(c, up, asks, answers):
+        for sock, other, data in ((c, up.sock, asks), (up.sock, c, answers)):
+            for i in range(0, len(data), 7):  # in pieces
+                sock.sendall(data[i:i + 7])
+            got = b""
+            while len(got) < len(data):
+                got += other.recv(65536)
+            assert got == data  # it only listens
+    with socket.create_connection((HOST, px.port), timeout=10) as c:
+        up = server.accept()
+        exchange(c, up, kafka_request(18, 3, 1, b"\0\4test\0") + kafka_request(3, 9, 2, b"x" * 300) + kafka_request(0, 9, 3) + kafka_request(1, 12, 4) +
+                 kafka_request(0, 200, 5) + kafka_request(999, 0, 6),
+                 kafka_response(1, b"y" * 50) + kafka_response(2) + kafka_response(4, b"z" * 1000) + kafka_response(5) + kafka_response(6))
+        exchange(c, up, b"GET / HTTP/1.1\r\n\r\n", kafka_response(77) + b"HTTP/1.1 200 OK\r\n\r\n")
+    until(lambda: px.stat("kafka.k.response.failure"), 5, "all was heard")
+    s = {k.removeprefix("kafka.k."): v for k, v in px.stats("^kafka.k.").items() if v}
+    assert s == {
+        "request.api_versions_request": 1, "request.metadata_request": 1, "request.produce_request": 1, "request.fetch_request": 1, "request.unknown": 2,
+        "request.failure": 1, "response.api_versions_response": 1, "response.metadata_response": 1, "response.fetch_response": 1, "response.unknown": 2,
+        "response.failure": 1}
+    text = px.admin("/stats?filter=kafka.k.*duration")[1]  # those that hold something
+    assert sorted(re.findall(r"response\.([a-z_]+)_response_duration", text)) == ["api_versions", "fetch", "metadata"]
     server.close()
