@@ -181,7 +181,8 @@ enum mz_jwt_status mz_jwt_parse(struct mz_str token, struct mz_arena *a, struct 
     if (s == MZ_JWT_OK)
         s = payload_read(out, a);
     if (s == MZ_JWT_OK &&
-        !mz_base64url_decode(mz_str_skip(token, (size_t)last + 1), a, &out->signature))
+        (!mz_base64url_decode(mz_str_skip(token, (size_t)last + 1), a, &out->signature) ||
+         !out->signature.n)) /* padding alone */
         s = MZ_JWT_SIGNATURE_BASE64;
     return s;
 }

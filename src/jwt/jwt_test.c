@@ -333,6 +333,7 @@ static void test_g02_g05_forms(void **state)
         { "%s.e30.AA", MZ_JWT_OK },
         { "%s.e30.AA==", MZ_JWT_OK },
         { "%s.e30=.AA", MZ_JWT_OK },
+        { "%s.e30.=", MZ_JWT_SIGNATURE_BASE64 }, /* padding alone */
         { "%s.e30 .AA", MZ_JWT_PAYLOAD_BASE64 },
         { "%s.e3+.AA", MZ_JWT_PAYLOAD_BASE64 },
         { "%s.e31.AA", MZ_JWT_PAYLOAD_BASE64 }, /* a stray bit */
