@@ -142,9 +142,20 @@ static enum mz_lfilter_flow show(struct inspect *x, struct mz_lfilter *f, bool e
     }
 }
 
+/* filter_disabled: by the destination as the filters before it found it (original_dst), and so in its turn. */
+static bool disabled(const struct inspect *x)
+{
+    const struct mz_port_rule *r = x->cfg->lfilters[x->at].disabled;
+    return r && !x->seen && mz_port_rule_match(r, mz_addr_port(&x->in.local));
+}
+
 static void run(struct inspect *x, bool ended)
 {
     while (x->at < x->n) {
+        if (disabled(x)) {
+            x->at++;
+            continue;
+        }
         struct mz_lfilter *f = x->filters[x->at];
         enum mz_lfilter_flow flow =
             x->seen || !f->type->on_accept ? MZ_LF_STOP : f->type->on_accept(f);
@@ -205,8 +216,6 @@ static bool make_filters(struct inspect *x)
         const struct mz_extension *e = lf->place ? mz_ecds_place_get(lf->place) : NULL;
         if (lf->place && !e)
             return false;
-        if (lf->disabled && mz_port_rule_match(lf->disabled, mz_addr_port(&x->in.local)))
-            continue;
         const struct mz_lfilter_type *type = e ? e->type.type : lf->type;
         struct mz_lfilter *f = mz_arena_alloc0(x->in.arena, type->size);
         f->type = type;

@@ -215,3 +215,17 @@ def test_filter_disabled_ports(mesh):
         px = mesh.proxy(boot=config.bootstrap([place], [config.cluster(u.name, [u.port])], free_port()), name=f"proxy{answered}")
         assert exchange(px, get()).startswith(b"HTTP/1.1 200") == answered
         px.stop()
+
+
+def test_filter_disabled_ports_are_those_found_before(mesh):
+    """The destination that an earlier filter found counts, as it does for Istio's rule that leaves out the port of capture."""
+    port = free_port()
+    for off, found in ((port, 1), (9080, 0)):
+        disabled = {"destination_port_range": {"start": off, "end": off + 1}}
+        place = config.listener(port, [config.ext("echo", "envoy.extensions.filters.network.echo.v3.Echo")], listener_filters=[
+            inspector("proxy_protocol", "ProxyProtocol"), {**inspector("tls_inspector", "TlsInspector"), "filter_disabled": disabled}])
+        px = mesh.proxy(boot=config.bootstrap([place], [], free_port()), name=f"proxy{off}")
+        message = hello("a.test", ["h2"]) + b"\r\n\r\n"
+        assert exchange(px, b"PROXY TCP4 10.0.0.1 10.0.0.2 1000 9080\r\n" + message) == message
+        assert px.stats("tls_inspector").get("tls_inspector.tls_found", 0) == found
+        px.stop()
