@@ -109,6 +109,8 @@ class Stream:
 
 
 class Ads:
+    """On a port of this machine, or on a socket in the file system (port is a path): that one is reached from other namespaces."""
+
     def __init__(self, port=0):
         self.lock = threading.RLock()
         self.resources, self.versions, self.streams, self.log = {}, {}, [], []
@@ -118,7 +120,10 @@ class Ads:
     def start(self):
         self.grpc = grpc.server(concurrent.futures.ThreadPoolExecutor(64))
         self.grpc.add_generic_rpc_handlers((Handler(self),))
-        self.port = self.grpc.add_insecure_port(f"{HOST}:{self.port}")
+        if isinstance(self.port, str):
+            self.grpc.add_insecure_port(f"unix:{self.port}")
+        else:
+            self.port = self.grpc.add_insecure_port(f"{HOST}:{self.port}")
         self.grpc.start()
         return self
 
