@@ -50,8 +50,10 @@ static bool varint(const unsigned char **at, const unsigned char *end, uint64_t 
 bool resource_name(struct mz_str bytes, struct mz_str *out_name)
 {
     enum { VARINT, FIXED64, BYTES, FIXED32 = 5 };
-    const unsigned char *at = (const unsigned char *)bytes.p, *end = at + bytes.n;
     *out_name = MZ_STR("");
+    if (!bytes.n) /* p may be NULL */
+        return true;
+    const unsigned char *at = (const unsigned char *)bytes.p, *end = at + bytes.n;
     while (at < end) {
         uint64_t tag, n;
         if (!varint(&at, end, &tag))
