@@ -289,6 +289,14 @@ static void stale_of(struct mz_peer *p, enum mz_xds_type t, struct mz_outs *out)
     mz_vec_free(&names, MZ_MEM_XDS);
 }
 
+static bool is_among(const struct mz_outs *now, struct mz_str name)
+{
+    for (size_t i = 0; i < now->v.n; i++)
+        if (mz_str_eq(now->v.v[i]->name, name))
+            return true;
+    return false;
+}
+
 static void diff_stale(struct diff *d, struct sub *s, struct mz_outs *now)
 {
     size_t at;
@@ -296,6 +304,11 @@ static void diff_stale(struct diff *d, struct sub *s, struct mz_outs *now)
         struct mz_out **mine = have_find(s, (*o)->name, &at);
         if (mine && (*mine)->version != (*o)->version)
             *mz_vec_push(&d->changed, MZ_MEM_XDS) = *o;
+    }
+    mz_vec_foreach (o, &s->stale) {
+        struct mz_out **mine = have_find(s, (*o)->name, &at);
+        if (mine && (*mine)->version && !is_among(now, (*o)->name))
+            *mz_vec_push(&d->removed, MZ_MEM_XDS) = (*mine)->name;
     }
 }
 
@@ -545,6 +558,28 @@ static bool is_stale(const struct sub *s, const struct mz_out *o)
     return false;
 }
 
+static void mark(struct sub *s, struct mz_out *o)
+{
+    if (s->stale.n < MAX_STALE)
+        *mz_vec_push(&s->stale, MZ_MEM_XDS) = mz_out_ref(o);
+    else
+        s->dirty = true;
+}
+
+/* Services came, went or have other ports: what this client has of their names, whatever those look like. */
+static void mark_services(struct mz_peer *p, const struct mz_change *c)
+{
+    struct sub *s = &p->subs[MZ_XDS_ENDPOINT];
+    for (size_t i = 0; s->on && !s->dirty && i < s->have.n; i++) {
+        const struct mz_str name = s->have.v[i]->name;
+        const ptrdiff_t bar = mz_str_rchr(name, '|');
+        if (bar < 0)
+            s->dirty = true; /* a name of another form: nobody knows of whom */
+        else if (mz_map_get(&c->hosts, mz_str_skip(name, (size_t)bar + 1)) && !is_stale(s, s->have.v[i]))
+            mark(s, s->have.v[i]);
+    }
+}
+
 /* Notes what this client has of a host whose endpoints are others now. */
 static void mark_host(struct mz_peer *p, struct sub *s, struct mz_str host, struct mz_arena *a)
 {
@@ -553,12 +588,8 @@ static void mark_host(struct mz_peer *p, struct sub *s, struct mz_str host, stru
     mz_translate_names(p->view, host, a, &names, &n);
     for (size_t i = 0; i < n; i++) {
         struct mz_out **o = have_find(s, names[i], &at);
-        if (!o || is_stale(s, *o))
-            continue;
-        if (s->stale.n < MAX_STALE)
-            *mz_vec_push(&s->stale, MZ_MEM_XDS) = mz_out_ref(*o);
-        else
-            s->dirty = true;
+        if (o && !is_stale(s, *o))
+            mark(s, *o);
     }
 }
 
@@ -583,8 +614,12 @@ void mz_peer_push(struct mz_peer *p, const struct mz_change *c)
         mz_view_renew(p->view);
     if (c->all || c->services ||
         mz_change_is_own(c, p->proxy->ns, p->proxy->name, p->proxy->ips[0])) {
+        const bool some = c->services && !c->all;
         for (size_t i = 0; i < MZ_COUNT(order); i++)
-            p->subs[order[i]].dirty |= p->subs[order[i]].on;
+            p->subs[order[i]].dirty |=
+                p->subs[order[i]].on && !(some && order[i] == MZ_XDS_ENDPOINT);
+        if (some)
+            mark_services(p, c);
     } else {
         mark_endpoints(p, c);
     }

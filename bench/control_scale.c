@@ -1,0 +1,210 @@
+/*
+ * What one change costs mizzend, without sockets: control_scale SERVICES PROXIES [NAMESPACES]. Every service has a port and five
+ * endpoints; every proxy asks for clusters, endpoints, listeners and routes by delta, and acknowledges at once. A line per step: CPU
+ * time, responses, bytes, resident memory.
+ */
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "control/discovery/peer_double.h"
+
+struct client {
+    struct mz_peer *peer;
+    bool pending[MZ_XDS_TYPE__COUNT];
+    char nonce[MZ_XDS_TYPE__COUNT][32];
+};
+static struct {
+    struct mz_store *store;
+    struct mz_model *model;
+    struct mz_translator *translator;
+    struct mz_bundles *bundles;
+    struct client *clients;
+    unsigned services, proxies, namespaces;
+    uint64_t responses, bytes;
+    char **names;
+} t;
+static const enum mz_xds_type order[] = { MZ_XDS_CLUSTER, MZ_XDS_ENDPOINT, MZ_XDS_LISTENER, MZ_XDS_ROUTE };
+
+static double now_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+    return (double)ts.tv_sec * 1e3 + (double)ts.tv_nsec / 1e6;
+}
+
+static unsigned resident_mb(void)
+{
+    unsigned pages = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (f && fscanf(f, "%*u %u", &pages) != 1)
+        pages = 0;
+    if (f)
+        (void)fclose(f);
+    return pages / 256;
+}
+
+static void step(const char *what, double since)
+{
+    printf("%-34s %9.1f ms  %8llu responses %12llu bytes  %5u MB\n", what, now_ms() - since, (unsigned long long)t.responses,
+           (unsigned long long)t.bytes, resident_mb());
+    t.responses = t.bytes = 0;
+}
+
+static void put(const char *text)
+{
+    const struct mz_doc_reader r = { MZ_STR("f"), double_take, double_hear, t.store };
+    mz_doc_read_text(&r, mz_str_c(text), MZ_TEXT_YAML);
+}
+
+static void put_service(unsigned i, unsigned port)
+{
+    char text[500];
+    (void)snprintf(text, sizeof(text),
+                   "apiVersion: v1\nkind: Service\nmetadata: {name: s%u, namespace: ns%u}\nspec: {clusterIP: 10.%u.%u.%u, selector: {app: s%u}, "
+                   "ports: [{name: http, port: %u}]}\n",
+                   i, i % t.namespaces, 100 + i / 62500, i / 250 % 250, i % 250 + 1, i, port);
+    put(text);
+}
+
+static void put_endpoints(unsigned i, unsigned last)
+{
+    char text[900];
+    (void)snprintf(text, sizeof(text),
+                   "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: s%u-1, namespace: ns%u, labels: "
+                   "{kubernetes.io/service-name: s%u}}\nendpoints: [{addresses: [11.%u.%u.1]}, {addresses: [11.%u.%u.2]}, {addresses: [11.%u.%u.3]}, "
+                   "{addresses: [11.%u.%u.4]}, {addresses: [11.%u.%u.%u]}]\nports: [{name: http, port: 8080}]\n",
+                   i, i % t.namespaces, i, i / 250, i % 250, i / 250, i % 250, i / 250, i % 250, i / 250, i % 250, i / 250, i % 250, last);
+    put(text);
+}
+
+static bool on_send(void *arg, struct mz_buf *response)
+{
+    struct client *c = arg;
+    struct mz_arena *a = mz_arena_create(MZ_MEM_XDS);
+    char tail[200];
+    const size_t n = mz_buf_len(response), from = n > sizeof(tail) ? n - sizeof(tail) : 0;
+    const size_t got = mz_buf_copyout(response, from, tail, sizeof(tail)); /* type and nonce stand behind the resources */
+    t.responses++;
+    t.bytes += n;
+    for (size_t i = 0; i < MZ_COUNT(order); i++) {
+        struct mz_str url = mz_arena_printf(a, "type.googleapis.com/%s", mz_translate_descriptor(order[i])->name);
+        const ptrdiff_t at = mz_str_find((struct mz_str){ tail, got }, url);
+        if (at < 0)
+            continue;
+        memcpy(c->nonce[order[i]], tail + at + url.n + 2, 16);
+        c->pending[order[i]] = true;
+    }
+    mz_arena_destroy(a);
+    return true;
+}
+
+static void request(unsigned k, enum mz_xds_type type, bool first)
+{
+    struct client *c = &t.clients[k];
+    struct mz_arena *a = mz_arena_create(MZ_MEM_XDS);
+    struct mz_proto_ctx ctx = { .arena = a, .unknown = MZ_UNKNOWN_REJECT };
+    struct mz_err err = { .msg = "" };
+    ProtobufCMessage *node = NULL;
+    static char route[] = "80", *routes[] = { route };
+    pb_DeltaDiscoveryRequest d = pb_DeltaDiscoveryRequest__INIT;
+    d.type_url = (char *)(uintptr_t)mz_arena_printf(a, "type.googleapis.com/%s", mz_translate_descriptor(type)->name).p;
+    if (first && type == MZ_XDS_CLUSTER) {
+        struct mz_str text = mz_arena_printf(a, "{id: sidecar~12.0.%u.%u~p%u.ns%u~ns%u.svc.cluster.local, metadata: {LABELS: {app: s%u}}}",
+                                             k / 250, k % 250, k, k % t.namespaces, k % t.namespaces, k % t.services);
+        if (mz_msg_from_text(&ctx, text, MZ_TEXT_YAML, &pb_Node__descriptor, &node, &err))
+            d.node = (pb_Node *)node;
+    }
+    if (first && type == MZ_XDS_ENDPOINT) {
+        d.resource_names_subscribe = t.names;
+        d.n_resource_names_subscribe = t.services;
+    }
+    if (first && type == MZ_XDS_ROUTE) {
+        d.resource_names_subscribe = routes;
+        d.n_resource_names_subscribe = 1;
+    }
+    d.response_nonce = c->nonce[type];
+    c->pending[type] = false;
+    if (!mz_peer_request(c->peer, &d.base, &err))
+        printf("%s\n", err.msg);
+    mz_arena_destroy(a);
+}
+
+static void settle(unsigned k)
+{
+    for (bool again = true; again;) {
+        again = false;
+        for (size_t i = 0; i < MZ_COUNT(order); i++)
+            if (t.clients[k].pending[order[i]]) {
+                request(k, order[i], false);
+                again = true;
+            }
+    }
+}
+
+static void tell(const char *what)
+{
+    const struct mz_model_opts o = { .domain = "cluster.local" };
+    const double since = now_ms();
+    struct mz_change c;
+    struct mz_model *m = mz_model_build(t.store, &o, t.model);
+    const double built = now_ms();
+    mz_change_init(&c, t.model, m);
+    for (size_t i = 0; i < t.proxies && m->base != t.model; i++)
+        mz_peer_detach(t.clients[i].peer);
+    mz_translator_set_model(t.translator, m);
+    for (size_t i = 0; i < t.proxies; i++)
+        mz_peer_push(t.clients[i].peer, &c);
+    mz_change_fini(&c);
+    mz_bundles_trim(t.bundles);
+    mz_model_unref(t.model);
+    t.model = m;
+    printf("  (model %.1f ms)\n", built - since);
+    step(what, since);
+    for (unsigned i = 0; i < t.proxies; i++)
+        settle(i);
+    t.responses = t.bytes = 0;
+}
+
+int main(int argc, char **argv)
+{
+    t.services = argc > 1 ? (unsigned)atoi(argv[1]) : 1000;
+    t.proxies = argc > 2 ? (unsigned)atoi(argv[2]) : 1000;
+    t.namespaces = argc > 3 ? (unsigned)atoi(argv[3]) : 10;
+    mz_type_add_table(mz_control_types, mz_control_types_n);
+    t.store = mz_store_create(double_nothing, NULL);
+    t.translator = mz_translator_create(&(struct mz_features){ true, true });
+    t.bundles = mz_bundles_create();
+    t.clients = calloc(t.proxies, sizeof(*t.clients));
+    t.names = calloc(t.services, sizeof(*t.names));
+    for (unsigned i = 0; i < t.services; i++) {
+        put_service(i, 80);
+        put_endpoints(i, 5);
+        t.names[i] = malloc(100);
+        (void)snprintf(t.names[i], 100, "outbound|80||s%u.ns%u.svc.cluster.local", i, i % t.namespaces);
+    }
+    printf("%u services, %u proxies, %u namespaces\n", t.services, t.proxies, t.namespaces);
+    for (unsigned i = 0; i < t.proxies; i++) {
+        const struct mz_peer_env env = { t.translator, t.bundles, true, MZ_XDS_TYPE__COUNT, on_send, &t.clients[i] };
+        t.clients[i].peer = mz_peer_create(&env);
+    }
+    tell("model");
+    const double since = now_ms();
+    for (unsigned i = 0; i < t.proxies; i++) {
+        for (size_t k = 0; k < MZ_COUNT(order); k++)
+            request(i, order[k], true);
+        settle(i);
+    }
+    step("first configuration of all", since);
+    put_endpoints(0, 6);
+    tell("endpoints of one service");
+    put_endpoints(0, 7);
+    tell("... again");
+    put_service(1, 81);
+    tell("a port of one service");
+    put_service(1, 80);
+    tell("... and back");
+    return 0;
+}
