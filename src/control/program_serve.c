@@ -155,6 +155,7 @@ int program_serve(const struct mz_control_options *o)
     const struct mz_directory_opts d = { .dir = o->config_dir,
                                          .mesh_file = o->mesh_config,
                                          .watch = true,
+                                         .debounce_ms = 20, /* a change costs little here */
                                          .told = on_problems,
                                          .arg = &s };
     struct mz_err err = { .path = "", .msg = "" };

@@ -9,6 +9,9 @@
 
 enum { MAX_NAMES = 100000, NACK_TEXT = 512, MAX_STALE = 100 };
 
+struct refusal {
+    char text[NACK_TEXT], resource[NACK_TEXT], object[NACK_TEXT];
+};
 struct sub {                 /* one type */
     bool on, waiting, dirty; /* dirty: something is different since the last response */
     bool fresh; /* asked for and not answered yet: an answer must come, even an empty one */
@@ -19,7 +22,7 @@ struct sub {                 /* one type */
     stale; /* of a named type, without dirty: only these of what it has are to be looked at */
     uint64_t nonce; /* of the last response; 0: none */
     uint64_t sent, acked, nacked, nonce_acked, sent_us;
-    char nack[NACK_TEXT], nack_resource[NACK_TEXT], nack_object[NACK_TEXT];
+    struct refusal *refusal; /* of the last response; NULL: it was not refused */
 };
 struct mz_peer {
     struct mz_peer_env env;
@@ -60,6 +63,7 @@ void mz_peer_destroy(struct mz_peer *p)
     for (unsigned t = 0; t < MZ_XDS_TYPE__COUNT; t++) {
         have_clear(&p->subs[t]);
         stale_clear(&p->subs[t]);
+        mz_free(MZ_MEM_XDS, p->subs[t].refusal);
     }
     mz_view_destroy(p->view);
     mz_proxy_destroy(p->proxy);
@@ -385,18 +389,18 @@ static void object_of(const struct mz_out *o, char out[NACK_TEXT])
 }
 
 /* Of the names that the reason holds the longest. */
-static void nack_cause(struct sub *s)
+static void nack_cause(const struct sub *s, struct refusal *r)
 {
     const struct mz_out *cause = NULL;
-    s->nack_resource[0] = s->nack_object[0] = 0;
+    r->resource[0] = r->object[0] = 0;
     mz_vec_foreach (o, &s->have)
         if ((*o)->name.n && (!cause || (*o)->name.n > cause->name.n) &&
-            mz_str_find(mz_str_c(s->nack), (*o)->name) >= 0)
+            mz_str_find(mz_str_c(r->text), (*o)->name) >= 0)
             cause = *o;
     if (!cause)
         return;
-    (void)snprintf(s->nack_resource, sizeof(s->nack_resource), MZ_STR_FMT, MZ_STR_ARG(cause->name));
-    object_of(cause, s->nack_object);
+    (void)snprintf(r->resource, NACK_TEXT, MZ_STR_FMT, MZ_STR_ARG(cause->name));
+    object_of(cause, r->object);
 }
 
 /* False: it answers to an older response, and says nothing any more. */
@@ -415,16 +419,20 @@ static bool take_nonce(struct mz_peer *p, enum mz_xds_type t, const char *nonce,
     if (!error) {
         s->acked++;
         s->nonce_acked = s->nonce;
-        s->nack[0] = s->nack_resource[0] = s->nack_object[0] = 0;
+        mz_free(MZ_MEM_XDS, s->refusal);
+        s->refusal = NULL;
         return true;
     }
     s->nacked++;
     if (p->env.counts)
         p->env.counts->refused[t]++;
-    (void)snprintf(s->nack, sizeof(s->nack), "%s", error->message);
-    nack_cause(s);
+    if (!s->refusal)
+        s->refusal = mz_new0(MZ_MEM_XDS, struct refusal);
+    (void)snprintf(s->refusal->text, NACK_TEXT, "%s", error->message);
+    nack_cause(s, s->refusal);
+    const char *object = s->refusal->object;
     MZ_LOG(WARN, config, "%.*s refused %s: %s%s%s", MZ_STR_ARG(p->proxy->id), mz_translate_short(t),
-           s->nack, s->nack_object[0] ? " (made of " : "", s->nack_object[0] ? s->nack_object : "");
+           s->refusal->text, object[0] ? " (made of " : "", object);
     return true;
 }
 
@@ -631,6 +639,7 @@ void mz_peer_push(struct mz_peer *p, const struct mz_change *c)
 void mz_peer_state(const struct mz_peer *p, enum mz_xds_type t, struct mz_peer_state *out)
 {
     const struct sub *s = &p->subs[t];
+    const struct refusal *r = s->refusal;
     *out = (struct mz_peer_state){ .subscribed = s->on,
                                    .waiting = s->waiting,
                                    .sent = s->sent,
@@ -639,9 +648,9 @@ void mz_peer_state(const struct mz_peer *p, enum mz_xds_type t, struct mz_peer_s
                                    .nonce_sent = s->nonce,
                                    .nonce_acked = s->nonce_acked,
                                    .sent_us = s->sent_us,
-                                   .nack = s->nack,
-                                   .nack_resource = s->nack_resource,
-                                   .nack_object = s->nack_object };
+                                   .nack = r ? r->text : "",
+                                   .nack_resource = r ? r->resource : "",
+                                   .nack_object = r ? r->object : "" };
     for (size_t i = 0; i < s->have.n; i++)
         out->resources += s->have.v[i]->version != 0;
 }

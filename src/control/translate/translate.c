@@ -172,6 +172,27 @@ static int compare(const void *a, const void *b)
     return mz_str_cmp((*x)->name, (*y)->name);
 }
 
+/* What only this view has made, shared with those who made the same: replicas of a workload, mostly. */
+static void share(struct mz_view *v, struct mz_outs *out)
+{
+    for (size_t i = 0; i < out->v.n; i++) {
+        struct mz_out *o = out->v.v[i], *same;
+        struct mz_key k;
+        if (o->refs > 1)
+            continue;
+        mz_key_init(&k, 'i');
+        mz_key_str(&k, o->name);
+        mz_key_u64(&k, o->version);
+        same = mz_cache_get(v->t->cache, &k);
+        if (same) {
+            mz_out_unref(o);
+            out->v.v[i] = same;
+        } else {
+            mz_cache_put(v->t->cache, &k, o);
+        }
+    }
+}
+
 /* Builders make each name once. */
 static void sort(struct mz_outs *o)
 {
@@ -195,6 +216,7 @@ void mz_translate(struct mz_view *v, enum mz_xds_type t, const struct mz_str *na
         if (o)
             *mz_vec_push(&out->v, MZ_MEM_XDS) = o;
     }
+    share(v, out);
     sort(out);
 }
 
