@@ -26,7 +26,8 @@ static struct {
     uint64_t responses, bytes;
     char **names;
 } t;
-static const enum mz_xds_type order[] = { MZ_XDS_CLUSTER, MZ_XDS_ENDPOINT, MZ_XDS_LISTENER, MZ_XDS_ROUTE };
+static const enum mz_xds_type order[] = { MZ_XDS_CLUSTER, MZ_XDS_ENDPOINT, MZ_XDS_LISTENER,
+                                          MZ_XDS_ROUTE };
 
 static double now_ms(void)
 {
@@ -48,8 +49,8 @@ static unsigned resident_mb(void)
 
 static void step(const char *what, double since)
 {
-    printf("%-34s %9.1f ms  %8llu responses %12llu bytes  %5u MB\n", what, now_ms() - since, (unsigned long long)t.responses,
-           (unsigned long long)t.bytes, resident_mb());
+    printf("%-34s %9.1f ms  %8llu responses %12llu bytes  %5u MB\n", what, now_ms() - since,
+           (unsigned long long)t.responses, (unsigned long long)t.bytes, resident_mb());
     t.responses = t.bytes = 0;
 }
 
@@ -63,7 +64,8 @@ static void put_service(unsigned i, unsigned port)
 {
     char text[500];
     (void)snprintf(text, sizeof(text),
-                   "apiVersion: v1\nkind: Service\nmetadata: {name: s%u, namespace: ns%u}\nspec: {clusterIP: 10.%u.%u.%u, selector: {app: s%u}, "
+                   "apiVersion: v1\nkind: Service\nmetadata: {name: s%u, namespace: ns%u}\nspec: "
+                   "{clusterIP: 10.%u.%u.%u, selector: {app: s%u}, "
                    "ports: [{name: http, port: %u}]}\n",
                    i, i % t.namespaces, 100 + i / 62500, i / 250 % 250, i % 250 + 1, i, port);
     put(text);
@@ -73,10 +75,14 @@ static void put_endpoints(unsigned i, unsigned last)
 {
     char text[900];
     (void)snprintf(text, sizeof(text),
-                   "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: s%u-1, namespace: ns%u, labels: "
-                   "{kubernetes.io/service-name: s%u}}\nendpoints: [{addresses: [11.%u.%u.1]}, {addresses: [11.%u.%u.2]}, {addresses: [11.%u.%u.3]}, "
-                   "{addresses: [11.%u.%u.4]}, {addresses: [11.%u.%u.%u]}]\nports: [{name: http, port: 8080}]\n",
-                   i, i % t.namespaces, i, i / 250, i % 250, i / 250, i % 250, i / 250, i % 250, i / 250, i % 250, i / 250, i % 250, last);
+                   "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: s%u-1, "
+                   "namespace: ns%u, labels: "
+                   "{kubernetes.io/service-name: s%u}}\nendpoints: [{addresses: [11.%u.%u.1]}, "
+                   "{addresses: [11.%u.%u.2]}, {addresses: [11.%u.%u.3]}, "
+                   "{addresses: [11.%u.%u.4]}, {addresses: [11.%u.%u.%u]}]\nports: [{name: http, "
+                   "port: 8080}]\n",
+                   i, i % t.namespaces, i, i / 250, i % 250, i / 250, i % 250, i / 250, i % 250,
+                   i / 250, i % 250, i / 250, i % 250, last);
     put(text);
 }
 
@@ -86,11 +92,13 @@ static bool on_send(void *arg, struct mz_buf *response)
     struct mz_arena *a = mz_arena_create(MZ_MEM_XDS);
     char tail[200];
     const size_t n = mz_buf_len(response), from = n > sizeof(tail) ? n - sizeof(tail) : 0;
-    const size_t got = mz_buf_copyout(response, from, tail, sizeof(tail)); /* type and nonce stand behind the resources */
+    const size_t got = mz_buf_copyout(response, from, tail,
+                                      sizeof(tail)); /* type and nonce stand behind the resources */
     t.responses++;
     t.bytes += n;
     for (size_t i = 0; i < MZ_COUNT(order); i++) {
-        struct mz_str url = mz_arena_printf(a, "type.googleapis.com/%s", mz_translate_descriptor(order[i])->name);
+        struct mz_str url =
+            mz_arena_printf(a, "type.googleapis.com/%s", mz_translate_descriptor(order[i])->name);
         const ptrdiff_t at = mz_str_find((struct mz_str){ tail, got }, url);
         if (at < 0)
             continue;
@@ -110,10 +118,15 @@ static void request(unsigned k, enum mz_xds_type type, bool first)
     ProtobufCMessage *node = NULL;
     static char route[] = "80", *routes[] = { route };
     pb_DeltaDiscoveryRequest d = pb_DeltaDiscoveryRequest__INIT;
-    d.type_url = (char *)(uintptr_t)mz_arena_printf(a, "type.googleapis.com/%s", mz_translate_descriptor(type)->name).p;
+    d.type_url = (char *)(uintptr_t)mz_arena_printf(a, "type.googleapis.com/%s",
+                                                    mz_translate_descriptor(type)->name)
+                     .p;
     if (first && type == MZ_XDS_CLUSTER) {
-        struct mz_str text = mz_arena_printf(a, "{id: sidecar~12.0.%u.%u~p%u.ns%u~ns%u.svc.cluster.local, metadata: {LABELS: {app: s%u}}}",
-                                             k / 250, k % 250, k, k % t.namespaces, k % t.namespaces, k % t.services);
+        struct mz_str text = mz_arena_printf(
+            a,
+            "{id: sidecar~12.0.%u.%u~p%u.ns%u~ns%u.svc.cluster.local, metadata: {LABELS: {app: "
+            "s%u}}}",
+            k / 250, k % 250, k, k % t.namespaces, k % t.namespaces, k % t.services);
         if (mz_msg_from_text(&ctx, text, MZ_TEXT_YAML, &pb_Node__descriptor, &node, &err))
             d.node = (pb_Node *)node;
     }
@@ -168,11 +181,18 @@ static void tell(const char *what)
     t.responses = t.bytes = 0;
 }
 
+static unsigned number(int argc, char **argv, int i, unsigned otherwise)
+{
+    uint64_t v = 0;
+    return i < argc && mz_str_u64(mz_str_c(argv[i]), &v) && v && v < 1000000 ? (unsigned)v
+                                                                             : otherwise;
+}
+
 int main(int argc, char **argv)
 {
-    t.services = argc > 1 ? (unsigned)atoi(argv[1]) : 1000;
-    t.proxies = argc > 2 ? (unsigned)atoi(argv[2]) : 1000;
-    t.namespaces = argc > 3 ? (unsigned)atoi(argv[3]) : 10;
+    t.services = number(argc, argv, 1, 1000);
+    t.proxies = number(argc, argv, 2, 1000);
+    t.namespaces = number(argc, argv, 3, 10);
     mz_type_add_table(mz_control_types, mz_control_types_n);
     t.store = mz_store_create(double_nothing, NULL);
     t.translator = mz_translator_create(&(struct mz_features){ true, true });
@@ -183,11 +203,17 @@ int main(int argc, char **argv)
         put_service(i, 80);
         put_endpoints(i, 5);
         t.names[i] = malloc(100);
-        (void)snprintf(t.names[i], 100, "outbound|80||s%u.ns%u.svc.cluster.local", i, i % t.namespaces);
+        (void)snprintf(t.names[i], 100, "outbound|80||s%u.ns%u.svc.cluster.local", i,
+                       i % t.namespaces);
     }
     printf("%u services, %u proxies, %u namespaces\n", t.services, t.proxies, t.namespaces);
     for (unsigned i = 0; i < t.proxies; i++) {
-        const struct mz_peer_env env = { t.translator, t.bundles, true, MZ_XDS_TYPE__COUNT, on_send, &t.clients[i] };
+        const struct mz_peer_env env = { .translator = t.translator,
+                                         .bundles = t.bundles,
+                                         .delta = true,
+                                         .only = MZ_XDS_TYPE__COUNT,
+                                         .send = on_send,
+                                         .arg = &t.clients[i] };
         t.clients[i].peer = mz_peer_create(&env);
     }
     tell("model");

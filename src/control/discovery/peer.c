@@ -389,7 +389,7 @@ static void object_of(const struct mz_out *o, char out[NACK_TEXT])
 }
 
 /* Of the names that the reason holds the longest. */
-static void nack_cause(const struct sub *s, struct refusal *r)
+static void nack_cause(struct sub *s, struct refusal *r)
 {
     const struct mz_out *cause = NULL;
     r->resource[0] = r->object[0] = 0;
@@ -583,7 +583,8 @@ static void mark_services(struct mz_peer *p, const struct mz_change *c)
         const ptrdiff_t bar = mz_str_rchr(name, '|');
         if (bar < 0)
             s->dirty = true; /* a name of another form: nobody knows of whom */
-        else if (mz_map_get(&c->hosts, mz_str_skip(name, (size_t)bar + 1)) && !is_stale(s, s->have.v[i]))
+        else if (mz_map_get(&c->hosts, mz_str_skip(name, (size_t)bar + 1)) &&
+                 !is_stale(s, s->have.v[i]))
             mark(s, s->have.v[i]);
     }
 }
