@@ -155,6 +155,8 @@ bool mz_check_object(enum mz_kind k, const ProtobufCMessage *body, struct mz_err
         return mz_check_workload_entry((const ist_WorkloadEntry *)body, err);
     case MZ_KIND_SIDECAR:
         return mz_check_sidecar((const ist_Sidecar *)body, err);
+    case MZ_KIND_GATEWAY:
+        return mz_check_gateway((const ist_Gateway *)body, err);
     case MZ_KIND_VIRTUAL_SERVICE:
         return mz_check_virtual_service((const ist_VirtualService *)body, err);
     case MZ_KIND_DESTINATION_RULE:

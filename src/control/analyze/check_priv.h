@@ -8,6 +8,8 @@
 bool mz_check_connection_pool(const ist_ConnectionPoolSettings *p, struct mz_err *err); /* NULL is fine */
 bool mz_check_is_positive(const pb_Duration *d, const char *path, struct mz_err *err); /* NULL is fine */
 bool mz_check_is_label(const char *s); /* it may be a part of names of clusters */
+/* check_gateway.c */
+bool mz_check_gateway(const ist_Gateway *m, struct mz_err *err);
 /* check_route.c */
 bool mz_check_virtual_service(const ist_VirtualService *m, struct mz_err *err);
 /* check_service.c */

@@ -80,6 +80,7 @@ void mz_change_init(struct mz_change *c, const struct mz_model *before,
     *c = (struct mz_change){ .all = !on_it && (!before || before->mesh.hash != after->mesh.hash ||
                                                before->rules_hash != after->rules_hash ||
                                                before->virtuals_hash != after->virtuals_hash ||
+                                               before->gateways_hash != after->gateways_hash ||
                                                before->mtls_hash != after->mtls_hash ||
                                                before->sidecars_hash != after->sidecars_hash) };
     mz_map_init(&c->hosts, MZ_MEM_XDS);

@@ -256,6 +256,7 @@ struct mz_model *mz_model_build(struct mz_store *s, const struct mz_model_opts *
     model_add_sidecars(&d);
     model_add_rules(&d);
     model_add_virtuals(&d);
+    model_add_gateways(&d);
     model_add_peer_auth(&d);
     finish_services(&d);
     finish_table(&d);

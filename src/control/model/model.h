@@ -158,6 +158,9 @@ struct mz_model {
     const struct mz_virtual *const *virtuals; /* virtual_service.h; oldest first, then by name and namespace */
     size_t virtuals_n;
     uint64_t virtuals_hash;
+    const struct mz_gateway *const *gateways; /* gateway.h; oldest first, then by name and namespace */
+    size_t gateways_n;
+    uint64_t gateways_hash;
     const struct mz_peer_auth *peer_auth; /* peer_auth.h; oldest first */
     size_t peer_auth_n;
     uint64_t mtls_hash; /* of them all */

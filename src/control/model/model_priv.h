@@ -22,6 +22,7 @@ void model_add_sidecars(struct model_draft *d);         /* sidecar.c */
 void model_free_sidecars(struct mz_model *m);
 void model_add_rules(struct model_draft *d);      /* rule.c */
 struct mz_str model_full_host(struct model_draft *d, struct mz_str host, struct mz_str ns); /* as a document of @ns means it */
+void model_add_gateways(struct model_draft *d);   /* gateway.c */
 void model_add_virtuals(struct model_draft *d);   /* virtual_service.c */
 void model_add_peer_auth(struct model_draft *d);  /* peer_auth.c */
 

@@ -1,4 +1,5 @@
 /* Clusters (CDS): one per visible service and port, one per port of the workload, and the three that are always there. */
+#include "control/translate/gateway.h"
 #include "control/translate/ingress.h"
 
 #define FOR_EVER_S 9223372035LL /* the longest duration that every proxy can take */
@@ -157,17 +158,21 @@ static bool look_up(struct tr_cluster *c)
 /* NULL: it would have no endpoint that could ever be found. */
 static struct mz_out *build_outbound(struct mz_view *v, const struct mz_service *s,
                                      const struct mz_port *p, const struct mz_rule *r,
-                                     const ist_Subset *subset)
+                                     const ist_Subset *subset, bool sni)
 {
     struct tr_cluster c = { .v = v, .a = mz_arena_create(MZ_MEM_STREAM), .service = s, .port = p };
     c.policy = mz_rule_policy(r, subset, p->port);
     c.endpoints = mz_model_endpoints(v->model, p);
     c.subset = mz_str_c(subset ? subset->name : "");
     c.selected = subset;
-    begin(&c, tr_cluster_name(c.a, "outbound", p->port, c.subset, s->host), discovery_type(v, s));
+    begin(&c,
+          sni ? tr_sni_cluster_name(c.a, p->port, c.subset, s->host)
+              : tr_cluster_name(c.a, "outbound", p->port, c.subset, s->host),
+          discovery_type(v, s));
     c.m->common_lb_config = TR_NEW(c.a, Cluster_CommonLbConfig);
     c.m->common_lb_config->healthy_panic_threshold = TR_NEW(c.a, Percent); /* 0: no panic */
-    protocol(&c, p->protocol);
+    if (!sni)
+        protocol(&c, p->protocol);
     tr_cluster_pool(&c);
     tr_cluster_outlier(&c);
     tr_cluster_balancer(&c);
@@ -177,7 +182,8 @@ static struct mz_out *build_outbound(struct mz_view *v, const struct mz_service 
     if (c.m->type == pb_Cluster_DiscoveryType_EDS)
         by_endpoints(&c);
     const bool any = look_up(&c);
-    tr_cluster_tls(&c);
+    if (!sni)
+        tr_cluster_tls(&c); /* else it is the client's */
     exchange_metadata(&c);
     if (s->external && s->entry && !subset)
         tr_struct_bool(c.a, tr_metadata(c.a, &c.m->metadata, "istio"), "external", true);
@@ -187,10 +193,11 @@ static struct mz_out *build_outbound(struct mz_view *v, const struct mz_service 
 }
 
 static void outbound(struct mz_view *v, const struct mz_service *s, const struct mz_port *p,
-                     const struct mz_rule *r, const ist_Subset *subset, struct mz_outs *out)
+                     const struct mz_rule *r, const ist_Subset *subset, bool sni,
+                     struct mz_outs *out)
 {
     struct mz_key k;
-    mz_key_init(&k, 'c');
+    mz_key_init(&k, sni ? 's' : 'c');
     mz_key_str(&k, s->host);
     mz_key_u64(&k, p->port);
     mz_key_str(&k, mz_str_c(subset ? subset->name : ""));
@@ -205,7 +212,7 @@ static void outbound(struct mz_view *v, const struct mz_service *s, const struct
     mz_key_u64(&k, v->proxy->shape);
     struct mz_out *o = mz_cache_get(v->t->cache, &k);
     if (!o) {
-        o = build_outbound(v, s, p, r, subset);
+        o = build_outbound(v, s, p, r, subset, sni);
         if (o)
             mz_cache_put(v->t->cache, &k, o);
     }
@@ -213,16 +220,18 @@ static void outbound(struct mz_view *v, const struct mz_service *s, const struct
         *mz_vec_push(&out->v, MZ_MEM_XDS) = o;
 }
 
-static void outbound_service(struct mz_view *v, const struct mz_service *s, struct mz_outs *out)
+/* @sni: once more for clients of the mesh elsewhere, whose TLS is not ended here. */
+static void outbound_service(struct mz_view *v, const struct mz_service *s, bool sni,
+                             struct mz_outs *out)
 {
     const struct mz_rule *r = mz_model_rule(v->model, v->proxy->ns, s);
     for (size_t k = 0; k < s->ports_n; k++) {
         const struct mz_port *p = &s->ports[k];
         if (p->protocol == MZ_PROTOCOL_UDP || mz_service_port(s, p->port) != p)
             continue;
-        outbound(v, s, p, r, NULL, out);
+        outbound(v, s, p, r, NULL, sni, out);
         for (size_t i = 0; r && i < r->subsets_n; i++)
-            outbound(v, s, p, r, r->subsets[i], out);
+            outbound(v, s, p, r, r->subsets[i], sni, out);
     }
 }
 
@@ -370,9 +379,15 @@ static struct mz_out *build_blackhole(struct mz_view *v)
 
 void tr_clusters(struct mz_view *v, struct mz_outs *out)
 {
-    for (size_t i = 0; i < v->scope->services_n; i++)
-        if (v->scope->services[i]->resolution != MZ_RESOLVE_ALIAS)
-            outbound_service(v, v->scope->services[i], out);
+    const bool sni = tr_has_auto_passthrough(v);
+    for (size_t i = 0; i < v->scope->services_n; i++) {
+        const struct mz_service *s = v->scope->services[i];
+        if (s->resolution == MZ_RESOLVE_ALIAS)
+            continue;
+        outbound_service(v, s, false, out);
+        if (sni && !s->external)
+            outbound_service(v, s, true, out);
+    }
     *mz_vec_push(&out->v, MZ_MEM_XDS) = build_blackhole(v);
     if (v->proxy->type != MZ_PROXY_SIDECAR)
         return;

@@ -153,10 +153,25 @@ pb_ClusterLoadAssignment *tr_assignment(const struct mz_view *v, struct mz_arena
     return m;
 }
 
+/* Whoever is named by its server name takes mutual TLS of the mesh and nothing else. */
+static const struct mz_endpoints *with_mtls(struct mz_arena *a, const struct mz_endpoints *e)
+{
+    struct mz_endpoints *own = mz_arena_new0(a, struct mz_endpoints);
+    struct mz_endpoint *v = mz_arena_alloc(a, e->n * sizeof(*v));
+    *own = *e;
+    own->n = 0;
+    own->v = v;
+    for (size_t i = 0; i < e->n; i++)
+        if (e->v[i].workload && e->v[i].workload->mtls)
+            v[own->n++] = e->v[i];
+    return own;
+}
+
 static struct mz_out *build(struct mz_view *v, struct mz_str name, const struct mz_endpoints *e,
-                            const ist_Subset *subset, bool failover)
+                            const ist_Subset *subset, bool failover, bool sni)
 {
     struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
+    e = e && sni ? with_mtls(a, e) : e;
     struct mz_out *o = mz_out_create(name, &tr_assignment(v, a, name, e, subset, failover)->base);
     mz_arena_destroy(a);
     return o;
@@ -191,7 +206,7 @@ struct mz_out *tr_endpoints(struct mz_view *v, struct mz_str name)
     }
     struct mz_out *o = mz_cache_get(v->t->cache, &k);
     if (!o) {
-        o = build(v, name, e, subset, failover);
+        o = build(v, name, e, subset, failover, key.sni);
         mz_cache_put(v->t->cache, &k, o);
     }
     return o;
@@ -203,12 +218,17 @@ void mz_translate_names(const struct mz_view *v, struct mz_str host, struct mz_a
     const struct mz_service *s = mz_map_get(&v->scope->by_host, host);
     const struct mz_rule *r = s ? mz_model_rule(v->model, v->proxy->ns, s) : NULL;
     const size_t each = 1 + (r ? r->subsets_n : 0);
-    struct mz_str *names = mz_arena_alloc(a, (s ? s->ports_n : 0) * each * sizeof(*names));
+    const size_t forms = v->proxy->type == MZ_PROXY_SIDECAR ? 1 : 2; /* gateways have both */
+    struct mz_str *names = mz_arena_alloc(a, (s ? s->ports_n : 0) * each * forms * sizeof(*names));
     size_t n = 0;
     for (size_t i = 0; s && i < s->ports_n; i++)
-        for (size_t k = 0; k < each; k++)
-            names[n++] = mz_str_c(tr_cluster_name(
-                a, "outbound", s->ports[i].port, mz_str_c(k ? r->subsets[k - 1]->name : ""), host));
+        for (size_t k = 0; k < each; k++) {
+            const struct mz_str subset = mz_str_c(k ? r->subsets[k - 1]->name : "");
+            const uint16_t port = s->ports[i].port;
+            names[n++] = mz_str_c(tr_cluster_name(a, "outbound", port, subset, host));
+            if (forms == 2)
+                names[n++] = mz_str_c(tr_sni_cluster_name(a, port, subset, host));
+        }
     *out = names;
     *out_n = n;
 }

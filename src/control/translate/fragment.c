@@ -90,6 +90,18 @@ static const struct {
         "stream_idle_timeout: 0s\n"
         "upgrade_configs: [{upgrade_type: websocket}]\n"
         "use_remote_address: false\n" },
+    [MZ_FRAGMENT_MANAGER_GATEWAY] = { "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "normalize_path: true\n"
+        "path_with_escaped_slashes_action: KEEP_UNCHANGED\n"
+        "proxy_100_continue: true\n"
+        "http_protocol_options: {}\n"
+        "request_id_extension: {typed_config: {'@type': type.googleapis.com/envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig, use_request_id_for_trace_sampling: true}}\n"
+        "stream_idle_timeout: 0s\n"
+        "upgrade_configs: [{upgrade_type: websocket}]\n"
+        "use_remote_address: true\n"
+        "forward_client_cert_details: SANITIZE_SET\n"
+        "set_current_client_cert_details: {subject: true, cert: true, dns: true, uri: true}\n"
+        "server_name: istio-envoy\n" },
     [MZ_FRAGMENT_TCP_EXCHANGE] = { "envoy.config.listener.v3.Filter",
         "name: istio.metadata_exchange\n"
         "typed_config:\n"

@@ -21,6 +21,7 @@ enum mz_fragment {
     MZ_FRAGMENT_ROUTER,
     MZ_FRAGMENT_MANAGER_IN, /* HttpConnectionManager without what differs */
     MZ_FRAGMENT_MANAGER_OUT,
+    MZ_FRAGMENT_MANAGER_GATEWAY,
     MZ_FRAGMENT_TCP_EXCHANGE, /* Filter */
     MZ_FRAGMENT_TCP_STATS_IN,
     MZ_FRAGMENT_TCP_STATS_OUT,

@@ -133,8 +133,10 @@ static pb_HttpConnectionManager_Tracing *tracing(struct mz_view *v)
 
 /* ---- the manager ---- */
 
-static void add_filters(struct mz_view *v, struct mz_arena *a, pb_HttpConnectionManager *m, bool in)
+static void add_filters(struct mz_view *v, struct mz_arena *a, pb_HttpConnectionManager *m,
+                        enum tr_class class)
 {
+    const bool in = class == TR_INBOUND;
     if (v->exchange)
         TR_ADD(a, m, http_filters) =
             in ? TR_PIECE(v, HTTP_EXCHANGE_IN) : TR_PIECE(v, HTTP_EXCHANGE_OUT);
@@ -144,18 +146,20 @@ static void add_filters(struct mz_view *v, struct mz_arena *a, pb_HttpConnection
     TR_ADD(a, m, http_filters) = TR_PIECE(v, FAULT);
     TR_ADD(a, m, http_filters) = TR_PIECE(v, CORS);
     if (v->metrics)
-        TR_ADD(a, m, http_filters) = in ? TR_PIECE(v, HTTP_STATS_IN) : TR_PIECE(v, HTTP_STATS_OUT);
+        TR_ADD(a, m, http_filters) =
+            class != TR_OUTBOUND ? TR_PIECE(v, HTTP_STATS_IN) : TR_PIECE(v, HTTP_STATS_OUT);
     TR_ADD(a, m, http_filters) = TR_PIECE(v, ROUTER);
 }
 
-pb_HttpConnectionManager *tr_http_manager(struct mz_view *v, struct mz_arena *a, bool in,
-                                          char *stat_prefix)
+pb_HttpConnectionManager *tr_http_manager(struct mz_view *v, struct mz_arena *a,
+                                          enum tr_class class, char *stat_prefix)
 {
     pb_HttpConnectionManager *m = TR_NEW(a, HttpConnectionManager);
-    *m = *(const pb_HttpConnectionManager *)(in ? TR_PIECE(v, MANAGER_IN)
-                                                : TR_PIECE(v, MANAGER_OUT));
+    *m = *(const pb_HttpConnectionManager *)(class == TR_INBOUND   ? TR_PIECE(v, MANAGER_IN)
+                                             : class == TR_GATEWAY ? TR_PIECE(v, MANAGER_GATEWAY)
+                                                                   : TR_PIECE(v, MANAGER_OUT));
     m->stat_prefix = stat_prefix;
-    add_filters(v, a, m, in);
+    add_filters(v, a, m, class);
     m->tracing = tracing(v);
     if (tr_access_log(v))
         TR_ADD(a, m, access_log) = tr_access_log(v);
@@ -205,9 +209,10 @@ static void put_clusters(struct mz_arena *a, pb_TcpProxy *t, const struct tr_tcp
 }
 
 /* Filters in front of TCP's last one, and that. */
-void tr_tcp_filters(struct mz_view *v, struct mz_arena *a, pb_FilterChain *c, bool in,
+void tr_tcp_filters(struct mz_view *v, struct mz_arena *a, pb_FilterChain *c, enum tr_class class,
                     const struct tr_tcp *to)
 {
+    const bool in = class == TR_INBOUND;
     pb_TcpProxy *t = TR_NEW(a, TcpProxy);
     t->stat_prefix = TR_CONST(to->cluster);
     put_clusters(a, t, to);
@@ -218,7 +223,8 @@ void tr_tcp_filters(struct mz_view *v, struct mz_arena *a, pb_FilterChain *c, bo
     if (in && v->exchange)
         TR_ADD(a, c, filters) = TR_PIECE(v, TCP_EXCHANGE);
     if (v->metrics)
-        TR_ADD(a, c, filters) = in ? TR_PIECE(v, TCP_STATS_IN) : TR_PIECE(v, TCP_STATS_OUT);
+        TR_ADD(a, c, filters) =
+            class != TR_OUTBOUND ? TR_PIECE(v, TCP_STATS_IN) : TR_PIECE(v, TCP_STATS_OUT);
     if (to->protocol == MZ_PROTOCOL_MONGO) {
         pb_MongoProxy *m = TR_NEW(a, MongoProxy);
         m->stat_prefix = TR_CONST(to->cluster);

@@ -1,6 +1,7 @@
 /* The two listeners that catch everything (LDS): 15001 for what leaves, 15006 for what comes. */
 #include <stdlib.h>
 
+#include "control/translate/gateway.h"
 #include "control/translate/ingress.h"
 
 enum { OUTBOUND_PORT = 15001, INBOUND_PORT = 15006 };
@@ -99,7 +100,7 @@ static void http_chain(struct inbound *in, const char *transport, const char *co
 {
     struct mz_arena *a = in->a;
     pb_FilterChain *c = add_chain(in, in->http_name, transport, alpn);
-    pb_HttpConnectionManager *h = tr_http_manager(in->v, a, true,
+    pb_HttpConnectionManager *h = tr_http_manager(in->v, a, TR_INBOUND,
                                                   in->target ? TR_PRINTF(a, "inbound_%s;", in->name)
                                                              : TR_PRINTF(a, "%s;", in->cluster));
     if (in->target && mz_protocol_is_http2(in->target->port->protocol))
@@ -116,7 +117,7 @@ static void http_chain(struct inbound *in, const char *transport, const char *co
 static void tcp_chain(struct inbound *in, const char *transport, const char *const *alpn, bool tls)
 {
     pb_FilterChain *c = add_chain(in, in->name, transport, alpn);
-    tr_tcp_filters(in->v, in->a, c, true, &(struct tr_tcp){ .cluster = in->cluster });
+    tr_tcp_filters(in->v, in->a, c, TR_INBOUND, &(struct tr_tcp){ .cluster = in->cluster });
     if (tls)
         c->transport_socket = server_tls(in->v, in->a, false);
 }
@@ -174,7 +175,8 @@ static void black_hole(struct mz_view *v, struct mz_arena *a, pb_Listener *m, bo
     c->name = TR_CONST(in ? "virtualInbound-blackhole" : "virtualOutbound-blackhole");
     c->filter_chain_match = TR_NEW(a, FilterChainMatch);
     c->filter_chain_match->destination_port = tr_u32(a, in ? INBOUND_PORT : OUTBOUND_PORT);
-    tr_tcp_filters(v, a, c, in, &(struct tr_tcp){ .cluster = "BlackHoleCluster", .silent = true });
+    tr_tcp_filters(v, a, c, in ? TR_INBOUND : TR_OUTBOUND,
+                   &(struct tr_tcp){ .cluster = "BlackHoleCluster", .silent = true });
     TR_ADD(a, m, filter_chains) = c;
 }
 
@@ -343,7 +345,7 @@ static struct mz_out *virtual_outbound(struct mz_view *v)
     m->use_original_dst = tr_bool(a, true);
     black_hole(v, a, m, false);
     c->name = TR_CONST("virtualOutbound-catchall-tcp");
-    tr_tcp_filters(v, a, c, false, &(struct tr_tcp){ .cluster = tr_elsewhere(v) });
+    tr_tcp_filters(v, a, c, TR_OUTBOUND, &(struct tr_tcp){ .cluster = tr_elsewhere(v) });
     TR_ADD(a, m, filter_chains) = c;
     struct mz_out *o = mz_out_create(mz_str_c(m->name), &m->base);
     mz_arena_destroy(a);
@@ -388,8 +390,10 @@ static struct mz_out *own_inbound(struct mz_view *v, size_t target)
 
 void tr_listeners(struct mz_view *v, struct mz_outs *out)
 {
-    if (v->proxy->type != MZ_PROXY_SIDECAR)
-        return; /* a gateway listens where Gateway documents say */
+    if (v->proxy->type != MZ_PROXY_SIDECAR) {
+        tr_gateway_listeners(v, out);
+        return;
+    }
     tr_listeners_outbound(v, out);
     *mz_vec_push(&out->v, MZ_MEM_XDS) = virtual_outbound(v);
     *mz_vec_push(&out->v, MZ_MEM_XDS) = virtual_inbound(v);

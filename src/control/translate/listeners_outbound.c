@@ -425,13 +425,13 @@ static pb_FilterChain *build_chain(struct mz_view *v, struct mz_arena *a, const 
     pb_FilterChain *m = TR_NEW(a, FilterChain);
     m->transport_socket_connect_timeout = tr_duration_us(a, 15000000);
     if (!c->http) {
-        tr_tcp_filters(v, a, m, false, &c->tcp);
+        tr_tcp_filters(v, a, m, TR_OUTBOUND, &c->tcp);
         if (c->vs)
             tr_name_document(a, &m->metadata, "virtual-service", c->vs->ns, c->vs->name);
         return m;
     }
     pb_HttpConnectionManager *h = tr_http_manager(
-        v, a, false, TR_PRINTF(a, "outbound_%.*s_%u;", MZ_STR_ARG(e->address), e->port));
+        v, a, TR_OUTBOUND, TR_PRINTF(a, "outbound_%.*s_%u;", MZ_STR_ARG(e->address), e->port));
     h->route_specifier_case = pb_HttpConnectionManager_ROUTE_SPECIFIER_RDS;
     h->rds = TR_NEW(a, Rds);
     h->rds->config_source = tr_ads(a);
@@ -465,7 +465,7 @@ static pb_FilterChain *pass_through(struct mz_view *v, struct mz_arena *a)
     pb_FilterChain *m = TR_NEW(a, FilterChain);
     m->name = TR_CONST("PassthroughFilterChain");
     m->filter_chain_match = TR_NEW(a, FilterChainMatch);
-    tr_tcp_filters(v, a, m, false, &(struct tr_tcp){ .cluster = tr_elsewhere(v) });
+    tr_tcp_filters(v, a, m, TR_OUTBOUND, &(struct tr_tcp){ .cluster = tr_elsewhere(v) });
     return m;
 }
 

@@ -1,6 +1,7 @@
 /* Routes (RDS): a virtual host per service of a port, under each name that a client may call it by; and those of 15006. */
 #include <stdlib.h>
 
+#include "control/translate/gateway.h"
 #include "control/translate/scope.h"
 #include "control/translate/virtual_routes.h"
 
@@ -467,7 +468,9 @@ struct mz_out *tr_routes(struct mz_view *v, struct mz_str name)
 {
     struct route_plan p = { .name = name };
     struct mz_key k;
-    if (v->proxy->type != MZ_PROXY_SIDECAR || !parse_name(name, &p.host, &p.port))
+    if (v->proxy->type != MZ_PROXY_SIDECAR)
+        return tr_gateway_routes(v, name);
+    if (!parse_name(name, &p.host, &p.port))
         return NULL;
     plan_make(v, &p);
     plan_key(v, &p, &k);

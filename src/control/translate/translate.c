@@ -226,19 +226,27 @@ char *tr_cluster_name(struct mz_arena *a, const char *direction, uint16_t port,
     return TR_PRINTF(a, "%s|%u|%.*s|%.*s", direction, port, MZ_STR_ARG(subset), MZ_STR_ARG(host));
 }
 
+char *tr_sni_cluster_name(struct mz_arena *a, uint16_t port, struct mz_str subset,
+                          struct mz_str host)
+{
+    return TR_PRINTF(a, "outbound_.%u_.%.*s_.%.*s", port, MZ_STR_ARG(subset), MZ_STR_ARG(host));
+}
+
 bool tr_cluster_name_parse(struct mz_str name, struct tr_subset_key *out)
 {
-    struct mz_str parts[4] = { { 0 } };
+    const bool sni = mz_str_starts(name, MZ_STR("outbound_."));
+    const struct mz_str between = sni ? MZ_STR("_.") : MZ_STR("|");
+    struct mz_str parts[3] = { { 0 } };
     uint64_t port;
     for (unsigned i = 0; i < 3; i++) {
-        ptrdiff_t bar = mz_str_chr(name, '|');
-        if (bar < 0)
+        const ptrdiff_t at = mz_str_find(name, between);
+        if (at < 0)
             return false;
-        parts[i] = (struct mz_str){ name.p, (size_t)bar };
-        name = mz_str_skip(name, (size_t)bar + 1);
+        parts[i] = (struct mz_str){ name.p, (size_t)at };
+        name = mz_str_skip(name, (size_t)at + between.n);
     }
-    if (mz_str_chr(name, '|') >= 0 || !mz_str_u64(parts[1], &port) || port > UINT16_MAX)
+    if (mz_str_find(name, between) >= 0 || !mz_str_u64(parts[1], &port) || port > UINT16_MAX)
         return false;
-    *out = (struct tr_subset_key){ parts[0], parts[2], name, (uint16_t)port };
+    *out = (struct tr_subset_key){ parts[0], parts[2], name, (uint16_t)port, sni };
     return true;
 }

@@ -56,8 +56,11 @@ static inline const void *tr_piece(const struct mz_view *v, enum mz_fragment f)
 struct tr_subset_key {
     struct mz_str direction, subset, host;
     uint16_t port;
+    bool sni; /* the name is one of tr_sni_cluster_name() */
 };
 char *tr_cluster_name(struct mz_arena *a, const char *direction, uint16_t port, struct mz_str subset, struct mz_str host);
+/* "outbound_.80_.v1_.web.demo.svc.cluster.local": what a gateway finds by the server name that a client of the mesh sends. */
+char *tr_sni_cluster_name(struct mz_arena *a, uint16_t port, struct mz_str subset, struct mz_str host);
 bool tr_cluster_name_parse(struct mz_str name, struct tr_subset_key *out);
 
 /* A file each. They add references. */
@@ -80,7 +83,8 @@ pb_RouteConfiguration *tr_inbound_routes(struct mz_view *v, struct mz_arena *a, 
 /* http_manager.c; @in: for what comes to the workload */
 pb_AccessLog *tr_access_log(struct mz_view *v); /* NULL: nobody logs */
 pb_AccessLog *tr_listener_log(struct mz_view *v, struct mz_arena *a);
-pb_HttpConnectionManager *tr_http_manager(struct mz_view *v, struct mz_arena *a, bool in, char *stat_prefix);
+enum tr_class { TR_OUTBOUND, TR_INBOUND, TR_GATEWAY }; /* from the workload, to it; at a gateway */
+pb_HttpConnectionManager *tr_http_manager(struct mz_view *v, struct mz_arena *a, enum tr_class class, char *stat_prefix);
 pb_Filter *tr_http_filter(struct mz_arena *a, const pb_HttpConnectionManager *m);
 pb_Filter *tr_filter(struct mz_arena *a, const char *name, const void *config);
 struct tr_weighted {
@@ -97,7 +101,7 @@ struct tr_tcp {
 };
 /* What a DestinationRule says of connections to a subset (""). @hash gets what was looked at. */
 void tr_tcp_policy(struct tr_tcp *t, const struct mz_rule *r, struct mz_str subset, uint64_t *hash);
-void tr_tcp_filters(struct mz_view *v, struct mz_arena *a, pb_FilterChain *c, bool in, const struct tr_tcp *to);
+void tr_tcp_filters(struct mz_view *v, struct mz_arena *a, pb_FilterChain *c, enum tr_class class, const struct tr_tcp *to);
 
 /* cluster_tls.c */
 struct tr_cluster { /* one being built */

@@ -1,0 +1,86 @@
+/* Rules for Gateways: what Istio's webhook refuses. */
+#include <string.h>
+
+#include "control/analyze/check_priv.h"
+#include "control/model/model.h"
+#include "net/addr.h"
+
+/* "host", "namespace/host", "./host", "*" and "*.host". */
+static bool host(const char *text, struct mz_err *err)
+{
+    struct mz_str h = mz_str_c(text);
+    const ptrdiff_t slash = mz_str_chr(h, '/');
+    if (slash >= 0)
+        h = mz_str_skip(h, (size_t)slash + 1);
+    return (slash != 0 && mz_check_is_host(h)) ||
+           mz_err_set(err, "\"%.100s\" is neither a host nor namespace/host", text);
+}
+
+static bool certificates(const ist_ServerTLSSettings *t, struct mz_err *err)
+{
+    const bool mutual = t->mode == ist_ServerTLSSettings_TLSmode_MUTUAL ||
+                        t->mode == ist_ServerTLSSettings_TLSmode_OPTIONAL_MUTUAL;
+    const bool own = mutual || t->mode == ist_ServerTLSSettings_TLSmode_SIMPLE;
+    if (t->mode == ist_ServerTLSSettings_TLSmode_ISTIO_MUTUAL &&
+        (t->credential_name[0] || t->server_certificate[0] || t->private_key[0]))
+        return mz_err_set(err, "ISTIO_MUTUAL has the mesh's certificates and no others");
+    if (!own || t->credential_name[0])
+        return true;
+    if (!t->server_certificate[0] || !t->private_key[0])
+        return mz_err_set(err, "needs credential_name, or server_certificate and private_key");
+    return !mutual || t->ca_certificates[0] ||
+           AT(mz_err_set(err, "is required"), "ca_certificates");
+}
+
+static bool tls(const ist_Server *s, enum mz_protocol p, struct mz_err *err)
+{
+    const bool needs = p == MZ_PROTOCOL_HTTPS || p == MZ_PROTOCOL_TLS;
+    if (!s->tls)
+        return !needs || AT(mz_err_set(err, "is required of HTTPS and TLS"), "tls");
+    if (mz_protocol_is_http(p) &&
+        (s->tls->mode != ist_ServerTLSSettings_TLSmode_PASSTHROUGH || s->tls->credential_name[0]))
+        return AT(mz_err_set(err, "plain HTTP can only be redirected"), "tls");
+    if (s->tls->https_redirect && !mz_protocol_is_http(p))
+        return AT(mz_err_set(err, "needs plain HTTP"), "tls.https_redirect");
+    if (s->tls->max_protocol_version && s->tls->min_protocol_version > s->tls->max_protocol_version)
+        return AT(mz_err_set(err, "is above the highest"), "tls.min_protocol_version");
+    return mz_protocol_is_http(p) || certificates(s->tls, err) || mz_err_at(err, "tls");
+}
+
+static bool server(const ist_Server *s, struct mz_err *err)
+{
+    struct mz_addr ip;
+    if (!s->port)
+        return AT(mz_err_set(err, "is required"), "port");
+    if (!s->port->number || s->port->number > UINT16_MAX)
+        return AT(mz_err_set(err, "must be in 1..65535, is %u", s->port->number), "port.number");
+    const enum mz_protocol p = mz_protocol_parse(mz_str_c(s->port->protocol));
+    if (p == MZ_PROTOCOL_UNKNOWN || p == MZ_PROTOCOL_UDP)
+        return AT(mz_err_set(err, "\"%.40s\" is not served at gateways", s->port->protocol),
+                  "port.protocol");
+    if (!s->port->name[0])
+        return AT(mz_err_set(err, "is required"), "port.name");
+    if (s->bind[0] && !mz_addr_parse_ip(mz_str_c(s->bind), 0, &ip))
+        return AT(mz_err_set(err, "\"%.100s\" is not an IP address", s->bind), "bind");
+    if (!s->n_hosts)
+        return AT(mz_err_set(err, "needs at least one"), "hosts");
+    for (size_t i = 0; i < s->n_hosts; i++)
+        if (!host(s->hosts[i], err))
+            return mz_err_at(err, "hosts[%zu]", i);
+    return tls(s, p, err);
+}
+
+bool mz_check_gateway(const ist_Gateway *m, struct mz_err *err)
+{
+    if (!m->n_servers)
+        return AT(mz_err_set(err, "needs at least one"), "servers");
+    for (size_t i = 0; i < m->n_servers; i++) {
+        if (!server(m->servers[i], err))
+            return mz_err_at(err, "servers[%zu]", i);
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(m->servers[k]->port->name, m->servers[i]->port->name) == 0)
+                return AT(mz_err_set(err, "\"%.100s\" stands twice", m->servers[i]->port->name),
+                          "servers[%zu].port.name", i);
+    }
+    return true;
+}

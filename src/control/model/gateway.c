@@ -1,0 +1,58 @@
+#include "control/model/gateway.h"
+
+#include <stdlib.h>
+
+#include "control/model/model_priv.h"
+
+static int compare(const void *a, const void *b)
+{
+    const struct mz_gateway *const *x = a, *const *y = b;
+    int c = mz_str_cmp((*x)->created, (*y)->created);
+    c = c ? c : mz_str_cmp((*x)->name, (*y)->name);
+    return c ? c : mz_str_cmp((*x)->ns, (*y)->ns);
+}
+
+static const struct mz_gateway *make(struct model_draft *d, const struct mz_doc *doc)
+{
+    struct mz_gateway *g = mz_arena_new0(d->m->arena, struct mz_gateway);
+    g->ns = mz_arena_dup(d->m->arena, doc->ns);
+    g->name = mz_arena_dup(d->m->arena, doc->name);
+    g->created = mz_arena_dup(d->m->arena, doc->created);
+    g->spec = (const ist_Gateway *)mz_doc_body(doc, d->m->arena);
+    g->selector = model_labels(d, (const void *const *)g->spec->selector, g->spec->n_selector);
+    g->hash = model_hash_str(model_hash_str(doc->version, g->ns), g->name);
+    return g;
+}
+
+void model_add_gateways(struct model_draft *d)
+{
+    size_t n;
+    const struct mz_doc *const *docs = mz_store_list(d->store, MZ_KIND_GATEWAY, &n);
+    const struct mz_gateway **v = mz_arena_alloc(d->m->arena, n * sizeof(*v));
+    for (size_t i = 0; i < n; i++)
+        v[i] = make(d, docs[i]);
+    if (n)
+        qsort(v, n, sizeof(*v), compare);
+    for (size_t i = 0; i < n; i++)
+        d->m->gateways_hash = mz_xxh64(&v[i]->hash, sizeof(v[i]->hash), d->m->gateways_hash);
+    d->m->gateways = v;
+    d->m->gateways_n = n;
+}
+
+bool mz_gateway_selects(const struct mz_gateway *g, struct mz_labels labels)
+{
+    return !g->selector.n || mz_labels_match(g->selector, labels);
+}
+
+bool mz_server_passes_through(const ist_Server *s)
+{
+    return s->tls && (s->tls->mode == ist_ServerTLSSettings_TLSmode_PASSTHROUGH ||
+                      s->tls->mode == ist_ServerTLSSettings_TLSmode_AUTO_PASSTHROUGH);
+}
+
+bool mz_server_is_http(const ist_Server *s)
+{
+    const enum mz_protocol p = mz_protocol_parse(mz_str_c(s->port->protocol));
+    return mz_protocol_is_http(p) ||
+           (p == MZ_PROTOCOL_HTTPS && s->tls && !mz_server_passes_through(s));
+}

@@ -1,0 +1,138 @@
+#include "control/translate/gateway.h"
+
+struct merging {
+    struct mz_view *v;
+    struct mz_arena *a;
+    struct tr_servers out;
+    struct mz_map names; /* "port bind host" that is told apart by TLS's server name */
+};
+
+static struct mz_str host_in_full(struct mz_arena *a, const char *host, struct mz_str ns)
+{
+    const struct mz_str h = mz_str_c(host);
+    if (mz_str_starts(h, MZ_STR("./")))
+        return mz_arena_printf(a, "%.*s/%.*s", MZ_STR_ARG(ns), MZ_STR_ARG(mz_str_skip(h, 2)));
+    return mz_str_starts(h, MZ_STR("*/")) ? mz_str_skip(h, 2) : h;
+}
+
+bool tr_server_host(struct mz_str host, struct mz_str ns, struct mz_str *out)
+{
+    const ptrdiff_t slash = mz_str_chr(host, '/');
+    *out = slash < 0 ? host : mz_str_skip(host, (size_t)slash + 1);
+    return slash < 0 || mz_str_eq((struct mz_str){ host.p, (size_t)slash }, ns);
+}
+
+static struct mz_str route_name(struct mz_arena *a, const struct tr_server *s)
+{
+    const char *dot = s->s->bind[0] ? "." : "";
+    if (s->plain_http)
+        return mz_arena_printf(a, "http.%u%s%s", s->port, dot, s->s->bind);
+    if (!mz_server_is_http(s->s))
+        return MZ_STR("");
+    return mz_arena_printf(a, "https.%u.%s.%.*s.%.*s%s%s", s->s->port->number, s->s->port->name,
+                           MZ_STR_ARG(s->gateway->name), MZ_STR_ARG(s->gateway->ns), dot,
+                           s->s->bind);
+}
+
+/* Two chains of one server name the proxy would refuse. */
+static bool names_are_new(struct merging *m, const struct tr_server *s)
+{
+    bool fresh = true;
+    for (size_t i = 0; i < s->hosts_n; i++) {
+        struct mz_str key =
+            mz_arena_printf(m->a, "%u %s %.*s", s->port, s->s->bind, MZ_STR_ARG(s->hosts[i]));
+        fresh &= !mz_map_put(&m->names, key, m);
+    }
+    return fresh;
+}
+
+/* Plain servers share a listener where all of them speak HTTP; those with TLS need names of their own. */
+static bool fits(const struct merging *m, const struct tr_server *s)
+{
+    for (size_t i = 0; i < m->out.n_v; i++) {
+        const struct tr_server *had = &m->out.v[i];
+        if (had->port != s->port || strcmp(had->s->bind, s->s->bind) != 0)
+            continue;
+        if (!had->s->tls || had->plain_http)
+            return had->plain_http && s->plain_http;
+        if (s->route.n && mz_str_eq(had->route, s->route))
+            return false;
+    }
+    return true;
+}
+
+static void add(struct merging *m, struct tr_server s)
+{
+    s.route = route_name(m->a, &s);
+    if (s.s->tls && !s.plain_http && !names_are_new(m, &s))
+        return;
+    if (!fits(m, &s))
+        return;
+    TR_ADD(m->a, &m->out, v) = s;
+    const uint64_t h[] = { m->out.hash, s.gateway->hash, s.port };
+    m->out.hash = mz_xxh64(h, sizeof(h), 0);
+}
+
+/* At every port that the services in front of the proxy lead to; at its own where none has it. */
+static void add_at_ports(struct merging *m, struct tr_server s)
+{
+    const struct mz_targets *t = &m->v->targets;
+    bool any = false;
+    for (size_t i = 0; i < t->n; i++) {
+        bool had = t->v[i].port->port != s.s->port->number;
+        for (size_t k = 0; k < i && !had; k++)
+            had = t->v[k].port->port == s.s->port->number && t->v[k].number == t->v[i].number;
+        if (had)
+            continue;
+        s.port = t->v[i].number;
+        add(m, s);
+        any = true;
+    }
+    s.port = (uint16_t)s.s->port->number;
+    if (!any)
+        add(m, s);
+}
+
+static void add_gateway(struct merging *m, const struct mz_gateway *g)
+{
+    for (size_t i = 0; i < g->spec->n_servers; i++) {
+        const ist_Server *one = g->spec->servers[i];
+        struct mz_str *hosts = mz_arena_alloc(m->a, one->n_hosts * sizeof(*hosts));
+        for (size_t k = 0; k < one->n_hosts; k++)
+            hosts[k] = host_in_full(m->a, one->hosts[k], g->ns);
+        struct tr_server s = { .gateway = g,
+                               .s = one,
+                               .hosts = hosts,
+                               .hosts_n = one->n_hosts,
+                               .protocol = mz_protocol_parse(mz_str_c(one->port->protocol)) };
+        s.gateway_name = mz_arena_printf(m->a, "%.*s/%.*s", MZ_STR_ARG(g->ns), MZ_STR_ARG(g->name));
+        s.plain_http = mz_protocol_is_http(s.protocol);
+        add_at_ports(m, s);
+    }
+}
+
+struct tr_servers tr_servers_of(struct mz_view *v, struct mz_arena *a)
+{
+    struct merging m = { .v = v, .a = a };
+    const struct mz_labels labels = v->workload ? v->workload->labels : v->proxy->labels;
+    mz_map_init(&m.names, MZ_MEM_XDS);
+    for (size_t i = 0; i < v->model->gateways_n; i++)
+        if (mz_gateway_selects(v->model->gateways[i], labels))
+            add_gateway(&m, v->model->gateways[i]);
+    mz_map_fini(&m.names);
+    return m.out;
+}
+
+bool tr_has_auto_passthrough(struct mz_view *v)
+{
+    if (v->proxy->type == MZ_PROXY_SIDECAR || !v->model->gateways_n)
+        return false;
+    struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
+    const struct tr_servers all = tr_servers_of(v, a);
+    bool has = false;
+    for (size_t i = 0; i < all.n_v; i++)
+        has |= all.v[i].s->tls &&
+               all.v[i].s->tls->mode == ist_ServerTLSSettings_TLSmode_AUTO_PASSTHROUGH;
+    mz_arena_destroy(a);
+    return has;
+}

@@ -1,0 +1,294 @@
+/* LDS of gateways: a listener per port, a chain for all plain HTTP of it, else one per server or per TLS route. */
+#include "control/translate/gateway.h"
+#include "control/translate/tcp_routes.h"
+
+struct listening { /* one port and address being built */
+    struct mz_view *v;
+    struct mz_arena *a;
+    pb_Listener *m;
+    const char *bind;
+    uint16_t port;
+    struct mz_map names; /* server names of chains that are there */
+    bool inspects;
+};
+
+static pb_FilterChain *add_chain(struct listening *l)
+{
+    pb_FilterChain *c = TR_NEW(l->a, FilterChain);
+    c->transport_socket_connect_timeout = tr_duration_us(l->a, 15000000);
+    TR_ADD(l->a, l->m, filter_chains) = c;
+    return c;
+}
+
+/* "*" among them is every name: then nothing is to be told apart. */
+static void match_names(struct listening *l, pb_FilterChain *c, const struct mz_str *v, size_t n)
+{
+    bool all = false;
+    l->inspects = true;
+    for (size_t i = 0; i < n; i++)
+        all |= mz_str_eq(v[i], MZ_STR("*"));
+    if (all || !n)
+        return;
+    c->filter_chain_match = TR_NEW(l->a, FilterChainMatch);
+    for (size_t i = 0; i < n; i++)
+        TR_ADD(l->a, c->filter_chain_match, server_names) = tr_text(l->a, v[i]);
+}
+
+static void match_server(struct listening *l, pb_FilterChain *c, const struct tr_server *s)
+{
+    struct mz_str *names = mz_arena_alloc(l->a, s->hosts_n * sizeof(*names));
+    for (size_t i = 0; i < s->hosts_n; i++) {
+        const ptrdiff_t slash = mz_str_chr(s->hosts[i], '/');
+        names[i] = slash < 0 ? s->hosts[i] : mz_str_skip(s->hosts[i], (size_t)slash + 1);
+    }
+    match_names(l, c, names, s->hosts_n);
+}
+
+static void http_chain(struct listening *l, const struct tr_server *s)
+{
+    struct mz_arena *a = l->a;
+    pb_FilterChain *c = add_chain(l);
+    const bool named = !s->plain_http && s->s->name[0];
+    pb_HttpConnectionManager *h =
+        tr_http_manager(l->v, a, TR_GATEWAY,
+                        named ? s->s->name : TR_PRINTF(a, "outbound_%s_%u;", l->bind, l->port));
+    h->route_specifier_case = pb_HttpConnectionManager_ROUTE_SPECIFIER_RDS;
+    h->rds = TR_NEW(a, Rds);
+    h->rds->config_source = tr_ads(a);
+    h->rds->route_config_name = tr_text(a, s->route);
+    TR_ADD(a, c, filters) = tr_http_filter(a, h);
+    if (s->plain_http)
+        return;
+    match_server(l, c, s);
+    c->transport_socket = tr_gateway_tls(l->v, a, s);
+}
+
+static struct tr_routing routing(struct listening *l, const struct tr_server *s,
+                                 const struct mz_virtual *vs)
+{
+    return (struct tr_routing){ .v = l->v,
+                                .a = l->a,
+                                .vs = vs,
+                                .gateways = { &s->gateway_name, 1 },
+                                .port = (uint16_t)s->s->port->number,
+                                .whole = true };
+}
+
+/* The document's hosts are among the server's. */
+static bool hosts_meet(const struct tr_server *s, const struct mz_virtual *vs)
+{
+    for (size_t i = 0; i < s->hosts_n; i++) {
+        struct mz_str host;
+        if (!tr_server_host(s->hosts[i], vs->ns, &host))
+            continue;
+        for (size_t k = 0; k < vs->spec->n_hosts; k++)
+            if (mz_hosts_meet(mz_str_c(vs->spec->hosts[k]), host))
+                return true;
+    }
+    return false;
+}
+
+static bool here(const struct tr_routing *r, uint32_t port, char *const *gateways, size_t n)
+{
+    return (!port || port == r->port) && (!n || tr_gateway_named(r, gateways, n));
+}
+
+static bool any_match(const struct tr_routing *r, const ist_TCPRoute *t)
+{
+    for (size_t i = 0; i < t->n_match; i++)
+        if (here(r, t->match[i]->port, t->match[i]->gateways, t->match[i]->n_gateways))
+            return true;
+    return !t->n_match;
+}
+
+static pb_FilterChain *routed_chain(struct listening *l, const struct tr_routing *r,
+                                    ist_RouteDestination *const *to, size_t n,
+                                    enum mz_protocol protocol)
+{
+    uint64_t ignored;
+    struct tr_tcp t = tr_l4_route(r, to, n, &ignored);
+    pb_FilterChain *c = add_chain(l);
+    t.protocol = protocol;
+    tr_tcp_filters(l->v, l->a, c, TR_GATEWAY, &t);
+    return c;
+}
+
+/* The first route that holds takes all. */
+static void tcp_chain(struct listening *l, const struct tr_server *s)
+{
+    size_t n;
+    const struct mz_virtual *const *v =
+        mz_model_virtuals(l->v->model, l->v->proxy->ns, s->gateway_name, l->a, &n);
+    for (size_t i = 0; i < n; i++) {
+        const struct tr_routing r = routing(l, s, v[i]);
+        for (size_t k = 0; k < v[i]->spec->n_tcp && hosts_meet(s, v[i]); k++) {
+            const ist_TCPRoute *t = v[i]->spec->tcp[k];
+            if (!t->n_route || !any_match(&r, t))
+                continue;
+            pb_FilterChain *c = routed_chain(l, &r, t->route, t->n_route, s->protocol);
+            if (!s->s->tls)
+                return;
+            match_server(l, c, s);
+            c->transport_socket = tr_gateway_tls(l->v, l->a, s);
+            return;
+        }
+    }
+}
+
+static bool names_are_new(struct listening *l, const struct mz_str *v, size_t n)
+{
+    bool fresh = true;
+    for (size_t i = 0; i < n; i++)
+        fresh &= !mz_map_put(&l->names, v[i], l);
+    return fresh;
+}
+
+static void tls_chains_of(struct listening *l, const struct tr_server *s,
+                          const struct tr_routing *r)
+{
+    for (size_t i = 0; i < r->vs->spec->n_tls; i++) {
+        const ist_TLSRoute *t = r->vs->spec->tls[i];
+        for (size_t k = 0; k < t->n_match && t->n_route; k++) {
+            const ist_TLSMatchAttributes *m = t->match[k];
+            struct mz_str *names = mz_arena_alloc(l->a, m->n_sni_hosts * sizeof(*names));
+            for (size_t j = 0; j < m->n_sni_hosts; j++)
+                names[j] = mz_str_c(m->sni_hosts[j]);
+            if (!here(r, m->port, m->gateways, m->n_gateways) ||
+                !names_are_new(l, names, m->n_sni_hosts))
+                continue;
+            match_names(l, routed_chain(l, r, t->route, t->n_route, s->protocol), names,
+                        m->n_sni_hosts);
+        }
+    }
+}
+
+/* By server name, without a look inside. */
+static void tls_chains(struct listening *l, const struct tr_server *s)
+{
+    size_t n;
+    const struct mz_virtual *const *v =
+        mz_model_virtuals(l->v->model, l->v->proxy->ns, s->gateway_name, l->a, &n);
+    for (size_t i = 0; i < n; i++) {
+        const struct tr_routing r = routing(l, s, v[i]);
+        if (hosts_meet(s, v[i]))
+            tls_chains_of(l, s, &r);
+    }
+}
+
+/* ---- AUTO_PASSTHROUGH: the server name is that of a cluster ---- */
+
+static bool is_within_server(const struct tr_server *s, struct mz_str host)
+{
+    for (size_t i = 0; i < s->hosts_n; i++) {
+        const ptrdiff_t slash = mz_str_chr(s->hosts[i], '/');
+        if (mz_host_is_within(host, slash < 0 ? s->hosts[i]
+                                              : mz_str_skip(s->hosts[i], (size_t)slash + 1)))
+            return true;
+    }
+    return false;
+}
+
+/* Only what ends mutual TLS of the mesh is reached: its ALPN, and endpoints that have it. */
+static void auto_chain(struct listening *l, const struct mz_rule *rule, const char *cluster,
+                       const char *subset)
+{
+    static const char *const alpn[] = { "istio", "istio-peer-exchange", "istio-http/1.0",
+                                        "istio-http/1.1", "istio-h2" };
+    pb_FilterChain *c = add_chain(l);
+    struct tr_tcp t = { .cluster = cluster };
+    uint64_t ignored = 0;
+    const struct mz_str name = mz_str_c(cluster);
+    if (rule)
+        tr_tcp_policy(&t, rule, mz_str_c(subset), &ignored);
+    match_names(l, c, &name, 1);
+    for (size_t i = 0; i < MZ_COUNT(alpn); i++)
+        TR_ADD(l->a, c->filter_chain_match, application_protocols) = TR_CONST(alpn[i]);
+    tr_tcp_filters(l->v, l->a, c, TR_GATEWAY, &t);
+}
+
+static void auto_chains(struct listening *l, const struct tr_server *s)
+{
+    for (size_t i = 0; i < l->v->scope->services_n; i++) {
+        const struct mz_service *one = l->v->scope->services[i];
+        const struct mz_rule *r = mz_model_rule(l->v->model, l->v->proxy->ns, one);
+        if (one->external || one->resolution == MZ_RESOLVE_ALIAS || !is_within_server(s, one->host))
+            continue;
+        for (size_t k = 0; k < one->ports_n; k++) {
+            const struct mz_port *p = &one->ports[k];
+            if (p->protocol == MZ_PROTOCOL_UDP || mz_service_port(one, p->port) != p)
+                continue;
+            auto_chain(l, r, tr_sni_cluster_name(l->a, p->port, MZ_STR(""), one->host), "");
+            for (size_t j = 0; r && j < r->subsets_n; j++) {
+                const char *subset = r->subsets[j]->name;
+                auto_chain(l, r, tr_sni_cluster_name(l->a, p->port, mz_str_c(subset), one->host),
+                           subset);
+            }
+        }
+    }
+}
+
+/* ---- listeners ---- */
+
+static void server_chains(struct listening *l, const struct tr_server *s)
+{
+    if (s->route.n)
+        http_chain(l, s);
+    else if (s->s->tls && s->s->tls->mode == ist_ServerTLSSettings_TLSmode_AUTO_PASSTHROUGH)
+        auto_chains(l, s);
+    else if (mz_server_passes_through(s->s))
+        tls_chains(l, s);
+    else
+        tcp_chain(l, s);
+}
+
+static bool same_listener(const struct tr_server *a, const struct tr_server *b)
+{
+    return a->port == b->port && strcmp(a->s->bind, b->s->bind) == 0;
+}
+
+/* The listener that the first of its servers, @first, stands for. NULL: nothing leads anywhere. */
+static struct mz_out *build(struct mz_view *v, const struct tr_servers *all, size_t first)
+{
+    const struct tr_server *s = &all->v[first];
+    const char *bind = s->s->bind[0] ? s->s->bind : tr_wildcard(v->proxy).p;
+    struct listening l = {
+        .v = v, .a = mz_arena_create(MZ_MEM_STREAM), .bind = bind, .port = s->port
+    };
+    pb_AccessLog *log = tr_listener_log(v, l.a);
+    bool plain = false;
+    l.m = TR_NEW(l.a, Listener);
+    mz_map_init(&l.names, MZ_MEM_XDS);
+    l.m->name = TR_PRINTF(l.a, "%s_%u", bind, s->port);
+    l.m->address = tr_address(l.a, mz_str_c(bind), s->port);
+    l.m->traffic_direction = pb_TrafficDirection_OUTBOUND;
+    l.m->max_connections_to_accept_per_socket_event = tr_u32(l.a, 1);
+    if (log)
+        TR_ADD(l.a, l.m, access_log) = log;
+    for (size_t i = first; i < all->n_v; i++) {
+        if (!same_listener(s, &all->v[i]) || (plain && all->v[i].plain_http))
+            continue;
+        plain |= all->v[i].plain_http;
+        server_chains(&l, &all->v[i]);
+    }
+    if (l.inspects)
+        TR_ADD(l.a, l.m, listener_filters) = TR_PIECE(v, TLS_INSPECTOR);
+    struct mz_out *o = l.m->n_filter_chains ? mz_out_create(mz_str_c(l.m->name), &l.m->base) : NULL;
+    mz_map_fini(&l.names);
+    mz_arena_destroy(l.a);
+    return o;
+}
+
+void tr_gateway_listeners(struct mz_view *v, struct mz_outs *out)
+{
+    struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
+    const struct tr_servers all = tr_servers_of(v, a);
+    for (size_t i = 0; i < all.n_v; i++) {
+        bool had = false;
+        for (size_t k = 0; k < i; k++)
+            had |= same_listener(&all.v[k], &all.v[i]);
+        struct mz_out *o = had ? NULL : build(v, &all, i);
+        if (o)
+            *mz_vec_push(&out->v, MZ_MEM_XDS) = o;
+    }
+    mz_arena_destroy(a);
+}

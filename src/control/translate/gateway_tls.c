@@ -1,0 +1,114 @@
+/* TLS that ends at a gateway: certificates by the name of a Secret, from files, or the mesh's own. */
+#include "control/translate/gateway.h"
+
+static pb_SdsSecretConfig *secret(struct mz_arena *a, struct mz_str name, pb_ConfigSource *from)
+{
+    pb_SdsSecretConfig *s = TR_NEW(a, SdsSecretConfig);
+    s->name = tr_text(a, name);
+    s->sds_config = from;
+    return s;
+}
+
+/* Secrets of the platform come from here, files and the mesh's certificates from the agent. */
+static pb_ConfigSource *from_us(struct mz_arena *a)
+{
+    pb_ConfigSource *c = tr_ads(a);
+    c->initial_fetch_timeout = NULL;
+    return c;
+}
+
+static pb_ConfigSource *from_agent(struct mz_view *v, struct mz_arena *a, bool file)
+{
+    pb_ConfigSource *c = TR_NEW(a, ConfigSource);
+    *c = *(const pb_ConfigSource *)TR_PIECE(v, SDS);
+    if (file)
+        c->initial_fetch_timeout = NULL;
+    return c;
+}
+
+static void parameters(struct mz_arena *a, const ist_ServerTLSSettings *t, pb_CommonTlsContext *m)
+{
+    if (!t->n_cipher_suites && !t->min_protocol_version && !t->max_protocol_version)
+        return;
+    m->tls_params = TR_NEW(a, TlsParameters); /* both enums count alike */
+    m->tls_params->tls_minimum_protocol_version =
+        (pb_TlsParameters_TlsProtocol)t->min_protocol_version;
+    m->tls_params->tls_maximum_protocol_version =
+        (pb_TlsParameters_TlsProtocol)t->max_protocol_version;
+    for (size_t i = 0; i < t->n_cipher_suites; i++)
+        TR_ADD(a, m->tls_params, cipher_suites) = t->cipher_suites[i];
+}
+
+static pb_CertificateValidationContext *expected(struct mz_arena *a, const ist_ServerTLSSettings *t)
+{
+    pb_CertificateValidationContext *c = TR_NEW(a, CertificateValidationContext);
+    for (size_t i = 0; i < t->n_subject_alt_names; i++) {
+        pb_StringMatcher *s = TR_NEW(a, StringMatcher);
+        s->match_pattern_case = pb_StringMatcher_MATCH_PATTERN_EXACT;
+        s->exact = t->subject_alt_names[i];
+        TR_ADD(a, c, match_subject_alt_names) = s;
+    }
+    for (size_t i = 0; i < t->n_verify_certificate_hash; i++)
+        TR_ADD(a, c, verify_certificate_hash) = t->verify_certificate_hash[i];
+    for (size_t i = 0; i < t->n_verify_certificate_spki; i++)
+        TR_ADD(a, c, verify_certificate_spki) = t->verify_certificate_spki[i];
+    return c;
+}
+
+static void client(struct mz_arena *a, const ist_ServerTLSSettings *t, pb_CommonTlsContext *m,
+                   pb_SdsSecretConfig *root)
+{
+    m->validation_context_type_case =
+        pb_CommonTlsContext_VALIDATION_CONTEXT_TYPE_COMBINED_VALIDATION_CONTEXT;
+    m->combined_validation_context =
+        TR_NEW(a, CommonTlsContext_CombinedCertificateValidationContext);
+    m->combined_validation_context->default_validation_context = expected(a, t);
+    m->combined_validation_context->validation_context_sds_secret_config = root;
+}
+
+static bool asks_client(const ist_ServerTLSSettings *t)
+{
+    return t->mode == ist_ServerTLSSettings_TLSmode_MUTUAL ||
+           t->mode == ist_ServerTLSSettings_TLSmode_OPTIONAL_MUTUAL ||
+           t->mode == ist_ServerTLSSettings_TLSmode_ISTIO_MUTUAL;
+}
+
+static void certificates(struct mz_view *v, struct mz_arena *a, const ist_ServerTLSSettings *t,
+                         pb_CommonTlsContext *m)
+{
+    pb_SdsSecretConfig *own, *root;
+    if (t->mode == ist_ServerTLSSettings_TLSmode_ISTIO_MUTUAL) {
+        own = secret(a, MZ_STR("default"), from_agent(v, a, false));
+        root = secret(a, MZ_STR("ROOTCA"), from_agent(v, a, false));
+    } else if (t->credential_name[0]) {
+        const char *scheme = strstr(t->credential_name, "://") ? "" : "kubernetes://";
+        own = secret(a, mz_arena_printf(a, "%s%s", scheme, t->credential_name), from_us(a));
+        root = secret(a, mz_arena_printf(a, "%s%s-cacert", scheme, t->credential_name), from_us(a));
+    } else {
+        own =
+            secret(a, mz_arena_printf(a, "file-cert:%s~%s", t->server_certificate, t->private_key),
+                   from_agent(v, a, true));
+        root = secret(a, mz_arena_printf(a, "file-root:%s", t->ca_certificates),
+                      from_agent(v, a, true));
+    }
+    TR_ADD(a, m, tls_certificate_sds_secret_configs) = own;
+    if (asks_client(t))
+        client(a, t, m, root);
+}
+
+pb_TransportSocket *tr_gateway_tls(struct mz_view *v, struct mz_arena *a, const struct tr_server *s)
+{
+    const ist_ServerTLSSettings *t = s->s->tls;
+    pb_DownstreamTlsContext *d = TR_NEW(a, DownstreamTlsContext);
+    pb_CommonTlsContext *m = d->common_tls_context = TR_NEW(a, CommonTlsContext);
+    const bool mesh = t->mode == ist_ServerTLSSettings_TLSmode_ISTIO_MUTUAL;
+    parameters(a, t, m);
+    if (mesh && !s->route.n && v->exchange)
+        TR_ADD(a, m, alpn_protocols) = TR_CONST("istio-peer-exchange");
+    TR_ADD(a, m, alpn_protocols) = TR_CONST("h2");
+    TR_ADD(a, m, alpn_protocols) = TR_CONST("http/1.1");
+    certificates(v, a, t, m);
+    d->require_client_certificate =
+        tr_bool(a, mesh || t->mode == ist_ServerTLSSettings_TLSmode_MUTUAL);
+    return tr_transport_socket(a, "envoy.transport_sockets.tls", d);
+}
