@@ -71,6 +71,32 @@ static bool outlier(const ist_OutlierDetection *o, struct mz_err *err)
            is_percent(o->min_health_percent, "min_health_percent", err);
 }
 
+static bool client_tls(const ist_ClientTLSSettings *t, struct mz_err *err)
+{
+    if (!t || t->credential_name[0] || t->mode != ist_ClientTLSSettings_TLSmode_MUTUAL)
+        return true;
+    if (!t->client_certificate[0])
+        return AT(mz_err_set(err, "is required"), "tls.client_certificate");
+    return t->private_key[0] || AT(mz_err_set(err, "is required"), "tls.private_key");
+}
+
+static bool balancer(const ist_LoadBalancerSettings *b, struct mz_err *err)
+{
+    const ist_LocalityLoadBalancerSetting *l = b ? b->locality_lb_setting : NULL;
+    if (b && b->warmup && !b->warmup->duration)
+        return AT(mz_err_set(err, "is required"), "load_balancer.warmup.duration");
+    for (size_t i = 0; l && i < l->n_distribute; i++) {
+        uint64_t sum = 0;
+        for (size_t k = 0; k < l->distribute[i]->n_to; k++)
+            sum += l->distribute[i]->to[k]->value;
+        if (sum != 100)
+            return AT(
+                mz_err_set(err, "the shares together are %llu, not 100", (unsigned long long)sum),
+                "load_balancer.locality_lb_setting.distribute[%zu].to", i);
+    }
+    return true;
+}
+
 static bool policy(const ist_TrafficPolicy *t, struct mz_err *err)
 {
     if (!t)
@@ -79,6 +105,8 @@ static bool policy(const ist_TrafficPolicy *t, struct mz_err *err)
         return mz_err_at(err, "connection_pool");
     if (!outlier(t->outlier_detection, err))
         return mz_err_at(err, "outlier_detection");
+    if (!client_tls(t->tls, err) || !balancer(t->load_balancer, err))
+        return false;
     for (size_t i = 0; i < t->n_port_level_settings; i++) {
         const ist_TrafficPolicy_PortTrafficPolicy *p = t->port_level_settings[i];
         if (!p->port || p->port->number < 1 || p->port->number > UINT16_MAX)
@@ -88,6 +116,8 @@ static bool policy(const ist_TrafficPolicy *t, struct mz_err *err)
             return mz_err_at(err, "port_level_settings[%zu].connection_pool", i);
         if (!outlier(p->outlier_detection, err))
             return mz_err_at(err, "port_level_settings[%zu].outlier_detection", i);
+        if (!client_tls(p->tls, err) || !balancer(p->load_balancer, err))
+            return mz_err_at(err, "port_level_settings[%zu]", i);
     }
     return true;
 }

@@ -173,11 +173,12 @@ static void apply(struct mz_policy *p, const ist_TrafficPolicy *t, uint16_t port
     p->pool = t->connection_pool ? t->connection_pool : p->pool;
     p->outlier = t->outlier_detection ? t->outlier_detection : p->outlier;
     p->tls = t->tls ? t->tls : p->tls;
+    p->proxy_protocol = t->proxy_protocol ? t->proxy_protocol : p->proxy_protocol;
     for (size_t i = 0; i < t->n_port_level_settings; i++) {
         const ist_TrafficPolicy_PortTrafficPolicy *s = t->port_level_settings[i];
         if (s->port && s->port->number == port) {
             *p = (struct mz_policy){ s->load_balancer, s->connection_pool, s->outlier_detection,
-                                     s->tls };
+                                     s->tls, p->proxy_protocol };
             return;
         }
     }

@@ -25,6 +25,7 @@ struct mz_policy {
     const ist_ConnectionPoolSettings *pool;
     const ist_OutlierDetection *outlier;
     const ist_ClientTLSSettings *tls;
+    const ist_TrafficPolicy_ProxyProtocol *proxy_protocol;
 };
 struct mz_policy mz_rule_policy(const struct mz_rule *r, const ist_Subset *subset, uint16_t port); /* r, subset may be NULL */
 #endif

@@ -134,6 +134,72 @@ void tr_cluster_outlier(struct tr_cluster *c)
     c->m->common_lb_config->healthy_panic_threshold->value = o->min_health_percent;
 }
 
+static void hashing(struct tr_cluster *c, const ist_LoadBalancerSettings_ConsistentHashLB *h)
+{
+    const bool maglev =
+        h->hash_algorithm_case == ist_LoadBalancerSettings_ConsistentHashLB_HASH_ALGORITHM_MAGLEV;
+    const bool ring = h->hash_algorithm_case ==
+                      ist_LoadBalancerSettings_ConsistentHashLB_HASH_ALGORITHM_RING_HASH;
+    const uint64_t said = ring ? h->ring_hash->minimum_ring_size : h->minimum_ring_size;
+    if (maglev) {
+        c->m->lb_policy = pb_Cluster_LbPolicy_MAGLEV;
+        if (!h->maglev->table_size)
+            return;
+        c->m->lb_config_case = pb_Cluster_LB_CONFIG_MAGLEV_LB_CONFIG;
+        c->m->maglev_lb_config = TR_NEW(c->a, Cluster_MaglevLbConfig);
+        c->m->maglev_lb_config->table_size = TR_NEW(c->a, UInt64Value);
+        c->m->maglev_lb_config->table_size->value = h->maglev->table_size;
+        return;
+    }
+    c->m->lb_policy = pb_Cluster_LbPolicy_RING_HASH;
+    c->m->lb_config_case = pb_Cluster_LB_CONFIG_RING_HASH_LB_CONFIG;
+    c->m->ring_hash_lb_config = TR_NEW(c->a, Cluster_RingHashLbConfig);
+    c->m->ring_hash_lb_config->minimum_ring_size = TR_NEW(c->a, UInt64Value);
+    c->m->ring_hash_lb_config->minimum_ring_size->value = said ? said : 1024;
+}
+
+/* New endpoints get their share little by little. */
+static pb_Cluster_SlowStartConfig *slow_start(struct tr_cluster *c,
+                                              const ist_WarmupConfiguration *w)
+{
+    pb_Cluster_SlowStartConfig *s = TR_NEW(c->a, Cluster_SlowStartConfig);
+    s->slow_start_window = copy(c->a, w->duration);
+    if (w->aggression) {
+        s->aggression = TR_NEW(c->a, RuntimeDouble);
+        s->aggression->default_value = w->aggression->value;
+        s->aggression->runtime_key = TR_CONST("("); /* as the field has it: no such key exists */
+    }
+    if (w->minimum_percent) {
+        s->min_weight_percent = TR_NEW(c->a, Percent);
+        s->min_weight_percent->value = w->minimum_percent->value;
+    }
+    return s;
+}
+
+static void warm_up(struct tr_cluster *c, const ist_WarmupConfiguration *w)
+{
+    if (c->m->lb_policy == pb_Cluster_LbPolicy_ROUND_ROBIN) {
+        c->m->lb_config_case = pb_Cluster_LB_CONFIG_ROUND_ROBIN_LB_CONFIG;
+        c->m->round_robin_lb_config = TR_NEW(c->a, Cluster_RoundRobinLbConfig);
+        c->m->round_robin_lb_config->slow_start_config = slow_start(c, w);
+    } else if (c->m->lb_policy == pb_Cluster_LbPolicy_LEAST_REQUEST) {
+        c->m->lb_config_case = pb_Cluster_LB_CONFIG_LEAST_REQUEST_LB_CONFIG;
+        c->m->least_request_lb_config = TR_NEW(c->a, Cluster_LeastRequestLbConfig);
+        c->m->least_request_lb_config->slow_start_config = slow_start(c, w);
+    }
+}
+
+static void by_locality(struct tr_cluster *c, const ist_LocalityLoadBalancerSetting *l)
+{
+    if ((l->enabled && !l->enabled->value) ||
+        !(l->n_distribute || (l->n_failover && c->policy.outlier)))
+        return;
+    c->m->common_lb_config->locality_config_specifier_case =
+        pb_Cluster_CommonLbConfig_LOCALITY_CONFIG_SPECIFIER_LOCALITY_WEIGHTED_LB_CONFIG;
+    c->m->common_lb_config->locality_weighted_lb_config =
+        TR_NEW(c->a, Cluster_CommonLbConfig_LocalityWeightedLbConfig);
+}
+
 void tr_cluster_balancer(struct tr_cluster *c)
 {
     static const struct {
@@ -150,6 +216,12 @@ void tr_cluster_balancer(struct tr_cluster *c)
         if (lb->lb_policy_case == ist_LoadBalancerSettings_LB_POLICY_SIMPLE &&
             (int)lb->simple == simple[i].from)
             c->m->lb_policy = simple[i].to;
+    if (lb && lb->lb_policy_case == ist_LoadBalancerSettings_LB_POLICY_CONSISTENT_HASH)
+        hashing(c, lb->consistent_hash);
+    if (lb && lb->warmup)
+        warm_up(c, lb->warmup);
+    if (lb && lb->locality_lb_setting)
+        by_locality(c, lb->locality_lb_setting);
     if (c->m->lb_policy == pb_Cluster_LbPolicy_CLUSTER_PROVIDED)
         c->m->type = pb_Cluster_DiscoveryType_ORIGINAL_DST;
     if (c->m->type == pb_Cluster_DiscoveryType_ORIGINAL_DST)

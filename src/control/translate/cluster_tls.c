@@ -84,11 +84,93 @@ static bool by_itself(const struct tr_cluster *c)
     return c->m->type != pb_Cluster_DiscoveryType_ORIGINAL_DST || all_take_it(c->endpoints);
 }
 
-void tr_cluster_tls(struct tr_cluster *c)
+/* ---- TLS that a DestinationRule describes: outside of the mesh ---- */
+
+static pb_SdsSecretConfig *outer_secret(struct tr_cluster *c, struct mz_str name, bool file)
+{
+    pb_SdsSecretConfig *s = TR_NEW(c->a, SdsSecretConfig);
+    pb_ConfigSource *from = TR_NEW(c->a, ConfigSource);
+    *from = *(const pb_ConfigSource *)(file ? TR_PIECE(c->v, SDS) : (void *)tr_ads(c->a));
+    from->initial_fetch_timeout = NULL;
+    s->name = tr_text(c->a, name);
+    s->sds_config = from;
+    return s;
+}
+
+static void outer_root(struct tr_cluster *c, const ist_ClientTLSSettings *t, pb_CommonTlsContext *m)
+{
+    const char *ca = t->ca_certificates[0] ? t->ca_certificates : "system";
+    if (t->insecure_skip_verify && t->insecure_skip_verify->value) {
+        m->validation_context_type_case =
+            pb_CommonTlsContext_VALIDATION_CONTEXT_TYPE_VALIDATION_CONTEXT;
+        m->validation_context = TR_NEW(c->a, CertificateValidationContext);
+        return;
+    }
+    pb_CertificateValidationContext *names = TR_NEW(c->a, CertificateValidationContext);
+    for (size_t i = 0; i < t->n_subject_alt_names; i++) {
+        pb_StringMatcher *s = TR_NEW(c->a, StringMatcher);
+        s->match_pattern_case = pb_StringMatcher_MATCH_PATTERN_EXACT;
+        s->exact = t->subject_alt_names[i];
+        TR_ADD(c->a, names, match_subject_alt_names) = s;
+    }
+    m->validation_context_type_case =
+        pb_CommonTlsContext_VALIDATION_CONTEXT_TYPE_COMBINED_VALIDATION_CONTEXT;
+    m->combined_validation_context =
+        TR_NEW(c->a, CommonTlsContext_CombinedCertificateValidationContext);
+    m->combined_validation_context->default_validation_context = names;
+    m->combined_validation_context->validation_context_sds_secret_config =
+        t->credential_name[0]
+            ? outer_secret(c, mz_arena_printf(c->a, "kubernetes://%s-cacert", t->credential_name),
+                           false)
+            : outer_secret(c, mz_arena_printf(c->a, "file-root:%s", ca), true);
+}
+
+/* Without a name that was said, the request's host is the name. */
+static void name_by_host(struct tr_cluster *c, const ist_ClientTLSSettings *t)
+{
+    pb_UpstreamHttpProtocolOptions *o = TR_NEW(c->a, UpstreamHttpProtocolOptions);
+    const bool insecure = t->insecure_skip_verify && t->insecure_skip_verify->value;
+    o->auto_sni = true;
+    o->auto_san_validation = !t->n_subject_alt_names && !insecure;
+    tr_cluster_http(c)->upstream_http_protocol_options = o;
+}
+
+static void outer_tls(struct tr_cluster *c, const ist_ClientTLSSettings *t)
+{
+    pb_UpstreamTlsContext *u = TR_NEW(c->a, UpstreamTlsContext);
+    pb_CommonTlsContext *m = u->common_tls_context = TR_NEW(c->a, CommonTlsContext);
+    m->tls_params = TR_NEW(c->a, TlsParameters);
+    m->tls_params->tls_minimum_protocol_version = pb_TlsParameters_TlsProtocol_TLSv1_2;
+    m->tls_params->tls_maximum_protocol_version = pb_TlsParameters_TlsProtocol_TLSv1_3;
+    if (t->mode == ist_ClientTLSSettings_TLSmode_MUTUAL)
+        TR_ADD(c->a, m, tls_certificate_sds_secret_configs) =
+            t->credential_name[0]
+                ? outer_secret(c, mz_arena_printf(c->a, "kubernetes://%s", t->credential_name),
+                               false)
+                : outer_secret(c,
+                               mz_arena_printf(c->a, "file-cert:%s~%s", t->client_certificate,
+                                               t->private_key),
+                               true);
+    outer_root(c, t, m);
+    if (tr_cluster_is_http2(c))
+        TR_ADD(c->a, m, alpn_protocols) = TR_CONST("h2");
+    u->sni = t->sni;
+    if (!t->sni[0])
+        name_by_host(c, t);
+    tr_struct_text(c->a, tr_metadata(c->a, &c->m->metadata, "istio"), "alpn_override",
+                   MZ_STR("false"));
+    c->m->transport_socket = tr_transport_socket(c->a, "envoy.transport_sockets.tls", u);
+}
+
+static void put_tls(struct tr_cluster *c)
 {
     const ist_ClientTLSSettings *said = c->policy.tls;
     if (said ? said->mode == ist_ClientTLSSettings_TLSmode_DISABLE : !by_itself(c))
         return;
+    if (said && said->mode != ist_ClientTLSSettings_TLSmode_ISTIO_MUTUAL) {
+        outer_tls(c, said);
+        return;
+    }
     pb_TransportSocket *tls = mutual(c);
     if (said || c->m->type == pb_Cluster_DiscoveryType_ORIGINAL_DST) {
         c->m->transport_socket = tls; /* as it was said, or no endpoint could tell what it has */
@@ -99,4 +181,27 @@ void tr_cluster_tls(struct tr_cluster *c)
     TR_ADD(c->a, c->m, transport_socket_matches) = m;
     TR_ADD(c->a, c->m, transport_socket_matches) =
         match(c, "tlsMode-disabled", TR_PIECE(c->v, RAW_BUFFER));
+}
+
+/* In front of whatever is spoken; for endpoints of both kinds of TLS there is no such socket. */
+static void put_proxy_protocol(struct tr_cluster *c)
+{
+    const ist_TrafficPolicy_ProxyProtocol *p = c->policy.proxy_protocol;
+    if (!p)
+        return;
+    pb_ProxyProtocolUpstreamTransport *m = TR_NEW(c->a, ProxyProtocolUpstreamTransport);
+    m->config = TR_NEW(c->a, ProxyProtocolConfig);
+    m->config->version = p->version == ist_TrafficPolicy_ProxyProtocol_VERSION_V2
+                             ? pb_ProxyProtocolConfig_Version_V2
+                             : pb_ProxyProtocolConfig_Version_V1;
+    m->transport_socket =
+        c->m->transport_socket ? c->m->transport_socket : TR_PIECE(c->v, RAW_BUFFER);
+    c->m->transport_socket =
+        tr_transport_socket(c->a, "envoy.transport_sockets.upstream_proxy_protocol", m);
+}
+
+void tr_cluster_tls(struct tr_cluster *c)
+{
+    put_tls(c);
+    put_proxy_protocol(c);
 }

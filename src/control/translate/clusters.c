@@ -36,7 +36,12 @@ static void set_http2(struct tr_cluster *c)
 /* As the port says; where it says nothing, sidecars speak what the client speaks. */
 static void protocol(struct tr_cluster *c, enum mz_protocol p)
 {
-    if (mz_protocol_is_http2(p))
+    const ist_ConnectionPoolSettings_HTTPSettings *http =
+        c->policy.pool ? c->policy.pool->http : NULL;
+    const bool upgrade =
+        http && mz_protocol_is_http(p) &&
+        http->h2_upgrade_policy == ist_ConnectionPoolSettings_H2UpgradePolicy_UPGRADE;
+    if (mz_protocol_is_http2(p) || upgrade)
         set_http2(c);
     else if (p == MZ_PROTOCOL_UNKNOWN && c->v->proxy->type == MZ_PROXY_SIDECAR)
         *tr_cluster_http(c) = *(const pb_http_HttpProtocolOptions *)TR_PIECE(c->v, DOWNSTREAM_HTTP);
@@ -150,8 +155,8 @@ static bool look_up(struct tr_cluster *c)
     c->m->dns_jitter = tr_duration_us(c->a, 100000);
     c->m->respect_dns_ttl = true;
     c->m->typed_dns_resolver_config = TR_PIECE(c->v, RESOLVER);
-    c->m->load_assignment = tr_assignment(c->v, c->a, mz_str_c(c->m->name), c->endpoints,
-                                          c->selected, c->policy.outlier != NULL);
+    c->m->load_assignment =
+        tr_assignment(c->v, c->a, mz_str_c(c->m->name), c->endpoints, c->selected, &c->policy);
     return c->m->load_assignment->n_endpoints != 0;
 }
 

@@ -106,24 +106,90 @@ static bool is_in(const struct mz_endpoint *e, const ist_Subset *s)
     return true;
 }
 
-/* How far it is from the client: in its subzone, zone, region, or elsewhere. */
-static uint32_t distance(const struct mz_locality *from, const pb_Locality *to)
+/* To a region that was named for when the client's own fails. */
+static bool is_named(const ist_LocalityLoadBalancerSetting *l, struct mz_str from, const char *to)
+{
+    bool named = true;
+    for (size_t i = 0; l && i < l->n_failover; i++)
+        if (mz_str_eq(mz_str_c(l->failover[i]->from), from))
+            named = strcmp(l->failover[i]->to, to) == 0;
+    return named;
+}
+
+/* How far it is from the client: in its subzone, zone, region, the region to fail over to, or elsewhere. */
+static uint32_t distance(const struct mz_locality *from, const pb_Locality *to,
+                         const ist_LocalityLoadBalancerSetting *l)
 {
     if (!mz_str_eq(from->region, mz_str_c(to->region)))
-        return 3;
+        return is_named(l, from->region, to->region) ? 3 : 4;
     if (!mz_str_eq(from->zone, mz_str_c(to->zone)))
         return 2;
     return mz_str_eq(from->subzone, mz_str_c(to->sub_zone)) ? 0 : 1;
 }
 
+/* A star is every place below; what is left out is everything, too. */
+static bool is_place(const char *pattern, struct mz_str region, struct mz_str zone,
+                     struct mz_str subzone)
+{
+    const struct mz_str parts[] = { region, zone, subzone };
+    struct mz_str rest = mz_str_c(pattern), one;
+    for (size_t i = 0; i < MZ_COUNT(parts) && mz_str_split(&rest, '/', &one); i++)
+        if (mz_str_eq(one, MZ_STR("*")))
+            return true;
+        else if (!mz_str_eq(one, parts[i]))
+            return false;
+    return true;
+}
+
+/* Shares of localities, by where the client is; localities without a share get nothing. */
+static bool distribute(const struct mz_proxy *p, struct mz_arena *a,
+                       const ist_LocalityLoadBalancerSetting *l, pb_ClusterLoadAssignment *m)
+{
+    const ist_LocalityLoadBalancerSetting_Distribute *d = NULL;
+    for (size_t i = 0; i < l->n_distribute && !d; i++)
+        if (is_place(l->distribute[i]->from, p->locality.region, p->locality.zone,
+                     p->locality.subzone))
+            d = l->distribute[i];
+    if (!d)
+        return false;
+    uint32_t *share = mz_arena_alloc0(a, m->n_endpoints * sizeof(*share));
+    bool *had = mz_arena_alloc0(a, m->n_endpoints * sizeof(*had));
+    for (size_t i = 0; i < d->n_to; i++) {
+        uint64_t total = 0;
+        for (unsigned pass = 0; pass < 2; pass++)
+            for (size_t k = 0; k < m->n_endpoints; k++) {
+                const pb_Locality *at = m->endpoints[k]->locality;
+                const uint64_t own = m->endpoints[k]->load_balancing_weight->value;
+                if ((!pass && had[k]) || (pass && share[k] != UINT32_MAX) ||
+                    !is_place(d->to[i]->key, mz_str_c(at->region), mz_str_c(at->zone),
+                              mz_str_c(at->sub_zone)))
+                    continue;
+                if (!pass) {
+                    total += own;
+                    share[k] = UINT32_MAX; /* is this one's */
+                    had[k] = true;
+                } else {
+                    share[k] = (uint32_t)((own * d->to[i]->value + total - 1) / total);
+                }
+            }
+    }
+    for (size_t k = 0; k < m->n_endpoints; k++) {
+        m->endpoints[k]->load_balancing_weight->value = share[k];
+        if (!had[k])
+            m->endpoints[k]->n_lb_endpoints = 0;
+    }
+    return true;
+}
+
 /* The nearest first, without gaps. Only where somebody notices that the near ones fail. */
-static void prioritize(const struct mz_proxy *p, pb_ClusterLoadAssignment *m)
+static void prioritize(const struct mz_proxy *p, const ist_LocalityLoadBalancerSetting *l,
+                       pb_ClusterLoadAssignment *m)
 {
     uint32_t next = 0;
-    for (uint32_t d = 0; d <= 3; d++) {
+    for (uint32_t d = 0; d <= 4; d++) {
         bool any = false;
         for (size_t i = 0; i < m->n_endpoints; i++)
-            if (distance(&p->locality, m->endpoints[i]->locality) == d) {
+            if (distance(&p->locality, m->endpoints[i]->locality, l) == d) {
                 m->endpoints[i]->priority = next;
                 any = true;
             }
@@ -131,9 +197,14 @@ static void prioritize(const struct mz_proxy *p, pb_ClusterLoadAssignment *m)
     }
 }
 
+static const ist_LocalityLoadBalancerSetting *locality_setting(const struct mz_policy *p)
+{
+    return p && p->lb ? p->lb->locality_lb_setting : NULL;
+}
+
 pb_ClusterLoadAssignment *tr_assignment(const struct mz_view *v, struct mz_arena *a,
                                         struct mz_str name, const struct mz_endpoints *e,
-                                        const ist_Subset *subset, bool failover)
+                                        const ist_Subset *subset, const struct mz_policy *policy)
 {
     pb_ClusterLoadAssignment *m = TR_NEW(a, ClusterLoadAssignment);
     m->cluster_name = tr_text(a, name);
@@ -148,8 +219,11 @@ pb_ClusterLoadAssignment *tr_assignment(const struct mz_view *v, struct mz_arena
     }
     if (m->n_endpoints)
         qsort(m->endpoints, m->n_endpoints, sizeof(*m->endpoints), compare_groups);
-    if (failover)
-        prioritize(v->proxy, m);
+    const ist_LocalityLoadBalancerSetting *l = locality_setting(policy);
+    if (l && l->enabled && !l->enabled->value)
+        return m;
+    if (!(l && distribute(v->proxy, a, l, m)) && policy && policy->outlier)
+        prioritize(v->proxy, l, m);
     return m;
 }
 
@@ -168,11 +242,11 @@ static const struct mz_endpoints *with_mtls(struct mz_arena *a, const struct mz_
 }
 
 static struct mz_out *build(struct mz_view *v, struct mz_str name, const struct mz_endpoints *e,
-                            const ist_Subset *subset, bool failover, bool sni)
+                            const ist_Subset *subset, const struct mz_policy *policy, bool sni)
 {
     struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
     e = e && sni ? with_mtls(a, e) : e;
-    struct mz_out *o = mz_out_create(name, &tr_assignment(v, a, name, e, subset, failover)->base);
+    struct mz_out *o = mz_out_create(name, &tr_assignment(v, a, name, e, subset, policy)->base);
     mz_arena_destroy(a);
     return o;
 }
@@ -190,7 +264,8 @@ struct mz_out *tr_endpoints(struct mz_view *v, struct mz_str name)
     const ist_Subset *subset = r && key.subset.n ? mz_rule_subset(r, key.subset) : NULL;
     if (key.subset.n && !subset)
         e = NULL; /* a subset that nobody defines has no endpoints */
-    const bool failover = mz_rule_policy(r, subset, key.port).outlier != NULL;
+    const struct mz_policy policy = mz_rule_policy(r, subset, key.port);
+    const bool failover = policy.outlier || locality_setting(&policy);
     mz_key_init(&k, 'e');
     mz_key_str(&k, name);
     mz_key_u64(&k, e ? e->hash : 0);
@@ -206,7 +281,7 @@ struct mz_out *tr_endpoints(struct mz_view *v, struct mz_str name)
     }
     struct mz_out *o = mz_cache_get(v->t->cache, &k);
     if (!o) {
-        o = build(v, name, e, subset, failover, key.sni);
+        o = build(v, name, e, subset, &policy, key.sni);
         mz_cache_put(v->t->cache, &k, o);
     }
     return o;

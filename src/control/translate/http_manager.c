@@ -180,15 +180,43 @@ pb_Filter *tr_http_filter(struct mz_arena *a, const pb_HttpConnectionManager *m)
     return tr_filter(a, "envoy.filters.network.http_connection_manager", m);
 }
 
+static bool hashes_source(const ist_TrafficPolicy *t)
+{
+    const ist_LoadBalancerSettings *lb = t ? t->load_balancer : NULL;
+    return lb && lb->lb_policy_case == ist_LoadBalancerSettings_LB_POLICY_CONSISTENT_HASH &&
+           lb->consistent_hash->hash_key_case ==
+               ist_LoadBalancerSettings_ConsistentHashLB_HASH_KEY_USE_SOURCE_IP &&
+           lb->consistent_hash->use_source_ip;
+}
+
 void tr_tcp_policy(struct tr_tcp *t, const struct mz_rule *r, struct mz_str subset, uint64_t *hash)
 {
     const ist_ConnectionPoolSettings *pool = r->policy ? r->policy->connection_pool : NULL;
     const ist_ConnectionPoolSettings_TCPSettings *tcp = pool ? pool->tcp : NULL;
-    (void)subset;
+    const ist_Subset *s = subset.n ? mz_rule_subset(r, subset) : NULL;
+    const ist_TrafficPolicy *own = s ? s->traffic_policy : NULL;
     t->idle = tcp ? tcp->idle_timeout : NULL;
     t->longest = tcp ? tcp->max_connection_duration : NULL;
-    if (tcp)
+    t->tunnel = own && own->tunnel ? own->tunnel : r->policy ? r->policy->tunnel : NULL;
+    t->by_source = hashes_source(own && own->load_balancer ? own : r->policy);
+    if (tcp || t->tunnel || t->by_source)
         *hash = mz_xxh64(&r->hash, sizeof(r->hash), *hash);
+}
+
+static void put_policy(struct mz_arena *a, pb_TcpProxy *t, const struct tr_tcp *to)
+{
+    if (to->by_source) {
+        pb_HashPolicy *h = TR_NEW(a, HashPolicy);
+        h->policy_specifier_case = pb_HashPolicy_POLICY_SPECIFIER_SOURCE_IP;
+        h->source_ip = TR_NEW(a, HashPolicy_SourceIp);
+        TR_ADD(a, t, hash_policy) = h;
+    }
+    if (!to->tunnel)
+        return;
+    t->tunneling_config = TR_NEW(a, TcpProxy_TunnelingConfig);
+    t->tunneling_config->hostname =
+        TR_PRINTF(a, "%s:%u", to->tunnel->target_host, to->tunnel->target_port);
+    t->tunneling_config->use_post = strcmp(to->tunnel->protocol, "POST") == 0;
 }
 
 static void put_clusters(struct mz_arena *a, pb_TcpProxy *t, const struct tr_tcp *to)
@@ -216,6 +244,7 @@ void tr_tcp_filters(struct mz_view *v, struct mz_arena *a, pb_FilterChain *c, en
     pb_TcpProxy *t = TR_NEW(a, TcpProxy);
     t->stat_prefix = TR_CONST(to->cluster);
     put_clusters(a, t, to);
+    put_policy(a, t, to);
     t->idle_timeout = (pb_Duration *)(uintptr_t)to->idle; /* shared with the model */
     t->max_downstream_connection_duration = (pb_Duration *)(uintptr_t)to->longest;
     if (!to->silent && tr_access_log(v))

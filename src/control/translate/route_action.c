@@ -31,10 +31,65 @@ char *tr_destination(const struct tr_routing *r, const ist_Destination *d)
                            alias ? s->alias_of : mz_str_c(d->host));
 }
 
+const ist_LoadBalancerSettings *tr_balancer_of(const struct tr_routing *r, const ist_Destination *d,
+                                               uint64_t *out_hash)
+{
+    const struct mz_service *s =
+        d && d->host[0] ? mz_map_get(&r->v->scope->by_host, mz_str_c(d->host)) : NULL;
+    const struct mz_rule *rule = s ? mz_model_rule(r->v->model, r->v->proxy->ns, s) : NULL;
+    if (!rule)
+        return NULL;
+    *out_hash = rule->hash;
+    const ist_Subset *subset = d->subset[0] ? mz_rule_subset(rule, mz_str_c(d->subset)) : NULL;
+    return mz_rule_policy(rule, subset, d->port ? (uint16_t)d->port->number : 0).lb;
+}
+
+static bool is_hashed(const ist_LoadBalancerSettings *lb)
+{
+    return lb && lb->lb_policy_case == ist_LoadBalancerSettings_LB_POLICY_CONSISTENT_HASH &&
+           lb->consistent_hash->hash_key_case !=
+               ist_LoadBalancerSettings_ConsistentHashLB_HASH_KEY__NOT_SET;
+}
+
+void tr_add_hash(struct mz_arena *a, pb_RouteAction *m, const ist_LoadBalancerSettings *lb)
+{
+    if (!is_hashed(lb))
+        return;
+    const ist_LoadBalancerSettings_ConsistentHashLB *h = lb->consistent_hash;
+    pb_RouteAction_HashPolicy *p = TR_NEW(a, RouteAction_HashPolicy);
+    switch (h->hash_key_case) {
+    case ist_LoadBalancerSettings_ConsistentHashLB_HASH_KEY_HTTP_HEADER_NAME:
+        p->policy_specifier_case = pb_RouteAction_HashPolicy_POLICY_SPECIFIER_HEADER;
+        p->header = TR_NEW(a, RouteAction_HashPolicy_Header);
+        p->header->header_name = h->http_header_name;
+        break;
+    case ist_LoadBalancerSettings_ConsistentHashLB_HASH_KEY_HTTP_COOKIE:
+        p->policy_specifier_case = pb_RouteAction_HashPolicy_POLICY_SPECIFIER_COOKIE;
+        p->cookie = TR_NEW(a, RouteAction_HashPolicy_Cookie);
+        p->cookie->name = h->http_cookie->name;
+        p->cookie->path = h->http_cookie->path;
+        p->cookie->ttl = h->http_cookie->ttl;
+        break;
+    case ist_LoadBalancerSettings_ConsistentHashLB_HASH_KEY_USE_SOURCE_IP:
+        p->policy_specifier_case = pb_RouteAction_HashPolicy_POLICY_SPECIFIER_CONNECTION_PROPERTIES;
+        p->connection_properties = TR_NEW(a, RouteAction_HashPolicy_ConnectionProperties);
+        p->connection_properties->source_ip = h->use_source_ip;
+        break;
+    default:
+        p->policy_specifier_case = pb_RouteAction_HashPolicy_POLICY_SPECIFIER_QUERY_PARAMETER;
+        p->query_parameter = TR_NEW(a, RouteAction_HashPolicy_QueryParameter);
+        p->query_parameter->name = h->http_query_parameter_name;
+    }
+    TR_ADD(a, m, hash_policy) = p;
+}
+
 static uint64_t hash_destination(const struct tr_routing *r, const ist_Destination *d, uint64_t h)
 {
     const struct mz_service *s = d && d->host[0] ? service_of(r, d) : NULL;
-    const uint64_t parts[] = { h, s ? s->ports_n : 0, s && s->ports_n ? s->ports[0].port : 0 };
+    uint64_t rule = 0;
+    (void)tr_balancer_of(r, d, &rule);
+    const uint64_t parts[] = { h, rule, s ? s->ports_n : 0,
+                               s && s->ports_n ? s->ports[0].port : 0 };
     h = mz_xxh64(parts, sizeof(parts), 0);
     return s && s->alias_of.n ? mz_xxh64(s->alias_of.p, s->alias_of.n, h) : h;
 }
@@ -186,6 +241,18 @@ static pb_route_RetryPolicy *retries(const struct tr_routing *r, const ist_HTTPR
     return p;
 }
 
+/* What is hashed is tried where it belongs, unless it was said that it shall not be. */
+static pb_route_RetryPolicy *stay(const struct tr_routing *r, const ist_HTTPRetry *in,
+                                  const pb_route_RetryPolicy *p)
+{
+    if (in && in->retry_ignore_previous_hosts)
+        return (pb_route_RetryPolicy *)(uintptr_t)p;
+    pb_route_RetryPolicy *own = TR_NEW(r->a, route_RetryPolicy);
+    *own = *p; /* shares its parts */
+    own->n_retry_host_predicate = 0;
+    return own;
+}
+
 /* ---- mirrors ---- */
 
 /* @percent NULL: all; 0: none. */
@@ -324,7 +391,13 @@ static void forward(const struct tr_routing *r, const ist_HTTPRoute *in, pb_Rout
     to_authority(a, m, authority);
     mirrors(r, in, m);
     to_clusters(r, in, out, m);
+    uint64_t ignored;
+    for (size_t i = 0; i < in->n_route; i++)
+        if (in->n_route == 1 || in->route[i]->weight > 0)
+            tr_add_hash(a, m, tr_balancer_of(r, in->route[i]->destination, &ignored));
     m->retry_policy = retries(r, in->retries);
+    if (in->n_route == 1 && m->n_hash_policy && m->retry_policy)
+        m->retry_policy = stay(r, in->retries, m->retry_policy);
 }
 
 /* An explicit port only where it is not the one that the scheme has anyway. */

@@ -142,6 +142,8 @@ static pb_Route *default_route(struct mz_view *v, struct mz_arena *a, const stru
         to_cluster(a, r, tr_cluster_name(a, "outbound", port, MZ_STR(""), s->host));
     to->max_grpc_timeout = TR_NEW(a, Duration);
     to->retry_policy = TR_PIECE(v, RETRY);
+    const struct mz_rule *rule = mz_model_rule(v->model, v->proxy->ns, s);
+    tr_add_hash(a, to, mz_rule_policy(rule, NULL, port).lb);
     return r;
 }
 
@@ -264,7 +266,9 @@ static void plan_key(struct mz_view *v, struct route_plan *p, struct mz_key *k)
     uint64_t services = p->services.n, virtuals = p->virtuals.n;
     for (size_t i = 0; i < p->services.n; i++) {
         const struct mz_service *s = p->services.v[i];
+        const struct mz_rule *rule = mz_model_rule(v->model, v->proxy->ns, s);
         services = mz_xxh64(&s->hash, sizeof(uint64_t), mz_xxh64(s->host.p, s->host.n, services));
+        services = rule ? mz_xxh64(&rule->hash, sizeof(uint64_t), services) : services;
         for (size_t j = 0; j < s->aliases_n; j++)
             services = services * 2 + is_imported(v, s, p->port, s->aliases[j]);
     }

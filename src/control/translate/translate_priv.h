@@ -65,9 +65,9 @@ bool tr_cluster_name_parse(struct mz_str name, struct tr_subset_key *out);
 
 /* A file each. They add references. */
 void tr_clusters(struct mz_view *v, struct mz_outs *out);
-/* Endpoints by locality; @failover: the nearest first. */
+/* Endpoints by locality; @policy NULL or what says which are nearer and what shares they have. */
 pb_ClusterLoadAssignment *tr_assignment(const struct mz_view *v, struct mz_arena *a, struct mz_str name, const struct mz_endpoints *e,
-                                        const ist_Subset *subset, bool failover);
+                                        const ist_Subset *subset, const struct mz_policy *policy);
 struct mz_out *tr_endpoints(struct mz_view *v, struct mz_str name); /* NULL: no cluster of ours has this name */
 
 void tr_listeners(struct mz_view *v, struct mz_outs *out);
@@ -96,6 +96,8 @@ struct tr_tcp {
     const struct tr_weighted *clusters; /* by weight; none: all goes to the one */
     size_t clusters_n;
     const pb_Duration *idle, *longest; /* NULL: as the proxy does by itself */
+    const ist_TrafficPolicy_TunnelSettings *tunnel; /* NULL: none */
+    bool by_source; /* the endpoint follows from the client's address */
     bool silent; /* not logged */
     enum mz_protocol protocol; /* MONGO has a filter of its own; others: none */
 };

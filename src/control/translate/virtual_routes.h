@@ -40,6 +40,9 @@ pb_StringMatcher *tr_string_matcher(struct mz_arena *a, const ist_StringMatch *m
 void tr_route_action(const struct tr_routing *r, const ist_HTTPRoute *in, pb_Route *out);
 /* The cluster that is meant. */
 char *tr_destination(const struct tr_routing *r, const ist_Destination *d);
+/* By what requests are spread over the endpoints of a destination; none: nothing said so. */
+void tr_add_hash(struct mz_arena *a, pb_RouteAction *m, const ist_LoadBalancerSettings *lb);
+const ist_LoadBalancerSettings *tr_balancer_of(const struct tr_routing *r, const ist_Destination *d, uint64_t *out_hash); /* NULL */
 /* route_filters.c: faults and CORS */
 void tr_route_filters(struct mz_arena *a, const ist_HTTPRoute *in, pb_Route *out);
 pb_FractionalPercent *tr_percent(struct mz_arena *a, double percent);
