@@ -5,9 +5,10 @@
  */
 #include "filters/redis/redis.h"
 
-#define LINGER_MS   60000 /* a pool without clients */
-#define SWEEP_US    UINT64_C(1000000)
-#define BUFFER_HIGH (1u << 20)
+#define LINGER_MS    60000 /* a pool without clients */
+#define SWEEP_US     UINT64_C(1000000)
+#define BUFFER_HIGH  (1u << 20)
+#define MIRRORED_MAX 16384 /* calls of a server that does not answer, before copies are dropped */
 
 enum { UP_TOTAL, UP_SUCCESS, UP_FAILURE, UP_LATENCY };
 static const struct mz_stat_def up_defs[] = {
@@ -35,7 +36,7 @@ struct redis_pool {
     struct mz_timer linger;
 };
 struct client {
-    struct mz_list link; /* of its pool; alone once nothing more may be sent */
+    struct mz_list link; /* of its pool */
     struct redis_pool *pool;
     struct mz_wcluster *cluster; /* reference */
     struct mz_host *host;        /* reference */
@@ -46,6 +47,8 @@ struct client {
     struct resp_decoder decoder;
     struct mz_timer op, batch;
     struct mz_task fail;
+    bool dead; /* its connection failed: nothing more is sent */
+    size_t n_calls;
     struct mz_scope **commands, *all; /* as redis_commands, the last of others; NULL: not counted */
 };
 struct redis_call {
@@ -108,6 +111,7 @@ static void call_end(struct redis_call *k, const struct resp_value *answer)
 {
     struct client *c = k->client;
     mz_list_del(&k->link);
+    c->n_calls--;
     active_add(c, -1);
     if (k->cancelled)
         mz_count(cluster_scope(c), MZ_CS_RQ_CANCELLED, 1);
@@ -273,7 +277,7 @@ static void pool_failed(void *arg, enum mz_pool_failure why, struct mz_str trans
         mz_outlier_report(c->host, MZ_OUTLIER_CONNECT_FAILED, 0);
     else if (why == MZ_POOL_CONNECT_TIMEOUT)
         mz_outlier_report(c->host, MZ_OUTLIER_TIMEOUT, 0);
-    mz_list_del(&c->link); /* the next command tries again */
+    c->dead = true; /* the next command tries again */
     mz_task_schedule_next(c->pool->worker->loop, &c->fail);
 }
 
@@ -296,7 +300,7 @@ static struct client *client_new(struct redis_pool *p, struct mz_wcluster *w, st
         c->all = stat_scope(c, &all_stats, MZ_STR(""), "");
     }
     struct mz_tcp_pending *q = mz_tcp_pool_connect(w, h, MZ_PRIORITY_DEFAULT, NULL, &pool_ops, c);
-    if (!mz_list_empty(&c->link)) /* it did not fail at once */
+    if (!c->dead) /* it did not fail at once */
         c->pending = q;
     return c;
 }
@@ -329,7 +333,7 @@ static struct client *client_of(struct redis_pool *p, struct mz_wcluster *w, str
 {
     mz_list_foreach (it, &p->clients) {
         struct client *c = MZ_CONTAINER(it, struct client, link);
-        if (c->host == h && c->cluster == w)
+        if (c->host == h && c->cluster == w && !c->dead)
             return c;
     }
     return client_new(p, w, h);
@@ -413,12 +417,17 @@ struct redis_call *redis_call(struct redis_pool *p, struct mz_str cluster, struc
         return NULL;
     }
     struct client *c = client_of(p, w, h);
+    if (!done && c->n_calls >= MIRRORED_MAX) { /* nobody waits for it, so nobody slows down */
+        mz_buf_fini(take);
+        return NULL;
+    }
     struct redis_call *k = mz_new0(MZ_MEM_CONN, struct redis_call);
     bool first = mz_buf_len(&c->out) == 0;
     *k = (struct redis_call){
         .client = c, .done = done, .arg = arg, .scope = command_scope(c, cmd), .start_us = now_us(c)
     };
     mz_list_add_tail(&c->calls, &k->link);
+    c->n_calls++;
     active_add(c, 1);
     if (c->calls.next != &k->link || c->conn) { /* the lease counts the first */
         mz_count(cluster_scope(c), MZ_CS_RQ_TOTAL, 1);

@@ -1,7 +1,9 @@
 /* envoy.filters.network.redis_proxy: a client's connection, its commands in order, their answers in the same order (L5). */
 #include "filters/redis/redis.h"
 
-#define REQUESTS_MAX 1024 /* of a connection, without an answer yet: then it is not read */
+/* Of a connection, without an answer yet: then it is not read. */
+#define REQUESTS_MAX 1024
+#define BYTES_MAX    (64u << 20)
 
 static struct mz_conn *conn_of(const struct redis_session *s)
 {
@@ -15,6 +17,7 @@ static void request_free(struct redis_request *rq)
     struct redis_session *s = rq->session;
     mz_list_del(&rq->link);
     s->n_requests--;
+    s->bytes -= rq->bytes;
     mz_gauge_add(redis_cfg_of(s)->scope, REDIS_STAT_RQ_ACTIVE, -1);
     mz_buf_fini(&rq->answer);
     mz_arena_destroy(rq->arena);
@@ -228,6 +231,7 @@ static void request_begin(struct redis_session *s, struct mz_arena *take,
     rq->session = s;
     rq->arena = take;
     rq->command = v;
+    s->bytes += rq->bytes = mz_arena_size(take);
     mz_buf_init(&rq->answer);
     mz_list_add_tail(&s->requests, &rq->link);
     s->n_requests++;
@@ -241,15 +245,22 @@ static void protocol_error(struct redis_session *s)
     mz_count(redis_cfg_of(s)->scope, REDIS_STAT_CX_PROTOCOL_ERROR, 1);
     mz_task_cancel(&s->flush);
     flush(&s->flush); /* what is ready comes before; what is not never comes */
+    if (s->quit)
+        return;
     resp_error(mz_conn_out(conn_of(s)), MZ_STR("downstream protocol error"));
     mz_conn_written(conn_of(s), false);
     s->quit = true;
     mz_conn_close(conn_of(s), MZ_CLOSE_FLUSH, "redis_protocol_error", 0);
 }
 
+static bool is_full(const struct redis_session *s)
+{
+    return s->n_requests >= REQUESTS_MAX || s->bytes >= BYTES_MAX;
+}
+
 static void read_input(struct redis_session *s, struct mz_buf *in)
 {
-    while (!s->quit && s->n_requests < REQUESTS_MAX) {
+    while (!s->quit && !is_full(s)) {
         struct mz_arena *a;
         const struct resp_value *v;
         enum resp_result r = resp_decode(&s->decoder, in, &a, &v);
@@ -261,7 +272,7 @@ static void read_input(struct redis_session *s, struct mz_buf *in)
         }
         request_begin(s, a, v);
     }
-    if (s->n_requests >= REQUESTS_MAX && !s->paused) {
+    if (is_full(s) && !s->paused) {
         s->paused = true;
         mz_conn_read_disable(conn_of(s), true);
     }
@@ -269,7 +280,7 @@ static void read_input(struct redis_session *s, struct mz_buf *in)
 
 static void read_on(struct redis_session *s)
 {
-    if (!s->paused || s->quit || s->n_requests > REQUESTS_MAX / 2)
+    if (!s->paused || s->quit || s->n_requests > REQUESTS_MAX / 2 || s->bytes > BYTES_MAX / 2)
         return;
     s->paused = false;
     mz_conn_read_disable(conn_of(s), false); /* what is buffered is offered again */

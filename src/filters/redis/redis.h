@@ -105,7 +105,7 @@ struct redis_pool *redis_pool_use(struct mz_worker *w, const struct redis_cfg *c
 void redis_pool_leave(struct redis_pool *p);
 /* @answer NULL: none came (the connection broke, or the server took too long). Once, never from inside redis_call(). */
 typedef void (*redis_done)(void *arg, const struct resp_value *answer);
-/* Sends @take to the host of @cluster that has @key. NULL: there is none. @done NULL: nobody cares. */
+/* Sends @take to the host of @cluster that has @key. NULL: there is none. @done NULL: nobody cares, and it may be dropped. */
 struct redis_call *redis_call(struct redis_pool *p, struct mz_str cluster, struct mz_str key,
                               const struct redis_command *cmd, struct mz_buf *take, redis_done done, void *arg);
 void redis_call_cancel(struct redis_call *c); /* done is not called any more */
@@ -121,6 +121,7 @@ struct redis_request { /* of a client, in the order in which they came; its aren
     uint64_t start_us;
     struct mz_buf answer;
     bool done; /* answer is whole */
+    size_t bytes; /* of the command */
     size_t pending, errors;
     int64_t sum;
     struct redis_part { /* of one key */
@@ -140,7 +141,7 @@ struct redis_session { /* the filter's object */
     struct redis_pool *pool;
     struct resp_decoder decoder;
     struct mz_list requests;
-    size_t n_requests;
+    size_t n_requests, bytes; /* bytes: of all their commands */
     bool allowed; /* no password is asked for, or it was right */
     bool quit; /* no command is read any more */
     bool closed, paused;
