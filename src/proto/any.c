@@ -202,11 +202,11 @@ bool mz_any_unpack_as(struct mz_proto_ctx *ctx, const pb_Any *any,
 /* The first field of a TypedStruct is its type_url; found without unpacking. */
 static struct mz_str typed_struct_url(const pb_Any *any)
 {
-    const uint8_t *p = any->value.data, *end = p + any->value.len;
+    if (any->value.len < 2 || any->value.data[0] != (1 << 3 | 2)) /* data may be NULL */
+        return (struct mz_str){ 0 };
+    const uint8_t *p = any->value.data + 1, *end = any->value.data + any->value.len;
     size_t n = 0;
     unsigned shift = 0;
-    if (any->value.len < 2 || *p++ != (1 << 3 | 2))
-        return (struct mz_str){ 0 };
     for (; p < end && shift < 28; shift += 7) {
         n |= (size_t)(*p & 0x7f) << shift;
         if (!(*p++ & 0x80))
