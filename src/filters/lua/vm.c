@@ -30,7 +30,7 @@ static void *allocate(void *arg, void *p, size_t old, size_t n)
         vm->used -= old;
         return NULL;
     }
-    if (n > old && n - old > vm->most - vm->used)
+    if (n > old && (vm->used > vm->most || n - old > vm->most - vm->used))
         return NULL; /* Lua collects its garbage and tries again, then it is an error */
     vm->used += n - old;
     return mz_realloc(MZ_MEM_CONFIG, p, n);
@@ -74,6 +74,10 @@ static void look(lua_State *L, lua_Debug *at)
 /* The processor's clock costs a system call: it is asked only when a turn lasts. */
 static void limits_begin(struct lua_vm *vm)
 {
+    const struct mz_runtime *r =
+        mz_runtime_here(); /* while listeners are built at the start it is empty */
+    vm->most = mz_runtime_u64(r, MZ_STR("mizzen.lua.max_bytes"), MOST_BYTES);
+    vm->most_us = mz_runtime_u64(r, MZ_STR("mizzen.lua.max_turn_ms"), MOST_MS) * 1000;
     vm->over = false;
     vm->looked_us = clock_us(CLOCK_MONOTONIC_COARSE);
     vm->turn_cpu_us = 0;
@@ -122,10 +126,8 @@ static void vm_destroy(struct lua_vm *vm)
 
 static struct lua_vm *vm_create(struct mz_str code, struct mz_err *err)
 {
-    const struct mz_runtime *r = mz_runtime_here();
     struct lua_vm *vm = mz_new0(MZ_MEM_CONFIG, struct lua_vm);
-    vm->most = mz_runtime_u64(r, MZ_STR("mizzen.lua.max_bytes"), MOST_BYTES);
-    vm->most_us = mz_runtime_u64(r, MZ_STR("mizzen.lua.max_turn_ms"), MOST_MS) * 1000;
+    vm->most = MOST_BYTES;
     vm->L = lua_newstate(allocate, vm);
     if (!vm->L) {
         mz_err_set(err, "script load error: not enough memory");
