@@ -211,7 +211,8 @@ static int handle_timestamp(lua_State *L)
     (void)lua_self(L);
     if (!resolution(L, &unit) || unit != 0)
         return luaL_error(L, "timestamp format must be MILLISECOND.");
-    lua_pushnumber(L, (lua_Number)(mz_clock->wall_us() / 1000));
+    unit = mz_clock->wall_us() / 1000;
+    lua_pushnumber(L, (lua_Number)unit);
     return 1;
 }
 

@@ -52,10 +52,10 @@ static int headers_get_at_index(lua_State *L)
 {
     const struct mz_headers *h = map(L, 1);
     const struct mz_header *e = mz_headers_get(h, name_arg(L, 2));
-    lua_Number at = luaL_checknumber(L, 3);
+    lua_Integer at = luaL_checkinteger(L, 3);
     if (at < 0)
         return 0;
-    for (lua_Number i = 0; e && i + 1 <= at; i++)
+    for (; e && at > 0; at--)
         e = mz_headers_next(h, e);
     if (!e)
         return 0;
