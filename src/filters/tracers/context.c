@@ -40,12 +40,16 @@ bool traceparent_parse(struct mz_str t, struct trace_context *out)
 
 void traceparent_write(const struct trace_context *c, char t[TRACEPARENT_TEXT])
 {
-    memcpy(t, "00-", 3);
+    t[0] = t[1] = '0';
+    t[2] = '-';
     mz_hex64(c->trace_hi, t + 3);
     mz_hex64(c->trace_lo, t + 19);
     t[35] = '-';
     mz_hex64(c->id, t + 36);
-    memcpy(t + 52, c->sampled ? "-01" : "-00", 4);
+    t[52] = '-';
+    t[53] = '0';
+    t[54] = c->sampled ? '1' : '0';
+    t[55] = '\0';
 }
 
 /* ---- B3 ---- */
