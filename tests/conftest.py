@@ -1,5 +1,6 @@
 """Options and fixtures of the black-box tests; the library is in lib/."""
 import collections
+import fcntl
 import os
 import pathlib
 
@@ -44,6 +45,20 @@ def _stricter(request):
         pytest.skip("stricter than Envoy on purpose")
     if request.node.get_closest_marker("long") and not request.config.getoption("--long"):
         pytest.skip("only with --long")
+
+
+@pytest.fixture(autouse=True)
+def _turn(request, tmp_path_factory):
+    """Among several processes (pytest-xdist): what measures waits until nothing else runs, and what comes meanwhile waits behind it."""
+    if not hasattr(request.config, "workerinput"):
+        yield
+        return
+    folder = tmp_path_factory.getbasetemp().parent
+    with open(folder / "running", "w") as running:
+        with open(folder / "door", "w") as door:
+            fcntl.flock(door, fcntl.LOCK_EX)
+            fcntl.flock(running, fcntl.LOCK_EX if request.node.get_closest_marker("alone") else fcntl.LOCK_SH)
+        yield
 
 
 def _mesh(request, proxy_binary, tmp):

@@ -32,12 +32,14 @@ def until(condition, timeout=5.0, what="condition"):
 
 
 _given = set()
+_runs = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)) # processes of this run; each has ports of its own
+_run = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
 
 
 def free_port():
     """A port below the ephemeral range that nobody holds now and that this run has not given before."""
     for _ in range(500):
-        port = random.randint(12000, 31999)
+        port = 12000 + random.randrange(20000 // _runs) * _runs + _run
         if port in _given:
             continue
         with socket.socket() as s:

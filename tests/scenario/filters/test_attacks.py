@@ -5,6 +5,7 @@ import pytest
 from chain import own, send, share, start
 from evidence import VIA_UPSTREAM, told
 
+pytestmark = pytest.mark.alone
 CORS, POLICY = "envoy.filters.http.cors", "envoy.extensions.filters.http.cors.v3.CorsPolicy"
 H2M = "envoy.extensions.filters.http.header_to_metadata.v3.Config"
 LIMIT = "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"

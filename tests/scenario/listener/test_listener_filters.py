@@ -170,7 +170,7 @@ def named_chains():
     (hello(None), b"tls"), (hello("c.test", ["http/1.1"]), b"tls"), (b"GET / HTTP/1.1\r\n\r\n", b"plain"), (b"\x16\x03", None),
     (resized(hello("a.test"), 64), b"exact"), (b"\x16\x03\x01\x00\x00" * 3, b"plain"), (b"\x16\x02\x01\x00\x05aaaaa", b"plain"),
     (b"\x16\x03\x01\xff\xff" + b"x" * 20, b"plain"), (b"\x16\x03\x01\x40\x00\x01\x00\x3f\xfc" + b"\0" * 30000, b""),
-])
+], ids=["exact", "any-case", "wildcard", "h2", "no-name", "http1", "http", "cut", "many-records", "empty-records", "version", "length", "short-hello"])
 @pytest.mark.parametrize("step", [1, 100000])
 def test_chain_by_client_hello(mesh, first, chain, step):  # G18, L4
     place = config.listener(free_port(), [], listener_filters=[inspector("tls_inspector", "TlsInspector")], listener_filters_timeout="2s")

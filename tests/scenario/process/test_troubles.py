@@ -111,7 +111,7 @@ def test_d6_keepalive_finds_idle_connections_to_a_node_that_is_gone(netns, mesh)
 def test_d6_outlier_detection_bounds_what_a_gone_node_costs(netns, mesh):  # noqa: F811
     """Of two nodes one goes: a connect timeout or two, then every request goes to the other."""
     good, bad = Kept("10.1.0.2", name="good"), Kept("10.1.0.3", name="bad")
-    px = node_proxy(mesh, [good, bad], connect_timeout="0.5s", max_requests_per_connection=1,
+    px = node_proxy(mesh, [good, bad], connect_timeout="1s", max_requests_per_connection=1,
                     outlier_detection={"consecutive_local_origin_failure": 2, "split_external_local_origin_errors": True, "max_ejection_percent": 50,
                                        "base_ejection_time": "600s"})
     assert {px.get("/").body for _ in range(8)} == {b"good", b"bad"}

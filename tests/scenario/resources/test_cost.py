@@ -8,6 +8,7 @@ from evidence import VIA_UPSTREAM, told
 from upstream import Reply
 
 stricter = pytest.mark.stricter
+pytestmark = pytest.mark.alone
 
 
 def cost(px, request, times):
