@@ -144,9 +144,31 @@ static void test_str(void **state)
     assert_int_equal(mz_str_distance(MZ_STR("a"), MZ_STR(""), 3), 1);
 }
 
+/* Each length of a number, at both of its ends. */
+static void test_numbers_as_text(void **state)
+{
+    (void)state;
+    uint64_t least = 1;
+    for (int digits = 1; digits <= 20; digits++, least *= 10) {
+        uint64_t most = digits < 20 ? least * 10 - 1 : UINT64_MAX;
+        for (uint64_t v = least;; v = v == least ? least + (most - least) / 3 : most) {
+            char want[24], got[20];
+            int n = snprintf(want, sizeof(want), "%llu", (unsigned long long)v);
+            assert_int_equal(mz_u64_text(v, got), n);
+            assert_memory_equal(got, want, n);
+            if (v == most)
+                break;
+        }
+    }
+    char zero[20];
+    assert_int_equal(mz_u64_text(0, zero), 1);
+    assert_int_equal(zero[0], '0');
+}
+
 int main(void)
 {
-    const struct CMUnitTest t[] = { cmocka_unit_test(test_buf_model), cmocka_unit_test(test_map),
+    const struct CMUnitTest t[] = { cmocka_unit_test(test_numbers_as_text),
+                                    cmocka_unit_test(test_buf_model), cmocka_unit_test(test_map),
                                     cmocka_unit_test(test_str) };
     return cmocka_run_group_tests_name("base", t, NULL, NULL);
 }

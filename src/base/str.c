@@ -256,18 +256,17 @@ size_t mz_u64_text(uint64_t v, char out_text[20])
         "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
         "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
         "8081828384858687888990919293949596979899";
-    if (v < 10) {
-        out_text[0] = (char)('0' + v);
-        return 1;
-    }
-    char tmp[20], *at = tmp + sizeof(tmp);
-    for (; v >= 10; v /= 100) {
+    unsigned n = 1; /* the digits are counted first and written where they stay */
+    for (uint64_t limit = 10; n < 20 && v >= limit; limit *= 10)
+        n++;
+    char *at = out_text + n;
+    for (; v >= 100; v /= 100) {
         at -= 2;
         memcpy(at, pairs + v % 100 * 2, 2);
     }
-    if (v)
-        *--at = (char)('0' + v);
-    size_t n = (size_t)(tmp + sizeof(tmp) - at);
-    memcpy(out_text, at, n);
+    if (v >= 10)
+        memcpy(out_text, pairs + v * 2, 2);
+    else
+        out_text[0] = (char)('0' + v);
     return n;
 }

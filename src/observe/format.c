@@ -148,11 +148,16 @@ bool operator_compile(const struct operator_call *call, struct mz_arena *a, stru
     return operator_check(op, call, err) && (!op->compile || op->compile(out, call->param, a, err));
 }
 
+#define PADDING 16 /* bytes behind a literal that may be read: see writer_put_literal() */
+
 static void literal_flush(struct compiler *c)
 {
-    if (c->literal.n)
+    if (c->literal.n) {
+        char *text = mz_arena_alloc(c->f->arena, c->literal.n + PADDING);
+        memcpy(text, c->literal.p, c->literal.n);
         *mz_vec_push(&c->steps, MZ_MEM_CONFIG) =
-            (struct step){ .text = mz_arena_dup(c->f->arena, c->literal), .limit = UINT32_MAX };
+            (struct step){ .text = { text, c->literal.n }, .limit = UINT32_MAX };
+    }
     c->literal.n = 0;
 }
 
@@ -336,6 +341,17 @@ static inline void writer_put(struct writer *w, const char *p, size_t n)
     w->p += n;
 }
 
+/* Most literals are a space or a quote: one copy of a fixed size, of which the next step overwrites the rest. */
+static inline void writer_put_literal(struct writer *w, struct mz_str s)
+{
+    if (MZ_UNLIKELY(s.n > PADDING || w->end - w->p < PADDING)) {
+        writer_put(w, s.p, s.n);
+        return;
+    }
+    memcpy(w->p, s.p, PADDING);
+    w->p += s.n;
+}
+
 /* Control bytes (not TAB, which Envoy lets pass) would break lines and terminals: \xNN (B18). */
 static inline uint64_t controls(uint64_t w) /* eight bytes at once: below 0x20, or 0x7f */
 {
@@ -405,9 +421,10 @@ static void put_json(struct writer *w, struct value *v, uint32_t limit, bool esc
 
 static void put_number(struct writer *w, uint64_t n, uint32_t limit)
 {
-    char digits[20];
-    size_t len = mz_u64_text(n, digits);
-    writer_put(w, digits, len < limit ? len : limit);
+    if (MZ_UNLIKELY(w->end - w->p < 20))
+        writer_more(w, 20);
+    size_t len = mz_u64_text(n, w->p);
+    w->p += len < limit ? len : limit;
 }
 
 static void put_step(struct writer *w, const struct step *s, const struct mz_format_ctx *c,
@@ -442,7 +459,7 @@ void mz_format_append(const struct mz_format *f, const struct mz_format_ctx *c, 
         if (s->op)
             put_step(&w, s, c, f->omit_empty);
         else
-            writer_put(&w, s->text.p, s->text.n);
+            writer_put_literal(&w, s->text);
     }
     writer_flush(&w);
 }
