@@ -20,7 +20,8 @@ bool mz_check_is_subnet(const char *s)
     uint64_t bits;
     if (slash < 0)
         return is_ip(s);
-    return mz_str_u64(mz_str_skip(text, (size_t)slash + 1), &bits) && bits <= 128 &&
+    return mz_str_u64(mz_str_skip(text, (size_t)slash + 1), &bits) &&
+           bits <= (mz_str_chr(text, ':') < 0 ? 32u : 128u) &&
            mz_cidr_make((struct mz_str){ text.p, (size_t)slash }, (unsigned)bits, &range, &ignored);
 }
 
@@ -285,6 +286,8 @@ static bool egress_port(const ist_IstioEgressListener *l, struct mz_err *err)
         return AT(mz_err_set(err, "UNIX sockets are not served"), "bind");
     if (l->bind[0] && !is_ip(l->bind))
         return AT(mz_err_set(err, "\"%.100s\" is not an IP address", l->bind), "bind");
+    if (l->port && mz_str_ieq(mz_str_c(l->port->protocol), MZ_STR("HTTP_PROXY")))
+        return AT(mz_err_set(err, "HTTP_PROXY is not served"), "port.protocol");
     return !l->port || port(l->port->number, "port.number", err);
 }
 
