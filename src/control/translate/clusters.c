@@ -142,6 +142,17 @@ static int discovery_type(const struct mz_view *v, const struct mz_service *s)
     return by_client(v, s) ? pb_Cluster_DiscoveryType_ORIGINAL_DST : pb_Cluster_DiscoveryType_EDS;
 }
 
+/* Where the client wanted, but for the port (a ServiceEntry of NONE with a targetPort). */
+static void other_port(struct tr_cluster *c)
+{
+    if (c->m->type != pb_Cluster_DiscoveryType_ORIGINAL_DST || !c->service->entry ||
+        c->port->target == c->port->port)
+        return;
+    c->m->lb_config_case = pb_Cluster_LB_CONFIG_ORIGINAL_DST_LB_CONFIG;
+    c->m->original_dst_lb_config = TR_NEW(c->a, Cluster_OriginalDstLbConfig);
+    c->m->original_dst_lb_config->upstream_port_override = tr_u32(c->a, c->port->target);
+}
+
 /* The proxy looks the endpoints up itself. False: there are none to look up, and no such cluster then. */
 static bool look_up(struct tr_cluster *c)
 {
@@ -170,10 +181,15 @@ static struct mz_out *build_outbound(struct mz_view *v, const struct mz_service 
     c.endpoints = mz_model_endpoints(v->model, p);
     c.subset = mz_str_c(subset ? subset->name : "");
     c.selected = subset;
+<<<<<<< HEAD
     begin(&c,
           sni ? tr_sni_cluster_name(c.a, p->port, c.subset, s->host)
               : tr_cluster_name(c.a, "outbound", p->port, c.subset, s->host),
           discovery_type(v, s));
+=======
+    begin(&c, tr_cluster_name(c.a, "outbound", p->port, c.subset, s->host), discovery_type(v, s));
+    other_port(&c);
+>>>>>>> 8658c17 (translate: a ServiceEntry of NONE with a targetPort dials the other port)
     c.m->common_lb_config = TR_NEW(c.a, Cluster_CommonLbConfig);
     c.m->common_lb_config->healthy_panic_threshold = TR_NEW(c.a, Percent); /* 0: no panic */
     if (!sni)

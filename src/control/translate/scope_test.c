@@ -159,6 +159,21 @@ static void test_automatic(void **state)
     assert_names(&o, want);
 }
 
+static void test_other_port(void **state)
+{
+    (void)state;
+    static const char documents[] = "---\napiVersion: networking.istio.io/v1\nkind: "
+                                    "ServiceEntry\nmetadata: {name: e, namespace: demo}\n"
+                                    "spec: {hosts: ['*.example.com'], ports: [{number: 80, name: "
+                                    "http, protocol: HTTP, targetPort: 8080}]}\n";
+    struct mz_outs o = { 0 };
+    ask(documents, "", MZ_XDS_CLUSTER, NULL, &o);
+    const pb_Cluster *c =
+        (const pb_Cluster *)find(&o, MZ_XDS_CLUSTER, "outbound|80||*.example.com");
+    assert_int_equal(c->original_dst_lb_config->upstream_port_override->value, 8080);
+    mz_outs_fini(&o);
+}
+
 static void assert_domains(const pb_VirtualHost *h, const char *want)
 {
     char text[1000] = "";
@@ -219,6 +234,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_own_socket, up, down),
         cmocka_unit_test_setup_teardown(test_automatic, up, down),
         cmocka_unit_test_setup_teardown(test_names, up, down),
+        cmocka_unit_test_setup_teardown(test_other_port, up, down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
