@@ -12,6 +12,7 @@ extern const size_t mz_control_types_n;
 const struct command *const commands[] = {
     &command_analyze,
     &command_completion,
+    &command_kube_inject,
     &command_proxy_config,
     &command_proxy_status,
     &command_validate,

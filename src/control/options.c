@@ -21,6 +21,9 @@ static const struct mz_flag flags[] = {
     { "grpc-addr", 0, MZ_FLAG_TEXT, AT(grpc_addr), "Address and port for xDS over plain gRPC. Default is :15010, every address" },
     { "secure-grpc-addr", 0, MZ_FLAG_TEXT, AT(secure_grpc_addr),
       "Address and port for xDS and certificates over TLS; clients show a certificate or a token. Default is :15012; \"\" is none" },
+    { "webhook-addr", 0, MZ_FLAG_TEXT, AT(webhook_addr),
+      "Address and port for /inject and /validate over HTTPS, as an API server asks them. Default is :15017; \"\" is none" },
+    { "inject-image", 0, MZ_FLAG_TEXT, AT(inject_image), "Image of proxies that are injected" },
     { "ca-dir", 0, MZ_FLAG_TEXT, AT(ca_dir),
       "Directory of the authority: ca-cert.pem, ca-key.pem, root-cert.pem, cert-chain.pem that are plugged in; or it gets a root of its own. "
       "Without it the root lasts as long as the process" },
@@ -73,6 +76,7 @@ int mz_control_options_parse(int argc, char **argv, struct mz_control_options *o
                                     .grpc_addr = ":15010",
                                     .monitoring_addr = ":15014",
                                     .secure_grpc_addr = ":15012",
+                                    .webhook_addr = ":15017",
                                     .token_ttl_s = 43200,
                                     .log_level = "info" };
     int rc = mz_flags_parse(&program, argc, argv, &o);

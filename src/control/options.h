@@ -8,7 +8,8 @@ struct mz_control_options {
     const char *config_dir, *mesh_config, *domain;
     const char *mode; /* "serve", "validate", "dump", "token" */
     const char *node, *output; /* of dump */
-    const char *grpc_addr, *monitoring_addr, *secure_grpc_addr; /* of serve */
+    const char *grpc_addr, *monitoring_addr, *secure_grpc_addr, *webhook_addr; /* of serve */
+    const char *inject_image;
     const char *ca_dir, *token_issuer, *token_jwks;
     uint32_t workload_ttl_s, max_workload_ttl_s, root_ttl_s, refresh_ms; /* of the authority; 0: its defaults */
     const char *account; /* of token: "demo/web" */

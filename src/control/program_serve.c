@@ -9,6 +9,7 @@
 #include "control/discovery/server.h"
 #include "control/monitor/monitor.h"
 #include "control/program_priv.h"
+#include "control/webhook/webhook.h"
 
 struct serving {
     const struct mz_control_options *o;
@@ -17,7 +18,9 @@ struct serving {
     struct mz_source *source;
     struct mz_discovery *discovery;
     struct mz_monitor *monitor;
-    struct mz_ca *ca; /* NULL: nobody asked for a secure port */
+    struct mz_ca *ca;           /* NULL: nobody asked for a secure port */
+    struct mz_webhook *webhook; /* NULL: nobody asked for it */
+    struct mz_arena *arena;     /* texts of settings at the start */
     struct mz_model *model;
 };
 
@@ -106,21 +109,38 @@ static void more_metrics(void *arg, struct mz_buf *out)
     const struct serving *s = arg;
     if (s->ca)
         mz_ca_metrics(s->ca, out);
+    if (s->webhook)
+        mz_webhook_metrics(s->webhook, out);
+}
+
+static bool listen_webhook(struct serving *s, const struct mz_addr *a, struct mz_addr *out_addr,
+                           struct mz_err *err)
+{
+    const struct mz_mesh *m = &s->model->mesh;
+    struct mz_inject_opts o;
+    mz_inject_opts_init(&o);
+    o.image = s->o->inject_image ? s->o->inject_image : o.image;
+    o.ca_address = mz_arena_printf(s->arena, "istiod.%.*s.svc:15012", MZ_STR_ARG(m->root_ns)).p;
+    o.trust_domain = mz_arena_dup(s->arena, m->trust_domain).p;
+    o.mesh_id = o.trust_domain;
+    o.cluster_id = mz_arena_dup(s->arena, m->cluster_id).p;
+    o.domain = s->o->domain;
+    s->webhook = mz_webhook_create(s->loop, &o);
+    return mz_webhook_listen(s->webhook, a, mz_ca_web_factory(s->ca), out_addr, err);
 }
 
 /* Its trust domain is the mesh's at the start. */
 static bool start_authority(struct serving *s, struct mz_err *err)
 {
     const struct mz_control_options *o = s->o;
-    struct mz_arena *a = mz_arena_create(MZ_MEM_TLS);
     const struct mz_ca_opts co = {
         .authority = { .dir = o->ca_dir,
-                       .trust_domain = mz_arena_dup(a, s->model->mesh.trust_domain).p,
+                       .trust_domain = mz_arena_dup(s->arena, s->model->mesh.trust_domain).p,
                        .root_ttl_s = o->root_ttl_s,
                        .default_ttl_s = o->workload_ttl_s,
                        .max_ttl_s = o->max_workload_ttl_s },
         .tokens = { .dir = o->ca_dir, .issuer = o->token_issuer, .jwks = o->token_jwks },
-        .root_ns = mz_arena_dup(a, s->model->mesh.root_ns).p,
+        .root_ns = mz_arena_dup(s->arena, s->model->mesh.root_ns).p,
         .domain = o->domain,
         .refresh_ms = o->refresh_ms,
     };
@@ -129,7 +149,6 @@ static bool start_authority(struct serving *s, struct mz_err *err)
     s->ca = mz_ca_create(s->loop, &co, err);
     if (s->ca)
         mz_ca_service_add(mz_ca_get_service(s->ca), mz_discovery_server(s->discovery));
-    mz_arena_destroy(a);
     return s->ca != NULL;
 }
 
@@ -140,9 +159,10 @@ static bool start(struct serving *s, struct mz_err *err)
     (void)mz_report_log(s->source); /* what is wrong was told; what is right is served */
     if (!s->model)
         on_documents(s); /* an empty directory commits nothing */
-    if (s->o->secure_grpc_addr[0] && !start_authority(s, err))
+    if ((s->o->secure_grpc_addr[0] || s->o->webhook_addr[0]) && !start_authority(s, err))
         return false;
-    return listen_at(s, "--secure-grpc-addr", s->o->secure_grpc_addr, "secure xDS", listen_secure,
+    return listen_at(s, "--webhook-addr", s->o->webhook_addr, "webhook", listen_webhook, err) &&
+           listen_at(s, "--secure-grpc-addr", s->o->secure_grpc_addr, "secure xDS", listen_secure,
                      err) &&
            listen_at(s, "--monitoring-addr", s->o->monitoring_addr, "monitoring", listen_monitor,
                      err) &&
@@ -151,7 +171,9 @@ static bool start(struct serving *s, struct mz_err *err)
 
 int program_serve(const struct mz_control_options *o)
 {
-    struct serving s = { .o = o, .loop = mz_loop_create("main_thread") };
+    struct serving s = { .o = o,
+                         .loop = mz_loop_create("main_thread"),
+                         .arena = mz_arena_create(MZ_MEM_CONFIG) };
     const struct mz_directory_opts d = { .dir = o->config_dir,
                                          .mesh_file = o->mesh_config,
                                          .watch = true,
@@ -176,12 +198,14 @@ int program_serve(const struct mz_control_options *o)
         MZ_LOG(CRITICAL, main, "%s", mz_err_text(&err, text, sizeof(text)));
     }
     mz_ca_stop(s.ca);
+    mz_webhook_destroy(s.webhook);
     mz_monitor_destroy(s.monitor);
     mz_discovery_destroy(s.discovery);
     s.source->ops->destroy(s.source);
     mz_store_destroy(s.store);
     mz_model_unref(s.model);
     mz_loop_destroy(s.loop);
+    mz_arena_destroy(s.arena);
     mz_ca_destroy(s.ca); /* connections that went with the loop used its contexts */
     return rc;
 }

@@ -53,14 +53,39 @@ static void blanks(struct printer *p, unsigned n)
     mz_buf_printf(p->out, "%*s", (int)n, "");
 }
 
+/* Characters that YAML takes for the end of a line or for a mark of order: bytes at @p, 0 none. */
+static size_t odd_break(const char *p, size_t n, unsigned *out_code)
+{
+    static const struct {
+        const char *bytes;
+        unsigned code;
+    } odd[] = { { "\xc2\x85", 0x85 },
+                { "\xe2\x80\xa8", 0x2028 },
+                { "\xe2\x80\xa9", 0x2029 },
+                { "\xef\xbb\xbf", 0xfeff } };
+    for (size_t i = 0; i < MZ_COUNT(odd); i++) {
+        const size_t len = strlen(odd[i].bytes);
+        if (n >= len && memcmp(p, odd[i].bytes, len) == 0) {
+            *out_code = odd[i].code;
+            return len;
+        }
+    }
+    return 0;
+}
+
 static void quoted(struct printer *p, struct mz_str s)
 {
+    unsigned code = 0;
     static const char from[] = "\"\\\b\f\n\r\t", to[] = "\"\\bfnrt";
     mz_buf_append(p->out, "\"", 1);
     for (size_t i = 0; i < s.n; i++) {
         const unsigned char c = (unsigned char)s.p[i];
         const char *brief = c ? strchr(from, c) : NULL;
-        if (brief)
+        const size_t odd = c < 0x80 ? 0 : odd_break(s.p + i, s.n - i, &code);
+        if (odd) {
+            mz_buf_printf(p->out, "\\u%04x", code);
+            i += odd - 1;
+        } else if (brief)
             mz_buf_printf(p->out, "\\%c", to[brief - from]);
         else if (c < 0x20 || c == 0x7f)
             mz_buf_printf(p->out, "\\u%04x", c);
@@ -199,7 +224,9 @@ static bool is_text(struct mz_str s, bool lines)
 {
     for (size_t i = 0; i < s.n; i++) {
         const unsigned char c = (unsigned char)s.p[i];
-        if ((c < 0x20 && !(lines && c == '\n')) || c == 0x7f)
+        unsigned code;
+        if ((c < 0x20 && !(lines && c == '\n')) || c == 0x7f ||
+            (c >= 0x80 && odd_break(s.p + i, s.n - i, &code)))
             return false;
     }
     return true;

@@ -21,7 +21,8 @@ class Mizzend:
             self.write(name, text)
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen([MIZZEND, "-c", self.docs, "--grpc-addr", "127.0.0.1:0", "--monitoring-addr", "127.0.0.1:0",
-                                             *(() if "--secure-grpc-addr" in args else ("--secure-grpc-addr", "")), *args], stdout=log, stderr=log)
+                                             *(() if "--secure-grpc-addr" in args else ("--secure-grpc-addr", "")),
+                                             *(() if "--webhook-addr" in args else ("--webhook-addr", "")), *args], stdout=log, stderr=log)
         self.port = until(self._port, 30, "mizzend to listen")
 
     def _port(self):

@@ -362,7 +362,7 @@ def test_authorities_that_are_refused(tmp_path, what, text):
     broken(tmp_path / "ca", what)
     (tmp_path / "docs").mkdir()
     p = subprocess.run([control.MIZZEND, "-c", tmp_path / "docs", "--ca-dir", tmp_path / "ca", "--grpc-addr", "127.0.0.1:0", "--secure-grpc-addr", "127.0.0.1:0",
-                        "--monitoring-addr", ""], capture_output=True, text=True, timeout=60, check=False)
+                        "--monitoring-addr", "", "--webhook-addr", ""], capture_output=True, text=True, timeout=60, check=False)
     assert p.returncode == 1 and text in p.stderr, p.stderr
 
 

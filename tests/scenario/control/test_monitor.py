@@ -196,7 +196,7 @@ def test_what_a_client_of_the_page_may_do(mizzend):
 
 def test_logs_as_json(tmp_path):
     (tmp_path / "docs").mkdir()
-    p = subprocess.run([control.MIZZEND, "-c", tmp_path / "docs", "--log-as-json", "--grpc-addr", f"127.0.0.1:{free_port()}", "--secure-grpc-addr", "", "--monitoring-addr", 'no "address"'],
+    p = subprocess.run([control.MIZZEND, "-c", tmp_path / "docs", "--log-as-json", "--grpc-addr", f"127.0.0.1:{free_port()}", "--secure-grpc-addr", "", "--webhook-addr", "", "--monitoring-addr", 'no "address"'],
                        capture_output=True, text=True, timeout=60)
     assert p.returncode == 1
     lines = [json.loads(line) for line in p.stderr.splitlines() if line.startswith("{")]

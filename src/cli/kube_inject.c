@@ -1,0 +1,153 @@
+/* kube-inject: the proxy into the pods of documents, as the webhook does it when they are written. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cli/command.h"
+#include "cli/dump.h"
+#include "cli/inputs.h"
+#include "cli/print.h"
+#include "control/inject/inject.h"
+
+struct inject_options {
+    const char *file, *output, *image, *revision, *ca_address, *cluster_id, *mesh_id, *trust_domain;
+};
+#define AT(member) offsetof(struct inject_options, member)
+static const struct arg_flag inject_flags[] = {
+    { "filename", 'f', ARG_TEXT, AT(file), "File of documents; '-' is standard input" },
+    { "output", 'o', ARG_TEXT, AT(output), "File to write to instead of standard output" },
+    { "image", 0, ARG_TEXT, AT(image), "Image of the proxy" },
+    { "revision", 'r', ARG_TEXT, AT(revision), "Control plane revision (default)" },
+    { "ca-address", 0, ARG_TEXT, AT(ca_address),
+      "Where proxies ask for certificates (istiod.istio-system.svc:15012)" },
+    { "cluster-id", 0, ARG_TEXT, AT(cluster_id), "(Kubernetes)" },
+    { "mesh-id", 0, ARG_TEXT, AT(mesh_id), "(cluster.local)" },
+    { "trust-domain", 0, ARG_TEXT, AT(trust_domain), "(cluster.local)" },
+};
+#undef AT
+
+static void member_empty(json_t *object, const char *name)
+{
+    if (json_is_object(object) && !json_object_get(object, name))
+        (void)json_object_set_new(object, name, json_object()); /* only without memory */
+}
+
+static void containers_complete(json_t *spec, const char *list)
+{
+    size_t at;
+    json_t *c;
+    json_array_foreach(json_object_get(spec, list), at, c) member_empty(c, "resources");
+}
+
+/* What the field's tool writes, too: members that its own types always have. */
+static void complete(json_t *object)
+{
+    const char *kind = json_string_value(json_object_get(object, "kind"));
+    json_t *spec = json_object_get(object, "spec");
+    if (!kind || !json_is_object(spec))
+        return;
+    const bool pod = strcmp(kind, "Pod") == 0, deployment = strcmp(kind, "Deployment") == 0;
+    json_t *inner = pod ? spec : json_object_get(json_object_get(spec, "template"), "spec");
+    if (!pod && !json_is_object(inner))
+        return;
+    containers_complete(inner, "containers");
+    containers_complete(inner, "initContainers");
+    member_empty(object, "status");
+    if (deployment)
+        member_empty(spec, "strategy");
+}
+
+struct run {
+    struct mz_inject_opts o;
+    FILE *to;
+    struct mz_err err;
+    const char *file;
+    bool failed;
+};
+
+static void write_yaml(struct run *r, json_t *object)
+{
+    struct mz_arena *a = mz_arena_create(MZ_MEM_MISC);
+    char *text = json_dumps(object, JSON_COMPACT);
+    const struct mz_node *n = text ? mz_tree_read(a, mz_str_c(text), MZ_TEXT_JSON, &r->err) : NULL;
+    if (n) {
+        show_print(n, SHOW_YAML, false, r->to);
+        fprintf(r->to, "---\n");
+    }
+    free(text);
+    mz_arena_destroy(a);
+}
+
+static void part(void *arg, struct mz_str text, uint32_t line0)
+{
+    struct run *r = arg;
+    struct mz_arena *a = mz_arena_create(MZ_MEM_MISC);
+    const struct mz_node *n = r->failed ? NULL : mz_tree_read_yaml(a, text, line0, &r->err);
+    json_t *object = n && n->kind == MZ_NODE_MAP ? mz_json_from_tree(n) : NULL;
+    if (!r->failed && !n)
+        r->failed = true;
+    if (object && mz_inject_object(object, &r->o, &r->err) == MZ_INJECT_FAILED)
+        r->failed = true;
+    if (object && !r->failed) {
+        complete(object);
+        write_yaml(r, object);
+    }
+    json_decref(object);
+    mz_arena_destroy(a);
+}
+
+static const char *or_default(const char *given, const char *otherwise)
+{
+    return given ? given : otherwise;
+}
+
+static bool inject(struct run *r, const struct inject_options *o)
+{
+    struct mz_buf b;
+    mz_buf_init(&b);
+    bool ok = read_file(o->file, &b, &r->err);
+    if (ok)
+        mz_doc_parts(mz_buf_linearize(&b, mz_buf_len(&b)), part, r);
+    if (ok && r->failed)
+        ok = mz_err_at(&r->err, "%s", o->file);
+    mz_buf_fini(&b);
+    return ok;
+}
+
+static int run_kube_inject(const struct command *c, int argc, char **argv)
+{
+    struct inject_options o = { .file = NULL };
+    struct arg_result r;
+    struct run run = { .to = stdout, .err = { .path = "", .msg = "" } };
+    const int rc = command_args(c, argc, argv, &o, &r);
+    if (rc >= 0)
+        return rc;
+    if (!o.file || r.others.n)
+        return command_usage_error(c, "filename not specified (see --filename or -f)");
+    mz_inject_opts_init(&run.o);
+    run.o.image = or_default(o.image, run.o.image);
+    run.o.revision = or_default(o.revision, run.o.revision);
+    run.o.ca_address = or_default(o.ca_address, run.o.ca_address);
+    run.o.cluster_id = or_default(o.cluster_id, run.o.cluster_id);
+    run.o.mesh_id = or_default(o.mesh_id, run.o.mesh_id);
+    run.o.trust_domain = or_default(o.trust_domain, run.o.trust_domain);
+    if (o.output && !(run.to = fopen(o.output, "we"))) {
+        mz_err_set(&run.err, "%s: cannot be written", o.output);
+        return command_fail(&run.err);
+    }
+    const bool ok = inject(&run, &o);
+    if (o.output && fclose(run.to) != 0 && ok) {
+        mz_err_set(&run.err, "%s: cannot be written", o.output);
+        return command_fail(&run.err);
+    }
+    return ok ? EXIT_OK : command_fail(&run.err);
+}
+
+const struct command command_kube_inject = {
+    .name = "kube-inject",
+    .aliases = "",
+    .arguments = "-f FILE",
+    .run = run_kube_inject,
+    .flags = inject_flags,
+    .flags_n = MZ_COUNT(inject_flags),
+    .help = "Inject a proxy into the pods of Kubernetes documents",
+};

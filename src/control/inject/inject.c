@@ -1,0 +1,365 @@
+#include "control/inject/inject.h"
+
+#include <stdlib.h>
+
+#include "control/inject/inject_priv.h"
+
+void mz_inject_opts_init(struct mz_inject_opts *o)
+{
+    *o = (struct mz_inject_opts){ .image = "docker.io/istio/proxyv2:latest",
+                                  .ca_address = "istiod.istio-system.svc:15012",
+                                  .cluster_id = "Kubernetes",
+                                  .mesh_id = "cluster.local",
+                                  .trust_domain = "cluster.local",
+                                  .revision = "default",
+                                  .domain = "cluster.local",
+                                  .status_port = 15020 };
+}
+
+const char *annotation(const struct injection *i, const char *name, const char *otherwise)
+{
+    const char *s = json_string_value(json_object_get(i->annotations, name));
+    return s ? s : otherwise;
+}
+
+static json_t *member(json_t *object, const char *name, json_t *(*make)(void))
+{
+    json_t *v = json_object_get(object, name);
+    if (!v || json_is_null(v)) {
+        (void)json_object_set_new(object, name, make()); /* only without memory, as all below */
+        v = json_object_get(object, name);
+    }
+    return v;
+}
+
+/* ---- who ---- */
+
+static bool is_yes(const char *s)
+{
+    static const char *const words[] = { "y", "yes", "true", "on" };
+    for (size_t i = 0; i < 4; i++)
+        if (strcasecmp(s, words[i]) == 0)
+            return true;
+    return false;
+}
+
+static bool is_wanted(json_t *pod, json_t *spec, const char *ns)
+{
+    static const char *const system[] = { "kube-system", "kube-public", "kube-node-lease",
+                                          "local-path-storage" };
+    json_t *meta = json_object_get(pod, "metadata");
+    const char *name = "sidecar.istio.io/inject";
+    const char *label = json_string_value(json_object_get(json_object_get(meta, "labels"), name)),
+               *note =
+                   json_string_value(json_object_get(json_object_get(meta, "annotations"), name));
+    const char *word = label ? label : note;
+    for (size_t i = 0; i < 4; i++)
+        if (strcmp(ns, system[i]) == 0)
+            return false;
+    if (json_is_true(json_object_get(spec, "hostNetwork")))
+        return false;
+    if (json_object_get(json_object_get(meta, "annotations"), "sidecar.istio.io/status"))
+        return false; /* it has one */
+    return !word || !word[0] || is_yes(word);
+}
+
+/* ---- merging ---- */
+
+static json_t *by_key(json_t *list, const char *key, json_t *value)
+{
+    size_t at;
+    json_t *one;
+    json_array_foreach(list, at, one) if (json_equal(json_object_get(one, key), value)) return one;
+    return NULL;
+}
+
+/* Lists of objects are merged by what names their elements, as Kubernetes does. */
+static const struct {
+    const char *list, *key;
+} keys[] = { { "ports", "containerPort" }, { "env", "name" }, { "volumeMounts", "mountPath" } };
+
+static void merge(json_t *into, json_t *from);
+
+static void merge_lists(json_t *into, json_t *from, const char *key)
+{
+    size_t at;
+    json_t *one;
+    json_array_foreach(from, at, one)
+    {
+        json_t *same = by_key(into, key, json_object_get(one, key));
+        if (same)
+            merge(same, one);
+        else
+            (void)json_array_append(into, one);
+    }
+}
+
+static void merge(json_t *into, json_t *from)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach(from, name, value)
+    {
+        json_t *have = json_object_get(into, name);
+        const char *key = NULL;
+        for (size_t i = 0; i < 3; i++)
+            if (strcmp(keys[i].list, name) == 0)
+                key = keys[i].key;
+        if (key && json_is_array(have) && json_is_array(value))
+            merge_lists(have, value, key);
+        else if (json_is_object(have) && json_is_object(value))
+            merge(have, value);
+        else
+            (void)json_object_set(into, name, value);
+    }
+}
+
+/* ---- the pod ---- */
+
+static json_t *names_of(json_t *list)
+{
+    json_t *out = json_array(), *one;
+    size_t at;
+    json_array_foreach(list, at, one)(void) json_array_append(out, json_object_get(one, "name"));
+    return out;
+}
+
+static void set_text(json_t *map, const char *name, const char *value, bool keep)
+{
+    if (!keep || !json_object_get(map, name))
+        (void)json_object_set_new(map, name, json_string(value));
+}
+
+/* What the pod says of its proxy's container wins; what that was is remembered. */
+static void add_proxy(const struct injection *i, json_t *containers, json_t *proxy, json_t *notes)
+{
+    size_t at = 0;
+    json_t *one, *own = NULL;
+    json_array_foreach(containers, at, one)
+    {
+        const char *name = json_string_value(json_object_get(one, "name"));
+        if (name && strcmp(name, INJECT_PROXY) == 0) {
+            own = json_incref(one);
+            break;
+        }
+    }
+    if (own) {
+        const char *image = json_string_value(json_object_get(own, "image"));
+        json_t *kept = json_deep_copy(own);
+        if (image && strcmp(image, "auto") == 0)
+            (void)json_object_del(kept, "image");
+        merge(proxy, kept);
+        if (!json_object_get(kept, "resources"))
+            (void)json_object_set_new(kept, "resources", json_object());
+        json_t *before = json_pack("{s:[o]}", "containers", kept);
+        char *text = json_dumps(before, JSON_COMPACT);
+        set_text(notes, "proxy.istio.io/overrides", text ? text : "{}", false);
+        free(text);
+        json_decref(before);
+        (void)json_array_set(containers, at, proxy);
+    } else if (config_is(i, "holdApplicationUntilProxyStarts")) {
+        (void)json_array_insert(containers, 0, proxy);
+    } else {
+        (void)json_array_append(containers, proxy);
+    }
+    json_decref(own);
+}
+
+static const char *label_of(json_t *labels, const char *const *names, size_t n,
+                            const char *otherwise)
+{
+    for (size_t i = 0; i < n; i++) {
+        const char *v = json_string_value(json_object_get(labels, names[i]));
+        if (v && v[0])
+            return v;
+    }
+    return otherwise;
+}
+
+static void add_labels(const struct injection *i, json_t *labels)
+{
+    static const char *const names[] = { "service.istio.io/canonical-name",
+                                         "app.kubernetes.io/name", "app" },
+                             *const versions[] = { "service.istio.io/canonical-revision",
+                                                   "app.kubernetes.io/version", "version" };
+    if (!i->gateway)
+        set_text(labels, "security.istio.io/tlsMode", "istio", true);
+    set_text(labels, names[0], label_of(labels, names, 3, i->owner->name), true);
+    set_text(labels, versions[0], label_of(labels, versions, 3, "latest"), true);
+}
+
+static void env_add(json_t *container, const char *name, const char *value)
+{
+    (void)json_array_append_new(json_object_get(container, "env"),
+                                json_pack("{s:s, s:s}", "name", name, "value", value));
+}
+
+/* Metrics of the application are merged with the proxy's: the agent is told where they were. */
+static void add_scraping(const struct injection *i, json_t *notes, json_t *proxy)
+{
+    const char *scrape = annotation(i, "prometheus.io/scrape", NULL),
+               *path = annotation(i, "prometheus.io/path", ""),
+               *port = annotation(i, "prometheus.io/port", "");
+    char own[16];
+    (void)snprintf(own, sizeof(own), "%u", i->o->status_port);
+    if ((scrape && strcmp(scrape, "true") != 0) ||
+        strcmp(annotation(i, "prometheus.istio.io/merge-metrics", "true"), "false") == 0)
+        return;
+    if (strcmp(port, own) != 0 && (scrape || path[0] || port[0])) {
+        json_t *was = json_pack("{s:s, s:s, s:s}", "scrape", scrape ? scrape : "", "path", path,
+                                "port", port);
+        char *text = json_dumps(was, JSON_COMPACT);
+        env_add(proxy, "ISTIO_PROMETHEUS_ANNOTATIONS", text ? text : "{}");
+        free(text);
+        json_decref(was);
+    }
+    set_text(notes, "prometheus.io/port", own, false);
+    set_text(notes, "prometheus.io/path", "/stats/prometheus", false);
+    set_text(notes, "prometheus.io/scrape", "true", false);
+}
+
+static void add_status(const struct injection *i, json_t *notes, json_t *volumes)
+{
+    json_t *names = names_of(volumes);
+    json_t *s =
+        json_pack("{s:o, s:[s], s:o, s:n, s:s}", "initContainers",
+                  i->gateway ? json_null() : json_pack("[s]", INJECT_INIT), "containers",
+                  INJECT_PROXY, "volumes", names, "imagePullSecrets", "revision", i->o->revision);
+    char *text = json_dumps(s, JSON_COMPACT);
+    set_text(notes, "sidecar.istio.io/status", text ? text : "{}", false);
+    free(text);
+    json_decref(s);
+}
+
+static void add_defaults(const struct injection *i, json_t *notes)
+{
+    size_t at;
+    json_t *c;
+    set_text(notes, "istio.io/rev", i->o->revision, false);
+    json_array_foreach(json_object_get(i->spec, "containers"), at, c)
+    {
+        const char *name = json_string_value(json_object_get(c, "name"));
+        if (!name || strcmp(name, INJECT_PROXY) == 0)
+            continue;
+        set_text(notes, "kubectl.kubernetes.io/default-logs-container", name, true);
+        set_text(notes, "kubectl.kubernetes.io/default-container", name, true);
+        return;
+    }
+}
+
+static bool apply(struct injection *i)
+{
+    json_t *meta = member(i->pod, "metadata", json_object),
+           *labels = member(meta, "labels", json_object),
+           *notes = member(meta, "annotations", json_object),
+           *containers = member(i->spec, "containers", json_array);
+    json_t *volumes = template_volumes(i, "volumes"), *proxy = volumes ? template_proxy(i) : NULL;
+    if (!proxy) {
+        json_decref(volumes);
+        return false;
+    }
+    char *probers = i->gateway ? NULL : probes_rewrite(i);
+    add_defaults(i, notes);
+    if (probers)
+        env_add(proxy, "ISTIO_KUBE_APP_PROBERS", probers);
+    free(probers);
+    add_scraping(i, notes, proxy);
+    add_proxy(i, containers, proxy, notes);
+    if (!i->gateway)
+        (void)json_array_append_new(member(i->spec, "initContainers", json_array),
+                                    template_init(i));
+    else if (!json_object_get(member(i->spec, "securityContext", json_object), "sysctls"))
+        (void)json_object_set_new(
+            json_object_get(i->spec, "securityContext"), "sysctls",
+            json_pack("[{s:s, s:s}]", "name", "net.ipv4.ip_unprivileged_port_start", "value", "0"));
+    (void)json_array_extend(member(i->spec, "volumes", json_array), volumes);
+    add_status(i, notes, volumes);
+    add_labels(i, labels);
+    json_decref(volumes);
+    json_decref(proxy);
+    return true;
+}
+
+enum mz_injected mz_inject_pod(json_t *pod, const struct mz_inject_opts *o,
+                               const struct mz_inject_owner *owner, struct mz_err *err)
+{
+    json_t *spec = json_object_get(pod, "spec");
+    struct injection i = { .o = o, .owner = owner, .pod = pod, .spec = spec, .err = err };
+    if (!json_is_object(spec) || !is_wanted(pod, spec, owner->ns))
+        return MZ_INJECT_SKIPPED;
+    i.annotations =
+        json_deep_copy(json_object_get(json_object_get(pod, "metadata"), "annotations"));
+    const char *config = annotation(&i, "proxy.istio.io/config", NULL),
+               *wanted = annotation(&i, "inject.istio.io/templates", "sidecar");
+    bool ok = true;
+    i.gateway = strcmp(wanted, "gateway") == 0;
+    if (!i.gateway && strcmp(wanted, "sidecar") != 0)
+        ok = mz_err_set(err, "annotation inject.istio.io/templates: there is no template \"%.80s\"",
+                        wanted);
+    if (ok && config) {
+        i.config = proxy_config_read(config, err);
+        ok = i.config != NULL || mz_err_at(err, "annotation proxy.istio.io/config");
+    }
+    ok = ok && apply(&i);
+    json_decref(i.config);
+    json_decref(i.annotations);
+    return ok ? MZ_INJECT_DONE : MZ_INJECT_FAILED;
+}
+
+/* ---- documents ---- */
+
+static const char *text_of(json_t *object, const char *name, const char *otherwise)
+{
+    const char *s = json_string_value(json_object_get(object, name));
+    return s ? s : otherwise;
+}
+
+/* The object in which a pod is described. */
+static json_t *pod_of(json_t *object, const char *kind)
+{
+    static const char *const makers[] = { "Deployment", "ReplicaSet", "StatefulSet",
+                                          "DaemonSet",  "Job",        "ReplicationController" };
+    json_t *spec = json_object_get(object, "spec");
+    if (strcmp(kind, "Pod") == 0)
+        return object;
+    if (strcmp(kind, "CronJob") == 0)
+        return json_object_get(json_object_get(json_object_get(spec, "jobTemplate"), "spec"),
+                               "template");
+    for (size_t i = 0; i < sizeof(makers) / sizeof(*makers); i++)
+        if (strcmp(kind, makers[i]) == 0)
+            return json_object_get(spec, "template");
+    return NULL;
+}
+
+static enum mz_injected inject_list(json_t *items, const struct mz_inject_opts *o,
+                                    struct mz_err *err)
+{
+    enum mz_injected all = MZ_INJECT_SKIPPED;
+    size_t at;
+    json_t *one;
+    json_array_foreach(items, at, one)
+    {
+        const enum mz_injected r = mz_inject_object(one, o, err);
+        if (r != MZ_INJECT_SKIPPED && all != MZ_INJECT_FAILED)
+            all = r;
+    }
+    return all;
+}
+
+enum mz_injected mz_inject_object(json_t *object, const struct mz_inject_opts *o,
+                                  struct mz_err *err)
+{
+    const char *kind = text_of(object, "kind", "");
+    json_t *meta = json_object_get(object, "metadata"), *pod = pod_of(object, kind);
+    const struct mz_inject_owner owner = { text_of(object, "apiVersion", "v1"), kind,
+                                           text_of(meta, "name", ""),
+                                           text_of(meta, "namespace", "default") };
+    if (strcmp(kind, "List") == 0 && json_is_array(json_object_get(object, "items")))
+        return inject_list(json_object_get(object, "items"), o, err);
+    if (!json_is_object(pod))
+        return MZ_INJECT_SKIPPED;
+    const enum mz_injected r = mz_inject_pod(pod, o, &owner, err);
+    if (r == MZ_INJECT_FAILED)
+        (void)mz_err_at(err, "%s/%s/%s", kind, owner.ns, owner.name);
+    return r;
+}

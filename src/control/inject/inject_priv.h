@@ -1,0 +1,29 @@
+#ifndef MZ_CONTROL_INJECT_PRIV_H
+#define MZ_CONTROL_INJECT_PRIV_H
+/* Between inject.c (who, order, merge), template.c (what is added), probes.c, proxy_config.c (annotation proxy.istio.io/config). */
+#include "control/inject/inject.h"
+
+struct injection {
+    const struct mz_inject_opts *o;
+    const struct mz_inject_owner *owner;
+    json_t *pod, *spec;       /* borrowed */
+    json_t *annotations;      /* of the pod as it came; borrowed, maybe empty */
+    json_t *config;           /* ProxyConfig of the annotation; owned */
+    bool gateway;
+    struct mz_err *err;
+};
+/* An annotation's text; @otherwise when it is not there. */
+const char *annotation(const struct injection *i, const char *name, const char *otherwise);
+const char *config_text(const struct injection *i, const char *name, const char *otherwise);
+bool config_is(const struct injection *i, const char *name);
+json_t *proxy_config_read(const char *text, struct mz_err *err); /* known fields in their order; NULL and @err */
+
+/* New references. */
+json_t *template_proxy(const struct injection *i);
+json_t *template_init(const struct injection *i);
+json_t *template_volumes(const struct injection *i, const char *list); /* "volumes" or "volumeMounts"; NULL and err: an annotation is no list */
+/* Probes of the application go through the agent; the map of what they were, as text. NULL: there are none. Free it. */
+char *probes_rewrite(const struct injection *i);
+#define INJECT_PROXY "istio-proxy"
+#define INJECT_INIT  "istio-init"
+#endif

@@ -1,0 +1,82 @@
+/* Annotation proxy.istio.io/config: a ProxyConfig as YAML. */
+#include "control/inject/inject_priv.h"
+
+/* In the order of their numbers, as messages are printed. */
+static const char *const fields[] = {
+    "configPath",
+    "binaryPath",
+    "serviceCluster",
+    "tracingServiceName",
+    "drainDuration",
+    "discoveryAddress",
+    "statsdUdpAddress",
+    "proxyAdminPort",
+    "controlPlaneAuthPolicy",
+    "customConfigFile",
+    "statNameLength",
+    "concurrency",
+    "proxyBootstrapTemplatePath",
+    "interceptionMode",
+    "tracing",
+    "envoyAccessLogService",
+    "envoyMetricsService",
+    "proxyMetadata",
+    "runtimeValues",
+    "statusPort",
+    "extraStatTags",
+    "gatewayTopology",
+    "terminationDrainDuration",
+    "meshId",
+    "readinessProbe",
+    "proxyStatsMatcher",
+    "holdApplicationUntilProxyStarts",
+    "caCertificatesPem",
+    "image",
+    "privateKeyProvider",
+    "proxyHeaders",
+    "fileFlushInterval",
+    "fileFlushMinSizeKb",
+};
+
+static bool is_known(const char *key)
+{
+    for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++)
+        if (strcmp(fields[i], key) == 0)
+            return true;
+    return false;
+}
+
+json_t *proxy_config_read(const char *text, struct mz_err *err)
+{
+    struct mz_arena *a = mz_arena_create(MZ_MEM_MISC);
+    const struct mz_node *n = mz_tree_read(a, mz_str_c(text), MZ_TEXT_YAML, err);
+    json_t *all = n && n->kind == MZ_NODE_MAP ? mz_json_from_tree(n) : NULL, *out = NULL;
+    const char *key;
+    json_t *value;
+    bool ok = all != NULL;
+    if (n && !ok)
+        mz_err_set(err, "not a ProxyConfig");
+    if (ok)
+        json_object_foreach(all, key, value) if (!is_known(key)) ok =
+            mz_err_set(err, "unknown field \"%.80s\"", key);
+    if (ok) {
+        out = json_object();
+        for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++)
+            if ((value = json_object_get(all, fields[i])) != NULL)
+                (void)json_object_set(out, fields[i], value); /* only without memory */
+    }
+    json_decref(all);
+    mz_arena_destroy(a);
+    return out;
+}
+
+const char *config_text(const struct injection *i, const char *name, const char *otherwise)
+{
+    const char *s = json_string_value(json_object_get(i->config, name));
+    return s ? s : otherwise;
+}
+
+bool config_is(const struct injection *i, const char *name)
+{
+    return json_is_true(json_object_get(i->config, name));
+}

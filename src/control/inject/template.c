@@ -1,0 +1,426 @@
+/* What is added to a pod: the proxy's container, the one that prepares the network, volumes. In today's shape of the field. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "control/inject/inject_priv.h"
+
+#define HAS(i, name) (annotation(i, name, NULL) != NULL)
+#define SIDECAR      "sidecar.istio.io/"
+#define TRAFFIC      "traffic.sidecar.istio.io/"
+#define READINESS    "readiness.status.sidecar.istio.io/"
+
+/* ---- small pieces ---- */
+
+static void env(json_t *list, const char *name, const char *value)
+{
+    (void)json_array_append_new(list, value[0]
+                                          ? json_pack("{s:s, s:s}", "name", name, "value", value)
+                                          : json_pack("{s:s}", "name", name));
+}
+
+static void env_field(json_t *list, const char *name, const char *path)
+{
+    (void)json_array_append_new(list, json_pack("{s:s, s:{s:{s:s}}}", "name", name, "valueFrom",
+                                                "fieldRef", "fieldPath", path));
+}
+
+static void env_resource(json_t *list, const char *name, const char *resource)
+{
+    (void)json_array_append_new(list, json_pack("{s:s, s:{s:{s:s, s:s}}}", "name", name,
+                                                "valueFrom", "resourceFieldRef", "divisor", "1",
+                                                "resource", resource));
+}
+
+__attribute__((format(printf, 2, 3))) static void argument(json_t *list, const char *fmt, ...)
+{
+    char *text = NULL;
+    va_list ap;
+    va_start(ap, fmt);
+    if (vasprintf(&text, fmt, ap) >= 0)
+        (void)json_array_append_new(list, json_string(text));
+    va_end(ap);
+    free(text);
+}
+
+static void option(json_t *list, const char *letter, const char *value)
+{
+    argument(list, "%s", letter);
+    argument(list, "%s", value);
+}
+
+static json_int_t number_of(const struct injection *i, const char *name, json_int_t otherwise)
+{
+    uint64_t v;
+    return mz_str_u64(mz_str_c(annotation(i, name, "")), &v) && v <= INT32_MAX ? (json_int_t)v
+                                                                               : otherwise;
+}
+
+static const char *mode_of(const struct injection *i)
+{
+    return annotation(i, SIDECAR "interceptionMode",
+                      config_text(i, "interceptionMode", "REDIRECT"));
+}
+
+/* ---- environment ---- */
+
+/* All ports of the pod, as text: "[\n    {...}\n    ,{...}\n]". */
+static char *pod_ports(const struct injection *i)
+{
+    static const char *const order[] = { "name", "hostPort", "containerPort", "protocol",
+                                         "hostIP" };
+    size_t at, k, n = 0;
+    json_t *c, *p;
+    char *out = strdup("[");
+    json_array_foreach(json_object_get(i->spec, "containers"), at, c)
+        json_array_foreach(json_object_get(c, "ports"), k, p)
+    {
+        json_t *one = json_object();
+        for (size_t f = 0; f < 5; f++)
+            if (json_object_get(p, order[f]))
+                (void)json_object_set(one, order[f], json_object_get(p, order[f]));
+        char *text = json_dumps(one, JSON_COMPACT), *next = NULL;
+        if (out && text && asprintf(&next, "%s\n    %s%s", out, n++ ? "," : "", text) >= 0) {
+            free(out);
+            out = next;
+        }
+        free(text);
+        json_decref(one);
+    }
+    char *all = NULL;
+    if (!out || asprintf(&all, "%s\n]", out) < 0)
+        all = NULL;
+    free(out);
+    return all;
+}
+
+static char *app_containers(const struct injection *i)
+{
+    size_t at;
+    json_t *c;
+    char *out = strdup("");
+    json_array_foreach(json_object_get(i->spec, "containers"), at, c)
+    {
+        const char *name = json_string_value(json_object_get(c, "name"));
+        char *next = NULL;
+        if (!name || strcmp(name, INJECT_PROXY) == 0)
+            continue;
+        if (out && asprintf(&next, "%s%s%s", out, out[0] ? "," : "", name) >= 0) {
+            free(out);
+            out = next;
+        }
+    }
+    return out;
+}
+
+/* "kubernetes://apis/apps/v1/namespaces/demo/deployments/shop" */
+static void env_owner(const struct injection *i, json_t *list)
+{
+    const struct mz_inject_owner *w = i->owner;
+    char text[900], kind[80];
+    size_t n = 0;
+    for (; w->kind[n] && n + 1 < sizeof(kind); n++)
+        kind[n] = mz_lower(w->kind[n]);
+    kind[n] = 0;
+    if (!w->name[0])
+        return;
+    env(list, "ISTIO_META_WORKLOAD_NAME", w->name);
+    (void)snprintf(text, sizeof(text), "kubernetes://apis/%s/namespaces/%s/%ss/%s", w->api, w->ns,
+                   kind, w->name);
+    env(list, "ISTIO_META_OWNER", text);
+}
+
+static int by_text(const void *a, const void *b)
+{
+    const char *const *x = a, *const *y = b;
+    return strcmp(*x, *y);
+}
+
+static void env_metadata(const struct injection *i, json_t *list)
+{
+    json_t *map = json_object_get(i->config, "proxyMetadata"), *value;
+    const char *names[256], *key;
+    size_t n = 0;
+    json_object_foreach(map, key, value) if (n < 256 && json_is_string(value)) names[n++] = key;
+    qsort(names, n, sizeof(*names), by_text);
+    for (size_t k = 0; k < n; k++)
+        env(list, names[k], json_string_value(json_object_get(map, names[k])));
+}
+
+static void env_config(const struct injection *i, json_t *list)
+{
+    char *text = i->config ? json_dumps(i->config, JSON_COMPACT) : strdup("{}"), *line = NULL;
+    if (text && asprintf(&line, "%s\n", text) >= 0)
+        env(list, "PROXY_CONFIG", line);
+    free(text);
+    free(line);
+}
+
+static json_t *environment(const struct injection *i)
+{
+    json_t *list = json_array();
+    char *ports = pod_ports(i), *apps = app_containers(i);
+    env(list, "PILOT_CERT_PROVIDER", "istiod");
+    env(list, "CA_ADDR", i->o->ca_address);
+    env_field(list, "POD_NAME", "metadata.name");
+    env_field(list, "POD_NAMESPACE", "metadata.namespace");
+    env_field(list, "INSTANCE_IP", "status.podIP");
+    env_field(list, "SERVICE_ACCOUNT", "spec.serviceAccountName");
+    env_field(list, "HOST_IP", "status.hostIP");
+    env_resource(list, "ISTIO_CPU_LIMIT", "limits.cpu");
+    env_config(i, list);
+    env(list, "ISTIO_META_POD_PORTS", ports ? ports : "[\n]");
+    if (!i->gateway)
+        env(list, "ISTIO_META_APP_CONTAINERS", apps ? apps : "");
+    env_resource(list, "GOMEMLIMIT", "limits.memory");
+    if (i->gateway)
+        env(list, "ISTIO_META_APP_CONTAINERS", apps ? apps : "");
+    env(list, "ISTIO_META_CLUSTER_ID", i->o->cluster_id);
+    env_field(list, "ISTIO_META_NODE_NAME", "spec.nodeName");
+    env(list, "ISTIO_META_INTERCEPTION_MODE", mode_of(i));
+    env_owner(i, list);
+    if (HAS(i, SIDECAR "bootstrapOverride"))
+        env(list, "ISTIO_BOOTSTRAP_OVERRIDE", "/etc/istio/custom-bootstrap/custom_bootstrap.json");
+    env(list, "ISTIO_META_MESH_ID", i->o->mesh_id);
+    env(list, "TRUST_DOMAIN", i->o->trust_domain);
+    env_metadata(i, list);
+    free(ports);
+    free(apps);
+    return list;
+}
+
+/* ---- resources, probes, rights ---- */
+
+static void resource(const struct injection *i, json_t *out, const char *group, const char *cpu,
+                     const char *memory)
+{
+    json_t *map = json_object();
+    if (HAS(i, cpu))
+        (void)json_object_set_new(map, "cpu", json_string(annotation(i, cpu, "")));
+    if (HAS(i, memory))
+        (void)json_object_set_new(map, "memory", json_string(annotation(i, memory, "")));
+    if (json_object_size(map))
+        (void)json_object_set(out, group, map);
+    json_decref(map);
+}
+
+static json_t *resources(const struct injection *i)
+{
+    json_t *out = json_object();
+    resource(i, out, "requests", SIDECAR "proxyCPU", SIDECAR "proxyMemory");
+    resource(i, out, "limits", SIDECAR "proxyCPULimit", SIDECAR "proxyMemoryLimit");
+    if (json_object_size(out))
+        return out;
+    json_decref(out);
+    return json_pack("{s:{s:s, s:s}, s:{s:s, s:s}}", "limits", "cpu", "2", "memory", "1Gi",
+                     "requests", "cpu", "100m", "memory", "128Mi");
+}
+
+static json_t *ready_probe(void)
+{
+    return json_pack("{s:{s:s, s:i}, s:i}", "httpGet", "path", "/healthz/ready", "port", 15021,
+                     "timeoutSeconds", 3);
+}
+
+static void probes(const struct injection *i, json_t *c)
+{
+    json_t *ready = ready_probe(), *start = ready_probe();
+    const json_int_t delay = number_of(i, READINESS "initialDelaySeconds", 0);
+    (void)json_object_set_new(ready, "failureThreshold",
+                              json_integer(number_of(i, READINESS "failureThreshold", 4)));
+    (void)json_object_set_new(ready, "periodSeconds",
+                              json_integer(number_of(i, READINESS "periodSeconds", 15)));
+    if (delay)
+        (void)json_object_set_new(ready, "initialDelaySeconds", json_integer(delay));
+    (void)json_object_set_new(start, "failureThreshold", json_integer(600));
+    (void)json_object_set_new(start, "periodSeconds", json_integer(1));
+    if (strcmp(annotation(i, "status.sidecar.istio.io/port", "1"), "0") != 0)
+        (void)json_object_set(c, "readinessProbe", ready);
+    if (!i->gateway)
+        (void)json_object_set(c, "startupProbe", start);
+    json_decref(ready);
+    json_decref(start);
+}
+
+static json_t *rights(const struct injection *i)
+{
+    const bool tproxy = strcmp(mode_of(i), "TPROXY") == 0;
+    if (i->gateway)
+        return json_pack("{s:i, s:i}", "runAsGroup", 1337, "runAsUser", 1337);
+    json_t *caps = json_pack("{s:[s]}", "drop", "ALL");
+    if (tproxy)
+        (void)json_object_set_new(caps, "add", json_pack("[s]", "NET_ADMIN"));
+    return json_pack("{s:b, s:o, s:b, s:b, s:i, s:b, s:i}", "allowPrivilegeEscalation", 0,
+                     "capabilities", caps, "privileged", 0, "readOnlyRootFilesystem", 1,
+                     "runAsGroup", 1337, "runAsNonRoot", !tproxy, "runAsUser", tproxy ? 0 : 1337);
+}
+
+/* ---- volumes ---- */
+
+static void mount(json_t *list, const char *name, const char *path)
+{
+    (void)json_array_append_new(list, json_pack("{s:s, s:s}", "name", name, "mountPath", path));
+}
+
+static bool add_user(const struct injection *i, json_t *list, const char *name)
+{
+    const char *text = annotation(i, name, NULL);
+    struct mz_arena *a = mz_arena_create(MZ_MEM_MISC);
+    struct mz_err why = { .path = "", .msg = "" };
+    const struct mz_node *n = text ? mz_tree_read(a, mz_str_c(text), MZ_TEXT_JSON, &why) : NULL;
+    json_t *more = n ? mz_json_from_tree(n) : NULL;
+    const bool ok = !text || (json_is_array(more) && json_array_extend(list, more) == 0);
+    json_decref(more);
+    mz_arena_destroy(a);
+    return ok || mz_err_set(i->err, "annotation %s: not a list as JSON: %s", name, why.msg);
+}
+
+static json_t *volume(const struct injection *i, const char *name, bool memory)
+{
+    (void)i;
+    json_t *dir = json_object();
+    if (memory)
+        (void)json_object_set_new(dir, "medium", json_string("Memory"));
+    return json_pack("{s:s, s:o}", "name", name, "emptyDir", dir);
+}
+
+static json_t *podinfo(void)
+{
+    return json_pack("{s:s, s:{s:[{s:s, s:{s:s}}, {s:s, s:{s:s}}]}}", "name", "istio-podinfo",
+                     "downwardAPI", "items", "path", "labels", "fieldRef", "fieldPath",
+                     "metadata.labels", "path", "annotations", "fieldRef", "fieldPath",
+                     "metadata.annotations");
+}
+
+static json_t *volumes(const struct injection *i)
+{
+    json_t *list = json_array();
+    (void)json_array_append_new(list, json_pack("{s:s}", "name", "workload-socket"));
+    (void)json_array_append_new(list, i->gateway ? volume(i, "credential-socket", false)
+                                                 : json_pack("{s:s}", "name", "credential-socket"));
+    (void)json_array_append_new(list, i->gateway ? volume(i, "workload-certs", false)
+                                                 : json_pack("{s:s}", "name", "workload-certs"));
+    if (HAS(i, SIDECAR "bootstrapOverride"))
+        (void)json_array_append_new(
+            list, json_pack("{s:s, s:{s:s}}", "name", "custom-bootstrap-volume", "configMap",
+                            "name", annotation(i, SIDECAR "bootstrapOverride", "")));
+    (void)json_array_append_new(list, volume(i, "istio-envoy", true));
+    (void)json_array_append_new(list, volume(i, "istio-data", false));
+    (void)json_array_append_new(list, podinfo());
+    (void)json_array_append_new(list, json_pack("{s:s, s:{s:[{s:{s:s, s:i, s:s}}]}}", "name",
+                                                "istio-token", "projected", "sources",
+                                                "serviceAccountToken", "audience", "istio-ca",
+                                                "expirationSeconds", 43200, "path", "istio-token"));
+    (void)json_array_append_new(list, json_pack("{s:s, s:{s:s}}", "name", "istiod-ca-cert",
+                                                "configMap", "name", "istio-ca-root-cert"));
+    if (!i->gateway)
+        (void)json_array_append_new(list,
+                                    json_pack("{s:s, s:{s:s, s:b}}", "name", "istio-ca-crl",
+                                              "configMap", "name", "istio-ca-crl", "optional", 1));
+    return list;
+}
+
+static json_t *mounts(const struct injection *i)
+{
+    json_t *list = json_array();
+    mount(list, "workload-socket", "/var/run/secrets/workload-spiffe-uds");
+    mount(list, "credential-socket", "/var/run/secrets/credential-uds");
+    mount(list, "workload-certs", "/var/run/secrets/workload-spiffe-credentials");
+    mount(list, "istiod-ca-cert", "/var/run/secrets/istio");
+    if (!i->gateway)
+        mount(list, "istio-ca-crl", "/var/run/secrets/istio/crl");
+    mount(list, "istio-data", "/var/lib/istio/data");
+    if (HAS(i, SIDECAR "bootstrapOverride"))
+        mount(list, "custom-bootstrap-volume", "/etc/istio/custom-bootstrap");
+    mount(list, "istio-envoy", "/etc/istio/proxy");
+    mount(list, "istio-token", "/var/run/secrets/tokens");
+    mount(list, "istio-podinfo", "/etc/istio/pod");
+    return list;
+}
+
+json_t *template_volumes(const struct injection *i, const char *which)
+{
+    const bool m = strcmp(which, "volumeMounts") == 0;
+    json_t *list = m ? mounts(i) : volumes(i);
+    if (add_user(i, list, m ? SIDECAR "userVolumeMount" : SIDECAR "userVolume"))
+        return list;
+    json_decref(list);
+    return NULL;
+}
+
+/* ---- containers ---- */
+
+json_t *template_proxy(const struct injection *i)
+{
+    json_t *mount_list = template_volumes(i, "volumeMounts"), *args = json_array();
+    if (!mount_list) {
+        json_decref(args);
+        return NULL;
+    }
+    argument(args, "proxy");
+    argument(args, "%s", i->gateway ? "router" : "sidecar");
+    argument(args, "--domain");
+    argument(args, "$(POD_NAMESPACE).svc.%s", i->o->domain);
+    argument(args, "--proxyLogLevel=%s", annotation(i, SIDECAR "logLevel", "warning"));
+    argument(args, "--proxyComponentLogLevel=%s",
+             annotation(i, SIDECAR "componentLogLevel", "misc:error"));
+    argument(args, "--log_output_level=%s", annotation(i, SIDECAR "agentLogLevel", "default:info"));
+    json_t *c =
+        json_pack("{s:s, s:s, s:o, s:o, s:[{s:s, s:i, s:s}], s:o, s:o}", "name", INJECT_PROXY,
+                  "image", annotation(i, SIDECAR "proxyImage", i->o->image), "args", args, "env",
+                  environment(i), "ports", "name", "http-envoy-prom", "containerPort", 15090,
+                  "protocol", "TCP", "securityContext", rights(i), "volumeMounts", mount_list);
+    if (!i->gateway)
+        (void)json_object_set_new(c, "resources", resources(i));
+    if (config_is(i, "holdApplicationUntilProxyStarts") && !i->gateway)
+        (void)json_object_set_new(
+            c, "lifecycle",
+            json_pack("{s:{s:{s:[s, s]}}}", "postStart", "exec", "command", "pilot-agent", "wait"));
+    probes(i, c);
+    return c;
+}
+
+static void init_arguments(const struct injection *i, json_t *args)
+{
+    char ports[400];
+    const char *more = annotation(i, TRAFFIC "excludeInboundPorts", "");
+    char status[16];
+    (void)snprintf(status, sizeof(status), "%u", i->o->status_port);
+    (void)snprintf(ports, sizeof(ports), "15090,15021,%s%s%.300s",
+                   annotation(i, "status.sidecar.istio.io/port", status), more[0] ? "," : "", more);
+    argument(args, "istio-iptables");
+    option(args, "-p", "15001");
+    option(args, "-z", "15006");
+    option(args, "-u", "1337");
+    option(args, "-m", mode_of(i));
+    option(args, "-i", annotation(i, TRAFFIC "includeOutboundIPRanges", "*"));
+    option(args, "-x", annotation(i, TRAFFIC "excludeOutboundIPRanges", ""));
+    option(args, "-b", annotation(i, TRAFFIC "includeInboundPorts", "*"));
+    option(args, "-d", ports);
+    if (HAS(i, TRAFFIC "includeOutboundPorts"))
+        option(args, "-q", annotation(i, TRAFFIC "includeOutboundPorts", ""));
+    if (HAS(i, TRAFFIC "excludeOutboundPorts"))
+        option(args, "-o", annotation(i, TRAFFIC "excludeOutboundPorts", ""));
+    if (HAS(i, TRAFFIC "kubevirtInterfaces"))
+        option(args, "-k", annotation(i, TRAFFIC "kubevirtInterfaces", ""));
+    if (HAS(i, TRAFFIC "excludeInterfaces"))
+        option(args, "-c", annotation(i, TRAFFIC "excludeInterfaces", ""));
+    argument(args, "--log_output_level=%s", annotation(i, SIDECAR "agentLogLevel", "default:info"));
+}
+
+json_t *template_init(const struct injection *i)
+{
+    json_t *args = json_array(), *list = json_array();
+    init_arguments(i, args);
+    env_metadata(i, list);
+    json_t *c = json_pack(
+        "{s:s, s:s, s:o, s:o, s:{s:b, s:{s:[s, s], s:[s]}, s:b, s:b, s:i, s:b, s:i}}", "name",
+        INJECT_INIT, "image", annotation(i, SIDECAR "proxyImage", i->o->image), "args", args,
+        "resources", resources(i), "securityContext", "allowPrivilegeEscalation", 0, "capabilities",
+        "add", "NET_ADMIN", "NET_RAW", "drop", "ALL", "privileged", 0, "readOnlyRootFilesystem", 0,
+        "runAsGroup", 0, "runAsNonRoot", 0, "runAsUser", 0);
+    if (json_array_size(list))
+        (void)json_object_set(c, "env", list);
+    json_decref(list);
+    return c;
+}

@@ -1,0 +1,155 @@
+"""The webhooks of 15017 over HTTPS (C9): injection as JSON Patch, verdicts about documents; odd clients (H06)."""
+import base64
+import copy
+import http.client
+import json
+import pathlib
+import ssl
+
+import pytest
+import yaml
+
+import control
+
+pytestmark = pytest.mark.skipif(not control.MIZZEND.exists(), reason="mizzend is not built")
+GOLDEN = pathlib.Path(__file__).resolve().parents[2] / "conformance" / "istio"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("webhook")
+
+
+@pytest.fixture(scope="module")
+def mizzend(folder):
+    m = control.Mizzend(folder, {"a.yaml": "# nothing\n"}, "--ca-dir", str(folder / "ca"), "--webhook-addr", "127.0.0.1:0",
+                        "--inject-image", "example/mesh/proxyv2:1.32")
+    yield m
+    m.stop()
+
+
+@pytest.fixture(scope="module")
+def post(mizzend, folder):
+    context = ssl.create_default_context(cafile=str(folder / "ca" / "root-cert.pem"))
+
+    def send(path, body, kind="application/json", method="POST"):
+        c = http.client.HTTPSConnection("localhost", mizzend.port_of("webhook"), timeout=60, context=context)
+        try:
+            c.request(method, path, body if isinstance(body, (bytes, str)) else json.dumps(body), {"Content-Type": kind})
+            r = c.getresponse()
+            text = r.read()
+        finally:
+            c.close()
+        return r.status, json.loads(text) if text[:1] == b"{" else text.decode()
+    return send
+
+
+def review(obj, version="v1", **more):
+    return {"apiVersion": f"admission.k8s.io/{version}", "kind": "AdmissionReview", "request": {"uid": "u-1", "operation": "CREATE", "namespace": "demo",
+                                                                                             "object": obj, **more}}
+
+
+def patched(obj, response):
+    """RFC 6902, as far as it is used."""
+    assert response["patchType"] == "JSONPatch"
+    out = copy.deepcopy(obj)
+    for op in json.loads(base64.b64decode(response["patch"])):
+        at = out
+        *path, last = [p.replace("~1", "/").replace("~0", "~") for p in op["path"].split("/")[1:]]
+        for p in path:
+            at = at[int(p)] if isinstance(at, list) else at[p]
+        if isinstance(at, list):
+            assert op["op"] in ("add", "replace")
+            if op["op"] == "add":
+                at.append(op["value"]) if last == "-" else at.insert(int(last), op["value"])
+            else:
+                at[int(last)] = op["value"]
+        elif op["op"] == "remove":
+            del at[last]
+        else:
+            assert (op["op"] == "add") != (last in at)
+            at[last] = op["value"]
+    return out
+
+
+def pods():
+    for name in ("01-deployment", "02-annotated-pod", "04-gateway-template"):
+        doc = next(yaml.safe_load_all((GOLDEN / "injection" / f"{name}.input.yaml").read_text()))
+        want = next(yaml.safe_load_all((GOLDEN / "injection" / f"{name}.injected.yaml").read_text()))
+        if doc["kind"] == "Deployment":  # as its ReplicaSet makes them
+            doc, owner = doc["spec"]["template"], doc["metadata"]["name"]
+            want = want["spec"]["template"]
+            doc["metadata"] |= {"generateName": f"{owner}-abc12-", "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": f"{owner}-abc12"}]}
+            doc["metadata"]["labels"]["pod-template-hash"] = "abc12"
+        yield name, doc, want
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta1"])
+@pytest.mark.parametrize("name, pod, want", list(pods()), ids=[p[0] for p in pods()])
+def test_pods_get_what_kube_inject_gives(post, name, pod, want, version):
+    status, answer = post("/inject?timeout=10s", review(pod, version))
+    assert status == 200 and answer["apiVersion"] == f"admission.k8s.io/{version}" and answer["kind"] == "AdmissionReview"
+    assert answer["response"]["uid"] == "u-1" and answer["response"]["allowed"] is True
+    got = patched(pod, answer["response"])
+    for key in ("containers", "initContainers", "volumes"):
+        names = lambda p: [c["name"] for c in p["spec"].get(key, [])]  # noqa: E731
+        assert names(got) == names(want), key
+    env = {e["name"]: e.get("value") for c in got["spec"]["containers"] if c["name"] == "istio-proxy" for e in c["env"]}
+    wanted = {e["name"]: e.get("value") for c in want["spec"]["containers"] if c["name"] == "istio-proxy" for e in c["env"]}
+    differs = {k for k in env.keys() | wanted.keys() if env.get(k) != wanted.get(k)}
+    assert differs <= {"PROXY_CONFIG"}, {k: (env.get(k), wanted.get(k)) for k in differs}
+    assert got["metadata"]["labels"]["service.istio.io/canonical-name"] == want["metadata"]["labels"]["service.istio.io/canonical-name"]
+
+
+def test_who_is_left_alone_and_what_cannot_be_read(post):
+    pod = {"metadata": {"labels": {"sidecar.istio.io/inject": "false"}}, "spec": {"containers": [{"name": "a"}]}}
+    assert post("/inject", review(pod))[1]["response"] == {"uid": "u-1", "allowed": True}
+    pod = {"metadata": {"name": "p", "annotations": {"proxy.istio.io/config": "nope: 1"}}, "spec": {"containers": [{"name": "a"}]}}
+    r = post("/inject", review(pod))[1]["response"]
+    assert r["allowed"] is False and 'unknown field "nope"' in r["status"]["message"]
+    assert post("/inject", review(None))[1]["response"]["allowed"] is True
+    for odd in ({}, {"spec": 7}, {"spec": {"containers": 7}}, {"spec": {"containers": [7, None, {"name": 7, "ports": 7, "env": {}}]}},
+                {"metadata": {"labels": 7, "annotations": []}, "spec": {"containers": [], "volumes": 7, "initContainers": {}}}):
+        assert post("/inject", review(odd))[0] == 200
+
+
+@pytest.mark.parametrize("body, kind, method, status", [
+    (b"", "application/json", "POST", 400), (b"{", "application/json", "POST", 400), (b"[]", "application/json", "POST", 400),
+    (b"{}", "text/plain", "POST", 415), (b"{}", "application/json", "GET", 405), (b"{}", "application/json", "POST", 400),
+    (b'{"apiVersion":"admission.k8s.io/v1","request":' + b"[" * 5000 + b"]" * 5000 + b"}", "application/json", "POST", 400),
+], ids=["empty", "cut", "list", "type", "get", "nothing", "deep"])
+@pytest.mark.parametrize("path", ["/inject", "/validate"])
+def test_h06_odd_requests(post, path, body, kind, method, status):
+    assert post(path, body, kind, method)[0] == status
+
+
+def test_h06_a_pod_of_ten_megabytes(post):
+    big = review({"metadata": {"annotations": {"a": "x" * 10_000_000}}, "spec": {"containers": []}})
+    try:
+        assert post("/inject", big)[0] == 413
+    except (BrokenPipeError, ConnectionError, ssl.SSLError):
+        pass  # it was closed while we were sending
+    assert post("/inject", review({"spec": {"containers": []}}))[0] == 200
+
+
+def test_documents_are_judged(post):
+    def verdict(name):
+        docs = [d for d in yaml.safe_load_all((GOLDEN / "validation" / f"{name}.yaml").read_text()) if d and "istio.io" in d["apiVersion"]]
+        return post("/validate", review(docs[-1]))[1]["response"]
+    assert verdict("45-good-one")["allowed"] is True
+    bad = verdict("35-peerauthentication-port-mtls-without-selector")
+    assert bad["allowed"] is False and "needs a selector" in bad["status"]["message"]
+    warned = verdict("06-duplicate-match")
+    assert warned["allowed"] is True and "virtualService rule #1 not used (all matches used by prior rules)" in warned["warnings"]
+    assert post("/validate", review(None, operation="DELETE"))[1]["response"] == {"uid": "u-1", "allowed": True}
+
+
+def test_counts_and_plain_clients(mizzend, post):
+    import socket
+    text = mizzend.page("/metrics")
+    values = {line.split()[0]: float(line.split()[1]) for line in text.splitlines() if line.startswith(("sidecar_injection", "galley_"))}
+    assert values["sidecar_injection_success_total"] >= 6 and values["sidecar_injection_failure_total"] > 0 and values["galley_validation_failed"] > 0
+    with socket.create_connection(("127.0.0.1", mizzend.port_of("webhook")), timeout=30) as s:
+        s.sendall(b"POST /inject HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert b"200" not in s.recv(1000)
+    assert post("/inject", review({"spec": {"containers": []}}))[0] == 200
