@@ -28,6 +28,7 @@ static const struct mz_http_filter_type *const http_filters[] = {
     &mz_filter_jwt_authn,
     &mz_filter_local_ratelimit,
     &mz_filter_lua,
+    &mz_filter_on_demand,
     &mz_filter_peer_metadata,
     &mz_filter_ratelimit,
     &mz_filter_rbac,

@@ -22,6 +22,7 @@
 #include "listener/factory.h"
 #include "observe/stream_info.h"
 #include "route/route.h"
+#include "upstream/on_demand.h"
 
 enum mz_flow { MZ_FLOW_CONTINUE, MZ_FLOW_STOP, MZ_FLOW_STOP_AND_BUFFER, MZ_FLOW_STOP_AND_WATERMARK };
 
@@ -74,6 +75,11 @@ const struct mz_route *mz_stream_route(struct mz_stream *s); /* matches when the
 /* The cluster that the route names (by name, header or weight) on this worker; NULL: it names none or it does not exist. */
 struct mz_wcluster *mz_stream_cluster(struct mz_stream *s, struct mz_str *out_name, const struct mz_weighted_cluster **out_weighted);
 void mz_stream_clear_route_cache(struct mz_stream *s);       /* after :path, :authority or matched headers were changed (C17) */
+/* No virtual host serves this request: asks for one where they come on demand (VHDS); false: they do not. done as of
+ * mz_discovery_wait(): the wait lies in the filter's object, which cancels it in on_destroy. */
+bool mz_stream_demand_vhost(struct mz_stream *s, struct mz_discovery_wait *w,
+                            void (*done)(struct mz_discovery_wait *w, enum mz_discovery how));
+void mz_stream_renew_routes(struct mz_stream *s); /* the table that this thread has now in place of that of the request's begin */
 const struct mz_hcm_config *mz_stream_config(const struct mz_stream *s);
 bool mz_stream_scheme_of_upstream(const struct mz_stream *s); /* scheme_header_transformation.match_upstream */
 bool mz_stream_trace(const struct mz_stream *s);             /* log lines forced for this stream (P9) */
@@ -139,7 +145,7 @@ void mz_stream_set_buffer_limit(struct mz_stream *s, uint32_t bytes);
  * stream's arena. @strict: or to none. */
 void mz_stream_wish_host(struct mz_stream *s, struct mz_str host, bool strict);
 struct mz_str mz_stream_wished_host(const struct mz_stream *s, bool *out_strict); /* "": none */
-/* Starts the request over with the request headers as they are now (internal redirect), with @body (all of it; empty when it
+/* Starts the request over with the request headers as they are now (@from: the route of an internal redirect; NULL: it is none), with @body (all of it; empty when it
  * has none). The calling filter is finished: it must return at once. */
 void mz_stream_recreate(struct mz_stream *s, const struct mz_route *from, struct mz_buf *take_body,
                         struct mz_headers *original_response);

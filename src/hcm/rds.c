@@ -1,10 +1,11 @@
-#include "hcm/rds.h"
+#include "hcm/vhds.h"
 
 #include <stdio.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/map.h"
+#include "upstream/on_demand.h"
 #include "xds/thread_slot.h"
 
 enum { STAT_RELOAD, STAT_RELOAD_TIME, STAT_EMPTY, STAT__COUNT };
@@ -33,6 +34,12 @@ struct mz_rds {
     struct mz_init_shared init;
     char *bytes; /* of the last good one */
     size_t bytes_n;
+    char *whole; /* with what came by vhds; NULL: bytes */
+    size_t whole_n;
+    struct vhds *vhds; /* NULL: its virtual hosts are all in it */
+    char *vhds_source; /* packed */
+    size_t vhds_source_n;
+    bool vhds_first, vhds_waited; /* their first came; whoever waits for us waits for that */
     char *version;
     uint64_t updated_wall_us;
 };
@@ -75,20 +82,49 @@ static const struct mz_shared_ops table_ops = { table_ref, table_unref };
 
 /* ---- updates ---- */
 
-static bool build(struct mz_rds *r, const struct mz_resource *res, struct mz_err *err)
+/* What came, with the virtual hosts that came beside it: fields of one message, one behind the other. */
+static struct mz_str with_hosts(struct mz_str bytes, const struct vhds *v, struct mz_arena *a)
 {
-    struct mz_proto_ctx ctx = { .arena = mz_arena_create(MZ_MEM_CONFIG) };
+    struct mz_buf b;
+    mz_buf_init(&b);
+    mz_buf_append_str(&b, bytes);
+    vhds_append(v, &b);
+    struct mz_str whole = mz_arena_dup(a, mz_buf_linearize(&b, mz_buf_len(&b)));
+    mz_buf_fini(&b);
+    return whole;
+}
+
+static const pb_RouteConfiguration *open_with(struct mz_rds *r, const struct mz_resource *res,
+                                              const struct vhds *v, struct mz_proto_ctx *ctx,
+                                              struct mz_str *out_whole, struct mz_err *err)
+{
+    struct mz_resource whole = *res;
+    ProtobufCMessage *m = NULL;
+    if (v)
+        whole.bytes = with_hosts(res->bytes, v, ctx->arena);
+    *out_whole = v ? whole.bytes : (struct mz_str){ 0 };
+    return mz_resource_open(r->manager->xds, &whole, MZ_XDS_ROUTE, ctx, &m, err)
+               ? (const pb_RouteConfiguration *)m
+               : NULL;
+}
+
+static bool build(struct mz_rds *r, const pb_RouteConfiguration *m, struct mz_proto_ctx *ctx,
+                  struct mz_err *err)
+{
     struct mz_factory f = r->factory;
-    struct mz_route_table *t = NULL;
-    ProtobufCMessage *msg;
-    f.proto = &ctx;
+    f.proto = ctx;
     const struct mz_route_env env = { &f, r->filter_ops, false };
-    if (mz_resource_open(r->manager->xds, res, MZ_XDS_ROUTE, &ctx, &msg, err))
-        t = mz_route_table_build((const pb_RouteConfiguration *)msg, &env, err);
-    mz_arena_destroy(ctx.arena);
+    struct mz_route_table *t = mz_route_table_build(m, &env, err);
     if (t)
         mz_thread_slot_set(r->tables, t);
     return t != NULL;
+}
+
+static void keep_whole(struct mz_rds *r, struct mz_str whole)
+{
+    mz_free(MZ_MEM_XDS, r->whole);
+    r->whole = whole.p ? mz_strndup(MZ_MEM_XDS, whole.p, whole.n) : NULL;
+    r->whole_n = whole.n;
 }
 
 static void keep(struct mz_rds *r, const struct mz_resource *res)
@@ -99,6 +135,93 @@ static void keep(struct mz_rds *r, const struct mz_resource *res)
     r->bytes_n = res->bytes.n;
     r->version = mz_strndup(MZ_MEM_XDS, res->version.n ? res->version.p : "", res->version.n);
     r->updated_wall_us = mz_clock->wall_us();
+}
+
+/* ---- virtual hosts by subscription ---- */
+
+static bool hosts_changed(void *arg, struct mz_err *err)
+{
+    struct mz_rds *r = arg;
+    struct mz_proto_ctx ctx = { .arena = mz_arena_create(MZ_MEM_CONFIG) };
+    const struct mz_resource res = { r->name, mz_str_c(r->version), { r->bytes, r->bytes_n } };
+    struct mz_str whole;
+    const pb_RouteConfiguration *m = open_with(r, &res, r->vhds, &ctx, &whole, err);
+    bool ok = m && build(r, m, &ctx, err);
+    if (ok)
+        keep_whole(r, whole);
+    mz_arena_destroy(ctx.arena);
+    return ok;
+}
+
+static void hosts_first(void *arg)
+{
+    struct mz_rds *r = arg;
+    r->vhds_first = true;
+    if (r->vhds_waited)
+        mz_init_shared_ready(&r->init);
+}
+
+static void host_answered(void *arg, struct mz_str host, bool known)
+{
+    struct mz_rds *r = arg;
+    mz_discovery_answer(r->factory.clusters, r, host,
+                        known ? MZ_DISCOVERY_AVAILABLE : MZ_DISCOVERY_MISSING);
+}
+
+/* The subscription that @m wants: the one that there is, another, none. */
+static bool vhds_choose(struct mz_rds *r, const pb_RouteConfiguration *m, struct mz_arena *a,
+                        struct vhds **out, struct mz_str *out_source, struct mz_err *err)
+{
+    const struct vhds_owner owner = { hosts_changed, hosts_first, host_answered, r };
+    *out_source = m->vhds ? mz_msg_pack_alloc(&m->vhds->base, a) : MZ_STR("");
+    *out = r->vhds;
+    if (!m->vhds)
+        *out = NULL;
+    if (!m->vhds ||
+        (r->vhds && mz_str_eq(*out_source, (struct mz_str){ r->vhds_source, r->vhds_source_n })))
+        return true;
+    struct mz_str parts[] = { MZ_STR("http."), r->factory.http_stat_prefix, MZ_STR(".vhds."),
+                              r->name, MZ_STR(".") };
+    *out = vhds_create(r->manager->xds, m->vhds, r->name, mz_arena_cat(a, MZ_COUNT(parts), parts),
+                       &owner, err);
+    return *out || mz_err_at(err, "vhds");
+}
+
+static void vhds_swap(struct mz_rds *r, struct vhds *take, struct mz_str source)
+{
+    struct vhds *old = r->vhds;
+    r->vhds = take;
+    r->vhds_first = false;
+    mz_free(MZ_MEM_XDS, r->vhds_source);
+    r->vhds_source = mz_strndup(MZ_MEM_XDS, source.n ? source.p : "", source.n);
+    r->vhds_source_n = source.n;
+    vhds_destroy(old);
+    if (take)
+        vhds_start(take);
+    else if (r->vhds_waited)
+        mz_init_shared_ready(&r->init);
+}
+
+static bool take(struct mz_rds *r, const struct mz_resource *res, struct mz_err *err)
+{
+    struct mz_proto_ctx ctx = { .arena = mz_arena_create(MZ_MEM_CONFIG) };
+    struct vhds *next = r->vhds;
+    struct mz_str source, whole;
+    const pb_RouteConfiguration *m = open_with(r, res, r->vhds, &ctx, &whole, err);
+    bool ok = m && vhds_choose(r, m, ctx.arena, &next, &source, err);
+    if (ok && r->vhds && next != r->vhds) /* without the hosts of the other one */
+        ok = (m = open_with(r, res, NULL, &ctx, &whole, err)) != NULL;
+    ok = ok && build(r, m, &ctx, err);
+    if (ok) {
+        keep(r, res);
+        keep_whole(r, whole);
+    }
+    if (ok && next != r->vhds)
+        vhds_swap(r, next, source);
+    else if (next != r->vhds)
+        vhds_destroy(next);
+    mz_arena_destroy(ctx.arena);
+    return ok;
 }
 
 static bool update(void *arg, const struct mz_xds_update *u, struct mz_err *err)
@@ -116,9 +239,8 @@ static bool update(void *arg, const struct mz_xds_update *u, struct mz_err *err)
                           MZ_STR_ARG(r->name), MZ_STR_ARG(res->name));
     if (r->bytes && mz_str_eq(res->bytes, (struct mz_str){ r->bytes, r->bytes_n }))
         return true;
-    if (!build(r, res, err))
+    if (!take(r, res, err))
         return false;
-    keep(r, res);
     mz_count(r->scope, STAT_RELOAD, 1);
     mz_gauge_set(r->scope, STAT_RELOAD_TIME, r->updated_wall_us / 1000);
     return true;
@@ -127,7 +249,9 @@ static bool update(void *arg, const struct mz_xds_update *u, struct mz_err *err)
 static void first(void *arg)
 {
     struct mz_rds *r = arg;
-    mz_init_shared_ready(&r->init);
+    r->vhds_waited = true;
+    if (!r->vhds || r->vhds_first)
+        mz_init_shared_ready(&r->init);
 }
 
 static bool current(void *arg, struct mz_resource *out)
@@ -220,6 +344,9 @@ static void destroy(struct mz_loop *l, void *arg)
     if (mz_map_get(&r->manager->by_source, r->key) == r)
         (void)mz_map_del(&r->manager->by_source, r->key);
     mz_subscription_end(r->sub);
+    vhds_destroy(r->vhds);
+    mz_free(MZ_MEM_XDS, r->vhds_source);
+    mz_free(MZ_MEM_XDS, r->whole);
     mz_scope_unref(r->scope);
     mz_thread_slot_unref(r->tables);
     mz_free(MZ_MEM_XDS, r->bytes);
@@ -243,6 +370,45 @@ const struct mz_route_table *mz_rds_table(const struct mz_rds *r)
     return mz_thread_slot_get(r->tables);
 }
 
+/* ---- what requests ask for ---- */
+
+struct demand {         /* to the main thread */
+    struct mz_rds *rds; /* one reference */
+    size_t n;
+    char host[];
+};
+
+static void demand_run(struct mz_loop *l, void *arg)
+{
+    (void)l;
+    struct demand *d = arg;
+    struct mz_rds *r = d->rds;
+    struct mz_arena *a = mz_arena_create(MZ_MEM_XDS);
+    struct mz_str host = { d->host, d->n };
+    const struct mz_route_table *t = mz_rds_table(r);
+    if (t && mz_route_table_serves(t, host, a)) /* it came meanwhile */
+        host_answered(r, host, true);
+    else if (r->vhds)
+        vhds_ask(r->vhds, host);
+    else
+        host_answered(r, host, false);
+    mz_arena_destroy(a);
+    mz_rds_unref(r);
+    mz_free(MZ_MEM_XDS, d);
+}
+
+void mz_rds_demand(struct mz_rds *r, struct mz_upstream *u, struct mz_str host,
+                   struct mz_discovery_wait *w,
+                   void (*done)(struct mz_discovery_wait *w, enum mz_discovery how))
+{
+    struct demand *d = mz_alloc0(MZ_MEM_XDS, sizeof(*d) + host.n);
+    d->rds = mz_rds_ref(r);
+    d->n = host.n;
+    memcpy(d->host, host.p, host.n);
+    mz_discovery_wait(u, r, host, 0, w, done);
+    mz_loop_post(mz_xds_env(r->manager->xds)->main, demand_run, d);
+}
+
 void mz_rds_wait(struct mz_init_wait *w, struct mz_rds *r, struct mz_init *init)
 {
     mz_init_wait(w, &r->init, r->name, init);
@@ -255,7 +421,8 @@ void mz_rds_manager_each(struct mz_rds_manager *m,
         const struct mz_rds *r = it->value;
         const struct mz_rds_shown shown = { .name = r->name,
                                             .version = mz_str_c(r->version),
-                                            .bytes = { r->bytes, r->bytes_n },
+                                            .bytes = { r->whole ? r->whole : r->bytes,
+                                                       r->whole ? r->whole_n : r->bytes_n },
                                             .updated_wall_us = r->updated_wall_us };
         fn(arg, &shown);
     }

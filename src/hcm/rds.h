@@ -7,6 +7,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "route/route.h"
+#include "upstream/on_demand.h"
 #include "xds/init.h"
 #include "xds/subscription.h"
 
@@ -30,7 +31,12 @@ struct mz_rds *mz_rds_ref(struct mz_rds *r);
 void mz_rds_unref(struct mz_rds *r); /* any thread; NULL is fine */
 const struct mz_route_table *mz_rds_table(const struct mz_rds *r); /* this thread's, borrowed; NULL: none came yet */
 
-/* Waits for the first table; main thread, ends as mz_init_wait_end() says. */
+/* Any worker: asks for the virtual host of @host (in lower case), which its table does not have. MISSING: there is none; AVAILABLE:
+ * this thread's table has it now. */
+void mz_rds_demand(struct mz_rds *r, struct mz_upstream *u, struct mz_str host, struct mz_discovery_wait *w,
+                   void (*done)(struct mz_discovery_wait *w, enum mz_discovery how));
+
+/* Waits for the first table (and the first virtual hosts beside it); main thread, ends as mz_init_wait_end() says. */
 void mz_rds_wait(struct mz_init_wait *w, struct mz_rds *r, struct mz_init *init);
 
 struct mz_rds_shown { /* for /config_dump */

@@ -271,10 +271,9 @@ struct mz_wcluster *mz_stream_cluster(struct mz_stream *s, struct mz_str *out_na
     return s->wcluster;
 }
 
-/* The request's scope, as its headers are now; what another one gave stays as long as the stream may point there. */
-static void choose_scope(struct mz_stream *s)
+/* What the table of before gave stays as long as the stream may point there. */
+static void take_routes(struct mz_stream *s, const struct mz_route_table *t)
 {
-    const struct mz_route_table *t = mz_srds_table(s->conn->cfg->srds, s->req.headers, s->arena);
     if (t == s->routes)
         return;
     if (s->routes) {
@@ -283,6 +282,39 @@ static void choose_scope(struct mz_stream *s)
         s->held_tables = old;
     }
     s->routes = t ? mz_route_table_ref(t) : NULL;
+}
+
+/* The request's scope, as its headers are now. */
+static void choose_scope(struct mz_stream *s)
+{
+    take_routes(s, mz_srds_table(s->conn->cfg->srds, s->req.headers, s->arena));
+}
+
+void mz_stream_renew_routes(struct mz_stream *s)
+{
+    if (!s->conn->cfg->srds)
+        take_routes(s, hcm_routes(s->conn->cfg));
+    mz_stream_clear_route_cache(s);
+}
+
+#define HOST_MAX_BYTES 255
+
+bool mz_stream_demand_vhost(struct mz_stream *s, struct mz_discovery_wait *w,
+                            void (*done)(struct mz_discovery_wait *w, enum mz_discovery how))
+{
+    struct mz_rds *rds = s->conn->cfg->rds;
+    struct mz_str host = mz_headers_value_id(s->req.headers, MZ_H_AUTHORITY);
+    if (!rds || !s->routes || !mz_route_table_on_demand(s->routes) || !host.n ||
+        host.n > HOST_MAX_BYTES || mz_route_table_serves(s->routes, host, s->arena))
+        return false;
+    char *low = mz_arena_alloc(s->arena, host.n);
+    for (size_t i = 0; i < host.n; i++) {
+        low[i] = mz_lower(host.p[i]);
+        if (low[i] <= ' ' || low[i] > '~' || low[i] == '/') /* no name of a resource */
+            return false;
+    }
+    mz_rds_demand(rds, s->conn->base.worker->upstream, (struct mz_str){ low, host.n }, w, done);
+    return true;
 }
 
 bool stream_refresh_route(struct mz_stream *s)
@@ -649,9 +681,9 @@ void mz_stream_recreate(struct mz_stream *s, const struct mz_route *from, struct
     finish_info(s);
     log_end(s);
     chain_destroy(s);
-    if (s->internal_redirects < MZ_COUNT(s->redirected))
+    if (from && s->internal_redirects < MZ_COUNT(s->redirected))
         s->redirected[s->internal_redirects] = from;
-    s->internal_redirects++;
+    s->internal_redirects += from != NULL;
     struct mz_headers *h = s->req.headers;
     uint64_t rx = s->info.rx_body;
     struct mz_addr remote = s->info.remote;

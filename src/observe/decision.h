@@ -31,6 +31,8 @@
     X(REDIRECT, "the route redirects with %n to %t")                                                                   \
     X(CLUSTER, "cluster %s chosen by %t")                                                                              \
     X(NO_CLUSTER, "cluster %s does not exist")                                                                         \
+    X(DISCOVER, "asking the control plane for cluster %s")                                                             \
+    X(DISCOVERED, "the control plane's answer about cluster %s: %t")                                                   \
     X(TIMEOUT, "timeout of the whole request %n ms (%t)")                                                              \
     X(TRY_TIMEOUT, "timeout of each try %n ms")                                                                        \
     X(AMONG, "hosts to choose from: %s")                                                                               \

@@ -170,6 +170,7 @@ static bool table_fill(struct builder *b, const pb_RouteConfiguration *m)
     t->name = build_str(b, m->name);
     t->most_specific_wins = m->most_specific_header_mutations_wins;
     t->ignore_port = m->ignore_port_in_host_matching;
+    t->on_demand = m->vhds != NULL;
     t->ignore_path_params = m->ignore_path_parameters_in_path_matching;
     t->metadata = mz_meta_build(m->metadata, b->a);
     t->internal_only = build_newn0(b, struct mz_str, m->n_internal_only_headers);

@@ -205,6 +205,9 @@ struct mz_route_table *mz_route_table_build(const struct Envoy__Config__Route__V
                                             struct mz_err *err);
 const struct mz_route_table *mz_route_table_ref(const struct mz_route_table *t);
 void mz_route_table_unref(const struct mz_route_table *t);
+bool mz_route_table_on_demand(const struct mz_route_table *t); /* VHDS may have virtual hosts that are not here (yet) */
+/* Has it a virtual host for @host (an authority)? @a: for long ones. */
+bool mz_route_table_serves(const struct mz_route_table *t, struct mz_str host, struct mz_arena *a);
 struct mz_str mz_route_table_name(const struct mz_route_table *t);
 const struct mz_filter_overrides *mz_route_table_overrides(const struct mz_route_table *t);
 const struct mz_meta *mz_route_table_metadata(const struct mz_route_table *t);

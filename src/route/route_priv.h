@@ -99,6 +99,7 @@ struct mz_route_table {
     struct mz_str *internal_only;
     size_t n_internal_only;
     bool most_specific_wins, ignore_port, ignore_path_params;
+    bool on_demand; /* VHDS may have more virtual hosts */
 };
 
 /* ---- matching (match.c, index.c) ---- */

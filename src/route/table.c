@@ -71,6 +71,16 @@ static struct mz_vhost *vhost_find(const struct mz_route_table *t, struct mz_str
     return v ? v : t->any;
 }
 
+bool mz_route_table_on_demand(const struct mz_route_table *t)
+{
+    return t->on_demand;
+}
+
+bool mz_route_table_serves(const struct mz_route_table *t, struct mz_str host, struct mz_arena *a)
+{
+    return vhost_find(t, host, a) != NULL;
+}
+
 static bool needs_tls(const struct mz_vhost *v, const struct mz_route_query *q)
 {
     if (!v->require_tls_all && !v->require_tls_external)

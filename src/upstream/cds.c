@@ -12,7 +12,6 @@ static const struct mz_stat_kind stat_kind = { "cds", stat_defs, STAT__COUNT };
 
 struct mz_cds {
     struct mz_cluster_manager *manager;
-    struct mz_xds *xds;
     struct mz_subscription *sub;
     struct mz_scope *scope;
     void (*first)(void *arg);
@@ -31,7 +30,8 @@ struct tally {
 static void note_gone(void *arg, const struct mz_cluster_shown *c)
 {
     struct tally *t = arg;
-    if (c->via_api && !mz_map_get(&t->named, c->name))
+    if (c->via_api && !mz_map_get(&t->named, c->name) &&
+        !odcds_has(cluster_manager_odcds(t->cds->manager), c->name))
         *mz_vec_push(&t->gone, MZ_MEM_XDS) = mz_arena_dup(t->arena, c->name);
 }
 
@@ -45,17 +45,17 @@ static void remove_gone(struct tally *t, const struct mz_xds_update *u)
         t->removed += mz_cluster_manager_remove_dynamic(t->cds->manager, t->gone.v[i]);
 }
 
-static enum mz_cluster_change set_one(struct mz_cds *c, const struct mz_resource *r,
-                                      struct mz_err *err)
+enum mz_cluster_change cds_set(struct mz_cluster_manager *manager, const struct mz_resource *r,
+                               struct mz_err *err)
 {
-    if (mz_cluster_manager_keeps(c->manager, r->name, r->bytes))
+    struct mz_xds *xds = cluster_manager_env(manager)->xds;
+    if (mz_cluster_manager_keeps(manager, r->name, r->bytes))
         return MZ_CLUSTER_UNCHANGED;
     struct mz_proto_ctx ctx = { .arena = mz_arena_create(MZ_MEM_CONFIG) };
     enum mz_cluster_change change = MZ_CLUSTER_REFUSED;
     ProtobufCMessage *m;
-    if (mz_resource_open(c->xds, r, MZ_XDS_CLUSTER, &ctx, &m, err))
-        change =
-            mz_cluster_manager_set(c->manager, (const pb_Cluster *)m, r->bytes, r->version, err);
+    if (mz_resource_open(xds, r, MZ_XDS_CLUSTER, &ctx, &m, err))
+        change = mz_cluster_manager_set(manager, (const pb_Cluster *)m, r->bytes, r->version, err);
     mz_arena_destroy(ctx.arena);
     return change;
 }
@@ -77,7 +77,7 @@ static void set_all(struct tally *t, const struct mz_xds_update *u)
             refused(t, u->v[i].name, &err);
             continue;
         }
-        enum mz_cluster_change c = set_one(t->cds, &u->v[i], &err);
+        enum mz_cluster_change c = cds_set(t->cds->manager, &u->v[i], &err);
         t->set += c == MZ_CLUSTER_CHANGED;
         t->same += c == MZ_CLUSTER_UNCHANGED;
         if (c == MZ_CLUSTER_REFUSED)
@@ -129,7 +129,7 @@ struct mz_cds *mz_cds_create(struct mz_cluster_manager *m, const pb_ConfigSource
     struct mz_cds *c = mz_new0(MZ_MEM_XDS, struct mz_cds);
     const struct mz_subscriber who = { update, first, c, NULL, NULL };
     struct mz_str prefix = MZ_STR("cluster_manager.cds.");
-    *c = (struct mz_cds){ .manager = m, .xds = env->xds, .first = done, .arg = arg };
+    *c = (struct mz_cds){ .manager = m, .first = done, .arg = arg };
     c->sub = mz_subscribe(env->xds, source, MZ_XDS_CLUSTER, MZ_STR(""), prefix, &who, err);
     if (!c->sub) {
         mz_free(MZ_MEM_XDS, c);

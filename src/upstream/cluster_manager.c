@@ -31,6 +31,7 @@ struct mz_cluster_manager {
     MZ_VEC(struct mz_cluster *) refresh; /* one reference each */
     MZ_VEC(struct waiter) waiting;       /* for all, or: */
     MZ_VEC(struct waiter) primary;       /* for those that need no xDS */
+    struct mz_map odcds;                 /* on_demand.c */
     struct mz_scope *scope, *async_scope;
 };
 struct mz_upstream {
@@ -46,6 +47,7 @@ struct mz_upstream {
     struct lb_site site;
     struct mz_wcluster *local; /* the local cluster's, once some cluster is in use; one reference */
     struct mz_list users;      /* struct mz_upstream_user */
+    struct mz_map pending;     /* on_demand.c */
 };
 
 /* ---- posts to workers ---- */
@@ -54,7 +56,10 @@ struct update {
     struct cluster_names *names; /* new names, or NULL: */
     struct mz_cluster *cluster;  /* new hosts of this one, or: */
     struct host_sets *sets;
-    struct mz_host *failed; /* its host that became unhealthy */
+    struct mz_host *failed; /* its host that became unhealthy, or: */
+    char *answered;         /* what some waited for: mz_discovery_answer() */
+    const void *source;
+    enum mz_discovery how;
 };
 
 static void upstream_release(struct mz_upstream *u)
@@ -125,6 +130,8 @@ static void upstream_names(struct mz_upstream *u, struct cluster_names *take)
     cluster_names_unref(old);
     if (u->local)
         site_follow(u);
+    if (u->pending.n)
+        pending_names(&u->pending, take);
 }
 
 static void update_run(struct mz_loop *loop, void *arg)
@@ -136,6 +143,8 @@ static void update_run(struct mz_loop *loop, void *arg)
         host_sets_unref(p->sets);
     } else if (p->names) {
         upstream_names(p->upstream, p->names);
+    } else if (p->answered) {
+        pending_answer(&p->upstream->pending, p->source, mz_str_c(p->answered), p->how);
     } else {
         struct mz_wcluster *w = mz_map_get(&p->upstream->clusters, p->cluster->name);
         bool here = w && w->cluster == p->cluster;
@@ -147,6 +156,7 @@ static void update_run(struct mz_loop *loop, void *arg)
             host_sets_unref(p->sets);
     }
     mz_host_unref(p->failed);
+    mz_free(MZ_MEM_UPSTREAM, p->answered);
     mz_cluster_unref(p->cluster);
     upstream_release(p->upstream);
     mz_free(MZ_MEM_UPSTREAM, p);
@@ -421,6 +431,7 @@ struct mz_cluster_manager *mz_cluster_manager_create(const struct mz_upstream_en
     m->env = *env;
     m->names = cluster_names_create();
     mz_map_init(&m->warming, MZ_MEM_UPSTREAM);
+    mz_map_init(&m->odcds, MZ_MEM_UPSTREAM);
     mz_list_init(&m->upstreams);
     mz_task_init(&m->publish, publish);
     mz_task_init(&m->ready_task, ready_run);
@@ -452,6 +463,7 @@ void mz_cluster_manager_destroy(struct mz_cluster_manager *m)
 {
     if (!m)
         return;
+    odcds_stop(&m->odcds);
     mz_task_cancel(&m->publish);
     mz_task_cancel(&m->ready_task);
     mz_task_cancel(&m->refresh_task);
@@ -839,6 +851,38 @@ void cluster_host_failed(struct mz_cluster *c, struct mz_host *h)
     pthread_mutex_unlock(&m->lock);
 }
 
+struct mz_map *cluster_manager_odcds(struct mz_cluster_manager *m)
+{
+    return &m->odcds;
+}
+
+bool cluster_known(struct mz_cluster_manager *m, struct mz_str name)
+{
+    return newest(m, name) != NULL;
+}
+
+void mz_discovery_answer(struct mz_cluster_manager *m, const void *source, struct mz_str name,
+                         enum mz_discovery how)
+{
+    pthread_mutex_lock(&m->lock);
+    mz_list_foreach (it, &m->upstreams)
+        update_post(MZ_CONTAINER(it, struct mz_upstream, link),
+                    (struct update){ .answered = mz_strndup(MZ_MEM_UPSTREAM, name.p, name.n),
+                                     .source = source,
+                                     .how = how });
+    pthread_mutex_unlock(&m->lock);
+}
+
+struct mz_map *upstream_pending(struct mz_upstream *u)
+{
+    return &u->pending;
+}
+
+struct mz_loop *upstream_main(const struct mz_upstream *u)
+{
+    return u->manager->env.main;
+}
+
 struct mz_log_file *cluster_outlier_log(const struct mz_cluster *c)
 {
     return cluster_priv(c)->manager->env.outlier_log;
@@ -861,6 +905,7 @@ struct mz_upstream *mz_upstream_create(struct mz_cluster_manager *m, struct mz_l
         m->env.stats, &mz_thread_cluster_stats,
         (struct mz_str){ prefix, (size_t)n < sizeof(prefix) ? (size_t)n : sizeof(prefix) - 1 });
     mz_map_init(&u->clusters, MZ_MEM_UPSTREAM);
+    mz_map_init(&u->pending, MZ_MEM_UPSTREAM);
     mz_list_init(&u->users);
     pthread_mutex_lock(&m->lock);
     mz_list_add_tail(&m->upstreams, &u->link);
@@ -878,6 +923,7 @@ void mz_upstream_destroy(struct mz_upstream *u)
         mz_upstream_del_user(user);
         user->gone(user);
     }
+    pending_stop(&u->pending);
     u->site.local = NULL;
     mz_wcluster_unref(u->local);
     mz_map_foreach (it, &u->clusters)

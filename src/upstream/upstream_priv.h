@@ -9,6 +9,7 @@
 #include "net/socket.h"
 #include "proto/mapper.h"
 #include "upstream/cluster.h"
+#include "upstream/on_demand.h"
 #include "upstream/pool.h"
 #include <pthread.h>
 #include <stdio.h>
@@ -429,6 +430,24 @@ struct dns_cluster *dns_cluster_create(struct mz_cluster *c,
                                        struct mz_err *err); /* starts resolving */
 bool dns_cluster_waiting(const struct dns_cluster *d);      /* has a name no first answer yet? */
 void dns_cluster_destroy(struct dns_cluster *d);
+
+/* on_demand.c: clusters on demand. Main thread: all sources, by their packed messages. */
+struct mz_odcds;
+struct cluster_names;
+struct mz_resource;
+bool odcds_has(const struct mz_map *all, struct mz_str name); /* one of them brought it: no other subscription may end it */
+void odcds_stop(struct mz_map *all);                          /* the manager goes */
+/* A worker: its waits by name; new names are there, main answered, the view ends. */
+void pending_names(struct mz_map *all, const struct cluster_names *names);
+void pending_answer(struct mz_map *all, const void *source, struct mz_str name, enum mz_discovery how);
+void pending_stop(struct mz_map *all);
+/* cluster_manager.c, for it */
+struct mz_map *cluster_manager_odcds(struct mz_cluster_manager *m);
+bool cluster_known(struct mz_cluster_manager *m, struct mz_str name); /* main thread: serves or warms */
+struct mz_map *upstream_pending(struct mz_upstream *u);
+struct mz_loop *upstream_main(const struct mz_upstream *u);
+/* cds.c: one resource. REFUSED: @err. */
+enum mz_cluster_change cds_set(struct mz_cluster_manager *m, const struct mz_resource *r, struct mz_err *err);
 
 /* original_dst.c */
 bool original_dst_config(const pb_Cluster *m, struct mz_cluster *c, struct mz_err *err);

@@ -159,6 +159,28 @@ bool mz_xds_watch_known(const struct mz_xds_watch *w, struct mz_resource *out)
     return false;
 }
 
+static struct mz_str space_of(struct mz_str name)
+{
+    ptrdiff_t slash = mz_str_rchr(name, '/');
+    return (struct mz_str){ name.p, slash < 0 ? 0 : (size_t)slash };
+}
+
+/* Nobody keeps what came under @n: a new stream must not begin with it. */
+static void space_forget(struct named *n)
+{
+    struct mz_map *all = &state_of(n->mux, n->type)->names;
+    for (struct mz_map_entry *it = NULL; (it = mz_map_next(all, it)) != NULL;) {
+        struct named *of = it->value;
+        if (of == n || !of->version || !mz_str_eq(space_of(of->name), n->name))
+            continue;
+        mux_keep_text(&of->version, (struct mz_str){ 0 });
+        size_t before = all->n;
+        mux_named_drop(of);
+        if (all->n != before)
+            it = NULL; /* deleting moves entries: from the start */
+    }
+}
+
 void mz_xds_watch_end(struct mz_xds_watch *w)
 {
     if (!w)
@@ -167,6 +189,8 @@ void mz_xds_watch_end(struct mz_xds_watch *w)
     mz_list_del(&w->link);
     if (n && mz_list_empty(&n->watches)) {
         watched_changed(w, false);
+        if (type_has_spaces(w->type))
+            space_forget(n);
         mux_named_drop(n);
     }
     mz_free(MZ_MEM_XDS, w);
@@ -210,11 +234,83 @@ static void deliver_named(struct named *n, const struct mz_xds_update *u, bool *
     mz_arena_destroy(a);
 }
 
+/* ---- "space/name" ---- */
+
+struct spaces {
+    struct mz_xds_mux *mux;
+    enum mz_xds_type type;
+    const struct mz_xds_update *all;
+    struct mz_arena *arena;
+    struct mz_map seen;
+};
+
+static void deliver_space(struct spaces *s, struct mz_str space, bool *io_ok, struct mz_err *err)
+{
+    const struct mz_xds_update *u = s->all;
+    struct named *n = mux_named(s->mux, s->type, space, false);
+    if (!n || mz_map_put(&s->seen, space, s))
+        return;
+    struct mz_resource *v = mz_arena_alloc0(s->arena, mz_mul(u->n + 1, sizeof(*v)));
+    struct mz_str *gone = mz_arena_alloc0(s->arena, mz_mul(u->n_removed + 1, sizeof(*gone)));
+    struct mz_answered *names =
+        mz_arena_alloc0(s->arena, mz_mul(u->n_answered + 1, sizeof(*names)));
+    struct mz_xds_update own = {
+        .version = u->version, .v = v, .removed = gone, .answered = names
+    };
+    for (size_t i = 0; i < u->n; i++)
+        if (mz_str_eq(space_of(u->v[i].name), space))
+            v[own.n++] = u->v[i];
+    for (size_t i = 0; i < u->n_removed; i++)
+        if (mz_str_eq(space_of(u->removed[i]), space))
+            gone[own.n_removed++] = u->removed[i];
+    for (size_t i = 0; i < u->n_answered; i++)
+        if (mz_str_eq(space_of(u->answered[i].name), space))
+            names[own.n_answered++] = u->answered[i];
+    deliver_named(n, &own, io_ok, err);
+}
+
+/* A response without anything tells those who wait for their first that there is nothing. */
+static void deliver_nothing(struct mz_xds_mux *m, enum mz_xds_type t, bool *io_ok,
+                            struct mz_err *err)
+{
+    const struct mz_xds_update none = { .version = MZ_STR("") };
+    struct mz_arena *a = mz_arena_create(MZ_MEM_XDS);
+    MZ_VEC(struct mz_str) names = { 0 };
+    mz_map_foreach (it, &state_of(m, t)->names)
+        *mz_vec_push(&names, MZ_MEM_XDS) = mz_arena_dup(a, it->key);
+    mz_vec_foreach (name, &names) {
+        struct named *n = mux_named(m, t, *name, false);
+        if (n)
+            deliver_named(n, &none, io_ok, err);
+    }
+    mz_vec_free(&names, MZ_MEM_XDS);
+    mz_arena_destroy(a);
+}
+
+static bool deliver_spaces(struct mz_xds_mux *m, enum mz_xds_type t, const struct mz_xds_update *u,
+                           struct mz_err *err)
+{
+    struct spaces s = { .mux = m, .type = t, .all = u, .arena = mz_arena_create(MZ_MEM_XDS) };
+    bool ok = true;
+    mz_map_init(&s.seen, MZ_MEM_XDS);
+    for (size_t i = 0; i < u->n_answered; i++)
+        deliver_space(&s, space_of(u->answered[i].name), &ok, err);
+    for (size_t i = 0; i < u->n_removed; i++)
+        deliver_space(&s, space_of(u->removed[i]), &ok, err);
+    if (!u->n_answered && !u->n_removed)
+        deliver_nothing(m, t, &ok, err);
+    mz_map_fini(&s.seen);
+    mz_arena_destroy(s.arena);
+    return ok;
+}
+
 bool mux_deliver(struct mz_xds_mux *m, enum mz_xds_type t, const struct mz_xds_update *u,
                  struct mz_err *err)
 {
     struct type_state *s = state_of(m, t);
     bool ok = true;
+    if (type_has_spaces(t))
+        return deliver_spaces(m, t, u, err);
     if (!mz_list_empty(&s->every)) /* one manager for each such type */
         (void)deliver_one(MZ_CONTAINER(s->every.next, struct mz_xds_watch, link), u, &ok, err);
     for (size_t i = 0; s->n_watched && i < u->n; i++) {
@@ -351,7 +447,7 @@ static void names_anew(struct mz_xds_mux *m, struct type_state *s)
         struct named *n = it->value;
         n->asked = n->changed = false;
         if (mz_list_empty(&n->watches)) {
-            if (mz_list_empty(&s->every))
+            if (mz_list_empty(&s->every) && !type_has_spaces(n->type))
                 mux_keep_text(&n->version, (struct mz_str){ 0 });
             *mz_vec_push(&idle, MZ_MEM_XDS) = n;
         } else if (m->opts.delta) {

@@ -26,7 +26,8 @@ static void versions_put(struct mz_buf *out, const struct type_state *s)
 {
     mz_map_foreach (it, &((struct type_state *)(uintptr_t)s)->names) {
         const struct named *n = it->value;
-        if (!n->version || (mz_list_empty(&n->watches) && mz_list_empty(&s->every)))
+        if (!n->version ||
+            (mz_list_empty(&n->watches) && mz_list_empty(&s->every) && !type_has_spaces(n->type)))
             continue;
         struct mz_buf entry;
         mz_buf_init(&entry);
@@ -89,6 +90,23 @@ struct taking {
     struct mz_arena *arena;
 };
 
+/* All names that a response is about: of what exists, and of what does not (no body). */
+static void note_answered(struct taking *k, const pb_DeltaDiscoveryResponse *r)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < r->n_resources; i++)
+        n += 1 + r->resources[i]->n_aliases;
+    struct mz_answered *v = mz_arena_alloc0(k->arena, mz_mul(n + 1, sizeof(*v)));
+    k->u.answered = v;
+    for (size_t i = 0; i < r->n_resources; i++) {
+        const pb_Resource *m = r->resources[i];
+        v[k->u.n_answered++] = (struct mz_answered){ mz_str_c(m->name), m->resource != NULL };
+        for (size_t j = 0; j < m->n_aliases; j++)
+            v[k->u.n_answered++] =
+                (struct mz_answered){ mz_str_c(m->aliases[j]), m->resource != NULL };
+    }
+}
+
 static bool open_all(struct taking *k, const pb_DeltaDiscoveryResponse *r, struct mz_err *err)
 {
     struct mz_resource *v = mz_arena_alloc0(k->arena, mz_mul(r->n_resources + 1, sizeof(*v)));
@@ -108,12 +126,14 @@ static bool open_all(struct taking *k, const pb_DeltaDiscoveryResponse *r, struc
     for (size_t i = 0; i < r->n_removed_resources; i++)
         gone[k->u.n_removed++] = mz_str_c(r->removed_resources[i]);
     k->u.removed = gone;
+    if (type_has_spaces(k->type))
+        note_answered(k, r);
     return true;
 }
 
 static void versions_keep(struct taking *k)
 {
-    bool every = !mz_list_empty(&state_of(k->mux, k->type)->every);
+    bool every = !mz_list_empty(&state_of(k->mux, k->type)->every) || type_has_spaces(k->type);
     for (size_t i = 0; i < k->u.n; i++) {
         struct named *n = mux_named(k->mux, k->type, k->u.v[i].name, every);
         if (n)
@@ -135,7 +155,8 @@ static bool response_take(struct mz_xds_mux *m, enum mz_xds_type t,
     k.u.version = mz_str_c(r->system_version_info);
     bool ok = open_all(&k, r, err);
     /* An answer without anything tells the one who asked for all that there is nothing. */
-    if (ok && (k.u.n || k.u.n_removed || !mz_list_empty(&state_of(m, t)->every)))
+    if (ok &&
+        (k.u.n || k.u.n_removed || !mz_list_empty(&state_of(m, t)->every) || type_has_spaces(t)))
         ok = mux_deliver(m, t, &k.u, err);
     if (ok) /* refused: the server sends it again to a stream that begins anew */
         versions_keep(&k);

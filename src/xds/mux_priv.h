@@ -65,6 +65,11 @@ struct mz_xds_mux {
 };
 enum { CP_CONNECTED, CP_IDENTIFIER, CP_PENDING, CP_RATE_LIMIT, CP__COUNT };
 
+/* Resources of these types belong to the watch of the name in front of their last '/' (VHDS). */
+static inline bool type_has_spaces(enum mz_xds_type t)
+{
+    return t == MZ_XDS_VIRTUAL_HOST;
+}
 static inline struct type_state *state_of(struct mz_xds_mux *m, enum mz_xds_type t)
 {
     return &m->types[t];

@@ -43,7 +43,7 @@ static struct mz_xds_mux *mux_make(struct mz_xds *x, const pb_ApiConfigSource *m
                mz_err_at(err, "transport_api_version"));
         return NULL;
     }
-    if (!ads && !xds_types[t].stream_method) {
+    if (!ads && !(o.delta ? xds_types[t].delta_method : xds_types[t].stream_method)) {
         mz_err_set(err, "this type comes by ADS or from a file only");
         return NULL;
     }
@@ -64,6 +64,15 @@ bool mz_xds_set_ads(struct mz_xds *x, const pb_ApiConfigSource *m, struct mz_err
 {
     x->ads = mux_make(x, m, true, MZ_XDS_CLUSTER, MZ_STR(""), err);
     return x->ads != NULL;
+}
+
+bool mz_xds_is_delta(const struct mz_xds *x, const pb_ConfigSource *m)
+{
+    if (m->config_source_specifier_case == pb_ConfigSource_CONFIG_SOURCE_SPECIFIER_ADS)
+        return x->ads && x->ads->opts.delta;
+    return m->config_source_specifier_case ==
+               pb_ConfigSource_CONFIG_SOURCE_SPECIFIER_API_CONFIG_SOURCE &&
+           is_delta(m->api_config_source);
 }
 
 void mz_xds_halt(struct mz_xds *x)
@@ -192,6 +201,26 @@ static void grpc_destroy(struct mz_subscription *s)
     mz_xds_watch_end(g->watch);
     shared_drop(g->shared);
     mz_free(MZ_MEM_XDS, g);
+}
+
+static bool silent_update(void *arg, const struct mz_xds_update *u, struct mz_err *err)
+{
+    (void)arg, (void)u, (void)err;
+    return true;
+}
+
+static void silent_disconnected(void *arg)
+{
+    (void)arg;
+}
+
+struct mz_xds_watch *mz_subscription_ask(struct mz_subscription *s, struct mz_str name)
+{
+    static const struct mz_xds_watch_ops silent = { silent_update, silent_disconnected, NULL };
+    struct over_grpc *g = s->state;
+    return s->source == &source_grpc && g->mux
+               ? mz_xds_mux_watch(g->mux, s->type, name, &silent, NULL)
+               : NULL;
 }
 
 const struct source_ops source_grpc = { grpc_create, grpc_start, grpc_destroy };

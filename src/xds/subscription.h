@@ -24,6 +24,10 @@ struct mz_resource { /* borrowed during update() */
     struct mz_str name, version;
     struct mz_str bytes; /* of a message of the subscription's type; not looked at yet */
 };
+struct mz_answered {
+    struct mz_str name;
+    bool exists; /* a resource came for it */
+};
 struct mz_xds_update {
     struct mz_str version; /* of the whole */
     const struct mz_resource *v;
@@ -31,6 +35,8 @@ struct mz_xds_update {
     bool whole; /* all there is of the type: what is not here exists no more */
     const struct mz_str *removed;
     size_t n_removed;
+    const struct mz_answered *answered; /* VHDS: all names that it is about, aliases too */
+    size_t n_answered;
 };
 struct mz_subscriber {
     /* False and @err: something was refused, which the server is told. Whoever takes several resources takes the good ones. */
@@ -58,6 +64,7 @@ uint64_t mz_xds_unknown_fields(const struct mz_xds *x); /* server.dynamic_unknow
 
 /* ---- servers ---- */
 struct Envoy__Config__Core__V3__ApiConfigSource;
+struct Envoy__Config__Core__V3__ConfigSource;
 struct Envoy__Config__Core__V3__GrpcService;
 struct mz_xds_transport; /* mux.h */
 struct mz_xds_net { /* how they are reached; nothing of it before: only files can be */
@@ -74,6 +81,8 @@ struct mz_xds_net { /* how they are reached; nothing of it before: only files ca
 void mz_xds_set_net(struct mz_xds *x, const struct mz_xds_net *n); /* copied, with node */
 /* The stream of sources that say ads: {}; without it they wait for ever. The error has the path within the message. */
 bool mz_xds_set_ads(struct mz_xds *x, const struct Envoy__Config__Core__V3__ApiConfigSource *m, struct mz_err *err);
+/* Does such a source know single names (delta), or only the whole? False also for ads: {} where there is none. */
+bool mz_xds_is_delta(const struct mz_xds *x, const struct Envoy__Config__Core__V3__ConfigSource *source);
 void mz_xds_halt(struct mz_xds *x); /* the process ends: nobody is asked any more, what waits to be asked again does not */
 void mz_xds_go(struct mz_xds *x); /* streams open from now on: the clusters that they go through are there */
 
@@ -86,6 +95,9 @@ struct mz_subscription *mz_subscribe(struct mz_xds *x, const struct Envoy__Confi
                                      const struct mz_subscriber *who, struct mz_err *err);
 void mz_subscription_start(struct mz_subscription *s);
 void mz_subscription_end(struct mz_subscription *s); /* also from inside update(); NULL is fine */
+/* VHDS over gRPC: the server is asked for one name more; what it says comes to @s. Until mz_xds_watch_end(). NULL: no server. */
+struct mz_xds_watch;
+struct mz_xds_watch *mz_subscription_ask(struct mz_subscription *s, struct mz_str name);
 struct mz_scope *mz_subscription_scope(const struct mz_subscription *s); /* kind mz_subscription_stats; borrowed */
 
 /* Opens a resource as a message of @type into @ctx, which it sets up with an arena of the caller's: constraints are checked,

@@ -17,6 +17,10 @@ const struct xds_type xds_types[MZ_XDS_TYPE__COUNT] = {
     [MZ_XDS_SCOPED_ROUTE] = { &pb_ScopedRouteConfiguration__descriptor, "srds",
                               OWN("route.v3.ScopedRoutes", "ScopedRoutes"),
                               "/v3/discovery:scoped-routes" },
+    [MZ_XDS_VIRTUAL_HOST] = { &pb_VirtualHost__descriptor, "vhds", NULL,
+                              "/envoy.service.route.v3.VirtualHostDiscoveryService/"
+                              "DeltaVirtualHosts",
+                              NULL },
     [MZ_XDS_SECRET] = { &pb_Secret__descriptor, "sds", OWN("secret.v3.Secret", "Secrets"),
                         "/v3/discovery:secrets" },
     [MZ_XDS_RUNTIME] = { &pb_Runtime__descriptor, "rtds", OWN("runtime.v3.Runtime", "Runtime"),

@@ -11,6 +11,7 @@ from envoy.config.endpoint.v3 import endpoint_pb2  # noqa: F401
 from envoy.config.listener.v3 import listener_pb2  # noqa: F401
 from envoy.config.route.v3 import route_pb2, scoped_route_pb2  # noqa: F401
 from envoy.extensions.filters.http.buffer.v3 import buffer_pb2  # noqa: F401
+from envoy.extensions.filters.http.on_demand.v3 import on_demand_pb2  # noqa: F401
 from envoy.extensions.filters.http.fault.v3 import fault_pb2  # noqa: F401
 from envoy.extensions.filters.http.router.v3 import router_pb2  # noqa: F401
 from envoy.extensions.filters.network.direct_response.v3 import config_pb2  # noqa: F401
@@ -51,7 +52,7 @@ class Stream:
     def send(self, message):
         self.out.put(message if isinstance(message, bytes) else message.SerializeToString())
 
-    def push(self, kind):
+    def push(self, kind, asked=()):
         with self.server.lock:
             if kind not in self.names:
                 return
@@ -59,20 +60,20 @@ class Stream:
             wanted = {n: r for n, r in have.items() if not names or "*" in names or n in names}
             self.nonce += 1
             if self.delta:
-                self._push_delta(kind, wanted)
+                self._push_delta(kind, wanted, [n for n in asked if n != "*" and n not in have])
             else:
                 version = str(self.server.versions.get(kind, 0))
                 self.sent[kind] = version
                 self.send(d.DiscoveryResponse(version_info=version, nonce=str(self.nonce), type_url=config.TYPE + TYPES[kind],
                                               resources=[r for r, _ in wanted.values()], control_plane={"identifier": "test"}))
 
-    def _push_delta(self, kind, wanted):
+    def _push_delta(self, kind, wanted, missing):
         sent = self.sent.setdefault(kind, {})
         new = {n: (r, v) for n, (r, v) in wanted.items() if sent.get(n) != v}
         gone = [n for n in sent if n not in wanted]
         self.send(d.DeltaDiscoveryResponse(
             system_version_info=str(self.server.versions.get(kind, 0)), nonce=str(self.nonce), type_url=config.TYPE + TYPES[kind],
-            resources=[d.Resource(name=n, version=v, resource=r) for n, (r, v) in new.items()], removed_resources=gone,
+            resources=[d.Resource(name=n, version=v, resource=r) for n, (r, v) in new.items()], removed_resources=gone + missing,
             control_plane={"identifier": "test"}))
         sent.update({n: v for n, (_, v) in new.items()})
         for n in gone:
@@ -85,18 +86,25 @@ class Stream:
             self.server.log.append((self, rq))
         if kind is None:
             return
+        if kind == "vhost":
+            self.names.setdefault(kind, set()).update(rq.resource_names_subscribe)
+            if rq.resource_names_subscribe:
+                self.server.on_vhost(self, list(rq.resource_names_subscribe))
+            return
         if self.delta:
             first = kind not in self.names
             names = self.names.setdefault(kind, set())
             before = set(names)
             names |= set(rq.resource_names_subscribe)
+            if first and not names:
+                names.add("*")  # as the protocol has it: all, until it is said otherwise
             names -= set(rq.resource_names_unsubscribe)
             for n in rq.resource_names_subscribe:
                 self.sent.setdefault(kind, {}).pop(n, None)
             if first:
                 self.sent.setdefault(kind, {}).update(rq.initial_resource_versions)
             if first or names - before:
-                self.push(kind)
+                self.push(kind, rq.resource_names_subscribe if self.server.tells_missing else ())
         else:
             names = set(rq.resource_names)
             changed = self.names.get(kind) != names
@@ -115,6 +123,8 @@ class Ads:
         self.lock = threading.RLock()
         self.resources, self.versions, self.streams, self.log = {}, {}, [], []
         self.port = port
+        self.on_vhost = None  # (stream, names subscribed to): VHDS is answered by the test
+        self.tells_missing = False  # whether names that do not exist are answered as removed (delta)
         self.start()
 
     def start(self):

@@ -181,15 +181,11 @@ static struct mz_out *build_outbound(struct mz_view *v, const struct mz_service 
     c.endpoints = mz_model_endpoints(v->model, p);
     c.subset = mz_str_c(subset ? subset->name : "");
     c.selected = subset;
-<<<<<<< HEAD
     begin(&c,
           sni ? tr_sni_cluster_name(c.a, p->port, c.subset, s->host)
               : tr_cluster_name(c.a, "outbound", p->port, c.subset, s->host),
           discovery_type(v, s));
-=======
-    begin(&c, tr_cluster_name(c.a, "outbound", p->port, c.subset, s->host), discovery_type(v, s));
     other_port(&c);
->>>>>>> 8658c17 (translate: a ServiceEntry of NONE with a targetPort dials the other port)
     c.m->common_lb_config = TR_NEW(c.a, Cluster_CommonLbConfig);
     c.m->common_lb_config->healthy_panic_threshold = TR_NEW(c.a, Percent); /* 0: no panic */
     if (!sni)

@@ -17,6 +17,7 @@ extern const struct mz_http_filter_type mz_filter_ip_tagging;
 extern const struct mz_http_filter_type mz_filter_jwt_authn;
 extern const struct mz_http_filter_type mz_filter_local_ratelimit;
 extern const struct mz_http_filter_type mz_filter_lua; /* in lua/ */
+extern const struct mz_http_filter_type mz_filter_on_demand;
 extern const struct mz_http_filter_type mz_filter_ratelimit;
 extern const struct mz_http_filter_type mz_filter_rbac;
 extern const struct mz_http_filter_type mz_filter_set_filter_state;

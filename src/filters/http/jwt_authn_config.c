@@ -466,9 +466,9 @@ void *jwt_config_build(const void *msg, const struct mz_factory *f, struct mz_er
 void *jwt_route_config_build(const void *msg, const struct mz_factory *f, struct mz_err *err)
 {
     (void)f, (void)err;
-    const pb_PerRouteConfig *m = msg;
-    bool by_name =
-        m->requirement_specifier_case == pb_PerRouteConfig_REQUIREMENT_SPECIFIER_REQUIREMENT_NAME;
+    const pb_jwt_authn_PerRouteConfig *m = msg;
+    bool by_name = m->requirement_specifier_case ==
+                   pb_jwt_authn_PerRouteConfig_REQUIREMENT_SPECIFIER_REQUIREMENT_NAME;
     struct mz_str name = mz_str_c(by_name ? m->requirement_name : "");
     struct jwt_route_cfg *c = mz_alloc0(MZ_MEM_CONFIG, sizeof(*c) + name.n + 1);
     c->disabled = !by_name; /* disabled: true is all that may stand there */

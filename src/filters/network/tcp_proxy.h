@@ -10,6 +10,7 @@
 #include "observe/substitution.h"
 #include "observe/stream_info.h"
 #include "route/route.h"
+#include "upstream/on_demand.h"
 #include "upstream/pool.h"
 
 /* Filter state of the connection by which earlier filters decide (Envoy's keys). */
@@ -31,6 +32,11 @@ struct tcp_tunnel_cfg { /* tunneling_config */
     struct mz_header_mutations headers;
     struct mz_scope *scope; /* tcp.<stat_prefix>.tcpproxy_tunneling. */
 };
+struct tcp_demand_cfg { /* on_demand */
+    struct mz_odcds *source;
+    uint64_t timeout_ms;
+    struct mz_scope *scope; /* tcp.<stat_prefix>., kind tcp_demand_stats */
+};
 struct tcp_cluster {
     struct mz_str name;
     uint64_t weight_end;                  /* weights up to and with this one */
@@ -51,6 +57,7 @@ struct tcp_cfg { /* immutable; the connection's filter chain holds it */
     struct tcp_tlv *tlvs;
     size_t n_tlvs;
     struct tcp_tunnel_cfg *tunnel; /* NULL: none */
+    struct tcp_demand_cfg *demand; /* NULL: a cluster that is not there is not asked for */
     struct mz_recorder *recorder;
 };
 void *tcp_config_build(const void *msg, const struct mz_factory *f, struct mz_err *err);
@@ -83,6 +90,7 @@ enum tcp_stat {
         TCP_STAT__COUNT
 };
 extern const struct mz_stat_kind tcp_stats;
+enum { TCP_DEMAND_ATTEMPT, TCP_DEMAND_MISSING, TCP_DEMAND_SUCCESS, TCP_DEMAND_TIMEOUT, TCP_DEMAND__COUNT };
 
 /* An upstream connection that was leased from the pool. */
 struct tcp_lease {
@@ -106,6 +114,7 @@ struct tcp_session { /* the filter's object */
     struct tcp_lease
         up; /* conn NULL: not connected (any more); cluster and host of the current attempt */
     struct mz_tcp_pending *pending;
+    struct mz_discovery_wait discovery; /* of its cluster */
     struct tcp_tunnel *tunnel; /* the upstream is a stream, or is to be one; NULL: not */
     struct mz_conn_state *up_state; /* of the upstream connection's filters, a reference; NULL: it has none */
     struct mz_timer idle, duration, log_interval, retry;

@@ -2,7 +2,8 @@
 #include "filters/network/tcp_proxy.h"
 #include "proto/mapper.h"
 
-#define IDLE_DEFAULT_MS 3600000
+#define IDLE_DEFAULT_MS   3600000
+#define DEMAND_TIMEOUT_MS 60000
 
 static const struct mz_stat_def defs[] = {
 #define X(id, name, type, unit)                                                                    \
@@ -27,6 +28,8 @@ void tcp_config_destroy(void *cfg)
         mz_header_mutations_fini(&c->tunnel->headers);
         mz_scope_unref(c->tunnel->scope);
     }
+    if (c->demand && c->demand->scope)
+        mz_scope_unref(c->demand->scope);
     mz_scope_unref(c->scope);
     mz_arena_destroy(c->arena);
 }
@@ -172,6 +175,32 @@ static bool tunnel_build(const pb_TcpProxy_TunnelingConfig *m, struct tcp_cfg *c
            mz_err_at(err, "headers_to_add");
 }
 
+static const struct mz_stat_def demand_defs[] = {
+    [TCP_DEMAND_ATTEMPT] = { "on_demand_cluster_attempt", MZ_COUNTER, MZ_UNIT_NONE, 0 },
+    [TCP_DEMAND_MISSING] = { "on_demand_cluster_missing", MZ_COUNTER, MZ_UNIT_NONE, 0 },
+    [TCP_DEMAND_SUCCESS] = { "on_demand_cluster_success", MZ_COUNTER, MZ_UNIT_NONE, 0 },
+    [TCP_DEMAND_TIMEOUT] = { "on_demand_cluster_timeout", MZ_COUNTER, MZ_UNIT_NONE, 0 },
+};
+static const struct mz_stat_kind demand_stats = { "tcp_on_demand", demand_defs, TCP_DEMAND__COUNT };
+
+static bool demand_build(const pb_TcpProxy_OnDemand *m, const struct mz_factory *f,
+                         struct mz_str prefix, struct tcp_cfg *c, struct mz_err *err)
+{
+    if (!m)
+        return true;
+    struct tcp_demand_cfg *d = mz_arena_new0(c->arena, struct tcp_demand_cfg);
+    c->demand = d;
+    if (!mz_duration_ms(m->timeout, DEMAND_TIMEOUT_MS, &d->timeout_ms, err))
+        return mz_err_at(err, "timeout");
+    if (!m->odcds_config)
+        return mz_err_set(err, "is required") || mz_err_at(err, "odcds_config");
+    d->source = mz_odcds_get(f->clusters, m->odcds_config, err);
+    if (!d->source)
+        return mz_err_at(err, "odcds_config");
+    d->scope = mz_scope_create(f->stats, &demand_stats, prefix);
+    return true;
+}
+
 void *tcp_config_build(const void *msg, const struct mz_factory *f, struct mz_err *err)
 {
     const pb_TcpProxy *m = msg;
@@ -186,7 +215,8 @@ void *tcp_config_build(const void *msg, const struct mz_factory *f, struct mz_er
         a, 3, (struct mz_str[]){ MZ_STR("tcp."), mz_str_c(m->stat_prefix), MZ_STR(".") });
     c->scope = mz_scope_create(f->stats, &tcp_stats, prefix);
     clusters_build(m, c);
-    if (times_build(m, c, err) && logs_build(m, f, c, err) && tlvs_build(m, c, err) &&
+    if ((demand_build(m->on_demand, f, prefix, c, err) || mz_err_at(err, "on_demand")) &&
+        times_build(m, c, err) && logs_build(m, f, c, err) && tlvs_build(m, c, err) &&
         (tunnel_build(m->tunneling_config, c, err) || mz_err_at(err, "tunneling_config")))
         return c;
     tcp_config_destroy(c);

@@ -224,16 +224,47 @@ static void choose_cluster(struct tcp_session *s)
         s->choice.name = named->text(named, s->arena);
 }
 
-void tcp_connect_start(struct tcp_session *s)
+static void no_cluster(struct tcp_session *s)
+{
+    tcp_note(s, NO_CLUSTER, s->choice.name, MZ_STR(""), 0, 0);
+    give_up(s, MZ_FLAG(NO_CLUSTER_FOUND), no_route);
+}
+
+static void connect_to_cluster(struct tcp_session *s);
+
+static void discovered(struct mz_discovery_wait *w, enum mz_discovery how)
+{
+    struct tcp_session *s = MZ_CONTAINER(w, struct tcp_session, discovery);
+    static const uint8_t counters[] = { [MZ_DISCOVERY_AVAILABLE] = TCP_DEMAND_SUCCESS,
+                                        [MZ_DISCOVERY_MISSING] = TCP_DEMAND_MISSING,
+                                        [MZ_DISCOVERY_TIMEOUT] = TCP_DEMAND_TIMEOUT };
+    mz_count(tcp_cfg_of(s)->demand->scope, counters[how], 1);
+    if (how == MZ_DISCOVERY_AVAILABLE)
+        connect_to_cluster(s);
+    else
+        no_cluster(s);
+}
+
+static void discover(struct tcp_session *s)
+{
+    const struct tcp_demand_cfg *d = tcp_cfg_of(s)->demand;
+    mz_count(d->scope, TCP_DEMAND_ATTEMPT, 1);
+    tcp_note(s, DISCOVER, s->choice.name, MZ_STR(""), 0, 0);
+    mz_discover(s->base.worker->upstream, d->source, s->choice.name, d->timeout_ms, &s->discovery,
+                discovered);
+}
+
+static void connect_to_cluster(struct tcp_session *s)
 {
     const struct tcp_cfg *c = tcp_cfg_of(s);
-    mz_timer_init(s->base.worker->loop, &s->retry, on_retry);
-    choose_cluster(s);
     struct mz_wcluster *w = mz_upstream_find(s->base.worker->upstream, s->choice.name);
+    if (!w && c->demand) {
+        discover(s);
+        return;
+    }
     if (!w) {
         mz_count(c->scope, TCP_STAT_CX_NO_ROUTE, 1);
-        tcp_note(s, NO_CLUSTER, s->choice.name, MZ_STR(""), 0, 0);
-        give_up(s, MZ_FLAG(NO_CLUSTER_FOUND), no_route);
+        no_cluster(s);
         return;
     }
     struct mz_cluster *cl = mz_wcluster_info(w);
@@ -248,8 +279,16 @@ void tcp_connect_start(struct tcp_session *s)
     attempt(s);
 }
 
+void tcp_connect_start(struct tcp_session *s)
+{
+    mz_timer_init(s->base.worker->loop, &s->retry, on_retry);
+    choose_cluster(s);
+    connect_to_cluster(s);
+}
+
 void tcp_connect_cancel(struct tcp_session *s)
 {
+    mz_discover_cancel(&s->discovery);
     mz_timer_stop(&s->retry);
     if (s->pending) {
         mz_tcp_pool_cancel(s->pending);
