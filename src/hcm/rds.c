@@ -25,7 +25,7 @@ struct mz_rds {
     unsigned refs; /* atomic */
     struct mz_rds_manager *manager;
     struct mz_arena *arena;
-    struct mz_str key, name;
+    struct mz_str key, name, init_name;
     struct mz_factory factory; /* its services */
     const struct mz_route_filter_ops *filter_ops;
     struct mz_subscription *sub;
@@ -280,6 +280,9 @@ static struct mz_rds *create(struct mz_rds_manager *m, const pb_Rds *rds, struct
     r->arena = a;
     r->key = mz_arena_dup(a, key);
     r->name = mz_arena_dup(a, mz_str_c(rds->route_config_name));
+    r->init_name = mz_arena_cat(
+        a, 2,
+        (struct mz_str[]){ MZ_STR("shared target RdsRouteConfigSubscription RDS init "), r->name });
     mz_init_shared_init(&r->init, start, r);
     r->factory = *f;
     r->factory.listener_scope = NULL;
@@ -411,7 +414,7 @@ void mz_rds_demand(struct mz_rds *r, struct mz_upstream *u, struct mz_str host,
 
 void mz_rds_wait(struct mz_init_wait *w, struct mz_rds *r, struct mz_init *init)
 {
-    mz_init_wait(w, &r->init, r->name, init);
+    mz_init_wait(w, &r->init, r->init_name, init);
 }
 
 void mz_rds_manager_each(struct mz_rds_manager *m,

@@ -25,7 +25,7 @@ struct subject { /* one configuration, for all places that name it */
     struct mz_ecds *all;
     struct mz_arena *arena;
     const struct mz_extension_kind *kind;
-    struct mz_str key, name;
+    struct mz_str key, name, init_name;
     struct mz_subscription *sub;
     struct mz_scope *scope;
     struct mz_init_shared init;
@@ -278,6 +278,9 @@ static struct subject *subject_create(struct mz_ecds *e, const pb_ConfigSource *
     *s = (struct subject){ .all = e, .arena = a, .kind = kind };
     s->key = mz_arena_dup(a, key);
     s->name = mz_arena_dup(a, name);
+    s->init_name = mz_arena_cat(
+        s->arena, 2,
+        (struct mz_str[]){ MZ_STR("shared target FilterConfigSubscription init "), s->name });
     mz_list_init(&s->places);
     mz_init_shared_init(&s->init, start, s);
     struct mz_str prefix = mz_arena_printf(a, "extension_config_discovery.%s." MZ_STR_FMT ".",
@@ -396,9 +399,11 @@ static bool place_fill(const pb_ExtensionConfigSource *m, struct mz_ecds_place *
     }
     if (!place_first(p, err))
         return false;
-    p->begin = (struct mz_init_target){ .name = p->subject->name, .start = begin, .arg = p };
+    p->begin = (struct mz_init_target){ .name = MZ_STR("target DynamicFilterConfigProviderImpl"),
+                                        .start = begin,
+                                        .arg = p };
     if (!m->apply_default_config_without_warming)
-        mz_init_wait(&p->wait, &p->subject->init, p->subject->name, init);
+        mz_init_wait(&p->wait, &p->subject->init, p->subject->init_name, init);
     else if (init)
         mz_init_add(init, &p->begin);
     else

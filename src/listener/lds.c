@@ -158,7 +158,7 @@ struct mz_lds *mz_lds_create(struct mz_listener_manager *m, const struct mz_fact
         mz_free(MZ_MEM_XDS, l);
         return NULL;
     }
-    l->target = (struct mz_init_target){ .name = MZ_STR("LDS"), .start = start, .arg = l };
+    l->target = (struct mz_init_target){ .name = MZ_STR("target LDS"), .start = start, .arg = l };
     mz_init_add(f->init, &l->target);
     return l;
 }

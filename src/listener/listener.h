@@ -36,6 +36,11 @@ struct mz_listener_shown { /* for /config_dump */
 };
 void mz_listener_manager_each(struct mz_listener_manager *m, void (*fn)(void *arg, const struct mz_listener_shown *l), void *arg);
 
+struct mz_init;
+/* Those that warm, with what they wait for: /init_dump. */
+void mz_listener_manager_each_init(struct mz_listener_manager *m,
+                                   void (*fn)(void *arg, const struct mz_listener_shown *l, const struct mz_init *init), void *arg);
+
 /* ---- listeners that come and go (LDS). What a message changes decides what happens to connections: only filter chains, and
  * those of the others do not notice; anything else, and all of them drain (over the drain time). Sockets stay as they are where
  * addresses and their options do, so no connection is lost. ---- */

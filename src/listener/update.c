@@ -31,6 +31,23 @@ struct mz_listener_state listener_state(const struct mz_listener_config *c)
              : (struct mz_listener_state){ .version = MZ_STR("") };
 }
 
+void mz_listener_manager_each_init(struct mz_listener_manager *m,
+                                   void (*fn)(void *arg, const struct mz_listener_shown *l,
+                                              const struct mz_init *init),
+                                   void *arg)
+{
+    mz_vec_foreach (it, &m->list) {
+        const struct warming *w = (*it)->warming;
+        if (!w)
+            continue;
+        const struct mz_listener_shown shown = { .name = w->cfg->name,
+                                                 .via_api = true,
+                                                 .active = listener_state((*it)->cfg),
+                                                 .warming = listener_state(w->cfg) };
+        fn(arg, &shown, &w->init);
+    }
+}
+
 static struct listener *find(struct mz_listener_manager *m, struct mz_str name)
 {
     mz_vec_foreach (it, &m->list) {
@@ -398,7 +415,7 @@ enum mz_listener_change mz_listener_manager_set(
     if (m->started || !f->init) {
         wait_start(w);
     } else { /* the process serves only when it does */
-        w->target = (struct mz_init_target){ .name = w->cfg->name, .start = wait_start, .arg = w };
+        w->target = (struct mz_init_target){ .start = wait_start, .arg = w };
         mz_init_add(f->init, &w->target);
     }
     return MZ_LISTENER_CHANGED;

@@ -376,7 +376,7 @@ bool mz_runtime_store_subscribe(struct mz_runtime_store *s, struct mz_xds *x, st
         if (!l->sub)
             return mz_err_at(err, "layers[%zu].rtds_layer.rtds_config", i);
         l->target =
-            (struct mz_init_target){ .name = MZ_STR("RTDS"), .start = rtds_start, .arg = l };
+            (struct mz_init_target){ .name = MZ_STR("target RTDS"), .start = rtds_start, .arg = l };
         mz_init_add(init, &l->target);
     }
     return true;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/regex.h"
+#include "base/vec.h"
 #include "listener/listener.h"
 #include "server/pages_priv.h"
 #include "tls/inventory.h"
@@ -236,38 +237,78 @@ static void certs(void *arg, const struct mz_admin_request *rq, struct mz_admin_
     mz_arena_destroy(a);
 }
 
+/* ---- managers and what each waits for ---- */
+
+#define INIT_NAMES_MAX 256
+
 struct unready {
     struct mz_arena *arena;
-    char *v[256];
-    size_t n;
+    MZ_VEC(pb_UnreadyTargetsDumps_UnreadyTargetsDump *) dumps;
 };
 
-static void note_unready(void *arg, struct mz_str name)
+static void note_name(pb_UnreadyTargetsDumps_UnreadyTargetsDump *d, struct mz_str name,
+                      struct mz_arena *a)
 {
-    struct unready *u = arg;
-    if (u->n < MZ_COUNT(u->v))
-        u->v[u->n++] =
-            page_chars(mz_arena_printf(u->arena, "target " MZ_STR_FMT, MZ_STR_ARG(name)).p);
+    if (name.n && d->n_target_names < INIT_NAMES_MAX)
+        d->target_names[d->n_target_names++] =
+            page_chars(mz_arena_printf(a, MZ_STR_FMT, MZ_STR_ARG(name)).p);
 }
 
+struct noting {
+    struct unready *all;
+    pb_UnreadyTargetsDumps_UnreadyTargetsDump *dump;
+};
+
+static void note_unready(void *arg, struct mz_str names)
+{
+    struct noting *n = arg;
+    for (ptrdiff_t end; (end = mz_str_chr(names, '\n')) >= 0;) {
+        note_name(n->dump, (struct mz_str){ names.p, (size_t)end }, n->all->arena);
+        names = mz_str_skip(names, (size_t)end + 1);
+    }
+    note_name(n->dump, names, n->all->arena);
+}
+
+static void note_manager(struct unready *u, struct mz_str name, const struct mz_init *init)
+{
+    pb_UnreadyTargetsDumps_UnreadyTargetsDump *d =
+        mz_arena_new0(u->arena, pb_UnreadyTargetsDumps_UnreadyTargetsDump);
+    *d = (pb_UnreadyTargetsDumps_UnreadyTargetsDump)pb_UnreadyTargetsDumps_UnreadyTargetsDump__INIT;
+    d->name = page_chars(name.p);
+    d->target_names = mz_arena_alloc0(u->arena, INIT_NAMES_MAX * sizeof(*d->target_names));
+    struct noting n = { u, d };
+    mz_init_dump(init, note_unready, &n);
+    if (d->n_target_names)
+        *mz_vec_push(&u->dumps, MZ_MEM_ADMIN) = d;
+}
+
+static void note_listener(void *arg, const struct mz_listener_shown *l, const struct mz_init *init)
+{
+    struct unready *u = arg;
+    struct mz_str bytes = l->warming.bytes;
+    note_manager(
+        u,
+        mz_arena_printf(u->arena, "init manager Listener-local-init-manager " MZ_STR_FMT " %llu",
+                        MZ_STR_ARG(l->name), (unsigned long long)mz_xxh64(bytes.p, bytes.n, 0)),
+        init);
+}
+
+/* @mask "listener": only those of listeners, as in Envoy, which has no others. */
 static void init_dump(void *arg, const struct mz_admin_request *rq, struct mz_admin_reply *out)
 {
-    (void)rq;
     const struct mz_pages *p = arg;
     struct unready u = { .arena = mz_arena_create(MZ_MEM_ADMIN) };
+    struct mz_str mask = MZ_STR("");
     pb_UnreadyTargetsDumps m = pb_UnreadyTargetsDumps__INIT;
-    pb_UnreadyTargetsDumps_UnreadyTargetsDump one = pb_UnreadyTargetsDumps_UnreadyTargetsDump__INIT,
-                                              *list = &one;
-    if (p->env.dynamic && p->env.dynamic->init)
-        mz_init_dump(p->env.dynamic->init, note_unready, &u);
-    if (u.n) {
-        one.name = page_chars("init manager Server");
-        one.n_target_names = u.n;
-        one.target_names = u.v;
-        m.n_unready_targets_dumps = 1;
-        m.unready_targets_dumps = &list;
-    }
+    bool masked = mz_admin_param(rq, "mask", &mask);
+    if (!masked && p->env.dynamic && p->env.dynamic->init)
+        note_manager(&u, MZ_STR("init manager Server"), p->env.dynamic->init);
+    if ((!masked || mz_str_eq(mask, MZ_STR("listener"))) && p->env.listeners)
+        mz_listener_manager_each_init(p->env.listeners, note_listener, &u);
+    m.n_unready_targets_dumps = u.dumps.n;
+    m.unready_targets_dumps = u.dumps.v;
     page_message(out, &m.base, 0);
+    mz_vec_free(&u.dumps, MZ_MEM_ADMIN);
     mz_arena_destroy(u.arena);
 }
 
@@ -292,7 +333,10 @@ static const struct mz_admin_page pages[] = {
                   { "include_eds", "Dump currently loaded configuration including EDS." } },
       .handle = config_dump },
     { .path = "/init_dump",
-      .help = "dump what initialization still waits for",
+      .help = "dump current Envoy init manager information (experimental)",
+      .params = { { "mask", "The desired component to dump unready targets. The mask is parsed as "
+                            "a Protobuf::FieldMask. For example, get the unready targets of all "
+                            "listeners with /init_dump?mask=listener`" } },
       .handle = init_dump },
     { .path = "/listeners",
       .help = "print listener info",

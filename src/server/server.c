@@ -460,7 +460,7 @@ void mz_server_destroy(struct mz_server *s)
         mz_loop_turn(s->loop, 0);
     for (unsigned i = 0; s->workers && i < s->n_workers; i++)
         mz_loop_turn(s->workers[i].loop, 0); /* what that posted: a listener's drain that is over */
-    mz_stream_thread_trim(); /* the admin connections' */
+    mz_stream_thread_trim();                 /* the admin connections' */
     mz_server_dynamic_stop(s);
     mz_listener_manager_destroy(s->listeners);
     if (s->admin_hcm)

@@ -306,6 +306,18 @@ static void alpn_keep(struct sds_factory *f, const pb_CommonTlsContext *m)
         f->alpn[f->n_alpn] = mz_arena_dup(f->arena, mz_str_c(m->alpn_protocols[f->n_alpn]));
 }
 
+/* One of Envoy's targets for each secret. */
+static struct mz_str init_name(const struct sds_factory *f)
+{
+    struct mz_str all = MZ_STR("");
+    for (size_t i = 0; i < f->n_users; i++) {
+        struct mz_str parts[] = { all, i ? MZ_STR("\n") : MZ_STR(""),
+                                  MZ_STR("shared target SdsApi "), secret_name(&f->users[i]) };
+        all = mz_arena_cat(f->arena, MZ_COUNT(parts), parts);
+    }
+    return all;
+}
+
 struct mz_transport_factory *sds_factory_create(const ProtobufCMessage *context, bool server,
                                                 const struct mz_tls_env *env, struct mz_err *err)
 {
@@ -338,7 +350,7 @@ struct mz_transport_factory *sds_factory_create(const ProtobufCMessage *context,
         sds_factory_destroy(&f->base);
         return NULL;
     }
-    f->target = (struct mz_init_target){ .name = MZ_STR("SDS"), .start = want_all, .arg = f };
+    f->target = (struct mz_init_target){ .name = init_name(f), .start = want_all, .arg = f };
     if (env->init)
         mz_init_add(env->init, &f->target);
     else

@@ -18,7 +18,7 @@ struct mz_init { /* embedded */
 struct mz_init_target { /* embedded in what is waited for */
     struct mz_list link;
     struct mz_init *init; /* NULL: of none (any more) */
-    struct mz_str name;   /* "RdsRouteConfigProvider r", for /init_dump; lives as long as the target */
+    struct mz_str name;   /* "target LDS", for /init_dump, several parted by newlines; lives as long as the target */
     void (*start)(void *arg); /* runs once, when the manager starts; may call mz_init_ready() at once */
     void *arg;
     bool ready, started;

@@ -96,7 +96,7 @@ static bool uri_build(struct jwt_keys *k, const pb_HttpUri *m, struct mz_err *er
     struct mz_url u;
     k->uri = mz_arena_dup(k->arena, mz_str_c(m->uri));
     k->cluster = mz_arena_dup(k->arena, mz_str_c(m->cluster));
-    k->name = mz_arena_printf(k->arena, "Jwks async fetching url=%s", m->uri);
+    k->name = mz_arena_printf(k->arena, "target Jwks async fetching url=%s", m->uri);
     if (!mz_url_parse(k->uri, &u)) {
         mz_err_set(err, "'%s' is no URI with scheme and host", m->uri);
         return mz_err_at(err, "uri");

@@ -107,6 +107,27 @@ def test_cluster_of_the_same_endpoints_needs_no_new_ones(world, mesh):  # X3: re
         assert world.get().status == 200
 
 
+def test_what_a_listener_waits_for(world):  # O4: /init_dump has Envoy's names; only listeners that warm
+    def dump(query=""):
+        return [(d["name"].rpartition(" ")[0], d["target_names"]) for d in json.loads(world.px.admin("/init_dump" + query)[1]).get("unready_targets_dumps", [])]
+    prefix = "init manager Listener-local-init-manager "
+    world.ads.set("listener", world.listener())
+    px = world.start(ready=False)
+    until(lambda: "add/update listener 'main'" in px.log(), 10, "the listener")
+    until(lambda: (prefix + "main", ["shared target RdsRouteConfigSubscription RDS init r"]) in dump(), 10, "its routes")
+    world.ads.set("route", dynamic.routes("r", dynamic.direct("x")))
+    world.px.wait_ready()
+    assert dump() == []
+    second = world.listener("s", port=free_port(), name="second")
+    second["filter_chains"][0]["transport_socket"] = config.ext(
+        "tls", "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        common_tls_context={"tls_certificate_sds_secret_configs": [{"name": "crt", "sds_config": world.source()}]})
+    world.ads.set("listener", world.listener(), second)
+    names = ["shared target RdsRouteConfigSubscription RDS init s", "shared target SdsApi crt"]
+    until(lambda: [(n, sorted(t)) for n, t in dump("?mask=listener")] == [(prefix + "second", names)], 10, "the other")
+    assert dump("?mask=nothing") == []
+
+
 def test_no_control_plane(mesh):  # initial_fetch_timeout: the start goes on without
     fields = {"initial_fetch_timeout": "1s"}
     boot = config.bootstrap([], [config.cluster("xds", [free_port()], http=H2)], free_port(), dynamic_resources={
