@@ -112,9 +112,10 @@ PAGE(page_registryz)
 static void endpoint(struct json_out *j, const struct mz_port *p, const struct mz_endpoint *e)
 {
     const struct mz_workload *w = e->workload;
-    static const char *const health[] = {
-        [MZ_HEALTHY] = "Healthy", [MZ_UNHEALTHY] = "UnHealthy", [MZ_DRAINING] = "Draining"
-    };
+    static const char *const health[] = { [MZ_HEALTHY] = "Healthy",
+                                          [MZ_UNHEALTHY] = "UnHealthy",
+                                          [MZ_DRAINING] = "Draining",
+                                          [MZ_UNCHECKED] = "Healthy" };
     char where[600] = "";
     json_open(j, '{');
     if (w)
