@@ -156,7 +156,7 @@ static bool open_typed_struct(struct mz_proto_ctx *ctx, const ProtobufCMessage *
     if (!d)
         return unknown_type(&w, NULL, name);
     struct mz_arena *a = mz_arena_create(MZ_MEM_CONFIG);
-    bool ok = mz_msg_from_tree(ctx, struct_to_tree(a, xds ? x->value : u->value), d, out, err);
+    bool ok = mz_msg_from_tree(ctx, mz_struct_to_tree(a, xds ? x->value : u->value), d, out, err);
     mz_arena_destroy(a);
     if (ok)
         *out_type = d;

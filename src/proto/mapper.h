@@ -38,6 +38,9 @@ bool mz_msg_from_tree(struct mz_proto_ctx *ctx, const struct mz_node *tree,
                       const ProtobufCMessageDescriptor *d, ProtobufCMessage **out_msg,
                       struct mz_err *err);
 
+/* A Struct as the tree that mz_msg_from_tree() reads; texts are borrowed from it. */
+const struct mz_node *mz_struct_to_tree(struct mz_arena *a, const pb_Struct *s);
+
 /* Binary form, checked like text (unknown fields also inside Any; constraints of the message itself). An entry of a map
  * always has its value. */
 bool mz_msg_unpack(struct mz_proto_ctx *ctx, struct mz_str bytes,
@@ -72,6 +75,11 @@ void mz_type_add_table(const ProtobufCMessageDescriptor *const *v, size_t n);
 /* Proto merge: scalars that are set in @from replace, messages merge, repeated fields append, maps replace by key. What
  * is taken from @from is shared: it must live as long as @into, and be used no more by itself. */
 void mz_msg_merge(ProtobufCMessage *into, const ProtobufCMessage *from, struct mz_arena *a);
+enum mz_merge_flags {
+    MZ_MERGE_DURATIONS = 1, /* a Duration replaces the one that is there, as a whole */
+    MZ_MERGE_LISTS = 2,     /* so does a repeated field that is set */
+};
+void mz_msg_merge_as(ProtobufCMessage *into, const ProtobufCMessage *from, unsigned flags, struct mz_arena *a);
 
 bool mz_msg_equal(const ProtobufCMessage *x,
                   const ProtobufCMessage *y); /* of one type: same packed bytes */

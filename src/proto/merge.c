@@ -42,17 +42,28 @@ static void append(const ProtobufCFieldDescriptor *f, ProtobufCMessage *into,
     *n += more;
 }
 
+static bool is_replaced(const ProtobufCFieldDescriptor *f, unsigned flags)
+{
+    return f->label == PROTOBUF_C_LABEL_REPEATED
+               ? flags & MZ_MERGE_LISTS
+               : (flags & MZ_MERGE_DURATIONS) && f->type == PROTOBUF_C_TYPE_MESSAGE &&
+                     f->descriptor == &pb_Duration__descriptor;
+}
+
 static void merge_field(const ProtobufCFieldDescriptor *f, ProtobufCMessage *into,
-                        const ProtobufCMessage *from, struct mz_arena *a)
+                        const ProtobufCMessage *from, unsigned flags, struct mz_arena *a)
 {
     const ProtobufCMessageDescriptor *entry = field_map_entry(into->descriptor, f);
     if (entry) {
         merge_map(f, entry, into, from, a);
     } else if (f->label == PROTOBUF_C_LABEL_REPEATED) {
+        if (is_replaced(f, flags))
+            *(size_t *)quantifier_at(f, into) = 0;
         append(f, into, from, a);
-    } else if (f->type == PROTOBUF_C_TYPE_MESSAGE && field_is_set(f, into)) {
-        mz_msg_merge(*(ProtobufCMessage **)field_at(f, into),
-                     *(ProtobufCMessage **)field_at(f, from), a);
+    } else if (f->type == PROTOBUF_C_TYPE_MESSAGE && field_is_set(f, into) &&
+               !is_replaced(f, flags)) {
+        mz_msg_merge_as(*(ProtobufCMessage **)field_at(f, into),
+                        *(ProtobufCMessage **)field_at(f, from), flags, a);
     } else {
         memcpy(field_at(f, into), field_at(f, from), field_size(f));
         if (is_oneof(f))
@@ -60,10 +71,16 @@ static void merge_field(const ProtobufCFieldDescriptor *f, ProtobufCMessage *int
     }
 }
 
-void mz_msg_merge(ProtobufCMessage *into, const ProtobufCMessage *from, struct mz_arena *a)
+void mz_msg_merge_as(ProtobufCMessage *into, const ProtobufCMessage *from, unsigned flags,
+                     struct mz_arena *a)
 {
     const ProtobufCMessageDescriptor *d = into->descriptor;
     for (unsigned i = 0; i < d->n_fields; i++)
         if (field_is_set(&d->fields[i], from))
-            merge_field(&d->fields[i], into, from, a);
+            merge_field(&d->fields[i], into, from, flags, a);
+}
+
+void mz_msg_merge(ProtobufCMessage *into, const ProtobufCMessage *from, struct mz_arena *a)
+{
+    mz_msg_merge_as(into, from, 0, a);
 }

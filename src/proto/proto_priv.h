@@ -78,5 +78,4 @@ bool value_read(struct walk *w, const struct mz_node *n, const ProtobufCFieldDes
 bool any_read(struct walk *w, const struct mz_node *n, ProtobufCMessage *out);
 bool validate_at(const struct step *top, const ProtobufCMessage *m, struct mz_err *err);
 struct mz_str type_name_of_url(struct mz_str url);
-const struct mz_node *struct_to_tree(struct mz_arena *a, const pb_Struct *s);
 #endif

@@ -365,7 +365,7 @@ static const struct mz_node *value_to_tree(struct mz_arena *a, const pb_Value *v
         n->b = v->bool_value;
         break;
     case pb_Value_KIND_STRUCT_VALUE:
-        return struct_to_tree(a, v->struct_value);
+        return mz_struct_to_tree(a, v->struct_value);
     case pb_Value_KIND_LIST_VALUE:
         n->kind = MZ_NODE_LIST;
         n->n = (uint32_t)v->list_value->n_values;
@@ -382,7 +382,7 @@ static const struct mz_node *value_to_tree(struct mz_arena *a, const pb_Value *v
 }
 
 /* Recurses; the message came through a reader that bounds its depth. */
-const struct mz_node *struct_to_tree(struct mz_arena *a, const pb_Struct *s)
+const struct mz_node *mz_struct_to_tree(struct mz_arena *a, const pb_Struct *s)
 {
     struct mz_node *n = mz_arena_new0(a, struct mz_node);
     n->kind = MZ_NODE_MAP;

@@ -1,6 +1,7 @@
 #include "control/analyze/check_priv.h"
 
 #include "base/map.h"
+#include "control/analyze/check_policy.h"
 
 static bool mesh_config(const ist_MeshConfig *c, struct mz_err *err)
 {
@@ -193,6 +194,14 @@ bool mz_check_object(enum mz_kind k, const ProtobufCMessage *body, struct mz_err
         return destination_rule((const ist_DestinationRule *)body, err);
     case MZ_KIND_PEER_AUTHENTICATION:
         return peer_authentication((const ist_PeerAuthentication *)body, err);
+    case MZ_KIND_ENVOY_FILTER:
+        return check_envoy_filter((const ist_EnvoyFilter *)body, err);
+    case MZ_KIND_TELEMETRY:
+        return check_telemetry((const ist_Telemetry *)body, err);
+    case MZ_KIND_AUTHORIZATION_POLICY:
+        return check_authorization_policy((const ist_AuthorizationPolicy *)body, err);
+    case MZ_KIND_REQUEST_AUTHENTICATION:
+        return check_request_authentication((const ist_RequestAuthentication *)body, err);
     default:
         return true; /* the API server has checked Kubernetes' own */
     }

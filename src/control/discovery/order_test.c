@@ -302,7 +302,8 @@ static void check(unsigned round)
         if (t.at[i] >= 0)
             put(s, objects[i][t.at[i]]);
     struct mz_model *m = mz_model_build(s, &o, NULL);
-    struct mz_translator *fresh = mz_translator_create(&(struct mz_features){ true, true });
+    struct mz_translator *fresh =
+        mz_translator_create(&(struct mz_features){ .metadata_exchange = true, .alpn = true });
     mz_translator_set_model(fresh, m);
     assert_true(
         mz_msg_from_text(&ctx, MZ_STR(NODE), MZ_TEXT_YAML, &pb_Node__descriptor, &node, &err));
@@ -336,7 +337,8 @@ static void begin(uint64_t seed)
     t.seed = seed;
     memset(t.at, -1, sizeof(t.at));
     t.store = mz_store_create(double_nothing, NULL);
-    t.translator = mz_translator_create(&(struct mz_features){ true, true });
+    t.translator =
+        mz_translator_create(&(struct mz_features){ .metadata_exchange = true, .alpn = true });
     t.bundles = mz_bundles_create();
     for (size_t i = 0; i < 2; i++) {
         struct client *c = &t.clients[i];

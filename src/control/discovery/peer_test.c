@@ -114,7 +114,8 @@ static int up(bool delta)
     mz_type_add_table(mz_control_types, mz_control_types_n);
     t.delta = delta;
     t.arena = mz_arena_create(MZ_MEM_CONFIG);
-    t.translator = mz_translator_create(&(struct mz_features){ true, true });
+    t.translator =
+        mz_translator_create(&(struct mz_features){ .metadata_exchange = true, .alpn = true });
     set_model(DOUBLE_SERVICE("api", "80", "10.1.0.1"));
     t.bundles = mz_bundles_create();
     const struct mz_peer_env env = { t.translator, t.bundles, delta, MZ_XDS_TYPE__COUNT,

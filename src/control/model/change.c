@@ -82,6 +82,7 @@ void mz_change_init(struct mz_change *c, const struct mz_model *before,
                                                before->virtuals_hash != after->virtuals_hash ||
                                                before->gateways_hash != after->gateways_hash ||
                                                before->mtls_hash != after->mtls_hash ||
+                                               before->attached_hash != after->attached_hash ||
                                                before->sidecars_hash != after->sidecars_hash) };
     mz_map_init(&c->hosts, MZ_MEM_XDS);
     mz_map_init(&c->workloads, MZ_MEM_XDS);

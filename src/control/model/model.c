@@ -123,7 +123,8 @@ static void build_mesh(struct model_draft *d, const struct mz_model_opts *o)
     struct mz_mesh *mesh = &d->m->mesh;
     struct mz_err err;
     const struct mz_doc *doc = mz_store_get(d->store, MZ_STR("MeshConfig/mesh"));
-    const ist_MeshConfig *c = doc ? (const ist_MeshConfig *)mz_doc_body(doc, d->scratch) : &none;
+    const ist_MeshConfig *c = doc ? (const ist_MeshConfig *)mz_doc_body(doc, d->m->arena) : &none;
+    mesh->config = c;
     mesh->domain = mz_arena_dup(d->m->arena, mz_str_c(o->domain));
     mesh->trust_domain = or_default(d->m->arena, c->trust_domain, "cluster.local");
     mesh->root_ns = or_default(d->m->arena, c->root_namespace, "istio-system");
@@ -142,14 +143,19 @@ static void build_mesh(struct model_draft *d, const struct mz_model_opts *o)
     mesh->virtual_export_to = model_texts(d, c->default_virtual_service_export_to,
                                           c->n_default_virtual_service_export_to);
     mesh->virtual_export_to_n = c->n_default_virtual_service_export_to;
-    mesh->access_log_file = mz_arena_dup(d->m->arena, mz_str_c(c->access_log_file));
-    mesh->access_log_format = mz_arena_dup(d->m->arena, mz_str_c(c->access_log_format));
     mesh->registry_only =
         c->outbound_traffic_policy &&
         c->outbound_traffic_policy->mode == ist_MeshConfig_OutboundTrafficPolicy_Mode_REGISTRY_ONLY;
-    for (size_t i = 0; c->default_providers && i < c->default_providers->n_metrics; i++)
-        mesh->metrics |= strcmp(c->default_providers->metrics[i], "prometheus") == 0;
     mesh->hash = model_hash_str(doc ? doc->version : 0, mesh->domain);
+}
+
+bool mz_mesh_trust_domain(const struct mz_mesh *m, size_t i, struct mz_str *out)
+{
+    const ist_MeshConfig *c = m->config;
+    if (i > c->n_trust_domain_aliases)
+        return false;
+    *out = i ? mz_str_c(c->trust_domain_aliases[i - 1]) : m->trust_domain;
+    return true;
 }
 
 /* ---- building ---- */
@@ -258,6 +264,7 @@ struct mz_model *mz_model_build(struct mz_store *s, const struct mz_model_opts *
     model_add_virtuals(&d);
     model_add_gateways(&d);
     model_add_peer_auth(&d);
+    model_add_attached(&d);
     finish_services(&d);
     finish_table(&d);
     m->machines = d.machines.n != 0;

@@ -116,7 +116,15 @@ struct mz_service {
     uint64_t hash; /* of all but the endpoints; with the accounts */
 };
 
+struct mz_attached; /* attached.h */
+struct mz_attached_list { /* of one kind; oldest first, then by name and namespace */
+    const struct mz_attached *v;
+    size_t n;
+    uint64_t hash;
+};
+
 struct mz_mesh {
+    const ist_MeshConfig *config; /* everything that was said; never NULL */
     struct mz_str domain, trust_domain, root_ns;
     struct mz_str cluster_id; /* of the platform that is asked: "Kubernetes" */
     uint64_t connect_timeout_us, detection_timeout_us, dns_refresh_us;
@@ -126,11 +134,11 @@ struct mz_mesh {
     size_t rule_export_to_n;
     const struct mz_str *virtual_export_to; /* of VirtualServices */
     size_t virtual_export_to_n;
-    struct mz_str access_log_file, access_log_format; /* no file: no logs; format "" is the default one */
     bool registry_only; /* nothing leaves that no service stands for */
-    bool metrics;       /* proxies measure (provider prometheus) */
     uint64_t hash;
 };
+/* The @i-th name of the mesh in identities: its trust domain, then the aliases. False: no more. */
+bool mz_mesh_trust_domain(const struct mz_mesh *m, size_t i, struct mz_str *out);
 /*
  * Where nothing but endpoints changed, a model is the one before (@base, kept) with another table of endpoints: what is made of
  * services, and pointers to them, stay. Several may stand on each other.
@@ -164,6 +172,8 @@ struct mz_model {
     const struct mz_peer_auth *peer_auth; /* peer_auth.h; oldest first */
     size_t peer_auth_n;
     uint64_t mtls_hash; /* of them all */
+    struct mz_attached_list attached[MZ_KIND__COUNT]; /* kinds of attached.h; the others have none */
+    uint64_t attached_hash; /* of them all */
     struct mz_map by_address;   /* to const struct mz_workload; of two the first by namespace and name */
     struct mz_map sidecars;     /* namespace to struct mz_sidecars (sidecar.h) */
     uint64_t sidecars_hash;

@@ -25,6 +25,11 @@ struct mz_str model_full_host(struct model_draft *d, struct mz_str host, struct 
 void model_add_gateways(struct model_draft *d);   /* gateway.c */
 void model_add_virtuals(struct model_draft *d);   /* virtual_service.c */
 void model_add_peer_auth(struct model_draft *d);  /* peer_auth.c */
+void model_add_attached(struct model_draft *d);   /* attached.c */
+
+/* attached.c */
+const struct mz_doc *const *model_oldest_first(struct model_draft *d, enum mz_kind k, size_t *out_n); /* then by name and namespace */
+struct mz_labels model_selector(struct mz_arena *a, const ist_WorkloadSelector *s); /* NULL: none */
 
 /* endpoints.c */
 struct mz_labels model_labels(struct model_draft *d, const void *const *entries, size_t n); /* of a generated map<string, string> */

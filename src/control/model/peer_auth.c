@@ -1,7 +1,5 @@
 #include "control/model/peer_auth.h"
 
-#include <stdlib.h>
-
 #include "control/model/model_priv.h"
 
 struct mz_peer_auth { /* one document */
@@ -10,40 +8,17 @@ struct mz_peer_auth { /* one document */
     const ist_PeerAuthentication *m;
 };
 
-static int compare_docs(const void *a, const void *b)
-{
-    const struct mz_doc *const *x = a, *const *y = b;
-    int c = mz_str_cmp((*x)->created, (*y)->created);
-    c = c ? c : mz_str_cmp((*x)->name, (*y)->name);
-    return c ? c : mz_str_cmp((*x)->ns, (*y)->ns);
-}
-
-static struct mz_labels selector_of(struct mz_arena *a, const ist_WorkloadSelector *s)
-{
-    const size_t n = s ? s->n_match_labels : 0;
-    struct mz_label *v = mz_arena_alloc(a, n * sizeof(*v));
-    for (size_t i = 0; i < n; i++)
-        v[i] = (struct mz_label){ mz_str_c(s->match_labels[i]->key),
-                                  mz_str_c(s->match_labels[i]->value) };
-    return mz_labels_make(a, v, n);
-}
-
 void model_add_peer_auth(struct model_draft *d)
 {
     size_t n;
-    const struct mz_doc *const *docs = mz_store_list(d->store, MZ_KIND_PEER_AUTHENTICATION, &n);
-    const struct mz_doc **sorted = mz_arena_alloc(d->scratch, n * sizeof(*sorted));
+    const struct mz_doc *const *docs = model_oldest_first(d, MZ_KIND_PEER_AUTHENTICATION, &n);
     struct mz_peer_auth *v = mz_arena_alloc0(d->m->arena, n * sizeof(*v));
-    if (n) {
-        memcpy(sorted, docs, n * sizeof(*sorted));
-        qsort(sorted, n, sizeof(*sorted), compare_docs);
-    }
     for (size_t i = 0; i < n; i++) {
-        v[i].ns = mz_arena_dup(d->m->arena, sorted[i]->ns);
-        v[i].m = (const ist_PeerAuthentication *)mz_doc_body(sorted[i], d->m->arena);
-        v[i].selector = selector_of(d->m->arena, v[i].m->selector);
-        d->m->mtls_hash = mz_xxh64(&sorted[i]->version, sizeof(uint64_t),
-                                   model_hash_str(d->m->mtls_hash, sorted[i]->key));
+        v[i].ns = mz_arena_dup(d->m->arena, docs[i]->ns);
+        v[i].m = (const ist_PeerAuthentication *)mz_doc_body(docs[i], d->m->arena);
+        v[i].selector = model_selector(d->m->arena, v[i].m->selector);
+        d->m->mtls_hash = mz_xxh64(&docs[i]->version, sizeof(uint64_t),
+                                   model_hash_str(d->m->mtls_hash, docs[i]->key));
     }
     d->m->peer_auth = v;
     d->m->peer_auth_n = n;

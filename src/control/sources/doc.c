@@ -19,6 +19,10 @@ static const struct mz_kind_info infos[MZ_KIND__COUNT] = {
     [MZ_KIND_VIRTUAL_SERVICE] = { .group = "networking.istio.io", .name = "VirtualService", .versions = "v1 v1beta1 v1alpha3", .type = &ist_VirtualService__descriptor, .spec_only = true, .strict = true },
     [MZ_KIND_DESTINATION_RULE] = { .group = "networking.istio.io", .name = "DestinationRule", .versions = "v1 v1beta1 v1alpha3", .type = &ist_DestinationRule__descriptor, .spec_only = true, .strict = true },
     [MZ_KIND_PEER_AUTHENTICATION] = { .group = "security.istio.io", .name = "PeerAuthentication", .versions = "v1 v1beta1", .type = &ist_PeerAuthentication__descriptor, .spec_only = true, .strict = true },
+    [MZ_KIND_REQUEST_AUTHENTICATION] = { .group = "security.istio.io", .name = "RequestAuthentication", .versions = "v1 v1beta1", .type = &ist_RequestAuthentication__descriptor, .spec_only = true, .strict = true },
+    [MZ_KIND_AUTHORIZATION_POLICY] = { .group = "security.istio.io", .name = "AuthorizationPolicy", .versions = "v1 v1beta1", .type = &ist_AuthorizationPolicy__descriptor, .spec_only = true, .strict = true },
+    [MZ_KIND_ENVOY_FILTER] = { .group = "networking.istio.io", .name = "EnvoyFilter", .versions = "v1alpha3", .type = &ist_EnvoyFilter__descriptor, .spec_only = true, .strict = true },
+    [MZ_KIND_TELEMETRY] = { .group = "telemetry.istio.io", .name = "Telemetry", .versions = "v1 v1alpha1", .type = &ist_Telemetry__descriptor, .spec_only = true, .strict = true },
 };
 /* clang-format on */
 

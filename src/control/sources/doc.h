@@ -24,6 +24,10 @@ enum mz_kind { /* in the order in which kinds are reported */
     MZ_KIND_VIRTUAL_SERVICE,
     MZ_KIND_DESTINATION_RULE,
     MZ_KIND_PEER_AUTHENTICATION,
+    MZ_KIND_REQUEST_AUTHENTICATION,
+    MZ_KIND_AUTHORIZATION_POLICY,
+    MZ_KIND_TELEMETRY,
+    MZ_KIND_ENVOY_FILTER,
     MZ_KIND__COUNT
 };
 struct mz_kind_info {

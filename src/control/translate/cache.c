@@ -17,16 +17,36 @@ struct mz_cache {
 
 /* ---- resources ---- */
 
-struct mz_out *mz_out_create(struct mz_str name, const ProtobufCMessage *m)
+/* @n bytes are to be written before it is finished. */
+static struct mz_out *out_alloc(struct mz_str name, size_t n)
 {
-    const size_t n = protobuf_c_message_get_packed_size(m);
     struct mz_out *o = mz_alloc(MZ_MEM_XDS, sizeof(*o) + n + name.n);
     char *at = (char *)(o + 1);
-    protobuf_c_message_pack(m, (uint8_t *)at);
     if (name.n)
         memcpy(at + n, name.p, name.n);
-    *o = (struct mz_out){ 1, { at + n, name.n }, { at, n }, mz_xxh64(at, n, 0) };
+    *o = (struct mz_out){ 1, { at + n, name.n }, { at, n }, 0 };
     return o;
+}
+
+static struct mz_out *out_finish(struct mz_out *o)
+{
+    o->version = mz_xxh64(o->bytes.p, o->bytes.n, 0);
+    return o;
+}
+
+struct mz_out *mz_out_create(struct mz_str name, const ProtobufCMessage *m)
+{
+    struct mz_out *o = out_alloc(name, protobuf_c_message_get_packed_size(m));
+    protobuf_c_message_pack(m, (uint8_t *)(o + 1));
+    return out_finish(o);
+}
+
+struct mz_out *mz_out_of_bytes(struct mz_str name, struct mz_str bytes)
+{
+    struct mz_out *o = out_alloc(name, bytes.n);
+    if (bytes.n)
+        memcpy(o + 1, bytes.p, bytes.n);
+    return out_finish(o);
 }
 
 struct mz_out *mz_out_ref(const struct mz_out *o)

@@ -62,12 +62,6 @@ static const struct {
     [MZ_FRAGMENT_CORS] = { "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
         "name: envoy.filters.http.cors\n"
         "typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors}\n" },
-    [MZ_FRAGMENT_HTTP_STATS_IN] = { "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
-        "name: istio.stats\n"
-        "typed_config: {'@type': type.googleapis.com/stats.PluginConfig, disable_host_header_fallback: true}\n" },
-    [MZ_FRAGMENT_HTTP_STATS_OUT] = { "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
-        "name: istio.stats\n"
-        "typed_config: {'@type': type.googleapis.com/stats.PluginConfig}\n" },
     [MZ_FRAGMENT_ROUTER] = { "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
         "name: envoy.filters.http.router\n"
         "typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}\n" },
@@ -108,12 +102,6 @@ static const struct {
         "  '@type': type.googleapis.com/udpa.type.v1.TypedStruct\n"
         "  type_url: type.googleapis.com/envoy.tcp.metadataexchange.config.MetadataExchange\n"
         "  value: {enable_discovery: true, protocol: istio-peer-exchange}\n" },
-    [MZ_FRAGMENT_TCP_STATS_IN] = { "envoy.config.listener.v3.Filter",
-        "name: istio.stats\n"
-        "typed_config: {'@type': type.googleapis.com/stats.PluginConfig, disable_host_header_fallback: true}\n" },
-    [MZ_FRAGMENT_TCP_STATS_OUT] = { "envoy.config.listener.v3.Filter",
-        "name: istio.stats\n"
-        "typed_config: {'@type': type.googleapis.com/stats.PluginConfig}\n" },
     [MZ_FRAGMENT_HTTP_INSPECTOR] = { "envoy.config.listener.v3.ListenerFilter",
         "name: envoy.filters.listener.http_inspector\n"
         "typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.listener.http_inspector.v3.HttpInspector}\n" },

@@ -1,6 +1,7 @@
 /* LDS of gateways: a listener per port, a chain for all plain HTTP of it, else one per server or per TLS route. */
 #include "control/translate/gateway.h"
 #include "control/translate/tcp_routes.h"
+#include "control/translate/telemetry.h"
 
 struct listening { /* one port and address being built */
     struct mz_view *v;
@@ -254,7 +255,7 @@ static struct mz_out *build(struct mz_view *v, const struct tr_servers *all, siz
     struct listening l = {
         .v = v, .a = mz_arena_create(MZ_MEM_STREAM), .bind = bind, .port = s->port
     };
-    pb_AccessLog *log = tr_listener_log(v, l.a);
+    const struct tr_telemetry *t = tr_telemetry(v, TR_GATEWAY);
     bool plain = false;
     l.m = TR_NEW(l.a, Listener);
     mz_map_init(&l.names, MZ_MEM_XDS);
@@ -262,8 +263,8 @@ static struct mz_out *build(struct mz_view *v, const struct tr_servers *all, siz
     l.m->address = tr_address(l.a, mz_str_c(bind), s->port);
     l.m->traffic_direction = pb_TrafficDirection_OUTBOUND;
     l.m->max_connections_to_accept_per_socket_event = tr_u32(l.a, 1);
-    if (log)
-        TR_ADD(l.a, l.m, access_log) = log;
+    for (size_t i = 0; i < t->n_listener_logs; i++)
+        TR_ADD(l.a, l.m, access_log) = t->listener_logs[i];
     for (size_t i = first; i < all->n_v; i++) {
         if (!same_listener(s, &all->v[i]) || (plain && all->v[i].plain_http))
             continue;

@@ -3,6 +3,8 @@
 
 #include "control/translate/gateway.h"
 #include "control/translate/ingress.h"
+#include "control/translate/matchers.h"
+#include "control/translate/telemetry.h"
 
 enum { OUTBOUND_PORT = 15001, INBOUND_PORT = 15006 };
 
@@ -26,10 +28,10 @@ static pb_SdsSecretConfig *secret(struct mz_view *v, struct mz_arena *a, const c
 static pb_CertificateValidationContext *of_the_mesh(struct mz_view *v, struct mz_arena *a)
 {
     pb_CertificateValidationContext *c = TR_NEW(a, CertificateValidationContext);
-    pb_StringMatcher *s = TR_NEW(a, StringMatcher);
-    s->match_pattern_case = pb_StringMatcher_MATCH_PATTERN_PREFIX;
-    s->prefix = TR_PRINTF(a, "spiffe://%.*s/", MZ_STR_ARG(v->model->mesh.trust_domain));
-    TR_ADD(a, c, match_subject_alt_names) = s;
+    struct mz_str domain;
+    for (size_t i = 0; mz_mesh_trust_domain(&v->model->mesh, i, &domain); i++)
+        TR_ADD(a, c, match_subject_alt_names) =
+            tr_match_prefix(a, mz_arena_printf(a, "spiffe://%.*s/", MZ_STR_ARG(domain)));
     return c;
 }
 
@@ -324,15 +326,15 @@ static void inbound_inspectors(struct mz_view *v, struct mz_arena *a, pb_Listene
 
 static pb_Listener *begin(struct mz_view *v, struct mz_arena *a, const char *name, uint16_t port)
 {
+    const struct tr_telemetry *t = tr_telemetry(v, port == INBOUND_PORT ? TR_INBOUND : TR_OUTBOUND);
     pb_Listener *m = TR_NEW(a, Listener);
-    pb_AccessLog *log = tr_listener_log(v, a);
     m->name = TR_CONST(name);
     m->address = tr_address(a, tr_wildcard(v->proxy), port);
     m->max_connections_to_accept_per_socket_event = tr_u32(a, 1);
     if (v->proxy->tproxy)
         m->transparent = tr_bool(a, true);
-    if (log)
-        TR_ADD(a, m, access_log) = log;
+    for (size_t i = 0; i < t->n_listener_logs; i++)
+        TR_ADD(a, m, access_log) = t->listener_logs[i];
     return m;
 }
 

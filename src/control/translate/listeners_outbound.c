@@ -7,6 +7,7 @@
 
 #include "control/translate/scope.h"
 #include "control/translate/tcp_routes.h"
+#include "control/translate/telemetry.h"
 
 enum kind { KIND_TCP, KIND_HTTP, KIND_AUTO, KIND_NONE };
 
@@ -536,6 +537,7 @@ static struct mz_out *cached(struct mz_view *v, const struct entry *e)
     mz_key_u64(&k, e->hash);
     mz_key_u64(&k, v->model->mesh.hash);
     mz_key_u64(&k, v->scope->registry_only);
+    mz_key_u64(&k, tr_telemetry(v, TR_OUTBOUND)->hash);
     mz_key_u64(&k, v->proxy->identity);
     struct mz_out *o = mz_cache_get(v->t->cache, &k);
     if (!o) {

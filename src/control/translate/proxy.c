@@ -18,10 +18,8 @@ static struct mz_str meta_text(const pb_Node *n, const char *key)
     return v && v->kind_case == pb_Value_KIND_STRING_VALUE ? mz_str_c(v->string_value) : MZ_STR("");
 }
 
-static struct mz_labels meta_labels(struct mz_arena *a, const pb_Node *n, const char *key)
+static struct mz_labels text_members(struct mz_arena *a, const pb_Struct *s)
 {
-    const pb_Value *v = meta(n, key);
-    const pb_Struct *s = v && v->kind_case == pb_Value_KIND_STRUCT_VALUE ? v->struct_value : NULL;
     MZ_VEC(struct mz_label) list = { 0 };
     for (size_t i = 0; s && i < s->n_fields && list.n < MAX_LABELS; i++) {
         const pb_Value *value = s->fields[i]->value;
@@ -33,6 +31,13 @@ static struct mz_labels meta_labels(struct mz_arena *a, const pb_Node *n, const 
     struct mz_labels out = mz_labels_make(a, list.v, list.n);
     mz_vec_free(&list, MZ_MEM_XDS);
     return out;
+}
+
+static struct mz_labels meta_labels(struct mz_arena *a, const pb_Node *n, const char *key)
+{
+    const pb_Value *v = meta(n, key);
+    return text_members(a,
+                        v && v->kind_case == pb_Value_KIND_STRUCT_VALUE ? v->struct_value : NULL);
 }
 
 static bool take_type(struct mz_str text, enum mz_proxy_type *out, struct mz_err *err)
@@ -145,6 +150,53 @@ static void take_rest(struct mz_proxy *p, const pb_Node *node)
                                mz_xxh64(&parts[i].n, sizeof(parts[i].n), p->identity));
 }
 
+/* "1.32.0", "1.32-alpha.x". */
+static unsigned version_of(struct mz_str text)
+{
+    uint64_t major = 0, minor = 0;
+    struct mz_str part;
+    if (!mz_str_split(&text, '.', &part) || !mz_str_u64(part, &major))
+        return 0;
+    size_t n = 0;
+    while (n < text.n && text.p[n] >= '0' && text.p[n] <= '9')
+        n++;
+    text.n = n;
+    return mz_str_u64(text, &minor) && major < 100 && minor < 100 ? (unsigned)(major * 100 + minor)
+                                                                  : 0;
+}
+
+static struct mz_str otel_name(struct mz_proxy *p, const pb_Node *node)
+{
+    static const char *const labels[] = { "app.kubernetes.io/instance", "app.kubernetes.io/name" };
+    struct mz_str own = mz_label_get(meta_labels(p->arena, node, "ANNOTATIONS"),
+                                     "resource.opentelemetry.io/service.name");
+    return or_else(own, mz_labels_first(p->labels, labels, MZ_COUNT(labels),
+                                        or_else(meta_text(node, "WORKLOAD_NAME"), p->name)));
+}
+
+/* What was set for this workload alone; what this version does not know of it is for the agent. */
+static const ist_ProxyConfig *proxy_config(struct mz_proxy *p, const pb_Node *node)
+{
+    const pb_Value *v = meta(node, "PROXY_CONFIG");
+    struct mz_proto_ctx ctx = { .arena = p->arena, .unknown = MZ_UNKNOWN_COUNT };
+    struct mz_err err;
+    ProtobufCMessage *m = NULL;
+    if (!v || v->kind_case != pb_Value_KIND_STRUCT_VALUE ||
+        !mz_msg_from_tree(&ctx, mz_struct_to_tree(p->arena, v->struct_value),
+                          &ist_ProxyConfig__descriptor, &m, &err))
+        return NULL;
+    return (const ist_ProxyConfig *)m;
+}
+
+static void take_telemetry(struct mz_proxy *p, const pb_Node *node)
+{
+    p->service_cluster = mz_arena_dup(p->arena, mz_str_c(node->cluster));
+    p->otel_name = mz_arena_dup(p->arena, otel_name(p, node));
+    p->release = version_of(p->version);
+    p->metadata = text_members(p->arena, node->metadata);
+    p->config = proxy_config(p, node);
+}
+
 struct mz_proxy *mz_proxy_create(const pb_Node *node, struct mz_err *err)
 {
     struct mz_proxy *p = mz_new0(MZ_MEM_XDS, struct mz_proxy);
@@ -159,6 +211,7 @@ struct mz_proxy *mz_proxy_create(const pb_Node *node, struct mz_err *err)
     p->labels = meta_labels(p->arena, node, "LABELS");
     p->cluster_id = mz_arena_dup(p->arena, cluster);
     take_rest(p, node);
+    take_telemetry(p, node);
     return p;
 }
 

@@ -19,6 +19,11 @@ struct mz_proxy {
     struct mz_str node; /* of Kubernetes; "" not told */
     struct mz_str version;       /* "1.32.0", as it says itself */
     struct mz_str canonical, revision; /* what telemetry calls the workload */
+    struct mz_str service_cluster; /* "web.demo": what spans are made in the name of */
+    struct mz_str otel_name;       /* the same by OpenTelemetry's conventions for Kubernetes */
+    struct mz_labels metadata;     /* what is text of what the node says of itself */
+    unsigned release;              /* of its agent: 1.32 is 132; 0 unknown */
+    const ist_ProxyConfig *config; /* NULL: the mesh's */
     uint16_t reserved[2];        /* ports that the proxy itself listens on: health, metrics; 0: none */
     bool stock;                  /* it tells what it has, and Istio's extensions are not among it: they would be refused */
     bool auto_addresses;         /* it answers the application's DNS: services without an address have one of their own */

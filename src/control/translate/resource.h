@@ -15,6 +15,7 @@ struct mz_out { /* immutable, counted */
     uint64_t version;    /* of the bytes: the same in every process */
 };
 struct mz_out *mz_out_create(struct mz_str name, const ProtobufCMessage *m); /* refs 1 */
+struct mz_out *mz_out_of_bytes(struct mz_str name, struct mz_str bytes); /* copied; of a packed message */
 struct mz_out *mz_out_ref(const struct mz_out *o);
 void mz_out_unref(const struct mz_out *o); /* NULL is fine */
 

@@ -17,7 +17,8 @@ static int up(void **state)
     mz_type_add_table(mz_control_types, mz_control_types_n);
     t.model = NULL;
     t.arena = mz_arena_create(MZ_MEM_CONFIG);
-    t.translator = mz_translator_create(&(struct mz_features){ true, true });
+    t.translator =
+        mz_translator_create(&(struct mz_features){ .metadata_exchange = true, .alpn = true });
     return 0;
 }
 

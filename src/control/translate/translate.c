@@ -1,4 +1,5 @@
 #include "control/translate/ingress.h"
+#include "control/translate/patch.h"
 #include "control/translate/scope.h"
 
 #include <stdlib.h>
@@ -13,6 +14,7 @@ static const struct type {
     [MZ_XDS_ENDPOINT]   = { "eds", true, NULL },
     [MZ_XDS_LISTENER]   = { "lds", false, NULL },
     [MZ_XDS_ROUTE]      = { "rds", true, NULL },
+    [MZ_XDS_EXTENSION]  = { "ecds", true, NULL },
     [MZ_XDS_NAME_TABLE] = { "nds", false, &ist_NameTable__descriptor },
 };
 /* clang-format on */
@@ -51,10 +53,33 @@ static bool is_on(const char *name)
     return !v || !mz_str_ieq(mz_str_c(v), MZ_STR("false"));
 }
 
+static bool says(const char *name, const char *word)
+{
+    const char *v = getenv(name); /* before threads start */
+    return v && mz_str_ieq(mz_str_c(v), mz_str_c(word));
+}
+
+static double percent_or(const char *name, double otherwise)
+{
+    const char *v = getenv(name); /* before threads start */
+    char *end = NULL;
+    const double n = v && *v ? strtod(v, &end) : otherwise;
+    return n >= 0 && n <= 100 && (!end || !*end) ? n : otherwise;
+}
+
 struct mz_features mz_features_from_env(void)
 {
-    return (struct mz_features){ is_on("PILOT_ENABLE_METADATA_EXCHANGE"),
-                                 is_on("PILOT_ENABLE_ALPN_FILTER") };
+    return (struct mz_features){
+        .metadata_exchange = is_on("PILOT_ENABLE_METADATA_EXCHANGE"),
+        .alpn = is_on("PILOT_ENABLE_ALPN_FILTER"),
+        .many_custom = says("PILOT_ENABLE_MULTIPLE_CUSTOM_AUTHZ_PROVIDERS", "true"),
+        .jwks_fetch = says("PILOT_JWT_ENABLE_REMOTE_JWKS", "envoy") ? MZ_JWKS_PROXY
+                      : says("PILOT_JWT_ENABLE_REMOTE_JWKS", "hybrid") ||
+                              says("PILOT_JWT_ENABLE_REMOTE_JWKS", "true")
+                          ? MZ_JWKS_HYBRID
+                          : MZ_JWKS_CONTROL_PLANE,
+        .trace_sampling = percent_or("PILOT_TRACE_SAMPLING", 1),
+    };
 }
 
 struct mz_translator *mz_translator_create(const struct mz_features *f)
@@ -65,6 +90,7 @@ struct mz_translator *mz_translator_create(const struct mz_features *f)
     t->fragments = mz_fragments_create();
     t->arena = mz_arena_create(MZ_MEM_XDS);
     mz_map_init(&t->scopes, MZ_MEM_XDS);
+    mz_map_init(&t->told, MZ_MEM_XDS);
     return t;
 }
 
@@ -73,6 +99,7 @@ static void scopes_clear(struct mz_translator *t)
     mz_map_foreach (it, &t->scopes)
         mz_map_fini(&((struct tr_scope *)it->value)->by_host);
     mz_map_fini(&t->scopes);
+    mz_map_fini(&t->told);
     mz_arena_destroy(t->arena);
 }
 
@@ -100,6 +127,7 @@ void mz_translator_set_model(struct mz_translator *t, const struct mz_model *m)
     t->model = mz_model_ref(m);
     t->arena = mz_arena_create(MZ_MEM_XDS);
     mz_map_init(&t->scopes, MZ_MEM_XDS);
+    mz_map_init(&t->told, MZ_MEM_XDS);
     mz_cache_age(t->cache);
 }
 
@@ -127,7 +155,6 @@ struct mz_view *mz_view_create(struct mz_translator *t, const struct mz_proxy *p
     v->arena = mz_arena_create(MZ_MEM_XDS);
     v->exchange = t->features.metadata_exchange && !p->stock;
     v->alpn = t->features.alpn && !p->stock;
-    v->metrics = v->model->mesh.metrics && !p->stock;
     v->workload = workload_of(v->model, p, v->arena);
     const struct mz_labels labels = v->workload ? v->workload->labels : p->labels;
     v->scope = tr_scope_of(
@@ -210,12 +237,14 @@ void mz_translate(struct mz_view *v, enum mz_xds_type t, const struct mz_str *na
     if (t == MZ_XDS_NAME_TABLE)
         tr_names(v, out);
     for (size_t i = 0; i < n; i++) {
-        struct mz_out *o = t == MZ_XDS_ENDPOINT ? tr_endpoints(v, names[i])
-                           : t == MZ_XDS_ROUTE  ? tr_routes(v, names[i])
-                                                : NULL;
+        struct mz_out *o = t == MZ_XDS_ENDPOINT    ? tr_endpoints(v, names[i])
+                           : t == MZ_XDS_ROUTE     ? tr_routes(v, names[i])
+                           : t == MZ_XDS_EXTENSION ? tr_patch_extension(v, names[i])
+                                                   : NULL;
         if (o)
             *mz_vec_push(&out->v, MZ_MEM_XDS) = o;
     }
+    tr_patch_outs(v, t, out);
     share(v, out);
     sort(out);
 }

@@ -8,11 +8,19 @@
 #include "xds/subscription.h"
 
 /* What may be sent at all; istiod's names of the environment. */
-struct mz_features {
-    bool metadata_exchange; /* PILOT_ENABLE_METADATA_EXCHANGE */
-    bool alpn;              /* PILOT_ENABLE_ALPN_FILTER */
+enum mz_jwks_fetch { /* who fetches the keys of a RequestAuthentication that only says where they are */
+    MZ_JWKS_CONTROL_PLANE, /* "false", "istiod" */
+    MZ_JWKS_HYBRID,        /* "true", "hybrid": proxies where the server is a service of the mesh */
+    MZ_JWKS_PROXY,         /* "envoy" */
 };
-struct mz_features mz_features_from_env(void); /* all on, except where a variable says "false" */
+struct mz_features {
+    bool metadata_exchange; /* PILOT_ENABLE_METADATA_EXCHANGE, on */
+    bool alpn;              /* PILOT_ENABLE_ALPN_FILTER, on */
+    bool many_custom;       /* PILOT_ENABLE_MULTIPLE_CUSTOM_AUTHZ_PROVIDERS, off */
+    enum mz_jwks_fetch jwks_fetch; /* PILOT_JWT_ENABLE_REMOTE_JWKS, "false" */
+    double trace_sampling;      /* PILOT_TRACE_SAMPLING, 1; percent */
+};
+struct mz_features mz_features_from_env(void); /* what a variable does not say is as written above */
 struct mz_translator; /* the cache, and what all proxies of a model share */
 struct mz_translator *mz_translator_create(const struct mz_features *f); /* copied */
 void mz_translator_destroy(struct mz_translator *t);       /* after its views; NULL is fine */

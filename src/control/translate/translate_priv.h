@@ -31,6 +31,7 @@ struct mz_translator {
     struct mz_fragments *fragments;
     struct mz_arena *arena; /* of the scopes: goes with the model */
     struct mz_map scopes;   /* scope.c */
+    struct mz_map told;     /* tell.h */
 };
 struct mz_view {
     struct mz_translator *t;
@@ -41,9 +42,10 @@ struct mz_view {
     struct mz_arena *arena;
     struct mz_targets targets;
     const struct tr_ingress *ingress; /* one for each target; NULL: they are those of services (ingress.h) */
-    bool exchange, alpn, metrics; /* whether this proxy has them and is to have them */
-    pb_AccessLog *log; /* made once, shared by all that log; NULL: not yet, or none */
-    pb_HttpConnectionManager_Tracing *tracing;
+    bool exchange, alpn; /* whether this proxy has them and is to have them */
+    const struct tr_telemetry *telemetry[3]; /* telemetry.h, by class; NULL: not yet */
+    struct tr_patches *patches; /* patch.h; NULL: not yet */
+    const struct tr_guards *guards; /* authz.h; NULL: not yet */
 };
 static inline const void *tr_piece(const struct mz_view *v, enum mz_fragment f)
 {
@@ -80,11 +82,10 @@ struct mz_str tr_wildcard(const struct mz_proxy *p); /* "0.0.0.0", or "::" where
 /* Routes of 15006 to the port of @t; NULL: to any other port. */
 pb_RouteConfiguration *tr_inbound_routes(struct mz_view *v, struct mz_arena *a, char *cluster, const struct mz_target *t);
 
-/* http_manager.c; @in: for what comes to the workload */
-pb_AccessLog *tr_access_log(struct mz_view *v); /* NULL: nobody logs */
-pb_AccessLog *tr_listener_log(struct mz_view *v, struct mz_arena *a);
+/* http_manager.c */
 enum tr_class { TR_OUTBOUND, TR_INBOUND, TR_GATEWAY }; /* from the workload, to it; at a gateway */
 pb_HttpConnectionManager *tr_http_manager(struct mz_view *v, struct mz_arena *a, enum tr_class class, char *stat_prefix);
+pb_HttpFilter *tr_named_http_filter(struct mz_arena *a, const char *name, const void *config);
 pb_Filter *tr_http_filter(struct mz_arena *a, const pb_HttpConnectionManager *m);
 pb_Filter *tr_filter(struct mz_arena *a, const char *name, const void *config);
 struct tr_weighted {
@@ -98,7 +99,7 @@ struct tr_tcp {
     const pb_Duration *idle, *longest; /* NULL: as the proxy does by itself */
     const ist_TrafficPolicy_TunnelSettings *tunnel; /* NULL: none */
     bool by_source; /* the endpoint follows from the client's address */
-    bool silent; /* not logged */
+    bool silent; /* not logged, not guarded: it goes nowhere */
     enum mz_protocol protocol; /* MONGO has a filter of its own; others: none */
 };
 /* What a DestinationRule says of connections to a subset (""). @hash gets what was looked at. */

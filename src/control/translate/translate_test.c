@@ -23,7 +23,8 @@ static int up(void **state)
     (void)state;
     mz_type_add_table(mz_control_types, mz_control_types_n);
     t.arena = mz_arena_create(MZ_MEM_CONFIG);
-    t.translator = mz_translator_create(&(struct mz_features){ true, true });
+    t.translator =
+        mz_translator_create(&(struct mz_features){ .metadata_exchange = true, .alpn = true });
     t.model = NULL;
     return 0;
 }
@@ -216,7 +217,8 @@ static void test_sharing(void **state)
     mz_model_unref(before);
     mz_outs_fini(&z);
     mz_translator_destroy(t.translator);
-    t.translator = mz_translator_create(&(struct mz_features){ true, true });
+    t.translator =
+        mz_translator_create(&(struct mz_features){ .metadata_exchange = true, .alpn = true });
     mz_translator_set_model(t.translator, t.model);
     ask(SIDECAR("one"), MZ_XDS_CLUSTER, NULL, &z);
     for (size_t i = 0; i < x.v.n; i++)

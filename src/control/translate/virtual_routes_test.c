@@ -98,7 +98,8 @@ static void describe(const pb_RouteConfiguration *m, char *out, size_t n)
 static struct mz_str routes(const char *documents, const char *id, const char *port, char *out,
                             size_t n)
 {
-    struct mz_translator *t = mz_translator_create(&(struct mz_features){ true, true });
+    struct mz_translator *t =
+        mz_translator_create(&(struct mz_features){ .metadata_exchange = true, .alpn = true });
     struct mz_model *model = double_model(mz_str_c(documents));
     struct mz_proxy *p = client(id);
     mz_translator_set_model(t, model);

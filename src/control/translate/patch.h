@@ -1,0 +1,63 @@
+#ifndef MZ_CONTROL_TRANSLATE_PATCH_H
+#define MZ_CONTROL_TRANSLATE_PATCH_H
+/*
+ * EnvoyFilters (C5). They work on finished resources: a copy of each that something could be about is opened, patched, checked and
+ * packed anew. A patch that would make a resource which proxies refuse is told and left out; the others count.
+ */
+#include "control/translate/translate_priv.h"
+
+struct mz_attached;
+struct tr_patch { /* one configPatch that is for this proxy */
+    const struct mz_attached *doc;
+    size_t index; /* in its document */
+    ist_EnvoyFilter_ApplyTo to;
+    ist_EnvoyFilter_Patch_Operation op;
+    ist_EnvoyFilter_PatchContext context;
+    const ist_EnvoyFilter_EnvoyConfigObjectMatch *match; /* NULL: everything */
+    const ProtobufCMessageDescriptor *type;
+    struct mz_str value; /* packed; opened anew for each place. p NULL: none */
+    bool off; /* found out to do harm to the resource that is being made */
+};
+struct tr_patches { /* in the order in which they work */
+    size_t n_v;
+    struct tr_patch *v;
+    uint64_t hash;
+};
+struct tr_patches *tr_patches(struct mz_view *v); /* in the view's arena, made at the first call */
+
+/* Everything of a type, patched; and what is added. */
+void tr_patch_outs(struct mz_view *v, enum mz_xds_type t, struct mz_outs *out);
+/* EXTENSION_CONFIG: NULL: nobody adds one of this name. */
+struct mz_out *tr_patch_extension(struct mz_view *v, struct mz_str name);
+
+/* ---- for the files of this feature ---- */
+
+struct patcher { /* at work on one resource */
+    struct mz_view *v;
+    struct mz_arena *a;
+    struct tr_patches *p;
+    ist_EnvoyFilter_PatchContext context;
+};
+/* The i-th patch of this kind, in this context, and not off; @i goes on. NULL: no more. */
+const struct tr_patch *patch_next(const struct patcher *x, ist_EnvoyFilter_ApplyTo to, size_t *i);
+void *patch_fresh(const struct patcher *x, const struct tr_patch *p); /* its value, to be kept; NULL: none */
+bool patch_merges(const struct tr_patch *p);
+void patch_merge(const struct patcher *x, const struct tr_patch *p, void *into);
+/* A typed_config; what does not fit is told and stays as it was. */
+void patch_merge_any(const struct patcher *x, const struct tr_patch *p, pb_Any *into, const pb_Any *from);
+
+/* A list of messages, as protobuf-c has it. */
+struct patch_list {
+    void ***v;
+    size_t *n;
+};
+#define PATCH_LIST(m, field) ((struct patch_list){ (void ***)(void *)&(m)->field, &(m)->n_##field })
+void patch_insert(const struct patcher *x, struct patch_list l, size_t at, void *item);
+void patch_drop(struct patch_list l, size_t at);
+/* Operations on one of a list but merges. @names: the match says which. */
+void patch_list(const struct patcher *x, const struct tr_patch *p, struct patch_list l, bool names,
+                bool (*fits)(const void *item, const struct tr_patch *p));
+
+bool patch_listener(const struct patcher *x, pb_Listener *l);    /* patch_listener.c; false: it goes */
+void patch_routes(const struct patcher *x, pb_RouteConfiguration *r); /* patch_route.c */
+#endif

@@ -1,0 +1,95 @@
+#include "control/translate/telemetry.h"
+
+#include "control/model/attached.h"
+
+bool tr_mode_is_of(ist_WorkloadMode mode, enum tr_class class)
+{
+    return mode == ist_WorkloadMode_CLIENT_AND_SERVER ||
+           mode == (class == TR_INBOUND ? ist_WorkloadMode_SERVER : ist_WorkloadMode_CLIENT);
+}
+
+/* ---- which documents ---- */
+
+static bool is_for_all(const struct mz_attached *d)
+{
+    return !d->selector.n && !d->targets_n;
+}
+
+static void add_document(struct mz_view *v, const struct mz_attached *d, struct tr_said *out)
+{
+    const ist_Telemetry *m = (const ist_Telemetry *)d->m;
+    const struct tr_log_level level = { m->access_logging, m->n_access_logging };
+    for (size_t i = 0; i < m->n_metrics; i++)
+        TR_ADD(v->arena, out, metrics) = m->metrics[i];
+    for (size_t i = 0; i < m->n_tracing; i++)
+        TR_ADD(v->arena, out, tracing) = m->tracing[i];
+    if (level.n)
+        TR_ADD(v->arena, out, levels) = level;
+}
+
+/* The oldest of a namespace without a selector; the others of that kind do not count. */
+static void add_namespace(struct mz_view *v, struct mz_str ns, const struct mz_attach_to *to,
+                          struct tr_said *out)
+{
+    struct mz_attached_refs all = { 0 };
+    mz_model_attached(v->model, MZ_KIND_TELEMETRY, ns, to, &all);
+    for (size_t i = 0; i < all.v.n; i++)
+        if (is_for_all(all.v.v[i])) {
+            add_document(v, all.v.v[i], out);
+            break;
+        }
+    mz_vec_free(&all.v, MZ_MEM_CONFIG);
+}
+
+void tr_telemetry_said(struct mz_view *v, struct tr_said *out)
+{
+    const struct mz_attach_to to = { v->proxy->ns,
+                                     v->workload ? v->workload->labels : v->proxy->labels };
+    struct mz_attached_refs own = { 0 };
+    *out = (struct tr_said){ 0 };
+    add_namespace(v, v->model->mesh.root_ns, &to, out);
+    if (!mz_str_eq(v->model->mesh.root_ns, to.ns))
+        add_namespace(v, to.ns, &to, out);
+    mz_model_attached(v->model, MZ_KIND_TELEMETRY, to.ns, &to, &own);
+    for (size_t i = 0; i < own.v.n; i++)
+        if (!is_for_all(own.v.v[i]))
+            add_document(v, own.v.v[i], out);
+    mz_vec_free(&own.v, MZ_MEM_CONFIG);
+}
+
+/* ---- all of it ---- */
+
+static uint64_t hash_of(uint64_t h, const void *m)
+{
+    const uint64_t one = m ? mz_msg_hash(m) : 0;
+    return mz_xxh64(&one, sizeof(one), h);
+}
+
+static uint64_t hash_all(const struct tr_telemetry *t)
+{
+    uint64_t h = hash_of(hash_of(0, t->tracing), t->request_id);
+    for (size_t i = 0; i < t->n_http_stats; i++)
+        h = hash_of(h, t->http_stats[i]);
+    for (size_t i = 0; i < t->n_tcp_stats; i++)
+        h = hash_of(h, t->tcp_stats[i]);
+    for (size_t i = 0; i < t->n_http_logs; i++)
+        h = hash_of(h, t->http_logs[i]);
+    for (size_t i = 0; i < t->n_tcp_logs; i++)
+        h = hash_of(h, t->tcp_logs[i]);
+    return h; /* those of listeners are made of the same */
+}
+
+const struct tr_telemetry *tr_telemetry(struct mz_view *v, enum tr_class class)
+{
+    if (!v->telemetry[class]) {
+        struct tr_telemetry *t = mz_arena_new0(v->arena, struct tr_telemetry);
+        struct tr_said said;
+        tr_telemetry_said(v, &said);
+        tr_metrics_add(v, class, &said, t);
+        tr_logs_add(v, class, &said, t);
+        tr_tracing_add(v, class, &said, t);
+        t->hash = hash_all(t);
+        v->telemetry[class] = t;
+    }
+    return v->telemetry[class];
+}
