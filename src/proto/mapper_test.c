@@ -4,6 +4,7 @@
 #include "proto/mapper.h"
 #include "proto/wire.h"
 #include <stdio.h>
+#include <stdlib.h>
 
 #define HCM "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
@@ -317,7 +318,7 @@ static void test_control_fields(void **state)
         x.ctx.partial = true;
         assert_true(mz_msg_unpack(&x.ctx, wire, c->message, &m, &err));
         assert_int_equal(x.ctx.unknown_n, 1);
-        assert_non_null(strstr(x.ctx.unknown_path, f->name));
+        assert_int_equal(strtoul(x.ctx.unknown_path, NULL, 10), c->number); /* wire has no names */
         x.ctx.control = true;
         (void)mz_msg_unpack(&x.ctx, wire, c->message, &m, &err); /* what is in it may be missing */
         assert_int_equal(x.ctx.unknown_n, 1);
