@@ -271,7 +271,8 @@ static int provider_init(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in
     return 1;
 }
 
-static OSSL_PROVIDER *loaded; /* as long as the process runs */
+/* As long as the process runs; volatile: a store that nobody reads would not be made. */
+static OSSL_PROVIDER *volatile loaded;
 
 static void load(void)
 {
