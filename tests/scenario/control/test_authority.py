@@ -11,9 +11,9 @@ import pytest
 import control
 from wire import until
 
-grpc = pytest.importorskip("grpc")
-pytest.importorskip("cryptography")
-ca = pytest.importorskip("authority")
+grpc = pytest.importorskip("grpc", reason="peer grpcio is not installed")
+pytest.importorskip("cryptography", reason="peer python3-cryptography is not installed")
+import authority as ca  # noqa: E402
 from cryptography import x509  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not control.MIZZEND.exists(), reason="mizzend is not built")
@@ -108,7 +108,7 @@ BAD = [
     ("H05-other-curve", lambda: ca.csr(ca.key("P-521"), [ca.WEB]), "keys of curve"),
     ("H05-many-extensions", lambda: ca.csr(ca.key(), [ca.WEB], extra=[(f"1.2.3.{i}", b"x") for i in range(20)]), "extensions"),
     ("H05-huge-extension", lambda: ca.csr(ca.key(), [ca.WEB], extra=[("1.2.3.4", b"x" * 1000000)]), "too large"),
-    ("H05-wrong-signature", lambda: _swap_signature(), "its signature is wrong"),
+    ("H05-wrong-signature", lambda: _wrong_signature(), "its signature is wrong"),
     ("H05-empty", lambda: "", "not a certificate signing request"),
     ("H05-junk", lambda: "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n", "not a certificate signing request"),
     ("H05-encrypted", lambda: "-----BEGIN CERTIFICATE REQUEST-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00000000000000000000000000000000\n\nAAAA\n"
@@ -116,12 +116,11 @@ BAD = [
 ]
 
 
-def _swap_signature():
-    """Of two requests: the text of one, the signature of the other."""
+def _wrong_signature():
+    """A request whose signature is off by one in its last byte."""
     import base64
-    a, b = (base64.b64decode("".join(ca.csr(ca.key(), [ca.WEB]).splitlines()[1:-1])) for _ in range(2))
-    mixed = a[:-60] + b[-60:] if len(a) == len(b) else a[:-4] + bytes(4)
-    text = base64.encodebytes(mixed).decode()
+    der = base64.b64decode("".join(ca.csr(ca.key(), [ca.WEB]).splitlines()[1:-1]))
+    text = base64.encodebytes(der[:-1] + bytes([der[-1] ^ 1])).decode()
     return f"-----BEGIN CERTIFICATE REQUEST-----\n{text}-----END CERTIFICATE REQUEST-----\n"
 
 
@@ -129,8 +128,6 @@ def _swap_signature():
 def test_h05_requests_that_are_refused(mizzend, channel, token, make, why):
     text = make()
     code, details = ca.ask(channel, text, token)
-    if why == "its signature is wrong" and "not a certificate" in details:
-        pytest.skip("the mixed request was not even one")
     assert code == "INVALID_ARGUMENT" and why in details
     assert why in mizzend.log()
 

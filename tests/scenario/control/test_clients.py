@@ -11,7 +11,7 @@ from h2_client import POST, WINDOW_UPDATE, H2Client, frame
 from h2_upstream import DATA
 from wire import until
 
-pytest.importorskip("envoy.service.discovery.v3.discovery_pb2")
+pytest.importorskip("envoy.service.discovery.v3.discovery_pb2", reason="peer xds-protos is not installed")
 from envoy.service.discovery.v3 import discovery_pb2 as dp  # noqa: E402
 from google.protobuf import json_format  # noqa: E402
 from google.rpc import status_pb2  # noqa: E402

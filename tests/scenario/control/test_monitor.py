@@ -9,7 +9,7 @@ import control
 import ctl
 from wire import free_port, until
 
-pytest.importorskip("grpc")
+pytest.importorskip("grpc", reason="peer grpcio is not installed")
 CASE = pathlib.Path(__file__).resolve().parents[2] / "conformance" / "istio" / "cases" / "bookinfo-stock-envoy"
 NODE = CASE / "productpage" / "node.json"
 ID = json.loads(NODE.read_text())["id"].split("~")[2]
