@@ -33,6 +33,7 @@ class Client:
 
     def __init__(self, port, refuse=()):
         import grpc
+        pytest.importorskip("envoy.service.discovery.v3.discovery_pb2", reason="peer xds-protos is not installed")
         from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
         from google.protobuf import json_format
         import queue
