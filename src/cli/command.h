@@ -1,7 +1,7 @@
 #ifndef MZ_CLI_COMMAND_H
 #define MZ_CLI_COMMAND_H
 /* The commands of mizzenctl: a table (main.c), a file each. Output goes to standard output, what went wrong to standard error. */
-#include "cli/args.h"
+#include "base/args.h"
 #include "base/err.h"
 
 enum { /* exit codes, those of the field's tool */

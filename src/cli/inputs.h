@@ -1,7 +1,7 @@
 #ifndef MZ_CLI_INPUTS_H
 #define MZ_CLI_INPUTS_H
 /* Files of documents as command lines name them: a file, '-', or a directory with all *.yaml, *.yml and *.json below it. */
-#include "cli/args.h"
+#include "base/args.h"
 #include "control/analyze/documents.h"
 
 struct inputs {

@@ -1,7 +1,7 @@
 /* Texts of documents: names of fields, quoting, what is data. */
 #include "base/test.h"
 
-#include "cli/args.h"
+#include "base/args.h"
 #include "proto/show.h"
 
 static void check(const char *json, bool camel, bool as_yaml, const char *want)

@@ -1,5 +1,5 @@
-#ifndef MZ_CLI_ARGS_H
-#define MZ_CLI_ARGS_H
+#ifndef MZ_BASE_ARGS_H
+#define MZ_BASE_ARGS_H
 /*
  * Command lines in the manner of the field's tool: `-o json`, `-ojson`, `-o=json`, `--output json`, `--output=json`, switches also
  * as `--verbose=false`, `--` before arguments; flags and arguments in any order.
