@@ -3,11 +3,13 @@
 #include <string.h>
 
 #include "agent/capture/capture.h"
+#include "agent/settings.h"
 
 static const struct {
     const char *name, *help;
     int (*run)(int argc, char **argv);
 } commands[] = {
+    { "bootstrap", "prints what a proxy would be started with", mz_agent_bootstrap_main },
     { "iptables", "leads this pod's connections to its proxy", mz_capture_main },
 };
 

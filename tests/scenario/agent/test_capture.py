@@ -3,27 +3,14 @@ import os
 import pathlib
 import re
 import shlex
-import subprocess
 
 import pytest
 
+from agent import AGENT, pod
+
 GOLDEN = pathlib.Path(__file__).parents[2] / "conformance/istio/iptables"
-AGENT = pathlib.Path(os.environ.get("MIZZEN_PROXY", "build/mizzen-proxy")).resolve().with_name("mizzen-agent")
-ADDRESSES = {"4": ["10.10.0.10/16"], "6": ["fd00::10/64"], "46": ["10.10.0.10/16", "fd00::10/64"]}
 CASES = sorted(p.name[:-4] for p in GOLDEN.glob("[0-9]*.txt") if not p.name.endswith("applied.txt"))
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root for network namespaces")
-
-
-def pod(script, family="4", dns="10.96.0.10", tmp=None):
-    """Runs a shell script in a fresh network namespace with a pod's address; its standard output."""
-    resolv = tmp / "resolv.conf"
-    resolv.write_text(f"nameserver {dns}\n")
-    lines = ["set -e", "ip link set lo up", "ip link add eth0 type veth peer name far"]
-    lines += [f"ip addr add {a} dev eth0 nodad" if ":" in a else f"ip addr add {a} dev eth0" for a in ADDRESSES[family]]
-    lines += ["ip link set eth0 addrgenmode none", "ip link set eth0 up", f"mount --bind {resolv} /etc/resolv.conf", script]
-    done = subprocess.run(["unshare", "-mn", "sh", "-c", "\n".join(lines)], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr + done.stdout
-    return done.stdout
 
 
 def read(case):

@@ -1,0 +1,103 @@
+/* Trees made rather than read. */
+#include <stdlib.h>
+
+#include "agent/bootstrap/bootstrap_priv.h"
+#include "proto/show.h"
+
+void map_drop(struct map *m, struct mz_str key)
+{
+    for (size_t i = 0; i < m->v.n; i++)
+        if (mz_str_eq(m->v.v[i].key, key)) {
+            m->v.v[i] = m->v.v[--m->v.n];
+            return;
+        }
+}
+
+void map_set(struct map *m, struct mz_str key, const struct mz_node *value)
+{
+    map_drop(m, key);
+    *mz_vec_push(&m->v, MZ_MEM_CONFIG) =
+        (struct mz_pair){ .key = mz_arena_dup(m->a, key), .value = value };
+}
+
+const struct mz_node *node_text(struct mz_arena *a, struct mz_str s)
+{
+    struct mz_node *n = mz_arena_new0(a, struct mz_node);
+    n->kind = MZ_NODE_STR;
+    n->text = mz_arena_dup(a, s);
+    return n;
+}
+
+void map_text(struct map *m, const char *key, struct mz_str value)
+{
+    map_set(m, mz_str_c(key), node_text(m->a, value));
+}
+
+void map_number(struct map *m, const char *key, uint64_t value)
+{
+    struct mz_node *n = mz_arena_new0(m->a, struct mz_node);
+    n->kind = MZ_NODE_NUM;
+    n->text = mz_arena_printf(m->a, "%llu", (unsigned long long)value);
+    map_set(m, mz_str_c(key), n);
+}
+
+void map_all(struct map *m, const struct mz_node *from)
+{
+    for (uint32_t i = 0; from && from->kind == MZ_NODE_MAP && i < from->n; i++)
+        map_set(m, from->pairs[i].key, from->pairs[i].value);
+}
+
+static int by_key(const void *x, const void *y)
+{
+    const struct mz_pair *p = x, *q = y;
+    return mz_str_cmp(p->key, q->key);
+}
+
+const struct mz_node *map_node(struct map *m)
+{
+    struct mz_node *n = mz_arena_new0(m->a, struct mz_node);
+    n->kind = MZ_NODE_MAP;
+    n->n = (uint32_t)m->v.n;
+    if (m->v.n) {
+        n->pairs = mz_arena_alloc(m->a, m->v.n * sizeof(*n->pairs));
+        memcpy(n->pairs, m->v.v, m->v.n * sizeof(*n->pairs));
+        qsort(n->pairs, n->n, sizeof(*n->pairs), by_key);
+    }
+    mz_vec_free(&m->v, MZ_MEM_CONFIG);
+    return n;
+}
+
+const struct mz_node *node_list(struct mz_arena *a, const struct mz_node *const *v, size_t n)
+{
+    struct mz_node *list = mz_arena_new0(a, struct mz_node);
+    list->kind = MZ_NODE_LIST;
+    list->n = (uint32_t)n;
+    list->list = mz_arena_alloc(a, (n + 1) * sizeof(*v));
+    memcpy(list->list, v, n * sizeof(*v));
+    return list;
+}
+
+struct mz_str node_member(const struct mz_node *map, const char *key)
+{
+    for (uint32_t i = 0; i < map->n; i++)
+        if (mz_str_eq(map->pairs[i].key, mz_str_c(key)) && map->pairs[i].value->kind == MZ_NODE_STR)
+            return map->pairs[i].value->text;
+    return (struct mz_str){ 0 };
+}
+
+struct mz_str node_json(struct mz_arena *a, const struct mz_node *n)
+{
+    struct mz_buf b;
+    mz_buf_init(&b);
+    mz_show_json(&b, n, false);
+    struct mz_str text = mz_str_trim(mz_arena_dup(a, mz_buf_linearize(&b, mz_buf_len(&b))));
+    while (text.n && text.p[text.n - 1] == '\n')
+        text.n--;
+    mz_buf_fini(&b);
+    return text;
+}
+
+struct mz_str text_json(struct mz_arena *a, struct mz_str s)
+{
+    return node_json(a, node_text(a, s));
+}
