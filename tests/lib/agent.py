@@ -13,8 +13,8 @@ def pod(script, family="4", dns="10.96.0.10", tmp=None, env=None, code=0):
     resolv.write_text(f"nameserver {dns}\n")
     lines = ["set -e", "ip link set lo up", "ip link add eth0 type veth peer name far"]
     lines += [f"ip addr add {a} dev eth0 nodad" if ":" in a else f"ip addr add {a} dev eth0" for a in ADDRESSES[family]]
-    lines += ["ip link set eth0 addrgenmode none", "ip link set eth0 up", f"mount --bind {resolv} /etc/resolv.conf", f"cd {tmp}", script]
-    done = subprocess.run(["unshare", "-mn", "sh", "-c", "\n".join(lines)], capture_output=True, text=True, timeout=60,
-                          env={"PATH": os.environ["PATH"], **{k: v for k, v in os.environ.items() if k.endswith("SAN_OPTIONS")}, **(env or {})})
+    lines += ["ip link set eth0 addrgenmode none", "ip link set eth0 up", f"cd {tmp}", script]
+    done = subprocess.run(["unshare", "-n", "sh", "-c", "\n".join(lines)], capture_output=True, text=True, timeout=60,
+                          env={"PATH": os.environ["PATH"], "RESOLV_CONF": str(resolv), **{k: v for k, v in os.environ.items() if k.endswith("SAN_OPTIONS")}, **(env or {})})
     assert done.returncode == code, done.stderr + done.stdout
     return done.stdout if code == 0 else done.stderr

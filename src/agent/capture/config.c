@@ -54,6 +54,8 @@ static const struct arg_flag flags[] = {
       "check that connections are captured; exit code 126 when not" },
     { "redirect-dns", 0, ARG_SWITCH, AT(dns),
       "lead DNS of resolv.conf's servers to the agent (15053)" },
+    { "resolv-conf", 0, ARG_TEXT, AT(resolv_conf),
+      "file that names the pod's DNS servers (/etc/resolv.conf)" },
     { "drop-invalid", 0, ARG_SWITCH, AT(drop_invalid), "drop packets outside of any connection" },
     { "dual-stack", 0, ARG_SWITCH, AT(dual_stack), "both families" },
     { "capture-all-dns", 0, ARG_SWITCH, AT(all_dns), "with --redirect-dns: whatever the server" },
@@ -298,6 +300,7 @@ static void defaults(struct mz_capture_config *c)
                              &c->host_ip };
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
         *texts[i] = "";
+    c->resolv_conf = "/etc/resolv.conf";
     c->proxy_port = "15001";
     c->inbound_port = "15006";
     c->tunnel_port = "15008";
@@ -393,9 +396,9 @@ static bool find_address(struct mz_capture_config *c, struct mz_arena *a, struct
 
 static bool find_dns_servers(struct mz_capture_config *c, struct mz_arena *a, struct mz_err *err)
 {
-    FILE *f = fopen("/etc/resolv.conf", "re");
+    FILE *f = fopen(c->resolv_conf, "re");
     if (!f)
-        return mz_err_set(err, "cannot read /etc/resolv.conf");
+        return mz_err_set(err, "cannot read %s", c->resolv_conf);
     char line[512];
     while (fgets(line, sizeof(line), f)) {
         struct mz_str rest = mz_str_c(line);
