@@ -16,7 +16,8 @@ values _NAME, the cases of a oneof pb_Route_ACTION_REDIRECT and pb_Route_ACTION_
 Where two packages use one path, the plain name belongs to the first of envoy.config.listener, envoy.config, google.protobuf, envoy.type, others;
 every other takes in front as many of the last components of its package (the version not counted) as make it unique:
 envoy.extensions.upstreams.http.v3.HttpProtocolOptions is pb_http_HttpProtocolOptions. Documents of Istio begin with ist_,
-those of Kubernetes with k8s_; among themselves the same rule holds.
+those of Kubernetes with k8s_; among themselves the same rule holds. A set that builds on another never takes a plain name that a
+schema outside of it has.
 """
 import pathlib
 import re
@@ -43,7 +44,18 @@ def prefix(package):
     return next((p for start, p in PREFIXES.items() if package.startswith(start)), "pb_")
 
 
-def short_names(types):
+def elsewhere(schemas, files):
+    """Plain names of what stands at the top of schemas that are not among files."""
+    out = set()
+    for path in schemas.rglob("*.proto"):
+        if str(path.relative_to(schemas)) not in files:
+            text = path.read_text()
+            package = re.search(r"^package ([\w.]+);", text, re.M)[1]
+            out |= {prefix(package) + n for n in re.findall(r"^(?:message|enum) (\w+)", text, re.M)}
+    return out
+
+
+def short_names(types, taken=()):
     """types: (full name, package) -> dict of full name to short name."""
     by_path = {}
     for full, package in types:
@@ -51,7 +63,7 @@ def short_names(types):
     out = {}
     for (first, path), group in by_path.items():
         group.sort(key=lambda g: (rank(g[0]), g[0]))
-        if len(group) == 1 or rank(group[0][0]) < rank(group[1][0]):
+        if first + path not in taken and (len(group) == 1 or rank(group[0][0]) < rank(group[1][0])):
             out[group.pop(0)[0]] = first + path
         for full, package in group:
             count = 1
@@ -112,7 +124,7 @@ def main():
     magic = r'Descriptor (\w+)__descriptor =\n{\n  PROTOBUF_C__%s_DESCRIPTOR_MAGIC,\n  "([\w.]+)",\n  "(\w+)",\n  "(\w+)",\n  "([\w.]+)",'
     messages = re.findall(magic % "MESSAGE", code)
     enums = re.findall(magic % "ENUM", code)
-    short = short_names([(m[1], m[4]) for m in messages + enums])
+    short = short_names([(m[1], m[4]) for m in messages + enums], () if first_set else elsewhere(schemas, set(files)))
     bodies = dict(re.findall(r"typedef enum _(\w+) {\n(.*?)PROTOBUF_C__FORCE_ENUM", heads, re.S))
     cases = {c: b for b, c in re.findall(r"typedef enum {\n([^}]*?)PROTOBUF_C__FORCE_ENUM[^}]*} (\w+Case);", heads)}
     uppers = {lower: upper for upper, lower in re.findall(r"#define (\w+)__INIT \\\n { PROTOBUF_C_MESSAGE_INIT \(&(\w+)__descriptor\)", heads)}

@@ -19,6 +19,7 @@ struct mz_proto_ctx {
     bool unchecked; /* nor those within an Any: whoever opens it does */
     bool texts; /* numbers and booleans may fill strings, as where Kubernetes' own types are read */
     bool units; /* durations also as Go writes them: "1h30m", "250ms" */
+    bool fractions; /* any number of YAML is one within a Struct, as for Kubernetes; else only small integers, as for Envoy */
     bool control; /* fields that only the control plane knows (control_field.h) are known */
     unsigned unknown_n;     /* fields and enum names that were left out */
     char unknown_path[256]; /* the first of them; "" while there is none */

@@ -34,6 +34,7 @@ struct mz_node {
     uint32_t n;         /* of list or pairs */
     bool
         loose; /* NUM of YAML too large for 32 bits: a string may be made of it as well (as Envoy does) */
+    bool fraction; /* STR of YAML that is no string for others: 1.5, 1e3 */
     union {
         bool b;
         struct mz_str text; /* STR: the characters; NUM: a JSON number as written */

@@ -255,9 +255,9 @@ static bool read_value_any(struct walk *w, const struct mz_node *n, ProtobufCMes
         v->bool_value = n->b;
         return true;
     case MZ_NODE_STR:
-        return read_value_text(w, n, v);
     case MZ_NODE_NUM:
-        if (n->loose)
+        if (n->kind == MZ_NODE_STR ? !(n->fraction && w->ctx->fractions)
+                                   : n->loose && !w->ctx->fractions)
             return read_value_text(w, n, v);
         v->kind_case = pb_Value_KIND_NUMBER_VALUE;
         return value_read(

@@ -104,6 +104,20 @@ static bool int_word(struct mz_str s, int64_t *out_value)
     return errno == 0 && end == s.p + s.n;
 }
 
+/* 1.5, -.5, 1e3 */
+static bool is_fraction(struct mz_str s)
+{
+    char *end;
+    if (!s.n || memchr(s.p, 0, s.n))
+        return false;
+    for (size_t i = 0; i < s.n; i++)
+        if (!strchr("0123456789+-.eE", s.p[i]))
+            return false;
+    errno = 0;
+    (void)strtod(s.p, &end);
+    return errno == 0 && end == s.p + s.n;
+}
+
 static struct mz_str int_text(struct mz_arena *a, int64_t v)
 {
     char text[21] = "-";
@@ -132,6 +146,7 @@ static const struct mz_node *read_scalar(struct reader *r)
         n->text = int_text(r->arena, i);
     } else {
         n->text = mz_arena_dup(r->arena, s);
+        n->fraction = plain && is_fraction(s);
     }
     return n;
 }

@@ -48,7 +48,6 @@ ON_PURPOSE = {
     "envoy.tcp.metadataexchange.config.MetadataExchange.enable_discovery": "workloads come by a bootstrap extension; without it Envoy asks nobody either",
     "io.istio.http.peer_metadata.Config.DiscoveryMethod.workload_discovery": "the same",
     "envoy.service.accesslog.v3.": "packed by hand, entry by entry (filters/access_loggers/grpc_log.c)",
-    "istio.networking.nds.v1.NameTable.NameInfo.namespace": "written for agents (control/translate/names.c)",
     "envoy.extensions.filters.http.router.v3.Router.start_child_span": "merged by EnvoyFilters",
     "istio.networking.v1alpha3.EnvoyFilter.Patch.filter_class": "Istio's own control plane does not read it either",
     "xds.type.v3.TypedStruct.": "opened by its descriptor (src/proto/any.c)",
@@ -96,12 +95,16 @@ def c_name(full):
 
 
 def load():
-    messages, packages = {}, {}
+    """Messages, their packages, and those that the control plane alone has."""
+    messages, packages, documents = {}, {}, set()
+    own = (ROOT / "proto/meson.build").read_text().partition("control_proto_files")[2]
     for path in sorted((ROOT / "proto").rglob("*.proto")):
         package, found = parse(path.read_text())
         messages.update(found)
         packages.update((m, package) for m in found)
-    return messages, packages
+        if str(path.relative_to(ROOT / "proto")) in own:
+            documents.update(found)
+    return messages, packages, documents
 
 
 def sources():
@@ -129,10 +132,11 @@ def around(messages, levels=3):
 
 
 def unread():
-    messages, packages = load()
-    short = short_names([(m, packages[m]) for m in messages])
+    messages, packages, documents = load()
+    short = short_names([(m, packages[m]) for m in messages if m not in documents])
+    short |= short_names([(m, packages[m]) for m in documents], set(short.values()))
     files = [(set(re.findall(r"\b(?:pb_|ist_|k8s_|Envoy__|Istio__|K8s__|Xds__|Udpa__)\w+", t)),
-              {re.sub("^n_", "", w) for w in re.findall(r"(?:->|\.)\s*(\w+)", t) + re.findall(r"TR_ADD\([^,]+, [^,]+, (\w+)\)", t)})
+              {re.sub("^n_|_$", "", w) for w in re.findall(r"(?:->|\.)\s*(\w+)", t) + re.findall(r"TR_ADD\([^,]+, [^,]+, (\w+)\)", t)})
              for t in sources()]
     words = set().union(*(w for w, _ in files))
     for m, near in around(messages).items():
@@ -146,7 +150,7 @@ def unread():
 
 
 def main():
-    messages, _ = load()
+    messages, *_ = load()
     fields = {f"{m}.{f}" for m in messages for f, _ in messages[m]}
     known = {**ON_PURPOSE, **NOT_YET}
     left, used = [], set()

@@ -200,6 +200,10 @@ bool mz_check_object(enum mz_kind k, const ProtobufCMessage *body, struct mz_err
         return check_telemetry((const ist_Telemetry *)body, err);
     case MZ_KIND_AUTHORIZATION_POLICY:
         return check_authorization_policy((const ist_AuthorizationPolicy *)body, err);
+    case MZ_KIND_WASM_PLUGIN:
+        return check_wasm_plugin((const ist_WasmPlugin *)body, err);
+    case MZ_KIND_TRAFFIC_EXTENSION:
+        return check_traffic_extension((const ist_TrafficExtension *)body, err);
     case MZ_KIND_REQUEST_AUTHENTICATION:
         return check_request_authentication((const ist_RequestAuthentication *)body, err);
     default:

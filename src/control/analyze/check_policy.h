@@ -8,6 +8,8 @@ bool check_authorization_policy(const ist_AuthorizationPolicy *m, struct mz_err 
 bool check_request_authentication(const ist_RequestAuthentication *m, struct mz_err *err);
 bool check_envoy_filter(const ist_EnvoyFilter *m, struct mz_err *err);
 bool check_telemetry(const ist_Telemetry *m, struct mz_err *err);
+bool check_wasm_plugin(const ist_WasmPlugin *m, struct mz_err *err); /* check_extension.c */
+bool check_traffic_extension(const ist_TrafficExtension *m, struct mz_err *err);
 
 /* check_policy.c, for its neighbours: to whom a document is attached. @one NULL: none by the older spelling */
 bool check_targets(const ist_WorkloadSelector *s, const ist_PolicyTargetReference *one,

@@ -1,4 +1,4 @@
-/* AuthorizationPolicies, Sidecars, EnvoyFilters. */
+/* AuthorizationPolicies, Sidecars, EnvoyFilters, extensions. */
 #include "control/analyze/finders.h"
 
 static void no_workloads(struct mz_documents *d, const struct mz_object *policy)
@@ -62,9 +62,19 @@ static void envoy_filter(struct mz_documents *d, const struct mz_object *f)
     }
 }
 
+static void wasm(struct mz_documents *d, const struct mz_object *o)
+{
+    if (object_is(o, "WasmPlugin") || mz_node_at(o->tree, "spec.wasm"))
+        found(d, MZ_LEVEL_WARNING, 133, o, 0,
+              "Schema validation warning: proxies without WebAssembly, Mizzen's own among them, go "
+              "without this extension.");
+}
+
 void find_in_policies(struct mz_documents *d)
 {
     objects_foreach(it, d, "AuthorizationPolicy") no_workloads(d, *it);
     objects_foreach(it, d, "Sidecar") sidecars(d, *it);
     objects_foreach(it, d, "EnvoyFilter") envoy_filter(d, *it);
+    objects_foreach(it, d, "WasmPlugin") wasm(d, *it);
+    objects_foreach(it, d, "TrafficExtension") wasm(d, *it);
 }

@@ -63,8 +63,9 @@ static const ProtobufCMessage *open_out(const struct mz_out *o, enum mz_xds_type
     return ok ? m : NULL;
 }
 
-static void names_of_clusters(struct names *n, struct mz_outs *clusters)
+static void names_of_clusters(struct names *n, struct names *filters, struct mz_outs *clusters)
 {
+    (void)filters;
     mz_vec_foreach (o, &clusters->v) {
         const pb_Cluster *c = (const pb_Cluster *)open_out(*o, MZ_XDS_CLUSTER, n->arena);
         if (c && c->cluster_discovery_type_case == pb_Cluster_CLUSTER_DISCOVERY_TYPE_TYPE &&
@@ -73,8 +74,18 @@ static void names_of_clusters(struct names *n, struct mz_outs *clusters)
     }
 }
 
-/* Routes that a manager awaits from elsewhere. */
-static void names_of_chain(struct names *n, const pb_FilterChain *c)
+/* Routes and filters that a manager awaits from elsewhere. */
+static void names_of_manager(struct names *n, struct names *filters,
+                             const pb_HttpConnectionManager *h)
+{
+    if (h->route_specifier_case == pb_HttpConnectionManager_ROUTE_SPECIFIER_RDS)
+        *mz_vec_push(&n->v, MZ_MEM_XDS) = mz_str_c(h->rds->route_config_name);
+    for (size_t i = 0; i < h->n_http_filters; i++)
+        if (h->http_filters[i]->config_type_case == pb_HttpFilter_CONFIG_TYPE_CONFIG_DISCOVERY)
+            *mz_vec_push(&filters->v, MZ_MEM_XDS) = mz_str_c(h->http_filters[i]->name);
+}
+
+static void names_of_chain(struct names *n, struct names *filters, const pb_FilterChain *c)
 {
     for (size_t i = 0; c && i < c->n_filters; i++) {
         struct mz_proto_ctx ctx = { .arena = n->arena,
@@ -84,24 +95,24 @@ static void names_of_chain(struct names *n, const pb_FilterChain *c)
                                     .control = true };
         struct mz_err err;
         ProtobufCMessage *m = NULL;
+        if (c->filters[i]->config_type_case == pb_Filter_CONFIG_TYPE_CONFIG_DISCOVERY)
+            *mz_vec_push(&filters->v, MZ_MEM_XDS) = mz_str_c(c->filters[i]->name);
         if (c->filters[i]->config_type_case != pb_Filter_CONFIG_TYPE_TYPED_CONFIG ||
             !mz_any_unpack_as(&ctx, c->filters[i]->typed_config,
                               &pb_HttpConnectionManager__descriptor, &m, &err))
             continue; /* another filter */
-        const pb_HttpConnectionManager *h = (const pb_HttpConnectionManager *)m;
-        if (h->route_specifier_case == pb_HttpConnectionManager_ROUTE_SPECIFIER_RDS)
-            *mz_vec_push(&n->v, MZ_MEM_XDS) = mz_str_c(h->rds->route_config_name);
+        names_of_manager(n, filters, (const pb_HttpConnectionManager *)m);
     }
 }
 
-static void names_of_listeners(struct names *n, struct mz_outs *listeners)
+static void names_of_listeners(struct names *n, struct names *filters, struct mz_outs *listeners)
 {
     mz_vec_foreach (o, &listeners->v) {
         const pb_Listener *l = (const pb_Listener *)open_out(*o, MZ_XDS_LISTENER, n->arena);
         for (size_t i = 0; l && i < l->n_filter_chains; i++)
-            names_of_chain(n, l->filter_chains[i]);
+            names_of_chain(n, filters, l->filter_chains[i]);
         if (l)
-            names_of_chain(n, l->default_filter_chain);
+            names_of_chain(n, filters, l->default_filter_chain);
     }
 }
 
@@ -167,21 +178,32 @@ static void sort_once(struct names *n)
     n->v.n = kept;
 }
 
-/* A type that is asked for as a whole, then the one that follows from it. */
-static bool write_pair(struct mz_view *v, enum mz_xds_type whole, enum mz_xds_type named,
-                       void (*names_of)(struct names *n, struct mz_outs *outs), const char *dir,
-                       struct mz_err *err)
+static bool write_named(struct mz_view *v, enum mz_xds_type t, struct names *n, const char *dir,
+                        struct mz_err *err)
 {
-    struct mz_outs outs = { 0 }, more = { 0 };
-    struct names n = { .arena = mz_arena_create(MZ_MEM_XDS) };
-    mz_translate(v, whole, NULL, 0, &outs);
-    names_of(&n, &outs);
-    sort_once(&n);
-    mz_translate(v, named, n.v.v, n.v.n, &more);
-    const bool ok = write_type(&outs, whole, dir, err) && write_type(&more, named, dir, err);
+    struct mz_outs outs = { 0 };
+    sort_once(n);
+    mz_translate(v, t, n->v.v, n->v.n, &outs);
+    const bool ok = write_type(&outs, t, dir, err);
     mz_outs_fini(&outs);
-    mz_outs_fini(&more);
+    return ok;
+}
+
+/* A type that is asked for as a whole, then the one that follows from it, then filters that do. */
+static bool write_pair(struct mz_view *v, enum mz_xds_type whole, enum mz_xds_type named,
+                       void (*names_of)(struct names *n, struct names *filters,
+                                        struct mz_outs *outs),
+                       const char *dir, struct mz_err *err)
+{
+    struct mz_outs outs = { 0 };
+    struct names n = { .arena = mz_arena_create(MZ_MEM_XDS) }, filters = { 0 };
+    mz_translate(v, whole, NULL, 0, &outs);
+    names_of(&n, &filters, &outs);
+    const bool ok = write_type(&outs, whole, dir, err) && write_named(v, named, &n, dir, err) &&
+                    (!filters.v.n || write_named(v, MZ_XDS_EXTENSION, &filters, dir, err));
+    mz_outs_fini(&outs);
     mz_vec_free(&n.v, MZ_MEM_XDS);
+    mz_vec_free(&filters.v, MZ_MEM_XDS);
     mz_arena_destroy(n.arena);
     return ok;
 }

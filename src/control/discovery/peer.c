@@ -32,8 +32,8 @@ struct mz_peer {
     uint64_t nonces;
 };
 
-static const enum mz_xds_type order[] = { MZ_XDS_CLUSTER, MZ_XDS_ENDPOINT, MZ_XDS_LISTENER,
-                                          MZ_XDS_ROUTE, MZ_XDS_NAME_TABLE };
+static const enum mz_xds_type order[] = { MZ_XDS_CLUSTER, MZ_XDS_ENDPOINT,  MZ_XDS_LISTENER,
+                                          MZ_XDS_ROUTE,   MZ_XDS_EXTENSION, MZ_XDS_NAME_TABLE };
 
 struct mz_peer *mz_peer_create(const struct mz_peer_env *env)
 {

@@ -69,6 +69,12 @@ static struct targeting targeting_of(enum mz_kind k, const ProtobufCMessage *m)
                                    .many_n = ((const ist_EnvoyFilter *)m)->n_targetrefs };
     if (k == MZ_KIND_TELEMETRY)
         return TARGETING((const ist_Telemetry *)m);
+    if (k == MZ_KIND_WASM_PLUGIN)
+        return TARGETING((const ist_WasmPlugin *)m);
+    if (k == MZ_KIND_TRAFFIC_EXTENSION) {
+        const ist_TrafficExtension *t = (const ist_TrafficExtension *)m;
+        return (struct targeting){ t->selector, NULL, t->targetrefs, t->n_targetrefs };
+    }
     return (struct targeting){ 0 };
 }
 
@@ -89,6 +95,7 @@ static void build_one(struct mz_arena *a, const struct mz_doc *doc, struct mz_at
     *out = (struct mz_attached){ .ns = mz_arena_dup(a, doc->ns),
                                  .name = mz_arena_dup(a, doc->name),
                                  .key = mz_arena_dup(a, doc->key),
+                                 .created = mz_arena_dup(a, doc->created),
                                  .annotations = annotations_of(a, doc),
                                  .m = mz_doc_body(doc, a),
                                  .version = doc->version };
@@ -121,6 +128,8 @@ void model_add_attached(struct model_draft *d)
     add_kind(d, MZ_KIND_TELEMETRY);
     add_kind(d, MZ_KIND_ENVOY_FILTER);
 }
+    add_kind(d, MZ_KIND_WASM_PLUGIN);
+    add_kind(d, MZ_KIND_TRAFFIC_EXTENSION);
 
 /* ---- questions ---- */
 

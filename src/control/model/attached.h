@@ -4,7 +4,7 @@
 #include "control/model/model.h"
 
 struct mz_attached { /* one document */
-    struct mz_str ns, name, key;
+    struct mz_str ns, name, key, created;
     struct mz_labels selector;    /* none: every workload of the namespace, or from the root namespace of the mesh */
     struct mz_labels annotations;
     const ist_PolicyTargetReference *const *targets;

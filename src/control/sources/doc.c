@@ -24,6 +24,8 @@ static const struct mz_kind_info infos[MZ_KIND__COUNT] = {
     [MZ_KIND_ENVOY_FILTER] = { .group = "networking.istio.io", .name = "EnvoyFilter", .versions = "v1alpha3", .type = &ist_EnvoyFilter__descriptor, .spec_only = true, .strict = true },
     [MZ_KIND_TELEMETRY] = { .group = "telemetry.istio.io", .name = "Telemetry", .versions = "v1 v1alpha1", .type = &ist_Telemetry__descriptor, .spec_only = true, .strict = true },
 };
+    [MZ_KIND_WASM_PLUGIN] = { .group = "extensions.istio.io", .name = "WasmPlugin", .versions = "v1alpha1", .type = &ist_WasmPlugin__descriptor, .spec_only = true, .strict = true },
+    [MZ_KIND_TRAFFIC_EXTENSION] = { .group = "extensions.istio.io", .name = "TrafficExtension", .versions = "v1alpha1", .type = &ist_TrafficExtension__descriptor, .spec_only = true, .strict = true },
 /* clang-format on */
 
 const struct mz_kind_info *mz_kind_info(enum mz_kind k)

@@ -30,6 +30,8 @@ enum mz_kind { /* in the order in which kinds are reported */
     MZ_KIND_ENVOY_FILTER,
     MZ_KIND__COUNT
 };
+    MZ_KIND_WASM_PLUGIN,
+    MZ_KIND_TRAFFIC_EXTENSION,
 struct mz_kind_info {
     const char *group;      /* of the API: "" is Kubernetes' core */
     const char *name;       /* as `kind:` says */

@@ -135,7 +135,8 @@ static bool read_body(const struct at *at, const struct mz_node *doc, enum mz_ki
     struct mz_proto_ctx ctx = { .arena = at->arena,
                                 .unknown = info->strict ? MZ_UNKNOWN_REJECT : MZ_UNKNOWN_COUNT,
                                 .texts = !info->strict,
-                                .units = true };
+                                .units = true,
+                                .fractions = true };
     if (mz_msg_from_tree(&ctx, tree, info->type, out, err) && mz_check_object(k, *out, err))
         return true;
     return info->spec_only ? mz_err_at(err, "spec") : false;

@@ -1,4 +1,5 @@
 /* LDS of gateways: a listener per port, a chain for all plain HTTP of it, else one per server or per TLS route. */
+#include "control/translate/extensions.h"
 #include "control/translate/gateway.h"
 #include "control/translate/tcp_routes.h"
 #include "control/translate/telemetry.h"
@@ -50,14 +51,14 @@ static void http_chain(struct listening *l, const struct tr_server *s)
     struct mz_arena *a = l->a;
     pb_FilterChain *c = add_chain(l);
     const bool named = !s->plain_http && s->s->name[0];
-    pb_HttpConnectionManager *h =
-        tr_http_manager(l->v, a, TR_GATEWAY,
-                        named ? s->s->name : TR_PRINTF(a, "outbound_%s_%u;", l->bind, l->port));
+    const struct tr_at at = { TR_GATEWAY, l->port };
+    pb_HttpConnectionManager *h = tr_http_manager(
+        l->v, a, &at, named ? s->s->name : TR_PRINTF(a, "outbound_%s_%u;", l->bind, l->port));
     h->route_specifier_case = pb_HttpConnectionManager_ROUTE_SPECIFIER_RDS;
     h->rds = TR_NEW(a, Rds);
     h->rds->config_source = tr_ads(a);
     h->rds->route_config_name = tr_text(a, s->route);
-    TR_ADD(a, c, filters) = tr_http_filter(a, h);
+    tr_http_filters(l->v, a, c, &at, h);
     if (s->plain_http)
         return;
     match_server(l, c, s);
@@ -110,6 +111,7 @@ static pb_FilterChain *routed_chain(struct listening *l, const struct tr_routing
     struct tr_tcp t = tr_l4_route(r, to, n, &ignored);
     pb_FilterChain *c = add_chain(l);
     t.protocol = protocol;
+    t.port = r->port;
     tr_tcp_filters(l->v, l->a, c, TR_GATEWAY, &t);
     return c;
 }
@@ -190,13 +192,13 @@ static bool is_within_server(const struct tr_server *s, struct mz_str host)
 }
 
 /* Only what ends mutual TLS of the mesh is reached: its ALPN, and endpoints that have it. */
-static void auto_chain(struct listening *l, const struct mz_rule *rule, const char *cluster,
-                       const char *subset)
+static void auto_chain(struct listening *l, const struct mz_rule *rule, uint16_t port,
+                       const char *cluster, const char *subset)
 {
     static const char *const alpn[] = { "istio", "istio-peer-exchange", "istio-http/1.0",
                                         "istio-http/1.1", "istio-h2" };
     pb_FilterChain *c = add_chain(l);
-    struct tr_tcp t = { .cluster = cluster };
+    struct tr_tcp t = { .cluster = cluster, .port = port };
     uint64_t ignored = 0;
     const struct mz_str name = mz_str_c(cluster);
     if (rule)
@@ -218,11 +220,12 @@ static void auto_chains(struct listening *l, const struct tr_server *s)
             const struct mz_port *p = &one->ports[k];
             if (p->protocol == MZ_PROTOCOL_UDP || mz_service_port(one, p->port) != p)
                 continue;
-            auto_chain(l, r, tr_sni_cluster_name(l->a, p->port, MZ_STR(""), one->host), "");
+            auto_chain(l, r, p->port, tr_sni_cluster_name(l->a, p->port, MZ_STR(""), one->host),
+                       "");
             for (size_t j = 0; r && j < r->subsets_n; j++) {
                 const char *subset = r->subsets[j]->name;
-                auto_chain(l, r, tr_sni_cluster_name(l->a, p->port, mz_str_c(subset), one->host),
-                           subset);
+                auto_chain(l, r, p->port,
+                           tr_sni_cluster_name(l->a, p->port, mz_str_c(subset), one->host), subset);
             }
         }
     }

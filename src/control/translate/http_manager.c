@@ -1,31 +1,37 @@
 /* HTTP connection managers, and the pieces of filter chains that listeners of both directions share. */
 #include "control/translate/authz.h"
+#include "control/translate/extensions.h"
 #include "control/translate/telemetry.h"
 
 /* ---- the manager ---- */
 
-/* What policies say of requests: at the workload that they come to, and at gateways. */
-static void add_guards(struct mz_view *v, struct mz_arena *a, pb_HttpConnectionManager *m)
+/* What policies say of requests: at the workload that they come to, and at gateways. Extensions of users stand between. */
+static void add_guards(struct mz_view *v, struct mz_arena *a, pb_HttpConnectionManager *m,
+                       const struct tr_at *at)
 {
-    const struct tr_guards *g = tr_guards(v);
+    static const struct tr_guards none;
+    const struct tr_guards *g = at->class == TR_OUTBOUND ? &none : tr_guards(v);
     for (size_t i = 0; i < g->n_custom_http; i++)
         TR_ADD(a, m, http_filters) = g->custom_http[i];
+    tr_extensions_http(v, a, m, *at, ist_TrafficExtension_ExecutionPhase_AUTHN);
     for (size_t i = 0; i < g->n_jwt; i++)
         TR_ADD(a, m, http_filters) = g->jwt[i];
+    tr_extensions_http(v, a, m, *at, ist_TrafficExtension_ExecutionPhase_AUTHZ);
     for (size_t i = 0; i < g->n_http; i++)
         TR_ADD(a, m, http_filters) = g->http[i];
+    tr_extensions_http(v, a, m, *at, ist_TrafficExtension_ExecutionPhase_STATS);
+    tr_extensions_http(v, a, m, *at, ist_TrafficExtension_ExecutionPhase_UNSPECIFIED);
 }
 
 static void add_filters(struct mz_view *v, struct mz_arena *a, pb_HttpConnectionManager *m,
-                        enum tr_class class)
+                        const struct tr_at *at)
 {
-    const bool in = class == TR_INBOUND;
-    const struct tr_telemetry *t = tr_telemetry(v, class);
+    const bool in = at->class == TR_INBOUND;
+    const struct tr_telemetry *t = tr_telemetry(v, at->class);
     if (v->exchange)
         TR_ADD(a, m, http_filters) =
             in ? TR_PIECE(v, HTTP_EXCHANGE_IN) : TR_PIECE(v, HTTP_EXCHANGE_OUT);
-    if (class != TR_OUTBOUND)
-        add_guards(v, a, m);
+    add_guards(v, a, m, at);
     TR_ADD(a, m, http_filters) = TR_PIECE(v, GRPC_STATS);
     if (!in && v->alpn)
         TR_ADD(a, m, http_filters) = TR_PIECE(v, ALPN);
@@ -37,15 +43,16 @@ static void add_filters(struct mz_view *v, struct mz_arena *a, pb_HttpConnection
 }
 
 pb_HttpConnectionManager *tr_http_manager(struct mz_view *v, struct mz_arena *a,
-                                          enum tr_class class, char *stat_prefix)
+                                          const struct tr_at *at, char *stat_prefix)
 {
+    const enum tr_class class = at->class;
     const struct tr_telemetry *t = tr_telemetry(v, class);
     pb_HttpConnectionManager *m = TR_NEW(a, HttpConnectionManager);
     *m = *(const pb_HttpConnectionManager *)(class == TR_INBOUND   ? TR_PIECE(v, MANAGER_IN)
                                              : class == TR_GATEWAY ? TR_PIECE(v, MANAGER_GATEWAY)
                                                                    : TR_PIECE(v, MANAGER_OUT));
     m->stat_prefix = stat_prefix;
-    add_filters(v, a, m, class);
+    add_filters(v, a, m, at);
     m->tracing = t->tracing;
     m->request_id_extension = t->request_id ? t->request_id : m->request_id_extension;
     for (size_t i = 0; i < t->n_http_logs; i++)
@@ -71,9 +78,16 @@ pb_HttpFilter *tr_named_http_filter(struct mz_arena *a, const char *name, const 
     return f;
 }
 
-pb_Filter *tr_http_filter(struct mz_arena *a, const pb_HttpConnectionManager *m)
+void tr_http_filters(struct mz_view *v, struct mz_arena *a, pb_FilterChain *c,
+                     const struct tr_at *at, const pb_HttpConnectionManager *m)
 {
-    return tr_filter(a, "envoy.filters.network.http_connection_manager", m);
+    if (at->class == TR_INBOUND && v->exchange)
+        TR_ADD(a, c, filters) = TR_PIECE(v, TCP_EXCHANGE);
+    tr_extensions_tcp(v, a, c, *at, ist_TrafficExtension_ExecutionPhase_AUTHN);
+    tr_extensions_tcp(v, a, c, *at, ist_TrafficExtension_ExecutionPhase_AUTHZ);
+    tr_extensions_tcp(v, a, c, *at, ist_TrafficExtension_ExecutionPhase_STATS);
+    tr_extensions_tcp(v, a, c, *at, ist_TrafficExtension_ExecutionPhase_UNSPECIFIED);
+    TR_ADD(a, c, filters) = tr_filter(a, "envoy.filters.network.http_connection_manager", m);
 }
 
 static bool hashes_source(const ist_TrafficPolicy *t)
@@ -132,13 +146,34 @@ static void put_clusters(struct mz_arena *a, pb_TcpProxy *t, const struct tr_tcp
     }
 }
 
+/* What policies say of connections, extensions of users between. */
+static void add_tcp_guards(struct mz_view *v, struct mz_arena *a, pb_FilterChain *c,
+                           enum tr_class class, const struct tr_tcp *to)
+{
+    static const struct tr_guards none;
+    const struct tr_guards *g = class != TR_OUTBOUND && !to->silent ? tr_guards(v) : &none;
+    const struct tr_at at = { class, to->port };
+    const bool extended = !to->silent && !to->bare;
+    for (size_t i = 0; i < g->n_custom_tcp; i++)
+        TR_ADD(a, c, filters) = g->custom_tcp[i];
+    if (extended) {
+        tr_extensions_tcp(v, a, c, at, ist_TrafficExtension_ExecutionPhase_AUTHN);
+        tr_extensions_tcp(v, a, c, at, ist_TrafficExtension_ExecutionPhase_AUTHZ);
+    }
+    for (size_t i = 0; i < g->n_tcp; i++)
+        TR_ADD(a, c, filters) = g->tcp[i];
+    if (extended) {
+        tr_extensions_tcp(v, a, c, at, ist_TrafficExtension_ExecutionPhase_STATS);
+        tr_extensions_tcp(v, a, c, at, ist_TrafficExtension_ExecutionPhase_UNSPECIFIED);
+    }
+}
+
 /* Filters in front of TCP's last one, and that. */
 void tr_tcp_filters(struct mz_view *v, struct mz_arena *a, pb_FilterChain *c, enum tr_class class,
                     const struct tr_tcp *to)
 {
     const bool in = class == TR_INBOUND;
     const struct tr_telemetry *said = tr_telemetry(v, class);
-    const struct tr_guards *g = class != TR_OUTBOUND && !to->silent ? tr_guards(v) : NULL;
     pb_TcpProxy *t = TR_NEW(a, TcpProxy);
     t->stat_prefix = TR_CONST(to->cluster);
     put_clusters(a, t, to);
@@ -149,10 +184,7 @@ void tr_tcp_filters(struct mz_view *v, struct mz_arena *a, pb_FilterChain *c, en
         TR_ADD(a, t, access_log) = said->tcp_logs[i];
     if (in && v->exchange)
         TR_ADD(a, c, filters) = TR_PIECE(v, TCP_EXCHANGE);
-    for (size_t i = 0; g && i < g->n_custom_tcp; i++)
-        TR_ADD(a, c, filters) = g->custom_tcp[i];
-    for (size_t i = 0; g && i < g->n_tcp; i++)
-        TR_ADD(a, c, filters) = g->tcp[i];
+    add_tcp_guards(v, a, c, class, to);
     for (size_t i = 0; i < said->n_tcp_stats; i++)
         TR_ADD(a, c, filters) = said->tcp_stats[i];
     if (to->protocol == MZ_PROTOCOL_MONGO) {

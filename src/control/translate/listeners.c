@@ -1,6 +1,7 @@
 /* The two listeners that catch everything (LDS): 15001 for what leaves, 15006 for what comes. */
 #include <stdlib.h>
 
+#include "control/translate/extensions.h"
 #include "control/translate/gateway.h"
 #include "control/translate/ingress.h"
 #include "control/translate/matchers.h"
@@ -102,16 +103,15 @@ static void http_chain(struct inbound *in, const char *transport, const char *co
 {
     struct mz_arena *a = in->a;
     pb_FilterChain *c = add_chain(in, in->http_name, transport, alpn);
-    pb_HttpConnectionManager *h = tr_http_manager(in->v, a, TR_INBOUND,
+    const struct tr_at at = { TR_INBOUND, in->target ? in->target->number : 0 };
+    pb_HttpConnectionManager *h = tr_http_manager(in->v, a, &at,
                                                   in->target ? TR_PRINTF(a, "inbound_%s;", in->name)
                                                              : TR_PRINTF(a, "%s;", in->cluster));
     if (in->target && mz_protocol_is_http2(in->target->port->protocol))
         h->http2_protocol_options = TR_NEW(a, Http2ProtocolOptions);
     h->route_specifier_case = pb_HttpConnectionManager_ROUTE_SPECIFIER_ROUTE_CONFIG;
     h->route_config = tr_inbound_routes(in->v, a, in->cluster, in->target);
-    if (in->v->exchange)
-        TR_ADD(a, c, filters) = TR_PIECE(in->v, TCP_EXCHANGE);
-    TR_ADD(a, c, filters) = tr_http_filter(a, h);
+    tr_http_filters(in->v, a, c, &at, h);
     if (tls)
         c->transport_socket = server_tls(in->v, a, true);
 }
@@ -119,7 +119,9 @@ static void http_chain(struct inbound *in, const char *transport, const char *co
 static void tcp_chain(struct inbound *in, const char *transport, const char *const *alpn, bool tls)
 {
     pb_FilterChain *c = add_chain(in, in->name, transport, alpn);
-    tr_tcp_filters(in->v, in->a, c, TR_INBOUND, &(struct tr_tcp){ .cluster = in->cluster });
+    const uint16_t port = in->target ? in->target->port->port : 0; /* not where it listens */
+    tr_tcp_filters(in->v, in->a, c, TR_INBOUND,
+                   &(struct tr_tcp){ .cluster = in->cluster, .port = port });
     if (tls)
         c->transport_socket = server_tls(in->v, in->a, false);
 }
@@ -347,7 +349,8 @@ static struct mz_out *virtual_outbound(struct mz_view *v)
     m->use_original_dst = tr_bool(a, true);
     black_hole(v, a, m, false);
     c->name = TR_CONST("virtualOutbound-catchall-tcp");
-    tr_tcp_filters(v, a, c, TR_OUTBOUND, &(struct tr_tcp){ .cluster = tr_elsewhere(v) });
+    tr_tcp_filters(v, a, c, TR_OUTBOUND,
+                   &(struct tr_tcp){ .cluster = tr_elsewhere(v), .bare = true });
     TR_ADD(a, m, filter_chains) = c;
     struct mz_out *o = mz_out_create(mz_str_c(m->name), &m->base);
     mz_arena_destroy(a);

@@ -5,6 +5,7 @@
  */
 #include <stdlib.h>
 
+#include "control/translate/extensions.h"
 #include "control/translate/scope.h"
 #include "control/translate/tcp_routes.h"
 #include "control/translate/telemetry.h"
@@ -426,18 +427,21 @@ static pb_FilterChain *build_chain(struct mz_view *v, struct mz_arena *a, const 
     pb_FilterChain *m = TR_NEW(a, FilterChain);
     m->transport_socket_connect_timeout = tr_duration_us(a, 15000000);
     if (!c->http) {
-        tr_tcp_filters(v, a, m, TR_OUTBOUND, &c->tcp);
+        struct tr_tcp to = c->tcp;
+        to.port = e->port;
+        tr_tcp_filters(v, a, m, TR_OUTBOUND, &to);
         if (c->vs)
             tr_name_document(a, &m->metadata, "virtual-service", c->vs->ns, c->vs->name);
         return m;
     }
+    const struct tr_at at = { TR_OUTBOUND, e->port };
     pb_HttpConnectionManager *h = tr_http_manager(
-        v, a, TR_OUTBOUND, TR_PRINTF(a, "outbound_%.*s_%u;", MZ_STR_ARG(e->address), e->port));
+        v, a, &at, TR_PRINTF(a, "outbound_%.*s_%u;", MZ_STR_ARG(e->address), e->port));
     h->route_specifier_case = pb_HttpConnectionManager_ROUTE_SPECIFIER_RDS;
     h->rds = TR_NEW(a, Rds);
     h->rds->config_source = tr_ads(a);
     h->rds->route_config_name = c->name;
-    TR_ADD(a, m, filters) = tr_http_filter(a, h);
+    tr_http_filters(v, a, m, &at, h);
     return m;
 }
 
@@ -466,7 +470,8 @@ static pb_FilterChain *pass_through(struct mz_view *v, struct mz_arena *a)
     pb_FilterChain *m = TR_NEW(a, FilterChain);
     m->name = TR_CONST("PassthroughFilterChain");
     m->filter_chain_match = TR_NEW(a, FilterChainMatch);
-    tr_tcp_filters(v, a, m, TR_OUTBOUND, &(struct tr_tcp){ .cluster = tr_elsewhere(v) });
+    tr_tcp_filters(v, a, m, TR_OUTBOUND,
+                   &(struct tr_tcp){ .cluster = tr_elsewhere(v), .bare = true });
     return m;
 }
 
@@ -538,6 +543,7 @@ static struct mz_out *cached(struct mz_view *v, const struct entry *e)
     mz_key_u64(&k, v->model->mesh.hash);
     mz_key_u64(&k, v->scope->registry_only);
     mz_key_u64(&k, tr_telemetry(v, TR_OUTBOUND)->hash);
+    mz_key_u64(&k, tr_extensions_hash(v));
     mz_key_u64(&k, v->proxy->identity);
     struct mz_out *o = mz_cache_get(v->t->cache, &k);
     if (!o) {

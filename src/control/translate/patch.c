@@ -6,6 +6,7 @@
 #include "base/regex.h"
 #include "control/model/attached.h"
 #include "control/model/envoy_patch.h"
+#include "control/translate/extensions.h"
 #include "control/translate/tell.h"
 
 enum { MAX_VERSION_PATTERN = 1024 };
@@ -504,5 +505,5 @@ struct mz_out *tr_patch_extension(struct mz_view *v, struct mz_str name)
             found = mz_out_create(name, &m->base);
         mz_arena_destroy(a);
     }
-    return found;
+    return found ? found : tr_extension(v, name);
 }

@@ -27,7 +27,7 @@ struct tr_patches *tr_patches(struct mz_view *v); /* in the view's arena, made a
 
 /* Everything of a type, patched; and what is added. */
 void tr_patch_outs(struct mz_view *v, enum mz_xds_type t, struct mz_outs *out);
-/* EXTENSION_CONFIG: NULL: nobody adds one of this name. */
+/* ECDS: what EXTENSION_CONFIG adds, else the extension of a document (extensions.h). NULL: there is none of this name. */
 struct mz_out *tr_patch_extension(struct mz_view *v, struct mz_str name);
 
 /* ---- for the files of this feature ---- */

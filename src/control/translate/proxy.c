@@ -118,6 +118,15 @@ static bool lacks_istio(const pb_Node *n)
     return n->n_extensions != 0; /* who tells nothing has them */
 }
 
+/* Who tells nothing has everything. */
+static bool lacks(const pb_Node *n, const char *name)
+{
+    for (size_t i = 0; i < n->n_extensions; i++)
+        if (strcmp(n->extensions[i]->name, name) == 0)
+            return false;
+    return n->n_extensions != 0;
+}
+
 static void take_rest(struct mz_proxy *p, const pb_Node *node)
 {
     static const char *const names[] = { "service.istio.io/canonical-name",
@@ -140,6 +149,8 @@ static void take_rest(struct mz_proxy *p, const pb_Node *node)
     p->reserved[0] = meta_port(node, "ENVOY_STATUS_PORT");
     p->reserved[1] = meta_port(node, "ENVOY_PROMETHEUS_PORT");
     p->stock = lacks_istio(node);
+    p->lacks_wasm = lacks(node, "envoy.filters.http.wasm");
+    p->lacks_lua = lacks(node, "envoy.filters.http.lua");
     const uint8_t shape[] = { (uint8_t)p->type, p->ipv4, p->ipv6, p->stock, p->auto_addresses };
     p->shape = mz_xxh64(shape, sizeof(shape), 0);
     const struct mz_str parts[] = { p->ns,      p->domain,    p->cluster_id,

@@ -26,6 +26,7 @@ struct mz_proxy {
     const ist_ProxyConfig *config; /* NULL: the mesh's */
     uint16_t reserved[2];        /* ports that the proxy itself listens on: health, metrics; 0: none */
     bool stock;                  /* it tells what it has, and Istio's extensions are not among it: they would be refused */
+    bool lacks_wasm, lacks_lua;  /* it tells what it has, and this filter of HTTP is not among it */
     bool auto_addresses;         /* it answers the application's DNS: services without an address have one of their own */
     bool tproxy;                 /* connections are caught by TPROXY */
     uint64_t shape;              /* of what clusters and routes look at */

@@ -2,10 +2,11 @@
 
 #include "control/model/attached.h"
 
-bool tr_mode_is_of(ist_WorkloadMode mode, enum tr_class class)
+bool tr_mode_is_of(ist_telemetry_WorkloadMode mode, enum tr_class class)
 {
-    return mode == ist_WorkloadMode_CLIENT_AND_SERVER ||
-           mode == (class == TR_INBOUND ? ist_WorkloadMode_SERVER : ist_WorkloadMode_CLIENT);
+    return mode == ist_telemetry_WorkloadMode_CLIENT_AND_SERVER ||
+           mode == (class == TR_INBOUND ? ist_telemetry_WorkloadMode_SERVER
+                                        : ist_telemetry_WorkloadMode_CLIENT);
 }
 
 /* ---- which documents ---- */

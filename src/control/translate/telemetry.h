@@ -34,5 +34,5 @@ void tr_tracing_add(struct mz_view *v, enum tr_class class, const struct tr_said
 bool tr_tracer(struct mz_view *v, const ist_MeshConfig_ExtensionProvider *p, pb_HttpConnectionManager_Tracing *t,
                struct mz_err *why);
 
-bool tr_mode_is_of(ist_WorkloadMode mode, enum tr_class class);
+bool tr_mode_is_of(ist_telemetry_WorkloadMode mode, enum tr_class class);
 #endif

@@ -150,8 +150,9 @@ static void merge(struct mz_view *v, enum tr_class class, const struct tr_said *
             struct provider *p = provider_at(a, out, current.v[k]);
             p->interval = m->reporting_interval ? m->reporting_interval : p->interval;
             for (size_t j = 0; j < m->n_overrides; j++)
-                if (tr_mode_is_of(m->overrides[j]->match ? m->overrides[j]->match->mode
-                                                         : ist_WorkloadMode_CLIENT_AND_SERVER,
+                if (tr_mode_is_of(m->overrides[j]->match
+                                      ? m->overrides[j]->match->mode
+                                      : ist_telemetry_WorkloadMode_CLIENT_AND_SERVER,
                                   class))
                     override_all(a, p, m->overrides[j]);
         }

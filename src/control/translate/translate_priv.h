@@ -45,6 +45,7 @@ struct mz_view {
     bool exchange, alpn; /* whether this proxy has them and is to have them */
     const struct tr_telemetry *telemetry[3]; /* telemetry.h, by class; NULL: not yet */
     struct tr_patches *patches; /* patch.h; NULL: not yet */
+    const struct tr_extensions *extensions; /* extensions.h; NULL: not yet */
     const struct tr_guards *guards; /* authz.h; NULL: not yet */
 };
 static inline const void *tr_piece(const struct mz_view *v, enum mz_fragment f)
@@ -84,9 +85,11 @@ pb_RouteConfiguration *tr_inbound_routes(struct mz_view *v, struct mz_arena *a, 
 
 /* http_manager.c */
 enum tr_class { TR_OUTBOUND, TR_INBOUND, TR_GATEWAY }; /* from the workload, to it; at a gateway */
-pb_HttpConnectionManager *tr_http_manager(struct mz_view *v, struct mz_arena *a, enum tr_class class, char *stat_prefix);
+struct tr_at; /* extensions.h */
+pb_HttpConnectionManager *tr_http_manager(struct mz_view *v, struct mz_arena *a, const struct tr_at *at, char *stat_prefix);
 pb_HttpFilter *tr_named_http_filter(struct mz_arena *a, const char *name, const void *config);
-pb_Filter *tr_http_filter(struct mz_arena *a, const pb_HttpConnectionManager *m);
+/* All filters of a chain whose last one is @m. */
+void tr_http_filters(struct mz_view *v, struct mz_arena *a, pb_FilterChain *c, const struct tr_at *at, const pb_HttpConnectionManager *m);
 pb_Filter *tr_filter(struct mz_arena *a, const char *name, const void *config);
 struct tr_weighted {
     const char *name;
@@ -100,6 +103,8 @@ struct tr_tcp {
     const ist_TrafficPolicy_TunnelSettings *tunnel; /* NULL: none */
     bool by_source; /* the endpoint follows from the client's address */
     bool silent; /* not logged, not guarded: it goes nowhere */
+    bool bare;   /* no extensions of users: of no service */
+    uint16_t port; /* of the service; 0: none */
     enum mz_protocol protocol; /* MONGO has a filter of its own; others: none */
 };
 /* What a DestinationRule says of connections to a subset (""). @hash gets what was looked at. */
