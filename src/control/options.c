@@ -33,6 +33,8 @@ static const struct mz_flag flags[] = {
     { "ca-refresh-ms", 0, MZ_FLAG_NUMBER, AT(refresh_ms), "How often files and dates of the authority are looked at. Default is 5000" },
     { "token-issuer", 0, MZ_FLAG_TEXT, AT(token_issuer), "Another issuer of tokens whose keys are in --token-jwks" },
     { "token-jwks", 0, MZ_FLAG_TEXT, AT(token_jwks), "File with the keys of --token-issuer (JWKS)" },
+    { "keys-dir", 0, MZ_FLAG_TEXT, AT(keys_dir),
+      "Directory that keeps the last good keys fetched for JWT rules (jwksUri), so that tokens are good after a restart though the issuer is down" },
     { "account", 0, MZ_FLAG_TEXT, AT(account), "For 'token': NAMESPACE/NAME of a service account" },
     { "token-ttl", 0, MZ_FLAG_NUMBER, AT(token_ttl_s), "For 'token': seconds that it lasts. Default is 43200" },
     { "monitoring-addr", 0, MZ_FLAG_TEXT, AT(monitoring_addr),

@@ -12,6 +12,7 @@ struct mz_control_options {
     const char *inject_image;
     const char *ca_dir, *token_issuer, *token_jwks;
     uint32_t workload_ttl_s, max_workload_ttl_s, root_ttl_s, refresh_ms; /* of the authority; 0: its defaults */
+    const char *keys_dir; /* where keys of JWT rules that were fetched are kept; NULL: nowhere */
     const char *account; /* of token: "demo/web" */
     uint32_t token_ttl_s;
     bool log_as_json;

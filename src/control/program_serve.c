@@ -5,8 +5,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "control/analyze/report.h"
+#include "control/announce/machines.h"
 #include "control/ca/ca.h"
 #include "control/discovery/server.h"
+#include "control/keys/keys.h"
 #include "control/monitor/monitor.h"
 #include "control/program_priv.h"
 #include "control/webhook/webhook.h"
@@ -17,6 +19,8 @@ struct serving {
     struct mz_store *store;
     struct mz_source *source;
     struct mz_discovery *discovery;
+    struct mz_machines *machines;
+    struct mz_keys *keys;
     struct mz_monitor *monitor;
     struct mz_ca *ca;           /* NULL: nobody asked for a secure port */
     struct mz_webhook *webhook; /* NULL: nobody asked for it */
@@ -34,6 +38,7 @@ static void on_documents(void *arg)
     mz_model_unref(s->model);
     s->model = m;
     mz_discovery_set_model(s->discovery, m);
+    mz_keys_look(s->keys, m);
     const uint64_t took = mz_clock->mono_us() - begin;
     mz_monitor_pushed(s->monitor, took);
     MZ_LOG(INFO, config, "%zu services; %zu streams told in %llu us", m->services_n,
@@ -107,6 +112,8 @@ static bool listen_secure(struct serving *s, const struct mz_addr *a, struct mz_
 static void more_metrics(void *arg, struct mz_buf *out)
 {
     const struct serving *s = arg;
+    mz_machines_metrics(s->machines, out);
+    mz_keys_metrics(s->keys, out);
     if (s->ca)
         mz_ca_metrics(s->ca, out);
     if (s->webhook)
@@ -183,8 +190,14 @@ int program_serve(const struct mz_control_options *o)
     struct mz_err err = { .path = "", .msg = "" };
     char text[sizeof(err)];
     s.store = mz_store_create(on_documents, &s);
+    const struct mz_keys_opts keys = mz_keys_opts_from_env(o->keys_dir);
+    s.keys = mz_keys_create(s.loop, s.store, &keys);
     s.source = mz_directory_create(s.loop, s.store, &d);
     s.discovery = mz_discovery_create(s.loop);
+    const struct mz_machines_opts machines = mz_machines_opts_from_env();
+    s.machines = mz_machines_create(s.loop, s.store, &machines);
+    const struct mz_discovery_watch watch = mz_machines_watch(s.machines);
+    mz_discovery_set_watch(s.discovery, &watch);
     const struct mz_monitor_env me = {
         .loop = s.loop, .debug = { s.discovery, s.store, s.source }, .more = more_metrics, .arg = &s
     };
@@ -201,11 +214,14 @@ int program_serve(const struct mz_control_options *o)
     mz_webhook_destroy(s.webhook);
     mz_monitor_destroy(s.monitor);
     mz_discovery_destroy(s.discovery);
+    mz_machines_destroy(s.machines);
+    mz_keys_stop(s.keys);
     s.source->ops->destroy(s.source);
     mz_store_destroy(s.store);
     mz_model_unref(s.model);
     mz_loop_destroy(s.loop);
     mz_arena_destroy(s.arena);
+    mz_keys_destroy(s.keys);
     mz_ca_destroy(s.ca); /* connections that went with the loop used its contexts */
     return rc;
 }

@@ -184,6 +184,8 @@ bool mz_check_object(enum mz_kind k, const ProtobufCMessage *body, struct mz_err
         return mz_check_service_entry((const ist_ServiceEntry *)body, err);
     case MZ_KIND_WORKLOAD_ENTRY:
         return mz_check_workload_entry((const ist_WorkloadEntry *)body, err);
+    case MZ_KIND_WORKLOAD_GROUP:
+        return mz_check_workload_group((const ist_WorkloadGroup *)body, err);
     case MZ_KIND_SIDECAR:
         return mz_check_sidecar((const ist_Sidecar *)body, err);
     case MZ_KIND_GATEWAY:
@@ -198,12 +200,12 @@ bool mz_check_object(enum mz_kind k, const ProtobufCMessage *body, struct mz_err
         return check_envoy_filter((const ist_EnvoyFilter *)body, err);
     case MZ_KIND_TELEMETRY:
         return check_telemetry((const ist_Telemetry *)body, err);
-    case MZ_KIND_AUTHORIZATION_POLICY:
-        return check_authorization_policy((const ist_AuthorizationPolicy *)body, err);
     case MZ_KIND_WASM_PLUGIN:
         return check_wasm_plugin((const ist_WasmPlugin *)body, err);
     case MZ_KIND_TRAFFIC_EXTENSION:
         return check_traffic_extension((const ist_TrafficExtension *)body, err);
+    case MZ_KIND_AUTHORIZATION_POLICY:
+        return check_authorization_policy((const ist_AuthorizationPolicy *)body, err);
     case MZ_KIND_REQUEST_AUTHENTICATION:
         return check_request_authentication((const ist_RequestAuthentication *)body, err);
     default:

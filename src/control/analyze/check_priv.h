@@ -17,5 +17,6 @@ bool mz_check_is_host(struct mz_str s);   /* a name, "*.name" or "*" */
 bool mz_check_is_subnet(const char *s); /* "10.0.0.1" or "10.0.0.0/8" */
 bool mz_check_service_entry(const ist_ServiceEntry *e, struct mz_err *err);
 bool mz_check_workload_entry(const ist_WorkloadEntry *w, struct mz_err *err);
+bool mz_check_workload_group(const ist_WorkloadGroup *g, struct mz_err *err);
 bool mz_check_sidecar(const ist_Sidecar *s, struct mz_err *err);
 #endif

@@ -109,6 +109,62 @@ bool mz_check_workload_entry(const ist_WorkloadEntry *w, struct mz_err *err)
     return workload(w, NULL, true, err);
 }
 
+/* ---- WorkloadGroup ---- */
+
+static bool is_not_negative(int32_t v, const char *path, struct mz_err *err)
+{
+    return v >= 0 || AT(mz_err_set(err, "must not be negative, is %d", v), "%s", path);
+}
+
+static bool http_probe(const ist_HTTPHealthCheckConfig *h, struct mz_err *err)
+{
+    if (!port(h->port, "port", err))
+        return false;
+    if (h->scheme[0] && strcmp(h->scheme, "HTTP") != 0 && strcmp(h->scheme, "HTTPS") != 0)
+        return AT(mz_err_set(err, "must be HTTP or HTTPS"), "scheme");
+    for (size_t i = 0; i < h->n_http_headers; i++)
+        if (!h->http_headers[i]->name[0])
+            return AT(mz_err_set(err, "is required"), "http_headers[%zu].name", i);
+    return true;
+}
+
+static bool probe_method(const ist_ReadinessProbe *p, struct mz_err *err)
+{
+    switch (p->health_check_method_case) {
+    case ist_ReadinessProbe_HEALTH_CHECK_METHOD_HTTP_GET:
+        return http_probe(p->http_get, err) || mz_err_at(err, "http_get");
+    case ist_ReadinessProbe_HEALTH_CHECK_METHOD_TCP_SOCKET:
+        return port(p->tcp_socket->port, "tcp_socket.port", err);
+    case ist_ReadinessProbe_HEALTH_CHECK_METHOD_GRPC:
+        return port(p->grpc->port, "grpc.port", err);
+    case ist_ReadinessProbe_HEALTH_CHECK_METHOD_EXEC:
+        return p->exec->n_command ? true : AT(mz_err_set(err, "is required"), "exec.command");
+    default:
+        return mz_err_set(err, "needs one of httpGet, tcpSocket, exec, grpc");
+    }
+}
+
+static bool probe(const ist_ReadinessProbe *p, struct mz_err *err)
+{
+    return is_not_negative(p->period_seconds, "period_seconds", err) &&
+           is_not_negative(p->initial_delay_seconds, "initial_delay_seconds", err) &&
+           is_not_negative(p->timeout_seconds, "timeout_seconds", err) &&
+           is_not_negative(p->success_threshold, "success_threshold", err) &&
+           is_not_negative(p->failure_threshold, "failure_threshold", err) && probe_method(p, err);
+}
+
+bool mz_check_workload_group(const ist_WorkloadGroup *g, struct mz_err *err)
+{
+    if (!g->template_)
+        return AT(mz_err_set(err, "is required"), "template");
+    for (size_t i = 0; g->metadata && i < g->metadata->n_labels; i++)
+        if (g->metadata->labels[i]->value[0] && !mz_check_is_label(g->metadata->labels[i]->value))
+            return AT(mz_err_set(err, "\"%.100s\" is not a value of a label",
+                                 g->metadata->labels[i]->value),
+                      "metadata.labels");
+    return !g->probe || probe(g->probe, err) || mz_err_at(err, "probe");
+}
+
 /* ---- ServiceEntry ---- */
 
 static bool hosts(const ist_ServiceEntry *e, struct mz_err *err)

@@ -106,13 +106,13 @@ struct mz_str mz_ca_roots(const struct mz_ca *c)
 }
 
 static bool who(void *arg, const struct mz_grpc_serving *call, const struct mz_headers *h,
-                struct mz_arena *a, struct mz_str *out_ns, struct mz_err *err)
+                struct mz_arena *a, struct mz_discovery_caller *out, struct mz_err *err)
 {
     const struct mz_ca *c = arg;
     struct mz_caller caller;
     if (!mz_caller_find(&c->callers, call, h, a, &caller, err))
         return false;
-    *out_ns = caller.account.ns;
+    *out = (struct mz_discovery_caller){ caller.account.ns, caller.account.name };
     return true;
 }
 

@@ -23,6 +23,7 @@ struct mz_discovery {
     uint64_t ids;
     struct mz_peer_counts counts;
     struct mz_discovery_gate gate;
+    struct mz_discovery_watch watch; /* without functions: nobody watches */
 };
 struct stream {
     struct mz_list link;
@@ -30,7 +31,7 @@ struct stream {
     struct mz_grpc_serving *call;
     struct mz_peer *peer;
     uint64_t id, connected_us;
-    struct mz_str ns; /* of the caller, in the call's arena; "" came by the plain port */
+    struct mz_discovery_caller who; /* in the call's arena */
     bool ending;
 };
 
@@ -54,7 +55,7 @@ static bool is_known(struct stream *s, const struct mz_headers *h)
     struct mz_err err = { .path = "", .msg = "" };
     char from[MZ_ADDR_TEXT];
     if (!mz_grpc_serving_tls(s->call) ||
-        s->d->gate.who(s->d->gate.arg, s->call, h, mz_grpc_serving_arena(s->call), &s->ns, &err))
+        s->d->gate.who(s->d->gate.arg, s->call, h, mz_grpc_serving_arena(s->call), &s->who, &err))
         return true;
     mz_addr_text(mz_grpc_serving_peer(s->call), from);
     MZ_LOG(WARN, grpc, "xDS stream from %s refused: %s", from, err.msg);
@@ -92,12 +93,37 @@ static bool is_own_namespace(const struct stream *s, const ProtobufCMessage *req
                            : ((const pb_DeltaDiscoveryRequest *)request)->node;
     struct mz_err err;
     struct mz_proxy *p = n ? mz_proxy_create(n, &err) : NULL;
-    const bool ok = !p || mz_str_eq(p->ns, s->ns);
+    const bool ok = !p || mz_str_eq(p->ns, s->who.ns);
     if (!ok)
         MZ_LOG(WARN, grpc, "proxy %.*s refused: its certificate or token is of namespace %.*s",
-               MZ_STR_ARG(p->id), MZ_STR_ARG(s->ns));
+               MZ_STR_ARG(p->id), MZ_STR_ARG(s->who.ns));
     mz_proxy_destroy(p);
     return ok;
+}
+
+/* True: it was about that, and nothing else. */
+static bool is_health(const struct stream *s, const ProtobufCMessage *request)
+{
+    const bool state = request->descriptor == &pb_DiscoveryRequest__descriptor;
+    const pb_DiscoveryRequest *r = (const pb_DiscoveryRequest *)request;
+    const pb_DeltaDiscoveryRequest *d = (const pb_DeltaDiscoveryRequest *)request;
+    const pb_Status *error = state ? r->error_detail : d->error_detail;
+    if (strcmp(state ? r->type_url : d->type_url,
+               "type.googleapis.com/istio.v1.HealthInformation") != 0)
+        return false;
+    if (s->d->watch.health)
+        s->d->watch.health(s->d->watch.arg, s->id, !error, mz_str_c(error ? error->message : ""));
+    return true;
+}
+
+static void announce(struct stream *s)
+{
+    const struct mz_discovery_watch *w = &s->d->watch;
+    struct mz_err err = { .path = "", .msg = "" };
+    if (!w->connected || w->connected(w->arg, s->id, mz_peer_proxy(s->peer), &s->who, &err))
+        return;
+    MZ_LOG(WARN, grpc, "%s", err.msg);
+    end_stream(s, MZ_GRPC_FAILED_PRECONDITION, err.msg);
 }
 
 static void on_message(void *object, struct mz_grpc_serving *c, struct mz_grpc_message *m)
@@ -109,7 +135,9 @@ static void on_message(void *object, struct mz_grpc_serving *c, struct mz_grpc_m
     if (s->ending)
         return;
     const bool first = !mz_peer_proxy(s->peer);
-    if (first && s->ns.n && !is_own_namespace(s, m->msg)) {
+    if (!first && is_health(s, m->msg))
+        return;
+    if (first && s->who.ns.n && !is_own_namespace(s, m->msg)) {
         end_stream(s, MZ_GRPC_PERMISSION_DENIED,
                    "authorization failed: the proxy is of another namespace");
     } else if (!mz_peer_request(s->peer, m->msg, &err)) {
@@ -119,6 +147,7 @@ static void on_message(void *object, struct mz_grpc_serving *c, struct mz_grpc_m
     } else if (first) {
         MZ_LOG(INFO, grpc, "proxy %.*s connected, %zu streams",
                MZ_STR_ARG(mz_peer_proxy(s->peer)->id), s->d->streams_n);
+        announce(s);
     }
 }
 
@@ -143,6 +172,8 @@ static void on_gone(void *object, struct mz_grpc_serving *c)
     struct stream *s = object;
     if (mz_peer_proxy(s->peer))
         MZ_LOG(INFO, grpc, "proxy %.*s left", MZ_STR_ARG(mz_peer_proxy(s->peer)->id));
+    if (s->d->watch.left)
+        s->d->watch.left(s->d->watch.arg, s->id);
     mz_list_del(&s->link);
     s->d->streams_n--;
     mz_peer_destroy(s->peer);
@@ -254,6 +285,11 @@ bool mz_discovery_listen_secure(struct mz_discovery *d, const struct mz_addr *a,
 {
     d->gate = *g;
     return mz_grpc_server_listen(d->server, a, f, out_addr, err);
+}
+
+void mz_discovery_set_watch(struct mz_discovery *d, const struct mz_discovery_watch *w)
+{
+    d->watch = *w;
 }
 
 struct mz_grpc_server *mz_discovery_server(struct mz_discovery *d)

@@ -26,16 +26,28 @@ const struct mz_peer_counts *mz_discovery_counts(const struct mz_discovery *d);
 struct mz_cache_counts mz_discovery_cache(const struct mz_discovery *d);
 const struct mz_model *mz_discovery_model(const struct mz_discovery *d); /* NULL before the first */
 /*
- * Listens for clients that must say who they are: @who finds the namespace of the caller (in @a), or says why it is nobody.
+ * Listens for clients that must say who they are: @who finds the account of the caller (in @a), or says why it is nobody.
  * A client without TLS is not asked, it came by the plain port. A proxy is served only in its own namespace.
  */
+struct mz_discovery_caller {
+    struct mz_str ns, account; /* "" came by the plain port: nobody knows */
+};
 struct mz_discovery_gate {
-    bool (*who)(void *arg, const struct mz_grpc_serving *call, const struct mz_headers *h, struct mz_arena *a, struct mz_str *out_ns,
-                struct mz_err *err);
+    bool (*who)(void *arg, const struct mz_grpc_serving *call, const struct mz_headers *h, struct mz_arena *a,
+                struct mz_discovery_caller *out, struct mz_err *err);
     void *arg;
 };
 bool mz_discovery_listen_secure(struct mz_discovery *d, const struct mz_addr *a, const struct mz_transport_factory *f,
                                 const struct mz_discovery_gate *g, struct mz_addr *out_addr, struct mz_err *err); /* gate copied */
+/* Who comes and goes on streams of ADS, and what machines say of their health (requests of type istio.v1.HealthInformation). */
+struct mz_discovery_watch {
+    /* A client has said who it is. False: its stream ends, @err says why. */
+    bool (*connected)(void *arg, uint64_t stream, const struct mz_proxy *p, const struct mz_discovery_caller *who, struct mz_err *err);
+    void (*health)(void *arg, uint64_t stream, bool healthy, struct mz_str why);
+    void (*left)(void *arg, uint64_t stream); /* also of clients that nothing was told of */
+    void *arg;
+};
+void mz_discovery_set_watch(struct mz_discovery *d, const struct mz_discovery_watch *w); /* copied; before anybody can connect */
 struct mz_grpc_server *mz_discovery_server(struct mz_discovery *d); /* for further methods on the same ports */
 size_t mz_discovery_clients(const struct mz_discovery *d);
 #endif

@@ -125,11 +125,12 @@ void model_add_attached(struct model_draft *d)
 {
     add_kind(d, MZ_KIND_AUTHORIZATION_POLICY);
     add_kind(d, MZ_KIND_REQUEST_AUTHENTICATION);
+    add_kind(d, MZ_KIND_KEYS);
     add_kind(d, MZ_KIND_TELEMETRY);
     add_kind(d, MZ_KIND_ENVOY_FILTER);
-}
     add_kind(d, MZ_KIND_WASM_PLUGIN);
     add_kind(d, MZ_KIND_TRAFFIC_EXTENSION);
+}
 
 /* ---- questions ---- */
 
@@ -152,6 +153,18 @@ bool mz_attached_is_for(const struct mz_attached *d, const struct mz_attach_to *
         if (names_gateway(d->targets[i], d, to, gateway))
             return true;
     return false;
+}
+
+const char *mz_model_keys(const struct mz_model *m, const ist_JWTRule *r)
+{
+    const struct mz_attached_list *list = &m->attached[MZ_KIND_KEYS];
+    for (size_t i = 0; i < list->n; i++) {
+        const ist_JWTRule *k = (const ist_JWTRule *)list->v[i].m;
+        if (r->jwks_uri[0] ? strcmp(k->jwks_uri, r->jwks_uri) == 0
+                           : !k->jwks_uri[0] && strcmp(k->issuer, r->issuer) == 0)
+            return k->jwks;
+    }
+    return NULL;
 }
 
 void mz_model_attached(const struct mz_model *m, enum mz_kind k, struct mz_str ns,

@@ -25,6 +25,8 @@ bool mz_attached_is_for(const struct mz_attached *d, const struct mz_attach_to *
 struct mz_attached_refs {
     MZ_VEC(const struct mz_attached *) v;
 };
+/* Keys that were fetched for a rule which only says where they are; NULL: there are none (yet). */
+const char *mz_model_keys(const struct mz_model *m, const ist_JWTRule *r);
 void mz_model_attached(const struct mz_model *m, enum mz_kind k, struct mz_str ns, const struct mz_attach_to *to,
                        struct mz_attached_refs *out);
 /* Those of the root namespace, then those of its own; in the other order with @own_first. */

@@ -14,18 +14,20 @@ static const struct mz_kind_info infos[MZ_KIND__COUNT] = {
     [MZ_KIND_ENDPOINT_SLICE] = { .group = "discovery.k8s.io", .name = "EndpointSlice", .versions = "v1 v1beta1", .type = &k8s_EndpointSlice__descriptor },
     [MZ_KIND_SERVICE_ENTRY] = { .group = "networking.istio.io", .name = "ServiceEntry", .versions = "v1 v1beta1 v1alpha3", .type = &ist_ServiceEntry__descriptor, .spec_only = true, .strict = true },
     [MZ_KIND_WORKLOAD_ENTRY] = { .group = "networking.istio.io", .name = "WorkloadEntry", .versions = "v1 v1beta1 v1alpha3", .type = &ist_WorkloadEntry__descriptor, .spec_only = true, .strict = true },
+    [MZ_KIND_WORKLOAD_GROUP] = { .group = "networking.istio.io", .name = "WorkloadGroup", .versions = "v1 v1beta1 v1alpha3", .type = &ist_WorkloadGroup__descriptor, .spec_only = true, .strict = true },
     [MZ_KIND_SIDECAR] = { .group = "networking.istio.io", .name = "Sidecar", .versions = "v1 v1beta1 v1alpha3", .type = &ist_Sidecar__descriptor, .spec_only = true, .strict = true },
     [MZ_KIND_GATEWAY] = { .group = "networking.istio.io", .name = "Gateway", .versions = "v1 v1beta1 v1alpha3", .type = &ist_Gateway__descriptor, .spec_only = true, .strict = true },
     [MZ_KIND_VIRTUAL_SERVICE] = { .group = "networking.istio.io", .name = "VirtualService", .versions = "v1 v1beta1 v1alpha3", .type = &ist_VirtualService__descriptor, .spec_only = true, .strict = true },
     [MZ_KIND_DESTINATION_RULE] = { .group = "networking.istio.io", .name = "DestinationRule", .versions = "v1 v1beta1 v1alpha3", .type = &ist_DestinationRule__descriptor, .spec_only = true, .strict = true },
     [MZ_KIND_PEER_AUTHENTICATION] = { .group = "security.istio.io", .name = "PeerAuthentication", .versions = "v1 v1beta1", .type = &ist_PeerAuthentication__descriptor, .spec_only = true, .strict = true },
     [MZ_KIND_REQUEST_AUTHENTICATION] = { .group = "security.istio.io", .name = "RequestAuthentication", .versions = "v1 v1beta1", .type = &ist_RequestAuthentication__descriptor, .spec_only = true, .strict = true },
+    [MZ_KIND_KEYS]           = { .group = "", .name = "Keys", .versions = "", .type = &ist_JWTRule__descriptor, .cluster_scoped = true },
     [MZ_KIND_AUTHORIZATION_POLICY] = { .group = "security.istio.io", .name = "AuthorizationPolicy", .versions = "v1 v1beta1", .type = &ist_AuthorizationPolicy__descriptor, .spec_only = true, .strict = true },
     [MZ_KIND_ENVOY_FILTER] = { .group = "networking.istio.io", .name = "EnvoyFilter", .versions = "v1alpha3", .type = &ist_EnvoyFilter__descriptor, .spec_only = true, .strict = true },
-    [MZ_KIND_TELEMETRY] = { .group = "telemetry.istio.io", .name = "Telemetry", .versions = "v1 v1alpha1", .type = &ist_Telemetry__descriptor, .spec_only = true, .strict = true },
-};
     [MZ_KIND_WASM_PLUGIN] = { .group = "extensions.istio.io", .name = "WasmPlugin", .versions = "v1alpha1", .type = &ist_WasmPlugin__descriptor, .spec_only = true, .strict = true },
     [MZ_KIND_TRAFFIC_EXTENSION] = { .group = "extensions.istio.io", .name = "TrafficExtension", .versions = "v1alpha1", .type = &ist_TrafficExtension__descriptor, .spec_only = true, .strict = true },
+    [MZ_KIND_TELEMETRY] = { .group = "telemetry.istio.io", .name = "Telemetry", .versions = "v1 v1alpha1", .type = &ist_Telemetry__descriptor, .spec_only = true, .strict = true },
+};
 /* clang-format on */
 
 const struct mz_kind_info *mz_kind_info(enum mz_kind k)

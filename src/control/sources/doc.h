@@ -19,19 +19,21 @@ enum mz_kind { /* in the order in which kinds are reported */
     MZ_KIND_ENDPOINT_SLICE,
     MZ_KIND_SERVICE_ENTRY,
     MZ_KIND_WORKLOAD_ENTRY,
+    MZ_KIND_WORKLOAD_GROUP,
     MZ_KIND_SIDECAR,
     MZ_KIND_GATEWAY,
     MZ_KIND_VIRTUAL_SERVICE,
     MZ_KIND_DESTINATION_RULE,
     MZ_KIND_PEER_AUTHENTICATION,
     MZ_KIND_REQUEST_AUTHENTICATION,
+    MZ_KIND_KEYS, /* no object of any API: what was fetched for a JWTRule (keys/keys.h) */
     MZ_KIND_AUTHORIZATION_POLICY,
     MZ_KIND_TELEMETRY,
     MZ_KIND_ENVOY_FILTER,
-    MZ_KIND__COUNT
-};
     MZ_KIND_WASM_PLUGIN,
     MZ_KIND_TRAFFIC_EXTENSION,
+    MZ_KIND__COUNT
+};
 struct mz_kind_info {
     const char *group;      /* of the API: "" is Kubernetes' core */
     const char *name;       /* as `kind:` says */

@@ -63,12 +63,14 @@ static const char nobodys[] =
     "vwfnvOXMbCDX-w4PTef4geeb_GiT40YCKHTKMSPVanGRn5GExIWmki-mmqh94-mPTJyBR74ShspL3BxPZitDL574T1w"
     "\"\n    }\n  ]\n}";
 
-static void written_here(struct mz_arena *a, const ist_JWTRule *r, pb_JwtProvider *p)
+static void written_here(struct mz_view *v, struct mz_arena *a, const ist_JWTRule *r,
+                         pb_JwtProvider *p)
 {
+    const char *fetched = r->jwks[0] ? NULL : mz_model_keys(v->model, r);
     p->jwks_source_specifier_case = pb_JwtProvider_JWKS_SOURCE_SPECIFIER_LOCAL_JWKS;
     p->local_jwks = TR_NEW(a, DataSource);
     p->local_jwks->specifier_case = pb_DataSource_SPECIFIER_INLINE_STRING;
-    p->local_jwks->inline_string = r->jwks[0] ? r->jwks : TR_CONST(nobodys);
+    p->local_jwks->inline_string = r->jwks[0] ? r->jwks : TR_CONST(fetched ? fetched : nobodys);
 }
 
 /* Who fetches keys is istiod's variable PILOT_JWT_ENABLE_REMOTE_JWKS. */
@@ -78,7 +80,7 @@ static void keys(struct mz_view *v, struct mz_arena *a, const ist_JWTRule *r, pb
     struct mz_str host = { 0 };
     uint16_t port = 0;
     if (how == MZ_JWKS_CONTROL_PLANE || !r->jwks_uri[0] || !parse_uri(r->jwks_uri, &host, &port)) {
-        written_here(a, r, p);
+        written_here(v, a, r, p);
         return;
     }
     struct tr_provider_cluster to;
@@ -86,7 +88,7 @@ static void keys(struct mz_view *v, struct mz_arena *a, const ist_JWTRule *r, pb
     if (tr_provider_cluster(v, a, tr_text(a, host), port, &to, &err))
         fetched_by_proxy(a, r, to.cluster, p);
     else if (how == MZ_JWKS_HYBRID)
-        written_here(a, r, p);
+        written_here(v, a, r, p);
     else /* the cluster may come: until then there are no keys */
         fetched_by_proxy(a, r, tr_cluster_name(a, "outbound", port, MZ_STR(""), host), p);
 }
