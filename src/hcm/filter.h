@@ -75,10 +75,10 @@ const struct mz_route *mz_stream_route(struct mz_stream *s); /* matches when the
 /* The cluster that the route names (by name, header or weight) on this worker; NULL: it names none or it does not exist. */
 struct mz_wcluster *mz_stream_cluster(struct mz_stream *s, struct mz_str *out_name, const struct mz_weighted_cluster **out_weighted);
 void mz_stream_clear_route_cache(struct mz_stream *s);       /* after :path, :authority or matched headers were changed (C17) */
-/* No virtual host serves this request: asks for one where they come on demand (VHDS); false: they do not. done as of
- * mz_discovery_wait(): the wait lies in the filter's object, which cancels it in on_destroy. */
-bool mz_stream_demand_vhost(struct mz_stream *s, struct mz_discovery_wait *w,
-                            void (*done)(struct mz_discovery_wait *w, enum mz_discovery how));
+/* No route serves this request: asks for its scope's table (SRDS) or its virtual host (VHDS) where they come on demand; false: they
+ * do not. done as of mz_discovery_wait(): the wait lies in the filter's object, which cancels it in on_destroy. */
+bool mz_stream_demand_routes(struct mz_stream *s, struct mz_discovery_wait *w,
+                             void (*done)(struct mz_discovery_wait *w, enum mz_discovery how));
 void mz_stream_renew_routes(struct mz_stream *s); /* the table that this thread has now in place of that of the request's begin */
 const struct mz_hcm_config *mz_stream_config(const struct mz_stream *s);
 bool mz_stream_scheme_of_upstream(const struct mz_stream *s); /* scheme_header_transformation.match_upstream */

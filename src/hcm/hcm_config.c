@@ -487,8 +487,14 @@ static bool routes_build(const pb_HttpConnectionManager *m, const struct mz_fact
         return true;
     }
     struct mz_route_env env = { f, &filter_ops, true };
-    c->routes = mz_route_table_build(m->route_config, &env, err);
-    return c->routes || mz_err_at(err, "route_config");
+    if (m->route_config->vhds) {
+        c->rds = mz_rds_inline(f->rds, m->route_config, c->stat_prefix, &env, err);
+        if (c->rds)
+            mz_rds_wait(&c->rds_wait, c->rds, f->init);
+    } else {
+        c->routes = mz_route_table_build(m->route_config, &env, err);
+    }
+    return c->rds || c->routes || mz_err_at(err, "route_config");
 }
 
 static void scopes_build(const struct mz_factory *f, struct mz_hcm_config *c)

@@ -27,9 +27,22 @@ struct mz_rds *mz_rds_get(struct mz_rds_manager *m,
                           const struct Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__Rds *rds,
                           struct mz_str stat_prefix, const struct mz_factory *f, const struct mz_route_filter_ops *ops,
                           struct mz_err *err);
+/* One that stands in the configuration and whose virtual hosts come by subscription (vhds). @env is borrowed; its factory's
+ * services are kept. An error has its path within the message. */
+struct mz_rds *mz_rds_inline(struct mz_rds_manager *m, const struct Envoy__Config__Route__V3__RouteConfiguration *msg,
+                             struct mz_str stat_prefix, const struct mz_route_env *env, struct mz_err *err);
 struct mz_rds *mz_rds_ref(struct mz_rds *r);
 void mz_rds_unref(struct mz_rds *r); /* any thread; NULL is fine */
 const struct mz_route_table *mz_rds_table(const struct mz_rds *r); /* this thread's, borrowed; NULL: none came yet */
+
+struct mz_rds_watch { /* embedded, zeroed before the first use */
+    struct mz_list link;
+    void (*changed)(void *arg);
+    void *arg;
+};
+/* Main thread: changed() after each table that came by RDS; it unwatches nothing. */
+void mz_rds_watch(struct mz_rds *r, struct mz_rds_watch *w, void (*changed)(void *arg), void *arg);
+void mz_rds_unwatch(struct mz_rds_watch *w); /* again: nothing */
 
 /* Any worker: asks for the virtual host of @host (in lower case), which its table does not have. MISSING: there is none; AVAILABLE:
  * this thread's table has it now. */
@@ -41,6 +54,7 @@ void mz_rds_wait(struct mz_init_wait *w, struct mz_rds *r, struct mz_init *init)
 
 struct mz_rds_shown { /* for /config_dump */
     struct mz_str name, version, bytes; /* bytes "": nothing came yet */
+    bool inlined;
     uint64_t updated_wall_us;
 };
 void mz_rds_manager_each(struct mz_rds_manager *m, void (*fn)(void *arg, const struct mz_rds_shown *r), void *arg);

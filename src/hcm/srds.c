@@ -30,14 +30,16 @@ static const struct mz_stat_kind stat_kind = { "srds", stat_defs, STAT__COUNT };
 
 struct scope { /* main's */
     struct mz_arena *arena;
-    struct mz_str name, key, bytes;
-    bool on_demand;
-    struct mz_rds *rds; /* one of the two, or none before somebody asked */
+    struct mz_srds *srds;
+    struct mz_str name, key, bytes, table_name;
+    bool on_demand, asked; /* asked: requests wait for its table */
+    struct mz_rds *rds;    /* one of the two, or none before somebody asked */
     const struct mz_route_table *table;
     struct mz_init_wait wait;
+    struct mz_rds_watch watch; /* of rds */
 };
 struct entry {
-    struct mz_str key;
+    struct mz_str key, name;
     struct mz_rds *rds;
     const struct mz_route_table *table;
 };
@@ -101,6 +103,7 @@ static void publish(struct mz_srds *s)
         const struct scope *c = it->value;
         struct entry *e = mz_arena_new0(a, struct entry);
         e->key = mz_arena_dup(a, c->key);
+        e->name = mz_arena_dup(a, c->name);
         e->rds = c->rds ? mz_rds_ref(c->rds) : NULL;
         e->table = c->table ? mz_route_table_ref(c->table) : NULL;
         on_demand += c->on_demand;
@@ -115,15 +118,26 @@ static void publish(struct mz_srds *s)
     mz_gauge_set(s->stats, STAT_ACTIVE, active);
 }
 
-const struct mz_route_table *mz_srds_table(const struct mz_srds *s, const struct mz_headers *h,
-                                           struct mz_arena *a)
+/* The request's scope as this thread sees it; NULL: none has its key. */
+static const struct entry *entry_of(const struct mz_srds *s, const struct mz_headers *h,
+                                    struct mz_arena *a)
 {
     const struct view *v = mz_thread_slot_get(s->views);
     struct mz_str key;
-    if (!v || !scope_key_of(&s->keys, h, a, &key))
-        return NULL;
-    const struct entry *e = mz_map_get(&v->by_key, key);
+    return v && scope_key_of(&s->keys, h, a, &key) ? mz_map_get(&v->by_key, key) : NULL;
+}
+
+const struct mz_route_table *mz_srds_table(const struct mz_srds *s, const struct mz_headers *h,
+                                           struct mz_arena *a)
+{
+    const struct entry *e = entry_of(s, h, a);
     return !e ? NULL : e->rds ? mz_rds_table(e->rds) : e->table;
+}
+
+struct mz_rds *mz_srds_rds(const struct mz_srds *s, const struct mz_headers *h, struct mz_arena *a)
+{
+    const struct entry *e = entry_of(s, h, a);
+    return e ? e->rds : NULL;
 }
 
 /* ---- scopes ---- */
@@ -131,21 +145,42 @@ const struct mz_route_table *mz_srds_table(const struct mz_srds *s, const struct
 static void scope_free(struct scope *c)
 {
     mz_init_wait_end(&c->wait);
+    mz_rds_unwatch(&c->watch);
     mz_rds_unref(c->rds);
     if (c->table)
         mz_route_table_unref(c->table);
     mz_arena_destroy(c->arena);
 }
 
-static bool scope_rds(struct mz_srds *s, const pb_ScopedRouteConfiguration *m, struct scope *c,
-                      struct mz_err *err)
+static bool scope_rds(struct mz_srds *s, struct scope *c, struct mz_err *err)
 {
     pb_Rds rds = pb_Rds__INIT;
     rds.config_source = s->msg->rds_config_source;
-    rds.route_config_name = m->route_configuration_name;
+    rds.route_config_name = (char *)(uintptr_t)c->table_name.p;
     c->rds =
         mz_rds_get(s->manager, &rds, s->factory.http_stat_prefix, &s->factory, s->filter_ops, err);
     return c->rds || mz_err_at(err, "rds_config_source");
+}
+
+static void answer(struct scope *c)
+{
+    mz_discovery_answer(c->srds->factory.clusters, c->srds, c->key, MZ_DISCOVERY_AVAILABLE);
+}
+
+static void table_came(void *arg)
+{
+    struct scope *c = arg;
+    if (!c->asked)
+        return;
+    c->asked = false;
+    answer(c);
+}
+
+/* @init: who waits for its first table; NULL: nobody. */
+static void scope_begin(struct scope *c, struct mz_init *init)
+{
+    mz_rds_watch(c->rds, &c->watch, table_came, c);
+    mz_rds_wait(&c->wait, c->rds, init);
 }
 
 static bool scope_inline(struct mz_srds *s, const pb_ScopedRouteConfiguration *m,
@@ -154,8 +189,12 @@ static bool scope_inline(struct mz_srds *s, const pb_ScopedRouteConfiguration *m
     struct mz_factory f = s->factory;
     f.proto = ctx;
     const struct mz_route_env env = { &f, s->filter_ops, false };
-    c->table = mz_route_table_build(m->route_configuration, &env, err);
-    return c->table || mz_err_at(err, "route_configuration");
+    if (m->route_configuration->vhds)
+        c->rds = mz_rds_inline(s->manager, m->route_configuration, s->factory.http_stat_prefix,
+                               &env, err);
+    else
+        c->table = mz_route_table_build(m->route_configuration, &env, err);
+    return c->rds || c->table || mz_err_at(err, "route_configuration");
 }
 
 static struct scope *scope_create(struct mz_srds *s, const pb_ScopedRouteConfiguration *m,
@@ -164,8 +203,10 @@ static struct scope *scope_create(struct mz_srds *s, const pb_ScopedRouteConfigu
     struct mz_arena *a = mz_arena_create(MZ_MEM_XDS);
     struct scope *c = mz_arena_new0(a, struct scope);
     struct mz_str *v = mz_arena_alloc(a, m->key->n_fragments * sizeof(*v));
+    c->srds = s;
     c->arena = a;
     c->name = mz_arena_dup(a, mz_str_c(m->name));
+    c->table_name = mz_arena_dup(a, mz_str_c(m->route_configuration_name));
     c->bytes = mz_arena_dup(a, bytes);
     c->on_demand = m->on_demand;
     for (size_t i = 0; i < m->key->n_fragments; i++)
@@ -175,10 +216,9 @@ static struct scope *scope_create(struct mz_srds *s, const pb_ScopedRouteConfigu
     if (m->route_configuration)
         ok = scope_inline(s, m, ctx, c, err);
     else if (!m->route_configuration_name[0])
-        ok = mz_err_set(err, "You must specify a route_configuration or specify a "
-                             "route_configuration_name with SRDS.");
+        ok = mz_err_set(err, "route_configuration_name is empty.");
     else
-        ok = m->on_demand || scope_rds(s, m, c, err);
+        ok = m->on_demand || scope_rds(s, c, err);
     if (ok)
         return c;
     scope_free(c);
@@ -227,7 +267,28 @@ static void change_drop(struct change *g)
     mz_map_fini(&g->next);
 }
 
-/* Those of before that have no place any more go; their tables stay with the streams that have them. */
+/* Main thread: requests of this key wait for its table. */
+static void ask(struct mz_srds *s, struct mz_str key)
+{
+    const struct view *v = mz_thread_slot_get(s->views);
+    const struct entry *e = v ? mz_map_get(&v->by_key, key) : NULL;
+    struct scope *c = e ? mz_map_get(&s->scopes, e->name) : NULL;
+    struct mz_err err;
+    if (!c || (!c->rds && !c->table && !scope_rds(s, c, &err))) {
+        mz_discovery_answer(s->factory.clusters, s, key, MZ_DISCOVERY_MISSING);
+        return;
+    }
+    if (c->rds && !c->watch.changed) {
+        publish(s);
+        scope_begin(c, NULL);
+    }
+    c->asked = !c->table && !mz_rds_table(c->rds);
+    if (!c->asked)
+        answer(c);
+}
+
+/* Those of before that have no place any more go; their tables stay with the streams that have them. Who waits for one of them
+ * waits for that which has its key now. */
 static void change_commit(struct change *g)
 {
     struct mz_srds *s = g->srds;
@@ -235,16 +296,19 @@ static void change_commit(struct change *g)
     s->scopes = g->next;
     mz_map_init(&g->next, MZ_MEM_XDS);
     s->updated_wall_us = mz_clock->wall_us();
-    for (size_t i = 0; i < g->fresh.n; i++) {
-        struct scope *c = g->fresh.v[i];
-        if (c->rds) /* the first ones keep listeners waiting */
-            mz_rds_wait(&c->wait, c->rds, s->tables.state == MZ_INIT_IDLE ? &s->tables : NULL);
-    }
+    for (size_t i = 0; i < g->fresh.n; i++)
+        if (g->fresh.v[i]->rds) /* the first ones keep listeners waiting */
+            scope_begin(g->fresh.v[i], s->tables.state == MZ_INIT_IDLE ? &s->tables : NULL);
     g->fresh.n = 0;
     publish(s);
-    mz_map_foreach (it, &old)
-        if (mz_map_get(&s->scopes, it->key) != it->value)
-            scope_free(it->value);
+    mz_map_foreach (it, &old) {
+        struct scope *c = it->value;
+        if (mz_map_get(&s->scopes, it->key) == c)
+            continue;
+        if (c->asked)
+            ask(s, c->key);
+        scope_free(c);
+    }
     mz_map_fini(&old);
 }
 
@@ -312,6 +376,40 @@ static bool update(void *arg, const struct mz_xds_update *u, struct mz_err *err)
     }
     change_drop(&g);
     return ok;
+}
+
+/* ---- what requests ask for ---- */
+
+struct demand {           /* to the main thread */
+    struct mz_srds *srds; /* one reference */
+    size_t n;
+    char key[];
+};
+
+static void demand_run(struct mz_loop *l, void *arg)
+{
+    (void)l;
+    struct demand *d = arg;
+    ask(d->srds, (struct mz_str){ d->key, d->n });
+    mz_srds_unref(d->srds);
+    mz_free(MZ_MEM_XDS, d);
+}
+
+bool mz_srds_demand(struct mz_srds *s, const struct mz_headers *h, struct mz_arena *a,
+                    struct mz_upstream *u, struct mz_discovery_wait *w,
+                    void (*done)(struct mz_discovery_wait *w, enum mz_discovery how))
+{
+    const struct entry *e = entry_of(s, h, a);
+    if (!e)
+        return false;
+    struct demand *d = mz_alloc0(MZ_MEM_XDS, sizeof(*d) + e->key.n);
+    __atomic_fetch_add(&s->refs, 1, __ATOMIC_RELAXED);
+    d->srds = s;
+    d->n = e->key.n;
+    memcpy(d->key, e->key.p, e->key.n);
+    mz_discovery_wait(u, s, e->key, SRDS_ANSWER_MS, w, done);
+    mz_loop_post(s->factory.main, demand_run, d);
+    return true;
 }
 
 /* ---- coming up ---- */

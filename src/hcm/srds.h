@@ -21,6 +21,14 @@ void mz_srds_unref(struct mz_srds *s); /* any thread; NULL is fine */
 void mz_srds_wait(struct mz_init_wait *w, struct mz_srds *s, struct mz_init *init); /* for the first scopes and their tables */
 /* The table of the request's scope on this thread, borrowed; NULL: no scope has its key, or its table has not come. */
 const struct mz_route_table *mz_srds_table(const struct mz_srds *s, const struct mz_headers *h, struct mz_arena *a);
+struct mz_rds *mz_srds_rds(const struct mz_srds *s, const struct mz_headers *h, struct mz_arena *a); /* NULL also: no subscription */
+
+#define SRDS_ANSWER_MS 15000
+/* Any worker, where there is no table: subscribes to that of the request's scope, once, and waits for it. False: no scope has its
+ * key. done() as of mz_discovery_wait(): AVAILABLE: this thread has the table; MISSING: the scope has gone; TIMEOUT: none came in
+ * SRDS_ANSWER_MS, and the subscription goes on. */
+bool mz_srds_demand(struct mz_srds *s, const struct mz_headers *h, struct mz_arena *a, struct mz_upstream *u,
+                    struct mz_discovery_wait *w, void (*done)(struct mz_discovery_wait *w, enum mz_discovery how));
 
 struct mz_srds_shown { /* for /config_dump */
     struct mz_str name, version;

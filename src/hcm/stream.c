@@ -299,13 +299,12 @@ void mz_stream_renew_routes(struct mz_stream *s)
 
 #define HOST_MAX_BYTES 255
 
-bool mz_stream_demand_vhost(struct mz_stream *s, struct mz_discovery_wait *w,
-                            void (*done)(struct mz_discovery_wait *w, enum mz_discovery how))
+static bool demand_vhost(struct mz_stream *s, struct mz_rds *rds, struct mz_discovery_wait *w,
+                         void (*done)(struct mz_discovery_wait *w, enum mz_discovery how))
 {
-    struct mz_rds *rds = s->conn->cfg->rds;
     struct mz_str host = mz_headers_value_id(s->req.headers, MZ_H_AUTHORITY);
-    if (!rds || !s->routes || !mz_route_table_on_demand(s->routes) || !host.n ||
-        host.n > HOST_MAX_BYTES || mz_route_table_serves(s->routes, host, s->arena))
+    if (!rds || !mz_route_table_on_demand(s->routes) || !host.n || host.n > HOST_MAX_BYTES ||
+        mz_route_table_serves(s->routes, host, s->arena))
         return false;
     char *low = mz_arena_alloc(s->arena, host.n);
     for (size_t i = 0; i < host.n; i++) {
@@ -315,6 +314,17 @@ bool mz_stream_demand_vhost(struct mz_stream *s, struct mz_discovery_wait *w,
     }
     mz_rds_demand(rds, s->conn->base.worker->upstream, (struct mz_str){ low, host.n }, w, done);
     return true;
+}
+
+bool mz_stream_demand_routes(struct mz_stream *s, struct mz_discovery_wait *w,
+                             void (*done)(struct mz_discovery_wait *w, enum mz_discovery how))
+{
+    struct mz_srds *scopes = s->conn->cfg->srds;
+    if (s->routes)
+        return demand_vhost(
+            s, scopes ? mz_srds_rds(scopes, s->req.headers, s->arena) : s->conn->cfg->rds, w, done);
+    return scopes && mz_srds_demand(scopes, s->req.headers, s->arena,
+                                    s->conn->base.worker->upstream, w, done);
 }
 
 bool stream_refresh_route(struct mz_stream *s)

@@ -213,9 +213,13 @@ struct vhds *vhds_create(struct mz_xds *x, const pb_Vhds *m, struct mz_str name,
                          struct mz_str prefix, const struct vhds_owner *owner, struct mz_err *err)
 {
     if (!mz_xds_is_delta(x, m->config_source)) {
-        (void)(mz_err_set(err, "vhds: only DELTA_GRPC, or ADS that is DELTA_GRPC, is supported as "
-                               "a config source") ||
-               mz_err_at(err, "config_source"));
+        bool ads = m->config_source->config_source_specifier_case ==
+                   pb_ConfigSource_CONFIG_SOURCE_SPECIFIER_ADS;
+        mz_err_set(err,
+                   ads ? "vhds: ADS must use DELTA_GRPC api_type when used as VHDS config source."
+                       : "vhds: only 'DELTA_GRPC' or 'ADS' (which uses Delta xDS) is supported "
+                         "as a config source.");
+        mz_err_at(err, "config_source");
         return NULL;
     }
     struct vhds *v = mz_new0(MZ_MEM_XDS, struct vhds);

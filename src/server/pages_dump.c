@@ -249,7 +249,7 @@ ProtobufCMessage *dump_listeners(const struct dump *d)
 static void one_route_table(struct walk *w, pb_RouteConfiguration *rc, uint64_t updated_us)
 {
     struct mz_arena *a = w->d->arena;
-    if (!wanted(w->d, mz_str_c(rc->name)))
+    if (rc->vhds || !wanted(w->d, mz_str_c(rc->name))) /* those with vhds: one_subscribed() */
         return;
     pb_RoutesConfigDump_StaticRouteConfig *m =
         page_new(a, &pb_RoutesConfigDump_StaticRouteConfig__descriptor);
@@ -297,6 +297,14 @@ static void one_subscribed(void *arg, const struct mz_rds_shown *r)
     struct mz_arena *a = w->d->arena;
     if (!r->bytes.p || !wanted(w->d, r->name))
         return;
+    if (r->inlined) {
+        pb_RoutesConfigDump_StaticRouteConfig *fixed =
+            page_new(a, &pb_RoutesConfigDump_StaticRouteConfig__descriptor);
+        fixed->route_config = any_of(a, &pb_RouteConfiguration__descriptor, r->bytes);
+        fixed->last_updated = timestamp(a, r->updated_wall_us);
+        add(&w->fixed, &fixed->base);
+        return;
+    }
     pb_RoutesConfigDump_DynamicRouteConfig *m =
         page_new(a, &pb_RoutesConfigDump_DynamicRouteConfig__descriptor);
     m->version_info = text_of(a, r->version);

@@ -99,6 +99,11 @@ static void watched_changed(struct mz_xds_watch *w, bool begins)
     struct type_state *s = state_of(m, w->type);
     if (w->named) {
         s->n_watched += begins ? 1 : (size_t)-1;
+        if (w->named->space) {
+            s->n_spaces += begins ? 1 : (size_t)-1;
+            s->every_asked &=
+                !begins; /* what came before for its resources was dropped: all again */
+        }
         s->names_valid = false;
         if (m->opts.delta)
             delta_watched(w->named);
@@ -115,6 +120,7 @@ static void ask_anew(struct named *n)
     struct type_state *s = state_of(m, n->type);
     if (m->opts.delta) {
         n->asked = false;
+        s->every_asked &= !n->space;
         delta_watched(n);
     } else if (n->asked && m->stream) {
         n->left_out = true;
@@ -138,6 +144,8 @@ struct mz_xds_watch *mz_xds_mux_watch(struct mz_xds_mux *m, enum mz_xds_type t, 
     }
     w->named = mux_named(m, t, name, true);
     bool first = mz_list_empty(&w->named->watches);
+    if (first)
+        w->named->space = type_has_spaces(t) && !ops->single;
     mz_list_add_tail(&w->named->watches, &w->link);
     struct mz_resource known;
     if (first)
@@ -163,6 +171,12 @@ static struct mz_str space_of(struct mz_str name)
 {
     ptrdiff_t slash = mz_str_rchr(name, '/');
     return (struct mz_str){ name.p, slash < 0 ? 0 : (size_t)slash };
+}
+
+bool mux_space_watched(struct mz_xds_mux *m, enum mz_xds_type t, struct mz_str name)
+{
+    const struct named *n = mux_named(m, t, space_of(name), false);
+    return n && !mz_list_empty(&n->watches);
 }
 
 /* Nobody keeps what came under @n: a new stream must not begin with it. */

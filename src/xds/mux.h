@@ -44,6 +44,7 @@ struct mz_xds_watch_ops {
     bool (*update)(void *arg, const struct mz_xds_update *u, struct mz_err *err);
     void (*disconnected)(void *arg); /* the stream could not be opened or ended */
     bool (*current)(void *arg, struct mz_resource *out); /* what it was given last, where it keeps that; borrowed */
+    bool single; /* VHDS: the name is one resource's; else it stands for all "name/...", and the server is asked for the whole type */
 };
 struct mz_xds_watch *mz_xds_mux_watch(struct mz_xds_mux *m, enum mz_xds_type t, struct mz_str name,
                                       const struct mz_xds_watch_ops *ops, void *arg);

@@ -15,6 +15,8 @@ static void names_put(struct mz_buf *out, const struct type_state *s)
     for (size_t i = 0; i < s->changes.n; i++) {
         const struct named *n = s->changes.v[i];
         bool want = !mz_list_empty(&n->watches);
+        if (n->space)
+            continue;
         if (want && !n->asked)
             mz_wire_put_bytes(out, 3, n->name);
         else if (!want && n->asked)
@@ -58,8 +60,10 @@ void delta_request(struct mz_xds_mux *m, enum mz_xds_type t, struct mz_buf *out)
     if (!m->node_sent)
         mz_wire_put_bytes(out, 1, m->node);
     /* Every resource: the first request of the type names none; beside names it has to be said. */
-    if (!mz_list_empty(&s->every) && !s->every_asked && (s->n_watched || s->first_sent))
+    if (type_every(s) && !s->every_asked && (s->n_watched > s->n_spaces || s->first_sent))
         mz_wire_put_bytes(out, 3, MZ_STR("*"));
+    if (!type_every(s) && s->every_asked && type_has_spaces(t))
+        mz_wire_put_bytes(out, 4, MZ_STR("*"));
     names_put(out, s);
     if (!s->first_sent)
         versions_put(out, s);
@@ -69,7 +73,7 @@ void delta_request(struct mz_xds_mux *m, enum mz_xds_type t, struct mz_buf *out)
 void delta_requested(struct mz_xds_mux *m, enum mz_xds_type t)
 {
     struct type_state *s = state_of(m, t);
-    s->every_asked = !mz_list_empty(&s->every);
+    s->every_asked = type_every(s);
     for (size_t i = 0; i < s->changes.n; i++) {
         struct named *n = s->changes.v[i];
         n->changed = false;
@@ -133,9 +137,12 @@ static bool open_all(struct taking *k, const pb_DeltaDiscoveryResponse *r, struc
 
 static void versions_keep(struct taking *k)
 {
-    bool every = !mz_list_empty(&state_of(k->mux, k->type)->every) || type_has_spaces(k->type);
+    bool every = !mz_list_empty(&state_of(k->mux, k->type)->every);
     for (size_t i = 0; i < k->u.n; i++) {
-        struct named *n = mux_named(k->mux, k->type, k->u.v[i].name, every);
+        struct mz_str name = k->u.v[i].name;
+        bool wanted =
+            every || (type_has_spaces(k->type) && mux_space_watched(k->mux, k->type, name));
+        struct named *n = mux_named(k->mux, k->type, name, wanted);
         if (n)
             mux_keep_text(&n->version, k->u.v[i].version.p ? k->u.v[i].version : MZ_STR(""));
     }

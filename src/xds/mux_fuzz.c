@@ -3,7 +3,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static struct mz_xds_watch *watches[4];
+static struct mz_xds_watch *watches[6];
 static struct mz_xds_mux *mux;
 
 static bool update(void *arg, const struct mz_xds_update *u, struct mz_err *err)
@@ -21,7 +21,8 @@ static void disconnected(void *arg)
     (void)arg;
 }
 
-static const struct mz_xds_watch_ops ops = { update, disconnected, NULL };
+static const struct mz_xds_watch_ops ops[] = { { update, disconnected, NULL, false },
+                                               { update, disconnected, NULL, true } };
 
 static void *open_stream(void *arg, struct mz_xds_mux *m, const char *method)
 {
@@ -42,9 +43,10 @@ static void close_stream(void *stream)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const enum mz_xds_type types[] = { MZ_XDS_CLUSTER, MZ_XDS_ENDPOINT, MZ_XDS_ENDPOINT,
-                                              MZ_XDS_SECRET };
-    static const char *const names[] = { "", "a", "b", "s" };
+    static const enum mz_xds_type types[] = { MZ_XDS_CLUSTER,      MZ_XDS_ENDPOINT,
+                                              MZ_XDS_ENDPOINT,     MZ_XDS_SECRET,
+                                              MZ_XDS_VIRTUAL_HOST, MZ_XDS_VIRTUAL_HOST };
+    static const char *const names[] = { "", "a", "b", "s", "r", "r/h" };
     static struct mz_rand rnd;
     if (!size)
         return 0;
@@ -57,8 +59,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const struct mz_xds_mux_opts o = { .delta = data[0] & 1, .ads = true, .rand = &rnd };
     const struct mz_xds_transport t = { open_stream, send_bytes, close_stream, &rnd };
     mux = mz_xds_mux_create(xds, &o, &t);
-    for (size_t i = 0; i < MZ_COUNT(watches); i++)
-        watches[i] = mz_xds_mux_watch(mux, types[i], mz_str_c(names[i]), &ops, (void *)i);
+    size_t n_watches = o.delta ? MZ_COUNT(watches) : MZ_COUNT(watches) - 2; /* VHDS is delta */
+    memset(watches, 0, sizeof(watches));
+    for (size_t i = 0; i < n_watches; i++)
+        watches[i] = mz_xds_mux_watch(mux, types[i], mz_str_c(names[i]), &ops[i == 5], (void *)i);
     mz_xds_mux_start(mux);
     /* Messages of up to 255 bytes each behind their length; 0: the stream ends and begins. */
     for (size_t at = 1; at < size;) {

@@ -28,6 +28,7 @@ struct named { /* a name that somebody watches, or a resource that a delta strea
     enum mz_xds_type type;
     char *version;       /* delta: what we have; NULL: nothing */
     bool asked;          /* the server knows that we want it */
+    bool space;          /* VHDS: all that is under it is wanted */
     bool left_out;       /* SotW: of the request that goes now; see mux_ask_anew() */
     bool changed;        /* delta: in the list of changes */
     struct ttl *ttl; /* NULL: none */
@@ -36,6 +37,7 @@ struct type_state {
     struct mz_list every; /* watches of every resource */
     struct mz_map names;  /* struct named */
     size_t n_watched;     /* of names, those with watches */
+    size_t n_spaces;      /* of those, spaces: they ask for the whole type */
     bool due;             /* a request is to be sent */
     bool every_asked;     /* delta: on this stream */
     bool first_sent;      /* delta: the first request of the type on this stream */
@@ -70,6 +72,10 @@ static inline bool type_has_spaces(enum mz_xds_type t)
 {
     return t == MZ_XDS_VIRTUAL_HOST;
 }
+static inline bool type_every(const struct type_state *s) /* is the whole type wanted? */
+{
+    return s->n_spaces || s->every.next != &s->every;
+}
 static inline struct type_state *state_of(struct mz_xds_mux *m, enum mz_xds_type t)
 {
     return &m->types[t];
@@ -77,6 +83,7 @@ static inline struct type_state *state_of(struct mz_xds_mux *m, enum mz_xds_type
 void mux_due(struct mz_xds_mux *m, enum mz_xds_type t); /* a request goes at the end of the turn */
 void mux_ttl(struct named *n, uint64_t ttl_ms);         /* 0: for ever */
 struct named *mux_named(struct mz_xds_mux *m, enum mz_xds_type t, struct mz_str name, bool make);
+bool mux_space_watched(struct mz_xds_mux *m, enum mz_xds_type t, struct mz_str name); /* that of a resource's name */
 void mux_named_drop(struct named *n); /* where nobody watches it and nothing is known of it */
 /* Hands resources to those who watch them. False: somebody refused, @err tells of the first. */
 bool mux_deliver(struct mz_xds_mux *m, enum mz_xds_type t, const struct mz_xds_update *u, struct mz_err *err);

@@ -154,7 +154,7 @@ static bool on_current(void *arg, struct mz_resource *out)
     return s->known.bytes.n != 0;
 }
 
-static const struct mz_xds_watch_ops user_ops = { on_update, on_disconnected, on_current };
+static const struct mz_xds_watch_ops user_ops = { on_update, on_disconnected, on_current, false };
 
 static void watch(struct user *u, enum mz_xds_type t, const char *name)
 {
@@ -188,8 +188,9 @@ static void answer(const char *type, const char *version, const char *nonce, pb_
     mz_xds_mux_received(mux, mz_msg_pack_alloc(&m.base, arena));
 }
 
-#define CDS "type.googleapis.com/envoy.config.cluster.v3.Cluster"
-#define EDS "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+#define CDS  "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+#define VHDS "type.googleapis.com/envoy.config.route.v3.VirtualHost"
+#define EDS  "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 
 static pb_Resource *resource(const char *name, const char *version, pb_Any *any)
 {
@@ -541,6 +542,56 @@ static void test_delta_names(void **state)
     rig_stop();
 }
 
+static pb_Any *vhost(const char *name)
+{
+    pb_VirtualHost m = pb_VirtualHost__INIT;
+    m.name = (char *)(uintptr_t)name;
+    return mz_any_pack(&m.base, arena);
+}
+
+/* Envoy's: the type is asked for whole, single names beside it. */
+static void test_delta_spaces(void **state)
+{
+    (void)state;
+    static const struct mz_xds_watch_ops single = { on_update, on_disconnected, NULL, true };
+    struct user r = { .n = 0 }, s = { .n = 0 }, host = { .n = 0 };
+    rig(true, true, MZ_XDS_VIRTUAL_HOST);
+    mz_xds_mux_start(mux);
+    watch(&r, MZ_XDS_VIRTUAL_HOST, "r");
+    pass_ms(0);
+    assert_int_equal(next_delta()->n_resource_names_subscribe, 0);
+    pb_Resource *both[] = { resource("r/a", "1", vhost("r/a")),
+                            resource("s/b", "1", vhost("s/b")) };
+    answer_delta(VHDS, "x", both, 2, NULL, 0);
+    assert_string_equal(r.names, "r/a ");
+    (void)next_delta();
+    host.watch = mz_xds_mux_watch(mux, MZ_XDS_VIRTUAL_HOST, MZ_STR("r/h"), &single, &host);
+    pass_ms(0);
+    const pb_DeltaDiscoveryRequest *rq = next_delta();
+    assert_int_equal(rq->n_resource_names_subscribe, 1);
+    assert_string_equal(rq->resource_names_subscribe[0], "r/h");
+    watch(&s, MZ_XDS_VIRTUAL_HOST, "s"); /* what came for it was nobody's: all again */
+    pass_ms(0);
+    rq = next_delta();
+    assert_int_equal(rq->n_resource_names_subscribe, 1);
+    assert_string_equal(rq->resource_names_subscribe[0], "*");
+    mz_xds_mux_closed(mux, 14, MZ_STR(""));
+    pass_ms(501);
+    rq = next_delta();
+    assert_int_equal(rq->n_resource_names_subscribe, 2);
+    assert_string_equal(rq->resource_names_subscribe[0], "*");
+    assert_string_equal(rq->resource_names_subscribe[1], "r/h");
+    assert_int_equal(rq->n_initial_resource_versions, 1); /* r/a: s/b is not here */
+    mz_xds_watch_end(r.watch);
+    mz_xds_watch_end(s.watch);
+    mz_xds_watch_end(host.watch);
+    pass_ms(0);
+    rq = next_delta();
+    assert_int_equal(rq->n_resource_names_unsubscribe, 2);
+    assert_string_equal(rq->resource_names_unsubscribe[0], "*");
+    rig_stop();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -555,6 +606,7 @@ int main(void)
         cmocka_unit_test(test_time_to_live),
         cmocka_unit_test(test_delta),
         cmocka_unit_test(test_delta_names),
+        cmocka_unit_test(test_delta_spaces),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

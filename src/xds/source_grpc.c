@@ -173,7 +173,7 @@ static bool on_current(void *arg, struct mz_resource *out)
     return s->who.current && s->who.current(s->who.arg, out);
 }
 
-static const struct mz_xds_watch_ops watch_ops = { on_update, on_disconnected, on_current };
+static const struct mz_xds_watch_ops watch_ops = { on_update, on_disconnected, on_current, false };
 
 static void grpc_start(struct mz_subscription *s)
 {
@@ -216,7 +216,8 @@ static void silent_disconnected(void *arg)
 
 struct mz_xds_watch *mz_subscription_ask(struct mz_subscription *s, struct mz_str name)
 {
-    static const struct mz_xds_watch_ops silent = { silent_update, silent_disconnected, NULL };
+    static const struct mz_xds_watch_ops silent = { silent_update, silent_disconnected, NULL,
+                                                    .single = true };
     struct over_grpc *g = s->state;
     return s->source == &source_grpc && g->mux
                ? mz_xds_mux_watch(g->mux, s->type, name, &silent, NULL)

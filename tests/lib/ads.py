@@ -87,8 +87,9 @@ class Stream:
         if kind is None:
             return
         if kind == "vhost":
+            first = kind not in self.names
             self.names.setdefault(kind, set()).update(rq.resource_names_subscribe)
-            if rq.resource_names_subscribe:
+            if first or rq.resource_names_subscribe:
                 self.server.on_vhost(self, list(rq.resource_names_subscribe))
             return
         if self.delta:

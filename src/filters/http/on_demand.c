@@ -4,9 +4,8 @@
 #include "upstream/on_demand.h"
 
 /*
- * on_demand: a request whose cluster or virtual host is not there waits until the control plane was asked for it (ODCDS, VHDS;
- * X1). With a virtual host it begins anew, for the filters before this one have their configuration from there; with a cluster,
- * or where its body has begun, it goes on from here (as in Envoy).
+ * on_demand: a request whose cluster, virtual host or scope's table is not there waits until the control plane was asked for it
+ * (ODCDS, VHDS, SRDS; X1), and goes on from here: the filters before this one have run without it (as in Envoy).
  */
 #define TIMEOUT_MS 5000
 
@@ -18,6 +17,7 @@ struct state {
     struct mz_filter base;
     struct mz_discovery_wait wait;
     struct mz_str cluster; /* that is waited for */
+    bool asked_again;      /* for routes */
 };
 
 static void config_destroy(void *cfg)
@@ -69,47 +69,49 @@ static void discovered(struct mz_discovery_wait *w, enum mz_discovery how)
     mz_filter_continue_request(&st->base);
 }
 
-static bool has_body(const struct state *st)
+/* The request's route names a cluster that is not there: it is waited for. */
+static bool wait_for_cluster(struct state *st)
 {
-    const struct mz_buf *kept = mz_filter_request_buffer((struct mz_filter *)(uintptr_t)&st->base);
-    return !mz_stream_request_complete(st->base.stream) || (kept && mz_buf_len(kept)) ||
-           mz_stream_request_trailers(st->base.stream);
+    struct mz_filter *f = &st->base;
+    const struct mz_route *route = mz_stream_route(f->stream);
+    const struct on_demand_cfg *c = f->route_cfg ? f->route_cfg : f->cfg;
+    const struct mz_weighted_cluster *weighted;
+    struct mz_str name;
+    if (!c->source || !route || route->action != MZ_ACTION_CLUSTER ||
+        mz_stream_cluster(f->stream, &name, &weighted) || !name.n)
+        return false;
+    st->cluster = mz_arena_dup(mz_stream_arena(f->stream), name);
+    mz_stream_story(f->stream, MZ_STEP_DISCOVER, st->cluster, MZ_STR(""), 0, 0);
+    mz_discover(mz_stream_worker(f->stream)->upstream, c->source, st->cluster, c->timeout_ms,
+                &st->wait, discovered);
+    return true;
 }
 
-static void host_discovered(struct mz_discovery_wait *w, enum mz_discovery how)
+static void routes_discovered(struct mz_discovery_wait *w, enum mz_discovery how)
 {
     struct state *st = MZ_CONTAINER(w, struct state, wait);
     struct mz_stream *s = st->base.stream;
     if (mz_stream_response_headers(s)) /* it was answered meanwhile: a timeout */
         return;
     mz_stream_renew_routes(s);
-    if (how == MZ_DISCOVERY_AVAILABLE && !has_body(st)) {
-        struct mz_buf none;
-        mz_buf_init(&none);
-        mz_stream_recreate(s, NULL, &none, NULL);
-    } else {
-        mz_filter_continue_request(&st->base);
+    /* With the table of a scope there may be virtual hosts to be asked for. */
+    if (how == MZ_DISCOVERY_AVAILABLE && !st->asked_again && !mz_stream_route(s)) {
+        st->asked_again = true;
+        if (mz_stream_demand_routes(s, w, routes_discovered))
+            return;
     }
+    if (!wait_for_cluster(st))
+        mz_filter_continue_request(&st->base);
 }
 
 static enum mz_flow on_request_headers(struct mz_filter *f, struct mz_headers *h, bool end)
 {
     (void)h, (void)end;
     struct state *st = (struct state *)(void *)f;
-    const struct mz_route *route = mz_stream_route(f->stream);
-    const struct on_demand_cfg *c = f->route_cfg ? f->route_cfg : f->cfg;
-    const struct mz_weighted_cluster *weighted;
-    struct mz_str name;
-    if (!route && mz_stream_demand_vhost(f->stream, &st->wait, host_discovered))
-        return MZ_FLOW_STOP_AND_WATERMARK;
-    if (!c->source || !route || route->action != MZ_ACTION_CLUSTER ||
-        mz_stream_cluster(f->stream, &name, &weighted) || !name.n)
-        return MZ_FLOW_CONTINUE;
-    st->cluster = mz_arena_dup(mz_stream_arena(f->stream), name);
-    mz_stream_story(f->stream, MZ_STEP_DISCOVER, st->cluster, MZ_STR(""), 0, 0);
-    mz_discover(mz_stream_worker(f->stream)->upstream, c->source, st->cluster, c->timeout_ms,
-                &st->wait, discovered);
-    return MZ_FLOW_STOP_AND_WATERMARK;
+    bool waits = mz_stream_route(f->stream)
+                     ? wait_for_cluster(st)
+                     : mz_stream_demand_routes(f->stream, &st->wait, routes_discovered);
+    return waits ? MZ_FLOW_STOP_AND_WATERMARK : MZ_FLOW_CONTINUE;
 }
 
 static void on_destroy(struct mz_filter *f)

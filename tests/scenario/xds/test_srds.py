@@ -15,9 +15,12 @@ def scope(name, *key, table=None, **fields):
     return {"name": name, "key": {"fragments": [{"string_key": k} for k in key]}, "route_configuration_name": table or name, **fields}
 
 
+ON_DEMAND = {"name": "od", "typed_config": {"@type": config.TYPE + "envoy.extensions.filters.http.on_demand.v3.OnDemand"}}
+
+
 class Scoped(World):
-    def listen(self, *fragments, **fields):
-        hcm = config.hcm([])
+    def listen(self, *fragments, filters=(), **fields):
+        hcm = config.hcm([], filters=list(filters), log=config.access_log(self.mesh.folder / "access.log"), stream_idle_timeout="60s")
         del hcm["typed_config"]["route_config"]
         hcm["typed_config"]["scoped_routes"] = {
             "name": "scopes", "rds_config_source": self.source(), "scoped_rds": {"scoped_rds_config_source": self.source()},
@@ -84,7 +87,7 @@ def test_what_is_refused_changes_nothing(world):  # X2, H01
     world.tables(one="first", two="second")
     px = world.start()
     for bad, why in (((scope("one", "1"), scope("two", "1")), "scope key conflict found"),
-                     ((scope("one", "9"), scope("two", "2", route_configuration_name="")), "You must specify a route_configuration"),
+                     ((scope("one", "9"), scope("two", "2", route_configuration_name="")), "route_configuration_name is empty."),
                      ((scope("two", "2"), {**scope("bad", "3"), "key": {"fragments": [{}]}}), "key.fragments[0]")):
         world.scopes(*bad)
         world.ads.wait_nack("scope", why)
@@ -101,6 +104,106 @@ def test_keys_of_several_fragments(world):  # any byte may be in one
     world.start()
     assert world.ask("zone=x;vip=1:") == "first"
     assert world.ask("vip=1") == world.ask("vip") == world.ask("1:") == 404
+
+
+# ---- scopes on demand: their tables come when a request asks, through the on_demand filter (X1)
+
+def lazy(name, *key, **fields):
+    return scope(name, *key, on_demand=True, **fields)
+
+
+def tables_asked(world):
+    """Which tables the control plane was ever asked for."""
+    return {n for r in world.ads.requests("route") for n in (r.resource_names_subscribe if world.delta else r.resource_names)}
+
+
+def shown(px):
+    return tuple(px.stat(f"{STATS}.{n}") for n in ("all_scopes", "active_scopes", "on_demand_scopes"))
+
+
+def test_a_table_comes_when_a_request_asks(world):
+    world.listen(filters=[ON_DEMAND])
+    world.scopes(scope("now", "0"), lazy("one", "1"), lazy("two", "2"))
+    world.tables(now="now", one="first", two="second")
+    px = world.start()
+    assert world.ask("0") == "now" and shown(px) == (3, 1, 2) and tables_asked(world) == {"now"}
+    assert world.ask("1") == "first" and shown(px) == (3, 2, 2) and tables_asked(world) == {"now", "one"}
+    assert world.ask("1") == "first" and world.ask("3") == world.ask() == 404
+    world.tables(now="now", one="changed", two="second")
+    until(lambda: world.ask("1") == "changed", 10, "the change")
+    assert world.ask("2") == "second" and tables_asked(world) == {"now", "one", "two"}
+
+
+def test_without_the_filter_no_table_comes(world):
+    world.listen()
+    world.scopes(lazy("one", "1"))
+    world.tables(one="first")
+    px = world.start()
+    assert world.ask("1") == 404
+    entry = px.access_log(1)[-1]
+    assert (entry["flags"], entry["details"]) == ("NR", "route_not_found")
+    assert tables_asked(world) == set() and shown(px) == (1, 0, 1)
+
+
+def test_all_who_wait_for_a_table_are_served(world):  # one subscription, whoever has left
+    world.listen(filters=[ON_DEMAND])
+    world.scopes(lazy("one", "1"))
+    px = world.start()
+    clients = [px.client(world.port, timeout=20) for _ in range(6)]
+    for c in clients:
+        c.send("GET / HTTP/1.1\r\nhost: h\r\nx-scope: 1\r\n\r\n")
+    until(lambda: px.stat("http.in.downstream_rq_active") == 6, 10, "the requests")
+    until(lambda: tables_asked(world) == {"one"}, 10, "the question")
+    for c in clients[:3]:
+        c.close()
+    until(lambda: px.stat("http.in.downstream_rq_active") == 3, 10, "those that stay")
+    world.tables(one="first")
+    assert [c.response().body for c in clients[3:]] == [b"first"] * 3
+    for c in clients[3:]:
+        c.close()
+    assert [e["flags"] for e in px.access_log(6)].count("DC") == 3
+
+
+def test_a_body_waits_for_the_table(world, mesh):
+    up = mesh.upstream("up")
+    world.ads.set("cluster", config.cluster("up", [up.port]))
+    world.listen(filters=[ON_DEMAND])
+    world.scopes(lazy("one", "1"))
+    px = world.start()
+    with px.client(world.port, timeout=20) as c:
+        c.send("POST / HTTP/1.1\r\nhost: h\r\nx-scope: 1\r\ncontent-length: 4\r\n\r\nbo")
+        until(lambda: tables_asked(world) == {"one"}, 10, "the question")
+        world.ads.set("route", dynamic.routes("one", config.route("/", "up")))
+        c.send("dy")
+        assert c.response().status == 200
+    assert [r.body for r in up.requests] == [b"body"]
+
+
+@pytest.mark.stricter
+def test_a_scope_that_goes_meanwhile(world):  # the request has no route
+    world.listen(filters=[ON_DEMAND])
+    world.scopes(lazy("one", "1"))
+    px = world.start()
+    with px.client(world.port, timeout=20) as c:
+        c.send("GET / HTTP/1.1\r\nhost: h\r\nx-scope: 1\r\n\r\n")
+        until(lambda: tables_asked(world) == {"one"}, 10, "the question")
+        world.scopes()
+        assert c.response().status == 404
+    assert shown(px) == (0, 0, 0)
+
+
+@pytest.mark.stricter
+def test_a_scope_that_changes_meanwhile(world):  # the request has the table that its key names then
+    world.listen(filters=[ON_DEMAND])
+    world.scopes(lazy("one", "1"))
+    px = world.start()
+    with px.client(world.port, timeout=20) as c:
+        c.send("GET / HTTP/1.1\r\nhost: h\r\nx-scope: 1\r\n\r\n")
+        until(lambda: tables_asked(world) == {"one"}, 10, "the question")
+        world.scopes(lazy("one", "1", table="two"))
+        world.tables(two="second")
+        assert c.response().body == b"second"
+    assert shown(px) == (1, 1, 1)
 
 
 def test_no_request_is_lost(world, mesh, request):  # X3
