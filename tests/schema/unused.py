@@ -48,7 +48,6 @@ ON_PURPOSE = {
     "envoy.tcp.metadataexchange.config.MetadataExchange.enable_discovery": "workloads come by a bootstrap extension; without it Envoy asks nobody either",
     "io.istio.http.peer_metadata.Config.DiscoveryMethod.workload_discovery": "the same",
     "envoy.service.accesslog.v3.": "packed by hand, entry by entry (filters/access_loggers/grpc_log.c)",
-    "envoy.extensions.filters.http.router.v3.Router.start_child_span": "merged by EnvoyFilters",
     "istio.networking.v1alpha3.EnvoyFilter.Patch.filter_class": "Istio's own control plane does not read it either",
     "xds.type.v3.TypedStruct.": "opened by its descriptor (src/proto/any.c)",
 }

@@ -3,19 +3,6 @@
 #include "base/map.h"
 #include "control/analyze/check_policy.h"
 
-static bool mesh_config(const ist_MeshConfig *c, struct mz_err *err)
-{
-    uint64_t ms;
-    if (!mz_duration_ms(c->connect_timeout, 1, &ms, err))
-        return mz_err_at(err, "connect_timeout");
-    if (ms == 0)
-        return AT(mz_err_set(err, "must be greater than 0s"), "connect_timeout");
-    if (!mz_duration_ms(c->dns_refresh_rate, 60000, &ms, err))
-        return mz_err_at(err, "dns_refresh_rate");
-    return mz_duration_ms(c->protocol_detection_timeout, 0, &ms, err) ||
-           mz_err_at(err, "protocol_detection_timeout");
-}
-
 bool mz_check_is_positive(const pb_Duration *d, const char *path, struct mz_err *err)
 {
     uint64_t ms;
@@ -81,11 +68,17 @@ static bool client_tls(const ist_ClientTLSSettings *t, struct mz_err *err)
     return t->private_key[0] || AT(mz_err_set(err, "is required"), "tls.private_key");
 }
 
-static bool balancer(const ist_LoadBalancerSettings *b, struct mz_err *err)
+static bool places(const ist_LocalityLoadBalancerSetting *l, struct mz_err *err)
 {
-    const ist_LocalityLoadBalancerSetting *l = b ? b->locality_lb_setting : NULL;
-    if (b && b->warmup && !b->warmup->duration)
-        return AT(mz_err_set(err, "is required"), "load_balancer.warmup.duration");
+    if (l && l->n_distribute && (l->n_failover || l->n_failover_priority))
+        return mz_err_set(err, "only one of distribute and failover, failover_priority can be set");
+    for (size_t i = 0; l && i < l->n_failover; i++)
+        if (strcmp(l->failover[i]->from, l->failover[i]->to) == 0)
+            return AT(mz_err_set(err, "\"%.60s\" cannot fail over to itself", l->failover[i]->from),
+                      "failover[%zu]", i);
+    for (size_t i = 0; l && i < l->n_failover_priority; i++)
+        if (!l->failover_priority[i][0])
+            return AT(mz_err_set(err, "must not be empty"), "failover_priority[%zu]", i);
     for (size_t i = 0; l && i < l->n_distribute; i++) {
         uint64_t sum = 0;
         for (size_t k = 0; k < l->distribute[i]->n_to; k++)
@@ -93,10 +86,60 @@ static bool balancer(const ist_LoadBalancerSettings *b, struct mz_err *err)
         if (sum != 100)
             return AT(
                 mz_err_set(err, "the shares together are %llu, not 100", (unsigned long long)sum),
-                "load_balancer.locality_lb_setting.distribute[%zu].to", i);
+                "distribute[%zu].to", i);
     }
     return true;
 }
+
+static bool balancer(const ist_LoadBalancerSettings *b, struct mz_err *err)
+{
+    if (b && b->warmup && !b->warmup->duration)
+        return AT(mz_err_set(err, "is required"), "load_balancer.warmup.duration");
+    return !b || places(b->locality_lb_setting, err) ||
+           mz_err_at(err, "load_balancer.locality_lb_setting");
+}
+
+/* ---- MeshConfig ---- */
+
+static bool selector(const ist_mesh_LabelSelector *s, struct mz_err *err)
+{
+    static const char *const operators[] = { "In", "NotIn", "Exists", "DoesNotExist" };
+    for (size_t i = 0; i < s->n_matchexpressions; i++) {
+        const ist_LabelSelectorRequirement *r = s->matchexpressions[i];
+        bool known = false;
+        for (size_t k = 0; k < MZ_COUNT(operators); k++)
+            known |= strcmp(r->operator_, operators[k]) == 0;
+        if (!known)
+            return AT(mz_err_set(err, "\"%.60s\" is none of In, NotIn, Exists, DoesNotExist",
+                                 r->operator_),
+                      "matchExpressions[%zu].operator", i);
+    }
+    return true;
+}
+
+static bool mesh_config(const ist_MeshConfig *c, struct mz_err *err)
+{
+    uint64_t ms;
+    for (size_t i = 0; i < c->n_discovery_selectors; i++)
+        if (!selector(c->discovery_selectors[i], err))
+            return mz_err_at(err, "discovery_selectors[%zu]", i);
+    if (c->default_traffic_policy &&
+        (!mz_check_connection_pool(c->default_traffic_policy->connection_pool, err) ||
+         !outlier(c->default_traffic_policy->outlier_detection, err)))
+        return mz_err_at(err, "default_traffic_policy");
+    if (!places(c->locality_lb_setting, err))
+        return mz_err_at(err, "locality_lb_setting");
+    if (!mz_duration_ms(c->connect_timeout, 1, &ms, err))
+        return mz_err_at(err, "connect_timeout");
+    if (ms == 0)
+        return AT(mz_err_set(err, "must be greater than 0s"), "connect_timeout");
+    if (!mz_duration_ms(c->dns_refresh_rate, 60000, &ms, err))
+        return mz_err_at(err, "dns_refresh_rate");
+    return mz_duration_ms(c->protocol_detection_timeout, 0, &ms, err) ||
+           mz_err_at(err, "protocol_detection_timeout");
+}
+
+/* ---- DestinationRule ---- */
 
 static bool policy(const ist_TrafficPolicy *t, struct mz_err *err)
 {

@@ -14,7 +14,7 @@ static int compare_docs(const void *a, const void *b)
 
 const struct mz_doc *const *model_oldest_first(struct model_draft *d, enum mz_kind k, size_t *out_n)
 {
-    const struct mz_doc *const *docs = mz_store_list(d->store, k, out_n);
+    const struct mz_doc *const *docs = model_docs(d, k, out_n);
     const struct mz_doc **v = mz_arena_alloc(d->scratch, *out_n * sizeof(*v));
     if (*out_n) {
         memcpy(v, docs, *out_n * sizeof(*v));

@@ -27,7 +27,7 @@ static const struct mz_gateway *make(struct model_draft *d, const struct mz_doc 
 void model_add_gateways(struct model_draft *d)
 {
     size_t n;
-    const struct mz_doc *const *docs = mz_store_list(d->store, MZ_KIND_GATEWAY, &n);
+    const struct mz_doc *const *docs = model_docs(d, MZ_KIND_GATEWAY, &n);
     const struct mz_gateway **v = mz_arena_alloc(d->m->arena, n * sizeof(*v));
     for (size_t i = 0; i < n; i++)
         v[i] = make(d, docs[i]);

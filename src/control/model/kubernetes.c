@@ -161,6 +161,25 @@ static const struct mz_str *export_to(struct model_draft *d, const k8s_ObjectMet
     return out;
 }
 
+/* Of two names one is the older. */
+static enum mz_preference distribution(struct mz_str text)
+{
+    if (mz_str_ieq(text, MZ_STR("PreferClose")) || mz_str_ieq(text, MZ_STR("PreferSameZone")))
+        return MZ_PREFER_SAME_ZONE;
+    return mz_str_ieq(text, MZ_STR("PreferSameNode")) ? MZ_PREFER_SAME_NODE : MZ_PREFER_NOTHING;
+}
+
+uint64_t model_distribution(struct model_draft *d, struct mz_str ns, const char *spec,
+                            struct mz_str said)
+{
+    const k8s_ObjectMeta *of = NULL;
+    if (spec[0])
+        return distribution(mz_str_c(spec));
+    if (!said.n && (of = model_namespace(d, ns)))
+        said = annotation(of, MODEL_DISTRIBUTION);
+    return distribution(said);
+}
+
 static struct mz_service *add_service(struct model_draft *d, const struct mz_doc *doc)
 {
     static const k8s_ServiceSpec empty = k8s_ServiceSpec__INIT;
@@ -186,7 +205,9 @@ static struct mz_service *add_service(struct model_draft *d, const struct mz_doc
     s->labels = MAP_LABELS(d, meta->labels, meta->n_labels);
     s->selector = MAP_LABELS(d, spec->selector, spec->n_selector);
     s->export_to = export_to(d, meta, &s->export_to_n);
-    s->hash = doc->version;
+    s->distribution = model_distribution(d, s->ns, spec->trafficdistribution,
+                                         annotation(meta, MODEL_DISTRIBUTION));
+    s->hash = mz_xxh64(&s->distribution, sizeof(s->distribution), doc->version);
     *mz_vec_push(&d->services, MZ_MEM_CONFIG) = s;
     return s;
 }
@@ -325,7 +346,7 @@ static void add_machines(struct model_draft *d, const struct mz_service *s,
 static void add_services(struct model_draft *d)
 {
     size_t n;
-    const struct mz_doc *const *v = mz_store_list(d->store, MZ_KIND_SERVICE, &n);
+    const struct mz_doc *const *v = model_docs(d, MZ_KIND_SERVICE, &n);
     for (size_t i = 0; i < n; i++) {
         struct mz_service *s = add_service(d, v[i]);
         struct model_gathered *g = model_gather_slices(d, s);
@@ -340,7 +361,7 @@ void model_add_kubernetes(struct model_draft *d)
     struct mz_map nodes;
     mz_map_init(&nodes, MZ_MEM_CONFIG);
     add_nodes(d, &nodes);
-    const struct mz_doc *const *pods = mz_store_list(d->store, MZ_KIND_POD, &n);
+    const struct mz_doc *const *pods = model_docs(d, MZ_KIND_POD, &n);
     for (size_t i = 0; i < n; i++)
         add_pod(d, pods[i], &nodes);
     mz_map_fini(&nodes);

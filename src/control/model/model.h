@@ -92,6 +92,11 @@ struct mz_port {
     enum mz_protocol protocol;
     uint32_t at; /* its endpoints in the model's table */
 };
+enum mz_preference { /* where a service wants its clients to go first */
+    MZ_PREFER_NOTHING,
+    MZ_PREFER_SAME_ZONE, /* then the region, then the network */
+    MZ_PREFER_SAME_NODE, /* then the subzone, the zone... */
+};
 struct mz_service {
     struct mz_str host, name, ns;
     struct mz_str created;
@@ -105,6 +110,7 @@ struct mz_service {
     bool entry;    /* of a ServiceEntry */
     bool unready;  /* names in DNS count endpoints that are not ready */
     bool node_local; /* only endpoints on the client's own node */
+    uint64_t distribution; /* enum mz_preference */
     const struct mz_str *aliases; /* hosts of ExternalName services that mean this one */
     size_t aliases_n;
     struct mz_str alias_of; /* of ALIAS: the host that is meant */

@@ -15,6 +15,12 @@ struct model_draft { /* a model being built */
     MZ_VEC(struct mz_workload *) pods, machines; /* those that have an address; by namespace and name */
 };
 void model_add_kubernetes(struct model_draft *d); /* kubernetes.c */
+#define MODEL_DISTRIBUTION "networking.istio.io/traffic-distribution" /* annotation of services, entries and namespaces */
+/* enum mz_preference: @spec "" of entries; @said: the annotation, "": that of the namespace. */
+uint64_t model_distribution(struct model_draft *d, struct mz_str ns, const char *spec, struct mz_str said);
+/* discovery.c: of namespaces that are looked at, by namespace and name; in the scratch or borrowed of the store */
+const struct mz_doc *const *model_docs(struct model_draft *d, enum mz_kind k, size_t *out_n);
+const k8s_ObjectMeta *model_namespace(struct model_draft *d, struct mz_str ns); /* NULL: nobody has told of it */
 void model_add_workload_entries(struct model_draft *d); /* workload_entry.c; before services */
 void model_add_service_entries(struct model_draft *d);  /* service_entry.c; after Kubernetes' services */
 void model_resolve_aliases(struct model_draft *d);      /* alias.c; after all services */

@@ -81,20 +81,37 @@ static bool lets_dial(const ist_DestinationRule *m)
     return any;
 }
 
+static bool same_labels(struct mz_labels a, struct mz_labels b)
+{
+    for (size_t i = 0; a.n == b.n && i < a.n; i++)
+        if (!mz_str_eq(a.v[i].key, b.v[i].key) || !mz_str_eq(a.v[i].value, b.v[i].value))
+            return false;
+    return a.n == b.n;
+}
+
 static void add_rule(struct model_draft *d, const struct mz_doc *doc)
 {
     const ist_DestinationRule *m = (const ist_DestinationRule *)mz_doc_body(doc, d->m->arena);
     struct mz_str host = model_full_host(d, mz_str_c(m->host), doc->ns);
     struct mz_str key =
         mz_arena_printf(d->m->arena, "%.*s/%.*s", MZ_STR_ARG(doc->ns), MZ_STR_ARG(host));
-    struct mz_rule *r = mz_map_get(&d->m->rules, key);
+    const struct mz_labels selector = model_selector(d->m->arena, m->workload_selector);
+    struct mz_rule *first = mz_map_get(&d->m->rules, key), *r = first, *last = NULL;
+    while (r && !same_labels(r->selector, selector)) {
+        last = r;
+        r = (struct mz_rule *)(uintptr_t)r->next; /* ours until the model stands */
+    }
     if (!r) {
         r = mz_arena_new0(d->m->arena, struct mz_rule);
+        r->selector = selector;
         r->ns = mz_arena_dup(d->m->arena, doc->ns);
         r->name = mz_arena_dup(d->m->arena, doc->name);
         r->host = host;
         r->export_to = export_to(d, m, &r->export_to_n);
-        (void)mz_map_put(&d->m->rules, key, r);
+        if (last)
+            last->next = r;
+        else
+            (void)mz_map_put(&d->m->rules, key, r);
     }
     join(d, r, m, doc->version);
     d->m->dialled |= lets_dial(m);
@@ -105,7 +122,7 @@ static void add_rule(struct model_draft *d, const struct mz_doc *doc)
 void model_add_rules(struct model_draft *d)
 {
     size_t n;
-    const struct mz_doc *const *v = mz_store_list(d->store, MZ_KIND_DESTINATION_RULE, &n);
+    const struct mz_doc *const *v = model_docs(d, MZ_KIND_DESTINATION_RULE, &n);
     const struct mz_doc **sorted = mz_arena_alloc(d->scratch, n * sizeof(*sorted));
     if (n) {
         memcpy(sorted, v, n * sizeof(*sorted));
@@ -150,16 +167,39 @@ static bool is_exported(const struct mz_rule *r, struct mz_str ns)
     return !r->export_to_n;
 }
 
-const struct mz_rule *mz_model_rule(const struct mz_model *m, struct mz_str ns,
-                                    const struct mz_service *s)
+/* One that selects the client, else the one for all. */
+static const struct mz_rule *choose(const struct mz_rule *first, struct mz_labels client)
 {
+    const struct mz_rule *all = NULL;
+    for (const struct mz_rule *r = first; r; r = r->next)
+        if (!r->selector.n)
+            all = r;
+        else if (mz_labels_match(r->selector, client))
+            return r;
+    return all;
+}
+
+const struct mz_rule *mz_model_rule_for(const struct mz_model *m, struct mz_str ns,
+                                        struct mz_labels client, const struct mz_service *s)
+{
+    static const struct mz_labels nobody;
     const struct mz_str others[] = { s->ns, m->mesh.root_ns };
-    const struct mz_rule *r = m->rules.n ? most_specific(m, ns, s->host) : NULL;
+    const struct mz_rule *own = m->rules.n ? most_specific(m, ns, s->host) : NULL;
+    if (own) /* also where it holds for none of these clients */
+        return choose(own, client);
+    const struct mz_rule *r = NULL;
     for (size_t i = 0; !r && m->rules.n && i < MZ_COUNT(others); i++) {
         r = most_specific(m, others[i], s->host);
+        r = r ? choose(r, nobody) : NULL;
         r = r && is_exported(r, ns) ? r : NULL;
     }
     return r;
+}
+
+const struct mz_rule *mz_model_rule(const struct mz_model *m, struct mz_str ns,
+                                    const struct mz_service *s)
+{
+    return mz_model_rule_for(m, ns, (struct mz_labels){ 0 }, s);
 }
 
 /* ---- policies ---- */

@@ -3,7 +3,7 @@
 /* DestinationRules: how clients of a host reach it (C4). */
 #include "control/model/model.h"
 
-struct mz_rule { /* of one host in one namespace: its documents, oldest first, joined */
+struct mz_rule { /* of one host in one namespace: its documents of one selector, oldest first, joined */
     struct mz_str ns, name; /* of the first document */
     struct mz_str host;     /* in full; "*.x" a suffix, "*" all */
     bool exported;          /* to others than its namespace */
@@ -12,11 +12,15 @@ struct mz_rule { /* of one host in one namespace: its documents, oldest first, j
     const ist_TrafficPolicy *policy; /* NULL: none */
     const ist_Subset *const *subsets; /* each name once */
     size_t subsets_n;
+    struct mz_labels selector; /* of clients in its namespace; none: all */
+    const struct mz_rule *next; /* of the same host for other clients */
     uint64_t hash;
 };
 /* The rule for @host that holds for clients in @ns: one of their own namespace, else an exported one of the service's, else one
  * of the root namespace; within a namespace the most specific host. NULL: none. */
 const struct mz_rule *mz_model_rule(const struct mz_model *m, struct mz_str ns, const struct mz_service *s);
+/* The same for a client with these labels: in its own namespace one that selects it comes first. */
+const struct mz_rule *mz_model_rule_for(const struct mz_model *m, struct mz_str ns, struct mz_labels client, const struct mz_service *s);
 const ist_Subset *mz_rule_subset(const struct mz_rule *r, struct mz_str name); /* NULL */
 
 /* What holds for one port of a host or subset: the most specific one that says anything. Any may be NULL. */

@@ -8,6 +8,14 @@ static struct mz_str dup_c(struct model_draft *d, const char *s)
     return mz_arena_dup(d->m->arena, mz_str_c(s));
 }
 
+static struct mz_str said_distribution(const k8s_ObjectMeta *m)
+{
+    for (size_t i = 0; i < m->n_annotations; i++)
+        if (strcmp(m->annotations[i]->key, MODEL_DISTRIBUTION) == 0)
+            return mz_str_c(m->annotations[i]->value);
+    return MZ_STR("");
+}
+
 static enum mz_resolution resolution(ist_ServiceEntry_Resolution r)
 {
     switch (r) {
@@ -77,7 +85,8 @@ static struct mz_service *make(struct model_draft *d, const struct mz_doc *doc,
     s->export_to_n = e->n_export_to;
     s->accounts = model_texts(d, e->subject_alt_names, e->n_subject_alt_names);
     s->accounts_n = e->n_subject_alt_names;
-    s->hash = model_hash_str(doc->version, s->host);
+    s->distribution = model_distribution(d, s->ns, "", said_distribution(meta));
+    s->hash = model_hash_str(doc->version + s->distribution, s->host);
     return s;
 }
 
@@ -248,7 +257,7 @@ static void add(struct model_draft *d, const struct mz_doc *doc, struct mz_map *
 void model_add_service_entries(struct model_draft *d)
 {
     size_t n;
-    const struct mz_doc *const *v = mz_store_list(d->store, MZ_KIND_SERVICE_ENTRY, &n);
+    const struct mz_doc *const *v = model_docs(d, MZ_KIND_SERVICE_ENTRY, &n);
     const struct mz_doc **sorted = mz_arena_alloc(d->scratch, n * sizeof(*sorted));
     struct mz_map hosts, taken;
     const size_t first = d->services.n;

@@ -46,7 +46,7 @@ static void add(struct model_draft *d, const struct mz_doc *doc, bool selecting)
 void model_add_sidecars(struct model_draft *d)
 {
     size_t n;
-    const struct mz_doc *const *v = mz_store_list(d->store, MZ_KIND_SIDECAR, &n);
+    const struct mz_doc *const *v = model_docs(d, MZ_KIND_SIDECAR, &n);
     const struct mz_doc **sorted = mz_arena_alloc(d->scratch, n * sizeof(*sorted));
     if (n) {
         memcpy(sorted, v, n * sizeof(*sorted));

@@ -142,7 +142,7 @@ static int compare(const void *a, const void *b)
 void model_add_virtuals(struct model_draft *d)
 {
     size_t n, kept = 0;
-    const struct mz_doc *const *docs = mz_store_list(d->store, MZ_KIND_VIRTUAL_SERVICE, &n);
+    const struct mz_doc *const *docs = model_docs(d, MZ_KIND_VIRTUAL_SERVICE, &n);
     const struct mz_virtual **v = mz_arena_alloc(d->m->arena, n * sizeof(*v));
     struct mz_map delegates;
     mz_map_init(&delegates, MZ_MEM_CONFIG);

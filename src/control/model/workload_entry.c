@@ -81,7 +81,7 @@ static void add(struct model_draft *d, const struct mz_doc *doc)
 void model_add_workload_entries(struct model_draft *d)
 {
     size_t n;
-    const struct mz_doc *const *v = mz_store_list(d->store, MZ_KIND_WORKLOAD_ENTRY, &n);
+    const struct mz_doc *const *v = model_docs(d, MZ_KIND_WORKLOAD_ENTRY, &n);
     for (size_t i = 0; i < n; i++)
         add(d, v[i]);
 }

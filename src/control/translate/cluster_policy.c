@@ -1,5 +1,5 @@
 /* DestinationRule to clusters (C4): connection pools, outlier detection, load balancing. */
-#include "control/translate/translate_priv.h"
+#include "control/translate/locality.h"
 
 #define UNLIMITED UINT32_MAX
 
@@ -41,15 +41,17 @@ static pb_Duration *copy(struct mz_arena *a, const pb_Duration *d)
 static void keepalive(struct tr_cluster *c,
                       const ist_ConnectionPoolSettings_TCPSettings_TcpKeepalive *k)
 {
-    pb_TcpKeepalive *m = TR_NEW(c->a, TcpKeepalive);
+    if (!c->m->upstream_connection_options) {
+        c->m->upstream_connection_options = TR_NEW(c->a, UpstreamConnectionOptions);
+        c->m->upstream_connection_options->tcp_keepalive = TR_NEW(c->a, TcpKeepalive);
+    }
+    pb_TcpKeepalive *m = c->m->upstream_connection_options->tcp_keepalive;
     if (k->probes)
         m->keepalive_probes = tr_u32(c->a, k->probes);
     if (k->time)
         m->keepalive_time = tr_u32(c->a, (uint32_t)k->time->seconds);
     if (k->interval)
         m->keepalive_interval = tr_u32(c->a, (uint32_t)k->interval->seconds);
-    c->m->upstream_connection_options = TR_NEW(c->a, UpstreamConnectionOptions);
-    c->m->upstream_connection_options->tcp_keepalive = m;
 }
 
 /* HTTP's idle time is that of TCP where HTTP has none. */
@@ -84,6 +86,9 @@ void tr_cluster_pool(struct tr_cluster *c)
     limits(c, tcp, http);
     if (tcp && tcp->connect_timeout)
         c->m->connect_timeout = copy(c->a, tcp->connect_timeout);
+    const ist_MeshConfig *mesh = c->v->model->mesh.config;
+    if (mesh->tcp_keepalive) /* what a rule says replaces it, each for itself */
+        keepalive(c, mesh->tcp_keepalive);
     if (tcp && tcp->tcp_keepalive)
         keepalive(c, tcp->tcp_keepalive);
     http_limits(c, tcp, http);
@@ -131,7 +136,8 @@ void tr_cluster_outlier(struct tr_cluster *c)
             m->enforcing_consecutive_local_origin_failure = tr_u32(c->a, 100);
         }
     }
-    c->m->common_lb_config->healthy_panic_threshold->value = o->min_health_percent;
+    if (!c->service || !c->service->distribution)
+        c->m->common_lb_config->healthy_panic_threshold->value = o->min_health_percent;
 }
 
 static void hashing(struct tr_cluster *c, const ist_LoadBalancerSettings_ConsistentHashLB *h)
@@ -152,6 +158,8 @@ static void hashing(struct tr_cluster *c, const ist_LoadBalancerSettings_Consist
         return;
     }
     c->m->lb_policy = pb_Cluster_LbPolicy_RING_HASH;
+    if (ring && !said)
+        return; /* as the proxy does by itself */
     c->m->lb_config_case = pb_Cluster_LB_CONFIG_RING_HASH_LB_CONFIG;
     c->m->ring_hash_lb_config = TR_NEW(c->a, Cluster_RingHashLbConfig);
     c->m->ring_hash_lb_config->minimum_ring_size = TR_NEW(c->a, UInt64Value);
@@ -164,15 +172,11 @@ static pb_Cluster_SlowStartConfig *slow_start(struct tr_cluster *c,
 {
     pb_Cluster_SlowStartConfig *s = TR_NEW(c->a, Cluster_SlowStartConfig);
     s->slow_start_window = copy(c->a, w->duration);
-    if (w->aggression) {
-        s->aggression = TR_NEW(c->a, RuntimeDouble);
-        s->aggression->default_value = w->aggression->value;
-        s->aggression->runtime_key = TR_CONST("("); /* as the field has it: no such key exists */
-    }
-    if (w->minimum_percent) {
-        s->min_weight_percent = TR_NEW(c->a, Percent);
-        s->min_weight_percent->value = w->minimum_percent->value;
-    }
+    s->aggression = TR_NEW(c->a, RuntimeDouble);
+    s->aggression->default_value = mz_double_or(w->aggression, 1);
+    s->aggression->runtime_key = TR_CONST("("); /* as the field has it: no such key exists */
+    s->min_weight_percent = TR_NEW(c->a, Percent);
+    s->min_weight_percent->value = mz_double_or(w->minimum_percent, 10);
     return s;
 }
 
@@ -189,10 +193,10 @@ static void warm_up(struct tr_cluster *c, const ist_WarmupConfiguration *w)
     }
 }
 
-static void by_locality(struct tr_cluster *c, const ist_LocalityLoadBalancerSetting *l)
+static void by_locality(struct tr_cluster *c)
 {
-    if ((l->enabled && !l->enabled->value) ||
-        !(l->n_distribute || (l->n_failover && c->policy.outlier)))
+    const struct tr_places p = tr_places_of(c->v, c->service, &c->policy);
+    if (!tr_places_weigh(&p, c->policy.outlier))
         return;
     c->m->common_lb_config->locality_config_specifier_case =
         pb_Cluster_CommonLbConfig_LOCALITY_CONFIG_SPECIFIER_LOCALITY_WEIGHTED_LB_CONFIG;
@@ -220,8 +224,7 @@ void tr_cluster_balancer(struct tr_cluster *c)
         hashing(c, lb->consistent_hash);
     if (lb && lb->warmup)
         warm_up(c, lb->warmup);
-    if (lb && lb->locality_lb_setting)
-        by_locality(c, lb->locality_lb_setting);
+    by_locality(c);
     if (c->m->lb_policy == pb_Cluster_LbPolicy_CLUSTER_PROVIDED)
         c->m->type = pb_Cluster_DiscoveryType_ORIGINAL_DST;
     if (c->m->type == pb_Cluster_DiscoveryType_ORIGINAL_DST)

@@ -1,5 +1,5 @@
 /* TLS towards upstreams: mutual TLS of the mesh where the endpoint has a proxy before it, plain where not (C10). */
-#include "control/translate/translate_priv.h"
+#include "control/translate/mesh.h"
 
 static pb_SdsSecretConfig *secret(struct tr_cluster *c, const char *name)
 {
@@ -78,7 +78,8 @@ static bool all_take_it(const struct mz_endpoints *e)
 
 static bool by_itself(const struct tr_cluster *c)
 {
-    if (c->service->external ||
+    const ist_MeshConfig *mesh = c->v->model->mesh.config;
+    if (c->service->external || !mz_bool_or(mesh->enable_auto_mtls, true) ||
         mz_model_mtls_of_namespace(c->v->model, c->service->ns) == MZ_MTLS_DISABLE)
         return false;
     return c->m->type != pb_Cluster_DiscoveryType_ORIGINAL_DST || all_take_it(c->endpoints);
@@ -107,11 +108,17 @@ static void outer_root(struct tr_cluster *c, const ist_ClientTLSSettings *t, pb_
         return;
     }
     pb_CertificateValidationContext *names = TR_NEW(c->a, CertificateValidationContext);
-    for (size_t i = 0; i < t->n_subject_alt_names; i++) {
+    const bool named = t->n_subject_alt_names || !c->service->entry;
+    for (size_t i = 0; i < (named ? t->n_subject_alt_names : c->service->accounts_n); i++) {
         pb_StringMatcher *s = TR_NEW(c->a, StringMatcher);
         s->match_pattern_case = pb_StringMatcher_MATCH_PATTERN_EXACT;
-        s->exact = t->subject_alt_names[i];
+        s->exact = named ? t->subject_alt_names[i] : tr_text(c->a, c->service->accounts[i]);
         TR_ADD(c->a, names, match_subject_alt_names) = s;
+    }
+    if (t->ca_crl[0] && !t->credential_name[0]) {
+        names->crl = TR_NEW(c->a, DataSource);
+        names->crl->specifier_case = pb_DataSource_SPECIFIER_FILENAME;
+        names->crl->filename = t->ca_crl;
     }
     m->validation_context_type_case =
         pb_CommonTlsContext_VALIDATION_CONTEXT_TYPE_COMBINED_VALIDATION_CONTEXT;
@@ -152,6 +159,7 @@ static void outer_tls(struct tr_cluster *c, const ist_ClientTLSSettings *t)
                                                t->private_key),
                                true);
     outer_root(c, t, m);
+    tr_mesh_tls(c->v, c->a, &m->tls_params);
     if (tr_cluster_is_http2(c))
         TR_ADD(c->a, m, alpn_protocols) = TR_CONST("h2");
     u->sni = t->sni;

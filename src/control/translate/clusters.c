@@ -1,6 +1,7 @@
 /* Clusters (CDS): one per visible service and port, one per port of the workload, and the three that are always there. */
 #include "control/translate/gateway.h"
 #include "control/translate/ingress.h"
+#include "control/translate/mesh.h"
 
 #define FOR_EVER_S 9223372035LL /* the longest duration that every proxy can take */
 
@@ -33,18 +34,29 @@ static void set_http2(struct tr_cluster *c)
     o->explicit_http_config->http2_protocol_options = TR_NEW(c->a, Http2ProtocolOptions);
 }
 
+/* To HTTP/2, where the rule says so, or it says nothing and the mesh says so of all HTTP. */
+static bool is_upgraded(const struct tr_cluster *c,
+                        const ist_ConnectionPoolSettings_HTTPSettings *http, enum mz_protocol p)
+{
+    if (http && http->use_client_protocol)
+        return false;
+    if (http && http->h2_upgrade_policy != ist_ConnectionPoolSettings_H2UpgradePolicy_DEFAULT)
+        return http->h2_upgrade_policy == ist_ConnectionPoolSettings_H2UpgradePolicy_UPGRADE;
+    return mz_protocol_is_http(p) &&
+           c->v->model->mesh.config->h2_upgrade_policy == ist_MeshConfig_H2UpgradePolicy_UPGRADE;
+}
+
 /* As the port says; where it says nothing, sidecars speak what the client speaks. */
 static void protocol(struct tr_cluster *c, enum mz_protocol p)
 {
     const ist_ConnectionPoolSettings_HTTPSettings *http =
         c->policy.pool ? c->policy.pool->http : NULL;
-    const bool upgrade =
-        http && mz_protocol_is_http(p) &&
-        http->h2_upgrade_policy == ist_ConnectionPoolSettings_H2UpgradePolicy_UPGRADE;
-    if (mz_protocol_is_http2(p) || upgrade)
+    if (mz_protocol_is_http2(p))
         set_http2(c);
     else if (p == MZ_PROTOCOL_UNKNOWN && c->v->proxy->type == MZ_PROXY_SIDECAR)
         *tr_cluster_http(c) = *(const pb_http_HttpProtocolOptions *)TR_PIECE(c->v, DOWNSTREAM_HTTP);
+    else if (c->service && is_upgraded(c, http, p))
+        set_http2(c);
 }
 
 static void begin(struct tr_cluster *c, char *name, int type)
@@ -166,8 +178,8 @@ static bool look_up(struct tr_cluster *c)
     c->m->dns_jitter = tr_duration_us(c->a, 100000);
     c->m->respect_dns_ttl = true;
     c->m->typed_dns_resolver_config = TR_PIECE(c->v, RESOLVER);
-    c->m->load_assignment =
-        tr_assignment(c->v, c->a, mz_str_c(c->m->name), c->endpoints, c->selected, &c->policy);
+    c->m->load_assignment = tr_assignment(c->v, c->a, mz_str_c(c->m->name), c->service,
+                                          c->endpoints, c->selected, &c->policy);
     return c->m->load_assignment->n_endpoints != 0;
 }
 
@@ -177,7 +189,7 @@ static struct mz_out *build_outbound(struct mz_view *v, const struct mz_service 
                                      const ist_Subset *subset, bool sni)
 {
     struct tr_cluster c = { .v = v, .a = mz_arena_create(MZ_MEM_STREAM), .service = s, .port = p };
-    c.policy = mz_rule_policy(r, subset, p->port);
+    c.policy = tr_mesh_policy(v, mz_rule_policy(r, subset, p->port));
     c.endpoints = mz_model_endpoints(v->model, p);
     c.subset = mz_str_c(subset ? subset->name : "");
     c.selected = subset;
@@ -185,6 +197,10 @@ static struct mz_out *build_outbound(struct mz_view *v, const struct mz_service 
           sni ? tr_sni_cluster_name(c.a, p->port, c.subset, s->host)
               : tr_cluster_name(c.a, "outbound", p->port, c.subset, s->host),
           discovery_type(v, s));
+    const char *pattern = v->model->mesh.config->outbound_cluster_stat_name;
+    if (pattern[0])
+        c.m->alt_stat_name =
+            TR_PRINTF(c.a, "%s;", tr_mesh_stat_name(c.a, pattern, s, c.subset, p, 0));
     other_port(&c);
     c.m->common_lb_config = TR_NEW(c.a, Cluster_CommonLbConfig);
     c.m->common_lb_config->healthy_panic_threshold = TR_NEW(c.a, Percent); /* 0: no panic */
@@ -241,7 +257,7 @@ static void outbound(struct mz_view *v, const struct mz_service *s, const struct
 static void outbound_service(struct mz_view *v, const struct mz_service *s, bool sni,
                              struct mz_outs *out)
 {
-    const struct mz_rule *r = mz_model_rule(v->model, v->proxy->ns, s);
+    const struct mz_rule *r = tr_rule(v, s);
     for (size_t k = 0; k < s->ports_n; k++) {
         const struct mz_port *p = &s->ports[k];
         if (p->protocol == MZ_PROTOCOL_UDP || mz_service_port(s, p->port) != p)
@@ -331,23 +347,32 @@ static void name_inbound(struct tr_cluster *c, size_t first)
 static struct mz_out *build_inbound(struct mz_view *v, size_t first)
 {
     const struct mz_target *t = &v->targets.v[first];
+    const struct mz_proxy *p = v->proxy;
     struct tr_cluster c = { .v = v, .a = mz_arena_create(MZ_MEM_STREAM) };
     begin(&c, tr_cluster_name(c.a, "inbound", t->number, MZ_STR(""), MZ_STR("")),
           pb_Cluster_DiscoveryType_ORIGINAL_DST);
     const struct tr_ingress *i = v->ingress ? &v->ingress[first] : NULL;
+    const char *pattern = v->model->mesh.config->inbound_cluster_stat_name;
+    if (pattern[0] && t->service)
+        c.m->alt_stat_name =
+            TR_PRINTF(c.a, "%s;",
+                      tr_mesh_stat_name(c.a, pattern, t->service, MZ_STR(""), t->port, t->number));
     c.m->common_lb_config = TR_NEW(c.a, Cluster_CommonLbConfig);
-    if (i && i->address.n) {
-        to_application(&c, i);
+    const struct tr_ingress local = { .address = p->ipv4 ? MZ_STR("127.0.0.1") : MZ_STR("::1"),
+                                      .port = t->number };
+    const bool loopback = !i && tr_mesh_dials_loopback(v);
+    if (loopback || (i && i->address.n)) {
+        to_application(&c, loopback ? &local : i);
     } else {
         c.m->lb_policy = pb_Cluster_LbPolicy_CLUSTER_PROVIDED;
         c.m->cleanup_interval = TR_NEW(c.a, Duration);
         c.m->cleanup_interval->seconds = FOR_EVER_S;
     }
-    c.policy.pool = inbound_pool(v, first);
+    c.policy = tr_mesh_policy(v, (struct mz_policy){ .pool = inbound_pool(v, first) });
     protocol(&c, t->port->protocol);
     tr_cluster_pool(&c);
     name_inbound(&c, first);
-    if (!i || !i->loopback)
+    if (!loopback && (!i || !i->loopback))
         bind_source(&c, false);
     struct mz_out *o = finish(&c);
     mz_arena_destroy(c.a);
@@ -372,6 +397,8 @@ static struct mz_out *build_passthrough(struct mz_view *v, bool in)
     struct tr_cluster c = { .v = v, .a = mz_arena_create(MZ_MEM_STREAM) };
     begin(&c, TR_CONST("PassthroughCluster"), pb_Cluster_DiscoveryType_ORIGINAL_DST);
     c.m->lb_policy = pb_Cluster_LbPolicy_CLUSTER_PROVIDED;
+    if (!in)
+        c.policy.pool = tr_mesh_policy(v, c.policy).pool;
     tr_cluster_pool(&c);
     put_http(&c, TR_PIECE(v, PASSTHROUGH_HTTP));
     if (in) { /* statistics of both run together */

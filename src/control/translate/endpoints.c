@@ -1,7 +1,7 @@
 /* Endpoints (EDS): by locality. */
 #include <stdlib.h>
 
-#include "control/translate/translate_priv.h"
+#include "control/translate/locality.h"
 
 /* workload;namespace;canonical name;canonical revision;cluster: telemetry where the peer tells nothing itself. */
 static char *telemetry(struct mz_arena *a, const struct mz_workload *w, struct mz_str cluster)
@@ -48,8 +48,9 @@ static pb_LbEndpoint *endpoint(const struct mz_view *v, struct mz_arena *a,
     m->host_identifier_case = pb_LbEndpoint_HOST_IDENTIFIER_ENDPOINT;
     m->endpoint = TR_NEW(a, Endpoint);
     m->endpoint->address = tr_address_or_pipe(a, e->address, e->port);
-    m->health_status =
-        e->health == MZ_UNCHECKED ? pb_HealthStatus_UNKNOWN : pb_HealthStatus_HEALTHY;
+    m->health_status = e->health == MZ_UNCHECKED   ? pb_HealthStatus_UNKNOWN
+                       : e->health == MZ_UNHEALTHY ? pb_HealthStatus_UNHEALTHY
+                                                   : pb_HealthStatus_HEALTHY;
     m->load_balancing_weight = tr_u32(a, weight_of(e));
     if (takes_mtls(v, e))
         tr_struct_text(a, tr_metadata(a, &m->metadata, "envoy.transport_socket_match"), "tlsMode",
@@ -106,124 +107,52 @@ static bool is_in(const struct mz_endpoint *e, const ist_Subset *s)
     return true;
 }
 
-/* To a region that was named for when the client's own fails. */
-static bool is_named(const ist_LocalityLoadBalancerSetting *l, struct mz_str from, const char *to)
+/* Endpoints that are not ready are told where the next place takes over from them. */
+static bool is_told(const struct mz_service *s, const struct mz_endpoint *e,
+                    const ist_Subset *subset)
 {
-    bool named = true;
-    for (size_t i = 0; l && i < l->n_failover; i++)
-        if (mz_str_eq(mz_str_c(l->failover[i]->from), from))
-            named = strcmp(l->failover[i]->to, to) == 0;
-    return named;
+    return (is_usable(e) || (s && s->distribution && e->health == MZ_UNHEALTHY)) &&
+           is_in(e, subset);
 }
 
-/* How far it is from the client: in its subzone, zone, region, the region to fail over to, or elsewhere. */
-static uint32_t distance(const struct mz_locality *from, const pb_Locality *to,
-                         const ist_LocalityLoadBalancerSetting *l)
+/* The endpoints of each group, in the order of the groups. */
+static const struct mz_endpoint *const *const *members(struct mz_arena *a,
+                                                       const pb_ClusterLoadAssignment *m,
+                                                       const struct mz_endpoint **all, size_t n)
 {
-    if (!mz_str_eq(from->region, mz_str_c(to->region)))
-        return is_named(l, from->region, to->region) ? 3 : 4;
-    if (!mz_str_eq(from->zone, mz_str_c(to->zone)))
-        return 2;
-    return mz_str_eq(from->subzone, mz_str_c(to->sub_zone)) ? 0 : 1;
-}
-
-/* A star is every place below; what is left out is everything, too. */
-static bool is_place(const char *pattern, struct mz_str region, struct mz_str zone,
-                     struct mz_str subzone)
-{
-    const struct mz_str parts[] = { region, zone, subzone };
-    struct mz_str rest = mz_str_c(pattern), one;
-    for (size_t i = 0; i < MZ_COUNT(parts) && mz_str_split(&rest, '/', &one); i++)
-        if (mz_str_eq(one, MZ_STR("*")))
-            return true;
-        else if (!mz_str_eq(one, parts[i]))
-            return false;
-    return true;
-}
-
-/* Shares of localities, by where the client is; localities without a share get nothing. */
-static bool distribute(const struct mz_proxy *p, struct mz_arena *a,
-                       const ist_LocalityLoadBalancerSetting *l, pb_ClusterLoadAssignment *m)
-{
-    const ist_LocalityLoadBalancerSetting_Distribute *d = NULL;
-    for (size_t i = 0; i < l->n_distribute && !d; i++)
-        if (is_place(l->distribute[i]->from, p->locality.region, p->locality.zone,
-                     p->locality.subzone))
-            d = l->distribute[i];
-    if (!d)
-        return false;
-    uint32_t *share = mz_arena_alloc0(a, m->n_endpoints * sizeof(*share));
-    bool *had = mz_arena_alloc0(a, m->n_endpoints * sizeof(*had));
-    for (size_t i = 0; i < d->n_to; i++) {
-        uint64_t total = 0;
-        for (unsigned pass = 0; pass < 2; pass++)
-            for (size_t k = 0; k < m->n_endpoints; k++) {
-                const pb_Locality *at = m->endpoints[k]->locality;
-                const uint64_t own = m->endpoints[k]->load_balancing_weight->value;
-                if ((!pass && had[k]) || (pass && share[k] != UINT32_MAX) ||
-                    !is_place(d->to[i]->key, mz_str_c(at->region), mz_str_c(at->zone),
-                              mz_str_c(at->sub_zone)))
-                    continue;
-                if (!pass) {
-                    total += own;
-                    share[k] = UINT32_MAX; /* is this one's */
-                    had[k] = true;
-                } else {
-                    share[k] = (uint32_t)((own * d->to[i]->value + total - 1) / total);
-                }
-            }
+    const struct mz_endpoint ***of = mz_arena_alloc(a, m->n_endpoints * sizeof(*of));
+    for (size_t i = 0; i < m->n_endpoints; i++) {
+        size_t at = 0;
+        of[i] = mz_arena_alloc(a, m->endpoints[i]->n_lb_endpoints * sizeof(**of));
+        for (size_t k = 0; k < n; k++)
+            if (same_locality(m->endpoints[i]->locality, locality_of(all[k])))
+                of[i][at++] = all[k];
     }
-    for (size_t k = 0; k < m->n_endpoints; k++) {
-        m->endpoints[k]->load_balancing_weight->value = share[k];
-        if (!had[k])
-            m->endpoints[k]->n_lb_endpoints = 0;
-    }
-    return true;
-}
-
-/* The nearest first, without gaps. Only where somebody notices that the near ones fail. */
-static void prioritize(const struct mz_proxy *p, const ist_LocalityLoadBalancerSetting *l,
-                       pb_ClusterLoadAssignment *m)
-{
-    uint32_t next = 0;
-    for (uint32_t d = 0; d <= 4; d++) {
-        bool any = false;
-        for (size_t i = 0; i < m->n_endpoints; i++)
-            if (distance(&p->locality, m->endpoints[i]->locality, l) == d) {
-                m->endpoints[i]->priority = next;
-                any = true;
-            }
-        next += any;
-    }
-}
-
-static const ist_LocalityLoadBalancerSetting *locality_setting(const struct mz_policy *p)
-{
-    return p && p->lb ? p->lb->locality_lb_setting : NULL;
+    return (const struct mz_endpoint *const *const *)of;
 }
 
 pb_ClusterLoadAssignment *tr_assignment(const struct mz_view *v, struct mz_arena *a,
-                                        struct mz_str name, const struct mz_endpoints *e,
-                                        const ist_Subset *subset, const struct mz_policy *policy)
+                                        struct mz_str name, const struct mz_service *s,
+                                        const struct mz_endpoints *e, const ist_Subset *subset,
+                                        const struct mz_policy *policy)
 {
     pb_ClusterLoadAssignment *m = TR_NEW(a, ClusterLoadAssignment);
+    const struct tr_places places = tr_places_of(v, s, policy);
+    const struct mz_endpoint **all = mz_arena_alloc(a, (e ? e->n : 0) * sizeof(*all));
+    size_t n = 0;
     m->cluster_name = tr_text(a, name);
     for (size_t i = 0; e && i < e->n; i++) {
-        if (!is_usable(&e->v[i]) || !is_in(&e->v[i], subset) ||
-            (e->node_local && !is_here(v->proxy, &e->v[i])))
+        if (!is_told(s, &e->v[i], subset) || (e->node_local && !is_here(v->proxy, &e->v[i])))
             continue;
         pb_LocalityLbEndpoints *g = group_of(a, m, locality_of(&e->v[i]));
         TR_ADD(a, g, lb_endpoints) = endpoint(v, a, &e->v[i]);
+        all[n++] = &e->v[i];
         const uint32_t room = UINT32_MAX - g->load_balancing_weight->value;
         g->load_balancing_weight->value += weight_of(&e->v[i]) < room ? weight_of(&e->v[i]) : room;
     }
     if (m->n_endpoints)
         qsort(m->endpoints, m->n_endpoints, sizeof(*m->endpoints), compare_groups);
-    const ist_LocalityLoadBalancerSetting *l = locality_setting(policy);
-    if (l && l->enabled && !l->enabled->value)
-        return m;
-    if (!(l && distribute(v->proxy, a, l, m)) && policy && policy->outlier)
-        prioritize(v->proxy, l, m);
+    tr_places_apply(v, a, &places, policy && policy->outlier, m, members(a, m, all, n));
     return m;
 }
 
@@ -241,12 +170,13 @@ static const struct mz_endpoints *with_mtls(struct mz_arena *a, const struct mz_
     return own;
 }
 
-static struct mz_out *build(struct mz_view *v, struct mz_str name, const struct mz_endpoints *e,
-                            const ist_Subset *subset, const struct mz_policy *policy, bool sni)
+static struct mz_out *build(struct mz_view *v, struct mz_str name, const struct mz_service *s,
+                            const struct mz_endpoints *e, const ist_Subset *subset,
+                            const struct mz_policy *policy, bool sni)
 {
     struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
     e = e && sni ? with_mtls(a, e) : e;
-    struct mz_out *o = mz_out_create(name, &tr_assignment(v, a, name, e, subset, policy)->base);
+    struct mz_out *o = mz_out_create(name, &tr_assignment(v, a, name, s, e, subset, policy)->base);
     mz_arena_destroy(a);
     return o;
 }
@@ -260,28 +190,27 @@ struct mz_out *tr_endpoints(struct mz_view *v, struct mz_str name)
     const struct mz_service *s = mz_map_get(&v->scope->by_host, key.host);
     const struct mz_port *p = s ? mz_service_port(s, key.port) : NULL;
     const struct mz_endpoints *e = p ? mz_model_endpoints(v->model, p) : NULL;
-    const struct mz_rule *r = s ? mz_model_rule(v->model, v->proxy->ns, s) : NULL;
+    const struct mz_rule *r = s ? tr_rule(v, s) : NULL;
     const ist_Subset *subset = r && key.subset.n ? mz_rule_subset(r, key.subset) : NULL;
     if (key.subset.n && !subset)
         e = NULL; /* a subset that nobody defines has no endpoints */
     const struct mz_policy policy = mz_rule_policy(r, subset, key.port);
-    const bool failover = policy.outlier || locality_setting(&policy);
+    const struct tr_places places = tr_places_of(v, s, &policy);
+    const bool near = policy.outlier || places.said || places.force;
     mz_key_init(&k, 'e');
     mz_key_str(&k, name);
     mz_key_u64(&k, e ? e->hash : 0);
     mz_key_u64(&k, v->model->mesh.hash);
     mz_key_u64(&k, v->model->mtls_hash);
-    mz_key_u64(&k, subset || failover ? r->hash : 0);
+    mz_key_u64(&k, r && (subset || near) ? r->hash : 0);
+    mz_key_u64(&k, s ? s->distribution : 0);
     if (e && e->node_local)
         mz_key_str(&k, v->proxy->node);
-    if (failover) {
-        mz_key_str(&k, v->proxy->locality.region);
-        mz_key_str(&k, v->proxy->locality.zone);
-        mz_key_str(&k, v->proxy->locality.subzone);
-    }
+    if (near)
+        tr_places_key(v, &places, &k);
     struct mz_out *o = mz_cache_get(v->t->cache, &k);
     if (!o) {
-        o = build(v, name, e, subset, &policy, key.sni);
+        o = build(v, name, s, e, subset, &policy, key.sni);
         mz_cache_put(v->t->cache, &k, o);
     }
     return o;
@@ -291,7 +220,7 @@ void mz_translate_names(const struct mz_view *v, struct mz_str host, struct mz_a
                         struct mz_str **out, size_t *out_n)
 {
     const struct mz_service *s = mz_map_get(&v->scope->by_host, host);
-    const struct mz_rule *r = s ? mz_model_rule(v->model, v->proxy->ns, s) : NULL;
+    const struct mz_rule *r = s ? tr_rule(v, s) : NULL;
     const size_t each = 1 + (r ? r->subsets_n : 0);
     const size_t forms = v->proxy->type == MZ_PROXY_SIDECAR ? 1 : 2; /* gateways have both */
     struct mz_str *names = mz_arena_alloc(a, (s ? s->ports_n : 0) * each * forms * sizeof(*names));

@@ -1,6 +1,7 @@
 /* LDS of gateways: a listener per port, a chain for all plain HTTP of it, else one per server or per TLS route. */
 #include "control/translate/extensions.h"
 #include "control/translate/gateway.h"
+#include "control/translate/mesh.h"
 #include "control/translate/tcp_routes.h"
 #include "control/translate/telemetry.h"
 
@@ -213,7 +214,7 @@ static void auto_chains(struct listening *l, const struct tr_server *s)
 {
     for (size_t i = 0; i < l->v->scope->services_n; i++) {
         const struct mz_service *one = l->v->scope->services[i];
-        const struct mz_rule *r = mz_model_rule(l->v->model, l->v->proxy->ns, one);
+        const struct mz_rule *r = tr_rule(l->v, one);
         if (one->external || one->resolution == MZ_RESOLVE_ALIAS || !is_within_server(s, one->host))
             continue;
         for (size_t k = 0; k < one->ports_n; k++) {
@@ -273,6 +274,13 @@ static struct mz_out *build(struct mz_view *v, const struct tr_servers *all, siz
             continue;
         plain |= all->v[i].plain_http;
         server_chains(&l, &all->v[i]);
+    }
+    if (tr_mesh_takes_proxy_protocol(v)) {
+        pb_ListenerFilter *f = TR_NEW(l.a, ListenerFilter);
+        f->name = TR_CONST("envoy.filters.listener.proxy_protocol");
+        f->config_type_case = pb_ListenerFilter_CONFIG_TYPE_TYPED_CONFIG;
+        f->typed_config = tr_any(l.a, TR_NEW(l.a, ProxyProtocol));
+        TR_ADD(l.a, l.m, listener_filters) = f;
     }
     if (l.inspects)
         TR_ADD(l.a, l.m, listener_filters) = TR_PIECE(v, TLS_INSPECTOR);

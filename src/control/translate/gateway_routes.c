@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "control/translate/gateway.h"
+#include "control/translate/mesh.h"
 
 struct part { /* what one document says of a host */
     const struct mz_virtual *vs;
@@ -152,7 +153,7 @@ static pb_VirtualHost *new_host(struct making *k, const struct host *h)
 {
     pb_VirtualHost *m = TR_NEW(k->a, VirtualHost);
     m->name = TR_PRINTF(k->a, "%.*s:%u", MZ_STR_ARG(h->name), h->port);
-    m->include_request_attempt_count = true;
+    m->include_request_attempt_count = tr_mesh_counts_attempts(k->v);
     if (h->https)
         m->require_tls = pb_VirtualHost_TlsRequirementType_ALL;
     add_routes(k, h, m);

@@ -1,5 +1,6 @@
 /* TLS that ends at a gateway: certificates by the name of a Secret, from files, or the mesh's own. */
 #include "control/translate/gateway.h"
+#include "control/translate/mesh.h"
 
 static pb_SdsSecretConfig *secret(struct mz_arena *a, struct mz_str name, pb_ConfigSource *from)
 {
@@ -26,15 +27,26 @@ static pb_ConfigSource *from_agent(struct mz_view *v, struct mz_arena *a, bool f
     return c;
 }
 
-static void parameters(struct mz_arena *a, const ist_ServerTLSSettings *t, pb_CommonTlsContext *m)
+/* What the server says, over what the mesh says of all that are not its own. */
+static void parameters(struct mz_view *v, struct mz_arena *a, const ist_ServerTLSSettings *t,
+                       pb_CommonTlsContext *m)
 {
+    if (t->mode != ist_ServerTLSSettings_TLSmode_ISTIO_MUTUAL)
+        tr_mesh_tls(v, a, &m->tls_params);
     if (!t->n_cipher_suites && !t->min_protocol_version && !t->max_protocol_version)
         return;
-    m->tls_params = TR_NEW(a, TlsParameters); /* both enums count alike */
-    m->tls_params->tls_minimum_protocol_version =
-        (pb_TlsParameters_TlsProtocol)t->min_protocol_version;
-    m->tls_params->tls_maximum_protocol_version =
-        (pb_TlsParameters_TlsProtocol)t->max_protocol_version;
+    if (!m->tls_params)
+        m->tls_params = TR_NEW(a, TlsParameters);
+    if (t->min_protocol_version) /* both enums count alike */
+        m->tls_params->tls_minimum_protocol_version =
+            (pb_TlsParameters_TlsProtocol)t->min_protocol_version;
+    if (t->max_protocol_version)
+        m->tls_params->tls_maximum_protocol_version =
+            (pb_TlsParameters_TlsProtocol)t->max_protocol_version;
+    if (t->n_cipher_suites) {
+        m->tls_params->cipher_suites = NULL;
+        m->tls_params->n_cipher_suites = 0;
+    }
     for (size_t i = 0; i < t->n_cipher_suites; i++)
         TR_ADD(a, m->tls_params, cipher_suites) = t->cipher_suites[i];
 }
@@ -102,7 +114,7 @@ pb_TransportSocket *tr_gateway_tls(struct mz_view *v, struct mz_arena *a, const 
     pb_DownstreamTlsContext *d = TR_NEW(a, DownstreamTlsContext);
     pb_CommonTlsContext *m = d->common_tls_context = TR_NEW(a, CommonTlsContext);
     const bool mesh = t->mode == ist_ServerTLSSettings_TLSmode_ISTIO_MUTUAL;
-    parameters(a, t, m);
+    parameters(v, a, t, m);
     if (mesh && !s->route.n && v->exchange)
         TR_ADD(a, m, alpn_protocols) = TR_CONST("istio-peer-exchange");
     TR_ADD(a, m, alpn_protocols) = TR_CONST("h2");

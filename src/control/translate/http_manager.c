@@ -1,6 +1,7 @@
 /* HTTP connection managers, and the pieces of filter chains that listeners of both directions share. */
 #include "control/translate/authz.h"
 #include "control/translate/extensions.h"
+#include "control/translate/mesh.h"
 #include "control/translate/telemetry.h"
 
 /* ---- the manager ---- */
@@ -23,6 +24,16 @@ static void add_guards(struct mz_view *v, struct mz_arena *a, pb_HttpConnectionM
     tr_extensions_http(v, a, m, *at, ist_TrafficExtension_ExecutionPhase_UNSPECIFIED);
 }
 
+static pb_HttpFilter *router(struct mz_view *v, struct mz_arena *a)
+{
+    if (!tr_mesh_hides_debug_headers(v))
+        return TR_PIECE(v, ROUTER);
+    pb_Router *r = TR_NEW(a, Router);
+    r->start_child_span = true;
+    r->suppress_envoy_headers = true;
+    return tr_named_http_filter(a, "envoy.filters.http.router", r);
+}
+
 static void add_filters(struct mz_view *v, struct mz_arena *a, pb_HttpConnectionManager *m,
                         const struct tr_at *at)
 {
@@ -39,7 +50,7 @@ static void add_filters(struct mz_view *v, struct mz_arena *a, pb_HttpConnection
     TR_ADD(a, m, http_filters) = TR_PIECE(v, CORS);
     for (size_t i = 0; i < t->n_http_stats; i++)
         TR_ADD(a, m, http_filters) = t->http_stats[i];
-    TR_ADD(a, m, http_filters) = TR_PIECE(v, ROUTER);
+    TR_ADD(a, m, http_filters) = router(v, a);
 }
 
 pb_HttpConnectionManager *tr_http_manager(struct mz_view *v, struct mz_arena *a,
@@ -52,6 +63,7 @@ pb_HttpConnectionManager *tr_http_manager(struct mz_view *v, struct mz_arena *a,
                                              : class == TR_GATEWAY ? TR_PIECE(v, MANAGER_GATEWAY)
                                                                    : TR_PIECE(v, MANAGER_OUT));
     m->stat_prefix = stat_prefix;
+    tr_mesh_manager(v, a, class, m);
     add_filters(v, a, m, at);
     m->tracing = t->tracing;
     m->request_id_extension = t->request_id ? t->request_id : m->request_id_extension;
@@ -175,7 +187,7 @@ void tr_tcp_filters(struct mz_view *v, struct mz_arena *a, pb_FilterChain *c, en
     const bool in = class == TR_INBOUND;
     const struct tr_telemetry *said = tr_telemetry(v, class);
     pb_TcpProxy *t = TR_NEW(a, TcpProxy);
-    t->stat_prefix = TR_CONST(to->cluster);
+    t->stat_prefix = TR_CONST(to->stat ? to->stat : to->cluster);
     put_clusters(a, t, to);
     put_policy(a, t, to);
     t->idle_timeout = (pb_Duration *)(uintptr_t)to->idle; /* shared with the model */
@@ -189,7 +201,7 @@ void tr_tcp_filters(struct mz_view *v, struct mz_arena *a, pb_FilterChain *c, en
         TR_ADD(a, c, filters) = said->tcp_stats[i];
     if (to->protocol == MZ_PROTOCOL_MONGO) {
         pb_MongoProxy *m = TR_NEW(a, MongoProxy);
-        m->stat_prefix = TR_CONST(to->cluster);
+        m->stat_prefix = t->stat_prefix;
         TR_ADD(a, c, filters) = tr_filter(a, "envoy.filters.network.mongo_proxy", m);
     }
     TR_ADD(a, c, filters) = tr_filter(a, "envoy.filters.network.tcp_proxy", t);

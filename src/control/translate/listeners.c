@@ -5,6 +5,7 @@
 #include "control/translate/gateway.h"
 #include "control/translate/ingress.h"
 #include "control/translate/matchers.h"
+#include "control/translate/mesh.h"
 #include "control/translate/telemetry.h"
 
 enum { OUTBOUND_PORT = 15001, INBOUND_PORT = 15006 };
@@ -49,7 +50,12 @@ static pb_TransportSocket *server_tls(struct mz_view *v, struct mz_arena *a, boo
     m->tls_params = TR_NEW(a, TlsParameters);
     m->tls_params->tls_minimum_protocol_version = pb_TlsParameters_TlsProtocol_TLSv1_2;
     m->tls_params->tls_maximum_protocol_version = pb_TlsParameters_TlsProtocol_TLSv1_3;
-    for (size_t i = 0; i < MZ_COUNT(ciphers); i++)
+    const ist_MeshConfig_TLSConfig *mesh = v->model->mesh.config->mesh_mtls;
+    if (mesh && mesh->min_protocol_version == ist_MeshConfig_TLSConfig_TLSProtocol_TLSV1_3)
+        m->tls_params->tls_minimum_protocol_version = pb_TlsParameters_TlsProtocol_TLSv1_3;
+    for (size_t i = 0; mesh && i < mesh->n_cipher_suites; i++)
+        TR_ADD(a, m->tls_params, cipher_suites) = mesh->cipher_suites[i];
+    for (size_t i = 0; !(mesh && mesh->n_cipher_suites) && i < MZ_COUNT(ciphers); i++)
         TR_ADD(a, m->tls_params, cipher_suites) = TR_CONST(ciphers[i]);
     if (!http && v->exchange)
         TR_ADD(a, m, alpn_protocols) = TR_CONST("istio-peer-exchange");
@@ -120,8 +126,13 @@ static void tcp_chain(struct inbound *in, const char *transport, const char *con
 {
     pb_FilterChain *c = add_chain(in, in->name, transport, alpn);
     const uint16_t port = in->target ? in->target->port->port : 0; /* not where it listens */
+    const char *pattern = in->v->model->mesh.config->inbound_cluster_stat_name;
+    const char *stat = pattern[0] && in->target && in->target->service
+                           ? tr_mesh_stat_name(in->a, pattern, in->target->service, MZ_STR(""),
+                                               in->target->port, in->target->number)
+                           : NULL;
     tr_tcp_filters(in->v, in->a, c, TR_INBOUND,
-                   &(struct tr_tcp){ .cluster = in->cluster, .port = port });
+                   &(struct tr_tcp){ .cluster = in->cluster, .stat = stat, .port = port });
     if (tls)
         c->transport_socket = server_tls(in->v, in->a, false);
 }

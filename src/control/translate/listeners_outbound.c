@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "control/translate/extensions.h"
+#include "control/translate/mesh.h"
 #include "control/translate/scope.h"
 #include "control/translate/tcp_routes.h"
 #include "control/translate/telemetry.h"
@@ -117,12 +118,15 @@ static struct chain tcp_chain(struct plan *pl, const struct mz_service *s, const
 {
     const bool any = !s->addresses_n && mz_str_eq(address, tr_wildcard(pl->v->proxy));
     const uint16_t port = s->ports_n == 1 ? s->ports[0].port : p->port; /* p may be a Sidecar's */
-    const struct mz_rule *r = mz_model_rule(pl->v->model, pl->v->proxy->ns, s);
+    const struct mz_rule *r = tr_rule(pl->v, s);
     const bool named = is_tls(p) && (any || range.n);
     struct chain c = { .snis = one_text(pl->a, named ? s->host : MZ_STR("")),
                        .ranges = one_text(pl->a, range) };
     c.tcp.cluster = tr_cluster_name(pl->a, "outbound", port, MZ_STR(""), s->host);
     c.tcp.protocol = p->protocol;
+    const char *pattern = pl->v->model->mesh.config->outbound_cluster_stat_name;
+    if (pattern[0])
+        c.tcp.stat = tr_mesh_stat_name(pl->a, pattern, s, MZ_STR(""), p, 0);
     if (r)
         tr_tcp_policy(&c.tcp, r, MZ_STR(""), &c.rule);
     return c;

@@ -199,13 +199,22 @@ static const ist_ProxyConfig *proxy_config(struct mz_proxy *p, const pb_Node *no
     return (const ist_ProxyConfig *)m;
 }
 
+static void take_config(struct mz_proxy *p, const pb_Node *node)
+{
+    p->config = proxy_config(p, node);
+    if (p->config) {
+        const uint64_t h = mz_msg_hash(&p->config->base);
+        p->shape = mz_xxh64(&h, sizeof(h), p->shape);
+        p->identity = mz_xxh64(&h, sizeof(h), p->identity);
+    }
+}
+
 static void take_telemetry(struct mz_proxy *p, const pb_Node *node)
 {
     p->service_cluster = mz_arena_dup(p->arena, mz_str_c(node->cluster));
     p->otel_name = mz_arena_dup(p->arena, otel_name(p, node));
     p->release = version_of(p->version);
     p->metadata = text_members(p->arena, node->metadata);
-    p->config = proxy_config(p, node);
 }
 
 struct mz_proxy *mz_proxy_create(const pb_Node *node, struct mz_err *err)
@@ -223,6 +232,7 @@ struct mz_proxy *mz_proxy_create(const pb_Node *node, struct mz_err *err)
     p->cluster_id = mz_arena_dup(p->arena, cluster);
     take_rest(p, node);
     take_telemetry(p, node);
+    take_config(p, node);
     return p;
 }
 

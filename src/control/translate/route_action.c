@@ -36,7 +36,7 @@ const ist_LoadBalancerSettings *tr_balancer_of(const struct tr_routing *r, const
 {
     const struct mz_service *s =
         d && d->host[0] ? mz_map_get(&r->v->scope->by_host, mz_str_c(d->host)) : NULL;
-    const struct mz_rule *rule = s ? mz_model_rule(r->v->model, r->v->proxy->ns, s) : NULL;
+    const struct mz_rule *rule = s ? tr_rule(r->v, s) : NULL;
     if (!rule)
         return NULL;
     *out_hash = rule->hash;
@@ -69,6 +69,13 @@ void tr_add_hash(struct mz_arena *a, pb_RouteAction *m, const ist_LoadBalancerSe
         p->cookie->name = h->http_cookie->name;
         p->cookie->path = h->http_cookie->path;
         p->cookie->ttl = h->http_cookie->ttl;
+        for (size_t i = 0; i < h->http_cookie->n_attributes; i++) {
+            pb_RouteAction_HashPolicy_CookieAttribute *one =
+                TR_NEW(a, RouteAction_HashPolicy_CookieAttribute);
+            one->name = h->http_cookie->attributes[i]->name;
+            one->value = h->http_cookie->attributes[i]->value;
+            TR_ADD(a, p->cookie, attributes) = one;
+        }
         break;
     case ist_LoadBalancerSettings_ConsistentHashLB_HASH_KEY_USE_SOURCE_IP:
         p->policy_specifier_case = pb_RouteAction_HashPolicy_POLICY_SPECIFIER_CONNECTION_PROPERTIES;
@@ -241,6 +248,18 @@ static pb_route_RetryPolicy *retries(const struct tr_routing *r, const ist_HTTPR
     return p;
 }
 
+static const ist_HTTPRetry *retries_of_mesh(const struct mz_view *v)
+{
+    const ist_MeshConfig *mesh = v->model->mesh.config;
+    return mesh->default_http_retry_policy;
+}
+
+pb_route_RetryPolicy *tr_default_retries(struct mz_view *v, struct mz_arena *a)
+{
+    const struct tr_routing r = { .v = v, .a = a };
+    return retries(&r, retries_of_mesh(v));
+}
+
 /* What is hashed is tried where it belongs, unless it was said that it shall not be. */
 static pb_route_RetryPolicy *stay(const struct tr_routing *r, const ist_HTTPRetry *in,
                                   const pb_route_RetryPolicy *p)
@@ -395,9 +414,10 @@ static void forward(const struct tr_routing *r, const ist_HTTPRoute *in, pb_Rout
     for (size_t i = 0; i < in->n_route; i++)
         if (in->n_route == 1 || in->route[i]->weight > 0)
             tr_add_hash(a, m, tr_balancer_of(r, in->route[i]->destination, &ignored));
-    m->retry_policy = retries(r, in->retries);
+    const ist_HTTPRetry *again = in->retries ? in->retries : retries_of_mesh(r->v);
+    m->retry_policy = retries(r, again);
     if (in->n_route == 1 && m->n_hash_policy && m->retry_policy)
-        m->retry_policy = stay(r, in->retries, m->retry_policy);
+        m->retry_policy = stay(r, again, m->retry_policy);
 }
 
 /* An explicit port only where it is not the one that the scheme has anyway. */

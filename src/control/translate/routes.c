@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "control/translate/gateway.h"
+#include "control/translate/mesh.h"
 #include "control/translate/scope.h"
 #include "control/translate/virtual_routes.h"
 
@@ -141,8 +142,8 @@ static pb_Route *default_route(struct mz_view *v, struct mz_arena *a, const stru
     pb_RouteAction *to =
         to_cluster(a, r, tr_cluster_name(a, "outbound", port, MZ_STR(""), s->host));
     to->max_grpc_timeout = TR_NEW(a, Duration);
-    to->retry_policy = TR_PIECE(v, RETRY);
-    const struct mz_rule *rule = mz_model_rule(v->model, v->proxy->ns, s);
+    to->retry_policy = tr_default_retries(v, a);
+    const struct mz_rule *rule = tr_rule(v, s);
     tr_add_hash(a, to, mz_rule_policy(rule, NULL, port).lb);
     return r;
 }
@@ -162,7 +163,7 @@ static pb_VirtualHost *everything_else(struct mz_view *v, struct mz_arena *a)
         to_cluster(a, r, TR_CONST("PassthroughCluster"))->max_grpc_timeout = TR_NEW(a, Duration);
     }
     h->name = TR_CONST(name);
-    h->include_request_attempt_count = true;
+    h->include_request_attempt_count = tr_mesh_counts_attempts(v);
     TR_ADD(a, h, domains) = TR_CONST("*");
     TR_ADD(a, h, routes) = r;
     return h;
@@ -266,7 +267,7 @@ static void plan_key(struct mz_view *v, struct route_plan *p, struct mz_key *k)
     uint64_t services = p->services.n, virtuals = p->virtuals.n;
     for (size_t i = 0; i < p->services.n; i++) {
         const struct mz_service *s = p->services.v[i];
-        const struct mz_rule *rule = mz_model_rule(v->model, v->proxy->ns, s);
+        const struct mz_rule *rule = tr_rule(v, s);
         services = mz_xxh64(&s->hash, sizeof(uint64_t), mz_xxh64(s->host.p, s->host.n, services));
         services = rule ? mz_xxh64(&rule->hash, sizeof(uint64_t), services) : services;
         for (size_t j = 0; j < s->aliases_n; j++)
@@ -304,7 +305,7 @@ static pb_VirtualHost *new_host(struct making *k, struct mz_str host)
 {
     pb_VirtualHost *h = TR_NEW(k->a, VirtualHost);
     h->name = TR_PRINTF(k->a, "%.*s:%u", MZ_STR_ARG(host), k->plan->port);
-    h->include_request_attempt_count = true;
+    h->include_request_attempt_count = tr_mesh_counts_attempts(k->v);
     return is_new(&k->names, mz_str_c(h->name)) ? h : NULL;
 }
 

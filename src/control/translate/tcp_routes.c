@@ -17,7 +17,7 @@ static void put_policy(const struct tr_routing *r, const ist_Destination *d, str
                        uint64_t *hash)
 {
     const struct mz_service *s = mz_map_get(&r->v->scope->by_host, mz_str_c(d->host));
-    const struct mz_rule *rule = s ? mz_model_rule(r->v->model, r->v->proxy->ns, s) : NULL;
+    const struct mz_rule *rule = s ? tr_rule(r->v, s) : NULL;
     if (rule)
         tr_tcp_policy(t, rule, mz_str_c(d->subset), hash);
 }

@@ -52,6 +52,11 @@ static inline const void *tr_piece(const struct mz_view *v, enum mz_fragment f)
 {
     return mz_fragment(v->t->fragments, f);
 }
+/* The DestinationRule that holds for what the proxy sends. */
+static inline const struct mz_rule *tr_rule(const struct mz_view *v, const struct mz_service *s)
+{
+    return mz_model_rule_for(v->model, v->proxy->ns, v->workload ? v->workload->labels : v->proxy->labels, s);
+}
 /* Shared pieces in messages that are not changed any more. */
 #define TR_PIECE(v, which) ((void *)(uintptr_t)tr_piece((v), MZ_FRAGMENT_##which))
 
@@ -69,7 +74,7 @@ bool tr_cluster_name_parse(struct mz_str name, struct tr_subset_key *out);
 /* A file each. They add references. */
 void tr_clusters(struct mz_view *v, struct mz_outs *out);
 /* Endpoints by locality; @policy NULL or what says which are nearer and what shares they have. */
-pb_ClusterLoadAssignment *tr_assignment(const struct mz_view *v, struct mz_arena *a, struct mz_str name, const struct mz_endpoints *e,
+pb_ClusterLoadAssignment *tr_assignment(const struct mz_view *v, struct mz_arena *a, struct mz_str name, const struct mz_service *s, const struct mz_endpoints *e,
                                         const ist_Subset *subset, const struct mz_policy *policy);
 struct mz_out *tr_endpoints(struct mz_view *v, struct mz_str name); /* NULL: no cluster of ours has this name */
 
@@ -82,6 +87,8 @@ bool tr_can_dial(const struct mz_view *v, struct mz_str address); /* the proxy h
 struct mz_str tr_wildcard(const struct mz_proxy *p); /* "0.0.0.0", or "::" where there is only IPv6 */
 /* Routes of 15006 to the port of @t; NULL: to any other port. */
 pb_RouteConfiguration *tr_inbound_routes(struct mz_view *v, struct mz_arena *a, char *cluster, const struct mz_target *t);
+
+pb_route_RetryPolicy *tr_default_retries(struct mz_view *v, struct mz_arena *a); /* of routes that say nothing; route_action.c; NULL: none */
 
 /* http_manager.c */
 enum tr_class { TR_OUTBOUND, TR_INBOUND, TR_GATEWAY }; /* from the workload, to it; at a gateway */
@@ -97,6 +104,7 @@ struct tr_weighted {
 };
 struct tr_tcp {
     const char *cluster; /* of several: what statistics call them */
+    const char *stat;    /* what they call it; NULL: as the cluster */
     const struct tr_weighted *clusters; /* by weight; none: all goes to the one */
     size_t clusters_n;
     const pb_Duration *idle, *longest; /* NULL: as the proxy does by itself */

@@ -1,0 +1,472 @@
+/* Settings of the mesh, of DestinationRules and of services, as the resources that they change show them. */
+#include "base/test.h"
+
+#include "base/buf.h"
+#include "control/analyze/check.h"
+#include "control/discovery/peer_double.h"
+#include "control/translate/translate.h"
+
+static struct mz_arena *arena;
+
+static int up(void **state)
+{
+    (void)state;
+    mz_type_add_table(mz_control_types, mz_control_types_n);
+    arena = mz_arena_create(MZ_MEM_CONFIG);
+    return 0;
+}
+
+static int down(void **state)
+{
+    (void)state;
+    mz_arena_destroy(arena);
+    return 0;
+}
+
+static struct mz_str as_json(const void *m)
+{
+    struct mz_buf b;
+    mz_buf_init(&b);
+    mz_msg_to_json(m, &b, 0);
+    char *text = mz_arena_alloc0(arena, mz_buf_len(&b) + 1);
+    (void)mz_buf_copyout(&b, 0, text, mz_buf_len(&b));
+    mz_buf_fini(&b);
+    return mz_str_c(text);
+}
+
+static void hear(void *arg, enum mz_level l, uint32_t line, struct mz_str key, const char *text)
+{
+    (void)arg;
+    (void)line;
+    if (l == MZ_LEVEL_ERROR)
+        fail_msg("%.*s: %s", MZ_STR_ARG(key), text);
+}
+
+static struct mz_model *model_of(const char *mesh, const char *documents)
+{
+    const struct mz_model_opts o = { .domain = "cluster.local" };
+    struct mz_store *s = mz_store_create(double_nothing, NULL);
+    const struct mz_doc_reader r = { MZ_STR("f"), double_take, hear, s };
+    if (mesh[0])
+        mz_doc_read_mesh(&r, mz_str_c(mesh));
+    mz_doc_read_text(&r, mz_str_c(documents), MZ_TEXT_YAML);
+    struct mz_model *m = mz_model_build(s, &o, NULL);
+    mz_store_destroy(s);
+    return m;
+}
+
+/* One resource as JSON; NULL: there is none. */
+static const char *ask(const char *mesh, const char *documents, const char *node,
+                       enum mz_xds_type t, const char *name)
+{
+    struct mz_proto_ctx ctx = { .arena = arena, .unknown = MZ_UNKNOWN_REJECT, .control = true };
+    struct mz_err err = { .msg = "" };
+    ProtobufCMessage *m = NULL;
+    const char *out = NULL;
+    if (!mz_msg_from_text(&ctx, mz_str_c(node), MZ_TEXT_YAML, &pb_Node__descriptor, &m, &err))
+        fail_msg("%s: %s", err.path, err.msg);
+    struct mz_translator *tr =
+        mz_translator_create(&(struct mz_features){ .metadata_exchange = true, .alpn = true });
+    struct mz_model *model = model_of(mesh, documents);
+    mz_translator_set_model(tr, model);
+    struct mz_proxy *p = mz_proxy_create((const pb_Node *)m, &err);
+    struct mz_view *v = mz_view_create(tr, p);
+    struct mz_outs o = { 0 };
+    const struct mz_str n = mz_str_c(name);
+    mz_translate(v, t, &n, t == MZ_XDS_ENDPOINT || t == MZ_XDS_ROUTE, &o);
+    mz_vec_foreach (it, &o.v) {
+        if (!mz_str_eq((*it)->name, n))
+            continue;
+        if (!mz_msg_unpack(&ctx, (*it)->bytes, mz_xds_descriptor(t), &m,
+                           &err)) /* what we send must be loadable */
+            fail_msg("%s: %s", err.path, err.msg);
+        out = as_json(m).p;
+    }
+    mz_outs_fini(&o);
+    mz_view_destroy(v);
+    mz_proxy_destroy(p);
+    mz_translator_destroy(tr);
+    mz_model_unref(model);
+    return out;
+}
+
+#define NODE                                                                                       \
+    "{id: sidecar~10.1.0.1~web-0.demo~demo.svc.cluster.local, metadata: {LABELS: {app: web}}, "    \
+    "locality: {region: r1, zone: z1}}"
+#define GATEWAY                                                                                    \
+    "{id: router~10.1.0.2~gate-0.demo~demo.svc.cluster.local, metadata: {LABELS: {app: gate}}}"
+#define WEB DOUBLE_SERVICE("web", "80", "10.1.0.1")
+#define OUT "outbound|80||web.demo.svc.cluster.local"
+#define RULE(spec)                                                                                 \
+    WEB "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: web, "   \
+        "namespace: demo}\n"                                                                       \
+        "spec: {host: web, " spec "}\n"
+#define SERVER(more)                                                                               \
+    "---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g, namespace: "      \
+    "demo}\n"                                                                                      \
+    "spec: {selector: {app: gate}, servers: [{hosts: ['*'], port: {number: 443, name: https, "     \
+    "protocol: HTTPS}, " more "}]}\n"                                                              \
+    "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v, "          \
+    "namespace: demo}\n"                                                                           \
+    "spec: {hosts: ['*'], gateways: [g], http: [{route: [{destination: {host: web}}]}]}\n"
+#define C MZ_XDS_CLUSTER
+#define L MZ_XDS_LISTENER
+#define R MZ_XDS_ROUTE
+#define E MZ_XDS_ENDPOINT
+static const struct {
+    const char *mesh, *documents, *node;
+    enum mz_xds_type type;
+    const char *name, *has, *lacks; /* NULL: nothing */
+} cases[] = {
+    { "", WEB, NODE, C, OUT, "\"tlsMode-istio\"", "tcp_keepalive" },
+    { "enableAutoMtls: false", WEB, NODE, C, OUT, OUT, "tlsMode-istio" },
+    { "tcpKeepalive: {probes: 3, time: 10s}", WEB, NODE, C, OUT,
+      "\"tcp_keepalive\":{\"keepalive_probes\":3,\"keepalive_time\":10}", NULL },
+    { "tcpKeepalive: {probes: 3, time: 10s}",
+      RULE("trafficPolicy: {connectionPool: {tcp: {tcpKeepalive: {time: 20s, interval: 5s}}}}"),
+      NODE, C, OUT,
+      "\"tcp_keepalive\":{\"keepalive_probes\":3,\"keepalive_time\":20,\"keepalive_interval\":5}",
+      NULL },
+    { "tcpKeepalive: {}", WEB, NODE, C, "PassthroughCluster", "\"tcp_keepalive\":{}", NULL },
+    { "h2UpgradePolicy: UPGRADE", WEB, NODE, C, OUT, "\"http2_protocol_options\":{}", NULL },
+    { "h2UpgradePolicy: UPGRADE",
+      RULE("trafficPolicy: {connectionPool: {http: {h2UpgradePolicy: DO_NOT_UPGRADE}}}"), NODE, C,
+      OUT, OUT, "http2_protocol_options" },
+    { "h2UpgradePolicy: UPGRADE",
+      RULE("trafficPolicy: {connectionPool: {http: {useClientProtocol: true}}}"), NODE, C, OUT,
+      "use_downstream_protocol_config", "explicit" },
+    { "h2UpgradePolicy: UPGRADE", WEB, NODE, C, "inbound|80||", "inbound",
+      "http2_protocol_options" },
+    { "outboundClusterStatName: "
+      "'%SERVICE%_%SERVICE_PORT%_%SERVICE_PORT_NAME%_%SERVICE_FQDN%_%SERVICE_NAME%_%SUBSET_NAME%'",
+      WEB, NODE, C, OUT, "\"alt_stat_name\":\"web.demo_80_http_web.demo.svc.cluster.local_web_;\"",
+      NULL },
+    { "inboundClusterStatName: '%SERVICE%_%TARGET_PORT%'", WEB, NODE, C, "inbound|80||",
+      "\"alt_stat_name\":\"web.demo_80;\"", NULL },
+    { "defaultTrafficPolicy: {connectionPool: {tcp: {maxConnections: 7}}, outlierDetection: "
+      "{interval: 9s}}",
+      WEB, NODE, C, OUT, "\"max_connections\":7", NULL },
+    { "defaultTrafficPolicy: {outlierDetection: {interval: 9s}}", WEB, NODE, C, OUT,
+      "\"outlier_detection\":{\"interval\":\"9s\"", NULL },
+    { "defaultTrafficPolicy: {connectionPool: {tcp: {maxConnections: 7}}}",
+      RULE("trafficPolicy: {connectionPool: {tcp: {maxConnections: 8}}}"), NODE, C, OUT,
+      "\"max_connections\":8", NULL },
+    { "defaultTrafficPolicy: {connectionPool: {tcp: {maxConnections: 7}}}", WEB, NODE, C,
+      "PassthroughCluster", "\"max_connections\":7", NULL },
+    { "inboundTrafficPolicy: {mode: LOCALHOST}", WEB, NODE, C, "inbound|80||",
+      "\"socket_address\":{\"address\":\"127.0.0.1\",\"port_value\":80}", "127.0.0.6" },
+    { "", WEB, NODE, C, "inbound|80||", "127.0.0.6", "127.0.0.1" },
+    { "tlsDefaults: {minProtocolVersion: TLSV1_3, ecdhCurves: [P-256]}",
+      RULE("trafficPolicy: {tls: {mode: SIMPLE, sni: a}}"), NODE, C, OUT,
+      "\"tls_params\":{\"tls_minimum_protocol_version\":\"TLSv1_3\",\"tls_maximum_protocol_"
+      "version\":\"TLSv1_3\",\"ecdh_curves\":[\"P-256\"]}",
+      NULL },
+    { "tlsDefaults: {cipherSuites: [ECDHE-RSA-AES128-GCM-SHA256]}", WEB, NODE, C, OUT, OUT,
+      "cipher_suites" },
+    { "", RULE("trafficPolicy: {tls: {mode: SIMPLE, caCertificates: /ca.pem, caCrl: /crl.pem}}"),
+      NODE, C, OUT, "\"crl\":{\"filename\":\"/crl.pem\"}", NULL },
+    /* listeners */
+    { "meshMTLS: {minProtocolVersion: TLSV1_3, cipherSuites: [ECDHE-RSA-AES128-GCM-SHA256]}", WEB,
+      NODE, L, "virtualInbound",
+      "\"tls_params\":{\"tls_minimum_protocol_version\":\"TLSv1_3\",\"tls_maximum_protocol_"
+      "version\":\"TLSv1_3\",\"cipher_suites\":[\"ECDHE-RSA-AES128-GCM-SHA256\"]}",
+      NULL },
+    { "pathNormalization: {normalization: NONE}", WEB, NODE, L, "virtualInbound",
+      "\"normalize_path\":false", "\"normalize_path\":true" },
+    { "pathNormalization: {normalization: DECODE_AND_MERGE_SLASHES}", WEB, NODE, L, "0.0.0.0_80",
+      "\"path_with_escaped_slashes_action\":\"UNESCAPE_AND_FORWARD\"", "KEEP_UNCHANGED" },
+    { "pathNormalization: {normalization: MERGE_SLASHES}", WEB, NODE, L, "0.0.0.0_80",
+      "\"merge_slashes\":true", NULL },
+    { "defaultConfig: {proxyHeaders: {server: {disabled: true}, requestId: {disabled: true}, "
+      "envoyDebugHeaders: {disabled: true}}}",
+      WEB, NODE, L, "virtualInbound", "\"server_header_transformation\":\"PASS_THROUGH\"",
+      "istio-envoy" },
+    { "defaultConfig: {proxyHeaders: {requestId: {disabled: true}}}", WEB, NODE, L, "0.0.0.0_80",
+      "\"generate_request_id\":false", NULL },
+    { "defaultConfig: {proxyHeaders: {envoyDebugHeaders: {disabled: true}}}", WEB, NODE, L,
+      "0.0.0.0_80", "\"suppress_envoy_headers\":true", NULL },
+    { "defaultConfig: {proxyHeaders: {server: {value: us}, xForwardedPort: {enabled: true}}}", WEB,
+      NODE, L, "0.0.0.0_80", "\"server_name\":\"us\"", NULL },
+    { "defaultConfig: {proxyHeaders: {forwardedClientCert: SANITIZE, setCurrentClientCertDetails: "
+      "{cert: true, dns: false}}}",
+      WEB, NODE, L, "virtualInbound",
+      "\"set_current_client_cert_details\":{\"subject\":true,\"cert\":true,\"uri\":true}",
+      "APPEND_FORWARD" },
+    { "defaultConfig: {proxyHeaders: {server: {value: us}}}", WEB,
+      "{id: sidecar~10.1.0.1~web-0.demo~demo.svc.cluster.local, metadata: {PROXY_CONFIG: "
+      "{proxyHeaders: {server: {value: own}}}}}",
+      L, "0.0.0.0_80", "\"server_name\":\"own\"", "\"us\"" },
+    { "defaultConfig: {gatewayTopology: {numTrustedProxies: 2, forwardClientCertDetails: "
+      "FORWARD_ONLY, proxyProtocol: {}}}",
+      WEB SERVER("tls: {mode: SIMPLE, credentialName: c}"), GATEWAY, L, "0.0.0.0_443",
+      "\"xff_num_trusted_hops\":2", "set_current_client_cert_details" },
+    { "defaultConfig: {gatewayTopology: {proxyProtocol: {}}}",
+      WEB SERVER("tls: {mode: SIMPLE, credentialName: c}"), GATEWAY, L, "0.0.0.0_443",
+      "\"listener_filters\":[{\"name\":\"envoy.filters.listener.proxy_protocol\"", NULL },
+    { "tlsDefaults: {minProtocolVersion: TLSV1_3, cipherSuites: [A]}",
+      WEB SERVER("tls: {mode: SIMPLE, credentialName: c, minProtocolVersion: TLSV1_2}"), GATEWAY, L,
+      "0.0.0.0_443",
+      "\"tls_params\":{\"tls_minimum_protocol_version\":\"TLSv1_2\",\"cipher_suites\":[\"A\"]}",
+      NULL },
+    { "tlsDefaults: {cipherSuites: [A]}", WEB SERVER("tls: {mode: ISTIO_MUTUAL}"), GATEWAY, L,
+      "0.0.0.0_443", "0.0.0.0_443", "cipher_suites" },
+    /* routes */
+    { "defaultHttpRetryPolicy: {attempts: 5, retryOn: 'reset,503'}", WEB, NODE, R, "80",
+      "\"retry_on\":\"reset,retriable-status-codes\",\"num_retries\":5", NULL },
+    { "defaultHttpRetryPolicy: {attempts: 0}", WEB, NODE, R, "80", OUT, "retry_policy" },
+    { "defaultConfig: {proxyHeaders: {attemptCount: {disabled: true}}}", WEB, NODE, R, "80", OUT,
+      "include_request_attempt_count" },
+    { "",
+      RULE("trafficPolicy: {loadBalancer: {consistentHash: {httpCookie: {name: c, ttl: 1s, "
+           "attributes: [{name: SameSite, value: Lax}]}}}}"),
+      NODE, R, "80", "\"attributes\":[{\"name\":\"SameSite\",\"value\":\"Lax\"}]", NULL },
+    /* balancing */
+    { "", RULE("trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN, warmup: {duration: 5s}}}"),
+      NODE, C, OUT,
+      "\"slow_start_config\":{\"slow_start_window\":\"5s\",\"aggression\":{\"default_value\":1,"
+      "\"runtime_key\":\"(\"},\"min_weight_percent\":{\"value\":10}}",
+      NULL },
+    { "",
+      RULE("trafficPolicy: {loadBalancer: {consistentHash: {useSourceIp: true, ringHash: {}}}}"),
+      NODE, C, OUT, "\"lb_policy\":\"RING_HASH\"", "ring_hash_lb_config" },
+    { "", RULE("trafficPolicy: {loadBalancer: {consistentHash: {useSourceIp: true}}}"), NODE, C,
+      OUT, "\"minimum_ring_size\":\"1024\"", NULL },
+    { "",
+      RULE("workloadSelector: {matchLabels: {app: web}}, trafficPolicy: {connectionPool: {tcp: "
+           "{maxConnections: 7}}}"),
+      NODE, C, OUT, "\"max_connections\":7", NULL },
+    { "",
+      RULE("workloadSelector: {matchLabels: {app: other}}, trafficPolicy: {connectionPool: {tcp: "
+           "{maxConnections: 7}}}"),
+      NODE, C, OUT, OUT, "\"max_connections\":7" },
+};
+
+static void test_cases(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < MZ_COUNT(cases); i++) {
+        const char *got =
+            ask(cases[i].mesh, cases[i].documents, cases[i].node, cases[i].type, cases[i].name);
+        if (!got || !strstr(got, cases[i].has))
+            fail_msg("case %zu (%s): %s is not in %s", i, cases[i].mesh, cases[i].has,
+                     got ? got : "nothing");
+        if (cases[i].lacks && strstr(got, cases[i].lacks))
+            fail_msg("case %zu (%s): %s is in %s", i, cases[i].mesh, cases[i].lacks, got);
+    }
+}
+
+/* ---- places ---- */
+
+#define POD(name, ip, node, labels)                                                                \
+    "---\napiVersion: v1\nkind: Pod\nmetadata: {name: " name                                       \
+    ", namespace: demo, labels: {app: api" labels "}}\n"                                           \
+    "spec: {nodeName: " node "}\nstatus: {phase: Running, podIP: " ip ", podIPs: [{ip: " ip        \
+    "}]}\n"
+#define ZONED(name, zone, region)                                                                  \
+    "---\napiVersion: v1\nkind: Node\nmetadata: {name: " name                                      \
+    ", labels: {topology.kubernetes.io/region: " region ", topology.kubernetes.io/zone: " zone     \
+    "}}\n"
+#define READY(ip, pod)                                                                             \
+    "{addresses: [" ip "], conditions: {ready: true}, targetRef: {kind: Pod, name: " pod           \
+    ", namespace: demo}}"
+#define UNREADY(ip, pod)                                                                           \
+    "{addresses: [" ip "], conditions: {ready: false}, targetRef: {kind: Pod, name: " pod          \
+    ", namespace: demo}}"
+#define API(meta, spec)                                                                            \
+    ZONED("n1", "z1", "r1")                                                                        \
+    ZONED("n2", "z2", "r1")                                                                        \
+    ZONED("n3", "z9", "r2")                                                                        \
+    POD("a", "10.2.0.1", "n1", ", tier: x")                                                        \
+    POD("b", "10.2.0.2", "n2", ", tier: w")                                                        \
+    POD("c", "10.2.0.3", "n3", ", tier: x") POD(                                                   \
+        "d", "10.2.0.4", "n1",                                                                     \
+        ", tier: w") "---\napiVersion: v1\nkind: Service\nmetadata: {name: api, "                  \
+                     "namespace: demo" meta "}\n"                                                  \
+                     "spec: {clusterIP: 10.9.0.2, selector: {app: api}, ports: [{name: "           \
+                     "http, port: 81}]" spec "}\n"                                                 \
+                     "---\napiVersion: discovery.k8s.io/v1\nkind: "                                \
+                     "EndpointSlice\nmetadata: {name: api-1, namespace: demo, labels: "            \
+                     "{kubernetes.io/service-name: api}}\n"                                        \
+                     "endpoints: [" READY("10.2.0.1", "a") ", " READY("10.2.0.2", "b") ", " READY( \
+                         "10.2.0.3", "c") ", " UNREADY("10.2.0.4", "d") "]\nports: [{name: http, " \
+                                                                        "port: 81}]\n"
+#define APIRULE(spec)                                                                              \
+    "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: api, "       \
+    "namespace: demo}\nspec: {host: api, trafficPolicy: {" spec "}}\n"
+#define HERE                                                                                       \
+    "{id: sidecar~10.1.0.1~web-0.demo~demo.svc.cluster.local, metadata: {LABELS: {app: web, "      \
+    "tier: x}, NODE_NAME: n1}, locality: {region: r1, zone: z1}}"
+#define OUTLIER "outlierDetection: {interval: 1s}"
+
+/* "priority:last byte of the address[!: not ready]..., " for each group, with "*weight" where it is not their number. */
+static const char *groups(const char *json)
+{
+    struct mz_proto_ctx ctx = { .arena = arena, .unknown = MZ_UNKNOWN_REJECT };
+    struct mz_err err;
+    ProtobufCMessage *m = NULL;
+    struct mz_str out = MZ_STR("");
+    assert_true(mz_msg_from_text(&ctx, mz_str_c(json), MZ_TEXT_JSON,
+                                 &pb_ClusterLoadAssignment__descriptor, &m, &err));
+    const pb_ClusterLoadAssignment *c = (const pb_ClusterLoadAssignment *)m;
+    for (size_t i = 0; i < c->n_endpoints; i++) {
+        const pb_LocalityLbEndpoints *g = c->endpoints[i];
+        out = mz_arena_printf(arena, "%.*s%s%u:", MZ_STR_ARG(out), i ? " " : "", g->priority);
+        for (size_t k = 0; k < g->n_lb_endpoints; k++) {
+            const char *ip = g->lb_endpoints[k]->endpoint->address->socket_address->address;
+            out = mz_arena_printf(
+                arena, "%.*s%s%s", MZ_STR_ARG(out), strrchr(ip, '.') + 1,
+                g->lb_endpoints[k]->health_status == pb_HealthStatus_UNHEALTHY ? "!" : "");
+        }
+        if (mz_u32_or(g->load_balancing_weight, 0) != g->n_lb_endpoints)
+            out = mz_arena_printf(arena, "%.*s*%u", MZ_STR_ARG(out),
+                                  mz_u32_or(g->load_balancing_weight, 0));
+    }
+    return out.p;
+}
+
+static const struct {
+    const char *mesh, *documents, *want;
+    bool weighs; /* the cluster heeds shares */
+} places[] = {
+    { "", API("", ""), "0:1 0:2 0:3", false },
+    { "", API("", "") APIRULE(OUTLIER), "0:1 1:2 2:3", false },
+    { "localityLbSetting: {enabled: false}", API("", "") APIRULE(OUTLIER), "0:1 0:2 0:3", false },
+    { "localityLbSetting: {distribute: [{from: r1/*, to: {r1/z1: 30, r1/z2: 70}}]}", API("", ""),
+      "0:1*30 0:2*70 0:*1", true },
+    { "localityLbSetting: {distribute: [{from: r7/*, to: {r1/*: 100}}]}",
+      API("", "") APIRULE(OUTLIER), "0:1 0:2 0:3", true },
+    { "localityLbSetting: {failover: [{from: r1, to: r3}]}", API("", "") APIRULE(OUTLIER),
+      "0:1 1:2 2:3", true },
+    { "",
+      API("", "")
+          APIRULE("loadBalancer: {localityLbSetting: {failoverPriority: [tier]}}, " OUTLIER),
+      "0:1 1:2 0:3", true },
+    { "",
+      API("", "")
+          APIRULE("loadBalancer: {localityLbSetting: {failoverPriority: ['tier=w']}}, " OUTLIER),
+      "1:1 0:2 1:3", true },
+    { "",
+      API("", "") APIRULE("loadBalancer: {localityLbSetting: {failoverPriority: [tier], failover: "
+                          "[{from: r1, to: r2}]}}, " OUTLIER),
+      "0:1 2:2 1:3", true },
+    { "",
+      API("", "") APIRULE("loadBalancer: {localityLbSetting: {failoverPriority: "
+                          "[topology.kubernetes.io/region, tier]}}, " OUTLIER),
+      "0:1 1:2 2:3", true },
+    { "", API("", "") APIRULE("loadBalancer: {localityLbSetting: {failoverPriority: [tier]}}"),
+      "0:1 0:2 0:3", false },
+    /* trafficDistribution: without outlier detection, but with the endpoints that are not ready */
+    { "", API("", ", trafficDistribution: PreferClose"), "0:14! 1:2 2:3", true },
+    { "", API("", ", trafficDistribution: PreferSameZone"), "0:14! 1:2 2:3", true },
+    { "", API("", ", trafficDistribution: PreferSameNode"), "0:14! 1:2 2:3", true },
+    { "", API(", annotations: {networking.istio.io/traffic-distribution: PreferClose}", ""),
+      "0:14! 1:2 2:3", true },
+    { "", API(", annotations: {networking.istio.io/traffic-distribution: Any}", ""), "0:1 0:2 0:3",
+      false },
+    { "",
+      "apiVersion: v1\nkind: Namespace\nmetadata: {name: demo, annotations: "
+      "{networking.istio.io/traffic-distribution: prefersamezone}}\n" API("", ""),
+      "0:14! 1:2 2:3", true },
+    { "",
+      API("", ", trafficDistribution: PreferClose")
+          APIRULE("loadBalancer: {localityLbSetting: {enabled: false}}"),
+      "0:14! 0:2 0:3", false },
+};
+
+static void test_places(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < MZ_COUNT(places); i++) {
+        const char *name = "outbound|81||api.demo.svc.cluster.local";
+        const char *got = ask(places[i].mesh, places[i].documents, HERE, E, name);
+        const char *cluster = ask(places[i].mesh, places[i].documents, HERE, C, name);
+        if (strcmp(groups(got), places[i].want) != 0)
+            fail_msg("case %zu: \"%s\" is not \"%s\"", i, groups(got), places[i].want);
+        if ((strstr(cluster, "locality_weighted_lb_config") != NULL) != places[i].weighs)
+            fail_msg("case %zu: %s", i, cluster);
+    }
+}
+
+/* ---- namespaces ---- */
+
+static void test_namespaces_that_are_looked_at(void **state)
+{
+    (void)state;
+#define NS(name, labels)                                                                           \
+    "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: " name ", labels: {" labels "}}\n"
+    static const struct {
+        const char *mesh;
+        bool has;
+    } mesh[] = {
+        { "", true },
+        { "discoverySelectors: [{matchLabels: {mesh: 'on'}}]", true },
+        { "discoverySelectors: [{matchLabels: {mesh: 'off'}}]", false },
+        { "discoverySelectors: [{matchLabels: {mesh: 'off'}}, {}]", true },
+        { "discoverySelectors: [{matchExpressions: [{key: mesh, operator: In, values: ['on', "
+          "x]}]}]",
+          true },
+        { "discoverySelectors: [{matchExpressions: [{key: mesh, operator: NotIn, values: "
+          "['on']}]}]",
+          false },
+        { "discoverySelectors: [{matchExpressions: [{key: mesh, operator: Exists}]}]", true },
+        { "discoverySelectors: [{matchExpressions: [{key: mesh, operator: DoesNotExist}]}]",
+          false },
+    };
+    for (size_t i = 0; i < MZ_COUNT(mesh); i++)
+        if ((ask(mesh[i].mesh, NS("demo", "mesh: 'on'") WEB, NODE, C, OUT) != NULL) != mesh[i].has)
+            fail_msg("%s", mesh[i].mesh);
+}
+
+/* ---- verdicts ---- */
+
+static void test_verdicts(void **state)
+{
+    (void)state;
+    static const struct {
+        enum mz_kind kind;
+        const char *spec, *error;
+    } verdicts[] = {
+        { MZ_KIND_MESH_CONFIG,
+          "{discoverySelectors: [{matchExpressions: [{key: a, operator: Like}]}]}",
+          "discovery_selectors[0].matchExpressions[0].operator: \"Like\"" },
+        { MZ_KIND_MESH_CONFIG, "{localityLbSetting: {distribute: [{from: a, to: {b: 99}}]}}",
+          "locality_lb_setting.distribute[0].to: the shares" },
+        { MZ_KIND_MESH_CONFIG,
+          "{defaultTrafficPolicy: {connectionPool: {tcp: {maxConnections: -1}}}}",
+          "default_traffic_policy.tcp.max_connections" },
+        { MZ_KIND_DESTINATION_RULE,
+          "{host: a, trafficPolicy: {loadBalancer: {localityLbSetting: {failover: [{from: a, to: "
+          "a}]}}}}",
+          "traffic_policy.load_balancer.locality_lb_setting.failover[0]: \"a\" cannot" },
+        { MZ_KIND_DESTINATION_RULE,
+          "{host: a, trafficPolicy: {loadBalancer: {localityLbSetting: {failoverPriority: ['']}}}}",
+          "traffic_policy.load_balancer.locality_lb_setting.failover_priority[0]: must" },
+        { MZ_KIND_DESTINATION_RULE,
+          "{host: a, trafficPolicy: {loadBalancer: {localityLbSetting: {failoverPriority: [a], "
+          "distribute: [{from: a, to: {b: 100}}]}}}}",
+          "traffic_policy.load_balancer.locality_lb_setting: only one" },
+    };
+    for (size_t i = 0; i < MZ_COUNT(verdicts); i++) {
+        struct mz_proto_ctx ctx = { .arena = arena, .unknown = MZ_UNKNOWN_REJECT };
+        struct mz_err err = { .path = "", .msg = "" };
+        char text[sizeof(err)];
+        ProtobufCMessage *m = NULL;
+        const bool ok = mz_msg_from_text(&ctx, mz_str_c(verdicts[i].spec), MZ_TEXT_YAML,
+                                         mz_kind_info(verdicts[i].kind)->type, &m, &err) &&
+                        mz_check_object(verdicts[i].kind, m, &err);
+        if (ok || strncmp(mz_err_text(&err, text, sizeof(text)), verdicts[i].error,
+                          strlen(verdicts[i].error)) != 0)
+            fail_msg("%s: \"%s\"", verdicts[i].spec, ok ? "" : text);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_cases, up, down),
+        cmocka_unit_test_setup_teardown(test_places, up, down),
+        cmocka_unit_test_setup_teardown(test_namespaces_that_are_looked_at, up, down),
+        cmocka_unit_test_setup_teardown(test_verdicts, up, down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
