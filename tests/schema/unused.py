@@ -144,7 +144,8 @@ def unread():
         knows = [members for w, members in files if any(x in names or any(x.startswith(n + "_") for n in names) for x in w)]
         for field, _ in messages[m]:
             case = re.compile(rf"{short[m]}_\w*{field.upper()}")
-            if not any(field.lower() in k for k in knows) and not any(case.fullmatch(w) for w in words):
+            names_in_c = {field.lower(), field.lower() + "_"}  # the second where it is a word of C's
+            if not any(names_in_c & k for k in knows) and not any(case.fullmatch(w) for w in words):
                 yield f"{m}.{field}"
 
 

@@ -252,6 +252,6 @@ bool mz_check_object(enum mz_kind k, const ProtobufCMessage *body, struct mz_err
     case MZ_KIND_REQUEST_AUTHENTICATION:
         return check_request_authentication((const ist_RequestAuthentication *)body, err);
     default:
-        return true; /* the API server has checked Kubernetes' own */
+        return mz_check_gateway_api(k, body, err); /* Kubernetes' own the API server has checked */
     }
 }

@@ -11,7 +11,10 @@ bool mz_check_is_label(const char *s); /* it may be a part of names of clusters 
 /* check_gateway.c */
 bool mz_check_gateway(const ist_Gateway *m, struct mz_err *err);
 /* check_route.c */
+bool mz_check_regex(const char *text, const char *path, struct mz_err *err); /* 1024 bytes at most */
 bool mz_check_virtual_service(const ist_VirtualService *m, struct mz_err *err);
+/* check_gateway_api.c: of kinds of the Gateway API and Ingress; others are fine */
+bool mz_check_gateway_api(enum mz_kind k, const ProtobufCMessage *m, struct mz_err *err);
 /* check_service.c */
 bool mz_check_is_host(struct mz_str s);   /* a name, "*.name" or "*" */
 bool mz_check_is_subnet(const char *s); /* "10.0.0.1" or "10.0.0.0/8" */

@@ -8,7 +8,7 @@ enum { MAX_REGEX = 1024 }; /* as Istio has it */
 
 /* ---- parts ---- */
 
-static bool regex(const char *text, const char *path, struct mz_err *err)
+bool mz_check_regex(const char *text, const char *path, struct mz_err *err)
 {
     if (strlen(text) > MAX_REGEX)
         return AT(mz_err_set(err, "is longer than %d bytes", MAX_REGEX), "%s", path);
@@ -23,7 +23,7 @@ static bool match(const ist_StringMatch *m, const char *path, struct mz_err *err
         return true;
     if (!m->regex[0])
         return AT(mz_err_set(err, "must not be empty"), "%s.regex", path);
-    return regex(m->regex, "regex", err) || mz_err_at(err, "%s", path);
+    return mz_check_regex(m->regex, "regex", err) || mz_err_at(err, "%s", path);
 }
 
 static bool header_name(const char *name, const char *path, struct mz_err *err)
@@ -142,7 +142,7 @@ static bool rewrite(const ist_HTTPRewrite *w, struct mz_err *err)
         return mz_err_set(err, "has both uri and uri_regex_rewrite");
     if (r && (!r->match[0] || !r->rewrite[0]))
         return AT(mz_err_set(err, "needs match and rewrite"), "uri_regex_rewrite");
-    return !r || regex(r->match, "uri_regex_rewrite.match", err);
+    return !r || mz_check_regex(r->match, "uri_regex_rewrite.match", err);
 }
 
 static bool retries(const ist_HTTPRetry *r, struct mz_err *err)

@@ -24,19 +24,39 @@ static const struct mz_gateway *make(struct model_draft *d, const struct mz_doc 
     return g;
 }
 
+void model_made_gateway(struct model_draft *d, struct mz_gateway *g)
+{
+    const struct mz_str bytes = mz_msg_pack_alloc(&g->spec->base, d->scratch);
+    g->hash = model_hash_str(model_hash_str(mz_xxh64(bytes.p, bytes.n, 1), g->ns), g->name);
+    g->hash = model_hash_labels(model_hash_str(g->hash, g->services_ns), g->selector);
+    for (size_t i = 0; i < g->services_n; i++)
+        g->hash = model_hash_str(g->hash, g->services[i]);
+    *mz_vec_push(&d->gateways, MZ_MEM_CONFIG) = g;
+}
+
 void model_add_gateways(struct model_draft *d)
 {
     size_t n;
     const struct mz_doc *const *docs = model_docs(d, MZ_KIND_GATEWAY, &n);
-    const struct mz_gateway **v = mz_arena_alloc(d->m->arena, n * sizeof(*v));
+    const struct mz_gateway **v = mz_arena_alloc(d->m->arena, (n + d->gateways.n) * sizeof(*v));
     for (size_t i = 0; i < n; i++)
         v[i] = make(d, docs[i]);
+    mz_vec_foreach (g, &d->gateways)
+        v[n++] = *g;
     if (n)
         qsort(v, n, sizeof(*v), compare);
     for (size_t i = 0; i < n; i++)
         d->m->gateways_hash = mz_xxh64(&v[i]->hash, sizeof(v[i]->hash), d->m->gateways_hash);
     d->m->gateways = v;
     d->m->gateways_n = n;
+}
+
+bool mz_gateway_serves(const struct mz_gateway *g, const struct mz_service *s)
+{
+    for (size_t i = 0; i < g->services_n; i++)
+        if (mz_str_eq(g->services[i], s->host) && mz_str_eq(g->services_ns, s->ns))
+            return true;
+    return false;
 }
 
 bool mz_gateway_selects(const struct mz_gateway *g, struct mz_labels labels)

@@ -8,9 +8,15 @@ struct mz_gateway {
     struct mz_labels selector; /* none: every gateway proxy */
     const ist_Gateway *spec;
     uint64_t hash;
+    /* Of the Gateway API: it is for proxies behind one of these services, at the ports that these have, and for nobody else. */
+    bool by_service;
+    const struct mz_str *services; /* hosts */
+    size_t services_n;
+    struct mz_str services_ns;     /* where the services are */
 };
-/* A proxy with these labels listens as @g says. */
+/* A proxy with these labels listens as @g says; not for one by_service. */
 bool mz_gateway_selects(const struct mz_gateway *g, struct mz_labels labels);
+bool mz_gateway_serves(const struct mz_gateway *g, const struct mz_service *s); /* one by_service stands behind @s */
 bool mz_server_passes_through(const ist_Server *s); /* its TLS is not ended here */
 bool mz_server_is_http(const ist_Server *s);        /* plain HTTP, or HTTPS that is ended here */
 #endif

@@ -260,6 +260,7 @@ struct mz_model *mz_model_build(struct mz_store *s, const struct mz_model_opts *
     model_add_service_entries(&d);
     model_resolve_aliases(&d);
     model_add_sidecars(&d);
+    model_add_gateway_api(&d);
     model_add_rules(&d);
     model_add_virtuals(&d);
     model_add_gateways(&d);
@@ -270,6 +271,9 @@ struct mz_model *mz_model_build(struct mz_store *s, const struct mz_model_opts *
     m->machines = d.machines.n != 0;
     mz_vec_free(&d.services, MZ_MEM_CONFIG);
     mz_vec_free(&d.table, MZ_MEM_CONFIG);
+    mz_vec_free(&d.gateways, MZ_MEM_CONFIG);
+    mz_vec_free(&d.virtuals, MZ_MEM_CONFIG);
+    mz_vec_free(&d.made_rules, MZ_MEM_CONFIG);
     mz_vec_free(&d.pods, MZ_MEM_CONFIG);
     mz_vec_free(&d.machines, MZ_MEM_CONFIG);
     mz_arena_destroy(d.scratch);

@@ -175,6 +175,7 @@ struct mz_model {
     const struct mz_gateway *const *gateways; /* gateway.h; oldest first, then by name and namespace */
     size_t gateways_n;
     uint64_t gateways_hash;
+    const struct mz_gateway_api *gateway_api; /* gateway_api.h: what became of its documents; of a model on another: that one's */
     const struct mz_peer_auth *peer_auth; /* peer_auth.h; oldest first */
     size_t peer_auth_n;
     uint64_t mtls_hash; /* of them all */

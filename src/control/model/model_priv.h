@@ -6,12 +6,23 @@
 struct model_gathered { /* endpoints of one service while they are looked for */
     MZ_VEC(struct mz_endpoint) *ports;
 };
+struct mz_gateway;
+struct mz_virtual;
+struct model_rule { /* a DestinationRule, from wherever */
+    struct mz_str ns, name, created;
+    const ist_DestinationRule *m;
+    uint64_t version;
+};
 struct model_draft { /* a model being built */
     struct mz_model *m;
     struct mz_store *store;
     struct mz_arena *scratch; /* messages; goes when the model stands */
     MZ_VEC(struct mz_service *) services;
     MZ_VEC(const struct mz_endpoints *) table; /* by mz_port.at */
+    /* made of documents of the Gateway API and Ingresses */
+    MZ_VEC(const struct mz_gateway *) gateways;
+    MZ_VEC(struct mz_virtual *) virtuals;
+    MZ_VEC(struct model_rule) made_rules;
     MZ_VEC(struct mz_workload *) pods, machines; /* those that have an address; by namespace and name */
 };
 void model_add_kubernetes(struct model_draft *d); /* kubernetes.c */
@@ -26,6 +37,9 @@ void model_add_service_entries(struct model_draft *d);  /* service_entry.c; afte
 void model_resolve_aliases(struct model_draft *d);      /* alias.c; after all services */
 void model_add_sidecars(struct model_draft *d);         /* sidecar.c */
 void model_free_sidecars(struct mz_model *m);
+void model_add_gateway_api(struct model_draft *d);      /* gateway_api.c; before rules, VirtualServices and Gateways */
+void model_made_gateway(struct model_draft *d, struct mz_gateway *g); /* gateway.c */
+void model_made_rule(struct model_draft *d, struct mz_str ns, struct mz_str name, const ist_DestinationRule *m); /* rule.c */
 void model_add_rules(struct model_draft *d);      /* rule.c */
 struct mz_str model_full_host(struct model_draft *d, struct mz_str host, struct mz_str ns); /* as a document of @ns means it */
 void model_add_gateways(struct model_draft *d);   /* gateway.c */

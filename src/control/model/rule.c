@@ -52,12 +52,12 @@ static void join(struct model_draft *d, struct mz_rule *r, const ist_Destination
     r->hash = mz_xxh64(&version, sizeof(version), r->hash);
 }
 
-static int compare_docs(const void *a, const void *b)
+static int compare_rules(const void *a, const void *b)
 {
-    const struct mz_doc *const *x = a, *const *y = b;
-    int c = mz_str_cmp((*x)->created, (*y)->created);
-    c = c ? c : mz_str_cmp((*x)->ns, (*y)->ns);
-    return c ? c : mz_str_cmp((*x)->name, (*y)->name);
+    const struct model_rule *x = a, *y = b;
+    int c = mz_str_cmp(x->created, y->created);
+    c = c ? c : mz_str_cmp(x->ns, y->ns);
+    return c ? c : mz_str_cmp(x->name, y->name);
 }
 
 static bool is_dialled(const ist_TrafficPolicy *t)
@@ -89,12 +89,12 @@ static bool same_labels(struct mz_labels a, struct mz_labels b)
     return a.n == b.n;
 }
 
-static void add_rule(struct model_draft *d, const struct mz_doc *doc)
+static void add_rule(struct model_draft *d, const struct model_rule *from)
 {
-    const ist_DestinationRule *m = (const ist_DestinationRule *)mz_doc_body(doc, d->m->arena);
-    struct mz_str host = model_full_host(d, mz_str_c(m->host), doc->ns);
+    const ist_DestinationRule *m = from->m;
+    struct mz_str host = model_full_host(d, mz_str_c(m->host), from->ns);
     struct mz_str key =
-        mz_arena_printf(d->m->arena, "%.*s/%.*s", MZ_STR_ARG(doc->ns), MZ_STR_ARG(host));
+        mz_arena_printf(d->m->arena, "%.*s/%.*s", MZ_STR_ARG(from->ns), MZ_STR_ARG(host));
     const struct mz_labels selector = model_selector(d->m->arena, m->workload_selector);
     struct mz_rule *first = mz_map_get(&d->m->rules, key), *r = first, *last = NULL;
     while (r && !same_labels(r->selector, selector)) {
@@ -104,8 +104,8 @@ static void add_rule(struct model_draft *d, const struct mz_doc *doc)
     if (!r) {
         r = mz_arena_new0(d->m->arena, struct mz_rule);
         r->selector = selector;
-        r->ns = mz_arena_dup(d->m->arena, doc->ns);
-        r->name = mz_arena_dup(d->m->arena, doc->name);
+        r->ns = mz_arena_dup(d->m->arena, from->ns);
+        r->name = mz_arena_dup(d->m->arena, from->name);
         r->host = host;
         r->export_to = export_to(d, m, &r->export_to_n);
         if (last)
@@ -113,23 +113,37 @@ static void add_rule(struct model_draft *d, const struct mz_doc *doc)
         else
             (void)mz_map_put(&d->m->rules, key, r);
     }
-    join(d, r, m, doc->version);
+    join(d, r, m, from->version);
     d->m->dialled |= lets_dial(m);
-    d->m->rules_hash = mz_xxh64(&doc->version, sizeof(doc->version),
-                                mz_xxh64(doc->key.p, doc->key.n, d->m->rules_hash));
+    d->m->rules_hash = model_hash_str(
+        model_hash_str(mz_xxh64(&from->version, sizeof(from->version), d->m->rules_hash), from->ns),
+        from->name);
+}
+
+void model_made_rule(struct model_draft *d, struct mz_str ns, struct mz_str name,
+                     const ist_DestinationRule *m)
+{
+    const struct mz_str bytes = mz_msg_pack_alloc(&m->base, d->scratch);
+    *mz_vec_push(&d->made_rules, MZ_MEM_CONFIG) = (struct model_rule){
+        ns, name, MZ_STR(""), m, mz_xxh64(bytes.p, bytes.n, 1)
+    }; /* what is made of policies has no age */
 }
 
 void model_add_rules(struct model_draft *d)
 {
     size_t n;
-    const struct mz_doc *const *v = model_docs(d, MZ_KIND_DESTINATION_RULE, &n);
-    const struct mz_doc **sorted = mz_arena_alloc(d->scratch, n * sizeof(*sorted));
-    if (n) {
-        memcpy(sorted, v, n * sizeof(*sorted));
-        qsort(sorted, n, sizeof(*sorted), compare_docs);
-    }
+    const struct mz_doc *const *docs = model_docs(d, MZ_KIND_DESTINATION_RULE, &n);
+    struct model_rule *v = mz_arena_alloc(d->scratch, (n + d->made_rules.n) * sizeof(*v));
     for (size_t i = 0; i < n; i++)
-        add_rule(d, sorted[i]);
+        v[i] = (struct model_rule){ docs[i]->ns, docs[i]->name, docs[i]->created,
+                                    (const ist_DestinationRule *)mz_doc_body(docs[i], d->m->arena),
+                                    docs[i]->version };
+    mz_vec_foreach (r, &d->made_rules)
+        v[n++] = *r;
+    if (n)
+        qsort(v, n, sizeof(*v), compare_rules);
+    for (size_t i = 0; i < n; i++)
+        add_rule(d, &v[i]);
 }
 
 /* ---- choosing ---- */

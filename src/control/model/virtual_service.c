@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "control/model/gateway_api_priv.h"
 #include "control/model/model_priv.h"
 #include "control/model/virtual_merge.h"
 
@@ -130,6 +131,24 @@ static struct mz_virtual *make(struct model_draft *d, const struct mz_doc *doc)
     return v;
 }
 
+void gw_add_virtual(struct gw_making *g, struct mz_str ns, struct mz_str name,
+                    struct mz_str created, ist_VirtualService *spec, enum mz_semantics semantics)
+{
+    struct model_draft *d = g->d;
+    struct mz_virtual *v = mz_arena_new0(d->m->arena, struct mz_virtual);
+    v->ns = mz_arena_dup(d->m->arena, ns);
+    v->name = mz_arena_dup(d->m->arena, name);
+    v->created = mz_arena_dup(d->m->arena, created);
+    v->semantics = semantics;
+    if (semantics == MZ_SEMANTICS_INGRESS)
+        fill_names(d, spec, v->ns);
+    const struct mz_str bytes = mz_msg_pack_alloc(&spec->base, d->scratch);
+    v->hash = model_hash_str(model_hash_str(mz_xxh64(bytes.p, bytes.n, semantics), v->ns), v->name);
+    v->spec = spec;
+    fill_export(d, v);
+    *mz_vec_push(&d->virtuals, MZ_MEM_CONFIG) = v;
+}
+
 /* Oldest first, then by name and namespace. */
 static int compare(const void *a, const void *b)
 {
@@ -143,7 +162,7 @@ void model_add_virtuals(struct model_draft *d)
 {
     size_t n, kept = 0;
     const struct mz_doc *const *docs = model_docs(d, MZ_KIND_VIRTUAL_SERVICE, &n);
-    const struct mz_virtual **v = mz_arena_alloc(d->m->arena, n * sizeof(*v));
+    const struct mz_virtual **v = mz_arena_alloc(d->m->arena, (n + d->virtuals.n) * sizeof(*v));
     struct mz_map delegates;
     mz_map_init(&delegates, MZ_MEM_CONFIG);
     for (size_t i = 0; i < n; i++) {
@@ -156,6 +175,8 @@ void model_add_virtuals(struct model_draft *d)
                                              MZ_STR_ARG(one->name)),
                              one);
     }
+    mz_vec_foreach (made, &d->virtuals)
+        v[kept++] = *made;
     if (kept)
         qsort(v, kept, sizeof(*v), compare);
     for (size_t i = 0; i < kept; i++) {
@@ -207,9 +228,16 @@ const struct mz_virtual *const *mz_model_virtuals(const struct mz_model *m, stru
     const struct mz_virtual **v = mz_arena_alloc(a, m->virtuals_n * sizeof(*v));
     size_t n = 0;
     for (enum reach r = REACH_OWN; r < REACH_NONE; r++)
-        for (size_t i = 0; i < m->virtuals_n; i++)
-            if (mz_virtual_is_bound(m->virtuals[i], gateway) && reach(m->virtuals[i], ns) == r)
-                v[n++] = m->virtuals[i];
+        for (unsigned last = 0; last < 2; last++)
+            for (size_t i = 0; i < m->virtuals_n; i++) {
+                const struct mz_virtual *one = m->virtuals[i];
+                /* Of the Gateway API, what clients of a namespace say for themselves comes first. */
+                const bool own = one->semantics == MZ_SEMANTICS_GATEWAY && mz_str_eq(one->ns, ns);
+                if (own != (last == 0))
+                    continue;
+                if (mz_virtual_is_bound(one, gateway) && reach(one, ns) == r)
+                    v[n++] = one;
+            }
     *out_n = n;
     return v;
 }

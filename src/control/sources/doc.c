@@ -27,12 +27,30 @@ static const struct mz_kind_info infos[MZ_KIND__COUNT] = {
     [MZ_KIND_WASM_PLUGIN] = { .group = "extensions.istio.io", .name = "WasmPlugin", .versions = "v1alpha1", .type = &ist_WasmPlugin__descriptor, .spec_only = true, .strict = true },
     [MZ_KIND_TRAFFIC_EXTENSION] = { .group = "extensions.istio.io", .name = "TrafficExtension", .versions = "v1alpha1", .type = &ist_TrafficExtension__descriptor, .spec_only = true, .strict = true },
     [MZ_KIND_TELEMETRY] = { .group = "telemetry.istio.io", .name = "Telemetry", .versions = "v1 v1alpha1", .type = &ist_Telemetry__descriptor, .spec_only = true, .strict = true },
+    [MZ_KIND_SECRET] = { .group = "", .name = "Secret", .versions = "v1", .type = &k8s_Secret__descriptor },
+    [MZ_KIND_CONFIG_MAP] = { .group = "", .name = "ConfigMap", .versions = "v1", .type = &k8s_ConfigMap__descriptor },
+    [MZ_KIND_INGRESS_CLASS] = { .group = "networking.k8s.io", .name = "IngressClass", .versions = "v1", .type = &k8s_IngressClass__descriptor, .cluster_scoped = true, .spec_only = true },
+    [MZ_KIND_INGRESS] = { .group = "networking.k8s.io", .name = "Ingress", .versions = "v1", .type = &k8s_Ingress__descriptor, .spec_only = true },
+    [MZ_KIND_GATEWAY_CLASS] = { .group = "gateway.networking.k8s.io", .name = "GatewayClass", .versions = "v1 v1beta1", .type = &k8s_GatewayClass__descriptor, .cluster_scoped = true, .spec_only = true },
+    [MZ_KIND_K8S_GATEWAY] = { .group = "gateway.networking.k8s.io", .name = "Gateway", .key = "KubernetesGateway", .versions = "v1 v1beta1", .type = &k8s_Gateway__descriptor, .spec_only = true, .told = true },
+    [MZ_KIND_LISTENER_SET] = { .group = "gateway.networking.k8s.io", .name = "ListenerSet", .versions = "v1", .type = &k8s_ListenerSet__descriptor, .spec_only = true, .told = true },
+    [MZ_KIND_HTTP_ROUTE] = { .group = "gateway.networking.k8s.io", .name = "HTTPRoute", .versions = "v1 v1beta1", .type = &k8s_HTTPRoute__descriptor, .spec_only = true, .told = true },
+    [MZ_KIND_GRPC_ROUTE] = { .group = "gateway.networking.k8s.io", .name = "GRPCRoute", .versions = "v1 v1alpha2", .type = &k8s_GRPCRoute__descriptor, .spec_only = true, .told = true },
+    [MZ_KIND_TCP_ROUTE] = { .group = "gateway.networking.k8s.io", .name = "TCPRoute", .versions = "v1 v1alpha2", .type = &k8s_L4Route__descriptor, .spec_only = true, .told = true },
+    [MZ_KIND_TLS_ROUTE] = { .group = "gateway.networking.k8s.io", .name = "TLSRoute", .versions = "v1 v1alpha3 v1alpha2", .type = &k8s_L4Route__descriptor, .spec_only = true, .told = true },
+    [MZ_KIND_REFERENCE_GRANT] = { .group = "gateway.networking.k8s.io", .name = "ReferenceGrant", .versions = "v1 v1beta1 v1alpha2", .type = &k8s_ReferenceGrant__descriptor, .spec_only = true, .told = true },
+    [MZ_KIND_BACKEND_TLS_POLICY] = { .group = "gateway.networking.k8s.io", .name = "BackendTLSPolicy", .versions = "v1 v1alpha3", .type = &k8s_BackendTLSPolicy__descriptor, .spec_only = true, .told = true },
 };
 /* clang-format on */
 
 const struct mz_kind_info *mz_kind_info(enum mz_kind k)
 {
     return &infos[k];
+}
+
+const char *mz_kind_key(enum mz_kind k)
+{
+    return infos[k].key ? infos[k].key : infos[k].name;
 }
 
 static struct mz_str put(char **at, struct mz_str s)
@@ -62,7 +80,7 @@ struct mz_doc *mz_doc_create(enum mz_kind k, const k8s_ObjectMeta *meta,
     struct mz_str ns = mz_str_c(meta->namespace_), name = mz_str_c(meta->name),
                   created = mz_str_c(meta->creationtimestamp);
     struct mz_str m = mz_msg_pack_alloc(&meta->base, a), b = mz_msg_pack_alloc(body, a);
-    struct mz_str key = mz_arena_printf(a, "%s/%s%s%s", infos[k].name, meta->namespace_,
+    struct mz_str key = mz_arena_printf(a, "%s/%s%s%s", mz_kind_key(k), meta->namespace_,
                                         ns.n ? "/" : "", meta->name);
     struct mz_str of = service_of(k, meta, a);
     const size_t n = ns.n + name.n + file.n + key.n + created.n + m.n + b.n + of.n + 8;

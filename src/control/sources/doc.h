@@ -32,18 +32,34 @@ enum mz_kind { /* in the order in which kinds are reported */
     MZ_KIND_ENVOY_FILTER,
     MZ_KIND_WASM_PLUGIN,
     MZ_KIND_TRAFFIC_EXTENSION,
+    MZ_KIND_SECRET,
+    MZ_KIND_CONFIG_MAP,
+    MZ_KIND_INGRESS_CLASS,
+    MZ_KIND_INGRESS,
+    MZ_KIND_GATEWAY_CLASS,
+    MZ_KIND_K8S_GATEWAY, /* the Gateway API's */
+    MZ_KIND_LISTENER_SET,
+    MZ_KIND_HTTP_ROUTE,
+    MZ_KIND_GRPC_ROUTE,
+    MZ_KIND_TCP_ROUTE,
+    MZ_KIND_TLS_ROUTE,
+    MZ_KIND_REFERENCE_GRANT,
+    MZ_KIND_BACKEND_TLS_POLICY,
     MZ_KIND__COUNT
 };
 struct mz_kind_info {
     const char *group;      /* of the API: "" is Kubernetes' core */
     const char *name;       /* as `kind:` says */
+    const char *key;        /* what it is called in keys, where another kind has its name; NULL: as it is named */
     const char *versions;   /* that are read, with blanks between */
     const ProtobufCMessageDescriptor *type; /* of the content */
     bool cluster_scoped;    /* it has no namespace */
     bool spec_only;         /* content is what stands under `spec` */
     bool strict;            /* an unknown field is an error, as `kubectl apply` says; else it is for others */
+    bool told;              /* an unknown field is told as a warning */
 };
 const struct mz_kind_info *mz_kind_info(enum mz_kind k);
+const char *mz_kind_key(enum mz_kind k); /* the first part of the keys of its documents */
 
 struct mz_doc {
     unsigned refs;

@@ -119,10 +119,51 @@ static bool read_meta(struct at *at, const struct mz_node *doc, enum mz_kind k,
         meta->namespace_ = (char *)(uintptr_t) "default";
     else if (!name_ok(mz_str_c(meta->namespace_)))
         return mz_err_set(err, "metadata.namespace: \"%.200s\" is not a name", meta->namespace_);
-    at->key = mz_arena_printf(at->arena, "%s/%s%s%s", info->name, meta->namespace_,
+    at->key = mz_arena_printf(at->arena, "%s/%s%s%s", mz_kind_key(k), meta->namespace_,
                               meta->namespace_[0] ? "/" : "", meta->name);
     *out = meta;
     return true;
+}
+
+static bool is_one_of(const char *const *v, size_t n, const char *text)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(v[i], text) == 0)
+            return true;
+    return false;
+}
+
+static void tell_unknown(const struct at *at, const struct mz_proto_ctx *ctx, const char *where)
+{
+    char told[400];
+    if (!ctx->unknown_n)
+        return;
+    snprintf(told, sizeof(told), "%u fields are not read by this version, %s%s is the first",
+             ctx->unknown_n, where, ctx->unknown_path);
+    tell(at, MZ_LEVEL_WARNING, at->line, told);
+}
+
+/* Whatever else Secrets and ConfigMaps hold is nobody's business here. */
+static void keep_certificates(enum mz_kind k, ProtobufCMessage *m)
+{
+    static const char *const kept[] = { "tls.crt", "tls.key", "ca.crt", "ca.crl",
+                                        "cert",    "key",     "cacert", "crl" };
+    k8s_Secret *s = (k8s_Secret *)m;
+    k8s_ConfigMap *c = (k8s_ConfigMap *)m;
+    size_t *const n[] = { k == MZ_KIND_SECRET ? &s->n_data : &c->n_data,
+                          k == MZ_KIND_SECRET ? &s->n_stringdata : NULL };
+    void *const v[] = { k == MZ_KIND_SECRET ? (void *)s->data : (void *)c->data,
+                        k == MZ_KIND_SECRET ? (void *)s->stringdata : NULL };
+    if (k != MZ_KIND_SECRET && k != MZ_KIND_CONFIG_MAP)
+        return;
+    for (size_t i = 0; i < 2 && n[i]; i++) {
+        k8s_ConfigMap_DataEntry **e = v[i]; /* maps of texts have one shape */
+        const size_t all = *n[i];
+        *n[i] = 0;
+        for (size_t j = 0; j < all; j++)
+            if (is_one_of(kept, MZ_COUNT(kept), e[j]->key))
+                e[(*n[i])++] = e[j];
+    }
 }
 
 static bool read_body(const struct at *at, const struct mz_node *doc, enum mz_kind k,
@@ -137,8 +178,12 @@ static bool read_body(const struct at *at, const struct mz_node *doc, enum mz_ki
                                 .texts = !info->strict,
                                 .units = true,
                                 .fractions = true };
-    if (mz_msg_from_tree(&ctx, tree, info->type, out, err) && mz_check_object(k, *out, err))
+    if (mz_msg_from_tree(&ctx, tree, info->type, out, err) && mz_check_object(k, *out, err)) {
+        if (info->told)
+            tell_unknown(at, &ctx, "spec.");
+        keep_certificates(k, *out);
         return true;
+    }
     return info->spec_only ? mz_err_at(err, "spec") : false;
 }
 
@@ -258,12 +303,7 @@ void mz_doc_read_mesh(const struct mz_doc_reader *r, struct mz_str text)
         !mz_check_object(MZ_KIND_MESH_CONFIG, m, &err)) {
         tell_err(&at, &err);
     } else {
-        if (ctx.unknown_n) {
-            char told[400];
-            snprintf(told, sizeof(told), "%u fields are not read by this version, %s is the first",
-                     ctx.unknown_n, ctx.unknown_path);
-            tell(&at, MZ_LEVEL_WARNING, 1, told);
-        }
+        tell_unknown(&at, &ctx, "");
         r->doc(r->arg, mz_doc_create(MZ_KIND_MESH_CONFIG, &meta, m, r->file, 1));
     }
     mz_arena_destroy(at.arena);

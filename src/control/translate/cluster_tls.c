@@ -98,6 +98,13 @@ static pb_SdsSecretConfig *outer_secret(struct tr_cluster *c, struct mz_str name
     return s;
 }
 
+static struct mz_str credential(struct tr_cluster *c, const ist_ClientTLSSettings *t,
+                                const char *behind)
+{
+    return mz_arena_printf(c->a, "%s%s%s", strstr(t->credential_name, "://") ? "" : "kubernetes://",
+                           t->credential_name, behind);
+}
+
 static void outer_root(struct tr_cluster *c, const ist_ClientTLSSettings *t, pb_CommonTlsContext *m)
 {
     const char *ca = t->ca_certificates[0] ? t->ca_certificates : "system";
@@ -126,10 +133,8 @@ static void outer_root(struct tr_cluster *c, const ist_ClientTLSSettings *t, pb_
         TR_NEW(c->a, CommonTlsContext_CombinedCertificateValidationContext);
     m->combined_validation_context->default_validation_context = names;
     m->combined_validation_context->validation_context_sds_secret_config =
-        t->credential_name[0]
-            ? outer_secret(c, mz_arena_printf(c->a, "kubernetes://%s-cacert", t->credential_name),
-                           false)
-            : outer_secret(c, mz_arena_printf(c->a, "file-root:%s", ca), true);
+        t->credential_name[0] ? outer_secret(c, credential(c, t, "-cacert"), false)
+                              : outer_secret(c, mz_arena_printf(c->a, "file-root:%s", ca), true);
 }
 
 /* Without a name that was said, the request's host is the name. */
@@ -152,8 +157,7 @@ static void outer_tls(struct tr_cluster *c, const ist_ClientTLSSettings *t)
     if (t->mode == ist_ClientTLSSettings_TLSmode_MUTUAL)
         TR_ADD(c->a, m, tls_certificate_sds_secret_configs) =
             t->credential_name[0]
-                ? outer_secret(c, mz_arena_printf(c->a, "kubernetes://%s", t->credential_name),
-                               false)
+                ? outer_secret(c, credential(c, t, ""), false)
                 : outer_secret(c,
                                mz_arena_printf(c->a, "file-cert:%s~%s", t->client_certificate,
                                                t->private_key),

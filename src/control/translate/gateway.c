@@ -73,6 +73,23 @@ static void add(struct merging *m, struct tr_server s)
     m->out.hash = mz_xxh64(h, sizeof(h), 0);
 }
 
+/* The ports of the services that it names, and no others. */
+static void add_behind_services(struct merging *m, struct tr_server s)
+{
+    const struct mz_targets *t = &m->v->targets;
+    for (uint32_t last = 0, next; last <= UINT16_MAX;
+         last = next) { /* in order of numbers, each once */
+        next = UINT16_MAX + 1;
+        for (size_t i = 0; i < t->n; i++)
+            if (t->v[i].port->port == s.s->port->number && t->v[i].number > last &&
+                t->v[i].number < next && mz_gateway_serves(s.gateway, t->v[i].service))
+                next = t->v[i].number;
+        s.port = (uint16_t)next;
+        if (next <= UINT16_MAX)
+            add(m, s);
+    }
+}
+
 /* At every port that the services in front of the proxy lead to; at its own where none has it. */
 static void add_at_ports(struct merging *m, struct tr_server s)
 {
@@ -107,7 +124,10 @@ static void add_gateway(struct merging *m, const struct mz_gateway *g)
                                .protocol = mz_protocol_parse(mz_str_c(one->port->protocol)) };
         s.gateway_name = mz_arena_printf(m->a, "%.*s/%.*s", MZ_STR_ARG(g->ns), MZ_STR_ARG(g->name));
         s.plain_http = mz_protocol_is_http(s.protocol);
-        add_at_ports(m, s);
+        if (g->by_service)
+            add_behind_services(m, s);
+        else
+            add_at_ports(m, s);
     }
 }
 
@@ -117,7 +137,7 @@ struct tr_servers tr_servers_of(struct mz_view *v, struct mz_arena *a)
     const struct mz_labels labels = v->workload ? v->workload->labels : v->proxy->labels;
     mz_map_init(&m.names, MZ_MEM_XDS);
     for (size_t i = 0; i < v->model->gateways_n; i++)
-        if (mz_gateway_selects(v->model->gateways[i], labels))
+        if (v->model->gateways[i]->by_service || mz_gateway_selects(v->model->gateways[i], labels))
             add_gateway(&m, v->model->gateways[i]);
     mz_map_fini(&m.names);
     return m.out;

@@ -64,6 +64,9 @@ static pb_CertificateValidationContext *expected(struct mz_arena *a, const ist_S
         TR_ADD(a, c, verify_certificate_hash) = t->verify_certificate_hash[i];
     for (size_t i = 0; i < t->n_verify_certificate_spki; i++)
         TR_ADD(a, c, verify_certificate_spki) = t->verify_certificate_spki[i];
+    if (t->insecure_skip_verify && t->insecure_skip_verify->value)
+        c->trust_chain_verification =
+            pb_CertificateValidationContext_TrustChainVerification_ACCEPT_UNTRUSTED;
     return c;
 }
 
@@ -85,27 +88,40 @@ static bool asks_client(const ist_ServerTLSSettings *t)
            t->mode == ist_ServerTLSSettings_TLSmode_ISTIO_MUTUAL;
 }
 
+/* By the name of a Secret or ConfigMap; "builtin://" means the mesh's own. */
+static pb_SdsSecretConfig *credential(struct mz_view *v, struct mz_arena *a, const char *name,
+                                      const char *behind)
+{
+    const char *scheme = strstr(name, "://") ? "" : "kubernetes://";
+    if (strcmp(name, "builtin://") == 0)
+        return secret(a, behind[0] ? MZ_STR("ROOTCA") : MZ_STR("default"), from_agent(v, a, false));
+    return secret(a, mz_arena_printf(a, "%s%s%s", scheme, name, behind), from_us(a));
+}
+
 static void certificates(struct mz_view *v, struct mz_arena *a, const ist_ServerTLSSettings *t,
                          pb_CommonTlsContext *m)
 {
-    pb_SdsSecretConfig *own, *root;
-    if (t->mode == ist_ServerTLSSettings_TLSmode_ISTIO_MUTUAL) {
-        own = secret(a, MZ_STR("default"), from_agent(v, a, false));
-        root = secret(a, MZ_STR("ROOTCA"), from_agent(v, a, false));
-    } else if (t->credential_name[0]) {
-        const char *scheme = strstr(t->credential_name, "://") ? "" : "kubernetes://";
-        own = secret(a, mz_arena_printf(a, "%s%s", scheme, t->credential_name), from_us(a));
-        root = secret(a, mz_arena_printf(a, "%s%s-cacert", scheme, t->credential_name), from_us(a));
-    } else {
-        own =
-            secret(a, mz_arena_printf(a, "file-cert:%s~%s", t->server_certificate, t->private_key),
-                   from_agent(v, a, true));
-        root = secret(a, mz_arena_printf(a, "file-root:%s", t->ca_certificates),
-                      from_agent(v, a, true));
+    const bool mesh = t->mode == ist_ServerTLSSettings_TLSmode_ISTIO_MUTUAL;
+    const char *root = t->ca_cert_credential_name;
+    if (mesh || t->credential_name[0] || t->n_credential_names) {
+        const char *first = mesh                    ? "builtin://"
+                            : t->n_credential_names ? t->credential_names[0]
+                                                    : t->credential_name;
+        for (size_t i = 0; i < (t->n_credential_names ? t->n_credential_names : 1); i++)
+            TR_ADD(a, m, tls_certificate_sds_secret_configs) =
+                credential(v, a, i ? t->credential_names[i] : first, "");
+        if (asks_client(t))
+            client(a, t, m,
+                   root[0] ? credential(v, a, root, "") : credential(v, a, first, "-cacert"));
+        return;
     }
-    TR_ADD(a, m, tls_certificate_sds_secret_configs) = own;
+    TR_ADD(a, m, tls_certificate_sds_secret_configs) =
+        secret(a, mz_arena_printf(a, "file-cert:%s~%s", t->server_certificate, t->private_key),
+               from_agent(v, a, true));
     if (asks_client(t))
-        client(a, t, m, root);
+        client(a, t, m,
+               secret(a, mz_arena_printf(a, "file-root:%s", t->ca_certificates),
+                      from_agent(v, a, true)));
 }
 
 pb_TransportSocket *tr_gateway_tls(struct mz_view *v, struct mz_arena *a, const struct tr_server *s)

@@ -387,12 +387,24 @@ static void find_wild(struct making *k, const struct mz_virtual *vs, struct mz_s
         *mz_vec_push(&out->strangers, MZ_MEM_XDS) = host;
 }
 
+/* A route of the Gateway API is for services of its namespace, and for clients there. */
+static bool may_route(const struct making *k, const struct mz_virtual *vs,
+                      const struct mz_service *s)
+{
+    return vs->semantics != MZ_SEMANTICS_GATEWAY || mz_str_eq(s->ns, vs->ns) ||
+           mz_str_eq(k->v->proxy->ns, vs->ns);
+}
+
 static void find_meant(struct making *k, const struct mz_virtual *vs, struct meant *out)
 {
     for (size_t i = 0; i < vs->spec->n_hosts; i++) {
         const struct mz_str host = mz_str_c(vs->spec->hosts[i]);
         const struct mz_service *s = mz_map_get(&k->plan->by_host, host);
-        if (is_wild(host))
+        if (s && !may_route(k, vs, s))
+            continue;
+        if (is_wild(host) && vs->semantics == MZ_SEMANTICS_GATEWAY)
+            *mz_vec_push(&out->strangers, MZ_MEM_XDS) = host;
+        else if (is_wild(host))
             find_wild(k, vs, host, out);
         else if (!s)
             *mz_vec_push(&out->strangers, MZ_MEM_XDS) = host;
@@ -409,6 +421,8 @@ static void add_virtual(struct making *k, const struct mz_virtual *vs)
     if (!l.n_routes)
         return;
     find_meant(k, vs, &m);
+    if (vs->semantics == MZ_SEMANTICS_GATEWAY && !m.services.n)
+        m.strangers.n = 0; /* it has no host of its own */
     if (!k->plan->host.n && (m.services.n || k->plan->port == 80))
         mz_vec_foreach (host, &m.strangers)
             add_stranger(k, *host, l);

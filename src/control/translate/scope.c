@@ -71,6 +71,13 @@ static void pick(struct picking *p, bool public)
     }
 }
 
+/* Of the Gateway API a wildcard does not stand for the hosts that it could mean. */
+static bool imports(const struct mz_imports *i, const struct mz_virtual *v, struct mz_str host)
+{
+    return v->semantics == MZ_SEMANTICS_GATEWAY ? mz_imports_service(i, v->ns, host)
+                                                : mz_imports_host(i, v->ns, host);
+}
+
 static void pick_virtuals(struct mz_translator *t, const struct tr_scope *scope,
                           struct tr_egress *e)
 {
@@ -81,7 +88,7 @@ static void pick_virtuals(struct mz_translator *t, const struct tr_scope *scope,
     for (size_t i = 0; i < n; i++) {
         bool in = false;
         for (size_t k = 0; k < all[i]->spec->n_hosts; k++)
-            in |= mz_imports_host(e->imports, all[i]->ns, mz_str_c(all[i]->spec->hosts[k]));
+            in |= imports(e->imports, all[i], mz_str_c(all[i]->spec->hosts[k]));
         if (in)
             v[e->virtuals_n++] = all[i];
     }
