@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "agent/capture/capture.h"
+#include "agent/run/proxy.h"
 #include "agent/settings.h"
 
 static const struct {
@@ -10,6 +11,7 @@ static const struct {
     int (*run)(int argc, char **argv);
 } commands[] = {
     { "bootstrap", "prints what a proxy would be started with", mz_agent_bootstrap_main },
+    { "proxy", "runs a proxy and what it needs", mz_agent_proxy_main },
     { "iptables", "leads this pod's connections to its proxy", mz_capture_main },
 };
 

@@ -162,7 +162,7 @@ static void accept_ready(struct mz_io *io, unsigned events)
         if (fd < 0)
             return;
         const struct mz_addr peer = mz_addr_from_sockaddr(&from, n);
-        if (s->n_conns >= s->o.max_connections)
+        if (s->n_conns >= s->o.max_connections || (s->o.admit && !s->o.admit(fd)))
             close(fd);
         else
             conn_create(s, l, fd, &peer);

@@ -33,6 +33,7 @@ struct mz_grpc_server_opts {
     uint32_t max_calls;       /* at once on a connection; 0: 100 */
     uint32_t max_connections; /* 0: 1024. More are closed at once */
     uint64_t idle_ms;         /* a connection without a call is closed; 0: 5 minutes */
+    bool (*admit)(int fd);    /* whether a connection is taken, told before anything is read; NULL: each */
     uint64_t keepalive_ms;    /* PINGs on silent connections, answered within 20 s; 0: none */
 };
 struct mz_grpc_server *mz_grpc_server_create(struct mz_loop *l, const struct mz_grpc_handler *v, size_t n, void *arg,

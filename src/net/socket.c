@@ -12,6 +12,15 @@
 #define IP6T_SO_ORIGINAL_DST_NAME                                                                  \
     80 /* linux/netfilter_ipv6/ip6_tables.h does not compile in every libc */
 
+/* Options of TCP and IP that stand at a cluster with a UNIX socket (Istio's bootstrap has a keepalive there) mean nothing to it. */
+static bool means_nothing(int fd, const struct mz_socket_opt *s)
+{
+    int domain = 0;
+    socklen_t n = sizeof(domain);
+    return s->level != SOL_SOCKET && getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) == 0 &&
+           domain == AF_UNIX;
+}
+
 bool mz_socket_opts_apply(int fd, const struct mz_socket_opts *o, enum mz_socket_state at,
                           struct mz_err *err)
 {
@@ -21,7 +30,7 @@ bool mz_socket_opts_apply(int fd, const struct mz_socket_opts *o, enum mz_socket
             continue;
         const void *p = s->is_int ? (const void *)&s->value : (const void *)s->bytes.p;
         socklen_t n = s->is_int ? (socklen_t)sizeof(s->value) : (socklen_t)s->bytes.n;
-        if (setsockopt(fd, s->level, s->name, p, n) != 0)
+        if (setsockopt(fd, s->level, s->name, p, n) != 0 && !means_nothing(fd, s))
             return mz_err_set(err, "cannot set socket option (level %d, name %d): %s", s->level,
                               s->name, strerrordesc_np(errno));
     }

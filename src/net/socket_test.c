@@ -82,7 +82,12 @@ static void test_unix_file(void **state)
     struct stat st;
     snprintf(path, sizeof(path), "/tmp/mizzen-socket-test.%d", getpid());
     assert_true(mz_addr_unix(mz_str_c(path), &a, &err));
-    const struct mz_listen_opts o = { .unix_mode = 0600 };
+    struct mz_socket_opt tcp = {
+        IPPROTO_TCP, TCP_KEEPIDLE, MZ_SOCK_PREBIND, true, 300, { NULL, 0 }
+    };
+    const struct mz_socket_opts opts = { &tcp, 1 };
+    const struct mz_listen_opts o = { .unix_mode = 0600,
+                                      .opts = &opts }; /* which say nothing here */
     int fd = mz_socket_listen(&a, &o, &err);
     assert_true(fd >= 0);
     assert_int_equal(stat(path, &st), 0);

@@ -1,31 +1,7 @@
 /* The ProxyConfig in force: each source over the one before, field by field. */
-#include <errno.h>
-#include <stdio.h>
-
 #include "agent/agent.h"
 #include "agent/bootstrap/bootstrap_priv.h"
 #include "proto/node.h"
-
-#define FILE_MAX (1u << 20)
-
-bool file_read(const char *path, struct mz_arena *a, struct file_text *out, struct mz_err *err)
-{
-    FILE *f = fopen(path, "re");
-    if (!f) {
-        *out = (struct file_text){ 0 };
-        return errno == ENOENT || errno == ENOTDIR
-                   ? true
-                   : mz_err_set(err, "cannot read %s: %s", path, strerror(errno));
-    }
-    char *text = mz_arena_alloc(a, FILE_MAX + 1);
-    const size_t n = fread(text, 1, FILE_MAX + 1, f);
-    const bool bad = ferror(f) != 0;
-    (void)fclose(f);
-    if (bad || n > FILE_MAX)
-        return mz_err_set(err, bad ? "cannot read %s" : "%s is longer than 1 MiB", path);
-    *out = (struct file_text){ { text, n }, true };
-    return true;
-}
 
 /* Go's quoting: \n, \t, \", \\, \xHH and \uHHHH among printable text. False: it is not quoted so. */
 static bool unquote(struct mz_str s, struct mz_arena *a, struct mz_str *out)

@@ -262,6 +262,7 @@ static void test_what_a_proxy_lacks(void **state)
           "|demo.a demo.b " },
         { ", extensions: [{name: istio.stats}, {name: envoy.filters.http.lua}]", "|demo.b " },
         { ", extensions: [{name: istio.stats}]", "|" },
+        { ", extensions: [{name: envoy.filters.http.istio_stats}]", "|" },
     };
     for (size_t i = 0; i < MZ_COUNT(cases); i++) {
         begin(documents, mz_arena_printf(arena, NODE ", " POD "%s", cases[i][0]).p);

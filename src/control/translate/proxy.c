@@ -110,10 +110,12 @@ static struct mz_str or_else(struct mz_str s, struct mz_str otherwise)
     return s.n ? s : otherwise;
 }
 
+/* Istio's proxies and ours name the extension by its factory, older ones by its type. */
 static bool lacks_istio(const pb_Node *n)
 {
     for (size_t i = 0; i < n->n_extensions; i++)
-        if (mz_str_starts(mz_str_c(n->extensions[i]->name), MZ_STR("istio.")))
+        if (mz_str_starts(mz_str_c(n->extensions[i]->name), MZ_STR("istio.")) ||
+            strcmp(n->extensions[i]->name, "envoy.filters.http.istio_stats") == 0)
             return false;
     return n->n_extensions != 0; /* who tells nothing has them */
 }

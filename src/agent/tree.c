@@ -1,7 +1,9 @@
 /* Trees made rather than read. */
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
-#include "agent/bootstrap/bootstrap_priv.h"
+#include "agent/tree.h"
 #include "proto/show.h"
 
 void map_drop(struct map *m, struct mz_str key)
@@ -100,4 +102,25 @@ struct mz_str node_json(struct mz_arena *a, const struct mz_node *n)
 struct mz_str text_json(struct mz_arena *a, struct mz_str s)
 {
     return node_json(a, node_text(a, s));
+}
+
+#define FILE_MAX (1u << 20)
+
+bool file_read(const char *path, struct mz_arena *a, struct file_text *out, struct mz_err *err)
+{
+    FILE *f = fopen(path, "re");
+    if (!f) {
+        *out = (struct file_text){ 0 };
+        return errno == ENOENT || errno == ENOTDIR
+                   ? true
+                   : mz_err_set(err, "cannot read %s: %s", path, strerror(errno));
+    }
+    char *text = mz_arena_alloc(a, FILE_MAX + 1);
+    const size_t n = fread(text, 1, FILE_MAX + 1, f);
+    const bool bad = ferror(f) != 0;
+    (void)fclose(f);
+    if (bad || n > FILE_MAX)
+        return mz_err_set(err, bad ? "cannot read %s" : "%s is longer than 1 MiB", path);
+    *out = (struct file_text){ { text, n }, true };
+    return true;
 }

@@ -1,0 +1,240 @@
+#include "agent/relay/relay.h"
+
+#include "agent/tree.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "event/loop.h"
+#include "grpc/server.h"
+
+#define MESSAGE_MAX (64u << 20) /* of either side: a mesh in one answer */
+
+struct mz_relay {
+    struct mz_relay_opts o;
+    struct mz_relay_counts counts;
+};
+struct carry {
+    struct mz_relay *relay;
+    struct mz_grpc_serving *down; /* the proxy's stream */
+    struct mz_grpc_stream *up;    /* ours; NULL: it has ended */
+    struct mz_arena *arena;       /* of the stream's headers */
+    struct mz_buf
+        waiting; /* an answer that the proxy has no room for yet; reading is disabled meanwhile */
+    struct mz_str request; /* the same the other way, allocated */
+    bool answered;
+};
+
+/* ---- from the control plane ---- */
+
+static void on_message(void *arg, struct mz_grpc_message *m)
+{
+    struct carry *c = arg;
+    c->relay->counts.responses++;
+    if (!c->answered) {
+        c->answered = true;
+        c->relay->counts.connected++;
+    }
+    if (mz_grpc_serving_send_bytes(c->down, m->bytes))
+        return;
+    mz_buf_append_str(&c->waiting, m->bytes);
+    mz_grpc_stream_read_disable(c->up, true);
+}
+
+static void on_room_down(void *object, struct mz_grpc_serving *down)
+{
+    struct carry *c = object;
+    const size_t n = mz_buf_len(&c->waiting);
+    if (!n || !mz_grpc_serving_send_bytes(down, mz_buf_linearize(&c->waiting, n)))
+        return;
+    mz_buf_drain(&c->waiting, n);
+    if (c->up)
+        mz_grpc_stream_read_disable(c->up, false);
+}
+
+static void on_closed(void *arg, const struct mz_grpc_status *st, const struct mz_headers *trailers)
+{
+    struct carry *c = arg;
+    (void)trailers;
+    c->up = NULL;
+    if (st->code != MZ_GRPC_OK) {
+        c->relay->counts.lost++;
+        MZ_LOG(INFO, xds, "the stream to the control plane ended: %s: " MZ_STR_FMT,
+               mz_grpc_code_name(st->code), MZ_STR_ARG(st->message));
+    }
+    mz_grpc_serving_finish(c->down, st->code < 0 ? MZ_GRPC_UNKNOWN : st->code, st->message);
+}
+
+/* ---- from the proxy ---- */
+
+static void drop_request(struct carry *c)
+{
+    mz_free(MZ_MEM_XDS, (char *)(uintptr_t)c->request.p);
+    c->request = (struct mz_str){ 0 };
+}
+
+static void on_room_up(void *arg)
+{
+    struct carry *c = arg;
+    if (!c->request.n || !mz_grpc_stream_send_bytes(c->up, c->request))
+        return;
+    drop_request(c);
+    mz_grpc_serving_read_disable(c->down, false);
+}
+
+static void on_request(void *object, struct mz_grpc_serving *down, struct mz_grpc_message *m)
+{
+    struct carry *c = object;
+    if (!c->up)
+        return;
+    c->relay->counts.requests++;
+    if (mz_grpc_stream_send_bytes(c->up, m->bytes))
+        return;
+    char *copy = mz_alloc(MZ_MEM_XDS, m->bytes.n);
+    memcpy(copy, m->bytes.p, m->bytes.n);
+    c->request = (struct mz_str){ copy, m->bytes.n };
+    mz_grpc_serving_read_disable(down, true);
+}
+
+static void on_half_closed(void *object, struct mz_grpc_serving *down)
+{
+    struct carry *c = object;
+    (void)down;
+    if (c->up)
+        mz_grpc_stream_end(c->up);
+}
+
+static void on_gone(void *object, struct mz_grpc_serving *down)
+{
+    struct carry *c = object;
+    (void)down;
+    mz_grpc_stream_cancel(c->up);
+    c->relay->counts.connected -= c->answered;
+    if (c->request.p)
+        drop_request(c);
+    mz_buf_fini(&c->waiting);
+    mz_arena_destroy(c->arena);
+    mz_free(MZ_MEM_XDS, c);
+}
+
+/* ---- a stream begins ---- */
+
+static const struct mz_grpc_method
+    state = { .path = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
+                      "StreamAggregatedResources" },
+    delta = {
+        .path = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+    };
+static const struct mz_grpc_stream_ops up_ops = { .message = on_message,
+                                                  .writable = on_room_up,
+                                                  .closed = on_closed };
+
+static void extra_headers(const struct mz_relay_opts *o, struct mz_headers *h, struct mz_arena *a)
+{
+    for (char *const *e = o->env; *e; e++) {
+        const char *eq = strchr(*e, '=');
+        if (strncmp(*e, "XDS_HEADER_", 11) != 0 || !eq || eq == *e + 11)
+            continue;
+        char *name = mz_arena_alloc(a, (size_t)(eq - *e));
+        size_t n = 0;
+        for (const char *p = *e + 11; p < eq; p++)
+            name[n++] = mz_lower(*p);
+        mz_headers_add(h, (struct mz_str){ name, n }, mz_str_c(eq + 1));
+    }
+}
+
+static bool headers(struct carry *c, struct mz_headers *h, struct mz_err *err)
+{
+    const struct mz_relay_opts *o = &c->relay->o;
+    struct file_text token = { 0 };
+    mz_headers_init(h, c->arena);
+    if (o->token_path[0] && !file_read(o->token_path, c->arena, &token, err))
+        return false;
+    while (token.text.n && token.text.p[token.text.n - 1] <= ' ')
+        token.text.n--;
+    if (token.text.n)
+        mz_headers_add(h, MZ_STR("authorization"),
+                       mz_arena_printf(c->arena, "Bearer " MZ_STR_FMT, MZ_STR_ARG(token.text)));
+    if (o->cluster_id[0])
+        mz_headers_add(h, MZ_STR("clusterid"), mz_str_c(o->cluster_id));
+    extra_headers(o, h, c->arena);
+    return true;
+}
+
+static void *begin(struct mz_relay *r, struct mz_grpc_serving *down, const struct mz_grpc_method *m)
+{
+    struct carry *c = mz_alloc0(MZ_MEM_XDS, sizeof(*c));
+    const struct mz_grpc_service *service = mz_link_service(r->o.link, "xds");
+    struct mz_headers h;
+    struct mz_err err = { .msg = "" };
+    c->relay = r;
+    c->down = down;
+    c->arena = mz_arena_create(MZ_MEM_XDS);
+    mz_buf_init(&c->waiting);
+    if (!headers(c, &h, &err)) {
+        MZ_LOG(WARN, xds, "no stream to the control plane: %s", err.msg);
+        mz_grpc_serving_finish(down, MZ_GRPC_UNAVAILABLE,
+                               mz_str_c("the workload's token cannot be read"));
+        return c;
+    }
+    const struct mz_grpc_opts o = { .max_receive = MESSAGE_MAX,
+                                    .bytes_only = true,
+                                    .metadata = &h,
+                                    .no_xff = true,
+                                    .no_internal = true };
+    r->counts.opened++;
+    c->up = mz_grpc_stream_open(mz_link_upstream(r->o.link), service, m, &o, &up_ops, c);
+    return c;
+}
+
+static void *begin_state(void *arg, struct mz_grpc_serving *down, const struct mz_headers *h)
+{
+    (void)h;
+    return begin(arg, down, &state);
+}
+
+static void *begin_delta(void *arg, struct mz_grpc_serving *down, const struct mz_headers *h)
+{
+    (void)h;
+    return begin(arg, down, &delta);
+}
+
+static const struct mz_grpc_handler handlers[] = {
+    { { "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources", NULL,
+        NULL },
+      true,
+      begin_state,
+      on_request,
+      on_half_closed,
+      on_room_down,
+      on_gone },
+    { { "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources", NULL,
+        NULL },
+      true,
+      begin_delta,
+      on_request,
+      on_half_closed,
+      on_room_down,
+      on_gone },
+};
+
+struct mz_relay *mz_relay_create(const struct mz_relay_opts *o)
+{
+    struct mz_relay *r = mz_alloc0(MZ_MEM_XDS, sizeof(*r));
+    r->o = *o;
+    return r;
+}
+
+void mz_relay_add(struct mz_relay *r, struct mz_grpc_server *server)
+{
+    mz_grpc_server_add(server, handlers, sizeof(handlers) / sizeof(handlers[0]), r);
+}
+
+void mz_relay_destroy(struct mz_relay *r)
+{
+    if (r)
+        mz_free(MZ_MEM_XDS, r);
+}
+
+struct mz_relay_counts mz_relay_counted(const struct mz_relay *r)
+{
+    return r->counts;
+}

@@ -1,0 +1,167 @@
+"""`mizzen-agent proxy` (A1, A2): pods with an agent each, a control plane of ours, mutual TLS by its certificates, kills and renewals."""
+import signal
+import time
+
+import pytest
+
+from podagent import Mesh
+from pods import node  # noqa: F401
+from wire import until
+
+STRICT = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: default, namespace: demo}\nspec: {mtls: {mode: STRICT}}\n"
+
+
+@pytest.fixture
+def make(node, tmp_path):  # noqa: F811
+    made = []
+
+    def of(*flags):
+        made.append(Mesh(node, tmp_path, *flags))
+        return made[0]
+    yield of
+    for m in made:
+        m.close()
+
+
+def two(mesh, **kw):
+    a, b = mesh.agent("a", "10.11.0.1", **kw), mesh.agent("b", "10.11.0.2", **kw)
+    b.pod.app(8080)
+    return a.wait_ready(), b.wait_ready()
+
+
+def ask(mesh, a, path="/x"):
+    return a.pod.ask(mesh.vip("b"), 8080, path, host="b.demo:8080")
+
+
+def works(mesh, a):
+    try:
+        return ask(mesh, a).status == 200
+    except OSError:
+        return False
+
+
+def test_two_pods_with_mutual_tls(make):
+    mesh = make()
+    mesh.write("strict.yaml", STRICT)
+    a, b = two(mesh)
+    until(lambda: works(mesh, a), 20, "an answer through both proxies")
+    got = ask(mesh, a).json
+    assert "URI=spiffe://cluster.local/ns/demo/sa/a" in got["headers"]["x-forwarded-client-cert"]
+    certs = a.admin("/certs")
+    assert "spiffe://cluster.local/ns/demo/sa/a" in certs
+    until(lambda: "istio_requests_total{" in a.admin("/stats/prometheus") and "istio_requests_total{" in b.admin("/stats/prometheus"), 10, "metrics of both sides")
+    one = [line for line in b.admin("/stats/prometheus").splitlines() if line.startswith("istio_requests_total{")][0]
+    for label in ('reporter="destination"', 'source_workload_namespace="demo"', 'source_principal="spiffe://cluster.local/ns/demo/sa/a"',
+                  'connection_security_policy="mutual_tls"', 'destination_canonical_service="b"', 'source_canonical_service="a"'):
+        assert label in one, one
+
+
+def test_certificates_are_renewed_under_traffic(make):
+    """A2: certificates of 8 s, renewed by half of it; no request fails meanwhile."""
+    mesh = make("--workload-cert-ttl", "8", "--max-workload-cert-ttl", "8")
+    a, b = two(mesh, env={"SECRET_TTL": "8s"})
+    until(lambda: works(mesh, a), 20, "an answer")
+    first, end = a.admin("/certs"), time.monotonic() + 13
+    while time.monotonic() < end:
+        assert ask(mesh, a).status == 200
+        time.sleep(0.05)
+    assert a.log().count("certificate for spiffe://cluster.local/ns/demo/sa/a") >= 3
+    assert a.admin("/certs") != first
+
+
+def test_a_killed_proxy_comes_back(make):
+    mesh = make()
+    a, b = two(mesh)
+    until(lambda: works(mesh, a), 20, "an answer")
+    before = a.proxy_pid()
+    import os
+    os.kill(before, signal.SIGKILL)
+    until(lambda: a.proxy_pid() not in (None, before), 10, "another proxy")
+    until(lambda: works(mesh, a), 20, "an answer again")
+    assert "the proxy was ended by signal 9" in a.log()
+
+
+def test_a_killed_control_plane_stops_nothing(make):
+    mesh = make()
+    a, b = two(mesh)
+    until(lambda: works(mesh, a), 20, "an answer")
+    mesh.mizzend.kill()
+    mesh.mizzend.wait()
+    for _ in range(20):
+        assert ask(mesh, a).status == 200
+    mesh.start()
+    mesh.write("vs.yaml", "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: b, namespace: demo}\n"
+               "spec:\n  hosts: [b]\n  http: [{directResponse: {status: 418}}]\n")
+    until(lambda: ask(mesh, a).status == 418, 30, "the rule of a control plane that came back")
+
+
+def test_nobody_is_left_when_the_agent_goes(make):
+    mesh = make()
+    a = mesh.agent("a", "10.11.0.1").wait_ready()
+    pid = a.proxy_pid()
+    a.stop(signal.SIGKILL)
+    import os
+
+    def gone():
+        try:
+            with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+                return f.read().split()[2] == "Z"
+        except FileNotFoundError:
+            return True
+    until(gone, 10, "the proxy to end with its agent")
+    assert os.path.exists(a.folder / "etc/istio/proxy/envoy-rev.json")
+
+
+def test_a_wrong_token_gets_nothing(make):
+    mesh = make()
+    mesh.agent("b", "10.11.0.2", start=False)
+    a = mesh.agent("a", "10.11.0.1", start=False)
+    token = a.folder / "var/run/secrets/tokens/istio-token"
+    good = token.read_text()
+    token.write_text("nonsense")
+    a.start()
+    until(lambda: "Unauthenticated" in a.log(), 20, "a refusal")
+    time.sleep(0.3)
+    assert "certificate for" not in a.log() and "virtualInbound" not in a.admin("/listeners")
+    token.write_text(good)  # as a kubelet renews it
+    a.wait_ready()
+
+
+def test_requests_are_not_cut_at_the_end(make):
+    """SIGTERM: what is under way ends; then the proxy goes, then the agent, with code 0."""
+    mesh = make()
+    a, b = two(mesh)
+    until(lambda: works(mesh, a), 20, "an answer")
+    import threading
+    failed, stop = [], threading.Event()
+
+    def load():
+        while not stop.is_set():
+            try:
+                if ask(mesh, a).status != 200:
+                    failed.append("status")
+            except OSError as e:
+                failed.append(e)
+    b.process.send_signal(signal.SIGTERM)
+    t = threading.Thread(target=load)
+    t.start()
+    time.sleep(0.5)
+    stop.set()
+    t.join()
+    assert not failed
+    b.stop()
+
+
+@pytest.mark.parametrize("change,why", [
+    (lambda a: (a.folder / "etc/istio/proxy").write_text(""), "cannot"),
+    (lambda a: a.env.update(XDS_ROOT_CA="/nowhere.pem"), "XDS_ROOT_CA: there is no /nowhere.pem"),
+    (lambda a: a.env.update(PROXY_CONFIG='{"discoveryAddress": "nowhere"}', CA_ADDR=""), 'discoveryAddress: "nowhere" is no host:port'),
+    (lambda a: a.env.update(SECRET_TTL="long"), "SECRET_TTL"),
+])
+def test_what_cannot_start_says_why(make, change, why):
+    mesh = make()
+    a = mesh.agent("a", "10.11.0.1", start=False)
+    change(a)
+    a.start()
+    assert a.process.wait(20) == 1 and why in a.log(), a.log()
+    a.process = None
