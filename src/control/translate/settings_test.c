@@ -278,8 +278,8 @@ static void test_cases(void **state)
     ZONED("n3", "z9", "r2")                                                                        \
     POD("a", "10.2.0.1", "n1", ", tier: x")                                                        \
     POD("b", "10.2.0.2", "n2", ", tier: w")                                                        \
-    POD("c", "10.2.0.3", "n3", ", tier: x") POD(                                                   \
-        "d", "10.2.0.4", "n1",                                                                     \
+    POD("c", "10.2.0.3", "n3", ", tier: x")                                                        \
+    POD("d", "10.2.0.4", "n1",                                                                     \
         ", tier: w") "---\napiVersion: v1\nkind: Service\nmetadata: {name: api, "                  \
                      "namespace: demo" meta "}\n"                                                  \
                      "spec: {clusterIP: 10.9.0.2, selector: {app: api}, ports: [{name: "           \
