@@ -279,17 +279,17 @@ static void test_cases(void **state)
     POD("a", "10.2.0.1", "n1", ", tier: x")                                                        \
     POD("b", "10.2.0.2", "n2", ", tier: w")                                                        \
     POD("c", "10.2.0.3", "n3", ", tier: x")                                                        \
-    POD("d", "10.2.0.4", "n1",                                                                     \
-        ", tier: w") "---\napiVersion: v1\nkind: Service\nmetadata: {name: api, "                  \
-                     "namespace: demo" meta "}\n"                                                  \
-                     "spec: {clusterIP: 10.9.0.2, selector: {app: api}, ports: [{name: "           \
-                     "http, port: 81}]" spec "}\n"                                                 \
-                     "---\napiVersion: discovery.k8s.io/v1\nkind: "                                \
-                     "EndpointSlice\nmetadata: {name: api-1, namespace: demo, labels: "            \
-                     "{kubernetes.io/service-name: api}}\n"                                        \
-                     "endpoints: [" READY("10.2.0.1", "a") ", " READY("10.2.0.2", "b") ", " READY( \
-                         "10.2.0.3", "c") ", " UNREADY("10.2.0.4", "d") "]\nports: [{name: http, " \
-                                                                        "port: 81}]\n"
+    POD("d", "10.2.0.4", "n1", ", tier: w")                                                        \
+    "---\napiVersion: v1\nkind: Service\nmetadata: {name: api, "                                   \
+    "namespace: demo" meta "}\n"                                                                   \
+    "spec: {clusterIP: 10.9.0.2, selector: {app: api}, ports: [{name: "                            \
+    "http, port: 81}]" spec "}\n"                                                                  \
+    "---\napiVersion: discovery.k8s.io/v1\nkind: "                                                 \
+    "EndpointSlice\nmetadata: {name: api-1, namespace: demo, labels: "                             \
+    "{kubernetes.io/service-name: api}}\n"                                                         \
+    "endpoints: [" READY("10.2.0.1", "a") ", " READY("10.2.0.2", "b") ", " READY(                  \
+        "10.2.0.3", "c") ", " UNREADY("10.2.0.4", "d") "]\nports: [{name: http, "                  \
+                                                       "port: 81}]\n"
 #define APIRULE(spec)                                                                              \
     "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: api, "       \
     "namespace: demo}\nspec: {host: api, trafficPolicy: {" spec "}}\n"
