@@ -125,7 +125,11 @@ struct mz_str mz_arena_cat(struct mz_arena *a, size_t n, const struct mz_str *pa
 
 struct mz_str mz_arena_dup(struct mz_arena *a, struct mz_str s)
 {
-    return mz_arena_cat(a, 1, &s);
+    char *p = mz_arena_alloc(a, s.n + 1);
+    if (s.n)
+        memcpy(p, s.p, s.n);
+    p[s.n] = '\0';
+    return (struct mz_str){ p, s.n };
 }
 
 struct mz_str mz_arena_printf(struct mz_arena *a, const char *fmt, ...)

@@ -144,6 +144,29 @@ static void test_str(void **state)
     assert_int_equal(mz_str_distance(MZ_STR("a"), MZ_STR(""), 3), 1);
 }
 
+/* Comparison and hash read words that overlap: each length, each place of a difference. */
+static void test_overlapping_words(void **state)
+{
+    (void)state;
+    for (size_t n = 1; n <= 40; n++) {
+        char a[40], b[40];
+        for (size_t i = 0; i < n; i++) {
+            a[i] = (char)('a' + i % 26);
+            b[i] = (char)(a[i] - 'a' + 'A');
+        }
+        struct mz_str x = { a, n }, y = { b, n };
+        assert_true(mz_str_ieq_n(a, b, n));
+        assert_int_equal(mz_str_ihash(x), mz_str_ihash(y));
+        assert_int_not_equal(mz_str_hash(x), mz_str_hash(y));
+        for (size_t i = 0; i < n; i++) {
+            b[i] = (char)(b[i] ^ 1);
+            assert_false(mz_str_ieq_n(a, b, n));
+            assert_int_not_equal(mz_str_ihash(x), mz_str_ihash(y));
+            b[i] = (char)(b[i] ^ 1);
+        }
+    }
+}
+
 /* Each length of a number, at both of its ends. */
 static void test_numbers_as_text(void **state)
 {
@@ -168,6 +191,7 @@ static void test_numbers_as_text(void **state)
 int main(void)
 {
     const struct CMUnitTest t[] = { cmocka_unit_test(test_numbers_as_text),
+                                    cmocka_unit_test(test_overlapping_words),
                                     cmocka_unit_test(test_buf_model), cmocka_unit_test(test_map),
                                     cmocka_unit_test(test_str) };
     return cmocka_run_group_tests_name("base", t, NULL, NULL);

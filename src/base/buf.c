@@ -62,14 +62,6 @@ void mz_slice_thread_trim(void)
     cache_n = 0;
 }
 
-void mz_buf_init(struct mz_buf *b)
-{
-    b->len = 0;
-    b->heap = NULL;
-    b->first = b->n = 0;
-    b->cap = MZ_COUNT(b->inl);
-}
-
 static inline struct mz_frag *at(const struct mz_buf *b, uint32_t i)
 {
     uint32_t k = b->first + i;
@@ -85,7 +77,7 @@ static inline struct mz_frag *head(const struct mz_buf *b)
     return b->heap ? &b->heap[b->first] : &w->inl[b->first];
 }
 
-void mz_buf_fini(struct mz_buf *b)
+void mz_buf_drop(struct mz_buf *b)
 {
     for (uint32_t i = 0; i < b->n; i++)
         mz_slice_unref(at(b, i)->slice);
@@ -139,7 +131,7 @@ static void pop_tail(struct mz_buf *b)
 }
 
 /* Free bytes behind the last fragment; none unless the slice is ours alone. */
-static size_t tail_room(const struct mz_buf *b)
+static inline size_t tail_room(const struct mz_buf *b)
 {
     if (b->n == 0)
         return 0;
@@ -235,11 +227,6 @@ void mz_buf_move(struct mz_buf *dst, struct mz_buf *src, size_t n)
         pop_head(src);
 }
 
-void mz_buf_move_all(struct mz_buf *dst, struct mz_buf *src)
-{
-    mz_buf_move(dst, src, src->len);
-}
-
 void mz_buf_copy(struct mz_buf *dst, const struct mz_buf *src)
 {
     for (uint32_t i = 0; i < src->n; i++) {
@@ -269,8 +256,8 @@ char *mz_buf_reserve(struct mz_buf *b, size_t n, size_t *out_room)
 {
     size_t room = tail_room(b);
     if (room < n) {
-        push_slice(b, n > MZ_SLICE_BYTES ? n : MZ_SLICE_BYTES);
-        room = tail_room(b);
+        room = n > MZ_SLICE_BYTES ? n : MZ_SLICE_BYTES;
+        push_slice(b, room);
     }
     struct mz_frag *f = at(b, b->n - 1);
     *out_room = room;

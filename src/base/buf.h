@@ -35,8 +35,19 @@ struct mz_buf {
     struct mz_frag inl[2];
 };
 
-void mz_buf_init(struct mz_buf *b); /* all-zero memory is also an empty buffer once cap is set: always call it */
-void mz_buf_fini(struct mz_buf *b); /* drops everything; the buffer is empty and usable afterwards */
+static inline void mz_buf_init(struct mz_buf *b) /* all-zero memory is also an empty buffer once cap is set: always call it */
+{
+    b->len = 0;
+    b->heap = NULL;
+    b->first = b->n = 0;
+    b->cap = sizeof(b->inl) / sizeof(b->inl[0]);
+}
+void mz_buf_drop(struct mz_buf *b);
+static inline void mz_buf_fini(struct mz_buf *b) /* drops everything; the buffer is empty and usable afterwards */
+{
+    if (b->n || b->heap) /* else it is as mz_buf_init() left it */
+        mz_buf_drop(b);
+}
 static inline size_t mz_buf_len(const struct mz_buf *b)
 {
     return b->len;
@@ -57,7 +68,10 @@ __attribute__((format(printf, 2, 3))) void mz_buf_printf(struct mz_buf *b, const
 void mz_buf_append_slice(struct mz_buf *b, struct mz_slice *s, char *p, size_t n); /* shares: takes a new reference */
 void mz_buf_prepend(struct mz_buf *b, const void *p, size_t n);                    /* copies */
 void mz_buf_move(struct mz_buf *dst, struct mz_buf *src, size_t n); /* first n bytes to the end of dst; n <= len of src */
-void mz_buf_move_all(struct mz_buf *dst, struct mz_buf *src);
+static inline void mz_buf_move_all(struct mz_buf *dst, struct mz_buf *src)
+{
+    mz_buf_move(dst, src, src->len);
+}
 void mz_buf_copy(struct mz_buf *dst, const struct mz_buf *src); /* shares the slices of src: for mirrors and retries */
 void mz_buf_drain(struct mz_buf *b, size_t n);                  /* n <= len */
 

@@ -23,6 +23,14 @@ static inline uint64_t read64(const void *p)
     return v;
 }
 
+static inline uint64_t two32(const void *a, const void *b)
+{
+    uint32_t v[2];
+    memcpy(&v[0], a, 4);
+    memcpy(&v[1], b, 4);
+    return v[0] | (uint64_t)v[1] << 32;
+}
+
 static inline uint64_t lower8(uint64_t v)
 {
     uint64_t heptets = v & 0x7f7f7f7f7f7f7f7full;
@@ -34,7 +42,9 @@ static inline uint64_t lower8(uint64_t v)
 /* Eight bytes at a time; the last eight may overlap those before. */
 bool mz_str_ieq_n(const char *a, const char *b, size_t n)
 {
-    if (n < 8) {
+    if (n >= 4 && n < 8) /* two halves that may overlap */
+        return lower8(two32(a, a + n - 4)) == lower8(two32(b, b + n - 4));
+    if (n < 4) {
         for (size_t i = 0; i < n; i++)
             if (mz_lower(a[i]) != mz_lower(b[i]))
                 return false;
@@ -150,6 +160,16 @@ static const uint64_t *hash_key(void)
     return key;
 }
 
+/* The last @n bytes at @p, 1 to 7, of @all: read as words that overlap what was read before, or one another. */
+static inline uint64_t tail8(const unsigned char *p, size_t n, size_t all)
+{
+    if (all >= 8)
+        return read64(p + n - 8);
+    if (n >= 4)
+        return two32(p, p + n - 4);
+    return p[0] | (uint64_t)p[n / 2] << 8 | (uint64_t)p[n - 1] << 16;
+}
+
 static uint64_t hash(struct mz_str s, bool fold)
 {
     const uint64_t *key = hash_key();
@@ -160,9 +180,7 @@ static uint64_t hash(struct mz_str s, bool fold)
         uint64_t v = read64(p);
         h = mum(h ^ (fold ? lower8(v) : v), key[1]);
     }
-    uint64_t tail = 0;
-    for (size_t i = 0; i < n; i++)
-        tail |= (uint64_t)p[i] << (8 * i);
+    uint64_t tail = n ? tail8(p, n, s.n) : 0;
     h = mum(h ^ (fold ? lower8(tail) : tail) ^ 0x9e3779b97f4a7c15ull, key[1]);
     return mum(h, key[0] ^ 0xa0761d6478bd642full);
 }
@@ -256,17 +274,40 @@ size_t mz_u64_text(uint64_t v, char out_text[20])
         "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
         "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
         "8081828384858687888990919293949596979899";
-    unsigned n = 1; /* the digits are counted first and written where they stay */
-    for (uint64_t limit = 10; n < 20 && v >= limit; limit *= 10)
-        n++;
+    static const uint64_t tens[20] = { 0,
+                                       UINT64_C(10),
+                                       UINT64_C(100),
+                                       UINT64_C(1000),
+                                       UINT64_C(10000),
+                                       UINT64_C(100000),
+                                       UINT64_C(1000000),
+                                       UINT64_C(10000000),
+                                       UINT64_C(100000000),
+                                       UINT64_C(1000000000),
+                                       UINT64_C(10000000000),
+                                       UINT64_C(100000000000),
+                                       UINT64_C(1000000000000),
+                                       UINT64_C(10000000000000),
+                                       UINT64_C(100000000000000),
+                                       UINT64_C(1000000000000000),
+                                       UINT64_C(10000000000000000),
+                                       UINT64_C(100000000000000000),
+                                       UINT64_C(1000000000000000000),
+                                       UINT64_C(10000000000000000000) };
+    /* The digits are counted first, from the bits (1233 / 4096 is about log10(2)), and written where they stay. */
+    unsigned bits = 64 - (unsigned)__builtin_clzll(v | 1), less = bits * 1233 >> 12,
+             n = less + (v >= tens[less]);
     char *at = out_text + n;
     for (; v >= 100; v /= 100) {
-        at -= 2;
-        memcpy(at, pairs + v % 100 * 2, 2);
+        const char *two = &pairs[v % 100 * 2];
+        *--at = two[1]; /* a memcpy() of two bytes would be a call: the room is not known here */
+        *--at = two[0];
     }
-    if (v >= 10)
-        memcpy(out_text, pairs + v * 2, 2);
-    else
+    if (v >= 10) {
+        out_text[0] = pairs[v * 2];
+        out_text[1] = pairs[v * 2 + 1];
+    } else {
         out_text[0] = (char)('0' + v);
+    }
     return n;
 }
