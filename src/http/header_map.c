@@ -96,28 +96,49 @@ static void grow(struct mz_headers *h)
     h->cap = cap;
 }
 
+/* There is room for it; first[] does not know it yet. */
+static inline struct mz_header *put(struct mz_headers *h, struct mz_str name, struct mz_str value,
+                                    uint8_t id)
+{
+    struct mz_header *e = &h->v[h->n++];
+    *e = (struct mz_header){ name, value, NULL, id, false };
+    h->live++;
+    return e;
+}
+
+/* The field just put is the first with this known id. */
+static inline void note_first(struct mz_headers *h, uint8_t id)
+{
+    h->first[id] = h->n < MZ_HEADERS_SCAN ? (uint8_t)h->n : MZ_HEADERS_SCAN;
+    h->known[id / 64] |= UINT64_C(1) << (id % 64);
+}
+
+static inline struct mz_header *put_noted(struct mz_headers *h, struct mz_str name,
+                                          struct mz_str value, uint8_t id)
+{
+    struct mz_header *e = put(h, name, value, id);
+    if (!id)
+        return e;
+    if (h->first[id])
+        h->repeated[id / 64] |= UINT64_C(1) << (id % 64);
+    else
+        note_first(h, id);
+    return e;
+}
+
+static __attribute__((noinline)) struct mz_header *
+add_grown(struct mz_headers *h, struct mz_str name, struct mz_str value, uint8_t id)
+{
+    grow(h);
+    return put_noted(h, name, value, id);
+}
+
+/* The call for more room is the last thing it does, so that nothing is saved on the stack for it. */
 static inline struct mz_header *add(struct mz_headers *h, struct mz_str name, struct mz_str value,
                                     uint8_t id)
 {
-    if (MZ_UNLIKELY(h->n == h->cap))
-        grow(h);
-    MZ_ASSERT(h->v);
-    struct mz_header *e = &h->v[h->n++];
-    e->name = name;
-    e->value = value;
-    e->raw = NULL;
-    e->id = id;
-    e->gone = false;
-    h->live++;
-    if (!id)
-        return e;
-    if (!h->first[id]) {
-        h->first[id] = h->n < MZ_HEADERS_SCAN ? (uint8_t)h->n : MZ_HEADERS_SCAN;
-        h->known[id / 64] |= UINT64_C(1) << (id % 64);
-    } else {
-        h->repeated[id / 64] |= UINT64_C(1) << (id % 64);
-    }
-    return e;
+    return MZ_UNLIKELY(h->n == h->cap) ? add_grown(h, name, value, id)
+                                       : put_noted(h, name, value, id);
 }
 
 struct mz_header *mz_headers_add_raw(struct mz_headers *h, struct mz_str name, struct mz_str value,
@@ -248,8 +269,8 @@ unsigned mz_headers_remove_prefix(struct mz_headers *h, struct mz_str prefix)
     return k;
 }
 
-static inline void set(struct mz_headers *h, enum mz_header_id id, struct mz_str name,
-                       struct mz_str value)
+static __attribute__((noinline)) void set(struct mz_headers *h, enum mz_header_id id,
+                                          struct mz_str name, struct mz_str value)
 {
     struct mz_header *e = find(h, id, name);
     if (!e) {
@@ -263,7 +284,12 @@ static inline void set(struct mz_headers *h, enum mz_header_id id, struct mz_str
 
 void mz_headers_set_id(struct mz_headers *h, enum mz_header_id id, struct mz_str value)
 {
-    set(h, id, names[id], value);
+    if (MZ_UNLIKELY(h->first[id] || !id || h->n == h->cap)) {
+        set(h, id, names[id], value);
+        return;
+    }
+    put(h, names[id], value, (uint8_t)id);
+    note_first(h, (uint8_t)id);
 }
 
 void mz_headers_set(struct mz_headers *h, struct mz_str name, struct mz_str value)
@@ -317,12 +343,10 @@ size_t mz_headers_bytes(const struct mz_headers *h)
     return total;
 }
 
-unsigned mz_headers_status(const struct mz_headers *h)
+unsigned mz_headers_status_text(const struct mz_headers *h)
 {
     struct mz_str s = mz_headers_value_id(h, MZ_H_STATUS);
     unsigned v = 0;
-    if (MZ_LIKELY(s.n == 3 && memcmp(s.p, "200", 3) == 0))
-        return 200;
     for (size_t i = 0; i < s.n; i++) {
         if (s.p[i] < '0' || s.p[i] > '9' || i == 3)
             return 0;

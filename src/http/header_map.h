@@ -131,9 +131,13 @@ _Static_assert(MZ_H__COUNT <= 128, "a set has a bit for each id");
 #define MZ_HEADER_IN_1(id) | (MZ_H_##id >= 64 ? UINT64_C(1) << (MZ_H_##id % 64) : 0)
 #define MZ_HEADER_SET(LIST) { { 0 LIST(MZ_HEADER_IN_0), 0 LIST(MZ_HEADER_IN_1) } }
 void mz_headers_drop_set(struct mz_headers *h, const struct mz_header_set *set);
+static inline bool mz_headers_has_any(const struct mz_headers *h, const struct mz_header_set *set)
+{
+    return (h->known[0] & set->ids[0]) | (h->known[1] & set->ids[1]);
+}
 static inline void mz_headers_remove_set(struct mz_headers *h, const struct mz_header_set *set)
 {
-    if ((h->known[0] & set->ids[0]) | (h->known[1] & set->ids[1]))
+    if (mz_headers_has_any(h, set))
         mz_headers_drop_set(h, set);
 }
 
@@ -146,6 +150,13 @@ static inline struct mz_str mz_headers_path(const struct mz_headers *h)
 {
     return mz_headers_value_id(h, MZ_H_PATH);
 }
-unsigned mz_headers_status(const struct mz_headers *h); /* 0 when absent or not a number */
+unsigned mz_headers_status_text(const struct mz_headers *h); /* any but the most frequent */
+static inline unsigned mz_headers_status(const struct mz_headers *h) /* 0 when absent or not a number */
+{
+    const struct mz_header *e = mz_headers_get_id(h, MZ_H_STATUS);
+    if (MZ_LIKELY(e && e->value.n == 3 && memcmp(e->value.p, "200", 3) == 0))
+        return 200;
+    return e ? mz_headers_status_text(h) : 0;
+}
 void mz_headers_set_status(struct mz_headers *h, unsigned status);
 #endif

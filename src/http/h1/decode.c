@@ -57,7 +57,7 @@ void h1_pause_update(struct h1 *c, bool *cause, bool value)
         c->in.ops->on_below_low(c->in.arg);
 }
 
-bool h1_connection_has(const struct mz_headers *h, struct mz_str word)
+bool h1_connection_names(const struct mz_headers *h, struct mz_str word)
 {
     const struct mz_header *e = mz_headers_get_id(h, MZ_H_CONNECTION);
     for (; e; e = mz_headers_next(h, e))

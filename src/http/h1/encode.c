@@ -304,9 +304,10 @@ static void response_headers(struct h1 *c, struct mz_headers *h, bool end)
 
 static bool method_bodiless(struct mz_str m) /* RFC 9110 8.6: no content-length: 0 for these */
 {
-    static const struct mz_str methods[] = { MZ_STR_INIT("GET"), MZ_STR_INIT("HEAD"),
-                                             MZ_STR_INIT("DELETE"), MZ_STR_INIT("TRACE"),
-                                             MZ_STR_INIT("CONNECT") };
+    static const struct mz_str methods[] = { MZ_STR_INIT("HEAD"), MZ_STR_INIT("DELETE"),
+                                             MZ_STR_INIT("TRACE"), MZ_STR_INIT("CONNECT") };
+    if (MZ_LIKELY(mz_str_eq(m, MZ_STR("GET"))))
+        return true;
     for (size_t i = 0; i < MZ_COUNT(methods); i++)
         if (mz_str_eq(m, methods[i]))
             return true;

@@ -66,6 +66,7 @@ static void test_scan(void **state)
             text[i] =
                 mz_rand_below(&r, 3) ? 'x' : alphabet[mz_rand_below(&r, sizeof(alphabet) - 1)];
         assert_ptr_equal(h1_value_end(text), h1_value_end_bytes(text));
+        assert_ptr_equal(h1_word_end(text), h1_word_end_bytes(text));
         char name[sizeof(text)], same[sizeof(text)];
         for (size_t i = 0; i < sizeof(text); i++)
             name[i] = same[i] = text[i] && i < 90 && mz_rand_below(&r, 40)
@@ -73,6 +74,10 @@ static void test_scan(void **state)
                                     : text[i];
         assert_int_equal(h1_name_end(name) - name, h1_name_end_bytes(same) - same);
         assert_memory_equal(name, same, sizeof(name));
+        char host[sizeof(text)] = { 0 };
+        for (size_t i = 0; i < n; i++)
+            host[i] = mz_rand_below(&r, 40) ? "aZ.:-09"[mz_rand_below(&r, 7)] : same[i];
+        assert_int_equal(h1_host_valid(host, cut), h1_host_valid_bytes(host, cut));
         enum h1_end_state a = H1_END_NONE, b = H1_END_NONE;
         size_t x = h1_head_end(text, cut, &a), y = h1_head_end_bytes(text, cut, &b);
         assert_int_equal(x, y);

@@ -112,7 +112,11 @@ void h1_idle_end(struct h1 *c);
 void h1_stream_begin(struct h1 *c);
 void h1_stream_over(struct h1 *c); /* both directions are done, or it was reset */
 void h1_pause_update(struct h1 *c, bool *cause, bool value);
-bool h1_connection_has(const struct mz_headers *h, struct mz_str word);
+bool h1_connection_names(const struct mz_headers *h, struct mz_str word);
+static inline bool h1_connection_has(const struct mz_headers *h, struct mz_str word) /* most have no such field */
+{
+    return mz_headers_get_id(h, MZ_H_CONNECTION) && h1_connection_names(h, word);
+}
 /* encode.c */
 extern const struct mz_stream_enc_ops h1_enc_ops;
 void h1_held_free(struct h1 *c);

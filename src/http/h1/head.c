@@ -35,7 +35,7 @@ static void count_fields(struct h1 *c, const struct text *t, const char *from, s
 /* A line ends at @e by CRLF, or by LF alone where that is tolerated (B01). NULL: neither. */
 static inline char *line_end(char *e, bool bare_lf)
 {
-    if (e[0] == '\r' && e[1] == '\n')
+    if (memcmp(e, "\r\n", 2) == 0)
         return e + 2;
     return e[0] == '\n' && bare_lf ? e + 1 : NULL;
 }
@@ -124,37 +124,46 @@ static bool host_field(struct h1 *c, struct mz_str value, const char *raw)
     return true;
 }
 
-#define ID_BIT(id) (UINT64_C(1) << MZ_H_##id)
 /* The ids that are more than a place in the map. */
-#define NOTED                                                                                      \
-    (ID_BIT(HOST) | ID_BIT(CONTENT_LENGTH) | ID_BIT(TRANSFER_ENCODING) | ID_BIT(CONNECTION) |      \
-     ID_BIT(PROXY_CONNECTION))
-_Static_assert(MZ_H_HOST < 64 && MZ_H_CONTENT_LENGTH < 64 && MZ_H_TRANSFER_ENCODING < 64 &&
-                   MZ_H_CONNECTION < 64 && MZ_H_PROXY_CONNECTION < 64,
-               "the ids that are noted fit one word");
+static const bool noted[MZ_H__COUNT] = { [MZ_H_HOST] = true,
+                                         [MZ_H_CONTENT_LENGTH] = true,
+                                         [MZ_H_TRANSFER_ENCODING] = true,
+                                         [MZ_H_CONNECTION] = true,
+                                         [MZ_H_PROXY_CONNECTION] = true };
 
 static inline bool checks_underscores(const struct h1 *c)
 {
     return c->o->underscores != MZ_UNDERSCORE_ALLOW;
 }
 
-static inline __attribute__((always_inline)) bool add_field(struct h1 *c, struct mz_str name,
-                                                            struct mz_str value, const char *raw)
+/* What the loop over a head's fields keeps in registers: of the codec itself each byte that is written might change it. */
+struct reading {
+    struct h1 *c;
+    struct mz_headers *h;
+    uint32_t n, max; /* fields */
+    bool underscores;
+};
+/* What becomes of a field that was read: of a head, or of trailers. */
+typedef bool add_fn(const struct reading *r, enum mz_header_id id, struct mz_str name,
+                    struct mz_str value, const char *raw);
+
+static inline __attribute__((always_inline)) bool add_field(const struct reading *r,
+                                                            enum mz_header_id id,
+                                                            struct mz_str name, struct mz_str value,
+                                                            const char *raw)
 {
-    enum mz_header_id id = mz_header_id(name);
     bool keep = true;
-    if (++c->head.n_fields > c->o->max_headers_count)
-        return h1_fail(c, 431, "http1.too_many_headers");
-    if (MZ_UNLIKELY(checks_underscores(c)) && !underscore(c, name, &keep))
-        return false;
-    if (id < 64 && (NOTED >> id & 1)) {
-        if (id == MZ_H_HOST && !c->client)
-            return host_field(c, value, raw);
-        if (!note_field(&c->head, id, value, &keep))
-            return h1_fail(c, 400, "http1.codec_error");
+    if (noted[id]) {
+        if (id == MZ_H_HOST && !r->c->client)
+            return host_field(r->c, value, raw);
+        if (!note_field(&r->c->head, id, value, &keep))
+            return h1_fail(r->c, 400, "http1.codec_error");
     }
-    if (keep)
-        mz_headers_add_raw(c->headers, name, value, (uint8_t)id)->raw = raw;
+    if (keep) {
+        struct mz_header *e = mz_headers_add_raw(r->h, name, value, (uint8_t)id);
+        if (MZ_UNLIKELY(raw != NULL))
+            e->raw = raw;
+    }
     return true;
 }
 
@@ -165,13 +174,12 @@ static const char *bad_byte(char at)
 }
 
 /* One field line: name, colon, value, its continuations. */
-static inline __attribute__((always_inline)) bool field(struct h1 *c, struct text *t, bool bare_lf,
-                                                        bool (*add)(struct h1 *, struct mz_str,
-                                                                    struct mz_str, const char *))
+static inline __attribute__((always_inline)) bool field(struct reading *r, struct text *t,
+                                                        bool bare_lf, add_fn *add)
 {
     char *p = t->p, *q = h1_name_end(p), *next;
     if (*q != ':' || q == p)
-        return h1_fail(c, 400, bad_byte(*q));
+        return h1_fail(r->c, 400, bad_byte(*q));
     char *v = q + 1;
     if (MZ_LIKELY(v[0] == ' ' && v[1] > ' '))
         v++;
@@ -186,23 +194,34 @@ static inline __attribute__((always_inline)) bool field(struct h1 *c, struct tex
             v++;
     }
     if (!next || !e)
-        return h1_fail(c, 400, "http1.invalid_characters");
-    while (e > v && blank(e[-1]))
+        return h1_fail(r->c, 400, "http1.invalid_characters");
+    while (e > v && (unsigned char)e[-1] <= ' ') /* a value holds no other byte below */
         e--;
     t->p = next;
     struct mz_str name = { p, (size_t)(q - p) }, value = { v, (size_t)(e - v) };
-    return add(c, name, value, t->raw ? t->raw + (p - t->base) : NULL);
+    bool keep = true;
+    if (++r->n > r->max)
+        return h1_fail(r->c, 431, "http1.too_many_headers");
+    if (MZ_UNLIKELY(r->underscores)) {
+        bool ok = underscore(r->c, name, &keep);
+        if (!ok || !keep)
+            return ok; /* refused, or dropped: no known name has one */
+    }
+    const char *raw = MZ_UNLIKELY(t->raw != NULL) ? t->raw + (p - t->base) : NULL;
+    return add(r, mz_header_id(name), name, value, raw);
 }
 
 /* Inlined with the function given, so that the loop over a head's fields has no indirect call. */
 static inline __attribute__((always_inline)) bool fields(struct h1 *c, struct text *t, bool bare_lf,
-                                                         bool (*add)(struct h1 *, struct mz_str,
-                                                                     struct mz_str, const char *))
+                                                         add_fn *add)
 {
-    while (!line_end(t->p, bare_lf))
-        if (!field(c, t, bare_lf, add))
-            return false;
-    return true;
+    struct reading r = { c, c->headers, c->head.n_fields, c->o->max_headers_count,
+                         checks_underscores(c) };
+    bool ok = true;
+    while (ok && !line_end(t->p, bare_lf))
+        ok = field(&r, t, bare_lf, add);
+    c->head.n_fields = r.n;
+    return ok;
 }
 
 /* ---- requests ---- */
@@ -225,8 +244,7 @@ static bool request_line(struct text *t, struct request_line *out)
     size_t len[3] = { 0, 0, 0 };
     for (int i = 0; i < 3; i++) {
         part[i] = p;
-        while (*p > 0x20 && *p != 0x7f)
-            p++;
+        p = h1_word_end(p);
         len[i] = (size_t)(p - part[i]);
         if (i < 2 && len[i])
             while (*p == ' ')
@@ -427,6 +445,14 @@ static bool version_ok(struct h1 *c, int minor)
     return true;
 }
 
+static bool host_ok(const struct h1 *c, struct mz_str host)
+{
+    bool received =
+        host.p !=
+        c->o->default_host_http10.p; /* lies in the head, with what is readable behind it */
+    return received ? h1_host_valid(host.p, host.n) : mz_authority_valid(host);
+}
+
 static bool request_finish(struct h1 *c, struct mz_str target, int minor)
 {
     struct mz_header *authority = mz_headers_get_id(c->headers, MZ_H_AUTHORITY);
@@ -444,7 +470,7 @@ static bool request_finish(struct h1 *c, struct mz_str target, int minor)
     te_sanitize(c);
     if (!target_set(c, target, authority) || !version_ok(c, minor))
         return false;
-    if (!mz_authority_valid(authority->value))
+    if (!host_ok(c, authority->value))
         return h1_fail(c, 400, "http.invalid_authority");
     if (c->head.n_host == 0)
         mz_headers_remove_id(c->headers, MZ_H_AUTHORITY);
@@ -588,16 +614,11 @@ static bool trailer_forbidden(enum mz_header_id id)
     return id && memchr(ids, id, sizeof(ids));
 }
 
-static bool add_trailer(struct h1 *c, struct mz_str name, struct mz_str value, const char *raw)
+static bool add_trailer(const struct reading *r, enum mz_header_id id, struct mz_str name,
+                        struct mz_str value, const char *raw)
 {
-    enum mz_header_id id = mz_header_id(name);
-    bool keep = true;
-    if (++c->head.n_fields > c->o->max_headers_count)
-        return h1_fail(c, 431, "http1.too_many_headers");
-    if (checks_underscores(c) && !underscore(c, name, &keep))
-        return false;
-    if (keep && !trailer_forbidden(id))
-        mz_headers_add_raw(c->headers, name, value, (uint8_t)id)->raw = raw;
+    if (!trailer_forbidden(id))
+        mz_headers_add_raw(r->h, name, value, (uint8_t)id)->raw = raw;
     return true;
 }
 

@@ -72,7 +72,57 @@ static inline char *h1_name_end_bytes(char *p)
     return p;
 }
 
+/* The end of a word of the request line: the first control, blank, DEL or byte above it. There must be one (the padding). */
+static inline char *h1_word_end_bytes(char *p)
+{
+    while (*p > 0x20 && *p != 0x7f) /* a char above 0x7f is negative */
+        p++;
+    return p;
+}
+
+/* Are these all bytes of a host (RFC 3986 3.2)? */
+static inline bool h1_host_valid_bytes(const char *p, size_t n)
+{
+    return mz_authority_valid((struct mz_str){ p, n });
+}
+
 #ifdef __SSE2__
+static inline char *h1_word_end(char *p)
+{
+    for (;; p += 16) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
+        __m128i word = _mm_andnot_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8(0x7f)),
+                                        _mm_cmpgt_epi8(v, _mm_set1_epi8(0x20)));
+        unsigned stop = ~(unsigned)_mm_movemask_epi8(word) & 0xffff;
+        if (stop)
+            return p + __builtin_ctz(stop);
+    }
+}
+
+/* 0xff where @v has a letter, a digit or '-'; @low is @v with 0x20 set. */
+static inline __m128i h1_plain_16(__m128i v, __m128i low)
+{
+    __m128i a = _mm_sub_epi8(low, _mm_set1_epi8('a')), d = _mm_sub_epi8(v, _mm_set1_epi8('0'));
+    __m128i ok = _mm_or_si128(_mm_cmpeq_epi8(_mm_min_epu8(a, _mm_set1_epi8(25)), a),
+                              _mm_cmpeq_epi8(_mm_min_epu8(d, _mm_set1_epi8(9)), d));
+    return _mm_or_si128(ok, _mm_cmpeq_epi8(v, _mm_set1_epi8('-')));
+}
+
+/* Nearly all hosts are letters, digits, '-', '.' and ':', which are looked at 16 at a time. */
+static inline bool h1_host_valid(const char *p, size_t n)
+{
+    for (size_t i = 0; i < n; i += 16) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(p + i));
+        __m128i ok = h1_plain_16(v, _mm_or_si128(v, _mm_set1_epi8(0x20)));
+        ok = _mm_or_si128(ok, _mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8('.')),
+                                           _mm_cmpeq_epi8(v, _mm_set1_epi8(':'))));
+        unsigned plain = (unsigned)__builtin_ctz(~(unsigned)_mm_movemask_epi8(ok));
+        if (plain < 16 && i + plain < n)
+            return h1_host_valid_bytes(p + i, n - i);
+    }
+    return true;
+}
+
 /* Letters, digits and '-' 16 at a time (0x20 set in each of them is its lower case); what else a token may hold one by one. */
 static inline char *h1_name_end(char *p)
 {
@@ -80,10 +130,7 @@ static inline char *h1_name_end(char *p)
     const __m128i bit = _mm_set1_epi8(0x20);
     for (;; p += 16) {
         __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p), low = _mm_or_si128(v, bit);
-        __m128i a = _mm_sub_epi8(low, _mm_set1_epi8('a')), d = _mm_sub_epi8(v, _mm_set1_epi8('0'));
-        __m128i ok = _mm_or_si128(_mm_cmpeq_epi8(_mm_min_epu8(a, _mm_set1_epi8(25)), a),
-                                  _mm_cmpeq_epi8(_mm_min_epu8(d, _mm_set1_epi8(9)), d));
-        ok = _mm_or_si128(ok, _mm_cmpeq_epi8(v, _mm_set1_epi8('-')));
+        __m128i ok = h1_plain_16(v, low);
         unsigned n = (unsigned)__builtin_ctz(~(unsigned)_mm_movemask_epi8(ok));
         __m128i keep = _mm_loadu_si128((const __m128i *)(const void *)(first + 16 - n));
         __m128i out = _mm_or_si128(_mm_and_si128(low, keep), _mm_andnot_si128(keep, v));
@@ -96,6 +143,14 @@ static inline char *h1_name_end(char *p)
 static inline char *h1_name_end(char *p)
 {
     return h1_name_end_bytes(p);
+}
+static inline char *h1_word_end(char *p)
+{
+    return h1_word_end_bytes(p);
+}
+static inline bool h1_host_valid(const char *p, size_t n)
+{
+    return h1_host_valid_bytes(p, n);
 }
 #endif
 
@@ -126,20 +181,22 @@ static inline enum h1_end_state h1_end_state_of(const char *p, size_t n)
     return p[n - 1] == '\r' && p[n - 2] == '\n' ? H1_END_LF_CR : H1_END_NONE;
 }
 
-/* Of 16 places (18 bytes are read): is here LF, and behind it LF, or CR LF? Bytes up to the end of the head, or 0. */
-static inline size_t h1_head_end_16(const char *p)
+/* Of 32 places (34 bytes are read): is here LF, and behind it LF, or CR LF? Bytes up to the end of the head, or 0. */
+static inline size_t h1_head_end_32(const char *p)
 {
-    const __m128i nl = _mm_set1_epi8('\n'), cr = _mm_set1_epi8('\r');
+    const __m128i nl = _mm_set1_epi8('\n');
     __m128i a = _mm_loadu_si128((const __m128i *)(const void *)p),
-            b = _mm_loadu_si128((const __m128i *)(const void *)(p + 1)),
-            c = _mm_loadu_si128((const __m128i *)(const void *)(p + 2));
-    __m128i then = _mm_or_si128(_mm_cmpeq_epi8(b, nl),
-                                _mm_and_si128(_mm_cmpeq_epi8(b, cr), _mm_cmpeq_epi8(c, nl)));
-    unsigned hit = (unsigned)_mm_movemask_epi8(_mm_and_si128(_mm_cmpeq_epi8(a, nl), then));
-    if (!hit)
-        return 0;
-    unsigned i = (unsigned)__builtin_ctz(hit);
-    return p[i + 1] == '\n' ? i + 2 : i + 3;
+            b = _mm_loadu_si128((const __m128i *)(const void *)(p + 16));
+    unsigned lines = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(a, nl)) |
+                     (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(b, nl)) << 16;
+    for (; lines; lines &= lines - 1) { /* a line in 32 bytes is usual, three are not */
+        const char *next = p + __builtin_ctz(lines) + 1;
+        if (next[0] == '\n')
+            return (size_t)(next + 1 - p);
+        if (next[0] == '\r' && next[1] == '\n')
+            return (size_t)(next + 2 - p);
+    }
+    return 0;
 }
 
 static inline size_t h1_head_end(const char *p, size_t n, enum h1_end_state *st)
@@ -148,20 +205,20 @@ static inline size_t h1_head_end(const char *p, size_t n, enum h1_end_state *st)
     for (; i < n && *st != H1_END_NONE; i++)
         if (h1_head_end_bytes(p + i, 1, st))
             return i + 1;
-    if (n - i < 18) {
+    if (n - i < 34) {
         k = h1_head_end_bytes(p + i, n - i, st);
         return k ? i + k : 0;
     }
-    for (; i + 18 <= n; i += 16)
-        if ((k = h1_head_end_16(p + i)) != 0)
+    for (; i + 34 <= n; i += 32)
+        if ((k = h1_head_end_32(p + i)) != 0)
             return i + k;
     i = n -
-        18; /* the rest, with places that were looked at before; LF LF at the very end is seen by none */
-    if ((k = h1_head_end_16(p + i)) != 0)
+        34; /* the rest, with places that were looked at before; LF LF at the very end is seen by none */
+    if ((k = h1_head_end_32(p + i)) != 0)
         return i + k;
     if (p[n - 1] == '\n' && p[n - 2] == '\n')
         return n;
-    *st = h1_end_state_of(p + i, 18);
+    *st = h1_end_state_of(p + i, 34);
     return 0;
 }
 #else
