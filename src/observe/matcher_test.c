@@ -207,11 +207,40 @@ static void test_metadata(void **state)
     mz_arena_destroy(a);
 }
 
+/* A namespace of many streams at once: what one of them adds the others do not see. */
+static void test_shared_namespace(void **state)
+{
+    (void)state;
+    struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
+    const struct mz_str ns = MZ_STR("ns"), shared_key = MZ_STR("m"), own_key = MZ_STR("a");
+    const struct mz_value yes = { .kind = MZ_VALUE_BOOL, .b = true };
+    struct mz_field field = { shared_key, &yes };
+    const struct mz_value shared = { .kind = MZ_VALUE_STRUCT, .fields = { &field, 1, 1 } };
+    struct mz_meta *one = mz_meta_create(a), *two = mz_meta_create(a);
+    mz_meta_set(one, MZ_STR("other"), own_key, &yes);
+    assert_true(mz_meta_set_space(one, ns, &shared));
+    assert_true(mz_meta_set_space(two, ns, &shared));
+    assert_false(mz_meta_set_space(two, ns, &shared));
+    mz_meta_set(one, ns, own_key, &yes);
+    assert_ptr_equal(mz_meta_get(one, ns, &own_key, 1), &yes);
+    assert_ptr_equal(mz_meta_get(one, ns, &shared_key, 1), &yes);
+    assert_ptr_equal(mz_meta_get(two, ns, &shared_key, 1), &yes);
+    assert_null(mz_meta_get(two, ns, &own_key, 1));
+    assert_int_equal(shared.fields.n, 1);
+    assert_true(mz_str_eq(one->v[0].key, ns)); /* sorted */
+    for (int i = 0; i < 9; i++)                /* beyond the first room */
+        mz_meta_set(one, mz_arena_printf(a, "more%d", i), own_key, &yes);
+    assert_int_equal(one->n, 11);
+    assert_ptr_equal(mz_meta_get(one, ns, &own_key, 1), &yes);
+    mz_arena_destroy(a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_strings),
                                         cmocka_unit_test(test_headers),
                                         cmocka_unit_test(test_wrong),
-                                        cmocka_unit_test(test_metadata) };
+                                        cmocka_unit_test(test_metadata),
+                                        cmocka_unit_test(test_shared_namespace) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,10 +1,12 @@
 #include "observe/metadata.h"
 #include "observe/json_text.h"
 
+#define FIRST_ROOM 4 /* fields */
+
 struct mz_meta *mz_meta_create(struct mz_arena *a)
 {
-    struct mz_meta *m = mz_arena_new0(a, struct mz_meta);
-    m->arena = a;
+    struct mz_meta *m = mz_arena_alloc(a, sizeof(*m) + FIRST_ROOM * sizeof(*m->v));
+    *m = (struct mz_meta){ (struct mz_field *)(void *)(m + 1), 0, FIRST_ROOM, a };
     return m;
 }
 
@@ -24,7 +26,7 @@ static struct mz_field *field_put(struct mz_field **v, size_t *n, size_t *cap, s
     if (old)
         return old;
     if (*n == *cap) {
-        size_t wider = *cap ? *cap * 2 : 4;
+        size_t wider = *cap ? *cap * 2 : FIRST_ROOM;
         struct mz_field *copy = mz_arena_alloc(a, wider * sizeof(*copy));
         if (*n)
             memcpy(copy, *v, *n * sizeof(*copy));
@@ -71,6 +73,14 @@ void mz_meta_set(struct mz_meta *m, struct mz_str ns, struct mz_str key, const s
     *top = (struct mz_value){ .kind = MZ_VALUE_STRUCT, .fields = { room, n, n + 4 } };
     field_put(&top->fields.v, &top->fields.n, &top->fields.cap, key, m->arena)->value = v;
     space->value = top;
+}
+
+bool mz_meta_set_space(struct mz_meta *m, struct mz_str ns, const struct mz_value *v)
+{
+    if (m->n && field_find(m->v, m->n, ns))
+        return false;
+    field_put(&m->v, &m->n, &m->cap, ns, m->arena)->value = v;
+    return true;
 }
 
 static void copy_keys(struct mz_meta *into, const struct mz_meta *from, struct mz_str ns)

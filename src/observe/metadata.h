@@ -43,6 +43,9 @@ struct mz_meta *mz_meta_create(struct mz_arena *a);
 /* Walks namespace and path; NULL when absent. */
 const struct mz_value *mz_meta_get(const struct mz_meta *m, struct mz_str ns, const struct mz_str *path, size_t n);
 void mz_meta_set(struct mz_meta *m, struct mz_str ns, struct mz_str key, const struct mz_value *v); /* borrows v */
+/* The whole of a namespace that has nothing yet, of many streams at once: a later mz_meta_set() changes a copy. Borrows v, a
+ * struct without room; false: there is something. */
+bool mz_meta_set_space(struct mz_meta *m, struct mz_str ns, const struct mz_value *v);
 /* Keys of @over win over those of @base, both under @ns; borrows both. One of them NULL: the other. */
 const struct mz_meta *mz_meta_merged(const struct mz_meta *base, const struct mz_meta *over, struct mz_str ns, struct mz_arena *a);
 struct mz_meta *mz_meta_clone(const struct mz_meta *m, struct mz_arena *a); /* may be set further; values are borrowed */

@@ -35,6 +35,8 @@ struct side {                             /* rules, or shadow_rules */
     struct mz_rbac *engine;               /* NULL: everything is allowed, nothing counted */
     struct mz_str policy_key, result_key; /* of the dynamic metadata */
     bool own_keys; /* with a prefix; a route's without one are the filter's (Envoy) */
+    const struct mz_value
+        *told; /* the metadata of each outcome, by its number; NULL: not made before */
     /* of the filter only */
     struct mz_scope *scope;
     struct mz_str prefix; /* "http.in.rbac." and the side's own */
@@ -93,6 +95,33 @@ static void keys_fill(struct side *s, struct mz_str prefix, const char *policy, 
     s->result_key = mz_arena_cat(a, 2, (struct mz_str[]){ prefix, mz_str_c(result) });
 }
 
+static const struct mz_value allowed_value = { .kind = MZ_VALUE_STRING,
+                                               .str = MZ_STR_INIT("allowed") },
+                             denied_value = { .kind = MZ_VALUE_STRING,
+                                              .str = MZ_STR_INIT("denied") };
+
+/* What a request's metadata will say is known for each policy, and for none: requests share it. */
+static void told_build(struct side *s, struct mz_arena *a)
+{
+    struct mz_rbac_result res;
+    if (!s->engine || !mz_rbac_outcome(s->engine, 0, &res))
+        return;
+    size_t n = mz_rbac_policies(s->engine) + 1;
+    struct mz_value *told = mz_arena_alloc(a, mz_mul(n, sizeof(*told))),
+                    *names = mz_arena_alloc(a, mz_mul(n, sizeof(*names)));
+    struct mz_field *fields = mz_arena_alloc(a, mz_mul(2 * n, sizeof(*fields)));
+    for (size_t i = 0; i < n; i++, fields += 2) {
+        (void)mz_rbac_outcome(s->engine, i, &res); /* as before: it is no matcher */
+        names[i] = (struct mz_value){ .kind = MZ_VALUE_STRING, .str = res.policy };
+        fields[0] = (struct mz_field){ s->policy_key, &names[i] }; /* sorted: "..._effective_..." */
+        fields[1] =
+            (struct mz_field){ s->result_key, res.allowed ? &allowed_value : &denied_value };
+        size_t k = res.matched ? 2 : 1;
+        told[i] = (struct mz_value){ .kind = MZ_VALUE_STRUCT, .fields = { fields + 2 - k, k, k } };
+    }
+    s->told = told;
+}
+
 static bool fill(struct rbac_cfg *c, const pb_http_rbac_RBAC *m, const struct mz_factory *f,
                  struct mz_err *err)
 {
@@ -138,8 +167,11 @@ static void *config_build(const void *msg, const struct mz_factory *f, struct mz
     c->n_slots = f->workers + 1;
     side_count(c, RULES, m->rules_stat_prefix, f);
     side_count(c, SHADOW, m->shadow_rules_stat_prefix, f);
-    if (fill(c, m, f, err))
+    if (fill(c, m, f, err)) {
+        told_build(&c->sides[RULES], c->arena);
+        told_build(&c->sides[SHADOW], c->arena);
         return c;
+    }
     config_destroy(c);
     return NULL;
 }
@@ -196,15 +228,14 @@ static struct mz_meta *metadata(struct mz_stream_info *info)
 static void note_metadata(struct mz_filter *f, const struct side *s,
                           const struct mz_rbac_result *res)
 {
-    static const struct mz_value allowed = { .kind = MZ_VALUE_STRING,
-                                             .str = MZ_STR_INIT("allowed") },
-                                 denied = { .kind = MZ_VALUE_STRING, .str = MZ_STR_INIT("denied") };
     struct mz_stream_info *info = mz_stream_info(f->stream);
     struct mz_meta *m = metadata(info);
     const struct mz_str ns = MZ_STR("envoy.filters.http.rbac");
+    if (s->told && mz_meta_set_space(m, ns, &s->told[res->number]))
+        return;
     if (res->matched)
         mz_meta_set(m, ns, s->policy_key, string_value(info->arena, res->policy));
-    mz_meta_set(m, ns, s->result_key, res->allowed ? &allowed : &denied);
+    mz_meta_set(m, ns, s->result_key, res->allowed ? &allowed_value : &denied_value);
 }
 
 static void note_log(struct mz_filter *f, bool log)
@@ -259,14 +290,17 @@ static enum mz_flow on_request_headers(struct mz_filter *f, struct mz_headers *h
                                 .peer = &mz_stream_downstream(f->stream)->conn->remote,
                                 .has_route = mz_stream_route(f->stream) != NULL };
     struct mz_rbac_result res = { 0 };
-    (void)check(f, c, SHADOW, &in, &res); /* a shadow decides nothing */
-    res = (struct mz_rbac_result){ 0 };
+    if (c->sides[SHADOW].engine) { /* a shadow decides nothing */
+        (void)check(f, c, SHADOW, &in, &res);
+        res = (struct mz_rbac_result){ 0 };
+    }
     bool allowed = check(f, c, RULES, &in, &res);
     if (c->sides[RULES].engine && mz_rbac_logs(c->sides[RULES].engine))
         note_log(f, res.matched && res.action == MZ_RBAC_LOG);
     if (allowed) {
         if (res.matched)
-            mz_stream_story(f->stream, MZ_STEP_RULE, f->name, res.policy, 0, 0);
+            mz_note(in.info->decision, mz_loop_now_us(mz_stream_worker(f->stream)->loop), RULE,
+                    f->name, res.policy, 0, 0);
         return MZ_FLOW_CONTINUE;
     }
     tell_why(f, c->sides[RULES].engine, &in, &res);

@@ -14,6 +14,7 @@ struct mz_rbac {
     struct mz_arena *arena;
     struct mz_match_tree *tree; /* NULL: policies */
     bool logs;
+    bool path; /* rules look at it */
     enum mz_rbac_action action;
     struct policy *policies; /* by name */
     size_t n;
@@ -55,6 +56,14 @@ static bool condition_build(struct rule_builder *b, const pb_Policy *m, struct p
     return true;
 }
 
+static bool has_any(const struct rule *list)
+{
+    for (size_t i = 0; i < list->of.n; i++)
+        if (list->of.v[i].kind == RULE_ANY)
+            return true;
+    return false;
+}
+
 static bool policy_build(struct rule_builder *b, const pb_Policy *m, struct policy *out)
 {
     struct rule *v = mz_arena_alloc0(b->arena, m->n_permissions * sizeof(*v));
@@ -69,6 +78,8 @@ static bool policy_build(struct rule_builder *b, const pb_Policy *m, struct poli
     for (size_t i = 0; i < m->n_principals; i++)
         if (!rule_build_principal(b, m->principals[i], &v[i]))
             return mz_err_at(b->err, "principals[%zu]", i);
+    out->any_permission = has_any(&out->permissions);
+    out->any_principal = has_any(&out->principals);
     return condition_build(b, m, out);
 }
 
@@ -107,7 +118,9 @@ struct mz_rbac *mz_rbac_create(const pb_RBAC *m, bool http, const struct mz_fact
     r->action = actions[m->action];
     r->logs = r->action == MZ_RBAC_LOG;
     struct rule_builder b = { .arena = r->arena, .f = f, .err = err, .http = http };
-    if (policies_build(&b, m, r))
+    bool ok = policies_build(&b, m, r);
+    r->path = b.path;
+    if (ok)
         return r;
     mz_rbac_destroy(r);
     return NULL;
@@ -170,8 +183,6 @@ size_t mz_rbac_policies(const struct mz_rbac *r)
 /* A condition that costs too much holds where that refuses: nobody gets past a rule by making it dear. */
 static bool condition_holds(const struct mz_rbac *r, const struct policy *p, const struct ask *q)
 {
-    if (!p->condition)
-        return true;
     const struct mz_format_ctx ctx = { .info = q->in->info, .req = q->in->h };
     struct mz_attributes attributes;
     mz_attributes_init(&attributes, &ctx);
@@ -181,8 +192,9 @@ static bool condition_holds(const struct mz_rbac *r, const struct policy *p, con
 
 static bool policy_matches(const struct mz_rbac *r, const struct policy *p, const struct ask *q)
 {
-    return rule_matches(&p->permissions, q) && rule_matches(&p->principals, q) &&
-           condition_holds(r, p, q);
+    return (p->any_permission || rule_matches(&p->permissions, q)) &&
+           (p->any_principal || rule_matches(&p->principals, q)) &&
+           (!p->condition || condition_holds(r, p, q));
 }
 
 static const struct policy *first_match(const struct mz_rbac *r, const struct ask *q)
@@ -214,6 +226,18 @@ static const struct rbac_action *tree_find(const struct mz_rbac *r, const struct
     return mz_match_tree_find(r->tree, &input, trail);
 }
 
+/* What @p decides; NULL: no policy matched. */
+static void result_of(const struct mz_rbac *r, const struct policy *p, struct mz_rbac_result *out)
+{
+    *out = (struct mz_rbac_result){ .allowed = r->action == MZ_RBAC_LOG ||
+                                               (p != NULL) == (r->action == MZ_RBAC_ALLOW),
+                                    .matched = p != NULL,
+                                    .action = r->action,
+                                    .details = p ? p->details : no_policy,
+                                    .policy = p ? p->name : MZ_STR(""),
+                                    .number = p ? (size_t)(p - r->policies) : r->n };
+}
+
 void mz_rbac_check(const struct mz_rbac *r, const struct mz_rbac_input *in,
                    struct mz_rbac_result *out)
 {
@@ -221,20 +245,21 @@ void mz_rbac_check(const struct mz_rbac *r, const struct mz_rbac_input *in,
         const struct rbac_action *a = tree_find(r, in, NULL);
         *out = (struct mz_rbac_result){ .action = MZ_RBAC_DENY, .details = no_policy };
         if (a)
-            *out = (struct mz_rbac_result){ a->action != MZ_RBAC_DENY, true, a->action, a->details,
-                                            a->name };
+            *out = (struct mz_rbac_result){
+                a->action != MZ_RBAC_DENY, true, a->action, a->details, a->name, 0
+            };
         return;
     }
     struct ask q;
-    ask_init(&q, in);
-    const struct policy *p = first_match(r, &q);
-    *out = (struct mz_rbac_result){ .allowed = r->action == MZ_RBAC_LOG ||
-                                               (p != NULL) == (r->action == MZ_RBAC_ALLOW),
-                                    .matched = p != NULL,
-                                    .details = p ? p->details : no_policy,
-                                    .action = r->action };
-    if (p)
-        out->policy = p->name;
+    ask_init(&q, in, r->path);
+    result_of(r, first_match(r, &q), out);
+}
+
+bool mz_rbac_outcome(const struct mz_rbac *r, size_t i, struct mz_rbac_result *out)
+{
+    if (!r->tree)
+        result_of(r, i < r->n ? &r->policies[i] : NULL, out);
+    return !r->tree;
 }
 
 /* ---- why ---- */
@@ -266,7 +291,7 @@ struct mz_str mz_rbac_why(const struct mz_rbac *r, const struct mz_rbac_input *i
     if (!p)
         return MZ_STR("");
     struct ask q;
-    ask_init(&q, in);
+    ask_init(&q, in, r->path);
     mz_buf_printf(&b, "policy " MZ_STR_FMT " matched: ", MZ_STR_ARG(p->name));
     rule_why(&p->permissions, &q, true, &b);
     mz_buf_append(&b, "; ", 2);
@@ -282,7 +307,7 @@ struct mz_str mz_rbac_why_not(const struct mz_rbac *r, const struct mz_rbac_inpu
     if (r->tree)
         return i == 0 && !tree_find(r, in, NULL) ? MZ_STR("the matcher leads to no action")
                                                  : MZ_STR("");
-    ask_init(&q, in);
+    ask_init(&q, in, r->path);
     const struct policy *p = i < r->n ? &r->policies[i] : NULL;
     if (!p || policy_matches(r, p, &q))
         return MZ_STR("");

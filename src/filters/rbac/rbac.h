@@ -35,6 +35,7 @@ struct mz_rbac_result {
     enum mz_rbac_action action;
     const char *details;  /* "rbac_access_denied_matched_policy[a_b]", as long as the engine lives */
     struct mz_str policy; /* or action, that matched; of the configuration. "": none */
+    size_t number;        /* of that policy, or mz_rbac_policies(): none; not of a matcher */
 };
 void mz_rbac_check(const struct mz_rbac *r, const struct mz_rbac_input *in, struct mz_rbac_result *out);
 
@@ -45,4 +46,6 @@ struct mz_str mz_rbac_why(const struct mz_rbac *r, const struct mz_rbac_input *i
  * b". "" behind the last policy, or when it matches. */
 struct mz_str mz_rbac_why_not(const struct mz_rbac *r, const struct mz_rbac_input *in, size_t i);
 size_t mz_rbac_policies(const struct mz_rbac *r); /* a matcher counts as one */
+/* How policy number @i, all of them or mz_rbac_policies() for no match, would decide; false: a matcher, where there is none. */
+bool mz_rbac_outcome(const struct mz_rbac *r, size_t i, struct mz_rbac_result *out);
 #endif

@@ -18,7 +18,7 @@ static inline struct mz_rbac *rbac_of_text(struct mz_str yaml, struct mz_arena *
 static inline struct mz_str rbac_slow(const struct mz_rbac *r, const struct mz_rbac_input *in)
 {
     struct ask q;
-    ask_init(&q, in);
+    ask_init(&q, in, true);
     for (size_t i = 0; i < r->n; i++)
         if (policy_matches(r, &r->policies[i], &q))
             return r->policies[i].name;

@@ -58,7 +58,7 @@ struct ask { /* one request while it is compared */
     struct mz_str path; /* without query and fragment */
     bool has_path;
 };
-void ask_init(struct ask *q, const struct mz_rbac_input *in);
+void ask_init(struct ask *q, const struct mz_rbac_input *in, bool path /* some rule looks at it */);
 static inline const struct mz_addr *ask_peer(const struct ask *q)
 {
     return q->in->peer ? q->in->peer : &q->in->info->direct_remote;
@@ -73,6 +73,7 @@ struct rule_builder {
     struct mz_err *err;
     bool http; /* there are headers */
     bool logs; /* an action LOG was built */
+    bool path; /* a rule for paths was built */
 };
 bool rule_build_permission(struct rule_builder *b, const pb_Permission *m, struct rule *out);
 bool rule_build_principal(struct rule_builder *b, const pb_Principal *m, struct rule *out);
@@ -81,6 +82,7 @@ struct policy {
     struct mz_str name;
     const char *details;
     struct rule permissions, principals; /* ORs of the lists */
+    bool any_permission, any_principal;  /* one of them is "any": they need not be looked at */
     struct mz_cel *condition;            /* NULL: none */
     const char *condition_field;
 };

@@ -4,10 +4,10 @@
 #include "base/map.h"
 #include "net/transport.h"
 
-void ask_init(struct ask *q, const struct mz_rbac_input *in)
+void ask_init(struct ask *q, const struct mz_rbac_input *in, bool path)
 {
     *q = (struct ask){ .in = in };
-    const struct mz_header *e = in->h ? mz_headers_get_id(in->h, MZ_H_PATH) : NULL;
+    const struct mz_header *e = path && in->h ? mz_headers_get_id(in->h, MZ_H_PATH) : NULL;
     if (!e)
         return;
     q->has_path = true;

@@ -32,6 +32,7 @@ static bool header_build(struct rule_builder *b, const pb_HeaderMatcher *m, stru
 static bool path_build(struct rule_builder *b, const pb_PathMatcher *m, struct rule *out)
 {
     out->kind = RULE_PATH;
+    b->path = true;
     return (m->rule_case == pb_PathMatcher_RULE_PATH ? string_build(b, m->path, out)
                                                      : mz_err_set(b->err, "is required")) ||
            mz_err_at(b->err, "path");
@@ -92,6 +93,7 @@ static bool template_build(struct rule_builder *b, const pb_TypedExtensionConfig
 {
     ProtobufCMessage *msg;
     out->kind = RULE_TEMPLATE;
+    b->path = true;
     if (!m->typed_config)
         return mz_err_set(b->err, "is required") || mz_err_at(b->err, "typed_config");
     if (!mz_any_unpack_as(b->f->proto, m->typed_config, &pb_UriTemplateMatchConfig__descriptor,
