@@ -13,6 +13,8 @@ struct dir {
     int step;
 };
 static const struct dir request_dir = { false, 1 }, response_dir = { true, -1 };
+/* The loops over filters exist once in the source and twice in the program, each with its direction known. */
+#define FOR_EACH_DIRECTION static inline __attribute__((always_inline))
 
 static struct pass *pass_of(struct mz_stream *s, const struct dir *d)
 {
@@ -115,7 +117,8 @@ static enum mz_flow call_headers(struct mz_filter *f, const struct dir *d, struc
     return f->type->on_request_headers ? f->type->on_request_headers(f, h, end) : MZ_FLOW_CONTINUE;
 }
 
-static void run_headers(struct mz_stream *s, const struct dir *d, int from, bool end)
+FOR_EACH_DIRECTION void headers_through(struct mz_stream *s, const struct dir *d, int from,
+                                        bool end)
 {
     uint32_t epoch = s->epoch;
     static const uint8_t stop_state[] = { [MZ_FLOW_STOP] = FS_SINGLE,
@@ -130,11 +133,11 @@ static void run_headers(struct mz_stream *s, const struct dir *d, int from, bool
             continue;
         uint8_t *st = state_of(f, d);
         if (!has_headers(f, d)) {
-            *st |= FS_HEADERS_CALLED | FS_HEADERS_CONTINUED | (end ? FS_ENDED : 0);
+            *st |= FS_HEADERS_CONTINUED | (end ? FS_ENDED : 0);
             continue;
         }
         bool had = p->has_kept;
-        *st |= FS_HEADERS_CALLED | (end ? FS_ENDED : 0);
+        *st |= end ? FS_ENDED : 0;
         enum mz_flow flow = call_headers(f, d, p->headers, end);
         if (stopped(s, d, epoch))
             return;
@@ -162,6 +165,14 @@ static void run_headers(struct mz_stream *s, const struct dir *d, int from, bool
         run_data(s, d, added_at + d->step, &data, p->trailers == NULL);
         mz_buf_fini(&data);
     }
+}
+
+static void run_headers(struct mz_stream *s, const struct dir *d, int from, bool end)
+{
+    if (d->response)
+        headers_through(s, &response_dir, from, end);
+    else
+        headers_through(s, &request_dir, from, end);
 }
 
 /* ---- going on after a stop ---- */
@@ -249,8 +260,8 @@ static bool after_data(struct mz_stream *s, const struct dir *d, struct mz_filte
     return false;
 }
 
-static void run_data(struct mz_stream *s, const struct dir *d, int from, struct mz_buf *data,
-                     bool end)
+FOR_EACH_DIRECTION void data_through(struct mz_stream *s, const struct dir *d, int from,
+                                     struct mz_buf *data, bool end)
 {
     uint32_t epoch = s->epoch;
     struct pass *p = pass_of(s, d);
@@ -294,6 +305,15 @@ static void run_data(struct mz_stream *s, const struct dir *d, int from, struct 
         respond_data(s, data, end);
     if (added && !stopped(s, d, epoch))
         run_trailers(s, d, after);
+}
+
+static void run_data(struct mz_stream *s, const struct dir *d, int from, struct mz_buf *data,
+                     bool end)
+{
+    if (d->response)
+        data_through(s, &response_dir, from, data, end);
+    else
+        data_through(s, &request_dir, from, data, end);
 }
 
 /* ---- trailers ---- */
@@ -541,16 +561,21 @@ static const void *route_cfg_of(const struct mz_filter *f, const struct mz_filte
     return o && o->type == f->type ? o->cfg : NULL;
 }
 
-static struct mz_filter *filter_make(struct mz_stream *s, const struct filter_entry *e,
+/* The object of one filter: at *room where it is configured here, which moves on; apart where it comes by subscription. */
+static struct mz_filter *filter_make(struct mz_stream *s, const struct filter_entry *e, char **room,
                                      bool *io_missing)
 {
     const struct mz_http_filter_type *type = e->type;
     const void *cfg = e->cfg;
-    if (MZ_UNLIKELY(e->place != NULL))
+    struct mz_filter *f = (struct mz_filter *)(void *)*room;
+    if (MZ_UNLIKELY(e->place != NULL)) {
         type = extension_take(s, e, &cfg, io_missing);
-    if (!type)
-        return NULL;
-    struct mz_filter *f = mz_arena_alloc0(s->arena, type->size);
+        if (!type)
+            return NULL;
+        f = mz_arena_alloc0(s->arena, type->size);
+    } else {
+        *room += e->bytes;
+    }
     f->type = type;
     f->cfg = cfg;
     f->stream = s;
@@ -558,21 +583,38 @@ static struct mz_filter *filter_make(struct mz_stream *s, const struct filter_en
     return f;
 }
 
+void chain_prepare(struct filter_list *list)
+{
+    list->bytes = 2 * list->n * sizeof(struct mz_filter *);
+    for (size_t i = 0; i < list->n; i++) {
+        struct filter_entry *e = &list->v[i];
+        const struct mz_http_filter_type *t = e->type;
+        e->bytes = e->place ? 0 : (uint32_t)((t->size + 7) & ~(size_t)7);
+        e->hears_end = e->place || t->on_stream_done || t->on_log || t->on_destroy;
+        list->bytes += e->bytes;
+    }
+}
+
 void chain_make(struct mz_stream *s, const struct filter_list *list)
 {
     bool any = any_overrides(s), missing = false;
+    char *room = mz_arena_alloc0(s->arena, list->bytes); /* one piece: zeroed at once */
     s->list = list;
     s->n_filters = (uint8_t)list->n;
-    s->filters = mz_arena_alloc0(s->arena, list->n * sizeof(struct mz_filter *));
+    s->filters = (struct mz_filter **)(void *)room;
+    s->enders = s->filters + list->n;
+    room += 2 * list->n * sizeof(struct mz_filter *);
     for (size_t i = 0; i < list->n; i++) {
         const struct filter_entry *e = &list->v[i];
         const struct mz_filter_override *o = any ? override_for(s, e->name) : NULL;
-        struct mz_filter *f = enabled_here(e, o) ? filter_make(s, e, &missing) : NULL;
+        struct mz_filter *f = enabled_here(e, o) ? filter_make(s, e, &room, &missing) : NULL;
         if (!f)
             continue;
         f->index = (uint8_t)i;
         f->route_cfg = route_cfg_of(f, o);
         s->filters[i] = f;
+        if (e->hears_end)
+            s->enders[s->n_enders++] = f;
     }
     s->chain_made = true;
 }
@@ -589,23 +631,23 @@ void chain_route_changed(struct mz_stream *s)
 
 void chain_done(struct mz_stream *s)
 {
-    for (int i = 0; i < s->n_filters; i++)
-        if (s->filters[i] && s->filters[i]->type->on_stream_done)
-            s->filters[i]->type->on_stream_done(s->filters[i]);
+    for (unsigned i = 0; i < s->n_enders; i++)
+        if (s->enders[i]->type->on_stream_done)
+            s->enders[i]->type->on_stream_done(s->enders[i]);
 }
 
 void chain_log(struct mz_stream *s)
 {
-    for (int i = 0; i < s->n_filters; i++)
-        if (s->filters[i] && s->filters[i]->type->on_log)
-            s->filters[i]->type->on_log(s->filters[i]);
+    for (unsigned i = 0; i < s->n_enders; i++)
+        if (s->enders[i]->type->on_log)
+            s->enders[i]->type->on_log(s->enders[i]);
 }
 
 void chain_destroy(struct mz_stream *s)
 {
-    for (int i = 0; i < s->n_filters; i++)
-        if (s->filters[i] && s->filters[i]->type->on_destroy)
-            s->filters[i]->type->on_destroy(s->filters[i]);
+    for (unsigned i = 0; i < s->n_enders; i++)
+        if (s->enders[i]->type->on_destroy)
+            s->enders[i]->type->on_destroy(s->enders[i]);
 }
 
 void chain_down_above(struct mz_stream *s)

@@ -300,7 +300,8 @@ static void with_filters(struct fixture *f, struct script *scripts, struct filte
                                             .cfg = &scripts[i],
                                             .name = mz_str_c(names[i]) };
     }
-    f->cfg.filters = (struct filter_list){ entries, N_FILTERS };
+    f->cfg.filters = (struct filter_list){ .v = entries, .n = N_FILTERS };
+    chain_prepare(&f->cfg.filters);
 }
 
 struct scripted {

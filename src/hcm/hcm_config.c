@@ -102,6 +102,7 @@ static bool filters_build(pb_HttpFilter **v, size_t n, const struct mz_factory *
             return mz_err_at(err, "[%zu]", i);
         }
     }
+    chain_prepare(out);
     return true;
 }
 
@@ -561,6 +562,7 @@ struct mz_hcm_config *mz_hcm_config_admin(const struct mz_factory *f,
     c->filters.v[0] = (struct filter_entry){ .type = terminal,
                                              .cfg = (void *)(uintptr_t)cfg,
                                              .name = MZ_STR("admin") };
+    chain_prepare(&c->filters);
     c->http1 = (struct mz_http1_opts){ .allow_absolute_url = true,
                                        .ignore_upgrade_h2c = true,
                                        .accept_http10 = true,

@@ -20,10 +20,14 @@ struct filter_entry { /* one of http_filters */
     struct mz_ecds_place *place; /* not NULL: type and cfg come from there */
     struct mz_str name;
     bool disabled; /* until a route enables it */
+    /* by chain_prepare(): */
+    bool hears_end;     /* has one of on_stream_done, on_log, on_destroy, or may */
+    uint32_t bytes;     /* of its object; 0: it comes by subscription */
 };
 struct filter_list {
     struct filter_entry *v;
     size_t n;
+    size_t bytes; /* by chain_prepare(): of all its objects, and what finds them */
 };
 struct upgrade_entry {
     struct mz_str type;
@@ -139,7 +143,6 @@ enum { /* per filter and direction: req_state, resp_state */
     FS_ALL_BUFFER = 2,   /* stopped all; data waits, hard limit */
     FS_ALL_WATERMARK = 4, /* stopped all; data waits, flow control */
     FS_STOPPED = 7,
-    FS_HEADERS_CALLED = 8,
     FS_HEADERS_CONTINUED = 16,
     FS_ENDED = 32,       /* has seen the end of this direction */
 };
@@ -160,8 +163,9 @@ struct mz_stream {
     struct mz_stream_in in;
     const struct filter_list *list;
     struct mz_filter **filters; /* n_filters objects; NULL: disabled for this stream */
+    struct mz_filter **enders;  /* n_enders of them that hear of the stream's end */
     struct held_extension *extensions;
-    uint8_t n_filters;
+    uint8_t n_filters, n_enders;
     bool chain_made;
     bool dead;            /* ended: nothing may call its filters any more */
     bool codec_done;      /* the encoder may not be called any more (reset by peer or finished) */
@@ -251,6 +255,7 @@ const struct mz_http_filter_type *extension_take(struct mz_stream *s, const stru
 void extensions_drop(struct mz_stream *s);
 
 /* filter_chain.c */
+void chain_prepare(struct filter_list *list); /* once, when all of its entries are there */
 void chain_make(struct mz_stream *s, const struct filter_list *list);
 void chain_request_headers(struct mz_stream *s, struct mz_headers *h, bool end);
 void chain_request_data(struct mz_stream *s, struct mz_buf *data, bool end);

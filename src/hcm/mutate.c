@@ -1,6 +1,9 @@
 #include "hcm/hcm_priv.h"
 
 #include <stdio.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include "http/path.h"
 #include "http/url.h"
@@ -283,6 +286,23 @@ static bool is_uuid(struct mz_str v)
     return true;
 }
 
+#ifdef __SSE2__
+/* Lower-case hexadecimal digits of 16 bytes: each nibble in a byte of its own, those above 9 moved on. */
+static __m128i hex_digits(__m128i nibbles)
+{
+    __m128i above9 = _mm_cmpgt_epi8(nibbles, _mm_set1_epi8(9));
+    __m128i letter = _mm_and_si128(above9, _mm_set1_epi8('a' - '0' - 10));
+    return _mm_add_epi8(_mm_add_epi8(nibbles, _mm_set1_epi8('0')), letter);
+}
+
+static void random_digits(const uint64_t w[2], char out[32])
+{
+    __m128i v = _mm_loadu_si128((const __m128i *)(const void *)w), low4 = _mm_set1_epi8(15);
+    __m128i *to = (__m128i *)(void *)out;
+    _mm_storeu_si128(to, hex_digits(_mm_and_si128(v, low4)));
+    _mm_storeu_si128(to + 1, hex_digits(_mm_and_si128(_mm_srli_epi16(v, 4), low4)));
+}
+#else
 /* The lower-case hexadecimal digits of 4 bytes, all eight at once: each nibble in a byte of its own, those above 9 moved on. */
 static void hex8(uint32_t v, char *out)
 {
@@ -295,13 +315,20 @@ static void hex8(uint32_t v, char *out)
     memcpy(out, &x, 8);
 }
 
+static void random_digits(const uint64_t w[2], char out[32])
+{
+    for (size_t i = 0; i < 4; i++)
+        hex8((uint32_t)(w[i / 2] >> (i % 2 * 32)), out + 8 * i);
+}
+#endif
+
 static struct mz_str new_uuid(struct mz_stream *s)
 {
     struct mz_rand *r = mz_loop_rand(conn_loop(s->conn));
     uint64_t w[2] = { mz_rand_u64(r), mz_rand_u64(r) };
-    char digits[32], *p = mz_arena_alloc(s->arena, 36);
-    for (size_t i = 0; i < 4; i++)
-        hex8((uint32_t)(w[i / 2] >> (i % 2 * 32)), digits + 8 * i);
+    MZ_UNINIT char digits[32];
+    char *p = mz_arena_alloc(s->arena, 36);
+    random_digits(w, digits);
     digits[12] = '4';                      /* version: random, which also says "not traced" */
     digits[16] = "89ab"[(w[1] >> 62) & 3]; /* variant */
     memset(p, '-', 24);
@@ -358,17 +385,18 @@ static void drop_hop_by_hop(struct mz_stream *s, struct mz_headers *h)
 static void set_scheme(struct mz_stream *s, struct mz_headers *h)
 {
     const struct mz_hcm_config *c = s->conn->cfg;
-    if (!mz_headers_get_id(h, MZ_H_X_FORWARDED_PROTO))
-        mz_headers_set_id(h, MZ_H_X_FORWARDED_PROTO, s->info.secure ? https : http);
-    struct mz_str fp = mz_headers_value_id(h, MZ_H_X_FORWARDED_PROTO);
+    const struct mz_header *e = mz_headers_get_id(h, MZ_H_X_FORWARDED_PROTO);
+    bool is_https = s->info.secure;
+    if (e)
+        is_https = mz_str_ieq(e->value, https) || (is_https && !mz_str_ieq(e->value, http));
+    else
+        mz_headers_set_id(h, MZ_H_X_FORWARDED_PROTO, is_https ? https : http);
     if (c->scheme_overwrite.n) {
         mz_headers_set_id(h, MZ_H_SCHEME, c->scheme_overwrite);
         mz_headers_set_id(h, MZ_H_X_FORWARDED_PROTO, c->scheme_overwrite);
     }
     if (!mz_headers_get_id(h, MZ_H_SCHEME))
-        mz_headers_set_id(
-            h, MZ_H_SCHEME,
-            mz_str_ieq(fp, https) || (!mz_str_ieq(fp, http) && s->info.secure) ? https : http);
+        mz_headers_set_id(h, MZ_H_SCHEME, is_https ? https : http);
 }
 
 static void add_user_agent(struct mz_stream *s, struct mz_headers *h)
@@ -388,7 +416,7 @@ enum mutate_result mutate_request(struct mz_stream *s, struct mz_headers *h)
     for (size_t i = 0; i < c->n_early; i++)
         mz_header_ops_apply(&c->early[i], h, &ctx);
     drop_hop_by_hop(s, h);
-    struct mz_addr client;
+    MZ_UNINIT struct mz_addr client;
     bool trusted = false;
     unsigned status = 403;
     if (c->use_remote_address) {

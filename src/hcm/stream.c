@@ -709,7 +709,7 @@ void mz_stream_recreate(struct mz_stream *s, const struct mz_route *from, struct
     s->chain_made = s->route_cached = s->responding = false;
     s->wished_host = (struct mz_str){ 0 };
     s->filters = NULL;
-    s->n_filters = 0;
+    s->n_filters = s->n_enders = 0;
     s->is_internal_created = true;
     hcm_count_request(s->conn); /* as Envoy: a request anew */
     info_init(s);
