@@ -87,7 +87,24 @@ struct mz_arena;
 struct mz_decision *mz_decision_create(struct mz_arena *a, uint64_t now_us);
 void mz_decision_step(struct mz_decision *d, uint64_t now_us, enum mz_step_kind k, struct mz_str a, struct mz_str b, int64_t n,
                       int64_t m); /* d NULL: nothing */
-#define mz_note(d, now, k, a, b, n, m) ((d) ? mz_decision_step((d), (now), MZ_STEP_##k, (a), (b), (n), (m)) : (void)0)
+/* The same, in place, for the steps of every request. */
+static inline void mz_decision_note(struct mz_decision *d, uint64_t now_us, enum mz_step_kind k, struct mz_str a, struct mz_str b,
+                                    int64_t n, int64_t m)
+{
+    uint64_t at = now_us > d->start_us ? now_us - d->start_us : 0;
+    if (k == MZ_STEP_FILTER || d->n >= MZ_DECISION_STEPS || at > UINT32_MAX) {
+        mz_decision_step(d, now_us, k, a, b, n, m);
+        return;
+    }
+    struct mz_step *s = &d->v[d->n++];
+    s->kind = (uint8_t)k;
+    s->at_us = (uint32_t)at;
+    s->a = a;
+    s->b = b;
+    s->n = n;
+    s->m = m;
+}
+#define mz_note(d, now, k, a, b, n, m) ((d) ? mz_decision_note((d), (now), MZ_STEP_##k, (a), (b), (n), (m)) : (void)0)
 
 /* ---- the flight recorder: per worker, fixed memory, the last failed and slow requests ---- */
 struct mz_recorder;

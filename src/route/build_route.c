@@ -186,8 +186,7 @@ static bool template_build(struct builder *b, const pb_TypedExtensionConfig *m,
         return m->typed_config ? mz_err_at(b->err, "typed_config")
                                : mz_err_set(b->err, "typed_config is required");
     const pb_UriTemplateMatchConfig *cfg = (const pb_UriTemplateMatchConfig *)msg;
-    p->kind = PATH_TEMPLATE;
-    p->path = build_str(b, cfg->path_template);
+    route_set_path(p, PATH_TEMPLATE, cfg->path_template, b->a);
     p->tpl = mz_uri_template_create(p->path, b->err);
     if (!p->tpl)
         return mz_err_at(b->err, "typed_config.path_template");
@@ -198,8 +197,7 @@ static bool template_build(struct builder *b, const pb_TypedExtensionConfig *m,
 static bool literal_build(struct builder *b, enum path_kind kind, const char *text,
                           struct route_priv *p)
 {
-    p->kind = (uint8_t)kind;
-    p->path = build_str(b, text);
+    route_set_path(p, kind, text, b->a);
     if (kind != PATH_SEPARATED)
         return true;
     bool ok = p->path.n > 1 && p->path.p[0] == '/' && p->path.p[p->path.n - 1] != '/' &&
@@ -228,8 +226,7 @@ bool build_match(struct builder *b, const pb_RouteMatch *m, struct mz_route *r)
         break;
     case pb_RouteMatch_PATH_SPECIFIER_SAFE_REGEX:
         field = "safe_regex";
-        p->kind = PATH_REGEX;
-        p->path = build_str(b, m->safe_regex->regex);
+        route_set_path(p, PATH_REGEX, m->safe_regex->regex, b->a);
         ok = build_regex(b, m->safe_regex, &p->regex);
         break;
     case pb_RouteMatch_PATH_SPECIFIER_PATH_MATCH_POLICY:
@@ -237,7 +234,7 @@ bool build_match(struct builder *b, const pb_RouteMatch *m, struct mz_route *r)
         ok = template_build(b, m->path_match_policy, p);
         break;
     case pb_RouteMatch_PATH_SPECIFIER_CONNECT_MATCHER:
-        p->kind = PATH_CONNECT;
+        route_set_path(p, PATH_CONNECT, "", b->a);
         r->is_connect = true;
         ok = true;
         break;

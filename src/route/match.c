@@ -103,18 +103,26 @@ static struct mz_str cat2(struct mz_arena *a, const char *x, struct mz_str y)
     return mz_arena_cat(a, 2, (struct mz_str[]){ mz_str_c(x), y });
 }
 
-struct mz_str route_match_text(const struct mz_route *r, struct mz_arena *a)
+static const struct mz_str kinds[] = {
+    [PATH_PREFIX] = MZ_STR_INIT("prefix "),
+    [PATH_EXACT] = MZ_STR_INIT("path "),
+    [PATH_SEPARATED] = MZ_STR_INIT("path-separated prefix "),
+    [PATH_REGEX] = MZ_STR_INIT("regex "),
+    [PATH_TEMPLATE] = MZ_STR_INIT("template "),
+    [PATH_CONNECT] = MZ_STR_INIT("CONNECT"),
+};
+
+void route_set_path(struct route_priv *p, enum path_kind kind, const char *text, struct mz_arena *a)
 {
-    static const char *const kinds[] = {
-        [PATH_PREFIX] = "prefix ",
-        [PATH_EXACT] = "path ",
-        [PATH_SEPARATED] = "path-separated prefix ",
-        [PATH_REGEX] = "regex ",
-        [PATH_TEMPLATE] = "template ",
-        [PATH_CONNECT] = "CONNECT",
-    };
+    p->kind = (uint8_t)kind;
+    p->path = mz_str_skip(mz_arena_cat(a, 2, (struct mz_str[]){ kinds[kind], mz_str_c(text) }),
+                          kinds[kind].n);
+}
+
+struct mz_str route_match_text(const struct mz_route *r)
+{
     const struct route_priv *p = r->priv;
-    return cat2(a, kinds[p->kind], p->path);
+    return (struct mz_str){ p->path.p - kinds[p->kind].n, p->path.n + kinds[p->kind].n };
 }
 
 struct mz_str route_miss_text(const struct mz_route *r, enum miss why, unsigned i,
@@ -125,7 +133,7 @@ struct mz_str route_miss_text(const struct mz_route *r, enum miss why, unsigned 
     case MISS_NONE:
         break;
     case MISS_PATH:
-        return route_match_text(r, a);
+        return route_match_text(r);
     case MISS_RUNTIME:
         return cat2(a, "runtime fraction ", p->more->fraction.key);
     case MISS_GRPC:
@@ -143,13 +151,6 @@ struct mz_str route_miss_text(const struct mz_route *r, enum miss why, unsigned 
 }
 
 /* ---- first match wins ---- */
-
-/* Arrays of the hot path whose first elements only are written and read: not worth the compiler's zeroes. */
-#if __has_attribute(uninitialized)
-#define UNTOUCHED __attribute__((uninitialized))
-#else
-#define UNTOUCHED
-#endif
 
 #define KEEP_MISSES 3 /* the last ones that did not match are told; the others counted */
 struct misses {
@@ -181,8 +182,7 @@ static void story(const struct mz_vhost *v, const struct match_req *m, const str
             (uint16_t)(before - keep > UINT16_MAX ? UINT16_MAX : before - keep);
     }
     if (r)
-        mz_note(q->decision, q->now_us, ROUTE, r->name, route_match_text(r, q->arena),
-                (int64_t)r->index, 0);
+        mz_note(q->decision, q->now_us, ROUTE, r->name, route_match_text(r), (int64_t)r->index, 0);
     else
         mz_note(q->decision, q->now_us, NO_ROUTE, v->name, (struct mz_str){ 0 }, 0, 0);
 }
@@ -215,7 +215,7 @@ static const struct mz_route *search_index(const struct mz_vhost *v,
                                            const struct route_index *index,
                                            const struct match_req *m, struct misses *x)
 {
-    struct route_cursor c[INDEX_MAX_CURSORS] UNTOUCHED;
+    struct route_cursor c[INDEX_MAX_CURSORS] MZ_UNINIT;
     unsigned n = route_index_find(index, m->path, c);
     for (;;) {
         struct route_cursor *least = n && c[0].v != c[0].end ? &c[0] : NULL;
@@ -233,7 +233,7 @@ static const struct mz_route *search_index(const struct mz_vhost *v,
 const struct mz_route *vhost_route(const struct mz_vhost *v, const struct match_req *m)
 {
     const struct vhost_priv *p = v->priv;
-    struct misses x UNTOUCHED;
+    struct misses x MZ_UNINIT;
     x.n = 0;
     const struct mz_route *r =
         p && p->index ? search_index(v, p->index, m, &x) : search_all(v, m, &x);

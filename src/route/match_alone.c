@@ -32,7 +32,7 @@ struct mz_route_match *mz_route_match_create(const pb_RouteMatch *m, const struc
     out->arena = a;
     out->route.priv = &out->priv;
     if (conditions_check(m, err) && build_match(&b, m, &out->route)) {
-        out->text = route_match_text(&out->route, a);
+        out->text = route_match_text(&out->route);
         return out;
     }
     mz_route_match_destroy(out);

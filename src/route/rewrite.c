@@ -103,12 +103,25 @@ static struct levels levels_of(const struct mz_route *r, const struct mz_weighte
 
 static inline bool does_something(const struct mz_header_mutations *m)
 {
-    return m->n_remove || m->n_add;
+    return m->n_remove | m->n_add;
+}
+
+/* Most routes change nothing at any level. */
+static inline bool none_do(const struct mz_route *r, const struct mz_weighted_cluster *w,
+                           bool request)
+{
+    const struct mz_vhost *v = r->vhost;
+    return request ? !w && !does_something(&r->req) && !does_something(&v->req) &&
+                         !does_something(&v->table->req)
+                   : !w && !does_something(&r->resp) && !does_something(&v->resp) &&
+                         !does_something(&v->table->resp);
 }
 
 static void mutations_apply(const struct mz_route *r, const struct mz_weighted_cluster *w,
                             bool request, struct mz_headers *h, const struct mz_format_ctx *c)
 {
+    if (none_do(r, w, request))
+        return;
     struct levels l = levels_of(r, w, request);
     for (unsigned i = 0; i < l.n; i++)
         if (does_something(l.v[i]))

@@ -51,7 +51,7 @@ struct redirect {
 struct route_priv {
     uint8_t kind; /* enum path_kind */
     bool nocase;
-    struct mz_str path; /* literal of prefix, path, separated prefix; pattern of others */
+    struct mz_str path; /* literal of prefix, path, separated prefix; pattern of others: route_set_path() */
     union {
         struct mz_regex *regex;
         struct mz_uri_template *tpl;
@@ -111,8 +111,10 @@ struct match_req {
 /* False: *out_why tells the first condition that failed, *out_i which of its kind. */
 bool route_matches(const struct mz_route *r, const struct match_req *m, enum miss *out_why,
                    unsigned *out_i);
-struct mz_str route_match_text(const struct mz_route *r,
-                               struct mz_arena *a); /* "prefix /a": for the story */
+/* "prefix /a": for the story, as borrowed as the route. The path is the end of that text, so a request makes none. */
+struct mz_str route_match_text(const struct mz_route *r);
+void route_set_path(struct route_priv *p, enum path_kind kind, const char *text,
+                    struct mz_arena *a); /* copies */
 struct mz_str route_miss_text(const struct mz_route *r, enum miss why, unsigned i,
                               struct mz_arena *a);
 const struct mz_route *vhost_route(const struct mz_vhost *v, const struct match_req *m);

@@ -59,7 +59,7 @@ static struct mz_vhost *vhost_find(const struct mz_route_table *t, struct mz_str
         return t->any;
     if (t->ignore_port)
         host = without_port(host);
-    char stack[HOST_STACK];
+    MZ_UNINIT char stack[HOST_STACK];
     char *low = host.n <= sizeof(stack) ? stack : mz_arena_alloc(a, host.n);
     lower_copy(low, host);
     struct mz_str key = { low, host.n };

@@ -231,8 +231,7 @@ static void set_info(struct attempt *a, const struct mz_pool_ready *p)
     }
     struct mz_str host = { p->host->addr_text, p->host->addr_text_n };
     if (p->reused)
-        mz_stream_story(stream_here(a), MZ_STEP_CONN_REUSED, host, MZ_STR(""), (int64_t)p->conn_id,
-                        (int64_t)(p->conn_age_us / 1000));
+        router_note(a->r, CONN_REUSED, host, MZ_STR(""), p->conn_id, p->conn_age_us / 1000);
     else
         mz_stream_story(stream_here(a), MZ_STEP_CONN_NEW, host, MZ_STR(""), 0, 0);
     if (!p->reused && p->conn->race)
@@ -366,7 +365,7 @@ static void note_attempt(struct attempt *a)
     if (a->number > r->tried_cap) {
         uint32_t cap = r->tried_cap ? 2 * r->tried_cap : 4;
         struct mz_attempt *v =
-            mz_arena_alloc0(mz_stream_arena(stream_of(r)), mz_mul(cap, sizeof(*v)));
+            mz_arena_alloc(mz_stream_arena(stream_of(r)), mz_mul(cap, sizeof(*v)));
         if (r->tried_cap)
             memcpy(v, r->tried, r->tried_cap * sizeof(*v));
         r->tried = v;
@@ -402,7 +401,7 @@ static struct mz_host *choose(struct router *r, const char **out_why)
                            .override_taken = &r->override_taken };
     if (!r->n_started) /* other tries look for other hosts */
         c.override_host = mz_stream_wished_host(stream_of(r), &c.override_strict);
-    uint32_t load[16], changed[16];
+    MZ_UNINIT uint32_t load[16], changed[16];
     unsigned n = mz_wcluster_priorities(r->wcluster);
     if (r->n_started && r->retry_ready) {
         c.avoid = mz_retry_avoid;
@@ -517,9 +516,9 @@ void attempt_start(struct router *r)
     r->n_attempts++;
     if (mz_retry_active(&r->retry) || r->retry.policy)
         mz_retry_host_tried(&r->retry, host);
-    mz_stream_story(s, MZ_STEP_HOST, (struct mz_str){ host->addr_text, host->addr_text_n },
-                    mz_str_c(why), a->number, 0);
-    struct mz_transport_opts wanted;
+    router_note(r, HOST, ((struct mz_str){ host->addr_text, host->addr_text_n }), mz_str_c(why),
+                a->number, 0);
+    MZ_UNINIT struct mz_transport_opts wanted; /* few requests have one */
     const struct mz_pool_opts o = { .priority = r->priority,
                                     .downstream_protocol = info_of(r)->protocol,
                                     .upgrade = r->is_upgrade,

@@ -452,9 +452,8 @@ void reply_headers(struct attempt *a, struct mz_headers *h, bool end)
     unsigned status = mz_headers_status(h);
     if (a->over || r->finished)
         return;
-    mz_stream_story(stream_of(r), MZ_STEP_ANSWER,
-                    (struct mz_str){ a->host->addr_text, a->host->addr_text_n }, MZ_STR(""), status,
-                    (int64_t)((now_of(r) - a->start_us) / 1000));
+    router_note(r, ANSWER, ((struct mz_str){ a->host->addr_text, a->host->addr_text_n }),
+                MZ_STR(""), status, (now_of(r) - a->start_us) / 1000);
     report_status(a, h, status);
     bool bad = false;
     if (retry_answer(a, h, &bad))

@@ -44,27 +44,19 @@ static bool policy_wants(const struct mz_retry_policy *p, const struct mz_header
     return false;
 }
 
-static const enum mz_header_id consumed[] = {
-    MZ_H_X_ENVOY_RETRY_ON,
-    MZ_H_X_ENVOY_RETRY_GRPC_ON,
-    MZ_H_X_ENVOY_MAX_RETRIES,
-    MZ_H_X_ENVOY_RETRIABLE_STATUS_CODES,
-    MZ_H_X_ENVOY_RETRIABLE_HEADER_NAMES,
-};
-
-static bool request_asks(const struct mz_headers *h)
-{
-    bool any = false;
-    for (size_t i = 0; i < MZ_COUNT(consumed); i++)
-        any |= h->first[consumed[i]] != 0;
-    return any;
-}
+#define CONSUMED(X)                                                                                \
+    X(X_ENVOY_RETRY_ON)                                                                            \
+    X(X_ENVOY_RETRY_GRPC_ON)                                                                       \
+    X(X_ENVOY_MAX_RETRIES)                                                                         \
+    X(X_ENVOY_RETRIABLE_STATUS_CODES)                                                              \
+    X(X_ENVOY_RETRIABLE_HEADER_NAMES)
+static const struct mz_header_set consumed = MZ_HEADER_SET(CONSUMED);
 
 static void request_read(struct mz_retry *r, const struct mz_headers *h)
 {
     unsigned unknown;
     uint64_t max;
-    if (!request_asks(h)) {
+    if (!mz_headers_has_any(h, &consumed)) {
         r->retry_on = policy_wants(r->policy, h) ? r->retry_on : 0;
         return;
     }
@@ -96,8 +88,7 @@ void mz_retry_init(struct mz_retry *r, const struct mz_route *route, struct mz_h
     r->retry_on = p ? p->retry_on : 0;
     r->left = p ? p->num_retries : 1;
     request_read(r, h);
-    for (size_t i = 0; i < MZ_COUNT(consumed); i++)
-        mz_headers_remove_id(h, consumed[i]);
+    mz_headers_remove_set(h, &consumed);
     if (!r->retry_on)
         return;
     bool own = p && p->backoff_base_ms;

@@ -145,11 +145,11 @@ static bool find_cluster(struct router *r, struct mz_str *out_name)
         return false;
     mz_wcluster_ref(r->wcluster);
     r->cluster = mz_cluster_ref(mz_wcluster_info(r->wcluster));
-    mz_stream_story(s, MZ_STEP_CLUSTER, r->cluster->name,
-                    r->weighted                  ? MZ_STR("weight")
-                    : r->route->cluster_header.n ? MZ_STR("header")
-                                                 : MZ_STR("the route"),
-                    0, 0);
+    router_note(r, CLUSTER, r->cluster->name,
+                r->weighted                  ? MZ_STR("weight")
+                : r->route->cluster_header.n ? MZ_STR("header")
+                                             : MZ_STR("the route"),
+                0, 0);
     if (mz_stream_trace(s) || mz_log_on(MZ_LOG_C_router, MZ_LOG_DEBUG))
         mz_log_write(MZ_LOG_C_router, MZ_LOG_DEBUG, info->conn_id, mz_stream_id(s), __FILE__,
                      __LINE__, "cluster '" MZ_STR_FMT "' match for URL '" MZ_STR_FMT "'",
@@ -268,10 +268,9 @@ static void prepare_headers(struct router *r)
     if (mz_stream_scheme_of_upstream(s))
         mz_headers_set_id(h, MZ_H_SCHEME,
                           r->cluster->transport->secure ? MZ_STR("https") : MZ_STR("http"));
-    mz_stream_story(s, MZ_STEP_TIMEOUT, MZ_STR(""),
-                    r->times.from_header ? MZ_STR("from the request's header")
-                                         : MZ_STR("of the route"),
-                    (int64_t)r->times.global_ms, 0);
+    router_note(r, TIMEOUT, MZ_STR(""),
+                r->times.from_header ? MZ_STR("from the request's header") : MZ_STR("of the route"),
+                r->times.global_ms, 0);
     if (r->times.per_try_ms)
         mz_stream_story(s, MZ_STEP_TRY_TIMEOUT, MZ_STR(""), MZ_STR(""),
                         (int64_t)r->times.per_try_ms, 0);

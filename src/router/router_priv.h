@@ -100,6 +100,8 @@ static inline uint64_t now_of(const struct router *r)
 {
     return mz_loop_now_us(loop_of(r));
 }
+/* A step of the story, for those of every request; others by mz_stream_story(). */
+#define router_note(r, k, a, b, n, m) mz_note(info_of(r)->decision, now_of(r), k, (a), (b), (int64_t)(n), (int64_t)(m))
 
 /* router.c: the runtime wants no requests to this cluster (counted) */
 bool cluster_maintained(struct mz_cluster *c, struct mz_loop *l, struct mz_arena *a);

@@ -16,9 +16,41 @@ static uint64_t grpc_global(const struct mz_route *r, const struct mz_headers *h
     return max && (!ms || ms > max) ? max : ms;
 }
 
+#define ASKING(X)                                                                                  \
+    X(X_ENVOY_EXPECTED_RQ_TIMEOUT_MS)                                                              \
+    X(X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS)                                                              \
+    X(X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS)                                                      \
+    X(X_ENVOY_UPSTREAM_STREAM_DURATION_MS)                                                         \
+    X(X_ENVOY_UPSTREAM_RQ_TIMEOUT_ALT_RESPONSE)                                                    \
+    X(X_ENVOY_HEDGE_ON_PER_TRY_TIMEOUT)
+static const struct mz_header_set asking = MZ_HEADER_SET(ASKING);
+
 static bool header_ms(const struct mz_headers *h, enum mz_header_id id, uint64_t *out_ms)
 {
     return mz_str_u64(mz_headers_value_id(h, id), out_ms);
+}
+
+/* What the request's own headers ask for replaces what the route says. */
+static void read_headers(struct mz_headers *h, bool respect_expected, struct mz_timeouts *out)
+{
+    if (respect_expected && mz_headers_get_id(h, MZ_H_X_ENVOY_EXPECTED_RQ_TIMEOUT_MS)) {
+        out->from_header = header_ms(h, MZ_H_X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, &out->global_ms);
+    } else {
+        out->from_header = header_ms(h, MZ_H_X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS, &out->global_ms);
+        mz_headers_remove_id(h, MZ_H_X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS);
+    }
+    (void)header_ms(h, MZ_H_X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS, &out->per_try_ms);
+    mz_headers_remove_id(h, MZ_H_X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS);
+    out->has_stream = header_ms(h, MZ_H_X_ENVOY_UPSTREAM_STREAM_DURATION_MS, &out->stream_ms);
+    mz_headers_remove_id(h, MZ_H_X_ENVOY_UPSTREAM_STREAM_DURATION_MS);
+    out->alt_response = mz_headers_get_id(h, MZ_H_X_ENVOY_UPSTREAM_RQ_TIMEOUT_ALT_RESPONSE) != NULL;
+    mz_headers_remove_id(h, MZ_H_X_ENVOY_UPSTREAM_RQ_TIMEOUT_ALT_RESPONSE);
+    struct mz_str hedge = mz_headers_value_id(h, MZ_H_X_ENVOY_HEDGE_ON_PER_TRY_TIMEOUT);
+    if (hedge.n)
+        out->hedge_on_try_timeout =
+            mz_str_eq(hedge, MZ_STR("true")) ||
+            (out->hedge_on_try_timeout && !mz_str_eq(hedge, MZ_STR("false")));
+    mz_headers_remove_id(h, MZ_H_X_ENVOY_HEDGE_ON_PER_TRY_TIMEOUT);
 }
 
 void mz_timeouts_read(const struct mz_route *r, struct mz_headers *h, bool grpc,
@@ -31,26 +63,10 @@ void mz_timeouts_read(const struct mz_route *r, struct mz_headers *h, bool grpc,
                               .per_try_ms = r->retry ? r->retry->per_try_timeout_ms : 0,
                               .per_try_idle_ms = r->retry ? r->retry->per_try_idle_timeout_ms : 0,
                               .hedge_on_try_timeout = r->hedge->on_per_try_timeout };
-    if (respect_expected && mz_headers_get_id(h, MZ_H_X_ENVOY_EXPECTED_RQ_TIMEOUT_MS)) {
-        out->from_header = header_ms(h, MZ_H_X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, &out->global_ms);
-    } else {
-        out->from_header = header_ms(h, MZ_H_X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS, &out->global_ms);
-        mz_headers_remove_id(h, MZ_H_X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS);
-    }
-    (void)header_ms(h, MZ_H_X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS, &out->per_try_ms);
-    mz_headers_remove_id(h, MZ_H_X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS);
+    if (mz_headers_has_any(h, &asking))
+        read_headers(h, respect_expected, out);
     if (out->global_ms && out->per_try_ms >= out->global_ms)
         out->per_try_ms = 0;
-    out->has_stream = header_ms(h, MZ_H_X_ENVOY_UPSTREAM_STREAM_DURATION_MS, &out->stream_ms);
-    mz_headers_remove_id(h, MZ_H_X_ENVOY_UPSTREAM_STREAM_DURATION_MS);
-    out->alt_response = mz_headers_get_id(h, MZ_H_X_ENVOY_UPSTREAM_RQ_TIMEOUT_ALT_RESPONSE) != NULL;
-    mz_headers_remove_id(h, MZ_H_X_ENVOY_UPSTREAM_RQ_TIMEOUT_ALT_RESPONSE);
-    struct mz_str hedge = mz_headers_value_id(h, MZ_H_X_ENVOY_HEDGE_ON_PER_TRY_TIMEOUT);
-    if (hedge.n)
-        out->hedge_on_try_timeout =
-            mz_str_eq(hedge, MZ_STR("true")) ||
-            (out->hedge_on_try_timeout && !mz_str_eq(hedge, MZ_STR("false")));
-    mz_headers_remove_id(h, MZ_H_X_ENVOY_HEDGE_ON_PER_TRY_TIMEOUT);
 }
 
 void mz_timeouts_write(const struct mz_timeouts *t, const struct mz_route *r, struct mz_headers *h,

@@ -62,7 +62,10 @@ static bool pool_empty(const struct pool *p)
 static void pool_free(void *arg)
 {
     struct pool *p = arg;
-    mz_free(MZ_MEM_UPSTREAM, p->spare);
+    for (struct mz_pool_pending *q = p->spare, *next; q; q = next) {
+        next = q->next_spare;
+        mz_free(MZ_MEM_UPSTREAM, q);
+    }
     mz_transport_opts_destroy(p->transport);
     mz_vec_free(&p->leases, MZ_MEM_UPSTREAM);
     mz_host_unref(p->host);
@@ -202,12 +205,23 @@ static void pool_grow(struct pool *p)
 }
 
 /* ---- pending requests ---- */
+#if defined(__SANITIZE_ADDRESS__)
+enum { SPARE_MAX = 0 }; /* use after free is seen */
+#else
+enum { SPARE_MAX = 16 };
+#endif
+
 static struct mz_pool_pending *pending_create(struct pool *p, const struct mz_pool_opts *o,
                                               const struct mz_stream_in *in,
                                               const struct mz_pool_ops *ops, void *arg)
 {
-    struct mz_pool_pending *q = p->spare ? p->spare : mz_alloc(MZ_MEM_UPSTREAM, sizeof(*q));
-    p->spare = NULL;
+    struct mz_pool_pending *q = p->spare;
+    if (q) {
+        p->spare = q->next_spare;
+        p->n_spare--;
+    } else {
+        q = mz_alloc(MZ_MEM_UPSTREAM, sizeof(*q));
+    }
     *q = (struct mz_pool_pending){ .pool = p, .opts = *o, .in = *in, .ops = ops, .arg = arg };
     pool_ref(p);
     return q;
@@ -216,10 +230,13 @@ static struct mz_pool_pending *pending_create(struct pool *p, const struct mz_po
 static void pending_free(struct mz_pool_pending *q)
 {
     struct pool *p = q->pool;
-    if (p->spare)
+    if (p->n_spare == SPARE_MAX) {
         mz_free(MZ_MEM_UPSTREAM, q);
-    else
+    } else {
+        q->next_spare = p->spare;
         p->spare = q;
+        p->n_spare++;
+    }
     pool_unref(p);
 }
 
@@ -255,11 +272,10 @@ static void pending_queue(struct mz_pool_pending *q)
 static void serve_one(struct pool *p, struct mz_list *from)
 {
     struct mz_pool_pending *q = MZ_CONTAINER(from->next, struct mz_pool_pending, link);
-    struct mz_pool_pending copy = *q;
-    pending_unlink(q);
+    pending_unlink(q); /* who asked hears of it first of all, and has then nothing to cancel */
+    client_attach(MZ_CONTAINER(p->clients[CLIENT_READY].next, struct client, link), &q->opts,
+                  &q->in, q->ops, q->arg);
     pending_free(q);
-    client_attach(MZ_CONTAINER(p->clients[CLIENT_READY].next, struct client, link), &copy.opts,
-                  &copy.in, copy.ops, copy.arg);
 }
 
 /* Connections that the loop polled since their release may be used. */

@@ -17,7 +17,10 @@ enum client_state {
     CLIENT__STATES
 };
 struct mz_pool_pending {
-    struct mz_list link; /* pool->pending or pool->waiting, or the free list by link.next */
+    union {
+        struct mz_list link;                /* pool->pending or pool->waiting */
+        struct mz_pool_pending *next_spare; /* of those that are free */
+    };
     struct pool *pool;
     struct mz_pool_opts opts;
     struct mz_stream_in in;
@@ -46,7 +49,8 @@ struct pool {
     struct mz_list pending, waiting;
     uint32_t n_pending, n_waiting, n_active; /* requests that wait, requests that run */
     uint64_t room_connecting, room_ready; /* streams that clients will take soon, and could take now */
-    struct mz_pool_pending *spare; /* one that is free */
+    struct mz_pool_pending *spare; /* free ones, n_spare of them */
+    uint32_t n_spare;
     struct mz_task serve, serve_next;
     MZ_VEC(struct mz_conn *)
         leases; /* of TCP, where close_connections_on_host_health_failure ends them */
