@@ -151,6 +151,14 @@ static const struct mz_service *join(struct mz_arena *a, const struct mz_service
     return s;
 }
 
+static bool has_more(const struct mz_service *s, const struct mz_service *had)
+{
+    for (size_t i = 0; i < s->ports_n; i++)
+        if (!mz_service_port(had, s->ports[i].port))
+            return true;
+    return false;
+}
+
 static void merge(struct merging *m, const struct mz_service *s)
 {
     const struct mz_service *had = mz_map_get(&m->scope->by_host, s->host);
@@ -159,17 +167,103 @@ static void merge(struct merging *m, const struct mz_service *s)
         (void)mz_map_put(&m->scope->by_host, s->host, (void *)(uintptr_t)s);
     } else if (had->entry && !s->entry) {
         replace(m, had, s);
-    } else if (had->entry == s->entry && had->hash != s->hash && mz_str_eq(had->ns, s->ns)) {
+    } else if (had->entry == s->entry && mz_str_eq(had->ns, s->ns) && has_more(s, had)) {
         replace(m, had, join(m->t->arena, had, s));
     }
 }
 
+/* ---- what VirtualServices lead to, though no listener imports it: it is reached, but has no listener of its own ---- */
+
+static const struct mz_service *by_name(const struct mz_model *m, struct mz_str ns,
+                                        struct mz_str host)
+{
+    const struct mz_service *own = mz_model_service_in(m, ns, host),
+                            *first = own ? own : mz_model_service(m, host), *found = NULL;
+    if (!first || mz_service_visible(first, ns))
+        return first;
+    for (size_t i = 0; i < m->services_n; i++) { /* hidden there, but perhaps not elsewhere */
+        const struct mz_service *s = m->services[i];
+        if (mz_str_eq(s->host, host) && mz_service_visible(s, ns) &&
+            (!found || mz_str_cmp(s->ns, found->ns) < 0))
+            found = s;
+    }
+    return found;
+}
+
+struct leading { /* from one listener */
+    struct merging *m;
+    const struct tr_egress *e;
+    size_t n; /* destinations */
+};
+
+static void lead(struct leading *l, const ist_Destination *to)
+{
+    struct mz_translator *t = l->m ? l->m->t : NULL;
+    l->n++;
+    if (!t || !to)
+        return;
+    const struct mz_service *s = by_name(t->model, l->m->scope->ns, mz_str_c(to->host));
+    const uint32_t port = to->port ? to->port->number : 0;
+    if (s && wants_port(l->e->listener)) {
+        s = fit(t->arena, s, l->e->listener);
+    } else if (s && port) {
+        size_t i = 0;
+        while (i < s->ports_n && s->ports[i].port != port)
+            i++;
+        s = i < s->ports_n ? trim(t->arena, s, i) : NULL;
+    }
+    if (s)
+        merge(l->m, s);
+}
+
+/* A rule that is for clients of other namespaces leads these nowhere. */
+static bool is_for(const ist_HTTPRoute *r, struct mz_str ns)
+{
+    for (size_t i = 0; i < r->n_match; i++)
+        if (!r->match[i]->source_namespace[0] ||
+            mz_str_eq(mz_str_c(r->match[i]->source_namespace), ns))
+            return true;
+    return !r->n_match;
+}
+
+static void lead_http(struct leading *l, const ist_HTTPRoute *r)
+{
+    for (size_t i = 0; i < r->n_route; i++)
+        lead(l, r->route[i]->destination);
+    if (r->mirror)
+        lead(l, r->mirror);
+    for (size_t i = 0; i < r->n_mirrors; i++)
+        lead(l, r->mirrors[i]->destination);
+}
+
+/* Without @m they are counted. */
+static size_t destinations(const struct tr_scope *s, struct merging *m)
+{
+    struct leading l = { .m = m };
+    for (size_t i = 0; i < s->egress_n; i++) {
+        l.e = &s->egress[i];
+        for (size_t k = 0; k < l.e->virtuals_n; k++) {
+            const ist_VirtualService *v = l.e->virtuals[k]->spec;
+            for (size_t j = 0; j < v->n_http; j++)
+                if (is_for(v->http[j], s->ns))
+                    lead_http(&l, v->http[j]);
+            for (size_t j = 0; j < v->n_tcp; j++)
+                for (size_t x = 0; x < v->tcp[j]->n_route; x++)
+                    lead(&l, v->tcp[j]->route[x]->destination);
+            for (size_t j = 0; j < v->n_tls; j++)
+                for (size_t x = 0; x < v->tls[j]->n_route; x++)
+                    lead(&l, v->tls[j]->route[x]->destination);
+        }
+    }
+    return l.n;
+}
+
 static void unite(struct mz_translator *t, struct tr_scope *s)
 {
-    size_t room = 0;
+    size_t room = s->sidecar ? destinations(s, NULL) : 0;
     for (size_t i = 0; i < s->egress_n; i++)
         room += s->egress[i].services_n;
-    if (s->egress_n == 1) { /* as it is */
+    if (s->egress_n == 1 && !s->sidecar) { /* as it is */
         s->services = s->egress[0].services;
         s->services_n = s->egress[0].services_n;
         for (size_t i = 0; i < s->services_n; i++)
@@ -180,6 +274,8 @@ static void unite(struct mz_translator *t, struct tr_scope *s)
     for (size_t i = 0; i < s->egress_n; i++)
         for (size_t k = 0; k < s->egress[i].services_n; k++)
             merge(&m, s->egress[i].services[k]);
+    if (s->sidecar)
+        (void)destinations(s, &m);
     s->services = m.v;
 }
 

@@ -113,6 +113,55 @@ static void test_ports_join(void **state)
     assert_names(&o, "0.0.0.0_80 10.9.0.1_90 10.9.0.2_90");
 }
 
+#define ROUTES(spec)                                                                               \
+    "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v, "          \
+    "namespace: "                                                                                  \
+    "demo}\nspec: {" spec "}\n"
+
+/* Where an imported VirtualService leads is reached, though nobody imports it: its clusters, and no listener. */
+static void test_destinations_are_reached(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *documents, *clusters;
+    } cases[] = {
+        { ROUTES("hosts: [web], http: [{route: [{destination: {host: "
+                 "far.other.svc.cluster.local}}]}]"),
+          "outbound|80||web.demo.svc.cluster.local outbound|90||far.other.svc.cluster.local "
+          "outbound|90||web.demo.svc.cluster.local" },
+        { ROUTES("hosts: [web], tcp: [{route: [{destination: {host: api, port: {number: 90}}}]}]"),
+          "outbound|80||web.demo.svc.cluster.local outbound|90||api.demo.svc.cluster.local "
+          "outbound|90||web.demo.svc.cluster.local" },
+        { ROUTES("hosts: [web], http: [{route: [{destination: {host: web, port: {number: 80}}}], "
+                 "mirrors: [{destination: {host: api, port: {number: 90}}}, {destination: {host: "
+                 "api, port: {number: 80}}}]}]"),
+          "outbound|80||api.demo.svc.cluster.local outbound|80||web.demo.svc.cluster.local "
+          "outbound|90||api.demo.svc.cluster.local outbound|90||web.demo.svc.cluster.local" },
+        { ROUTES("hosts: [web], http: [{match: [{sourceNamespace: other}], route: [{destination: "
+                 "{host: api}}]}]"),
+          "outbound|80||web.demo.svc.cluster.local outbound|90||web.demo.svc.cluster.local" },
+        { ROUTES("hosts: [web], http: [{route: [{destination: {host: api, port: {number: 7}}}]}]"),
+          "outbound|80||web.demo.svc.cluster.local outbound|90||web.demo.svc.cluster.local" },
+        { ROUTES("hosts: [api], http: [{route: [{destination: {host: "
+                 "far.other.svc.cluster.local}}]}]"),
+          "outbound|80||web.demo.svc.cluster.local outbound|90||web.demo.svc.cluster.local" },
+    };
+    for (size_t i = 0; i < MZ_COUNT(cases); i++) {
+        char text[4000];
+        struct mz_outs o = { 0 };
+        (void)snprintf(text, sizeof(text), "%s%s%s", SERVICES,
+                       SIDECAR("{egress: [{hosts: ['./web.demo.svc.cluster.local']}]}"),
+                       cases[i].documents);
+        char want[1000];
+        (void)snprintf(want, sizeof(want), "inbound|80|| inbound|90|| %s", cases[i].clusters);
+        ask(text, "", MZ_XDS_CLUSTER, NULL, &o);
+        assert_names(&o, want);
+        o = (struct mz_outs){ 0 };
+        ask(text, "", MZ_XDS_LISTENER, NULL, &o);
+        assert_names(&o, "0.0.0.0_80 10.9.0.1_90");
+    }
+}
+
 static void test_own_socket(void **state)
 {
     (void)state;
@@ -232,6 +281,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_ports_join, up, down),
+        cmocka_unit_test_setup_teardown(test_destinations_are_reached, up, down),
         cmocka_unit_test_setup_teardown(test_own_socket, up, down),
         cmocka_unit_test_setup_teardown(test_automatic, up, down),
         cmocka_unit_test_setup_teardown(test_names, up, down),
