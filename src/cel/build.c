@@ -27,6 +27,11 @@ void mz_cel_destroy(struct mz_cel *p)
     mz_free(MZ_MEM_CONFIG, p);
 }
 
+bool mz_cel_uses(const struct mz_cel *p, unsigned i)
+{
+    return p->used >> i & 1;
+}
+
 /* A node over @v, which may be on the caller's stack. */
 static struct node *node_make(struct build *b, enum node_kind kind, struct node **v, uint32_t n)
 {
@@ -78,11 +83,14 @@ struct node *build_ident(struct build *b, struct mz_str name)
             struct node *n = node_make(b, NODE_GLOBAL, NULL, 0);
             if (n)
                 n->i = i;
+            b->p->used |= i < 64 ? UINT64_C(1) << i : 0;
             return n;
         }
     for (size_t i = 0; i < MZ_COUNT(types); i++)
         if (mz_str_eq(types[i], name))
             return build_const(b, (struct mz_cel_value){ .kind = MZ_CEL_TYPE, .s = types[i] });
+    if (b->env->open)
+        return build_const(b, mz_cel_error("no value for such a name"));
     const struct mz_str *near = NULL;
     unsigned best = 3;
     for (unsigned i = 0; i < b->env->n; i++) {

@@ -57,6 +57,10 @@ struct mz_cel_map { /* how a map is read; obj is the value's */
     bool (*get)(const void *obj, const struct mz_cel_value *key, struct mz_arena *a, struct mz_cel_value *out);
     size_t (*size)(const void *obj);
     void (*key)(const void *obj, size_t i, struct mz_arena *a, struct mz_cel_value *out); /* i < size */
+    /* Of messages only, which have a field or have it not, whatever its value; NULL: a map. get() gives unset fields their default,
+     * size() and key() tell of the set ones and only equality asks them: there is no size() of a message, nor `in` and []. */
+    struct mz_cel_value (*has)(const void *obj, struct mz_str field); /* true, false; an error: there is no such field */
+    struct mz_str (*text)(const void *obj, struct mz_arena *a);       /* as it is printed */
 };
 static inline struct mz_cel_value mz_cel_bool(bool b)
 {
@@ -95,6 +99,7 @@ struct mz_cel_env {
     unsigned n;
     bool string_conversion; /* string(x) exists (Envoy: enable_string_conversion) */
     bool string_concat;     /* "a" + "b" (enable_string_concat) */
+    bool open;              /* a name that is unknown has no value, instead of being a mistake */
 };
 
 struct mz_cel; /* a program */
@@ -103,6 +108,7 @@ struct Google__Api__Expr__V1alpha1__Expr;
 struct mz_cel *mz_cel_create_ast(const struct Google__Api__Expr__V1alpha1__Expr *e, const struct mz_cel_env *env,
                                  struct mz_err *err);
 void mz_cel_destroy(struct mz_cel *p); /* NULL is fine */
+bool mz_cel_uses(const struct mz_cel *p, unsigned i); /* is variable number @i in it? i < 64 */
 
 #define MZ_CEL_COST 100000 /* steps, and bytes / 64 */
 /* The value lies in @a, or is borrowed from the program and from what the variables gave. */

@@ -5,7 +5,7 @@
 
 static const struct mz_str fuzz_names[] = { MZ_STR_INIT("s"), MZ_STR_INIT("n"), MZ_STR_INIT("l"),
                                             MZ_STR_INIT("none") };
-static const struct mz_cel_env fuzz_env = { fuzz_names, 4, true, true };
+static const struct mz_cel_env fuzz_env = { .names = fuzz_names, .n = 4, .string_conversion = true, .string_concat = true };
 struct fuzz_vars {
     struct mz_cel_vars base;
     struct mz_str text;

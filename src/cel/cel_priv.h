@@ -42,6 +42,7 @@ struct node {
 struct mz_cel {
     struct mz_arena *arena;
     struct node *root;
+    uint64_t used; /* bit per variable */
     bool concat;
 };
 

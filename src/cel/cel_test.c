@@ -40,7 +40,7 @@ static void map_key(const void *obj, size_t i, struct mz_arena *a, struct mz_cel
     *out = mz_cel_string(i ? MZ_STR("b") : MZ_STR("a"));
 }
 
-static const struct mz_cel_map map_ops = { map_get, map_size, map_key };
+static const struct mz_cel_map map_ops = { .get = map_get, .size = map_size, .key = map_key };
 
 static bool get(const struct mz_cel_vars *v, unsigned i, struct mz_arena *a,
                 struct mz_cel_value *out)
@@ -61,7 +61,9 @@ static bool get(const struct mz_cel_vars *v, unsigned i, struct mz_arena *a,
 }
 
 static const struct mz_cel_vars vars = { get };
-static const struct mz_cel_env env = { names, MZ_COUNT(names), true, true };
+static const struct mz_cel_env env = {
+    .names = names, .n = MZ_COUNT(names), .string_conversion = true, .string_concat = true
+};
 
 /* As Envoy prints it, with the kind in front: "i7", "t\"abc\"", "!no such key". */
 static const char *show(const struct mz_cel_value *v)
@@ -315,7 +317,7 @@ static void test_errors(void **state)
             fail_msg("%s: %s", errors[i].text, err.msg);
     }
     struct mz_err err;
-    const struct mz_cel_env bare = { names, MZ_COUNT(names), false, false };
+    const struct mz_cel_env bare = { .names = names, .n = MZ_COUNT(names) };
     assert_null(mz_cel_create(MZ_STR("string(1)"), &bare, &err));
     struct mz_cel *p = mz_cel_create(MZ_STR("'a' + 'b'"), &bare, &err);
     assert_string_equal(run(p), "!no such overload");

@@ -14,6 +14,10 @@ static void eval_select(struct run *r, const struct node *n, struct mz_cel_value
         *out = mz_cel_error(error_overload);
         return;
     }
+    if (n->kind == NODE_HAS && of.map.ops->has) {
+        *out = of.map.ops->has(of.map.obj, n->name);
+        return;
+    }
     struct mz_cel_value key = mz_cel_string(n->name);
     bool there = of.map.ops->get(of.map.obj, &key, r->arena, &found);
     if (n->kind == NODE_HAS)
@@ -99,7 +103,7 @@ static void eval_loop(struct run *r, const struct node *n, struct mz_cel_value *
 {
     struct mz_cel_value range, item, go;
     node_eval(r, n->v[LOOP_RANGE], &range);
-    if (range.kind != MZ_CEL_LIST && range.kind != MZ_CEL_MAP) {
+    if (range.kind != MZ_CEL_LIST && (range.kind != MZ_CEL_MAP || range.map.ops->has)) {
         *out = range.kind == MZ_CEL_ERROR ? range : mz_cel_error(error_overload);
         return;
     }

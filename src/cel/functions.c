@@ -39,10 +39,16 @@ FUNCTION(fn_order)
         out->b = true;
 }
 
+/* ... and no message, whose fields are asked for by name only. */
+static bool is_map(const struct mz_cel_value *v)
+{
+    return v->kind == MZ_CEL_MAP && !v->map.ops->has;
+}
+
 FUNCTION(fn_has_member) /* x in list, key in map */
 {
     (void)call;
-    if (v[1].kind == MZ_CEL_MAP) {
+    if (is_map(&v[1])) {
         struct mz_cel_value ignored;
         *out = mz_cel_bool(v[1].map.ops->get(v[1].map.obj, &v[0], r->arena, &ignored));
         return;
@@ -253,7 +259,7 @@ FUNCTION(fn_at)
 {
     (void)call;
     uint64_t i;
-    if (v[0].kind == MZ_CEL_MAP) {
+    if (is_map(&v[0])) {
         if (!v[0].map.ops->get(v[0].map.obj, &v[1], r->arena, out))
             fail(out, error_key);
     } else if (v[0].kind != MZ_CEL_LIST) {
@@ -288,11 +294,15 @@ FUNCTION(fn_size)
         *out = mz_cel_int((int64_t)v[0].list.n);
         return;
     case MZ_CEL_MAP:
-        *out = mz_cel_int((int64_t)v[0].map.ops->size(v[0].map.obj));
-        return;
+        if (is_map(&v[0])) {
+            *out = mz_cel_int((int64_t)v[0].map.ops->size(v[0].map.obj));
+            return;
+        }
+        break;
     default:
-        fail(out, error_overload);
+        break;
     }
+    fail(out, error_overload);
 }
 
 FUNCTION(fn_text)

@@ -187,7 +187,7 @@ static void pairs_key(const void *obj, size_t i, struct mz_arena *a, struct mz_c
     *out = ((const struct pairs *)obj)->v[2 * i];
 }
 
-const struct mz_cel_map map_of_pairs = { pairs_get, pairs_size, pairs_key };
+const struct mz_cel_map map_of_pairs = { .get = pairs_get, .size = pairs_size, .key = pairs_key };
 
 /* ---- times ---- */
 
@@ -448,7 +448,7 @@ bool mz_cel_text(const struct mz_cel_value *v, struct mz_arena *a, struct mz_str
         *out = MZ_STR("CelList value");
         return true;
     case MZ_CEL_MAP:
-        *out = MZ_STR("CelMap value");
+        *out = v->map.ops->text ? v->map.ops->text(v->map.obj, a) : MZ_STR("CelMap value");
         return true;
     case MZ_CEL_TYPE:
         *out = MZ_STR("CelType value");

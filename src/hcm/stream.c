@@ -261,6 +261,7 @@ static void find_cluster(struct mz_stream *s)
     s->info.route.cluster_raw = c->name;
     s->info.up.cluster_stat_name = c->stat_name;
     s->info.up.cluster_metadata = c->metadata;
+    mz_cluster_show_members(c, &s->info);
 }
 
 struct mz_wcluster *mz_stream_cluster(struct mz_stream *s, struct mz_str *out_name,
@@ -621,6 +622,7 @@ static void info_init(struct mz_stream *s)
     i->filter_chain_name = d->chain_name;
     i->listener_name = d->listener_name;
     i->listener_metadata = d->listener_metadata;
+    i->listener_direction = d->direction;
     i->sni = d->sni;
     if (d->found) { /* by listener filters; others add to a copy of the metadata */
         i->ja3 = d->found->ja3;

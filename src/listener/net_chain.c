@@ -107,6 +107,7 @@ static void info_fill(const struct mz_downstream *d, struct mz_stream_info *i)
     i->filter_chain_name = d->chain_name;
     i->listener_name = d->listener_name;
     i->listener_metadata = d->listener_metadata;
+    i->listener_direction = d->direction;
     i->sni = d->sni;
     i->ja3 = d->found ? d->found->ja3 : MZ_STR("");
     i->ja4 = d->found ? d->found->ja4 : MZ_STR("");
@@ -167,6 +168,7 @@ static void refuse(struct mz_acceptor *a, const struct mz_incoming *in)
         i->direct_remote = in->direct_remote;
         i->listener_name = a->cfg->name;
         i->listener_metadata = a->cfg->metadata;
+        i->listener_direction = a->cfg->traffic_direction;
         i->sni = in->server_name;
         i->ja3 = in->ja3;
         i->ja4 = in->ja4;
@@ -353,6 +355,7 @@ static void down_fill(struct mz_net_chain *c, const struct mz_filter_chain *fc,
         .chain_name = fc->name,
         .listener_name = config(c)->name,
         .listener_metadata = config(c)->metadata,
+        .direction = config(c)->traffic_direction,
         .secure = fc->transport->secure,
         .start_us = mz_loop_now_us(l),
         .start_wall_us = mz_loop_wall_us(l),

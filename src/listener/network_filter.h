@@ -56,6 +56,7 @@ struct mz_downstream { /* a downstream connection; owned by its listener worker 
     struct mz_scope *scope;         /* listener.<addr>. */
     struct mz_str chain_name, listener_name, sni;
     const struct mz_meta *listener_metadata;
+    uint8_t direction; /* traffic_direction of the listener */
     bool secure;
     bool restored;           /* local_restored is another than the socket's */
     const char *termination; /* connection termination details, of the configuration; NULL: none */

@@ -1,32 +1,10 @@
-#include "observe/attributes.h"
-
 #include "base/map.h"
 #include "net/transport.h"
+#include "observe/attributes_priv.h"
 #include "observe/format_priv.h"
-#include "observe/metadata.h"
 #include "proto/names.h"
 
 /* Each group is a map whose keys are the rows of a table. */
-
-typedef bool (*field_fn)(const struct mz_format_ctx *c, struct mz_arena *a,
-                         struct mz_cel_value *out);
-struct field {
-    struct mz_str name;
-    field_fn value; /* false: not known */
-};
-
-/* ---- small values ---- */
-
-static bool give_str(struct mz_cel_value *out, struct mz_str s)
-{
-    *out = mz_cel_string(s);
-    return s.p != NULL;
-}
-
-static bool give_text(struct mz_cel_value *out, const char *s)
-{
-    return s && give_str(out, mz_str_c(s));
-}
 
 static bool give_header(struct mz_cel_value *out, const struct mz_headers *h, enum mz_header_id id)
 {
@@ -34,147 +12,9 @@ static bool give_header(struct mz_cel_value *out, const struct mz_headers *h, en
     return e && give_str(out, e->value);
 }
 
-static bool give_int(struct mz_cel_value *out, uint64_t n)
-{
-    *out = mz_cel_int((int64_t)n);
-    return true;
-}
-
-static bool give_span(struct mz_cel_value *out, uint64_t from_us, uint64_t to_us)
-{
-    *out = mz_cel_duration_us((int64_t)(to_us - from_us));
-    return from_us && to_us >= from_us;
-}
-
-static bool give_addr(struct mz_cel_value *out, const struct mz_addr *addr, struct mz_arena *a)
-{
-    char text[MZ_ADDR_TEXT];
-    if (!addr->len)
-        return false;
-    size_t n = mz_addr_text(addr, text);
-    return give_str(out, mz_arena_dup(a, (struct mz_str){ text, n }));
-}
-
-static bool give_port(struct mz_cel_value *out, const struct mz_addr *addr)
-{
-    return mz_addr_is_ip(addr) && give_int(out, mz_addr_port(addr));
-}
-
 static size_t headers_bytes(const struct mz_headers *h)
 {
     return h ? mz_headers_bytes(h) : 0;
-}
-
-/* ---- metadata ---- */
-
-static void value_of(const struct mz_value *v, struct mz_arena *a, struct mz_cel_value *out);
-
-static bool struct_get(const void *obj, const struct mz_cel_value *key, struct mz_arena *a,
-                       struct mz_cel_value *out)
-{
-    const struct mz_value *v = obj;
-    for (size_t i = 0; key->kind == MZ_CEL_STRING && i < v->fields.n; i++)
-        if (mz_str_eq(v->fields.v[i].key, key->s)) {
-            value_of(v->fields.v[i].value, a, out);
-            return true;
-        }
-    return false;
-}
-
-static size_t struct_size(const void *obj)
-{
-    return ((const struct mz_value *)obj)->fields.n;
-}
-
-static void struct_key(const void *obj, size_t i, struct mz_arena *a, struct mz_cel_value *out)
-{
-    (void)a;
-    *out = mz_cel_string(((const struct mz_value *)obj)->fields.v[i].key);
-}
-
-static const struct mz_cel_map struct_map = { struct_get, struct_size, struct_key };
-
-static void value_of(const struct mz_value *v, struct mz_arena *a, struct mz_cel_value *out)
-{
-    *out = (struct mz_cel_value){ .kind = MZ_CEL_NULL };
-    switch (v->kind) {
-    case MZ_VALUE_NULL:
-        return;
-    case MZ_VALUE_BOOL:
-        *out = mz_cel_bool(v->b);
-        return;
-    case MZ_VALUE_NUMBER:
-        *out = mz_cel_double(v->number);
-        return;
-    case MZ_VALUE_STRING:
-        *out = mz_cel_string(v->str);
-        return;
-    case MZ_VALUE_LIST: {
-        struct mz_cel_value *all = mz_arena_alloc(a, v->list.n * sizeof(*all));
-        for (size_t i = 0; i < v->list.n; i++)
-            value_of(&v->list.v[i], a, &all[i]);
-        *out = (struct mz_cel_value){ .kind = MZ_CEL_LIST, .list = { all, v->list.n } };
-        return;
-    }
-    case MZ_VALUE_STRUCT:
-        *out = (struct mz_cel_value){ .kind = MZ_CEL_MAP, .map = { &struct_map, v } };
-    }
-}
-
-/* Namespaces; NULL has none. */
-static bool spaces_get(const void *obj, const struct mz_cel_value *key, struct mz_arena *a,
-                       struct mz_cel_value *out)
-{
-    const struct mz_value *v =
-        key->kind == MZ_CEL_STRING ? mz_meta_get(obj, key->s, NULL, 0) : NULL;
-    if (v)
-        value_of(v, a, out);
-    return v != NULL;
-}
-
-static size_t spaces_size(const void *obj)
-{
-    const struct mz_meta *m = obj;
-    return m ? m->n : 0;
-}
-
-static void spaces_key(const void *obj, size_t i, struct mz_arena *a, struct mz_cel_value *out)
-{
-    (void)a;
-    *out = mz_cel_string(((const struct mz_meta *)obj)->v[i].key);
-}
-
-static const struct mz_cel_map spaces_map = { spaces_get, spaces_size, spaces_key };
-
-/* The message envoy.config.core.v3.Metadata, whose one field is filter_metadata. */
-static bool meta_get(const void *obj, const struct mz_cel_value *key, struct mz_arena *a,
-                     struct mz_cel_value *out)
-{
-    (void)a;
-    *out = (struct mz_cel_value){ .kind = MZ_CEL_MAP, .map = { &spaces_map, obj } };
-    return key->kind == MZ_CEL_STRING && mz_str_eq(key->s, MZ_STR("filter_metadata"));
-}
-
-static size_t meta_size(const void *obj)
-{
-    (void)obj;
-    return 1;
-}
-
-static void meta_key(const void *obj, size_t i, struct mz_arena *a, struct mz_cel_value *out)
-{
-    (void)obj;
-    (void)i;
-    (void)a;
-    *out = mz_cel_string(MZ_STR("filter_metadata"));
-}
-
-static const struct mz_cel_map meta_map = { meta_get, meta_size, meta_key };
-
-static bool give_meta(struct mz_cel_value *out, const struct mz_meta *m)
-{
-    *out = (struct mz_cel_value){ .kind = MZ_CEL_MAP, .map = { &meta_map, m } };
-    return true;
 }
 
 /* ---- headers ---- */
@@ -216,7 +56,9 @@ static void headers_key(const void *obj, size_t i, struct mz_arena *a, struct mz
     }
 }
 
-static const struct mz_cel_map headers_map = { headers_get, headers_size, headers_key };
+static const struct mz_cel_map headers_map = { .get = headers_get,
+                                               .size = headers_size,
+                                               .key = headers_key };
 
 static bool give_headers(struct mz_cel_value *out, const struct mz_headers *h)
 {
@@ -238,21 +80,9 @@ static bool object_get(const void *obj, const struct mz_cel_value *key, struct m
     return true;
 }
 
-static size_t none_size(const void *obj)
-{
-    (void)obj;
-    return 0;
-}
-
-static void none_key(const void *obj, size_t i, struct mz_arena *a, struct mz_cel_value *out)
-{
-    (void)obj;
-    (void)i;
-    (void)a;
-    *out = mz_cel_error("no such key");
-}
-
-static const struct mz_cel_map object_map = { object_get, none_size, none_key };
+static const struct mz_cel_map object_map = { .get = object_get,
+                                              .size = attributes_none_size,
+                                              .key = attributes_none_key };
 
 static bool states_get(const void *obj, const struct mz_cel_value *key, struct mz_arena *a,
                        struct mz_cel_value *out)
@@ -262,7 +92,7 @@ static bool states_get(const void *obj, const struct mz_cel_value *key, struct m
     if (!o)
         return false;
     if (o->is_map) {
-        value_of(o->tree(o, a), a, out);
+        attributes_value(o->tree(o, a), a, out);
     } else if (o->field) {
         *out = (struct mz_cel_value){ .kind = MZ_CEL_MAP, .map = { &object_map, o } };
     } else if (o->text) {
@@ -274,12 +104,12 @@ static bool states_get(const void *obj, const struct mz_cel_value *key, struct m
     return true;
 }
 
-static const struct mz_cel_map states_map = { states_get, none_size, none_key };
+static const struct mz_cel_map states_map = { .get = states_get,
+                                              .size = attributes_none_size,
+                                              .key = attributes_none_key };
 
 /* ---- request ---- */
 
-#define FIELD(name)                                                                                \
-    static bool name(const struct mz_format_ctx *c, struct mz_arena *a, struct mz_cel_value *out)
 #define HEADER(name, id)                                                                           \
     FIELD(name)                                                                                    \
     {                                                                                              \
@@ -472,11 +302,6 @@ static const struct mz_tls_facts *tls_of(const struct mz_format_ctx *c)
     return t && t->ops->tls ? t->ops->tls(t) : NULL;
 }
 
-static bool give_first(struct mz_cel_value *out, const struct mz_tls_names *names)
-{
-    return names->n && give_str(out, names->v[0]);
-}
-
 FIELD(connection_mtls)
 {
     (void)a;
@@ -485,23 +310,15 @@ FIELD(connection_mtls)
     return true;
 }
 
-/* Of the handshake: @give makes the value of the facts @f. */
-#define TLS(name, give)                                                                            \
-    FIELD(name)                                                                                    \
+/* Of the handshake. */
+#define TLS(name)                                                                                  \
+    FIELD(connection_##name)                                                                       \
     {                                                                                              \
         (void)a;                                                                                   \
         const struct mz_tls_facts *f = tls_of(c);                                                  \
-        return f && (give);                                                                        \
+        return f && attributes_tls_##name(f, out);                                                 \
     }
-TLS(connection_tls_version, give_str(out, f->version))
-TLS(connection_own_subject, give_str(out, f->own.subject))
-TLS(connection_peer_subject, give_str(out, f->peer.subject))
-TLS(connection_own_uri, give_first(out, &f->own.uri_sans))
-TLS(connection_peer_uri, give_first(out, &f->peer.uri_sans))
-TLS(connection_own_dns, give_first(out, &f->own.dns_sans))
-TLS(connection_peer_dns, give_first(out, &f->peer.dns_sans))
-TLS(connection_peer_sha256, f->peer_presented &&give_str(out, f->peer.sha256))
-TLS(connection_peer_pem, f->peer_presented &&give_str(out, f->peer.pem))
+ATTRIBUTES_TLS(TLS)
 
 FIELD(connection_failure)
 {
@@ -536,15 +353,9 @@ static const struct field connection_fields[] = {
     { MZ_STR_INIT("id"), connection_id },
     { MZ_STR_INIT("termination_details"), connection_termination },
     { MZ_STR_INIT("transport_failure_reason"), connection_failure },
-    { MZ_STR_INIT("tls_version"), connection_tls_version },
-    { MZ_STR_INIT("subject_local_certificate"), connection_own_subject },
-    { MZ_STR_INIT("subject_peer_certificate"), connection_peer_subject },
-    { MZ_STR_INIT("uri_san_local_certificate"), connection_own_uri },
-    { MZ_STR_INIT("uri_san_peer_certificate"), connection_peer_uri },
-    { MZ_STR_INIT("dns_san_local_certificate"), connection_own_dns },
-    { MZ_STR_INIT("dns_san_peer_certificate"), connection_peer_dns },
-    { MZ_STR_INIT("sha256_peer_certificate_digest"), connection_peer_sha256 },
-    { MZ_STR_INIT("peer_certificate"), connection_peer_pem },
+#define X(name) { MZ_STR_INIT(#name), connection_##name },
+    ATTRIBUTES_TLS(X)
+#undef X
 };
 
 FIELD(source_address)
@@ -577,122 +388,6 @@ FIELD(destination_port)
 static const struct field destination_fields[] = {
     { MZ_STR_INIT("address"), destination_address },
     { MZ_STR_INIT("port"), destination_port },
-};
-
-/* ---- upstream, xds ---- */
-
-FIELD(upstream_address)
-{
-    return give_addr(out, &c->info->up.host, a);
-}
-
-FIELD(upstream_port)
-{
-    (void)a;
-    return give_port(out, &c->info->up.host);
-}
-
-FIELD(upstream_local_address)
-{
-    return give_addr(out, &c->info->up.local, a);
-}
-
-FIELD(upstream_failure)
-{
-    (void)a;
-    const struct mz_stream_info *i = c->info;
-    return (i->up.host.len || i->up.transport_failure.n) &&
-           give_str(out, i->up.transport_failure.n ? i->up.transport_failure : MZ_STR(""));
-}
-
-FIELD(upstream_ready)
-{
-    (void)a;
-    return give_span(out, c->info->up.begin_us, c->info->up.pool_ready_us);
-}
-
-FIELD(upstream_attempts)
-{
-    (void)a;
-    *out = mz_cel_uint(c->info->attempts);
-    return true;
-}
-
-static const struct field upstream_fields[] = {
-    { MZ_STR_INIT("address"), upstream_address },
-    { MZ_STR_INIT("port"), upstream_port },
-    { MZ_STR_INIT("local_address"), upstream_local_address },
-    { MZ_STR_INIT("transport_failure_reason"), upstream_failure },
-    { MZ_STR_INIT("cx_pool_ready_duration"), upstream_ready },
-    { MZ_STR_INIT("request_attempt_count"), upstream_attempts },
-};
-
-FIELD(xds_cluster_name)
-{
-    (void)a;
-    return c->info->route.cluster_raw.n && give_str(out, c->info->route.cluster_raw);
-}
-
-FIELD(xds_cluster_metadata)
-{
-    (void)a;
-    return c->info->route.cluster_raw.n && give_meta(out, c->info->up.cluster_metadata);
-}
-
-FIELD(xds_route_name)
-{
-    (void)a;
-    struct mz_str name = c->info->route.route_name;
-    return give_str(out, name.n ? name : MZ_STR(""));
-}
-
-FIELD(xds_route_metadata)
-{
-    (void)a;
-    return give_meta(out, c->info->route_metadata);
-}
-
-FIELD(xds_vhost_name)
-{
-    (void)a;
-    return c->info->route.vhost_name.n && give_str(out, c->info->route.vhost_name);
-}
-
-FIELD(xds_vhost_metadata)
-{
-    (void)a;
-    return give_meta(out, c->info->vhost_metadata);
-}
-
-FIELD(xds_host_metadata)
-{
-    (void)a;
-    return c->info->up.metadata && give_meta(out, c->info->up.metadata);
-}
-
-FIELD(xds_filter_chain_name)
-{
-    (void)a;
-    struct mz_str name = c->info->filter_chain_name;
-    return give_str(out, name.n ? name : MZ_STR(""));
-}
-
-FIELD(xds_listener_metadata)
-{
-    (void)a;
-    return give_meta(out, c->info->listener_metadata);
-}
-
-static const struct field xds_fields[] = {
-    { MZ_STR_INIT("cluster_name"), xds_cluster_name },
-    { MZ_STR_INIT("cluster_metadata"), xds_cluster_metadata },
-    { MZ_STR_INIT("route_name"), xds_route_name },
-    { MZ_STR_INIT("route_metadata"), xds_route_metadata },
-    { MZ_STR_INIT("virtual_host_name"), xds_vhost_name },
-    { MZ_STR_INIT("virtual_host_metadata"), xds_vhost_metadata },
-    { MZ_STR_INIT("upstream_host_metadata"), xds_host_metadata },
-    { MZ_STR_INIT("filter_chain_name"), xds_filter_chain_name },
-    { MZ_STR_INIT("listener_metadata"), xds_listener_metadata },
 };
 
 /* ---- the groups ---- */
@@ -728,13 +423,14 @@ static const struct mz_str names[NAMES] = {
     {                                                                                              \
         of##_fields, MZ_COUNT(of##_fields)                                                         \
     }
-static const struct {
-    const struct field *v;
-    size_t n;
-} groups[GROUPS] = {
-    [REQUEST] = GROUP(request),   [RESPONSE] = GROUP(response), [CONNECTION] = GROUP(connection),
-    [UPSTREAM] = GROUP(upstream), [SOURCE] = GROUP(source),     [DESTINATION] = GROUP(destination),
-    [XDS] = GROUP(xds),
+static const struct field_table groups[GROUPS] = {
+    [REQUEST] = GROUP(request),
+    [RESPONSE] = GROUP(response),
+    [CONNECTION] = GROUP(connection),
+    [UPSTREAM] = { attributes_upstream, ATTRIBUTES_UPSTREAM },
+    [SOURCE] = GROUP(source),
+    [DESTINATION] = GROUP(destination),
+    [XDS] = { attributes_xds, ATTRIBUTES_XDS },
 };
 
 struct group_ref { /* the object of a group's map */
@@ -752,18 +448,9 @@ static bool group_get(const void *obj, const struct mz_cel_value *key, struct mz
     return false;
 }
 
-static size_t group_size(const void *obj)
-{
-    return groups[((const struct group_ref *)obj)->i].n;
-}
-
-static void group_key(const void *obj, size_t i, struct mz_arena *a, struct mz_cel_value *out)
-{
-    (void)a;
-    *out = mz_cel_string(groups[((const struct group_ref *)obj)->i].v[i].name);
-}
-
-static const struct mz_cel_map group_map = { group_get, group_size, group_key };
+static const struct mz_cel_map group_map = { .get = group_get,
+                                             .size = attributes_none_size,
+                                             .key = attributes_none_key };
 
 static bool attribute_get(const struct mz_cel_vars *vars, unsigned i, struct mz_arena *a,
                           struct mz_cel_value *out)
@@ -782,7 +469,8 @@ static bool attribute_get(const struct mz_cel_vars *vars, unsigned i, struct mz_
         return give_meta(out, info->dynamic_metadata);
     out->map.ops = &states_map;
     out->map.obj = i == FILTER_STATE ? info->filter_state : info->up.filter_state;
-    return i == FILTER_STATE || info->up.filter_state;
+    return i == FILTER_STATE || info->up.filter_state ||
+           info->up.local.len; /* a connection has one */
 }
 
 void mz_attributes_init(struct mz_attributes *a, const struct mz_format_ctx *ctx)
@@ -790,22 +478,40 @@ void mz_attributes_init(struct mz_attributes *a, const struct mz_format_ctx *ctx
     *a = (struct mz_attributes){ { attribute_get }, ctx };
 }
 
+/* The TLS of upstream connections is kept for those who may ask for it. */
+static struct mz_cel *compiled(struct mz_cel *p)
+{
+    if (p && mz_cel_uses(p, UPSTREAM))
+        mz_format_want_upstream_tls();
+    return p;
+}
+
 static struct mz_cel_env env_of(const pb_CelExpressionConfig *c)
 {
-    return (struct mz_cel_env){ names, NAMES, c && c->enable_string_conversion,
-                                c && c->enable_string_concat };
+    return (struct mz_cel_env){ .names = names,
+                                .n = NAMES,
+                                .string_conversion = c && c->enable_string_conversion,
+                                .string_concat = c && c->enable_string_concat };
 }
 
 struct mz_cel *mz_attributes_compile(struct mz_str text, const pb_CelExpressionConfig *c,
                                      struct mz_err *err)
 {
     const struct mz_cel_env env = env_of(c);
-    return mz_cel_create(text, &env, err);
+    return compiled(mz_cel_create(text, &env, err));
+}
+
+struct mz_cel *mz_attributes_compile_open(struct mz_str text, struct mz_err *err)
+{
+    const struct mz_cel_env env = {
+        .names = names, .n = NAMES, .string_conversion = true, .string_concat = true, .open = true
+    };
+    return compiled(mz_cel_create(text, &env, err));
 }
 
 struct mz_cel *mz_attributes_compile_ast(const pb_Expr *e, const pb_CelExpressionConfig *c,
                                          struct mz_err *err)
 {
     const struct mz_cel_env env = env_of(c);
-    return mz_cel_create_ast(e, &env, err);
+    return compiled(mz_cel_create_ast(e, &env, err));
 }

@@ -15,6 +15,7 @@ struct mz_tls_facts;
 const struct mz_tls_facts *mz_format_upstream_tls(struct mz_transport *t, struct mz_arena *a);
 /* Sets what is kept of the TLS of @i's upstream connection: the above, and the principals where somebody wants them. */
 void mz_format_upstream_facts(struct mz_stream_info *i, struct mz_transport *t);
+void mz_format_want_upstream_tls(void);   /* as if a format had such an operator; main thread, for good */
 void mz_format_want_principals(void); /* i->up.peer_principal and own_principal; main thread, for good */
 struct mz_format; /* immutable, any thread */
 struct mz_format *mz_format_create(struct mz_str text, bool omit_empty_values, struct mz_err *err);

@@ -58,10 +58,15 @@ void value_tls_time(const struct step *s, const struct mz_format_ctx *c, struct 
 
 static bool wanted; /* atomic: some format has such an operator */
 
+void mz_format_want_upstream_tls(void)
+{
+    __atomic_store_n(&wanted, true, __ATOMIC_RELAXED);
+}
+
 bool compile_up_tls(struct step *s, struct mz_str param, struct mz_arena *a, struct mz_err *err)
 {
     (void)s, (void)param, (void)a, (void)err;
-    __atomic_store_n(&wanted, true, __ATOMIC_RELAXED);
+    mz_format_want_upstream_tls();
     return true;
 }
 

@@ -10,6 +10,7 @@
 #include "http/header_map.h"
 #include "net/addr.h"
 #include "observe/decision.h"
+#include "stats/stats.h"
 
 /* Response flags in Envoy's order: X(identifier, short, long). */
 #define MZ_RESPONSE_FLAGS(X)                                                                                           \
@@ -44,6 +45,9 @@ struct mz_route_view { /* names of what was chosen; borrowed from the route snap
 struct mz_value;
 struct mz_meta; /* observe/metadata.h: a tree of namespaces to values (google.protobuf.Struct) */
 
+struct mz_place { /* locality of a host; "": it has none */
+    struct mz_str region, zone, sub_zone;
+};
 enum mz_sharing {        /* with the connections that are made for its stream or connection */
     MZ_SHARING_NONE,
     MZ_SHARING_ONCE,       /* the listener at an internal address that one of them leads to sees it */
@@ -73,6 +77,7 @@ struct mz_stream_info {
     bool secure;
     bool health_check;          /* a health-check request: access log filter, no rq statistics */
     bool should_drain_connection;
+    uint8_t listener_direction; /* traffic_direction */
     uint64_t start_us, start_wall_us;
     uint64_t cx_start_us, cx_end_us; /* of the downstream connection; its end: TCP only */
     uint64_t rx_head_us, rx_end_us;  /* last byte of the request's head, of the request received */
@@ -84,6 +89,12 @@ struct mz_stream_info {
         struct mz_addr local, remote; /* of the connection; len 0: none stood. remote: that of the host's that answered */
         struct mz_str host_name;    /* endpoint hostname, else address text */
         const struct mz_meta *metadata; /* of the endpoint */
+        const struct mz_meta *locality_metadata; /* of the locality in which it stands */
+        const struct mz_place *place;   /* of the endpoint; NULL: none was chosen */
+        struct {
+            const struct mz_scope *scope; /* the cluster's; NULL: there is none */
+            unsigned i;                   /* of membership_total */
+        } members;
         const struct mz_meta *cluster_metadata;
         struct mz_str cluster_stat_name; /* alt_stat_name or name */
         uint64_t conn_id;

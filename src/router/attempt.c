@@ -331,7 +331,8 @@ static void on_failed(void *arg, enum mz_pool_failure why, struct mz_str transpo
     if (!host) { /* a breaker refused before any host was asked; Envoy shows none */
         i->up.host.len = 0;
         i->up.host_name = MZ_STR("");
-        i->up.metadata = NULL;
+        i->up.metadata = i->up.locality_metadata = NULL;
+        i->up.place = NULL;
         if (i->up.hosts_n == a->number)
             i->up.hosts_n--;
     }
@@ -381,6 +382,8 @@ static void note_attempt(struct attempt *a)
     i->up.local.len = i->up.remote.len = 0; /* until its connection stands */
     i->up.host_name = r->tried[a->number - 1].host_name;
     i->up.metadata = h->metadata;
+    i->up.locality_metadata = h->locality_metadata;
+    i->up.place = &h->place;
     i->up.hosts = r->tried;
     i->up.hosts_n = a->number;
     i->up.begin_us = a->start_us;

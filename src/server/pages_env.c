@@ -1,5 +1,6 @@
 /* What the pages need of the server: its parts, its options and node as messages, and what only it can do. */
 #include "base/clock.h"
+#include "observe/attributes.h"
 #include "server/pages_priv.h"
 #include "server/server.h"
 
@@ -99,6 +100,11 @@ static pb_Node *node_message(const struct mz_server *s)
     if (!n->n_extensions)
         mz_server_abilities(s->arena, n);
     return n;
+}
+
+void mz_server_node_show(const struct mz_server *s)
+{
+    mz_attributes_set_node(node_message(s), s->arena);
 }
 
 struct mz_str mz_server_node(const struct mz_server *s)

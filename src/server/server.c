@@ -334,6 +334,7 @@ static bool services_build(struct mz_server *s, struct mz_err *err)
                                          .recorder = s->recorder,
                                          .process = &s->process };
     factory_fill(s);
+    mz_server_node_show(s);
     loggers_set(s);
     s->listeners = mz_listener_manager_create(&s->factory, s->workers, s->n_workers);
     return true;

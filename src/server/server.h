@@ -145,4 +145,5 @@ struct mz_str mz_server_node(const struct mz_server *s); /* packed Node as other
 bool mz_server_admin_start(struct mz_server *s, struct mz_err *err);
 struct mz_str mz_server_node(const struct mz_server *s); /* the Node, packed; while the bootstrap is there */
 struct mz_pages *mz_server_pages_create(struct mz_server *s); /* bootstrap read, parts made; owned by the caller */
+void mz_server_node_show(const struct mz_server *s); /* to expressions (xds.node) */
 #endif

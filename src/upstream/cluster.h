@@ -14,6 +14,7 @@
 #include "net/addr.h"
 #include "net/transport.h"
 #include "observe/metadata.h"
+#include "observe/stream_info.h"
 #include "stats/stats.h"
 #include "upstream/stats.h"
 
@@ -49,8 +50,13 @@ struct mz_host {
     uint32_t health_flags; /* atomic */
     uint64_t healthy_since_us; /* atomic, monotonic: made, or passed its health check after a failure; for slow start */
     bool used;             /* atomic; of ORIGINAL_DST: chosen since the last cleaning */
-    struct mz_str region, zone, sub_zone;
-    const struct mz_meta *metadata;
+    union {
+        struct mz_place place;
+        struct {
+            struct mz_str region, zone, sub_zone;
+        };
+    };
+    const struct mz_meta *metadata, *locality_metadata;
     uint64_t made_of; /* hash of what an update of endpoints may not change */
     const struct mz_transport_factory *transport; /* by transport_socket_matches; NULL: the cluster's. Borrowed */
     struct mz_host_stats stats;
@@ -129,6 +135,8 @@ static inline const struct mz_transport_factory *mz_host_transport(const struct 
 {
     return h->transport ? h->transport : h->cluster->transport;
 }
+/* Lets @i, whose stream holds the cluster, say how many endpoints it has. */
+void mz_cluster_show_members(const struct mz_cluster *c, struct mz_stream_info *i);
 struct mz_cluster *mz_cluster_ref(struct mz_cluster *c);
 void mz_cluster_unref(struct mz_cluster *c);
 /* Statistics cluster.<name>.<alt>. that a trusted caller asked for with x-envoy-upstream-alt-stat-name; borrowed of the

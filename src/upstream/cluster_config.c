@@ -302,6 +302,12 @@ void mz_cluster_unref(struct mz_cluster *c)
         cluster_free(c);
 }
 
+void mz_cluster_show_members(const struct mz_cluster *c, struct mz_stream_info *i)
+{
+    i->up.members.scope = c->circuit[MZ_PRIORITY_DEFAULT].scope;
+    i->up.members.i = MZ_CM_TOTAL;
+}
+
 uint64_t mz_cluster_member(const struct mz_cluster *c, enum mz_cluster_member_stat which)
 {
     return mz_scope_value(c->circuit[MZ_PRIORITY_DEFAULT].scope, which);

@@ -105,7 +105,7 @@ static struct mz_host *make_host(struct target *t, const struct mz_addr *a)
     const char *hostname = t->endpoint->endpoint->hostname;
     struct host_text text = { hostname && hostname[0] ? mz_str_c(hostname) : t->name, l };
     struct mz_host *h = host_create(d->cluster, a, &text, t->weight, l->priority);
-    endpoint_apply(h, t->endpoint);
+    endpoint_apply(h, t->endpoint, l);
     checker_host(cluster_priv(d->cluster)->checker, h, t->endpoint->endpoint);
     return h;
 }

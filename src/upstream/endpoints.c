@@ -203,13 +203,17 @@ struct locality_spec locality_spec_of(const pb_LocalityLbEndpoints *l)
                                    .zone = mz_str_c(at ? at->zone : NULL),
                                    .sub_zone = mz_str_c(at ? at->sub_zone : NULL),
                                    .weight = mz_u32_or(l->load_balancing_weight, 0),
-                                   .priority = l->priority };
+                                   .priority = l->priority,
+                                   .metadata = l->metadata };
 }
 
 /* What of an endpoint cannot change on a host that lives. */
-static uint64_t made_of(const pb_LbEndpoint *e, const pb_Endpoint *ep)
+static uint64_t made_of(const pb_LbEndpoint *e, const pb_Endpoint *ep,
+                        const struct locality_spec *l)
 {
     uint64_t hash = e->metadata ? mz_msg_hash(&e->metadata->base) : 0;
+    if (l->metadata)
+        hash = hash * 31 + mz_msg_hash(&l->metadata->base);
     if (!ep->health_check_config && !ep->n_additional_addresses)
         return hash;
     pb_Endpoint rest = *ep; /* what is compared by itself is left out */
@@ -219,13 +223,16 @@ static uint64_t made_of(const pb_LbEndpoint *e, const pb_Endpoint *ep)
 }
 
 /* What an endpoint says of its host besides the address. */
-void endpoint_apply(struct mz_host *h, const pb_LbEndpoint *e)
+void endpoint_apply(struct mz_host *h, const pb_LbEndpoint *e, const struct locality_spec *l)
 {
     static const struct mz_str canary = MZ_STR_INIT("canary");
     h->eds_status = (uint8_t)e->health_status;
     h->health_flags = host_eds_flags((int)e->health_status);
-    if (e->metadata) {
+    if (e->metadata || l->metadata)
         h->arena = mz_arena_create(MZ_MEM_UPSTREAM);
+    if (l->metadata)
+        h->locality_metadata = mz_meta_build(l->metadata, h->arena);
+    if (e->metadata) {
         h->metadata = mz_meta_build(e->metadata, h->arena);
         const struct mz_value *v = mz_meta_get(h->metadata, MZ_STR("envoy.lb"), &canary, 1);
         h->canary = v && v->kind == MZ_VALUE_BOOL && v->b;
@@ -240,7 +247,7 @@ static bool same_host(const struct mz_host *h, const pb_LbEndpoint *e, const pb_
 {
     return h->priority == l->priority && mz_str_eq(h->hostname, mz_str_c(ep->hostname)) &&
            mz_str_eq(h->region, l->region) && mz_str_eq(h->zone, l->zone) &&
-           mz_str_eq(h->sub_zone, l->sub_zone) && made_of(e, ep) == h->made_of;
+           mz_str_eq(h->sub_zone, l->sub_zone) && made_of(e, ep, l) == h->made_of;
 }
 
 static void host_follow(struct mz_host *h, const pb_LbEndpoint *e)
@@ -270,8 +277,8 @@ static struct mz_host *host_of(struct mz_cluster *c, const pb_LbEndpoint *e, con
         host_create(c, addr, &t, mz_u32_or(e->load_balancing_weight, 1), l->priority);
     if (ep->n_additional_addresses)
         additional_build(h, ep);
-    endpoint_apply(h, e);
-    h->made_of = made_of(e, ep);
+    endpoint_apply(h, e, l);
+    h->made_of = made_of(e, ep, l);
     checker_host(cluster_priv(c)->checker, h, ep);
     if (old)
         checker_inherit(h, old); /* the server is the same */
@@ -298,7 +305,7 @@ static void hosts_gone(struct mz_cluster *c, const struct host_sets *before, str
         }
         __atomic_fetch_or(&h->health_flags, MZ_HOST_PENDING_REMOVAL, __ATOMIC_RELAXED);
         *mz_vec_push(&b->places, MZ_MEM_UPSTREAM) =
-            (struct locality_spec){ h->region, h->zone, h->sub_zone, 1, h->priority };
+            (struct locality_spec){ h->region, h->zone, h->sub_zone, 1, h->priority, NULL };
         *mz_vec_push(&b->hosts, MZ_MEM_UPSTREAM) =
             (struct host_spec){ mz_host_ref(h), (uint32_t)b->places.n - 1 };
     }

@@ -54,6 +54,7 @@ struct host_sets {
 struct locality_spec {
     struct mz_str region, zone, sub_zone;
     uint32_t weight, priority;
+    const pb_Metadata *metadata; /* as long as hosts are being made; NULL: none */
 };
 struct host_spec {
     struct mz_host *host; /* reference moves in */
@@ -397,7 +398,7 @@ struct host_sets *endpoints_build(struct mz_cluster *c, const pb_ClusterLoadAssi
 const pb_Endpoint *endpoint_of(const pb_ClusterLoadAssignment *m, const pb_LbEndpoint *e); /* NULL: an unknown name */
 bool endpoints_drop(const pb_ClusterLoadAssignment_Policy *m, uint32_t *out_millionths, struct mz_err *err);
 struct locality_spec locality_spec_of(const pb_LocalityLbEndpoints *l);
-void endpoint_apply(struct mz_host *h, const pb_LbEndpoint *e);
+void endpoint_apply(struct mz_host *h, const pb_LbEndpoint *e, const struct locality_spec *l);
 struct host_sets *endpoints_of_bytes(struct mz_cluster *c); /* from priv->bytes */
 bool endpoint_address(const pb_Address *a, struct mz_addr *out_addr, struct mz_err *err);
 bool address_build(const pb_SocketAddress *a, struct mz_addr *out_addr, struct mz_err *err);

@@ -106,7 +106,9 @@ static bool expression(const char *text, struct mz_err *err)
         MZ_STR_INIT("metadata"), MZ_STR_INIT("filter_state"), MZ_STR_INIT("upstream_filter_state"),
         MZ_STR_INIT("xds")
     };
-    const struct mz_cel_env env = { names, MZ_COUNT(names), true, true };
+    const struct mz_cel_env env = {
+        .names = names, .n = MZ_COUNT(names), .string_conversion = true, .string_concat = true
+    };
     if (!at_most(strlen(text), MAX_EXPRESSION, "expression", err))
         return false;
     struct mz_cel *p = mz_cel_create(mz_str_c(text), &env, err);

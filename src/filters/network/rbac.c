@@ -112,6 +112,7 @@ static void info_fill(struct mz_stream_info *i, const struct mz_downstream *d, s
     i->filter_chain_name = d->chain_name;
     i->listener_name = d->listener_name;
     i->listener_metadata = d->listener_metadata;
+    i->listener_direction = d->direction;
     i->sni = d->sni;
     if (d->info) { /* earlier filters' */
         i->filter_state = d->info->filter_state;

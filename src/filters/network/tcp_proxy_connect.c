@@ -50,6 +50,8 @@ void tcp_attempt_host(struct tcp_session *s, const struct mz_host *h)
     i->up.host = h->addr;
     i->up.host_name = mz_arena_dup(s->arena, name);
     i->up.metadata = h->metadata;
+    i->up.locality_metadata = h->locality_metadata;
+    i->up.place = &h->place;
 }
 
 /* ---- outcome of an attempt ---- */
@@ -272,6 +274,7 @@ static void connect_to_cluster(struct tcp_session *s)
     s->info->route.cluster_name = s->info->up.cluster_stat_name = cl->stat_name;
     s->info->route.cluster_raw = cl->name;
     s->info->up.cluster_metadata = cl->metadata;
+    mz_cluster_show_members(cl, s->info);
     tcp_note(s, CLUSTER, cl->name, c->n_clusters > 1 ? MZ_STR("weight") : MZ_STR("configuration"),
              0, 0);
     MZ_LOG_FORCED(s->base.down->conn->trace, DEBUG, filter, s->base.down->conn->id, 0,

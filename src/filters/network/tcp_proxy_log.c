@@ -20,6 +20,7 @@ void tcp_info_start(struct tcp_session *s)
     i->filter_chain_name = d->chain_name;
     i->listener_name = d->listener_name;
     i->listener_metadata = d->listener_metadata;
+    i->listener_direction = d->direction;
     i->transport = d->conn->transport;
     if (d->info) { /* earlier filters' */
         mz_info_flag(i, d->info->flags);

@@ -58,6 +58,25 @@ def test_attribute(attributes, expression):
     assert attributes[expression] == ATTRIBUTES[expression]
 
 
+def test_messages_as_text(mesh):
+    meta = {"filter_metadata": {"b": {"z": None, "t": 'q"\n', "n": 1.5, "l": [True, {"k": "v"}], "s": {}}, "a": {"x": "y"}}}
+    expressions = {"route": "xds.route_metadata", "dynamic": "metadata", "node": "xds.node.locality", "host": "upstream.locality", "none": "xds.cluster_metadata"}
+    up = mesh.upstream()
+    log = config.access_log(mesh.folder / "access.log", {k: f"%CEL({e})%" for k, e in expressions.items()})
+    manager = config.hcm([{**config.route("/", up.name), "metadata": meta}], log=log)
+    cluster = config.cluster(up.name, [up.port])
+    cluster["load_assignment"]["endpoints"][0]["locality"] = {"region": "r", "sub_zone": "s"}
+    px = mesh.proxy(boot=config.bootstrap([config.listener(free_port(), [manager])], [cluster], free_port(), node={"id": "me", "cluster": "c", "locality": {"zone": "z"}}))
+    assert px.get("/").status == 200
+    entry = {k: " ".join(v.split()) for k, v in px.access_log()[0].items()}  # Envoy puts blanks more or less between them, on purpose
+    values = ('fields { key: "l" value { list_value { values { bool_value: true } values { struct_value { fields { key: "k" value { string_value: "v" } } } } } } } '
+              'fields { key: "n" value { number_value: 1.5 } } fields { key: "s" value { struct_value { } } } '
+              'fields { key: "t" value { string_value: "q\\"\\n" } } fields { key: "z" value { null_value: NULL_VALUE } }')
+    assert entry == {"route": 'filter_metadata { key: "a" value { fields { key: "x" value { string_value: "y" } } } } '
+                              f'filter_metadata {{ key: "b" value {{ {values} }} }}',
+                     "dynamic": "", "node": 'zone: "z"', "host": 'region: "r" sub_zone: "s"', "none": ""}
+
+
 def test_forms(mesh):
     log = {"cut": "%CEL(request.path):3%", "typed": "%TYPED_CEL(1 + 1)%", "yes": "%TYPED_CEL(true)%", "real": "%TYPED_CEL(1.5)%", "none": "%TYPED_CEL(request.x)%",
            "in": "<%CEL(request.method)%>", "first": '%COALESCE({"operators":[{"command":"REQ","param":"X-B"},{"command":"REQ","param":":METHOD","max_length":2}]})%',
