@@ -86,7 +86,7 @@ static struct mz_str labels_text(const struct tag *tags, unsigned n, const char 
 static unsigned tags_of(struct mz_str rest, struct tag out_tags[TAGS_MAX])
 {
     unsigned n = 0;
-    while (rest.n && n < TAGS_MAX) {
+    while (rest.n > 1 && n < TAGS_MAX) {
         struct tag *t = &out_tags[n++];
         struct mz_str at = mz_str_skip(rest, 1);
         ptrdiff_t value = mz_str_chr(at, TAG_VALUE), next = mz_str_chr(at, TAG_NAME);

@@ -57,7 +57,7 @@ void mz_scope_unref(struct mz_scope *s);
 
 /* Statistics with tags that are given, not found in the name: "<ns>.<def>.<tag>.<value>..." in text, <def>{<tag>="<value>",...} of
  * Prometheus, whose names have neither @ns nor "envoy_" in front. They stay until the store goes, for their tags come from traffic
- * and nobody else knows them; there are at most MZ_STATS_TAGGED_MAX (E13). Bytes of values that are no text become '_'. Any thread.
+ * and nobody else knows them; there are at most MZ_STATS_TAGGED_MAX (E13). Bytes of names and values that are no text become '_'. Any thread.
  * The scope is borrowed of the store. NULL: there are too many. */
 #define MZ_STATS_TAGGED_MAX 20000
 #define MZ_STATS_TAGS_MAX   48
@@ -66,6 +66,12 @@ struct mz_stat_tag {
 };
 struct mz_scope *mz_scope_tagged(struct mz_stats *s, const struct mz_stat_kind *kind, struct mz_str ns, const struct mz_stat_tag *tags,
                                  unsigned n);
+
+/* A kind of one statistic whose name a configuration chose; of the store, as its scopes: the same again for the same name, type and
+ * unit. NULL: there are MZ_STATS_NAMED_MAX (E13), or the name is empty, too long or no printable text. Any thread. */
+#define MZ_STATS_NAMED_MAX 1000
+#define MZ_STATS_NAME_MAX  256
+const struct mz_stat_kind *mz_stat_kind_named(struct mz_stats *s, struct mz_str name, enum mz_stat_type type, enum mz_stat_unit unit);
 
 struct mz_scope_cells *mz_scope_cells_create(struct mz_scope *s); /* slow path of mz_count(); this thread's slot */
 
@@ -88,6 +94,7 @@ static inline void mz_gauge_add(struct mz_scope *s, unsigned i, int64_t n) /* su
     __atomic_store_n(v, *v + (uint64_t)n, __ATOMIC_RELAXED);
 }
 void mz_gauge_set(struct mz_scope *s, unsigned i, uint64_t v); /* a gauge that one thread only writes */
+void mz_gauge_set_shared(struct mz_scope *s, unsigned i, uint64_t v); /* by any thread, the last one counts; nothing else writes in the scope */
 /* Writes the first @n counters and gauges of a scope that nobody wrote to yet; false: somebody did, nothing changed. Scopes
  * of one kind that begin alike share these numbers: thousands of clusters with one host each have none of their own. */
 bool mz_scope_begin(struct mz_scope *s, const uint64_t *values, unsigned n);

@@ -27,6 +27,12 @@ struct code_base { /* what /reset_counters takes off */
     uint64_t counts[1000];
     struct code_base *next;
 };
+struct named_kind { /* mz_stat_kind_named() */
+    struct named_kind *next;
+    struct mz_stat_kind kind;
+    struct mz_stat_def def;
+    char text[]; /* of the kind: type and unit, then the name */
+};
 struct scope; /* there are thousands: each byte counts */
 struct prefix {
     struct mz_list link;  /* in the store */
@@ -59,6 +65,8 @@ struct mz_stats {
     struct first_values *firsts;
     const struct mz_stat_kind *deferred; /* mz_stats_defer(); NULL: none */
     MZ_VEC(struct mz_scope *) tagged; /* a reference each */
+    struct named_kind *named;
+    unsigned n_named;
     struct mz_stats_config
         *config; /* NULL: the default, which store_config() builds when first asked */
 };

@@ -267,6 +267,45 @@ static void test_tagged(void **state)
            "upstream_rq_total{app=\"w\\\"eb__\",none=\"\",last=\"\"} 3\n");
 }
 
+static void test_tagged_without_tags(void **state)
+{
+    (void)state;
+    mz_count(mz_scope_tagged(store, &kind, MZ_STR("custom"), NULL, 0), RQ_TOTAL, 3);
+    expect(mz_stats_text, QUERY(.usedonly = true), NULL, "custom.upstream_rq_total: 3\n");
+    expect(mz_stats_prometheus, QUERY(.usedonly = true), NULL,
+           "# TYPE upstream_rq_total counter\n"
+           "upstream_rq_total{} 3\n");
+}
+
+/* Names of configurations: one kind a name, type and unit. */
+static void test_named(void **state)
+{
+    (void)state;
+    char name[16], evil[] = "a\1b";
+    const struct mz_stat_kind *k =
+        mz_stat_kind_named(store, MZ_STR("my.total"), MZ_GAUGE, MZ_UNIT_NONE);
+    assert_ptr_equal(mz_stat_kind_named(store, MZ_STR("my.total"), MZ_GAUGE, MZ_UNIT_NONE), k);
+    assert_ptr_not_equal(mz_stat_kind_named(store, MZ_STR("my.total"), MZ_COUNTER, MZ_UNIT_NONE),
+                         k);
+    assert_null(mz_stat_kind_named(store, MZ_STR(""), MZ_GAUGE, MZ_UNIT_NONE));
+    assert_null(mz_stat_kind_named(store, mz_str_c(evil), MZ_GAUGE, MZ_UNIT_NONE));
+    const struct mz_stat_tag tag = { mz_str_c(evil), MZ_STR("v") };
+    struct mz_scope *s = mz_scope_tagged(store, k, MZ_STR("c"), &tag, 1);
+    mz_stats_thread_slot(1);
+    mz_gauge_set_shared(s, 0, 7);
+    mz_stats_thread_slot(2);
+    mz_gauge_set_shared(s, 0, 9); /* the last one counts */
+    mz_stats_thread_slot(0);
+    expect(mz_stats_text, QUERY(.usedonly = true), NULL, "c.my.total.a_b.v: 9\n");
+    expect(mz_stats_prometheus, QUERY(.usedonly = true), NULL,
+           "# TYPE my_total gauge\nmy_total{a_b=\"v\"} 9\n");
+    for (unsigned i = 0; i < MZ_STATS_NAMED_MAX; i++) {
+        int n = snprintf(name, sizeof(name), "n%u", i);
+        k = mz_stat_kind_named(store, (struct mz_str){ name, (size_t)n }, MZ_GAUGE, MZ_UNIT_NONE);
+    }
+    assert_null(k);
+}
+
 static void test_tagged_are_bounded(void **state)
 {
     (void)state;
@@ -384,6 +423,8 @@ int main(void)
         TEST(test_prometheus),
         TEST(test_summary),
         TEST(test_tagged),
+        TEST(test_tagged_without_tags),
+        TEST(test_named),
         TEST(test_tagged_are_bounded),
         TEST(test_find_and_reset),
         TEST(test_scopes_are_shared),

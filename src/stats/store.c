@@ -35,6 +35,10 @@ void mz_stats_destroy(struct mz_stats *s)
         next = f->next;
         mz_free(MZ_MEM_STATS, f);
     }
+    for (struct named_kind *k = s->named, *next; k; k = next) {
+        next = k->next;
+        mz_free(MZ_MEM_STATS, k);
+    }
     (void)pthread_mutex_destroy(&s->mutex);
     mz_free(MZ_MEM_STATS, s);
 }
@@ -131,10 +135,12 @@ static void encode(struct mz_buf *b, struct mz_str ns, const struct mz_stat_tag 
     mz_buf_append(b, ".", 1);
     for (unsigned i = 0; i < n; i++) {
         mz_buf_append(b, &name_mark, 1);
-        mz_buf_append_str(b, tags[i].name);
+        append_value(b, tags[i].name);
         mz_buf_append(b, &value_mark, 1);
         append_value(b, tags[i].value);
     }
+    if (!n) /* it is a tagged scope all the same */
+        mz_buf_append(b, &name_mark, 1);
 }
 
 struct mz_scope *mz_scope_tagged(struct mz_stats *st, const struct mz_stat_kind *kind,
@@ -159,6 +165,50 @@ struct mz_scope *mz_scope_tagged(struct mz_stats *st, const struct mz_stat_kind 
         return &s->pub;
     scope_free(s);
     return NULL;
+}
+
+static bool name_ok(struct mz_str name)
+{
+    if (!name.n || name.n > MZ_STATS_NAME_MAX)
+        return false;
+    for (size_t i = 0; i < name.n; i++)
+        if (name.p[i] <= ' ' || name.p[i] > '~')
+            return false;
+    return true;
+}
+
+static struct named_kind *named_create(struct mz_str name, enum mz_stat_type type,
+                                       enum mz_stat_unit unit)
+{
+    enum { MARK = 4 };
+    struct named_kind *k = mz_alloc0(MZ_MEM_STATS, sizeof(*k) + MARK + name.n + 1);
+    k->text[0] = (char)('0' + type);
+    k->text[1] = (char)('0' + unit);
+    k->text[2] = k->text[3] = ':';
+    memcpy(k->text + MARK, name.p, name.n);
+    k->def = (struct mz_stat_def){ k->text + MARK, (uint8_t)type, (uint8_t)unit, MZ_STAT_LAZY };
+    k->kind = (struct mz_stat_kind){ k->text, &k->def, 1 };
+    return k;
+}
+
+const struct mz_stat_kind *mz_stat_kind_named(struct mz_stats *s, struct mz_str name,
+                                              enum mz_stat_type type, enum mz_stat_unit unit)
+{
+    if (!name_ok(name))
+        return NULL;
+    (void)pthread_mutex_lock(&s->mutex);
+    struct named_kind *k = s->named;
+    while (k &&
+           !(mz_str_eq(mz_str_c(k->def.name), name) && k->def.type == type && k->def.unit == unit))
+        k = k->next;
+    if (!k && s->n_named < MZ_STATS_NAMED_MAX) {
+        k = named_create(name, type, unit);
+        k->next = s->named;
+        s->named = k;
+        s->n_named++;
+    }
+    (void)pthread_mutex_unlock(&s->mutex);
+    return k ? &k->kind : NULL;
 }
 
 static const struct first_values *first_get(struct mz_stats *st, const uint64_t *values, unsigned n)
@@ -263,15 +313,33 @@ void mz_scope_unref(struct mz_scope *pub)
 
 /* ---- writing ---- */
 
-struct mz_scope_cells *mz_scope_cells_create(struct mz_scope *s)
+static struct mz_scope_cells *cells_create(struct mz_scope *s, unsigned slot)
 {
-    MZ_ASSERT(mz_stats_slot < s->store->slots);
     size_t n = s->kind->n;
     struct cells *c = mz_alloc0(MZ_MEM_STATS, sizeof(*c) + mz_mul(n, sizeof(uint64_t)) + n + 1);
     c->pub.v = (uint64_t *)(void *)(c + 1);
     c->pub.used = (uint8_t *)(c->pub.v + n);
-    __atomic_store_n(&s->slots[mz_stats_slot], &c->pub, __ATOMIC_RELEASE);
+    __atomic_store_n(&s->slots[slot], &c->pub, __ATOMIC_RELEASE);
     return &c->pub;
+}
+
+struct mz_scope_cells *mz_scope_cells_create(struct mz_scope *s)
+{
+    MZ_ASSERT(mz_stats_slot < s->store->slots);
+    return cells_create(s, mz_stats_slot);
+}
+
+/* All threads write the main thread's cell. */
+void mz_gauge_set_shared(struct mz_scope *s, unsigned i, uint64_t v)
+{
+    struct mz_scope_cells *c = __atomic_load_n(&s->slots[0], __ATOMIC_ACQUIRE);
+    if (MZ_UNLIKELY(!c)) {
+        (void)pthread_mutex_lock(&s->store->mutex);
+        c = s->slots[0] ? s->slots[0] : cells_create(s, 0);
+        (void)pthread_mutex_unlock(&s->store->mutex);
+    }
+    __atomic_store_n(&c->used[i], 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&c->v[i], v, __ATOMIC_RELAXED);
 }
 
 void mz_gauge_set(struct mz_scope *s, unsigned i, uint64_t v)

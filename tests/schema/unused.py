@@ -46,6 +46,8 @@ ON_PURPOSE = {
     "envoy.tcp.metadataexchange.config.MetadataExchange.enable_discovery": "workloads come by a bootstrap extension; without it Envoy asks nobody either",
     "io.istio.http.peer_metadata.Config.DiscoveryMethod.workload_discovery": "the same",
     "envoy.service.accesslog.v3.": "packed by hand, entry by entry (filters/access_loggers/grpc_log.c)",
+    "stats.PluginConfig.rotation_interval": "deprecated; Istio's own filter does not read it any more",
+    "stats.PluginConfig.graceful_deletion_interval": "the same",
     "istio.networking.v1alpha3.EnvoyFilter.Patch.filter_class": "Istio's own control plane does not read it either",
     "xds.type.v3.TypedStruct.": "opened by its descriptor (src/proto/any.c)",
 }

@@ -127,6 +127,11 @@ static void on_log(struct mz_filter *f)
     record(&h->series[METRIC_DURATION], (i->end_us - i->start_us) / 1000);
     record(&h->series[METRIC_REQUEST_BYTES], i->wire_in);
     record(&h->series[METRIC_RESPONSE_BYTES], i->wire_out);
+    if (c->n_customs) {
+        struct custom_value *own = mz_arena_alloc(i->arena, c->n_customs * sizeof(*own));
+        customs_find(c, values, own);
+        customs_count(c, own);
+    }
 }
 
 static void http_destroy(struct mz_filter *f)
@@ -154,7 +159,8 @@ struct tcp {
     struct mz_timer timer;
     bool started, reported; /* the timer; the connection was counted as opened */
     struct series series[METRIC__COUNT];
-    uint64_t sent, received; /* counted so far */
+    uint64_t sent, received;  /* counted so far */
+    struct custom_value *own; /* known when it opened, counted at the end; NULL: none */
 };
 
 /* What the terminal filter knows, where it proxies. */
@@ -183,6 +189,11 @@ static void opened(struct tcp *t, const struct mz_stream_info *i, const struct m
     series_find(c, GROUP_TCP, &l, values, t->series);
     t->reported = true;
     count(&t->series[METRIC_TCP_OPENED], 1);
+    if (c->n_customs) {
+        struct mz_arena *a = mz_downstream_info(t->base.down)->arena;
+        t->own = mz_arena_alloc(a, c->n_customs * sizeof(*t->own));
+        customs_find(c, values, t->own);
+    }
 }
 
 static void report(struct tcp *t, bool end)
@@ -198,8 +209,11 @@ static void report(struct tcp *t, bool end)
     count(&t->series[METRIC_TCP_RECEIVED], i->rx_body - t->received);
     t->sent = i->tx_body;
     t->received = i->rx_body;
-    if (end)
-        count(&t->series[METRIC_TCP_CLOSED], 1);
+    if (!end)
+        return;
+    count(&t->series[METRIC_TCP_CLOSED], 1);
+    if (t->own)
+        customs_count(c, t->own);
 }
 
 static void on_report(struct mz_timer *timer)

@@ -63,48 +63,49 @@ static int label_of(struct mz_str name)
 
 /* ---- what a configuration changes ---- */
 
-/* A metric's name, or all of them. */
-static void each(struct stats_cfg *c, struct mz_str name,
-                 void (*fn)(struct stats_cfg *c, struct change *of, void *arg), void *arg)
-{
-    int one = metric_of(name);
-    for (int i = 0; i < METRIC__COUNT; i++)
-        if (one == i || !name.n)
-            fn(c, &c->changes[i], arg);
-}
-
 struct setting {
-    int label;           /* -1: not a standard one */
-    struct mz_str added; /* then */
+    struct mz_str metric; /* "": all of them */
+    struct mz_str tag;
+    int label; /* the standard one of that name, or -1 */
     int to;
 };
 
-static void set_one(struct stats_cfg *c, struct change *of, void *arg)
+static void add(struct stats_cfg *c, struct additions *to, const struct setting *s)
 {
-    const struct setting *s = arg;
-    if (s->label >= 0) {
-        of->tags[s->label] = (int16_t)s->to;
-        return;
-    }
-    struct addition *v = mz_arena_alloc(c->arena, (of->n_added + 1) * sizeof(*v));
-    if (of->n_added)
-        memcpy(v, of->added, of->n_added * sizeof(*v));
-    v[of->n_added++] = (struct addition){ s->added, s->to };
-    of->added = v;
+    struct addition *v = mz_arena_alloc(c->arena, (to->n + 1) * sizeof(*v));
+    if (to->n)
+        memcpy(v, to->v, to->n * sizeof(*v));
+    v[to->n++] = (struct addition){ s->tag, s->to };
+    to->v = v;
 }
 
+static void set(struct stats_cfg *c, const struct setting *s)
+{
+    int one = metric_of(s->metric);
+    for (int i = 0; i < METRIC__COUNT; i++) {
+        if (one != i && s->metric.n)
+            continue;
+        if (s->label >= 0)
+            c->changes[i].tags[s->label] = (int16_t)s->to;
+        else if (s->to >= 0)
+            add(c, &c->changes[i].added, s);
+    }
+    for (unsigned i = 0; i < c->n_customs; i++)
+        if (s->to >= 0 && (!s->metric.n || mz_str_eq(s->metric, c->customs[i].name)))
+            add(c, &c->customs[i].added, s);
+}
+
+/* Negative: it cannot be read. */
 static int expr_build(struct stats_cfg *c, const char *text)
 {
-    static const pb_CelExpressionConfig all = {
-        PROTOBUF_C_MESSAGE_INIT(&pb_CelExpressionConfig__descriptor), .enable_string_conversion = 1,
-        .enable_string_concat = 1
-    };
     struct mz_err err = { 0 };
     char why[512];
-    struct mz_cel *p = mz_attributes_compile(mz_str_c(text), &all, &err);
-    if (!p)
-        MZ_LOG(INFO, config, "istio.stats: expression '%s' is always unknown: %s", text,
+    struct mz_cel *p = mz_attributes_compile_open(mz_str_c(text), &err);
+    if (!p) {
+        MZ_LOG(INFO, config, "istio.stats: expression '%s' is left out: %s", text,
                mz_err_text(&err, why, sizeof(why)));
+        return TAG_DROPPED;
+    }
     struct mz_cel **v = mz_arena_alloc(c->arena, (c->n_exprs + 1) * sizeof(struct mz_cel *));
     if (c->n_exprs)
         memcpy(v, c->exprs, c->n_exprs * sizeof(struct mz_cel *));
@@ -121,17 +122,18 @@ static int entry_cmp(const void *a, const void *b)
 
 static void metric_build(struct stats_cfg *c, const pb_MetricConfig *m)
 {
-    struct mz_str name = mz_str_c(m->name);
+    struct setting s = { .metric = mz_str_c(m->name) };
     if (m->drop) {
-        int one = metric_of(name);
+        int one = metric_of(s.metric);
         if (one >= 0)
             c->changes[one].drop = true;
         return;
     }
     for (size_t i = 0; i < m->n_tags_to_remove; i++) {
-        struct setting s = { .label = label_of(mz_str_c(m->tags_to_remove[i])), .to = TAG_DROPPED };
+        s.label = label_of(mz_str_c(m->tags_to_remove[i]));
+        s.to = TAG_DROPPED;
         if (s.label >= 0)
-            each(c, name, set_one, &s);
+            set(c, &s);
     }
     pb_MetricConfig_DimensionsEntry **v =
         mz_arena_alloc(c->arena, (m->n_dimensions + 1) * sizeof(*v));
@@ -139,15 +141,65 @@ static void metric_build(struct stats_cfg *c, const pb_MetricConfig *m)
         v[i] = m->dimensions[i];
     qsort(v, m->n_dimensions, sizeof(*v), entry_cmp);
     for (size_t i = 0; i < m->n_dimensions; i++) {
-        struct setting s = { .label = label_of(mz_str_c(v[i]->key)),
-                             .added = mz_arena_dup(c->arena, mz_str_c(v[i]->key)),
-                             .to = expr_build(c, v[i]->value) };
-        each(c, name, set_one, &s);
+        s.tag = mz_arena_dup(c->arena, mz_str_c(v[i]->key));
+        s.label = label_of(s.tag);
+        s.to = expr_build(c, v[i]->value);
+        set(c, &s);
     }
+}
+
+static const struct custom *custom_of(const struct stats_cfg *c, struct mz_str name)
+{
+    for (unsigned i = 0; i < c->n_customs; i++)
+        if (mz_str_eq(c->customs[i].name, name))
+            return &c->customs[i];
+    return NULL;
+}
+
+/* What cannot be is left out and told. */
+static void custom_build(struct stats_cfg *c, const pb_MetricDefinition *m)
+{
+    static const enum mz_stat_type types[] = { [pb_MetricType_COUNTER] = MZ_COUNTER,
+                                               [pb_MetricType_GAUGE] = MZ_GAUGE,
+                                               [pb_MetricType_HISTOGRAM] = MZ_HISTOGRAM };
+    struct mz_str name = mz_arena_dup(c->arena, mz_str_c(m->name));
+    const struct mz_str parts[] = { MZ_STR("istio_"), name };
+    enum mz_stat_type type = (unsigned)m->type < MZ_COUNT(types) ? types[m->type] : MZ_COUNTER;
+    if (metric_of(name) >= 0 || custom_of(c, name)) {
+        MZ_LOG(INFO, config, "istio.stats: there is a metric '%s' already", m->name);
+        return;
+    }
+    struct custom x = { .name = name, .expr = expr_build(c, m->value) };
+    if (x.expr < 0)
+        return;
+    x.kind = mz_stat_kind_named(c->stats, mz_arena_cat(c->arena, 2, parts), type,
+                                type == MZ_HISTOGRAM ? MZ_UNIT_BYTES : MZ_UNIT_NONE);
+    if (!x.kind) {
+        MZ_LOG(INFO, config, "istio.stats: metric '%s' is left out: no name, or one too many",
+               m->name);
+        return;
+    }
+    const struct mz_stat_tag tag = { MZ_STR("overflow"), MZ_STR("true") };
+    x.overflow = mz_scope_tagged(c->stats, x.kind, MZ_STR("istiocustom"), &tag, 1);
+    c->customs[c->n_customs++] = x;
+}
+
+static bool additions_check(unsigned standard, const struct additions *a, struct mz_err *err)
+{
+    return standard + a->n <= MZ_STATS_TAGS_MAX ||
+           mz_err_set(err, "%u additional dimensions are too many, there may be %u", a->n,
+                      MZ_STATS_TAGS_MAX - standard) ||
+           mz_err_at(err, "metrics");
 }
 
 static bool changes_build(struct stats_cfg *c, const pb_PluginConfig *m, struct mz_err *err)
 {
+    if (m->n_definitions > CUSTOM_MAX)
+        return mz_err_set(err, "%zu are too many, there may be %u", m->n_definitions, CUSTOM_MAX) ||
+               mz_err_at(err, "definitions");
+    c->customs = mz_arena_alloc0(c->arena, (m->n_definitions + 1) * sizeof(*c->customs));
+    for (size_t i = 0; i < m->n_definitions; i++)
+        custom_build(c, m->definitions[i]);
     if (!m->n_metrics)
         return true;
     c->changes = mz_arena_alloc0(c->arena, METRIC__COUNT * sizeof(*c->changes));
@@ -157,10 +209,11 @@ static bool changes_build(struct stats_cfg *c, const pb_PluginConfig *m, struct 
     for (size_t i = 0; i < m->n_metrics; i++)
         metric_build(c, m->metrics[i]);
     for (unsigned i = 0; i < METRIC__COUNT; i++)
-        if (LABEL__COUNT + c->changes[i].n_added > MZ_STATS_TAGS_MAX)
-            return mz_err_set(err, "%u additional dimensions are too many, there may be %u",
-                              c->changes[i].n_added, MZ_STATS_TAGS_MAX - LABEL__COUNT) ||
-                   mz_err_at(err, "metrics");
+        if (!additions_check(LABEL__COUNT, &c->changes[i].added, err))
+            return false;
+    for (unsigned i = 0; i < c->n_customs; i++)
+        if (!additions_check(0, &c->customs[i].added, err))
+            return false;
     return true;
 }
 

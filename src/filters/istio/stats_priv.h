@@ -61,12 +61,23 @@ struct addition {
     struct mz_str name;
     int expr;
 };
+struct additions {
+    struct addition *v;
+    unsigned n;
+};
 struct change { /* of one metric */
     bool drop;
     int16_t tags[LABEL__COUNT];
-    struct addition *added;
-    unsigned n_added;
+    struct additions added;
 };
+struct custom { /* a metric that the configuration defines; its labels are those that it adds */
+    struct mz_str name; /* as configurations call it */
+    const struct mz_stat_kind *kind;
+    int expr;
+    struct additions added;
+    struct mz_scope *overflow;
+};
+#define CUSTOM_MAX 200 /* of one configuration */
 struct stats_cfg {
     struct mz_arena *arena;
     struct mz_stats *stats;
@@ -75,7 +86,9 @@ struct stats_cfg {
     uint64_t report_ms; /* 0: never before the end */
     struct peer self;
     struct change *changes; /* METRIC__COUNT; NULL: none */
-    struct mz_cel **exprs;  /* NULL: cannot be evaluated, "unknown" */
+    struct custom *customs;
+    unsigned n_customs;
+    struct mz_cel **exprs;
     unsigned n_exprs;
     struct mz_map *known;   /* of each thread: series by labels */
     unsigned n_slots;
@@ -114,4 +127,11 @@ struct series { /* one number */
 void stats_evaluate(const struct stats_cfg *c, const struct mz_stream_info *info, bool headers, struct mz_str *out_values);
 /* The numbers of all metrics of @g with these labels; out_series has METRIC__COUNT places. */
 void series_find(const struct stats_cfg *c, enum group g, const struct labels *l, const struct mz_str *values, struct series *out_series);
+struct custom_value { /* what a metric of the configuration's own is about to count */
+    struct mz_scope *scope;
+    uint64_t amount;
+};
+/* By the values of the expressions; out_values has n_customs places. */
+void customs_find(const struct stats_cfg *c, const struct mz_str *values, struct custom_value *out_values);
+void customs_count(const struct stats_cfg *c, const struct custom_value *values);
 #endif

@@ -25,8 +25,6 @@ void stats_evaluate(const struct stats_cfg *c, const struct mz_stream_info *info
         struct mz_attributes attributes;
         struct mz_cel_value v;
         out_values[i] = MZ_STR("unknown");
-        if (!c->exprs[i])
-            continue;
         mz_attributes_init(&attributes, &ctx);
         mz_cel_eval(c->exprs[i], &attributes.vars, info->arena, &v);
         if (!mz_cel_text(&v, info->arena, &out_values[i]))
@@ -41,6 +39,14 @@ static struct mz_str cut(struct mz_str v)
     return v.n > VALUE_MAX ? (struct mz_str){ v.p, VALUE_MAX } : v;
 }
 
+static unsigned tags_add(const struct additions *a, const struct mz_str *values,
+                         struct mz_stat_tag out[MZ_STATS_TAGS_MAX], unsigned n)
+{
+    for (unsigned i = 0; i < a->n; i++)
+        out[n++] = (struct mz_stat_tag){ a->v[i].name, cut(values[a->v[i].expr]) };
+    return n;
+}
+
 static unsigned tags_of(const struct change *change, const struct labels *l,
                         const struct mz_str *values, struct mz_stat_tag out[MZ_STATS_TAGS_MAX])
 {
@@ -51,10 +57,7 @@ static unsigned tags_of(const struct change *change, const struct labels *l,
             out[n++] =
                 (struct mz_stat_tag){ label_names[i], cut(to == TAG_AS_IS ? l->v[i] : values[to]) };
     }
-    for (unsigned i = 0; change && i < change->n_added; i++)
-        out[n++] =
-            (struct mz_stat_tag){ change->added[i].name, cut(values[change->added[i].expr]) };
-    return n;
+    return change ? tags_add(&change->added, values, out, n) : n;
 }
 
 /* ---- what this thread has met ---- */
@@ -96,7 +99,7 @@ static void remember(struct mz_map *m, struct mz_str key, struct mz_scope *s)
 }
 
 static struct mz_scope *scope_find(const struct stats_cfg *c, unsigned number,
-                                   const struct mz_stat_kind *kind, enum group g,
+                                   const struct mz_stat_kind *kind, struct mz_scope *overflow,
                                    const struct mz_stat_tag *tags, unsigned n)
 {
     char key[KEY_MAX];
@@ -109,7 +112,7 @@ static struct mz_scope *scope_find(const struct stats_cfg *c, unsigned number,
     s = mz_scope_tagged(c->stats, kind, ns, tags, n);
     if (s && keyed)
         remember(mine, (struct mz_str){ key, key_n }, s);
-    return s ? s : c->overflow[g];
+    return s ? s : overflow;
 }
 
 void series_find(const struct stats_cfg *c, enum group g, const struct labels *l,
@@ -118,7 +121,7 @@ void series_find(const struct stats_cfg *c, enum group g, const struct labels *l
     struct mz_stat_tag tags[MZ_STATS_TAGS_MAX];
     struct mz_scope *all = NULL;
     if (!c->changes)
-        all = scope_find(c, METRIC__COUNT + g, &group_kinds[g], g, tags,
+        all = scope_find(c, METRIC__COUNT + g, &group_kinds[g], c->overflow[g], tags,
                          tags_of(NULL, l, NULL, tags));
     for (unsigned m = 0; m < METRIC__COUNT; m++) {
         if (metric_rows[m].group != g)
@@ -127,7 +130,43 @@ void series_find(const struct stats_cfg *c, enum group g, const struct labels *l
         if (all || c->changes[m].drop)
             continue;
         unsigned n = tags_of(&c->changes[m], l, values, tags);
-        struct mz_scope *s = scope_find(c, m, metric_rows[m].alone, g, tags, n);
+        struct mz_scope *s = scope_find(c, m, metric_rows[m].alone, c->overflow[g], tags, n);
         out_series[m] = (struct series){ s, s == c->overflow[g] ? m - metric_rows[m].first : 0 };
+    }
+}
+
+/* ---- the configuration's own metrics ---- */
+
+void customs_find(const struct stats_cfg *c, const struct mz_str *values,
+                  struct custom_value *out_values)
+{
+    struct mz_stat_tag tags[MZ_STATS_TAGS_MAX];
+    for (unsigned i = 0; i < c->n_customs; i++) {
+        const struct custom *x = &c->customs[i];
+        unsigned n = tags_add(&x->added, values, tags, 0);
+        out_values[i] = (struct custom_value){
+            scope_find(c, METRIC__COUNT + GROUP__COUNT + i, x->kind, x->overflow, tags, n), 0
+        };
+        if (!mz_str_u64(values[x->expr], &out_values[i].amount))
+            out_values[i].amount = 0;
+    }
+}
+
+void customs_count(const struct stats_cfg *c, const struct custom_value *values)
+{
+    for (unsigned i = 0; i < c->n_customs; i++) {
+        struct mz_scope *s = values[i].scope;
+        if (!s)
+            continue;
+        switch ((enum mz_stat_type)c->customs[i].kind->defs[0].type) {
+        case MZ_HISTOGRAM:
+            mz_hist_record(s, 0, values[i].amount);
+            break;
+        case MZ_GAUGE:
+            mz_gauge_set_shared(s, 0, values[i].amount);
+            break;
+        default:
+            mz_count(s, 0, values[i].amount);
+        }
     }
 }

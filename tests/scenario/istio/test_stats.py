@@ -125,6 +125,55 @@ def test_dimensions_and_drops(mesh):  # S4
     assert not metrics(px, "istio_request_bytes_count")
 
 
+OWN = [{"name": "bytes_by_path", "value": "request.size"}, {"name": "last_code", "value": "response.code", "type": "GAUGE"},
+       {"name": "sizes", "value": "response.size", "type": "HISTOGRAM"}, {"name": "plain", "value": "1"}, {"name": "text", "value": "request.path"},
+       {"name": "fails", "value": "request.headers['absent']"}, {"name": "unread", "value": "1 +"}, {"name": "requests_total", "value": "1"},
+       {"name": "plain", "value": "100"}]
+
+
+def test_own_metrics(mesh):  # S4: definitions
+    f = sidecar.stats(definitions=OWN, metrics=[
+        {"name": "bytes_by_path", "dimensions": {"path": "request.path", "source_app": "'mine'"}}, {"name": "last_code", "dimensions": {"m": "request.method"}},
+        {"name": "sizes", "drop": True}, {"name": "bytes_by_path", "tags_to_remove": ["source_app"]}, {"dimensions": {"zz": "'all'"}}])
+    px = alone(mesh, [f], script=[Reply(body=b"hello"), Reply(404, b"no")])
+    with px.client() as c:
+        for path in ("/a", "/b", "/a"):
+            c.send(b"POST %s HTTP/1.1\r\nHost: a\r\ncontent-length: 7\r\n\r\n1234567" % path.encode())
+            c.response()
+    assert until(lambda: sorted(metrics(px, "istio_bytes_by_path"), key=str), 5, "own metrics") == [
+        ({"path": "/a", "source_app": "mine", "zz": "all"}, 14), ({"path": "/b", "source_app": "mine", "zz": "all"}, 7)]
+    assert metrics(px, "istio_last_code") == [({"m": "POST", "zz": "all"}, 404)]
+    assert metrics(px, "istio_plain") == [({"zz": "all"}, 3)]
+    assert metrics(px, "istio_text") == [({"zz": "all"}, 0)] == metrics(px, "istio_fails")  # no number counts nothing
+    assert not metrics(px, "istio_unread")
+    until(lambda: metrics(px, "istio_sizes_count") == [({"zz": "all"}, 3)], 10, "a histogram")  # only what is standard is dropped
+    assert metrics(px, "istio_sizes_sum")[0][1] == pytest.approx(9, abs=0.5)
+    assert all(got["zz"] == "all" for got, _ in metrics(px, "istio_requests_total"))
+    text = px.admin("/stats?filter=istio_last_code")[1]
+    assert text == "istiocustom.istio_last_code.m.POST.zz.all: 404\n" and "# TYPE istio_last_code gauge" in px.admin("/stats/prometheus")[1]
+    for what in ("expression '1 +' is left out", "there is a metric 'requests_total' already", "there is a metric 'plain' already"):
+        assert what in px.log()
+
+
+def test_own_metrics_without_labels(mesh):
+    px = alone(mesh, [sidecar.stats(definitions=[{"name": "n", "value": "2u"}])])
+    assert px.get("/").status == px.get("/").status == 200
+    assert "istiocustom.istio_n: 4\n" in px.admin("/stats")[1] and "\nistio_n{} 4\n" in px.admin("/stats/prometheus")[1]
+
+
+def test_what_istio_ignores(mesh):  # fields that its own filter does not read
+    px = alone(mesh, [sidecar.stats(rotation_interval="1s", graceful_deletion_interval="1s", metrics=[{"match": "false", "dimensions": {"x": "'1'"}}])])
+    assert px.get("/").status == 200 and one_metric(px, "istio_requests_total")[0]["x"] == "1"
+
+
+def test_the_node_in_a_label(mesh):  # S4
+    labels_ = {"where": "xds.node.metadata['CLUSTER_ID']", "who": "xds.node.id", "way": "string(xds.listener_direction)", "broken": "1 +"}
+    px = alone(mesh, [sidecar.stats(metrics=[{"dimensions": labels_}])], "INBOUND")
+    assert px.get("/").status == 200
+    got, _ = one_metric(px, "istio_requests_total")
+    assert (got["where"], got["who"], got["way"]) == ("Kubernetes", sidecar.node("api")["id"], "1") and "broken" not in got
+
+
 def test_only_what_is_wanted_is_shown(mesh):  # stats_matcher looks at the whole name, tags and all
     px = alone(mesh, [sidecar.stats()], stats_config={"stats_matcher": {"inclusion_list": {"patterns": [{"contains": "response_code.404"}]}}},
                routes=[{"match": {"prefix": "/404"}, "direct_response": {"status": 404}}, config.route("/", "app")])
@@ -209,3 +258,18 @@ def test_tcp_that_never_came_about(mesh, pki):
     assert value == 1 and got == labels("source", {**WEB, "principal": "unknown"}, {**NOBODY}, **{**SERVICE}, request_protocol="tcp",
                                         response_flags="UF,URX", connection_security_policy="unknown")
     assert one_metric(client, "istio_tcp_connections_closed_total")[1] == 1
+
+
+def test_own_metrics_of_tcp(mesh, app):  # S4: counted when the connection ends, with what was known when it opened
+    f = sidecar.stats(tcp_reporting_duration="0.1s", definitions=[{"name": "conns", "value": "1"}, {"name": "port", "value": "destination.port", "type": "GAUGE"}],
+                      metrics=[{"name": "conns", "dimensions": {"to": "xds.cluster_name"}}])
+    place = config.listener(free_port(), [f, sidecar.tcp_proxy("app")], traffic_direction="OUTBOUND")
+    px = mesh.proxy(boot=config.bootstrap([place], [config.cluster("app", [app.port])], free_port(), node=sidecar.node("web")))
+    with socket.create_connection((HOST, px.port), timeout=10) as c:
+        c.sendall(b"x")
+        a = app.accept()
+        assert a.exactly(1, 5) == b"x"
+        assert not metrics(px, "istio_conns")
+        a.sock.close()
+    got, value = one_metric(px, "istio_conns", 10)
+    assert value == 1 and got == {"to": "app"} and one_metric(px, "istio_port") == ({}, px.port)
