@@ -27,7 +27,7 @@ import sys
 WELL_KNOWN = ["any", "duration", "empty", "field_mask", "struct", "timestamp", "wrappers"]
 RANKS = ["envoy.config.listener.", "envoy.config.", "google.protobuf.", "envoy.type."]
 # Documents; extensions of proxies (istio.envoy.) are configuration like any other.
-PREFIXES = {"istio.envoy.": "pb_", "istio.": "ist_", "k8s.": "k8s_"}
+PREFIXES = {"istio.envoy.": "pb_", "istio.workload": "pb_", "istio.": "ist_", "k8s.": "k8s_"}
 CONTROL_ONLY = "// control plane only"
 
 

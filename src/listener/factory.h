@@ -72,6 +72,7 @@ struct mz_factory { /* borrowed by builders during the call only, except the ser
     struct mz_xds *xds;
     struct mz_rds_manager *rds;
     struct mz_ecds *ecds;
+    const struct mz_workloads *workloads; /* filters/istio/workloads.h; NULL: the bootstrap has no such extension */
     struct mz_init *init; /* what has to be there before that which is being built may serve; xds/init.h */
 };
 

@@ -3,6 +3,7 @@
  * xDS, runtime layers, the other clusters, then listeners with all that they wait for; then the workers start.
  */
 #include "base/log.h"
+#include "filters/istio/workloads.h"
 #include "listener/ecds.h"
 #include "server/server.h"
 
@@ -96,6 +97,9 @@ bool mz_server_dynamic_build(struct mz_server *s, struct mz_err *err)
         if (!s->dynamic.lds)
             return mz_err_at(err, "dynamic_resources.lds_config");
     }
+    if (s->workloads && !(source_known(s, s->workload_source, err) &&
+                          mz_workloads_subscribe(s->workloads, s->workload_source, err)))
+        return mz_err_at(err, "bootstrap_extensions: config_source");
     return true;
 }
 
@@ -144,6 +148,8 @@ static void streams_begin(struct mz_loop *l, void *arg)
     if (s->exiting)
         return;
     mz_xds_go(s->xds);
+    if (s->workloads)
+        mz_workloads_start(s->workloads);
     mz_init_start(&s->runtime_init, runtime_ready, s);
 }
 
@@ -169,6 +175,7 @@ void mz_server_dynamic_stop(struct mz_server *s) /* before what it feeds goes */
     s->dynamic.lds = NULL;
     s->dynamic.cds = NULL;
     mz_runtime_store_unsubscribe(s->runtime);
+    mz_workloads_stop(s->workloads);
 }
 
 void mz_server_xds_destroy(struct mz_server *s) /* when no configuration is left */
@@ -180,6 +187,7 @@ void mz_server_xds_destroy(struct mz_server *s) /* when no configuration is left
     mz_rds_manager_destroy(s->dynamic.rds);
     mz_ecds_destroy(s->dynamic.ecds);
     mz_secrets_destroy(s->dynamic.secrets);
+    mz_workloads_destroy(s->workloads);
     mz_xds_destroy(s->xds);
     mz_free(MZ_MEM_MISC, s->worker_loops);
 }

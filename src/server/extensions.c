@@ -1,9 +1,22 @@
 /* bootstrap_extensions: those that this program has. */
+#include "filters/istio/workloads.h"
 #include "proto/mapper.h"
 #include "server/server.h"
 
 #define INTERNAL_KB_DEFAULT                                                                        \
     1024 /* as Envoy: bytes that one end of a connection to an internal listener may leave unread */
+
+/* Subscribed to when there is a stream (dynamic.c); filters are built with it before. */
+static bool workloads_build(struct mz_server *s, const pb_BootstrapExtension *m, struct mz_err *err)
+{
+    if (!m->config_source)
+        return mz_err_set(err, "is required") || mz_err_at(err, "config_source");
+    if (s->workloads)
+        return true; /* one for the process (Envoy): the first counts */
+    s->workload_source = m->config_source;
+    s->factory.workloads = s->workloads = mz_workloads_create(s->xds, s->stats);
+    return true;
+}
 
 static bool extension_build(struct mz_server *s, const pb_TypedExtensionConfig *m,
                             struct mz_err *err)
@@ -15,6 +28,8 @@ static bool extension_build(struct mz_server *s, const pb_TypedExtensionConfig *
                           m->name);
     if (!mz_any_unpack(&s->proto, m->typed_config, &type, &msg, err))
         return false;
+    if (type == &pb_BootstrapExtension__descriptor)
+        return workloads_build(s, (const pb_BootstrapExtension *)msg, err);
     if (type != &pb_InternalListener__descriptor)
         return mz_err_set(err,
                           "Didn't find a registered implementation for '%s' with type URL: '%s'",

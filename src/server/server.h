@@ -59,6 +59,8 @@ struct mz_server {
     bool flush_on_admin; /* rather than every flush_ms */
     bool workers_started, exiting, skip_exit;
     struct mz_xds *xds;
+    struct mz_workloads *workloads; /* NULL: the bootstrap has no such extension */
+    const struct Envoy__Config__Core__V3__ConfigSource *workload_source; /* while the bootstrap is there */
     struct mz_loop **worker_loops; /* one a worker */
     struct mz_dynamic dynamic;
     struct mz_init init, runtime_init; /* what the start waits for; runtime layers come before clusters */
@@ -143,7 +145,7 @@ void mz_server_abilities(struct mz_arena *a, struct Envoy__Config__Core__V3__Nod
 bool mz_server_overload_build(struct mz_server *s, struct mz_err *err); /* overload.c */
 struct mz_str mz_server_node(const struct mz_server *s); /* packed Node as others are told; in s->arena. Bootstrap read */
 bool mz_server_admin_start(struct mz_server *s, struct mz_err *err);
+void mz_server_node_show(const struct mz_server *s); /* to expressions (xds.node) */
 struct mz_str mz_server_node(const struct mz_server *s); /* the Node, packed; while the bootstrap is there */
 struct mz_pages *mz_server_pages_create(struct mz_server *s); /* bootstrap read, parts made; owned by the caller */
-void mz_server_node_show(const struct mz_server *s); /* to expressions (xds.node) */
 #endif

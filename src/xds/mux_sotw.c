@@ -65,7 +65,8 @@ void sotw_requested(struct mz_xds_mux *m, enum mz_xds_type t)
 
 static bool is_whole(enum mz_xds_type t)
 {
-    return t == MZ_XDS_CLUSTER || t == MZ_XDS_LISTENER || t == MZ_XDS_SCOPED_ROUTE;
+    return t == MZ_XDS_CLUSTER || t == MZ_XDS_LISTENER || t == MZ_XDS_SCOPED_ROUTE ||
+           t == MZ_XDS_WORKLOAD;
 }
 
 /* A resource whose time to live was confirmed has no body. */

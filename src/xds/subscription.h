@@ -16,6 +16,7 @@
 
 enum mz_xds_type { MZ_XDS_CLUSTER, MZ_XDS_ENDPOINT, MZ_XDS_LISTENER, MZ_XDS_ROUTE, MZ_XDS_SCOPED_ROUTE, MZ_XDS_VIRTUAL_HOST,
                    MZ_XDS_SECRET, MZ_XDS_RUNTIME, MZ_XDS_EXTENSION,
+                   MZ_XDS_WORKLOAD, /* istio.workload.Workload, of ADS */
                    MZ_XDS_NAME_TABLE, /* of Istio's agents: served by mizzend, asked for by no proxy */
                    MZ_XDS_TYPE__COUNT };
 const ProtobufCMessageDescriptor *mz_xds_descriptor(enum mz_xds_type t);

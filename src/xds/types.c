@@ -28,6 +28,9 @@ const struct xds_type xds_types[MZ_XDS_TYPE__COUNT] = {
     [MZ_XDS_EXTENSION] = { &pb_TypedExtensionConfig__descriptor, "ecds",
                            OWN("extension.v3.ExtensionConfig", "ExtensionConfigs"),
                            "/v3/discovery:extension_configs" },
+    [MZ_XDS_WORKLOAD] = { .descriptor = &pb_Workload__descriptor,
+                          .short_name = "workloads",
+                          .name_field = 20 },
 };
 
 const ProtobufCMessageDescriptor *mz_xds_descriptor(enum mz_xds_type t)
@@ -51,7 +54,7 @@ static bool varint(const unsigned char **at, const unsigned char *end, uint64_t 
     return false;
 }
 
-bool resource_name(struct mz_str bytes, struct mz_str *out_name)
+bool resource_name(struct mz_str bytes, unsigned field, struct mz_str *out_name)
 {
     enum { VARINT, FIXED64, BYTES, FIXED32 = 5 };
     *out_name = MZ_STR("");
@@ -82,7 +85,7 @@ bool resource_name(struct mz_str bytes, struct mz_str *out_name)
         }
         if (n > (uint64_t)(end - at))
             return false;
-        if (tag == (1 << 3 | BYTES))
+        if (tag == ((uint64_t)field << 3 | BYTES))
             *out_name = (struct mz_str){ (const char *)at, (size_t)n };
         at += n;
     }
@@ -99,7 +102,8 @@ bool resource_of_any(const pb_Any *any, enum mz_xds_type type, struct mz_str ver
                           MZ_STR_ARG(((struct mz_str){ is.p, is.n > 200 ? 200 : is.n })), wanted);
     *out = (struct mz_resource){ .version = version,
                                  .bytes = { (const char *)any->value.data, any->value.len } };
-    return resource_name(out->bytes, &out->name) ||
+    unsigned field = xds_types[type].name_field;
+    return resource_name(out->bytes, field ? field : 1, &out->name) ||
            mz_err_set(err, "not the binary form of %s", wanted);
 }
 

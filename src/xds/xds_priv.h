@@ -60,10 +60,11 @@ struct xds_type {
     const char *short_name; /* "cds" */
     const char *stream_method, *delta_method; /* of a server of this type alone; NULL: there is none */
     const char *rest_path;
+    unsigned name_field; /* number of the field that is a resource's name; 0: the first */
 };
 extern const struct xds_type xds_types[MZ_XDS_TYPE__COUNT];
-/* The name that a resource of any of our types has: its first field. False: not a message. */
-bool resource_name(struct mz_str bytes, struct mz_str *out_name);
+/* The text in field number @field of a message. False: not a message. */
+bool resource_name(struct mz_str bytes, unsigned field, struct mz_str *out_name);
 struct wrapped { /* a resource, and what a Resource around it says */
     struct mz_resource r;
     uint64_t ttl_ms; /* 0: none */

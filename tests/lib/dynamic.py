@@ -14,7 +14,7 @@ TYPES = {"cluster": "envoy.config.cluster.v3.Cluster", "endpoint": "envoy.config
          "listener": "envoy.config.listener.v3.Listener", "route": "envoy.config.route.v3.RouteConfiguration",
          "secret": "envoy.extensions.transport_sockets.tls.v3.Secret", "runtime": "envoy.service.runtime.v3.Runtime",
          "extension": "envoy.config.core.v3.TypedExtensionConfig", "scope": "envoy.config.route.v3.ScopedRouteConfiguration",
-         "vhost": "envoy.config.route.v3.VirtualHost"}
+         "vhost": "envoy.config.route.v3.VirtualHost", "workload": "istio.workload.Workload"}
 
 
 class Files:

@@ -1,4 +1,6 @@
 """Two sidecars as Istio makes them: the client's outbound listener, the server's inbound one, with mutual TLS between them."""
+import base64
+
 import config
 from wire import free_port
 
@@ -103,3 +105,31 @@ def tcp_pair(mesh, pki, port, client_filters=(), server_filters=(), log=None, se
     client = start(mesh, "client", "web", [*client_filters, tcp_proxy("outbound|9080||api.demo.svc.cluster.local")],
                    [outbound(server.port, pki)], "OUTBOUND")
     return client, server
+
+
+# ---- what peers tell ----
+PEERS = {"down": "%FILTER_STATE(downstream_peer:TYPED)%", "workload": "%FILTER_STATE(downstream_peer_obj:FIELD:workload)%",
+         "up": "%FILTER_STATE(upstream_peer:TYPED)%", "chain": "%FILTER_CHAIN_NAME%", "path": "%REQ(:PATH)%"}
+META, META_ID = "x-envoy-peer-metadata", "x-envoy-peer-metadata-id"
+
+
+def field(number, data):
+    def varint(n):
+        out = b""
+        while n > 127:
+            out, n = out + bytes([n & 127 | 128]), n >> 7
+        return out + bytes([n])
+    return varint(number << 3 | 2) + varint(len(data)) + data
+
+
+def packed(values):
+    """google.protobuf.Struct of texts and dictionaries."""
+    out = b""
+    for k, v in values.items():
+        value = field(5, packed(v)) if isinstance(v, dict) else field(3, v.encode())
+        out += field(1, field(1, k.encode()) + field(2, value))
+    return out
+
+
+def header(values):
+    return base64.b64encode(packed(values)).decode()

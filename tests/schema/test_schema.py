@@ -23,7 +23,7 @@ def ours():
 # Upstream's contrib extensions are in no package of descriptors: written by hand from its documentation.
 # Neither are the documents of Istio and Kubernetes.
 CONTRIB = ("envoy/extensions/filters/network/kafka_broker/", "envoy/extensions/filters/network/mysql_proxy/", "envoy/extensions/filters/network/postgres_proxy/",
-           "envoy/extensions/filters/network/metadata_exchange/",
+           "envoy/extensions/filters/network/metadata_exchange/", "envoy/extensions/filters/common/workload_discovery/",
            "envoy/extensions/filters/http/alpn/", "envoy/extensions/filters/http/istio_stats/", "envoy/extensions/filters/http/peer_metadata/",
            "istio/", "k8s/", "stats/")
 

@@ -5,6 +5,7 @@
  */
 #include "filters/istio/exchange.h"
 #include "filters/istio/istio_filters.h"
+#include "filters/istio/workloads.h"
 #include "filters/registry.h"
 #include "proto/mapper.h"
 #include "stats/stats.h"
@@ -35,6 +36,7 @@ struct config {
     struct peer_labels labels;
     struct mz_str part; /* ours */
     struct mz_scope *scope;
+    const struct mz_workloads *workloads; /* asked where a peer says nothing; NULL: nobody is */
 };
 enum mx_state { MX_START, MX_READING, MX_OVER };
 struct side { /* of either kind */
@@ -55,6 +57,7 @@ static bool build(struct config *c, const pb_MetadataExchange *m, const struct m
     c->protocol = mz_arena_dup(a, mz_str_c(m->protocol));
     c->labels = peer_labels_of(m->additional_labels, m->n_additional_labels, a);
     peer_from_metadata(f->node_metadata, &c->labels, a, &self);
+    c->workloads = m->enable_discovery ? f->workloads : NULL;
     c->part = exchange_write(&self, f->node_id, a);
     c->scope = mz_scope_create(f->stats, &stats, MZ_STR("metadata_exchange."));
     return true;
@@ -127,13 +130,27 @@ static struct side *side_of(struct mz_net_filter *f)
     return s;
 }
 
-static void client_found(struct mz_net_filter *f, enum exchange_result r, const struct peer *p)
+static void client_is(struct mz_net_filter *f, const struct peer *p)
 {
     struct mz_stream_info *i = mz_downstream_info(f->down);
+    mz_info_set_state(i, MZ_STR(PEER_DOWNSTREAM), &object_new(p, i->arena)->base);
+}
+
+static void client_found(struct mz_net_filter *f, enum exchange_result r, const struct peer *p)
+{
+    const struct config *c = f->cfg;
     if (r == EXCHANGE_FOUND)
-        mz_info_set_state(i, MZ_STR(PEER_DOWNSTREAM), &object_new(p, i->arena)->base);
-    else if (r != EXCHANGE_SILENT)
-        mz_info_set_state(i, MZ_STR(PEER_NONE), &peer_not_found);
+        client_is(f, p);
+    if (r == EXCHANGE_FOUND || r == EXCHANGE_SILENT)
+        return;
+    const struct workload *w = workload_find(c->workloads, &f->down->conn->remote);
+    if (w) {
+        client_is(f, &w->peer);
+        mz_count(c->scope, MX_STAT_ADDED, 1);
+    } else {
+        mz_info_set_state(mz_downstream_info(f->down), MZ_STR(PEER_NONE), &peer_not_found);
+    }
+    workload_unref(w);
 }
 
 static void client_begin(struct mz_net_filter *f)
@@ -209,6 +226,7 @@ struct around {
     struct side side;
     struct mz_buf came;          /* the peer's part, as long as it is not whole */
     struct mz_conn_state *state; /* NULL: nobody asked, nothing was found */
+    struct mz_addr end; /* where a connection to an internal address is to end; len 0: unknown */
 };
 struct factory {
     struct mz_transport_factory base;
@@ -233,13 +251,29 @@ static void around_found(struct around *m, struct mz_filter_object *o, const cha
     (void)mz_map_put(around_state(&m->w.base)->map, mz_str_c(key), o);
 }
 
+/* The peer says nothing; the control plane may. */
+static void around_unknown(struct around *m)
+{
+    const struct mz_conn *conn = m->w.base.conn;
+    const struct mz_addr *at = mz_addr_is_internal(&conn->remote) ? &m->end : &conn->remote;
+    const struct workload *w = at->len ? workload_find(m->side.cfg->workloads, at) : NULL;
+    if (w) {
+        around_found(m, &object_new(&w->peer, around_state(&m->w.base)->arena)->base,
+                     PEER_UPSTREAM);
+        mz_count(m->side.cfg->scope, MX_STAT_ADDED, 1);
+    } else {
+        around_found(m, &peer_not_found, PEER_NONE);
+    }
+    workload_unref(w);
+}
+
 /* @out: what goes out next. */
 static void around_begin(struct around *m, struct mz_buf *out)
 {
     if (begin(&m->side, wrap_protocol(&m->w.base)))
         mz_buf_prepend(out, m->side.cfg->part.p, m->side.cfg->part.n);
     else
-        around_found(m, &peer_not_found, PEER_NONE);
+        around_unknown(m);
 }
 
 static enum mz_io_status around_write(struct mz_transport *t, struct mz_buf *out, bool end)
@@ -261,7 +295,7 @@ static void around_take(struct around *m, struct mz_buf *in, bool end)
             around_found(m, &object_new(&peer, around_state(&m->w.base)->arena)->base,
                          PEER_UPSTREAM);
         else if (r != EXCHANGE_SILENT)
-            around_found(m, &peer_not_found, PEER_NONE);
+            around_unknown(m);
     }
     mz_arena_destroy(a);
 }
@@ -323,6 +357,9 @@ static struct mz_transport *around_create(const struct mz_transport_factory *bas
     struct around *m = mz_new0(MZ_MEM_CONN, struct around);
     m->factory = mz_transport_factory_ref(base);
     m->side.cfg = &((const struct factory *)(const void *)base)->cfg;
+    if (o && m->side.cfg->workloads)
+        (void)workload_internal_address(o->host_metadata,
+                                        &m->end); /* unknown: its length stays 0 */
     mz_buf_init(&m->came);
     wrap_init(&m->w, &around_ops, base->inner->create(base->inner, o));
     return &m->w.base;

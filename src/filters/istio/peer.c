@@ -381,6 +381,14 @@ static const struct mz_value *object_tree(const struct mz_filter_object *o, stru
     return v;
 }
 
+static struct mz_filter_object *object_share(const struct mz_filter_object *o, struct mz_arena *a)
+{
+    struct peer_object *to = mz_arena_alloc(a, sizeof(*to));
+    *to = *(const struct peer_object *)(const void *)o;
+    to->peer = peer_copy(to->peer, a);
+    return &to->base;
+}
+
 static struct mz_str object_text(const struct mz_filter_object *o, struct mz_arena *a)
 {
     return peer_pack(object_tree(o, a), a);
@@ -388,8 +396,10 @@ static struct mz_str object_text(const struct mz_filter_object *o, struct mz_are
 
 void peer_object_init(struct peer_object *o, const struct peer *p)
 {
-    *o = (struct peer_object){ .base = { .text = object_text, .tree = object_tree, .is_map = true },
-                               .peer = p };
+    *o = (struct peer_object){
+        .base = { .text = object_text, .tree = object_tree, .copy = object_share, .is_map = true },
+        .peer = p
+    };
 }
 
 static bool object_field(const struct mz_filter_object *o, struct mz_str name,
@@ -429,9 +439,23 @@ static struct mz_str fields_text(const struct mz_filter_object *o, struct mz_are
     return s;
 }
 
+/* Connections that take different peers along are none for each other. */
+static uint64_t fields_hash(const struct mz_filter_object *o)
+{
+    const struct peer *p = peer_of(o);
+    uint64_t hash = 0;
+    for (unsigned i = 0; i < PEER__TEXTS; i++)
+        hash = mz_xxh64(p->text[i].p, p->text[i].n, hash);
+    return hash;
+}
+
 void peer_fields_init(struct peer_object *o, const struct peer *p)
 {
-    *o = (struct peer_object){ .base = { .text = fields_text, .field = object_field }, .peer = p };
+    *o = (struct peer_object){ .base = { .text = fields_text,
+                                         .field = object_field,
+                                         .hash = fields_hash,
+                                         .copy = object_share },
+                               .peer = p };
 }
 
 const struct peer *peer_of_state(const struct mz_map *state, struct mz_str key)

@@ -8,6 +8,7 @@
 #include "base/map.h"
 #include "filters/istio/istio_filters.h"
 #include "filters/istio/peer.h"
+#include "filters/istio/workloads.h"
 #include "proto/mapper.h"
 #include "stats/stats.h"
 #include "upstream/cluster.h"
@@ -18,7 +19,9 @@ static const struct mz_str header_id = MZ_STR_INIT("x-envoy-peer-metadata-id");
 static const struct mz_str header_peer = MZ_STR_INIT("x-envoy-peer-metadata");
 static const struct mz_str header_baggage = MZ_STR_INIT("baggage");
 
-enum method { METHOD_NONE, METHOD_HEADERS, METHOD_BAGGAGE };
+static const struct mz_str header_network = MZ_STR_INIT("x-istio-origin-network");
+
+enum method { METHOD_NONE, METHOD_HEADERS, METHOD_BAGGAGE, METHOD_WORKLOADS };
 struct tell { /* what is told to one side */
     enum method method;
     bool skip_external;
@@ -41,6 +44,9 @@ struct config {
         size_t n;
     } tell[2]; /* to the client, to the upstream */
     struct peer_labels labels;
+    const struct mz_workloads *workloads; /* NULL: there are none */
+    struct mz_str network;                /* ours */
+    bool shared; /* what is found goes along with connections to internal addresses */
     struct mz_str id, self, baggage; /* what is told */
     struct mz_map *known;            /* n_slots */
     unsigned n_slots;
@@ -49,6 +55,7 @@ enum side { CLIENT, UPSTREAM };
 struct state {
     struct mz_filter base;
     struct known *found[2];
+    const struct workload *workload[2];
     bool id_came, peer_came; /* with the request */
 };
 
@@ -135,7 +142,9 @@ static enum method find_method(const pb_Config_DiscoveryMethod *m, enum side of)
         return METHOD_HEADERS;
     case pb_Config_DiscoveryMethod_METHOD_SPECIFIER_BAGGAGE:
         return of == CLIENT ? METHOD_BAGGAGE : METHOD_NONE; /* only clients send it */
-    default: /* workload_discovery finds nobody where no workloads are subscribed to */
+    case pb_Config_DiscoveryMethod_METHOD_SPECIFIER_WORKLOAD_DISCOVERY:
+        return METHOD_WORKLOADS;
+    default:
         return METHOD_NONE;
     }
 }
@@ -188,42 +197,83 @@ static void *config_build(const void *msg, const struct mz_factory *f, struct mz
     find_build(c, UPSTREAM, m->upstream_discovery, m->n_upstream_discovery);
     tell_build(c, CLIENT, m->downstream_propagation, m->n_downstream_propagation);
     tell_build(c, UPSTREAM, m->upstream_propagation, m->n_upstream_propagation);
+    c->workloads = f->workloads;
+    c->network = mz_arena_dup(a, peer_metadata_text(f->node_metadata, MZ_STR("NETWORK")));
+    c->shared = m->shared_with_upstream;
     self_build(c, f);
     return c;
 }
 
 /* ---- a request ---- */
 
-static void keep(struct state *st, enum side of, struct known *take)
+/* Of the client's address, unless it says that it comes from another network; of the host that answered. */
+static const struct workload *by_address(const struct state *st, enum side of,
+                                         const struct mz_headers *h)
+{
+    const struct config *c = st->base.cfg;
+    const struct mz_stream_info *i = mz_stream_info(st->base.stream);
+    if (of == UPSTREAM)
+        return workload_of_host(c->workloads, &i->up.host, i->up.metadata);
+    const struct mz_header *network = mz_headers_get(h, header_network);
+    if (network && !mz_str_eq(network->value, c->network))
+        return NULL;
+    return workload_find(c->workloads, &i->remote);
+}
+
+/* One that may go along is the stream's own. */
+static struct mz_filter_object *object_of(const struct config *c, struct mz_arena *a,
+                                          const struct peer_object *o)
+{
+    if (!c->shared)
+        return (struct mz_filter_object *)(uintptr_t)&o->base;
+    struct peer_object *own = mz_arena_alloc(a, sizeof(*own));
+    *own = *o;
+    own->base.sharing = MZ_SHARING_ONCE;
+    return &own->base;
+}
+
+/* Who spoke first counts: false. */
+static bool keep(const struct state *st, enum side of, const struct peer_object *map,
+                 const struct peer_object *fields)
 {
     static const struct mz_str keys[2][2] = {
         { MZ_STR_INIT(PEER_DOWNSTREAM), MZ_STR_INIT(PEER_DOWNSTREAM_FIELDS) },
         { MZ_STR_INIT(PEER_UPSTREAM), MZ_STR_INIT(PEER_UPSTREAM_FIELDS) },
     };
+    const struct config *c = st->base.cfg;
     struct mz_stream_info *i = mz_stream_info(st->base.stream);
-    if (st->found[of] || mz_info_state(i, keys[of][0])) { /* who spoke first counts */
-        known_unref(take);
-        return;
-    }
-    st->found[of] = take;
-    mz_info_set_state(i, keys[of][0], &take->map.base);
-    mz_info_set_state(i, keys[of][1], &take->fields.base);
+    if (st->found[of] || st->workload[of] || mz_info_state(i, keys[of][0]))
+        return false;
+    mz_info_set_state(i, keys[of][0], object_of(c, i->arena, map));
+    mz_info_set_state(i, keys[of][1], object_of(c, i->arena, fields));
+    return true;
 }
 
 static void find(struct state *st, enum side of, struct mz_headers *h)
 {
     const struct config *c = st->base.cfg;
     struct known *k = NULL;
+    const struct workload *w = NULL;
     bool headers = false;
     for (size_t i = 0; i < c->find[of].n; i++) {
         headers |= c->find[of].v[i] == METHOD_HEADERS;
-        if (!k && c->find[of].v[i] == METHOD_HEADERS)
+        if (k || w)
+            continue;
+        if (c->find[of].v[i] == METHOD_HEADERS)
             k = by_header(c, h);
-        else if (!k && c->find[of].v[i] == METHOD_BAGGAGE)
+        else if (c->find[of].v[i] == METHOD_BAGGAGE)
             k = by_baggage(h);
+        else if (c->find[of].v[i] == METHOD_WORKLOADS)
+            w = by_address(st, of, h);
     }
-    if (k)
-        keep(st, of, k);
+    if (k && keep(st, of, &k->map, &k->fields))
+        st->found[of] = k;
+    else
+        known_unref(k);
+    if (w && keep(st, of, &w->map, &w->fields))
+        st->workload[of] = w;
+    else
+        workload_unref(w);
     if (!headers)
         return;
     bool id = mz_headers_remove(h, header_id) > 0, peer = mz_headers_remove(h, header_peer) > 0;
@@ -290,6 +340,8 @@ static void on_destroy(struct mz_filter *f)
     struct state *st = (struct state *)(void *)f;
     known_unref(st->found[CLIENT]);
     known_unref(st->found[UPSTREAM]);
+    workload_unref(st->workload[CLIENT]);
+    workload_unref(st->workload[UPSTREAM]);
 }
 
 const struct mz_http_filter_type mz_filter_peer_metadata = {

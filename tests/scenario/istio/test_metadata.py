@@ -7,42 +7,18 @@ import struct
 import config
 import pytest
 import sidecar
+from sidecar import META, META_ID, PEERS, field, header, packed
 from tcp import Server
 from upstream import Reply
 from wire import HOST, free_port, until
 
-PEERS = {"down": "%FILTER_STATE(downstream_peer:TYPED)%", "workload": "%FILTER_STATE(downstream_peer_obj:FIELD:workload)%",
-         "up": "%FILTER_STATE(upstream_peer:TYPED)%", "chain": "%FILTER_CHAIN_NAME%", "path": "%REQ(:PATH)%"}
 WEB = {"name": "web-0", "namespace": "demo", "workload": "web", "cluster": "Kubernetes", "service": "web", "revision": "v1", "app": "web",
        "version": "v1", "type": "deployment"}
-META, META_ID = "x-envoy-peer-metadata", "x-envoy-peer-metadata-id"
-
-
-def field(number, data):
-    def varint(n):
-        out = b""
-        while n > 127:
-            out, n = out + bytes([n & 127 | 128]), n >> 7
-        return out + bytes([n])
-    return varint(number << 3 | 2) + varint(len(data)) + data
-
-
-def packed(values):
-    """google.protobuf.Struct of texts and dictionaries."""
-    out = b""
-    for k, v in values.items():
-        value = field(5, packed(v)) if isinstance(v, dict) else field(3, v.encode())
-        out += field(1, field(1, k.encode()) + field(2, value))
-    return out
 
 
 def blob(values):
     any_ = field(1, b"type.googleapis.com/google.protobuf.Struct") + field(2, packed({META: values, META_ID: "sidecar~x"}))
     return struct.pack(">II", 0x3D230467, len(any_)) + any_
-
-
-def header(values):
-    return base64.b64encode(packed(values)).decode()
 
 
 def test_headers_between_two_sidecars(mesh, pki):  # S2, S3
