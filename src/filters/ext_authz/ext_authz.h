@@ -11,6 +11,7 @@
 #include "router/async.h"
 
 struct mz_downstream;
+struct mz_factory;
 
 /* ---- names ---- */
 struct authz_names { /* ListStringMatcher, and names besides it */
@@ -86,11 +87,21 @@ struct authz_call *authz_call(const struct authz_service *s, const struct authz_
 void authz_cancel(struct authz_call *c); /* NULL is fine */
 
 /* ---- attributes of a connection ---- */
+struct authz_label {
+    char *key, *value;
+};
+struct authz_labels {
+    struct authz_label *v;
+    size_t n;
+};
+/* The texts below @key of the node's metadata; "" and what is not there: none. */
+struct authz_labels authz_labels_of_node(const struct mz_factory *f, const char *key, struct mz_arena *a);
 struct authz_peers {
     const struct mz_downstream *down;
     bool certificate, tls_session;
     struct mz_str service;     /* of the source; "" none */
     struct mz_str destination; /* service of the destination; "" none */
+    const struct authz_labels *labels; /* of the destination */
 };
 pb_AttributeContext *authz_attributes(const struct authz_peers *p, struct mz_arena *a);
 

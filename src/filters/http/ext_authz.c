@@ -29,6 +29,12 @@ static struct state *from_filter(struct mz_filter *f)
     return (struct state *)(void *)f;
 }
 
+static const struct authz_service *service_of(const struct state *st)
+{
+    const struct ea_route_cfg *route = st->base.route_cfg;
+    return route && route->service ? route->service : cfg_of(st)->service;
+}
+
 /* ---- the question ---- */
 
 static bool sent_to_service(const struct ea_cfg *c, const struct mz_header *e)
@@ -70,6 +76,24 @@ static void fill_headers(const struct ea_cfg *c, const struct mz_headers *h,
         m->headers[m->n_headers++] = entry(e->name, mz_proto_text(e->value, a), a);
 }
 
+static pb_HeaderValue *raw_header(struct mz_str name, struct mz_str value, struct mz_arena *a)
+{
+    pb_HeaderValue *v = mz_proto_new(a, pb_HeaderValue);
+    v->key = mz_proto_text(name, a);
+    v->raw_value = (ProtobufCBinaryData){ value.n, (uint8_t *)(uintptr_t)value.p };
+    return v;
+}
+
+static void fill_raw_headers(const struct ea_cfg *c, const struct mz_headers *h,
+                             pb_AttributeContext_HttpRequest *m, struct mz_arena *a)
+{
+    m->header_map = mz_proto_new(a, pb_HeaderMap);
+    m->header_map->headers =
+        mz_arena_alloc0(a, mz_mul((size_t)h->live + 1, sizeof(*m->header_map->headers)));
+    mz_headers_foreach(e, h) if (sent_to_service(c, e))
+        m->header_map->headers[m->header_map->n_headers++] = raw_header(e->name, e->value, a);
+}
+
 static void fill_body(const struct state *st, struct mz_buf *kept,
                       pb_AttributeContext_HttpRequest *m, struct mz_arena *a)
 {
@@ -83,7 +107,12 @@ static void fill_body(const struct state *st, struct mz_buf *kept,
         m->raw_body = (ProtobufCBinaryData){ n, (uint8_t *)p };
     else
         m->body = mz_proto_text((struct mz_str){ p, n }, a);
-    m->headers[m->n_headers++] = entry(MZ_STR("x-envoy-auth-partial-body"), n < len ? yes : no, a);
+    const struct mz_str name = MZ_STR("x-envoy-auth-partial-body");
+    if (m->header_map)
+        m->header_map->headers[m->header_map->n_headers++] =
+            raw_header(name, mz_str_c(n < len ? yes : no), a);
+    else
+        m->headers[m->n_headers++] = entry(name, n < len ? yes : no, a);
 }
 
 static char *field(const struct mz_headers *h, enum mz_header_id id, struct mz_arena *a)
@@ -107,7 +136,10 @@ static pb_AttributeContext_Request *request_of(struct state *st, struct mz_arena
     http->scheme = field(h, MZ_H_SCHEME, a);
     http->size = (int64_t)info->rx_body;
     http->protocol = mz_proto_text(mz_str_c(mz_http_protocol_name(info->protocol)), a);
-    fill_headers(cfg_of(st), h, http, a);
+    if (cfg_of(st)->raw_headers && service_of(st)->grpc)
+        fill_raw_headers(cfg_of(st), h, http, a);
+    else
+        fill_headers(cfg_of(st), h, http, a);
     fill_body(st, mz_filter_request_buffer(&st->base), http, a);
     return m;
 }
@@ -150,6 +182,7 @@ static pb_CheckRequest *question(struct state *st, struct mz_arena *a)
         .certificate = c->certificate,
         .tls_session = c->tls_session,
         .service = mz_headers_value_id(h, MZ_H_X_ENVOY_DOWNSTREAM_SERVICE_CLUSTER),
+        .labels = &c->labels,
     };
     const struct mz_meta *dynamic[] = { info->dynamic_metadata },
                          *route[] = { info->route_metadata };
@@ -169,8 +202,6 @@ static void on_done(void *arg, const struct authz_reply *r);
 static void ask(struct state *st)
 {
     struct mz_stream *s = st->base.stream;
-    const struct ea_route_cfg *route = st->base.route_cfg;
-    const struct ea_cfg *c = cfg_of(st);
     struct mz_str name;
     const struct mz_weighted_cluster *weighted;
     struct mz_wcluster *w = mz_stream_cluster(s, &name, &weighted);
@@ -183,7 +214,7 @@ static void ask(struct state *st)
     st->cluster = w ? mz_cluster_ref(mz_wcluster_info(w)) : NULL;
     st->start_us = mz_loop_now_us(mz_stream_worker(s)->loop);
     st->phase = ASKING;
-    st->call = authz_call(route && route->service ? route->service : c->service, &a, on_done, st);
+    st->call = authz_call(service_of(st), &a, on_done, st);
 }
 
 /* ---- the answer ---- */

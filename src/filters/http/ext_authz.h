@@ -42,6 +42,8 @@ struct ea_cfg {
     struct authz_service *service;
     struct ea_body body;
     bool allow, allow_header, clear_route, validate, certificate, tls_session, charge, take_metadata;
+    bool raw_headers;  /* the service gets them as they are, each by itself */
+    struct authz_labels labels;
     bool only_allowed; /* not: all headers but the disallowed ones */
     struct authz_names allowed, disallowed;
     unsigned status_on_error;

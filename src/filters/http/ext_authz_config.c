@@ -103,7 +103,8 @@ static bool enabled_build(const pb_http_ext_authz_ExtAuthz *m, struct ea_cfg *c,
     return c->enabled_metadata || mz_err_at(err, "filter_enabled_metadata");
 }
 
-static void options_fill(const pb_http_ext_authz_ExtAuthz *m, struct ea_cfg *c)
+static void options_fill(const pb_http_ext_authz_ExtAuthz *m, const struct mz_factory *f,
+                         struct ea_cfg *c)
 {
     int status = m->status_on_error ? (int)m->status_on_error->code : 0;
     c->allow = m->failure_mode_allow != 0;
@@ -119,6 +120,8 @@ static void options_fill(const pb_http_ext_authz_ExtAuthz *m, struct ea_cfg *c)
     c->body = body_of(m->with_request_body);
     if (m->services_case == pb_http_ext_authz_ExtAuthz_SERVICES_HTTP_SERVICE)
         c->body.as_bytes = true; /* the body is the body */
+    c->raw_headers = m->encode_raw_headers != 0;
+    c->labels = authz_labels_of_node(f, m->bootstrap_metadata_labels_key, c->arena);
     c->namespaces =
         texts(m->metadata_context_namespaces, m->n_metadata_context_namespaces, c->arena);
     c->n_namespaces = m->n_metadata_context_namespaces;
@@ -147,7 +150,7 @@ void *ea_config_build(const void *msg, const struct mz_factory *f, struct mz_err
     c->arena = a;
     scopes_create(m, f, c);
     if (service_build(m, c, err) && lists_build(m, c, err) && enabled_build(m, c, err)) {
-        options_fill(m, c);
+        options_fill(m, f, c);
         return c;
     }
     ea_config_destroy(c);

@@ -1,6 +1,8 @@
 /* envoy.filters.network.ext_authz: a service decides who may send the first byte (L5). The asking is that of ../ext_authz. */
 #include "filters/ext_authz/ext_authz.h"
 #include "filters/network/network_filters.h"
+#include "listener/listener_filter.h"
+#include "observe/matcher.h"
 #include "stats/stats.h"
 
 #define NET_EXT_AUTHZ_STATS(X)                                                                     \
@@ -29,6 +31,10 @@ struct nea_cfg {
     struct authz_service *service;
     struct mz_scope *scope;
     bool allow, certificate, tls_session;
+    struct mz_metadata_match *enabled; /* NULL: always */
+    struct mz_str *namespaces;
+    size_t n_namespaces;
+    struct authz_labels labels;
 };
 struct nea {
     struct mz_net_filter base;
@@ -41,8 +47,30 @@ static void config_destroy(void *cfg)
 {
     struct nea_cfg *c = cfg;
     authz_service_fini(c->service);
+    mz_metadata_match_destroy(c->enabled);
     mz_scope_unref(c->scope);
     mz_arena_destroy(c->arena);
+}
+
+static bool service_build(struct nea_cfg *c, const pb_network_ext_authz_ExtAuthz *m,
+                          struct mz_err *err)
+{
+    if (!authz_api_version(m->transport_api_version, err))
+        return false;
+    if (m->grpc_service)
+        c->service = authz_service_grpc(m->grpc_service, c->arena, err);
+    else
+        (void)mz_err_set(err, "is required");
+    return c->service || mz_err_at(err, "grpc_service");
+}
+
+static bool enabled_build(struct nea_cfg *c, const pb_network_ext_authz_ExtAuthz *m,
+                          struct mz_err *err)
+{
+    if (!m->filter_enabled_metadata)
+        return true;
+    c->enabled = mz_metadata_match_build(m->filter_enabled_metadata, err);
+    return c->enabled || mz_err_at(err, "filter_enabled_metadata");
 }
 
 static void *config_build(const void *msg, const struct mz_factory *f, struct mz_err *err)
@@ -56,15 +84,14 @@ static void *config_build(const void *msg, const struct mz_factory *f, struct mz
     c->tls_session = m->include_tls_session != 0;
     c->scope =
         mz_scope_create(f->stats, &stats, mz_arena_printf(a, "ext_authz.%s.", m->stat_prefix));
-    if (authz_api_version(m->transport_api_version, err)) {
-        if (!m->grpc_service)
-            (void)mz_err_set(err, "is required");
-        else
-            c->service = authz_service_grpc(m->grpc_service, a, err);
-        if (c->service)
-            return c;
-        (void)mz_err_at(err, "grpc_service");
-    }
+    c->labels = authz_labels_of_node(f, m->bootstrap_metadata_labels_key, a);
+    c->namespaces =
+        mz_arena_alloc0(a, mz_mul(m->n_metadata_context_namespaces, sizeof(*c->namespaces)) + 1);
+    for (size_t i = 0; i < m->n_metadata_context_namespaces; i++)
+        c->namespaces[c->n_namespaces++] =
+            mz_arena_dup(a, mz_str_c(m->metadata_context_namespaces[i]));
+    if (service_build(c, m, err) && enabled_build(c, m, err))
+        return c;
     config_destroy(c);
     return NULL;
 }
@@ -116,17 +143,28 @@ static void on_done(void *arg, const struct authz_reply *r)
     mz_net_filter_continue(&n->base);
 }
 
+/* What earlier filters of the connection left. */
+static const struct mz_meta *metadata_of(const struct mz_downstream *d)
+{
+    if (d->info)
+        return d->info->dynamic_metadata;
+    return d->found ? d->found->metadata : NULL;
+}
+
 static void ask(struct nea *n)
 {
     const struct nea_cfg *c = n->base.cfg;
     const struct authz_peers peers = { .down = n->base.down,
                                        .certificate = c->certificate,
                                        .tls_session = c->tls_session,
-                                       .destination = n->base.down->sni };
+                                       .destination = n->base.down->sni,
+                                       .labels = &c->labels };
+    const struct mz_meta *metadata = metadata_of(n->base.down);
     n->arena = mz_arena_create(MZ_MEM_STREAM);
     pb_CheckRequest *m = mz_proto_new(n->arena, pb_CheckRequest);
     m->attributes = authz_attributes(&peers, n->arena);
-    m->attributes->metadata_context = mz_proto_new(n->arena, pb_Metadata);
+    m->attributes->metadata_context =
+        mz_proto_metadata_of(c->namespaces, c->n_namespaces, &metadata, 1, n->arena);
     const struct authz_ask a = { .request = m,
                                  .upstream = n->base.worker->upstream,
                                  .arena = n->arena };
@@ -138,6 +176,12 @@ static void ask(struct nea *n)
 static enum mz_net_flow on_data(struct mz_net_filter *f, struct mz_buf *data, bool end)
 {
     struct nea *n = (struct nea *)(void *)f;
+    const struct nea_cfg *c = f->cfg;
+    if (c->enabled && !n->arena && !n->allowed &&
+        !mz_metadata_match(c->enabled, metadata_of(f->down))) {
+        mz_count(c->scope, STAT_DISABLED, 1);
+        return MZ_NET_CONTINUE;
+    }
     if (n->allowed || (end && !mz_buf_len(data) && !n->arena)) /* an end alone asks for nothing */
         return MZ_NET_CONTINUE;
     if (!n->arena)

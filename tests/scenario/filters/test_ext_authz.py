@@ -186,6 +186,20 @@ def test_bytes_that_are_no_text(mesh, authz):
         assert mesh.upstreams[0].requests[-1].body == b"\xfeab"
 
 
+def test_raw_headers_and_labels(mesh, authz):  # encode_raw_headers, bootstrap_metadata_labels_key
+    b = boot(mesh, authz.port, filters=[authz_filter(encode_raw_headers=True, bootstrap_metadata_labels_key="LABELS", with_request_body={"max_request_bytes": 9})])
+    b["node"] = {"id": "n", "cluster": "c", "metadata": {"LABELS": {"app": "shop"}}}
+    px = mesh.proxy(boot=b)
+    with px.client() as c:
+        c.send(b"POST / HTTP/1.1\r\nhost: a\r\nx-bin: a\xff\r\nx-a: 1\r\nx-a: 2\r\ncontent-length: 3\r\n\r\nabc")
+        assert c.response().status == 200
+    a = authz.requests[0].attributes
+    got = [(h.key, h.raw_value) for h in a.request.http.header_map.headers]
+    assert not a.request.http.headers and not any(h.value for h in a.request.http.header_map.headers)
+    assert {("x-bin", b"a\xff"), ("x-a", b"1"), ("x-a", b"2"), (":path", b"/"), ("x-envoy-auth-partial-body", b"false")} <= set(got)
+    assert dict(a.destination.labels) == {"app": "shop"}
+
+
 def test_enabled_and_disabled(mesh, authz):
     off = {"default_value": {"numerator": 0}, "runtime_key": "authz.on"}
     routes = [{**config.route("/off", "up"), "typed_per_filter_config": per_route(disabled=True)}, config.route("/", "up")]

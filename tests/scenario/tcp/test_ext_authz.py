@@ -15,11 +15,12 @@ H2 = {"explicit_http_config": {"http2_protocol_options": {}}}
 GRPC = [("content-type", "application/grpc")]
 
 
-def proxy(mesh, port, timeout="20s", **fields):
+def proxy(mesh, port, timeout="20s", before=(), node=None, **fields):
     authz = config.ext("envoy.filters.network.ext_authz", "envoy.extensions.filters.network.ext_authz.v3.ExtAuthz", stat_prefix="a",
                        transport_api_version="V3", grpc_service={"envoy_grpc": {"cluster_name": "authz"}, "timeout": timeout}, **fields)
     echo = config.ext("envoy.filters.network.echo", "envoy.extensions.filters.network.echo.v3.Echo")
-    return mesh.proxy(boot=config.bootstrap([config.listener(free_port(), [authz, echo])], [config.cluster("authz", [port], http=H2)], free_port()))
+    return mesh.proxy(boot=config.bootstrap([config.listener(free_port(), [*before, authz, echo])], [config.cluster("authz", [port], http=H2)], free_port(),
+                                             **({"node": node} if node else {})))
 
 
 def stat(px, name):
@@ -61,6 +62,33 @@ def test_allowed_and_denied(mesh, service):
     with px.client() as c:  # nothing is asked of a connection that says nothing
         assert c.ended(timeout=0.3) == "open"
     assert stat(px, "total") == 2
+
+
+def rbac(**who):
+    """A policy that only says what it would do (dry run), as Istio's CUSTOM action has it."""
+    policy = {"permissions": [{"any": True}], "principals": [who]}
+    return config.ext("envoy.filters.network.rbac", "envoy.extensions.filters.network.rbac.v3.RBAC", stat_prefix="r", shadow_rules_stat_prefix="istio_ext_authz_",
+                      shadow_rules={"action": "DENY", "policies": {"istio-ext-authz-ns-p-rule[0]": policy}})
+
+
+ASKED = {"filter": "envoy.filters.network.rbac", "path": [{"key": "istio_ext_authz_shadow_effective_policy_id"}], "value": {"string_match": {"prefix": "istio-ext-authz"}}}
+
+
+def test_only_where_metadata_says_so(mesh, service):  # filter_enabled_metadata
+    service.reply["code"] = 7
+    px = proxy(mesh, service.port, before=[rbac(direct_remote_ip={"address_prefix": "127.0.0.1", "prefix_len": 32})], filter_enabled_metadata=ASKED,
+               metadata_context_namespaces=["envoy.filters.network.rbac", "none"])
+    assert echoed(px) is None and [stat(px, n) for n in ("denied", "disabled")] == [1, 0]
+    context = service.requests[0].attributes.metadata_context.filter_metadata
+    assert list(context) == ["envoy.filters.network.rbac"]
+    assert context["envoy.filters.network.rbac"]["istio_ext_authz_shadow_effective_policy_id"] == "istio-ext-authz-ns-p-rule[0]"
+    other = proxy(mesh, service.port, before=[rbac(direct_remote_ip={"address_prefix": "10.0.0.1", "prefix_len": 32})], filter_enabled_metadata=ASKED)
+    assert echoed(other) == b"hello" and stat(other, "total") == 0 and stat(other, "disabled") > 0  # each time that there are bytes
+
+
+def test_labels_of_the_destination(mesh, service):  # bootstrap_metadata_labels_key
+    px = proxy(mesh, service.port, node={"id": "n", "cluster": "c", "metadata": {"LABELS": {"app": "shop", "n": 1}}}, bootstrap_metadata_labels_key="LABELS")
+    assert echoed(px) == b"hello" and dict(service.requests[0].attributes.destination.labels) == {"app": "shop", "n": ""}
 
 
 def test_failure_modes(mesh):
