@@ -19,6 +19,7 @@ static const struct mz_http_filter_type *const http_filters[] = {
     &mz_filter_ext_authz,
     &mz_filter_fault,
     &mz_filter_grpc_stats,
+    &mz_filter_grpc_web,
     &mz_filter_header_mutation,
     &mz_filter_header_to_metadata,
     &mz_filter_health_check,

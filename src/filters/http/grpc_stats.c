@@ -1,72 +1,17 @@
-#include "base/map.h"
 #include "filters/http/grpc_frames.h"
+#include "filters/http/grpc_names.h"
 #include "filters/http/http_filters.h"
 #include "http/grpc.h"
 #include "proto/mapper.h"
-#include "stats/stats.h"
 #include "upstream/cluster.h"
 
-/*
- * grpc_stats: calls, outcomes and messages of gRPC, as statistics of the cluster (H9): cluster.<name>.grpc.<service>.<method>.
- *
- * Service and method are what a client wrote. Each worker knows NAMES_MAX pairs; what comes later, or is longer than NAME_MAX,
- * is counted without them. A status that gRPC does not know is a failure without a name of its own (E13).
- */
-#define NAMES_MAX  1024
-#define NAME_BYTES 256
+/* grpc_stats: calls, outcomes and messages of gRPC, as statistics of the cluster (H9): cluster.<name>.grpc.<service>.<method>. */
 
-enum grpc_stat {
-    /* 0..16: the status of that number */
-    GS_SUCCESS = 17,
-    GS_FAILURE,
-    GS_TOTAL,
-    GS_REQUEST_MESSAGES,
-    GS_RESPONSE_MESSAGES,
-    GS_UPSTREAM_RQ_TIME,
-    GS__COUNT
-};
-#define STATUS(n) [n] = { #n, MZ_COUNTER, MZ_UNIT_NONE, MZ_STAT_LAZY }
-static const struct mz_stat_def stat_defs[GS__COUNT] = {
-    STATUS(0),
-    STATUS(1),
-    STATUS(2),
-    STATUS(3),
-    STATUS(4),
-    STATUS(5),
-    STATUS(6),
-    STATUS(7),
-    STATUS(8),
-    STATUS(9),
-    STATUS(10),
-    STATUS(11),
-    STATUS(12),
-    STATUS(13),
-    STATUS(14),
-    STATUS(15),
-    STATUS(16),
-    [GS_SUCCESS] = { "success", MZ_COUNTER, MZ_UNIT_NONE, MZ_STAT_LAZY },
-    [GS_FAILURE] = { "failure", MZ_COUNTER, MZ_UNIT_NONE, MZ_STAT_LAZY },
-    [GS_TOTAL] = { "total", MZ_COUNTER, MZ_UNIT_NONE, MZ_STAT_LAZY },
-    [GS_REQUEST_MESSAGES] = { "request_message_count", MZ_COUNTER, MZ_UNIT_NONE, MZ_STAT_LAZY },
-    [GS_RESPONSE_MESSAGES] = { "response_message_count", MZ_COUNTER, MZ_UNIT_NONE, MZ_STAT_LAZY },
-    [GS_UPSTREAM_RQ_TIME] = { "upstream_rq_time", MZ_HISTOGRAM, MZ_UNIT_MS, MZ_STAT_LAZY },
-};
-static const struct mz_stat_kind stats = { "grpc", stat_defs, GS__COUNT };
-
-struct known { /* a scope that a worker has met, behind it its key */
-    struct mz_scope *scope;
-};
-struct names {         /* of one worker, touched by its thread only */
-    struct mz_map map; /* key -> struct known */
-    unsigned n;        /* those with service and method */
-};
 struct gs_cfg {
     struct mz_arena *arena;
-    struct mz_stats *stats;
     bool all, emit, upstream, replace_dots;
     struct mz_map allowed; /* "service/method" */
-    struct names *names;   /* n_slots */
-    unsigned n_slots;
+    struct grpc_names names;
 };
 struct state {
     struct mz_filter base;
@@ -81,15 +26,7 @@ struct state {
 static void config_destroy(void *cfg)
 {
     struct gs_cfg *c = cfg;
-    for (unsigned i = 0; i < c->n_slots; i++) {
-        struct mz_map *m = &c->names[i].map;
-        for (size_t k = 0; k < m->cap; k++)
-            if (m->v[k].value) {
-                mz_scope_unref(((struct known *)m->v[k].value)->scope);
-                mz_free(MZ_MEM_STATS, m->v[k].value);
-            }
-        mz_map_fini(m);
-    }
+    grpc_names_fini(&c->names);
     mz_map_fini(&c->allowed);
     mz_arena_destroy(c->arena);
 }
@@ -111,11 +48,9 @@ static void *config_build(const void *msg, const struct mz_factory *f, struct mz
     struct mz_arena *a = mz_arena_create(MZ_MEM_CONFIG);
     struct gs_cfg *c = mz_arena_new0(a, struct gs_cfg);
     *c = (struct gs_cfg){ .arena = a,
-                          .stats = f->stats,
                           .emit = m->emit_filter_state,
                           .upstream = m->enable_upstream_stats,
-                          .replace_dots = m->replace_dots_in_grpc_service_name,
-                          .n_slots = f->workers + 1 };
+                          .replace_dots = m->replace_dots_in_grpc_service_name };
     mz_map_init(&c->allowed, MZ_MEM_CONFIG);
     if (m->per_method_stat_specifier_case ==
         pb_grpc_stats_FilterConfig_PER_METHOD_STAT_SPECIFIER_STATS_FOR_ALL_METHODS)
@@ -123,42 +58,18 @@ static void *config_build(const void *msg, const struct mz_factory *f, struct mz
     else if (m->per_method_stat_specifier_case ==
              pb_grpc_stats_FilterConfig_PER_METHOD_STAT_SPECIFIER_INDIVIDUAL_METHOD_STATS_ALLOWLIST)
         allow(c, m->individual_method_stats_allowlist);
-    c->names = mz_arena_alloc0(a, c->n_slots * sizeof(*c->names));
-    for (unsigned i = 0; i < c->n_slots; i++)
-        mz_map_init(&c->names[i].map, MZ_MEM_STATS);
+    grpc_names_init(&c->names, f->stats, "grpc.", f->workers, a);
     return c;
 }
 
 /* ---- names ---- */
 
-/* "/service/method", empty parts and a query aside. */
-static bool split_path(struct mz_str path, struct mz_str *out_service, struct mz_str *out_method)
-{
-    struct mz_str rest = path, part, parts[2];
-    unsigned n = 0;
-    ptrdiff_t query = mz_str_chr(path, '?');
-    if (query >= 0)
-        rest.n = (size_t)query;
-    while (mz_str_split(&rest, '/', &part)) {
-        if (!part.n)
-            continue;
-        if (n == 2)
-            return false;
-        parts[n++] = part;
-    }
-    if (n != 2)
-        return false;
-    *out_service = parts[0];
-    *out_method = parts[1];
-    return true;
-}
-
 /* What stands behind "cluster.x.grpc." in the names of this call; 0: nothing. */
 static size_t middle(const struct gs_cfg *c, struct mz_str service, struct mz_str method,
-                     char out[NAME_BYTES])
+                     char out[GRPC_NAMES_BYTES])
 {
     size_t n = service.n + method.n + 2;
-    if (n > NAME_BYTES || (!c->all && !c->allowed.n))
+    if (n > GRPC_NAMES_BYTES || (!c->all && !c->allowed.n))
         return 0;
     memcpy(out, service.p, service.n);
     memcpy(out + service.n + 1, method.p, method.n);
@@ -174,51 +85,12 @@ static size_t middle(const struct gs_cfg *c, struct mz_str service, struct mz_st
     return n;
 }
 
-static struct mz_scope *scope_of(const struct gs_cfg *c, struct mz_str cluster, struct mz_str names)
-{
-    char key[2 * NAME_BYTES];
-    if (mz_stats_slot >= c->n_slots || cluster.n + 5 + names.n > sizeof(key))
-        return NULL;
-    struct names *mine = &c->names[mz_stats_slot];
-    size_t n = 0;
-    const struct mz_str parts[] = { cluster, MZ_STR("grpc."), names };
-    for (size_t i = 0; i < MZ_COUNT(parts); i++) {
-        memcpy(key + n, parts[i].p, parts[i].n);
-        n += parts[i].n;
-    }
-    struct known *k = mz_map_get(&mine->map, (struct mz_str){ key, n });
-    if (k)
-        return k->scope;
-    if (names.n && mine->n >= NAMES_MAX)
-        return scope_of(c, cluster, MZ_STR(""));
-    mine->n += names.n > 0;
-    k = mz_alloc(MZ_MEM_STATS, sizeof(*k) + n);
-    memcpy(k + 1, key, n);
-    struct mz_str own = { (const char *)(k + 1), n };
-    k->scope = mz_scope_create(c->stats, &stats, own);
-    (void)mz_map_put(&mine->map, own, k); /* it was not there */
-    return k->scope;
-}
-
 /* ---- counting ---- */
 
 static void count(const struct state *st, enum grpc_stat stat, uint64_t n)
 {
     if (st->scope)
         mz_count(st->scope, stat, n);
-}
-
-static void count_outcome(const struct state *st, const struct mz_headers *h)
-{
-    const struct mz_header *e = mz_headers_get_id(h, MZ_H_GRPC_STATUS);
-    uint64_t status;
-    if (!e || !st->scope)
-        return;
-    bool known = mz_str_u64(e->value, &status) && status <= 16;
-    if (known)
-        count(st, (enum grpc_stat)status, 1);
-    count(st, known && status == 0 ? GS_SUCCESS : GS_FAILURE, 1);
-    count(st, GS_TOTAL, 1);
 }
 
 static void count_time(const struct state *st)
@@ -287,12 +159,13 @@ static enum mz_flow on_request_headers(struct mz_filter *f, struct mz_headers *h
     const struct mz_weighted_cluster *w;
     struct mz_str name, service, method;
     struct mz_wcluster *cluster = mz_stream_cluster(f->stream, &name, &w);
-    if (!cluster || !split_path(mz_headers_path(h), &service, &method))
+    if (!cluster || !grpc_names_split(mz_headers_path(h), &service, &method))
         return MZ_FLOW_CONTINUE;
-    char names[NAME_BYTES];
+    char names[GRPC_NAMES_BYTES];
     size_t n = middle(f->cfg, service, method, names);
-    st->scope =
-        scope_of(f->cfg, mz_wcluster_info(cluster)->scope->prefix, (struct mz_str){ names, n });
+    const struct gs_cfg *c = f->cfg;
+    st->scope = grpc_names_scope(&c->names, mz_wcluster_info(cluster)->scope->prefix,
+                                 (struct mz_str){ names, n });
     return MZ_FLOW_CONTINUE;
 }
 
@@ -312,7 +185,7 @@ static enum mz_flow on_response_headers(struct mz_filter *f, struct mz_headers *
 {
     struct state *st = (struct state *)(void *)f;
     st->grpc_response = !end && mz_headers_status(h) == 200 && mz_is_grpc(h);
-    count_outcome(st, h);
+    grpc_names_outcome(st->scope, h);
     if (end)
         count_time(st);
     return MZ_FLOW_CONTINUE;
@@ -333,7 +206,7 @@ static enum mz_flow on_response_data(struct mz_filter *f, struct mz_buf *data, b
 static enum mz_flow on_response_trailers(struct mz_filter *f, struct mz_headers *h)
 {
     const struct state *st = (const struct state *)(const void *)f;
-    count_outcome(st, h);
+    grpc_names_outcome(st->scope, h);
     count_time(st);
     return MZ_FLOW_CONTINUE;
 }

@@ -10,6 +10,7 @@ extern const struct mz_http_filter_type mz_filter_decompressor;
 extern const struct mz_http_filter_type mz_filter_ext_authz;
 extern const struct mz_http_filter_type mz_filter_fault;
 extern const struct mz_http_filter_type mz_filter_grpc_stats;
+extern const struct mz_http_filter_type mz_filter_grpc_web;
 extern const struct mz_http_filter_type mz_filter_header_mutation;
 extern const struct mz_http_filter_type mz_filter_header_to_metadata;
 extern const struct mz_http_filter_type mz_filter_health_check;
