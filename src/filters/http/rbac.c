@@ -225,13 +225,14 @@ static struct mz_meta *metadata(struct mz_stream_info *info)
     return info->dynamic_metadata;
 }
 
-static void note_metadata(struct mz_filter *f, const struct side *s,
+/* @told NULL: a route's rules under the filter's keys. */
+static void note_metadata(struct mz_filter *f, const struct side *s, const struct mz_value *told,
                           const struct mz_rbac_result *res)
 {
     struct mz_stream_info *info = mz_stream_info(f->stream);
     struct mz_meta *m = metadata(info);
     const struct mz_str ns = MZ_STR("envoy.filters.http.rbac");
-    if (s->told && mz_meta_set_space(m, ns, &s->told[res->number]))
+    if (told && mz_meta_set_space(m, ns, &told[res->number]))
         return;
     if (res->matched)
         mz_meta_set(m, ns, s->policy_key, string_value(info->arena, res->policy));
@@ -276,7 +277,8 @@ static bool check(struct mz_filter *f, const struct rbac_cfg *c, unsigned side,
     mz_count(own->sides[side].scope, stat, 1);
     if (c->per_policy && res->matched)
         count_policy(own, side, res->policy, stat);
-    note_metadata(f, s->own_keys ? s : &own->sides[side], res);
+    note_metadata(f, s->own_keys ? s : &own->sides[side], s->own_keys || c == own ? s->told : NULL,
+                  res);
     return res->allowed;
 }
 

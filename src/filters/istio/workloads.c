@@ -236,8 +236,12 @@ bool mz_workloads_subscribe(struct mz_workloads *w, const pb_ConfigSource *sourc
     if (source->config_source_specifier_case ==
         pb_ConfigSource_CONFIG_SOURCE_SPECIFIER_API_CONFIG_SOURCE)
         return mz_err_set(err, "workloads come by ADS or from a file: no service has them alone");
-    w->sub = mz_subscribe(w->xds, source, MZ_XDS_WORKLOAD, MZ_STR(""),
-                          MZ_STR("workload_discovery."), &who, err);
+    pb_ConfigSource v3 =
+        *source; /* Istio's bootstrap leaves the version out, and its proxy does not ask for it here */
+    if (v3.resource_api_version == pb_ApiVersion_AUTO)
+        v3.resource_api_version = pb_ApiVersion_V3;
+    w->sub = mz_subscribe(w->xds, &v3, MZ_XDS_WORKLOAD, MZ_STR(""), MZ_STR("workload_discovery."),
+                          &who, err);
     return w->sub != NULL;
 }
 
