@@ -167,11 +167,15 @@ void mz_access_log_write(const struct mz_access_log *l, const struct mz_format_c
         l->other->write(l->logger, c);
         return;
     }
-    struct mz_format_ctx escaped = *c;
-    escaped.escape = true; /* B18 */
-    struct mz_buf line;
-    mz_buf_init(&line);
-    mz_log_format_append(l->format, &escaped, &line);
-    mz_log_file_write(l->file, &line);
-    mz_buf_fini(&line);
+    struct mz_buf longer; /* than what is left of the ring until its end */
+    mz_buf_init(&longer);
+    size_t room;
+    char *at = mz_log_file_room(l->file, &room);
+    size_t n = mz_log_format_line(l->format, c, at, room, &longer);
+    if (MZ_LIKELY(!mz_buf_len(&longer))) {
+        mz_log_file_wrote(l->file, n);
+        return;
+    }
+    mz_log_file_write(l->file, &longer);
+    mz_buf_fini(&longer);
 }

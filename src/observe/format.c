@@ -1,7 +1,5 @@
 #include "base/arena.h"
-#include "base/vec.h"
 #include "observe/format_priv.h"
-#include "observe/json_text.h"
 
 /* ---- operators by name ---- */
 
@@ -36,16 +34,69 @@ const struct operator_row *operator_nearest(struct mz_str name)
     return best;
 }
 
+/* ---- a format from its steps ---- */
+
+void format_begin(struct format_builder *b, bool omit_empty)
+{
+    *b = (struct format_builder){ .f = mz_new0(MZ_MEM_CONFIG, struct mz_format) };
+    b->f->arena = mz_arena_create(MZ_MEM_CONFIG);
+    b->f->omit_empty = omit_empty;
+    mz_buf_init(&b->literal);
+}
+
+void format_literal(struct format_builder *b, struct mz_str s)
+{
+    mz_buf_append_str(&b->literal, s);
+}
+
+static void step_add(struct format_builder *b, const struct step *s)
+{
+    *mz_vec_push(&b->steps, MZ_MEM_CONFIG) = *s;
+}
+
+/* What was collected: into @s where it fits, otherwise before it. */
+static void lead_take(struct format_builder *b, struct step *s)
+{
+    size_t n = mz_buf_len(&b->literal);
+    struct mz_str text = mz_buf_linearize(&b->literal, n);
+    if (n <= LEAD_MAX) {
+        s->lead_n = (uint8_t)mz_buf_copyout(&b->literal, 0, s->lead, n);
+    } else {
+        step_add(b, &(struct step){ .way = WAY_LITERAL, .text = mz_arena_dup(b->f->arena, text) });
+    }
+    mz_buf_drain(&b->literal, n);
+}
+
+void format_step(struct format_builder *b, const struct step *s)
+{
+    struct step led = *s;
+    lead_take(b, &led);
+    step_add(b, &led);
+}
+
+struct mz_format *format_end(struct format_builder *b)
+{
+    struct mz_format *f = b->f;
+    struct step last = { .way = WAY_LITERAL, .text = { "", 0 } };
+    lead_take(b, &last);
+    if (last.lead_n)
+        step_add(b, &last);
+    mz_buf_fini(&b->literal);
+    f->n = b->steps.n;
+    f->steps = mz_arena_alloc(f->arena, f->n * sizeof(*f->steps) + 1);
+    if (f->n)
+        memcpy(f->steps, b->steps.v, f->n * sizeof(*f->steps));
+    mz_vec_free(&b->steps, MZ_MEM_CONFIG);
+    return f;
+}
+
 /* ---- compiling ---- */
 
 struct compiler {
-    struct mz_format *f;
+    struct format_builder b;
     struct mz_str text;
     size_t at; /* of the '%' that is being read */
     struct mz_err *err;
-    MZ_VEC(struct step) steps;
-    struct mz_str literal; /* collected since the last operator, contiguous in a scratch copy */
-    char *literal_mem;
 };
 
 struct token { /* %NAME(param):limit% */
@@ -144,27 +195,11 @@ bool operator_compile(const struct operator_call *call, struct mz_arena *a, stru
     if (!op)
         return unknown_operator(call->name, err);
     bool limited = call->has_limit && call->limit < UINT32_MAX;
-    *out = (struct step){ .op = op, .limit = limited ? (uint32_t)call->limit : UINT32_MAX };
+    *out = (struct step){ .op = op,
+                          .way = op->way,
+                          .offset = op->offset,
+                          .limit = limited ? (uint32_t)call->limit : UINT32_MAX };
     return operator_check(op, call, err) && (!op->compile || op->compile(out, call->param, a, err));
-}
-
-#define PADDING 16 /* bytes behind a literal that may be read: see writer_put_literal() */
-
-static void literal_flush(struct compiler *c)
-{
-    if (c->literal.n) {
-        char *text = mz_arena_alloc(c->f->arena, c->literal.n + PADDING);
-        memcpy(text, c->literal.p, c->literal.n);
-        *mz_vec_push(&c->steps, MZ_MEM_CONFIG) =
-            (struct step){ .text = { text, c->literal.n }, .limit = UINT32_MAX };
-    }
-    c->literal.n = 0;
-}
-
-static void literal_add(struct compiler *c, struct mz_str s)
-{
-    memcpy(c->literal_mem + c->literal.n, s.p, s.n); /* never longer than the whole text */
-    c->literal.n += s.n;
 }
 
 static bool compile_operator(struct compiler *c)
@@ -175,10 +210,9 @@ static bool compile_operator(struct compiler *c)
                           c->at, MZ_STR_ARG(c->text));
     struct step s;
     const struct operator_call call = { t.name, t.param, t.has_limit, t.limit };
-    if (!operator_compile(&call, c->f->arena, &s, c->err))
+    if (!operator_compile(&call, c->b.f->arena, &s, c->err))
         return false;
-    literal_flush(c);
-    *mz_vec_push(&c->steps, MZ_MEM_CONFIG) = s;
+    format_step(&c->b, &s);
     c->at = t.end;
     return true;
 }
@@ -189,37 +223,26 @@ static bool compile(struct compiler *c)
         struct mz_str rest = mz_str_skip(c->text, c->at);
         ptrdiff_t percent = mz_str_chr(rest, '%');
         size_t plain = percent < 0 ? rest.n : (size_t)percent;
-        literal_add(c, (struct mz_str){ rest.p, plain });
+        format_literal(&c->b, (struct mz_str){ rest.p, plain });
         c->at += plain;
         if (c->at == c->text.n)
             break;
         if (c->at + 1 < c->text.n && c->text.p[c->at + 1] == '%') {
-            literal_add(c, MZ_STR("%"));
+            format_literal(&c->b, MZ_STR("%"));
             c->at += 2;
         } else if (!compile_operator(c)) {
             return false;
         }
     }
-    literal_flush(c);
     return true;
 }
 
 struct mz_format *mz_format_create(struct mz_str text, bool omit_empty_values, struct mz_err *err)
 {
-    struct mz_format *f = mz_new0(MZ_MEM_CONFIG, struct mz_format);
-    f->arena = mz_arena_create(MZ_MEM_CONFIG);
-    f->omit_empty = omit_empty_values;
-    struct compiler c = {
-        .f = f, .text = text, .err = err, .literal_mem = mz_alloc(MZ_MEM_CONFIG, text.n + 1)
-    };
-    c.literal.p = c.literal_mem;
+    struct compiler c = { .text = text, .err = err };
+    format_begin(&c.b, omit_empty_values);
     bool ok = compile(&c);
-    mz_free(MZ_MEM_CONFIG, c.literal_mem);
-    f->n = c.steps.n;
-    f->steps = mz_arena_alloc(f->arena, f->n * sizeof(*f->steps) + 1);
-    if (f->n)
-        memcpy(f->steps, c.steps.v, f->n * sizeof(*f->steps));
-    mz_vec_free(&c.steps, MZ_MEM_CONFIG);
+    struct mz_format *f = format_end(&c.b);
     if (ok)
         return f;
     mz_format_destroy(f);
@@ -236,230 +259,11 @@ void mz_format_destroy(struct mz_format *f)
 
 bool mz_format_is_literal(const struct mz_format *f, struct mz_str *out_text)
 {
-    if (f->n > 1 || (f->n == 1 && f->steps[0].op))
+    const struct step *s = f->steps;
+    if (f->n > 1 || (f->n == 1 && s->way != WAY_LITERAL))
         return false;
-    *out_text = f->n ? f->steps[0].text : (struct mz_str){ "", 0 };
+    *out_text = !f->n       ? (struct mz_str){ "", 0 }
+                : s->text.n ? s->text
+                            : (struct mz_str){ s->lead, s->lead_n };
     return true;
-}
-
-/* ---- values ---- */
-
-struct mz_buf *value_spill(struct value *v)
-{
-    if (!v->spill) {
-        v->spill = mz_alloc(MZ_MEM_LOG, sizeof(*v->spill));
-        mz_buf_init(v->spill);
-    }
-    return v->spill;
-}
-
-void value_take_spill(struct value *v)
-{
-    size_t n = mz_buf_len(v->spill);
-    if (n <= VALUE_SCRATCH) {
-        mz_buf_copyout(v->spill, 0, v->scratch, n);
-        value_str(v, (struct mz_str){ v->scratch, n });
-    } else {
-        value_str(v, mz_buf_linearize(v->spill, n));
-    }
-}
-
-void value_end(struct value *v)
-{
-    if (MZ_LIKELY(!v->spill))
-        return;
-    mz_buf_fini(v->spill);
-    mz_free(MZ_MEM_LOG, v->spill);
-    v->spill = NULL;
-}
-
-void step_value(const struct step *s, const struct mz_format_ctx *c, struct value *v)
-{
-    v->kind = VALUE_NONE;
-    v->clean = false;
-    v->spill = NULL;
-    if (s->op->value)
-        s->op->value(s, c, v);
-}
-
-/* ---- writing ---- */
-
-#define ROOM 1024 /* asked of the buffer at once: most lines need it one or two times */
-struct writer {
-    struct mz_buf *buf;
-    char *start, *p, *end;
-};
-
-static void writer_flush(struct writer *w)
-{
-    if (w->p != w->start)
-        mz_buf_commit(w->buf, (size_t)(w->p - w->start));
-    w->start = w->p;
-}
-
-static void writer_more(struct writer *w, size_t n)
-{
-    writer_flush(w);
-    size_t room;
-    w->start = w->p = mz_buf_reserve(w->buf, n > ROOM ? n : ROOM, &room);
-    w->end = w->start + room;
-}
-
-/* Most pieces of a line are a few bytes, of which a call would cost more than the copy. An empty string may be NULL. */
-static inline void copy_short(char *to, const char *from, size_t n)
-{
-    if (n > 16) {
-        memcpy(to, from, n);
-    } else if (n >= 8) {
-        uint64_t begin, end;
-        memcpy(&begin, from, 8);
-        memcpy(&end, from + n - 8, 8);
-        memcpy(to, &begin, 8);
-        memcpy(to + n - 8, &end, 8);
-    } else if (n >= 4) {
-        uint32_t begin, end;
-        memcpy(&begin, from, 4);
-        memcpy(&end, from + n - 4, 4);
-        memcpy(to, &begin, 4);
-        memcpy(to + n - 4, &end, 4);
-    } else if (n) {
-        /* cppcheck-suppress arrayIndexOutOfBoundsCond ; the array is as long as n says */
-        char middle = from[n / 2], end = from[n - 1];
-        to[0] = from[0];
-        to[n / 2] = middle;
-        to[n - 1] = end;
-    }
-}
-
-static inline void writer_put(struct writer *w, const char *p, size_t n)
-{
-    if (n == 0)
-        return; /* there may be no room yet: NULL */
-    if (MZ_UNLIKELY((size_t)(w->end - w->p) < n))
-        writer_more(w, n);
-    copy_short(w->p, p, n);
-    w->p += n;
-}
-
-/* Most literals are a space or a quote: one copy of a fixed size, of which the next step overwrites the rest. */
-static inline void writer_put_literal(struct writer *w, struct mz_str s)
-{
-    if (MZ_UNLIKELY(s.n > PADDING || w->end - w->p < PADDING)) {
-        writer_put(w, s.p, s.n);
-        return;
-    }
-    memcpy(w->p, s.p, PADDING);
-    w->p += s.n;
-}
-
-/* Control bytes (not TAB, which Envoy lets pass) would break lines and terminals: \xNN (B18). */
-static inline uint64_t controls(uint64_t w) /* eight bytes at once: below 0x20, or 0x7f */
-{
-    const uint64_t ones = 0x0101010101010101u, high = ones << 7;
-    uint64_t del = w ^ ones * 0x7f;
-    return ((w - ones * 0x20) & ~w & high) | ((del - ones) & ~del & high);
-}
-
-static inline uint64_t load8(const char *p)
-{
-    uint64_t w;
-    memcpy(&w, p, 8);
-    return w;
-}
-
-/* A TAB makes the caller look at each byte. */
-static inline bool has_control(const char *p, size_t n)
-{
-    uint64_t found = 0;
-    if (n >= 8) {
-        for (size_t i = 0; i + 8 < n; i += 8)
-            found |= controls(load8(p + i));
-        return (found | controls(load8(p + n - 8))) != 0; /* may look at some bytes twice */
-    }
-    char few[8] = { ' ', ' ', ' ', ' ', ' ', ' ', ' ', ' ' };
-    copy_short(few, p, n);
-    return controls(load8(few)) != 0;
-}
-
-static void put_escaped(struct writer *w, const char *p, size_t n)
-{
-    static const char hex[] = "0123456789abcdef";
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)p[i];
-        if ((c < 0x20 && c != '\t') || c == 0x7f)
-            writer_put(w, (char[]){ '\\', 'x', hex[c >> 4], hex[c & 15] }, 4);
-        else
-            writer_put(w, p + i, 1);
-    }
-}
-
-static void put_value_str(struct writer *w, struct mz_str s, uint32_t limit, bool escape)
-{
-    size_t n = s.n < limit ? s.n : limit;
-    if (MZ_UNLIKELY(escape && has_control(s.p, n)))
-        put_escaped(w, s.p, n);
-    else
-        writer_put(w, s.p, n);
-}
-
-/* A tree, or a string that stands in quotes, as text: a string tree is shown bare. */
-static void put_json(struct writer *w, struct value *v, uint32_t limit, bool escape)
-{
-    if (v->kind == VALUE_TREE && v->tree->kind == MZ_VALUE_STRING) {
-        put_value_str(w, v->tree->str, limit, escape);
-        return;
-    }
-    struct mz_buf json;
-    mz_buf_init(&json);
-    if (v->kind == VALUE_TREE)
-        mz_value_json(v->tree, &json);
-    else
-        mz_json_string(&json, v->str);
-    put_value_str(w, mz_buf_linearize(&json, mz_buf_len(&json)), limit, false);
-    mz_buf_fini(&json);
-}
-
-static void put_number(struct writer *w, uint64_t n, uint32_t limit)
-{
-    if (MZ_UNLIKELY(w->end - w->p < 20))
-        writer_more(w, 20);
-    size_t len = mz_u64_text(n, w->p);
-    w->p += len < limit ? len : limit;
-}
-
-static void put_step(struct writer *w, const struct step *s, const struct mz_format_ctx *c,
-                     bool omit_empty)
-{
-    struct value v
-        __attribute__((uninitialized)); /* its scratch is large; step_value() sets the rest */
-    step_value(s, c, &v);
-    switch (v.kind) {
-    case VALUE_NONE:
-        if (!omit_empty)
-            writer_put(w, "-", 1);
-        break;
-    case VALUE_STR:
-        put_value_str(w, v.str, s->limit, c->escape && !v.clean);
-        break;
-    case VALUE_NUMBER:
-        put_number(w, v.number, s->limit);
-        break;
-    case VALUE_TREE:
-    case VALUE_QUOTED:
-        put_json(w, &v, s->limit, c->escape);
-        break;
-    }
-    value_end(&v);
-}
-
-void mz_format_append(const struct mz_format *f, const struct mz_format_ctx *c, struct mz_buf *out)
-{
-    struct writer w = { .buf = out };
-    for (const struct step *s = f->steps, *end = s + f->n; s != end; s++) {
-        if (s->op)
-            put_step(&w, s, c, f->omit_empty);
-        else
-            writer_put_literal(&w, s->text);
-    }
-    writer_flush(&w);
 }

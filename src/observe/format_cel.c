@@ -141,8 +141,8 @@ static void value_coalesce(const struct step *s, const struct mz_format_ctx *c, 
 }
 
 const struct operator_row operators_cel[] = {
-    { MZ_STR_INIT("CEL"), value_cel, compile_cel, 0, PARAMS_MUST, true },
-    { MZ_STR_INIT("COALESCE"), value_coalesce, compile_coalesce, 0, PARAMS_MUST, true },
-    { MZ_STR_INIT("TYPED_CEL"), value_typed_cel, compile_cel, 0, PARAMS_MUST, true },
+    { MZ_STR_INIT("CEL"), value_cel, compile_cel, 0, PARAMS_MUST, true, WAY_CALL },
+    { MZ_STR_INIT("COALESCE"), value_coalesce, compile_coalesce, 0, PARAMS_MUST, true, WAY_CALL },
+    { MZ_STR_INIT("TYPED_CEL"), value_typed_cel, compile_cel, 0, PARAMS_MUST, true, WAY_CALL },
 };
 const size_t operators_cel_n = MZ_COUNT(operators_cel);

@@ -41,6 +41,8 @@ static bool compile_header(struct step *s, struct mz_str param, struct mz_arena 
     s->path_n = other.n ? 2 : 1;
     s->id = (uint8_t)mz_header_id(s->path[0]);
     s->id2 = (uint8_t)mz_header_id(s->path[1]);
+    if (s->id == MZ_H_NONE || (other.n && s->id2 == MZ_H_NONE))
+        s->way = WAY_CALL; /* names are looked for, not looked up */
     return true;
 }
 
@@ -258,10 +260,11 @@ static bool compile_server_name(struct step *s, struct mz_str param, struct mz_a
     (void)a;
     struct mz_str order = { "", 0 };
     (void)mz_str_split(&param, ':', &order);
-    return (order.n == 0 ||
-            word_choose(order, name_words, 3, "REQUESTED_SERVER_NAME", &s->id, err)) &&
-           (param.n == 0 ||
-            word_choose(param, host_words, 3, "REQUESTED_SERVER_NAME", &s->id2, err));
+    if (order.n && !word_choose(order, name_words, 3, "REQUESTED_SERVER_NAME", &s->id, err))
+        return false;
+    if (s->id != NAME_SNI_ONLY)
+        s->way = WAY_CALL;
+    return param.n == 0 || word_choose(param, host_words, 3, "REQUESTED_SERVER_NAME", &s->id2, err);
 }
 
 static struct mz_str request_host(const struct mz_format_ctx *c, uint8_t source)
@@ -417,21 +420,25 @@ static void value_grpc(const struct step *s, const struct mz_format_ctx *c, stru
 
 /* clang-format off: a table, one operator a line */
 const struct operator_row operators_http[] = {
-    { MZ_STR_INIT("REQ"), value_req, compile_header, 0, PARAMS_MUST, true },
-    { MZ_STR_INIT("STREAM_INFO_REQ"), value_req, compile_header, 0, PARAMS_MUST, true },
-    { MZ_STR_INIT("RESP"), value_resp, compile_header, 0, PARAMS_MUST, true },
-    { MZ_STR_INIT("TRAILER"), value_trailer, compile_header, 0, PARAMS_MUST, true },
-    { MZ_STR_INIT("REQ_WITHOUT_QUERY"), value_req_bare, compile_header, 0, PARAMS_MUST, true },
-    { MZ_STR_INIT("REQUEST_HEADERS_BYTES"), value_req_bytes, NULL, 0, PARAMS_NO, false },
-    { MZ_STR_INIT("RESPONSE_HEADERS_BYTES"), value_resp_bytes, NULL, 0, PARAMS_NO, false },
-    { MZ_STR_INIT("RESPONSE_TRAILERS_BYTES"), value_trailer_bytes, NULL, 0, PARAMS_NO, false },
-    { MZ_STR_INIT("PATH"), value_path, compile_path_option, 0, PARAMS_MAY, true },
-    { MZ_STR_INIT("QUERY_PARAM"), value_query_param, compile_text, 0, PARAMS_MUST, true },
-    { MZ_STR_INIT("QUERY_PARAMS"), value_query, compile_query, 0, PARAMS_MAY, true },
+    { MZ_STR_INIT("REQ"), value_req, compile_header, 0, PARAMS_MUST, true, WAY_REQ },
+    { MZ_STR_INIT("STREAM_INFO_REQ"), value_req, compile_header, 0, PARAMS_MUST, true, WAY_REQ },
+    { MZ_STR_INIT("RESP"), value_resp, compile_header, 0, PARAMS_MUST, true, WAY_RESP },
+    { MZ_STR_INIT("TRAILER"), value_trailer, compile_header, 0, PARAMS_MUST, true, WAY_CALL },
+    { MZ_STR_INIT("REQ_WITHOUT_QUERY"), value_req_bare, compile_header, 0, PARAMS_MUST, true,
+      WAY_CALL },
+    { MZ_STR_INIT("REQUEST_HEADERS_BYTES"), value_req_bytes, NULL, 0, PARAMS_NO, false, WAY_CALL },
+    { MZ_STR_INIT("RESPONSE_HEADERS_BYTES"), value_resp_bytes, NULL, 0, PARAMS_NO, false,
+      WAY_CALL },
+    { MZ_STR_INIT("RESPONSE_TRAILERS_BYTES"), value_trailer_bytes, NULL, 0, PARAMS_NO, false,
+      WAY_CALL },
+    { MZ_STR_INIT("PATH"), value_path, compile_path_option, 0, PARAMS_MAY, true, WAY_CALL },
+    { MZ_STR_INIT("QUERY_PARAM"), value_query_param, compile_text, 0, PARAMS_MUST, true, WAY_CALL },
+    { MZ_STR_INIT("QUERY_PARAMS"), value_query, compile_query, 0, PARAMS_MAY, true, WAY_CALL },
     { MZ_STR_INIT("REQUESTED_SERVER_NAME"), value_server_name, compile_server_name, 0, PARAMS_MAY,
-      false },
-    { MZ_STR_INIT("GRPC_STATUS"), value_grpc, compile_grpc, 0, PARAMS_MAY, false },
-    { MZ_STR_INIT("GRPC_STATUS_NUMBER"), value_grpc, compile_grpc_number, 0, PARAMS_NO, false },
+      false, WAY_SERVER_NAME },
+    { MZ_STR_INIT("GRPC_STATUS"), value_grpc, compile_grpc, 0, PARAMS_MAY, false, WAY_CALL },
+    { MZ_STR_INIT("GRPC_STATUS_NUMBER"), value_grpc, compile_grpc_number, 0, PARAMS_NO, false,
+      WAY_CALL },
 };
 /* clang-format on */
 const size_t operators_http_n = MZ_COUNT(operators_http);

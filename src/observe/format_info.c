@@ -84,30 +84,28 @@ static void value_constant(const struct step *s, const struct mz_format_ctx *c,
     value_str(out, s->text);
 }
 
-static void value_status(const struct step *s, const struct mz_format_ctx *c, struct value *out)
-{
-    (void)s;
-    value_number(out, c->info->status);
-}
+const struct protocol_name protocol_names[] = { [MZ_HTTP10] = { "HTTP/1.0", 8 },
+                                                [MZ_HTTP11] = { "HTTP/1.1", 8 },
+                                                [MZ_HTTP2] = { "HTTP/2", 6 },
+                                                [MZ_HTTP3] = { "HTTP/3", 6 } };
 
-static const struct mz_str protocol_names[] = { [MZ_HTTP10] = MZ_STR_INIT("HTTP/1.0"),
-                                                [MZ_HTTP11] = MZ_STR_INIT("HTTP/1.1"),
-                                                [MZ_HTTP2] = MZ_STR_INIT("HTTP/2"),
-                                                [MZ_HTTP3] = MZ_STR_INIT("HTTP/3") };
+static void protocol_value(bool has, enum mz_http_protocol p, struct value *out)
+{
+    if (has)
+        value_own_str(out, (struct mz_str){ protocol_names[p].text, protocol_names[p].n });
+}
 
 static void value_protocol(const struct step *s, const struct mz_format_ctx *c, struct value *out)
 {
     (void)s;
-    if (c->info->has_protocol)
-        value_own_str(out, protocol_names[c->info->protocol]);
+    protocol_value(c->info->has_protocol, c->info->protocol, out);
 }
 
 static void value_up_protocol(const struct step *s, const struct mz_format_ctx *c,
                               struct value *out)
 {
     (void)s;
-    if (c->info->up.has_protocol)
-        value_own_str(out, protocol_names[c->info->up.protocol]);
+    protocol_value(c->info->up.has_protocol, c->info->up.protocol, out);
 }
 
 static void value_flags(const struct step *s, const struct mz_format_ctx *c, struct value *out)
@@ -601,59 +599,68 @@ static void value_state(const struct step *s, const struct mz_format_ctx *c, str
 #define O(field) offsetof(struct mz_stream_info, field)
 #define BARE(name, fn, field)                                                                      \
     {                                                                                              \
-        MZ_STR_INIT(name), fn, NULL, O(field), PARAMS_NO, false                                    \
+        MZ_STR_INIT(name), fn, NULL, O(field), PARAMS_NO, false, WAY_CALL                          \
     }
+#define READ(name, fn, field, way)                                                                 \
+    {                                                                                              \
+        MZ_STR_INIT(name), fn, NULL, O(field), PARAMS_NO, false, way                               \
+    }
+#define U64(name, field)   READ(name, value_u64, field, WAY_U64)
+#define STR(name, field)   READ(name, value_member_str, field, WAY_STR)
+#define ADDR(name, field)  READ(name, value_addr, field, WAY_ADDR)
+#define SINCE(name, field) READ(name, value_since_start, field, WAY_SINCE_START)
 #define FREE(name, fn)                                                                             \
     {                                                                                              \
-        MZ_STR_INIT(name), fn, NULL, 0, PARAMS_NO, false                                           \
+        MZ_STR_INIT(name), fn, NULL, 0, PARAMS_NO, false, WAY_CALL                                 \
     }
 #define TLS(name, fn, field)                                                                       \
     {                                                                                              \
-        MZ_STR_INIT(name), fn, NULL, offsetof(struct mz_tls_facts, field), PARAMS_NO, false        \
+        MZ_STR_INIT(name), fn, NULL, offsetof(struct mz_tls_facts, field), PARAMS_NO, false,       \
+            WAY_CALL                                                                               \
     }
 #define UP_TLS(name, fn, field)                                                                    \
     {                                                                                              \
         MZ_STR_INIT(name), fn, compile_up_tls, offsetof(struct mz_tls_facts, field), PARAMS_NO,    \
-            false                                                                                  \
+            false, WAY_CALL                                                                        \
     }
 #define ABSENT(name)                                                                               \
     {                                                                                              \
-        MZ_STR_INIT(name), NULL, NULL, 0, PARAMS_NO, false                                         \
+        MZ_STR_INIT(name), NULL, NULL, 0, PARAMS_NO, false, WAY_CALL                               \
     }
 #define WITH(name, fn, c, field)                                                                   \
     {                                                                                              \
-        MZ_STR_INIT(name), fn, c, O(field), PARAMS_MAY, false                                      \
+        MZ_STR_INIT(name), fn, c, O(field), PARAMS_MAY, false, WAY_CALL                            \
     }
 #define NEEDS(name, fn, c, field)                                                                  \
     {                                                                                              \
-        MZ_STR_INIT(name), fn, c, O(field), PARAMS_MUST, true                                      \
+        MZ_STR_INIT(name), fn, c, O(field), PARAMS_MUST, true, WAY_CALL                            \
     }
 /* clang-format off: a table, one operator a line */
 const struct operator_row operators_info[] = {
     FREE("ACCESS_LOG_TYPE", value_log_type),
-    BARE("BYTES_RECEIVED", value_u64, rx_body),
+    U64("BYTES_RECEIVED", rx_body),
     FREE("BYTES_RETRANSMITTED", value_zero),
-    BARE("BYTES_SENT", value_u64, tx_body),
+    U64("BYTES_SENT", tx_body),
     NEEDS("CLUSTER_METADATA", value_meta, compile_path, up.cluster_metadata),
     NEEDS("COMMON_DURATION", value_common_duration, compile_common_duration, start_us),
-    BARE("CONNECTION_ID", value_u64, conn_id),
+    U64("CONNECTION_ID", conn_id),
     BARE("CONNECTION_TERMINATION_DETAILS", value_member_text, conn_termination),
     FREE("CUSTOM_FLAGS", value_empty),
     FREE("DOWNSTREAM_CX_RTT", value_zero), /* QUIC alone measures it */
-    BARE("DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED", value_u64, header_in),
-    BARE("DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT", value_u64, header_out),
+    U64("DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED", header_in),
+    U64("DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT", header_out),
     BARE("DOWNSTREAM_DETECTED_CLOSE_TYPE", value_close_type, close_type),
-    BARE("DOWNSTREAM_DIRECT_LOCAL_ADDRESS", value_addr, direct_local),
+    ADDR("DOWNSTREAM_DIRECT_LOCAL_ADDRESS", direct_local),
     FREE("DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID", value_empty),
     WITH("DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT", value_ip, compile_mask, direct_local),
     BARE("DOWNSTREAM_DIRECT_LOCAL_PORT", value_port, direct_local),
-    BARE("DOWNSTREAM_DIRECT_REMOTE_ADDRESS", value_addr, direct_remote),
+    ADDR("DOWNSTREAM_DIRECT_REMOTE_ADDRESS", direct_remote),
     WITH("DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT", value_ip, compile_mask, direct_remote),
     BARE("DOWNSTREAM_DIRECT_REMOTE_PORT", value_port, direct_remote),
-    BARE("DOWNSTREAM_HANDSHAKE_DURATION", value_since_start, tls_done_us),
-    BARE("DOWNSTREAM_HEADER_BYTES_RECEIVED", value_u64, header_in),
-    BARE("DOWNSTREAM_HEADER_BYTES_SENT", value_u64, header_out),
-    BARE("DOWNSTREAM_LOCAL_ADDRESS", value_addr, local),
+    SINCE("DOWNSTREAM_HANDSHAKE_DURATION", tls_done_us),
+    U64("DOWNSTREAM_HEADER_BYTES_RECEIVED", header_in),
+    U64("DOWNSTREAM_HEADER_BYTES_SENT", header_out),
+    ADDR("DOWNSTREAM_LOCAL_ADDRESS", local),
     FREE("DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID", value_empty),
     WITH("DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", value_ip, compile_mask, local),
     BARE("DOWNSTREAM_LOCAL_CLOSE_REASON", value_member_text, local_close_reason),
@@ -666,9 +673,9 @@ const struct operator_row operators_info[] = {
     TLS("DOWNSTREAM_LOCAL_URI_SAN", value_tls_names, own.uri_sans),
     TLS("DOWNSTREAM_PEER_CERT", value_tls_text, peer.pem),
     { MZ_STR_INIT("DOWNSTREAM_PEER_CERT_V_END"), value_tls_time, time_compile_utc,
-      offsetof(struct mz_tls_facts, peer.valid_until_s), PARAMS_MAY, false },
+      offsetof(struct mz_tls_facts, peer.valid_until_s), PARAMS_MAY, false, WAY_CALL },
     { MZ_STR_INIT("DOWNSTREAM_PEER_CERT_V_START"), value_tls_time, time_compile_utc,
-      offsetof(struct mz_tls_facts, peer.valid_from_s), PARAMS_MAY, false },
+      offsetof(struct mz_tls_facts, peer.valid_from_s), PARAMS_MAY, false, WAY_CALL },
     TLS("DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1", value_tls_names, chain_sha1),
     TLS("DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256", value_tls_names, chain_sha256),
     TLS("DOWNSTREAM_PEER_CHAIN_SERIALS", value_tls_names, chain_serials),
@@ -684,7 +691,7 @@ const struct operator_row operators_info[] = {
     TLS("DOWNSTREAM_PEER_SERIAL", value_tls_text, peer.serial),
     TLS("DOWNSTREAM_PEER_SUBJECT", value_tls_text, peer.subject),
     TLS("DOWNSTREAM_PEER_URI_SAN", value_tls_names, peer.uri_sans),
-    BARE("DOWNSTREAM_REMOTE_ADDRESS", value_addr, remote),
+    ADDR("DOWNSTREAM_REMOTE_ADDRESS", remote),
     WITH("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", value_ip, compile_mask, remote),
     BARE("DOWNSTREAM_REMOTE_PORT", value_port, remote),
     TLS("DOWNSTREAM_TLS_CIPHER", value_tls_text, cipher),
@@ -692,58 +699,61 @@ const struct operator_row operators_info[] = {
     TLS("DOWNSTREAM_TLS_SESSION_ID", value_tls_text, session_id),
     TLS("DOWNSTREAM_TLS_VERSION", value_tls_text, version),
     FREE("DOWNSTREAM_TRANSPORT_FAILURE_REASON", value_tls_failure),
-    BARE("DOWNSTREAM_WIRE_BYTES_RECEIVED", value_u64, wire_in),
-    BARE("DOWNSTREAM_WIRE_BYTES_SENT", value_u64, wire_out),
-    FREE("DURATION", value_duration),
+    U64("DOWNSTREAM_WIRE_BYTES_RECEIVED", wire_in),
+    U64("DOWNSTREAM_WIRE_BYTES_SENT", wire_out),
+    READ("DURATION", value_duration, start_us, WAY_DURATION),
     NEEDS("DYNAMIC_METADATA", value_meta, compile_path, dynamic_metadata),
     WITH("EMIT_TIME", value_emit_time, time_compile_utc, start_us),
     WITH("EMIT_TIME_LOCAL", value_emit_time, time_compile_local, start_us),
     NEEDS("ENVIRONMENT", value_constant, compile_environment, start_us),
-    BARE("FILTER_CHAIN_NAME", value_member_str, filter_chain_name),
-    { MZ_STR_INIT("FILTER_STATE"), value_state, compile_state, O(filter_state), PARAMS_MAY, true },
-    { MZ_STR_INIT("HOSTNAME"), value_constant, compile_hostname, 0, PARAMS_NO, false },
+    STR("FILTER_CHAIN_NAME", filter_chain_name),
+    { MZ_STR_INIT("FILTER_STATE"), value_state, compile_state, O(filter_state), PARAMS_MAY, true,
+      WAY_CALL },
+    { MZ_STR_INIT("HOSTNAME"), value_constant, compile_hostname, 0, PARAMS_NO, false, WAY_CALL },
     FREE("LOCAL_REPLY_BODY", value_reply_body),
-    { MZ_STR_INIT("METADATA"), value_metadata, compile_metadata, 0, PARAMS_MAY, true },
+    { MZ_STR_INIT("METADATA"), value_metadata, compile_metadata, 0, PARAMS_MAY, true, WAY_CALL },
     FREE("PACKETS_RETRANSMITTED", value_zero),
-    FREE("PROTOCOL", value_protocol),
-    BARE("REQUEST_DURATION", value_since_start, rx_end_us),
-    BARE("REQUEST_TX_DURATION", value_since_start, up.last_tx_us),
-    FREE("RESPONSE_CODE", value_status),
-    { MZ_STR_INIT("RESPONSE_CODE_DETAILS"), value_details, NULL, O(details), PARAMS_MAY, false },
-    BARE("RESPONSE_DURATION", value_since_start, up.first_rx_us),
-    FREE("RESPONSE_FLAGS", value_flags),
+    READ("PROTOCOL", value_protocol, protocol, WAY_PROTOCOL),
+    SINCE("REQUEST_DURATION", rx_end_us),
+    SINCE("REQUEST_TX_DURATION", up.last_tx_us),
+    READ("RESPONSE_CODE", value_u32, status, WAY_U32),
+    { MZ_STR_INIT("RESPONSE_CODE_DETAILS"), value_details, NULL, O(details), PARAMS_MAY, false,
+      WAY_TEXT },
+    SINCE("RESPONSE_DURATION", up.first_rx_us),
+    READ("RESPONSE_FLAGS", value_flags, flags, WAY_FLAGS),
     FREE("RESPONSE_FLAGS_LONG", value_flags_long),
     FREE("RESPONSE_TX_DURATION", value_response_tx),
     ABSENT("ROUNDTRIP_DURATION"),
-    BARE("ROUTE_NAME", value_member_str, route.route_name),
+    STR("ROUTE_NAME", route.route_name),
     BARE("SPAN_ID", value_member_text, span_id),
-    WITH("START_TIME", value_start_time, time_compile_utc, start_us),
+    { MZ_STR_INIT("START_TIME"), value_start_time, time_compile_utc, 0, PARAMS_MAY, false,
+      WAY_START_TIME },
     WITH("START_TIME_LOCAL", value_start_time, time_compile_local, start_us),
-    BARE("STREAM_ID", value_member_str, request_id),
-    BARE("TLS_JA3_FINGERPRINT", value_member_str, ja3),
-    BARE("TLS_JA4_FINGERPRINT", value_member_str, ja4),
+    STR("STREAM_ID", request_id),
+    STR("TLS_JA3_FINGERPRINT", ja3),
+    STR("TLS_JA4_FINGERPRINT", ja4),
     BARE("TRACE_ID", value_member_text, trace_id),
     FREE("UNIQUE_ID", value_unique_id),
-    BARE("UPSTREAM_CLUSTER", value_member_str, route.cluster_name),
-    BARE("UPSTREAM_CLUSTER_RAW", value_member_str, route.cluster_raw),
-    BARE("UPSTREAM_CONNECTION_ID", value_u64, up.conn_id),
+    STR("UPSTREAM_CLUSTER", route.cluster_name),
+    STR("UPSTREAM_CLUSTER_RAW", route.cluster_raw),
+    U64("UPSTREAM_CONNECTION_ID", up.conn_id),
     FREE("UPSTREAM_CONNECTION_IDS_ATTEMPTED", value_conn_ids),
     FREE("UPSTREAM_CONNECTION_POOL_READY_DURATION", value_pool_ready),
-    BARE("UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED", value_u64, up.header_in),
-    BARE("UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT", value_u64, up.header_out),
+    U64("UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED", up.header_in),
+    U64("UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT", up.header_out),
     BARE("UPSTREAM_DETECTED_CLOSE_TYPE", value_close_type, up.close_type),
     { MZ_STR_INIT("UPSTREAM_FILTER_STATE"), value_state, compile_state, O(up.filter_state),
-      PARAMS_MAY, true },
-    BARE("UPSTREAM_HEADER_BYTES_RECEIVED", value_u64, up.header_in),
-    BARE("UPSTREAM_HEADER_BYTES_SENT", value_u64, up.header_out),
-    BARE("UPSTREAM_HOST", value_addr, up.host),
+      PARAMS_MAY, true, WAY_CALL },
+    U64("UPSTREAM_HEADER_BYTES_RECEIVED", up.header_in),
+    U64("UPSTREAM_HEADER_BYTES_SENT", up.header_out),
+    ADDR("UPSTREAM_HOST", up.host),
     FREE("UPSTREAM_HOSTS_ATTEMPTED", value_hosts),
     FREE("UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT", value_hosts_ip),
-    BARE("UPSTREAM_HOST_NAME", value_member_str, up.host_name),
+    STR("UPSTREAM_HOST_NAME", up.host_name),
     FREE("UPSTREAM_HOST_NAMES_ATTEMPTED", value_host_names),
     FREE("UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT", value_host_names_bare),
     FREE("UPSTREAM_HOST_NAME_WITHOUT_PORT", value_host_name_bare),
-    BARE("UPSTREAM_LOCAL_ADDRESS", value_addr, up.local),
+    ADDR("UPSTREAM_LOCAL_ADDRESS", up.local),
     WITH("UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", value_ip, compile_mask, up.local),
     BARE("UPSTREAM_LOCAL_CLOSE_REASON", value_member_text, up.local_close_reason),
     UP_TLS("UPSTREAM_LOCAL_DNS_SAN", value_up_tls_names, own.dns_sans),
@@ -753,29 +763,29 @@ const struct operator_row operators_info[] = {
     NEEDS("UPSTREAM_METADATA", value_meta, compile_path, up.metadata),
     UP_TLS("UPSTREAM_PEER_CERT", value_up_tls_text, peer.pem),
     { MZ_STR_INIT("UPSTREAM_PEER_CERT_V_END"), value_up_tls_time, compile_up_tls_time,
-      offsetof(struct mz_tls_facts, peer.valid_until_s), PARAMS_MAY, false },
+      offsetof(struct mz_tls_facts, peer.valid_until_s), PARAMS_MAY, false, WAY_CALL },
     { MZ_STR_INIT("UPSTREAM_PEER_CERT_V_START"), value_up_tls_time, compile_up_tls_time,
-      offsetof(struct mz_tls_facts, peer.valid_from_s), PARAMS_MAY, false },
+      offsetof(struct mz_tls_facts, peer.valid_from_s), PARAMS_MAY, false, WAY_CALL },
     UP_TLS("UPSTREAM_PEER_DNS_SAN", value_up_tls_names, peer.dns_sans),
     UP_TLS("UPSTREAM_PEER_IP_SAN", value_up_tls_names, peer.ip_sans),
     UP_TLS("UPSTREAM_PEER_ISSUER", value_up_tls_text, peer.issuer),
     UP_TLS("UPSTREAM_PEER_SUBJECT", value_up_tls_text, peer.subject),
     UP_TLS("UPSTREAM_PEER_URI_SAN", value_up_tls_names, peer.uri_sans),
     FREE("UPSTREAM_PROTOCOL", value_up_protocol),
-    BARE("UPSTREAM_REMOTE_ADDRESS", value_addr, up.remote),
+    ADDR("UPSTREAM_REMOTE_ADDRESS", up.remote),
     FREE("UPSTREAM_REMOTE_ADDRESS_ENDPOINT_ID", value_empty),
     WITH("UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", value_ip, compile_mask, up.remote),
     BARE("UPSTREAM_REMOTE_PORT", value_port, up.remote),
-    BARE("UPSTREAM_REQUEST_ATTEMPT_COUNT", value_u32, attempts),
+    READ("UPSTREAM_REQUEST_ATTEMPT_COUNT", value_u32, attempts, WAY_U32),
     UP_TLS("UPSTREAM_SERVER_NAME", value_up_tls_text, sni),
     UP_TLS("UPSTREAM_TLS_CIPHER", value_up_tls_text, cipher),
     UP_TLS("UPSTREAM_TLS_GROUP", value_up_tls_text, group),
     UP_TLS("UPSTREAM_TLS_SESSION_ID", value_up_tls_text, session_id),
     UP_TLS("UPSTREAM_TLS_VERSION", value_up_tls_text, version),
     BARE("UPSTREAM_TRANSPORT_FAILURE_REASON", value_member_word, up.transport_failure),
-    BARE("UPSTREAM_WIRE_BYTES_RECEIVED", value_u64, up.wire_in),
-    BARE("UPSTREAM_WIRE_BYTES_SENT", value_u64, up.wire_out),
-    BARE("VIRTUAL_CLUSTER_NAME", value_member_str, route.vcluster_name),
+    U64("UPSTREAM_WIRE_BYTES_RECEIVED", up.wire_in),
+    U64("UPSTREAM_WIRE_BYTES_SENT", up.wire_out),
+    STR("VIRTUAL_CLUSTER_NAME", route.vcluster_name),
 };
 /* clang-format on */
 const size_t operators_info_n = MZ_COUNT(operators_info);

@@ -6,21 +6,24 @@
 
 /*
  * A JSON format is a tree. A string that is one operator keeps the operator's type; any other string is a text format, whose
- * absent values show "-". With omit_empty_values absent members, nulls and objects that hold nothing are left out.
+ * absent values show "-". With omit_empty_values absent members, nulls and objects that hold nothing are left out, so the tree
+ * is walked for every line; without, a line always has the same members, and the tree becomes one format that is run.
  */
-enum node_kind { NODE_STRUCT, NODE_LIST, NODE_FORMAT, NODE_LITERAL, NODE_NULL };
+enum node_kind { NODE_STRUCT, NODE_LIST, NODE_FORMAT, NODE_LITERAL };
 struct node {
     enum node_kind kind;
-    struct mz_str key;     /* of a member: "key": with quotes and colon */
-    struct mz_str raw_key; /* sorts */
-    struct mz_str literal; /* as written */
-    struct mz_format *format;
+    struct mz_str key;        /* of a member: "key": with quotes and colon */
+    struct mz_str raw_key;    /* sorts */
+    struct mz_str literal;    /* as written */
+    bool null;                /* the literal */
+    struct mz_format *format; /* one operator */
     struct node *v;
     size_t n;
 };
 struct mz_format_json {
     struct mz_arena *arena;
     struct node root;
+    struct mz_format *whole; /* NULL: the tree is walked */
     bool omit_empty, sort;
 };
 
@@ -44,6 +47,32 @@ static void format_destroy(void *format)
     mz_format_destroy(format);
 }
 
+/* A string that is more than one operator is a value as if it were one. */
+static void value_text(const struct step *s, const struct mz_format_ctx *c, struct value *out)
+{
+    struct mz_buf longer;
+    mz_buf_init(&longer);
+    size_t n = format_write(s->format, c, TEXT_RAW, out->scratch, VALUE_SCRATCH, &longer);
+    value_str(out, (struct mz_str){ out->scratch, n });
+    if (mz_buf_len(&longer)) {
+        mz_buf_move_all(value_spill(out), &longer);
+        value_take_spill(out);
+    }
+    mz_buf_fini(&longer);
+}
+
+static struct mz_format *text_wrap(struct mz_format_json *f, struct mz_format *text)
+{
+    static const struct operator_row row = { .value = value_text };
+    const struct step s = { .op = &row, .limit = UINT32_MAX, .format = text };
+    struct format_builder b;
+    format_begin(&b, f->omit_empty);
+    format_step(&b, &s);
+    struct mz_format *wrapped = format_end(&b);
+    mz_arena_cleanup(f->arena, format_destroy, wrapped);
+    return wrapped;
+}
+
 static bool string_build(struct mz_format_json *f, struct mz_str text, struct node *out,
                          struct mz_err *err)
 {
@@ -52,14 +81,14 @@ static bool string_build(struct mz_format_json *f, struct mz_str text, struct no
         return false;
     mz_arena_cleanup(f->arena, format_destroy, fmt);
     struct mz_str literal;
-    out->kind = NODE_FORMAT;
-    out->format = fmt;
-    if (!mz_format_is_literal(fmt, &literal))
+    if (!mz_format_is_literal(fmt, &literal)) {
+        out->kind = NODE_FORMAT;
+        out->format = fmt->n == 1 && !fmt->steps[0].lead_n ? fmt : text_wrap(f, fmt);
         return true;
+    }
     struct mz_buf b;
     mz_buf_init(&b);
     mz_json_string(&b, literal);
-    out->kind = NODE_LITERAL;
     out->literal = buf_take(&b, f->arena);
     return true;
 }
@@ -118,8 +147,33 @@ static bool node_build(struct mz_format_json *f, const pb_Value *m, struct node 
             f->arena, (struct mz_str){ number, mz_json_number(m->number_value, number) });
         return true;
     default:
-        out->kind = NODE_NULL;
+        out->literal = MZ_STR("null");
+        out->null = true;
         return true;
+    }
+}
+
+/* The members of @n in order, all of them. */
+static void node_flatten(const struct node *n, struct format_builder *b)
+{
+    switch (n->kind) {
+    case NODE_STRUCT:
+    case NODE_LIST:
+        format_literal(b, n->kind == NODE_STRUCT ? MZ_STR("{") : MZ_STR("["));
+        for (size_t i = 0; i < n->n; i++) {
+            if (i)
+                format_literal(b, MZ_STR(","));
+            format_literal(b, n->v[i].key);
+            node_flatten(&n->v[i], b);
+        }
+        format_literal(b, n->kind == NODE_STRUCT ? MZ_STR("}") : MZ_STR("]"));
+        return;
+    case NODE_FORMAT:
+        format_step(b, &n->format->steps[0]);
+        return;
+    case NODE_LITERAL:
+        format_literal(b, n->literal);
+        return;
     }
 }
 
@@ -130,74 +184,46 @@ struct mz_format_json *mz_format_json_create(const pb_Struct *s, bool omit_empty
     f->arena = mz_arena_create(MZ_MEM_CONFIG);
     f->omit_empty = omit_empty_values;
     f->sort = sort;
-    if (struct_build(f, s, &f->root, err))
-        return f;
-    mz_format_json_destroy(f);
-    return NULL;
+    if (!struct_build(f, s, &f->root, err)) {
+        mz_format_json_destroy(f);
+        return NULL;
+    }
+    if (!omit_empty_values) {
+        struct format_builder b;
+        format_begin(&b, false);
+        node_flatten(&f->root, &b);
+        format_literal(&b, MZ_STR("\n"));
+        f->whole = format_end(&b);
+    }
+    return f;
 }
 
 void mz_format_json_destroy(struct mz_format_json *f)
 {
     if (!f)
         return;
+    mz_format_destroy(f->whole);
     mz_arena_destroy(f->arena);
     mz_free(MZ_MEM_CONFIG, f);
 }
 
 /* ---- writing ---- */
 
-static const struct step *only_operator(const struct node *n)
-{
-    return n->format->n == 1 ? &n->format->steps[0] : NULL;
-}
-
 static bool node_is_empty(const struct node *n, const struct mz_format_ctx *c)
 {
-    if (n->kind == NODE_FORMAT && only_operator(n)) {
-        struct value v;
-        step_value(only_operator(n), c, &v);
+    if (n->kind == NODE_FORMAT) {
+        struct value v MZ_UNINIT;
+        step_value(&n->format->steps[0], c, &v);
         bool none = v.kind == VALUE_NONE;
         value_end(&v);
         return none;
     }
-    if (n->kind != NODE_STRUCT && n->kind != NODE_LIST)
-        return n->kind == NODE_NULL;
+    if (n->kind == NODE_LITERAL)
+        return n->null;
     for (size_t i = 0; i < n->n; i++)
         if (!node_is_empty(&n->v[i], c))
             return false;
     return true;
-}
-
-static void text_write(const struct node *n, const struct mz_format_ctx *c, struct mz_buf *out)
-{
-    struct mz_buf text;
-    mz_buf_init(&text);
-    mz_format_append(n->format, c, &text);
-    mz_json_string(out, mz_buf_linearize(&text, mz_buf_len(&text)));
-    mz_buf_fini(&text);
-}
-
-static void operator_write(const struct step *s, const struct mz_format_ctx *c, struct mz_buf *out)
-{
-    struct value v;
-    char digits[20];
-    step_value(s, c, &v);
-    switch (v.kind) {
-    case VALUE_NONE:
-        mz_buf_append(out, "null", 4);
-        break;
-    case VALUE_NUMBER:
-        mz_buf_append(out, digits, mz_u64_text(v.number, digits));
-        break;
-    case VALUE_TREE:
-        mz_value_json(v.tree, out);
-        break;
-    case VALUE_STR:
-    case VALUE_QUOTED:
-        mz_json_string(out, (struct mz_str){ v.str.p, v.str.n < s->limit ? v.str.n : s->limit });
-        break;
-    }
-    value_end(&v);
 }
 
 static void node_write(const struct mz_format_json *f, const struct node *n,
@@ -233,25 +259,26 @@ static void node_write(const struct mz_format_json *f, const struct node *n,
         mz_buf_append(out, "]", 1);
         return;
     case NODE_FORMAT:
-        if (only_operator(n))
-            operator_write(only_operator(n), c, out);
-        else
-            text_write(n, c, out);
+        (void)format_write(n->format, c, TEXT_JSON, NULL, 0, out);
         return;
     case NODE_LITERAL:
         mz_buf_append_str(out, n->literal);
         return;
-    case NODE_NULL:
-        mz_buf_append(out, "null", 4);
-        return;
     }
+}
+
+size_t format_json_write(const struct mz_format_json *f, const struct mz_format_ctx *c, char *mem,
+                         size_t room, struct mz_buf *overflow)
+{
+    if (f->whole)
+        return format_write(f->whole, c, TEXT_JSON, mem, room, overflow);
+    node_write(f, &f->root, c, overflow);
+    mz_buf_append(overflow, "\n", 1);
+    return 0;
 }
 
 void mz_format_json_append(const struct mz_format_json *f, const struct mz_format_ctx *c,
                            struct mz_buf *out)
 {
-    struct mz_format_ctx raw = *c;
-    raw.escape = false; /* JSON escapes in its own way */
-    node_write(f, &f->root, &raw, out);
-    mz_buf_append(out, "\n", 1);
+    (void)format_json_write(f, c, NULL, 0, out);
 }

@@ -3,7 +3,8 @@
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/map.h"
-#include "observe/format.h"
+#include "base/rand.h"
+#include "observe/format_priv.h"
 #include "observe/metadata.h"
 #include "observe/stream_info.h"
 #include <stdio.h>
@@ -504,6 +505,202 @@ test_long_line(void **state) /* longer than what the writer reserves at once, an
     fixture_fini(&f);
 }
 
+/* ---- operators that are read in place, beside the same ones as one called for its value: %COALESCE% is ---- */
+
+static const char *const in_place[] = {
+    "START_TIME",
+    "REQ(:METHOD)",
+    "REQ(X-ENVOY-ORIGINAL-PATH?:PATH)",
+    "REQ(USER-AGENT):7",
+    "REQ(none?:PATH)",
+    "RESP(SERVER)",
+    "PROTOCOL",
+    "RESPONSE_CODE",
+    "RESPONSE_FLAGS",
+    "RESPONSE_CODE_DETAILS",
+    "BYTES_SENT",
+    "UPSTREAM_REQUEST_ATTEMPT_COUNT",
+    "DURATION",
+    "REQUEST_DURATION",
+    "UPSTREAM_HOST",
+    "DOWNSTREAM_DIRECT_LOCAL_ADDRESS",
+    "UPSTREAM_CLUSTER",
+    "REQUESTED_SERVER_NAME",
+};
+
+/* {"command": "REQ", "param": "...", "max_length": N} or "NAME" */
+static void coalesced(const char *operator, char out[256])
+{
+    char name[64], param[64];
+    unsigned limit = 99999;
+    const char *limited = strrchr(operator, ')');
+    if (sscanf(operator, "%63[A-Z_](%63[^)])", name, param) == 1) {
+        (void)snprintf(out, 256, "%%COALESCE({\"operators\": [\"%s\"]})%%", name);
+        return;
+    }
+    if (limited && limited[1] == ':')
+        limit = (unsigned)strtoul(limited + 2, NULL, 10);
+    (void)snprintf(out, 256,
+                   "%%COALESCE({\"operators\": [{\"command\": \"%s\", \"param\": \"%s\", "
+                   "\"max_length\": %u}]})%%",
+                   name, param, limit);
+}
+
+static struct mz_str random_text(struct mz_rand *r, struct mz_arena *a)
+{
+    static const char odd[] = "\x01\t\n\x1f\x7f\"\\\x80\xc3\xa9\xff /%";
+    size_t n = (size_t)mz_rand_below(r, mz_rand_below(r, 8) ? 40 : 300);
+    char *p = mz_arena_alloc(a, n + 1);
+    bool plain = mz_rand_below(r, 2);
+    for (size_t i = 0; i < n; i++)
+        p[i] = plain || mz_rand_below(r, 10) ? (char)(' ' + mz_rand_below(r, 95))
+                                             : odd[mz_rand_below(r, sizeof(odd) - 1)];
+    p[n] = 0;
+    return (struct mz_str){ p, n };
+}
+
+static uint64_t random_number(struct mz_rand *r)
+{
+    return mz_rand_u64(r) >> mz_rand_below(r, 64);
+}
+
+static void random_addr(struct mz_rand *r, struct mz_addr *out)
+{
+    static const char *const ips[] = { "1.2.3.4", "255.255.255.255", "0.0.0.0", "::1",
+                                       "2001:db8::7" };
+    *out = (struct mz_addr){ .len = 0 };
+    unsigned which = (unsigned)mz_rand_below(r, MZ_COUNT(ips) + 1);
+    if (which < MZ_COUNT(ips))
+        assert_true(mz_addr_parse_ip(mz_str_c(ips[which]), (uint16_t)random_number(r), out));
+}
+
+static void random_info(struct mz_rand *r, struct mz_arena *a, struct mz_stream_info *i)
+{
+    static const enum mz_header_id ids[] = { MZ_H_METHOD, MZ_H_X_ENVOY_ORIGINAL_PATH, MZ_H_PATH,
+                                             MZ_H_USER_AGENT };
+    struct mz_headers *h = mz_headers_create(a), *resp = mz_headers_create(a);
+    for (size_t k = 0; k < MZ_COUNT(ids); k++)
+        for (uint64_t n = mz_rand_below(r, 3); n; n--)
+            mz_headers_add_id(h, ids[k], random_text(r, a));
+    mz_headers_add_id(resp, MZ_H_SERVER, random_text(r, a));
+    *i = (struct mz_stream_info){ .arena = a,
+                                  .req = mz_rand_below(r, 8) ? h : NULL,
+                                  .resp = mz_rand_below(r, 8) ? resp : NULL,
+                                  .has_protocol = mz_rand_below(r, 4) != 0,
+                                  .protocol = (enum mz_http_protocol)mz_rand_below(r, 4),
+                                  .start_us = mz_rand_below(r, 4) * 1000,
+                                  .end_us = mz_rand_below(r, 4) * 100000,
+                                  .rx_end_us = mz_rand_below(r, 4) * 1100,
+                                  .start_wall_us = mz_rand_below(r, UINT64_C(4102444800000000)),
+                                  .status = (unsigned)mz_rand_below(r, 1200),
+                                  .attempts = (uint32_t)random_number(r),
+                                  .tx_body = random_number(r),
+                                  .flags = mz_rand_below(r, 3) ? 0 : random_number(r),
+                                  .sni = mz_rand_below(r, 2) ? MZ_STR("a_b.test") : MZ_STR("") };
+    i->flags &= (UINT64_C(1) << MZ_FLAG__COUNT) - 1;
+    i->details = mz_rand_below(r, 3) ? random_text(r, a).p : NULL;
+    i->route.cluster_name = random_text(r, a);
+    random_addr(r, &i->up.host);
+    random_addr(r, &i->local);
+    random_addr(r, &i->direct_local);
+}
+
+static void test_in_place(void **state)
+{
+    (void)state;
+    struct mz_rand r;
+    mz_rand_init(&r, 7);
+    for (unsigned round = 0; round < 300; round++) {
+        struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
+        struct mz_stream_info info;
+        random_info(&r, a, &info);
+        struct mz_format_ctx c = { .info = &info, .now_us = 99000, .escape = round % 2 };
+        for (size_t i = 0; i < MZ_COUNT(in_place); i++) {
+            char operator[256], as_is[320], called[320], text[4096];
+            (void)snprintf(as_is, sizeof(as_is), "%.*s%%%s%%%.*s", (int)(round % 20),
+                           "0123456789abcdefghij", in_place[i], (int)(round % 19),
+                           "ABCDEFGHIJKLMNOPQRS");
+            coalesced(in_place[i], operator);
+            (void)snprintf(called, sizeof(called), "%.*s%s%.*s", (int)(round % 20),
+                           "0123456789abcdefghij", operator, (int)(round % 19),
+                           "ABCDEFGHIJKLMNOPQRS");
+            (void)snprintf(text, sizeof(text), "%s", render(as_is, &c, round % 3 == 0));
+            assert_string_equal(text, render(called, &c, round % 3 == 0));
+        }
+        mz_arena_destroy(a);
+    }
+}
+
+/* However much room there is, the bytes are the same: in it, or all of them in the buffer. */
+static void test_room(void **state)
+{
+    (void)state;
+    enum { ROOM_MAX = 700 };
+    struct fixture f;
+    struct mz_err err;
+    fixture_init(&f);
+    struct mz_format *fmt = mz_format_create(
+        MZ_STR("a literal of more than sixteen bytes %REQ(x-in)% %REQ(:PATH)% %REQ(x-esc)% "
+               "%DURATION%%UPSTREAM_HOST%%FILTER_STATE(my.key)%%DYNAMIC_METADATA(dm)%\n"),
+        false, &err);
+    struct mz_buf b;
+    mz_buf_init(&b);
+    f.ctx.escape = true;
+    mz_format_append(fmt, &f.ctx, &b);
+    size_t all = mz_buf_len(&b);
+    struct mz_str want = mz_arena_dup(f.arena, mz_buf_linearize(&b, all));
+    bool fitted = false, spilled = false;
+    for (size_t room = 0; room < ROOM_MAX; room++) {
+        char *mem = mz_alloc(MZ_MEM_LOG, room + 1); /* of this size: a byte too much is seen */
+        struct mz_buf over;
+        mz_buf_init(&over);
+        size_t n = format_write(fmt, &f.ctx, TEXT_LOG, mem, room, &over);
+        struct mz_str got =
+            n ? (struct mz_str){ mem, n } : mz_buf_linearize(&over, mz_buf_len(&over));
+        assert_true(n == 0 || mz_buf_len(&over) == 0);
+        assert_int_equal(got.n, all);
+        assert_memory_equal(got.p, want.p, all);
+        fitted |= n > 0;
+        spilled |= n == 0;
+        mz_buf_fini(&over);
+        mz_free(MZ_MEM_LOG, mem);
+    }
+    assert_true(fitted && spilled);
+    mz_buf_fini(&b);
+    mz_format_destroy(fmt);
+    fixture_fini(&f);
+}
+
+static bool is_odd(unsigned char c, enum text_rule rule)
+{
+    return rule != TEXT_RAW &&
+           (c < 0x20 || c == 0x7f || (rule == TEXT_JSON && (c >= 0x80 || c == '"' || c == '\\')));
+}
+
+/* Each byte at each place of texts of each length that is copied in its own way. */
+static void test_text_copy(void **state)
+{
+    (void)state;
+    for (size_t n = 0; n <= 50; n++)
+        for (unsigned c = 0; c < (n ? 256u : 1u); c++) {
+            char *from = mz_alloc(MZ_MEM_LOG, n + 1), *to = mz_alloc(MZ_MEM_LOG, n + 1);
+            for (size_t at = 0; at < (n ? n : 1); at++) {
+                memset(from, 'x', n);
+                if (n)
+                    from[at] = (char)c;
+                memset(to, 0, n);
+                assert_false(text_copy(to, from, n, TEXT_RAW));
+                assert_memory_equal(to, from, n);
+                assert_int_equal(text_copy(to, from, n, TEXT_LOG),
+                                 n && is_odd((unsigned char)c, TEXT_LOG));
+                assert_int_equal(text_copy(to, from, n, TEXT_JSON),
+                                 n && is_odd((unsigned char)c, TEXT_JSON));
+            }
+            mz_free(MZ_MEM_LOG, from);
+            mz_free(MZ_MEM_LOG, to);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -511,7 +708,8 @@ int main(void)
         cmocka_unit_test(test_random_ids),     cmocka_unit_test(test_http_status_as_grpc),
         cmocka_unit_test(test_control_bytes),  cmocka_unit_test(test_server_name),
         cmocka_unit_test(test_wrong_formats),  cmocka_unit_test(test_literal),
-        cmocka_unit_test(test_long_line),
+        cmocka_unit_test(test_long_line),      cmocka_unit_test(test_in_place),
+        cmocka_unit_test(test_room),           cmocka_unit_test(test_text_copy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -109,7 +109,7 @@ static char *digits_write(char *p, uint64_t n, unsigned width)
 }
 
 /* The first 20 bytes "2026-11-23T00:49:22." of a second; a thread remembers the last. */
-static void iso_value(uint64_t wall_us, struct value *out)
+void time_iso(uint64_t wall_us, char out[TIME_ISO_N])
 {
     static _Thread_local uint64_t cached_s = UINT64_MAX;
     static _Thread_local char cached[20];
@@ -132,10 +132,8 @@ static void iso_value(uint64_t wall_us, struct value *out)
         *p = '.';
         cached_s = s;
     }
-    memcpy(out->scratch, cached, sizeof(cached));
-    char *end = digits_write(out->scratch + sizeof(cached), wall_us / 1000 % 1000, 3);
-    *end++ = 'Z';
-    value_own_str(out, (struct mz_str){ out->scratch, (size_t)(end - out->scratch) });
+    memcpy(out, cached, sizeof(cached));
+    *digits_write(out + sizeof(cached), wall_us / 1000 % 1000, 3) = 'Z';
 }
 
 static size_t fraction_text(uint64_t us, unsigned digits, char out[16])
@@ -198,7 +196,8 @@ static void piece_write(const struct piece *p, const struct tm *tm, uint64_t us,
 void time_value(const struct time_format *f, uint64_t wall_us, struct value *out)
 {
     if (f->iso) {
-        iso_value(wall_us, out);
+        time_iso(wall_us, out->scratch);
+        value_own_str(out, (struct mz_str){ out->scratch, TIME_ISO_N });
         return;
     }
     time_t t = (time_t)(wall_us / 1000000);
@@ -217,6 +216,8 @@ bool time_compile_utc(struct step *s, struct mz_str param, struct mz_arena *a, s
 {
     (void)err; /* every specifier is accepted: one that is unknown stands for itself */
     s->time = time_format_create(param, false, a);
+    if (!s->time->iso)
+        s->way = WAY_CALL;
     return true;
 }
 

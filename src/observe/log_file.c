@@ -85,32 +85,68 @@ static void ring_put(struct ring *r, uint64_t at, const char *p, size_t n)
     memcpy(r->mem, p + first, n - first);
 }
 
-void mz_log_file_write(struct mz_log_file *file, struct mz_buf *line)
+static __attribute__((noinline)) struct ring *ring_create(struct mz_log_file *file)
+{
+    struct ring *r = mz_alloc(MZ_MEM_LOG, sizeof(*r));
+    r->head = r->tail = 0;
+    STORE(&file->rings[mz_stats_slot], r);
+    return r;
+}
+
+static inline struct ring *ring_here(struct mz_log_file *file)
+{
+    struct ring *r = file->rings[mz_stats_slot];
+    return MZ_LIKELY(r != NULL) ? r : ring_create(file);
+}
+
+/* A line of @n bytes is in the ring: from now on the writer may take it. */
+static inline void ring_pass(struct mz_log_file *file, struct ring *r, size_t n)
 {
     struct mz_log_files *f = file->all;
-    struct ring *r = file->rings[mz_stats_slot];
-    if (MZ_UNLIKELY(!r)) {
-        r = mz_alloc(MZ_MEM_LOG, sizeof(*r));
-        r->head = r->tail = 0;
-        STORE(&file->rings[mz_stats_slot], r);
-    }
+    uint64_t waiting = r->head - LOAD(&r->tail);
+    STORE(&r->head, r->head + n);
+    mz_count(f->scope, WRITE_BUFFERED, 1);
+    mz_gauge_add(f->scope, WRITE_TOTAL_BUFFERED, (int64_t)n);
+    if (MZ_UNLIKELY(waiting < FLUSH_BYTES && waiting + n >= FLUSH_BYTES))
+        wake(f);
+}
+
+static inline void writer_count(struct mz_log_files *f)
+{
+    if (MZ_UNLIKELY(__atomic_load_n(&f->uncounted, __ATOMIC_RELAXED)))
+        mz_log_files_count(f);
+}
+
+void mz_log_file_write(struct mz_log_file *file, struct mz_buf *line)
+{
+    struct ring *r = ring_here(file);
     size_t n = mz_buf_len(line);
-    uint64_t at = r->head, waiting = at - LOAD(&r->tail);
-    if (MZ_UNLIKELY(n > RING_BYTES - waiting)) {
-        mz_count(f->scope, WRITE_FAILED, 1);
+    uint64_t at = r->head;
+    if (MZ_UNLIKELY(n > RING_BYTES - (at - LOAD(&r->tail)))) {
+        mz_count(file->all->scope, WRITE_FAILED, 1);
     } else {
         for (struct mz_str part; (part = mz_buf_first(line)).n; mz_buf_drain(line, part.n)) {
             ring_put(r, at, part.p, part.n);
             at += part.n;
         }
-        STORE(&r->head, at);
-        mz_count(f->scope, WRITE_BUFFERED, 1);
-        mz_gauge_add(f->scope, WRITE_TOTAL_BUFFERED, (int64_t)n);
-        if (waiting < FLUSH_BYTES && waiting + n >= FLUSH_BYTES)
-            wake(f);
+        ring_pass(file, r, n);
     }
-    if (MZ_UNLIKELY(__atomic_load_n(&f->uncounted, __ATOMIC_RELAXED)))
-        mz_log_files_count(f);
+    writer_count(file->all);
+}
+
+char *mz_log_file_room(struct mz_log_file *file, size_t *out_room)
+{
+    struct ring *r = ring_here(file);
+    size_t from = r->head % RING_BYTES, left = RING_BYTES - from,
+           room = (size_t)(RING_BYTES - (r->head - LOAD(&r->tail)));
+    *out_room = room < left ? room : left;
+    return r->mem + from;
+}
+
+void mz_log_file_wrote(struct mz_log_file *file, size_t n)
+{
+    ring_pass(file, ring_here(file), n);
+    writer_count(file->all);
 }
 
 static uint64_t take(uint64_t *n)

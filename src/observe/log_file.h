@@ -16,6 +16,9 @@ struct mz_log_file *mz_log_file_open(struct mz_log_files *f, struct mz_str path,
 void mz_log_file_close(struct mz_log_file *file); /* once per open; no thread writes any more */
 /* Any thread that has a statistics slot; takes the bytes of @line, which end with a newline. */
 void mz_log_file_write(struct mz_log_file *file, struct mz_buf *line);
+/* The same without a copy: the line is written to *out_room bytes (maybe none) that nobody else looks at, and then told of. */
+char *mz_log_file_room(struct mz_log_file *file, size_t *out_room);
+void mz_log_file_wrote(struct mz_log_file *file, size_t n);
 struct mz_access_logger_type;
 /* That of mz_log_files_set_loggers() whose configuration has this type; NULL: none. */
 const struct mz_access_logger_type *mz_log_files_logger(const struct mz_log_files *f, struct mz_str config_type,

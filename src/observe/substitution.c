@@ -1,5 +1,6 @@
 #include "observe/substitution.h"
 #include "base/arena.h"
+#include "observe/format_priv.h"
 #include "proto/data_source.h"
 #include "proto/mapper.h"
 
@@ -113,6 +114,13 @@ void mz_log_format_append(const struct mz_log_format *f, const struct mz_format_
         mz_format_append(f->text, c, out);
     else
         mz_format_json_append(f->json, c, out);
+}
+
+size_t mz_log_format_line(const struct mz_log_format *f, const struct mz_format_ctx *c, char *mem,
+                          size_t room, struct mz_buf *overflow)
+{
+    return f->text ? format_write(f->text, c, TEXT_LOG, mem, room, overflow)
+                   : format_json_write(f->json, c, mem, room, overflow);
 }
 
 struct mz_str mz_log_format_content_type(const struct mz_log_format *f)

@@ -18,6 +18,10 @@ struct mz_log_format *mz_log_format_create_json(const struct Google__Protobuf__S
 void mz_log_format_destroy(struct mz_log_format *f); /* NULL is fine */
 void mz_log_format_append(const struct mz_log_format *f, const struct mz_format_ctx *c,
                           struct mz_buf *out);
+/* A line of a log, where control bytes of values become \xNN (B18): into @mem while it suffices, and returns the length;
+ * otherwise all of it is in @overflow. */
+size_t mz_log_format_line(const struct mz_log_format *f, const struct mz_format_ctx *c, char *mem,
+                          size_t room, struct mz_buf *overflow);
 /* What a local reply says of its body: as configured, else application/json or text/plain. */
 struct mz_str mz_log_format_content_type(const struct mz_log_format *f);
 bool mz_log_format_is_json(const struct mz_log_format *f);
