@@ -230,28 +230,39 @@ static size_t ip4_text(const struct in_addr *in, char *out)
     return (size_t)(p - 1 - out);
 }
 
-/* An access log writes the same few addresses with their ports again and again: this thread's last ones, by address and port. */
+/* An access log writes the same few addresses with their ports again and again: this thread's last ones, by address and port.
+ * Two have a place together, the one that was asked for last in front. */
 struct memo {
-    uint64_t key; /* 0: free; no address with a port is */
-    uint8_t n;
+    uint64_t key; /* MEMO_USED, port and address; 0: free */
     char text[23];
+    uint8_t n;
 };
+#define MEMO_USED (UINT64_C(1) << 63)
 #define MEMO_BITS 7
 static _Thread_local struct memo memos[1 << MEMO_BITS];
 
-static size_t ip4_port_text(const struct sockaddr_in *in, char *out)
+static __attribute__((noinline)) void memo_make(struct memo *m, const struct sockaddr_in *in,
+                                                uint64_t key)
 {
-    uint64_t key = (uint64_t)in->sin_port << 32 | in->sin_addr.s_addr;
-    struct memo *m = &memos[key * 0x9e3779b97f4a7c15u >> (64 - MEMO_BITS)];
-    if (m->key != key || !key) {
-        size_t n = ip4_text(&in->sin_addr, m->text);
-        char digits[20];
-        size_t k = mz_u64_text(ntohs(in->sin_port), digits);
-        m->text[n++] = ':';
-        memcpy(m->text + n, digits, k);
-        m->text[n + k] = '\0'; /* 21 and the end at most */
-        m->n = (uint8_t)(n + k);
-        m->key = key;
+    char digits[20];
+    m[1] = m[0];
+    size_t n = ip4_text(&in->sin_addr, m->text), k = mz_u64_text(ntohs(in->sin_port), digits);
+    m->text[n++] = ':';
+    memcpy(m->text + n, digits, k);
+    m->text[n + k] = '\0'; /* 21 and the end at most */
+    m->n = (uint8_t)(n + k);
+    m->key = key;
+}
+
+static inline size_t ip4_port_text(const struct sockaddr_in *in, char *out)
+{
+    uint64_t key = MEMO_USED | (uint64_t)in->sin_port << 32 | in->sin_addr.s_addr;
+    struct memo *m = &memos[key * 0x9e3779b97f4a7c15u >> (65 - MEMO_BITS) << 1];
+    if (m->key != key) {
+        if (m[1].key == key)
+            m++;
+        else
+            memo_make(m, in, key);
     }
     memcpy(out, m->text, sizeof(m->text));
     return m->n;

@@ -1,6 +1,7 @@
 #include "net/addr.h"
 
 #include "base/alloc.h"
+#include "base/rand.h"
 #include "base/test.h"
 #include <stdio.h>
 #include <sys/un.h>
@@ -42,6 +43,25 @@ static void test_parse(void **state)
         assert_false(mz_addr_eq(&a, &b));
         assert_true(mz_addr_ip_eq(&a, &b));
         assert_true(mz_addr_hash(&a) != mz_addr_hash(&b));
+    }
+}
+
+/* Texts that are remembered, forgotten and asked for again, with and without what hashes would confuse. */
+static void test_again_and_again(void **state)
+{
+    (void)state;
+    struct mz_rand r;
+    mz_rand_init(&r, 3);
+    for (unsigned i = 0; i < 20000; i++) {
+        struct mz_addr a;
+        char ip[16], want[32], text[MZ_ADDR_TEXT];
+        unsigned last = (unsigned)mz_rand_below(&r, i % 2 ? 3 : 256);
+        unsigned port = (unsigned)mz_rand_below(&r, i % 3 ? 65536 : 4);
+        (void)snprintf(ip, sizeof(ip), "%u.0.0.%u", i % 5 ? 0 : 10, last);
+        (void)snprintf(want, sizeof(want), "%s:%u", ip, port);
+        assert_true(mz_addr_parse_ip(mz_str_c(ip), (uint16_t)port, &a));
+        assert_int_equal(mz_addr_text(&a, text), strlen(want));
+        assert_string_equal(text, want);
     }
 }
 
@@ -196,7 +216,7 @@ int main(void)
         cmocka_unit_test(test_parse),          cmocka_unit_test(test_unix),
         cmocka_unit_test(test_unix_paths_cap), cmocka_unit_test(test_unix_sockaddr),
         cmocka_unit_test(test_ip_sockaddr),    cmocka_unit_test(test_cidr),
-        cmocka_unit_test(test_kinds),
+        cmocka_unit_test(test_kinds),          cmocka_unit_test(test_again_and_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -133,7 +133,8 @@ void time_iso(uint64_t wall_us, char out[TIME_ISO_N])
         cached_s = s;
     }
     memcpy(out, cached, sizeof(cached));
-    *digits_write(out + sizeof(cached), wall_us / 1000 % 1000, 3) = 'Z';
+    unsigned ms = (unsigned)(wall_us - s * 1000000) / 1000;
+    *two_digits(digits_write(out + sizeof(cached), ms / 100, 1), ms % 100) = 'Z';
 }
 
 static size_t fraction_text(uint64_t us, unsigned digits, char out[16])
