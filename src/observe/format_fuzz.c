@@ -1,6 +1,6 @@
 /* The format compiler on any text, and the line that it then writes for a request of which little is known. */
 #include "base/arena.h"
-#include "observe/format.h"
+#include "observe/format_priv.h"
 #include "observe/stream_info.h"
 #include <string.h>
 
@@ -28,6 +28,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct mz_buf b;
     mz_buf_init(&b);
     mz_format_append(f, &c, &b);
+    for (unsigned rule = TEXT_RAW; rule <= TEXT_JSON; rule++) { /* where room ends anywhere */
+        size_t room = size * 7 % 400;
+        char *mem = mz_alloc(MZ_MEM_LOG, room + 1);
+        (void)format_write(f, &c, (enum text_rule)rule, mem, room, &b);
+        mz_free(MZ_MEM_LOG, mem);
+    }
     mz_buf_fini(&b);
     mz_arena_destroy(a);
     mz_format_destroy(f);

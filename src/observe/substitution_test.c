@@ -1,6 +1,8 @@
 #include "base/test.h"
 
 #include "base/arena.h"
+#include "base/rand.h"
+#include "observe/json_text.h"
 #include "observe/stream_info.h"
 #include "observe/substitution.h"
 #include "proto/mapper.h"
@@ -91,6 +93,71 @@ static void test_formats(void **state)
     mz_arena_destroy(a);
 }
 
+static struct mz_str line_of(const struct mz_log_format *f, const struct mz_format_ctx *c,
+                             size_t room, struct mz_arena *a)
+{
+    char *mem = mz_arena_alloc(a, room + 1);
+    struct mz_buf over;
+    mz_buf_init(&over);
+    size_t n = mz_log_format_line(f, c, mem, room, &over);
+    struct mz_str line =
+        n ? (struct mz_str){ mem, n } : mz_arena_dup(a, mz_buf_linearize(&over, mz_buf_len(&over)));
+    mz_buf_fini(&over);
+    return line;
+}
+
+/* One list of steps and the tree that is walked say the same of values that are there, whatever bytes they have. */
+static void test_json_both_ways(void **state)
+{
+    (void)state;
+    static const char fields[] = "json_format: {method: '%REQ(:METHOD)%', short: '%REQ(:PATH):9%', "
+                                 "mixed: 'a \"%REQ(:PATH)%\" of %REQ(x-own)%', own: "
+                                 "'%REQ(x-own)%', list: ['%PROTOCOL%', {code: "
+                                 "'%RESPONSE_CODE%'}], a_rather_long_name_of_a_member: 1}";
+    struct mz_arena *config = mz_arena_create(MZ_MEM_CONFIG);
+    struct mz_err err = { "", "" };
+    char omitting[512];
+    (void)snprintf(omitting, sizeof(omitting), "{%s, omit_empty_values: true}", fields);
+    struct mz_log_format *at_once = build(config, fields, &err),
+                         *walked = build(config, omitting, &err);
+    assert_true(at_once && walked);
+    struct mz_rand r;
+    mz_rand_init(&r, 5);
+    for (unsigned i = 0; i < 2000; i++) {
+        struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
+        struct mz_stream_info info;
+        info_fill(&info, a);
+        char *text[2];
+        size_t n[2];
+        for (unsigned k = 0; k < 2; k++) {
+            n[k] = (size_t)mz_rand_below(&r, i % 9 ? 60 : 400);
+            text[k] = mz_arena_alloc(a, n[k] + 1);
+            for (size_t at = 0; at < n[k]; at++)
+                text[k][at] = (char)(mz_rand_below(&r, i % 3 * 20 + 1) ? 'a' : mz_rand_u64(&r));
+        }
+        struct mz_headers *h = mz_headers_create(a);
+        mz_headers_add_id(h, MZ_H_METHOD, MZ_STR("GET"));
+        mz_headers_add_id(h, MZ_H_PATH, (struct mz_str){ text[0], n[0] });
+        mz_headers_add(h, MZ_STR("x-own"), (struct mz_str){ text[1], n[1] });
+        info.req = h;
+        struct mz_format_ctx c = { .info = &info };
+        struct mz_str want = line_of(walked, &c, 0, a);
+        struct mz_str got = line_of(at_once, &c, (size_t)mz_rand_below(&r, 1500), a);
+        assert_int_equal(got.n, want.n);
+        assert_memory_equal(got.p, want.p, want.n);
+        struct mz_buf own; /* and both what a string of JSON is */
+        mz_buf_init(&own);
+        mz_buf_append_str(&own, MZ_STR("\"own\":"));
+        mz_json_string(&own, (struct mz_str){ text[1], n[1] });
+        assert_true(mz_str_find(got, mz_buf_linearize(&own, mz_buf_len(&own))) >= 0);
+        mz_buf_fini(&own);
+        mz_arena_destroy(a);
+    }
+    mz_log_format_destroy(at_once);
+    mz_log_format_destroy(walked);
+    mz_arena_destroy(config);
+}
+
 static const struct {
     const char *yaml, *path, *message;
 } wrong[] = {
@@ -146,6 +213,7 @@ static void test_content_type(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_formats),
+                                        cmocka_unit_test(test_json_both_ways),
                                         cmocka_unit_test(test_wrong),
                                         cmocka_unit_test(test_content_type) };
     return cmocka_run_group_tests(tests, NULL, NULL);
