@@ -1,6 +1,7 @@
 /*
  * Contexts that name secrets (SDS): a factory in front of the real one, which is built anew whenever a secret changes and which
- * each thread gets by post. Connections keep what they began with.
+ * each thread gets by post. Connections keep what they began with. Of secrets by subscription, towards an upstream, the real one is
+ * built by the thread that connects first: of thousands of clusters few are used, and a context is tens of kilobytes.
  */
 #include <stdio.h>
 #include <string.h>
@@ -13,11 +14,18 @@ struct sds_factory {
     struct mz_transport_factory base;
     struct mz_arena *arena;
     bool server;
+    bool
+        lazy; /* towards an upstream, of secrets by subscription: the first connection makes the context */
     struct mz_secrets *secrets;
     struct mz_str context, prefix; /* the packed message */
     struct mz_stats *stats;
     struct mz_scope *scope;
     struct mz_thread_slot *current; /* of struct tls_factory */
+    struct mz_transport_factory
+        *made; /* lazy: what all threads have or will get; NULL: nobody connected. Secrets' lock */
+    uint64_t generation; /* of the secrets that it is made of; the same lock */
+    struct mz_scope
+        *ssl_scope; /* lazy: its statistics are shown once it could be made; NULL before */
     struct secret_user *users;
     size_t n_users, n_certs;
     struct secret_user *validation, *tickets; /* among users; NULL: not by SDS */
@@ -70,11 +78,15 @@ static const struct mz_transport_ops refuse_ops = { .name = "tls",
                                                     .failure = refuse_failure,
                                                     .destroy = refuse_destroy };
 
+static const struct mz_transport_factory *first_use(struct sds_factory *f);
+
 static struct mz_transport *sds_transport_create(const struct mz_transport_factory *base,
                                                  const struct mz_transport_opts *o)
 {
-    const struct sds_factory *f = sds_of(base);
+    struct sds_factory *f = sds_of(base);
     const struct mz_transport_factory *now = mz_thread_slot_get(f->current);
+    if (MZ_UNLIKELY(!now && f->lazy))
+        now = first_use(f);
     if (MZ_LIKELY(now != NULL))
         return now->create(now, o);
     mz_count(f->scope, f->server ? MZ_SDS_DOWN_NOT_READY : MZ_SDS_UP_NOT_READY, 1);
@@ -174,15 +186,89 @@ static struct mz_transport_factory *make(struct sds_factory *f, struct mz_err *e
     return made;
 }
 
+/* Of a connecting thread; NULL: the secrets are not there, or no longer what they were when they were taken (files). */
+static const struct mz_transport_factory *first_use(struct sds_factory *f)
+{
+    struct mz_transport_factory *got = NULL;
+    while (!got) {
+        struct mz_err err;
+        char text[400];
+        secrets_lock(f->secrets);
+        uint64_t generation = f->generation;
+        got = f->made ? mz_transport_factory_ref(f->made) : NULL;
+        secrets_unlock(f->secrets);
+        if (got)
+            break;
+        if (!all_there(f))
+            return NULL;
+        struct mz_transport_factory *made = make(f, &err);
+        if (!made) {
+            MZ_LOG(WARN, secret, MZ_STR_FMT "ssl: %s", MZ_STR_ARG(f->prefix),
+                   mz_err_text(&err, text, sizeof(text)));
+            return NULL;
+        }
+        secrets_lock(f->secrets);
+        if (!f->made &&
+            generation == f->generation) /* neither another thread nor main was faster */
+            f->made = mz_transport_factory_ref(made);
+        secrets_unlock(f->secrets);
+        mz_transport_factory_unref(made);
+    }
+    mz_thread_slot_put(f->current, got);
+    return got;
+}
+
+/* Main thread: is there anything that has to be made anew? What is to be made later is of the new secrets from now on. */
+static bool in_use(struct sds_factory *f)
+{
+    secrets_lock(f->secrets);
+    f->generation++;
+    bool made = f->made != NULL;
+    secrets_unlock(f->secrets);
+    return made || !f->lazy;
+}
+
+static void publish(struct sds_factory *f, struct mz_transport_factory *take)
+{
+    struct mz_transport_factory *old = NULL;
+    if (f->lazy) {
+        secrets_lock(f->secrets);
+        old = f->made;
+        f->made = mz_transport_factory_ref(take);
+        secrets_unlock(f->secrets);
+    }
+    mz_transport_factory_unref(old);
+    mz_thread_slot_set(f->current, take);
+}
+
+static struct mz_scope *ssl_scope(const struct sds_factory *f)
+{
+    struct mz_arena *a = mz_arena_create(MZ_MEM_TLS);
+    struct mz_str parts[] = { f->prefix, MZ_STR("ssl.") };
+    struct mz_scope *s =
+        mz_scope_create(f->stats, &mz_tls_stats, mz_arena_cat(a, MZ_COUNT(parts), parts));
+    mz_arena_destroy(a);
+    return s;
+}
+
 static bool changed(void *arg, struct mz_err *err)
 {
     struct sds_factory *f = arg;
     if (!all_there(f))
         return true;
-    struct mz_transport_factory *made = make(f, err);
-    if (!made)
+    bool used = in_use(f), *untried = secrets_untried(f->secrets);
+    bool tries =
+        used || *untried; /* of contexts that nobody uses one tries a secret for all of them */
+    struct mz_transport_factory *made = tries ? make(f, err) : NULL;
+    if (tries && !made)
         return false;
-    mz_thread_slot_set(f->current, made);
+    *untried = false;
+    if (f->lazy && !f->ssl_scope)
+        f->ssl_scope = ssl_scope(f);
+    if (used)
+        publish(f, made);
+    else
+        mz_transport_factory_unref(made);
     mz_count(f->scope, MZ_SDS_UPDATED, 1);
     return true;
 }
@@ -216,6 +302,8 @@ static void destroy_on_main(struct mz_loop *l, void *arg)
         secret_drop(&f->users[i]);
     mz_init_remove(&f->target);
     mz_thread_slot_unref(f->current);
+    mz_transport_factory_unref(f->made);
+    mz_scope_unref(f->ssl_scope);
     mz_scope_unref(f->scope);
     mz_arena_destroy(f->arena);
 }
@@ -248,6 +336,7 @@ static bool use(struct sds_factory *f, const pb_SdsSecretConfig *m, enum secret_
     if (!secret_use(f->secrets, m, kind, u, err))
         return false;
     f->n_users++;
+    f->lazy = !f->server && (f->lazy || secret_is_dynamic(u));
     return true;
 }
 
@@ -332,6 +421,7 @@ struct mz_transport_factory *sds_factory_create(const ProtobufCMessage *context,
     struct sds_factory *f = mz_arena_new0(a, struct sds_factory);
     f->base = (struct mz_transport_factory){ .name = "tls",
                                              .secure = true,
+                                             .uses = server ? 0 : MZ_TRANSPORT_USES_NAMES,
                                              .create = sds_transport_create,
                                              .destroy = sds_factory_destroy,
                                              .refs = 1 };
@@ -344,6 +434,8 @@ struct mz_transport_factory *sds_factory_create(const ProtobufCMessage *context,
     f->current = mz_thread_slot_create(secrets_xds(env->secrets), &factory_ops);
     f->scope = sds_scope(env, server);
     alpn_keep(f, c);
+    *secrets_untried(f->secrets) =
+        true; /* what the context says beside its secrets is tried now, too */
     bool ok = (use_common(f, c, err) || mz_err_at(err, "common_tls_context")) &&
               use_tickets(f, context, err) && changed(f, err);
     if (!ok) {

@@ -1,5 +1,6 @@
 #include "tls/secrets_priv.h"
 
+#include <pthread.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -28,6 +29,9 @@ struct secret {
     uint64_t files_hash;
 };
 struct mz_secrets {
+    pthread_mutex_t
+        lock; /* bytes of secrets, what contexts that use them are made of: any thread, rarely */
+    bool untried; /* main thread: secrets_untried() */
     struct mz_xds *xds;
     struct mz_stats *stats;
     struct mz_loop *main;
@@ -39,6 +43,7 @@ struct mz_secrets *mz_secrets_create(struct mz_xds *x, struct mz_stats *st, stru
 {
     struct mz_secrets *s = mz_new0(MZ_MEM_TLS, struct mz_secrets);
     *s = (struct mz_secrets){ .xds = x, .stats = st, .main = main };
+    (void)pthread_mutex_init(&s->lock, NULL);
     s->files = mz_file_watches_create(main);
     mz_map_init(&s->fixed, MZ_MEM_TLS);
     mz_map_init(&s->dynamic, MZ_MEM_TLS);
@@ -53,6 +58,21 @@ struct mz_xds *secrets_xds(const struct mz_secrets *s)
 struct mz_loop *secrets_loop(const struct mz_secrets *s)
 {
     return s->main;
+}
+
+void secrets_lock(struct mz_secrets *s)
+{
+    (void)pthread_mutex_lock(&s->lock);
+}
+
+void secrets_unlock(struct mz_secrets *s)
+{
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
+bool *secrets_untried(struct mz_secrets *s)
+{
+    return &s->untried;
 }
 
 static struct secret *secret_create(struct mz_secrets *all, struct mz_str key, struct mz_str name)
@@ -105,6 +125,7 @@ void mz_secrets_destroy(struct mz_secrets *s)
     mz_map_fini(&s->fixed);
     mz_map_fini(&s->dynamic);
     mz_file_watches_destroy(s->files);
+    (void)pthread_mutex_destroy(&s->lock);
     mz_free(MZ_MEM_TLS, s);
 }
 
@@ -122,7 +143,10 @@ static const pb_Secret *open_bytes(struct mz_str bytes, struct mz_arena *a)
 
 const pb_Secret *secret_message(const struct secret_user *u, struct mz_arena *a)
 {
-    return open_bytes((struct mz_str){ u->secret->bytes, u->secret->bytes_n }, a);
+    secrets_lock(u->secret->all);
+    const pb_Secret *m = open_bytes((struct mz_str){ u->secret->bytes, u->secret->bytes_n }, a);
+    secrets_unlock(u->secret->all);
+    return m;
 }
 
 struct mz_str secret_name(const struct secret_user *u)
@@ -130,14 +154,28 @@ struct mz_str secret_name(const struct secret_user *u)
     return u->secret->name;
 }
 
+bool secret_is_dynamic(const struct secret_user *u)
+{
+    return u->secret->dynamic;
+}
+
 bool secret_there(const struct secret_user *u)
 {
-    return u->secret->bytes != NULL;
+    return __atomic_load_n(&u->secret->bytes, __ATOMIC_ACQUIRE) != NULL;
+}
+
+static void bytes_set(struct secret *s, char *take, size_t n)
+{
+    secrets_lock(s->all);
+    __atomic_store_n(&s->bytes, take, __ATOMIC_RELEASE);
+    s->bytes_n = n;
+    secrets_unlock(s->all);
 }
 
 static bool tell_users(struct secret *s, struct mz_err *err)
 {
     bool ok = true;
+    s->all->untried = true;
     mz_list_foreach (it, &s->users) {
         struct secret_user *u = MZ_CONTAINER(it, struct secret_user, link);
         if (ok)
@@ -271,13 +309,12 @@ static bool take(struct secret *s, const struct mz_resource *r, struct mz_err *e
 {
     char *old = s->bytes;
     size_t old_n = s->bytes_n;
-    s->bytes = mz_strndup(MZ_MEM_TLS, r->bytes.p ? r->bytes.p : "", r->bytes.n);
-    s->bytes_n = r->bytes.n;
+    bytes_set(s, mz_strndup(MZ_MEM_TLS, r->bytes.p ? r->bytes.p : "", r->bytes.n), r->bytes.n);
     if (!tell_users(s, err)) {
         struct mz_err again;
-        bytes_free(s->bytes, s->bytes_n);
-        s->bytes = old;
-        s->bytes_n = old_n;
+        char *refused = s->bytes;
+        bytes_set(s, old, old_n);
+        bytes_free(refused, r->bytes.n);
         if (old)
             (void)tell_users(s, &again); /* those that had taken it go back */
         return false;

@@ -18,10 +18,15 @@ bool secret_use(struct mz_secrets *s, const pb_SdsSecretConfig *m, enum secret_k
                 struct mz_err *err);
 void secret_want(struct secret_user *u); /* first() may run from inside */
 void secret_drop(struct secret_user *u);
-/* The message now, in @a; NULL: not there. */
+/* Any thread that holds the user: the message now, in @a; NULL: not there. */
 const pb_Secret *secret_message(const struct secret_user *u, struct mz_arena *a);
 struct mz_str secret_name(const struct secret_user *u);
 bool secret_there(const struct secret_user *u);
+bool secret_is_dynamic(const struct secret_user *u); /* by subscription */
+/* Of the bytes of all secrets, which secret_message() reads on any thread, and of what users make of them there. */
+void secrets_lock(struct mz_secrets *s);
+void secrets_unlock(struct mz_secrets *s);
+bool *secrets_untried(struct mz_secrets *s); /* main thread: no context was made yet of the secret that changes */
 struct mz_xds *secrets_xds(const struct mz_secrets *s);
 struct mz_loop *secrets_loop(const struct mz_secrets *s);
 

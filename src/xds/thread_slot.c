@@ -1,5 +1,7 @@
 #include "xds/thread_slot.h"
 
+#include "base/log.h"
+
 struct mz_thread_slot {
     unsigned refs; /* atomic: users, posts on their way */
     const struct mz_shared_ops *ops;
@@ -68,6 +70,12 @@ void mz_thread_slot_set(struct mz_thread_slot *s, const void *take)
         mz_loop_post(env->workers[i], swap_posted, w);
     }
     put(s, 0, take);
+}
+
+void mz_thread_slot_put(struct mz_thread_slot *s, const void *take)
+{
+    MZ_ASSERT(mz_stats_slot < s->n);
+    put(s, mz_stats_slot, take);
 }
 
 const void *mz_thread_slot_get(const struct mz_thread_slot *s)

@@ -15,5 +15,7 @@ struct mz_thread_slot *mz_thread_slot_create(struct mz_xds *x, const struct mz_s
 struct mz_thread_slot *mz_thread_slot_ref(struct mz_thread_slot *s); /* any thread */
 void mz_thread_slot_unref(struct mz_thread_slot *s);                 /* any thread; NULL is fine */
 void mz_thread_slot_set(struct mz_thread_slot *s, const void *take); /* main thread; a reference moves in */
+/* For this thread alone, until something is set; a reference moves in. */
+void mz_thread_slot_put(struct mz_thread_slot *s, const void *take);
 const void *mz_thread_slot_get(const struct mz_thread_slot *s);      /* of this thread; NULL before the first */
 #endif

@@ -1,4 +1,5 @@
 """Secrets by subscription (rows T1, X1, X3; G12): contexts wait for them, follow them, and stay as they are when one is bad."""
+import json
 import socket
 import ssl
 
@@ -130,3 +131,34 @@ def test_static_secrets_and_validation(mesh, pki):
     until(lambda: status() == 503, 5, "a server that is trusted no more")
     s.files.put("sds", "secret", {"name": "ca", "validation_context": {"trusted_ca": {"filename": pki.path("ca.pem")}}})
     until(lambda: status() == 200, 5, "one that is again")
+
+
+def test_contexts_of_clusters_that_nobody_uses(mesh, pki):
+    """Made by the first connection, of what the secrets are then; a bad secret is refused though nobody uses it."""
+    s = Server(mesh, pki)
+    s.place["filter_chains"][0]["transport_socket"] = tls("tls", DOWN, tls_certificate_sds_secret_configs=[{"name": "fixed"}])
+    front = config.listener(free_port(), [config.hcm([config.route(f"/{n}", n) for n in ("one", "two")])], name="front")
+    s.files.put("sds", "secret", {"name": "ca", "validation_context": {"trusted_ca": {"filename": pki.path("other.pem")}}})
+    trust = {"validation_context_sds_secret_config": {"name": "ca", "sds_config": s.files.source("sds")}}
+    boot = config.bootstrap([s.place, front], [config.cluster(n, [s.port], transport_socket=tls("tls", UP, **trust)) for n in ("one", "two")], free_port())
+    boot["static_resources"]["secrets"] = [{"name": "fixed", "tls_certificate": pki.pair("one")}]
+    px = mesh.proxy(boot=boot)
+    port = front["address"]["socket_address"]["port_value"]
+
+    def authorities():
+        return sum(len(c.get("ca_cert", [])) for c in json.loads(px.admin("/certs")[1])["certificates"])
+
+    def status(n):
+        with px.client(port) as c:
+            return c.get(f"/{n}").status
+    for n in ("one", "two"):
+        assert px.stat(f"cluster.{n}.ssl.handshake") == 0 and px.stat(f"cluster.{n}.client_ssl_socket_factory.ssl_context_update_by_sds") == 1
+    assert authorities() == 0
+    s.files.put("sds", "secret", {"name": "ca", "validation_context": {"trusted_ca": {"inline_string": "no certificate"}}})
+    px.wait_stat("sds.ca.update_rejected")
+    s.files.put("sds", "secret", {"name": "ca", "validation_context": {"trusted_ca": {"filename": pki.path("ca.pem")}}})
+    px.wait_stat("sds.ca.update_success", 2)
+    assert authorities() == 0 and status("one") == 200 and authorities() == 1
+    s.files.put("sds", "secret", {"name": "ca", "validation_context": {"trusted_ca": {"filename": pki.path("other.pem")}}})
+    px.wait_stat("sds.ca.update_success", 3)
+    assert status("two") == 503 and px.stat("cluster.two.ssl.fail_verify_error") > 0
