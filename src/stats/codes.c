@@ -125,6 +125,10 @@ static void reset_scope(struct scope *s)
 void mz_stats_reset_counters(struct mz_stats *st)
 {
     struct mz_arena *a = mz_arena_create(MZ_MEM_ADMIN);
+    mz_list_foreach (it, &st->sources) {
+        struct mz_stats_source *source = MZ_CONTAINER(it, struct mz_stats_source, link);
+        source->reset(source);
+    }
     (void)pthread_mutex_lock(&st->mutex);
     scopes_foreach (s, st) {
         reset_scope(s);

@@ -25,10 +25,21 @@ static bool wants_type(const struct collector *c, unsigned type)
     return !c->q->types || c->q->types & 1U << type;
 }
 
-static struct mz_str full_name(const struct collector *c, const struct scope *s, const char *name)
+/* False: it is not wanted. Of a million names a query wants a few: the others are made on the stack. */
+static bool full_name(const struct collector *c, const struct scope *s, const char *name,
+                      struct mz_str *out)
 {
     const struct mz_str parts[] = { s->pub.prefix, mz_str_c(name) };
-    return mz_arena_cat(c->out->arena, 2, parts);
+    char text[512];
+    bool fits = parts[0].n + parts[1].n <= sizeof(text);
+    if (fits) {
+        memcpy(text, parts[0].p, parts[0].n);
+        memcpy(text + parts[0].n, parts[1].p, parts[1].n);
+        if (!wanted(c, (struct mz_str){ text, parts[0].n + parts[1].n }))
+            return false;
+    }
+    *out = mz_arena_cat(c->out->arena, 2, parts);
+    return fits || wanted(c, *out);
 }
 
 /* A tagged scope's: the tags behind the name, parted by dots; empty values leave no place. */
@@ -84,11 +95,9 @@ static void collect_stat(const struct collector *c, const struct scope *s, unsig
         return;
     struct item it = { .rest = mz_str_c(d->name) };
     ptrdiff_t tags = mz_str_chr(s->pub.prefix, TAG_NAME);
-    if (tags < 0)
-        it.name = full_name(c, s, d->name);
-    else
+    if (tags >= 0)
         tagged_name(c, s, tags, &it);
-    if (!wanted(c, it.name))
+    if (tags >= 0 ? !wanted(c, it.name) : !full_name(c, s, d->name, &it.name))
         return;
     const char *text = s->texts && s->texts[i] ? s->texts[i] : "";
     *mz_vec_push(list_of(c->out, d->type), MZ_MEM_ADMIN) = (struct item){
@@ -169,10 +178,11 @@ void shown_init(struct shown *w, struct mz_stats *s, const struct mz_stats_query
 {
     *w = (struct shown){ .arena = mz_arena_create(MZ_MEM_ADMIN) };
     struct collector c = { w, store_config(s), q };
-    (void)pthread_mutex_lock(&s->mutex);
-    scopes_foreach (x, s)
-        collect_scope(&c, x);
-    (void)pthread_mutex_unlock(&s->mutex);
+    scopes_vec all = { 0 };
+    scopes_hold(s, &all);
+    mz_vec_foreach (x, &all)
+        collect_scope(&c, *x);
+    scopes_release(s, &all);
     items *lists[] = { &w->texts, &w->numbers, &w->histograms };
     for (size_t i = 0; i < MZ_COUNT(lists); i++)
         if (lists[i]->n)

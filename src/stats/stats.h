@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/list.h"
 #include "base/str.h"
 #include <stdbool.h>
 #include <stdint.h>
@@ -114,6 +115,21 @@ void mz_stats_configure(struct mz_stats *s, struct mz_stats_config *take);
 
 /* Scopes of this kind are shown once somebody wrote to them (deferred_stat_options); before there are others. */
 void mz_stats_defer(struct mz_stats *s, const struct mz_stat_kind *kind);
+
+/* Statistics of objects that do not exist yet, though a page tells of them: show() makes their scopes, hide() lets them go when the
+ * page has what it needs; reset() is POST /reset_counters (scopes of the store are not its business). Embedded; main thread. */
+struct mz_stats_source {
+    struct mz_list link;
+    void (*show)(struct mz_stats_source *s);
+    void (*hide)(struct mz_stats_source *s);
+    void (*reset)(struct mz_stats_source *s);
+};
+void mz_stats_add_source(struct mz_stats *s, struct mz_stats_source *source);
+void mz_stats_del_source(struct mz_stats_source *source);
+/* Is @s of others, too? Only a hint where other threads make scopes. */
+bool mz_scope_shared(const struct mz_scope *s);
+/* Main thread, of a scope that show() made: its histograms are shown as a flush would have left them, without an interval. */
+void mz_scope_latch(struct mz_scope *s);
 
 /* ---- output (main thread) ---- */
 enum mz_stats_buckets { MZ_BUCKETS_DEFAULT, MZ_BUCKETS_CUMULATIVE, MZ_BUCKETS_DISJOINT, MZ_BUCKETS_DETAILED, MZ_BUCKETS_SUMMARY };

@@ -49,7 +49,7 @@ struct scope {
     struct mz_scope pub;
     struct scope *next; /* of the same prefix */
     unsigned refs;                    /* under the store's mutex */
-    const struct first_values *first; /* added to every sum; NULL: zeros */
+    const struct first_values *first; /* atomic; added to every sum; NULL: zeros */
     uint64_t *base;      /* kind->n numbers that /reset_counters takes off; NULL before */
     struct code_base *code_base;
     char **texts; /* kind->n, NULL before the first */
@@ -61,6 +61,7 @@ struct mz_stats {
     unsigned slots;
     pthread_mutex_t mutex; /* prefixes, scopes, firsts, refs, texts; never taken on the way of a request */
     struct mz_list prefixes;
+    struct mz_list sources; /* main thread */
     struct mz_map by_prefix;
     struct first_values *firsts;
     const struct mz_stat_kind *deferred; /* mz_stats_defer(); NULL: none */
@@ -82,6 +83,11 @@ static inline struct scope *scope_of(struct mz_scope *s)
     mz_list_foreach (link_, &(st)->prefixes)                                                       \
         for (struct scope *s = MZ_CONTAINER(link_, struct prefix, link)->scopes; s; s = s->next)
 const struct mz_stats_config *store_config(struct mz_stats *s); /* main thread */
+/* All scopes, each with a reference, those of sources too: what takes long goes on without the mutex, which first uses on workers
+ * want. Main thread. */
+typedef MZ_VEC(struct scope *) scopes_vec;
+void scopes_hold(struct mz_stats *st, scopes_vec *out);
+void scopes_release(struct mz_stats *st, scopes_vec *v);
 uint64_t scope_value(const struct scope *s, unsigned i);
 bool scope_used(const struct scope *s, unsigned i);
 /* One code family summed over the threads. */

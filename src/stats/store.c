@@ -17,6 +17,7 @@ struct mz_stats *mz_stats_create(unsigned slots)
     s->slots = slots < 1 ? 1 : slots > MZ_STATS_SLOTS ? MZ_STATS_SLOTS : slots;
     (void)pthread_mutex_init(&s->mutex, NULL);
     mz_list_init(&s->prefixes);
+    mz_list_init(&s->sources);
     mz_map_init(&s->by_prefix, MZ_MEM_STATS);
     return s;
 }
@@ -59,6 +60,16 @@ void mz_stats_configure(struct mz_stats *s, struct mz_stats_config *take)
 void mz_stats_defer(struct mz_stats *s, const struct mz_stat_kind *kind)
 {
     s->deferred = kind;
+}
+
+void mz_stats_add_source(struct mz_stats *s, struct mz_stats_source *source)
+{
+    mz_list_add_tail(&s->sources, &source->link);
+}
+
+void mz_stats_del_source(struct mz_stats_source *source)
+{
+    mz_list_del(&source->link);
 }
 
 /* ---- scopes ---- */
@@ -225,16 +236,21 @@ static const struct first_values *first_get(struct mz_stats *st, const uint64_t 
     return st->firsts = f;
 }
 
+static const struct first_values *first_of(const struct scope *s)
+{
+    return __atomic_load_n(&s->first, __ATOMIC_ACQUIRE);
+}
+
 bool mz_scope_begin(struct mz_scope *pub, const uint64_t *values, unsigned n)
 {
     struct scope *s = scope_of(pub);
     MZ_ASSERT(n <= pub->kind->n);
     (void)pthread_mutex_lock(&pub->store->mutex);
-    bool fresh = !s->first;
+    bool fresh = !first_of(s);
     for (unsigned slot = 0; fresh && slot < pub->store->slots; slot++)
         fresh = __atomic_load_n(&s->slots[slot], __ATOMIC_ACQUIRE) == NULL;
     if (fresh)
-        s->first = first_get(pub->store, values, n);
+        __atomic_store_n(&s->first, first_get(pub->store, values, n), __ATOMIC_RELEASE);
     (void)pthread_mutex_unlock(&pub->store->mutex);
     return fresh;
 }
@@ -242,7 +258,8 @@ bool mz_scope_begin(struct mz_scope *pub, const uint64_t *values, unsigned n)
 /* What is added to the sum of a number. */
 static uint64_t first_value(const struct scope *s, unsigned i)
 {
-    return s->first && i < s->first->n ? s->first->v[i] : 0;
+    const struct first_values *first = first_of(s);
+    return first && i < first->n ? first->v[i] : 0;
 }
 
 struct mz_scope *mz_scope_ref(struct mz_scope *pub)
@@ -309,6 +326,40 @@ void mz_scope_unref(struct mz_scope *pub)
     (void)pthread_mutex_unlock(&st->mutex);
     if (last)
         scope_free(s);
+}
+
+bool mz_scope_shared(const struct mz_scope *pub)
+{
+    const struct scope *s = scope_of((struct mz_scope *)(uintptr_t)pub);
+    (void)pthread_mutex_lock(&pub->store->mutex);
+    bool shared = s->refs > 1;
+    (void)pthread_mutex_unlock(&pub->store->mutex);
+    return shared;
+}
+
+void scopes_hold(struct mz_stats *st, scopes_vec *out)
+{
+    mz_list_foreach (it, &st->sources) {
+        struct mz_stats_source *source = MZ_CONTAINER(it, struct mz_stats_source, link);
+        source->show(source);
+    }
+    (void)pthread_mutex_lock(&st->mutex);
+    scopes_foreach (s, st) {
+        s->refs++;
+        *mz_vec_push(out, MZ_MEM_ADMIN) = s;
+    }
+    (void)pthread_mutex_unlock(&st->mutex);
+}
+
+void scopes_release(struct mz_stats *st, scopes_vec *v)
+{
+    for (size_t i = 0; i < v->n; i++)
+        mz_scope_unref(&v->v[i]->pub);
+    mz_vec_free(v, MZ_MEM_ADMIN);
+    mz_list_foreach (it, &st->sources) {
+        struct mz_stats_source *source = MZ_CONTAINER(it, struct mz_stats_source, link);
+        source->hide(source);
+    }
 }
 
 /* ---- writing ---- */
@@ -398,7 +449,8 @@ uint64_t scope_value(const struct scope *s, unsigned i)
 
 bool scope_used(const struct scope *s, unsigned i)
 {
-    if (s->first && i < s->first->n)
+    const struct first_values *first = first_of(s);
+    if (first && i < first->n)
         return true;
     for (unsigned slot = 0; slot < s->pub.store->slots; slot++) {
         const struct mz_scope_cells *c = cells_of(s, slot);
@@ -448,6 +500,15 @@ static void flush_scope(struct scope *s, uint64_t *sums)
         }
         mz_hist_view_latch(s->views[i], sums);
     }
+}
+
+/* The second time leaves nothing in the interval. */
+void mz_scope_latch(struct mz_scope *s)
+{
+    uint64_t *sums = mz_newn0(MZ_MEM_STATS, uint64_t, MZ_HIST_BINS);
+    flush_scope(scope_of(s), sums);
+    flush_scope(scope_of(s), sums);
+    mz_free(MZ_MEM_STATS, sums);
 }
 
 void mz_stats_flush(struct mz_stats *st)

@@ -76,7 +76,7 @@ static bool leads_back(struct walk *w, struct mz_cluster *at)
     for (uint32_t i = 0; i < a->n; i++) {
         if (mz_str_eq(a->names[i], w->end->name) || w->way.n > DEPTH_MAX)
             return true;
-        struct mz_cluster *next = cluster_find(cluster_priv(at)->manager, a->names[i]);
+        struct mz_cluster *next = cluster_look(cluster_priv(at)->manager, a->names[i]);
         if (next && leads_back(w, next))
             return true;
     }

@@ -1,5 +1,4 @@
 /* A Cluster message becomes a struct mz_cluster (U1-U4, U7): main thread, once; the message is not kept. */
-#include "base/clock.h"
 #include "upstream/health/health.h"
 #include "upstream/lb_subset.h"
 #include <math.h>
@@ -95,13 +94,23 @@ static bool circuits_build(const pb_CircuitBreakers *m, struct mz_cluster *c, st
     return true;
 }
 
+struct mz_str cluster_prefix(struct mz_str stat_name, char *out_text, size_t size)
+{
+    int n = snprintf(out_text, size, "cluster." MZ_STR_FMT ".", MZ_STR_ARG(stat_name));
+    return (struct mz_str){ out_text, (size_t)n < size ? (size_t)n : size - 1 };
+}
+
+struct mz_scope *cluster_scope(struct mz_stats *st, uint8_t type, struct mz_str prefix)
+{
+    return mz_scope_create(st, type == CLUSTER_EDS ? &mz_eds_cluster_stats : &mz_cluster_stats,
+                           prefix);
+}
+
 static void scopes_create(struct mz_cluster *c, struct mz_stats *st)
 {
-    char prefix[1024];
-    int n = snprintf(prefix, sizeof(prefix), "cluster." MZ_STR_FMT ".", MZ_STR_ARG(c->stat_name));
-    struct mz_str s = { prefix, (size_t)n < sizeof(prefix) ? (size_t)n : sizeof(prefix) - 1 };
-    c->scope =
-        mz_scope_create(st, c->type == CLUSTER_EDS ? &mz_eds_cluster_stats : &mz_cluster_stats, s);
+    char text[1024];
+    struct mz_str s = cluster_prefix(c->stat_name, text, sizeof(text));
+    c->scope = cluster_scope(st, c->type, s);
     circuit_scopes(c, st, s);
     cluster_lb_scope(c, st, s);
     if (cluster_priv(c)->outlier)
@@ -113,6 +122,7 @@ static void scopes_create(struct mz_cluster *c, struct mz_stats *st)
 static bool type_build(const pb_Cluster *m, struct mz_cluster *c, const struct mz_upstream_env *env,
                        struct mz_err *err)
 {
+    struct cluster_entry *entry = cluster_priv(c)->entry;
     bool given = m->cluster_discovery_type_case == pb_Cluster_CLUSTER_DISCOVERY_TYPE_TYPE;
     if (m->cluster_discovery_type_case == pb_Cluster_CLUSTER_DISCOVERY_TYPE_CLUSTER_TYPE) {
         if (strcmp(m->cluster_type->name, "envoy.clusters.aggregate") != 0)
@@ -140,7 +150,8 @@ static bool type_build(const pb_Cluster *m, struct mz_cluster *c, const struct m
         return true;
     case pb_Cluster_DiscoveryType_EDS:
         c->type = CLUSTER_EDS;
-        return eds_config(m, c, env, err);
+        return entry->eds ||
+               eds_config(m, entry, env, err); /* it is there: the object is made anew */
     case pb_Cluster_DiscoveryType_ORIGINAL_DST:
         c->type = CLUSTER_ORIGINAL_DST;
         return original_dst_config(m, c, err);
@@ -189,61 +200,29 @@ static bool basics_build(const pb_Cluster *m, struct mz_cluster *c, struct mz_er
     return true;
 }
 
-static const char *text_in(struct mz_str text, struct mz_str bytes)
-{
-    return text.n && bytes.n ? memmem(bytes.p, bytes.n, text.p, text.n) : NULL;
-}
-
-static size_t text_room(struct mz_str text, struct mz_str bytes)
-{
-    return text_in(text, bytes) ? 0 : text.n;
-}
-
-/* Where @text stands in @bytes already, or a copy of it at *io_at. */
-static struct mz_str text_place(struct mz_str text, struct mz_str bytes, char **io_at)
-{
-    const char *found = text_in(text, bytes);
-    if (found)
-        return (struct mz_str){ found, text.n };
-    char *to = *io_at;
-    if (text.n)
-        memcpy(to, text.p, text.n);
-    *io_at += text.n;
-    return (struct mz_str){ to, text.n };
-}
-
-/* Cluster, private part, the message with the names in it: one allocation, for there are thousands. */
-static struct mz_cluster *cluster_alloc(const pb_Cluster *m, struct mz_str bytes)
+/* Cluster and private part: one allocation. The texts are the entry's. */
+static struct mz_cluster *cluster_alloc(struct cluster_entry *e)
 {
     struct box {
         struct mz_cluster c;
         struct cluster_priv p;
-        char text[];
-    } * box;
-    struct mz_str name = mz_str_c(m->name), alt = mz_str_c(m->alt_stat_name);
-    box = mz_alloc0(MZ_MEM_UPSTREAM,
-                    sizeof(*box) + bytes.n + text_room(name, bytes) + text_room(alt, bytes));
-    char *at = box->text + bytes.n;
-    if (bytes.n)
-        memcpy(box->text, bytes.p, bytes.n);
+    } *box = mz_new0(MZ_MEM_UPSTREAM, struct box);
     box->c.refs = 1;
     box->c.priv = &box->p;
-    box->p.bytes = (struct mz_str){ box->text, bytes.n };
-    box->c.name = text_place(name, box->p.bytes, &at);
-    box->c.stat_name = alt.n ? text_place(alt, box->p.bytes, &at) : box->c.name;
+    box->p.manager = e->manager;
+    box->p.entry = cluster_entry_ref(e);
+    box->p.seq = 1; /* of the hosts before any came */
+    box->c.name = e->name;
+    box->c.stat_name = e->stat_name;
+    box->c.added_via_api = e->via_api;
     return &box->c;
 }
 
-struct mz_cluster *cluster_create(struct mz_cluster_manager *mgr, const struct mz_upstream_env *env,
-                                  const pb_Cluster *m, struct mz_str bytes, bool via_api,
+struct mz_cluster *cluster_create(struct cluster_entry *e, const struct mz_upstream_env *env,
+                                  const pb_Cluster *m, struct endpoints_count *out_count,
                                   struct mz_err *err)
 {
-    struct mz_cluster *c = cluster_alloc(m, bytes);
-    struct cluster_priv *p = cluster_priv(c);
-    struct endpoints_count count = { 0 };
-    p->manager = mgr;
-    p->updated_wall_us = mz_clock->wall_us();
-    c->added_via_api = via_api;
+    struct mz_cluster *c = cluster_alloc(e);
     if (!c->name.n)
         (void)(mz_err_set(err, "must have at least 1 character") || mz_err_at(err, "name"));
     else if (type_build(m, c, env, err) && basics_build(m, c, err) &&
@@ -252,16 +231,13 @@ struct mz_cluster *cluster_create(struct mz_cluster_manager *mgr, const struct m
              preconnect_build(m->preconnect_policy, c, err) && cluster_protocol_config(m, c, err) &&
              checker_build(m, c, err) && /* a check by gRPC wants HTTP/2 */
              cluster_lb_config(m, c, err) && cluster_socket_config(m, c, err) &&
-             (endpoints_check(m->load_assignment, c->type, &count, err) ||
+             (endpoints_check(m->load_assignment, c->type, out_count, err) ||
               mz_err_at(err, "load_assignment")) &&
              cluster_transport_config(m, c, env, err) && cluster_dns_config(m, c, err)) {
         scopes_create(c, env->stats);
-        if (c->type == CLUSTER_STATIC)
-            cluster_members_count(c, &count);
         return c;
     }
-    checker_stop(p->checker);
-    eds_stop(c);
+    checker_stop(cluster_priv(c)->checker);
     cluster_free(c);
     return NULL;
 }
@@ -270,7 +246,6 @@ void cluster_free(struct mz_cluster *c)
 {
     struct cluster_priv *p = cluster_priv(c);
     host_sets_unref(p->sets);
-    eds_destroy(c);
     cluster_transport_fini(c);
     mz_scope_unref(c->scope);
     alt_stats_destroy(p->alts);
@@ -287,6 +262,7 @@ void cluster_free(struct mz_cluster *c)
         next = k->next;
         mz_free(MZ_MEM_UPSTREAM, k);
     }
+    cluster_entry_unref(p->entry);
     mz_free(MZ_MEM_UPSTREAM, c);
 }
 

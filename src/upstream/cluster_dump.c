@@ -136,9 +136,12 @@ static void text_cluster(struct mz_cluster *c, struct mz_buf *out)
 void mz_cluster_manager_text(struct mz_cluster_manager *m, struct mz_buf *out)
 {
     size_t n;
-    struct mz_cluster **v = cluster_list(m, &n);
-    while (n > 0)
-        text_cluster(v[--n], out);
+    struct cluster_entry **v = cluster_list(m, &n);
+    while (n > 0) {
+        struct mz_cluster *c = cluster_entry_peek(v[--n]);
+        text_cluster(c, out);
+        mz_cluster_unref(c);
+    }
     mz_free(MZ_MEM_UPSTREAM, v);
 }
 
@@ -333,10 +336,12 @@ void mz_cluster_manager_json(struct mz_cluster_manager *m, struct mz_buf *out)
 {
     const char *sep = "{\"cluster_statuses\":[";
     size_t n;
-    struct mz_cluster **v = cluster_list(m, &n);
+    struct cluster_entry **v = cluster_list(m, &n);
     while (n > 0) {
+        struct mz_cluster *c = cluster_entry_peek(v[--n]);
         mz_buf_append_str(out, mz_str_c(sep));
-        json_cluster(v[--n], out);
+        json_cluster(c, out);
+        mz_cluster_unref(c);
         sep = ",";
     }
     mz_free(MZ_MEM_UPSTREAM, v);

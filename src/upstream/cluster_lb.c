@@ -203,18 +203,25 @@ bool cluster_lb_config(const pb_Cluster *m, struct mz_cluster *c, struct mz_err 
            subset_build(m, c, err) && places_wanted(c);
 }
 
+struct mz_scope *lb_type_scope(const struct lb_type *t, struct mz_stats *st, struct mz_str prefix)
+{
+    char text[1100];
+    if (!t->stats)
+        return NULL;
+    int n = snprintf(text, sizeof(text), MZ_STR_FMT "%s", MZ_STR_ARG(prefix), t->stats_prefix);
+    return mz_scope_create(
+        st, t->stats,
+        (struct mz_str){ text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1 });
+}
+
 void cluster_lb_scope(struct mz_cluster *c, struct mz_stats *st, struct mz_str prefix)
 {
     struct lb_config *lb = &cluster_priv(c)->lb;
-    char text[1100];
     if (lb->subsets)
         subset_scope(lb->subsets, st, prefix);
-    if (!lb->type->stats)
+    struct mz_scope *scope = lb_type_scope(lb->type, st, prefix);
+    if (!scope)
         return;
-    int n =
-        snprintf(text, sizeof(text), MZ_STR_FMT "%s", MZ_STR_ARG(prefix), lb->type->stats_prefix);
     lb->hash.gauges = cluster_keep(c, sizeof(*lb->hash.gauges));
-    lb->hash.gauges->scope = mz_scope_create(
-        st, lb->type->stats,
-        (struct mz_str){ text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1 });
+    lb->hash.gauges->scope = scope;
 }

@@ -23,7 +23,7 @@ struct mz_cluster_manager {
     pthread_mutex_t
         lock; /* hosts of static clusters at first use, the list of upstreams: any thread, rarely */
     struct mz_map
-        warming; /* name to cluster, one reference each: those that are to come or to replace one, once ready */
+        warming; /* name to entry, one reference each: those that are to come or to replace one, once ready */
     unsigned waiting_primary, waiting_all; /* of those in the map of names: not ready */
     bool initialized; /* all were ready once: from now on clusters warm before they serve */
     struct mz_task ready_task;
@@ -33,6 +33,7 @@ struct mz_cluster_manager {
     MZ_VEC(struct waiter) primary;       /* for those that need no xDS */
     struct mz_map odcds;                 /* on_demand.c */
     struct mz_scope *scope, *async_scope;
+    struct cluster_sleepers *sleepers;
 };
 struct mz_upstream {
     struct mz_list link; /* main thread */
@@ -121,7 +122,7 @@ static void upstream_names(struct mz_upstream *u, struct cluster_names *take)
     u->generation++;
     for (struct mz_map_entry *it = NULL; (it = mz_map_next(&u->clusters, it)) != NULL;) {
         struct mz_wcluster *w = it->value;
-        if (cluster_names_get(take, it->key) == w->cluster)
+        if (cluster_names_get(take, it->key) == cluster_priv(w->cluster)->entry)
             continue;
         (void)mz_map_del(&u->clusters, it->key);
         wcluster_remove(w);
@@ -208,6 +209,7 @@ static void count_health(struct mz_cluster *c, const struct host_sets *s)
 {
     struct mz_scope *scope = c->circuit[MZ_PRIORITY_DEFAULT].scope;
     uint64_t healthy = 0, degraded = 0, excluded = 0;
+    cluster_entry_settle(cluster_priv(c)->entry);
     for (uint32_t i = 0; i < s->n_hosts; i++) {
         enum mz_host_health health = mz_host_health(s->hosts[i]);
         healthy += health == MZ_HOST_HEALTHY;
@@ -254,7 +256,7 @@ struct merge { /* changes of health that wait for the window's end */
 static void count_update(const struct mz_cluster *c, unsigned event)
 {
     struct cluster_priv *p = cluster_priv(c);
-    if (p->waiting || p->beginning)
+    if (p->entry->waiting || p->beginning)
         return;
     p->updated_us = mz_loop_now_us(p->manager->env.main);
     mz_count(p->manager->scope, event, 1);
@@ -337,7 +339,7 @@ void cluster_refresh_health(struct mz_cluster *c)
         merge_later(c);
         return;
     }
-    if (p->merge_ms && !leaving && !p->waiting && !p->beginning)
+    if (p->merge_ms && !leaving && !p->entry->waiting && !p->beginning)
         mz_count(m->scope, MZ_CMS_UPDATE_OUT_OF_MERGE_WINDOW, 1);
     if (merge_stop(c))
         mz_count(m->scope, MZ_CMS_UPDATE_MERGE_CANCELLED, 1);
@@ -346,53 +348,54 @@ void cluster_refresh_health(struct mz_cluster *c)
     mz_task_schedule(m->env.main, &m->refresh_task);
 }
 
-static void activate(struct mz_cluster *c);
+static void activate(struct cluster_entry *e);
 
-static void waiting_count(struct mz_cluster *c, int by)
+static void waiting_count(const struct cluster_entry *e, int by)
 {
-    struct mz_cluster_manager *m = cluster_priv(c)->manager;
+    struct mz_cluster_manager *m = e->manager;
     m->waiting_all += (unsigned)by;
-    if (cluster_priv(c)->primary)
+    if (e->primary)
         m->waiting_primary += (unsigned)by;
     if (by < 0)
         mz_task_schedule(m->env.main, &m->ready_task);
 }
 
 /* Everything that the cluster waited for is there. */
-static void cluster_ready(struct mz_cluster *c)
+static void cluster_ready(struct cluster_entry *e)
 {
-    struct cluster_priv *p = cluster_priv(c);
-    if (!p->waiting)
+    if (!e->waiting)
         return;
-    p->waiting = false;
-    if (mz_map_get(&p->manager->warming, c->name) == c)
-        activate(c);
+    e->waiting = false;
+    if (mz_map_get(&e->manager->warming, e->name) == e)
+        activate(e);
     else
-        waiting_count(c, -1);
+        waiting_count(e, -1);
 }
 
 static void secrets_done(void *arg)
 {
-    struct mz_cluster *c = arg;
-    if (checker_waiting(cluster_priv(c)->checker))
+    struct cluster_entry *e = arg;
+    const struct mz_cluster *c = cluster_entry_awake(e);
+    if (c && checker_waiting(cluster_priv(c)->checker))
         cluster_priv(c)->warming_checks = true;
     else
-        cluster_ready(c);
+        cluster_ready(e);
 }
 
 /* First its endpoints, then its secrets, then the first health checks (Envoy's order). */
-void cluster_first_done(struct mz_cluster *c)
+void cluster_first_done(struct cluster_entry *e)
 {
-    struct cluster_priv *p = cluster_priv(c);
-    if (p->dns_config)
+    struct mz_cluster *c = cluster_entry_awake(e);
+    const struct cluster_priv *p = c ? cluster_priv(c) : NULL;
+    if (p && p->dns_config)
         p->dns_config->wait_for_warm = false;
-    if (!p->waiting || p->first_done)
+    if (!e->waiting || e->first_done)
         return;
-    p->first_done = true;
-    if (p->init && p->init->state == MZ_INIT_IDLE)
-        mz_init_start(p->init, secrets_done, c);
+    e->first_done = true;
+    if (e->init && e->init->state == MZ_INIT_IDLE)
+        mz_init_start(e->init, secrets_done, e);
     else
-        secrets_done(c);
+        secrets_done(e);
 }
 
 bool cluster_warming(const struct mz_cluster *c)
@@ -407,7 +410,7 @@ void cluster_checks_done(struct mz_cluster *c)
         return;
     p->warming_checks = false;
     p->beginning = true;
-    cluster_ready(c);
+    cluster_ready(p->entry);
     cluster_refresh_health(c);
     p->beginning &= p->refresh_due;
 }
@@ -440,22 +443,19 @@ struct mz_cluster_manager *mz_cluster_manager_create(const struct mz_upstream_en
     m->scope = mz_scope_create(env->stats, &mz_cluster_manager_stats, MZ_STR("cluster_manager."));
     m->async_scope = mz_scope_create(env->stats, &mz_router_stats, MZ_STR("http.async-client."));
     mz_gauge_set(m->scope, MZ_CMS_WARMING_CLUSTERS, 0);
+    m->sleepers = cluster_sleepers_create(m, env->stats);
     return m;
 }
 
-/* Nothing of it runs on the main thread any more; workers may still use it. */
-static void cluster_stop(struct mz_cluster *c)
+void cluster_object_stop(struct mz_cluster *c)
 {
     struct cluster_priv *p = cluster_priv(c);
-    eds_stop(c);
     dns_cluster_destroy(p->dns);
     p->dns = NULL;
     original_dst_stop(c);
     (void)merge_stop(c);
     outlier_stop(p->outlier);
     checker_stop(p->checker);
-    if (p->init)
-        mz_init_fini(p->init);
     p->warming_checks = false;
 }
 
@@ -470,10 +470,11 @@ void mz_cluster_manager_destroy(struct mz_cluster_manager *m)
     for (size_t i = 0; i < m->refresh.n; i++)
         mz_cluster_unref(m->refresh.v[i]);
     mz_vec_free(&m->refresh, MZ_MEM_UPSTREAM);
-    cluster_names_foreach(c, m->names) cluster_stop(c);
+    cluster_sleepers_destroy(m->sleepers);
+    cluster_names_foreach(e, m->names) cluster_entry_stop(e);
     mz_map_foreach (it, &m->warming) {
-        cluster_stop(it->value);
-        mz_cluster_unref(it->value);
+        cluster_entry_stop(it->value);
+        cluster_entry_unref(it->value);
     }
     mz_map_fini(&m->warming);
     cluster_names_unref(m->names);
@@ -491,14 +492,10 @@ static void count_clusters(struct mz_cluster_manager *m, unsigned event)
     mz_gauge_set(m->scope, MZ_CMS_ACTIVE_CLUSTERS, cluster_names_count(m->names));
 }
 
-/* Begins what finds the hosts. What has to be waited for is set before anything can come. */
+/* Begins what finds the hosts. */
 static bool cluster_begin(struct mz_cluster *c, struct mz_err *err)
 {
     struct cluster_priv *p = cluster_priv(c);
-    struct mz_cluster_manager *m = p->manager;
-    p->number = m->added++;
-    p->primary = !p->eds;
-    p->waiting = p->dns_config || p->eds || p->init || p->checker;
     if (p->dns_config) {
         p->sets = host_sets_create(NULL, 0, NULL, 0, false, ++p->seq);
         p->dns = dns_cluster_create(c, err);
@@ -511,62 +508,75 @@ static bool cluster_begin(struct mz_cluster *c, struct mz_err *err)
         original_dst_start(c);
     }
     if (p->lb.subsets && !p->dns_config &&
-        !p->eds) { /* its statistics tell of subsets from the start */
+        !p->entry->eds) { /* its statistics tell of subsets from the start */
         struct host_sets *s = cluster_sets(c);
         subsets_show(c, NULL, s->subsets);
         host_sets_unref(s);
     }
-    if (!p->eds)
+    if (!p->entry->eds)
         checks_begin(c);
     return true;
 }
 
-/* Once it is in one of the maps; it may be ready at once. */
-static void cluster_go(struct mz_cluster *c)
+/* What has to be waited for is set before anything can come. */
+static bool entry_begin(struct cluster_entry *e, struct mz_err *err)
 {
-    struct cluster_priv *p = cluster_priv(c);
-    bool discovers = p->eds || (p->dns_config && p->dns_config->wait_for_warm);
-    mz_cluster_ref(c);
-    eds_start(c);
-    if (!discovers)
-        cluster_first_done(c);
-    if (!p->waiting && mz_map_get(&p->manager->warming, c->name) == c)
-        activate(c);
-    mz_cluster_unref(c);
+    struct mz_cluster *c = cluster_entry_awake(e);
+    const struct cluster_priv *p = c ? cluster_priv(c) : NULL;
+    e->number = e->manager->added++;
+    e->primary = !e->eds;
+    e->waiting = e->eds || e->init || (p && (p->dns_config || p->checker));
+    return !c || cluster_begin(c, err);
 }
 
-static void names_put(struct mz_cluster_manager *m, struct mz_cluster *take)
+/* Once it is in one of the maps; it may be ready at once. */
+static void cluster_go(struct cluster_entry *e)
 {
-    struct mz_cluster *old = cluster_names_put(&m->names, take);
+    const struct mz_cluster *c = cluster_entry_awake(e);
+    const struct dns_config *dns = c ? cluster_priv(c)->dns_config : NULL;
+    bool discovers = e->eds || (dns && dns->wait_for_warm);
+    cluster_entry_ref(e);
+    eds_start(e);
+    if (!discovers)
+        cluster_first_done(e);
+    if (!e->waiting && mz_map_get(&e->manager->warming, e->name) == e)
+        activate(e);
+    cluster_entry_unref(e);
+}
+
+static void names_put(struct mz_cluster_manager *m, struct cluster_entry *take)
+{
+    struct cluster_entry *old = cluster_names_put(&m->names, take);
     mz_task_schedule(m->env.main, &m->publish);
     if (!old)
         return;
-    if (cluster_priv(old)->waiting)
+    if (old->waiting)
         waiting_count(old, -1);
-    cluster_stop(old);
-    mz_cluster_unref(old);
+    cluster_entry_replaced(old, take);
+    cluster_entry_unref(old);
 }
 
-static void activate(struct mz_cluster *c)
+static void activate(struct cluster_entry *e)
 {
-    struct mz_cluster_manager *m = cluster_priv(c)->manager;
-    (void)mz_map_del(&m->warming, c->name);
-    names_put(m, c);
+    struct mz_cluster_manager *m = e->manager;
+    (void)mz_map_del(&m->warming, e->name);
+    names_put(m, e);
     mz_gauge_set(m->scope, MZ_CMS_WARMING_CLUSTERS, m->warming.n);
     mz_gauge_set(m->scope, MZ_CMS_ACTIVE_CLUSTERS, cluster_names_count(m->names));
-    MZ_LOG(DEBUG, upstream, "warming cluster " MZ_STR_FMT " complete", MZ_STR_ARG(c->name));
+    MZ_LOG(DEBUG, upstream, "warming cluster " MZ_STR_FMT " complete", MZ_STR_ARG(e->name));
 }
 
-static struct mz_cluster *cluster_made(struct mz_cluster_manager *m, const pb_Cluster *msg,
-                                       struct mz_str bytes, bool via_api, struct mz_err *err)
+static struct cluster_entry *entry_made(struct mz_cluster_manager *m, const pb_Cluster *msg,
+                                        struct mz_str bytes, struct mz_str version, bool via_api,
+                                        struct mz_err *err)
 {
-    struct mz_cluster *c = cluster_create(m, &m->env, msg, bytes, via_api, err);
-    if (c && !cluster_begin(c, err)) {
-        cluster_stop(c);
-        mz_cluster_unref(c);
+    struct cluster_entry *e = cluster_entry_create(m, msg, bytes, version, via_api, err);
+    if (e && !entry_begin(e, err)) {
+        cluster_entry_stop(e);
+        cluster_entry_unref(e);
         return NULL;
     }
-    return c;
+    return e;
 }
 
 bool mz_cluster_manager_add(struct mz_cluster_manager *m, const pb_Cluster *msg,
@@ -574,39 +584,44 @@ bool mz_cluster_manager_add(struct mz_cluster_manager *m, const pb_Cluster *msg,
 {
     if (cluster_names_get(m->names, mz_str_c(msg->name)))
         return mz_err_set(err, "cluster manager: duplicate cluster '%s'", msg->name);
-    struct mz_cluster *c = cluster_made(m, msg, bytes, via_api, err);
-    if (!c)
+    struct cluster_entry *e = entry_made(m, msg, bytes, MZ_STR(""), via_api, err);
+    if (!e)
         return false;
-    if (cluster_priv(c)->waiting)
-        waiting_count(c, 1);
-    names_put(m, c);
+    if (e->waiting)
+        waiting_count(e, 1);
+    names_put(m, e);
     count_clusters(m, MZ_CMS_CLUSTER_ADDED);
-    cluster_go(c);
+    cluster_go(e);
     return true;
 }
 
 static void warming_drop(struct mz_cluster_manager *m, struct mz_str name)
 {
-    struct mz_cluster *c = mz_map_del(&m->warming, name);
-    if (!c)
+    struct cluster_entry *e = mz_map_del(&m->warming, name);
+    if (!e)
         return;
-    cluster_stop(c);
-    mz_cluster_unref(c);
+    cluster_entry_stop(e);
+    cluster_entry_unref(e);
     mz_gauge_set(m->scope, MZ_CMS_WARMING_CLUSTERS, m->warming.n);
 }
 
 /* The one that was given last, be it warming. */
-static struct mz_cluster *newest(struct mz_cluster_manager *m, struct mz_str name)
+static struct cluster_entry *newest(struct mz_cluster_manager *m, struct mz_str name)
 {
-    struct mz_cluster *next = mz_map_get(&m->warming, name);
+    struct cluster_entry *next = mz_map_get(&m->warming, name);
     return next ? next : cluster_names_get(m->names, name);
+}
+
+bool cluster_in_use(struct mz_cluster_manager *m, struct mz_str name)
+{
+    const struct cluster_entry *active = cluster_names_get(m->names, name), *last = newest(m, name);
+    return (active && cluster_entry_awake(active)) || (last && cluster_entry_awake(last));
 }
 
 bool mz_cluster_manager_keeps(struct mz_cluster_manager *m, struct mz_str name, struct mz_str bytes)
 {
-    const struct mz_cluster *active = cluster_names_get(m->names, name), *last = newest(m, name);
-    return (active && !active->added_via_api) ||
-           (last && mz_str_eq(cluster_priv(last)->bytes, bytes));
+    const struct cluster_entry *active = cluster_names_get(m->names, name), *last = newest(m, name);
+    return (active && !active->via_api) || (last && mz_str_eq(last->bytes, bytes));
 }
 
 enum mz_cluster_change mz_cluster_manager_set(struct mz_cluster_manager *m, const pb_Cluster *msg,
@@ -614,75 +629,77 @@ enum mz_cluster_change mz_cluster_manager_set(struct mz_cluster_manager *m, cons
                                               struct mz_err *err)
 {
     struct mz_str name = mz_str_c(msg->name);
-    struct mz_cluster *active = cluster_names_get(m->names, name);
+    bool is_active = cluster_names_get(m->names, name) != NULL;
     bool is_new = !newest(m, name);
     if (mz_cluster_manager_keeps(m, name, bytes))
         return MZ_CLUSTER_UNCHANGED;
-    struct mz_cluster *c = cluster_made(m, msg, bytes, true, err);
-    if (!c)
+    struct cluster_entry *e = entry_made(m, msg, bytes, version, true, err);
+    if (!e)
         return MZ_CLUSTER_REFUSED;
-    char *text = cluster_keep(c, version.n + 1);
-    if (version.n)
-        memcpy(text, version.p, version.n);
-    cluster_priv(c)->version = (struct mz_str){ text, version.n };
-    bool warms = m->initialized || active;
+    bool warms = m->initialized || is_active;
     warming_drop(m, name);
     if (warms) {
-        (void)mz_map_put(&m->warming, c->name, c);
+        (void)mz_map_put(&m->warming, e->name, e);
         mz_gauge_set(m->scope, MZ_CMS_WARMING_CLUSTERS, m->warming.n);
     } else {
-        if (cluster_priv(c)->waiting)
-            waiting_count(c, 1);
-        names_put(m, c);
+        if (e->waiting)
+            waiting_count(e, 1);
+        names_put(m, e);
     }
     count_clusters(m, is_new ? MZ_CMS_CLUSTER_ADDED : MZ_CMS_CLUSTER_MODIFIED);
-    cluster_go(c);
+    cluster_go(e);
     return MZ_CLUSTER_CHANGED;
+}
+
+/* The subsets that it shows are no more. */
+static void subsets_gone(struct mz_cluster *c)
+{
+    struct host_sets *sets = cluster_sets_made(c); /* a worker may be making them */
+    if (sets && sets->subsets)
+        subsets_show(c, sets->subsets, NULL);
+    host_sets_unref(sets);
 }
 
 bool mz_cluster_manager_remove(struct mz_cluster_manager *m, struct mz_str name)
 {
     bool warmed = mz_map_get(&m->warming, name) != NULL;
-    struct mz_cluster *c = cluster_names_get(m->names, name);
-    if (!c && !warmed)
+    struct cluster_entry *e = cluster_names_get(m->names, name);
+    if (!e && !warmed)
         return false;
     warming_drop(m, name);
-    if (c) {
+    if (e) {
         (void)cluster_names_del(&m->names, name);
-        struct cluster_priv *p = cluster_priv(c);
-        if (p->waiting)
-            waiting_count(c, -1);
-        cluster_stop(c);
-        struct host_sets *sets = cluster_sets_made(c); /* a worker may be making them */
-        if (sets && sets->subsets)
-            subsets_show(c, sets->subsets, NULL);
-        host_sets_unref(sets);
+        if (e->waiting)
+            waiting_count(e, -1);
+        struct mz_cluster *c = cluster_entry_awake(e);
+        if (c)
+            subsets_gone(c);
+        cluster_entry_stop(e);
         mz_task_schedule(m->env.main, &m->publish);
     }
     count_clusters(m, MZ_CMS_CLUSTER_REMOVED);
-    mz_cluster_unref(c);
+    cluster_entry_unref(e);
     return true;
 }
 
 bool mz_cluster_manager_remove_dynamic(struct mz_cluster_manager *m, struct mz_str name)
 {
-    const struct mz_cluster *c = cluster_names_get(m->names, name);
-    return (!c || c->added_via_api) && mz_cluster_manager_remove(m, name);
+    const struct cluster_entry *e = cluster_names_get(m->names, name);
+    return (!e || e->via_api) && mz_cluster_manager_remove(m, name);
 }
 
-static struct mz_cluster_shown shown_of(const struct mz_cluster *c, bool warming)
+static struct mz_cluster_shown shown_of(const struct cluster_entry *e, bool warming)
 {
-    const struct cluster_priv *p = cluster_priv(c);
-    return (struct mz_cluster_shown){ c->name,          p->bytes, p->version, p->updated_wall_us,
-                                      c->added_via_api, warming };
+    return (struct mz_cluster_shown){ e->name,    e->bytes, e->version, e->updated_wall_us,
+                                      e->via_api, warming };
 }
 
 void mz_cluster_manager_show(struct mz_cluster_manager *m,
                              void (*fn)(void *arg, const struct mz_cluster_shown *c), void *arg)
 {
-    cluster_names_foreach(c, m->names)
+    cluster_names_foreach(e, m->names)
     {
-        const struct mz_cluster_shown shown = shown_of(c, false);
+        const struct mz_cluster_shown shown = shown_of(e, false);
         fn(arg, &shown);
     }
     mz_map_foreach (it, &m->warming) {
@@ -690,6 +707,14 @@ void mz_cluster_manager_show(struct mz_cluster_manager *m,
         if (shown.via_api)
             fn(arg, &shown);
     }
+}
+
+void cluster_each(struct mz_cluster_manager *m, void (*fn)(void *arg, struct cluster_entry *e),
+                  void *arg)
+{
+    cluster_names_foreach(e, m->names) fn(arg, e);
+    mz_map_foreach (it, &m->warming)
+        fn(arg, it->value);
 }
 
 bool mz_cluster_manager_has(const struct mz_cluster_manager *m, struct mz_str name)
@@ -704,18 +729,17 @@ size_t mz_cluster_manager_count(const struct mz_cluster_manager *m)
 
 static int by_number(const void *x, const void *y)
 {
-    struct mz_cluster *const *a = x, *const *b = y;
-    uint64_t i = cluster_priv(*a)->number, k = cluster_priv(*b)->number;
-    return (i > k) - (i < k);
+    const struct cluster_entry *const *a = x, *const *b = y;
+    return ((*a)->number > (*b)->number) - ((*a)->number < (*b)->number);
 }
 
-struct mz_cluster **cluster_list(struct mz_cluster_manager *m, size_t *out_n)
+struct cluster_entry **cluster_list(struct mz_cluster_manager *m, size_t *out_n)
 {
     size_t n = 0;
-    struct mz_cluster **v =
-        mz_newn0(MZ_MEM_UPSTREAM, struct mz_cluster *, cluster_names_count(m->names) + 1);
-    cluster_names_foreach(c, m->names) v[n++] = c;
-    qsort(v, n, sizeof(struct mz_cluster *), by_number);
+    struct cluster_entry **v =
+        mz_newn0(MZ_MEM_UPSTREAM, struct cluster_entry *, cluster_names_count(m->names) + 1);
+    cluster_names_foreach(e, m->names) v[n++] = e;
+    qsort(v, n, sizeof(*v), by_number);
     *out_n = n;
     return v;
 }
@@ -725,7 +749,7 @@ void mz_cluster_manager_show_added(struct mz_cluster_manager *m,
                                    void *arg)
 {
     size_t n;
-    struct mz_cluster **v = cluster_list(m, &n);
+    struct cluster_entry **v = cluster_list(m, &n);
     for (size_t i = 0; i < n; i++) {
         const struct mz_cluster_shown shown = shown_of(v[i], false);
         fn(arg, &shown);
@@ -763,13 +787,33 @@ struct mz_str mz_cluster_manager_local(const struct mz_cluster_manager *m)
 
 struct mz_cluster *cluster_find(struct mz_cluster_manager *m, struct mz_str name)
 {
-    return cluster_names_get(m->names, name);
+    struct cluster_entry *e = cluster_names_get(m->names, name);
+    if (e)
+        mz_cluster_unref(cluster_entry_use(e));
+    return e ? cluster_entry_awake(e) : NULL;
+}
+
+struct mz_cluster *cluster_look(struct mz_cluster_manager *m, struct mz_str name)
+{
+    const struct cluster_entry *e = cluster_names_get(m->names, name);
+    return e ? cluster_entry_awake(e) : NULL;
 }
 
 bool cluster_is_current(struct mz_cluster *c)
 {
     struct mz_cluster_manager *m = cluster_priv(c)->manager;
-    return cluster_names_get(m->names, c->name) == c || mz_map_get(&m->warming, c->name) == c;
+    const struct cluster_entry *e = cluster_priv(c)->entry;
+    return cluster_names_get(m->names, c->name) == e || mz_map_get(&m->warming, c->name) == e;
+}
+
+void cluster_manager_lock(struct mz_cluster_manager *m)
+{
+    pthread_mutex_lock(&m->lock);
+}
+
+void cluster_manager_unlock(struct mz_cluster_manager *m)
+{
+    pthread_mutex_unlock(&m->lock);
 }
 
 struct mz_log_files *cluster_log_files(const struct mz_cluster *c)
@@ -780,6 +824,7 @@ struct mz_log_files *cluster_log_files(const struct mz_cluster *c)
 void cluster_members_count(struct mz_cluster *c, const struct endpoints_count *n)
 {
     struct mz_scope *s = c->circuit[MZ_PRIORITY_DEFAULT].scope;
+    cluster_entry_settle(cluster_priv(c)->entry);
     uint64_t plain = cluster_priv(c)->n_matches ? 0 : n->added; /* else host_transport_set() */
     const uint64_t first[MZ_CM__COUNT] = { [MZ_CM_CHANGE] = n->changed ? n->changed : 1,
                                            [MZ_CM_DEGRADED] = n->degraded,
@@ -828,17 +873,6 @@ struct host_sets *cluster_sets_made(struct mz_cluster *c)
     struct host_sets *s = p->sets ? host_sets_ref(p->sets) : NULL;
     pthread_mutex_unlock(&p->manager->lock);
     return s;
-}
-
-bool cluster_unmade(struct mz_cluster *c, void (*change)(void *arg), void *arg)
-{
-    struct cluster_priv *p = cluster_priv(c);
-    pthread_mutex_lock(&p->manager->lock);
-    bool unmade = !p->sets;
-    if (unmade)
-        change(arg);
-    pthread_mutex_unlock(&p->manager->lock);
-    return unmade;
 }
 
 void cluster_host_failed(struct mz_cluster *c, struct mz_host *h)
@@ -975,11 +1009,12 @@ uint64_t upstream_generation(const struct mz_upstream *u)
     return u->generation;
 }
 
-static struct mz_wcluster *wcluster_create(struct mz_upstream *u, struct mz_cluster *c)
+static struct mz_wcluster *wcluster_create(struct mz_upstream *u, struct mz_cluster *take)
 {
+    struct mz_cluster *c = take;
     struct mz_wcluster *w = mz_new0(MZ_MEM_UPSTREAM, struct mz_wcluster);
     w->refs = 1;
-    w->cluster = mz_cluster_ref(c);
+    w->cluster = c;
     w->upstream = u;
     w->loop = u->loop;
     lb_init(&w->lb, &cluster_priv(c)->lb, &cluster_priv(c)->priorities, mz_loop_rand(u->loop),
@@ -998,7 +1033,8 @@ struct mz_wcluster *mz_upstream_find(struct mz_upstream *u, struct mz_str name)
     struct mz_wcluster *w = mz_map_get(&u->clusters, name);
     if (MZ_LIKELY(w != NULL))
         return w;
-    struct mz_cluster *c = u->closed ? NULL : cluster_names_get(u->names, name);
+    struct cluster_entry *e = u->closed ? NULL : cluster_names_get(u->names, name);
+    struct mz_cluster *c = e ? cluster_entry_use(e) : NULL;
     return c ? wcluster_create(u, c) : NULL;
 }
 

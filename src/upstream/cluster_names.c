@@ -1,12 +1,12 @@
 #include "upstream/cluster_names.h"
 
-#include "upstream/cluster.h"
+#include "upstream/upstream_priv.h"
 
 #define PARTS 256
 
 struct part {
     unsigned refs;     /* atomic */
-    struct mz_map map; /* name to cluster, one reference each */
+    struct mz_map map; /* name to entry, one reference each */
 };
 struct cluster_names {
     unsigned refs; /* atomic */
@@ -32,7 +32,7 @@ static void part_unref(struct part *p)
     if (!p || __atomic_fetch_sub(&p->refs, 1, __ATOMIC_ACQ_REL) != 1)
         return;
     mz_map_foreach (it, &p->map)
-        mz_cluster_unref(it->value);
+        cluster_entry_unref(it->value);
     mz_map_fini(&p->map);
     mz_free(MZ_MEM_UPSTREAM, p);
 }
@@ -51,7 +51,7 @@ static unsigned part_of(struct mz_str name)
     return (unsigned)(mz_xxh64(name.p, name.n, 0) % PARTS);
 }
 
-struct mz_cluster *cluster_names_get(const struct cluster_names *n, struct mz_str name)
+struct cluster_entry *cluster_names_get(const struct cluster_names *n, struct mz_str name)
 {
     const struct part *p = n->parts[part_of(name)];
     return p ? mz_map_get(&p->map, name) : NULL;
@@ -91,22 +91,22 @@ static struct part *own_part(struct cluster_names *n, unsigned i)
     mz_map_init(&p->map, MZ_MEM_UPSTREAM);
     if (old)
         mz_map_foreach (it, &old->map)
-            (void)mz_map_put(&p->map, it->key, mz_cluster_ref(it->value));
+            (void)mz_map_put(&p->map, it->key, cluster_entry_ref(it->value));
     part_unref(old);
     n->parts[i] = p;
     return p;
 }
 
-struct mz_cluster *cluster_names_put(struct cluster_names **io, struct mz_cluster *take)
+struct cluster_entry *cluster_names_put(struct cluster_names **io, struct cluster_entry *take)
 {
     struct cluster_names *n = own(io);
     struct part *p = own_part(n, part_of(take->name));
-    struct mz_cluster *old = mz_map_put(&p->map, take->name, take);
+    struct cluster_entry *old = mz_map_put(&p->map, take->name, take);
     n->n += !old;
     return old;
 }
 
-struct mz_cluster *cluster_names_del(struct cluster_names **io, struct mz_str name)
+struct cluster_entry *cluster_names_del(struct cluster_names **io, struct mz_str name)
 {
     if (!cluster_names_get(*io, name))
         return NULL;
@@ -116,7 +116,7 @@ struct mz_cluster *cluster_names_del(struct cluster_names **io, struct mz_str na
     return mz_map_del(&p->map, name);
 }
 
-struct mz_cluster *cluster_names_next(const struct cluster_names *n, struct cluster_names_at *at)
+struct cluster_entry *cluster_names_next(const struct cluster_names *n, struct cluster_names_at *at)
 {
     for (; at->part < PARTS; at->part++, at->entry = NULL) {
         const struct part *p = n->parts[at->part];

@@ -2,12 +2,12 @@
 
 #include <stdio.h>
 
-#include "upstream/cluster.h"
 #include "upstream/cluster_names.h"
+#include "upstream/upstream_priv.h"
 
 #define N 1000
 
-static struct mz_cluster clusters[N + 1];
+static struct cluster_entry clusters[N + 1];
 static char texts[N + 1][16];
 
 /* Clusters that nobody frees: only their references are looked at. */
@@ -16,7 +16,7 @@ static void make(void)
     for (int i = 0; i <= N; i++) {
         int n = snprintf(texts[i], sizeof(texts[i]), "c%d",
                          i % N); /* the last has the name of the first */
-        clusters[i] = (struct mz_cluster){ .refs = 100, .name = { texts[i], (size_t)n } };
+        clusters[i] = (struct cluster_entry){ .refs = 100, .name = { texts[i], (size_t)n } };
     }
 }
 
@@ -24,7 +24,7 @@ static struct cluster_names *all(void)
 {
     struct cluster_names *n = cluster_names_create();
     for (int i = 0; i < N; i++)
-        assert_null(cluster_names_put(&n, mz_cluster_ref(&clusters[i])));
+        assert_null(cluster_names_put(&n, cluster_entry_ref(&clusters[i])));
     return n;
 }
 
@@ -52,11 +52,11 @@ static void test_put_and_del(void **state)
     make();
     struct cluster_names *n = all(), *same = n;
     assert_int_equal(count(n), N);
-    assert_ptr_equal(cluster_names_put(&n, mz_cluster_ref(&clusters[N])), &clusters[0]);
-    mz_cluster_unref(&clusters[0]);
+    assert_ptr_equal(cluster_names_put(&n, cluster_entry_ref(&clusters[N])), &clusters[0]);
+    cluster_entry_unref(&clusters[0]);
     assert_ptr_equal(cluster_names_get(n, MZ_STR("c0")), &clusters[N]);
     assert_ptr_equal(cluster_names_del(&n, MZ_STR("c7")), &clusters[7]);
-    mz_cluster_unref(&clusters[7]);
+    cluster_entry_unref(&clusters[7]);
     assert_null(cluster_names_del(&n, MZ_STR("c7")));
     assert_null(cluster_names_get(n, MZ_STR("c7")));
     assert_int_equal(count(n), N - 1);
@@ -71,10 +71,10 @@ static void test_shared(void **state)
     (void)state;
     make();
     struct cluster_names *n = all(), *seen = cluster_names_ref(n);
-    assert_ptr_equal(cluster_names_put(&n, mz_cluster_ref(&clusters[N])), &clusters[0]);
-    mz_cluster_unref(&clusters[0]);
+    assert_ptr_equal(cluster_names_put(&n, cluster_entry_ref(&clusters[N])), &clusters[0]);
+    cluster_entry_unref(&clusters[0]);
     assert_ptr_equal(cluster_names_del(&n, MZ_STR("c7")), &clusters[7]);
-    mz_cluster_unref(&clusters[7]);
+    cluster_entry_unref(&clusters[7]);
     assert_ptr_not_equal(n, seen);
     assert_ptr_equal(cluster_names_get(seen, MZ_STR("c0")), &clusters[0]);
     assert_ptr_equal(cluster_names_get(seen, MZ_STR("c7")), &clusters[7]);

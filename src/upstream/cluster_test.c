@@ -496,7 +496,7 @@ static void test_many_are_small(void **state)
         assert_true(add(yaml, &err));
     }
     size_t each = (heap_bytes() - before) / 5000;
-    if (each > 1700)
+    if (each > 500)
         fail_msg("%zu bytes for each cluster", each);
     print_message("%zu bytes for each cluster, struct %zu + %zu\n", each, sizeof(struct mz_cluster),
                   sizeof(struct cluster_priv));

@@ -23,7 +23,7 @@ static struct mz_transport_factory *socket_build(const pb_TransportSocket *m, st
         return mz_transport_factory_raw();
     int n = snprintf(prefix, sizeof(prefix), "cluster." MZ_STR_FMT ".", MZ_STR_ARG(c->stat_name));
     const struct mz_str p = { prefix, (size_t)n < sizeof(prefix) ? (size_t)n : sizeof(prefix) - 1 };
-    struct mz_init **init = &cluster_priv(c)->init;
+    struct mz_init **init = &cluster_priv(c)->entry->init;
     if (!*init) {
         *init = mz_new0(MZ_MEM_UPSTREAM, struct mz_init);
         mz_init_init(*init);
@@ -32,9 +32,10 @@ static struct mz_transport_factory *socket_build(const pb_TransportSocket *m, st
 }
 
 /* The first filter is the nearest to the socket. The error's path is within the cluster. */
-static struct mz_transport_factory *build(const pb_TransportSocket *m, const pb_Cluster *cluster,
-                                          struct mz_cluster *c, const struct mz_upstream_env *env,
-                                          struct mz_err *err)
+static struct mz_transport_factory *factory_build(const pb_TransportSocket *m,
+                                                  const pb_Cluster *cluster, struct mz_cluster *c,
+                                                  const struct mz_upstream_env *env,
+                                                  struct mz_err *err)
 {
     struct mz_transport_factory *f = socket_build(m, c, env, err);
     if (!f)
@@ -47,6 +48,25 @@ static struct mz_transport_factory *build(const pb_TransportSocket *m, const pb_
     return f;
 }
 
+/* Number @i of the cluster's: what was kept of it, where its object is made anew. */
+static struct mz_transport_factory *build(const pb_TransportSocket *m, const pb_Cluster *cluster,
+                                          size_t i, struct mz_cluster *c,
+                                          const struct mz_upstream_env *env, struct mz_err *err)
+{
+    const struct cluster_entry *e = cluster_priv(c)->entry;
+    return e->transports ? mz_transport_factory_ref(e->transports[i])
+                         : factory_build(m, cluster, c, env, err);
+}
+
+static struct mz_scope *match_scope(struct mz_stats *st, struct mz_str cluster, const char *match)
+{
+    char text[1100];
+    int n = snprintf(text, sizeof(text), MZ_STR_FMT "%s.", MZ_STR_ARG(cluster), match);
+    return mz_scope_create(
+        st, &stats,
+        (struct mz_str){ text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1 });
+}
+
 static bool match_build(const pb_Cluster_TransportSocketMatch *m, const pb_Cluster *cluster,
                         struct mz_cluster *c, const struct mz_upstream_env *env, struct mz_err *err)
 {
@@ -57,32 +77,29 @@ static bool match_build(const pb_Cluster_TransportSocketMatch *m, const pb_Clust
     if (!c->arena)
         c->arena = mz_arena_create(MZ_MEM_UPSTREAM);
     to->labels = m->match ? mz_value_build(m->match, c->arena) : NULL;
-    to->factory = build(m->transport_socket, cluster, c, env, err);
+    to->factory = build(m->transport_socket, cluster, 1 + p->n_matches, c, env, err);
     if (!to->factory)
         return false;
-    int n = snprintf(prefix, sizeof(prefix), "cluster." MZ_STR_FMT ".%s.", MZ_STR_ARG(c->stat_name),
-                     m->name);
-    to->scope = mz_scope_create(
-        env->stats, &stats,
-        (struct mz_str){ prefix, (size_t)n < sizeof(prefix) ? (size_t)n : sizeof(prefix) - 1 });
+    to->scope =
+        match_scope(env->stats, cluster_prefix(c->stat_name, prefix, sizeof(prefix)), m->name);
     c->transport_uses |= to->factory->uses;
     p->n_matches++;
     return true;
 }
 
-static void init_drop(struct cluster_priv *p)
+static void init_drop(struct cluster_entry *e)
 {
-    if (p->init)
-        mz_init_fini(p->init);
-    mz_free(MZ_MEM_UPSTREAM, p->init);
-    p->init = NULL;
+    if (e->init)
+        mz_init_fini(e->init);
+    mz_free(MZ_MEM_UPSTREAM, e->init);
+    e->init = NULL;
 }
 
 static bool config(const pb_Cluster *m, struct mz_cluster *c, const struct mz_upstream_env *env,
                    struct mz_err *err)
 {
     struct cluster_priv *p = cluster_priv(c);
-    c->transport = build(m->transport_socket, m, c, env, err);
+    c->transport = build(m->transport_socket, m, 0, c, env, err);
     if (!c->transport)
         return false;
     if (c->auto_protocol && !c->transport->secure)
@@ -103,12 +120,48 @@ static bool config(const pb_Cluster *m, struct mz_cluster *c, const struct mz_up
 bool cluster_transport_config(const pb_Cluster *m, struct mz_cluster *c,
                               const struct mz_upstream_env *env, struct mz_err *err)
 {
-    struct cluster_priv *p = cluster_priv(c);
+    struct cluster_entry *e = cluster_priv(c)->entry;
     if (!config(m, c, env, err))
         return false;
-    if (p->init && mz_list_empty(&p->init->targets)) /* no secret is awaited */
-        init_drop(p);
+    if (!e->transports && e->init && mz_list_empty(&e->init->targets)) /* no secret is awaited */
+        init_drop(e);
     return true;
+}
+
+void cluster_transport_keep(const struct mz_cluster *c)
+{
+    const struct cluster_priv *p = cluster_priv(c);
+    struct cluster_entry *e = p->entry;
+    struct mz_transport_factory *raw = mz_transport_factory_raw();
+    bool plain = !p->n_matches && c->transport == raw;
+    mz_transport_factory_unref(raw);
+    if (plain)
+        return; /* there is but one such */
+    e->transports = mz_newn0(MZ_MEM_UPSTREAM, struct mz_transport_factory *, 1 + p->n_matches);
+    e->n_transports = (uint32_t)(1 + p->n_matches);
+    e->transports[0] = mz_transport_factory_ref(c->transport);
+    for (size_t i = 0; i < p->n_matches; i++)
+        e->transports[1 + i] = mz_transport_factory_ref(p->matches[i].factory);
+}
+
+void cluster_transport_stop(struct cluster_entry *e)
+{
+    init_drop(e);
+}
+
+void cluster_transport_drop(struct cluster_entry *e)
+{
+    for (uint32_t i = 0; i < e->n_transports; i++)
+        mz_transport_factory_unref(e->transports[i]);
+    mz_free(MZ_MEM_UPSTREAM, e->transports);
+}
+
+void cluster_transport_show(const struct cluster_entry *e, const pb_Cluster *m, struct mz_stats *st,
+                            struct mz_str prefix, void (*hold)(void *arg, struct mz_scope *take),
+                            void *arg)
+{
+    for (size_t i = 0; e->n_transports > 1 && i < m->n_transport_socket_matches; i++)
+        hold(arg, match_scope(st, prefix, m->transport_socket_matches[i]->name));
 }
 
 void cluster_transport_fini(struct mz_cluster *c)
@@ -119,7 +172,6 @@ void cluster_transport_fini(struct mz_cluster *c)
         mz_transport_factory_unref(p->matches[i].factory);
         mz_scope_unref(p->matches[i].scope);
     }
-    init_drop(p);
 }
 
 static bool fits(const struct mz_value *labels, const struct mz_host *h)

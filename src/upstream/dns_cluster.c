@@ -249,7 +249,7 @@ static void answered(void *arg, bool ok, const char *why, const struct mz_dns_re
     if (!t->answered) {
         t->answered = true;
         if (--d->unanswered == 0)
-            cluster_first_done(d->cluster);
+            cluster_first_done(cluster_priv(d->cluster)->entry);
     }
 }
 
@@ -304,7 +304,7 @@ struct dns_cluster *dns_cluster_create(struct mz_cluster *c, struct mz_err *err)
     d->arena = mz_arena_create(MZ_MEM_UPSTREAM);
     struct mz_proto_ctx ctx = { .arena = d->arena, .unknown = MZ_UNKNOWN_COUNT };
     ProtobufCMessage *msg;
-    if (mz_msg_unpack(&ctx, cluster_priv(c)->bytes, &pb_Cluster__descriptor, &msg, err))
+    if (mz_msg_unpack(&ctx, cluster_priv(c)->entry->bytes, &pb_Cluster__descriptor, &msg, err))
         d->dns = mz_dns_create(cluster_loop(c), &o, err);
     if (!d->dns) {
         dns_cluster_destroy(d);

@@ -8,40 +8,143 @@
 #include "upstream/upstream_priv.h"
 #include "xds/subscription.h"
 
-struct eds {
-    struct mz_cluster *cluster;  /* borrowed: it owns us */
-    struct mz_subscription *sub; /* NULL: stopped */
-    struct mz_xds *xds;
-    struct mz_str service; /* the resource's name */
-    char *bytes;           /* of the last good assignment; NULL: none. Manager's lock to change */
-    size_t bytes_n;
-    char *version;
-    uint64_t updated_wall_us;
-    struct mz_timer stale; /* endpoint_stale_after */
-    bool first_done;
-    bool started;
+struct policy { /* what an assignment says beside its hosts */
+    uint32_t overprovisioning, drop_millionths;
+    bool by_weight;
 };
+struct stale { /* endpoint_stale_after */
+    struct mz_timer timer;
+    struct cluster_entry *entry; /* borrowed: it owns us */
+};
+struct eds {
+    struct mz_subscription *sub; /* NULL: stopped */
+    char *
+        bytes; /* of the last good assignment, behind them its version; NULL: none. Manager's lock to change */
+    uint32_t bytes_n, version_n;
+    struct policy policy; /* the same lock */
+    uint32_t service_n;
+    uint64_t updated_wall_us;
+    struct stale *stale; /* NULL: never asked for */
+    uint32_t counts[3];  /* of a cluster that sleeps, in the order of counted[] */
+    bool started;
+    char service[]; /* the resource's name */
+};
+enum { NO_REBUILD, EMPTY, STALE };
+static const uint16_t counted[] = { MZ_CS_UPDATE_NO_REBUILD, MZ_CS_UPDATE_EMPTY,
+                                    MZ_CS_ASSIGNMENT_STALE };
 
-struct mz_str eds_bytes(const struct mz_cluster *c)
+static struct mz_str service_of(const struct eds *e)
 {
-    const struct eds *e = cluster_priv(c)->eds;
+    return (struct mz_str){ e->service, e->service_n };
+}
+
+static struct mz_str bytes_of(const struct eds *e)
+{
     return e && e->bytes ? (struct mz_str){ e->bytes, e->bytes_n } : (struct mz_str){ 0 };
 }
 
+static struct mz_str version_of(const struct eds *e)
+{
+    return e->bytes ? (struct mz_str){ e->bytes + e->bytes_n, e->version_n } : MZ_STR("");
+}
+
+struct mz_str eds_bytes(const struct mz_cluster *c)
+{
+    return bytes_of(cluster_priv(c)->entry->eds);
+}
+
+static void eds_count(struct cluster_entry *entry, unsigned what)
+{
+    const struct mz_cluster *c = cluster_entry_awake(entry);
+    if (c)
+        mz_count(c->scope, counted[what], 1);
+    else
+        entry->eds->counts[what]++;
+}
+
+static void counts_put(const struct eds *e, struct mz_scope *s)
+{
+    for (unsigned i = 0; i < MZ_COUNT(counted); i++)
+        if (e->counts[i])
+            mz_count(s, counted[i], e->counts[i]);
+}
+
+void eds_sleeps(struct cluster_entry *entry)
+{
+    if (entry->eds)
+        mz_subscription_shrink(entry->eds->sub);
+}
+
+void eds_woken(struct cluster_entry *entry, struct mz_scope *s)
+{
+    if (!entry->eds)
+        return;
+    counts_put(entry->eds, s);
+    if (entry->eds->sub)
+        mz_subscription_grow(entry->eds->sub, s->prefix);
+}
+
+struct mz_scope *eds_show(const struct cluster_entry *entry, struct mz_scope *s, bool add)
+{
+    if (!entry->eds)
+        return NULL;
+    if (add)
+        counts_put(entry->eds, s);
+    return mz_subscription_show(entry->eds->sub, s->prefix, add);
+}
+
+void eds_reset(struct cluster_entry *entry)
+{
+    if (!entry->eds)
+        return;
+    memset(entry->eds->counts, 0, sizeof(entry->eds->counts));
+    mz_subscription_reset(entry->eds->sub);
+}
+
 struct change { /* of the bytes, under the lock */
-    struct eds *eds;
+    struct cluster_entry *entry;
     const struct mz_resource *to;
-    struct cluster_priv *priv;
+    const struct policy *policy;
+    const struct endpoints_count *count;
+    struct mz_cluster *cluster; /* out: borrowed; NULL: it slept, and has counted */
 };
+
+static void bytes_set(struct eds *e, const struct mz_resource *r)
+{
+    char *old = e->bytes; /* @r may lie in it */
+    e->bytes = mz_alloc(MZ_MEM_XDS, r->bytes.n + r->version.n);
+    if (r->bytes.n)
+        memcpy(e->bytes, r->bytes.p, r->bytes.n);
+    if (r->version.n)
+        memcpy(e->bytes + r->bytes.n, r->version.p, r->version.n);
+    e->bytes_n = (uint32_t)r->bytes.n;
+    e->version_n = (uint32_t)r->version.n;
+    mz_free(MZ_MEM_XDS, old);
+}
+
+void eds_policy(const struct cluster_entry *entry, struct mz_cluster *c)
+{
+    const struct eds *e = entry->eds;
+    struct priority_opts *o = &cluster_priv(c)->priorities;
+    if (!e || !e->bytes)
+        return;
+    __atomic_store_n(&o->overprovisioning, e->policy.overprovisioning, __ATOMIC_RELAXED);
+    __atomic_store_n(&o->by_weight, e->policy.by_weight, __ATOMIC_RELAXED);
+    __atomic_store_n(&c->drop_millionths, e->policy.drop_millionths, __ATOMIC_RELAXED);
+}
 
 static void keep(void *arg)
 {
     struct change *g = arg;
-    struct eds *e = g->eds;
-    mz_free(MZ_MEM_XDS, e->bytes);
-    e->bytes = mz_strndup(MZ_MEM_XDS, g->to->bytes.n ? g->to->bytes.p : "", g->to->bytes.n);
-    e->bytes_n = g->to->bytes.n;
-    g->priv->seq++;
+    g->cluster = cluster_entry_awake(g->entry);
+    bytes_set(g->entry->eds, g->to);
+    g->entry->eds->policy = *g->policy;
+    if (g->cluster) {
+        cluster_priv(g->cluster)->seq++;
+        eds_policy(g->entry, g->cluster);
+    } else {
+        cluster_entry_members(g->entry, g->count);
+    }
 }
 
 /* ---- what changed, where nobody made the hosts ---- */
@@ -63,7 +166,7 @@ static void addresses(const pb_ClusterLoadAssignment *a, struct mz_map *out, str
         }
 }
 
-static void compare(struct mz_cluster *c, const pb_ClusterLoadAssignment *now,
+static void compare(const struct eds *e, const pb_ClusterLoadAssignment *now,
                     struct endpoints_count *count)
 {
     struct mz_proto_ctx ctx = { .arena = mz_arena_create(MZ_MEM_CONFIG),
@@ -73,8 +176,8 @@ static void compare(struct mz_cluster *c, const pb_ClusterLoadAssignment *now,
     ProtobufCMessage *m = NULL;
     mz_map_init(&before, MZ_MEM_CONFIG);
     mz_map_init(&after, MZ_MEM_CONFIG);
-    if (eds_bytes(c).p &&
-        mz_msg_unpack(&ctx, eds_bytes(c), &pb_ClusterLoadAssignment__descriptor, &m, &err))
+    if (e->bytes &&
+        mz_msg_unpack(&ctx, bytes_of(e), &pb_ClusterLoadAssignment__descriptor, &m, &err))
         addresses((const pb_ClusterLoadAssignment *)m, &before, ctx.arena);
     addresses(now, &after, ctx.arena);
     count->added = 0;
@@ -149,23 +252,17 @@ struct host_sets *eds_left(struct mz_cluster *c, struct host_sets *s, uint64_t s
 
 /* ---- updates ---- */
 
-static bool policy_take(struct mz_cluster *c, const pb_ClusterLoadAssignment_Policy *m,
+static bool policy_read(const pb_ClusterLoadAssignment_Policy *m, struct policy *out,
                         struct mz_err *err)
 {
     static const pb_ClusterLoadAssignment_Policy none = pb_ClusterLoadAssignment_Policy__INIT;
-    struct priority_opts *o = &cluster_priv(c)->priorities;
-    uint32_t factor, drop;
     m = m ? m : &none;
-    factor = mz_u32_or(m->overprovisioning_factor, 140);
-    if (!factor)
+    *out = (struct policy){ .overprovisioning = mz_u32_or(m->overprovisioning_factor, 140),
+                            .by_weight = m->weighted_priority_health != 0 };
+    if (!out->overprovisioning)
         return mz_err_set(err, "must be greater than 0") ||
                mz_err_at(err, "policy.overprovisioning_factor");
-    if (!endpoints_drop(m, &drop, err))
-        return mz_err_at(err, "policy");
-    __atomic_store_n(&o->overprovisioning, factor, __ATOMIC_RELAXED);
-    __atomic_store_n(&o->by_weight, m->weighted_priority_health != 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&c->drop_millionths, drop, __ATOMIC_RELAXED);
-    return true;
+    return endpoints_drop(m, &out->drop_millionths, err) || mz_err_at(err, "policy");
 }
 
 static bool stale_after(const pb_ClusterLoadAssignment *a, uint64_t *out_ms, struct mz_err *err)
@@ -175,96 +272,114 @@ static bool stale_after(const pb_ClusterLoadAssignment *a, uint64_t *out_ms, str
            mz_err_at(err, "policy.endpoint_stale_after");
 }
 
-static bool apply(struct mz_cluster *c, const pb_ClusterLoadAssignment *a,
+static void on_stale(struct mz_timer *t);
+
+static void stale_start(struct cluster_entry *entry, uint64_t ms)
+{
+    struct eds *e = entry->eds;
+    if (ms && !e->stale) {
+        e->stale = mz_new0(MZ_MEM_XDS, struct stale);
+        e->stale->entry = entry;
+        mz_timer_init(cluster_manager_env(entry->manager)->main, &e->stale->timer, on_stale);
+    }
+    if (ms)
+        mz_timer_start_ms(&e->stale->timer, ms);
+    else if (e->stale)
+        mz_timer_stop(&e->stale->timer);
+}
+
+/* Makes hosts of it at once where somebody uses or watches them. */
+static void change_run(struct change *g, const pb_ClusterLoadAssignment *a,
+                       struct endpoints_count *io_count)
+{
+    const struct mz_cluster *c = cluster_entry_awake(g->entry);
+    bool watched = c && (cluster_priv(c)->checker || cluster_priv(c)->lb.subsets);
+    if (!watched && cluster_entry_unmade(g->entry, keep, g))
+        return;
+    cluster_manager_lock(g->entry->manager);
+    keep(g);
+    cluster_manager_unlock(g->entry->manager);
+    publish(g->cluster, a, cluster_priv(g->cluster)->seq, io_count);
+}
+
+static bool apply(struct cluster_entry *entry, const pb_ClusterLoadAssignment *a,
                   const struct mz_resource *r, struct mz_err *err)
 {
-    struct cluster_priv *p = cluster_priv(c);
-    struct eds *e = p->eds;
-    struct endpoints_count count;
+    struct eds *e = entry->eds;
+    struct endpoints_count count, moved = { 0 };
+    struct policy policy;
     uint64_t stale_ms;
     if (!endpoints_check(a, CLUSTER_EDS, &count, err) || !stale_after(a, &stale_ms, err) ||
-        !policy_take(c, a->policy, err))
+        !policy_read(a->policy, &policy, err))
         return false;
-    struct change g = { e, r, p };
-    struct endpoints_count moved = { 0 };
-    compare(c, a, &moved);
+    compare(e, a, &moved);
     count.total = moved.total;
     count.added = moved.added;
     count.changed = moved.changed;
-    bool lazy = !p->checker && !p->lb.subsets && cluster_unmade(c, keep, &g);
-    if (!lazy) {
-        keep(&g);
-        publish(c, a, p->seq, &count);
-    }
-    cluster_members_count(c, &count);
-    mz_free(MZ_MEM_XDS, e->version);
-    e->version = mz_strndup(MZ_MEM_XDS, r->version.n ? r->version.p : "", r->version.n);
+    struct change g = { entry, r, &policy, &count, NULL };
+    change_run(&g, a, &count);
+    if (g.cluster)
+        cluster_members_count(g.cluster, &count);
     e->updated_wall_us = mz_clock->wall_us();
-    if (stale_ms)
-        mz_timer_start_ms(&e->stale, stale_ms);
-    else
-        mz_timer_stop(&e->stale);
+    stale_start(entry, stale_ms);
     return true;
 }
 
 static bool update(void *arg, const struct mz_xds_update *u, struct mz_err *err)
 {
-    struct mz_cluster *c = arg;
-    struct eds *e = cluster_priv(c)->eds;
+    struct cluster_entry *entry = arg;
+    struct eds *e = entry->eds;
     if (u->n == 0) {
-        mz_count(c->scope, MZ_CS_UPDATE_EMPTY, 1);
+        eds_count(entry, EMPTY);
         return true;
     }
     const struct mz_resource *r = &u->v[0];
-    if (!mz_str_eq(r->name, e->service))
+    if (!mz_str_eq(r->name, service_of(e)))
         return mz_err_set(err, "Unexpected EDS cluster (expecting " MZ_STR_FMT "): " MZ_STR_FMT,
-                          MZ_STR_ARG(e->service), MZ_STR_ARG(r->name));
-    if (e->bytes && mz_str_eq(r->bytes, eds_bytes(c))) {
-        mz_count(c->scope, MZ_CS_UPDATE_NO_REBUILD, 1);
+                          MZ_STR_ARG(service_of(e)), MZ_STR_ARG(r->name));
+    if (e->bytes && mz_str_eq(r->bytes, bytes_of(e))) {
+        eds_count(entry, NO_REBUILD);
         return true;
     }
     struct mz_proto_ctx ctx = { .arena = mz_arena_create(MZ_MEM_CONFIG) };
     ProtobufCMessage *m;
-    bool ok = mz_resource_open(e->xds, r, MZ_XDS_ENDPOINT, &ctx, &m, err) &&
-              apply(c, (const pb_ClusterLoadAssignment *)m, r, err);
+    bool ok = mz_resource_open(cluster_manager_env(entry->manager)->xds, r, MZ_XDS_ENDPOINT, &ctx,
+                               &m, err) &&
+              apply(entry, (const pb_ClusterLoadAssignment *)m, r, err);
     mz_arena_destroy(ctx.arena);
     return ok;
 }
 
 static void first(void *arg)
 {
-    struct mz_cluster *c = arg;
-    cluster_priv(c)->eds->first_done = true;
-    cluster_first_done(c);
+    cluster_first_done(arg);
 }
 
 static bool current(void *arg, struct mz_resource *out)
 {
-    const struct mz_cluster *c = arg;
-    const struct eds *e = cluster_priv(c)->eds;
-    *out = (struct mz_resource){ e->service, mz_str_c(e->version), eds_bytes(c) };
+    const struct eds *e = ((const struct cluster_entry *)arg)->eds;
+    *out = (struct mz_resource){ service_of(e), version_of(e), bytes_of(e) };
     return e->bytes != NULL;
 }
 
 /* Nobody confirmed the endpoints for so long: better none than wrong ones (Envoy). */
 static void on_stale(struct mz_timer *t)
 {
-    struct eds *e = MZ_CONTAINER(t, struct eds, stale);
-    struct mz_cluster *c = e->cluster;
+    struct cluster_entry *entry = MZ_CONTAINER(t, struct stale, timer)->entry;
+    const struct eds *e = entry->eds;
     pb_ClusterLoadAssignment none = pb_ClusterLoadAssignment__INIT;
     struct mz_err err;
-    none.cluster_name = (char *)(uintptr_t)e->service.p;
     struct mz_arena *a = mz_arena_create(MZ_MEM_CONFIG);
-    const struct mz_resource r = { e->service, mz_str_c(e->version),
-                                   mz_msg_pack_alloc(&none.base, a) };
-    mz_count(c->scope, MZ_CS_ASSIGNMENT_STALE, 1);
-    (void)apply(c, &none, &r, &err); /* nothing in it could be refused */
+    none.cluster_name = (char *)(uintptr_t)e->service;
+    const struct mz_resource r = { service_of(e), version_of(e), mz_msg_pack_alloc(&none.base, a) };
+    eds_count(entry, STALE);
+    (void)apply(entry, &none, &r, &err); /* nothing in it could be refused */
     mz_arena_destroy(a);
 }
 
 /* ---- the cluster's part ---- */
 
-bool eds_config(const pb_Cluster *m, struct mz_cluster *c, const struct mz_upstream_env *env,
+bool eds_config(const pb_Cluster *m, struct cluster_entry *entry, const struct mz_upstream_env *env,
                 struct mz_err *err)
 {
     const pb_Cluster_EdsClusterConfig *cfg = m->eds_cluster_config;
@@ -274,62 +389,60 @@ bool eds_config(const pb_Cluster *m, struct mz_cluster *c, const struct mz_upstr
     if (m->load_assignment)
         return mz_err_set(err, "an EDS cluster has the endpoints that its subscription gives") ||
                mz_err_at(err, "load_assignment");
-    struct eds *e = cluster_keep(c, sizeof(*e));
-    cluster_priv(c)->eds = e;
-    e->cluster = c;
-    cluster_priv(c)->seq = 1; /* of the hosts before any came */
-    mz_timer_init(env->main, &e->stale, on_stale);
-    e->xds = env->xds;
-    e->service = cfg->service_name[0] ? cluster_keep_str(c, cfg->service_name) : c->name;
+    struct mz_str service = cfg->service_name[0] ? mz_str_c(cfg->service_name) : entry->name;
+    struct eds *e =
+        mz_alloc0(MZ_MEM_XDS, sizeof(*e) + service.n + 1); /* the NUL: a message's name */
+    entry->eds = e;
+    e->service_n = (uint32_t)service.n;
+    memcpy(e->service, service.p, service.n);
     char prefix[1024];
-    int n = snprintf(prefix, sizeof(prefix), "cluster." MZ_STR_FMT ".", MZ_STR_ARG(c->stat_name));
-    const struct mz_subscriber who = { update, first, c, current, NULL };
-    e->sub = mz_subscribe(
-        env->xds, cfg->eds_config, MZ_XDS_ENDPOINT, e->service,
-        (struct mz_str){ prefix, (size_t)n < sizeof(prefix) ? (size_t)n : sizeof(prefix) - 1 },
-        &who, err);
+    const struct mz_subscriber who = { update, first, entry, current, NULL };
+    e->sub = mz_subscribe(env->xds, cfg->eds_config, MZ_XDS_ENDPOINT, service,
+                          cluster_prefix(entry->stat_name, prefix, sizeof(prefix)), &who, err);
     return e->sub || mz_err_at(err, "eds_cluster_config.eds_config");
 }
 
-void eds_start(struct mz_cluster *c)
+void eds_start(struct cluster_entry *entry)
 {
-    struct eds *e = cluster_priv(c)->eds;
+    struct eds *e = entry->eds;
     if (!e || e->started)
         return;
     e->started = true;
     mz_subscription_start(e->sub);
 }
 
-void eds_stop(struct mz_cluster *c)
+void eds_stop(struct cluster_entry *entry)
 {
-    struct eds *e = cluster_priv(c)->eds;
+    struct eds *e = entry->eds;
     if (!e)
         return;
-    mz_timer_stop(&e->stale);
+    if (e->stale)
+        mz_timer_stop(&e->stale->timer);
     mz_subscription_end(e->sub);
     e->sub = NULL;
 }
 
-void eds_destroy(struct mz_cluster *c)
+void eds_destroy(struct cluster_entry *entry)
 {
-    struct eds *e = cluster_priv(c)->eds;
+    struct eds *e = entry->eds;
     if (!e)
         return;
     MZ_ASSERT(!e->sub);
+    mz_free(MZ_MEM_XDS, e->stale);
     mz_free(MZ_MEM_XDS, e->bytes);
-    mz_free(MZ_MEM_XDS, e->version);
+    mz_free(MZ_MEM_XDS, e);
 }
 
 void mz_cluster_manager_each_eds(struct mz_cluster_manager *m,
                                  void (*fn)(void *arg, const struct mz_eds_shown *s), void *arg)
 {
     size_t n;
-    struct mz_cluster **v = cluster_list(m, &n);
+    struct cluster_entry **v = cluster_list(m, &n);
     for (size_t i = 0; i < n; i++) {
-        const struct eds *e = cluster_priv(v[i])->eds;
+        const struct eds *e = v[i]->eds;
         if (!e || !e->bytes)
             continue;
-        const struct mz_eds_shown s = { e->service, mz_str_c(e->version), eds_bytes(v[i]),
+        const struct mz_eds_shown s = { service_of(e), version_of(e), bytes_of(e),
                                         e->updated_wall_us };
         fn(arg, &s);
     }

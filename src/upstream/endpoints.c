@@ -359,7 +359,7 @@ static const pb_ClusterLoadAssignment *kept_assignment(struct mz_cluster *c,
         return NULL; /* nothing came yet */
     if (c->type == CLUSTER_EDS
             ? mz_msg_unpack(ctx, eds_bytes(c), &pb_ClusterLoadAssignment__descriptor, &m, &err)
-            : mz_msg_unpack(ctx, cluster_priv(c)->bytes, &pb_Cluster__descriptor, &m, &err))
+            : mz_msg_unpack(ctx, cluster_priv(c)->entry->bytes, &pb_Cluster__descriptor, &m, &err))
         return c->type == CLUSTER_EDS ? (const pb_ClusterLoadAssignment *)m
                                       : ((const pb_Cluster *)m)->load_assignment;
     MZ_LOG(ERROR, upstream, "cluster " MZ_STR_FMT ": kept message is unreadable: %s",

@@ -306,11 +306,59 @@ struct dns_cluster;
 struct outlier;
 struct checker;
 struct mz_log_file;
+/* A cluster as it was received: all there is of one that nobody uses (design.md 3.6). Its object is made by the first thread that
+ * needs it, and from then on by nobody else. cluster_entry.c */
+struct cluster_entry {
+    unsigned refs; /* atomic: maps of names, objects made of it, posts under way */
+    uint8_t type;  /* enum cluster_type */
+    bool via_api;
+    bool waiting;    /* main thread: it is not ready; the manager counts it */
+    bool first_done; /* main thread: its first endpoints came, or did not in time */
+    bool primary;    /* main thread: others (xDS itself) may depend on it: no discovery by xDS */
+    bool settled;    /* main thread: its object's statistics have what was counted before there was one */
+    bool gone; /* manager's lock: removed or replaced; an object made now is of whom it makes alone */
+    struct cluster_entry *next; /* the same lock, a reference: it slept to its end, and this one is used in its place; NULL: none */
+    struct mz_cluster_manager *manager;
+    struct mz_cluster *cluster; /* atomic, manager's lock to change; NULL: it sleeps. A reference, until it is gone */
+    struct mz_str name;
+    struct mz_str bytes; /* the message, for dumps, for the object and its hosts at first use */
+    struct mz_str version; /* of the update that brought it */
+    uint64_t number;       /* in the order in which they were added */
+    uint64_t updated_wall_us;
+    struct mz_str stat_name; /* alt_stat_name or name */
+    struct eds *eds;         /* NULL: endpoints come another way */
+    struct mz_init *init;    /* main thread: secrets that are awaited; NULL: none */
+    struct mz_transport_factory **transports; /* of one that sleeps: the cluster's, its matches'; NULL: raw. A reference each */
+    uint32_t n_transports;
+    const struct lb_type *lb; /* of one that sleeps: whose statistics are shown */
+    uint32_t members[MZ_CM__COUNT]; /* manager's lock to change; of one that sleeps: what they count */
+};
+struct cluster_entry *cluster_entry_ref(struct cluster_entry *e); /* any thread */
+void cluster_entry_unref(struct cluster_entry *e);                /* any thread; NULL is fine */
+/* Main thread. Checks the message by making the object; of one that may sleep it does not stay. NULL: @err. */
+struct cluster_entry *cluster_entry_create(struct mz_cluster_manager *m, const pb_Cluster *msg, struct mz_str bytes,
+                                           struct mz_str version, bool via_api, struct mz_err *err);
+/* Main thread: no object is made for others, the one there was loses a reference; subscriptions end. */
+void cluster_entry_stop(struct cluster_entry *e);
+/* Main thread: @e is stopped, @by takes its place: what counts under their name goes on. */
+void cluster_entry_replaced(struct cluster_entry *e, struct cluster_entry *by);
+struct mz_cluster *cluster_entry_use(struct cluster_entry *e);  /* any thread: the object, made now if it slept; a reference */
+struct mz_cluster *cluster_entry_peek(struct cluster_entry *e); /* main thread: for a look: what is made for it is not kept */
+/* Main thread: the object where it does not sleep, borrowed; else NULL. */
+struct mz_cluster *cluster_entry_awake(const struct cluster_entry *e);
+/* Main thread: @change under the manager's lock while there are no hosts that it would have to change; false: there are. */
+bool cluster_entry_unmade(struct cluster_entry *e, void (*change)(void *arg), void *arg);
+struct endpoints_count;
+void cluster_entry_members(struct cluster_entry *e, const struct endpoints_count *n); /* of one that sleeps, under the lock */
+void cluster_entry_settle(struct cluster_entry *e);                                   /* main thread; before its object counts */
+/* Main thread: the statistics of those that sleep, for pages. */
+struct cluster_sleepers;
+struct cluster_sleepers *cluster_sleepers_create(struct mz_cluster_manager *m, struct mz_stats *st);
+void cluster_sleepers_destroy(struct cluster_sleepers *s);
+
 struct cluster_priv {
     struct mz_cluster_manager *manager;
-    struct mz_str bytes; /* the message, for dumps and for hosts at first use */
-    uint64_t number;     /* in the order in which they were added */
-    uint64_t updated_wall_us;
+    struct cluster_entry *entry; /* a reference */
     struct lb_config lb;
     struct priority_opts priorities;
     struct mz_addr *bind;
@@ -325,19 +373,13 @@ struct cluster_priv {
     struct outlier *outlier; /* health/; NULL: none */
     struct checker *checker; /* the same */
     bool warming_checks;     /* main thread: the cluster is not ready before each host was checked once */
-    bool waiting;            /* main thread: it is not ready; the manager counts it */
     bool beginning;          /* main thread: the outcome of its first checks is to be published */
-    bool first_done;         /* main thread: its first endpoints came, or did not in time */
-    bool primary;            /* main thread: others (xDS itself) may depend on it: no discovery by xDS */
-    struct mz_init *init;    /* secrets that are awaited; NULL: none */
     struct host_sets *
         sets; /* atomic; NULL until somebody needs the hosts of a static cluster; manager's lock to change */
     uint64_t seq;
     bool refresh_due; /* main thread: cluster_refresh_health() was called in this turn */
     struct dns_config *dns_config;
     struct dns_cluster *dns; /* main thread */
-    struct eds *eds;         /* NULL: endpoints come another way */
-    struct mz_str version;   /* of the update that brought it */
     struct original_dst *original_dst;
     struct aggregate *aggregate;
     const struct mz_auto_sni *auto_sni; /* NULL: none */
@@ -352,19 +394,29 @@ static inline struct cluster_priv *cluster_priv(const struct mz_cluster *c)
 }
 struct mz_stat_kind;
 
-/* cluster_config.c. The cluster keeps nothing of @m. */
-struct mz_cluster *cluster_create(struct mz_cluster_manager *mgr, const struct mz_upstream_env *env,
-                                  const pb_Cluster *m, struct mz_str bytes, bool via_api,
-                                  struct mz_err *err);
+/* cluster_config.c. The cluster keeps nothing of @m, but holds @e. Main thread; any, of a message that was taken before. */
+struct mz_cluster *cluster_create(struct cluster_entry *e, const struct mz_upstream_env *env, const pb_Cluster *m,
+                                  struct endpoints_count *out_count, struct mz_err *err);
 void cluster_free(struct mz_cluster *c);
+void cluster_object_stop(struct mz_cluster *c); /* main thread: nothing of it runs there any more; workers may still use it */
+/* Of a cluster of that type under cluster.<name>.; of the membership see circuit_scopes(). */
+struct mz_scope *cluster_scope(struct mz_stats *st, uint8_t type, struct mz_str prefix);
+struct mz_str cluster_prefix(struct mz_str stat_name, char *out_text, size_t size); /* "cluster.<name>." */
 bool cluster_lb_config(const pb_Cluster *m, struct mz_cluster *c,
                        struct mz_err *err); /* cluster_lb.c */
 /* cluster_lb.c: the statistics of the policy, where it has some; @prefix is the cluster's. */
+struct mz_scope *lb_type_scope(const struct lb_type *t, struct mz_stats *st, struct mz_str prefix); /* NULL: it has none */
 void cluster_lb_scope(struct mz_cluster *c, struct mz_stats *st, struct mz_str prefix);
 /* cluster_transport.c: transport_socket, transport_socket_matches */
 bool cluster_transport_config(const pb_Cluster *m, struct mz_cluster *c,
                               const struct mz_upstream_env *env, struct mz_err *err);
 void cluster_transport_fini(struct mz_cluster *c);
+/* What is made once, on the main thread, of a cluster that sleeps: secrets by subscription are its. The entry has it to its end. */
+void cluster_transport_keep(const struct mz_cluster *c);
+void cluster_transport_stop(struct cluster_entry *e); /* main thread: nothing is awaited any more */
+void cluster_transport_drop(struct cluster_entry *e); /* last reference; any thread */
+void cluster_transport_show(const struct cluster_entry *e, const pb_Cluster *m, struct mz_stats *st, struct mz_str prefix,
+                            void (*hold)(void *arg, struct mz_scope *take), void *arg); /* its statistics, for a page */
 void host_transport_set(struct mz_host *h); /* its metadata is there: which of the matches serves it */
 bool cluster_protocol_config(const pb_Cluster *m, struct mz_cluster *c,
                              struct mz_err *err); /* cluster_protocol.c */
@@ -419,8 +471,13 @@ bool cluster_warming(const struct mz_cluster *c);
 void cluster_checks_done(struct mz_cluster *c); /* main thread: each host was checked once */
 struct mz_log_files *cluster_log_files(const struct mz_cluster *c); /* NULL: none */
 struct mz_log_file *cluster_outlier_log(const struct mz_cluster *c); /* NULL: none */
-void cluster_first_done(struct mz_cluster *c);  /* main thread: first discovery ended */
-struct mz_cluster **cluster_list(struct mz_cluster_manager *m, size_t *out_n); /* main thread; oldest first; mz_free() it */
+void cluster_first_done(struct cluster_entry *e);  /* main thread: first discovery ended */
+struct cluster_entry **cluster_list(struct mz_cluster_manager *m, size_t *out_n); /* main thread; oldest first; mz_free() it */
+/* Main thread: those that serve, those that warm. */
+void cluster_each(struct mz_cluster_manager *m, void (*fn)(void *arg, struct cluster_entry *e), void *arg);
+void cluster_manager_lock(struct mz_cluster_manager *m); /* any thread, rarely */
+void cluster_manager_unlock(struct mz_cluster_manager *m);
+bool cluster_in_use(struct mz_cluster_manager *m, struct mz_str name); /* main thread: one of that name has an object */
 struct mz_loop *cluster_loop(struct mz_cluster *c);
 const struct mz_upstream_env *cluster_manager_env(const struct mz_cluster_manager *m);
 bool cluster_is_current(struct mz_cluster *c); /* main thread: neither removed nor replaced */
@@ -457,25 +514,31 @@ void original_dst_stop(struct mz_cluster *c);  /* main thread; nothing where the
 void original_dst_follow(struct mz_wcluster *w); /* its sets are new */
 void original_dst_drop(struct mz_wcluster *w);
 
-/* eds.c, main thread but for eds_bytes() */
-bool eds_config(const pb_Cluster *m, struct mz_cluster *c, const struct mz_upstream_env *env,
+/* eds.c, main thread but for eds_bytes(), eds_policy() */
+bool eds_config(const pb_Cluster *m, struct cluster_entry *e, const struct mz_upstream_env *env,
                 struct mz_err *err);
-void eds_start(struct mz_cluster *c);   /* nothing where the cluster is another */
-void eds_stop(struct mz_cluster *c);    /* no update more */
-void eds_destroy(struct mz_cluster *c); /* last reference; any thread */
+void eds_start(struct cluster_entry *e);   /* nothing where the cluster is another */
+void eds_stop(struct cluster_entry *e);    /* no update more */
+void eds_destroy(struct cluster_entry *e); /* last reference; any thread */
+void eds_policy(const struct cluster_entry *e, struct mz_cluster *c); /* what the assignment says to its object; under the lock */
+/* Of a cluster that sleeps what its subscription counts: it counts for itself; into @s, the cluster's, from now on; for a page,
+ * which gets a reference of the scope beside @s, or NULL (@add false: the numbers there are another's); /reset_counters. */
+void eds_sleeps(struct cluster_entry *e);
+void eds_woken(struct cluster_entry *e, struct mz_scope *s);
+struct mz_scope *eds_show(const struct cluster_entry *e, struct mz_scope *s, bool add);
+void eds_reset(struct cluster_entry *e);
 /* Does a host that is named no more fail its checks now? Then it leaves: eds_left() is host_sets_again() without it, counted. */
 bool eds_leaving(const struct mz_cluster *c, const struct host_sets *s);
 struct host_sets *eds_left(struct mz_cluster *c, struct host_sets *s, uint64_t seq);
 struct mz_str eds_bytes(const struct mz_cluster *c); /* the assignment as it came; under the manager's lock */
 struct host_sets *cluster_sets_made(struct mz_cluster *c); /* the hosts, if anybody made them; else NULL. A reference */
-/* Main thread, for eds.c: changes what the hosts are made of later, under the manager's lock; false: they are made already. */
-bool cluster_unmade(struct mz_cluster *c, void (*change)(void *arg), void *arg);
 
 /* aggregate.c */
 bool aggregate_config(const pb_Cluster_CustomClusterType *m, struct mz_cluster *c,
                       struct mz_err *err);
 bool aggregate_check(struct mz_cluster *c, struct mz_err *err); /* does @c close a cycle? (H03) */
-struct mz_cluster *cluster_find(struct mz_cluster_manager *m, struct mz_str name); /* main thread */
+struct mz_cluster *cluster_find(struct mz_cluster_manager *m, struct mz_str name); /* main thread; wakes it; borrowed */
+struct mz_cluster *cluster_look(struct mz_cluster_manager *m, struct mz_str name); /* the same, NULL of one that sleeps */
 struct mz_wcluster *aggregate_inner(struct mz_wcluster *w, const struct mz_host *host);
 bool aggregate_hashes(struct mz_wcluster *w);
 uint32_t aggregate_row(struct mz_wcluster *w, const struct priority_load **out_loads); /* how many priorities it has now */

@@ -39,7 +39,7 @@ static void refresh(void *arg)
     struct mz_arena *a = mz_arena_create(MZ_MEM_XDS);
     struct mz_str text, version;
     struct mz_err err;
-    mz_count(s->scope, MZ_SUB_STAT_ATTEMPT, 1);
+    subscription_count(s, MZ_SUB_STAT_ATTEMPT);
     if (read_file(f->path, a, &text, &err))
         (void)subscription_text(s, mz_str_c(f->path), text, a, &version);
     else

@@ -156,15 +156,15 @@ static bool grpc_create(struct mz_subscription *s, const pb_ConfigSource *m, str
 static bool on_update(void *arg, const struct mz_xds_update *u, struct mz_err *err)
 {
     struct mz_subscription *s = arg;
-    mz_count(s->scope, MZ_SUB_STAT_ATTEMPT, 1);
+    subscription_count(s, MZ_SUB_STAT_ATTEMPT);
     return subscription_take(s, u, err);
 }
 
 static void on_disconnected(void *arg)
 {
     struct mz_subscription *s = arg;
-    mz_count(s->scope, MZ_SUB_STAT_FAILURE, 1);
-    mz_count(s->scope, MZ_SUB_STAT_ATTEMPT, 1);
+    subscription_count(s, MZ_SUB_STAT_FAILURE);
+    subscription_count(s, MZ_SUB_STAT_ATTEMPT);
 }
 
 static bool on_current(void *arg, struct mz_resource *out)
@@ -180,7 +180,7 @@ static void grpc_start(struct mz_subscription *s)
     struct over_grpc *g = s->state;
     struct mz_resource r;
     struct mz_err err;
-    mz_count(s->scope, MZ_SUB_STAT_ATTEMPT, 1);
+    subscription_count(s, MZ_SUB_STAT_ATTEMPT);
     if (!g->mux)
         return;
     g->watch = mz_xds_mux_watch(g->mux, s->type, s->name, &watch_ops, s);

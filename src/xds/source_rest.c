@@ -87,7 +87,7 @@ static void ask(struct rest *r)
     if (s->xds->halted)
         return;
     struct mz_arena *a = mz_arena_create(MZ_MEM_XDS);
-    mz_count(s->scope, MZ_SUB_STAT_ATTEMPT, 1);
+    subscription_count(s, MZ_SUB_STAT_ATTEMPT);
     r->post = s->xds->net.post(s->xds->net.arg, mz_str_c(r->cluster), xds_types[s->type].rest_path,
                                request_json(r, a), r->timeout_ms, answered, r);
     mz_arena_destroy(a);

@@ -24,6 +24,7 @@ void mz_xds_destroy(struct mz_xds *x)
     mz_xds_mux_destroy(x->ads);
     MZ_ASSERT(!x->muxes.n);
     mz_map_fini(&x->muxes);
+    version_text_unref(x->last_version);
     mz_free(MZ_MEM_XDS, (void *)(uintptr_t)x->net.node.p);
     mz_file_watches_destroy(x->watches);
     mz_free(MZ_MEM_XDS, x);
@@ -57,7 +58,7 @@ static void tell_failed(struct mz_subscription *s)
 static void on_first_timeout(struct mz_timer *t)
 {
     struct mz_subscription *s = MZ_CONTAINER(t, struct mz_subscription, first_timer);
-    mz_count(s->scope, MZ_SUB_STAT_INIT_FETCH_TIMEOUT, 1);
+    subscription_count(s, MZ_SUB_STAT_INIT_FETCH_TIMEOUT);
     MZ_LOG(WARN, config, "%s: initial fetch timed out for '" MZ_STR_FMT "'",
            xds_types[s->type].short_name, MZ_STR_ARG(s->name));
     tell_failed(s);
@@ -141,6 +142,7 @@ void mz_subscription_end(struct mz_subscription *s)
         return; /* the outermost callback's return ends it */
     s->source->destroy(s);
     mz_scope_unref(s->scope);
+    subscription_counts_fini(&s->counts);
     mz_free(MZ_MEM_XDS, s);
 }
 
@@ -157,15 +159,6 @@ void subscription_first(struct mz_subscription *s)
     mz_timer_stop(&s->first_timer);
     if (s->who.first)
         s->who.first(s->who.arg);
-}
-
-static void note_success(struct mz_subscription *s, struct mz_str version, uint64_t took_us)
-{
-    mz_count(s->scope, MZ_SUB_STAT_SUCCESS, 1);
-    mz_gauge_set(s->scope, MZ_SUB_STAT_TIME, mz_clock->wall_us() / 1000);
-    mz_gauge_set(s->scope, MZ_SUB_STAT_VERSION, mz_xxh64(version.p, version.n, 0));
-    mz_text_set(s->scope, MZ_SUB_STAT_VERSION_TEXT, version);
-    mz_hist_record(s->scope, MZ_SUB_STAT_DURATION, took_us / 1000);
 }
 
 static void warn(const struct mz_subscription *s, const char *what, const struct mz_err *err)
@@ -193,9 +186,10 @@ bool subscription_take(struct mz_subscription *s, const struct mz_xds_update *u,
     s->busy++;
     bool ok = s->who.update(s->who.arg, u, err);
     if (ok && !s->ended)
-        note_success(s, u->version, mz_clock->mono_us() - began);
+        subscription_count_success(s, u->version, mz_clock->wall_us() / 1000,
+                                   (mz_clock->mono_us() - began) / 1000);
     else if (!ok && !s->ended) {
-        mz_count(s->scope, MZ_SUB_STAT_REJECTED, 1);
+        subscription_count(s, MZ_SUB_STAT_REJECTED);
         warn(s, "update refused", err);
         tell_failed(s);
     }
@@ -207,7 +201,7 @@ bool subscription_take(struct mz_subscription *s, const struct mz_xds_update *u,
 void subscription_refused(struct mz_subscription *s, const struct mz_err *err)
 {
     s->busy++;
-    mz_count(s->scope, MZ_SUB_STAT_REJECTED, 1);
+    subscription_count(s, MZ_SUB_STAT_REJECTED);
     warn(s, "update refused", err);
     tell_failed(s);
     subscription_first(s);
@@ -217,7 +211,7 @@ void subscription_refused(struct mz_subscription *s, const struct mz_err *err)
 void subscription_failed(struct mz_subscription *s, const struct mz_err *err)
 {
     s->busy++;
-    mz_count(s->scope, MZ_SUB_STAT_FAILURE, 1);
+    subscription_count(s, MZ_SUB_STAT_FAILURE);
     warn(s, "update failed", err);
     if (s->source == &source_file) /* a server may be away for a while */
         tell_failed(s);

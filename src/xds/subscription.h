@@ -99,7 +99,14 @@ void mz_subscription_end(struct mz_subscription *s); /* also from inside update(
 /* VHDS over gRPC: the server is asked for one name more; what it says comes to @s. Until mz_xds_watch_end(). NULL: no server. */
 struct mz_xds_watch;
 struct mz_xds_watch *mz_subscription_ask(struct mz_subscription *s, struct mz_str name);
-struct mz_scope *mz_subscription_scope(const struct mz_subscription *s); /* kind mz_subscription_stats; borrowed */
+struct mz_scope *mz_subscription_scope(const struct mz_subscription *s); /* kind mz_subscription_stats; borrowed; NULL: it is small */
+/* For subscriptions that there are thousands of. A small one has no scope: it counts for itself, until it grows. @prefix is the
+ * stat_prefix that it began with. */
+void mz_subscription_shrink(struct mz_subscription *s); /* before it starts */
+void mz_subscription_grow(struct mz_subscription *s, struct mz_str prefix); /* again: nothing */
+/* Its numbers for a page, added to what the scope has where @add; a reference. */
+struct mz_scope *mz_subscription_show(const struct mz_subscription *s, struct mz_str prefix, bool add);
+void mz_subscription_reset(struct mz_subscription *s); /* /reset_counters of a small one */
 
 /* Opens a resource as a message of @type into @ctx, which it sets up with an arena of the caller's: constraints are checked,
  * unknown fields counted or refused. False: @err has the path. */

@@ -18,6 +18,15 @@ struct mz_xds {
     bool halted;            /* ... no more */
     struct mz_file_watches *watches;
     uint64_t unknown_fields;
+    struct version_text *last_version; /* subscription_counts.c; NULL: none yet */
+};
+struct mz_hist;
+struct subscription_counts { /* of a subscription without a scope */
+    uint32_t n[MZ_SUB_STAT_SUCCESS + 1]; /* counters, by their index */
+    uint32_t at_once;                    /* updates that took less than 1 ms */
+    struct mz_hist *durations;           /* of the others; NULL: none */
+    struct version_text *version;        /* of the last success; NULL: none */
+    uint64_t wall_ms;
 };
 struct source_ops { /* where resources come from */
     bool (*create)(struct mz_subscription *s, const pb_ConfigSource *m, struct mz_err *err);
@@ -31,7 +40,8 @@ struct mz_subscription {
     enum mz_xds_type type;
     struct mz_str name; /* behind the struct */
     struct mz_str stat_prefix; /* during create() */
-    struct mz_scope *scope;
+    struct mz_scope *scope; /* NULL: it is small */
+    struct subscription_counts counts;
     struct mz_subscriber who;
     const struct source_ops *source;
     void *state; /* of the source */
@@ -41,6 +51,12 @@ struct mz_subscription {
     unsigned busy; /* callbacks that run */
     bool ended;    /* during one */
 };
+
+/* subscription_counts.c */
+void subscription_count(struct mz_subscription *s, unsigned which);
+void subscription_count_success(struct mz_subscription *s, struct mz_str version, uint64_t wall_ms, uint64_t took_ms);
+void subscription_counts_fini(struct subscription_counts *c);
+void version_text_unref(struct version_text *v); /* NULL is fine */
 
 /* ---- what sources tell ---- */
 /* Hands an update on and counts it. False: refused, @err says why. @received_us: mono, when it began to be read. */
