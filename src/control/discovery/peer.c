@@ -186,6 +186,13 @@ static uint64_t version_of(struct mz_outs *now)
     return h;
 }
 
+/* The state of the world: what is not in a response is gone. */
+static bool is_whole(const struct mz_peer *p, enum mz_xds_type t)
+{
+    return !p->env.delta &&
+           (p->subs[t].wildcard || t == MZ_XDS_CLUSTER || t == MZ_XDS_LISTENER);
+}
+
 static bool send_response(struct mz_peer *p, enum mz_xds_type t, struct mz_outs *now,
                           struct diff *d)
 {
@@ -197,7 +204,7 @@ static bool send_response(struct mz_peer *p, enum mz_xds_type t, struct mz_outs 
     char version[17], nonce[17];
     mz_buf_init(&b);
     mz_wire_put_bytes(&b, 1, hex(version_of(now), version));
-    const bool all = !p->env.delta && s->wildcard; /* the state of the world */
+    const bool all = is_whole(p, t);
     mz_bundles_append(p->env.bundles, &b, p->env.delta, url,
                       all ? (const struct mz_out *const *)now->v.v : d->changed.v,
                       all ? now->v.n : d->changed.n);
@@ -256,11 +263,11 @@ static void have_update(struct mz_peer *p, enum mz_xds_type t, struct mz_outs *n
     }
 }
 
-static bool is_needed(struct mz_peer *p, const struct sub *s, const struct diff *d)
+static bool is_needed(struct mz_peer *p, enum mz_xds_type t, const struct diff *d)
 {
-    if (s->fresh || d->changed.n)
+    if (p->subs[t].fresh || d->changed.n)
         return true;
-    return d->removed.n && (p->env.delta || s->wildcard);
+    return d->removed.n && (p->env.delta || is_whole(p, t));
 }
 
 static void make_view(struct mz_peer *p)
@@ -332,7 +339,7 @@ static void respond(struct mz_peer *p, enum mz_xds_type t)
         stale_of(p, t, &now);
         diff_stale(&d, s, &now);
     }
-    if (!is_needed(p, s, &d)) {
+    if (!is_needed(p, t, &d)) {
         s->dirty = false;
         stale_clear(s);
     } else if (send_response(p, t, &now, &d)) {
@@ -474,7 +481,7 @@ static void state_request(struct mz_peer *p, enum mz_xds_type t, const pb_Discov
     const bool first = !s->on;
     bool more = false;
     s->on = true;
-    s->wildcard = !mz_translate_is_named(t);
+    s->wildcard = !mz_translate_is_named(p->proxy, t);
     if (!s->wildcard && r->n_resource_names)
         more = replace_names(p, s, r->resource_names, r->n_resource_names);
     else if (!s->wildcard)
@@ -501,7 +508,7 @@ static void delta_request(struct mz_peer *p, enum mz_xds_type t, const pb_DeltaD
     const bool first = !s->on;
     bool more = false;
     s->on = true;
-    s->wildcard = !mz_translate_is_named(t);
+    s->wildcard = !mz_translate_is_named(p->proxy, t);
     for (size_t i = 0; !s->wildcard && i < r->n_resource_names_unsubscribe; i++)
         have_remove(s, mz_str_c(r->resource_names_unsubscribe[i]));
     for (size_t i = 0; !s->wildcard && i < r->n_resource_names_subscribe; i++) {

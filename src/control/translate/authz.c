@@ -278,6 +278,18 @@ void tr_authz_add(struct mz_view *v, struct tr_guards *g)
     mz_vec_free(&all.v, MZ_MEM_CONFIG);
 }
 
+pb_RBAC *tr_authz_enforced(struct mz_view *v, ist_AuthorizationPolicy_Action action)
+{
+    const struct mz_attach_to to = { v->proxy->ns,
+                                     v->workload ? v->workload->labels : v->proxy->labels };
+    struct mz_attached_refs all = { 0 };
+    struct rules r = { 0 };
+    mz_model_attached_all(v->model, MZ_KIND_AUTHORIZATION_POLICY, &to, false, &all);
+    (void)rules_of(v, &all, action, NULL, false, &r);
+    mz_vec_free(&all.v, MZ_MEM_CONFIG);
+    return r.enforced;
+}
+
 const struct tr_guards *tr_guards(struct mz_view *v)
 {
     if (!v->guards) {

@@ -27,6 +27,8 @@ struct tr_guards {
     pb_Filter **custom_tcp, **tcp;
 };
 const struct tr_guards *tr_guards(struct mz_view *v); /* made at the first call */
+/* Rules of one action without those that only try; NULL: there are none. For whoever has no filters (proxyless.h). */
+pb_RBAC *tr_authz_enforced(struct mz_view *v, ist_AuthorizationPolicy_Action action);
 void tr_authz_add(struct mz_view *v, struct tr_guards *g); /* AuthorizationPolicies */
 void tr_jwt_add(struct mz_view *v, struct tr_guards *g);   /* RequestAuthentications */
 #endif

@@ -52,7 +52,7 @@ static void play(struct mz_translator *t, const char *id)
     struct mz_view *v = mz_view_create(t, p);
     for (size_t i = 0; i < MZ_COUNT(types); i++) {
         struct mz_outs o = { 0 };
-        mz_translate(v, types[i], &name, mz_translate_is_named(types[i]) ? 1 : 0, &o);
+        mz_translate(v, types[i], &name, mz_translate_is_named(p, types[i]) ? 1 : 0, &o);
         load(&o, types[i]);
         mz_outs_fini(&o);
     }

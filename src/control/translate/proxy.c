@@ -129,6 +129,14 @@ static bool lacks(const pb_Node *n, const char *name)
     return n->n_extensions != 0;
 }
 
+/* Its agent says so in the node's metadata; a library that found us by itself, by its name. */
+static bool is_proxyless(const pb_Node *n)
+{
+    const struct mz_str by = mz_str_c(n->user_agent_name);
+    return mz_str_eq(meta_text(n, "GENERATOR"), MZ_STR("grpc")) ||
+           (by.n >= 4 && mz_str_ieq((struct mz_str){ by.p, 4 }, MZ_STR("grpc")));
+}
+
 static void take_rest(struct mz_proxy *p, const pb_Node *node)
 {
     static const char *const names[] = { "service.istio.io/canonical-name",
@@ -153,7 +161,9 @@ static void take_rest(struct mz_proxy *p, const pb_Node *node)
     p->stock = lacks_istio(node);
     p->lacks_wasm = lacks(node, "envoy.filters.http.wasm");
     p->lacks_lua = lacks(node, "envoy.filters.http.lua");
-    const uint8_t shape[] = { (uint8_t)p->type, p->ipv4, p->ipv6, p->stock, p->auto_addresses };
+    p->proxyless = p->type == MZ_PROXY_SIDECAR && is_proxyless(node);
+    const uint8_t shape[] = { (uint8_t)p->type, p->ipv4,           p->ipv6,
+                              p->stock,         p->auto_addresses, p->proxyless };
     p->shape = mz_xxh64(shape, sizeof(shape), 0);
     const struct mz_str parts[] = { p->ns,      p->domain,    p->cluster_id,
                                     p->mesh_id, p->canonical, p->revision };

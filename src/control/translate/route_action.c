@@ -391,6 +391,16 @@ static void to_clusters(const struct tr_routing *r, const ist_HTTPRoute *in, pb_
     }
 }
 
+void tr_limit_streams(const struct mz_view *v, struct mz_arena *a, pb_RouteAction *m)
+{
+    if (!v->proxy->proxyless) {
+        m->max_grpc_timeout = m->timeout;
+        return;
+    }
+    m->max_stream_duration = TR_NEW(a, RouteAction_MaxStreamDuration); /* the one that gRPC knows */
+    m->max_stream_duration->max_stream_duration = m->timeout;
+}
+
 static void forward(const struct tr_routing *r, const ist_HTTPRoute *in, pb_Route *out,
                     const char *authority)
 {
@@ -399,7 +409,7 @@ static void forward(const struct tr_routing *r, const ist_HTTPRoute *in, pb_Rout
     out->action_case = pb_Route_ACTION_ROUTE;
     out->route = m;
     m->timeout = in->timeout ? in->timeout : TR_NEW(a, Duration); /* none */
-    m->max_grpc_timeout = m->timeout;
+    tr_limit_streams(r->v, a, m);
     if (r->vs->semantics == MZ_SEMANTICS_GATEWAY)
         m->cluster_not_found_response_code =
             pb_RouteAction_ClusterNotFoundResponseCode_INTERNAL_SERVER_ERROR;

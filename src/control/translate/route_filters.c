@@ -135,10 +135,11 @@ static void add(struct mz_arena *a, pb_Route *out, const char *name, const void 
     TR_ADD(a, out, typed_per_filter_config) = e;
 }
 
-void tr_route_filters(struct mz_arena *a, const ist_HTTPRoute *in, pb_Route *out)
+void tr_route_filters(const struct tr_routing *r, const ist_HTTPRoute *in, pb_Route *out)
 {
+    struct mz_arena *a = r->a;
     const pb_HTTPFault *f = fault(a, in->fault);
-    if (in->cors_policy)
+    if (in->cors_policy && !r->v->proxy->proxyless) /* there are no browsers, and gRPC refuses it */
         add(a, out, "envoy.filters.http.cors", cors(a, in->cors_policy));
     if (f)
         add(a, out, "envoy.filters.http.fault", f);

@@ -63,18 +63,31 @@ static bool is_new(struct mz_map *taken, struct mz_str domain)
     return !mz_map_put(taken, domain, taken);
 }
 
-static void add_domain(struct mz_arena *a, pb_VirtualHost *h, struct mz_map *taken,
-                       struct mz_str domain)
+struct naming { /* of one virtual host */
+    struct mz_arena *a;
+    pb_VirtualHost *h;
+    struct mz_map *taken; /* each domain to the first that has it */
+    uint16_t port;        /* written behind each once more; 0: whoever asks leaves ports out of account */
+};
+
+static void add_one(struct naming *n, struct mz_str own)
 {
-    struct mz_str own = mz_arena_dup(a, domain);
-    if (is_new(taken, own))
-        TR_ADD(a, h, domains) = TR_CONST(own.p);
+    if (is_new(n->taken, own))
+        TR_ADD(n->a, n->h, domains) = TR_CONST(own.p);
+}
+
+static void add_domain(struct naming *n, struct mz_str domain)
+{
+    add_one(n, mz_arena_dup(n->a, domain));
+    if (n->port)
+        add_one(n, mz_arena_printf(n->a, "%.*s:%u", MZ_STR_ARG(domain), n->port));
 }
 
 /* Short forms that DNS would complete: "web", "web.demo.svc", "web.demo" in the namespace itself, without the first in others. */
-static void add_short(struct mz_arena *a, pb_VirtualHost *h, struct mz_map *taken,
-                      const struct mz_view *v, struct mz_str host, const char *prefix)
+static void add_short(struct naming *n, const struct mz_view *v, struct mz_str host,
+                      const char *prefix)
 {
+    struct mz_arena *a = n->a;
     const ptrdiff_t svc = mz_str_find(v->proxy->domain, MZ_STR(".svc."));
     const struct mz_str suffix = svc < 0 ? MZ_STR("") : mz_str_skip(v->proxy->domain, (size_t)svc);
     if (svc < 0 || !mz_str_ends(host, suffix))
@@ -87,17 +100,17 @@ static void add_short(struct mz_arena *a, pb_VirtualHost *h, struct mz_map *take
     const struct mz_str full = mz_arena_printf(a, "%s%.*s", prefix, MZ_STR_ARG(in));
     const struct mz_str with_svc = mz_arena_printf(a, "%.*s.svc", MZ_STR_ARG(full));
     if (home)
-        add_domain(a, h, taken, mz_arena_printf(a, "%s%.*s", prefix, MZ_STR_ARG(name)));
-    add_domain(a, h, taken, home ? with_svc : full);
-    add_domain(a, h, taken, home ? full : with_svc);
+        add_domain(n, mz_arena_printf(a, "%s%.*s", prefix, MZ_STR_ARG(name)));
+    add_domain(n, home ? with_svc : full);
+    add_domain(n, home ? full : with_svc);
 }
 
-static void add_names(struct mz_arena *a, pb_VirtualHost *h, struct mz_map *taken,
-                      const struct mz_view *v, struct mz_str host, const char *prefix)
+static void add_names(struct naming *n, const struct mz_view *v, struct mz_str host,
+                      const char *prefix)
 {
-    add_domain(a, h, taken, mz_arena_printf(a, "%s%.*s", prefix, MZ_STR_ARG(host)));
-    add_domain(a, h, taken, mz_arena_printf(a, "%s%.*s.", prefix, MZ_STR_ARG(host)));
-    add_short(a, h, taken, v, host, prefix);
+    add_domain(n, mz_arena_printf(n->a, "%s%.*s", prefix, MZ_STR_ARG(host)));
+    add_domain(n, mz_arena_printf(n->a, "%s%.*s.", prefix, MZ_STR_ARG(host)));
+    add_short(n, v, host, prefix);
 }
 
 static bool is_imported(const struct mz_view *v, const struct mz_service *s, uint16_t port,
@@ -107,30 +120,29 @@ static bool is_imported(const struct mz_view *v, const struct mz_service *s, uin
     return e && mz_imports_service(e->imports, s->ns, alias);
 }
 
-static void add_address(struct mz_arena *a, pb_VirtualHost *h, struct mz_map *taken,
-                        struct mz_str address)
+static void add_address(struct naming *n, struct mz_str address)
 {
     const bool v6 = mz_str_chr(address, ':') >= 0;
-    add_domain(a, h, taken, v6 ? mz_arena_printf(a, "[%.*s]", MZ_STR_ARG(address)) : address);
+    add_domain(n, v6 ? mz_arena_printf(n->a, "[%.*s]", MZ_STR_ARG(address)) : address);
 }
 
 /* Everything that a client may write to mean this service. */
-static void add_domains(struct mz_view *v, struct mz_arena *a, pb_VirtualHost *h,
-                        struct mz_map *taken, const struct mz_service *s, uint16_t port)
+static void add_domains(struct mz_view *v, struct naming *n, const struct mz_service *s,
+                        uint16_t port)
 {
     const bool each =
         s->resolution == MZ_RESOLVE_PASSTHROUGH && !s->entry; /* endpoints have names */
     for (unsigned i = 0; i <= each; i++) {
-        add_names(a, h, taken, v, s->host, i ? "*." : "");
+        add_names(n, v, s->host, i ? "*." : "");
         for (size_t k = 0; k < s->aliases_n; k++)
             if (is_imported(v, s, port, s->aliases[k]))
-                add_names(a, h, taken, v, s->aliases[k], i ? "*." : "");
+                add_names(n, v, s->aliases[k], i ? "*." : "");
     }
     for (size_t i = 0; i < s->addresses_n; i++)
         if (s->entry || tr_can_dial(v, s->addresses[i]))
-            add_address(a, h, taken, s->addresses[i]);
+            add_address(n, s->addresses[i]);
     if (!s->addresses_n && s->automatic.n && v->proxy->auto_addresses)
-        add_address(a, h, taken, s->automatic);
+        add_address(n, s->automatic);
 }
 
 /* ---- outbound ---- */
@@ -141,7 +153,7 @@ static pb_Route *default_route(struct mz_view *v, struct mz_arena *a, const stru
     pb_Route *r = any_path(a, "default", TR_PRINTF(a, "%.*s:%u/*", MZ_STR_ARG(s->host), port));
     pb_RouteAction *to =
         to_cluster(a, r, tr_cluster_name(a, "outbound", port, MZ_STR(""), s->host));
-    to->max_grpc_timeout = TR_NEW(a, Duration);
+    tr_limit_streams(v, a, to);
     to->retry_policy = tr_default_retries(v, a);
     const struct mz_rule *rule = tr_rule(v, s);
     tr_add_hash(a, to, mz_rule_policy(rule, NULL, port).lb);
@@ -189,9 +201,21 @@ static bool parse_name(struct mz_str name, struct mz_str *out_host, uint16_t *ou
     return true;
 }
 
+/* The port of "outbound|8080||web.demo.svc.cluster.local". */
+static bool parse_cluster(struct mz_str name, uint16_t *out_port)
+{
+    struct tr_subset_key key;
+    const bool ok = tr_cluster_name_parse(name, &key) && !key.sni && key.host.n && key.port &&
+                    mz_str_eq(key.direction, MZ_STR("outbound"));
+    if (ok)
+        *out_port = key.port;
+    return ok;
+}
+
 struct route_plan {
     struct mz_str name, host;
     uint16_t port;
+    bool bare; /* for gRPC without a proxy: services under names with their port, and nothing else */
     const struct tr_egress *egress;
     MZ_VEC(const struct mz_service *) services; /* by host */
     MZ_VEC(const struct mz_virtual *) virtuals; /* that say something of this port */
@@ -309,6 +333,12 @@ static pb_VirtualHost *new_host(struct making *k, struct mz_str host)
     return is_new(&k->names, mz_str_c(h->name)) ? h : NULL;
 }
 
+static struct naming naming(struct making *k, pb_VirtualHost *h)
+{
+    return (struct naming){ k->a, h, &k->taken,
+                            k->plan->bare ? k->plan->port : 0 };
+}
+
 static void finish_host(struct making *k, pb_VirtualHost *h, struct tr_route_list l)
 {
     if (!h->n_domains)
@@ -325,9 +355,10 @@ static void finish_host(struct making *k, pb_VirtualHost *h, struct tr_route_lis
 static void add_service(struct making *k, const struct mz_service *s, struct tr_route_list l)
 {
     pb_VirtualHost *h = new_host(k, s->host);
+    struct naming n = naming(k, h);
     if (!h)
         return;
-    add_domains(k->v, k->a, h, &k->taken, s, k->plan->port);
+    add_domains(k->v, &n, s, k->plan->port);
     finish_host(k, h, l);
 }
 
@@ -345,9 +376,10 @@ static void add_stranger(struct making *k, struct mz_str host, struct tr_route_l
 {
     host = lower(k->a, host);
     pb_VirtualHost *h = new_host(k, host);
+    struct naming n = naming(k, h);
     if (!h)
         return;
-    add_address(k->a, h, &k->taken, host);
+    add_address(&n, host);
     finish_host(k, h, l);
 }
 
@@ -451,10 +483,18 @@ static int compare_names(const void *a, const void *b)
     return strcmp((*x)->name, (*y)->name);
 }
 
+static pb_RouteConfiguration *bare_configuration(struct mz_arena *a, struct mz_str name)
+{
+    pb_RouteConfiguration *m = TR_NEW(a, RouteConfiguration);
+    m->name = tr_text(a, name);
+    return m;
+}
+
 static struct mz_out *build(struct mz_view *v, struct route_plan *p)
 {
     struct making k = { .v = v, .a = mz_arena_create(MZ_MEM_STREAM), .plan = p };
-    pb_RouteConfiguration *m = k.m = tr_route_configuration(k.a, p->name);
+    pb_RouteConfiguration *m = k.m =
+        p->bare ? bare_configuration(k.a, p->name) : tr_route_configuration(k.a, p->name);
     mz_map_init(&k.taken, MZ_MEM_XDS);
     mz_map_init(&k.names, MZ_MEM_XDS);
     mz_map_init(&k.routed, MZ_MEM_XDS);
@@ -463,7 +503,7 @@ static struct mz_out *build(struct mz_view *v, struct route_plan *p)
     add_unrouted(&k);
     if (m->n_virtual_hosts)
         qsort(m->virtual_hosts, m->n_virtual_hosts, sizeof(*m->virtual_hosts), compare_names);
-    if (!p->host.n)
+    if (!p->host.n && !p->bare)
         TR_ADD(k.a, m, virtual_hosts) = everything_else(v, k.a);
     struct mz_out *o = mz_out_create(p->name, &m->base);
     mz_map_fini(&k.taken);
@@ -489,7 +529,8 @@ struct mz_out *tr_routes(struct mz_view *v, struct mz_str name)
     struct mz_key k;
     if (v->proxy->type != MZ_PROXY_SIDECAR)
         return tr_gateway_routes(v, name);
-    if (!parse_name(name, &p.host, &p.port))
+    p.bare = v->proxy->proxyless;
+    if (p.bare ? !parse_cluster(name, &p.port) : !parse_name(name, &p.host, &p.port))
         return NULL;
     plan_make(v, &p);
     plan_key(v, &p, &k);

@@ -1,5 +1,6 @@
 #include "control/translate/ingress.h"
 #include "control/translate/patch.h"
+#include "control/translate/proxyless.h"
 #include "control/translate/scope.h"
 
 #include <stdlib.h>
@@ -40,9 +41,9 @@ const char *mz_translate_short(enum mz_xds_type t)
     return types[t].short_name;
 }
 
-bool mz_translate_is_named(enum mz_xds_type t)
+bool mz_translate_is_named(const struct mz_proxy *p, enum mz_xds_type t)
 {
-    return types[t].named;
+    return types[t].named || p->proxyless;
 }
 
 /* ---- the translator ---- */
@@ -227,8 +228,25 @@ static void sort(struct mz_outs *o)
         qsort(o->v.v, o->v.n, sizeof(*o->v.v), compare);
 }
 
-void mz_translate(struct mz_view *v, enum mz_xds_type t, const struct mz_str *names, size_t n,
-                  struct mz_outs *out)
+static struct mz_out *named(struct mz_view *v, enum mz_xds_type t, struct mz_str name)
+{
+    switch (t) {
+    case MZ_XDS_ENDPOINT:
+        return tr_endpoints(v, name);
+    case MZ_XDS_ROUTE:
+        return tr_routes(v, name);
+    case MZ_XDS_EXTENSION:
+        return tr_patch_extension(v, name);
+    case MZ_XDS_CLUSTER:
+        return tr_proxyless_cluster(v, name);
+    case MZ_XDS_LISTENER:
+        return tr_proxyless_listener(v, name);
+    default:
+        return NULL;
+    }
+}
+
+static void all_of(struct mz_view *v, enum mz_xds_type t, struct mz_outs *out)
 {
     if (t == MZ_XDS_CLUSTER)
         tr_clusters(v, out);
@@ -236,15 +254,21 @@ void mz_translate(struct mz_view *v, enum mz_xds_type t, const struct mz_str *na
         tr_listeners(v, out);
     if (t == MZ_XDS_NAME_TABLE)
         tr_names(v, out);
-    for (size_t i = 0; i < n; i++) {
-        struct mz_out *o = t == MZ_XDS_ENDPOINT    ? tr_endpoints(v, names[i])
-                           : t == MZ_XDS_ROUTE     ? tr_routes(v, names[i])
-                           : t == MZ_XDS_EXTENSION ? tr_patch_extension(v, names[i])
-                                                   : NULL;
+}
+
+void mz_translate(struct mz_view *v, enum mz_xds_type t, const struct mz_str *names, size_t n,
+                  struct mz_outs *out)
+{
+    const bool by_name = mz_translate_is_named(v->proxy, t);
+    if (!by_name)
+        all_of(v, t, out);
+    for (size_t i = 0; by_name && i < n; i++) {
+        struct mz_out *o = named(v, t, names[i]);
         if (o)
             *mz_vec_push(&out->v, MZ_MEM_XDS) = o;
     }
-    tr_patch_outs(v, t, out);
+    if (!v->proxy->proxyless) /* patches are for Envoy's resources */
+        tr_patch_outs(v, t, out);
     share(v, out);
     sort(out);
 }

@@ -45,7 +45,8 @@ const ProtobufCMessageDescriptor *mz_translate_descriptor(enum mz_xds_type t); /
 const char *mz_translate_short(enum mz_xds_type t); /* "cds"; NULL: not served */
 /* Names of endpoints (EDS) that @v may have for a host: of its ports, and their subsets. In @a. */
 void mz_translate_names(const struct mz_view *v, struct mz_str host, struct mz_arena *a, struct mz_str **out, size_t *out_n);
-bool mz_translate_is_named(enum mz_xds_type t);     /* clients ask by name (EDS, RDS); else everything is sent (CDS, LDS, NDS) */
+/* Clients ask by name (EDS, RDS; gRPC for all types); else everything is sent (CDS, LDS, NDS). */
+bool mz_translate_is_named(const struct mz_proxy *p, enum mz_xds_type t);
 /**
  * Everything of a type: for named ones what @names asks for and exists. @names sorted, each once; NULL with 0 for the others.
  * A name that no such resource can have is left out.

@@ -36,7 +36,7 @@ static pb_Route *make(const struct tr_routing *r, const ist_HTTPRoute *in,
     tr_route_action(r, in, m);
     m->decorator = TR_NEW(a, Decorator);
     m->decorator->operation = operation(r, m);
-    tr_route_filters(a, in, m);
+    tr_route_filters(r, in, m);
     return m;
 }
 

@@ -43,8 +43,10 @@ char *tr_destination(const struct tr_routing *r, const ist_Destination *d);
 /* By what requests are spread over the endpoints of a destination; none: nothing said so. */
 void tr_add_hash(struct mz_arena *a, pb_RouteAction *m, const ist_LoadBalancerSettings *lb);
 const ist_LoadBalancerSettings *tr_balancer_of(const struct tr_routing *r, const ist_Destination *d, uint64_t *out_hash); /* NULL */
+/* What a client asks for in grpc-timeout is no longer than the route's own. */
+void tr_limit_streams(const struct mz_view *v, struct mz_arena *a, pb_RouteAction *m);
 /* route_filters.c: faults and CORS */
-void tr_route_filters(struct mz_arena *a, const ist_HTTPRoute *in, pb_Route *out);
+void tr_route_filters(const struct tr_routing *r, const ist_HTTPRoute *in, pb_Route *out);
 pb_FractionalPercent *tr_percent(struct mz_arena *a, double percent);
 pb_RuntimeFractionalPercent *tr_every(struct mz_arena *a); /* 100 % */
 #endif
