@@ -1,0 +1,85 @@
+"""A real Envoy takes everything that mizzend makes of the documents of each recorded case (C6): no update is refused, by either protocol."""
+import json
+import pathlib
+
+import pytest
+
+import config
+import control
+from mesh import Proxy, find_proxy
+from netns import netns  # noqa: F401
+from pki import Pki
+from wire import free_port, until
+
+pytest.importorskip("grpc", reason="peer grpcio is not installed")
+pytest.importorskip("envoy.service.discovery.v3.discovery_pb2", reason="peer xds-protos is not installed")
+import ads  # noqa: E402
+import istio  # noqa: E402
+
+CASES = pathlib.Path(__file__).resolve().parents[2] / "conformance" / "istio" / "cases"
+ENVOY, WHY = find_proxy("envoy")
+pytestmark = [pytest.mark.skipif(not control.MIZZEND.exists(), reason="mizzend is not built"), pytest.mark.skipif(not ENVOY, reason=WHY)]
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    p = Pki(tmp_path_factory.mktemp("real-pki"))
+    p.authority("ca")
+    p.issue("cert", san="URI:spiffe://cluster.local/ns/demo/sa/web")
+    return {n: (p.folder / n).read_text() for n in ("ca.pem", "cert.pem", "cert.key")}
+
+
+def agent(certificates):
+    """What stands beside each proxy and gives it its certificates."""
+    server = ads.Ads()
+    names = {"default", "ROOTCA", *(n for c, p in istio.cases() for n in istio.load(c)[p]["names"].get("sds_secret_names") or ())}
+    server.set("secret", *[istio.secret(n, certificates) for n in sorted(names) if not n.startswith("kubernetes")])
+    return server
+
+
+def bootstrap(node, port, secrets, delta):
+    boot = control.bootstrap(node, port, free_port())
+    at = boot["static_resources"]["clusters"][1]["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]
+    at["socket_address"]["port_value"] = secrets
+    boot["dynamic_resources"]["ads_config"]["api_type"] = "DELTA_GRPC" if delta else "GRPC"
+    boot["bootstrap_extensions"] = [config.ext("envoy.bootstrap.internal_listener", "envoy.extensions.bootstrap.internal_listener.v3.InternalListener")]
+    return boot
+
+
+TYPE = "type.googleapis.com/envoy.config."
+FOLLOW = {TYPE + "endpoint.v3.ClusterLoadAssignment": "eds_cluster_names", TYPE + "route.v3.RouteConfiguration": "rds_route_names"}
+
+
+def unsettled(m, px, names):
+    """What the proxy has not asked for yet, or not acknowledged; its names follow from the clusters and listeners that it took."""
+    pod = px.boot["node"]["id"].split("~")[2]
+    state = next((x["resources"] for x in json.loads(m.page("/debug/syncz")) if x["proxy"] == pod), {})
+    watches = next((x["watches"] for x in json.loads(m.page("/debug/adsz"))["clients"] if x["connectionId"].startswith(pod + "-")), {})
+    out = [f"{px.name}: {kind.rpartition('.')[2]} refused: {x['lastError']}" for kind, x in state.items() if x["lastError"]]
+    out += [f"{px.name}: {kind} is open" for kind, x in state.items() if x.get("sent") != x.get("acked")]
+    out += [f"{px.name}: nobody asked for {kind}" for kind in (TYPE + "cluster.v3.Cluster", TYPE + "listener.v3.Listener") if kind not in state]
+    return out + [f"{px.name}: {key} {sorted(set(names[key]) ^ set(watches.get(kind, ())))}" for kind, key in FOLLOW.items()
+                  if set(names[key] or ()) != set(watches.get(kind, ()))]
+
+
+@pytest.mark.parametrize("delta", [False, True], ids=["sotw", "delta"])
+@pytest.mark.parametrize("case", sorted(f.name for f in CASES.iterdir()))
+def test_everything_is_taken(netns, tmp_path, certificates, case, delta):  # noqa: F811
+    golden, proxies, secrets, m = istio.load(case), [], agent(certificates), None
+    try:
+        m = control.Mizzend(tmp_path, {f.name: f.read_text() for f in (CASES / case / "input").iterdir()})
+        for name in golden:
+            boot = bootstrap(CASES / case / name / "node.json", m.port, secrets.port, delta)
+            proxies.append(Proxy(ENVOY, tmp_path, boot, name, args=("-l", "warning")))
+        for px in proxies:  # all in one namespace: their ports are shared
+            until(lambda: not unsettled(m, px, golden[px.name]["names"]), 60, lambda: f"{unsettled(m, px, golden[px.name]['names'])}\n{px.log()[-2000:]}")
+            refused = {n: v for n, v in px.stats("update_rejected$").items() if v}
+            assert not refused and "error_state" not in px.admin("/config_dump?resource=dynamic_listeners")[1], f"{refused}\n{px.log()[-3000:]}"
+        assert "refused" not in m.log()
+    finally:
+        for px in proxies:
+            px.process.kill()
+            px.process.wait()
+        if m:
+            m.stop()
+        secrets.stop()
