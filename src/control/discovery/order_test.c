@@ -153,9 +153,9 @@ static void clear(struct mz_map *m)
     mz_map_init(m, MZ_MEM_XDS);
 }
 
-static bool is_named(enum mz_xds_type t)
+static bool is_named(enum mz_xds_type type)
 {
-    return t == MZ_XDS_ENDPOINT || t == MZ_XDS_ROUTE;
+    return type == MZ_XDS_ENDPOINT || type == MZ_XDS_ROUTE;
 }
 
 static bool on_send(void *arg, struct mz_buf *response)

@@ -350,11 +350,42 @@ static bool apply(struct mz_view *v, enum mz_xds_type t, struct mz_str bytes, st
     return true;
 }
 
-static bool loads(enum mz_xds_type t, struct mz_str bytes, struct mz_arena *a, struct mz_err *err)
+/* Nothing may stand behind the router: what Istio's own control plane lets pass, an Envoy refuses. */
+static bool ends_with_router(const pb_FilterChain *c, struct mz_arena *a)
+{
+    struct mz_proto_ctx ctx = { .arena = a, .unknown = MZ_UNKNOWN_COUNT, .control = true };
+    for (size_t i = 0; c && i < c->n_filters; i++) {
+        struct mz_err err;
+        ProtobufCMessage *m = NULL;
+        if (c->filters[i]->config_type_case != pb_Filter_CONFIG_TYPE_TYPED_CONFIG ||
+            !mz_any_unpack_as(&ctx, c->filters[i]->typed_config,
+                              &pb_HttpConnectionManager__descriptor, &m, &err))
+            continue; /* another filter */
+        const pb_HttpConnectionManager *h = (const pb_HttpConnectionManager *)m;
+        for (size_t k = 0; k + 1 < h->n_http_filters; k++)
+            if (strcmp(h->http_filters[k]->name, "envoy.filters.http.router") == 0)
+                return false;
+    }
+    return true;
+}
+
+static bool has_routers_last(const pb_Listener *l, struct mz_arena *a)
+{
+    bool ok = ends_with_router(l->default_filter_chain, a);
+    for (size_t i = 0; ok && i < l->n_filter_chains; i++)
+        ok = ends_with_router(l->filter_chains[i], a);
+    return ok;
+}
+
+static bool loads(const struct mz_view *v, enum mz_xds_type t, struct mz_str bytes,
+                  struct mz_arena *a, struct mz_err *err)
 {
     struct mz_proto_ctx ctx = { .arena = a, .unknown = MZ_UNKNOWN_COUNT, .control = true };
     ProtobufCMessage *m = NULL;
-    return mz_msg_unpack(&ctx, bytes, mz_xds_descriptor(t), &m, err);
+    return mz_msg_unpack(&ctx, bytes, mz_xds_descriptor(t), &m, err) &&
+           (t != MZ_XDS_LISTENER || !v->proxy->stock ||
+            has_routers_last((const pb_Listener *)m, a) ||
+            mz_err_set(err, "a filter behind envoy.filters.http.router"));
 }
 
 /* One after the other: each that would do harm is told and left out. */
@@ -370,7 +401,7 @@ static bool apply_good_ones(struct mz_view *v, enum mz_xds_type t, const struct 
         char text[sizeof(err)];
         all->v[i].off = false;
         kept = apply(v, t, o->bytes, a, out);
-        if (!kept || loads(t, *out, a, &err))
+        if (!kept || loads(v, t, *out, a, &err))
             continue;
         all->v[i].off = true;
         tr_tell(v, all->v[i].doc->key,
@@ -395,8 +426,8 @@ static struct mz_out *patched(struct mz_view *v, enum mz_xds_type t, const struc
     struct mz_str bytes = { 0 };
     struct mz_err err;
     bool kept = apply(v, t, o->bytes, a, &bytes);
-    if (kept && !mz_str_eq(bytes, o->bytes) && !loads(t, bytes, a, &err) &&
-        loads(t, o->bytes, a, &err))
+    if (kept && !mz_str_eq(bytes, o->bytes) && !loads(v, t, bytes, a, &err) &&
+        loads(v, t, o->bytes, a, &err))
         kept = apply_good_ones(v, t, o, a, &bytes);
     struct mz_out *own = mz_out_of_bytes(o->name, kept ? bytes : MZ_STR(""));
     mz_arena_destroy(a);
@@ -411,6 +442,7 @@ static struct mz_out *patched_once(struct mz_view *v, enum mz_xds_type t, const 
     mz_key_u64(&k, o->version);
     mz_key_u64(&k, tr_patches(v)->hash);
     mz_key_u64(&k, v->proxy->type);
+    mz_key_u64(&k, v->proxy->stock);
     for (size_t i = 0; v->proxy->type != MZ_PROXY_SIDECAR && i < v->targets.n; i++) {
         mz_key_u64(&k, v->targets.v[i].number);
         mz_key_u64(&k, v->targets.v[i].port->port);

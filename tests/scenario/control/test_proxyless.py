@@ -99,7 +99,7 @@ def test_calls_follow_the_documents(tmp_path, closing, generator):
     assert c.call(metadata=[("x-who", "tester")])[0].startswith("UNAVAILABLE"), "two tries more, and not three: as without a word"
     for e in echoes.values():
         e.calls, e.failing = 0, 3 if e.name == "v1" else 0
-    assert set(c.call(20)) == {"v1", "v2"}, "three tries more"
+    assert set(c.call(100)) == {"v1", "v2"}, "three tries more"
     assert echoes["127.0.0.2"].calls > 3
 
     m.write("kube.yaml", documents(port, ["127.0.0.2", "127.0.0.4"]) + pod("echo-1", "127.0.0.2", "v1") + pod("echo-3", "127.0.0.4", "v2"))

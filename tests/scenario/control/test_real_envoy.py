@@ -55,7 +55,7 @@ def unsettled(m, px, names):
     pod = px.boot["node"]["id"].split("~")[2]
     state = next((x["resources"] for x in json.loads(m.page("/debug/syncz")) if x["proxy"] == pod), {})
     watches = next((x["watches"] for x in json.loads(m.page("/debug/adsz"))["clients"] if x["connectionId"].startswith(pod + "-")), {})
-    out = [f"{px.name}: {kind.rpartition('.')[2]} refused: {x['lastError']}" for kind, x in state.items() if x["lastError"]]
+    out = [f"{px.name}: {kind.rpartition('.')[2]} refused: {x['lastError']}" for kind, x in state.items() if x.get("lastError")]
     out += [f"{px.name}: {kind} is open" for kind, x in state.items() if x.get("sent") != x.get("acked")]
     out += [f"{px.name}: nobody asked for {kind}" for kind in (TYPE + "cluster.v3.Cluster", TYPE + "listener.v3.Listener") if kind not in state]
     return out + [f"{px.name}: {key} {sorted(set(names[key]) ^ set(watches.get(kind, ())))}" for kind, key in FOLLOW.items()
@@ -70,7 +70,7 @@ def test_everything_is_taken(netns, tmp_path, certificates, case, delta):  # noq
         m = control.Mizzend(tmp_path, {f.name: f.read_text() for f in (CASES / case / "input").iterdir()})
         for name in golden:
             boot = bootstrap(CASES / case / name / "node.json", m.port, secrets.port, delta)
-            proxies.append(Proxy(ENVOY, tmp_path, boot, name, args=("-l", "warning")))
+            proxies.append(Proxy(ENVOY, tmp_path, boot, name))
         for px in proxies:  # all in one namespace: their ports are shared
             until(lambda: not unsettled(m, px, golden[px.name]["names"]), 60, lambda: f"{unsettled(m, px, golden[px.name]['names'])}\n{px.log()[-2000:]}")
             refused = {n: v for n, v in px.stats("update_rejected$").items() if v}
