@@ -196,7 +196,8 @@ static void watches(struct json_out *j, const struct mz_peer *p)
         const size_t n = mz_peer_have(p, (enum mz_xds_type)t, &v);
         json_key(j, type_url((enum mz_xds_type)t));
         json_open(j, '[');
-        for (size_t i = 0; mz_translate_is_named(mz_peer_proxy(p), (enum mz_xds_type)t) && i < n; i++)
+        for (size_t i = 0; mz_translate_is_named(mz_peer_proxy(p), (enum mz_xds_type)t) && i < n;
+             i++)
             json_str(j, v[i]->name);
         json_close(j, ']');
     }

@@ -290,8 +290,7 @@ static void compare(const struct client *c, enum mz_xds_type type, const struct 
                      mz_translate_short(type), MZ_STR_ARG(o->name), h ? "another" : "missing");
         mz_out_unref(w);
     }
-    if (c->delta ||
-        !is_named(type)) /* the other variant cannot take a named one back */
+    if (c->delta || !is_named(type)) /* the other variant cannot take a named one back */
         assert_int_equal(has->n, want->v.n);
 }
 

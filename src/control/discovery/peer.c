@@ -189,8 +189,7 @@ static uint64_t version_of(struct mz_outs *now)
 /* The state of the world: what is not in a response is gone. */
 static bool is_whole(const struct mz_peer *p, enum mz_xds_type t)
 {
-    return !p->env.delta &&
-           (p->subs[t].wildcard || t == MZ_XDS_CLUSTER || t == MZ_XDS_LISTENER);
+    return !p->env.delta && (p->subs[t].wildcard || t == MZ_XDS_CLUSTER || t == MZ_XDS_LISTENER);
 }
 
 static bool send_response(struct mz_peer *p, enum mz_xds_type t, struct mz_outs *now,

@@ -67,10 +67,9 @@ static struct mz_str complete(const struct mz_proxy *p, struct mz_arena *a, stru
     const struct mz_str first = { host.p, dot < 0 ? host.n : (size_t)dot };
     const struct mz_str rest = mz_str_skip(host, dot < 0 ? host.n : (size_t)dot + 1);
     const bool own =
-        dot < 0 ||
-        (mz_str_starts(p->domain, rest) &&
-         (mz_str_eq(rest, p->ns) ||
-          mz_str_eq(rest, mz_arena_printf(a, "%.*s.svc", MZ_STR_ARG(p->ns)))));
+        dot < 0 || (mz_str_starts(p->domain, rest) &&
+                    (mz_str_eq(rest, p->ns) ||
+                     mz_str_eq(rest, mz_arena_printf(a, "%.*s.svc", MZ_STR_ARG(p->ns)))));
     return own ? mz_arena_printf(a, "%.*s.%.*s", MZ_STR_ARG(first), MZ_STR_ARG(p->domain)) : host;
 }
 

@@ -67,7 +67,7 @@ struct naming { /* of one virtual host */
     struct mz_arena *a;
     pb_VirtualHost *h;
     struct mz_map *taken; /* each domain to the first that has it */
-    uint16_t port;        /* written behind each once more; 0: whoever asks leaves ports out of account */
+    uint16_t port; /* written behind each once more; 0: whoever asks leaves ports out of account */
 };
 
 static void add_one(struct naming *n, struct mz_str own)
@@ -215,7 +215,8 @@ static bool parse_cluster(struct mz_str name, uint16_t *out_port)
 struct route_plan {
     struct mz_str name, host;
     uint16_t port;
-    bool bare; /* for gRPC without a proxy: services under names with their port, and nothing else */
+    bool
+        bare; /* for gRPC without a proxy: services under names with their port, and nothing else */
     const struct tr_egress *egress;
     MZ_VEC(const struct mz_service *) services; /* by host */
     MZ_VEC(const struct mz_virtual *) virtuals; /* that say something of this port */
@@ -335,8 +336,7 @@ static pb_VirtualHost *new_host(struct making *k, struct mz_str host)
 
 static struct naming naming(struct making *k, pb_VirtualHost *h)
 {
-    return (struct naming){ k->a, h, &k->taken,
-                            k->plan->bare ? k->plan->port : 0 };
+    return (struct naming){ k->a, h, &k->taken, k->plan->bare ? k->plan->port : 0 };
 }
 
 static void finish_host(struct making *k, pb_VirtualHost *h, struct tr_route_list l)
