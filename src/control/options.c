@@ -17,6 +17,7 @@ static const struct mz_flag flags[] = {
     { "mode", 0, MZ_FLAG_TEXT, AT(mode),
       "'serve' (default): watches the directory and serves xDS. 'validate': reads the directory, prints what is wrong, and exits: 0 when nothing is broken (warnings do not count), else 1. "
       "'dump': writes what the proxy of --node would be given into cds.json, eds.json, lds.json and rds.json of --output. "
+      "'status': writes the status of each object below --status-dir, and exits. "
       "'token': prints a token for the service account of --account, signed with the key in --ca-dir" },
     { "grpc-addr", 0, MZ_FLAG_TEXT, AT(grpc_addr), "Address and port for xDS over plain gRPC. Default is :15010, every address" },
     { "secure-grpc-addr", 0, MZ_FLAG_TEXT, AT(secure_grpc_addr),
@@ -35,6 +36,8 @@ static const struct mz_flag flags[] = {
     { "token-jwks", 0, MZ_FLAG_TEXT, AT(token_jwks), "File with the keys of --token-issuer (JWKS)" },
     { "keys-dir", 0, MZ_FLAG_TEXT, AT(keys_dir),
       "Directory that keeps the last good keys fetched for JWT rules (jwksUri), so that tokens are good after a restart though the issuer is down" },
+    { "status-dir", 0, MZ_FLAG_TEXT, AT(status_dir),
+      "Directory for the status of objects (NAMESPACE/KIND/NAME.yaml); 'serve' keeps it up to date. It is made; not below --config-dir" },
     { "account", 0, MZ_FLAG_TEXT, AT(account), "For 'token': NAMESPACE/NAME of a service account" },
     { "token-ttl", 0, MZ_FLAG_NUMBER, AT(token_ttl_s), "For 'token': seconds that it lasts. Default is 43200" },
     { "monitoring-addr", 0, MZ_FLAG_TEXT, AT(monitoring_addr),
@@ -59,9 +62,13 @@ static int check(const char *program, const struct mz_control_options *o)
     if (!o->config_dir && !token)
         return mz_flags_refuse(program, "(--config-dir)", "error: it is required");
     if (strcmp(o->mode, "serve") != 0 && strcmp(o->mode, "validate") != 0 &&
-        strcmp(o->mode, "dump") != 0 && !token)
-        return mz_flags_refuse(program, "(--mode)",
-                               "error: unknown mode, it is 'serve', 'validate', 'dump' or 'token'");
+        strcmp(o->mode, "dump") != 0 && strcmp(o->mode, "status") != 0 && !token)
+        return mz_flags_refuse(
+            program, "(--mode)",
+            "error: unknown mode, it is 'serve', 'validate', 'dump', 'status' or "
+            "'token'");
+    if (strcmp(o->mode, "status") == 0 && !o->status_dir)
+        return mz_flags_refuse(program, "(--mode)", "error: 'status' needs --status-dir");
     if (strcmp(o->mode, "dump") == 0 && (!o->node || !o->output))
         return mz_flags_refuse(program, "(--mode)", "error: 'dump' needs --node and --output");
     if (!mz_log_level_parse(mz_str_c(o->log_level), &level))

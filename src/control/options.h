@@ -6,7 +6,8 @@
 
 struct mz_control_options {
     const char *config_dir, *mesh_config, *domain;
-    const char *mode; /* "serve", "validate", "dump", "token" */
+    const char *mode; /* "serve", "validate", "dump", "status", "token" */
+    const char *status_dir; /* of serve and status; NULL: no status is written */
     const char *node, *output; /* of dump */
     const char *grpc_addr, *monitoring_addr, *secure_grpc_addr, *webhook_addr; /* of serve */
     const char *inject_image;

@@ -8,6 +8,7 @@
 #include "control/ca/token.h"
 #include "control/debug/dump.h"
 #include "control/model/model.h"
+#include "control/status/status.h"
 
 /* Generated: what stands in proto/istio and proto/k8s. */
 extern const ProtobufCMessageDescriptor *const mz_control_types[];
@@ -95,6 +96,24 @@ static int dump(const struct mz_control_options *o)
     return !ok;
 }
 
+static int status(const struct mz_control_options *o)
+{
+    struct still s = { 0 };
+    struct mz_err err = { .path = "", .msg = "" };
+    char text[sizeof(err)];
+    bool ok = still_read(&s, o);
+    if (ok) {
+        const struct mz_status_from f = { s.model, s.store, s.source };
+        (void)mz_report_print(s.source, stderr); /* it stands in what is written, too */
+        ok = mz_status_dir_ok(o->status_dir, o->config_dir, &err) &&
+             mz_status_write(&f, o->status_dir, &err);
+        if (!ok)
+            fprintf(stderr, "%s\n", mz_err_text(&err, text, sizeof(text)));
+    }
+    still_fini(&s);
+    return !ok;
+}
+
 /* Prints it and nothing else. */
 static int token(const struct mz_control_options *o)
 {
@@ -130,5 +149,7 @@ int mz_control_run(const struct mz_control_options *o)
         return program_serve(o);
     if (strcmp(o->mode, "token") == 0)
         return token(o);
+    if (strcmp(o->mode, "status") == 0)
+        return status(o);
     return strcmp(o->mode, "dump") == 0 ? dump(o) : validate(o);
 }

@@ -11,6 +11,7 @@
 #include "control/keys/keys.h"
 #include "control/monitor/monitor.h"
 #include "control/program_priv.h"
+#include "control/status/status.h"
 #include "control/webhook/webhook.h"
 
 struct serving {
@@ -26,7 +27,26 @@ struct serving {
     struct mz_webhook *webhook; /* NULL: nobody asked for it */
     struct mz_arena *arena;     /* texts of settings at the start */
     struct mz_model *model;
+    struct mz_timer status; /* until the status of objects is written */
 };
+enum { STATUS_MS = 200 };
+
+/* Behind what is served: many changes in a row are one. */
+static void write_status(struct mz_timer *t)
+{
+    struct serving *s = (struct serving *)((char *)t - offsetof(struct serving, status));
+    const struct mz_status_from f = { s->model, s->store, s->source };
+    struct mz_err err = { .path = "", .msg = "" };
+    char text[sizeof(err)];
+    if (!mz_status_write(&f, s->o->status_dir, &err))
+        MZ_LOG(ERROR, config, "status: %s", mz_err_text(&err, text, sizeof(text)));
+}
+
+static void status_later(struct serving *s)
+{
+    if (s->o->status_dir && s->model && !mz_timer_armed(&s->status))
+        mz_timer_start_ms(&s->status, STATUS_MS);
+}
 
 /* After each commit of the source: documents to a model, the model to everybody. */
 static void on_documents(void *arg)
@@ -41,6 +61,7 @@ static void on_documents(void *arg)
     mz_keys_look(s->keys, m);
     const uint64_t took = mz_clock->mono_us() - begin;
     mz_monitor_pushed(s->monitor, took);
+    status_later(s);
     MZ_LOG(INFO, config, "%zu services; %zu streams told in %llu us", m->services_n,
            mz_discovery_clients(s->discovery), (unsigned long long)took);
 }
@@ -48,6 +69,7 @@ static void on_documents(void *arg)
 static void on_problems(void *arg)
 {
     struct serving *s = arg;
+    status_later(s);
     (void)mz_report_log(s->source); /* counted by whoever asks */
 }
 
@@ -189,6 +211,7 @@ int program_serve(const struct mz_control_options *o)
                                          .arg = &s };
     struct mz_err err = { .path = "", .msg = "" };
     char text[sizeof(err)];
+    mz_timer_init(s.loop, &s.status, write_status);
     s.store = mz_store_create(on_documents, &s);
     const struct mz_keys_opts keys = mz_keys_opts_from_env(o->keys_dir);
     s.keys = mz_keys_create(s.loop, s.store, &keys);
@@ -203,13 +226,15 @@ int program_serve(const struct mz_control_options *o)
     };
     s.monitor = mz_monitor_create(&me);
     int rc = 1;
-    if (start(&s, &err) && mz_loop_on_signal(s.loop, SIGTERM, on_signal, &s) &&
+    if ((!o->status_dir || mz_status_dir_ok(o->status_dir, o->config_dir, &err)) &&
+        start(&s, &err) && mz_loop_on_signal(s.loop, SIGTERM, on_signal, &s) &&
         mz_loop_on_signal(s.loop, SIGINT, on_signal, &s)) {
         mz_loop_run(s.loop);
         rc = 0;
     } else {
         MZ_LOG(CRITICAL, main, "%s", mz_err_text(&err, text, sizeof(text)));
     }
+    mz_timer_stop(&s.status);
     mz_ca_stop(s.ca);
     mz_webhook_destroy(s.webhook);
     mz_monitor_destroy(s.monitor);

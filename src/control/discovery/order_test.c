@@ -13,6 +13,10 @@
     "apiVersion: " api "\nkind: " kind "\nmetadata: {name: " name ", namespace: " ns "}\n" rest "\n"
 #define SERVICE(name, spec)     ITEM("Service", "v1", name, "demo", "spec: " spec)
 #define ISTIO(kind, name, spec) ITEM(kind, "networking.istio.io/v1", name, "demo", "spec: " spec)
+#define GATEWAY_API             "gateway.networking.k8s.io/v1"
+#define ROUTE(name, parent, rule)                                                                  \
+    ITEM("HTTPRoute", GATEWAY_API, name, "demo",                                                   \
+         "spec: {parentRefs: [" parent "], rules: [" rule "]}")
 #define SLICE(name, of, rest)                                                                      \
     "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: " name                 \
     ", namespace: demo, labels: {kubernetes.io/service-name: " of "}}\n" rest "\n"
@@ -61,6 +65,20 @@ static const char *const objects[][VARIANTS] = {
             "{host: api, trafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}}") },
     { ISTIO("Sidecar", "s", "{egress: [{hosts: ['./api.demo.svc.cluster.local']}]}"),
       ISTIO("Sidecar", "s", "{outboundTrafficPolicy: {mode: REGISTRY_ONLY}}") },
+    { ROUTE("h", "{group: '', kind: Service, name: api}", "{backendRefs: [{name: web, port: 80}]}"),
+      ROUTE("h", "{group: '', kind: Service, name: api, port: 80}",
+            "{matches: [{path: {value: /a}}], backendRefs: [{name: api, port: 80}]}") },
+    { ROUTE("i", "{group: '', kind: Service, name: api}",
+            "{matches: [{path: {value: /a/b}}], filters: [{type: RequestMirror, requestMirror: "
+            "{backendRef: {name: web, port: 80}}}], backendRefs: [{name: api, port: 80}]}"),
+      ROUTE("i", "{group: networking.istio.io, kind: ServiceEntry, name: e}",
+            "{backendRefs: [{name: api, namespace: other, port: 80}]}") },
+    { ITEM(
+        "BackendTLSPolicy", GATEWAY_API, "b", "demo",
+        "spec: {targetRefs: [{group: '', kind: Service, name: api}], validation: {hostname: a.b, "
+        "wellKnownCACertificates: System}}") },
+    { ITEM("Gateway", GATEWAY_API, "g", "demo",
+           "spec: {gatewayClassName: istio, listeners: [{name: a, port: 80, protocol: HTTP}]}") },
     { ITEM("PeerAuthentication", "security.istio.io/v1", "m", "demo",
            "spec: {mtls: {mode: DISABLE}}") },
 };

@@ -48,7 +48,7 @@ struct mz_str gw_annotation(struct gw_making *g, const struct mz_doc *doc, const
     for (size_t i = 0; i < m->n_annotations; i++)
         if (strcmp(m->annotations[i]->key, key) == 0)
             return mz_str_c(m->annotations[i]->value);
-    return MZ_STR("");
+    return (struct mz_str){ 0 };
 }
 
 struct mz_labels gw_labels(struct gw_making *g, const struct mz_doc *doc)

@@ -33,7 +33,7 @@ static inline const char *gw_or(const pb_StringValue *v, const char *otherwise)
 {
     return v ? v->value : otherwise;
 }
-struct mz_str gw_annotation(struct gw_making *g, const struct mz_doc *doc, const char *key); /* "" */
+struct mz_str gw_annotation(struct gw_making *g, const struct mz_doc *doc, const char *key); /* its p is NULL where there is none */
 struct mz_labels gw_labels(struct gw_making *g, const struct mz_doc *doc);
 int64_t gw_generation(struct gw_making *g, const struct mz_doc *doc);
 const struct mz_doc *gw_doc(struct gw_making *g, const char *kind_key, struct mz_str ns, const char *name); /* NULL */

@@ -1,14 +1,13 @@
 """Routing documents in mizzend, requests through a Mizzen proxy that is a gateway (C4)."""
 import http.client
-import http.server
 import json
 import pathlib
-import threading
 import time
 
 import pytest
 
 import control
+from apps import apps  # noqa: F401
 from wire import free_port, until
 
 CASE = pathlib.Path(__file__).resolve().parents[2] / "conformance" / "istio" / "cases" / "bookinfo-like"
@@ -64,37 +63,6 @@ spec:
     - {destination: {host: app.example.com, subset: v1}, weight: %(first)d}
     - {destination: {host: app.example.com, subset: v2}, weight: %(second)d}
 """
-
-
-class App(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        if self.path == "/slow":
-            self.server.held.wait(30)
-        body = f"{self.server.name} {self.path}".encode()
-        self.send_response(200)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture
-def apps():
-    servers = []
-    for name in ("v1", "v2"):
-        s = http.server.ThreadingHTTPServer(("127.0.0.1", 0), App)
-        s.name, s.held, s.daemon_threads = name, threading.Event(), True
-        threading.Thread(target=s.serve_forever, daemon=True).start()
-        servers.append(s)
-    yield servers
-    for s in servers:
-        s.held.set()
-        s.shutdown()
-        s.server_close()
 
 
 def test_weights_matches_faults_and_timeouts(apps, mesh, tmp_path):

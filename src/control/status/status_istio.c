@@ -1,0 +1,211 @@
+/*
+ * Istio's documents: whether the one that stands in the directory is used, and what analyzers find in it beside all the others.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "control/analyze/documents.h"
+#include "control/status/status_priv.h"
+
+struct refused { /* a document that is not used as it stands */
+    struct mz_str key, text;
+};
+struct istio {
+    struct status_making *m;
+    struct {
+        struct refused *v;
+        size_t n_v;
+    } refused;
+    struct mz_documents documents;
+};
+
+static bool is_istio(const char *group)
+{
+    static const char *const groups[] = { "networking.istio.io", "security.istio.io",
+                                          "telemetry.istio.io", "extensions.istio.io" };
+    for (size_t i = 0; i < MZ_COUNT(groups); i++)
+        if (strcmp(group, groups[i]) == 0)
+            return true;
+    return false;
+}
+
+/* ---- what is refused ---- */
+
+static void hear(void *arg, const struct mz_problem *p)
+{
+    struct istio *s = arg;
+    if (p->level != MZ_LEVEL_ERROR || !p->key.n)
+        return;
+    struct refused *v = mz_arena_alloc(s->m->a, (s->refused.n_v + 1) * sizeof(*v));
+    if (s->refused.n_v)
+        memcpy(v, s->refused.v, s->refused.n_v * sizeof(*v));
+    v[s->refused.n_v++] = (struct refused){ p->key, p->text };
+    s->refused.v = v;
+}
+
+static const struct refused *find_refused(const struct istio *s, struct mz_str key)
+{
+    for (size_t i = 0; i < s->refused.n_v; i++)
+        if (mz_str_eq(s->refused.v[i].key, key))
+            return &s->refused.v[i];
+    return NULL;
+}
+
+/* ---- what analyzers say ---- */
+
+static void add_file(struct istio *s, struct mz_str file)
+{
+    struct mz_buf b;
+    char text[16384];
+    ssize_t n;
+    const int fd = open(mz_arena_dup(s->m->a, file).p, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return; /* it went meanwhile: the next round knows */
+    mz_buf_init(&b);
+    while ((n = read(fd, text, sizeof(text))) > 0)
+        mz_buf_append(&b, text, (size_t)n);
+    (void)close(fd); /* only read */
+    mz_documents_add(&s->documents, file, mz_buf_linearize(&b, mz_buf_len(&b)),
+                     mz_str_ends(file, MZ_STR(".json")) ? MZ_TEXT_JSON : MZ_TEXT_YAML,
+                     MZ_STR("default"));
+    mz_buf_fini(&b);
+}
+
+static int compare_texts(const void *a, const void *b)
+{
+    const struct mz_str *x = a, *y = b;
+    return mz_str_cmp(*x, *y);
+}
+
+static void read_files(struct istio *s)
+{
+    size_t room = 0, n = 0;
+    for (unsigned k = 0; k < MZ_KIND__COUNT; k++) {
+        size_t some;
+        (void)mz_store_list(s->m->f->store, (enum mz_kind)k, &some);
+        room += some;
+    }
+    struct mz_str *v = mz_arena_alloc(s->m->a, room * sizeof(*v));
+    for (unsigned k = 0; k < MZ_KIND__COUNT; k++) {
+        size_t some;
+        const struct mz_doc *const *docs = mz_store_list(s->m->f->store, (enum mz_kind)k, &some);
+        for (size_t i = 0; i < some && k != MZ_KIND_MESH_CONFIG; i++)
+            if (docs[i]->file.n)
+                v[n++] = docs[i]->file;
+    }
+    if (n)
+        qsort(v, n, sizeof(*v), compare_texts);
+    for (size_t i = 0; i < n; i++)
+        if (!i || !mz_str_eq(v[i - 1], v[i]))
+            add_file(s, v[i]);
+    mz_documents_analyze(&s->documents);
+}
+
+static const char *level_of(enum mz_level l)
+{
+    return l == MZ_LEVEL_ERROR ? "ERROR" : l == MZ_LEVEL_WARNING ? "WARNING" : "INFO";
+}
+
+static void message(struct status_making *m, const struct mz_finding *f)
+{
+    json_open(&m->j, '{');
+    json_member(&m->j, "detail", f->text);
+    json_member(&m->j, "documentationUrl",
+                mz_arena_printf(m->a,
+                                "https://istio.io/latest/docs/reference/config/analysis/ist%04u/",
+                                f->code));
+    json_member(&m->j, "level", mz_str_c(level_of(f->level)));
+    json_key(&m->j, "type");
+    json_open(&m->j, '{');
+    json_member(&m->j, "code", mz_arena_printf(m->a, "IST%04u", f->code));
+    json_close(&m->j, '}');
+    json_close(&m->j, '}');
+}
+
+static bool is_of(const struct mz_finding *f, const char *group, const char *kind, struct mz_str ns,
+                  struct mz_str name)
+{
+    return f->of && mz_str_eq(f->of->group, mz_str_c(group)) &&
+           mz_str_eq(f->of->kind, mz_str_c(kind)) && mz_str_eq(f->of->ns, ns) &&
+           mz_str_eq(f->of->name, name);
+}
+
+/* ---- documents ---- */
+
+static void one(struct istio *s, enum mz_kind k, struct mz_str ns, struct mz_str name,
+                struct mz_str key, bool used)
+{
+    struct status_making *m = s->m;
+    const struct mz_kind_info *info = mz_kind_info(k);
+    const struct refused *bad = find_refused(s, key);
+    struct mz_str versions = mz_str_c(info->versions), version = MZ_STR("v1");
+    bool any = false;
+    (void)mz_str_split(&versions, ' ', &version);
+    status_begin(m, info->group, mz_arena_dup(m->a, version).p, info->name, ns, name, key);
+    json_key(&m->j, "conditions");
+    json_open(&m->j, '[');
+    status_condition(m, "Reconciled", !bad,
+                     bad ? (used ? "LastGoodVersionUsed" : "Refused") : "Used",
+                     bad ? bad->text : MZ_STR("The document is part of the mesh"));
+    json_close(&m->j, ']');
+    mz_vec_foreach (f, &s->documents.findings) {
+        if (!is_of(f, info->group, info->name, ns, name))
+            continue;
+        if (!any) {
+            json_key(&m->j, "validationMessages");
+            json_open(&m->j, '[');
+        }
+        any = true;
+        message(m, f);
+    }
+    if (any)
+        json_close(&m->j, ']');
+    status_end(m, info->name, ns, name);
+}
+
+static bool find_kind(struct mz_str name, enum mz_kind *out)
+{
+    for (unsigned k = 0; k < MZ_KIND__COUNT; k++)
+        if (is_istio(mz_kind_info((enum mz_kind)k)->group) &&
+            mz_str_eq(mz_str_c(mz_kind_key((enum mz_kind)k)), name)) {
+            *out = (enum mz_kind)k;
+            return true;
+        }
+    return false;
+}
+
+/* Those of which there never was a good version. */
+static void add_refused(struct istio *s)
+{
+    for (size_t i = 0; i < s->refused.n_v; i++) {
+        struct mz_str name = s->refused.v[i].key, kind, ns;
+        enum mz_kind k;
+        bool had = mz_store_get(s->m->f->store, name) != NULL;
+        for (size_t j = 0; j < i; j++)
+            had |= mz_str_eq(s->refused.v[j].key, name);
+        if (had || !mz_str_split(&name, '/', &kind) || !find_kind(kind, &k) ||
+            !mz_str_split(&name, '/', &ns))
+            continue;
+        one(s, k, ns, name, s->refused.v[i].key, false);
+    }
+}
+
+void status_istio(struct status_making *m)
+{
+    struct istio s = { .m = m };
+    mz_documents_init(&s.documents);
+    m->f->source->ops->problems(m->f->source, hear, &s);
+    read_files(&s);
+    for (unsigned k = 0; k < MZ_KIND__COUNT; k++) {
+        size_t n;
+        if (!is_istio(mz_kind_info((enum mz_kind)k)->group))
+            continue;
+        const struct mz_doc *const *docs = mz_store_list(m->f->store, (enum mz_kind)k, &n);
+        for (size_t i = 0; i < n; i++)
+            one(&s, (enum mz_kind)k, docs[i]->ns, docs[i]->name, docs[i]->key, true);
+    }
+    add_refused(&s);
+    mz_documents_fini(&s.documents);
+}
