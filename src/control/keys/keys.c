@@ -11,9 +11,9 @@
 #include "base/log.h"
 #include "control/model/attached.h"
 #include "control/monitor/metrics.h"
-#include "control/web/fetch.h"
 #include "jwt/jwt.h"
 #include "proto/node.h"
+#include "web/fetch.h"
 
 enum {
     COMMIT_MS = 20,

@@ -176,7 +176,11 @@ void mz_monitor_pushed(struct mz_monitor *m, uint64_t took_us)
 
 struct mz_monitor *mz_monitor_create(const struct mz_monitor_env *e)
 {
-    const struct mz_web_opts o = { "monitoring", MAX_BODY, MAX_CONNECTIONS, TIMEOUT_MS, "/debug" };
+    const struct mz_web_opts o = { .name = "monitoring",
+                                   .max_body = MAX_BODY,
+                                   .max_connections = MAX_CONNECTIONS,
+                                   .timeout_ms = TIMEOUT_MS,
+                                   .local_only = "/debug" };
     struct mz_monitor *m = mz_new0(MZ_MEM_ADMIN, struct mz_monitor);
     m->e = *e;
     m->started_us = mz_clock->wall_us();

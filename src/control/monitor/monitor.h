@@ -3,7 +3,7 @@
 /* The monitoring port (15014): /ready, /metrics with istiod's names, /version, and /debug for clients on this machine. Main thread. */
 #include "control/debug/pages.h"
 #include "control/monitor/metrics.h"
-#include "control/web/server.h"
+#include "web/server.h"
 
 struct mz_monitor_env {
     struct mz_loop *loop;

@@ -204,7 +204,10 @@ static void page_validate(void *arg, const struct mz_admin_request *rq, struct m
 
 struct mz_webhook *mz_webhook_create(struct mz_loop *l, const struct mz_inject_opts *o)
 {
-    const struct mz_web_opts wo = { "webhook", MAX_BODY, MAX_CONNECTIONS, TIMEOUT_MS, NULL };
+    const struct mz_web_opts wo = { .name = "webhook",
+                                    .max_body = MAX_BODY,
+                                    .max_connections = MAX_CONNECTIONS,
+                                    .timeout_ms = TIMEOUT_MS };
     struct mz_webhook *w = mz_new0(MZ_MEM_ADMIN, struct mz_webhook);
     w->o = *o;
     w->inject = (struct mz_admin_page){

@@ -5,7 +5,7 @@
  * documents of Istio with a verdict. AdmissionReview of admission.k8s.io/v1 and v1beta1. Main thread.
  */
 #include "control/inject/inject.h"
-#include "control/web/server.h"
+#include "web/server.h"
 
 struct mz_webhook_counts { /* sidecar_injection_..., galley_validation_... */
     uint64_t requests, injected, skipped, failed, passed, refused;

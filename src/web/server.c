@@ -1,4 +1,4 @@
-#include "control/web/server.h"
+#include "web/server.h"
 
 #include <sys/socket.h>
 #include <unistd.h>
@@ -36,6 +36,11 @@ struct client {
     struct mz_stream_enc *enc; /* NULL: none, or answered */
     struct mz_headers *headers;
     struct mz_buf body;
+    struct mz_web_ask *ask; /* somebody else answers; NULL: nobody */
+};
+struct mz_web_ask {
+    struct client *client; /* NULL: has gone, or asks for something else by now */
+    bool head;
 };
 
 static const struct mz_http1_opts http1 = { .allow_absolute_url = true,
@@ -54,6 +59,9 @@ static void arena_later(void *p)
 /* Headers that were encoded are borrowed to the end of the turn. */
 static void request_end(struct client *c)
 {
+    if (c->ask)
+        c->ask->client = NULL;
+    c->ask = NULL;
     if (c->arena)
         mz_loop_free_later(c->web->loop, c->arena, arena_later);
     c->arena = NULL;
@@ -92,6 +100,43 @@ static bool is_allowed(const struct client *c, struct mz_str path)
     return !local || !mz_str_starts(path, mz_str_c(local)) || mz_addr_is_loopback(&c->conn->remote);
 }
 
+static bool is_taken_over(struct client *c, const struct mz_admin_request *rq)
+{
+    const struct mz_web_opts *o = &c->web->o;
+    if (!o->later)
+        return false;
+    c->ask = mz_new0(MZ_MEM_ADMIN, struct mz_web_ask);
+    *c->ask = (struct mz_web_ask){ c, mz_str_eq(rq->method, MZ_STR("HEAD")) };
+    if (o->later(o->later_arg, rq, c->ask)) {
+        if (c->ask)
+            mz_timer_stop(&c->timer); /* whoever answers has his own */
+        return true;
+    }
+    mz_free(MZ_MEM_ADMIN, c->ask);
+    c->ask = NULL;
+    return false;
+}
+
+void mz_web_answer(struct mz_web_ask *ask, struct mz_admin_reply *r)
+{
+    struct client *c = ask->client;
+    if (c) {
+        r->headers = NULL;
+        c->ask = NULL;
+        reply(c, r, ask->head);
+        if (c->conn && c->codec->must_close)
+            mz_conn_close(c->conn, MZ_CLOSE_FLUSH_DELAY, "done", DELAYED_CLOSE_MS);
+        else
+            mz_timer_start_ms(&c->timer, c->web->o.timeout_ms);
+    }
+    mz_free(MZ_MEM_ADMIN, ask);
+}
+
+bool mz_web_ask_local(const struct mz_web_ask *ask)
+{
+    return ask->client && ask->client->conn && mz_addr_is_loopback(&ask->client->conn->remote);
+}
+
 static void answer(struct client *c)
 {
     const struct mz_str target = mz_headers_value_id(c->headers, MZ_H_PATH);
@@ -113,6 +158,8 @@ static void answer(struct client *c)
         reply_text(c, 401, "for clients on this machine\n");
         return;
     }
+    if (is_taken_over(c, &rq))
+        return;
     mz_buf_init(&r.body);
     mz_admin_handle(c->web->pages, &rq, &r);
     MZ_LOG(DEBUG, http, "%s: %.*s %.*s: %u", c->web->o.name, MZ_STR_ARG(rq.method),
@@ -167,6 +214,9 @@ static void on_reset(void *arg, enum mz_reset_reason r, const char *details)
     struct client *c = arg;
     (void)r;
     (void)details;
+    if (c->ask)
+        c->ask->client = NULL;
+    c->ask = NULL;
     c->enc = NULL;
 }
 
@@ -243,7 +293,7 @@ static void conn_data(struct mz_conn *conn, void *arg, bool end)
                    c->codec->error.body ? c->codec->error.body : "Bad Request");
     if (st != MZ_CODEC_OK || (c->codec->must_close && !c->enc))
         mz_conn_close(c->conn, MZ_CLOSE_FLUSH_DELAY, "done", DELAYED_CLOSE_MS);
-    else
+    else if (!c->ask)
         mz_timer_start_ms(&c->timer, c->web->o.timeout_ms);
 }
 
@@ -254,6 +304,9 @@ static void conn_event(struct mz_conn *conn, void *arg, enum mz_conn_event ev)
     if (ev == MZ_CONN_CONNECTED)
         return;
     c->conn = NULL;
+    if (c->ask)
+        c->ask->client = NULL;
+    c->ask = NULL;
     mz_timer_stop(&c->timer);
     mz_list_del(&c->link);
     c->web->conns_n--;

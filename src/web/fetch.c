@@ -1,4 +1,4 @@
-#include "control/web/fetch.h"
+#include "web/fetch.h"
 
 #include <stdio.h>
 #include <stdlib.h>

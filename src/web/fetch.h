@@ -1,5 +1,5 @@
-#ifndef MZ_CONTROL_WEB_FETCH_H
-#define MZ_CONTROL_WEB_FETCH_H
+#ifndef MZ_WEB_FETCH_H
+#define MZ_WEB_FETCH_H
 /*
  * GET of a small document from anywhere, on the loop: addresses by DNS, HTTP/1.1, TLS with the system's authorities, a few
  * redirects. Whoever writes a URL into a document may point it anywhere, so link-local addresses and those where clouds tell
