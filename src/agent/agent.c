@@ -62,6 +62,23 @@ bool mz_agent_enter_namespace(const char *path, struct mz_err *err)
     return ok;
 }
 
+uint64_t mz_agent_anonymous_bytes(void)
+{
+    FILE *f = fopen("/proc/self/smaps_rollup", "re");
+    char line[256];
+    uint64_t kb = 0;
+    while (f && fgets(line, sizeof(line), f)) {
+        struct mz_str s = mz_str_c(line);
+        if (!mz_str_starts(s, MZ_STR("Anonymous:")))
+            continue;
+        s = mz_str_trim(mz_str_skip(s, 10));
+        (void)mz_str_u64((struct mz_str){ s.p, strspn(s.p, "0123456789") }, &kb);
+    }
+    if (f)
+        (void)fclose(f);
+    return kb * 1024;
+}
+
 void mz_agent_flags_help(const struct arg_flag *flags, size_t n)
 {
     printf("Flags:\n");

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "agent/capture/capture.h"
+#include "agent/run/ask.h"
 #include "agent/run/proxy.h"
 #include "agent/settings.h"
 
@@ -10,6 +11,8 @@ static const struct {
     const char *name, *help;
     int (*run)(int argc, char **argv);
 } commands[] = {
+    { "wait", "waits until the proxy is ready", mz_agent_wait_main },
+    { "request", "asks the proxy's admin pages", mz_agent_request_main },
     { "bootstrap", "prints what a proxy would be started with", mz_agent_bootstrap_main },
     { "proxy", "runs a proxy and what it needs", mz_agent_proxy_main },
     { "iptables", "leads this pod's connections to its proxy", mz_capture_main },

@@ -137,3 +137,16 @@ class Agent:
             self.out.close()
             text = self.log()
             assert code == (0 if kind == signal.SIGTERM else -kind) and "Sanitizer" not in text, f"{code}: {text[-3000:]}"
+
+    def status(self, path, method="GET", port=15020):
+        """Of the agent's own port, asked from inside the pod: (status, text)."""
+        import http.client
+        with self.pod:
+            c = http.client.HTTPConnection("127.0.0.1", port, timeout=patient(20))
+            c.connect()
+        try:
+            c.request(method, path, headers={"content-length": "0"} if method == "POST" else {})
+            r = c.getresponse()
+            return r.status, r.read().decode()
+        finally:
+            c.close()

@@ -95,6 +95,12 @@ static struct mz_str tls_text(const struct mz_link_target *t, struct mz_arena *a
     struct mz_str own = { 0 }, trust = MZ_STR("system_root_certs: {}");
     if (!t->tls)
         return own;
+    if (t->unchecked)
+        return MZ_STR(
+            "transport_socket:\n"
+            "  name: envoy.transport_sockets.tls\n"
+            "  typed_config: { \"@type\": "
+            "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext }\n");
     if (t->chain.n)
         own = mz_arena_printf(a,
                               "      tls_certificates:\n"
@@ -120,6 +126,15 @@ static struct mz_str tls_text(const struct mz_link_target *t, struct mz_arena *a
         "        match_typed_subject_alt_names: [{ san_type: DNS, matcher: { exact: " MZ_STR_FMT
         " } }]\n",
         MZ_STR_ARG(name), MZ_STR_ARG(own), MZ_STR_ARG(trust), MZ_STR_ARG(name));
+}
+
+static struct mz_str source_text(const struct mz_link_target *t, struct mz_arena *a)
+{
+    if (!t->source)
+        return (struct mz_str){ 0 };
+    return mz_arena_printf(
+        a, "upstream_bind_config: { source_address: { address: " MZ_STR_FMT ", port_value: 0 } }\n",
+        MZ_STR_ARG(json(a, mz_str_c(t->source))));
 }
 
 static bool split(const char *address, struct mz_str *out_host, uint64_t *out_port,
@@ -158,12 +173,13 @@ static struct mz_str cluster_text(const char *name, const struct mz_link_target 
         "load_assignment:\n"
         "  cluster_name: %s\n"
         "  endpoints: [{ lb_endpoints: [{ endpoint: { address: { socket_address: { "
-        "address: " MZ_STR_FMT ", port_value: %llu } } } }] }]\n" MZ_STR_FMT,
+        "address: " MZ_STR_FMT ", port_value: %llu } } } }] }]\n" MZ_STR_FMT MZ_STR_FMT,
         name, mz_addr_parse_ip(host, (uint16_t)port, &ip) ? "STATIC" : "STRICT_DNS",
         t->http1
             ? "http_protocol_options: {}"
             : "http2_protocol_options: { connection_keepalive: { interval: 30s, timeout: 10s } }",
-        name, MZ_STR_ARG(json(a, host)), (unsigned long long)port, MZ_STR_ARG(tls_text(t, a)));
+        name, MZ_STR_ARG(json(a, host)), (unsigned long long)port, MZ_STR_ARG(tls_text(t, a)),
+        MZ_STR_ARG(source_text(t, a)));
 }
 
 static bool service_add(struct mz_link *k, const char *name, struct mz_proto_ctx *ctx,

@@ -18,7 +18,9 @@
 #include "agent/relay/relay.h"
 #include "agent/run/process.h"
 #include "agent/settings.h"
+#include "agent/status/status.h"
 #include "agent/tree.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/program.h"
 #include "event/loop.h"
@@ -44,6 +46,7 @@ struct agent {
     struct mz_relay *relay;
     struct mz_grpc_server *sds_server, *xds_server;
     struct mz_process *process;
+    struct mz_status *status; /* NULL: status port 0 */
     struct mz_timer drained;
     struct mz_async *drain;
     const char *token_path, *cluster_id;
@@ -322,6 +325,69 @@ static void stop(void *arg, int signo)
     mz_timer_start_ms(&g->drained, g->boot.termination_drain_ms);
 }
 
+/* ---- the status port ---- */
+
+static void on_quit(void *arg)
+{
+    MZ_LOG(INFO, main, "asked to end");
+    stop(arg, SIGTERM);
+}
+
+static void on_drain(void *arg)
+{
+    drain(arg);
+}
+
+static void own_metrics(void *arg, struct mz_buf *out)
+{
+    const struct agent *g = arg;
+    const struct mz_relay_counts r = mz_relay_counted(g->relay);
+    const struct mz_identity_counts none = { 0 },
+                                    i = g->identity ? mz_identity_counted(g->identity) : none;
+    const int64_t until = g->identity ? mz_identity_get(g->identity)->until : 0;
+    mz_buf_printf(out,
+                  "# TYPE istio_agent_cert_expiry_seconds "
+                  "gauge\nistio_agent_cert_expiry_seconds{resource_name=\"default\"} %lld\n",
+                  until ? (long long)(until - (int64_t)(mz_clock->wall_us() / 1000000)) : 0);
+    const struct {
+        const char *name;
+        uint64_t value;
+    } counters[] = {
+        { "istio_agent_num_outgoing_requests", i.asked },
+        { "istio_agent_num_failed_outgoing_requests", i.failed },
+        { "istio_agent_num_outgoing_retries", i.failed },
+        { "istio_agent_envoy_connection_terminations", r.lost },
+        { "istio_agent_xds_proxy_requests", r.requests },
+        { "istio_agent_xds_proxy_responses", r.responses },
+        { "istio_agent_proxy_starts", mz_process_starts(g->process) },
+    };
+    for (size_t k = 0; k < sizeof(counters) / sizeof(counters[0]); k++)
+        mz_buf_printf(out, "# TYPE %s counter\n%s %llu\n", counters[k].name, counters[k].name,
+                      (unsigned long long)counters[k].value);
+    mz_buf_printf(out, "# TYPE istio_agent_process_resident_anonymous_bytes gauge\n");
+    mz_buf_printf(out, "istio_agent_process_resident_anonymous_bytes %llu\n",
+                  (unsigned long long)mz_agent_anonymous_bytes());
+}
+
+static bool start_status(struct agent *g, struct mz_err *err)
+{
+    const struct mz_status_opts o = { .loop = g->loop,
+                                      .link = g->link,
+                                      .port = g->boot.status_port,
+                                      .prometheus_port = g->boot.prometheus_port,
+                                      .localhost = g->boot.localhost,
+                                      .probers = env(g, "ISTIO_KUBE_APP_PROBERS", ""),
+                                      .prometheus = env(g, "ISTIO_PROMETHEUS_ANNOTATIONS", ""),
+                                      .quit = on_quit,
+                                      .drain = on_drain,
+                                      .metrics = own_metrics,
+                                      .arg = g };
+    if (!o.port)
+        return true;
+    g->status = mz_status_create(&o, err);
+    return g->status != NULL;
+}
+
 static void on_child(void *arg, int signo)
 {
     struct agent *g = arg;
@@ -361,6 +427,8 @@ static bool start(struct agent *g, struct mz_err *err)
         .loop = g->loop, .argv = g->boot.argv, .ended = on_ended, .arg = g
     };
     g->process = mz_process_create(&o);
+    if (!start_status(g, err))
+        return false;
     return mz_loop_on_signal(g->loop, SIGTERM, stop, g) &&
            mz_loop_on_signal(g->loop, SIGINT, stop, g) &&
            mz_loop_on_signal(g->loop, SIGCHLD, on_child, g) && mz_process_start(g->process, err);
@@ -384,6 +452,7 @@ static int run(struct agent *g, struct mz_err *err)
     }
     mz_timer_stop(&g->drained);
     mz_async_cancel(g->drain);
+    mz_status_stop(g->status);
     mz_process_destroy(g->process);
     mz_grpc_server_destroy(g->xds_server);
     mz_grpc_server_destroy(g->sds_server);
@@ -392,6 +461,7 @@ static int run(struct agent *g, struct mz_err *err)
     mz_identity_destroy(g->identity);
     mz_link_stop(g->link);
     mz_loop_destroy(g->loop);
+    mz_status_destroy(g->status);
     mz_link_destroy(g->link);
     return started ? 0 : 1;
 }
