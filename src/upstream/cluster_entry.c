@@ -94,10 +94,10 @@ struct cluster_entry *cluster_entry_create(struct mz_cluster_manager *m, const p
     e->type = c->type;
     if (may_sleep(c)) {
         e->lb = cluster_priv(c)->lb.type;
+        cluster_transport_keep(c);
         if (e->type == CLUSTER_STATIC)
             cluster_entry_members(e, &count);
         eds_sleeps(e);
-        cluster_transport_keep(c);
         mz_cluster_unref(c);
         return e;
     }
@@ -247,7 +247,8 @@ void cluster_entry_members(struct cluster_entry *e, const struct endpoints_count
     uint32_t *v = e->members;
     if (v[MZ_CM_TOTAL] != n->total || n->changed)
         v[MZ_CM_CHANGE] += n->changed ? n->changed : 1;
-    v[MZ_CM_TOTAL_MATCH_COUNT] += n->added;
+    v[MZ_CM_TOTAL_MATCH_COUNT] +=
+        e->n_transports > 1 ? 0 : n->added; /* else host_transport_set() */
     v[MZ_CM_TOTAL] = n->total;
     v[MZ_CM_HEALTHY] = n->healthy;
     v[MZ_CM_DEGRADED] = n->degraded;
