@@ -40,8 +40,9 @@ struct prefix {
     size_t n;
     char text[];
 };
-struct first_values { /* one set for all scopes that began with it */
+struct first_values { /* one set for all scopes that began with it; with the last it goes */
     struct first_values *next;
+    unsigned refs; /* under the store's mutex */
     unsigned n;
     uint64_t v[];
 };
@@ -49,7 +50,7 @@ struct scope {
     struct mz_scope pub;
     struct scope *next; /* of the same prefix */
     unsigned refs;                    /* under the store's mutex */
-    const struct first_values *first; /* atomic; added to every sum; NULL: zeros */
+    struct first_values *first; /* atomic; added to every sum; NULL: zeros */
     uint64_t *base;      /* kind->n numbers that /reset_counters takes off; NULL before */
     struct code_base *code_base;
     char **texts; /* kind->n, NULL before the first */

@@ -29,13 +29,9 @@ void mz_stats_destroy(struct mz_stats *s)
     for (size_t i = 0; i < s->tagged.n; i++)
         mz_scope_unref(s->tagged.v[i]);
     mz_vec_free(&s->tagged, MZ_MEM_STATS);
-    MZ_ASSERT(mz_list_empty(&s->prefixes));
+    MZ_ASSERT(mz_list_empty(&s->prefixes) && !s->firsts);
     mz_stats_config_destroy(s->config);
     mz_map_fini(&s->by_prefix);
-    for (struct first_values *f = s->firsts, *next; f; f = next) {
-        next = f->next;
-        mz_free(MZ_MEM_STATS, f);
-    }
     for (struct named_kind *k = s->named, *next; k; k = next) {
         next = k->next;
         mz_free(MZ_MEM_STATS, k);
@@ -222,18 +218,33 @@ const struct mz_stat_kind *mz_stat_kind_named(struct mz_stats *s, struct mz_str 
     return k ? &k->kind : NULL;
 }
 
-static const struct first_values *first_get(struct mz_stats *st, const uint64_t *values, unsigned n)
+/* The mutex is held. A reference. */
+static struct first_values *first_get(struct mz_stats *st, const uint64_t *values, unsigned n)
 {
     struct first_values *f = st->firsts;
     while (f && (f->n != n || memcmp(f->v, values, n * sizeof(*values)) != 0))
         f = f->next;
-    if (f)
-        return f;
-    f = mz_alloc(MZ_MEM_STATS, sizeof(*f) + n * sizeof(*values));
-    f->next = st->firsts;
-    f->n = n;
-    memcpy(f->v, values, n * sizeof(*values));
-    return st->firsts = f;
+    if (!f) {
+        f = mz_alloc0(MZ_MEM_STATS, sizeof(*f) + n * sizeof(*values));
+        f->next = st->firsts;
+        f->n = n;
+        memcpy(f->v, values, n * sizeof(*values));
+        st->firsts = f;
+    }
+    f->refs++;
+    return f;
+}
+
+/* The mutex is held. */
+static void first_drop(struct mz_stats *st, struct first_values *f)
+{
+    if (!f || --f->refs)
+        return;
+    struct first_values **at = &st->firsts;
+    while (*at != f)
+        at = &(*at)->next;
+    *at = f->next;
+    mz_free(MZ_MEM_STATS, f);
 }
 
 static const struct first_values *first_of(const struct scope *s)
@@ -321,8 +332,10 @@ void mz_scope_unref(struct mz_scope *pub)
     struct mz_stats *st = pub->store;
     (void)pthread_mutex_lock(&st->mutex);
     bool last = --s->refs == 0;
-    if (last)
+    if (last) {
         prefix_leave(st, s);
+        first_drop(st, s->first);
+    }
     (void)pthread_mutex_unlock(&st->mutex);
     if (last)
         scope_free(s);
