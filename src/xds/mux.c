@@ -212,15 +212,20 @@ void mz_xds_watch_end(struct mz_xds_watch *w)
 
 /* ---- handing on ---- */
 
-static bool deliver_one(struct mz_xds_watch *w, const struct mz_xds_update *u, bool *io_ok,
+/* @u NULL: what came is none. */
+static void deliver_one(struct mz_xds_watch *w, const struct mz_xds_update *u, bool *io_ok,
                         struct mz_err *err)
 {
     struct mz_err one;
+    if (!u) {
+        if (w->ops->refused)
+            w->ops->refused(w->arg);
+        return;
+    }
     bool ok = w->ops->update(w->arg, u, &one);
     if (!ok && *io_ok)
         *err = one;
     *io_ok = *io_ok && ok;
-    return ok;
 }
 
 /* A callback may end any watch, and others may come: each is found anew by its place. */
@@ -243,7 +248,7 @@ static void deliver_named(struct named *n, const struct mz_xds_update *u, bool *
         if (!at || at == &n->watches)
             break;
         last = MZ_CONTAINER(at, struct mz_xds_watch, link);
-        (void)deliver_one(last, u, io_ok, err);
+        deliver_one(last, u, io_ok, err);
     }
     mz_arena_destroy(a);
 }
@@ -283,11 +288,10 @@ static void deliver_space(struct spaces *s, struct mz_str space, bool *io_ok, st
     deliver_named(n, &own, io_ok, err);
 }
 
-/* A response without anything tells those who wait for their first that there is nothing. */
-static void deliver_nothing(struct mz_xds_mux *m, enum mz_xds_type t, bool *io_ok,
-                            struct mz_err *err)
+/* To all names that are watched. */
+static void deliver_all(struct mz_xds_mux *m, enum mz_xds_type t, const struct mz_xds_update *u,
+                        bool *io_ok, struct mz_err *err)
 {
-    const struct mz_xds_update none = { .version = MZ_STR("") };
     struct mz_arena *a = mz_arena_create(MZ_MEM_XDS);
     MZ_VEC(struct mz_str) names = { 0 };
     mz_map_foreach (it, &state_of(m, t)->names)
@@ -295,7 +299,7 @@ static void deliver_nothing(struct mz_xds_mux *m, enum mz_xds_type t, bool *io_o
     mz_vec_foreach (name, &names) {
         struct named *n = mux_named(m, t, *name, false);
         if (n)
-            deliver_named(n, &none, io_ok, err);
+            deliver_named(n, u, io_ok, err);
     }
     mz_vec_free(&names, MZ_MEM_XDS);
     mz_arena_destroy(a);
@@ -311,8 +315,10 @@ static bool deliver_spaces(struct mz_xds_mux *m, enum mz_xds_type t, const struc
         deliver_space(&s, space_of(u->answered[i].name), &ok, err);
     for (size_t i = 0; i < u->n_removed; i++)
         deliver_space(&s, space_of(u->removed[i]), &ok, err);
+    /* A response without anything tells those who wait for their first that there is nothing. */
+    const struct mz_xds_update none = { .version = MZ_STR("") };
     if (!u->n_answered && !u->n_removed)
-        deliver_nothing(m, t, &ok, err);
+        deliver_all(m, t, &none, &ok, err);
     mz_map_fini(&s.seen);
     mz_arena_destroy(s.arena);
     return ok;
@@ -326,7 +332,7 @@ bool mux_deliver(struct mz_xds_mux *m, enum mz_xds_type t, const struct mz_xds_u
     if (type_has_spaces(t))
         return deliver_spaces(m, t, u, err);
     if (!mz_list_empty(&s->every)) /* one manager for each such type */
-        (void)deliver_one(MZ_CONTAINER(s->every.next, struct mz_xds_watch, link), u, &ok, err);
+        deliver_one(MZ_CONTAINER(s->every.next, struct mz_xds_watch, link), u, &ok, err);
     for (size_t i = 0; s->n_watched && i < u->n; i++) {
         struct named *n = mux_named(m, t, u->v[i].name, false);
         const struct mz_xds_update one = { .version = u->version, .v = &u->v[i], .n = 1 };
@@ -342,6 +348,19 @@ bool mux_deliver(struct mz_xds_mux *m, enum mz_xds_type t, const struct mz_xds_u
             deliver_named(n, &one, &ok, err);
     }
     return ok;
+}
+
+void mux_refuse(struct mz_xds_mux *m, enum mz_xds_type t, const struct mz_err *err)
+{
+    struct type_state *s = state_of(m, t);
+    char text[1600];
+    struct mz_err none;
+    bool ok = true;
+    MZ_LOG(WARN, config, "gRPC config for type.googleapis.com/%s rejected: %s",
+           xds_types[t].descriptor->name, mz_err_text(err, text, sizeof(text)));
+    if (!mz_list_empty(&s->every))
+        deliver_one(MZ_CONTAINER(s->every.next, struct mz_xds_watch, link), NULL, &ok, &none);
+    deliver_all(m, t, NULL, &ok, &none);
 }
 
 /* ---- requests ---- */

@@ -43,6 +43,7 @@ struct mz_xds_watch;
 struct mz_xds_watch_ops {
     bool (*update)(void *arg, const struct mz_xds_update *u, struct mz_err *err);
     void (*disconnected)(void *arg); /* the stream could not be opened or ended */
+    void (*refused)(void *arg); /* a response of the type was none as a whole: update() saw nothing of it; NULL: nobody cares */
     bool (*current)(void *arg, struct mz_resource *out); /* what it was given last, where it keeps that; borrowed */
     bool single; /* VHDS: the name is one resource's; else it stands for all "name/...", and the server is asked for the whole type */
 };

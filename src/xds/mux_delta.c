@@ -161,6 +161,8 @@ static bool response_take(struct mz_xds_mux *m, enum mz_xds_type t,
     struct taking k = { .mux = m, .type = t, .arena = mz_arena_create(MZ_MEM_XDS) };
     k.u.version = mz_str_c(r->system_version_info);
     bool ok = open_all(&k, r, err);
+    if (!ok)
+        mux_refuse(m, t, err);
     /* An answer without anything tells the one who asked for all that there is nothing. */
     if (ok &&
         (k.u.n || k.u.n_removed || !mz_list_empty(&state_of(m, t)->every) || type_has_spaces(t)))

@@ -21,8 +21,8 @@ static void disconnected(void *arg)
     (void)arg;
 }
 
-static const struct mz_xds_watch_ops ops[] = { { update, disconnected, NULL, false },
-                                               { update, disconnected, NULL, true } };
+static const struct mz_xds_watch_ops ops[] = { { update, disconnected, NULL, NULL, false },
+                                               { update, disconnected, NULL, NULL, true } };
 
 static void *open_stream(void *arg, struct mz_xds_mux *m, const char *method)
 {

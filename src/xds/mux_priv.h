@@ -87,6 +87,8 @@ bool mux_space_watched(struct mz_xds_mux *m, enum mz_xds_type t, struct mz_str n
 void mux_named_drop(struct named *n); /* where nobody watches it and nothing is known of it */
 /* Hands resources to those who watch them. False: somebody refused, @err tells of the first. */
 bool mux_deliver(struct mz_xds_mux *m, enum mz_xds_type t, const struct mz_xds_update *u, struct mz_err *err);
+/* A response that is none as a whole: all who watch the type are told, one line is logged. */
+void mux_refuse(struct mz_xds_mux *m, enum mz_xds_type t, const struct mz_err *err);
 bool mux_answer(struct mz_xds_mux *m, enum mz_xds_type t, bool ok, const struct mz_err *err); /* ACK or NACK now */
 void mux_keep_text(char **at, struct mz_str s); /* s.p NULL: none */
 /* What begins a response of either kind. False: it is of a type that nobody here asks for, and ignored. */

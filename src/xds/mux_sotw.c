@@ -99,6 +99,8 @@ static bool response_take(struct mz_xds_mux *m, enum mz_xds_type t, const pb_Dis
     struct mz_arena *a = mz_arena_create(MZ_MEM_XDS);
     struct mz_xds_update u = { .version = mz_str_c(r->version_info) };
     bool ok = resources_open(m, t, r, a, &u, err);
+    if (!ok)
+        mux_refuse(m, t, err);
     if (ok && (u.n || u.whole))
         ok = mux_deliver(m, t, &u, err);
     mz_arena_destroy(a);

@@ -115,7 +115,7 @@ static const pb_DeltaDiscoveryRequest *next_delta(void)
 /* ---- a subscriber ---- */
 
 struct user {
-    unsigned updates, removed, disconnects;
+    unsigned updates, removed, disconnects, refusals;
     size_t n;
     char names[200], version[32];
     bool refuse, end;
@@ -147,6 +147,11 @@ static void on_disconnected(void *arg)
     ((struct user *)arg)->disconnects++;
 }
 
+static void on_refused(void *arg)
+{
+    ((struct user *)arg)->refusals++;
+}
+
 static bool on_current(void *arg, struct mz_resource *out)
 {
     struct user *s = arg;
@@ -154,7 +159,8 @@ static bool on_current(void *arg, struct mz_resource *out)
     return s->known.bytes.n != 0;
 }
 
-static const struct mz_xds_watch_ops user_ops = { on_update, on_disconnected, on_current, false };
+static const struct mz_xds_watch_ops user_ops = { on_update, on_disconnected, on_refused,
+                                                  on_current, false };
 
 static void watch(struct user *u, enum mz_xds_type t, const char *name)
 {
@@ -299,6 +305,7 @@ static void test_what_is_refused_whole(void **state)
     const pb_DiscoveryRequest *rq = next_request();
     assert_true(strstr(rq->error_detail->message, "resources[1]"));
     assert_int_equal(u.updates, 0);
+    assert_int_equal(u.refusals, 1);
     answer("type.googleapis.com/no.such.Type", "1", "y", NULL, 0); /* of nobody's: no answer */
     mz_xds_mux_received(mux, MZ_STR("\377\377\377"));
     assert_int_equal(unlooked(), 0);
@@ -553,7 +560,7 @@ static pb_Any *vhost(const char *name)
 static void test_delta_spaces(void **state)
 {
     (void)state;
-    static const struct mz_xds_watch_ops single = { on_update, on_disconnected, NULL, true };
+    static const struct mz_xds_watch_ops single = { on_update, on_disconnected, NULL, NULL, true };
     struct user r = { .n = 0 }, s = { .n = 0 }, host = { .n = 0 };
     rig(true, true, MZ_XDS_VIRTUAL_HOST);
     mz_xds_mux_start(mux);

@@ -167,13 +167,21 @@ static void on_disconnected(void *arg)
     subscription_count(s, MZ_SUB_STAT_ATTEMPT);
 }
 
+static void on_refused(void *arg)
+{
+    struct mz_subscription *s = arg;
+    mz_count(s->scope, MZ_SUB_STAT_ATTEMPT, 1);
+    subscription_refused(s, NULL);
+}
+
 static bool on_current(void *arg, struct mz_resource *out)
 {
     struct mz_subscription *s = arg;
     return s->who.current && s->who.current(s->who.arg, out);
 }
 
-static const struct mz_xds_watch_ops watch_ops = { on_update, on_disconnected, on_current, false };
+static const struct mz_xds_watch_ops watch_ops = { on_update, on_disconnected, on_refused,
+                                                   on_current, false };
 
 static void grpc_start(struct mz_subscription *s)
 {
@@ -216,7 +224,7 @@ static void silent_disconnected(void *arg)
 
 struct mz_xds_watch *mz_subscription_ask(struct mz_subscription *s, struct mz_str name)
 {
-    static const struct mz_xds_watch_ops silent = { silent_update, silent_disconnected, NULL,
+    static const struct mz_xds_watch_ops silent = { silent_update, silent_disconnected, NULL, NULL,
                                                     .single = true };
     struct over_grpc *g = s->state;
     return s->source == &source_grpc && g->mux

@@ -202,7 +202,8 @@ void subscription_refused(struct mz_subscription *s, const struct mz_err *err)
 {
     s->busy++;
     subscription_count(s, MZ_SUB_STAT_REJECTED);
-    warn(s, "update refused", err);
+    if (err)
+        warn(s, "update refused", err);
     tell_failed(s);
     subscription_first(s);
     subscription_leave(s);

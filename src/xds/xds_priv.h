@@ -66,7 +66,7 @@ bool subscription_text(struct mz_subscription *s, struct mz_str name, struct mz_
                        struct mz_str *out_version);
 void subscription_enter(struct mz_subscription *s); /* it lives to the leave(), whoever ends it meanwhile */
 void subscription_leave(struct mz_subscription *s);
-void subscription_refused(struct mz_subscription *s, const struct mz_err *err); /* it never reached the subscriber */
+void subscription_refused(struct mz_subscription *s, const struct mz_err *err); /* it never reached the subscriber; @err NULL: logged already */
 void subscription_failed(struct mz_subscription *s, const struct mz_err *err);  /* it could not be had */
 void subscription_first(struct mz_subscription *s); /* whoever waits waits no longer */
 

@@ -38,7 +38,7 @@ def test_all_types(world, mesh):  # X1, X3
     assert not [r for r in world.ads.requests() if r.error_detail.code]
 
 
-def test_a_bad_one_is_refused_with_its_path(world, mesh):  # X2, H01
+def test_h01_a_bad_one_is_refused_with_its_path(world, mesh):  # X2, H01
     up = mesh.upstream("up")
     world.serve(up)
     px = world.start()
@@ -78,7 +78,7 @@ def test_killed_and_back(world, mesh):  # X4: what runs goes on; versions go alo
     assert px.stat("cluster_manager.cluster_modified") == 0
 
 
-def test_garbage(world, mesh):  # H04
+def test_h04_garbage(world, mesh):  # H04
     up = mesh.upstream("up")
     world.serve(up)
     px = world.start()

@@ -88,7 +88,7 @@ def test_endpoints_that_stay_keep_their_connections(dyn, mesh):  # U2
     assert px.stat("cluster.dyn.upstream_cx_total") <= 1 + sum(1 for r in two.requests)
 
 
-def test_bad_ones_leave_good_ones_alone(dyn, mesh):  # X2, H01
+def test_h01_bad_ones_leave_good_ones_alone(dyn, mesh):  # X2, H01
     up = mesh.upstream("up")
     dyn.files.put("cds", "cluster", config.cluster("up", [up.port]))
     dyn.files.put("lds", "listener", dyn.listener("a"))
@@ -238,7 +238,7 @@ def test_a_cluster_warms(dyn, mesh):  # X3: it waits for its endpoints, the one 
     until(lambda: dyn.get().status == 200, 5, "the endpoints")
 
 
-def test_what_is_no_response(dyn, mesh):  # H02
+def test_h02_what_is_no_response(dyn, mesh):  # H02
     dyn.files.put("lds", "listener", dyn.listener("a"))
     px = dyn.start()
     for n, text in enumerate(["", "{", "[]", '{"resources": [{"@type": "x"}]}', '{"resources": 7}', "{" * 20000]):

@@ -1,17 +1,18 @@
 """A control plane that floods, flaps, contradicts itself or dies at any moment (row X4; H01, H04): serving goes on, memory stays."""
 import json
 import random
+import socket
 import threading
 import time
 
 import config
 import dynamic
 import pytest
-from wire import free_port, until
+from wire import HOST, free_port, until
 
 pytest.importorskip("grpc", reason="peer grpcio is not installed")
 pytest.importorskip("envoy.service.discovery.v3.discovery_pb2", reason="peer xds-protos is not installed")
-from ads import World, any_pb2, d  # noqa: E402
+from ads import ADS, H2, World, any_pb2, d, pack  # noqa: E402
 from google.protobuf.internal.encoder import _VarintBytes  # noqa: E402
 
 ROUTES = config.TYPE + dynamic.TYPES["route"]
@@ -135,3 +136,146 @@ def test_h04_killed_at_any_moment(world, mesh):  # X4
     complete(world, px)
     assert px.log().count("config stream closed") == kills
     assert not [r for r in world.ads.requests() if r.error_detail.code]
+
+
+def nested(depth):
+    """An Any within an Any, so deep."""
+    inner = any_pb2.Any(type_url=ROUTES)
+    for _ in range(depth):
+        inner = any_pb2.Any(type_url=config.TYPE + "google.protobuf.Any", value=inner.SerializeToString())
+    return inner
+
+
+def field(number, value):
+    """A length-delimited field."""
+    return _VarintBytes(number << 3 | 2) + _VarintBytes(len(value)) + value
+
+
+def routes_any(value):
+    return any_pb2.Any(type_url=ROUTES, value=field(1, b"r") + value)
+
+
+HOST_ALL = field(1, b"h") + field(2, b"*")
+HOSTILE = {  # kind, what is sent beside what serves, what the refusal names
+    "wrong-type": ("cluster", lambda w: [pack("listener", w.listener())], "resources[1]"),
+    "negative": ("cluster", lambda w: [w.eds("bad", connect_timeout="-1s")], "bad: connect_timeout"),
+    "not-a-number": ("cluster", lambda w: [w.eds("bad", common_lb_config={"healthy_panic_threshold": {"value": "NaN"}})], "bad: common_lb_config.healthy_panic_threshold"),
+    "twice": ("cluster", lambda w: [w.eds("bad"), w.eds("bad")], "duplicate cluster bad"),
+    "nested-any": ("route", lambda w: [nested(100)], "resources[0]"),
+    "bytes": ("route", lambda w: [routes_any(b"\xff\xff\xff")], "not the binary form"),
+    "no-utf8": ("route", lambda w: [routes_any(field(2, field(1, b"\xff\xfe") + field(2, b"*")))], "name"),
+    "group-within-group": ("route", lambda w: [routes_any(b"\x1b" * 100000)], "not the binary form"),
+    "long-domain": ("route", lambda w: [routes_any(field(2, field(1, b"h") + field(2, b"*.*")))], "virtual_hosts[0].domains[0]"),
+    "two-of-all": ("route", lambda w: [routes_any(field(2, HOST_ALL) * 2)], "virtual_hosts[1]"),
+}
+
+
+@pytest.mark.parametrize("kind,make,why", HOSTILE.values(), ids=HOSTILE)
+def test_h01_hostile_resources(world, mesh, kind, make, why):  # refused by path; what runs stays, also over another stream
+    up = mesh.upstream("up")
+    world.serve(up)
+    px = world.start()
+    counter = {"cluster": "cluster_manager.cds.update_rejected", "route": "http.in.rds.r.update_rejected"}[kind]
+    good = [world.eds("dyn")] if kind == "cluster" else []
+    send = lambda s: s.send(response(world, kind, good, make(world), s))  # noqa: E731
+    send(world.ads.streams[0])
+    world.ads.wait_nack(kind, why)
+    px.wait_stat(counter)
+    assert world.get().status == 200
+    world.ads.stop()
+    world.ads.start()
+    stream = until(lambda: next((s for s in world.ads.streams if kind in s.names), None), 40, "another stream")
+    before = px.stat(counter)
+    send(stream)
+    px.wait_stat(counter, before + 1)
+    assert world.get().status == 200 and px.stat("cluster_manager.active_clusters") == 2
+    complete(world, px)
+
+
+def response(world, kind, good, bad, stream):
+    packed = [pack(kind, r) for r in [*good, *bad]]
+    url = config.TYPE + dynamic.TYPES[kind]
+    stream.nonce += 1
+    if not world.delta:
+        return d.DiscoveryResponse(type_url=url, nonce=f"bad{stream.nonce}", version_info="bad", resources=packed)
+    names = [r["name"] if isinstance(r, dict) else "r" for r in [*good, *bad]]
+    return d.DeltaDiscoveryResponse(type_url=url, nonce=f"bad{stream.nonce}", resources=[
+        d.Resource(name=n, version="bad", resource=r) for n, r in zip(names, packed)])
+
+
+def test_h04_nonces_of_before(world, mesh):  # answers repeat what was said, or are without a nonce: each is answered, none does harm
+    px = serving(world, mesh)
+    stream = world.ads.streams[0]
+    table = pack("route", dynamic.routes("r", config.route("/", "dyn")))
+    for nonce in ("1", "1", "", "1", "\t" * 3000):
+        if world.delta:
+            stream.send(d.DeltaDiscoveryResponse(type_url=ROUTES, nonce=nonce, resources=[d.Resource(name="r", version="1", resource=table)]))
+        else:
+            stream.send(d.DiscoveryResponse(type_url=ROUTES, nonce=nonce, version_info="1", resources=[table]))
+    world.ads.wait("route", lambda r: len(r.response_nonce) == 3000)
+    assert world.get().status == 200 and px.stat("http.in.rds.r.update_rejected") == 0
+    complete(world, px)
+
+
+class Peer:
+    """A control plane of bytes: accepts, and says what it is told to. Ports as of a server that is slow, silent or half gone."""
+
+    def __init__(self):
+        self.listener = socket.create_server((HOST, 0))
+        self.port, self.taken = self.listener.getsockname()[1], []
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        try:
+            while True:
+                self.taken.append(self.listener.accept()[0])
+        except OSError:
+            pass
+
+    def close(self):
+        for s in [self.listener, *self.taken]:
+            s.close()
+
+
+SETTINGS = b"\0\0\0\4\0\0\0\0\0"
+HEADERS = b"\0\0\x12\1\4\0\0\0\1" + b"\x88\x5f\x10application/grpc"[:18]
+
+
+@pytest.mark.parametrize("how", ["silent", "slow", "half"])
+def test_h04_a_control_plane_that_is_slow(mesh, how):  # it says nothing, a byte a moment, or shuts its half: the start goes on without it
+    peer, stop = Peer(), threading.Event()
+    fields = {"initial_fetch_timeout": "1s"}
+    boot = config.bootstrap([config.listener(free_port(), [config.hcm([dynamic.direct("fixed")])])], [config.cluster("xds", [peer.port], http=H2)], free_port(),
+                            dynamic_resources={"cds_config": {**ADS, **fields}, "ads_config": {
+                                "api_type": "GRPC", "transport_api_version": "V3", "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}]}})
+
+    def drip():
+        data = SETTINGS + HEADERS + b"\0\x10\0\0\0\0\0\0\1" + b"\0\0\0\x0f\xfb"  # a message that never ends
+        while not stop.is_set():
+            for s in list(peer.taken):
+                try:
+                    s.send(data[:1])
+                except OSError:
+                    pass
+            data = data[1:] or b"\0"
+            stop.wait(0.01)
+    slow = threading.Thread(target=drip, daemon=True)
+    if how == "slow":
+        slow.start()
+    try:
+        px = mesh.proxy(boot=boot)
+        until(lambda: peer.taken, 10, "a connection")
+        if how == "half":
+            for s in peer.taken:
+                s.sendall(SETTINGS)
+                s.shutdown(socket.SHUT_WR)
+            until(lambda: len(peer.taken) > 1, 60, "another try")
+        assert px.stat("cluster_manager.cds.init_fetch_timeout") == 1
+        with dynamic.no_request_lost(px, px.port, 1):
+            pass
+        assert px.log().count("config stream closed") <= 1
+    finally:
+        stop.set()
+        if how == "slow":
+            slow.join()
+        peer.close()
