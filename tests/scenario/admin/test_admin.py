@@ -16,7 +16,7 @@ def px(shared_mesh):
 
 
 @pytest.mark.parametrize("path", MUTATIONS)
-def test_mutations_only_by_post(px, path):  # H07
+def test_h07_mutations_only_by_post(px, path):  # H07
     assert px.admin(path)[0] == 405
     assert px.admin("/ready")[0] == 200
 
@@ -27,7 +27,7 @@ def test_unknown_paths(px, path):  # H07
 
 
 @pytest.mark.parametrize("path", ["/../", "//stats", "/stats/..", "/../../etc/passwd"])
-def test_paths_that_climb(px, path):  # H07: a page of the admin interface, or none
+def test_h07_paths_that_climb(px, path):  # H07: a page of the admin interface, or none
     status, text = px.admin(path)
     assert status in (200, 400, 404) and "root:" not in text
 
@@ -39,7 +39,7 @@ def test_odd_queries_of_stats(px, query):
     assert px.admin("/ready")[0] == 200
 
 
-def test_names_are_escaped_in_html(px):  # H07
+def test_h07_names_are_escaped_in_html(px):  # H07
     text = px.admin("/stats?format=html")[1]
     assert "a<b>&\"c" not in text
     assert "a<b>" not in px.admin("/")[1]

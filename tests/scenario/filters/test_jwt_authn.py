@@ -4,6 +4,7 @@ import json
 import config
 import jose
 import pytest
+from evidence import told
 from jose import claims
 from jwt_filter import FAIL, MISS, NAME, bearer, need, some, start
 from wire import until
@@ -113,14 +114,34 @@ def hs_by_public_key(w, c):
     return text + "." + jose.b64(hmac.new(pem, text.encode(), hashlib.sha256).digest())
 
 
-def test_wrong_tokens(w):
+def refused(w, row):
+    """Each wrong token of the row: what the client and the log are told, and that it was counted."""
     for what, token, text in wrong_tokens(w):
-        status, body, headers, up = w.ask("/any", token)
+        if not what.startswith(row):
+            continue
+        with told(w.px, "jwt_authn_access_denied{%s}" % text.decode().replace(" ", "_"), "-", 401, "http.in.jwt_authn.denied"):
+            status, body, headers, up = w.ask("/any", token)
         assert (status, body, up) == (401, text, None), what
         assert headers["www-authenticate"] == 'Bearer realm="http://a.test/any", error="invalid_token"', what
 
 
-def test_forms_that_others_let_pass(ours, w):
+def test_g01_algorithms_and_keys(w):
+    refused(w, "G01")
+
+
+def test_g02_signatures(w):
+    refused(w, "G02")
+
+
+def test_g05_junk(w):
+    refused(w, "G05")
+
+
+def test_g04_a_claim_twice(w):
+    refused(w, "G04")
+
+
+def test_g07_forms_that_others_let_pass(ours, w):
     good = w.token()
     for what, token, text in (("a dot in front", "." + good, FORM), ("two dots", good.replace(".", "..", 1), FORM), ("a dot behind", good + ".", FORM),
                               ("G07 crit", w.rsa.token(claims(), header={"crit": ["x"]}), b"Jwt header [crit] names an extension that is not supported"),
@@ -305,6 +326,17 @@ def test_claims_choose_the_route(mesh):
     px = start(mesh, {"p": p}, [("/", need("p"))], routes=routes, clusters=[config.cluster("plain", [up.port])])
     assert px.get("/", headers=[*bearer(key.token(claims(tier="gold")))]).status == 200 and len(other.requests) == 1
     assert px.get("/", headers=[*bearer(key.token(claims(tier="tin"))), ("x-tier", "gold")]).status == 200 and len(up.requests) == 1
+
+
+def test_g08_two_keys_of_one_kid(mesh):  # both are tried, no other
+    keys = []
+    for n in range(3):
+        (mesh.folder / str(n)).mkdir()
+        keys.append(jose.Key(mesh.folder / str(n), kid="same"))
+    one, two, other = keys
+    px = start(mesh, {"p": {"local_jwks": {"inline_string": jose.jwks(one, two)}}}, [("/", need("p"))])
+    assert [px.get("/", headers=bearer(k.token(claims()))).status for k in (one, two, other)] == [200, 200, 401]
+    assert px.stat("http.in.jwt_authn.denied") == 1 and px.access_log(3)[2]["details"] == "jwt_authn_access_denied{Jwt_verification_fails}"
 
 
 WEAK = {"keys": [{"kty": "RSA", "n": jose.b64(b"\xff" * 64), "e": "AQAB"}]}

@@ -1,4 +1,5 @@
 """The jwt_authn filter with keys from a server: when they are fetched, who waits, what a bad server can do (rows H9, C10; G08, F11)."""
+import json
 import threading
 
 import config
@@ -46,6 +47,10 @@ class Ended:
 
     def wait(self):
         pass
+
+
+def rsa(n, e):
+    return json.dumps({"keys": [{"kty": "RSA", "n": jose.b64(n), "e": jose.b64(e)}]}).encode()
 
 
 def fetches(px):
@@ -99,12 +104,14 @@ def test_old_keys_are_fetched_again_and_replaced(mesh, is_envoy):
 @pytest.mark.parametrize("what,step", [
     ("status", Reply(500, b"")), ("not 200", Reply(204)), ("redirect", Reply(302, b"", [("location", "/")])), ("empty", Reply(200, b"")),
     ("garbage", Reply(200, b"\xff\0<html>")), ("JSON", Reply(200, b'{"keys": 1}')), ("no key", Reply(200, b'{"keys": []}')),
-    ("weak key", Reply(200, b'{"keys": [{"kty": "RSA", "n": "AQAB", "e": "AQAB"}]}')), ("deep", Reply(200, b'{"keys":' + b"[" * 20000)),
+    ("weak key", Reply(200, b'{"keys": [{"kty": "RSA", "n": "AQAB", "e": "AQAB"}]}')), ("exponent 1", Reply(200, rsa(b"\xff" * 256, b"\1"))), ("512 bits", Reply(200, rsa(b"\xff" * 64, b"\1\0\1"))),
+    ("off the curve", Reply(200, json.dumps({"keys": [{"kty": "EC", "crv": "P-256", "x": jose.b64(b"\1" * 32), "y": jose.b64(b"\1" * 32)}]}).encode())),
+    ("deep", Reply(200, b'{"keys":' + b"[" * 20000)),
     ("2 MB", Reply(200, b" " * (2 << 20))), ("closed", Close()), ("reset", Reset()), ("reset within", Reset(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{")),
     ("no HTTP", Raw(b"SSH-2.0-x\r\n")), ("cut", Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{")),
 ])
-def test_bad_answers(mesh, what, step):
-    """G08: nobody gets in, the next request asks again, and a good answer is good."""
+def test_g08_bad_answers(mesh, what, step):
+    """Nobody gets in, the next request asks again, and a good answer is good."""
     i = Issuer(mesh)
     i.server.script = [step, i.good()]
     px = i.start(mesh)
@@ -113,7 +120,7 @@ def test_bad_answers(mesh, what, step):
     assert i.ask(px)[0] == 200 and fetches(px) == (1, 1)
 
 
-def test_an_endless_answer_is_given_up(mesh, is_envoy):
+def test_g08_an_endless_answer_is_given_up(mesh, is_envoy):
     if is_envoy:
         pytest.skip("the peer keeps all of it")
     i = Issuer(mesh)
@@ -126,7 +133,7 @@ def test_an_endless_answer_is_given_up(mesh, is_envoy):
     assert i.ask(px)[0] == 200
 
 
-def test_a_server_that_hangs(mesh):
+def test_g08_a_server_that_hangs(mesh):
     i = Issuer(mesh, [Silent()])
     i.remote["http_uri"]["timeout"] = "0.3s"
     px = i.start(mesh)

@@ -62,7 +62,7 @@ CASES = [  # request headers, downstream_peer in the log
 ]
 
 
-def test_headers_of_strangers(mesh):  # what cannot be read is nobody; the headers go in any case
+def test_g15_headers_of_strangers(mesh):  # what cannot be read is nobody; the headers go in any case
     up, px = one(mesh, sidecar.peer_metadata("downstream", additional_labels=["role"]))
     for n, (headers, want) in enumerate(CASES):
         with px.client() as c:
@@ -76,7 +76,7 @@ def test_headers_of_strangers(mesh):  # what cannot be read is nobody; the heade
     assert b"api-0" in mine and b"kubernetes://apis/apps/v1/namespaces/demo/deployments/api" in mine
 
 
-def test_the_id_does_not_name_the_peer(mesh):  # any client may say any id: another's metadata must not be found by it
+def test_g15_the_id_does_not_name_the_peer(mesh):  # any client may say any id: another's metadata must not be found by it
     _, px = one(mesh, sidecar.peer_metadata("downstream"))
     for app in ("good", "evil"):
         with px.client() as c:
@@ -163,7 +163,7 @@ PARTS = [  # what a client sends, what the application gets, downstream_peer
 
 
 @pytest.mark.parametrize("piece", [1, 7, 100000])
-def test_parts_of_strangers(mesh, pki, app, piece):
+def test_g15_parts_of_strangers(mesh, pki, app, piece):
     server = sidecar.start(mesh, "server", "api", [sidecar.exchange(), sidecar.tcp_proxy("app", access_log=[config.access_log(mesh.folder / "access.log", PEERS)])],
                            [config.cluster("app", [app.port])], "INBOUND", sidecar.server_tls(pki, "istio-peer-exchange"))
     ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -169,7 +169,7 @@ def test_a_slow_reader_pauses_the_far_end(mesh):
 
 
 @pytest.mark.stricter  # Envoy calls itself until its stack ends
-def test_a_loop_ends(mesh):
+def test_h03_a_loop_ends(mesh):
     px = start(mesh, [config.listener(free_port(), [tcp("c1", config.access_log(mesh.folder / "access.log", FIELDS))]), inner("in1", tcp("c1"))], [to_internal("c1", "in1")])
     with dial(px) as c:
         assert c.recv(1) == b""
@@ -178,7 +178,7 @@ def test_a_loop_ends(mesh):
 
 
 @pytest.mark.stricter
-def test_a_loop_of_requests_ends(mesh):
+def test_h03_a_loop_of_requests_ends(mesh):
     """HTTP/1 takes a new connection for each turn."""
     manager = config.hcm([config.route("/", "c1")])
     px = start(mesh, [config.listener(free_port(), [manager]), inner("in1", manager)], [to_internal("c1", "in1")])

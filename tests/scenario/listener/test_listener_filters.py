@@ -81,7 +81,7 @@ def test_proxy_protocol_addresses(mesh):
     (v2(tlvs=b"\x04\0\x09x"), "versions.v2.error"),
     (v2(tlvs=b"\x04\0"), "versions.v2.error"),
 ])
-def test_broken_proxy_headers_end_the_connection(mesh, head, stat):  # G16
+def test_g16_broken_proxy_headers_end_the_connection(mesh, head, stat):  # G16
     u, px = start(mesh, [inspector("proxy_protocol", "ProxyProtocol")])
     assert exchange(px, head, get("/x")) == b""
     assert px.stat("proxy_proto." + stat) == 1 and px.stat("downstream_cx_proxy_proto_error") == 1 and not u.requests
@@ -90,7 +90,7 @@ def test_broken_proxy_headers_end_the_connection(mesh, head, stat):  # G16
 
 
 @pytest.mark.parametrize("head", [b"PROXY UNKNOWN\r\n", v2(command=0x20), b"PROXY UNKNOWN any thing\r\n"])
-def test_local_and_unknown_keep_the_socket_address(mesh, head):  # G16
+def test_g16_local_and_unknown_keep_the_socket_address(mesh, head):  # G16
     _, px = start(mesh, [inspector("proxy_protocol", "ProxyProtocol")])
     assert exchange(px, head, get("/x")).startswith(b"HTTP/1.1 200")
     assert px.wait_log(lambda e: e["path"] == "/x")["remote"].startswith(HOST + ":")
@@ -172,7 +172,7 @@ def named_chains():
     (b"\x16\x03\x01\xff\xff" + b"x" * 20, b"plain"), (b"\x16\x03\x01\x40\x00\x01\x00\x3f\xfc" + b"\0" * 30000, b""),
 ], ids=["exact", "any-case", "wildcard", "h2", "no-name", "http1", "http", "cut", "many-records", "empty-records", "version", "length", "short-hello"])
 @pytest.mark.parametrize("step", [1, 100000])
-def test_chain_by_client_hello(mesh, first, chain, step):  # G18, L4
+def test_g18_chain_by_client_hello(mesh, first, chain, step):  # G18, L4
     place = config.listener(free_port(), [], listener_filters=[inspector("tls_inspector", "TlsInspector")], listener_filters_timeout="2s")
     place["filter_chains"] = named_chains()
     px = mesh.proxy(boot=config.bootstrap([place], [], free_port()))
@@ -199,7 +199,7 @@ def test_chain_by_client_hello(mesh, first, chain, step):  # G18, L4
     assert got == (chain if chain is not None else b"plain"), px.stats("tls_inspector")
 
 
-def test_a_hello_over_the_limit_ends_the_connection(mesh):  # G18
+def test_g18_a_hello_over_the_limit_ends_the_connection(mesh):  # G18
     _, px = start(mesh, [inspector("tls_inspector", "TlsInspector", max_client_hello_size=512)])
     big = hello("a" * 60 + ".test", ["x" * 200, "y" * 200])
     assert exchange(px, big) == b"" and px.stat("tls_inspector.client_hello_too_large") == 1

@@ -34,7 +34,7 @@ def validate(proxy, folder, kind, text):
 
 
 @pytest.mark.parametrize("kind,text,words", [r[1:] for r in REFUSED], ids=[r[0] for r in REFUSED])
-def test_refused(proxy_binary, is_envoy, tmp_path, kind, text, words):
+def test_h02_refused(proxy_binary, is_envoy, tmp_path, kind, text, words):
     r = validate(proxy_binary, tmp_path, kind, text)
     if is_envoy:
         assert r.returncode == 0, r.stdout

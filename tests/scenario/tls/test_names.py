@@ -270,7 +270,7 @@ def fingerprint(pki, name, spki=False):
     (lambda p: {"trusted_ca": {"filename": p.path("ca.pem")}, "verify_certificate_hash": [fingerprint(p, "kept")]}, "fail_verify_cert_hash"),
     (lambda p: {"verify_certificate_hash": [":".join(fingerprint(p, "kept")[i:i + 2] for i in range(0, 64, 2)).upper()]}, "fail_verify_cert_hash"),
     (lambda p: {"verify_certificate_spki": [fingerprint(p, "kept", spki=True)]}, "fail_verify_cert_hash")], ids=["crl", "hash", "hash-alone", "spki"])
-def test_what_else_a_certificate_must_be(mesh, revoked, server, rule, stat):  # G10
+def test_g10_what_else_a_certificate_must_be(mesh, revoked, server, rule, stat):  # G10
     transport = up({"validation_context": rule(revoked)}, sni="x.test")
     good, bad = tcp(mesh, server(cert="kept"), transport), None
     assert ping(good) == b"pong"

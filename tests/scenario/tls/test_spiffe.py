@@ -73,7 +73,7 @@ def ask(px, p, cert):
     ("signer", CERT + "cert_precheck"), ("is-ca", CERT + "cert_precheck"), ("no-usage", CERT + "cert_precheck"),
     ("late", CERT + "X509_verify_cert:_certificate_verification_error_at_depth_0:_certificate_has_expired"), (None, "peer_did_not_provide"),
 ])
-def test_clients(mesh, svids, cert, reason, form, tmp_path):
+def test_g11_spiffe_clients(mesh, svids, cert, reason, form, tmp_path):
     trust = {"trust_domains": domains(svids, "a", "b")}
     if form == "bundles":
         (tmp_path / "bundles.json").write_text(json.dumps(bundles(svids, "a", "b")))

@@ -107,7 +107,7 @@ def test_sessions_resume(mesh, pki):
     assert px.stat(f"listener.{HOST}_{px.port}.ssl.session_reused") == 1
 
 
-def test_client_bytes_one_by_one(mesh, pki):  # G18
+def test_g18_client_bytes_one_by_one(mesh, pki):  # G18
     _, px = start(mesh, down(pki))
     inside, outside = ssl.MemoryBIO(), ssl.MemoryBIO()
     t = context(pki).wrap_bio(inside, outside, server_hostname="server.test")
@@ -135,7 +135,7 @@ def test_certificate_by_name_and_key(mesh, pki):
             assert ask(s)[0] == 200
 
 
-def test_client_certificates(mesh, pki):  # G10
+def test_g10_client_certificates(mesh, pki):  # G10
     trust = {"trusted_ca": {"filename": pki.path("ca.pem")}}
     _, px = start(mesh, down(pki, validation=trust, require_client_certificate=True))
     with connect(px, context(pki, "client")) as s:
@@ -159,7 +159,7 @@ def test_client_certificates(mesh, pki):  # G10
     ({"san_type": "DNS", "matcher": {"exact": "client.test."}}, False),  # G11: trailing dot
     ({"san_type": "DNS", "matcher": {"prefix": "spiffe://"}}, False),  # a URI is no DNS name
 ])
-def test_names_of_client_certificates(mesh, pki, matcher, good):  # G11
+def test_g11_names_of_client_certificates(mesh, pki, matcher, good):  # G11
     trust = {"trusted_ca": {"filename": pki.path("ca.pem")}, "match_typed_subject_alt_names": [matcher]}
     _, px = start(mesh, down(pki, validation=trust, require_client_certificate=True))
     if good:
@@ -172,7 +172,7 @@ def test_names_of_client_certificates(mesh, pki, matcher, good):  # G11
     px.wait_stat(f"listener.{HOST}_{px.port}.ssl.fail_verify_san")
 
 
-def test_old_versions_and_plain_text_are_refused(mesh, pki):  # G09, B16
+def test_g09_old_versions_and_plain_text_are_refused(mesh, pki):  # G09, B16
     _, px = start(mesh, down(pki))
     prefix = f"listener.{HOST}_{px.port}.ssl."
     old = context(pki, low=ssl.TLSVersion.TLSv1, high=ssl.TLSVersion.TLSv1_1)

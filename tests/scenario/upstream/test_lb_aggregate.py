@@ -99,7 +99,7 @@ def test_tcp(mesh):
 
 
 @pytest.mark.stricter
-def test_a_cycle_is_named(mesh):  # H03
+def test_h03_a_cycle_is_named(mesh):  # H03
     px = mesh.proxy(boot=boot(mesh, [aggregate("all", "more"), aggregate("more", "all")]), ready=False)
     assert px.process.wait(10) == 1
     assert "aggregate clusters form a cycle: more -> all -> more" in px.log()
