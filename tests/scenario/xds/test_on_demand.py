@@ -263,7 +263,7 @@ def test_beside_cds(mesh, whole):  # what CDS does not name stays
 
 def test_many_names_are_bounded(ads):  # E13: a client invents names; nothing stays of them
     ads.ads.tells_missing = False
-    px = ads.run(ads.http(timeout="1s"))
+    px = ads.run(ads.http(timeout="5s"))
     clients = []
     for i in range(1040):
         c = px.client(timeout=30)
