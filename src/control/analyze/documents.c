@@ -5,8 +5,8 @@
 
 #include "control/analyze/finders.h"
 
-const unsigned mz_finding_codes[] = { 101, 102, 106, 109, 111, 118, 127, 128, 129,
-                                      130, 131, 132, 133, 151, 162, 173, 0 };
+const unsigned mz_finding_codes[] = { 101, 102, 106, 109, 111, 118, 127, 128, 129, 130,
+                                      131, 132, 133, 151, 162, 165, 166, 171, 173, 0 };
 
 const char *mz_finding_level(enum mz_level l)
 {
@@ -23,6 +23,7 @@ void mz_documents_fini(struct mz_documents *d)
     mz_vec_free(&d->v, MZ_MEM_CONFIG);
     mz_vec_free(&d->faults, MZ_MEM_CONFIG);
     mz_vec_free(&d->findings, MZ_MEM_CONFIG);
+    mz_store_destroy(d->store);
     mz_arena_destroy(d->arena);
 }
 
@@ -79,8 +80,7 @@ static void add_part(void *arg, struct mz_str part, uint32_t line0)
 
 static void add_doc(void *arg, struct mz_doc *doc)
 {
-    (void)arg;
-    mz_doc_unref(doc); /* it is right */
+    documents_keep(((struct adding *)arg)->d, doc);
 }
 
 static void add_problem(void *arg, enum mz_level level, uint32_t line, struct mz_str key,
@@ -140,6 +140,12 @@ static const struct mz_node *exact(const struct mz_node *map, struct mz_str key)
 static struct mz_str scalar(const struct mz_node *n)
 {
     return n && (n->kind == MZ_NODE_STR || n->kind == MZ_NODE_NUM) ? n->text : MZ_STR("");
+}
+
+struct mz_str object_label(const struct mz_object *o, const char *key)
+{
+    const struct mz_node *v = exact(object_labels(o), mz_str_c(key));
+    return v ? scalar(v) : MZ_STR("");
 }
 
 bool selector_matches(const struct mz_node *selector, const struct mz_node *labels)
@@ -223,6 +229,14 @@ void found(struct mz_documents *d, enum mz_level level, unsigned code, const str
                              mz_arena_dup(d->arena, mz_str_c(text)) };
 }
 
+/* Both APIs have a Gateway. */
+static struct mz_str kind_in_keys(const struct mz_object *o)
+{
+    return mz_str_eq(o->kind, MZ_STR("Gateway")) && !object_is(o, "Gateway")
+               ? MZ_STR("KubernetesGateway")
+               : o->kind;
+}
+
 static const struct mz_object *by_fault(const struct mz_documents *d, const struct mz_fault *f)
 {
     struct mz_str rest = f->key, kind, ns = MZ_STR(""), name;
@@ -233,7 +247,7 @@ static const struct mz_object *by_fault(const struct mz_documents *d, const stru
     const struct mz_object *near = NULL;
     for (size_t i = 0; i < d->v.n; i++) {
         const struct mz_object *o = d->v.v[i];
-        if (mz_str_eq(o->kind, kind) && mz_str_eq(o->name, name) && mz_str_eq(o->ns, ns) &&
+        if (mz_str_eq(kind_in_keys(o), kind) && mz_str_eq(o->name, name) && mz_str_eq(o->ns, ns) &&
             mz_str_eq(o->file, f->file) && (!near || o->line <= f->line))
             near = o;
     }
@@ -276,6 +290,7 @@ void mz_documents_analyze(struct mz_documents *d)
     find_in_gateways(d);
     find_in_services(d);
     find_in_policies(d);
+    find_in_gateway_api(d);
     if (d->findings.n)
         qsort(d->findings.v, d->findings.n, sizeof(*d->findings.v), compare);
 }

@@ -5,7 +5,7 @@
  * Trees, not messages: a finding names the line of the value that it is about. Everything lies in one arena. Main thread.
  */
 #include "base/vec.h"
-#include "control/sources/doc.h"
+#include "control/sources/store.h"
 #include "proto/node.h"
 
 struct mz_object {
@@ -30,6 +30,7 @@ struct mz_fault { /* an object, or what could not become one, fails the checks t
 };
 struct mz_documents {
     struct mz_arena *arena;
+    struct mz_store *store; /* of those that are right, as messages; NULL: none yet */
     MZ_VEC(struct mz_object *) v; /* in the order of files and lines */
     MZ_VEC(struct mz_fault) faults;
     MZ_VEC(struct mz_finding) findings;

@@ -11,6 +11,7 @@
 bool object_is(const struct mz_object *o, const char *kind); /* "Gateway": Istio's, not the Gateway API's */
 const struct mz_object *object_find(const struct mz_documents *d, const char *kind, struct mz_str ns, struct mz_str name);
 const struct mz_node *object_labels(const struct mz_object *o);
+struct mz_str object_label(const struct mz_object *o, const char *key); /* "" when absent */
 /* Every member of @selector is one of @labels. An empty or absent selector: false. */
 bool selector_matches(const struct mz_node *selector, const struct mz_node *labels);
 struct mz_str selector_text(const struct mz_node *selector, struct mz_arena *a); /* "a=b,c=d" */
@@ -28,6 +29,8 @@ void find_in_routes(struct mz_documents *d);
 void find_in_gateways(struct mz_documents *d);
 void find_in_services(struct mz_documents *d);
 void find_in_policies(struct mz_documents *d);
+void find_in_gateway_api(struct mz_documents *d);
+void documents_keep(struct mz_documents *d, struct mz_doc *doc); /* takes @doc: one that is right (find_gateway_api.c) */
 /* A rule of a VirtualService that no request reaches: what there is to say, also at validation. @number counts rules from 0. */
 typedef void route_unused(void *arg, const struct mz_object *vs, bool whole_rule, struct mz_str text);
 void routes_unused(const struct mz_object *vs, struct mz_arena *a, route_unused *tell, void *arg);
