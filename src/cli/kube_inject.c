@@ -124,6 +124,7 @@ static int run_kube_inject(const struct command *c, int argc, char **argv)
     if (!o.file || r.others.n)
         return command_usage_error(c, "filename not specified (see --filename or -f)");
     mz_inject_opts_init(&run.o);
+    run.o.native = mz_inject_native_from_env();
     run.o.image = or_default(o.image, run.o.image);
     run.o.revision = or_default(o.revision, run.o.revision);
     run.o.ca_address = or_default(o.ca_address, run.o.ca_address);

@@ -8,6 +8,7 @@
 #include "control/announce/machines.h"
 #include "control/ca/ca.h"
 #include "control/discovery/server.h"
+#include "control/inject/layers.h"
 #include "control/keys/keys.h"
 #include "control/monitor/monitor.h"
 #include "control/program_priv.h"
@@ -142,6 +143,13 @@ static void more_metrics(void *arg, struct mz_buf *out)
         mz_webhook_metrics(s->webhook, out);
 }
 
+static void layers(void *arg, const char *ns, const json_t *labels, json_t **out_under,
+                   json_t **out_over)
+{
+    const struct serving *s = arg;
+    mz_inject_layers(s->model, ns, labels, out_under, out_over);
+}
+
 static bool listen_webhook(struct serving *s, const struct mz_addr *a, struct mz_addr *out_addr,
                            struct mz_err *err)
 {
@@ -154,6 +162,9 @@ static bool listen_webhook(struct serving *s, const struct mz_addr *a, struct mz
     o.mesh_id = o.trust_domain;
     o.cluster_id = mz_arena_dup(s->arena, m->cluster_id).p;
     o.domain = s->o->domain;
+    o.native = mz_inject_native_from_env();
+    o.config = layers;
+    o.config_arg = s;
     s->webhook = mz_webhook_create(s->loop, &o);
     return mz_webhook_listen(s->webhook, a, mz_ca_web_factory(s->ca), out_addr, err);
 }

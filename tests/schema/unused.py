@@ -47,6 +47,10 @@ ON_PURPOSE = {
     "envoy.service.accesslog.v3.": "packed by hand, entry by entry (filters/access_loggers/grpc_log.c)",
     "stats.PluginConfig.rotation_interval": "deprecated; Istio's own filter does not read it any more",
     "stats.PluginConfig.graceful_deletion_interval": "the same",
+    **{f"istio.mesh.v1alpha1.ProxyConfig.{f}": "for agents: defaultConfig goes into PROXY_CONFIG whole (inject/layers.c)" for f in (
+        "drain_duration", "discovery_address", "interception_mode", "proxy_metadata", "runtime_values", "extra_stat_tags",
+        "termination_drain_duration", "proxy_stats_matcher", "hold_application_until_proxy_starts", "ca_certificates_pem")},
+    "istio.mesh.v1alpha1.ProxyConfig.ProxyStatsMatcher.": "for agents, too",
     "istio.networking.v1alpha3.EnvoyFilter.Patch.filter_class": "Istio's own control plane does not read it either",
     "xds.type.v3.TypedStruct.": "opened by its descriptor (src/proto/any.c)",
 }

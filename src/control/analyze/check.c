@@ -229,6 +229,8 @@ bool mz_check_object(enum mz_kind k, const ProtobufCMessage *body, struct mz_err
         return mz_check_workload_entry((const ist_WorkloadEntry *)body, err);
     case MZ_KIND_WORKLOAD_GROUP:
         return mz_check_workload_group((const ist_WorkloadGroup *)body, err);
+    case MZ_KIND_PROXY_CONFIG:
+        return check_proxy_config((const ist_networking_ProxyConfig *)body, err);
     case MZ_KIND_SIDECAR:
         return mz_check_sidecar((const ist_Sidecar *)body, err);
     case MZ_KIND_GATEWAY:

@@ -107,6 +107,13 @@ static bool lua(const ist_LuaConfig *l, struct mz_err *err)
                              : AT(mz_err_set(err, "is required"), "inline_code");
 }
 
+bool check_proxy_config(const ist_networking_ProxyConfig *m, struct mz_err *err)
+{
+    if (m->concurrency && m->concurrency->value < 0)
+        return AT(mz_err_set(err, "must not be negative"), "concurrency");
+    return check_targets(m->selector, NULL, NULL, 0, err);
+}
+
 bool check_traffic_extension(const ist_TrafficExtension *m, struct mz_err *err)
 {
     if (m->filter_config_case == ist_TrafficExtension_FILTER_CONFIG__NOT_SET)

@@ -9,6 +9,7 @@ bool check_request_authentication(const ist_RequestAuthentication *m, struct mz_
 bool check_envoy_filter(const ist_EnvoyFilter *m, struct mz_err *err);
 bool check_telemetry(const ist_Telemetry *m, struct mz_err *err);
 bool check_wasm_plugin(const ist_WasmPlugin *m, struct mz_err *err); /* check_extension.c */
+bool check_proxy_config(const ist_networking_ProxyConfig *m, struct mz_err *err);
 bool check_traffic_extension(const ist_TrafficExtension *m, struct mz_err *err);
 
 /* check_policy.c, for its neighbours: to whom a document is attached. @one NULL: none by the older spelling */

@@ -228,7 +228,7 @@ static bool entry_make(const struct mz_proxy *p, const struct mz_doc *group, str
 {
     const ist_WorkloadGroup *g = (const ist_WorkloadGroup *)mz_doc_body(group, a);
     const struct mz_str network = mz_label_get(p->metadata, "NETWORK"), where = locality_of(p, a);
-    const ist_ProxyConfig *own = p->config; /* of its node */
+    const ist_mesh_ProxyConfig *own = p->config; /* of its node */
     struct pairs labels = { .a = a };
     if (!labels_of(&labels, g, p, err)) {
         mz_vec_free(&labels.v, MZ_MEM_CONFIG);

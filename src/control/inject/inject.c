@@ -131,7 +131,8 @@ static void set_text(json_t *map, const char *name, const char *value, bool keep
 }
 
 /* What the pod says of its proxy's container wins; what that was is remembered. */
-static void add_proxy(const struct injection *i, json_t *containers, json_t *proxy, json_t *notes)
+static void add_proxy(const struct injection *i, json_t *containers, json_t *init, json_t *proxy,
+                      json_t *notes)
 {
     size_t at = 0;
     json_t *one, *own = NULL;
@@ -151,12 +152,19 @@ static void add_proxy(const struct injection *i, json_t *containers, json_t *pro
         merge(proxy, kept);
         if (!json_object_get(kept, "resources"))
             (void)json_object_set_new(kept, "resources", json_object());
-        json_t *before = json_pack("{s:[o]}", "containers", kept);
+        json_t *before = json_pack("{s:[o]}", i->native ? "initContainers" : "containers", kept);
         char *text = json_dumps(before, JSON_COMPACT);
         set_text(notes, "proxy.istio.io/overrides", text ? text : "{}", false);
         free(text);
         json_decref(before);
         (void)json_array_set(containers, at, proxy);
+        if (i->native)
+            (void)json_array_remove(containers, at);
+    }
+    if (i->native) { /* the network is made ready by the first, for all that follow */
+        (void)json_array_insert(init, 0, proxy);
+    } else if (own) {
+        ;
     } else if (config_is(i, "holdApplicationUntilProxyStarts")) {
         (void)json_array_insert(containers, 0, proxy);
     } else {
@@ -218,13 +226,26 @@ static void add_scraping(const struct injection *i, json_t *notes, json_t *proxy
     set_text(notes, "prometheus.io/scrape", "true", false);
 }
 
+/* Something sends the pod's traffic to the proxy. */
+static bool has_init(const struct injection *i)
+{
+    return !i->gateway && strcmp(template_mode(i), "NONE") != 0;
+}
+
 static void add_status(const struct injection *i, json_t *notes, json_t *volumes)
 {
     json_t *names = names_of(volumes);
-    json_t *s =
-        json_pack("{s:o, s:[s], s:o, s:n, s:s}", "initContainers",
-                  i->gateway ? json_null() : json_pack("[s]", INJECT_INIT), "containers",
-                  INJECT_PROXY, "volumes", names, "imagePullSecrets", "revision", i->o->revision);
+    json_t *init = json_array();
+    if (has_init(i))
+        (void)json_array_append_new(init, json_string(INJECT_INIT));
+    if (i->native)
+        (void)json_array_append_new(init, json_string(INJECT_PROXY));
+    json_t *s = json_pack("{s:o?, s:o, s:o, s:n, s:s}", "initContainers",
+                          json_array_size(init) ? init : json_null(), "containers",
+                          i->native ? json_null() : json_pack("[s]", INJECT_PROXY), "volumes",
+                          names, "imagePullSecrets", "revision", i->o->revision);
+    if (!json_array_size(init))
+        json_decref(init);
     char *text = json_dumps(s, JSON_COMPACT);
     set_text(notes, "sidecar.istio.io/status", text ? text : "{}", false);
     free(text);
@@ -264,11 +285,12 @@ static bool apply(struct injection *i)
         env_add(proxy, "ISTIO_KUBE_APP_PROBERS", probers);
     free(probers);
     add_scraping(i, notes, proxy);
-    add_proxy(i, containers, proxy, notes);
-    if (!i->gateway)
-        (void)json_array_append_new(member(i->spec, "initContainers", json_array),
-                                    template_init(i));
-    else if (!json_object_get(member(i->spec, "securityContext", json_object), "sysctls"))
+    json_t *init = i->gateway ? NULL : member(i->spec, "initContainers", json_array);
+    add_proxy(i, containers, init, proxy, notes);
+    if (has_init(i))
+        (void)json_array_insert_new(init, i->native ? 0 : json_array_size(init), template_init(i));
+    else if (i->gateway &&
+             !json_object_get(member(i->spec, "securityContext", json_object), "sysctls"))
         (void)json_object_set_new(
             json_object_get(i->spec, "securityContext"), "sysctls",
             json_pack("[{s:s, s:s}]", "name", "net.ipv4.ip_unprivileged_port_start", "value", "0"));
@@ -277,6 +299,36 @@ static bool apply(struct injection *i)
     add_labels(i, labels);
     json_decref(volumes);
     json_decref(proxy);
+    return true;
+}
+
+/* The field's injector looks at nodes' versions, too; there are none to look at here. */
+bool mz_inject_native_from_env(void)
+{
+    const char *s = getenv("ENABLE_NATIVE_SIDECARS");
+    return s && strcmp(s, "true") == 0;
+}
+
+static bool is_native(const struct injection *i)
+{
+    const char *own = annotation(i, "sidecar.istio.io/nativeSidecar", "");
+    return own[0] ? strcmp(own, "false") != 0 : i->o->native;
+}
+
+static bool read_config(struct injection *i, const char *text)
+{
+    json_t *own = text ? proxy_config_read(text, i->err) : NULL, *under = NULL, *over = NULL;
+    if (text && !own)
+        return mz_err_at(i->err, "annotation proxy.istio.io/config");
+    if (i->o->config)
+        i->o->config(i->o->config_arg, i->owner->ns,
+                     json_object_get(json_object_get(i->pod, "metadata"), "labels"), &under, &over);
+    json_t *low = proxy_config_merge(under, own);
+    i->config = proxy_config_merge(low, over);
+    json_decref(low);
+    json_decref(own);
+    json_decref(under);
+    json_decref(over);
     return true;
 }
 
@@ -296,10 +348,8 @@ enum mz_injected mz_inject_pod(json_t *pod, const struct mz_inject_opts *o,
     if (!i.gateway && strcmp(wanted, "sidecar") != 0)
         ok = mz_err_set(err, "annotation inject.istio.io/templates: there is no template \"%.80s\"",
                         wanted);
-    if (ok && config) {
-        i.config = proxy_config_read(config, err);
-        ok = i.config != NULL || mz_err_at(err, "annotation proxy.istio.io/config");
-    }
+    ok = ok && read_config(&i, config);
+    i.native = !i.gateway && is_native(&i);
     ok = ok && apply(&i);
     json_decref(i.config);
     json_decref(i.annotations);

@@ -14,8 +14,13 @@ struct mz_inject_opts {
     const char *ca_address;   /* "istiod.istio-system.svc:15012" */
     const char *cluster_id, *mesh_id, *trust_domain, *revision, *domain;
     unsigned status_port;     /* 15020 */
+    bool native;              /* proxies are init containers that go on running, unless an annotation says otherwise */
+    /* ProxyConfigs for a pod of @ns with @labels (maybe NULL), between which the annotation's stands (layers.h). NULL: there are none. */
+    void (*config)(void *arg, const char *ns, const json_t *labels, json_t **out_under, json_t **out_over);
+    void *config_arg;
 };
 void mz_inject_opts_init(struct mz_inject_opts *o); /* defaults */
+bool mz_inject_native_from_env(void); /* ENABLE_NATIVE_SIDECARS=true */
 
 struct mz_inject_owner { /* the object that pods are made by: for a bare pod itself */
     const char *api, *kind, *name, *ns; /* "apps/v1", "Deployment" */

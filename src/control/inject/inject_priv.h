@@ -8,8 +8,8 @@ struct injection {
     const struct mz_inject_owner *owner;
     json_t *pod, *spec;       /* borrowed */
     json_t *annotations;      /* of the pod as it came; borrowed, maybe empty */
-    json_t *config;           /* ProxyConfig of the annotation; owned */
-    bool gateway;
+    json_t *config;           /* ProxyConfig: the annotation's between those of the owner's; NULL: none; owned */
+    bool gateway, native;     /* native: the proxy is an init container that goes on */
     struct mz_err *err;
 };
 /* An annotation's text; @otherwise when it is not there. */
@@ -18,8 +18,12 @@ const char *config_text(const struct injection *i, const char *name, const char 
 bool config_is(const struct injection *i, const char *name);
 json_t *proxy_config_read(const char *text, struct mz_err *err); /* known fields in their order; NULL and @err */
 
+/* A new reference: @high over @low, known fields in their order; maps of metadata are joined. Either may be NULL; both: NULL. */
+json_t *proxy_config_merge(const json_t *low, const json_t *high);
+
 /* New references. */
 json_t *template_proxy(const struct injection *i);
+const char *template_mode(const struct injection *i); /* how traffic comes to the proxy: "REDIRECT" */
 json_t *template_init(const struct injection *i);
 json_t *template_volumes(const struct injection *i, const char *list); /* "volumes" or "volumeMounts"; NULL and err: an annotation is no list */
 /* Probes of the application go through the agent; the map of what they were, as text. NULL: there are none. Free it. */

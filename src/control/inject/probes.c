@@ -67,14 +67,15 @@ static void rewrite(const struct injection *i, json_t *container, const char *fi
 
 char *probes_rewrite(const struct injection *i)
 {
+    static const char *const lists[] = { "initContainers", "containers" }; /* some go on running */
     const char *off = annotation(i, "sidecar.istio.io/rewriteAppHTTPProbers", "true");
     const char *port = annotation(i, "status.sidecar.istio.io/port", "");
     uint64_t status = i->o->status_port;
     size_t at;
     json_t *c, *map = json_object();
     (void)mz_str_u64(mz_str_c(port), &status); /* else the default */
-    if (strcmp(off, "false") != 0 && status && status <= UINT16_MAX)
-        json_array_foreach(json_object_get(i->spec, "containers"), at, c)
+    for (size_t l = 0; strcmp(off, "false") != 0 && status && status <= UINT16_MAX && l < 2; l++)
+        json_array_foreach(json_object_get(i->spec, lists[l]), at, c)
         {
             const char *name = json_string_value(json_object_get(c, "name"));
             for (size_t k = 0; name && strcmp(name, INJECT_PROXY) != 0 && k < 3; k++)

@@ -70,6 +70,32 @@ json_t *proxy_config_read(const char *text, struct mz_err *err)
     return out;
 }
 
+static void join(json_t *out, const char *name, const json_t *low, const json_t *high)
+{
+    const json_t *l = json_object_get(low, name), *h = json_object_get(high, name);
+    if (json_is_object(l) && json_is_object(h)) {
+        json_t *both = json_copy((json_t *)(uintptr_t)l);
+        (void)json_object_update(both, (json_t *)(uintptr_t)h); /* only without memory */
+        (void)json_object_set_new(out, name, both);
+    }
+}
+
+json_t *proxy_config_merge(const json_t *low, const json_t *high)
+{
+    if (!low && !high)
+        return NULL;
+    json_t *out = json_object();
+    for (size_t i = 0; i < MZ_COUNT(fields); i++) {
+        json_t *v = json_object_get(high, fields[i]);
+        v = v ? v : json_object_get(low, fields[i]);
+        if (v)
+            (void)json_object_set(out, fields[i], v); /* only without memory */
+    }
+    join(out, "proxyMetadata", low, high);
+    join(out, "proxyHeaders", low, high);
+    return out;
+}
+
 const char *config_text(const struct injection *i, const char *name, const char *otherwise)
 {
     const char *s = json_string_value(json_object_get(i->config, name));

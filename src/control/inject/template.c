@@ -56,7 +56,7 @@ static json_int_t number_of(const struct injection *i, const char *name, json_in
                                                                                : otherwise;
 }
 
-static const char *mode_of(const struct injection *i)
+const char *template_mode(const struct injection *i)
 {
     return annotation(i, SIDECAR "interceptionMode",
                       config_text(i, "interceptionMode", "REDIRECT"));
@@ -177,7 +177,7 @@ static json_t *environment(const struct injection *i)
         env(list, "ISTIO_META_APP_CONTAINERS", apps ? apps : "");
     env(list, "ISTIO_META_CLUSTER_ID", i->o->cluster_id);
     env_field(list, "ISTIO_META_NODE_NAME", "spec.nodeName");
-    env(list, "ISTIO_META_INTERCEPTION_MODE", mode_of(i));
+    env(list, "ISTIO_META_INTERCEPTION_MODE", template_mode(i));
     env_owner(i, list);
     if (HAS(i, SIDECAR "bootstrapOverride"))
         env(list, "ISTIO_BOOTSTRAP_OVERRIDE", "/etc/istio/custom-bootstrap/custom_bootstrap.json");
@@ -244,7 +244,7 @@ static void probes(const struct injection *i, json_t *c)
 
 static json_t *rights(const struct injection *i)
 {
-    const bool tproxy = strcmp(mode_of(i), "TPROXY") == 0;
+    const bool tproxy = strcmp(template_mode(i), "TPROXY") == 0;
     if (i->gateway)
         return json_pack("{s:i, s:i}", "runAsGroup", 1337, "runAsUser", 1337);
     json_t *caps = json_pack("{s:[s]}", "drop", "ALL");
@@ -350,6 +350,48 @@ json_t *template_volumes(const struct injection *i, const char *which)
 
 /* ---- containers ---- */
 
+/* Applications that wait for the proxy; a proxy that drains before it is told to go, which is after applications went. */
+static void lifecycle(const struct injection *i, json_t *c)
+{
+    char port[40];
+    if (i->native) {
+        char status[16];
+        (void)snprintf(status, sizeof(status), "%u", i->o->status_port);
+        (void)snprintf(port, sizeof(port), "--debug-port=%.20s",
+                       annotation(i, "status.sidecar.istio.io/port", status));
+        (void)json_object_set_new(c, "restartPolicy", json_string("Always"));
+        (void)json_object_set_new(c, "lifecycle",
+                                  json_pack("{s:{s:{s:[s, s, s, s, s]}}}", "preStop", "exec",
+                                            "command", "pilot-agent", "request", port, "POST",
+                                            "drain"));
+    } else if (config_is(i, "holdApplicationUntilProxyStarts") && !i->gateway) {
+        (void)json_object_set_new(
+            c, "lifecycle",
+            json_pack("{s:{s:{s:[s, s]}}}", "postStart", "exec", "command", "pilot-agent", "wait"));
+    }
+}
+
+/* "example/proxyv2:1.32" of another type: "example/proxyv2:1.32-debug". A new text. */
+static json_t *image_of_type(const char *image, const char *type)
+{
+    static const char *const known[] = { "-distroless", "-debug" };
+    struct mz_str s = mz_str_c(image);
+    for (size_t k = 0; k < MZ_COUNT(known); k++)
+        if (mz_str_ends(s, mz_str_c(known[k])))
+            s.n -= strlen(known[k]);
+    return strcmp(type, "default") == 0 ? json_stringn(s.p, s.n)
+                                        : json_sprintf("%.*s-%s", MZ_STR_ARG(s), type);
+}
+
+static json_t *image_of(const struct injection *i, const char *type)
+{
+    const char *own = annotation(i, SIDECAR "proxyImage", "");
+    type = annotation(i, SIDECAR "proxyImageType", type ? type : "");
+    if (strchr(own, '/'))
+        return json_string(own);
+    return type[0] ? image_of_type(i->o->image, type) : json_string(i->o->image);
+}
+
 json_t *template_proxy(const struct injection *i)
 {
     json_t *mount_list = template_volumes(i, "volumeMounts"), *args = json_array();
@@ -365,17 +407,16 @@ json_t *template_proxy(const struct injection *i)
     argument(args, "--proxyComponentLogLevel=%s",
              annotation(i, SIDECAR "componentLogLevel", "misc:error"));
     argument(args, "--log_output_level=%s", annotation(i, SIDECAR "agentLogLevel", "default:info"));
+    const char *type =
+        json_string_value(json_object_get(json_object_get(i->config, "image"), "imageType"));
     json_t *c =
-        json_pack("{s:s, s:s, s:o, s:o, s:[{s:s, s:i, s:s}], s:o, s:o}", "name", INJECT_PROXY,
-                  "image", annotation(i, SIDECAR "proxyImage", i->o->image), "args", args, "env",
-                  environment(i), "ports", "name", "http-envoy-prom", "containerPort", 15090,
-                  "protocol", "TCP", "securityContext", rights(i), "volumeMounts", mount_list);
+        json_pack("{s:s, s:o, s:o, s:o, s:[{s:s, s:i, s:s}], s:o, s:o}", "name", INJECT_PROXY,
+                  "image", image_of(i, type), "args", args, "env", environment(i), "ports", "name",
+                  "http-envoy-prom", "containerPort", 15090, "protocol", "TCP", "securityContext",
+                  rights(i), "volumeMounts", mount_list);
     if (!i->gateway)
         (void)json_object_set_new(c, "resources", resources(i));
-    if (config_is(i, "holdApplicationUntilProxyStarts") && !i->gateway)
-        (void)json_object_set_new(
-            c, "lifecycle",
-            json_pack("{s:{s:{s:[s, s]}}}", "postStart", "exec", "command", "pilot-agent", "wait"));
+    lifecycle(i, c);
     probes(i, c);
     return c;
 }
@@ -392,7 +433,7 @@ static void init_arguments(const struct injection *i, json_t *args)
     option(args, "-p", "15001");
     option(args, "-z", "15006");
     option(args, "-u", "1337");
-    option(args, "-m", mode_of(i));
+    option(args, "-m", template_mode(i));
     option(args, "-i", annotation(i, TRAFFIC "includeOutboundIPRanges", "*"));
     option(args, "-x", annotation(i, TRAFFIC "excludeOutboundIPRanges", ""));
     option(args, "-b", annotation(i, TRAFFIC "includeInboundPorts", "*"));
@@ -413,12 +454,12 @@ json_t *template_init(const struct injection *i)
     json_t *args = json_array(), *list = json_array();
     init_arguments(i, args);
     env_metadata(i, list);
-    json_t *c = json_pack(
-        "{s:s, s:s, s:o, s:o, s:{s:b, s:{s:[s, s], s:[s]}, s:b, s:b, s:i, s:b, s:i}}", "name",
-        INJECT_INIT, "image", annotation(i, SIDECAR "proxyImage", i->o->image), "args", args,
-        "resources", resources(i), "securityContext", "allowPrivilegeEscalation", 0, "capabilities",
-        "add", "NET_ADMIN", "NET_RAW", "drop", "ALL", "privileged", 0, "readOnlyRootFilesystem", 0,
-        "runAsGroup", 0, "runAsNonRoot", 0, "runAsUser", 0);
+    json_t *c =
+        json_pack("{s:s, s:o, s:o, s:o, s:{s:b, s:{s:[s, s], s:[s]}, s:b, s:b, s:i, s:b, s:i}}",
+                  "name", INJECT_INIT, "image", image_of(i, NULL), "args", args, "resources",
+                  resources(i), "securityContext", "allowPrivilegeEscalation", 0, "capabilities",
+                  "add", "NET_ADMIN", "NET_RAW", "drop", "ALL", "privileged", 0,
+                  "readOnlyRootFilesystem", 0, "runAsGroup", 0, "runAsNonRoot", 0, "runAsUser", 0);
     if (json_array_size(list))
         (void)json_object_set(c, "env", list);
     json_decref(list);

@@ -127,6 +127,7 @@ void model_add_attached(struct model_draft *d)
     add_kind(d, MZ_KIND_REQUEST_AUTHENTICATION);
     add_kind(d, MZ_KIND_KEYS);
     add_kind(d, MZ_KIND_TELEMETRY);
+    add_kind(d, MZ_KIND_PROXY_CONFIG); /* for the injector: no proxy is sent any */
     add_kind(d, MZ_KIND_ENVOY_FILTER);
     add_kind(d, MZ_KIND_WASM_PLUGIN);
     add_kind(d, MZ_KIND_TRAFFIC_EXTENSION);

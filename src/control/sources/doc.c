@@ -15,6 +15,7 @@ static const struct mz_kind_info infos[MZ_KIND__COUNT] = {
     [MZ_KIND_SERVICE_ENTRY] = { .group = "networking.istio.io", .name = "ServiceEntry", .versions = "v1 v1beta1 v1alpha3", .type = &ist_ServiceEntry__descriptor, .spec_only = true, .strict = true },
     [MZ_KIND_WORKLOAD_ENTRY] = { .group = "networking.istio.io", .name = "WorkloadEntry", .versions = "v1 v1beta1 v1alpha3", .type = &ist_WorkloadEntry__descriptor, .spec_only = true, .strict = true },
     [MZ_KIND_WORKLOAD_GROUP] = { .group = "networking.istio.io", .name = "WorkloadGroup", .versions = "v1 v1beta1 v1alpha3", .type = &ist_WorkloadGroup__descriptor, .spec_only = true, .strict = true },
+    [MZ_KIND_PROXY_CONFIG] = { .group = "networking.istio.io", .name = "ProxyConfig", .versions = "v1 v1beta1", .type = &ist_networking_ProxyConfig__descriptor, .spec_only = true, .strict = true },
     [MZ_KIND_SIDECAR] = { .group = "networking.istio.io", .name = "Sidecar", .versions = "v1 v1beta1 v1alpha3", .type = &ist_Sidecar__descriptor, .spec_only = true, .strict = true },
     [MZ_KIND_GATEWAY] = { .group = "networking.istio.io", .name = "Gateway", .versions = "v1 v1beta1 v1alpha3", .type = &ist_Gateway__descriptor, .spec_only = true, .strict = true },
     [MZ_KIND_VIRTUAL_SERVICE] = { .group = "networking.istio.io", .name = "VirtualService", .versions = "v1 v1beta1 v1alpha3", .type = &ist_VirtualService__descriptor, .spec_only = true, .strict = true },

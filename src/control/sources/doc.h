@@ -20,6 +20,7 @@ enum mz_kind { /* in the order in which kinds are reported */
     MZ_KIND_SERVICE_ENTRY,
     MZ_KIND_WORKLOAD_ENTRY,
     MZ_KIND_WORKLOAD_GROUP,
+    MZ_KIND_PROXY_CONFIG,
     MZ_KIND_SIDECAR,
     MZ_KIND_GATEWAY,
     MZ_KIND_VIRTUAL_SERVICE,

@@ -1,13 +1,13 @@
 #include "control/translate/mesh.h"
 
-const ist_ProxyConfig *tr_proxy_config(const struct mz_view *v)
+const ist_mesh_ProxyConfig *tr_proxy_config(const struct mz_view *v)
 {
     return v->proxy->config ? v->proxy->config : v->model->mesh.config->default_config;
 }
 
 static const ist_ProxyConfig_ProxyHeaders *headers(const struct mz_view *v)
 {
-    const ist_ProxyConfig *c = tr_proxy_config(v);
+    const ist_mesh_ProxyConfig *c = tr_proxy_config(v);
     return c ? c->proxy_headers : NULL;
 }
 
@@ -88,7 +88,7 @@ static void name_server(const ist_ProxyConfig_ProxyHeaders_Server *s, pb_HttpCon
 }
 
 /* Of who stands before a gateway; the header with the client's certificate follows from that alone. */
-static void topology(const ist_ProxyConfig *c, pb_HttpConnectionManager *m)
+static void topology(const ist_mesh_ProxyConfig *c, pb_HttpConnectionManager *m)
 {
     const ist_Topology *t = c ? c->gateway_topology : NULL;
     if (!t)
@@ -134,7 +134,7 @@ bool tr_mesh_counts_attempts(const struct mz_view *v)
 
 bool tr_mesh_takes_proxy_protocol(const struct mz_view *v)
 {
-    const ist_ProxyConfig *c = tr_proxy_config(v);
+    const ist_mesh_ProxyConfig *c = tr_proxy_config(v);
     return c && c->gateway_topology && c->gateway_topology->proxy_protocol;
 }
 

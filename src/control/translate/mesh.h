@@ -3,7 +3,7 @@
 /* What the MeshConfig, and the settings of one proxy, say of everything: connection managers, TLS, names of statistics. */
 #include "control/translate/translate_priv.h"
 
-const ist_ProxyConfig *tr_proxy_config(const struct mz_view *v); /* the proxy's own, else the mesh's; NULL: none */
+const ist_mesh_ProxyConfig *tr_proxy_config(const struct mz_view *v); /* the proxy's own, else the mesh's; NULL: none */
 /* pathNormalization, proxyHeaders, gatewayTopology; @m is not shared. */
 void tr_mesh_manager(const struct mz_view *v, struct mz_arena *a, enum tr_class class, pb_HttpConnectionManager *m);
 bool tr_mesh_hides_debug_headers(const struct mz_view *v);

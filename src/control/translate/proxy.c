@@ -198,7 +198,7 @@ static struct mz_str otel_name(struct mz_proxy *p, const pb_Node *node)
 }
 
 /* What was set for this workload alone; what this version does not know of it is for the agent. */
-static const ist_ProxyConfig *proxy_config(struct mz_proxy *p, const pb_Node *node)
+static const ist_mesh_ProxyConfig *proxy_config(struct mz_proxy *p, const pb_Node *node)
 {
     const pb_Value *v = meta(node, "PROXY_CONFIG");
     struct mz_proto_ctx ctx = { .arena = p->arena, .unknown = MZ_UNKNOWN_COUNT };
@@ -206,9 +206,9 @@ static const ist_ProxyConfig *proxy_config(struct mz_proxy *p, const pb_Node *no
     ProtobufCMessage *m = NULL;
     if (!v || v->kind_case != pb_Value_KIND_STRUCT_VALUE ||
         !mz_msg_from_tree(&ctx, mz_struct_to_tree(p->arena, v->struct_value),
-                          &ist_ProxyConfig__descriptor, &m, &err))
+                          &ist_mesh_ProxyConfig__descriptor, &m, &err))
         return NULL;
-    return (const ist_ProxyConfig *)m;
+    return (const ist_mesh_ProxyConfig *)m;
 }
 
 static void take_config(struct mz_proxy *p, const pb_Node *node)

@@ -23,7 +23,7 @@ struct mz_proxy {
     struct mz_str otel_name;       /* the same by OpenTelemetry's conventions for Kubernetes */
     struct mz_labels metadata;     /* what is text of what the node says of itself */
     unsigned release;              /* of its agent: 1.32 is 132; 0 unknown */
-    const ist_ProxyConfig *config; /* NULL: the mesh's */
+    const ist_mesh_ProxyConfig *config; /* NULL: the mesh's */
     uint16_t reserved[2];        /* ports that the proxy itself listens on: health, metrics; 0: none */
     bool stock;                  /* it tells what it has, and Istio's extensions are not among it: they would be refused */
     bool lacks_wasm, lacks_lua;  /* it tells what it has, and this filter of HTTP is not among it */

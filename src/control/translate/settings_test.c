@@ -257,26 +257,46 @@ static void test_cases(void **state)
 
 /* ---- places ---- */
 
-/* clang-format off */
 #define POD(name, ip, node, labels)                                                                \
-    "---\napiVersion: v1\nkind: Pod\nmetadata: {name: " name ", namespace: demo, labels: {app: api" labels "}}\n" \
-    "spec: {nodeName: " node "}\nstatus: {phase: Running, podIP: " ip ", podIPs: [{ip: " ip "}]}\n"
+    "---\napiVersion: v1\nkind: Pod\nmetadata: {name: " name                                       \
+    ", namespace: demo, labels: {app: api" labels "}}\n"                                           \
+    "spec: {nodeName: " node "}\nstatus: {phase: Running, podIP: " ip ", podIPs: [{ip: " ip        \
+    "}]}\n"
 #define ZONED(name, zone, region)                                                                  \
-    "---\napiVersion: v1\nkind: Node\nmetadata: {name: " name ", labels: {topology.kubernetes.io/region: " region ", topology.kubernetes.io/zone: " zone "}}\n"
-#define READY(ip, pod)   "{addresses: [" ip "], conditions: {ready: true}, targetRef: {kind: Pod, name: " pod ", namespace: demo}}"
-#define UNREADY(ip, pod) "{addresses: [" ip "], conditions: {ready: false}, targetRef: {kind: Pod, name: " pod ", namespace: demo}}"
+    "---\napiVersion: v1\nkind: Node\nmetadata: {name: " name                                      \
+    ", labels: {topology.kubernetes.io/region: " region ", topology.kubernetes.io/zone: " zone     \
+    "}}\n"
+#define READY(ip, pod)                                                                             \
+    "{addresses: [" ip "], conditions: {ready: true}, targetRef: {kind: Pod, name: " pod           \
+    ", namespace: demo}}"
+#define UNREADY(ip, pod)                                                                           \
+    "{addresses: [" ip "], conditions: {ready: false}, targetRef: {kind: Pod, name: " pod          \
+    ", namespace: demo}}"
 #define API(meta, spec)                                                                            \
-    ZONED("n1", "z1", "r1") ZONED("n2", "z2", "r1") ZONED("n3", "z9", "r2")                        \
-    POD("a", "10.2.0.1", "n1", ", tier: x") POD("b", "10.2.0.2", "n2", ", tier: w") POD("c", "10.2.0.3", "n3", ", tier: x") POD("d", "10.2.0.4", "n1", ", tier: w") \
-    "---\napiVersion: v1\nkind: Service\nmetadata: {name: api, namespace: demo" meta "}\n"         \
-    "spec: {clusterIP: 10.9.0.2, selector: {app: api}, ports: [{name: http, port: 81}]" spec "}\n" \
-    "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: api-1, namespace: demo, labels: {kubernetes.io/service-name: api}}\n" \
-    "endpoints: [" READY("10.2.0.1", "a") ", " READY("10.2.0.2", "b") ", " READY("10.2.0.3", "c") ", " UNREADY("10.2.0.4", "d") "]\nports: [{name: http, port: 81}]\n"
+    ZONED("n1", "z1", "r1")                                                                        \
+    ZONED("n2", "z2", "r1")                                                                        \
+    ZONED("n3", "z9", "r2")                                                                        \
+    POD("a", "10.2.0.1", "n1", ", tier: x")                                                        \
+    POD("b", "10.2.0.2", "n2", ", tier: w")                                                        \
+    POD("c", "10.2.0.3", "n3", ", tier: x")                                                        \
+    POD("d", "10.2.0.4", "n1", ", tier: w")                                                        \
+    "---\napiVersion: v1\nkind: Service\nmetadata: {name: api, "                                   \
+    "namespace: demo" meta "}\n"                                                                   \
+    "spec: {clusterIP: 10.9.0.2, selector: {app: api}, ports: [{name: "                            \
+    "http, port: 81}]" spec "}\n"                                                                  \
+    "---\napiVersion: discovery.k8s.io/v1\nkind: "                                                 \
+    "EndpointSlice\nmetadata: {name: api-1, namespace: demo, labels: "                             \
+    "{kubernetes.io/service-name: api}}\n"                                                         \
+    "endpoints: [" READY("10.2.0.1", "a") ", " READY("10.2.0.2", "b") ", " READY(                  \
+        "10.2.0.3", "c") ", " UNREADY("10.2.0.4", "d") "]\nports: [{name: http, "                  \
+                                                       "port: 81}]\n"
 #define APIRULE(spec)                                                                              \
-    "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: api, namespace: demo}\nspec: {host: api, trafficPolicy: {" spec "}}\n"
-#define HERE "{id: sidecar~10.1.0.1~web-0.demo~demo.svc.cluster.local, metadata: {LABELS: {app: web, tier: x}, NODE_NAME: n1}, locality: {region: r1, zone: z1}}"
+    "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: api, "       \
+    "namespace: demo}\nspec: {host: api, trafficPolicy: {" spec "}}\n"
+#define HERE                                                                                       \
+    "{id: sidecar~10.1.0.1~web-0.demo~demo.svc.cluster.local, metadata: {LABELS: {app: web, "      \
+    "tier: x}, NODE_NAME: n1}, locality: {region: r1, zone: z1}}"
 #define OUTLIER "outlierDetection: {interval: 1s}"
-/* clang-format on */
 
 /* "priority:last byte of the address[!: not ready]..., " for each group, with "*weight" where it is not their number. */
 static const char *groups(const char *json)
@@ -406,6 +426,7 @@ static void test_verdicts(void **state)
         enum mz_kind kind;
         const char *spec, *error;
     } verdicts[] = {
+        { MZ_KIND_PROXY_CONFIG, "{concurrency: -1}", "concurrency: must" },
         { MZ_KIND_MESH_CONFIG,
           "{discoverySelectors: [{matchExpressions: [{key: a, operator: Like}]}]}",
           "discovery_selectors[0].matchExpressions[0].operator: \"Like\"" },

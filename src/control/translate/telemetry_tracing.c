@@ -143,8 +143,9 @@ static int compare_tags(const void *x, const void *y)
 /* What the workload's own ProxyConfig says, else the mesh's; NULL: nothing. */
 static const ist_mesh_Tracing *proxy_tracing(const struct mz_view *v)
 {
-    const ist_ProxyConfig *own = v->proxy->config, *mesh = v->model->mesh.config->default_config;
-    const ist_ProxyConfig *c = own ? own : mesh;
+    const ist_mesh_ProxyConfig *own = v->proxy->config,
+                               *mesh = v->model->mesh.config->default_config;
+    const ist_mesh_ProxyConfig *c = own ? own : mesh;
     return c ? c->tracing : NULL;
 }
 

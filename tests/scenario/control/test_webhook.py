@@ -101,6 +101,67 @@ def test_pods_get_what_kube_inject_gives(post, name, pod, want, version):
     assert got["metadata"]["labels"]["service.istio.io/canonical-name"] == want["metadata"]["labels"]["service.istio.io/canonical-name"]
 
 
+LAYERS = """
+apiVersion: networking.istio.io/v1beta1
+kind: ProxyConfig
+metadata: {name: all, namespace: istio-system, creationTimestamp: "2024-01-01T00:00:00Z"}
+spec: {concurrency: 3, environmentVariables: {A: root, B: root}}
+---
+apiVersion: networking.istio.io/v1beta1
+kind: ProxyConfig
+metadata: {name: old, namespace: demo, creationTimestamp: "2024-01-01T00:00:00Z"}
+spec: {environmentVariables: {B: namespace, C: namespace}}
+---
+apiVersion: networking.istio.io/v1beta1
+kind: ProxyConfig
+metadata: {name: new, namespace: demo, creationTimestamp: "2025-01-01T00:00:00Z"}
+spec: {concurrency: 9}
+---
+apiVersion: networking.istio.io/v1beta1
+kind: ProxyConfig
+metadata: {name: one, namespace: demo}
+spec: {selector: {matchLabels: {app: one}}, concurrency: 0, environmentVariables: {D: workload}, image: {imageType: debug}}
+"""
+MESH = "defaultConfig: {concurrency: 2, holdApplicationUntilProxyStarts: true, proxyMetadata: {A: mesh, ISTIO_META_X_y: mesh}, terminationDrainDuration: 7s}"
+
+
+def injected(m, folder, pod, ns="demo"):
+    c = http.client.HTTPSConnection("localhost", m.port_of("webhook"), timeout=60, context=ssl.create_default_context(cafile=str(folder / "ca" / "root-cert.pem")))
+    c.request("POST", "/inject", json.dumps(review(pod) | {"request": review(pod)["request"] | {"namespace": ns}}), {"Content-Type": "application/json"})
+    got = patched(pod, json.loads(c.getresponse().read())["response"])
+    c.close()
+    proxy = next(x for x in got["spec"]["containers"] if x["name"] == "istio-proxy")
+    env = {e["name"]: e.get("value") for e in proxy["env"]}
+    return proxy, env, json.loads(env["PROXY_CONFIG"])
+
+
+def test_layers_of_proxy_configs(tmp_path):
+    """The mesh's, the root namespace's, the namespace's, the annotation's, that which selects the pod: the later wins, metadata is joined."""
+    (tmp_path / "mesh.yaml").write_text(MESH)
+    m = control.Mizzend(tmp_path, {"a.yaml": LAYERS}, "--ca-dir", str(tmp_path / "ca"), "--webhook-addr", "127.0.0.1:0", "--mesh-config",
+                        str(tmp_path / "mesh.yaml"), "--inject-image", "a/p:1")
+    try:
+        pod = {"metadata": {"name": "p", "labels": {"app": "p"}}, "spec": {"containers": [{"name": "a"}]}}
+        proxy, env, config = injected(m, tmp_path, pod)
+        assert config == {"concurrency": 3, "holdApplicationUntilProxyStarts": True, "terminationDrainDuration": "7s",
+                          "proxyMetadata": {"A": "root", "B": "namespace", "C": "namespace", "ISTIO_META_X_y": "mesh"}}
+        assert (env["A"], env["B"], env["C"], env["ISTIO_META_X_y"]) == ("root", "namespace", "namespace", "mesh")
+        assert "postStart" in proxy["lifecycle"] and proxy["image"] == "a/p:1"
+        assert injected(m, tmp_path, pod, "else")[2]["proxyMetadata"] == {"A": "root", "B": "root", "ISTIO_META_X_y": "mesh"}
+
+        pod["metadata"]["annotations"] = {"proxy.istio.io/config": "{concurrency: 5, proxyMetadata: {C: own, D: own}, holdApplicationUntilProxyStarts: false}"}
+        proxy, env, config = injected(m, tmp_path, pod)
+        assert config["concurrency"] == 5 and "lifecycle" not in proxy and (env["B"], env["C"], env["D"]) == ("namespace", "own", "own")
+        pod["metadata"]["labels"]["app"] = "one"
+        proxy, env, config = injected(m, tmp_path, pod)
+        assert config["concurrency"] == 0 and (env["C"], env["D"]) == ("own", "workload") and proxy["image"] == "a/p:1-debug"
+
+        m.write("a.yaml", "# nothing\n")
+        control.until(lambda: "B" not in injected(m, tmp_path, pod)[1], 30, "the documents to go")
+    finally:
+        m.stop()
+
+
 def test_who_is_left_alone_and_what_cannot_be_read(post):
     pod = {"metadata": {"labels": {"sidecar.istio.io/inject": "false"}}, "spec": {"containers": [{"name": "a"}]}}
     assert post("/inject", review(pod))[1]["response"] == {"uid": "u-1", "allowed": True}

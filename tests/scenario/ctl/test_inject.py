@@ -132,6 +132,57 @@ def test_the_pods_own_settings_of_the_proxy_win():
     assert json.loads(out["metadata"]["annotations"]["proxy.istio.io/overrides"])["containers"][0]["env"][1] == {"name": "MORE", "value": "1"}
 
 
+def test_a_proxy_that_is_an_init_container(monkeypatch):
+    pod = annotated(sidecar_istio_io__nativeSidecar="true", proxy_istio_io__config="holdApplicationUntilProxyStarts: true")
+    pod["spec"]["initContainers"] = [{"name": "first", "image": "x"}, {"name": "beside", "image": "x", "restartPolicy": "Always",
+                                                                       "readinessProbe": {"httpGet": {"port": 3333}}}]
+    out = inject(pod)["spec"]
+    assert [c["name"] for c in out["containers"]] == ["app"]
+    assert [c["name"] for c in out["initContainers"]] == ["istio-init", "istio-proxy", "first", "beside"]
+    own = out["initContainers"][1]
+    assert own["restartPolicy"] == "Always" and own["lifecycle"] == {"preStop": {"exec": {"command": ["pilot-agent", "request", "--debug-port=15020",
+                                                                                                       "POST", "drain"]}}}
+    assert out["initContainers"][3]["readinessProbe"] == {"httpGet": {"path": "/app-health/beside/readyz", "port": 15020}}
+    assert {"name": "ISTIO_KUBE_APP_PROBERS", "value": '{"/app-health/beside/readyz":{"httpGet":{"port":3333}}}'} in own["env"]
+    assert {"name": "ISTIO_META_APP_CONTAINERS", "value": "app"} in own["env"]
+    notes = inject(pod)["metadata"]["annotations"]
+    assert json.loads(notes["sidecar.istio.io/status"])["initContainers"] == ["istio-init", "istio-proxy"]
+    assert json.loads(notes["sidecar.istio.io/status"])["containers"] is None
+    monkeypatch.setenv("ENABLE_NATIVE_SIDECARS", "true")
+    assert [c["name"] for c in inject(POD)["spec"]["initContainers"]] == ["istio-init", "istio-proxy"]
+    assert "lifecycle" not in proxy(inject(annotated(sidecar_istio_io__nativeSidecar="false")))
+
+
+def test_own_settings_of_a_proxy_that_is_an_init_container():
+    pod = annotated(sidecar_istio_io__nativeSidecar="true")
+    pod["spec"]["containers"].append({"name": "istio-proxy", "image": "auto", "command": ["envoy"]})
+    out = inject(pod)
+    assert [c["name"] for c in out["spec"]["containers"]] == ["app"]
+    assert out["spec"]["initContainers"][1]["command"] == ["envoy"] and out["spec"]["initContainers"][1]["image"] != "auto"
+    assert json.loads(out["metadata"]["annotations"]["proxy.istio.io/overrides"]) == {
+        "initContainers": [{"name": "istio-proxy", "command": ["envoy"], "resources": {}}]}
+
+
+@pytest.mark.parametrize("native, names", [("false", None), ("true", ["istio-proxy"])])
+def test_nothing_prepares_the_network_without_interception(native, names):
+    out = inject(annotated(sidecar_istio_io__interceptionMode="NONE", sidecar_istio_io__nativeSidecar=native))
+    assert json.loads(out["metadata"]["annotations"]["sidecar.istio.io/status"])["initContainers"] == names
+    assert [c["name"] for c in out["spec"].get("initContainers", [])] == (names or [])
+
+
+@pytest.mark.parametrize("image, notes, want", [
+    ("a/p:1", {"sidecar_istio_io__proxyImageType": "debug"}, ("a/p:1-debug", "a/p:1-debug")),
+    ("a/p:1-distroless", {"sidecar_istio_io__proxyImageType": "debug"}, ("a/p:1-debug", "a/p:1-debug")),
+    ("a/p:1-debug", {"sidecar_istio_io__proxyImageType": "default"}, ("a/p:1", "a/p:1")),
+    ("a/p:1", {"proxy_istio_io__config": "image: {imageType: distroless}"}, ("a/p:1-distroless", "a/p:1")),
+    ("a/p:1", {"sidecar_istio_io__proxyImage": "b/q:2", "sidecar_istio_io__proxyImageType": "debug"}, ("b/q:2", "b/q:2")),
+    ("a/p:1", {"sidecar_istio_io__proxyImage": "q"}, ("a/p:1", "a/p:1")),
+])
+def test_types_of_images(image, notes, want):
+    out = inject(annotated(**notes), "--image", image)
+    assert (proxy(out)["image"], out["spec"]["initContainers"][0]["image"]) == want
+
+
 NASTY = ['"}],"x":[{', "$(rm -rf /)", "`id`", "{{ .Values }}", "a\nb: c\n- d", "'; DROP", "\\\"", "${IFS}", "<script>", "\u2028"]
 
 
@@ -155,7 +206,8 @@ def test_h06_annotations_stay_texts(text):
     plain, odd = with_text("plain"), with_text(text)
     assert shape(odd) == shape(plain)
     assert [odd["metadata"]["annotations"][n] for n in NAMES] == [text] * len(NAMES)
-    assert proxy(odd)["image"] == text and proxy(odd)["resources"] == {"requests": {"cpu": text}}
+    assert proxy(odd)["image"] == (text if "/" in text else proxy(inject(POD))["image"])  # a path, or it is not meant as one
+    assert proxy(odd)["resources"] == {"requests": {"cpu": text}}
     assert odd["spec"]["initContainers"][0]["args"][8] == text and f"15090,15021,{text}" in odd["spec"]["initContainers"][0]["args"]
 
 
