@@ -131,6 +131,22 @@ static void ask_anew(struct named *n)
     mux_due(m, n->type);
 }
 
+/* The server told all there is to who watched before: it is to tell it afresh, to everybody. */
+static void ask_all_anew(struct mz_xds_mux *m, enum mz_xds_type t)
+{
+    struct type_state *s = state_of(m, t);
+    if (!m->stream || !s->first_sent)
+        return;
+    if (!m->opts.delta) { /* as a first request */
+        mux_keep_text(&s->version, (struct mz_str){ 0 });
+        mux_keep_text(&s->nonce, (struct mz_str){ 0 });
+    } else if (s->every_asked) {
+        s->every_off = true;
+        (void)send_one(m, t); /* full: it is asked for twice at least */
+        s->every_off = s->every_asked = false;
+    }
+}
+
 struct mz_xds_watch *mz_xds_mux_watch(struct mz_xds_mux *m, enum mz_xds_type t, struct mz_str name,
                                       const struct mz_xds_watch_ops *ops, void *arg)
 {
@@ -138,6 +154,7 @@ struct mz_xds_watch *mz_xds_mux_watch(struct mz_xds_mux *m, enum mz_xds_type t, 
     struct mz_xds_watch *w = mz_new0(MZ_MEM_XDS, struct mz_xds_watch);
     *w = (struct mz_xds_watch){ .mux = m, .type = t, .ops = ops, .arg = arg };
     if (!name.n) {
+        ask_all_anew(m, t);
         mz_list_add_tail(&s->every, &w->link);
         watched_changed(w, true);
         return w;
@@ -228,6 +245,24 @@ static void deliver_one(struct mz_xds_watch *w, const struct mz_xds_update *u, b
     *io_ok = *io_ok && ok;
 }
 
+/* The watch behind @last, if that is still there; NULL: none. @last NULL: the first. */
+static struct mz_xds_watch *watch_behind(struct mz_list *watches, const struct mz_xds_watch *last)
+{
+    struct mz_list *at = last ? watches : watches->next;
+    mz_list_foreach (it, watches)
+        if (last && it == &last->link)
+            at = it->next;
+    return at == watches ? NULL : MZ_CONTAINER(at, struct mz_xds_watch, link);
+}
+
+static void deliver_every(struct type_state *s, const struct mz_xds_update *u, bool *io_ok,
+                          struct mz_err *err)
+{
+    struct mz_xds_watch *last = NULL;
+    while ((last = watch_behind(&s->every, last)) != NULL)
+        deliver_one(last, u, io_ok, err);
+}
+
 /* A callback may end any watch, and others may come: each is found anew by its place. */
 static void deliver_named(struct named *n, const struct mz_xds_update *u, bool *io_ok,
                           struct mz_err *err)
@@ -239,15 +274,9 @@ static void deliver_named(struct named *n, const struct mz_xds_update *u, bool *
     struct mz_xds_watch *last = NULL;
     for (;;) {
         n = mux_named(m, t, name, false);
-        if (!n || mz_list_empty(&n->watches))
+        last = n ? watch_behind(&n->watches, last) : NULL;
+        if (!last)
             break;
-        struct mz_list *at = last ? NULL : n->watches.next;
-        mz_list_foreach (it, &n->watches) /* behind the one before, if that is still there */
-            if (last && it == &last->link)
-                at = it->next;
-        if (!at || at == &n->watches)
-            break;
-        last = MZ_CONTAINER(at, struct mz_xds_watch, link);
         deliver_one(last, u, io_ok, err);
     }
     mz_arena_destroy(a);
@@ -331,8 +360,7 @@ bool mux_deliver(struct mz_xds_mux *m, enum mz_xds_type t, const struct mz_xds_u
     bool ok = true;
     if (type_has_spaces(t))
         return deliver_spaces(m, t, u, err);
-    if (!mz_list_empty(&s->every)) /* one manager for each such type */
-        deliver_one(MZ_CONTAINER(s->every.next, struct mz_xds_watch, link), u, &ok, err);
+    deliver_every(s, u, &ok, err);
     for (size_t i = 0; s->n_watched && i < u->n; i++) {
         struct named *n = mux_named(m, t, u->v[i].name, false);
         const struct mz_xds_update one = { .version = u->version, .v = &u->v[i], .n = 1 };
@@ -358,8 +386,7 @@ void mux_refuse(struct mz_xds_mux *m, enum mz_xds_type t, const struct mz_err *e
     bool ok = true;
     MZ_LOG(WARN, config, "gRPC config for type.googleapis.com/%s rejected: %s",
            xds_types[t].descriptor->name, mz_err_text(err, text, sizeof(text)));
-    if (!mz_list_empty(&s->every))
-        deliver_one(MZ_CONTAINER(s->every.next, struct mz_xds_watch, link), NULL, &ok, &none);
+    deliver_every(s, NULL, &ok, &none);
     deliver_all(m, t, NULL, &ok, &none);
 }
 

@@ -60,9 +60,10 @@ void delta_request(struct mz_xds_mux *m, enum mz_xds_type t, struct mz_buf *out)
     if (!m->node_sent)
         mz_wire_put_bytes(out, 1, m->node);
     /* Every resource: the first request of the type names none; beside names it has to be said. */
-    if (type_every(s) && !s->every_asked && (s->n_watched > s->n_spaces || s->first_sent))
+    bool every = type_every(s) && !s->every_off;
+    if (every && !s->every_asked && (s->n_watched > s->n_spaces || s->first_sent))
         mz_wire_put_bytes(out, 3, MZ_STR("*"));
-    if (!type_every(s) && s->every_asked && type_has_spaces(t))
+    if (!every && s->every_asked)
         mz_wire_put_bytes(out, 4, MZ_STR("*"));
     names_put(out, s);
     if (!s->first_sent)
@@ -73,7 +74,7 @@ void delta_request(struct mz_xds_mux *m, enum mz_xds_type t, struct mz_buf *out)
 void delta_requested(struct mz_xds_mux *m, enum mz_xds_type t)
 {
     struct type_state *s = state_of(m, t);
-    s->every_asked = type_every(s);
+    s->every_asked = type_every(s) && !s->every_off;
     for (size_t i = 0; i < s->changes.n; i++) {
         struct named *n = s->changes.v[i];
         n->changed = false;

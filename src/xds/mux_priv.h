@@ -40,6 +40,7 @@ struct type_state {
     size_t n_spaces;      /* of those, spaces: they ask for the whole type */
     bool due;             /* a request is to be sent */
     bool every_asked;     /* delta: on this stream */
+    bool every_off;       /* delta: not in the request that goes now; see ask_all_anew() */
     bool first_sent;      /* delta: the first request of the type on this stream */
     char *version, *nonce; /* SotW: last taken; of the last response on this stream */
     char *error;          /* of the last response: refused because; NULL: taken */

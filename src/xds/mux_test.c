@@ -599,6 +599,53 @@ static void test_delta_spaces(void **state)
     rig_stop();
 }
 
+/* Who wants all there is comes second, or again on the same stream: the server is to tell it afresh. */
+static void test_all_is_asked_anew(void **state)
+{
+    (void)state;
+    struct user u[3] = { { .n = 0 } };
+    rig(false, true, MZ_XDS_CLUSTER);
+    watch(&u[0], MZ_XDS_CLUSTER, "");
+    mz_xds_mux_start(mux);
+    (void)next_request();
+    pb_Any *one[] = { cluster("a") };
+    answer(CDS, "1", "x", one, 1);
+    (void)next_request();
+    watch(&u[1], MZ_XDS_CLUSTER, "");
+    pass_ms(0);
+    const pb_DiscoveryRequest *rq = next_request(); /* as a first one */
+    assert_string_equal(rq->version_info, "");
+    assert_string_equal(rq->response_nonce, "");
+    answer(CDS, "1", "y", one, 1);
+    assert_int_equal(u[0].updates, 2);
+    assert_string_equal(u[1].names, "a ");
+    mz_xds_watch_end(u[0].watch);
+    mz_xds_watch_end(u[1].watch);
+    rig_stop();
+
+    memset(u, 0, sizeof(u));
+    rig(true, true, MZ_XDS_CLUSTER);
+    watch(&u[0], MZ_XDS_CLUSTER, "");
+    mz_xds_mux_start(mux);
+    (void)next_delta();
+    watch(&u[1], MZ_XDS_CLUSTER, "");
+    pass_ms(0);
+    const pb_DeltaDiscoveryRequest *d = next_delta();
+    assert_string_equal(d->resource_names_unsubscribe[0], "*");
+    d = next_delta();
+    assert_string_equal(d->resource_names_subscribe[0], "*");
+    mz_xds_watch_end(u[0].watch);
+    mz_xds_watch_end(u[1].watch);
+    watch(&u[2], MZ_XDS_CLUSTER, ""); /* in the same turn */
+    pass_ms(0);
+    d = next_delta();
+    assert_string_equal(d->resource_names_unsubscribe[0], "*");
+    d = next_delta();
+    assert_string_equal(d->resource_names_subscribe[0], "*");
+    mz_xds_watch_end(u[2].watch);
+    rig_stop();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -614,6 +661,7 @@ int main(void)
         cmocka_unit_test(test_delta),
         cmocka_unit_test(test_delta_names),
         cmocka_unit_test(test_delta_spaces),
+        cmocka_unit_test(test_all_is_asked_anew),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

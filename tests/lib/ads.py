@@ -100,6 +100,8 @@ class Stream:
             if first and not names:
                 names.add("*")  # as the protocol has it: all, until it is said otherwise
             names -= set(rq.resource_names_unsubscribe)
+            if "*" in rq.resource_names_unsubscribe:
+                self.sent[kind] = {n: v for n, v in self.sent.get(kind, {}).items() if n in names}
             for n in rq.resource_names_subscribe:
                 self.sent.setdefault(kind, {}).pop(n, None)
             if first:

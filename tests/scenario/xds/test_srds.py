@@ -2,7 +2,7 @@
 import config
 import dynamic
 import pytest
-from wire import until
+from wire import free_port, until
 
 pytest.importorskip("grpc", reason="peer grpcio is not installed")
 pytest.importorskip("envoy.service.discovery.v3.discovery_pb2", reason="peer xds-protos is not installed")
@@ -19,13 +19,16 @@ ON_DEMAND = {"name": "od", "typed_config": {"@type": config.TYPE + "envoy.extens
 
 
 class Scoped(World):
-    def listen(self, *fragments, filters=(), **fields):
+    def listen(self, *fragments, **fields):
+        self.ads.set("listener", self.place(*fragments, **fields))
+
+    def place(self, *fragments, filters=(), port=None, scopes="scopes", **fields):
         hcm = config.hcm([], filters=list(filters), log=config.access_log(self.mesh.folder / "access.log"), stream_idle_timeout="60s")
         del hcm["typed_config"]["route_config"]
         hcm["typed_config"]["scoped_routes"] = {
-            "name": "scopes", "rds_config_source": self.source(), "scoped_rds": {"scoped_rds_config_source": self.source()},
+            "name": scopes, "rds_config_source": self.source(), "scoped_rds": {"scoped_rds_config_source": self.source()},
             "scope_key_builder": {"fragments": [{"header_value_extractor": f} for f in fragments or [{"name": "x-scope", "index": 0}]]}}
-        self.ads.set("listener", config.listener(self.port, [hcm], **fields))
+        return config.listener(port or self.port, [hcm], **fields)
 
     def scopes(self, *scopes):
         self.ads.set("scope", *scopes)
@@ -33,10 +36,10 @@ class Scoped(World):
     def tables(self, **bodies):
         self.ads.set("route", *[dynamic.routes(n, dynamic.direct(b)) for n, b in bodies.items()])
 
-    def ask(self, *values):
+    def ask(self, *values, port=None, header="x-scope"):
         """The body that a request with these values of x-scope gets; its status where that is not 200."""
-        with self.px.client(self.port) as c:
-            r = c.get("/", headers=[("x-scope", v) for v in values])
+        with self.px.client(port or self.port) as c:
+            r = c.get("/", headers=[(header, v) for v in values])
             return r.body.decode() if r.status == 200 else r.status
 
 
@@ -104,6 +107,42 @@ def test_keys_of_several_fragments(world):  # any byte may be in one
     world.start()
     assert world.ask("zone=x;vip=1:") == "first"
     assert world.ask("vip=1") == world.ask("vip") == world.ask("1:") == 404
+
+
+def test_two_managers_have_the_same_scopes(world):  # one later than the other; each by headers of its own
+    world.listen()
+    world.scopes(scope("one", "1"), scope("two", "2"))
+    world.tables(one="first", two="second", three="third")
+    px = world.start()
+    assert world.ask("1") == "first"
+    port = free_port()
+    world.ads.set("listener", world.place(), world.place({"name": "x-other", "index": 0}, port=port, name="second", scopes="others"))
+    px.wait_stat("listener_manager.total_listeners_active", 2, 10)
+    assert (world.ask("1"), world.ask("2", port=port, header="x-other")) == ("first", "second")
+    world.scopes(scope("one", "1", table="three"), scope("two", "2"))
+    until(lambda: world.ask("1") == world.ask("1", port=port, header="x-other") == "third", 10, "the change")
+    world.ads.set("listener", world.place({"name": "x-other", "index": 0}, port=port, name="second", scopes="others"))  # the first of them goes
+    px.wait_stat("listener_manager.total_listeners_draining", 0, 10)
+    world.scopes(scope("one", "1"))
+    until(lambda: world.ask("1", port=port, header="x-other") == "first", 10, "the next change")
+    assert world.ask("2", port=port, header="x-other") == 404
+
+
+@pytest.mark.stricter  # Envoy's waits for scopes that the stream brings no more
+def test_a_listener_that_comes_again(world):  # and nothing of its scopes changed meanwhile
+    world.listen()
+    world.scopes(scope("one", "1"), scope("two", "2"))
+    world.tables(one="first", two="second")
+    px = world.start()
+    for n in range(3):
+        world.ads.set("listener")
+        until(lambda: px.stat("listener_manager.total_listeners_active") == px.stat("listener_manager.total_listeners_draining") == 0, 20, "its end")
+        world.listen()
+        until(lambda: px.stat("listener_manager.total_listeners_active") == 1, 10, f"its return, {n}")
+        assert (world.ask("1"), world.ask("2")) == ("first", "second")
+    world.listen(per_connection_buffer_limit_bytes=70000)  # the old one and the new one at once
+    until(lambda: px.stat("listener_manager.listener_modified") == 1, 10, "the other")
+    assert (world.ask("1"), world.ask("2")) == ("first", "second")
 
 
 # ---- scopes on demand: their tables come when a request asks, through the on_demand filter (X1)
