@@ -46,6 +46,8 @@ void mz_hist_destroy(struct mz_hist *h)
 /* The decade of v (not 0): floor(log10(v)). */
 static unsigned decade_of(uint64_t v)
 {
+    if (MZ_LIKELY(v < 100)) /* nearly all milliseconds */
+        return v >= 10;
     unsigned bits = 64U - (unsigned)__builtin_clzll(v);
     unsigned guess = bits * 1233 >> 12; /* log10(2) = 1233/4096 */
     return guess - (guess >= MZ_HIST_DECADES || v < powers[guess]);
@@ -53,7 +55,9 @@ static unsigned decade_of(uint64_t v)
 
 static unsigned digits_of(uint64_t v, unsigned decade) /* 10 .. 99 */
 {
-    return decade == 0 ? (unsigned)v * 10 : (unsigned)(v / powers[decade - 1]);
+    return decade == 0   ? (unsigned)v * 10
+           : decade == 1 ? (unsigned)v
+                         : (unsigned)(v / powers[decade - 1]);
 }
 
 uint16_t mz_hist_bin(uint64_t value)
