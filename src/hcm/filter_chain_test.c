@@ -1,5 +1,7 @@
 #include "base/test.h"
 
+#include "base/clock.h"
+
 #include "hcm/hcm_test.h"
 
 /*
@@ -603,6 +605,52 @@ static void test_tickets(void **state)
     fixture_fini(&f);
 }
 
+/* ---- idle time ---- */
+
+static uint64_t fake_us;
+static uint64_t fake_now(void)
+{
+    return fake_us;
+}
+
+static void idle_for(struct fixture *f, uint64_t ms)
+{
+    fake_us += ms * 1000;
+    mz_loop_turn(f->loop, 0);
+}
+
+/* What moves only notes the time: the timer, when it fires, counts from there. */
+static void test_idle_time_begins_anew(void **state)
+{
+    (void)state;
+    static const struct mz_clock fake = { fake_now, fake_now };
+    const struct mz_clock *real = mz_clock;
+    struct fixture f;
+    struct script scripts[N_FILTERS] = { 0 };
+    struct filter_entry entries[N_FILTERS];
+    fake_us = 5000000;
+    mz_clock = &fake;
+    fixture_init(&f);
+    with_filters(&f, scripts, entries);
+    f.cfg.stream_idle_timeout_ms = 100;
+    fixture_stream(&f);
+    fixture_request(&f, "", false);
+    idle_for(&f, 60);
+    struct mz_buf data;
+    mz_buf_init(&data);
+    mz_buf_append(&data, "x", 1);
+    f.in.ops->on_data(f.in.arg, &data, false);
+    mz_buf_fini(&data);
+    idle_for(&f, 60);
+    idle_for(&f, 39);
+    assert_int_equal(mz_scope_value(f.cfg.scope, MZ_HS_RQ_IDLE_TIMEOUT), 0);
+    idle_for(&f, 2);
+    assert_non_null(strstr(fixture_trace(&f), "=H408"));
+    assert_int_equal(mz_scope_value(f.cfg.scope, MZ_HS_RQ_IDLE_TIMEOUT), 1);
+    fixture_fini(&f);
+    mz_clock = real;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -614,6 +662,7 @@ int main(void)
         cmocka_unit_test(test_per_route),
         cmocka_unit_test(test_clear_route_cache),
         cmocka_unit_test(test_tickets),
+        cmocka_unit_test(test_idle_time_begins_anew),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -183,7 +183,7 @@ struct mz_stream {
     uint64_t id, random;
     uint32_t epoch; /* grows when the stream begins anew (internal redirect): older iterations end */
     uint32_t ticket_slot, ticket_gen;
-    uint64_t idle_timeout_ms;
+    uint64_t idle_timeout_ms, touched_us; /* the latter: something moved last */
     struct pass req, resp;
     const struct mz_route_table *routes;
     struct held_table *held_tables; /* of scopes that were chosen before */
@@ -227,12 +227,18 @@ void stream_codec_error(struct mz_stream *s, const struct mz_codec_error *e, boo
 void stream_end(struct mz_stream *s);                /* both directions are over, or it was reset: log, destroy */
 void stream_abort(struct mz_stream *s, uint64_t flag, const char *details, const char *termination); /* connection gone */
 void stream_maybe_finish(struct mz_stream *s);
-void stream_touch(struct mz_stream *s); /* something moved: idle timer */
+void stream_idle_arm(struct mz_stream *s);
 void stream_read_disable(struct mz_stream *s, bool disable);
 void stream_down_above(struct mz_stream *s);
 void stream_down_below(struct mz_stream *s);
 bool stream_refresh_route(struct mz_stream *s);
 uint64_t stream_now(const struct mz_stream *s);
+static inline void stream_touch(struct mz_stream *s) /* something moved: the idle timer, when it fires, begins anew from here */
+{
+    s->touched_us = mz_loop_now_us(conn_loop(s->conn));
+    if (MZ_UNLIKELY(!mz_timer_armed(&s->idle_timer)))
+        stream_idle_arm(s);
+}
 
 /* log.c */
 void log_write(struct mz_stream *s, const char *type); /* @type: word of %ACCESS_LOG_TYPE% */

@@ -87,7 +87,7 @@ static struct mz_stream *from_timer(struct mz_timer *t, size_t offset)
     return (struct mz_stream *)(void *)((char *)t - offset);
 }
 
-void stream_touch(struct mz_stream *s)
+void stream_idle_arm(struct mz_stream *s)
 {
     if (s->idle_timeout_ms &&
         !s->dead) /* a body may come behind a stream that ended at its headers */
@@ -97,6 +97,11 @@ void stream_touch(struct mz_stream *s)
 static void on_idle(struct mz_timer *t)
 {
     struct mz_stream *s = from_timer(t, offsetof(struct mz_stream, idle_timer));
+    uint64_t idle_us = stream_now(s) - s->touched_us, limit_us = s->idle_timeout_ms * 1000;
+    if (idle_us < limit_us) { /* something moved since it was armed */
+        mz_timer_start_us(&s->idle_timer, limit_us - idle_us);
+        return;
+    }
     hcm_count(s->conn, MZ_HS_RQ_IDLE_TIMEOUT);
     mz_stream_story(s, MZ_STEP_TIMED_OUT, MZ_STR("the stream's idle time"), MZ_STR(""), 0,
                     (int64_t)s->idle_timeout_ms);
