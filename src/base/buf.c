@@ -186,7 +186,12 @@ void mz_buf_append_slice(struct mz_buf *b, struct mz_slice *s, char *p, size_t n
     if (n == 0)
         return;
     s->refs++;
-    *push_tail(b) = (struct mz_frag){ p, n, s };
+    mz_buf_take_slice(b, s, p, n);
+}
+
+void mz_buf_take_slice(struct mz_buf *b, struct mz_slice *take, char *p, size_t n)
+{
+    *push_tail(b) = (struct mz_frag){ p, n, take };
     b->len += n;
 }
 
@@ -327,7 +332,7 @@ unsigned mz_buf_iov(const struct mz_buf *b, struct iovec *iov, unsigned max)
     return k;
 }
 
-struct mz_str mz_buf_first(const struct mz_buf *b)
+struct mz_str mz_buf_first_filled(const struct mz_buf *b)
 {
     for (uint32_t i = 0; i < b->n; i++) {
         const struct mz_frag *f = at(b, i);

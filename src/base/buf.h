@@ -66,6 +66,7 @@ static inline void mz_buf_append_str(struct mz_buf *b, struct mz_str s)
 }
 __attribute__((format(printf, 2, 3))) void mz_buf_printf(struct mz_buf *b, const char *fmt, ...);
 void mz_buf_append_slice(struct mz_buf *b, struct mz_slice *s, char *p, size_t n); /* shares: takes a new reference */
+void mz_buf_take_slice(struct mz_buf *b, struct mz_slice *take, char *p, size_t n); /* the caller's reference moves; n is not 0 */
 void mz_buf_prepend(struct mz_buf *b, const void *p, size_t n);                    /* copies */
 void mz_buf_move(struct mz_buf *dst, struct mz_buf *src, size_t n); /* first n bytes to the end of dst; n <= len of src */
 static inline void mz_buf_move_all(struct mz_buf *dst, struct mz_buf *src)
@@ -83,7 +84,12 @@ unsigned mz_buf_reserve_iov(struct mz_buf *b, struct iovec *iov, unsigned max, s
 void mz_buf_commit_iov(struct mz_buf *b, size_t n); /* also drops the places that stayed empty */
 
 unsigned mz_buf_iov(const struct mz_buf *b, struct iovec *iov, unsigned max); /* the first fragments, for writev */
-struct mz_str mz_buf_first(const struct mz_buf *b);                          /* the first fragment; empty when empty */
+struct mz_str mz_buf_first_filled(const struct mz_buf *b);
+static inline struct mz_str mz_buf_first(const struct mz_buf *b) /* the first fragment; empty when empty */
+{
+    const struct mz_frag *f = &(b->heap ? b->heap : b->inl)[b->first];
+    return b->n && f->n ? (struct mz_str){ f->p, f->n } : mz_buf_first_filled(b);
+}
 struct mz_str mz_buf_linearize(struct mz_buf *b, size_t n); /* makes the first n bytes contiguous; n <= len */
 size_t mz_buf_copyout(const struct mz_buf *b, size_t from, void *out, size_t n); /* returns the bytes copied */
 ptrdiff_t mz_buf_find(const struct mz_buf *b, char c, size_t from); /* position, or -1 */

@@ -34,8 +34,9 @@ static enum mz_io_status read_first(struct mz_conn *c, struct mz_buf *in)
     struct mz_slice *s = mz_slice_create(MZ_SLICE_BYTES);
     ssize_t got = read_vector(c, &(struct iovec){ s->mem, MZ_SLICE_BYTES }, 1);
     if (got > 0)
-        mz_buf_append_slice(in, s, s->mem, (size_t)got);
-    mz_slice_unref(s); /* free() keeps errno */
+        mz_buf_take_slice(in, s, s->mem, (size_t)got);
+    else
+        mz_slice_unref(s); /* free() keeps errno */
     return read_result(got, MZ_SLICE_BYTES);
 }
 

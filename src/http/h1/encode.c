@@ -10,37 +10,39 @@
 /* Names and values are short: overlapping words cost less than a call of memcpy. */
 static inline __attribute__((always_inline)) char *put(char *at, struct mz_str s)
 {
-    if (s.n > 64) {
-        memcpy(at, s.p, s.n);
-    } else if (s.n > 32) {
-        char a[32], b[32];
-        memcpy(a, s.p, 32);
-        memcpy(b, s.p + s.n - 32, 32);
-        memcpy(at, a, 32);
-        memcpy(at + s.n - 32, b, 32);
-    } else if (s.n > 16) {
-        char a[16], b[16];
-        memcpy(a, s.p, 16);
-        memcpy(b, s.p + s.n - 16, 16);
-        memcpy(at, a, 16);
-        memcpy(at + s.n - 16, b, 16);
-    } else if (s.n >= 8) {
+    if (s.n < 8) {
+        if (s.n >= 4) {
+            uint32_t a, b;
+            memcpy(&a, s.p, 4);
+            memcpy(&b, s.p + s.n - 4, 4);
+            memcpy(at, &a, 4);
+            memcpy(at + s.n - 4, &b, 4);
+        } else if (s.n) {
+            char a = s.p[0], b = s.p[s.n / 2], z = s.p[s.n - 1];
+            at[0] = a;
+            at[s.n / 2] = b;
+            at[s.n - 1] = z;
+        }
+    } else if (s.n <= 16) {
         uint64_t a, b;
         memcpy(&a, s.p, 8);
         memcpy(&b, s.p + s.n - 8, 8);
         memcpy(at, &a, 8);
         memcpy(at + s.n - 8, &b, 8);
-    } else if (s.n >= 4) {
-        uint32_t a, b;
-        memcpy(&a, s.p, 4);
-        memcpy(&b, s.p + s.n - 4, 4);
-        memcpy(at, &a, 4);
-        memcpy(at + s.n - 4, &b, 4);
-    } else if (s.n) {
-        char a = s.p[0], b = s.p[s.n / 2], z = s.p[s.n - 1];
-        at[0] = a;
-        at[s.n / 2] = b;
-        at[s.n - 1] = z;
+    } else if (s.n <= 32) {
+        char a[16], b[16];
+        memcpy(a, s.p, 16);
+        memcpy(b, s.p + s.n - 16, 16);
+        memcpy(at, a, 16);
+        memcpy(at + s.n - 16, b, 16);
+    } else if (s.n <= 64) {
+        char a[32], b[32];
+        memcpy(a, s.p, 32);
+        memcpy(b, s.p + s.n - 32, 32);
+        memcpy(at, a, 32);
+        memcpy(at + s.n - 32, b, 32);
+    } else {
+        memcpy(at, s.p, s.n);
     }
     return at + s.n;
 }

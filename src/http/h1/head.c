@@ -12,7 +12,11 @@ static struct text take(struct h1 *c, struct mz_buf *in, size_t n)
 {
     struct text t = { .raw = NULL };
     t.base = t.p = mz_arena_alloc(c->in.arena, n + MZ_H1_PAD);
-    mz_buf_copyout(in, 0, t.base, n);
+    struct mz_str first = mz_buf_first(in);
+    if (MZ_LIKELY(first.n >= n))
+        memcpy(t.base, first.p, n);
+    else
+        mz_buf_copyout(in, 0, t.base, n);
     memset(t.base + n, 0, MZ_H1_PAD);
     mz_buf_drain(in, n);
     c->enc.wire_in += n;
