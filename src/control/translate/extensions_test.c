@@ -153,7 +153,7 @@ static const ProtobufCMessage *get(enum mz_xds_type t, const char *name)
     struct mz_err err = { .msg = "" };
     ProtobufCMessage *m = NULL;
     const struct mz_str n = mz_str_c(name);
-    mz_translate(s.v, t, &n, mz_translate_is_named(t) ? 1 : 0, &o);
+    mz_translate(s.v, t, &n, mz_translate_is_named(s.p, t) ? 1 : 0, &o);
     mz_vec_foreach (it, &o.v)
         if (mz_str_eq((*it)->name, n) &&
             !mz_msg_unpack(&ctx, (*it)->bytes, mz_translate_descriptor(t), &m, &err))
