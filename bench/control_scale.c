@@ -167,6 +167,7 @@ static void tell(const char *what)
     mz_change_init(&c, t.model, m);
     for (size_t i = 0; i < t.proxies && m->base != t.model; i++)
         mz_peer_detach(t.clients[i].peer);
+    mz_bundles_trim(t.bundles);
     mz_translator_set_model(t.translator, m);
     for (size_t i = 0; i < t.proxies; i++)
         mz_peer_push(t.clients[i].peer, &c);
@@ -196,7 +197,7 @@ int main(int argc, char **argv)
     mz_type_add_table(mz_control_types, mz_control_types_n);
     t.store = mz_store_create(double_nothing, NULL);
     t.translator = mz_translator_create(&(struct mz_features){ true, true });
-    t.bundles = mz_bundles_create();
+    t.bundles = mz_bundles_create(mz_translator_sets(t.translator));
     t.clients = calloc(t.proxies, sizeof(*t.clients));
     t.names = calloc(t.services, sizeof(*t.names));
     for (unsigned i = 0; i < t.services; i++) {

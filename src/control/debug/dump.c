@@ -58,7 +58,7 @@ static const ProtobufCMessage *open_out(const struct mz_out *o, enum mz_xds_type
     };
     struct mz_err err;
     ProtobufCMessage *m = NULL;
-    const bool ok = mz_msg_unpack(&ctx, o->bytes, mz_translate_descriptor(t), &m, &err);
+    const bool ok = mz_msg_unpack(&ctx, mz_out_bytes(o, a), mz_translate_descriptor(t), &m, &err);
     MZ_ASSERT(ok); /* we packed it */
     return ok ? m : NULL;
 }
@@ -125,7 +125,8 @@ static void put_resource(struct mz_buf *b, const struct mz_out *o, enum mz_xds_t
     any.type_url = (char *)(uintptr_t)mz_arena_printf(a, "type.googleapis.com/%s",
                                                       mz_translate_descriptor(t)->name)
                        .p;
-    any.value = (ProtobufCBinaryData){ o->bytes.n, (uint8_t *)(uintptr_t)o->bytes.p };
+    const struct mz_str bytes = mz_out_bytes(o, a);
+    any.value = (ProtobufCBinaryData){ bytes.n, (uint8_t *)(uintptr_t)bytes.p };
     mz_buf_append_str(b, first ? MZ_STR("[\n") : MZ_STR(",\n"));
     mz_msg_to_json(&any.base, b, MZ_JSON_PRETTY);
 }

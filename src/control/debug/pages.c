@@ -189,16 +189,16 @@ static void watches(struct json_out *j, const struct mz_peer *p)
     json_open(j, '{');
     for (unsigned t = 0; t < MZ_XDS_TYPE__COUNT; t++) {
         struct mz_peer_state s;
-        struct mz_out *const *v;
+        struct mz_set_at at = { 0 };
         mz_peer_state(p, (enum mz_xds_type)t, &s);
         if (!s.subscribed)
             continue;
-        const size_t n = mz_peer_have(p, (enum mz_xds_type)t, &v);
         json_key(j, type_url((enum mz_xds_type)t));
         json_open(j, '[');
-        for (size_t i = 0; mz_translate_is_named(mz_peer_proxy(p), (enum mz_xds_type)t) && i < n;
-             i++)
-            json_str(j, v[i]->name);
+        const bool named = mz_translate_is_named(mz_peer_proxy(p), (enum mz_xds_type)t);
+        for (const struct mz_out *o;
+             named && (o = mz_set_next(mz_peer_have(p, (enum mz_xds_type)t), &at));)
+            json_str(j, o->name);
         json_close(j, ']');
     }
     json_close(j, '}');

@@ -67,7 +67,7 @@ static void put_resource(struct json_out *j, enum mz_xds_type t, const struct mz
     ProtobufCMessage *m = NULL;
     struct mz_buf text;
     mz_buf_init(&text);
-    if (mz_msg_unpack(&ctx, o->bytes, mz_xds_descriptor(t), &m, &err)) { /* we packed it */
+    if (mz_msg_unpack(&ctx, mz_out_bytes(o, a), mz_xds_descriptor(t), &m, &err)) { /* we packed it */
         redact(t, m);
         mz_msg_to_json(&mz_any_pack(m, a)->base, &text, MZ_JSON_PRETTY);
     }
@@ -97,8 +97,7 @@ static void put_entry(struct json_out *j, const struct part *part, const struct 
 
 static void put_part(struct json_out *j, const struct part *part, const struct mz_peer *p)
 {
-    struct mz_out *const *v;
-    const size_t n = mz_peer_have(p, part->type, &v);
+    struct mz_set_at at = { 0 };
     char type[96];
     (void)snprintf(type, sizeof(type), "type.googleapis.com/envoy.admin.v3.%sConfigDump",
                    part->message);
@@ -106,9 +105,9 @@ static void put_part(struct json_out *j, const struct part *part, const struct m
     json_member(j, "@type", mz_str_c(type));
     json_key(j, part->list);
     json_open(j, '[');
-    for (size_t i = 0; i < n; i++)
-        if (v[i]->bytes.n)
-            put_entry(j, part, v[i]);
+    for (const struct mz_out *o; (o = mz_set_next(mz_peer_have(p, part->type), &at));)
+        if (o->size)
+            put_entry(j, part, o);
     json_close(j, ']');
     json_close(j, '}');
 }
@@ -145,17 +144,16 @@ PAGE(page_config_dump)
 PAGE(page_edsz)
 {
     const struct mz_peer *p = find(arg, rq, out);
-    struct mz_out *const *v;
+    struct mz_set_at at = { 0 };
     if (!p)
         return;
     struct json_out j = json_begin(out);
-    const size_t n = mz_peer_have(p, MZ_XDS_ENDPOINT, &v);
     json_open(&j, '{');
     json_key(&j, "configs");
     json_open(&j, '[');
-    for (size_t i = 0; i < n; i++)
-        if (v[i]->bytes.n)
-            put_resource(&j, MZ_XDS_ENDPOINT, v[i]);
+    for (const struct mz_out *o; (o = mz_set_next(mz_peer_have(p, MZ_XDS_ENDPOINT), &at));)
+        if (o->size)
+            put_resource(&j, MZ_XDS_ENDPOINT, o);
     json_close(&j, ']');
     json_close(&j, '}');
 }

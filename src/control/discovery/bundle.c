@@ -5,42 +5,69 @@
 #include "proto/wire.h"
 
 enum {
-    SMALL = 4096,   /* bytes that are not worth sharing */
-    IDLE = 4 << 20, /* bytes of bundles that nobody holds, at most */
+    IDLE = 4 << 20, /* bytes of steps that are kept for those who come later, at most */
     NAMES = 1024,
+    KNOWN = 4096,
 };
 
-struct bundle {
-    struct mz_slice slice; /* the bytes lie behind the struct */
-    struct mz_str key;
-    struct mz_str bytes;
+struct step {
+    struct mz_step s;
+    struct mz_str key; /* behind the struct */
+    MZ_VEC(const struct mz_out *) changed;
+    MZ_VEC(struct mz_str) removed;
+    const struct mz_set *from, *to; /* hold them */
+};
+struct known {
+    struct mz_str key; /* behind the struct */
+    struct mz_set *get;
 };
 struct mz_bundles {
-    struct mz_map map; /* one reference of the slice each */
+    struct mz_sets *sets;
+    struct mz_map steps;
+    struct mz_map known;
     size_t bytes;
     struct mz_map names; /* to struct mz_out, one reference each */
     size_t names_max;    /* looked through when there are more */
 };
 
-struct mz_bundles *mz_bundles_create(void)
+struct mz_bundles *mz_bundles_create(struct mz_sets *s)
 {
     struct mz_bundles *b = mz_new0(MZ_MEM_XDS, struct mz_bundles);
-    mz_map_init(&b->map, MZ_MEM_XDS);
+    b->sets = s;
+    mz_map_init(&b->steps, MZ_MEM_XDS);
+    mz_map_init(&b->known, MZ_MEM_XDS);
     mz_map_init(&b->names, MZ_MEM_XDS);
     b->names_max = NAMES;
     return b;
 }
 
-static void bundle_free(struct mz_slice *s)
+static void step_free(struct step *x)
 {
-    mz_free(MZ_MEM_XDS, MZ_CONTAINER(s, struct bundle, slice));
+    mz_buf_fini(&x->s.resources);
+    mz_vec_free(&x->changed, MZ_MEM_XDS);
+    mz_vec_free(&x->removed, MZ_MEM_XDS);
+    mz_set_unref(x->from);
+    mz_set_unref(x->to);
+    mz_free(MZ_MEM_XDS, x);
 }
 
-static void drop(struct mz_bundles *b, struct bundle *one)
+static void drop_steps(struct mz_bundles *b)
 {
-    (void)mz_map_del(&b->map, one->key);
-    b->bytes -= one->bytes.n;
-    mz_slice_unref(&one->slice);
+    mz_map_foreach (it, &b->steps)
+        step_free(it->value);
+    mz_map_fini(&b->steps);
+    mz_map_init(&b->steps, MZ_MEM_XDS);
+    b->bytes = 0;
+}
+
+static void drop_known(struct mz_bundles *b)
+{
+    mz_map_foreach (it, &b->known) {
+        mz_set_unref(((struct known *)it->value)->get);
+        mz_free(MZ_MEM_XDS, it->value);
+    }
+    mz_map_fini(&b->known);
+    mz_map_init(&b->known, MZ_MEM_XDS);
 }
 
 static void trim_names(struct mz_bundles *b)
@@ -73,15 +100,9 @@ struct mz_out *mz_bundles_name(struct mz_bundles *b, struct mz_str name)
 
 void mz_bundles_trim(struct mz_bundles *b)
 {
-    MZ_VEC(struct bundle *) idle = { 0 };
-    mz_map_foreach (it, &b->map) {
-        struct bundle *one = it->value;
-        if (one->slice.refs == 1)
-            *mz_vec_push(&idle, MZ_MEM_XDS) = one;
-    }
-    mz_vec_foreach (one, &idle)
-        drop(b, *one);
-    mz_vec_free(&idle, MZ_MEM_XDS);
+    drop_steps(b);
+    drop_known(b);
+    mz_sets_trim(b->sets);
     trim_names(b);
 }
 
@@ -89,9 +110,10 @@ void mz_bundles_destroy(struct mz_bundles *b)
 {
     if (!b)
         return;
-    mz_map_foreach (it, &b->map)
-        mz_slice_unref(&((struct bundle *)it->value)->slice);
-    mz_map_fini(&b->map);
+    drop_steps(b);
+    drop_known(b);
+    mz_map_fini(&b->steps);
+    mz_map_fini(&b->known);
     mz_map_foreach (it, &b->names)
         mz_out_unref(it->value);
     mz_map_fini(&b->names);
@@ -116,9 +138,9 @@ static size_t field_size(size_t n) /* of a field with n bytes */
     return 1 + varint_size(n) + n;
 }
 
-static size_t any_size(struct mz_str url, struct mz_str bytes)
+static size_t any_size(struct mz_str url, size_t bytes)
 {
-    return field_size(url.n) + (bytes.n ? field_size(bytes.n) : 0);
+    return field_size(url.n) + (bytes ? field_size(bytes) : 0);
 }
 
 struct writer {
@@ -146,7 +168,7 @@ static void put_field(struct writer *w, unsigned field, struct mz_str s)
 
 static void put_any(struct writer *w, unsigned field, struct mz_str url, struct mz_str bytes)
 {
-    put_head(w, field, any_size(url, bytes));
+    put_head(w, field, any_size(url, bytes.n));
     put_field(w, 1, url);
     if (bytes.n)
         put_field(w, 2, bytes);
@@ -156,7 +178,7 @@ enum { VERSION = 16 }; /* digits */
 
 static size_t resource_size(const struct mz_out *o, struct mz_str url, bool delta)
 {
-    const size_t any = field_size(any_size(url, o->bytes));
+    const size_t any = field_size(any_size(url, o->size));
     return delta ? field_size(VERSION) + any + field_size(o->name.n) : any;
 }
 
@@ -174,7 +196,7 @@ static void put_resource(struct writer *w, const struct mz_out *o, struct mz_str
     put_field(w, 3, o->name);
 }
 
-static size_t total(const struct mz_out *const *v, size_t n, struct mz_str url, bool delta)
+static size_t total(struct mz_out *const *v, size_t n, struct mz_str url, bool delta)
 {
     size_t bytes = 0;
     for (size_t i = 0; i < n; i++) {
@@ -184,57 +206,202 @@ static size_t total(const struct mz_out *const *v, size_t n, struct mz_str url, 
     return bytes;
 }
 
-/* ---- sharing ---- */
-
-static struct bundle *create(struct mz_bundles *b, struct mz_str key, size_t bytes,
-                             const struct mz_out *const *v, size_t n, struct mz_str url, bool delta)
+/* Without its middle: what stands before and behind the parts of a large one. */
+static void put_before(struct writer *w, const struct mz_out *o, struct mz_str url, bool delta)
 {
-    struct bundle *one = mz_alloc(MZ_MEM_XDS, sizeof(*one) + key.n + bytes);
-    char *mem = (char *)(one + 1);
-    struct writer w = { mem + key.n };
-    memcpy(mem, key.p, key.n);
-    for (size_t i = 0; i < n; i++)
-        put_resource(&w, v[i], url, delta);
-    *one = (struct bundle){ .slice = { 1, (uint32_t)bytes, mem + key.n, bundle_free },
-                            .key = { mem, key.n },
-                            .bytes = { mem + key.n, bytes } };
-    if (b->bytes + bytes > IDLE)
-        mz_bundles_trim(b);
-    (void)mz_map_put(&b->map, one->key, one);
-    b->bytes += bytes;
-    return one;
-}
-
-/* What they are, by their versions: two hashes of all of them, which are hashes of their bytes. */
-static struct mz_str key_of(char out[64], bool delta, struct mz_str url,
-                            const struct mz_out *const *v, size_t n)
-{
-    uint64_t h[4] = { n, delta, mz_xxh64(url.p, url.n, 0), 1 };
-    for (size_t i = 0; i < n; i++) {
-        const uint64_t one[2] = { v[i]->version, mz_xxh64(v[i]->name.p, v[i]->name.n, 0) };
-        h[1] = mz_xxh64(one, sizeof(one), h[1]);
-        h[3] = mz_xxh64(one, sizeof(one), h[3]);
+    char version[VERSION + 1];
+    if (delta) {
+        (void)snprintf(version, sizeof(version), "%016llx", (unsigned long long)o->version);
+        put_head(w, 2, resource_size(o, url, true));
+        put_field(w, 1, (struct mz_str){ version, VERSION });
     }
-    memcpy(out, h, sizeof(h));
-    return (struct mz_str){ out, sizeof(h) };
+    put_head(w, 2, any_size(url, o->size));
+    put_field(w, 1, url);
+    put_head(w, 2, o->size);
+    put(w, o->bytes.p, o->bytes.n);
 }
 
-void mz_bundles_append(struct mz_bundles *b, struct mz_buf *out, bool delta, struct mz_str url,
-                       const struct mz_out *const *v, size_t n)
+/* ---- what is different ---- */
+
+static void note(void *arg, struct mz_out *was, struct mz_out *now)
 {
-    char text[64];
-    const size_t bytes = total(v, n, url, delta);
+    struct step *x = arg;
+    if (now && now->version)
+        *mz_vec_push(&x->changed, MZ_MEM_XDS) = now;
+    else if (was && was->version)
+        *mz_vec_push(&x->removed, MZ_MEM_XDS) = was->name;
+}
+
+/* It was there, and so it is told already. */
+static bool is_among(const struct step *x, struct mz_str name)
+{
+    const struct mz_out *was = mz_set_find(x->from, name);
+    return was && was->version;
+}
+
+static void find_changes(struct step *x, bool first)
+{
+    struct mz_set_at at = { 0 };
+    mz_set_compare(x->from, x->to, note, x);
+    for (struct mz_out *o; first && (o = mz_set_next(x->to, &at));)
+        if (!o->version && !is_among(x, o->name))
+            *mz_vec_push(&x->removed, MZ_MEM_XDS) = o->name;
+}
+
+/* ---- bytes of a step ---- */
+
+struct packing {
+    struct mz_str url;
+    bool delta;
+};
+
+static struct mz_slice *pack_parts(void *arg, struct mz_out *const *v, size_t n)
+{
+    (void)arg;
+    size_t bytes = 0;
+    for (size_t i = 0; i < n; i++)
+        bytes += field_size(v[i]->bytes.n);
+    struct mz_slice *s = mz_slice_create(bytes);
+    struct writer w = { s->mem };
+    for (size_t i = 0; i < n; i++)
+        put_field(&w, MZ_OUT_PART, v[i]->bytes);
+    return s;
+}
+
+static void append_parts(struct mz_buf *out, struct packing *k, const struct mz_out *o)
+{
+    const size_t own = resource_size(o, k->url, k->delta) - mz_set_size(o->parts);
     size_t room;
-    if (bytes <= SMALL) {
-        struct writer w = { mz_buf_reserve(out, bytes, &room) };
-        for (size_t i = 0; i < n; i++)
-            put_resource(&w, v[i], url, delta);
-        mz_buf_commit(out, bytes);
+    struct writer w = { mz_buf_reserve(out, own + 2 * MZ_WIRE_VARINT_MAX, &room) };
+    char *const begin = w.at;
+    put_before(&w, o, k->url, k->delta);
+    mz_buf_commit(out, (size_t)(w.at - begin));
+    for (size_t i = 0; i < mz_set_pieces(o->parts); i++) {
+        struct mz_slice *s = mz_set_piece_packed(o->parts, i, false, pack_parts, NULL);
+        mz_buf_append_slice(out, s, s->mem, mz_set_piece_size(o->parts, i));
+    }
+    mz_buf_append_str(out, o->tail);
+    if (k->delta)
+        mz_wire_put_bytes(out, 3, o->name);
+}
+
+static struct mz_slice *pack_piece(void *arg, struct mz_out *const *v, size_t n)
+{
+    const struct packing *k = arg;
+    const size_t bytes = total(v, n, k->url, k->delta);
+    struct mz_slice *s = mz_slice_create(bytes);
+    struct writer w = { s->mem };
+    for (size_t i = 0; i < n; i++)
+        put_resource(&w, v[i], k->url, k->delta);
+    return s;
+}
+
+static void append(struct mz_buf *out, struct packing *k, const struct mz_out *o)
+{
+    struct mz_out *const own = (struct mz_out *)(uintptr_t)o; /* it is only read */
+    const size_t bytes = total(&own, 1, k->url, k->delta);
+    size_t room;
+    if (o->parts) {
+        append_parts(out, k, o);
         return;
     }
-    struct mz_str key = key_of(text, delta, url, v, n);
-    struct bundle *one = mz_map_get(&b->map, key);
-    if (!one)
-        one = create(b, key, bytes, v, n, url, delta);
-    mz_buf_append_slice(out, &one->slice, one->slice.mem, one->bytes.n);
+    struct writer w = { mz_buf_reserve(out, bytes, &room) };
+    put_resource(&w, o, k->url, k->delta);
+    mz_buf_commit(out, bytes);
+}
+
+/* Pieces of which everything is sent are packed once for all steps; of the others what is. */
+static void append_all(struct mz_bundles *b, struct step *x, struct packing *k,
+                       const struct mz_out *const *v, size_t n)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < mz_set_pieces(x->to) && at < n; i++) {
+        struct mz_out *const *of;
+        const size_t of_n = mz_set_piece(x->to, i, &of);
+        size_t in = 0;
+        while (at + in < n && in < of_n && v[at + in] == of[in] && !of[in]->parts)
+            in++;
+        if (in == of_n && in > 1) {
+            struct mz_slice *s = mz_set_piece_packed(x->to, i, k->delta, pack_piece, k);
+            mz_buf_append_slice(&x->s.resources, s, s->mem, s->cap);
+            at += in;
+            continue;
+        }
+        for (size_t j = 0; j < of_n && at < n; j++)
+            if (v[at] == of[j])
+                append(&x->s.resources, k, v[at++]);
+    }
+    (void)b;
+}
+
+static void pack(struct mz_bundles *b, struct step *x, enum mz_step_mode mode, struct mz_str url)
+{
+    struct packing k = { url, mode == MZ_STEP_DELTA };
+    MZ_VEC(const struct mz_out *) all = { 0 };
+    struct mz_set_at at = { 0 };
+    if (mode != MZ_STEP_WHOLE) {
+        append_all(b, x, &k, x->changed.v, x->changed.n);
+        return;
+    }
+    for (struct mz_out *o; (o = mz_set_next(x->to, &at));)
+        if (o->version)
+            *mz_vec_push(&all, MZ_MEM_XDS) = o;
+    append_all(b, x, &k, all.v, all.n);
+    mz_vec_free(&all, MZ_MEM_XDS);
+}
+
+/* ---- steps ---- */
+
+const struct mz_step *mz_bundles_step(struct mz_bundles *b, enum mz_step_mode mode,
+                                      struct mz_str url, const struct mz_set *from,
+                                      const struct mz_set *to, bool first)
+{
+    const uint64_t key[] = { mz_set_hash(from),  mz_set_hash(to),  mz_set_count(from),
+                             mz_set_count(to),   mode * 2u + first, mz_xxh64(url.p, url.n, 0) };
+    struct step *x = mz_map_get(&b->steps, (struct mz_str){ (const char *)key, sizeof(key) });
+    if (x)
+        return &x->s;
+    if (b->bytes > IDLE)
+        drop_steps(b);
+    x = mz_alloc0(MZ_MEM_XDS, sizeof(*x) + sizeof(key));
+    memcpy(x + 1, key, sizeof(key));
+    x->key = (struct mz_str){ (const char *)(x + 1), sizeof(key) };
+    x->from = from ? mz_set_ref(from) : NULL;
+    x->to = mz_set_ref(to);
+    mz_buf_init(&x->s.resources);
+    find_changes(x, first);
+    pack(b, x, mode, url);
+    x->s.changed = x->changed.v;
+    x->s.changed_n = x->changed.n;
+    x->s.removed = x->removed.v;
+    x->s.removed_n = x->removed.n;
+    b->bytes += mz_buf_len(&x->s.resources);
+    (void)mz_map_put(&b->steps, x->key, x);
+    return &x->s;
+}
+
+/* ---- answers that are known ---- */
+
+struct known_key {
+    uint64_t whom, type, asked, asked_n;
+};
+
+struct mz_set *mz_bundles_known(struct mz_bundles *b, uint64_t whom, unsigned type,
+                                const struct mz_set *asked)
+{
+    const struct known_key k = { whom, type, mz_set_hash(asked), mz_set_count(asked) };
+    struct known *x = mz_map_get(&b->known, (struct mz_str){ (const char *)&k, sizeof(k) });
+    return x ? x->get : NULL;
+}
+
+void mz_bundles_know(struct mz_bundles *b, uint64_t whom, unsigned type,
+                     const struct mz_set *asked, struct mz_set *get)
+{
+    const struct known_key k = { whom, type, mz_set_hash(asked), mz_set_count(asked) };
+    if (b->known.n >= KNOWN)
+        drop_known(b);
+    struct known *x = mz_alloc(MZ_MEM_XDS, sizeof(*x) + sizeof(k));
+    memcpy(x + 1, &k, sizeof(k));
+    *x = (struct known){ { (const char *)(x + 1), sizeof(k) }, mz_set_ref(get) };
+    (void)mz_map_put(&b->known, x->key, x);
 }

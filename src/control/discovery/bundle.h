@@ -1,18 +1,37 @@
 #ifndef MZ_CONTROL_DISCOVERY_BUNDLE_H
 #define MZ_CONTROL_DISCOVERY_BUNDLE_H
 /*
- * The `resources` of responses, packed once for all clients that are sent the same ones: what waits in a thousand queues is one
- * piece of memory. Main thread.
+ * Steps: from what a client has of a type to what it is to have. Made once for all clients that take the same one, and so what waits
+ * in a thousand queues is one piece of memory. Main thread.
  */
+#include "control/translate/set.h"
 #include "control/translate/translate.h"
 
 struct mz_bundles;
-struct mz_bundles *mz_bundles_create(void);
+struct mz_bundles *mz_bundles_create(struct mz_sets *s); /* borrows */
 void mz_bundles_destroy(struct mz_bundles *b); /* NULL is fine; what clients still hold stays */
-/* Appends field 2 of a DiscoveryResponse or, @delta, a DeltaDiscoveryResponse with all of @v. @url: "type.googleapis.com/..." */
-void mz_bundles_append(struct mz_bundles *b, struct mz_buf *out, bool delta, struct mz_str url, const struct mz_out *const *v, size_t n);
+
+enum mz_step_mode {
+    MZ_STEP_DELTA,
+    MZ_STEP_SOME,  /* state of the world, of a type where what is left out stays */
+    MZ_STEP_WHOLE, /* ... where it goes */
+};
+struct mz_step {
+    const struct mz_out *const *changed; /* by name: those that are new or others */
+    size_t changed_n;
+    const struct mz_str *removed;
+    size_t removed_n;
+    struct mz_buf resources; /* the field of the response, packed; to be copied (mz_buf_copy) */
+};
+/* @url: "type.googleapis.com/..."; @from NULL: nothing. @first: it waits for an answer: what does not exist is among the removed.
+ * Resources of version 0 are names only. Borrowed until the next call that makes or trims. */
+const struct mz_step *mz_bundles_step(struct mz_bundles *b, enum mz_step_mode mode, struct mz_str url, const struct mz_set *from,
+                                      const struct mz_set *to, bool first);
+/* What those get who have @asked of a type by name, for all of one kind (@whom); kept until the next trim. Borrowed; NULL: not known. */
+struct mz_set *mz_bundles_known(struct mz_bundles *b, uint64_t whom, unsigned type, const struct mz_set *asked);
+void mz_bundles_know(struct mz_bundles *b, uint64_t whom, unsigned type, const struct mz_set *asked, struct mz_set *get);
 /* A resource of @name that nobody has yet (version 0, no bytes), the same one for all that ask for it. A reference. */
 struct mz_out *mz_bundles_name(struct mz_bundles *b, struct mz_str name);
-void mz_bundles_trim(struct mz_bundles *b); /* forgets those that nobody holds */
+void mz_bundles_trim(struct mz_bundles *b); /* forgets what nobody holds */
 size_t mz_bundles_bytes(const struct mz_bundles *b); /* of all that are held here */
 #endif

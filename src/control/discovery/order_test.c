@@ -361,7 +361,7 @@ static void begin(uint64_t seed)
     t.store = mz_store_create(double_nothing, NULL);
     t.translator =
         mz_translator_create(&(struct mz_features){ .metadata_exchange = true, .alpn = true });
-    t.bundles = mz_bundles_create();
+    t.bundles = mz_bundles_create(mz_translator_sets(t.translator));
     for (size_t i = 0; i < 2; i++) {
         struct client *c = &t.clients[i];
         c->delta = i;

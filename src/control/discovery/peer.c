@@ -16,8 +16,8 @@ struct sub {                 /* one type */
     bool on, waiting, dirty; /* dirty: something is different since the last response */
     bool fresh; /* asked for and not answered yet: an answer must come, even an empty one */
     bool wildcard;
-    /* By name. Wildcard: what the client has. Named: what it asked for; version 0 is what it has not got. */
-    MZ_VEC(struct mz_out *) have;
+    /* Wildcard: what the client has. Named: what it asked for; version 0 is what it has not got. NULL: nothing. */
+    struct mz_set *have;
     MZ_VEC(struct mz_out *)
     stale; /* of a named type, without dirty: only these of what it has are to be looked at */
     uint64_t nonce; /* of the last response; 0: none */
@@ -49,11 +49,11 @@ static void stale_clear(struct sub *s)
     mz_vec_free(&s->stale, MZ_MEM_XDS);
 }
 
-static void have_clear(struct sub *s)
+/* Takes the reference. */
+static void have_set(struct sub *s, struct mz_set *to)
 {
-    mz_vec_foreach (o, &s->have)
-        mz_out_unref(*o);
-    mz_vec_free(&s->have, MZ_MEM_XDS);
+    mz_set_unref(s->have);
+    s->have = to;
 }
 
 void mz_peer_destroy(struct mz_peer *p)
@@ -61,7 +61,7 @@ void mz_peer_destroy(struct mz_peer *p)
     if (!p)
         return;
     for (unsigned t = 0; t < MZ_XDS_TYPE__COUNT; t++) {
-        have_clear(&p->subs[t]);
+        have_set(&p->subs[t], NULL);
         stale_clear(&p->subs[t]);
         mz_free(MZ_MEM_XDS, p->subs[t].refusal);
     }
@@ -72,21 +72,9 @@ void mz_peer_destroy(struct mz_peer *p)
 
 /* ---- what the client has ---- */
 
-static struct mz_out **have_find(struct sub *s, struct mz_str name, size_t *out_at)
+static struct mz_sets *sets(const struct mz_peer *p)
 {
-    size_t lo = 0, hi = s->have.n;
-    while (lo < hi) {
-        const size_t mid = (lo + hi) / 2;
-        const int c = mz_str_cmp(name, s->have.v[mid]->name);
-        if (c == 0)
-            return &s->have.v[mid];
-        if (c < 0)
-            hi = mid;
-        else
-            lo = mid + 1;
-    }
-    *out_at = lo;
-    return NULL;
+    return mz_translator_sets(p->env.translator);
 }
 
 /* Stands for a resource that we only know by name and version. */
@@ -100,76 +88,75 @@ static struct mz_out *placeholder(struct mz_peer *p, struct mz_str name, uint64_
     return o;
 }
 
-static bool have_add(struct mz_peer *p, struct sub *s, struct mz_str name, uint64_t version)
+/* Changes to one list of what a client has, made at once. */
+struct edits {
+    MZ_VEC(struct mz_set_edit) v; /* a reference each */
+};
+
+static void edit(struct edits *e, struct mz_str name, struct mz_out *out /* taken; NULL: it goes */)
 {
-    size_t at = 0;
-    if (have_find(s, name, &at) || s->have.n >= MAX_NAMES)
-        return false;
-    (void)mz_vec_push(&s->have, MZ_MEM_XDS);
-    memmove(&s->have.v[at + 1], &s->have.v[at], (s->have.n - 1 - at) * sizeof(*s->have.v));
-    s->have.v[at] = placeholder(p, name, version);
-    return true;
+    *mz_vec_push(&e->v, MZ_MEM_XDS) = (struct mz_set_edit){ name, out };
 }
 
-static void have_remove(struct sub *s, struct mz_str name)
+static int compare_edits(const void *a, const void *b)
 {
-    size_t at = 0;
-    struct mz_out **o = have_find(s, name, &at);
-    if (!o)
+    const struct mz_set_edit *x = a, *y = b;
+    const int c = mz_str_cmp(x->name, y->name);
+    return c ? c : (y->out != NULL) - (x->out != NULL); /* who leaves and comes stays */
+}
+
+static void edits_apply(struct mz_peer *p, struct sub *s, struct edits *e)
+{
+    size_t n = 0;
+    if (e->v.n)
+        qsort(e->v.v, e->v.n, sizeof(*e->v.v), compare_edits);
+    for (size_t i = 0; i < e->v.n; i++)
+        if (n && mz_str_eq(e->v.v[n - 1].name, e->v.v[i].name))
+            mz_out_unref(e->v.v[i].out);
+        else
+            e->v.v[n++] = e->v.v[i];
+    if (n)
+        have_set(s, mz_set_edit(sets(p), s->have, e->v.v, n));
+    for (size_t i = 0; i < n; i++)
+        mz_out_unref(e->v.v[i].out);
+    mz_vec_free(&e->v, MZ_MEM_XDS);
+}
+
+static bool is_stale(const struct sub *s, const struct mz_out *o)
+{
+    for (size_t i = 0; i < s->stale.n; i++)
+        if (mz_str_eq(s->stale.v[i]->name, o->name))
+            return true;
+    return false;
+}
+
+static void mark(struct sub *s, struct mz_out *o)
+{
+    if (s->dirty || is_stale(s, o))
         return;
-    at = (size_t)(o - s->have.v);
-    mz_out_unref(*o);
-    s->have.n--;
-    memmove(&s->have.v[at], &s->have.v[at + 1], (s->have.n - at) * sizeof(*s->have.v));
+    if (s->stale.n < MAX_STALE)
+        *mz_vec_push(&s->stale, MZ_MEM_XDS) = mz_out_ref(o);
+    else
+        s->dirty = true;
 }
 
 /* A cluster that is sent again waits for its endpoints again. */
-static void forget(struct mz_peer *p, enum mz_xds_type t, struct mz_str name)
+static void forget_endpoints(struct mz_peer *p, const struct mz_set *had, const struct mz_step *step)
 {
-    size_t at;
-    struct mz_out **o = have_find(&p->subs[t], name, &at);
-    if (!o || (*o)->version == 0)
-        return;
-    mz_out_unref(*o);
-    *o = placeholder(p, name, 0);
-    p->subs[t].dirty = true;
+    struct sub *s = &p->subs[MZ_XDS_ENDPOINT];
+    struct edits e = { 0 };
+    for (size_t i = 0; had && i < step->changed_n; i++) {
+        const struct mz_str name = step->changed[i]->name;
+        struct mz_out *mine = mz_set_find(s->have, name);
+        if (!mine || !mine->version || !mz_set_find(had, name))
+            continue;
+        mark(s, mine);
+        edit(&e, name, placeholder(p, name, 0));
+    }
+    edits_apply(p, s, &e);
 }
 
 /* ---- responses ---- */
-
-struct diff {
-    MZ_VEC(const struct mz_out *) changed;
-    MZ_VEC(struct mz_str) removed;
-};
-
-static void diff_fini(struct diff *d)
-{
-    mz_vec_free(&d->changed, MZ_MEM_XDS);
-    mz_vec_free(&d->removed, MZ_MEM_XDS);
-}
-
-/* What is asked for and does not exist is told once, so that nobody waits for it. */
-static void diff_gone(struct diff *d, const struct sub *s, const struct mz_out *o)
-{
-    if (o->version || s->fresh)
-        *mz_vec_push(&d->removed, MZ_MEM_XDS) = o->name;
-}
-
-/* Both by name: one pass. */
-static void diff_make(struct diff *d, struct sub *s, struct mz_outs *now)
-{
-    size_t i = 0;
-    mz_vec_foreach (o, &now->v) {
-        for (; i < s->have.n && mz_str_cmp(s->have.v[i]->name, (*o)->name) < 0; i++)
-            diff_gone(d, s, s->have.v[i]);
-        const bool known = i < s->have.n && mz_str_eq(s->have.v[i]->name, (*o)->name);
-        if (!known || s->have.v[i]->version != (*o)->version)
-            *mz_vec_push(&d->changed, MZ_MEM_XDS) = *o;
-        i += known;
-    }
-    for (; i < s->have.n; i++)
-        diff_gone(d, s, s->have.v[i]);
-}
 
 static struct mz_str hex(uint64_t v, char out[17])
 {
@@ -177,41 +164,29 @@ static struct mz_str hex(uint64_t v, char out[17])
     return (struct mz_str){ out, 16 };
 }
 
-static uint64_t version_of(struct mz_outs *now)
+static enum mz_step_mode mode_of(const struct mz_peer *p, enum mz_xds_type t)
 {
-    uint64_t h = now->v.n;
-    mz_vec_foreach (o, &now->v)
-        h = mz_xxh64(&(*o)->version, sizeof((*o)->version),
-                     mz_xxh64((*o)->name.p, (*o)->name.n, h));
-    return h;
+    if (p->env.delta)
+        return MZ_STEP_DELTA;
+    return p->subs[t].wildcard || t == MZ_XDS_CLUSTER || t == MZ_XDS_LISTENER ? MZ_STEP_WHOLE
+                                                                              : MZ_STEP_SOME;
 }
 
-/* The state of the world: what is not in a response is gone. */
-static bool is_whole(const struct mz_peer *p, enum mz_xds_type t)
-{
-    return !p->env.delta && (p->subs[t].wildcard || t == MZ_XDS_CLUSTER || t == MZ_XDS_LISTENER);
-}
-
-static bool send_response(struct mz_peer *p, enum mz_xds_type t, struct mz_outs *now,
-                          struct diff *d)
+static bool send_response(struct mz_peer *p, enum mz_xds_type t, struct mz_str url,
+                          const struct mz_set *to, const struct mz_step *step)
 {
     struct sub *s = &p->subs[t];
-    struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
-    struct mz_str url =
-        mz_arena_printf(a, "type.googleapis.com/%s", mz_translate_descriptor(t)->name);
-    struct mz_buf b;
+    struct mz_buf b, resources;
     char version[17], nonce[17];
     mz_buf_init(&b);
-    mz_wire_put_bytes(&b, 1, hex(version_of(now), version));
-    const bool all = is_whole(p, t);
-    mz_bundles_append(p->env.bundles, &b, p->env.delta, url,
-                      all ? (const struct mz_out *const *)now->v.v : d->changed.v,
-                      all ? now->v.n : d->changed.n);
+    mz_buf_init(&resources);
+    mz_wire_put_bytes(&b, 1, hex(mz_set_hash(to), version));
+    mz_buf_copy(&resources, &step->resources);
+    mz_buf_move_all(&b, &resources);
     mz_wire_put_bytes(&b, 4, url);
     mz_wire_put_bytes(&b, 5, hex(p->nonces + 1, nonce));
-    if (p->env.delta)
-        mz_vec_foreach (name, &d->removed)
-            mz_wire_put_bytes(&b, 6, *name);
+    for (size_t i = 0; p->env.delta && i < step->removed_n; i++)
+        mz_wire_put_bytes(&b, 6, step->removed[i]);
     const size_t bytes = mz_buf_len(&b);
     const bool ok = p->env.send(p->env.arg, &b);
     if (ok && p->env.counts) {
@@ -219,7 +194,7 @@ static bool send_response(struct mz_peer *p, enum mz_xds_type t, struct mz_outs 
         p->env.counts->bytes[t] += bytes;
     }
     mz_buf_fini(&b);
-    mz_arena_destroy(a);
+    mz_buf_fini(&resources);
     if (ok) {
         s->nonce = ++p->nonces;
         s->sent++;
@@ -228,45 +203,10 @@ static bool send_response(struct mz_peer *p, enum mz_xds_type t, struct mz_outs 
     return ok;
 }
 
-/* What was sent is what the client has. */
-static void have_update(struct mz_peer *p, enum mz_xds_type t, struct mz_outs *now, struct diff *d)
+static bool is_needed(struct mz_peer *p, enum mz_xds_type t, const struct mz_step *step)
 {
-    struct sub *s = &p->subs[t];
-    size_t at;
-    if (t == MZ_XDS_CLUSTER)
-        mz_vec_foreach (o, &d->changed)
-            if (have_find(s, (*o)->name, &at))
-                forget(p, MZ_XDS_ENDPOINT, (*o)->name);
-    if (s->wildcard) {
-        have_clear(s);
-        s->have.v = now->v.v;
-        s->have.n = now->v.n;
-        s->have.cap = now->v.cap;
-        memset(&now->v, 0, sizeof(now->v)); /* the references moved */
-        return;
-    }
-    mz_vec_foreach (o, &d->changed) {
-        struct mz_out **mine = have_find(s, (*o)->name, &at);
-        if (!mine)
-            continue;
-        mz_out_unref(*mine);
-        *mine = mz_out_ref(*o);
-    }
-    mz_vec_foreach (name, &d->removed) {
-        struct mz_out **mine = have_find(s, *name, &at), *none;
-        if (!mine)
-            continue;
-        none = placeholder(p, *name, 0); /* the name lies in what goes */
-        mz_out_unref(*mine);
-        *mine = none;
-    }
-}
-
-static bool is_needed(struct mz_peer *p, enum mz_xds_type t, const struct diff *d)
-{
-    if (p->subs[t].fresh || d->changed.n)
-        return true;
-    return d->removed.n && (p->env.delta || is_whole(p, t));
+    return p->subs[t].fresh || step->changed_n ||
+           (step->removed_n && mode_of(p, t) != MZ_STEP_SOME);
 }
 
 static void make_view(struct mz_peer *p)
@@ -275,80 +215,115 @@ static void make_view(struct mz_peer *p)
         p->view = mz_view_create(p->env.translator, p->proxy);
 }
 
-static void all_of(struct mz_peer *p, enum mz_xds_type t, struct mz_outs *out)
+/* By name what there is of it now, else the name alone. */
+static struct mz_set *answers(struct mz_peer *p, enum mz_xds_type t)
 {
     struct sub *s = &p->subs[t];
     MZ_VEC(struct mz_str) names = { 0 };
-    make_view(p);
-    if (!s->wildcard)
-        mz_vec_foreach (o, &s->have)
-            *mz_vec_push(&names, MZ_MEM_XDS) = (*o)->name;
-    mz_translate(p->view, t, names.v, names.n, out);
+    MZ_VEC(struct mz_out *) all = { 0 };
+    struct mz_outs now = { 0 };
+    struct mz_set_at at = { 0 };
+    size_t k = 0;
+    for (struct mz_out *o; (o = mz_set_next(s->have, &at));)
+        *mz_vec_push(&names, MZ_MEM_XDS) = o->name;
+    mz_translate(p->view, t, names.v, names.n, &now);
+    for (size_t i = 0; i < names.n; i++) {
+        while (k < now.v.n && mz_str_cmp(now.v.v[k]->name, names.v[i]) < 0)
+            k++; /* added by a patch: nobody asked for it */
+        const bool found = k < now.v.n && mz_str_eq(now.v.v[k]->name, names.v[i]);
+        *mz_vec_push(&all, MZ_MEM_XDS) =
+            found ? mz_out_ref(now.v.v[k]) : placeholder(p, names.v[i], 0);
+    }
+    struct mz_set *set = mz_set_create(sets(p), all.v, all.n);
+    mz_vec_foreach (o, &all)
+        mz_out_unref(*o);
+    mz_vec_free(&all, MZ_MEM_XDS);
     mz_vec_free(&names, MZ_MEM_XDS);
+    mz_outs_fini(&now);
+    return set;
+}
+
+/* All of a type as it is now. A reference. */
+static struct mz_set *all_of(struct mz_peer *p, enum mz_xds_type t)
+{
+    const struct mz_set *have = p->subs[t].have;
+    make_view(p);
+    if (p->subs[t].wildcard)
+        return mz_view_all(p->view, t);
+    const uint64_t whom = mz_view_kind(p->view, t);
+    struct mz_set *set = whom ? mz_bundles_known(p->env.bundles, whom, t, have) : NULL;
+    if (set)
+        return mz_set_ref(set);
+    set = answers(p, t);
+    if (whom)
+        mz_bundles_know(p->env.bundles, whom, t, have, set);
+    return set;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    const struct mz_str *x = a, *y = b;
+    return mz_str_cmp(*x, *y);
 }
 
 /* Only what may be different: names of the stale ones, of those that it still has. */
-static void stale_of(struct mz_peer *p, enum mz_xds_type t, struct mz_outs *out)
+static struct mz_set *stale_of(struct mz_peer *p, enum mz_xds_type t)
 {
     struct sub *s = &p->subs[t];
     MZ_VEC(struct mz_str) names = { 0 };
+    struct mz_outs now = { 0 };
+    MZ_VEC(struct mz_set_edit) e = { 0 };
     make_view(p);
     mz_vec_foreach (o, &s->stale)
-        *mz_vec_push(&names, MZ_MEM_XDS) = (*o)->name;
-    mz_translate(p->view, t, names.v, names.n, out);
+        if (mz_set_find(s->have, (*o)->name))
+            *mz_vec_push(&names, MZ_MEM_XDS) = (*o)->name;
+    if (names.n)
+        qsort(names.v, names.n, sizeof(*names.v), compare_names);
+    mz_translate(p->view, t, names.v, names.n, &now);
+    size_t k = 0;
+    for (size_t i = 0; i < names.n; i++) {
+        while (k < now.v.n && mz_str_cmp(now.v.v[k]->name, names.v[i]) < 0)
+            k++;
+        const bool found = k < now.v.n && mz_str_eq(now.v.v[k]->name, names.v[i]);
+        *mz_vec_push(&e, MZ_MEM_XDS) = (struct mz_set_edit){
+            names.v[i], found ? mz_out_ref(now.v.v[k]) : placeholder(p, names.v[i], 0)
+        };
+    }
+    struct mz_set *set = mz_set_edit(sets(p), s->have, e.v, e.n);
+    mz_vec_foreach (x, &e)
+        mz_out_unref(x->out);
+    mz_vec_free(&e, MZ_MEM_XDS);
     mz_vec_free(&names, MZ_MEM_XDS);
-}
-
-static bool is_among(const struct mz_outs *now, struct mz_str name)
-{
-    for (size_t i = 0; i < now->v.n; i++)
-        if (mz_str_eq(now->v.v[i]->name, name))
-            return true;
-    return false;
-}
-
-static void diff_stale(struct diff *d, struct sub *s, struct mz_outs *now)
-{
-    size_t at;
-    mz_vec_foreach (o, &now->v) {
-        struct mz_out **mine = have_find(s, (*o)->name, &at);
-        if (mine && (*mine)->version != (*o)->version)
-            *mz_vec_push(&d->changed, MZ_MEM_XDS) = *o;
-    }
-    mz_vec_foreach (o, &s->stale) {
-        struct mz_out **mine = have_find(s, (*o)->name, &at);
-        if (mine && (*mine)->version && !is_among(now, (*o)->name))
-            *mz_vec_push(&d->removed, MZ_MEM_XDS) = (*mine)->name;
-    }
+    mz_outs_fini(&now);
+    return set;
 }
 
 /* Sends what is different of one type, if anything is and if it may. */
 static void respond(struct mz_peer *p, enum mz_xds_type t)
 {
     struct sub *s = &p->subs[t];
-    struct mz_outs now = { 0 };
-    struct diff d = { 0 };
     const bool whole = s->dirty || s->fresh;
+    char text[160];
     if (!s->on || s->waiting || !(whole || s->stale.n))
         return;
-    if (whole) {
-        all_of(p, t, &now);
-        diff_make(&d, s, &now);
-    } else {
-        stale_of(p, t, &now);
-        diff_stale(&d, s, &now);
-    }
-    if (!is_needed(p, t, &d)) {
+    const int n = snprintf(text, sizeof(text), "type.googleapis.com/%s",
+                           mz_translate_descriptor(t)->name);
+    const struct mz_str url = { text, (size_t)n };
+    struct mz_set *to = whole ? all_of(p, t) : stale_of(p, t);
+    const struct mz_step *step =
+        mz_bundles_step(p->env.bundles, mode_of(p, t), url, s->have, to, s->fresh);
+    if (!is_needed(p, t, step)) {
         s->dirty = false;
         stale_clear(s);
-    } else if (send_response(p, t, &now, &d)) {
-        have_update(p, t, &now, &d);
+    } else if (send_response(p, t, url, to, step)) {
+        if (t == MZ_XDS_CLUSTER)
+            forget_endpoints(p, s->have, step);
+        have_set(s, mz_set_ref(to)); /* what was sent is what the client has */
         s->dirty = s->fresh = false;
         s->waiting = true;
         stale_clear(s);
     }
-    diff_fini(&d);
-    mz_outs_fini(&now);
+    mz_set_unref(to);
 }
 
 static void respond_all(struct mz_peer *p)
@@ -379,8 +354,10 @@ static bool take_type(struct mz_peer *p, const char *url, enum mz_xds_type *out)
 static void object_of(const struct mz_out *o, char out[NACK_TEXT])
 {
     static const char chars[] = "abcdefghijklmnopqrstuvwxyz0123456789-./";
-    const ptrdiff_t at = mz_str_find(o->bytes, MZ_STR("/apis/"));
-    struct mz_str path = at < 0 ? MZ_STR("") : mz_str_skip(o->bytes, (size_t)at + 6), piece[6];
+    struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
+    const struct mz_str bytes = mz_out_bytes(o, a);
+    const ptrdiff_t at = mz_str_find(bytes, MZ_STR("/apis/"));
+    struct mz_str path = at < 0 ? MZ_STR("") : mz_str_skip(bytes, (size_t)at + 6), piece[6];
     size_t n = 0;
     while (n < path.n && memchr(chars, path.p[n], sizeof(chars) - 1))
         n++;
@@ -392,17 +369,19 @@ static void object_of(const struct mz_out *o, char out[NACK_TEXT])
         (void)snprintf(out, NACK_TEXT, "%.*s/%.*s %.*s %.*s/%.*s", MZ_STR_ARG(piece[0]),
                        MZ_STR_ARG(piece[1]), MZ_STR_ARG(piece[4]), MZ_STR_ARG(piece[3]),
                        MZ_STR_ARG(piece[5]));
+    mz_arena_destroy(a);
 }
 
 /* Of the names that the reason holds the longest. */
 static void nack_cause(struct sub *s, struct refusal *r)
 {
     const struct mz_out *cause = NULL;
+    struct mz_set_at at = { 0 };
     r->resource[0] = r->object[0] = 0;
-    mz_vec_foreach (o, &s->have)
-        if ((*o)->name.n && (!cause || (*o)->name.n > cause->name.n) &&
-            mz_str_find(mz_str_c(r->text), (*o)->name) >= 0)
-            cause = *o;
+    for (const struct mz_out *o; (o = mz_set_next(s->have, &at));)
+        if (o->name.n && (!cause || o->name.n > cause->name.n) &&
+            mz_str_find(mz_str_c(r->text), o->name) >= 0)
+            cause = o;
     if (!cause)
         return;
     (void)snprintf(r->resource, NACK_TEXT, MZ_STR_FMT, MZ_STR_ARG(cause->name));
@@ -452,25 +431,24 @@ static int compare_texts(const void *a, const void *b)
 static bool replace_names(struct mz_peer *p, struct sub *s, char **v, size_t n)
 {
     bool more = false;
-    size_t i = 0, kept = 0;
+    struct mz_set_at at = { 0 };
     MZ_VEC(struct mz_out *) next = { 0 };
+    struct mz_out *had = mz_set_next(s->have, &at);
     qsort(v, n, sizeof(*v), compare_texts);
-    for (size_t k = 0; k < n && kept < MAX_NAMES; k++) {
+    for (size_t k = 0; k < n && next.n < MAX_NAMES; k++) {
         const struct mz_str name = mz_str_c(v[k]);
         if (k && strcmp(v[k - 1], v[k]) == 0)
             continue;
-        while (i < s->have.n && mz_str_cmp(s->have.v[i]->name, name) < 0)
-            i++;
-        const bool known = i < s->have.n && mz_str_eq(s->have.v[i]->name, name);
-        *mz_vec_push(&next, MZ_MEM_XDS) =
-            known ? mz_out_ref(s->have.v[i]) : placeholder(p, name, 0);
+        while (had && mz_str_cmp(had->name, name) < 0)
+            had = mz_set_next(s->have, &at);
+        const bool known = had && mz_str_eq(had->name, name);
+        *mz_vec_push(&next, MZ_MEM_XDS) = known ? mz_out_ref(had) : placeholder(p, name, 0);
         more |= !known;
-        kept++;
     }
-    have_clear(s);
-    s->have.v = next.v;
-    s->have.n = next.n;
-    s->have.cap = next.cap;
+    have_set(s, mz_set_create(sets(p), next.v, next.n));
+    mz_vec_foreach (o, &next)
+        mz_out_unref(*o);
+    mz_vec_free(&next, MZ_MEM_XDS);
     return more;
 }
 
@@ -484,8 +462,8 @@ static void state_request(struct mz_peer *p, enum mz_xds_type t, const pb_Discov
     if (!s->wildcard && r->n_resource_names)
         more = replace_names(p, s, r->resource_names, r->n_resource_names);
     else if (!s->wildcard)
-        have_clear(s);
-    s->fresh |= more || (first && (s->wildcard || s->have.n));
+        have_set(s, NULL);
+    s->fresh |= more || (first && (s->wildcard || s->have));
 }
 
 static bool is_star(const char *name)
@@ -501,30 +479,41 @@ static uint64_t version_parse(const char *text)
                                      : 1; /* not ours: not what we have, and not "has nothing" */
 }
 
+/* What a client that comes back has: of a wildcard its own names, else of what it asks for. */
+static void take_versions(struct mz_peer *p, struct sub *s, const pb_DeltaDiscoveryRequest *r)
+{
+    struct edits e = { 0 };
+    for (size_t i = 0; i < r->n_initial_resource_versions; i++) {
+        const struct mz_str name = mz_str_c(r->initial_resource_versions[i]->key);
+        if (mz_set_count(s->have) + e.v.n < MAX_NAMES || mz_set_find(s->have, name))
+            edit(&e, name,
+                 placeholder(p, name, version_parse(r->initial_resource_versions[i]->value)));
+    }
+    edits_apply(p, s, &e);
+}
+
 static void delta_request(struct mz_peer *p, enum mz_xds_type t, const pb_DeltaDiscoveryRequest *r)
 {
     struct sub *s = &p->subs[t];
     const bool first = !s->on;
     bool more = false;
+    struct edits e = { 0 };
     s->on = true;
     s->wildcard = !mz_translate_is_named(p->proxy, t);
     for (size_t i = 0; !s->wildcard && i < r->n_resource_names_unsubscribe; i++)
-        have_remove(s, mz_str_c(r->resource_names_unsubscribe[i]));
+        if (mz_set_find(s->have, mz_str_c(r->resource_names_unsubscribe[i])))
+            edit(&e, mz_str_c(r->resource_names_unsubscribe[i]), NULL);
     for (size_t i = 0; !s->wildcard && i < r->n_resource_names_subscribe; i++) {
         const struct mz_str name = mz_str_c(r->resource_names_subscribe[i]);
         if (is_star(name.p))
             continue;
-        if (!have_add(p, s, name, 0))
-            forget(p, t, name); /* asked for again: it wants it again */
+        if (mz_set_count(s->have) + e.v.n < MAX_NAMES || mz_set_find(s->have, name))
+            edit(&e, name, placeholder(p, name, 0)); /* asked for again: it wants it again */
         more = true;
     }
-    for (size_t i = 0; first && i < r->n_initial_resource_versions; i++) {
-        const struct mz_str name = mz_str_c(r->initial_resource_versions[i]->key);
-        const uint64_t version = version_parse(r->initial_resource_versions[i]->value);
-        if (!s->wildcard)
-            have_remove(s, name);
-        (void)have_add(p, s, name, version);
-    }
+    edits_apply(p, s, &e);
+    if (first)
+        take_versions(p, s, r);
     s->fresh |= more || (first && s->wildcard);
 }
 
@@ -564,50 +553,7 @@ void mz_peer_detach(struct mz_peer *p)
     p->view = NULL;
 }
 
-static bool is_stale(const struct sub *s, const struct mz_out *o)
-{
-    for (size_t i = 0; i < s->stale.n; i++)
-        if (mz_str_eq(s->stale.v[i]->name, o->name))
-            return true;
-    return false;
-}
-
-static void mark(struct sub *s, struct mz_out *o)
-{
-    if (s->stale.n < MAX_STALE)
-        *mz_vec_push(&s->stale, MZ_MEM_XDS) = mz_out_ref(o);
-    else
-        s->dirty = true;
-}
-
-/* Services came, went or have other ports: what this client has of their names, whatever those look like. */
-static void mark_services(struct mz_peer *p, const struct mz_change *c)
-{
-    struct sub *s = &p->subs[MZ_XDS_ENDPOINT];
-    for (size_t i = 0; s->on && !s->dirty && i < s->have.n; i++) {
-        const struct mz_str name = s->have.v[i]->name;
-        const ptrdiff_t bar = mz_str_rchr(name, '|');
-        if (bar < 0)
-            s->dirty = true; /* a name of another form: nobody knows of whom */
-        else if (mz_map_get(&c->hosts, mz_str_skip(name, (size_t)bar + 1)) &&
-                 !is_stale(s, s->have.v[i]))
-            mark(s, s->have.v[i]);
-    }
-}
-
-/* Notes what this client has of a host whose endpoints are others now. */
-static void mark_host(struct mz_peer *p, struct sub *s, struct mz_str host, struct mz_arena *a)
-{
-    struct mz_str *names;
-    size_t n, at;
-    mz_translate_names(p->view, host, a, &names, &n);
-    for (size_t i = 0; i < n; i++) {
-        struct mz_out **o = have_find(s, names[i], &at);
-        if (o && !is_stale(s, *o))
-            mark(s, *o);
-    }
-}
-
+/* What this client has of a host whose endpoints or ports are others now. */
 static void mark_endpoints(struct mz_peer *p, const struct mz_change *c)
 {
     struct sub *s = &p->subs[MZ_XDS_ENDPOINT];
@@ -615,9 +561,16 @@ static void mark_endpoints(struct mz_peer *p, const struct mz_change *c)
         return;
     struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
     make_view(p);
-    mz_map_foreach (it, &c->hosts)
-        if (!s->dirty)
-            mark_host(p, s, it->key, a);
+    mz_map_foreach (it, &c->hosts) {
+        struct mz_str *names;
+        size_t n;
+        mz_translate_names(p->view, it->key, it->value, a, &names, &n);
+        for (size_t i = 0; i < n && !s->dirty; i++) {
+            struct mz_out *o = mz_set_find(s->have, names[i]);
+            if (o)
+                mark(s, o);
+        }
+    }
     mz_arena_destroy(a);
 }
 
@@ -634,7 +587,7 @@ void mz_peer_push(struct mz_peer *p, const struct mz_change *c)
             p->subs[order[i]].dirty |=
                 p->subs[order[i]].on && !(some && order[i] == MZ_XDS_ENDPOINT);
         if (some)
-            mark_services(p, c);
+            mark_endpoints(p, c);
     } else {
         mark_endpoints(p, c);
     }
@@ -658,14 +611,14 @@ void mz_peer_state(const struct mz_peer *p, enum mz_xds_type t, struct mz_peer_s
                                    .nack = r ? r->text : "",
                                    .nack_resource = r ? r->resource : "",
                                    .nack_object = r ? r->object : "" };
-    for (size_t i = 0; i < s->have.n; i++)
-        out->resources += s->have.v[i]->version != 0;
+    struct mz_set_at at = { 0 };
+    for (const struct mz_out *o; (o = mz_set_next(s->have, &at));)
+        out->resources += o->version != 0;
 }
 
-size_t mz_peer_have(const struct mz_peer *p, enum mz_xds_type t, struct mz_out *const **out)
+const struct mz_set *mz_peer_have(const struct mz_peer *p, enum mz_xds_type t)
 {
-    *out = p->subs[t].have.v;
-    return p->subs[t].have.n;
+    return p->subs[t].have;
 }
 
 const struct mz_proxy *mz_peer_proxy(const struct mz_peer *p)

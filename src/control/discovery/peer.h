@@ -5,7 +5,7 @@
  *
  * Of each type at most one response is under way: while it is neither acknowledged nor refused, what changes meanwhile is only
  * remembered, so a client that does not answer costs nothing more. Types go in the order CDS, EDS, LDS, RDS. What a client
- * has is kept as the resources themselves, which all clients share: a pointer for each.
+ * has is kept as the resources themselves, which all clients share: pieces that are the same for many are one (translate/set.h).
  */
 #include "control/discovery/bundle.h"
 #include "control/model/change.h"
@@ -47,6 +47,6 @@ struct mz_peer_counts {
 };
 void mz_peer_state(const struct mz_peer *p, enum mz_xds_type t, struct mz_peer_state *out);
 /* What it was sent and did not refuse to have, or asked for and has not got (version 0), by name. */
-size_t mz_peer_have(const struct mz_peer *p, enum mz_xds_type t, struct mz_out *const **out);
+const struct mz_set *mz_peer_have(const struct mz_peer *p, enum mz_xds_type t); /* borrowed; NULL: nothing */
 const struct mz_proxy *mz_peer_proxy(const struct mz_peer *p); /* NULL before the first request */
 #endif

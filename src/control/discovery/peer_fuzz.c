@@ -40,7 +40,7 @@ static void play(const uint8_t *data, size_t n, bool delta)
     struct mz_translator *t =
         mz_translator_create(&(struct mz_features){ .metadata_exchange = true, .alpn = true });
     struct mz_model *m = double_model(MZ_STR(DOUBLE_SERVICE("api", "80", "10.1.0.1")));
-    struct mz_bundles *bundles = mz_bundles_create();
+    struct mz_bundles *bundles = mz_bundles_create(mz_translator_sets(t));
     const struct mz_peer_env env = { t, bundles, delta, MZ_XDS_TYPE__COUNT, on_send, &delta, NULL };
     mz_translator_set_model(t, m);
     struct mz_peer *p = mz_peer_create(&env);

@@ -117,7 +117,7 @@ static int up(bool delta)
     t.translator =
         mz_translator_create(&(struct mz_features){ .metadata_exchange = true, .alpn = true });
     set_model(DOUBLE_SERVICE("api", "80", "10.1.0.1"));
-    t.bundles = mz_bundles_create();
+    t.bundles = mz_bundles_create(mz_translator_sets(t.translator));
     const struct mz_peer_env env = { t.translator, t.bundles, delta, MZ_XDS_TYPE__COUNT,
                                      on_send,      NULL,      NULL };
     t.peer = mz_peer_create(&env);

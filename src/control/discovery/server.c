@@ -232,7 +232,7 @@ struct mz_discovery *mz_discovery_create(struct mz_loop *l)
     mz_list_init(&d->streams);
     const struct mz_features f = mz_features_from_env();
     d->translator = mz_translator_create(&f);
-    d->bundles = mz_bundles_create();
+    d->bundles = mz_bundles_create(mz_translator_sets(d->translator));
     d->server = mz_grpc_server_create(l, handlers, MZ_COUNT(handlers), d, &o);
     return d;
 }
@@ -258,6 +258,7 @@ void mz_discovery_set_model(struct mz_discovery *d, const struct mz_model *m)
     struct mz_change c;
     const struct mz_model *before = d->model;
     mz_change_init(&c, before, m);
+    mz_bundles_trim(d->bundles); /* what was known of the one before */
     if (!before || m->base != before)
         mz_list_foreach (it, &d->streams)
             mz_peer_detach(stream_of(it)->peer);

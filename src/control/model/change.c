@@ -13,7 +13,12 @@ static bool same_endpoints(const struct mz_model *x, const struct mz_service *a,
 
 static void note(struct mz_change *c, const struct mz_service *s)
 {
-    (void)mz_map_put(&c->hosts, s->host, c);
+    struct mz_change_host *h = mz_map_get(&c->hosts, s->host);
+    if (!h) {
+        h = mz_new0(MZ_MEM_XDS, struct mz_change_host);
+        (void)mz_map_put(&c->hosts, s->host, h);
+    }
+    *mz_vec_push(&h->as, MZ_MEM_XDS) = s;
 }
 
 /* Clusters, listeners and names follow from the endpoints themselves. */
@@ -35,6 +40,8 @@ static void compare(struct mz_change *c, const struct mz_model *before,
             continue;
         c->services |= !same || tells_endpoints(after, now);
         note(c, now);
+        if (was)
+            note(c, was);
     }
     for (size_t i = 0; i < before->services_n; i++)
         if (!mz_model_service_in(after, before->services[i]->ns, before->services[i]->host)) {
@@ -97,6 +104,11 @@ void mz_change_init(struct mz_change *c, const struct mz_model *before,
 
 void mz_change_fini(struct mz_change *c)
 {
+    mz_map_foreach (it, &c->hosts) {
+        struct mz_change_host *h = it->value;
+        mz_vec_free(&h->as, MZ_MEM_XDS);
+        mz_free(MZ_MEM_XDS, h);
+    }
     mz_map_fini(&c->hosts);
     mz_map_fini(&c->workloads);
 }

@@ -167,6 +167,7 @@ struct mz_model {
     struct mz_map by_host;      /* to const struct mz_service */
     struct mz_map by_name;      /* "ns/host" to const struct mz_service: hosts may stand in several namespaces */
     struct mz_map by_workload;  /* "ns/name" to const struct mz_workload */
+    bool rules_by_labels;       /* some rule is for clients with certain labels */
     struct mz_map rules;        /* "ns/host" to struct mz_rule (rule.h) */
     uint64_t rules_hash;
     const struct mz_virtual *const *virtuals; /* virtual_service.h; oldest first, then by name and namespace */

@@ -115,6 +115,7 @@ static void add_rule(struct model_draft *d, const struct model_rule *from)
     }
     join(d, r, m, from->version);
     d->m->dialled |= lets_dial(m);
+    d->m->rules_by_labels |= selector.n != 0;
     d->m->rules_hash = model_hash_str(
         model_hash_str(mz_xxh64(&from->version, sizeof(from->version), d->m->rules_hash), from->ns),
         from->name);

@@ -1,6 +1,8 @@
 #include "control/translate/resource.h"
 
 #include "base/vec.h"
+#include "control/translate/set.h"
+#include "proto/wire.h"
 
 enum { AGES = 4 };
 
@@ -24,7 +26,7 @@ static struct mz_out *out_alloc(struct mz_str name, size_t n)
     char *at = (char *)(o + 1);
     if (name.n)
         memcpy(at + n, name.p, name.n);
-    *o = (struct mz_out){ 1, { at + n, name.n }, { at, n }, 0 };
+    *o = (struct mz_out){ 1, { at + n, name.n }, { at, n }, 0, NULL, { at, 0 }, n };
     return o;
 }
 
@@ -49,6 +51,39 @@ struct mz_out *mz_out_of_bytes(struct mz_str name, struct mz_str bytes)
     return out_finish(o);
 }
 
+struct mz_out *mz_out_of_parts(struct mz_str name, struct mz_str head, const struct mz_set *parts,
+                               struct mz_str tail)
+{
+    struct mz_out *o = out_alloc(name, head.n + tail.n);
+    char *at = (char *)(o + 1);
+    memcpy(at, head.p, head.n);
+    memcpy(at + head.n, tail.p, tail.n);
+    o->bytes.n = head.n;
+    o->tail = (struct mz_str){ at + head.n, tail.n };
+    o->parts = parts;
+    o->size = head.n + mz_set_size(parts) + tail.n;
+    const uint64_t of_parts = mz_set_hash(parts);
+    o->version = mz_xxh64(tail.p, tail.n,
+                          mz_xxh64(&of_parts, sizeof(of_parts), mz_xxh64(head.p, head.n, 0)));
+    return o;
+}
+
+struct mz_str mz_out_bytes(const struct mz_out *o, struct mz_arena *a)
+{
+    struct mz_buf b;
+    struct mz_set_at at = { 0 };
+    if (!o->parts)
+        return o->bytes;
+    mz_buf_init(&b);
+    mz_buf_append_str(&b, o->bytes);
+    for (const struct mz_out *p; (p = mz_set_next(o->parts, &at));)
+        mz_wire_put_bytes(&b, MZ_OUT_PART, p->bytes);
+    mz_buf_append_str(&b, o->tail);
+    struct mz_str all = mz_arena_dup(a, mz_buf_linearize(&b, mz_buf_len(&b)));
+    mz_buf_fini(&b);
+    return all;
+}
+
 struct mz_out *mz_out_ref(const struct mz_out *o)
 {
     struct mz_out *own = (struct mz_out *)(uintptr_t)o; /* only the count changes */
@@ -59,8 +94,10 @@ struct mz_out *mz_out_ref(const struct mz_out *o)
 void mz_out_unref(const struct mz_out *o)
 {
     struct mz_out *own = (struct mz_out *)(uintptr_t)o;
-    if (own && --own->refs == 0)
-        mz_free(MZ_MEM_XDS, own);
+    if (!own || --own->refs)
+        return;
+    mz_set_unref(own->parts);
+    mz_free(MZ_MEM_XDS, own);
 }
 
 /* ---- keys ---- */
@@ -104,7 +141,7 @@ struct mz_cache *mz_cache_create(void)
 
 static void entry_destroy(struct mz_cache *c, struct entry *e)
 {
-    c->counts.bytes -= e->out->bytes.n;
+    c->counts.bytes -= e->out->bytes.n + e->out->tail.n;
     c->counts.entries--;
     mz_out_unref(e->out);
     mz_free(MZ_MEM_XDS, e);
@@ -144,7 +181,7 @@ void mz_cache_put(struct mz_cache *c, const struct mz_key *k, struct mz_out *o)
         entry_destroy(c, old);
     (void)mz_map_put(&c->map, e->key, e);
     c->counts.entries++;
-    c->counts.bytes += o->bytes.n;
+    c->counts.bytes += o->bytes.n + o->tail.n; /* parts are entries of their own */
 }
 
 void mz_cache_age(struct mz_cache *c)

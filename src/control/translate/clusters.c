@@ -421,7 +421,7 @@ static struct mz_out *build_blackhole(struct mz_view *v)
     return o;
 }
 
-void tr_clusters(struct mz_view *v, struct mz_outs *out)
+void tr_clusters_outbound(struct mz_view *v, struct mz_outs *out)
 {
     const bool sni = tr_has_auto_passthrough(v);
     for (size_t i = 0; i < v->scope->services_n; i++) {
@@ -432,6 +432,10 @@ void tr_clusters(struct mz_view *v, struct mz_outs *out)
         if (sni && !s->external)
             outbound_service(v, s, true, out);
     }
+}
+
+void tr_clusters_own(struct mz_view *v, struct mz_outs *out)
+{
     *mz_vec_push(&out->v, MZ_MEM_XDS) = build_blackhole(v);
     if (v->proxy->type != MZ_PROXY_SIDECAR)
         return;

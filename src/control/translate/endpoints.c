@@ -216,23 +216,42 @@ struct mz_out *tr_endpoints(struct mz_view *v, struct mz_str name)
     return o;
 }
 
-void mz_translate_names(const struct mz_view *v, struct mz_str host, struct mz_arena *a,
-                        struct mz_str **out, size_t *out_n)
+struct naming {
+    const struct mz_view *v;
+    struct mz_arena *a;
+    MZ_VEC(struct mz_str) names;
+};
+
+static void name_service(struct naming *n, const struct mz_service *s)
 {
-    const struct mz_service *s = mz_map_get(&v->scope->by_host, host);
-    const struct mz_rule *r = s ? tr_rule(v, s) : NULL;
-    const size_t each = 1 + (r ? r->subsets_n : 0);
-    const size_t forms = v->proxy->type == MZ_PROXY_SIDECAR ? 1 : 2; /* gateways have both */
-    struct mz_str *names = mz_arena_alloc(a, (s ? s->ports_n : 0) * each * forms * sizeof(*names));
-    size_t n = 0;
-    for (size_t i = 0; s && i < s->ports_n; i++)
-        for (size_t k = 0; k < each; k++) {
+    const struct mz_rule *r = tr_rule(n->v, s);
+    const bool both = n->v->proxy->type != MZ_PROXY_SIDECAR; /* gateways have two forms */
+    for (size_t i = 0; i < s->ports_n; i++)
+        for (size_t k = 0; k < 1 + (r ? r->subsets_n : 0); k++) {
             const struct mz_str subset = mz_str_c(k ? r->subsets[k - 1]->name : "");
             const uint16_t port = s->ports[i].port;
-            names[n++] = mz_str_c(tr_cluster_name(a, "outbound", port, subset, host));
-            if (forms == 2)
-                names[n++] = mz_str_c(tr_sni_cluster_name(a, port, subset, host));
+            *mz_vec_push(&n->names, MZ_MEM_XDS) =
+                mz_str_c(tr_cluster_name(n->a, "outbound", port, subset, s->host));
+            if (both)
+                *mz_vec_push(&n->names, MZ_MEM_XDS) =
+                    mz_str_c(tr_sni_cluster_name(n->a, port, subset, s->host));
         }
-    *out = names;
-    *out_n = n;
+}
+
+void mz_translate_names(const struct mz_view *v, struct mz_str host,
+                        const struct mz_change_host *as, struct mz_arena *a, struct mz_str **out,
+                        size_t *out_n)
+{
+    const struct mz_service *s = mz_map_get(&v->scope->by_host, host);
+    struct naming n = { .v = v, .a = a };
+    if (s)
+        name_service(&n, s);
+    for (size_t i = 0; as && i < as->as.n; i++)
+        if (as->as.v[i] != s)
+            name_service(&n, as->as.v[i]);
+    *out = mz_arena_alloc(a, n.names.n * sizeof(**out));
+    if (n.names.n)
+        memcpy(*out, n.names.v, n.names.n * sizeof(**out));
+    *out_n = n.names.n;
+    mz_vec_free(&n.names, MZ_MEM_XDS);
 }

@@ -400,7 +400,7 @@ static bool apply_good_ones(struct mz_view *v, enum mz_xds_type t, const struct 
         struct mz_err err = { .path = "", .msg = "" };
         char text[sizeof(err)];
         all->v[i].off = false;
-        kept = apply(v, t, o->bytes, a, out);
+        kept = apply(v, t, mz_out_bytes(o, a), a, out);
         if (!kept || loads(v, t, *out, a, &err))
             continue;
         all->v[i].off = true;
@@ -408,7 +408,7 @@ static bool apply_good_ones(struct mz_view *v, enum mz_xds_type t, const struct 
                 "spec.config_patches[%zu] is not applied to %.*s: proxies would refuse it: %s",
                 all->v[i].index, MZ_STR_ARG(o->name), mz_err_text(&err, text, sizeof(text)));
     }
-    kept = apply(v, t, o->bytes, a, out);
+    kept = apply(v, t, mz_out_bytes(o, a), a, out);
     for (size_t i = 0; i < all->n_v; i++)
         all->v[i].off = false;
     return kept;
@@ -417,7 +417,7 @@ static bool apply_good_ones(struct mz_view *v, enum mz_xds_type t, const struct 
 /* What "it goes" is remembered as. */
 static bool is_gone(const struct mz_out *o)
 {
-    return o->bytes.n == 0;
+    return o->size == 0;
 }
 
 static struct mz_out *patched(struct mz_view *v, enum mz_xds_type t, const struct mz_out *o)
@@ -425,9 +425,9 @@ static struct mz_out *patched(struct mz_view *v, enum mz_xds_type t, const struc
     struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
     struct mz_str bytes = { 0 };
     struct mz_err err;
-    bool kept = apply(v, t, o->bytes, a, &bytes);
-    if (kept && !mz_str_eq(bytes, o->bytes) && !loads(v, t, bytes, a, &err) &&
-        loads(v, t, o->bytes, a, &err))
+    const struct mz_str before = mz_out_bytes(o, a);
+    bool kept = apply(v, t, before, a, &bytes);
+    if (kept && !mz_str_eq(bytes, before) && !loads(v, t, bytes, a, &err) && loads(v, t, before, a, &err))
         kept = apply_good_ones(v, t, o, a, &bytes);
     struct mz_out *own = mz_out_of_bytes(o->name, kept ? bytes : MZ_STR(""));
     mz_arena_destroy(a);

@@ -8,13 +8,21 @@
 #include "base/map.h"
 #include "proto/mapper.h"
 
+struct mz_set; /* set.h */
 struct mz_out { /* immutable, counted */
     unsigned refs;
     struct mz_str name;
-    struct mz_str bytes; /* packed message */
-    uint64_t version;    /* of the bytes: the same in every process */
+    struct mz_str bytes; /* packed message; of one in parts what stands before them */
+    uint64_t version;    /* of the content: the same in every process */
+    const struct mz_set *parts; /* NULL: none. Each is one more of a repeated field (MZ_OUT_PART) */
+    struct mz_str tail;         /* what stands behind them */
+    size_t size;                /* of all together */
 };
+#define MZ_OUT_PART 2 /* RouteConfiguration.virtual_hosts */
 struct mz_out *mz_out_create(struct mz_str name, const ProtobufCMessage *m); /* refs 1 */
+/* Large ones share what they have in common with others. Takes the reference to @parts. */
+struct mz_out *mz_out_of_parts(struct mz_str name, struct mz_str head, const struct mz_set *parts, struct mz_str tail);
+struct mz_str mz_out_bytes(const struct mz_out *o, struct mz_arena *a); /* in one piece; in @a where it is in parts */
 struct mz_out *mz_out_of_bytes(struct mz_str name, struct mz_str bytes); /* copied; of a packed message */
 struct mz_out *mz_out_ref(const struct mz_out *o);
 void mz_out_unref(const struct mz_out *o); /* NULL is fine */

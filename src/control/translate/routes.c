@@ -6,6 +6,8 @@
 #include "control/translate/scope.h"
 #include "control/translate/virtual_routes.h"
 
+enum { MANY_HOSTS = 16 }; /* fewer are not worth sharing */
+
 static pb_Route *any_path(struct mz_arena *a, const char *name, const char *operation)
 {
     pb_Route *r = TR_NEW(a, Route);
@@ -490,6 +492,40 @@ static pb_RouteConfiguration *bare_configuration(struct mz_arena *a, struct mz_s
     return m;
 }
 
+static void add_else(struct making *k, pb_RouteConfiguration *m)
+{
+    if (!k->plan->host.n && !k->plan->bare)
+        TR_ADD(k->a, m, virtual_hosts) = everything_else(k->v, k->a);
+}
+
+static struct mz_out *in_one(struct making *k)
+{
+    add_else(k, k->m);
+    return mz_out_create(k->plan->name, &k->m->base);
+}
+
+/* Other namespaces have most virtual hosts in common with this one. */
+static struct mz_out *in_parts(struct making *k)
+{
+    MZ_VEC(struct mz_out *) v = { 0 };
+    pb_RouteConfiguration head = pb_RouteConfiguration__INIT, tail = *k->m;
+    for (size_t i = 0; i < k->m->n_virtual_hosts; i++) {
+        const pb_VirtualHost *h = k->m->virtual_hosts[i];
+        *mz_vec_push(&v, MZ_MEM_XDS) = tr_share(k->v, mz_out_create(mz_str_c(h->name), &h->base));
+    }
+    struct mz_set *parts = mz_set_create(k->v->t->sets, v.v, v.n);
+    mz_vec_foreach (o, &v)
+        mz_out_unref(*o);
+    mz_vec_free(&v, MZ_MEM_XDS);
+    head.name = k->m->name;
+    tail.name = TR_CONST("");
+    tail.n_virtual_hosts = 0;
+    tail.virtual_hosts = NULL;
+    add_else(k, &tail);
+    return mz_out_of_parts(k->plan->name, mz_msg_pack_alloc(&head.base, k->a), parts,
+                           mz_msg_pack_alloc(&tail.base, k->a));
+}
+
 static struct mz_out *build(struct mz_view *v, struct route_plan *p)
 {
     struct making k = { .v = v, .a = mz_arena_create(MZ_MEM_STREAM), .plan = p };
@@ -503,9 +539,7 @@ static struct mz_out *build(struct mz_view *v, struct route_plan *p)
     add_unrouted(&k);
     if (m->n_virtual_hosts)
         qsort(m->virtual_hosts, m->n_virtual_hosts, sizeof(*m->virtual_hosts), compare_names);
-    if (!p->host.n && !p->bare)
-        TR_ADD(k.a, m, virtual_hosts) = everything_else(v, k.a);
-    struct mz_out *o = mz_out_create(p->name, &m->base);
+    struct mz_out *o = m->n_virtual_hosts >= MANY_HOSTS ? in_parts(&k) : in_one(&k);
     mz_map_fini(&k.taken);
     mz_map_fini(&k.names);
     mz_map_fini(&k.routed);

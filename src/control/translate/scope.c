@@ -281,6 +281,20 @@ static void unite(struct mz_translator *t, struct tr_scope *s)
 
 /* ---- scopes ---- */
 
+/* What of a client matters besides where it is. */
+static void note_needs(struct tr_scope *s)
+{
+    for (size_t i = 0; i < s->services_n; i++)
+        s->node_local |= s->services[i]->node_local;
+    for (size_t i = 0; i < s->egress_n; i++)
+        for (size_t k = 0; k < s->egress[i].virtuals_n; k++) {
+            const ist_VirtualService *vs = s->egress[i].virtuals[k]->spec;
+            for (size_t j = 0; j < vs->n_http; j++)
+                for (size_t l = 0; l < vs->http[j]->n_match; l++)
+                    s->by_labels |= vs->http[j]->match[l]->n_source_labels != 0;
+        }
+}
+
 static struct tr_scope *create(struct mz_translator *t, struct mz_str ns,
                                const struct mz_sidecar *sidecar)
 {
@@ -299,6 +313,7 @@ static struct tr_scope *create(struct mz_translator *t, struct mz_str ns,
     for (size_t i = 0; i < n; i++)
         fill_egress(t, s, &s->egress[i], spec && spec->n_egress ? spec->egress[i] : NULL);
     unite(t, s);
+    note_needs(s);
     return s;
 }
 

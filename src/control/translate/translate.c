@@ -90,13 +90,16 @@ struct mz_translator *mz_translator_create(const struct mz_features *f)
     t->cache = mz_cache_create();
     t->fragments = mz_fragments_create();
     t->arena = mz_arena_create(MZ_MEM_XDS);
+    t->sets = mz_sets_create();
     mz_map_init(&t->scopes, MZ_MEM_XDS);
+    mz_map_init(&t->groups, MZ_MEM_XDS);
     mz_map_init(&t->told, MZ_MEM_XDS);
     return t;
 }
 
 static void scopes_clear(struct mz_translator *t)
 {
+    tr_groups_clear(t);
     mz_map_foreach (it, &t->scopes)
         mz_map_fini(&((struct tr_scope *)it->value)->by_host);
     mz_map_fini(&t->scopes);
@@ -111,12 +114,15 @@ void mz_translator_destroy(struct mz_translator *t)
     scopes_clear(t);
     mz_model_unref(t->model);
     mz_cache_destroy(t->cache);
+    mz_map_fini(&t->groups);
+    mz_sets_destroy(t->sets);
     mz_fragments_destroy(t->fragments);
     mz_free(MZ_MEM_XDS, t);
 }
 
 void mz_translator_set_model(struct mz_translator *t, const struct mz_model *m)
 {
+    t->epoch++;
     if (t->model && m->base == t->model) { /* the same services */
         const struct mz_model *before = t->model;
         t->model = mz_model_ref(m);
@@ -130,6 +136,11 @@ void mz_translator_set_model(struct mz_translator *t, const struct mz_model *m)
     mz_map_init(&t->scopes, MZ_MEM_XDS);
     mz_map_init(&t->told, MZ_MEM_XDS);
     mz_cache_age(t->cache);
+}
+
+struct mz_sets *mz_translator_sets(const struct mz_translator *t)
+{
+    return t->sets;
 }
 
 struct mz_cache_counts mz_translator_counts(const struct mz_translator *t)
@@ -164,6 +175,7 @@ struct mz_view *mz_view_create(struct mz_translator *t, const struct mz_proxy *p
         mz_model_targets(v->model, p->ns, labels,
                          v->workload ? v->workload->ports : (struct mz_labels){ 0 }, v->arena);
     v->ingress = tr_ingress(v);
+    tr_group_join(v);
     return v;
 }
 
@@ -201,24 +213,26 @@ static int compare(const void *a, const void *b)
 }
 
 /* What only this view has made, shared with those who made the same: replicas of a workload, mostly. */
+struct mz_out *tr_share(struct mz_view *v, struct mz_out *o)
+{
+    struct mz_key k;
+    mz_key_init(&k, 'i');
+    mz_key_str(&k, o->name);
+    mz_key_u64(&k, o->version);
+    struct mz_out *same = mz_cache_get(v->t->cache, &k);
+    if (!same) {
+        mz_cache_put(v->t->cache, &k, o);
+        return o;
+    }
+    mz_out_unref(o);
+    return same;
+}
+
 static void share(struct mz_view *v, struct mz_outs *out)
 {
-    for (size_t i = 0; i < out->v.n; i++) {
-        struct mz_out *o = out->v.v[i], *same;
-        struct mz_key k;
-        if (o->refs > 1)
-            continue;
-        mz_key_init(&k, 'i');
-        mz_key_str(&k, o->name);
-        mz_key_u64(&k, o->version);
-        same = mz_cache_get(v->t->cache, &k);
-        if (same) {
-            mz_out_unref(o);
-            out->v.v[i] = same;
-        } else {
-            mz_cache_put(v->t->cache, &k, o);
-        }
-    }
+    mz_vec_foreach (o, &out->v)
+        if ((*o)->refs == 1)
+            *o = tr_share(v, *o);
 }
 
 /* Builders make each name once. */
@@ -248,8 +262,10 @@ static struct mz_out *named(struct mz_view *v, enum mz_xds_type t, struct mz_str
 
 static void all_of(struct mz_view *v, enum mz_xds_type t, struct mz_outs *out)
 {
-    if (t == MZ_XDS_CLUSTER)
-        tr_clusters(v, out);
+    if (t == MZ_XDS_CLUSTER) {
+        tr_clusters_outbound(v, out);
+        tr_clusters_own(v, out);
+    }
     if (t == MZ_XDS_LISTENER)
         tr_listeners(v, out);
     if (t == MZ_XDS_NAME_TABLE)
@@ -271,6 +287,45 @@ void mz_translate(struct mz_view *v, enum mz_xds_type t, const struct mz_str *na
         tr_patch_outs(v, t, out);
     share(v, out);
     sort(out);
+}
+
+static struct mz_set *set_of(struct mz_view *v, struct mz_outs *o)
+{
+    share(v, o);
+    sort(o);
+    struct mz_set *s = mz_set_create(v->t->sets, o->v.v, o->v.n);
+    mz_outs_fini(o);
+    return s;
+}
+
+/* What all of the group have, and its own. */
+static struct mz_set *clusters(struct mz_view *v)
+{
+    struct mz_outs o = { 0 };
+    MZ_VEC(struct mz_set_edit) e = { 0 };
+    if (!v->group->clusters) {
+        tr_clusters_outbound(v, &o);
+        v->group->clusters = set_of(v, &o);
+    }
+    o = (struct mz_outs){ 0 };
+    tr_clusters_own(v, &o);
+    share(v, &o);
+    sort(&o);
+    mz_vec_foreach (it, &o.v)
+        *mz_vec_push(&e, MZ_MEM_XDS) = (struct mz_set_edit){ (*it)->name, *it };
+    struct mz_set *s = mz_set_edit(v->t->sets, v->group->clusters, e.v, e.n);
+    mz_vec_free(&e, MZ_MEM_XDS);
+    mz_outs_fini(&o);
+    return s;
+}
+
+struct mz_set *mz_view_all(struct mz_view *v, enum mz_xds_type t)
+{
+    struct mz_outs o = { 0 };
+    if (t == MZ_XDS_CLUSTER && v->group)
+        return clusters(v);
+    mz_translate(v, t, NULL, 0, &o);
+    return set_of(v, &o);
 }
 
 char *tr_cluster_name(struct mz_arena *a, const char *direction, uint16_t port,

@@ -4,7 +4,9 @@
  * Which resources a proxy is given (C3). The one entry for everybody: the xDS server, `--mode dump`, analyzers. Main thread.
  */
 #include "control/translate/proxy.h"
+#include "control/model/change.h"
 #include "control/translate/resource.h"
+#include "control/translate/set.h"
 #include "xds/subscription.h"
 
 /* What may be sent at all; istiod's names of the environment. */
@@ -27,6 +29,7 @@ void mz_translator_destroy(struct mz_translator *t);       /* after its views; N
 /* Takes a reference. Views of the one before end first, except where @m stands on that one: then they are renewed. */
 void mz_translator_set_model(struct mz_translator *t, const struct mz_model *m);
 struct mz_cache_counts mz_translator_counts(const struct mz_translator *t);
+struct mz_sets *mz_translator_sets(const struct mz_translator *t);
 
 /* One proxy in one model. */
 struct mz_view;
@@ -43,10 +46,15 @@ void mz_outs_fini(struct mz_outs *o);
 enum mz_xds_type mz_translate_type(struct mz_str type_url);
 const ProtobufCMessageDescriptor *mz_translate_descriptor(enum mz_xds_type t); /* of a type that is served */
 const char *mz_translate_short(enum mz_xds_type t); /* "cds"; NULL: not served */
-/* Names of endpoints (EDS) that @v may have for a host: of its ports, and their subsets. In @a. */
-void mz_translate_names(const struct mz_view *v, struct mz_str host, struct mz_arena *a, struct mz_str **out, size_t *out_n);
+/* Names of endpoints (EDS) that @v may have for a host: of its ports, and their subsets; of those that it had before, too. In @a. */
+void mz_translate_names(const struct mz_view *v, struct mz_str host, const struct mz_change_host *as, struct mz_arena *a,
+                        struct mz_str **out, size_t *out_n);
 /* Clients ask by name (EDS, RDS; gRPC for all types); else everything is sent (CDS, LDS, NDS). */
 bool mz_translate_is_named(const struct mz_proxy *p, enum mz_xds_type t);
+/* Everything of a type that is not asked for by name; what views have in common is made once. A reference. */
+struct mz_set *mz_view_all(struct mz_view *v, enum mz_xds_type t);
+/* Views of one kind get the same of @t for the same names, until the model is another. 0: nobody else is known to. */
+uint64_t mz_view_kind(struct mz_view *v, enum mz_xds_type t);
 /**
  * Everything of a type: for named ones what @names asks for and exists. @names sorted, each once; NULL with 0 for the others.
  * A name that no such resource can have is left out.

@@ -23,6 +23,12 @@ struct tr_scope { /* what workloads of one namespace, or those that a Sidecar se
     size_t services_n;
     struct mz_map by_host; /* const struct mz_service */
     bool registry_only;    /* nothing leaves that no service stands for */
+    bool node_local;       /* some service has endpoints for their own node alone */
+    bool by_labels;        /* some VirtualService looks at the labels of clients */
+};
+struct tr_group { /* of sidecars that see the same in the same way */
+    uint64_t id;
+    struct mz_set *clusters; /* towards others; NULL: not made yet */
 };
 struct mz_translator {
     const struct mz_model *model;
@@ -31,6 +37,9 @@ struct mz_translator {
     struct mz_fragments *fragments;
     struct mz_arena *arena; /* of the scopes: goes with the model */
     struct mz_map scopes;   /* scope.c */
+    struct mz_sets *sets;
+    struct mz_map groups;   /* struct tr_group by what it follows from (group.c); goes with the scopes */
+    uint64_t groups_made, epoch; /* epoch: models so far */
     struct mz_map told;     /* tell.h */
 };
 struct mz_view {
@@ -38,6 +47,7 @@ struct mz_view {
     const struct mz_model *model;
     const struct mz_proxy *proxy;
     const struct tr_scope *scope;
+    struct tr_group *group; /* NULL: nobody else is like it */
     const struct mz_workload *workload; /* NULL: not known (yet) */
     struct mz_arena *arena;
     struct mz_targets targets;
@@ -71,8 +81,13 @@ char *tr_cluster_name(struct mz_arena *a, const char *direction, uint16_t port, 
 char *tr_sni_cluster_name(struct mz_arena *a, uint16_t port, struct mz_str subset, struct mz_str host);
 bool tr_cluster_name_parse(struct mz_str name, struct tr_subset_key *out);
 
+struct mz_out *tr_share(struct mz_view *v, struct mz_out *o); /* takes it; the one that others have, where one is like it */
+void tr_group_join(struct mz_view *v); /* group.c */
+void tr_groups_clear(struct mz_translator *t);
+
 /* A file each. They add references. */
-void tr_clusters(struct mz_view *v, struct mz_outs *out);
+void tr_clusters_outbound(struct mz_view *v, struct mz_outs *out); /* the same for all of a group */
+void tr_clusters_own(struct mz_view *v, struct mz_outs *out);      /* of the workload itself, and what is always there */
 /* Endpoints by locality; @policy NULL or what says which are nearer and what shares they have. */
 pb_ClusterLoadAssignment *tr_assignment(const struct mz_view *v, struct mz_arena *a, struct mz_str name, const struct mz_service *s, const struct mz_endpoints *e,
                                         const ist_Subset *subset, const struct mz_policy *policy);
