@@ -32,12 +32,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#define TYPE  "type.googleapis.com/envoy.config."
-#define ADS   "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
+#define TYPE        "type.googleapis.com/envoy.config."
+#define ADS         "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
 #define HUGE_WINDOW 0x7fffffffu
 enum { CDS, EDS, LDS, RDS, TYPES, NODES = 64, EVENTS = 256, SEEN = 8192, CHUNK = 256 << 10 };
-static const char *const urls[TYPES] = { TYPE "cluster.v3.Cluster", TYPE "endpoint.v3.ClusterLoadAssignment",
-                                         TYPE "listener.v3.Listener", TYPE "route.v3.RouteConfiguration" };
+static const char *const urls[TYPES] = { TYPE "cluster.v3.Cluster",
+                                         TYPE "endpoint.v3.ClusterLoadAssignment",
+                                         TYPE "listener.v3.Listener",
+                                         TYPE "route.v3.RouteConfiguration" };
 
 struct bytes {
     uint8_t *p;
@@ -46,14 +48,15 @@ struct bytes {
 struct client {
     int fd;
     unsigned node;
-    bool settled;          /* it had all types */
-    bool marked;           /* ... and what was waited for */
+    bool settled; /* it had all types */
+    bool marked;  /* ... and what was waited for */
     bool asked[TYPES], got[TYPES];
-    const struct bytes *names[TYPES]; /* that it asks for, as fields of a request; NULL: everything */
+    const struct bytes
+        *names[TYPES]; /* that it asks for, as fields of a request; NULL: everything */
     unsigned responses;
-    struct bytes in, out;  /* frames; what the socket did not take */
+    struct bytes in, out; /* frames; what the socket did not take */
     size_t out_at;
-    struct bytes message;  /* of the stream, as far as it came */
+    struct bytes message; /* of the stream, as far as it came */
 };
 static struct {
     int ep, port;
@@ -185,7 +188,8 @@ static void names_of_chain(const uint8_t *p, size_t n, struct bytes *out)
         const struct field any = get(f.p, f.n, 4), url = get(any.p, any.n, 1);
         if (!url.n || !memmem(url.p, url.n, "HttpConnectionManager", 21))
             continue;
-        const struct field m = get(any.p, any.n, 2), rds = get(m.p, m.n, 3), name = get(rds.p, rds.n, 2);
+        const struct field m = get(any.p, any.n, 2), rds = get(m.p, m.n, 3),
+                           name = get(rds.p, rds.n, 2);
         if (name.n && !memmem(out->p, out->n, name.p, name.n))
             put_field(out, NAMES, name.p, name.n);
     }
@@ -248,10 +252,13 @@ static void flush(struct client *c)
     c->out.n = c->out_at = 0;
 }
 
-static void frame(struct client *c, unsigned type, unsigned flags, unsigned stream, const void *p, size_t n)
+static void frame(struct client *c, unsigned type, unsigned flags, unsigned stream, const void *p,
+                  size_t n)
 {
-    const uint8_t head[9] = { (uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n, (uint8_t)type, (uint8_t)flags,
-                              0, 0, 0, (uint8_t)stream };
+    const uint8_t head[9] = {
+        (uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n, (uint8_t)type, (uint8_t)flags, 0, 0, 0,
+        (uint8_t)stream
+    };
     put(&c->out, head, sizeof(head));
     put(&c->out, p, n);
 }
@@ -308,7 +315,8 @@ static void greet(struct client *c)
         frame(c, 8, 0, 0, &more, 4);
     put_header(&h, ":method", "POST");
     put_header(&h, ":scheme", "http");
-    put_header(&h, ":path", t.sotw ? ADS "StreamAggregatedResources" : ADS "DeltaAggregatedResources");
+    put_header(&h, ":path",
+               t.sotw ? ADS "StreamAggregatedResources" : ADS "DeltaAggregatedResources");
     put_header(&h, ":authority", "ads");
     put_header(&h, "content-type", "application/grpc");
     put_header(&h, "te", "trailers");
@@ -431,7 +439,9 @@ static void on_event(struct client *c, uint32_t events)
 
 static void dial(struct client *c, unsigned i)
 {
-    struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)t.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    struct sockaddr_in a = { .sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)t.port),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     int one = 1;
     hang_up(c);
     c->fd = socket(AF_INET, SOCK_STREAM, 0);
@@ -472,9 +482,10 @@ static int compare(const void *a, const void *b)
 static void say_times(double *v, unsigned n)
 {
     qsort(v, n, sizeof(*v), compare);
-    printf("{\"clients\": %u, \"first_ms\": %.1f, \"p50_ms\": %.1f, \"p99_ms\": %.1f, \"max_ms\": %.1f, \"responses\": %llu, \"octets\": %llu}\n",
-           n, n ? v[0] : 0, n ? v[n / 2] : 0, n ? v[n * 99 / 100] : 0, n ? v[n - 1] : 0, (unsigned long long)t.responses,
-           (unsigned long long)t.octets);
+    printf("{\"clients\": %u, \"first_ms\": %.1f, \"p50_ms\": %.1f, \"p99_ms\": %.1f, \"max_ms\": "
+           "%.1f, \"responses\": %llu, \"octets\": %llu}\n",
+           n, n ? v[0] : 0, n ? v[n / 2] : 0, n ? v[n * 99 / 100] : 0, n ? v[n - 1] : 0,
+           (unsigned long long)t.responses, (unsigned long long)t.octets);
 }
 
 static void say_count(void)
@@ -484,8 +495,8 @@ static void say_count(void)
         up += t.c[i].fd >= 0;
         most = t.c[i].responses > most ? t.c[i].responses : most;
     }
-    printf("{\"connected\": %u, \"responses\": %llu, \"octets\": %llu, \"most\": %u}\n", up, (unsigned long long)t.responses,
-           (unsigned long long)t.octets, most);
+    printf("{\"connected\": %u, \"responses\": %llu, \"octets\": %llu, \"most\": %u}\n", up,
+           (unsigned long long)t.responses, (unsigned long long)t.octets, most);
 }
 
 static enum { IDLE, READY, MARK } waiting;
@@ -555,11 +566,12 @@ int main(int argc, char **argv)
     struct rlimit files = { 0 };
     struct epoll_event e = { .events = EPOLLIN, .data.ptr = NULL }, events[EVENTS];
     if (argc < 4) {
-        fputs("usage: ads_load PORT N [--sotw] [--silent | --refuse | --deaf | --stuck] NODE...\n", stderr);
+        fputs("usage: ads_load PORT N [--sotw] [--silent | --refuse | --deaf | --stuck] NODE...\n",
+              stderr);
         return 2;
     }
-    t.port = atoi(argv[1]);
-    t.n = (unsigned)atoi(argv[2]);
+    t.port = (int)strtoul(argv[1], NULL, 10);
+    t.n = (unsigned)strtoul(argv[2], NULL, 10);
     for (int i = 3; i < argc; i++) {
         if (strncmp(argv[i], "--", 2) != 0)
             read_node(argv[i]);

@@ -196,7 +196,8 @@ int main(int argc, char **argv)
     t.namespaces = number(argc, argv, 3, 10);
     mz_type_add_table(mz_control_types, mz_control_types_n);
     t.store = mz_store_create(double_nothing, NULL);
-    t.translator = mz_translator_create(&(struct mz_features){ true, true });
+    t.translator =
+        mz_translator_create(&(struct mz_features){ .metadata_exchange = true, .alpn = true });
     t.bundles = mz_bundles_create(mz_translator_sets(t.translator));
     t.clients = calloc(t.proxies, sizeof(*t.clients));
     t.names = calloc(t.services, sizeof(*t.names));

@@ -356,8 +356,8 @@ const struct mz_step *mz_bundles_step(struct mz_bundles *b, enum mz_step_mode mo
                                       struct mz_str url, const struct mz_set *from,
                                       const struct mz_set *to, bool first)
 {
-    const uint64_t key[] = { mz_set_hash(from),  mz_set_hash(to),  mz_set_count(from),
-                             mz_set_count(to),   mode * 2u + first, mz_xxh64(url.p, url.n, 0) };
+    const uint64_t key[] = { mz_set_hash(from), mz_set_hash(to),   mz_set_count(from),
+                             mz_set_count(to),  mode * 2u + first, mz_xxh64(url.p, url.n, 0) };
     struct step *x = mz_map_get(&b->steps, (struct mz_str){ (const char *)key, sizeof(key) });
     if (x)
         return &x->s;
@@ -394,8 +394,8 @@ struct mz_set *mz_bundles_known(struct mz_bundles *b, uint64_t whom, unsigned ty
     return x ? x->get : NULL;
 }
 
-void mz_bundles_know(struct mz_bundles *b, uint64_t whom, unsigned type,
-                     const struct mz_set *asked, struct mz_set *get)
+void mz_bundles_know(struct mz_bundles *b, uint64_t whom, unsigned type, const struct mz_set *asked,
+                     struct mz_set *get)
 {
     const struct known_key k = { whom, type, mz_set_hash(asked), mz_set_count(asked) };
     if (b->known.n >= KNOWN)

@@ -29,6 +29,7 @@ struct mz_peer {
     struct mz_proxy *proxy;
     struct mz_view *view; /* NULL: to be made */
     struct sub subs[MZ_XDS_TYPE__COUNT];
+    uint64_t listens; /* what its listeners were made of (mz_view_listens) */
     uint64_t nonces;
 };
 
@@ -141,7 +142,8 @@ static void mark(struct sub *s, struct mz_out *o)
 }
 
 /* A cluster that is sent again waits for its endpoints again. */
-static void forget_endpoints(struct mz_peer *p, const struct mz_set *had, const struct mz_step *step)
+static void forget_endpoints(struct mz_peer *p, const struct mz_set *had,
+                             const struct mz_step *step)
 {
     struct sub *s = &p->subs[MZ_XDS_ENDPOINT];
     struct edits e = { 0 };
@@ -248,6 +250,8 @@ static struct mz_set *all_of(struct mz_peer *p, enum mz_xds_type t)
 {
     const struct mz_set *have = p->subs[t].have;
     make_view(p);
+    if (t == MZ_XDS_LISTENER)
+        p->listens = mz_view_listens(p->view);
     if (p->subs[t].wildcard)
         return mz_view_all(p->view, t);
     const uint64_t whom = mz_view_kind(p->view, t);
@@ -285,9 +289,9 @@ static struct mz_set *stale_of(struct mz_peer *p, enum mz_xds_type t)
         while (k < now.v.n && mz_str_cmp(now.v.v[k]->name, names.v[i]) < 0)
             k++;
         const bool found = k < now.v.n && mz_str_eq(now.v.v[k]->name, names.v[i]);
-        *mz_vec_push(&e, MZ_MEM_XDS) = (struct mz_set_edit){
-            names.v[i], found ? mz_out_ref(now.v.v[k]) : placeholder(p, names.v[i], 0)
-        };
+        *mz_vec_push(&e, MZ_MEM_XDS) =
+            (struct mz_set_edit){ names.v[i],
+                                  found ? mz_out_ref(now.v.v[k]) : placeholder(p, names.v[i], 0) };
     }
     struct mz_set *set = mz_set_edit(sets(p), s->have, e.v, e.n);
     mz_vec_foreach (x, &e)
@@ -306,8 +310,8 @@ static void respond(struct mz_peer *p, enum mz_xds_type t)
     char text[160];
     if (!s->on || s->waiting || !(whole || s->stale.n))
         return;
-    const int n = snprintf(text, sizeof(text), "type.googleapis.com/%s",
-                           mz_translate_descriptor(t)->name);
+    const int n =
+        snprintf(text, sizeof(text), "type.googleapis.com/%s", mz_translate_descriptor(t)->name);
     const struct mz_str url = { text, (size_t)n };
     struct mz_set *to = whole ? all_of(p, t) : stale_of(p, t);
     const struct mz_step *step =
@@ -574,6 +578,14 @@ static void mark_endpoints(struct mz_peer *p, const struct mz_change *c)
     mz_arena_destroy(a);
 }
 
+/* Whatever came or went: it would be given the same ones. */
+static bool same_listeners(struct mz_peer *p)
+{
+    make_view(p);
+    const uint64_t now = mz_view_listens(p->view);
+    return now && now == p->listens;
+}
+
 void mz_peer_push(struct mz_peer *p, const struct mz_change *c)
 {
     if (!p->proxy)
@@ -582,10 +594,12 @@ void mz_peer_push(struct mz_peer *p, const struct mz_change *c)
         mz_view_renew(p->view);
     if (c->all || c->services ||
         mz_change_is_own(c, p->proxy->ns, p->proxy->name, p->proxy->ips[0])) {
+        const bool own = mz_change_is_own(c, p->proxy->ns, p->proxy->name, p->proxy->ips[0]);
         const bool some = c->services && !c->all;
         for (size_t i = 0; i < MZ_COUNT(order); i++)
             p->subs[order[i]].dirty |=
-                p->subs[order[i]].on && !(some && order[i] == MZ_XDS_ENDPOINT);
+                p->subs[order[i]].on && !(some && order[i] == MZ_XDS_ENDPOINT) &&
+                !(some && !own && order[i] == MZ_XDS_LISTENER && same_listeners(p));
         if (some)
             mark_endpoints(p, c);
     } else {

@@ -49,15 +49,38 @@ void tr_group_join(struct mz_view *v)
 
 void tr_groups_clear(struct mz_translator *t)
 {
-    mz_map_foreach (it, &t->groups)
-        mz_set_unref(((struct tr_group *)it->value)->clusters);
+    mz_map_foreach (it, &t->groups) {
+        struct tr_group *g = it->value;
+        mz_set_unref(g->clusters);
+        tr_plans_free(g->plans);
+    }
     mz_map_fini(&t->groups);
     mz_map_init(&t->groups, MZ_MEM_XDS);
+}
+
+/* Services that telemetry, authorization and keys of tokens are asked of count when they come or go. */
+static bool asks_services(const struct mz_model *m)
+{
+    return m->mesh.config->n_extension_providers || m->attached[MZ_KIND_REQUEST_AUTHENTICATION].n;
+}
+
+uint64_t mz_view_listens(struct mz_view *v)
+{
+    if (!v->group || v->proxy->proxyless || asks_services(v->model))
+        return 0;
+    uint64_t h = tr_listeners_hash(v);
+    for (size_t i = 0; i < v->targets.n; i++) {
+        const struct mz_target *t = &v->targets.v[i];
+        const uint64_t one[] = { t->service->hash, t->port->port, t->number };
+        h = mz_xxh64(one, sizeof(one), mz_xxh64(t->service->host.p, t->service->host.n, h));
+    }
+    return h | 1;
 }
 
 uint64_t mz_view_kind(struct mz_view *v, enum mz_xds_type t)
 {
     const uint64_t key[] = { v->group ? v->group->id : 0, v->t->epoch };
-    const bool common = v->group && (t == MZ_XDS_CLUSTER || t == MZ_XDS_ENDPOINT || t == MZ_XDS_ROUTE);
+    const bool common =
+        v->group && (t == MZ_XDS_CLUSTER || t == MZ_XDS_ENDPOINT || t == MZ_XDS_ROUTE);
     return common ? mz_xxh64(key, sizeof(key), 0) | 1 : 0;
 }

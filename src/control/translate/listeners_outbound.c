@@ -45,6 +45,11 @@ struct plan {
     bool own_socket;
     struct mz_map by_key; /* "address_port" to struct entry */
     MZ_VEC(struct entry *) entries;
+    /* Kept for the other proxies of a group (@next), as far as they keep the same ports to themselves. */
+    uint16_t reserved[2];
+    bool personal; /* follows from the proxy's own address: for nobody else */
+    uint64_t hash; /* of all entries */
+    struct plan *next;
 };
 
 static enum kind kind_of(enum mz_protocol p)
@@ -340,6 +345,7 @@ static void add(struct plan *pl, const struct mz_service *s, const struct mz_por
 static void add_endpoints(struct plan *pl, const struct mz_service *s, const struct mz_port *p)
 {
     const struct mz_endpoints *e = mz_model_endpoints(pl->v->model, p);
+    pl->personal = true;
     for (size_t i = 0; i < e->n; i++)
         if (!mz_str_eq(e->v[i].address, pl->v->proxy->ips[0]))
             add(pl, s, p, e->v[i].address);
@@ -557,17 +563,78 @@ static struct mz_out *cached(struct mz_view *v, const struct entry *e)
     return o;
 }
 
+/* ---- plans ---- */
+
+static struct plan *plan_make(struct mz_view *v)
+{
+    struct plan *pl = mz_new0(MZ_MEM_XDS, struct plan);
+    pl->v = v;
+    pl->a = mz_arena_create(MZ_MEM_XDS);
+    mz_map_init(&pl->by_key, MZ_MEM_XDS);
+    for (size_t i = 0; i < v->scope->egress_n; i++)
+        plan_egress(pl, &v->scope->egress[i]);
+    mz_map_fini(&pl->by_key);
+    pl->v = NULL; /* it may outlive the view */
+    memcpy(pl->reserved, v->proxy->reserved, sizeof(pl->reserved));
+    mz_vec_foreach (e, &pl->entries) {
+        const uint64_t one[] = { (*e)->hash, (*e)->port };
+        pl->hash =
+            mz_xxh64(one, sizeof(one), mz_xxh64((*e)->address.p, (*e)->address.n, pl->hash + 1));
+    }
+    return pl;
+}
+
+static void plan_free(struct plan *pl)
+{
+    mz_vec_foreach (e, &pl->entries)
+        mz_vec_free(&(*e)->chains, MZ_MEM_XDS);
+    mz_vec_free(&pl->entries, MZ_MEM_XDS);
+    mz_arena_destroy(pl->a);
+    mz_free(MZ_MEM_XDS, pl);
+}
+
+void tr_plans_free(struct plan *pl)
+{
+    for (struct plan *next; pl; pl = next) {
+        next = pl->next;
+        plan_free(pl);
+    }
+}
+
+/* @out_own: the caller's to free; else it is its group's. */
+static struct plan *plan_of(struct mz_view *v, bool *out_own)
+{
+    struct plan *pl = v->group ? v->group->plans : NULL;
+    while (pl && memcmp(pl->reserved, v->proxy->reserved, sizeof(pl->reserved)) != 0)
+        pl = pl->next;
+    *out_own = !pl;
+    if (pl)
+        return pl;
+    pl = plan_make(v);
+    if (v->group && !pl->personal) {
+        pl->next = v->group->plans;
+        v->group->plans = pl;
+        *out_own = false;
+    }
+    return pl;
+}
+
 void tr_listeners_outbound(struct mz_view *v, struct mz_outs *out)
 {
-    struct plan pl = { .v = v, .a = mz_arena_create(MZ_MEM_STREAM) };
-    mz_map_init(&pl.by_key, MZ_MEM_XDS);
-    for (size_t i = 0; i < v->scope->egress_n; i++)
-        plan_egress(&pl, &v->scope->egress[i]);
-    mz_vec_foreach (e, &pl.entries) {
+    bool own;
+    struct plan *pl = plan_of(v, &own);
+    mz_vec_foreach (e, &pl->entries)
         *mz_vec_push(&out->v, MZ_MEM_XDS) = cached(v, *e);
-        mz_vec_free(&(*e)->chains, MZ_MEM_XDS);
-    }
-    mz_vec_free(&pl.entries, MZ_MEM_XDS);
-    mz_map_fini(&pl.by_key);
-    mz_arena_destroy(pl.a);
+    if (own)
+        plan_free(pl);
+}
+
+uint64_t tr_listeners_hash(struct mz_view *v)
+{
+    bool own;
+    struct plan *pl = plan_of(v, &own);
+    const uint64_t h = pl->hash;
+    if (own)
+        plan_free(pl);
+    return h;
 }

@@ -427,7 +427,8 @@ static struct mz_out *patched(struct mz_view *v, enum mz_xds_type t, const struc
     struct mz_err err;
     const struct mz_str before = mz_out_bytes(o, a);
     bool kept = apply(v, t, before, a, &bytes);
-    if (kept && !mz_str_eq(bytes, before) && !loads(v, t, bytes, a, &err) && loads(v, t, before, a, &err))
+    if (kept && !mz_str_eq(bytes, before) && !loads(v, t, bytes, a, &err) &&
+        loads(v, t, before, a, &err))
         kept = apply_good_ones(v, t, o, a, &bytes);
     struct mz_out *own = mz_out_of_bytes(o->name, kept ? bytes : MZ_STR(""));
     mz_arena_destroy(a);

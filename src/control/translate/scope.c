@@ -292,6 +292,12 @@ static void note_needs(struct tr_scope *s)
             for (size_t j = 0; j < vs->n_http; j++)
                 for (size_t l = 0; l < vs->http[j]->n_match; l++)
                     s->by_labels |= vs->http[j]->match[l]->n_source_labels != 0;
+            for (size_t j = 0; j < vs->n_tcp; j++)
+                for (size_t l = 0; l < vs->tcp[j]->n_match; l++)
+                    s->by_labels |= vs->tcp[j]->match[l]->n_source_labels != 0;
+            for (size_t j = 0; j < vs->n_tls; j++)
+                for (size_t l = 0; l < vs->tls[j]->n_match; l++)
+                    s->by_labels |= vs->tls[j]->match[l]->n_source_labels != 0;
         }
 }
 

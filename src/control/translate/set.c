@@ -191,8 +191,7 @@ struct mz_set *mz_set_edit(struct mz_sets *s, const struct mz_set *from,
     for (size_t i = 0; i < pieces; i++) {
         struct piece *p = from->pieces[i];
         const bool last = i + 1 == pieces;
-        if (!m.open_n &&
-            (at == n || (!last && mz_str_cmp(e[at].name, p->v[p->n - 1]->name) > 0)))
+        if (!m.open_n && (at == n || (!last && mz_str_cmp(e[at].name, p->v[p->n - 1]->name) > 0)))
             add_piece(&m, p);
         else
             merge(&m, p, last, e, n, &at);

@@ -53,6 +53,8 @@ void mz_translate_names(const struct mz_view *v, struct mz_str host, const struc
 bool mz_translate_is_named(const struct mz_proxy *p, enum mz_xds_type t);
 /* Everything of a type that is not asked for by name; what views have in common is made once. A reference. */
 struct mz_set *mz_view_all(struct mz_view *v, enum mz_xds_type t);
+/* Of what listeners follow from among services, of which the settings stay; the same, the same listeners. 0: unknown. */
+uint64_t mz_view_listens(struct mz_view *v);
 /* Views of one kind get the same of @t for the same names, until the model is another. 0: nobody else is known to. */
 uint64_t mz_view_kind(struct mz_view *v, enum mz_xds_type t);
 /**

@@ -29,6 +29,7 @@ struct tr_scope { /* what workloads of one namespace, or those that a Sidecar se
 struct tr_group { /* of sidecars that see the same in the same way */
     uint64_t id;
     struct mz_set *clusters; /* towards others; NULL: not made yet */
+    struct plan *plans;      /* of listeners (listeners_outbound.c); NULL: not made yet */
 };
 struct mz_translator {
     const struct mz_model *model;
@@ -94,6 +95,8 @@ pb_ClusterLoadAssignment *tr_assignment(const struct mz_view *v, struct mz_arena
 struct mz_out *tr_endpoints(struct mz_view *v, struct mz_str name); /* NULL: no cluster of ours has this name */
 
 void tr_listeners(struct mz_view *v, struct mz_outs *out);
+uint64_t tr_listeners_hash(struct mz_view *v); /* of what those towards others are made of, besides settings and the proxy */
+void tr_plans_free(struct plan *pl);           /* NULL is fine */
 void tr_listeners_outbound(struct mz_view *v, struct mz_outs *out);
 void tr_names(struct mz_view *v, struct mz_outs *out);
 struct mz_out *tr_routes(struct mz_view *v, struct mz_str name); /* NULL: not a name of routes */
