@@ -295,6 +295,46 @@ test_full_disk(void **state) /* lines wait, then are dropped and counted; none i
     setup_fini(&s);
 }
 
+/* What is told of in place is whole in the file, round the ring's end; before what the writer has not taken a byte stays free. */
+static void test_in_place(void **state)
+{
+    (void)state;
+    struct setup s;
+    setup_init(&s, 2);
+    (void)signal(SIGXFSZ, SIG_IGN);
+    struct rlimit old, none;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    none = old;
+    none.rlim_cur = 0;
+    struct mz_err err;
+    struct mz_log_file *f = mz_log_file_open(s.files, mz_str_c(s.path), &err);
+    size_t total = 0, room;
+    for (unsigned round = 0; round < 3; round++) {
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+        size_t held = 0;
+        for (char *at; at = mz_log_file_room(f, &room), room; held += room) {
+            memset(at, 'x', room);
+            at[room - 1] = '\n';
+            mz_log_file_wrote(f, room);
+        }
+        assert_int_equal(held, (128 << 10) - 1);
+        total += held;
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+        for (unsigned i = 0; counter(&s, "filesystem.write_total_buffered"); i++) {
+            assert_true(i < 5000);
+            usleep(1000);
+        }
+    }
+    char *text = mz_alloc(MZ_MEM_LOG, total + 2);
+    assert_int_equal(file_read(s.path, text, total + 2), total);
+    for (size_t at = 0; at < total; at++)
+        assert_true(text[at] == 'x' || text[at] == '\n');
+    assert_int_equal(text[total - 1], '\n');
+    mz_free(MZ_MEM_LOG, text);
+    mz_log_file_close(f);
+    setup_fini(&s);
+}
+
 struct thread {
     struct mz_access_log *log;
     struct setup *s;
@@ -386,7 +426,7 @@ int main(void)
         cmocka_unit_test(test_filters),      cmocka_unit_test(test_lines),
         cmocka_unit_test(test_default_line), cmocka_unit_test(test_reopen),
         cmocka_unit_test(test_full_disk),    cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_wrong),
+        cmocka_unit_test(test_wrong),        cmocka_unit_test(test_in_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -99,6 +99,12 @@ static inline struct ring *ring_here(struct mz_log_file *file)
     return MZ_LIKELY(r != NULL) ? r : ring_create(file);
 }
 
+/* The byte before the tail stays as it is: the writer asks it whether what it wrote ends with a line. */
+static inline size_t ring_left(struct ring *r)
+{
+    return RING_BYTES - 1 - (size_t)(r->head - LOAD(&r->tail));
+}
+
 /* A line of @n bytes is in the ring: from now on the writer may take it. */
 static inline void ring_pass(struct mz_log_file *file, struct ring *r, size_t n)
 {
@@ -122,7 +128,7 @@ void mz_log_file_write(struct mz_log_file *file, struct mz_buf *line)
     struct ring *r = ring_here(file);
     size_t n = mz_buf_len(line);
     uint64_t at = r->head;
-    if (MZ_UNLIKELY(n > RING_BYTES - (at - LOAD(&r->tail)))) {
+    if (MZ_UNLIKELY(n > ring_left(r))) {
         mz_count(file->all->scope, WRITE_FAILED, 1);
     } else {
         for (struct mz_str part; (part = mz_buf_first(line)).n; mz_buf_drain(line, part.n)) {
@@ -137,9 +143,8 @@ void mz_log_file_write(struct mz_log_file *file, struct mz_buf *line)
 char *mz_log_file_room(struct mz_log_file *file, size_t *out_room)
 {
     struct ring *r = ring_here(file);
-    size_t from = r->head % RING_BYTES, left = RING_BYTES - from,
-           room = (size_t)(RING_BYTES - (r->head - LOAD(&r->tail)));
-    *out_room = room < left ? room : left;
+    size_t from = r->head % RING_BYTES, to_end = RING_BYTES - from, left = ring_left(r);
+    *out_room = left < to_end ? left : to_end;
     return r->mem + from;
 }
 
