@@ -21,7 +21,7 @@ static struct mz_field *field_find(struct mz_field *v, size_t n, struct mz_str k
 static __attribute__((noinline)) void fields_widen(struct mz_field **v, size_t n, size_t *cap,
                                                    struct mz_arena *a)
 {
-    size_t wider = *cap ? *cap * 2 : 4;
+    size_t wider = *cap ? *cap * 2 : FIRST_ROOM;
     struct mz_field *copy = mz_arena_alloc(a, wider * sizeof(*copy));
     if (n)
         memcpy(copy, *v, n * sizeof(*copy));
