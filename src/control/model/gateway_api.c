@@ -42,6 +42,31 @@ bool gw_fail(struct gw_making *g, struct mz_gw_error *e, const char *reason, con
     return false;
 }
 
+void gw_join(struct gw_making *g, struct mz_gw_error *all, const struct mz_gw_error *one)
+{
+    if (!all->reason)
+        *all = *one;
+    else if (one->reason)
+        all->text =
+            mz_arena_printf(g->a, "%.*s; %.*s", MZ_STR_ARG(all->text), MZ_STR_ARG(one->text));
+}
+
+ist_StringMatch *gw_match(struct gw_making *g, enum gw_how how, char *text)
+{
+    ist_StringMatch *m = GW_MAKE(g->a, StringMatch);
+    if (how == GW_EXACT) {
+        m->match_type_case = ist_StringMatch_MATCH_TYPE_EXACT;
+        m->exact = text;
+    } else if (how == GW_PREFIX) {
+        m->match_type_case = ist_StringMatch_MATCH_TYPE_PREFIX;
+        m->prefix = text;
+    } else {
+        m->match_type_case = ist_StringMatch_MATCH_TYPE_REGEX;
+        m->regex = text;
+    }
+    return m;
+}
+
 struct mz_str gw_annotation(struct gw_making *g, const struct mz_doc *doc, const char *key)
 {
     const k8s_ObjectMeta *m = mz_doc_meta(doc, g->d->scratch);

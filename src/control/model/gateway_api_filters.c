@@ -196,20 +196,6 @@ static void redirect(struct gw_making *g, const k8s_HTTPRequestRedirectFilter *f
 
 /* ---- CORS ---- */
 
-static ist_StringMatch *text_match(struct gw_making *g, ist_StringMatch_MatchTypeCase which,
-                                   char *v)
-{
-    ist_StringMatch *m = GW_MAKE(g->a, StringMatch);
-    m->match_type_case = which;
-    if (which == ist_StringMatch_MATCH_TYPE_EXACT)
-        m->exact = v;
-    else if (which == ist_StringMatch_MATCH_TYPE_PREFIX)
-        m->prefix = v;
-    else
-        m->regex = v;
-    return m;
-}
-
 static char *pattern(struct gw_making *g, struct mz_str s)
 {
     char *own = mz_arena_alloc(g->a, 2 * s.n + 3), *at = own;
@@ -231,14 +217,12 @@ static ist_StringMatch *origin(struct gw_making *g, const char *text)
     const struct mz_str s = mz_str_c(text);
     const ptrdiff_t star = mz_str_chr(s, '*');
     if (mz_str_eq(s, MZ_STR("*"))) /* anything that is an origin (RFC 6454) */
-        return text_match(g, ist_StringMatch_MATCH_TYPE_REGEX,
-                          (char *)(uintptr_t) "^[a-zA-Z][a-zA-Z0-9+.-]*://[^/\\s?#]+$");
+        return gw_match(g, GW_REGEX, (char *)(uintptr_t) "^[a-zA-Z][a-zA-Z0-9+.-]*://[^/\\s?#]+$");
     if (star < 0)
-        return text_match(g, ist_StringMatch_MATCH_TYPE_EXACT, gw_text(g->a, s));
+        return gw_match(g, GW_EXACT, gw_text(g->a, s));
     if ((size_t)star == s.n - 1)
-        return text_match(g, ist_StringMatch_MATCH_TYPE_PREFIX,
-                          gw_text(g->a, (struct mz_str){ s.p, s.n - 1 }));
-    return text_match(g, ist_StringMatch_MATCH_TYPE_REGEX, pattern(g, s));
+        return gw_match(g, GW_PREFIX, gw_text(g->a, (struct mz_str){ s.p, s.n - 1 }));
+    return gw_match(g, GW_REGEX, pattern(g, s));
 }
 
 static void cors(struct gw_making *g, const k8s_HTTPCORSFilter *f, ist_HTTPRoute *out)

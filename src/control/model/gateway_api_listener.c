@@ -48,17 +48,6 @@ static const char *option(const k8s_ListenerTLSConfig *t, const char *key)
     return "";
 }
 
-static void join(struct gw_making *g, struct mz_gw_error *all, const struct mz_gw_error *one)
-{
-    if (!one->reason)
-        return;
-    if (!all->reason)
-        *all = *one;
-    else
-        all->text =
-            mz_arena_printf(g->a, "%.*s; %.*s", MZ_STR_ARG(all->text), MZ_STR_ARG(one->text));
-}
-
 static const char *owner_kind(const struct mz_gw *gw)
 {
     return gw->kind == MZ_KIND_LISTENER_SET ? "ListenerSet" : "Gateway";
@@ -197,7 +186,7 @@ static bool certificates(struct gw_making *g, struct mz_gw *gw, const k8s_Listen
     for (size_t i = 0; i < t->n_certificaterefs; i++) {
         struct mz_gw_error one = { 0 };
         char *name = credential(g, gw, t->certificaterefs[i], &one);
-        join(g, &all, &one);
+        gw_join(g, &all, &one);
         if (name)
             names[n++] = name;
     }

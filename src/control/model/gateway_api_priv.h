@@ -29,6 +29,9 @@ char *gw_text(struct mz_arena *a, struct mz_str s); /* copies */
 #define GW_PRINTF(a, ...) ((char *)(uintptr_t)mz_arena_printf((a), __VA_ARGS__).p)
 /* False, for a return. Later calls leave the first error. */
 __attribute__((format(printf, 4, 5))) bool gw_fail(struct gw_making *g, struct mz_gw_error *e, const char *reason, const char *fmt, ...);
+void gw_join(struct gw_making *g, struct mz_gw_error *all, const struct mz_gw_error *one); /* the reason of the first, both texts */
+enum gw_how { GW_EXACT, GW_PREFIX, GW_REGEX };
+ist_StringMatch *gw_match(struct gw_making *g, enum gw_how how, char *text); /* keeps @text */
 static inline const char *gw_or(const pb_StringValue *v, const char *otherwise)
 {
     return v ? v->value : otherwise;

@@ -3,24 +3,6 @@
 
 /* ---- matches ---- */
 
-enum how { HOW_EXACT, HOW_PREFIX, HOW_REGEX };
-
-static ist_StringMatch *text_match(struct gw_making *g, enum how how, char *text)
-{
-    ist_StringMatch *m = GW_MAKE(g->a, StringMatch);
-    if (how == HOW_EXACT) {
-        m->match_type_case = ist_StringMatch_MATCH_TYPE_EXACT;
-        m->exact = text;
-    } else if (how == HOW_PREFIX) {
-        m->match_type_case = ist_StringMatch_MATCH_TYPE_PREFIX;
-        m->prefix = text;
-    } else {
-        m->match_type_case = ist_StringMatch_MATCH_TYPE_REGEX;
-        m->regex = text;
-    }
-    return m;
-}
-
 static bool is_regex(const pb_StringValue *type)
 {
     return type && strcmp(type->value, "RegularExpression") == 0;
@@ -31,10 +13,10 @@ static ist_StringMatch *path(struct gw_making *g, const k8s_HTTPPathMatch *p)
     const char *type = p ? gw_or(p->type, "PathPrefix") : "PathPrefix";
     struct mz_str v = mz_str_c(p ? gw_or(p->value, "/") : "/");
     if (strcmp(type, "PathPrefix") != 0)
-        return text_match(g, strcmp(type, "Exact") == 0 ? HOW_EXACT : HOW_REGEX, gw_text(g->a, v));
+        return gw_match(g, strcmp(type, "Exact") == 0 ? GW_EXACT : GW_REGEX, gw_text(g->a, v));
     if (v.n > 1)
         v.n -= mz_str_ends(v, MZ_STR("/"));
-    return text_match(g, HOW_PREFIX, gw_text(g->a, v));
+    return gw_match(g, GW_PREFIX, gw_text(g->a, v));
 }
 
 struct entries { /* of a generated map<string, StringMatch> */
@@ -55,7 +37,7 @@ static void value_matches(struct gw_making *g, k8s_HTTPValueMatch *const *v, siz
             one->key = v[i]->name;
             GW_ADD(g->a, out, e) = one;
         }
-        one->value = text_match(g, is_regex(v[i]->type) ? HOW_REGEX : HOW_EXACT, v[i]->value);
+        one->value = gw_match(g, is_regex(v[i]->type) ? GW_REGEX : GW_EXACT, v[i]->value);
     }
 }
 
@@ -79,7 +61,7 @@ static ist_HTTPMatchRequest *http_match(struct gw_making *g, const k8s_HTTPRoute
     m->query_params = (ist_HTTPMatchRequest_QueryParamsEntry **)query.e;
     m->n_query_params = query.n_e;
     if (in->method)
-        m->method = text_match(g, HOW_EXACT, in->method->value);
+        m->method = gw_match(g, GW_EXACT, in->method->value);
     return m;
 }
 
@@ -88,12 +70,12 @@ static ist_StringMatch *call(struct gw_making *g, const k8s_GRPCMethodMatch *m)
 {
     const bool regex = is_regex(m->type);
     if (!m->service)
-        return text_match(g, HOW_REGEX, GW_PRINTF(g->a, "/[^/]+/%s", gw_or(m->method, "")));
+        return gw_match(g, GW_REGEX, GW_PRINTF(g->a, "/[^/]+/%s", gw_or(m->method, "")));
     if (!m->method)
-        return regex ? text_match(g, HOW_REGEX, GW_PRINTF(g->a, "/%s/.+", m->service->value))
-                     : text_match(g, HOW_PREFIX, GW_PRINTF(g->a, "/%s/", m->service->value));
-    return text_match(g, regex ? HOW_REGEX : HOW_EXACT,
-                      GW_PRINTF(g->a, "/%s/%s", m->service->value, m->method->value));
+        return regex ? gw_match(g, GW_REGEX, GW_PRINTF(g->a, "/%s/.+", m->service->value))
+                     : gw_match(g, GW_PREFIX, GW_PRINTF(g->a, "/%s/", m->service->value));
+    return gw_match(g, regex ? GW_REGEX : GW_EXACT,
+                    GW_PRINTF(g->a, "/%s/%s", m->service->value, m->method->value));
 }
 
 /* ---- tries and times ---- */
@@ -139,15 +121,6 @@ static ist_HTTPRoute *begin(struct gw_making *g, const struct gw_route *r,
     return m;
 }
 
-static void join(struct gw_making *g, struct mz_gw_error *all, const struct mz_gw_error *one)
-{
-    if (!all->reason)
-        *all = *one;
-    else if (one->reason)
-        all->text =
-            mz_arena_printf(g->a, "%.*s; %.*s", MZ_STR_ARG(all->text), MZ_STR_ARG(one->text));
-}
-
 static ist_HTTPRoute *finish(struct gw_making *g, const struct gw_route *r,
                              k8s_BackendRef *const *refs, size_t n, bool mesh, ist_HTTPRoute *m,
                              const struct mz_gw_error *mirrored, struct mz_gw_error *e)
@@ -158,7 +131,7 @@ static ist_HTTPRoute *finish(struct gw_making *g, const struct gw_route *r,
     } else if (!gw_http_destinations(g, r, refs, n, mesh, m, e)) {
         return NULL;
     }
-    join(g, e, mirrored);
+    gw_join(g, e, mirrored);
     return m;
 }
 
