@@ -48,25 +48,52 @@ static int down(void **state)
     return 0;
 }
 
-/* Routes of port 80 as a workload of @ns has them. */
-static struct mz_out *routes(const char *ns)
+/* Routes of port 80 as a workload of @ns has them; @config: the settings of the proxy itself. */
+static struct mz_out *routes_with(const char *ns, const char *config, uint64_t *out_kind)
 {
     struct mz_outs o = { 0 };
     struct mz_err err;
-    pb_Node node = pb_Node__INIT;
+    struct mz_proto_ctx ctx = { .arena = t.arena, .unknown = MZ_UNKNOWN_REJECT };
+    ProtobufCMessage *node = NULL;
     const struct mz_str name = MZ_STR("80");
-    node.id = (char *)(uintptr_t)mz_arena_printf(
-                  t.arena, "sidecar~10.9.0.1~x.%s~%s.svc.cluster.local", ns, ns)
-                  .p;
-    struct mz_proxy *p = mz_proxy_create(&node, &err);
+    const struct mz_str text =
+        mz_arena_printf(t.arena,
+                        "{id: sidecar~10.9.0.1~x.%s~%s.svc.cluster.local, metadata: {PROXY_CONFIG: "
+                        "{%s}}}",
+                        ns, ns, config);
+    assert_true(mz_msg_from_text(&ctx, text, MZ_TEXT_YAML, &pb_Node__descriptor, &node, &err));
+    struct mz_proxy *p = mz_proxy_create((const pb_Node *)node, &err);
     struct mz_view *v = mz_view_create(t.translator, p);
     mz_translate(v, MZ_XDS_ROUTE, &name, 1, &o);
     assert_int_equal(o.v.n, 1);
     struct mz_out *out = mz_out_ref(o.v.v[0]);
+    *out_kind = mz_view_kind(v, MZ_XDS_ROUTE);
     mz_outs_fini(&o);
     mz_view_destroy(v);
     mz_proxy_destroy(p);
     return out;
+}
+
+static struct mz_out *routes(const char *ns)
+{
+    uint64_t kind;
+    return routes_with(ns, "", &kind);
+}
+
+/* Proxies of one namespace with other settings are of another kind, and get other routes. */
+static void test_own_settings(void **state)
+{
+    (void)state;
+    uint64_t kinds[3];
+    struct mz_out *x = routes_with("ns1", "", &kinds[0]), *same = routes_with("ns1", "", &kinds[1]);
+    struct mz_out *y =
+        routes_with("ns1", "proxyHeaders: {attemptCount: {disabled: true}}", &kinds[2]);
+    assert_true(kinds[0] && kinds[0] == kinds[1] && kinds[0] != kinds[2]);
+    assert_ptr_equal(x, same);
+    assert_int_not_equal(x->version, y->version);
+    mz_out_unref(x);
+    mz_out_unref(same);
+    mz_out_unref(y);
 }
 
 static const ProtobufCMessage *open_as(const ProtobufCMessageDescriptor *d, struct mz_str bytes)
@@ -142,6 +169,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_parts_are_shared, up, down),
         cmocka_unit_test_setup_teardown(test_parts_on_the_wire, up, down),
+        cmocka_unit_test_setup_teardown(test_own_settings, up, down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

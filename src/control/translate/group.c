@@ -1,4 +1,5 @@
 /* Proxies that see the same in the same way: what they have in common is made once. */
+#include "control/translate/mesh.h"
 #include "control/translate/patch.h"
 
 static uint64_t add(uint64_t h, struct mz_str s)
@@ -21,6 +22,7 @@ static struct mz_str key_of(const struct mz_view *v, uint64_t key[4])
     h = add(add(add(h, p->locality.region), p->locality.zone), p->locality.subzone);
     if (v->scope->node_local)
         h = add(h, p->node);
+    h += tr_mesh_counts_attempts(v); /* a proxy may have settings of its own */
     key[0] = (uintptr_t)v->scope;
     key[1] = p->shape;
     key[2] = h;

@@ -313,6 +313,7 @@ static void plan_key(struct mz_view *v, struct route_plan *p, struct mz_key *k)
     mz_key_u64(k, v->model->mesh.hash);
     mz_key_u64(k, v->scope->registry_only);
     mz_key_u64(k, v->proxy->shape);
+    mz_key_u64(k, tr_mesh_counts_attempts(v)); /* by settings of its own */
 }
 
 /* ---- virtual hosts ---- */
