@@ -22,9 +22,15 @@ static bool certificates(const ist_ServerTLSSettings *t, struct mz_err *err)
                         t->mode == ist_ServerTLSSettings_TLSmode_OPTIONAL_MUTUAL;
     const bool own = mutual || t->mode == ist_ServerTLSSettings_TLSmode_SIMPLE;
     if (t->mode == ist_ServerTLSSettings_TLSmode_ISTIO_MUTUAL &&
-        (t->credential_name[0] || t->server_certificate[0] || t->private_key[0]))
+        (t->credential_name[0] || t->n_credential_names || t->server_certificate[0] ||
+         t->private_key[0] || t->ca_certificates[0]))
         return mz_err_set(err, "ISTIO_MUTUAL has the mesh's certificates and no others");
-    if (!own || t->credential_name[0])
+    if ((t->credential_name[0] != 0) + (t->n_credential_names > 0) +
+            (t->server_certificate[0] && t->private_key[0]) >
+        1)
+        return mz_err_set(err, "only one of credential_name, credential_names and "
+                               "server_certificate with private_key can be set");
+    if (!own || t->credential_name[0] || t->n_credential_names)
         return true;
     if (!t->server_certificate[0] || !t->private_key[0])
         return mz_err_set(err, "needs credential_name, or server_certificate and private_key");
@@ -37,6 +43,8 @@ static bool tls(const ist_Server *s, enum mz_protocol p, struct mz_err *err)
     const bool needs = p == MZ_PROTOCOL_HTTPS || p == MZ_PROTOCOL_TLS;
     if (!s->tls)
         return !needs || AT(mz_err_set(err, "is required of HTTPS and TLS"), "tls");
+    if (!needs && !mz_protocol_is_http(p))
+        return AT(mz_err_set(err, "needs a port of HTTPS or TLS"), "tls");
     if (mz_protocol_is_http(p) &&
         (s->tls->mode != ist_ServerTLSSettings_TLSmode_PASSTHROUGH || s->tls->credential_name[0]))
         return AT(mz_err_set(err, "plain HTTP can only be redirected"), "tls");

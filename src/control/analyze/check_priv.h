@@ -5,8 +5,12 @@
 /* AT(error, path...): false, the path in front. */
 #define AT(failure, ...) ((void)(failure), mz_err_at(err, __VA_ARGS__))
 
+/* check_rule.c */
 bool mz_check_connection_pool(const ist_ConnectionPoolSettings *p, struct mz_err *err); /* NULL is fine */
 bool mz_check_is_positive(const pb_Duration *d, const char *path, struct mz_err *err); /* NULL is fine */
+bool mz_check_outlier(const ist_OutlierDetection *o, struct mz_err *err); /* NULL is fine */
+bool mz_check_places(const ist_LocalityLoadBalancerSetting *l, struct mz_err *err); /* NULL is fine */
+bool mz_check_destination_rule(const ist_DestinationRule *m, struct mz_err *err);
 bool mz_check_is_label(const char *s); /* it may be a part of names of clusters */
 /* check_gateway.c */
 bool mz_check_gateway(const ist_Gateway *m, struct mz_err *err);

@@ -442,10 +442,6 @@ static void test_verdicts(void **state)
         { MZ_KIND_DESTINATION_RULE,
           "{host: a, trafficPolicy: {loadBalancer: {localityLbSetting: {failoverPriority: ['']}}}}",
           "traffic_policy.load_balancer.locality_lb_setting.failover_priority[0]: must" },
-        { MZ_KIND_DESTINATION_RULE,
-          "{host: a, trafficPolicy: {loadBalancer: {localityLbSetting: {failoverPriority: [a], "
-          "distribute: [{from: a, to: {b: 100}}]}}}}",
-          "traffic_policy.load_balancer.locality_lb_setting: only one" },
     };
     for (size_t i = 0; i < MZ_COUNT(verdicts); i++) {
         struct mz_proto_ctx ctx = { .arena = arena, .unknown = MZ_UNKNOWN_REJECT };
