@@ -16,6 +16,7 @@ static const struct mz_http_filter_type *const http_filters[] = {
     &mz_filter_cors,
     &mz_filter_csrf,
     &mz_filter_decompressor,
+    &mz_filter_dynamic_forward_proxy,
     &mz_filter_ext_authz,
     &mz_filter_fault,
     &mz_filter_grpc_stats,

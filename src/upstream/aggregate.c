@@ -37,10 +37,10 @@ bool aggregate_config(const pb_Cluster_CustomClusterType *m, struct mz_cluster *
                                 .unknown = MZ_UNKNOWN_COUNT };
     ProtobufCMessage *msg = NULL;
     bool ok = m->typed_config ? mz_any_unpack_as(&ctx, m->typed_config,
-                                                 &pb_ClusterConfig__descriptor, &msg, err)
+                                                 &pb_aggregate_ClusterConfig__descriptor, &msg, err)
                               : mz_err_set(err, "is required");
     if (ok) {
-        const pb_ClusterConfig *from = (const pb_ClusterConfig *)msg;
+        const pb_aggregate_ClusterConfig *from = (const pb_aggregate_ClusterConfig *)msg;
         struct aggregate *a =
             cluster_keep(c, sizeof(*a) + mz_mul(from->n_clusters, sizeof(a->names[0])));
         for (size_t i = 0; i < from->n_clusters; i++)

@@ -125,6 +125,10 @@ static bool type_build(const pb_Cluster *m, struct mz_cluster *c, const struct m
     struct cluster_entry *entry = cluster_priv(c)->entry;
     bool given = m->cluster_discovery_type_case == pb_Cluster_CLUSTER_DISCOVERY_TYPE_TYPE;
     if (m->cluster_discovery_type_case == pb_Cluster_CLUSTER_DISCOVERY_TYPE_CLUSTER_TYPE) {
+        if (strcmp(m->cluster_type->name, "envoy.clusters.dynamic_forward_proxy") == 0) {
+            c->type = CLUSTER_FORWARD;
+            return forward_config(m, c, err);
+        }
         if (strcmp(m->cluster_type->name, "envoy.clusters.aggregate") != 0)
             return mz_err_set(err,
                               "Didn't find a registered cluster factory implementation for name: "
@@ -229,6 +233,7 @@ struct mz_cluster *cluster_create(struct cluster_entry *e, const struct mz_upstr
              circuits_build(m->circuit_breakers, c, err) &&
              outlier_build(m->outlier_detection, c, err) &&
              preconnect_build(m->preconnect_policy, c, err) && cluster_protocol_config(m, c, err) &&
+             forward_names_check(m, c, err) &&
              checker_build(m, c, err) && /* a check by gRPC wants HTTP/2 */
              cluster_lb_config(m, c, err) && cluster_socket_config(m, c, err) &&
              (endpoints_check(m->load_assignment, c->type, out_count, err) ||

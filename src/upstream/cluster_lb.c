@@ -76,6 +76,7 @@ static bool provided_build(const pb_Cluster *m, struct mz_cluster *c, struct mz_
     struct lb_config *lb = &cluster_priv(c)->lb;
     const struct lb_type *own = c->type == CLUSTER_ORIGINAL_DST ? &lb_original_dst
                                 : c->type == CLUSTER_AGGREGATE  ? &lb_aggregate
+                                : c->type == CLUSTER_FORWARD    ? &lb_forward
                                                                 : NULL;
     bool asked = lb->type == &lb_cluster_provided;
     const ProtobufCEnumValue *v =

@@ -32,6 +32,7 @@ struct mz_cluster_manager {
     MZ_VEC(struct waiter) waiting;       /* for all, or: */
     MZ_VEC(struct waiter) primary;       /* for those that need no xDS */
     struct mz_map odcds;                 /* on_demand.c */
+    struct mz_map dns_caches;            /* dns_cache.c */
     struct mz_scope *scope, *async_scope;
     struct cluster_sleepers *sleepers;
 };
@@ -435,6 +436,7 @@ struct mz_cluster_manager *mz_cluster_manager_create(const struct mz_upstream_en
     m->names = cluster_names_create();
     mz_map_init(&m->warming, MZ_MEM_UPSTREAM);
     mz_map_init(&m->odcds, MZ_MEM_UPSTREAM);
+    mz_map_init(&m->dns_caches, MZ_MEM_UPSTREAM);
     mz_list_init(&m->upstreams);
     mz_task_init(&m->publish, publish);
     mz_task_init(&m->ready_task, ready_run);
@@ -453,6 +455,7 @@ void cluster_object_stop(struct mz_cluster *c)
     dns_cluster_destroy(p->dns);
     p->dns = NULL;
     original_dst_stop(c);
+    forward_stop(c);
     (void)merge_stop(c);
     outlier_stop(p->outlier);
     checker_stop(p->checker);
@@ -478,6 +481,7 @@ void mz_cluster_manager_destroy(struct mz_cluster_manager *m)
     }
     mz_map_fini(&m->warming);
     cluster_names_unref(m->names);
+    dns_caches_stop(&m->dns_caches);
     mz_scope_unref(m->scope);
     mz_scope_unref(m->async_scope);
     mz_vec_free(&m->waiting, MZ_MEM_UPSTREAM);
@@ -506,6 +510,10 @@ static bool cluster_begin(struct mz_cluster *c, struct mz_err *err)
     if (p->original_dst) {
         p->sets = host_sets_create(NULL, 0, NULL, 0, false, ++p->seq);
         original_dst_start(c);
+    }
+    if (p->forward) {
+        p->sets = host_sets_create(NULL, 0, NULL, 0, false, ++p->seq);
+        forward_start(c);
     }
     if (p->lb.subsets && !p->dns_config &&
         !p->entry->eds) { /* its statistics tell of subsets from the start */
@@ -770,11 +778,6 @@ void mz_cluster_manager_when_primary_ready(struct mz_cluster_manager *m, void (*
     mz_task_schedule(m->env.main, &m->ready_task);
 }
 
-const struct mz_upstream_env *cluster_manager_env(const struct mz_cluster_manager *m)
-{
-    return &m->env;
-}
-
 struct mz_loop *cluster_loop(struct mz_cluster *c)
 {
     return cluster_priv(c)->manager->env.main;
@@ -883,6 +886,16 @@ void cluster_host_failed(struct mz_cluster *c, struct mz_host *h)
         update_post(MZ_CONTAINER(it, struct mz_upstream, link),
                     (struct update){ .cluster = mz_cluster_ref(c), .failed = mz_host_ref(h) });
     pthread_mutex_unlock(&m->lock);
+}
+
+struct mz_map *cluster_manager_dns_caches(struct mz_cluster_manager *m)
+{
+    return &m->dns_caches;
+}
+
+const struct mz_upstream_env *cluster_manager_env(const struct mz_cluster_manager *m)
+{
+    return &m->env;
 }
 
 struct mz_map *cluster_manager_odcds(struct mz_cluster_manager *m)
@@ -1051,6 +1064,7 @@ void mz_wcluster_unref(struct mz_wcluster *w)
     lb_fini(&w->lb);
     original_dst_drop(w);
     aggregate_drop(w);
+    forward_drop(w);
     mz_free(MZ_MEM_UPSTREAM, w->peeked);
     mz_scope_unref(w->http1_stats.scope);
     mz_scope_unref(w->http2_stats.scope);

@@ -118,10 +118,9 @@ bool cluster_socket_config(const pb_Cluster *m, struct mz_cluster *c, struct mz_
 }
 
 static bool resolvers_build(pb_Address *const *v, size_t n, const pb_DnsResolverOptions *opts,
-                            struct mz_cluster *c, struct mz_err *err)
+                            struct dns_config *d, const struct dns_keep *keep, struct mz_err *err)
 {
-    struct dns_config *d = cluster_priv(c)->dns_config;
-    d->servers = n ? cluster_keep(c, mz_mul(n, sizeof(*d->servers))) : NULL;
+    d->servers = n ? keep->alloc(keep->arg, mz_mul(n, sizeof(*d->servers))) : NULL;
     for (size_t i = 0; i < n; i++) {
         if (v[i]->address_case != pb_Address_ADDRESS_SOCKET_ADDRESS)
             return mz_err_set(err, "a socket_address is required") ||
@@ -142,7 +141,8 @@ static bool resolvers_build(pb_Address *const *v, size_t n, const pb_DnsResolver
     return true;
 }
 
-static bool cares_build(const pb_TypedExtensionConfig *m, struct mz_cluster *c, struct mz_err *err)
+bool dns_resolver_build(const pb_TypedExtensionConfig *m, struct dns_config *d,
+                        const struct dns_keep *keep, struct mz_err *err)
 {
     struct mz_proto_ctx ctx = { .arena = mz_arena_create(MZ_MEM_CONFIG),
                                 .unknown = MZ_UNKNOWN_COUNT };
@@ -151,7 +151,6 @@ static bool cares_build(const pb_TypedExtensionConfig *m, struct mz_cluster *c, 
         mz_any_unpack_as(&ctx, m->typed_config, &pb_CaresDnsResolverConfig__descriptor, &msg, err);
     if (ok) {
         const pb_CaresDnsResolverConfig *r = (const pb_CaresDnsResolverConfig *)msg;
-        struct dns_config *d = cluster_priv(c)->dns_config;
         uint64_t seconds = mz_u64_or(r->query_timeout_seconds, 0);
         d->udp_max = mz_u32_or(r->udp_max_queries, 0);
         d->tries = mz_u32_or(r->query_tries, 0);
@@ -161,7 +160,8 @@ static bool cares_build(const pb_TypedExtensionConfig *m, struct mz_cluster *c, 
             ok = mz_err_set(err, "use_resolvers_as_fallback and filter_unroutable_families are "
                                  "not supported yet");
         else
-            ok = resolvers_build(r->resolvers, r->n_resolvers, r->dns_resolver_options, c, err);
+            ok = resolvers_build(r->resolvers, r->n_resolvers, r->dns_resolver_options, d, keep,
+                                 err);
     }
     mz_arena_destroy(ctx.arena);
     return ok || mz_err_at(err, "typed_dns_resolver_config.typed_config");
@@ -208,12 +208,18 @@ static bool rates_build(const pb_Cluster *m, struct dns_config *d, struct mz_err
     return true;
 }
 
+static void *keep_in_cluster(void *c, size_t n)
+{
+    return cluster_keep(c, n);
+}
+
 bool cluster_dns_config(const pb_Cluster *m, struct mz_cluster *c, struct mz_err *err)
 {
     static const enum mz_dns_family families[] = { MZ_DNS_AUTO, MZ_DNS_V4_ONLY, MZ_DNS_V6_ONLY,
                                                    MZ_DNS_V4_PREFERRED, MZ_DNS_ALL };
     if (c->type != CLUSTER_STRICT_DNS && c->type != CLUSTER_LOGICAL_DNS)
         return true;
+    const struct dns_keep keep = { keep_in_cluster, c };
     struct dns_config *d = cluster_priv(c)->dns_config = cluster_keep(c, sizeof(*d));
     if ((unsigned)m->dns_lookup_family >= MZ_COUNT(families))
         return mz_err_set(err, "unknown family %d", (int)m->dns_lookup_family) ||
@@ -225,8 +231,9 @@ bool cluster_dns_config(const pb_Cluster *m, struct mz_cluster *c, struct mz_err
     if (!rates_build(m, d, err))
         return false;
     if (m->typed_dns_resolver_config)
-        return cares_build(m->typed_dns_resolver_config, c, err);
+        return dns_resolver_build(m->typed_dns_resolver_config, d, &keep, err);
     const pb_DnsResolutionConfig *r = m->dns_resolution_config;
-    return !r || resolvers_build(r->resolvers, r->n_resolvers, r->dns_resolver_options, c, err) ||
+    return !r ||
+           resolvers_build(r->resolvers, r->n_resolvers, r->dns_resolver_options, d, &keep, err) ||
            mz_err_at(err, "dns_resolution_config");
 }

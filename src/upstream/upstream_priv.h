@@ -237,7 +237,7 @@ struct lb_type {
 };
 extern const struct lb_type lb_round_robin, lb_least_request, lb_random, lb_ring_hash, lb_maglev;
 extern const struct lb_type lb_cluster_provided; /* in configuration: the cluster's type tells which */
-extern const struct lb_type lb_original_dst, lb_aggregate;
+extern const struct lb_type lb_original_dst, lb_aggregate, lb_forward;
 struct mz_host *lb_pick_weighted(const struct host_list *hosts, struct lb_source *state,
                                  struct mz_rand *r,
                                  double (*weight)(const void *arg, uint32_t item), const void *arg);
@@ -291,6 +291,7 @@ enum cluster_type {
     CLUSTER_LOGICAL_DNS,
     CLUSTER_ORIGINAL_DST,
     CLUSTER_AGGREGATE,
+    CLUSTER_FORWARD,
     CLUSTER_EDS
 };
 struct dns_config { /* allocated for DNS clusters only */
@@ -302,6 +303,12 @@ struct dns_config { /* allocated for DNS clusters only */
     bool use_tcp, no_default_search, rotate;
     uint32_t timeout_ms, tries, udp_max; /* 0: as the library has it */
 };
+struct dns_keep { /* where what a configuration consists of lies, zeroed */
+    void *(*alloc)(void *arg, size_t n);
+    void *arg;
+};
+/* typed_dns_resolver_config (cluster_socket.c); the error's path begins with that. */
+bool dns_resolver_build(const pb_TypedExtensionConfig *m, struct dns_config *d, const struct dns_keep *keep, struct mz_err *err);
 struct dns_cluster;
 struct outlier;
 struct checker;
@@ -382,6 +389,7 @@ struct cluster_priv {
     struct dns_cluster *dns; /* main thread */
     struct original_dst *original_dst;
     struct aggregate *aggregate;
+    struct forward *forward; /* NULL: hosts are not those of a DNS cache */
     const struct mz_auto_sni *auto_sni; /* NULL: none */
     struct transport_match *matches; /* cluster_transport.c */
     size_t n_matches;
@@ -507,6 +515,25 @@ struct mz_loop *upstream_main(const struct mz_upstream *u);
 /* cds.c: one resource. REFUSED: @err. */
 enum mz_cluster_change cds_set(struct mz_cluster_manager *m, const struct mz_resource *r, struct mz_err *err);
 
+/* dns_cache.c */
+struct mz_dns_cache;
+struct mz_dns_answer;
+#define DNS_CACHE_KEY 280 /* "name:port" */
+/* False: @authority is none. out_host_n: of the name in front of the port. */
+bool dns_cache_key(struct mz_str authority, uint16_t default_port, char out_key[DNS_CACHE_KEY], size_t *out_n, size_t *out_host_n);
+const struct mz_dns_answer *dns_cache_find(const struct mz_dns_cache *c, struct mz_str key); /* this thread's; it is in use now */
+void dns_cache_join(struct mz_dns_cache *c, struct mz_cluster *cluster); /* main thread: it gets hosts by forward_hosts() */
+void dns_cache_leave(struct mz_dns_cache *c, const struct mz_cluster *cluster);
+void dns_caches_stop(struct mz_map *all);
+struct mz_map *cluster_manager_dns_caches(struct mz_cluster_manager *m); /* by name */
+/* forward_proxy.c */
+bool forward_config(const pb_Cluster *m, struct mz_cluster *c, struct mz_err *err);
+bool forward_names_check(const pb_Cluster *m, struct mz_cluster *c, struct mz_err *err); /* the protocol's options are built */
+void forward_hosts(struct mz_cluster *c, struct mz_dns_answer *const *v, size_t n); /* main thread */
+void forward_start(struct mz_cluster *c);
+void forward_stop(struct mz_cluster *c); /* nothing where the cluster is another */
+void forward_drop(struct mz_wcluster *w);
+
 /* original_dst.c */
 bool original_dst_config(const pb_Cluster *m, struct mz_cluster *c, struct mz_err *err);
 void original_dst_start(struct mz_cluster *c); /* main thread */
@@ -564,6 +591,7 @@ struct mz_wcluster {
     struct peeked *peeked;                   /* preconnect.c; NULL before the first host chosen ahead */
     struct original_dst_here *original_dst; /* NULL before the first host made here */
     struct aggregate_here *aggregate;       /* NULL before the first choice */
+    struct forward_here *forward;           /* the same */
     struct mz_http1_stats http1_stats; /* scopes NULL before the first connection */
     struct mz_http2_stats http2_stats;
     bool removed;

@@ -7,6 +7,7 @@ extern const struct mz_http_filter_type mz_filter_compressor;
 extern const struct mz_http_filter_type mz_filter_cors;
 extern const struct mz_http_filter_type mz_filter_csrf;
 extern const struct mz_http_filter_type mz_filter_decompressor;
+extern const struct mz_http_filter_type mz_filter_dynamic_forward_proxy;
 extern const struct mz_http_filter_type mz_filter_ext_authz;
 extern const struct mz_http_filter_type mz_filter_fault;
 extern const struct mz_http_filter_type mz_filter_grpc_stats;
