@@ -125,7 +125,7 @@ class Agent:
                 return "LIVE" in self.admin("/ready") and "virtualInbound" in self.admin("/listeners")
             except OSError:
                 return False
-        until(ready, 10, lambda: f"the proxy of {self.name}:\n{self.log()[-2000:]}")
+        until(ready, 30, lambda: f"the proxy of {self.name}:\n{self.log()[-2000:]}")
         return self
 
     def stop(self, kind=signal.SIGTERM):

@@ -74,6 +74,8 @@ def test_everything_is_taken(netns, tmp_path, certificates, case, delta):  # noq
     try:
         m = control.Mizzend(tmp_path, {f.name: f.read_text() for f in (CASES / case / "input").iterdir()})
         for name in golden:
+            if not json.loads((CASES / case / name / "node.json").read_text())["id"].startswith(("sidecar~", "router~")):
+                continue  # mizzend says that it does not serve others yet (tests/conformance/istio/not_yet.txt)
             boot = bootstrap(CASES / case / name / "node.json", m.port, secrets.port, delta)
             proxies.append(Proxy(ENVOY, tmp_path, boot, name))
         by_agent = case in FOR_AGENTS
