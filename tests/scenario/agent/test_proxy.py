@@ -4,9 +4,10 @@ import time
 
 import pytest
 
-from podagent import Mesh
-from pods import node  # noqa: F401
-from wire import until
+pytest.importorskip("envoy.service.discovery.v3.discovery_pb2", reason="peer xds-protos is not installed")
+from podagent import Mesh  # noqa: E402
+from pods import node  # noqa: E402, F401
+from wire import until  # noqa: E402
 
 STRICT = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: default, namespace: demo}\nspec: {mtls: {mode: STRICT}}\n"
 

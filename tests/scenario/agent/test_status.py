@@ -4,10 +4,11 @@ import subprocess
 
 import pytest
 
-from agent import AGENT
-from podagent import Mesh
-from pods import node  # noqa: F401
-from wire import until
+pytest.importorskip("envoy.service.discovery.v3.discovery_pb2", reason="peer xds-protos is not installed")
+from agent import AGENT  # noqa: E402
+from podagent import Mesh  # noqa: E402
+from pods import node  # noqa: E402, F401
+from wire import until  # noqa: E402
 
 PROBERS = {"/app-health/app/livez": {"httpGet": {"path": "/live", "port": 8080, "httpHeaders": [{"name": "X-Probe", "value": "yes"}, {"name": "Host", "value": "me"}]}},
            "/app-health/app/readyz": {"tcpSocket": {"port": 8080}}, "/app-health/app/startupz": {"tcpSocket": {"port": 8999}, "timeoutSeconds": 2},

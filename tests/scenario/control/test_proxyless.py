@@ -8,6 +8,7 @@ from pki import Pki
 from wire import free_port, until
 
 grpc = pytest.importorskip("grpc", reason="peer grpcio is not installed")
+pytest.importorskip("envoy.service.discovery.v3.discovery_pb2", reason="peer xds-protos is not installed")  # comes with a grpcio that is new enough
 import proxyless  # noqa: E402
 
 if not hasattr(grpc, "xds_channel_credentials"):

@@ -7,11 +7,13 @@ import config
 import dynamic
 import pytest
 import sidecar
-from ads import Ads
 from google.protobuf import any_pb2
 from sidecar import META, PEERS, field, header
 from tcp import Server
 from wire import HOST, free_port, until
+
+pytest.importorskip("envoy.service.discovery.v3.discovery_pb2", reason="peer xds-protos is not installed")
+from ads import Ads  # noqa: E402
 
 EXTENSION = "istio.workload.BootstrapExtension"
 SHOP = {"uid": "k/Pod/demo/shop-1", "name": "shop-1", "namespace": "demo", "trust_domain": "td", "service_account": "shop", "canonical_name": "shop",
