@@ -104,7 +104,8 @@ struct mz_str text_json(struct mz_arena *a, struct mz_str s)
     return node_json(a, node_text(a, s));
 }
 
-#define FILE_MAX (1u << 20)
+#define FILE_MAX  (1u << 20)
+#define FILE_STEP 4096
 
 bool file_read(const char *path, struct mz_arena *a, struct file_text *out, struct mz_err *err)
 {
@@ -115,12 +116,21 @@ bool file_read(const char *path, struct mz_arena *a, struct file_text *out, stru
                    ? true
                    : mz_err_set(err, "cannot read %s: %s", path, strerror(errno));
     }
-    char *text = mz_arena_alloc(a, FILE_MAX + 1);
-    const size_t n = fread(text, 1, FILE_MAX + 1, f);
+    MZ_VEC(char) text = { 0 };
+    size_t n = 0, got;
+    do {
+        if (text.cap < n + FILE_STEP)
+            text.v = mz_vec_grow(MZ_MEM_CONFIG, text.v, &text.cap, n + FILE_STEP, 1);
+        got = fread(text.v + n, 1, FILE_STEP, f);
+        n += got;
+    } while (got == FILE_STEP && n <= FILE_MAX);
     const bool bad = ferror(f) != 0;
     (void)fclose(f);
-    if (bad || n > FILE_MAX)
+    if (bad || n > FILE_MAX) {
+        mz_vec_free(&text, MZ_MEM_CONFIG);
         return mz_err_set(err, bad ? "cannot read %s" : "%s is longer than 1 MiB", path);
-    *out = (struct file_text){ { text, n }, true };
+    }
+    *out = (struct file_text){ mz_arena_dup(a, (struct mz_str){ text.v, n }), true };
+    mz_vec_free(&text, MZ_MEM_CONFIG);
     return true;
 }

@@ -4,7 +4,6 @@
 #include <stdio.h>
 
 #include "agent/identity/key.h"
-#include "agent/tree.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "event/loop.h"
@@ -160,26 +159,17 @@ static void ask(struct mz_timer *t)
 {
     struct mz_identity *d = MZ_CONTAINER(t, struct mz_identity, timer);
     struct mz_err err;
-    struct file_text token;
     struct mz_headers h;
     d->call_arena = mz_arena_create(MZ_MEM_TLS);
     d->counts.asked++;
+    mz_headers_init(&h, d->call_arena);
     if (!mz_agent_key_create(mz_str_c(d->o.spiffe), d->o.rsa_bits, d->call_arena, &d->asked_key,
                              &err) ||
-        !file_read(d->o.token_path, d->call_arena, &token, &err)) {
+        !mz_link_who(d->o.token_path, d->o.cluster_id, &h, d->call_arena, &err)) {
         call_end(d);
         try_later(d, err.msg);
         return;
     }
-    mz_headers_init(&h, d->call_arena);
-    while (token.text.n && token.text.p[token.text.n - 1] <= ' ')
-        token.text.n--;
-    if (token.text.n)
-        mz_headers_add(
-            &h, MZ_STR("authorization"),
-            mz_arena_printf(d->call_arena, "Bearer " MZ_STR_FMT, MZ_STR_ARG(token.text)));
-    if (d->o.cluster_id[0])
-        mz_headers_add(&h, MZ_STR("clusterid"), mz_str_c(d->o.cluster_id));
     const struct mz_grpc_opts o = { .timeout_ms = CALL_MS,
                                     .max_receive = ANSWER_MAX,
                                     .bytes_only = true,

@@ -82,6 +82,22 @@ const struct mz_grpc_service *mz_link_service(struct mz_link *k, const char *nam
     return NULL;
 }
 
+bool mz_link_who(const char *token_path, const char *cluster_id, struct mz_headers *h,
+                 struct mz_arena *a, struct mz_err *err)
+{
+    struct file_text token = { 0 };
+    if (token_path[0] && !file_read(token_path, a, &token, err))
+        return false;
+    while (token.text.n && token.text.p[token.text.n - 1] <= ' ')
+        token.text.n--;
+    if (token.text.n)
+        mz_headers_add(h, MZ_STR("authorization"),
+                       mz_arena_printf(a, "Bearer " MZ_STR_FMT, MZ_STR_ARG(token.text)));
+    if (cluster_id[0])
+        mz_headers_add(h, MZ_STR("clusterid"), mz_str_c(cluster_id));
+    return true;
+}
+
 /* ---- a target as a cluster ---- */
 
 static struct mz_str json(struct mz_arena *a, struct mz_str s)

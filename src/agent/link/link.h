@@ -19,6 +19,9 @@ struct mz_link_target {
     struct mz_str root;         /* PEM; with tls; "" trusts the system's authorities */
     struct mz_str chain, key;   /* PEM of ours; "" none. The key is not kept where dumps could show it */
 };
+/* Who asks, for @h: the workload's token (a file, read now; "" or absent: none) and the cluster's name ("": none). */
+bool mz_link_who(const char *token_path, const char *cluster_id, struct mz_headers *h, struct mz_arena *a, struct mz_err *err);
+
 /* ---- one GET of a small document from an http1 target ---- */
 struct mz_link_get;
 struct mz_link_got {

@@ -1,6 +1,5 @@
 #include "agent/relay/relay.h"
 
-#include "agent/tree.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "event/loop.h"
@@ -144,17 +143,9 @@ static void extra_headers(const struct mz_relay_opts *o, struct mz_headers *h, s
 static bool headers(struct carry *c, struct mz_headers *h, struct mz_err *err)
 {
     const struct mz_relay_opts *o = &c->relay->o;
-    struct file_text token = { 0 };
     mz_headers_init(h, c->arena);
-    if (o->token_path[0] && !file_read(o->token_path, c->arena, &token, err))
+    if (!mz_link_who(o->token_path, o->cluster_id, h, c->arena, err))
         return false;
-    while (token.text.n && token.text.p[token.text.n - 1] <= ' ')
-        token.text.n--;
-    if (token.text.n)
-        mz_headers_add(h, MZ_STR("authorization"),
-                       mz_arena_printf(c->arena, "Bearer " MZ_STR_FMT, MZ_STR_ARG(token.text)));
-    if (o->cluster_id[0])
-        mz_headers_add(h, MZ_STR("clusterid"), mz_str_c(o->cluster_id));
     extra_headers(o, h, c->arena);
     return true;
 }

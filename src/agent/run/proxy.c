@@ -298,6 +298,8 @@ static void drain(struct agent *g)
                                              .failed = drain_failed };
     static const struct mz_async_opts o = { .timeout_ms = 2000 };
     struct mz_headers h;
+    if (g->drain)
+        return; /* under way */
     mz_headers_init(&h, g->arena);
     mz_headers_add(&h, MZ_STR(":method"), MZ_STR("POST"));
     mz_headers_add(&h, MZ_STR(":scheme"), MZ_STR("http"));

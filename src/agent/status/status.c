@@ -211,16 +211,12 @@ static void on_probe(void *arg, const struct mz_link_got *got)
 {
     struct job *j = arg;
     j->gets[0] = NULL;
-    /* as kubelets judge */
-    if (got->status >= 200 && got->status < 400) {
-        answer(j, got->status, got->type.n ? got->type.p : plain, got->body);
-        job_end(j);
-    } else if (got->status) {
-        answer(j, got->status, got->type.n ? got->type.p : plain, got->body);
-        job_end(j);
-    } else {
+    if (!got->status) {
         end_with(j, 500, got->why);
+        return;
     }
+    answer(j, got->status, got->type.n ? got->type.p : plain, got->body);
+    job_end(j);
 }
 
 static void on_tcp(struct mz_io *io, unsigned events)

@@ -1,6 +1,6 @@
 """`mizzen-agent proxy` (A1, A2): pods with an agent each, a control plane of ours, mutual TLS by its certificates, kills and renewals."""
+import os
 import signal
-import time
 
 import pytest
 
@@ -62,11 +62,12 @@ def test_certificates_are_renewed_under_traffic(make):
     mesh = make("--workload-cert-ttl", "8", "--max-workload-cert-ttl", "8")
     a, b = two(mesh, env={"SECRET_TTL": "8s"})
     until(lambda: works(mesh, a), 20, "an answer")
-    first, end = a.admin("/certs"), time.monotonic() + 13
-    while time.monotonic() < end:
+    first = a.admin("/certs")
+
+    def renewed():
         assert ask(mesh, a).status == 200
-        time.sleep(0.05)
-    assert a.log().count("certificate for spiffe://cluster.local/ns/demo/sa/a") >= 3
+        return a.log().count("certificate for spiffe://cluster.local/ns/demo/sa/a") >= 3
+    until(renewed, 60, "two renewals")
     assert a.admin("/certs") != first
 
 
@@ -75,7 +76,6 @@ def test_a_killed_proxy_comes_back(make):
     a, b = two(mesh)
     until(lambda: works(mesh, a), 20, "an answer")
     before = a.proxy_pid()
-    import os
     os.kill(before, signal.SIGKILL)
     until(lambda: a.proxy_pid() not in (None, before), 10, "another proxy")
     until(lambda: works(mesh, a), 20, "an answer again")
@@ -93,7 +93,7 @@ def test_a_killed_control_plane_stops_nothing(make):
     mesh.start()
     mesh.write("vs.yaml", "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: b, namespace: demo}\n"
                "spec:\n  hosts: [b]\n  http: [{directResponse: {status: 418}}]\n")
-    until(lambda: ask(mesh, a).status == 418, 30, "the rule of a control plane that came back")
+    until(lambda: ask(mesh, a).status == 418, 90, "the rule of a control plane that came back")  # the back-off grows to 30 s
 
 
 def test_nobody_is_left_when_the_agent_goes(make):
@@ -101,7 +101,6 @@ def test_nobody_is_left_when_the_agent_goes(make):
     a = mesh.agent("a", "10.11.0.1").wait_ready()
     pid = a.proxy_pid()
     a.stop(signal.SIGKILL)
-    import os
 
     def gone():
         try:
@@ -121,8 +120,7 @@ def test_a_wrong_token_gets_nothing(make):
     good = token.read_text()
     token.write_text("nonsense")
     a.start()
-    until(lambda: "Unauthenticated" in a.log(), 20, "a refusal")
-    time.sleep(0.3)
+    until(lambda: a.log().count("Unauthenticated") >= 3, 20, "refusals of certificate and configuration")
     assert "certificate for" not in a.log() and "virtualInbound" not in a.admin("/listeners")
     token.write_text(good)  # as a kubelet renews it
     a.wait_ready()
@@ -133,23 +131,10 @@ def test_requests_are_not_cut_at_the_end(make):
     mesh = make()
     a, b = two(mesh)
     until(lambda: works(mesh, a), 20, "an answer")
-    import threading
-    failed, stop = [], threading.Event()
-
-    def load():
-        while not stop.is_set():
-            try:
-                if ask(mesh, a).status != 200:
-                    failed.append("status")
-            except OSError as e:
-                failed.append(e)
     b.process.send_signal(signal.SIGTERM)
-    t = threading.Thread(target=load)
-    t.start()
-    time.sleep(0.5)
-    stop.set()
-    t.join()
-    assert not failed
+    until(lambda: "draining for" in b.log(), 10, "the drain to begin")
+    for _ in range(20):
+        assert ask(mesh, a).status == 200
     b.stop()
 
 
