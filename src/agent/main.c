@@ -1,7 +1,8 @@
-/* mizzen-agent: what stands beside each proxy. */
+/* mizzen-agent: what stands beside each proxy. It is the proxy's program under another name (server/main.c). */
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/agent.h"
 #include "agent/capture/capture.h"
 #include "agent/run/ask.h"
 #include "agent/run/proxy.h"
@@ -18,7 +19,7 @@ static const struct {
     { "iptables", "leads this pod's connections to its proxy", mz_capture_main },
 };
 
-int main(int argc, char **argv)
+int mz_agent_main(int argc, char **argv)
 {
     const size_t n = sizeof(commands) / sizeof(commands[0]);
     if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||

@@ -22,7 +22,7 @@ void map_set(struct map *m, struct mz_str key, const struct mz_node *value)
         (struct mz_pair){ .key = mz_arena_dup(m->a, key), .value = value };
 }
 
-const struct mz_node *node_text(struct mz_arena *a, struct mz_str s)
+const struct mz_node *made_text(struct mz_arena *a, struct mz_str s)
 {
     struct mz_node *n = mz_arena_new0(a, struct mz_node);
     n->kind = MZ_NODE_STR;
@@ -32,7 +32,7 @@ const struct mz_node *node_text(struct mz_arena *a, struct mz_str s)
 
 void map_text(struct map *m, const char *key, struct mz_str value)
 {
-    map_set(m, mz_str_c(key), node_text(m->a, value));
+    map_set(m, mz_str_c(key), made_text(m->a, value));
 }
 
 void map_number(struct map *m, const char *key, uint64_t value)
@@ -79,7 +79,7 @@ const struct mz_node *node_list(struct mz_arena *a, const struct mz_node *const 
     return list;
 }
 
-struct mz_str node_member(const struct mz_node *map, const char *key)
+struct mz_str member_text(const struct mz_node *map, const char *key)
 {
     for (uint32_t i = 0; i < map->n; i++)
         if (mz_str_eq(map->pairs[i].key, mz_str_c(key)) && map->pairs[i].value->kind == MZ_NODE_STR)
@@ -101,7 +101,7 @@ struct mz_str node_json(struct mz_arena *a, const struct mz_node *n)
 
 struct mz_str text_json(struct mz_arena *a, struct mz_str s)
 {
-    return node_json(a, node_text(a, s));
+    return node_json(a, made_text(a, s));
 }
 
 #define FILE_MAX  (1u << 20)

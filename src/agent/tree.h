@@ -17,9 +17,9 @@ void map_number(struct map *m, const char *key, uint64_t value);
 void map_drop(struct map *m, struct mz_str key);
 void map_all(struct map *m, const struct mz_node *from); /* every member of a map; NULL is fine */
 const struct mz_node *map_node(struct map *m);           /* sorted by key; the map is empty afterwards */
-const struct mz_node *node_text(struct mz_arena *a, struct mz_str s);
+const struct mz_node *made_text(struct mz_arena *a, struct mz_str s);
 const struct mz_node *node_list(struct mz_arena *a, const struct mz_node *const *v, size_t n);
-struct mz_str node_member(const struct mz_node *map, const char *key); /* a string of a map, by its exact key; "" */
+struct mz_str member_text(const struct mz_node *map, const char *key); /* a string of a map, by its exact key; "" */
 struct mz_str node_json(struct mz_arena *a, const struct mz_node *n); /* its JSON */
 struct mz_str text_json(struct mz_arena *a, struct mz_str s);         /* a string as JSON */
 

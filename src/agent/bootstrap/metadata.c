@@ -60,7 +60,7 @@ static void from_environment(const struct mz_agent_settings *s, const struct mz_
     for (char *const *e = s->env; *e; e++)
         if (variable(*e, "ISTIO_META_", &key, &value))
             map_set(m, key,
-                    node_text(m->a, mz_str_eq(key, MZ_STR("POD_PORTS")) ? pod_ports(value, m->a)
+                    made_text(m->a, mz_str_eq(key, MZ_STR("POD_PORTS")) ? pod_ports(value, m->a)
                                                                         : value));
     for (char *const *e = s->env; *e; e++) {
         struct mz_err ignored;
@@ -97,7 +97,7 @@ static const struct mz_node *locality(const struct mz_node *labels, struct mz_ar
 {
     static const char *const parts[] = { "region", "zone", "sub_zone" };
     struct map m = { .a = a };
-    struct mz_str rest = node_member(labels, "istio-locality"), part;
+    struct mz_str rest = member_text(labels, "istio-locality"), part;
     const char sep = mz_str_chr(rest, '/') >= 0 ? '/' : '.';
     for (size_t i = 0; i < 3 && mz_str_split(&rest, sep, &part); i++)
         map_text(&m, parts[i], part);
@@ -106,8 +106,8 @@ static const struct mz_node *locality(const struct mz_node *labels, struct mz_ar
 
 static struct mz_str app_of(const struct mz_node *labels)
 {
-    const struct mz_str k8s = node_member(labels, "app.kubernetes.io/name");
-    return k8s.n ? k8s : node_member(labels, "app");
+    const struct mz_str k8s = member_text(labels, "app.kubernetes.io/name");
+    return k8s.n ? k8s : member_text(labels, "app");
 }
 
 static struct mz_str dotted(struct mz_arena *a, struct mz_str x, struct mz_str y)
@@ -120,7 +120,7 @@ static struct mz_str cluster(const struct mz_node *config, const struct mz_node 
 {
     struct mz_str given = mz_node_text(config, "service_cluster"),
                   how = mz_node_text(config, "tracing_service_name");
-    struct mz_str canonical = node_member(labels, "service.istio.io/canonical-name");
+    struct mz_str canonical = member_text(labels, "service.istio.io/canonical-name");
     if (!canonical.n)
         canonical = app_of(labels).n ? app_of(labels)
                     : workload.n     ? workload
@@ -227,7 +227,7 @@ static void control_plane_name(const struct mz_node *config, struct map *m)
     host.n = colon < 0 ? host.n : (size_t)colon;
     if (mz_str_eq(host, MZ_STR("localhost")))
         host = MZ_STR("istiod.istio-system.svc");
-    const struct mz_node *one = node_text(m->a, host);
+    const struct mz_node *one = made_text(m->a, host);
     map_set(m, MZ_STR("PILOT_SAN"), node_list(m->a, &one, 1));
 }
 

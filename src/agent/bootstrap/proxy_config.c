@@ -35,7 +35,7 @@ const struct mz_node *pod_info(const struct mz_agent_settings *s, const char *fi
                               (int)eq, line.p),
                    NULL;
         }
-        map_set(&m, (struct mz_str){ line.p, (size_t)eq }, node_text(a, value));
+        map_set(&m, (struct mz_str){ line.p, (size_t)eq }, made_text(a, value));
     }
     return map_node(&m);
 }
@@ -162,7 +162,7 @@ const struct mz_node *proxy_config(const struct mz_agent_settings *s,
 {
     struct map m = { .a = a };
     const char *env = mz_agent_env(s, "PROXY_CONFIG");
-    const struct mz_str note = node_member(annotations, "proxy.istio.io/config");
+    const struct mz_str note = member_text(annotations, "proxy.istio.io/config");
     defaults(&m);
     map_text(&m, "serviceCluster", mz_str_c(s->service_cluster));
     const bool ok = from_mesh(&m, s, err) &&

@@ -72,7 +72,7 @@ static void addresses(struct render *r)
     const char *wildcard = wildcards[as_six];
     const struct mz_node *of_config = mz_node_get(r->config, "proxy_metadata");
     const struct mz_str only =
-        of_config ? node_member(of_config, "METRICS_LOCALHOST_ACCESS_ONLY") : (struct mz_str){ 0 };
+        of_config ? member_text(of_config, "METRICS_LOCALHOST_ACCESS_ONLY") : (struct mz_str){ 0 };
     if (only.n)
         (void)mz_agent_bool(only.p, &local_only);
     const char *metrics = local_only ? locals[as_six] : wildcard;
@@ -145,7 +145,7 @@ static struct mz_str patterns_of(struct render *r, struct mz_str all, const char
 static struct mz_str inclusions(struct render *r, struct mz_str all, const char *kind,
                                 const char *annotation, const char *field, const char *needed)
 {
-    struct mz_str note = node_member(r->annotations, annotation), part, rest = mz_str_c(needed);
+    struct mz_str note = member_text(r->annotations, annotation), part, rest = mz_str_c(needed);
     const struct mz_node *matcher = mz_node_get(r->config, "proxy_stats_matcher");
     const struct mz_node *list = mz_node_get(matcher, field);
     if (note.n)
@@ -196,7 +196,7 @@ static struct mz_str extra_tag(struct render *r, struct mz_str all, struct mz_st
 static struct mz_str histogram_buckets(struct render *r)
 {
     const struct mz_str note =
-        node_member(r->annotations, "sidecar.istio.io/statsHistogramBuckets");
+        member_text(r->annotations, "sidecar.istio.io/statsHistogramBuckets");
     struct mz_str all = MZ_STR("[");
     struct mz_err ignored;
     const struct mz_node *n = note.n ? mz_tree_read_json(r->a, note, &ignored) : NULL;
@@ -225,10 +225,10 @@ static void statistics(struct render *r)
 {
     const struct mz_node *tags = mz_node_get(r->config, "extra_stat_tags");
     struct mz_str extra = { 0 }, part,
-                  rest = node_member(r->annotations, "sidecar.istio.io/extraStatTags");
-    const struct mz_str flush = node_member(r->annotations, "sidecar.istio.io/statsFlushInterval"),
+                  rest = member_text(r->annotations, "sidecar.istio.io/extraStatTags");
+    const struct mz_str flush = member_text(r->annotations, "sidecar.istio.io/statsFlushInterval"),
                         evict =
-                            node_member(r->annotations, "sidecar.istio.io/statsEvictionInterval");
+                            member_text(r->annotations, "sidecar.istio.io/statsEvictionInterval");
     uint64_t flush_ms = 5000, evict_ms;
     for (size_t i = 0; i < mz_node_count(tags); i++)
         extra = extra_tag(r, extra, tags->list[i]->text);
@@ -281,10 +281,10 @@ static uint64_t max_connections(struct render *r)
         mz_node_number(r->config, "connection_settings.global_downstream_connection_limit");
     if (n)
         return n;
-    if (meta && mz_str_u64(node_member(meta, "ISTIO_META_GLOBAL_DOWNSTREAM_MAX_CONNECTIONS"), &n))
+    if (meta && mz_str_u64(member_text(meta, "ISTIO_META_GLOBAL_DOWNSTREAM_MAX_CONNECTIONS"), &n))
         return n;
     return values &&
-                   mz_str_u64(node_member(values, "overload.global_downstream_max_connections"), &n)
+                   mz_str_u64(member_text(values, "overload.global_downstream_max_connections"), &n)
                ? n
                : 2147483647;
 }
