@@ -135,7 +135,10 @@ static void on_idle(struct mz_timer *t)
     }
     SESSION_LOG(s, "Session timed out");
     mz_count(tcp_cfg_of(s)->scope, TCP_STAT_IDLE_TIMEOUT, 1);
-    mz_conn_close(down_of(s), MZ_CLOSE_NOW, "tcp_session_idle_timeout", 0);
+    /* A client that owes its end since ours may not know the connection any more. After a FIN the kernel would keep it for
+     * another minute, in the way of the client's next one from that port (D2). */
+    const bool owes = down->write_end && !down->read_end;
+    mz_conn_close(down_of(s), owes ? MZ_CLOSE_RESET : MZ_CLOSE_NOW, "tcp_session_idle_timeout", 0);
 }
 
 static void on_max_duration(struct mz_timer *t)
