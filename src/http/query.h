@@ -1,7 +1,7 @@
 #ifndef MZ_HTTP_QUERY_H
 #define MZ_HTTP_QUERY_H
-/* The parameters of a path's query, and percent-encoding. Views into the text given; any thread. */
-#include "base/arena.h"
+/* The parameters of a path's query. Views into the text given; any thread. */
+#include "base/percent.h"
 #include "base/str.h"
 #include <stdbool.h>
 
@@ -13,9 +13,4 @@ bool mz_query_next(struct mz_str *rest, struct mz_str *out_name, struct mz_str *
 
 /* The first parameter of that name (compared not decoded, as Envoy's route matching does). */
 bool mz_query_get(struct mz_str path, struct mz_str name, struct mz_str *out_value);
-
-struct mz_str mz_percent_decode(struct mz_arena *a,
-                                struct mz_str s); /* once; what is no escape stays; may return s */
-/* Escapes what is not visible ASCII, and '%' and the bytes of @reserved. */
-struct mz_str mz_percent_encode(struct mz_arena *a, struct mz_str s, const char *reserved);
 #endif
