@@ -145,15 +145,15 @@ static void start(void *arg)
 }
 
 struct mz_lds *mz_lds_create(struct mz_listener_manager *m, const struct mz_factory *f,
-                             const pb_ConfigSource *source, struct mz_err *err)
+                             const pb_ConfigSource *source, const char *locator, struct mz_err *err)
 {
     struct mz_lds *l = mz_new0(MZ_MEM_XDS, struct mz_lds);
     const struct mz_subscriber who = { update, first, l, NULL, NULL };
     l->manager = m;
     l->factory = *f;
     l->factory.via_api = true;
-    l->sub = mz_subscribe(f->xds, source, MZ_XDS_LISTENER, MZ_STR(""),
-                          MZ_STR("listener_manager.lds."), &who, err);
+    l->sub = mz_subscribe_all(f->xds, source, locator, MZ_XDS_LISTENER,
+                              MZ_STR("listener_manager.lds."), &who, err);
     if (!l->sub) {
         mz_free(MZ_MEM_XDS, l);
         return NULL;

@@ -60,7 +60,8 @@ void mz_listener_manager_names(struct mz_listener_manager *m, void (*fn)(void *a
 struct Envoy__Config__Core__V3__ConfigSource;
 struct mz_lds;
 struct mz_lds *mz_lds_create(struct mz_listener_manager *m, const struct mz_factory *f,
-                             const struct Envoy__Config__Core__V3__ConfigSource *source, struct mz_err *err); /* target of f->init */
+                             const struct Envoy__Config__Core__V3__ConfigSource *source, const char *locator,
+                             struct mz_err *err); /* target of f->init; @source, @locator: as of mz_subscribe_all() */
 void mz_lds_destroy(struct mz_lds *l); /* NULL is fine */
 struct mz_str mz_lds_version(const struct mz_lds *l); /* of the last good update; "" */
 struct mz_lds_error { /* what the last update had that was refused */

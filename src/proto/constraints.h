@@ -19,6 +19,7 @@ enum check {
     CHECK_NO_CR_LF,     /* header name or value in its lenient form: no CR, no LF (NUL cannot be) */
     CHECK_HEADER_NAME,  /* token of RFC 9110, perhaps with a colon in front */
     CHECK_HEADER_VALUE, /* no control characters but the tab */
+    CHECK_ENTRY_NAME,  /* of a collection's entry: letters, digits and _-.~: */
     CHECK_PATH_PREFIX, /* path_separated_prefix: no '?' or '#', no '/' at the end, two characters or more */
 };
 /* A row with a message opens the rows of its fields. */

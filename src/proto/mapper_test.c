@@ -204,6 +204,8 @@ static const struct {
     { ROUTE, "{redirect: {}}", "match: is required" },
     { ROUTE, "{match: {path_separated_prefix: /a/}, redirect: {}}",
       "match.path_separated_prefix: \"/a/\" must have " },
+    { &pb_ListenerCollection__descriptor, "{entries: [{inline_entry: {name: \"a b\"}}]}",
+      "entries[0].inline_entry.name: \"a b\" must be of letters, digits and _-.~: alone" },
     { ROUTE, "{match: {prefix: /}, direct_response: {status: 99}}",
       "direct_response.status: must be between 200 and 599, is 99" },
     { LISTENER, "{address: {socket_address: {address: a, port_value: 70000}}}",

@@ -108,11 +108,23 @@ static bool check_duration(const struct checking *k, const pb_Duration *d)
                       (lo - odd) / 1e9, ns / 1e9);
 }
 
+static bool is_alnum(char c)
+{
+    return (mz_lower(c) >= 'a' && mz_lower(c) <= 'z') || (c >= '0' && c <= '9');
+}
+
+static bool is_entry_name(struct mz_str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (!is_alnum(s.p[i]) && !(s.p[i] && strchr("_-.~:", s.p[i])))
+            return false;
+    return s.n > 0;
+}
+
 static bool is_token(struct mz_str s)
 {
     for (size_t i = s.n && s.p[0] == ':'; i < s.n; i++)
-        if ((mz_lower(s.p[i]) < 'a' || mz_lower(s.p[i]) > 'z') && (s.p[i] < '0' || s.p[i] > '9') &&
-            !strchr("!#$%&'*+-.^_|~`", s.p[i]))
+        if (!is_alnum(s.p[i]) && !strchr("!#$%&'*+-.^_|~`", s.p[i]))
             return false;
     return true;
 }
@@ -155,6 +167,10 @@ static bool check_text(const struct checking *k, struct mz_str s)
         return is_token(s) || mz_err_set(k->err, "\"%.*s\" is not a header name", MZ_STR_ARG(s));
     case CHECK_HEADER_VALUE:
         return !has_control(s) || mz_err_set(k->err, "must not have control characters");
+    case CHECK_ENTRY_NAME:
+        return is_entry_name(s) ||
+               mz_err_set(k->err, "\"%.*s\" must be of letters, digits and _-.~: alone",
+                          MZ_STR_ARG(s));
     case CHECK_PATH_PREFIX:
         return (s.n >= 2 && mz_str_chr(s, '?') < 0 && mz_str_chr(s, '#') < 0 &&
                 s.p[s.n - 1] != '/') ||

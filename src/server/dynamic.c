@@ -58,6 +58,20 @@ static bool source_known(const struct mz_server *s, const pb_ConfigSource *m, st
            servers_known(s, m->api_config_source, err) || mz_err_at(err, "api_config_source");
 }
 
+/* Sources for names of xDS-TP. */
+static bool authorities_build(struct mz_server *s, struct mz_err *err)
+{
+    const pb_Bootstrap *b = s->bootstrap;
+    for (size_t i = 0; i < b->n_config_sources; i++)
+        if (!source_known(s, b->config_sources[i], err) ||
+            !mz_xds_add_authorities(s->xds, b->config_sources[i], false, err))
+            return mz_err_at(err, "config_sources[%zu]", i);
+    return !b->default_config_source ||
+           (source_known(s, b->default_config_source, err) &&
+            mz_xds_add_authorities(s->xds, b->default_config_source, true, err)) ||
+           mz_err_at(err, "default_config_source");
+}
+
 bool mz_server_ads_build(struct mz_server *s, struct mz_err *err)
 {
     const pb_Bootstrap_DynamicResources *d = s->bootstrap->dynamic_resources;
@@ -67,6 +81,8 @@ bool mz_server_ads_build(struct mz_server *s, struct mz_err *err)
                                     .post_cancel = mz_server_xds_post_cancel,
                                     .arg = s };
     mz_xds_set_net(s->xds, &net);
+    if (!mz_server_xds_context(s, err) || !authorities_build(s, err))
+        return false;
     return !d || !d->ads_config ||
            (servers_known(s, d->ads_config, err) && mz_xds_set_ads(s->xds, d->ads_config, err)) ||
            mz_err_at(err, "dynamic_resources.ads_config");
@@ -79,23 +95,35 @@ static void first_clusters(void *arg)
     s->when_clusters_ready(s);
 }
 
+/* Which of the two an error is about: one of the source has a path within it. */
+static bool is_locator(const char *locator, const struct mz_err *err)
+{
+    return locator[0] && !err->path[0];
+}
+
 bool mz_server_dynamic_build(struct mz_server *s, struct mz_err *err)
 {
     const pb_Bootstrap_DynamicResources *d = s->bootstrap->dynamic_resources;
     if (!mz_runtime_store_subscribe(s->runtime, s->xds, &s->runtime_init, err))
         return mz_err_at(err, "layered_runtime");
-    if (d && d->cds_config) {
+    if (d && (d->cds_config || d->cds_resources_locator[0])) {
         if (source_known(s, d->cds_config, err))
-            s->dynamic.cds = mz_cds_create(s->clusters, d->cds_config, first_clusters, s, err);
+            s->dynamic.cds = mz_cds_create(s->clusters, d->cds_config, d->cds_resources_locator,
+                                           first_clusters, s, err);
         if (!s->dynamic.cds)
-            return mz_err_at(err, "dynamic_resources.cds_config");
+            return mz_err_at(err, "dynamic_resources.%s",
+                             is_locator(d->cds_resources_locator, err) ? "cds_resources_locator"
+                                                                       : "cds_config");
         s->cds_waiting = true;
     }
-    if (d && d->lds_config) {
+    if (d && (d->lds_config || d->lds_resources_locator[0])) {
         if (source_known(s, d->lds_config, err))
-            s->dynamic.lds = mz_lds_create(s->listeners, &s->factory, d->lds_config, err);
+            s->dynamic.lds = mz_lds_create(s->listeners, &s->factory, d->lds_config,
+                                           d->lds_resources_locator, err);
         if (!s->dynamic.lds)
-            return mz_err_at(err, "dynamic_resources.lds_config");
+            return mz_err_at(err, "dynamic_resources.%s",
+                             is_locator(d->lds_resources_locator, err) ? "lds_resources_locator"
+                                                                       : "lds_config");
     }
     if (s->workloads && !(source_known(s, s->workload_source, err) &&
                           mz_workloads_subscribe(s->workloads, s->workload_source, err)))

@@ -77,7 +77,7 @@ static const pb_CommandLineOptions *options_message(const struct mz_server *s)
 }
 
 /* The node as the command line completes it; what control planes ask a proxy for is Envoy's name and version. */
-static pb_Node *node_message(const struct mz_server *s)
+pb_Node *mz_server_node_message(const struct mz_server *s)
 {
     const struct mz_factory *f = &s->factory;
     pb_Node *n = page_new(s->arena, &pb_Node__descriptor);
@@ -104,12 +104,12 @@ static pb_Node *node_message(const struct mz_server *s)
 
 void mz_server_node_show(const struct mz_server *s)
 {
-    mz_attributes_set_node(node_message(s), s->arena);
+    mz_attributes_set_node(mz_server_node_message(s), s->arena);
 }
 
 struct mz_str mz_server_node(const struct mz_server *s)
 {
-    return mz_msg_pack_alloc((const ProtobufCMessage *)node_message(s), s->arena);
+    return mz_msg_pack_alloc((const ProtobufCMessage *)mz_server_node_message(s), s->arena);
 }
 
 /* Listeners and clusters are left out: the managers keep theirs, and /config_dump puts them in. */
@@ -117,7 +117,7 @@ static struct mz_str bootstrap_bytes(const struct mz_server *s)
 {
     pb_Bootstrap b = *s->bootstrap;
     b.static_resources = NULL;
-    b.node = node_message(s);
+    b.node = mz_server_node_message(s);
     return mz_msg_pack_alloc((const ProtobufCMessage *)&b, s->arena);
 }
 

@@ -89,6 +89,8 @@ void mz_server_dynamic_start(struct mz_server *s, void (*ready)(void *arg)); /* 
 void mz_server_dynamic_stop(struct mz_server *s);
 void mz_server_xds_destroy(struct mz_server *s);
 
+bool mz_server_xds_context(struct mz_server *s, struct mz_err *err); /* xds_context.c: node_context_params */
+
 /* xds_net.c: see struct mz_xds_net */
 bool mz_server_xds_grpc(void *arg, const struct Envoy__Config__Core__V3__GrpcService *m, struct mz_xds_transport *out,
                         void (**out_destroy)(void *arg), struct mz_err *err);
@@ -146,6 +148,6 @@ bool mz_server_overload_build(struct mz_server *s, struct mz_err *err); /* overl
 struct mz_str mz_server_node(const struct mz_server *s); /* packed Node as others are told; in s->arena. Bootstrap read */
 bool mz_server_admin_start(struct mz_server *s, struct mz_err *err);
 void mz_server_node_show(const struct mz_server *s); /* to expressions (xds.node) */
-struct mz_str mz_server_node(const struct mz_server *s); /* the Node, packed; while the bootstrap is there */
+struct Envoy__Config__Core__V3__Node *mz_server_node_message(const struct mz_server *s); /* the same, not packed */
 struct mz_pages *mz_server_pages_create(struct mz_server *s); /* bootstrap read, parts made; owned by the caller */
 #endif

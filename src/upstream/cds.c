@@ -123,14 +123,15 @@ static void first(void *arg)
 }
 
 struct mz_cds *mz_cds_create(struct mz_cluster_manager *m, const pb_ConfigSource *source,
-                             void (*done)(void *arg), void *arg, struct mz_err *err)
+                             const char *locator, void (*done)(void *arg), void *arg,
+                             struct mz_err *err)
 {
     const struct mz_upstream_env *env = cluster_manager_env(m);
     struct mz_cds *c = mz_new0(MZ_MEM_XDS, struct mz_cds);
     const struct mz_subscriber who = { update, first, c, NULL, NULL };
     struct mz_str prefix = MZ_STR("cluster_manager.cds.");
     *c = (struct mz_cds){ .manager = m, .first = done, .arg = arg };
-    c->sub = mz_subscribe(env->xds, source, MZ_XDS_CLUSTER, MZ_STR(""), prefix, &who, err);
+    c->sub = mz_subscribe_all(env->xds, source, locator, MZ_XDS_CLUSTER, prefix, &who, err);
     if (!c->sub) {
         mz_free(MZ_MEM_XDS, c);
         return NULL;

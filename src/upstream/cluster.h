@@ -216,9 +216,9 @@ void mz_cluster_manager_each_eds(struct mz_cluster_manager *m, void (*fn)(void *
 /* ---- cds.c: the subscription ---- */
 struct Envoy__Config__Core__V3__ConfigSource;
 struct mz_cds;
-/* @first runs once: its first update was taken or refused, or did not come in time. */
+/* @source, @locator: as of mz_subscribe_all(). @first runs once: its first update was taken or refused, or did not come in time. */
 struct mz_cds *mz_cds_create(struct mz_cluster_manager *m, const struct Envoy__Config__Core__V3__ConfigSource *source,
-                             void (*first)(void *arg), void *arg, struct mz_err *err);
+                             const char *locator, void (*first)(void *arg), void *arg, struct mz_err *err);
 void mz_cds_start(struct mz_cds *c);
 void mz_cds_destroy(struct mz_cds *c); /* NULL is fine */
 struct mz_str mz_cds_version(const struct mz_cds *c); /* of the last good update; "" */

@@ -6,6 +6,7 @@
 #include "upstream/health/health.h"
 #include "upstream/stats.h"
 #include "upstream/upstream_priv.h"
+#include "xds/name.h"
 #include "xds/subscription.h"
 
 struct policy { /* what an assignment says beside its hosts */
@@ -383,13 +384,13 @@ bool eds_config(const pb_Cluster *m, struct cluster_entry *entry, const struct m
                 struct mz_err *err)
 {
     const pb_Cluster_EdsClusterConfig *cfg = m->eds_cluster_config;
-    if (!cfg || !cfg->eds_config || !env->xds)
+    struct mz_str service = cfg && cfg->service_name[0] ? mz_str_c(cfg->service_name) : entry->name;
+    if (!cfg || !(cfg->eds_config || mz_xds_name_is(service)) || !env->xds)
         return mz_err_set(err, "cannot create an EDS cluster without an EDS config") ||
                mz_err_at(err, "eds_cluster_config");
     if (m->load_assignment)
         return mz_err_set(err, "an EDS cluster has the endpoints that its subscription gives") ||
                mz_err_at(err, "load_assignment");
-    struct mz_str service = cfg->service_name[0] ? mz_str_c(cfg->service_name) : entry->name;
     struct eds *e =
         mz_alloc0(MZ_MEM_XDS, sizeof(*e) + service.n + 1); /* the NUL: a message's name */
     entry->eds = e;

@@ -17,8 +17,8 @@ struct mz_odcds {
     unsigned refs;                      /* atomic: the manager, questions under way */
     struct mz_cluster_manager *manager; /* NULL: it has gone */
     struct mz_arena *arena;
-    struct mz_str key; /* the packed source */
-    const pb_ConfigSource *source;
+    struct mz_str key;             /* the packed source */
+    const pb_ConfigSource *source; /* NULL: names of xDS-TP only, of the bootstrap's authorities */
     struct mz_subscription *
         hold; /* never started: the stream stays, and its statistics are there, between questions */
     struct mz_map names; /* struct discovery */
@@ -149,24 +149,30 @@ struct mz_odcds *mz_odcds_get(struct mz_cluster_manager *m, const pb_ConfigSourc
 {
     const struct mz_upstream_env *env = cluster_manager_env(m);
     struct mz_map *all = cluster_manager_odcds(m);
-    if (!env->xds || !mz_xds_is_delta(env->xds, source)) {
+    if (!source && env->xds && !mz_xds_has_authorities(env->xds)) {
+        mz_err_set(err, "is required where no authority (config_sources) tells of clusters");
+        return NULL;
+    }
+    if (!env->xds || (source && !mz_xds_is_delta(env->xds, source))) {
         mz_err_set(err, "clusters on demand come by DELTA_GRPC, or by ADS that is DELTA_GRPC");
         return NULL;
     }
     struct mz_arena *a = mz_arena_create(MZ_MEM_XDS);
-    struct mz_str key = mz_msg_pack_alloc(&source->base, a);
+    struct mz_str key = source ? mz_msg_pack_alloc(&source->base, a) : MZ_STR("");
     struct mz_odcds *o = mz_map_get(all, key);
     struct mz_proto_ctx ctx = { .arena = a, .unchecked = true };
     ProtobufCMessage *copy = NULL;
-    if (o || !mz_msg_unpack(&ctx, key, &pb_ConfigSource__descriptor, &copy, err)) {
+    if (o || (source && !mz_msg_unpack(&ctx, key, &pb_ConfigSource__descriptor, &copy, err))) {
         mz_arena_destroy(a);
         return o;
     }
     /* What is wrong with the source is said now, not to the first request. */
     const struct mz_subscriber nobody = { 0 };
-    struct mz_subscription *hold =
-        mz_subscribe(env->xds, source, MZ_XDS_CLUSTER, MZ_STR("*"), mz_str_c(prefix), &nobody, err);
-    if (!hold) {
+    struct mz_subscription *hold = source
+                                       ? mz_subscribe(env->xds, source, MZ_XDS_CLUSTER, MZ_STR("*"),
+                                                      mz_str_c(prefix), &nobody, err)
+                                       : NULL;
+    if (source && !hold) {
         mz_arena_destroy(a);
         return NULL;
     }

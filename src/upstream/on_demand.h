@@ -15,7 +15,8 @@
 
 struct Envoy__Config__Core__V3__ConfigSource;
 struct mz_odcds;
-/* Main thread: the source of such clusters, which lives until the manager goes; the same for equal messages. It has to be delta.
+/* Main thread: the source of such clusters, which lives until the manager goes; the same for equal messages. It has to be delta;
+ * @source NULL: clusters whose names are of xDS-TP come from the bootstrap's authorities, others are missing.
  * NULL: @err, its path is within the message. */
 struct mz_odcds *mz_odcds_get(struct mz_cluster_manager *m, const struct Envoy__Config__Core__V3__ConfigSource *source,
                               struct mz_err *err);

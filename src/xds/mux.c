@@ -56,6 +56,51 @@ void mux_named_drop(struct named *n)
     named_free(n);
 }
 
+/* ---- names of xDS-TP ---- */
+
+static bool is_glob(struct mz_str name)
+{
+    struct mz_arena *a = mz_arena_create(MZ_MEM_XDS);
+    struct mz_xds_name n;
+    struct mz_err err;
+    bool is =
+        mz_xds_name_is(name) && mz_xds_name_parse(a, name, &n, &err) && mz_xds_name_is_glob(&n);
+    mz_arena_destroy(a);
+    return is;
+}
+
+static struct named *watched_by_text(struct mz_xds_mux *m, enum mz_xds_type t, struct mz_arena *a,
+                                     const struct mz_xds_name *name)
+{
+    struct named *n = mux_named(m, t, mz_xds_name_text(a, name), false);
+    return n && !mz_list_empty(&n->watches) ? n : NULL;
+}
+
+struct named *mux_watched(struct mz_xds_mux *m, enum mz_xds_type t, struct mz_str name)
+{
+    struct named *n = mux_named(m, t, name, false);
+    struct mz_xds_name parsed;
+    struct mz_err err;
+    if ((n && !mz_list_empty(&n->watches)) || !mz_xds_name_is(name) || type_has_spaces(t))
+        return n;
+    struct mz_arena *a = mz_arena_create(MZ_MEM_XDS);
+    struct named *of = NULL;
+    if (mz_xds_name_parse(a, name, &parsed, &err)) {
+        of = watched_by_text(m, t, a, &parsed);
+        mz_xds_name_to_glob(a, &parsed);
+        if (!of && state_of(m, t)->n_globs)
+            of = watched_by_text(m, t, a, &parsed);
+    }
+    mz_arena_destroy(a);
+    return of ? of : n;
+}
+
+struct named *mux_resource(struct mz_xds_mux *m, enum mz_xds_type t, struct mz_str name, bool make)
+{
+    struct named *n = mux_watched(m, t, name);
+    return n && !n->glob ? n : mux_named(m, t, name, make);
+}
+
 /* It was to be confirmed in time. */
 static void ttl_over(struct mz_timer *timer)
 {
@@ -99,6 +144,7 @@ static void watched_changed(struct mz_xds_watch *w, bool begins)
     struct type_state *s = state_of(m, w->type);
     if (w->named) {
         s->n_watched += begins ? 1 : (size_t)-1;
+        s->n_globs += !w->named->glob ? 0 : begins ? 1 : (size_t)-1;
         if (w->named->space) {
             s->n_spaces += begins ? 1 : (size_t)-1;
             s->every_asked &=
@@ -161,8 +207,10 @@ struct mz_xds_watch *mz_xds_mux_watch(struct mz_xds_mux *m, enum mz_xds_type t, 
     }
     w->named = mux_named(m, t, name, true);
     bool first = mz_list_empty(&w->named->watches);
-    if (first)
+    if (first) {
         w->named->space = type_has_spaces(t) && !ops->single;
+        w->named->glob = !type_has_spaces(t) && is_glob(name);
+    }
     mz_list_add_tail(&w->named->watches, &w->link);
     struct mz_resource known;
     if (first)
@@ -184,25 +232,29 @@ bool mz_xds_watch_known(const struct mz_xds_watch *w, struct mz_resource *out)
     return false;
 }
 
-static struct mz_str space_of(struct mz_str name)
-{
-    ptrdiff_t slash = mz_str_rchr(name, '/');
-    return (struct mz_str){ name.p, slash < 0 ? 0 : (size_t)slash };
-}
+/* ---- names of others: what is under a space, what is of a collection ---- */
 
 bool mux_space_watched(struct mz_xds_mux *m, enum mz_xds_type t, struct mz_str name)
 {
-    const struct named *n = mux_named(m, t, space_of(name), false);
+    const struct named *n = mux_named(m, t, mux_space_of(name), false);
     return n && !mz_list_empty(&n->watches);
 }
 
-/* Nobody keeps what came under @n: a new stream must not begin with it. */
-static void space_forget(struct named *n)
+/* Is a name that nobody watches itself one of those that @n stands for? */
+static bool is_under(const struct named *of, struct named *n)
+{
+    if (n->space)
+        return mz_str_eq(mux_space_of(of->name), n->name);
+    return n->glob && mux_watched(n->mux, n->type, of->name) == n;
+}
+
+/* Nobody keeps what came under @n, whose last watch goes: a new stream must not begin with it. */
+static void forget_under(struct named *n)
 {
     struct mz_map *all = &state_of(n->mux, n->type)->names;
     for (struct mz_map_entry *it = NULL; (it = mz_map_next(all, it)) != NULL;) {
         struct named *of = it->value;
-        if (of == n || !of->version || !mz_str_eq(space_of(of->name), n->name))
+        if (of == n || !of->version || !is_under(of, n))
             continue;
         mux_keep_text(&of->version, (struct mz_str){ 0 });
         size_t before = all->n;
@@ -217,177 +269,14 @@ void mz_xds_watch_end(struct mz_xds_watch *w)
     if (!w)
         return;
     struct named *n = w->named;
+    if (n && (n->space || n->glob) && n->watches.next == n->watches.prev)
+        forget_under(n);
     mz_list_del(&w->link);
     if (n && mz_list_empty(&n->watches)) {
         watched_changed(w, false);
-        if (type_has_spaces(w->type))
-            space_forget(n);
         mux_named_drop(n);
     }
     mz_free(MZ_MEM_XDS, w);
-}
-
-/* ---- handing on ---- */
-
-/* @u NULL: what came is none. */
-static void deliver_one(struct mz_xds_watch *w, const struct mz_xds_update *u, bool *io_ok,
-                        struct mz_err *err)
-{
-    struct mz_err one;
-    if (!u) {
-        if (w->ops->refused)
-            w->ops->refused(w->arg);
-        return;
-    }
-    bool ok = w->ops->update(w->arg, u, &one);
-    if (!ok && *io_ok)
-        *err = one;
-    *io_ok = *io_ok && ok;
-}
-
-/* The watch behind @last, if that is still there; NULL: none. @last NULL: the first. */
-static struct mz_xds_watch *watch_behind(struct mz_list *watches, const struct mz_xds_watch *last)
-{
-    struct mz_list *at = last ? watches : watches->next;
-    mz_list_foreach (it, watches)
-        if (last && it == &last->link)
-            at = it->next;
-    return at == watches ? NULL : MZ_CONTAINER(at, struct mz_xds_watch, link);
-}
-
-static void deliver_every(struct type_state *s, const struct mz_xds_update *u, bool *io_ok,
-                          struct mz_err *err)
-{
-    struct mz_xds_watch *last = NULL;
-    while ((last = watch_behind(&s->every, last)) != NULL)
-        deliver_one(last, u, io_ok, err);
-}
-
-/* A callback may end any watch, and others may come: each is found anew by its place. */
-static void deliver_named(struct named *n, const struct mz_xds_update *u, bool *io_ok,
-                          struct mz_err *err)
-{
-    struct mz_xds_mux *m = n->mux;
-    enum mz_xds_type t = n->type;
-    struct mz_arena *a = mz_arena_create(MZ_MEM_XDS);
-    struct mz_str name = mz_arena_dup(a, n->name);
-    struct mz_xds_watch *last = NULL;
-    for (;;) {
-        n = mux_named(m, t, name, false);
-        last = n ? watch_behind(&n->watches, last) : NULL;
-        if (!last)
-            break;
-        deliver_one(last, u, io_ok, err);
-    }
-    mz_arena_destroy(a);
-}
-
-/* ---- "space/name" ---- */
-
-struct spaces {
-    struct mz_xds_mux *mux;
-    enum mz_xds_type type;
-    const struct mz_xds_update *all;
-    struct mz_arena *arena;
-    struct mz_map seen;
-};
-
-static void deliver_space(struct spaces *s, struct mz_str space, bool *io_ok, struct mz_err *err)
-{
-    const struct mz_xds_update *u = s->all;
-    struct named *n = mux_named(s->mux, s->type, space, false);
-    if (!n || mz_map_put(&s->seen, space, s))
-        return;
-    struct mz_resource *v = mz_arena_alloc0(s->arena, mz_mul(u->n + 1, sizeof(*v)));
-    struct mz_str *gone = mz_arena_alloc0(s->arena, mz_mul(u->n_removed + 1, sizeof(*gone)));
-    struct mz_answered *names =
-        mz_arena_alloc0(s->arena, mz_mul(u->n_answered + 1, sizeof(*names)));
-    struct mz_xds_update own = {
-        .version = u->version, .v = v, .removed = gone, .answered = names
-    };
-    for (size_t i = 0; i < u->n; i++)
-        if (mz_str_eq(space_of(u->v[i].name), space))
-            v[own.n++] = u->v[i];
-    for (size_t i = 0; i < u->n_removed; i++)
-        if (mz_str_eq(space_of(u->removed[i]), space))
-            gone[own.n_removed++] = u->removed[i];
-    for (size_t i = 0; i < u->n_answered; i++)
-        if (mz_str_eq(space_of(u->answered[i].name), space))
-            names[own.n_answered++] = u->answered[i];
-    deliver_named(n, &own, io_ok, err);
-}
-
-/* To all names that are watched. */
-static void deliver_all(struct mz_xds_mux *m, enum mz_xds_type t, const struct mz_xds_update *u,
-                        bool *io_ok, struct mz_err *err)
-{
-    struct mz_arena *a = mz_arena_create(MZ_MEM_XDS);
-    MZ_VEC(struct mz_str) names = { 0 };
-    mz_map_foreach (it, &state_of(m, t)->names)
-        *mz_vec_push(&names, MZ_MEM_XDS) = mz_arena_dup(a, it->key);
-    mz_vec_foreach (name, &names) {
-        struct named *n = mux_named(m, t, *name, false);
-        if (n)
-            deliver_named(n, u, io_ok, err);
-    }
-    mz_vec_free(&names, MZ_MEM_XDS);
-    mz_arena_destroy(a);
-}
-
-static bool deliver_spaces(struct mz_xds_mux *m, enum mz_xds_type t, const struct mz_xds_update *u,
-                           struct mz_err *err)
-{
-    struct spaces s = { .mux = m, .type = t, .all = u, .arena = mz_arena_create(MZ_MEM_XDS) };
-    bool ok = true;
-    mz_map_init(&s.seen, MZ_MEM_XDS);
-    for (size_t i = 0; i < u->n_answered; i++)
-        deliver_space(&s, space_of(u->answered[i].name), &ok, err);
-    for (size_t i = 0; i < u->n_removed; i++)
-        deliver_space(&s, space_of(u->removed[i]), &ok, err);
-    /* A response without anything tells those who wait for their first that there is nothing. */
-    const struct mz_xds_update none = { .version = MZ_STR("") };
-    if (!u->n_answered && !u->n_removed)
-        deliver_all(m, t, &none, &ok, err);
-    mz_map_fini(&s.seen);
-    mz_arena_destroy(s.arena);
-    return ok;
-}
-
-bool mux_deliver(struct mz_xds_mux *m, enum mz_xds_type t, const struct mz_xds_update *u,
-                 struct mz_err *err)
-{
-    struct type_state *s = state_of(m, t);
-    bool ok = true;
-    if (type_has_spaces(t))
-        return deliver_spaces(m, t, u, err);
-    deliver_every(s, u, &ok, err);
-    for (size_t i = 0; s->n_watched && i < u->n; i++) {
-        struct named *n = mux_named(m, t, u->v[i].name, false);
-        const struct mz_xds_update one = { .version = u->version, .v = &u->v[i], .n = 1 };
-        if (n)
-            deliver_named(n, &one, &ok, err);
-    }
-    for (size_t i = 0; s->n_watched && i < u->n_removed; i++) {
-        struct named *n = mux_named(m, t, u->removed[i], false);
-        const struct mz_xds_update one = { .version = u->version,
-                                           .removed = &u->removed[i],
-                                           .n_removed = 1 };
-        if (n)
-            deliver_named(n, &one, &ok, err);
-    }
-    return ok;
-}
-
-void mux_refuse(struct mz_xds_mux *m, enum mz_xds_type t, const struct mz_err *err)
-{
-    struct type_state *s = state_of(m, t);
-    char text[1600];
-    struct mz_err none;
-    bool ok = true;
-    MZ_LOG(WARN, config, "gRPC config for type.googleapis.com/%s rejected: %s",
-           xds_types[t].descriptor->name, mz_err_text(err, text, sizeof(text)));
-    deliver_every(s, NULL, &ok, &none);
-    deliver_all(m, t, NULL, &ok, &none);
 }
 
 /* ---- requests ---- */
@@ -507,7 +396,7 @@ static void names_anew(struct mz_xds_mux *m, struct type_state *s)
         struct named *n = it->value;
         n->asked = n->changed = false;
         if (mz_list_empty(&n->watches)) {
-            if (mz_list_empty(&s->every) && !type_has_spaces(n->type))
+            if (mz_list_empty(&s->every) && !type_has_spaces(n->type) && !s->n_globs)
                 mux_keep_text(&n->version, (struct mz_str){ 0 });
             *mz_vec_push(&idle, MZ_MEM_XDS) = n;
         } else if (m->opts.delta) {

@@ -28,8 +28,8 @@ static void versions_put(struct mz_buf *out, const struct type_state *s)
 {
     mz_map_foreach (it, &((struct type_state *)(uintptr_t)s)->names) {
         const struct named *n = it->value;
-        if (!n->version ||
-            (mz_list_empty(&n->watches) && mz_list_empty(&s->every) && !type_has_spaces(n->type)))
+        if (!n->version || (mz_list_empty(&n->watches) && mz_list_empty(&s->every) &&
+                            !type_has_spaces(n->type) && !s->n_globs))
             continue;
         struct mz_buf entry;
         mz_buf_init(&entry);
@@ -122,7 +122,7 @@ static bool open_all(struct taking *k, const pb_DeltaDiscoveryResponse *r, struc
         struct wrapped w;
         if (!resource_of_message(r->resources[i], k->type, k->u.version, &w, err))
             return mz_err_at(err, "resources[%zu]", i);
-        struct named *n = mux_named(k->mux, k->type, w.r.name, w.ttl_ms != 0);
+        struct named *n = mux_resource(k->mux, k->type, w.r.name, w.ttl_ms != 0);
         if (n)
             mux_ttl(n, w.ttl_ms);
         if (!w.heartbeat)
@@ -141,14 +141,15 @@ static void versions_keep(struct taking *k)
     bool every = !mz_list_empty(&state_of(k->mux, k->type)->every);
     for (size_t i = 0; i < k->u.n; i++) {
         struct mz_str name = k->u.v[i].name;
-        bool wanted =
-            every || (type_has_spaces(k->type) && mux_space_watched(k->mux, k->type, name));
-        struct named *n = mux_named(k->mux, k->type, name, wanted);
+        const struct named *of = mux_watched(k->mux, k->type, name);
+        bool wanted = every || (of && of->glob) ||
+                      (type_has_spaces(k->type) && mux_space_watched(k->mux, k->type, name));
+        struct named *n = mux_resource(k->mux, k->type, name, wanted);
         if (n)
             mux_keep_text(&n->version, k->u.v[i].version.p ? k->u.v[i].version : MZ_STR(""));
     }
     for (size_t i = 0; i < k->u.n_removed; i++) {
-        struct named *n = mux_named(k->mux, k->type, k->u.removed[i], false);
+        struct named *n = mux_resource(k->mux, k->type, k->u.removed[i], false);
         if (!n)
             continue;
         mux_keep_text(&n->version, (struct mz_str){ 0 });
@@ -165,8 +166,8 @@ static bool response_take(struct mz_xds_mux *m, enum mz_xds_type t,
     if (!ok)
         mux_refuse(m, t, err);
     /* An answer without anything tells the one who asked for all that there is nothing. */
-    if (ok &&
-        (k.u.n || k.u.n_removed || !mz_list_empty(&state_of(m, t)->every) || type_has_spaces(t)))
+    if (ok && (k.u.n || k.u.n_removed || !mz_list_empty(&state_of(m, t)->every) ||
+               type_has_spaces(t) || state_of(m, t)->n_globs))
         ok = mux_deliver(m, t, &k.u, err);
     if (ok) /* refused: the server sends it again to a stream that begins anew */
         versions_keep(&k);

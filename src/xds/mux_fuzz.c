@@ -3,7 +3,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static struct mz_xds_watch *watches[6];
+static struct mz_xds_watch *watches[8];
 static struct mz_xds_mux *mux;
 
 static bool update(void *arg, const struct mz_xds_update *u, struct mz_err *err)
@@ -45,8 +45,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const enum mz_xds_type types[] = { MZ_XDS_CLUSTER,      MZ_XDS_ENDPOINT,
                                               MZ_XDS_ENDPOINT,     MZ_XDS_SECRET,
+                                              MZ_XDS_LISTENER,     MZ_XDS_LISTENER,
                                               MZ_XDS_VIRTUAL_HOST, MZ_XDS_VIRTUAL_HOST };
-    static const char *const names[] = { "", "a", "b", "s", "r", "r/h" };
+    static const char *const names[] = { "",  "a",  "b", "s", "xdstp://a/t/*", "xdstp://a/t/x?k=v",
+                                         "r", "r/h" };
     static struct mz_rand rnd;
     if (!size)
         return 0;
@@ -62,7 +64,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t n_watches = o.delta ? MZ_COUNT(watches) : MZ_COUNT(watches) - 2; /* VHDS is delta */
     memset(watches, 0, sizeof(watches));
     for (size_t i = 0; i < n_watches; i++)
-        watches[i] = mz_xds_mux_watch(mux, types[i], mz_str_c(names[i]), &ops[i == 5], (void *)i);
+        watches[i] = mz_xds_mux_watch(mux, types[i], mz_str_c(names[i]), &ops[i == 7], (void *)i);
     mz_xds_mux_start(mux);
     /* Messages of up to 255 bytes each behind their length; 0: the stream ends and begins. */
     for (size_t at = 1; at < size;) {

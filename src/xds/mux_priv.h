@@ -4,6 +4,7 @@
 #include "base/vec.h"
 #include "proto/wire.h"
 #include "xds/mux.h"
+#include "xds/name.h"
 #include "xds/xds_priv.h"
 
 #define RETRY_FIRST_MS 500
@@ -29,6 +30,7 @@ struct named { /* a name that somebody watches, or a resource that a delta strea
     char *version;       /* delta: what we have; NULL: nothing */
     bool asked;          /* the server knows that we want it */
     bool space;          /* VHDS: all that is under it is wanted */
+    bool glob;           /* a collection of xDS-TP: all whose name is its but for the last part */
     bool left_out;       /* SotW: of the request that goes now; see mux_ask_anew() */
     bool changed;        /* delta: in the list of changes */
     struct ttl *ttl; /* NULL: none */
@@ -38,6 +40,7 @@ struct type_state {
     struct mz_map names;  /* struct named */
     size_t n_watched;     /* of names, those with watches */
     size_t n_spaces;      /* of those, spaces: they ask for the whole type */
+    size_t n_globs;       /* of those, collections */
     bool due;             /* a request is to be sent */
     bool every_asked;     /* delta: on this stream */
     bool every_off;       /* delta: not in the request that goes now; see ask_all_anew() */
@@ -73,6 +76,11 @@ static inline bool type_has_spaces(enum mz_xds_type t)
 {
     return t == MZ_XDS_VIRTUAL_HOST;
 }
+static inline struct mz_str mux_space_of(struct mz_str name) /* what stands in front of the last '/' */
+{
+    ptrdiff_t slash = mz_str_rchr(name, '/');
+    return (struct mz_str){ name.p, slash < 0 ? 0 : (size_t)slash };
+}
 static inline bool type_every(const struct type_state *s) /* is the whole type wanted? */
 {
     return s->n_spaces || s->every.next != &s->every;
@@ -84,6 +92,10 @@ static inline struct type_state *state_of(struct mz_xds_mux *m, enum mz_xds_type
 void mux_due(struct mz_xds_mux *m, enum mz_xds_type t); /* a request goes at the end of the turn */
 void mux_ttl(struct named *n, uint64_t ttl_ms);         /* 0: for ever */
 struct named *mux_named(struct mz_xds_mux *m, enum mz_xds_type t, struct mz_str name, bool make);
+/* Who watches a resource of that name, as the server writes it: its own entry, else that of its collection; NULL: nobody knows it. */
+struct named *mux_watched(struct mz_xds_mux *m, enum mz_xds_type t, struct mz_str name);
+/* The entry of a resource itself, whoever watches it. */
+struct named *mux_resource(struct mz_xds_mux *m, enum mz_xds_type t, struct mz_str name, bool make);
 bool mux_space_watched(struct mz_xds_mux *m, enum mz_xds_type t, struct mz_str name); /* that of a resource's name */
 void mux_named_drop(struct named *n); /* where nobody watches it and nothing is known of it */
 /* Hands resources to those who watch them. False: somebody refused, @err tells of the first. */

@@ -80,8 +80,8 @@ static bool resources_open(struct mz_xds_mux *m, enum mz_xds_type t, const pb_Di
         struct wrapped w;
         if (!resource_unwrap(r->resources[i], t, u->version, a, &w, err))
             return mz_err_at(err, "resources[%zu]", i);
-        if (w.ttl_ms || w.heartbeat || mux_named(m, t, w.r.name, false)) {
-            struct named *n = mux_named(m, t, w.r.name, true);
+        if (w.ttl_ms || w.heartbeat || mux_resource(m, t, w.r.name, false)) {
+            struct named *n = mux_resource(m, t, w.r.name, true);
             mux_ttl(n, w.ttl_ms);
             mux_named_drop(n);
         }

@@ -3,7 +3,8 @@
 
 /* Only what the text is made of is checked here: constraints are the resource's own, checked when it is opened. */
 static bool parse(struct mz_subscription *s, struct mz_str path, struct mz_str text,
-                  struct mz_arena *a, pb_DiscoveryResponse **out, struct mz_err *err)
+                  struct mz_arena *a, const ProtobufCMessageDescriptor *d, ProtobufCMessage **out,
+                  struct mz_err *err)
 {
     struct mz_proto_ctx ctx = {
         .arena = a,
@@ -11,7 +12,6 @@ static bool parse(struct mz_subscription *s, struct mz_str path, struct mz_str t
         .partial = true,
         .unchecked = true,
     };
-    const ProtobufCMessageDescriptor *d = &pb_DiscoveryResponse__descriptor;
     ProtobufCMessage *m;
     bool ok =
         mz_str_ends(path, MZ_STR(".pb"))
@@ -24,7 +24,7 @@ static bool parse(struct mz_subscription *s, struct mz_str path, struct mz_str t
         MZ_LOG(WARN, config, MZ_STR_FMT " has unknown fields: %s", MZ_STR_ARG(path),
                ctx.unknown_path);
     if (ok)
-        *out = (pb_DiscoveryResponse *)m;
+        *out = m;
     return ok;
 }
 
@@ -52,22 +52,61 @@ static bool select_resources(struct mz_subscription *s, const pb_DiscoveryRespon
                       MZ_STR_ARG(s->name), MZ_STR_ARG(other));
 }
 
+/* A collection: its entries stand inline. */
+static bool select_entries(struct mz_subscription *s, const pb_Resource *r, struct mz_arena *a,
+                           struct mz_xds_update *out, struct mz_err *err)
+{
+    const ProtobufCMessageDescriptor *wanted = xds_types[s->type].collection;
+    struct mz_proto_ctx ctx = { .arena = a, .unknown = MZ_UNKNOWN_COUNT, .unchecked = true };
+    ProtobufCMessage *m;
+    *out = (struct mz_xds_update){ .version = mz_str_c(r->version), .whole = true };
+    if (!r->resource || !mz_str_eq(mz_any_type(r->resource), mz_str_c(wanted->name)))
+        return mz_err_set(err, "expected a %s", wanted->name) || mz_err_at(err, "resource");
+    struct mz_str bytes = { (const char *)r->resource->value.data, r->resource->value.len };
+    if (!mz_msg_unpack(&ctx, bytes, wanted, &m, err))
+        return mz_err_at(err, "resource");
+    const pb_ListenerCollection *c = (const pb_ListenerCollection *)m; /* the one there is */
+    struct mz_resource *v = mz_arena_alloc0(a, mz_mul(c->n_entries + 1, sizeof(*v)));
+    out->v = v;
+    for (size_t i = 0; i < c->n_entries; i++) {
+        const pb_CollectionEntry_InlineEntry *e = c->entries[i]->inline_entry;
+        if (!e || !e->resource)
+            return mz_err_set(err, "inline_entry with a resource is required") ||
+                   mz_err_at(err, "resource.entries[%zu]", i);
+        if (!resource_of_any(e->resource, s->type, mz_str_c(e->version), &v[out->n], err))
+            return mz_err_at(err, "resource.entries[%zu] '%s'", i, e->name);
+        out->n++;
+    }
+    return true;
+}
+
+static bool read_text(struct mz_subscription *s, struct mz_str name, struct mz_str text,
+                      struct mz_arena *a, ProtobufCMessage **out, struct mz_err *err)
+{
+    char why[1600];
+    struct mz_err inner;
+    if (parse(s, name, text, a,
+              s->collection ? &pb_Resource__descriptor : &pb_DiscoveryResponse__descriptor, out,
+              &inner))
+        return true;
+    return mz_err_set(err, MZ_STR_FMT ": %s", MZ_STR_ARG(name),
+                      mz_err_text(&inner, why, sizeof(why)));
+}
+
 bool subscription_text(struct mz_subscription *s, struct mz_str name, struct mz_str text,
                        struct mz_arena *a, struct mz_str *out_version)
 {
-    pb_DiscoveryResponse *m;
+    ProtobufCMessage *m;
     struct mz_xds_update u;
     struct mz_err err;
-    if (!parse(s, name, text, a, &m, &err)) {
-        char why[1600];
-        struct mz_err named;
-        mz_err_set(&named, MZ_STR_FMT ": %s", MZ_STR_ARG(name),
-                   mz_err_text(&err, why, sizeof(why)));
-        subscription_failed(s, &named);
+    if (!read_text(s, name, text, a, &m, &err)) {
+        subscription_failed(s, &err);
         return false;
     }
-    *out_version = mz_str_c(m->version_info);
-    if (select_resources(s, m, a, &u, &err))
+    bool ok = s->collection ? select_entries(s, (const pb_Resource *)m, a, &u, &err)
+                            : select_resources(s, (const pb_DiscoveryResponse *)m, a, &u, &err);
+    *out_version = u.version;
+    if (ok)
         return subscription_take(s, &u, &err); /* nobody to tell but the log, which knows */
     subscription_refused(s, &err);
     return false;

@@ -1,4 +1,5 @@
-/* Answers of a server that is polled (REST): JSON of a DiscoveryResponse, of any status, to a subscription of all and one of a name. */
+/* Answers of a server that is polled (REST): JSON of a DiscoveryResponse, of any status, to a subscription of all and one of a name;
+ * the same bytes as a file that holds a collection. */
 #include "xds/xds_priv.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -58,6 +59,26 @@ static const pb_ConfigSource *source(void)
     return &m;
 }
 
+/* As bytes, YAML and JSON. */
+static void as_collection(struct mz_str text)
+{
+    static enum mz_xds_type type = MZ_XDS_LISTENER;
+    static const char *const files[] = { "a.pb", "a.yaml", "a.json" };
+    const struct mz_subscriber who = { update, NULL, &type, NULL, NULL };
+    struct mz_err err;
+    struct mz_subscription *s = mz_subscribe_all(xds, NULL, "file:///dev/null", type,
+                                                 MZ_STR("listener_manager.lds."), &who, &err);
+    if (!s)
+        __builtin_trap();
+    for (size_t i = 0; i < MZ_COUNT(files); i++) {
+        struct mz_arena *a = mz_arena_create(MZ_MEM_XDS);
+        struct mz_str version;
+        (void)subscription_text(s, mz_str_c(files[i]), text, a, &version);
+        mz_arena_destroy(a);
+    }
+    mz_subscription_end(s);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static enum mz_xds_type types[] = { MZ_XDS_CLUSTER, MZ_XDS_ENDPOINT };
@@ -93,6 +114,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memset(posts, 0, sizeof(posts));
     for (size_t i = 0; i < 2; i++)
         mz_subscription_end(subs[i]);
+    as_collection((struct mz_str){ (const char *)data + 1, size - 1 });
     mz_xds_destroy(xds);
     mz_loop_turn(loop, 0);
     mz_stats_destroy(stats);

@@ -60,9 +60,14 @@ static struct mz_xds_mux *mux_make(struct mz_xds *x, const pb_ApiConfigSource *m
     return mz_xds_mux_create(x, &o, &transport);
 }
 
+struct mz_xds_mux *ads_mux_make(struct mz_xds *x, const pb_ApiConfigSource *m, struct mz_err *err)
+{
+    return mux_make(x, m, true, MZ_XDS_CLUSTER, MZ_STR(""), err);
+}
+
 bool mz_xds_set_ads(struct mz_xds *x, const pb_ApiConfigSource *m, struct mz_err *err)
 {
-    x->ads = mux_make(x, m, true, MZ_XDS_CLUSTER, MZ_STR(""), err);
+    x->ads = ads_mux_make(x, m, err);
     return x->ads != NULL;
 }
 
@@ -85,6 +90,7 @@ void mz_xds_go(struct mz_xds *x)
     x->going = true;
     if (x->ads)
         mz_xds_mux_start(x->ads);
+    authorities_go(x);
     mz_map_foreach (it, &x->muxes)
         mz_xds_mux_start(((struct shared_mux *)it->value)->mux);
 }
@@ -137,13 +143,22 @@ static bool grpc_create(struct mz_subscription *s, const pb_ConfigSource *m, str
 {
     struct over_grpc *g = mz_new0(MZ_MEM_XDS, struct over_grpc);
     s->state = g;
+    if (s->authority) {
+        g->mux = s->authority->mux;
+        return true;
+    }
     if (m->config_source_specifier_case == pb_ConfigSource_CONFIG_SOURCE_SPECIFIER_ADS) {
         g->mux = s->xds->ads;
         return true;
     }
     const pb_ApiConfigSource *api = m->api_config_source;
-    if (api->api_type == pb_ApiConfigSource_ApiType_AGGREGATED_GRPC ||
-        api->api_type == pb_ApiConfigSource_ApiType_AGGREGATED_DELTA_GRPC)
+    bool aggregated = api->api_type == pb_ApiConfigSource_ApiType_AGGREGATED_GRPC ||
+                      api->api_type == pb_ApiConfigSource_ApiType_AGGREGATED_DELTA_GRPC;
+    if (aggregated && s->collection) { /* as in Envoy: another way to write ads */
+        g->mux = s->xds->ads;
+        return true;
+    }
+    if (aggregated)
         return mz_err_set(err, "aggregated sources are written as ads: {}") ||
                mz_err_at(err, "api_config_source.api_type");
     g->shared = shared_take(s, api, s->stat_prefix, err);
@@ -153,10 +168,28 @@ static bool grpc_create(struct mz_subscription *s, const pb_ConfigSource *m, str
     return true;
 }
 
+/* A name of xDS-TP is the same in any order of its parameters: the subscriber sees it as it wrote it. */
+static bool take_as_asked(struct mz_subscription *s, const struct mz_xds_update *u,
+                          struct mz_err *err)
+{
+    struct mz_resource r;
+    struct mz_xds_update own = *u;
+    if (u->n == 1) {
+        r = u->v[0];
+        r.name = s->name;
+        own.v = &r;
+    }
+    if (u->n_removed == 1)
+        own.removed = &s->name;
+    return subscription_take(s, &own, err);
+}
+
 static bool on_update(void *arg, const struct mz_xds_update *u, struct mz_err *err)
 {
     struct mz_subscription *s = arg;
     subscription_count(s, MZ_SUB_STAT_ATTEMPT);
+    if (!s->collection && mz_xds_name_is(s->name) && s->type != MZ_XDS_VIRTUAL_HOST)
+        return take_as_asked(s, u, err);
     return subscription_take(s, u, err);
 }
 
@@ -183,6 +216,16 @@ static bool on_current(void *arg, struct mz_resource *out)
 static const struct mz_xds_watch_ops watch_ops = { on_update, on_disconnected, on_refused,
                                                    on_current, false };
 
+static struct mz_str canonical(const struct mz_subscription *s, struct mz_arena *a)
+{
+    struct mz_xds_name n;
+    struct mz_err err; /* it was parsed before */
+    return mz_xds_name_is(s->name) && s->type != MZ_XDS_VIRTUAL_HOST &&
+                   mz_xds_name_parse(a, s->name, &n, &err)
+               ? mz_xds_name_text(a, &n)
+               : s->name;
+}
+
 static void grpc_start(struct mz_subscription *s)
 {
     struct over_grpc *g = s->state;
@@ -191,7 +234,9 @@ static void grpc_start(struct mz_subscription *s)
     subscription_count(s, MZ_SUB_STAT_ATTEMPT);
     if (!g->mux)
         return;
-    g->watch = mz_xds_mux_watch(g->mux, s->type, s->name, &watch_ops, s);
+    struct mz_arena *a = mz_arena_create(MZ_MEM_XDS);
+    g->watch = mz_xds_mux_watch(g->mux, s->type, canonical(s, a), &watch_ops, s);
+    mz_arena_destroy(a);
     if (s->xds->going)
         mz_xds_mux_start(g->mux);
     /* The one that this replaces has it: nobody has to wait for the server. */

@@ -82,6 +82,13 @@ struct mz_xds_net { /* how they are reached; nothing of it before: only files ca
 void mz_xds_set_net(struct mz_xds *x, const struct mz_xds_net *n); /* copied, with node */
 /* The stream of sources that say ads: {}; without it they wait for ever. The error has the path within the message. */
 bool mz_xds_set_ads(struct mz_xds *x, const struct Envoy__Config__Core__V3__ApiConfigSource *m, struct mz_err *err);
+/* A source of the bootstrap for names of xDS-TP: of the authorities that it names, or (@is_default) of all that no other names.
+ * Before whatever subscribes. */
+bool mz_xds_add_authorities(struct mz_xds *x, const struct Envoy__Config__Core__V3__ConfigSource *m, bool is_default,
+                            struct mz_err *err);
+bool mz_xds_has_authorities(const struct mz_xds *x);
+struct mz_xds_params; /* name.h */
+void mz_xds_set_context(struct mz_xds *x, const struct mz_xds_params *p); /* copied; node_context_params */
 /* Does such a source know single names (delta), or only the whole? False also for ads: {} where there is none. */
 bool mz_xds_is_delta(const struct mz_xds *x, const struct Envoy__Config__Core__V3__ConfigSource *source);
 void mz_xds_halt(struct mz_xds *x); /* the process ends: nobody is asked any more, what waits to be asked again does not */
@@ -89,11 +96,17 @@ void mz_xds_go(struct mz_xds *x); /* streams open from now on: the clusters that
 
 struct Envoy__Config__Core__V3__ConfigSource;
 struct mz_subscription;
-/* @name "": every resource of the type. @stat_prefix "cluster_manager.cds.": where update_success and so on are counted. Errors
+/* @name "": every resource of the type. A name of xDS-TP comes from its authority where the bootstrap has that one, and
+ * @source may be NULL then; otherwise from @source. @stat_prefix "cluster_manager.cds.": where update_success and so on are counted. Errors
  * (path within the source's message): a file that does not exist, a kind of source that is not known. */
 struct mz_subscription *mz_subscribe(struct mz_xds *x, const struct Envoy__Config__Core__V3__ConfigSource *source,
                                      enum mz_xds_type type, struct mz_str name, struct mz_str stat_prefix,
                                      const struct mz_subscriber *who, struct mz_err *err);
+/* All of a type: every resource of @source, or (@locator not empty) a collection: "file:///path", or an xdstp name of ADS or a
+ * delta stream, which the node's parameters complete. @source may be NULL with a file. The error says which of the two it is about. */
+struct mz_subscription *mz_subscribe_all(struct mz_xds *x, const struct Envoy__Config__Core__V3__ConfigSource *source,
+                                         const char *locator, enum mz_xds_type type, struct mz_str stat_prefix,
+                                         const struct mz_subscriber *who, struct mz_err *err);
 void mz_subscription_start(struct mz_subscription *s);
 void mz_subscription_end(struct mz_subscription *s); /* also from inside update(); NULL is fine */
 /* VHDS over gRPC: the server is asked for one name more; what it says comes to @s. Until mz_xds_watch_end(). NULL: no server. */

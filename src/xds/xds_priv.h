@@ -5,6 +5,7 @@
 #include "base/map.h"
 #include "base/log.h"
 #include "xds/file_watch.h"
+#include "xds/name.h"
 #include "xds/subscription.h"
 
 #define INITIAL_FETCH_TIMEOUT_MS 15000
@@ -14,11 +15,22 @@ struct mz_xds {
     struct mz_xds_net net;
     struct mz_xds_mux *ads; /* NULL: no ads_config */
     struct mz_map muxes;    /* of sources of their own */
+    struct mz_arena *arena; /* of what the bootstrap says once */
+    struct xds_authority *authorities; /* the last one first */
+    struct mz_xds_params context;      /* of the node; names of collections are completed with it */
     bool going;             /* streams may open */
     bool halted;            /* ... no more */
     struct mz_file_watches *watches;
     uint64_t unknown_fields;
     struct version_text *last_version; /* subscription_counts.c; NULL: none yet */
+};
+struct xds_authority { /* a source of the bootstrap that tells of names by their authority */
+    struct xds_authority *next;
+    struct mz_xds_mux *mux;
+    uint64_t first_ms;
+    struct mz_str *names;
+    size_t n_names;
+    bool any; /* also of names that no other tells of */
 };
 struct mz_hist;
 struct subscription_counts { /* of a subscription without a scope */
@@ -38,7 +50,9 @@ extern const struct source_ops source_file, source_grpc, source_rest;
 struct mz_subscription {
     struct mz_xds *xds;
     enum mz_xds_type type;
-    struct mz_str name; /* behind the struct */
+    struct mz_str name; /* behind the struct; of a collection in canonical form */
+    bool collection;    /* ... and all that is in it is wanted */
+    const struct xds_authority *authority; /* who tells of it; NULL: the source that was given */
     struct mz_str stat_prefix; /* during create() */
     struct mz_scope *scope; /* NULL: it is small */
     struct subscription_counts counts;
@@ -70,9 +84,20 @@ void subscription_refused(struct mz_subscription *s, const struct mz_err *err); 
 void subscription_failed(struct mz_subscription *s, const struct mz_err *err);  /* it could not be had */
 void subscription_first(struct mz_subscription *s); /* whoever waits waits no longer */
 
+/* authority.c */
+/* Who tells of @name: *out NULL is the source @m, which may be NULL where an authority has to. */
+bool authority_of(struct mz_xds *x, const pb_ConfigSource *m, struct mz_str name, const struct xds_authority **out,
+                  struct mz_err *err);
+void authorities_go(struct mz_xds *x);
+void authorities_destroy(struct mz_xds *x);
+/* source_grpc.c, subscription.c */
+struct mz_xds_mux *ads_mux_make(struct mz_xds *x, const pb_ApiConfigSource *m, struct mz_err *err);
+bool source_first_ms(const pb_ConfigSource *m, uint64_t *out, struct mz_err *err);
+
 /* types.c */
 struct xds_type {
     const ProtobufCMessageDescriptor *descriptor;
+    const ProtobufCMessageDescriptor *collection; /* of them in a file; NULL: there is none */
     const char *short_name; /* "cds" */
     const char *stream_method, *delta_method; /* of a server of this type alone; NULL: there is none */
     const char *rest_path;

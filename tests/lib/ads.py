@@ -35,6 +35,15 @@ SERVICES = {"cluster": ("ClusterDiscoveryService", "Clusters"), "listener": ("Li
             "extension": ("ExtensionConfigDiscoveryService", "ExtensionConfigs"), "scope": ("ScopedRoutesDiscoveryService", "ScopedRoutes")}
 
 
+def covers(asked, name):
+    """Is a resource of that name asked for: by name, by "*", or as one of a collection of xDS-TP (its parameters are the same)?"""
+    path, _, context = asked.partition("?")
+    if asked == "*" or not path.startswith("xdstp:") or not path.endswith("/*"):
+        return asked in ("*", name)
+    own, _, context_of_name = name.partition("?")
+    return own.rpartition("/")[0] == path[:-2] and context_of_name == context
+
+
 def pack(kind, resource):
     if isinstance(resource, any_pb2.Any):
         return resource
@@ -57,7 +66,7 @@ class Stream:
             if kind not in self.names:
                 return
             names, have = self.names[kind], self.server.resources.get(kind, {})
-            wanted = {n: r for n, r in have.items() if not names or "*" in names or n in names}
+            wanted = {n: r for n, r in have.items() if not names or any(covers(a, n) for a in names)}
             self.nonce += 1
             if self.delta:
                 self._push_delta(kind, wanted, [n for n in asked if n != "*" and n not in have])

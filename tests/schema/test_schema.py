@@ -182,8 +182,7 @@ def text_rules(rule):
     if getattr(rule, "in"):
         yield "WORD", " ".join(getattr(rule, "in")), None
     if rule.pattern:
-        assert rule.pattern == "^[^?#]+[^?#/]$", rule.pattern
-        yield "PATH_PREFIX", None, None
+        yield {"^[^?#]+[^?#/]$": "PATH_PREFIX", "^[0-9a-zA-Z_\\-\\.~:]+$": "ENTRY_NAME"}[rule.pattern], None, None
 
 
 def item_rules(items):

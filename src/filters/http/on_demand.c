@@ -28,8 +28,6 @@ static void config_destroy(void *cfg)
 static bool odcds_build(const pb_OnDemandCds *m, const struct mz_factory *f,
                         struct on_demand_cfg *c, struct mz_err *err)
 {
-    if (!m->source)
-        return mz_err_set(err, "is required") || mz_err_at(err, "source");
     if (!mz_duration_ms(m->timeout, TIMEOUT_MS, &c->timeout_ms, err))
         return mz_err_at(err, "timeout");
     c->source = mz_odcds_get(f->clusters, m->source, err);
