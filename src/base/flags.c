@@ -10,9 +10,9 @@ static void print_help(const struct mz_program *p, const char *called)
     printf("\nUSAGE: \n\n   %s %s\n\n\nWhere: \n\n", called, p->usage);
     for (size_t i = 0; i < p->flags_n; i++) {
         const struct mz_flag *f = &p->flags[i];
-        const char *value = f->kind == MZ_FLAG_TEXT     ? " <string>"
+        const char *value = f->kind == MZ_FLAG_SWITCH   ? ""
                             : f->kind == MZ_FLAG_NUMBER ? " <uint32_t>"
-                                                        : "";
+                                                        : " <string>";
         if (f->letter)
             printf("   -%c%s,  --%s%s\n     %s\n\n", f->letter, value, f->name, value, f->help);
         else
@@ -49,9 +49,15 @@ static bool store(const struct mz_flag *f, const char *value, void *options)
 {
     void *at = (char *)options + f->at;
     uint64_t n;
+    struct mz_flag_texts *texts = at;
     switch (f->kind) {
     case MZ_FLAG_TEXT:
         *(const char **)at = value;
+        return true;
+    case MZ_FLAG_TEXTS:
+        if (texts->n == MZ_FLAG_TEXTS_MAX)
+            return false;
+        texts->v[texts->n++] = value;
         return true;
     case MZ_FLAG_NUMBER:
         if (!mz_str_u64(mz_str_c(value), &n) || n > UINT32_MAX)

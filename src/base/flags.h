@@ -7,8 +7,14 @@
 
 enum mz_flag_kind {
     MZ_FLAG_TEXT,   /* const char *, borrows argv */
+    MZ_FLAG_TEXTS,  /* struct mz_flag_texts: may be given several times */
     MZ_FLAG_NUMBER, /* uint32_t */
     MZ_FLAG_SWITCH, /* bool */
+};
+enum { MZ_FLAG_TEXTS_MAX = 16 };
+struct mz_flag_texts { /* in the order of the command line; borrows argv */
+    const char *v[MZ_FLAG_TEXTS_MAX];
+    size_t n;
 };
 struct mz_flag {
     const char *name; /* --name VALUE, --name=VALUE */

@@ -11,9 +11,13 @@
 /* clang-format off */
 static const struct mz_flag flags[] = {
 #define AT(member) offsetof(struct mz_control_options, member)
-    { "config-dir", 'c', MZ_FLAG_TEXT, AT(config_dir), "Directory of documents (YAML, JSON) of Kubernetes and Istio" },
+    { "config-dir", 'c', MZ_FLAG_TEXTS, AT(config_dirs),
+      "Directory of documents (YAML, JSON) of Kubernetes and Istio. May be given several times: of one object in two of them the first counts" },
     { "mesh-config", 0, MZ_FLAG_TEXT, AT(mesh_config), "File with the MeshConfig. Default is mesh.yaml in the directory, if it is there" },
     { "domain", 0, MZ_FLAG_TEXT, AT(domain), "DNS domain of services. Default is cluster.local" },
+    { "service-cidr", 0, MZ_FLAG_TEXT, AT(service_cidr),
+      "Ranges that Services without clusterIP get one from, as an API server would give it: one of IPv4, one of IPv6; services that do not name their ipFamilies "
+      "get one of the first. Default is 10.96.0.0/16,fd00:10:96::/112; \"\" is none" },
     { "mode", 0, MZ_FLAG_TEXT, AT(mode),
       "'serve' (default): watches the directory and serves xDS. 'validate': reads the directory, prints what is wrong, and exits: 0 when nothing is broken (warnings do not count), else 1. "
       "'dump': writes what the proxy of --node would be given into cds.json, eds.json, lds.json and rds.json of --output. "
@@ -59,7 +63,7 @@ static int check(const char *program, const struct mz_control_options *o)
     const bool token = strcmp(o->mode, "token") == 0;
     if (token && (!o->account || !o->ca_dir))
         return mz_flags_refuse(program, "(--mode)", "error: 'token' needs --account and --ca-dir");
-    if (!o->config_dir && !token)
+    if (!o->config_dirs.n && !token)
         return mz_flags_refuse(program, "(--config-dir)", "error: it is required");
     if (strcmp(o->mode, "serve") != 0 && strcmp(o->mode, "validate") != 0 &&
         strcmp(o->mode, "dump") != 0 && strcmp(o->mode, "status") != 0 && !token)
@@ -82,6 +86,7 @@ int mz_control_options_parse(int argc, char **argv, struct mz_control_options *o
                                         MZ_COUNT(flags), MZ_REVISION };
     struct mz_control_options o = { .mode = "serve",
                                     .domain = "cluster.local",
+                                    .service_cidr = "10.96.0.0/16,fd00:10:96::/112",
                                     .grpc_addr = ":15010",
                                     .monitoring_addr = ":15014",
                                     .secure_grpc_addr = ":15012",

@@ -4,8 +4,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/flags.h"
+
 struct mz_control_options {
-    const char *config_dir, *mesh_config, *domain;
+    struct mz_flag_texts config_dirs; /* at least one, but for token */
+    const char *mesh_config, *domain;
+    const char *service_cidr; /* "": services without an address get none */
     const char *mode; /* "serve", "validate", "dump", "status", "token" */
     const char *status_dir; /* of serve and status; NULL: no status is written */
     const char *node, *output; /* of dump */

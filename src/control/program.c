@@ -8,6 +8,7 @@
 #include "control/ca/token.h"
 #include "control/debug/dump.h"
 #include "control/model/model.h"
+#include "control/model/service_ips.h"
 #include "control/status/status.h"
 
 /* Generated: what stands in proto/istio and proto/k8s. */
@@ -23,20 +24,28 @@ static void nobody(void *arg)
 struct still {
     struct mz_store *store;
     struct mz_source *source;
+    struct mz_service_ips *addresses;
     struct mz_model *model;
 };
 
 static bool still_read(struct still *s, const struct mz_control_options *o)
 {
-    const struct mz_directory_opts d = { .dir = o->config_dir, .mesh_file = o->mesh_config };
-    const struct mz_model_opts mo = { .domain = o->domain };
+    const struct mz_directory_opts d = { .dirs = o->config_dirs.v,
+                                         .dirs_n = o->config_dirs.n,
+                                         .mesh_file = o->mesh_config };
+    struct mz_model_opts mo = { .domain = o->domain, .installed = true };
     struct mz_err err = { .path = "", .msg = "" };
+    char text[sizeof(err)];
     s->store = mz_store_create(nobody, NULL);
     s->source = mz_directory_create(NULL, s->store, &d);
-    if (!s->source->ops->start(s->source, &err)) {
-        fprintf(stderr, "%s\n", err.msg);
+    s->addresses = mz_service_ips_create(o->service_cidr, &err);
+    if (!s->addresses)
+        (void)mz_err_at(&err, "--service-cidr");
+    if (!s->addresses || !s->source->ops->start(s->source, &err)) {
+        fprintf(stderr, "%s\n", mz_err_text(&err, text, sizeof(text)));
         return false;
     }
+    mo.addresses = s->addresses;
     s->model = mz_model_build(s->store, &mo, NULL);
     return true;
 }
@@ -45,6 +54,7 @@ static void still_fini(struct still *s)
 {
     mz_model_unref(s->model);
     s->source->ops->destroy(s->source);
+    mz_service_ips_destroy(s->addresses);
     mz_store_destroy(s->store);
 }
 
@@ -54,8 +64,10 @@ static int validate(const struct mz_control_options *o)
     int rc = 1;
     if (still_read(&s, o)) {
         struct mz_report_counts c = mz_report_print(s.source, stdout);
-        printf("%s: %zu services, %u errors, %u warnings\n", o->config_dir, s.model->services_n,
-               c.errors, c.warnings);
+        for (size_t i = 0; i < o->config_dirs.n; i++)
+            printf("%s%s", i ? ", " : "", o->config_dirs.v[i]);
+        printf(": %zu services, %u errors, %u warnings\n", s.model->services_n, c.errors,
+               c.warnings);
         rc = c.errors != 0;
     }
     still_fini(&s);
@@ -105,7 +117,7 @@ static int status(const struct mz_control_options *o)
     if (ok) {
         const struct mz_status_from f = { s.model, s.store, s.source };
         (void)mz_report_print(s.source, stderr); /* it stands in what is written, too */
-        ok = mz_status_dir_ok(o->status_dir, o->config_dir, &err) &&
+        ok = mz_status_dir_ok(o->status_dir, o->config_dirs.v, o->config_dirs.n, &err) &&
              mz_status_write(&f, o->status_dir, &err);
         if (!ok)
             fprintf(stderr, "%s\n", mz_err_text(&err, text, sizeof(text)));

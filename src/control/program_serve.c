@@ -10,6 +10,7 @@
 #include "control/discovery/server.h"
 #include "control/inject/layers.h"
 #include "control/keys/keys.h"
+#include "control/model/service_ips.h"
 #include "control/monitor/monitor.h"
 #include "control/program_priv.h"
 #include "control/status/status.h"
@@ -20,6 +21,7 @@ struct serving {
     struct mz_loop *loop;
     struct mz_store *store;
     struct mz_source *source;
+    struct mz_service_ips *addresses;
     struct mz_discovery *discovery;
     struct mz_machines *machines;
     struct mz_keys *keys;
@@ -53,7 +55,9 @@ static void status_later(struct serving *s)
 static void on_documents(void *arg)
 {
     struct serving *s = arg;
-    const struct mz_model_opts mo = { .domain = s->o->domain };
+    const struct mz_model_opts mo = { .domain = s->o->domain,
+                                      .addresses = s->addresses,
+                                      .installed = true };
     const uint64_t begin = mz_clock->mono_us();
     struct mz_model *m = mz_model_build(s->store, &mo, s->model);
     mz_model_unref(s->model);
@@ -194,6 +198,9 @@ static bool start_authority(struct serving *s, struct mz_err *err)
 
 static bool start(struct serving *s, struct mz_err *err)
 {
+    s->addresses = mz_service_ips_create(s->o->service_cidr, err);
+    if (!s->addresses)
+        return mz_err_at(err, "--service-cidr");
     if (!s->source->ops->start(s->source, err))
         return false;
     (void)mz_report_log(s->source); /* what is wrong was told; what is right is served */
@@ -214,7 +221,8 @@ int program_serve(const struct mz_control_options *o)
     struct serving s = { .o = o,
                          .loop = mz_loop_create("main_thread"),
                          .arena = mz_arena_create(MZ_MEM_CONFIG) };
-    const struct mz_directory_opts d = { .dir = o->config_dir,
+    const struct mz_directory_opts d = { .dirs = o->config_dirs.v,
+                                         .dirs_n = o->config_dirs.n,
                                          .mesh_file = o->mesh_config,
                                          .watch = true,
                                          .debounce_ms = 20, /* a change costs little here */
@@ -237,7 +245,8 @@ int program_serve(const struct mz_control_options *o)
     };
     s.monitor = mz_monitor_create(&me);
     int rc = 1;
-    if ((!o->status_dir || mz_status_dir_ok(o->status_dir, o->config_dir, &err)) &&
+    if ((!o->status_dir ||
+         mz_status_dir_ok(o->status_dir, o->config_dirs.v, o->config_dirs.n, &err)) &&
         start(&s, &err) && mz_loop_on_signal(s.loop, SIGTERM, on_signal, &s) &&
         mz_loop_on_signal(s.loop, SIGINT, on_signal, &s)) {
         mz_loop_run(s.loop);
@@ -254,6 +263,7 @@ int program_serve(const struct mz_control_options *o)
     mz_keys_stop(s.keys);
     s.source->ops->destroy(s.source);
     mz_store_destroy(s.store);
+    mz_service_ips_destroy(s.addresses);
     mz_model_unref(s.model);
     mz_loop_destroy(s.loop);
     mz_arena_destroy(s.arena);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "control/discovery/peer_double.h"
+#include "control/model/service_ips.h"
 
 #define ITEM(kind, api, name, ns, rest)                                                            \
     "apiVersion: " api "\nkind: " kind "\nmetadata: {name: " name ", namespace: " ns "}\n" rest "\n"
@@ -27,6 +28,12 @@
     "apiVersion: v1\nkind: Pod\nmetadata: {name: " name ", namespace: demo, labels: {" labels      \
     "}}\nspec: {serviceAccountName: " account "}\nstatus: {podIP: 10.1.0.7, phase: Running}\n"
 
+#define BARE(name, more)                                                                           \
+    "apiVersion: v1\nkind: Pod\nmetadata: {name: " name                                            \
+    ", namespace: demo, labels: {app: bare}}\n"                                                    \
+    "spec: {containers: [{ports: [{name: main, containerPort: 8081}]}]}\n"                         \
+    "status: {phase: Running, " more "}\n"
+
 enum { VARIANTS = 4 };
 /* One object a line: it is one of these at a time, or not there (NULL, and what is left out). */
 static const char *const objects[][VARIANTS] = {
@@ -39,13 +46,26 @@ static const char *const objects[][VARIANTS] = {
       SERVICE("web", "{type: ExternalName, externalName: api.demo.svc.cluster.local}") },
     { ENDPOINTS("api-1", "api", "{addresses: [10.1.0.1]}"),
       ENDPOINTS("api-1", "api", "{addresses: [10.1.0.1]}, {addresses: [10.1.0.2]}"),
-      ENDPOINTS("api-1", "api", "{addresses: [10.1.0.2], conditions: {ready: false}}"),
+      ENDPOINTS("api-1", "api",
+                "{addresses: [10.1.0.2], conditions: {ready: false, terminating: false}}"),
       ENDPOINTS("api-1", "web", "{addresses: [10.1.0.3]}") },
     { ENDPOINTS("api-2", "api", "{addresses: [10.1.0.4]}"),
       ENDPOINTS("api-2", "api", "{addresses: [10.1.0.7], targetRef: {kind: Pod, name: p}}") },
     { ENDPOINTS("web-1", "web", "{addresses: [10.1.0.5]}"),
       ENDPOINTS("web-1", "web", "{addresses: [10.1.0.6]}") },
     { POD("p", "a", "app: web"), POD("p", "b", "app: web, security.istio.io/tlsMode: istio") },
+    /* endpoints of pods, an address of ours */
+    { SERVICE("bare", "{selector: {app: bare}, ports: [{name: http, port: 80, targetPort: main}]}"),
+      SERVICE("bare",
+              "{clusterIP: 10.9.0.3, publishNotReadyAddresses: true, selector: {app: bare}, "
+              "ports: [{name: http, port: 80, targetPort: main}]}"),
+      SERVICE("bare", "{clusterIP: None, selector: {app: bare}, ports: [{name: tcp, port: 90}]}") },
+    { BARE("q", "podIP: 10.1.0.20, conditions: [{type: Ready, status: 'True'}]"),
+      BARE("q", "podIP: 10.1.0.20, conditions: [{type: Ready, status: 'False'}]"),
+      BARE("q", "podIP: 10.1.0.21, conditions: [{type: Ready, status: 'True'}]") },
+    { BARE("r", "podIP: 10.1.0.22, conditions: [{type: Ready, status: 'True'}]"),
+      BARE("r", "podIP: 10.1.0.22, conditions: [{type: Ready, status: 'False'}]") },
+    { ENDPOINTS("bare-1", "bare", "{addresses: [10.1.0.23]}") },
     { ITEM("Endpoints", "v1", "api", "demo",
            "subsets: [{addresses: [{ip: 10.1.0.8}], ports: [{name: http, port: 8080}]}]") },
     { ISTIO(
@@ -85,6 +105,7 @@ static const char *const objects[][VARIANTS] = {
 static const char *const names_of[2][12] = {
     { "outbound|80|v1|api.demo.svc.cluster.local", "outbound|80||api.demo.svc.cluster.local",
       "outbound|80||web.demo.svc.cluster.local", "outbound|80||x.example.com",
+      "outbound|80||bare.demo.svc.cluster.local", "outbound|90||bare.demo.svc.cluster.local",
       "outbound|90||api.demo.svc.cluster.local", "outbound|90||web.demo.svc.cluster.local",
       "outbound|90||x.example.com" },
     { "80", "api.demo.svc.cluster.local:80" },
@@ -103,6 +124,7 @@ struct client {
 };
 static struct {
     struct mz_store *store;
+    struct mz_service_ips *ips;
     struct mz_model *model;
     struct mz_translator *translator;
     struct mz_bundles *bundles;
@@ -275,7 +297,7 @@ static void change_one(void)
 
 static void tell(void)
 {
-    const struct mz_model_opts o = { .domain = "cluster.local" };
+    const struct mz_model_opts o = { .domain = "cluster.local", .addresses = t.ips };
     struct mz_change c;
     struct mz_model *m = mz_model_build(t.store, &o, t.model);
     mz_change_init(&c, t.model, m);
@@ -314,10 +336,11 @@ static void compare(const struct client *c, enum mz_xds_type type, const struct 
 
 static void check(unsigned round)
 {
-    const struct mz_model_opts o = { .domain = "cluster.local" };
     struct mz_arena *a = mz_arena_create(MZ_MEM_XDS);
     struct mz_proto_ctx ctx = { .arena = a, .unknown = MZ_UNKNOWN_REJECT };
     struct mz_err err;
+    const struct mz_model_opts o = { .domain = "cluster.local",
+                                     .addresses = mz_service_ips_create("10.96.0.0/16", &err) };
     ProtobufCMessage *node;
     struct mz_store *s = mz_store_create(double_nothing, NULL);
     for (size_t i = MZ_COUNT(objects); i--;) /* another order */
@@ -348,6 +371,7 @@ static void check(unsigned round)
     mz_translator_destroy(fresh);
     mz_model_unref(m);
     mz_store_destroy(s);
+    mz_service_ips_destroy(o.addresses);
     mz_arena_destroy(a);
 }
 
@@ -358,7 +382,9 @@ static void begin(uint64_t seed)
     memset(&t, 0, sizeof(t));
     t.seed = seed;
     memset(t.at, -1, sizeof(t.at));
+    struct mz_err err;
     t.store = mz_store_create(double_nothing, NULL);
+    t.ips = mz_service_ips_create("10.96.0.0/16", &err);
     t.translator =
         mz_translator_create(&(struct mz_features){ .metadata_exchange = true, .alpn = true });
     t.bundles = mz_bundles_create(mz_translator_sets(t.translator));
@@ -391,6 +417,7 @@ static void end(void)
     mz_bundles_destroy(t.bundles);
     mz_translator_destroy(t.translator);
     mz_model_unref(t.model);
+    mz_service_ips_destroy(t.ips);
     mz_store_destroy(t.store);
 }
 

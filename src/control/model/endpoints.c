@@ -54,6 +54,16 @@ uint16_t model_port_on(const struct mz_port *p, struct mz_labels names)
                                                        : p->port;
 }
 
+uint16_t model_port_of_pod(const struct mz_port *p, struct mz_labels container_ports)
+{
+    uint64_t n;
+    if (p->target)
+        return p->target;
+    return mz_str_u64(model_label(container_ports, p->target_name), &n) && n <= UINT16_MAX
+               ? (uint16_t)n
+               : 0;
+}
+
 /* ---- endpoints ---- */
 
 struct model_gathered *model_gather(struct model_draft *d, const struct mz_service *s)

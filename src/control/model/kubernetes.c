@@ -4,11 +4,14 @@
 
 #include "control/model/model_priv.h"
 
-#define MAP_LABELS(d, map, n_map) model_labels((d), (const void *const *)(map), (n_map))
-
 static struct mz_str dup_c(struct model_draft *d, const char *s)
 {
     return mz_arena_dup(d->m->arena, mz_str_c(s));
+}
+
+static struct mz_labels labels(struct model_draft *d, const void *map, size_t n)
+{
+    return model_labels(d, (const void *const *)map, n);
 }
 
 static struct mz_str annotation(const k8s_ObjectMeta *m, const char *key)
@@ -17,93 +20,6 @@ static struct mz_str annotation(const k8s_ObjectMeta *m, const char *key)
         if (strcmp(m->annotations[i]->key, key) == 0)
             return mz_str_c(m->annotations[i]->value);
     return MZ_STR("");
-}
-
-/* ---- nodes and pods ---- */
-
-static struct mz_str first_label(struct mz_labels l, const char *key, const char *older)
-{
-    struct mz_str v = mz_label_get(l, key);
-    return v.n ? v : mz_label_get(l, older);
-}
-
-static struct mz_locality node_locality(struct mz_labels l)
-{
-    return (struct mz_locality){
-        first_label(l, "topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region"),
-        first_label(l, "topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone"),
-        mz_label_get(l, "topology.istio.io/subzone")
-    };
-}
-
-static void add_nodes(struct model_draft *d, struct mz_map *out)
-{
-    size_t n;
-    const struct mz_doc *const *v = mz_store_list(d->store, MZ_KIND_NODE, &n);
-    for (size_t i = 0; i < n; i++) {
-        const k8s_ObjectMeta *meta = mz_doc_meta(v[i], d->scratch);
-        struct mz_locality *l = mz_arena_new0(d->scratch, struct mz_locality);
-        *l = node_locality(MAP_LABELS(d, meta->labels, meta->n_labels));
-        (void)mz_map_put(out, mz_arena_dup(d->scratch, v[i]->name), l);
-    }
-}
-
-static struct mz_labels container_ports(struct model_draft *d, const k8s_PodSpec *spec)
-{
-    MZ_VEC(struct mz_label) v = { 0 };
-    for (size_t i = 0; spec && i < spec->n_containers; i++)
-        for (size_t k = 0; k < spec->containers[i]->n_ports; k++) {
-            const k8s_ContainerPort *p = spec->containers[i]->ports[k];
-            if (p->name[0])
-                *mz_vec_push(&v, MZ_MEM_CONFIG) =
-                    (struct mz_label){ dup_c(d, p->name),
-                                       mz_arena_printf(d->m->arena, "%d", p->containerport) };
-        }
-    struct mz_labels l = mz_labels_make(d->m->arena, v.v, v.n);
-    mz_vec_free(&v, MZ_MEM_CONFIG);
-    return l;
-}
-
-static void add_pod(struct model_draft *d, const struct mz_doc *doc, const struct mz_map *nodes)
-{
-    const k8s_ObjectMeta *meta = mz_doc_meta(doc, d->scratch);
-    const k8s_Pod *pod = (const k8s_Pod *)mz_doc_body(doc, d->scratch);
-    const k8s_PodSpec *spec = pod->spec;
-    const k8s_PodStatus *status = pod->status;
-    const char *account =
-        spec && spec->serviceaccountname[0] ? spec->serviceaccountname : "default";
-    const char *phase = status ? status->phase : "";
-    struct mz_workload *w = mz_arena_new0(d->m->arena, struct mz_workload);
-    w->name = dup_c(d, meta->name);
-    w->ns = dup_c(d, meta->namespace_);
-    w->owner = w->name;
-    w->account = mz_arena_printf(d->m->arena, "spiffe://%.*s/ns/%s/sa/%s",
-                                 MZ_STR_ARG(d->m->mesh.trust_domain), meta->namespace_, account);
-    w->labels = MAP_LABELS(d, meta->labels, meta->n_labels);
-    w->ports = container_ports(d, spec);
-    w->pod = true;
-    if (spec) {
-        w->hostname = dup_c(d, spec->hostname);
-        w->subdomain = dup_c(d, spec->subdomain);
-        w->node = dup_c(d, spec->nodename);
-    }
-    w->mtls = mz_str_eq(mz_label_get(w->labels, "security.istio.io/tlsMode"), MZ_STR("istio"));
-    w->gone = strcmp(phase, "Succeeded") == 0 || strcmp(phase, "Failed") == 0;
-    if (status)
-        w->address = dup_c(d, status->podip[0]   ? status->podip
-                              : status->n_podips ? status->podips[0]->ip
-                                                 : "");
-    struct mz_str own = mz_label_get(w->labels, "istio-locality");
-    const struct mz_locality *of_node = spec ? mz_map_get(nodes, mz_str_c(spec->nodename)) : NULL;
-    w->locality = own.n ? model_locality(own) : of_node ? *of_node : (struct mz_locality){ 0 };
-    w->hash = model_hash_workload(w);
-    (void)mz_map_put(&d->m->by_workload,
-                     mz_arena_printf(d->m->arena, "%s/%s", meta->namespace_, meta->name), w);
-    if (w->address.n && !w->gone) {
-        *mz_vec_push(&d->pods, MZ_MEM_CONFIG) = w;
-        if (!mz_map_get(&d->m->by_address, w->address))
-            (void)mz_map_put(&d->m->by_address, w->address, w);
-    }
 }
 
 /* ---- services ---- */
@@ -148,6 +64,14 @@ static const struct mz_str *addresses(struct model_draft *d, const k8s_ServiceSp
     return v;
 }
 
+static unsigned families(const k8s_ServiceSpec *spec)
+{
+    unsigned f = 0;
+    for (size_t i = 0; i < spec->n_ipfamilies; i++)
+        f |= strcmp(spec->ipfamilies[i], "IPv6") == 0 ? MZ_FAMILY_IPV6 : MZ_FAMILY_IPV4;
+    return f;
+}
+
 static const struct mz_str *export_to(struct model_draft *d, const k8s_ObjectMeta *meta,
                                       size_t *out_n)
 {
@@ -180,7 +104,7 @@ uint64_t model_distribution(struct model_draft *d, struct mz_str ns, const char 
     return distribution(said);
 }
 
-static struct mz_service *add_service(struct model_draft *d, const struct mz_doc *doc)
+static void add_service(struct model_draft *d, const struct mz_doc *doc, struct model_addresses *a)
 {
     static const k8s_ServiceSpec empty = k8s_ServiceSpec__INIT;
     const k8s_ObjectMeta *meta = mz_doc_meta(doc, d->scratch);
@@ -202,14 +126,16 @@ static struct mz_service *add_service(struct model_draft *d, const struct mz_doc
     s->alias_of = alias ? dup_c(d, spec->externalname) : MZ_STR("");
     s->node_local = strcmp(spec->internaltrafficpolicy, "Local") == 0;
     s->unready = spec->publishnotreadyaddresses;
-    s->labels = MAP_LABELS(d, meta->labels, meta->n_labels);
-    s->selector = MAP_LABELS(d, spec->selector, spec->n_selector);
+    s->families = families(spec);
+    s->labels = labels(d, meta->labels, meta->n_labels);
+    s->selector = labels(d, spec->selector, spec->n_selector);
     s->export_to = export_to(d, meta, &s->export_to_n);
     s->distribution = model_distribution(d, s->ns, spec->trafficdistribution,
                                          annotation(meta, MODEL_DISTRIBUTION));
     s->hash = mz_xxh64(&s->distribution, sizeof(s->distribution), doc->version);
     *mz_vec_push(&d->services, MZ_MEM_CONFIG) = s;
-    return s;
+    if (!alias && !spec->clusterip[0])
+        model_addresses_want(a, s, spec, d->addresses);
 }
 
 /* ---- endpoints ---- */
@@ -219,9 +145,12 @@ static bool yes(const pb_BoolValue *v)
     return !v || v->value;
 }
 
+/* Of one that is not ready, silence means that it ends. */
 static enum mz_health health(const k8s_Endpoint *e)
 {
-    return !e->conditions || yes(e->conditions->ready) ? MZ_HEALTHY : MZ_UNHEALTHY;
+    return !e->conditions || yes(e->conditions->ready) ? MZ_HEALTHY
+           : yes(e->conditions->terminating)           ? MZ_TERMINATING
+                                                       : MZ_UNHEALTHY;
 }
 
 static const struct mz_workload *workload_of(struct model_draft *d, const k8s_Endpoint *e,
@@ -282,8 +211,10 @@ static void add_address(struct model_draft *d, const struct mz_service *s, struc
     k8s_Endpoint e = k8s_Endpoint__INIT;
     k8s_EndpointConditions conditions = k8s_EndpointConditions__INIT;
     pb_BoolValue is_ready = pb_BoolValue__INIT;
+    pb_BoolValue ends = pb_BoolValue__INIT;
     is_ready.value = ready;
     conditions.ready = &is_ready;
+    conditions.terminating = &ends; /* the older form cannot say it */
     e.conditions = &conditions;
     e.targetref = a->targetref;
     slice.n_ports = subset->n_ports;
@@ -312,7 +243,8 @@ static void add_endpoints(struct model_draft *d, const struct mz_doc *doc,
     }
 }
 
-/* Kubernetes writes slices of Endpoints, which then count: only where there are none, the older form does. */
+/* Kubernetes writes slices of Endpoints, which then count: only where there are none, the older form does; and where there is neither,
+ * what its controllers would write. */
 struct model_gathered *model_gather_slices(struct model_draft *d, const struct mz_service *s)
 {
     struct model_gathered *g = model_gather(d, s);
@@ -326,6 +258,8 @@ struct model_gathered *model_gather_slices(struct model_draft *d, const struct m
     for (size_t i = 0; i < n && !has_endpoints(s, g); i++)
         if (v[i]->kind == MZ_KIND_ENDPOINTS)
             add_endpoints(d, v[i], s, g);
+    if (!n)
+        model_gather_pods(d, s, g);
     return g;
 }
 
@@ -347,8 +281,13 @@ static void add_services(struct model_draft *d)
 {
     size_t n;
     const struct mz_doc *const *v = model_docs(d, MZ_KIND_SERVICE, &n);
-    for (size_t i = 0; i < n; i++) {
-        struct mz_service *s = add_service(d, v[i]);
+    struct model_addresses *a = model_addresses_begin(d);
+    for (size_t i = 0; i < n; i++)
+        add_service(d, v[i], a);
+    model_addresses_give(d, a);
+    model_select_pods(d);
+    for (size_t i = 0; i < d->services.n; i++) { /* there are no others yet */
+        struct mz_service *s = d->services.v[i];
         struct model_gathered *g = model_gather_slices(d, s);
         add_machines(d, s, g);
         model_finish_service(d, s, g, true);
@@ -357,14 +296,7 @@ static void add_services(struct model_draft *d)
 
 void model_add_kubernetes(struct model_draft *d)
 {
-    size_t n;
-    struct mz_map nodes;
-    mz_map_init(&nodes, MZ_MEM_CONFIG);
-    add_nodes(d, &nodes);
-    const struct mz_doc *const *pods = model_docs(d, MZ_KIND_POD, &n);
-    for (size_t i = 0; i < n; i++)
-        add_pod(d, pods[i], &nodes);
-    mz_map_fini(&nodes);
+    model_add_pods(d);
     model_add_workload_entries(d);
     add_services(d);
 }

@@ -117,6 +117,20 @@ const struct mz_str *model_texts(struct model_draft *d, char *const *v, size_t n
     return own;
 }
 
+/* As the MeshConfig is that an installation writes. */
+static const ist_MeshConfig *with_metrics(struct model_draft *d, const ist_MeshConfig *c)
+{
+    static char *names[] = { (char *)(uintptr_t) "prometheus" };
+    static ist_MeshConfig_DefaultProviders providers;
+    ist_MeshConfig *own = mz_arena_new0(d->m->arena, ist_MeshConfig);
+    providers = (ist_MeshConfig_DefaultProviders)ist_MeshConfig_DefaultProviders__INIT;
+    providers.metrics = names;
+    providers.n_metrics = MZ_COUNT(names);
+    *own = *c;
+    own->default_providers = &providers;
+    return own;
+}
+
 static void build_mesh(struct model_draft *d, const struct mz_model_opts *o)
 {
     static const ist_MeshConfig none = ist_MeshConfig__INIT;
@@ -124,7 +138,7 @@ static void build_mesh(struct model_draft *d, const struct mz_model_opts *o)
     struct mz_err err;
     const struct mz_doc *doc = mz_store_get(d->store, MZ_STR("MeshConfig/mesh"));
     const ist_MeshConfig *c = doc ? (const ist_MeshConfig *)mz_doc_body(doc, d->m->arena) : &none;
-    mesh->config = c;
+    mesh->config = o->installed && !c->default_providers ? with_metrics(d, c) : c;
     mesh->domain = mz_arena_dup(d->m->arena, mz_str_c(o->domain));
     mesh->trust_domain = or_default(d->m->arena, c->trust_domain, "cluster.local");
     mesh->root_ns = or_default(d->m->arena, c->root_namespace, "istio-system");
@@ -256,6 +270,8 @@ struct mz_model *mz_model_build(struct mz_store *s, const struct mz_model_opts *
     mz_map_init(&m->sidecars, MZ_MEM_CONFIG);
     struct model_draft d = { .m = m, .store = s, .scratch = mz_arena_create(MZ_MEM_CONFIG) };
     build_mesh(&d, o);
+    d.addresses = o->addresses;
+    mz_map_init(&d.selected, MZ_MEM_CONFIG);
     model_add_kubernetes(&d);
     model_add_service_entries(&d);
     model_resolve_aliases(&d);
@@ -275,6 +291,7 @@ struct mz_model *mz_model_build(struct mz_store *s, const struct mz_model_opts *
     mz_vec_free(&d.virtuals, MZ_MEM_CONFIG);
     mz_vec_free(&d.made_rules, MZ_MEM_CONFIG);
     mz_vec_free(&d.pods, MZ_MEM_CONFIG);
+    model_forget_selected(&d);
     mz_vec_free(&d.machines, MZ_MEM_CONFIG);
     mz_arena_destroy(d.scratch);
     return m;
@@ -361,18 +378,6 @@ const struct mz_port *mz_service_port(const struct mz_service *s, uint16_t port)
     return NULL;
 }
 
-static uint16_t number_on(const struct mz_port *p, struct mz_labels container_ports)
-{
-    uint64_t n;
-    if (p->target)
-        return p->target;
-    struct mz_str text = { 0 };
-    for (size_t i = 0; i < container_ports.n; i++)
-        if (mz_str_eq(container_ports.v[i].key, p->target_name))
-            text = container_ports.v[i].value;
-    return mz_str_u64(text, &n) && n <= UINT16_MAX ? (uint16_t)n : 0;
-}
-
 static int compare_names(const void *a, const void *b)
 {
     const struct mz_service *const *x = a, *const *y = b;
@@ -396,8 +401,8 @@ struct mz_targets mz_model_targets(const struct mz_model *m, struct mz_str ns,
         const size_t first = out.n;
         for (size_t i = 0; i < (*s)->ports_n; i++) {
             const struct mz_port *p = &(*s)->ports[i];
-            const uint16_t number =
-                (*s)->entry ? model_port_on(p, container_ports) : number_on(p, container_ports);
+            const uint16_t number = (*s)->entry ? model_port_on(p, container_ports)
+                                                : model_port_of_pod(p, container_ports);
             bool had = number == 0;
             for (size_t k = first; k < out.n; k++)
                 had |= out.v[k].number == number && out.v[k].port->protocol == p->protocol;

@@ -64,7 +64,7 @@ struct mz_workload { /* one instance: a pod, a machine, an endpoint of a Service
     uint64_t hash;
 };
 
-enum mz_health { MZ_HEALTHY, MZ_UNHEALTHY, MZ_DRAINING, MZ_UNCHECKED /* nobody looks: counts as healthy */ };
+enum mz_health { MZ_HEALTHY, MZ_UNHEALTHY, MZ_TERMINATING, MZ_UNCHECKED /* nobody looks: counts as healthy */ };
 struct mz_endpoint {
     struct mz_str address; /* a path where port is 0 */
     uint16_t port;
@@ -97,6 +97,7 @@ enum mz_preference { /* where a service wants its clients to go first */
     MZ_PREFER_SAME_ZONE, /* then the region, then the network */
     MZ_PREFER_SAME_NODE, /* then the subzone, the zone... */
 };
+enum { MZ_FAMILY_IPV4 = 1, MZ_FAMILY_IPV6 = 2 };
 struct mz_service {
     struct mz_str host, name, ns;
     struct mz_str created;
@@ -110,6 +111,7 @@ struct mz_service {
     bool entry;    /* of a ServiceEntry */
     bool unready;  /* names in DNS count endpoints that are not ready */
     bool node_local; /* only endpoints on the client's own node */
+    unsigned families; /* MZ_FAMILY_*; 0: not said */
     uint64_t distribution; /* enum mz_preference */
     const struct mz_str *aliases; /* hosts of ExternalName services that mean this one */
     size_t aliases_n;
@@ -190,8 +192,11 @@ struct mz_services { /* of one namespace, in the model's order */
     const struct mz_service **v;
     size_t n;
 };
+struct mz_service_ips; /* service_ips.h */
 struct mz_model_opts {
     const char *domain; /* "cluster.local" */
+    struct mz_service_ips *addresses; /* for Services without any; NULL: they stay so. Borrowed, the same from model to model */
+    bool installed; /* where no default providers are named, metrics for Prometheus, as an installation's MeshConfig has it */
 };
 /* @before may be NULL; where the store says that only endpoints changed since it was built, the new one stands on it. The answers are
  * the same either way. Returns refs 1. */

@@ -13,6 +13,11 @@ struct model_rule { /* a DestinationRule, from wherever */
     const ist_DestinationRule *m;
     uint64_t version;
 };
+struct model_pod {
+    struct mz_workload *w;
+    struct mz_str ip[2]; /* the first of IPv4, of IPv6; "": none */
+    bool ready, leaving;
+};
 struct model_draft { /* a model being built */
     struct mz_model *m;
     struct mz_store *store;
@@ -23,9 +28,29 @@ struct model_draft { /* a model being built */
     MZ_VEC(const struct mz_gateway *) gateways;
     MZ_VEC(struct mz_virtual *) virtuals;
     MZ_VEC(struct model_rule) made_rules;
-    MZ_VEC(struct mz_workload *) pods, machines; /* those that have an address; by namespace and name */
+    MZ_VEC(struct model_pod) pods; /* those that have an address; by namespace and name */
+    MZ_VEC(struct mz_workload *) machines; /* as pods */
+    struct mz_service_ips *addresses; /* NULL: services without one get none */
+    struct mz_map selected; /* pods.c */
 };
 void model_add_kubernetes(struct model_draft *d); /* kubernetes.c */
+
+/* pods.c */
+void model_add_pods(struct model_draft *d); /* and what nodes tell of their places */
+/* Before endpoints of services are gathered: pods of those that no document has endpoints of, found in one pass over all pods. */
+void model_select_pods(struct model_draft *d);
+void model_forget_selected(struct model_draft *d);
+/* The endpoints that controllers of Kubernetes would write for a service with a selector: its pods that have an address and have not
+ * ended, ready or not, at the ports of the service that they have. Of IPv4 or IPv6 as the service says or its address is. */
+void model_gather_pods(struct model_draft *d, const struct mz_service *s, struct model_gathered *g);
+
+/* service_ips.c: one build */
+struct model_addresses;
+struct model_addresses *model_addresses_begin(struct model_draft *d); /* in the scratch */
+/* @s wants one; nothing happens where @ips is NULL. */
+void model_addresses_want(struct model_addresses *a, struct mz_service *s, const k8s_ServiceSpec *spec, const struct mz_service_ips *ips);
+void model_addresses_give(struct model_draft *d, struct model_addresses *a); /* to all who want one; into their hashes, too */
+
 #define MODEL_DISTRIBUTION "networking.istio.io/traffic-distribution" /* annotation of services, entries and namespaces */
 /* enum mz_preference: @spec "" of entries; @said: the annotation, "": that of the namespace. */
 uint64_t model_distribution(struct model_draft *d, struct mz_str ns, const char *spec, struct mz_str said);
@@ -57,6 +82,7 @@ struct mz_locality model_locality(struct mz_str text); /* "region.zone.subzone",
 uint64_t model_hash_workload(const struct mz_workload *w);
 /* Where @p is found on a workload that has these names of ports: by its own name, else its target. */
 uint16_t model_port_on(const struct mz_port *p, struct mz_labels names);
+uint16_t model_port_of_pod(const struct mz_port *p, struct mz_labels container_ports); /* 0: it has none of that name */
 struct model_gathered *model_gather(struct model_draft *d, const struct mz_service *s);
 void model_gather_add(struct model_gathered *g, size_t port, const struct mz_workload *w, uint16_t number);
 void model_take_gathered(struct model_draft *d, const struct mz_service *s, struct model_gathered *g, bool sorted,

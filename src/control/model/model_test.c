@@ -82,7 +82,7 @@ static void test_service(void **state)
     assert_int_equal(mz_model_endpoints(m, &s->ports[1])->n, 0);
     const struct mz_endpoint *e = mz_model_endpoints(m, &s->ports[0])->v;
     assert_true(mz_str_eq(e[0].address, MZ_STR("10.1.0.1")) && e[0].health == MZ_HEALTHY);
-    assert_true(e[1].health == MZ_UNHEALTHY && !e[1].workload);
+    assert_true(e[1].health == MZ_TERMINATING && !e[1].workload);
     assert_true(e[0].workload->mtls && mz_str_eq(e[0].workload->locality.zone, MZ_STR("z")));
     assert_int_equal(s->accounts_n, 1);
     assert_true(mz_str_eq(s->accounts[0], MZ_STR("spiffe://cluster.local/ns/ns1/sa/sa")));

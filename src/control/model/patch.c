@@ -51,8 +51,23 @@ static const struct mz_service *find(struct patch *p, struct mz_str key)
     return mz_model_service_in(p->d.m, (struct mz_str){ key.p, (size_t)slash }, host);
 }
 
+/* Services that select a pod whose readiness may be another; @key "ns/name". */
+static bool patch_pod(struct patch *p, struct mz_str key)
+{
+    const struct mz_workload *w = mz_map_get(&p->d.m->by_workload, key);
+    const struct mz_services *l = w ? mz_map_get(&p->d.m->by_ns, w->ns) : NULL;
+    for (size_t i = 0; l && i < l->n; i++)
+        if (mz_labels_match(l->v[i]->selector, w->labels) &&
+            !(is_plain(p->d.m, l->v[i]) && patch_service(p, l->v[i])))
+            return false;
+    return true;
+}
+
 static bool patch_all(struct patch *p, const struct mz_store_changes *c)
 {
+    for (size_t i = 0; i < c->pods_n; i++)
+        if (!patch_pod(p, c->pods[i]))
+            return false;
     for (size_t i = 0; i < c->n; i++) {
         const struct mz_service *s = find(p, c->of[i]);
         if (s && !(is_plain(p->d.m, s) && patch_service(p, s)))

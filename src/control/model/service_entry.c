@@ -115,9 +115,9 @@ static void add_selected(struct model_draft *d, const struct mz_service *s,
                          struct model_gathered *g)
 {
     for (size_t i = 0; i < d->pods.n; i++)
-        if (mz_str_eq(d->pods.v[i]->ns, s->ns) &&
-            mz_labels_match(s->selector, d->pods.v[i]->labels))
-            add_everywhere(s, g, d->pods.v[i]);
+        if (mz_str_eq(d->pods.v[i].w->ns, s->ns) && d->pods.v[i].ready && !d->pods.v[i].leaving &&
+            mz_labels_match(s->selector, d->pods.v[i].w->labels))
+            add_everywhere(s, g, d->pods.v[i].w);
     for (size_t i = 0; i < d->machines.n; i++)
         if (mz_str_eq(d->machines.v[i]->ns, s->ns) && can_serve(s, d->machines.v[i]) &&
             mz_labels_match(s->selector, d->machines.v[i]->labels))

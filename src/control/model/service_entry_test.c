@@ -100,7 +100,8 @@ static void test_selected(void **state)
                "meta");
     assert_str(s->accounts[0], "b");
     s = service(m, "k.demo.svc.cluster.local"); /* Kubernetes' services select machines, too */
-    assert_int_equal(mz_model_endpoints(m, &s->ports[0])->n, 1);
+    assert_int_equal(mz_model_endpoints(m, &s->ports[0])->n, 2);
+    assert_str(mz_model_endpoints(m, &s->ports[0])->v[0].address, "1.1.1.1");
     assert_int_equal(mz_model_endpoints(m, &s->ports[0])->v[0].port, 7);
     mz_model_unref(m);
 }

@@ -28,6 +28,7 @@ struct note { /* a problem; the text is owned */
     char *text; /* text, then key */
 };
 struct file {
+    size_t dir; /* of the source's, in whose order the first counts */
     char *path;
     struct stamp stamp;
     bool mesh;                    /* the MeshConfig */
@@ -41,8 +42,9 @@ struct directory {
     struct mz_loop *loop;
     struct mz_store *store;
     struct mz_directory_opts o;
-    char *dir, *mesh_file;
-    MZ_VEC(struct file *) files; /* by path */
+    char *dirs[MZ_DIRECTORY_MAX], *mesh_file;
+    size_t dirs_n, at;           /* at: the one that is being read */
+    MZ_VEC(struct file *) files; /* by directory and path */
     MZ_VEC(struct note) conflicts;
     struct mz_map live; /* key to the document that counts; a reference each */
     struct mz_io watch; /* inotify */
@@ -94,11 +96,17 @@ static void file_destroy(struct file *f)
     mz_free(MZ_MEM_CONFIG, f);
 }
 
+/* @f against the one of @path in the directory that is being read. */
+static int compare_file(const struct directory *s, const char *path, const struct file *f)
+{
+    return s->at != f->dir ? (s->at > f->dir) - (s->at < f->dir) : strcmp(path, f->path);
+}
+
 static struct file *file_find(const struct directory *s, const char *path)
 {
     for (size_t lo = 0, hi = s->files.n; lo < hi;) {
         const size_t mid = (lo + hi) / 2;
-        const int c = strcmp(path, s->files.v[mid]->path);
+        const int c = compare_file(s, path, s->files.v[mid]);
         if (c == 0)
             return s->files.v[mid];
         if (c < 0)
@@ -212,7 +220,7 @@ static void file_insert(struct directory *s, struct file *f)
 {
     size_t at = s->files.n;
     *mz_vec_push(&s->files, MZ_MEM_CONFIG) = f;
-    for (; at && strcmp(s->files.v[at - 1]->path, f->path) > 0; at--)
+    for (; at && compare_file(s, f->path, s->files.v[at - 1]) < 0; at--)
         s->files.v[at] = s->files.v[at - 1];
     s->files.v[at] = f;
 }
@@ -230,6 +238,7 @@ static void visit_file(struct directory *s, const char *path, const struct stat 
         f = mz_new0(MZ_MEM_CONFIG, struct file);
         f->path = mz_strndup(MZ_MEM_CONFIG, path, strlen(path));
         f->mesh = mesh;
+        f->dir = s->at;
         file_insert(s, f);
     }
     f->seen = true;
@@ -357,7 +366,8 @@ static void scan(struct directory *s)
     mz_vec_foreach (f, &s->files)
         (*f)->seen = false;
     s->crowded = false;
-    visit(s, s->dir, 0);
+    for (s->at = 0; s->at < s->dirs_n; s->at++)
+        visit(s, s->dirs[s->at], 0);
     if (s->mesh_file)
         visit_mesh_file(s);
     drop_unseen(s);
@@ -405,13 +415,36 @@ static bool watch_start(struct directory *s, struct mz_err *err)
 
 /* ---- the source ---- */
 
+bool mz_directory_reads(const char *dir, const char *path)
+{
+    char *in = realpath(dir, NULL), *is = realpath(path, NULL);
+    size_t n = in ? strlen(in) : 0;
+    n -= n == 1; /* "/" is in front of everything */
+    const bool reads =
+        in && is && strncmp(is, in, n) == 0 && (is[n] == '/' || !is[n]) && !strstr(is + n, "/.");
+    free(in);
+    free(is);
+    return reads;
+}
+
+static bool check_dir(const struct directory *s, size_t i, struct mz_err *err)
+{
+    DIR *d = opendir(s->dirs[i]);
+    if (!d)
+        return mz_err_set(err, "%s: %s", s->dirs[i], strerrordesc_np(errno));
+    (void)closedir(d); /* only tried */
+    for (size_t k = 0; k < s->dirs_n; k++)
+        if (k != i && mz_directory_reads(s->dirs[k], s->dirs[i]))
+            return mz_err_set(err, "%s: is read already, as part of %s", s->dirs[i], s->dirs[k]);
+    return true;
+}
+
 static bool start(struct mz_source *base, struct mz_err *err)
 {
     struct directory *s = self(base);
-    DIR *d = opendir(s->dir);
-    if (!d)
-        return mz_err_set(err, "%s: %s", s->dir, strerrordesc_np(errno));
-    (void)closedir(d); /* only tried */
+    for (size_t i = 0; i < s->dirs_n; i++)
+        if (!check_dir(s, i, err))
+            return false;
     if (s->mesh_file && access(s->mesh_file, R_OK) != 0)
         return mz_err_set(err, "%s: %s", s->mesh_file, strerrordesc_np(errno));
     if (s->o.watch && !watch_start(s, err))
@@ -437,8 +470,9 @@ static void problems(const struct mz_source *base,
     mz_vec_foreach (n, &s->conflicts) /* their "key" is the loser's file */
         each(arg, &(struct mz_problem){ n->level, n->key, n->line, MZ_STR(""), mz_str_c(n->text) });
     if (s->crowded)
-        each(arg, &(struct mz_problem){ MZ_LEVEL_ERROR, mz_str_c(s->dir), 0, MZ_STR(""),
-                                        MZ_STR("holds too many files: the rest is not read") });
+        each(arg,
+             &(struct mz_problem){ MZ_LEVEL_ERROR, mz_str_c(s->dirs[s->dirs_n - 1]), 0, MZ_STR(""),
+                                   MZ_STR("there are too many files: the rest is not read") });
 }
 
 static void destroy(struct mz_source *base)
@@ -456,9 +490,18 @@ static void destroy(struct mz_source *base)
     notes_clear(s->conflicts.v, s->conflicts.n);
     mz_vec_free(&s->files, MZ_MEM_CONFIG);
     mz_vec_free(&s->conflicts, MZ_MEM_CONFIG);
-    mz_free(MZ_MEM_CONFIG, s->dir);
+    for (size_t i = 0; i < s->dirs_n; i++)
+        mz_free(MZ_MEM_CONFIG, s->dirs[i]);
     mz_free(MZ_MEM_CONFIG, s->mesh_file);
     mz_free(MZ_MEM_CONFIG, s);
+}
+
+static char *dup_dir(const char *dir)
+{
+    size_t n = strlen(dir);
+    while (n > 1 && dir[n - 1] == '/')
+        n--;
+    return mz_strndup(MZ_MEM_CONFIG, dir, n);
 }
 
 struct mz_source *mz_directory_create(struct mz_loop *l, struct mz_store *store,
@@ -466,15 +509,14 @@ struct mz_source *mz_directory_create(struct mz_loop *l, struct mz_store *store,
 {
     static const struct mz_source_ops ops = { "directory", start, synced, problems, destroy };
     struct directory *s = mz_new0(MZ_MEM_CONFIG, struct directory);
-    size_t n = strlen(o->dir);
-    while (n > 1 && o->dir[n - 1] == '/')
-        n--;
     s->base.ops = &ops;
     s->loop = l;
     s->store = store;
     s->o = *o;
     s->o.debounce_ms = o->debounce_ms ? o->debounce_ms : DEBOUNCE_MS;
-    s->dir = mz_strndup(MZ_MEM_CONFIG, o->dir, n);
+    MZ_ASSERT(o->dirs_n && o->dirs_n <= MZ_DIRECTORY_MAX);
+    for (size_t i = 0; i < o->dirs_n; i++)
+        s->dirs[s->dirs_n++] = dup_dir(o->dirs[i]);
     s->mesh_file =
         o->mesh_file ? mz_strndup(MZ_MEM_CONFIG, o->mesh_file, strlen(o->mesh_file)) : NULL;
     s->watch.fd = -1;

@@ -80,7 +80,10 @@ static int up(void **state)
     assert_non_null(mkdtemp(t.dir));
     t.loop = mz_loop_create("main_thread");
     t.store = mz_store_create(changed, NULL);
-    const struct mz_directory_opts o = { .dir = t.dir, .watch = true, .debounce_ms = 20 };
+    const char *const dirs[] = { t.dir };
+    const struct mz_directory_opts o = {
+        .dirs = dirs, .dirs_n = 1, .watch = true, .debounce_ms = 20
+    };
     t.source = mz_directory_create(t.loop, t.store, &o);
     return 0;
 }
@@ -182,11 +185,54 @@ static void test_no_directory(void **state)
 {
     (void)state;
     struct mz_err err = { .msg = "" };
-    const struct mz_directory_opts o = { .dir = "/no/such/place" };
+    const char *const dirs[] = { "/no/such/place" };
+    const struct mz_directory_opts o = { .dirs = dirs, .dirs_n = 1 };
     struct mz_source *s = mz_directory_create(NULL, t.store, &o);
     assert_false(s->ops->start(s, &err));
     assert_string_equal(err.msg, "/no/such/place: No such file or directory");
     s->ops->destroy(s);
+}
+
+/* Of one object in two directories the first directory's counts, whatever the paths; none may lie in another. */
+static void test_several(void **state)
+{
+    (void)state;
+    char a[256], b[256], hidden[256];
+    struct mz_err err = { .msg = "" };
+    path_of("z", a);
+    path_of("a", b);
+    path_of(".h", hidden);
+    assert_true(mkdir(a, 0700) == 0 && mkdir(b, 0700) == 0 && mkdir(hidden, 0700) == 0);
+    const char *const dirs[] = { a, b };
+    const struct mz_directory_opts o = {
+        .dirs = dirs, .dirs_n = 2, .watch = true, .debounce_ms = 20
+    };
+    t.source->ops->destroy(t.source);
+    t.source = mz_directory_create(t.loop, t.store, &o);
+    write_file("a/x.yaml", SVC("x", "81") "---\n" NS("nn"));
+    write_file("a/mesh.yaml", "trustDomain: second\n");
+    write_file("z/x.yaml", SVC("x", "80"));
+    start();
+    assert_true(
+        mz_str_ends(mz_store_get(t.store, MZ_STR("Service/default/x"))->file, MZ_STR("/z/x.yaml")));
+    assert_true(has("Namespace/nn") && has("MeshConfig/mesh"));
+    assert_non_null(strstr(problems(), "/z/x.yaml:1 has the same object"));
+    write_file("z/mesh.yaml", "trustDomain: first\n");
+    write_file("z/x.yaml", NS("oo"));
+    await(2);
+    assert_true(
+        mz_str_ends(mz_store_get(t.store, MZ_STR("Service/default/x"))->file, MZ_STR("/a/x.yaml")));
+    assert_true(mz_str_ends(mz_store_get(t.store, MZ_STR("MeshConfig/mesh"))->file,
+                            MZ_STR("/z/mesh.yaml")));
+    assert_true(has("Namespace/nn") && has("Namespace/oo"));
+    const char *const nested[] = { t.dir, b };
+    const struct mz_directory_opts no = { .dirs = nested, .dirs_n = 2 };
+    struct mz_source *s = mz_directory_create(NULL, t.store, &no);
+    assert_false(s->ops->start(s, &err));
+    assert_non_null(strstr(err.msg, "/a: is read already, as part of "));
+    s->ops->destroy(s);
+    assert_false(mz_directory_reads(t.dir, hidden));
+    assert_true(mz_directory_reads("/", b) && !mz_directory_reads(a, b));
 }
 
 int main(void)
@@ -196,6 +242,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_last_good, up, down),
         cmocka_unit_test_setup_teardown(test_twice, up, down),
         cmocka_unit_test_setup_teardown(test_no_directory, up, down),
+        cmocka_unit_test_setup_teardown(test_several, up, down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

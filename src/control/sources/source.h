@@ -28,9 +28,11 @@ struct mz_source {
     const struct mz_source_ops *ops;
 };
 
+enum { MZ_DIRECTORY_MAX = 16 };
 struct mz_directory_opts {
-    const char *dir;       /* every *.yaml, *.yml and *.json in it and below; names that begin with '.' are skipped */
-    const char *mesh_file; /* NULL: mesh.yaml in the directory, if it is there */
+    const char *const *dirs; /* every *.yaml, *.yml and *.json in them and below; names that begin with '.' are skipped */
+    size_t dirs_n;           /* 1..MZ_DIRECTORY_MAX; none may lie in another */
+    const char *mesh_file; /* NULL: mesh.yaml in a directory, the first that has it */
     bool watch;            /* inotify; else read once */
     void (*told)(void *arg); /* NULL; after a change was read: problems() may say something else than before */
     void *arg;
@@ -38,7 +40,9 @@ struct mz_directory_opts {
 };
 /*
  * A broken document is a problem; the last good version of it stays, and where one cannot be read far enough to be named, so does
- * everything that its file held. Of one key in two files the first counts, by path and line. @l may be NULL without watch.
+ * everything that its file held. Of one key in two files the first counts, by directory, path and line. @l may be NULL without watch.
  */
 struct mz_source *mz_directory_create(struct mz_loop *l, struct mz_store *s, const struct mz_directory_opts *o);
+/* Whether documents in @path would be read with those of @dir: it is there or below, and no name between begins with '.'. */
+bool mz_directory_reads(const char *dir, const char *path);
 #endif

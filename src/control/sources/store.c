@@ -13,10 +13,14 @@ struct group {         /* endpoints of one service */
     struct mz_str key; /* behind the struct */
     MZ_VEC(const struct mz_doc *) docs;
 };
-enum { MAX_CHANGES = 1000 }; /* services; more are many */
+enum { MAX_CHANGES = 1000 }; /* of each; more are many */
+struct keys {
+    MZ_VEC(struct mz_str) v; /* owned */
+};
 struct mz_store {
-    struct mz_map groups;             /* struct group */
-    MZ_VEC(struct mz_str) changed_of; /* keys of groups, owned */
+    struct mz_map groups;     /* struct group */
+    struct keys changed_of;   /* of groups */
+    struct keys changed_pods; /* without the kind */
     bool changed_others;
     struct mz_map docs; /* key to struct mz_doc, one reference each */
     struct of_kind kinds[MZ_KIND__COUNT];
@@ -70,30 +74,50 @@ static void group_remove(struct mz_store *s, const struct mz_doc *d)
     }
 }
 
-static void note_change(struct mz_store *s, const struct mz_doc *d)
+static void keys_clear(struct keys *k)
 {
-    if (!d || s->changed_others)
+    mz_vec_foreach (key, &k->v)
+        mz_free(MZ_MEM_CONFIG, (char *)(uintptr_t)key->p);
+    k->v.n = 0;
+}
+
+static void note_key(struct mz_store *s, struct keys *k, struct mz_str key)
+{
+    if (s->changed_others)
         return;
-    if (!d->of.n || s->changed_of.n == MAX_CHANGES) {
+    if (!key.n || k->v.n == MAX_CHANGES) {
         mz_store_forget_changes(s);
         s->changed_others = true;
         return;
     }
-    char *own = mz_alloc(MZ_MEM_CONFIG, d->of.n);
-    memcpy(own, d->of.p, d->of.n);
-    *mz_vec_push(&s->changed_of, MZ_MEM_CONFIG) = (struct mz_str){ own, d->of.n };
+    char *own = mz_alloc(MZ_MEM_CONFIG, key.n);
+    memcpy(own, key.p, key.n);
+    *mz_vec_push(&k->v, MZ_MEM_CONFIG) = (struct mz_str){ own, key.n };
+}
+
+/* @old, @d: NULL where there is none. */
+static void note_change(struct mz_store *s, const struct mz_doc *old, const struct mz_doc *d)
+{
+    if (old && d && d->kind == MZ_KIND_POD && old->fixed == d->fixed) {
+        note_key(s, &s->changed_pods, mz_str_skip(d->key, strlen("Pod/")));
+        return;
+    }
+    if (old)
+        note_key(s, &s->changed_of, old->of);
+    if (d)
+        note_key(s, &s->changed_of, d->of);
 }
 
 struct mz_store_changes mz_store_changes(const struct mz_store *s)
 {
-    return (struct mz_store_changes){ s->changed_others, s->changed_of.v, s->changed_of.n };
+    return (struct mz_store_changes){ s->changed_others, s->changed_of.v.v, s->changed_of.v.n,
+                                      s->changed_pods.v.v, s->changed_pods.v.n };
 }
 
 void mz_store_forget_changes(struct mz_store *s)
 {
-    mz_vec_foreach (key, &s->changed_of)
-        mz_free(MZ_MEM_CONFIG, (char *)(uintptr_t)key->p);
-    s->changed_of.n = 0;
+    keys_clear(&s->changed_of);
+    keys_clear(&s->changed_pods);
     s->changed_others = false;
 }
 
@@ -115,6 +139,24 @@ const struct mz_doc *const *mz_store_of(struct mz_store *s, struct mz_str servic
 
 /* ---- the store ---- */
 
+static int compare(const void *a, const void *b)
+{
+    const struct mz_doc *const *x = a, *const *y = b;
+    int c = mz_str_cmp((*x)->ns, (*y)->ns);
+    return c ? c : mz_str_cmp((*x)->name, (*y)->name);
+}
+
+/* A document in the place of the one it replaces: to sort again costs what all documents are. */
+static bool replace_sorted(struct of_kind *o, const struct mz_doc *old, const struct mz_doc *d)
+{
+    const struct mz_doc **at = o->stale || !o->sorted.n ? NULL
+                                                        : bsearch(&old, o->sorted.v, o->sorted.n,
+                                                                  sizeof(*o->sorted.v), compare);
+    if (at)
+        *at = d;
+    return at != NULL;
+}
+
 void mz_store_destroy(struct mz_store *s)
 {
     if (!s)
@@ -128,7 +170,8 @@ void mz_store_destroy(struct mz_store *s)
         group_free(it->value);
     mz_map_fini(&s->groups);
     mz_store_forget_changes(s);
-    mz_vec_free(&s->changed_of, MZ_MEM_CONFIG);
+    mz_vec_free(&s->changed_of.v, MZ_MEM_CONFIG);
+    mz_vec_free(&s->changed_pods.v, MZ_MEM_CONFIG);
     mz_free(MZ_MEM_CONFIG, s);
 }
 
@@ -142,10 +185,8 @@ void mz_store_put(struct mz_store *s, struct mz_doc *d)
     }
     s->dirty |=
         !old || old->version != d->version; /* that it moved within its file changes no answer */
-    if (!old || old->version != d->version) {
-        note_change(s, old);
-        note_change(s, d);
-    }
+    if (!old || old->version != d->version)
+        note_change(s, old, d);
     if (old)
         (void)mz_map_del(&s->docs, old->key); /* the key lives in the document */
     if (old && old->of.n)
@@ -153,7 +194,8 @@ void mz_store_put(struct mz_store *s, struct mz_doc *d)
     if (d->of.n)
         group_add(s, d);
     (void)mz_map_put(&s->docs, d->key, d);
-    s->kinds[d->kind].stale = true;
+    if (!old || !replace_sorted(&s->kinds[d->kind], old, d))
+        s->kinds[d->kind].stale = true;
     mz_doc_unref(old);
 }
 
@@ -164,7 +206,7 @@ void mz_store_remove(struct mz_store *s, struct mz_str key)
         return;
     s->dirty = true;
     s->kinds[old->kind].stale = true;
-    note_change(s, old);
+    note_change(s, old, NULL);
     if (old->of.n)
         group_remove(s, old);
     mz_doc_unref(old);
@@ -181,13 +223,6 @@ void mz_store_commit(struct mz_store *s)
 const struct mz_doc *mz_store_get(const struct mz_store *s, struct mz_str key)
 {
     return mz_map_get(&s->docs, key);
-}
-
-static int compare(const void *a, const void *b)
-{
-    const struct mz_doc *const *x = a, *const *y = b;
-    int c = mz_str_cmp((*x)->ns, (*y)->ns);
-    return c ? c : mz_str_cmp((*x)->name, (*y)->name);
 }
 
 static void sort(struct mz_store *s, enum mz_kind k)

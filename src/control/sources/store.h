@@ -19,6 +19,8 @@ struct mz_store_changes { /* since they were last forgotten */
     bool others;              /* not only endpoints */
     const struct mz_str *of;  /* services whose endpoints changed, some perhaps twice */
     size_t n;
+    const struct mz_str *pods; /* "demo/web-0": whose conditions changed and nothing else, some perhaps twice */
+    size_t pods_n;
 };
 struct mz_store_changes mz_store_changes(const struct mz_store *s); /* borrowed */
 void mz_store_forget_changes(struct mz_store *s);

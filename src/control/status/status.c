@@ -225,18 +225,12 @@ bool mz_status_write(const struct mz_status_from *f, const char *dir, struct mz_
     return ok;
 }
 
-bool mz_status_dir_ok(const char *dir, const char *config, struct mz_err *err)
+bool mz_status_dir_ok(const char *dir, const char *const *configs, size_t n, struct mz_err *err)
 {
-    char *in = realpath(config, NULL), *is;
-    if (mkdir(dir, 0755) != 0 && errno != EEXIST) {
-        free(in);
+    if (mkdir(dir, 0755) != 0 && errno != EEXIST)
         return mz_err_set(err, "%s: %s", dir, strerrordesc_np(errno));
-    }
-    is = realpath(dir, NULL);
-    const size_t n = in ? strlen(in) : 0;
-    const bool below =
-        in && is && strncmp(is, in, n) == 0 && (is[n] == '/' || !is[n]) && !strstr(is + n, "/.");
-    free(in);
-    free(is);
-    return !below || mz_err_set(err, "%s is below %s, whose documents are read", dir, config);
+    for (size_t i = 0; i < n; i++)
+        if (mz_directory_reads(configs[i], dir))
+            return mz_err_set(err, "%s is below %s, whose documents are read", dir, configs[i]);
+    return true;
 }

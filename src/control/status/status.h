@@ -30,6 +30,6 @@ void mz_status_make(const struct mz_status_from *f, struct mz_arena *a, struct m
  * rest was.
  */
 bool mz_status_write(const struct mz_status_from *f, const char *dir, struct mz_err *err);
-/* Documents below @config are read: @dir may not be among them. A name that begins with '.' hides it. */
-bool mz_status_dir_ok(const char *dir, const char *config, struct mz_err *err);
+/* Makes it. Documents below @configs are read: @dir may not be among them. A name that begins with '.' hides it. */
+bool mz_status_dir_ok(const char *dir, const char *const *configs, size_t n, struct mz_err *err);
 #endif

@@ -270,7 +270,8 @@ static void test_cases(void **state)
     "{addresses: [" ip "], conditions: {ready: true}, targetRef: {kind: Pod, name: " pod           \
     ", namespace: demo}}"
 #define UNREADY(ip, pod)                                                                           \
-    "{addresses: [" ip "], conditions: {ready: false}, targetRef: {kind: Pod, name: " pod          \
+    "{addresses: [" ip                                                                             \
+    "], conditions: {ready: false, terminating: false}, targetRef: {kind: Pod, name: " pod         \
     ", namespace: demo}}"
 #define API(meta, spec)                                                                            \
     ZONED("n1", "z1", "r1")                                                                        \
