@@ -20,7 +20,7 @@ struct mz_dns {
     ares_channel channel;
     struct mz_timer timer;
     struct mz_list sockets;
-    struct mz_list queries;
+    struct mz_list queries, exchanges;
     uint32_t udp_max; /* 0: no limit */
     uint32_t asked; /* since nothing was in flight the last time: then c-ares closes its sockets */
     uint32_t in_flight;
@@ -44,6 +44,18 @@ struct mz_dns_query {
     size_t n;
     struct mz_dns_result *v;
     char name[NAME_MAX_BYTES + 1];
+};
+
+struct mz_dns_exchange {
+    struct mz_list link;
+    struct mz_dns *dns;
+    struct mz_task task;
+    mz_dns_sent *done;
+    void *arg;
+    bool asking, cancelled;
+    const char *why;
+    char *answer;
+    size_t n;
 };
 
 static pthread_once_t ares_once = PTHREAD_ONCE_INIT;
@@ -167,13 +179,17 @@ static int channel_init(struct mz_dns *d, struct ares_options *opts, int mask)
 /* A name that does not exist is asked for in each search domain of the system (H09): not in more than MZ_DNS_SEARCH_MAX. */
 static int channel_start(struct mz_dns *d, const struct mz_dns_opts *o)
 {
-    int flags =
-        (o->use_tcp ? ARES_FLAG_USEVC : 0) | (o->no_default_search ? ARES_FLAG_NOSEARCH : 0);
+    int flags = (o->use_tcp ? ARES_FLAG_USEVC : 0) |
+                (o->no_default_search ? ARES_FLAG_NOSEARCH : 0) |
+                (o->edns_bytes ? ARES_FLAG_EDNS : 0);
     int set = (o->timeout_ms ? ARES_OPT_TIMEOUTMS : 0) | (o->tries ? ARES_OPT_TRIES : 0) |
-              (o->rotate ? ARES_OPT_ROTATE : 0);
+              (o->rotate ? ARES_OPT_ROTATE : 0) | (o->edns_bytes ? ARES_OPT_EDNSPSZ : 0) |
+              (o->file ? ARES_OPT_RESOLVCONF : 0);
     struct ares_options opts = { .flags = flags,
                                  .timeout = (int)o->timeout_ms,
-                                 .tries = (int)o->tries },
+                                 .tries = (int)o->tries,
+                                 .ednspsz = o->edns_bytes,
+                                 .resolvconf_path = (char *)(uintptr_t)o->file },
                         system;
     /* c-ares 1.18 does not look at ARES_FLAG_NOSEARCH in ares_getaddrinfo(): then there are no domains. */
     int mask, rc = channel_init(d, &opts, set | (o->no_default_search ? ARES_OPT_DOMAINS : 0));
@@ -206,6 +222,7 @@ struct mz_dns *mz_dns_create(struct mz_loop *l, const struct mz_dns_opts *o, str
     d->loop = l;
     mz_list_init(&d->sockets);
     mz_list_init(&d->queries);
+    mz_list_init(&d->exchanges);
     mz_timer_init(l, &d->timer, timer_fire);
     mz_task_init(&d->idle, idle);
     d->udp_max = o->use_tcp ? 0 : o->udp_max;
@@ -235,6 +252,8 @@ static void query_drop(struct mz_dns_query *q)
     mz_loop_free_later(q->dns->loop, q, query_free);
 }
 
+static void exchange_drop(struct mz_dns_exchange *x);
+
 void mz_dns_destroy(struct mz_dns *d)
 {
     if (!d)
@@ -244,6 +263,8 @@ void mz_dns_destroy(struct mz_dns *d)
     ares_destroy(d->channel); /* calls back each query that it holds, and socket_state() */
     mz_list_foreach (it, &d->queries)
         query_drop(MZ_CONTAINER(it, struct mz_dns_query, link));
+    mz_list_foreach (it, &d->exchanges)
+        exchange_drop(MZ_CONTAINER(it, struct mz_dns_exchange, link));
     mz_timer_stop(&d->timer);
     mz_free(MZ_MEM_UPSTREAM, d);
 }
@@ -330,6 +351,12 @@ static void idle(struct mz_task *t)
     timer_follow(d);
 }
 
+static void is_back(struct mz_dns *d)
+{
+    if (--d->in_flight == 0 && !d->closing)
+        mz_task_schedule(d->loop, &d->idle);
+}
+
 static void answered(void *arg, int status, int timeouts, struct ares_addrinfo *res)
 {
     (void)timeouts;
@@ -339,8 +366,7 @@ static void answered(void *arg, int status, int timeouts, struct ares_addrinfo *
         collect(q, res);
     if (res)
         ares_freeaddrinfo(res);
-    if (--q->dns->in_flight == 0 && !q->dns->closing)
-        mz_task_schedule(q->dns->loop, &q->dns->idle);
+    is_back(q->dns);
     if (q->cancelled || status == ARES_EDESTRUCTION) {
         query_drop(q);
         return;
@@ -422,4 +448,107 @@ void mz_dns_cancel(struct mz_dns_query *q)
         q->cancelled = true; /* c-ares holds it until its answer or the channel's end */
     else
         query_drop(q);
+}
+
+/* ---- whole messages ---- */
+
+static void exchange_free(void *p)
+{
+    struct mz_dns_exchange *x = p;
+    mz_free(MZ_MEM_UPSTREAM, x->answer);
+    mz_free(MZ_MEM_UPSTREAM, x);
+}
+
+static void exchange_drop(struct mz_dns_exchange *x)
+{
+    mz_task_cancel(&x->task);
+    mz_list_del(&x->link);
+    mz_loop_free_later(x->dns->loop, x, exchange_free);
+}
+
+static void exchange_tell(struct mz_task *t)
+{
+    struct mz_dns_exchange *x = MZ_CONTAINER(t, struct mz_dns_exchange, task);
+    x->done(x->arg, x->why, (struct mz_str){ x->answer, x->n });
+    exchange_drop(x);
+}
+
+static void exchanged(void *arg, int status, int timeouts, unsigned char *answer, int n)
+{
+    struct mz_dns_exchange *x = arg;
+    (void)timeouts;
+    x->asking = false;
+    is_back(x->dns);
+    if (x->cancelled || status == ARES_EDESTRUCTION) {
+        exchange_drop(x);
+        return;
+    }
+    x->why = status == ARES_SUCCESS ? NULL : ares_strerror(status);
+    if (status == ARES_SUCCESS && n > 0) {
+        x->n = (size_t)n;
+        x->answer = mz_alloc(MZ_MEM_UPSTREAM, x->n);
+        memcpy(x->answer, answer, x->n);
+    }
+    mz_task_schedule(x->dns->loop, &x->task);
+}
+
+struct mz_dns_exchange *mz_dns_send(struct mz_dns *d, struct mz_str message, mz_dns_sent *done,
+                                    void *arg)
+{
+    struct mz_dns_exchange *x = mz_new0(MZ_MEM_UPSTREAM, struct mz_dns_exchange);
+    *x = (struct mz_dns_exchange){ .dns = d, .done = done, .arg = arg, .asking = true };
+    mz_task_init(&x->task, exchange_tell);
+    mz_list_add_tail(&d->exchanges, &x->link);
+    d->in_flight++;
+    ares_send(d->channel, (const unsigned char *)message.p, (int)message.n, exchanged, x);
+    timer_follow(d);
+    return x;
+}
+
+void mz_dns_send_cancel(struct mz_dns_exchange *x)
+{
+    if (!x)
+        return;
+    if (x->asking)
+        x->cancelled = true;
+    else
+        exchange_drop(x);
+}
+
+size_t mz_dns_servers(const struct mz_dns *d, struct mz_addr *out, size_t max)
+{
+    struct ares_addr_port_node *all;
+    size_t n = 0;
+    if (ares_get_servers_ports(d->channel, &all) != ARES_SUCCESS)
+        return 0;
+    for (const struct ares_addr_port_node *i = all; i && n < max; i = i->next) {
+        struct mz_addr *a = &out[n++];
+        const in_port_t port = htons((uint16_t)(i->udp_port ? i->udp_port : 53));
+        *a = (struct mz_addr){ .len = sizeof(a->in4) };
+        a->in4 = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = port };
+        if (i->family == AF_INET) {
+            a->in4.sin_addr = i->addr.addr4;
+        } else {
+            a->len = sizeof(a->in6);
+            a->in6 = (struct sockaddr_in6){ .sin6_family = AF_INET6, .sin6_port = port };
+            memcpy(&a->in6.sin6_addr, &i->addr.addr6, sizeof(a->in6.sin6_addr));
+        }
+    }
+    ares_free_data(all);
+    return n;
+}
+
+bool mz_dns_first_search(const struct mz_dns *d, char out_domain[256])
+{
+    struct ares_options system = { 0 };
+    int mask;
+    bool found = false;
+    if (ares_save_options(d->channel, &system, &mask) == ARES_SUCCESS && system.ndomains > 0) {
+        const size_t n = strlen(system.domains[0]);
+        found = n > 0 && n < 256;
+        if (found)
+            memcpy(out_domain, system.domains[0], n + 1);
+    }
+    ares_destroy_options(&system);
+    return found;
 }

@@ -19,6 +19,8 @@ struct mz_dns_opts {
     uint32_t timeout_ms;    /* of a server's first try; 0: the library's */
     uint32_t tries;         /* of each server; 0: the library's */
     uint32_t udp_max;       /* questions that leave from one port: later ones wait for a new one; 0: no limit */
+    const char *file;       /* instead of /etc/resolv.conf; NULL */
+    uint16_t edns_bytes;    /* of mz_dns_send(): what the questions' OPT records say; 0: they have none */
 };
 struct mz_dns *mz_dns_create(struct mz_loop *l, const struct mz_dns_opts *o, struct mz_err *err);
 void mz_dns_destroy(struct mz_dns *d); /* queries in flight stay silent */
@@ -30,4 +32,15 @@ struct mz_dns_query *mz_dns_resolve(struct mz_dns *d, struct mz_str name, enum m
                                     void (*done)(void *arg, bool ok, const char *why, const struct mz_dns_result *v, size_t n),
                                     void *arg);
 void mz_dns_cancel(struct mz_dns_query *q);
+
+/* ---- a question of somebody else's, as a whole message ---- */
+struct mz_dns_exchange; /* in flight */
+typedef void mz_dns_sent(void *arg, const char *why, struct mz_str answer);
+/* Asks the servers in turn, by UDP, then by TCP where the answer is cut: the first that answers other than SERVFAIL, NOTIMP or
+ * REFUSED. @message is copied; its id should be random; an OPT record, if any, stands last in it. @done once, later, never from
+ * inside this call: the answer (to this id and question, from the server that was asked) until it returns, or "" and @why. */
+struct mz_dns_exchange *mz_dns_send(struct mz_dns *d, struct mz_str message, mz_dns_sent *done, void *arg);
+void mz_dns_send_cancel(struct mz_dns_exchange *x); /* silent; NULL is fine */
+size_t mz_dns_servers(const struct mz_dns *d, struct mz_addr *out, size_t max); /* with ports */
+bool mz_dns_first_search(const struct mz_dns *d, char out_domain[256]); /* false: there is none */
 #endif

@@ -369,12 +369,106 @@ static void test_ports_change(void **state)
     stop(d); /* one asks, one waits: both stay silent */
 }
 
+static struct {
+    unsigned done;
+    bool failed;
+    char answer[512];
+    size_t n;
+} sent;
+
+static void on_sent(void *arg, const char *why, struct mz_str answer)
+{
+    assert_ptr_equal(arg, &sent);
+    assert_true((why != NULL) == (answer.n == 0));
+    sent.done++;
+    sent.failed = why != NULL;
+    sent.n = answer.n < sizeof(sent.answer) ? answer.n : 0;
+    memcpy(sent.answer, answer.p ? answer.p : "", sent.n);
+}
+
+static struct mz_str message(const char *name) /* of "two.test", "nx.test", ... */
+{
+    static char m[64];
+    size_t n = 12, dot = strchr(name, '.') - name;
+    memcpy(m, "\xbe\xef\1\0\0\1\0\0\0\0\0\0", 12);
+    m[n++] = (char)dot;
+    memcpy(m + n, name, dot);
+    n += dot;
+    memcpy(m + n, "\4test\0\0\1\0\1", 10);
+    return (struct mz_str){ m, n + 10 };
+}
+
+static void exchange(struct mz_dns *d, const char *name)
+{
+    memset(&sent, 0, sizeof(sent));
+    (void)mz_dns_send(d, message(name), on_sent, &sent);
+    assert_int_equal(sent.done, 0);
+    for (int i = 0; i < 200 && !sent.done; i++)
+        mz_loop_turn(loop, 20);
+    assert_int_equal(sent.done, 1);
+}
+
+static void test_whole_messages(void **state)
+{
+    (void)state;
+    struct mz_dns *d = start();
+    struct mz_addr servers[4];
+    char domain[256];
+    exchange(d, "two.test");
+    assert_int_equal(sent.n, message("two.test").n + 2 * 16);
+    assert_memory_equal(sent.answer, "\xbe\xef\x81\x80\0\1\0\2", 8);
+    exchange(d, "nx.test");
+    assert_int_equal(sent.answer[3] & 15, 3);
+    exchange(d, "spoof.test"); /* the first answer has another id */
+    assert_int_equal(sent.answer[sent.n - 1], 1);
+    exchange(d, "broken.test"); /* REFUSED: by every server */
+    assert_true(sent.failed);
+    assert_int_equal(mz_dns_servers(d, servers, MZ_COUNT(servers)), 1);
+    assert_true(mz_addr_eq(&servers[0], &server_addr));
+    assert_int_equal(mz_dns_servers(d, servers, 0), 0);
+    (void)mz_dns_first_search(d, domain);
+    mz_dns_send_cancel(mz_dns_send(d, message("silent.test"), on_sent, &sent));
+    mz_dns_send_cancel(
+        mz_dns_send(d, (struct mz_str){ "x", 1 }, on_sent, &sent)); /* no message: fails at once */
+    mz_dns_send_cancel(NULL);
+    (void)mz_dns_send(d, message("silent.test"), on_sent, &sent);
+    sent.done = 0;
+    mz_loop_turn(loop, 0);
+    stop(d);
+    assert_int_equal(sent.done, 0);
+}
+
+static void test_file(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/resolv.XXXXXX", domain[256];
+    static const char text[] = "search one.test two.test\nnameserver 192.0.2.1\nnameserver ::1\n";
+    struct mz_err err;
+    struct mz_addr servers[4];
+    int fd = mkstemp(path);
+    assert_int_equal(write(fd, text, sizeof(text) - 1), sizeof(text) - 1);
+    close(fd);
+    loop = mz_loop_create("test");
+    struct mz_dns *d = mz_dns_create(loop, &(struct mz_dns_opts){ .file = path }, &err);
+    assert_non_null(d);
+    assert_true(mz_dns_first_search(d, domain));
+    assert_string_equal(domain, "one.test");
+    assert_int_equal(mz_dns_servers(d, servers, MZ_COUNT(servers)), 2);
+    assert_int_equal(mz_addr_port(&servers[0]), 53);
+    assert_int_equal(servers[0].sa.sa_family, AF_INET);
+    assert_int_equal(servers[1].sa.sa_family, AF_INET6);
+    mz_dns_destroy(d);
+    mz_loop_destroy(loop);
+    unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_families),  cmocka_unit_test(test_hostile_answers),
-        cmocka_unit_test(test_long_name), cmocka_unit_test(test_search_domains),
-        cmocka_unit_test(test_cancel),    cmocka_unit_test(test_ports_change),
+        cmocka_unit_test(test_families),       cmocka_unit_test(test_hostile_answers),
+        cmocka_unit_test(test_long_name),      cmocka_unit_test(test_search_domains),
+        cmocka_unit_test(test_cancel),         cmocka_unit_test(test_ports_change),
+        cmocka_unit_test(test_whole_messages), cmocka_unit_test(test_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

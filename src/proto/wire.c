@@ -9,12 +9,6 @@ enum wire_type { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 };
 /* An entry of a map is a level of its own on the wire: what text may nest MZ_TREE_MAX_DEPTH deep fits. */
 enum { MAX_WIRE_DEPTH = 2 * MZ_TREE_MAX_DEPTH };
 
-struct piece {
-    uint32_t id;
-    enum wire_type wire;
-    struct mz_str bytes; /* of WIRE_BYTES: the content */
-};
-
 bool mz_wire_take_varint(struct mz_str *s, uint64_t *out)
 {
     uint64_t v = 0;
@@ -52,12 +46,12 @@ void mz_wire_put_bytes(struct mz_buf *b, unsigned field, struct mz_str s)
     mz_buf_append_str(b, s);
 }
 
-static bool take_piece(struct mz_str *s, struct piece *out)
+bool mz_wire_next(struct mz_str *s, struct mz_wire_piece *out)
 {
     uint64_t key, n = 0;
     if (!mz_wire_take_varint(s, &key) || key >> 3 == 0 || key >> 3 > 0x1fffffff)
         return false;
-    *out = (struct piece){ .id = (uint32_t)(key >> 3), .wire = (enum wire_type)(key & 7) };
+    *out = (struct mz_wire_piece){ .id = (uint32_t)(key >> 3), .wire = (uint8_t)(key & 7) };
     switch (key & 7) {
     case WIRE_VARINT:
         return mz_wire_take_varint(s, &n);
@@ -81,14 +75,24 @@ static bool take_piece(struct mz_str *s, struct piece *out)
     return true;
 }
 
+struct mz_str mz_wire_bytes(struct mz_str message, unsigned id)
+{
+    struct mz_wire_piece p;
+    struct mz_str last = { 0 };
+    while (message.n && mz_wire_next(&message, &p))
+        if (p.id == id && p.wire == WIRE_BYTES)
+            last = p.bytes;
+    return last;
+}
+
 static bool scan(struct walk *w, struct mz_str bytes, const ProtobufCMessageDescriptor *d);
 
 /* type_url and value of an Any, in whatever order. */
 static bool scan_any(struct walk *w, struct mz_str bytes)
 {
     struct mz_str url = { 0 }, value = { 0 };
-    struct piece p;
-    while (bytes.n && take_piece(&bytes, &p)) {
+    struct mz_wire_piece p;
+    while (bytes.n && mz_wire_next(&bytes, &p)) {
         if (p.id == 1)
             url = p.bytes;
         else if (p.id == 2)
@@ -98,7 +102,8 @@ static bool scan_any(struct walk *w, struct mz_str bytes)
     return !d || scan(w, value, d); /* a type without schema is the business of who opens the Any */
 }
 
-static bool scan_known(struct walk *w, const ProtobufCFieldDescriptor *f, const struct piece *p)
+static bool scan_known(struct walk *w, const ProtobufCFieldDescriptor *f,
+                       const struct mz_wire_piece *p)
 {
     if (f->type == PROTOBUF_C_TYPE_MESSAGE)
         return p->wire == WIRE_BYTES ? scan(w, p->bytes, f->descriptor)
@@ -114,12 +119,12 @@ static bool scan_known(struct walk *w, const ProtobufCFieldDescriptor *f, const 
 static bool scan(struct walk *w, struct mz_str bytes, const ProtobufCMessageDescriptor *d)
 {
     struct mz_str rest = bytes;
-    struct piece p;
+    struct mz_wire_piece p;
     if (w->depth == MAX_WIRE_DEPTH)
         return walk_fail(w, NULL, "nested too deeply");
     w->depth++;
     while (rest.n) {
-        if (!take_piece(&rest, &p))
+        if (!mz_wire_next(&rest, &p))
             return walk_fail(w, NULL, "not the binary form of %s", d->name);
         const ProtobufCFieldDescriptor *f = protobuf_c_message_descriptor_get_field(d, p.id);
         if (!f || !field_is_known(w, d, f)) {
