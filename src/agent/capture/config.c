@@ -148,31 +148,25 @@ static bool is_port(struct mz_str s)
     return is_number(s, 65535) && s.p[0] != '0';
 }
 
-static bool
-is_name(struct mz_str
-            s) /* an interface: of the kernel's length, no separator; + is iptables' wildcard */
+static bool is_word(struct mz_str s, const char *more)
 {
-    if (!s.n || s.n >= IFNAMSIZ || s.p[0] == '-' || s.p[0] == '!')
-        return false;
-    for (size_t i = 0; i < s.n; i++)
-        if (s.p[i] <= ' ' || s.p[i] == '"' || s.p[i] == '\'' || s.p[i] == '/' || s.p[i] == ';' ||
-            s.p[i] == '{' || s.p[i] == '}' || s.p[i] == '#' || (unsigned char)s.p[i] >= 127)
+    for (size_t i = 0; i < s.n; i++) {
+        const char c = mz_lower(s.p[i]);
+        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c && strchr(more, c))))
             return false;
-    return true;
+    }
+    return s.n != 0;
+}
+
+/* An interface: of the kernel's length, of what names of interfaces are made of; + is iptables' wildcard. */
+static bool is_name(struct mz_str s)
+{
+    return s.n < IFNAMSIZ && is_word(s, "._:@+-") && s.p[0] != '-';
 }
 
 static bool is_owner(struct mz_str s) /* a number, or a name of the system's data base */
 {
-    if (is_number(s, UINT32_MAX))
-        return true;
-    if (!s.n || s.n > 32)
-        return false;
-    for (size_t i = 0; i < s.n; i++) {
-        char c = mz_lower(s.p[i]);
-        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || (c == '-' && i)))
-            return false;
-    }
-    return true;
+    return is_number(s, UINT32_MAX) || (s.n <= 32 && is_word(s, "_-") && s.p[0] != '-');
 }
 
 static int range_family(struct mz_str s) /* 4, 6, or 0: no range */

@@ -3,6 +3,7 @@ import os
 import pathlib
 import re
 import shlex
+import sys
 
 import pytest
 
@@ -105,3 +106,69 @@ def test_environment(tmp_path):
     got = pod(f"ENVOY_PORT=16001 ISTIO_INBOUND_PORTS=80 DRY_RUN=true ISTIO_OUTBOUND_OWNER_GROUPS=100,java INVALID_DROP=1 {AGENT} iptables -m REDIRECT", tmp=tmp_path)
     assert "PROXY_PORT=16001" in got and "--to-ports 16001" in got and "--dport 80 -j ISTIO_IN_REDIRECT" in got
     assert "-A ISTIO_OUTPUT -m owner ! --gid-owner 100 -m owner ! --gid-owner java -j RETURN" in got and "-A ISTIO_DROP -j DROP" in got
+
+
+def state(tmp_path):
+    return f"iptables-save | sed 's/\\[.*//'; ip6tables-save | sed 's/\\[.*//'; ip rule; ip -6 rule; ip route show table all; nft list ruleset; ls {tmp_path}"
+
+
+@pytest.mark.parametrize("mode", ["-m REDIRECT", "-m TPROXY --dual-stack", "-m REDIRECT --redirect-dns --capture-all-dns --drop-invalid", "-m TPROXY --native-nftables",
+                                  "-m REDIRECT --cleanup-only", "-m REDIRECT --reconcile"])
+def test_h11_a_dry_run_changes_nothing(mode, tmp_path):
+    """Neither where nothing is, nor where rules of other settings are."""
+    got = pod(f"until ip -6 route show table local | grep -q fd00::10; do sleep 0.01; done; {state(tmp_path)}; echo =====; {AGENT} iptables {FLAGS} {mode} --dry-run >/dev/null; {state(tmp_path)}; echo =====\n"
+              f"{AGENT} iptables {FLAGS} -m REDIRECT -o 25 >/dev/null; {state(tmp_path)}; echo =====; {AGENT} iptables {FLAGS} {mode} --dry-run >/dev/null; {state(tmp_path)}",
+              "46", tmp=tmp_path)
+    bare, after, ruled, still = ([line for line in part.splitlines() if not line.startswith("#")] for part in got.split("=====\n"))
+    assert bare == after and ruled == still and bare != ruled
+
+
+@pytest.mark.parametrize("value", ["1.2.3.4/32 -j ACCEPT", "$(reboot)", "`id`", "1.2.3.0/24;id", "1.2.3.0/24\n-A OUTPUT -j ACCEPT", "1.2.3.0/24' -j ACCEPT #", '10.0.0.0/8" ', "10.0.0.0/8\\"])
+@pytest.mark.parametrize("flag", ["-i", "-x", "-b", "-u", "-g", "-k", "-c", "--native-nftables -i"])
+def test_h11_values_do_not_leave_their_place(flag, value, tmp_path):
+    got = pod(f"iptables-save | sort >{tmp_path}/a; {AGENT} iptables {flag} {shlex.quote(value)} 2>&1 && exit 1; iptables-save | sort | cmp - {tmp_path}/a", tmp=tmp_path)
+    assert "Error: " in got
+
+
+WHO = """
+import os, socket, sys, threading
+own, far = socket.create_server(("127.0.0.1", 15001)), socket.create_server(("127.0.0.1", 8080))
+got = []
+def serve(s, name):
+    while True:
+        c, _ = s.accept()
+        c.sendall(name)
+        c.close()
+for s, name in ((own, b"caught"), (far, b"free")):
+    threading.Thread(target=serve, args=(s, name), daemon=True).start()
+ids = [(0, 0), (1000, 1000), (1336, 1336), (1338, 1338), (65534, 65534), (1000, 1337), (1337, 1000), (1337, 1337)]
+for uid, gid in ids:
+    r, w = os.pipe()
+    if os.fork() == 0:
+        os.setgroups([1337])  # of the supplementary ones the kernel's match knows nothing
+        os.setgid(gid)
+        os.setuid(uid)
+        try:
+            s = socket.create_connection(("10.10.0.99", 80), 20)
+            text = s.recv(16)
+        except OSError as e:
+            text = str(e).encode()
+        os.write(w, text)
+        os._exit(0)
+    print(uid, gid, os.read(r, 100).decode(), flush=True)
+    os.wait()
+"""
+
+
+LATE = "nft add table ip late; nft 'add chain ip late out { type nat hook output priority 0; }'; nft add rule ip late out ip daddr 10.10.0.99 tcp dport 80 redirect to :8080"
+
+
+@pytest.mark.parametrize("mode", ["-m REDIRECT", "-m REDIRECT --native-nftables"])
+def test_h11_the_proxys_user_is_the_only_way_past(mode, tmp_path):
+    """Whom capture lets pass reaches port 8080 by a rule that stands behind its own."""
+    (tmp_path / "who.py").write_text(WHO)
+    got = pod(f"{AGENT} iptables {FLAGS} {mode} >/dev/null; {LATE}; {sys.executable} who.py", tmp=tmp_path)
+    for line in got.splitlines():
+        uid, gid, what = line.split(" ", 2)
+        assert what == ("free" if "1337" in (uid, gid) else "caught"), got
+    assert len(got.splitlines()) == 8
