@@ -1,9 +1,14 @@
 /* Trees made rather than read. */
+#include "agent/tree.h"
+
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
-#include "agent/tree.h"
 #include "proto/show.h"
 
 void map_drop(struct map *m, struct mz_str key)
@@ -131,6 +136,41 @@ bool file_read(const char *path, struct mz_arena *a, struct file_text *out, stru
         return mz_err_set(err, bad ? "cannot read %s" : "%s is longer than 1 MiB", path);
     }
     *out = (struct file_text){ mz_arena_dup(a, (struct mz_str){ text.v, n }), true };
+    if (text.cap)
+        explicit_bzero(text.v, text.cap); /* it may be a key */
     mz_vec_free(&text, MZ_MEM_CONFIG);
     return true;
+}
+
+uint64_t file_version(const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) != 0)
+        return 0;
+    return ((uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec) ^
+           (uint64_t)st.st_size << 40 ^ (uint64_t)st.st_ino;
+}
+
+bool file_write(const char *path, struct mz_str text, unsigned mode, struct mz_err *err)
+{
+    char next[PATH_MAX];
+    if (snprintf(next, sizeof(next), "%s.new", path) >= (int)sizeof(next))
+        return mz_err_set(err, "too long a path: %.100s", path);
+    (void)unlink(next); /* of one that ended meanwhile, or a link of somebody else's */
+    const int fd = open(next, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+    size_t n = 0;
+    ssize_t put = 1;
+    while (fd >= 0 && n < text.n && put > 0)
+        if ((put = write(fd, text.p + n, text.n - n)) > 0)
+            n += (size_t)put;
+    const bool whole = fd >= 0 && n == text.n && fchmod(fd, mode) == 0;
+    const int error = errno;
+    if (fd >= 0)
+        (void)close(fd);
+    if (whole && rename(next, path) == 0)
+        return true;
+    mz_err_set(err, "cannot write %s: %s", path, strerror(whole ? errno : error));
+    if (fd >= 0)
+        (void)unlink(next);
+    return false;
 }

@@ -28,4 +28,7 @@ struct file_text {
     bool there;
 };
 bool file_read(const char *path, struct mz_arena *a, struct file_text *out, struct mz_err *err); /* absent: not there */
+uint64_t file_version(const char *path); /* another when it was written or replaced; 0: it is not there */
+/* Whole or not at all, also for who reads it meanwhile. */
+bool file_write(const char *path, struct mz_str text, unsigned mode, struct mz_err *err);
 #endif

@@ -168,13 +168,13 @@ def authority(name, issuer=None, days=30, private=None):
     return b.sign(issuer[1] if issuer else private, hashes.SHA256()), private
 
 
-def leaf(issuer, uris, days=30):
-    """(chain, key) in PEM, of somebody else's making."""
+def leaf(issuer, uris, days=30, server=False):
+    """(key, certificate) in PEM, of somebody else's making."""
     private, now = key(), datetime.datetime.utcnow()
     c = (x509.CertificateBuilder().subject_name(x509.Name([])).issuer_name(issuer[0].subject).public_key(private.public_key())
          .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(days=60)).not_valid_after(now + datetime.timedelta(days=days))
          .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(u) for u in uris]), True)
-         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), False)).sign(issuer[1], hashes.SHA256())
+         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, *([ExtendedKeyUsageOID.SERVER_AUTH] if server else [])]), False)).sign(issuer[1], hashes.SHA256())
     return key_pem(private), c.public_bytes(serialization.Encoding.PEM)
 
 

@@ -4,21 +4,21 @@ import struct
 import threading
 
 import config
-from wire import HOST, Stream, free_port
+from wire import HOST, Stream, free_port, patient
 
-A, AAAA, NXDOMAIN, TRUNCATED = 1, 28, 3, 0x200
+A, AAAA, CNAME, OPT, NXDOMAIN, TRUNCATED = 1, 28, 5, 41, 3, 0x200
 DATAGRAM = 1232  # a larger answer goes over TCP
 
 
 class Dns:
     """records: name -> list of addresses; a name that is not there does not exist. `asked`: (name, type) in order."""
 
-    def __init__(self, records=None, ttl=60):
-        self.records, self.ttl, self.asked = dict(records or {}), ttl, []
+    def __init__(self, records=None, ttl=60, host=HOST, port=None):
+        self.records, self.ttl, self.asked, self.host = dict(records or {}), ttl, [], host
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.port = free_port()  # of TCP; a listening socket, below, keeps it
-        self.sock.bind((HOST, self.port))
-        self.listener = socket.create_server((HOST, self.port))
+        self.port = port or free_port()  # of TCP; a listening socket, below, keeps it
+        self.sock.bind((host, self.port))
+        self.listener = socket.create_server((host, self.port))
         self.threads = [threading.Thread(target=serve, daemon=True) for serve in (self._serve, self._serve_tcp)]
         for t in self.threads:
             t.start()
@@ -75,9 +75,70 @@ class Dns:
 
     def close(self):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-            s.sendto(b"", (HOST, self.port))  # the thread's end
+            s.sendto(b"", (self.host, self.port))  # the thread's end
         self.listener.shutdown(socket.SHUT_RDWR)
         for t in self.threads:
             t.join(1)  # one with a connection that its client keeps ends with that
         self.sock.close()
         self.listener.close()
+
+
+class Reply:
+    """An answer: code, flags, records of its answer section as (name, type, ttl, text), whether it has an OPT record."""
+
+    def __init__(self, message):
+        self.size, self.id, self.bits, counts = len(message), *struct.unpack_from(">HH", message), struct.unpack_from(">HHHH", message, 4)
+        self.code, self.cut, self.authoritative, self.records, self.edns = self.bits & 15, bool(self.bits & 0x200), bool(self.bits & 0x400), [], False
+        at = 12
+        for _ in range(counts[0]):
+            self.question, at = name_at(message, at)
+            at += 4
+        for i in range(sum(counts[1:])):
+            name, at = name_at(message, at)
+            kind, _, ttl, n = struct.unpack_from(">HHIH", message, at)
+            data, at = at + 10, at + 10 + n
+            self.edns = self.edns or kind == OPT
+            if i < counts[1]:
+                text = name_at(message, data)[0] if kind == CNAME else socket.inet_ntop(socket.AF_INET if kind == A else socket.AF_INET6, message[data:at])
+                self.records.append((name, kind, ttl, text))
+        assert at == len(message), "bytes behind the last record"
+
+    @property
+    def addresses(self):
+        return sorted(r[3] for r in self.records if r[1] in (A, AAAA))
+
+
+def name_at(message, at):
+    """The name there, with its references, and where it ends."""
+    labels, end = [], None
+    while message[at]:
+        if message[at] >= 0xc0:
+            end, at = end or at + 2, struct.unpack_from(">H", message, at)[0] & 0x3fff
+            continue
+        labels.append(message[at + 1:at + 1 + message[at]].decode("latin-1"))
+        at += message[at] + 1
+    return ".".join(labels), end or at + 1
+
+
+def question(name, kind=A, ident=7, edns=None):
+    labels = b"".join(bytes([len(x)]) + x.encode("latin-1") for x in name.split("."))
+    opt = struct.pack(">BHHIH", 0, OPT, edns, 0, 0) if edns else b""
+    return struct.pack(">HHHHHH", ident, 0x100, 1, 0, 0, bool(edns)) + labels + b"\0" + struct.pack(">HH", kind, 1) + opt
+
+
+def ask(to, name, kind=A, tcp=False, edns=None, ident=7, timeout=15):
+    """Asks a name server, from the calling thread's namespace."""
+    message = question(name, kind, ident, edns)
+    six = socket.AF_INET6 if ":" in to[0] else socket.AF_INET
+    with socket.socket(six, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM) as s:
+        s.settimeout(patient(timeout))
+        s.connect(to)
+        if not tcp:
+            s.send(message)
+            reply = Reply(s.recv(65535))
+        else:
+            s.sendall(struct.pack(">H", len(message)) + message)
+            stream = Stream(s)
+            reply = Reply(stream.exactly(struct.unpack(">H", stream.exactly(2, timeout))[0], timeout))
+    assert reply.id == ident and reply.question == name
+    return reply

@@ -77,7 +77,7 @@ class Mesh:
 
 class Agent:
     def __init__(self, mesh, name, ip, env, config):
-        self.mesh, self.name, self.folder, self.process = mesh, name, mesh.folder / name, None
+        self.mesh, self.name, self.folder, self.process, self.capture = mesh, name, mesh.folder / name, None, ""
         self.pod = mesh.node.pod(name, ip, f"demo/{name}")
         for path, text in (("etc/istio/pod/labels", f'app="{name}"\nservice.istio.io/canonical-name="{name}"\nsecurity.istio.io/tlsMode="istio"\n'),
                            ("etc/istio/pod/annotations", ""), ("var/run/secrets/istio/root-cert.pem", (mesh.folder / "ca/root-cert.pem").read_text()),
@@ -95,7 +95,7 @@ class Agent:
 
     def start(self, *args):
         self.out = open(self.folder / "agent.log", "ab")
-        self.pod.run(f"{AGENT} iptables -u {PROXY_GID} -g {PROXY_GID} -m REDIRECT -i * -b * -d 15090,15021,15020")
+        self.pod.run(f"{AGENT} iptables -u {PROXY_GID} -g {PROXY_GID} -m REDIRECT -i * -b * -d 15090,15021,15020 {self.capture}")
         with self.pod:
             self.process = subprocess.Popen([AGENT, "proxy", "sidecar", "--proxyLogLevel", "warning", *args], cwd=self.folder, env=self.env, stdout=self.out,
                                             stderr=self.out, preexec_fn=lambda: os.setgid(PROXY_GID))
@@ -150,3 +150,10 @@ class Agent:
             return r.status, r.read().decode()
         finally:
             c.close()
+
+    def works(self, to):
+        """Whether service `to` answers this pod's application with 200."""
+        try:
+            return self.pod.ask(self.mesh.vip(to), 8080, "/x", host=f"{to}.demo:8080").status == 200
+        except OSError:
+            return False

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "agent/identity/key.h"
+#include "agent/tree.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "event/loop.h"
@@ -13,6 +14,7 @@
 #define MAX_PAUSE_MS   10000
 #define CALL_MS        10000
 #define ANSWER_MAX     (1u << 20)
+#define FILES_MS       1000 /* how often files are looked at */
 
 struct mz_identity {
     struct mz_identity_opts o;
@@ -23,7 +25,7 @@ struct mz_identity {
     struct mz_grpc_stream *call;
     struct mz_timer timer; /* the next question */
     uint64_t pause_ms;
-
+    uint64_t version; /* of the files that were looked at last */
     struct mz_identity_counts counts;
 };
 
@@ -81,40 +83,93 @@ static struct mz_str with_newline(struct mz_arena *a, struct mz_str s)
     return s.n && s.p[s.n - 1] == '\n' ? s : mz_arena_printf(a, MZ_STR_FMT "\n", MZ_STR_ARG(s));
 }
 
-static const char *take(struct mz_identity *d, struct mz_str bytes)
+static bool is_over(const struct mz_identity_pair *p)
+{
+    return p->until <= (int64_t)(mz_clock->wall_us() / 1000000);
+}
+
+/* Makes @p the pair in use, unless it cannot be: then why. Takes the arena either way. */
+static const char *take(struct mz_identity *d, struct mz_identity_pair *p, struct mz_arena *a)
+{
+    const char *why = NULL;
+    if (!p->chain.n || !mz_agent_cert_times(p->chain, &p->from, &p->until))
+        why = "there is no certificate";
+    else if (!mz_agent_cert_fits(p->chain, p->key))
+        why = "the certificate is of another key";
+    else if (is_over(p) && !(d->o.chain && is_over(&d->pair)))
+        why = "the certificate is over already";
+    if (why) {
+        wipe(p->key);
+        mz_arena_destroy(a);
+        return why;
+    }
+    p->serial = d->pair.serial + 1;
+    wipe(d->pair.key);
+    mz_arena_destroy(d->pair_arena);
+    d->pair_arena = a;
+    d->pair = *p;
+    return NULL;
+}
+
+static const char *take_answer(struct mz_identity *d, struct mz_str bytes)
 {
     struct mz_str parts[MZ_AGENT_CHAIN_MAX];
     const size_t n = mz_agent_chain_of(bytes, parts);
     struct mz_arena *a = mz_arena_create(MZ_MEM_TLS);
-    struct mz_identity_pair p = { .serial = d->pair.serial + 1 };
-    const char *why = NULL;
     for (size_t i = 0; i < n; i++)
         parts[i] = with_newline(a, parts[i]);
-    p.chain = n ? mz_arena_cat(a, n, parts) : (struct mz_str){ 0 };
-    p.root = n ? mz_arena_dup(a, parts[n - 1]) : (struct mz_str){ 0 };
-    p.key = mz_arena_dup(a, d->asked_key.key);
-    if (!n || !mz_agent_cert_times(p.chain, &p.from, &p.until))
-        why = "the answer holds no certificate";
-    else if (!mz_agent_cert_fits(p.chain, p.key))
-        why = "the certificate is of another key";
-    else if (p.until <= (int64_t)(mz_clock->wall_us() / 1000000))
-        why = "the certificate is over already";
-    if (why) {
+    struct mz_identity_pair p = { .chain = n ? mz_arena_cat(a, n, parts) : (struct mz_str){ 0 },
+                                  .root = n ? mz_arena_dup(a, parts[n - 1]) : (struct mz_str){ 0 },
+                                  .key = mz_arena_dup(a, d->asked_key.key) };
+    return take(d, &p, a);
+}
+
+/* ---- files ---- */
+
+static bool read_one(const char *path, struct mz_arena *a, struct mz_str *out)
+{
+    struct file_text f;
+    struct mz_err err;
+    const bool there = file_read(path, a, &f, &err) && f.there;
+    *out = there ? f.text : (struct mz_str){ 0 };
+    return there;
+}
+
+static void on_files(struct mz_timer *t)
+{
+    struct mz_identity *d = MZ_CONTAINER(t, struct mz_identity, timer);
+    const uint64_t version =
+        file_version(d->o.chain) * 31 * 31 + file_version(d->o.key) * 31 + file_version(d->o.root);
+    mz_timer_start_ms(t, FILES_MS);
+    if (version == d->version)
+        return;
+    struct mz_arena *a = mz_arena_create(MZ_MEM_TLS);
+    struct mz_identity_pair p = { 0 };
+    const char *why = NULL;
+    if (read_one(d->o.chain, a, &p.chain) && read_one(d->o.key, a, &p.key) &&
+        read_one(d->o.root, a, &p.root)) {
+        why = take(d, &p, a);
+    } else {
+        why = "a file is not there";
         wipe(p.key);
         mz_arena_destroy(a);
-        return why;
     }
-    wipe(d->pair.key);
-    mz_arena_destroy(d->pair_arena);
-    d->pair_arena = a;
-    d->pair = p;
-    return NULL;
+    d->version = version;
+    if (why) {
+        MZ_LOG(WARN, secret, "%s, %s: %s", d->o.chain, d->o.key, why);
+        return;
+    }
+    d->counts.got++;
+    MZ_LOG(INFO, secret, "certificate of %s, until %lld", d->o.chain, (long long)d->pair.until);
+    d->o.changed(d->o.arg);
 }
+
+/* ---- an authority ---- */
 
 static void on_message(void *arg, struct mz_grpc_message *m)
 {
     struct mz_identity *d = arg;
-    const char *why = take(d, m->bytes);
+    const char *why = take_answer(d, m->bytes);
     call_end(d);
     if (why) {
         try_later(d, why);
@@ -188,7 +243,7 @@ struct mz_identity *mz_identity_create(const struct mz_identity_opts *o)
     d->o = *o;
     d->pause_ms = FIRST_PAUSE_MS;
     d->pair_arena = mz_arena_create(MZ_MEM_TLS);
-    mz_timer_init(o->loop, &d->timer, ask);
+    mz_timer_init(o->loop, &d->timer, o->chain ? on_files : ask);
     mz_timer_start_ms(&d->timer, 0);
     return d;
 }

@@ -2,8 +2,8 @@
 #define MZ_AGENT_IDENTITY_H
 /*
  * The workload's certificate (A2): asked of the authority with the workload's token, renewed long before it ends, asked again
- * with a growing pause while nobody answers. What was got stays in use until its end, whatever happens to the authority.
- * Main thread.
+ * with a growing pause while nobody answers. What was got stays in use until its end, whatever happens to the authority. Or it
+ * is in files that somebody else writes: then they are followed, and no authority is asked. Main thread.
  */
 #include "agent/link/link.h"
 #include "base/list.h"
@@ -18,6 +18,7 @@ struct mz_identity_opts {
     uint64_t ttl_s;             /* wished for: 86400 */
     double grace;               /* share of the time that is left when it is renewed: 0.5 */
     unsigned rsa_bits;          /* 0: P-256 */
+    const char *chain, *key, *root; /* files, PEM; NULL: an authority is asked. What does not fit together is looked at again */
     void (*changed)(void *arg); /* there is a (new) certificate */
     void *arg;
 };

@@ -1,7 +1,6 @@
 #include "agent/identity/sds.h"
 
 #include <stdio.h>
-#include <sys/stat.h>
 
 #include "agent/tree.h"
 #include "base/log.h"
@@ -29,6 +28,7 @@ struct call {
 struct mz_sds {
     struct mz_loop *loop;
     struct mz_identity *identity;
+    const char *root_file; /* NULL: none */
     struct mz_list calls;
     struct mz_timer files;
 };
@@ -42,15 +42,6 @@ struct secret {
     struct mz_str chain, key, root;
     uint64_t version; /* 0: not there */
 };
-
-static uint64_t file_version(const char *path)
-{
-    struct stat st;
-    if (stat(path, &st) != 0)
-        return 0;
-    return ((uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec) ^
-           (uint64_t)st.st_size << 40 ^ (uint64_t)st.st_ino;
-}
 
 static bool file_part(struct mz_str path, struct mz_arena *a, struct mz_str *out, uint64_t *version)
 {
@@ -76,6 +67,8 @@ static bool look_up(const struct mz_sds *s, const char *name, struct mz_arena *a
         return true;
     }
     if (mz_str_eq(n, MZ_STR("ROOTCA"))) {
+        if (s->root_file && file_part(mz_str_c(s->root_file), a, &out->root, &out->version))
+            return true;
         *out = (struct secret){ .root = p->root, .version = p->serial };
         return true;
     }
@@ -338,11 +331,12 @@ static const struct mz_grpc_handler methods[] = {
       gone },
 };
 
-struct mz_sds *mz_sds_create(struct mz_loop *l, struct mz_identity *d)
+struct mz_sds *mz_sds_create(struct mz_loop *l, struct mz_identity *d, const char *root_file)
 {
     struct mz_sds *s = mz_alloc0(MZ_MEM_TLS, sizeof(*s));
     s->loop = l;
     s->identity = d;
+    s->root_file = root_file;
     mz_list_init(&s->calls);
     mz_timer_init(l, &s->files, on_files);
     mz_timer_start_ms(&s->files, FILES_MS);

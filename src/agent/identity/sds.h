@@ -9,7 +9,8 @@
 
 struct mz_grpc_server;
 struct mz_sds;
-struct mz_sds *mz_sds_create(struct mz_loop *l, struct mz_identity *d); /* borrows d */
+/* Borrows both. @root_file: whom the proxy trusts, where it is there, instead of whom the identity names; NULL: none. */
+struct mz_sds *mz_sds_create(struct mz_loop *l, struct mz_identity *d, const char *root_file);
 void mz_sds_add(struct mz_sds *s, struct mz_grpc_server *server);       /* its methods */
 void mz_sds_changed(struct mz_sds *s);                                  /* the identity has another certificate */
 void mz_sds_destroy(struct mz_sds *s);                                  /* after the server; NULL is fine */

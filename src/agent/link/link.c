@@ -9,10 +9,10 @@
 #include "tls/tls.h"
 #include "upstream/cluster.h"
 
-#define SERVICES_MAX 4
+#define SERVICES_MAX 72 /* ours, and an application's probes */
 
 struct service {
-    char name[16];
+    char name[24];
     struct mz_grpc_service *grpc;
 };
 struct mz_link {
@@ -186,14 +186,17 @@ static struct mz_str cluster_text(const char *name, const struct mz_link_target 
         "    \"@type\": "
         "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions\n"
         "    explicit_http_config: { %s }\n"
+        "%s"
         "load_assignment:\n"
         "  cluster_name: %s\n"
         "  endpoints: [{ lb_endpoints: [{ endpoint: { address: { socket_address: { "
         "address: " MZ_STR_FMT ", port_value: %llu } } } }] }]\n" MZ_STR_FMT MZ_STR_FMT,
         name, mz_addr_parse_ip(host, (uint16_t)port, &ip) ? "STATIC" : "STRICT_DNS",
-        t->http1
-            ? "http_protocol_options: {}"
+        t->http1 ? "http_protocol_options: {}"
+        : t->once
+            ? "http2_protocol_options: {}"
             : "http2_protocol_options: { connection_keepalive: { interval: 30s, timeout: 10s } }",
+        t->once ? "    common_http_protocol_options: { max_requests_per_connection: 1 }\n" : "",
         name, MZ_STR_ARG(json(a, host)), (unsigned long long)port, MZ_STR_ARG(tls_text(t, a)),
         MZ_STR_ARG(source_text(t, a)));
 }

@@ -14,6 +14,7 @@ struct mz_link_target {
     bool http1;                 /* a server of plain HTTP/1 (mz_async_start()), not of gRPC */
     bool tls;
     const char *server_name;    /* of SNI, and a name that the certificate must have */
+    bool once;                  /* a connection for each request (as kubelets probe) */
     bool unchecked;             /* with tls: whatever certificate the server has (as kubelets probe) */
     const char *source;         /* address to dial from; NULL: the kernel chooses */
     struct mz_str root;         /* PEM; with tls; "" trusts the system's authorities */

@@ -1,6 +1,6 @@
 #include "agent/relay/relay.h"
 
-#include "base/list.h"
+#include "agent/relay/nds.h"
 #include "base/log.h"
 #include "event/loop.h"
 #include "grpc/server.h"
@@ -19,8 +19,53 @@ struct carry {
     struct mz_buf
         waiting; /* an answer that the proxy has no room for yet; reading is disabled meanwhile */
     struct mz_str request; /* the same the other way, allocated */
-    bool answered;
+    struct mz_str own;     /* of ours, about names, behind it; allocated */
+    bool answered, delta, names_asked;
 };
+
+static struct mz_str copied(struct mz_str s)
+{
+    char *p = mz_alloc(MZ_MEM_XDS, s.n);
+    memcpy(p, s.p, s.n);
+    return (struct mz_str){ p, s.n };
+}
+
+static void drop(struct mz_str *s)
+{
+    mz_free(MZ_MEM_XDS, (char *)(uintptr_t)s->p);
+    *s = (struct mz_str){ 0 };
+}
+
+/* ---- names, for ourselves ---- */
+
+static void send_own(struct carry *c)
+{
+    if (c->own.n && !c->request.n && c->up && mz_grpc_stream_send_bytes(c->up, c->own))
+        drop(&c->own);
+}
+
+/* A later one is worth as much as one before it that has not left. */
+static void ask_for_names(struct carry *c, struct mz_str version, struct mz_str nonce)
+{
+    struct mz_buf b;
+    mz_buf_init(&b);
+    nds_request(&b, c->delta, version, nonce);
+    drop(&c->own);
+    c->own = copied(mz_buf_linearize(&b, mz_buf_len(&b)));
+    mz_buf_fini(&b);
+    send_own(c);
+}
+
+static bool is_names(struct carry *c, struct mz_str response)
+{
+    struct nds_response r;
+    if (!c->names_asked || !nds_response(response, c->delta, &r))
+        return false;
+    if (r.has_table)
+        c->relay->o.names(c->relay->o.arg, r.table);
+    ask_for_names(c, r.version, r.nonce);
+    return true;
+}
 
 /* ---- from the control plane ---- */
 
@@ -32,6 +77,8 @@ static void on_message(void *arg, struct mz_grpc_message *m)
         c->answered = true;
         c->relay->counts.connected++;
     }
+    if (is_names(c, m->bytes))
+        return;
     if (mz_grpc_serving_send_bytes(c->down, m->bytes))
         return;
     mz_buf_append_str(&c->waiting, m->bytes);
@@ -64,19 +111,14 @@ static void on_closed(void *arg, const struct mz_grpc_status *st, const struct m
 
 /* ---- from the proxy ---- */
 
-static void drop_request(struct carry *c)
-{
-    mz_free(MZ_MEM_XDS, (char *)(uintptr_t)c->request.p);
-    c->request = (struct mz_str){ 0 };
-}
-
 static void on_room_up(void *arg)
 {
     struct carry *c = arg;
-    if (!c->request.n || !mz_grpc_stream_send_bytes(c->up, c->request))
-        return;
-    drop_request(c);
-    mz_grpc_serving_read_disable(c->down, false);
+    if (c->request.n && mz_grpc_stream_send_bytes(c->up, c->request)) {
+        drop(&c->request);
+        mz_grpc_serving_read_disable(c->down, false);
+    }
+    send_own(c);
 }
 
 static void on_request(void *object, struct mz_grpc_serving *down, struct mz_grpc_message *m)
@@ -85,12 +127,14 @@ static void on_request(void *object, struct mz_grpc_serving *down, struct mz_grp
     if (!c->up)
         return;
     c->relay->counts.requests++;
-    if (mz_grpc_stream_send_bytes(c->up, m->bytes))
+    if (!mz_grpc_stream_send_bytes(c->up, m->bytes)) {
+        c->request = copied(m->bytes);
+        mz_grpc_serving_read_disable(down, true);
+    }
+    if (c->names_asked || !c->relay->o.names)
         return;
-    char *copy = mz_alloc(MZ_MEM_XDS, m->bytes.n);
-    memcpy(copy, m->bytes.p, m->bytes.n);
-    c->request = (struct mz_str){ copy, m->bytes.n };
-    mz_grpc_serving_read_disable(down, true);
+    c->names_asked = true; /* behind the first, which says who asks */
+    ask_for_names(c, (struct mz_str){ 0 }, (struct mz_str){ 0 });
 }
 
 static void on_half_closed(void *object, struct mz_grpc_serving *down)
@@ -107,8 +151,8 @@ static void on_gone(void *object, struct mz_grpc_serving *down)
     (void)down;
     mz_grpc_stream_cancel(c->up);
     c->relay->counts.connected -= c->answered;
-    if (c->request.p)
-        drop_request(c);
+    drop(&c->request);
+    drop(&c->own);
     mz_buf_fini(&c->waiting);
     mz_arena_destroy(c->arena);
     mz_free(MZ_MEM_XDS, c);
@@ -158,6 +202,7 @@ static void *begin(struct mz_relay *r, struct mz_grpc_serving *down, const struc
     struct mz_err err = { .msg = "" };
     c->relay = r;
     c->down = down;
+    c->delta = m == &delta;
     c->arena = mz_arena_create(MZ_MEM_XDS);
     mz_buf_init(&c->waiting);
     if (!headers(c, &h, &err)) {

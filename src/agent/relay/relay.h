@@ -3,7 +3,8 @@
 /*
  * The proxy's xDS streams, carried on to the control plane with the workload's token (A2): each stream of the proxy is one of
  * ours; messages pass as bytes. Who reads slowly stops the other side, nothing piles up here. When either end is lost the other
- * one is told, and the proxy asks again. Main thread.
+ * one is told, and the proxy asks again. On the same stream the agent asks for the name table (NDS), of which the proxy does not
+ * hear. Main thread.
  */
 #include "agent/link/link.h"
 
@@ -15,6 +16,8 @@ struct mz_relay_opts {
     const char *token_path;   /* "" none: the control plane is asked without a token */
     const char *cluster_id;   /* "" none */
     char *const *env;         /* XDS_HEADER_name=value are added to each stream */
+    void (*names)(void *arg, struct mz_str packed); /* a NameTable came; NULL: it is not asked for */
+    void *arg;
 };
 struct mz_relay *mz_relay_create(const struct mz_relay_opts *o); /* texts are borrowed */
 void mz_relay_add(struct mz_relay *r, struct mz_grpc_server *server);

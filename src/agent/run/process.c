@@ -20,7 +20,7 @@
 struct mz_process {
     struct mz_process_opts o;
     pid_t pid;
-    bool stopping;
+    bool stopping, told; /* told: of its end */
     unsigned starts;
     uint64_t began_us, pause_ms;
     struct mz_timer again, patience;
@@ -96,13 +96,20 @@ bool mz_process_start(struct mz_process *p, struct mz_err *err)
     return start(p) ? true : mz_err_set(err, "cannot start %s", name);
 }
 
+static void tell(struct mz_process *p, int status)
+{
+    if (!p->told)
+        p->o.ended(p->o.arg, status);
+    p->told = true;
+}
+
 static void gone(struct mz_process *p, int status)
 {
     const bool lasted = mz_loop_now_us(p->o.loop) - p->began_us > LASTED_MS * 1000u;
     p->pid = 0;
     if (p->stopping) {
         mz_timer_stop(&p->patience);
-        p->o.ended(p->o.arg, status);
+        tell(p, status);
         return;
     }
     if (WIFSIGNALED(status))
@@ -121,14 +128,19 @@ void mz_process_check(struct mz_process *p)
         gone(p, status);
 }
 
-void mz_process_stop(struct mz_process *p, uint64_t patience_ms)
+void mz_process_keep_down(struct mz_process *p)
 {
     p->stopping = true;
     mz_timer_stop(&p->again);
-    if (!p->pid) {
-        p->o.ended(p->o.arg, 0);
+    if (!p->pid)
+        tell(p, 0);
+}
+
+void mz_process_stop(struct mz_process *p, uint64_t patience_ms)
+{
+    mz_process_keep_down(p);
+    if (!p->pid)
         return;
-    }
     (void)kill(p->pid, SIGTERM);
     mz_timer_start_ms(&p->patience, patience_ms);
 }

@@ -4,237 +4,59 @@
  */
 #include "agent/run/proxy.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "agent/agent.h"
-#include "agent/identity/sds.h"
-#include "agent/relay/relay.h"
-#include "agent/run/process.h"
-#include "agent/settings.h"
-#include "agent/status/status.h"
+#include "agent/run/run_priv.h"
 #include "agent/tree.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/program.h"
-#include "event/loop.h"
-#include "grpc/server.h"
 #include "proto/node.h"
-#include "router/async.h"
 
-#define STOP_PATIENCE_MS 5000 /* after the drain, for the proxy to end */
-#define SDS_FOLDER       "./var/run/secrets/workload-spiffe-uds"
-#define TOKEN            "./var/run/secrets/tokens/istio-token"
-#define ROOT             "./var/run/secrets/istio/root-cert.pem"
+#define TOKEN "./var/run/secrets/tokens/istio-token"
 
 extern char **environ;
 
-struct agent {
-    struct mz_agent_options options;
-    struct mz_bootstrap boot;
-    struct mz_arena *arena;
-    struct mz_loop *loop;
-    struct mz_link *link;
-    struct mz_identity *identity; /* NULL: no authority is asked */
-    struct mz_sds *sds;
-    struct mz_relay *relay;
-    struct mz_grpc_server *sds_server, *xds_server;
-    struct mz_process *process;
-    struct mz_status *status; /* NULL: status port 0 */
-    struct mz_timer drained;
-    struct mz_async *drain;
-    const char *token_path, *cluster_id;
-    bool stopping;
-};
-
-static const char *env(const struct agent *g, const char *name, const char *otherwise)
+const char *agent_env(const struct agent *g, const char *name, const char *otherwise)
 {
     const char *v = mz_agent_env(&g->options.settings, name);
     return v && *v ? v : otherwise;
 }
 
-/* ---- files and sockets ---- */
+/* ---- the pod's DNS ---- */
 
-static bool make_folders(const char *path,
-                         struct mz_err *err) /* of a file: every folder before its name */
-{
-    char folder[512];
-    const size_t n = strlen(path);
-    if (n >= sizeof(folder))
-        return mz_err_set(err, "too long a path: %.100s", path);
-    memcpy(folder, path, n + 1);
-    for (char *p = folder + 1; (p = strchr(p, '/')) != NULL; p++) {
-        *p = 0;
-        if (mkdir(folder, 0700) != 0 && errno != EEXIST)
-            return mz_err_set(err, "cannot make the folder %s: %s", folder, strerror(errno));
-        *p = '/';
-    }
-    return true;
-}
-
-static bool write_bootstrap(struct agent *g, struct mz_err *err)
-{
-    const char *path = g->boot.file, *next = mz_arena_printf(g->arena, "%s.new", path).p;
-    if (!make_folders(path, err))
-        return false;
-    FILE *f = fopen(next, "we");
-    if (!f)
-        return mz_err_set(err, "cannot write %s: %s", next, strerror(errno));
-    const bool whole = fwrite(g->boot.json.p, 1, g->boot.json.n, f) == g->boot.json.n;
-    return fclose(f) == 0 && whole && rename(next, path) == 0
-               ? true
-               : mz_err_set(err, "cannot write %s: %s", path, strerror(errno));
-}
-
-/* Of this user or root: others on the machine get neither keys nor streams. */
-static bool admit(int fd)
-{
-    struct ucred c;
-    socklen_t n = sizeof(c);
-    const bool known = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c, &n) == 0;
-    if (known && (c.uid == 0 || c.uid == geteuid()))
-        return true;
-    MZ_LOG(WARN, secret, "user %d is refused at a socket of the proxy's", known ? (int)c.uid : -1);
-    return false;
-}
-
-/* A server of somebody else's that answers there (SPIRE) is used as it is. */
-static bool is_served(const char *path)
-{
-    struct sockaddr_un a = { .sun_family = AF_UNIX };
-    if (strlen(path) >= sizeof(a.sun_path))
-        return false;
-    memcpy(a.sun_path, path, strlen(path) + 1);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    const bool served = fd >= 0 && connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0;
-    if (fd >= 0)
-        (void)close(fd);
-    return served;
-}
-
-static struct mz_grpc_server *serve(struct agent *g, const char *path, struct mz_err *err)
-{
-    static const struct mz_grpc_server_opts o = { .max_receive = 64u << 20,
-                                                  .max_queue = 4u << 20,
-                                                  .admit = admit };
-    struct mz_addr a;
-    if (!make_folders(path, err) || !mz_addr_unix(mz_str_c(path), &a, err))
-        return NULL;
-    (void)unlink(path); /* of an agent before us: nobody answers there */
-    struct mz_grpc_server *s = mz_grpc_server_create(g->loop, NULL, 0, NULL, &o);
-    if (!mz_grpc_server_listen(s, &a, NULL, NULL, err) || chmod(path, 0600) != 0) {
-        mz_grpc_server_destroy(s);
-        return mz_err_at(err, "%s", path), NULL;
-    }
-    return s;
-}
-
-/* ---- the control plane ---- */
-
-static bool root_of(struct agent *g, const char *variable, struct mz_str *out, struct mz_err *err)
-{
-    const char *path = env(g, variable, ROOT);
-    struct file_text f;
-    if (!file_read(path, g->arena, &f, err))
-        return false;
-    if (!f.there && mz_agent_env(&g->options.settings, variable))
-        return mz_err_set(err, "%s: there is no %s", variable, path);
-    *out = f.text; /* "": the system's authorities */
-    return true;
-}
-
-static const char *host_of(struct agent *g, const char *address)
-{
-    const ptrdiff_t colon = mz_str_rchr(mz_str_c(address), ':');
-    const struct mz_str host = { address, colon > 0 ? (size_t)colon : strlen(address) };
-    if (mz_str_eq(host, MZ_STR("localhost")) || mz_str_starts(host, MZ_STR("127.")))
-        return "istiod.istio-system.svc"; /* a forwarded port: the certificate is the control plane's all the same */
-    return mz_arena_dup(g->arena, host).p;
-}
-
-static bool links(struct agent *g, bool *out_authority, struct mz_err *err)
-{
-    const char *ca = env(g, "CA_ADDR", g->boot.discovery);
-    struct mz_link_target xds = { .address = g->boot.discovery,
-                                  .tls = !g->boot.plain,
-                                  .server_name =
-                                      env(g, "ISTIOD_SAN", host_of(g, g->boot.discovery)) };
-    struct mz_link_target authority = { .address = ca,
-                                        .tls = !mz_str_ends(mz_str_c(ca), MZ_STR(":15010")),
-                                        .server_name = env(g, "ISTIOD_SAN", host_of(g, ca)) };
-    const struct mz_link_target admin = {
-        .address = mz_arena_printf(g->arena, "%s:%u", g->boot.localhost, g->boot.admin_port).p,
-        .http1 = true
-    };
-    if (!root_of(g, "XDS_ROOT_CA", &xds.root, err) ||
-        !root_of(g, "CA_ROOT_CA", &authority.root, err))
-        return false;
-    *out_authority = !g->boot.plain || mz_agent_env(&g->options.settings, "CA_ADDR");
-    if (!mz_link_set(g->link, "xds", &xds, err))
-        return mz_err_at(err, "discoveryAddress");
-    if (*out_authority && !mz_link_set(g->link, "ca", &authority, err))
-        return mz_err_at(err, "CA_ADDR");
-    return mz_link_set(g->link, "admin", &admin, err);
-}
-
-static void on_certificate(void *arg)
+static void on_names(void *arg, struct mz_str packed)
 {
     struct agent *g = arg;
-    mz_sds_changed(g->sds);
+    mz_agent_dns_set(g->dns, packed);
 }
 
-static double share(const char *text, double otherwise)
+/* "sidecar~10.0.0.1~web.shop~shop.svc.cluster.local" */
+static struct mz_str domain_of(const char *id)
 {
-    char *end;
-    const double v = strtod(text, &end);
-    return *text && !*end && v >= 0 && v < 1 ? v : otherwise;
+    return mz_str_skip(mz_str_c(id), (size_t)(mz_str_rchr(mz_str_c(id), '~') + 1));
 }
 
-static bool start_identity(struct agent *g, struct mz_err *err)
+static bool start_dns(struct agent *g, struct mz_err *err)
 {
-    const char *path = mz_arena_printf(g->arena, SDS_FOLDER "/%s",
-                                       env(g, "WORKLOAD_IDENTITY_SOCKET_FILE", "socket"))
-                           .p;
-    uint64_t ttl_ms = 24 * 3600 * 1000, bits = 0;
-    if (is_served(path)) {
-        MZ_LOG(INFO, secret, "%s is served by somebody else: used as it is", path);
+    const struct mz_str address = node_member(g->boot.metadata, "DNS_PROXY_ADDR");
+    bool wanted = false;
+    (void)mz_agent_bool(mz_arena_dup(g->arena, node_member(g->boot.metadata, "DNS_CAPTURE")).p,
+                        &wanted);
+    if (!wanted || strcmp(g->options.settings.role, "sidecar") != 0)
         return true;
-    }
-    if (!mz_agent_duration(env(g, "SECRET_TTL", "24h"), &ttl_ms) || !ttl_ms)
-        return mz_err_set(err, "SECRET_TTL: \"%.60s\" is no duration like 24h",
-                          env(g, "SECRET_TTL", ""));
-    if (!mz_str_u64(mz_str_c(env(g, "WORKLOAD_RSA_KEY_SIZE", "0")), &bits) ||
-        (bits && (bits < 2048 || bits > 4096)))
-        return mz_err_set(err, "WORKLOAD_RSA_KEY_SIZE: 2048 to 4096 bits");
-    const struct mz_identity_opts o = {
+    const struct mz_agent_dns_opts o = {
         .loop = g->loop,
-        .link = g->link,
-        .spiffe = mz_arena_printf(g->arena, "spiffe://%s/ns/%s/sa/%s",
-                                  env(g, "TRUST_DOMAIN", "cluster.local"),
-                                  g->boot.namespace_ ? g->boot.namespace_ : "default",
-                                  g->boot.account ? g->boot.account : "default")
-                      .p,
-        .token_path = g->token_path,
-        .cluster_id = g->cluster_id,
-        .ttl_s = ttl_ms / 1000,
-        .grace = share(env(g, "SECRET_GRACE_PERIOD_RATIO", ""), 0.5),
-        .rsa_bits = (unsigned)bits,
-        .changed = on_certificate,
-        .arg = g,
+        .address = address.n ? mz_arena_dup(g->arena, address).p : "localhost:15053",
+        .resolv_conf = agent_env(g, "RESOLV_CONF", "/etc/resolv.conf"),
+        .namespace_ = mz_str_c(g->boot.namespace_),
+        .domain = domain_of(g->boot.id),
     };
-    g->identity = mz_identity_create(&o);
-    g->sds = mz_sds_create(g->loop, g->identity);
-    g->sds_server = serve(g, path, err);
-    if (!g->sds_server)
-        return false;
-    mz_sds_add(g->sds, g->sds_server);
-    return true;
+    g->dns = mz_agent_dns_create(&o, err);
+    return g->dns ? true : mz_err_at(err, "DNS_PROXY_ADDR");
 }
 
 static bool start_relay(struct agent *g, struct mz_err *err)
@@ -243,9 +65,11 @@ static bool start_relay(struct agent *g, struct mz_err *err)
                                      .link = g->link,
                                      .token_path = g->boot.plain ? "" : g->token_path,
                                      .cluster_id = g->cluster_id,
-                                     .env = environ };
+                                     .env = environ,
+                                     .names = g->dns ? on_names : NULL,
+                                     .arg = g };
     g->relay = mz_relay_create(&o);
-    g->xds_server = serve(g, mz_arena_printf(g->arena, "%s/XDS", g->boot.config_path).p, err);
+    g->xds_server = agent_serve(g, mz_arena_printf(g->arena, "%s/XDS", g->boot.config_path).p, err);
     if (!g->xds_server)
         return false;
     mz_relay_add(g->relay, g->xds_server);
@@ -262,82 +86,57 @@ static void on_ended(void *arg, int status)
     mz_loop_stop(g->loop);
 }
 
-static void on_drained(struct mz_timer *t)
-{
-    struct agent *g = MZ_CONTAINER(t, struct agent, drained);
-    mz_process_stop(g->process, STOP_PATIENCE_MS);
-}
-
-static void drain_headers(void *arg, struct mz_headers *h, bool end)
+/* Ctrl-C a second time is a person who does not want to wait; any other signal once more says nothing new. */
+static void on_signal(void *arg, int signo)
 {
     struct agent *g = arg;
-    (void)h;
-    if (end)
-        g->drain = NULL;
-}
-
-static void drain_data(void *arg, struct mz_buf *data, bool end)
-{
-    struct agent *g = arg;
-    mz_buf_drain(data, mz_buf_len(data));
-    if (end)
-        g->drain = NULL;
-}
-
-static void drain_failed(void *arg, const struct mz_async_failure *f)
-{
-    struct agent *g = arg;
-    g->drain = NULL;
-    MZ_LOG(WARN, main, "the proxy does not drain: " MZ_STR_FMT, MZ_STR_ARG(f->text));
-}
-
-static void drain(struct agent *g)
-{
-    static const struct mz_async_ops ops = { .headers = drain_headers,
-                                             .data = drain_data,
-                                             .failed = drain_failed };
-    static const struct mz_async_opts o = { .timeout_ms = 2000 };
-    struct mz_headers h;
-    if (g->drain)
-        return; /* under way */
-    mz_headers_init(&h, g->arena);
-    mz_headers_add(&h, MZ_STR(":method"), MZ_STR("POST"));
-    mz_headers_add(&h, MZ_STR(":scheme"), MZ_STR("http"));
-    mz_headers_add(&h, MZ_STR(":path"),
-                   strcmp(g->options.settings.role, "sidecar") == 0
-                       ? MZ_STR("/drain_listeners?inboundonly&graceful")
-                       : MZ_STR("/drain_listeners?graceful"));
-    mz_headers_add(&h, MZ_STR(":authority"), MZ_STR("localhost"));
-    mz_headers_add(&h, MZ_STR("content-length"), MZ_STR("0"));
-    g->drain = mz_async_start(mz_link_upstream(g->link), MZ_STR("admin"), &h, true, &o, &ops, g);
-}
-
-static void stop(void *arg, int signo)
-{
-    struct agent *g = arg;
-    if (g->stopping) { /* again: at once */
-        mz_timer_stop(&g->drained);
-        mz_process_stop(g->process, 0);
+    if (signo == SIGINT && g->interrupted) {
+        mz_end_now(g->end);
         return;
     }
-    g->stopping = true;
-    MZ_LOG(INFO, main, "caught signal %d: draining for %llu ms", signo,
-           (unsigned long long)g->boot.termination_drain_ms);
-    drain(g);
-    mz_timer_start_ms(&g->drained, g->boot.termination_drain_ms);
+    g->interrupted = g->interrupted || signo == SIGINT;
+    MZ_LOG(INFO, main, "caught signal %d", signo);
+    mz_end_begin(g->end);
+}
+
+static bool start_end(struct agent *g, struct mz_err *err)
+{
+    struct mz_end_opts o = { .loop = g->loop,
+                             .link = g->link,
+                             .process = g->process,
+                             .inbound_only = strcmp(g->options.settings.role, "sidecar") == 0,
+                             .drain_ms = g->boot.termination_drain_ms,
+                             .minimum_ms = 5000,
+                             .own_ports = { g->boot.status_port, g->boot.envoy_status_port,
+                                            g->boot.prometheus_port } };
+    const char *minimum = agent_env(g, "MINIMUM_DRAIN_DURATION", "5s");
+    (void)mz_agent_bool(agent_env(g, "EXIT_ON_ZERO_ACTIVE_CONNECTIONS", "false"), &o.on_zero);
+    if (!mz_agent_duration(minimum, &o.minimum_ms))
+        return mz_err_set(err, "MINIMUM_DRAIN_DURATION: \"%.60s\" is no duration like 5s", minimum);
+    g->end = mz_end_create(&o);
+    return true;
 }
 
 /* ---- the status port ---- */
 
 static void on_quit(void *arg)
 {
+    struct agent *g = arg;
     MZ_LOG(INFO, main, "asked to end");
-    stop(arg, SIGTERM);
+    mz_end_now(g->end); /* who asks has finished: nothing is left to drain for */
 }
 
 static void on_drain(void *arg)
 {
-    drain(arg);
+    struct agent *g = arg;
+    mz_end_drain(g->end);
+}
+
+static const char *waits(void *arg)
+{
+    const struct agent *g = arg;
+    return g->dns && !mz_agent_dns_ready(g->dns) ? "the table of names for DNS is not there yet"
+                                                 : NULL;
 }
 
 static void own_metrics(void *arg, struct mz_buf *out)
@@ -369,6 +168,8 @@ static void own_metrics(void *arg, struct mz_buf *out)
     mz_buf_printf(out, "# TYPE istio_agent_process_resident_anonymous_bytes gauge\n");
     mz_buf_printf(out, "istio_agent_process_resident_anonymous_bytes %llu\n",
                   (unsigned long long)mz_agent_anonymous_bytes());
+    if (g->dns)
+        mz_agent_dns_metrics(g->dns, out);
 }
 
 static bool start_status(struct agent *g, struct mz_err *err)
@@ -378,10 +179,12 @@ static bool start_status(struct agent *g, struct mz_err *err)
                                       .port = g->boot.status_port,
                                       .prometheus_port = g->boot.prometheus_port,
                                       .localhost = g->boot.localhost,
-                                      .probers = env(g, "ISTIO_KUBE_APP_PROBERS", ""),
-                                      .prometheus = env(g, "ISTIO_PROMETHEUS_ANNOTATIONS", ""),
+                                      .probers = agent_env(g, "ISTIO_KUBE_APP_PROBERS", ""),
+                                      .prometheus =
+                                          agent_env(g, "ISTIO_PROMETHEUS_ANNOTATIONS", ""),
                                       .quit = on_quit,
                                       .drain = on_drain,
+                                      .waits = waits,
                                       .metrics = own_metrics,
                                       .arg = g };
     if (!o.port)
@@ -418,21 +221,22 @@ static void choose_program(struct agent *g)
 
 static bool start(struct agent *g, struct mz_err *err)
 {
-    bool authority;
-    g->token_path = env(g, "JWT_PATH", TOKEN);
-    g->cluster_id = env(g, "ISTIO_META_CLUSTER_ID", "Kubernetes");
+    g->token_path = agent_env(g, "JWT_PATH", TOKEN);
+    g->cluster_id = agent_env(g, "ISTIO_META_CLUSTER_ID", "Kubernetes");
+    g->authority = !g->boot.plain || mz_agent_env(&g->options.settings, "CA_ADDR");
     choose_program(g);
-    if (!write_bootstrap(g, err) || !links(g, &authority, err) ||
-        (authority && !start_identity(g, err)) || !start_relay(g, err))
+    if (!agent_folders(g->boot.file, err) || !file_write(g->boot.file, g->boot.json, 0644, err) ||
+        !agent_links(g, err) || !agent_secrets(g, err) || !start_dns(g, err) ||
+        !start_relay(g, err))
         return false;
     const struct mz_process_opts o = {
         .loop = g->loop, .argv = g->boot.argv, .ended = on_ended, .arg = g
     };
     g->process = mz_process_create(&o);
-    if (!start_status(g, err))
+    if (!start_end(g, err) || !start_status(g, err))
         return false;
-    return mz_loop_on_signal(g->loop, SIGTERM, stop, g) &&
-           mz_loop_on_signal(g->loop, SIGINT, stop, g) &&
+    return mz_loop_on_signal(g->loop, SIGTERM, on_signal, g) &&
+           mz_loop_on_signal(g->loop, SIGINT, on_signal, g) &&
            mz_loop_on_signal(g->loop, SIGCHLD, on_child, g) && mz_process_start(g->process, err);
 }
 
@@ -446,19 +250,18 @@ static int run(struct agent *g, struct mz_err *err)
     mz_signals_block();
     g->loop = mz_loop_create("main_thread");
     g->link = mz_link_create(g->loop);
-    mz_timer_init(g->loop, &g->drained, on_drained);
     const bool started = start(g, err);
     if (started) {
         MZ_LOG(INFO, main, "%s: control plane %s", g->boot.id, g->boot.discovery);
         mz_loop_run(g->loop);
     }
-    mz_timer_stop(&g->drained);
-    mz_async_cancel(g->drain);
+    mz_end_destroy(g->end);
     mz_status_stop(g->status);
     mz_process_destroy(g->process);
     mz_grpc_server_destroy(g->xds_server);
     mz_grpc_server_destroy(g->sds_server);
     mz_relay_destroy(g->relay);
+    mz_agent_dns_destroy(g->dns);
     mz_sds_destroy(g->sds);
     mz_identity_destroy(g->identity);
     mz_link_stop(g->link);

@@ -8,9 +8,11 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "event/loop.h"
+#include "grpc/client.h"
 #include "net/addr.h"
 #include "proto/node.h"
 #include "proto/tree.h"
+#include "proto/wire.h"
 #include "web/server.h"
 
 #define PROBERS_MAX 64
@@ -20,13 +22,14 @@
 #define READY_MAX   65536
 #define WAITING_MAX 64 /* requests that wait for others at once */
 
-enum prober_kind { PROBE_HTTP, PROBE_TCP };
+enum prober_kind { PROBE_HTTP, PROBE_TCP, PROBE_GRPC };
 struct prober {
     struct mz_str path; /* "/app-health/app/livez" */
     enum prober_kind kind;
-    char target[24]; /* "probe-8080" */
+    char target[24]; /* "probe-8080", "probe-tls-8080", "probe-grpc-8080" */
     struct mz_addr addr;
     struct mz_str http_path, headers;
+    struct mz_str service; /* of gRPC's health protocol; "" the server as a whole */
     uint64_t timeout_ms;
 };
 struct mz_status {
@@ -53,6 +56,8 @@ struct job {
     struct mz_buf parts[2];
     const struct prober *prober;
     struct mz_io io; /* of a TCP probe */
+    struct mz_grpc_stream *grpc;
+    bool serving;
     struct mz_timer timer;
 };
 
@@ -74,6 +79,7 @@ static void job_end(struct job *j)
         mz_link_get_cancel(j->gets[i]);
         mz_buf_fini(&j->parts[i]);
     }
+    mz_grpc_stream_cancel(j->grpc);
     if (j->io.loop) {
         mz_io_del(&j->io);
         (void)close(j->io.fd);
@@ -120,7 +126,7 @@ static const char *unready(struct mz_status *s, struct mz_str stats)
         return "config not fully received from the control plane";
     if (state != 0)
         return "the proxy is not live";
-    return workers ? NULL : "the proxy's workers have not started";
+    return workers ? s->o.waits(s->o.arg) : "the proxy's workers have not started";
 }
 
 static void on_ready(void *arg, const struct mz_link_got *got)
@@ -260,11 +266,56 @@ static void probe_tcp(struct job *j)
     mz_timer_start_ms(&j->timer, j->prober->timeout_ms);
 }
 
+/* grpc.health.v1.HealthCheckResponse.status = 1: SERVING is 1. */
+static void on_health(void *arg, struct mz_grpc_message *m)
+{
+    struct job *j = arg;
+    j->serving = mz_str_eq(m->bytes, MZ_STR("\x08\x01"));
+}
+
+static void on_health_end(void *arg, const struct mz_grpc_status *st,
+                          const struct mz_headers *trailers)
+{
+    struct job *j = arg;
+    char why[256] = "not serving";
+    (void)trailers;
+    j->grpc = NULL;
+    if (st->code != MZ_GRPC_OK)
+        (void)snprintf(why, sizeof(why), "%s: " MZ_STR_FMT, mz_grpc_code_name(st->code),
+                       MZ_STR_ARG(st->message));
+    const bool ok = st->code == MZ_GRPC_OK && j->serving;
+    end_with(j, ok ? 200 : 500, ok ? "" : why);
+}
+
+static void probe_grpc(struct job *j)
+{
+    static const struct mz_grpc_method method = { .path = "/grpc.health.v1.Health/Check" };
+    static const struct mz_grpc_stream_ops ops = { .message = on_health, .closed = on_health_end };
+    const struct mz_grpc_opts o = { .timeout_ms = j->prober->timeout_ms,
+                                    .max_receive = 4096,
+                                    .bytes_only = true,
+                                    .no_xff = true,
+                                    .no_internal = true };
+    struct mz_link *k = j->status->o.link;
+    struct mz_buf b;
+    mz_buf_init(&b);
+    if (j->prober->service.n)
+        mz_wire_put_bytes(&b, 1, j->prober->service);
+    j->grpc = mz_grpc_stream_open(mz_link_upstream(k), mz_link_service(k, j->prober->target),
+                                  &method, &o, &ops, j);
+    /* a first message is always taken */
+    (void)mz_grpc_stream_send_bytes(j->grpc, mz_buf_linearize(&b, mz_buf_len(&b)));
+    mz_grpc_stream_end(j->grpc);
+    mz_buf_fini(&b);
+}
+
 static void probe(struct job *j)
 {
     const struct prober *p = j->prober;
     if (p->kind == PROBE_TCP)
         probe_tcp(j);
+    else if (p->kind == PROBE_GRPC)
+        probe_grpc(j);
     else
         j->gets[0] = mz_link_get(j->status->o.link, p->target, p->http_path, p->headers,
                                  p->timeout_ms, READY_MAX, on_probe, j);
@@ -337,16 +388,14 @@ static bool on_request(void *arg, const struct mz_admin_request *rq, struct mz_w
 
 /* ---- settings ---- */
 
-static bool target_set(struct mz_status *s, const char *name, uint64_t port, bool tls,
-                       struct mz_err *err)
+static bool target_set(struct mz_status *s, const char *name, uint64_t port,
+                       struct mz_link_target t, struct mz_err *err)
 {
     const bool six = strchr(s->o.localhost, ':') != NULL;
     char address[64];
-    const struct mz_link_target t = { .address = address,
-                                      .http1 = true,
-                                      .tls = tls,
-                                      .unchecked = tls,
-                                      .source = six ? "::6" : "127.0.0.6" };
+    t.address = address;
+    t.unchecked = t.tls;
+    t.source = six ? "::6" : "127.0.0.6";
     (void)snprintf(address, sizeof(address), six ? "[%s]:%u" : "%s:%u", s->o.localhost,
                    (unsigned)port);
     return mz_link_set(s->o.link, name, &t, err);
@@ -370,8 +419,12 @@ static struct mz_str header_lines(const struct mz_node *list, struct mz_arena *a
 static bool prober_add(struct mz_status *s, struct mz_str path, const struct mz_node *n,
                        struct mz_err *err)
 {
-    const struct mz_node *http = mz_node_get(n, "http_get"), *tcp = mz_node_get(n, "tcp_socket");
-    const uint64_t port = mz_node_number(http ? http : tcp, "port"),
+    const struct mz_node *http = mz_node_get(n, "http_get"), *tcp = mz_node_get(n, "tcp_socket"),
+                         *grpc = mz_node_get(n, "grpc");
+    const uint64_t port = mz_node_number(http  ? http
+                                         : tcp ? tcp
+                                               : grpc,
+                                         "port"),
                    seconds = mz_node_number(n, "timeout_seconds");
     struct prober *p = &s->probers[s->probers_n];
     const bool tls = http && mz_str_ieq(mz_node_text(http, "scheme"), MZ_STR("https"));
@@ -379,17 +432,23 @@ static bool prober_add(struct mz_status *s, struct mz_str path, const struct mz_
         return mz_err_set(err, "more than %d probes", PROBERS_MAX);
     if (!is_prober_path(path))
         return mz_err_set(err, "\"%.80s\" is no path of a probe", path.p);
-    if (!http == !tcp || !port || port > 65535)
-        return mz_err_set(err, "%.80s: httpGet or tcpSocket with a port", path.p);
+    if (!!http + !!tcp + !!grpc != 1 || !port || port > 65535)
+        return mz_err_set(err, "%.80s: httpGet, tcpSocket or grpc with a port", path.p);
     p->path = path;
-    p->kind = http ? PROBE_HTTP : PROBE_TCP;
+    p->kind = http ? PROBE_HTTP : tcp ? PROBE_TCP : PROBE_GRPC;
+    p->service = mz_node_text(grpc, "service");
     p->timeout_ms = seconds ? seconds * 1000 : 1000;
     p->http_path = mz_node_text(http, "path");
     p->headers = header_lines(mz_node_get(http, "http_headers"), s->arena);
-    (void)snprintf(p->target, sizeof(p->target), "probe-%s%u", tls ? "tls-" : "", (unsigned)port);
+    (void)snprintf(p->target, sizeof(p->target), "probe-%s%u",
+                   tls    ? "tls-"
+                   : grpc ? "grpc-"
+                          : "",
+                   (unsigned)port);
     (void)mz_addr_parse_ip(mz_str_c(s->o.localhost), (uint16_t)port, &p->addr);
     s->probers_n++;
-    return tcp || target_set(s, p->target, port, tls, err);
+    const struct mz_link_target t = { .http1 = !grpc, .tls = tls, .once = true };
+    return tcp || target_set(s, p->target, port, t, err);
 }
 
 static bool probers_read(struct mz_status *s, struct mz_err *err)
@@ -436,7 +495,7 @@ static bool prometheus_read(struct mz_status *s, struct mz_err *err)
     }
     s->app_path = path.n ? path : MZ_STR("/metrics");
     s->has_app = true;
-    return target_set(s, "app-metrics", port, false, err);
+    return target_set(s, "app-metrics", port, (struct mz_link_target){ .http1 = true }, err);
 }
 
 static bool listen_on(struct mz_status *s, struct mz_err *err)
@@ -463,7 +522,9 @@ struct mz_status *mz_status_create(const struct mz_status_opts *o, struct mz_err
     mz_list_init(&s->waiting);
     const bool ok = (probers_read(s, err) || mz_err_at(err, "ISTIO_KUBE_APP_PROBERS")) &&
                     (prometheus_read(s, err) || mz_err_at(err, "ISTIO_PROMETHEUS_ANNOTATIONS")) &&
-                    target_set(s, "metrics", o->prometheus_port, false, err) && listen_on(s, err);
+                    target_set(s, "metrics", o->prometheus_port,
+                               (struct mz_link_target){ .http1 = true }, err) &&
+                    listen_on(s, err);
     if (ok)
         return s;
     mz_status_stop(s);

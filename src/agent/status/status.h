@@ -16,6 +16,7 @@ struct mz_status_opts {
     const char *prometheus;       /* ISTIO_PROMETHEUS_ANNOTATIONS, JSON {"scrape", "port", "path"}; "" none */
     void (*quit)(void *arg);
     void (*drain)(void *arg);
+    const char *(*waits)(void *arg); /* what the agent itself is not ready for; NULL: it is ready */
     void (*metrics)(void *arg, struct mz_buf *out); /* the agent's own, in Prometheus' text form */
     void *arg;
 };

@@ -1,13 +1,17 @@
 """`mizzen-agent proxy` (A1, A2): pods with an agent each, a control plane of ours, mutual TLS by its certificates, kills and renewals."""
+import http.server
 import os
+import re
 import signal
+import threading
+import time
 
 import pytest
 
 pytest.importorskip("envoy.service.discovery.v3.discovery_pb2", reason="peer xds-protos is not installed")
 from podagent import Mesh  # noqa: E402
 from pods import node  # noqa: E402, F401
-from wire import until  # noqa: E402
+from wire import patient, until  # noqa: E402
 
 STRICT = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: default, namespace: demo}\nspec: {mtls: {mode: STRICT}}\n"
 
@@ -57,18 +61,27 @@ def test_two_pods_with_mutual_tls(make):
         assert label in one, one
 
 
-def test_certificates_are_renewed_under_traffic(make):
+def test_g12_certificates_are_renewed_under_traffic(make):
     """A2: certificates of 8 s, renewed by half of it; no request fails meanwhile."""
-    mesh = make("--workload-cert-ttl", "8", "--max-workload-cert-ttl", "8")
-    a, b = two(mesh, env={"SECRET_TTL": "8s"})
+    renewed(make, 8, 3)
+
+
+def renewed(make, ttl, times):
+    mesh = make("--workload-cert-ttl", str(ttl), "--max-workload-cert-ttl", str(ttl))
+    a, b = two(mesh, env={"SECRET_TTL": f"{ttl}s"})
     until(lambda: works(mesh, a), 20, "an answer")
     first = a.admin("/certs")
 
-    def renewed():
-        assert ask(mesh, a).status == 200
-        return a.log().count("certificate for spiffe://cluster.local/ns/demo/sa/a") >= 3
-    until(renewed, 60, "two renewals")
+    def often():
+        for _ in range(5):
+            assert ask(mesh, a).status == 200
+        for p in (a, b):
+            assert all(int(d) >= 0 for d in re.findall(r'"days_until_expiration": "(-?\d+)"', p.admin("/certs")))
+        return a.log().count("certificate for spiffe://cluster.local/ns/demo/sa/a") >= times
+    until(often, ttl * times, f"{times} certificates")
     assert a.admin("/certs") != first
+    failures = [line for p in (a, b) for line in p.admin("/stats?filter=ssl.*(fail|error)").splitlines() if not line.endswith(": 0")]
+    assert not failures, failures
 
 
 def test_a_killed_proxy_comes_back(make):
@@ -136,6 +149,103 @@ def test_requests_are_not_cut_at_the_end(make):
     for _ in range(20):
         assert ask(mesh, a).status == 200
     b.stop()
+
+
+class Slow:
+    """An application that answers when it is told to."""
+
+    def __init__(self, pod, port=8080):
+        self.go, self.began = threading.Event(), threading.Event()
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                slow.began.set()
+                assert slow.go.wait(patient(60))
+                self.send_response(200)
+                self.send_header("content-length", "4")
+                self.end_headers()
+                self.wfile.write(b"done")
+
+            def log_message(self, *_):
+                pass
+        slow = self
+        with pod:
+            self.server = http.server.ThreadingHTTPServer(("", port), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def close(self):
+        self.go.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def test_ends_when_no_connection_is_left(make):
+    """EXIT_ON_ZERO_ACTIVE_CONNECTIONS: a request that takes longer than any drain is not cut; nobody waits longer than that."""
+    mesh = make()
+    env = {"EXIT_ON_ZERO_ACTIVE_CONNECTIONS": "true", "MINIMUM_DRAIN_DURATION": "200ms"}
+    a, b = mesh.agent("a", "10.11.0.1"), mesh.agent("b", "10.11.0.2", env=env)
+    slow = Slow(b.pod)
+    a.wait_ready(), b.wait_ready()
+    until(lambda: "10.11.0.2:8080" in a.admin("/clusters"), 20, "the endpoint")
+    got = []
+    asking = threading.Thread(target=lambda: got.append(ask(mesh, a)))
+    asking.start()
+    assert slow.began.wait(patient(20))
+    b.process.send_signal(signal.SIGTERM)
+    until(lambda: b.log().count("connections are left") >= 2, 20, lambda: b.log()[-2000:])
+    slow.go.set()
+    asking.join(patient(20))
+    assert got[0].status == 200
+    assert b.process.wait(patient(20)) == 0 and "no connection is left" in b.log()
+    b.process = None
+    slow.close()
+
+
+def test_drained_before_it_is_asked_to_end(make):
+    """/drain, then SIGTERM, as a kubelet does with sidecars of its own kind: the application has gone, nothing is waited for."""
+    mesh = make()
+    a = mesh.agent("a", "10.11.0.1", config={"terminationDrainDuration": "300s"}).wait_ready()
+    assert a.status("/drain", "POST")[0] == 200
+    a.process.send_signal(signal.SIGTERM)
+    assert a.process.wait(patient(20)) == 0 and "drained already" in a.log()
+    a.process = None
+
+
+def test_a_job_ends_with_its_application(make):
+    mesh = make()
+    a = mesh.agent("a", "10.11.0.1", config={"terminationDrainDuration": "300s"}).wait_ready()
+    assert a.status("/quitquitquit", "POST")[0] == 200
+    assert a.process.wait(patient(20)) == 0
+    a.process = None
+
+
+def test_h12_a_storm_of_signals(make):
+    """Whatever signals come and how often: what is under way ends, then the agent, with code 0; a SIGKILL leaves nothing that the next start minds."""
+    mesh = make()
+    a, b = two(mesh)
+    until(lambda: works(mesh, a), 20, "an answer")
+    for signo in (signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD, signal.SIGPIPE):
+        b.process.send_signal(signo)
+    assert ask(mesh, a).status == 200
+    for i in range(40):
+        b.process.send_signal(signal.SIGTERM if i else signal.SIGINT)
+        if i < 20:
+            assert ask(mesh, a).status == 200
+    b.stop()
+    for delay in (0, 0.02, 0.1, 0.3):  # in the middle of a start
+        b.start()
+        time.sleep(delay)
+        b.stop(signal.SIGKILL)
+    b.start()
+    b.wait_ready()
+    until(lambda: works(mesh, a), 30, "an answer of the pod that came back")
+
+
+@pytest.mark.long
+def test_g12_short_certificates_for_minutes(make):
+    """Certificates of 10 s under load: no request fails, each connection has a certificate that holds."""
+    renewed(make, 10, 24)
 
 
 @pytest.mark.parametrize("change,why", [

@@ -68,9 +68,40 @@ def test_all_of_it(ours):
     a.process = None
 
 
+def test_probes_by_grpc(ours):
+    pytest.importorskip("grpc", reason="peer grpcio is not installed")
+    from grpc import StatusCode
+    from grpc_peer import GrpcPeer
+
+    class Text:
+        FromString = staticmethod(bytes)
+
+    def check(message, context):
+        if message == b"\x0a\x04gone":
+            context.abort(StatusCode.NOT_FOUND, "no such service")
+        return {b"": b"\x08\x01", b"\x0a\x02up": b"\x08\x01", b"\x0a\x04down": b"\x08\x02"}[message]
+    a = ours.agent("a", "10.11.0.1", start=False)
+    with a.pod:
+        peer = GrpcPeer({"/grpc.health.v1.Health/Check": ("unary", Text, check)})
+    try:
+        services = {"": 200, "up": 200, "down": 500, "gone": 500}
+        probers = {f"/app-health/{name or 'all'}/livez": {"grpc": {"port": peer.port, **({"service": name} if name else {})}, "timeoutSeconds": 20} for name in services}
+        probers["/app-health/none/livez"] = {"grpc": {"port": 8999}, "timeoutSeconds": 20}
+        a.env["ISTIO_KUBE_APP_PROBERS"] = json.dumps(probers)
+        a.start()
+        a.wait_ready()
+        got = {name: a.status(f"/app-health/{name or 'all'}/livez") for name in services}
+        assert {k: v[0] for k, v in got.items()} == services, got
+        assert got["down"][1] == "not serving" and got["gone"][1] == "NotFound: no such service"
+        assert a.status("/app-health/none/livez")[0] == 500
+        assert peer.requests == [b"", b"\x0a\x02up", b"\x0a\x04down", b"\x0a\x04gone"]
+    finally:
+        peer.close()
+
+
 @pytest.mark.parametrize("env,why", [
     ({"ISTIO_KUBE_APP_PROBERS": "{"}, "ISTIO_KUBE_APP_PROBERS"), ({"ISTIO_KUBE_APP_PROBERS": '{"/x": {"tcpSocket": {"port": 1}}}'}, "is no path of a probe"),
-    ({"ISTIO_KUBE_APP_PROBERS": '{"/app-health/a/livez": {"grpc": {"port": 1}}}'}, "httpGet or tcpSocket"),
+    ({"ISTIO_KUBE_APP_PROBERS": '{"/app-health/a/livez": {"grpc": {"port": 1}, "tcpSocket": {"port": 1}}}'}, "httpGet, tcpSocket or grpc"),
     ({"ISTIO_PROMETHEUS_ANNOTATIONS": '{"port": "70000"}'}, "ISTIO_PROMETHEUS_ANNOTATIONS: port 70000"),
 ])
 def test_bad_settings(ours, env, why):
