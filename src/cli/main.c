@@ -12,9 +12,14 @@ extern const size_t mz_control_types_n;
 const struct command *const commands[] = {
     &command_analyze,
     &command_completion,
+    &command_down,
+    &command_exec,
     &command_kube_inject,
+    &command_logs,
     &command_proxy_config,
     &command_proxy_status,
+    &command_ps,
+    &command_up,
     &command_validate,
     &command_version,
 };

@@ -150,7 +150,7 @@ static int run_proxy_status(const struct command *c, int argc, char **argv)
 
 const struct command command_proxy_status = {
     .name = "proxy-status",
-    .aliases = "ps",
+    .aliases = "",
     .arguments = "[PROXY]",
     .run = run_proxy_status,
     .flags = status_flags,

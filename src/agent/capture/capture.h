@@ -21,6 +21,7 @@ struct mz_capture_config {
     const char *loopback; /* the IPv4 range that counts as loopback */
     const char *namespace_path, *binary; /* "": this one; "legacy", "nft" or "" */
     const char *probe_port, *probe_timeout;
+    const char *log_output_level; /* what injectors write; nothing here has levels */
     const char *resolv_conf;    /* file that names the pod's DNS servers */
     const char *dns_servers[2]; /* found there, comma-separated: IPv4, IPv6 */
     bool dry_run, skip_apply, validate, dns, drop_invalid, dual_stack, all_dns, cni, reconcile;

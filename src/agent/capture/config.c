@@ -67,6 +67,8 @@ static const struct arg_flag flags[] = {
     { "force-apply", 0, ARG_SWITCH, AT(force), "apply even where the rules seem to be in place" },
     { "native-nftables", 0, ARG_SWITCH, AT(nft), "nft instead of iptables" },
     { "force-iptables-binary", 0, ARG_TEXT, AT(binary), "legacy or nft" },
+    { "log_output_level", 0, ARG_TEXT, AT(log_output_level),
+      "levels, as injectors write them: what is told is told at any" },
 };
 #define FLAGS        (sizeof(flags) / sizeof(flags[0]))
 #define PROBE_FAILED 126

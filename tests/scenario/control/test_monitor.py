@@ -172,14 +172,14 @@ def test_a_refusal_is_kept_with_its_object(mizzend, client):
 
 def test_proxy_status(mizzend, client):
     where = f"127.0.0.1:{mizzend.port_of('monitoring')}"
-    lines = ctl.run("ps", "--control-plane", where).stdout.splitlines()
+    lines = ctl.run("proxy-status", "--control-plane", where).stdout.splitlines()
     assert lines[0].split() == ["NAME", "CLUSTER", "ISTIOD", "VERSION", "SUBSCRIBED", "TYPES"]
     assert lines[1].split() == [ID, "Kubernetes", where, "1.32.0", "3", "(CDS,LDS,EDS)"]
-    wide = ctl.run("ps", "-v", "1", "--control-plane", where).stdout.splitlines()
+    wide = ctl.run("proxy-status", "-v", "1", "--control-plane", where).stdout.splitlines()
     assert wide[1].split()[:9] == [ID, "Kubernetes", "SYNCED", "SYNCED", "SYNCED", "IGNORED", "IGNORED", "IGNORED", "IGNORED"]
-    assert json.loads(ctl.run("ps", "-o", "json", "--control-plane", where).stdout)[0]["proxy"] == ID
-    assert len(ctl.run("ps", "nobody", "--control-plane", where).stdout.splitlines()) == 1
-    assert len(ctl.run("ps", "-n", "other", "--control-plane", where).stdout.splitlines()) == 1
+    assert json.loads(ctl.run("proxy-status", "-o", "json", "--control-plane", where).stdout)[0]["proxy"] == ID
+    assert len(ctl.run("proxy-status", "nobody", "--control-plane", where).stdout.splitlines()) == 1
+    assert len(ctl.run("proxy-status", "-n", "other", "--control-plane", where).stdout.splitlines()) == 1
     assert "control plane version: " in ctl.run("version", "--control-plane", where).stdout
 
 

@@ -1,0 +1,44 @@
+#include "cli/mesh.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "mesh/json.h"
+
+static bool is_named(json_t *pod, const char *name)
+{
+    const char *own = mz_json_text(pod, "name", ""), *ns = mz_json_text(pod, "namespace", "");
+    char full[200];
+    (void)snprintf(full, sizeof(full), "%s/%s", ns, own);
+    if (strcmp(own, name) == 0 || strcmp(full, name) == 0)
+        return true;
+    (void)snprintf(full, sizeof(full), "%s.%s", own, ns);
+    return strcmp(full, name) == 0;
+}
+
+static bool is_of(json_t *pod, const char *name) /* "demo/Deployment/web": "web", "demo/web" */
+{
+    const char *workload = mz_json_text(pod, "workload", ""), *last = strrchr(workload, '/');
+    char full[200];
+    (void)snprintf(full, sizeof(full), "%s/%s", mz_json_text(pod, "namespace", ""),
+                   last ? last + 1 : workload);
+    return strcmp(full, name) == 0 || (last && strcmp(last + 1, name) == 0);
+}
+
+json_t *mesh_find_pod(json_t *list, const char *name, struct mz_err *err)
+{
+    json_t *found = NULL, *pod;
+    size_t at;
+    json_array_foreach(json_object_get(list, "pods"), at, pod)
+    {
+        if (is_named(pod, name))
+            return pod;
+        if (is_of(pod, name) && (!found || (json_is_true(json_object_get(pod, "ready")) &&
+                                            !json_is_true(json_object_get(found, "ready")))))
+            found = pod;
+    }
+    if (!found)
+        mz_err_set(err, "there is no pod \"%.200s\" in the mesh \"%s\"", name,
+                   mz_json_text(list, "name", ""));
+    return found;
+}

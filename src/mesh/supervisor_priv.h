@@ -1,0 +1,51 @@
+#ifndef MZ_MESH_SUPERVISOR_PRIV_H
+#define MZ_MESH_SUPERVISOR_PRIV_H
+/* Between supervisor.c (begin, control plane, end), rollout.c (workloads to pods), serve.c (the control socket). */
+#include "mesh/pod.h"
+#include "mesh/podfiles.h"
+#include "mesh/supervisor.h"
+#include "mesh/watch.h"
+
+struct serve;
+struct supervisor {
+    struct mz_mesh_node node;
+    const struct mz_mesh_supervisor_opts *o;
+    struct mz_arena *arena;
+    struct mz_mesh_folder *folder;
+    struct mz_mesh_workloads workloads;
+    struct mz_mesh_files files;
+    struct mz_list pods;  /* struct mz_mesh_pod */
+    struct mz_mesh_pod_ops pod_ops;
+    uint32_t next_ip;
+    unsigned next_number;
+    struct mz_rand *rand;
+    struct mz_timer retry; /* Jobs whose pods failed, pods that could not be started */
+    unsigned failures;     /* in a row, of starts */
+
+    struct mz_mesh_process mizzend;
+    struct mz_timer mizzend_again;
+    uint64_t mizzend_began_us, mizzend_pause_ms;
+
+    struct mz_mesh_publisher *publisher;
+    struct mz_mesh_ports ports;
+    struct mz_mesh_watch *watch;
+    struct mz_timer tokens;
+    struct serve *serve;
+    bool stopping, told;
+};
+/* rollout.c */
+void rollout_init(struct supervisor *s);
+void rollout(struct supervisor *s); /* starts and stops pods until they are what the workloads say; called after each change */
+bool rollout_check(const struct mz_mesh_folder *f, const struct mz_mesh_workloads *w, const char *bin, const char *state, char *const *env,
+                   struct mz_err *err); /* can all of them be expanded? */
+bool is_settled(const struct supervisor *s); /* every pod that shall be ready is */
+
+/* supervisor.c */
+void supervisor_stop(struct supervisor *s); /* again: in a hurry */
+__attribute__((format(printf, 2, 3))) void say(const struct supervisor *s, const char *fmt, ...); /* a line for the person who watches */
+
+/* serve.c */
+struct serve *serve_create(struct supervisor *s, int listening);
+void serve_stopped(struct serve *v); /* who asked for the end is told; before destroy */
+void serve_destroy(struct serve *v); /* NULL is fine */
+#endif
