@@ -25,16 +25,15 @@ static const struct arg_flag logs_flags[] = {
 };
 #undef AT
 
-/* The application is the first that is not the mesh's own; a gateway has none. */
+/* Where none is named, the first application; a gateway has none. */
 static const char *log_of(json_t *pod, const char *container, struct mz_err *err)
 {
     size_t at;
     json_t *c, *list = json_object_get(pod, "containers"), *found = NULL;
     json_array_foreach(list, at, c)
     {
-        const char *name = mz_json_text(c, "name", "");
-        const bool own = strncmp(name, "istio-", 6) == 0;
-        if (container ? strcmp(name, container) == 0 : !own && !found)
+        if (container ? strcmp(mz_json_text(c, "name", ""), container) == 0
+                      : !found && strcmp(mz_json_text(c, "role", ""), "app") == 0)
             found = c;
     }
     if (!found && !container)

@@ -22,7 +22,8 @@ const char *mz_mesh_name(const struct mz_mesh_client *m);
  * All there is, a new reference; NULL and @err:
  * {"name","dir","state" (the mesh's own folder), "pods":[{"name","namespace","ip","labels":{},"account","node","workload","ready":bool,
  *   "restarts":n,"phase":"Pending|Running|Succeeded|Failed","why":"" or what it waits for,"kind":"app|gateway",
- *   "proxy":"mizzen|envoy|none","containers":[{"name","pid","rss_kb","pss_kb","state","restarts","log"}]}],
+ *   "proxy":"mizzen|envoy|none","containers":[{"name","role":"app|proxy|sidecar|init","pid","rss_kb","pss_kb",
+ *   "state","restarts","log","processes":[{"pid","command","rss_kb","pss_kb"}]}]}],
  *  "mizzend":{"pid","rss_kb","pss_kb"}, "supervisor":{the same}, "services_published":[{"host":"127.0.0.1:8080","service","port"}]}
  * Process ids are this machine's.
  */

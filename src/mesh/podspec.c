@@ -32,6 +32,14 @@ static void layers(void *arg, const char *ns, const json_t *labels, json_t **out
     json_t *meta = mz_json_member(copy, "proxyMetadata");
     if (!json_object_get(meta, "ISTIO_META_DNS_CAPTURE"))
         (void)json_object_set_new(meta, "ISTIO_META_DNS_CAPTURE", json_string("true"));
+    if (json_object_get(copy, "discoveryAddress"))
+        return;
+    /* By its address: nobody has to be asked for a name before the first request. */
+    (void)json_object_set_new(copy, "discoveryAddress", json_sprintf("%s:15012", b->p->host_ip));
+    if (!json_object_get(meta, "ISTIOD_SAN"))
+        (void)json_object_set_new(
+            meta, "ISTIOD_SAN",
+            json_sprintf("istiod.%.*s.svc", MZ_STR_ARG(b->p->folder->model->mesh.root_ns)));
 }
 
 static bool inject(struct building *b)
@@ -41,7 +49,7 @@ static bool inject(struct building *b)
     struct mz_arena *a = b->s->arena;
     struct mz_inject_opts o;
     mz_inject_opts_init(&o);
-    o.ca_address = mz_arena_printf(a, "istiod.%.*s.svc:15012", MZ_STR_ARG(m->root_ns)).p;
+    o.ca_address = mz_arena_printf(a, "%s:15012", b->p->host_ip).p;
     o.trust_domain = o.mesh_id = mz_arena_dup(a, m->trust_domain).p;
     o.cluster_id = mz_arena_dup(a, m->cluster_id).p;
     o.config = layers;

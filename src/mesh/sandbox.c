@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <sched.h>
 #include <signal.h>
@@ -18,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "base/str.h"
 #include "mesh/line.h"
 
@@ -37,21 +39,87 @@ static bool make_folder(const char *path)
     return mkdir(path, 0755) == 0 || errno == EEXIST;
 }
 
-/* A layer over "/etc" of "/etc/shop/x.conf": what is there stays, and more can be made. */
+static bool has_root; /* this child, and so the pod, has a root of its own */
+
+/* The machine's root again, entry by entry, in one that can have more. */
+static bool copy_root(const char *root)
+{
+    char from[NAME_MAX + 2], to[1400], link[PATH_MAX];
+    DIR *d = opendir("/");
+    bool ok = d != NULL;
+    for (const struct dirent *e; ok && (e = readdir(d)) != NULL;) {
+        struct stat st;
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        (void)snprintf(from, sizeof(from), "/%s", e->d_name);
+        (void)snprintf(to, sizeof(to), "%s/%s", root, e->d_name);
+        if (lstat(from, &st) != 0)
+            continue; /* it has just gone */
+        if (S_ISLNK(st.st_mode)) {
+            const ssize_t n = readlink(from, link, sizeof(link) - 1);
+            link[n > 0 ? n : 0] = 0;
+            ok = n > 0 && symlink(link, to) == 0;
+        } else if (S_ISDIR(st.st_mode)) {
+            ok = make_folder(to) && mount(from, to, NULL, MS_BIND | MS_REC, NULL) == 0;
+        }
+    }
+    if (d)
+        (void)closedir(d);
+    return ok;
+}
+
+static bool new_root(const struct mz_mesh_sandbox_opts *o, struct mz_err *err)
+{
+    char root[1100];
+    (void)snprintf(root, sizeof(root), "%s/root", o->scratch);
+    /* pivot_root(2): the old root lies below the new one, and is let go there. */
+    if (make_folder(root) && mount("tmpfs", root, "tmpfs", 0, "mode=0755,size=1m") == 0 &&
+        copy_root(root) && chdir(root) == 0 && syscall(SYS_pivot_root, ".", ".") == 0 &&
+        umount2(".", MNT_DETACH) == 0 && chdir("/") == 0)
+        return true;
+    return mz_err_set(err, "cannot give a pod a root of its own: %s", strerror(errno));
+}
+
+/* "/etc" of "/etc/shop/x.conf". */
+static void top_of(const char *to, char out[256])
+{
+    const char *slash = strchr(to + 1, '/');
+    (void)snprintf(out, 256, "%.*s", slash ? (int)(slash - to) : (int)strlen(to), to);
+}
+
+/* Of "/data/x", that there is no "/data". */
+static bool lacks_top(const char *to)
+{
+    char top[256];
+    struct stat st;
+    top_of(to, top);
+    return stat(top, &st) != 0;
+}
+
+/* A layer over it, once: what is there stays, and more can be made. */
 static bool cover(const struct mz_mesh_sandbox_opts *o, const char *to, struct mz_err *err)
 {
-    char top[256], options[3000], upper[1100], work[1100];
-    const char *slash = strchr(to + 1, '/');
-    static unsigned layers;
-    (void)snprintf(top, sizeof(top), "%.*s", slash ? (int)(slash - to) : (int)strlen(to), to);
-    (void)snprintf(upper, sizeof(upper), "%s/upper%u", o->scratch, layers);
-    (void)snprintf(work, sizeof(work), "%s/work%u", o->scratch, layers++);
-    (void)snprintf(options, sizeof(options), "lowerdir=%s,upperdir=%s,workdir=%s", top, upper,
-                   work);
-    if (make_folder(upper) && make_folder(work) &&
-        mount("overlay", top, "overlay", 0, options) == 0)
-        return true;
-    return mz_err_set(err, "cannot lay a folder over %s for %s: %s", top, to, strerror(errno));
+    static char covered[16][256]; /* of this child */
+    static size_t n;
+    char options[3000], upper[1100], work[1100];
+    for (size_t i = 0; i < n; i++) {
+        top_of(to, covered[n]);
+        if (strcmp(covered[i], covered[n]) == 0)
+            return true;
+    }
+    if (n + 1 >= MZ_COUNT(covered))
+        return mz_err_set(err, "%s: volumes in too many places", to);
+    top_of(to, covered[n]);
+    (void)snprintf(upper, sizeof(upper), "%s/upper%zu", o->scratch, n);
+    (void)snprintf(work, sizeof(work), "%s/work%zu", o->scratch, n);
+    (void)snprintf(options, sizeof(options), "lowerdir=%s,upperdir=%s,workdir=%s", covered[n],
+                   upper, work);
+    if (!make_folder(upper) || !make_folder(work) ||
+        mount("overlay", covered[n], "overlay", 0, options) != 0)
+        return mz_err_set(err, "cannot lay a folder over %s for %s: %s", covered[n], to,
+                          strerror(errno));
+    n++;
+    return true;
 }
 
 static bool make_target(const char *to, bool folder)
@@ -69,6 +137,15 @@ static bool make_target(const char *to, bool folder)
     return fd >= 0 && close(fd) == 0;
 }
 
+/* Below what was made for this pod: "/data/y" behind "/data/x". */
+static bool is_own(const char *to)
+{
+    char top[256];
+    struct stat root, st;
+    top_of(to, top);
+    return has_root && stat("/", &root) == 0 && stat(top, &st) == 0 && root.st_dev == st.st_dev;
+}
+
 static bool mount_one(const struct mz_mesh_sandbox_opts *o, const struct mz_mesh_mount *m,
                       struct mz_err *err)
 {
@@ -76,7 +153,10 @@ static bool mount_one(const struct mz_mesh_sandbox_opts *o, const struct mz_mesh
     if (stat(m->from, &from) != 0)
         return mz_err_set(err, "%s: %s", m->from, strerror(errno));
     if (stat(m->to, &to) != 0) {
-        if (!cover(o, m->to, err))
+        const bool top = lacks_top(m->to);
+        if (top && !has_root && !(has_root = new_root(o, err)))
+            return false;
+        if (!top && !is_own(m->to) && !cover(o, m->to, err))
             return false;
         if (!make_target(m->to, S_ISDIR(from.st_mode)))
             return mz_err_set(err, "cannot make %s in a pod: %s", m->to, strerror(errno));
@@ -88,11 +168,15 @@ static bool mount_one(const struct mz_mesh_sandbox_opts *o, const struct mz_mesh
 
 static bool prepare(const struct mz_mesh_sandbox_opts *o, struct mz_err *err)
 {
-    if (unshare(CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWUTS) != 0)
+    if (unshare((o->node ? 0 : CLONE_NEWNET) | CLONE_NEWNS | CLONE_NEWUTS) != 0)
         return mz_err_set(err, "cannot make namespaces for a pod: %s", strerror(errno));
     for (size_t i = 0; i < o->mounts_n; i++)
         if (!mount_one(o, &o->mounts[i], err))
             return false;
+    /* Processes by the numbers that they have here. Where parts of /proc are hidden it may not be mounted, and stays. */
+    (void)mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+    if (o->node)
+        return true;
     if (sethostname(o->hostname, strlen(o->hostname)) != 0)
         return mz_err_set(err, "cannot name a pod's host %s: %s", o->hostname, strerror(errno));
     /* As Kubernetes has it for gateways: any user may listen on 80. */

@@ -19,6 +19,7 @@ struct mz_mesh_sandbox_opts {
     const struct mz_mesh_mount *mounts;
     size_t mounts_n;
     const char *scratch; /* a folder of the pod's own, for layers */
+    bool node;           /* the node's network, not one of its own */
 };
 #define MZ_MESH_NO_SANDBOX ((struct mz_mesh_sandbox){ -1, -1, -1 })
 bool mz_mesh_sandbox_create(const struct mz_mesh_sandbox_opts *o, struct mz_mesh_sandbox *out, struct mz_err *err);

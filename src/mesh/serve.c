@@ -141,7 +141,8 @@ static json_t *process_json(pid_t pid, struct mz_mesh_memory *sum)
 
 static json_t *container_json(const struct mz_mesh_container *c)
 {
-    static const char *const states[] = { "waiting", "running", "back-off", "ended" };
+    static const char *const states[] = { "waiting", "running", "back-off", "ended" },
+                             *const roles[] = { "app", "proxy", "sidecar", "init", "init" };
     struct mz_mesh_memory sum = { 0 };
     pid_t tree[MAX_TREE];
     const size_t n = mz_mesh_process_tree(c->process.host_pid, tree, MAX_TREE);
@@ -150,10 +151,10 @@ static json_t *container_json(const struct mz_mesh_container *c)
     for (size_t i = 0; i < n; i++)
         (void)json_array_append_new(processes, process_json(tree[i], &sum));
     json_t *o =
-        json_pack("{s:s, s:i, s:s, s:i, s:i, s:s, s:o}", "name", c->spec->name, "pid",
-                  (int)c->process.host_pid, "state", states[c->state], "restarts", (int)c->restarts,
-                  "exit", c->code, "log", mz_mesh_pod_log(c->pod, c->spec->name, log, sizeof(log)),
-                  "processes", processes);
+        json_pack("{s:s, s:s, s:i, s:s, s:i, s:i, s:s, s:o}", "name", c->spec->name, "role",
+                  roles[c->spec->role], "pid", (int)c->process.host_pid, "state", states[c->state],
+                  "restarts", (int)c->restarts, "exit", c->code, "log",
+                  mz_mesh_pod_log(c->pod, c->spec->name, log, sizeof(log)), "processes", processes);
     add_memory(o, sum);
     return o;
 }

@@ -251,7 +251,8 @@ static void start_mizzend(struct supervisor *s)
     for (size_t i = 0; i < s->o->mizzend_args->n; i++)
         *mz_vec_push(&argv, MZ_MEM_MISC) = s->o->mizzend_args->v[i];
     *mz_vec_push(&argv, MZ_MEM_MISC) = NULL;
-    const struct mz_mesh_spawn spawn = { .argv = argv.v,
+    const struct mz_mesh_spawn spawn = { .in = &s->mizzend_in,
+                                         .argv = argv.v,
                                          .env = (const char *const *)(uintptr_t)s->node.env,
                                          .dir = s->folder->dir,
                                          .caps = UINT64_C(1) << 2 /* CAP_DAC_READ_SEARCH */,
@@ -391,6 +392,9 @@ static bool begin(struct supervisor *s, struct mz_err *err)
         !mz_loop_on_signal(s->node.loop, SIGHUP, on_signal, s) ||
         !mz_loop_on_signal(s->node.loop, SIGCHLD, on_child, s))
         return mz_err_set(err, "signals cannot be waited for");
+    const struct mz_mesh_sandbox_opts in = { .node = true, .scratch = s->node.state };
+    if (!mz_mesh_sandbox_create(&in, &s->mizzend_in, err))
+        return false;
     start_mizzend(s);
     return true;
 }
@@ -401,6 +405,7 @@ static void end(struct supervisor *s)
     mz_list_foreach (it, &s->pods)
         mz_mesh_pod_destroy(pod_at(it));
     mz_mesh_process_abandon(&s->mizzend);
+    mz_mesh_sandbox_close(&s->mizzend_in);
     mz_mesh_publisher_destroy(s->publisher);
     mz_timer_stop(&s->tokens);
     mz_timer_stop(&s->retry);
@@ -422,6 +427,7 @@ int mz_mesh_supervise(const struct mz_mesh_supervisor_opts *o)
                             .folder = o->folder,
                             .workloads = o->workloads,
                             .ports = o->ports,
+                            .mizzend_in = MZ_MESH_NO_SANDBOX,
                             .mizzend_pause_ms = MIZZEND_PAUSE_MS };
     struct mz_err err = { .path = "", .msg = "" };
     char text[sizeof(err)];

@@ -23,6 +23,7 @@ struct supervisor {
     unsigned failures;     /* in a row, of starts */
 
     struct mz_mesh_process mizzend;
+    struct mz_mesh_sandbox mizzend_in;
     struct mz_timer mizzend_again;
     uint64_t mizzend_began_us, mizzend_pause_ms;
 

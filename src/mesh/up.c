@@ -335,7 +335,7 @@ static int wait_detached(const struct keeper *k, int from, int errors)
     do
         n = read(from, &what, 1);
     while (n < 0 && errno == EINTR);
-    while ((n = read(errors, text, sizeof(text))) > 0)
+    while (what != 'r' && (n = read(errors, text, sizeof(text))) > 0)
         (void)!write(2, text, (size_t)n); /* why it failed */
     if (what == 'r' && !k->o->quiet)
         printf("the mesh \"%s\" is ready (mizzenctl ps, logs, exec; mizzenctl down %s ends it)\n",

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <limits.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,7 +13,7 @@ enum { MAX_DEPTH = 32, QUIET_MS = 50 };
 struct mz_mesh_watch {
     struct mz_io io;
     struct mz_timer quiet;
-    const char *dir;
+    char *dir;
     void (*changed)(void *arg);
     void *arg;
 };
@@ -59,12 +60,13 @@ struct mz_mesh_watch *mz_mesh_watch_create(struct mz_loop *l, const char *dir,
     if (fd < 0)
         return NULL;
     struct mz_mesh_watch *w = mz_new0(MZ_MEM_MISC, struct mz_mesh_watch);
-    w->dir = dir;
+    w->dir = mz_strndup(MZ_MEM_MISC, dir, strlen(dir));
     w->changed = changed;
     w->arg = arg;
     mz_timer_init(l, &w->quiet, on_quiet);
     if (mz_io_add(l, &w->io, fd, on_events) != 0) {
         (void)close(fd);
+        mz_free(MZ_MEM_MISC, w->dir);
         mz_free(MZ_MEM_MISC, w);
         return NULL;
     }
@@ -79,5 +81,6 @@ void mz_mesh_watch_destroy(struct mz_mesh_watch *w)
     mz_timer_stop(&w->quiet);
     mz_io_del(&w->io);
     (void)close(w->io.fd);
+    mz_free(MZ_MEM_MISC, w->dir);
     mz_free(MZ_MEM_MISC, w);
 }
