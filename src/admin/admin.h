@@ -30,7 +30,7 @@ struct mz_admin_param { const char *name, *help; };
 struct mz_admin_page {
     const char *path, *help;
     bool mutates; /* GET is answered 405 */
-    struct mz_admin_param params[10];
+    struct mz_admin_param params[14];
     void (*handle)(void *arg, const struct mz_admin_request *rq, struct mz_admin_reply *out);
     void *arg;
 };

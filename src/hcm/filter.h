@@ -36,6 +36,16 @@ struct mz_filter {
     uint8_t req_state, resp_state;
     struct mz_str name;     /* as configured: for stories and per-route look-up */
 };
+struct mz_imagined { /* a request that nobody sent, and the filter that is asked what it would do with it */
+    const void *cfg, *route_cfg;
+    struct mz_str name;
+    struct mz_stream_info *info; /* with arena and decision; what other filters would leave for later ones is there */
+    const struct mz_headers *h;
+    const struct mz_route *route;     /* NULL: none matched */
+    struct mz_str cluster_name;       /* where the route leads; "" nowhere */
+    const struct mz_cluster *cluster; /* NULL: none, or it does not exist */
+    unsigned status; /* out: of the answer that it would give itself; 0: the request goes on */
+};
 struct mz_http_filter_type {
     const char *name;
     const char *config_type;
@@ -59,6 +69,8 @@ struct mz_http_filter_type {
     void (*on_stream_done)(struct mz_filter *f);  /* before access logs: last chance to set what they show */
     void (*on_log)(struct mz_filter *f); /* with the access logs: times, sizes and flags are what they show */
     void (*on_destroy)(struct mz_filter *f);      /* stream ends now: cancel everything, no call of the stream afterwards */
+    /* Tells in the story what it would do (POST /mizzen/explain); nothing is counted or sent. Main thread. NULL: not known. */
+    void (*imagine)(struct mz_imagined *q);
 };
 
 /* ---- for filters: the stream ---- */

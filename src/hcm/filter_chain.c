@@ -515,14 +515,13 @@ static bool any_overrides(const struct mz_stream *s)
 }
 
 /* Overrides of one filter, the most specific first. */
-static unsigned overrides_of(struct mz_stream *s, struct mz_str name,
-                             const struct mz_filter_override *out[4])
+static unsigned overrides_of(const struct mz_route *r, const struct mz_weighted_cluster *w,
+                             struct mz_str name, const struct mz_filter_override *out[4])
 {
-    const struct mz_route *r = s->route;
     if (!r || !r->vhost)
         return 0;
-    const struct mz_filter_overrides *levels[] = { s->weighted ? s->weighted->overrides : NULL,
-                                                   &r->overrides, &r->vhost->overrides,
+    const struct mz_filter_overrides *levels[] = { w ? w->overrides : NULL, &r->overrides,
+                                                   &r->vhost->overrides,
                                                    mz_route_table_overrides(r->vhost->table) };
     unsigned n = 0;
     for (size_t i = 0; i < MZ_COUNT(levels); i++) {
@@ -533,23 +532,29 @@ static unsigned overrides_of(struct mz_stream *s, struct mz_str name,
     return n;
 }
 
-static const struct mz_filter_override *override_for(struct mz_stream *s, struct mz_str name)
+const struct mz_filter_override *
+chain_override(const struct mz_route *r, const struct mz_weighted_cluster *w, struct mz_str name)
 {
     const struct mz_filter_override *all[4];
-    return overrides_of(s, name, all) ? all[0] : NULL;
+    return overrides_of(r, w, name, all) ? all[0] : NULL;
+}
+
+static const struct mz_filter_override *override_for(const struct mz_stream *s, struct mz_str name)
+{
+    return chain_override(s->route, s->weighted, name);
 }
 
 unsigned mz_filter_route_configs(const struct mz_filter *f, const void *out_cfgs[4])
 {
     const struct mz_filter_override *all[4];
-    unsigned n = overrides_of(f->stream, f->name, all), k = 0;
+    unsigned n = overrides_of(f->stream->route, f->stream->weighted, f->name, all), k = 0;
     for (unsigned i = n; i-- > 0;)
         if (all[i]->cfg && all[i]->type == f->type)
             out_cfgs[k++] = all[i]->cfg;
     return k;
 }
 
-static bool enabled_here(const struct filter_entry *e, const struct mz_filter_override *o)
+bool chain_enables(const struct filter_entry *e, const struct mz_filter_override *o)
 {
     if (!o)
         return !e->disabled;
@@ -607,7 +612,7 @@ void chain_make(struct mz_stream *s, const struct filter_list *list)
     for (size_t i = 0; i < list->n; i++) {
         const struct filter_entry *e = &list->v[i];
         const struct mz_filter_override *o = any ? override_for(s, e->name) : NULL;
-        struct mz_filter *f = enabled_here(e, o) ? filter_make(s, e, &room, &missing) : NULL;
+        struct mz_filter *f = chain_enables(e, o) ? filter_make(s, e, &room, &missing) : NULL;
         if (!f)
             continue;
         f->index = (uint8_t)i;

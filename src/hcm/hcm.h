@@ -24,9 +24,17 @@ void mz_hcm_config_destroy(struct mz_hcm_config *c);
 /* POST /logging?header=x-debug:1&level=trace and ?connection=: see server/. Any thread; one rule at a time. */
 struct mz_route_table;
 const struct mz_route_table *mz_hcm_route_table(const struct mz_hcm_config *c); /* for /config_dump and explain */
-/* Runs the manager's header work and route matching on given headers, nothing is sent (POST /mizzen/explain). */
+/* POST /mizzen/explain, main thread: nothing is sent. @i has addresses, transport, arena and decision. */
 struct mz_decision;
 struct mz_headers;
-const struct mz_route *mz_hcm_explain(const struct mz_hcm_config *c, struct mz_headers *h, const struct mz_addr *local, const struct mz_addr *peer, bool secure,
-                                      struct mz_decision *d, struct mz_arena *a);
+struct mz_stream_info;
+struct mz_route;
+struct mz_imagined;
+/* Runs the manager's header work and its choice of a route on @h; NULL: none. */
+const struct mz_route *mz_hcm_explain(const struct mz_hcm_config *c, struct mz_headers *h, struct mz_stream_info *i);
+struct mz_str mz_hcm_routes_name(const struct mz_hcm_config *c); /* of the table that this thread has now; "" */
+/* Asks its filters, in their order, up to one that would answer itself (q->status). @asked is told of each that is on here,
+ * and whether it could be asked. */
+void mz_hcm_explain_filters(const struct mz_hcm_config *c, struct mz_imagined *q,
+                            void (*asked)(void *arg, struct mz_str name, const char *type, bool known), void *arg);
 #endif

@@ -261,6 +261,9 @@ const struct mz_http_filter_type *extension_take(struct mz_stream *s, const stru
 void extensions_drop(struct mz_stream *s);
 
 /* filter_chain.c */
+/* The most specific of the filter's typed_per_filter_config; NULL: none. */
+const struct mz_filter_override *chain_override(const struct mz_route *r, const struct mz_weighted_cluster *w, struct mz_str name);
+bool chain_enables(const struct filter_entry *e, const struct mz_filter_override *o);
 void chain_prepare(struct filter_list *list); /* once, when all of its entries are there */
 void chain_make(struct mz_stream *s, const struct filter_list *list);
 void chain_request_headers(struct mz_stream *s, struct mz_headers *h, bool end);

@@ -36,11 +36,15 @@ static const struct mz_listener_config *listener_of(struct mz_listener_manager *
     return NULL;
 }
 
-static bool asks_destination(const struct mz_listener_config *c)
+/* Does the filter run for this connection? As inspect.c asks. */
+static bool inspects(const struct mz_listener_config *c, const char *filter,
+                     const struct mz_addr *local)
 {
-    for (size_t i = 0; i < c->n_lfilters; i++)
-        if (strcmp(c->lfilters[i].type->name, "envoy.filters.listener.original_dst") == 0)
-            return true;
+    for (size_t i = 0; i < c->n_lfilters; i++) {
+        const struct mz_listener_filter *f = &c->lfilters[i];
+        if (f->type && strcmp(f->type->name, filter) == 0)
+            return !f->disabled || !mz_port_rule_match(f->disabled, mz_addr_port(local));
+    }
     return false;
 }
 
@@ -59,30 +63,71 @@ static const struct mz_listener_config *hand_over(struct mz_listener_manager *m,
     return other ? other : c;
 }
 
-const struct mz_filter_chain *mz_listener_manager_explain(struct mz_listener_manager *m,
-                                                          struct mz_addr *local,
-                                                          const struct mz_addr *destination,
-                                                          const struct mz_addr *remote,
-                                                          struct mz_decision *d, struct mz_arena *a)
+/* What listener filters would find out. */
+static void look_inside(const struct mz_listener_config *l, const struct mz_imagined_conn *c,
+                        struct mz_str *protocol, struct mz_incoming *in)
 {
-    const struct mz_listener_config *c = listener_of(m, local, NULL);
-    uint64_t now = mz_clock->mono_us();
-    if (!c)
-        return NULL;
-    mz_note(d, now, ASKED, c->name, MZ_STR(""), 0, 0);
-    if (destination->len && asks_destination(c)) {
-        *local = *destination;
-        if (c->use_original_dst)
-            c = hand_over(m, c, destination, now, d, a);
+    in->transport = MZ_STR("raw_buffer");
+    if (c->tls && inspects(l, "envoy.filters.listener.tls_inspector", &in->local)) {
+        in->transport = MZ_STR("tls");
+        in->server_name = c->sni;
+        in->protocols = c->alpn;
+        in->n_protocols = c->n_alpn;
+    } else if (!c->tls && c->protocol.n &&
+               inspects(l, "envoy.filters.listener.http_inspector", &in->local)) {
+        *protocol = c->protocol;
+        in->protocols = protocol;
+        in->n_protocols = 1;
     }
-    const struct mz_incoming in = { .local = *local,
-                                    .remote = *remote,
-                                    .direct_remote = *remote,
-                                    .transport = MZ_STR("raw_buffer") };
-    const struct mz_filter_chain *fc = mz_listener_config_chain(c, &in);
-    if (fc)
-        mz_note(d, now, CHAIN, fc->name, MZ_STR(""), 0, 0);
+}
+
+static const struct mz_listener_config *find(struct mz_listener_manager *m,
+                                             struct mz_imagined_conn *c, struct mz_decision *d,
+                                             struct mz_arena *a)
+{
+    const struct mz_listener_config *l = listener_of(m, &c->local, NULL);
+    uint64_t now = mz_clock->mono_us();
+    if (!l)
+        return NULL;
+    mz_note(d, now, ASKED, l->name, MZ_STR(""), 0, 0);
+    if (!c->destination.len || !inspects(l, "envoy.filters.listener.original_dst", &c->local))
+        return l;
+    c->local = c->destination;
+    return l->use_original_dst ? hand_over(m, l, &c->destination, now, d, a) : l;
+}
+
+bool mz_listener_manager_explain(struct mz_listener_manager *m, struct mz_imagined_conn *c,
+                                 struct mz_decision *d, struct mz_arena *a)
+{
+    const struct mz_listener_config *l = find(m, c, d, a);
+    uint64_t now = mz_clock->mono_us();
+    if (!l)
+        return false;
+    struct mz_incoming in = { .local = c->local, .remote = c->remote, .direct_remote = c->remote };
+    struct mz_str protocol;
+    look_inside(l, c, &protocol, &in);
+    c->listener = l->name;
+    c->direction = l->traffic_direction;
+    c->chain = mz_listener_config_chain(l, &in);
+    c->secure = c->chain && c->chain->transport->secure;
+    if (c->chain)
+        mz_note(d, now, CHAIN, c->chain->name, MZ_STR(""), 0, 0);
     else
         mz_note(d, now, NO_CHAIN, MZ_STR(""), MZ_STR(""), 0, 0);
-    return fc;
+    return true;
+}
+
+struct mz_str mz_filter_chain_name(const struct mz_filter_chain *c)
+{
+    return c->name;
+}
+
+bool mz_filter_chain_place(const struct mz_filter_chain *c, size_t i, struct mz_chain_place *out)
+{
+    if (i >= c->n_filters)
+        return false;
+    const struct mz_chain_filter *f = &c->filters[i];
+    const struct mz_extension *x = f->place ? mz_ecds_place_get(f->place) : NULL;
+    *out = (struct mz_chain_place){ x ? x->type.type : f->type, x ? x->cfg : f->cfg, f->name };
+    return true;
 }

@@ -73,12 +73,34 @@ void mz_lds_errors(const struct mz_lds *l, void (*fn)(void *arg, const struct mz
 bool mz_listener_manager_add_internal(struct mz_listener_manager *m, struct mz_str name, const struct mz_addr *a,
                                       const struct mz_net_filter_type *type, const void *cfg, struct mz_worker *main_worker,
                                       struct mz_err *err);
-/* What would a connection get (explain)? Steps go into @d. */
+/* What would a connection get (explain)? */
 struct mz_decision;
-/* @destination: where the client wanted to go, had it been caught; len 0: to @local. *local becomes what filters see. */
-const struct mz_filter_chain *mz_listener_manager_explain(struct mz_listener_manager *m, struct mz_addr *local,
-                                                          const struct mz_addr *destination, const struct mz_addr *remote,
-                                                          struct mz_decision *d, struct mz_arena *a);
+struct mz_imagined_conn {        /* texts are borrowed */
+    struct mz_addr local;        /* the listener's; becomes what filters see */
+    struct mz_addr destination;  /* where the client wanted to go, had it been caught; len 0: to local */
+    struct mz_addr remote;
+    bool tls;                    /* the client begins with a handshake; else with a request of @protocol */
+    struct mz_str sni;           /* lower case; "" none */
+    struct mz_str *alpn;         /* that it offers */
+    size_t n_alpn;
+    struct mz_str protocol;      /* what http_inspector would see in plain text: "http/1.1"; "" nothing of HTTP */
+    /* out */
+    struct mz_str listener;      /* that serves it */
+    uint8_t direction;           /* its traffic_direction */
+    const struct mz_filter_chain *chain; /* NULL: none matched */
+    bool secure;                 /* the chain ends TLS */
+};
+/* Main thread. Steps go into @d, texts of them into @a. False: no listener has this address. */
+bool mz_listener_manager_explain(struct mz_listener_manager *m, struct mz_imagined_conn *c, struct mz_decision *d,
+                                 struct mz_arena *a);
+/* The chain's filter number @i as this thread has it (one that has not come yet has no type); false: there are no more. */
+struct mz_chain_place {
+    const struct mz_net_filter_type *type;
+    const void *cfg;
+    struct mz_str name;
+};
+struct mz_str mz_filter_chain_name(const struct mz_filter_chain *c);
+bool mz_filter_chain_place(const struct mz_filter_chain *c, size_t i, struct mz_chain_place *out);
 /* The configuration of the chain's filter of this type, NULL when it has none (explain reads the HCM's). */
 const void *mz_filter_chain_config(const struct mz_filter_chain *c, const struct mz_net_filter_type *type);
 #endif

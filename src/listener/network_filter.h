@@ -17,6 +17,19 @@ struct mz_net_filter {
     struct mz_downstream *down;   /* the connection and what is known of it */
     struct mz_worker *worker;
 };
+struct mz_imagined_target {
+    struct mz_str cluster; /* of the configuration */
+    uint64_t weight;       /* 0: it is the only one */
+    const struct mz_meta *metadata_match; /* NULL: none */
+};
+struct mz_imagined_session { /* a connection that nobody made, and the filter that is asked what it would do with it */
+    const void *cfg;
+    struct mz_str name;
+    struct mz_stream_info *info;  /* with arena and decision */
+    bool refused;                 /* out: it would end */
+    struct mz_imagined_target *targets; /* out, of a terminal filter: where its bytes would go; in the arena */
+    size_t n_targets;
+};
 struct mz_net_filter_type {
     const char *name;        /* "envoy.filters.network.echo" */
     const char *config_type; /* "envoy.extensions.filters.network.echo.v3.Echo" */
@@ -36,6 +49,8 @@ struct mz_net_filter_type {
     void (*drain)(struct mz_net_filter *f);                           /* the listener or filter chain drains */
     void (*end_idle)(struct mz_net_filter *f); /* the process ends: close if nothing is in flight between two requests */
     void (*destroy)(struct mz_net_filter *f);                         /* at the end of the turn of the close */
+    /* What it would do with an imagined connection (POST /mizzen/explain): nothing is counted or sent. NULL: not known. */
+    void (*imagine)(struct mz_imagined_session *s);
     void (*worker_stop)(struct mz_worker *w); /* NULL; a worker ends, on its thread: close what outlived its connection */
 };
 /* A filter that stopped goes on with the later ones (they see the buffered input). */

@@ -81,6 +81,24 @@ void mz_decision_text(const struct mz_decision *d, struct mz_buf *out)
         mz_buf_printf(out, "  and %u more steps that found no room\n", d->dropped);
 }
 
+/* The parts of its text, for programs. */
+static void parts_write(struct mz_buf *out, const struct mz_step *s)
+{
+    const struct mz_str text = s->kind < MZ_STEP__COUNT ? step_texts[s->kind].text : MZ_STR("");
+    if (mz_str_find(text, MZ_STR("%s")) >= 0) {
+        mz_buf_append_str(out, MZ_STR(",\"a\":"));
+        mz_json_string(out, s->a);
+    }
+    if (mz_str_find(text, MZ_STR("%t")) >= 0) {
+        mz_buf_append_str(out, MZ_STR(",\"b\":"));
+        mz_json_string(out, s->b);
+    }
+    if (mz_str_find(text, MZ_STR("%n")) >= 0)
+        mz_buf_printf(out, ",\"n\":%lld", (long long)s->n);
+    if (mz_str_find(text, MZ_STR("%m")) >= 0)
+        mz_buf_printf(out, ",\"m\":%lld", (long long)s->m);
+}
+
 void mz_decision_json(const struct mz_decision *d, struct mz_buf *out)
 {
     mz_buf_append(out, "[", 1);
@@ -93,6 +111,7 @@ void mz_decision_json(const struct mz_decision *d, struct mz_buf *out)
                       "%s{\"at_ms\":%u.%03u,\"step\":\"" MZ_STR_FMT "\",\"text\":", i ? "," : "",
                       s->at_us / 1000, s->at_us % 1000, MZ_STR_ARG(step_texts[s->kind].name));
         mz_json_string(out, mz_buf_linearize(&text, mz_buf_len(&text)));
+        parts_write(out, s);
         mz_buf_append(out, "}", 1);
         mz_buf_fini(&text);
     }

@@ -57,6 +57,8 @@
     X(SLOWED, "filter %s slows the answer to %n KiB/s")                                                                \
     X(RULE, "filter %s: rule %t decided")                                                                              \
     X(NOT_RULE, "filter %s: rule did not match: %t")                                                                   \
+    X(NO_RULE, "filter %s: no rule speaks against it")                                                                 \
+    X(WOULD, "filter %s would %t")                                                                                     \
     X(MORE_RULES, "filter %s: %n more rules did not match either")                                                     \
     X(INTERNAL_REDIRECT, "internal redirect to %t")                                                                    \
     X(NO_INTERNAL_REDIRECT, "internal redirect refused: %t")                                                           \
@@ -115,10 +117,25 @@ void mz_recorder_destroy(struct mz_recorder *r);
  * refused by a filter or slower than the slow limit. Cheap for all others. */
 void mz_recorder_offer(struct mz_recorder *r, unsigned slot, const struct mz_stream_info *info);
 void mz_recorder_set_slow_ms(struct mz_recorder *r, uint32_t ms); /* any thread; default 1000 */
+/* For a while every request is kept that these fit, in a list of its own; texts are copied, at most MZ_WATCH_TEXT bytes each. One
+ * watch at a time: the newest. Main thread. */
+#define MZ_WATCH_TEXT 255
+#define MZ_WATCH_MAX_S 600
+struct mz_watch {
+    uint32_t seconds;          /* 0: none any more */
+    struct mz_str path_prefix; /* "" any path */
+    struct mz_str header, value; /* "" no header is asked for; value "": any */
+};
+void mz_recorder_watch(struct mz_recorder *r, const struct mz_watch *w);
 /* Main thread: newest first, in plain words or as JSON; takes what each worker published (lock per slot, off the request
  * path only when a request is kept). */
-void mz_recorder_text(struct mz_recorder *r, struct mz_buf *out);
-void mz_recorder_json(struct mz_recorder *r, struct mz_buf *out);
+struct mz_recorder_ask {
+    struct mz_str request_id; /* only those of this x-request-id; "" all */
+    uint64_t since;           /* only those kept since a former answer's "next"; 0: all */
+};
+void mz_recorder_text(struct mz_recorder *r, const struct mz_recorder_ask *ask, struct mz_buf *out);
+void mz_recorder_json(struct mz_recorder *r, const struct mz_recorder_ask *ask, struct mz_buf *out);
 void mz_decision_text(const struct mz_decision *d, struct mz_buf *out); /* the story of one record, a line a step */
-void mz_decision_json(const struct mz_decision *d, struct mz_buf *out); /* array of {at_ms, step, text, ...} */
+/* Array of {at_ms, step, text} and what the text is made of: a, b, n, m (MZ_STEPS). */
+void mz_decision_json(const struct mz_decision *d, struct mz_buf *out);
 #endif

@@ -1,6 +1,7 @@
 #include "base/test.h"
 
 #include "base/arena.h"
+#include "base/clock.h"
 #include "http/header_map.h"
 #include "observe/decision.h"
 #include "observe/stream_info.h"
@@ -35,7 +36,7 @@ static void test_story(void **state)
     mz_decision_json(d, &b);
     assert_string_equal(text_of(&b), "[{\"at_ms\":0.000,\"step\":\"ACCEPTED\",\"text\":\"listener "
                                      "main accepted connection 7 from "
-                                     "1.2.3.4:5\"}]");
+                                     "1.2.3.4:5\",\"a\":\"main\",\"b\":\"1.2.3.4:5\",\"n\":7}]");
     mz_arena_destroy(a);
 }
 
@@ -92,6 +93,8 @@ static struct mz_stream_info info_make(struct mz_arena *a, const char *path)
     return i;
 }
 
+static const struct mz_recorder_ask all = { .request_id = { "", 0 } };
+
 static void test_recorder(void **state)
 {
     (void)state;
@@ -101,7 +104,7 @@ static void test_recorder(void **state)
     mz_recorder_offer(r, 0, &i);
     struct mz_buf b;
     mz_buf_init(&b);
-    mz_recorder_text(r, &b);
+    mz_recorder_text(r, &all, &b);
     assert_string_equal(text_of(&b), "No request has failed, was refused or slow.\n");
     i = info_make(a, "/bad");
     i.status = 503;
@@ -119,7 +122,7 @@ static void test_recorder(void **state)
     mz_recorder_offer(r, 1, &i);
     mz_arena_destroy(a); /* records outlive their streams */
     mz_buf_init(&b);
-    mz_recorder_text(r, &b);
+    mz_recorder_text(r, &all, &b);
     assert_string_equal(
         text_of(&b),
         "2026-11-23T00:49:51.999Z GET ex.test/slow: answered 200 after 1000 ms, slow  [C3][S42]\n"
@@ -128,14 +131,60 @@ static void test_recorder(void **state)
         "(upstream_reset), 2 tries  [C3][S42]\n"
         "       0.500 ms  cluster one chosen by route\n");
     mz_buf_init(&b);
-    mz_recorder_json(r, &b);
+    mz_recorder_json(r, &all, &b);
     const char *json = text_of(&b);
-    assert_non_null(strstr(
-        json, "\"path\":\"/bad\",\"status\":503,\"flags\":\"UF\",\"details\":\"upstream_reset\""));
-    assert_non_null(strstr(json, "\"story\":[{\"at_ms\":0.500,\"step\":\"CLUSTER\",\"text\":"
-                                 "\"cluster one chosen by route\"}]}"));
+    assert_non_null(strstr(json, "\"status\":503,\"watched\":false,\"flags\":\"UF\",\"details\":"
+                                 "\"upstream_reset\""));
+    assert_non_null(strstr(json,
+                           "\"story\":[{\"at_ms\":0.500,\"step\":\"CLUSTER\",\"text\":"
+                           "\"cluster one chosen by route\",\"a\":\"one\",\"b\":\"route\"}]}"));
     mz_recorder_destroy(r);
     mz_recorder_destroy(NULL);
+}
+
+/* One request of a path and an id, which went well. */
+static void offer(struct mz_recorder *r, const char *path, const char *id)
+{
+    struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
+    struct mz_stream_info i = info_make(a, path);
+    mz_headers_add_id((struct mz_headers *)(uintptr_t)i.req, MZ_H_X_REQUEST_ID, mz_str_c(id));
+    i.start_wall_us = mz_clock->wall_us();
+    mz_recorder_offer(r, 0, &i);
+    mz_arena_destroy(a);
+}
+
+static bool has(struct mz_recorder *r, const struct mz_recorder_ask *ask, const char *text)
+{
+    struct mz_buf b;
+    mz_buf_init(&b);
+    mz_recorder_json(r, ask, &b);
+    return strstr(text_of(&b), text) != NULL;
+}
+
+static void test_watch(void **state)
+{
+    (void)state;
+    struct mz_recorder *r = mz_recorder_create(1, 3);
+    struct mz_watch w = { 60, MZ_STR("/a"), MZ_STR("x-request-id"), MZ_STR("one") };
+    offer(r, "/a/before", "one"); /* nobody watches */
+    mz_recorder_watch(r, &w);
+    offer(r, "/a/1", "one");
+    offer(r, "/a/2", "two"); /* another value */
+    offer(r, "/b", "one");   /* another path */
+    assert_true(has(r, &all, "{\"next\":2,\"requests\":[{") && has(r, &all, "\"path\":\"/a/1\""));
+    assert_false(has(r, &all, "/a/2") || has(r, &all, "/b") || has(r, &all, "/a/before"));
+    w.value = MZ_STR(""); /* any */
+    mz_recorder_watch(r, &w);
+    offer(r, "/a/3", "three");
+    assert_false(has(r, &(struct mz_recorder_ask){ .request_id = MZ_STR(""), .since = 2 }, "/a/1"));
+    assert_true(has(r, &(struct mz_recorder_ask){ .request_id = MZ_STR(""), .since = 2 }, "/a/3"));
+    assert_false(has(r, &(struct mz_recorder_ask){ .request_id = MZ_STR("one") }, "/a/3"));
+    assert_true(has(r, &(struct mz_recorder_ask){ .request_id = MZ_STR("one") }, "/a/1"));
+    w.seconds = 0;
+    mz_recorder_watch(r, &w);
+    offer(r, "/a/4", "four");
+    assert_false(has(r, &all, "/a/4"));
+    mz_recorder_destroy(r);
 }
 
 static void test_recorder_memory_is_fixed(void **state)
@@ -162,7 +211,7 @@ static void test_recorder_memory_is_fixed(void **state)
     assert_int_equal(before[MZ_MEM_LOG].bytes, after[MZ_MEM_LOG].bytes);
     struct mz_buf b;
     mz_buf_init(&b);
-    mz_recorder_text(r, &b);
+    mz_recorder_text(r, &all, &b);
     const char *text = text_of(&b);
     unsigned records = 0;
     for (const char *p = text; (p = strstr(p, "ended without an answer")); p++)
@@ -174,11 +223,9 @@ static void test_recorder_memory_is_fixed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_story),
-        cmocka_unit_test(test_every_step_has_a_text),
-        cmocka_unit_test(test_too_many_steps),
-        cmocka_unit_test(test_recorder),
-        cmocka_unit_test(test_recorder_memory_is_fixed),
+        cmocka_unit_test(test_story),          cmocka_unit_test(test_every_step_has_a_text),
+        cmocka_unit_test(test_too_many_steps), cmocka_unit_test(test_recorder),
+        cmocka_unit_test(test_watch),          cmocka_unit_test(test_recorder_memory_is_fixed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "http/header_map.h"
 #include "observe/decision.h"
 #include "observe/json_text.h"
@@ -25,21 +26,31 @@ struct kept_step {
 struct record {
     uint64_t start_wall_us, duration_us, flags, flag_order, conn_id, stream_id;
     uint32_t status, attempts;
-    bool slow;
-    struct span method, authority, path, details, host, failure;
+    uint64_t number; /* in the order of keeping, over all threads */
+    bool slow, watched;
+    uint8_t direction; /* of the listener */
+    struct span method, authority, path, details, host, failure, request_id, listener;
     uint16_t steps_n, dropped, used;
     struct kept_step steps[MZ_DECISION_STEPS];
     char text[TEXT_BYTES];
 };
-enum list { FAILED, SLOW, REFUSED, LISTS }; /* none crowds out another */
+enum list { FAILED, SLOW, REFUSED, WATCHED, LISTS }; /* none crowds out another */
 struct slot {
     pthread_mutex_t lock; /* taken to keep and to read, never to pass by */
     uint64_t n[LISTS];    /* ever kept */
     struct record *v[LISTS];
 };
+struct watch {
+    pthread_mutex_t lock; /* workers take it only while somebody watches */
+    uint64_t until_us;    /* wall time; atomic; 0: nobody does */
+    struct mz_str path, header, value;
+    char text[3][MZ_WATCH_TEXT];
+};
 struct mz_recorder {
     unsigned slots, keep;
     uint64_t slow_us;
+    uint64_t kept; /* atomic: all that were ever kept */
+    struct watch watch;
     struct slot v[];
 };
 
@@ -49,6 +60,7 @@ struct mz_recorder *mz_recorder_create(unsigned slots, unsigned keep)
     r->slots = slots;
     r->keep = keep ? keep : 1;
     r->slow_us = 1000000;
+    (void)pthread_mutex_init(&r->watch.lock, NULL);
     for (unsigned i = 0; i < slots; i++)
         (void)pthread_mutex_init(&r->v[i].lock, NULL);
     return r;
@@ -63,12 +75,55 @@ void mz_recorder_destroy(struct mz_recorder *r)
         for (unsigned k = 0; k < LISTS; k++)
             mz_free(MZ_MEM_LOG, r->v[i].v[k]);
     }
+    (void)pthread_mutex_destroy(&r->watch.lock);
     mz_free(MZ_MEM_LOG, r);
 }
 
 void mz_recorder_set_slow_ms(struct mz_recorder *r, uint32_t ms)
 {
     __atomic_store_n(&r->slow_us, (uint64_t)ms * 1000, __ATOMIC_RELAXED);
+}
+
+/* ---- watching ---- */
+
+static struct mz_str copied(struct mz_str s, char to[MZ_WATCH_TEXT])
+{
+    const size_t n = s.n < MZ_WATCH_TEXT ? s.n : MZ_WATCH_TEXT;
+    if (n)
+        memcpy(to, s.p, n);
+    return (struct mz_str){ to, n };
+}
+
+void mz_recorder_watch(struct mz_recorder *r, const struct mz_watch *w)
+{
+    const uint32_t s = w->seconds < MZ_WATCH_MAX_S ? w->seconds : MZ_WATCH_MAX_S;
+    (void)pthread_mutex_lock(&r->watch.lock);
+    r->watch.path = copied(w->path_prefix, r->watch.text[0]);
+    r->watch.header = copied(w->header, r->watch.text[1]);
+    r->watch.value = copied(w->value, r->watch.text[2]);
+    __atomic_store_n(&r->watch.until_us, s ? mz_clock->wall_us() + s * 1000000ull : 0,
+                     __ATOMIC_RELAXED);
+    (void)pthread_mutex_unlock(&r->watch.lock);
+}
+
+static bool fits(const struct watch *w, const struct mz_stream_info *info)
+{
+    if (!info->req) /* a connection's bytes: there is nothing to ask for */
+        return !w->header.n && !w->path.n;
+    const struct mz_header *h = w->header.n ? mz_headers_get(info->req, w->header) : NULL;
+    return mz_str_starts(mz_headers_path(info->req), w->path) &&
+           (!w->header.n || (h && (!w->value.n || mz_str_eq(h->value, w->value))));
+}
+
+static bool is_watched(struct mz_recorder *r, const struct mz_stream_info *info)
+{
+    const uint64_t until = __atomic_load_n(&r->watch.until_us, __ATOMIC_RELAXED);
+    if (MZ_LIKELY(!until) || info->start_wall_us > until)
+        return false;
+    (void)pthread_mutex_lock(&r->watch.lock);
+    const bool yes = fits(&r->watch, info);
+    (void)pthread_mutex_unlock(&r->watch.lock);
+    return yes;
 }
 
 /* ---- keeping ---- */
@@ -135,6 +190,9 @@ static void record_fill(struct record *r, const struct mz_stream_info *info, boo
     r->host = text_keep(
         r, (struct mz_str){ host, info->up.host.len ? mz_addr_text(&info->up.host, host) : 0 });
     r->failure = text_keep(r, info->up.transport_failure);
+    r->request_id = text_keep(r, header_text(info->req, MZ_H_X_REQUEST_ID));
+    r->listener = text_keep(r, info->listener_name);
+    r->direction = info->listener_direction;
     steps_keep(r, info);
 }
 
@@ -144,14 +202,18 @@ void mz_recorder_offer(struct mz_recorder *r, unsigned slot, const struct mz_str
     bool slow = info->end_us - info->start_us > __atomic_load_n(&r->slow_us, __ATOMIC_RELAXED) &&
                 info->end_us > info->start_us;
     bool refused = info->status >= 400 && info->decision && info->decision->refused;
-    if (MZ_LIKELY(!failed && !slow && !refused))
+    bool watched = is_watched(r, info);
+    if (MZ_LIKELY(!failed && !slow && !refused && !watched))
         return;
     struct slot *s = &r->v[slot];
-    enum list list = failed ? FAILED : refused ? REFUSED : SLOW;
+    enum list list = watched ? WATCHED : failed ? FAILED : refused ? REFUSED : SLOW;
     (void)pthread_mutex_lock(&s->lock);
     if (!s->v[list])
         s->v[list] = mz_alloc(MZ_MEM_LOG, mz_mul(r->keep, sizeof(struct record)));
-    record_fill(&s->v[list][s->n[list]++ % r->keep], info, slow);
+    struct record *to = &s->v[list][s->n[list]++ % r->keep];
+    record_fill(to, info, slow);
+    to->watched = watched;
+    to->number = __atomic_fetch_add(&r->kept, 1, __ATOMIC_RELAXED) + 1;
     (void)pthread_mutex_unlock(&s->lock);
 }
 
@@ -256,13 +318,33 @@ static void record_text(const struct record *r, struct mz_buf *out)
                   (unsigned long long)r->conn_id, (unsigned long long)r->stream_id);
 }
 
-void mz_recorder_text(struct mz_recorder *r, struct mz_buf *out)
+/* Those that were asked for. @next: numbers from there on are for the next answer: whatever has a smaller one was in its ring
+ * before the rings were read, so nobody who goes on from there misses one or sees one twice. */
+static struct record *records_asked(struct mz_recorder *r, const struct mz_recorder_ask *ask,
+                                    size_t *out_n, uint64_t *out_next)
+{
+    const uint64_t next = __atomic_load_n(&r->kept, __ATOMIC_ACQUIRE) + 1;
+    struct record *v = records_copy(r, out_n);
+    size_t n = 0;
+    for (size_t i = 0; i < *out_n; i++)
+        if (v[i].number >= ask->since && v[i].number < next &&
+            (!ask->request_id.n || mz_str_eq(text_of(&v[i], v[i].request_id), ask->request_id)))
+            v[n++] = v[i];
+    *out_n = n;
+    *out_next = next;
+    return v;
+}
+
+void mz_recorder_text(struct mz_recorder *r, const struct mz_recorder_ask *ask, struct mz_buf *out)
 {
     size_t n;
-    struct record *v = records_copy(r, &n);
+    uint64_t next;
+    struct record *v = records_asked(r, ask, &n, &next);
     struct mz_decision story;
     if (n == 0)
-        mz_buf_append_str(out, MZ_STR("No request has failed, was refused or slow.\n"));
+        mz_buf_append_str(out, ask->since || ask->request_id.n
+                                   ? MZ_STR("None of the requests that were kept is such.\n")
+                                   : MZ_STR("No request has failed, was refused or slow.\n"));
     for (size_t i = 0; i < n; i++) {
         record_text(&v[i], out);
         story_of(&v[i], &story);
@@ -279,6 +361,7 @@ static void member_write(struct mz_buf *out, const char *name, struct mz_str val
 
 static void record_json(const struct record *r, struct mz_buf *out)
 {
+    static const char *const directions[] = { "", "inbound", "outbound" };
     char flags[MZ_FLAGS_TEXT];
     mz_buf_append_str(out, MZ_STR("{\"time\":\""));
     time_write(out, r->start_wall_us);
@@ -286,7 +369,11 @@ static void record_json(const struct record *r, struct mz_buf *out)
     member_write(out, "method", text_of(r, r->method));
     member_write(out, "authority", text_of(r, r->authority));
     member_write(out, "path", text_of(r, r->path));
-    mz_buf_printf(out, ",\"status\":%u", r->status);
+    member_write(out, "request_id", text_of(r, r->request_id));
+    member_write(out, "listener", text_of(r, r->listener));
+    member_write(out, "direction",
+                 mz_str_c(directions[r->direction < MZ_COUNT(directions) ? r->direction : 0]));
+    mz_buf_printf(out, ",\"status\":%u,\"watched\":%s", r->status, r->watched ? "true" : "false");
     member_write(out, "flags",
                  (struct mz_str){ flags, mz_flags_text(r->flags, r->flag_order, false, flags) });
     member_write(out, "details", text_of(r, r->details));
@@ -303,11 +390,12 @@ static void record_json(const struct record *r, struct mz_buf *out)
     mz_buf_append(out, "}", 1);
 }
 
-void mz_recorder_json(struct mz_recorder *r, struct mz_buf *out)
+void mz_recorder_json(struct mz_recorder *r, const struct mz_recorder_ask *ask, struct mz_buf *out)
 {
     size_t n;
-    struct record *v = records_copy(r, &n);
-    mz_buf_append_str(out, MZ_STR("{\"requests\":["));
+    uint64_t next;
+    struct record *v = records_asked(r, ask, &n, &next);
+    mz_buf_printf(out, "{\"next\":%llu,\"requests\":[", (unsigned long long)next);
     for (size_t i = 0; i < n; i++) {
         if (i)
             mz_buf_append(out, ",", 1);

@@ -260,10 +260,18 @@ struct mz_lb_ctx { /* what a choice may depend on */
     const char *why;
     struct mz_str where; /* out: which subset and such was chosen before ("" none). Copy it: it goes with the cluster's hosts */
 };
-/* Main thread: what such a choice may give, for /mizzen/explain; nothing is counted. False: the cluster does not exist, or
- * chooses by itself. @out_host "": none; with @c's why and where it lies in @a. Zones are not looked at. */
+/* Main thread: what such a choice may give, for /mizzen/explain; nothing is counted. Zones are not looked at. */
+struct mz_imagined_host {
+    struct mz_str address;   /* "": none; with the context's why and where it lies in the arena */
+    int socket;              /* which of transport_socket_matches it has; -1: transport_socket */
+    struct mz_str transport; /* "tls", "raw_buffer" ... */
+    bool secure;             /* it is a kind of TLS */
+};
+/* False: the cluster chooses by itself (as where connections wanted to go); the host's own part is left empty then. */
 bool mz_cluster_manager_explain(struct mz_cluster_manager *m, struct mz_str name, struct mz_lb_ctx *c, struct mz_arena *a,
-                                struct mz_str *out_host);
+                                struct mz_imagined_host *out);
+const struct mz_cluster *mz_cluster_manager_peek(struct mz_cluster_manager *m, struct mz_str name); /* main; borrowed; NULL: no such */
+bool mz_cluster_is_passthrough(const struct mz_cluster *c); /* it connects where the client wanted to go (ORIGINAL_DST) */
 /* Does its policy want the hash of a request? Only then one is computed, and a cookie made (Envoy). */
 bool mz_wcluster_hashes(const struct mz_wcluster *w);
 /* Why none of its hosts serves: @why as mz_wcluster_choose() told, and for the first few hosts what keeps them out. For the

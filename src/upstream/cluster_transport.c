@@ -185,6 +185,15 @@ static bool fits(const struct mz_value *labels, const struct mz_host *h)
     return true;
 }
 
+int cluster_transport_index(const struct mz_cluster *c, const struct mz_transport_factory *f)
+{
+    const struct cluster_priv *p = cluster_priv(c);
+    for (size_t i = 0; i < p->n_matches; i++)
+        if (p->matches[i].factory == f)
+            return (int)i;
+    return -1;
+}
+
 void host_transport_set(struct mz_host *h)
 {
     const struct cluster_priv *p = cluster_priv(h->cluster);

@@ -425,6 +425,7 @@ void cluster_transport_stop(struct cluster_entry *e); /* main thread: nothing is
 void cluster_transport_drop(struct cluster_entry *e); /* last reference; any thread */
 void cluster_transport_show(const struct cluster_entry *e, const pb_Cluster *m, struct mz_stats *st, struct mz_str prefix,
                             void (*hold)(void *arg, struct mz_scope *take), void *arg); /* its statistics, for a page */
+int cluster_transport_index(const struct mz_cluster *c, const struct mz_transport_factory *f); /* of matches; -1: the cluster's */
 void host_transport_set(struct mz_host *h); /* its metadata is there: which of the matches serves it */
 bool cluster_protocol_config(const pb_Cluster *m, struct mz_cluster *c,
                              struct mz_err *err); /* cluster_protocol.c */

@@ -250,6 +250,66 @@ static void on_destroy(struct mz_filter *f)
         mz_gauge_add(own_cfg(st)->scope, FAULT_ACTIVE_FAULTS, -1);
 }
 
+/* ---- what it would do ---- */
+
+/* "always", "never", or "for 25% of the requests": chance decides over single ones. */
+static struct mz_str how_often(const struct fault_kind *k, struct mz_arena *a)
+{
+    const struct mz_runtime *r = mz_runtime_here();
+    const uint32_t of = k->share.denominator ? k->share.denominator : 100;
+    if (!mz_runtime_fraction(r, &k->share, 0))
+        return MZ_STR("never");
+    if (mz_runtime_fraction(r, &k->share, 999999)) /* the last of any denominator's */
+        return MZ_STR("always");
+    return mz_arena_printf(a, "for %g%% of the requests", 100.0 * k->share.numerator / of);
+}
+
+static void would(struct mz_imagined *q, struct mz_str what)
+{
+    mz_note(q->info->decision, q->info->decision->start_us, WOULD, q->name, what, 0, 0);
+}
+
+/* Kinds that the client orders by headers are told when it does. */
+static bool orders(const struct fault_kind *k, const struct mz_imagined *q, const char *header)
+{
+    return k->source == FAULT_FIXED ||
+           (k->source == FAULT_BY_HEADER && mz_headers_get(q->h, mz_str_c(header)));
+}
+
+static void imagine(struct mz_imagined *q)
+{
+    const struct fault_cfg *c = q->route_cfg ? q->route_cfg : q->cfg;
+    struct mz_arena *a = q->info->arena;
+    const struct fault_query query = {
+        .cfg = c, .h = q->h, .runtime = mz_runtime_here(), .arena = a
+    };
+    if (!c->delay.source && !c->abort.source && !c->rate.source)
+        return;
+    if ((c->upstream_cluster.n && !mz_str_eq(c->upstream_cluster, q->cluster_name)) ||
+        !fault_matches(&query)) {
+        would(q, MZ_STR("do nothing: the request is none of those that it is for"));
+        return;
+    }
+    if (orders(&c->delay, q, "x-envoy-fault-delay-request"))
+        would(q, c->delay.source == FAULT_FIXED
+                     ? mz_arena_printf(a, "delay it by %llu ms, %.*s",
+                                       (unsigned long long)c->delay.value,
+                                       MZ_STR_ARG(how_often(&c->delay, a)))
+                     : MZ_STR("delay it as its headers say"));
+    if (orders(&c->rate, q, "x-envoy-fault-throughput-response"))
+        would(q, MZ_STR("slow the answer"));
+    if (!orders(&c->abort, q, "x-envoy-fault-abort-request"))
+        return;
+    const struct mz_str often = how_often(&c->abort, a);
+    would(q, c->abort.source == FAULT_FIXED
+                 ? mz_arena_printf(a, "answer it with %s%llu itself, %.*s",
+                                   c->abort_is_grpc ? "gRPC status " : "",
+                                   (unsigned long long)c->abort.value, MZ_STR_ARG(often))
+                 : MZ_STR("answer it as its headers say"));
+    if (c->abort.source == FAULT_FIXED && mz_str_eq(often, MZ_STR("always")))
+        q->status = c->abort_is_grpc ? 200 : (unsigned)c->abort.value;
+}
+
 const struct mz_http_filter_type mz_filter_fault = {
     .name = "envoy.filters.http.fault",
     .config_type = "envoy.extensions.filters.http.fault.v3.HTTPFault",
@@ -265,4 +325,5 @@ const struct mz_http_filter_type mz_filter_fault = {
     .on_response_data = on_response_data,
     .on_response_trailers = on_response_trailers,
     .on_destroy = on_destroy,
+    .imagine = imagine,
 };

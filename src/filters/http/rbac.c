@@ -314,6 +314,18 @@ static enum mz_flow on_request_headers(struct mz_filter *f, struct mz_headers *h
     return MZ_FLOW_STOP;
 }
 
+static void imagine(struct mz_imagined *q)
+{
+    const struct rbac_cfg *c = q->route_cfg ? q->route_cfg : q->cfg;
+    const struct mz_rbac_input in = { .info = q->info,
+                                      .h = q->h,
+                                      .arena = q->info->arena,
+                                      .peer = &q->info->direct_remote,
+                                      .has_route = q->route != NULL };
+    if (c->sides[RULES].engine && mz_rbac_imagine(c->sides[RULES].engine, &in, q->name))
+        q->status = 403;
+}
+
 const struct mz_http_filter_type mz_filter_rbac = {
     .name = "envoy.filters.http.rbac",
     .config_type = "envoy.extensions.filters.http.rbac.v3.RBAC",
@@ -324,4 +336,5 @@ const struct mz_http_filter_type mz_filter_rbac = {
     .route_config_build = route_config_build,
     .route_config_destroy = config_destroy,
     .on_request_headers = on_request_headers,
+    .imagine = imagine,
 };

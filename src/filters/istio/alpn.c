@@ -59,6 +59,16 @@ static bool is_off(const struct mz_cluster *c)
     return v && v->kind == MZ_VALUE_STRING && mz_str_eq(v->str, MZ_STR("false"));
 }
 
+static void imagine(struct mz_imagined *q)
+{
+    const struct config *c = q->cfg;
+    if (!q->cluster || is_off(q->cluster))
+        return;
+    struct mz_str offer = c->offer[speaks(q->cluster, q->info)];
+    if (offer.n)
+        state_text_set(q->info, MZ_STR(MZ_STATE_ALPN), offer);
+}
+
 static enum mz_flow on_request_headers(struct mz_filter *f, struct mz_headers *h, bool end)
 {
     (void)h;
@@ -83,4 +93,5 @@ const struct mz_http_filter_type mz_filter_istio_alpn = {
     .config_build = config_build,
     .config_destroy = config_destroy,
     .on_request_headers = on_request_headers,
+    .imagine = imagine,
 };

@@ -201,6 +201,14 @@ static enum mz_net_flow on_data(struct mz_net_filter *f, struct mz_buf *data, bo
     return MZ_NET_STOP;
 }
 
+static void imagine(struct mz_imagined_session *s)
+{
+    const struct net_rbac_cfg *c = s->cfg;
+    struct mz_stream_info *i = s->info;
+    const struct mz_rbac_input in = { .info = i, .arena = i->arena, .peer = &i->remote };
+    s->refused = c->rules && mz_rbac_imagine(c->rules, &in, s->name);
+}
+
 static void on_event(struct mz_net_filter *f, enum mz_conn_event ev)
 {
     struct net_rbac *r = (struct net_rbac *)(void *)f;
@@ -216,4 +224,5 @@ const struct mz_net_filter_type mz_net_filter_rbac = {
     .config_destroy = config_destroy,
     .on_data = on_data,
     .on_event = on_event,
+    .imagine = imagine,
 };

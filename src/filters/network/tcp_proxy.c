@@ -347,6 +347,21 @@ static void on_destroy(struct mz_net_filter *f)
     mz_conn_state_unref(s->up_state);
 }
 
+static void imagine(struct mz_imagined_session *s)
+{
+    const struct tcp_cfg *c = s->cfg;
+    uint64_t before = 0;
+    s->targets = mz_arena_alloc0(s->info->arena, (c->n_clusters + 1) * sizeof(*s->targets));
+    s->n_targets = c->n_clusters;
+    for (size_t i = 0; i < c->n_clusters; i++) {
+        const struct tcp_cluster *t = &c->clusters[i];
+        s->targets[i] =
+            (struct mz_imagined_target){ t->name, c->weighted ? t->weight_end - before : 0,
+                                         t->metadata_match };
+        before = t->weight_end;
+    }
+}
+
 const struct mz_net_filter_type mz_net_filter_tcp_proxy = {
     .name = "envoy.filters.network.tcp_proxy",
     .config_type = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
@@ -360,5 +375,6 @@ const struct mz_net_filter_type mz_net_filter_tcp_proxy = {
     .above_high = on_above_high,
     .below_low = on_below_low,
     .destroy = on_destroy,
+    .imagine = imagine,
     .worker_stop = tcp_flush_stop,
 };

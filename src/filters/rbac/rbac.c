@@ -175,6 +175,27 @@ void mz_rbac_destroy(struct mz_rbac *r)
     mz_free(MZ_MEM_CONFIG, r);
 }
 
+#define REASONS 4
+bool mz_rbac_imagine(const struct mz_rbac *r, const struct mz_rbac_input *in, struct mz_str name)
+{
+    struct mz_decision *d = in->info->decision;
+    struct mz_rbac_result res;
+    uint64_t now = d->start_us;
+    mz_rbac_check(r, in, &res);
+    if (res.matched)
+        mz_note(d, now, RULE, name, mz_rbac_why(r, in, &res), 0, 0);
+    else if (res.allowed)
+        mz_note(d, now, NO_RULE, name, MZ_STR(""), 0, 0);
+    size_t n = mz_rbac_policies(r);
+    for (size_t i = 0; !res.allowed && !res.matched && i < n && i < REASONS; i++)
+        mz_note(d, now, NOT_RULE, name, mz_rbac_why_not(r, in, i), 0, 0);
+    if (!res.allowed && !res.matched && n > REASONS)
+        mz_note(d, now, MORE_RULES, name, MZ_STR(""), (int64_t)(n - REASONS), 0);
+    if (!res.allowed)
+        mz_note(d, now, FILTER, name, mz_arena_dup(in->arena, mz_str_c(res.details)), 0, 0);
+    return !res.allowed;
+}
+
 size_t mz_rbac_policies(const struct mz_rbac *r)
 {
     return r->tree ? 1 : r->n;

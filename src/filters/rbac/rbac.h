@@ -45,6 +45,8 @@ struct mz_str mz_rbac_why(const struct mz_rbac *r, const struct mz_rbac_input *i
 /* The first condition of policy number @i (by name) that does not hold: "policy a: principals[0].header: header x-user exact
  * b". "" behind the last policy, or when it matches. */
 struct mz_str mz_rbac_why_not(const struct mz_rbac *r, const struct mz_rbac_input *in, size_t i);
+/* For an imagined request or connection: what decides goes into the story as filter @name's. True: it would be denied. */
+bool mz_rbac_imagine(const struct mz_rbac *r, const struct mz_rbac_input *in, struct mz_str name);
 size_t mz_rbac_policies(const struct mz_rbac *r); /* a matcher counts as one */
 /* How policy number @i, all of them or mz_rbac_policies() for no match, would decide; false: a matcher, where there is none. */
 bool mz_rbac_outcome(const struct mz_rbac *r, size_t i, struct mz_rbac_result *out);
