@@ -89,6 +89,7 @@ static void service(struct json_out *j, const struct mz_model *m, const struct m
     addresses(j, m, s);
     json_key(j, "defaultAddress");
     json_str(j, s->addresses_n ? s->addresses[0] : MZ_STR("0.0.0.0"));
+    json_member(j, "AutoAllocatedIPv4Address", s->automatic);
     json_key(j, "Resolution");
     json_u64(j, s->resolution);
     json_key(j, "MeshExternal");

@@ -23,6 +23,8 @@ PAGE(page_mesh);
 PAGE(page_push_status);
 PAGE(page_cachez);
 PAGE(page_resourcesz);
+PAGE(page_objects);
+PAGE(page_mtls);
 
 struct json_out json_begin(struct mz_admin_reply *out); /* sets the type, too */
 struct mz_str proxy_wanted(const struct mz_admin_request *rq); /* ?proxyID=; "" */

@@ -3,7 +3,7 @@
 #include "control/model/model_priv.h"
 
 struct mz_peer_auth { /* one document */
-    struct mz_str ns;
+    struct mz_str ns, key;
     struct mz_labels selector; /* none: the namespace, or from the root namespace the mesh */
     const ist_PeerAuthentication *m;
 };
@@ -15,6 +15,7 @@ void model_add_peer_auth(struct model_draft *d)
     struct mz_peer_auth *v = mz_arena_alloc0(d->m->arena, n * sizeof(*v));
     for (size_t i = 0; i < n; i++) {
         v[i].ns = mz_arena_dup(d->m->arena, docs[i]->ns);
+        v[i].key = mz_arena_dup(d->m->arena, docs[i]->key);
         v[i].m = (const ist_PeerAuthentication *)mz_doc_body(docs[i], d->m->arena);
         v[i].selector = model_selector(d->m->arena, v[i].m->selector);
         d->m->mtls_hash = mz_xxh64(&docs[i]->version, sizeof(uint64_t),
@@ -47,25 +48,52 @@ static const struct mz_peer_auth *find(const struct mz_model *m, struct mz_str n
     return NULL;
 }
 
+struct choice {
+    enum mz_mtls mode;
+    struct mz_str key; /* of the document that said so */
+};
+
+/* What says nothing changes nothing. */
+static void consider(const struct mz_peer_auth *p, const ist_PeerAuthentication_MutualTLS *t,
+                     struct choice *c)
+{
+    if (take(t, &c->mode))
+        c->key = p->key;
+}
+
+static struct choice of_namespace(const struct mz_model *m, struct mz_str ns)
+{
+    struct choice c = { MZ_MTLS_PERMISSIVE, MZ_STR("") };
+    const struct mz_peer_auth *mesh = find(m, m->mesh.root_ns, NULL), *own = find(m, ns, NULL);
+    if (mesh)
+        consider(mesh, mesh->m->mtls, &c);
+    if (own)
+        consider(own, own->m->mtls, &c);
+    return c;
+}
+
 enum mz_mtls mz_model_mtls_of_namespace(const struct mz_model *m, struct mz_str ns)
 {
-    enum mz_mtls mode = MZ_MTLS_PERMISSIVE;
-    const struct mz_peer_auth *mesh = find(m, m->mesh.root_ns, NULL), *own = find(m, ns, NULL);
-    (void)(mesh && take(mesh->m->mtls, &mode)); /* what says nothing changes nothing */
-    (void)(own && take(own->m->mtls, &mode));
-    return mode;
+    return of_namespace(m, ns).mode;
+}
+
+enum mz_mtls mz_model_mtls_by(const struct mz_model *m, struct mz_str ns, struct mz_labels labels,
+                              uint16_t port, struct mz_str *out_key)
+{
+    struct choice c = of_namespace(m, ns);
+    const struct mz_peer_auth *own = find(m, ns, &labels);
+    if (own)
+        consider(own, own->m->mtls, &c);
+    for (size_t i = 0; own && port && i < own->m->n_port_level_mtls; i++)
+        if (own->m->port_level_mtls[i]->key == port)
+            consider(own, own->m->port_level_mtls[i]->value, &c);
+    *out_key = c.key;
+    return c.mode;
 }
 
 enum mz_mtls mz_model_mtls(const struct mz_model *m, struct mz_str ns, struct mz_labels labels,
                            uint16_t port)
 {
-    enum mz_mtls mode = mz_model_mtls_of_namespace(m, ns);
-    const struct mz_peer_auth *own = find(m, ns, &labels);
-    if (!own)
-        return mode;
-    (void)take(own->m->mtls, &mode);
-    for (size_t i = 0; port && i < own->m->n_port_level_mtls; i++)
-        if (own->m->port_level_mtls[i]->key == port)
-            (void)take(own->m->port_level_mtls[i]->value, &mode);
-    return mode;
+    struct mz_str key;
+    return mz_model_mtls_by(m, ns, labels, port, &key);
 }

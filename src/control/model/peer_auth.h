@@ -7,6 +7,9 @@ enum mz_mtls { MZ_MTLS_DISABLE, MZ_MTLS_PERMISSIVE, MZ_MTLS_STRICT };
 /* Of a workload's port (its own number; 0: one that no document names). Mesh, then namespace, then workload, then port: the most
  * specific document that says anything; of two of a kind the oldest. Nothing said: permissive. */
 enum mz_mtls mz_model_mtls(const struct mz_model *m, struct mz_str ns, struct mz_labels labels, uint16_t port);
+/* The same, and the key of the document that decided; "" none does. */
+enum mz_mtls mz_model_mtls_by(const struct mz_model *m, struct mz_str ns, struct mz_labels labels, uint16_t port,
+                              struct mz_str *out_key);
 /* What clients assume of a whole namespace: documents with a selector do not count. */
 enum mz_mtls mz_model_mtls_of_namespace(const struct mz_model *m, struct mz_str ns);
 #endif
