@@ -21,12 +21,16 @@ bool read_file(const char *path, struct mz_buf *out, struct mz_err *err)
     return e == 0 || mz_err_set(err, "%s: %s", path, strerrordesc_np(e));
 }
 
+void dump_init(struct dump *d)
+{
+    *d = (struct dump){ .arena = mz_arena_create(MZ_MEM_MISC) };
+    mz_buf_init(&d->text);
+}
+
 bool dump_load(struct dump *d, const char *where, uint16_t port, const char *path, const char *file,
                struct mz_err *err)
 {
-    d->arena = mz_arena_create(MZ_MEM_MISC);
-    mz_buf_init(&d->text);
-    d->root = NULL;
+    dump_init(d);
     if (where ? !fetch(where, port, "GET", path, &d->text, err) : !read_file(file, &d->text, err))
         return false;
     const struct mz_str text = mz_buf_linearize(&d->text, mz_buf_len(&d->text));
@@ -36,6 +40,8 @@ bool dump_load(struct dump *d, const char *where, uint16_t port, const char *pat
 
 void dump_fini(struct dump *d)
 {
+    if (!d->arena)
+        return;
     mz_arena_destroy(d->arena);
     mz_buf_fini(&d->text);
 }

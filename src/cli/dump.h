@@ -13,6 +13,8 @@ struct dump {
 bool read_file(const char *path, struct mz_buf *out, struct mz_err *err); /* "-": standard input */
 /* @where NULL: @file. @d is to be finished in either case. */
 bool dump_load(struct dump *d, const char *where, uint16_t port, const char *path, const char *file, struct mz_err *err);
+void dump_init(struct dump *d); /* empty */
+/* One of zeroes is fine, too. */
 void dump_fini(struct dump *d);
 /* A part of /config_dump by the last word of its type ("ClustersConfigDump"); NULL: none, and @err says so. */
 const struct mz_node *dump_part(const struct dump *d, const char *type, struct mz_err *err);

@@ -223,27 +223,40 @@ static bool judge(struct exchange *x, const char *path, struct mz_err *err)
                       (int)(text.n > 300 ? 300 : text.n), text.p ? text.p : "");
 }
 
-bool fetch(const char *where, uint16_t port, const char *method, const char *path,
-           struct mz_buf *out, struct mz_err *err)
+static bool fetch_over(int fd, const char *where, const char *method, const char *path,
+                       struct mz_buf *out, struct mz_err *err)
 {
     static const struct mz_http1_opts opts = { .max_headers_kb = 60, .max_headers_count = 100 };
     static const struct mz_http1_stats none = { .scope = NULL };
-    struct exchange x = { .body = out };
-    x.fd = where[0] == '/' || where[0] == '@' ? open_unix(where, err) : open_ip(where, port, err);
-    if (x.fd < 0)
-        return false;
+    struct exchange x = { .body = out, .fd = fd };
     struct mz_arena *a = mz_arena_create(MZ_MEM_MISC);
     const struct mz_codec_sink sink = { &x.wire_out, written, read_disable, &x, 0 };
     mz_buf_init(&x.wire_out);
     mz_buf_init(&x.wire_in);
     x.codec = mz_http1_client_create(&opts, &none, &sink);
     const bool ok = exchange(&x, where, method, path, a, err) && judge(&x, path, err);
-    if (!ok)
-        (void)mz_err_at(err, "%s", where);
     x.codec->ops->destroy(x.codec);
     mz_buf_fini(&x.wire_out);
     mz_buf_fini(&x.wire_in);
     mz_arena_destroy(a);
-    (void)close(x.fd);
+    (void)close(fd);
     return ok;
+}
+
+bool fetch(const char *where, uint16_t port, const char *method, const char *path,
+           struct mz_buf *out, struct mz_err *err)
+{
+    const int fd =
+        where[0] == '/' || where[0] == '@' ? open_unix(where, err) : open_ip(where, port, err);
+    return fd >= 0 &&
+           (fetch_over(fd, where, method, path, out, err) || mz_err_at(err, "%s", where));
+}
+
+bool fetch_on(int take_fd, const char *who, unsigned limit_s, const char *method, const char *path,
+              struct mz_buf *out, struct mz_err *err)
+{
+    const struct timeval limit = { .tv_sec = limit_s };
+    (void)setsockopt(take_fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)); /* else it waits */
+    (void)setsockopt(take_fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+    return fetch_over(take_fd, "localhost", method, path, out, err) || mz_err_at(err, "%s", who);
 }

@@ -12,4 +12,7 @@
  */
 bool fetch(const char *where, uint16_t port, const char *method, const char *path, struct mz_buf *out,
            struct mz_err *err);
+/* The same over a connection that stands: @fd is closed. @who: for errors. @limit_s: of a silence. */
+bool fetch_on(int take_fd, const char *who, unsigned limit_s, const char *method, const char *path, struct mz_buf *out,
+              struct mz_err *err);
 #endif

@@ -14,6 +14,7 @@ const struct command *const commands[] = {
     &command_completion,
     &command_down,
     &command_exec,
+    &command_explain,
     &command_kube_inject,
     &command_logs,
     &command_proxy_config,

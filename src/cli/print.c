@@ -19,3 +19,14 @@ void show_print(const struct mz_node *n, enum show_form form, bool camel, FILE *
     show_write(&b, to);
     mz_buf_fini(&b);
 }
+
+void show_text(struct mz_str s, FILE *to)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        const unsigned char c = (unsigned char)s.p[i];
+        if (c < 0x20 || c == 0x7f)
+            fprintf(to, "\\x%02x", c);
+        else
+            fputc(c, to);
+    }
+}

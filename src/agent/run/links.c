@@ -12,7 +12,7 @@
 
 static const char *meta(const struct agent *g, const char *name, struct mz_arena *a)
 {
-    return mz_arena_dup(a, node_member(g->boot.metadata, name)).p;
+    return mz_arena_dup(a, member_text(g->boot.metadata, name)).p;
 }
 
 static bool is_file_mounted(const struct agent *g)

@@ -42,9 +42,9 @@ static struct mz_str domain_of(const char *id)
 
 static bool start_dns(struct agent *g, struct mz_err *err)
 {
-    const struct mz_str address = node_member(g->boot.metadata, "DNS_PROXY_ADDR");
+    const struct mz_str address = member_text(g->boot.metadata, "DNS_PROXY_ADDR");
     bool wanted = false;
-    (void)mz_agent_bool(mz_arena_dup(g->arena, node_member(g->boot.metadata, "DNS_CAPTURE")).p,
+    (void)mz_agent_bool(mz_arena_dup(g->arena, member_text(g->boot.metadata, "DNS_CAPTURE")).p,
                         &wanted);
     if (!wanted || strcmp(g->options.settings.role, "sidecar") != 0)
         return true;

@@ -57,7 +57,7 @@ static bool are_there(struct files f)
 
 static const char *meta(const struct agent *g, const char *name)
 {
-    return mz_arena_dup(g->arena, node_member(g->boot.metadata, name)).p;
+    return mz_arena_dup(g->arena, member_text(g->boot.metadata, name)).p;
 }
 
 /* Those that are there; else, where certificates are said to be mounted, those that shall be. */
