@@ -12,6 +12,7 @@ extern const size_t mz_control_types_n;
 const struct command *const commands[] = {
     &command_analyze,
     &command_completion,
+    &command_dashboard,
     &command_down,
     &command_exec,
     &command_explain,
@@ -20,6 +21,9 @@ const struct command *const commands[] = {
     &command_proxy_config,
     &command_proxy_status,
     &command_ps,
+    &command_requests,
+    &command_tap,
+    &command_top,
     &command_up,
     &command_validate,
     &command_version,

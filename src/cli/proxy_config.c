@@ -1,13 +1,14 @@
 #include "cli/proxy_config.h"
 
 #include "cli/command.h"
-#include "cli/fetch.h"
+#include "cli/pods.h"
 
 #define AT(member) offsetof(struct pc_options, member)
 #define OUTPUT                                                                                     \
     { "output", 'o', ARG_TEXT, AT(output), "Output format: one of json|yaml|short" },              \
         { "file", 'f', ARG_TEXT, AT(file),                                                         \
           "Proxy's config dump as a JSON file; '-' is standard input" },                           \
+        { "mesh", 0, ARG_TEXT, AT(mesh), "Name or folder of the mesh that runs the pod" },         \
     {                                                                                              \
         "proxy-admin-port", 0, ARG_NUMBER, AT(admin_port),                                         \
             "Port of an address that has none (15000)"                                             \
@@ -42,12 +43,13 @@ static const struct arg_flag log_flags[] = {
     { "level", 0, ARG_TEXT, AT(level), "Levels to set: <level>, or [<logger>:]<level>,...; one of trace, debug, info, warning, error, critical, off" },
     { "reset", 'r', ARG_SWITCH, AT(reset), "Reset levels to default value (warning)" },
     { "output", 'o', ARG_TEXT, AT(output), "Not applicable" },
+    { "mesh", 0, ARG_TEXT, AT(mesh), "Name or folder of the mesh that runs the pod" },
     { "proxy-admin-port", 0, ARG_NUMBER, AT(admin_port), "Port of an address that has none (15000)" } };
 #undef AT
 
 static int run_proxy_config(const struct command *c, int argc, char **argv);
 #define COMMAND(word, also, text, table) static const struct command pc_command_##word = { .name = #word, .aliases = also, \
-        .arguments = "[ADDRESS of the proxy's admin]", .help = text, .flags = table, .flags_n = MZ_COUNT(table), .run = run_proxy_config }
+        .arguments = "[POD[.NAMESPACE] | ADDRESS of the proxy's admin]", .help = text, .flags = table, .flags_n = MZ_COUNT(table), .run = run_proxy_config }
 COMMAND(all, "a", "Retrieves all configuration for the specified proxy", all_flags);
 COMMAND(bootstrap, "b", "Retrieves bootstrap configuration for the specified proxy", bootstrap_flags);
 COMMAND(cluster, "clusters c", "Retrieves cluster configuration for the specified proxy", cluster_flags);
@@ -71,7 +73,7 @@ static const struct command *const pc_commands[] = {
     &pc_command_secret,
 };
 const struct command command_proxy_config = {
-    .name = "proxy-config", .aliases = "pc", .arguments = "[ADDRESS]", .sub = pc_commands, .sub_n = MZ_COUNT(pc_commands),
+    .name = "proxy-config", .aliases = "pc", .arguments = "[POD | ADDRESS]", .sub = pc_commands, .sub_n = MZ_COUNT(pc_commands),
     .help = "Retrieve information about proxy configuration from a proxy",
 };
 
@@ -140,8 +142,7 @@ static bool is_level(struct mz_str s)
 }
 
 struct logs {
-    const char *where;
-    uint16_t port;
+    const struct proxy_at *proxy;
     struct mz_arena *arena;
     struct mz_buf *answer;
 };
@@ -163,7 +164,7 @@ static bool log_set(const struct logs *l, struct mz_str word, struct mz_err *err
         mz_arena_printf(l->arena, "/logging?%.*s=%.*s",
                         MZ_STR_ARG(logger.n ? logger : MZ_STR("level")), MZ_STR_ARG(level));
     mz_buf_drain(l->answer, mz_buf_len(l->answer));
-    return fetch(l->where, l->port, "POST", path.p, l->answer, err);
+    return proxy_fetch(l->proxy, "POST", path.p, l->answer, err);
 }
 
 static int run_log(const struct command *c, const struct pc_options *o, const char *where)
@@ -172,22 +173,25 @@ static int run_log(const struct command *c, const struct pc_options *o, const ch
     struct mz_buf answer;
     bool ok = true;
     if (!where)
-        return command_usage_error(c, "log requires the address of a proxy");
+        return command_usage_error(c, "log requires a pod, or the address of a proxy");
     if (o->reset && o->level[0])
         return command_usage_error(c, "--level cannot be combined with --reset");
     if (strcmp(o->output, "short") != 0)
         return command_usage_error(c, "--output is not applicable for this command");
     mz_buf_init(&answer);
-    const struct logs l = { where, (uint16_t)o->admin_port, mz_arena_create(MZ_MEM_MISC), &answer };
+    struct proxy_at at;
+    const struct logs l = { &at, mz_arena_create(MZ_MEM_MISC), &answer };
     struct mz_str rest = mz_str_c(o->reset ? "warning" : o->level);
-    if (!rest.n)
-        ok = fetch(where, l.port, "POST", "/logging", &answer, &err);
+    ok = proxy_find(&at, where, o->mesh, (uint16_t)o->admin_port, &err);
+    if (ok && !rest.n)
+        ok = proxy_fetch(&at, "POST", "/logging", &answer, &err);
     for (struct mz_str word; ok && mz_str_split(&rest, ',', &word);)
         ok = log_set(&l, word, &err);
     if (ok) {
         printf("%s:\n", where);
         show_write(&answer, stdout);
     }
+    proxy_close(&at);
     mz_arena_destroy(l.arena);
     mz_buf_fini(&answer);
     return ok ? EXIT_OK : command_fail(&err);
@@ -214,12 +218,19 @@ static bool print_kind(const struct command *c, struct pc *p, const char *where,
     size_t kind = 0;
     while (!all && strcmp(kinds[kind].name, c->name) != 0)
         kind++; /* each command but `all` and `log` is there */
+    const char *path = all ? EDS_PATH : kinds[kind].path;
+    struct proxy_at at = { .address = where };
     struct dump d;
-    const bool ok = dump_load(&d, where, (uint16_t)p->o->admin_port,
-                              all ? EDS_PATH : kinds[kind].path, p->o->file, err);
+    if (where && !proxy_find(&at, where, p->o->mesh, (uint16_t)p->o->admin_port, err)) {
+        proxy_close(&at);
+        return false;
+    }
+    const bool ok =
+        where ? proxy_load(&at, path, &d, err) : dump_load(&d, NULL, 0, path, p->o->file, err);
     p->dump = &d;
     const bool done = ok && (all ? print_all(p, err) : kinds[kind].print(p, err));
     dump_fini(&d);
+    proxy_close(&at);
     return done;
 }
 
@@ -250,8 +261,8 @@ static int run_proxy_config(const struct command *c, int argc, char **argv)
     if (strcmp(c->name, "log") == 0)
         return run_log(c, &o, where);
     if ((r.others.n == 1) != (o.file == NULL)) {
-        (void)snprintf(why, sizeof(why), "%s requires the address of a proxy or --file parameter",
-                       c->name);
+        (void)snprintf(why, sizeof(why),
+                       "%s requires a pod, the address of a proxy or --file parameter", c->name);
         return command_usage_error(c, why);
     }
     if (!form_of(o.output, &p.form)) {

@@ -6,7 +6,7 @@
 #include "cli/table.h"
 
 struct pc_options {
-    const char *output, *file;
+    const char *output, *file, *mesh;
     const char *fqdn, *direction, *subset;    /* clusters */
     const char *address, *type;               /* listeners, endpoints */
     const char *name;                         /* routes */

@@ -2,18 +2,19 @@
 #include <stdlib.h>
 
 #include "cli/command.h"
-#include "cli/dump.h"
+#include "cli/pods.h"
 #include "cli/print.h"
 #include "cli/table.h"
 
 struct status_options {
-    const char *output, *ns, *plane;
+    const char *output, *ns, *plane, *mesh;
     uint32_t verbosity;
 };
 #define AT(member) offsetof(struct status_options, member)
 static const struct arg_flag status_flags[] = {
     { "control-plane", 0, ARG_TEXT, AT(plane),
-      "Monitoring address of the control plane (127.0.0.1:15014)" },
+      "Monitoring address of the control plane (127.0.0.1:15014, where no mesh runs)" },
+    { "mesh", 0, ARG_TEXT, AT(mesh), "Name or folder of the mesh whose control plane is asked" },
     { "namespace", 'n', ARG_TEXT, AT(ns), "Only proxies of this namespace" },
     { "output", 'o', ARG_TEXT, AT(output), "Output format: table or json or yaml" },
     { "verbosity", 'v', ARG_NUMBER, AT(verbosity),
@@ -121,9 +122,27 @@ static bool is_name(const char *s) /* it becomes a part of an address */
     return s[strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789-.")] == 0;
 }
 
+/* Of the address that is given, of the running mesh, else of this machine. */
+static bool load(struct status_options *o, const char *path, struct dump *d, struct mz_err *err)
+{
+    struct pods p;
+    if (o->plane || (!o->mesh && !mesh_runs(NULL))) {
+        o->plane = o->plane ? o->plane : "127.0.0.1:15014";
+        return dump_load(d, o->plane, 15014, path, NULL, err);
+    }
+    o->plane = "mizzend";
+    bool ok = pods_open(&p, &(struct pods_options){ .mesh = o->mesh }, err);
+    if (ok)
+        ok = plane_load(&p, path, d, err);
+    else
+        dump_init(d);
+    pods_close(&p);
+    return ok;
+}
+
 static int run_proxy_status(const struct command *c, int argc, char **argv)
 {
-    struct status_options o = { .output = "table", .ns = "", .plane = "127.0.0.1:15014" };
+    struct status_options o = { .output = "table", .ns = "", .plane = NULL };
     struct arg_result r;
     struct mz_err err = { .path = "", .msg = "" };
     char path[400];
@@ -139,7 +158,7 @@ static int run_proxy_status(const struct command *c, int argc, char **argv)
         return command_usage_error(c, "--namespace is not a name");
     struct dump d;
     (void)snprintf(path, sizeof(path), "/debug/syncz%s%s", o.ns[0] ? "?namespace=" : "", o.ns);
-    const bool ok = dump_load(&d, o.plane, 15014, path, NULL, &err);
+    const bool ok = load(&o, path, &d, &err);
     if (ok && (json || yaml))
         show_print(d.root, json ? SHOW_JSON : SHOW_YAML, false, stdout);
     else if (ok)

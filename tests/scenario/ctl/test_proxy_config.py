@@ -56,8 +56,8 @@ def test_a_dump_comes_through_standard_input():
 
 
 @pytest.mark.parametrize("args, code, text", [
-    (["pc", "cluster"], 1, "cluster requires the address of a proxy or --file parameter"),
-    (["pc", "cluster", "-f", DUMP, "127.0.0.1:1"], 1, "cluster requires the address of a proxy or --file parameter"),
+    (["pc", "cluster"], 1, "cluster requires a pod, the address of a proxy or --file parameter"),
+    (["pc", "cluster", "-f", DUMP, "127.0.0.1:1"], 1, "cluster requires a pod, the address of a proxy or --file parameter"),
     (["pc", "cluster", "-f", DUMP, "-o", "xml"], 1, 'output format "xml" not supported'),
     (["pc", "cluster", "--no-such"], 64, "unknown flag: --no-such"),
     (["pc", "cluster", "-z"], 64, "unknown shorthand flag: 'z' in -z"),
