@@ -10,12 +10,14 @@ struct explain_options {
     struct pods_options pods;
     const char *output, *method, *request_id, *address;
     struct arg_list headers;
+    bool http2;
 };
 #define AT(member) offsetof(struct explain_options, member)
 static const struct arg_flag explain_flags[] = {
     PODS_FLAGS(explain_options),
     { "header", 'H', ARG_LIST, AT(headers), "NAME:VALUE that the request has; may be repeated" },
     { "request", 'X', ARG_TEXT, AT(method), "Method of the request (GET)" },
+    { "http2", 0, ARG_SWITCH, AT(http2), "The application speaks HTTP/2, as gRPC does" },
     { "address", 0, ARG_TEXT, AT(address), "IP address that the URL's host means" },
     { "request-id", 0, ARG_TEXT, AT(request_id),
       "Explains the request that had this x-request-id, as far as proxies kept it" },
@@ -240,6 +242,10 @@ static bool follow_plain(struct explain *x, struct mz_str ip, struct mz_err *err
 
 static bool imagine(struct explain *x, struct mz_err *err)
 {
+    if (x->from && x->from->has_proxy && !x->from->ours && !x->from->admin)
+        return mz_err_set(err,
+                          "the proxy of %.*s is an Envoy, which does not tell what it would do",
+                          MZ_STR_ARG(x->from->id));
     const bool v6 = mz_str_chr(x->request.host, ':') >= 0,
                tls = mz_str_eq(x->request.scheme, MZ_STR("https"));
     struct arrival at = { .tls = tls,
@@ -312,6 +318,7 @@ static int run_explain(const struct command *c, int argc, char **argv)
     struct mz_str title = MZ_STR("");
     x.story.arena = x.arena;
     x.address = mz_str_c(o.address);
+    x.request.http2 = o.http2;
     const bool ok = explain(&x, &o, &r.others, &title, &err);
     if (x.story.chapters.n) /* also what was found before it failed */
         (json ? story_json : story_text)(&x.story, title, stdout);

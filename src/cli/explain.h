@@ -2,7 +2,7 @@
 #define MZ_CLI_EXPLAIN_H
 /*
  * `explain`, shared by its files: explain.c (the command, from hop to hop), explain_name.c (which address a name means),
- * explain_hop.c (one proxy: the question, its answer), explain_say.c (the steps in words), explain_config.c (what the proxy's
+ * explain_hop.c (one proxy: the question, its answer), explain_say.c and explain_target.c (the steps in words), explain_config.c (what the proxy's
  * configuration says of what was chosen), explain_past.c (requests that were), explain_print.c (the story as text and JSON).
  */
 #include "base/vec.h"
@@ -41,7 +41,7 @@ struct header_line {
 struct request { /* as it is at the hop that comes */
     struct mz_str method, scheme, host, authority, path;
     uint16_t port;
-    bool http;
+    bool http, http2;
     MZ_VEC(struct header_line) headers; /* without those of above */
 };
 struct arrival { /* how it comes to a proxy */
@@ -105,6 +105,21 @@ struct telling {
     bool ended; /* answered or refused here */
 };
 void tell_step(struct telling *t, const struct mz_node *step);
+#define SAY(t, topic, ...) story_say(&(t)->x->story, topic, __VA_ARGS__)
+static inline struct mz_str step_a(const struct mz_node *step) /* what its text is made of (MZ_STEPS) */
+{
+    return mz_node_text(step, "a");
+}
+static inline struct mz_str step_b(const struct mz_node *step)
+{
+    return mz_node_text(step, "b");
+}
+/* explain_target.c: the steps about clusters and their hosts */
+void tell_cluster(struct telling *t, const struct mz_node *step);
+void tell_no_cluster(struct telling *t, const struct mz_node *step);
+void tell_among(struct telling *t, const struct mz_node *step);
+void tell_host(struct telling *t, const struct mz_node *step);
+void tell_no_host(struct telling *t, const struct mz_node *step);
 /* explain_past.c */
 bool explain_past(struct explain *x, const char *request_id, struct mz_err *err);
 #endif

@@ -47,8 +47,8 @@ static struct mz_str question(struct explain *x, const struct arrival *how, cons
     param(&b, x->arena, "sni", how->sni);
     param(&b, x->arena, "alpn", how->alpn);
     param(&b, x->arena, "principal", how->principal);
-    if (!r->http)
-        param(&b, x->arena, "protocol", MZ_STR("tcp"));
+    if (!r->http || r->http2)
+        param(&b, x->arena, "protocol", r->http ? MZ_STR("h2c") : MZ_STR("tcp"));
     if (r->http) {
         param(&b, x->arena, "method", r->method);
         param(&b, x->arena, "authority", r->authority);
@@ -81,10 +81,14 @@ static const char *capturing(const struct explain *x, const struct pod *pod, boo
 
 /* ---- how it leaves ---- */
 
+/* The one that most requests go to, of several. */
 static const struct mz_node *chosen_cluster(const struct telling *t)
 {
-    const struct mz_node *list = mz_node_get(t->answer, "clusters");
-    return mz_node_count(list) ? list->list[0] : NULL;
+    const struct mz_node *list = mz_node_get(t->answer, "clusters"), *most = NULL;
+    for (size_t i = 0; i < mz_node_count(list); i++)
+        if (!most || mz_node_number(list->list[i], "weight") > mz_node_number(most, "weight"))
+            most = list->list[i];
+    return most;
 }
 
 static struct mz_str offered(const struct telling *t, const struct mz_node *tls)
@@ -181,7 +185,10 @@ static void leave(struct telling *t, struct arrival *next)
     take_sent(x, mz_node_get(t->answer, "sent"));
     if (!next->address.n || t->inbound)
         return;
-    t->cluster_node = view_cluster(t->view, mz_node_text(c, "name")); /* of several: the first */
+    t->cluster_node = view_cluster(t->view, mz_node_text(c, "name"));
+    if (mz_node_count(mz_node_get(t->answer, "clusters")) > 1)
+        (void)story_say(&x->story, "", "one of those that go to %.*s is followed here",
+                        MZ_STR_ARG(mz_node_text(c, "name")));
     if (mz_node_is(chosen, "secure"))
         tell_tls(t, chosen, next);
     else

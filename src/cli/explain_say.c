@@ -3,32 +3,20 @@
 
 #include "cli/explain.h"
 
-static struct mz_str a_of(const struct mz_node *step)
-{
-    return mz_node_text(step, "a");
-}
-
-static struct mz_str b_of(const struct mz_node *step)
-{
-    return mz_node_text(step, "b");
-}
-
-#define SAY(t, topic, ...) story_say(&(t)->x->story, topic, __VA_ARGS__)
-
 /* ---- the connection ---- */
 
 static void accepted(struct telling *t, const struct mz_node *s)
 {
-    t->listener = a_of(s);
-    (void)SAY(t, "listener", "%.*s accepted a connection from %.*s", MZ_STR_ARG(a_of(s)),
-              MZ_STR_ARG(b_of(s)));
+    t->listener = step_a(s);
+    (void)SAY(t, "listener", "%.*s accepted a connection from %.*s", MZ_STR_ARG(step_a(s)),
+              MZ_STR_ARG(step_b(s)));
 }
 
 static void asked(struct telling *t, const struct mz_node *s)
 {
-    const struct mz_node *l = view_listener(t->view, a_of(s));
+    const struct mz_node *l = view_listener(t->view, step_a(s));
     const unsigned port = (unsigned)mz_node_number(l, "address.socket_address.port_value");
-    t->listener = a_of(s);
+    t->listener = step_a(s);
     if (mz_str_starts(t->listener, MZ_STR("virtual")) && port)
         (void)SAY(t, "captured",
                   "the pod's packet rules bring the connection to port %u of its proxy (listener "
@@ -40,15 +28,15 @@ static void asked(struct telling *t, const struct mz_node *s)
 
 static void handed_over(struct telling *t, const struct mz_node *s)
 {
-    t->listener = a_of(s);
+    t->listener = step_a(s);
     (void)SAY(t, "listener", "%.*s serves %.*s, where the connection wanted to go",
-              MZ_STR_ARG(a_of(s)), MZ_STR_ARG(b_of(s)));
+              MZ_STR_ARG(step_a(s)), MZ_STR_ARG(step_b(s)));
 }
 
 static void not_handed_over(struct telling *t, const struct mz_node *s)
 {
     (void)SAY(t, "listener", "%.*s keeps it: no listener serves %.*s, which no document knows",
-              MZ_STR_ARG(a_of(s)), MZ_STR_ARG(b_of(s)));
+              MZ_STR_ARG(step_a(s)), MZ_STR_ARG(step_b(s)));
 }
 
 static bool has(const struct mz_node *list, const char *part)
@@ -89,7 +77,7 @@ static struct mz_str chain_words(const struct mz_node *m, struct mz_arena *a)
 
 static void chain(struct telling *t, const struct mz_node *s)
 {
-    t->chain = a_of(s);
+    t->chain = step_a(s);
     t->chain_node = view_chain(t->view, t->listener, t->chain);
     const struct mz_str what =
         chain_words(mz_node_get(t->chain_node, "filter_chain_match"), t->x->arena);
@@ -115,16 +103,17 @@ static void no_chain(struct telling *t, const struct mz_node *s)
 
 static void vhost(struct telling *t, const struct mz_node *s)
 {
-    t->vhost = a_of(s);
+    t->vhost = step_a(s);
     t->vhost_node =
         view_vhost(t->view, t->chain_node, mz_node_text(t->answer, "route_config"), t->vhost);
-    (void)SAY(t, "virtual host", "%.*s serves the host %.*s", MZ_STR_ARG(a_of(s)),
-              MZ_STR_ARG(b_of(s)));
+    (void)SAY(t, "virtual host", "%.*s serves the host %.*s", MZ_STR_ARG(step_a(s)),
+              MZ_STR_ARG(step_b(s)));
 }
 
 static void no_vhost(struct telling *t, const struct mz_node *s)
 {
-    struct said *d = SAY(t, "virtual host", "none serves the host %.*s: 404", MZ_STR_ARG(b_of(s)));
+    struct said *d =
+        SAY(t, "virtual host", "none serves the host %.*s: 404", MZ_STR_ARG(step_b(s)));
     d->bad = t->ended = true;
 }
 
@@ -181,14 +170,14 @@ static struct object_ref route_by(const struct telling *t, size_t i)
 static void not_route(struct telling *t, const struct mz_node *s)
 {
     const size_t i = (size_t)mz_node_number(s, "n");
-    struct said *d = SAY(t, "not this", "route %zu%s%.*s: %.*s", i + 1, a_of(s).n ? " " : "",
-                         MZ_STR_ARG(a_of(s)), MZ_STR_ARG(b_of(s)));
+    struct said *d = SAY(t, "not this", "route %zu%s%.*s: %.*s", i + 1, step_a(s).n ? " " : "",
+                         MZ_STR_ARG(step_a(s)), MZ_STR_ARG(step_b(s)));
     said_by(d, route_by(t, i));
 }
 
 static void no_route(struct telling *t, const struct mz_node *s)
 {
-    struct said *d = SAY(t, "route", "none of %.*s matches: 404", MZ_STR_ARG(a_of(s)));
+    struct said *d = SAY(t, "route", "none of %.*s matches: 404", MZ_STR_ARG(step_a(s)));
     d->bad = t->ended = true;
 }
 
@@ -255,10 +244,10 @@ static void route(struct telling *t, const struct mz_node *s)
     t->route_node = route_at(t, i);
     t->rule = route_by(t, i);
     struct said *d =
-        all ? SAY(t, "route", "number %zu of %zu%s%.*s: %.*s", i + 1, all, a_of(s).n ? ", " : "",
-                  MZ_STR_ARG(a_of(s)), MZ_STR_ARG(b_of(s)))
-            : SAY(t, "route", "%.*s: %.*s", MZ_STR_ARG(a_of(s).n ? a_of(s) : MZ_STR("(unnamed)")),
-                  MZ_STR_ARG(b_of(s)));
+        all ? SAY(t, "route", "number %zu of %zu%s%.*s: %.*s", i + 1, all, step_a(s).n ? ", " : "",
+                  MZ_STR_ARG(step_a(s)), MZ_STR_ARG(step_b(s)))
+            : SAY(t, "route", "%.*s: %.*s",
+                  MZ_STR_ARG(step_a(s).n ? step_a(s) : MZ_STR("(unnamed)")), MZ_STR_ARG(step_b(s)));
     said_by(d, t->rule);
     const struct mz_node *action = mz_node_get(t->route_node, "route");
     if (!action || t->inbound)
@@ -274,7 +263,7 @@ static void route(struct telling *t, const struct mz_node *s)
 static void redirect(struct telling *t, const struct mz_node *s)
 {
     struct said *d = SAY(t, "answer", "the route redirects with %u to %.*s",
-                         (unsigned)mz_node_number(s, "n"), MZ_STR_ARG(b_of(s)));
+                         (unsigned)mz_node_number(s, "n"), MZ_STR_ARG(step_b(s)));
     said_by(d, t->rule);
     t->ended = true;
 }
@@ -327,10 +316,10 @@ static bool is_rbac(struct mz_str filter)
 static void by_policy(struct telling *t, const struct mz_node *s, const char *fits)
 {
     struct object_ref by = { .kind = MZ_STR(""), .name = MZ_STR("") };
-    struct mz_str rest = b_of(s);
+    struct mz_str rest = step_b(s);
     unsigned number;
-    if (!policy_of(t, b_of(s), &by, &rest, &number)) {
-        (void)SAY(t, is_rbac(a_of(s)) ? "authorization" : "filter", "%s %.*s", fits,
+    if (!policy_of(t, step_b(s), &by, &rest, &number)) {
+        (void)SAY(t, is_rbac(step_a(s)) ? "authorization" : "filter", "%s %.*s", fits,
                   MZ_STR_ARG(rest));
         return;
     }
@@ -359,94 +348,27 @@ static void no_rule(struct telling *t, const struct mz_node *s)
 
 static void filter(struct telling *t, const struct mz_node *s)
 {
-    struct said *d = SAY(t, is_rbac(a_of(s)) ? "authorization" : "filter", "%s (%.*s: %.*s)",
-                         is_rbac(a_of(s)) ? "refused, 403" : "ends the request",
-                         MZ_STR_ARG(a_of(s)), MZ_STR_ARG(b_of(s)));
+    struct said *d = SAY(t, is_rbac(step_a(s)) ? "authorization" : "filter", "%s (%.*s: %.*s)",
+                         is_rbac(step_a(s)) ? "refused, 403" : "ends the request",
+                         MZ_STR_ARG(step_a(s)), MZ_STR_ARG(step_b(s)));
     d->bad = t->ended = true;
 }
 
 static void would(struct telling *t, const struct mz_node *s)
 {
-    const bool fault = mz_str_find(a_of(s), MZ_STR("fault")) >= 0;
+    const bool fault = mz_str_find(step_a(s), MZ_STR("fault")) >= 0;
     struct said *d =
-        SAY(t, fault ? "fault" : "filter", "the proxy would %.*s", MZ_STR_ARG(b_of(s)));
+        SAY(t, fault ? "fault" : "filter", "the proxy would %.*s", MZ_STR_ARG(step_b(s)));
     if (fault)
         said_by(d, t->rule);
 }
 
-/* ---- where it goes ---- */
-
-static void subset(struct telling *t, const struct subset_key *k)
-{
-    char path[300];
-    if (!k->subset.n)
-        return;
-    (void)snprintf(path, sizeof(path), "spec.subsets[name=%.*s]", (int)k->subset.n, k->subset.p);
-    said_by(SAY(t, "subset", "%.*s of %.*s", MZ_STR_ARG(k->subset), MZ_STR_ARG(k->fqdn)),
-            view_rule(t->x, t->cluster_node, path));
-}
-
-static void cluster(struct telling *t, const struct mz_node *s)
-{
-    const struct subset_key k = subset_key_parse(a_of(s));
-    t->cluster = a_of(s);
-    t->cluster_node = view_cluster(t->view, t->cluster);
-    struct said *d;
-    if (mz_str_eq(b_of(s), MZ_STR("weight")))
-        d = SAY(t, "cluster", "%.*s, by its share of the requests", MZ_STR_ARG(a_of(s)));
-    else if (k.whole && mz_str_starts(k.direction, MZ_STR("inbound")))
-        d = SAY(t, "cluster", "%.*s: the application's port %.*s", MZ_STR_ARG(a_of(s)),
-                MZ_STR_ARG(k.port));
-    else if (mz_str_eq(a_of(s), MZ_STR("BlackHoleCluster")))
-        d = SAY(t, "cluster", "BlackHoleCluster: what no document names may not leave the mesh");
-    else if (mz_str_eq(a_of(s), MZ_STR("PassthroughCluster")))
-        d = SAY(t, "cluster", "PassthroughCluster: it goes on as it is, where it wanted to go");
-    else
-        d = SAY(t, "cluster", "%.*s", MZ_STR_ARG(a_of(s)));
-    d->bad = mz_str_eq(a_of(s), MZ_STR("BlackHoleCluster"));
-    said_by(d, view_service(t->x, t->cluster_node));
-    if (!k.subset.n)
-        said_by(d, view_rule(t->x, t->cluster_node, NULL));
-    subset(t, &k);
-}
-
-static void no_cluster(struct telling *t, const struct mz_node *s)
-{
-    struct said *d = SAY(t, "cluster",
-                         "%.*s does not exist: no document makes it (a subset or port "
-                         "that is not there?)",
-                         MZ_STR_ARG(a_of(s)));
-    d->bad = t->ended = true;
-    said_by(d, t->rule);
-}
-
-static void among(struct telling *t, const struct mz_node *s)
-{
-    (void)SAY(t, "endpoints", "chosen among %.*s", MZ_STR_ARG(a_of(s)));
-}
-
-static void host(struct telling *t, const struct mz_node *s)
-{
-    const struct mz_str address = a_of(s);
-    const struct pod *p = pods_by_ip(&t->x->pods, address_ip(address));
-    if (t->inbound)
-        (void)SAY(t, "application", "%.*s", MZ_STR_ARG(address));
-    else
-        (void)SAY(t, "endpoint", "%.*s, chosen by %.*s%s%.*s", MZ_STR_ARG(address),
-                  MZ_STR_ARG(b_of(s)), p ? ": the pod " : "", MZ_STR_ARG(p ? p->id : MZ_STR("")));
-}
-
-static void no_host(struct telling *t, const struct mz_node *s)
-{
-    struct said *d =
-        SAY(t, "endpoint", "there is none to send it to: %.*s; 503", MZ_STR_ARG(b_of(s)));
-    d->bad = t->ended = true;
-}
+/* ---- the end ---- */
 
 static void local_reply(struct telling *t, const struct mz_node *s)
 {
     struct said *d = SAY(t, "answer", "the proxy answers itself with %u (%.*s)",
-                         (unsigned)mz_node_number(s, "n"), MZ_STR_ARG(b_of(s)));
+                         (unsigned)mz_node_number(s, "n"), MZ_STR_ARG(step_b(s)));
     d->bad = t->ended = true;
 }
 
@@ -458,28 +380,28 @@ void tell_step(struct telling *t, const struct mz_node *step)
         void (*tell)(struct telling *t, const struct mz_node *s);
     } words[] = {
         { "ACCEPTED", accepted },
-        { "AMONG", among },
+        { "AMONG", tell_among },
         { "ASKED", asked },
         { "CHAIN", chain },
-        { "CLUSTER", cluster },
+        { "CLUSTER", tell_cluster },
         { "DIRECT", direct },
         { "FILTER", filter },
         { "HANDED_OVER", handed_over },
-        { "HOST", host },
+        { "HOST", tell_host },
         { "LOCAL_REPLY", local_reply },
         { "NOT_HANDED_OVER", not_handed_over },
         { "NOT_ROUTE", not_route },
         { "NOT_RULE", not_rule },
         { "NO_CHAIN", no_chain },
-        { "NO_CLUSTER", no_cluster },
-        { "NO_HOST", no_host },
+        { "NO_CLUSTER", tell_no_cluster },
+        { "NO_HOST", tell_no_host },
         { "NO_ROUTE", no_route },
         { "NO_RULE", no_rule },
         { "NO_VHOST", no_vhost },
         { "REDIRECT", redirect },
         { "ROUTE", route },
         { "RULE", rule },
-        { "SUCH_HOST", host },
+        { "SUCH_HOST", tell_host },
         { "VHOST", vhost },
         { "WOULD", would },
     };

@@ -20,6 +20,10 @@ spec:
   - match: [{uri: {prefix: /broken}}]
     fault: {abort: {httpStatus: 418, percentage: {value: 100}}}
     route: [{destination: {host: b, port: {number: 8080}}}]
+  - match: [{uri: {prefix: /split}}]
+    route:
+    - {destination: {host: b, subset: v1, port: {number: 8080}}, weight: 80}
+    - {destination: {host: b, port: {number: 8080}}, weight: 20}
   - match: [{uri: {prefix: /lost}}]
     route: [{destination: {host: b, subset: v9, port: {number: 8080}}}]
   - route: [{destination: {host: b, port: {number: 8080}}}]
@@ -31,6 +35,9 @@ kind: DestinationRule
 metadata: {name: b, namespace: demo}
 spec:
   host: b
+  trafficPolicy:
+    connectionPool: {http: {http1MaxPendingRequests: 7}}
+    outlierDetection: {consecutive5xxErrors: 3}
   subsets:
   - {name: v1, labels: {app: b}}
 ---

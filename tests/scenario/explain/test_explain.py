@@ -25,7 +25,7 @@ def test_the_way_through_both_proxies(net):  # noqa: F811
     text = explain(net, "a", "http://b:8080/old/1?x", "-H", "end-user: jason")
     told(text, "GET http://b:8080/old/1?x from a-1.demo", "b is the host b.demo.svc.cluster.local of the mesh, port http", "Service demo/b  ", "b.yaml:7",
          f"is told {net.vip('b')}", "Out of a-1.demo", "port 15001 of its proxy (listener virtualOutbound)", f"serves {net.vip('b')}:8080",
-         "b.demo.svc.cluster.local:8080 serves the host b:8080", "number 1 of 4", "VirtualService demo/b  ", line("match: [{uri: {prefix: /old}"), "3s for the whole request",
+         "b.demo.svc.cluster.local:8080 serves the host b:8080", "number 1 of 5", "VirtualService demo/b  ", line("match: [{uri: {prefix: /old}"), "3s for the whole request",
          "at most 4, on gateway-error", "the path's matched part becomes /new", "outbound|8080|v1|b.demo.svc.cluster.local", "v1 of b.demo.svc.cluster.local",
          "DestinationRule demo/b  ", line("- {name: v1"), "endpoint       10.11.0.2:8080", "the pod b-1.demo", "mutual; server name outbound_.8080_.v1_.b.demo.svc.cluster.local",
          "shows the certificate of spiffe://cluster.local/ns/demo/sa/a", "talks only to spiffe://cluster.local/ns/demo/sa/b", "Into b-1.demo", "STRICT",
@@ -46,8 +46,12 @@ def test_where_it_ends_and_requests_that_were(net):  # noqa: F811
     assert ask(net, "/broken").status == 418
     told(explain(net, "a", "http://b:8080/lost"), "does not exist: no document makes it", line("prefix: /lost"), "It ends at the proxy of a-1.demo")
     assert ask(net, "/lost").status == 503
-    told(explain(net, "a", "http://b:8080/else"), "number 4 of 4", "a copy of 5% of the requests", "Into b-1.demo", "does not fit rule 1 of AuthorizationPolicy demo/who",
+    told(explain(net, "a", "http://b:8080/else"), "number 5 of 5", "a copy of 5% of the requests", "Into b-1.demo", "does not fit rule 1 of AuthorizationPolicy demo/who",
          "refused, 403", "It ends at the proxy of b-1.demo")
+    told(explain(net, "a", "http://b:8080/split"), "outbound|8080|v1|b.demo.svc.cluster.local: 80% of the requests", "at most 7 requests that wait", line("connectionPool"),
+         "fails 3 times in a row gets nothing for 30s", line("outlierDetection"), "outbound|8080||b.demo.svc.cluster.local: 20% of the requests",
+         "one of those that go to outbound|8080|v1|b.demo.svc.cluster.local is followed", "outbound_.8080_.v1_.b")
+    told(explain(net, "a", "http://b:8080/open", "--http2", "-X", "POST"), "POST http://b:8080/open", "It reaches the application of b-1.demo")
     refused = ask(net, "/else", x_request_id="11111111-2222-4333-8444-555555555555")
     assert refused.status == 403
     past = "11111111-2222-4333-8444-555555555555"
