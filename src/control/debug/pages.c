@@ -105,7 +105,7 @@ const char *type_url(enum mz_xds_type t)
     static char text[MZ_XDS_TYPE__COUNT][160]; /* main thread; filled once */
     if (!text[t][0])
         (void)snprintf(text[t], sizeof(text[t]), "type.googleapis.com/%s",
-                       mz_xds_descriptor(t)->name);
+                       mz_translate_descriptor(t)->name);
     return text[t];
 }
 

@@ -67,7 +67,7 @@ static void put_resource(struct json_out *j, enum mz_xds_type t, const struct mz
     ProtobufCMessage *m = NULL;
     struct mz_buf text;
     mz_buf_init(&text);
-    if (mz_msg_unpack(&ctx, mz_out_bytes(o, a), mz_xds_descriptor(t), &m,
+    if (mz_msg_unpack(&ctx, mz_out_bytes(o, a), mz_translate_descriptor(t), &m,
                       &err)) { /* we packed it */
         redact(t, m);
         mz_msg_to_json(&mz_any_pack(m, a)->base, &text, MZ_JSON_PRETTY);

@@ -31,7 +31,7 @@ def mizzend(folder):
 class Client:
     """A proxy that stays connected: subscribes to clusters, listeners, endpoints; refuses what it is told to."""
 
-    def __init__(self, port, refuse=()):
+    def __init__(self, port, refuse=(), more=()):
         import grpc
         pytest.importorskip("envoy.service.discovery.v3.discovery_pb2", reason="peer xds-protos is not installed")
         from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
@@ -42,7 +42,7 @@ class Client:
         self.out, self.answers, refused = queue.Queue(), [], dict(refuse)
         node = discovery_pb2.DiscoveryRequest()
         json_format.Parse(NODE.read_text(), node.node)
-        types = ["envoy.config.cluster.v3.Cluster", "envoy.config.listener.v3.Listener", "envoy.config.endpoint.v3.ClusterLoadAssignment"]
+        types = ["envoy.config.cluster.v3.Cluster", "envoy.config.listener.v3.Listener", "envoy.config.endpoint.v3.ClusterLoadAssignment", *more]
         for t in types:
             r = discovery_pb2.DiscoveryRequest(node=node.node, type_url=f"type.googleapis.com/{t}")
             if "endpoint" in t:
@@ -142,6 +142,34 @@ def test_pages_about_what_is_served(mizzend, client):
     assert {"Group": "", "Version": "v1", "Kind": "Service"} in json.loads(mizzend.page("/debug/resourcesz"))
     assert json.loads(mizzend.page("/debug/cachez"))["entries"] > 0
     assert "authorization_policies" in json.loads(mizzend.page("/debug/authorizationz"))
+
+
+def test_where_documents_stand(mizzend, client):
+    rules = {o["name"]: o for o in json.loads(mizzend.page("/debug/mizzen/objects?kind=DestinationRule"))}
+    text = (CASE / "input" / "istio.yaml").read_text().splitlines()
+    at = rules["reviews"]
+    assert at["file"].endswith("istio.yaml") and at["group"] == "networking.istio.io" and at["namespace"] == "default" and "reviews" in "".join(text[at["line"] - 1:at["line"] + 4])
+    everything = json.loads(mizzend.page("/debug/mizzen/objects"))
+    assert {"Service", "Pod", "VirtualService"} <= {o["kind"] for o in everything} and not json.loads(mizzend.page("/debug/mizzen/objects?namespace=none"))
+    assert json.loads(mizzend.page(f"/debug/mizzen/mtls?proxyID={ID}&port=9080")) == {"mode": "PERMISSIVE"}
+    mizzend.write("strict.yaml", "\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: port, namespace: default}\n"
+                  "spec: {selector: {matchLabels: {app: productpage}}, portLevelMtls: {9080: {mode: STRICT}}}\n")
+    got = until(lambda: json.loads(mizzend.page(f"/debug/mizzen/mtls?proxyID={ID}&port=9080")).get("object") and json.loads(
+        mizzend.page(f"/debug/mizzen/mtls?proxyID={ID}&port=9080")), 30, "the document")
+    assert got["mode"] == "STRICT" and got["object"]["name"] == "port" and got["object"]["line"] == 2
+    assert json.loads(mizzend.page(f"/debug/mizzen/mtls?proxyID={ID}&port=1")) == {"mode": "PERMISSIVE"}
+    assert json.loads(mizzend.page("/debug/mizzen/mtls?proxyID=nobody")) == json.loads(mizzend.page(f"/debug/mizzen/mtls?proxyID={ID}&port=x")) == {}
+    mizzend.write("strict.yaml", "# nothing\n")
+    until(lambda: json.loads(mizzend.page(f"/debug/mizzen/mtls?proxyID={ID}&port=9080")) == {"mode": "PERMISSIVE"}, 30, "no document")
+
+
+def test_pages_know_the_types_of_agents(mizzend, client):
+    """A table of names is of no type that proxies have."""
+    c = Client(mizzend.port, more=["istio.networking.nds.v1.NameTable"])
+    url = "type.googleapis.com/istio.networking.nds.v1.NameTable"
+    until(lambda: any(url in s["resources"] for s in json.loads(mizzend.page("/debug/syncz"))), 30, "its state")
+    assert any(url in a["watches"] for a in json.loads(mizzend.page("/debug/adsz"))["clients"])
+    c.close()
 
 
 def test_a_broken_document_is_told(mizzend, client):
