@@ -128,6 +128,20 @@ static struct mz_str wanted_names(const struct mz_node *tls, struct mz_arena *a)
     return all;
 }
 
+/* A proxy gets its certificate when it is first needed: until then, the name that it will have in the peer's domain. */
+static struct mz_str own_name(const struct pod *pod, struct mz_str peer, struct mz_arena *a)
+{
+    const struct mz_str scheme = MZ_STR("spiffe://");
+    struct mz_str domain = MZ_STR("cluster.local");
+    if (mz_str_starts(peer, scheme)) {
+        struct mz_str rest = mz_str_skip(peer, scheme.n);
+        (void)mz_str_split(&rest, '/', &domain);
+    }
+    return pod->account.n ? mz_arena_printf(a, "spiffe://%.*s/ns/%.*s/sa/%.*s", MZ_STR_ARG(domain),
+                                            MZ_STR_ARG(pod->ns), MZ_STR_ARG(pod->account))
+                          : MZ_STR("");
+}
+
 static void tell_tls(struct telling *t, const struct mz_node *chosen, struct arrival *next)
 {
     struct mz_arena *a = t->x->arena;
@@ -141,14 +155,17 @@ static void tell_tls(struct telling *t, const struct mz_node *chosen, struct arr
     next->alpn = offered(t, tls);
     next->principal = view_own_uri(&t->x->pods, t->view->pod, a, &until);
     const struct mz_str want = wanted_names(tls, a);
+    if (!next->principal.n)
+        next->principal = own_name(t->view->pod, want, a);
     const bool mutual = mz_node_at(tls, "common_tls_context.tls_certificate_sds_secret_configs") ||
                         mz_node_at(tls, "common_tls_context.tls_certificates");
     (void)story_say(&t->x->story, "TLS", "%s; server name %.*s; protocols offered: %.*s",
                     mutual ? "mutual" : "of the server only", MZ_STR_ARG(next->sni),
                     MZ_STR_ARG(next->alpn));
     if (mutual && next->principal.n)
-        (void)story_say(&t->x->story, "", "shows the certificate of %.*s, valid until %.*s",
-                        MZ_STR_ARG(next->principal), MZ_STR_ARG(until));
+        (void)story_say(&t->x->story, "", "shows the certificate of %.*s%s%.*s",
+                        MZ_STR_ARG(next->principal), until.n ? ", valid until " : "",
+                        MZ_STR_ARG(until));
     if (want.n)
         (void)story_say(&t->x->story, "", "talks only to %.*s", MZ_STR_ARG(want));
     if (!mutual)

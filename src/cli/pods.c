@@ -44,6 +44,13 @@ static void memory(const json_t *containers, struct pod *p)
     }
 }
 
+/* "default/Deployment/reviews-v1" */
+static struct mz_str last_part(struct mz_str s)
+{
+    const ptrdiff_t slash = mz_str_rchr(s, '/');
+    return slash < 0 ? s : mz_str_skip(s, (size_t)slash + 1);
+}
+
 static struct pod pod_read(const json_t *o, struct mz_arena *a)
 {
     const struct mz_str proxy = text(o, "proxy", a);
@@ -51,7 +58,7 @@ static struct pod pod_read(const json_t *o, struct mz_arena *a)
                      .ns = text(o, "namespace", a),
                      .ip = text(o, "ip", a),
                      .account = text(o, "account", a),
-                     .workload = text(o, "workload", a),
+                     .workload = last_part(text(o, "workload", a)),
                      .app = app_of(json_object_get(o, "labels"), a),
                      .ready = json_is_true(json_object_get(o, "ready")),
                      .gateway = mz_str_eq(text(o, "kind", a), MZ_STR("gateway")),
@@ -291,7 +298,7 @@ bool mesh_runs(const char *mesh)
     struct mz_err err;
     struct mz_mesh_client *m = mz_mesh_open(mesh, &err);
     mz_mesh_close(m);
-    return m != NULL;
+    return m || mz_str_starts(mz_str_c(err.msg), MZ_STR("several")); /* which, is asked later */
 }
 
 bool proxy_find(struct proxy_at *at, const char *word, const char *mesh, uint16_t port,

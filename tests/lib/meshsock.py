@@ -56,7 +56,7 @@ class MeshSocket:
 
     def list(self):
         def pod(a):
-            return {"name": f"{a.name}-1", "namespace": "demo", "ip": a.pod.ip, "labels": {"app": a.name}, "account": a.name, "node": "node", "workload": a.name,
+            return {"name": f"{a.name}-1", "namespace": "demo", "ip": a.pod.ip, "labels": {"app": a.name}, "account": a.name, "node": "node", "workload": f"demo/Deployment/{a.name}",
                     "ready": a.process is not None, "restarts": 0, "phase": "Running", "kind": "gateway" if a.name in self.gateways else "app", "proxy": "mizzen",
                     "containers": [{"name": "istio-proxy", "pid": a.process.pid if a.process else 0, "rss_kb": 9000, "pss_kb": 5000, "state": "running"}]}
         return {"name": self.name, "dir": str(self.mesh.docs), "pods": [pod(a) for a in self.mesh.agents.values()], "services_published": [],
