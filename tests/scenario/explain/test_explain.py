@@ -64,3 +64,12 @@ def test_where_it_ends_and_requests_that_were(net):  # noqa: F811
     for args, says in ((("c", "http://b/"), 'no pod "c"'), (("a", "ftp://b/"), "the scheme is none of"), (("a", "http://b:0/"), "is no port"), ((), "requires a URL"),
                        (("a", "-H", "x", "http://b/"), "is no header"), (("a", "b", "c", "http://b/"), "are expected"), (("http://b/",), "from which pod?")):
         assert says in explain(net, *args, code=1), args
+    a = net.agents["a"]
+    with a.pod:  # without a mesh that can be asked: one proxy by its admin address, which knows the names of its routes
+        p = ctl.run("explain", "--proxy-admin", "127.0.0.1:15000", "http://b:8080/open")
+        told(p.stdout, "b is 10.96.0.2: the proxy's virtual hosts have both", "Out of a-1.demo", "endpoint       10.11.0.2:8080, chosen by", "It leaves for 10.11.0.2:8080")
+        p = ctl.run("explain", "--proxy-admin", "127.0.0.1:15000", "http://nobody.test/")
+        assert p.returncode == 1 and "--address gives it" in p.stderr
+        told(ctl.run("explain", "--proxy-admin", "127.0.0.1:15000", "--address", "10.96.0.2", "http://other:8080/").stdout, "Out of a-1.demo", "serves the host other:8080")
+        assert "a-1.demo" in ctl.run("requests", "--proxy-admin", "127.0.0.1:15000").stdout
+        assert "Connection refused" in ctl.run("requests", "--proxy-admin", "127.0.0.1:1").stderr
