@@ -85,7 +85,8 @@ void view_close(struct view *v);
 const struct mz_node *view_listener(const struct view *v, struct mz_str name);
 const struct mz_node *view_chain(const struct view *v, struct mz_str listener, struct mz_str chain);
 const struct mz_node *view_filter(const struct mz_node *chain, const char *type); /* its typed_config, by the end of its type */
-const struct mz_node *view_vhost(const struct view *v, const struct mz_node *chain, struct mz_str routes, struct mz_str vhost);
+struct telling;
+const struct mz_node *view_vhost(const struct view *v, const struct telling *t, struct mz_str vhost); /* of the table in use */
 const struct mz_node *view_cluster(const struct view *v, struct mz_str name);
 const struct mz_node *view_socket(const struct mz_node *cluster, int match); /* typed_config of the transport socket */
 struct object_ref view_rule(const struct explain *x, const struct mz_node *resource, const char *path); /* the object that made it; name "" none */

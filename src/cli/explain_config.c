@@ -68,21 +68,48 @@ const struct mz_node *view_filter(const struct mz_node *chain, const char *type)
     return NULL;
 }
 
-const struct mz_node *view_vhost(const struct view *v, const struct mz_node *chain,
-                                 struct mz_str routes, struct mz_str vhost)
+static const struct mz_node *vhost_in(const struct mz_node *config, struct mz_str vhost)
 {
-    static const char *const lists[][2] = { { "dynamic_route_configs", "route_config" },
-                                            { "static_route_configs", "route_config" } };
-    const struct mz_node *config = resource(v, "RoutesConfigDump", lists, 1, routes), *list;
-    if (!config)
-        config = mz_node_get(view_filter(chain, ".HttpConnectionManager"), "route_config");
-    if (!config)
-        config = resource(v, "RoutesConfigDump", lists, MZ_COUNT(lists), routes);
-    list = mz_node_get(config, "virtual_hosts");
+    const struct mz_node *list = mz_node_get(config, "virtual_hosts");
     for (size_t i = 0; i < mz_node_count(list); i++)
         if (mz_str_eq(mz_node_text(list->list[i], "name"), vhost))
             return list->list[i];
     return NULL;
+}
+
+/* Records do not name their table. Sidecars' tables are called by the port, as the end of their listeners' names. */
+static const struct mz_node *vhost_anywhere(const struct view *v, struct mz_str listener,
+                                            struct mz_str vhost)
+{
+    const struct mz_str port = mz_str_skip(listener, (size_t)(mz_str_rchr(listener, '_') + 1));
+    const struct mz_node *found = NULL;
+    struct mz_err err;
+    const struct mz_node *part = v->config.root ? dump_part(&v->config, "RoutesConfigDump", &err)
+                                                : NULL,
+                         *list = mz_node_get(part, "dynamic_route_configs");
+    for (size_t i = 0; i < mz_node_count(list); i++) {
+        const struct mz_node *config = mz_node_get(list->list[i], "route_config"),
+                             *one = vhost_in(config, vhost);
+        if (one && (!found || mz_str_eq(mz_node_text(config, "name"), port)))
+            found = one;
+    }
+    return found;
+}
+
+const struct mz_node *view_vhost(const struct view *v, const struct telling *t, struct mz_str vhost)
+{
+    static const char *const lists[][2] = { { "dynamic_route_configs", "route_config" },
+                                            { "static_route_configs", "route_config" } };
+    const struct mz_str routes = mz_node_text(t->answer, "route_config");
+    const struct mz_node *own =
+        mz_node_get(view_filter(t->chain_node, ".HttpConnectionManager"), "route_config");
+    const struct mz_node *config =
+        routes.n ? resource(v, "RoutesConfigDump", lists, 1, routes) : NULL;
+    if (!config)
+        config = own        ? own
+                 : routes.n ? resource(v, "RoutesConfigDump", lists, MZ_COUNT(lists), routes)
+                            : NULL;
+    return config ? vhost_in(config, vhost) : vhost_anywhere(v, t->listener, vhost);
 }
 
 const struct mz_node *view_socket(const struct mz_node *cluster, int match)

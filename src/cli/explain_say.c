@@ -104,8 +104,7 @@ static void no_chain(struct telling *t, const struct mz_node *s)
 static void vhost(struct telling *t, const struct mz_node *s)
 {
     t->vhost = step_a(s);
-    t->vhost_node =
-        view_vhost(t->view, t->chain_node, mz_node_text(t->answer, "route_config"), t->vhost);
+    t->vhost_node = view_vhost(t->view, t, t->vhost);
     (void)SAY(t, "virtual host", "%.*s serves the host %.*s", MZ_STR_ARG(step_a(s)),
               MZ_STR_ARG(step_b(s)));
 }
@@ -252,12 +251,22 @@ static void route(struct telling *t, const struct mz_node *s)
     const struct mz_node *action = mz_node_get(t->route_node, "route");
     if (!action || t->inbound)
         return;
-    (void)SAY(t, "timeout", "%.*s for the whole request",
-              MZ_STR_ARG(duration(mz_node_get(action, "timeout") ? mz_node_text(action, "timeout")
-                                                                 : MZ_STR("15s"))));
+    if (!t->past)
+        (void)SAY(
+            t, "timeout", "%.*s for the whole request",
+            MZ_STR_ARG(duration(mz_node_get(action, "timeout") ? mz_node_text(action, "timeout")
+                                                               : MZ_STR("15s"))));
     retries(t, action);
     rewrites(t, action);
     mirrors(t, action);
+}
+
+/* Of a request that was: the time that counted. */
+static void timeout(struct telling *t, const struct mz_node *s)
+{
+    const uint64_t ms = mz_node_number(s, "n");
+    if (ms)
+        (void)SAY(t, "timeout", "%llu ms for the whole request", (unsigned long long)ms);
 }
 
 static void redirect(struct telling *t, const struct mz_node *s)
@@ -402,6 +411,7 @@ void tell_step(struct telling *t, const struct mz_node *step)
         { "ROUTE", route },
         { "RULE", rule },
         { "SUCH_HOST", tell_host },
+        { "TIMEOUT", timeout },
         { "VHOST", vhost },
         { "WOULD", would },
     };

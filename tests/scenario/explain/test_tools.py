@@ -55,11 +55,14 @@ def test_requests_and_tap(net):  # noqa: F811
         assert "/lost?new" in p.stdout.readline()
     with running(net, "tap", "-H", "x-tap: yes", "--max", "2", "--story") as p:
         assert "watching 2 proxies" in p.stderr.readline()
-        assert ask(net, "/open/1").status == ask(net, "/open/2", x_tap="yes").status == 200
+        assert ask(net, "/open/1").status == ask(net, "/open/2", x_tap="yes", x_request_id="22222222-2222-4222-8222-222222222222").status == 200
         out, error = p.communicate(timeout=patient(30))
         assert p.returncode == 0, error
     assert "/open/1" not in out and "cluster outbound|8080||b.demo.svc.cluster.local" in out
     assert {line.split()[1] for line in out.splitlines() if "GET b:8080/open/2" in line} == {"a-1.demo", "b-1.demo"}
+    past = ctl.run("explain", "--mesh", net.sock.name, "--request-id", "22222222-2222-4222-8222-222222222222").stdout  # of one that went well, too
+    for text in ("Out of a-1.demo", "route          number 5 of 5: prefix /", "endpoint       10.11.0.2:8080", "answer         200", "Into b-1.demo", "fits rule 2 of AuthorizationPolicy demo/who", "application    10.11.0.2:8080"):
+        assert text in past, past
     ask(net, "/open/3", x_tap="yes")  # nobody watches any more
     assert "/open/3" not in run(net, "requests")
     assert "path or <name>" in run(net, "tap", "-H", "a b", code=1)
