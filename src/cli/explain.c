@@ -334,7 +334,7 @@ static int run_explain(const struct command *c, int argc, char **argv)
 
 const struct command command_explain = {
     .name = "explain",
-    .aliases = "x",
+    .aliases = "",
     .arguments = "[FROM-POD] [METHOD] URL",
     .run = run_explain,
     .flags = explain_flags,
