@@ -63,6 +63,11 @@ class Mizzend:
 
 
 def bootstrap(node, port, admin_port):
+    """Of a file with a node."""
+    return bootstrap_of(json.loads(pathlib.Path(node).read_text()), port, admin_port)
+
+
+def bootstrap_of(node, port, admin_port):
     """What an agent would render, as far as it matters here: everything over ADS, the agent's cluster for secrets."""
     def static(name, port):
         return {"name": name, "type": "STATIC", "connect_timeout": "1s", "typed_extension_protocol_options": {
@@ -72,7 +77,7 @@ def bootstrap(node, port, admin_port):
             "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {
                 "socket_address": {"address": "127.0.0.1", "port_value": port}}}}]}]}}
     ads = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
-    return {"node": json.loads(pathlib.Path(node).read_text()),
+    return {"node": node,
             "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": admin_port}}},
             "static_resources": {"listeners": [], "clusters": [static("xds-grpc", port), static("sds-grpc", port)]},
             "dynamic_resources": {"cds_config": ads, "lds_config": ads, "ads_config": {

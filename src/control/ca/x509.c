@@ -180,6 +180,27 @@ STACK_OF(X509) * x509_certs_read(struct mz_str pem)
     return v;
 }
 
+static STACK_OF(X509_CRL) * crls_read(struct mz_str pem)
+{
+    STACK_OF(X509_CRL) *v = sk_X509_CRL_new_null();
+    BIO *b = reading(pem);
+    MZ_ASSERT(v != NULL); /* only without memory */
+    for (X509_CRL *c; b && (c = PEM_read_bio_X509_CRL(b, NULL, no_passphrase, NULL)) != NULL;)
+        if (sk_X509_CRL_push(v, c) <= 0)
+            X509_CRL_free(c);
+    ERR_clear_error(); /* "no start line" ends the list */
+    BIO_free(b);
+    return v;
+}
+
+size_t x509_crls_count(struct mz_str pem)
+{
+    STACK_OF(X509_CRL) *v = crls_read(pem);
+    const int n = sk_X509_CRL_num(v);
+    sk_X509_CRL_pop_free(v, X509_CRL_free);
+    return (size_t)n;
+}
+
 void x509_certs_free(STACK_OF(X509) * v)
 {
     sk_X509_pop_free(v, X509_free);

@@ -25,6 +25,7 @@ X509 *x509_cert_read(struct mz_str pem);
 EVP_PKEY *x509_key_read(struct mz_str pem);
 STACK_OF(X509) *x509_certs_read(struct mz_str pem); /* all of them; never NULL; x509_certs_free() */
 void x509_certs_free(STACK_OF(X509) *v);
+size_t x509_crls_count(struct mz_str pem); /* lists of revoked certificates that can be read */
 int64_t x509_from(const X509 *x); /* UNIX time */
 int64_t x509_until(const X509 *x);
 struct mz_str x509_why(struct mz_arena *a); /* OpenSSL's last reason, and its queue is empty then */

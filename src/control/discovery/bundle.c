@@ -352,16 +352,16 @@ static void pack(struct mz_bundles *b, struct step *x, enum mz_step_mode mode, s
 
 /* ---- steps ---- */
 
-const struct mz_step *mz_bundles_step(struct mz_bundles *b, enum mz_step_mode mode,
-                                      struct mz_str url, const struct mz_set *from,
-                                      const struct mz_set *to, bool first)
+const struct mz_step *mz_bundles_step(struct mz_bundles *b, unsigned mode, struct mz_str url,
+                                      const struct mz_set *from, const struct mz_set *to,
+                                      bool first)
 {
     const uint64_t key[] = { mz_set_hash(from), mz_set_hash(to),   mz_set_count(from),
                              mz_set_count(to),  mode * 2u + first, mz_xxh64(url.p, url.n, 0) };
     struct step *x = mz_map_get(&b->steps, (struct mz_str){ (const char *)key, sizeof(key) });
-    if (x)
+    if (x && (!(mode & MZ_STEP_SECRET) || (mz_set_same(x->to, to) && mz_set_same(x->from, from))))
         return &x->s;
-    if (b->bytes > IDLE)
+    if (x || b->bytes > IDLE)
         drop_steps(b);
     x = mz_alloc0(MZ_MEM_XDS, sizeof(*x) + sizeof(key));
     memcpy(x + 1, key, sizeof(key));
@@ -370,7 +370,7 @@ const struct mz_step *mz_bundles_step(struct mz_bundles *b, enum mz_step_mode mo
     x->to = mz_set_ref(to);
     mz_buf_init(&x->s.resources);
     find_changes(x, first);
-    pack(b, x, mode, url);
+    pack(b, x, (enum mz_step_mode)(mode & (MZ_STEP_SECRET - 1)), url);
     x->s.changed = x->changed.v;
     x->s.changed_n = x->changed.n;
     x->s.removed = x->removed.v;

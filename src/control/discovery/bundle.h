@@ -15,6 +15,8 @@ enum mz_step_mode {
     MZ_STEP_DELTA,
     MZ_STEP_SOME,  /* state of the world, of a type where what is left out stays */
     MZ_STEP_WHOLE, /* ... where it goes */
+    MZ_STEP_SECRET = 4, /* with one of those: shared only where the resources are the very same ones. Names are what clients make of
+                         * them, and so are hashes: nobody gets a key by hitting the hash of what another has */
 };
 struct mz_step {
     const struct mz_out *const *changed; /* by name: those that are new or others */
@@ -23,9 +25,9 @@ struct mz_step {
     size_t removed_n;
     struct mz_buf resources; /* the field of the response, packed; to be copied (mz_buf_copy) */
 };
-/* @url: "type.googleapis.com/..."; @from NULL: nothing. @first: it waits for an answer: what does not exist is among the removed.
+/* @mode: enum mz_step_mode; @url: "type.googleapis.com/..."; @from NULL: nothing. @first: it waits for an answer: what does not exist is among the removed.
  * Resources of version 0 are names only. Borrowed until the next call that makes or trims. */
-const struct mz_step *mz_bundles_step(struct mz_bundles *b, enum mz_step_mode mode, struct mz_str url, const struct mz_set *from,
+const struct mz_step *mz_bundles_step(struct mz_bundles *b, unsigned mode, struct mz_str url, const struct mz_set *from,
                                       const struct mz_set *to, bool first);
 /* What those get who have @asked of a type by name, for all of one kind (@whom); kept until the next trim. Borrowed; NULL: not known. */
 struct mz_set *mz_bundles_known(struct mz_bundles *b, uint64_t whom, unsigned type, const struct mz_set *asked);

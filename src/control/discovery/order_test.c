@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "control/discovery/peer_double.h"
+#include "control/model/secret_double.h"
 #include "control/model/service_ips.h"
 
 #define ITEM(kind, api, name, ns, rest)                                                            \
@@ -33,6 +34,14 @@
     ", namespace: demo, labels: {app: bare}}\n"                                                    \
     "spec: {containers: [{ports: [{name: main, containerPort: 8081}]}]}\n"                         \
     "status: {phase: Running, " more "}\n"
+#define EDGE_POD(app)                                                                              \
+    "apiVersion: v1\nkind: Pod\nmetadata: {name: e, namespace: demo, labels: {app: " app           \
+    "}}\nspec: {serviceAccountName: e, containers: [{ports: [{name: tls, containerPort: "          \
+    "443}]}]}\n"                                                                                   \
+    "status: {podIP: 10.1.0.20, phase: Running}\n"
+#define GATEWAY(listeners) "spec: {gatewayClassName: istio, listeners: [" listeners "]}"
+#define HTTPS(secret)                                                                              \
+    "{name: s, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: " secret "}]}}"
 
 enum { VARIANTS = 4 };
 /* One object a line: it is one of these at a time, or not there (NULL, and what is left out). */
@@ -97,24 +106,93 @@ static const char *const objects[][VARIANTS] = {
         "BackendTLSPolicy", GATEWAY_API, "b", "demo",
         "spec: {targetRefs: [{group: '', kind: Service, name: api}], validation: {hostname: a.b, "
         "wellKnownCACertificates: System}}") },
-    { ITEM("Gateway", GATEWAY_API, "g", "demo",
-           "spec: {gatewayClassName: istio, listeners: [{name: a, port: 80, protocol: HTTP}]}") },
+    { ITEM("Gateway", GATEWAY_API, "g", "demo", GATEWAY("{name: a, port: 80, protocol: HTTP}")),
+      ITEM("Gateway", GATEWAY_API, "g", "demo",
+           GATEWAY("{name: a, port: 80, protocol: HTTP, hostname: x.com}, " HTTPS("c"))),
+      ITEM("Gateway", GATEWAY_API, "g", "demo", GATEWAY(HTTPS("far, namespace: other"))) },
+    { SERVICE("g-istio", "{clusterIP: 10.9.0.4, selector: {app: edge}, ports: [{name: http, port: "
+                         "80}, {name: tls, port: 443}]}"),
+      SERVICE("g-istio", "{clusterIP: 10.9.0.4, selector: {app: edge}, ports: [{name: http, port: "
+                         "80, targetPort: 8080}]}") },
+    { ITEM("ReferenceGrant", GATEWAY_API, "r", "other",
+           "spec: {from: [{group: gateway.networking.k8s.io, kind: Gateway, namespace: demo}], to: "
+           "[{group: '', kind: Secret}]}") },
+    { ITEM("ListenerSet", GATEWAY_API, "l", "demo",
+           "spec: {parentRef: {name: g}, listeners: [" HTTPS("c") "]}") },
+    { ROUTE("j", "{name: g}", "{backendRefs: [{name: api, port: 80}]}"),
+      ROUTE("j", "{name: g, sectionName: s}", "{backendRefs: [{name: web, port: 80}]}") },
+    { ISTIO("Gateway", "old",
+            "{selector: {app: edge}, servers: [{port: {number: 443, name: t, protocol: HTTPS}, "
+            "hosts: ['*'], tls: {mode: MUTUAL, credentialName: c}}]}"),
+      ISTIO("Gateway", "old",
+            "{selector: {app: edge}, servers: [{port: {number: 443, name: t, protocol: HTTPS}, "
+            "hosts: ['*'], tls: {mode: SIMPLE, credentialName: "
+            "'kubernetes-gateway://other/far'}}]}") },
+    { ISTIO("VirtualService", "v",
+            "{hosts: ['*'], gateways: [old], http: [{route: [{destination: {host: api}}]}]}"),
+      ISTIO("VirtualService", "v",
+            "{hosts: [api], http: [{match: [{uri: {prefix: /x}}], route: [{destination: {host: "
+            "web}}]}, {route: [{destination: {host: api}}]}]}") },
+    { ITEM("Ingress", "networking.k8s.io/v1", "n", "demo",
+           "spec: {ingressClassName: istio, rules: [{host: n.com, http: {paths: [{path: /, "
+           "pathType: "
+           "Prefix, backend: {service: {name: api, port: {number: 80}}}}]}}]}"),
+      ITEM("Ingress", "networking.k8s.io/v1", "n", "demo",
+           "spec: {ingressClassName: istio, tls: [{hosts: [n.com], secretName: c}], rules: [{http: "
+           "{paths: [{path: /a, pathType: Exact, backend: {service: {name: web, port: {number: "
+           "90}}}}]}}]}") },
+    { ITEM("Secret", "v1", "c", "demo", "data: {tls.crt: $CERT, tls.key: $KEY}"),
+      ITEM("Secret", "v1", "c", "demo", "data: {cert: $CERT, key: $KEY, cacert: $CERT}"),
+      ITEM("Secret", "v1", "c", "demo", "data: {tls.crt: $CERT, tls.key: $OTHER}"),
+      ITEM("Secret", "v1", "c", "demo", "data: {}") },
+    { ITEM("Secret", "v1", "c-cacert", "demo", "data: {ca.crt: $CERT}") },
+    { ITEM("Secret", "v1", "far", "other", "data: {tls.crt: $CERT, tls.key: $KEY}"),
+      ITEM("Secret", "v1", "far", "other",
+           "data: {tls.crt: $CERT, tls.key: $KEY, tls.ocsp-staple: $JUNK}") },
+    { ITEM("ConfigMap", "v1", "m", "demo", "data: {ca.crt: $JUNK}"),
+      ITEM("ConfigMap", "v1", "m", "demo", "data: {other: x}") },
+    { ISTIO("WorkloadGroup", "wg",
+            "{metadata: {labels: {app: web}}, template: {serviceAccount: a, ports: {http: 1}}}"),
+      ISTIO("WorkloadGroup", "wg",
+            "{metadata: {labels: {app: edge}}, template: {serviceAccount: b}}") },
+    { EDGE_POD("edge"), EDGE_POD("other") },
     { ITEM("PeerAuthentication", "security.istio.io/v1", "m", "demo",
            "spec: {mtls: {mode: DISABLE}}") },
 };
-static const char *const names_of[2][12] = {
-    { "outbound|80|v1|api.demo.svc.cluster.local", "outbound|80||api.demo.svc.cluster.local",
-      "outbound|80||web.demo.svc.cluster.local", "outbound|80||x.example.com",
-      "outbound|80||bare.demo.svc.cluster.local", "outbound|90||bare.demo.svc.cluster.local",
-      "outbound|90||api.demo.svc.cluster.local", "outbound|90||web.demo.svc.cluster.local",
-      "outbound|90||x.example.com" },
-    { "80", "api.demo.svc.cluster.local:80" },
-};
+enum { NAMES = 12, CLIENTS = 4 };
 static const enum mz_xds_type order[] = { MZ_XDS_CLUSTER, MZ_XDS_ENDPOINT, MZ_XDS_LISTENER,
-                                          MZ_XDS_ROUTE, MZ_XDS_NAME_TABLE };
-#define NODE "{id: sidecar~10.1.0.7~p.demo~demo.svc.cluster.local, metadata: {DNS_CAPTURE: true}}"
+                                          MZ_XDS_ROUTE,   MZ_XDS_SECRET,   MZ_XDS_NAME_TABLE };
+/* A sidecar and a gateway, and what they ask for by name. */
+static const struct who {
+    const char *node, *account;
+    const char *names[MZ_XDS_TYPE__COUNT][NAMES];
+} whos[] = {
+    { "{id: sidecar~10.1.0.7~p.demo~demo.svc.cluster.local, metadata: {DNS_CAPTURE: true}}",
+      "a",
+      { [MZ_XDS_ENDPOINT] = { "outbound|80|v1|api.demo.svc.cluster.local",
+                              "outbound|80||api.demo.svc.cluster.local",
+                              "outbound|80||web.demo.svc.cluster.local",
+                              "outbound|80||x.example.com",
+                              "outbound|90||api.demo.svc.cluster.local",
+                              "outbound|90||web.demo.svc.cluster.local",
+                              "outbound|90||x.example.com" },
+        [MZ_XDS_ROUTE] = { "80", "api.demo.svc.cluster.local:80" },
+        [MZ_XDS_SECRET] = { "configmap://demo/m-cacert", "kubernetes-gateway://other/far",
+                            "kubernetes://c-cacert", "kubernetes://other/far" } } },
+    { "{id: router~10.1.0.20~e.demo~demo.svc.cluster.local, metadata: {LABELS: {app: edge}}}",
+      "g-istio",
+      { [MZ_XDS_ENDPOINT] = { "outbound|80||api.demo.svc.cluster.local",
+                              "outbound|90||web.demo.svc.cluster.local" },
+        [MZ_XDS_ROUTE] = { "http.80", "http.8080",
+                           "https.443.default.g~istio-autogenerated-k8s-gateway~s.demo",
+                           "https.443.default.l~istio-autogenerated-k8s-gateway~s.demo",
+                           "https.443.t.old.demo" },
+        [MZ_XDS_SECRET] = { "kubernetes-gateway://demo/c", "kubernetes-gateway://other/far",
+                            "kubernetes://c", "kubernetes://c-cacert", "kubernetes://none" } } },
+};
 
 struct client {
+    const struct who *who;
     bool delta;
     struct mz_peer *peer;
     struct mz_map
@@ -128,7 +206,9 @@ static struct {
     struct mz_model *model;
     struct mz_translator *translator;
     struct mz_bundles *bundles;
-    struct client clients[2];
+    struct client clients[CLIENTS];
+    struct secret_double pems;
+    unsigned secrets; /* that were to be had, over all rounds */
     int at[MZ_COUNT(objects)]; /* -1: not there */
     uint64_t seed;
 } t;
@@ -141,13 +221,11 @@ static unsigned random_below(unsigned n)
 
 /* ---- clients ---- */
 
-static size_t asked(enum mz_xds_type type, char *out[12])
+static size_t asked(const struct who *w, enum mz_xds_type type, char *out[NAMES])
 {
-    const char *const *v = type == MZ_XDS_ENDPOINT ? names_of[0]
-                           : type == MZ_XDS_ROUTE  ? names_of[1]
-                                                   : NULL;
+    const char *const *v = w->names[type];
     size_t n = 0;
-    for (; v && v[n]; n++)
+    for (; v[n]; n++)
         out[n] = (char *)(uintptr_t)v[n];
     return n;
 }
@@ -182,6 +260,7 @@ static struct mz_str name_in(enum mz_xds_type type, const pb_Any *any, struct mz
     return mz_str_c(type == MZ_XDS_CLUSTER    ? ((pb_Cluster *)m)->name
                     : type == MZ_XDS_ENDPOINT ? ((pb_ClusterLoadAssignment *)m)->cluster_name
                     : type == MZ_XDS_LISTENER ? ((pb_Listener *)m)->name
+                    : type == MZ_XDS_SECRET   ? ((pb_Secret *)m)->name
                                               : ((pb_RouteConfiguration *)m)->name);
 }
 
@@ -195,7 +274,7 @@ static void clear(struct mz_map *m)
 
 static bool is_named(enum mz_xds_type type)
 {
-    return type == MZ_XDS_ENDPOINT || type == MZ_XDS_ROUTE;
+    return type == MZ_XDS_ENDPOINT || type == MZ_XDS_ROUTE || type == MZ_XDS_SECRET;
 }
 
 static bool on_send(void *arg, struct mz_buf *response)
@@ -237,14 +316,14 @@ static void request(struct client *c, enum mz_xds_type type, bool first)
                     .p;
     pb_DiscoveryRequest s = pb_DiscoveryRequest__INIT;
     pb_DeltaDiscoveryRequest d = pb_DeltaDiscoveryRequest__INIT;
-    assert_true(
-        mz_msg_from_text(&ctx, MZ_STR(NODE), MZ_TEXT_YAML, &pb_Node__descriptor, &node, &err));
+    assert_true(mz_msg_from_text(&ctx, mz_str_c(c->who->node), MZ_TEXT_YAML, &pb_Node__descriptor,
+                                 &node, &err));
     s.type_url = d.type_url = url;
     s.node = d.node = first ? (pb_Node *)node : NULL;
     s.response_nonce = d.response_nonce = c->nonce[type];
-    char *names[12];
+    char *names[NAMES];
     s.resource_names = d.resource_names_subscribe = names;
-    s.n_resource_names = asked(type, names);
+    s.n_resource_names = asked(c->who, type, names);
     d.n_resource_names_subscribe = first ? s.n_resource_names : 0;
     c->pending[type] = false;
     if (!mz_peer_request(c->peer, c->delta ? &d.base : &s.base, &err))
@@ -270,7 +349,7 @@ static void settle(struct client *c)
 static void put(struct mz_store *s, const char *text)
 {
     const struct mz_doc_reader r = { MZ_STR("f"), double_take, double_hear, s };
-    mz_doc_read_text(&r, mz_str_c(text), MZ_TEXT_YAML);
+    mz_doc_read_text(&r, secret_double_fill(&t.pems, text), MZ_TEXT_YAML);
 }
 
 static void change_one(void)
@@ -301,15 +380,15 @@ static void tell(void)
     struct mz_change c;
     struct mz_model *m = mz_model_build(t.store, &o, t.model);
     mz_change_init(&c, t.model, m);
-    for (size_t i = 0; i < 2 && m->base != t.model; i++)
+    for (size_t i = 0; i < CLIENTS && m->base != t.model; i++)
         mz_peer_detach(t.clients[i].peer);
     mz_translator_set_model(t.translator, m);
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < CLIENTS; i++)
         mz_peer_push(t.clients[i].peer, &c);
     mz_change_fini(&c);
     mz_model_unref(t.model);
     t.model = m;
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < CLIENTS; i++)
         settle(&t.clients[i]);
 }
 
@@ -326,12 +405,29 @@ static void compare(const struct client *c, enum mz_xds_type type, const struct 
         struct mz_out *w = mz_out_create(o->name, &whole.base);
         const struct mz_out *h = mz_map_get(has, o->name);
         if (!h || !mz_str_eq(h->bytes, w->bytes))
-            fail_msg("round %u, %s client: %s %.*s is %s", round, c->delta ? "delta" : "state",
-                     mz_translate_short(type), MZ_STR_ARG(o->name), h ? "another" : "missing");
+            fail_msg("round %u, %s client %.7s: %s %.*s is %s", round, c->delta ? "delta" : "state",
+                     c->who->node + 5, mz_translate_short(type), MZ_STR_ARG(o->name),
+                     h ? "another" : "missing");
         mz_out_unref(w);
     }
-    if (c->delta || !is_named(type)) /* the other variant cannot take a named one back */
+    /* State of the world cannot take a named one back; a Secret that goes stays with who has it. */
+    t.secrets += type == MZ_XDS_SECRET ? (unsigned)want->v.n : 0;
+    if (type != MZ_XDS_SECRET && (c->delta || !is_named(type)))
         assert_int_equal(has->n, want->v.n);
+}
+
+static void check_type(const struct client *c, struct mz_view *v, enum mz_xds_type type,
+                       unsigned round)
+{
+    struct mz_outs want = { 0 };
+    struct mz_str names[NAMES];
+    char *texts[NAMES];
+    const size_t n = asked(c->who, type, texts);
+    for (size_t k = 0; k < n; k++)
+        names[k] = mz_str_c(texts[k]);
+    mz_translate(v, type, names, n, &want);
+    compare(c, type, &want, round);
+    mz_outs_fini(&want);
 }
 
 static void check(unsigned round)
@@ -350,24 +446,18 @@ static void check(unsigned round)
     struct mz_translator *fresh =
         mz_translator_create(&(struct mz_features){ .metadata_exchange = true, .alpn = true });
     mz_translator_set_model(fresh, m);
-    assert_true(
-        mz_msg_from_text(&ctx, MZ_STR(NODE), MZ_TEXT_YAML, &pb_Node__descriptor, &node, &err));
-    struct mz_proxy *p = mz_proxy_create((const pb_Node *)node, &err);
-    struct mz_view *v = mz_view_create(fresh, p);
-    for (size_t i = 0; i < MZ_COUNT(order); i++) {
-        struct mz_outs want = { 0 };
-        struct mz_str names[12];
-        char *texts[12];
-        const size_t n = asked(order[i], texts);
-        for (size_t k = 0; k < n; k++)
-            names[k] = mz_str_c(texts[k]);
-        mz_translate(v, order[i], names, n, &want);
-        for (size_t k = 0; k < 2; k++)
-            compare(&t.clients[k], order[i], &want, round);
-        mz_outs_fini(&want);
+    for (size_t i = 0; i < CLIENTS; i++) {
+        const struct client *c = &t.clients[i];
+        assert_true(mz_msg_from_text(&ctx, mz_str_c(c->who->node), MZ_TEXT_YAML,
+                                     &pb_Node__descriptor, &node, &err));
+        struct mz_proxy *p = mz_proxy_create((const pb_Node *)node, &err);
+        mz_proxy_verify(p, MZ_STR("demo"), mz_str_c(c->who->account));
+        struct mz_view *v = mz_view_create(fresh, p);
+        for (size_t k = 0; k < MZ_COUNT(order); k++)
+            check_type(c, v, order[k], round);
+        mz_view_destroy(v);
+        mz_proxy_destroy(p);
     }
-    mz_view_destroy(v);
-    mz_proxy_destroy(p);
     mz_translator_destroy(fresh);
     mz_model_unref(m);
     mz_store_destroy(s);
@@ -380,6 +470,7 @@ static void check(unsigned round)
 static void begin(uint64_t seed)
 {
     memset(&t, 0, sizeof(t));
+    secret_double_init(&t.pems);
     t.seed = seed;
     memset(t.at, -1, sizeof(t.at));
     struct mz_err err;
@@ -388,17 +479,24 @@ static void begin(uint64_t seed)
     t.translator =
         mz_translator_create(&(struct mz_features){ .metadata_exchange = true, .alpn = true });
     t.bundles = mz_bundles_create(mz_translator_sets(t.translator));
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < CLIENTS; i++) {
         struct client *c = &t.clients[i];
-        c->delta = i;
-        const struct mz_peer_env env = { t.translator, t.bundles, c->delta, MZ_XDS_TYPE__COUNT,
-                                         on_send,      c,         NULL };
+        c->delta = i % 2;
+        c->who = &whos[i / 2];
+        const struct mz_peer_env env = { .translator = t.translator,
+                                         .bundles = t.bundles,
+                                         .delta = c->delta,
+                                         .only = MZ_XDS_TYPE__COUNT,
+                                         .send = on_send,
+                                         .arg = c,
+                                         .ns = MZ_STR("demo"),
+                                         .account = mz_str_c(c->who->account) };
         c->peer = mz_peer_create(&env);
         for (unsigned k = 0; k < MZ_XDS_TYPE__COUNT; k++)
             mz_map_init(&c->has[k], MZ_MEM_XDS);
     }
     tell();
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < CLIENTS; i++)
         for (size_t k = 0; k < MZ_COUNT(order); k++) {
             request(&t.clients[i], order[k], true);
             settle(&t.clients[i]);
@@ -407,7 +505,7 @@ static void begin(uint64_t seed)
 
 static void end(void)
 {
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < CLIENTS; i++) {
         mz_peer_destroy(t.clients[i].peer);
         for (unsigned k = 0; k < MZ_XDS_TYPE__COUNT; k++) {
             clear(&t.clients[i].has[k]);
@@ -419,12 +517,13 @@ static void end(void)
     mz_model_unref(t.model);
     mz_service_ips_destroy(t.ips);
     mz_store_destroy(t.store);
+    secret_double_fini(&t.pems);
 }
 
 static void test_any_order(void **state)
 {
     (void)state;
-    unsigned patched = 0;
+    unsigned patched = 0, secrets = 0;
     for (uint64_t seed = 1; seed <= 6; seed++) {
         begin(seed);
         for (unsigned round = 0; round < 60; round++) {
@@ -434,8 +533,10 @@ static void test_any_order(void **state)
             patched += t.model->base != NULL;
             check((unsigned)seed * 1000 + round);
         }
+        secrets += t.secrets;
         end();
     }
+    assert_true(secrets > 500);
     assert_true(patched > 20); /* the short way was gone, too */
 }
 

@@ -33,8 +33,9 @@ struct mz_peer {
     uint64_t nonces;
 };
 
-static const enum mz_xds_type order[] = { MZ_XDS_CLUSTER, MZ_XDS_ENDPOINT,  MZ_XDS_LISTENER,
-                                          MZ_XDS_ROUTE,   MZ_XDS_EXTENSION, MZ_XDS_NAME_TABLE };
+static const enum mz_xds_type order[] = { MZ_XDS_CLUSTER,   MZ_XDS_ENDPOINT, MZ_XDS_LISTENER,
+                                          MZ_XDS_ROUTE,     MZ_XDS_SECRET,   MZ_XDS_EXTENSION,
+                                          MZ_XDS_NAME_TABLE };
 
 struct mz_peer *mz_peer_create(const struct mz_peer_env *env)
 {
@@ -166,8 +167,10 @@ static struct mz_str hex(uint64_t v, char out[17])
     return (struct mz_str){ out, 16 };
 }
 
-static enum mz_step_mode mode_of(const struct mz_peer *p, enum mz_xds_type t)
+static unsigned mode_of(const struct mz_peer *p, enum mz_xds_type t)
 {
+    if (t == MZ_XDS_SECRET)
+        return MZ_STEP_SECRET | (p->env.delta ? MZ_STEP_DELTA : MZ_STEP_SOME);
     if (p->env.delta)
         return MZ_STEP_DELTA;
     return p->subs[t].wildcard || t == MZ_XDS_CLUSTER || t == MZ_XDS_LISTENER ? MZ_STEP_WHOLE
@@ -205,8 +208,11 @@ static bool send_response(struct mz_peer *p, enum mz_xds_type t, struct mz_str u
     return ok;
 }
 
+/* That there is no such Secret is told only beside one that there is, as the field's control plane does. */
 static bool is_needed(struct mz_peer *p, enum mz_xds_type t, const struct mz_step *step)
 {
+    if (t == MZ_XDS_SECRET)
+        return step->changed_n != 0;
     return p->subs[t].fresh || step->changed_n ||
            (step->removed_n && mode_of(p, t) != MZ_STEP_SOME);
 }
@@ -215,6 +221,12 @@ static void make_view(struct mz_peer *p)
 {
     if (!p->view)
         p->view = mz_view_create(p->env.translator, p->proxy);
+}
+
+/* What is not there, or not any more. A reference. */
+static struct mz_out *without(struct mz_peer *p, enum mz_xds_type t, struct mz_out *had)
+{
+    return t == MZ_XDS_SECRET && had->version ? mz_out_ref(had) : placeholder(p, had->name, 0);
 }
 
 /* By name what there is of it now, else the name alone. */
@@ -229,12 +241,13 @@ static struct mz_set *answers(struct mz_peer *p, enum mz_xds_type t)
     for (struct mz_out *o; (o = mz_set_next(s->have, &at));)
         *mz_vec_push(&names, MZ_MEM_XDS) = o->name;
     mz_translate(p->view, t, names.v, names.n, &now);
+    at = (struct mz_set_at){ 0 };
     for (size_t i = 0; i < names.n; i++) {
+        struct mz_out *had = mz_set_next(s->have, &at);
         while (k < now.v.n && mz_str_cmp(now.v.v[k]->name, names.v[i]) < 0)
             k++; /* added by a patch: nobody asked for it */
         const bool found = k < now.v.n && mz_str_eq(now.v.v[k]->name, names.v[i]);
-        *mz_vec_push(&all, MZ_MEM_XDS) =
-            found ? mz_out_ref(now.v.v[k]) : placeholder(p, names.v[i], 0);
+        *mz_vec_push(&all, MZ_MEM_XDS) = found ? mz_out_ref(now.v.v[k]) : without(p, t, had);
     }
     struct mz_set *set = mz_set_create(sets(p), all.v, all.n);
     mz_vec_foreach (o, &all)
@@ -345,6 +358,8 @@ static bool take_node(struct mz_peer *p, const pb_Node *node, struct mz_err *err
     if (!node)
         return mz_err_set(err, "the first request has no node");
     p->proxy = mz_proxy_create(node, err);
+    if (p->proxy)
+        mz_proxy_verify(p->proxy, p->env.ns, p->env.account);
     return p->proxy != NULL;
 }
 
@@ -561,7 +576,7 @@ void mz_peer_detach(struct mz_peer *p)
 static void mark_endpoints(struct mz_peer *p, const struct mz_change *c)
 {
     struct sub *s = &p->subs[MZ_XDS_ENDPOINT];
-    if (!s->on || s->dirty)
+    if (!s->on || s->dirty || !c->hosts.n)
         return;
     struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
     make_view(p);
@@ -604,6 +619,7 @@ void mz_peer_push(struct mz_peer *p, const struct mz_change *c)
             mark_endpoints(p, c);
     } else {
         mark_endpoints(p, c);
+        p->subs[MZ_XDS_SECRET].dirty |= p->subs[MZ_XDS_SECRET].on && c->secrets;
     }
     respond_all(p);
 }

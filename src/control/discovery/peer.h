@@ -4,7 +4,7 @@
  * The xDS protocol with one client (C6), either variant, bytes out through a function: no sockets here. Main thread.
  *
  * Of each type at most one response is under way: while it is neither acknowledged nor refused, what changes meanwhile is only
- * remembered, so a client that does not answer costs nothing more. Types go in the order CDS, EDS, LDS, RDS. What a client
+ * remembered, so a client that does not answer costs nothing more. Types go in the order CDS, EDS, LDS, RDS, SDS. What a client
  * has is kept as the resources themselves, which all clients share: pieces that are the same for many are one (translate/set.h).
  */
 #include "control/discovery/bundle.h"
@@ -21,7 +21,9 @@ struct mz_peer_env {
     bool (*send)(void *arg, struct mz_buf *response);
     void *arg;
     struct mz_peer_counts *counts; /* NULL: nobody counts */
+    struct mz_str ns, account; /* who it is, by certificate or token; "": nobody knows, and it gets no Secret. Borrowed */
 };
+/* A Secret that goes, is broken or may not be had any more stays with those who have it: what they serve goes on. */
 struct mz_peer *mz_peer_create(const struct mz_peer_env *env); /* copied */
 void mz_peer_destroy(struct mz_peer *p); /* NULL is fine */
 /* A request of the variant. False: the stream must end, @err says why (a node that is not served). */

@@ -1,6 +1,11 @@
 /* Whatever a client sends, in both variants: the peer lives, and what it sends are responses. Requests lie one behind the other, a byte
  * of length before each; a length of 255 changes the model. */
 #include "control/discovery/peer_double.h"
+#include "control/model/secret_double.h"
+
+enum { MAX_CHANGES = 64 }; /* of one input: each makes everything anew */
+#define SECRET(data)                                                                               \
+    "---\napiVersion: v1\nkind: Secret\nmetadata: {name: c, namespace: demo}\ndata: {" data "}\n"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
@@ -21,33 +26,58 @@ static bool on_send(void *arg, struct mz_buf *response)
     return bytes.n % 7 != 0;
 }
 
-static void change(struct mz_translator *t, struct mz_peer *p, struct mz_model **m, bool other)
+/* Made once: what is played is the protocol. */
+static struct mz_model *models[2];
+
+static void make_models(void)
+{
+    static struct secret_double pems; /* until the end */
+    static const char *const texts[] = { DOUBLE_SERVICE("api", "80", "10.1.0.1")
+                                             SECRET("tls.crt: $CERT, tls.key: $KEY"),
+                                         DOUBLE_SERVICE("web", "81", "10.1.0.3")
+                                             SECRET("cert: $CERT, key: $KEY, cacert: $CERT") };
+    if (models[0])
+        return;
+    mz_type_add_table(mz_control_types, mz_control_types_n);
+    secret_double_init(&pems);
+    for (size_t i = 0; i < MZ_COUNT(models); i++)
+        models[i] = double_model(secret_double_fill(&pems, texts[i]));
+}
+
+static void change(struct mz_translator *t, struct mz_peer *p, const struct mz_model **m,
+                   bool other)
 {
     struct mz_change c;
-    struct mz_model *next = double_model(other ? MZ_STR(DOUBLE_SERVICE("web", "81", "10.1.0.3"))
-                                               : MZ_STR(DOUBLE_SERVICE("api", "80", "10.1.0.1")));
-    mz_change_init(&c, *m, next);
+    mz_change_init(&c, *m, models[other]);
     mz_peer_detach(p);
-    mz_translator_set_model(t, next);
+    mz_translator_set_model(t, models[other]);
     mz_peer_push(p, &c);
     mz_change_fini(&c);
-    mz_model_unref(*m);
-    *m = next;
+    *m = models[other];
 }
 
 static void play(const uint8_t *data, size_t n, bool delta)
 {
     struct mz_translator *t =
         mz_translator_create(&(struct mz_features){ .metadata_exchange = true, .alpn = true });
-    struct mz_model *m = double_model(MZ_STR(DOUBLE_SERVICE("api", "80", "10.1.0.1")));
+    const struct mz_model *m = models[0];
     struct mz_bundles *bundles = mz_bundles_create(mz_translator_sets(t));
-    const struct mz_peer_env env = { t, bundles, delta, MZ_XDS_TYPE__COUNT, on_send, &delta, NULL };
+    const struct mz_peer_env env = { .translator = t,
+                                     .bundles = bundles,
+                                     .delta = delta,
+                                     .only = MZ_XDS_TYPE__COUNT,
+                                     .send = on_send,
+                                     .arg = &delta,
+                                     .ns = MZ_STR("demo"),
+                                     .account = MZ_STR("x") };
+    unsigned changes = 0;
     mz_translator_set_model(t, m);
     struct mz_peer *p = mz_peer_create(&env);
     for (size_t at = 0; at < n;) {
         size_t len = data[at++];
         if (len == 255) {
-            change(t, p, &m, at & 1);
+            if (changes++ < MAX_CHANGES)
+                change(t, p, &m, at & 1);
             continue;
         }
         len = len > n - at ? n - at : len;
@@ -67,12 +97,11 @@ static void play(const uint8_t *data, size_t n, bool delta)
     mz_peer_destroy(p);
     mz_bundles_destroy(bundles);
     mz_translator_destroy(t);
-    mz_model_unref(m);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-    mz_type_add_table(mz_control_types, mz_control_types_n);
+    make_models();
     play(data, n, false);
     play(data, n, true);
     return 0;

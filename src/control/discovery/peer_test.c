@@ -118,8 +118,9 @@ static int up(bool delta)
         mz_translator_create(&(struct mz_features){ .metadata_exchange = true, .alpn = true });
     set_model(DOUBLE_SERVICE("api", "80", "10.1.0.1"));
     t.bundles = mz_bundles_create(mz_translator_sets(t.translator));
-    const struct mz_peer_env env = { t.translator, t.bundles, delta, MZ_XDS_TYPE__COUNT,
-                                     on_send,      NULL,      NULL };
+    const struct mz_peer_env env = { t.translator,   t.bundles, delta, MZ_XDS_TYPE__COUNT,
+                                     on_send,        NULL,      NULL,  MZ_STR_INIT(""),
+                                     MZ_STR_INIT("") };
     t.peer = mz_peer_create(&env);
     return 0;
 }

@@ -66,17 +66,18 @@ static void *begin(struct mz_discovery *d, struct mz_grpc_serving *c, const stru
                    bool delta, enum mz_xds_type only)
 {
     struct stream *s = mz_new0(MZ_MEM_XDS, struct stream);
-    const struct mz_peer_env env = { d->translator, d->bundles, delta,     only,
-                                     stream_send,   s,          &d->counts };
     char from[MZ_ADDR_TEXT];
     s->d = d;
     s->call = c;
+    const bool known = is_known(s, h);
+    const struct mz_peer_env env = { d->translator, d->bundles, delta,         only, stream_send, s,
+                                     &d->counts,    s->who.ns,  s->who.account };
     s->id = ++d->ids;
     s->connected_us = mz_clock->wall_us();
     s->peer = mz_peer_create(&env);
     mz_list_add_tail(&d->streams, &s->link);
     d->streams_n++;
-    if (!is_known(s, h))
+    if (!known)
         end_stream(s, MZ_GRPC_UNAUTHENTICATED, "authentication failure");
     else if (!d->model) /* nothing to say yet: ask again */
         end_stream(s, MZ_GRPC_UNAVAILABLE, "documents are being read");
@@ -197,6 +198,8 @@ BEGIN(lds, false, MZ_XDS_LISTENER)
 BEGIN(lds_delta, true, MZ_XDS_LISTENER)
 BEGIN(rds, false, MZ_XDS_ROUTE)
 BEGIN(rds_delta, true, MZ_XDS_ROUTE)
+BEGIN(sds, false, MZ_XDS_SECRET)
+BEGIN(sds_delta, true, MZ_XDS_SECRET)
 
 #define METHOD(path, kind, begin_fn)                                                               \
     {                                                                                              \
@@ -217,6 +220,8 @@ static const struct mz_grpc_handler handlers[] = {
     METHOD("listener.v3.ListenerDiscoveryService/DeltaListeners", DeltaDiscovery, lds_delta),
     METHOD("route.v3.RouteDiscoveryService/StreamRoutes", Discovery, rds),
     METHOD("route.v3.RouteDiscoveryService/DeltaRoutes", DeltaDiscovery, rds_delta),
+    METHOD("secret.v3.SecretDiscoveryService/StreamSecrets", Discovery, sds),
+    METHOD("secret.v3.SecretDiscoveryService/DeltaSecrets", DeltaDiscovery, sds_delta),
 };
 
 /* ---- the server ---- */
@@ -318,6 +323,11 @@ void mz_discovery_each(struct mz_discovery *d,
 const struct mz_peer_counts *mz_discovery_counts(const struct mz_discovery *d)
 {
     return &d->counts;
+}
+
+uint64_t mz_discovery_secrets_refused(const struct mz_discovery *d)
+{
+    return mz_translator_secrets_refused(d->translator);
 }
 
 struct mz_cache_counts mz_discovery_cache(const struct mz_discovery *d)

@@ -23,6 +23,7 @@ struct mz_discovery_client {
 /* Those that have said who they are, in the order in which they came. */
 void mz_discovery_each(struct mz_discovery *d, void (*each)(void *arg, const struct mz_discovery_client *c), void *arg);
 const struct mz_peer_counts *mz_discovery_counts(const struct mz_discovery *d);
+uint64_t mz_discovery_secrets_refused(const struct mz_discovery *d); /* as mz_translator_secrets_refused() */
 struct mz_cache_counts mz_discovery_cache(const struct mz_discovery *d);
 const struct mz_model *mz_discovery_model(const struct mz_discovery *d); /* NULL before the first */
 /*

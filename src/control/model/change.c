@@ -68,6 +68,17 @@ static void compare_workloads(struct mz_change *c, const struct mz_model *x,
     }
 }
 
+/* Of @x, one that @y has not, or another one. */
+static bool has_other_secrets(const struct mz_model *x, const struct mz_model *y)
+{
+    mz_map_foreach (it, &x->secrets) {
+        const struct mz_doc *d = it->value, *other = mz_map_get(&y->secrets, it->key);
+        if (!other || other->version != d->version)
+            return true;
+    }
+    return false;
+}
+
 bool mz_change_is_own(const struct mz_change *c, struct mz_str ns, struct mz_str name,
                       struct mz_str address)
 {
@@ -100,6 +111,7 @@ void mz_change_init(struct mz_change *c, const struct mz_model *before,
     compare(c, before, after);
     compare_workloads(c, after, before);
     compare_workloads(c, before, after);
+    c->secrets = has_other_secrets(after, before) || has_other_secrets(before, after);
 }
 
 void mz_change_fini(struct mz_change *c)
@@ -115,5 +127,5 @@ void mz_change_fini(struct mz_change *c)
 
 bool mz_change_none(const struct mz_change *c)
 {
-    return !c->all && !c->services && c->hosts.n == 0 && c->workloads.n == 0;
+    return !c->all && !c->services && !c->secrets && c->hosts.n == 0 && c->workloads.n == 0;
 }

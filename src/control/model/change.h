@@ -9,6 +9,7 @@ struct mz_change_host {
 struct mz_change {
     bool all;      /* settings or rules: everything may be different */
     bool services; /* some service came, went or is another (its endpoints not counted) */
+    bool secrets;  /* some Secret or ConfigMap with certificates is another */
     struct mz_map workloads; /* that are different, by "ns/name" and by address: what their own proxies answer on may be */
     struct mz_map hosts; /* to struct mz_change_host: services whose endpoints, or that themselves, are different; keys of either model */
 };

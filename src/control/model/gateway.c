@@ -12,6 +12,59 @@ static int compare(const void *a, const void *b)
     return c ? c : mz_str_cmp((*x)->ns, (*y)->ns);
 }
 
+/* ---- Secrets that servers name by "kubernetes-gateway://" ---- */
+
+struct references {
+    struct model_draft *d;
+    struct mz_gateway *g;
+    MZ_VEC(struct mz_str) v;
+};
+
+/* Of its own namespace, or another one lets it. Where documents of the Gateway API were read that was looked at. */
+static bool is_allowed(const struct references *r, struct mz_str rest)
+{
+    const ptrdiff_t slash = mz_str_chr(rest, '/');
+    const struct mz_str ns = { rest.p, slash < 0 ? 0 : (size_t)slash };
+    if (r->g->by_service || slash <= 0)
+        return slash > 0;
+    return mz_str_eq(ns, r->g->ns) ||
+           model_granted(r->d, "Gateway", r->g->ns, "Secret", ns, rest.p + slash + 1);
+}
+
+static void refer(struct references *r, const char *name, const ist_ServerTLSSettings *t)
+{
+    const struct mz_str scheme = MZ_STR("kubernetes-gateway://"), s = mz_str_c(name);
+    struct mz_arena *a = r->d->m->arena;
+    if (!mz_str_starts(s, scheme) || !is_allowed(r, mz_str_skip(s, scheme.n)))
+        return;
+    *mz_vec_push(&r->v, MZ_MEM_CONFIG) = mz_arena_dup(a, s);
+    if (t->mode == ist_ServerTLSSettings_TLSmode_MUTUAL ||
+        t->mode == ist_ServerTLSSettings_TLSmode_OPTIONAL_MUTUAL)
+        *mz_vec_push(&r->v, MZ_MEM_CONFIG) = mz_arena_printf(a, "%s-cacert", name);
+}
+
+static void find_references(struct model_draft *d, struct mz_gateway *g)
+{
+    struct references r = { .d = d, .g = g };
+    for (size_t i = 0; i < g->spec->n_servers; i++) {
+        const ist_ServerTLSSettings *t = g->spec->servers[i]->tls;
+        for (size_t k = 0; t && k < t->n_credential_names; k++)
+            refer(&r, t->credential_names[k], t);
+        if (t && !t->n_credential_names)
+            refer(&r, t->credential_name, t);
+        if (t)
+            refer(&r, t->ca_cert_credential_name, t);
+    }
+    struct mz_str *v = mz_arena_alloc(d->m->arena, r.v.n * sizeof(*v));
+    if (r.v.n)
+        memcpy(v, r.v.v, r.v.n * sizeof(*v));
+    g->secrets = v;
+    g->secrets_n = r.v.n;
+    for (size_t i = 0; i < r.v.n; i++)
+        g->hash = model_hash_str(g->hash, v[i]);
+    mz_vec_free(&r.v, MZ_MEM_CONFIG);
+}
+
 static const struct mz_gateway *make(struct model_draft *d, const struct mz_doc *doc)
 {
     struct mz_gateway *g = mz_arena_new0(d->m->arena, struct mz_gateway);
@@ -21,6 +74,7 @@ static const struct mz_gateway *make(struct model_draft *d, const struct mz_doc 
     g->spec = (const ist_Gateway *)mz_doc_body(doc, d->m->arena);
     g->selector = model_labels(d, (const void *const *)g->spec->selector, g->spec->n_selector);
     g->hash = model_hash_str(model_hash_str(doc->version, g->ns), g->name);
+    find_references(d, g);
     return g;
 }
 
@@ -31,6 +85,8 @@ void model_made_gateway(struct model_draft *d, struct mz_gateway *g)
     g->hash = model_hash_labels(model_hash_str(g->hash, g->services_ns), g->selector);
     for (size_t i = 0; i < g->services_n; i++)
         g->hash = model_hash_str(g->hash, g->services[i]);
+    g->hash = model_hash_str(g->hash, g->account);
+    find_references(d, g);
     *mz_vec_push(&d->gateways, MZ_MEM_CONFIG) = g;
 }
 

@@ -13,6 +13,9 @@ struct mz_gateway {
     const struct mz_str *services; /* hosts */
     size_t services_n;
     struct mz_str services_ns;     /* where the services are */
+    struct mz_str account;         /* of its proxies; "": any of the namespace */
+    const struct mz_str *secrets;  /* "kubernetes-gateway://..." that its servers name and may have */
+    size_t secrets_n;
 };
 /* A proxy with these labels listens as @g says; not for one by_service. */
 bool mz_gateway_selects(const struct mz_gateway *g, struct mz_labels labels);

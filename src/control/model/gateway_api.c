@@ -159,6 +159,10 @@ static void find_services(struct gw_making *g, struct mz_gw *gw)
     struct mz_str skipped = MZ_STR("");
     gw->services = mz_arena_alloc(g->a, (m->n_addresses + 1) * sizeof(*gw->services));
     if (is_managed(m)) {
+        const struct mz_str account = gw_annotation(g, gw->doc, "gateway.istio.io/service-account");
+        gw->account =
+            account.n ? mz_arena_dup(g->a, account)
+                      : mz_arena_printf(g->a, "%.*s-%s", MZ_STR_ARG(gw->name), m->gatewayclassname);
         const struct mz_str own = gw_annotation(g, gw->doc, "gateway.istio.io/name-override");
         const char *name = own.n ? own.p
                                  : mz_arena_printf(g->d->scratch, "%.*s-%s", MZ_STR_ARG(gw->name),
@@ -297,6 +301,7 @@ static void add_set(struct gw_making *g, const struct mz_doc *doc)
     gw->spec = parent->spec;
     gw->services = parent->services;
     gw->services_n = parent->services_n;
+    gw->account = parent->account;
     gw->error = parent->error;
     if (parent->remote)
         gw->refused = mz_arena_printf(g->a, "The \"%s\" GatewayClass does not support ListenerSet",
@@ -371,6 +376,7 @@ static void serve_listener(struct gw_making *g, const struct mz_gw *gw,
     one->services_n = gw->services_n;
     one->services_ns = gw->parent ? gw->parent->ns : gw->ns;
     one->by_service = true;
+    one->account = gw->account;
     model_made_gateway(g->d, one);
 }
 
@@ -411,7 +417,7 @@ void model_add_gateway_api(struct model_draft *d)
 {
     struct gw_making g = { .d = d, .a = d->m->arena };
     struct mz_gateway_api *out = mz_arena_new0(d->m->arena, struct mz_gateway_api);
-    struct mz_map *const maps[] = { &g.by_key, &g.grants, &g.hosts, &g.merging, &g.backends };
+    struct mz_map *const maps[] = { &g.by_key, &g.hosts, &g.merging, &g.backends };
     for (size_t i = 0; i < MZ_COUNT(maps); i++)
         mz_map_init(maps[i], MZ_MEM_CONFIG);
     index_hosts(&g);

@@ -36,6 +36,7 @@ struct mz_gw { /* a Gateway or a ListenerSet of ours */
     struct mz_str address_type; /* "Hostname", "IPAddress", ... as an annotation says */
     const struct mz_str *services; /* hosts of those in front of it */
     size_t services_n;
+    struct mz_str account;   /* that its proxies have, where the field's control plane would run them; "": any */
     struct mz_gw_error error, backend_tls;
     bool insecure;           /* clients' certificates are asked for and not verified somewhere */
     struct mz_gw_listener *listeners;

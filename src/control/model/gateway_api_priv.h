@@ -12,7 +12,6 @@ struct gw_making { /* while the model is made */
     struct model_draft *d;
     struct mz_arena *a; /* the model's */
     struct mz_map by_key;   /* of documents, to struct mz_gw */
-    struct mz_map grants;   /* "FROM-KIND/ns>TO-KIND/ns/name", name "*" for all, to anything */
     struct mz_map hosts;    /* "ns/host" of every service */
     struct mz_map merging;  /* "where/host" to struct gw_merged */
     MZ_VEC(struct gw_merged *) merged;
@@ -44,8 +43,7 @@ bool gw_hosts_within(struct mz_str host, struct mz_str of); /* all that @host st
 
 /* gateway_api_refs.c */
 void gw_add_grants(struct gw_making *g);
-/* Objects of @from in namespace @ns may refer to @name of @to (kind and group) in @other. */
-bool gw_granted(struct gw_making *g, const char *from, struct mz_str ns, const char *to, struct mz_str other, const char *name);
+#define gw_granted(g, ...) model_granted((g)->d, __VA_ARGS__)
 bool gw_namespaces_match(struct gw_making *g, const k8s_LabelSelector *s, const struct mz_doc *ns_doc);
 /* Namespaces that routes may come from: "*", or names. */
 const struct mz_str *gw_allowed_namespaces(struct gw_making *g, struct mz_str own, const k8s_AllowedRoutes *r, size_t *out_n);

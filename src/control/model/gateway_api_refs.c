@@ -38,7 +38,7 @@ void gw_add_grants(struct gw_making *g)
                     !is_one_of(from_kinds, MZ_COUNT(from_kinds), from->kind) ||
                     !is_one_of(to_kinds, MZ_COUNT(to_kinds), to->kind))
                     continue; /* may be for others */
-                (void)mz_map_put(&g->grants,
+                (void)mz_map_put(&g->d->grants,
                                  grant_key(g->d->scratch, from->kind, mz_str_c(from->namespace_),
                                            to->kind, docs[i]->ns, gw_or(to->name, "*")),
                                  g);
@@ -46,12 +46,12 @@ void gw_add_grants(struct gw_making *g)
     }
 }
 
-bool gw_granted(struct gw_making *g, const char *from, struct mz_str ns, const char *to,
-                struct mz_str other, const char *name)
+bool model_granted(struct model_draft *d, const char *from, struct mz_str ns, const char *to,
+                   struct mz_str other, const char *name)
 {
-    return mz_map_get(&g->grants, grant_key(g->d->scratch, from, ns, to, other, "*")) ||
+    return mz_map_get(&d->grants, grant_key(d->scratch, from, ns, to, other, "*")) ||
            (strcmp(name, "*") != 0 &&
-            mz_map_get(&g->grants, grant_key(g->d->scratch, from, ns, to, other, name)));
+            mz_map_get(&d->grants, grant_key(d->scratch, from, ns, to, other, name)));
 }
 
 /* ---- namespaces ---- */

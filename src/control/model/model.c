@@ -268,7 +268,9 @@ struct mz_model *mz_model_build(struct mz_store *s, const struct mz_model_opts *
     mz_map_init(&m->by_address, MZ_MEM_CONFIG);
     mz_map_init(&m->rules, MZ_MEM_CONFIG);
     mz_map_init(&m->sidecars, MZ_MEM_CONFIG);
+    mz_map_init(&m->secrets, MZ_MEM_CONFIG);
     struct model_draft d = { .m = m, .store = s, .scratch = mz_arena_create(MZ_MEM_CONFIG) };
+    mz_map_init(&d.grants, MZ_MEM_CONFIG);
     build_mesh(&d, o);
     d.addresses = o->addresses;
     mz_map_init(&d.selected, MZ_MEM_CONFIG);
@@ -282,6 +284,7 @@ struct mz_model *mz_model_build(struct mz_store *s, const struct mz_model_opts *
     model_add_gateways(&d);
     model_add_peer_auth(&d);
     model_add_attached(&d);
+    model_add_secrets(&d);
     finish_services(&d);
     finish_table(&d);
     m->machines = d.machines.n != 0;
@@ -293,6 +296,7 @@ struct mz_model *mz_model_build(struct mz_store *s, const struct mz_model_opts *
     mz_vec_free(&d.pods, MZ_MEM_CONFIG);
     model_forget_selected(&d);
     mz_vec_free(&d.machines, MZ_MEM_CONFIG);
+    mz_map_fini(&d.grants);
     mz_arena_destroy(d.scratch);
     return m;
 }
@@ -322,6 +326,7 @@ void mz_model_unref(const struct mz_model *m)
     mz_map_fini(&own->by_address);
     mz_map_fini(&own->rules);
     model_free_sidecars(own);
+    model_free_secrets(own);
     mz_arena_destroy(own->arena);
     mz_free(MZ_MEM_CONFIG, own);
 }

@@ -185,6 +185,7 @@ struct mz_model {
     struct mz_attached_list attached[MZ_KIND__COUNT]; /* kinds of attached.h; the others have none */
     uint64_t attached_hash; /* of them all */
     struct mz_map by_address;   /* to const struct mz_workload; of two the first by namespace and name */
+    struct mz_map secrets;      /* Secrets and ConfigMaps with certificates: their documents by key, "Secret/ns/name"; a reference each */
     struct mz_map sidecars;     /* namespace to struct mz_sidecars (sidecar.h) */
     uint64_t sidecars_hash;
 };

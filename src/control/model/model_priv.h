@@ -32,6 +32,7 @@ struct model_draft { /* a model being built */
     MZ_VEC(struct mz_workload *) machines; /* as pods */
     struct mz_service_ips *addresses; /* NULL: services without one get none */
     struct mz_map selected; /* pods.c */
+    struct mz_map grants; /* ReferenceGrants: "FROM-KIND/ns>TO-KIND/ns/name", name "*" for all, to anything */
 };
 void model_add_kubernetes(struct model_draft *d); /* kubernetes.c */
 
@@ -68,6 +69,10 @@ void model_made_rule(struct model_draft *d, struct mz_str ns, struct mz_str name
 void model_add_rules(struct model_draft *d);      /* rule.c */
 struct mz_str model_full_host(struct model_draft *d, struct mz_str host, struct mz_str ns); /* as a document of @ns means it */
 void model_add_gateways(struct model_draft *d);   /* gateway.c */
+/* Objects of @from in namespace @ns may refer to @name of @to (kind and group) in @other. gateway_api_refs.c */
+bool model_granted(struct model_draft *d, const char *from, struct mz_str ns, const char *to, struct mz_str other, const char *name);
+void model_add_secrets(struct model_draft *d);    /* secrets.c */
+void model_free_secrets(struct mz_model *m);
 void model_add_virtuals(struct model_draft *d);   /* virtual_service.c */
 void model_add_peer_auth(struct model_draft *d);  /* peer_auth.c */
 void model_add_attached(struct model_draft *d);   /* attached.c */

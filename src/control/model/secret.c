@@ -9,6 +9,17 @@ struct entries {
     bool plain;
 };
 
+/* As Kubernetes reads it: ends of lines do not count. */
+static struct mz_str without_line_ends(struct mz_str s, struct mz_arena *a)
+{
+    char *own = mz_arena_alloc(a, s.n);
+    size_t n = 0;
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] != '\n' && s.p[i] != '\r')
+            own[n++] = s.p[i];
+    return (struct mz_str){ own, n };
+}
+
 static bool find(const struct entries *e, size_t n, const char *name, struct mz_arena *a,
                  struct mz_str *out)
 {
@@ -17,7 +28,7 @@ static bool find(const struct entries *e, size_t n, const char *name, struct mz_
             const struct mz_str text = mz_str_c(e[i].v[k]->value);
             if (strcmp(e[i].v[k]->key, name) != 0)
                 continue;
-            if (e[i].plain || !mz_base64_decode(text, a, out))
+            if (e[i].plain || !mz_base64_decode(without_line_ends(text, a), a, out))
                 *out = mz_arena_dup(a, text);
             return true;
         }
@@ -34,6 +45,38 @@ static const char *names(const struct entries *e, size_t n, struct mz_arena *a)
     return all.n ? all.p : "none";
 }
 
+/* Under one pair of names or the other: the first where both hold something, else where both are there. */
+static void find_pair(const struct entries *e, size_t n, struct mz_arena *a, struct mz_secret *out)
+{
+    struct mz_str cert = MZ_STR(""), key = MZ_STR("");
+    const bool generic = find(e, n, "cert", a, &cert) && find(e, n, "key", a, &key);
+    const bool full = generic && cert.n && key.n;
+    out->has_cert = find(e, n, "tls.crt", a, &out->cert);
+    out->has_key = find(e, n, "tls.key", a, &out->key);
+    out->cert_name = "tls.crt";
+    (void)find(e, n, "tls.ocsp-staple", a, &out->staple);
+    if (!full && (!generic || (out->cert.n && out->key.n)))
+        return;
+    *out = (struct mz_secret){ .cert = cert,
+                               .key = key,
+                               .found = out->found,
+                               .has_cert = true,
+                               .has_key = true,
+                               .cert_name = "cert" };
+}
+
+static void find_root(const struct entries *e, size_t n, struct mz_arena *a, struct mz_secret *out)
+{
+    struct mz_str root = MZ_STR(""), other = MZ_STR("");
+    const bool generic = find(e, n, "cacert", a, &root);
+    const bool is_there = find(e, n, "ca.crt", a, &other);
+    const bool first = generic && (root.n || !other.n);
+    out->has_root = generic || is_there;
+    out->root = first ? root : other;
+    out->root_name = first ? "cacert" : "ca.crt";
+    (void)find(e, n, first ? "crl" : "ca.crl", a, &out->crl);
+}
+
 void mz_secret_open(const struct mz_doc *doc, struct mz_arena *a, struct mz_secret *out)
 {
     const ProtobufCMessage *m = mz_doc_body(doc, a);
@@ -46,17 +89,9 @@ void mz_secret_open(const struct mz_doc *doc, struct mz_arena *a, struct mz_secr
           secret ? s->n_stringdata : c->n_data, true },
         { secret ? s->data : NULL, secret ? s->n_data : 0, false },
     };
-    const size_t n = MZ_COUNT(e);
-    struct mz_str text;
-    *out = (struct mz_secret){ .found = names(e, n, a) };
-    const bool generic = find(e, n, "cert", a, &text) && find(e, n, "key", a, &text);
-    const bool root = find(e, n, "cacert", a, &text);
-    out->cert_name = generic ? "cert" : "tls.crt";
-    out->root_name = root ? "cacert" : "ca.crt";
-    out->has_cert = find(e, n, out->cert_name, a, &out->cert);
-    out->has_key = find(e, n, generic ? "key" : "tls.key", a, &out->key);
-    out->has_root = find(e, n, out->root_name, a, &out->root);
-    (void)find(e, n, generic || root ? "crl" : "ca.crl", a, &out->crl);
+    *out = (struct mz_secret){ .found = names(e, MZ_COUNT(e), a) };
+    find_pair(e, MZ_COUNT(e), a, out);
+    find_root(e, MZ_COUNT(e), a, out);
 }
 
 bool mz_secret_has_pair(const struct mz_secret *s, struct mz_err *err)
@@ -100,4 +135,18 @@ bool mz_secret_has_root(const struct mz_secret *s, struct mz_err *err)
     const bool any = sk_X509_num(v) > 0;
     x509_certs_free(v);
     return any || mz_err_set(err, "the bundle is malformed");
+}
+
+bool mz_secret_has_crl(const struct mz_secret *s, struct mz_err *err)
+{
+    return !s->crl.n || x509_crls_count(s->crl) > 0 ||
+           mz_err_set(err, "the list of revoked certificates cannot be read as PEM");
+}
+
+bool mz_secret_in_time(struct mz_str pem, int64_t now_s)
+{
+    X509 *x = x509_cert_read(pem);
+    const bool ok = x && x509_from(x) <= now_s && now_s <= x509_until(x);
+    X509_free(x);
+    return ok;
 }

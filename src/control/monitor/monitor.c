@@ -152,6 +152,10 @@ static void page_metrics(void *arg, const struct mz_admin_request *rq, struct mz
     mz_metric_head(b, "pilot_xds_config_bytes_total", MZ_METRIC_COUNTER,
                    "Bytes of configuration sent to clients.");
     per_type(b, "pilot_xds_config_bytes_total", c->bytes);
+    mz_metric_head(b, "pilot_sds_certificate_errors_total", MZ_METRIC_COUNTER,
+                   "Total number of failures to fetch SDS key and certificate.");
+    mz_metric_value(b, "pilot_sds_certificate_errors_total", NULL, MZ_STR(""),
+                    (double)mz_discovery_secrets_refused(m->e.debug.discovery));
     mz_metric_head(b, "pilot_inbound_updates", MZ_METRIC_COUNTER,
                    "Total number of updates received by pilot.");
     mz_metric_value(b, "pilot_inbound_updates", "type", MZ_STR("config"), (double)m->pushes);

@@ -146,8 +146,8 @@ static void tell_unknown(const struct at *at, const struct mz_proto_ctx *ctx, co
 /* Whatever else Secrets and ConfigMaps hold is nobody's business here. */
 static void keep_certificates(enum mz_kind k, ProtobufCMessage *m)
 {
-    static const char *const kept[] = { "tls.crt", "tls.key", "ca.crt", "ca.crl",
-                                        "cert",    "key",     "cacert", "crl" };
+    static const char *const kept[] = { "tls.crt", "tls.key", "tls.ocsp-staple", "ca.crt", "ca.crl",
+                                        "cert",    "key",     "cacert",          "crl" };
     k8s_Secret *s = (k8s_Secret *)m;
     k8s_ConfigMap *c = (k8s_ConfigMap *)m;
     size_t *const n[] = { k == MZ_KIND_SECRET ? &s->n_data : &c->n_data,

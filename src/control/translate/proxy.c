@@ -248,6 +248,12 @@ struct mz_proxy *mz_proxy_create(const pb_Node *node, struct mz_err *err)
     return p;
 }
 
+void mz_proxy_verify(struct mz_proxy *p, struct mz_str ns, struct mz_str account)
+{
+    p->verified_ns = mz_arena_dup(p->arena, ns);
+    p->verified_account = mz_arena_dup(p->arena, account);
+}
+
 void mz_proxy_destroy(struct mz_proxy *p)
 {
     if (!p)

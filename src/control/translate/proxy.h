@@ -22,6 +22,7 @@ struct mz_proxy {
     struct mz_str service_cluster; /* "web.demo": what spans are made in the name of */
     struct mz_str otel_name;       /* the same by OpenTelemetry's conventions for Kubernetes */
     struct mz_labels metadata;     /* what is text of what the node says of itself */
+    struct mz_str verified_ns, verified_account; /* by certificate or token, not by what the node says; "": nobody knows */
     unsigned release;              /* of its agent: 1.32 is 132; 0 unknown */
     const ist_mesh_ProxyConfig *config; /* NULL: the mesh's */
     uint16_t reserved[2];        /* ports that the proxy itself listens on: health, metrics; 0: none */
@@ -38,5 +39,6 @@ struct mz_proxy {
  * Errors: an id of another form, a type that is not served.
  */
 struct mz_proxy *mz_proxy_create(const pb_Node *node, struct mz_err *err);
+void mz_proxy_verify(struct mz_proxy *p, struct mz_str ns, struct mz_str account); /* copies */
 void mz_proxy_destroy(struct mz_proxy *p); /* NULL is fine */
 #endif

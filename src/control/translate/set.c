@@ -235,6 +235,17 @@ uint64_t mz_set_hash(const struct mz_set *s)
     return s ? s->hash : 0;
 }
 
+bool mz_set_same(const struct mz_set *x, const struct mz_set *y)
+{
+    const size_t n = x ? x->pieces_n : 0;
+    if (x == y || n != (y ? y->pieces_n : 0))
+        return x == y;
+    for (size_t i = 0; i < n; i++) /* equal pieces are one */
+        if (x->pieces[i] != y->pieces[i])
+            return false;
+    return true;
+}
+
 struct mz_out *mz_set_find(const struct mz_set *s, struct mz_str name)
 {
     size_t lo = 0, hi = s ? s->pieces_n : 0;

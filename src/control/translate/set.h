@@ -17,6 +17,7 @@ void mz_set_unref(const struct mz_set *s); /* NULL is fine */
 size_t mz_set_count(const struct mz_set *s); /* NULL: none */
 size_t mz_set_size(const struct mz_set *s);  /* packed, each as a field of one octet's number */
 uint64_t mz_set_hash(const struct mz_set *s); /* of names and versions, the same for the same; 0: nothing is in it */
+bool mz_set_same(const struct mz_set *x, const struct mz_set *y); /* the very same resources, whatever their hashes; NULL: none */
 struct mz_out *mz_set_find(const struct mz_set *s, struct mz_str name); /* borrowed; NULL */
 
 struct mz_set_edit {

@@ -15,6 +15,7 @@ static const struct type {
     [MZ_XDS_ENDPOINT]   = { "eds", true, NULL },
     [MZ_XDS_LISTENER]   = { "lds", false, NULL },
     [MZ_XDS_ROUTE]      = { "rds", true, NULL },
+    [MZ_XDS_SECRET]     = { "sds", true, NULL },
     [MZ_XDS_EXTENSION]  = { "ecds", true, NULL },
     [MZ_XDS_NAME_TABLE] = { "nds", false, &ist_NameTable__descriptor },
 };
@@ -138,6 +139,11 @@ void mz_translator_set_model(struct mz_translator *t, const struct mz_model *m)
     mz_cache_age(t->cache);
 }
 
+uint64_t mz_translator_secrets_refused(const struct mz_translator *t)
+{
+    return t->secrets_refused;
+}
+
 struct mz_sets *mz_translator_sets(const struct mz_translator *t)
 {
     return t->sets;
@@ -251,6 +257,8 @@ static struct mz_out *named(struct mz_view *v, enum mz_xds_type t, struct mz_str
         return tr_routes(v, name);
     case MZ_XDS_EXTENSION:
         return tr_patch_extension(v, name);
+    case MZ_XDS_SECRET:
+        return tr_secret(v, name);
     case MZ_XDS_CLUSTER:
         return tr_proxyless_cluster(v, name);
     case MZ_XDS_LISTENER:
@@ -285,7 +293,8 @@ void mz_translate(struct mz_view *v, enum mz_xds_type t, const struct mz_str *na
     }
     if (!v->proxy->proxyless) /* patches are for Envoy's resources */
         tr_patch_outs(v, t, out);
-    share(v, out);
+    if (t != MZ_XDS_SECRET) /* those are found by their documents, and never by hashes */
+        share(v, out);
     sort(out);
 }
 

@@ -29,6 +29,7 @@ void mz_translator_destroy(struct mz_translator *t);       /* after its views; N
 /* Takes a reference. Views of the one before end first, except where @m stands on that one: then they are renewed. */
 void mz_translator_set_model(struct mz_translator *t, const struct mz_model *m);
 struct mz_cache_counts mz_translator_counts(const struct mz_translator *t);
+uint64_t mz_translator_secrets_refused(const struct mz_translator *t); /* that were asked for and could not be, or might not be, given */
 struct mz_sets *mz_translator_sets(const struct mz_translator *t);
 
 /* One proxy in one model. */
@@ -49,7 +50,7 @@ const char *mz_translate_short(enum mz_xds_type t); /* "cds"; NULL: not served *
 /* Names of endpoints (EDS) that @v may have for a host: of its ports, and their subsets; of those that it had before, too. In @a. */
 void mz_translate_names(const struct mz_view *v, struct mz_str host, const struct mz_change_host *as, struct mz_arena *a,
                         struct mz_str **out, size_t *out_n);
-/* Clients ask by name (EDS, RDS; gRPC for all types); else everything is sent (CDS, LDS, NDS). */
+/* Clients ask by name (EDS, RDS, SDS; gRPC for all types); else everything is sent (CDS, LDS, NDS). */
 bool mz_translate_is_named(const struct mz_proxy *p, enum mz_xds_type t);
 /* Everything of a type that is not asked for by name; what views have in common is made once. A reference. */
 struct mz_set *mz_view_all(struct mz_view *v, enum mz_xds_type t);

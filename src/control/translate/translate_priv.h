@@ -42,6 +42,7 @@ struct mz_translator {
     struct mz_map groups;   /* struct tr_group by what it follows from (group.c); goes with the scopes */
     uint64_t groups_made, epoch; /* epoch: models so far */
     struct mz_map told;     /* tell.h */
+    uint64_t secrets_refused;
 };
 struct mz_view {
     struct mz_translator *t;
@@ -99,6 +100,7 @@ uint64_t tr_listeners_hash(struct mz_view *v); /* of what those towards others a
 void tr_plans_free(struct plan *pl);           /* NULL is fine */
 void tr_listeners_outbound(struct mz_view *v, struct mz_outs *out);
 void tr_names(struct mz_view *v, struct mz_outs *out);
+struct mz_out *tr_secret(struct mz_view *v, struct mz_str name); /* secrets.c; NULL: not there, or not for this proxy */
 struct mz_out *tr_routes(struct mz_view *v, struct mz_str name); /* NULL: not a name of routes */
 const char *tr_elsewhere(const struct mz_view *v); /* the cluster of what no service stands for */
 bool tr_can_dial(const struct mz_view *v, struct mz_str address); /* the proxy has an address of its family */
