@@ -314,25 +314,46 @@ static void add_set(struct gw_making *g, const struct mz_doc *doc)
         begin_listeners(g, gw, m->listeners, m->n_listeners);
 }
 
+static int compare_parents(const struct mz_gw *x, const struct mz_gw *y)
+{
+    return (x > y) - (x < y); /* whichever order, those of one stand together */
+}
+
 static int compare_sets(const void *a, const void *b)
 {
     const struct mz_gw *const *x = a, *const *y = b;
-    int c = mz_str_cmp((*x)->created, (*y)->created);
+    int c = compare_parents((*x)->parent, (*y)->parent);
+    c = c ? c : mz_str_cmp((*x)->created, (*y)->created);
     c = c ? c : mz_str_cmp((*x)->ns, (*y)->ns);
     return c ? c : mz_str_cmp((*x)->name, (*y)->name);
 }
 
-/* Its own listeners come before those of others, and these by age. */
-static void find_conflicts(struct gw_making *g, struct mz_gw *gw)
+static int find_parent(const void *key, const void *element)
 {
-    struct mz_gw **sets = mz_arena_alloc(g->d->scratch, g->gateways.n * sizeof(*sets));
-    size_t n = 0;
-    mz_vec_foreach (s, &g->gateways)
-        if ((*s)->parent == gw)
-            sets[n++] = *s;
-    if (n)
+    const struct mz_gw *const *set = element;
+    return compare_parents(key, (*set)->parent);
+}
+
+/* Its own listeners come before those of others, and these by age. */
+static void find_conflicts(struct gw_making *g, size_t own)
+{
+    const size_t n = g->gateways.n - own;
+    struct mz_gw **sets = mz_arena_alloc(g->d->scratch, n * sizeof(*sets));
+    if (n) {
+        memcpy(sets, g->gateways.v + own, n * sizeof(*sets));
         qsort(sets, n, sizeof(*sets), compare_sets);
-    gw_find_conflicts(g, gw, sets, n);
+    }
+    for (size_t i = 0; i < own; i++) {
+        struct mz_gw *gw = g->gateways.v[i], **any = NULL;
+        size_t k = 0;
+        if (n)
+            any = bsearch(gw, sets, n, sizeof(*sets), find_parent);
+        while (any && any > sets && any[-1]->parent == gw)
+            any--;
+        while (any && any + k < sets + n && any[k]->parent == gw)
+            k++;
+        gw_find_conflicts(g, gw, any, k);
+    }
 }
 
 static void add_gateways(struct gw_making *g)
@@ -345,8 +366,7 @@ static void add_gateways(struct gw_making *g)
     docs = mz_store_list(g->d->store, MZ_KIND_LISTENER_SET, &n);
     for (size_t i = 0; i < n; i++)
         add_set(g, docs[i]);
-    for (size_t i = 0; i < own; i++)
-        find_conflicts(g, g->gateways.v[i]);
+    find_conflicts(g, own);
     mz_vec_foreach (it, &g->gateways) {
         bool any = false;
         for (size_t i = 0; i < (*it)->listeners_n; i++) {

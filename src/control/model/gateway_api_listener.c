@@ -395,43 +395,59 @@ static const char *host_of(const k8s_Listener *l)
     return l->hostname && l->hostname->value[0] ? l->hostname->value : "*";
 }
 
-/* Why @l cannot be there beside @before; NULL: it can. */
-static const char *conflict(const struct mz_gw_listener *l, const struct mz_gw_listener *before)
+/* What stands at a port already: "PORT 4", "PORT 7", "PORT 7 HOST", "PORT PROTOCOL", to the listener that is there. */
+struct kept {
+    struct gw_making *g;
+    struct mz_map at;
+};
+
+static const struct mz_gw_listener *kept_at(struct kept *k, const struct mz_gw_listener *l,
+                                            const char *what, const char *more)
 {
-    const char *p = l->spec->protocol, *q = before->spec->protocol;
-    const enum layer a = layer_of(p), b = layer_of(q);
-    if (l->port != before->port)
-        return NULL;
-    const bool mixed = (a == LAYER_4 && b == LAYER_7) || (a == LAYER_7 && b == LAYER_4);
-    if (mixed || (a == LAYER_4 && b == LAYER_4))
-        return "ProtocolConflict";
-    if (a == LAYER_7 && b == LAYER_7) {
-        if (strcmp(host_of(l->spec), host_of(before->spec)) != 0)
-            return NULL;
-        return strcmp(p, q) != 0 ? "ProtocolConflict" : "HostnameConflict";
-    }
-    return strcmp(p, q) != 0 ? NULL : "HostnameConflict";
+    return mz_map_get(&k->at, mz_arena_printf(k->g->d->scratch, "%u %s%s", l->port, what, more));
 }
 
-static void find_among(struct mz_gw *gw, const struct mz_gw_listener **kept, size_t *n)
+static void keep(struct kept *k, const struct mz_gw_listener *l, const char *what, const char *more)
 {
-    for (size_t i = 0; i < gw->listeners_n; i++) {
-        struct mz_gw_listener *l = &gw->listeners[i];
-        for (size_t k = 0; k < *n && !l->conflict; k++)
-            l->conflict = conflict(l, kept[k]);
-        if (!l->conflict)
-            kept[(*n)++] = l;
+    (void)mz_map_put(&k->at, mz_arena_printf(k->g->d->scratch, "%u %s%s", l->port, what, more),
+                     (void *)(uintptr_t)l);
+}
+
+/* Why @l cannot be there beside those before it; NULL: it can, and is one of them from now on. */
+static const char *conflict(struct kept *k, const struct mz_gw_listener *l)
+{
+    const char *p = l->spec->protocol;
+    const enum layer a = layer_of(p);
+    if (a == LAYER_OTHER) {
+        if (kept_at(k, l, "", p))
+            return "HostnameConflict";
+        keep(k, l, "", p);
+        return NULL;
     }
+    if (kept_at(k, l, "4", "") || (a == LAYER_4 && kept_at(k, l, "7", "")))
+        return "ProtocolConflict";
+    const struct mz_gw_listener *same = a == LAYER_7 ? kept_at(k, l, "7 ", host_of(l->spec)) : NULL;
+    if (same)
+        return strcmp(same->spec->protocol, p) != 0 ? "ProtocolConflict" : "HostnameConflict";
+    keep(k, l, a == LAYER_4 ? "4" : "7", "");
+    if (a == LAYER_7)
+        keep(k, l, "7 ", host_of(l->spec));
+    return NULL;
+}
+
+static void find_among(struct kept *k, struct mz_gw *gw)
+{
+    for (size_t i = 0; i < gw->listeners_n; i++)
+        gw->listeners[i].conflict = conflict(k, &gw->listeners[i]);
 }
 
 void gw_find_conflicts(struct gw_making *g, struct mz_gw *gateway, struct mz_gw *const *sets,
                        size_t sets_n)
 {
-    size_t room = gateway->listeners_n, n = 0;
+    struct kept k = { .g = g };
+    mz_map_init(&k.at, MZ_MEM_CONFIG);
+    find_among(&k, gateway);
     for (size_t i = 0; i < sets_n; i++)
-        room += sets[i]->listeners_n;
-    const struct mz_gw_listener **kept = mz_arena_alloc(g->d->scratch, room * sizeof(*kept));
-    find_among(gateway, kept, &n);
-    for (size_t i = 0; i < sets_n; i++)
-        find_among(sets[i], kept, &n);
+        find_among(&k, sets[i]);
+    mz_map_fini(&k.at);
 }

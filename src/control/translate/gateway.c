@@ -3,8 +3,11 @@
 struct merging {
     struct mz_view *v;
     struct mz_arena *a;
-    struct tr_servers out;
-    struct mz_map names; /* "port bind host" that is told apart by TLS's server name */
+    struct tr_servers *out;
+    MZ_VEC(struct tr_server) v_out;
+    struct mz_map names;  /* "port bind host" that is told apart by TLS's server name */
+    struct mz_map plain;  /* "port bind", to struct tr_server: one without TLS is there */
+    struct mz_map routes; /* "port bind route" of those with TLS */
 };
 
 static struct mz_str host_in_full(struct mz_arena *a, const char *host, struct mz_str ns)
@@ -47,30 +50,33 @@ static bool names_are_new(struct merging *m, const struct tr_server *s)
 }
 
 /* Plain servers share a listener where all of them speak HTTP; those with TLS need names of their own. */
-static bool fits(const struct merging *m, const struct tr_server *s)
+static bool fits(const struct merging *m, const struct tr_server *s, struct mz_str at,
+                 struct mz_str route)
 {
-    for (size_t i = 0; i < m->out.n_v; i++) {
-        const struct tr_server *had = &m->out.v[i];
-        if (had->port != s->port || strcmp(had->s->bind, s->s->bind) != 0)
-            continue;
-        if (!had->s->tls || had->plain_http)
-            return had->plain_http && s->plain_http;
-        if (s->route.n && mz_str_eq(had->route, s->route))
-            return false;
-    }
-    return true;
+    const struct tr_server *plain = mz_map_get(&m->plain, at);
+    return plain ? plain->plain_http && s->plain_http
+                 : !s->route.n || !mz_map_get(&m->routes, route);
 }
 
 static void add(struct merging *m, struct tr_server s)
 {
     s.route = route_name(m->a, &s);
+    const struct mz_str at = mz_arena_printf(m->a, "%u %s", s.port, s.s->bind);
+    const struct mz_str route =
+        mz_arena_printf(m->a, "%.*s %.*s", MZ_STR_ARG(at), MZ_STR_ARG(s.route));
     if (s.s->tls && !s.plain_http && !names_are_new(m, &s))
         return;
-    if (!fits(m, &s))
+    if (!fits(m, &s, at, route))
         return;
-    TR_ADD(m->a, &m->out, v) = s;
-    const uint64_t h[] = { m->out.hash, s.gateway->hash, s.port };
-    m->out.hash = mz_xxh64(h, sizeof(h), 0);
+    struct tr_server *own = mz_arena_new0(m->a, struct tr_server);
+    *own = s;
+    if (s.s->tls && !s.plain_http)
+        (void)mz_map_put(&m->routes, route, own);
+    else if (!mz_map_get(&m->plain, at))
+        (void)mz_map_put(&m->plain, at, own);
+    *mz_vec_push(&m->v_out, MZ_MEM_XDS) = s;
+    const uint64_t h[] = { m->out->hash, s.gateway->hash, s.port };
+    m->out->hash = mz_xxh64(h, sizeof(h), 0);
 }
 
 /* The ports of the services that it names, and no others. */
@@ -131,28 +137,36 @@ static void add_gateway(struct merging *m, const struct mz_gateway *g)
     }
 }
 
-struct tr_servers tr_servers_of(struct mz_view *v, struct mz_arena *a)
+const struct tr_servers *tr_servers_of(struct mz_view *v)
 {
-    struct merging m = { .v = v, .a = a };
     const struct mz_labels labels = v->workload ? v->workload->labels : v->proxy->labels;
-    mz_map_init(&m.names, MZ_MEM_XDS);
+    if (v->servers)
+        return v->servers;
+    struct merging m = { .v = v, .a = v->arena, .out = mz_arena_new0(v->arena, struct tr_servers) };
+    struct mz_map *const maps[] = { &m.names, &m.plain, &m.routes };
+    for (size_t i = 0; i < MZ_COUNT(maps); i++)
+        mz_map_init(maps[i], MZ_MEM_XDS);
     for (size_t i = 0; i < v->model->gateways_n; i++)
         if (v->model->gateways[i]->by_service || mz_gateway_selects(v->model->gateways[i], labels))
             add_gateway(&m, v->model->gateways[i]);
-    mz_map_fini(&m.names);
-    return m.out;
+    for (size_t i = 0; i < MZ_COUNT(maps); i++)
+        mz_map_fini(maps[i]);
+    m.out->n_v = m.v_out.n;
+    m.out->v = mz_arena_alloc(v->arena, m.v_out.n * sizeof(*m.out->v));
+    if (m.v_out.n)
+        memcpy(m.out->v, m.v_out.v, m.v_out.n * sizeof(*m.out->v));
+    mz_vec_free(&m.v_out, MZ_MEM_XDS);
+    return v->servers = m.out;
 }
 
 bool tr_has_auto_passthrough(struct mz_view *v)
 {
     if (v->proxy->type == MZ_PROXY_SIDECAR || !v->model->gateways_n)
         return false;
-    struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
-    const struct tr_servers all = tr_servers_of(v, a);
+    const struct tr_servers *all = tr_servers_of(v);
     bool has = false;
-    for (size_t i = 0; i < all.n_v; i++)
-        has |= all.v[i].s->tls &&
-               all.v[i].s->tls->mode == ist_ServerTLSSettings_TLSmode_AUTO_PASSTHROUGH;
-    mz_arena_destroy(a);
+    for (size_t i = 0; i < all->n_v; i++)
+        has |= all->v[i].s->tls &&
+               all->v[i].s->tls->mode == ist_ServerTLSSettings_TLSmode_AUTO_PASSTHROUGH;
     return has;
 }

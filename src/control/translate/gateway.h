@@ -20,7 +20,7 @@ struct tr_servers { /* in order of the documents, the oldest first; what cannot 
     size_t n_v;
     uint64_t hash;
 };
-struct tr_servers tr_servers_of(struct mz_view *v, struct mz_arena *a);
+const struct tr_servers *tr_servers_of(struct mz_view *v); /* found once; lives as long as the view */
 bool tr_has_auto_passthrough(struct mz_view *v); /* some server asks for clusters by server name */
 /* Of "namespace/host" the host where it is for documents of @ns. False: it is not. */
 bool tr_server_host(struct mz_str host, struct mz_str ns, struct mz_str *out);

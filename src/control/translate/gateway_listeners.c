@@ -292,15 +292,13 @@ static struct mz_out *build(struct mz_view *v, const struct tr_servers *all, siz
 
 void tr_gateway_listeners(struct mz_view *v, struct mz_outs *out)
 {
-    struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
-    const struct tr_servers all = tr_servers_of(v, a);
-    for (size_t i = 0; i < all.n_v; i++) {
+    const struct tr_servers *all = tr_servers_of(v);
+    for (size_t i = 0; i < all->n_v; i++) {
         bool had = false;
-        for (size_t k = 0; k < i; k++)
-            had |= same_listener(&all.v[k], &all.v[i]);
-        struct mz_out *o = had ? NULL : build(v, &all, i);
+        for (size_t k = 0; k < i && !had; k++)
+            had = same_listener(&all->v[k], &all->v[i]);
+        struct mz_out *o = had ? NULL : build(v, all, i);
         if (o)
             *mz_vec_push(&out->v, MZ_MEM_XDS) = o;
     }
-    mz_arena_destroy(a);
 }

@@ -238,11 +238,11 @@ struct mz_out *tr_gateway_routes(struct mz_view *v, struct mz_str name)
     if (!mz_str_starts(name, MZ_STR("http.")) && !mz_str_starts(name, MZ_STR("https.")))
         return NULL;
     struct making k = { .v = v, .a = mz_arena_create(MZ_MEM_STREAM), .name = name };
-    const struct tr_servers all = tr_servers_of(v, k.a);
-    for (size_t i = 0; i < all.n_v; i++)
-        if (mz_str_eq(all.v[i].route, name))
-            TR_ADD(k.a, &k, servers) = &all.v[i];
-    make_key(&k, all.hash, &key);
+    const struct tr_servers *all = tr_servers_of(v);
+    for (size_t i = 0; i < all->n_v; i++)
+        if (mz_str_eq(all->v[i].route, name))
+            TR_ADD(k.a, &k, servers) = &all->v[i];
+    make_key(&k, all->hash, &key);
     struct mz_out *o = mz_cache_get(v->t->cache, &key);
     if (!o) {
         mz_map_init(&k.by_name, MZ_MEM_XDS);

@@ -59,6 +59,7 @@ struct mz_view {
     struct tr_patches *patches; /* patch.h; NULL: not yet */
     const struct tr_extensions *extensions; /* extensions.h; NULL: not yet */
     const struct tr_guards *guards; /* authz.h; NULL: not yet */
+    const struct tr_servers *servers; /* gateway.h; NULL: not yet */
 };
 static inline const void *tr_piece(const struct mz_view *v, enum mz_fragment f)
 {
