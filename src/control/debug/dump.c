@@ -85,23 +85,26 @@ static void names_of_manager(struct names *n, struct names *filters,
             *mz_vec_push(&filters->v, MZ_MEM_XDS) = mz_str_c(h->http_filters[i]->name);
 }
 
+static void names_of_any(struct names *n, struct names *filters, const pb_Any *any)
+{
+    struct mz_proto_ctx ctx = { .arena = n->arena,
+                                .unknown = MZ_UNKNOWN_COUNT,
+                                .partial = true,
+                                .unchecked = true,
+                                .control = true };
+    struct mz_err err;
+    ProtobufCMessage *m = NULL;
+    if (mz_any_unpack_as(&ctx, any, &pb_HttpConnectionManager__descriptor, &m, &err))
+        names_of_manager(n, filters, (const pb_HttpConnectionManager *)m); /* else another filter */
+}
+
 static void names_of_chain(struct names *n, struct names *filters, const pb_FilterChain *c)
 {
     for (size_t i = 0; c && i < c->n_filters; i++) {
-        struct mz_proto_ctx ctx = { .arena = n->arena,
-                                    .unknown = MZ_UNKNOWN_COUNT,
-                                    .partial = true,
-                                    .unchecked = true,
-                                    .control = true };
-        struct mz_err err;
-        ProtobufCMessage *m = NULL;
         if (c->filters[i]->config_type_case == pb_Filter_CONFIG_TYPE_CONFIG_DISCOVERY)
             *mz_vec_push(&filters->v, MZ_MEM_XDS) = mz_str_c(c->filters[i]->name);
-        if (c->filters[i]->config_type_case != pb_Filter_CONFIG_TYPE_TYPED_CONFIG ||
-            !mz_any_unpack_as(&ctx, c->filters[i]->typed_config,
-                              &pb_HttpConnectionManager__descriptor, &m, &err))
-            continue; /* another filter */
-        names_of_manager(n, filters, (const pb_HttpConnectionManager *)m);
+        if (c->filters[i]->config_type_case == pb_Filter_CONFIG_TYPE_TYPED_CONFIG)
+            names_of_any(n, filters, c->filters[i]->typed_config);
     }
 }
 
@@ -113,6 +116,34 @@ static void names_of_listeners(struct names *n, struct names *filters, struct mz
             names_of_chain(n, filters, l->filter_chains[i]);
         if (l)
             names_of_chain(n, filters, l->default_filter_chain);
+        if (l && l->api_listener)
+            names_of_any(n, filters, l->api_listener->api_listener);
+    }
+}
+
+static void add_cluster(struct names *n, const char *name)
+{
+    if (name[0])
+        *mz_vec_push(&n->v, MZ_MEM_XDS) = mz_str_c(name);
+}
+
+/* Clusters that routes lead to, and mirror to. */
+static void names_of_routes(struct names *n, struct mz_outs *routes)
+{
+    mz_vec_foreach (o, &routes->v) {
+        const pb_RouteConfiguration *m =
+            (const pb_RouteConfiguration *)open_out(*o, MZ_XDS_ROUTE, n->arena);
+        for (size_t i = 0; m && i < m->n_virtual_hosts; i++)
+            for (size_t k = 0; k < m->virtual_hosts[i]->n_routes; k++) {
+                const pb_Route *r = m->virtual_hosts[i]->routes[k];
+                const pb_RouteAction *a = r->action_case == pb_Route_ACTION_ROUTE ? r->route : NULL;
+                if (a && a->cluster_specifier_case == pb_RouteAction_CLUSTER_SPECIFIER_CLUSTER)
+                    add_cluster(n, a->cluster);
+                if (a &&
+                    a->cluster_specifier_case == pb_RouteAction_CLUSTER_SPECIFIER_WEIGHTED_CLUSTERS)
+                    for (size_t j = 0; j < a->weighted_clusters->n_clusters; j++)
+                        add_cluster(n, a->weighted_clusters->clusters[j]->name);
+            }
     }
 }
 
@@ -179,12 +210,16 @@ static void sort_once(struct names *n)
     n->v.n = kept;
 }
 
-static bool write_named(struct mz_view *v, enum mz_xds_type t, struct names *n, const char *dir,
-                        struct mz_err *err)
+/* One type by name; what it says of the next one's names is read before it goes. */
+static bool write_next(struct mz_view *v, enum mz_xds_type t, struct names *n,
+                       void (*then)(struct names *next, struct mz_outs *outs), struct names *next,
+                       const char *dir, struct mz_err *err)
 {
     struct mz_outs outs = { 0 };
     sort_once(n);
     mz_translate(v, t, n->v.v, n->v.n, &outs);
+    if (then)
+        then(next, &outs);
     const bool ok = write_type(&outs, t, dir, err);
     mz_outs_fini(&outs);
     return ok;
@@ -200,8 +235,9 @@ static bool write_pair(struct mz_view *v, enum mz_xds_type whole, enum mz_xds_ty
     struct names n = { .arena = mz_arena_create(MZ_MEM_XDS) }, filters = { 0 };
     mz_translate(v, whole, NULL, 0, &outs);
     names_of(&n, &filters, &outs);
-    const bool ok = write_type(&outs, whole, dir, err) && write_named(v, named, &n, dir, err) &&
-                    (!filters.v.n || write_named(v, MZ_XDS_EXTENSION, &filters, dir, err));
+    const bool ok =
+        write_type(&outs, whole, dir, err) && write_next(v, named, &n, NULL, NULL, dir, err) &&
+        (!filters.v.n || write_next(v, MZ_XDS_EXTENSION, &filters, NULL, NULL, dir, err));
     mz_outs_fini(&outs);
     mz_vec_free(&n.v, MZ_MEM_XDS);
     mz_vec_free(&filters.v, MZ_MEM_XDS);
@@ -218,10 +254,47 @@ static bool write_whole(struct mz_view *v, enum mz_xds_type t, const char *dir, 
     return ok;
 }
 
+static void routes_of(struct names *next, struct mz_outs *listeners)
+{
+    struct names none = { 0 };
+    names_of_listeners(next, &none, listeners);
+    mz_vec_free(&none.v, MZ_MEM_XDS);
+}
+
+static void endpoints_of(struct names *next, struct mz_outs *clusters)
+{
+    struct names none = { 0 };
+    names_of_clusters(next, &none, clusters);
+}
+
+/* gRPC goes from what it dials to routes, clusters, endpoints, and asks for each by name. */
+static bool write_proxyless(struct mz_view *v, const char *dir, struct mz_err *err)
+{
+    struct names n[4] = { { 0 } };
+    struct mz_arena *a = mz_arena_create(MZ_MEM_XDS);
+    struct mz_str *listeners;
+    size_t count;
+    mz_view_listeners(v, a, &listeners, &count);
+    for (size_t i = 0; i < MZ_COUNT(n); i++)
+        n[i].arena = a;
+    for (size_t i = 0; i < count; i++)
+        *mz_vec_push(&n[0].v, MZ_MEM_XDS) = listeners[i];
+    const bool ok = write_next(v, MZ_XDS_LISTENER, &n[0], routes_of, &n[1], dir, err) &&
+                    write_next(v, MZ_XDS_ROUTE, &n[1], names_of_routes, &n[2], dir, err) &&
+                    write_next(v, MZ_XDS_CLUSTER, &n[2], endpoints_of, &n[3], dir, err) &&
+                    write_next(v, MZ_XDS_ENDPOINT, &n[3], NULL, NULL, dir, err);
+    for (size_t i = 0; i < MZ_COUNT(n); i++)
+        mz_vec_free(&n[i].v, MZ_MEM_XDS);
+    mz_arena_destroy(a);
+    return ok;
+}
+
 bool mz_dump_write(struct mz_view *v, const char *dir, struct mz_err *err)
 {
     if (mkdir(dir, 0777) != 0 && errno != EEXIST)
         return mz_err_set(err, "%s: %s", dir, strerrordesc_np(errno));
+    if (mz_view_by_name(v))
+        return write_proxyless(v, dir, err);
     return write_pair(v, MZ_XDS_CLUSTER, MZ_XDS_ENDPOINT, names_of_clusters, dir, err) &&
            write_pair(v, MZ_XDS_LISTENER, MZ_XDS_ROUTE, names_of_listeners, dir, err) &&
            (!mz_view_answers_dns(v) || write_whole(v, MZ_XDS_NAME_TABLE, dir, err));

@@ -1,6 +1,8 @@
 /* gRPC without a proxy: API listeners of what is dialled, listeners of what is served, clusters. */
 #include "control/translate/proxyless.h"
 
+#include <stdlib.h>
+
 #include "control/translate/authz.h"
 
 #define INBOUND "xds.istio.io/grpc/lds/inbound/"
@@ -209,6 +211,36 @@ struct mz_out *tr_proxyless_listener(struct mz_view *v, struct mz_str name)
     const struct mz_str prefix = MZ_STR(INBOUND);
     return mz_str_starts(name, prefix) ? inbound(v, name, mz_str_skip(name, prefix.n))
                                        : outbound(v, name);
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    const struct mz_str *x = a, *y = b;
+    return mz_str_cmp(*x, *y);
+}
+
+void mz_view_listeners(const struct mz_view *v, struct mz_arena *a, struct mz_str **out,
+                       size_t *out_n)
+{
+    size_t room = v->targets.n, n = 0, kept = 0;
+    for (size_t i = 0; i < v->scope->services_n; i++)
+        room += v->scope->services[i]->ports_n;
+    struct mz_str *names = mz_arena_alloc(a, room * sizeof(*names));
+    for (size_t i = 0; i < v->scope->services_n; i++) {
+        const struct mz_service *s = v->scope->services[i];
+        for (size_t k = 0; k < s->ports_n; k++)
+            names[n++] = mz_arena_printf(a, "%.*s:%u", MZ_STR_ARG(s->host), s->ports[k].port);
+    }
+    for (size_t i = 0; i < v->targets.n; i++)
+        names[n++] = mz_arena_printf(a, INBOUND "%.*s:%u", MZ_STR_ARG(tr_wildcard(v->proxy)),
+                                     v->targets.v[i].number);
+    if (n)
+        qsort(names, n, sizeof(*names), compare_names);
+    for (size_t i = 0; i < n; i++) /* each once */
+        if (!kept || !mz_str_eq(names[kept - 1], names[i]))
+            names[kept++] = names[i];
+    *out = names;
+    *out_n = kept;
 }
 
 /* ---- clusters ---- */

@@ -190,6 +190,11 @@ void mz_view_renew(struct mz_view *v)
     v->model = v->t->model;
 }
 
+bool mz_view_by_name(const struct mz_view *v)
+{
+    return v->proxy->proxyless;
+}
+
 bool mz_view_answers_dns(const struct mz_view *v)
 {
     return v->proxy->auto_addresses;

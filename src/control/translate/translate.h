@@ -35,6 +35,7 @@ struct mz_sets *mz_translator_sets(const struct mz_translator *t);
 /* One proxy in one model. */
 struct mz_view;
 struct mz_view *mz_view_create(struct mz_translator *t, const struct mz_proxy *p); /* borrows p */
+bool mz_view_by_name(const struct mz_view *v); /* it asks for listeners and clusters by name: gRPC without a proxy */
 bool mz_view_answers_dns(const struct mz_view *v); /* its agent asks for the name table */
 void mz_view_renew(struct mz_view *v); /* to the translator's model, which stands on the view's */
 void mz_view_destroy(struct mz_view *v); /* NULL is fine */
@@ -52,6 +53,9 @@ void mz_translate_names(const struct mz_view *v, struct mz_str host, const struc
                         struct mz_str **out, size_t *out_n);
 /* Clients ask by name (EDS, RDS, SDS; gRPC for all types); else everything is sent (CDS, LDS, NDS). */
 bool mz_translate_is_named(const struct mz_proxy *p, enum mz_xds_type t);
+/* Listeners that a client of gRPC without a proxy may ask for: of each service that it sees and port, in full, and of what it serves itself
+ * at any of its addresses. By name, in @a. */
+void mz_view_listeners(const struct mz_view *v, struct mz_arena *a, struct mz_str **out, size_t *out_n);
 /* Everything of a type that is not asked for by name; what views have in common is made once. A reference. */
 struct mz_set *mz_view_all(struct mz_view *v, enum mz_xds_type t);
 /* Of what listeners follow from among services, of which the settings stay; the same, the same listeners. 0: unknown. */
