@@ -115,7 +115,7 @@ static int status(const struct mz_control_options *o)
     char text[sizeof(err)];
     bool ok = still_read(&s, o);
     if (ok) {
-        const struct mz_status_from f = { s.model, s.store, s.source };
+        const struct mz_status_from f = { .model = s.model, .store = s.store, .source = s.source };
         (void)mz_report_print(s.source, stderr); /* it stands in what is written, too */
         ok = mz_status_dir_ok(o->status_dir, o->config_dirs.v, o->config_dirs.n, &err) &&
              mz_status_write(&f, o->status_dir, &err);

@@ -38,7 +38,11 @@ enum { STATUS_MS = 200 };
 static void write_status(struct mz_timer *t)
 {
     struct serving *s = (struct serving *)((char *)t - offsetof(struct serving, status));
-    const struct mz_status_from f = { s->model, s->store, s->source };
+    const struct mz_status_from f = { .model = s->model,
+                                      .store = s->store,
+                                      .source = s->source,
+                                      .roots = s->ca ? mz_ca_roots(s->ca) : MZ_STR(""),
+                                      .crl = s->ca ? mz_ca_crl(s->ca) : MZ_STR("") };
     struct mz_err err = { .path = "", .msg = "" };
     char text[sizeof(err)];
     if (!mz_status_write(&f, s->o->status_dir, &err))
@@ -49,6 +53,11 @@ static void status_later(struct serving *s)
 {
     if (s->o->status_dir && s->model && !mz_timer_armed(&s->status))
         mz_timer_start_ms(&s->status, STATUS_MS);
+}
+
+static void on_authority(void *arg)
+{
+    status_later(arg);
 }
 
 /* After each commit of the source: documents to a model, the model to everybody. */
@@ -187,12 +196,15 @@ static bool start_authority(struct serving *s, struct mz_err *err)
         .root_ns = mz_arena_dup(s->arena, s->model->mesh.root_ns).p,
         .domain = o->domain,
         .refresh_ms = o->refresh_ms,
+        .changed = on_authority,
+        .arg = s,
     };
     if (!o->ca_dir)
         MZ_LOG(WARN, main, "no --ca-dir: another root after each start");
     s->ca = mz_ca_create(s->loop, &co, err);
     if (s->ca)
         mz_ca_service_add(mz_ca_get_service(s->ca), mz_discovery_server(s->discovery));
+    status_later(s);
     return s->ca != NULL;
 }
 

@@ -180,3 +180,24 @@ def leaf(issuer, uris, days=30, server=False):
 
 def pem(certificate):
     return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def plug(folder, root, between, roots=None):
+    """The files of a plugged-in authority, each replaced as a whole."""
+    folder.mkdir(exist_ok=True)
+    for name, text in {"ca-cert.pem": pem(between[0]), "ca-key.pem": key_pem(between[1]).decode(), "root-cert.pem": roots or pem(root[0]),
+                       "cert-chain.pem": pem(between[0])}.items():
+        new = folder / f".{name}"
+        new.write_text(text)
+        new.chmod(0o600)
+        new.rename(folder / name)
+
+
+def revoked(issuer, *serials):
+    """A list of revoked certificates of one authority, in PEM."""
+    now = datetime.datetime.utcnow()
+    b = (x509.CertificateRevocationListBuilder().issuer_name(issuer[0].subject).last_update(now - datetime.timedelta(days=1))
+         .next_update(now + datetime.timedelta(days=30)))
+    for s in serials:
+        b = b.add_revoked_certificate(x509.RevokedCertificateBuilder().serial_number(s).revocation_date(now - datetime.timedelta(hours=1)).build())
+    return b.sign(issuer[1], hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()

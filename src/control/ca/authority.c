@@ -2,6 +2,7 @@
 
 #include <openssl/x509v3.h>
 
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -21,7 +22,8 @@ enum {
 #define KEY   "ca-key.pem"
 #define ROOT  "root-cert.pem"
 #define CHAIN "cert-chain.pem"
-static const char *const names[] = { CERT, KEY, ROOT, CHAIN };
+#define CRL   "ca-crl.pem"
+static const char *const names[] = { CERT, KEY, ROOT, CHAIN, CRL };
 
 /* What signs now. */
 struct signer {
@@ -29,6 +31,7 @@ struct signer {
     X509 *cert;
     EVP_PKEY *key;
     struct mz_str chain, roots; /* PEM; the first is "" where the root signs itself */
+    struct mz_str crl;          /* PEM; "" none */
     bool own;                   /* a root of our own: ours to renew */
     int64_t from_s, until_s;    /* of the certificate */
     int64_t root_until_s;
@@ -152,6 +155,19 @@ static bool signer_check(struct signer *s, struct mz_err *err)
     return chain_ok(s, err);
 }
 
+static bool crl_read(const struct mz_authority *a, struct signer *s, struct mz_err *err)
+{
+    const char *on = getenv("PILOT_ENABLE_CA_CRL"), *missing = ""; /* nobody changes it */
+    if (on && mz_str_ieq(mz_str_c(on), MZ_STR("false")))
+        return true;
+    if (file_read(a->o.dir, CRL, false, s->arena, &s->crl, err) == FILE_FAULT)
+        return false;
+    if (s->crl.n && !x509_crls_count(s->crl))
+        return mz_err_set(err, CRL ": no list of revoked certificates");
+    return !s->crl.n || x509_crls_cover(s->crl, s->chain, s->arena, &missing) ||
+           mz_err_set(err, CRL ": missing CRL signed by certificates: [%s]", missing);
+}
+
 static bool required(const struct mz_authority *a, const char *name, bool secret,
                      struct mz_arena *arena, struct mz_str *out, struct mz_err *err)
 {
@@ -180,7 +196,7 @@ static enum file_found signer_read(const struct mz_authority *a, struct signer *
         if (!s.cert || !s.key)
             ok = mz_err_set(err, "%s: no %s", s.cert ? KEY : CERT,
                             s.cert ? "private key" : "certificate");
-        ok = ok && signer_check(&s, err);
+        ok = ok && signer_check(&s, err) && crl_read(a, &s, err);
     }
     if (key.n)
         explicit_bzero((char *)(uintptr_t)key.p, key.n);
@@ -306,6 +322,11 @@ struct mz_str mz_authority_trust_domain(const struct mz_authority *a)
 struct mz_str mz_authority_roots(const struct mz_authority *a)
 {
     return a->now.roots;
+}
+
+struct mz_str mz_authority_crl(const struct mz_authority *a)
+{
+    return a->now.crl;
 }
 
 int64_t mz_authority_root_until(const struct mz_authority *a)

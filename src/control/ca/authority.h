@@ -4,7 +4,8 @@
  * The certificate authority of the mesh (C8): a root of its own, or one that is plugged in. Main thread.
  *
  * A directory with ca-cert.pem, ca-key.pem, root-cert.pem and, where there are certificates between the two, cert-chain.pem is
- * plugged in; it is looked at again now and then. One without them gets a root of its own, which is renewed, same key, when a fifth
+ * plugged in; it is looked at again now and then. A ca-crl.pem beside them is for those who verify: with a list of each authority of
+ * cert-chain.pem, else the files are refused as a whole. PILOT_ENABLE_CA_CRL=false: nobody looks at it. One without them gets a root of its own, which is renewed, same key, when a fifth
  * of its time is left: certificates of before and after are good for whoever has either root, and root-cert.pem holds both.
  * Without a directory the root lasts as long as the process.
  */
@@ -23,6 +24,7 @@ void mz_authority_destroy(struct mz_authority *a); /* NULL is fine */
 bool mz_authority_refresh(struct mz_authority *a);
 struct mz_str mz_authority_trust_domain(const struct mz_authority *a);
 struct mz_str mz_authority_roots(const struct mz_authority *a); /* PEM, at least one; until the next refresh */
+struct mz_str mz_authority_crl(const struct mz_authority *a);   /* PEM; "" none; until the next refresh */
 int64_t mz_authority_root_until(const struct mz_authority *a);  /* UNIX time; of the first root */
 
 enum mz_sign { MZ_SIGN_OK, MZ_SIGN_REQUEST /* the client's fault */, MZ_SIGN_FAULT /* ours */ };

@@ -15,6 +15,8 @@ struct mz_ca {
     struct mz_timer timer;
     uint32_t refresh_ms;
     bool timed;
+    void (*changed)(void *arg);
+    void *changed_arg;
 };
 
 static void on_timer(struct mz_timer *t)
@@ -23,6 +25,8 @@ static void on_timer(struct mz_timer *t)
     const bool changed = mz_authority_refresh(c->authority);
     mz_serving_refresh(c->grpc, changed);
     mz_serving_refresh(c->web, changed);
+    if (changed && c->changed)
+        c->changed(c->changed_arg);
     mz_timer_start_ms(&c->timer, c->refresh_ms);
 }
 
@@ -57,6 +61,8 @@ struct mz_ca *mz_ca_create(struct mz_loop *l, const struct mz_ca_opts *o, struct
     c->callers = (struct mz_callers){ c->tokens, mz_authority_trust_domain(c->authority) };
     c->service = mz_ca_service_create(c->authority, &c->callers);
     c->refresh_ms = o->refresh_ms ? o->refresh_ms : REFRESH_MS;
+    c->changed = o->changed;
+    c->changed_arg = o->arg;
     mz_timer_init(l, &c->timer, on_timer);
     mz_timer_start_ms(&c->timer, c->refresh_ms);
     c->timed = true;
@@ -103,6 +109,11 @@ const struct mz_transport_factory *mz_ca_web_factory(struct mz_ca *c)
 struct mz_str mz_ca_roots(const struct mz_ca *c)
 {
     return mz_authority_roots(c->authority);
+}
+
+struct mz_str mz_ca_crl(const struct mz_ca *c)
+{
+    return mz_authority_crl(c->authority);
 }
 
 static bool who(void *arg, const struct mz_grpc_serving *call, const struct mz_headers *h,

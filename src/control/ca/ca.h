@@ -10,6 +10,8 @@ struct mz_ca_opts {
     struct mz_tokens_opts tokens;
     const char *root_ns, *domain; /* of the control plane's service: "istio-system", "cluster.local" */
     uint32_t refresh_ms;          /* 0: 5 s */
+    void (*changed)(void *arg);   /* roots or lists of revoked certificates are others; NULL: nobody cares */
+    void *arg;
 };
 struct mz_ca;
 struct mz_ca *mz_ca_create(struct mz_loop *l, const struct mz_ca_opts *o, struct mz_err *err); /* NULL and @err */
@@ -20,5 +22,6 @@ const struct mz_transport_factory *mz_ca_grpc_factory(struct mz_ca *c);
 const struct mz_transport_factory *mz_ca_web_factory(struct mz_ca *c);
 struct mz_discovery_gate mz_ca_gate(struct mz_ca *c);
 struct mz_str mz_ca_roots(const struct mz_ca *c); /* PEM */
+struct mz_str mz_ca_crl(const struct mz_ca *c);   /* PEM; "" none */
 void mz_ca_metrics(const struct mz_ca *c, struct mz_buf *out);
 #endif

@@ -201,6 +201,34 @@ size_t x509_crls_count(struct mz_str pem)
     return (size_t)n;
 }
 
+static bool has_signed_one(X509 *x, STACK_OF(X509_CRL) * crls)
+{
+    bool any = false;
+    EVP_PKEY *k = X509_get0_pubkey(x);
+    for (int i = 0; k && i < sk_X509_CRL_num(crls); i++)
+        any |= X509_CRL_verify(sk_X509_CRL_value(crls, i), k) == 1;
+    ERR_clear_error();
+    return any;
+}
+
+bool x509_crls_cover(struct mz_str crls, struct mz_str chain, struct mz_arena *a, const char **why)
+{
+    STACK_OF(X509_CRL) *lists = crls_read(crls);
+    STACK_OF(X509) *v = x509_certs_read(chain);
+    bool ok = true;
+    for (int i = 0; ok && i < sk_X509_num(v); i++) {
+        char name[200];
+        ok = has_signed_one(sk_X509_value(v, i), lists);
+        if (!ok) {
+            X509_NAME_oneline(X509_get_subject_name(sk_X509_value(v, i)), name, sizeof(name));
+            *why = mz_arena_dup(a, mz_str_c(name)).p;
+        }
+    }
+    x509_certs_free(v);
+    sk_X509_CRL_pop_free(lists, X509_CRL_free);
+    return ok;
+}
+
 void x509_certs_free(STACK_OF(X509) * v)
 {
     sk_X509_pop_free(v, X509_free);

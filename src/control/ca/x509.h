@@ -26,6 +26,8 @@ EVP_PKEY *x509_key_read(struct mz_str pem);
 STACK_OF(X509) *x509_certs_read(struct mz_str pem); /* all of them; never NULL; x509_certs_free() */
 void x509_certs_free(STACK_OF(X509) *v);
 size_t x509_crls_count(struct mz_str pem); /* lists of revoked certificates that can be read */
+/* Each authority of @chain has signed one of @crls: else clients would refuse all that it signs. False: @why names the first that has not. */
+bool x509_crls_cover(struct mz_str crls, struct mz_str chain, struct mz_arena *a, const char **why);
 int64_t x509_from(const X509 *x); /* UNIX time */
 int64_t x509_until(const X509 *x);
 struct mz_str x509_why(struct mz_arena *a); /* OpenSSL's last reason, and its queue is empty then */

@@ -208,7 +208,7 @@ static struct {
     struct mz_bundles *bundles;
     struct client clients[CLIENTS];
     struct secret_double pems;
-    unsigned secrets; /* that were to be had, over all rounds */
+    unsigned secrets;          /* that were to be had, over all rounds */
     int at[MZ_COUNT(objects)]; /* -1: not there */
     uint64_t seed;
 } t;

@@ -40,10 +40,15 @@ void status_begin(struct status_making *m, const char *group, const char *versio
 
 void status_end(struct status_making *m, const char *kind, struct mz_str ns, struct mz_str name)
 {
+    json_close(&m->j, '}');
+    json_close(&m->j, '}');
+    status_put(m, kind, ns, name);
+}
+
+void status_put(struct status_making *m, const char *kind, struct mz_str ns, struct mz_str name)
+{
     struct mz_err err;
     struct mz_buf yaml;
-    json_close(&m->j, '}');
-    json_close(&m->j, '}');
     mz_buf_init(&yaml);
     mz_buf_append_str(&yaml, MZ_STR(MARK));
     const struct mz_node *n =
@@ -98,6 +103,7 @@ void mz_status_make(const struct mz_status_from *f, struct mz_arena *a, struct m
     status_routes(&m);
     status_ingresses(&m);
     status_istio(&m);
+    status_bundles(&m);
 }
 
 /* ---- files ---- */

@@ -2,8 +2,9 @@
 #define MZ_CONTROL_STATUS_STATUS_H
 /*
  * What a control plane writes into the `status` of objects, as documents of their own: conditions of the Gateway API with Istio's reasons
- * and words, addresses of Ingresses, and of Istio's documents whether they are used and what analyzers say of them. Pure functions of
- * documents and model: same input, same bytes. Main thread.
+ * and words, addresses of Ingresses, and of Istio's documents whether they are used and what analyzers say of them. Beside them, for each
+ * namespace, the ConfigMaps that pods verify each other by: roots and lists of revoked certificates. Pure functions of documents, model
+ * and authority: same input, same bytes. Main thread.
  */
 #include "control/model/model.h"
 #include "control/sources/source.h"
@@ -12,6 +13,7 @@ struct mz_status_from {
     const struct mz_model *model;
     struct mz_store *store;
     const struct mz_source *source;
+    struct mz_str roots, crl; /* of the authority, PEM; no roots: there is none, and no ConfigMaps */
 };
 struct mz_status { /* one object's */
     struct mz_str ns;   /* "" of none */

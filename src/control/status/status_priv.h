@@ -17,6 +17,7 @@ struct status_making {
 void status_begin(struct status_making *m, const char *group, const char *version, const char *kind, struct mz_str ns,
                   struct mz_str name, struct mz_str key);
 void status_end(struct status_making *m, const char *kind_key, struct mz_str ns, struct mz_str name);
+void status_put(struct status_making *m, const char *kind_key, struct mz_str ns, struct mz_str name); /* a whole document, as JSON in m->b */
 /* One condition of an open list. */
 void status_condition(struct status_making *m, const char *type, bool is, const char *reason, struct mz_str message);
 /* It is as @good says, or not as @e says. */
@@ -26,6 +27,7 @@ void status_gateway_api(struct status_making *m); /* status_gateway.c, status_ro
 void status_routes(struct status_making *m);
 void status_ingresses(struct status_making *m);   /* status_ingress.c */
 void status_istio(struct status_making *m);       /* status_istio.c */
+void status_bundles(struct status_making *m);     /* status_bundles.c */
 
 /* status_addresses.c: where a Gateway's services can be reached */
 struct status_addresses {

@@ -251,16 +251,6 @@ def test_xds_on_the_secure_port_is_for_known_proxies_of_their_namespace(mizzend,
 
 # ---- authorities: plugged in, renewed, broken ----
 
-def plug(folder, root, between, roots=None):
-    folder.mkdir(exist_ok=True)
-    for name, text in {"ca-cert.pem": ca.pem(between[0]), "ca-key.pem": ca.key_pem(between[1]).decode(), "root-cert.pem": roots or ca.pem(root[0]),
-                       "cert-chain.pem": ca.pem(between[0])}.items():
-        new = folder / f".{name}"
-        new.write_text(text)
-        new.chmod(0o600)
-        new.rename(folder / name)
-
-
 def _issued(m, root, token):
     with ca.secure(m.port_of("secure xDS"), ca.pem(root[0])) as c:
         answer = ca.ask(c, ca.csr(ca.key()), token)
@@ -269,7 +259,7 @@ def _issued(m, root, token):
 
 def test_a_plugged_in_authority_and_its_rotation(tmp_path):
     old = ca.authority("old")
-    plug(tmp_path / "ca", old, ca.authority("between", old))
+    ca.plug(tmp_path / "ca", old, ca.authority("between", old))
     m = start(tmp_path, "--ca-dir", str(tmp_path / "ca"), "--ca-refresh-ms", "50")
     token, old_root = ca.token(tmp_path / "ca"), ca.pem(old[0])
     with ca.secure(m.port_of("secure xDS"), old_root) as c:
@@ -277,7 +267,7 @@ def test_a_plugged_in_authority_and_its_rotation(tmp_path):
         assert len(first) == 3 and ca.verify(first[0], first[1], old_root) and not ca.verify(first[0], "", old_root)
     new = ca.authority("new")
     both = ca.pem(new[0]) + old_root
-    plug(tmp_path / "ca", new, ca.authority("between2", new), both)
+    ca.plug(tmp_path / "ca", new, ca.authority("between2", new), both)
     until(lambda: "files changed" in m.log(), 30, "the new authority")
     second = until(lambda: _issued(m, new, token), 30, "its certificates: its files come one after the other")
     assert second[-1] == both and ca.verify(second[0], second[1], ca.pem(new[0])) and not ca.verify(second[0], second[1], old_root)
@@ -335,7 +325,7 @@ def test_another_issuer_of_tokens(tmp_path):
 def broken(folder, what):
     root = ca.authority("root")
     between = ca.authority("between", root)
-    plug(folder, root, between)
+    ca.plug(folder, root, between)
     path = folder / "ca-key.pem"
     if what == "other-key":
         path.write_bytes(ca.key_pem(ca.key()))
@@ -346,7 +336,7 @@ def broken(folder, what):
     elif what == "other-root":
         (folder / "root-cert.pem").write_text(ca.pem(ca.authority("other")[0]))
     elif what == "expired":
-        plug(folder, root, ca.authority("between", root, days=-1))
+        ca.plug(folder, root, ca.authority("between", root, days=-1))
     elif what == "not-an-authority":
         key, cert = ca.leaf(root, [ca.WEB])
         (folder / "ca-cert.pem").write_bytes(cert)
