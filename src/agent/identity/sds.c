@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "agent/identity/crl.h"
 #include "agent/tree.h"
 #include "base/log.h"
 #include "event/loop.h"
@@ -31,6 +32,7 @@ struct mz_sds {
     const char *root_file; /* NULL: none */
     struct mz_list calls;
     struct mz_timer files;
+    struct crl *crl;
 };
 
 static const char secret_type[] =
@@ -40,7 +42,8 @@ static const char secret_type[] =
 
 struct secret {
     struct mz_str chain, key, root;
-    uint64_t version; /* 0: not there */
+    struct mz_str crl; /* with roots; "" none */
+    uint64_t version;  /* 0: not there */
 };
 
 static bool file_part(struct mz_str path, struct mz_arena *a, struct mz_str *out, uint64_t *version)
@@ -53,6 +56,14 @@ static bool file_part(struct mz_str path, struct mz_arena *a, struct mz_str *out
         return false;
     *out = f.text;
     return true;
+}
+
+/* A proxy that verifies by roots looks whether an authority of the mesh has taken a certificate back. */
+static void add_revoked(const struct mz_sds *s, struct mz_arena *a, struct secret *out)
+{
+    out->crl = crl_get(s->crl, a);
+    if (out->version && out->crl.n)
+        out->version += mz_xxh64(out->crl.p, out->crl.n, 0) | 1;
 }
 
 /* False: a name that is none of ours. */
@@ -70,11 +81,13 @@ static bool look_up(const struct mz_sds *s, const char *name, struct mz_arena *a
         if (s->root_file && file_part(mz_str_c(s->root_file), a, &out->root, &out->version))
             return true;
         *out = (struct secret){ .root = p->root, .version = p->serial };
+        add_revoked(s, a, out);
         return true;
     }
     if (mz_str_starts(n, MZ_STR("file-root:"))) {
         if (!file_part(mz_str_skip(n, 10), a, &out->root, &out->version))
             out->version = 0;
+        add_revoked(s, a, out);
         return true;
     }
     const ptrdiff_t tilde = mz_str_chr(n, '~');
@@ -91,15 +104,15 @@ static bool look_up(const struct mz_sds *s, const char *name, struct mz_arena *a
 static struct mz_str packed(const char *name, const struct secret *s, struct mz_arena *a)
 {
     pb_DataSource chain = pb_DataSource__INIT, key = pb_DataSource__INIT,
-                  root = pb_DataSource__INIT;
+                  root = pb_DataSource__INIT, crl = pb_DataSource__INIT;
     pb_TlsCertificate cert = pb_TlsCertificate__INIT;
     pb_CertificateValidationContext trust = pb_CertificateValidationContext__INIT;
     pb_Secret m = pb_Secret__INIT;
     const struct {
         pb_DataSource *to;
         struct mz_str from;
-    } parts[] = { { &chain, s->chain }, { &key, s->key }, { &root, s->root } };
-    for (size_t i = 0; i < 3; i++) {
+    } parts[] = { { &chain, s->chain }, { &key, s->key }, { &root, s->root }, { &crl, s->crl } };
+    for (size_t i = 0; i < MZ_COUNT(parts); i++) {
         parts[i].to->specifier_case = pb_DataSource_SPECIFIER_INLINE_BYTES;
         parts[i].to->inline_bytes =
             (ProtobufCBinaryData){ parts[i].from.n, (uint8_t *)(uintptr_t)parts[i].from.p };
@@ -108,6 +121,7 @@ static struct mz_str packed(const char *name, const struct secret *s, struct mz_
     cert.certificate_chain = &chain;
     cert.private_key = &key;
     trust.trusted_ca = &root;
+    trust.crl = s->crl.n ? &crl : NULL;
     if (s->root.n) {
         m.type_case = pb_Secret_TYPE_VALIDATION_CONTEXT;
         m.validation_context = &trust;
@@ -337,6 +351,7 @@ struct mz_sds *mz_sds_create(struct mz_loop *l, struct mz_identity *d, const cha
     s->loop = l;
     s->identity = d;
     s->root_file = root_file;
+    s->crl = crl_create();
     mz_list_init(&s->calls);
     mz_timer_init(l, &s->files, on_files);
     mz_timer_start_ms(&s->files, FILES_MS);
@@ -353,5 +368,6 @@ void mz_sds_destroy(struct mz_sds *s)
     if (!s)
         return;
     mz_timer_stop(&s->files);
+    crl_destroy(s->crl);
     mz_free(MZ_MEM_TLS, s);
 }
