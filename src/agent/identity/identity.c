@@ -10,7 +10,8 @@
 #include "event/loop.h"
 #include "proto/wire.h"
 
-#define FIRST_PAUSE_MS 100
+#define FIRST_PAUSE_MS 5 /* at the begin the way to the authority is found a moment later */
+#define TOLD_PAUSE_MS  50
 #define MAX_PAUSE_MS   10000
 #define CALL_MS        10000
 #define ANSWER_MAX     (1u << 20)
@@ -59,8 +60,9 @@ static uint64_t jittered(struct mz_identity *d, uint64_t ms)
 static void try_later(struct mz_identity *d, const char *why)
 {
     d->counts.failed++;
-    MZ_LOG(WARN, secret, "no certificate from the authority: %s; asked again in %llu ms", why,
-           (unsigned long long)d->pause_ms);
+    if (d->pause_ms >= TOLD_PAUSE_MS)
+        MZ_LOG(WARN, secret, "no certificate from the authority: %s; asked again in %llu ms", why,
+               (unsigned long long)d->pause_ms);
     mz_timer_start_ms(&d->timer, jittered(d, d->pause_ms));
     d->pause_ms = d->pause_ms * 2 > MAX_PAUSE_MS ? MAX_PAUSE_MS : d->pause_ms * 2;
 }
