@@ -53,11 +53,12 @@ bool mz_agent_enter_namespace(const char *path, struct mz_err *err)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return mz_err_set(err, "cannot open the network namespace %s: %s", path, strerror(errno));
-    bool ok =
-        setns(fd, CLONE_NEWNET) == 0
-            ? true
-            : mz_err_set(err, "cannot enter the network namespace %s: %s", path, strerror(errno));
+        return mz_err_set(err, "cannot open the network namespace %s: %s", path,
+                          strerrordesc_np(errno));
+    bool ok = setns(fd, CLONE_NEWNET) == 0
+                  ? true
+                  : mz_err_set(err, "cannot enter the network namespace %s: %s", path,
+                               strerrordesc_np(errno));
     (void)close(fd);
     return ok;
 }

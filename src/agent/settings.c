@@ -4,6 +4,7 @@
 #include <ifaddrs.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "agent/agent.h"
 
@@ -131,8 +132,6 @@ bool mz_agent_settings_read(int argc, char **argv, char *const *env, struct mz_a
                                       .help = rest.help };
     return true;
 }
-
-extern char **environ;
 
 static void print(const struct mz_bootstrap *b, bool command)
 {

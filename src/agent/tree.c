@@ -119,7 +119,7 @@ bool file_read(const char *path, struct mz_arena *a, struct file_text *out, stru
         *out = (struct file_text){ 0 };
         return errno == ENOENT || errno == ENOTDIR
                    ? true
-                   : mz_err_set(err, "cannot read %s: %s", path, strerror(errno));
+                   : mz_err_set(err, "cannot read %s: %s", path, strerrordesc_np(errno));
     }
     MZ_VEC(char) text = { 0 };
     size_t n = 0, got;
@@ -169,7 +169,7 @@ bool file_write(const char *path, struct mz_str text, unsigned mode, struct mz_e
         (void)close(fd);
     if (whole && rename(next, path) == 0)
         return true;
-    mz_err_set(err, "cannot write %s: %s", path, strerror(whole ? errno : error));
+    mz_err_set(err, "cannot write %s: %s", path, strerrordesc_np(whole ? errno : error));
     if (fd >= 0)
         (void)unlink(next);
     return false;

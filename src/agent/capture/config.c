@@ -319,7 +319,7 @@ static bool from_environment(struct mz_capture_config *c, struct mz_err *err)
             name[n] = (char)(ch == '-' ? '_' : ch >= 'a' && ch <= 'z' ? ch - 32 : ch);
         }
         name[n] = 0;
-        const char *value = getenv(name);
+        const char *value = getenv(name); /* NOLINT(concurrency-mt-unsafe): one thread */
         if (!value)
             continue;
         void *at = (char *)c + flags[i].at;
@@ -341,7 +341,7 @@ static bool from_environment(struct mz_capture_config *c, struct mz_err *err)
         { "ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR", &c->loopback, NULL },
     };
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
-        const char *value = getenv(others[i].name);
+        const char *value = getenv(others[i].name); /* NOLINT(concurrency-mt-unsafe) */
         if (!value)
             continue;
         if (others[i].text)
@@ -421,8 +421,9 @@ static bool find_dns_servers(struct mz_capture_config *c, struct mz_arena *a, st
 static bool fill(struct mz_capture_config *c, struct mz_arena *a, struct mz_err *err)
 {
     if (!c->uid[0]) {
-        const char *name = getenv("ENVOY_USER");
-        const struct passwd *user = getpwnam(name ? name : "istio-proxy");
+        const char *name = getenv("ENVOY_USER"); /* NOLINT(concurrency-mt-unsafe) */
+        const char *user_name = name ? name : "istio-proxy";
+        const struct passwd *user = getpwnam(user_name); /* NOLINT(concurrency-mt-unsafe) */
         c->uid = user ? mz_arena_printf(a, "%u", (unsigned)user->pw_uid).p : "1337";
     }
     if (!c->gid[0])

@@ -9,7 +9,6 @@
 
 #include "agent/capture/capture.h"
 
-extern char **environ;
 #define OUTPUT_MAX (1u << 20)
 
 struct pipes {
@@ -75,7 +74,7 @@ struct mz_capture_run mz_capture_exec(struct mz_arena *a, const char *const *arg
     for (; argv[n] && n < 63; n++)
         args[n] = (char *)(uintptr_t)argv[n]; /* posix_spawn does not write to them */
     args[n] = NULL;
-    if (pipe2(p.in, O_CLOEXEC) != 0 || pipe2(p.out, O_CLOEXEC) != 0) {
+    if (!argv[0] || pipe2(p.in, O_CLOEXEC) != 0 || pipe2(p.out, O_CLOEXEC) != 0) {
         close_all(&p);
         return r;
     }
@@ -88,7 +87,7 @@ struct mz_capture_run mz_capture_exec(struct mz_arena *a, const char *const *arg
     (void)posix_spawn_file_actions_destroy(&actions);
     if (rc != 0) {
         close_all(&p);
-        r.out = mz_arena_dup(a, mz_str_c(strerror(rc)));
+        r.out = mz_arena_dup(a, mz_str_c(strerrordesc_np(rc)));
         return r;
     }
     shut(&p.in[0]);

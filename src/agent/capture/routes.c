@@ -96,8 +96,9 @@ static int own_address(int fd)
 
 static bool said(int error, const char *what, struct mz_err *err)
 {
-    return !error || error == EEXIST ? true
-                                     : mz_err_set(err, "cannot %s: %s", what, strerror(error));
+    return !error || error == EEXIST
+               ? true
+               : mz_err_set(err, "cannot %s: %s", what, strerrordesc_np(error));
 }
 
 static bool tproxy(int fd, const struct mz_capture_config *c, unsigned char family,
@@ -125,7 +126,7 @@ bool mz_capture_routes(const struct mz_capture_config *c, struct mz_err *err)
     }
     int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
     if (fd < 0)
-        return mz_err_set(err, "cannot open a netlink socket: %s", strerror(errno));
+        return mz_err_set(err, "cannot open a netlink socket: %s", strerrordesc_np(errno));
     bool ok = !c->ipv6 || c->cleanup ||
               said(own_address(fd), "add the address ::6 to the loopback interface", err);
     if (ok && (c->cleanup || (c->inbound_ports[0] && strcmp(c->mode, "TPROXY") == 0)))

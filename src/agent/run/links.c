@@ -48,7 +48,7 @@ static bool root_of(struct agent *g, const char *variable, bool control_plane, s
     return true;
 }
 
-static const char *host_of(struct agent *g, const char *address)
+__attribute__((nonnull)) static const char *host_of(struct agent *g, const char *address)
 {
     const ptrdiff_t colon = mz_str_rchr(mz_str_c(address), ':');
     const struct mz_str host = { address, colon > 0 ? (size_t)colon : strlen(address) };

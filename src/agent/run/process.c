@@ -31,11 +31,12 @@ static _Noreturn void become(const struct mz_process *p, pid_t parent)
 {
     sigset_t none;
     (void)sigemptyset(&none);
-    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    (void)pthread_sigmask(SIG_SETMASK, &none, NULL);
     (void)signal(SIGPIPE, SIG_DFL);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(CANNOT_RUN); /* the agent has gone meanwhile */
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): the child has one thread */
     (void)execvp(p->o.argv[0], (char *const *)(uintptr_t)p->o.argv);
     _exit(CANNOT_RUN);
 }
@@ -44,7 +45,7 @@ static bool start(struct mz_process *p)
 {
     const pid_t parent = getpid(), pid = fork();
     if (pid < 0) {
-        MZ_LOG(ERROR, main, "cannot start %s: %s", p->o.argv[0], strerror(errno));
+        MZ_LOG(ERROR, main, "cannot start %s: %s", p->o.argv[0], strerrordesc_np(errno));
         return false;
     }
     if (pid == 0)
@@ -92,7 +93,7 @@ bool mz_process_start(struct mz_process *p, struct mz_err *err)
 {
     const char *name = p->o.argv[0];
     if (strchr(name, '/') && access(name, X_OK) != 0)
-        return mz_err_set(err, "cannot run %s: %s", name, strerror(errno));
+        return mz_err_set(err, "cannot run %s: %s", name, strerrordesc_np(errno));
     return start(p) ? true : mz_err_set(err, "cannot start %s", name);
 }
 
@@ -105,7 +106,7 @@ static void tell(struct mz_process *p, int status)
 
 static void gone(struct mz_process *p, int status)
 {
-    const bool lasted = mz_loop_now_us(p->o.loop) - p->began_us > LASTED_MS * 1000u;
+    const bool lasted = mz_loop_now_us(p->o.loop) - p->began_us > LASTED_MS * 1000ull;
     p->pid = 0;
     if (p->stopping) {
         mz_timer_stop(&p->patience);

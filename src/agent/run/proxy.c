@@ -18,8 +18,6 @@
 
 #define TOKEN "./var/run/secrets/tokens/istio-token"
 
-extern char **environ;
-
 const char *agent_env(const struct agent *g, const char *name, const char *otherwise)
 {
     const char *v = mz_agent_env(&g->options.settings, name);

@@ -88,7 +88,7 @@ static double share(const char *text, double otherwise)
 static bool options(struct agent *g, struct files f, struct mz_identity_opts *out,
                     struct mz_err *err)
 {
-    uint64_t ttl_ms = 24 * 3600 * 1000, bits = 0;
+    uint64_t ttl_ms = 24ull * 3600 * 1000, bits = 0;
     if (!mz_agent_duration(agent_env(g, "SECRET_TTL", "24h"), &ttl_ms) || !ttl_ms)
         return mz_err_set(err, "SECRET_TTL: \"%.60s\" is no duration like 24h",
                           agent_env(g, "SECRET_TTL", ""));

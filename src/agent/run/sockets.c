@@ -21,7 +21,7 @@ bool agent_folders(const char *path, struct mz_err *err)
     for (char *p = folder + 1; (p = strchr(p, '/')) != NULL; p++) {
         *p = 0;
         if (mkdir(folder, 0700) != 0 && errno != EEXIST)
-            return mz_err_set(err, "cannot make the folder %s: %s", folder, strerror(errno));
+            return mz_err_set(err, "cannot make the folder %s: %s", folder, strerrordesc_np(errno));
         *p = '/';
     }
     return true;

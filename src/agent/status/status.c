@@ -232,7 +232,7 @@ static void on_tcp(struct mz_io *io, unsigned events)
     socklen_t n = sizeof(error);
     (void)events;
     const bool ok = getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &error, &n) == 0 && error == 0;
-    end_with(j, ok ? 200 : 500, ok ? "" : strerror(error));
+    end_with(j, ok ? 200 : 500, ok ? "" : strerrordesc_np(error));
 }
 
 static void on_tcp_timeout(struct mz_timer *t)
@@ -252,14 +252,14 @@ static void probe_tcp(struct job *j)
                            &source);
     (void)mz_addr_sockaddr(&source, &from);
     if (fd < 0) {
-        end_with(j, 500, strerror(errno));
+        end_with(j, 500, strerrordesc_np(errno));
         return;
     }
     if (bind(fd, (struct sockaddr *)&from, n) != 0 ||
         (connect(fd, (struct sockaddr *)&to, n) != 0 && errno != EINPROGRESS)) {
         const int error = errno;
         (void)close(fd);
-        end_with(j, 500, strerror(error));
+        end_with(j, 500, strerrordesc_np(error));
         return;
     }
     (void)mz_io_add(j->status->o.loop, &j->io, fd, on_tcp);
