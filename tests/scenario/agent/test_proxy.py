@@ -252,7 +252,8 @@ def test_g12_short_certificates_for_minutes(make):
     (lambda a: (a.folder / "etc/istio/proxy").write_text(""), "cannot"),
     (lambda a: a.env.update(XDS_ROOT_CA="/nowhere.pem"), "XDS_ROOT_CA: there is no /nowhere.pem"),
     (lambda a: a.env.update(PROXY_CONFIG='{"discoveryAddress": "nowhere"}', CA_ADDR=""), 'discoveryAddress: "nowhere" is no host:port'),
-    (lambda a: a.env.update(SECRET_TTL="long"), "SECRET_TTL"),
+    (lambda a: a.env.update(SECRET_TTL="long"), "SECRET_TTL"), (lambda a: a.env.update(MINIMUM_DRAIN_DURATION="a while"), "MINIMUM_DRAIN_DURATION"),
+    (lambda a: a.env.update(PROXY_CONFIG='{"discoveryAddress": "10.0.0.1:15012", "binaryPath": "/usr/bin/nowhere"}'), "cannot run /usr/bin/nowhere"),
 ])
 def test_what_cannot_start_says_why(make, change, why):
     mesh = make()

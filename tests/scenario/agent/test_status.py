@@ -1,5 +1,6 @@
 """The agent's status port (A3): readiness, merged metrics, the application's probes, /quitquitquit."""
 import json
+import pathlib
 import subprocess
 
 import pytest
@@ -20,6 +21,11 @@ def ours(node, tmp_path):  # noqa: F811
     m = Mesh(node, tmp_path)
     yield m
     m.close()
+
+
+def virtual(agent):
+    """Bytes of addresses: sanitizers reserve many terabytes."""
+    return int(pathlib.Path(f"/proc/{agent.process.pid}/statm").read_text().split()[0]) * 4096
 
 
 def test_all_of_it(ours):
@@ -45,6 +51,10 @@ def test_all_of_it(ours):
     assert status == 200 and "istio_agent_cert_expiry_seconds{" in text and "envoy_server_live" in text and '"path": "/m"' in text
     assert int([line for line in text.splitlines() if line.startswith("istio_agent_cert_expiry_seconds{")][0].split()[-1]) > 3600
     assert a.status("/metrics?usedonly")[0] == 200
+
+    anonymous = int([line for line in text.splitlines() if line.startswith("istio_agent_process_resident_anonymous_bytes ")][0].split()[-1])
+    sanitized = virtual(a) > 1 << 40
+    assert 0 < anonymous < 3 << 20 or sanitized, anonymous
 
     status, text = a.status("/app-health/app/livez")
     asked = json.loads(text)
