@@ -8,11 +8,11 @@ import grpc
 class GrpcPeer:
     """A server for methods given as {"/package.Service/Method": (kind, request class, function)}; kind is "unary" or "stream"."""
 
-    def __init__(self, methods, name="authz"):
+    def __init__(self, methods, name="authz", at="127.0.0.1:0"):
         self.name, self.methods = name, methods
         self.requests, self.metadata, self.cancelled = [], [], threading.Event()
         self.server = grpc.server(futures.ThreadPoolExecutor(max_workers=8), handlers=[self])
-        self.port = self.server.add_insecure_port("127.0.0.1:0")
+        self.port = self.server.add_insecure_port(at)
         self.server.start()
 
     def service(self, details):

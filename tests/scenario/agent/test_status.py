@@ -90,15 +90,16 @@ def test_probes_by_grpc(ours):
         if message == b"\x0a\x04gone":
             context.abort(StatusCode.NOT_FOUND, "no such service")
         return {b"": b"\x08\x01", b"\x0a\x02up": b"\x08\x01", b"\x0a\x04down": b"\x08\x02"}[message]
-    a = ours.agent("a", "10.11.0.1", start=False)
-    with a.pod:
-        peer = GrpcPeer({"/grpc.health.v1.Health/Check": ("unary", Text, check)})
+    a, port = ours.agent("a", "10.11.0.1", start=False), 7001
+    peer = None
     try:
         services = {"": 200, "up": 200, "down": 500, "gone": 500}
-        probers = {f"/app-health/{name or 'all'}/livez": {"grpc": {"port": peer.port, **({"service": name} if name else {})}, "timeoutSeconds": 20} for name in services}
+        probers = {f"/app-health/{name or 'all'}/livez": {"grpc": {"port": port, **({"service": name} if name else {})}, "timeoutSeconds": 20} for name in services}
         probers["/app-health/none/livez"] = {"grpc": {"port": 8999}, "timeoutSeconds": 20}
         a.env["ISTIO_KUBE_APP_PROBERS"] = json.dumps(probers)
         a.start()
+        with a.pod:  # after the start: gRPC's threads do not outlive a fork well
+            peer = GrpcPeer({"/grpc.health.v1.Health/Check": ("unary", Text, check)}, at=f"127.0.0.1:{port}")
         a.wait_ready()
         got = {name: a.status(f"/app-health/{name or 'all'}/livez") for name in services}
         assert {k: v[0] for k, v in got.items()} == services, got
@@ -106,7 +107,8 @@ def test_probes_by_grpc(ours):
         assert a.status("/app-health/none/livez")[0] == 500
         assert peer.requests == [b"", b"\x0a\x02up", b"\x0a\x04down", b"\x0a\x04gone"]
     finally:
-        peer.close()
+        if peer:
+            peer.close()
 
 
 @pytest.mark.parametrize("env,why", [
