@@ -86,12 +86,20 @@ static uint32_t take_ip(struct supervisor *s)
 
 /* ---- one pod ---- */
 
-static void add_hash_label(struct mz_mesh_pod_spec *spec, const struct mz_mesh_workload *w)
+/* A Deployment's pods are a ReplicaSet's, by whose name others find the Deployment. */
+static void add_replica_set(struct mz_mesh_pod_spec *spec, const struct mz_mesh_workload *w)
 {
-    json_t *labels = mz_json_at(spec->object, "metadata", "labels", NULL);
-    if (w->kind == MZ_MESH_DEPLOYMENT && labels)
-        (void)json_object_set_new(labels, "pod-template-hash",
-                                  json_sprintf("%08x", (unsigned)w->hash));
+    json_t *meta = json_object_get(spec->object, "metadata"),
+           *labels = json_object_get(meta, "labels");
+    const unsigned hash = (unsigned)w->hash;
+    if (w->kind != MZ_MESH_DEPLOYMENT || !labels)
+        return;
+    (void)json_object_set_new(labels, "pod-template-hash", json_sprintf("%08x", hash));
+    (void)json_object_set_new(meta, "generateName", json_sprintf("%s-%08x-", w->name, hash));
+    (void)json_object_set_new(meta, "ownerReferences",
+                              json_pack("[{s:s, s:s, s:o, s:b}]", "apiVersion", "apps/v1", "kind",
+                                        "ReplicaSet", "name",
+                                        json_sprintf("%s-%08x", w->name, hash), "controller", 1));
 }
 
 static struct mz_mesh_pod_spec *expand(const struct mz_mesh_folder *f,
@@ -113,7 +121,7 @@ static struct mz_mesh_pod_spec *expand(const struct mz_mesh_folder *f,
                                          .env = env };
     struct mz_mesh_pod_spec *spec = mz_mesh_pod_spec(w, &place, err);
     if (spec)
-        add_hash_label(spec, w);
+        add_replica_set(spec, w);
     return spec;
 }
 

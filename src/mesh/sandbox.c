@@ -328,11 +328,32 @@ static bool become(const struct mz_mesh_spawn *s)
     return true;
 }
 
+/* A name without a slash is looked for in the PATH that the program will have. */
+static void begin(const struct mz_mesh_spawn *s)
+{
+    char *const *argv = (char *const *)(uintptr_t)s->argv, *const *env =
+                                                               (char *const *)(uintptr_t)s->env;
+    struct mz_str rest = { 0 }, one;
+    char path[PATH_MAX];
+    if (strchr(argv[0], '/')) {
+        (void)execve(argv[0], argv, env);
+        return;
+    }
+    for (; *env; env++)
+        if (strncmp(*env, "PATH=", 5) == 0)
+            rest = mz_str_c(*env + 5);
+    errno = ENOENT;
+    while (mz_str_split(&rest, ':', &one)) {
+        (void)snprintf(path, sizeof(path), "%.*s/%s", MZ_STR_ARG(one), argv[0]);
+        if (access(path, X_OK) == 0)
+            (void)execve(path, argv, (char *const *)(uintptr_t)s->env);
+    }
+}
+
 static _Noreturn void run(const struct mz_mesh_spawn *s, int tell)
 {
     if (become(s))
-        (void)execvpe(s->argv[0], (char *const *)(uintptr_t)s->argv,
-                      (char *const *)(uintptr_t)s->env);
+        begin(s);
     const int e = errno;
     (void)!write(tell, &e, sizeof(e));
     _exit(127);
