@@ -62,6 +62,18 @@ static off_t tail_of(int fd, off_t end, uint32_t lines)
     return 0;
 }
 
+/* What stood there before it was cut. */
+static void show_before(const char *path)
+{
+    char before[4200], part[65536];
+    (void)snprintf(before, sizeof(before), "%s.1", path);
+    FILE *f = fopen(before, "re");
+    for (size_t n; f && (n = fread(part, 1, sizeof(part), f)) > 0;)
+        (void)fwrite(part, 1, n, stdout); /* the end is seen below */
+    if (f)
+        (void)fclose(f);
+}
+
 static int show(const char *path, const struct logs_options *o, struct mz_err *err)
 {
     char part[65536];
@@ -71,6 +83,8 @@ static int show(const char *path, const struct logs_options *o, struct mz_err *e
         return errno == ENOENT
                    ? EXIT_OK /* it has not begun */
                    : (mz_err_set(err, "%s: %s", path, strerror(errno)), command_fail(err));
+    if (!o->tail)
+        show_before(path);
     off_t end = lseek(fd, 0, SEEK_END), at = o->tail ? tail_of(fd, end, o->tail) : 0;
     for (;;) {
         const ssize_t n = pread(fd, part, sizeof(part), at);

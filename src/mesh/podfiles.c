@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -70,6 +71,27 @@ bool mz_mesh_remove_all(const char *path)
     for (int turn = 0; turn < 2 && access(path, F_OK) == 0; turn++)
         (void)nftw(path, remove_one, 32, FTW_DEPTH | FTW_PHYS);
     return access(path, F_OK) != 0;
+}
+
+/* As a kubelet does it for writers that keep their descriptor: what is written meanwhile may be lost. */
+void mz_mesh_log_cut(const char *path)
+{
+    char before[4096];
+    struct stat st;
+    const int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd >= 0 && fstat(fd, &st) == 0 && st.st_size > MZ_MESH_LOG_MAX) {
+        (void)snprintf(before, sizeof(before), "%s.1", path);
+        const int to = open(before, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        off_t from = st.st_size - MZ_MESH_LOG_MAX;
+        if (to >= 0) {
+            while (sendfile(to, fd, &from, MZ_MESH_LOG_MAX) > 0) {
+            }
+            (void)close(to);
+        }
+        (void)!ftruncate(fd, 0); /* else it is tried again */
+    }
+    if (fd >= 0)
+        (void)close(fd);
 }
 
 /* ---- what the injected volumes hold ---- */

@@ -20,5 +20,8 @@ bool mz_mesh_files_token(const struct mz_mesh_files *f, const struct mz_mesh_pod
 char *mz_mesh_downward(json_t *map);
 /* Whole or not at all. Folders before the name are made. */
 bool mz_mesh_write_file(const char *path, struct mz_str text, struct mz_err *err);
+/* Cuts a log that is larger than MZ_MESH_LOG_MAX: what it held is in PATH.1. Who writes to it appends. */
+#define MZ_MESH_LOG_MAX (4 << 20)
+void mz_mesh_log_cut(const char *path);
 bool mz_mesh_remove_all(const char *path); /* a folder with all that is in it; links are not followed */
 #endif

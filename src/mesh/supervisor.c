@@ -22,7 +22,8 @@ enum {
     MIZZEND_PAUSE_MS = 100,
     MIZZEND_MAX_MS = 10000,
     LASTED_US = 60000000,
-    TOKENS_MS = 6 * 3600 * 1000
+    TOKENS_MS = 6 * 3600 * 1000,
+    LOGS_MS = 3000
 };
 
 static struct mz_mesh_pod *pod_at(struct mz_list *it)
@@ -293,6 +294,21 @@ static void on_tokens(struct mz_timer *t)
     mz_timer_start_ms(&s->tokens, TOKENS_MS);
 }
 
+/* They lie in memory where /run does. */
+static void on_logs(struct mz_timer *t)
+{
+    struct supervisor *s = MZ_CONTAINER(t, struct supervisor, logs);
+    char path[1024];
+    mz_list_foreach (it, &s->pods) {
+        const struct mz_mesh_pod *p = pod_at(it);
+        for (size_t i = 0; i < p->n; i++)
+            mz_mesh_log_cut(mz_mesh_pod_log(p, p->v[i].spec->name, path, sizeof(path)));
+    }
+    (void)snprintf(path, sizeof(path), "%s/logs/mizzend.log", s->node.state);
+    mz_mesh_log_cut(path);
+    mz_timer_start_ms(&s->logs, LOGS_MS);
+}
+
 /* ---- changes ---- */
 
 static void take_folder(struct supervisor *s, struct mz_mesh_folder *f, struct mz_mesh_workloads w,
@@ -387,6 +403,7 @@ static bool begin(struct supervisor *s, struct mz_err *err)
     s->serve = serve_create(s, s->o->control);
     s->watch = mz_mesh_watch_create(s->node.loop, s->folder->dir, on_folder, s);
     mz_timer_start_ms(&s->tokens, TOKENS_MS);
+    mz_timer_start_ms(&s->logs, LOGS_MS);
     if (!mz_loop_on_signal(s->node.loop, SIGTERM, on_signal, s) ||
         !mz_loop_on_signal(s->node.loop, SIGINT, on_signal, s) ||
         !mz_loop_on_signal(s->node.loop, SIGHUP, on_signal, s) ||
@@ -408,6 +425,7 @@ static void end(struct supervisor *s)
     mz_mesh_sandbox_close(&s->mizzend_in);
     mz_mesh_publisher_destroy(s->publisher);
     mz_timer_stop(&s->tokens);
+    mz_timer_stop(&s->logs);
     mz_timer_stop(&s->retry);
     mz_timer_stop(&s->mizzend_again);
     if (s->serve)
@@ -442,6 +460,7 @@ int mz_mesh_supervise(const struct mz_mesh_supervisor_opts *o)
     s.pod_ops = (struct mz_mesh_pod_ops){ .changed = on_changed, .over = on_over, .arg = &s };
     mz_timer_init(s.node.loop, &s.mizzend_again, on_mizzend_again);
     mz_timer_init(s.node.loop, &s.tokens, on_tokens);
+    mz_timer_init(s.node.loop, &s.logs, on_logs);
     rollout_init(&s);
     const bool ok = begin(&s, &err);
     if (ok) {

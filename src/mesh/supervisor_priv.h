@@ -30,7 +30,7 @@ struct supervisor {
     struct mz_mesh_publisher *publisher;
     struct mz_mesh_ports ports;
     struct mz_mesh_watch *watch;
-    struct mz_timer tokens;
+    struct mz_timer tokens, logs;
     struct serve *serve;
     bool stopping, told;
 };
