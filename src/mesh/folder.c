@@ -11,7 +11,7 @@
 
 #include "control/inject/inject.h"
 #include "control/model/model.h"
-#include "control/sources/source.h"
+#include "control/sources/store.h"
 #include "mesh/json.h"
 
 enum { MAX_DEPTH = 32, MAX_FILE = 16 << 20, MAX_FILES = 10000 };
@@ -43,6 +43,7 @@ const struct mz_mesh_doc *mz_mesh_folder_find(const struct mz_mesh_folder *f, co
 
 struct reading {
     struct mz_mesh_folder *folder;
+    struct mz_store *store; /* what the model is built of */
     const char *file;
     struct mz_err *err;
     bool failed;
@@ -105,6 +106,26 @@ static void add_part(void *arg, struct mz_str text, uint32_t line0)
     mz_arena_destroy(a);
 }
 
+/* Of one object in two places the first counts. What is wrong is told by mizzend. */
+static void keep_doc(void *arg, struct mz_doc *d)
+{
+    struct reading *r = arg;
+    if (mz_store_get(r->store, d->key))
+        mz_doc_unref(d);
+    else
+        mz_store_put(r->store, d);
+}
+
+static void no_problem(void *arg, enum mz_level level, uint32_t line, struct mz_str key,
+                       const char *text)
+{
+    (void)arg;
+    (void)level;
+    (void)line;
+    (void)key;
+    (void)text;
+}
+
 /* ---- files ---- */
 
 static bool read_file(const char *path, struct mz_str *out, struct mz_err *err)
@@ -126,21 +147,29 @@ static bool read_file(const char *path, struct mz_str *out, struct mz_err *err)
     return ok;
 }
 
-static void add_file(struct reading *r, const char *path)
+static void add_file(struct reading *r, const char *path, bool mesh)
 {
     struct mz_str text;
+    const bool json = mz_str_ends(mz_str_c(path), MZ_STR(".json"));
     r->file = mz_arena_dup(r->folder->arena, mz_str_c(path)).p;
+    const struct mz_doc_reader reader = {
+        .file = mz_str_c(r->file), .doc = keep_doc, .problem = no_problem, .arg = r
+    };
     if (++r->files > MAX_FILES)
         r->failed = !mz_err_set(r->err, "%s: more than %d files", r->folder->dir, MAX_FILES);
-    else if (!read_file(path, &text, r->err))
+    if (r->failed || !read_file(path, &text, r->err)) {
         r->failed = true;
-    else {
-        if (mz_str_ends(mz_str_c(path), MZ_STR(".json")))
-            add_part(r, text, 0);
-        else
-            mz_doc_parts(text, add_part, r);
-        mz_free(MZ_MEM_CONFIG, (char *)(uintptr_t)text.p);
+        return;
     }
+    if (mesh)
+        mz_doc_read_mesh(&reader, text);
+    else
+        mz_doc_read_text(&reader, text, json ? MZ_TEXT_JSON : MZ_TEXT_YAML);
+    if (json && !mesh)
+        add_part(r, text, 0);
+    else if (!mesh)
+        mz_doc_parts(text, add_part, r);
+    mz_free(MZ_MEM_CONFIG, (char *)(uintptr_t)text.p);
 }
 
 static bool has_ending(struct mz_str file)
@@ -160,41 +189,29 @@ static void add_directory(struct reading *r, const char *path, unsigned depth)
         const char *child = mz_arena_printf(r->folder->arena, "%s/%s", path, name).p;
         struct stat st;
         const bool mesh = depth == 0 && strcmp(name, "mesh.yaml") == 0;
-        if (!r->failed && name[0] != '.' && !mesh && stat(child, &st) == 0) {
+        if (!r->failed && name[0] != '.' && stat(child, &st) == 0) {
             if (S_ISDIR(st.st_mode))
                 add_directory(r, child, depth + 1);
             else if (has_ending(mz_str_c(name)))
-                add_file(r, child);
+                add_file(r, child, mesh);
         }
         free(list[i]);
     }
     free(list);
 }
 
-/* ---- the model ---- */
+/* ---- all ---- */
 
 static void nobody(void *arg)
 {
     (void)arg; /* the folder is read once */
 }
 
-static const struct mz_model *model_of(const char *dir, struct mz_err *err)
-{
-    const struct mz_directory_opts d = { .dir = dir };
-    const struct mz_model_opts o = { .domain = "cluster.local" };
-    struct mz_store *store = mz_store_create(nobody, NULL);
-    struct mz_source *source = mz_directory_create(NULL, store, &d);
-    const struct mz_model *m =
-        source->ops->start(source, err) ? mz_model_build(store, &o, NULL) : NULL;
-    source->ops->destroy(source);
-    mz_store_destroy(store);
-    return m;
-}
-
 struct mz_mesh_folder *mz_mesh_folder_read(const char *dir, struct mz_err *err)
 {
     struct mz_mesh_folder *f = mz_new0(MZ_MEM_CONFIG, struct mz_mesh_folder);
-    struct reading r = { .folder = f, .err = err };
+    const struct mz_model_opts o = { .domain = "cluster.local" };
+    struct reading r = { .folder = f, .err = err, .store = mz_store_create(nobody, NULL) };
     f->arena = mz_arena_create(MZ_MEM_CONFIG);
     char *real = realpath(dir, NULL);
     if (real) {
@@ -204,8 +221,10 @@ struct mz_mesh_folder *mz_mesh_folder_read(const char *dir, struct mz_err *err)
         r.failed = !mz_err_set(err, "%s: %s", dir, strerror(errno));
     }
     free(real);
+    mz_store_commit(r.store);
     if (!r.failed)
-        f->model = model_of(f->dir, err);
+        f->model = mz_model_build(r.store, &o, NULL);
+    mz_store_destroy(r.store);
     if (f->model)
         return f;
     mz_mesh_folder_destroy(f);
