@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
@@ -106,6 +107,16 @@ static bool said(int error, const char *what, struct mz_err *err)
     return !error || mz_err_set(err, "cannot %s: %s", what, strerror(error));
 }
 
+/* Pods without a proxy come to services through the node. */
+static void forward(void)
+{
+    const int fd = open("/proc/sys/net/ipv4/ip_forward", O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return; /* those pods have no services then */
+    (void)!write(fd, "1", 1);
+    (void)close(fd);
+}
+
 bool mz_mesh_network_node(struct mz_err *err)
 {
     const int fd = mz_netlink_open();
@@ -117,6 +128,7 @@ bool mz_mesh_network_node(struct mz_err *err)
                          "give the bridge its address", err) &&
                     said(link_up(fd, MZ_MESH_BRIDGE), "start the bridge", err);
     (void)close(fd);
+    forward();
     return ok;
 }
 

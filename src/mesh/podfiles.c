@@ -193,30 +193,39 @@ static void add_mount(struct mz_mesh_mounts *m, const char *from, const char *to
     *mz_vec_push(&m->v, MZ_MEM_MISC) = (struct mz_mesh_mount){ from, to };
 }
 
-static bool write_names(const struct mz_mesh_files *f, struct mz_mesh_pod_spec *s,
-                        struct mz_mesh_mounts *out, struct mz_err *err)
+void mz_mesh_files_hosts(const struct mz_mesh_files *f, const struct mz_mesh_pod_spec *s,
+                         struct mz_buf *out)
 {
     const struct mz_str root = f->folder->model->mesh.root_ns;
     char node[16];
+    mz_mesh_ip_text(MZ_MESH_NODE_IP, node);
+    mz_buf_printf(out, "127.0.0.1 localhost\n::1 localhost\n%s %s\n", s->ip, s->name);
+    mz_buf_printf(out, "%s istiod.%.*s.svc istiod.%.*s.svc.cluster.local istiod.%.*s\n", node,
+                  MZ_STR_ARG(root), MZ_STR_ARG(root), MZ_STR_ARG(root));
+}
+
+static bool write_names(const struct mz_mesh_files *f, struct mz_mesh_pod_spec *s,
+                        struct mz_mesh_mounts *out, struct mz_err *err)
+{
+    char node[16];
+    struct mz_buf b;
     mz_mesh_ip_text(MZ_MESH_NODE_IP, node);
     const struct mz_str resolv = mz_arena_printf(
         s->arena,
         "search %s.svc.cluster.local svc.cluster.local cluster.local\nnameserver %s\noptions "
         "ndots:5\n",
         s->ns, node);
-    const struct mz_str hosts =
-        mz_arena_printf(s->arena,
-                        "127.0.0.1 localhost\n::1 localhost\n%s %s\n%s istiod.%.*s.svc "
-                        "istiod.%.*s.svc.cluster.local "
-                        "istiod.%.*s\n",
-                        s->ip, s->name, node, MZ_STR_ARG(root), MZ_STR_ARG(root), MZ_STR_ARG(root));
     const char *resolv_path = mz_arena_printf(s->arena, "%s/resolv.conf", s->work).p,
                *hosts_path = mz_arena_printf(s->arena, "%s/hosts", s->work).p;
     add_mount(out, resolv_path, "/etc/resolv.conf");
     add_mount(out, hosts_path, "/etc/hosts");
-    return mz_mesh_write_file(resolv_path, resolv, err) &&
-           mz_mesh_write_file(hosts_path, hosts, err) && chmod(resolv_path, 0644) == 0 &&
-           chmod(hosts_path, 0644) == 0;
+    mz_buf_init(&b);
+    mz_mesh_files_hosts(f, s, &b);
+    const bool ok = mz_mesh_write_file(resolv_path, resolv, err) &&
+                    mz_mesh_write_file(hosts_path, mz_buf_linearize(&b, mz_buf_len(&b)), err) &&
+                    chmod(resolv_path, 0644) == 0 && chmod(hosts_path, 0644) == 0;
+    mz_buf_fini(&b);
+    return ok;
 }
 
 /* ---- volumes ---- */

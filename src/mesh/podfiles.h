@@ -4,6 +4,7 @@
 #include "mesh/podspec.h"
 #include "mesh/sandbox.h"
 
+struct mz_buf;
 struct mz_tokens;
 struct mz_mesh_files {
     const char *ca; /* folder of the mesh's authority */
@@ -16,6 +17,8 @@ struct mz_mesh_mounts {
 /* Writes them below the pod's folder, which is made, and tells what is to be mounted. */
 bool mz_mesh_files_write(const struct mz_mesh_files *f, struct mz_mesh_pod_spec *s, struct mz_mesh_mounts *out, struct mz_err *err);
 bool mz_mesh_files_token(const struct mz_mesh_files *f, const struct mz_mesh_pod_spec *s, struct mz_err *err); /* a new one */
+/* The pod's hosts: itself and the control plane. */
+void mz_mesh_files_hosts(const struct mz_mesh_files *f, const struct mz_mesh_pod_spec *s, struct mz_buf *out);
 /* "key=\"value\"" a line, sorted, as the downward API writes maps. Free it. */
 char *mz_mesh_downward(json_t *map);
 /* Whole or not at all. Folders before the name are made. */

@@ -84,7 +84,7 @@ static bool selects(const json_t *selector, json_t *labels)
     return json_object_size(selector) > 0;
 }
 
-static uint16_t number_of(const struct mz_mesh_pod *p, const struct mz_mesh_port *port)
+uint16_t supervisor_port_of(const struct mz_mesh_pod *p, const struct mz_mesh_port *port)
 {
     const char *name = json_string_value(port->target);
     size_t at, k;
@@ -98,7 +98,7 @@ static uint16_t number_of(const struct mz_mesh_pod *p, const struct mz_mesh_port
     return 0;
 }
 
-static bool is_behind(const struct mz_mesh_pod *p, const struct mz_mesh_port *port)
+bool supervisor_is_behind(const struct mz_mesh_pod *p, const struct mz_mesh_port *port)
 {
     char key[256];
     if (port->selector)
@@ -115,7 +115,8 @@ static bool choose(void *arg, const struct mz_mesh_port *port, uint32_t *out_ip,
     unsigned n = 0;
     mz_list_foreach (it, &s->pods) {
         const struct mz_mesh_pod *p = pod_at(it);
-        const uint16_t number = p->ready && is_behind(p, port) ? number_of(p, port) : 0;
+        const uint16_t number =
+            p->ready && supervisor_is_behind(p, port) ? supervisor_port_of(p, port) : 0;
         if (!number || mz_rand_below(s->rand, ++n) != 0)
             continue;
         *out_ip = p->ip;
@@ -153,6 +154,7 @@ static void on_changed(void *arg, struct mz_mesh_pod *p)
 {
     struct supervisor *s = arg;
     write_document(s, p);
+    services_changed(s->services);
     if (s->stopping)
         return;
     if (p->ready)
@@ -322,6 +324,7 @@ static void take_folder(struct supervisor *s, struct mz_mesh_folder *f, struct m
     s->ports = ports;
     mz_mesh_publisher_set(s->publisher, &s->ports, NULL);
     rollout(s);
+    services_changed(s->services);
     mz_vec_free(&old.v, MZ_MEM_CONFIG);
     mz_mesh_folder_destroy(before);
 }
@@ -401,6 +404,7 @@ static bool begin(struct supervisor *s, struct mz_err *err)
     s->publisher = mz_mesh_publisher_create(&po);
     mz_mesh_publisher_set(s->publisher, &s->ports, s->o->port_fds);
     s->serve = serve_create(s, s->o->control);
+    s->services = services_create(s);
     s->watch = mz_mesh_watch_create(s->node.loop, s->folder->dir, on_folder, s);
     mz_timer_start_ms(&s->tokens, TOKENS_MS);
     mz_timer_start_ms(&s->logs, LOGS_MS);
@@ -431,7 +435,9 @@ static void end(struct supervisor *s)
     if (s->serve)
         serve_stopped(s->serve);
     serve_destroy(s->serve);
+    services_stop(s->services);
     mz_loop_destroy(s->node.loop);
+    services_destroy(s->services);
     mz_tokens_destroy(s->files.tokens);
     mz_vec_free(&s->ports.v, MZ_MEM_CONFIG);
     mz_mesh_folder_destroy(s->folder);

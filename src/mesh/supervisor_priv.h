@@ -7,6 +7,7 @@
 #include "mesh/watch.h"
 
 struct serve;
+struct services;
 struct supervisor {
     struct mz_mesh_node node;
     const struct mz_mesh_supervisor_opts *o;
@@ -32,6 +33,7 @@ struct supervisor {
     struct mz_mesh_watch *watch;
     struct mz_timer tokens, logs;
     struct serve *serve;
+    struct services *services;
     bool stopping, told;
 };
 /* rollout.c */
@@ -44,6 +46,16 @@ bool is_settled(const struct supervisor *s); /* every pod that shall be ready is
 /* supervisor.c */
 void supervisor_stop(struct supervisor *s); /* again: in a hurry */
 __attribute__((format(printf, 2, 3))) void say(const struct supervisor *s, const char *fmt, ...); /* a line for the person who watches */
+
+/* Is it one of the pods that a Service or a workload publishes? Whatever its state. */
+bool supervisor_is_behind(const struct mz_mesh_pod *p, const struct mz_mesh_port *port);
+uint16_t supervisor_port_of(const struct mz_mesh_pod *p, const struct mz_mesh_port *port); /* 0: it has none of that name */
+
+/* services.c: for pods without a proxy */
+struct services *services_create(struct supervisor *s);
+void services_changed(struct services *v); /* pods, their readiness, or documents; NULL is fine */
+void services_stop(struct services *v);    /* before the loop goes; NULL is fine */
+void services_destroy(struct services *v); /* after it; NULL is fine */
 
 /* serve.c */
 struct serve *serve_create(struct supervisor *s, int listening);

@@ -160,3 +160,20 @@ spec:
         assert not pathlib.Path("/etc/shop").exists() and not pathlib.Path("/data/begin").exists()
     finally:
         m.close()
+
+
+def test_pods_without_a_proxy_reach_services(folder):
+    """By name and address, whichever pod is ready; a headless service is its pods."""
+    web = [str(MIZZENCTL.with_name("mizzen-sample-server")), "--host", "0.0.0.0", "--port", "8000", "--name"]
+    service = "apiVersion: v1\nkind: Service\nmetadata: {name: %s, namespace: demo}\nspec: {selector: {kind: web}, %s ports: [{name: http, port: 80, targetPort: 8000}]}\n---\n"
+    (folder / "a.yaml").write_text(PLAIN + service % ("web", "") + service % ("heads", "clusterIP: None,") + deployment("client", ["sleep", "inf"])
+                                   + deployment("one", [*web, "one"], labels=", kind: web") + deployment("two", [*web, "two"], labels=", kind: web"))
+    m = UpMesh(folder).wait_ready()
+    try:
+        until(lambda: m.curl("client", "http://web/").returncode == 0, 10, lambda: m.curl("client", "http://web/").stderr + m.output())
+        until(lambda: {"one", "two"} <= {w for w in ("one", "two") for _ in range(8) if w in m.curl("client", "http://web.demo.svc.cluster.local/").stdout}, 20, "answers of both")
+        assert m.curl("client", "http://heads:8000/").returncode == 0
+        m.write("a.yaml", (folder / "a.yaml").read_text().replace("metadata: {name: two,", "metadata: {name: three,"))
+        until(lambda: not m.pods("two") and m.curl("client", "http://web/").returncode == 0, 20, m.waits)
+    finally:
+        m.close()
