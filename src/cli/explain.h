@@ -2,7 +2,7 @@
 #define MZ_CLI_EXPLAIN_H
 /*
  * `explain`, shared by its files: explain.c (the command, from hop to hop), explain_name.c (which address a name means),
- * explain_hop.c (one proxy: the question, its answer), explain_say.c and explain_target.c (the steps in words), explain_config.c (what the proxy's
+ * explain_hop.c (one proxy: the question, its answer), explain_say.c, explain_target.c and explain_policy.c (the steps in words), explain_config.c (what the proxy's
  * configuration says of what was chosen), explain_past.c (requests that were), explain_print.c (the story as text and JSON).
  */
 #include "base/vec.h"
@@ -64,8 +64,6 @@ struct explain {
     struct request request;
     struct dump registry;   /* mizzend's services; root NULL: not known */
     struct mz_str address;  /* --address: instead of asking for the name; "" */
-    struct mz_str service, service_ns; /* the Kubernetes Service or ServiceEntry that the name means; "" none */
-    const char *service_kind;
 };
 
 /* explain_name.c: the request's host to an address; false: nobody knows it. */
@@ -90,6 +88,8 @@ const struct mz_node *view_vhost(const struct view *v, const struct telling *t, 
 const struct mz_node *view_cluster(const struct view *v, struct mz_str name);
 const struct mz_node *view_socket(const struct mz_node *cluster, int match); /* typed_config of the transport socket */
 struct object_ref view_rule(const struct explain *x, const struct mz_node *resource, const char *path); /* the object that made it; name "" none */
+/* The Gateways that its VirtualService names; at most @most, their number is returned. */
+size_t view_gateways(const struct explain *x, const struct object_ref *virtual_service, struct object_ref *out, size_t most);
 struct object_ref view_service(const struct explain *x, const struct mz_node *cluster);
 struct mz_str view_own_uri(const struct pods *p, const struct pod *pod, struct mz_arena *a, struct mz_str *out_until); /* of its certificate; "" */
 
@@ -121,6 +121,10 @@ void tell_no_cluster(struct telling *t, const struct mz_node *step);
 void tell_among(struct telling *t, const struct mz_node *step);
 void tell_host(struct telling *t, const struct mz_node *step);
 void tell_no_host(struct telling *t, const struct mz_node *step);
+/* explain_policy.c: what authorization policies decided */
+void tell_rule(struct telling *t, const struct mz_node *step);
+void tell_not_rule(struct telling *t, const struct mz_node *step);
+bool is_authorization(struct mz_str filter); /* by its name */
 /* explain_past.c */
 bool explain_past(struct explain *x, const char *request_id, struct mz_err *err);
 #endif

@@ -136,6 +136,27 @@ struct object_ref view_rule(const struct explain *x, const struct mz_node *node,
                       mz_arena_dup(x->arena, r.name), path, x->arena);
 }
 
+size_t view_gateways(const struct explain *x, const struct object_ref *virtual_service,
+                     struct object_ref *out, size_t most)
+{
+    const struct mz_node *doc = object_document(&x->objects, virtual_service, x->arena),
+                         *list = mz_node_at(doc, "spec.gateways");
+    size_t n = 0;
+    for (size_t i = 0; i < mz_node_count(list) && n < most; i++) {
+        if (list->list[i]->kind != MZ_NODE_STR)
+            continue;
+        struct mz_str name = list->list[i]->text, ns = virtual_service->ns;
+        const ptrdiff_t slash = mz_str_chr(name, '/');
+        if (slash > 0) {
+            ns = (struct mz_str){ name.p, (size_t)slash };
+            name = mz_str_skip(name, (size_t)slash + 1);
+        }
+        if (object_exists(&x->objects, "Gateway", ns, name))
+            out[n++] = object_ref(&x->objects, "Gateway", ns, name, "spec.servers[0]", x->arena);
+    }
+    return n;
+}
+
 struct object_ref view_service(const struct explain *x, const struct mz_node *cluster)
 {
     const struct mz_node *list = mz_node_get(istio_of(cluster), "services");
@@ -144,12 +165,7 @@ struct object_ref view_service(const struct explain *x, const struct mz_node *cl
                         name = mz_arena_dup(x->arena, mz_node_text(s, "name"));
     if (!s || !name.n)
         return (struct object_ref){ .kind = MZ_STR(""), .name = MZ_STR("") };
-    return object_ref(&x->objects,
-                      object_exists(&x->objects, "ServiceEntry", ns, name) &&
-                              !object_exists(&x->objects, "Service", ns, name)
-                          ? "ServiceEntry"
-                          : "Service",
-                      ns, name, NULL, x->arena);
+    return object_of_service(&x->objects, ns, name, NULL, x->arena);
 }
 
 struct mz_str view_own_uri(const struct pods *p, const struct pod *pod, struct mz_arena *a,

@@ -193,7 +193,7 @@ static void take_sent(struct explain *x, const struct mz_node *sent)
     }
 }
 
-static void leave(struct telling *t, struct arrival *next)
+static void leave(struct telling *t, const struct arrival *how, struct arrival *next)
 {
     const struct mz_node *c = chosen_cluster(t), *chosen = mz_node_get(c, "chosen");
     struct explain *x = t->x;
@@ -209,7 +209,10 @@ static void leave(struct telling *t, struct arrival *next)
     if (mz_node_is(chosen, "secure"))
         tell_tls(t, chosen, next);
     else
-        (void)story_say(&x->story, "TLS", "none: it leaves the proxy as it came");
+        (void)story_say(&x->story, "TLS",
+                        how->tls && !mz_node_is(t->answer, "tls")
+                            ? "the application's own, which passes through as it is"
+                            : "none: it leaves the proxy as it came");
 }
 
 /* Filters that could end the request and cannot be asked beforehand. */
@@ -301,7 +304,7 @@ bool explain_hop(struct explain *x, const struct pod *pod, bool inbound, const s
             tell_mtls(&t, how);
         tell_answer(&t);
         if (!t.ended)
-            leave(&t, next);
+            leave(&t, how, next);
         /* the story outlives what it was read from: texts were copied when they were said */
     }
     dump_fini(&d);

@@ -107,23 +107,20 @@ static struct mz_str port_name(const struct explain *x, const struct mz_node *s,
     const struct mz_node *ports = mz_node_get(s, "ports");
     for (size_t i = 0; i < mz_node_count(ports); i++)
         if (mz_node_number(ports->list[i], "port") == x->request.port) {
-            (void)snprintf(path, 80, "spec.ports[port=%u]", x->request.port);
+            (void)snprintf(path, 80, "spec.ports[port|number=%u]", x->request.port);
             return mz_node_text(ports->list[i], "name");
         }
     path[0] = 0;
     return MZ_STR("");
 }
 
-/* The ServiceEntry that has this host; registries know it by the host's name. */
-static struct object_ref object_of(struct explain *x, const struct mz_node *s, const char *path)
+static struct object_ref object_of(const struct explain *x, const struct mz_node *s,
+                                   const char *path)
 {
-    const struct mz_str ns = mz_arena_dup(x->arena, mz_node_text(s, "Attributes.Namespace")),
-                        name = mz_arena_dup(x->arena, mz_node_text(s, "Attributes.Name"));
-    const bool entry = !object_exists(&x->objects, "Service", ns, name);
-    x->service = name;
-    x->service_ns = ns;
-    x->service_kind = entry ? "ServiceEntry" : "Service";
-    return object_ref(&x->objects, x->service_kind, ns, name, path[0] ? path : NULL, x->arena);
+    return object_of_service(&x->objects,
+                             mz_arena_dup(x->arena, mz_node_text(s, "Attributes.Namespace")),
+                             mz_arena_dup(x->arena, mz_node_text(s, "Attributes.Name")),
+                             path[0] ? path : NULL, x->arena);
 }
 
 static bool of_service(struct explain *x, const struct mz_node *s, struct mz_str *out_ip)

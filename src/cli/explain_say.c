@@ -248,6 +248,12 @@ static void route(struct telling *t, const struct mz_node *s)
             : SAY(t, "route", "%.*s: %.*s",
                   MZ_STR_ARG(step_a(s).n ? step_a(s) : MZ_STR("(unnamed)")), MZ_STR_ARG(step_b(s)));
     said_by(d, t->rule);
+    if (t->view->pod->gateway && t->rule.name.n) {
+        struct object_ref v[2];
+        const size_t n = view_gateways(t->x, &t->rule, v, MZ_COUNT(v));
+        for (size_t k = 0; k < n; k++)
+            said_by(d, v[k]);
+    }
     const struct mz_node *action = mz_node_get(t->route_node, "route");
     if (!action || t->inbound)
         return;
@@ -287,68 +293,6 @@ static void direct(struct telling *t, const struct mz_node *s)
 
 /* ---- filters ---- */
 
-/* "policy ns[demo]-policy[viewer]-rule[0] matched: ..." to the document, and what stands behind its name. */
-static bool policy_of(const struct telling *t, struct mz_str text, struct object_ref *out,
-                      struct mz_str *out_rest, unsigned *out_number)
-{
-    const ptrdiff_t ns = mz_str_find(text, MZ_STR("ns[")),
-                    policy = mz_str_find(text, MZ_STR("]-policy[")),
-                    rule = mz_str_find(text, MZ_STR("]-rule["));
-    char path[80];
-    if (ns < 0 || policy < ns || rule < policy)
-        return false;
-    struct mz_str number = mz_str_skip(text, (size_t)rule + 7);
-    const ptrdiff_t end = mz_str_chr(number, ']');
-    if (end < 0)
-        return false;
-    *out_rest = mz_str_skip(number, (size_t)end + 1);
-    number.n = (size_t)end;
-    uint64_t n;
-    if (!mz_str_u64(number, &n))
-        return false;
-    *out_number = (unsigned)n;
-    (void)snprintf(path, sizeof(path), "spec.rules[%u]", *out_number);
-    *out = object_ref(
-        &t->x->objects, "AuthorizationPolicy",
-        mz_arena_dup(t->x->arena, (struct mz_str){ text.p + ns + 3, (size_t)(policy - ns - 3) }),
-        mz_arena_dup(t->x->arena,
-                     (struct mz_str){ text.p + policy + 9, (size_t)(rule - policy - 9) }),
-        path, t->x->arena);
-    return true;
-}
-
-static bool is_rbac(struct mz_str filter)
-{
-    return mz_str_find(filter, MZ_STR("rbac")) >= 0;
-}
-
-static void by_policy(struct telling *t, const struct mz_node *s, const char *fits)
-{
-    struct object_ref by = { .kind = MZ_STR(""), .name = MZ_STR("") };
-    struct mz_str rest = step_b(s);
-    unsigned number;
-    if (!policy_of(t, step_b(s), &by, &rest, &number)) {
-        (void)SAY(t, is_rbac(step_a(s)) ? "authorization" : "filter", "%s %.*s", fits,
-                  MZ_STR_ARG(rest));
-        return;
-    }
-    if (mz_str_starts(rest, MZ_STR(" matched")))
-        rest = mz_str_skip(rest, 8);
-    said_by(SAY(t, "authorization", "%s rule %u of AuthorizationPolicy %.*s/%.*s%.*s", fits,
-                number + 1, MZ_STR_ARG(by.ns), MZ_STR_ARG(by.name), MZ_STR_ARG(rest)),
-            by);
-}
-
-static void rule(struct telling *t, const struct mz_node *s)
-{
-    by_policy(t, s, "fits");
-}
-
-static void not_rule(struct telling *t, const struct mz_node *s)
-{
-    by_policy(t, s, "does not fit");
-}
-
 static void no_rule(struct telling *t, const struct mz_node *s)
 {
     (void)s;
@@ -357,9 +301,10 @@ static void no_rule(struct telling *t, const struct mz_node *s)
 
 static void filter(struct telling *t, const struct mz_node *s)
 {
-    struct said *d = SAY(t, is_rbac(step_a(s)) ? "authorization" : "filter", "%s (%.*s: %.*s)",
-                         is_rbac(step_a(s)) ? "refused, 403" : "ends the request",
-                         MZ_STR_ARG(step_a(s)), MZ_STR_ARG(step_b(s)));
+    struct said *d =
+        SAY(t, is_authorization(step_a(s)) ? "authorization" : "filter", "%s (%.*s: %.*s)",
+            is_authorization(step_a(s)) ? "refused, 403" : "ends the request",
+            MZ_STR_ARG(step_a(s)), MZ_STR_ARG(step_b(s)));
     d->bad = t->ended = true;
 }
 
@@ -400,7 +345,7 @@ void tell_step(struct telling *t, const struct mz_node *step)
         { "LOCAL_REPLY", local_reply },
         { "NOT_HANDED_OVER", not_handed_over },
         { "NOT_ROUTE", not_route },
-        { "NOT_RULE", not_rule },
+        { "NOT_RULE", tell_not_rule },
         { "NO_CHAIN", no_chain },
         { "NO_CLUSTER", tell_no_cluster },
         { "NO_HOST", tell_no_host },
@@ -409,7 +354,7 @@ void tell_step(struct telling *t, const struct mz_node *step)
         { "NO_VHOST", no_vhost },
         { "REDIRECT", redirect },
         { "ROUTE", route },
-        { "RULE", rule },
+        { "RULE", tell_rule },
         { "SUCH_HOST", tell_host },
         { "TIMEOUT", timeout },
         { "VHOST", vhost },

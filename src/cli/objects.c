@@ -60,20 +60,23 @@ bool object_of_config(struct mz_str config, struct mz_arena *a, struct object_re
 
 /* ---- inside of a document ---- */
 
-/* "[2]" or "[name=v1]" */
+/* "[2]", "[name=v1]", "[port|number=80]" */
 static const struct mz_node *element(const struct mz_node *list, struct mz_str which)
 {
     uint64_t at;
     const ptrdiff_t eq = mz_str_chr(which, '=');
     if (eq < 0)
         return mz_str_u64(which, &at) && at < mz_node_count(list) ? list->list[at] : NULL;
-    char key[64];
-    (void)snprintf(key, sizeof(key), "%.*s", (int)eq, which.p);
-    for (size_t i = 0; i < mz_node_count(list); i++) {
-        const struct mz_node *v = mz_node_get(list->list[i], key);
-        if (v && (v->kind == MZ_NODE_STR || v->kind == MZ_NODE_NUM) &&
-            mz_str_eq(v->text, mz_str_skip(which, (size_t)eq + 1)))
-            return list->list[i];
+    struct mz_str keys = { which.p, (size_t)eq }, one;
+    const struct mz_str want = mz_str_skip(which, (size_t)eq + 1);
+    while (mz_str_split(&keys, '|', &one)) {
+        char key[64];
+        (void)snprintf(key, sizeof(key), "%.*s", MZ_STR_ARG(one));
+        for (size_t i = 0; i < mz_node_count(list); i++) {
+            const struct mz_node *v = mz_node_get(list->list[i], key);
+            if (v && (v->kind == MZ_NODE_STR || v->kind == MZ_NODE_NUM) && mz_str_eq(v->text, want))
+                return list->list[i];
+        }
     }
     return NULL;
 }
@@ -162,4 +165,33 @@ struct object_ref object_ref(const struct objects *o, const char *kind, struct m
     r.where = mz_arena_printf(a, "%.*s:%u", MZ_STR_ARG(within(file, o->dir)),
                               at && at->line ? at->line : (unsigned)mz_node_number(n, "line"));
     return r;
+}
+
+static bool lists_host(const struct mz_node *entry, struct mz_str host)
+{
+    const struct mz_node *hosts = mz_node_at(entry, "spec.hosts");
+    for (size_t i = 0; i < mz_node_count(hosts); i++)
+        if (hosts->list[i]->kind == MZ_NODE_STR && mz_str_ieq(hosts->list[i]->text, host))
+            return true;
+    return false;
+}
+
+struct object_ref object_of_service(const struct objects *o, struct mz_str ns, struct mz_str name,
+                                    const char *path, struct mz_arena *a)
+{
+    static const char entry[] = "ServiceEntry";
+    if (object_exists(o, "Service", ns, name))
+        return object_ref(o, "Service", ns, name, path, a);
+    for (size_t i = 0; i < mz_node_count(o->list.root); i++) {
+        const struct mz_node *n = o->list.root->list[i];
+        const struct object_ref one = { .kind = mz_str_c(entry),
+                                        .ns = ns,
+                                        .name = mz_node_text(n, "name") };
+        if (!mz_str_eq(mz_node_text(n, "kind"), one.kind) ||
+            !mz_str_eq(mz_node_text(n, "namespace"), ns))
+            continue;
+        if (mz_str_eq(one.name, name) || lists_host(object_document(o, &one, a), name))
+            return object_ref(o, entry, ns, mz_arena_dup(a, one.name), path, a);
+    }
+    return object_ref(o, o->list.root ? entry : "Service", ns, name, NULL, a);
 }

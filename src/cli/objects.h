@@ -22,6 +22,9 @@ void objects_fini(struct objects *o);
  */
 struct object_ref object_ref(const struct objects *o, const char *kind, struct mz_str ns, struct mz_str name, const char *path,
                              struct mz_arena *a);
+/* The Service of this name, else the ServiceEntry that has it or lists it as a host: registries know entries by their hosts. */
+struct object_ref object_of_service(const struct objects *o, struct mz_str ns, struct mz_str name, const char *path,
+                                    struct mz_arena *a);
 bool object_exists(const struct objects *o, const char *kind, struct mz_str ns, struct mz_str name);
 /* Of "/apis/networking.istio.io/v1/namespaces/NS/virtual-service/NAME", as proxies have it; false: of another form. */
 bool object_of_config(struct mz_str config, struct mz_arena *a, struct object_ref *out);

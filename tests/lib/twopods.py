@@ -41,6 +41,16 @@ spec:
   subsets:
   - {name: v1, labels: {app: b}}
 ---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: outside, namespace: demo}
+spec:
+  hosts: [outside.test, other.test]
+  location: MESH_EXTERNAL
+  resolution: STATIC
+  endpoints: [{address: 10.9.9.9}]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+---
 apiVersion: security.istio.io/v1
 kind: PeerAuthentication
 metadata: {name: default, namespace: demo}

@@ -30,7 +30,7 @@ def test_the_way_through_both_proxies(net):  # noqa: F811
          "DestinationRule demo/b  ", line("- {name: v1"), "endpoint       10.11.0.2:8080", "the pod b-1.demo", "mutual; server name outbound_.8080_.v1_.b.demo.svc.cluster.local",
          "shows the certificate of spiffe://cluster.local/ns/demo/sa/a", "talks only to spiffe://cluster.local/ns/demo/sa/b", "Into b-1.demo", "STRICT",
          "PeerAuthentication demo/default  ", line("spec: {mtls"), "comes with TLS, from spiffe://cluster.local/ns/demo/sa/a", "port 15006 of its proxy (listener virtualInbound)",
-         "it ends TLS; it reads HTTP", "fits rule 2 of AuthorizationPolicy demo/who", "AuthorizationPolicy demo/who  ", line("- from: [{source: {principals: [cluster.local/ns/demo/sa/a]"),
+         "it ends TLS; it reads HTTP", "fits rule 2 of AuthorizationPolicy demo/who: path prefix /new, client spiffe://cluster.local/ns/demo/sa/a\n", "AuthorizationPolicy demo/who  ", line("- from: [{source: {principals: [cluster.local/ns/demo/sa/a]"),
          "the application's port 8080", "It reaches the application of b-1.demo at 10.11.0.2:8080")
     got = ask(net, "/old/1?x", end_user="jason")  # it told the truth
     assert got.status == 200 and got.json["path"].startswith("/new")
@@ -46,7 +46,7 @@ def test_where_it_ends_and_requests_that_were(net):  # noqa: F811
     assert ask(net, "/broken").status == 418
     told(explain(net, "a", "http://b:8080/lost"), "does not exist: no document makes it", line("prefix: /lost"), "It ends at the proxy of a-1.demo")
     assert ask(net, "/lost").status == 503
-    told(explain(net, "a", "http://b:8080/else"), "number 5 of 5", "a copy of 5% of the requests", "Into b-1.demo", "does not fit rule 1 of AuthorizationPolicy demo/who",
+    told(explain(net, "a", "http://b:8080/else"), "number 5 of 5", "a copy of 5% of the requests", "Into b-1.demo", "does not fit rule 1 of AuthorizationPolicy demo/who, which is for: client spiffe://cluster.local/ns/demo/sa/nobody",
          "refused, 403", "It ends at the proxy of b-1.demo")
     told(explain(net, "a", "http://b:8080/split"), "outbound|8080|v1|b.demo.svc.cluster.local: 80% of the requests", "at most 7 requests that wait", line("connectionPool"),
          "fails 3 times in a row gets nothing for 30s", line("outlierDetection"), "outbound|8080||b.demo.svc.cluster.local: 20% of the requests",
@@ -60,6 +60,9 @@ def test_where_it_ends_and_requests_that_were(net):  # noqa: F811
     assert "no proxy kept a request with this id" in explain(net, "--request-id", "0", code=1)
     assert "no document of the mesh names this host" in explain(net, "a", "tcp://nobody.test:99", code=1)
     told(explain(net, "a", "http://nobody.test:99/"), "it is outside", "PassthroughCluster", "It leaves for 192.0.2.1:99")
+    told(explain(net, "a", "http://other.test/x"), "ServiceEntry demo/outside  ", line("ports: [{number: 80"), "which its agent made up", "outbound|80||other.test",
+         "ServiceEntry demo/outside  ", "rules.yaml:%d" % (int(line("kind: ServiceEntry").split(":")[1]) - 1), "It leaves for 10.9.9.9:80")
+    told(explain(net, "a", "https://nobody.test/x"), "PassthroughCluster", "the application's own, which passes through", "It leaves for 192.0.2.1:443")
     told(explain(net, "a", "tcp://b:9000"), "outbound|9000||b.demo", "Into b-1.demo", "It ends at the proxy of b-1.demo")  # no rule allows bytes
     for args, says in ((("c", "http://b/"), 'no pod "c"'), (("a", "ftp://b/"), "the scheme is none of"), (("a", "http://b:0/"), "is no port"), ((), "requires a URL"),
                        (("a", "-H", "x", "http://b/"), "is no header"), (("a", "b", "c", "http://b/"), "are expected"), (("http://b/",), "from which pod?")):
