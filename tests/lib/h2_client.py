@@ -19,8 +19,9 @@ def frame(kind, flags=0, stream=0, payload=b""):
 class H2Client:
     """What was received is in `frames` [(kind, flags, stream, payload)]; `end` says how the connection ended: None, "eof", "reset"."""
 
-    def __init__(self, port, settings=None, preface=True, acknowledge=True, source=None):
-        self.sock = socket.create_connection((HOST, port), 5, source)
+    def __init__(self, port, settings=None, preface=True, acknowledge=True, source=None, sock=None):
+        """@sock: connected already (port is not used)."""
+        self.sock = sock or socket.create_connection((HOST, port), 5, source)
         self.encoder, self.decoder = hpack.Encoder(), hpack.Decoder()
         self.frames, self.headers, self.bodies, self.end, self.acknowledge = [], {}, {}, None, acknowledge
         self.settings, self._rest, self._block = {}, b"", b""

@@ -81,12 +81,12 @@ def secret(name, certificates):
                                               "private_key": {"inline_string": certificates["cert.key"]}}}
 
 
-def bootstrap(server, node, delta=True):
+def bootstrap(server, node, delta=True, admin=None):
     """A proxy that has everything from `server` (ads.Ads), secrets by the agent's cluster."""
     source = {"ads": {}, "resource_api_version": "V3"}
     ads_config = {"api_type": "DELTA_GRPC" if delta else "GRPC", "transport_api_version": "V3", "set_node_on_first_message_only": True,
                   "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}]}
     clusters = [config.cluster(n, [server.port], http={"explicit_http_config": {"http2_protocol_options": {}}}) for n in ("xds-grpc", "sds-grpc")]
     internal = config.ext("envoy.bootstrap.internal_listener", "envoy.extensions.bootstrap.internal_listener.v3.InternalListener", buffer_size_kb=64)
-    return config.bootstrap([], clusters, free_port(), node=node, bootstrap_extensions=[internal],
+    return config.bootstrap([], clusters, admin or free_port(), node=node, bootstrap_extensions=[internal],
                             dynamic_resources={"cds_config": source, "lds_config": source, "ads_config": ads_config})

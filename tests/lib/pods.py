@@ -125,7 +125,7 @@ class Pod:
             self.apps.append(App(self.name, port))
         return self.apps[-1]
 
-    def sidecar(self, mesh, golden, certificates, ready=True):
+    def sidecar(self, mesh, golden, certificates, admin=None):
         """The proxy that has these answers, behind rules that catch all traffic."""
         istio.register(golden)
         server = ads.Ads(f"{self.node.folder}/{self.name}.sock")
@@ -136,7 +136,7 @@ class Pod:
         server.set("secret", *[istio.secret(n, certificates(self.account)) for n in golden["names"]["sds_secret_names"] or ()])
         self.run("iptables-restore", CAPTURE)
         with self:
-            self.proxy = mesh.proxy(boot=istio.bootstrap(server, golden["node"]), name=self.name, ready=False, preexec=lambda: os.setgid(PROXY_GID))
+            self.proxy = mesh.proxy(boot=istio.bootstrap(server, golden["node"], admin=admin), name=self.name, ready=False, preexec=lambda: os.setgid(PROXY_GID))
         return self.proxy
 
     def wait_ready(self):

@@ -1,39 +1,13 @@
 """Traffic flows as the rules say, in pods with real capture: what Istio's control plane made of its bookinfo-like and mtls-authz cases (L2, T1, H5, H9, S1-S3)."""
 import collections
-import ssl
 
 import pytest
-from pki import Pki
 
 pytest.importorskip("grpc", reason="peer grpcio is not installed")
 pytest.importorskip("envoy.service.discovery.v3.discovery_pb2", reason="peer xds-protos is not installed")
 import istio  # noqa: E402
 from pods import node  # noqa: E402, F401
 from wire import until  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory):
-    """certificates("default/reviews"): texts of what a service account has."""
-    pki = Pki(tmp_path_factory.mktemp("pods-pki"))
-    pki.authority("ca")
-
-    def of(account):
-        namespace, _, name = account.partition("/")
-        file = f"{namespace}-{name}"
-        if not (pki.folder / f"{file}.pem").exists():
-            pki.issue(file, san=f"URI:spiffe://cluster.local/ns/{namespace}/sa/{name}")
-        return {"ca.pem": (pki.folder / "ca.pem").read_text(), "cert.pem": (pki.folder / f"{file}.pem").read_text(),
-                "cert.key": (pki.folder / f"{file}.key").read_text()}
-
-    def context(account):
-        of(account)
-        c = ssl._create_unverified_context()
-        c.load_cert_chain(pki.path(account.replace("/", "-") + ".pem"), pki.path(account.replace("/", "-") + ".key"))
-        c.set_alpn_protocols(["istio-http/1.1", "istio"])
-        return c
-    of.context = context
-    return of
 
 
 PRODUCTPAGE, DETAILS, RATINGS, REVIEWS = "10.97.0.10", "10.97.0.11", "10.97.0.12", "10.97.0.13"  # services
