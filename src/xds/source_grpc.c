@@ -1,4 +1,4 @@
-/* Resources over gRPC: by ADS, or over a stream that all subscriptions of one type to one server share. */
+/* Resources over gRPC: by ADS, or over a stream that all subscriptions of one type to one server share (of VHDS: of one table). */
 #include "xds/mux_priv.h"
 
 struct shared_mux { /* not of ADS */
@@ -101,8 +101,12 @@ static struct shared_mux *shared_take(struct mz_subscription *s, const pb_ApiCon
     struct mz_xds *x = s->xds;
     struct mz_arena *a = mz_arena_create(MZ_MEM_XDS);
     char type = (char)('a' + (int)s->type);
-    struct mz_str parts[] = { { &type, 1 }, mz_msg_pack_alloc(&m->base, a) };
-    struct mz_str key = mz_arena_cat(a, 2, parts);
+    /* VHDS: each table asks for itself (as in Envoy). A server that told all to one stream does not tell it again when another
+     * table asks there, and may tell of hosts before their table is known. */
+    struct mz_str parts[] = { { &type, 1 },
+                              mz_msg_pack_alloc(&m->base, a),
+                              s->type == MZ_XDS_VIRTUAL_HOST ? s->name : MZ_STR("") };
+    struct mz_str key = mz_arena_cat(a, MZ_COUNT(parts), parts);
     struct shared_mux *h = mz_map_get(&x->muxes, key);
     if (!h) {
         struct mz_xds_mux *mux = mux_make(x, m, false, s->type, scope, err);

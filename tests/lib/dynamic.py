@@ -92,13 +92,21 @@ class Rest:
 
 
 @contextlib.contextmanager
-def no_request_lost(px, port, clients):
-    """Clients ask for / for as long as the block runs, and until there were many answers: each must be 200."""
+def no_request_lost(px, port, clients, tls=None):
+    """Clients ask for / for as long as the block runs, and until there were many answers: each must be 200. tls: an ssl.SSLContext."""
     stop, bad, done = threading.Event(), [], [0]
 
     def load():
+        try:
+            ask()
+        except Exception as e:  # noqa: BLE001
+            bad.append(repr(e))
+
+    def ask():
         while not stop.is_set():
-            with px.client(port) as c:
+            with px.client(port, timeout=30) as c:
+                if tls:
+                    c.sock = c.stream.sock = tls.wrap_socket(c.sock)
                 for _ in range(20):
                     r = c.get("/")
                     done[0] += 1

@@ -15,7 +15,6 @@ pytestmark = needs(PROGRAM)
 MODES = {"ads": ["--xds=ads", "--runtimes=2"], "xds": ["--xds=xds"], "rest": ["--xds=rest"], "delta": ["--xds=delta"],
          "delta-ads": ["--xds=delta-ads"], "mux": ["--xds=xds", "--mux"]}
 API = {"ads": "GRPC", "xds": "GRPC", "mux": "GRPC", "rest": "REST", "delta": "DELTA_GRPC", "delta-ads": "DELTA_GRPC"}
-WITHOUT = ["-vhdshttp=0"]  # VHDS is not there
 LISTENERS = 16  # ports in a row, more than the program uses
 H2 = {"explicit_http_config": {"http2_protocol_options": {}}}
 
@@ -65,7 +64,7 @@ def test_integration(mesh, proxy_binary, tmp_path, mode, tls):
     server, gateway, als, base = free_port(), free_port(), free_port(), free_row(LISTENERS)
     slow = "san" in proxy_binary
     argv = [go_peer(PROGRAM), *MODES[mode], f"--tls={str(tls).lower()}", "-debug", "-message=Hi, there!\n", f"-port={server}", f"-gateway={gateway}",
-            f"-als={als}", f"-base={base}", f"-upstream={up.port}", "-delay=300ms", f"-r={20 if slow else 5}", *WITHOUT]
+            f"-als={als}", f"-base={base}", f"-upstream={up.port}", "-delay=300ms", f"-r={20 if slow else 5}"]
     log = tmp_path / "program.log"
     with open(log, "wb") as out:
         program = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out)

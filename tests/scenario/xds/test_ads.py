@@ -1,11 +1,13 @@
 """Resources over gRPC (rows X1-X4, H01, H04): by ADS and by streams of their own, state of the world and delta."""
 import json
+import ssl
 
 import config
 import dynamic
 import pytest
+from pki import Pki
 from upstream import Reply
-from wire import free_port, until
+from wire import HOST, free_port, until
 
 pytest.importorskip("grpc", reason="peer grpcio is not installed")
 pytest.importorskip("envoy.service.discovery.v3.discovery_pb2", reason="peer xds-protos is not installed")
@@ -156,21 +158,41 @@ def test_streams_of_their_own(mesh, delta):  # X1: gRPC per type
         w.ads.stop()
 
 
-def test_no_request_is_lost(world, mesh, request):  # X3; with --long 1,000 changes of each
+def test_no_request_is_lost(world, mesh, request):  # X3; with --long 1,000 changes of each: endpoints, clusters, routes, listener, its certificate
     ups = [mesh.upstream(f"up{i}") for i in range(2)]
+    pki = Pki(mesh.folder / "pki")
+    pki.authority("ca")
+    for name in ("one", "two"):
+        pki.issue(name)
+    tls = {"tls_certificate_sds_secret_configs": [{"name": "srv", "sds_config": ADS}]}
+
+    def listener(**fields):
+        place = world.listener(**fields)
+        place["filter_chains"][0]["transport_socket"] = config.ext("tls", "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext", common_tls_context=tls)
+        return place
+
+    def secret(name):
+        world.ads.set("secret", {"name": "srv", "tls_certificate": pki.pair(name)})
+    secret("one")
     world.serve(ups[0])
+    world.ads.set("listener", listener())
     px = world.start()
-    with dynamic.no_request_lost(px, world.port, 2):
+    context = ssl.create_default_context(cafile=pki.path("ca.pem"))
+    context.check_hostname = False
+    with dynamic.no_request_lost(px, world.port, 2, context):
         for i in range(1000 if request.config.getoption("--long") else 60):
             name = f"dyn{i % 2}"
             names = ["dyn", "dyn0", "dyn1"]  # the first routes name dyn: it goes nowhere before they did
             world.ads.set("endpoint", *[dynamic.assignment(n, [ups[(i + k) % 2].port]) for k, n in enumerate(names)])
             world.ads.set("cluster", *[world.eds(n, per_connection_buffer_limit_bytes=50000 + i) for n in names])
             until(lambda: px.stat("cluster_manager.active_clusters") == 4 and px.stat("cluster_manager.warming_clusters") == 0, 10, "clusters")
+            secret(["two", "one"][i % 2])
             world.ads.set("route", dynamic.routes("r", config.route("/", name, timeout=f"{i + 5}s")))
-            world.ads.set("listener", world.listener(per_connection_buffer_limit_bytes=60000 + i))
-            until(lambda: px.stat("listener_manager.listener_modified") >= i + 1, 10, "the listener")
+            world.ads.set("listener", listener(per_connection_buffer_limit_bytes=60000 + i))
+            until(lambda: px.stat("listener_manager.listener_modified") >= i + 1 and px.stat("sds.srv.update_success") >= i + 2, 10, "the listener")
     assert not [r.error_detail.message for r in world.ads.requests() if r.error_detail.code]
+    s = px.stats(r"ssl\.(handshake|connection_error)$")
+    assert s.pop(f"listener.{HOST}_{world.port}.ssl.handshake") and not any(s.values()), s
 
 
 def test_overload_is_dropped(world, mesh):  # drop_overloads: a part of the requests, and at once
