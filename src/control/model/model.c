@@ -138,7 +138,7 @@ static void build_mesh(struct model_draft *d, const struct mz_model_opts *o)
     struct mz_err err;
     const struct mz_doc *doc = mz_store_get(d->store, MZ_STR("MeshConfig/mesh"));
     const ist_MeshConfig *c = doc ? (const ist_MeshConfig *)mz_doc_body(doc, d->m->arena) : &none;
-    mesh->config = o->installed && !c->default_providers ? with_metrics(d, c) : c;
+    mesh->config = o->installed && !doc ? with_metrics(d, c) : c;
     mesh->domain = mz_arena_dup(d->m->arena, mz_str_c(o->domain));
     mesh->trust_domain = or_default(d->m->arena, c->trust_domain, "cluster.local");
     mesh->root_ns = or_default(d->m->arena, c->root_namespace, "istio-system");

@@ -197,7 +197,7 @@ struct mz_service_ips; /* service_ips.h */
 struct mz_model_opts {
     const char *domain; /* "cluster.local" */
     struct mz_service_ips *addresses; /* for Services without any; NULL: they stay so. Borrowed, the same from model to model */
-    bool installed; /* where no default providers are named, metrics for Prometheus, as an installation's MeshConfig has it */
+    bool installed; /* without a MeshConfig: metrics for Prometheus, as the one of an installation has them */
 };
 /* @before may be NULL; where the store says that only endpoints changed since it was built, the new one stands on it. The answers are
  * the same either way. Returns refs 1. */

@@ -89,9 +89,9 @@ def test_defaults_are_those_of_an_installation(tmp_path):
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "api.yaml").write_text(SERVICE % ("api", "selector: {app: api}"))
     assert "istio.stats" in dump(tmp_path)
-    (tmp_path / "d" / "mesh.yaml").write_text("accessLogFile: /dev/stdout\n")
+    (tmp_path / "d" / "mesh.yaml").write_text("defaultProviders: {metrics: [prometheus]}\n")
     assert "istio.stats" in dump(tmp_path)
-    (tmp_path / "d" / "mesh.yaml").write_text("defaultProviders: {accessLogging: [envoy]}\n")
+    (tmp_path / "d" / "mesh.yaml").write_text("accessLogFile: /dev/stdout\n")
     assert "istio.stats" not in dump(tmp_path)
     assert '"name": "0.0.0.0_9080"' in dump(tmp_path, "--service-cidr", "")
 
