@@ -9,6 +9,7 @@ static const struct arg_flag up_flags[] = {
     { "name", 0, ARG_TEXT, AT(name), "Name of the mesh (the folder's)" },
     { "detach", 'd', ARG_SWITCH, AT(detach),
       "Return when all pods are ready; `mizzenctl down` ends it" },
+    { "timeout", 0, ARG_NUMBER, AT(timeout_s), "With --detach: seconds to wait for pods (120)" },
     { "any-port", 0, ARG_SWITCH, AT(any_port),
       "Publish at free ports of this machine instead of those that documents name" },
     { "mizzend", 0, ARG_LIST, AT(mizzend_args),
@@ -19,7 +20,7 @@ static const struct arg_flag up_flags[] = {
 
 static int run_up(const struct command *c, int argc, char **argv)
 {
-    struct mz_mesh_up_opts o = { .dir = NULL };
+    struct mz_mesh_up_opts o = { .timeout_s = 120 };
     struct arg_result r;
     struct mz_err err;
     const int rc = command_args(c, argc, argv, &o, &r);

@@ -166,6 +166,23 @@ static bool is_again(const struct mz_mesh_container *c, int code)
     return r == MZ_MESH_ALWAYS || (r == MZ_MESH_ON_FAILURE && code != 0);
 }
 
+/* The last line that it wrote: most often that is why. */
+static void last_line(const struct mz_mesh_container *c, char out[120])
+{
+    char path[1024], part[240];
+    const int fd =
+        open(mz_mesh_pod_log(c->pod, c->spec->name, path, sizeof(path)), O_RDONLY | O_CLOEXEC);
+    const off_t end = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0;
+    const ssize_t n = fd >= 0 ? pread(fd, part, sizeof(part) - 1, end > 239 ? end - 239 : 0) : 0;
+    if (fd >= 0)
+        (void)close(fd);
+    struct mz_str s = { part, n > 0 ? (size_t)n : 0 };
+    while (s.n && (s.p[s.n - 1] == '\n' || s.p[s.n - 1] == '\r'))
+        s.n--;
+    s = mz_str_skip(s, (size_t)(mz_str_rchr(s, '\n') + 1));
+    (void)snprintf(out, 120, "%s%.*s", s.n ? ": " : "", (int)s.n, s.p ? s.p : "");
+}
+
 static void on_ended(struct mz_mesh_process *process, int code)
 {
     struct mz_mesh_container *c = MZ_CONTAINER(process, struct mz_mesh_container, process);
@@ -174,10 +191,13 @@ static void on_ended(struct mz_mesh_process *process, int code)
     c->code = code;
     c->started = false;
     if (is_again(c, code)) {
+        char line[120];
+        last_line(c, line);
         later(c);
-        because(p, "container %s ended with %d and is started again", c->spec->name, code);
-        MZ_LOG(WARN, main, "%s/%s: container %s ended with %d%s", p->spec->ns, p->spec->name,
-               c->spec->name, code, code > 128 ? " (by a signal)" : "");
+        because(p, "container %s ended with %d%s", c->spec->name, code, line);
+        if (c->restarts < 8 || c->restarts % 16 == 0) /* a loop need not fill the terminal */
+            MZ_LOG(WARN, main, "%s/%s: container %s ended with %d%s%s", p->spec->ns, p->spec->name,
+                   c->spec->name, code, code > 128 ? " (by a signal)" : "", line);
     } else {
         c->state = MZ_MESH_DONE;
     }

@@ -328,13 +328,39 @@ static void leave_terminal(struct keeper *k)
     }
 }
 
+/* Which pods are not ready, and why. */
+static void tell_waiting(const struct keeper *k)
+{
+    struct mz_err err;
+    struct mz_mesh_client *m = mz_mesh_open(k->name, &err);
+    json_t *list = m ? mz_mesh_list(m, &err) : NULL, *pod;
+    size_t at;
+    json_array_foreach(json_object_get(list, "pods"), at,
+                       pod) if (!json_is_true(json_object_get(pod, "ready")))
+        fprintf(stderr, "  %s/%s: %s\n", mz_json_text(pod, "namespace", ""),
+                mz_json_text(pod, "name", ""), mz_json_text(pod, "why", ""));
+    json_decref(list);
+    mz_mesh_close(m);
+}
+
 static int wait_detached(const struct keeper *k, int from, int errors)
 {
     char what = 0, text[2000];
     ssize_t n;
+    struct pollfd wait = { .fd = from, .events = POLLIN };
+    int ready;
     do
-        n = read(from, &what, 1);
-    while (n < 0 && errno == EINTR);
+        ready = poll(&wait, 1, k->o->timeout_s < 1000000 ? (int)k->o->timeout_s * 1000 : -1);
+    while (ready < 0 && errno == EINTR);
+    if (ready == 0) {
+        fprintf(stderr,
+                "Error: not all pods of the mesh \"%s\" are ready after %u s; it goes on "
+                "(mizzenctl ps, logs; mizzenctl down %s):\n",
+                k->name, k->o->timeout_s, k->name);
+        tell_waiting(k);
+        return 1;
+    }
+    n = read(from, &what, 1); /* nothing: it has ended */
     while (what != 'r' && (n = read(errors, text, sizeof(text))) > 0)
         (void)!write(2, text, (size_t)n); /* why it failed */
     if (what == 'r' && !k->o->quiet)

@@ -125,6 +125,18 @@ def test_detached(folder):
         m.ctl("down", m.name)
 
 
+def test_a_pod_that_does_not_become_ready(folder):
+    """--detach waits a bounded time, tells why in the words of the program, and leaves the mesh as it is."""
+    (folder / "a.yaml").write_text(IDLE + deployment("broken", ["sh", "-c", "echo no disk >&2; exit 3"], container="readinessProbe: {tcpSocket: {port: 1}}"))
+    m = UpMesh(folder, start=False)
+    r = m.ctl("up", "--detach", "--timeout", "2", "--name", m.name, str(folder))
+    try:
+        assert r.returncode == 1 and "not all pods" in r.stderr and "container app ended with 3: no disk" in r.stderr, r
+        assert m.pod("idle")["ready"] and m.pod("broken")["restarts"]
+    finally:
+        m.ctl("down", m.name)
+
+
 def test_volumes(folder):
     (folder / "a.yaml").write_text(PLAIN + """apiVersion: v1
 kind: ConfigMap
