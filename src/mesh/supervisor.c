@@ -405,6 +405,7 @@ static bool begin(struct supervisor *s, struct mz_err *err)
     mz_mesh_publisher_set(s->publisher, &s->ports, s->o->port_fds);
     s->serve = serve_create(s, s->o->control);
     s->services = services_create(s);
+    s->names = mz_mesh_names_create(s->node.loop, MZ_MESH_NODE_IP);
     s->watch = mz_mesh_watch_create(s->node.loop, s->folder->dir, on_folder, s);
     mz_timer_start_ms(&s->tokens, TOKENS_MS);
     mz_timer_start_ms(&s->logs, LOGS_MS);
@@ -436,6 +437,7 @@ static void end(struct supervisor *s)
         serve_stopped(s->serve);
     serve_destroy(s->serve);
     services_stop(s->services);
+    mz_mesh_names_destroy(s->names);
     mz_loop_destroy(s->node.loop);
     services_destroy(s->services);
     mz_tokens_destroy(s->files.tokens);

@@ -1,6 +1,7 @@
 #ifndef MZ_MESH_SUPERVISOR_PRIV_H
 #define MZ_MESH_SUPERVISOR_PRIV_H
 /* Between supervisor.c (begin, control plane, end), rollout.c (workloads to pods), serve.c (the control socket). */
+#include "mesh/names.h"
 #include "mesh/pod.h"
 #include "mesh/podfiles.h"
 #include "mesh/supervisor.h"
@@ -34,6 +35,7 @@ struct supervisor {
     struct mz_timer tokens, logs;
     struct serve *serve;
     struct services *services;
+    struct mz_mesh_names *names;
     bool stopping, told;
 };
 /* rollout.c */

@@ -98,6 +98,9 @@ def test_the_application_waits_for_its_proxy(running):
 def test_traffic_is_captured_and_mutual_tls(running):
     r = running.curl("client", f"http://{running.vip('web')}:8080/")
     assert r.returncode == 0 and "web" in r.stdout, r
+    assert "web" in running.curl("client", "http://web:8080/").stdout
+    r = running.curl("client", "http://nobody.example/")
+    assert r.returncode == 6 and "Could not resolve host" in r.stderr, r
     until(lambda: running.stat("web", 'istio_requests_total reporter="destination" source_workload="client" connection_security_policy="mutual_tls"') >= 1, 10,
           "the request in the metrics of web")
 
