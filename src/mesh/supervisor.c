@@ -230,23 +230,25 @@ static void start_mizzend(struct supervisor *s)
 {
     struct mz_err err = { .path = "", .msg = "" };
     MZ_VEC(const char *) argv = { 0 };
-    const char *const first[] = { mz_arena_printf(s->arena, "%s/mizzend", s->node.bin).p,
-                                  "-c",
-                                  s->folder->dir,
-                                  "-c",
-                                  in_state(s, "pods"),
-                                  "--ca-dir",
-                                  s->files.ca,
-                                  "--keys-dir",
-                                  in_state(s, "keys"),
-                                  "--status-dir",
-                                  in_state(s, "status"),
-                                  "--grpc-addr",
-                                  "10.244.0.1:15010",
-                                  "--secure-grpc-addr",
-                                  "10.244.0.1:15012",
-                                  "--webhook-addr",
-                                  "" };
+    const char *const first[] = {
+        mz_arena_printf(s->arena, "%s/mizzend", s->node.bin).p,
+        "-c",
+        in_state(s, "pods"), /* first: of a Pod that is in both, this one has its state */
+        "-c",
+        s->folder->dir,
+        "--ca-dir",
+        s->files.ca,
+        "--keys-dir",
+        in_state(s, "keys"),
+        "--status-dir",
+        in_state(s, "status"),
+        "--grpc-addr",
+        "10.244.0.1:15010",
+        "--secure-grpc-addr",
+        "10.244.0.1:15012",
+        "--webhook-addr",
+        ""
+    };
     const int log =
         open(in_state(s, "logs/mizzend.log"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     for (size_t i = 0; i < MZ_COUNT(first); i++)

@@ -41,6 +41,16 @@ kind: VirtualService
 metadata: {name: gw, namespace: demo}
 spec: {hosts: ["*"], gateways: [gw], http: [{route: [{destination: {host: web, port: {number: 8080}}}]}]}
 """
+SOLO = """apiVersion: v1
+kind: Service
+metadata: {name: solo, namespace: demo}
+spec: {selector: {app: solo}, ports: [{name: http, port: 80, targetPort: 8000}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: solo, namespace: demo, labels: {app: solo}}
+spec: {containers: [{name: app, command: %s}]}
+"""
 JOB = """apiVersion: batch/v1
 kind: Job
 metadata: {name: work, namespace: demo}
@@ -64,6 +74,7 @@ def running(tmp_path_factory):
     (folder / "client.yaml").write_text(deployment("client", ["sleep", "inf"]))
     (folder / "gw.yaml").write_text(GATEWAY)
     (folder / "job.yaml").write_text(JOB)
+    (folder / "solo.yaml").write_text(SOLO % json.dumps([*WEB[:-1], "solo"]))
     m = UpMesh(folder)
     try:
         yield m.wait_ready()
@@ -103,6 +114,12 @@ def test_traffic_is_captured_and_mutual_tls(running):
     assert r.returncode == 6 and "Could not resolve host" in r.stderr, r
     until(lambda: running.stat("web", 'istio_requests_total reporter="destination" source_workload="client" connection_security_policy="mutual_tls"') >= 1, 10,
           "the request in the metrics of web")
+
+
+def test_a_pod_by_itself(running):
+    """Its document of the folder says nothing of its state: the mesh's own does."""
+    assert running.pod("solo")["name"] == "solo"
+    until(lambda: "solo" in running.curl("client", "http://solo/").stdout, 10, running.waits)
 
 
 def test_the_gateway_is_published(running):
