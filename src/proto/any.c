@@ -143,6 +143,18 @@ static bool is_typed_struct(struct mz_str name)
            mz_str_eq(name, MZ_STR("udpa.type.v1.TypedStruct"));
 }
 
+bool type_is_typed_struct(const ProtobufCMessageDescriptor *d)
+{
+    return is_typed_struct(mz_str_c(d->name));
+}
+
+struct mz_str typed_struct_type_url(const ProtobufCMessage *m)
+{
+    return mz_str_c(m->descriptor == &pb_xds_type_TypedStruct__descriptor
+                        ? ((const pb_xds_type_TypedStruct *)m)->type_url
+                        : ((const pb_udpa_type_TypedStruct *)m)->type_url);
+}
+
 static bool open_typed_struct(struct mz_proto_ctx *ctx, const ProtobufCMessage *m,
                               const ProtobufCMessageDescriptor **out_type, ProtobufCMessage **out,
                               struct mz_err *err)
@@ -150,7 +162,7 @@ static bool open_typed_struct(struct mz_proto_ctx *ctx, const ProtobufCMessage *
     bool xds = m->descriptor == &pb_xds_type_TypedStruct__descriptor;
     const pb_xds_type_TypedStruct *x = (const pb_xds_type_TypedStruct *)m;
     const pb_udpa_type_TypedStruct *u = (const pb_udpa_type_TypedStruct *)m;
-    struct mz_str name = type_name_of_url(mz_str_c(xds ? x->type_url : u->type_url));
+    struct mz_str name = type_name_of_url(typed_struct_type_url(m));
     const ProtobufCMessageDescriptor *d = mz_type_find(name);
     struct walk w = { .ctx = ctx, .arena = ctx->arena, .err = err };
     if (!d)

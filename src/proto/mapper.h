@@ -93,6 +93,7 @@ bool mz_msg_validate(const ProtobufCMessage *msg, struct mz_err *err);
 enum mz_json_flags {
     MZ_JSON_PRETTY = 1,   /* a blank of indent per level, `"a": 1`, as Envoy's admin prints */
     MZ_JSON_DEFAULTS = 2, /* also fields without presence that have their default */
+    MZ_JSON_REDACT = 4,   /* texts and bytes in fields that are sensitive (keys, passwords) read "[redacted]", as Envoy's */
 };
 struct mz_buf;
 /* Proto field names; Any of a known type is unfolded with "@type", of an unknown one shown as type and base64 "value". */

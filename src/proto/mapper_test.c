@@ -608,24 +608,78 @@ static void test_durations(void **state)
     }
 }
 
+#define PAIR "certificate_chain: {inline_string: PUBLIC}, private_key: {inline_string: SECRET}"
+#define TLS  "envoy.extensions.transport_sockets.tls.v3."
+
+/* What is sensitive is shown nowhere: in messages, in Any, in TypedStruct, in a TypedStruct in one. */
+static void test_redacted(void **state)
+{
+    (void)state;
+    static const struct {
+        const ProtobufCMessageDescriptor *type;
+        const char *text;
+        unsigned secrets;
+    } cases[] = {
+        { &pb_TlsCertificate__descriptor, "{" PAIR ", password: {inline_bytes: U0VDUkVU}}", 2 },
+        { &pb_TlsCertificate__descriptor, "{private_key: {filename: SECRET}}", 1 },
+        { &pb_Secret__descriptor,
+          "{name: PUBLIC, session_ticket_keys: {keys: [{inline_string: SECRET}, {inline_string: "
+          "SECRET}]}}",
+          2 },
+        { &pb_TransportSocket__descriptor,
+          "{name: PUBLIC, typed_config: {\"@type\": x/" TLS "DownstreamTlsContext, "
+          "common_tls_context: {tls_certificates: [{" PAIR "}]}}}",
+          1 },
+        { &pb_TransportSocket__descriptor,
+          "{name: PUBLIC, typed_config: {\"@type\": x/xds.type.v3.TypedStruct, type_url: x/" TLS
+          "DownstreamTlsContext, value: {common_tls_context: {tlsCertificates: [{" PAIR "}]}}}}",
+          1 },
+        { &pb_TransportSocket__descriptor,
+          "{name: PUBLIC, typed_config: {\"@type\": x/udpa.type.v1.TypedStruct, type_url: "
+          "x/envoy.config.core.v3.TransportSocket, value: {typed_config: {\"@type\": "
+          "x/xds.type.v3.TypedStruct, type_url: x/" TLS "TlsCertificate, value: {" PAIR "}}}}}",
+          1 },
+        { &pb_CheckSettings__descriptor, "{context_extensions: {PUBLIC: SECRET}}", 1 },
+    };
+    for (size_t i = 0; i < MZ_COUNT(cases); i++) {
+        struct mz_proto_ctx ctx = { .arena = mz_arena_create(MZ_MEM_CONFIG), .unchecked = true };
+        ProtobufCMessage *m;
+        struct mz_err err;
+        struct mz_buf b;
+        if (!mz_msg_from_text(&ctx, mz_str_c(cases[i].text), MZ_TEXT_YAML, cases[i].type, &m, &err))
+            fail_msg("%zu: %s: %s", i, err.path, err.msg);
+        for (unsigned flags = 0; flags <= MZ_JSON_REDACT; flags += MZ_JSON_REDACT) {
+            unsigned shown = 0, hidden = 0;
+            mz_buf_init(&b);
+            mz_msg_to_json(m, &b, flags);
+            mz_buf_append(&b, "", 1);
+            const char *text = mz_buf_linearize(&b, mz_buf_len(&b)).p;
+            for (const char *at = text; (at = strstr(at, "SECRET")) != NULL; at++)
+                shown++;
+            shown += strstr(text, "U0VDUkVU") != NULL;
+            for (const char *at = text; (at = strstr(at, "[redacted]")) != NULL; at++)
+                hidden++;
+            hidden += strstr(text, "W3JlZGFjdGVkXQ==") != NULL; /* the same in base64 */
+            assert_int_equal(shown, flags ? 0 : cases[i].secrets);
+            assert_int_equal(hidden, flags ? cases[i].secrets : 0);
+            assert_true(strstr(text, "PUBLIC") || !strstr(cases[i].text, "PUBLIC"));
+            mz_buf_fini(&b);
+        }
+        mz_arena_destroy(ctx.arena);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good),
-        cmocka_unit_test(test_bad),
-        cmocka_unit_test(test_unknown_counted),
-        cmocka_unit_test(test_control_fields),
-        cmocka_unit_test(test_typed_struct),
-        cmocka_unit_test(test_any_errors),
-        cmocka_unit_test(test_unpack_checks),
-        cmocka_unit_test(test_any_nesting),
-        cmocka_unit_test(test_alias_depth),
-        cmocka_unit_test(test_unknown_in_any),
-        cmocka_unit_test(test_entry_without_value),
-        cmocka_unit_test(test_deepest_struct),
-        cmocka_unit_test(test_merge),
-        cmocka_unit_test(test_pretty),
-        cmocka_unit_test(test_durations),
+        cmocka_unit_test(test_good),           cmocka_unit_test(test_bad),
+        cmocka_unit_test(test_redacted),       cmocka_unit_test(test_unknown_counted),
+        cmocka_unit_test(test_control_fields), cmocka_unit_test(test_typed_struct),
+        cmocka_unit_test(test_any_errors),     cmocka_unit_test(test_unpack_checks),
+        cmocka_unit_test(test_any_nesting),    cmocka_unit_test(test_alias_depth),
+        cmocka_unit_test(test_unknown_in_any), cmocka_unit_test(test_entry_without_value),
+        cmocka_unit_test(test_deepest_struct), cmocka_unit_test(test_merge),
+        cmocka_unit_test(test_pretty),         cmocka_unit_test(test_durations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

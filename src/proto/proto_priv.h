@@ -58,6 +58,9 @@ const ProtobufCMessageDescriptor *field_map_entry(const ProtobufCMessageDescript
                                                   const ProtobufCFieldDescriptor *f);
 const ProtobufCFieldDescriptor *field_find(const ProtobufCMessageDescriptor *d,
                                            struct mz_str name); /* either form */
+bool field_is_sensitive(const ProtobufCMessageDescriptor *d, const ProtobufCFieldDescriptor *f); /* sensitive.c */
+bool type_is_typed_struct(const ProtobufCMessageDescriptor *d);
+struct mz_str typed_struct_type_url(const ProtobufCMessage *m); /* of one */
 ProtobufCMessage *message_new(struct mz_arena *a, const ProtobufCMessageDescriptor *d);
 
 /* How a well-known type looks in JSON. NULL for ordinary messages. */

@@ -10,7 +10,11 @@
 struct printer {
     struct mz_buf *out;
     unsigned flags, level;
+    unsigned secret; /* within how many sensitive fields */
+    const ProtobufCMessageDescriptor
+        *as; /* what the Struct that comes next stands for; NULL: unknown */
 };
+#define REDACTED "[redacted]"
 
 static void put(struct printer *p, const char *text)
 {
@@ -149,6 +153,8 @@ static void put_message(struct printer *p, const ProtobufCMessage *m);
 
 static void put_value(struct printer *p, const ProtobufCFieldDescriptor *f, const void *at)
 {
+    static uint8_t text[] = REDACTED;
+    static const ProtobufCBinaryData redacted = { sizeof(text) - 1, text };
     switch (f->type) {
     case PROTOBUF_C_TYPE_INT32:
     case PROTOBUF_C_TYPE_SINT32:
@@ -181,10 +187,10 @@ static void put_value(struct printer *p, const ProtobufCFieldDescriptor *f, cons
         put_enum(p, f->descriptor, *(const int *)at);
         break;
     case PROTOBUF_C_TYPE_STRING:
-        put_string(p, mz_str_c(*(char *const *)at));
+        put_string(p, p->secret ? MZ_STR(REDACTED) : mz_str_c(*(char *const *)at));
         break;
     case PROTOBUF_C_TYPE_BYTES:
-        put_bytes(p, at);
+        put_bytes(p, p->secret ? &redacted : (const ProtobufCBinaryData *)at);
         break;
     case PROTOBUF_C_TYPE_MESSAGE:
         put_message(p, *(ProtobufCMessage *const *)at);
@@ -209,11 +215,14 @@ static void put_key(struct printer *p, const ProtobufCFieldDescriptor *f, const 
 {
     bool quoted = f->type == PROTOBUF_C_TYPE_STRING ||
                   field_size(f) == 8; /* 64-bit numbers bring their quotes */
+    unsigned secret = p->secret;
+    p->secret = 0; /* of values */
     if (!quoted)
         put(p, "\"");
     put_value(p, f, at);
     put(p, quoted ? "" : "\"");
     put(p, p->flags & MZ_JSON_PRETTY ? ": " : ":");
+    p->secret = secret;
 }
 
 static void put_map(struct printer *p, const ProtobufCFieldDescriptor *f,
@@ -234,6 +243,12 @@ static void put_map(struct printer *p, const ProtobufCFieldDescriptor *f,
     close_group(p, "}", count);
 }
 
+static bool is_secret(const struct printer *p, const ProtobufCMessageDescriptor *d,
+                      const ProtobufCFieldDescriptor *f)
+{
+    return (p->flags & MZ_JSON_REDACT) && field_is_sensitive(d, f);
+}
+
 static void put_fields(struct printer *p, const ProtobufCMessage *m, size_t *count)
 {
     const ProtobufCMessageDescriptor *d = m->descriptor;
@@ -248,12 +263,15 @@ static void put_fields(struct printer *p, const ProtobufCMessage *m, size_t *cou
         next_item(p, count);
         put_name(p, f->name);
         const ProtobufCMessageDescriptor *entry = field_map_entry(d, f);
+        bool secret = is_secret(p, d, f);
+        p->secret += secret;
         if (entry)
             put_map(p, f, entry, m);
         else if (f->label == PROTOBUF_C_LABEL_REPEATED)
             put_list(p, f, m);
         else
             put_value(p, f, field_at(f, m));
+        p->secret -= secret;
     }
 }
 
@@ -281,7 +299,11 @@ static void put_any(struct printer *p, const ProtobufCMessage *m)
         put_string(p, mz_str_c(any->type_url));
     }
     if (inner && !well_known_find(d)) {
+        p->as = type_is_typed_struct(d)
+                    ? mz_type_find(type_name_of_url(typed_struct_type_url(inner)))
+                    : NULL;
         put_fields(p, inner, &count);
+        p->as = NULL;
     } else if (inner || any->value.len) {
         next_item(p, &count);
         put_name(p, "value");
@@ -335,15 +357,69 @@ static void put_wrapper(struct printer *p, const ProtobufCMessage *m)
     put_value(p, f, field_at(f, m));
 }
 
+/* The type that a member names: "@type" of an Any in a Struct, "type_url" of a TypedStruct there. */
+static const ProtobufCMessageDescriptor *named_type(const pb_Struct *s, const char *member)
+{
+    for (size_t i = 0; i < s->n_fields; i++) {
+        const pb_Value *v = s->fields[i]->value;
+        if (v && v->kind_case == pb_Value_KIND_STRING_VALUE &&
+            strcmp(s->fields[i]->key, member) == 0)
+            return mz_type_find(type_name_of_url(mz_str_c(v->string_value)));
+    }
+    return NULL;
+}
+
+/* A message in the form of a Struct: its sensitive members are found by their names. */
+static void put_struct_as(struct printer *p, const pb_Struct *s,
+                          const ProtobufCMessageDescriptor *d)
+{
+    size_t count = 0;
+    open_group(p, "{");
+    for (size_t i = 0; i < s->n_fields; i++) {
+        const ProtobufCFieldDescriptor *f = field_find(d, mz_str_c(s->fields[i]->key));
+        bool secret = f && is_secret(p, d, f);
+        next_item(p, &count);
+        put_name(p, s->fields[i]->key);
+        p->as = f ? field_message(f) : NULL;
+        if (p->as == &pb_Struct__descriptor)
+            p->as = type_is_typed_struct(d) ? named_type(s, "type_url") : NULL;
+        p->secret += secret;
+        if (s->fields[i]->value)
+            put_message(p, &s->fields[i]->value->base);
+        else
+            put(p, "{}");
+        p->secret -= secret;
+    }
+    p->as = NULL;
+    close_group(p, "}", count);
+}
+
 static void put_struct(struct printer *p, const ProtobufCMessage *m)
 {
     const ProtobufCFieldDescriptor *f = &m->descriptor->fields[0];
-    put_map(p, f, f->descriptor, m);
+    const pb_Struct *s = (const pb_Struct *)m;
+    const ProtobufCMessageDescriptor *own =
+        p->flags & MZ_JSON_REDACT ? named_type(s, "@type") : NULL;
+    const ProtobufCMessageDescriptor *as = own ? own : p->as;
+    if (as && (p->flags & MZ_JSON_REDACT))
+        put_struct_as(p, s, as);
+    else
+        put_map(p, f, f->descriptor, m);
 }
 
 static void put_list_value(struct printer *p, const ProtobufCMessage *m)
 {
-    put_list(p, &m->descriptor->fields[0], m);
+    const ProtobufCFieldDescriptor *f = &m->descriptor->fields[0];
+    const pb_ListValue *l = (const pb_ListValue *)m;
+    const ProtobufCMessageDescriptor *as = p->as;
+    size_t count = 0;
+    open_group(p, "[");
+    for (size_t i = 0; i < l->n_values; i++) {
+        next_item(p, &count);
+        p->as = as; /* of each */
+        put_value(p, f, &l->values[i]);
+    }
+    close_group(p, "]", count);
 }
 
 static void put_json_value(struct printer *p, const ProtobufCMessage *m)

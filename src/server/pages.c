@@ -59,7 +59,7 @@ void page_html(const struct mz_admin_request *rq, struct mz_admin_reply *out)
 void page_message(struct mz_admin_reply *out, const ProtobufCMessage *m, unsigned flags)
 {
     out->content_type = PAGE_JSON;
-    mz_msg_to_json(m, &out->body, MZ_JSON_PRETTY | flags);
+    mz_msg_to_json(m, &out->body, MZ_JSON_PRETTY | MZ_JSON_REDACT | flags);
     mz_buf_append(&out->body, "\n", 1);
 }
 

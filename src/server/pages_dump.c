@@ -583,38 +583,6 @@ ProtobufCMessage *dump_scoped_routes(const struct dump *d)
     return &m->base;
 }
 
-/* Envoy's form: what is secret reads "[redacted]". */
-static void redact(pb_DataSource *d)
-{
-    static uint8_t shown[] = "[redacted]";
-    if (!d)
-        return;
-    if (d->specifier_case == pb_DataSource_SPECIFIER_INLINE_BYTES)
-        d->inline_bytes = (ProtobufCBinaryData){ sizeof(shown) - 1, shown };
-    else if (d->specifier_case == pb_DataSource_SPECIFIER_INLINE_STRING)
-        d->inline_string = (char *)shown;
-    else if (d->specifier_case == pb_DataSource_SPECIFIER_FILENAME)
-        d->filename = (char *)shown;
-    else if (d->specifier_case == pb_DataSource_SPECIFIER_ENVIRONMENT_VARIABLE)
-        d->environment_variable = (char *)shown;
-}
-
-static pb_Any *redacted_secret(struct mz_arena *a, struct mz_str bytes)
-{
-    pb_Secret *s = (pb_Secret *)unpack(a, &pb_Secret__descriptor, bytes);
-    if (!s)
-        return NULL;
-    if (s->type_case == pb_Secret_TYPE_TLS_CERTIFICATE) {
-        redact(s->tls_certificate->private_key);
-        redact(s->tls_certificate->password);
-        redact(s->tls_certificate->pkcs12);
-    } else if (s->type_case == pb_Secret_TYPE_SESSION_TICKET_KEYS) {
-        for (size_t i = 0; i < s->session_ticket_keys->n_keys; i++)
-            redact(s->session_ticket_keys->keys[i]);
-    }
-    return mz_any_pack(&s->base, a);
-}
-
 struct secret_walk {
     const struct dump *d;
     struct messages fixed, active, warming;
@@ -630,7 +598,7 @@ static void one_secret(void *arg, const struct mz_secret_shown *v)
         pb_SecretsConfigDump_StaticSecret *m =
             page_new(a, &pb_SecretsConfigDump_StaticSecret__descriptor);
         m->name = text_of(a, v->name);
-        m->secret = redacted_secret(a, v->bytes);
+        m->secret = any_of(a, &pb_Secret__descriptor, v->bytes);
         m->last_updated = timestamp(a, v->updated_wall_us);
         add(&w->fixed, &m->base);
         return;
@@ -640,7 +608,7 @@ static void one_secret(void *arg, const struct mz_secret_shown *v)
     m->name = text_of(a, v->name);
     m->version_info = v->bytes.p ? text_of(a, v->version) : page_chars("uninitialized");
     if (v->bytes.p) {
-        m->secret = redacted_secret(a, v->bytes);
+        m->secret = any_of(a, &pb_Secret__descriptor, v->bytes);
         m->last_updated = timestamp(a, v->updated_wall_us);
     }
     add(v->bytes.p ? &w->active : &w->warming, &m->base);

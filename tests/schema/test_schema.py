@@ -259,3 +259,17 @@ def test_constraints_agree_with_upstream():
     have = {h for h in table() if not h[0].replace(".", "/").startswith(CONTRIB)}
     assert len(have) > 250
     assert have == want, f"missing {sorted(map(str, want - have))}\nnot upstream's {sorted(map(str, have - want))}"
+
+
+def test_sensitive_fields_are_upstreams():
+    """What pages must not show (src/proto/sensitive.c): every field of ours that upstream marks so."""
+    from udpa.annotations import sensitive_pb2
+    ours_have = {(full, f.name) for file in ours() for full, m in everything(file).items() if hasattr(m, "field") for f in m.field}
+    marked = set()
+    for file in ours():
+        if file.name.startswith(CONTRIB):
+            continue
+        for full, m in everything(upstream(file.name)).items():
+            marked |= {(full, f.name) for f in getattr(m, "field", ()) if f.options.Extensions[sensitive_pb2.sensitive]}
+    listed = set(re.findall(r'\{ "([\w.]+)", "(\w+)" \}', (ROOT / "src/proto/sensitive.c").read_text()))
+    assert listed == marked & ours_have

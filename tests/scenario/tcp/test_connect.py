@@ -149,3 +149,23 @@ def test_refused_configuration(tcp, fields, text):
     tcp.server()
     with pytest.raises(AssertionError, match=text):
         tcp.start(**fields)
+
+
+@pytest.mark.parametrize("lb_policy", ["RING_HASH", "MAGLEV"])
+def test_hash_policy(tcp, lb_policy):  # L6
+    """Connections of one source go to one host; those of many to several."""
+    ports = [tcp.server(n).port for n in ("a", "b", "c", "d")]
+    log = config.access_log(tcp.mesh.folder / "access.log", {"type": "%ACCESS_LOG_TYPE%", "from": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", "host": "%UPSTREAM_HOST%"})
+    px = tcp.start(clusters=[config.cluster("one", ports, lb_policy=lb_policy)], cluster="one", hash_policy=[{"source_ip": {}}], logs=[log],
+                   access_log_options={"flush_access_log_on_connected": True})
+    sources = [f"127.0.1.{i}" for i in range(1, 17)]
+    with contextlib.ExitStack() as held:
+        for source in sources * 3:
+            held.enter_context(socket.create_connection((HOST, px.port), 5, (source, 0)))
+        entries = px.access_log(len(sources) * 3)
+    to = collections.defaultdict(set)
+    for e in entries:
+        assert e["type"] == "TcpUpstreamConnected"
+        to[e["from"]].add(e["host"])
+    assert set(to) == set(sources) and all(len(hosts) == 1 for hosts in to.values()), to
+    assert len(set.union(*to.values())) > 1

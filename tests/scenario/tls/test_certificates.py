@@ -1,6 +1,8 @@
 """What is told of certificates (row T3), OCSP responses (T1), and files that change under secrets."""
+import base64
 import json
 import os
+import pathlib
 import socket
 import ssl
 import subprocess
@@ -182,3 +184,32 @@ def test_plain_files_are_read_once(mesh, pki, tmp_path):
         os.rename(tmp_path / f"new.{ext}", tmp_path / f"now.{ext}")
     px.admin("/stats")
     assert served(px) == first == ssl.PEM_cert_to_DER_cert((pki.folder / "server.pem").read_text())
+
+
+@pytest.mark.parametrize("where", ["filename", "inline_string", "inline_bytes", "environment_variable"])
+def test_where_a_certificate_comes_from(mesh, pki, monkeypatch, where):  # T1
+    """File, inline as text and bytes, environment; no page shows the key."""
+    texts = {"certificate_chain": pki.path("server.pem"), "private_key": pki.path("server.key")}
+
+    def given(field, path):
+        text = pathlib.Path(path).read_text()
+        monkeypatch.setenv(f"MESH_{field}", text)
+        return {where: {"filename": path, "inline_string": text, "inline_bytes": base64.b64encode(text.encode()).decode(),
+                        "environment_variable": f"MESH_{field}"}[where]}
+    own = {field: given(field, path) for field, path in texts.items()}
+    place = listener({"tls_certificates": [own]})
+    secret = {"name": "mine", "tls_certificate": own}
+    cluster = config.cluster("s", [1], transport_socket=config.ext("tls", TLS + "UpstreamTlsContext", common_tls_context={"tls_certificate_sds_secret_configs": [{"name": "mine"}]}))
+    boot = config.bootstrap([place], [cluster], free_port())
+    boot["static_resources"]["secrets"] = [secret]
+    px = mesh.proxy(boot=boot)
+    context = ssl.create_default_context(cafile=pki.path("ca.pem"))
+    with px.client() as c:
+        c.sock = c.stream.sock = context.wrap_socket(c.sock, server_hostname="server.test")
+        assert c.get("/").status == 200
+    key = pathlib.Path(texts["private_key"]).read_text()
+    body = key.splitlines()[1]
+    for page in ("/config_dump", "/config_dump?include_eds", "/certs", "/server_info", "/stats", "/listeners", "/clusters"):
+        shown = px.admin(page)[1]
+        assert body not in shown and base64.b64encode(key.encode()).decode()[:200] not in shown and base64.b64encode(body.encode()).decode()[4:60] not in shown
+    assert where == "filename" or json.loads(px.admin("/config_dump?resource=static_secrets")[1])["configs"]
