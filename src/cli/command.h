@@ -24,6 +24,7 @@ struct command {
 extern const struct command command_analyze, command_completion, command_dashboard, command_down, command_exec, command_explain, command_kube_inject, command_logs;
 extern const struct command command_proxy_config, command_proxy_status, command_ps, command_requests, command_tap, command_top, command_up, command_validate;
 extern const struct command command_version;
+extern const struct command command_workload;
 extern const struct command *const commands[]; /* all of them, by name */
 extern const size_t commands_n;
 

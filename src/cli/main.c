@@ -27,6 +27,7 @@ const struct command *const commands[] = {
     &command_up,
     &command_validate,
     &command_version,
+    &command_workload,
 };
 /* clang-format on */
 const size_t commands_n = MZ_COUNT(commands);
