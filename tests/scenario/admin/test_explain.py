@@ -74,13 +74,14 @@ def test_what_is_watched_for_is_kept(px):
 
     def kept():
         got = json.loads(px.admin(f"/mizzen/requests?format=json&since={since}")[1])
+        got["requests"] = [r for r in got["requests"] if r["watched"] or r["path"] == "/refused"]  # a slow one would be kept, too
         return len(got["requests"]) == 2 and got
     got = until(kept, 10, "two records")
-    assert [(r["path"], r["watched"]) for r in got["requests"]] == [("/refused", False), ("/open/w2", True)] and got["next"] == since + 2
+    assert [(r["path"], r["watched"]) for r in got["requests"]] == [("/refused", False), ("/open/w2", True)] and got["next"] >= since + 2
     assert json.loads(px.admin(f"/mizzen/requests?format=json&since={got['next']}")[1])["requests"] == []
     assert px.admin("/mizzen/watch?seconds=0", "POST")[0] == 200
     px.get("/open/w3", headers=[("x-mine", "1")])
-    assert "/open/w3" not in px.admin("/mizzen/requests")[1]
+    assert not [r for r in json.loads(px.admin("/mizzen/requests?format=json")[1])["requests"] if r["path"] == "/open/w3" and r["watched"]]
     for query in ("", "seconds=x", "seconds=601", "seconds=1&header=a%20b:c", "seconds=1&path=" + 300 * "a"):
         assert px.admin("/mizzen/watch?" + query, "POST")[0] == 400, query
     assert px.admin("/mizzen/watch?seconds=1")[0] == 405 and px.admin("/mizzen/requests?since=x")[0] == 400
