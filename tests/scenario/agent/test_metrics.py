@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("envoy.service.discovery.v3.discovery_pb2", reason="peer xds-protos is not installed")
 pytest.importorskip("grpc", reason="peer grpcio is not installed")
-from grpc_peer import GrpcPeer  # noqa: E402
+from grpc_apart import GrpcApart  # noqa: E402
 from podagent import Mesh  # noqa: E402
 from pods import node  # noqa: E402, F401
 from wire import patient, until  # noqa: E402
@@ -51,10 +51,6 @@ def found(agent, metric):
             for labels, value in re.findall(rf"^{metric}{{(.*)}} (\S+)$", agent.status("/stats/prometheus")[1], re.M)]
 
 
-class Text:
-    FromString = staticmethod(bytes)
-
-
 def test_exact_labels(ours):
     ours.write("grpc.yaml", GRPC)
     pods = {}
@@ -65,8 +61,8 @@ def test_exact_labels(ours):
     a, b = pods["a"], pods["b"]
     b.pod.app(8080)
     a.start(), b.start()
-    with b.pod:  # after the starts: gRPC's threads do not outlive a fork well
-        peer = GrpcPeer({"/shop.Cart/Add": ("unary", Text, lambda message, context: b"")}, at="0.0.0.0:7000")
+    with b.pod:
+        peer = GrpcApart({"/shop.Cart/Add": {None: b""}}, at="0.0.0.0:7000")
         echo = socket.create_server(("", 9000))
 
     def serve():
@@ -80,7 +76,7 @@ def test_exact_labels(ours):
     with a.pod:
         done = subprocess.run(["curl", "-sv", "--http2-prior-knowledge", "-m", str(patient(20)), "-H", "content-type: application/grpc", "-H", "te: trailers", "--data-binary",
                                "@-", "http://10.96.1.1:7000/shop.Cart/Add"], input=b"\0" * 5, capture_output=True)
-        assert b"< HTTP/2 200" in done.stderr and peer.requests == [b""], done.stderr.decode() + str(peer.requests) + b.admin("/stats?filter=cluster.inbound.*7000.*upstream") + b.admin("/stats?filter=inbound.*downstream_rq")
+        assert b"< HTTP/2 200" in done.stderr and peer.close() == [b""], done.stderr.decode() + b.admin("/stats?filter=cluster.inbound.*7000.*upstream") + b.admin("/stats?filter=inbound.*downstream_rq")
         with socket.create_connection((ours.vip("b"), 9000), patient(20)) as s:
             s.sendall(b"hello")
             assert s.recv(100) == b"hello"
@@ -95,5 +91,4 @@ def test_exact_labels(ours):
         tcp = expected(reporter, "b", request_protocol="tcp")
         for name, value in (("connections_opened_total", 1), ("connections_closed_total", 1), ("received_bytes_total", 5), ("sent_bytes_total", 5)):
             until(lambda: found(agent, f"istio_tcp_{name}") == [(tcp, value)], 15, lambda: f"{name} of the {reporter}: {found(agent, f'istio_tcp_{name}')} {tcp}")
-    peer.close()
     echo.close()

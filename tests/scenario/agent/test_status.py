@@ -80,16 +80,8 @@ def test_all_of_it(ours):
 
 def test_probes_by_grpc(ours):
     pytest.importorskip("grpc", reason="peer grpcio is not installed")
-    from grpc import StatusCode
-    from grpc_peer import GrpcPeer
-
-    class Text:
-        FromString = staticmethod(bytes)
-
-    def check(message, context):
-        if message == b"\x0a\x04gone":
-            context.abort(StatusCode.NOT_FOUND, "no such service")
-        return {b"": b"\x08\x01", b"\x0a\x02up": b"\x08\x01", b"\x0a\x04down": b"\x08\x02"}[message]
+    from grpc_apart import GrpcApart
+    answers = {b"": b"\x08\x01", b"\x0a\x02up": b"\x08\x01", b"\x0a\x04down": b"\x08\x02", b"\x0a\x04gone": ["NOT_FOUND", "no such service"]}
     a, port = ours.agent("a", "10.11.0.1", start=False), 7001
     peer = None
     try:
@@ -98,14 +90,15 @@ def test_probes_by_grpc(ours):
         probers["/app-health/none/livez"] = {"grpc": {"port": 8999}, "timeoutSeconds": 20}
         a.env["ISTIO_KUBE_APP_PROBERS"] = json.dumps(probers)
         a.start()
-        with a.pod:  # after the start: gRPC's threads do not outlive a fork well
-            peer = GrpcPeer({"/grpc.health.v1.Health/Check": ("unary", Text, check)}, at=f"127.0.0.1:{port}")
+        with a.pod:
+            peer = GrpcApart({"/grpc.health.v1.Health/Check": answers}, at=f"127.0.0.1:{port}")
         a.wait_ready()
         got = {name: a.status(f"/app-health/{name or 'all'}/livez") for name in services}
         assert {k: v[0] for k, v in got.items()} == services, got
         assert got["down"][1] == "not serving" and got["gone"][1] == "NotFound: no such service"
         assert a.status("/app-health/none/livez")[0] == 500
-        assert peer.requests == [b"", b"\x0a\x02up", b"\x0a\x04down", b"\x0a\x04gone"]
+        requests, peer = peer.close(), None
+        assert requests == list(answers)
     finally:
         if peer:
             peer.close()
