@@ -12,7 +12,7 @@ from dns import A, AAAA, CNAME, NXDOMAIN, Dns, ask, question  # noqa: E402
 from netns import _sys  # noqa: E402
 from podagent import Mesh  # noqa: E402
 from pods import node  # noqa: E402, F401
-from wire import patient, until  # noqa: E402
+from wire import Stream, patient, until  # noqa: E402
 
 SERVFAIL, NS = 2, ("10.0.0.1", 53)
 DOCS = """apiVersion: v1
@@ -72,6 +72,11 @@ def ready(a):
     return a
 
 
+def framed(name, ident):
+    m = question(name, ident=ident)
+    return len(m).to_bytes(2, "big") + m
+
+
 def metric(a, name):
     return int(re.search(rf"^istio_agent_dns_{name} (\d+)$", a.status("/stats/prometheus")[1], re.M)[1])
 
@@ -94,6 +99,13 @@ def test_names_of_the_mesh_and_others(world):
         orders = {tuple(x[3] for x in ask(NS, "kv.data").records) for _ in range(40)}
         assert len(orders) == 2
         assert ask(("127.0.0.1", 15053), "b").addresses == ["10.96.0.2"] == ask(("::1", 15053), "b").addresses
+
+    # Many at once on a connection
+    with a.pod, socket.create_connection(NS, patient(20)) as s:
+        s.sendall(b"".join(framed("b" if i % 2 else "far.example", i) for i in range(100)))
+        stream = Stream(s)
+        got = [stream.exactly(int.from_bytes(stream.exactly(2, 20), "big"), 20) for _ in range(100)]
+    assert sorted(int.from_bytes(m[:2], "big") for m in got) == list(range(100)) and {m[3] & 15 for m in got} == {0}
 
     # Forwarded: answers, none, other types than addresses, too long ones
     before = metric(a, "upstream_requests_total")
@@ -166,6 +178,11 @@ def test_until_there_is_a_table_and_after_the_control_plane(world):
         assert set(codes) == {SERVFAIL}
         s.send(question("again.example", ident=9))
         assert s.recv(4096)[3] & 15 == SERVFAIL
+    with a.pod:  # more than may wait on a connection, which ends with all of them open
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", 15053), patient(20)) as s:
+                s.sendall(b"".join(framed(f"t{i}.example", i) for i in range(40)))
+                assert ask(NS, "b", tcp=True).addresses == ["10.96.0.78"]
     for bad in (b"", b"x", question("b")[:14], question("b")[:2] + b"\x81" + question("b")[3:], b"\xff" * 40):
         with a.pod, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
             s.sendto(bad, ("127.0.0.1", 15053))
