@@ -28,8 +28,9 @@ def make(node, tmp_path):  # noqa: F811
         m.close()
 
 
-def two(mesh, **kw):
-    a, b = mesh.agent("a", "10.11.0.1", **kw), mesh.agent("b", "10.11.0.2", **kw)
+def two(mesh, drain="1s", **kw):
+    """@drain: of b."""
+    a, b = mesh.agent("a", "10.11.0.1", **kw), mesh.agent("b", "10.11.0.2", config={"terminationDrainDuration": drain}, **kw)
     b.pod.app(8080)
     return a.wait_ready(), b.wait_ready()
 
@@ -142,13 +143,22 @@ def test_a_wrong_token_gets_nothing(make):
 def test_requests_are_not_cut_at_the_end(make):
     """SIGTERM: what is under way ends; then the proxy goes, then the agent, with code 0."""
     mesh = make()
-    a, b = two(mesh)
+    a, b = two(mesh, drain="300s")
     until(lambda: works(mesh, a), 20, "an answer")
     b.process.send_signal(signal.SIGTERM)
     until(lambda: "draining for" in b.log(), 10, "the drain to begin")
     for _ in range(20):
         assert ask(mesh, a).status == 200
-    b.stop()
+    insist(b)
+
+
+def insist(agent):
+    """As a person who does not wait for the drain; then it ends by itself."""
+    before = agent.log().count("caught signal 2")
+    agent.process.send_signal(signal.SIGINT)
+    until(lambda: agent.log().count("caught signal 2") > before, 10, "the first")
+    agent.process.send_signal(signal.SIGINT)
+    agent.stop()
 
 
 class Slow:
@@ -223,16 +233,16 @@ def test_a_job_ends_with_its_application(make):
 def test_h12_a_storm_of_signals(make):
     """Whatever signals come and how often: what is under way ends, then the agent, with code 0; a SIGKILL leaves nothing that the next start minds."""
     mesh = make()
-    a, b = two(mesh)
+    a, b = two(mesh, drain="300s")
     until(lambda: works(mesh, a), 20, "an answer")
     for signo in (signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD, signal.SIGPIPE):
         b.process.send_signal(signo)
     assert ask(mesh, a).status == 200
     for i in range(40):
-        b.process.send_signal(signal.SIGTERM if i else signal.SIGINT)
+        b.process.send_signal(signal.SIGTERM)
         if i < 20:
             assert ask(mesh, a).status == 200
-    b.stop()
+    insist(b)
     for delay in (0, 0.02, 0.1, 0.3):  # in the middle of a start
         b.start()
         time.sleep(delay)
@@ -240,6 +250,7 @@ def test_h12_a_storm_of_signals(make):
     b.start()
     b.wait_ready()
     until(lambda: works(mesh, a), 30, "an answer of the pod that came back")
+    insist(b)
 
 
 @pytest.mark.long
