@@ -1,10 +1,11 @@
 /* Requests at a steady rate, or as fast as the answers come, and what came of them.
  *
- *   mizzen-sample-load [--rate N] [--connections N] [--seconds S] [--requests N] [--header 'NAME: VALUE']... http://HOST[:PORT]/PATH
+ *   mizzen-sample-load [--rate N] [--connections N] [--seconds S] [--requests N] [--wait S]
+ *                      [--header 'NAME: VALUE']... http://HOST[:PORT]/PATH
  *
  * --rate: requests begin when they are due, whether or not others have been answered, and their time counts from then. Ends
  * after so many seconds (5) or requests; 0 seconds: at SIGTERM or Ctrl-C. Prints one JSON object. Exits with 1 where
- * a request got no answer. */
+ * a request got no answer. --wait: begins when the first one is answered by 2xx, asks for that so many seconds at most. */
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,7 +22,7 @@ enum { BUCKETS = 600, SERVED_MAX = 16 };
 static struct {
     char host[256], path[512];
     int port;
-    double rate, seconds;
+    double rate, seconds, wait;
     uint64_t requests, connections;
     struct text fields;
 } want = { .seconds = 5, .connections = 4 };
@@ -79,6 +80,34 @@ static bool may_begin(void)
 }
 
 static void ask(int64_t due_us);
+static void begin(void);
+
+/* ---- until somebody is there ---- */
+
+static void try_again(struct timer *t);
+
+static void tried(void *arg, const struct call_reply *r)
+{
+    static struct timer pause;
+    (void)arg;
+    if (r->status / 100 == 2 || ended || (double)(now_us() - so_far.began_us) > want.wait * 1e6)
+        begin();
+    else
+        timer_start(&pause, 50, try_again);
+}
+
+static void try_again(struct timer *t)
+{
+    (void)t;
+    call_get(&(struct call_to){ .host = want.host,
+                                .port = want.port,
+                                .path = want.path,
+                                .fields = want.fields.p,
+                                .timeout_ms = 15000 },
+             tried, NULL);
+}
+
+/* ---- the requests that count ---- */
 
 static void answered(void *arg, const struct call_reply *r)
 {
@@ -133,6 +162,18 @@ static void watch_end(struct timer *t)
         timer_start(t, 50, watch_end);
 }
 
+static void begin(void)
+{
+    static struct timer end;
+    so_far.began_us = now_us();
+    timer_start(&end, 50, watch_end);
+    if (want.rate > 0)
+        timer_start(&tick, 0, due);
+    else
+        for (uint64_t k = 0; k < want.connections && may_begin(); k++)
+            ask(now_us());
+}
+
 static void stop_now(int number)
 {
     (void)number;
@@ -179,6 +220,8 @@ static bool read_option(const char *name, const char *value)
         want.connections = strtoull(value, NULL, 10);
     else if (!strcmp(name, "--seconds"))
         want.seconds = strtod(value, NULL);
+    else if (!strcmp(name, "--wait"))
+        want.wait = strtod(value, NULL);
     else if (!strcmp(name, "--requests"))
         want.requests = strtoull(value, NULL, 10);
     else if (!strcmp(name, "--header"))
@@ -209,7 +252,7 @@ int main(int argc, char **argv)
         i += 2;
     if (i + 1 != argc || !read_url(argv[i])) {
         fputs("usage: mizzen-sample-load [--rate N] [--connections N] [--seconds S] [--requests N] "
-              "[--header 'NAME: VALUE']... http://HOST[:PORT]/PATH\n",
+              "[--wait S] [--header 'NAME: VALUE']... http://HOST[:PORT]/PATH\n",
               stderr);
         return 2;
     }
@@ -218,13 +261,10 @@ int main(int argc, char **argv)
     (void)signal(SIGINT, stop_now);
     loop_init();
     so_far.began_us = now_us();
-    if (want.rate > 0)
-        timer_start(&tick, 0, due);
+    if (want.wait > 0)
+        try_again(NULL);
     else
-        for (uint64_t k = 0; k < want.connections && may_begin(); k++)
-            ask(now_us());
-    static struct timer end;
-    timer_start(&end, 50, watch_end);
+        begin();
     loop_run();
     const int code = report();
     text_fini(&want.fields);
