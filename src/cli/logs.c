@@ -82,7 +82,7 @@ static int show(const char *path, const struct logs_options *o, struct mz_err *e
     if (fd < 0)
         return errno == ENOENT
                    ? EXIT_OK /* it has not begun */
-                   : (mz_err_set(err, "%s: %s", path, strerror(errno)), command_fail(err));
+                   : (mz_err_set(err, "%s: %s", path, strerrordesc_np(errno)), command_fail(err));
     if (!o->tail)
         show_before(path);
     off_t end = lseek(fd, 0, SEEK_END), at = o->tail ? tail_of(fd, end, o->tail) : 0;

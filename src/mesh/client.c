@@ -68,7 +68,7 @@ struct mz_mesh_client *mz_mesh_open(const char *name_or_dir, struct mz_err *err)
         mz_err_set(err,
                    e == ENOENT || e == ECONNREFUSED ? "the mesh \"%s\" is not running"
                                                     : "the mesh \"%s\" does not answer: %s",
-                   name, strerror(e));
+                   name, strerrordesc_np(e));
         return NULL;
     }
     struct mz_mesh_client *m = mz_new0(MZ_MEM_MISC, struct mz_mesh_client);
@@ -112,7 +112,7 @@ static json_t *ask(struct mz_mesh_client *m, json_t *request, const int *fds, un
                    r == MZ_MESH_END    ? "has ended"
                    : r == MZ_MESH_MORE ? "does not answer in time"
                    : errno == EPROTO   ? "answers what is not understood"
-                                       : strerror(errno));
+                                       : strerrordesc_np(errno));
         return NULL;
     }
     const char *why = json_string_value(json_object_get(answer, "error"));

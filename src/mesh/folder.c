@@ -134,7 +134,7 @@ static bool read_file(const char *path, struct mz_str *out, struct mz_err *err)
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     bool ok = fd >= 0 && fstat(fd, &st) == 0;
     if (!ok)
-        mz_err_set(err, "%s: %s", path, strerror(errno));
+        mz_err_set(err, "%s: %s", path, strerrordesc_np(errno));
     else if (!S_ISREG(st.st_mode) || st.st_size > MAX_FILE)
         ok = mz_err_set(err, "%s: no file, or larger than %d MiB", path, MAX_FILE >> 20);
     char *text = ok ? mz_alloc(MZ_MEM_CONFIG, (size_t)st.st_size + 1) : NULL;
@@ -183,7 +183,7 @@ static void add_directory(struct reading *r, const char *path, unsigned depth)
     struct dirent **list = NULL;
     const int n = depth < MAX_DEPTH ? scandir(path, &list, NULL, alphasort) : 0;
     if (n < 0)
-        r->failed = !mz_err_set(r->err, "%s: %s", path, strerror(errno));
+        r->failed = !mz_err_set(r->err, "%s: %s", path, strerrordesc_np(errno));
     for (int i = 0; i < n; i++) {
         const char *name = list[i]->d_name;
         const char *child = mz_arena_printf(r->folder->arena, "%s/%s", path, name).p;
@@ -218,7 +218,7 @@ struct mz_mesh_folder *mz_mesh_folder_read(const char *dir, struct mz_err *err)
         f->dir = mz_arena_dup(f->arena, mz_str_c(real)).p;
         add_directory(&r, f->dir, 0);
     } else {
-        r.failed = !mz_err_set(err, "%s: %s", dir, strerror(errno));
+        r.failed = !mz_err_set(err, "%s: %s", dir, strerrordesc_np(errno));
     }
     free(real);
     mz_store_commit(r.store);

@@ -104,7 +104,7 @@ static int add_pair(int fd, unsigned number, int pod_ns)
 
 static bool said(int error, const char *what, struct mz_err *err)
 {
-    return !error || mz_err_set(err, "cannot %s: %s", what, strerror(error));
+    return !error || mz_err_set(err, "cannot %s: %s", what, strerrordesc_np(error));
 }
 
 /* Pods without a proxy come to services through the node. */
@@ -121,7 +121,7 @@ bool mz_mesh_network_node(struct mz_err *err)
 {
     const int fd = mz_netlink_open();
     if (fd < 0)
-        return mz_err_set(err, "cannot open a netlink socket: %s", strerror(errno));
+        return mz_err_set(err, "cannot open a netlink socket: %s", strerrordesc_np(errno));
     const bool ok = said(link_up(fd, "lo"), "start the loopback interface", err) &&
                     said(add_bridge(fd), "make a bridge (the kernel needs bridge and veth)", err) &&
                     said(add_address(fd, MZ_MESH_BRIDGE, MZ_MESH_NODE_IP),
@@ -148,7 +148,7 @@ static int open_in(int ns, int back)
 static bool inside(int fd, int ns, int back, uint32_t ip, struct mz_err *err)
 {
     if (setns(ns, CLONE_NEWNET) != 0) /* names of interfaces are this thread's */
-        return mz_err_set(err, "cannot enter the pod's network: %s", strerror(errno));
+        return mz_err_set(err, "cannot enter the pod's network: %s", strerrordesc_np(errno));
     const bool ok = said(link_up(fd, "lo"), "start the loopback interface", err) &&
                     said(add_address(fd, "eth0", ip), "give the pod its address", err) &&
                     said(link_up(fd, "eth0"), "start the pod's interface", err) &&
@@ -163,7 +163,7 @@ bool mz_mesh_network_pod(int ns, int back, uint32_t ip, unsigned number, struct 
     const int node = mz_netlink_open(), pod = open_in(ns, back);
     bool ok = node >= 0 && pod >= 0;
     if (!ok)
-        mz_err_set(err, "cannot open a netlink socket: %s", strerror(errno));
+        mz_err_set(err, "cannot open a netlink socket: %s", strerrordesc_np(errno));
     ok = ok && said(add_pair(node, number, ns), "connect the pod with the bridge", err) &&
          inside(pod, ns, back, ip, err);
     if (node >= 0)

@@ -53,7 +53,7 @@ bool mz_mesh_write_file(const char *path, struct mz_str text, struct mz_err *err
         ok = close(fd) == 0 && ok;
     if (ok && rename(beside, path) == 0)
         return true;
-    return mz_err_set(err, "cannot write %s: %s", path, strerror(errno));
+    return mz_err_set(err, "cannot write %s: %s", path, strerrordesc_np(errno));
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
@@ -170,7 +170,7 @@ static bool read_text(const char *path, struct mz_arena *a, struct mz_str *out, 
     }
     if (fd >= 0)
         (void)close(fd);
-    return n >= 0 ? true : mz_err_set(err, "%s: %s", path, strerror(errno));
+    return n >= 0 ? true : mz_err_set(err, "%s: %s", path, strerrordesc_np(errno));
 }
 
 static bool write_proxy_files(const struct mz_mesh_files *f, struct mz_mesh_pod_spec *s,
@@ -288,7 +288,7 @@ static bool write_volume(const struct mz_mesh_files *f, struct mz_mesh_pod_spec 
         return mz_err_set(
             err, "volume \"%.80s\": configMap, secret, emptyDir and hostPath are there", name);
     if (!make_parents(mz_arena_printf(s->arena, "%s/x", dir).p))
-        return mz_err_set(err, "cannot make %s: %s", dir, strerror(errno));
+        return mz_err_set(err, "cannot make %s: %s", dir, strerrordesc_np(errno));
     if (!from)
         return true;
     const char *of = mz_json_text(from, config ? "name" : "secretName", "");

@@ -128,7 +128,7 @@ int mz_mesh_port_listen(const struct mz_mesh_port *p, struct mz_err *err)
     mz_err_set(err,
                "cannot publish port %u at 127.0.0.1:%u of this machine: %s (annotation " ANNOTATION
                ": \"HOSTPORT:%u\" names another)",
-               p->port, p->host_port, strerror(e), p->port);
+               p->port, p->host_port, strerrordesc_np(e), p->port);
     (void)mz_mesh_doc_err(p->doc, err);
     if (fd >= 0)
         (void)close(fd);

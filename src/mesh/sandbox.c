@@ -77,7 +77,7 @@ static bool new_root(const struct mz_mesh_sandbox_opts *o, struct mz_err *err)
         copy_root(root) && chdir(root) == 0 && syscall(SYS_pivot_root, ".", ".") == 0 &&
         umount2(".", MNT_DETACH) == 0 && chdir("/") == 0)
         return true;
-    return mz_err_set(err, "cannot give a pod a root of its own: %s", strerror(errno));
+    return mz_err_set(err, "cannot give a pod a root of its own: %s", strerrordesc_np(errno));
 }
 
 /* "/etc" of "/etc/shop/x.conf". */
@@ -117,7 +117,7 @@ static bool cover(const struct mz_mesh_sandbox_opts *o, const char *to, struct m
     if (!make_folder(upper) || !make_folder(work) ||
         mount("overlay", covered[n], "overlay", 0, options) != 0)
         return mz_err_set(err, "cannot lay a folder over %s for %s: %s", covered[n], to,
-                          strerror(errno));
+                          strerrordesc_np(errno));
     n++;
     return true;
 }
@@ -151,7 +151,7 @@ static bool mount_one(const struct mz_mesh_sandbox_opts *o, const struct mz_mesh
 {
     struct stat from, to;
     if (stat(m->from, &from) != 0)
-        return mz_err_set(err, "%s: %s", m->from, strerror(errno));
+        return mz_err_set(err, "%s: %s", m->from, strerrordesc_np(errno));
     if (stat(m->to, &to) != 0) {
         const bool top = lacks_top(m->to);
         if (top && !has_root && !(has_root = new_root(o, err)))
@@ -159,17 +159,17 @@ static bool mount_one(const struct mz_mesh_sandbox_opts *o, const struct mz_mesh
         if (!top && !is_own(m->to) && !cover(o, m->to, err))
             return false;
         if (!make_target(m->to, S_ISDIR(from.st_mode)))
-            return mz_err_set(err, "cannot make %s in a pod: %s", m->to, strerror(errno));
+            return mz_err_set(err, "cannot make %s in a pod: %s", m->to, strerrordesc_np(errno));
     }
     if (mount(m->from, m->to, NULL, MS_BIND, NULL) == 0)
         return true;
-    return mz_err_set(err, "cannot mount %s in a pod: %s", m->to, strerror(errno));
+    return mz_err_set(err, "cannot mount %s in a pod: %s", m->to, strerrordesc_np(errno));
 }
 
 static bool prepare(const struct mz_mesh_sandbox_opts *o, struct mz_err *err)
 {
     if (unshare((o->node ? 0 : CLONE_NEWNET) | CLONE_NEWNS | CLONE_NEWUTS) != 0)
-        return mz_err_set(err, "cannot make namespaces for a pod: %s", strerror(errno));
+        return mz_err_set(err, "cannot make namespaces for a pod: %s", strerrordesc_np(errno));
     for (size_t i = 0; i < o->mounts_n; i++)
         if (!mount_one(o, &o->mounts[i], err))
             return false;
@@ -178,7 +178,8 @@ static bool prepare(const struct mz_mesh_sandbox_opts *o, struct mz_err *err)
     if (o->node)
         return true;
     if (sethostname(o->hostname, strlen(o->hostname)) != 0)
-        return mz_err_set(err, "cannot name a pod's host %s: %s", o->hostname, strerror(errno));
+        return mz_err_set(err, "cannot name a pod's host %s: %s", o->hostname,
+                          strerrordesc_np(errno));
     /* As Kubernetes has it for gateways: any user may listen on 80. */
     (void)write_text("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
     return true;
@@ -193,7 +194,7 @@ static _Noreturn void child(const struct mz_mesh_sandbox_opts *o, int to)
     bool ok = prepare(o, &err);
     for (size_t i = 0; ok && i < 3; i++) {
         fds[i] = open(paths[i], O_RDONLY | O_CLOEXEC);
-        ok = fds[i] >= 0 || mz_err_set(&err, "%s: %s", paths[i], strerror(errno));
+        ok = fds[i] >= 0 || mz_err_set(&err, "%s: %s", paths[i], strerrordesc_np(errno));
     }
     (void)mz_mesh_line_write(
         to, ok ? json_pack("{s:b}", "ok", 1) : json_pack("{s:s}", "error", err.msg), fds,
@@ -227,13 +228,13 @@ bool mz_mesh_sandbox_create(const struct mz_mesh_sandbox_opts *o, struct mz_mesh
 {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
-        return mz_err_set(err, "socketpair: %s", strerror(errno));
+        return mz_err_set(err, "socketpair: %s", strerrordesc_np(errno));
     const pid_t pid = fork();
     if (pid == 0)
         child(o, pair[1]);
     (void)close(pair[1]);
     const bool ok =
-        pid < 0 ? mz_err_set(err, "fork: %s", strerror(errno)) : result(pair[0], out, err);
+        pid < 0 ? mz_err_set(err, "fork: %s", strerrordesc_np(errno)) : result(pair[0], out, err);
     (void)close(pair[0]);
     if (pid > 0)
         (void)waitpid(pid, NULL, 0);
@@ -363,7 +364,7 @@ pid_t mz_mesh_spawn(const struct mz_mesh_spawn *s, struct mz_err *err)
 {
     int tell[2], e = 0;
     if (pipe2(tell, O_CLOEXEC) != 0) {
-        mz_err_set(err, "pipe: %s", strerror(errno));
+        mz_err_set(err, "pipe: %s", strerrordesc_np(errno));
         return -1;
     }
     const pid_t pid = fork();
@@ -379,7 +380,7 @@ pid_t mz_mesh_spawn(const struct mz_mesh_spawn *s, struct mz_err *err)
         return pid;
     if (pid > 0)
         (void)waitpid(pid, NULL, 0);
-    mz_err_set(err, "cannot run %s: %s", s->argv[0], strerror(pid < 0 ? errno : e));
+    mz_err_set(err, "cannot run %s: %s", s->argv[0], strerrordesc_np(pid < 0 ? errno : e));
     return -1;
 }
 

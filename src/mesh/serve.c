@@ -221,7 +221,7 @@ static void on_dialled(struct mz_io *io, unsigned events)
     const int fd = e ? -1 : dup(io->fd);
     end_dial(c);
     if (fd < 0) {
-        refuse(c, "nobody answers there: %s", strerror(e));
+        refuse(c, "nobody answers there: %s", strerrordesc_np(e));
         return;
     }
     answer(c, json_pack("{s:b}", "ok", 1), fd);
@@ -232,7 +232,7 @@ static void on_dial_limit(struct mz_timer *t)
 {
     struct client *c = MZ_CONTAINER(t, struct client, limit);
     end_dial(c);
-    refuse(c, "nobody answers there: %s", strerror(ETIMEDOUT));
+    refuse(c, "nobody answers there: %s", strerrordesc_np(ETIMEDOUT));
 }
 
 static void op_dial(struct client *c, json_t *request)
@@ -259,7 +259,7 @@ static void op_dial(struct client *c, json_t *request)
         if (fd >= 0)
             (void)close(fd);
         c->dial.fd = -1;
-        refuse(c, "nobody answers there: %s", strerror(e));
+        refuse(c, "nobody answers there: %s", strerrordesc_np(e));
         return;
     }
     mz_timer_start_ms(&c->limit, DIAL_MS);

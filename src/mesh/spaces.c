@@ -104,7 +104,7 @@ static bool map(const char *tool, pid_t pid, unsigned own, struct range r, struc
     }
     return rc == 0 && status == 0 ? true
                                   : mz_err_set(err, "%s could not give the mesh its ids%s%s", tool,
-                                               rc ? ": " : "", rc ? strerror(rc) : "");
+                                               rc ? ": " : "", rc ? strerrordesc_np(rc) : "");
 }
 
 static bool map_both(pid_t pid, struct mz_err *err)
@@ -127,7 +127,7 @@ static _Noreturn void begin(int (*run)(void *arg), void *arg, int wait)
     (void)setsid(); /* the terminal's keys are for who stays outside */
     (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) {
-        fprintf(stderr, "Error: mounts cannot be made private: %s\n", strerror(errno));
+        fprintf(stderr, "Error: mounts cannot be made private: %s\n", strerrordesc_np(errno));
         _exit(1);
     }
     const int code = run(arg);
@@ -143,7 +143,7 @@ pid_t mz_mesh_spaces_fork(int (*run)(void *arg), void *arg, struct mz_err *err)
     int pair[2];
     bool ok = true;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
-        mz_err_set(err, "socketpair: %s", strerror(errno));
+        mz_err_set(err, "socketpair: %s", strerrordesc_np(errno));
         return -1;
     }
     (void)fflush(NULL);
@@ -157,7 +157,7 @@ pid_t mz_mesh_spaces_fork(int (*run)(void *arg), void *arg, struct mz_err *err)
     (void)close(pair[0]);
     if (pid < 0)
         ok = mz_err_set(
-            err, "namespaces cannot be made: %s%s", strerror(e),
+            err, "namespaces cannot be made: %s%s", strerrordesc_np(e),
             e == EPERM || e == ENOSPC
                 ? " (is this a container without rights, or are user namespaces switched off?)"
                 : "");

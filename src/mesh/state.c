@@ -68,14 +68,14 @@ int mz_mesh_root_open(bool make, struct mz_err *err)
     if (!mz_mesh_root(path, sizeof(path), err))
         return -1;
     if (make && mkdir(path, 0700) != 0 && errno != EEXIST) {
-        mz_err_set(err, "cannot make the folder %s: %s", path, strerror(errno));
+        mz_err_set(err, "cannot make the folder %s: %s", path, strerrordesc_np(errno));
         return -1;
     }
     const int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) {
         const int e = errno;
         if (e != ENOENT)
-            mz_err_set(err, "cannot open the folder %s: %s", path, strerror(e));
+            mz_err_set(err, "cannot open the folder %s: %s", path, strerrordesc_np(e));
         errno = e;
         return -1;
     }

@@ -51,13 +51,14 @@ static bool find_programs(struct keeper *k, struct mz_err *err)
     static const char *const names[] = { "mizzend", "mizzen-agent", "mizzen-proxy" };
     const ssize_t n = readlink("/proc/self/exe", k->bin, sizeof(k->bin) - 32);
     if (n <= 0)
-        return mz_err_set(err, "/proc/self/exe: %s", strerror(errno));
+        return mz_err_set(err, "/proc/self/exe: %s", strerrordesc_np(errno));
     k->bin[n] = 0;
     char *slash = strrchr(k->bin, '/');
     for (size_t i = 0; i < MZ_COUNT(names); i++) {
         (void)snprintf(slash, sizeof(k->bin) - (size_t)(slash - k->bin), "/%s", names[i]);
         if (access(k->bin, X_OK) != 0)
-            return mz_err_set(err, "%s: %s (it belongs beside mizzenctl)", k->bin, strerror(errno));
+            return mz_err_set(err, "%s: %s (it belongs beside mizzenctl)", k->bin,
+                              strerrordesc_np(errno));
     }
     *slash = 0;
     return true;
@@ -96,12 +97,12 @@ static int lock_once(struct keeper *k, struct mz_err *err)
     char path[MZ_MESH_NAME_MAX + 16];
     (void)snprintf(path, sizeof(path), "%s/up.pid", k->name);
     if (mkdirat(k->root, k->name, 0700) != 0 && errno != EEXIST) {
-        mz_err_set(err, "cannot make %s: %s", k->state, strerror(errno));
+        mz_err_set(err, "cannot make %s: %s", k->state, strerrordesc_np(errno));
         return -1;
     }
     const int fd = openat(k->root, path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0 && errno != ENOENT) {
-        mz_err_set(err, "cannot make %s/up.pid: %s", k->state, strerror(errno));
+        mz_err_set(err, "cannot make %s/up.pid: %s", k->state, strerrordesc_np(errno));
         return -1;
     }
     if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0) {
@@ -140,7 +141,7 @@ static bool take_state(struct keeper *k, struct mz_err *err)
     for (size_t i = 0; i < MZ_COUNT(folders); i++) {
         (void)snprintf(path, sizeof(path), "%s/%s", k->state, folders[i]);
         if (mkdir(path, 0700) != 0)
-            return mz_err_set(err, "cannot make %s: %s", path, strerror(errno));
+            return mz_err_set(err, "cannot make %s: %s", path, strerrordesc_np(errno));
     }
     return true;
 }
@@ -159,7 +160,8 @@ static bool open_control(struct keeper *k, struct mz_err *err)
     const int e = errno;
     if (dir >= 0)
         (void)close(dir);
-    return ok || mz_err_set(err, "cannot listen at %s/control.sock: %s", k->state, strerror(e));
+    return ok ||
+           mz_err_set(err, "cannot listen at %s/control.sock: %s", k->state, strerrordesc_np(e));
 }
 
 /* ---- while it runs ---- */
@@ -179,7 +181,7 @@ static void open_port(struct keeper *k, uint16_t host_port)
     const struct mz_mesh_port p = { .doc = &nobody, .host_port = host_port };
     struct mz_err err = { .path = "", .msg = "" };
     int fd = mz_mesh_port_listen(&p, &err);
-    const char *why = strerror(errno);
+    const char *why = strerrordesc_np(errno);
     (void)mz_mesh_line_write(
         k->pair[0], fd < 0 ? json_pack("{s:s}", "error", why) : json_pack("{s:b}", "ok", 1), &fd,
         fd >= 0); /* it has ended: that is told elsewhere */
@@ -297,7 +299,7 @@ static int run(struct keeper *k, struct mz_err *err)
     int code = 1;
     block_signals(k);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, k->pair) != 0)
-        mz_err_set(err, "socketpair: %s", strerror(errno));
+        mz_err_set(err, "socketpair: %s", strerrordesc_np(errno));
     else
         k->pid = mz_mesh_spaces_fork(supervise, k, err);
     if (k->pid > 0) {
@@ -373,11 +375,11 @@ static int detach(struct keeper *k, struct mz_err *err)
 {
     int ready[2], errors[2];
     if (pipe2(ready, O_CLOEXEC) != 0 || pipe2(errors, O_CLOEXEC) != 0)
-        return mz_err_set(err, "pipe: %s", strerror(errno)), 1;
+        return mz_err_set(err, "pipe: %s", strerrordesc_np(errno)), 1;
     (void)fflush(NULL);
     const pid_t pid = fork();
     if (pid < 0)
-        return mz_err_set(err, "fork: %s", strerror(errno)), 1;
+        return mz_err_set(err, "fork: %s", strerrordesc_np(errno)), 1;
     if (pid > 0) {
         (void)close(ready[1]);
         (void)close(errors[1]);
