@@ -134,7 +134,7 @@ static const char *resource(json_t *container, json_t *ref, struct mz_arena *a)
         mz_json_text(mz_json_at(container, "resources", mz_arena_dup(a, group).p, NULL),
                      rest.p ? rest.p : "", NULL);
     if (!text || !mz_mesh_quantity(text, mz_json_text(ref, "divisor", "1"), &value)) {
-        const bool cpu = mz_str_eq(rest, MZ_STR("cpu"));
+        const bool cpu = mz_str_ends(mz_str_c(name), MZ_STR("cpu"));
         const long n =
             cpu ? sysconf(_SC_NPROCESSORS_ONLN) : sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
         value = n > 0 ? (uint64_t)n : 1;

@@ -69,6 +69,7 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 bool mz_mesh_remove_all(const char *path)
 {
     for (int turn = 0; turn < 2 && access(path, F_OK) == 0; turn++)
+        /* NOLINTNEXTLINE(concurrency-mt-unsafe): one thread */
         (void)nftw(path, remove_one, 32, FTW_DEPTH | FTW_PHYS);
     return access(path, F_OK) != 0;
 }

@@ -179,8 +179,8 @@ static bool read_command(struct building *b, json_t *c, const struct mz_mesh_env
         add_words(&w, env, command, 0);
         add_words(&w, env, args, 0);
     }
-    const char *name = w.v.v[0], *path = program(b, name);
-    if (path)
+    const char *name = w.v.n ? w.v.v[0] : "", *path = program(b, name);
+    if (path && w.v.n)
         w.v.v[0] = path;
     out->argv = keep_words(&w, b->s->arena);
     return path ? true
@@ -345,9 +345,10 @@ static bool read_probe(struct building *b, json_t *c, const char *name,
     } else if (json_array_size(command)) {
         const struct mz_mesh_env none = { .arena = b->s->arena };
         add_words(&w, &none, command, 0);
-        const char *path = program(b, w.v.v[0]);
-        ok = path ? true : mz_err_set(b->err, "exec: there is no program \"%.200s\"", w.v.v[0]);
-        w.v.v[0] = path;
+        const char *word = w.v.n ? w.v.v[0] : "", *path = program(b, word);
+        ok = path ? true : mz_err_set(b->err, "exec: there is no program \"%.200s\"", word);
+        if (path && w.v.n)
+            w.v.v[0] = path;
         out->kind = MZ_MESH_PROBE_EXEC;
         out->argv = keep_words(&w, b->s->arena);
     } else {

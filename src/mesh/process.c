@@ -86,10 +86,11 @@ size_t mz_mesh_process_tree(pid_t host_pid, pid_t *out, size_t max)
         out[n++] = host_pid;
     for (size_t at = 0; at < n; at++) {
         char path[64];
-        int child;
+        char line[2048], *at_text = line, *end;
         (void)snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)out[at], (int)out[at]);
         FILE *f = fopen(path, "re");
-        while (f && n < max && fscanf(f, "%d", &child) == 1)
+        const bool any = f && fgets(line, sizeof(line), f);
+        for (long child; any && n < max && (child = strtol(at_text, &end, 10)) > 0; at_text = end)
             out[n++] = (pid_t)child;
         if (f)
             (void)fclose(f);

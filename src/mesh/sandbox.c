@@ -47,6 +47,7 @@ static bool copy_root(const char *root)
     char from[NAME_MAX + 2], to[1400], link[PATH_MAX];
     DIR *d = opendir("/");
     bool ok = d != NULL;
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): one thread */
     for (const struct dirent *e; ok && (e = readdir(d)) != NULL;) {
         struct stat st;
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
@@ -281,6 +282,7 @@ unsigned mz_mesh_sandbox_kill(const struct mz_mesh_sandbox *s, int signo)
     struct stat net;
     unsigned n = 0;
     DIR *d = s->net >= 0 && fstat(s->net, &net) == 0 ? opendir("/proc") : NULL;
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): one thread */
     for (const struct dirent *e; d && (e = readdir(d)) != NULL;) {
         if (e->d_name[0] < '1' || e->d_name[0] > '9' || !is_in(e->d_name, &net))
             continue;
@@ -313,7 +315,7 @@ static bool become(const struct mz_mesh_spawn *s)
     const struct mz_mesh_sandbox *in = s->in;
     sigset_t none;
     (void)sigemptyset(&none);
-    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    (void)pthread_sigmask(SIG_SETMASK, &none, NULL);
     (void)signal(SIGPIPE, SIG_DFL);
     (void)setsid();
     if (in && (setns(in->uts, CLONE_NEWUTS) != 0 || setns(in->net, CLONE_NEWNET) != 0 ||

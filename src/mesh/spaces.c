@@ -17,7 +17,6 @@
 
 #include "base/str.h"
 
-extern char **environ;
 enum { LEAST_IDS = 1400, MOST_IDS = 65535 };
 
 struct range {

@@ -50,7 +50,7 @@ bool mz_mesh_name_of(const char *name_or_dir, char out_name[MZ_MESH_NAME_MAX + 1
 
 bool mz_mesh_root(char *out_path, size_t n, struct mz_err *err)
 {
-    const char *run = getenv("XDG_RUNTIME_DIR");
+    const char *run = getenv("XDG_RUNTIME_DIR"); /* NOLINT(concurrency-mt-unsafe): one thread */
     int len;
     if (geteuid() == 0)
         len = snprintf(out_path, n, "/run/mizzen");
@@ -105,6 +105,7 @@ bool mz_mesh_only(int root_fd, char out_name[MZ_MESH_NAME_MAX + 1], struct mz_er
     char names[400] = "";
     unsigned n = 0;
     DIR *d = fdopendir(openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): one thread */
     for (const struct dirent *e; d && (e = readdir(d)) != NULL;) {
         if (!name_ok(mz_str_c(e->d_name)) || !mz_mesh_lives(root_fd, e->d_name))
             continue;

@@ -27,7 +27,6 @@
 #include "mesh/state.h"
 #include "mesh/supervisor_priv.h"
 
-extern char **environ;
 enum { GONE_MS = 20000, STEP_MS = 10, PATH_ROOM = PATH_MAX + 300 };
 
 struct keeper {
@@ -281,7 +280,7 @@ static void block_signals(struct keeper *k)
     (void)sigaddset(&set, SIGTERM);
     (void)sigaddset(&set, SIGHUP);
     (void)sigaddset(&set, SIGCHLD);
-    (void)sigprocmask(SIG_BLOCK, &set, NULL);
+    (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
     k->signals = signalfd(-1, &set, SFD_CLOEXEC);
 }
 
@@ -362,7 +361,7 @@ static int wait_detached(const struct keeper *k, int from, int errors)
         tell_waiting(k);
         return 1;
     }
-    n = read(from, &what, 1); /* nothing: it has ended */
+    (void)!read(from, &what, 1); /* nothing: it has ended */
     while (what != 'r' && (n = read(errors, text, sizeof(text))) > 0)
         (void)!write(2, text, (size_t)n); /* why it failed */
     if (what == 'r' && !k->o->quiet)

@@ -26,6 +26,7 @@ static void add(struct mz_mesh_watch *w, const char *path, unsigned depth)
     if (!d)
         return;
     (void)inotify_add_watch(w->io.fd, path, what); /* one that is watched stays so */
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): one thread */
     for (const struct dirent *e; (e = readdir(d)) != NULL;) {
         char child[PATH_MAX];
         struct stat st;
