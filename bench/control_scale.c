@@ -1,7 +1,7 @@
 /*
  * What one change costs mizzend, without sockets: control_scale SERVICES PROXIES [NAMESPACES]. Every service has a port and five
- * endpoints; every proxy asks for clusters, endpoints, listeners and routes by delta, and acknowledges at once. A line per step: CPU
- * time, responses, bytes, resident memory.
+ * endpoints, one in ten of them a DestinationRule and a VirtualService; every proxy asks for clusters, endpoints, listeners and routes
+ * by delta, and acknowledges at once. Each change is made several times; the middle one is told. bench/control_curve.py runs it.
  */
 #include <malloc.h>
 #include <stdio.h>
@@ -47,10 +47,12 @@ static unsigned resident_mb(void)
     return pages / 256;
 }
 
-static void step(const char *what, double since)
+/* One line a step: what, CPU ms, responses, bytes, resident MB; with tabs between. */
+static void step(const char *what, double ms)
 {
-    printf("%-34s %9.1f ms  %8llu responses %12llu bytes  %5u MB\n", what, now_ms() - since,
-           (unsigned long long)t.responses, (unsigned long long)t.bytes, resident_mb());
+    printf("%s\t%.3f\t%llu\t%llu\t%u\n", what, ms, (unsigned long long)t.responses,
+           (unsigned long long)t.bytes, resident_mb());
+    (void)fflush(stdout);
     t.responses = t.bytes = 0;
 }
 
@@ -60,29 +62,68 @@ static void put(const char *text)
     mz_doc_read_text(&r, mz_str_c(text), MZ_TEXT_YAML);
 }
 
-static void put_service(unsigned i, unsigned port)
+static void put_service(unsigned i, unsigned port, const char *label)
 {
     char text[500];
     (void)snprintf(text, sizeof(text),
-                   "apiVersion: v1\nkind: Service\nmetadata: {name: s%u, namespace: ns%u}\nspec: "
+                   "apiVersion: v1\nkind: Service\nmetadata: {name: s%u, namespace: ns%u, labels: "
+                   "{a: %s}}\nspec: "
                    "{clusterIP: 10.%u.%u.%u, selector: {app: s%u}, "
                    "ports: [{name: http, port: %u}]}\n",
-                   i, i % t.namespaces, 100 + i / 62500, i / 250 % 250, i % 250 + 1, i, port);
+                   i, i % t.namespaces, label, 100 + i / 62500, i / 250 % 250, i % 250 + 1, i,
+                   port);
+    put(text);
+}
+
+static void put_rule(unsigned i, unsigned limit)
+{
+    char text[500];
+    (void)snprintf(
+        text, sizeof(text),
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: r%u, "
+        "namespace: ns%u}\nspec: {host: s%u, trafficPolicy: {connectionPool: {tcp: "
+        "{maxConnections: %u}}}}\n",
+        i, i % t.namespaces, i, limit);
+    put(text);
+}
+
+static void put_route(unsigned i, unsigned seconds)
+{
+    char text[500];
+    (void)snprintf(
+        text, sizeof(text),
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v%u, "
+        "namespace: ns%u}\nspec: {hosts: [s%u], http: [{timeout: %us, route: "
+        "[{destination: {host: s%u}}]}]}\n",
+        i, i % t.namespaces, i, seconds, i);
+    put(text);
+}
+
+/* Behind the last endpoint of the first service. */
+static void put_pod(unsigned version)
+{
+    char text[500];
+    (void)snprintf(
+        text, sizeof(text),
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: ns0, labels: {version: "
+        "v%u}}\nspec: {serviceAccountName: a}\nstatus: {podIP: 11.0.0.5, phase: Running}\n",
+        version);
     put(text);
 }
 
 static void put_endpoints(unsigned i, unsigned last)
 {
-    char text[900];
+    char text[1000];
     (void)snprintf(text, sizeof(text),
                    "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: s%u-1, "
                    "namespace: ns%u, labels: "
                    "{kubernetes.io/service-name: s%u}}\nendpoints: [{addresses: [11.%u.%u.1]}, "
                    "{addresses: [11.%u.%u.2]}, {addresses: [11.%u.%u.3]}, "
-                   "{addresses: [11.%u.%u.4]}, {addresses: [11.%u.%u.%u]}]\nports: [{name: http, "
+                   "{addresses: [11.%u.%u.4]}, {addresses: [11.%u.%u.%u]%s}]\nports: [{name: http, "
                    "port: 8080}]\n",
                    i, i % t.namespaces, i, i / 250, i % 250, i / 250, i % 250, i / 250, i % 250,
-                   i / 250, i % 250, i / 250, i % 250, last);
+                   i / 250, i % 250, i / 250, i % 250, last,
+                   i ? "" : ", targetRef: {kind: Pod, name: p}");
     put(text);
 }
 
@@ -157,16 +198,16 @@ static void settle(unsigned k)
     }
 }
 
-static void tell(const char *what)
+/* CPU time until everybody was told; acknowledgements are not counted. */
+static double tell(void)
 {
     const struct mz_model_opts o = { .domain = "cluster.local" };
     const double since = now_ms();
     struct mz_change c;
     struct mz_model *m = mz_model_build(t.store, &o, t.model);
-    const double built = now_ms();
     mz_change_init(&c, t.model, m);
-    for (size_t i = 0; i < t.proxies && m->base != t.model; i++)
-        mz_peer_detach(t.clients[i].peer);
+    for (size_t i = 0; i < t.proxies; i++)
+        mz_peer_prepare(t.clients[i].peer, m);
     mz_bundles_trim(t.bundles);
     mz_translator_set_model(t.translator, m);
     for (size_t i = 0; i < t.proxies; i++)
@@ -175,11 +216,93 @@ static void tell(const char *what)
     mz_bundles_trim(t.bundles);
     mz_model_unref(t.model);
     t.model = m;
-    printf("  (model %.1f ms)\n", built - since);
-    step(what, since);
+    return now_ms() - since;
+}
+
+static void settle_all(void)
+{
+    const uint64_t responses = t.responses, bytes = t.bytes;
     for (unsigned i = 0; i < t.proxies; i++)
         settle(i);
+    t.responses = responses;
+    t.bytes = bytes;
+}
+
+/* ---- changes: each is made again and again ---- */
+
+static void change_endpoints(unsigned i)
+{
+    put_endpoints(0, 6 + i);
+}
+
+static void change_port(unsigned i)
+{
+    put_service(1, i % 2 ? 80 : 81, "x");
+}
+
+static void change_label(unsigned i)
+{
+    put_service(2, 80, i % 2 ? "x" : "y");
+}
+
+static void come_and_go(unsigned i)
+{
+    char key[100];
+    (void)snprintf(key, sizeof(key), "Service/ns%u/s%u", t.services % t.namespaces, t.services);
+    if (i % 2)
+        mz_store_remove(t.store, mz_str_c(key));
+    else
+        put_service(t.services, 80, "x");
+}
+
+static void change_pod(unsigned i)
+{
+    put_pod(i);
+}
+
+static void change_rule(unsigned i)
+{
+    put_rule(0, 7 + i);
+}
+
+static void change_route(unsigned i)
+{
+    put_route(0, 7 + i);
+}
+
+static const struct {
+    const char *what;
+    void (*change)(unsigned i);
+} changes[] = {
+    { "endpoints of one service", change_endpoints },
+    { "a pod", change_pod },
+    { "a label of one service", change_label },
+    { "a port of one service", change_port },
+    { "a service comes or goes", come_and_go },
+    { "a DestinationRule", change_rule },
+    { "a VirtualService", change_route },
+};
+enum { TIMES = 6 };
+
+static int compare_ms(const void *a, const void *b)
+{
+    const double *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+static void measure(size_t k)
+{
+    double ms[TIMES];
     t.responses = t.bytes = 0;
+    for (unsigned i = 0; i < TIMES; i++) {
+        changes[k].change(i);
+        ms[i] = tell();
+        settle_all();
+    }
+    qsort(ms, TIMES, sizeof(*ms), compare_ms);
+    t.responses /= TIMES;
+    t.bytes /= TIMES;
+    step(changes[k].what, ms[TIMES / 2 - 1]);
 }
 
 static unsigned number(int argc, char **argv, int i, unsigned otherwise)
@@ -202,13 +325,17 @@ int main(int argc, char **argv)
     t.clients = calloc(t.proxies, sizeof(*t.clients));
     t.names = calloc(t.services, sizeof(*t.names));
     for (unsigned i = 0; i < t.services; i++) {
-        put_service(i, 80);
+        put_service(i, 80, "x");
+        if (i % 10 == 0) {
+            put_rule(i, 5);
+            put_route(i, 5);
+        }
         put_endpoints(i, 5);
         t.names[i] = malloc(100);
         (void)snprintf(t.names[i], 100, "outbound|80||s%u.ns%u.svc.cluster.local", i,
                        i % t.namespaces);
     }
-    printf("%u services, %u proxies, %u namespaces\n", t.services, t.proxies, t.namespaces);
+    put_pod(0);
     for (unsigned i = 0; i < t.proxies; i++) {
         const struct mz_peer_env env = { .translator = t.translator,
                                          .bundles = t.bundles,
@@ -218,21 +345,15 @@ int main(int argc, char **argv)
                                          .arg = &t.clients[i] };
         t.clients[i].peer = mz_peer_create(&env);
     }
-    tell("model");
+    step("model", tell());
     const double since = now_ms();
     for (unsigned i = 0; i < t.proxies; i++) {
         for (size_t k = 0; k < MZ_COUNT(order); k++)
             request(i, order[k], true);
         settle(i);
     }
-    step("first configuration of all", since);
-    put_endpoints(0, 6);
-    tell("endpoints of one service");
-    put_endpoints(0, 7);
-    tell("... again");
-    put_service(1, 81);
-    tell("a port of one service");
-    put_service(1, 80);
-    tell("... and back");
+    step("first configuration of all", now_ms() - since);
+    for (size_t i = 0; i < MZ_COUNT(changes); i++)
+        measure(i);
     return 0;
 }

@@ -103,7 +103,8 @@ void mz_bundles_trim(struct mz_bundles *b)
     drop_steps(b);
     drop_known(b);
     mz_sets_trim(b->sets);
-    trim_names(b);
+    if (b->names.n >= b->names_max)
+        trim_names(b);
 }
 
 void mz_bundles_destroy(struct mz_bundles *b)
@@ -386,22 +387,43 @@ struct known_key {
     uint64_t whom, type, asked, asked_n;
 };
 
+static struct mz_set *known_get(const struct mz_bundles *b, struct mz_str key)
+{
+    const struct known *x = mz_map_get(&b->known, key);
+    return x ? x->get : NULL;
+}
+
+static void known_put(struct mz_bundles *b, struct mz_str key, struct mz_set *get)
+{
+    if (b->known.n >= KNOWN)
+        drop_known(b);
+    struct known *x = mz_alloc(MZ_MEM_XDS, sizeof(*x) + key.n);
+    memcpy(x + 1, key.p, key.n);
+    *x = (struct known){ { (const char *)(x + 1), key.n }, mz_set_ref(get) };
+    (void)mz_map_put(&b->known, x->key, x);
+}
+
 struct mz_set *mz_bundles_known(struct mz_bundles *b, uint64_t whom, unsigned type,
                                 const struct mz_set *asked)
 {
     const struct known_key k = { whom, type, mz_set_hash(asked), mz_set_count(asked) };
-    struct known *x = mz_map_get(&b->known, (struct mz_str){ (const char *)&k, sizeof(k) });
-    return x ? x->get : NULL;
+    return known_get(b, (struct mz_str){ (const char *)&k, sizeof(k) });
 }
 
 void mz_bundles_know(struct mz_bundles *b, uint64_t whom, unsigned type, const struct mz_set *asked,
                      struct mz_set *get)
 {
     const struct known_key k = { whom, type, mz_set_hash(asked), mz_set_count(asked) };
-    if (b->known.n >= KNOWN)
-        drop_known(b);
-    struct known *x = mz_alloc(MZ_MEM_XDS, sizeof(*x) + sizeof(k));
-    memcpy(x + 1, &k, sizeof(k));
-    *x = (struct known){ { (const char *)(x + 1), sizeof(k) }, mz_set_ref(get) };
-    (void)mz_map_put(&b->known, x->key, x);
+    known_put(b, (struct mz_str){ (const char *)&k, sizeof(k) }, get);
+}
+
+/* Three numbers: no key of what is known has as many. */
+struct mz_set *mz_bundles_asked(struct mz_bundles *b, const uint64_t list[3])
+{
+    return known_get(b, (struct mz_str){ (const char *)list, 3 * sizeof(*list) });
+}
+
+void mz_bundles_ask(struct mz_bundles *b, const uint64_t list[3], struct mz_set *get)
+{
+    known_put(b, (struct mz_str){ (const char *)list, 3 * sizeof(*list) }, get);
 }

@@ -32,8 +32,12 @@ const struct mz_step *mz_bundles_step(struct mz_bundles *b, unsigned mode, struc
 /* What those get who have @asked of a type by name, for all of one kind (@whom); kept until the next trim. Borrowed; NULL: not known. */
 struct mz_set *mz_bundles_known(struct mz_bundles *b, uint64_t whom, unsigned type, const struct mz_set *asked);
 void mz_bundles_know(struct mz_bundles *b, uint64_t whom, unsigned type, const struct mz_set *asked, struct mz_set *get);
+/* What a client has that asked for these names and nothing else (as mz_bundles_name() has them), where another asked for the same in the
+ * same order since the last trim; else NULL, and what is told then is kept. @list: of the names. Borrowed. */
+struct mz_set *mz_bundles_asked(struct mz_bundles *b, const uint64_t list[3]);
+void mz_bundles_ask(struct mz_bundles *b, const uint64_t list[3], struct mz_set *get);
 /* A resource of @name that nobody has yet (version 0, no bytes), the same one for all that ask for it. A reference. */
 struct mz_out *mz_bundles_name(struct mz_bundles *b, struct mz_str name);
-void mz_bundles_trim(struct mz_bundles *b); /* forgets what nobody holds */
+void mz_bundles_trim(struct mz_bundles *b); /* forgets steps and answers that nobody holds; names, when there are many */
 size_t mz_bundles_bytes(const struct mz_bundles *b); /* of all that are held here */
 #endif

@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "proto/wire.h"
 
-enum { MAX_NAMES = 100000, NACK_TEXT = 512, MAX_STALE = 100 };
+enum { MAX_NAMES = 100000, NACK_TEXT = 512, MAX_STALE = 100, LONG_LIST = 16 /* names */ };
 
 struct refusal {
     char text[NACK_TEXT], resource[NACK_TEXT], object[NACK_TEXT];
@@ -100,18 +100,11 @@ static void edit(struct edits *e, struct mz_str name, struct mz_out *out /* take
     *mz_vec_push(&e->v, MZ_MEM_XDS) = (struct mz_set_edit){ name, out };
 }
 
-static int compare_edits(const void *a, const void *b)
-{
-    const struct mz_set_edit *x = a, *y = b;
-    const int c = mz_str_cmp(x->name, y->name);
-    return c ? c : (y->out != NULL) - (x->out != NULL); /* who leaves and comes stays */
-}
-
 static void edits_apply(struct mz_peer *p, struct sub *s, struct edits *e)
 {
     size_t n = 0;
     if (e->v.n)
-        qsort(e->v.v, e->v.n, sizeof(*e->v.v), compare_edits);
+        qsort(e->v.v, e->v.n, sizeof(*e->v.v), mz_set_edit_order);
     for (size_t i = 0; i < e->v.n; i++)
         if (n && mz_str_eq(e->v.v[n - 1].name, e->v.v[i].name))
             mz_out_unref(e->v.v[i].out);
@@ -302,11 +295,13 @@ static struct mz_set *stale_of(struct mz_peer *p, enum mz_xds_type t)
         while (k < now.v.n && mz_str_cmp(now.v.v[k]->name, names.v[i]) < 0)
             k++;
         const bool found = k < now.v.n && mz_str_eq(now.v.v[k]->name, names.v[i]);
+        if (found && mz_set_find(s->have, names.v[i])->version == now.v.v[k]->version)
+            continue;
         *mz_vec_push(&e, MZ_MEM_XDS) =
             (struct mz_set_edit){ names.v[i],
                                   found ? mz_out_ref(now.v.v[k]) : placeholder(p, names.v[i], 0) };
     }
-    struct mz_set *set = mz_set_edit(sets(p), s->have, e.v, e.n);
+    struct mz_set *set = e.n ? mz_set_edit(sets(p), s->have, e.v, e.n) : mz_set_ref(s->have);
     mz_vec_foreach (x, &e)
         mz_out_unref(x->out);
     mz_vec_free(&e, MZ_MEM_XDS);
@@ -327,6 +322,12 @@ static void respond(struct mz_peer *p, enum mz_xds_type t)
         snprintf(text, sizeof(text), "type.googleapis.com/%s", mz_translate_descriptor(t)->name);
     const struct mz_str url = { text, (size_t)n };
     struct mz_set *to = whole ? all_of(p, t) : stale_of(p, t);
+    if (to == s->have && !s->fresh) {
+        s->dirty = false;
+        stale_clear(s);
+        mz_set_unref(to);
+        return;
+    }
     const struct mz_step *step =
         mz_bundles_step(p->env.bundles, mode_of(p, t), url, s->have, to, s->fresh);
     if (!is_needed(p, t, step)) {
@@ -511,18 +512,15 @@ static void take_versions(struct mz_peer *p, struct sub *s, const pb_DeltaDiscov
     edits_apply(p, s, &e);
 }
 
-static void delta_request(struct mz_peer *p, enum mz_xds_type t, const pb_DeltaDiscoveryRequest *r)
+/* True: there is something new in it. */
+static bool change_names(struct mz_peer *p, struct sub *s, const pb_DeltaDiscoveryRequest *r)
 {
-    struct sub *s = &p->subs[t];
-    const bool first = !s->on;
-    bool more = false;
     struct edits e = { 0 };
-    s->on = true;
-    s->wildcard = !mz_translate_is_named(p->proxy, t);
-    for (size_t i = 0; !s->wildcard && i < r->n_resource_names_unsubscribe; i++)
+    bool more = false;
+    for (size_t i = 0; i < r->n_resource_names_unsubscribe; i++)
         if (mz_set_find(s->have, mz_str_c(r->resource_names_unsubscribe[i])))
             edit(&e, mz_str_c(r->resource_names_unsubscribe[i]), NULL);
-    for (size_t i = 0; !s->wildcard && i < r->n_resource_names_subscribe; i++) {
+    for (size_t i = 0; i < r->n_resource_names_subscribe; i++) {
         const struct mz_str name = mz_str_c(r->resource_names_subscribe[i]);
         if (is_star(name.p))
             continue;
@@ -531,6 +529,40 @@ static void delta_request(struct mz_peer *p, enum mz_xds_type t, const pb_DeltaD
         more = true;
     }
     edits_apply(p, s, &e);
+    return more;
+}
+
+/* Many clients begin with the same long list. */
+static bool first_names(struct mz_peer *p, struct sub *s, const pb_DeltaDiscoveryRequest *r)
+{
+    uint64_t list[3] = { r->n_resource_names_subscribe, 0, mz_str_hash(MZ_STR("names")) };
+    for (size_t i = 0; i < r->n_resource_names_subscribe; i++) {
+        const struct mz_str name = mz_str_c(r->resource_names_subscribe[i]);
+        list[1] = mz_xxh64(name.p, name.n + 1, list[1]);
+        list[2] =
+            mz_xxh64(name.p, name.n + 1, list[2]); /* from a number that clients do not know */
+    }
+    struct mz_set *set = mz_bundles_asked(p->env.bundles, list);
+    if (set) {
+        have_set(s, mz_set_ref(set));
+        return true;
+    }
+    const bool more = change_names(p, s, r);
+    if (s->have)
+        mz_bundles_ask(p->env.bundles, list, s->have);
+    return more;
+}
+
+static void delta_request(struct mz_peer *p, enum mz_xds_type t, const pb_DeltaDiscoveryRequest *r)
+{
+    struct sub *s = &p->subs[t];
+    const bool first = !s->on;
+    bool more = false;
+    s->on = true;
+    s->wildcard = !mz_translate_is_named(p->proxy, t);
+    if (!s->wildcard)
+        more = !s->have && r->n_resource_names_subscribe >= LONG_LIST ? first_names(p, s, r)
+                                                                      : change_names(p, s, r);
     if (first)
         take_versions(p, s, r);
     s->fresh |= more || (first && s->wildcard);
@@ -566,8 +598,10 @@ void mz_peer_writable(struct mz_peer *p)
 
 /* ---- models ---- */
 
-void mz_peer_detach(struct mz_peer *p)
+void mz_peer_prepare(struct mz_peer *p, const struct mz_model *next)
 {
+    if (!p->view || mz_view_stays(p->view, next))
+        return;
     mz_view_destroy(p->view);
     p->view = NULL;
 }

@@ -29,8 +29,8 @@ void mz_peer_destroy(struct mz_peer *p); /* NULL is fine */
 /* A request of the variant. False: the stream must end, @err says why (a node that is not served). */
 bool mz_peer_request(struct mz_peer *p, const ProtobufCMessage *request, struct mz_err *err);
 void mz_peer_writable(struct mz_peer *p);
-/* The translator gets another model: detach (not where it stands on the one before), then set it there, then tell what is different. */
-void mz_peer_detach(struct mz_peer *p);
+/* The translator gets another model: prepare, then set it there, then tell what is different. */
+void mz_peer_prepare(struct mz_peer *p, const struct mz_model *next);
 void mz_peer_push(struct mz_peer *p, const struct mz_change *c);
 
 struct mz_peer_state { /* of one type, for debug pages and logs */

@@ -49,7 +49,7 @@ static void change(struct mz_translator *t, struct mz_peer *p, const struct mz_m
 {
     struct mz_change c;
     mz_change_init(&c, *m, models[other]);
-    mz_peer_detach(p);
+    mz_peer_prepare(p, models[other]);
     mz_translator_set_model(t, models[other]);
     mz_peer_push(p, &c);
     mz_change_fini(&c);

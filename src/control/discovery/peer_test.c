@@ -99,7 +99,7 @@ static void set_model(const char *text)
     struct mz_model *m = double_model(mz_str_c(text));
     mz_change_init(&c, t.model, m);
     if (t.peer)
-        mz_peer_detach(t.peer);
+        mz_peer_prepare(t.peer, m);
     mz_translator_set_model(t.translator, m);
     if (t.peer)
         mz_peer_push(t.peer, &c);

@@ -264,9 +264,8 @@ void mz_discovery_set_model(struct mz_discovery *d, const struct mz_model *m)
     const struct mz_model *before = d->model;
     mz_change_init(&c, before, m);
     mz_bundles_trim(d->bundles); /* what was known of the one before */
-    if (!before || m->base != before)
-        mz_list_foreach (it, &d->streams)
-            mz_peer_detach(stream_of(it)->peer);
+    mz_list_foreach (it, &d->streams)
+        mz_peer_prepare(stream_of(it)->peer, m);
     d->model = mz_model_ref(m);
     mz_translator_set_model(d->translator, m);
     if (!mz_change_none(&c))

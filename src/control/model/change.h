@@ -5,6 +5,7 @@
 
 struct mz_change_host {
     MZ_VEC(const struct mz_service *) as; /* as it was, as it is; in whichever namespaces. Of either model */
+    MZ_VEC(const struct mz_rule *) ruled; /* what else held for it before (rule.h) */
 };
 struct mz_change {
     bool all;      /* settings or rules: everything may be different */

@@ -104,7 +104,8 @@ uint64_t model_distribution(struct model_draft *d, struct mz_str ns, const char 
     return distribution(said);
 }
 
-static void add_service(struct model_draft *d, const struct mz_doc *doc, struct model_addresses *a)
+struct mz_service *model_make_service(struct model_draft *d, const struct mz_doc *doc,
+                                      const k8s_ServiceSpec **out_spec, bool *wants)
 {
     static const k8s_ServiceSpec empty = k8s_ServiceSpec__INIT;
     const k8s_ObjectMeta *meta = mz_doc_meta(doc, d->scratch);
@@ -133,8 +134,18 @@ static void add_service(struct model_draft *d, const struct mz_doc *doc, struct 
     s->distribution = model_distribution(d, s->ns, spec->trafficdistribution,
                                          annotation(meta, MODEL_DISTRIBUTION));
     s->hash = mz_xxh64(&s->distribution, sizeof(s->distribution), doc->version);
+    *wants = !alias && !spec->clusterip[0];
+    *out_spec = spec;
+    return s;
+}
+
+static void add_service(struct model_draft *d, const struct mz_doc *doc, struct model_addresses *a)
+{
+    const k8s_ServiceSpec *spec;
+    bool wants;
+    struct mz_service *s = model_make_service(d, doc, &spec, &wants);
     *mz_vec_push(&d->services, MZ_MEM_CONFIG) = s;
-    if (!alias && !spec->clusterip[0])
+    if (wants)
         model_addresses_want(a, s, spec, d->addresses);
 }
 
@@ -153,19 +164,36 @@ static enum mz_health health(const k8s_Endpoint *e)
                                                        : MZ_UNHEALTHY;
 }
 
-static const struct mz_workload *workload_of(struct model_draft *d, const k8s_Endpoint *e,
-                                             const struct mz_doc *slice, const char *address,
-                                             bool *out_awaited)
+/* Whoever tells of the pod later has to look at the service again. */
+static void await(struct model_draft *d, const struct mz_service *s, struct mz_str pod)
+{
+    struct mz_model *m = d->m;
+    struct model_waiting *w = mz_arena_new0(m->arena, struct model_waiting);
+    w->key = mz_arena_printf(m->arena, "%.*s/%.*s", MZ_STR_ARG(s->ns), MZ_STR_ARG(s->name));
+    w->next = mz_index_get(m->awaited, pod);
+    if (w->next && mz_str_eq(w->next->key, w->key))
+        return;
+    (void)mz_index_put(&m->awaited, mz_arena_dup(m->arena, pod), w);
+}
+
+static const struct mz_workload *workload_of(struct model_draft *d, const struct mz_service *s,
+                                             const k8s_Endpoint *e, const struct mz_doc *slice,
+                                             const char *address, bool *out_awaited)
 {
     const k8s_ObjectReference *r = e->targetref;
     char key[600];
     *out_awaited = r && strcmp(r->kind, "Pod") == 0;
+    d->m->loose |= !*out_awaited;
     if (!*out_awaited)
-        return mz_map_get(&d->m->by_address, mz_str_c(address));
+        return mz_index_get(d->m->by_address, mz_str_c(address));
     int n = snprintf(key, sizeof(key), "%.*s/%s", MZ_STR_ARG(slice->ns), r->name);
-    return n > 0 && (size_t)n < sizeof(key)
-               ? mz_map_get(&d->m->by_workload, (struct mz_str){ key, (size_t)n })
-               : NULL;
+    if (n <= 0 || (size_t)n >= sizeof(key))
+        return NULL;
+    const struct mz_str pod = { key, (size_t)n };
+    const struct mz_workload *w = mz_index_get(d->m->by_workload, pod);
+    if (!w)
+        await(d, s, pod);
+    return w;
 }
 
 static void add_endpoint(struct model_draft *d, const struct mz_service *s,
@@ -173,7 +201,7 @@ static void add_endpoint(struct model_draft *d, const struct mz_service *s,
                          const k8s_EndpointSlice *slice, const k8s_Endpoint *e, const char *address)
 {
     bool awaited;
-    const struct mz_workload *w = workload_of(d, e, doc, address, &awaited);
+    const struct mz_workload *w = workload_of(d, s, e, doc, address, &awaited);
     if (awaited && !w)
         return; /* its pod comes with a later document */
     for (size_t i = 0; i < slice->n_ports; i++)

@@ -174,30 +174,36 @@ bool mz_mesh_trust_domain(const struct mz_mesh *m, size_t i, struct mz_str *out)
 
 /* ---- building ---- */
 
+int mz_service_order(const struct mz_service *a, const struct mz_service *b)
+{
+    int c = mz_str_cmp(a->created, b->created);
+    c = c ? c : mz_str_cmp(a->name, b->name);
+    c = c ? c : mz_str_cmp(a->ns, b->ns);
+    return c ? c : a->entry - b->entry;
+}
+
 static int compare_services(const void *a, const void *b)
 {
     const struct mz_service *const *x = a, *const *y = b;
-    int c = mz_str_cmp((*x)->created, (*y)->created);
-    c = c ? c : mz_str_cmp((*x)->name, (*y)->name);
-    c = c ? c : mz_str_cmp((*x)->ns, (*y)->ns);
-    return c ? c : (*x)->entry - (*y)->entry;
+    return mz_service_order(*x, *y);
 }
 
 /* Of one host Kubernetes' own service wins, else the older one: nobody takes a name from it. */
-static void name_service(struct mz_map *by, struct mz_str key, const struct mz_service *s)
+static bool name_service(struct mz_index **by, struct mz_str key, const struct mz_service *s)
 {
-    const struct mz_service *had = mz_map_get(by, key);
+    const struct mz_service *had = mz_index_get(*by, key);
     if (!had || (had->entry && !s->entry))
-        (void)mz_map_put(by, key, (void *)(uintptr_t)s);
+        (void)mz_index_put(by, key, s);
+    return had != NULL;
 }
 
 static void count_namespaces(struct mz_model *m)
 {
     for (size_t i = 0; i < m->services_n; i++) {
-        struct mz_services *l = mz_map_get(&m->by_ns, m->services[i]->ns);
+        struct mz_services *l = mz_index_get(m->by_ns, m->services[i]->ns);
         if (!l) {
             l = mz_arena_new0(m->arena, struct mz_services);
-            (void)mz_map_put(&m->by_ns, m->services[i]->ns, l);
+            (void)mz_index_put(&m->by_ns, m->services[i]->ns, l);
         }
         l->n++;
     }
@@ -206,39 +212,47 @@ static void count_namespaces(struct mz_model *m)
 static void fill_namespaces(struct mz_model *m)
 {
     count_namespaces(m);
-    mz_map_foreach (it, &m->by_ns) {
-        struct mz_services *l = it->value;
+    mz_index_foreach (it, m->by_ns) {
+        struct mz_services *l = it.value;
         l->v = mz_arena_alloc(m->arena, l->n * sizeof(*l->v));
         l->n = 0;
     }
     for (size_t i = 0; i < m->services_n; i++) {
-        struct mz_services *l = mz_map_get(&m->by_ns, m->services[i]->ns);
+        struct mz_services *l = mz_index_get(m->by_ns, m->services[i]->ns);
         l->v[l->n++] = m->services[i];
     }
+}
+
+void model_default_export(const struct mz_model *m, struct mz_service *s)
+{
+    if (s->export_to_n)
+        return;
+    s->export_to = m->mesh.service_export_to;
+    s->export_to_n = m->mesh.service_export_to_n;
 }
 
 static void finish_services(struct model_draft *d)
 {
     struct mz_model *m = d->m;
     const size_t n = d->services.n;
-    const struct mz_service **v = mz_arena_alloc(m->arena, n * sizeof(*v));
+    m->services_table = model_table(n);
+    const void **v = m->services_table->v;
     if (n) {
         qsort(d->services.v, n, sizeof(*d->services.v), compare_services);
         memcpy(v, d->services.v, n * sizeof(*v));
     }
-    for (size_t i = 0; i < n; i++) {
-        if (!v[i]->export_to_n) {
-            d->services.v[i]->export_to = m->mesh.service_export_to;
-            d->services.v[i]->export_to_n = m->mesh.service_export_to_n;
-        }
-        name_service(&m->by_host, v[i]->host, v[i]);
-        name_service(
-            &m->by_name,
-            mz_arena_printf(m->arena, "%.*s/%.*s", MZ_STR_ARG(v[i]->ns), MZ_STR_ARG(v[i]->host)),
-            v[i]);
-    }
-    m->services = v;
+    m->services = (const struct mz_service *const *)m->services_table->v;
     m->services_n = n;
+    for (size_t i = 0; i < n; i++) {
+        const struct mz_service *s = m->services[i];
+        model_default_export(m, d->services.v[i]);
+        m->aliases |= s->resolution == MZ_RESOLVE_ALIAS;
+        if (name_service(&m->by_host, s->host, s))
+            (void)mz_index_put(&m->twins, s->host, s);
+        (void)name_service(
+            &m->by_name,
+            mz_arena_printf(m->arena, "%.*s/%.*s", MZ_STR_ARG(s->ns), MZ_STR_ARG(s->host)), s);
+    }
     fill_namespaces(m);
 }
 
@@ -246,9 +260,21 @@ static void finish_table(struct model_draft *d)
 {
     struct mz_model *m = d->m;
     m->endpoints_n = d->table.n;
-    m->endpoints = mz_arena_alloc(m->arena, m->endpoints_n * sizeof(*m->endpoints));
+    m->endpoints = model_table(d->table.n);
     if (m->endpoints_n)
-        memcpy(m->endpoints, d->table.v, m->endpoints_n * sizeof(*m->endpoints));
+        memcpy(m->endpoints->v, d->table.v, m->endpoints_n * sizeof(*m->endpoints->v));
+}
+
+static bool is_derived(struct mz_store *s)
+{
+    static const enum mz_kind kinds[] = { MZ_KIND_INGRESS,      MZ_KIND_K8S_GATEWAY,
+                                          MZ_KIND_LISTENER_SET, MZ_KIND_HTTP_ROUTE,
+                                          MZ_KIND_GRPC_ROUTE,   MZ_KIND_TCP_ROUTE,
+                                          MZ_KIND_TLS_ROUTE,    MZ_KIND_BACKEND_TLS_POLICY };
+    size_t all = 0, n;
+    for (size_t i = 0; i < MZ_COUNT(kinds); i++, all += n)
+        (void)mz_store_list(s, kinds[i], &n);
+    return all != 0;
 }
 
 struct mz_model *mz_model_build(struct mz_store *s, const struct mz_model_opts *o,
@@ -258,17 +284,7 @@ struct mz_model *mz_model_build(struct mz_store *s, const struct mz_model_opts *
     mz_store_forget_changes(s);
     if (patched)
         return patched;
-    struct mz_model *m = mz_new0(MZ_MEM_CONFIG, struct mz_model);
-    m->refs = 1;
-    m->arena = mz_arena_create(MZ_MEM_CONFIG);
-    mz_map_init(&m->by_host, MZ_MEM_CONFIG);
-    mz_map_init(&m->by_name, MZ_MEM_CONFIG);
-    mz_map_init(&m->by_ns, MZ_MEM_CONFIG);
-    mz_map_init(&m->by_workload, MZ_MEM_CONFIG);
-    mz_map_init(&m->by_address, MZ_MEM_CONFIG);
-    mz_map_init(&m->rules, MZ_MEM_CONFIG);
-    mz_map_init(&m->sidecars, MZ_MEM_CONFIG);
-    mz_map_init(&m->secrets, MZ_MEM_CONFIG);
+    struct mz_model *m = model_create(NULL);
     struct model_draft d = { .m = m, .store = s, .scratch = mz_arena_create(MZ_MEM_CONFIG) };
     mz_map_init(&d.grants, MZ_MEM_CONFIG);
     build_mesh(&d, o);
@@ -288,6 +304,7 @@ struct mz_model *mz_model_build(struct mz_store *s, const struct mz_model_opts *
     finish_services(&d);
     finish_table(&d);
     m->machines = d.machines.n != 0;
+    m->derived = is_derived(s);
     mz_vec_free(&d.services, MZ_MEM_CONFIG);
     mz_vec_free(&d.table, MZ_MEM_CONFIG);
     mz_vec_free(&d.gateways, MZ_MEM_CONFIG);
@@ -301,41 +318,11 @@ struct mz_model *mz_model_build(struct mz_store *s, const struct mz_model_opts *
     return m;
 }
 
-struct mz_model *mz_model_ref(const struct mz_model *m)
-{
-    struct mz_model *own = (struct mz_model *)(uintptr_t)m; /* only the count changes */
-    own->refs++;
-    return own;
-}
-
-void mz_model_unref(const struct mz_model *m)
-{
-    struct mz_model *own = (struct mz_model *)(uintptr_t)m;
-    if (!own || --own->refs)
-        return;
-    if (own->base) {
-        mz_model_unref(own->base);
-        mz_arena_destroy(own->arena);
-        mz_free(MZ_MEM_CONFIG, own);
-        return;
-    }
-    mz_map_fini(&own->by_host);
-    mz_map_fini(&own->by_ns);
-    mz_map_fini(&own->by_name);
-    mz_map_fini(&own->by_workload);
-    mz_map_fini(&own->by_address);
-    mz_map_fini(&own->rules);
-    model_free_sidecars(own);
-    model_free_secrets(own);
-    mz_arena_destroy(own->arena);
-    mz_free(MZ_MEM_CONFIG, own);
-}
-
 /* ---- questions ---- */
 
 const struct mz_service *mz_model_service(const struct mz_model *m, struct mz_str host)
 {
-    return mz_map_get(&m->by_host, host);
+    return mz_index_get(m->by_host, host);
 }
 
 const struct mz_service *mz_model_service_in(const struct mz_model *m, struct mz_str ns,
@@ -347,7 +334,7 @@ const struct mz_service *mz_model_service_in(const struct mz_model *m, struct mz
     memcpy(key, ns.p, ns.n);
     key[ns.n] = '/';
     memcpy(key + ns.n + 1, host.p, host.n);
-    return mz_map_get(&m->by_name, (struct mz_str){ key, ns.n + 1 + host.n });
+    return mz_index_get(m->by_name, (struct mz_str){ key, ns.n + 1 + host.n });
 }
 
 bool mz_service_is_public(const struct mz_service *s)
@@ -372,7 +359,7 @@ bool mz_service_visible(const struct mz_service *s, struct mz_str ns)
 
 const struct mz_endpoints *mz_model_endpoints(const struct mz_model *m, const struct mz_port *p)
 {
-    return m->endpoints[p->at];
+    return m->endpoints->v[p->at];
 }
 
 const struct mz_port *mz_service_port(const struct mz_service *s, uint16_t port)
@@ -396,7 +383,7 @@ struct mz_targets mz_model_targets(const struct mz_model *m, struct mz_str ns,
 {
     MZ_VEC(const struct mz_service *) services = { 0 };
     MZ_VEC(struct mz_target) out = { 0 };
-    const struct mz_services *l = mz_map_get(&m->by_ns, ns);
+    const struct mz_services *l = mz_index_get(m->by_ns, ns);
     for (size_t i = 0; l && i < l->n; i++)
         if (mz_labels_match(l->v[i]->selector, labels))
             *mz_vec_push(&services, MZ_MEM_CONFIG) = l->v[i];

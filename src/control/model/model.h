@@ -10,6 +10,7 @@
 #include "base/arena.h"
 #include "base/map.h"
 #include "base/vec.h"
+#include "control/model/index.h"
 #include "control/sources/store.h"
 
 enum mz_protocol { /* as ports announce it (protocol.c) */
@@ -109,6 +110,7 @@ struct mz_service {
     struct mz_str automatic; /* an address for proxies that answer DNS themselves, where there is no other; "" */
     bool external; /* not of the mesh: no mutual TLS by itself */
     bool entry;    /* of a ServiceEntry */
+    bool given;    /* its addresses are ours to give (service_ips.h) */
     bool unready;  /* names in DNS count endpoints that are not ready */
     bool node_local; /* only endpoints on the client's own node */
     unsigned families; /* MZ_FAMILY_*; 0: not said */
@@ -147,31 +149,64 @@ struct mz_mesh {
 };
 /* The @i-th name of the mesh in identities: its trust domain, then the aliases. False: no more. */
 bool mz_mesh_trust_domain(const struct mz_mesh *m, size_t i, struct mz_str *out);
+struct mz_patched { /* a service as it was in the model before, as it is; NULL: not there. The same: its endpoints are others */
+    const struct mz_service *was, *is;
+};
+struct mz_patched_rule { /* DestinationRules of one host in one namespace as they were, as they are; NULL: none */
+    struct mz_str host;
+    const struct mz_rule *was, *is; /* the first of each */
+};
+struct mz_patched_virtual { /* a VirtualService as it was, as it is; NULL: not there */
+    const struct mz_virtual *was, *is;
+};
+struct mz_table { /* pointers that several models share */
+    unsigned refs;
+    const void *v[];
+};
+struct mz_layer; /* documents' contents: models that stand on each other hold those of all below */
 /*
- * Where nothing but endpoints changed, a model is the one before (@base, kept) with another table of endpoints: what is made of
- * services, and pointers to them, stay. Several may stand on each other.
+ * Where few documents changed, a model stands on the one before: it has what is different, and shares the rest. Everything that is
+ * the same is the same pointer, and what is no more stays readable as long as a model stands on the one that had it.
  */
 struct mz_model {
     unsigned refs;
-    struct mz_arena *arena;
-    const struct mz_model *base; /* NULL: built of all documents */
-    unsigned depth;              /* models below it */
-    const struct mz_service *const *patched; /* whose endpoints are not those of base */
+    uint64_t serial; /* of this process: no other model has it */
+    uint64_t on;     /* the serial of the model that it stands on; 0: built of all documents */
+    struct mz_layer *layer;
+    struct mz_arena *arena; /* the layer's */
+    const struct mz_patched *patched; /* of the model that it stands on: each service that is another */
     size_t patched_n;
-    const struct mz_endpoints **endpoints; /* by mz_port.at */
+    const struct mz_patched_rule *rules_patched; /* ... each rule; of hosts that are no wildcards */
+    size_t rules_patched_n;
+    const struct mz_patched_virtual *virtuals_patched; /* ... each VirtualService */
+    size_t virtuals_patched_n;
+    const struct mz_workload *const *workloads; /* ... each workload, as it was and as it is */
+    size_t workloads_n;
+    struct mz_table *endpoints; /* to struct mz_endpoints, by mz_port.at */
     size_t endpoints_n;
-    bool dialled;  /* some rule lets clients dial for themselves: clusters depend on endpoints */
-    bool machines; /* there are WorkloadEntries */
-    struct mz_map by_ns; /* to struct mz_services */
+    unsigned dialled; /* rules that let clients dial for themselves: clusters depend on endpoints */
+    bool machines;  /* there are WorkloadEntries */
+    bool selecting; /* some ServiceEntry selects its workloads */
+    bool aliases;   /* some service is another name of one */
+    bool derived;   /* there are documents of which rules, routes and gateways are made: Gateway API, Ingress */
+    bool loose;     /* some endpoint says no pod: which it is follows from its address */
+    struct mz_index *by_ns; /* to struct mz_services */
     struct mz_mesh mesh;
+    struct mz_table *services_table;
     const struct mz_service *const *services; /* oldest first, then by name and namespace */
     size_t services_n;
-    struct mz_map by_host;      /* to const struct mz_service */
-    struct mz_map by_name;      /* "ns/host" to const struct mz_service: hosts may stand in several namespaces */
-    struct mz_map by_workload;  /* "ns/name" to const struct mz_workload */
-    bool rules_by_labels;       /* some rule is for clients with certain labels */
-    struct mz_map rules;        /* "ns/host" to struct mz_rule (rule.h) */
+    struct mz_index *by_host;      /* to const struct mz_service */
+    struct mz_index *by_name;      /* "ns/host" to const struct mz_service: hosts may stand in several namespaces */
+    struct mz_index *twins;        /* hosts that several services have */
+    struct mz_index *by_workload;  /* "ns/name" to const struct mz_workload */
+    struct mz_index *awaited;      /* "ns/pod" that endpoints name and nobody has told of, to struct model_waiting */
+    unsigned rules_by_labels;      /* rules that are for clients with certain labels */
+    unsigned rules_wild;           /* ... for hosts beneath a wildcard */
+    struct mz_index *rules;        /* "ns/host" to struct mz_rule (rule.h) */
+    struct mz_index *rule_docs;    /* "ns/name" to struct model_rule */
     uint64_t rules_hash;
+    struct mz_index *by_virtual; /* "ns/name" to struct mz_virtual, those that are only delegated to, too */
+    struct mz_table *virtuals_table;
     const struct mz_virtual *const *virtuals; /* virtual_service.h; oldest first, then by name and namespace */
     size_t virtuals_n;
     uint64_t virtuals_hash;
@@ -184,9 +219,10 @@ struct mz_model {
     uint64_t mtls_hash; /* of them all */
     struct mz_attached_list attached[MZ_KIND__COUNT]; /* kinds of attached.h; the others have none */
     uint64_t attached_hash; /* of them all */
-    struct mz_map by_address;   /* to const struct mz_workload; of two the first by namespace and name */
-    struct mz_map secrets;      /* Secrets and ConfigMaps with certificates: their documents by key, "Secret/ns/name"; a reference each */
-    struct mz_map sidecars;     /* namespace to struct mz_sidecars (sidecar.h) */
+    struct mz_index *by_address; /* to const struct mz_workload; of two the first by namespace and name */
+    struct mz_index *crowded;    /* addresses that several workloads have */
+    const struct mz_map *secrets; /* Secrets and ConfigMaps with certificates: their documents by key, "Secret/ns/name"; a reference each */
+    const struct mz_map *sidecars; /* namespace to struct mz_sidecars (sidecar.h) */
     uint64_t sidecars_hash;
 };
 struct mz_services { /* of one namespace, in the model's order */
@@ -199,11 +235,14 @@ struct mz_model_opts {
     struct mz_service_ips *addresses; /* for Services without any; NULL: they stay so. Borrowed, the same from model to model */
     bool installed; /* without a MeshConfig: metrics for Prometheus, as the one of an installation has them */
 };
-/* @before may be NULL; where the store says that only endpoints changed since it was built, the new one stands on it. The answers are
+/* @before may be NULL; where the store says that few documents changed since it was built, the new one stands on it. The answers are
  * the same either way. Returns refs 1. */
 struct mz_model *mz_model_build(struct mz_store *s, const struct mz_model_opts *o, const struct mz_model *before);
 struct mz_model *mz_model_ref(const struct mz_model *m);
 void mz_model_unref(const struct mz_model *m); /* NULL is fine */
+bool mz_model_stands_on(const struct mz_model *m, const struct mz_model *before); /* NULL: false */
+bool mz_model_is_same_but_endpoints(const struct mz_model *m, const struct mz_model *before); /* it stands on it, and ... */
+int mz_service_order(const struct mz_service *a, const struct mz_service *b); /* as in mz_model.services */
 const struct mz_service *mz_model_service(const struct mz_model *m, struct mz_str host); /* the oldest, Kubernetes' first; NULL */
 const struct mz_service *mz_model_service_in(const struct mz_model *m, struct mz_str ns, struct mz_str host); /* NULL */
 bool mz_service_is_public(const struct mz_service *s); /* everybody sees it */

@@ -12,6 +12,11 @@ struct model_rule { /* a DestinationRule, from wherever */
     struct mz_str ns, name, created;
     const ist_DestinationRule *m;
     uint64_t version;
+    struct mz_str host, key; /* in full; "ns/host" */
+};
+struct model_waiting { /* a service of Kubernetes one of whose endpoints waits for a pod */
+    struct mz_str key; /* "ns/name" */
+    const struct model_waiting *next;
 };
 struct model_pod {
     struct mz_workload *w;
@@ -34,10 +39,11 @@ struct model_draft { /* a model being built */
     struct mz_map selected; /* pods.c */
     struct mz_map grants; /* ReferenceGrants: "FROM-KIND/ns>TO-KIND/ns/name", name "*" for all, to anything */
 };
-void model_add_kubernetes(struct model_draft *d); /* kubernetes.c */
 
 /* pods.c */
 void model_add_pods(struct model_draft *d); /* and what nodes tell of their places */
+/* Of the document. Not in any index yet. */
+struct mz_workload *model_make_pod(struct model_draft *d, const struct mz_doc *doc, const struct mz_map *nodes /* NULL: looked up */);
 /* Before endpoints of services are gathered: pods of those that no document has endpoints of, found in one pass over all pods. */
 void model_select_pods(struct model_draft *d);
 void model_forget_selected(struct model_draft *d);
@@ -52,6 +58,18 @@ struct model_addresses *model_addresses_begin(struct model_draft *d); /* in the 
 void model_addresses_want(struct model_addresses *a, struct mz_service *s, const k8s_ServiceSpec *spec, const struct mz_service_ips *ips);
 void model_addresses_give(struct model_draft *d, struct model_addresses *a); /* to all who want one; into their hashes, too */
 
+/* layer.c */
+struct mz_model *model_create(const struct mz_model *before); /* on it: with all that it has; NULL: empty. refs 1 */
+struct mz_table *model_table(size_t n); /* refs 1 */
+struct mz_table *model_table_ref(struct mz_table *t);
+void model_table_unref(struct mz_table *t); /* NULL is fine */
+void model_table_own(struct mz_table **t, size_t n, size_t more); /* a copy of its @n, with room for more */
+bool model_is_heavy(const struct mz_model *m); /* much in its layers is no more: build anew */
+
+/* kubernetes.c */
+void model_add_kubernetes(struct model_draft *d);
+/* Of the document, without endpoints. @wants: an address of ours. */
+struct mz_service *model_make_service(struct model_draft *d, const struct mz_doc *doc, const k8s_ServiceSpec **spec, bool *wants);
 #define MODEL_DISTRIBUTION "networking.istio.io/traffic-distribution" /* annotation of services, entries and namespaces */
 /* enum mz_preference: @spec "" of entries; @said: the annotation, "": that of the namespace. */
 uint64_t model_distribution(struct model_draft *d, struct mz_str ns, const char *spec, struct mz_str said);
@@ -62,7 +80,6 @@ void model_add_workload_entries(struct model_draft *d); /* workload_entry.c; bef
 void model_add_service_entries(struct model_draft *d);  /* service_entry.c; after Kubernetes' services */
 void model_resolve_aliases(struct model_draft *d);      /* alias.c; after all services */
 void model_add_sidecars(struct model_draft *d);         /* sidecar.c */
-void model_free_sidecars(struct mz_model *m);
 void model_add_gateway_api(struct model_draft *d);      /* gateway_api.c; before rules, VirtualServices and Gateways */
 void model_made_gateway(struct model_draft *d, struct mz_gateway *g); /* gateway.c */
 void model_made_rule(struct model_draft *d, struct mz_str ns, struct mz_str name, const ist_DestinationRule *m); /* rule.c */
@@ -72,7 +89,6 @@ void model_add_gateways(struct model_draft *d);   /* gateway.c */
 /* Objects of @from in namespace @ns may refer to @name of @to (kind and group) in @other. gateway_api_refs.c */
 bool model_granted(struct model_draft *d, const char *from, struct mz_str ns, const char *to, struct mz_str other, const char *name);
 void model_add_secrets(struct model_draft *d);    /* secrets.c */
-void model_free_secrets(struct mz_model *m);
 void model_add_virtuals(struct model_draft *d);   /* virtual_service.c */
 void model_add_peer_auth(struct model_draft *d);  /* peer_auth.c */
 void model_add_attached(struct model_draft *d);   /* attached.c */
@@ -99,6 +115,24 @@ const struct mz_str *model_accounts(struct model_draft *d, const struct mz_str *
 struct model_gathered *model_gather_slices(struct model_draft *d, const struct mz_service *s);
 /* A model on top of @before, or NULL: it has to be built anew. patch.c */
 struct mz_model *model_patch(struct mz_store *s, const struct mz_model *before);
+struct model_patch { /* a model being made of the one before */
+    struct model_draft d;
+    const struct mz_model *before;
+    struct mz_map touched; /* services of Kubernetes, "ns/name", to struct model_touch */
+    MZ_VEC(struct mz_patched) services;
+    MZ_VEC(const struct mz_workload *) workloads;
+    MZ_VEC(struct mz_patched_rule) rules;
+    MZ_VEC(struct mz_patched_virtual) virtuals;
+};
+struct model_touch {
+    struct mz_str ns, name;
+    bool itself; /* not only its endpoints */
+};
+bool model_patch_virtual(struct model_patch *p, const struct mz_store_change *c); /* virtual_service.c; the same */
+bool model_patch_rule(struct model_patch *p, const struct mz_store_change *c); /* rule.c. False: build anew */
+struct model_touch *model_touch(struct model_patch *p, struct mz_str key); /* "ns/name" */
+bool model_patch_pod(struct model_patch *p, const struct mz_store_change *c); /* patch_pod.c. False: build anew */
+void model_default_export(const struct mz_model *m, struct mz_service *s); /* as the mesh says, where it says nothing */
 /* Endpoints and accounts of a service (those that it has are kept). @sorted: by address. Frees what was gathered. */
 void model_finish_service(struct model_draft *d, struct mz_service *s, struct model_gathered *g, bool sorted);
 

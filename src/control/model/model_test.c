@@ -99,7 +99,7 @@ static void test_targets(void **state)
     (void)state;
     struct mz_model *m = build(mesh);
     struct mz_arena *a = mz_arena_create(MZ_MEM_CONFIG);
-    const struct mz_workload *w = mz_map_get(&m->by_workload, MZ_STR("ns1/web-0"));
+    const struct mz_workload *w = mz_index_get(m->by_workload, MZ_STR("ns1/web-0"));
     struct mz_targets t = mz_model_targets(m, w->ns, w->labels, w->ports, a);
     assert_int_equal(t.n, 2);
     assert_int_equal(t.v[0].number, 8080); /* by the name of the container's port */

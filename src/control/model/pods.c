@@ -149,17 +149,29 @@ static struct model_pod pod_state(struct model_draft *d, const k8s_ObjectMeta *m
     return p;
 }
 
+static struct mz_locality locality_of(struct model_draft *d, const struct mz_map *nodes,
+                                      const char *node)
+{
+    const struct mz_locality *l = nodes ? mz_map_get(nodes, mz_str_c(node)) : NULL;
+    const struct mz_doc *doc =
+        nodes ? NULL : mz_store_get(d->store, mz_arena_printf(d->scratch, "Node/%s", node));
+    if (!doc)
+        return l ? *l : (struct mz_locality){ 0 };
+    return node_locality(labels_of(d, mz_doc_meta(doc, d->scratch)));
+}
+
 static void take_spec(struct model_draft *d, struct mz_workload *w, const k8s_PodSpec *spec,
                       const struct mz_map *nodes)
 {
     const struct mz_str said = mz_label_get(w->labels, "istio-locality");
-    const struct mz_locality *of_node = spec ? mz_map_get(nodes, mz_str_c(spec->nodename)) : NULL;
     const char *account =
         spec && spec->serviceaccountname[0] ? spec->serviceaccountname : "default";
     w->account = mz_arena_printf(d->m->arena, "spiffe://%.*s/ns/%.*s/sa/%s",
                                  MZ_STR_ARG(d->m->mesh.trust_domain), MZ_STR_ARG(w->ns), account);
     w->ports = container_ports(d, spec);
-    w->locality = said.n ? model_locality(said) : of_node ? *of_node : (struct mz_locality){ 0 };
+    w->locality = said.n ? model_locality(said)
+                  : spec ? locality_of(d, nodes, spec->nodename)
+                         : (struct mz_locality){ 0 };
     if (!spec)
         return;
     w->hostname = dup_c(d, spec->hostname);
@@ -167,7 +179,8 @@ static void take_spec(struct model_draft *d, struct mz_workload *w, const k8s_Po
     w->node = dup_c(d, spec->nodename);
 }
 
-static void add_pod(struct model_draft *d, const struct mz_doc *doc, const struct mz_map *nodes)
+struct mz_workload *model_make_pod(struct model_draft *d, const struct mz_doc *doc,
+                                   const struct mz_map *nodes)
 {
     const k8s_ObjectMeta *meta = mz_doc_meta(doc, d->scratch);
     const k8s_Pod *pod = (const k8s_Pod *)mz_doc_body(doc, d->scratch);
@@ -187,13 +200,25 @@ static void add_pod(struct model_draft *d, const struct mz_doc *doc, const struc
                               : status->n_podips ? status->podips[0]->ip
                                                  : "");
     w->hash = model_hash_workload(w);
-    (void)mz_map_put(&d->m->by_workload,
-                     mz_arena_printf(d->m->arena, "%s/%s", meta->namespace_, meta->name), w);
+    return w;
+}
+
+static void add_pod(struct model_draft *d, const struct mz_doc *doc, const struct mz_map *nodes)
+{
+    struct mz_model *m = d->m;
+    struct mz_workload *w = model_make_pod(d, doc, nodes);
+    (void)mz_index_put(
+        &m->by_workload,
+        mz_arena_printf(m->arena, "%.*s/%.*s", MZ_STR_ARG(w->ns), MZ_STR_ARG(w->name)), w);
     if (!w->address.n || w->gone)
         return;
-    *mz_vec_push(&d->pods, MZ_MEM_CONFIG) = pod_state(d, meta, status, w);
-    if (!mz_map_get(&d->m->by_address, w->address))
-        (void)mz_map_put(&d->m->by_address, w->address, w);
+    *mz_vec_push(&d->pods, MZ_MEM_CONFIG) =
+        pod_state(d, mz_doc_meta(doc, d->scratch),
+                  ((const k8s_Pod *)mz_doc_body(doc, d->scratch))->status, w);
+    if (mz_index_get(m->by_address, w->address))
+        (void)mz_index_put(&m->crowded, w->address, w);
+    else
+        (void)mz_index_put(&m->by_address, w->address, w);
 }
 
 void model_add_pods(struct model_draft *d)
@@ -315,7 +340,7 @@ static void scan(struct model_draft *d, const struct mz_service *s, struct model
     }
     for (; i < n && mz_str_eq(v[i]->ns, s->ns); i++) {
         struct mz_workload *w =
-            mz_map_get(&d->m->by_workload, mz_str_skip(v[i]->key, strlen("Pod/")));
+            mz_index_get(d->m->by_workload, mz_str_skip(v[i]->key, strlen("Pod/")));
         if (!w || w->gone || !w->address.n || !mz_labels_match(s->selector, w->labels))
             continue;
         const k8s_Pod *pod = (const k8s_Pod *)mz_doc_body(v[i], d->scratch);
@@ -328,7 +353,7 @@ void model_gather_pods(struct model_draft *d, const struct mz_service *s, struct
 {
     if (!s->selector.n || s->resolution == MZ_RESOLVE_ALIAS)
         return;
-    if (d->m->base) {
+    if (d->m->on) {
         scan(d, s, g);
         return;
     }

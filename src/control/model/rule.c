@@ -89,14 +89,12 @@ static bool same_labels(struct mz_labels a, struct mz_labels b)
     return a.n == b.n;
 }
 
-static void add_rule(struct model_draft *d, const struct model_rule *from)
+/* Joins a document to those of its host; the first of them. */
+static struct mz_rule *add_rule(struct model_draft *d, struct mz_rule *first,
+                                const struct model_rule *from)
 {
-    const ist_DestinationRule *m = from->m;
-    struct mz_str host = model_full_host(d, mz_str_c(m->host), from->ns);
-    struct mz_str key =
-        mz_arena_printf(d->m->arena, "%.*s/%.*s", MZ_STR_ARG(from->ns), MZ_STR_ARG(host));
-    const struct mz_labels selector = model_selector(d->m->arena, m->workload_selector);
-    struct mz_rule *first = mz_map_get(&d->m->rules, key), *r = first, *last = NULL;
+    const struct mz_labels selector = model_selector(d->m->arena, from->m->workload_selector);
+    struct mz_rule *r = first, *last = NULL;
     while (r && !same_labels(r->selector, selector)) {
         last = r;
         r = (struct mz_rule *)(uintptr_t)r->next; /* ours until the model stands */
@@ -104,21 +102,61 @@ static void add_rule(struct model_draft *d, const struct model_rule *from)
     if (!r) {
         r = mz_arena_new0(d->m->arena, struct mz_rule);
         r->selector = selector;
-        r->ns = mz_arena_dup(d->m->arena, from->ns);
-        r->name = mz_arena_dup(d->m->arena, from->name);
-        r->host = host;
-        r->export_to = export_to(d, m, &r->export_to_n);
+        r->ns = from->ns;
+        r->name = from->name;
+        r->host = from->host;
+        r->export_to = export_to(d, from->m, &r->export_to_n);
         if (last)
             last->next = r;
-        else
-            (void)mz_map_put(&d->m->rules, key, r);
     }
-    join(d, r, m, from->version);
-    d->m->dialled |= lets_dial(m);
-    d->m->rules_by_labels |= selector.n != 0;
-    d->m->rules_hash = model_hash_str(
-        model_hash_str(mz_xxh64(&from->version, sizeof(from->version), d->m->rules_hash), from->ns),
-        from->name);
+    join(d, r, from->m, from->version);
+    return first ? first : r;
+}
+
+/* All documents of one host in one namespace, oldest first. */
+static const struct mz_rule *make_rules(struct model_draft *d, const struct model_rule *const *v,
+                                        size_t n)
+{
+    struct mz_rule *first = NULL;
+    for (size_t i = 0; i < n; i++)
+        first = add_rule(d, first, v[i]);
+    if (first) {
+        first->docs = v;
+        first->docs_n = n;
+    }
+    return first;
+}
+
+/* What follows from each by itself. */
+static void count_rule(struct mz_model *m, const struct model_rule *r, int by)
+{
+    const ist_WorkloadSelector *s = r->m->workload_selector;
+    m->dialled += (unsigned)(lets_dial(r->m) ? by : 0);
+    m->rules_wild += (unsigned)(mz_str_starts(r->host, MZ_STR("*")) ? by : 0);
+    m->rules_by_labels += (unsigned)(s && s->n_match_labels ? by : 0);
+    m->rules_hash += (uint64_t)by * model_hash_str(model_hash_str(r->version, r->ns), r->name);
+}
+
+static struct model_rule *finish_rule(struct model_draft *d, struct model_rule *r)
+{
+    struct mz_arena *a = d->m->arena;
+    r->host = model_full_host(d, mz_str_c(r->m->host), r->ns);
+    r->key = mz_arena_printf(a, "%.*s/%.*s", MZ_STR_ARG(r->ns), MZ_STR_ARG(r->host));
+    return r;
+}
+
+static struct model_rule *read_rule(struct model_draft *d, const struct mz_doc *doc)
+{
+    struct mz_arena *a = d->m->arena;
+    struct model_rule *r = mz_arena_new0(a, struct model_rule);
+    *r = (struct model_rule){ mz_arena_dup(a, doc->ns),
+                              mz_arena_dup(a, doc->name),
+                              mz_arena_dup(a, doc->created),
+                              (const ist_DestinationRule *)mz_doc_body(doc, a),
+                              doc->version,
+                              { 0 },
+                              { 0 } };
+    return finish_rule(d, r);
 }
 
 void model_made_rule(struct model_draft *d, struct mz_str ns, struct mz_str name,
@@ -126,25 +164,100 @@ void model_made_rule(struct model_draft *d, struct mz_str ns, struct mz_str name
 {
     const struct mz_str bytes = mz_msg_pack_alloc(&m->base, d->scratch);
     *mz_vec_push(&d->made_rules, MZ_MEM_CONFIG) = (struct model_rule){
-        ns, name, MZ_STR(""), m, mz_xxh64(bytes.p, bytes.n, 1)
+        ns, name, MZ_STR(""), m, mz_xxh64(bytes.p, bytes.n, 1), { 0 }, { 0 }
     }; /* what is made of policies has no age */
+}
+
+static struct mz_str doc_key(struct model_draft *d, struct mz_str ns, struct mz_str name)
+{
+    return mz_arena_printf(d->m->arena, "%.*s/%.*s", MZ_STR_ARG(ns), MZ_STR_ARG(name));
+}
+
+/* Those of one host stand together, oldest first. */
+static int compare_keys(const void *a, const void *b)
+{
+    const struct model_rule *const *x = a, *const *y = b;
+    int c = mz_str_cmp((*x)->key, (*y)->key);
+    return c ? c : compare_rules(*x, *y);
 }
 
 void model_add_rules(struct model_draft *d)
 {
+    struct mz_model *m = d->m;
     size_t n;
     const struct mz_doc *const *docs = model_docs(d, MZ_KIND_DESTINATION_RULE, &n);
-    struct model_rule *v = mz_arena_alloc(d->scratch, (n + d->made_rules.n) * sizeof(*v));
-    for (size_t i = 0; i < n; i++)
-        v[i] = (struct model_rule){ docs[i]->ns, docs[i]->name, docs[i]->created,
-                                    (const ist_DestinationRule *)mz_doc_body(docs[i], d->m->arena),
-                                    docs[i]->version };
-    mz_vec_foreach (r, &d->made_rules)
-        v[n++] = *r;
+    const struct model_rule **v = mz_arena_alloc(m->arena, (n + d->made_rules.n) * sizeof(*v));
+    for (size_t i = 0; i < n; i++) {
+        v[i] = read_rule(d, docs[i]);
+        (void)mz_index_put(&m->rule_docs, doc_key(d, v[i]->ns, v[i]->name), v[i]);
+    }
+    mz_vec_foreach (r, &d->made_rules) {
+        struct model_rule *own = mz_arena_new0(m->arena, struct model_rule);
+        *own = *r;
+        own->ns = mz_arena_dup(m->arena, r->ns);
+        own->name = mz_arena_dup(m->arena, r->name);
+        v[n++] = finish_rule(d, own);
+    }
     if (n)
-        qsort(v, n, sizeof(*v), compare_rules);
-    for (size_t i = 0; i < n; i++)
-        add_rule(d, &v[i]);
+        qsort(v, n, sizeof(*v), compare_keys);
+    for (size_t i = 0, end; i < n; i = end) {
+        for (end = i; end < n && mz_str_eq(v[end]->key, v[i]->key); end++)
+            count_rule(m, v[end], 1);
+        (void)mz_index_put(&m->rules, v[i]->key, make_rules(d, &v[i], end - i));
+    }
+}
+
+/* ---- one document is another ---- */
+
+/* Those of one host without @old and with @new, either of which may be NULL. */
+static void remake(struct model_patch *p, const struct model_rule *of, const struct model_rule *old,
+                   const struct model_rule *new)
+{
+    struct mz_model *m = p->d.m;
+    const struct mz_rule *was = mz_index_get(m->rules, of->key);
+    const size_t had = was ? was->docs_n : 0;
+    const struct model_rule **v = mz_arena_alloc(m->arena, (had + 1) * sizeof(*v));
+    size_t n = 0;
+    for (size_t i = 0; i < had; i++)
+        if (was->docs[i] != old)
+            v[n++] = was->docs[i];
+    if (new)
+        v[n++] = new;
+    if (n)
+        qsort(v, n, sizeof(*v), compare_keys);
+    const struct mz_rule *is = make_rules(&p->d, v, n);
+    (void)mz_index_put(&m->rules, of->key, is);
+    *mz_vec_push(&p->rules, MZ_MEM_CONFIG) = (struct mz_patched_rule){ of->host, was, is };
+}
+
+bool model_patch_rule(struct model_patch *p, const struct mz_store_change *c)
+{
+    struct mz_model *m = p->d.m;
+    const struct mz_str key = doc_key(&p->d, c->ns, c->name);
+    const struct mz_doc *doc = mz_store_get(p->d.store, c->key);
+    const struct model_rule *old = mz_index_get(m->rule_docs, key),
+                            *new = doc ? read_rule(&p->d, doc) : NULL;
+    if (m->derived)
+        return false;
+    if (old == new || (old && new && old->version == new->version))
+        return true;
+    if ((old && mz_str_starts(old->host, MZ_STR("*"))) ||
+        (new &&mz_str_starts(new->host, MZ_STR("*"))))
+        return false; /* who knows whom it concerns */
+    (void)mz_index_put(&m->rule_docs, key, new);
+    if (old)
+        count_rule(m, old, -1);
+    if (new)
+        count_rule(m, new, 1);
+    if (old && new &&mz_str_eq(old->key, new->key)) {
+        remake(p, old, old, new);
+        return true;
+    }
+    if (old)
+        remake(p, old, old, NULL);
+    if (new)
+        remake(p, new, NULL, new);
+    return true;
 }
 
 /* ---- choosing ---- */
@@ -157,7 +270,7 @@ static const struct mz_rule *at(const struct mz_model *m, struct mz_str ns, stru
     memcpy(key, ns.p, ns.n);
     key[ns.n] = '/';
     memcpy(key + ns.n + 1, host.p, host.n);
-    return mz_map_get(&m->rules, (struct mz_str){ key, ns.n + 1 + host.n });
+    return mz_index_get(m->rules, (struct mz_str){ key, ns.n + 1 + host.n });
 }
 
 /* "a.b.c", "*.b.c", "*.c", "*". */
@@ -166,6 +279,8 @@ static const struct mz_rule *most_specific(const struct mz_model *m, struct mz_s
 {
     const struct mz_rule *r = at(m, ns, host);
     char wild[300] = "*";
+    if (r || !m->rules_wild)
+        return r;
     for (ptrdiff_t dot; !r && host.n < sizeof(wild) - 1 && (dot = mz_str_chr(host, '.')) >= 0;) {
         memcpy(wild + 1, host.p + dot, host.n - (size_t)dot);
         r = at(m, ns, (struct mz_str){ wild, 1 + host.n - (size_t)dot });
@@ -199,11 +314,11 @@ const struct mz_rule *mz_model_rule_for(const struct mz_model *m, struct mz_str 
 {
     static const struct mz_labels nobody;
     const struct mz_str others[] = { s->ns, m->mesh.root_ns };
-    const struct mz_rule *own = m->rules.n ? most_specific(m, ns, s->host) : NULL;
+    const struct mz_rule *own = mz_index_count(m->rules) ? most_specific(m, ns, s->host) : NULL;
     if (own) /* also where it holds for none of these clients */
         return choose(own, client);
     const struct mz_rule *r = NULL;
-    for (size_t i = 0; !r && m->rules.n && i < MZ_COUNT(others); i++) {
+    for (size_t i = 0; !r && mz_index_count(m->rules) && i < MZ_COUNT(others); i++) {
         r = most_specific(m, others[i], s->host);
         r = r ? choose(r, nobody) : NULL;
         r = r && is_exported(r, ns) ? r : NULL;

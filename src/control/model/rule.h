@@ -14,6 +14,8 @@ struct mz_rule { /* of one host in one namespace: its documents of one selector,
     size_t subsets_n;
     struct mz_labels selector; /* of clients in its namespace; none: all */
     const struct mz_rule *next; /* of the same host for other clients */
+    const struct model_rule *const *docs; /* of the first: that all of these were made of, oldest first */
+    size_t docs_n;
     uint64_t hash;
 };
 /* The rule for @host that holds for clients in @ns: one of their own namespace, else an exported one of the service's, else one

@@ -146,6 +146,7 @@ static void add_own(struct model_draft *d, const struct mz_doc *doc, const ist_S
 static void gather(struct model_draft *d, const struct mz_doc *doc, const ist_ServiceEntry *e,
                    const struct mz_service *s, struct model_gathered *g)
 {
+    d->m->selecting |= e->workload_selector != NULL;
     if (e->workload_selector)
         add_selected(d, s, g);
     else

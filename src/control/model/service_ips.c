@@ -183,7 +183,7 @@ static bool is_free(const struct model_draft *d, const struct model_addresses *a
     const struct mz_addr ip = address_at(r, at);
     char text[MZ_ADDR_TEXT];
     const struct mz_str key = { text, mz_addr_ip_text(&ip, text) };
-    bool claimed = mz_map_get(&a->claimed, key) || mz_map_get(&d->m->by_address, key);
+    bool claimed = mz_map_get(&a->claimed, key) || mz_index_get(d->m->by_address, key);
     for (size_t i = 0; !claimed && i < a->ranges.n; i++)
         claimed = mz_cidr_match(&a->ranges.v[i], &ip);
     return !claimed;
@@ -280,6 +280,7 @@ static void set_addresses(struct model_draft *d, const struct want *w)
     }
     w->s->addresses = v;
     w->s->addresses_n = n;
+    w->s->given = true;
 }
 
 void model_addresses_give(struct model_draft *d, struct model_addresses *a)

@@ -16,12 +16,21 @@ static int compare(const void *a, const void *b)
 
 static struct mz_sidecars *of_namespace(struct model_draft *d, struct mz_str ns)
 {
-    struct mz_sidecars *l = mz_map_get(&d->m->sidecars, ns);
+    struct mz_map *all =
+        (struct mz_map *)(uintptr_t)d->m->sidecars; /* ours until the model stands */
+    struct mz_sidecars *l = mz_map_get(all, ns);
     if (!l) {
         l = mz_arena_new0(d->m->arena, struct mz_sidecars);
-        (void)mz_map_put(&d->m->sidecars, mz_arena_dup(d->m->arena, ns), l);
+        (void)mz_map_put(all, mz_arena_dup(d->m->arena, ns), l);
     }
     return l;
+}
+
+static void free_all(void *arg)
+{
+    mz_map_foreach (it, (struct mz_map *)arg)
+        mz_vec_free(&((struct mz_sidecars *)it->value)->v, MZ_MEM_CONFIG);
+    mz_map_fini(arg);
 }
 
 static void add(struct model_draft *d, const struct mz_doc *doc, bool selecting)
@@ -48,6 +57,10 @@ void model_add_sidecars(struct model_draft *d)
     size_t n;
     const struct mz_doc *const *v = model_docs(d, MZ_KIND_SIDECAR, &n);
     const struct mz_doc **sorted = mz_arena_alloc(d->scratch, n * sizeof(*sorted));
+    struct mz_map *all = mz_arena_new0(d->m->arena, struct mz_map);
+    mz_map_init(all, MZ_MEM_CONFIG);
+    mz_arena_cleanup(d->m->arena, free_all, all);
+    d->m->sidecars = all;
     if (n) {
         memcpy(sorted, v, n * sizeof(*sorted));
         qsort(sorted, n, sizeof(*sorted), compare);
@@ -58,20 +71,13 @@ void model_add_sidecars(struct model_draft *d)
         add(d, sorted[i], false);
 }
 
-void model_free_sidecars(struct mz_model *m)
-{
-    mz_map_foreach (it, &m->sidecars)
-        mz_vec_free(&((struct mz_sidecars *)it->value)->v, MZ_MEM_CONFIG);
-    mz_map_fini(&m->sidecars);
-}
-
 /* ---- choosing ---- */
 
 const struct mz_sidecar *mz_model_sidecar(const struct mz_model *m, struct mz_str ns,
                                           struct mz_labels labels)
 {
-    const struct mz_sidecars *own = mz_map_get(&m->sidecars, ns);
-    const struct mz_sidecars *root = mz_map_get(&m->sidecars, m->mesh.root_ns);
+    const struct mz_sidecars *own = mz_map_get(m->sidecars, ns);
+    const struct mz_sidecars *root = mz_map_get(m->sidecars, m->mesh.root_ns);
     for (size_t i = 0; own && i < own->v.n; i++) {
         const struct mz_sidecar *s = own->v.v[i];
         if (!s->selects || !s->selector.n || mz_labels_match(s->selector, labels))

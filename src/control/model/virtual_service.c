@@ -125,6 +125,8 @@ static struct mz_virtual *make(struct model_draft *d, const struct mz_doc *doc)
     v->name = mz_arena_dup(d->m->arena, doc->name);
     v->created = mz_arena_dup(d->m->arena, doc->created);
     v->hash = model_hash_str(model_hash_str(doc->version, v->ns), v->name);
+    for (size_t i = 0; i < m->n_http; i++)
+        v->delegates |= m->http[i]->delegate != NULL;
     fill_names(d, m, v->ns);
     v->spec = m;
     fill_export(d, v);
@@ -158,22 +160,33 @@ static int compare(const void *a, const void *b)
     return c ? c : mz_str_cmp((*x)->ns, (*y)->ns);
 }
 
+static struct mz_str key_of(struct model_draft *d, struct mz_str ns, struct mz_str name)
+{
+    return mz_arena_printf(d->m->arena, "%.*s/%.*s", MZ_STR_ARG(ns), MZ_STR_ARG(name));
+}
+
+/* Of them all, whatever their order: the documents say how old they are. */
+static uint64_t part_of_hash(const struct mz_virtual *v)
+{
+    return mz_xxh64(&v->hash, sizeof(v->hash), 0);
+}
+
 void model_add_virtuals(struct model_draft *d)
 {
     size_t n, kept = 0;
     const struct mz_doc *const *docs = model_docs(d, MZ_KIND_VIRTUAL_SERVICE, &n);
-    const struct mz_virtual **v = mz_arena_alloc(d->m->arena, (n + d->virtuals.n) * sizeof(*v));
+    d->m->virtuals_table = model_table(n + d->virtuals.n);
+    const struct mz_virtual **v = (const struct mz_virtual **)d->m->virtuals_table->v;
     struct mz_map delegates;
     mz_map_init(&delegates, MZ_MEM_CONFIG);
     for (size_t i = 0; i < n; i++) {
         struct mz_virtual *one = make(d, docs[i]);
+        const struct mz_str key = key_of(d, one->ns, one->name);
+        (void)mz_index_put(&d->m->by_virtual, key, one);
         if (one->spec->n_hosts)
             v[kept++] = one;
         else
-            (void)mz_map_put(&delegates,
-                             mz_arena_printf(d->m->arena, "%.*s/%.*s", MZ_STR_ARG(one->ns),
-                                             MZ_STR_ARG(one->name)),
-                             one);
+            (void)mz_map_put(&delegates, key, one);
     }
     mz_vec_foreach (made, &d->virtuals)
         v[kept++] = *made;
@@ -183,11 +196,69 @@ void model_add_virtuals(struct model_draft *d)
         struct mz_virtual *own = (struct mz_virtual *)(uintptr_t)v[i];
         model_merge_delegates(d, own, &delegates);
         own->by_source = asks_for_source(own->spec);
-        d->m->virtuals_hash = mz_xxh64(&own->hash, sizeof(own->hash), d->m->virtuals_hash);
+        d->m->virtuals_hash += part_of_hash(own);
     }
     mz_map_fini(&delegates);
-    d->m->virtuals = v;
+    d->m->virtuals = (const struct mz_virtual *const *)d->m->virtuals_table->v;
     d->m->virtuals_n = kept;
+}
+
+/* ---- one document is another ---- */
+
+/* Where it is among all, or would go. */
+static size_t place(const struct mz_model *m, const struct mz_virtual *v)
+{
+    size_t lo = 0, hi = m->virtuals_n;
+    while (lo < hi) {
+        const size_t mid = (lo + hi) / 2;
+        if (compare(&m->virtuals[mid], &v) < 0)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+static void exchange(struct mz_model *m, const struct mz_virtual *was, const struct mz_virtual *is)
+{
+    model_table_own(&m->virtuals_table, m->virtuals_n, 1);
+    const void **v = m->virtuals_table->v;
+    m->virtuals = (const struct mz_virtual *const *)v;
+    if (was) {
+        const size_t at = place(m, was);
+        memmove(&v[at], &v[at + 1], (--m->virtuals_n - at) * sizeof(*v));
+        m->virtuals_hash -= part_of_hash(was);
+    }
+    if (is) {
+        const size_t at = place(m, is);
+        memmove(&v[at + 1], &v[at], (m->virtuals_n++ - at) * sizeof(*v));
+        v[at] = is;
+        m->virtuals_hash += part_of_hash(is);
+    }
+}
+
+static bool stands_alone(const struct mz_virtual *v)
+{
+    return !v || (v->spec->n_hosts && !v->delegates);
+}
+
+bool model_patch_virtual(struct model_patch *p, const struct mz_store_change *c)
+{
+    struct mz_model *m = p->d.m;
+    const struct mz_str key = key_of(&p->d, c->ns, c->name);
+    const struct mz_doc *doc = mz_store_get(p->d.store, c->key);
+    const struct mz_virtual *was = mz_index_get(m->by_virtual, key);
+    struct mz_virtual *is = doc ? make(&p->d, doc) : NULL;
+    if (m->derived || !stands_alone(was) || !stands_alone(is))
+        return false;
+    if (was == is || (was && is && was->hash == is->hash))
+        return true;
+    if (is)
+        is->by_source = asks_for_source(is->spec);
+    (void)mz_index_put(&m->by_virtual, key, is);
+    exchange(m, was, is);
+    *mz_vec_push(&p->virtuals, MZ_MEM_CONFIG) = (struct mz_patched_virtual){ was, is };
+    return true;
 }
 
 /* ---- choosing ---- */
@@ -221,6 +292,36 @@ bool mz_virtual_visible(const struct mz_virtual *v, struct mz_str ns)
     return reach(v, ns) != REACH_NONE;
 }
 
+/* Of the Gateway API, what clients of a namespace say for themselves comes first. */
+static bool is_for_itself(const struct mz_virtual *v, struct mz_str ns)
+{
+    return v->semantics == MZ_SEMANTICS_GATEWAY && mz_str_eq(v->ns, ns);
+}
+
+int mz_virtual_order(const struct mz_virtual *a, const struct mz_virtual *b, struct mz_str ns)
+{
+    const enum reach x = reach(a, ns), y = reach(b, ns);
+    int c = (x > y) - (x < y);
+    c = c ? c : is_for_itself(b, ns) - is_for_itself(a, ns);
+    return c ? c : compare(&a, &b);
+}
+
+bool mz_virtual_asks_labels(const struct mz_virtual *v)
+{
+    const ist_VirtualService *m = v->spec;
+    bool asks = false;
+    for (size_t i = 0; i < m->n_http; i++)
+        for (size_t k = 0; k < m->http[i]->n_match; k++)
+            asks |= m->http[i]->match[k]->n_source_labels != 0;
+    for (size_t i = 0; i < m->n_tcp; i++)
+        for (size_t k = 0; k < m->tcp[i]->n_match; k++)
+            asks |= m->tcp[i]->match[k]->n_source_labels != 0;
+    for (size_t i = 0; i < m->n_tls; i++)
+        for (size_t k = 0; k < m->tls[i]->n_match; k++)
+            asks |= m->tls[i]->match[k]->n_source_labels != 0;
+    return asks;
+}
+
 const struct mz_virtual *const *mz_model_virtuals(const struct mz_model *m, struct mz_str ns,
                                                   struct mz_str gateway, struct mz_arena *a,
                                                   size_t *out_n)
@@ -231,9 +332,7 @@ const struct mz_virtual *const *mz_model_virtuals(const struct mz_model *m, stru
         for (unsigned last = 0; last < 2; last++)
             for (size_t i = 0; i < m->virtuals_n; i++) {
                 const struct mz_virtual *one = m->virtuals[i];
-                /* Of the Gateway API, what clients of a namespace say for themselves comes first. */
-                const bool own = one->semantics == MZ_SEMANTICS_GATEWAY && mz_str_eq(one->ns, ns);
-                if (own != (last == 0))
+                if (is_for_itself(one, ns) != (last == 0))
                     continue;
                 if (mz_virtual_is_bound(one, gateway) && reach(one, ns) == r)
                     v[n++] = one;

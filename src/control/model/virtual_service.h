@@ -16,6 +16,7 @@ struct mz_virtual {
     size_t export_to_n;
     enum mz_semantics semantics;
     bool by_source; /* some match asks for the client's labels or namespace */
+    bool delegates; /* other documents are a part of it */
     uint64_t hash;  /* with that of what was delegated */
 };
 #define MZ_GATEWAY_MESH "mesh" /* the gateway that is every sidecar */
@@ -23,6 +24,9 @@ struct mz_virtual {
 /* Those bound to @gateway that workloads of @ns may use: what is exported to few first, then the oldest. */
 const struct mz_virtual *const *mz_model_virtuals(const struct mz_model *m, struct mz_str ns, struct mz_str gateway, struct mz_arena *a,
                                                   size_t *out_n);
+/* In the order of mz_model_virtuals() for workloads of @ns. */
+int mz_virtual_order(const struct mz_virtual *a, const struct mz_virtual *b, struct mz_str ns);
+bool mz_virtual_asks_labels(const struct mz_virtual *v); /* some match asks for labels of the client */
 bool mz_virtual_is_bound(const struct mz_virtual *v, struct mz_str gateway);
 bool mz_virtual_visible(const struct mz_virtual *v, struct mz_str ns);
 /* Both names may be wildcards ("*.x", "*"): they have a name in common. */

@@ -72,10 +72,10 @@ static void add(struct model_draft *d, const struct mz_doc *doc)
     struct mz_str key =
         mz_arena_printf(d->m->arena, "%.*s/%.*s", MZ_STR_ARG(doc->ns), MZ_STR_ARG(doc->name));
     *mz_vec_push(&d->machines, MZ_MEM_CONFIG) = w;
-    if (!mz_map_get(&d->m->by_workload, key))
-        (void)mz_map_put(&d->m->by_workload, key, w);
-    if (w->address.n && !mz_map_get(&d->m->by_address, w->address))
-        (void)mz_map_put(&d->m->by_address, w->address, w);
+    if (!mz_index_get(d->m->by_workload, key))
+        (void)mz_index_put(&d->m->by_workload, key, w);
+    if (w->address.n && !mz_index_get(d->m->by_address, w->address))
+        (void)mz_index_put(&d->m->by_address, w->address, w);
 }
 
 void model_add_workload_entries(struct model_draft *d)

@@ -13,15 +13,11 @@ struct group {         /* endpoints of one service */
     struct mz_str key; /* behind the struct */
     MZ_VEC(const struct mz_doc *) docs;
 };
-enum { MAX_CHANGES = 1000 }; /* of each; more are many */
-struct keys {
-    MZ_VEC(struct mz_str) v; /* owned */
-};
+enum { MAX_CHANGES = 1000 }; /* documents; more are many */
 struct mz_store {
-    struct mz_map groups;     /* struct group */
-    struct keys changed_of;   /* of groups */
-    struct keys changed_pods; /* without the kind */
-    bool changed_others;
+    struct mz_map groups;                   /* struct group */
+    MZ_VEC(struct mz_store_change) changes; /* their texts stand behind the keys, which are owned */
+    bool many;
     struct mz_map docs; /* key to struct mz_doc, one reference each */
     struct of_kind kinds[MZ_KIND__COUNT];
     bool dirty; /* since the last commit */
@@ -34,7 +30,7 @@ struct mz_store *mz_store_create(void (*changed)(void *arg), void *arg)
     struct mz_store *s = mz_new0(MZ_MEM_CONFIG, struct mz_store);
     mz_map_init(&s->docs, MZ_MEM_CONFIG);
     mz_map_init(&s->groups, MZ_MEM_CONFIG);
-    s->changed_others = true;
+    s->many = true;
     s->changed = changed;
     s->arg = arg;
     return s;
@@ -74,51 +70,44 @@ static void group_remove(struct mz_store *s, const struct mz_doc *d)
     }
 }
 
-static void keys_clear(struct keys *k)
+static struct mz_str put_text(char **at, struct mz_str s)
 {
-    mz_vec_foreach (key, &k->v)
-        mz_free(MZ_MEM_CONFIG, (char *)(uintptr_t)key->p);
-    k->v.n = 0;
+    char *own = *at;
+    if (s.n)
+        memcpy(own, s.p, s.n);
+    *at += s.n;
+    return (struct mz_str){ own, s.n };
 }
 
-static void note_key(struct mz_store *s, struct keys *k, struct mz_str key)
+static void note_change(struct mz_store *s, const struct mz_doc *d)
 {
-    if (s->changed_others)
+    if (!d || s->many)
         return;
-    if (!key.n || k->v.n == MAX_CHANGES) {
+    if (s->changes.n == MAX_CHANGES) {
         mz_store_forget_changes(s);
-        s->changed_others = true;
+        s->many = true;
         return;
     }
-    char *own = mz_alloc(MZ_MEM_CONFIG, key.n);
-    memcpy(own, key.p, key.n);
-    *mz_vec_push(&k->v, MZ_MEM_CONFIG) = (struct mz_str){ own, key.n };
-}
-
-/* @old, @d: NULL where there is none. */
-static void note_change(struct mz_store *s, const struct mz_doc *old, const struct mz_doc *d)
-{
-    if (old && d && d->kind == MZ_KIND_POD && old->fixed == d->fixed) {
-        note_key(s, &s->changed_pods, mz_str_skip(d->key, strlen("Pod/")));
-        return;
-    }
-    if (old)
-        note_key(s, &s->changed_of, old->of);
-    if (d)
-        note_key(s, &s->changed_of, d->of);
+    char *at = mz_alloc(MZ_MEM_CONFIG, d->key.n + d->ns.n + d->name.n + d->of.n);
+    struct mz_store_change c = { .kind = d->kind };
+    c.key = put_text(&at, d->key);
+    c.ns = put_text(&at, d->ns);
+    c.name = put_text(&at, d->name);
+    c.of = put_text(&at, d->of);
+    *mz_vec_push(&s->changes, MZ_MEM_CONFIG) = c;
 }
 
 struct mz_store_changes mz_store_changes(const struct mz_store *s)
 {
-    return (struct mz_store_changes){ s->changed_others, s->changed_of.v.v, s->changed_of.v.n,
-                                      s->changed_pods.v.v, s->changed_pods.v.n };
+    return (struct mz_store_changes){ s->many, s->changes.v, s->changes.n };
 }
 
 void mz_store_forget_changes(struct mz_store *s)
 {
-    keys_clear(&s->changed_of);
-    keys_clear(&s->changed_pods);
-    s->changed_others = false;
+    mz_vec_foreach (c, &s->changes)
+        mz_free(MZ_MEM_CONFIG, (char *)(uintptr_t)c->key.p);
+    s->changes.n = 0;
+    s->many = false;
 }
 
 static int compare_kinds(const void *a, const void *b)
@@ -139,6 +128,23 @@ const struct mz_doc *const *mz_store_of(struct mz_store *s, struct mz_str servic
 
 /* ---- the store ---- */
 
+void mz_store_destroy(struct mz_store *s)
+{
+    if (!s)
+        return;
+    mz_map_foreach (it, &s->docs)
+        mz_doc_unref(it->value);
+    mz_map_fini(&s->docs);
+    for (unsigned k = 0; k < MZ_KIND__COUNT; k++)
+        mz_vec_free(&s->kinds[k].sorted, MZ_MEM_CONFIG);
+    mz_map_foreach (it, &s->groups)
+        group_free(it->value);
+    mz_map_fini(&s->groups);
+    mz_store_forget_changes(s);
+    mz_vec_free(&s->changes, MZ_MEM_CONFIG);
+    mz_free(MZ_MEM_CONFIG, s);
+}
+
 static int compare(const void *a, const void *b)
 {
     const struct mz_doc *const *x = a, *const *y = b;
@@ -157,24 +163,6 @@ static bool replace_sorted(struct of_kind *o, const struct mz_doc *old, const st
     return at != NULL;
 }
 
-void mz_store_destroy(struct mz_store *s)
-{
-    if (!s)
-        return;
-    mz_map_foreach (it, &s->docs)
-        mz_doc_unref(it->value);
-    mz_map_fini(&s->docs);
-    for (unsigned k = 0; k < MZ_KIND__COUNT; k++)
-        mz_vec_free(&s->kinds[k].sorted, MZ_MEM_CONFIG);
-    mz_map_foreach (it, &s->groups)
-        group_free(it->value);
-    mz_map_fini(&s->groups);
-    mz_store_forget_changes(s);
-    mz_vec_free(&s->changed_of.v, MZ_MEM_CONFIG);
-    mz_vec_free(&s->changed_pods.v, MZ_MEM_CONFIG);
-    mz_free(MZ_MEM_CONFIG, s);
-}
-
 void mz_store_put(struct mz_store *s, struct mz_doc *d)
 {
     struct mz_doc *old = mz_map_get(&s->docs, d->key);
@@ -185,8 +173,10 @@ void mz_store_put(struct mz_store *s, struct mz_doc *d)
     }
     s->dirty |=
         !old || old->version != d->version; /* that it moved within its file changes no answer */
-    if (!old || old->version != d->version)
-        note_change(s, old, d);
+    if (!old || old->version != d->version) {
+        note_change(s, old);
+        note_change(s, d);
+    }
     if (old)
         (void)mz_map_del(&s->docs, old->key); /* the key lives in the document */
     if (old && old->of.n)
@@ -206,7 +196,7 @@ void mz_store_remove(struct mz_store *s, struct mz_str key)
         return;
     s->dirty = true;
     s->kinds[old->kind].stale = true;
-    note_change(s, old, NULL);
+    note_change(s, old);
     if (old->of.n)
         group_remove(s, old);
     mz_doc_unref(old);

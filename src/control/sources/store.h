@@ -15,12 +15,15 @@ void mz_store_commit(struct mz_store *s);                       /* a consistent 
 const struct mz_doc *mz_store_get(const struct mz_store *s, struct mz_str key); /* borrowed; NULL */
 /* Endpoints of one service, "ns/name": slices and the older form, by kind and name. Borrowed until the next put or remove. */
 const struct mz_doc *const *mz_store_of(struct mz_store *s, struct mz_str service, size_t *out_n);
+struct mz_store_change { /* one document came, went or is another */
+    enum mz_kind kind;
+    struct mz_str key, ns, name;
+    struct mz_str of; /* of endpoints: the service that has them, or had */
+};
 struct mz_store_changes { /* since they were last forgotten */
-    bool others;              /* not only endpoints */
-    const struct mz_str *of;  /* services whose endpoints changed, some perhaps twice */
+    bool many;            /* more than are counted, or everything is new: anything may have changed */
+    const struct mz_store_change *v; /* some perhaps twice */
     size_t n;
-    const struct mz_str *pods; /* "demo/web-0": whose conditions changed and nothing else, some perhaps twice */
-    size_t pods_n;
 };
 struct mz_store_changes mz_store_changes(const struct mz_store *s); /* borrowed */
 void mz_store_forget_changes(struct mz_store *s);

@@ -36,8 +36,8 @@ static void of_node(struct status_making *m, struct texts *out)
     size_t n;
     const struct mz_doc *const *pods = mz_store_list(m->f->store, MZ_KIND_POD, &n);
     for (size_t i = 0; i < n; i++) {
-        const struct mz_workload *w = mz_map_get(
-            &m->f->model->by_workload,
+        const struct mz_workload *w = mz_index_get(
+            m->f->model->by_workload,
             mz_arena_printf(m->a, "%.*s/%.*s", MZ_STR_ARG(pods[i]->ns), MZ_STR_ARG(pods[i]->name)));
         const struct mz_doc *node =
             w && !w->gone && mz_str_eq(w->ns, MZ_STR("istio-system")) &&

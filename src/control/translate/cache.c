@@ -4,7 +4,7 @@
 #include "control/translate/set.h"
 #include "proto/wire.h"
 
-enum { AGES = 4 };
+enum { AGES = 4, FEW = 1024 };
 
 struct entry {
     struct mz_out *out;
@@ -14,6 +14,7 @@ struct entry {
 struct mz_cache {
     struct mz_map map;
     unsigned age;
+    size_t looked_at; /* entries that were left the last time that all were looked through */
     struct mz_cache_counts counts;
 };
 
@@ -188,9 +189,11 @@ void mz_cache_age(struct mz_cache *c)
 {
     MZ_VEC(struct entry *) old = { 0 };
     c->age++;
+    if (c->map.n < FEW + c->looked_at + c->looked_at / 4)
+        return;
     mz_map_foreach (it, &c->map) {
         struct entry *e = it->value;
-        if (c->age - e->age > AGES)
+        if (e->out->refs == 1 && c->age - e->age > AGES)
             *mz_vec_push(&old, MZ_MEM_XDS) = e;
     }
     mz_vec_foreach (e, &old) {
@@ -198,6 +201,7 @@ void mz_cache_age(struct mz_cache *c)
         entry_destroy(c, *e);
     }
     mz_vec_free(&old, MZ_MEM_XDS);
+    c->looked_at = c->map.n;
 }
 
 struct mz_cache_counts mz_cache_counts(const struct mz_cache *c)

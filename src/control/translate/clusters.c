@@ -2,6 +2,7 @@
 #include "control/translate/gateway.h"
 #include "control/translate/ingress.h"
 #include "control/translate/mesh.h"
+#include "control/translate/own.h"
 
 #define FOR_EVER_S 9223372035LL /* the longest duration that every proxy can take */
 
@@ -344,7 +345,7 @@ static void name_inbound(struct tr_cluster *c, size_t first)
 }
 
 /* @first is the first target of its number: it decides, the others are named as far as they have its port. */
-static struct mz_out *build_inbound(struct mz_view *v, size_t first)
+static struct mz_out *build_inbound(struct mz_view *v, unsigned first)
 {
     const struct mz_target *t = &v->targets.v[first];
     const struct mz_proxy *p = v->proxy;
@@ -379,6 +380,19 @@ static struct mz_out *build_inbound(struct mz_view *v, size_t first)
     return o;
 }
 
+/* Clusters of a workload's own, and what is always there. */
+enum {
+    OWN_BLACKHOLE,
+    OWN_PASSTHROUGH,
+    OWN_PASSTHROUGH_IN,
+    OWN_INBOUND /* the first target of its number */
+};
+
+static struct mz_out *make_inbound(struct mz_view *v, unsigned what)
+{
+    return build_inbound(v, what - OWN_INBOUND);
+}
+
 static void inbound(struct mz_view *v, struct mz_outs *out)
 {
     for (size_t i = 0; i < v->targets.n; i++) {
@@ -386,14 +400,16 @@ static void inbound(struct mz_view *v, struct mz_outs *out)
         for (size_t k = 0; k < i; k++)
             had |= v->targets.v[k].number == v->targets.v[i].number;
         if (!had)
-            *mz_vec_push(&out->v, MZ_MEM_XDS) = build_inbound(v, i);
+            *mz_vec_push(&out->v, MZ_MEM_XDS) =
+                tr_own(v, MZ_XDS_CLUSTER, OWN_INBOUND + (unsigned)i, make_inbound);
     }
 }
 
 /* ---- always there ---- */
 
-static struct mz_out *build_passthrough(struct mz_view *v, bool in)
+static struct mz_out *build_passthrough(struct mz_view *v, unsigned what)
 {
+    const bool in = what == OWN_PASSTHROUGH_IN;
     struct tr_cluster c = { .v = v, .a = mz_arena_create(MZ_MEM_STREAM) };
     begin(&c, TR_CONST("PassthroughCluster"), pb_Cluster_DiscoveryType_ORIGINAL_DST);
     c.m->lb_policy = pb_Cluster_LbPolicy_CLUSTER_PROVIDED;
@@ -412,8 +428,9 @@ static struct mz_out *build_passthrough(struct mz_view *v, bool in)
     return o;
 }
 
-static struct mz_out *build_blackhole(struct mz_view *v)
+static struct mz_out *build_blackhole(struct mz_view *v, unsigned what)
 {
+    (void)what;
     struct tr_cluster c = { .v = v, .a = mz_arena_create(MZ_MEM_STREAM) };
     begin(&c, TR_CONST("BlackHoleCluster"), pb_Cluster_DiscoveryType_STATIC);
     struct mz_out *o = finish(&c);
@@ -434,12 +451,22 @@ void tr_clusters_outbound(struct mz_view *v, struct mz_outs *out)
     }
 }
 
+void tr_clusters_of(struct mz_view *v, const struct mz_service *s, struct mz_outs *out)
+{
+    if (s->resolution != MZ_RESOLVE_ALIAS)
+        outbound_service(v, s, false, out);
+}
+
 void tr_clusters_own(struct mz_view *v, struct mz_outs *out)
 {
-    *mz_vec_push(&out->v, MZ_MEM_XDS) = build_blackhole(v);
-    if (v->proxy->type != MZ_PROXY_SIDECAR)
+    if (v->proxy->type != MZ_PROXY_SIDECAR) {
+        *mz_vec_push(&out->v, MZ_MEM_XDS) = build_blackhole(v, OWN_BLACKHOLE);
         return;
-    *mz_vec_push(&out->v, MZ_MEM_XDS) = build_passthrough(v, false);
+    }
+    *mz_vec_push(&out->v, MZ_MEM_XDS) = tr_own(v, MZ_XDS_CLUSTER, OWN_BLACKHOLE, build_blackhole);
+    *mz_vec_push(&out->v, MZ_MEM_XDS) =
+        tr_own(v, MZ_XDS_CLUSTER, OWN_PASSTHROUGH, build_passthrough);
     inbound(v, out);
-    *mz_vec_push(&out->v, MZ_MEM_XDS) = build_passthrough(v, true);
+    *mz_vec_push(&out->v, MZ_MEM_XDS) =
+        tr_own(v, MZ_XDS_CLUSTER, OWN_PASSTHROUGH_IN, build_passthrough);
 }

@@ -222,9 +222,8 @@ struct naming {
     MZ_VEC(struct mz_str) names;
 };
 
-static void name_service(struct naming *n, const struct mz_service *s)
+static void name_service(struct naming *n, const struct mz_service *s, const struct mz_rule *r)
 {
-    const struct mz_rule *r = tr_rule(n->v, s);
     const bool both = n->v->proxy->type != MZ_PROXY_SIDECAR; /* gateways have two forms */
     for (size_t i = 0; i < s->ports_n; i++)
         for (size_t k = 0; k < 1 + (r ? r->subsets_n : 0); k++) {
@@ -238,6 +237,16 @@ static void name_service(struct naming *n, const struct mz_service *s)
         }
 }
 
+/* By the rule that holds, and those that did. */
+static void name_always(struct naming *n, const struct mz_service *s,
+                        const struct mz_change_host *as)
+{
+    name_service(n, s, tr_rule(n->v, s));
+    for (size_t i = 0; as && i < as->ruled.n; i++)
+        for (const struct mz_rule *r = as->ruled.v[i]; r; r = r->next)
+            name_service(n, s, r);
+}
+
 void mz_translate_names(const struct mz_view *v, struct mz_str host,
                         const struct mz_change_host *as, struct mz_arena *a, struct mz_str **out,
                         size_t *out_n)
@@ -245,10 +254,10 @@ void mz_translate_names(const struct mz_view *v, struct mz_str host,
     const struct mz_service *s = mz_map_get(&v->scope->by_host, host);
     struct naming n = { .v = v, .a = a };
     if (s)
-        name_service(&n, s);
+        name_always(&n, s, as);
     for (size_t i = 0; as && i < as->as.n; i++)
         if (as->as.v[i] != s)
-            name_service(&n, as->as.v[i]);
+            name_always(&n, as->as.v[i], as);
     *out = mz_arena_alloc(a, n.names.n * sizeof(**out));
     if (n.names.n)
         memcpy(*out, n.names.v, n.names.n * sizeof(**out));

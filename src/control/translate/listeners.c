@@ -6,6 +6,7 @@
 #include "control/translate/ingress.h"
 #include "control/translate/matchers.h"
 #include "control/translate/mesh.h"
+#include "control/translate/own.h"
 #include "control/translate/telemetry.h"
 
 enum { OUTBOUND_PORT = 15001, INBOUND_PORT = 15006 };
@@ -351,8 +352,9 @@ static pb_Listener *begin(struct mz_view *v, struct mz_arena *a, const char *nam
     return m;
 }
 
-static struct mz_out *virtual_outbound(struct mz_view *v)
+static struct mz_out *virtual_outbound(struct mz_view *v, unsigned what)
 {
+    (void)what;
     struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
     pb_Listener *m = begin(v, a, "virtualOutbound", OUTBOUND_PORT);
     pb_FilterChain *c = TR_NEW(a, FilterChain);
@@ -368,8 +370,9 @@ static struct mz_out *virtual_outbound(struct mz_view *v)
     return o;
 }
 
-static struct mz_out *virtual_inbound(struct mz_view *v)
+static struct mz_out *virtual_inbound(struct mz_view *v, unsigned what)
 {
+    (void)what;
     struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
     pb_Listener *m = begin(v, a, "virtualInbound", INBOUND_PORT);
     m->traffic_direction = pb_TrafficDirection_INBOUND;
@@ -411,8 +414,8 @@ void tr_listeners(struct mz_view *v, struct mz_outs *out)
         return;
     }
     tr_listeners_outbound(v, out);
-    *mz_vec_push(&out->v, MZ_MEM_XDS) = virtual_outbound(v);
-    *mz_vec_push(&out->v, MZ_MEM_XDS) = virtual_inbound(v);
+    *mz_vec_push(&out->v, MZ_MEM_XDS) = tr_own(v, MZ_XDS_LISTENER, OUTBOUND_PORT, virtual_outbound);
+    *mz_vec_push(&out->v, MZ_MEM_XDS) = tr_own(v, MZ_XDS_LISTENER, INBOUND_PORT, virtual_inbound);
     for (size_t i = 0; i < v->targets.n; i++)
         if (has_own_socket(v, i))
             *mz_vec_push(&out->v, MZ_MEM_XDS) = own_inbound(v, i);

@@ -3,6 +3,7 @@
  * address, TCP has the service's address, what is unknown has both kinds of chains; where kinds meet on one address their chains
  * stand in one listener.
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "control/translate/extensions.h"
@@ -35,6 +36,10 @@ struct entry {
     bool closed;     /* a listener of the Sidecar: no other service comes in */
     MZ_VEC(struct chain) chains;
     uint64_t hash; /* of what its bytes are made of */
+    struct mz_str key;
+    size_t at;              /* among the plan's */
+    unsigned https, others; /* ports of services that came to it: of HTTP, of anything else */
+    unsigned endpoints; /* of the others those of headless services, whose endpoints are dialled */
 };
 struct plan {
     struct mz_view *v;
@@ -47,8 +52,8 @@ struct plan {
     MZ_VEC(struct entry *) entries;
     /* Kept for the other proxies of a group (@next), as far as they keep the same ports to themselves. */
     uint16_t reserved[2];
-    bool personal; /* follows from the proxy's own address: for nobody else */
-    uint64_t hash; /* of all entries */
+    bool personal; /* without what the proxy itself is the endpoint of: for nobody else */
+    uint64_t hash; /* of all entries, whatever their order */
     struct plan *next;
 };
 
@@ -90,10 +95,10 @@ const char *tr_elsewhere(const struct mz_view *v)
 }
 
 /* Ports that the proxy needs for itself on every address. */
-static bool is_reserved(const struct mz_proxy *p, uint16_t port)
+static bool is_reserved(const struct plan *pl, uint16_t port)
 {
     return port == 15001 || port == 15006 ||
-           (port && (port == p->reserved[0] || port == p->reserved[1]));
+           (port && (port == pl->reserved[0] || port == pl->reserved[1]));
 }
 
 /* ---- chains of one service ---- */
@@ -303,9 +308,17 @@ static struct entry *entry_new(struct plan *pl, struct mz_str key, struct mz_str
                    ? MZ_STR("::")
                    : pl->other;
     e->hash = mz_xxh64(e->other.p, e->other.n, 0) + pl->own_socket;
+    e->key = key;
+    e->at = pl->entries.n;
     (void)mz_map_put(&pl->by_key, key, e);
     *mz_vec_push(&pl->entries, MZ_MEM_XDS) = e;
     return e;
+}
+
+static void count(struct entry *e, enum kind kind)
+{
+    e->https += kind == KIND_HTTP;
+    e->others += kind != KIND_HTTP;
 }
 
 /* One service's port at one address. */
@@ -320,6 +333,8 @@ static void add(struct plan *pl, const struct mz_service *s, const struct mz_por
     }
     struct mz_str key = mz_arena_printf(pl->a, "%.*s_%u", MZ_STR_ARG(address), p->port);
     struct entry *e = mz_map_get(&pl->by_key, key);
+    if (e)
+        count(e, kind);
     if (e && e->closed)
         return;
     if (e && kind == KIND_HTTP && e->kind != KIND_TCP)
@@ -329,6 +344,7 @@ static void add(struct plan *pl, const struct mz_service *s, const struct mz_por
     const bool fresh = !e;
     if (fresh) {
         e = entry_new(pl, key, address, p);
+        count(e, kind);
         const bool any = mz_str_eq(address, tr_wildcard(pl->v->proxy));
         e->kind =
             kind == KIND_HTTP && any ? KIND_AUTO : kind; /* with a chain for what is no HTTP */
@@ -341,14 +357,27 @@ static void add(struct plan *pl, const struct mz_service *s, const struct mz_por
         add_chain(e, http_chain(pl, s, p, address, kind));
 }
 
+static struct entry *entry_at(const struct plan *pl, struct mz_str address, uint16_t port)
+{
+    char key[100];
+    const int n = snprintf(key, sizeof(key), "%.*s_%u", MZ_STR_ARG(address), port);
+    return n > 0 && (size_t)n < sizeof(key)
+               ? mz_map_get(&pl->by_key, (struct mz_str){ key, (size_t)n })
+               : NULL;
+}
+
 /* Headless TCP: clients dial the endpoints themselves, and so each has a listener, except where the client is the endpoint. */
 static void add_endpoints(struct plan *pl, const struct mz_service *s, const struct mz_port *p)
 {
     const struct mz_endpoints *e = mz_model_endpoints(pl->v->model, p);
-    pl->personal = true;
-    for (size_t i = 0; i < e->n; i++)
-        if (!mz_str_eq(e->v[i].address, pl->v->proxy->ips[0]))
-            add(pl, s, p, e->v[i].address);
+    for (size_t i = 0; i < e->n; i++) {
+        if (pl->personal && mz_str_eq(e->v[i].address, pl->v->proxy->ips[0]))
+            continue;
+        add(pl, s, p, e->v[i].address);
+        struct entry *at = entry_at(pl, e->v[i].address, p->port);
+        if (at)
+            at->endpoints++;
+    }
 }
 
 /* Nobody can tell its addresses: clients dial any. */
@@ -382,8 +411,7 @@ static void plan_service(struct plan *pl, const struct mz_service *s)
 {
     for (size_t i = 0; i < s->ports_n; i++) {
         const enum kind kind = kind_of(s->ports[i].protocol);
-        if (kind != KIND_NONE &&
-            !(kind == KIND_HTTP && is_reserved(pl->v->proxy, s->ports[i].port)))
+        if (kind != KIND_NONE && !(kind == KIND_HTTP && is_reserved(pl, s->ports[i].port)))
             plan_port(pl, s, i);
     }
 }
@@ -398,7 +426,7 @@ static void plan_listener(struct plan *pl, const struct mz_service *s, const ist
     const enum kind kind = kind_of(p->protocol);
     const struct mz_str any = tr_wildcard(pl->v->proxy);
     pl->other = MZ_STR("");
-    if (kind == KIND_NONE || is_reserved(pl->v->proxy, p->port))
+    if (kind == KIND_NONE || is_reserved(pl, p->port))
         return;
     if (pl->bind.n || kind == KIND_HTTP || !s->addresses_n)
         add(pl, s, p, pl->bind.n ? pl->bind : any);
@@ -565,27 +593,37 @@ static struct mz_out *cached(struct mz_view *v, const struct entry *e)
 
 /* ---- plans ---- */
 
-static struct plan *plan_make(struct mz_view *v)
+static uint64_t entry_hash(const struct entry *e)
+{
+    const uint64_t one[] = { e->hash, e->port };
+    return mz_xxh64(one, sizeof(one), mz_xxh64(e->address.p, e->address.n, 1));
+}
+
+/* What is at an address of the proxy itself goes without it, where nothing else is there, too. */
+static bool is_only_endpoints(const struct entry *e)
+{
+    return e->endpoints == e->https + e->others;
+}
+
+static struct plan *plan_make(struct mz_view *v, bool personal)
 {
     struct plan *pl = mz_new0(MZ_MEM_XDS, struct plan);
     pl->v = v;
     pl->a = mz_arena_create(MZ_MEM_XDS);
+    pl->personal = personal;
     mz_map_init(&pl->by_key, MZ_MEM_XDS);
+    memcpy(pl->reserved, v->proxy->reserved, sizeof(pl->reserved));
     for (size_t i = 0; i < v->scope->egress_n; i++)
         plan_egress(pl, &v->scope->egress[i]);
-    mz_map_fini(&pl->by_key);
     pl->v = NULL; /* it may outlive the view */
-    memcpy(pl->reserved, v->proxy->reserved, sizeof(pl->reserved));
-    mz_vec_foreach (e, &pl->entries) {
-        const uint64_t one[] = { (*e)->hash, (*e)->port };
-        pl->hash =
-            mz_xxh64(one, sizeof(one), mz_xxh64((*e)->address.p, (*e)->address.n, pl->hash + 1));
-    }
+    mz_vec_foreach (e, &pl->entries)
+        pl->hash += entry_hash(*e);
     return pl;
 }
 
 static void plan_free(struct plan *pl)
 {
+    mz_map_fini(&pl->by_key);
     mz_vec_foreach (e, &pl->entries)
         mz_vec_free(&(*e)->chains, MZ_MEM_XDS);
     mz_vec_free(&pl->entries, MZ_MEM_XDS);
@@ -601,22 +639,150 @@ void tr_plans_free(struct plan *pl)
     }
 }
 
+/* ---- plans followed from model to model: ports that have their listener to themselves, or share it with HTTP alone ---- */
+
+static void entry_drop(struct plan *pl, struct entry *e)
+{
+    pl->hash -= entry_hash(e);
+    (void)mz_map_del(&pl->by_key, e->key);
+    pl->entries.v[e->at] = pl->entries.v[--pl->entries.n];
+    pl->entries.v[e->at]->at = e->at;
+    mz_vec_free(&e->chains, MZ_MEM_XDS);
+}
+
+/* Its address for this port, where that follows from it alone. False: it does not. */
+static bool own_address(const struct plan *pl, const struct mz_service *s, const struct mz_port *p,
+                        struct mz_str *out)
+{
+    struct mz_str other;
+    *out = tr_wildcard(pl->v->proxy);
+    if (kind_of(p->protocol) == KIND_HTTP)
+        return true;
+    if (s->entry || !s->addresses_n || s->resolution != MZ_RESOLVE_EDS)
+        return false;
+    *out = address_of(pl->v, s, &other);
+    return mz_str_chr(*out, '/') < 0;
+}
+
+static bool leave(struct plan *pl, const struct mz_service *s, const struct mz_port *p)
+{
+    struct mz_str address;
+    struct entry *e = own_address(pl, s, p, &address) ? entry_at(pl, address, p->port) : NULL;
+    const bool http = kind_of(p->protocol) == KIND_HTTP;
+    if (!e || (http ? e->others != 0 : e->others != 1 || e->https))
+        return false;
+    if (http)
+        e->https--;
+    if (!http || !e->https)
+        entry_drop(pl, e);
+    return true;
+}
+
+static bool come(struct plan *pl, const struct mz_service *s, size_t port)
+{
+    const struct mz_port *p = &s->ports[port];
+    struct mz_str address;
+    if (!own_address(pl, s, p, &address))
+        return false;
+    struct entry *e = entry_at(pl, address, p->port);
+    const bool http = kind_of(p->protocol) == KIND_HTTP;
+    if (e && (!http || e->others))
+        return false;
+    plan_port(pl, s, port);
+    if (!e) {
+        e = entry_at(pl, address, p->port);
+        pl->hash += e ? entry_hash(e) : 0;
+    }
+    return e != NULL;
+}
+
+static bool is_planned(const struct plan *pl, const struct mz_service *s, size_t port)
+{
+    const enum kind kind = kind_of(s->ports[port].protocol);
+    return kind != KIND_NONE && !(kind == KIND_HTTP && is_reserved(pl, s->ports[port].port));
+}
+
+static bool is_seen(const struct plan *pl, const struct mz_service *s)
+{
+    return s && s->resolution != MZ_RESOLVE_ALIAS && mz_service_visible(s, pl->v->scope->ns);
+}
+
+static bool says_connections(const struct mz_virtual *v)
+{
+    return v && (v->spec->n_tcp || v->spec->n_tls);
+}
+
+/* False: make it anew. */
+static bool plan_follow(struct plan *pl, const struct tr_touch *t)
+{
+    const bool was = is_seen(pl, t->was), is = is_seen(pl, t->is);
+    if (t->routed)
+        return !says_connections(t->routed->was) && !says_connections(t->routed->is);
+    if (t->routed4 && (was || is))
+        return false;
+    for (size_t i = 0; was && i < t->was->ports_n; i++)
+        if (is_planned(pl, t->was, i) && !leave(pl, t->was, &t->was->ports[i]))
+            return false;
+    for (size_t i = 0; is && i < t->is->ports_n; i++)
+        if (is_planned(pl, t->is, i) && !come(pl, t->is, i))
+            return false;
+    return true;
+}
+
+static bool plans_follow(struct mz_view *v)
+{
+    const struct tr_scope *scope = v->scope;
+    const struct tr_touch *t;
+    size_t n;
+    bool ok = tr_touches_since(&v->t->touches, v->group->plans_at, &t, &n);
+    ok &= !n || !v->group->personal; /* what is in nobody's plan is not followed */
+    ok &= !n || (!scope->sidecar && scope->egress_n == 1);
+    for (struct plan *pl = v->group->plans; pl && ok; pl = pl->next) {
+        pl->v = v;
+        pl->egress = &scope->egress[0];
+        for (size_t i = 0; i < n && ok; i++)
+            ok = plan_follow(pl, &t[i]);
+        pl->v = NULL;
+    }
+    return ok;
+}
+
+static bool is_shared(const struct plan *pl)
+{
+    for (size_t i = 0; i < pl->entries.n; i++)
+        if (pl->entries.v[i]->endpoints && !is_only_endpoints(pl->entries.v[i]))
+            return false;
+    return true;
+}
+
 /* @out_own: the caller's to free; else it is its group's. */
 static struct plan *plan_of(struct mz_view *v, bool *out_own)
 {
+    if (v->group && v->group->plans_at != v->t->touches.now && !plans_follow(v)) {
+        tr_plans_free(v->group->plans);
+        v->group->plans = NULL;
+        v->group->personal = false;
+    }
+    if (v->group)
+        v->group->plans_at = v->t->touches.now;
     struct plan *pl = v->group ? v->group->plans : NULL;
     while (pl && memcmp(pl->reserved, v->proxy->reserved, sizeof(pl->reserved)) != 0)
         pl = pl->next;
     *out_own = !pl;
     if (pl)
         return pl;
-    pl = plan_make(v);
-    if (v->group && !pl->personal) {
+    pl = v->group && !v->group->personal ? plan_make(v, false) : NULL;
+    if (pl && is_shared(pl)) {
         pl->next = v->group->plans;
         v->group->plans = pl;
         *out_own = false;
+        return pl;
     }
-    return pl;
+    if (pl) {
+        v->group->personal = true;
+        plan_free(pl);
+    }
+    return plan_make(v, true);
 }
 
 void tr_listeners_outbound(struct mz_view *v, struct mz_outs *out)
@@ -624,7 +790,8 @@ void tr_listeners_outbound(struct mz_view *v, struct mz_outs *out)
     bool own;
     struct plan *pl = plan_of(v, &own);
     mz_vec_foreach (e, &pl->entries)
-        *mz_vec_push(&out->v, MZ_MEM_XDS) = cached(v, *e);
+        if (!(*e)->endpoints || pl->personal || !mz_str_eq((*e)->address, v->proxy->ips[0]))
+            *mz_vec_push(&out->v, MZ_MEM_XDS) = cached(v, *e);
     if (own)
         plan_free(pl);
 }

@@ -42,7 +42,7 @@ struct mz_cache *mz_cache_create(void);
 void mz_cache_destroy(struct mz_cache *c);
 struct mz_out *mz_cache_get(struct mz_cache *c, const struct mz_key *k); /* a reference, or NULL */
 void mz_cache_put(struct mz_cache *c, const struct mz_key *k, struct mz_out *o); /* takes a reference of its own */
-void mz_cache_age(struct mz_cache *c); /* a new model: what was not asked for in the last four goes */
+void mz_cache_age(struct mz_cache *c); /* a new model. Where much came: what nobody else holds or asked for in the last four goes */
 struct mz_cache_counts {
     uint64_t hits, misses;
     size_t entries, bytes;

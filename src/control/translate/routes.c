@@ -6,7 +6,10 @@
 #include "control/translate/scope.h"
 #include "control/translate/virtual_routes.h"
 
-enum { MANY_HOSTS = 16 }; /* fewer are not worth sharing */
+enum {
+    MANY_HOSTS = 16,   /* fewer are not worth sharing */
+    MAX_TABLES = 2000, /* of a group */
+};
 
 static pb_Route *any_path(struct mz_arena *a, const char *name, const char *operation)
 {
@@ -289,9 +292,25 @@ static struct tr_routing routing(struct mz_view *v, struct mz_arena *a, const st
         struct tr_routing){ .v = v, .a = a, .vs = vs, .gateways = { &mesh, 1 }, .port = p->port };
 }
 
+/* Which of its hosts are those of services here, HTTP or not. @wild: one is a wildcard. */
+static uint64_t hash_hosts(const struct route_plan *p, const struct mz_virtual *vs, bool *wild)
+{
+    uint64_t h = 1;
+    for (size_t i = 0; i < vs->spec->n_hosts; i++) {
+        const struct mz_str host = mz_str_c(vs->spec->hosts[i]);
+        const struct mz_service *s = mz_map_get(&p->by_host, host);
+        const bool any = s || (is_wild(host) && meets_service(p, host));
+        const uint64_t one[] = { h, any + (s && speaks_http(s, p->port) ? 2u : 0) };
+        h = mz_xxh64(one, sizeof(one), 0);
+        *wild |= is_wild(host);
+    }
+    return h;
+}
+
 static void plan_key(struct mz_view *v, struct route_plan *p, struct mz_key *k)
 {
     uint64_t services = p->services.n, virtuals = p->virtuals.n;
+    bool wild = false;
     for (size_t i = 0; i < p->services.n; i++) {
         const struct mz_service *s = p->services.v[i];
         const struct mz_rule *rule = tr_rule(v, s);
@@ -302,9 +321,11 @@ static void plan_key(struct mz_view *v, struct route_plan *p, struct mz_key *k)
     }
     mz_vec_foreach (vs, &p->virtuals) {
         const struct tr_routing r = routing(v, NULL, p, *vs);
-        const uint64_t h = tr_virtual_hash(&r);
-        virtuals = mz_xxh64(&h, sizeof(h), virtuals);
+        const uint64_t h[] = { tr_virtual_hash(&r), hash_hosts(p, *vs, &wild) };
+        virtuals = mz_xxh64(h, sizeof(h), virtuals);
     }
+    for (size_t i = 0; wild && i < p->egress->virtuals_n; i++) /* any may be more specific */
+        virtuals = mz_xxh64(&p->egress->virtuals[i]->hash, sizeof(uint64_t), virtuals);
     mz_key_init(k, 'r');
     mz_key_str(k, p->name);
     mz_key_str(k, v->proxy->domain);
@@ -558,22 +579,253 @@ pb_RouteConfiguration *tr_route_configuration(struct mz_arena *a, struct mz_str 
     return m;
 }
 
+static bool has_host(const struct mz_virtual *vs, struct mz_str host)
+{
+    for (size_t i = 0; i < vs->spec->n_hosts; i++)
+        if (mz_str_eq(mz_str_c(vs->spec->hosts[i]), host))
+            return true;
+    return false;
+}
+
+/* All virtual hosts, from all services. */
+static struct mz_out *table(struct mz_view *v, struct route_plan *p)
+{
+    struct mz_key k;
+    plan_make(v, p);
+    plan_key(v, p, &k);
+    struct mz_out *o = mz_cache_get(v->t->cache, &k);
+    if (!o) {
+        o = build(v, p);
+        mz_cache_put(v->t->cache, &k, o);
+    }
+    plan_free(p);
+    return o;
+}
+
+/* ---- tables of a group, followed from model to model ---- */
+
+struct tr_table {
+    struct mz_out *out;
+    uint64_t at; /* where touches were */
+    char name[];
+};
+
+void tr_tables_free(struct mz_map *tables)
+{
+    mz_map_foreach (it, tables) {
+        struct tr_table *t = it->value;
+        mz_out_unref(t->out);
+        mz_free(MZ_MEM_XDS, t);
+    }
+    mz_map_fini(tables);
+}
+
+/* What has to be done to a table for what was touched. */
+enum follow { FOLLOW_SAME, FOLLOW_EDIT, FOLLOW_ANEW };
+struct following {
+    struct mz_view *v;
+    struct route_plan *p;
+    enum follow how;
+    MZ_VEC(struct mz_str) hosts; /* whose virtual hosts are to be made, or go */
+};
+
+static enum follow worse(enum follow a, enum follow b)
+{
+    return a > b ? a : b;
+}
+
+/* One virtual host is to be made again: its service's, by whoever routes it first. */
+static void follow_host(struct following *f, struct mz_str host)
+{
+    const struct mz_service *s = mz_map_get(&f->v->scope->by_host, host);
+    const bool alone = !s || tr_is_alone(&f->v->t->touches, f->v->model, s);
+    f->how = worse(f->how, alone ? FOLLOW_EDIT : FOLLOW_ANEW);
+    *mz_vec_push(&f->hosts, MZ_MEM_XDS) = host;
+}
+
+static bool is_in_table(const struct following *f, const struct mz_service *s)
+{
+    return s && mz_service_port(s, f->p->port) && (!f->p->host.n || mz_str_eq(s->host, f->p->host));
+}
+
+/* Hosts of a VirtualService whose routes may be others. Those that no service has are in every table, or in those of their company. */
+static void follow_virtual(struct following *f, const struct mz_virtual *vs)
+{
+    bool strangers = false, any = f->p->port == 80;
+    if (!vs || !mz_virtual_visible(vs, f->v->scope->ns) ||
+        !mz_virtual_is_bound(vs, MZ_STR(MZ_GATEWAY_MESH)))
+        return;
+    if (tr_has_wildcards(
+            &f->v->t->touches)) /* even one that says nothing of HTTP may be more specific */
+        f->how = FOLLOW_ANEW;
+    if (!vs->spec->n_http)
+        return;
+    if (vs->semantics != MZ_SEMANTICS_ISTIO)
+        f->how = FOLLOW_ANEW;
+    for (size_t i = 0; i < vs->spec->n_hosts && f->how != FOLLOW_ANEW; i++) {
+        const struct mz_str host = mz_str_c(vs->spec->hosts[i]);
+        const struct mz_service *s = mz_map_get(&f->v->scope->by_host, host);
+        if (is_wild(host))
+            f->how = FOLLOW_ANEW;
+        else if (is_in_table(f, s))
+            follow_host(f, host);
+        else if (!f->p->host.n)
+            strangers = true;
+        any |= is_in_table(f, s);
+    }
+    if (strangers && any)
+        f->how = FOLLOW_ANEW;
+}
+
+enum place { NOT_THERE, THERE, THERE_WITH_HOST /* of HTTP */ };
+
+static enum place place_of(const struct following *f, const struct mz_service *s)
+{
+    if (!is_in_table(f, s) || !mz_service_visible(s, f->v->scope->ns))
+        return NOT_THERE;
+    return speaks_http(s, f->p->port) ? THERE_WITH_HOST : THERE;
+}
+
+/* A service, or what holds for it. */
+static void follow_service(struct following *f, const struct tr_touch *t)
+{
+    const struct mz_str host = tr_touch_host(t);
+    const enum place was = place_of(f, t->was), is = place_of(f, t->is);
+    if ((t->was == t->is && !t->rule) || /* endpoints are not told here */
+        (f->v->scope->sidecar && !mz_map_get(&f->v->scope->by_host, host)))
+        return;
+    if (t->spoken && was != is) /* for strangers it is another table */
+        f->how = FOLLOW_ANEW;
+    if (was == THERE_WITH_HOST || is == THERE_WITH_HOST) {
+        f->how = worse(f->how, t->alone ? FOLLOW_SAME : FOLLOW_ANEW);
+        follow_host(f, host);
+    }
+    const struct tr_egress *e = t->led_to ? tr_egress_for(f->v->scope, f->p->port) : NULL;
+    for (size_t i = 0; e && i < e->virtuals_n && f->how != FOLLOW_ANEW; i++)
+        if (tr_leads_to(e->virtuals[i], host))
+            follow_virtual(f, e->virtuals[i]);
+}
+
+static void follow_touch(struct following *f, const struct tr_touch *t)
+{
+    if (!t->routed) {
+        follow_service(f, t);
+        return;
+    }
+    follow_virtual(f, t->routed->was);
+    follow_virtual(f, t->routed->is);
+}
+
+/* NULL: it has none here. */
+static struct mz_out *virtual_host(struct making *k, struct mz_str host)
+{
+    const struct mz_service *s = mz_map_get(&k->v->scope->by_host, host);
+    const struct tr_egress *e = k->plan->egress;
+    struct tr_route_list l = { 0 };
+    if (!s || !speaks_http(s, k->plan->port))
+        return NULL;
+    for (size_t i = 0; i < e->virtuals_n && !l.n_routes; i++) {
+        const struct tr_routing r = routing(k->v, k->a, k->plan, e->virtuals[i]);
+        if (e->virtuals[i]->spec->n_http && has_host(e->virtuals[i], host))
+            l = tr_virtual_routes(&r);
+    }
+    if (!l.n_routes)
+        TR_ADD(k->a, &l, routes) = default_route(k->v, k->a, s, k->plan->port);
+    k->m->n_virtual_hosts = 0;
+    add_service(k, s, l);
+    const pb_VirtualHost *h = k->m->n_virtual_hosts ? k->m->virtual_hosts[0] : NULL;
+    return h ? tr_share(k->v, mz_out_create(mz_str_c(h->name), &h->base)) : NULL;
+}
+
+/* The table with these virtual hosts as they are now. NULL: too few are left. */
+static struct mz_out *edited(struct following *f, const struct mz_out *had)
+{
+    struct making k = { .v = f->v, .a = mz_arena_create(MZ_MEM_STREAM), .plan = f->p };
+    struct mz_set_edits e = { 0 };
+    struct mz_out *out = NULL;
+    k.m = tr_route_configuration(k.a, f->p->name);
+    mz_map_init(&k.taken, MZ_MEM_XDS);
+    mz_map_init(&k.names, MZ_MEM_XDS);
+    mz_vec_foreach (host, &f->hosts) {
+        const struct mz_str name = mz_arena_printf(k.a, "%.*s:%u", MZ_STR_ARG(*host), f->p->port);
+        if (!mz_map_get(&k.names, name)) /* else it was made already */
+            *mz_vec_push(&e.v, MZ_MEM_XDS) = (struct mz_set_edit){ name, virtual_host(&k, *host) };
+    }
+    MZ_VEC(struct mz_out *) made = { 0 };
+    mz_vec_foreach (x, &e.v)
+        if (x->out)
+            *mz_vec_push(&made, MZ_MEM_XDS) = x->out;
+    mz_set_edits_sort(&e);
+    struct mz_set *parts = mz_set_edit(f->v->t->sets, had->parts, e.v.v, e.v.n);
+    if (mz_set_count(parts) >= MANY_HOSTS)
+        out = mz_out_of_parts(f->p->name, had->bytes, parts, had->tail);
+    else
+        mz_set_unref(parts);
+    mz_vec_foreach (o, &made)
+        mz_out_unref(*o);
+    mz_vec_free(&made, MZ_MEM_XDS);
+    mz_vec_free(&e.v, MZ_MEM_XDS);
+    mz_map_fini(&k.taken);
+    mz_map_fini(&k.names);
+    mz_arena_destroy(k.a);
+    return out;
+}
+
+/* The client's DNS completes names as ours are counted (touch.c). */
+static bool has_usual_domain(const struct mz_view *v)
+{
+    const ptrdiff_t svc = mz_str_find(v->proxy->domain, MZ_STR(".svc."));
+    return svc >= 0 &&
+           mz_str_eq(mz_str_skip(v->proxy->domain, (size_t)svc + 5), v->model->mesh.domain);
+}
+
+static void follow(struct mz_view *v, struct route_plan *p, struct tr_table *t)
+{
+    const struct tr_touch *touch;
+    size_t n;
+    struct following f = { .v = v, .p = p };
+    struct mz_out *next = NULL;
+    if (!tr_touches_since(&v->t->touches, t->at, &touch, &n))
+        f.how = FOLLOW_ANEW;
+    for (size_t i = 0; i < n && f.how != FOLLOW_ANEW; i++)
+        follow_touch(&f, &touch[i]);
+    t->at = v->t->touches.now;
+    p->egress = tr_egress_for(v->scope, p->port);
+    if (f.how == FOLLOW_EDIT && t->out->parts && !p->host.n && !v->scope->sidecar &&
+        has_usual_domain(v))
+        next = edited(&f, t->out);
+    if (f.how != FOLLOW_SAME && !next)
+        next = table(v, p);
+    if (next && next->version != t->out->version) {
+        struct mz_out *had = t->out;
+        t->out = next;
+        next = had;
+    }
+    mz_out_unref(next);
+    mz_vec_free(&f.hosts, MZ_MEM_XDS);
+}
+
 struct mz_out *tr_routes(struct mz_view *v, struct mz_str name)
 {
     struct route_plan p = { .name = name };
-    struct mz_key k;
     if (v->proxy->type != MZ_PROXY_SIDECAR)
         return tr_gateway_routes(v, name);
     p.bare = v->proxy->proxyless;
     if (p.bare ? !parse_cluster(name, &p.port) : !parse_name(name, &p.host, &p.port))
         return NULL;
-    plan_make(v, &p);
-    plan_key(v, &p, &k);
-    struct mz_out *o = mz_cache_get(v->t->cache, &k);
-    if (!o) {
-        o = build(v, &p);
-        mz_cache_put(v->t->cache, &k, o);
+    if (p.bare || !v->group)
+        return table(v, &p);
+    struct tr_table *t = mz_map_get(&v->group->tables, name);
+    if (!t &&
+        v->group->tables.n >= MAX_TABLES) /* whoever asks for this many names is up to no good */
+        return table(v, &p);
+    if (!t) {
+        t = mz_alloc(MZ_MEM_XDS, sizeof(*t) + name.n);
+        memcpy(t->name, name.p, name.n);
+        t->out = table(v, &p);
+        t->at = v->t->touches.now;
+        (void)mz_map_put(&v->group->tables, (struct mz_str){ t->name, name.n }, t);
     }
-    plan_free(&p);
-    return o;
+    follow(v, &p, t);
+    return mz_out_ref(t->out);
 }

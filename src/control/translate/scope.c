@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "control/model/virtual_service.h"
 
 /* ---- one egress listener ---- */
@@ -287,18 +288,8 @@ static void note_needs(struct tr_scope *s)
     for (size_t i = 0; i < s->services_n; i++)
         s->node_local |= s->services[i]->node_local;
     for (size_t i = 0; i < s->egress_n; i++)
-        for (size_t k = 0; k < s->egress[i].virtuals_n; k++) {
-            const ist_VirtualService *vs = s->egress[i].virtuals[k]->spec;
-            for (size_t j = 0; j < vs->n_http; j++)
-                for (size_t l = 0; l < vs->http[j]->n_match; l++)
-                    s->by_labels |= vs->http[j]->match[l]->n_source_labels != 0;
-            for (size_t j = 0; j < vs->n_tcp; j++)
-                for (size_t l = 0; l < vs->tcp[j]->n_match; l++)
-                    s->by_labels |= vs->tcp[j]->match[l]->n_source_labels != 0;
-            for (size_t j = 0; j < vs->n_tls; j++)
-                for (size_t l = 0; l < vs->tls[j]->n_match; l++)
-                    s->by_labels |= vs->tls[j]->match[l]->n_source_labels != 0;
-        }
+        for (size_t k = 0; k < s->egress[i].virtuals_n; k++)
+            s->by_labels |= mz_virtual_asks_labels(s->egress[i].virtuals[k]);
 }
 
 static struct tr_scope *create(struct mz_translator *t, struct mz_str ns,
@@ -335,9 +326,200 @@ const struct tr_scope *tr_scope_of(struct mz_translator *t, struct mz_str ns,
     struct tr_scope *s = mz_map_get(&t->scopes, (struct mz_str){ key, at + n });
     if (!s) {
         s = create(t, ns, sidecar);
-        (void)mz_map_put(&t->scopes, mz_arena_dup(t->arena, (struct mz_str){ key, at + n }), s);
+        s->key = mz_arena_dup(t->arena, (struct mz_str){ key, at + n });
+        (void)mz_map_put(&t->scopes, s->key, s);
     }
     return s;
+}
+
+void tr_scope_free(struct tr_scope *s)
+{
+    mz_map_fini(&s->by_host);
+    mz_vec_free(&s->own, MZ_MEM_XDS);
+    mz_vec_free(&s->own_virtuals, MZ_MEM_XDS);
+}
+
+/* ---- the next model ---- */
+
+/* It follows from all that is exported to its namespace: what comes and goes is put in its place. */
+static bool is_plain(const struct tr_scope *s)
+{
+    return !s->sidecar && s->egress_n == 1;
+}
+
+/* Some listener of a Sidecar would have it, or has it. */
+static bool concerns(struct mz_translator *t, const struct tr_scope *s, const struct mz_service *of)
+{
+    bool any =
+        of && (mz_map_get(&s->by_host, of->host) || tr_is_led_to(&t->touches, t->model, of->host));
+    for (size_t i = 0; of && i < s->egress_n && !any; i++)
+        any = mz_imports_service(s->egress[i].imports, of->ns, of->host);
+    return any;
+}
+
+static void judge(struct mz_translator *t, const struct mz_patched *p)
+{
+    mz_map_foreach (it, &t->scopes) {
+        struct tr_scope *s = it->value;
+        if (is_plain(s))
+            t->stays &= !p->is || !p->is->node_local || s->node_local; /* groups differ by node */
+        else
+            s->stale |= concerns(t, s, p->was) || concerns(t, s, p->is);
+    }
+}
+
+/* Its listener has it: bound to the mesh, and exported to the namespace. */
+static bool is_routed(const struct tr_scope *s, const struct mz_virtual *v)
+{
+    return v && mz_virtual_is_bound(v, MZ_STR(MZ_GATEWAY_MESH)) && mz_virtual_visible(v, s->ns);
+}
+
+static void judge_virtual(struct mz_translator *t, const struct mz_patched_virtual *p)
+{
+    mz_map_foreach (it, &t->scopes) {
+        struct tr_scope *s = it->value;
+        if (!is_plain(s))
+            s->stale |= is_routed(s, p->was) || is_routed(s, p->is);
+        else if (is_routed(s, p->is))
+            t->stays &=
+                s->by_labels || !mz_virtual_asks_labels(p->is); /* groups differ by labels */
+    }
+}
+
+bool tr_asks_services(const struct mz_model *m)
+{
+    return m->mesh.config->n_extension_providers || m->attached[MZ_KIND_REQUEST_AUTHENTICATION].n;
+}
+
+bool tr_may_stay(struct mz_translator *t, const struct mz_model *next)
+{
+    if (!mz_model_stands_on(next, t->model))
+        return false;
+    if (t->judged == next->serial || mz_model_is_same_but_endpoints(next, t->model))
+        return t->judged != next->serial || t->stays;
+    t->judged = next->serial;
+    t->stays = !tr_asks_services(next) && !(next->rules_by_labels && !t->model->rules_by_labels);
+    for (size_t i = 0; t->stays && i < next->patched_n; i++)
+        if (next->patched[i].was != next->patched[i].is)
+            judge(t, &next->patched[i]);
+    for (size_t i = 0; t->stays && i < next->virtuals_patched_n; i++)
+        judge_virtual(t, &next->virtuals_patched[i]);
+    return t->stays;
+}
+
+/* What is exported to few stands before the rest. */
+static size_t place(const struct tr_scope *s, const struct mz_service *of)
+{
+    const bool public = mz_service_is_public(of);
+    size_t lo = 0, hi = s->own.n;
+    while (lo < hi) {
+        const size_t mid = (lo + hi) / 2;
+        const bool there = mz_service_is_public(s->own.v[mid]);
+        if (there != public ? public : mz_service_order(s->own.v[mid], of) < 0)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+static void take_out(struct tr_scope *s, const struct mz_service *of)
+{
+    const size_t at = place(s, of);
+    if (MZ_BUG(at == s->own.n || s->own.v[at] != of))
+        return;
+    (void)mz_map_del(&s->by_host, of->host);
+    memmove(s->own.v + at, s->own.v + at + 1, (--s->own.n - at) * sizeof(*s->own.v));
+}
+
+static void put_in(struct tr_scope *s, const struct mz_service *of)
+{
+    const size_t at = place(s, of), n = s->own.n;
+    (void)mz_vec_push(&s->own, MZ_MEM_XDS);
+    memmove(s->own.v + at + 1, s->own.v + at, (n - at) * sizeof(*s->own.v));
+    s->own.v[at] = of;
+    (void)mz_map_put(&s->by_host, of->host, (void *)(uintptr_t)of);
+}
+
+static void follow(struct tr_scope *s, const struct mz_model *next)
+{
+    for (size_t i = s->own.n; i < s->services_n; i++) /* all, the first time */
+        *mz_vec_push(&s->own, MZ_MEM_XDS) = s->services[i];
+    for (size_t i = 0; i < next->patched_n; i++) {
+        const struct mz_patched *p = &next->patched[i];
+        if (p->was == p->is)
+            continue;
+        if (p->was && mz_service_visible(p->was, s->ns))
+            take_out(s, p->was);
+        if (p->is && mz_service_visible(p->is, s->ns)) {
+            put_in(s, p->is);
+            s->node_local |= p->is->node_local;
+        }
+    }
+    s->services = s->egress[0].services = s->own.v;
+    s->services_n = s->egress[0].services_n = s->own.n;
+}
+
+static size_t place_virtual(const struct tr_scope *s, const struct mz_virtual *v)
+{
+    size_t lo = 0, hi = s->own_virtuals.n;
+    while (lo < hi) {
+        const size_t mid = (lo + hi) / 2;
+        if (mz_virtual_order(s->own_virtuals.v[mid], v, s->ns) < 0)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+static void follow_virtual(struct tr_scope *s, const struct mz_patched_virtual *p)
+{
+    if (is_routed(s, p->was)) {
+        const size_t at = place_virtual(s, p->was);
+        if (MZ_BUG(at == s->own_virtuals.n || s->own_virtuals.v[at] != p->was))
+            return;
+        memmove(s->own_virtuals.v + at, s->own_virtuals.v + at + 1,
+                (--s->own_virtuals.n - at) * sizeof(*s->own_virtuals.v));
+    }
+    if (is_routed(s, p->is)) {
+        const size_t at = place_virtual(s, p->is), n = s->own_virtuals.n;
+        (void)mz_vec_push(&s->own_virtuals, MZ_MEM_XDS);
+        memmove(s->own_virtuals.v + at + 1, s->own_virtuals.v + at,
+                (n - at) * sizeof(*s->own_virtuals.v));
+        s->own_virtuals.v[at] = p->is;
+    }
+}
+
+static void follow_virtuals(struct tr_scope *s, const struct mz_model *next)
+{
+    struct tr_egress *e = &s->egress[0];
+    for (size_t i = s->own_virtuals.n; i < e->virtuals_n; i++) /* all, the first time */
+        *mz_vec_push(&s->own_virtuals, MZ_MEM_XDS) = e->virtuals[i];
+    for (size_t i = 0; i < next->virtuals_patched_n; i++)
+        follow_virtual(s, &next->virtuals_patched[i]);
+    e->virtuals = s->own_virtuals.v;
+    e->virtuals_n = s->own_virtuals.n;
+}
+
+void tr_scopes_follow(struct mz_translator *t, const struct mz_model *next)
+{
+    MZ_VEC(struct tr_scope *) gone = { 0 };
+    mz_map_foreach (it, &t->scopes) {
+        struct tr_scope *s = it->value;
+        if (s->stale)
+            *mz_vec_push(&gone, MZ_MEM_XDS) = s;
+        else if (is_plain(s) && next->patched_n)
+            follow(s, next);
+        if (!s->stale && is_plain(s) && next->virtuals_patched_n)
+            follow_virtuals(s, next);
+    }
+    mz_vec_foreach (s, &gone) {
+        tr_groups_clear(t, *s);
+        (void)mz_map_del(&t->scopes, (*s)->key);
+        tr_scope_free(*s);
+    }
+    mz_vec_free(&gone, MZ_MEM_XDS);
 }
 
 const struct tr_egress *tr_egress_for(const struct tr_scope *s, uint16_t port)

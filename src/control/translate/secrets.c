@@ -39,7 +39,7 @@ static bool parse(const struct mz_view *v, struct mz_str text, struct wanted *ou
 static const struct mz_doc *find(const struct mz_view *v, const char *kind, struct mz_str ns,
                                  struct mz_str name, struct mz_arena *a)
 {
-    return mz_map_get(&v->model->secrets,
+    return mz_map_get(v->model->secrets,
                       mz_arena_printf(a, "%s/%.*s/%.*s", kind, MZ_STR_ARG(ns), MZ_STR_ARG(name)));
 }
 

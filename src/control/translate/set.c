@@ -1,5 +1,7 @@
 #include "control/translate/set.h"
 
+#include <stdlib.h>
+
 #include "base/list.h"
 #include "base/vec.h"
 #include "proto/wire.h"
@@ -179,6 +181,24 @@ static void merge(struct maker *m, const struct piece *p, bool last, const struc
     for (; last && *at < n; ++*at)
         if (e[*at].out)
             add(m, e[*at].out);
+}
+
+int mz_set_edit_order(const void *a, const void *b)
+{
+    const struct mz_set_edit *x = a, *y = b;
+    const int c = mz_str_cmp(x->name, y->name);
+    return c ? c : (y->out != NULL) - (x->out != NULL);
+}
+
+void mz_set_edits_sort(struct mz_set_edits *e)
+{
+    size_t n = 0;
+    if (e->v.n)
+        qsort(e->v.v, e->v.n, sizeof(*e->v.v), mz_set_edit_order);
+    for (size_t i = 0; i < e->v.n; i++)
+        if (!n || !mz_str_eq(e->v.v[n - 1].name, e->v.v[i].name))
+            e->v.v[n++] = e->v.v[i];
+    e->v.n = n;
 }
 
 struct mz_set *mz_set_edit(struct mz_sets *s, const struct mz_set *from,

@@ -5,6 +5,7 @@
  * thousand clients have costs little more than what one has, another one differs in the pieces that changed, and to compare two
  * means to look at the pieces that are not the same. Main thread.
  */
+#include "base/vec.h"
 #include "control/translate/resource.h"
 
 struct mz_set;
@@ -24,6 +25,11 @@ struct mz_set_edit {
     struct mz_str name;
     struct mz_out *out; /* borrowed; NULL: it goes */
 };
+struct mz_set_edits {
+    MZ_VEC(struct mz_set_edit) v;
+};
+int mz_set_edit_order(const void *a, const void *b); /* for qsort: by name; one that stays, or comes, before one that goes */
+void mz_set_edits_sort(struct mz_set_edits *e);      /* each once, the first */
 /* @e by name, each once. Another set; @from stays as it is (NULL: nothing is in it). */
 struct mz_set *mz_set_edit(struct mz_sets *s, const struct mz_set *from, const struct mz_set_edit *e, size_t n);
 

@@ -1,6 +1,10 @@
 #include "control/translate/telemetry.h"
 
 #include "control/model/attached.h"
+#include "control/translate/own.h"
+#include "control/translate/scope.h"
+
+enum { MAX_SHARED = 4096 };
 
 bool tr_mode_is_of(ist_telemetry_WorkloadMode mode, enum tr_class class)
 {
@@ -80,17 +84,38 @@ static uint64_t hash_all(const struct tr_telemetry *t)
     return h; /* those of listeners are made of the same */
 }
 
+static const struct tr_telemetry *make(struct mz_view *v, enum tr_class class)
+{
+    struct tr_telemetry *t = mz_arena_new0(v->arena, struct tr_telemetry);
+    struct tr_said said;
+    tr_telemetry_said(v, &said);
+    tr_metrics_add(v, class, &said, t);
+    tr_logs_add(v, class, &said, t);
+    tr_tracing_add(v, class, &said, t);
+    t->hash = hash_all(t);
+    return t;
+}
+
+/* Replicas have the same: it is made once for them, as long as the model's scopes. */
+static const struct tr_telemetry *shared(struct mz_view *v, enum tr_class class)
+{
+    struct mz_translator *t = v->t;
+    struct mz_arena *own = v->arena;
+    const uint64_t key[] = { tr_kin(v), class };
+    const struct mz_str k = { (const char *)key, sizeof(key) };
+    const struct tr_telemetry *had = mz_map_get(&t->telemetry, k);
+    if (had || t->telemetry.n >= MAX_SHARED)
+        return had ? had : make(v, class);
+    v->arena = t->arena;
+    had = make(v, class);
+    v->arena = own;
+    (void)mz_map_put(&t->telemetry, mz_arena_dup(t->arena, k), (void *)(uintptr_t)had);
+    return had;
+}
+
 const struct tr_telemetry *tr_telemetry(struct mz_view *v, enum tr_class class)
 {
-    if (!v->telemetry[class]) {
-        struct tr_telemetry *t = mz_arena_new0(v->arena, struct tr_telemetry);
-        struct tr_said said;
-        tr_telemetry_said(v, &said);
-        tr_metrics_add(v, class, &said, t);
-        tr_logs_add(v, class, &said, t);
-        tr_tracing_add(v, class, &said, t);
-        t->hash = hash_all(t);
-        v->telemetry[class] = t;
-    }
+    if (!v->telemetry[class]) /* which providers' services there are is not in the key */
+        v->telemetry[class] = tr_asks_services(v->model) ? make(v, class) : shared(v, class);
     return v->telemetry[class];
 }

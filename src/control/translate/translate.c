@@ -95,17 +95,20 @@ struct mz_translator *mz_translator_create(const struct mz_features *f)
     mz_map_init(&t->scopes, MZ_MEM_XDS);
     mz_map_init(&t->groups, MZ_MEM_XDS);
     mz_map_init(&t->told, MZ_MEM_XDS);
+    mz_map_init(&t->telemetry, MZ_MEM_XDS);
     return t;
 }
 
 static void scopes_clear(struct mz_translator *t)
 {
-    tr_groups_clear(t);
+    tr_groups_clear(t, NULL);
     mz_map_foreach (it, &t->scopes)
-        mz_map_fini(&((struct tr_scope *)it->value)->by_host);
+        tr_scope_free(it->value);
     mz_map_fini(&t->scopes);
     mz_map_fini(&t->told);
+    mz_map_fini(&t->telemetry);
     mz_arena_destroy(t->arena);
+    tr_touches_clear(&t->touches);
 }
 
 void mz_translator_destroy(struct mz_translator *t)
@@ -124,10 +127,13 @@ void mz_translator_destroy(struct mz_translator *t)
 void mz_translator_set_model(struct mz_translator *t, const struct mz_model *m)
 {
     t->epoch++;
-    if (t->model && m->base == t->model) { /* the same services */
+    if (t->model && tr_may_stay(t, m)) {
         const struct mz_model *before = t->model;
+        tr_touches_add(&t->touches, before, m);
+        tr_scopes_follow(t, m);
         t->model = mz_model_ref(m);
         mz_model_unref(before);
+        mz_cache_age(t->cache);
         return;
     }
     scopes_clear(t);
@@ -136,6 +142,7 @@ void mz_translator_set_model(struct mz_translator *t, const struct mz_model *m)
     t->arena = mz_arena_create(MZ_MEM_XDS);
     mz_map_init(&t->scopes, MZ_MEM_XDS);
     mz_map_init(&t->told, MZ_MEM_XDS);
+    mz_map_init(&t->telemetry, MZ_MEM_XDS);
     mz_cache_age(t->cache);
 }
 
@@ -160,8 +167,8 @@ static const struct mz_workload *workload_of(const struct mz_model *m, const str
                                              struct mz_arena *a)
 {
     struct mz_str key = mz_arena_printf(a, "%.*s/%.*s", MZ_STR_ARG(p->ns), MZ_STR_ARG(p->name));
-    const struct mz_workload *w = mz_map_get(&m->by_workload, key);
-    return w ? w : mz_map_get(&m->by_address, p->ips[0]);
+    const struct mz_workload *w = mz_index_get(m->by_workload, key);
+    return w ? w : mz_index_get(m->by_address, p->ips[0]);
 }
 
 struct mz_view *mz_view_create(struct mz_translator *t, const struct mz_proxy *p)
@@ -185,6 +192,40 @@ struct mz_view *mz_view_create(struct mz_translator *t, const struct mz_proxy *p
     return v;
 }
 
+/* A workload's own proxy may answer on other ports, and see others: it is looked at anew. */
+static bool is_own(const struct mz_view *v, const struct mz_workload *w)
+{
+    return w == v->workload || mz_str_eq(w->address, v->proxy->ips[0]) ||
+           (mz_str_eq(w->ns, v->proxy->ns) && mz_str_eq(w->name, v->proxy->name));
+}
+
+/* It answers for its workload, or did. */
+static bool is_behind(const struct mz_view *v, const struct mz_service *s)
+{
+    return s && mz_str_eq(s->ns, v->proxy->ns) &&
+           mz_labels_match(s->selector, v->workload ? v->workload->labels : v->proxy->labels);
+}
+
+bool mz_view_stays(const struct mz_view *v, const struct mz_model *next)
+{
+    if (!tr_may_stay(v->t, next) || v->scope->stale)
+        return false;
+    if (mz_model_is_same_but_endpoints(next, v->model))
+        return true;
+    if (!v->group || v->ingress)
+        return false;
+    for (size_t i = 0; i < next->workloads_n; i++)
+        if (is_own(v, next->workloads[i]))
+            return false;
+    for (size_t i = 0; i < next->patched_n; i++)
+        if (is_behind(v, next->patched[i].was) || is_behind(v, next->patched[i].is))
+            return false;
+    for (size_t i = 0; i < next->rules_patched_n; i++)
+        if (is_behind(v, mz_model_service(next, next->rules_patched[i].host)))
+            return false;
+    return true;
+}
+
 void mz_view_renew(struct mz_view *v)
 {
     v->model = v->t->model;
@@ -204,6 +245,9 @@ void mz_view_destroy(struct mz_view *v)
 {
     if (!v)
         return;
+    mz_outs_fini(&v->own);
+    mz_set_unref(v->made_of);
+    mz_set_unref(v->made);
     mz_arena_destroy(v->arena);
     mz_free(MZ_MEM_XDS, v);
 }
@@ -303,7 +347,7 @@ void mz_translate(struct mz_view *v, enum mz_xds_type t, const struct mz_str *na
     sort(out);
 }
 
-static struct mz_set *set_of(struct mz_view *v, struct mz_outs *o)
+struct mz_set *tr_set_of(struct mz_view *v, struct mz_outs *o)
 {
     share(v, o);
     sort(o);
@@ -315,22 +359,23 @@ static struct mz_set *set_of(struct mz_view *v, struct mz_outs *o)
 /* What all of the group have, and its own. */
 static struct mz_set *clusters(struct mz_view *v)
 {
-    struct mz_outs o = { 0 };
+    const struct mz_set *of = tr_group_clusters(v);
     MZ_VEC(struct mz_set_edit) e = { 0 };
-    if (!v->group->clusters) {
-        tr_clusters_outbound(v, &o);
-        v->group->clusters = set_of(v, &o);
+    if (v->made_of == of)
+        return mz_set_ref(v->made);
+    if (!v->own.v.n) {
+        tr_clusters_own(v, &v->own);
+        share(v, &v->own);
+        sort(&v->own);
     }
-    o = (struct mz_outs){ 0 };
-    tr_clusters_own(v, &o);
-    share(v, &o);
-    sort(&o);
-    mz_vec_foreach (it, &o.v)
+    mz_vec_foreach (it, &v->own.v)
         *mz_vec_push(&e, MZ_MEM_XDS) = (struct mz_set_edit){ (*it)->name, *it };
-    struct mz_set *s = mz_set_edit(v->t->sets, v->group->clusters, e.v, e.n);
+    mz_set_unref(v->made_of);
+    mz_set_unref(v->made);
+    v->made_of = mz_set_ref(of);
+    v->made = mz_set_edit(v->t->sets, of, e.v, e.n);
     mz_vec_free(&e, MZ_MEM_XDS);
-    mz_outs_fini(&o);
-    return s;
+    return mz_set_ref(v->made);
 }
 
 struct mz_set *mz_view_all(struct mz_view *v, enum mz_xds_type t)
@@ -338,8 +383,10 @@ struct mz_set *mz_view_all(struct mz_view *v, enum mz_xds_type t)
     struct mz_outs o = { 0 };
     if (t == MZ_XDS_CLUSTER && v->group)
         return clusters(v);
+    if (t == MZ_XDS_NAME_TABLE && v->group)
+        return mz_set_ref(tr_group_names(v));
     mz_translate(v, t, NULL, 0, &o);
-    return set_of(v, &o);
+    return tr_set_of(v, &o);
 }
 
 char *tr_cluster_name(struct mz_arena *a, const char *direction, uint16_t port,

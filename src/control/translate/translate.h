@@ -26,7 +26,7 @@ struct mz_features mz_features_from_env(void); /* what a variable does not say i
 struct mz_translator; /* the cache, and what all proxies of a model share */
 struct mz_translator *mz_translator_create(const struct mz_features *f); /* copied */
 void mz_translator_destroy(struct mz_translator *t);       /* after its views; NULL is fine */
-/* Takes a reference. Views of the one before end first, except where @m stands on that one: then they are renewed. */
+/* Takes a reference. Views that do not stay (mz_view_stays) end first, the others are renewed behind it. */
 void mz_translator_set_model(struct mz_translator *t, const struct mz_model *m);
 struct mz_cache_counts mz_translator_counts(const struct mz_translator *t);
 uint64_t mz_translator_secrets_refused(const struct mz_translator *t); /* that were asked for and could not be, or might not be, given */
@@ -37,6 +37,7 @@ struct mz_view;
 struct mz_view *mz_view_create(struct mz_translator *t, const struct mz_proxy *p); /* borrows p */
 bool mz_view_by_name(const struct mz_view *v); /* it asks for listeners and clusters by name: gRPC without a proxy */
 bool mz_view_answers_dns(const struct mz_view *v); /* its agent asks for the name table */
+bool mz_view_stays(const struct mz_view *v, const struct mz_model *next); /* before the translator gets @next */
 void mz_view_renew(struct mz_view *v); /* to the translator's model, which stands on the view's */
 void mz_view_destroy(struct mz_view *v); /* NULL is fine */
 

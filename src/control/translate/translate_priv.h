@@ -4,6 +4,7 @@
 #include "control/model/rule.h"
 #include "control/translate/build.h"
 #include "control/translate/fragment.h"
+#include "control/translate/touch.h"
 #include "control/translate/translate.h"
 
 struct tr_egress { /* one listener of a Sidecar, or the one that is for everything */
@@ -15,7 +16,10 @@ struct tr_egress { /* one listener of a Sidecar, or the one that is for everythi
     size_t virtuals_n;
 };
 struct tr_scope { /* what workloads of one namespace, or those that a Sidecar selects, can see; shared by their views */
-    struct mz_str ns;
+    struct mz_str ns, key; /* in the translator's map */
+    MZ_VEC(const struct mz_service *) own; /* of the one listener, where it follows the model; else empty */
+    MZ_VEC(const struct mz_virtual *) own_virtuals;
+    bool stale; /* the next model has others that it would see: it goes */
     const struct mz_sidecar *sidecar; /* NULL: none */
     struct tr_egress *egress; /* at least one */
     size_t egress_n;
@@ -28,8 +32,16 @@ struct tr_scope { /* what workloads of one namespace, or those that a Sidecar se
 };
 struct tr_group { /* of sidecars that see the same in the same way */
     uint64_t id;
+    struct mz_str key;
+    const struct tr_scope *scope;
     struct mz_set *clusters; /* towards others; NULL: not made yet */
+    uint64_t clusters_at;    /* where touches were then, as of the others */
     struct plan *plans;      /* of listeners (listeners_outbound.c); NULL: not made yet */
+    uint64_t plans_at;
+    bool personal;           /* each proxy needs a plan of its own */
+    struct mz_map tables;    /* of routes, by name, to struct tr_table (routes.c) */
+    struct mz_set *names;    /* the name table; NULL: not made yet */
+    uint64_t names_at;
 };
 struct mz_translator {
     const struct mz_model *model;
@@ -43,6 +55,10 @@ struct mz_translator {
     uint64_t groups_made, epoch; /* epoch: models so far */
     struct mz_map told;     /* tell.h */
     uint64_t secrets_refused;
+    struct mz_map telemetry; /* telemetry.c; goes with the scopes */
+    struct tr_touches touches;
+    uint64_t judged;        /* serial of a model to come that scopes were looked through for */
+    bool stays;             /* ... what was made for this one may stay */
 };
 struct mz_view {
     struct mz_translator *t;
@@ -60,6 +76,9 @@ struct mz_view {
     const struct tr_extensions *extensions; /* extensions.h; NULL: not yet */
     const struct tr_guards *guards; /* authz.h; NULL: not yet */
     const struct tr_servers *servers; /* gateway.h; NULL: not yet */
+    uint64_t own_hash;     /* own.h; 0: not made yet */
+    struct mz_outs own;    /* clusters of its own; empty: not made yet */
+    const struct mz_set *made_of, *made; /* all clusters, of those of the group; NULL: not made yet */
 };
 static inline const void *tr_piece(const struct mz_view *v, enum mz_fragment f)
 {
@@ -86,10 +105,14 @@ bool tr_cluster_name_parse(struct mz_str name, struct tr_subset_key *out);
 
 struct mz_out *tr_share(struct mz_view *v, struct mz_out *o); /* takes it; the one that others have, where one is like it */
 void tr_group_join(struct mz_view *v); /* group.c */
-void tr_groups_clear(struct mz_translator *t);
+void tr_groups_clear(struct mz_translator *t, const struct tr_scope *of); /* NULL: all */
+const struct mz_set *tr_group_clusters(struct mz_view *v); /* towards others; borrowed, as is the next */
+const struct mz_set *tr_group_names(struct mz_view *v);    /* the name table */
+struct mz_set *tr_set_of(struct mz_view *v, struct mz_outs *o); /* takes what is in it */
 
 /* A file each. They add references. */
 void tr_clusters_outbound(struct mz_view *v, struct mz_outs *out); /* the same for all of a group */
+void tr_clusters_of(struct mz_view *v, const struct mz_service *s, struct mz_outs *out); /* ... those of one service */
 void tr_clusters_own(struct mz_view *v, struct mz_outs *out);      /* of the workload itself, and what is always there */
 /* Endpoints by locality; @policy NULL or what says which are nearer and what shares they have. */
 pb_ClusterLoadAssignment *tr_assignment(const struct mz_view *v, struct mz_arena *a, struct mz_str name, const struct mz_service *s, const struct mz_endpoints *e,
@@ -99,6 +122,7 @@ struct mz_out *tr_endpoints(struct mz_view *v, struct mz_str name); /* NULL: no 
 void tr_listeners(struct mz_view *v, struct mz_outs *out);
 uint64_t tr_listeners_hash(struct mz_view *v); /* of what those towards others are made of, besides settings and the proxy */
 void tr_plans_free(struct plan *pl);           /* NULL is fine */
+void tr_tables_free(struct mz_map *tables);    /* routes.c */
 void tr_listeners_outbound(struct mz_view *v, struct mz_outs *out);
 void tr_names(struct mz_view *v, struct mz_outs *out);
 struct mz_out *tr_secret(struct mz_view *v, struct mz_str name); /* secrets.c; NULL: not there, or not for this proxy */

@@ -229,20 +229,75 @@ static void test_sharing(void **state)
     mz_outs_fini(&z);
 }
 
-/* What nobody asks for any more leaves the cache after some models. */
+#define HEADLESS                                                                                   \
+    SERVICE("h", "demo", "None", "{name: tcp, port: 90}")                                          \
+    "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: h-1, namespace: " \
+    "demo, labels: {kubernetes.io/service-name: h}}\nendpoints: [{addresses: [10.1.0.8]}, "        \
+    "{addresses: [10.1.0.9]}]\nports: [{name: tcp, port: 90}]\n"
+#define AT(ip, name) "id: sidecar~" ip "~" name ".demo~demo.svc.cluster.local"
+
+/* Endpoints of a headless service have listeners, but not at the endpoint itself, in whatever order they ask for what they share. */
+static void test_headless(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *documents, *at8, *at9, *elsewhere;
+    } cases[] = {
+        { HEADLESS, "10.1.0.9_90 virtualInbound virtualOutbound",
+          "10.1.0.8_90 virtualInbound virtualOutbound",
+          "10.1.0.8_90 10.1.0.9_90 virtualInbound virtualOutbound" },
+        /* a service that has the address of one keeps its listener there */
+        { HEADLESS SERVICE("i", "demo", "10.1.0.8", "{name: tcp, port: 90}"),
+          "10.1.0.8_90 10.1.0.9_90 virtualInbound virtualOutbound",
+          "10.1.0.8_90 virtualInbound virtualOutbound",
+          "10.1.0.8_90 10.1.0.9_90 virtualInbound virtualOutbound" },
+    };
+    for (size_t i = 0; i < MZ_COUNT(cases); i++) {
+        const struct mz_model *before = t.model;
+        use(cases[i].documents);
+        mz_model_unref(before);
+        const char *const nodes[] = { AT("10.1.0.8", "a"), AT("10.1.0.9", "b"), AT("10.1.0.7", "c"),
+                                      AT("10.1.0.8", "d") };
+        const char *const want[] = { cases[i].at8, cases[i].at9, cases[i].elsewhere, cases[i].at8 };
+        for (size_t k = 0; k < MZ_COUNT(nodes); k++) {
+            struct mz_outs x = { 0 };
+            char all[300];
+            ask(nodes[k], MZ_XDS_LISTENER, NULL, &x);
+            names(&x, all, sizeof(all));
+            assert_string_equal(all, want[k]);
+            mz_outs_fini(&x);
+        }
+    }
+}
+
+static void remember(struct mz_cache *c, unsigned first, unsigned n, struct mz_out *o)
+{
+    for (unsigned i = 0; i < n; i++) {
+        struct mz_key k;
+        struct mz_out *own = o ? mz_out_ref(o) : mz_out_of_bytes(MZ_STR("x"), MZ_STR("y"));
+        mz_key_init(&k, 't');
+        mz_key_u64(&k, first + i);
+        mz_cache_put(c, &k, own);
+        mz_out_unref(own);
+    }
+}
+
+/* What nobody holds or asks for any more leaves the cache when much has come. */
 static void test_aging(void **state)
 {
     (void)state;
-    struct mz_outs x = { 0 };
-    use(SERVICE("a", "demo", "10.9.0.1", "{name: http, port: 80}"));
-    ask(SIDECAR("one"), MZ_XDS_CLUSTER, NULL, &x);
-    assert_int_equal(mz_translator_counts(t.translator).entries,
-                     4); /* three that are always there */
-    mz_outs_fini(&x);
+    struct mz_cache *c = mz_cache_create();
+    struct mz_out *held = mz_out_of_bytes(MZ_STR("held"), MZ_STR("y"));
+    remember(c, 0, 2000, NULL);
+    remember(c, 2000, 1, held);
     for (unsigned i = 0; i < 5; i++)
-        mz_translator_set_model(t.translator, t.model);
-    assert_int_equal(mz_translator_counts(t.translator).entries, 0);
-    assert_int_equal(mz_translator_counts(t.translator).bytes, 0);
+        mz_cache_age(c);
+    assert_int_equal(mz_cache_counts(c).entries, 2001); /* looked through while they were young */
+    remember(c, 3000, 1600, NULL);
+    mz_cache_age(c);
+    assert_int_equal(mz_cache_counts(c).entries, 1601);
+    mz_out_unref(held);
+    mz_cache_destroy(c);
 }
 
 /* Who tells what it has is not sent what it lacks. */
@@ -298,6 +353,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_domains, up, down),
         cmocka_unit_test_setup_teardown(test_names, up, down),
         cmocka_unit_test_setup_teardown(test_sharing, up, down),
+        cmocka_unit_test_setup_teardown(test_headless, up, down),
         cmocka_unit_test_setup_teardown(test_aging, up, down),
         cmocka_unit_test_setup_teardown(test_registry_only, up, down),
         cmocka_unit_test_setup_teardown(test_stock, up, down),
