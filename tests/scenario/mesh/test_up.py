@@ -68,7 +68,7 @@ def running(tmp_path_factory):
     need_root()
     folder = tmp_path_factory.mktemp("mesh") / "shop"
     folder.mkdir()
-    (folder / "mesh.yaml").write_text("defaultConfig: {terminationDrainDuration: 1s}\n")
+    (folder / "mesh.yaml").write_text("defaultConfig: {terminationDrainDuration: 1s}\ndefaultProviders: {metrics: [prometheus]}\n")
     (folder / "ns.yaml").write_text(NAMESPACE)
     (folder / "web.yaml").write_text(SERVICE + deployment("web", WEB, container=PROBE))
     (folder / "client.yaml").write_text(deployment("client", ["sleep", "inf"]))
