@@ -247,6 +247,7 @@ static void finish_services(struct model_draft *d)
         const struct mz_service *s = m->services[i];
         model_default_export(m, d->services.v[i]);
         m->aliases |= s->resolution == MZ_RESOLVE_ALIAS;
+        m->gives |= s->given;
         if (name_service(&m->by_host, s->host, s))
             (void)mz_index_put(&m->twins, s->host, s);
         (void)name_service(

@@ -186,6 +186,7 @@ struct mz_model {
     size_t endpoints_n;
     unsigned dialled; /* rules that let clients dial for themselves: clusters depend on endpoints */
     bool machines;  /* there are WorkloadEntries */
+    bool gives;     /* some service has an address of ours */
     bool selecting; /* some ServiceEntry selects its workloads */
     bool aliases;   /* some service is another name of one */
     bool derived;   /* there are documents of which rules, routes and gateways are made: Gateway API, Ingress */

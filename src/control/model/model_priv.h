@@ -130,6 +130,7 @@ struct model_touch {
 };
 bool model_patch_virtual(struct model_patch *p, const struct mz_store_change *c); /* virtual_service.c; the same */
 bool model_patch_rule(struct model_patch *p, const struct mz_store_change *c); /* rule.c. False: build anew */
+bool model_is_given(const struct mz_model *m, struct mz_str address); /* we gave it: whoever has it now takes it away (patch.c) */
 struct model_touch *model_touch(struct model_patch *p, struct mz_str key); /* "ns/name" */
 bool model_patch_pod(struct model_patch *p, const struct mz_store_change *c); /* patch_pod.c. False: build anew */
 void model_default_export(const struct mz_model *m, struct mz_service *s); /* as the mesh says, where it says nothing */

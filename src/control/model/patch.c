@@ -86,6 +86,15 @@ static bool replace_in_namespace(struct mz_model *m, const struct mz_service *wa
     return ok;
 }
 
+bool model_is_given(const struct mz_model *m, struct mz_str address)
+{
+    for (size_t i = 0; m->gives && address.n && i < m->services_n; i++)
+        for (size_t k = 0; m->services[i]->given && k < m->services[i]->addresses_n; k++)
+            if (mz_str_eq(m->services[i]->addresses[k], address))
+                return true;
+    return false;
+}
+
 /* ---- one service ---- */
 
 static void set_endpoints(struct mz_model *m, const struct mz_service *s,
@@ -122,14 +131,14 @@ static void keep_aliases(struct mz_service *s, const struct mz_service *was)
         s->hash = model_hash_str(s->hash, s->aliases[i]);
 }
 
-/* NULL: it wants an address of ours. */
+/* NULL: it wants an address of ours, or takes one. */
 static struct mz_service *make(struct model_patch *p, const struct mz_doc *doc,
                                const struct mz_service *was)
 {
     const k8s_ServiceSpec *spec;
     bool wants;
     struct mz_service *s = model_make_service(&p->d, doc, &spec, &wants);
-    if (wants)
+    if (wants || (spec->n_externalips && p->before->gives)) /* which may be one that we gave */
         return NULL;
     p->d.table.n = 0;
     model_finish_service(&p->d, s, model_gather_slices(&p->d, s), true);
@@ -227,6 +236,9 @@ static bool patch_service(struct model_patch *p, const struct model_touch *t)
     struct mz_service *is = doc ? make(p, doc, was) : NULL;
     if (doc && (!is || is->resolution == MZ_RESOLVE_ALIAS))
         return false;
+    for (size_t i = 0; is && i < is->addresses_n; i++)
+        if (model_is_given(m, is->addresses[i]))
+            return false;
     if (is && was && is->hash == was->hash) {
         take_endpoints(p, was);
         return true;

@@ -90,6 +90,8 @@ bool model_patch_pod(struct model_patch *p, const struct mz_store_change *c)
     }
     if (old == w)
         return true;
+    if (model_is_given(m, address_of(w)))
+        return false;
     (void)mz_index_put(&m->by_workload, key, w);
     if (!move_address(m, address_of(old), address_of(w), old, w))
         return false;
