@@ -215,7 +215,8 @@ struct mz_xds_watch *mz_xds_mux_watch(struct mz_xds_mux *m, enum mz_xds_type t, 
     struct mz_resource known;
     if (first)
         watched_changed(w, true);
-    if (first ? !m->opts.delta && w->named->asked : !mz_xds_watch_known(w, &known))
+    bool told = w->named->asked && !(m->opts.delta && type_has_spaces(t)); /* those ask for all */
+    if (first ? told : !mz_xds_watch_known(w, &known))
         ask_anew(w->named); /* also where another watch of it ended just now */
     return w;
 }

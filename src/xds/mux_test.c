@@ -549,6 +549,30 @@ static void test_delta_names(void **state)
     rig_stop();
 }
 
+/* What was kept of it has gone with the watch that ended: the server has to send it again. */
+static void test_delta_a_name_is_asked_anew(void **state)
+{
+    (void)state;
+    struct user a = { .n = 0 };
+    rig(true, true, MZ_XDS_CLUSTER);
+    mz_xds_mux_start(mux);
+    watch(&a, MZ_XDS_ENDPOINT, "x");
+    pass_ms(0);
+    pb_Resource *one[] = { resource("x", "5", assignment("x")) };
+    answer_delta(EDS, "1", one, 1, NULL, 0);
+    looked = sent.n;
+    mz_xds_watch_end(a.watch);
+    watch(&a, MZ_XDS_ENDPOINT, "x"); /* in the same turn: the server does not know that it ended */
+    pass_ms(0);
+    assert_int_equal(unlooked(), 1);
+    const pb_DeltaDiscoveryRequest *rq = next_delta();
+    assert_int_equal(rq->n_resource_names_subscribe, 1);
+    assert_string_equal(rq->resource_names_subscribe[0], "x");
+    assert_int_equal(rq->n_resource_names_unsubscribe, 0);
+    mz_xds_watch_end(a.watch);
+    rig_stop();
+}
+
 static pb_Any *vhost(const char *name)
 {
     pb_VirtualHost m = pb_VirtualHost__INIT;
@@ -661,6 +685,7 @@ int main(void)
         cmocka_unit_test(test_delta),
         cmocka_unit_test(test_delta_names),
         cmocka_unit_test(test_delta_spaces),
+        cmocka_unit_test(test_delta_a_name_is_asked_anew),
         cmocka_unit_test(test_all_is_asked_anew),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

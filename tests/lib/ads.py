@@ -104,7 +104,6 @@ class Stream:
         if self.delta:
             first = kind not in self.names
             names = self.names.setdefault(kind, set())
-            before = set(names)
             names |= set(rq.resource_names_subscribe)
             if first and not names:
                 names.add("*")  # as the protocol has it: all, until it is said otherwise
@@ -115,7 +114,7 @@ class Stream:
                 self.sent.setdefault(kind, {}).pop(n, None)
             if first:
                 self.sent.setdefault(kind, {}).update(rq.initial_resource_versions)
-            if first or names - before:
+            if first or rq.resource_names_subscribe:  # also to a name that it had: it is wanted afresh
                 self.push(kind, rq.resource_names_subscribe if self.server.tells_missing else ())
         else:
             names = set(rq.resource_names)
