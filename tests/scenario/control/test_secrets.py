@@ -136,7 +136,7 @@ def ask(served):
 def test_what_is_there_is_given(ask, delta, pki):
     a = ask("kubernetes://tls", "kubernetes://tls-cacert", "kubernetes://demo/old", "kubernetes://old-cacert", "configmap://other/roots-cacert", "kubernetes://expired",
             "kubernetes://broken", "kubernetes://missing", "kubernetes://other/far", "kubernetes-gateway://demo/tls", delta=delta)
-    until(lambda: len(a.has) == 6, 10, "six of the ten")
+    until(lambda: len(a.has) == 6, 30, "six of the ten")
     assert a.has["kubernetes://tls"].tls_certificate.certificate_chain.inline_bytes.decode() == text(pki, "server0.pem")
     assert a.has["kubernetes://tls"].tls_certificate.private_key.inline_bytes.decode() == text(pki, "server0.key")
     assert a.has["kubernetes://demo/old"].tls_certificate.private_key.inline_bytes.decode() == text(pki, "server1.key")

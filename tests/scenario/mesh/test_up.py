@@ -112,7 +112,7 @@ def test_traffic_is_captured_and_mutual_tls(running):
     assert "web" in running.curl("client", "http://web:8080/").stdout
     r = running.curl("client", "http://nobody.example/")
     assert r.returncode == 6 and "Could not resolve host" in r.stderr, r
-    until(lambda: running.stat("web", 'istio_requests_total reporter="destination" source_workload="client" connection_security_policy="mutual_tls"') >= 1, 10,
+    until(lambda: running.stat("web", 'istio_requests_total reporter="destination" source_workload="client" connection_security_policy="mutual_tls"') >= 1, 30,
           "the request in the metrics of web")
 
 
