@@ -67,9 +67,10 @@ static bool has_address(struct mz_str info)
 
 static void lower(struct mz_names *t, struct mz_str s) /* in our copy */
 {
-    char *p = t->bytes + (s.p - t->bytes);
-    for (size_t i = 0; i < s.n; i++)
-        p[i] = mz_lower(p[i]);
+    for (size_t i = 0; i < s.n; i++) {
+        char *p = t->bytes + (s.p - t->bytes) + i;
+        *p = mz_lower(*p);
+    }
 }
 
 /* "reviews.shop", out of the host's name where it begins so. */
