@@ -41,7 +41,7 @@ spec:
 def need_root():
     if os.geteuid() != 0:
         pytest.skip("needs root: namespaces, veth and iptables")
-    r = subprocess.run(["unshare", "-n", "sh", "-c", "ip link add mesh0 type bridge && iptables-save"], capture_output=True, text=True)
+    r = subprocess.run(["unshare", "-mn", "sh", "-c", "ip link add mesh0 type bridge && iptables-save"], capture_output=True, text=True)
     if r.returncode:
         pytest.skip(f"needs namespaces, bridges and iptables: {r.stderr.strip()}")
 
