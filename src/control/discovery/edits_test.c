@@ -393,16 +393,24 @@ static void test_edits(void **state)
         begin(seed);
         tame = seed % 2;
         fill();
-        join_client(true, SIDECAR("10.1.1.0", "n0", "LABELS: {app: s0}"), clusters, routes);
-        join_client(false, SIDECAR("10.1.0.3", "n0", "LABELS: {app: s5}"), clusters, routes);
-        join_client(true, SIDECAR("10.9.0.2", "n1", "DNS_CAPTURE: true, NODE_NAME: node1"),
-                    clusters, routes);
-        join_client(false, SIDECAR("10.9.0.3", "n2", "LABELS: {app: s2}"), clusters, routes);
-        join_client(true, SIDECAR("10.9.0.4", "n3", "LABELS: {app: s3}"), clusters, routes);
-        join_client(true, SIDECAR("10.1.0.0", "n4", ""), clusters, routes);
+        join_client(true, (struct order_who){ SIDECAR("10.1.1.0", "n0", "LABELS: {app: s0}"),
+                                              clusters, routes, NULL, NULL });
+        join_client(false, (struct order_who){ SIDECAR("10.1.0.3", "n0", "LABELS: {app: s5}"),
+                                               clusters, routes, NULL, NULL });
+        join_client(true, (struct order_who){
+                              SIDECAR("10.9.0.2", "n1", "DNS_CAPTURE: true, NODE_NAME: node1"),
+                              clusters, routes, NULL, NULL });
+        join_client(false, (struct order_who){ SIDECAR("10.9.0.3", "n2", "LABELS: {app: s2}"),
+                                               clusters, routes, NULL, NULL });
+        join_client(true, (struct order_who){ SIDECAR("10.9.0.4", "n3", "LABELS: {app: s3}"),
+                                              clusters, routes, NULL, NULL });
+        join_client(true, (struct order_who){ SIDECAR("10.1.0.0", "n4", ""), clusters, routes, NULL,
+                                              NULL });
         join_client(
-            true, "{id: router~10.9.0.6~g.n0~n0.svc.cluster.local, metadata: {LABELS: {app: gw}}}",
-            clusters, gateway_routes);
+            true,
+            (struct order_who){
+                "{id: router~10.9.0.6~g.n0~n0.svc.cluster.local, metadata: {LABELS: {app: gw}}}",
+                clusters, gateway_routes, NULL, NULL });
         for (unsigned round = 0; round < 50; round++) {
             for (unsigned i = 0; i <= random_below(3); i++)
                 change_one();

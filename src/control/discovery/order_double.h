@@ -9,12 +9,19 @@
 
 #include "base/test.h"
 #include "control/discovery/peer_double.h"
+#include "control/model/secret_double.h"
+#include "control/model/service_ips.h"
 
+#define ORDER_RANGE "10.96.0.0/16" /* of order.ips */
 enum { ORDER_CLIENTS = 8, ORDER_NAMES = 24 };
+struct order_who {
+    const char *node; /* YAML */
+    const char *const *clusters, *const *routes, *const *secrets; /* that it asks for, NULL behind the last; NULL none */
+    const char *account; /* of namespace demo, as it has shown; NULL it did not */
+};
 struct order_client {
     bool delta;
-    const char *node; /* YAML */
-    const char *const *clusters, *const *routes; /* that it asks for, NULL behind the last */
+    struct order_who who;
     struct mz_peer *peer;
     struct mz_map has[MZ_XDS_TYPE__COUNT]; /* name to struct mz_out, as the client made it of what came */
     bool pending[MZ_XDS_TYPE__COUNT];
@@ -22,15 +29,18 @@ struct order_client {
 };
 static struct {
     struct mz_store *store;
+    struct mz_service_ips *ips; /* NULL: services without an address get none */
     struct mz_model *model;
     struct mz_translator *translator;
     struct mz_bundles *bundles;
     struct order_client clients[ORDER_CLIENTS];
     size_t n;
+    struct secret_double pems;
+    unsigned secrets; /* that were to be had, over all rounds */
     uint64_t seed;
 } order;
 static const enum mz_xds_type order_types[] = { MZ_XDS_CLUSTER, MZ_XDS_ENDPOINT, MZ_XDS_LISTENER,
-                                                MZ_XDS_ROUTE, MZ_XDS_NAME_TABLE };
+                                                MZ_XDS_ROUTE,   MZ_XDS_SECRET,   MZ_XDS_NAME_TABLE };
 
 static unsigned random_below(unsigned n)
 {
@@ -42,8 +52,9 @@ static unsigned random_below(unsigned n)
 
 static size_t asked(const struct order_client *c, enum mz_xds_type type, char *out[ORDER_NAMES])
 {
-    const char *const *v = type == MZ_XDS_ENDPOINT ? c->clusters
-                           : type == MZ_XDS_ROUTE  ? c->routes
+    const char *const *v = type == MZ_XDS_ENDPOINT ? c->who.clusters
+                           : type == MZ_XDS_ROUTE  ? c->who.routes
+                           : type == MZ_XDS_SECRET ? c->who.secrets
                                                    : NULL;
     size_t n = 0;
     for (; v && v[n] && n < ORDER_NAMES; n++)
@@ -81,6 +92,7 @@ static struct mz_str name_in(enum mz_xds_type type, const pb_Any *any, struct mz
     return mz_str_c(type == MZ_XDS_CLUSTER    ? ((pb_Cluster *)m)->name
                     : type == MZ_XDS_ENDPOINT ? ((pb_ClusterLoadAssignment *)m)->cluster_name
                     : type == MZ_XDS_LISTENER ? ((pb_Listener *)m)->name
+                    : type == MZ_XDS_SECRET   ? ((pb_Secret *)m)->name
                                               : ((pb_RouteConfiguration *)m)->name);
 }
 
@@ -94,7 +106,12 @@ static void clear(struct mz_map *m)
 
 static bool is_named(enum mz_xds_type type)
 {
-    return type == MZ_XDS_ENDPOINT || type == MZ_XDS_ROUTE;
+    return type == MZ_XDS_ENDPOINT || type == MZ_XDS_ROUTE || type == MZ_XDS_SECRET;
+}
+
+static bool wants(const struct order_client *c, enum mz_xds_type type)
+{
+    return type != MZ_XDS_SECRET || c->who.secrets;
 }
 
 static bool on_send(void *arg, struct mz_buf *response)
@@ -137,7 +154,7 @@ static void request(struct order_client *c, enum mz_xds_type type, bool first)
     pb_DiscoveryRequest s = pb_DiscoveryRequest__INIT;
     pb_DeltaDiscoveryRequest d = pb_DeltaDiscoveryRequest__INIT;
     assert_true(
-        mz_msg_from_text(&ctx, mz_str_c(c->node), MZ_TEXT_YAML, &pb_Node__descriptor, &node, &err));
+        mz_msg_from_text(&ctx, mz_str_c(c->who.node), MZ_TEXT_YAML, &pb_Node__descriptor, &node, &err));
     s.type_url = d.type_url = url;
     s.node = d.node = first ? (pb_Node *)node : NULL;
     s.response_nonce = d.response_nonce = c->nonce[type];
@@ -169,7 +186,9 @@ static void settle(struct order_client *c)
 static void put(struct mz_store *s, const char *text)
 {
     const struct mz_doc_reader r = { MZ_STR("f"), double_take, double_hear, s };
-    mz_doc_read_text(&r, mz_str_c(text), MZ_TEXT_YAML);
+    const struct mz_str whole =
+        strchr(text, '$') ? secret_double_fill(&order.pems, text) : mz_str_c(text);
+    mz_doc_read_text(&r, whole, MZ_TEXT_YAML);
 }
 
 /* The document of @text goes; its key is all that counts. */
@@ -188,7 +207,7 @@ static void take_away(const char *text)
 
 static void tell(void)
 {
-    const struct mz_model_opts o = { .domain = "cluster.local" };
+    const struct mz_model_opts o = { .domain = "cluster.local", .addresses = order.ips };
     struct mz_change c;
     struct mz_model *m = mz_model_build(order.store, &o, order.model);
     mz_change_init(&c, order.model, m);
@@ -224,7 +243,9 @@ static void compare(const struct order_client *c, enum mz_xds_type type,
         mz_out_unref(w);
     }
     mz_arena_destroy(a);
-    if (!c->delta && is_named(type)) /* the other variant cannot take a named one back */
+    /* State of the world cannot take a named one back; a Secret that goes stays with who has it. */
+    order.secrets += type == MZ_XDS_SECRET ? (unsigned)want->v.n : 0;
+    if (type == MZ_XDS_SECRET || (!c->delta && is_named(type)))
         return;
     mz_map_foreach (it, has) {
         bool found = false;
@@ -248,10 +269,14 @@ static void check_client(const struct mz_model *m, const struct order_client *c,
     struct mz_err err;
     ProtobufCMessage *node;
     assert_true(
-        mz_msg_from_text(&ctx, mz_str_c(c->node), MZ_TEXT_YAML, &pb_Node__descriptor, &node, &err));
+        mz_msg_from_text(&ctx, mz_str_c(c->who.node), MZ_TEXT_YAML, &pb_Node__descriptor, &node, &err));
     struct mz_proxy *p = mz_proxy_create((const pb_Node *)node, &err);
+    if (c->who.account)
+        mz_proxy_verify(p, MZ_STR("demo"), mz_str_c(c->who.account));
     struct mz_view *v = mz_view_create(fresh, p);
     for (size_t i = 0; i < MZ_COUNT(order_types); i++) {
+        if (!wants(c, order_types[i]))
+            continue;
         struct mz_outs want = { 0 };
         struct mz_str names[ORDER_NAMES];
         char *texts[ORDER_NAMES];
@@ -271,11 +296,16 @@ static void check_client(const struct mz_model *m, const struct order_client *c,
 /* What every client has is what a start with the documents of @s, which is taken, would give it. */
 static void check(struct mz_store *s, unsigned round)
 {
-    const struct mz_model_opts o = { .domain = "cluster.local" };
+    struct mz_err err;
+    const struct mz_model_opts o = { .domain = "cluster.local",
+                                     .addresses = order.ips
+                                                      ? mz_service_ips_create(ORDER_RANGE, &err)
+                                                      : NULL };
     struct mz_model *m = mz_model_build(s, &o, NULL);
     for (size_t i = 0; i < order.n; i++)
         check_client(m, &order.clients[i], round);
     mz_model_unref(m);
+    mz_service_ips_destroy(o.addresses);
     mz_store_destroy(s);
 }
 
@@ -284,6 +314,7 @@ static void check(struct mz_store *s, unsigned round)
 static void begin(uint64_t seed)
 {
     memset(&order, 0, sizeof(order));
+    secret_double_init(&order.pems);
     order.seed = seed;
     order.store = mz_store_create(double_nothing, NULL);
     order.translator =
@@ -292,8 +323,7 @@ static void begin(uint64_t seed)
     tell();
 }
 
-static void join_client(bool delta, const char *node, const char *const *clusters,
-                    const char *const *routes)
+static void join_client(bool delta, struct order_who who)
 {
     struct order_client *c = &order.clients[order.n++];
     const struct mz_peer_env env = { .translator = order.translator,
@@ -301,15 +331,16 @@ static void join_client(bool delta, const char *node, const char *const *cluster
                                      .delta = delta,
                                      .only = MZ_XDS_TYPE__COUNT,
                                      .send = on_send,
-                                     .arg = c };
-    *c = (struct order_client){
-        .delta = delta, .node = node, .clusters = clusters, .routes = routes
-    };
+                                     .arg = c,
+                                     .ns = who.account ? MZ_STR("demo") : MZ_STR(""),
+                                     .account = who.account ? mz_str_c(who.account) : MZ_STR("") };
+    *c = (struct order_client){ .delta = delta, .who = who };
     c->peer = mz_peer_create(&env);
     for (unsigned k = 0; k < MZ_XDS_TYPE__COUNT; k++)
         mz_map_init(&c->has[k], MZ_MEM_XDS);
     for (size_t k = 0; k < MZ_COUNT(order_types); k++) {
-        request(c, order_types[k], true);
+        if (wants(c, order_types[k]))
+            request(c, order_types[k], true);
         settle(c);
     }
 }
@@ -326,6 +357,8 @@ static void end(void)
     mz_bundles_destroy(order.bundles);
     mz_translator_destroy(order.translator);
     mz_model_unref(order.model);
+    mz_service_ips_destroy(order.ips);
     mz_store_destroy(order.store);
+    secret_double_fini(&order.pems);
 }
 #endif
