@@ -12,24 +12,16 @@ import os
 import pathlib
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "common"))
+from running import is_free  # noqa: E402
+
 SERVERS = [("web", "v1", 18081), ("web", "v2", 18082), ("api", "v1", 18083), ("api", "v2", 18084)]
 FRONT, ADMIN = 10000, 9901
-
-
-def taken(port):
-    with socket.socket() as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            s.bind(("127.0.0.1", port))
-            return False
-        except OSError:
-            return True
 
 
 def free_ports(wanted):
@@ -37,7 +29,7 @@ def free_ports(wanted):
     out = {}
     for port in wanted:
         candidate = port
-        while taken(candidate) or candidate in out.values():
+        while not is_free(candidate) or candidate in out.values():
             candidate += 100
         out[port] = candidate
     return out

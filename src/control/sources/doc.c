@@ -74,20 +74,6 @@ static struct mz_str service_of(enum mz_kind k, const k8s_ObjectMeta *meta, stru
     return name[0] ? mz_arena_printf(a, "%s/%s", meta->namespace_, name) : MZ_STR("");
 }
 
-static uint64_t hash_parts(struct mz_str meta, struct mz_str body)
-{
-    return mz_xxh64(body.p, body.n, mz_xxh64(meta.p, meta.n, 0));
-}
-
-static uint64_t without_conditions(const k8s_Pod *pod, struct mz_str meta, struct mz_arena *a)
-{
-    k8s_Pod own = *pod;
-    k8s_PodStatus status = *pod->status;
-    status.n_conditions = 0;
-    own.status = &status;
-    return hash_parts(meta, mz_msg_pack_alloc(&own.base, a));
-}
-
 struct mz_doc *mz_doc_create(enum mz_kind k, const k8s_ObjectMeta *meta,
                              const ProtobufCMessage *body, struct mz_str file, uint32_t line)
 {
@@ -110,9 +96,7 @@ struct mz_doc *mz_doc_create(enum mz_kind k, const k8s_ObjectMeta *meta,
     d->meta = put(&at, m);
     d->body = put(&at, b);
     d->of = put(&at, of);
-    d->version = d->fixed = hash_parts(m, b);
-    if (k == MZ_KIND_POD && ((const k8s_Pod *)body)->status)
-        d->fixed = without_conditions((const k8s_Pod *)body, m, a);
+    d->version = mz_xxh64(b.p, b.n, mz_xxh64(m.p, m.n, 0));
     mz_arena_destroy(a);
     return d;
 }

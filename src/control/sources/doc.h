@@ -73,7 +73,6 @@ struct mz_doc {
     struct mz_str body;   /* packed message of the kind's type */
     struct mz_str of;     /* of endpoints: the service that has them, "demo/web"; "" others */
     uint64_t version;     /* of meta and body: equal content, equal number, in every process */
-    uint64_t fixed;       /* of a Pod: as version, but without its conditions, from which only endpoints follow */
 };
 struct mz_doc *mz_doc_create(enum mz_kind k, const k8s_ObjectMeta *meta, const ProtobufCMessage *body, struct mz_str file,
                              uint32_t line); /* copies everything; refs 1 */
