@@ -59,6 +59,7 @@ static const struct mz_net_filter_type *const net_filters[] = {
     &mz_net_filter_redis_proxy,
     &mz_net_filter_set_filter_state,
     &mz_net_filter_sni_cluster,
+    &mz_net_filter_sni_dynamic_forward_proxy,
     &mz_net_filter_tcp_proxy,
 };
 /* clang-format on */

@@ -97,6 +97,7 @@ struct mz_str mz_downstream_caller(const struct mz_downstream *d, struct mz_aren
 #define MZ_STATE_SERVER_NAME "envoy.network.upstream_server_name"
 #define MZ_STATE_SANS        "envoy.network.upstream_subject_alt_names"
 #define MZ_STATE_ALPN        "envoy.network.application_protocols"
+#define MZ_STATE_DYNAMIC_PORT "envoy.upstream.dynamic_port" /* of the name that a dynamic forward proxy goes to; a text */
 unsigned mz_downstream_transport_uses(const struct mz_downstream *d); /* of whatever transport: the socket's options, or 0 */
 void mz_downstream_transport_opts(const struct mz_downstream *d, const struct mz_stream_info *info, unsigned uses,
                                   struct mz_transport_opts *out);

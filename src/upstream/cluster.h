@@ -245,6 +245,8 @@ struct mz_lb_ctx { /* what a choice may depend on */
     const struct mz_meta *request_metadata; /* dynamic metadata; its envoy.lb wins over metadata_match */
     struct mz_conn *downstream;
     const struct mz_addr *original_dst; /* where the client wanted to go; NULL: to this listener */
+    struct mz_str wanted_host;  /* dynamic forward proxy, without headers: the name that the client asked for; "" none */
+    uint16_t wanted_port;       /* and the port there; 0: as the cluster has it */
     /* Retry plug-ins: true: choose another (at most attempts times). */
     bool (*avoid)(void *arg, const struct mz_host *h);
     void *avoid_arg;

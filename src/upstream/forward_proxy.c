@@ -183,7 +183,8 @@ static struct mz_host *choose(struct mz_wcluster *w, struct mz_lb_ctx *ctx)
     uint16_t port;
     (void)mz_cluster_forwards(w->cluster, &port); /* it does */
     struct mz_str authority =
-        ctx->headers ? mz_headers_value_id(ctx->headers, MZ_H_AUTHORITY) : MZ_STR("");
+        ctx->headers ? mz_headers_value_id(ctx->headers, MZ_H_AUTHORITY) : ctx->wanted_host;
+    port = !ctx->headers && ctx->wanted_port ? ctx->wanted_port : port;
     if (!dns_cache_key(authority, port, text, &n, &host_n)) {
         ctx->why = "the request names no host";
         return NULL;

@@ -237,6 +237,32 @@ static bool endpoints(const ist_ServiceEntry *e, struct mz_err *err)
     return true;
 }
 
+/* Names are those of requests and of TLS clients: nothing else is said of where it goes. */
+static bool dynamic(const ist_ServiceEntry *e, struct mz_err *err)
+{
+    static const char *const named[] = { "HTTP", "HTTP2", "GRPC", "TLS" };
+    if (e->resolution != ist_ServiceEntry_Resolution_DYNAMIC_DNS)
+        return true;
+    for (size_t i = 0; i < e->n_hosts; i++)
+        if (e->hosts[i][0] != '*')
+            return AT(mz_err_set(err, "\"%.100s\" is no wildcard, as resolution DYNAMIC_DNS wants",
+                                 e->hosts[i]),
+                      "hosts[%zu]", i);
+    if (e->n_addresses)
+        return AT(mz_err_set(err, "resolution DYNAMIC_DNS has none"), "addresses");
+    if (e->n_endpoints)
+        return AT(mz_err_set(err, "resolution DYNAMIC_DNS has none"), "endpoints");
+    for (size_t i = 0; i < e->n_ports; i++) {
+        bool ok = false;
+        for (size_t k = 0; k < sizeof(named) / sizeof(*named); k++)
+            ok |= mz_str_ieq(mz_str_c(e->ports[i]->protocol), mz_str_c(named[k]));
+        if (!ok)
+            return AT(mz_err_set(err, "resolution DYNAMIC_DNS wants HTTP, HTTP2, GRPC or TLS"),
+                      "ports[%zu].protocol", i);
+    }
+    return true;
+}
+
 /* Without a name in the request several hosts could not be told apart. */
 static bool several_hosts(const ist_ServiceEntry *e, struct mz_err *err)
 {
@@ -257,7 +283,7 @@ static bool several_hosts(const ist_ServiceEntry *e, struct mz_err *err)
 bool mz_check_service_entry(const ist_ServiceEntry *e, struct mz_err *err)
 {
     return hosts(e, err) && addresses(e, err) && ports(e, err) && endpoints(e, err) &&
-           several_hosts(e, err);
+           dynamic(e, err) && several_hosts(e, err);
 }
 
 /* ---- Sidecar ---- */

@@ -79,12 +79,13 @@ struct mz_endpoints { /* by address; of ServiceEntries in their order */
     bool node_local; /* clients use those on their own node only */
 };
 
-enum mz_resolution {
+enum mz_resolution { /* numbered as in Istio's debug pages */
     MZ_RESOLVE_EDS,         /* endpoints are known here */
-    MZ_RESOLVE_PASSTHROUGH, /* headless: clients choose */
-    MZ_RESOLVE_ALIAS,       /* another name stands for it */
     MZ_RESOLVE_DNS,         /* proxies look endpoints up by name; every address is one */
-    MZ_RESOLVE_DNS_ONE,     /* ... the first address at each new connection */
+    MZ_RESOLVE_PASSTHROUGH, /* headless: clients choose */
+    MZ_RESOLVE_DNS_ONE,     /* as DNS, but the first address at each new connection */
+    MZ_RESOLVE_ALIAS,       /* another name stands for it */
+    MZ_RESOLVE_DYNAMIC,     /* a wildcard: proxies look up the name that a client asks for */
 };
 struct mz_port {
     struct mz_str name;

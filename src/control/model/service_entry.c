@@ -25,6 +25,8 @@ static enum mz_resolution resolution(ist_ServiceEntry_Resolution r)
         return MZ_RESOLVE_DNS;
     case ist_ServiceEntry_Resolution_DNS_ROUND_ROBIN:
         return MZ_RESOLVE_DNS_ONE;
+    case ist_ServiceEntry_Resolution_DYNAMIC_DNS:
+        return MZ_RESOLVE_DYNAMIC;
     default:
         return MZ_RESOLVE_EDS;
     }
@@ -208,7 +210,9 @@ static void join(struct model_draft *d, struct joined *j, const struct mz_servic
  */
 static void give_address(struct model_draft *d, struct mz_map *taken, struct mz_service *s)
 {
+    const bool wild = mz_str_starts(s->host, MZ_STR("*"));
     if (s->addresses_n || s->resolution == MZ_RESOLVE_PASSTHROUGH ||
+        (wild && s->resolution != MZ_RESOLVE_DYNAMIC) ||
         mz_str_ieq(mz_label_get(s->labels, "networking.istio.io/enable-autoallocate-ip"),
                    MZ_STR("false")))
         return;

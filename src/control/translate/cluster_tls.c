@@ -46,14 +46,34 @@ static pb_CommonTlsContext *common(struct tr_cluster *c)
     return m;
 }
 
+static bool is_dynamic(const struct tr_cluster *c)
+{
+    return c->service->resolution == MZ_RESOLVE_DYNAMIC;
+}
+
+/* Without a name that was said, the request's host is the name. @t: what a rule says, NULL: nothing. */
+static void name_by_host(struct tr_cluster *c, const ist_ClientTLSSettings *t)
+{
+    pb_UpstreamHttpProtocolOptions *o = TR_NEW(c->a, UpstreamHttpProtocolOptions);
+    const bool insecure = t && t->insecure_skip_verify && t->insecure_skip_verify->value;
+    o->auto_sni = !t || !t->sni[0];
+    o->auto_san_validation = (is_dynamic(c) || !t || !t->n_subject_alt_names) && !insecure;
+    if (o->auto_sni || o->auto_san_validation)
+        tr_cluster_http(c)->upstream_http_protocol_options = o;
+}
+
 static pb_TransportSocket *mutual(struct tr_cluster *c)
 {
     pb_UpstreamTlsContext *t = TR_NEW(c->a, UpstreamTlsContext);
     t->common_tls_context = common(c);
-    t->sni = c->policy.tls && c->policy.tls->sni[0]
-                 ? tr_text(c->a, mz_str_c(c->policy.tls->sni))
-                 : TR_PRINTF(c->a, "outbound_.%u_.%.*s_.%.*s", c->port->port, MZ_STR_ARG(c->subset),
-                             MZ_STR_ARG(c->service->host));
+    const bool said = c->policy.tls && c->policy.tls->sni[0];
+    if (said)
+        t->sni = tr_text(c->a, mz_str_c(c->policy.tls->sni));
+    else if (!is_dynamic(c))
+        t->sni = TR_PRINTF(c->a, "outbound_.%u_.%.*s_.%.*s", c->port->port, MZ_STR_ARG(c->subset),
+                           MZ_STR_ARG(c->service->host));
+    if (is_dynamic(c))
+        name_by_host(c, c->policy.tls);
     return tr_transport_socket(c->a, "envoy.transport_sockets.tls", t);
 }
 
@@ -137,16 +157,6 @@ static void outer_root(struct tr_cluster *c, const ist_ClientTLSSettings *t, pb_
                               : outer_secret(c, mz_arena_printf(c->a, "file-root:%s", ca), true);
 }
 
-/* Without a name that was said, the request's host is the name. */
-static void name_by_host(struct tr_cluster *c, const ist_ClientTLSSettings *t)
-{
-    pb_UpstreamHttpProtocolOptions *o = TR_NEW(c->a, UpstreamHttpProtocolOptions);
-    const bool insecure = t->insecure_skip_verify && t->insecure_skip_verify->value;
-    o->auto_sni = true;
-    o->auto_san_validation = !t->n_subject_alt_names && !insecure;
-    tr_cluster_http(c)->upstream_http_protocol_options = o;
-}
-
 static void outer_tls(struct tr_cluster *c, const ist_ClientTLSSettings *t)
 {
     pb_UpstreamTlsContext *u = TR_NEW(c->a, UpstreamTlsContext);
@@ -167,7 +177,7 @@ static void outer_tls(struct tr_cluster *c, const ist_ClientTLSSettings *t)
     if (tr_cluster_is_http2(c))
         TR_ADD(c->a, m, alpn_protocols) = TR_CONST("h2");
     u->sni = t->sni;
-    if (!t->sni[0])
+    if (!t->sni[0] || is_dynamic(c))
         name_by_host(c, t);
     tr_struct_text(c->a, tr_metadata(c->a, &c->m->metadata, "istio"), "alpn_override",
                    MZ_STR("false"));

@@ -1,4 +1,5 @@
 /* Clusters (CDS): one per visible service and port, one per port of the workload, and the three that are always there. */
+#include "control/translate/dynamic.h"
 #include "control/translate/gateway.h"
 #include "control/translate/ingress.h"
 #include "control/translate/mesh.h"
@@ -152,6 +153,8 @@ static int discovery_type(const struct mz_view *v, const struct mz_service *s)
     if (by_name(s))
         return s->resolution == MZ_RESOLVE_DNS ? pb_Cluster_DiscoveryType_STRICT_DNS
                                                : pb_Cluster_DiscoveryType_LOGICAL_DNS;
+    if (s->resolution == MZ_RESOLVE_DYNAMIC)
+        return pb_Cluster_DiscoveryType_STATIC; /* until its last step */
     return by_client(v, s) ? pb_Cluster_DiscoveryType_ORIGINAL_DST : pb_Cluster_DiscoveryType_EDS;
 }
 
@@ -198,8 +201,9 @@ static struct mz_out *build_outbound(struct mz_view *v, const struct mz_service 
           sni ? tr_sni_cluster_name(c.a, p->port, c.subset, s->host)
               : tr_cluster_name(c.a, "outbound", p->port, c.subset, s->host),
           discovery_type(v, s));
+    const bool dynamic = s->resolution == MZ_RESOLVE_DYNAMIC;
     const char *pattern = v->model->mesh.config->outbound_cluster_stat_name;
-    if (pattern[0])
+    if (pattern[0] && !dynamic)
         c.m->alt_stat_name =
             TR_PRINTF(c.a, "%s;", tr_mesh_stat_name(c.a, pattern, s, c.subset, p, 0));
     other_port(&c);
@@ -209,8 +213,10 @@ static struct mz_out *build_outbound(struct mz_view *v, const struct mz_service 
         protocol(&c, p->protocol);
     tr_cluster_pool(&c);
     tr_cluster_outlier(&c);
-    tr_cluster_balancer(&c);
-    name_service(&c, s);
+    if (!dynamic) {
+        tr_cluster_balancer(&c);
+        name_service(&c, s);
+    }
     if (r)
         name_rule(&c, r);
     if (c.m->type == pb_Cluster_DiscoveryType_EDS)
@@ -221,6 +227,8 @@ static struct mz_out *build_outbound(struct mz_view *v, const struct mz_service 
     exchange_metadata(&c);
     if (s->external && s->entry && !subset)
         tr_struct_bool(c.a, tr_metadata(c.a, &c.m->metadata, "istio"), "external", true);
+    if (dynamic)
+        tr_dynamic_cluster(&c);
     struct mz_out *o = any ? finish(&c) : NULL;
     mz_arena_destroy(c.a);
     return o;
@@ -261,10 +269,12 @@ static void outbound_service(struct mz_view *v, const struct mz_service *s, bool
     const struct mz_rule *r = tr_rule(v, s);
     for (size_t k = 0; k < s->ports_n; k++) {
         const struct mz_port *p = &s->ports[k];
-        if (p->protocol == MZ_PROTOCOL_UDP || mz_service_port(s, p->port) != p)
+        const bool dynamic = s->resolution == MZ_RESOLVE_DYNAMIC;
+        if (p->protocol == MZ_PROTOCOL_UDP || mz_service_port(s, p->port) != p ||
+            (dynamic && (sni || !tr_dynamic_speaks(p->protocol))))
             continue;
         outbound(v, s, p, r, NULL, sni, out);
-        for (size_t i = 0; r && i < r->subsets_n; i++)
+        for (size_t i = 0; r && !dynamic && i < r->subsets_n; i++)
             outbound(v, s, p, r, r->subsets[i], sni, out);
     }
 }

@@ -1,5 +1,6 @@
 /* HTTP connection managers, and the pieces of filter chains that listeners of both directions share. */
 #include "control/translate/authz.h"
+#include "control/translate/dynamic.h"
 #include "control/translate/extensions.h"
 #include "control/translate/mesh.h"
 #include "control/translate/telemetry.h"
@@ -70,6 +71,13 @@ pb_HttpConnectionManager *tr_http_manager(struct mz_view *v, struct mz_arena *a,
     for (size_t i = 0; i < t->n_http_logs; i++)
         TR_ADD(a, m, access_log) = t->http_logs[i];
     return m;
+}
+
+void tr_http_before_router(struct mz_arena *a, pb_HttpConnectionManager *m, pb_HttpFilter *f)
+{
+    pb_HttpFilter *last = m->http_filters[m->n_http_filters - 1];
+    m->http_filters[m->n_http_filters - 1] = f;
+    TR_ADD(a, m, http_filters) = last;
 }
 
 pb_Filter *tr_filter(struct mz_arena *a, const char *name, const void *config)
@@ -204,5 +212,7 @@ void tr_tcp_filters(struct mz_view *v, struct mz_arena *a, pb_FilterChain *c, en
         m->stat_prefix = t->stat_prefix;
         TR_ADD(a, c, filters) = tr_filter(a, "envoy.filters.network.mongo_proxy", m);
     }
+    if (to->dynamic.n)
+        TR_ADD(a, c, filters) = tr_dynamic_sni_filter(v, a, to->dynamic, to->port);
     TR_ADD(a, c, filters) = tr_filter(a, "envoy.filters.network.tcp_proxy", t);
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "control/translate/dynamic.h"
 #include "control/translate/extensions.h"
 #include "control/translate/mesh.h"
 #include "control/translate/scope.h"
@@ -35,7 +36,8 @@ struct entry {
     bool own_socket; /* it listens itself; else 15001 catches what the application sends */
     bool closed;     /* a listener of the Sidecar: no other service comes in */
     MZ_VEC(struct chain) chains;
-    uint64_t hash; /* of what its bytes are made of */
+    MZ_VEC(struct mz_str) dynamic; /* hosts whose names in requests are resolved */
+    uint64_t hash;                 /* of what its bytes are made of */
     struct mz_str key;
     size_t at;              /* among the plan's */
     unsigned https, others; /* ports of services that came to it: of HTTP, of anything else */
@@ -129,11 +131,13 @@ static struct chain tcp_chain(struct plan *pl, const struct mz_service *s, const
     const bool any = !s->addresses_n && mz_str_eq(address, tr_wildcard(pl->v->proxy));
     const uint16_t port = s->ports_n == 1 ? s->ports[0].port : p->port; /* p may be a Sidecar's */
     const struct mz_rule *r = tr_rule(pl->v, s);
-    const bool named = is_tls(p) && (any || range.n);
+    const bool dynamic = s->resolution == MZ_RESOLVE_DYNAMIC;
+    const bool named = is_tls(p) && (any || range.n || dynamic);
     struct chain c = { .snis = one_text(pl->a, named ? s->host : MZ_STR("")),
                        .ranges = one_text(pl->a, range) };
     c.tcp.cluster = tr_cluster_name(pl->a, "outbound", port, MZ_STR(""), s->host);
     c.tcp.protocol = p->protocol;
+    c.tcp.dynamic = dynamic ? s->host : MZ_STR("");
     const char *pattern = pl->v->model->mesh.config->outbound_cluster_stat_name;
     if (pattern[0])
         c.tcp.stat = tr_mesh_stat_name(pl->a, pattern, s, MZ_STR(""), p, 0);
@@ -179,7 +183,7 @@ static void add_chain(struct entry *e, struct chain c)
         if (same_match(&e->chains.v[i], &c))
             return; /* the older service has it */
     *mz_vec_push(&e->chains, MZ_MEM_XDS) = c;
-    const uint64_t match[] = { e->hash, c.http, c.rule, c.tcp.protocol };
+    const uint64_t match[] = { e->hash, c.http, c.rule, c.tcp.protocol, c.tcp.dynamic.n };
     e->hash = mz_xxh64(match, sizeof(match), mz_xxh64(name, strlen(name), 0));
     e->hash = hash_texts(hash_texts(e->hash, c.snis), c.ranges);
 }
@@ -321,6 +325,18 @@ static void count(struct entry *e, enum kind kind)
     e->others += kind != KIND_HTTP;
 }
 
+/* Whichever service was first at the address: requests for this one are there, too. */
+static void add_dynamic(struct entry *e, const struct mz_service *s)
+{
+    if (s->resolution != MZ_RESOLVE_DYNAMIC)
+        return;
+    for (size_t i = 0; i < e->dynamic.n; i++)
+        if (mz_str_eq(e->dynamic.v[i], s->host))
+            return;
+    *mz_vec_push(&e->dynamic, MZ_MEM_XDS) = s->host;
+    e->hash = mz_xxh64(s->host.p, s->host.n, e->hash + 1);
+}
+
 /* One service's port at one address. */
 static void add(struct plan *pl, const struct mz_service *s, const struct mz_port *p,
                 struct mz_str address)
@@ -337,6 +353,8 @@ static void add(struct plan *pl, const struct mz_service *s, const struct mz_por
         count(e, kind);
     if (e && e->closed)
         return;
+    if (e && kind == KIND_HTTP)
+        add_dynamic(e, s);
     if (e && kind == KIND_HTTP && e->kind != KIND_TCP)
         return; /* its virtual host is all that it needs */
     if (e && is_exclusive(e->protocol, p->protocol))
@@ -348,6 +366,8 @@ static void add(struct plan *pl, const struct mz_service *s, const struct mz_por
         const bool any = mz_str_eq(address, tr_wildcard(pl->v->proxy));
         e->kind =
             kind == KIND_HTTP && any ? KIND_AUTO : kind; /* with a chain for what is no HTTP */
+        if (kind == KIND_HTTP)
+            add_dynamic(e, s);
     } else if (kind != e->kind) {
         e->kind = KIND_AUTO;
     }
@@ -479,6 +499,8 @@ static pb_FilterChain *build_chain(struct mz_view *v, struct mz_arena *a, const 
     h->rds = TR_NEW(a, Rds);
     h->rds->config_source = tr_ads(a);
     h->rds->route_config_name = c->name;
+    for (size_t i = 0; i < e->dynamic.n; i++)
+        tr_http_before_router(a, h, tr_dynamic_http_filter(v, a, e->dynamic.v[i]));
     tr_http_filters(v, a, m, &at, h);
     return m;
 }
@@ -624,8 +646,10 @@ static struct plan *plan_make(struct mz_view *v, bool personal)
 static void plan_free(struct plan *pl)
 {
     mz_map_fini(&pl->by_key);
-    mz_vec_foreach (e, &pl->entries)
+    mz_vec_foreach (e, &pl->entries) {
         mz_vec_free(&(*e)->chains, MZ_MEM_XDS);
+        mz_vec_free(&(*e)->dynamic, MZ_MEM_XDS);
+    }
     mz_vec_free(&pl->entries, MZ_MEM_XDS);
     mz_arena_destroy(pl->a);
     mz_free(MZ_MEM_XDS, pl);
@@ -648,6 +672,7 @@ static void entry_drop(struct plan *pl, struct entry *e)
     pl->entries.v[e->at] = pl->entries.v[--pl->entries.n];
     pl->entries.v[e->at]->at = e->at;
     mz_vec_free(&e->chains, MZ_MEM_XDS);
+    mz_vec_free(&e->dynamic, MZ_MEM_XDS);
 }
 
 /* Its address for this port, where that follows from it alone. False: it does not. */
@@ -720,6 +745,9 @@ static bool plan_follow(struct plan *pl, const struct tr_touch *t)
         return !says_connections(t->routed->was) && !says_connections(t->routed->is);
     if (t->routed4 && (was || is))
         return false;
+    if ((was && t->was->resolution == MZ_RESOLVE_DYNAMIC) ||
+        (is && t->is->resolution == MZ_RESOLVE_DYNAMIC))
+        return false; /* a listener that others share is told of it */
     for (size_t i = 0; was && i < t->was->ports_n; i++)
         if (is_planned(pl, t->was, i) && !leave(pl, t->was, &t->was->ports[i]))
             return false;

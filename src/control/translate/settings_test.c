@@ -109,6 +109,17 @@ static const char *ask(const char *mesh, const char *documents, const char *node
     "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v, "          \
     "namespace: demo}\n"                                                                           \
     "spec: {hosts: ['*'], gateways: [g], http: [{route: [{destination: {host: web}}]}]}\n"
+#define WILD(port)                                                                                 \
+    "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: w, namespace: "      \
+    "demo}\nspec: {hosts: ['*.example.com'], resolution: DYNAMIC_DNS, ports: [{" port "}]}\n"
+#define WILD_RULE(spec)                                                                            \
+    "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: w, "         \
+    "namespace: demo}\nspec: {host: '*.example.com', " spec "}\n"
+#define WILD_HTTP WILD("number: 80, name: http, protocol: HTTP")
+#define WILD_OUT  "outbound|80||*.example.com"
+#define FORWARDS                                                                                   \
+    "\"dns_cache_config\":{\"name\":\"*.example.com_dfp_dns_cache\",\"dns_lookup_family\":\"V4_"   \
+    "ONLY\"}"
 #define C MZ_XDS_CLUSTER
 #define L MZ_XDS_LISTENER
 #define R MZ_XDS_ROUTE
@@ -116,7 +127,7 @@ static const char *ask(const char *mesh, const char *documents, const char *node
 static const struct {
     const char *mesh, *documents, *node;
     enum mz_xds_type type;
-    const char *name, *has, *lacks; /* NULL: nothing */
+    const char *name, *has, *lacks; /* has NULL: there is no such resource; lacks NULL: nothing */
 } cases[] = {
     { "", WEB, NODE, C, OUT, "\"tlsMode-istio\"", "tcp_keepalive" },
     { "enableAutoMtls: false", WEB, NODE, C, OUT, OUT, "tlsMode-istio" },
@@ -165,6 +176,31 @@ static const struct {
       "cipher_suites" },
     { "", RULE("trafficPolicy: {tls: {mode: SIMPLE, caCertificates: /ca.pem, caCrl: /crl.pem}}"),
       NODE, C, OUT, "\"crl\":{\"filename\":\"/crl.pem\"}", NULL },
+    /* names that are resolved when they are asked for */
+    { "", WILD_HTTP, NODE, C, WILD_OUT, FORWARDS, "allow_insecure" },
+    { "", WILD_HTTP, NODE, C, WILD_OUT, "\"lb_policy\":\"CLUSTER_PROVIDED\"", "common_lb_config" },
+    { "", WILD("number: 80, name: grpc, protocol: GRPC"), NODE, C, WILD_OUT,
+      "\"allow_insecure_cluster_options\":true", NULL },
+    { "", WILD_HTTP WILD_RULE("trafficPolicy: {tls: {mode: SIMPLE}}"), NODE, C, WILD_OUT,
+      "{\"auto_sni\":true,\"auto_san_validation\":true}", "allow_insecure" },
+    { "", WILD_HTTP WILD_RULE("trafficPolicy: {tls: {mode: SIMPLE, sni: a.b}}"), NODE, C, WILD_OUT,
+      "{\"auto_san_validation\":true}", NULL },
+    { "", WILD_HTTP WILD_RULE("trafficPolicy: {tls: {mode: SIMPLE, sni: a.b}}"), NODE, C, WILD_OUT,
+      "\"allow_insecure_cluster_options\":true", "auto_sni" },
+    { "", WILD_HTTP WILD_RULE("trafficPolicy: {outlierDetection: {interval: 9s}}"), NODE, C,
+      WILD_OUT, "healthy_panic_threshold", NULL },
+    { "", WILD_HTTP WILD_RULE("subsets: [{name: v1, labels: {a: b}}]"), NODE, C,
+      "outbound|80|v1|*.example.com", NULL, NULL },
+    { "", WILD_HTTP, NODE, R, "80", "\"cluster\":\"outbound|80||*.example.com\"", NULL },
+    { "", WILD_HTTP, NODE, L, "0.0.0.0_80", FORWARDS, "sni_dynamic" },
+    { "", WEB "---\n" WILD_HTTP, NODE, L, "0.0.0.0_80", FORWARDS, NULL }, /* whoever was first */
+    { "", WEB, NODE, L, "0.0.0.0_80", "router", "dynamic_forward_proxy" },
+    { "", WILD("number: 443, name: tls, protocol: TLS"), NODE, L, "0.0.0.0_443",
+      "\"server_names\":[\"*.example.com\"]", NULL },
+    { "", WILD("number: 443, name: tls, protocol: TLS"), NODE, L, "0.0.0.0_443",
+      FORWARDS ",\"port_value\":443}", NULL },
+    { "", WILD("number: 443, name: tls, protocol: TLS"), NODE, C, "outbound|443||*.example.com",
+      FORWARDS, "http_protocol_options" },
     /* listeners */
     { "meshMTLS: {minProtocolVersion: TLSV1_3, cipherSuites: [ECDHE-RSA-AES128-GCM-SHA256]}", WEB,
       NODE, L, "virtualInbound",
@@ -247,6 +283,10 @@ static void test_cases(void **state)
     for (size_t i = 0; i < MZ_COUNT(cases); i++) {
         const char *got =
             ask(cases[i].mesh, cases[i].documents, cases[i].node, cases[i].type, cases[i].name);
+        if (!cases[i].has && got)
+            fail_msg("case %zu: there is %s", i, cases[i].name);
+        if (!cases[i].has)
+            continue;
         if (!got || !strstr(got, cases[i].has))
             fail_msg("case %zu (%s): %s is not in %s", i, cases[i].mesh, cases[i].has,
                      got ? got : "nothing");

@@ -139,6 +139,7 @@ pb_route_RetryPolicy *tr_default_retries(struct mz_view *v, struct mz_arena *a);
 enum tr_class { TR_OUTBOUND, TR_INBOUND, TR_GATEWAY }; /* from the workload, to it; at a gateway */
 struct tr_at; /* extensions.h */
 pb_HttpConnectionManager *tr_http_manager(struct mz_view *v, struct mz_arena *a, const struct tr_at *at, char *stat_prefix);
+void tr_http_before_router(struct mz_arena *a, pb_HttpConnectionManager *m, pb_HttpFilter *f); /* of a manager that was just made */
 pb_HttpFilter *tr_named_http_filter(struct mz_arena *a, const char *name, const void *config);
 /* All filters of a chain whose last one is @m. */
 void tr_http_filters(struct mz_view *v, struct mz_arena *a, pb_FilterChain *c, const struct tr_at *at, const pb_HttpConnectionManager *m);
@@ -157,6 +158,7 @@ struct tr_tcp {
     bool by_source; /* the endpoint follows from the client's address */
     bool silent; /* not logged, not guarded: it goes nowhere */
     bool bare;   /* no extensions of users: of no service */
+    struct mz_str dynamic; /* the host whose name in TLS is resolved (dynamic.h); "": none is */
     uint16_t port; /* of the service; 0: none */
     enum mz_protocol protocol; /* MONGO has a filter of its own; others: none */
 };

@@ -16,5 +16,6 @@ extern const struct mz_net_filter_type mz_net_filter_rbac;
 extern const struct mz_net_filter_type mz_net_filter_redis_proxy;
 extern const struct mz_net_filter_type mz_net_filter_set_filter_state;
 extern const struct mz_net_filter_type mz_net_filter_sni_cluster;
+extern const struct mz_net_filter_type mz_net_filter_sni_dynamic_forward_proxy;
 extern const struct mz_net_filter_type mz_net_filter_tcp_proxy;
 #endif

@@ -17,12 +17,23 @@ static void give_up(struct tcp_session *s, uint64_t flag, const char *why)
     mz_conn_close(s->base.down->conn, MZ_CLOSE_NOW, why, 0);
 }
 
+/* As sni_dynamic_forward_proxy left it: names are resolved with their ports. */
+static uint16_t dynamic_port(struct tcp_session *s)
+{
+    const struct mz_filter_object *o = mz_info_state(s->info, MZ_STR(MZ_STATE_DYNAMIC_PORT));
+    uint64_t n = 0;
+    return o && o->text && mz_str_u64(o->text(o, s->arena), &n) && n <= UINT16_MAX ? (uint16_t)n
+                                                                                   : 0;
+}
+
 static struct mz_host *choose_host(struct tcp_session *s)
 {
     struct mz_lb_ctx c = { .metadata_match = s->choice.metadata_match,
                            .request_metadata = s->info->dynamic_metadata,
                            .downstream = s->base.down->conn,
-                           .original_dst = mz_downstream_destination(s->base.down) };
+                           .original_dst = mz_downstream_destination(s->base.down),
+                           .wanted_host = s->base.down->sni,
+                           .wanted_port = dynamic_port(s) };
     const struct mz_addr *peer = &s->base.down->conn->remote;
     if (tcp_cfg_of(s)->hash_source_ip && mz_addr_is_ip(peer)) {
         char text[MZ_ADDR_TEXT];
