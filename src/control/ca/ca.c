@@ -58,7 +58,11 @@ struct mz_ca *mz_ca_create(struct mz_loop *l, const struct mz_ca_opts *o, struct
         mz_ca_destroy(c);
         return NULL;
     }
-    c->callers = (struct mz_callers){ c->tokens, mz_authority_trust_domain(c->authority) };
+    c->callers = (struct mz_callers){ { mz_tokens_reviewer(c->tokens) },
+                                      1,
+                                      mz_authority_trust_domain(c->authority) };
+    for (size_t i = 0; i < MZ_REVIEWERS_MAX - 1 && o->reviewers[i]; i++)
+        c->callers.reviewers[c->callers.reviewers_n++] = o->reviewers[i];
     c->service = mz_ca_service_create(c->authority, &c->callers);
     c->refresh_ms = o->refresh_ms ? o->refresh_ms : REFRESH_MS;
     c->changed = o->changed;
@@ -116,20 +120,52 @@ struct mz_str mz_ca_crl(const struct mz_ca *c)
     return mz_authority_crl(c->authority);
 }
 
-static bool who(void *arg, const struct mz_grpc_serving *call, const struct mz_headers *h,
-                struct mz_arena *a, struct mz_discovery_caller *out, struct mz_err *err)
+/* ---- the gate of xDS ---- */
+
+struct gate_ask { /* in the call's arena */
+    struct mz_caller_ask ask;
+    struct mz_discovery_question *q;
+};
+
+static bool take(struct gate_ask *g, bool known)
+{
+    const struct mz_account *who = &g->ask.who.account;
+    g->q->who = known ? (struct mz_discovery_caller){ who->ns, who->name }
+                      : (struct mz_discovery_caller){ MZ_STR(""), MZ_STR("") };
+    g->q->err = g->ask.err;
+    return known;
+}
+
+static void on_answer(struct mz_caller_ask *ask, bool known)
+{
+    struct gate_ask *g = MZ_CONTAINER(ask, struct gate_ask, ask);
+    g->q->done(g->q, take(g, known));
+}
+
+static enum mz_discovery_known who(void *arg, const struct mz_grpc_serving *call,
+                                   const struct mz_headers *h, struct mz_arena *a,
+                                   struct mz_discovery_question *q)
 {
     const struct mz_ca *c = arg;
-    struct mz_caller caller;
-    if (!mz_caller_find(&c->callers, call, h, a, &caller, err))
-        return false;
-    *out = (struct mz_discovery_caller){ caller.account.ns, caller.account.name };
-    return true;
+    struct gate_ask *g = mz_arena_new0(a, struct gate_ask);
+    g->q = q;
+    g->ask.done = on_answer;
+    q->state = g;
+    const enum mz_caller_found f = mz_caller_find(&c->callers, call, h, a, &g->ask);
+    if (f == MZ_CALLER_WAITING)
+        return MZ_DISCOVERY_LATER;
+    return take(g, f == MZ_CALLER_KNOWN) ? MZ_DISCOVERY_KNOWN : MZ_DISCOVERY_UNKNOWN;
+}
+
+static void forget(void *arg, struct mz_discovery_question *q)
+{
+    (void)arg;
+    mz_caller_cancel(&((struct gate_ask *)q->state)->ask);
 }
 
 struct mz_discovery_gate mz_ca_gate(struct mz_ca *c)
 {
-    return (struct mz_discovery_gate){ who, c };
+    return (struct mz_discovery_gate){ who, forget, c };
 }
 
 void mz_ca_metrics(const struct mz_ca *c, struct mz_buf *out)

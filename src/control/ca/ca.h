@@ -3,11 +3,13 @@
 /* The authority as mizzend runs it: service, callers, TLS for its own servers, and a look at all of it every few seconds. Main thread. */
 #include "control/ca/service.h"
 #include "control/ca/serving.h"
+#include "control/ca/token.h"
 #include "control/discovery/server.h"
 
 struct mz_ca_opts {
     struct mz_authority_opts authority;
     struct mz_tokens_opts tokens;
+    struct mz_reviewer *reviewers[MZ_REVIEWERS_MAX]; /* asked of tokens after our own issuers; to the first NULL. Borrowed: they stay longer */
     const char *root_ns, *domain; /* of the control plane's service: "istio-system", "cluster.local" */
     uint32_t refresh_ms;          /* 0: 5 s */
     void (*changed)(void *arg);   /* roots or lists of revoked certificates are others; NULL: nobody cares */

@@ -27,8 +27,15 @@ struct mz_ca_service {
 };
 struct call {
     struct mz_ca_service *s;
+    struct mz_grpc_serving *serving;
     const struct mz_headers *headers;
-    bool done;
+    struct mz_caller_ask who;
+    struct { /* what was asked for; in the call's arena */
+        struct mz_str csr;
+        int64_t validity_s;
+        bool of_another;
+    } request;
+    bool asked, done;
 };
 
 /* ---- limits (H05) ---- */
@@ -60,8 +67,7 @@ static bool limiter_take(struct limiter *l, struct mz_str key, uint64_t most)
 static void *begin(void *arg, struct mz_grpc_serving *c, const struct mz_headers *h)
 {
     struct call *k = mz_new0(MZ_MEM_TLS, struct call);
-    (void)c;
-    *k = (struct call){ arg, h, false };
+    *k = (struct call){ .s = arg, .serving = c, .headers = h };
     return k;
 }
 
@@ -83,15 +89,16 @@ static bool names_another(const ist_IstioCertificateRequest *r)
     return false;
 }
 
-static void sign(struct call *k, struct mz_grpc_serving *c, const ist_IstioCertificateRequest *r,
-                 const struct mz_caller *who)
+static void sign(struct call *k)
 {
     struct mz_ca_service *s = k->s;
+    struct mz_grpc_serving *c = k->serving;
+    const struct mz_caller *who = &k->who.who;
     struct mz_arena *a = mz_grpc_serving_arena(c);
     struct mz_err err = { .path = "", .msg = "" };
     struct mz_signed out;
-    const enum mz_sign st = mz_authority_sign(s->authority, mz_str_c(r->csr), who->identity,
-                                              r->validity_duration, a, &out, &err);
+    const enum mz_sign st = mz_authority_sign(s->authority, k->request.csr, who->identity,
+                                              k->request.validity_s, a, &out, &err);
     if (st != MZ_SIGN_OK) {
         s->counts.refused += st == MZ_SIGN_REQUEST;
         s->counts.failed += st == MZ_SIGN_FAULT;
@@ -117,49 +124,77 @@ static struct mz_str address_key(const struct mz_grpc_serving *c, char text[MZ_A
     return (struct mz_str){ text, n };
 }
 
+static void refuse_stranger(struct call *k)
+{
+    struct mz_ca_service *s = k->s;
+    char from[MZ_ADDR_TEXT];
+    const struct mz_str address = address_key(k->serving, from);
+    s->counts.unauthenticated++;
+    if (limiter_take(&s->limiter, address,
+                     PER_SECOND_STRANGERS)) /* a flood does not fill the log */
+        MZ_LOG(WARN, main, "CSR from %.*s refused: %s", MZ_STR_ARG(address), k->who.err.msg);
+    finish(k, k->serving, MZ_GRPC_UNAUTHENTICATED, "request authenticate failure");
+}
+
+static void answer(struct call *k, bool known)
+{
+    struct mz_ca_service *s = k->s;
+    const struct mz_str identity = k->who.who.identity;
+    if (!known) {
+        refuse_stranger(k);
+    } else if (!limiter_take(&s->limiter, identity, PER_SECOND_EACH)) {
+        s->counts.limited++;
+        finish(k, k->serving, MZ_GRPC_RESOURCE_EXHAUSTED, "too many requests of this identity");
+    } else if (k->request.of_another) {
+        s->counts.unauthenticated++;
+        MZ_LOG(WARN, main, "CSR of %.*s for somebody else refused", MZ_STR_ARG(identity));
+        finish(k, k->serving, MZ_GRPC_UNAUTHENTICATED,
+               "request impersonation authentication failure");
+    } else {
+        sign(k);
+    }
+}
+
+static void on_known(struct mz_caller_ask *q, bool known)
+{
+    answer(MZ_CONTAINER(q, struct call, who), known);
+}
+
 static void on_request(void *object, struct mz_grpc_serving *c, struct mz_grpc_message *m)
 {
     struct call *k = object;
     struct mz_ca_service *s = k->s;
-    struct mz_err err = { .path = "", .msg = "" };
-    struct mz_caller who;
-    char from[MZ_ADDR_TEXT];
-    const struct mz_str address = address_key(c, from);
+    struct mz_arena *a = mz_grpc_serving_arena(c);
     const ist_IstioCertificateRequest *r = (const ist_IstioCertificateRequest *)m->msg;
-    if (k->done)
+    if (k->done || k->asked)
         return;
+    k->asked = true;
     s->counts.requests++;
     if (!limiter_take(&s->limiter, MZ_STR("all"), PER_SECOND)) {
         s->counts.limited++;
         finish(k, c, MZ_GRPC_RESOURCE_EXHAUSTED, "too many requests");
-    } else if (!mz_caller_find(s->callers, c, k->headers, mz_grpc_serving_arena(c), &who, &err)) {
-        s->counts.unauthenticated++;
-        if (limiter_take(&s->limiter, address,
-                         PER_SECOND_STRANGERS)) /* a flood does not fill the log */
-            MZ_LOG(WARN, main, "CSR from %.*s refused: %s", MZ_STR_ARG(address), err.msg);
-        finish(k, c, MZ_GRPC_UNAUTHENTICATED, "request authenticate failure");
-    } else if (!limiter_take(&s->limiter, who.identity, PER_SECOND_EACH)) {
-        s->counts.limited++;
-        finish(k, c, MZ_GRPC_RESOURCE_EXHAUSTED, "too many requests of this identity");
-    } else if (names_another(r)) {
-        s->counts.unauthenticated++;
-        MZ_LOG(WARN, main, "CSR of %.*s for somebody else refused", MZ_STR_ARG(who.identity));
-        finish(k, c, MZ_GRPC_UNAUTHENTICATED, "request impersonation authentication failure");
-    } else {
-        sign(k, c, r, &who);
+        return;
     }
+    k->request.csr = mz_arena_dup(a, mz_str_c(r->csr));
+    k->request.validity_s = r->validity_duration;
+    k->request.of_another = names_another(r);
+    k->who.done = on_known;
+    const enum mz_caller_found f = mz_caller_find(s->callers, c, k->headers, a, &k->who);
+    if (f != MZ_CALLER_WAITING)
+        answer(k, f == MZ_CALLER_KNOWN);
 }
 
 static void on_half_closed(void *object, struct mz_grpc_serving *c)
 {
     struct call *k = object;
-    if (!k->done)
+    if (!k->done && !k->asked)
         finish(k, c, MZ_GRPC_INTERNAL, "a request is missing");
 }
 
 static void on_gone(void *object, struct mz_grpc_serving *c)
 {
     (void)c;
+    mz_caller_cancel(&((struct call *)object)->who);
     mz_free(MZ_MEM_TLS, object);
 }
 

@@ -15,6 +15,7 @@
 enum { HALF = 32 /* bytes of a coordinate of P-256 */, SKEW_S = 60 };
 
 struct mz_tokens {
+    struct mz_reviewer reviewer;
     struct mz_arena *arena;
     EVP_PKEY *key;
     struct mz_jwks *own, *other; /* NULL: there is no other */
@@ -104,9 +105,24 @@ static bool other_load(struct mz_tokens *t, const struct mz_tokens_opts *o, stru
     return t->other != NULL || mz_err_set(err, "%s: %s", o->jwks, mz_jwt_status_text(st));
 }
 
+static enum mz_reviewed review(struct mz_reviewer *v, struct mz_review *r)
+{
+    return mz_tokens_check(MZ_CONTAINER(v, struct mz_tokens, reviewer), r->token, r->arena, &r->who,
+                           &r->err)
+               ? MZ_REVIEW_GOOD
+               : MZ_REVIEW_BAD;
+}
+
+struct mz_reviewer *mz_tokens_reviewer(struct mz_tokens *t)
+{
+    return &t->reviewer;
+}
+
 struct mz_tokens *mz_tokens_create(const struct mz_tokens_opts *o, struct mz_err *err)
 {
+    static const struct mz_reviewer_ops ops = { "local issuer", review, NULL };
     struct mz_tokens *t = mz_new0(MZ_MEM_TLS, struct mz_tokens);
+    t->reviewer.ops = &ops;
     t->arena = mz_arena_create(MZ_MEM_TLS);
     if (!o->dir)
         t->key = x509_key_create();

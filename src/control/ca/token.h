@@ -5,15 +5,11 @@
  * keys are here: our own, whose tokens `mizzend --mode token` makes, and one more by its set of keys (a Kubernetes API server's).
  * Main thread.
  */
-#include "base/arena.h"
-#include "base/err.h"
+#include "control/ca/review.h"
 
 #define TOKEN_ISSUER   "mizzend"
 #define TOKEN_AUDIENCE "istio-ca"
 #define TOKEN_MAX_TTL_S (30 * 86400)
-struct mz_account {
-    struct mz_str ns, name;
-};
 struct mz_tokens;
 struct mz_tokens_opts {
     const char *dir;    /* of the authority: the key is token-key.pem; NULL: lasts as long as the process */
@@ -25,5 +21,5 @@ void mz_tokens_destroy(struct mz_tokens *t); /* NULL is fine */
 struct mz_str mz_tokens_make(struct mz_tokens *t, struct mz_account who, uint64_t ttl_s, struct mz_arena *a);
 /* Signature, issuer, audience, times (an expiry is required), subject "system:serviceaccount:NS:NAME". */
 bool mz_tokens_check(const struct mz_tokens *t, struct mz_str token, struct mz_arena *a, struct mz_account *out, struct mz_err *err);
-bool mz_account_ok(struct mz_account who); /* names of Kubernetes: what identities are made of */
+struct mz_reviewer *mz_tokens_reviewer(struct mz_tokens *t); /* the same check; borrowed */
 #endif

@@ -58,6 +58,12 @@ static void have_set(struct sub *s, struct mz_set *to)
     s->have = to;
 }
 
+void mz_peer_identify(struct mz_peer *p, struct mz_str ns, struct mz_str account)
+{
+    p->env.ns = ns;
+    p->env.account = account;
+}
+
 void mz_peer_destroy(struct mz_peer *p)
 {
     if (!p)

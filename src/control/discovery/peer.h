@@ -26,6 +26,7 @@ struct mz_peer_env {
 /* A Secret that goes, is broken or may not be had any more stays with those who have it: what they serve goes on. */
 struct mz_peer *mz_peer_create(const struct mz_peer_env *env); /* copied */
 void mz_peer_destroy(struct mz_peer *p); /* NULL is fine */
+void mz_peer_identify(struct mz_peer *p, struct mz_str ns, struct mz_str account); /* env's, where they are known later; before its first request. Borrowed */
 /* A request of the variant. False: the stream must end, @err says why (a node that is not served). */
 bool mz_peer_request(struct mz_peer *p, const ProtobufCMessage *request, struct mz_err *err);
 void mz_peer_writable(struct mz_peer *p);

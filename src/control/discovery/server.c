@@ -31,8 +31,8 @@ struct stream {
     struct mz_grpc_serving *call;
     struct mz_peer *peer;
     uint64_t id, connected_us;
-    struct mz_discovery_caller who; /* in the call's arena */
-    bool ending;
+    struct mz_discovery_question who; /* texts in the call's arena */
+    bool asking, ending;
 };
 
 /* ---- one stream ---- */
@@ -49,40 +49,59 @@ static void end_stream(struct stream *s, int code, const char *why)
     mz_grpc_serving_finish(s->call, code, mz_str_c(why));
 }
 
-/* Who came by TLS must be somebody. */
-static bool is_known(struct stream *s, const struct mz_headers *h)
+static void welcome(struct stream *s, bool known)
 {
-    struct mz_err err = { .path = "", .msg = "" };
     char from[MZ_ADDR_TEXT];
-    if (!mz_grpc_serving_tls(s->call) ||
-        s->d->gate.who(s->d->gate.arg, s->call, h, mz_grpc_serving_arena(s->call), &s->who, &err))
-        return true;
     mz_addr_text(mz_grpc_serving_peer(s->call), from);
-    MZ_LOG(WARN, grpc, "xDS stream from %s refused: %s", from, err.msg);
-    return false;
+    mz_peer_identify(s->peer, s->who.who.ns, s->who.who.account);
+    if (!known) {
+        MZ_LOG(WARN, grpc, "xDS stream from %s refused: %s", from, s->who.err.msg);
+        end_stream(s, MZ_GRPC_UNAUTHENTICATED, "authentication failure");
+    } else if (!s->d->model) { /* nothing to say yet: ask again */
+        end_stream(s, MZ_GRPC_UNAVAILABLE, "documents are being read");
+    }
+    MZ_LOG(DEBUG, grpc, "new xDS stream from %s", from);
+}
+
+static void on_known(struct mz_discovery_question *q, bool known)
+{
+    struct stream *s = MZ_CONTAINER(q, struct stream, who);
+    s->asking = false;
+    mz_grpc_serving_read_disable(s->call, false);
+    if (!s->ending)
+        welcome(s, known);
+}
+
+/* Who came by TLS must be somebody. */
+static void ask_who(struct stream *s, const struct mz_headers *h)
+{
+    const struct mz_discovery_gate *g = &s->d->gate;
+    s->who.done = on_known;
+    const enum mz_discovery_known k =
+        mz_grpc_serving_tls(s->call)
+            ? g->who(g->arg, s->call, h, mz_grpc_serving_arena(s->call), &s->who)
+            : MZ_DISCOVERY_KNOWN;
+    s->asking = k == MZ_DISCOVERY_LATER;
+    if (s->asking)
+        mz_grpc_serving_read_disable(s->call, true);
+    else
+        welcome(s, k == MZ_DISCOVERY_KNOWN);
 }
 
 static void *begin(struct mz_discovery *d, struct mz_grpc_serving *c, const struct mz_headers *h,
                    bool delta, enum mz_xds_type only)
 {
     struct stream *s = mz_new0(MZ_MEM_XDS, struct stream);
-    char from[MZ_ADDR_TEXT];
+    const struct mz_peer_env env = { d->translator, d->bundles, delta,     only,
+                                     stream_send,   s,          &d->counts };
     s->d = d;
     s->call = c;
-    const bool known = is_known(s, h);
-    const struct mz_peer_env env = { d->translator, d->bundles, delta,         only, stream_send, s,
-                                     &d->counts,    s->who.ns,  s->who.account };
     s->id = ++d->ids;
     s->connected_us = mz_clock->wall_us();
     s->peer = mz_peer_create(&env);
     mz_list_add_tail(&d->streams, &s->link);
     d->streams_n++;
-    if (!known)
-        end_stream(s, MZ_GRPC_UNAUTHENTICATED, "authentication failure");
-    else if (!d->model) /* nothing to say yet: ask again */
-        end_stream(s, MZ_GRPC_UNAVAILABLE, "documents are being read");
-    mz_addr_text(mz_grpc_serving_peer(c), from);
-    MZ_LOG(DEBUG, grpc, "new xDS stream from %s", from);
+    ask_who(s, h);
     return s;
 }
 
@@ -94,10 +113,10 @@ static bool is_own_namespace(const struct stream *s, const ProtobufCMessage *req
                            : ((const pb_DeltaDiscoveryRequest *)request)->node;
     struct mz_err err;
     struct mz_proxy *p = n ? mz_proxy_create(n, &err) : NULL;
-    const bool ok = !p || mz_str_eq(p->ns, s->who.ns);
+    const bool ok = !p || mz_str_eq(p->ns, s->who.who.ns);
     if (!ok)
         MZ_LOG(WARN, grpc, "proxy %.*s refused: its certificate or token is of namespace %.*s",
-               MZ_STR_ARG(p->id), MZ_STR_ARG(s->who.ns));
+               MZ_STR_ARG(p->id), MZ_STR_ARG(s->who.who.ns));
     mz_proxy_destroy(p);
     return ok;
 }
@@ -121,7 +140,7 @@ static void announce(struct stream *s)
 {
     const struct mz_discovery_watch *w = &s->d->watch;
     struct mz_err err = { .path = "", .msg = "" };
-    if (!w->connected || w->connected(w->arg, s->id, mz_peer_proxy(s->peer), &s->who, &err))
+    if (!w->connected || w->connected(w->arg, s->id, mz_peer_proxy(s->peer), &s->who.who, &err))
         return;
     MZ_LOG(WARN, grpc, "%s", err.msg);
     end_stream(s, MZ_GRPC_FAILED_PRECONDITION, err.msg);
@@ -138,7 +157,7 @@ static void on_message(void *object, struct mz_grpc_serving *c, struct mz_grpc_m
     const bool first = !mz_peer_proxy(s->peer);
     if (!first && is_health(s, m->msg))
         return;
-    if (first && s->who.ns.n && !is_own_namespace(s, m->msg)) {
+    if (first && s->who.who.ns.n && !is_own_namespace(s, m->msg)) {
         end_stream(s, MZ_GRPC_PERMISSION_DENIED,
                    "authorization failed: the proxy is of another namespace");
     } else if (!mz_peer_request(s->peer, m->msg, &err)) {
@@ -173,6 +192,8 @@ static void on_gone(void *object, struct mz_grpc_serving *c)
     struct stream *s = object;
     if (mz_peer_proxy(s->peer))
         MZ_LOG(INFO, grpc, "proxy %.*s left", MZ_STR_ARG(mz_peer_proxy(s->peer)->id));
+    if (s->asking)
+        s->d->gate.cancel(s->d->gate.arg, &s->who);
     if (s->d->watch.left)
         s->d->watch.left(s->d->watch.arg, s->id);
     mz_list_del(&s->link);

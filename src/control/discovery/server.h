@@ -33,9 +33,17 @@ const struct mz_model *mz_discovery_model(const struct mz_discovery *d); /* NULL
 struct mz_discovery_caller {
     struct mz_str ns, account; /* "" came by the plain port: nobody knows */
 };
+struct mz_discovery_question { /* who one client is; the stream's until it is answered or cancelled */
+    void (*done)(struct mz_discovery_question *q, bool known); /* after LATER, once, never from inside */
+    struct mz_discovery_caller who; /* where known */
+    struct mz_err err;              /* where not; for the log */
+    void *state;                    /* the gate's */
+};
+enum mz_discovery_known { MZ_DISCOVERY_KNOWN, MZ_DISCOVERY_UNKNOWN, MZ_DISCOVERY_LATER /* nothing is read of it until then */ };
 struct mz_discovery_gate {
-    bool (*who)(void *arg, const struct mz_grpc_serving *call, const struct mz_headers *h, struct mz_arena *a,
-                struct mz_discovery_caller *out, struct mz_err *err);
+    enum mz_discovery_known (*who)(void *arg, const struct mz_grpc_serving *call, const struct mz_headers *h, struct mz_arena *a,
+                                   struct mz_discovery_question *q);
+    void (*cancel)(void *arg, struct mz_discovery_question *q); /* of one that is LATER: its client has gone */
     void *arg;
 };
 bool mz_discovery_listen_secure(struct mz_discovery *d, const struct mz_addr *a, const struct mz_transport_factory *f,
