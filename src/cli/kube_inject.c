@@ -7,14 +7,19 @@
 #include "cli/inputs.h"
 #include "cli/print.h"
 #include "control/inject/inject.h"
+#include "control/inject/templates.h"
 
 struct inject_options {
+    const char *templates, *values;
     const char *file, *output, *image, *revision, *ca_address, *cluster_id, *mesh_id, *trust_domain;
 };
 #define AT(member) offsetof(struct inject_options, member)
 static const struct arg_flag inject_flags[] = {
     { "filename", 'f', ARG_TEXT, AT(file), "File of documents; '-' is standard input" },
     { "output", 'o', ARG_TEXT, AT(output), "File to write to instead of standard output" },
+    { "injectConfigFile", 0, ARG_TEXT, AT(templates),
+      "Templates of one's own: what `config` of the ConfigMap istio-sidecar-injector holds" },
+    { "valuesFile", 0, ARG_TEXT, AT(values), "What `values` of it holds, for templates" },
     { "image", 0, ARG_TEXT, AT(image), "Image of the proxy" },
     { "revision", 'r', ARG_TEXT, AT(revision), "Control plane revision (default)" },
     { "ca-address", 0, ARG_TEXT, AT(ca_address),
@@ -59,6 +64,7 @@ static void complete(json_t *object)
 struct run {
     struct mz_inject_opts o;
     FILE *to;
+    const struct mz_inject_templates *templates;
     struct mz_err err;
     const char *file;
     bool failed;
@@ -100,16 +106,49 @@ static const char *or_default(const char *given, const char *otherwise)
     return given ? given : otherwise;
 }
 
+/* "" where @file is NULL. */
+static bool read_text(const char *file, struct mz_buf *b, struct mz_str *out, struct mz_err *err)
+{
+    if (file && !read_file(file, b, err))
+        return false;
+    *out = mz_buf_linearize(b, mz_buf_len(b));
+    return true;
+}
+
+static bool read_templates(struct run *r, const struct inject_options *o,
+                           struct mz_inject_templates **out)
+{
+    struct mz_buf config, values;
+    struct mz_str c, v;
+    bool ok = true;
+    mz_buf_init(&config);
+    mz_buf_init(&values);
+    if (o->templates) {
+        ok = read_text(o->templates, &config, &c, &r->err) &&
+             read_text(o->values, &values, &v, &r->err);
+        *out = ok ? mz_inject_templates_read(c, v, &r->err) : NULL;
+        ok = *out || mz_err_at(&r->err, "%s", o->templates);
+    }
+    mz_buf_fini(&config);
+    mz_buf_fini(&values);
+    return ok;
+}
+
 static bool inject(struct run *r, const struct inject_options *o)
 {
+    struct mz_inject_templates *own = NULL;
     struct mz_buf b;
     mz_buf_init(&b);
-    bool ok = read_file(o->file, &b, &r->err);
+    bool ok = read_templates(r, o, &own);
+    r->templates = own;
+    r->o.templates = &r->templates;
+    ok = ok && read_file(o->file, &b, &r->err);
     if (ok)
         mz_doc_parts(mz_buf_linearize(&b, mz_buf_len(&b)), part, r);
     if (ok && r->failed)
         ok = mz_err_at(&r->err, "%s", o->file);
     mz_buf_fini(&b);
+    mz_inject_templates_destroy(own);
     return ok;
 }
 

@@ -8,6 +8,7 @@
 #include "control/announce/machines.h"
 #include "control/ca/ca.h"
 #include "control/discovery/server.h"
+#include "control/inject/cluster.h"
 #include "control/inject/layers.h"
 #include "control/keys/keys.h"
 #include "control/model/service_ips.h"
@@ -28,7 +29,8 @@ struct serving {
     struct mz_monitor *monitor;
     struct mz_ca *ca;           /* NULL: nobody asked for a secure port */
     struct mz_webhook *webhook; /* NULL: nobody asked for it */
-    struct mz_arena *arena;     /* texts of settings at the start */
+    struct mz_inject_cluster *injector;
+    struct mz_arena *arena; /* texts of settings at the start */
     struct mz_model *model;
     struct mz_timer status; /* until the status of objects is written */
 };
@@ -73,6 +75,7 @@ static void on_documents(void *arg)
     s->model = m;
     mz_discovery_set_model(s->discovery, m);
     mz_keys_look(s->keys, m);
+    mz_inject_cluster_look(s->injector, m->mesh.root_ns);
     const uint64_t took = mz_clock->mono_us() - begin;
     mz_monitor_pushed(s->monitor, took);
     status_later(s);
@@ -163,6 +166,16 @@ static void layers(void *arg, const char *ns, const json_t *labels, json_t **out
     mz_inject_layers(s->model, ns, labels, out_under, out_over);
 }
 
+static json_t *mesh(void *arg)
+{
+    return mz_inject_mesh(((const struct serving *)arg)->model);
+}
+
+static bool native_of(void *arg, const char *node)
+{
+    return mz_inject_cluster_native(((const struct serving *)arg)->injector, node);
+}
+
 static bool listen_webhook(struct serving *s, const struct mz_addr *a, struct mz_addr *out_addr,
                            struct mz_err *err)
 {
@@ -178,6 +191,9 @@ static bool listen_webhook(struct serving *s, const struct mz_addr *a, struct mz
     o.native = mz_inject_native_from_env();
     o.config = layers;
     o.config_arg = s;
+    o.mesh = mesh;
+    o.native_of = mz_inject_native_is_auto() ? native_of : NULL;
+    o.templates = mz_inject_cluster_templates(s->injector);
     s->webhook = mz_webhook_create(s->loop, &o);
     return mz_webhook_listen(s->webhook, a, mz_ca_web_factory(s->ca), out_addr, err);
 }
@@ -244,6 +260,7 @@ int program_serve(const struct mz_control_options *o)
     char text[sizeof(err)];
     mz_timer_init(s.loop, &s.status, write_status);
     s.store = mz_store_create(on_documents, &s);
+    s.injector = mz_inject_cluster_create(s.store);
     const struct mz_keys_opts keys = mz_keys_opts_from_env(o->keys_dir);
     s.keys = mz_keys_create(s.loop, s.store, &keys);
     s.source = mz_directory_create(s.loop, s.store, &d);
@@ -274,6 +291,7 @@ int program_serve(const struct mz_control_options *o)
     mz_machines_destroy(s.machines);
     mz_keys_stop(s.keys);
     s.source->ops->destroy(s.source);
+    mz_inject_cluster_destroy(s.injector);
     mz_store_destroy(s.store);
     mz_service_ips_destroy(s.addresses);
     mz_model_unref(s.model);

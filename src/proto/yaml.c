@@ -18,6 +18,7 @@ struct reader {
     size_t count, aliased; /* nodes so far, unfolded; those that aliases added */
     unsigned depth;
     uint32_t line0; /* lines before the text */
+    bool loose;     /* keys may stand twice */
     struct mz_err *err;
 };
 
@@ -203,7 +204,7 @@ static const struct mz_node *read_map(struct reader *r)
         }
         *mz_vec_push(&pairs, MZ_MEM_CONFIG) = pair;
     }
-    ok = ok && mz_tree_check_pairs(pairs.v, pairs.n, r->err);
+    ok = ok && (r->loose || mz_tree_check_pairs(pairs.v, pairs.n, r->err));
     n->n = (uint32_t)pairs.n;
     if (ok && pairs.n) {
         n->pairs = mz_arena_alloc(r->arena, pairs.n * sizeof(*pairs.v));
@@ -288,10 +289,10 @@ static const struct mz_node *read_stream(struct reader *r)
     return NULL;
 }
 
-const struct mz_node *mz_tree_read_yaml(struct mz_arena *a, struct mz_str text, uint32_t line0,
-                                        struct mz_err *err)
+static const struct mz_node *read_yaml(struct mz_arena *a, struct mz_str text, uint32_t line0,
+                                       bool loose, struct mz_err *err)
 {
-    struct reader r = { .arena = a, .line0 = line0, .err = err };
+    struct reader r = { .arena = a, .line0 = line0, .loose = loose, .err = err };
     if (!yaml_parser_initialize(&r.parser)) {
         mz_err_set(err, "out of memory");
         return NULL;
@@ -304,4 +305,16 @@ const struct mz_node *mz_tree_read_yaml(struct mz_arena *a, struct mz_str text, 
     mz_map_fini(&r.anchors);
     yaml_parser_delete(&r.parser);
     return root;
+}
+
+const struct mz_node *mz_tree_read_yaml(struct mz_arena *a, struct mz_str text, uint32_t line0,
+                                        struct mz_err *err)
+{
+    return read_yaml(a, text, line0, false, err);
+}
+
+const struct mz_node *mz_tree_read_yaml_loose(struct mz_arena *a, struct mz_str text,
+                                              struct mz_err *err)
+{
+    return read_yaml(a, text, 0, true, err);
 }

@@ -92,8 +92,13 @@ static void *begin(struct mz_discovery *d, struct mz_grpc_serving *c, const stru
                    bool delta, enum mz_xds_type only)
 {
     struct stream *s = mz_new0(MZ_MEM_XDS, struct stream);
-    const struct mz_peer_env env = { d->translator, d->bundles, delta,     only,
-                                     stream_send,   s,          &d->counts };
+    const struct mz_peer_env env = { .translator = d->translator,
+                                     .bundles = d->bundles,
+                                     .delta = delta,
+                                     .only = only,
+                                     .send = stream_send,
+                                     .arg = s,
+                                     .counts = &d->counts };
     s->d = d;
     s->call = c;
     s->id = ++d->ids;

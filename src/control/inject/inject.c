@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#include "control/inject/inject_priv.h"
+#include "control/inject/templates_priv.h"
 
 void mz_inject_opts_init(struct mz_inject_opts *o)
 {
@@ -302,7 +302,12 @@ static bool apply(struct injection *i)
     return true;
 }
 
-/* The field's injector looks at nodes' versions, too; there are none to look at here. */
+bool mz_inject_native_is_auto(void)
+{
+    const char *s = getenv("ENABLE_NATIVE_SIDECARS");
+    return !s || !s[0] || strcmp(s, "auto") == 0;
+}
+
 bool mz_inject_native_from_env(void)
 {
     const char *s = getenv("ENABLE_NATIVE_SIDECARS");
@@ -312,7 +317,10 @@ bool mz_inject_native_from_env(void)
 static bool is_native(const struct injection *i)
 {
     const char *own = annotation(i, "sidecar.istio.io/nativeSidecar", "");
-    return own[0] ? strcmp(own, "false") != 0 : i->o->native;
+    const char *node = json_string_value(json_object_get(i->spec, "nodeName"));
+    if (own[0])
+        return strcmp(own, "false") != 0;
+    return i->o->native_of ? i->o->native_of(i->o->config_arg, node ? node : "") : i->o->native;
 }
 
 static bool read_config(struct injection *i, const char *text)
@@ -332,6 +340,159 @@ static bool read_config(struct injection *i, const char *text)
     return true;
 }
 
+/* ---- templates of one's own ---- */
+
+static json_t *container_of(json_t *spec, const char *list, json_t **out_list, size_t *out_at)
+{
+    json_t *all = json_object_get(spec, list), *one;
+    size_t at;
+    json_array_foreach(all, at, one)
+    {
+        const char *name = json_string_value(json_object_get(one, "name"));
+        *out_list = all;
+        *out_at = at;
+        if (name && strcmp(name, INJECT_PROXY) == 0)
+            return one;
+    }
+    return NULL;
+}
+
+static json_t *proxy_of(json_t *spec, json_t **out_list, size_t *out_at)
+{
+    json_t *c = container_of(spec, "containers", out_list, out_at);
+    return c ? c : container_of(spec, "initContainers", out_list, out_at);
+}
+
+/* What the pod said of the proxy's container wins over any template; where the proxy has become an init container, it is there. */
+static void keep_own(struct injection *i, const json_t *original, const json_t *laid, json_t *notes,
+                     bool ours)
+{
+    size_t at;
+    json_t *list, *own = container_of(json_object_get(original, "spec"), "containers", &list, &at);
+    json_t *init = container_of(i->spec, "initContainers", &list, &at);
+    if (own && init && container_of(i->spec, "containers", &list, &at))
+        (void)json_array_remove(list, at);
+    json_t *proxy = proxy_of(i->spec, &list, &at);
+    if (!own || !proxy)
+        return;
+    const char *image = json_string_value(json_object_get(own, "image"));
+    json_t *kept = json_deep_copy(own), *made = proxy_of(json_object_get(laid, "spec"), &list, &at);
+    if (image && strcmp(image, "auto") == 0)
+        (void)json_object_del(kept, "image");
+    if (!ours && made) { /* what the pod says comes last, in lists, too */
+        json_object_clear(proxy);
+        json_t *fresh = json_deep_copy(made);
+        (void)json_object_update(proxy, fresh);
+        json_decref(fresh);
+    }
+    merge(proxy, kept);
+    if (!json_object_get(kept, "resources"))
+        (void)json_object_set_new(kept, "resources", json_object());
+    json_t *before = json_pack("{s:[O]}", init ? "initContainers" : "containers", kept);
+    char *text = json_dumps(before, JSON_COMPACT);
+    set_text(notes, "proxy.istio.io/overrides", text ? text : "{}", false);
+    free(text);
+    json_decref(before);
+    json_decref(kept);
+}
+
+/* What the code for our own templates does to the pod besides: probes, metrics, the order of containers. */
+static void finish_proxy(struct injection *i, json_t *notes)
+{
+    size_t at;
+    json_t *list, *proxy = proxy_of(i->spec, &list, &at);
+    if (!proxy)
+        return;
+    member(proxy, "env", json_array);
+    char *probers = probes_rewrite(i);
+    if (probers)
+        env_add(proxy, "ISTIO_KUBE_APP_PROBERS", probers);
+    free(probers);
+    add_scraping(i, notes, proxy);
+    if (list != json_object_get(i->spec, "containers"))
+        return;
+    json_incref(proxy);
+    (void)json_array_remove(list, at);
+    (void)json_array_insert_new(
+        list, config_is(i, "holdApplicationUntilProxyStarts") ? 0 : json_array_size(list), proxy);
+}
+
+/* The names of what templates added, behind those that are told already. */
+static void finish_status(struct injection *i, const json_t *laid, json_t *notes)
+{
+    static const char *const lists[] = { "initContainers", "containers", "volumes",
+                                         "imagePullSecrets" };
+    const char *had = json_string_value(json_object_get(notes, "sidecar.istio.io/status"));
+    json_t *s = had ? json_loads(had, 0, NULL) : NULL, *spec = json_object_get(laid, "spec"), *one;
+    size_t at;
+    if (!s)
+        s = json_pack("{s:n, s:n, s:n, s:n, s:s}", lists[0], lists[1], lists[2], lists[3],
+                      "revision", i->o->revision);
+    for (size_t k = 0; k < 4; k++) {
+        json_t *names = names_of(json_object_get(spec, lists[k]));
+        json_t *to = json_array_size(names) ? member(s, lists[k], json_array) : NULL;
+        json_array_foreach(names, at, one)
+        {
+            bool told = false;
+            for (size_t j = 0; j < json_array_size(to); j++)
+                told |= json_equal(json_array_get(to, j), one);
+            if (!told)
+                (void)json_array_append(to, one);
+        }
+        json_decref(names);
+    }
+    char *text = json_dumps(s, JSON_COMPACT);
+    set_text(notes, "sidecar.istio.io/status", text ? text : "{}", false);
+    free(text);
+    json_decref(s);
+}
+
+static bool finish(struct injection *i, const json_t *original, const json_t *laid, bool ours)
+{
+    const char *name;
+    json_t *value;
+    i->spec = json_object_get(i->pod, "spec");
+    if (!json_is_object(i->spec))
+        return mz_err_set(i->err, "the templates leave no spec");
+    json_t *notes = member(member(i->pod, "metadata", json_object), "annotations", json_object);
+    keep_own(i, original, laid, notes, ours);
+    if (!ours)
+        finish_proxy(i, notes);
+    finish_status(i, laid, notes);
+    json_object_foreach(templates_annotations(i), name, value)(void)
+        json_object_set(notes, name, value);
+    return true;
+}
+
+/* Each in its order. Ours stand in the pod, those of one's own are laid over it. */
+static bool apply_all(struct injection *i, const struct templates_chosen *c)
+{
+    json_t *original = json_deep_copy(i->pod), *laid = json_object();
+    bool ok = true, ours = false, others = false;
+    for (size_t k = 0; ok && k < c->n; k++) {
+        const struct mz_gotpl *t = templates_find(i, c->v[k]);
+        i->native = is_native(i);
+        if (t) {
+            ok = templates_apply(i, t, c->v[k], original, laid);
+            others = true;
+            continue;
+        }
+        i->gateway = mz_str_eq(c->v[k], MZ_STR("gateway"));
+        i->native &= !i->gateway;
+        ok =
+            (!ours ||
+             mz_err_set(
+                 i->err,
+                 "annotation inject.istio.io/templates: sidecar and gateway do not go together")) &&
+            apply(i);
+        ours = true;
+    }
+    ok = ok && (!others || finish(i, original, laid, ours));
+    json_decref(original);
+    json_decref(laid);
+    return ok;
+}
+
 enum mz_injected mz_inject_pod(json_t *pod, const struct mz_inject_opts *o,
                                const struct mz_inject_owner *owner, struct mz_err *err)
 {
@@ -341,16 +502,12 @@ enum mz_injected mz_inject_pod(json_t *pod, const struct mz_inject_opts *o,
         return MZ_INJECT_SKIPPED;
     i.annotations =
         json_deep_copy(json_object_get(json_object_get(pod, "metadata"), "annotations"));
-    const char *config = annotation(&i, "proxy.istio.io/config", NULL),
-               *wanted = annotation(&i, "inject.istio.io/templates", "sidecar");
-    bool ok = true;
-    i.gateway = strcmp(wanted, "gateway") == 0;
-    if (!i.gateway && strcmp(wanted, "sidecar") != 0)
-        ok = mz_err_set(err, "annotation inject.istio.io/templates: there is no template \"%.80s\"",
-                        wanted);
-    ok = ok && read_config(&i, config);
-    i.native = !i.gateway && is_native(&i);
-    ok = ok && apply(&i);
+    const char *config = annotation(&i, "proxy.istio.io/config", NULL);
+    struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
+    struct templates_chosen chosen;
+    const bool ok =
+        templates_choose(&i, a, &chosen) && read_config(&i, config) && apply_all(&i, &chosen);
+    mz_arena_destroy(a);
     json_decref(i.config);
     json_decref(i.annotations);
     return ok ? MZ_INJECT_DONE : MZ_INJECT_FAILED;

@@ -18,9 +18,15 @@ struct mz_inject_opts {
     /* ProxyConfigs for a pod of @ns with @labels (maybe NULL), between which the annotation's stands (layers.h). NULL: there are none. */
     void (*config)(void *arg, const char *ns, const json_t *labels, json_t **out_under, json_t **out_over);
     void *config_arg;
+    const struct mz_inject_templates *const *templates; /* templates.h; NULL, or to NULL: there are only ours. Read at each pod */
+    json_t *(*mesh)(void *arg); /* with config_arg: the MeshConfig for templates, a new reference; NULL: nothing is known of it */
+    /* With config_arg: whether proxies are native where @node ("": none yet) is a node's name; NULL: as `native` says. */
+    bool (*native_of)(void *arg, const char *node);
 };
+struct mz_inject_templates;
 void mz_inject_opts_init(struct mz_inject_opts *o); /* defaults */
 bool mz_inject_native_from_env(void); /* ENABLE_NATIVE_SIDECARS=true */
+bool mz_inject_native_is_auto(void);  /* it is "auto", or not set: by the versions of nodes (cluster.h) */
 
 struct mz_inject_owner { /* the object that pods are made by: for a bare pod itself */
     const char *api, *kind, *name, *ns; /* "apps/v1", "Deployment" */

@@ -49,18 +49,29 @@ static json_t *rename_all(json_t *v, bool keep)
     return map;
 }
 
-static json_t *of_mesh(const ist_mesh_ProxyConfig *c)
+static json_t *of_message(const ProtobufCMessage *c)
 {
     struct mz_buf text;
     if (!c)
         return NULL;
     mz_buf_init(&text);
-    mz_msg_to_json(&c->base, &text, 0);
+    mz_msg_to_json(c, &text, 0);
     const struct mz_str s = mz_buf_linearize(&text, mz_buf_len(&text));
     json_t *raw = json_loadb(s.p, s.n, 0, NULL), *out = raw ? rename_all(raw, false) : NULL;
     json_decref(raw);
     mz_buf_fini(&text);
     return out;
+}
+
+json_t *mz_inject_mesh(const struct mz_model *m)
+{
+    json_t *out = of_message(&m->mesh.config->base);
+    return out ? out : json_object();
+}
+
+static json_t *of_mesh(const ist_mesh_ProxyConfig *c)
+{
+    return of_message(c ? &c->base : NULL);
 }
 
 static json_t *of_document(const ist_networking_ProxyConfig *c)

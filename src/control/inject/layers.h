@@ -10,4 +10,6 @@
  * which selects the pod.
  */
 void mz_inject_layers(const struct mz_model *m, const char *ns, const json_t *labels, json_t **out_under, json_t **out_over);
+/* The MeshConfig under the names of its JSON form; a new reference. */
+json_t *mz_inject_mesh(const struct mz_model *m);
 #endif

@@ -144,8 +144,9 @@ static void tell_unknown(const struct at *at, const struct mz_proto_ctx *ctx, co
 }
 
 /* Whatever else Secrets and ConfigMaps hold is nobody's business here. */
-static void keep_certificates(enum mz_kind k, ProtobufCMessage *m)
+static void keep_certificates(enum mz_kind k, struct mz_str name, ProtobufCMessage *m)
 {
+    const bool injector = mz_str_eq(name, MZ_STR("istio-sidecar-injector")); /* inject/cluster.h */
     static const char *const kept[] = { "tls.crt", "tls.key", "tls.ocsp-staple", "ca.crt", "ca.crl",
                                         "cert",    "key",     "cacert",          "crl" };
     k8s_Secret *s = (k8s_Secret *)m;
@@ -161,9 +162,17 @@ static void keep_certificates(enum mz_kind k, ProtobufCMessage *m)
         const size_t all = *n[i];
         *n[i] = 0;
         for (size_t j = 0; j < all; j++)
-            if (is_one_of(kept, MZ_COUNT(kept), e[j]->key))
+            if (injector || is_one_of(kept, MZ_COUNT(kept), e[j]->key))
                 e[(*n[i])++] = e[j];
     }
+}
+
+static struct mz_str name_in(const struct mz_node *doc)
+{
+    const struct mz_pair *m = find(doc, MZ_STR("metadata")),
+                         *n = m && m->value->kind == MZ_NODE_MAP ? find(m->value, MZ_STR("name"))
+                                                                 : NULL;
+    return n && n->value->kind == MZ_NODE_STR ? n->value->text : MZ_STR("");
 }
 
 static bool read_body(const struct at *at, const struct mz_node *doc, enum mz_kind k,
@@ -181,7 +190,7 @@ static bool read_body(const struct at *at, const struct mz_node *doc, enum mz_ki
     if (mz_msg_from_tree(&ctx, tree, info->type, out, err) && mz_check_object(k, *out, err)) {
         if (info->told)
             tell_unknown(at, &ctx, "spec.");
-        keep_certificates(k, *out);
+        keep_certificates(k, name_in(doc), *out);
         return true;
     }
     return info->spec_only ? mz_err_at(err, "spec") : false;

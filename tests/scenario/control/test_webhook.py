@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 import control
+from wire import until
 
 pytestmark = pytest.mark.skipif(not control.MIZZEND.exists(), reason="mizzend is not built")
 GOLDEN = pathlib.Path(__file__).resolve().parents[2] / "conformance" / "istio"
@@ -214,3 +215,46 @@ def test_counts_and_plain_clients(mizzend, post):
         s.sendall(b"POST /inject HTTP/1.1\r\nHost: a\r\n\r\n")
         assert b"200" not in s.recv(1000)
     assert post("/inject", review({"spec": {"containers": []}}))[0] == 200
+
+
+def with_proxy(post, pod):
+    _, out = post("/inject", review(pod))
+    return patched(pod, out["response"])
+
+
+def config_map(template):
+    return yaml.safe_dump({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "istio-sidecar-injector", "namespace": "istio-system"}, "data": {
+        "config": yaml.safe_dump({"templates": {"note": template}, "defaultTemplates": ["sidecar", "note"]}), "values": json.dumps({"global": {"a": "1"}})}})
+
+
+def test_templates_are_those_of_the_configmap_in_force(mizzend, post):
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "demo"}, "spec": {"containers": [{"name": "app", "image": "x"}]}}
+    mizzend.write("injector.yaml", config_map('metadata: {labels: {note: "{{ .Values.global.a }}-{{ .MeshConfig.TrustDomain }}"}}'))
+    until(lambda: with_proxy(post, pod)["metadata"]["labels"].get("note") == "1-cluster.local", 30, "the template")
+    assert any(c["name"] == "istio-proxy" for c in with_proxy(post, pod)["spec"]["containers"])
+    mizzend.write("injector.yaml", config_map("{{ nothing }}"))  # told, and the last good one stays
+    until(lambda: 'config.templates.note: line 1: there is no function "nothing"' in mizzend.log().replace("istio-sidecar-injector: ", "config."), 30, "the fault")
+    assert with_proxy(post, pod)["metadata"]["labels"]["note"] == "1-cluster.local"
+    (mizzend.docs / "injector.yaml").unlink()
+    until(lambda: "note" not in with_proxy(post, pod)["metadata"]["labels"], 30, "it to go")
+
+
+def test_native_sidecars_by_the_versions_of_nodes(mizzend, post):
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "demo"}, "spec": {"containers": [{"name": "app", "image": "x"}]}}
+
+    def native(node=None):
+        obj = copy.deepcopy(pod)
+        if node:
+            obj["spec"]["nodeName"] = node
+        return any(c["name"] == "istio-proxy" for c in with_proxy(post, obj)["spec"].get("initContainers", []))
+
+    def nodes(**versions):
+        mizzend.write("nodes.yaml", "\n---\n".join(yaml.safe_dump({"apiVersion": "v1", "kind": "Node", "metadata": {"name": n},
+                                                                   "status": {"nodeInfo": {"kubeletVersion": v}}}) for n, v in versions.items()))
+    assert not native()  # nothing is known
+    nodes(one="v1.33.1", two="v1.34.0-gke.7")
+    until(native, 30, "nodes that are new")
+    nodes(one="v1.33.1", two="v1.32.9")
+    until(lambda: not native(), 30, "a node that is old")
+    assert native("one") and not native("two") and not native("three")
+    (mizzend.docs / "nodes.yaml").unlink()
