@@ -334,6 +334,31 @@ static void live_clear(struct directory *s)
     mz_map_fini(&s->live);
 }
 
+/* A pod that runs, as whoever runs it tells, rather than what somebody wanted to run. */
+static bool runs(const struct mz_doc *d)
+{
+    if (d->kind != MZ_KIND_POD)
+        return false;
+    struct mz_arena *a = mz_arena_create(MZ_MEM_CONFIG);
+    const bool yes = ((const k8s_Pod *)mz_doc_body(d, a))->status;
+    mz_arena_destroy(a);
+    return yes;
+}
+
+/* Of @d and one that stands before it. */
+static void take_one(struct directory *s, struct mz_map *live, const struct mz_doc *d,
+                     const struct mz_doc *before)
+{
+    if (d->kind == MZ_KIND_POD && runs(d) != runs(before)) {
+        if (runs(before))
+            return;
+        (void)mz_map_put(live, d->key, mz_doc_ref(d));
+        mz_doc_unref(before);
+    } else {
+        conflict(s, d, before);
+    }
+}
+
 /* Which documents count, and what that changes in the store. */
 static void publish(struct directory *s)
 {
@@ -346,7 +371,7 @@ static void publish(struct directory *s)
         mz_vec_foreach (d, &(*f)->docs) {
             const struct mz_doc *winner = mz_map_get(&live, (*d)->key);
             if (winner)
-                conflict(s, *d, winner);
+                take_one(s, &live, *d, winner);
             else
                 (void)mz_map_put(&live, (*d)->key, mz_doc_ref(*d));
         }

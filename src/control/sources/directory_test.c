@@ -181,6 +181,32 @@ static void test_twice(void **state)
     assert_string_equal(problems(), "");
 }
 
+#define POD "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: a}\n"
+
+/* A pod that somebody wants and one that runs are one, and the one that runs says more. */
+static void test_pod_that_runs(void **state)
+{
+    (void)state;
+    char path[256];
+    write_file("a.yaml", POD);
+    start();
+    write_file("b.yaml", POD "status: {phase: Running}\n");
+    await(2);
+    assert_true(mz_str_ends(mz_store_get(t.store, MZ_STR("Pod/a/p"))->file, MZ_STR("b.yaml")));
+    assert_string_equal(problems(), "");
+    write_file("b.yaml", POD);
+    await(3);
+    assert_true(mz_str_ends(mz_store_get(t.store, MZ_STR("Pod/a/p"))->file, MZ_STR("a.yaml")));
+    assert_non_null(strstr(problems(), "b.yaml:1::has no effect: "));
+    write_file("a.yaml", POD "status: {phase: Running}\n");
+    await(4);
+    assert_string_equal(problems(), "");
+    path_of("a.yaml", path);
+    assert_int_equal(unlink(path), 0);
+    await(5);
+    assert_true(mz_str_ends(mz_store_get(t.store, MZ_STR("Pod/a/p"))->file, MZ_STR("b.yaml")));
+}
+
 static void test_no_directory(void **state)
 {
     (void)state;
@@ -241,6 +267,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_watched, up, down),
         cmocka_unit_test_setup_teardown(test_last_good, up, down),
         cmocka_unit_test_setup_teardown(test_twice, up, down),
+        cmocka_unit_test_setup_teardown(test_pod_that_runs, up, down),
         cmocka_unit_test_setup_teardown(test_no_directory, up, down),
         cmocka_unit_test_setup_teardown(test_several, up, down),
     };
