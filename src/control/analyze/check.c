@@ -20,9 +20,22 @@ static bool selector(const ist_mesh_LabelSelector *s, struct mz_err *err)
     return true;
 }
 
+static bool ports(const ist_MeshConfig *c, struct mz_err *err)
+{
+    const int32_t out = c->proxy_listen_port, in = c->proxy_inbound_listen_port;
+    if (out < 0 || out > UINT16_MAX)
+        return AT(mz_err_set(err, "%d is no port", out), "proxy_listen_port");
+    if (in < 0 || in > UINT16_MAX)
+        return AT(mz_err_set(err, "%d is no port", in), "proxy_inbound_listen_port");
+    return (out ? out : 15001) != (in ? in : 15006) ||
+           AT(mz_err_set(err, "is the port of what leaves"), "proxy_inbound_listen_port");
+}
+
 static bool mesh_config(const ist_MeshConfig *c, struct mz_err *err)
 {
     uint64_t ms;
+    if (!ports(c, err))
+        return false;
     for (size_t i = 0; i < c->n_discovery_selectors; i++)
         if (!selector(c->discovery_selectors[i], err))
             return mz_err_at(err, "discovery_selectors[%zu]", i);

@@ -22,6 +22,17 @@ static bool is_not_negative(int32_t v, const char *path, struct mz_err *err)
     return v >= 0 ? true : AT(mz_err_set(err, "must not be negative, is %d", v), "%s", path);
 }
 
+static bool keep_alive(const ist_ConnectionPoolSettings_HTTPSettings_ConnectionKeepalive *k,
+                       struct mz_err *err)
+{
+    if (!k)
+        return true;
+    if (!k->interval || !k->timeout)
+        return AT(mz_err_set(err, "is required"), k->interval ? "timeout" : "interval");
+    return mz_check_is_positive(k->interval, "interval", err) &&
+           mz_check_is_positive(k->timeout, "timeout", err);
+}
+
 bool mz_check_connection_pool(const ist_ConnectionPoolSettings *p, struct mz_err *err)
 {
     if (!p)
@@ -37,6 +48,8 @@ bool mz_check_connection_pool(const ist_ConnectionPoolSettings *p, struct mz_err
         h->h2_upgrade_policy == ist_ConnectionPoolSettings_H2UpgradePolicy_UPGRADE)
         return AT(mz_err_set(err, "cannot be set with an upgrade of every connection"),
                   "http.use_client_protocol");
+    if (h && !keep_alive(h->http2_keep_alive, err))
+        return mz_err_at(err, "http.http2_keep_alive");
     return !h || (is_not_negative(h->http1_max_pending_requests, "http.http1_max_pending_requests",
                                   err) &&
                   is_not_negative(h->http2_max_requests, "http.http2_max_requests", err) &&
@@ -250,6 +263,8 @@ static bool balancer(const ist_LoadBalancerSettings *b, struct mz_err *err)
     if (b->lb_policy_case == ist_LoadBalancerSettings_LB_POLICY_CONSISTENT_HASH &&
         !hashing(b->consistent_hash, err))
         return AT(false, "load_balancer.consistent_hash");
+    if (!mz_check_is_positive(b->warmup_duration_secs, "load_balancer.warmup_duration_secs", err))
+        return false;
     if (b->warmup && !warm_up(b->warmup, err))
         return AT(false, "load_balancer.warmup");
     return mz_check_places(b->locality_lb_setting, err) ||
@@ -271,17 +286,25 @@ static bool tunnel(const ist_TrafficPolicy_TunnelSettings *t, struct mz_err *err
 
 /* ---- DestinationRule ---- */
 
+static bool budget(const ist_TrafficPolicy_RetryBudget *b, struct mz_err *err)
+{
+    const double percent = b ? mz_double_or(b->percent, 0) : 0;
+    return (percent >= 0 && percent <= 100) || AT(mz_err_set(err, "must be in 0..100"), "percent");
+}
+
 static bool policy(const ist_TrafficPolicy *t, struct mz_err *err)
 {
     if (!t)
         return true;
     if (!t->connection_pool && !t->outlier_detection && !t->tls && !t->load_balancer &&
-        !t->tunnel && !t->proxy_protocol && !t->n_port_level_settings)
+        !t->tunnel && !t->proxy_protocol && !t->retry_budget && !t->n_port_level_settings)
         return mz_err_set(err, "says nothing");
     if (t->tunnel && t->proxy_protocol)
         return mz_err_set(err, "only one of tunnel and proxy_protocol can be set");
     if (t->tunnel && !tunnel(t->tunnel, err))
         return false;
+    if (!budget(t->retry_budget, err))
+        return mz_err_at(err, "retry_budget");
     if (!mz_check_connection_pool(t->connection_pool, err))
         return mz_err_at(err, "connection_pool");
     if (!mz_check_outlier(t->outlier_detection, err))

@@ -208,10 +208,12 @@ static void add_scraping(const struct injection *i, json_t *notes, json_t *proxy
     const char *scrape = annotation(i, "prometheus.io/scrape", NULL),
                *path = annotation(i, "prometheus.io/path", ""),
                *port = annotation(i, "prometheus.io/port", "");
+    const bool merges = !json_is_false(json_object_get(i->mesh, "enablePrometheusMerge"));
     char own[16];
     (void)snprintf(own, sizeof(own), "%u", i->o->status_port);
     if ((scrape && strcmp(scrape, "true") != 0) ||
-        strcmp(annotation(i, "prometheus.istio.io/merge-metrics", "true"), "false") == 0)
+        strcmp(annotation(i, "prometheus.istio.io/merge-metrics", merges ? "true" : "false"),
+               "false") == 0)
         return;
     if (strcmp(port, own) != 0 && (scrape || path[0] || port[0])) {
         json_t *was = json_pack("{s:s, s:s, s:s}", "scrape", scrape ? scrape : "", "path", path,
@@ -500,6 +502,7 @@ enum mz_injected mz_inject_pod(json_t *pod, const struct mz_inject_opts *o,
     struct injection i = { .o = o, .owner = owner, .pod = pod, .spec = spec, .err = err };
     if (!json_is_object(spec) || !is_wanted(pod, spec, owner->ns))
         return MZ_INJECT_SKIPPED;
+    i.mesh = o->mesh ? o->mesh(o->config_arg) : NULL;
     i.annotations =
         json_deep_copy(json_object_get(json_object_get(pod, "metadata"), "annotations"));
     const char *config = annotation(&i, "proxy.istio.io/config", NULL);
@@ -508,6 +511,7 @@ enum mz_injected mz_inject_pod(json_t *pod, const struct mz_inject_opts *o,
     const bool ok =
         templates_choose(&i, a, &chosen) && read_config(&i, config) && apply_all(&i, &chosen);
     mz_arena_destroy(a);
+    json_decref(i.mesh);
     json_decref(i.config);
     json_decref(i.annotations);
     return ok ? MZ_INJECT_DONE : MZ_INJECT_FAILED;

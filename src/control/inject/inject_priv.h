@@ -9,6 +9,7 @@ struct injection {
     json_t *pod, *spec;       /* borrowed */
     json_t *annotations;      /* of the pod as it came; borrowed, maybe empty */
     json_t *config;           /* ProxyConfig: the annotation's between those of the owner's; NULL: none; owned */
+    json_t *mesh;             /* the MeshConfig; NULL: nothing is known of it; owned */
     bool gateway, native;     /* native: the proxy is an init container that goes on */
     struct mz_err *err;
 };

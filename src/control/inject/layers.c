@@ -65,8 +65,13 @@ static json_t *of_message(const ProtobufCMessage *c)
 
 json_t *mz_inject_mesh(const struct mz_model *m)
 {
-    json_t *out = of_message(&m->mesh.config->base);
-    return out ? out : json_object();
+    const ist_MeshConfig *c = m->mesh.config;
+    json_t *out = of_message(&c->base);
+    if (!out)
+        out = json_object();
+    (void)json_object_set_new(out, "enablePrometheusMerge", /* only without memory */
+                              json_boolean(mz_bool_or(c->enable_prometheus_merge, true)));
+    return out;
 }
 
 static json_t *of_mesh(const ist_mesh_ProxyConfig *c)

@@ -421,6 +421,14 @@ json_t *template_proxy(const struct injection *i)
     return c;
 }
 
+static const char *mesh_port(const struct injection *i, const char *name, int otherwise,
+                             char out[16])
+{
+    const json_int_t said = json_integer_value(json_object_get(i->mesh, name));
+    (void)snprintf(out, 16, "%d", said ? (int)said : otherwise);
+    return out;
+}
+
 static void init_arguments(const struct injection *i, json_t *args)
 {
     char ports[400];
@@ -430,8 +438,8 @@ static void init_arguments(const struct injection *i, json_t *args)
     (void)snprintf(ports, sizeof(ports), "15090,15021,%s%s%.300s",
                    annotation(i, "status.sidecar.istio.io/port", status), more[0] ? "," : "", more);
     argument(args, "istio-iptables");
-    option(args, "-p", "15001");
-    option(args, "-z", "15006");
+    option(args, "-p", mesh_port(i, "proxyListenPort", 15001, status));
+    option(args, "-z", mesh_port(i, "proxyInboundListenPort", 15006, status));
     option(args, "-u", "1337");
     option(args, "-m", template_mode(i));
     option(args, "-i", annotation(i, TRAFFIC "includeOutboundIPRanges", "*"));

@@ -160,7 +160,7 @@ static json_t *proxy_config(const struct injection *i)
 
 static json_t *mesh_config(const struct injection *i)
 {
-    json_t *m = i->o->mesh ? i->o->mesh(i->o->config_arg) : json_object();
+    json_t *m = i->mesh ? json_deep_copy(i->mesh) : json_object();
     if (!json_object_get(m, "trustDomain"))
         (void)json_object_set_new(m, "trustDomain", json_string(i->o->trust_domain));
     return m;

@@ -337,6 +337,7 @@ const struct mz_rule *mz_model_rule(const struct mz_model *m, struct mz_str ns,
 /* What of @t is said for this port replaces what is said for all, piece by piece; settings of a port inherit nothing of it. */
 static void apply(struct mz_policy *p, const ist_TrafficPolicy *t, uint16_t port)
 {
+    const struct mz_policy before = *p;
     if (!t)
         return;
     p->lb = t->load_balancer ? t->load_balancer : p->lb;
@@ -344,11 +345,12 @@ static void apply(struct mz_policy *p, const ist_TrafficPolicy *t, uint16_t port
     p->outlier = t->outlier_detection ? t->outlier_detection : p->outlier;
     p->tls = t->tls ? t->tls : p->tls;
     p->proxy_protocol = t->proxy_protocol ? t->proxy_protocol : p->proxy_protocol;
+    p->retry_budget = t->retry_budget ? t->retry_budget : p->retry_budget;
     for (size_t i = 0; i < t->n_port_level_settings; i++) {
         const ist_TrafficPolicy_PortTrafficPolicy *s = t->port_level_settings[i];
         if (s->port && s->port->number == port) {
-            *p = (struct mz_policy){ s->load_balancer, s->connection_pool, s->outlier_detection,
-                                     s->tls, p->proxy_protocol };
+            *p = (struct mz_policy){ s->load_balancer, s->connection_pool,    s->outlier_detection,
+                                     s->tls,           before.proxy_protocol, before.retry_budget };
             return;
         }
     }

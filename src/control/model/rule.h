@@ -32,6 +32,7 @@ struct mz_policy {
     const ist_OutlierDetection *outlier;
     const ist_ClientTLSSettings *tls;
     const ist_TrafficPolicy_ProxyProtocol *proxy_protocol;
+    const ist_TrafficPolicy_RetryBudget *retry_budget;
 };
 struct mz_policy mz_rule_policy(const struct mz_rule *r, const ist_Subset *subset, uint16_t port); /* r, subset may be NULL */
 #endif

@@ -16,6 +16,19 @@ static pb_UInt32Value *limit(struct tr_cluster *c, int32_t v)
     return tr_u32(c->a, v > 0 ? (uint32_t)v : UNLIMITED);
 }
 
+/* 20 % and 3 where nothing is said. */
+static pb_CircuitBreakers_Thresholds_RetryBudget *budget(struct tr_cluster *c,
+                                                         const ist_TrafficPolicy_RetryBudget *b)
+{
+    pb_CircuitBreakers_Thresholds_RetryBudget *m =
+        TR_NEW(c->a, CircuitBreakers_Thresholds_RetryBudget);
+    m->budget_percent = TR_NEW(c->a, Percent);
+    m->budget_percent->value = mz_double_or(b->percent, 20);
+    m->min_retry_concurrency =
+        tr_u32(c->a, b->min_retry_concurrency ? b->min_retry_concurrency : 3);
+    return m;
+}
+
 static void limits(struct tr_cluster *c, const ist_ConnectionPoolSettings_TCPSettings *tcp,
                    const ist_ConnectionPoolSettings_HTTPSettings *http)
 {
@@ -24,6 +37,8 @@ static void limits(struct tr_cluster *c, const ist_ConnectionPoolSettings_TCPSet
     t->max_pending_requests = limit(c, http ? http->http1_max_pending_requests : 0);
     t->max_requests = limit(c, http ? http->http2_max_requests : 0);
     t->max_retries = limit(c, http ? http->max_retries : 0);
+    if (c->policy.retry_budget)
+        t->retry_budget = budget(c, c->policy.retry_budget);
     c->m->circuit_breakers = TR_NEW(c->a, CircuitBreakers);
     TR_ADD(c->a, c->m->circuit_breakers, thresholds) = t;
 }
@@ -64,7 +79,9 @@ static void http_limits(struct tr_cluster *c, const ist_ConnectionPoolSettings_T
     const pb_Duration *longest = tcp ? tcp->max_connection_duration : NULL;
     const int32_t requests = http ? http->max_requests_per_connection : 0,
                   streams = http ? http->max_concurrent_streams : 0;
-    if (!idle && !longest && requests <= 0 && streams <= 0)
+    const ist_ConnectionPoolSettings_HTTPSettings_ConnectionKeepalive *pings =
+        http ? http->http2_keep_alive : NULL;
+    if (!idle && !longest && requests <= 0 && streams <= 0 && !pings)
         return;
     pb_http_HttpProtocolOptions *o = tr_cluster_http(c);
     o->common_http_protocol_options = TR_NEW(c->a, HttpProtocolOptions);
@@ -76,6 +93,12 @@ static void http_limits(struct tr_cluster *c, const ist_ConnectionPoolSettings_T
     if (streams > 0 && tr_cluster_is_http2(c))
         o->explicit_http_config->http2_protocol_options->max_concurrent_streams =
             tr_u32(c->a, (uint32_t)streams);
+    if (pings && tr_cluster_is_http2(c)) {
+        pb_KeepaliveSettings *k = TR_NEW(c->a, KeepaliveSettings);
+        k->interval = copy(c->a, pings->interval);
+        k->timeout = copy(c->a, pings->timeout);
+        o->explicit_http_config->http2_protocol_options->connection_keepalive = k;
+    }
 }
 
 void tr_cluster_pool(struct tr_cluster *c)
@@ -180,16 +203,27 @@ static pb_Cluster_SlowStartConfig *slow_start(struct tr_cluster *c,
     return s;
 }
 
-static void warm_up(struct tr_cluster *c, const ist_WarmupConfiguration *w)
+/* The older word for it says no more than how long. */
+static pb_Cluster_SlowStartConfig *slow_start_of(struct tr_cluster *c,
+                                                 const ist_LoadBalancerSettings *lb)
+{
+    if (lb->warmup)
+        return slow_start(c, lb->warmup);
+    pb_Cluster_SlowStartConfig *s = TR_NEW(c->a, Cluster_SlowStartConfig);
+    s->slow_start_window = copy(c->a, lb->warmup_duration_secs);
+    return s;
+}
+
+static void warm_up(struct tr_cluster *c, const ist_LoadBalancerSettings *w)
 {
     if (c->m->lb_policy == pb_Cluster_LbPolicy_ROUND_ROBIN) {
         c->m->lb_config_case = pb_Cluster_LB_CONFIG_ROUND_ROBIN_LB_CONFIG;
         c->m->round_robin_lb_config = TR_NEW(c->a, Cluster_RoundRobinLbConfig);
-        c->m->round_robin_lb_config->slow_start_config = slow_start(c, w);
+        c->m->round_robin_lb_config->slow_start_config = slow_start_of(c, w);
     } else if (c->m->lb_policy == pb_Cluster_LbPolicy_LEAST_REQUEST) {
         c->m->lb_config_case = pb_Cluster_LB_CONFIG_LEAST_REQUEST_LB_CONFIG;
         c->m->least_request_lb_config = TR_NEW(c->a, Cluster_LeastRequestLbConfig);
-        c->m->least_request_lb_config->slow_start_config = slow_start(c, w);
+        c->m->least_request_lb_config->slow_start_config = slow_start_of(c, w);
     }
 }
 
@@ -222,8 +256,8 @@ void tr_cluster_balancer(struct tr_cluster *c)
             c->m->lb_policy = simple[i].to;
     if (lb && lb->lb_policy_case == ist_LoadBalancerSettings_LB_POLICY_CONSISTENT_HASH)
         hashing(c, lb->consistent_hash);
-    if (lb && lb->warmup)
-        warm_up(c, lb->warmup);
+    if (lb && (lb->warmup || lb->warmup_duration_secs))
+        warm_up(c, lb);
     by_locality(c);
     if (c->m->lb_policy == pb_Cluster_LbPolicy_CLUSTER_PROVIDED)
         c->m->type = pb_Cluster_DiscoveryType_ORIGINAL_DST;

@@ -9,7 +9,7 @@
 #include "control/translate/own.h"
 #include "control/translate/telemetry.h"
 
-enum { OUTBOUND_PORT = 15001, INBOUND_PORT = 15006 };
+enum { OWN_OUTBOUND, OWN_INBOUND };
 
 static const char *const http_alpn[] = { "istio-http/1.0", "istio-http/1.1", "istio-h2", NULL };
 static const char *const tcp_alpn[] = { "istio-peer-exchange", "istio", NULL };
@@ -190,7 +190,7 @@ static void black_hole(struct mz_view *v, struct mz_arena *a, pb_Listener *m, bo
     pb_FilterChain *c = TR_NEW(a, FilterChain);
     c->name = TR_CONST(in ? "virtualInbound-blackhole" : "virtualOutbound-blackhole");
     c->filter_chain_match = TR_NEW(a, FilterChainMatch);
-    c->filter_chain_match->destination_port = tr_u32(a, in ? INBOUND_PORT : OUTBOUND_PORT);
+    c->filter_chain_match->destination_port = tr_u32(a, tr_mesh_port(v, in));
     tr_tcp_filters(v, a, c, in ? TR_INBOUND : TR_OUTBOUND,
                    &(struct tr_tcp){ .cluster = "BlackHoleCluster", .silent = true });
     TR_ADD(a, m, filter_chains) = c;
@@ -314,7 +314,7 @@ static void inbound_inspectors(struct mz_view *v, struct mz_arena *a, pb_Listene
     struct inspected tls = { .off = mz_arena_alloc(a, room), .any = wants_tls(others) },
                      http = { .off = mz_arena_alloc(a, room),
                               .any = wants_http(others, MZ_PROTOCOL_UNKNOWN) };
-    tls.off[tls.n++] = http.off[http.n++] = INBOUND_PORT;
+    tls.off[tls.n++] = http.off[http.n++] = tr_mesh_port(v, true);
     for (size_t i = 0; i < v->targets.n; i++) {
         const struct mz_target *t = &v->targets.v[i];
         const enum mz_mtls mode = mode_of(v, t->number);
@@ -338,12 +338,12 @@ static void inbound_inspectors(struct mz_view *v, struct mz_arena *a, pb_Listene
 
 /* ---- both ---- */
 
-static pb_Listener *begin(struct mz_view *v, struct mz_arena *a, const char *name, uint16_t port)
+static pb_Listener *begin(struct mz_view *v, struct mz_arena *a, const char *name, bool in)
 {
-    const struct tr_telemetry *t = tr_telemetry(v, port == INBOUND_PORT ? TR_INBOUND : TR_OUTBOUND);
+    const struct tr_telemetry *t = tr_telemetry(v, in ? TR_INBOUND : TR_OUTBOUND);
     pb_Listener *m = TR_NEW(a, Listener);
     m->name = TR_CONST(name);
-    m->address = tr_address(a, tr_wildcard(v->proxy), port);
+    m->address = tr_address(a, tr_wildcard(v->proxy), tr_mesh_port(v, in));
     m->max_connections_to_accept_per_socket_event = tr_u32(a, 1);
     if (v->proxy->tproxy)
         m->transparent = tr_bool(a, true);
@@ -356,7 +356,7 @@ static struct mz_out *virtual_outbound(struct mz_view *v, unsigned what)
 {
     (void)what;
     struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
-    pb_Listener *m = begin(v, a, "virtualOutbound", OUTBOUND_PORT);
+    pb_Listener *m = begin(v, a, "virtualOutbound", false);
     pb_FilterChain *c = TR_NEW(a, FilterChain);
     m->traffic_direction = pb_TrafficDirection_OUTBOUND;
     m->use_original_dst = tr_bool(a, true);
@@ -374,7 +374,7 @@ static struct mz_out *virtual_inbound(struct mz_view *v, unsigned what)
 {
     (void)what;
     struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
-    pb_Listener *m = begin(v, a, "virtualInbound", INBOUND_PORT);
+    pb_Listener *m = begin(v, a, "virtualInbound", true);
     m->traffic_direction = pb_TrafficDirection_INBOUND;
     inbound_chains(v, a, m);
     inbound_inspectors(v, a, m);
@@ -390,7 +390,7 @@ static struct mz_out *own_inbound(struct mz_view *v, size_t target)
     const struct mz_target *t = &v->targets.v[target];
     const struct mz_str bind = bind_of(v, target);
     struct inbound in = { .v = v, .a = a };
-    in.m = begin(v, a, TR_PRINTF(a, "%.*s_%u", MZ_STR_ARG(bind), t->number), t->number);
+    in.m = begin(v, a, TR_PRINTF(a, "%.*s_%u", MZ_STR_ARG(bind), t->number), true);
     in.m->address = tr_address(a, bind, t->number);
     in.m->transparent = NULL; /* nothing is caught: clients dial it */
     in.m->traffic_direction = pb_TrafficDirection_INBOUND;
@@ -414,8 +414,8 @@ void tr_listeners(struct mz_view *v, struct mz_outs *out)
         return;
     }
     tr_listeners_outbound(v, out);
-    *mz_vec_push(&out->v, MZ_MEM_XDS) = tr_own(v, MZ_XDS_LISTENER, OUTBOUND_PORT, virtual_outbound);
-    *mz_vec_push(&out->v, MZ_MEM_XDS) = tr_own(v, MZ_XDS_LISTENER, INBOUND_PORT, virtual_inbound);
+    *mz_vec_push(&out->v, MZ_MEM_XDS) = tr_own(v, MZ_XDS_LISTENER, OWN_OUTBOUND, virtual_outbound);
+    *mz_vec_push(&out->v, MZ_MEM_XDS) = tr_own(v, MZ_XDS_LISTENER, OWN_INBOUND, virtual_inbound);
     for (size_t i = 0; i < v->targets.n; i++)
         if (has_own_socket(v, i))
             *mz_vec_push(&out->v, MZ_MEM_XDS) = own_inbound(v, i);

@@ -99,7 +99,7 @@ const char *tr_elsewhere(const struct mz_view *v)
 /* Ports that the proxy needs for itself on every address. */
 static bool is_reserved(const struct plan *pl, uint16_t port)
 {
-    return port == 15001 || port == 15006 ||
+    return port == tr_mesh_port(pl->v, false) || port == tr_mesh_port(pl->v, true) ||
            (port && (port == pl->reserved[0] || port == pl->reserved[1]));
 }
 
@@ -326,14 +326,14 @@ static void count(struct entry *e, enum kind kind)
 }
 
 /* Whichever service was first at the address: requests for this one are there, too. */
-static void add_dynamic(struct entry *e, const struct mz_service *s)
+static void add_dynamic(struct plan *pl, struct entry *e, const struct mz_service *s)
 {
     if (s->resolution != MZ_RESOLVE_DYNAMIC)
         return;
     for (size_t i = 0; i < e->dynamic.n; i++)
         if (mz_str_eq(e->dynamic.v[i], s->host))
             return;
-    *mz_vec_push(&e->dynamic, MZ_MEM_XDS) = s->host;
+    *mz_vec_push(&e->dynamic, MZ_MEM_XDS) = mz_arena_dup(pl->a, s->host);
     e->hash = mz_xxh64(s->host.p, s->host.n, e->hash + 1);
 }
 
@@ -354,7 +354,7 @@ static void add(struct plan *pl, const struct mz_service *s, const struct mz_por
     if (e && e->closed)
         return;
     if (e && kind == KIND_HTTP)
-        add_dynamic(e, s);
+        add_dynamic(pl, e, s);
     if (e && kind == KIND_HTTP && e->kind != KIND_TCP)
         return; /* its virtual host is all that it needs */
     if (e && is_exclusive(e->protocol, p->protocol))
@@ -367,7 +367,7 @@ static void add(struct plan *pl, const struct mz_service *s, const struct mz_por
         e->kind =
             kind == KIND_HTTP && any ? KIND_AUTO : kind; /* with a chain for what is no HTTP */
         if (kind == KIND_HTTP)
-            add_dynamic(e, s);
+            add_dynamic(pl, e, s);
     } else if (kind != e->kind) {
         e->kind = KIND_AUTO;
     }

@@ -172,6 +172,13 @@ struct mz_policy tr_mesh_policy(const struct mz_view *v, struct mz_policy p)
     return p;
 }
 
+uint16_t tr_mesh_port(const struct mz_view *v, bool in)
+{
+    const ist_MeshConfig *c = v->model->mesh.config;
+    const int32_t said = in ? c->proxy_inbound_listen_port : c->proxy_listen_port;
+    return (uint16_t)(said ? said : in ? 15006 : 15001);
+}
+
 bool tr_mesh_dials_loopback(const struct mz_view *v)
 {
     const ist_MeshConfig_InboundTrafficPolicy *i = v->model->mesh.config->inbound_traffic_policy;

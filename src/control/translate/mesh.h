@@ -17,4 +17,6 @@ bool tr_mesh_dials_loopback(const struct mz_view *v); /* inboundTrafficPolicy LO
 /* A pattern of inboundClusterStatName and outboundClusterStatName filled in; @s may be NULL. */
 char *tr_mesh_stat_name(struct mz_arena *a, const char *pattern, const struct mz_service *s, struct mz_str subset, const struct mz_port *p,
                         unsigned target);
+/* Where a sidecar catches what comes (@in), or leaves. */
+uint16_t tr_mesh_port(const struct mz_view *v, bool in);
 #endif

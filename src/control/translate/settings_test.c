@@ -176,6 +176,25 @@ static const struct {
       "cipher_suites" },
     { "", RULE("trafficPolicy: {tls: {mode: SIMPLE, caCertificates: /ca.pem, caCrl: /crl.pem}}"),
       NODE, C, OUT, "\"crl\":{\"filename\":\"/crl.pem\"}", NULL },
+    /* retries, pings, warming up */
+    { "", RULE("trafficPolicy: {retryBudget: {percent: 30}}"), NODE, C, OUT,
+      "\"retry_budget\":{\"budget_percent\":{\"value\":30},\"min_retry_concurrency\":3}", NULL },
+    { "", RULE("trafficPolicy: {retryBudget: {minRetryConcurrency: 7}}"), NODE, C, OUT,
+      "\"retry_budget\":{\"budget_percent\":{\"value\":20},\"min_retry_concurrency\":7}", NULL },
+    { "",
+      RULE("trafficPolicy: {retryBudget: {percent: 30}, portLevelSettings: [{port: {number: 80}, "
+           "connectionPool: {tcp: {maxConnections: 7}}}]}"),
+      NODE, C, OUT, "\"max_connections\":7", "retry_budget" },
+    { "",
+      RULE("trafficPolicy: {connectionPool: {http: {h2UpgradePolicy: UPGRADE, http2KeepAlive: "
+           "{interval: 9s, timeout: 2s}}}}"),
+      NODE, C, OUT, "\"connection_keepalive\":{\"interval\":\"9s\",\"timeout\":\"2s\"}", NULL },
+    { "",
+      RULE("trafficPolicy: {connectionPool: {http: {http2KeepAlive: {interval: 9s, timeout: "
+           "2s}}}}"),
+      NODE, C, OUT, OUT, "connection_keepalive" },
+    { "", RULE("trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN, warmupDurationSecs: 5s}}"),
+      NODE, C, OUT, "\"slow_start_config\":{\"slow_start_window\":\"5s\"}", NULL },
     /* names that are resolved when they are asked for */
     { "", WILD_HTTP, NODE, C, WILD_OUT, FORWARDS, "allow_insecure" },
     { "", WILD_HTTP, NODE, C, WILD_OUT, "\"lb_policy\":\"CLUSTER_PROVIDED\"", "common_lb_config" },
@@ -202,6 +221,10 @@ static const struct {
     { "", WILD("number: 443, name: tls, protocol: TLS"), NODE, C, "outbound|443||*.example.com",
       FORWARDS, "http_protocol_options" },
     /* listeners */
+    { "proxyListenPort: 15101", WEB, NODE, L, "virtualOutbound", "\"port_value\":15101", "15001" },
+    { "proxyListenPort: 15101", WEB, NODE, L, "virtualInbound", "\"port_value\":15006", "15101" },
+    { "proxyInboundListenPort: 15106", WEB, NODE, L, "virtualInbound", "\"destination_port\":15106",
+      "15006" },
     { "meshMTLS: {minProtocolVersion: TLSV1_3, cipherSuites: [ECDHE-RSA-AES128-GCM-SHA256]}", WEB,
       NODE, L, "virtualInbound",
       "\"tls_params\":{\"tls_minimum_protocol_version\":\"TLSv1_3\",\"tls_maximum_protocol_"

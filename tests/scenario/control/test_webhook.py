@@ -126,11 +126,16 @@ spec: {selector: {matchLabels: {app: one}}, concurrency: 0, environmentVariables
 MESH = "defaultConfig: {concurrency: 2, holdApplicationUntilProxyStarts: true, proxyMetadata: {A: mesh, ISTIO_META_X_y: mesh}, terminationDrainDuration: 7s}"
 
 
-def injected(m, folder, pod, ns="demo"):
+def whole(m, folder, pod, ns="demo"):
     c = http.client.HTTPSConnection("localhost", m.port_of("webhook"), timeout=60, context=ssl.create_default_context(cafile=str(folder / "ca" / "root-cert.pem")))
     c.request("POST", "/inject", json.dumps(review(pod) | {"request": review(pod)["request"] | {"namespace": ns}}), {"Content-Type": "application/json"})
     got = patched(pod, json.loads(c.getresponse().read())["response"])
     c.close()
+    return got
+
+
+def injected(m, folder, pod, ns="demo"):
+    got = whole(m, folder, pod, ns)
     proxy = next(x for x in got["spec"]["containers"] if x["name"] == "istio-proxy")
     env = {e["name"]: e.get("value") for e in proxy["env"]}
     return proxy, env, json.loads(env["PROXY_CONFIG"])
@@ -159,6 +164,23 @@ def test_layers_of_proxy_configs(tmp_path):
 
         m.write("a.yaml", "# nothing\n")
         control.until(lambda: "B" not in injected(m, tmp_path, pod)[1], 30, "the documents to go")
+    finally:
+        m.stop()
+
+
+def test_settings_of_the_mesh_reach_pods(tmp_path):
+    """Where a sidecar listens, and that metrics are not merged, which a pod's own word overrides."""
+    mesh = "enablePrometheusMerge: false\nproxyListenPort: 15101\nproxyInboundListenPort: 15106\n"
+    m = control.Mizzend(tmp_path, {"mesh.yaml": mesh}, "--ca-dir", str(tmp_path / "ca"), "--webhook-addr", "127.0.0.1:0")
+    notes = {"prometheus.io/scrape": "true", "prometheus.io/port": "9090"}
+    pod = {"metadata": {"name": "p", "annotations": notes}, "spec": {"containers": [{"name": "a"}]}}
+    try:
+        for own, port in ({}, "9090"), ({"prometheus.istio.io/merge-metrics": "true"}, "15020"):
+            pod["metadata"]["annotations"] = notes | own
+            out = whole(m, tmp_path, pod)
+            assert out["metadata"]["annotations"]["prometheus.io/port"] == port
+            args = next(c for c in out["spec"]["initContainers"] if c["name"] == "istio-init")["args"]
+            assert args[:5] == ["istio-iptables", "-p", "15101", "-z", "15106"]
     finally:
         m.stop()
 
