@@ -42,6 +42,11 @@ static void layers(void *arg, const char *ns, const json_t *labels, json_t **out
             json_sprintf("istiod.%.*s.svc", MZ_STR_ARG(b->p->folder->model->mesh.root_ns)));
 }
 
+static json_t *mesh_config(void *arg)
+{
+    return mz_inject_mesh(((struct building *)arg)->p->folder->model);
+}
+
 static bool inject(struct building *b)
 {
     const struct mz_mesh *m = &b->p->folder->model->mesh;
@@ -54,6 +59,7 @@ static bool inject(struct building *b)
     o.cluster_id = mz_arena_dup(a, m->cluster_id).p;
     o.config = layers;
     o.config_arg = b;
+    o.mesh = mesh_config;
     const enum mz_injected r = mz_inject_pod(b->s->object, &o, &owner, b->err);
     b->s->injected = r == MZ_INJECT_DONE;
     return r != MZ_INJECT_FAILED;
