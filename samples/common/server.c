@@ -323,6 +323,8 @@ static int listen_on(int family, const char *host, int port)
         struct sockaddr_in6 in6;
     } a = { .sa.sa_family = (sa_family_t)family };
     void *ip = family == AF_INET ? (void *)&a.in.sin_addr : (void *)&a.in6.sin6_addr;
+    /* The kernel would take up to 4 MB of an answer for each reader that has stopped. */
+    const int send = 256 << 10;
     int zero = 0, one = 1, fd;
     if (family == AF_INET)
         a.in.sin_port = htons((uint16_t)port);
@@ -333,6 +335,7 @@ static int listen_on(int family, const char *host, int port)
         return -1;
     if (family == AF_INET6)
         (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero));
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send, sizeof(send)); /* accepted ones have it, too */
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == 0 &&
         bind(fd, &a.sa, family == AF_INET ? sizeof(a.in) : sizeof(a.in6)) == 0 &&
         listen(fd, 4096) == 0)

@@ -160,8 +160,11 @@ static bool crl_read(const struct mz_authority *a, struct signer *s, struct mz_e
     const char *on = getenv("PILOT_ENABLE_CA_CRL"), *missing = ""; /* nobody changes it */
     if (on && mz_str_ieq(mz_str_c(on), MZ_STR("false")))
         return true;
-    if (file_read(a->o.dir, CRL, false, s->arena, &s->crl, err) == FILE_FAULT)
+    const enum file_found f = file_read(a->o.dir, CRL, false, s->arena, &s->crl, err);
+    if (f == FILE_FAULT)
         return false;
+    if (f == FILE_FOUND && !s->crl.n && a->now.crl.n) /* one that is being written begins so */
+        return mz_err_set(err, CRL ": empty; it is removed when it ends");
     if (s->crl.n && !x509_crls_count(s->crl))
         return mz_err_set(err, CRL ": no list of revoked certificates");
     return !s->crl.n || x509_crls_cover(s->crl, s->chain, s->arena, &missing) ||

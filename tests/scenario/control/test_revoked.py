@@ -49,6 +49,8 @@ def test_lists_of_a_plugged_in_authority_reach_every_namespace(tmp_path, start):
     until(lambda: "ca-crl.pem: missing CRL signed by certificates: [/O=between]; what was stays" in m.log(), 20, "the incomplete one to be told")
     (tmp_path / "ca" / "ca-crl.pem").write_text("junk")
     until(lambda: "ca-crl.pem: no list of revoked certificates; what was stays" in m.log(), 20, "the broken one to be told")
+    (tmp_path / "ca" / "ca-crl.pem").write_text("")  # as a file begins that is written in place: nobody revoked may be let in meanwhile
+    until(lambda: "ca-crl.pem: empty; it is removed when it ends; what was stays" in m.log(), 20, "the empty one to be told")
     m.write("more.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: late}\n")
     until(lambda: maps(tmp_path, "late", "istio-ca-crl"), 20, "those of a later namespace")
     assert maps(tmp_path, "late", "istio-ca-crl")["data"] == {"ca-crl.pem": both}
