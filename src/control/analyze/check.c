@@ -23,6 +23,8 @@ static bool selector(const ist_mesh_LabelSelector *s, struct mz_err *err)
 static bool ports(const ist_MeshConfig *c, struct mz_err *err)
 {
     const int32_t out = c->proxy_listen_port, in = c->proxy_inbound_listen_port;
+    if (c->proxy_http_port < 0 || c->proxy_http_port > UINT16_MAX)
+        return AT(mz_err_set(err, "%d is no port", c->proxy_http_port), "proxy_http_port");
     if (out < 0 || out > UINT16_MAX)
         return AT(mz_err_set(err, "%d is no port", out), "proxy_listen_port");
     if (in < 0 || in > UINT16_MAX)
@@ -43,6 +45,13 @@ static bool mesh_config(const ist_MeshConfig *c, struct mz_err *err)
         (!mz_check_connection_pool(c->default_traffic_policy->connection_pool, err) ||
          !mz_check_outlier(c->default_traffic_policy->outlier_detection, err)))
         return mz_err_at(err, "default_traffic_policy");
+    const ist_HTTPRetry *in = c->default_inbound_http_retry_policy;
+    if (in && (!mz_check_retries(in, err) ||
+               (!in->attempts && in->backoff &&
+                !AT(mz_err_set(err, "says how, but attempts is 0"), "backoff"))))
+        return mz_err_at(err, "default_inbound_http_retry_policy");
+    if (!mz_check_zones(c->zone_aware_lb_setting, err))
+        return mz_err_at(err, "zone_aware_lb_setting");
     if (!mz_check_places(c->locality_lb_setting, err))
         return mz_err_at(err, "locality_lb_setting");
     if (!mz_duration_ms(c->connect_timeout, 1, &ms, err))

@@ -10,12 +10,14 @@ bool mz_check_connection_pool(const ist_ConnectionPoolSettings *p, struct mz_err
 bool mz_check_is_positive(const pb_Duration *d, const char *path, struct mz_err *err); /* NULL is fine */
 bool mz_check_outlier(const ist_OutlierDetection *o, struct mz_err *err); /* NULL is fine */
 bool mz_check_places(const ist_LocalityLoadBalancerSetting *l, struct mz_err *err); /* NULL is fine */
+bool mz_check_zones(const ist_ZoneAwareLoadBalancerSetting *z, struct mz_err *err); /* NULL is fine */
 bool mz_check_destination_rule(const ist_DestinationRule *m, struct mz_err *err);
 bool mz_check_is_label(const char *s); /* it may be a part of names of clusters */
 /* check_gateway.c */
 bool mz_check_gateway(const ist_Gateway *m, struct mz_err *err);
 /* check_route.c */
 bool mz_check_regex(const char *text, const char *path, struct mz_err *err); /* 1024 bytes at most */
+bool mz_check_retries(const ist_HTTPRetry *r, struct mz_err *err);
 bool mz_check_virtual_service(const ist_VirtualService *m, struct mz_err *err);
 /* check_gateway_api.c: of kinds of the Gateway API and Ingress; others are fine */
 bool mz_check_gateway_api(enum mz_kind k, const ProtobufCMessage *m, struct mz_err *err);

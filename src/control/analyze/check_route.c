@@ -145,7 +145,7 @@ static bool rewrite(const ist_HTTPRewrite *w, struct mz_err *err)
     return !r || mz_check_regex(r->match, "uri_regex_rewrite.match", err);
 }
 
-static bool retries(const ist_HTTPRetry *r, struct mz_err *err)
+bool mz_check_retries(const ist_HTTPRetry *r, struct mz_err *err)
 {
     if (r->attempts < 0)
         return AT(mz_err_set(err, "must not be negative, is %d", r->attempts), "attempts");
@@ -300,7 +300,7 @@ static bool http_route(const ist_HTTPRoute *r, bool delegate, struct mz_err *err
            (!r->direct_response || direct_response(r->direct_response, err) ||
             mz_err_at(err, "direct_response")) &&
            (!r->rewrite || rewrite(r->rewrite, err) || mz_err_at(err, "rewrite")) &&
-           (!r->retries || retries(r->retries, err) || mz_err_at(err, "retries")) &&
+           (!r->retries || mz_check_retries(r->retries, err) || mz_err_at(err, "retries")) &&
            (!r->fault || fault(r->fault, err) || mz_err_at(err, "fault")) &&
            (!r->cors_policy || cors(r->cors_policy, err) || mz_err_at(err, "cors_policy")) &&
            headers(r->headers, err) && mz_check_is_positive(r->timeout, "timeout", err) &&

@@ -175,16 +175,20 @@ static bool is_topology(const char *label)
            strcmp(label, "topology.istio.io/subzone") == 0;
 }
 
+static bool region_pair(const char *from, const char *to, size_t i, struct mz_err *err)
+{
+    if (strcmp(from, to) == 0)
+        return AT(mz_err_set(err, "\"%.60s\" cannot fail over to itself", from), "failover[%zu]",
+                  i);
+    return !(strpbrk(from, "/*") || strpbrk(to, "/*")) ||
+           AT(mz_err_set(err, "regions only, without wildcards"), "failover[%zu]", i);
+}
+
 static bool failover(const ist_LocalityLoadBalancerSetting *l, struct mz_err *err)
 {
-    for (size_t i = 0; i < l->n_failover; i++) {
-        const char *from = l->failover[i]->from, *to = l->failover[i]->to;
-        if (strcmp(from, to) == 0)
-            return AT(mz_err_set(err, "\"%.60s\" cannot fail over to itself", from),
-                      "failover[%zu]", i);
-        if (strpbrk(from, "/*") || strpbrk(to, "/*"))
-            return AT(mz_err_set(err, "regions only, without wildcards"), "failover[%zu]", i);
-    }
+    for (size_t i = 0; i < l->n_failover; i++)
+        if (!region_pair(l->failover[i]->from, l->failover[i]->to, i, err))
+            return false;
     for (size_t i = 0; i < l->n_failover_priority; i++) {
         if (!l->failover_priority[i][0])
             return AT(mz_err_set(err, "must not be empty"), "failover_priority[%zu]", i);
@@ -193,6 +197,18 @@ static bool failover(const ist_LocalityLoadBalancerSetting *l, struct mz_err *er
                 mz_err_set(err, "\"%s\" cannot be set with failover", l->failover_priority[i]),
                 "failover_priority[%zu]", i);
     }
+    return true;
+}
+
+bool mz_check_zones(const ist_ZoneAwareLoadBalancerSetting *z, struct mz_err *err)
+{
+    for (size_t i = 0; z && i < z->n_failover; i++)
+        if (!region_pair(z->failover[i]->from, z->failover[i]->to, i, err))
+            return false;
+    for (size_t i = 0; z && i < z->n_failover_priority; i++)
+        if (is_topology(z->failover_priority[i]))
+            return AT(mz_err_set(err, "\"%s\" counts anyway", z->failover_priority[i]),
+                      "failover_priority[%zu]", i);
     return true;
 }
 
@@ -267,6 +283,12 @@ static bool balancer(const ist_LoadBalancerSettings *b, struct mz_err *err)
         return false;
     if (b->warmup && !warm_up(b->warmup, err))
         return AT(false, "load_balancer.warmup");
+    if (b->locality_lb_setting && b->zone_aware_lb_setting)
+        return AT(mz_err_set(err, "only one of locality_lb_setting and zone_aware_lb_setting can "
+                                  "be set"),
+                  "load_balancer");
+    if (!mz_check_zones(b->zone_aware_lb_setting, err))
+        return mz_err_at(err, "load_balancer.zone_aware_lb_setting");
     return mz_check_places(b->locality_lb_setting, err) ||
            mz_err_at(err, "load_balancer.locality_lb_setting");
 }

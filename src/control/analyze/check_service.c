@@ -389,6 +389,23 @@ static bool egress(const ist_Sidecar *s, size_t i, struct mz_err *err)
     return egress_port(l, err);
 }
 
+static bool leaving(const ist_OutboundTrafficPolicy *p, struct mz_err *err)
+{
+    const ist_Destination *by = p ? p->egress_proxy : NULL;
+    if (!by)
+        return true;
+    if (p->mode != ist_OutboundTrafficPolicy_Mode_ALLOW_ANY)
+        return AT(mz_err_set(err, "is for ALLOW_ANY only"), "egress_proxy");
+    if (!mz_check_is_host(mz_str_c(by->host)) || by->host[0] == '*')
+        return AT(mz_err_set(err, "\"%.100s\" is no host", by->host), "egress_proxy.host");
+    if (!by->port)
+        return AT(mz_err_set(err, "is required"), "egress_proxy.port");
+    if (!port(by->port->number, "egress_proxy.port.number", err))
+        return false;
+    return !by->subset[0] || mz_check_is_label(by->subset) ||
+           AT(mz_err_set(err, "\"%.100s\" is no name", by->subset), "egress_proxy.subset");
+}
+
 bool mz_check_sidecar(const ist_Sidecar *s, struct mz_err *err)
 {
     if (!s->n_egress && !s->n_ingress && !s->outbound_traffic_policy && !s->inbound_connection_pool)
@@ -399,6 +416,8 @@ bool mz_check_sidecar(const ist_Sidecar *s, struct mz_err *err)
     for (size_t i = 0; i < s->n_egress; i++)
         if (!egress(s, i, err))
             return mz_err_at(err, "egress[%zu]", i);
+    if (!leaving(s->outbound_traffic_policy, err))
+        return mz_err_at(err, "outbound_traffic_policy");
     return mz_check_connection_pool(s->inbound_connection_pool, err) ||
            mz_err_at(err, "inbound_connection_pool");
 }

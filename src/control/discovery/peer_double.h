@@ -32,9 +32,10 @@ static inline struct mz_model *double_model(struct mz_str text)
     mz_store_destroy(s);
     return m;
 }
-#define DOUBLE_SERVICE(name, port, ip)                                                             \
+#define DOUBLE_SERVICE(name, port, ip) DOUBLE_SERVICE_OF(name, port, ip, "http")
+#define DOUBLE_SERVICE_OF(name, port, ip, kind)                                                    \
     "---\napiVersion: v1\nkind: Service\nmetadata: {name: " name ", namespace: demo}\n"            \
-    "spec: {clusterIP: 10.9.0.1, selector: {app: " name "}, ports: [{name: http, port: " port "}]}\n" \
+    "spec: {clusterIP: 10.9.0.1, selector: {app: " name "}, ports: [{name: " kind ", port: " port "}]}\n" \
     "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: " name "-1, namespace: demo, labels: {kubernetes.io/service-name: " name "}}\n" \
-    "endpoints: [{addresses: [" ip "]}]\nports: [{name: http, port: " port "}]\n"
+    "endpoints: [{addresses: [" ip "]}]\nports: [{name: " kind ", port: " port "}]\n"
 #endif

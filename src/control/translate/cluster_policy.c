@@ -1,5 +1,7 @@
 /* DestinationRule to clusters (C4): connection pools, outlier detection, load balancing. */
 #include "control/translate/locality.h"
+#include "control/translate/matchers.h"
+#include "control/translate/mesh.h"
 
 #define UNLIMITED UINT32_MAX
 
@@ -8,6 +10,22 @@ pb_http_HttpProtocolOptions *tr_cluster_http(struct tr_cluster *c)
     if (!c->http)
         c->http = TR_NEW(c->a, http_HttpProtocolOptions);
     return c->http;
+}
+
+void tr_cluster_as_client(struct tr_cluster *c)
+{
+    pb_http_HttpProtocolOptions *o = tr_cluster_http(c);
+    const pb_Http1ProtocolOptions *http1 = tr_mesh_http1(c->v);
+    const pb_HttpProtocolOptions_UseDownstreamHttpConfig *shared =
+        ((const pb_http_HttpProtocolOptions *)TR_PIECE(c->v, DOWNSTREAM_HTTP))
+            ->use_downstream_protocol_config;
+    o->upstream_protocol_options_case =
+        pb_http_HttpProtocolOptions_UPSTREAM_PROTOCOL_OPTIONS_USE_DOWNSTREAM_PROTOCOL_CONFIG;
+    o->use_downstream_protocol_config = TR_NEW(c->a, HttpProtocolOptions_UseDownstreamHttpConfig);
+    *o->use_downstream_protocol_config = *shared;
+    if (http1)
+        o->use_downstream_protocol_config->http_protocol_options =
+            (pb_Http1ProtocolOptions *)(uintptr_t)http1;
 }
 
 /* 0 is "not said": there is no way to say none. */
@@ -26,6 +44,7 @@ static pb_CircuitBreakers_Thresholds_RetryBudget *budget(struct tr_cluster *c,
     m->budget_percent->value = mz_double_or(b->percent, 20);
     m->min_retry_concurrency =
         tr_u32(c->a, b->min_retry_concurrency ? b->min_retry_concurrency : 3);
+    m->budget_interval = b->budget_interval;
     return m;
 }
 
@@ -115,14 +134,8 @@ void tr_cluster_pool(struct tr_cluster *c)
     if (tcp && tcp->tcp_keepalive)
         keepalive(c, tcp->tcp_keepalive);
     http_limits(c, tcp, http);
-    if (http && http->use_client_protocol) {
-        pb_http_HttpProtocolOptions *o = tr_cluster_http(c);
-        o->upstream_protocol_options_case =
-            pb_http_HttpProtocolOptions_UPSTREAM_PROTOCOL_OPTIONS_USE_DOWNSTREAM_PROTOCOL_CONFIG;
-        o->use_downstream_protocol_config =
-            ((const pb_http_HttpProtocolOptions *)TR_PIECE(c->v, DOWNSTREAM_HTTP))
-                ->use_downstream_protocol_config;
-    }
+    if (http && http->use_client_protocol)
+        tr_cluster_as_client(c);
 }
 
 /* A number that is set is also enforced, except 0, which switches off. */
@@ -136,11 +149,39 @@ static pb_UInt32Value *number(struct tr_cluster *c, const pb_UInt32Value *v)
     return v ? tr_u32(c->a, v->value) : NULL;
 }
 
+/* Only these answers count as errors. */
+static void errors(struct tr_cluster *c, const uint32_t *codes, size_t n)
+{
+    pb_MatchPredicate_MatchSet *any = TR_NEW(c->a, MatchPredicate_MatchSet);
+    pb_MatchPredicate *one = NULL;
+    for (size_t i = 0; i < n; i++) {
+        pb_HeaderMatcher *h = TR_NEW(c->a, HeaderMatcher);
+        h->name = TR_CONST(":status");
+        h->header_match_specifier_case = pb_HeaderMatcher_HEADER_MATCH_SPECIFIER_STRING_MATCH;
+        h->string_match = tr_match_exact(c->a, mz_arena_printf(c->a, "%u", codes[i]));
+        one = TR_NEW(c->a, MatchPredicate);
+        one->rule_case = pb_MatchPredicate_RULE_HTTP_RESPONSE_HEADERS_MATCH;
+        one->http_response_headers_match = TR_NEW(c->a, HttpHeadersMatch);
+        TR_ADD(c->a, one->http_response_headers_match, headers) = h;
+        TR_ADD(c->a, any, rules) = one;
+    }
+    if (n > 1) {
+        one = TR_NEW(c->a, MatchPredicate);
+        one->rule_case = pb_MatchPredicate_RULE_OR_MATCH;
+        one->or_match = any;
+    }
+    pb_http_HttpProtocolOptions *http = tr_cluster_http(c);
+    http->outlier_detection = TR_NEW(c->a, HttpProtocolOptions_OutlierDetection);
+    http->outlier_detection->error_matcher = one;
+}
+
 void tr_cluster_outlier(struct tr_cluster *c)
 {
     const ist_OutlierDetection *o = c->policy.outlier;
     if (!o)
         return;
+    if (o->n_outlier_detection_http_error_codes)
+        errors(c, o->outlier_detection_http_error_codes, o->n_outlier_detection_http_error_codes);
     pb_OutlierDetection *m = c->m->outlier_detection = TR_NEW(c->a, OutlierDetection);
     m->enforcing_success_rate = tr_u32(c->a, 0);
     m->consecutive_5xx = number(c, o->consecutive_5xx_errors);
@@ -227,9 +268,29 @@ static void warm_up(struct tr_cluster *c, const ist_LoadBalancerSettings *w)
     }
 }
 
+/* By the zones of the proxy's own cluster, of which it learns by itself. */
+static void by_zones(struct tr_cluster *c, const struct tr_places *p)
+{
+    pb_Cluster_CommonLbConfig_ZoneAwareLbConfig *z =
+        TR_NEW(c->a, Cluster_CommonLbConfig_ZoneAwareLbConfig);
+    if (p->zones->min_cluster_size) {
+        z->min_cluster_size = TR_NEW(c->a, UInt64Value);
+        z->min_cluster_size->value = p->zones->min_cluster_size->value;
+    }
+    if (p->off)
+        z->routing_enabled = TR_NEW(c->a, Percent); /* 0 */
+    c->m->common_lb_config->locality_config_specifier_case =
+        pb_Cluster_CommonLbConfig_LOCALITY_CONFIG_SPECIFIER_ZONE_AWARE_LB_CONFIG;
+    c->m->common_lb_config->zone_aware_lb_config = z;
+}
+
 static void by_locality(struct tr_cluster *c)
 {
     const struct tr_places p = tr_places_of(c->v, c->service, &c->policy);
+    if (p.zones) {
+        by_zones(c, &p);
+        return;
+    }
     if (!tr_places_weigh(&p, c->policy.outlier))
         return;
     c->m->common_lb_config->locality_config_specifier_case =

@@ -48,15 +48,31 @@ static bool is_upgraded(const struct tr_cluster *c,
            c->v->model->mesh.config->h2_upgrade_policy == ist_MeshConfig_H2UpgradePolicy_UPGRADE;
 }
 
+/* HTTP/1, and nothing else any more: an upgrade comes too late. */
+static void set_http1(struct tr_cluster *c, const pb_Http1ProtocolOptions *http1)
+{
+    pb_http_HttpProtocolOptions *o = tr_cluster_http(c);
+    o->upstream_protocol_options_case =
+        pb_http_HttpProtocolOptions_UPSTREAM_PROTOCOL_OPTIONS_EXPLICIT_HTTP_CONFIG;
+    o->explicit_http_config = TR_NEW(c->a, HttpProtocolOptions_ExplicitHttpConfig);
+    o->explicit_http_config->protocol_config_case =
+        pb_HttpProtocolOptions_ExplicitHttpConfig_PROTOCOL_CONFIG_HTTP_PROTOCOL_OPTIONS;
+    o->explicit_http_config->http_protocol_options = (pb_Http1ProtocolOptions *)(uintptr_t)http1;
+}
+
 /* As the port says; where it says nothing, sidecars speak what the client speaks. */
 static void protocol(struct tr_cluster *c, enum mz_protocol p)
 {
     const ist_ConnectionPoolSettings_HTTPSettings *http =
         c->policy.pool ? c->policy.pool->http : NULL;
+    const pb_Http1ProtocolOptions *http1 =
+        p == MZ_PROTOCOL_UNKNOWN || mz_protocol_is_http(p) ? tr_mesh_http1(c->v) : NULL;
     if (mz_protocol_is_http2(p))
         set_http2(c);
     else if (p == MZ_PROTOCOL_UNKNOWN && c->v->proxy->type == MZ_PROXY_SIDECAR)
-        *tr_cluster_http(c) = *(const pb_http_HttpProtocolOptions *)TR_PIECE(c->v, DOWNSTREAM_HTTP);
+        tr_cluster_as_client(c);
+    else if (http1)
+        set_http1(c, http1);
     else if (c->service && is_upgraded(c, http, p))
         set_http2(c);
 }
@@ -95,14 +111,8 @@ static void finish_http(struct tr_cluster *c)
     if (!o)
         return;
     if (o->upstream_protocol_options_case ==
-        pb_http_HttpProtocolOptions_UPSTREAM_PROTOCOL_OPTIONS__NOT_SET) {
-        o->upstream_protocol_options_case =
-            pb_http_HttpProtocolOptions_UPSTREAM_PROTOCOL_OPTIONS_EXPLICIT_HTTP_CONFIG;
-        o->explicit_http_config = TR_NEW(c->a, HttpProtocolOptions_ExplicitHttpConfig);
-        o->explicit_http_config->protocol_config_case =
-            pb_HttpProtocolOptions_ExplicitHttpConfig_PROTOCOL_CONFIG_HTTP_PROTOCOL_OPTIONS;
-        o->explicit_http_config->http_protocol_options = TR_NEW(c->a, Http1ProtocolOptions);
-    }
+        pb_http_HttpProtocolOptions_UPSTREAM_PROTOCOL_OPTIONS__NOT_SET)
+        set_http1(c, TR_NEW(c->a, Http1ProtocolOptions));
     put_http(c, o);
 }
 
@@ -426,7 +436,8 @@ static struct mz_out *build_passthrough(struct mz_view *v, unsigned what)
     if (!in)
         c.policy.pool = tr_mesh_policy(v, c.policy).pool;
     tr_cluster_pool(&c);
-    put_http(&c, TR_PIECE(v, PASSTHROUGH_HTTP));
+    *tr_cluster_http(&c) = *(const pb_http_HttpProtocolOptions *)TR_PIECE(v, PASSTHROUGH_HTTP);
+    tr_cluster_as_client(&c);
     if (in) { /* statistics of both run together */
         c.m->name = TR_CONST("InboundPassthroughCluster");
         bind_source(&c, true);

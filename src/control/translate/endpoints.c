@@ -196,7 +196,7 @@ struct mz_out *tr_endpoints(struct mz_view *v, struct mz_str name)
         e = NULL; /* a subset that nobody defines has no endpoints */
     const struct mz_policy policy = mz_rule_policy(r, subset, key.port);
     const struct tr_places places = tr_places_of(v, s, &policy);
-    const bool near = policy.outlier || places.said || places.force;
+    const bool near = policy.outlier || places.said || places.zones || places.force;
     mz_key_init(&k, 'e');
     mz_key_str(&k, name);
     mz_key_u64(&k, e ? e->hash : 0);

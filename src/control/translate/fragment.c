@@ -45,6 +45,17 @@ static const struct {
         "  '@type': type.googleapis.com/udpa.type.v1.TypedStruct\n"
         "  type_url: type.googleapis.com/io.istio.http.peer_metadata.Config\n"
         "  value: {upstream_discovery: [{istio_headers: {}}, {workload_discovery: {}}], upstream_propagation: [{istio_headers: {}}]}\n" },
+    [MZ_FRAGMENT_HTTP_EXCHANGE_MESH] = { "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
+        "name: istio.metadata_exchange\n"
+        "typed_config:\n"
+        "  '@type': type.googleapis.com/udpa.type.v1.TypedStruct\n"
+        "  type_url: type.googleapis.com/io.istio.http.peer_metadata.Config\n"
+        "  value: {upstream_discovery: [{istio_headers: {}}, {workload_discovery: {}}], upstream_propagation: [{istio_headers: {skip_external_clusters: true}}]}\n" },
+    [MZ_FRAGMENT_PRESERVE_CASE] = { "envoy.config.core.v3.Http1ProtocolOptions",
+        "header_key_format:\n"
+        "  stateful_formatter:\n"
+        "    name: preserve_case\n"
+        "    typed_config: {'@type': type.googleapis.com/envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig}\n" },
     [MZ_FRAGMENT_GRPC_STATS] = { "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
         "name: envoy.filters.http.grpc_stats\n"
         "typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.grpc_stats.v3.FilterConfig, emit_filter_state: true, stats_for_all_methods: false}\n" },

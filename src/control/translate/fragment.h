@@ -12,6 +12,8 @@ enum mz_fragment {
     MZ_FRAGMENT_SDS,              /* ConfigSource of the agent's secrets */
     MZ_FRAGMENT_HTTP_EXCHANGE_IN, /* HttpFilter, each by direction where there are two */
     MZ_FRAGMENT_HTTP_EXCHANGE_OUT,
+    MZ_FRAGMENT_HTTP_EXCHANGE_MESH, /* out, but nothing said of the workload to services that are not of the mesh */
+    MZ_FRAGMENT_PRESERVE_CASE, /* Http1ProtocolOptions: names of headers as they came */
     MZ_FRAGMENT_GRPC_STATS,
     MZ_FRAGMENT_ALPN,
     MZ_FRAGMENT_FAULT,

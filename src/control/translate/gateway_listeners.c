@@ -267,6 +267,7 @@ static struct mz_out *build(struct mz_view *v, const struct tr_servers *all, siz
     l.m->address = tr_address(l.a, mz_str_c(bind), s->port);
     l.m->traffic_direction = pb_TrafficDirection_OUTBOUND;
     l.m->max_connections_to_accept_per_socket_event = tr_u32(l.a, 1);
+    l.m->per_connection_buffer_limit_bytes = tr_mesh_buffer_limit(v, l.a);
     for (size_t i = 0; i < t->n_listener_logs; i++)
         TR_ADD(l.a, l.m, access_log) = t->listener_logs[i];
     for (size_t i = first; i < all->n_v; i++) {

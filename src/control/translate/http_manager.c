@@ -41,8 +41,9 @@ static void add_filters(struct mz_view *v, struct mz_arena *a, pb_HttpConnection
     const bool in = at->class == TR_INBOUND;
     const struct tr_telemetry *t = tr_telemetry(v, at->class);
     if (v->exchange)
-        TR_ADD(a, m, http_filters) =
-            in ? TR_PIECE(v, HTTP_EXCHANGE_IN) : TR_PIECE(v, HTTP_EXCHANGE_OUT);
+        TR_ADD(a, m, http_filters) = in                            ? TR_PIECE(v, HTTP_EXCHANGE_IN)
+                                     : tr_mesh_exchanges_within(v) ? TR_PIECE(v, HTTP_EXCHANGE_MESH)
+                                                                   : TR_PIECE(v, HTTP_EXCHANGE_OUT);
     add_guards(v, a, m, at);
     TR_ADD(a, m, http_filters) = TR_PIECE(v, GRPC_STATS);
     if (!in && v->alpn)
@@ -52,6 +53,19 @@ static void add_filters(struct mz_view *v, struct mz_arena *a, pb_HttpConnection
     for (size_t i = 0; i < t->n_http_stats; i++)
         TR_ADD(a, m, http_filters) = t->http_stats[i];
     TR_ADD(a, m, http_filters) = router(v, a);
+}
+
+/* Of HTTP/1: @m's are a gateway's, and shared. */
+static void put_http1(struct mz_view *v, struct mz_arena *a, pb_HttpConnectionManager *m)
+{
+    const pb_Http1ProtocolOptions *h = tr_mesh_http1(v);
+    if (!h)
+        return;
+    pb_Http1ProtocolOptions *own = TR_NEW(a, Http1ProtocolOptions);
+    if (m->http_protocol_options)
+        *own = *m->http_protocol_options;
+    own->header_key_format = h->header_key_format;
+    m->http_protocol_options = own;
 }
 
 pb_HttpConnectionManager *tr_http_manager(struct mz_view *v, struct mz_arena *a,
@@ -65,6 +79,8 @@ pb_HttpConnectionManager *tr_http_manager(struct mz_view *v, struct mz_arena *a,
                                                                    : TR_PIECE(v, MANAGER_OUT));
     m->stat_prefix = stat_prefix;
     tr_mesh_manager(v, a, class, m);
+    put_http1(v, a, m);
+    tr_mesh_connections(v, a, m);
     add_filters(v, a, m, at);
     m->tracing = t->tracing;
     m->request_id_extension = t->request_id ? t->request_id : m->request_id_extension;

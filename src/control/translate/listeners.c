@@ -114,7 +114,8 @@ static void http_chain(struct inbound *in, const char *transport, const char *co
     pb_HttpConnectionManager *h = tr_http_manager(in->v, a, &at,
                                                   in->target ? TR_PRINTF(a, "inbound_%s;", in->name)
                                                              : TR_PRINTF(a, "%s;", in->cluster));
-    if (in->target && mz_protocol_is_http2(in->target->port->protocol))
+    if (in->target && mz_protocol_is_http2(in->target->port->protocol) &&
+        !h->http2_protocol_options)
         h->http2_protocol_options = TR_NEW(a, Http2ProtocolOptions);
     h->route_specifier_case = pb_HttpConnectionManager_ROUTE_SPECIFIER_ROUTE_CONFIG;
     h->route_config = tr_inbound_routes(in->v, a, in->cluster, in->target);
@@ -363,7 +364,7 @@ static struct mz_out *virtual_outbound(struct mz_view *v, unsigned what)
     black_hole(v, a, m, false);
     c->name = TR_CONST("virtualOutbound-catchall-tcp");
     tr_tcp_filters(v, a, c, TR_OUTBOUND,
-                   &(struct tr_tcp){ .cluster = tr_elsewhere(v), .bare = true });
+                   &(struct tr_tcp){ .cluster = v->scope->elsewhere, .bare = true });
     TR_ADD(a, m, filter_chains) = c;
     struct mz_out *o = mz_out_create(mz_str_c(m->name), &m->base);
     mz_arena_destroy(a);

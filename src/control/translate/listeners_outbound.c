@@ -91,11 +91,6 @@ static struct mz_str address_of(const struct mz_view *v, const struct mz_service
     return first.n ? first : s->addresses[0];
 }
 
-const char *tr_elsewhere(const struct mz_view *v)
-{
-    return v->scope->registry_only ? "BlackHoleCluster" : "PassthroughCluster";
-}
-
 /* Ports that the proxy needs for itself on every address. */
 static bool is_reserved(const struct plan *pl, uint16_t port)
 {
@@ -531,7 +526,7 @@ static pb_FilterChain *pass_through(struct mz_view *v, struct mz_arena *a)
     m->name = TR_CONST("PassthroughFilterChain");
     m->filter_chain_match = TR_NEW(a, FilterChainMatch);
     tr_tcp_filters(v, a, m, TR_OUTBOUND,
-                   &(struct tr_tcp){ .cluster = tr_elsewhere(v), .bare = true });
+                   &(struct tr_tcp){ .cluster = v->scope->elsewhere, .bare = true });
     return m;
 }
 
@@ -601,7 +596,7 @@ static struct mz_out *cached(struct mz_view *v, const struct entry *e)
     mz_key_u64(&k, e->port);
     mz_key_u64(&k, e->hash);
     mz_key_u64(&k, v->model->mesh.hash);
-    mz_key_u64(&k, v->scope->registry_only);
+    mz_key_u64(&k, v->scope->leaves_hash);
     mz_key_u64(&k, tr_telemetry(v, TR_OUTBOUND)->hash);
     mz_key_u64(&k, tr_extensions_hash(v));
     mz_key_u64(&k, v->proxy->identity);

@@ -38,16 +38,28 @@ static struct tr_places of_setting(const ist_LocalityLoadBalancerSetting *l)
     return (struct tr_places){ .said = off ? NULL : l, .off = off };
 }
 
+/* Whoever says that they shall not means it of the proxies, which share by zones where nobody said anything. */
+static struct tr_places of_zones(const ist_ZoneAwareLoadBalancerSetting *z)
+{
+    const bool off = !mz_bool_or(z->enabled, true);
+    return (struct tr_places){ .zones = z, .off = off, .force = !off };
+}
+
 struct tr_places tr_places_of(const struct mz_view *v, const struct mz_service *s,
                               const struct mz_policy *p)
 {
+    const ist_MeshConfig *mesh = v->model->mesh.config;
+    if (p && p->lb && p->lb->zone_aware_lb_setting)
+        return of_zones(p->lb->zone_aware_lb_setting);
     if (p && p->lb && p->lb->locality_lb_setting)
         return of_setting(p->lb->locality_lb_setting);
     if (s && s->distribution == MZ_PREFER_SAME_ZONE)
         return (struct tr_places){ .said = same_zone(), .force = true };
     if (s && s->distribution == MZ_PREFER_SAME_NODE)
         return (struct tr_places){ .said = same_node(), .force = true };
-    return of_setting(v->model->mesh.config->locality_lb_setting);
+    if (mesh->zone_aware_lb_setting)
+        return of_zones(mesh->zone_aware_lb_setting);
+    return of_setting(mesh->locality_lb_setting);
 }
 
 bool tr_places_weigh(const struct tr_places *p, bool outlier)
@@ -99,28 +111,40 @@ static struct mz_str own(const struct mz_view *v, const struct mz_endpoint *e, s
                  w ? w->labels : (struct mz_labels){ 0 });
 }
 
+struct labels { /* in the order in which they count */
+    char *const *v;
+    size_t n;
+};
+static struct labels labels_of(const struct tr_places *p)
+{
+    if (p->zones && !p->off)
+        return (struct labels){ p->zones->failover_priority, p->zones->n_failover_priority };
+    return p->said ? (struct labels){ p->said->failover_priority, p->said->n_failover_priority }
+                   : (struct labels){ 0 };
+}
+
 void tr_places_key(const struct mz_view *v, const struct tr_places *p, struct mz_key *k)
 {
     mz_key_str(k, v->proxy->locality.region);
     mz_key_str(k, v->proxy->locality.zone);
     mz_key_str(k, v->proxy->locality.subzone);
-    for (size_t i = 0; p->said && i < p->said->n_failover_priority; i++) {
+    const struct labels l = labels_of(p);
+    for (size_t i = 0; i < l.n; i++) {
         struct mz_str key;
-        mz_key_str(k, wanted(v, p->said->failover_priority[i], &key));
+        mz_key_str(k, wanted(v, l.v[i], &key));
     }
 }
 
 /* ---- by labels ---- */
 
 /* 0 where all labels are the client's, else the lower the earlier one is that is not; another network counts as all of them. */
-static uint32_t steps(const struct mz_view *v, const ist_LocalityLoadBalancerSetting *l,
-                      const struct mz_endpoint *e)
+static uint32_t steps(const struct mz_view *v, struct labels l, const struct mz_endpoint *e)
 {
-    const uint32_t n = (uint32_t)l->n_failover_priority;
+    const uint32_t n = (uint32_t)l.n;
     uint32_t away = 0;
     for (uint32_t i = 0; i < n; i++) {
         struct mz_str key;
-        const struct mz_str want = wanted(v, l->failover_priority[i], &key);
+        const struct mz_str want = wanted(v, l.v[i], &key);
         if (mz_str_eq(want, own(v, e, key)))
             continue;
         if (i || !mz_str_eq(key, MZ_STR(NETWORK)))
@@ -155,13 +179,12 @@ static void close_gaps(pb_ClusterLoadAssignment *m)
 }
 
 /* One place becomes several: one for each distance of its endpoints. */
-static void by_labels(const struct mz_view *v, struct mz_arena *a,
-                      const ist_LocalityLoadBalancerSetting *l, pb_ClusterLoadAssignment *m,
-                      const struct mz_endpoint *const *const *of)
+static void by_labels(const struct mz_view *v, struct mz_arena *a, struct labels l,
+                      pb_ClusterLoadAssignment *m, const struct mz_endpoint *const *const *of)
 {
     pb_LocalityLbEndpoints *const *groups = m->endpoints;
     const size_t n = m->n_endpoints;
-    const uint32_t most = 2 * (uint32_t)l->n_failover_priority;
+    const uint32_t most = 2 * (uint32_t)l.n;
     m->endpoints = NULL;
     m->n_endpoints = 0;
     for (size_t i = 0; i < n; i++)
@@ -214,6 +237,25 @@ static void by_distance(const struct mz_proxy *p, const ist_LocalityLoadBalancer
     for (size_t i = 0; i < m->n_endpoints; i++)
         m->endpoints[i]->priority =
             5 * m->endpoints[i]->priority + distance(&p->locality, m->endpoints[i]->locality, l);
+    close_gaps(m);
+}
+
+/* Regions only: in the client's own the proxy itself chooses among the zones. */
+static void by_region(const struct mz_proxy *p, const ist_ZoneAwareLoadBalancerSetting *z,
+                      pb_ClusterLoadAssignment *m)
+{
+    const struct mz_str own = p->locality.region;
+    const char *next = NULL;
+    for (size_t i = 0; i < z->n_failover && !next; i++)
+        if (mz_str_eq(mz_str_c(z->failover[i]->from), own))
+            next = z->failover[i]->to;
+    for (size_t i = 0; i < m->n_endpoints; i++) {
+        const char *at = m->endpoints[i]->locality->region;
+        const uint32_t away = mz_str_eq(mz_str_c(at), own)    ? 0
+                              : next && strcmp(at, next) == 0 ? 1
+                                                              : 2;
+        m->endpoints[i]->priority = 3 * m->endpoints[i]->priority + away;
+    }
     close_gaps(m);
 }
 
@@ -280,11 +322,18 @@ void tr_places_apply(const struct mz_view *v, struct mz_arena *a, const struct t
                      const struct mz_endpoint *const *const *of)
 {
     const ist_LocalityLoadBalancerSetting *l = p->said;
+    const struct labels labels = labels_of(p);
+    if (p->zones && !p->off) {
+        if (labels.n)
+            by_labels(v, a, labels, m, of);
+        by_region(v->proxy, p->zones, m);
+        return;
+    }
     if (p->off || (l && l->n_distribute && by_shares(v->proxy, a, l, m)) ||
         (l && l->n_distribute) || !(outlier || p->force))
         return;
     if (l && l->n_failover_priority)
-        by_labels(v, a, l, m, of);
+        by_labels(v, a, labels, m, of);
     if (!l || !l->n_failover_priority || l->n_failover)
         by_distance(v->proxy, l, m);
 }

@@ -5,6 +5,7 @@
 
 struct tr_places { /* what holds for a service */
     const ist_LocalityLoadBalancerSetting *said; /* NULL: nothing but the defaults */
+    const ist_ZoneAwareLoadBalancerSetting *zones; /* proxies share load among the zones of a region themselves; NULL: they do not */
     bool off;   /* nothing is nearer than anything else */
     bool force; /* also where nobody notices failing endpoints: those that are not ready are told as such */
 };

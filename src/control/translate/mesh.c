@@ -120,6 +120,136 @@ void tr_mesh_manager(const struct mz_view *v, struct mz_arena *a, enum tr_class 
         h->x_forwarded_port && mz_bool_or(h->x_forwarded_port->enabled, false);
 }
 
+/* ---- connectionSettings ---- */
+
+typedef ist_ProxyConfig_ConnectionSettings settings;
+
+/* The proxy's own, else the mesh's. NULL: none. */
+static const settings *connections(const struct mz_view *v)
+{
+    const ist_mesh_ProxyConfig *own = tr_proxy_config(v),
+                               *mesh = v->model->mesh.config->default_config;
+    if (own && own->connection_settings)
+        return own->connection_settings;
+    return mesh ? mesh->connection_settings : NULL;
+}
+
+/* A gateway at the edge is careful where nothing is said. */
+static bool is_edge(const struct mz_view *v, const settings *s)
+{
+    return s->profile == ist_ProxyConfig_ConnectionSettings_Profile_EDGE &&
+           v->proxy->type == MZ_PROXY_ROUTER;
+}
+
+static pb_Duration *duration(struct mz_arena *a, pb_Duration *said, bool edge, uint64_t seconds)
+{
+    return said || !edge || !seconds ? said : tr_duration_us(a, seconds * 1000000);
+}
+
+static pb_UInt32Value *number(struct mz_arena *a, const pb_Int32Value *said, bool edge,
+                              uint32_t otherwise)
+{
+    if (said)
+        return said->value < 0 ? NULL : tr_u32(a, (uint32_t)said->value);
+    return edge ? tr_u32(a, otherwise) : NULL;
+}
+
+pb_UInt32Value *tr_mesh_buffer_limit(const struct mz_view *v, struct mz_arena *a)
+{
+    const settings *s = connections(v);
+    return s ? number(a, s->listener_per_connection_buffer_limit_bytes, is_edge(v, s), 32768)
+             : NULL;
+}
+
+static void limit_time(struct mz_arena *a, const settings *s, bool edge,
+                       pb_HttpConnectionManager *m)
+{
+    pb_Duration *idle = duration(a, s->http_idle_timeout, edge, 3600),
+                *stream = duration(a, s->http_stream_idle_timeout, edge, 300);
+    if (idle || s->http_max_connection_duration || s->http_max_stream_duration) {
+        pb_HttpProtocolOptions *o = m->common_http_protocol_options =
+            TR_NEW(a, HttpProtocolOptions);
+        o->idle_timeout = idle;
+        o->max_connection_duration = s->http_max_connection_duration;
+        o->max_stream_duration = s->http_max_stream_duration;
+    }
+    m->stream_idle_timeout = stream ? stream : m->stream_idle_timeout;
+    m->request_timeout = duration(a, s->http_request_timeout, edge, 300);
+    m->request_headers_timeout = duration(a, s->http_request_headers_timeout, edge, 60);
+    m->drain_timeout = s->http_drain_timeout;
+}
+
+static void limit_http2(struct mz_arena *a, const settings *s, bool edge,
+                        pb_HttpConnectionManager *m)
+{
+    pb_UInt32Value *streams = number(a, s->http_max_concurrent_streams, edge, 100),
+                   *window = number(a, s->http2_initial_stream_window_size, edge, 65536),
+                   *all = number(a, s->http2_initial_connection_window_size, edge, 1048576);
+    if (!streams && !window && !all)
+        return;
+    pb_Http2ProtocolOptions *o = m->http2_protocol_options = TR_NEW(a, Http2ProtocolOptions);
+    o->max_concurrent_streams = streams;
+    o->initial_stream_window_size = window;
+    o->initial_connection_window_size = all;
+}
+
+static void limit_names(struct mz_arena *a, const settings *s, bool edge,
+                        pb_HttpConnectionManager *m)
+{
+    int names = (int)s->http_headers_with_underscores_action,
+        slashes = (int)s->http_path_with_escaped_slashes_action;
+    if (edge && !names)
+        names =
+            ist_ProxyConfig_ConnectionSettings_HeadersWithUnderscoresAction_HEADERS_WITH_UNDERSCORES_REJECT_REQUEST;
+    if (edge && !slashes)
+        slashes =
+            ist_ProxyConfig_ConnectionSettings_PathWithEscapedSlashesAction_UNESCAPE_AND_REDIRECT;
+    if (names && !m->common_http_protocol_options)
+        m->common_http_protocol_options = TR_NEW(a, HttpProtocolOptions);
+    if (names) /* both enums have the same order, ours with "not said" in front */
+        m->common_http_protocol_options->headers_with_underscores_action =
+            (pb_HttpProtocolOptions_HeadersWithUnderscoresAction)(names - 1);
+    if (slashes) /* here the same numbers */
+        m->path_with_escaped_slashes_action =
+            (pb_HttpConnectionManager_PathWithEscapedSlashesAction)slashes;
+    if (s->http_merge_slashes || edge)
+        m->merge_slashes = mz_bool_or(s->http_merge_slashes, true);
+}
+
+void tr_mesh_connections(const struct mz_view *v, struct mz_arena *a, pb_HttpConnectionManager *m)
+{
+    const settings *s = connections(v);
+    if (!s)
+        return;
+    const bool edge = is_edge(v, s);
+    limit_time(a, s, edge, m);
+    limit_http2(a, s, edge, m);
+    limit_names(a, s, edge, m);
+}
+
+/* ---- headers ---- */
+
+const pb_Http1ProtocolOptions *tr_mesh_http1(const struct mz_view *v)
+{
+    const ist_ProxyConfig_ProxyHeaders *h = headers(v);
+    return h && mz_bool_or(h->preserve_http1_header_case, false) ? TR_PIECE(v, PRESERVE_CASE)
+                                                                 : NULL;
+}
+
+bool tr_mesh_appends_host(const struct mz_view *v)
+{
+    const ist_ProxyConfig_ProxyHeaders *h = headers(v);
+    return h && h->x_forwarded_host && mz_bool_or(h->x_forwarded_host->enabled, false);
+}
+
+bool tr_mesh_exchanges_within(const struct mz_view *v)
+{
+    const ist_ProxyConfig_ProxyHeaders *h = headers(v);
+    return h && h->metadata_exchange_headers &&
+           h->metadata_exchange_headers->mode ==
+               ist_ProxyConfig_ProxyHeaders_MetadataExchangeMode_IN_MESH;
+}
+
 bool tr_mesh_hides_debug_headers(const struct mz_view *v)
 {
     const ist_ProxyConfig_ProxyHeaders *h = headers(v);

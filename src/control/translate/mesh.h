@@ -6,7 +6,13 @@
 const ist_mesh_ProxyConfig *tr_proxy_config(const struct mz_view *v); /* the proxy's own, else the mesh's; NULL: none */
 /* pathNormalization, proxyHeaders, gatewayTopology; @m is not shared. */
 void tr_mesh_manager(const struct mz_view *v, struct mz_arena *a, enum tr_class class, pb_HttpConnectionManager *m);
+/* connectionSettings: after all else, which they override. */
+void tr_mesh_connections(const struct mz_view *v, struct mz_arena *a, pb_HttpConnectionManager *m);
+pb_UInt32Value *tr_mesh_buffer_limit(const struct mz_view *v, struct mz_arena *a); /* of a gateway's listeners; NULL: the proxy's */
+const pb_Http1ProtocolOptions *tr_mesh_http1(const struct mz_view *v); /* names of headers keep their case; NULL: they need not */
 bool tr_mesh_hides_debug_headers(const struct mz_view *v);
+bool tr_mesh_appends_host(const struct mz_view *v); /* x-forwarded-host, where the authority is another */
+bool tr_mesh_exchanges_within(const struct mz_view *v); /* peers outside of the mesh are told nothing of the workload */
 bool tr_mesh_counts_attempts(const struct mz_view *v); /* x-envoy-attempt-count to upstreams */
 bool tr_mesh_takes_proxy_protocol(const struct mz_view *v); /* gateways behind a balancer that speaks it */
 /* tlsDefaults: of TLS that is not the mesh's own. @p is not shared, or NULL and made when there is something to say. */

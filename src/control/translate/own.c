@@ -40,7 +40,7 @@ uint64_t tr_kin(const struct mz_view *v)
 
 static uint64_t hash_of(const struct mz_view *v)
 {
-    uint64_t h = add(add(tr_kin(v), v->model->mtls_hash), v->scope->registry_only);
+    uint64_t h = add(add(tr_kin(v), v->model->mtls_hash), v->scope->leaves_hash);
     h = add(h, v->scope->sidecar ? v->scope->sidecar->hash : 1);
     for (size_t i = 0; i < v->targets.n; i++)
         h = add_target(v, h, &v->targets.v[i]);

@@ -1,4 +1,5 @@
 /* What is done with a request that matched: where it goes, how often it is tried, what is changed of it. */
+#include "control/translate/mesh.h"
 #include "control/translate/virtual_routes.h"
 
 /* ---- destinations ---- */
@@ -224,6 +225,14 @@ static void retry_on(struct mz_arena *a, const char *text, pb_route_RetryPolicy 
     p->retry_on = tr_text(a, all);
 }
 
+static void put_backoff(struct mz_arena *a, const ist_HTTPRetry *in, pb_route_RetryPolicy *p)
+{
+    if (!in->backoff)
+        return;
+    p->retry_back_off = TR_NEW(a, RetryPolicy_RetryBackOff);
+    p->retry_back_off->base_interval = in->backoff;
+}
+
 static pb_route_RetryPolicy *retries(const struct tr_routing *r, const ist_HTTPRetry *in)
 {
     struct mz_arena *a = r->a;
@@ -241,10 +250,7 @@ static pb_route_RetryPolicy *retries(const struct tr_routing *r, const ist_HTTPR
         p->n_retry_host_predicate = 0;
     if (in->retry_remote_localities && in->retry_remote_localities->value)
         p->retry_priority = TR_PIECE(r->v, RETRY_PRIORITY);
-    if (in->backoff) {
-        p->retry_back_off = TR_NEW(a, RetryPolicy_RetryBackOff);
-        p->retry_back_off->base_interval = in->backoff;
-    }
+    put_backoff(a, in, p);
     return p;
 }
 
@@ -258,6 +264,23 @@ pb_route_RetryPolicy *tr_default_retries(struct mz_view *v, struct mz_arena *a)
 {
     const struct tr_routing r = { .v = v, .a = a };
     return retries(&r, retries_of_mesh(v));
+}
+
+/* There is one place to try: which host and how long a try may take do not matter. */
+pb_route_RetryPolicy *tr_inbound_retries(struct mz_view *v, struct mz_arena *a)
+{
+    const ist_HTTPRetry *in = v->model->mesh.config->default_inbound_http_retry_policy;
+    if (!in)
+        return TR_PIECE(v, RETRY_IN);
+    if (in->attempts <= 0)
+        return NULL;
+    pb_route_RetryPolicy *p = TR_NEW(a, route_RetryPolicy);
+    *p = *(const pb_route_RetryPolicy *)TR_PIECE(v, RETRY_IN); /* shares its parts */
+    p->num_retries = tr_u32(a, (uint32_t)in->attempts);
+    if (in->retry_on[0])
+        retry_on(a, in->retry_on, p);
+    put_backoff(a, in, p);
+    return p;
 }
 
 /* What is hashed is tried where it belongs, unless it was said that it shall not be. */
@@ -345,6 +368,7 @@ static void rewrite(const struct tr_routing *r, const ist_HTTPRewrite *w, const 
                     pb_RouteAction *m)
 {
     struct mz_arena *a = r->a;
+    m->append_x_forwarded_host = tr_mesh_appends_host(r->v);
     if (w->uri_regex_rewrite)
         m->regex_rewrite =
             substitute(a, w->uri_regex_rewrite->match, w->uri_regex_rewrite->rewrite);

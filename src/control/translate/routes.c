@@ -51,7 +51,7 @@ pb_RouteConfiguration *tr_inbound_routes(struct mz_view *v, struct mz_arena *a, 
     to->max_stream_duration->max_stream_duration = TR_NEW(a, Duration);
     to->max_stream_duration->grpc_timeout_header_max = TR_NEW(a, Duration);
     if (!t || (t->port->protocol != MZ_PROTOCOL_GRPC && t->port->protocol != MZ_PROTOCOL_GRPC_WEB))
-        to->retry_policy = TR_PIECE(v, RETRY_IN); /* clients of gRPC retry themselves */
+        to->retry_policy = tr_inbound_retries(v, a); /* clients of gRPC retry themselves */
     h->name = TR_PRINTF(a, "inbound|http|%u", port);
     TR_ADD(a, h, domains) = TR_CONST("*");
     TR_ADD(a, h, routes) = r;
@@ -177,7 +177,9 @@ static pb_VirtualHost *everything_else(struct mz_view *v, struct mz_arena *a)
         r->direct_response = TR_NEW(a, DirectResponseAction);
         r->direct_response->status = 502;
     } else {
-        to_cluster(a, r, TR_CONST("PassthroughCluster"))->max_grpc_timeout = TR_NEW(a, Duration);
+        pb_RouteAction *m = to_cluster(a, r, TR_CONST(v->scope->elsewhere));
+        m->max_grpc_timeout = TR_NEW(a, Duration);
+        m->append_x_forwarded_host = tr_mesh_appends_host(v);
     }
     h->name = TR_CONST(name);
     h->include_request_attempt_count = tr_mesh_counts_attempts(v);
@@ -332,7 +334,7 @@ static void plan_key(struct mz_view *v, struct route_plan *p, struct mz_key *k)
     mz_key_u64(k, services);
     mz_key_u64(k, virtuals);
     mz_key_u64(k, v->model->mesh.hash);
-    mz_key_u64(k, v->scope->registry_only);
+    mz_key_u64(k, v->scope->leaves_hash);
     mz_key_u64(k, v->proxy->shape);
     mz_key_u64(k, tr_mesh_counts_attempts(v)); /* by settings of its own */
 }

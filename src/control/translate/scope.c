@@ -292,6 +292,20 @@ static void note_needs(struct tr_scope *s)
             s->by_labels |= mz_virtual_asks_labels(s->egress[i].virtuals[k]);
 }
 
+/* What no service stands for: dropped, sent where it wanted to go, or through a proxy that a Sidecar names. */
+static void judge_leaving(struct mz_translator *t, struct tr_scope *s, const ist_Sidecar *spec)
+{
+    const ist_OutboundTrafficPolicy *p = spec ? spec->outbound_traffic_policy : NULL;
+    const ist_Destination *by = p ? p->egress_proxy : NULL;
+    s->registry_only =
+        p ? p->mode == ist_OutboundTrafficPolicy_Mode_REGISTRY_ONLY : t->model->mesh.registry_only;
+    s->elsewhere = s->registry_only ? "BlackHoleCluster" : "PassthroughCluster";
+    if (by)
+        s->elsewhere = tr_cluster_name(t->arena, "outbound", (uint16_t)by->port->number,
+                                       mz_str_c(by->subset), mz_str_c(by->host));
+    s->leaves_hash = mz_xxh64(s->elsewhere, strlen(s->elsewhere), s->registry_only);
+}
+
 static struct tr_scope *create(struct mz_translator *t, struct mz_str ns,
                                const struct mz_sidecar *sidecar)
 {
@@ -300,10 +314,7 @@ static struct tr_scope *create(struct mz_translator *t, struct mz_str ns,
     struct tr_scope *s = mz_arena_new0(t->arena, struct tr_scope);
     s->ns = mz_arena_dup(t->arena, ns);
     s->sidecar = sidecar;
-    s->registry_only =
-        spec && spec->outbound_traffic_policy
-            ? spec->outbound_traffic_policy->mode == ist_OutboundTrafficPolicy_Mode_REGISTRY_ONLY
-            : t->model->mesh.registry_only;
+    judge_leaving(t, s, spec);
     mz_map_init(&s->by_host, MZ_MEM_XDS);
     s->egress = mz_arena_alloc0(t->arena, n * sizeof(*s->egress));
     s->egress_n = n;

@@ -120,6 +120,17 @@ static const char *ask(const char *mesh, const char *documents, const char *node
 #define FORWARDS                                                                                   \
     "\"dns_cache_config\":{\"name\":\"*.example.com_dfp_dns_cache\",\"dns_lookup_family\":\"V4_"   \
     "ONLY\"}"
+#define PRESERVE   "defaultConfig: {proxyHeaders: {preserveHttp1HeaderCase: true}}"
+#define KEEPS_CASE "\"header_key_format\":{\"stateful_formatter\":{\"name\":\"preserve_case\""
+#define EDGE(more) "defaultConfig: {connectionSettings: {profile: EDGE" more "}}"
+#define LEAVES(policy)                                                                             \
+    "---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s, namespace: "      \
+    "demo}\n"                                                                                      \
+    "spec: {outboundTrafficPolicy: {" policy "}}\n"
+#define ROUTED(more)                                                                               \
+    "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v, "          \
+    "namespace: demo}\n"                                                                           \
+    "spec: {hosts: [web], http: [{" more ", route: [{destination: {host: web}}]}]}\n"
 #define C MZ_XDS_CLUSTER
 #define L MZ_XDS_LISTENER
 #define R MZ_XDS_ROUTE
@@ -179,6 +190,15 @@ static const struct {
     /* retries, pings, warming up */
     { "", RULE("trafficPolicy: {retryBudget: {percent: 30}}"), NODE, C, OUT,
       "\"retry_budget\":{\"budget_percent\":{\"value\":30},\"min_retry_concurrency\":3}", NULL },
+    { "", RULE("trafficPolicy: {retryBudget: {budgetInterval: 9s}}"), NODE, C, OUT,
+      "\"min_retry_concurrency\":3,\"budget_interval\":\"9s\"}", NULL },
+    { "", RULE("trafficPolicy: {outlierDetection: {outlierDetectionHttpErrorCodes: [500]}}"), NODE,
+      C, OUT,
+      "\"outlier_detection\":{\"error_matcher\":{\"http_response_headers_match\":{\"headers\":[{"
+      "\"name\":\":status\",\"string_match\":{\"exact\":\"500\"}}]}}}",
+      "\"or_match\"" },
+    { "", RULE("trafficPolicy: {outlierDetection: {outlierDetectionHttpErrorCodes: [500, 503]}}"),
+      NODE, C, OUT, "\"or_match\":{\"rules\":[{\"http_response_headers_match\"", NULL },
     { "", RULE("trafficPolicy: {retryBudget: {minRetryConcurrency: 7}}"), NODE, C, OUT,
       "\"retry_budget\":{\"budget_percent\":{\"value\":20},\"min_retry_concurrency\":7}", NULL },
     { "",
@@ -269,7 +289,97 @@ static const struct {
       NULL },
     { "tlsDefaults: {cipherSuites: [A]}", WEB SERVER("tls: {mode: ISTIO_MUTUAL}"), GATEWAY, L,
       "0.0.0.0_443", "0.0.0.0_443", "cipher_suites" },
+    /* headers: their case, the host that was asked for, what is told of the workload */
+    { PRESERVE, WEB, NODE, L, "0.0.0.0_80", KEEPS_CASE, NULL },
+    { PRESERVE, WEB, NODE, L, "virtualInbound", KEEPS_CASE, NULL },
+    { PRESERVE, WEB, NODE, C, OUT,
+      "\"explicit_http_config\":{\"http_protocol_options\":{" KEEPS_CASE, NULL },
+    { PRESERVE " \nh2UpgradePolicy: UPGRADE", WEB, NODE, C, OUT, KEEPS_CASE,
+      "http2_protocol_options" },
+    { PRESERVE, DOUBLE_SERVICE_OF("web", "80", "10.1.0.1", "x"), NODE, C, OUT,
+      "\"use_downstream_protocol_config\":{\"http_protocol_options\":{" KEEPS_CASE, NULL },
+    { PRESERVE, WEB, NODE, C, "PassthroughCluster",
+      "\"use_downstream_protocol_config\":{\"http_protocol_options\":{" KEEPS_CASE, NULL },
+    { PRESERVE, DOUBLE_SERVICE_OF("web", "80", "10.1.0.1", "grpc"), NODE, C, OUT,
+      "\"http2_protocol_options\":{}", "preserve_case" },
+    { PRESERVE, WEB SERVER("tls: {mode: SIMPLE, credentialName: c}"), GATEWAY, L, "0.0.0.0_443",
+      KEEPS_CASE, NULL },
+    { "defaultConfig: {proxyHeaders: {xForwardedHost: {enabled: true}}}", WEB, NODE, R, "80",
+      "\"cluster\":\"PassthroughCluster\",\"timeout\":\"0s\",\"max_grpc_timeout\":\"0s\","
+      "\"append_x_forwarded_host\":true",
+      NULL },
+    { "defaultConfig: {proxyHeaders: {xForwardedHost: {enabled: true}}}",
+      WEB ROUTED("rewrite: {uri: /a}"), NODE, R, "80", "\"append_x_forwarded_host\":true}", NULL },
+    { "", WEB ROUTED("rewrite: {uri: /a}"), NODE, R, "80", "prefix_rewrite", "x_forwarded_host" },
+    { "defaultConfig: {proxyHeaders: {metadataExchangeHeaders: {mode: IN_MESH}}}", WEB, NODE, L,
+      "0.0.0.0_80", "\"skip_external_clusters\":true", NULL },
+    { "defaultConfig: {proxyHeaders: {metadataExchangeHeaders: {mode: IN_MESH}}}", WEB, NODE, L,
+      "virtualInbound", "istio_headers", "skip_external_clusters" },
+    /* connectionSettings */
+    { "defaultConfig: {connectionSettings: {httpIdleTimeout: 7s, httpMaxStreamDuration: 8s, "
+      "httpMaxConnectionDuration: 9s, httpHeadersWithUnderscoresAction: "
+      "HEADERS_WITH_UNDERSCORES_DROP_HEADER}}",
+      WEB, NODE, L, "0.0.0.0_80",
+      "\"common_http_protocol_options\":{\"idle_timeout\":\"7s\",\"max_connection_duration\":"
+      "\"9s\",\"max_stream_duration\":\"8s\",\"headers_with_underscores_action\":\"DROP_HEADER\"}",
+      NULL },
+    { "defaultConfig: {connectionSettings: {httpStreamIdleTimeout: 7s, httpDrainTimeout: 8s}}", WEB,
+      NODE, L, "0.0.0.0_80", "\"drain_timeout\":\"8s\"", "\"stream_idle_timeout\":\"0s\"" },
+    { "defaultConfig: {connectionSettings: {httpRequestTimeout: 7s}}", WEB, NODE, L, "0.0.0.0_80",
+      "\"request_timeout\":\"7s\"", NULL },
+    { "defaultConfig: {connectionSettings: {httpRequestHeadersTimeout: 7s}}", WEB, NODE, L,
+      "0.0.0.0_80", "\"request_headers_timeout\":\"7s\"", NULL },
+    { "defaultConfig: {connectionSettings: {httpMaxConcurrentStreams: 7, "
+      "http2InitialStreamWindowSize: 70000, http2InitialConnectionWindowSize: 80000}}",
+      DOUBLE_SERVICE_OF("web", "80", "10.1.0.1", "grpc"), NODE, L, "virtualInbound",
+      "\"http2_protocol_options\":{\"max_concurrent_streams\":7,\"initial_stream_window_size\":"
+      "70000,\"initial_connection_window_size\":80000}",
+      "\"http2_protocol_options\":{}" },
+    { "pathNormalization: {normalization: MERGE_SLASHES}\ndefaultConfig: {connectionSettings: "
+      "{httpMergeSlashes: false, httpPathWithEscapedSlashesAction: REJECT_REQUEST}}",
+      WEB, NODE, L, "0.0.0.0_80", "\"path_with_escaped_slashes_action\":\"REJECT_REQUEST\"",
+      "merge_slashes" },
+    { "defaultConfig: {connectionSettings: {profile: EDGE}}", WEB, NODE, L, "0.0.0.0_80",
+      "\"stream_idle_timeout\":\"0s\"", "common_http_protocol_options" },
+    { EDGE(""), WEB SERVER("tls: {mode: SIMPLE, credentialName: c}"), GATEWAY, L, "0.0.0.0_443",
+      "\"per_connection_buffer_limit_bytes\":32768", NULL },
+    { EDGE(""), WEB SERVER("tls: {mode: SIMPLE, credentialName: c}"), GATEWAY, L, "0.0.0.0_443",
+      "\"common_http_protocol_options\":{\"idle_timeout\":\"3600s\","
+      "\"headers_with_underscores_action\":\"REJECT_REQUEST\"}",
+      NULL },
+    { EDGE(", httpIdleTimeout: 7s, listenerPerConnectionBufferLimitBytes: 9"),
+      WEB SERVER("tls: {mode: SIMPLE, credentialName: c}"), GATEWAY, L, "0.0.0.0_443",
+      "\"per_connection_buffer_limit_bytes\":9", "3600s" },
+    { EDGE(""), WEB SERVER("tls: {mode: SIMPLE, credentialName: c}"), GATEWAY, L, "0.0.0.0_443",
+      "\"http2_protocol_options\":{\"max_concurrent_streams\":100,\"initial_stream_window_size\":"
+      "65536,\"initial_connection_window_size\":1048576}",
+      NULL },
+    { EDGE(""), WEB SERVER("tls: {mode: SIMPLE, credentialName: c}"), GATEWAY, L, "0.0.0.0_443",
+      "\"path_with_escaped_slashes_action\":\"UNESCAPE_AND_REDIRECT\"", NULL },
+    { EDGE(""), WEB SERVER("tls: {mode: SIMPLE, credentialName: c}"), GATEWAY, L, "0.0.0.0_443",
+      "\"merge_slashes\":true", NULL },
+    /* what no service stands for, by way of a proxy */
+    { "",
+      WEB LEAVES("mode: ALLOW_ANY, egressProxy: {host: out.demo.svc.cluster.local, port: "
+                 "{number: 3128}, subset: v1}"),
+      NODE, L, "virtualOutbound", "\"cluster\":\"outbound|3128|v1|out.demo.svc.cluster.local\"",
+      "PassthroughCluster" },
+    { "",
+      WEB LEAVES("mode: ALLOW_ANY, egressProxy: {host: out.demo.svc.cluster.local, port: "
+                 "{number: 3128}}"),
+      NODE, R, "80", "\"cluster\":\"outbound|3128||out.demo.svc.cluster.local\"",
+      "PassthroughCluster" },
+    { "", WEB LEAVES("mode: ALLOW_ANY"), NODE, R, "80", "\"cluster\":\"PassthroughCluster\"",
+      NULL },
     /* routes */
+    { "defaultInboundHttpRetryPolicy: {attempts: 5, retryOn: 'reset,503', backoff: 1s, "
+      "perTryTimeout: 2s}",
+      WEB, NODE, L, "virtualInbound",
+      "\"retry_policy\":{\"retry_on\":\"reset,retriable-status-codes\",\"num_retries\":5,"
+      "\"retriable_status_codes\":[503],\"retry_back_off\":{\"base_interval\":\"1s\"}}",
+      "reset-before-request" },
+    { "defaultInboundHttpRetryPolicy: {attempts: 0}", WEB, NODE, L, "virtualInbound",
+      "\"inbound|http|80\"", "retry_policy" },
     { "defaultHttpRetryPolicy: {attempts: 5, retryOn: 'reset,503'}", WEB, NODE, R, "80",
       "\"retry_on\":\"reset,retriable-status-codes\",\"num_retries\":5", NULL },
     { "defaultHttpRetryPolicy: {attempts: 0}", WEB, NODE, R, "80", OUT, "retry_policy" },
@@ -388,53 +498,68 @@ static const char *groups(const char *json)
     return out.p;
 }
 
+#define SHARES "locality_weighted_lb_config"
 static const struct {
     const char *mesh, *documents, *want;
-    bool weighs; /* the cluster heeds shares */
+    const char *heeds; /* what the cluster does; NULL: neither weighs places nor knows zones */
 } places[] = {
-    { "", API("", ""), "0:1 0:2 0:3", false },
-    { "", API("", "") APIRULE(OUTLIER), "0:1 1:2 2:3", false },
-    { "localityLbSetting: {enabled: false}", API("", "") APIRULE(OUTLIER), "0:1 0:2 0:3", false },
+    { "", API("", ""), "0:1 0:2 0:3", NULL },
+    { "", API("", "") APIRULE(OUTLIER), "0:1 1:2 2:3", NULL },
+    { "localityLbSetting: {enabled: false}", API("", "") APIRULE(OUTLIER), "0:1 0:2 0:3", NULL },
     { "localityLbSetting: {distribute: [{from: r1/*, to: {r1/z1: 30, r1/z2: 70}}]}", API("", ""),
-      "0:1*30 0:2*70 0:*1", true },
+      "0:1*30 0:2*70 0:*1", SHARES },
     { "localityLbSetting: {distribute: [{from: r7/*, to: {r1/*: 100}}]}",
-      API("", "") APIRULE(OUTLIER), "0:1 0:2 0:3", true },
+      API("", "") APIRULE(OUTLIER), "0:1 0:2 0:3", SHARES },
     { "localityLbSetting: {failover: [{from: r1, to: r3}]}", API("", "") APIRULE(OUTLIER),
-      "0:1 1:2 2:3", true },
+      "0:1 1:2 2:3", SHARES },
     { "",
       API("", "")
           APIRULE("loadBalancer: {localityLbSetting: {failoverPriority: [tier]}}, " OUTLIER),
-      "0:1 1:2 0:3", true },
+      "0:1 1:2 0:3", SHARES },
     { "",
       API("", "")
           APIRULE("loadBalancer: {localityLbSetting: {failoverPriority: ['tier=w']}}, " OUTLIER),
-      "1:1 0:2 1:3", true },
+      "1:1 0:2 1:3", SHARES },
     { "",
       API("", "") APIRULE("loadBalancer: {localityLbSetting: {failoverPriority: [tier], failover: "
                           "[{from: r1, to: r2}]}}, " OUTLIER),
-      "0:1 2:2 1:3", true },
+      "0:1 2:2 1:3", SHARES },
     { "",
       API("", "") APIRULE("loadBalancer: {localityLbSetting: {failoverPriority: "
                           "[topology.kubernetes.io/region, tier]}}, " OUTLIER),
-      "0:1 1:2 2:3", true },
+      "0:1 1:2 2:3", SHARES },
     { "", API("", "") APIRULE("loadBalancer: {localityLbSetting: {failoverPriority: [tier]}}"),
-      "0:1 0:2 0:3", false },
+      "0:1 0:2 0:3", NULL },
+    /* by zones: the proxy shares load among those of its region */
+    { "", API("", "") APIRULE("loadBalancer: {zoneAwareLbSetting: {}}"), "0:1 0:2 1:3",
+      "\"zone_aware_lb_config\":{}" },
+    { "zoneAwareLbSetting: {minClusterSize: 3}\nlocalityLbSetting: {enabled: true}", API("", ""),
+      "0:1 0:2 1:3", "\"zone_aware_lb_config\":{\"min_cluster_size\":\"3\"}" },
+    { "zoneAwareLbSetting: {}",
+      API("", "") APIRULE("loadBalancer: {localityLbSetting: {enabled: false}}"), "0:1 0:2 0:3",
+      NULL },
+    { "", API("", "") APIRULE("loadBalancer: {zoneAwareLbSetting: {enabled: false}}, " OUTLIER),
+      "0:1 0:2 0:3", "\"zone_aware_lb_config\":{\"routing_enabled\":{}" },
+    { "",
+      API("", "") APIRULE("loadBalancer: {zoneAwareLbSetting: {failoverPriority: [tier], failover: "
+                          "[{from: r1, to: r2}]}}"),
+      "0:1 2:2 1:3", "\"zone_aware_lb_config\":{}" },
     /* trafficDistribution: without outlier detection, but with the endpoints that are not ready */
-    { "", API("", ", trafficDistribution: PreferClose"), "0:14! 1:2 2:3", true },
-    { "", API("", ", trafficDistribution: PreferSameZone"), "0:14! 1:2 2:3", true },
-    { "", API("", ", trafficDistribution: PreferSameNode"), "0:14! 1:2 2:3", true },
+    { "", API("", ", trafficDistribution: PreferClose"), "0:14! 1:2 2:3", SHARES },
+    { "", API("", ", trafficDistribution: PreferSameZone"), "0:14! 1:2 2:3", SHARES },
+    { "", API("", ", trafficDistribution: PreferSameNode"), "0:14! 1:2 2:3", SHARES },
     { "", API(", annotations: {networking.istio.io/traffic-distribution: PreferClose}", ""),
-      "0:14! 1:2 2:3", true },
+      "0:14! 1:2 2:3", SHARES },
     { "", API(", annotations: {networking.istio.io/traffic-distribution: Any}", ""), "0:1 0:2 0:3",
-      false },
+      NULL },
     { "",
       "apiVersion: v1\nkind: Namespace\nmetadata: {name: demo, annotations: "
       "{networking.istio.io/traffic-distribution: prefersamezone}}\n" API("", ""),
-      "0:14! 1:2 2:3", true },
+      "0:14! 1:2 2:3", SHARES },
     { "",
       API("", ", trafficDistribution: PreferClose")
           APIRULE("loadBalancer: {localityLbSetting: {enabled: false}}"),
-      "0:14! 0:2 0:3", false },
+      "0:14! 0:2 0:3", NULL },
 };
 
 static void test_places(void **state)
@@ -446,7 +571,8 @@ static void test_places(void **state)
         const char *cluster = ask(places[i].mesh, places[i].documents, HERE, C, name);
         if (strcmp(groups(got), places[i].want) != 0)
             fail_msg("case %zu: \"%s\" is not \"%s\"", i, groups(got), places[i].want);
-        if ((strstr(cluster, "locality_weighted_lb_config") != NULL) != places[i].weighs)
+        if (places[i].heeds ? !strstr(cluster, places[i].heeds)
+                            : strstr(cluster, SHARES) || strstr(cluster, "zone_aware"))
             fail_msg("case %zu: %s", i, cluster);
     }
 }
@@ -503,6 +629,24 @@ static void test_verdicts(void **state)
           "{host: a, trafficPolicy: {loadBalancer: {localityLbSetting: {failover: [{from: a, to: "
           "a}]}}}}",
           "traffic_policy.load_balancer.locality_lb_setting.failover[0]: \"a\" cannot" },
+        { MZ_KIND_MESH_CONFIG, "{zoneAwareLbSetting: {failover: [{from: a/b, to: c}]}}",
+          "zone_aware_lb_setting.failover[0]: regions only" },
+        { MZ_KIND_MESH_CONFIG, "{proxyHttpPort: 70000}", "proxy_http_port: 70000" },
+        { MZ_KIND_MESH_CONFIG, "{defaultInboundHttpRetryPolicy: {backoff: 1s}}",
+          "default_inbound_http_retry_policy.backoff: says" },
+        { MZ_KIND_DESTINATION_RULE,
+          "{host: a, trafficPolicy: {loadBalancer: {zoneAwareLbSetting: {}, localityLbSetting: "
+          "{}}}}",
+          "traffic_policy.load_balancer: only one" },
+        { MZ_KIND_DESTINATION_RULE,
+          "{host: a, trafficPolicy: {loadBalancer: {zoneAwareLbSetting: {failoverPriority: "
+          "[topology.kubernetes.io/zone]}}}}",
+          "traffic_policy.load_balancer.zone_aware_lb_setting.failover_priority[0]: \"topology" },
+        { MZ_KIND_SIDECAR,
+          "{outboundTrafficPolicy: {mode: REGISTRY_ONLY, egressProxy: {host: a.b}}}",
+          "outbound_traffic_policy.egress_proxy: is for ALLOW_ANY" },
+        { MZ_KIND_SIDECAR, "{outboundTrafficPolicy: {mode: ALLOW_ANY, egressProxy: {host: a.b}}}",
+          "outbound_traffic_policy.egress_proxy.port: is required" },
         { MZ_KIND_DESTINATION_RULE,
           "{host: a, trafficPolicy: {loadBalancer: {localityLbSetting: {failoverPriority: ['']}}}}",
           "traffic_policy.load_balancer.locality_lb_setting.failover_priority[0]: must" },

@@ -46,7 +46,7 @@ static ProtobufCMessage *open_any(const pb_Any *any)
     return m;
 }
 
-/* metrics=name[-: dropped][+tag,-tag] ...  logs=path or name[?: with a condition] ...  spans=provider/sampling/tags[/random] */
+/* metrics=name[-: dropped][+tag,-tag] ...  logs=path or name[?: with a condition] ...  spans=provider/sampling/tags[/random][/alone] */
 static const char *say(const struct tr_telemetry *t)
 {
     struct mz_str s = MZ_STR("");
@@ -75,10 +75,11 @@ static const char *say(const struct tr_telemetry *t)
     if (t->tracing) {
         if (t->tracing->provider)
             (void)open_any(t->tracing->provider->typed_config);
-        s = mz_arena_printf(arena, "%.*sspans %s/%g/%zu%s", MZ_STR_ARG(s),
+        s = mz_arena_printf(arena, "%.*sspans %s/%g/%zu%s%s", MZ_STR_ARG(s),
                             t->tracing->provider ? t->tracing->provider->name + 14 : "-",
                             t->tracing->random_sampling->value, t->tracing->n_custom_tags,
-                            t->request_id ? "/random" : "");
+                            t->request_id ? "/random" : "",
+                            t->tracing->no_context_propagation ? "/alone" : "");
     }
     return s.p;
 }
@@ -207,6 +208,9 @@ static const struct {
                 "tracing: [{providers: [{name: o}], disableSpanReporting: true}]")
           TELEMETRY("demo", "b", "tracing: [{disableSpanReporting: false, match: {mode: SERVER}}]"),
       "spans opentelemetry/1/9", "" },
+    { "defaultProviders: {tracing: [d]}\n",
+      TELEMETRY("demo", "a", "tracing: [{match: {mode: CLIENT}, disableContextPropagation: true}]"),
+      "spans datadog/1/9", "spans datadog/1/9/alone" },
     { "", TELEMETRY("demo", "a", "tracing: [{providers: [{name: lost}]}]"), "", "" },
     { "", TELEMETRY("demo", "a", "tracing: [{providers: [{name: f}]}]"), "", "" },
 };

@@ -9,6 +9,7 @@ struct spec {             /* of one class of listener */
     const char *provider; /* NULL: none */
     bool off;
     bool no_tags; /* without Istio's */
+    bool alone;   /* peers are told no context */
     bool random;  /* sampled without looking at the request's id */
     const pb_DoubleValue *sampling;
     const ist_telemetry_Tracing *tags; /* whose customTags; NULL: nobody's */
@@ -211,6 +212,8 @@ static void merge_one(const ist_telemetry_Tracing *m, struct spec *s)
         s->sampling = m->random_sampling_percentage;
     if (m->use_request_id_for_trace_sampling)
         s->random = !m->use_request_id_for_trace_sampling->value;
+    if (m->disable_context_propagation)
+        s->alone = m->disable_context_propagation->value;
     if (m->enable_istio_tags)
         s->no_tags = !m->enable_istio_tags->value;
 }
@@ -260,6 +263,8 @@ void tr_tracing_add(struct mz_view *v, enum tr_class class, const struct tr_said
         return;
     }
     finish(v, m, s.sampling ? s.sampling->value : usual_sampling(v), !s.no_tags, s.tags);
+    m->no_context_propagation =
+        s.alone && v->proxy->release >= 130; /* older ones would refuse it */
     t->tracing = m;
     if (s.random)
         t->request_id = request_id(a, s.random);

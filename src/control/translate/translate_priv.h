@@ -27,6 +27,8 @@ struct tr_scope { /* what workloads of one namespace, or those that a Sidecar se
     size_t services_n;
     struct mz_map by_host; /* const struct mz_service */
     bool registry_only;    /* nothing leaves that no service stands for */
+    const char *elsewhere; /* the cluster of what no service stands for */
+    uint64_t leaves_hash;  /* of both */
     bool node_local;       /* some service has endpoints for their own node alone */
     bool by_labels;        /* some VirtualService looks at the labels of clients */
 };
@@ -127,12 +129,12 @@ void tr_listeners_outbound(struct mz_view *v, struct mz_outs *out);
 void tr_names(struct mz_view *v, struct mz_outs *out);
 struct mz_out *tr_secret(struct mz_view *v, struct mz_str name); /* secrets.c; NULL: not there, or not for this proxy */
 struct mz_out *tr_routes(struct mz_view *v, struct mz_str name); /* NULL: not a name of routes */
-const char *tr_elsewhere(const struct mz_view *v); /* the cluster of what no service stands for */
 bool tr_can_dial(const struct mz_view *v, struct mz_str address); /* the proxy has an address of its family */
 struct mz_str tr_wildcard(const struct mz_proxy *p); /* "0.0.0.0", or "::" where there is only IPv6 */
 /* Routes of 15006 to the port of @t; NULL: to any other port. */
 pb_RouteConfiguration *tr_inbound_routes(struct mz_view *v, struct mz_arena *a, char *cluster, const struct mz_target *t);
 
+pb_route_RetryPolicy *tr_inbound_retries(struct mz_view *v, struct mz_arena *a); /* of routes of 15006; NULL: none */
 pb_route_RetryPolicy *tr_default_retries(struct mz_view *v, struct mz_arena *a); /* of routes that say nothing; route_action.c; NULL: none */
 
 /* http_manager.c */
@@ -184,6 +186,7 @@ bool tr_cluster_is_http2(const struct tr_cluster *c);
 
 /* cluster_policy.c: what a DestinationRule says; each part may say nothing */
 pb_http_HttpProtocolOptions *tr_cluster_http(struct tr_cluster *c); /* to be changed */
+void tr_cluster_as_client(struct tr_cluster *c); /* it speaks what the client speaks */
 void tr_cluster_pool(struct tr_cluster *c);     /* after the protocol is known */
 void tr_cluster_outlier(struct tr_cluster *c);
 void tr_cluster_balancer(struct tr_cluster *c); /* may turn it into one that dials where the client wanted */
