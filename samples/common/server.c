@@ -335,7 +335,7 @@ static int listen_on(int family, const char *host, int port)
         return -1;
     if (family == AF_INET6)
         (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero));
-    (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send, sizeof(send)); /* accepted ones have it, too */
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send, sizeof(send)); /* and of what it accepts */
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == 0 &&
         bind(fd, &a.sa, family == AF_INET ? sizeof(a.in) : sizeof(a.in6)) == 0 &&
         listen(fd, 4096) == 0)
