@@ -642,6 +642,8 @@ static void info_init(struct mz_stream *s)
     i->local = d->local_restored;
     i->remote = d->conn->remote;
     i->direct_remote = d->conn->direct_remote;
+    if (d->found && d->found->local_restored)
+        i->direct_local = d->conn->local;
     i->conn_id = d->conn->id;
     i->stream_id = s->id;
     i->decision = mz_decision_create(s->arena, i->start_us);

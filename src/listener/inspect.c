@@ -53,6 +53,7 @@ static void let_go(struct inspect *x)
 static void drop(struct inspect *x, const char *why)
 {
     MZ_LOG(DEBUG, conn_handler, "closing a connection in its listener filters: %s", why);
+    mz_incoming_log(x->cfg, &x->in, NULL);
     let_go(x);
     mz_incoming_close(x->acceptor->worker->loop, &x->in);
 }
@@ -118,27 +119,30 @@ static bool take(struct inspect *x, size_t n)
     return true;
 }
 
-static enum mz_lfilter_flow show(struct inspect *x, struct mz_lfilter *f, bool ended)
+/* @ended: the client will say no more; set when that is found out here. */
+static enum mz_lfilter_flow show(struct inspect *x, struct mz_lfilter *f, bool *ended)
 {
     size_t want = f->type->want(f);
     for (;;) {
         size_t n;
         enum look l = peek(x, f, want, &n);
-        if (l == LOOK_FAILED)
+        if (l == LOOK_FAILED) {
+            mz_count(x->cfg->scope, MZ_LISTENER_STAT_FILTER_ERROR, 1);
             return MZ_LF_CLOSE;
-        if (l == LOOK_END || (l != LOOK_SOME && ended))
-            return f->type->on_data(f, (struct mz_str){ x->peek, 0 }, true) == MZ_LF_CONTINUE
-                       ? MZ_LF_CONTINUE
-                       : MZ_LF_CLOSE;
-        if (l == LOOK_WAIT || (n == x->seen && !ended))
+        }
+        if (l == LOOK_END) /* who says nothing is not served (Envoy) */
+            *ended = true;
+        if (l != LOOK_SOME && *ended)
+            return MZ_LF_CLOSE;
+        if (l == LOOK_WAIT || (n == x->seen && !*ended))
             return MZ_LF_STOP;
         x->seen = n;
         enum mz_lfilter_flow flow =
-            f->type->on_data(f, (struct mz_str){ x->peek, n }, ended && n < x->peek_cap);
+            f->type->on_data(f, (struct mz_str){ x->peek, n }, *ended && n < x->peek_cap);
         if (flow != MZ_LF_STOP)
             return flow;
         if (n < x->peek_cap || x->peek_cap >= want) /* the socket held no more */
-            return ended || n >= want ? MZ_LF_CLOSE : MZ_LF_STOP;
+            return *ended || n >= want ? MZ_LF_CLOSE : MZ_LF_STOP;
     }
 }
 
@@ -160,17 +164,17 @@ static void run(struct inspect *x, bool ended)
         enum mz_lfilter_flow flow =
             x->seen || !f->type->on_accept ? MZ_LF_STOP : f->type->on_accept(f);
         if (flow == MZ_LF_STOP)
-            flow = show(x, f, ended);
+            flow = show(x, f, &ended);
         if (flow == MZ_LF_STOP)
             return;
         if (flow == MZ_LF_CLOSE) {
-            mz_count(x->cfg->scope,
-                     ended ? MZ_LISTENER_STAT_FILTER_REMOTE_CLOSE : MZ_LISTENER_STAT_FILTER_ERROR,
-                     1);
+            if (ended)
+                mz_count(x->cfg->scope, MZ_LISTENER_STAT_FILTER_REMOTE_CLOSE, 1);
             drop(x, f->type->name);
             return;
         }
         if (f->consume && !take(x, f->consume)) {
+            mz_count(x->cfg->scope, MZ_LISTENER_STAT_FILTER_ERROR, 1);
             drop(x, "read failed");
             return;
         }

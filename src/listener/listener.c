@@ -538,4 +538,11 @@ void mz_listener_manager_each(struct mz_listener_manager *m,
         };
         fn(arg, &shown);
     }
+    for (struct mz_list *n = m->retired.next; n != &m->retired; n = n->next) {
+        const struct mz_listener_config *c = MZ_CONTAINER(n, struct listener, link)->cfg;
+        const struct mz_listener_shown shown = { .name = c->name,
+                                                 .via_api = c->via_api,
+                                                 .draining = listener_state(c) };
+        fn(arg, &shown);
+    }
 }

@@ -32,8 +32,9 @@ struct mz_listener_shown { /* for /config_dump */
     struct mz_listener_state {
         struct mz_str version, bytes; /* bytes NULL: there is none in this state */
         uint64_t updated_wall_us;
-    } active, warming;
+    } active, warming, draining;
 };
+/* One that drains comes by itself, behind the others: its name may have been met already. */
 void mz_listener_manager_each(struct mz_listener_manager *m, void (*fn)(void *arg, const struct mz_listener_shown *l), void *arg);
 
 struct mz_init;

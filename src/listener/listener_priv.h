@@ -140,6 +140,8 @@ struct mz_wire_call;
 struct mz_wire *mz_acceptor_call(struct mz_acceptor *a, const struct mz_wire_call *call);
 /* Ends one that has no owner yet, with its arena. */
 void mz_incoming_close(struct mz_loop *l, const struct mz_incoming *in);
+/* The listener's logs of one that never had a chain; @no_chain: the details of why none fits, NULL: its listener filters ended it. */
+void mz_incoming_log(const struct mz_listener_config *cfg, const struct mz_incoming *in, const char *no_chain);
 /* by_address.c: a worker's started acceptors, on its thread */
 void mz_acceptors_put(struct mz_acceptor *a); /* replaces one of the same address */
 void mz_acceptors_del(struct mz_acceptor *a); /* nothing where it is not there */

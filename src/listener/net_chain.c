@@ -102,6 +102,7 @@ static void info_fill(const struct mz_downstream *d, struct mz_stream_info *i)
     i->local = d->local_restored;
     i->remote = conn->remote;
     i->direct_remote = conn->direct_remote;
+    i->direct_local = conn->local;
     i->rx_body = i->wire_in = conn->rx_bytes;
     i->tx_body = i->wire_out = conn->tx_bytes;
     i->filter_chain_name = d->chain_name;
@@ -152,31 +153,41 @@ static void write_logs(struct mz_net_chain *c)
     logs_write(config(c), info);
 }
 
+void mz_incoming_log(const struct mz_listener_config *cfg, const struct mz_incoming *in,
+                     const char *no_chain)
+{
+    if (!cfg->n_logs)
+        return;
+    struct mz_loop *loop = in->worker->loop;
+    struct mz_arena *arena = mz_arena_create(MZ_MEM_STREAM);
+    struct mz_stream_info *i = mz_arena_new0(arena, struct mz_stream_info);
+    i->arena = arena;
+    i->start_us = i->end_us = mz_loop_now_us(loop);
+    i->start_wall_us = mz_loop_wall_us(loop);
+    i->local = in->local;
+    i->remote = in->remote;
+    i->direct_remote = in->direct_remote;
+    i->listener_name = cfg->name;
+    i->listener_metadata = cfg->metadata;
+    i->listener_direction = cfg->traffic_direction;
+    i->sni = in->server_name;
+    i->ja3 = in->ja3;
+    i->ja4 = in->ja4;
+    i->dynamic_metadata = in->metadata;
+    if (no_chain) {
+        i->details = no_chain;
+        mz_info_flag(i, MZ_FLAG(NO_ROUTE_FOUND));
+    }
+    logs_write(cfg, i);
+    mz_arena_destroy(arena);
+}
+
 /* No chain serves it: closed, counted, logged (L4). */
 static void refuse(struct mz_acceptor *a, const struct mz_incoming *in)
 {
     MZ_LOG(DEBUG, conn_handler, "closing connection: no matching filter chain found");
     mz_count(a->cfg->scope, MZ_LISTENER_STAT_NO_CHAIN, 1);
-    if (a->cfg->n_logs) {
-        struct mz_arena *arena = mz_arena_create(MZ_MEM_STREAM);
-        struct mz_stream_info *i = mz_arena_new0(arena, struct mz_stream_info);
-        i->arena = arena;
-        i->start_us = i->end_us = mz_loop_now_us(a->worker->loop);
-        i->start_wall_us = mz_loop_wall_us(a->worker->loop);
-        i->local = in->local;
-        i->remote = in->remote;
-        i->direct_remote = in->direct_remote;
-        i->listener_name = a->cfg->name;
-        i->listener_metadata = a->cfg->metadata;
-        i->listener_direction = a->cfg->traffic_direction;
-        i->sni = in->server_name;
-        i->ja3 = in->ja3;
-        i->ja4 = in->ja4;
-        i->details = "filter_chain_not_found";
-        mz_info_flag(i, MZ_FLAG(NO_ROUTE_FOUND));
-        logs_write(a->cfg, i);
-        mz_arena_destroy(arena);
-    }
+    mz_incoming_log(a->cfg, in, "filter_chain_not_found");
 }
 
 static void extensions_drop(const struct mz_extension **v, size_t n)

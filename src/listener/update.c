@@ -400,7 +400,6 @@ enum mz_listener_change mz_listener_manager_set(
     mz_init_init(&w->init);
     w->of = l;
     if (!prepare(m, msg, bytes, version, f, w, err)) {
-        mz_count(m->scope, MZ_LM_STAT_CREATE_FAILURE, 1);
         warming_free(w);
         if (is_new)
             listener_destroy(l);

@@ -36,6 +36,7 @@ struct mz_tls_cert_facts {
 };
 struct mz_tls_facts {
     struct mz_str version, cipher, group, sni, alpn, session_id; /* "TLSv1.3"; session_id in hex */
+    uint16_t cipher_id; /* IANA's number of the suite */
     bool peer_presented; /* a certificate */
     bool peer_validated; /* ... that the validation context accepted */
     struct mz_tls_cert_facts peer, own;

@@ -153,23 +153,22 @@ static void value_close_type(const struct step *s, const struct mz_format_ctx *c
 static void value_unique_id(const struct step *s, const struct mz_format_ctx *c, struct value *out)
 {
     (void)s, (void)c;
-    static const char hex[] = "0123456789abcdef";
     static _Thread_local struct mz_rand rand;
     static _Thread_local bool seeded;
     if (!seeded) {
         mz_rand_init(&rand, 0);
         seeded = true;
     }
-    uint64_t half[2] = { mz_rand_u64(&rand), mz_rand_u64(&rand) };
-    half[0] = (half[0] & ~0xf000ull) | 0x4000u; /* version 4 */
-    half[1] = (half[1] & ~(3ull << 62)) | 1ull << 63;
-    char *p = out->scratch;
-    for (unsigned i = 0; i < 32; i++) {
-        if (i == 8 || i == 12 || i == 16 || i == 20)
-            *p++ = '-';
-        *p++ = hex[half[i / 16] >> (60 - i % 16 * 4) & 15];
-    }
-    value_str(out, (struct mz_str){ out->scratch, 36 });
+    mz_info_uuid(mz_rand_u64(&rand), mz_rand_u64(&rand), out->scratch);
+    value_str(out, (struct mz_str){ out->scratch, MZ_UUID_TEXT });
+}
+
+static void value_stream_id(const struct step *s, const struct mz_format_ctx *c, struct value *out)
+{
+    (void)s;
+    struct mz_str id = mz_info_stream_id(c->info, out->scratch);
+    if (id.n)
+        value_str(out, id);
 }
 
 static bool compile_hostname(struct step *s, struct mz_str param, struct mz_arena *a,
@@ -729,7 +728,7 @@ const struct operator_row operators_info[] = {
     { MZ_STR_INIT("START_TIME"), value_start_time, time_compile_utc, 0, PARAMS_MAY, false,
       WAY_START_TIME },
     WITH("START_TIME_LOCAL", value_start_time, time_compile_local, start_us),
-    STR("STREAM_ID", request_id),
+    FREE("STREAM_ID", value_stream_id),
     STR("TLS_JA3_FINGERPRINT", ja3),
     STR("TLS_JA4_FINGERPRINT", ja4),
     BARE("TRACE_ID", value_member_text, trace_id),

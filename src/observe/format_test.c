@@ -355,6 +355,14 @@ static void test_random_ids(void **state)
     assert_int_equal(strlen(first), 36);
     assert_int_equal(first[14], '4');
     assert_string_not_equal(render("%UNIQUE_ID%", &c, false), first);
+    /* That of a connection stays, another one has another. */
+    struct mz_stream_info conn = { .conn_id = 7, .start_wall_us = 1 };
+    c.info = &conn;
+    (void)snprintf(first, sizeof(first), "%s", render("%STREAM_ID%", &c, false));
+    assert_int_equal(strlen(first), MZ_UUID_TEXT);
+    assert_string_equal(render("%STREAM_ID%", &c, false), first);
+    conn.conn_id = 8;
+    assert_string_not_equal(render("%STREAM_ID%", &c, false), first);
     assert_string_not_equal(render("%HOSTNAME%", &c, false), "-");
 }
 

@@ -141,3 +141,27 @@ const struct mz_filter_object *mz_info_state(const struct mz_stream_info *i, str
 {
     return i->filter_state ? mz_map_get(i->filter_state, name) : NULL;
 }
+
+void mz_info_uuid(uint64_t high, uint64_t low, char out_text[MZ_UUID_TEXT])
+{
+    static const char hex[] = "0123456789abcdef";
+    const uint64_t half[2] = { (high & ~0xf000ull) | 0x4000u, (low & ~(3ull << 62)) | 1ull << 63 };
+    char *p = out_text;
+    for (unsigned i = 0; i < 32; i++) {
+        if (i == 8 || i == 12 || i == 16 || i == 20)
+            *p++ = '-';
+        *p++ = hex[half[i / 16] >> (60 - i % 16 * 4) & 15];
+    }
+}
+
+struct mz_str mz_info_stream_id(const struct mz_stream_info *i, char out_text[MZ_UUID_TEXT])
+{
+    if (i->request_id.n || i->stream_id || !i->conn_id)
+        return i->request_id;
+    /* Of what tells this connection from all others of the process; the hash has a secret seed. */
+    const uint64_t of[2][2] = { { i->conn_id, i->start_wall_us },
+                                { i->start_wall_us, ~i->conn_id } };
+    mz_info_uuid(mz_str_hash((struct mz_str){ (const char *)of[0], sizeof(of[0]) }),
+                 mz_str_hash((struct mz_str){ (const char *)of[1], sizeof(of[1]) }), out_text);
+    return (struct mz_str){ out_text, MZ_UUID_TEXT };
+}

@@ -155,6 +155,11 @@ void mz_info_set_state(struct mz_stream_info *i, struct mz_str name, struct mz_f
 struct mz_map *mz_info_state_map(struct mz_stream_info *i); /* makes it, for who shares it with another */
 void mz_info_inherit_state(struct mz_stream_info *i, const struct mz_map *of_connection); /* NULL: nothing */
 const struct mz_filter_object *mz_info_state(const struct mz_stream_info *i, struct mz_str name); /* NULL: none */
+/* %STREAM_ID%: the request's, of a connection a UUID of its own, the same in each of its entries (Envoy); "" before there is one.
+ * Borrowed, or in @out_text. */
+#define MZ_UUID_TEXT 36
+struct mz_str mz_info_stream_id(const struct mz_stream_info *i, char out_text[MZ_UUID_TEXT]);
+void mz_info_uuid(uint64_t high, uint64_t low, char out_text[MZ_UUID_TEXT]); /* version 4; written without NUL */
 /* "URX,UF" or "UpstreamRetryLimitExceeded,...", in the order of their setting; "-" for none. Written without NUL; returns the
  * length. */
 #define MZ_FLAGS_TEXT 1024

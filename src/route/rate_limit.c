@@ -111,7 +111,7 @@ static enum found act(const struct mz_rate_query *q, const struct rate_action *a
         return FOUND;
     }
     case ACTION_QUERY:
-        return parameter(q, a->name, out) && out->n ? FOUND : absent(a);
+        return parameter(q, a->name, out) ? FOUND : absent(a);
     case ACTION_REMOTE_ADDRESS:
     case ACTION_MASKED_ADDRESS:
         *out = address(q, a);
@@ -148,6 +148,12 @@ static bool hits(const struct rate_limit *l, const struct mz_rate_query *q, uint
     return true;
 }
 
+static bool enabled(const struct rate_limit *l, const struct mz_rate_query *q)
+{
+    return !l->enabled.key.n ||
+           (q->global && mz_runtime_fraction(mz_runtime_here(), &l->enabled, q->q.random));
+}
+
 static bool describe(const struct rate_limit *l, const struct mz_rate_query *q, bool of_filter,
                      struct mz_descriptor *out)
 {
@@ -173,7 +179,7 @@ size_t mz_rate_limits_describe(const struct mz_rate_limits *l, unsigned stage,
 {
     size_t n = 0;
     for (size_t i = 0; l && i < l->n; i++)
-        if ((l->of_filter || l->v[i].stage == stage) &&
+        if ((l->of_filter || l->v[i].stage == stage) && enabled(&l->v[i], q) &&
             describe(&l->v[i], q, l->of_filter, &out[n]))
             n++;
     return n;

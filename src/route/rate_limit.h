@@ -29,6 +29,7 @@ struct mz_rate_query {
     const struct mz_route *route;
     struct mz_route_query q; /* h, info, arena, random, dynamic_metadata */
     struct mz_str service_cluster;
+    bool global; /* the runtime is asked about disable_key; without: who has one gives no descriptor (local limits, Envoy) */
 };
 /* The descriptors of those of @stage, in their order; one whose action finds nothing gives none. @out has room for
  * mz_rate_limits_n(l). Returns how many there are. */

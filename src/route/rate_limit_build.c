@@ -132,6 +132,10 @@ static bool limit_build(struct builder *b, const pb_RateLimit *m, bool of_filter
     if (of_filter && (m->stage || m->disable_key[0]))
         return mz_err_set(b->err, "stage and disable_key are for rate_limits of routes");
     *out = (struct rate_limit){ .stage = mz_u32_or(m->stage, 0), .hits = 1 };
+    if (m->disable_key[0])
+        out->enabled = (struct mz_fraction){
+            mz_arena_printf(b->a, "ratelimit.%s.http_filter_enabled", m->disable_key), 100, 100
+        };
     if (m->hits_addend && !hits_build(b, m->hits_addend, out))
         return mz_err_at(b->err, "hits_addend");
     out->v = build_newn0(b, struct rate_action, m->n_actions);
@@ -153,9 +157,7 @@ bool mz_rate_limits_build(pb_RateLimit **v, size_t n, bool of_filter, struct mz_
     for (size_t i = 0; i < n; i++) {
         if (!limit_build(&b, v[i], of_filter, &l->v[l->n]))
             return mz_err_at(err, "[%zu]", i);
-        if (!v[i]->disable_key
-                 [0]) /* one that may be switched off is not for local limits (Envoy) */
-            l->n++;
+        l->n++;
     }
     *out = l;
     return true;

@@ -35,6 +35,7 @@ struct rate_limit {
     unsigned stage;
     uint64_t hits;
     struct mz_format *hits_format; /* NULL: hits */
+    struct mz_fraction enabled;    /* by disable_key; without a key: always */
 };
 struct mz_rate_limits {
     struct rate_limit *v;

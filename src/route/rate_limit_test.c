@@ -23,8 +23,10 @@ static const struct {
       "/", NULL, "generic_key=b" },
     { "[{actions: [{query_parameters: {query_parameter_name: 'q 1', descriptor_key: k}}]}]",
       "/?q=0&q%201=a%20b#f", NULL, "k=a b" },
-    { "[{actions: [{query_parameters: {query_parameter_name: q, descriptor_key: k}}]}]",
-      "/?q=", NULL, "" },
+    { "[{actions: [{query_parameters: {query_parameter_name: q, descriptor_key: k}}]}]", "/?q=&z",
+      NULL, "k=" },
+    { "[{actions: [{query_parameters: {query_parameter_name: q, descriptor_key: k}}]}]", "/?z",
+      NULL, "" },
     { "[{actions: [{remote_address: {}}]}, {actions: [{masked_remote_address: "
       "{v4_prefix_mask_len: 9}}]}, {actions: [{masked_remote_address: {}}]}]",
       "/", NULL,
@@ -59,7 +61,7 @@ static const struct {
       "/", NULL, "" },
     { "[{stage: 1, actions: [{generic_key: {descriptor_value: a}}]}, {disable_key: x, actions: "
       "[{generic_key: {descriptor_value: b}}]}, {actions: [{generic_key: {descriptor_value: c}}]}]",
-      "/", NULL, "generic_key=c" },
+      "/", NULL, "generic_key=b|generic_key=c" },
 };
 
 static const char *route_yaml(struct fixture *f, const char *rate_limits)
@@ -87,7 +89,7 @@ static struct mz_rate_query query(struct fixture *f, const struct mz_route *r,
     assert_true(mz_addr_parse_ip(MZ_STR("10.255.3.4"), 5, &info->remote));
     f->q.info = info;
     f->q.dynamic_metadata = m;
-    return (struct mz_rate_query){ r, f->q, MZ_STR("svc") };
+    return (struct mz_rate_query){ r, f->q, MZ_STR("svc"), true };
 }
 
 static struct mz_str text_of(struct fixture *f, const struct mz_descriptor *d, size_t n)
@@ -119,6 +121,24 @@ static void test_actions(void **state)
         assert_string_equal(text_of(&f, d, n).p, cases[i].want);
         fixture_fini(&f);
     }
+}
+
+/* Local limits leave out what may be switched off; the runtime switches it off for the service. */
+static void test_disable_key(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct mz_stream_info info;
+    struct mz_descriptor d;
+    fixture_init(&f);
+    assert_true(
+        fixture_routes(&f, route_yaml(&f, "[{disable_key: x, actions: [{remote_address: {}}]}]")));
+    const struct mz_route *r = fixture_get(&f, "a", "/", NULL);
+    struct mz_rate_query q = query(&f, r, &info);
+    assert_int_equal(mz_rate_limits_describe(r->rate_limits, 0, &q, &d), 1);
+    q.global = false;
+    assert_int_equal(mz_rate_limits_describe(r->rate_limits, 0, &q, &d), 0);
+    fixture_fini(&f);
 }
 
 static const struct {
@@ -180,6 +200,7 @@ static void test_of_filters(void **state)
 int main(void)
 {
     const struct CMUnitTest t[] = { cmocka_unit_test(test_actions),
+                                    cmocka_unit_test(test_disable_key),
                                     cmocka_unit_test(test_of_filters) };
     return cmocka_run_group_tests_name("rate_limit", t, NULL, NULL);
 }

@@ -183,13 +183,32 @@ static pb_UpdateFailureState *failure_of(struct mz_arena *a, const struct mz_lds
     return m;
 }
 
+/* The entry of that name, made where there is none yet. */
+static pb_ListenersConfigDump_DynamicListener *dynamic_of(struct walk *w, struct mz_str name)
+{
+    for (size_t i = 0; i < w->dynamic.n; i++) {
+        pb_ListenersConfigDump_DynamicListener *l =
+            (pb_ListenersConfigDump_DynamicListener *)w->dynamic.v[i];
+        if (mz_str_eq(mz_str_c(l->name), name))
+            return l;
+    }
+    pb_ListenersConfigDump_DynamicListener *l =
+        page_new(w->d->arena, &pb_ListenersConfigDump_DynamicListener__descriptor);
+    l->name = text_of(w->d->arena, name);
+    add(&w->dynamic, &l->base);
+    return l;
+}
+
 static void one_listener(void *arg, const struct mz_listener_shown *shown)
 {
     struct walk *w = arg;
     struct mz_arena *a = w->d->arena;
     if (!wanted(w->d, shown->name))
         return;
-    if (shown->via_api) {
+    if (shown->draining.bytes.p) {
+        if (shown->via_api)
+            dynamic_of(w, shown->name)->draining_state = state_of(a, &shown->draining);
+    } else if (shown->via_api) {
         pb_ListenersConfigDump_DynamicListener *l =
             page_new(a, &pb_ListenersConfigDump_DynamicListener__descriptor);
         l->name = text_of(a, shown->name);
@@ -209,22 +228,8 @@ static void one_listener(void *arg, const struct mz_listener_shown *shown)
 static void one_error(void *arg, const struct mz_lds_error *e)
 {
     struct walk *w = arg;
-    struct mz_arena *a = w->d->arena;
-    if (!wanted(w->d, e->name))
-        return;
-    for (size_t i = 0; i < w->dynamic.n; i++) {
-        pb_ListenersConfigDump_DynamicListener *l =
-            (pb_ListenersConfigDump_DynamicListener *)w->dynamic.v[i];
-        if (mz_str_eq(mz_str_c(l->name), e->name)) {
-            l->error_state = failure_of(a, e);
-            return;
-        }
-    }
-    pb_ListenersConfigDump_DynamicListener *l =
-        page_new(a, &pb_ListenersConfigDump_DynamicListener__descriptor);
-    l->name = text_of(a, e->name);
-    l->error_state = failure_of(a, e);
-    add(&w->dynamic, &l->base);
+    if (wanted(w->d, e->name))
+        dynamic_of(w, e->name)->error_state = failure_of(w->d->arena, e);
 }
 
 ProtobufCMessage *dump_listeners(const struct dump *d)
@@ -344,7 +349,8 @@ static void static_cluster(void *arg, const struct mz_cluster_shown *c)
 
 static void static_listener(void *arg, const struct mz_listener_shown *l)
 {
-    static_message(arg, l->active.bytes, l->via_api, &pb_Listener__descriptor);
+    if (!l->draining.bytes.p)
+        static_message(arg, l->active.bytes, l->via_api, &pb_Listener__descriptor);
 }
 
 static void put_resources(const struct dump *d, pb_Bootstrap *b)

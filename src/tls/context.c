@@ -287,6 +287,7 @@ static bool sessions_build(const pb_DownstreamTlsContext *m, struct tls_factory 
         m->session_ticket_keys_type_case ==
             pb_DownstreamTlsContext_SESSION_TICKET_KEYS_TYPE_DISABLE_STATELESS_SESSION_RESUMPTION &&
         m->disable_stateless_session_resumption) {
+        f->sessions_by_id = true;
         SSL_CTX_set_options(f->ctx, SSL_OP_NO_TICKET);
         if (m->disable_stateful_session_resumption)
             (void)SSL_CTX_set_num_tickets(f->ctx, 0);

@@ -187,10 +187,26 @@ static bool covers(const struct key_pair *k, struct mz_str name)
     return false;
 }
 
+/* TLS 1.2: is one of the suites that the client offers for this kind of key, and ours, too? */
+static bool suite_fits(SSL *ssl, bool ec)
+{
+    STACK_OF(SSL_CIPHER) *ours = SSL_get_ciphers(ssl), *theirs = SSL_get_client_ciphers(ssl);
+    int kind = ec ? NID_auth_ecdsa : NID_auth_rsa;
+    for (int i = 0; i < sk_SSL_CIPHER_num(theirs); i++) {
+        const SSL_CIPHER *c = sk_SSL_CIPHER_value(theirs, i);
+        if (SSL_CIPHER_get_auth_nid(c) == kind &&
+            sk_SSL_CIPHER_find(ours, (SSL_CIPHER *)(uintptr_t)c) >= 0)
+            return true;
+    }
+    return false;
+}
+
 /* Does the client take signatures of this key? */
 static bool client_takes(SSL *ssl, const struct key_pair *k)
 {
     bool ec = EVP_PKEY_is_a(k->key, "EC");
+    if (SSL_version(ssl) < TLS1_3_VERSION && !suite_fits(ssl, ec))
+        return false;
     int n = SSL_get_sigalgs(ssl, 0, NULL, NULL, NULL, NULL, NULL);
     for (int i = 0; i < n; i++) {
         int sign = 0;

@@ -72,6 +72,7 @@ struct tls_factory {
     size_t n_pairs;
     struct verify_rules verify;
     bool require_client, require_sni, full_scan;
+    bool sessions_by_id; /* servers: no tickets, by configuration */
     enum staple_policy staple_policy;
     struct mz_str sni;
     bool auto_host_sni; /* the host's name instead */

@@ -436,10 +436,13 @@ static struct mz_str alpn(const struct mz_transport *base)
     return (struct mz_str){ (const char *)p, n };
 }
 
+/* As Envoy shows it: TLS 1.3 has none, nor has who is about to get a ticket instead. */
 static struct mz_str session_id(struct tls_transport *t, struct mz_arena *a)
 {
     unsigned n = 0;
-    const SSL_SESSION *s = SSL_get_session(t->ssl);
+    bool ticket = SSL_is_server(t->ssl) && !SSL_session_reused(t->ssl) && !t->f->sessions_by_id;
+    bool has = SSL_version(t->ssl) < TLS1_3_VERSION && !ticket;
+    const SSL_SESSION *s = has ? SSL_get_session(t->ssl) : NULL;
     const unsigned char *id = s ? SSL_SESSION_get_id(s, &n) : NULL;
     char *out = mz_arena_alloc(a, (size_t)n * 2 + 1);
     for (unsigned i = 0; i < n; i++)
@@ -457,6 +460,7 @@ static const struct mz_tls_facts *facts(struct mz_transport *base)
     const char *sni = SSL_get_servername(t->ssl, TLSEXT_NAMETYPE_host_name);
     f->version = mz_str_c(SSL_get_version(t->ssl));
     f->cipher = mz_str_c(SSL_get_cipher_name(t->ssl));
+    f->cipher_id = SSL_CIPHER_get_protocol_id(SSL_get_current_cipher(t->ssl));
     f->group = mz_arena_dup(a, mz_str_c(group_name(t->ssl)));
     f->sni = mz_arena_dup(a, mz_str_c(sni));
     f->alpn = mz_arena_dup(a, alpn(base));

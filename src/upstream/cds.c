@@ -105,7 +105,7 @@ static bool update(void *arg, const struct mz_xds_update *u, struct mz_err *err)
         mz_free(MZ_MEM_XDS, c->version);
         c->version = mz_strndup(MZ_MEM_XDS, u->version.n ? u->version.p : "", u->version.n);
     }
-    if (t.set || t.removed) {
+    if (t.set && !t.refused) { /* what went alone is no reload (Envoy) */
         mz_count(c->scope, STAT_RELOAD, 1);
         mz_gauge_set(c->scope, STAT_RELOAD_TIME, mz_clock->wall_us() / 1000);
     }

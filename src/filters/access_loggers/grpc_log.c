@@ -14,9 +14,13 @@
 #define FLUSH_MS     1000
 #define BUFFER_BYTES 16384
 
-enum { STAT_DROPPED, STAT_WRITTEN };
-static const struct mz_stat_def defs[] = { { "logs_dropped", MZ_COUNTER, MZ_UNIT_NONE, 0 },
-                                           { "logs_written", MZ_COUNTER, MZ_UNIT_NONE, 0 } };
+enum { STAT_DROPPED, STAT_WRITTEN, STAT_FLUSHED, STAT_FLUSH_FAILED };
+static const struct mz_stat_def defs[] = {
+    { "logs_dropped", MZ_COUNTER, MZ_UNIT_NONE, 0 },
+    { "logs_written", MZ_COUNTER, MZ_UNIT_NONE, 0 },
+    { "grpc_entries_flushed", MZ_COUNTER, MZ_UNIT_NONE, 0 },
+    { "grpc_entries_flush_failed", MZ_COUNTER, MZ_UNIT_NONE, 0 },
+};
 const struct mz_stat_kind mz_grpc_log_stats = { "grpc access log", defs, MZ_COUNT(defs) };
 
 static const struct mz_grpc_method stream_logs = {
@@ -38,8 +42,9 @@ struct sender { /* of one worker; its thread */
     struct mz_timer tick;
     struct mz_grpc_stream *stream; /* NULL: none */
     struct mz_buf entries;
-    bool identified; /* the stream knows who we are */
-    bool rests;      /* the stream ended: nothing until the tick */
+    unsigned n_entries; /* in it */
+    bool identified;    /* the stream knows who we are */
+    bool rests;         /* the stream ended: nothing until the tick */
 };
 struct slot {
     struct grpc_log *log;
@@ -103,8 +108,11 @@ static bool transmit(struct sender *s)
     bool taken = mz_grpc_stream_send_bytes(s->stream, mz_buf_linearize(&m, mz_buf_len(&m)));
     mz_buf_fini(&m);
     s->identified |= taken;
-    if (taken)
+    mz_count(g->scope, taken ? STAT_FLUSHED : STAT_FLUSH_FAILED, s->n_entries);
+    if (taken) {
         mz_buf_fini(&s->entries);
+        s->n_entries = 0;
+    }
     return taken;
 }
 
@@ -215,6 +223,7 @@ static void grpc_log_write(void *logger, const struct mz_format_ctx *c)
     } else {
         entry_append(g, c, &s->entries);
     }
+    s->n_entries++;
     mz_count(g->scope, STAT_WRITTEN, 1);
     if (mz_buf_len(&s->entries) >= g->buffer_bytes)
         flush(s);

@@ -55,7 +55,7 @@ static void flags(uint64_t bits, pb_AccessLogCommon *m, struct mz_arena *a)
 /* ---- TLS ---- */
 
 static pb_TLSProperties_CertificateProperties *certificate(const struct mz_tls_cert_facts *c,
-                                                           struct mz_arena *a)
+                                                           bool peer, struct mz_arena *a)
 {
     pb_TLSProperties_CertificateProperties *m =
         mz_proto_new(a, pb_TLSProperties_CertificateProperties);
@@ -68,6 +68,8 @@ static pb_TLSProperties_CertificateProperties *certificate(const struct mz_tls_c
         m->subject_alt_name[m->n_subject_alt_name++] = s;
     }
     m->subject = mz_proto_text(c->subject, a);
+    if (peer)
+        m->issuer = mz_proto_text(c->issuer, a);
     return m;
 }
 
@@ -93,8 +95,10 @@ static pb_TLSProperties *tls(const struct mz_stream_info *i, struct mz_arena *a)
     m->ja3_fingerprint = mz_proto_text(i->ja3, a);
     if (!f)
         return m;
-    m->local_certificate_properties = certificate(&f->own, a);
-    m->peer_certificate_properties = certificate(&f->peer, a);
+    m->local_certificate_properties = certificate(&f->own, false, a);
+    m->peer_certificate_properties = certificate(&f->peer, true, a);
+    m->tls_cipher_suite = mz_proto_new(a, pb_UInt32Value);
+    m->tls_cipher_suite->value = f->cipher_id;
     m->tls_session_id = mz_proto_text(f->session_id, a);
     m->tls_version = version(f->version);
     return m;
@@ -191,7 +195,9 @@ static pb_AccessLogCommon *common(const struct mz_format_ctx *c, const struct gr
         flags(i->flags, m, a);
     if (i->dynamic_metadata)
         m->metadata = mz_proto_metadata(i->dynamic_metadata, a);
-    m->stream_id = mz_proto_text(i->request_id, a);
+    char id[MZ_UUID_TEXT];
+    m->stream_id = mz_proto_text(mz_info_stream_id(i, id), a);
+    m->intermediate_log_entry = !m->duration;
     m->downstream_wire_bytes_sent = i->wire_out;
     m->downstream_wire_bytes_received = i->wire_in;
     m->upstream_wire_bytes_sent = i->up.wire_out;

@@ -172,6 +172,8 @@ static enum mz_flow on_request_headers(struct mz_filter *f, struct mz_headers *h
     (void)end;
     struct state *st = (struct state *)(void *)f;
     const struct jwt_tree *tree = NULL;
+    jwt_reserve(&cfg_of(st)->everywhere,
+                h); /* also where nothing is asked: nobody vouches for them */
     if (cfg_of(st)->bypass_cors && is_preflight(h)) {
         mz_count(cfg_of(st)->scope, JWT_CORS_BYPASSED, 1);
     } else if (f->route_cfg) {

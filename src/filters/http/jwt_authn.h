@@ -47,7 +47,7 @@ size_t jwt_find(const struct jwt_places *p, const struct mz_headers *h, struct m
                 struct jwt_found **out);
 void jwt_remove(const struct jwt_location *at, struct mz_headers *h,
                 struct mz_arena *a); /* the token, where that can be done */
-void jwt_reserve(const struct jwt_places *p, struct mz_headers *h); /* takes reserved headers out */
+void jwt_reserve(const struct jwt_places *p, struct mz_headers *h); /* takes reserved headers out of a request */
 bool jwt_location_allows(const struct jwt_location *l, struct mz_str issuer);
 struct mz_str jwt_location_text(const struct jwt_location *l,
                                 struct mz_arena *a); /* "header authorization" */

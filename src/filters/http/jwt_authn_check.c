@@ -299,7 +299,6 @@ static void leaf_start(struct jwt_check *c, const struct jwt_need *n)
     *l = (struct leaf){ .c = c, .need = n, .provider = n->provider };
     mz_list_init(&l->link);
     mz_list_init(&l->waiter.link);
-    jwt_reserve(places, h);
     l->left = jwt_find(places, h, a, &l->tokens);
     if (l->left) {
         leaf_run(l);
@@ -328,20 +327,10 @@ static void need_start(struct jwt_check *c, const struct jwt_need *n)
     }
 }
 
-/* Also of members that will not be asked: nobody may say in their headers what no token said. */
-static void reserve_all(const struct jwt_check *c, const struct jwt_need *n, struct mz_headers *h)
-{
-    if (n->provider)
-        jwt_reserve(&n->provider->places, h);
-    for (size_t i = 0; i < n->n_children; i++)
-        reserve_all(c, &n->children[i], h);
-}
-
 void jwt_check_start(struct jwt_check *c)
 {
     struct mz_stream *s = c->filter->stream;
     c->nodes = mz_arena_alloc0(mz_stream_arena(s), c->tree->n * sizeof(*c->nodes));
     mz_list_init(&c->waiting);
-    reserve_all(c, &c->tree->root, mz_stream_request_headers(s));
     need_start(c, &c->tree->root);
 }

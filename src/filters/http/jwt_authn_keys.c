@@ -260,7 +260,7 @@ static void fetch_start(struct slot *s, const struct mz_worker *w)
     mz_headers_add_id(h, MZ_H_SCHEME, k->scheme);
     mz_headers_add_id(h, MZ_H_AUTHORITY, k->authority);
     mz_headers_add_id(h, MZ_H_PATH, k->path);
-    mz_headers_add_id(h, MZ_H_USER_AGENT, MZ_STR("mizzen"));
+    mz_headers_add_id(h, MZ_H_USER_AGENT, MZ_STR("Go-browser"));
     const struct mz_async_opts o = { .timeout_ms = k->timeout_ms, .retry = k->retry };
     s->loop = w->loop;
     s->fetch =

@@ -37,7 +37,7 @@ static struct mz_descriptor *describe(struct state *st, const struct mz_route *r
     const struct rl_route_cfg *rc = st->base.route_cfg;
     const struct rl_cfg *c = cfg_of(st);
     struct mz_stream_info *info = mz_stream_info(s);
-    struct mz_rate_query q = { .route = r, .service_cluster = c->service_cluster };
+    struct mz_rate_query q = { .route = r, .service_cluster = c->service_cluster, .global = true };
     q.q = (struct mz_route_query){ .h = mz_stream_request_headers(s),
                                    .random = mz_stream_random(s),
                                    .info = info,

@@ -107,8 +107,9 @@ static enum proxy_header_result read_v2(struct mz_str b, struct proxy_header *ou
     if (command >> 4 != 2 || (command & 15) > 1)
         return PROXY_BAD;
     out->length = V2_HEAD + len;
-    out->local = (command & 15) == 0 || family >> 4 == 0; /* LOCAL; AF_UNSPEC */
-    size_t ip = family == 0x11 ? 4 : family == 0x21 ? 16 : 0;
+    out->local = (command & 15) == 0;                        /* LOCAL */
+    bool carries = (family & 15) == 1 || (family & 15) == 2; /* STREAM, DGRAM */
+    size_t ip = !carries ? 0 : family >> 4 == 1 ? 4 : family >> 4 == 2 ? 16 : 0;
     if (!out->local && (ip == 0 || len < 2 * ip + 4))
         return PROXY_BAD;
     if (b.n < out->length)

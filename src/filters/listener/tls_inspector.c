@@ -103,13 +103,10 @@ static enum mz_lfilter_flow on_data(struct mz_lfilter *f, struct mz_str bytes, b
         found(c, f->in, &h);
         return MZ_LF_CONTINUE;
     case HELLO_MORE:
-        if (bytes.n < c->max && !end)
-            return MZ_LF_STOP;
-        if (bytes.n >= c->max) {
-            mz_count(c->scope, S_TOO_LARGE, 1);
-            return MZ_LF_CLOSE;
-        }
-        break;
+        if (bytes.n < c->max)
+            return end ? MZ_LF_CLOSE : MZ_LF_STOP;
+        mz_count(c->scope, S_TOO_LARGE, 1);
+        return MZ_LF_CLOSE;
     case HELLO_NOT_TLS:
         break;
     }

@@ -14,7 +14,6 @@ void tcp_info_start(struct tcp_session *s)
     i->secure = d->secure;
     i->conn_id = d->conn->id;
     i->local = d->local_restored;
-    i->direct_local = d->conn->local;
     i->remote = d->conn->remote;
     i->direct_remote = d->conn->direct_remote;
     i->filter_chain_name = d->chain_name;

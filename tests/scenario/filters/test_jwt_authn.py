@@ -232,6 +232,13 @@ def test_nobody_says_in_a_header_what_another_provider_would(ours, w):
     assert "x-role" not in dict(up.headers)
 
 
+@pytest.mark.parametrize("path", ["/OPEN", "/no-rule-at-all", "/MISS"])
+def test_nobody_says_it_where_nothing_is_asked(w, path):
+    """What stands in headers of verified tokens is never the client's own word (C16)."""
+    _, _, _, up = w.ask(path, headers=[("x-role", "admin"), ("X-Role", "root"), ("x-other", "stays")])
+    assert "x-role" not in {n.lower() for n, _ in up.headers} and ("x-other", "stays") in up.headers
+
+
 # ---- requirements ----
 
 def test_requirements(w):

@@ -81,6 +81,17 @@ def test_what_is_asked(mesh, limits):
     assert counts(px) == [4, 0, 0, 0]
 
 
+def test_disable_key(mesh, limits):
+    """A descriptor of a route that the runtime switches off."""
+    b = boot(mesh, limits.port, [config.route("/", "up", rate_limits=[key("a"), key("b", disable_key="x")])])
+    b["layered_runtime"] = {"layers": [{"name": "admin", "admin_layer": {}}]}
+    px = mesh.proxy(boot=b)
+    for value, want in ((None, [{"generic_key": "a"}, {"generic_key": "b"}]), ("0", [{"generic_key": "a"}]), ("100", [{"generic_key": "a"}, {"generic_key": "b"}])):
+        if value:
+            assert px.admin(f"/runtime_modify?ratelimit.x.http_filter_enabled={value}", "POST")[0] == 200
+        assert px.get().status == 200 and asked(limits) == want
+
+
 def test_over_limit(mesh, limits):
     px = mesh.proxy(boot=boot(mesh, limits.port, enable_x_ratelimit_headers="DRAFT_VERSION_03",
                               response_headers_to_add=[{"header": {"key": "x-mine", "value": "%REQ(:PATH)%"}}]))

@@ -1,9 +1,13 @@
 """The gRPC access log service (O2, F11): entries of requests and connections, buffering, services that are not there."""
+import socket
+import ssl
+
 import pytest
 
 import config
 from h2_upstream import H2Upstream
-from wire import free_port, until
+from pki import Pki
+from wire import HOST, free_port, until
 
 pytest.importorskip("grpc", reason="peer grpcio is not installed")
 als = pytest.importorskip("envoy.service.accesslog.v3.als_pb2", reason="peer xds-protos is not installed")
@@ -102,6 +106,30 @@ def test_connection(mesh, service):
     e = service.wait(1, "tcp_logs")[0]
     assert e.connection_properties.received_bytes > 10 and e.connection_properties.sent_bytes > 10
     assert e.common_properties.upstream_cluster == "up" and e.common_properties.access_log_type == 3
+    assert len(e.common_properties.stream_id) == 36 and not e.common_properties.intermediate_log_entry
+    until(lambda: px.stat("access_logs.grpc_access_log.grpc_entries_flushed") == 1, 5, "the count of what went")
+
+
+def test_session_of_the_client(mesh, service, tmp_path):
+    """The suite's number and who issued the client's certificate."""
+    pki = Pki(tmp_path / "pki")
+    pki.authority()
+    for name in ("server", "client"):
+        pki.issue(name)
+    b = boot(mesh, service.port, log())
+    b["static_resources"]["listeners"][0]["filter_chains"][0]["transport_socket"] = config.ext(
+        "tls", "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext", common_tls_context={
+            "tls_certificates": [pki.pair("server")], "validation_context": {"trusted_ca": {"filename": pki.path("ca.pem")}}})
+    px = mesh.proxy(boot=b)
+    ctx = ssl.create_default_context(cafile=pki.path("ca.pem"))
+    ctx.load_cert_chain(pki.path("client.pem"), pki.path("client.key"))
+    with ctx.wrap_socket(socket.create_connection((HOST, px.port)), server_hostname="server.test") as s:
+        s.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert s.recv(100).startswith(b"HTTP/1.1 200") and s.cipher()[0] == "TLS_AES_256_GCM_SHA384"
+    t = service.wait(1)[0].common_properties.tls_properties
+    assert (t.tls_cipher_suite.value, t.tls_version, t.tls_session_id) == (0x1302, 4, "")
+    assert (t.peer_certificate_properties.subject, t.peer_certificate_properties.issuer) == ("CN=client", "CN=ca")
+    assert (t.local_certificate_properties.subject, t.local_certificate_properties.issuer) == ("CN=server", "")
 
 
 def test_buffering(mesh, service):

@@ -78,6 +78,9 @@ def test_proxy_protocol_addresses(mesh):
     (v2(command=0x31), "versions.v2.error"),
     (v2(command=0x22), "versions.v2.error"),
     (v2(length=8), "versions.v2.error"),
+    (v2(family=0), "versions.v2.error"),
+    (v2(family=0x10), "versions.v2.error"),
+    (v2(family=0x31), "versions.v2.error"),
     (v2(tlvs=b"\x04\0\x09x"), "versions.v2.error"),
     (v2(tlvs=b"\x04\0"), "versions.v2.error"),
 ])
@@ -85,7 +88,7 @@ def test_g16_broken_proxy_headers_end_the_connection(mesh, head, stat):  # G16
     u, px = start(mesh, [inspector("proxy_protocol", "ProxyProtocol")])
     assert exchange(px, head, get("/x")) == b""
     assert px.stat("proxy_proto." + stat) == 1 and px.stat("downstream_cx_proxy_proto_error") == 1 and not u.requests
-    assert px.stat(f"listener.{HOST}_{px.port}.downstream_listener_filter_error") == 1
+    assert px.stat(f"listener.{HOST}_{px.port}.downstream_listener_filter_error") == 0  # nothing failed but the header
     assert px.stat(f"listener.{HOST}_{px.port}.downstream_pre_cx_active") == 0
 
 
@@ -131,6 +134,30 @@ def test_a_peer_that_leaves_is_counted(mesh):
         s.shutdown(socket.SHUT_WR)
         px.wait_stat(f"listener.{HOST}_{px.port}.downstream_listener_filter_remote_close")
     until(lambda: px.stat(f"listener.{HOST}_{px.port}.downstream_pre_cx_active") == 0, 5, "no connection left")
+
+
+@pytest.mark.parametrize("said", [b"", b"\x16\x03\x01\x02"], ids=["nothing", "half a hello"])
+def test_who_leaves_meanwhile_is_no_connection(mesh, said):
+    """Counted and logged by the listener; no chain hears of it."""
+    logs = [config.access_log(mesh.folder / "access.log", {"flags": "%RESPONSE_FLAGS%", "id": "%CONNECTION_ID%", "to": "%DOWNSTREAM_LOCAL_ADDRESS%"})]
+    _, px = start(mesh, [inspector("tls_inspector", "TlsInspector")], access_log=logs)
+    with socket.create_connection((HOST, px.port), timeout=3) as s:
+        s.sendall(said)
+    px.wait_stat(f"listener.{HOST}_{px.port}.downstream_listener_filter_remote_close")
+    assert px.access_log()[0] == {"flags": "-", "id": 0, "to": f"{HOST}:{px.port}"}
+    assert px.stat("http.in.downstream_cx_total") == px.stat(f"listener.{HOST}_{px.port}.downstream_cx_total") == 0
+    assert px.stat("tls_inspector.tls_not_found") == 0
+
+
+def test_datagrams_of_a_header_are_addresses_too(mesh):
+    """A header that says UDP, and the address that the client really had."""
+    fields = {"remote": "%DOWNSTREAM_REMOTE_ADDRESS%", "direct": "%DOWNSTREAM_DIRECT_LOCAL_ADDRESS%", "local": "%DOWNSTREAM_LOCAL_ADDRESS%"}
+    u = mesh.upstream()
+    manager = config.hcm([config.route("/", u.name)], log=config.access_log(mesh.folder / "access.log", fields))
+    place = config.listener(free_port(), [manager], listener_filters=[inspector("proxy_protocol", "ProxyProtocol")])
+    px = mesh.proxy(boot=config.bootstrap([place], [config.cluster(u.name, [u.port])], free_port()))
+    assert exchange(px, v2(family=0x12), get("/")).startswith(b"HTTP/1.1 200")
+    assert px.access_log()[0] == {"remote": "203.0.113.8:1111", "direct": f"{HOST}:{px.port}", "local": "10.1.1.1:2222"}
 
 
 def hello(sni=None, alpn=None):
@@ -196,7 +223,7 @@ def test_g18_chain_by_client_hello(mesh, first, chain, step):  # G18, L4
                 got += part
         except ConnectionError:
             pass
-    assert got == (chain if chain is not None else b"plain"), px.stats("tls_inspector")
+    assert got == (chain or b""), px.stats("tls_inspector")
 
 
 def test_g18_a_hello_over_the_limit_ends_the_connection(mesh):  # G18

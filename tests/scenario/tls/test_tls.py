@@ -135,6 +135,40 @@ def test_certificate_by_name_and_key(mesh, pki):
             assert ask(s)[0] == 200
 
 
+def test_certificate_by_the_suites_of_the_client(mesh, pki):
+    """TLS 1.2: a client may take signatures of a key whose suites it does not have."""
+    pki.issue("slow", "DNS:server.test", rsa=True)
+    _, px = start(mesh, down(pki, ("server", "slow")))
+    for suites, subject in (("ECDHE-RSA-AES128-GCM-SHA256", "slow"), ("ECDHE-ECDSA-AES128-GCM-SHA256", "server")):
+        ctx = context(pki, high=ssl.TLSVersion.TLSv1_2)
+        ctx.set_ciphers(suites)
+        with connect(px, ctx, "server.test") as s:
+            assert dict(x[0] for x in s.getpeercert()["subject"])["commonName"] == subject and ask(s)[0] == 200
+
+
+def test_session_id_in_the_log(mesh, pki):
+    """Who gets a ticket has none yet; TLS 1.3 has none at all."""
+    fields = {"id": "%DOWNSTREAM_TLS_SESSION_ID%", "path": "%PATH%"}
+    for name, by_id in (("ticket", False), ("id", True)):
+        u = mesh.upstream(name)
+        place = config.listener(free_port(), [config.hcm([config.route("/", name)], log=config.access_log(mesh.folder / f"{name}-access.log", fields))], name=name)
+        place["filter_chains"][0]["transport_socket"] = config.ext("tls", TLS + "DownstreamTlsContext", common_tls_context={
+            "tls_certificates": [pki.pair("server")]}, **({"disable_stateless_session_resumption": True} if by_id else {}))
+        px = mesh.proxy(boot=config.bootstrap([place], [config.cluster(name, [u.port])], free_port()), name=name)
+        px.access_path = mesh.folder / f"{name}-access.log"
+        ctx = context(pki, high=ssl.TLSVersion.TLSv1_2)
+        with connect(px, ctx) as s:
+            ask(s, "/full")
+            session = s.session
+        with ctx.wrap_socket(socket.create_connection((HOST, px.port)), server_hostname="server.test", session=session) as s:
+            assert s.session_reused
+            ask(s, "/again")
+        with connect(px, context(pki)) as s:
+            ask(s, "/13")
+        seen = {e["path"]: e["id"] for e in px.access_log(3)}
+        assert (bool(seen["/full"]), bool(seen["/again"]), bool(seen["/13"])) == (by_id, True, False)
+
+
 def test_g10_client_certificates(mesh, pki):  # G10
     trust = {"trusted_ca": {"filename": pki.path("ca.pem")}}
     _, px = start(mesh, down(pki, validation=trust, require_client_certificate=True))

@@ -184,6 +184,8 @@ def test_a_listener_goes(mesh):  # L1
         dyn.files.put("lds", "listener")
         px.wait_stat("listener_manager.listener_removed")
         assert px.stat("listener_manager.total_listeners_active") == 0
+        shown = json.loads(px.admin("/config_dump?resource=dynamic_listeners")[1])["configs"]
+        assert [(s["name"], sorted(s.keys() - {"@type", "name"})) for s in shown] == [(shown[0]["name"], ["draining_state"])]
         assert c.ended(10)
 
     def refused():
@@ -194,6 +196,7 @@ def test_a_listener_goes(mesh):  # L1
             return True
     until(refused, 5, "the closed port")
     until(lambda: px.stat("listener_manager.total_listeners_draining") == 0, 10, "the drain's end")
+    assert json.loads(px.admin("/config_dump?resource=dynamic_listeners")[1]).get("configs", []) == []
     dyn.files.put("lds", "listener", dyn.listener("b"))
     until(lambda: px.stat("listener_manager.total_listeners_active") == 1, 5, "the listener again")
     assert dyn.get().body == b"b"
