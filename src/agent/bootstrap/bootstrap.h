@@ -42,6 +42,7 @@ struct mz_bootstrap {
     uint16_t admin_port, status_port, envoy_status_port, prometheus_port;
     uint64_t drain_ms, termination_drain_ms;
     const char *localhost; /* "127.0.0.1" or "::1" */
+    const char *not_followed; /* settings that an Envoy follows and our proxy does not; NULL: none */
 };
 bool mz_bootstrap_make(const struct mz_agent_settings *s, struct mz_arena *a, struct mz_bootstrap *out, struct mz_err *err);
 const char *mz_agent_env(const struct mz_agent_settings *s, const char *name); /* NULL: not set */

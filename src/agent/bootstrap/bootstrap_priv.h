@@ -23,4 +23,21 @@ struct variable {
 };
 struct mz_str template_fill(struct mz_arena *a, struct mz_str text, const struct variable *v, size_t n);
 extern const char bootstrap_template[];
+
+/* A bootstrap in the making: its sources, and the values of its template. */
+struct render {
+    const struct mz_agent_settings *s;
+    struct mz_arena *a;
+    const struct mz_node *config, *annotations;
+    const struct node *node;
+    struct mz_bootstrap *out;
+    struct variable v[80];
+    size_t n;
+};
+void render_set(struct render *r, const char *name, struct mz_str json); /* "": no value */
+void render_text(struct render *r, const char *name, struct mz_str text);
+void render_number(struct render *r, const char *name, uint64_t v);
+/* Whom the proxy tells of its requests and numbers: tracers, sinks, access logs (services.c). */
+bool render_services(struct render *r, struct mz_err *err);
+void render_secure_metrics(struct render *r, const char *wildcard); /* metrics for clients of the mesh by mutual TLS */
 #endif

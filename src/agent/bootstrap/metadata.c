@@ -199,6 +199,8 @@ static void typed(const struct mz_agent_settings *s, struct map *m)
             map_text(m, from[i][0], env(s, from[i][1]));
     number_of(s, m, "ENVOY_STATUS_PORT", "ENVOY_STATUS_PORT", 15021);
     number_of(s, m, "ENVOY_PROMETHEUS_PORT", "ENVOY_PROMETHEUS_PORT", 15090);
+    number_of(s, m, "ENVOY_SECURE_METRICS_PORT", "ENVOY_SECURE_METRICS_PORT", 0);
+    number_of(s, m, "ENVOY_SECURE_MERGED_METRICS_PORT", "ENVOY_SECURE_MERGED_METRICS_PORT", 0);
     if (on(s, "EXIT_ON_ZERO_ACTIVE_CONNECTIONS", false))
         map_text(m, "EXIT_ON_ZERO_ACTIVE_CONNECTIONS", MZ_STR("true"));
     if (on(s, "ENVOY_SKIP_DEPRECATED_LOGS", true))

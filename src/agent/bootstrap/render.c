@@ -6,39 +6,28 @@
 #include "base/log.h"
 #include "proto/node.h"
 
-#define VARIABLES_MAX 64
-#define FILE_SOCKET   "./var/run/secrets/credential-uds/files-socket"
+#define FILE_SOCKET "./var/run/secrets/credential-uds/files-socket"
 static const char workload_socket[] = "./var/run/secrets/workload-spiffe-uds/";
 
-struct render {
-    const struct mz_agent_settings *s;
-    struct mz_arena *a;
-    const struct mz_node *config, *annotations;
-    const struct node *node;
-    struct mz_bootstrap *out;
-    struct variable v[VARIABLES_MAX];
-    size_t n;
-};
-
-static void set(struct render *r, const char *name, struct mz_str json)
+void render_set(struct render *r, const char *name, struct mz_str json)
 {
-    MZ_ASSERT(r->n < VARIABLES_MAX);
+    MZ_ASSERT(r->n < MZ_COUNT(r->v));
     r->v[r->n++] = (struct variable){ name, json };
 }
 
-static void set_text(struct render *r, const char *name, struct mz_str text) /* "": no value */
+void render_text(struct render *r, const char *name, struct mz_str text)
 {
-    set(r, name, text.n ? text_json(r->a, text) : (struct mz_str){ 0 });
+    render_set(r, name, text.n ? text_json(r->a, text) : (struct mz_str){ 0 });
 }
 
-static void set_number(struct render *r, const char *name, uint64_t v)
+void render_number(struct render *r, const char *name, uint64_t v)
 {
-    set(r, name, mz_arena_printf(r->a, "%llu", (unsigned long long)v));
+    render_set(r, name, mz_arena_printf(r->a, "%llu", (unsigned long long)v));
 }
 
 static void set_on(struct render *r, const char *name, bool on)
 {
-    set(r, name, on ? MZ_STR("true") : (struct mz_str){ 0 });
+    render_set(r, name, on ? MZ_STR("true") : (struct mz_str){ 0 });
 }
 
 static bool env_on(const struct mz_agent_settings *s, const char *name, bool otherwise)
@@ -77,38 +66,20 @@ static void addresses(struct render *r)
         (void)mz_agent_bool(only.p, &local_only);
     const char *metrics = local_only ? locals[as_six] : wildcard;
     r->out->localhost = locals[as_six];
-    set_text(r, "localhost", mz_str_c(locals[as_six]));
-    set_text(r, "wildcard", mz_str_c(wildcard));
-    set_text(r, "metrics_address", mz_str_c(metrics));
-    set_text(r, "metrics_listener",
-             mz_arena_printf(r->a, "%s_%u", metrics, r->out->prometheus_port));
-    set_text(r, "status_listener",
-             mz_arena_printf(r->a, "%s_%u", wildcard, r->out->envoy_status_port));
-    set_text(r, "other_wildcard", mz_str_c(dual ? wildcards[!as_six] : ""));
-    set_text(r, "other_metrics_address",
-             mz_str_c(!dual        ? ""
-                      : local_only ? locals[!as_six]
-                                   : wildcards[!as_six]));
-    set_text(r, "dns_family", mz_str_c(dual ? "ALL" : as_six ? "V6_ONLY" : "V4_ONLY"));
-}
-
-/* "host:port" as a SocketAddress. */
-static struct mz_str socket_address(struct render *r, struct mz_str text, struct mz_err *err,
-                                    const char *of)
-{
-    const ptrdiff_t colon = mz_str_rchr(text, ':');
-    uint64_t port;
-    struct mz_str host = { text.p, colon > 0 ? (size_t)colon : 0 };
-    if (colon <= 0 || !mz_str_u64(mz_str_skip(text, (size_t)colon + 1), &port) || port > 65535) {
-        (void)mz_err_set(err, "%s: \"%.80s\" is no host:port", of, text.p ? text.p : "");
-        return (struct mz_str){ 0 };
-    }
-    if (host.n > 1 && host.p[0] == '[')
-        host = (struct mz_str){ host.p + 1, host.n - 2 };
-    if (mz_str_eq(host, MZ_STR("$(HOST_IP)")) && mz_agent_env(r->s, "HOST_IP"))
-        host = mz_str_c(mz_agent_env(r->s, "HOST_IP"));
-    return mz_arena_printf(r->a, "{ \"address\": " MZ_STR_FMT ", \"port_value\": %llu }",
-                           MZ_STR_ARG(text_json(r->a, host)), (unsigned long long)port);
+    render_text(r, "localhost", mz_str_c(locals[as_six]));
+    render_text(r, "wildcard", mz_str_c(wildcard));
+    render_text(r, "metrics_address", mz_str_c(metrics));
+    render_text(r, "metrics_listener",
+                mz_arena_printf(r->a, "%s_%u", metrics, r->out->prometheus_port));
+    render_text(r, "status_listener",
+                mz_arena_printf(r->a, "%s_%u", wildcard, r->out->envoy_status_port));
+    render_secure_metrics(r, wildcard);
+    render_text(r, "other_wildcard", mz_str_c(dual ? wildcards[!as_six] : ""));
+    render_text(r, "other_metrics_address",
+                mz_str_c(!dual        ? ""
+                         : local_only ? locals[!as_six]
+                                      : wildcards[!as_six]));
+    render_text(r, "dns_family", mz_str_c(dual ? "ALL" : as_six ? "V6_ONLY" : "V4_ONLY"));
 }
 
 /* ---- statistics ---- */
@@ -177,7 +148,7 @@ static void matcher(struct render *r, bool discovery)
                      "vhost\\..*\\.route\\..*");
     all = pattern(r, all, "prefix", MZ_STR("component"));
     all = pattern(r, all, "prefix", MZ_STR("istio"));
-    set(r, "patterns", mz_arena_printf(r->a, MZ_STR_FMT "]", MZ_STR_ARG(all)));
+    render_set(r, "patterns", mz_arena_printf(r->a, MZ_STR_FMT "]", MZ_STR_ARG(all)));
 }
 
 static struct mz_str extra_tag(struct render *r, struct mz_str all, struct mz_str tag)
@@ -217,6 +188,8 @@ static struct mz_str histogram_buckets(struct render *r)
 
 static struct mz_str seconds(struct render *r, uint64_t ms)
 {
+    if (ms % 1000 == 0)
+        return mz_arena_printf(r->a, "\"%llus\"", (unsigned long long)(ms / 1000));
     return mz_arena_printf(r->a, "\"%llu.%03llus\"", (unsigned long long)(ms / 1000),
                            (unsigned long long)(ms % 1000));
 }
@@ -234,13 +207,13 @@ static void statistics(struct render *r)
         extra = extra_tag(r, extra, tags->list[i]->text);
     while (mz_str_split(&rest, ',', &part))
         extra = extra_tag(r, extra, part);
-    set(r, "extra_tags", extra);
-    set(r, "histogram_buckets", histogram_buckets(r));
+    render_set(r, "extra_tags", extra);
+    render_set(r, "histogram_buckets", histogram_buckets(r));
     const bool flushes = flush.n && mz_agent_duration(flush.p, &flush_ms) && flush_ms;
-    set(r, "stats_flush_interval", flushes ? seconds(r, flush_ms) : (struct mz_str){ 0 });
+    render_set(r, "stats_flush_interval", flushes ? seconds(r, flush_ms) : (struct mz_str){ 0 });
     const bool evicts = evict.n && mz_agent_duration(evict.p, &evict_ms) && evict_ms && flush_ms &&
                         evict_ms % flush_ms == 0;
-    set(r, "stats_eviction_interval", evicts ? seconds(r, evict_ms) : (struct mz_str){ 0 });
+    render_set(r, "stats_eviction_interval", evicts ? seconds(r, evict_ms) : (struct mz_str){ 0 });
 }
 
 /* ---- the rest ---- */
@@ -261,6 +234,13 @@ static void runtime(struct render *r)
     struct mz_err ignored;
     for (size_t i = 0; i < sizeof(on) / sizeof(on[0]); i++)
         map_set(&m, mz_str_c(on[i][0]), mz_tree_read_json(r->a, mz_str_c(on[i][1]), &ignored));
+    const char *policy = mz_agent_env(r->s, "COMPLIANCE_POLICY");
+    if (policy && strcmp(policy, "fips-140-2") == 0)
+        map_set(&m, MZ_STR("envoy.reloadable_features.google_grpc_disable_tls_13"),
+                mz_tree_read_json(r->a, MZ_STR("true"), &ignored));
+    if (!env_on(r->s, "HTTP_STRIP_FRAGMENT_FROM_PATH_UNSAFE_IF_DISABLED", true))
+        map_text(&m, "envoy.reloadable_features.http_strip_fragment_from_path_unsafe_if_disabled",
+                 MZ_STR("false"));
     for (uint32_t i = 0; given && i < given->n; i++) {
         const struct mz_str v = given->pairs[i].value->text;
         if (!v.n) /* takes a default out */
@@ -270,7 +250,7 @@ static void runtime(struct render *r)
         else
             map_set(&m, given->pairs[i].key, given->pairs[i].value);
     }
-    set(r, "runtime", node_json(r->a, map_node(&m)));
+    render_set(r, "runtime", node_json(r->a, map_node(&m)));
 }
 
 static uint64_t max_connections(struct render *r)
@@ -289,42 +269,14 @@ static uint64_t max_connections(struct render *r)
                : 2147483647;
 }
 
-static bool services(struct render *r, struct mz_err *err)
-{
-    const struct mz_str zipkin = mz_node_text(r->config, "tracing.zipkin.address"),
-                        als = mz_node_text(r->config, "envoy_access_log_service.address");
-    struct mz_str z = { 0 }, l = { 0 };
-    static const char *const with_tls[] = { "tracing.tls_settings",
-                                            "envoy_access_log_service.tls_settings" };
-    for (size_t i = 0; i < sizeof(with_tls) / sizeof(with_tls[0]); i++) {
-        const struct mz_node *tls = mz_node_at(r->config, with_tls[i]);
-        if (tls && mz_node_text(tls, "mode").n &&
-            !mz_str_eq(mz_node_text(tls, "mode"), MZ_STR("DISABLE")))
-            return mz_err_set(
-                err, "%s: not supported, and nothing is sent in plain text where TLS was asked for",
-                with_tls[i]);
-    }
-    if (zipkin.n && !(z = socket_address(r, zipkin, err, "tracing.zipkin.address")).n)
-        return false;
-    if (als.n && !(l = socket_address(r, als, err, "envoyAccessLogService.address")).n)
-        return false;
-    const struct mz_node *keepalive =
-        mz_node_at(r->config, "envoy_access_log_service.tcp_keepalive");
-    set(r, "zipkin", z);
-    set(r, "access_log_service", l);
-    set(r, "access_log_service_keepalive",
-        keepalive ? node_json(r->a, keepalive) : (struct mz_str){ 0 });
-    return true;
-}
-
 static void paths(struct render *r)
 {
     const struct mz_str socket = mz_node_text(r->node->metadata, "WORKLOAD_IDENTITY_SOCKET_FILE");
-    set_text(r, "sds_path",
-             mz_arena_printf(r->a, "%s" MZ_STR_FMT, workload_socket, MZ_STR_ARG(socket)));
-    set_text(r, "xds_path", mz_arena_printf(r->a, "%s/XDS", r->out->config_path));
-    set_text(r, "files_path",
-             mz_str_c(mz_node_get(r->node->metadata, "file-credential") ? FILE_SOCKET : ""));
+    render_text(r, "sds_path",
+                mz_arena_printf(r->a, "%s" MZ_STR_FMT, workload_socket, MZ_STR_ARG(socket)));
+    render_text(r, "xds_path", mz_arena_printf(r->a, "%s/XDS", r->out->config_path));
+    render_text(r, "files_path",
+                mz_str_c(mz_node_get(r->node->metadata, "file-credential") ? FILE_SOCKET : ""));
 }
 
 static void all_variables(struct render *r)
@@ -338,26 +290,28 @@ static void all_variables(struct render *r)
         mz_str_eq(mz_node_text(r->node->metadata, "ENABLE_SELF_DISCOVERY"), MZ_STR("true"));
     set_on(r, "log_json", r->s->log_json);
     set_on(r, "log_text", !r->s->log_json);
-    set_text(r, "id", r->node->id);
-    set_text(r, "cluster", r->node->cluster);
-    set(r, "locality", node_json(r->a, r->node->locality));
-    set(r, "metadata", node_json(r->a, r->node->metadata));
+    render_text(r, "id", r->node->id);
+    render_text(r, "cluster", r->node->cluster);
+    render_set(r, "locality", node_json(r->a, r->node->locality));
+    render_set(r, "metadata", node_json(r->a, r->node->metadata));
     set_on(r, "metadata_discovery", discovery);
-    set(r, "discovery_value", MZ_STR("{ \"config_source\": { \"ads\": {} } }"));
-    set_number(r, "admin_port", r->out->admin_port);
-    set_number(r, "status_port", r->out->status_port);
-    set_number(r, "prometheus_port", r->out->prometheus_port);
-    set_number(r, "envoy_status_port", r->out->envoy_status_port);
-    set_text(r, "xds_type", mz_str_c(delta ? "DELTA_GRPC" : "GRPC"));
+    render_set(r, "discovery_value", MZ_STR("{ \"config_source\": { \"ads\": {} } }"));
+    render_number(r, "admin_port", r->out->admin_port);
+    render_number(r, "status_port", r->out->status_port);
+    render_number(r, "prometheus_port", r->out->prometheus_port);
+    render_number(r, "envoy_status_port", r->out->envoy_status_port);
+    render_text(r, "xds_type", mz_str_c(delta ? "DELTA_GRPC" : "GRPC"));
     set_on(r, "compression",
            !mz_node_get(r->config, "stats_compression") ||
                mz_node_is(r->config, "stats_compression"));
     set_on(r, "status_proxy_protocol",
            env_on(r->s, "ENVOY_STATUS_PORT_ENABLE_PROXY_PROTOCOL", false));
-    set_number(r, "max_connections", max_connections(r));
+    render_number(r, "max_connections", max_connections(r));
     set_on(r, "self_discovery", self);
-    set_text(r, "outlier_log_path", mz_str_c(r->s->outlier_log_path));
-    set_on(r, "cluster_manager", self || r->s->outlier_log_path[0]);
+    render_text(r, "outlier_log_path", mz_str_c(r->s->outlier_log_path));
+    set_on(r, "cluster_manager",
+           self || r->s->outlier_log_path[0] ||
+               mz_node_get(r->node->metadata, "LOAD_STATS_CONFIG_JSON"));
     addresses(r);
     matcher(r, discovery);
     statistics(r);
@@ -490,7 +444,7 @@ bool mz_bootstrap_make(const struct mz_agent_settings *s, struct mz_arena *a,
         !node_make(s, r.config, r.annotations, a, &node, err))
         return false;
     facts(&r);
-    if (!services(&r, err))
+    if (!render_services(&r, err))
         return false;
     all_variables(&r);
     if (!command_line(&r, err))

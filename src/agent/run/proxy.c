@@ -213,8 +213,12 @@ static void choose_program(struct agent *g)
     if (slash < 0)
         return;
     const char *beside = mz_arena_printf(g->arena, "%.*s/mizzen-proxy", (int)slash, self).p;
-    if (access(beside, X_OK) == 0)
-        g->boot.argv[0] = beside;
+    if (access(beside, X_OK) != 0)
+        return;
+    g->boot.argv[0] = beside;
+    if (g->boot.not_followed)
+        MZ_LOG(WARN, main, "what an Envoy would follow and this proxy does not: %s",
+               g->boot.not_followed);
 }
 
 static bool start(struct agent *g, struct mz_err *err)

@@ -74,7 +74,7 @@ def test_statistics(tmp_path):
     tags = [t for t in got["stats_config"]["stats_tags"] if t["tag_name"] in ("who", "what")]
     assert tags == [{"tag_name": n, "regex": f"({n}=\\.=(.*?);\\.;)"} for n in ("who", "what")]
     assert [b["match"]["prefix"] for b in got["stats_config"]["histogram_bucket_settings"]] == ["cluster", "istio"]
-    assert got["stats_flush_interval"] == "10.000s"
+    assert got["stats_flush_interval"] == "10s"
 
 
 def test_dual_stack_tracing_and_options(tmp_path):
@@ -94,6 +94,61 @@ def test_dual_stack_tracing_and_options(tmp_path):
     assert got["node"]["metadata"]["one"] == {"two": 2} and got["node"]["metadata"]["INSTANCE_IPS"] == "10.10.0.10,fd00::10"
 
 
+def cluster(got, name):
+    return next(c for c in got["static_resources"]["clusters"] if c["name"] == name)
+
+
+def asked(name):
+    """A secret of the agent's socket."""
+    return {"name": name, "sds_config": {"api_config_source": {"api_type": "GRPC", "grpc_services": [{"envoy_grpc": {"cluster_name": "sds-grpc"}}],
+                                                               "set_node_on_first_message_only": True, "transport_api_version": "V3"}, "resource_api_version": "V3"}}
+
+
+def test_services_that_are_told_of_requests_and_numbers(tmp_path):
+    """Their clusters, by TLS where the ProxyConfig says so, and the sinks and tracers that use them."""
+    write(tmp_path, annotations={})
+    env = {**BASE, "PROXY_CONFIG": """
+tracing: {datadog: {address: "localhost:8126"}, tlsSettings: {mode: SIMPLE, caCertificates: /etc/dd/ca.pem, sni: dd.example, subjectAltNames: [one, two]}}
+statsdUdpAddress: 10.1.1.1:9125
+envoyMetricsService:
+  address: metrics:15000
+  tlsSettings: {mode: MUTUAL, clientCertificate: /etc/ms/client.pem, privateKey: /etc/ms/key.pem, caCertificates: /etc/ms/ca.pem}
+  tcpKeepalive: {probes: 3, time: 10s, interval: 5s}
+envoyAccessLogService: {address: "als:15000", tlsSettings: {mode: ISTIO_MUTUAL}}
+""", "ISTIO_META_LOAD_STATS_CONFIG_JSON": '{"api_type": "GRPC"}', "COMPLIANCE_POLICY": "fips-140-2"}
+    got = bootstrap(tmp_path, env=env)
+    assert [s["name"] for s in got["stats_sinks"]] == ["envoy.stat_sinks.metrics_service", "envoy.stat_sinks.statsd"]
+    assert got["stats_sinks"][1]["typed_config"]["address"] == {"socket_address": {"address": "10.1.1.1", "port_value": 9125}}
+    assert got["tracing"]["http"]["typed_config"]["collector_cluster"] == "datadog_agent" and got["tracing"]["http"]["typed_config"]["service_name"] == "shop.demo"
+    dd, ms, als = (cluster(got, n)["transport_socket"]["typed_config"] for n in ("datadog_agent", "envoy_metrics_service", "envoy_accesslog_service"))
+    assert dd["sni"] == "dd.example" and dd["common_tls_context"] == {"combined_validation_context": {
+        "default_validation_context": {"match_subject_alt_names": [{"exact": "one"}, {"exact": "two"}]}, "validation_context_sds_secret_config": asked("file-root:/etc/dd/ca.pem")}}
+    assert ms["common_tls_context"]["alpn_protocols"] == ["h2"] and "sni" not in ms
+    assert ms["common_tls_context"]["tls_certificate_sds_secret_configs"] == [asked("file-cert:/etc/ms/client.pem~/etc/ms/key.pem")]
+    assert cluster(got, "envoy_metrics_service")["upstream_connection_options"]["tcp_keepalive"] == {"keepalive_probes": 3, "keepalive_time": 10, "keepalive_interval": 5}
+    assert als["sni"] == "envoy_accesslog_service" and als["common_tls_context"]["alpn_protocols"] == ["istio", "h2"]
+    assert als["common_tls_context"]["combined_validation_context"]["validation_context_sds_secret_config"] == asked("ROOTCA")
+    assert got["cluster_manager"]["load_stats_config"] == {"api_type": "GRPC"}
+    assert got["layered_runtime"]["layers"][0]["static_layer"]["envoy.reloadable_features.google_grpc_disable_tls_13"] is True
+    (tmp_path / "b.json").write_text(json.dumps(got))
+    assert "OK" in pod(f"{AGENT.with_name('mizzen-proxy')} -c b.json --mode validate --allow-unknown-static-fields 2>&1", tmp=tmp_path)
+
+
+def test_metrics_for_clients_of_the_mesh(tmp_path):
+    """ENVOY_SECURE_*_PORT: by mutual TLS with the workload's own certificate."""
+    write(tmp_path, annotations={})
+    got = bootstrap(tmp_path, env={**BASE, "ENVOY_SECURE_METRICS_PORT": "15091", "ENVOY_SECURE_MERGED_METRICS_PORT": "15092"})
+    assert got["node"]["metadata"]["ENVOY_SECURE_METRICS_PORT"] == 15091
+    assert [x["name"] for x in got["static_resources"]["listeners"]] == ["0.0.0.0_15090", "0.0.0.0_15091", "0.0.0.0_15092", "0.0.0.0_15021"]
+    for listener, paths in zip(got["static_resources"]["listeners"][1:3], ({"/stats/prometheus": "prometheus_stats"}, {"/stats/prometheus": "agent", "/metrics": "agent"})):
+        chain = listener["filter_chains"][0]
+        tls = chain["transport_socket"]["typed_config"]
+        assert chain["filter_chain_match"] == {"transport_protocol": "tls"} and tls["require_client_certificate"] is True
+        assert tls["common_tls_context"]["tls_certificate_sds_secret_configs"] == [asked("default")]
+        routes = chain["filters"][0]["typed_config"]["route_config"]["virtual_hosts"][0]["routes"]
+        assert {r["match"]["prefix"]: r["route"]["cluster"] for r in routes} == paths
+
+
 def test_proxies_start_with_it(tmp_path):
     write(tmp_path)
     (tmp_path / "b.json").write_text(json.dumps(bootstrap(tmp_path, env=BASE)))
@@ -105,7 +160,8 @@ def test_proxies_start_with_it(tmp_path):
     ("sidecar", {"PROXY_CONFIG": "a: [b"}, "PROXY_CONFIG"), ("sidecar", {"PROXY_CONFIG": "- 1"}, "is no ProxyConfig"),
     ("sidecar --drainDuration soon", {}, "drainDuration"), ("sidecar --zipkinAddress nowhere", {}, 'tracing.zipkin.address: "nowhere" is no host:port'),
     ("sidecar --concurrency many", {}, 'invalid argument "many"'), ("sidecar --meshConfig /", {}, "cannot read /"),
-    ("sidecar", {"PROXY_CONFIG": "tracing: {zipkin: {address: 'z:1'}, tlsSettings: {mode: SIMPLE}}"}, "tracing.tls_settings: not supported"),
+    ("sidecar", {"PROXY_CONFIG": "tracing: {zipkin: {address: 'z:1'}, tlsSettings: {mode: OFTEN}}"}, 'tracing.tls_settings.mode: "OFTEN" is none of DISABLE'),
+    ("sidecar", {"PROXY_CONFIG": "statsdUdpAddress: nowhere"}, 'statsd_udp_address: "nowhere" is no host:port'),
     ("sidecar", {"ISTIO_BOOTSTRAP_OVERRIDE": "none.yaml"}, "there is no none.yaml"),
 ])
 def test_bad_input(args, env, why, tmp_path):
