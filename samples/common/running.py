@@ -83,10 +83,9 @@ class Mesh:
 
     def ready(self):
         try:
-            pods = self.pods()
+            return self.list()["ready"]
         except (OSError, ValueError):
             return False
-        return bool(pods) and all(p["ready"] or p["phase"] == "Succeeded" for p in pods)
 
     def states(self):
         try:

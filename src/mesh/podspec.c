@@ -181,6 +181,10 @@ static bool read_command(struct building *b, json_t *c, const struct mz_mesh_env
         if (out->role == MZ_MESH_CAPTURE)
             add_word(&w, "iptables");
         add_words(&w, env, args, out->role == MZ_MESH_CAPTURE);
+        if (out->role == MZ_MESH_CAPTURE) { /* applications and proxies are of one user here */
+            add_word(&w, "--proxy-uid");
+            add_word(&w, "none");
+        }
     } else {
         add_words(&w, env, command, 0);
         add_words(&w, env, args, 0);

@@ -249,6 +249,11 @@ void services_changed(struct services *v)
         mz_timer_start_ms(&v->soon, PAUSE_MS);
 }
 
+bool services_settled(const struct services *v)
+{
+    return !are_needed(v->s) || (!mz_timer_armed(&v->soon) && !v->asked && !v->restore.pid);
+}
+
 void services_stop(struct services *v)
 {
     if (!v)

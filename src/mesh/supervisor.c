@@ -141,13 +141,20 @@ static void write_document(struct supervisor *s, const struct mz_mesh_pod *p)
     json_decref(o);
 }
 
-static void look_settled(struct supervisor *s)
+static void on_settled(struct supervisor *s)
 {
-    if (s->told || s->stopping || !is_settled(s))
+    if (s->told || s->stopping ||
+        !is_settled(s)) /* a pod has gone meanwhile: it comes again, and so does this */
         return;
     s->told = true;
     say(s, "ready after %.2f s", (double)(mz_clock->mono_us() - s->o->began_us) / 1e6);
     tell_keeper(s, json_pack("{s:b}", "ready", 1));
+}
+
+static void look_settled(struct supervisor *s)
+{
+    if (!s->told && !s->stopping && is_settled(s))
+        settling_start(s->settling);
 }
 
 static void on_changed(void *arg, struct mz_mesh_pod *p)
@@ -407,6 +414,7 @@ static bool begin(struct supervisor *s, struct mz_err *err)
     mz_mesh_publisher_set(s->publisher, &s->ports, s->o->port_fds);
     s->serve = serve_create(s, s->o->control);
     s->services = services_create(s);
+    s->settling = settling_create(s, on_settled);
     s->names = mz_mesh_names_create(s->node.loop, MZ_MESH_NODE_IP);
     s->watch = mz_mesh_watch_create(s->node.loop, s->folder->dir, on_folder, s);
     mz_timer_start_ms(&s->tokens, TOKENS_MS);
@@ -439,6 +447,7 @@ static void end(struct supervisor *s)
         serve_stopped(s->serve);
     serve_destroy(s->serve);
     services_stop(s->services);
+    settling_destroy(s->settling);
     mz_mesh_names_destroy(s->names);
     mz_loop_destroy(s->node.loop);
     services_destroy(s->services);

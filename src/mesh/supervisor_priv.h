@@ -9,6 +9,7 @@
 
 struct serve;
 struct services;
+struct settling;
 struct supervisor {
     struct mz_mesh_node node;
     const struct mz_mesh_supervisor_opts *o;
@@ -35,6 +36,7 @@ struct supervisor {
     struct mz_timer tokens, logs;
     struct serve *serve;
     struct services *services;
+    struct settling *settling;
     struct mz_mesh_names *names;
     bool stopping, told;
 };
@@ -56,8 +58,14 @@ uint16_t supervisor_port_of(const struct mz_mesh_pod *p, const struct mz_mesh_po
 /* services.c: for pods without a proxy */
 struct services *services_create(struct supervisor *s);
 void services_changed(struct services *v); /* pods, their readiness, or documents; NULL is fine */
+bool services_settled(const struct services *v); /* nothing of them is under way */
 void services_stop(struct services *v);    /* before the loop goes; NULL is fine */
 void services_destroy(struct services *v); /* after it; NULL is fine */
+
+/* settle.c: waits until mizzend and all proxies know of the pods that are ready; @done is told once a start, even if that takes too long */
+struct settling *settling_create(struct supervisor *s, void (*done)(struct supervisor *s));
+void settling_start(struct settling *w); /* while one is under way: nothing */
+void settling_destroy(struct settling *w); /* NULL is fine */
 
 /* serve.c */
 struct serve *serve_create(struct supervisor *s, int listening);

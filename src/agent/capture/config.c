@@ -22,7 +22,7 @@ static const struct arg_flag flags[] = {
     { "inbound-tunnel-port", 'e', ARG_TEXT, AT(tunnel_port),
       "port of tunnels, never led anywhere (15008)" },
     { "proxy-uid", 'u', ARG_TEXT, AT(uid),
-      "users whose traffic is not captured (of ENVOY_USER, or 1337)" },
+      "users whose traffic is not captured (of ENVOY_USER, or 1337; none: groups alone)" },
     { "proxy-gid", 'g', ARG_TEXT, AT(gid),
       "groups whose traffic is not captured (as --proxy-uid)" },
     { "istio-inbound-interception-mode", 'm', ARG_TEXT, AT(mode), "REDIRECT or TPROXY" },
@@ -420,7 +420,10 @@ static bool find_dns_servers(struct mz_capture_config *c, struct mz_arena *a, st
 
 static bool fill(struct mz_capture_config *c, struct mz_arena *a, struct mz_err *err)
 {
-    if (!c->uid[0]) {
+    if (strcmp(c->uid, "none") == 0) {
+        c->uid = "";
+        c->gid = c->gid[0] ? c->gid : "1337";
+    } else if (!c->uid[0]) {
         const char *name = getenv("ENVOY_USER"); /* NOLINT(concurrency-mt-unsafe) */
         const char *user_name = name ? name : "istio-proxy";
         const struct passwd *user = getpwnam(user_name); /* NOLINT(concurrency-mt-unsafe) */

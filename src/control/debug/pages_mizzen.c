@@ -79,3 +79,33 @@ PAGE(page_mtls)
     }
     json_close(&j, '}');
 }
+
+struct unsettled {
+    struct json_out j;
+    size_t n;
+};
+
+static void look_settled(void *arg, const struct mz_discovery_client *c)
+{
+    struct unsettled *u = arg;
+    if (mz_peer_settled(c->peer))
+        return;
+    u->n++;
+    json_str(&u->j, mz_peer_proxy(c->peer)->id);
+}
+
+PAGE(page_settled)
+{
+    struct mz_debug *d = arg;
+    (void)rq;
+    d->e.source->ops->refresh(d->e.source);
+    struct unsettled u = { .j = json_begin(out) };
+    json_open(&u.j, '{');
+    json_key(&u.j, "waiting");
+    json_open(&u.j, '[');
+    mz_discovery_each(d->e.discovery, look_settled, &u);
+    json_close(&u.j, ']');
+    json_close(&u.j, '}');
+    if (u.n)
+        out->status = 503;
+}

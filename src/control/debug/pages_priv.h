@@ -25,6 +25,7 @@ PAGE(page_cachez);
 PAGE(page_resourcesz);
 PAGE(page_objects);
 PAGE(page_mtls);
+PAGE(page_settled);
 
 struct json_out json_begin(struct mz_admin_reply *out); /* sets the type, too */
 struct mz_str proxy_wanted(const struct mz_admin_request *rq); /* ?proxyID=; "" */

@@ -686,6 +686,14 @@ void mz_peer_state(const struct mz_peer *p, enum mz_xds_type t, struct mz_peer_s
         out->resources += o->version != 0;
 }
 
+bool mz_peer_settled(const struct mz_peer *p)
+{
+    for (unsigned t = 0; t < MZ_XDS_TYPE__COUNT; t++)
+        if (p->subs[t].on && (p->subs[t].waiting || p->subs[t].dirty || p->subs[t].stale.n))
+            return false;
+    return true;
+}
+
 const struct mz_set *mz_peer_have(const struct mz_peer *p, enum mz_xds_type t)
 {
     return p->subs[t].have;

@@ -49,6 +49,7 @@ struct mz_peer_counts {
     uint64_t sent[MZ_XDS_TYPE__COUNT], refused[MZ_XDS_TYPE__COUNT], bytes[MZ_XDS_TYPE__COUNT];
 };
 void mz_peer_state(const struct mz_peer *p, enum mz_xds_type t, struct mz_peer_state *out);
+bool mz_peer_settled(const struct mz_peer *p); /* it has answered everything, and there is nothing more to send */
 /* What it was sent and did not refuse to have, or asked for and has not got (version 0), by name. */
 const struct mz_set *mz_peer_have(const struct mz_peer *p, enum mz_xds_type t); /* borrowed; NULL: nothing */
 const struct mz_proxy *mz_peer_proxy(const struct mz_peer *p); /* NULL before the first request */

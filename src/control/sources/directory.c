@@ -401,14 +401,18 @@ static void scan(struct directory *s)
 
 /* ---- changes ---- */
 
-static void quiet(struct mz_timer *t)
+static void read_changes(struct directory *s)
 {
-    struct directory *s = MZ_CONTAINER(t, struct directory, quiet);
     s->first_us = 0;
     s->news = false;
     scan(s);
     if (s->news && s->o.told)
         s->o.told(s->o.arg);
+}
+
+static void quiet(struct mz_timer *t)
+{
+    read_changes(MZ_CONTAINER(t, struct directory, quiet));
 }
 
 static void on_events(struct mz_io *io, unsigned events)
@@ -484,6 +488,14 @@ static bool synced(const struct mz_source *base)
     return self(base)->synced;
 }
 
+static void refresh(struct mz_source *base)
+{
+    struct directory *s = self(base);
+    if (s->loop)
+        mz_timer_stop(&s->quiet);
+    read_changes(s);
+}
+
 static void problems(const struct mz_source *base,
                      void (*each)(void *arg, const struct mz_problem *p), void *arg)
 {
@@ -532,7 +544,9 @@ static char *dup_dir(const char *dir)
 struct mz_source *mz_directory_create(struct mz_loop *l, struct mz_store *store,
                                       const struct mz_directory_opts *o)
 {
-    static const struct mz_source_ops ops = { "directory", start, synced, problems, destroy };
+    static const struct mz_source_ops ops = {
+        "directory", start, synced, refresh, problems, destroy
+    };
     struct directory *s = mz_new0(MZ_MEM_CONFIG, struct directory);
     s->base.ops = &ops;
     s->loop = l;

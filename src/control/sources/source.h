@@ -20,6 +20,7 @@ struct mz_source_ops {
     /* Begins to feed. False: it can never work (err says why). What may heal is told as a problem instead. */
     bool (*start)(struct mz_source *s, struct mz_err *err);
     bool (*synced)(const struct mz_source *s); /* everything that was there at the start has been committed */
+    void (*refresh)(struct mz_source *s); /* what has changed by now is read and committed before this returns */
     /* What there is to say about its documents now, in a stable order. */
     void (*problems)(const struct mz_source *s, void (*each)(void *arg, const struct mz_problem *p), void *arg);
     void (*destroy)(struct mz_source *s);

@@ -102,6 +102,14 @@ def test_bad_settings_change_nothing(flag, why, tmp_path):
     assert "Error: " in got and why in got
 
 
+@pytest.mark.parametrize("mode", ["", "--native-nftables"])
+def test_a_proxy_that_is_known_by_its_group_alone(mode, tmp_path):
+    """-u none: where it and the application are of one user, rules by user would keep its own calls of its pod from its inbound side (A4)."""
+    got = pod(f"{AGENT} iptables {FLAGS} -m REDIRECT --redirect-dns -u none {mode} --dry-run", tmp=tmp_path)
+    assert "uid" not in got.partition("CLEANUP_ONLY")[2] and "PROXY_UID=\nPROXY_GID=1337" in got
+    assert ("-m owner --gid-owner 1337 -j ISTIO_IN_REDIRECT" if not mode else "skgid 1337 counter jump istio-in-redirect") in got
+
+
 def test_environment(tmp_path):
     got = pod(f"ENVOY_PORT=16001 ISTIO_INBOUND_PORTS=80 DRY_RUN=true ISTIO_OUTBOUND_OWNER_GROUPS=100,java INVALID_DROP=1 {AGENT} iptables -m REDIRECT", tmp=tmp_path)
     assert "PROXY_PORT=16001" in got and "--to-ports 16001" in got and "--dport 80 -j ISTIO_IN_REDIRECT" in got
