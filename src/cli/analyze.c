@@ -8,7 +8,7 @@
 #include "cli/print.h"
 
 struct analyze_options {
-    const char *output, *ns, *fail_at, *show_at, *color;
+    const char *output, *ns, *fail_at, *show_at, *color, *mesh;
     struct arg_list suppress;
     bool all, list, use_kube, ignore_unknown;
 };
@@ -24,6 +24,8 @@ static const struct arg_flag analyze_flags[] = {
     { "suppress", 'S', ARG_LIST, AT(suppress),
       "<code>=<resource>, as IST0102=Namespace demo; '*' stands for anything" },
     { "list-analyzers", 'L', ARG_SWITCH, AT(list), "Lists the codes that may be found" },
+    { "meshConfigFile", 0, ARG_TEXT, AT(mesh),
+      "File with the MeshConfig; a directory's own is its mesh.yaml" },
     { "use-kube", 'k', ARG_SWITCH, AT(use_kube), "Not possible: only files are read (false)" },
     { "ignore-unknown", 0, ARG_SWITCH, AT(ignore_unknown),
       "Documents that cannot be read are not an error" },
@@ -265,6 +267,8 @@ static int run_analyze(const struct command *c, int argc, char **argv)
     bool ok = true;
     inputs_init(&in);
     mz_documents_init(&d);
+    if (o.mesh)
+        inputs_add_mesh(&in, o.mesh);
     for (size_t i = 0; ok && i < r.others.n; i++)
         ok = inputs_add(&in, r.others.v[i], &err);
     ok = ok && inputs_read(&in, &d, mz_str_c(o.ns), &err);

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "cli/dump.h"
+#include "proto/node.h"
 
 enum { MAX_DEPTH = 32 };
 
@@ -17,6 +18,7 @@ void inputs_init(struct inputs *in)
 void inputs_fini(struct inputs *in)
 {
     mz_vec_free(&in->files, MZ_MEM_MISC);
+    mz_vec_free(&in->meshes, MZ_MEM_MISC);
     mz_arena_destroy(in->arena);
 }
 
@@ -61,8 +63,30 @@ static bool add(struct inputs *in, struct mz_str path, bool named, unsigned dept
         if (!named && !has_ending(path))
             return true;
     }
+    if (depth == 1 && mz_str_ends(path, MZ_STR("/mesh.yaml")))
+        *mz_vec_push(&in->meshes, MZ_MEM_MISC) = path.p;
     *mz_vec_push(&in->files, MZ_MEM_MISC) = path;
     return true;
+}
+
+void inputs_add_mesh(struct inputs *in, const char *path)
+{
+    const struct mz_str file = mz_arena_dup(in->arena, mz_str_c(path));
+    *mz_vec_push(&in->meshes, MZ_MEM_MISC) = file.p;
+    *mz_vec_push(&in->files, MZ_MEM_MISC) = file;
+}
+
+/* A file that was named by itself is one when it is called so and has no kind. */
+static bool is_mesh(const struct inputs *in, struct mz_str file, struct mz_str text)
+{
+    for (size_t i = 0; i < in->meshes.n; i++)
+        if (in->meshes.v[i] == file.p)
+            return true;
+    if (!mz_str_eq(file, MZ_STR("mesh.yaml")) && !mz_str_ends(file, MZ_STR("/mesh.yaml")))
+        return false;
+    struct mz_err ignored;
+    const struct mz_node *n = mz_tree_read_yaml(in->arena, text, 0, &ignored);
+    return n && n->kind == MZ_NODE_MAP && !mz_node_get(n, "kind");
 }
 
 bool inputs_add(struct inputs *in, const char *path, struct mz_err *err)
@@ -79,8 +103,11 @@ bool inputs_read(const struct inputs *in, struct mz_documents *d, struct mz_str 
         struct mz_buf b;
         mz_buf_init(&b);
         ok = read_file(file.p, &b, err);
-        if (ok)
-            mz_documents_add(d, file, mz_buf_linearize(&b, mz_buf_len(&b)), input_form(file), ns);
+        const struct mz_str text = ok ? mz_buf_linearize(&b, mz_buf_len(&b)) : (struct mz_str){ 0 };
+        if (ok && is_mesh(in, file, text))
+            mz_documents_add_mesh(d, file, text);
+        else if (ok)
+            mz_documents_add(d, file, text, input_form(file), ns);
         mz_buf_fini(&b);
     }
     return ok;

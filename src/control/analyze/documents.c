@@ -5,8 +5,8 @@
 
 #include "control/analyze/finders.h"
 
-const unsigned mz_finding_codes[] = { 101, 102, 106, 109, 111, 118, 127, 128, 129, 130,
-                                      131, 132, 133, 151, 162, 165, 166, 171, 173, 0 };
+const unsigned mz_finding_codes[] = { 101, 102, 106, 109, 111, 116, 118, 127, 128, 129, 130, 131,
+                                      132, 133, 137, 144, 151, 162, 165, 166, 171, 173, 0 };
 
 const char *mz_finding_level(enum mz_level l)
 {
@@ -63,7 +63,8 @@ static void add_object(struct adding *a, const struct mz_node *n, uint32_t line)
                              mz_node_text(meta, "name"),
                              a->file,
                              n,
-                             line };
+                             line,
+                             false };
     if (mz_str_eq(kind, MZ_STR("Namespace")))
         o->ns = MZ_STR("");
     *mz_vec_push(&a->d->v, MZ_MEM_CONFIG) = o;
@@ -106,6 +107,21 @@ void mz_documents_add(struct mz_documents *d, struct mz_str file, struct mz_str 
         add_object(&a, n, n->line);
 }
 
+static void add_mesh_problem(void *arg, enum mz_level level, uint32_t line, struct mz_str key,
+                             const char *text)
+{
+    const bool error = level == MZ_LEVEL_ERROR;
+    (void)key; /* it is no object of any API */
+    fault(arg, !error, error, line, MZ_STR(""), mz_str_c(text));
+}
+
+void mz_documents_add_mesh(struct mz_documents *d, struct mz_str file, struct mz_str text)
+{
+    struct adding a = { d, mz_arena_dup(d->arena, file), MZ_STR("") };
+    const struct mz_doc_reader r = { a.file, add_doc, add_mesh_problem, &a };
+    mz_doc_read_mesh(&r, text);
+}
+
 /* ---- objects ---- */
 
 bool object_is(const struct mz_object *o, const char *kind)
@@ -129,7 +145,7 @@ const struct mz_node *object_labels(const struct mz_object *o)
     return mz_node_at(o->tree, "metadata.labels");
 }
 
-static const struct mz_node *exact(const struct mz_node *map, struct mz_str key)
+const struct mz_node *map_member(const struct mz_node *map, struct mz_str key)
 {
     for (uint32_t i = 0; map && map->kind == MZ_NODE_MAP && i < map->n; i++)
         if (mz_str_eq(map->pairs[i].key, key))
@@ -144,7 +160,7 @@ static struct mz_str scalar(const struct mz_node *n)
 
 struct mz_str object_label(const struct mz_object *o, const char *key)
 {
-    const struct mz_node *v = exact(object_labels(o), mz_str_c(key));
+    const struct mz_node *v = map_member(object_labels(o), mz_str_c(key));
     return v ? scalar(v) : MZ_STR("");
 }
 
@@ -153,7 +169,7 @@ bool selector_matches(const struct mz_node *selector, const struct mz_node *labe
     if (!selector || selector->kind != MZ_NODE_MAP || !selector->n)
         return false;
     for (uint32_t i = 0; i < selector->n; i++) {
-        const struct mz_node *have = exact(labels, selector->pairs[i].key);
+        const struct mz_node *have = map_member(labels, selector->pairs[i].key);
         if (!have || !mz_str_eq(scalar(have), scalar(selector->pairs[i].value)))
             return false;
     }
@@ -286,6 +302,8 @@ static int compare(const void *a, const void *b)
 void mz_documents_analyze(struct mz_documents *d)
 {
     find_faults(d);
+    workloads_expand(d);
+    find_in_workloads(d);
     find_in_routes(d);
     find_in_gateways(d);
     find_in_services(d);

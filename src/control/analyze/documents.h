@@ -12,6 +12,7 @@ struct mz_object {
     struct mz_str group, kind, ns, name, file;
     const struct mz_node *tree;
     uint32_t line; /* of its first line */
+    bool made;     /* a Pod as a controller makes it of another document */
 };
 /* Levels are told as "Error", "Warning", "Info". */
 struct mz_finding {
@@ -39,6 +40,8 @@ void mz_documents_init(struct mz_documents *d);
 void mz_documents_fini(struct mz_documents *d);
 /* Copies what it keeps. Objects without a namespace are in @ns. */
 void mz_documents_add(struct mz_documents *d, struct mz_str file, struct mz_str text, enum mz_text_form form, struct mz_str ns);
+/* The MeshConfig, which is a document without apiVersion and kind. */
+void mz_documents_add_mesh(struct mz_documents *d, struct mz_str file, struct mz_str text);
 /* Fills findings: errors first, then by code, object and text. */
 void mz_documents_analyze(struct mz_documents *d);
 const char *mz_finding_level(enum mz_level l);

@@ -14,8 +14,10 @@ static bool is_reached(const struct mz_documents *d, const struct mz_object *pod
             const struct mz_str protocol = mz_node_text(ports->list[i], "protocol");
             const uint64_t target = mz_node_number(ports->list[i], "targetPort"),
                            number = mz_node_number(ports->list[i], "port");
-            /* The field's tool counts only ports whose protocol is written: documents from a server have it. */
-            if (mz_str_eq(protocol, MZ_STR("TCP")) && (number == port || target == port))
+            /* The field's tool counts only ports whose protocol is written: documents from a server have it. Those that
+               have pods still to be made are no such documents. */
+            if ((mz_str_eq(protocol, MZ_STR("TCP")) || (!protocol.n && pod->made)) &&
+                (number == port || target == port))
                 return true;
         }
     }

@@ -12,6 +12,7 @@ bool object_is(const struct mz_object *o, const char *kind); /* "Gateway": Istio
 const struct mz_object *object_find(const struct mz_documents *d, const char *kind, struct mz_str ns, struct mz_str name);
 const struct mz_node *object_labels(const struct mz_object *o);
 struct mz_str object_label(const struct mz_object *o, const char *key); /* "" when absent */
+const struct mz_node *map_member(const struct mz_node *map, struct mz_str key); /* by its exact key; NULL */
 /* Every member of @selector is one of @labels. An empty or absent selector: false. */
 bool selector_matches(const struct mz_node *selector, const struct mz_node *labels);
 struct mz_str selector_text(const struct mz_node *selector, struct mz_arena *a); /* "a=b,c=d" */
@@ -25,6 +26,8 @@ bool exports_everywhere(const struct mz_object *o);
 uint32_t name_line(const struct mz_object *o); /* of its metadata.name */
 __attribute__((format(printf, 6, 7))) void found(struct mz_documents *d, enum mz_level level, unsigned code,
                                                  const struct mz_object *of, uint32_t line, const char *fmt, ...);
+void workloads_expand(struct mz_documents *d); /* adds the Pods of Deployments and their like, named as these */
+void find_in_workloads(struct mz_documents *d);
 void find_in_routes(struct mz_documents *d);
 void find_in_gateways(struct mz_documents *d);
 void find_in_services(struct mz_documents *d);
