@@ -215,6 +215,8 @@ static void tell(void)
         mz_peer_prepare(order.clients[i].peer, m);
     mz_translator_set_model(order.translator, m);
     for (size_t i = 0; i < order.n; i++)
+        mz_peer_renew(order.clients[i].peer);
+    for (size_t i = 0; i < order.n; i++)
         mz_peer_push(order.clients[i].peer, &c);
     mz_change_fini(&c);
     mz_model_unref(order.model);

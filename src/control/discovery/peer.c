@@ -207,11 +207,15 @@ static bool send_response(struct mz_peer *p, enum mz_xds_type t, struct mz_str u
     return ok;
 }
 
-/* That there is no such Secret is told only beside one that there is, as the field's control plane does. */
+/*
+ * That there is no such Secret is told at once, to whoever may ask and by the variant that can say it: a gateway's listener waits
+ * for that, its readiness for the listener. Later only beside one that there is.
+ */
 static bool is_needed(struct mz_peer *p, enum mz_xds_type t, const struct mz_step *step)
 {
     if (t == MZ_XDS_SECRET)
-        return step->changed_n != 0;
+        return step->changed_n ||
+               (p->subs[t].fresh && p->env.ns.n && p->env.delta && step->removed_n);
     return p->subs[t].fresh || step->changed_n ||
            (step->removed_n && mode_of(p, t) != MZ_STEP_SOME);
 }
@@ -612,6 +616,12 @@ void mz_peer_prepare(struct mz_peer *p, const struct mz_model *next)
     p->view = NULL;
 }
 
+void mz_peer_renew(struct mz_peer *p)
+{
+    if (p->view)
+        mz_view_renew(p->view);
+}
+
 /* What this client has of a host whose endpoints or ports are others now. */
 static void mark_endpoints(struct mz_peer *p, const struct mz_change *c)
 {
@@ -645,8 +655,6 @@ void mz_peer_push(struct mz_peer *p, const struct mz_change *c)
 {
     if (!p->proxy)
         return;
-    if (p->view)
-        mz_view_renew(p->view);
     if (c->all || c->services ||
         mz_change_is_own(c, p->proxy->ns, p->proxy->name, p->proxy->ips[0])) {
         const bool own = mz_change_is_own(c, p->proxy->ns, p->proxy->name, p->proxy->ips[0]);

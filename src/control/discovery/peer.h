@@ -30,8 +30,9 @@ void mz_peer_identify(struct mz_peer *p, struct mz_str ns, struct mz_str account
 /* A request of the variant. False: the stream must end, @err says why (a node that is not served). */
 bool mz_peer_request(struct mz_peer *p, const ProtobufCMessage *request, struct mz_err *err);
 void mz_peer_writable(struct mz_peer *p);
-/* The translator gets another model: prepare, then set it there, then tell what is different. */
+/* The translator gets another model: prepare, then set it there, then renew, then tell what is different, if anything is. */
 void mz_peer_prepare(struct mz_peer *p, const struct mz_model *next);
+void mz_peer_renew(struct mz_peer *p); /* always: the model before may go after this */
 void mz_peer_push(struct mz_peer *p, const struct mz_change *c);
 
 struct mz_peer_state { /* of one type, for debug pages and logs */

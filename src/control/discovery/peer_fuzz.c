@@ -51,6 +51,7 @@ static void change(struct mz_translator *t, struct mz_peer *p, const struct mz_m
     mz_change_init(&c, *m, models[other]);
     mz_peer_prepare(p, models[other]);
     mz_translator_set_model(t, models[other]);
+    mz_peer_renew(p);
     mz_peer_push(p, &c);
     mz_change_fini(&c);
     *m = models[other];

@@ -101,8 +101,10 @@ static void set_model(const char *text)
     if (t.peer)
         mz_peer_prepare(t.peer, m);
     mz_translator_set_model(t.translator, m);
-    if (t.peer)
+    if (t.peer) {
+        mz_peer_renew(t.peer);
         mz_peer_push(t.peer, &c);
+    }
     mz_change_fini(&c);
     mz_model_unref(t.model);
     t.model = m;

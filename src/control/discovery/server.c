@@ -294,6 +294,8 @@ void mz_discovery_set_model(struct mz_discovery *d, const struct mz_model *m)
         mz_peer_prepare(stream_of(it)->peer, m);
     d->model = mz_model_ref(m);
     mz_translator_set_model(d->translator, m);
+    mz_list_foreach (it, &d->streams)
+        mz_peer_renew(stream_of(it)->peer);
     if (!mz_change_none(&c))
         mz_list_foreach (it, &d->streams)
             if (!stream_of(it)->ending)

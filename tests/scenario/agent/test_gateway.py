@@ -83,3 +83,29 @@ def test_a_gateways_certificate_comes_by_the_relay_and_turns(meshed, tmp_path):
     until(lambda: edge.ask(pki, "one.test") == 200, 30, lambda: f"an answer through the gateway:\n{edge.log()[-3000:]}")
     secret("two")
     until(lambda: edge.ask(pki, "two.test") == 200, 20, lambda: f"the other certificate:\n{edge.log()[-3000:]}")
+
+
+def test_a_gateway_without_its_certificate_does_not_wait_for_it(meshed, tmp_path):
+    """It is ready at once (the control plane says that there is no such Secret), and serves as soon as there is one."""
+    pki = Pki(tmp_path / "pki")
+    pki.authority("ca")
+    pki.issue("one", "DNS:shop.test,DNS:one.test", usage="serverAuth")
+    meshed.write("gateway.yaml", DOCUMENTS)
+    b = meshed.agent("b", "10.11.0.2")
+    b.pod.app(8080)
+    meshed.write("edge.yaml", podagent.POD.format(name="edge", ip="10.11.0.1"))
+    meshed.agents["edge"] = edge = Gateway(meshed, "edge", "10.11.0.1", {}, {"proxyStatsMatcher": {"inclusionRegexps": [".*init_fetch_timeout"]}})
+    edge.start()
+    b.wait_ready()
+
+    def ready():
+        try:
+            return "LIVE" in edge.admin("/ready") and "8443" in edge.admin("/listeners")
+        except OSError:
+            return False
+    until(ready, 30, lambda: f"the gateway:\n{edge.log()[-3000:]}")
+    assert edge.ask(pki, "one.test") is None
+    assert edge.admin("/stats?filter=kubernetes.*init_fetch_timeout") == "sds.kubernetes://shop.init_fetch_timeout: 0\n"
+    data = {k: base64.b64encode((pki.folder / f"one.{end}").read_bytes()).decode() for k, end in (("tls.crt", "pem"), ("tls.key", "key"))}
+    meshed.write("secret.json", json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "shop", "namespace": "demo"}, "data": data}))
+    until(lambda: edge.ask(pki, "one.test") == 200, 10, lambda: f"an answer through the gateway:\n{edge.log()[-3000:]}")

@@ -102,3 +102,22 @@ def test_what_cannot_be(tmp_path):
                        (("-c", tmp_path / "a", "--service-cidr", "10.0.0.0/31"), "--service-cidr: \"10.0.0.0/31\" is too small")):
         p = subprocess.run([control.MIZZEND, *args, "--mode", "validate"], capture_output=True, text=True, timeout=60)
         assert p.returncode == 1 and text in p.stderr, p.stderr
+
+
+def test_changes_that_change_nothing(mizzend, mesh, tmp_path):
+    """A model that nobody is told of takes the place of the one before all the same; what clients have stands on it."""
+    px = mesh.proxy(boot=control.bootstrap(NODE, mizzend.port, free_port()), ready=False)
+    until(lambda: clusters(px), 20, "the proxy to have its clusters")
+    for i in range(3):
+        (tmp_path / "pods" / "api-0.yaml").write_text(pod("api-0", "10.244.0.2", True).replace("labels:", f"annotations: {{round: '{i}'}}, labels:"))
+        until(lambda: mizzend.page("/debug/mizzen/settled", ok=False)[0] == 200, 20, "the change to be read and taken")
+    (tmp_path / "pods" / "api-1.yaml").write_text(pod("api-1", "10.244.0.3", True))
+    until(lambda: "10.244.0.3:8080" in clusters(px), 20, "the other pod")
+    assert mizzend.process.poll() is None
+
+
+def clusters(px):
+    try:
+        return px.admin("/clusters")[1]
+    except OSError:  # not there yet
+        return ""
