@@ -5,12 +5,14 @@
 #include "cli/command.h"
 #include "cli/dump.h"
 #include "cli/inputs.h"
+#include "cli/kube_types.h"
 #include "cli/print.h"
 #include "control/inject/inject.h"
+#include "control/inject/layers.h"
 #include "control/inject/templates.h"
 
 struct inject_options {
-    const char *templates, *values;
+    const char *templates, *values, *mesh;
     const char *file, *output, *image, *revision, *ca_address, *cluster_id, *mesh_id, *trust_domain;
 };
 #define AT(member) offsetof(struct inject_options, member)
@@ -20,6 +22,7 @@ static const struct arg_flag inject_flags[] = {
     { "injectConfigFile", 0, ARG_TEXT, AT(templates),
       "Templates of one's own: what `config` of the ConfigMap istio-sidecar-injector holds" },
     { "valuesFile", 0, ARG_TEXT, AT(values), "What `values` of it holds, for templates" },
+    { "meshConfigFile", 0, ARG_TEXT, AT(mesh), "File of the MeshConfig" },
     { "image", 0, ARG_TEXT, AT(image), "Image of the proxy" },
     { "revision", 'r', ARG_TEXT, AT(revision), "Control plane revision (default)" },
     { "ca-address", 0, ARG_TEXT, AT(ca_address),
@@ -30,41 +33,12 @@ static const struct arg_flag inject_flags[] = {
 };
 #undef AT
 
-static void member_empty(json_t *object, const char *name)
-{
-    if (json_is_object(object) && !json_object_get(object, name))
-        (void)json_object_set_new(object, name, json_object()); /* only without memory */
-}
-
-static void containers_complete(json_t *spec, const char *list)
-{
-    size_t at;
-    json_t *c;
-    json_array_foreach(json_object_get(spec, list), at, c) member_empty(c, "resources");
-}
-
-/* What the field's tool writes, too: members that its own types always have. */
-static void complete(json_t *object)
-{
-    const char *kind = json_string_value(json_object_get(object, "kind"));
-    json_t *spec = json_object_get(object, "spec");
-    if (!kind || !json_is_object(spec))
-        return;
-    const bool pod = strcmp(kind, "Pod") == 0, deployment = strcmp(kind, "Deployment") == 0;
-    json_t *inner = pod ? spec : json_object_get(json_object_get(spec, "template"), "spec");
-    if (!pod && !json_is_object(inner))
-        return;
-    containers_complete(inner, "containers");
-    containers_complete(inner, "initContainers");
-    member_empty(object, "status");
-    if (deployment)
-        member_empty(spec, "strategy");
-}
-
 struct run {
     struct mz_inject_opts o;
     FILE *to;
     const struct mz_inject_templates *templates;
+    struct mz_store *store; /* of the MeshConfig; NULL: none was given */
+    struct mz_model *model; /* of it */
     struct mz_err err;
     const char *file;
     bool failed;
@@ -94,7 +68,7 @@ static void part(void *arg, struct mz_str text, uint32_t line0)
     if (object && mz_inject_object(object, &r->o, &r->err) == MZ_INJECT_FAILED)
         r->failed = true;
     if (object && !r->failed) {
-        complete(object);
+        kube_complete(object);
         write_yaml(r, object);
     }
     json_decref(object);
@@ -134,6 +108,62 @@ static bool read_templates(struct run *r, const struct inject_options *o,
     return ok;
 }
 
+/* ---- the MeshConfig ---- */
+
+static void layers(void *arg, const char *ns, const json_t *labels, json_t **out_under,
+                   json_t **out_over)
+{
+    mz_inject_layers(((const struct run *)arg)->model, ns, labels, out_under, out_over);
+}
+
+static json_t *mesh(void *arg)
+{
+    return mz_inject_mesh(((const struct run *)arg)->model);
+}
+
+static void nobody(void *arg)
+{
+    (void)arg; /* it is read once */
+}
+
+static void mesh_doc(void *arg, struct mz_doc *d)
+{
+    mz_store_put(((struct run *)arg)->store, d);
+}
+
+static void mesh_problem(void *arg, enum mz_level level, uint32_t line, struct mz_str key,
+                         const char *text)
+{
+    struct run *r = arg;
+    (void)key; /* there is one document */
+    if (level != MZ_LEVEL_ERROR)
+        fprintf(stderr, "%s:%u: %s\n", r->file, line, text);
+    else if (!r->failed)
+        r->failed = !mz_err_set(&r->err, "%s:%u: %s", r->file, line, text);
+}
+
+static bool read_mesh(struct run *r, const char *file)
+{
+    const struct mz_doc_reader reader = { mz_str_c(file), mesh_doc, mesh_problem, r };
+    const struct mz_model_opts opts = { .domain = "cluster.local" };
+    struct mz_buf b;
+    mz_buf_init(&b);
+    r->file = file;
+    r->failed = !read_file(file, &b, &r->err);
+    if (!r->failed) {
+        r->store = mz_store_create(nobody, NULL);
+        mz_doc_read_mesh(&reader, mz_buf_linearize(&b, mz_buf_len(&b)));
+    }
+    mz_buf_fini(&b);
+    if (r->failed)
+        return false;
+    r->model = mz_model_build(r->store, &opts, NULL);
+    r->o.config = layers;
+    r->o.config_arg = r;
+    r->o.mesh = mesh;
+    return true;
+}
+
 static bool inject(struct run *r, const struct inject_options *o)
 {
     struct mz_inject_templates *own = NULL;
@@ -142,13 +172,16 @@ static bool inject(struct run *r, const struct inject_options *o)
     bool ok = read_templates(r, o, &own);
     r->templates = own;
     r->o.templates = &r->templates;
-    ok = ok && read_file(o->file, &b, &r->err);
+    ok = ok && (!o->mesh || read_mesh(r, o->mesh)) && read_file(o->file, &b, &r->err);
     if (ok)
         mz_doc_parts(mz_buf_linearize(&b, mz_buf_len(&b)), part, r);
     if (ok && r->failed)
         ok = mz_err_at(&r->err, "%s", o->file);
     mz_buf_fini(&b);
     mz_inject_templates_destroy(own);
+    if (r->model)
+        mz_model_unref(r->model);
+    mz_store_destroy(r->store);
     return ok;
 }
 

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "control/inject/annotations.h"
 #include "control/inject/templates_priv.h"
 
 void mz_inject_opts_init(struct mz_inject_opts *o)
@@ -124,14 +125,55 @@ static json_t *names_of(json_t *list)
     return out;
 }
 
-static void set_text(json_t *map, const char *name, const char *value, bool keep)
+void set_text(json_t *map, const char *name, const char *value, bool keep)
 {
     if (!keep || !json_object_get(map, name))
         (void)json_object_set_new(map, name, json_string(value));
 }
 
+static json_t *named(json_t *list, const char *name)
+{
+    size_t at;
+    json_t *one;
+    json_array_foreach(list, at, one)
+    {
+        const char *its = json_string_value(json_object_get(one, "name"));
+        if (its && strcmp(its, name) == 0)
+            return one;
+    }
+    return NULL;
+}
+
+/* Out of the list; the caller's then. */
+static json_t *take_named(json_t *list, const char *name)
+{
+    json_t *one = json_incref(named(list, name));
+    for (size_t at = 0; one && at < json_array_size(list); at++)
+        if (json_array_get(list, at) == one) {
+            (void)json_array_remove(list, at);
+            break;
+        }
+    return one;
+}
+
+/* The pod's own settings of a container that is ours are remembered for the next injection. */
+static void remember(json_t *notes, const char *list, json_t *own)
+{
+    const char *had = json_string_value(json_object_get(notes, "proxy.istio.io/overrides"));
+    json_t *all = had ? json_loads(had, 0, NULL) : NULL, *kept = json_deep_copy(own);
+    if (!all)
+        all = json_object();
+    if (!json_object_get(kept, "resources"))
+        (void)json_object_set_new(kept, "resources", json_object());
+    (void)json_array_insert_new(member(all, list, json_array), 0, kept);
+    char *text = json_dumps(all, JSON_COMPACT);
+    set_text(notes, "proxy.istio.io/overrides", text ? text : "{}", false);
+    free(text);
+    json_decref(all);
+}
+
 /* What the pod says of its proxy's container wins; what that was is remembered. */
-static void add_proxy(const struct injection *i, json_t *containers, json_t *init, json_t *proxy,
+static void add_proxy(struct injection *i, json_t *containers, json_t *init, json_t *proxy,
                       json_t *notes)
 {
     size_t at = 0;
@@ -150,13 +192,8 @@ static void add_proxy(const struct injection *i, json_t *containers, json_t *ini
         if (image && strcmp(image, "auto") == 0)
             (void)json_object_del(kept, "image");
         merge(proxy, kept);
-        if (!json_object_get(kept, "resources"))
-            (void)json_object_set_new(kept, "resources", json_object());
-        json_t *before = json_pack("{s:[o]}", i->native ? "initContainers" : "containers", kept);
-        char *text = json_dumps(before, JSON_COMPACT);
-        set_text(notes, "proxy.istio.io/overrides", text ? text : "{}", false);
-        free(text);
-        json_decref(before);
+        remember(notes, i->native ? "initContainers" : "containers", kept);
+        i->own_proxy = kept; /* until the pod is done */
         (void)json_array_set(containers, at, proxy);
         if (i->native)
             (void)json_array_remove(containers, at);
@@ -173,6 +210,41 @@ static void add_proxy(const struct injection *i, json_t *containers, json_t *ini
     json_decref(own);
 }
 
+/* Traffic of the proxy's user is not sent to the proxy; whoever runs it as another user says so in its container. */
+static void set_user(const struct injection *i, json_t *init, json_t *proxy, const json_t *said)
+{
+    const json_t *own = json_object_get(json_object_get(said, "securityContext"), "runAsUser");
+    json_t *args = json_object_get(init, "args");
+    char text[24];
+    if (!json_is_integer(own))
+        return;
+    if (strcmp(template_mode(i), "TPROXY") == 0) /* it works as root only */
+        (void)json_object_set_new(json_object_get(proxy, "securityContext"), "runAsUser",
+                                  json_integer(0));
+    (void)snprintf(text, sizeof(text), "%" JSON_INTEGER_FORMAT, json_integer_value(own));
+    for (size_t k = 0; json_integer_value(own) && k + 1 < json_array_size(args); k++)
+        if (strcmp(json_string_value(json_array_get(args, k)), "-u") == 0)
+            (void)json_array_set_new(args, k + 1, json_string(text));
+}
+
+static void add_init(const struct injection *i, json_t *containers, json_t *list, json_t *proxy,
+                     json_t *notes)
+{
+    json_t *init = template_init(i), *own = take_named(list, INJECT_INIT);
+    if (!own)
+        own = take_named(containers, INJECT_INIT);
+    if (own) {
+        const char *image = json_string_value(json_object_get(own, "image"));
+        if (image && strcmp(image, "auto") == 0)
+            (void)json_object_del(own, "image");
+        merge(init, own);
+        remember(notes, "initContainers", own);
+    }
+    set_user(i, init, proxy, i->own_proxy);
+    (void)json_array_insert_new(list, i->native ? 0 : json_array_size(list), init);
+    json_decref(own);
+}
+
 static const char *label_of(json_t *labels, const char *const *names, size_t n,
                             const char *otherwise)
 {
@@ -184,6 +256,8 @@ static const char *label_of(json_t *labels, const char *const *names, size_t n,
     return otherwise;
 }
 
+enum { MAX_LABEL = 63 }; /* bytes of a value (Kubernetes) */
+
 static void add_labels(const struct injection *i, json_t *labels)
 {
     static const char *const names[] = { "service.istio.io/canonical-name",
@@ -192,40 +266,14 @@ static void add_labels(const struct injection *i, json_t *labels)
                                                    "app.kubernetes.io/version", "version" };
     if (!i->gateway)
         set_text(labels, "security.istio.io/tlsMode", "istio", true);
-    set_text(labels, names[0], label_of(labels, names, 3, i->owner->name), true);
+    const char *name = label_of(labels, names, 3, i->owner->name);
+    size_t n = strlen(name);
+    if (n > MAX_LABEL) /* nor may it end in a sign */
+        for (n = MAX_LABEL; n && strchr("-_.", name[n - 1]);)
+            n--;
+    if (!json_object_get(labels, names[0]))
+        (void)json_object_set_new(labels, names[0], json_stringn(name, n));
     set_text(labels, versions[0], label_of(labels, versions, 3, "latest"), true);
-}
-
-static void env_add(json_t *container, const char *name, const char *value)
-{
-    (void)json_array_append_new(json_object_get(container, "env"),
-                                json_pack("{s:s, s:s}", "name", name, "value", value));
-}
-
-/* Metrics of the application are merged with the proxy's: the agent is told where they were. */
-static void add_scraping(const struct injection *i, json_t *notes, json_t *proxy)
-{
-    const char *scrape = annotation(i, "prometheus.io/scrape", NULL),
-               *path = annotation(i, "prometheus.io/path", ""),
-               *port = annotation(i, "prometheus.io/port", "");
-    const bool merges = !json_is_false(json_object_get(i->mesh, "enablePrometheusMerge"));
-    char own[16];
-    (void)snprintf(own, sizeof(own), "%u", i->o->status_port);
-    if ((scrape && strcmp(scrape, "true") != 0) ||
-        strcmp(annotation(i, "prometheus.istio.io/merge-metrics", merges ? "true" : "false"),
-               "false") == 0)
-        return;
-    if (strcmp(port, own) != 0 && (scrape || path[0] || port[0])) {
-        json_t *was = json_pack("{s:s, s:s, s:s}", "scrape", scrape ? scrape : "", "path", path,
-                                "port", port);
-        char *text = json_dumps(was, JSON_COMPACT);
-        env_add(proxy, "ISTIO_PROMETHEUS_ANNOTATIONS", text ? text : "{}");
-        free(text);
-        json_decref(was);
-    }
-    set_text(notes, "prometheus.io/port", own, false);
-    set_text(notes, "prometheus.io/path", "/stats/prometheus", false);
-    set_text(notes, "prometheus.io/scrape", "true", false);
 }
 
 /* Something sends the pod's traffic to the proxy. */
@@ -286,17 +334,23 @@ static bool apply(struct injection *i)
     if (probers)
         env_add(proxy, "ISTIO_KUBE_APP_PROBERS", probers);
     free(probers);
-    add_scraping(i, notes, proxy);
+    if (!scrape_add(i, notes, proxy)) {
+        json_decref(volumes);
+        json_decref(proxy);
+        return false;
+    }
     json_t *init = i->gateway ? NULL : member(i->spec, "initContainers", json_array);
     add_proxy(i, containers, init, proxy, notes);
     if (has_init(i))
-        (void)json_array_insert_new(init, i->native ? 0 : json_array_size(init), template_init(i));
+        add_init(i, containers, init, proxy, notes);
     else if (i->gateway &&
              !json_object_get(member(i->spec, "securityContext", json_object), "sysctls"))
         (void)json_object_set_new(
             json_object_get(i->spec, "securityContext"), "sysctls",
             json_pack("[{s:s, s:s}]", "name", "net.ipv4.ip_unprivileged_port_start", "value", "0"));
-    (void)json_array_extend(member(i->spec, "volumes", json_array), volumes);
+    json_t *own = member(i->spec, "volumes", json_array);
+    for (size_t k = 0; k < json_array_size(volumes); k++)
+        (void)json_array_insert(own, k, json_array_get(volumes, k));
     add_status(i, notes, volumes);
     add_labels(i, labels);
     json_decref(volumes);
@@ -390,33 +444,75 @@ static void keep_own(struct injection *i, const json_t *original, const json_t *
     merge(proxy, kept);
     if (!json_object_get(kept, "resources"))
         (void)json_object_set_new(kept, "resources", json_object());
-    json_t *before = json_pack("{s:[O]}", init ? "initContainers" : "containers", kept);
-    char *text = json_dumps(before, JSON_COMPACT);
-    set_text(notes, "proxy.istio.io/overrides", text ? text : "{}", false);
-    free(text);
-    json_decref(before);
+    remember(notes, init ? "initContainers" : "containers", kept);
     json_decref(kept);
 }
 
+/* Of the container that prepares the network: what the pod says of it, and the proxy's user. */
+static void keep_own_init(const struct injection *i, json_t *original, json_t *notes)
+{
+    static const char *const lists[] = { "initContainers", "containers" };
+    json_t *of = json_object_get(original, "spec"), *list, *own = NULL;
+    size_t at;
+    json_t *init = named(json_object_get(i->spec, "initContainers"), INJECT_INIT),
+           *proxy = proxy_of(i->spec, &list, &at);
+    for (size_t k = 0; k < 2 && !own; k++)
+        own = named(json_object_get(of, lists[k]), INJECT_INIT);
+    if (init && own) {
+        json_t *kept = json_deep_copy(own);
+        const char *image = json_string_value(json_object_get(kept, "image"));
+        if (image && strcmp(image, "auto") == 0)
+            (void)json_object_del(kept, "image");
+        merge(init, kept);
+        remember(notes, "initContainers", kept);
+        json_decref(kept);
+    }
+    json_t *said = container_of(of, "containers", &list, &at);
+    if (init && proxy && said)
+        set_user(i, init, proxy, said);
+}
+
+static void move(json_t *list, const char *name, bool first)
+{
+    json_t *one = take_named(list, name);
+    if (one)
+        (void)json_array_insert_new(list, first ? 0 : json_array_size(list), one);
+}
+
+/* What prepares the network for a proxy that is an init container stands before all, else behind all. */
+static void order_init(const struct injection *i, bool native)
+{
+    json_t *list = json_object_get(i->spec, "initContainers");
+    move(list, "enable-core-dump", native);
+    if (native)
+        move(list, INJECT_PROXY, true);
+    move(list, "istio-validation", true);
+    move(list, INJECT_INIT, native);
+    if (!native)
+        move(list, "enable-core-dump", false);
+}
+
 /* What the code for our own templates does to the pod besides: probes, metrics, the order of containers. */
-static void finish_proxy(struct injection *i, json_t *notes)
+static bool finish_proxy(struct injection *i, json_t *notes)
 {
     size_t at;
-    json_t *list, *proxy = proxy_of(i->spec, &list, &at);
-    if (!proxy)
-        return;
-    member(proxy, "env", json_array);
-    char *probers = probes_rewrite(i);
+    json_t *list = NULL, *proxy = proxy_of(i->spec, &list, &at);
+    json_decref(i->annotations); /* a template may have said more */
+    i->annotations = json_deep_copy(notes);
+    if (proxy)
+        member(proxy, "env", json_array);
+    char *probers = proxy ? probes_rewrite(i) : NULL;
     if (probers)
         env_add(proxy, "ISTIO_KUBE_APP_PROBERS", probers);
     free(probers);
-    add_scraping(i, notes, proxy);
-    if (list != json_object_get(i->spec, "containers"))
-        return;
-    json_incref(proxy);
-    (void)json_array_remove(list, at);
-    (void)json_array_insert_new(
-        list, config_is(i, "holdApplicationUntilProxyStarts") ? 0 : json_array_size(list), proxy);
+    if (!scrape_add(i, notes, proxy))
+        return false;
+    if (proxy && !json_array_size(json_object_get(proxy, "env")))
+        (void)json_object_del(proxy, "env");
+    order_init(i, proxy && list != json_object_get(i->spec, "containers"));
+    if (proxy && list == json_object_get(i->spec, "containers"))
+        move(list, INJECT_PROXY, config_is(i, "holdApplicationUntilProxyStarts"));
+    return true;
 }
 
 /* The names of what templates added, behind those that are told already. */
@@ -459,7 +555,9 @@ static bool finish(struct injection *i, const json_t *original, const json_t *la
     json_t *notes = member(member(i->pod, "metadata", json_object), "annotations", json_object);
     keep_own(i, original, laid, notes, ours);
     if (!ours)
-        finish_proxy(i, notes);
+        keep_own_init(i, (json_t *)(uintptr_t)original, notes);
+    if (!ours && !finish_proxy(i, notes))
+        return false;
     finish_status(i, laid, notes);
     json_object_foreach(templates_annotations(i), name, value)(void)
         json_object_set(notes, name, value);
@@ -479,7 +577,10 @@ static bool apply_all(struct injection *i, const struct templates_chosen *c)
             others = true;
             continue;
         }
-        i->gateway = mz_str_eq(c->v[k], MZ_STR("gateway"));
+        const bool gateway = mz_str_eq(c->v[k], MZ_STR("gateway"));
+        if (ours && i->gateway == gateway)
+            continue; /* it is named twice */
+        i->gateway = gateway;
         i->native &= !i->gateway;
         ok =
             (!ours ||
@@ -495,6 +596,23 @@ static bool apply_all(struct injection *i, const struct templates_chosen *c)
     return ok;
 }
 
+/* A value that its reader could not take would become a pod that does not start. */
+static bool check_annotations(const struct injection *i)
+{
+    const char *name;
+    json_t *value;
+    struct mz_err why;
+    json_object_foreach(i->annotations, name, value)
+    {
+        const struct mz_str text = { json_string_value(value), json_string_length(value) };
+        if (json_is_string(value) && strcmp(name, "proxy.istio.io/config") != 0 &&
+            !mz_annotation_check(mz_str_c(name), text, &why))
+            return mz_err_set(i->err, "invalid value '%.*s' for annotation '%s': %s",
+                              (int)(text.n < 100 ? text.n : 100), text.p, name, why.msg);
+    }
+    return true;
+}
+
 enum mz_injected mz_inject_pod(json_t *pod, const struct mz_inject_opts *o,
                                const struct mz_inject_owner *owner, struct mz_err *err)
 {
@@ -508,12 +626,13 @@ enum mz_injected mz_inject_pod(json_t *pod, const struct mz_inject_opts *o,
     const char *config = annotation(&i, "proxy.istio.io/config", NULL);
     struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
     struct templates_chosen chosen;
-    const bool ok =
-        templates_choose(&i, a, &chosen) && read_config(&i, config) && apply_all(&i, &chosen);
+    const bool ok = check_annotations(&i) && templates_choose(&i, a, &chosen) &&
+                    read_config(&i, config) && apply_all(&i, &chosen);
     mz_arena_destroy(a);
     json_decref(i.mesh);
     json_decref(i.config);
     json_decref(i.annotations);
+    json_decref(i.own_proxy);
     return ok ? MZ_INJECT_DONE : MZ_INJECT_FAILED;
 }
 
@@ -528,14 +647,12 @@ static const char *text_of(json_t *object, const char *name, const char *otherwi
 /* The object in which a pod is described. */
 static json_t *pod_of(json_t *object, const char *kind)
 {
-    static const char *const makers[] = { "Deployment", "ReplicaSet", "StatefulSet",
-                                          "DaemonSet",  "Job",        "ReplicationController" };
+    static const char *const makers[] = { "Deployment",      "ReplicaSet", "StatefulSet",
+                                          "DaemonSet",       "Job",        "ReplicationController",
+                                          "DeploymentConfig" };
     json_t *spec = json_object_get(object, "spec");
     if (strcmp(kind, "Pod") == 0)
         return object;
-    if (strcmp(kind, "CronJob") == 0)
-        return json_object_get(json_object_get(json_object_get(spec, "jobTemplate"), "spec"),
-                               "template");
     for (size_t i = 0; i < sizeof(makers) / sizeof(*makers); i++)
         if (strcmp(kind, makers[i]) == 0)
             return json_object_get(spec, "template");
@@ -557,19 +674,41 @@ static enum mz_injected inject_list(json_t *items, const struct mz_inject_opts *
     return all;
 }
 
+/* Labels and annotations of a CronJob's pods are those of its jobs, as the field's tool has it. */
+static enum mz_injected inject_cron_job(json_t *object, const struct mz_inject_opts *o,
+                                        const struct mz_inject_owner *owner, struct mz_err *err)
+{
+    json_t *job = json_object_get(json_object_get(object, "spec"), "jobTemplate"),
+           *pod = json_object_get(json_object_get(job, "spec"), "template");
+    json_t *view = json_pack("{s:O?, s:O?}", "metadata", json_object_get(job, "metadata"), "spec",
+                             json_object_get(pod, "spec"));
+    const enum mz_injected r = mz_inject_pod(view, o, owner, err);
+    if (r == MZ_INJECT_DONE) {
+        (void)json_object_set(job, "metadata", json_object_get(view, "metadata"));
+        (void)json_object_set(pod, "spec", json_object_get(view, "spec"));
+    }
+    json_decref(view);
+    return r;
+}
+
 enum mz_injected mz_inject_object(json_t *object, const struct mz_inject_opts *o,
                                   struct mz_err *err)
 {
     const char *kind = text_of(object, "kind", "");
     json_t *meta = json_object_get(object, "metadata"), *pod = pod_of(object, kind);
-    const struct mz_inject_owner owner = { text_of(object, "apiVersion", "v1"), kind,
-                                           text_of(meta, "name", ""),
-                                           text_of(meta, "namespace", "default") };
+    struct mz_inject_owner owner = { text_of(object, "apiVersion", "v1"), kind,
+                                     text_of(meta, "name", ""),
+                                     text_of(meta, "namespace", "default") };
+    char name[MZ_INJECT_NAME];
+    const bool cron = strcmp(kind, "CronJob") == 0;
     if (strcmp(kind, "List") == 0 && json_is_array(json_object_get(object, "items")))
         return inject_list(json_object_get(object, "items"), o, err);
-    if (!json_is_object(pod))
+    if (!json_is_object(pod) && !cron)
         return MZ_INJECT_SKIPPED;
-    const enum mz_injected r = mz_inject_pod(pod, o, &owner, err);
+    if (pod == object)
+        mz_inject_owner_of_pod(pod, owner.ns, name, &owner);
+    const enum mz_injected r =
+        cron ? inject_cron_job(object, o, &owner, err) : mz_inject_pod(pod, o, &owner, err);
     if (r == MZ_INJECT_FAILED)
         (void)mz_err_at(err, "%s/%s/%s", kind, owner.ns, owner.name);
     return r;

@@ -31,6 +31,9 @@ bool mz_inject_native_is_auto(void);  /* it is "auto", or not set: by the versio
 struct mz_inject_owner { /* the object that pods are made by: for a bare pod itself */
     const char *api, *kind, *name, *ns; /* "apps/v1", "Deployment" */
 };
+enum { MZ_INJECT_NAME = 256 }; /* bytes of an object's name, with a NUL */
+/* By its ownerReferences, labels and name. @name is room for a name that has to be made. */
+void mz_inject_owner_of_pod(json_t *pod, const char *ns, char name[MZ_INJECT_NAME], struct mz_inject_owner *out);
 enum mz_injected { MZ_INJECT_DONE, MZ_INJECT_SKIPPED, MZ_INJECT_FAILED };
 /**
  * Changes @pod, an object with metadata and spec. Skipped: by label or annotation sidecar.istio.io/inject, host network, a

@@ -10,6 +10,7 @@ struct injection {
     json_t *annotations;      /* of the pod as it came; borrowed, maybe empty */
     json_t *config;           /* ProxyConfig: the annotation's between those of the owner's; NULL: none; owned */
     json_t *mesh;             /* the MeshConfig; NULL: nothing is known of it; owned */
+    json_t *own_proxy;        /* what the pod says of the proxy's container; NULL: nothing; owned */
     bool gateway, native;     /* native: the proxy is an init container that goes on */
     struct mz_err *err;
 };
@@ -29,6 +30,13 @@ json_t *template_init(const struct injection *i);
 json_t *template_volumes(const struct injection *i, const char *list); /* "volumes" or "volumeMounts"; NULL and err: an annotation is no list */
 /* Probes of the application go through the agent; the map of what they were, as text. NULL: there are none. Free it. */
 char *probes_rewrite(const struct injection *i);
+/* scrape.c. False: what the pod says of its metrics cannot be; @proxy (NULL: there is none) and @notes (of the pod) are changed. */
+bool scrape_add(const struct injection *i, json_t *notes, json_t *proxy);
+static inline void env_add(json_t *container, const char *name, const char *value)
+{
+    (void)json_array_append_new(json_object_get(container, "env"), json_pack("{s:s, s:s}", "name", name, "value", value));
+}
+void set_text(json_t *map, const char *name, const char *value, bool keep); /* @keep: unless it is there */
 #define INJECT_PROXY "istio-proxy"
 #define INJECT_INIT  "istio-init"
 #endif

@@ -57,11 +57,41 @@ static bool add(json_t *to, const json_t *one, unsigned depth, struct mz_err *er
     return ok;
 }
 
+/*
+ * Kubernetes' order: what only the patch has stands in front, what both have in the patch's order, and the rest keeps its place
+ * before what followed it.
+ */
+void overlay_order(json_t *list, const json_t *before, const json_t *patch, const char *key)
+{
+    json_t *by_patch = json_array(), *rest = json_array(), *one;
+    size_t at, i = 0, k = 0;
+    json_array_foreach((json_t *)(uintptr_t)patch, at, one)
+    {
+        const size_t has = find(list, key, json_object_get(one, key));
+        if (has != SIZE_MAX)
+            (void)json_array_append(by_patch, json_array_get(list, has));
+    }
+    json_array_foreach(list, at, one) if (find(patch, key, json_object_get(one, key)) ==
+                                          SIZE_MAX)(void) json_array_append(rest, one);
+    (void)json_array_clear(list);
+    while (i < json_array_size(rest) || k < json_array_size(by_patch)) {
+        json_t *l = json_array_get(rest, i), *r = json_array_get(by_patch, k);
+        const size_t at_l = l ? find(before, key, json_object_get(l, key)) : SIZE_MAX,
+                     at_r = r ? find(before, key, json_object_get(r, key)) : SIZE_MAX;
+        const bool left = !r || (l && at_l != SIZE_MAX && at_r != SIZE_MAX && at_l < at_r);
+        (void)json_array_append(list, left ? l : r);
+        i += left;
+        k += !left;
+    }
+    json_decref(by_patch);
+    json_decref(rest);
+}
+
 static bool merge_list(json_t *into, const json_t *patch, const char *key, unsigned depth,
                        struct mz_err *err)
 {
     size_t at;
-    json_t *one;
+    json_t *one, *before = json_copy(into);
     json_array_foreach((json_t *)(uintptr_t)patch, at, one)
     {
         const json_t *value = json_object_get(one, key);
@@ -70,19 +100,26 @@ static bool merge_list(json_t *into, const json_t *patch, const char *key, unsig
             (void)json_array_clear(into);
             continue;
         }
-        if (!value)
+        if (!value) {
+            json_decref(before);
             return mz_err_set(err, "an element without \"%s\"", key);
+        }
         const size_t had = find(into, key, value);
         if (strcmp(what, "delete") == 0) {
             if (had != SIZE_MAX)
                 (void)json_array_remove(into, had);
         } else if (had == SIZE_MAX) {
-            if (!add(into, one, depth, err))
+            if (!add(into, one, depth, err)) {
+                json_decref(before);
                 return false;
+            }
         } else if (!merge(json_array_get(into, had), one, depth + 1, err)) {
+            json_decref(before);
             return false;
         }
     }
+    overlay_order(into, before, patch, key);
+    json_decref(before);
     return true;
 }
 

@@ -45,24 +45,46 @@ static json_t *prober(json_t *container, json_t *probe)
     return out;
 }
 
-static void rewrite(const struct injection *i, json_t *container, const char *field,
-                    const char *word, unsigned status_port, json_t *map)
+/* @at: where in the agent's paths, "app-health". */
+static void rewrite(json_t *container, json_t *probe, const char *at, const char *word,
+                    unsigned status_port, json_t *map)
 {
-    json_t *probe = json_object_get(container, field),
-           *was = probe ? prober(container, probe) : NULL;
+    json_t *was = json_is_object(probe) ? prober(container, probe) : NULL, *action;
     const char *name = json_string_value(json_object_get(container, "name"));
     char path[400];
-    (void)i;
-    if (!was || !name) {
-        json_decref(was);
+    action = json_object_get(json_object_get(was, "httpGet"), "port");
+    if (!was || !name || json_integer_value(action) == (json_int_t)status_port) {
+        json_decref(was); /* or it was rewritten before */
         return;
     }
-    (void)snprintf(path, sizeof(path), "/app-health/%.253s/%s", name, word);
+    (void)snprintf(path, sizeof(path), "/%s/%.253s/%s", at, name, word);
     (void)json_object_set_new(map, path, was);
     (void)json_object_del(probe, "tcpSocket");
     (void)json_object_del(probe, "grpc");
-    (void)json_object_set_new(probe, "httpGet",
-                              json_pack("{s:s, s:i}", "path", path, "port", (int)status_port));
+    action = json_object_get(probe, "httpGet");
+    if (!json_is_object(action)) {
+        action = json_object();
+        (void)json_object_set_new(probe, "httpGet", action);
+    }
+    (void)json_object_set_new(action, "path", json_string(path));
+    (void)json_object_set_new(action, "port", json_integer((json_int_t)status_port));
+    if (json_object_get(action,
+                        "scheme")) /* the agent speaks HTTP, whatever the application does */
+        (void)json_object_set_new(action, "scheme", json_string("HTTP"));
+}
+
+static void rewrite_all(json_t *container, unsigned status_port, json_t *map)
+{
+    static const struct {
+        const char *field, *word;
+    } hooks[] = { { "preStop", "prestopz" }, { "postStart", "poststartz" } };
+    json_t *lifecycle = json_object_get(container, "lifecycle");
+    for (size_t k = 0; k < MZ_COUNT(kinds); k++)
+        rewrite(container, json_object_get(container, kinds[k].field), "app-health", kinds[k].word,
+                status_port, map);
+    for (size_t k = 0; k < MZ_COUNT(hooks); k++)
+        rewrite(container, json_object_get(lifecycle, hooks[k].field), "app-lifecycle",
+                hooks[k].word, status_port, map);
 }
 
 char *probes_rewrite(const struct injection *i)
@@ -78,8 +100,8 @@ char *probes_rewrite(const struct injection *i)
         json_array_foreach(json_object_get(i->spec, lists[l]), at, c)
         {
             const char *name = json_string_value(json_object_get(c, "name"));
-            for (size_t k = 0; name && strcmp(name, INJECT_PROXY) != 0 && k < 3; k++)
-                rewrite(i, c, kinds[k].field, kinds[k].word, (unsigned)status, map);
+            if (name && strcmp(name, INJECT_PROXY) != 0)
+                rewrite_all(c, (unsigned)status, map);
         }
     char *text = json_object_size(map) ? json_dumps(map, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
     json_decref(map);

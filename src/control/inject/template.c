@@ -124,7 +124,10 @@ static void env_owner(const struct injection *i, json_t *list)
     kind[n] = 0;
     if (!w->name[0])
         return;
-    env(list, "ISTIO_META_WORKLOAD_NAME", w->name);
+    const char *name = json_string_value(
+        json_object_get(json_object_get(json_object_get(i->pod, "metadata"), "labels"),
+                        "service.istio.io/workload-name"));
+    env(list, "ISTIO_META_WORKLOAD_NAME", name ? name : w->name);
     (void)snprintf(text, sizeof(text), "kubernetes://apis/%s/namespaces/%s/%ss/%s", w->api, w->ns,
                    kind, w->name);
     env(list, "ISTIO_META_OWNER", text);
@@ -147,19 +150,57 @@ static void env_metadata(const struct injection *i, json_t *list)
         env(list, names[k], json_string_value(json_object_get(map, names[k])));
 }
 
+/* A new reference: without what every agent would do by itself. */
+static json_t *config_unusual(const struct injection *i)
+{
+    static const struct {
+        const char *name, *text;
+        int number;
+    } usual[] = { { "configPath", "./etc/istio/proxy", 0 },
+                  { "binaryPath", "/usr/local/bin/envoy", 0 },
+                  { "serviceCluster", "istio-proxy", 0 },
+                  { "drainDuration", "45s", 0 },
+                  { "terminationDrainDuration", "5s", 0 },
+                  { "discoveryAddress", "istiod.istio-system.svc:15012", 0 },
+                  { "controlPlaneAuthPolicy", "MUTUAL_TLS", 0 },
+                  { "proxyAdminPort", NULL, 15000 },
+                  { "statNameLength", NULL, 189 },
+                  { "statusPort", NULL, 15020 } };
+    json_t *out = json_copy(i->config);
+    for (size_t k = 0; k < MZ_COUNT(usual); k++) {
+        const json_t *v = json_object_get(out, usual[k].name);
+        if (usual[k].text ? json_is_string(v) && strcmp(json_string_value(v), usual[k].text) == 0
+                          : json_is_integer(v) && json_integer_value(v) == usual[k].number)
+            (void)json_object_del(out, usual[k].name);
+    }
+    return out;
+}
+
 static void env_config(const struct injection *i, json_t *list)
 {
-    char *text = i->config ? json_dumps(i->config, JSON_COMPACT) : strdup("{}"), *line = NULL;
+    json_t *config = i->config ? config_unusual(i) : json_object();
+    char *text = json_dumps(config, JSON_COMPACT), *line = NULL;
+    json_decref(config);
     if (text && asprintf(&line, "%s\n", text) >= 0)
         env(list, "PROXY_CONFIG", line);
     free(text);
     free(line);
 }
 
+/* Proxies hand inbound traffic to the loopback address, as those of old did. */
+static bool is_for_localhost(const struct injection *i)
+{
+    const char *mode = json_string_value(
+        json_object_get(json_object_get(i->mesh, "inboundTrafficPolicy"), "mode"));
+    return mode && strcmp(mode, "LOCALHOST") == 0;
+}
+
 static json_t *environment(const struct injection *i)
 {
     json_t *list = json_array();
     char *ports = pod_ports(i), *apps = app_containers(i);
+    if (!i->gateway && is_for_localhost(i))
+        env(list, "REWRITE_PROBE_LEGACY_LOCALHOST_DESTINATION", "true");
     env(list, "PILOT_CERT_PROVIDER", "istiod");
     env(list, "CA_ADDR", i->o->ca_address);
     env_field(list, "POD_NAME", "metadata.name");
@@ -236,7 +277,7 @@ static void probes(const struct injection *i, json_t *c)
     (void)json_object_set_new(start, "periodSeconds", json_integer(1));
     if (strcmp(annotation(i, "status.sidecar.istio.io/port", "1"), "0") != 0)
         (void)json_object_set(c, "readinessProbe", ready);
-    if (!i->gateway)
+    if (!i->gateway && json_object_get(c, "readinessProbe"))
         (void)json_object_set(c, "startupProbe", start);
     json_decref(ready);
     json_decref(start);
@@ -262,15 +303,37 @@ static void mount(json_t *list, const char *name, const char *path)
     (void)json_array_append_new(list, json_pack("{s:s, s:s}", "name", name, "mountPath", path));
 }
 
+/* A list of them, or by name. A new reference. */
+static json_t *named_list(json_t *said)
+{
+    const char *name;
+    json_t *one, *list;
+    if (!json_is_object(said))
+        return json_incref(said);
+    list = json_array();
+    json_object_foreach(said, name, one)
+    {
+        json_t *copy = json_pack("{s:s}", "name", name);
+        (void)json_object_update(copy, one);
+        (void)json_array_append_new(list, copy);
+        if (!json_is_object(one)) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
 static bool add_user(const struct injection *i, json_t *list, const char *name)
 {
     const char *text = annotation(i, name, NULL);
     struct mz_arena *a = mz_arena_create(MZ_MEM_MISC);
     struct mz_err why = { .path = "", .msg = "" };
     const struct mz_node *n = text ? mz_tree_read(a, mz_str_c(text), MZ_TEXT_JSON, &why) : NULL;
-    json_t *more = n ? mz_json_from_tree(n) : NULL;
+    json_t *said = n ? mz_json_from_tree(n) : NULL, *more = named_list(said);
     const bool ok = !text || (json_is_array(more) && json_array_extend(list, more) == 0);
     json_decref(more);
+    json_decref(said);
     mz_arena_destroy(a);
     return ok || mz_err_set(i->err, "annotation %s: not a list as JSON: %s", name, why.msg);
 }
@@ -435,8 +498,10 @@ static void init_arguments(const struct injection *i, json_t *args)
     const char *more = annotation(i, TRAFFIC "excludeInboundPorts", "");
     char status[16];
     (void)snprintf(status, sizeof(status), "%u", i->o->status_port);
-    (void)snprintf(ports, sizeof(ports), "15090,15021,%s%s%.300s",
-                   annotation(i, "status.sidecar.istio.io/port", status), more[0] ? "," : "", more);
+    const char *agent = annotation(i, "status.sidecar.istio.io/port", status);
+    const bool none = strcmp(agent, "0") == 0; /* the agent serves nothing */
+    (void)snprintf(ports, sizeof(ports), "15090,15021%s%.300s%s%s", more[0] ? "," : "", more,
+                   none ? "" : ",", none ? "" : agent);
     argument(args, "istio-iptables");
     option(args, "-p", mesh_port(i, "proxyListenPort", 15001, status));
     option(args, "-z", mesh_port(i, "proxyInboundListenPort", 15006, status));
@@ -450,7 +515,9 @@ static void init_arguments(const struct injection *i, json_t *args)
         option(args, "-q", annotation(i, TRAFFIC "includeOutboundPorts", ""));
     if (HAS(i, TRAFFIC "excludeOutboundPorts"))
         option(args, "-o", annotation(i, TRAFFIC "excludeOutboundPorts", ""));
-    if (HAS(i, TRAFFIC "kubevirtInterfaces"))
+    if (HAS(i, "istio.io/reroute-virtual-interfaces"))
+        option(args, "-k", annotation(i, "istio.io/reroute-virtual-interfaces", ""));
+    else if (HAS(i, TRAFFIC "kubevirtInterfaces"))
         option(args, "-k", annotation(i, TRAFFIC "kubevirtInterfaces", ""));
     if (HAS(i, TRAFFIC "excludeInterfaces"))
         option(args, "-c", annotation(i, TRAFFIC "excludeInterfaces", ""));

@@ -24,5 +24,6 @@ bool templates_apply(struct injection *i, const struct mz_gotpl *t, struct mz_st
 json_t *templates_annotations(const struct injection *i); /* injectedAnnotations; NULL: there are none */
 /* A strategic merge as Kubernetes does it to pods: lists of what has names by those names, null and `$patch` take away. False: no such
  * patch is possible. */
+void overlay_order(json_t *list, const json_t *before, const json_t *patch, const char *key); /* of @list, once merged */
 bool overlay(json_t *into, const json_t *patch, struct mz_err *err);
 #endif

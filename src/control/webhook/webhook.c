@@ -89,34 +89,6 @@ static void review_deny(struct review *r, const char *why)
 
 /* ---- /inject ---- */
 
-/* Pods of a Deployment are made by its ReplicaSet, whose name is the Deployment's and a hash. */
-static struct mz_inject_owner owner_of(const struct review *r, struct mz_arena *a)
-{
-    const struct mz_node *meta = mz_node_get(r->object, "metadata"),
-                         *list = mz_node_get(meta, "ownerReferences"),
-                         *first = mz_node_count(list) ? list->list[0] : NULL;
-    struct mz_str api = MZ_STR("v1"), kind = MZ_STR("Pod"), name = mz_node_text(meta, "name"),
-                  ns = mz_node_text(r->request, "namespace");
-    const struct mz_str hash = mz_node_text(mz_node_get(meta, "labels"), "pod-template-hash");
-    if (first) {
-        api = mz_node_text(first, "apiVersion");
-        kind = mz_node_text(first, "kind");
-        name = mz_node_text(first, "name");
-    }
-    if (hash.n && mz_str_eq(kind, MZ_STR("ReplicaSet")) && mz_str_ends(name, hash) &&
-        name.n > hash.n + 1) {
-        name.n -= hash.n + 1;
-        kind = MZ_STR("Deployment");
-    }
-    if (!name.n) { /* a generated one comes later */
-        name = mz_node_text(meta, "generateName");
-        while (name.n && name.p[name.n - 1] == '-')
-            name.n--;
-    }
-    return (struct mz_inject_owner){ dup_text(api, a), dup_text(kind, a), dup_text(name, a),
-                                     dup_text(ns.n ? ns : MZ_STR("default"), a) };
-}
-
 static void set_patch(struct review *r, json_t *before, json_t *after, struct mz_arena *a)
 {
     json_t *patch = mz_inject_patch(before, after);
@@ -142,7 +114,10 @@ static void page_inject(void *arg, const struct mz_admin_request *rq, struct mz_
     }
     json_t *before = r.object && r.object->kind == MZ_NODE_MAP ? mz_json_from_tree(r.object) : NULL;
     json_t *pod = json_deep_copy(before);
-    const struct mz_inject_owner owner = owner_of(&r, rq->arena);
+    const struct mz_str ns = mz_node_text(r.request, "namespace");
+    struct mz_inject_owner owner;
+    char name[MZ_INJECT_NAME];
+    mz_inject_owner_of_pod(pod, dup_text(ns.n ? ns : MZ_STR("default"), rq->arena), name, &owner);
     const enum mz_injected st = pod ? mz_inject_pod(pod, &w->o, &owner, &err) : MZ_INJECT_SKIPPED;
     w->counts.injected += st == MZ_INJECT_DONE;
     w->counts.skipped += st == MZ_INJECT_SKIPPED;
