@@ -272,8 +272,10 @@ static int run_analyze(const struct command *c, int argc, char **argv)
     for (size_t i = 0; ok && i < r.others.n; i++)
         ok = inputs_add(&in, r.others.v[i], &err);
     ok = ok && inputs_read(&in, &d, mz_str_c(o.ns), &err);
-    if (ok)
+    if (ok) {
+        mz_documents_add_ingress(&d);
         mz_documents_analyze(&d);
+    }
     const int code = ok ? tell(&o, &d, &in, show_at, fail_at) : command_fail(&err);
     mz_documents_fini(&d);
     inputs_fini(&in);

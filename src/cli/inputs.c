@@ -58,6 +58,7 @@ static bool add(struct inputs *in, struct mz_str path, bool named, unsigned dept
     if (!mz_str_eq(path, MZ_STR("-"))) {
         if (stat(path.p, &st) != 0)
             return mz_err_set(err, "%s: %s", path.p, strerrordesc_np(errno));
+        in->folder |= S_ISDIR(st.st_mode);
         if (S_ISDIR(st.st_mode))
             return add_directory(in, path, depth, err);
         if (!named && !has_ending(path))
@@ -98,6 +99,7 @@ bool inputs_read(const struct inputs *in, struct mz_documents *d, struct mz_str 
                  struct mz_err *err)
 {
     bool ok = true;
+    d->injects = in->folder;
     for (size_t i = 0; ok && i < in->files.n; i++) {
         const struct mz_str file = in->files.v[i];
         struct mz_buf b;

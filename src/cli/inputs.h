@@ -8,6 +8,7 @@ struct inputs {
     struct mz_arena *arena;
     MZ_VEC(struct mz_str) files; /* in the order of the command line; those of a directory by name */
     MZ_VEC(const char *) meshes; /* which of them are the MeshConfig: `mesh.yaml` of a directory, as `up` and mizzend take it */
+    bool folder; /* a directory is among what was named */
 };
 void inputs_init(struct inputs *in);
 void inputs_fini(struct inputs *in);

@@ -426,5 +426,5 @@ bool mz_check_virtual_service(const ist_VirtualService *m, struct mz_err *err)
     for (size_t i = 0; i < m->n_tls; i++)
         if (!tls_route(m, m->tls[i], err))
             return mz_err_at(err, "tls[%zu]", i);
-    return hosts(m, err);
+    return hosts(m, err) && mz_check_exports(m->export_to, m->n_export_to, false, err);
 }

@@ -387,5 +387,5 @@ bool mz_check_destination_rule(const ist_DestinationRule *m, struct mz_err *err)
         if (!policy(m->subsets[i]->traffic_policy, err))
             return mz_err_at(err, "subsets[%zu].traffic_policy", i);
     }
-    return names_differ(m, err);
+    return names_differ(m, err) && mz_check_exports(m->export_to, m->n_export_to, false, err);
 }

@@ -280,10 +280,38 @@ static bool several_hosts(const ist_ServiceEntry *e, struct mz_err *err)
     return true;
 }
 
+/* A DNS label: what a namespace may be called. */
+static bool is_namespace(struct mz_str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (!((s.p[i] >= 'a' && s.p[i] <= 'z') || (s.p[i] >= '0' && s.p[i] <= '9') ||
+              (s.p[i] == '-' && i && i + 1 < s.n)))
+            return false;
+    return s.n > 0 && s.n <= 63;
+}
+
+bool mz_check_exports(char *const *v, size_t n, bool may_be_nobody, struct mz_err *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        const struct mz_str s = mz_str_c(v[i]);
+        const bool nobody = may_be_nobody && mz_str_eq(s, MZ_STR("~"));
+        if (!nobody && !mz_str_eq(s, MZ_STR(".")) && !mz_str_eq(s, MZ_STR("*")) && !is_namespace(s))
+            return AT(mz_err_set(err, "only \".\", \"*\" or a namespace, is \"%.100s\"", v[i]),
+                      "export_to[%zu]", i);
+        if (n > 1 && (nobody || mz_str_eq(s, MZ_STR("*"))))
+            return AT(mz_err_set(err, "\"%s\" stands alone", v[i]), "export_to[%zu]", i);
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(v[i], v[k]) == 0)
+                return AT(mz_err_set(err, "\"%.100s\" stands twice", v[i]), "export_to[%zu]", i);
+    }
+    return true;
+}
+
 bool mz_check_service_entry(const ist_ServiceEntry *e, struct mz_err *err)
 {
     return hosts(e, err) && addresses(e, err) && ports(e, err) && endpoints(e, err) &&
-           dynamic(e, err) && several_hosts(e, err);
+           dynamic(e, err) && several_hosts(e, err) &&
+           mz_check_exports(e->export_to, e->n_export_to, true, err);
 }
 
 /* ---- Sidecar ---- */

@@ -5,8 +5,11 @@
 
 #include "control/analyze/finders.h"
 
-const unsigned mz_finding_codes[] = { 101, 102, 106, 109, 111, 116, 118, 127, 128, 129, 130, 131,
-                                      132, 133, 137, 144, 151, 162, 165, 166, 171, 173, 0 };
+const unsigned mz_finding_codes[] = { 2,   101, 102, 103, 106, 107, 108, 109, 110, 111, 112, 116,
+                                      118, 123, 125, 127, 128, 129, 130, 131, 132, 133, 134, 135,
+                                      137, 138, 139, 140, 144, 145, 146, 147, 148, 149, 150, 151,
+                                      152, 153, 154, 155, 157, 158, 159, 160, 161, 162, 163, 164,
+                                      165, 166, 167, 171, 173, 174, 175, 176, 177, 0 };
 
 const char *mz_finding_level(enum mz_level l)
 {
@@ -20,6 +23,7 @@ void mz_documents_init(struct mz_documents *d)
 
 void mz_documents_fini(struct mz_documents *d)
 {
+    documents_unindex(d);
     mz_vec_free(&d->v, MZ_MEM_CONFIG);
     mz_vec_free(&d->faults, MZ_MEM_CONFIG);
     mz_vec_free(&d->findings, MZ_MEM_CONFIG);
@@ -41,6 +45,21 @@ static void fault(struct adding *a, bool warning, bool unreadable, uint32_t line
         (struct mz_fault){ warning, unreadable,
                            a->file, mz_arena_dup(a->d->arena, key),
                            line,    mz_arena_dup(a->d->arena, text) };
+}
+
+static bool is_of_cluster(struct mz_str kind)
+{
+    static const char *const kinds[] = { "Namespace",
+                                         "Node",
+                                         "GatewayClass",
+                                         "IngressClass",
+                                         "CustomResourceDefinition",
+                                         "MutatingWebhookConfiguration",
+                                         "ValidatingWebhookConfiguration" };
+    for (size_t i = 0; i < MZ_COUNT(kinds); i++)
+        if (mz_str_eq(kind, mz_str_c(kinds[i])))
+            return true;
+    return false;
 }
 
 static void add_object(struct adding *a, const struct mz_node *n, uint32_t line)
@@ -65,7 +84,7 @@ static void add_object(struct adding *a, const struct mz_node *n, uint32_t line)
                              n,
                              line,
                              false };
-    if (mz_str_eq(kind, MZ_STR("Namespace")))
+    if (is_of_cluster(kind))
         o->ns = MZ_STR("");
     *mz_vec_push(&a->d->v, MZ_MEM_CONFIG) = o;
 }
@@ -119,109 +138,11 @@ void mz_documents_add_mesh(struct mz_documents *d, struct mz_str file, struct mz
 {
     struct adding a = { d, mz_arena_dup(d->arena, file), MZ_STR("") };
     const struct mz_doc_reader r = { a.file, add_doc, add_mesh_problem, &a };
+    struct mz_err err;
     mz_doc_read_mesh(&r, text);
-}
-
-/* ---- objects ---- */
-
-bool object_is(const struct mz_object *o, const char *kind)
-{
-    return mz_str_eq(o->kind, mz_str_c(kind)) &&
-           (!mz_str_eq(o->kind, MZ_STR("Gateway")) ||
-            mz_str_eq(o->group, MZ_STR("networking.istio.io"))) &&
-           !(mz_str_eq(o->kind, MZ_STR("Service")) && o->group.n);
-}
-
-const struct mz_object *object_find(const struct mz_documents *d, const char *kind,
-                                    struct mz_str ns, struct mz_str name)
-{
-    objects_foreach(it, d,
-                    kind) if (mz_str_eq((*it)->ns, ns) && mz_str_eq((*it)->name, name)) return *it;
-    return NULL;
-}
-
-const struct mz_node *object_labels(const struct mz_object *o)
-{
-    return mz_node_at(o->tree, "metadata.labels");
-}
-
-const struct mz_node *map_member(const struct mz_node *map, struct mz_str key)
-{
-    for (uint32_t i = 0; map && map->kind == MZ_NODE_MAP && i < map->n; i++)
-        if (mz_str_eq(map->pairs[i].key, key))
-            return map->pairs[i].value;
-    return NULL;
-}
-
-static struct mz_str scalar(const struct mz_node *n)
-{
-    return n && (n->kind == MZ_NODE_STR || n->kind == MZ_NODE_NUM) ? n->text : MZ_STR("");
-}
-
-struct mz_str object_label(const struct mz_object *o, const char *key)
-{
-    const struct mz_node *v = map_member(object_labels(o), mz_str_c(key));
-    return v ? scalar(v) : MZ_STR("");
-}
-
-bool selector_matches(const struct mz_node *selector, const struct mz_node *labels)
-{
-    if (!selector || selector->kind != MZ_NODE_MAP || !selector->n)
-        return false;
-    for (uint32_t i = 0; i < selector->n; i++) {
-        const struct mz_node *have = map_member(labels, selector->pairs[i].key);
-        if (!have || !mz_str_eq(scalar(have), scalar(selector->pairs[i].value)))
-            return false;
-    }
-    return true;
-}
-
-static int by_key(const void *a, const void *b)
-{
-    const struct mz_pair *x = a, *y = b;
-    return mz_str_cmp(x->key, y->key);
-}
-
-struct mz_str selector_text(const struct mz_node *selector, struct mz_arena *a)
-{
-    struct mz_str out = MZ_STR("");
-    if (!selector || selector->kind != MZ_NODE_MAP || !selector->n)
-        return out;
-    struct mz_pair *v = mz_arena_alloc(a, selector->n * sizeof(*v));
-    memcpy(v, selector->pairs, selector->n * sizeof(*v));
-    qsort(v, selector->n, sizeof(*v), by_key);
-    for (uint32_t i = 0; i < selector->n; i++)
-        out = mz_arena_printf(a, "%.*s%s%.*s=%.*s", MZ_STR_ARG(out), i ? "," : "",
-                              MZ_STR_ARG(v[i].key), MZ_STR_ARG(scalar(v[i].value)));
-    return out;
-}
-
-struct mz_str host_fqdn(struct mz_str host, struct mz_str ns, struct mz_arena *a)
-{
-    return !host.n || host.p[0] == '*' || mz_str_chr(host, '.') >= 0
-               ? host
-               : mz_arena_printf(a, "%.*s.%.*s.svc.cluster.local", MZ_STR_ARG(host),
-                                 MZ_STR_ARG(ns));
-}
-
-/* "*.b.c" holds "a.b.c", and "*.a.b.c". */
-static bool covers(struct mz_str wild, struct mz_str host)
-{
-    return wild.n && wild.p[0] == '*' && mz_str_ends(host, mz_str_skip(wild, 1));
-}
-
-bool host_matches(struct mz_str a, struct mz_str b)
-{
-    return mz_str_eq(a, b) || covers(a, b) || covers(b, a);
-}
-
-bool exports_everywhere(const struct mz_object *o)
-{
-    const struct mz_node *list = mz_node_at(o->tree, "spec.export_to");
-    bool all = !mz_node_count(list);
-    for (size_t i = 0; i < mz_node_count(list); i++)
-        all |= mz_str_eq(scalar(list->list[i]), MZ_STR("*"));
-    return all;
+    const struct mz_node *n = mz_tree_read_yaml(d->arena, mz_arena_dup(d->arena, text), 0, &err);
+    if (n && n->kind == MZ_NODE_MAP)
+        d->mesh = n; /* what is wrong with it was told */
 }
 
 /* ---- findings ---- */
@@ -299,16 +220,32 @@ static int compare(const void *a, const void *b)
     return c ? c : mz_str_cmp(x->text, y->text);
 }
 
+/* The field's tool says a thing once. */
+static void drop_twins(struct mz_documents *d)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < d->findings.n; i++)
+        if (!n || compare(&d->findings.v[n - 1], &d->findings.v[i]) != 0)
+            d->findings.v[n++] = d->findings.v[i];
+    d->findings.n = n;
+}
+
 void mz_documents_analyze(struct mz_documents *d)
 {
-    find_faults(d);
     workloads_expand(d);
-    find_in_workloads(d);
+    documents_index(d, false);
+    find_faults(d);
     find_in_routes(d);
     find_in_gateways(d);
     find_in_services(d);
     find_in_policies(d);
     find_in_gateway_api(d);
+    find_in_workloads(d);
+    find_in_namespaces(d);
+    find_in_webhooks(d);
+    find_in_annotations(d);
+    find_in_selectors(d);
     if (d->findings.n)
         qsort(d->findings.v, d->findings.n, sizeof(*d->findings.v), compare);
+    drop_twins(d);
 }

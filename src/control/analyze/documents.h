@@ -4,6 +4,7 @@
  * Documents as they stand in files, all kinds of them, and what is found in them (C7, C12): for `mizzenctl analyze` and `validate`.
  * Trees, not messages: a finding names the line of the value that it is about. Everything lies in one arena. Main thread.
  */
+#include "base/map.h"
 #include "base/vec.h"
 #include "control/sources/store.h"
 #include "proto/node.h"
@@ -33,6 +34,9 @@ struct mz_documents {
     struct mz_arena *arena;
     struct mz_store *store; /* of those that are right, as messages; NULL: none yet */
     MZ_VEC(struct mz_object *) v; /* in the order of files and lines */
+    const struct mz_node *mesh;   /* the MeshConfig; NULL: that of an installation */
+    bool injects;                 /* pods are still to be made, with proxies: a folder for `up` and mizzend */
+    struct mz_map kinds, names;   /* of @v, once they are asked for (finders.h) */
     MZ_VEC(struct mz_fault) faults;
     MZ_VEC(struct mz_finding) findings;
 };
@@ -42,7 +46,9 @@ void mz_documents_fini(struct mz_documents *d);
 void mz_documents_add(struct mz_documents *d, struct mz_str file, struct mz_str text, enum mz_text_form form, struct mz_str ns);
 /* The MeshConfig, which is a document without apiVersion and kind. */
 void mz_documents_add_mesh(struct mz_documents *d, struct mz_str file, struct mz_str text);
-/* Fills findings: errors first, then by code, object and text. */
+/* The ingress gateway that an installation has: for documents that are only a part of a cluster's. */
+void mz_documents_add_ingress(struct mz_documents *d);
+/* Once, when all are added. Fills findings: errors first, then by code, object and text. */
 void mz_documents_analyze(struct mz_documents *d);
 const char *mz_finding_level(enum mz_level l);
 extern const unsigned mz_finding_codes[]; /* all that may come, ascending; 0 ends them */

@@ -149,6 +149,53 @@ static void selectors(struct mz_documents *d, const char *kind)
     }
 }
 
+/* ---- what a control plane has written into objects ---- */
+
+static void conditions(struct mz_documents *d, const struct mz_object *o, const char *const *types,
+                       const struct mz_node *list)
+{
+    for (size_t i = 0; i < mz_node_count(list); i++) {
+        const struct mz_node *c = list->list[i];
+        const struct mz_str type = mz_node_text(c, "type"), reason = mz_node_text(c, "reason");
+        bool negative = mz_str_eq(type, MZ_STR("WaypointAccepted")) &&
+                        mz_str_eq(reason, MZ_STR("PartiallyInvalid"));
+        for (size_t k = 0; types[k]; k++)
+            negative |= mz_str_eq(type, mz_str_c(types[k])) &&
+                        mz_str_ieq(mz_node_text(c, "status"), MZ_STR("False"));
+        if (negative)
+            found(d, MZ_LEVEL_WARNING, 171, o, 0,
+                  "A condition with a negative status is present: type=%.*s, reason=%.*s, "
+                  "message=%.*s.",
+                  MZ_STR_ARG(type), MZ_STR_ARG(reason), MZ_STR_ARG(mz_node_text(c, "message")));
+    }
+}
+
+static void written_conditions(struct mz_documents *d)
+{
+    static const char *const bound[] = { "istio.io/WaypointBound", NULL },
+                             *const accepted[] = { "ZtunnelAccepted", "WaypointAccepted", NULL },
+                             *const routed[] = { "Accepted", "Programmed", "ResolvedRefs", NULL };
+    static const struct {
+        const char *kind;
+        const char *const *types;
+    } told[] = { { "Service", bound },
+                 { "ServiceEntry", bound },
+                 { "WorkloadEntry", bound },
+                 { "AuthorizationPolicy", accepted },
+                 { "KubernetesGateway", routed },
+                 { "HTTPRoute", routed },
+                 { "GRPCRoute", routed } };
+    for (size_t k = 0; k < MZ_COUNT(told); k++)
+        objects_foreach(it, d, told[k].kind)
+        {
+            const struct mz_node *status = mz_node_get((*it)->tree, "status"),
+                                 *parents = mz_node_get(status, "parents");
+            conditions(d, *it, told[k].types, mz_node_get(status, "conditions"));
+            for (size_t i = 0; i < mz_node_count(parents); i++)
+                conditions(d, *it, told[k].types, mz_node_get(parents->list[i], "conditions"));
+        }
+}
+
 /* ---- all ---- */
 
 static bool concerns(const struct mz_object *o)
@@ -194,6 +241,7 @@ void find_in_gateway_api(struct mz_documents *d)
     }
     if (any && d->store)
         judge(d);
+    written_conditions(d);
     for (size_t i = 0; i < MZ_COUNT(kinds); i++)
         selectors(d, kinds[i]);
 }

@@ -1,64 +1,143 @@
-/* AuthorizationPolicies, Sidecars, EnvoyFilters, extensions. */
+/* AuthorizationPolicies, EnvoyFilters, extensions. */
 #include "control/analyze/finders.h"
+
+static struct mz_str root_namespace(const struct mz_documents *d)
+{
+    const struct mz_str ns = mz_node_text(d->mesh, "root_namespace");
+    return ns.n ? ns : MZ_STR("istio-system");
+}
 
 static void no_workloads(struct mz_documents *d, const struct mz_object *policy)
 {
-    const struct mz_node *selector = mz_node_at(policy->tree, "spec.selector.match_labels");
-    const bool root = mz_str_eq(policy->ns, MZ_STR("istio-system"));
+    const struct mz_node *selector = mz_node_at(policy->tree, "spec.selector"),
+                         *labels = mz_node_get(selector, "match_labels");
+    const bool root = mz_str_eq(policy->ns, root_namespace(d));
     bool any = false;
     if (root && !selector)
         return;
-    objects_foreach(it, d, "Pod") any |=
-        (root || mz_str_eq((*it)->ns, policy->ns)) &&
-        (!selector || selector_matches(selector, object_labels(*it)));
+    objects_foreach(it, d, "Pod")
+    {
+        if (!root && !mz_str_eq((*it)->ns, policy->ns))
+            continue;
+        any |= (!labels || !labels->n || selector_matches(labels, object_labels(*it))) &&
+               (pod_is_in_mesh(d, *it) || pod_is_ambient(*it));
+    }
     if (!any)
         found(d, MZ_LEVEL_WARNING, 127, policy, 0,
               "No matching workloads for this resource with the following labels: %.*s",
-              MZ_STR_ARG(selector_text(selector, d->arena)));
+              MZ_STR_ARG(selector_text(labels, d->arena)));
 }
 
-static bool is_general(const struct mz_object *sidecar)
+/* '*' at one end stands for anything. */
+static bool is_like(struct mz_str pattern, struct mz_str ns)
 {
-    return !mz_node_at(sidecar->tree, "spec.workload_selector");
+    if (pattern.n && pattern.p[0] == '*')
+        return mz_str_ends(ns, mz_str_skip(pattern, 1));
+    if (pattern.n && pattern.p[pattern.n - 1] == '*')
+        return mz_str_starts(ns, (struct mz_str){ pattern.p, pattern.n - 1 });
+    return mz_str_ieq(pattern, ns);
 }
 
-static void sidecars(struct mz_documents *d, const struct mz_object *one)
+static void namespaces(struct mz_documents *d, const struct mz_object *policy,
+                       const struct mz_node *list)
 {
-    struct mz_str names = MZ_STR("");
-    size_t n = 0;
-    if (!is_general(one))
+    for (size_t i = 0; i < mz_node_count(list); i++) {
+        const struct mz_str ns = scalar_text(list->list[i]);
+        bool any = false;
+        objects_foreach(it, d, "Namespace") any |= is_like(ns, (*it)->name);
+        if (!any)
+            found(d, MZ_LEVEL_ERROR, 101, policy, list->list[i]->line,
+                  "Referenced namespace not found: \"%.*s\"", MZ_STR_ARG(ns));
+    }
+}
+
+static void sources(struct mz_documents *d, const struct mz_object *policy)
+{
+    const struct mz_node *rules = mz_node_at(policy->tree, "spec.rules");
+    for (size_t i = 0; i < mz_node_count(rules); i++) {
+        const struct mz_node *from = mz_node_get(rules->list[i], "from");
+        for (size_t j = 0; j < mz_node_count(from); j++) {
+            namespaces(d, policy, mz_node_at(from->list[j], "source.namespaces"));
+            namespaces(d, policy, mz_node_at(from->list[j], "source.not_namespaces"));
+        }
+    }
+}
+
+/* ---- EnvoyFilters ---- */
+
+/* Filters that patches for some versions of proxies are about are remembered, across EnvoyFilters. */
+
+static struct mz_str filter_of(const struct mz_node *patch)
+{
+    const struct mz_node *value = mz_node_at(patch, "patch.value");
+    const struct mz_str name = mz_node_text(value, "name");
+    return name.n || !value ? name : mz_node_text(patch, "match.listener.filter_chain.filter.name");
+}
+
+static void relative(struct mz_documents *d, const struct mz_object *f, uint32_t line,
+                     const struct names *names, struct mz_str name)
+{
+    bool by_version = false;
+    for (size_t i = 0; i < names->v.n; i++)
+        by_version |= mz_str_eq(names->v.v[i], name);
+    if (mz_node_number(f->tree, "spec.priority") ||
+        mz_str_starts(scalar_text(mz_node_at(f->tree, "spec.priority")), MZ_STR("-")))
         return;
-    objects_foreach(it, d, "Sidecar") if (is_general(*it) && mz_str_eq((*it)->ns, one->ns)) names =
-        mz_arena_printf(d->arena, "%.*s%s%.*s", MZ_STR_ARG(names), n++ ? " " : "",
-                        MZ_STR_ARG((*it)->name));
-    if (n > 1)
-        found(d, MZ_LEVEL_ERROR, 111, one, 0,
-              "The Sidecars [%.*s] in namespace \"%.*s\" have no workload selector, which can lead "
-              "to "
-              "undefined behavior.",
-              MZ_STR_ARG(names), MZ_STR_ARG(one->ns));
+    if (by_version)
+        found(d, MZ_LEVEL_WARNING, 155, f, line,
+              "This EnvoyFilter does not have a priority and has a relative patch operation "
+              "(NSTERT_BEFORE/AFTER, REPLACE, MERGE, DELETE) and proxyVersion set which can cause "
+              "the EnvoyFilter not to be applied during an upgrade. Using the INSERT_FIRST or ADD "
+              "option or setting the priority may help in ensuring the EnvoyFilter is applied "
+              "correctly.");
+    else
+        found(d, MZ_LEVEL_WARNING, 151, f, line,
+              "This EnvoyFilter does not have a priority and has a relative patch operation set "
+              "which can cause the EnvoyFilter not to be applied. Using the INSERT_FIRST of ADD "
+              "option or setting the priority may help in ensuring the EnvoyFilter is applied "
+              "correctly.");
 }
 
-static void envoy_filter(struct mz_documents *d, const struct mz_object *f)
+static void patch(struct mz_documents *d, const struct mz_object *f, const struct mz_node *p,
+                  const struct names *names)
 {
-    static const char *const relative[] = { "REMOVE", "REPLACE", "INSERT_BEFORE", "INSERT_AFTER" };
+    const struct mz_str op = mz_node_text(p, "patch.operation"), to = mz_node_text(p, "apply_to");
+    const struct mz_node *value = mz_node_at(p, "patch.value");
+    const uint32_t line = value && value->kind != MZ_NODE_MAP ? value->line : 0;
+    const bool routes = mz_str_eq(to, MZ_STR("ROUTE_CONFIGURATION")) ||
+                        mz_str_eq(to, MZ_STR("HTTP_ROUTE")),
+               filters = mz_str_eq(to, MZ_STR("HTTP_FILTER")) ||
+                         mz_str_eq(to, MZ_STR("NETWORK_FILTER")) ||
+                         mz_str_eq(to, MZ_STR("VIRTUAL_HOST"));
+    if (mz_str_eq(op, MZ_STR("ADD")) && routes)
+        found(d, MZ_LEVEL_ERROR, 153, f, line,
+              "The ADD operation will be ignored when applyTo is set to ROUTE_CONFIGURATION, or "
+              "HTTP_ROUTE.");
+    else if (mz_str_eq(op, MZ_STR("REMOVE")) && routes)
+        found(d, MZ_LEVEL_ERROR, 154, f, line,
+              "The REMOVE operation will be ignored when applyTo is set to ROUTE_CONFIGURATION, or "
+              "HTTP_ROUTE.");
+    else if (mz_str_eq(op, MZ_STR("REPLACE")) && !filters)
+        found(d, MZ_LEVEL_ERROR, 152, f, line,
+              "The REPLACE operation is only valid for HTTP_FILTER and NETWORK_FILTER.");
+    else if (mz_str_eq(op, MZ_STR("REMOVE")) || mz_str_eq(op, MZ_STR("REPLACE")) ||
+             mz_str_eq(op, MZ_STR("INSERT_BEFORE")) || mz_str_eq(op, MZ_STR("INSERT_AFTER")))
+        relative(d, f, line, names, filter_of(p));
+}
+
+static void envoy_filter(struct mz_documents *d, const struct mz_object *f, struct names *names)
+{
     const struct mz_node *patches = mz_node_at(f->tree, "spec.config_patches");
-    const bool has_priority = mz_node_number(f->tree, "spec.priority") != 0;
     found(d, MZ_LEVEL_WARNING, 133, f, 0,
           "Schema validation warning: EnvoyFilter exposes internal implementation details that may "
-          "change at any "
-          "time. Prefer other APIs if possible, and exercise extreme caution, especially around "
-          "upgrades.");
-    for (size_t i = 0; !has_priority && i < mz_node_count(patches); i++) {
-        const struct mz_str op = mz_node_text(patches->list[i], "patch.operation");
-        for (size_t j = 0; j < MZ_COUNT(relative); j++)
-            if (mz_str_eq(op, mz_str_c(relative[j])))
-                found(d, MZ_LEVEL_WARNING, 151, f, 0,
-                      "This EnvoyFilter does not have a priority and has a relative patch "
-                      "operation set which can "
-                      "cause the EnvoyFilter not to be applied. Using the INSERT_FIRST of ADD "
-                      "option or setting the "
-                      "priority may help in ensuring the EnvoyFilter is applied correctly.");
+          "change at any time. Prefer other APIs if possible, and exercise extreme caution, "
+          "especially around upgrades.");
+    for (size_t i = 0; i < mz_node_count(patches); i++) {
+        if (!mz_node_get(patches->list[i], "patch"))
+            return;
+        patch(d, f, patches->list[i], names);
+        if (mz_node_text(patches->list[i], "match.proxy.proxy_version").n)
+            names_add(names, filter_of(patches->list[i]));
     }
 }
 
@@ -72,9 +151,14 @@ static void wasm(struct mz_documents *d, const struct mz_object *o)
 
 void find_in_policies(struct mz_documents *d)
 {
-    objects_foreach(it, d, "AuthorizationPolicy") no_workloads(d, *it);
-    objects_foreach(it, d, "Sidecar") sidecars(d, *it);
-    objects_foreach(it, d, "EnvoyFilter") envoy_filter(d, *it);
+    struct names names = { 0 };
+    objects_foreach(it, d, "AuthorizationPolicy")
+    {
+        no_workloads(d, *it);
+        sources(d, *it);
+    }
+    objects_foreach(it, d, "EnvoyFilter") envoy_filter(d, *it, &names);
     objects_foreach(it, d, "WasmPlugin") wasm(d, *it);
     objects_foreach(it, d, "TrafficExtension") wasm(d, *it);
+    mz_vec_free(&names.v, MZ_MEM_CONFIG);
 }

@@ -1,9 +1,7 @@
 /* VirtualServices: what they refer to, who has the same host, rules that no request reaches. */
-#include <stdio.h>
+#include <stdlib.h>
 
-#include "base/map.h"
 #include "control/analyze/finders.h"
-#include "control/model/model.h"
 
 static struct mz_str text(const struct mz_node *n)
 {
@@ -11,45 +9,6 @@ static struct mz_str text(const struct mz_node *n)
 }
 
 /* ---- destinations ---- */
-
-struct hosts {
-    struct mz_documents *d;
-    struct mz_map known; /* FQDN to struct mz_object: Services and ServiceEntries */
-    bool any;            /* without a Service nobody can tell what is missing */
-};
-
-static void hosts_init(struct hosts *h, struct mz_documents *d)
-{
-    *h = (struct hosts){ .d = d };
-    mz_map_init(&h->known, MZ_MEM_CONFIG);
-    objects_foreach(it, d, "Service")
-    {
-        (void)mz_map_put(&h->known, host_fqdn((*it)->name, (*it)->ns, d->arena), *it);
-        h->any = true;
-    }
-    objects_foreach(it, d, "ServiceEntry")
-    {
-        const struct mz_node *list = mz_node_at((*it)->tree, "spec.hosts");
-        for (size_t i = 0; i < mz_node_count(list); i++)
-            (void)mz_map_put(&h->known, host_fqdn(text(list->list[i]), (*it)->ns, d->arena), *it);
-    }
-}
-
-/* Names below the domain may be cut: "web.demo", "web.demo.svc". */
-static struct mz_object *host_find(const struct hosts *h, struct mz_str fqdn)
-{
-    struct mz_object *o = mz_map_get(&h->known, fqdn);
-    static const char *const suffixes[] = { ".svc.cluster.local", ".cluster.local" };
-    for (size_t i = 0; !o && i < MZ_COUNT(suffixes); i++)
-        o = mz_map_get(&h->known,
-                       mz_arena_printf(h->d->arena, "%.*s%s", MZ_STR_ARG(fqdn), suffixes[i]));
-    if (o)
-        return o;
-    mz_map_foreach (e, &h->known)
-        if (e->key.n && e->key.p[0] == '*' && host_matches(e->key, fqdn))
-            return e->value;
-    return NULL;
-}
 
 static bool has_port(const struct mz_object *o, uint64_t port)
 {
@@ -61,13 +20,24 @@ static bool has_port(const struct mz_object *o, uint64_t port)
     return false;
 }
 
+static struct mz_str port_numbers(const struct mz_object *o, struct mz_arena *a)
+{
+    const struct mz_node *list = mz_node_at(o->tree, "spec.ports");
+    const char *field = object_is(o, "Service") ? "port" : "number";
+    struct mz_str out = MZ_STR("");
+    for (size_t i = 0; i < mz_node_count(list); i++)
+        out = mz_arena_printf(a, "%.*s%s%u", MZ_STR_ARG(out), i ? " " : "",
+                              (unsigned)mz_node_number(list->list[i], field));
+    return out;
+}
+
 static bool has_subset(const struct mz_documents *d, struct mz_str fqdn, struct mz_str subset)
 {
     objects_foreach(it, d, "DestinationRule")
     {
         const struct mz_node *list = mz_node_at((*it)->tree, "spec.subsets");
-        if (!host_matches(host_fqdn(mz_node_text((*it)->tree, "spec.host"), (*it)->ns, d->arena),
-                          fqdn))
+        if (!mz_str_eq(host_fqdn(mz_node_text((*it)->tree, "spec.host"), (*it)->ns, d->arena),
+                       fqdn))
             continue;
         for (size_t i = 0; i < mz_node_count(list); i++)
             if (mz_str_eq(mz_node_text(list->list[i], "name"), subset))
@@ -76,7 +46,8 @@ static bool has_subset(const struct mz_documents *d, struct mz_str fqdn, struct 
     return false;
 }
 
-static void destination(const struct hosts *h, const struct mz_object *vs, const struct mz_node *n)
+static void destination(const struct hosts *h, const struct mz_object *vs, const struct mz_node *n,
+                        bool mirror)
 {
     const struct mz_node *host = mz_node_get(n, "host");
     const struct mz_str name = text(host), subset = mz_node_text(n, "subset"),
@@ -84,17 +55,22 @@ static void destination(const struct hosts *h, const struct mz_object *vs, const
     const uint64_t port = mz_node_number(n, "port.number");
     if (!name.n)
         return;
-    struct mz_object *o = host_find(h, fqdn);
+    const struct mz_object *o = hosts_find(h, vs, name);
     if (!o && h->any)
-        found(h->d, MZ_LEVEL_ERROR, 101, vs, host->line, "Referenced host not found: \"%.*s\"",
-              MZ_STR_ARG(name));
+        found(h->d, MZ_LEVEL_ERROR, 101, vs, host->line, "Referenced %shost not found: \"%.*s\"",
+              mirror ? "mirror " : "", MZ_STR_ARG(name));
     else if (o && port && !has_port(o, port))
         found(h->d, MZ_LEVEL_ERROR, 101, vs, host->line,
               "Referenced host:port not found: \"%.*s:%u\"", MZ_STR_ARG(name), (unsigned)port);
+    else if (o && !mz_node_get(n, "port") && mz_node_count(mz_node_at(o->tree, "spec.ports")) > 1)
+        found(h->d, MZ_LEVEL_ERROR, 112, vs, host->line,
+              "This VirtualService routes to a service \"%.*s\" that exposes multiple ports "
+              "[%.*s]. Specifying a port in the destination is required to disambiguate.",
+              MZ_STR_ARG(name), MZ_STR_ARG(port_numbers(o, h->d->arena)));
     if (subset.n && !has_subset(h->d, fqdn, subset))
         found(h->d, MZ_LEVEL_ERROR, 101, vs, host->line,
-              "Referenced host+subset in destinationrule not found: \"%.*s+%.*s\"",
-              MZ_STR_ARG(name), MZ_STR_ARG(subset));
+              "Referenced %s+subset in destinationrule not found: \"%.*s+%.*s\"",
+              mirror ? "mirror" : "host", MZ_STR_ARG(name), MZ_STR_ARG(subset));
 }
 
 static void destinations(const struct hosts *h, const struct mz_object *vs)
@@ -107,12 +83,134 @@ static void destinations(const struct hosts *h, const struct mz_object *vs)
                                  *mirrors = mz_node_get(rules->list[i], "mirrors"),
                                  *mirror = mz_node_get(rules->list[i], "mirror");
             for (size_t j = 0; j < mz_node_count(route); j++)
-                destination(h, vs, mz_node_get(route->list[j], "destination"));
+                destination(h, vs, mz_node_get(route->list[j], "destination"), false);
             for (size_t j = 0; j < mz_node_count(mirrors); j++)
-                destination(h, vs, mz_node_get(mirrors->list[j], "destination"));
+                destination(h, vs, mz_node_get(mirrors->list[j], "destination"), true);
             if (mirror)
-                destination(h, vs, mirror);
+                destination(h, vs, mirror, true);
         }
+    }
+}
+
+/* ---- subsets that requests through a gateway do not come by ---- */
+
+struct subset_of { /* a VirtualService that routes requests for a host to a subset of it */
+    const struct mz_object *vs;
+    struct mz_str host;
+};
+struct subsets {
+    MZ_VEC(struct subset_of) v;
+};
+
+static void subsets_of(struct subsets *s, const struct mz_object *vs)
+{
+    const struct mz_node *rules = mz_node_at(vs->tree, "spec.http"),
+                         *hosts = mz_node_at(vs->tree, "spec.hosts");
+    for (size_t i = 0; i < mz_node_count(rules); i++) {
+        const struct mz_node *route = mz_node_get(rules->list[i], "route");
+        for (size_t j = 0; j < mz_node_count(route); j++) {
+            const struct mz_str host = mz_node_text(route->list[j], "destination.host");
+            bool own = false;
+            for (size_t k = 0; k < mz_node_count(hosts); k++)
+                own |= mz_str_eq(text(hosts->list[k]), host);
+            if (own && mz_node_text(route->list[j], "destination.subset").n)
+                *mz_vec_push(&s->v, MZ_MEM_CONFIG) = (struct subset_of){ vs, host };
+        }
+    }
+}
+
+static void around_subsets(struct mz_documents *d, const struct subsets *s,
+                           const struct mz_object *vs)
+{
+    const struct mz_node *rules = mz_node_at(vs->tree, "spec.http");
+    if (!mz_node_count(mz_node_at(vs->tree, "spec.gateways")))
+        return;
+    for (size_t i = 0; i < mz_node_count(rules); i++) {
+        const struct mz_node *route = mz_node_get(rules->list[i], "route");
+        for (size_t j = 0; j < mz_node_count(route); j++) {
+            const struct mz_node *to = mz_node_get(route->list[j], "destination");
+            for (size_t k = 0; !mz_node_text(to, "subset").n && k < s->v.n; k++)
+                if (mz_str_eq(s->v.v[k].host, mz_node_text(to, "host")))
+                    found(d, MZ_LEVEL_WARNING, 140, vs, to ? to->line : 0,
+                          "Subset in virtual service %.*s has no effect on ingress gateway %.*s "
+                          "requests",
+                          MZ_STR_ARG(object_name(d, s->v.v[k].vs)), MZ_STR_ARG(object_name(d, vs)));
+        }
+    }
+}
+
+/* ---- claims of tokens ---- */
+
+static bool is_claim(struct mz_str header)
+{
+    static const struct mz_str prefix = MZ_STR_INIT("@request.auth.claims");
+    const struct mz_str rest =
+        mz_str_istarts(header, prefix) ? mz_str_skip(header, prefix.n) : MZ_STR("");
+    return rest.n > 1 &&
+           (rest.p[0] == '.' || (rest.n > 2 && rest.p[0] == '[' && rest.p[rest.n - 1] == ']'));
+}
+
+static struct mz_str claim_in(const struct mz_node *match, const char *field)
+{
+    const struct mz_node *m = mz_node_get(match, field);
+    for (uint32_t i = 0; m && m->kind == MZ_NODE_MAP && i < m->n; i++)
+        if (is_claim(m->pairs[i].key))
+            return m->pairs[i].key;
+    return MZ_STR("");
+}
+
+static struct mz_str claim_of(const struct mz_object *vs)
+{
+    const struct mz_node *rules = mz_node_at(vs->tree, "spec.http");
+    for (size_t i = 0; i < mz_node_count(rules); i++) {
+        const struct mz_node *matches = mz_node_get(rules->list[i], "match");
+        for (size_t j = 0; j < mz_node_count(matches); j++) {
+            const struct mz_str with = claim_in(matches->list[j], "headers"),
+                                without = claim_in(matches->list[j], "without_headers");
+            if (with.n || without.n)
+                return with.n ? with : without;
+        }
+    }
+    return MZ_STR("");
+}
+
+static bool is_authenticated(const struct mz_documents *d, const struct mz_object *pod)
+{
+    objects_foreach(it, d, "RequestAuthentication")
+    {
+        const struct mz_node *s = mz_node_at((*it)->tree, "spec.selector.match_labels");
+        if ((mz_str_eq((*it)->ns, MZ_STR("istio-system")) || mz_str_eq((*it)->ns, pod->ns)) &&
+            (!s || !s->n || selector_matches(s, object_labels(pod))))
+            return true;
+    }
+    return false;
+}
+
+/* The name of a Gateway as a VirtualService writes it: "name", "ns/name". */
+static struct mz_str gateway_ns(const struct mz_object *vs, struct mz_str ref, struct mz_str *name)
+{
+    const ptrdiff_t slash = mz_str_chr(ref, '/');
+    *name = mz_str_skip(ref, (size_t)(slash + 1));
+    return slash < 0 ? vs->ns : (struct mz_str){ ref.p, (size_t)slash };
+}
+
+static void claims_at_gateways(struct mz_documents *d, const struct mz_object *vs)
+{
+    const struct mz_node *list = mz_node_at(vs->tree, "spec.gateways");
+    const struct mz_str key = claim_of(vs);
+    for (size_t i = 0; key.n && i < mz_node_count(list); i++) {
+        struct mz_str name;
+        const struct mz_str ns = gateway_ns(vs, text(list->list[i]), &name);
+        const struct mz_object *gateway = object_find(d, "Gateway", ns, name);
+        const struct mz_node *s = gateway ? mz_node_at(gateway->tree, "spec.selector") : NULL;
+        objects_foreach(pod, d, "Pod") if (gateway && selector_matches(s, object_labels(*pod)) &&
+                                           !is_authenticated(d, *pod))
+            found(d, MZ_LEVEL_ERROR, 149, vs, 0,
+                  "The virtual service uses the JWT claim based routing (key: %.*s) but found no "
+                  "request authentication for the gateway (%.*s) pod (%.*s). The request "
+                  "authentication must first be applied for the gateway pods to validate the JWT "
+                  "token and make the claims available for routing.",
+                  MZ_STR_ARG(key), MZ_STR_ARG(object_name(d, gateway)), MZ_STR_ARG((*pod)->name));
     }
 }
 
@@ -147,11 +245,7 @@ static bool has_host(const struct mz_object *gateway, const struct mz_object *vs
 static const struct mz_object *other_gateway(const struct mz_documents *d, struct mz_str ns,
                                              struct mz_str name)
 {
-    for (size_t i = 0; i < d->v.n; i++)
-        if (mz_str_eq(d->v.v[i]->kind, MZ_STR("Gateway")) && !object_is(d->v.v[i], "Gateway") &&
-            mz_str_eq(d->v.v[i]->ns, ns) && mz_str_eq(d->v.v[i]->name, name))
-            return d->v.v[i];
-    return NULL;
+    return object_find(d, "KubernetesGateway", ns, name);
 }
 
 static bool listener_has_host(const struct mz_documents *d, struct mz_str ns, struct mz_str name,
@@ -184,10 +278,8 @@ static void gateways(struct mz_documents *d, const struct mz_object *vs)
 {
     const struct mz_node *list = mz_node_at(vs->tree, "spec.gateways");
     for (size_t i = 0; i < mz_node_count(list); i++) {
-        const struct mz_str ref = text(list->list[i]);
-        const ptrdiff_t slash = mz_str_chr(ref, '/');
-        const struct mz_str ns = slash < 0 ? vs->ns : (struct mz_str){ ref.p, (size_t)slash },
-                            name = mz_str_skip(ref, (size_t)(slash + 1));
+        struct mz_str name;
+        const struct mz_str ref = text(list->list[i]), ns = gateway_ns(vs, ref, &name);
         if (!ref.n || mz_str_eq(ref, MZ_STR("mesh")))
             continue;
         const struct mz_object *gateway = object_find(d, "Gateway", ns, name);
@@ -228,12 +320,11 @@ static bool is_of_mesh(const struct mz_object *vs)
     return mesh;
 }
 
-static void claim_host(struct mz_map *claims, struct mz_documents *d, const struct mz_object *vs,
-                       struct mz_str host)
+static void claim_host(struct mz_map *claims, struct mz_documents *d, struct mz_str scope,
+                       const struct mz_object *vs, struct mz_str host)
 {
-    const struct mz_str key = mz_arena_printf(
-        d->arena, "%.*s/%.*s", MZ_STR_ARG(exports_everywhere(vs) ? MZ_STR("*") : vs->ns),
-        MZ_STR_ARG(host_fqdn(host, vs->ns, d->arena)));
+    const struct mz_str key = mz_arena_printf(d->arena, "%.*s/%.*s", MZ_STR_ARG(scope),
+                                              MZ_STR_ARG(host_fqdn(host, vs->ns, d->arena)));
     struct claim *c = mz_map_get(claims, key);
     if (!c) {
         c = mz_arena_new0(d->arena, struct claim);
@@ -243,20 +334,73 @@ static void claim_host(struct mz_map *claims, struct mz_documents *d, const stru
     *mz_vec_push(&c->by, MZ_MEM_CONFIG) = vs;
 }
 
-static void tell_claim(struct mz_documents *d, const struct claim *c)
+/* Who claims everywhere the host, or a wildcard that holds it, is in the way of who claims it in one namespace. */
+static bool is_in_way(const struct claim *c, const struct claim *of)
 {
-    struct mz_str names = MZ_STR("");
+    const size_t slash = (size_t)mz_str_chr(of->key, '/');
+    if (c == of)
+        return true;
+    return mz_str_starts(c->key, MZ_STR("*/")) && !mz_str_starts(of->key, MZ_STR("*/")) &&
+           host_matches(mz_str_skip(c->key, 2), mz_str_skip(of->key, slash + 1));
+}
+
+struct claims {
+    MZ_VEC(const struct claim *) v; /* by key */
+    struct mz_map told;             /* VirtualServices that were told of */
+};
+
+static void tell_one(struct mz_documents *d, struct claims *all, const struct mz_object *vs,
+                     struct mz_str names, struct mz_str host)
+{
+    const struct mz_str name = object_name(d, vs);
+    if (mz_map_get(&all->told, name))
+        return;
+    (void)mz_map_put(&all->told, name, (void *)(uintptr_t)vs);
+    found(d, MZ_LEVEL_ERROR, 109, vs, name_line(vs),
+          "The VirtualServices %.*s associated with mesh gateway define the same host %.*s which "
+          "can lead to undefined behavior. This can be fixed by merging the conflicting "
+          "VirtualServices into a single resource.",
+          MZ_STR_ARG(names), MZ_STR_ARG(host));
+}
+
+static void tell_claim(struct mz_documents *d, struct claims *all, const struct claim *c)
+{
+    const bool scoped = !mz_str_starts(c->key, MZ_STR("*/"));
+    struct names names = { 0 };
+    for (size_t k = 0; scoped && k < all->v.n; k++)
+        for (size_t i = 0; all->v.v[k] != c && is_in_way(all->v.v[k], c) && i < all->v.v[k]->by.n;
+             i++)
+            names_add(&names, object_name(d, all->v.v[k]->by.v[i]));
     for (size_t i = 0; i < c->by.n; i++)
-        names = mz_arena_printf(d->arena, "%.*s%s%.*s/%.*s", MZ_STR_ARG(names), i ? "," : "",
-                                MZ_STR_ARG(c->by.v[i]->ns), MZ_STR_ARG(c->by.v[i]->name));
-    for (size_t i = 0; i < c->by.n && c->by.n > 1; i++)
-        found(d, MZ_LEVEL_ERROR, 109, c->by.v[i], name_line(c->by.v[i]),
-              "The VirtualServices %.*s associated with mesh gateway define the same host %.*s "
-              "which can "
-              "lead to undefined behavior. This can be fixed by merging the conflicting "
-              "VirtualServices "
-              "into a single resource.",
-              MZ_STR_ARG(names), MZ_STR_ARG(c->key));
+        names_add(&names, object_name(d, c->by.v[i]));
+    const bool several = names.v.n > 1;
+    const struct mz_str list = names_text(&names, ",", d->arena);
+    for (size_t i = 0; several && i < c->by.n; i++)
+        tell_one(d, all, c->by.v[i], list, c->key);
+    for (size_t k = 0; several && scoped && k < all->v.n; k++)
+        for (size_t i = 0; is_in_way(all->v.v[k], c) && i < all->v.v[k]->by.n; i++)
+            tell_one(d, all, all->v.v[k]->by.v[i], list, c->key);
+}
+
+static int by_claim(const void *a, const void *b)
+{
+    const struct claim *const *x = a, *const *y = b;
+    return mz_str_cmp((*x)->key, (*y)->key);
+}
+
+/* In the order of hosts, not of a hash: each VirtualService is told for the first of its conflicts. */
+static void tell_claims(struct mz_documents *d, const struct mz_map *claims)
+{
+    struct claims all = { 0 };
+    mz_map_init(&all.told, MZ_MEM_CONFIG);
+    mz_map_foreach (e, claims)
+        *mz_vec_push(&all.v, MZ_MEM_CONFIG) = e->value;
+    if (all.v.n)
+        qsort(all.v.v, all.v.n, sizeof(*all.v.v), by_claim);
+    for (size_t i = 0; i < all.v.n; i++)
+        tell_claim(d, &all, all.v.v[i]);
+    mz_vec_free(&all.v, MZ_MEM_CONFIG);
+    mz_map_fini(&all.told);
 }
 
 static void conflicts(struct mz_documents *d)
@@ -266,109 +410,26 @@ static void conflicts(struct mz_documents *d)
     objects_foreach(it, d, "VirtualService")
     {
         const struct mz_node *list = mz_node_at((*it)->tree, "spec.hosts");
-        for (size_t i = 0; is_of_mesh(*it) && i < mz_node_count(list); i++)
-            claim_host(&claims, d, *it, text(list->list[i]));
+        for (const struct mz_str *s = export_scopes(d, *it); is_of_mesh(*it) && s->n; s++)
+            for (size_t i = 0; i < mz_node_count(list); i++)
+                claim_host(&claims, d, *s, *it, text(list->list[i]));
     }
-    mz_map_foreach (e, &claims) {
-        struct claim *c = e->value;
-        tell_claim(d, c);
-        mz_vec_free(&c->by, MZ_MEM_CONFIG);
-    }
+    tell_claims(d, &claims);
+    mz_map_foreach (e, &claims)
+        mz_vec_free(&((struct claim *)e->value)->by, MZ_MEM_CONFIG);
     mz_map_fini(&claims);
 }
 
-/* ---- rules ---- */
+/* ---- all ---- */
 
-static bool same(const struct mz_node *a, const struct mz_node *b)
-{
-    if (a->kind != b->kind || a->n != b->n)
-        return a->kind == b->kind && a->kind < MZ_NODE_LIST && a->kind != MZ_NODE_BOOL &&
-               mz_str_eq(a->text, b->text);
-    switch (a->kind) {
-    case MZ_NODE_NULL:
-        return true;
-    case MZ_NODE_BOOL:
-        return a->b == b->b;
-    case MZ_NODE_LIST:
-        for (uint32_t i = 0; i < a->n; i++)
-            if (!same(a->list[i], b->list[i]))
-                return false;
-        return true;
-    case MZ_NODE_MAP:
-        for (uint32_t i = 0; i < a->n; i++)
-            if (!mz_str_eq(a->pairs[i].key, b->pairs[i].key) ||
-                !same(a->pairs[i].value, b->pairs[i].value))
-                return false;
-        return true;
-    default:
-        return mz_str_eq(a->text, b->text);
-    }
-}
-
-static struct mz_str name_of(const struct mz_node *n, size_t number, struct mz_arena *a)
-{
-    const struct mz_str name = mz_node_text(n, "name");
-    return name.n ? mz_arena_printf(a, "\"%.*s\"", MZ_STR_ARG(name))
-                  : mz_arena_printf(a, "#%zu", number);
-}
-
-enum { MAX_MATCHES = 2000 }; /* that are compared: time is their square */
-
-struct seen {
-    const struct mz_node *match;
-    size_t rule;
-};
-
-static size_t seen_find(const struct seen *v, size_t n, const struct mz_node *match)
-{
-    for (size_t i = 0; i < n; i++)
-        if (same(v[i].match, match))
-            return i;
-    return n;
-}
-
-void routes_unused(const struct mz_object *vs, struct mz_arena *a, route_unused *tell, void *arg)
+static void deprecated(struct mz_documents *d, const struct mz_object *vs)
 {
     const struct mz_node *rules = mz_node_at(vs->tree, "spec.http");
-    MZ_VEC(struct seen) seen = { 0 };
-    bool all_before = false;
-    for (size_t i = 0; i < mz_node_count(rules); i++) {
-        const struct mz_node *matches = mz_node_get(rules->list[i], "match");
-        const struct mz_str rule = name_of(rules->list[i], i, a);
-        size_t duplicates = 0;
-        if (!mz_node_count(matches) && all_before)
-            tell(arg, vs, true,
-                 mz_arena_printf(a, "rule %.*s not used (only the last rule can have no matches).",
-                                 MZ_STR_ARG(rule)));
-        for (size_t j = 0; j < mz_node_count(matches) && seen.n < MAX_MATCHES; j++) {
-            if (all_before) {
-                tell(arg, vs, true,
-                     mz_arena_printf(a,
-                                     "rule %.*s not used (route without matches defined before).",
-                                     MZ_STR_ARG(rule)));
-                continue;
-            }
-            const size_t at = seen_find(seen.v, seen.n, matches->list[j]);
-            if (at == seen.n) {
-                *mz_vec_push(&seen, MZ_MEM_CONFIG) = (struct seen){ matches->list[j], i };
-                continue;
-            }
-            const size_t other = seen.v[at].rule;
-            duplicates++;
-            tell(arg, vs, false,
-                 mz_arena_printf(
-                     a,
-                     "rule %.*s match %.*s is not used (duplicate/overlapping match in rule %.*s).",
-                     MZ_STR_ARG(rule), MZ_STR_ARG(name_of(matches->list[j], j, a)),
-                     MZ_STR_ARG(name_of(rules->list[other], other, a))));
-        }
-        if (duplicates && duplicates == mz_node_count(matches))
-            tell(arg, vs, true,
-                 mz_arena_printf(a, "rule %.*s not used (all matches used by prior rules).",
-                                 MZ_STR_ARG(rule)));
-        all_before |= !mz_node_count(matches);
-    }
-    mz_vec_free(&seen, MZ_MEM_CONFIG);
+    for (size_t i = 0; i < mz_node_count(rules); i++)
+        if (mz_node_number(rules->list[i], "fault.delay.percent"))
+            found(d, MZ_LEVEL_WARNING, 2, vs, 0,
+                  "Deprecated: HTTPRoute.fault.delay.percent is deprecated; use "
+                  "HTTPRoute.fault.delay.percentage");
 }
 
 static void unused(void *arg, const struct mz_object *vs, bool whole, struct mz_str what)
@@ -379,14 +440,21 @@ static void unused(void *arg, const struct mz_object *vs, bool whole, struct mz_
 
 void find_in_routes(struct mz_documents *d)
 {
+    struct subsets subsets = { 0 };
     struct hosts h;
     hosts_init(&h, d);
+    objects_foreach(it, d, "VirtualService") subsets_of(&subsets, *it);
     objects_foreach(it, d, "VirtualService")
     {
         destinations(&h, *it);
+        around_subsets(d, &subsets, *it);
         gateways(d, *it);
+        claims_at_gateways(d, *it);
+        deprecated(d, *it);
         routes_unused(*it, d->arena, unused, d);
     }
     conflicts(d);
-    mz_map_fini(&h.known);
+    find_in_rules(d, &h);
+    mz_vec_free(&subsets.v, MZ_MEM_CONFIG);
+    hosts_fini(&h);
 }

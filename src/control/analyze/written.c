@@ -49,6 +49,7 @@ static void unused(void *arg, const struct mz_object *vs, bool whole, struct mz_
 
 void mz_documents_check_written(struct mz_documents *d)
 {
+    documents_index(d, true);
     objects_foreach(it, d, "Service")
     {
         const struct mz_node *ports = mz_node_at((*it)->tree, "spec.ports");

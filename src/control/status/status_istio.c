@@ -55,7 +55,7 @@ static const struct refused *find_refused(const struct istio *s, struct mz_str k
 
 /* ---- what analyzers say ---- */
 
-static void add_file(struct istio *s, struct mz_str file)
+static void add_file(struct istio *s, struct mz_str file, bool mesh)
 {
     struct mz_buf b;
     char text[16384];
@@ -67,9 +67,12 @@ static void add_file(struct istio *s, struct mz_str file)
     while ((n = read(fd, text, sizeof(text))) > 0)
         mz_buf_append(&b, text, (size_t)n);
     (void)close(fd); /* only read */
-    mz_documents_add(&s->documents, file, mz_buf_linearize(&b, mz_buf_len(&b)),
-                     mz_str_ends(file, MZ_STR(".json")) ? MZ_TEXT_JSON : MZ_TEXT_YAML,
-                     MZ_STR("default"));
+    const struct mz_str all = mz_buf_linearize(&b, mz_buf_len(&b));
+    const enum mz_text_form form = mz_str_ends(file, MZ_STR(".json")) ? MZ_TEXT_JSON : MZ_TEXT_YAML;
+    if (mesh)
+        mz_documents_add_mesh(&s->documents, file, all);
+    else
+        mz_documents_add(&s->documents, file, all, form, MZ_STR("default"));
     mz_buf_fini(&b);
 }
 
@@ -99,7 +102,11 @@ static void read_files(struct istio *s)
         qsort(v, n, sizeof(*v), compare_texts);
     for (size_t i = 0; i < n; i++)
         if (!i || !mz_str_eq(v[i - 1], v[i]))
-            add_file(s, v[i]);
+            add_file(s, v[i], false);
+    size_t meshes;
+    const struct mz_doc *const *mesh = mz_store_list(s->m->f->store, MZ_KIND_MESH_CONFIG, &meshes);
+    if (meshes && mesh[0]->file.n)
+        add_file(s, mesh[0]->file, true);
     mz_documents_analyze(&s->documents);
 }
 
@@ -196,6 +203,7 @@ void status_istio(struct status_making *m)
 {
     struct istio s = { .m = m };
     mz_documents_init(&s.documents);
+    s.documents.injects = true; /* pods come by the webhook */
     m->f->source->ops->problems(m->f->source, hear, &s);
     read_files(&s);
     for (unsigned k = 0; k < MZ_KIND__COUNT; k++) {

@@ -11,8 +11,8 @@ import ctl
 pytestmark = pytest.mark.skipif(not ctl.MIZZENCTL.exists(), reason="mizzenctl is not built")
 GOLDEN = pathlib.Path(__file__).resolve().parents[2] / "conformance" / "istio" / "validation"
 CASES = sorted(f.stem for f in GOLDEN.glob("*.yaml"))
-# Whose rules about a single object are those of the webhook today; the others' kinds are not read, or not all of their rules.
-VERDICTS = ["01", "02", "05", "06", "07", "09", "10", "11", "13", "16", "18", "19", "21", "23", "27", "35", "40", "41", "45"]
+# Types that our schemas lack are handed on to proxies, which may know them.
+OTHER_VERDICTS = ["29"]
 OBJECT_RULES = ["IST0106", "IST0133"]  # the webhook's rules: their words are ours
 
 
@@ -30,7 +30,7 @@ def test_findings_are_those_of_the_fields_tool(case):
     assert p.returncode == (79 if "Error [" in p.stdout else 0), p.stderr
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c[:2] in VERDICTS])
+@pytest.mark.parametrize("case", [c for c in CASES if c[:2] not in OTHER_VERDICTS])
 def test_verdicts_are_those_of_the_webhook(case):
     want = int(re.search(r"## validate.*\(exit (\d+)\)", (GOLDEN / f"{case}.expected.txt").read_text())[1])
     p = ctl.run("validate", "-f", GOLDEN / f"{case}.yaml")
