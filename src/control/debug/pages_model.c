@@ -115,6 +115,7 @@ static void endpoint(struct json_out *j, const struct mz_port *p, const struct m
     const struct mz_workload *w = e->workload;
     static const char *const health[] = { [MZ_HEALTHY] = "Healthy",
                                           [MZ_UNHEALTHY] = "UnHealthy",
+                                          [MZ_DRAINING] = "Draining",
                                           [MZ_TERMINATING] = "Terminating",
                                           [MZ_UNCHECKED] = "Healthy" };
     char where[600] = "";

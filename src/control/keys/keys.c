@@ -1,5 +1,6 @@
 #include "control/keys/keys.h"
 
+#include "control/model/duration.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -338,26 +339,10 @@ void mz_keys_look(struct mz_keys *k, const struct mz_model *m)
 
 /* ---- all of it ---- */
 
-/* "20m0s", "90s", "500ms". */
 static uint64_t duration_or(const char *text, uint64_t otherwise)
 {
-    uint64_t total = 0, n = 0;
-    bool digits = false;
-    for (const char *p = text ? text : ""; *p; p++) {
-        if (*p >= '0' && *p <= '9' && n < 1000000000) {
-            n = n * 10 + (uint64_t)(*p - '0');
-            digits = true;
-            continue;
-        }
-        const bool ms = p[0] == 'm' && p[1] == 's';
-        if (!digits || !strchr("hms", *p))
-            return otherwise;
-        total += n * (ms ? 1 : *p == 'h' ? 3600000 : *p == 'm' ? 60000 : 1000);
-        p += ms;
-        n = 0;
-        digits = false;
-    }
-    return total && !digits ? total : otherwise;
+    uint64_t ms = 0;
+    return text && mz_duration_parse(mz_str_c(text), &ms) && ms ? ms : otherwise;
 }
 
 struct mz_keys_opts mz_keys_opts_from_env(const char *dir)

@@ -157,11 +157,15 @@ static bool yes(const pb_BoolValue *v)
 }
 
 /* Of one that is not ready, silence means that it ends. */
-static enum mz_health health(const k8s_Endpoint *e)
+static enum mz_health health(const struct mz_service *s, const k8s_Endpoint *e)
 {
-    return !e->conditions || yes(e->conditions->ready) ? MZ_HEALTHY
-           : yes(e->conditions->terminating)           ? MZ_TERMINATING
-                                                       : MZ_UNHEALTHY;
+    const bool sessions = mz_label_get(s->labels, MZ_SESSION_LABEL).n ||
+                          mz_label_get(s->labels, MZ_SESSION_HEADER_LABEL).n;
+    if (!e->conditions || yes(e->conditions->ready))
+        return MZ_HEALTHY;
+    if (!yes(e->conditions->terminating))
+        return MZ_UNHEALTHY;
+    return sessions && yes(e->conditions->serving) ? MZ_DRAINING : MZ_TERMINATING;
 }
 
 /* Whoever tells of the pod later has to look at the service again. */
@@ -212,7 +216,7 @@ static void add_endpoint(struct model_draft *d, const struct mz_service *s,
             *mz_vec_push(&g->ports[k], MZ_MEM_CONFIG) =
                 (struct mz_endpoint){ dup_c(d, address),
                                       (uint16_t)(number > 0 && number <= UINT16_MAX ? number : 0),
-                                      health(e), w };
+                                      health(s, e), w };
             break;
         }
 }

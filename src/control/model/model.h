@@ -65,7 +65,7 @@ struct mz_workload { /* one instance: a pod, a machine, an endpoint of a Service
     uint64_t hash;
 };
 
-enum mz_health { MZ_HEALTHY, MZ_UNHEALTHY, MZ_TERMINATING, MZ_UNCHECKED /* nobody looks: counts as healthy */ };
+enum mz_health { MZ_HEALTHY, MZ_UNHEALTHY, MZ_TERMINATING, MZ_UNCHECKED /* nobody looks: counts as healthy */, MZ_DRAINING /* ends, but serves */ };
 struct mz_endpoint {
     struct mz_str address; /* a path where port is 0 */
     uint16_t port;
@@ -99,6 +99,9 @@ enum mz_preference { /* where a service wants its clients to go first */
     MZ_PREFER_SAME_ZONE, /* then the region, then the network */
     MZ_PREFER_SAME_NODE, /* then the subzone, the zone... */
 };
+/* Labels of services whose clients stay with an endpoint: by a cookie "name:path", by a header. */
+#define MZ_SESSION_LABEL        "istio.io/persistent-session"
+#define MZ_SESSION_HEADER_LABEL "istio.io/persistent-session-header"
 enum { MZ_FAMILY_IPV4 = 1, MZ_FAMILY_IPV6 = 2 };
 struct mz_service {
     struct mz_str host, name, ns;

@@ -56,6 +56,7 @@ static void limits(struct tr_cluster *c, const ist_ConnectionPoolSettings_TCPSet
     t->max_pending_requests = limit(c, http ? http->http1_max_pending_requests : 0);
     t->max_requests = limit(c, http ? http->http2_max_requests : 0);
     t->max_retries = limit(c, http ? http->max_retries : 0);
+    t->track_remaining = c->v->t->features.track_remaining;
     if (c->policy.retry_budget)
         t->retry_budget = budget(c, c->policy.retry_budget);
     c->m->circuit_breakers = TR_NEW(c->a, CircuitBreakers);
@@ -291,7 +292,7 @@ static void by_locality(struct tr_cluster *c)
         by_zones(c, &p);
         return;
     }
-    if (!tr_places_weigh(&p, c->policy.outlier))
+    if (!c->v->t->features.always_weighs && !tr_places_weigh(&p, c->policy.outlier))
         return;
     c->m->common_lb_config->locality_config_specifier_case =
         pb_Cluster_CommonLbConfig_LOCALITY_CONFIG_SPECIFIER_LOCALITY_WEIGHTED_LB_CONFIG;
@@ -310,6 +311,12 @@ void tr_cluster_balancer(struct tr_cluster *c)
         { ist_LoadBalancerSettings_SimpleLB_PASSTHROUGH, pb_Cluster_LbPolicy_CLUSTER_PROVIDED },
     };
     const ist_LoadBalancerSettings *lb = c->policy.lb;
+    if (c->v->t->features.redis && c->port && c->port->protocol == MZ_PROTOCOL_REDIS &&
+        c->m->type != pb_Cluster_DiscoveryType_ORIGINAL_DST) {
+        by_locality(c);
+        c->m->lb_policy = pb_Cluster_LbPolicy_MAGLEV; /* each key has its place */
+        return;
+    }
     c->m->lb_policy = pb_Cluster_LbPolicy_LEAST_REQUEST; /* also what the others say */
     for (size_t i = 0; lb && i < MZ_COUNT(simple); i++)
         if (lb->lb_policy_case == ist_LoadBalancerSettings_LB_POLICY_SIMPLE &&

@@ -38,7 +38,7 @@ static pb_CommonTlsContext *common(struct tr_cluster *c)
     m->validation_context_type_case =
         pb_CommonTlsContext_VALIDATION_CONTEXT_TYPE_COMBINED_VALIDATION_CONTEXT;
     m->combined_validation_context = v;
-    if (c->v->exchange)
+    if (c->v->exchange && !c->v->t->features.no_exchange_alpn)
         TR_ADD(c->a, m, alpn_protocols) = TR_CONST("istio-peer-exchange");
     TR_ADD(c->a, m, alpn_protocols) = TR_CONST("istio");
     if (tr_cluster_is_http2(c))

@@ -91,6 +91,8 @@ static void begin(struct tr_cluster *c, char *name, int type)
 /* What telemetry calls the services behind a cluster. */
 static void name_service(struct tr_cluster *c, const struct mz_service *s)
 {
+    if (c->v->t->features.no_service_names)
+        return;
     pb_Struct *istio = tr_metadata(c->a, &c->m->metadata, "istio");
     pb_Struct *one = tr_list_add_struct(c->a, tr_struct_list(c->a, istio, "services"));
     tr_struct_text(c->a, one, "host", s->host);

@@ -36,6 +36,13 @@ static uint32_t weight_of(const struct mz_endpoint *e)
     return e->workload && e->workload->weight ? e->workload->weight : 1;
 }
 
+/* It ends, and clients that have a session with it keep it till then. */
+static bool is_drained(const struct mz_endpoint *e)
+{
+    return e->health == MZ_DRAINING ||
+           (e->workload && mz_label_get(e->workload->labels, "istio.io/draining").n);
+}
+
 static bool is_usable(const struct mz_endpoint *e)
 {
     return e->health == MZ_HEALTHY || e->health == MZ_UNCHECKED;
@@ -48,15 +55,17 @@ static pb_LbEndpoint *endpoint(const struct mz_view *v, struct mz_arena *a,
     m->host_identifier_case = pb_LbEndpoint_HOST_IDENTIFIER_ENDPOINT;
     m->endpoint = TR_NEW(a, Endpoint);
     m->endpoint->address = tr_address_or_pipe(a, e->address, e->port);
-    m->health_status = e->health == MZ_UNCHECKED   ? pb_HealthStatus_UNKNOWN
+    m->health_status = is_drained(e)               ? pb_HealthStatus_DRAINING
+                       : e->health == MZ_UNCHECKED ? pb_HealthStatus_UNKNOWN
                        : e->health == MZ_UNHEALTHY ? pb_HealthStatus_UNHEALTHY
                                                    : pb_HealthStatus_HEALTHY;
     m->load_balancing_weight = tr_u32(a, weight_of(e));
     if (takes_mtls(v, e))
         tr_struct_text(a, tr_metadata(a, &m->metadata, "envoy.transport_socket_match"), "tlsMode",
                        MZ_STR("istio"));
-    tr_struct_text(a, tr_metadata(a, &m->metadata, "istio"), "workload",
-                   mz_str_c(telemetry(a, e->workload, v->model->mesh.cluster_id)));
+    if (!v->t->features.no_service_names && !v->t->features.no_workload_names)
+        tr_struct_text(a, tr_metadata(a, &m->metadata, "istio"), "workload",
+                       mz_str_c(telemetry(a, e->workload, v->model->mesh.cluster_id)));
     return m;
 }
 
@@ -107,12 +116,22 @@ static bool is_in(const struct mz_endpoint *e, const ist_Subset *s)
     return true;
 }
 
-/* Endpoints that are not ready are told where the next place takes over from them. */
-static bool is_told(const struct mz_service *s, const struct mz_endpoint *e,
-                    const ist_Subset *subset)
+/* Endpoints that are not ready: proxies do not use them, unless a panic threshold makes them. */
+static bool tells_unhealthy(const struct mz_view *v, const struct mz_service *s,
+                            const struct mz_policy *p)
 {
-    return (is_usable(e) || (s && s->distribution && e->health == MZ_UNHEALTHY)) &&
-           is_in(e, subset);
+    const struct mz_features *f = &v->t->features;
+    if (f->always_unhealthy || (s && s->distribution))
+        return true;
+    return !f->no_unhealthy && !(p && p->outlier && p->outlier->min_health_percent > 0);
+}
+
+static bool is_told(const struct mz_view *v, const struct mz_service *s,
+                    const struct mz_endpoint *e, const struct mz_policy *p)
+{
+    if (is_drained(e))
+        return s && mz_label_get(s->labels, MZ_SESSION_LABEL).n;
+    return is_usable(e) || (e->health == MZ_UNHEALTHY && tells_unhealthy(v, s, p));
 }
 
 /* The endpoints of each group, in the order of the groups. */
@@ -142,7 +161,8 @@ pb_ClusterLoadAssignment *tr_assignment(const struct mz_view *v, struct mz_arena
     size_t n = 0;
     m->cluster_name = tr_text(a, name);
     for (size_t i = 0; e && i < e->n; i++) {
-        if (!is_told(s, &e->v[i], subset) || (e->node_local && !is_here(v->proxy, &e->v[i])))
+        if (!is_told(v, s, &e->v[i], policy) || !is_in(&e->v[i], subset) ||
+            (e->node_local && !is_here(v->proxy, &e->v[i])))
             continue;
         pb_LocalityLbEndpoints *g = group_of(a, m, locality_of(&e->v[i]));
         TR_ADD(a, g, lb_endpoints) = endpoint(v, a, &e->v[i]);
@@ -204,6 +224,7 @@ struct mz_out *tr_endpoints(struct mz_view *v, struct mz_str name)
     mz_key_u64(&k, v->model->mtls_hash);
     mz_key_u64(&k, r && (subset || near) ? r->hash : 0);
     mz_key_u64(&k, s ? s->distribution : 0);
+    mz_key_u64(&k, s ? mz_label_get(s->labels, MZ_SESSION_LABEL).n != 0 : 0);
     if (e && e->node_local)
         mz_key_str(&k, v->proxy->node);
     if (near)

@@ -147,7 +147,10 @@ const struct tr_servers *tr_servers_of(struct mz_view *v)
     for (size_t i = 0; i < MZ_COUNT(maps); i++)
         mz_map_init(maps[i], MZ_MEM_XDS);
     for (size_t i = 0; i < v->model->gateways_n; i++)
-        if (v->model->gateways[i]->by_service || mz_gateway_selects(v->model->gateways[i], labels))
+        if ((v->model->gateways[i]->by_service ||
+             mz_gateway_selects(v->model->gateways[i], labels)) &&
+            (!v->t->features.gateways_at_home ||
+             mz_str_eq(v->model->gateways[i]->ns, v->proxy->ns)))
             add_gateway(&m, v->model->gateways[i]);
     for (size_t i = 0; i < MZ_COUNT(maps); i++)
         mz_map_fini(maps[i]);

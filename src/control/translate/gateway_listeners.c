@@ -18,7 +18,7 @@ struct listening { /* one port and address being built */
 static pb_FilterChain *add_chain(struct listening *l)
 {
     pb_FilterChain *c = TR_NEW(l->a, FilterChain);
-    c->transport_socket_connect_timeout = tr_duration_us(l->a, 15000000);
+    c->transport_socket_connect_timeout = tr_mesh_handshake(l->v, l->a);
     TR_ADD(l->a, l->m, filter_chains) = c;
     return c;
 }
@@ -266,7 +266,9 @@ static struct mz_out *build(struct mz_view *v, const struct tr_servers *all, siz
     l.m->name = TR_PRINTF(l.a, "%s_%u", bind, s->port);
     l.m->address = tr_address(l.a, mz_str_c(bind), s->port);
     l.m->traffic_direction = pb_TrafficDirection_OUTBOUND;
-    l.m->max_connections_to_accept_per_socket_event = tr_u32(l.a, 1);
+    l.m->max_connections_to_accept_per_socket_event = tr_mesh_accepts(v, l.a);
+    if (v->proxy->balance_out)
+        l.m->connection_balance_config = tr_mesh_balance(l.a);
     l.m->per_connection_buffer_limit_bytes = tr_mesh_buffer_limit(v, l.a);
     for (size_t i = 0; i < t->n_listener_logs; i++)
         TR_ADD(l.a, l.m, access_log) = t->listener_logs[i];
@@ -298,6 +300,7 @@ void tr_gateway_listeners(struct mz_view *v, struct mz_outs *out)
         bool had = false;
         for (size_t k = 0; k < i && !had; k++)
             had = same_listener(&all->v[k], &all->v[i]);
+        had |= v->proxy->unprivileged && all->v[i].port < 1024;
         struct mz_out *o = had ? NULL : build(v, all, i);
         if (o)
             *mz_vec_push(&out->v, MZ_MEM_XDS) = o;

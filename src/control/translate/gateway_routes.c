@@ -157,6 +157,7 @@ static pb_VirtualHost *new_host(struct making *k, const struct host *h)
     if (h->https)
         m->require_tls = pb_VirtualHost_TlsRequirementType_ALL;
     add_routes(k, h, m);
+    tr_put_session(k->v, k->a, m, mz_map_get(&k->v->scope->by_host, h->name));
     return m;
 }
 
@@ -210,6 +211,17 @@ static struct mz_out *build(struct making *k)
     return mz_out_create(k->name, &m->base);
 }
 
+/* Labels of the services that virtual hosts are called after. */
+static uint64_t hash_hosts(const struct mz_view *v, const struct mz_virtual *vs, uint64_t h)
+{
+    for (size_t i = 0; i < vs->spec->n_hosts; i++) {
+        const struct mz_service *s = mz_map_get(&v->scope->by_host, mz_str_c(vs->spec->hosts[i]));
+        if (s)
+            h = mz_xxh64(&s->hash, sizeof(s->hash), h);
+    }
+    return h;
+}
+
 static void make_key(struct making *k, uint64_t servers, struct mz_key *key)
 {
     uint64_t virtuals = 0;
@@ -221,6 +233,8 @@ static void make_key(struct making *k, uint64_t servers, struct mz_key *key)
             const struct tr_routing r = routing(k, k->servers[i], v[j]);
             const uint64_t h = tr_virtual_hash(&r);
             virtuals = mz_xxh64(&h, sizeof(h), virtuals);
+            if (k->v->t->features.sessions)
+                virtuals = hash_hosts(k->v, v[j], virtuals);
         }
     }
     mz_key_init(key, 'g');

@@ -131,7 +131,7 @@ pb_TransportSocket *tr_gateway_tls(struct mz_view *v, struct mz_arena *a, const 
     pb_CommonTlsContext *m = d->common_tls_context = TR_NEW(a, CommonTlsContext);
     const bool mesh = t->mode == ist_ServerTLSSettings_TLSmode_ISTIO_MUTUAL;
     parameters(v, a, t, m);
-    if (mesh && !s->route.n && v->exchange)
+    if (mesh && !s->route.n && v->exchange && !v->t->features.no_exchange_alpn)
         TR_ADD(a, m, alpn_protocols) = TR_CONST("istio-peer-exchange");
     TR_ADD(a, m, alpn_protocols) = TR_CONST("h2");
     TR_ADD(a, m, alpn_protocols) = TR_CONST("http/1.1");

@@ -52,6 +52,9 @@ static void add_filters(struct mz_view *v, struct mz_arena *a, pb_HttpConnection
     TR_ADD(a, m, http_filters) = TR_PIECE(v, CORS);
     for (size_t i = 0; i < t->n_http_stats; i++)
         TR_ADD(a, m, http_filters) = t->http_stats[i];
+    if (!in && v->t->features.sessions) /* virtual hosts of services that have them say which */
+        TR_ADD(a, m, http_filters) =
+            tr_named_http_filter(a, TR_SESSIONS, TR_NEW(a, StatefulSession));
     TR_ADD(a, m, http_filters) = router(v, a);
 }
 
@@ -59,12 +62,14 @@ static void add_filters(struct mz_view *v, struct mz_arena *a, pb_HttpConnection
 static void put_http1(struct mz_view *v, struct mz_arena *a, pb_HttpConnectionManager *m)
 {
     const pb_Http1ProtocolOptions *h = tr_mesh_http1(v);
-    if (!h)
+    const bool http10 = v->t->features.http10 || v->proxy->http10;
+    if (!h && !http10)
         return;
     pb_Http1ProtocolOptions *own = TR_NEW(a, Http1ProtocolOptions);
     if (m->http_protocol_options)
         *own = *m->http_protocol_options;
-    own->header_key_format = h->header_key_format;
+    own->header_key_format = h ? h->header_key_format : NULL;
+    own->accept_http_10 = http10;
     m->http_protocol_options = own;
 }
 
@@ -80,6 +85,13 @@ pb_HttpConnectionManager *tr_http_manager(struct mz_view *v, struct mz_arena *a,
     m->stat_prefix = stat_prefix;
     tr_mesh_manager(v, a, class, m);
     put_http1(v, a, m);
+    m->proxy_100_continue = !v->t->features.no_continue;
+    if (class == TR_OUTBOUND && v->t->features.remote_address)
+        m->use_remote_address = tr_bool(a, true);
+    if (v->proxy->idle) {
+        m->common_http_protocol_options = TR_NEW(a, HttpProtocolOptions);
+        m->common_http_protocol_options->idle_timeout = (pb_Duration *)(uintptr_t)v->proxy->idle;
+    }
     tr_mesh_connections(v, a, m);
     add_filters(v, a, m, at);
     m->tracing = t->tracing;
@@ -204,6 +216,35 @@ static void add_tcp_guards(struct mz_view *v, struct mz_arena *a, pb_FilterChain
     }
 }
 
+/* Takes commands apart, and is the last itself. */
+static pb_Filter *redis(struct mz_arena *a, const pb_TcpProxy *t)
+{
+    pb_RedisProxy *m = TR_NEW(a, RedisProxy);
+    m->stat_prefix = t->stat_prefix;
+    m->latency_in_micros = true;
+    m->settings = TR_NEW(a, RedisProxy_ConnPoolSettings);
+    m->settings->op_timeout = tr_duration_us(a, 5000000);
+    m->prefix_routes = TR_NEW(a, RedisProxy_PrefixRoutes);
+    m->prefix_routes->catch_all_route = TR_NEW(a, RedisProxy_PrefixRoutes_Route);
+    m->prefix_routes->catch_all_route->cluster = t->cluster;
+    return tr_filter(a, "envoy.filters.network.redis_proxy", m);
+}
+
+/* Statistics of protocols, read on the way. */
+static void add_reader(struct mz_view *v, struct mz_arena *a, pb_FilterChain *c, enum mz_protocol p,
+                       char *stat_prefix)
+{
+    if (p == MZ_PROTOCOL_MONGO && !v->t->features.no_mongo) {
+        pb_MongoProxy *m = TR_NEW(a, MongoProxy);
+        m->stat_prefix = stat_prefix;
+        TR_ADD(a, c, filters) = tr_filter(a, "envoy.filters.network.mongo_proxy", m);
+    } else if (p == MZ_PROTOCOL_MYSQL && v->t->features.mysql) {
+        pb_MySQLProxy *m = TR_NEW(a, MySQLProxy);
+        m->stat_prefix = stat_prefix;
+        TR_ADD(a, c, filters) = tr_filter(a, "envoy.filters.network.mysql_proxy", m);
+    }
+}
+
 /* Filters in front of TCP's last one, and that. */
 void tr_tcp_filters(struct mz_view *v, struct mz_arena *a, pb_FilterChain *c, enum tr_class class,
                     const struct tr_tcp *to)
@@ -214,7 +255,8 @@ void tr_tcp_filters(struct mz_view *v, struct mz_arena *a, pb_FilterChain *c, en
     t->stat_prefix = TR_CONST(to->stat ? to->stat : to->cluster);
     put_clusters(a, t, to);
     put_policy(a, t, to);
-    t->idle_timeout = (pb_Duration *)(uintptr_t)to->idle; /* shared with the model */
+    t->idle_timeout =
+        (pb_Duration *)(uintptr_t)(to->idle || to->silent ? to->idle : v->proxy->idle); /* shared */
     t->max_downstream_connection_duration = (pb_Duration *)(uintptr_t)to->longest;
     for (size_t i = 0; !to->silent && i < said->n_tcp_logs; i++)
         TR_ADD(a, t, access_log) = said->tcp_logs[i];
@@ -223,12 +265,12 @@ void tr_tcp_filters(struct mz_view *v, struct mz_arena *a, pb_FilterChain *c, en
     add_tcp_guards(v, a, c, class, to);
     for (size_t i = 0; i < said->n_tcp_stats; i++)
         TR_ADD(a, c, filters) = said->tcp_stats[i];
-    if (to->protocol == MZ_PROTOCOL_MONGO) {
-        pb_MongoProxy *m = TR_NEW(a, MongoProxy);
-        m->stat_prefix = t->stat_prefix;
-        TR_ADD(a, c, filters) = tr_filter(a, "envoy.filters.network.mongo_proxy", m);
-    }
     if (to->dynamic.n)
         TR_ADD(a, c, filters) = tr_dynamic_sni_filter(v, a, to->dynamic, to->port);
+    if (!to->clusters_n && to->protocol == MZ_PROTOCOL_REDIS && v->t->features.redis) {
+        TR_ADD(a, c, filters) = redis(a, t);
+        return;
+    }
+    add_reader(v, a, c, to->protocol, t->stat_prefix);
     TR_ADD(a, c, filters) = tr_filter(a, "envoy.filters.network.tcp_proxy", t);
 }

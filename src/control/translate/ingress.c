@@ -55,7 +55,8 @@ static void fill(struct mz_view *v, struct tr_ingress *i, const ist_IstioIngress
                            .protocol = mz_protocol_parse(mz_str_c(l->port->protocol)) };
     *i = (struct tr_ingress){ .listener = l, .service = service_at(&v->targets, l->port->number) };
     i->bind = l->bind[0] ? mz_str_c(l->bind) : v->proxy->ips[0];
-    i->own_socket = l->capture_mode == ist_CaptureMode_NONE;
+    i->own_socket = l->capture_mode == ist_CaptureMode_NONE ||
+                    (v->proxy->uncaught && l->capture_mode == ist_CaptureMode_DEFAULT);
     take_endpoint(v, i);
     *out = (struct mz_target){ named, p, p->port };
 }
@@ -70,6 +71,8 @@ const struct tr_ingress *tr_ingress(struct mz_view *v)
 {
     const struct mz_sidecar *s = v->scope->sidecar;
     const size_t n = s ? s->spec->n_ingress : 0;
+    if (!n && v->proxy->type == MZ_PROXY_SIDECAR && v->proxy->uncaught && !v->proxy->proxyless)
+        v->targets.n = 0; /* its ports are the application's own */
     if (!n)
         return NULL;
     const ist_IstioIngressListener **l = mz_arena_alloc(v->arena, n * sizeof(*l));

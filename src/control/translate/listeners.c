@@ -16,7 +16,13 @@ static const char *const tcp_alpn[] = { "istio-peer-exchange", "istio", NULL };
 static const char *const all_alpn[] = { "istio",          "istio-peer-exchange",
                                         "istio-http/1.0", "istio-http/1.1",
                                         "istio-h2",       NULL };
-static const char *const plain_http[] = { "http/1.1", "h2c", NULL };
+static const char *const plain_http[] = { "http/1.0", "http/1.1", "h2c", NULL };
+
+/* What the inspector finds in plain bytes; without HTTP/1.0 where that would be refused anyway. */
+static const char *const *plain_http_of(const struct mz_view *v)
+{
+    return plain_http + !v->t->features.http10;
+}
 
 /* ---- TLS of the mesh, as a server ---- */
 
@@ -32,7 +38,8 @@ static pb_CertificateValidationContext *of_the_mesh(struct mz_view *v, struct mz
 {
     pb_CertificateValidationContext *c = TR_NEW(a, CertificateValidationContext);
     struct mz_str domain;
-    for (size_t i = 0; mz_mesh_trust_domain(&v->model->mesh, i, &domain); i++)
+    for (size_t i = 0;
+         !v->t->features.any_trust_domain && mz_mesh_trust_domain(&v->model->mesh, i, &domain); i++)
         TR_ADD(a, c, match_subject_alt_names) =
             tr_match_prefix(a, mz_arena_printf(a, "spiffe://%.*s/", MZ_STR_ARG(domain)));
     return c;
@@ -58,7 +65,7 @@ static pb_TransportSocket *server_tls(struct mz_view *v, struct mz_arena *a, boo
         TR_ADD(a, m->tls_params, cipher_suites) = mesh->cipher_suites[i];
     for (size_t i = 0; !(mesh && mesh->n_cipher_suites) && i < MZ_COUNT(ciphers); i++)
         TR_ADD(a, m->tls_params, cipher_suites) = TR_CONST(ciphers[i]);
-    if (!http && v->exchange)
+    if (!http && v->exchange && !v->t->features.no_exchange_alpn)
         TR_ADD(a, m, alpn_protocols) = TR_CONST("istio-peer-exchange");
     TR_ADD(a, m, alpn_protocols) = TR_CONST("h2");
     TR_ADD(a, m, alpn_protocols) = TR_CONST("http/1.1");
@@ -134,7 +141,11 @@ static void tcp_chain(struct inbound *in, const char *transport, const char *con
                                                in->target->port, in->target->number)
                            : NULL;
     tr_tcp_filters(in->v, in->a, c, TR_INBOUND,
-                   &(struct tr_tcp){ .cluster = in->cluster, .stat = stat, .port = port });
+                   &(struct tr_tcp){ .cluster = in->cluster,
+                                     .stat = stat,
+                                     .port = port,
+                                     .protocol = in->target ? in->target->port->protocol
+                                                            : MZ_PROTOCOL_UNKNOWN });
     if (tls)
         c->transport_socket = server_tls(in->v, in->a, false);
 }
@@ -153,7 +164,7 @@ static void permissive(struct inbound *in, enum mz_protocol p)
         http_chain(in, "raw_buffer", NULL, false);
     } else if (p == MZ_PROTOCOL_UNKNOWN) {
         http_chain(in, "tls", http_alpn, true);
-        http_chain(in, "raw_buffer", plain_http, false);
+        http_chain(in, "raw_buffer", plain_http_of(in->v), false);
         tcp_chain(in, "tls", tcp_alpn, true);
         tcp_chain(in, "raw_buffer", NULL, false);
         tcp_chain(in, "tls", NULL, false);
@@ -169,7 +180,7 @@ static void one_kind(struct inbound *in, enum mz_protocol p, bool tls)
 {
     const char *transport = tls ? "tls" : "raw_buffer";
     if (p == MZ_PROTOCOL_UNKNOWN)
-        http_chain(in, transport, tls ? http_alpn : plain_http, tls);
+        http_chain(in, transport, tls ? http_alpn : plain_http_of(in->v), tls);
     if (mz_protocol_is_http(p))
         http_chain(in, transport, NULL, tls);
     else
@@ -345,7 +356,9 @@ static pb_Listener *begin(struct mz_view *v, struct mz_arena *a, const char *nam
     pb_Listener *m = TR_NEW(a, Listener);
     m->name = TR_CONST(name);
     m->address = tr_address(a, tr_wildcard(v->proxy), tr_mesh_port(v, in));
-    m->max_connections_to_accept_per_socket_event = tr_u32(a, 1);
+    m->max_connections_to_accept_per_socket_event = tr_mesh_accepts(v, a);
+    if (in && v->proxy->balance_in)
+        m->connection_balance_config = tr_mesh_balance(a);
     if (v->proxy->tproxy)
         m->transparent = tr_bool(a, true);
     for (size_t i = 0; i < t->n_listener_logs; i++)
@@ -415,9 +428,13 @@ void tr_listeners(struct mz_view *v, struct mz_outs *out)
         return;
     }
     tr_listeners_outbound(v, out);
-    *mz_vec_push(&out->v, MZ_MEM_XDS) = tr_own(v, MZ_XDS_LISTENER, OWN_OUTBOUND, virtual_outbound);
-    *mz_vec_push(&out->v, MZ_MEM_XDS) = tr_own(v, MZ_XDS_LISTENER, OWN_INBOUND, virtual_inbound);
+    if (!v->proxy->uncaught) {
+        *mz_vec_push(&out->v, MZ_MEM_XDS) =
+            tr_own(v, MZ_XDS_LISTENER, OWN_OUTBOUND, virtual_outbound);
+        *mz_vec_push(&out->v, MZ_MEM_XDS) =
+            tr_own(v, MZ_XDS_LISTENER, OWN_INBOUND, virtual_inbound);
+    }
     for (size_t i = 0; i < v->targets.n; i++)
-        if (has_own_socket(v, i))
+        if (has_own_socket(v, i) && !(v->proxy->unprivileged && v->targets.v[i].number < 1024))
             *mz_vec_push(&out->v, MZ_MEM_XDS) = own_inbound(v, i);
 }

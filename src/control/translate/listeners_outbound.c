@@ -98,6 +98,11 @@ static bool is_reserved(const struct plan *pl, uint16_t port)
            (port && (port == pl->reserved[0] || port == pl->reserved[1]));
 }
 
+static bool can_listen(const struct plan *pl, uint16_t port)
+{
+    return !pl->own_socket || port >= 1024 || !pl->v->proxy->unprivileged;
+}
+
 /* ---- chains of one service ---- */
 
 static bool is_tls(const struct mz_port *p)
@@ -426,7 +431,8 @@ static void plan_service(struct plan *pl, const struct mz_service *s)
 {
     for (size_t i = 0; i < s->ports_n; i++) {
         const enum kind kind = kind_of(s->ports[i].protocol);
-        if (kind != KIND_NONE && !(kind == KIND_HTTP && is_reserved(pl, s->ports[i].port)))
+        if (kind != KIND_NONE && !(kind == KIND_HTTP && is_reserved(pl, s->ports[i].port)) &&
+            can_listen(pl, s->ports[i].port))
             plan_port(pl, s, i);
     }
 }
@@ -441,7 +447,7 @@ static void plan_listener(struct plan *pl, const struct mz_service *s, const ist
     const enum kind kind = kind_of(p->protocol);
     const struct mz_str any = tr_wildcard(pl->v->proxy);
     pl->other = MZ_STR("");
-    if (kind == KIND_NONE || is_reserved(pl, p->port))
+    if (kind == KIND_NONE || is_reserved(pl, p->port) || !can_listen(pl, p->port))
         return;
     if (pl->bind.n || kind == KIND_HTTP || !s->addresses_n)
         add(pl, s, p, pl->bind.n ? pl->bind : any);
@@ -454,7 +460,7 @@ static void plan_egress(struct plan *pl, const struct tr_egress *e)
     const ist_IstioEgressListener *l = e->listener;
     const bool listens = l && l->port;
     pl->egress = e;
-    pl->own_socket = l && l->capture_mode == ist_CaptureMode_NONE;
+    pl->own_socket = pl->v->proxy->uncaught || (l && l->capture_mode == ist_CaptureMode_NONE);
     pl->bind = mz_str_c(l ? l->bind : "");
     if (!pl->bind.n && pl->own_socket)
         pl->bind = pl->v->proxy->ipv4 ? MZ_STR("127.0.0.1") : MZ_STR("::1");
@@ -478,7 +484,7 @@ static pb_FilterChain *build_chain(struct mz_view *v, struct mz_arena *a, const 
                                    const struct chain *c)
 {
     pb_FilterChain *m = TR_NEW(a, FilterChain);
-    m->transport_socket_connect_timeout = tr_duration_us(a, 15000000);
+    m->transport_socket_connect_timeout = tr_mesh_handshake(v, a);
     if (!c->http) {
         struct tr_tcp to = c->tcp;
         to.port = e->port;
@@ -505,10 +511,13 @@ static bool matches_all(const struct chain *c)
     return !c->http && !c->snis.n && !c->ranges.n;
 }
 
-static void match_chain(struct mz_arena *a, pb_FilterChain *m, const struct chain *c)
+static void match_chain(const struct mz_view *v, struct mz_arena *a, pb_FilterChain *m,
+                        const struct chain *c)
 {
     m->filter_chain_match = TR_NEW(a, FilterChainMatch);
     if (c->http) {
+        if (v->t->features.http10)
+            TR_ADD(a, m->filter_chain_match, application_protocols) = TR_CONST("http/1.0");
         TR_ADD(a, m->filter_chain_match, application_protocols) = TR_CONST("http/1.1");
         TR_ADD(a, m->filter_chain_match, application_protocols) = TR_CONST("h2c");
         m->filter_chain_match->transport_protocol = TR_CONST("raw_buffer");
@@ -540,7 +549,7 @@ static void add_chains(struct mz_view *v, struct mz_arena *a, pb_Listener *m, co
             all = f;
             continue;
         }
-        match_chain(a, f, c);
+        match_chain(v, a, f, c);
         TR_ADD(a, m, filter_chains) = f;
     }
     if (all && !m->n_filter_chains)
@@ -576,8 +585,10 @@ static struct mz_out *build(struct mz_view *v, const struct entry *e)
         o->address = tr_address(a, e->other, e->port);
         TR_ADD(a, m, additional_addresses) = o;
     }
+    if (v->proxy->balance_out)
+        m->connection_balance_config = tr_mesh_balance(a);
     if (e->own_socket)
-        m->max_connections_to_accept_per_socket_event = tr_u32(a, 1);
+        m->max_connections_to_accept_per_socket_event = tr_mesh_accepts(v, a);
     else
         m->bind_to_port = tr_bool(a, false);
     m->continue_on_listener_filters_timeout = true;
@@ -719,7 +730,8 @@ static bool come(struct plan *pl, const struct mz_service *s, size_t port)
 static bool is_planned(const struct plan *pl, const struct mz_service *s, size_t port)
 {
     const enum kind kind = kind_of(s->ports[port].protocol);
-    return kind != KIND_NONE && !(kind == KIND_HTTP && is_reserved(pl, s->ports[port].port));
+    return kind != KIND_NONE && !(kind == KIND_HTTP && is_reserved(pl, s->ports[port].port)) &&
+           can_listen(pl, s->ports[port].port);
 }
 
 static bool is_seen(const struct plan *pl, const struct mz_service *s)

@@ -167,9 +167,10 @@ static void limit_time(struct mz_arena *a, const settings *s, bool edge,
     pb_Duration *idle = duration(a, s->http_idle_timeout, edge, 3600),
                 *stream = duration(a, s->http_stream_idle_timeout, edge, 300);
     if (idle || s->http_max_connection_duration || s->http_max_stream_duration) {
-        pb_HttpProtocolOptions *o = m->common_http_protocol_options =
-            TR_NEW(a, HttpProtocolOptions);
-        o->idle_timeout = idle;
+        pb_HttpProtocolOptions *o = m->common_http_protocol_options;
+        if (!o)
+            o = m->common_http_protocol_options = TR_NEW(a, HttpProtocolOptions);
+        o->idle_timeout = idle ? idle : o->idle_timeout;
         o->max_connection_duration = s->http_max_connection_duration;
         o->max_stream_duration = s->http_max_stream_duration;
     }
@@ -225,6 +226,28 @@ void tr_mesh_connections(const struct mz_view *v, struct mz_arena *a, pb_HttpCon
     limit_time(a, s, edge, m);
     limit_http2(a, s, edge, m);
     limit_names(a, s, edge, m);
+}
+
+pb_UInt32Value *tr_mesh_accepts(const struct mz_view *v, struct mz_arena *a)
+{
+    const struct mz_features *f = &v->t->features;
+    return f->accepts_all ? NULL : tr_u32(a, f->accepts ? f->accepts : 1);
+}
+
+pb_Duration *tr_mesh_handshake(const struct mz_view *v, struct mz_arena *a)
+{
+    const struct mz_features *f = &v->t->features;
+    return f->handshake_forever
+               ? NULL
+               : tr_duration_us(a, (f->handshake_ms ? f->handshake_ms : 15000) * 1000);
+}
+
+pb_Listener_ConnectionBalanceConfig *tr_mesh_balance(struct mz_arena *a)
+{
+    pb_Listener_ConnectionBalanceConfig *c = TR_NEW(a, Listener_ConnectionBalanceConfig);
+    c->balance_type_case = pb_Listener_ConnectionBalanceConfig_BALANCE_TYPE_EXACT_BALANCE;
+    c->exact_balance = TR_NEW(a, Listener_ConnectionBalanceConfig_ExactBalance);
+    return c;
 }
 
 /* ---- headers ---- */

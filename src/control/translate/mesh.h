@@ -9,7 +9,11 @@ void tr_mesh_manager(const struct mz_view *v, struct mz_arena *a, enum tr_class 
 /* connectionSettings: after all else, which they override. */
 void tr_mesh_connections(const struct mz_view *v, struct mz_arena *a, pb_HttpConnectionManager *m);
 pb_UInt32Value *tr_mesh_buffer_limit(const struct mz_view *v, struct mz_arena *a); /* of a gateway's listeners; NULL: the proxy's */
+pb_UInt32Value *tr_mesh_accepts(const struct mz_view *v, struct mz_arena *a); /* connections at once of what listens itself; NULL: any number */
+pb_Duration *tr_mesh_handshake(const struct mz_view *v, struct mz_arena *a); /* the longest; NULL: as long as it takes */
+pb_Listener_ConnectionBalanceConfig *tr_mesh_balance(struct mz_arena *a); /* over workers, exactly */
 const pb_Http1ProtocolOptions *tr_mesh_http1(const struct mz_view *v); /* names of headers keep their case; NULL: they need not */
+#define TR_SESSIONS "envoy.filters.http.stateful_session"
 bool tr_mesh_hides_debug_headers(const struct mz_view *v);
 bool tr_mesh_appends_host(const struct mz_view *v); /* x-forwarded-host, where the authority is another */
 bool tr_mesh_exchanges_within(const struct mz_view *v); /* peers outside of the mesh are told nothing of the workload */

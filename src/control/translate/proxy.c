@@ -1,5 +1,7 @@
 #include "control/translate/proxy.h"
 
+#include "control/model/duration.h"
+#include "control/translate/build.h"
 #include "net/addr.h"
 
 enum { MAX_IPS = 16, MAX_LABELS = 256 };
@@ -105,6 +107,39 @@ static bool meta_is_true(const pb_Node *n, const char *key)
            mz_str_eq(meta_text(n, key), MZ_STR("1"));
 }
 
+/* Settings of the proxy that its agent passes on (ISTIO_META_*). */
+static void take_settings(struct mz_proxy *p, const pb_Node *node)
+{
+    uint64_t ms;
+    p->tproxy = mz_str_eq(meta_text(node, "INTERCEPTION_MODE"), MZ_STR("TPROXY"));
+    p->uncaught = mz_str_eq(meta_text(node, "INTERCEPTION_MODE"), MZ_STR("NONE"));
+    p->unprivileged = meta_is_true(node, "UNPRIVILEGED_POD");
+    p->http10 = mz_str_eq(meta_text(node, "HTTP10"), MZ_STR("1"));
+    p->balance_in = meta_is_true(node, "INBOUND_LISTENER_EXACT_BALANCE");
+    p->balance_out = meta_is_true(node, "OUTBOUND_LISTENER_EXACT_BALANCE");
+    p->http_proxy_port = meta_port(node, "HTTP_PROXY_PORT");
+    p->reserved[0] = meta_port(node, "ENVOY_STATUS_PORT");
+    p->reserved[1] = meta_port(node, "ENVOY_PROMETHEUS_PORT");
+    if (mz_duration_parse(meta_text(node, "IDLE_TIMEOUT"), &ms))
+        p->idle = tr_duration_us(p->arena, ms * 1000);
+}
+
+static uint64_t settings_hash(const struct mz_proxy *p)
+{
+    const uint64_t all[] = { p->tproxy,
+                             p->unprivileged,
+                             p->http10,
+                             p->balance_in,
+                             p->balance_out,
+                             p->http_proxy_port,
+                             p->reserved[0],
+                             p->reserved[1],
+                             p->idle != NULL,
+                             p->idle ? (uint64_t)p->idle->seconds : 0,
+                             p->idle ? (uint64_t)p->idle->nanos : 0 };
+    return mz_xxh64(all, sizeof(all), p->shape);
+}
+
 static struct mz_str or_else(struct mz_str s, struct mz_str otherwise)
 {
     return s.n ? s : otherwise;
@@ -154,20 +189,18 @@ static void take_rest(struct mz_proxy *p, const pb_Node *node)
     struct mz_str workload = mz_arena_dup(p->arena, meta_text(node, "WORKLOAD_NAME"));
     p->canonical = mz_labels_first(p->labels, names, MZ_COUNT(names), or_else(workload, p->name));
     p->revision = mz_labels_first(p->labels, revisions, MZ_COUNT(revisions), MZ_STR("latest"));
-    p->tproxy = mz_str_eq(meta_text(node, "INTERCEPTION_MODE"), MZ_STR("TPROXY"));
+    take_settings(p, node);
     p->auto_addresses = meta_is_true(node, "DNS_CAPTURE");
-    p->reserved[0] = meta_port(node, "ENVOY_STATUS_PORT");
-    p->reserved[1] = meta_port(node, "ENVOY_PROMETHEUS_PORT");
     p->stock = lacks_istio(node);
     p->lacks_wasm = lacks(node, "envoy.filters.http.wasm");
     p->lacks_lua = lacks(node, "envoy.filters.http.lua");
     p->proxyless = p->type == MZ_PROXY_SIDECAR && is_proxyless(node);
-    const uint8_t shape[] = { (uint8_t)p->type, p->ipv4,           p->ipv6,
-                              p->stock,         p->auto_addresses, p->proxyless };
+    const uint8_t shape[] = { (uint8_t)p->type,  p->ipv4,      p->ipv6,     p->stock,
+                              p->auto_addresses, p->proxyless, p->uncaught, p->unprivileged };
     p->shape = mz_xxh64(shape, sizeof(shape), 0);
     const struct mz_str parts[] = { p->ns,      p->domain,    p->cluster_id,
                                     p->mesh_id, p->canonical, p->revision };
-    p->identity = mz_xxh64(p->reserved, sizeof(p->reserved), p->shape + p->tproxy);
+    p->identity = settings_hash(p);
     for (size_t i = 0; i < MZ_COUNT(parts); i++)
         p->identity = mz_xxh64(parts[i].p, parts[i].n,
                                mz_xxh64(&parts[i].n, sizeof(parts[i].n), p->identity));

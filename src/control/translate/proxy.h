@@ -31,6 +31,12 @@ struct mz_proxy {
     bool proxyless;              /* no proxy: gRPC itself, which asks for what it dials by name */
     bool auto_addresses;         /* it answers the application's DNS: services without an address have one of their own */
     bool tproxy;                 /* connections are caught by TPROXY */
+    bool uncaught;               /* nothing is caught: it listens itself wherever somebody dials */
+    bool unprivileged;           /* ports below 1024 are not for it */
+    bool http10;                 /* HTTP/1.0 is answered */
+    bool balance_in, balance_out; /* connections are spread over workers exactly */
+    uint16_t http_proxy_port;    /* where it stands as a proxy that clients know of; 0: as the mesh says */
+    const pb_Duration *idle;     /* of connections where no rule says any; NULL: none */
     uint64_t shape;              /* of what clusters and routes look at */
     uint64_t identity;           /* and listeners besides */
 };

@@ -99,6 +99,8 @@ static uint64_t hash_destination(const struct tr_routing *r, const ist_Destinati
     const uint64_t parts[] = { h, rule, s ? s->ports_n : 0,
                                s && s->ports_n ? s->ports[0].port : 0 };
     h = mz_xxh64(parts, sizeof(parts), 0);
+    if (s && r->v->t->features.sessions) /* its labels count */
+        h = mz_xxh64(&s->hash, sizeof(s->hash), h);
     return s && s->alias_of.n ? mz_xxh64(s->alias_of.p, s->alias_of.n, h) : h;
 }
 
@@ -310,7 +312,7 @@ static void add_mirror(const struct tr_routing *r, pb_RouteAction *m, const ist_
     if (percent)
         p->runtime_fraction->default_value = percent;
     p->trace_sampled = tr_bool(a, false);
-    p->disable_shadow_host_suffix_append = true;
+    p->disable_shadow_host_suffix_append = !r->v->t->features.shadow_suffix;
     TR_ADD(a, m, request_mirror_policies) = p;
 }
 

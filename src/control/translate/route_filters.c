@@ -1,4 +1,5 @@
 /* What a VirtualService says to filters of its route: faults, CORS. */
+#include "control/translate/mesh.h"
 #include "control/translate/virtual_routes.h"
 
 static pb_FractionalPercent *hundredths(struct mz_arena *a, uint32_t percent)
@@ -135,12 +136,84 @@ static void add(struct mz_arena *a, pb_Route *out, const char *name, const void 
     TR_ADD(a, out, typed_per_filter_config) = e;
 }
 
+/* A cookie "name" or "name:path" that ends with the browser, or a header. */
+static pb_TypedExtensionConfig *session_state(struct mz_arena *a, const struct mz_service *s)
+{
+    const struct mz_str cookie = mz_label_get(s->labels, MZ_SESSION_LABEL),
+                        header = mz_label_get(s->labels, MZ_SESSION_HEADER_LABEL);
+    const ptrdiff_t colon = mz_str_chr(cookie, ':');
+    pb_TypedExtensionConfig *e = TR_NEW(a, TypedExtensionConfig);
+    if (cookie.n) {
+        pb_CookieBasedSessionState *c = TR_NEW(a, CookieBasedSessionState);
+        c->cookie = TR_NEW(a, Cookie);
+        c->cookie->name =
+            tr_text(a, colon < 0 ? cookie : (struct mz_str){ cookie.p, (size_t)colon });
+        c->cookie->path =
+            colon < 0 ? TR_CONST("/") : tr_text(a, mz_str_skip(cookie, (size_t)colon + 1));
+        e->name = TR_CONST("envoy.http.stateful_session.cookie");
+        e->typed_config = tr_any(a, c);
+    } else {
+        pb_HeaderBasedSessionState *h = TR_NEW(a, HeaderBasedSessionState);
+        h->name = tr_text(a, header);
+        e->name = TR_CONST("envoy.http.stateful_session.header");
+        e->typed_config = tr_any(a, h);
+    }
+    return e;
+}
+
+pb_StatefulSessionPerRoute *tr_session(const struct mz_view *v, struct mz_arena *a,
+                                       const struct mz_service *s)
+{
+    if (!s || !v->t->features.sessions || v->proxy->proxyless ||
+        (!mz_label_get(s->labels, MZ_SESSION_LABEL).n &&
+         !mz_label_get(s->labels, MZ_SESSION_HEADER_LABEL).n))
+        return NULL;
+    pb_StatefulSessionPerRoute *m = TR_NEW(a, StatefulSessionPerRoute);
+    m->override_case = pb_StatefulSessionPerRoute_OVERRIDE_STATEFUL_SESSION;
+    m->stateful_session = TR_NEW(a, StatefulSession);
+    m->stateful_session->session_state = session_state(a, s);
+    return m;
+}
+
+void tr_put_session(const struct mz_view *v, struct mz_arena *a, pb_VirtualHost *h,
+                    const struct mz_service *s)
+{
+    const pb_StatefulSessionPerRoute *m = tr_session(v, a, s);
+    if (!m)
+        return;
+    pb_VirtualHost_TypedPerFilterConfigEntry *e = TR_NEW(a, VirtualHost_TypedPerFilterConfigEntry);
+    e->key = TR_CONST(TR_SESSIONS);
+    e->value = tr_any(a, m);
+    TR_ADD(a, h, typed_per_filter_config) = e;
+}
+
+/* Of several destinations that have one the first counts; a later one without takes it back, as the field has it. */
+static const pb_StatefulSessionPerRoute *session_of(const struct tr_routing *r,
+                                                    const ist_HTTPRoute *in)
+{
+    const pb_StatefulSessionPerRoute *found = NULL;
+    for (size_t i = 0; r->v->t->features.sessions && i < in->n_route; i++) {
+        const ist_HTTPRouteDestination *to = in->route[i];
+        if ((in->n_route > 1 && to->weight <= 0) || !to->destination)
+            continue;
+        const pb_StatefulSessionPerRoute *one = tr_session(
+            r->v, r->a, mz_map_get(&r->v->scope->by_host, mz_str_c(to->destination->host)));
+        if (one && found)
+            break;
+        found = one;
+    }
+    return found;
+}
+
 void tr_route_filters(const struct tr_routing *r, const ist_HTTPRoute *in, pb_Route *out)
 {
     struct mz_arena *a = r->a;
     const pb_HTTPFault *f = fault(a, in->fault);
+    const pb_StatefulSessionPerRoute *s = session_of(r, in);
     if (in->cors_policy && !r->v->proxy->proxyless) /* there are no browsers, and gRPC refuses it */
         add(a, out, "envoy.filters.http.cors", cors(a, in->cors_policy));
     if (f)
         add(a, out, "envoy.filters.http.fault", f);
+    if (s)
+        add(a, out, TR_SESSIONS, s);
 }

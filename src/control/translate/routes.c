@@ -114,7 +114,8 @@ static void add_names(struct naming *n, const struct mz_view *v, struct mz_str h
                       const char *prefix)
 {
     add_domain(n, mz_arena_printf(n->a, "%s%.*s", prefix, MZ_STR_ARG(host)));
-    add_domain(n, mz_arena_printf(n->a, "%s%.*s.", prefix, MZ_STR_ARG(host)));
+    if (!v->t->features.no_absolute_names)
+        add_domain(n, mz_arena_printf(n->a, "%s%.*s.", prefix, MZ_STR_ARG(host)));
     add_short(n, v, host, prefix);
 }
 
@@ -385,6 +386,7 @@ static void add_service(struct making *k, const struct mz_service *s, struct tr_
     if (!h)
         return;
     add_domains(k->v, &n, s, k->plan->port);
+    tr_put_session(k->v, k->a, h, s);
     finish_host(k, h, l);
 }
 

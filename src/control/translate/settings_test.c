@@ -55,6 +55,8 @@ static struct mz_model *model_of(const char *mesh, const char *documents)
     return m;
 }
 
+static struct mz_features features; /* besides what is always on */
+
 /* One resource as JSON; NULL: there is none. */
 static const char *ask(const char *mesh, const char *documents, const char *node,
                        enum mz_xds_type t, const char *name)
@@ -65,8 +67,9 @@ static const char *ask(const char *mesh, const char *documents, const char *node
     const char *out = NULL;
     if (!mz_msg_from_text(&ctx, mz_str_c(node), MZ_TEXT_YAML, &pb_Node__descriptor, &m, &err))
         fail_msg("%s: %s", err.path, err.msg);
-    struct mz_translator *tr =
-        mz_translator_create(&(struct mz_features){ .metadata_exchange = true, .alpn = true });
+    struct mz_features f = features;
+    f.metadata_exchange = f.alpn = true;
+    struct mz_translator *tr = mz_translator_create(&f);
     struct mz_model *model = model_of(mesh, documents);
     mz_translator_set_model(tr, model);
     struct mz_proxy *p = mz_proxy_create((const pb_Node *)m, &err);
@@ -428,6 +431,255 @@ static void test_cases(void **state)
     }
 }
 
+/* ---- what the environment says, and the proxy's own settings ---- */
+
+#define PORT(kind) DOUBLE_SERVICE_OF("web", "80", "10.1.0.1", kind)
+#define AT(settings)                                                                               \
+    "{id: sidecar~10.1.0.1~web-0.demo~demo.svc.cluster.local, metadata: {LABELS: {app: "           \
+    "web}, " settings "}}"
+#define DOOR(settings)                                                                             \
+    "{id: router~10.1.0.2~gate-0.demo~demo.svc.cluster.local, metadata: {LABELS: {app: "           \
+    "gate}, " settings "}}"
+#define INGRESS                                                                                    \
+    "---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s, namespace: "      \
+    "demo}\n"                                                                                      \
+    "spec: {ingress: [{port: {number: 8080, protocol: HTTP, name: http}, defaultEndpoint: "        \
+    "'127.0.0.1:80'}]}\n"
+#define SESSIONS(label)                                                                            \
+    "---\napiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: demo, labels: {" label   \
+    "}}\nspec: {clusterIP: 10.9.0.1, selector: {app: web}, ports: [{name: http, port: 80}]}\n"
+static const struct {
+    struct mz_features f;
+    const char *documents, *node;
+    enum mz_xds_type type;
+    const char *name, *has, *lacks; /* as in cases */
+} featured[] = {
+    { { .http10 = true }, WEB, NODE, L, "0.0.0.0_80", "\"accept_http_10\":true", NULL },
+    { { .http10 = true }, WEB, NODE, L, "0.0.0.0_80", "[\"http/1.0\",\"http/1.1\",\"h2c\"]", NULL },
+    { { 0 }, WEB, AT("HTTP10: '1'"), L, "0.0.0.0_80", "\"accept_http_10\":true", "[\"http/1.0\"" },
+    { { 0 }, WEB, AT("HTTP10: '1'"), L, "virtualInbound", "\"accept_http_10\":true", NULL },
+    { { .remote_address = true }, WEB, NODE, L, "0.0.0.0_80", "\"use_remote_address\":true", NULL },
+    { { .remote_address = true },
+      WEB,
+      NODE,
+      L,
+      "virtualInbound",
+      "\"use_remote_address\":false",
+      "\"use_remote_address\":true" },
+    { { .redis = true },
+      PORT("redis"),
+      NODE,
+      L,
+      "10.9.0.1_80",
+      "\"settings\":{\"op_timeout\":\"5s\"},\"latency_in_micros\":true,\"prefix_routes\":{"
+      "\"catch_all_route\":{\"cluster\":\"outbound|80||web.demo.svc.cluster.local\"}}",
+      "\"envoy.filters.network.tcp_proxy\",\"typed_config\":{\"@type\":\"type.googleapis.com/"
+      "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy\",\"stat_prefix\":\"outbound|80" },
+    { { .redis = true }, PORT("redis"), NODE, C, OUT, "\"lb_policy\":\"MAGLEV\"", NULL },
+    { { 0 }, PORT("redis"), NODE, L, "10.9.0.1_80", "outbound|80", "redis_proxy" },
+    { { .mysql = true }, PORT("mysql"), NODE, L, "10.9.0.1_80", "mysql_proxy.v3.MySQLProxy", NULL },
+    { { 0 }, PORT("mongo"), NODE, L, "10.9.0.1_80", "mongo_proxy.v3.MongoProxy", NULL },
+    { { 0 }, PORT("mongo"), NODE, L, "virtualInbound", "mongo_proxy.v3.MongoProxy", NULL },
+    { { .no_mongo = true }, PORT("mongo"), NODE, L, "10.9.0.1_80", "outbound|80", "mongo_proxy" },
+    { { .no_continue = true }, WEB, NODE, L, "0.0.0.0_80", "outbound", "proxy_100_continue" },
+    { { .always_weighs = true }, WEB, NODE, C, OUT, "\"locality_weighted_lb_config\":{}", NULL },
+    { { .track_remaining = true }, WEB, NODE, C, OUT, "\"track_remaining\":true", NULL },
+    { { .any_trust_domain = true },
+      WEB,
+      NODE,
+      L,
+      "virtualInbound",
+      "ROOTCA",
+      "match_subject_alt_names" },
+    { { .shadow_suffix = true },
+      WEB ROUTED("mirror: {host: web}"),
+      NODE,
+      R,
+      "80",
+      "request_mirror_policies",
+      "disable_shadow_host_suffix_append" },
+    { { .no_service_names = true }, WEB, NODE, C, OUT, OUT, "\"services\"" },
+    { { .no_workload_names = true }, WEB, NODE, E, OUT, "10.1.0.1", "\"workload\"" },
+    { { .no_absolute_names = true },
+      WEB,
+      NODE,
+      R,
+      "80",
+      "\"web.demo.svc.cluster.local\"",
+      "cluster.local.\"" },
+    { { .no_exchange_alpn = true }, WEB, NODE, C, OUT, "\"alpn_protocols\":[\"istio\"]", NULL },
+    { { .accepts = 7 },
+      WEB,
+      NODE,
+      L,
+      "virtualInbound",
+      "\"max_connections_to_accept_per_socket_event\":7",
+      NULL },
+    { { .accepts_all = true },
+      WEB,
+      NODE,
+      L,
+      "virtualInbound",
+      "virtualInbound",
+      "max_connections_to_accept" },
+    { { .handshake_ms = 7000 },
+      WEB SERVER("tls: {mode: SIMPLE, credentialName: c}"),
+      GATEWAY,
+      L,
+      "0.0.0.0_443",
+      "\"transport_socket_connect_timeout\":\"7s\"",
+      NULL },
+    { { .handshake_forever = true },
+      WEB,
+      NODE,
+      L,
+      "0.0.0.0_80",
+      "0.0.0.0_80",
+      "transport_socket_connect" },
+    { { .gateways_at_home = true },
+      WEB SERVER("tls: {mode: SIMPLE, credentialName: c}"),
+      "{id: router~10.1.0.2~gate-0.other~other.svc.cluster.local, metadata: {LABELS: {app: gate}}}",
+      L,
+      "0.0.0.0_443",
+      NULL,
+      NULL },
+    { { .gateways_at_home = true },
+      WEB SERVER("tls: {mode: SIMPLE, credentialName: c}"),
+      GATEWAY,
+      L,
+      "0.0.0.0_443",
+      "0.0.0.0_443",
+      NULL },
+    /* sessions */
+    { { .sessions = true },
+      SESSIONS("istio.io/persistent-session: 'c:/p'"),
+      NODE,
+      R,
+      "80",
+      "\"name\":\"envoy.http.stateful_session.cookie\"",
+      NULL },
+    { { .sessions = true },
+      SESSIONS("istio.io/persistent-session: 'c:/p'"),
+      NODE,
+      R,
+      "80",
+      "\"cookie\":{\"name\":\"c\",\"path\":\"/p\"}",
+      NULL },
+    { { .sessions = true },
+      SESSIONS("istio.io/persistent-session-header: h"),
+      NODE,
+      R,
+      "80",
+      "HeaderBasedSessionState\",\"name\":\"h\"}",
+      NULL },
+    { { .sessions = true },
+      SESSIONS("istio.io/persistent-session: c") ROUTED("name: r"),
+      NODE,
+      R,
+      "80",
+      "\"name\":\"c\",\"path\":\"/\"}",
+      NULL },
+    { { .sessions = true },
+      SESSIONS("istio.io/persistent-session: c"),
+      NODE,
+      L,
+      "0.0.0.0_80",
+      "{\"name\":\"envoy.filters.http.stateful_session\",\"typed_config\":{\"@type\":\"type."
+      "googleapis.com/envoy.extensions.filters.http.stateful_session.v3.StatefulSession\"}},{"
+      "\"name\":\"envoy.filters.http.router\"",
+      NULL },
+    { { .sessions = true }, WEB, NODE, L, "virtualInbound", "virtualInbound", "stateful_session" },
+    { { 0 }, SESSIONS("istio.io/persistent-session: c"), NODE, R, "80", OUT, "stateful_session" },
+    /* how a proxy is run */
+    { { 0 },
+      WEB,
+      AT("IDLE_TIMEOUT: 7s"),
+      L,
+      "0.0.0.0_80",
+      "\"common_http_protocol_options\":{\"idle_timeout\":\"7s\"}",
+      NULL },
+    { { 0 },
+      WEB,
+      AT("IDLE_TIMEOUT: 1m30s"),
+      L,
+      "virtualOutbound",
+      "\"cluster\":\"PassthroughCluster\",\"idle_timeout\":\"90s\"",
+      "BlackHoleCluster\",\"idle_timeout\"" },
+    { { 0 },
+      WEB,
+      AT("INBOUND_LISTENER_EXACT_BALANCE: 'true'"),
+      L,
+      "virtualInbound",
+      "\"connection_balance_config\":{\"exact_balance\":{}}",
+      NULL },
+    { { 0 },
+      WEB,
+      AT("INBOUND_LISTENER_EXACT_BALANCE: 'true'"),
+      L,
+      "virtualOutbound",
+      "virtualOutbound",
+      "exact_balance" },
+    { { 0 },
+      WEB,
+      AT("OUTBOUND_LISTENER_EXACT_BALANCE: 'true'"),
+      L,
+      "0.0.0.0_80",
+      "\"connection_balance_config\":{\"exact_balance\":{}}",
+      NULL },
+    { { 0 }, WEB, AT("INTERCEPTION_MODE: NONE"), L, "virtualInbound", NULL, NULL },
+    { { 0 }, WEB, AT("INTERCEPTION_MODE: NONE"), L, "virtualOutbound", NULL, NULL },
+    { { 0 },
+      WEB,
+      AT("INTERCEPTION_MODE: NONE"),
+      L,
+      "127.0.0.1_80",
+      "\"address\":\"127.0.0.1\",\"port_value\":80",
+      "bind_to_port" },
+    { { 0 }, WEB, AT("INTERCEPTION_MODE: NONE"), C, "inbound|80||", NULL, NULL },
+    { { 0 },
+      WEB INGRESS,
+      AT("INTERCEPTION_MODE: NONE"),
+      L,
+      "10.1.0.1_8080",
+      "\"port_value\":8080",
+      "original_dst" },
+    { { 0 }, WEB INGRESS, AT("INTERCEPTION_MODE: NONE"), C, "inbound|8080||", "127.0.0.1", NULL },
+    { { 0 },
+      WEB,
+      AT("INTERCEPTION_MODE: NONE, UNPRIVILEGED_POD: 'true'"),
+      L,
+      "127.0.0.1_80",
+      NULL,
+      NULL },
+    { { 0 },
+      WEB SERVER("tls: {mode: SIMPLE, credentialName: c}"),
+      DOOR("UNPRIVILEGED_POD: 'true'"),
+      L,
+      "0.0.0.0_443",
+      NULL,
+      NULL },
+};
+
+static void test_features(void **state)
+{
+    (void)state;
+    unsigned bad = 0;
+    for (size_t i = 0; i < MZ_COUNT(featured); i++) {
+        features = featured[i].f;
+        const char *has = featured[i].has, *lacks = featured[i].lacks;
+        const char *got =
+            ask("", featured[i].documents, featured[i].node, featured[i].type, featured[i].name);
+        if ((has && got ? strstr(got, has) != NULL : !has && !got) &&
+            !(got && lacks && strstr(got, lacks)))
+            continue;
+        print_error("case %zu: %s is not in, or %s is: %s\n", i, has ? has : "nothing",
+                    lacks ? lacks : "nothing", got ? got : "nothing");
+        bad++;
+    }
+    features = (struct mz_features){ 0 };
+    assert_int_equal(bad, 0);
+}
+
 /* ---- places ---- */
 
 #define POD(name, ip, node, labels)                                                                \
@@ -472,7 +724,7 @@ static void test_cases(void **state)
     "tier: x}, NODE_NAME: n1}, locality: {region: r1, zone: z1}}"
 #define OUTLIER "outlierDetection: {interval: 1s}"
 
-/* "priority:last byte of the address[!: not ready]..., " for each group, with "*weight" where it is not their number. */
+/* "priority:last byte of the address[!: not ready, ~: ends]..., " for each group, with "*weight" where it is not their number. */
 static const char *groups(const char *json)
 {
     struct mz_proto_ctx ctx = { .arena = arena, .unknown = MZ_UNKNOWN_REJECT };
@@ -489,7 +741,9 @@ static const char *groups(const char *json)
             const char *ip = g->lb_endpoints[k]->endpoint->address->socket_address->address;
             out = mz_arena_printf(
                 arena, "%.*s%s%s", MZ_STR_ARG(out), strrchr(ip, '.') + 1,
-                g->lb_endpoints[k]->health_status == pb_HealthStatus_UNHEALTHY ? "!" : "");
+                g->lb_endpoints[k]->health_status == pb_HealthStatus_UNHEALTHY  ? "!"
+                : g->lb_endpoints[k]->health_status == pb_HealthStatus_DRAINING ? "~"
+                                                                                : "");
         }
         if (mz_u32_or(g->load_balancing_weight, 0) != g->n_lb_endpoints)
             out = mz_arena_printf(arena, "%.*s*%u", MZ_STR_ARG(out),
@@ -565,6 +819,7 @@ static const struct {
 static void test_places(void **state)
 {
     (void)state;
+    features.no_unhealthy = true;
     for (size_t i = 0; i < MZ_COUNT(places); i++) {
         const char *name = "outbound|81||api.demo.svc.cluster.local";
         const char *got = ask(places[i].mesh, places[i].documents, HERE, E, name);
@@ -575,6 +830,61 @@ static void test_places(void **state)
                             : strstr(cluster, SHARES) || strstr(cluster, "zone_aware"))
             fail_msg("case %zu: %s", i, cluster);
     }
+    features.no_unhealthy = false;
+}
+
+/* ---- endpoints that are not ready, or end ---- */
+
+#define DRAINING(conditions)                                                                       \
+    "---\napiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: demo, labels: {app: api}}\n"   \
+    "status: {phase: Running, podIP: 10.2.0.1, podIPs: [{ip: 10.2.0.1}]}\n"                        \
+    "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: api-1, "          \
+    "namespace: "                                                                                  \
+    "demo, labels: {kubernetes.io/service-name: api}}\n"                                           \
+    "endpoints: [{addresses: [10.2.0.1], conditions: {" conditions                                 \
+    "}, targetRef: {kind: Pod, name: a, namespace: demo}}]\nports: [{name: http, port: 81}]\n"
+#define BACKEND(meta)                                                                              \
+    "---\napiVersion: v1\nkind: Service\nmetadata: {name: api, namespace: demo" meta               \
+    "}\nspec: {clusterIP: 10.9.0.2, selector: {app: api}, ports: [{name: http, port: 81}]}\n"
+#define STICKY BACKEND(", labels: {istio.io/persistent-session: c}")
+#define ENDS   "ready: false, serving: true, terminating: true"
+static const struct {
+    struct mz_features f;
+    const char *documents, *want;
+} unready[] = {
+    { { 0 }, API("", ""), "0:14! 0:2 0:3" },
+    { { 0 }, API("", "") APIRULE("outlierDetection: {minHealthPercent: 0}"), "0:14! 1:2 2:3" },
+    { { 0 }, API("", "") APIRULE("outlierDetection: {minHealthPercent: 50}"), "0:1 1:2 2:3" },
+    { { .always_unhealthy = true },
+      API("", "") APIRULE("outlierDetection: {minHealthPercent: 50}"),
+      "0:14! 1:2 2:3" },
+    { { .no_unhealthy = true }, API("", ""), "0:1 0:2 0:3" },
+    { { 0 }, BACKEND("") DRAINING(ENDS), "" },
+    { { 0 }, STICKY DRAINING(ENDS), "0:1~" },
+    { { 0 }, STICKY DRAINING("ready: false, serving: false, terminating: true"), "" },
+    { { 0 }, STICKY DRAINING("ready: true"), "0:1" },
+    { { 0 },
+      BACKEND("") POD("a", "10.2.0.1", "n1", ", istio.io/draining: x")
+          POD("b", "10.2.0.2", "n1", ""),
+      "0:2" },
+    { { 0 }, STICKY POD("a", "10.2.0.1", "n1", ", istio.io/draining: x"), "0:1~" },
+};
+
+static void test_unready(void **state)
+{
+    (void)state;
+    unsigned bad = 0;
+    for (size_t i = 0; i < MZ_COUNT(unready); i++) {
+        features = unready[i].f;
+        const char *got = groups(
+            ask("", unready[i].documents, HERE, E, "outbound|81||api.demo.svc.cluster.local"));
+        if (strcmp(got, unready[i].want) == 0)
+            continue;
+        print_error("case %zu: \"%s\" is not \"%s\"\n", i, got, unready[i].want);
+        bad++;
+    }
+    features = (struct mz_features){ 0 };
+    assert_int_equal(bad, 0);
 }
 
 /* ---- namespaces ---- */
@@ -669,7 +979,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_cases, up, down),
+        cmocka_unit_test_setup_teardown(test_features, up, down),
         cmocka_unit_test_setup_teardown(test_places, up, down),
+        cmocka_unit_test_setup_teardown(test_unready, up, down),
         cmocka_unit_test_setup_teardown(test_namespaces_that_are_looked_at, up, down),
         cmocka_unit_test_setup_teardown(test_verdicts, up, down),
     };

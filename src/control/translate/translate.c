@@ -49,41 +49,6 @@ bool mz_translate_is_named(const struct mz_proxy *p, enum mz_xds_type t)
 
 /* ---- the translator ---- */
 
-static bool is_on(const char *name)
-{
-    const char *v = getenv(name); /* before threads start */
-    return !v || !mz_str_ieq(mz_str_c(v), MZ_STR("false"));
-}
-
-static bool says(const char *name, const char *word)
-{
-    const char *v = getenv(name); /* before threads start */
-    return v && mz_str_ieq(mz_str_c(v), mz_str_c(word));
-}
-
-static double percent_or(const char *name, double otherwise)
-{
-    const char *v = getenv(name); /* before threads start */
-    char *end = NULL;
-    const double n = v && *v ? strtod(v, &end) : otherwise;
-    return n >= 0 && n <= 100 && (!end || !*end) ? n : otherwise;
-}
-
-struct mz_features mz_features_from_env(void)
-{
-    return (struct mz_features){
-        .metadata_exchange = is_on("PILOT_ENABLE_METADATA_EXCHANGE"),
-        .alpn = is_on("PILOT_ENABLE_ALPN_FILTER"),
-        .many_custom = says("PILOT_ENABLE_MULTIPLE_CUSTOM_AUTHZ_PROVIDERS", "true"),
-        .jwks_fetch = says("PILOT_JWT_ENABLE_REMOTE_JWKS", "envoy") ? MZ_JWKS_PROXY
-                      : says("PILOT_JWT_ENABLE_REMOTE_JWKS", "hybrid") ||
-                              says("PILOT_JWT_ENABLE_REMOTE_JWKS", "true")
-                          ? MZ_JWKS_HYBRID
-                          : MZ_JWKS_CONTROL_PLANE,
-        .trace_sampling = percent_or("PILOT_TRACE_SAMPLING", 1),
-    };
-}
-
 struct mz_translator *mz_translator_create(const struct mz_features *f)
 {
     struct mz_translator *t = mz_new0(MZ_MEM_XDS, struct mz_translator);

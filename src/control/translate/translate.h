@@ -15,10 +15,28 @@ enum mz_jwks_fetch { /* who fetches the keys of a RequestAuthentication that onl
     MZ_JWKS_HYBRID,        /* "true", "hybrid": proxies where the server is a service of the mesh */
     MZ_JWKS_PROXY,         /* "envoy" */
 };
-struct mz_features {
+struct mz_features { /* all but the first two: as Istio does by itself where it is 0 */
     bool metadata_exchange; /* PILOT_ENABLE_METADATA_EXCHANGE, on */
     bool alpn;              /* PILOT_ENABLE_ALPN_FILTER, on */
     bool many_custom;       /* PILOT_ENABLE_MULTIPLE_CUSTOM_AUTHZ_PROVIDERS, off */
+    bool http10;            /* HTTP/1.0 is answered */
+    bool remote_address;    /* of clients that sidecars send for: the real one counts */
+    bool redis, mysql, no_mongo; /* filters of these protocols */
+    bool no_continue;       /* 100 (Continue) ends at the proxy */
+    bool gateways_at_home;  /* Gateways are for proxies of their own namespace */
+    bool always_weighs;     /* proxies weigh places by their shares, whatever is said */
+    bool track_remaining;   /* gauges of what circuit breakers have left */
+    bool any_trust_domain;  /* of peers */
+    bool shadow_suffix;     /* "-shadow" behind the authority of mirrored requests */
+    bool no_service_names, no_workload_names; /* for telemetry, of clusters and endpoints */
+    bool no_absolute_names; /* no virtual host answers to "name." */
+    bool no_exchange_alpn;  /* istio-peer-exchange is not offered */
+    bool sessions;          /* services with the labels of persistent sessions have them */
+    bool always_unhealthy, no_unhealthy; /* endpoints that are not ready are told; else but for panic thresholds */
+    uint32_t accepts;       /* connections at once, 1 */
+    bool accepts_all;
+    uint64_t handshake_ms;  /* 15,000 */
+    bool handshake_forever;
     enum mz_jwks_fetch jwks_fetch; /* PILOT_JWT_ENABLE_REMOTE_JWKS, "false" */
     double trace_sampling;      /* PILOT_TRACE_SAMPLING, 1; percent */
 };

@@ -47,6 +47,9 @@ const ist_LoadBalancerSettings *tr_balancer_of(const struct tr_routing *r, const
 void tr_limit_streams(const struct mz_view *v, struct mz_arena *a, pb_RouteAction *m);
 /* route_filters.c: faults and CORS */
 void tr_route_filters(const struct tr_routing *r, const ist_HTTPRoute *in, pb_Route *out);
+/* Clients of @s stay with an endpoint: what says so at a route or virtual host. NULL: they do not. */
+pb_StatefulSessionPerRoute *tr_session(const struct mz_view *v, struct mz_arena *a, const struct mz_service *s);
+void tr_put_session(const struct mz_view *v, struct mz_arena *a, pb_VirtualHost *h, const struct mz_service *s);
 pb_FractionalPercent *tr_percent(struct mz_arena *a, double percent);
 pb_RuntimeFractionalPercent *tr_every(struct mz_arena *a); /* 100 % */
 #endif

@@ -44,12 +44,14 @@ def test_pods_become_endpoints_and_readiness_is_told_alone(mizzend, mesh, tmp_pa
     px = mesh.proxy(boot=control.bootstrap(NODE, mizzend.port, free_port()), ready=False)
 
     def hosts():
+        """Those that are ready: of the others proxies are told that they are not."""
         try:
             _, text = px.admin("/clusters?format=json")
         except OSError:  # not there yet
             return None
         found = [c for c in json.loads(text)["cluster_statuses"] if c["name"] == API]
-        return sorted("{address}:{port_value}".format(**h["address"]["socket_address"]) for c in found for h in c.get("host_statuses", []))
+        return sorted("{address}:{port_value}".format(**h["address"]["socket_address"]) for c in found for h in c.get("host_statuses", [])
+                      if h["health_status"].get("eds_health_status") == "HEALTHY")
 
     def ready(name, ip, is_ready):
         (tmp_path / "pods" / ".new").write_text(pod(name, ip, is_ready))
@@ -59,7 +61,7 @@ def test_pods_become_endpoints_and_readiness_is_told_alone(mizzend, mesh, tmp_pa
     ready("api-1", "10.244.0.3", True)
     until(lambda: hosts() == ["10.244.0.2:8080", "10.244.0.3:8080"], 30, "the other one")
     ready("api-0", "10.244.0.2", False)
-    until(lambda: hosts() == ["10.244.0.3:8080"], 30, "the first one to go")
+    until(lambda: hosts() == ["10.244.0.3:8080"], 30, "the first one to end")
     assert px.stat("cluster_manager.cds.update_success") == 1, "readiness is no reason to send clusters"
 
 
