@@ -32,12 +32,16 @@ static int link_up(int fd, const char *name)
     return mz_netlink_ask(fd, &r);
 }
 
+/* Its address is given: by itself a bridge takes the least of its ports' ones, another with each pod that comes or goes, and to those
+ * who still know the one before nobody answers for half a minute. */
 static int add_bridge(int fd)
 {
+    static const unsigned char address[] = { 0x02, 0, 0x0a, 0xf4, 0, 1 };
     struct mz_netlink r;
     const struct ifinfomsg m = { .ifi_family = AF_UNSPEC };
     mz_netlink_begin(&r, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &m, sizeof(m));
     mz_netlink_attr_text(&r, IFLA_IFNAME, MZ_MESH_BRIDGE);
+    mz_netlink_attr(&r, IFLA_ADDRESS, address, sizeof(address));
     const size_t info = mz_netlink_nest(&r, IFLA_LINKINFO, NULL, 0);
     mz_netlink_attr_text(&r, IFLA_INFO_KIND, "bridge");
     mz_netlink_nest_end(&r, info);
