@@ -266,6 +266,7 @@ static bool sessions_build(const pb_DownstreamTlsContext *m, struct tls_factory 
         return mz_err_at(err, "session_timeout");
     SSL_CTX_set_timeout(f->ctx, (long)(seconds / 1000));
     (void)SSL_CTX_set_num_tickets(f->ctx, 1);
+    (void)SSL_CTX_set_session_ticket_cb(f->ctx, session_ticket, NULL, NULL);
     (void)SSL_CTX_set_session_cache_mode(f->ctx, m->disable_stateful_session_resumption
                                                      ? SSL_SESS_CACHE_OFF
                                                      : SSL_SESS_CACHE_SERVER);

@@ -159,6 +159,9 @@ const struct mz_tls_names *tls_wanted_sans(const SSL *ssl); /* one of them the c
 /* session.c, upstream: what servers gave is kept for their address, on this thread */
 int session_keep(SSL *ssl, SSL_SESSION *take); /* SSL_CTX_sess_set_new_cb() */
 void session_offer(const struct tls_transport *t);
+/* The session lasts no longer than these certificates of the peer, where it is judged by them: nothing looks at them again when it is resumed. */
+void session_limit(SSL *ssl, const X509 *leaf, const STACK_OF(X509) *chain);
+int session_ticket(SSL *ssl, void *arg); /* SSL_CTX_set_session_ticket_cb(): TLS 1.3 makes a session's time anew with each ticket */
 void sessions_fini(struct tls_factory *f);
 
 /* kdf.c: the property query with which a context finds the key schedule there. Static text. */

@@ -412,6 +412,7 @@ int verify_callback(X509_STORE_CTX *ctx, void *factory)
     }
     if (f->verify.spiffe) {
         tls_note_validated(ssl);
+        session_limit(ssl, leaf, X509_STORE_CTX_get0_chain(ctx));
         return 1;
     }
     if (!check_chain(f, ssl, ctx, &trusted))
@@ -424,5 +425,6 @@ int verify_callback(X509_STORE_CTX *ctx, void *factory)
     }
     if (trusted)
         tls_note_validated(ssl);
+    session_limit(ssl, leaf, X509_STORE_CTX_get0_chain(ctx));
     return 1;
 }

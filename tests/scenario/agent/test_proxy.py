@@ -85,6 +85,28 @@ def renewed(make, ttl, times):
     assert not failures, failures
 
 
+def test_an_expired_certificate_gets_nothing(make):
+    """While the authority is away certificates end: who shows such a one is refused, until there is another. Each connection of a TCP port is a handshake."""
+    mesh = make("--workload-cert-ttl", "4", "--max-workload-cert-ttl", "4")
+    a, b = two(mesh, env={"SECRET_TTL": "4s"})
+    app = b.pod.app(9000)
+
+    def over_tcp():
+        try:
+            return a.pod.ask(mesh.vip("b"), 9000, "/tcp").status
+        except OSError:
+            return 0
+    until(lambda: over_tcp() == 200, 20, "an answer")
+    mesh.mizzend.kill()
+    mesh.mizzend.wait()
+    until(lambda: over_tcp() == 0, 20, "the end of the certificates")
+    seen = len(app.asked)
+    assert not any(over_tcp() for _ in range(10)) and len(app.asked) == seen
+    mesh.log.close()
+    mesh.start()
+    until(lambda: over_tcp() == 200, 40, lambda: a.log()[-2000:])
+
+
 def test_a_killed_proxy_comes_back(make):
     mesh = make()
     a, b = two(mesh)
