@@ -194,6 +194,12 @@ static bool bind_source(struct mz_conn *c, const struct mz_addr *from)
     return false;
 }
 
+const struct mz_conn_source *mz_conn_source_for(const struct mz_conn_source v[2],
+                                                const struct mz_addr *to)
+{
+    return &v[v[1].addr && v[1].addr->sa.sa_family == to->sa.sa_family];
+}
+
 static bool socket_prepare(struct mz_conn *c, const struct mz_conn_connect_opts *o)
 {
     const struct mz_sys *sys = mz_loop_sys(c->loop);

@@ -110,6 +110,12 @@ struct mz_conn_connect_opts {
     uint32_t mark;              /* SO_MARK; 0: none */
     unsigned hops;              /* connections to internal addresses that led here */
 };
+struct mz_conn_source {
+    const struct mz_addr *addr; /* NULL: any */
+    const struct mz_socket_opts *opts; /* NULL: none */
+};
+/* Of two sources, the second of which may have no address: that of @to's family, else the first. */
+const struct mz_conn_source *mz_conn_source_for(const struct mz_conn_source v[2], const struct mz_addr *to);
 struct mz_conn *mz_conn_connect(struct mz_loop *l, const struct mz_conn_connect_opts *o, struct mz_transport *take_transport,
                                 const struct mz_conn_ops *ops, void *arg);
 

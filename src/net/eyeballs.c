@@ -23,8 +23,7 @@ struct mz_race {
     struct mz_transport_opts *wanted; /* copy; NULL: nothing */
     struct mz_str host_name;
     struct mz_str alpn_default;
-    const struct mz_addr *bind;
-    const struct mz_socket_opts *opts;
+    const struct mz_conn_source *sources;
     void (*another)(void *arg);
     void *another_arg;
     size_t n, next, running, winner;
@@ -184,9 +183,10 @@ static void attempt_next(struct mz_race *r)
     struct mz_loop *l = r->conn->loop;
     struct attempt *a = &r->v[r->next++];
     const struct mz_transport_opts *w = r->wanted;
+    const struct mz_conn_source *from = mz_conn_source_for(r->sources, &a->to);
     const struct mz_conn_connect_opts o = { .to = &a->to,
-                                            .bind = w && w->bind ? w->bind : r->bind,
-                                            .opts = r->opts,
+                                            .bind = w && w->bind ? w->bind : from->addr,
+                                            .opts = from->opts,
                                             .foreign = w && w->bind,
                                             .mark = w ? w->mark : 0 };
     if (a != r->v && r->another)
@@ -224,6 +224,7 @@ void race_conn_freed(struct mz_conn *c)
 struct mz_conn *mz_eyeballs_connect(struct mz_loop *l, const struct mz_eyeballs_opts *o,
                                     const struct mz_conn_ops *ops, void *arg)
 {
+    static const struct mz_conn_source any[2];
     struct mz_race *r = mz_alloc0(MZ_MEM_CONN, sizeof(*r) + mz_mul(o->n, sizeof(*r->v)));
     struct mz_transport *racing = mz_new0(MZ_MEM_CONN, struct mz_transport);
     racing->ops = &racing_ops;
@@ -232,8 +233,7 @@ struct mz_conn *mz_eyeballs_connect(struct mz_loop *l, const struct mz_eyeballs_
                                                                            MZ_TRANSPORT_USES_CONN),
                            .host_name = o->wanted ? o->wanted->host_name : MZ_STR(""),
                            .alpn_default = o->wanted ? o->wanted->alpn_default : MZ_STR(""),
-                           .bind = o->bind,
-                           .opts = o->opts,
+                           .sources = o->sources ? o->sources : any,
                            .another = o->another,
                            .another_arg = o->another_arg,
                            .n = o->n };

@@ -16,9 +16,8 @@ struct mz_eyeballs_opts {
     int first_family;        /* whose addresses come first; AF_UNSPEC: that of v[0] */
     uint32_t first_count;    /* so many of them before one of each other family; 1.. */
     const struct mz_transport_factory *transport; /* of each attempt */
-    const struct mz_transport_opts *wanted; /* of it; copied but for host_name, which is borrowed as @bind is; NULL: nothing */
-    const struct mz_addr *bind;        /* as mz_conn_connect_opts; both borrowed until the connection stands or closes */
-    const struct mz_socket_opts *opts;
+    const struct mz_transport_opts *wanted; /* of it; copied but for host_name, which is borrowed as @sources are; NULL: nothing */
+    const struct mz_conn_source *sources; /* two, for mz_conn_source_for(); NULL: any; borrowed until the connection stands or closes */
     struct mz_conn_stats stats; /* of the connection; failed binds of each attempt count there */
     void (*another)(void *arg); /* an attempt begins that is not the first; NULL */
     void *another_arg;

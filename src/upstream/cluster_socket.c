@@ -60,24 +60,72 @@ static void keepalive_build(const pb_TcpKeepalive *k, struct mz_socket_opts *o)
         option_int(o, IPPROTO_TCP, TCP_KEEPIDLE, MZ_SOCK_PREBIND, (int)k->keepalive_time->value);
 }
 
-static bool bind_build(const pb_BindConfig *b, struct mz_cluster *c, struct mz_socket_opts *o,
-                       struct mz_err *err)
+static bool source_address(const pb_SocketAddress *m, struct mz_cluster *c,
+                           struct mz_conn_source *out, struct mz_err *err)
 {
-    if (b->n_extra_source_addresses)
-        return mz_err_set(err, "not supported yet") || mz_err_at(err, "extra_source_addresses");
-    if (b->source_address) {
-        struct mz_addr a;
-        if (!address_build(b->source_address, &a, err))
-            return mz_err_at(err, "source_address");
-        cluster_priv(c)->bind = cluster_keep(c, sizeof(a));
-        *cluster_priv(c)->bind = a;
-    }
-    if (mz_bool_or(b->freebind, false))
-        option_int(o, IPPROTO_IP, IP_FREEBIND, MZ_SOCK_PREBIND, 1);
-    for (size_t i = 0; i < b->n_socket_options; i++)
-        if (!option_build(b->socket_options[i], c, o, err))
-            return mz_err_at(err, "socket_options[%zu]", i);
+    struct mz_addr a, *kept;
+    if (!address_build(m, &a, err))
+        return false;
+    kept = cluster_keep(c, sizeof(a));
+    *kept = a;
+    out->addr = kept;
     return true;
+}
+
+/* What all sockets of the cluster have, then @v. */
+static bool options_build(const pb_Cluster *m, pb_SocketOption *const *v, size_t n,
+                          struct mz_cluster *c, struct mz_conn_source *out, struct mz_err *err)
+{
+    const pb_BindConfig *b = m->upstream_bind_config;
+    const pb_UpstreamConnectionOptions *u = m->upstream_connection_options;
+    const size_t fixed = 5; /* keep-alive and freebind */
+    struct mz_socket_opts *o = cluster_keep(c, sizeof(*o));
+    *o = (struct mz_socket_opts){ .v = cluster_keep(c, mz_mul(fixed + n, sizeof(*o->v))) };
+    if (u && u->tcp_keepalive)
+        keepalive_build(u->tcp_keepalive, o);
+    if (b && mz_bool_or(b->freebind, false))
+        option_int(o, IPPROTO_IP, IP_FREEBIND, MZ_SOCK_PREBIND, 1);
+    for (size_t i = 0; i < n; i++)
+        if (!option_build(v[i], c, o, err))
+            return mz_err_at(err, "socket_options[%zu]", i);
+    out->opts = o->n ? o : NULL;
+    return true;
+}
+
+/* A source of the other family. */
+static bool extra_build(const pb_Cluster *m, const pb_ExtraSourceAddress *e, struct mz_cluster *c,
+                        struct mz_err *err)
+{
+    struct mz_conn_source *v = cluster_priv(c)->sources;
+    if (!e->address)
+        return mz_err_set(err, "is required") || mz_err_at(err, "address");
+    if (!source_address(e->address, c, &v[1], err))
+        return mz_err_at(err, "address");
+    if (v[1].addr->sa.sa_family == v[0].addr->sa.sa_family)
+        return mz_err_set(err, "must be of another family than source_address") ||
+               mz_err_at(err, "address");
+    v[1].opts = v[0].opts;
+    return !e->socket_options ||
+           options_build(m, e->socket_options->socket_options, e->socket_options->n_socket_options,
+                         c, &v[1], err) ||
+           mz_err_at(err, "socket_options");
+}
+
+static bool bind_build(const pb_Cluster *m, struct mz_cluster *c, struct mz_err *err)
+{
+    const pb_BindConfig *b = m->upstream_bind_config;
+    struct mz_conn_source *v = cluster_priv(c)->sources;
+    if (b->source_address && !source_address(b->source_address, c, &v[0], err))
+        return mz_err_at(err, "source_address");
+    if (!options_build(m, b->socket_options, b->n_socket_options, c, &v[0], err))
+        return false;
+    if (!b->n_extra_source_addresses)
+        return true;
+    if (!b->source_address || b->n_extra_source_addresses > 1)
+        return mz_err_set(err, "at most one, and not without source_address") ||
+               mz_err_at(err, "extra_source_addresses");
+    return extra_build(m, b->extra_source_addresses[0], c, err) ||
+           mz_err_at(err, "extra_source_addresses[0]");
 }
 
 static bool eyeballs_build(const pb_UpstreamConnectionOptions_HappyEyeballsConfig *m,
@@ -100,7 +148,6 @@ bool cluster_socket_config(const pb_Cluster *m, struct mz_cluster *c, struct mz_
 {
     const pb_BindConfig *b = m->upstream_bind_config;
     const pb_UpstreamConnectionOptions *u = m->upstream_connection_options;
-    struct mz_socket_opts *o = &cluster_priv(c)->socket_opts;
     if (!eyeballs_build(u ? u->happy_eyeballs_config : NULL, cluster_priv(c), err))
         return mz_err_at(err, "upstream_connection_options.happy_eyeballs_config");
     if (!b && !u)
@@ -110,11 +157,9 @@ bool cluster_socket_config(const pb_Cluster *m, struct mz_cluster *c, struct mz_
                mz_err_at(
                    err,
                    "upstream_connection_options.set_local_interface_name_on_upstream_connections");
-    const size_t fixed = 5; /* keep-alive and freebind */
-    o->v = cluster_keep(c, mz_mul(fixed + (b ? b->n_socket_options : 0), sizeof(*o->v)));
-    if (u && u->tcp_keepalive)
-        keepalive_build(u->tcp_keepalive, o);
-    return !b || bind_build(b, c, o, err) || mz_err_at(err, "upstream_bind_config");
+    if (!b)
+        return options_build(m, NULL, 0, c, &cluster_priv(c)->sources[0], err);
+    return bind_build(m, c, err) || mz_err_at(err, "upstream_bind_config");
 }
 
 static bool resolvers_build(pb_Address *const *v, size_t n, const pb_DnsResolverOptions *opts,

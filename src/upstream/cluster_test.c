@@ -61,6 +61,19 @@ static const struct {
       "upstream_connection_options: {tcp_keepalive: {keepalive_probes: 3, keepalive_time: 10, "
       "keepalive_interval: 5}}\n",
       NULL },
+    { "sources of both families",
+      "upstream_bind_config: {source_address: {address: 127.0.0.6, port_value: 0}, "
+      "extra_source_addresses: [{address: {address: '::6', port_value: 0}, socket_options: "
+      "{socket_options: [{level: 6, name: 18, int_value: 1000, state: STATE_PREBIND}]}}]}\n",
+      NULL },
+    { "sources of one family",
+      "upstream_bind_config: {source_address: {address: 127.0.0.6, port_value: 0}, "
+      "extra_source_addresses: [{address: {address: 127.0.0.7, port_value: 0}}]}\n",
+      "upstream_bind_config.extra_source_addresses[0].address: must be of another family" },
+    { "an extra source alone",
+      "upstream_bind_config: {extra_source_addresses: [{address: {address: '::6', port_value: "
+      "0}}]}\n",
+      "upstream_bind_config.extra_source_addresses: at most one, and not without source_address" },
     { "named endpoint",
       "load_assignment: {cluster_name: x, named_endpoints: {a: {address: {socket_address: "
       "{address: 10.0.0.1, "

@@ -34,8 +34,7 @@ static struct mz_conn *cx_race(struct pool *p, const struct mz_transport_opts *w
                                         .first_count = priv->first_count,
                                         .transport = mz_host_transport(p->host),
                                         .wanted = wanted,
-                                        .bind = priv->bind,
-                                        .opts = priv->socket_opts.n ? &priv->socket_opts : NULL,
+                                        .sources = priv->sources,
                                         .stats = *stats,
                                         .another = another_attempt,
                                         .another_arg = p };
@@ -55,9 +54,10 @@ struct mz_conn *cx_connect(struct pool *p, const struct mz_transport_opts *trans
     const struct cluster_priv *priv = cluster_priv(c);
     const struct mz_transport_factory *f = mz_host_transport(p->host);
     struct mz_transport_opts wanted = transport ? *transport : (struct mz_transport_opts){ 0 };
+    const struct mz_conn_source *from = mz_conn_source_for(priv->sources, &p->host->addr);
     const struct mz_conn_connect_opts o = { .to = &p->host->addr,
-                                            .bind = wanted.bind ? wanted.bind : priv->bind,
-                                            .opts = priv->socket_opts.n ? &priv->socket_opts : NULL,
+                                            .bind = wanted.bind ? wanted.bind : from->addr,
+                                            .opts = from->opts,
                                             .foreign = wanted.bind != NULL,
                                             .mark = wanted.mark,
                                             .hops = wanted.hops };

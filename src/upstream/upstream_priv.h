@@ -368,8 +368,7 @@ struct cluster_priv {
     struct cluster_entry *entry; /* a reference */
     struct lb_config lb;
     struct priority_opts priorities;
-    struct mz_addr *bind;
-    struct mz_socket_opts socket_opts;
+    struct mz_conn_source sources[2]; /* upstream_bind_config, upstream_connection_options */
     int first_family;         /* happy_eyeballs_config: AF_UNSPEC, AF_INET, AF_INET6, AF_UNIX, or one that no address has */
     uint32_t first_count;
     uint64_t host_max_connections; /* per_host_thresholds; UINT64_MAX: none */

@@ -6,10 +6,9 @@
 struct mz_conn *check_connect(struct check_session *s, const struct mz_conn_ops *ops, void *arg)
 {
     struct mz_cluster *c = s->checker->cluster;
-    const struct cluster_priv *p = cluster_priv(c);
-    const struct mz_conn_connect_opts o = { .to = &s->host->health_check_addr,
-                                            .bind = p->bind,
-                                            .opts = p->socket_opts.n ? &p->socket_opts : NULL };
+    const struct mz_addr *to = &s->host->health_check_addr;
+    const struct mz_conn_source *from = mz_conn_source_for(cluster_priv(c)->sources, to);
+    const struct mz_conn_connect_opts o = { .to = to, .bind = from->addr, .opts = from->opts };
     const struct mz_transport_factory *f = mz_host_transport(s->host);
     const struct mz_transport_opts wanted = { .host_name = s->host->hostname };
     struct mz_conn *conn = mz_conn_connect(s->checker->main, &o, f->create(f, &wanted), ops, arg);
