@@ -298,12 +298,12 @@ static struct mz_str local_source(const struct mz_proxy *p)
     return p->ipv4 ? MZ_STR("127.0.0.6") : MZ_STR("::6"); /* what the packet rules let pass */
 }
 
-static void bind_source(struct tr_cluster *c, bool both)
+static void bind_source(struct tr_cluster *c)
 {
     const struct mz_proxy *p = c->v->proxy;
     c->m->upstream_bind_config = TR_NEW(c->a, BindConfig);
     c->m->upstream_bind_config->source_address = tr_socket_address(c->a, local_source(p), 0);
-    if (both && p->ipv4 && p->ipv6) {
+    if (p->ipv4 && p->ipv6) {
         pb_ExtraSourceAddress *e = TR_NEW(c->a, ExtraSourceAddress);
         e->address = tr_socket_address(c->a, MZ_STR("::6"), 0);
         TR_ADD(c->a, c->m->upstream_bind_config, extra_source_addresses) = e;
@@ -396,7 +396,7 @@ static struct mz_out *build_inbound(struct mz_view *v, unsigned first)
     tr_cluster_pool(&c);
     name_inbound(&c, first);
     if (!loopback && (!i || !i->loopback))
-        bind_source(&c, false);
+        bind_source(&c);
     struct mz_out *o = finish(&c);
     mz_arena_destroy(c.a);
     return o;
@@ -442,7 +442,7 @@ static struct mz_out *build_passthrough(struct mz_view *v, unsigned what)
     tr_cluster_as_client(&c);
     if (in) { /* statistics of both run together */
         c.m->name = TR_CONST("InboundPassthroughCluster");
-        bind_source(&c, true);
+        bind_source(&c);
     } else {
         exchange_metadata(&c);
     }

@@ -265,6 +265,8 @@ static struct mz_out *build(struct mz_view *v, const struct tr_servers *all, siz
     mz_map_init(&l.names, MZ_MEM_XDS);
     l.m->name = TR_PRINTF(l.a, "%s_%u", bind, s->port);
     l.m->address = tr_address(l.a, mz_str_c(bind), s->port);
+    if (!s->s->bind[0])
+        tr_other_wildcard(v, l.a, l.m, s->port);
     l.m->traffic_direction = pb_TrafficDirection_OUTBOUND;
     l.m->max_connections_to_accept_per_socket_event = tr_mesh_accepts(v, l.a);
     if (v->proxy->balance_out)

@@ -366,11 +366,22 @@ static pb_Listener *begin(struct mz_view *v, struct mz_arena *a, const char *nam
     return m;
 }
 
+/* Of both families, where the proxy has both. */
+void tr_other_wildcard(const struct mz_view *v, struct mz_arena *a, pb_Listener *m, uint32_t port)
+{
+    if (!v->proxy->ipv4 || !v->proxy->ipv6)
+        return;
+    pb_AdditionalAddress *o = TR_NEW(a, AdditionalAddress);
+    o->address = tr_address(a, MZ_STR("::"), port);
+    TR_ADD(a, m, additional_addresses) = o;
+}
+
 static struct mz_out *virtual_outbound(struct mz_view *v, unsigned what)
 {
     (void)what;
     struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
     pb_Listener *m = begin(v, a, "virtualOutbound", false);
+    tr_other_wildcard(v, a, m, tr_mesh_port(v, false));
     pb_FilterChain *c = TR_NEW(a, FilterChain);
     m->traffic_direction = pb_TrafficDirection_OUTBOUND;
     m->use_original_dst = tr_bool(a, true);
@@ -389,6 +400,7 @@ static struct mz_out *virtual_inbound(struct mz_view *v, unsigned what)
     (void)what;
     struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
     pb_Listener *m = begin(v, a, "virtualInbound", true);
+    tr_other_wildcard(v, a, m, tr_mesh_port(v, true));
     m->traffic_direction = pb_TrafficDirection_INBOUND;
     inbound_chains(v, a, m);
     inbound_inspectors(v, a, m);

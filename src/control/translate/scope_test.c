@@ -258,8 +258,11 @@ static void test_names(void **state)
     ask(documents, both, MZ_XDS_LISTENER, NULL, &o);
     const pb_Listener *l = (const pb_Listener *)find(&o, MZ_XDS_LISTENER, "10.9.0.1_90");
     assert_string_equal(l->additional_addresses[0]->address->socket_address->address, "fd00::1");
-    l = (const pb_Listener *)find(&o, MZ_XDS_LISTENER, "0.0.0.0_80");
-    assert_string_equal(l->additional_addresses[0]->address->socket_address->address, "::");
+    static const char *const wild[] = { "0.0.0.0_80", "virtualOutbound", "virtualInbound" };
+    for (size_t i = 0; i < MZ_COUNT(wild); i++) {
+        l = (const pb_Listener *)find(&o, MZ_XDS_LISTENER, wild[i]);
+        assert_string_equal(l->additional_addresses[0]->address->socket_address->address, "::");
+    }
     mz_outs_fini(&o);
     o = (struct mz_outs){ 0 };
     ask(documents, ", INSTANCE_IPS: 'fd00::9'", MZ_XDS_LISTENER, NULL, &o);

@@ -131,6 +131,7 @@ struct mz_out *tr_secret(struct mz_view *v, struct mz_str name); /* secrets.c; N
 struct mz_out *tr_routes(struct mz_view *v, struct mz_str name); /* NULL: not a name of routes */
 bool tr_can_dial(const struct mz_view *v, struct mz_str address); /* the proxy has an address of its family */
 struct mz_str tr_wildcard(const struct mz_proxy *p); /* "0.0.0.0", or "::" where there is only IPv6 */
+void tr_other_wildcard(const struct mz_view *v, struct mz_arena *a, pb_Listener *m, uint32_t port); /* beside it, of proxies with both families */
 /* Routes of 15006 to the port of @t; NULL: to any other port. */
 pb_RouteConfiguration *tr_inbound_routes(struct mz_view *v, struct mz_arena *a, char *cluster, const struct mz_target *t);
 
