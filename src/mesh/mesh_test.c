@@ -91,14 +91,15 @@ static void test_field(void **state)
     } cases[] = {
         { "metadata.name", "web-1" },      { "metadata.labels['a.b/c']", "x" },
         { "metadata.labels['none']", "" }, { "metadata.annotations['n']", "y" },
-        { "status.podIP", "10.1.1.1" },    { "status.podIPs", "10.1.1.1" },
+        { "status.podIP", "10.1.1.1" },    { "status.podIPs", "10.1.1.1,fd00::1" },
         { "metadata.nothing", NULL },      { "metadata", NULL },
         { "metadata.labels[", NULL },      { "", NULL },
     };
     struct mz_arena *a = mz_arena_create(MZ_MEM_MISC);
     json_t *pod =
-        json_pack("{s:{s:s, s:{s:s}, s:{s:s}}, s:{s:s}}", "metadata", "name", "web-1", "labels",
-                  "a.b/c", "x", "annotations", "n", "y", "status", "podIP", "10.1.1.1");
+        json_pack("{s:{s:s, s:{s:s}, s:{s:s}}, s:{s:s, s:[{s:s}, {s:s}]}}", "metadata", "name",
+                  "web-1", "labels", "a.b/c", "x", "annotations", "n", "y", "status", "podIP",
+                  "10.1.1.1", "podIPs", "ip", "10.1.1.1", "ip", "fd00::1");
     for (size_t i = 0; i < MZ_COUNT(cases); i++) {
         const char *got = mz_mesh_field(pod, cases[i].path, a);
         if (cases[i].want)

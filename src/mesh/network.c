@@ -21,6 +21,20 @@ void mz_mesh_ip_text(uint32_t ip, char out_text[16])
     (void)snprintf(out_text, 16, "%u.%u.%u.%u", ip >> 24, ip >> 16 & 255, ip >> 8 & 255, ip & 255);
 }
 
+static struct in6_addr six_of(uint32_t ip)
+{
+    struct in6_addr a = { .s6_addr = { 0xfd, 0x00, 0x02, 0x44 } };
+    a.s6_addr[14] = (uint8_t)(ip >> 8);
+    a.s6_addr[15] = (uint8_t)ip;
+    return a;
+}
+
+void mz_mesh_ip6_text(uint32_t ip, char out_text[40])
+{
+    const struct in6_addr a = six_of(ip);
+    (void)inet_ntop(AF_INET6, &a, out_text, 40);
+}
+
 static int link_up(int fd, const char *name)
 {
     struct mz_netlink r;
@@ -62,17 +76,36 @@ static int add_address(int fd, const char *name, uint32_t ip)
     return mz_netlink_ask(fd, &r);
 }
 
-static int add_default_route(int fd, uint32_t by)
+/* Nobody else can have it: it need not be looked for before it is used. */
+static int add_address6(int fd, const char *name, uint32_t ip)
 {
     struct mz_netlink r;
-    const struct rtmsg m = { .rtm_family = AF_INET,
+    const struct ifaddrmsg m = { .ifa_family = AF_INET6,
+                                 .ifa_prefixlen = MZ_MESH_PREFIX6,
+                                 .ifa_flags = IFA_F_NODAD,
+                                 .ifa_index = if_nametoindex(name) };
+    const struct in6_addr a = six_of(ip);
+    mz_netlink_begin(&r, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &m, sizeof(m));
+    mz_netlink_attr(&r, IFA_LOCAL, &a, sizeof(a));
+    mz_netlink_attr(&r, IFA_ADDRESS, &a, sizeof(a));
+    return mz_netlink_ask(fd, &r);
+}
+
+static int add_default_route(int fd, uint32_t by, bool six)
+{
+    struct mz_netlink r;
+    const struct rtmsg m = { .rtm_family = six ? AF_INET6 : AF_INET,
                              .rtm_table = RT_TABLE_MAIN,
                              .rtm_protocol = RTPROT_BOOT,
                              .rtm_scope = RT_SCOPE_UNIVERSE,
                              .rtm_type = RTN_UNICAST };
     const uint32_t bytes = htonl(by);
+    const struct in6_addr a = six_of(by);
     mz_netlink_begin(&r, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &m, sizeof(m));
-    mz_netlink_attr(&r, RTA_GATEWAY, &bytes, sizeof(bytes));
+    if (six)
+        mz_netlink_attr(&r, RTA_GATEWAY, &a, sizeof(a));
+    else
+        mz_netlink_attr(&r, RTA_GATEWAY, &bytes, sizeof(bytes));
     return mz_netlink_ask(fd, &r);
 }
 
@@ -112,16 +145,16 @@ static bool said(int error, const char *what, struct mz_err *err)
 }
 
 /* Pods without a proxy come to services through the node. */
-static void forward(void)
+static void forward(const char *path)
 {
-    const int fd = open("/proc/sys/net/ipv4/ip_forward", O_WRONLY | O_CLOEXEC);
+    const int fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd < 0)
         return; /* those pods have no services then */
     (void)!write(fd, "1", 1);
     (void)close(fd);
 }
 
-bool mz_mesh_network_node(struct mz_err *err)
+bool mz_mesh_network_node(bool *out_six, struct mz_err *err)
 {
     const int fd = mz_netlink_open();
     if (fd < 0)
@@ -131,8 +164,11 @@ bool mz_mesh_network_node(struct mz_err *err)
                     said(add_address(fd, MZ_MESH_BRIDGE, MZ_MESH_NODE_IP),
                          "give the bridge its address", err) &&
                     said(link_up(fd, MZ_MESH_BRIDGE), "start the bridge", err);
+    *out_six = ok && add_address6(fd, MZ_MESH_BRIDGE, MZ_MESH_NODE_IP) == 0;
     (void)close(fd);
-    forward();
+    forward("/proc/sys/net/ipv4/ip_forward");
+    if (*out_six)
+        forward("/proc/sys/net/ipv6/conf/all/forwarding");
     return ok;
 }
 
@@ -149,27 +185,32 @@ static int open_in(int ns, int back)
     return fd;
 }
 
-static bool inside(int fd, int ns, int back, uint32_t ip, struct mz_err *err)
+static bool inside(int fd, int ns, int back, uint32_t ip, bool six, struct mz_err *err)
 {
     if (setns(ns, CLONE_NEWNET) != 0) /* names of interfaces are this thread's */
         return mz_err_set(err, "cannot enter the pod's network: %s", strerrordesc_np(errno));
-    const bool ok = said(link_up(fd, "lo"), "start the loopback interface", err) &&
-                    said(add_address(fd, "eth0", ip), "give the pod its address", err) &&
-                    said(link_up(fd, "eth0"), "start the pod's interface", err) &&
-                    said(add_default_route(fd, MZ_MESH_NODE_IP), "add the pod's route", err);
+    const bool ok =
+        said(link_up(fd, "lo"), "start the loopback interface", err) &&
+        said(add_address(fd, "eth0", ip), "give the pod its address", err) &&
+        (!six || said(add_address6(fd, "eth0", ip), "give the pod its IPv6 address", err)) &&
+        said(link_up(fd, "eth0"), "start the pod's interface", err) &&
+        said(add_default_route(fd, MZ_MESH_NODE_IP, false), "add the pod's route", err) &&
+        (!six ||
+         said(add_default_route(fd, MZ_MESH_NODE_IP, true), "add the pod's IPv6 route", err));
     if (setns(back, CLONE_NEWNET) != 0)
         abort();
     return ok;
 }
 
-bool mz_mesh_network_pod(int ns, int back, uint32_t ip, unsigned number, struct mz_err *err)
+bool mz_mesh_network_pod(int ns, int back, uint32_t ip, bool six, unsigned number,
+                         struct mz_err *err)
 {
     const int node = mz_netlink_open(), pod = open_in(ns, back);
     bool ok = node >= 0 && pod >= 0;
     if (!ok)
         mz_err_set(err, "cannot open a netlink socket: %s", strerrordesc_np(errno));
     ok = ok && said(add_pair(node, number, ns), "connect the pod with the bridge", err) &&
-         inside(pod, ns, back, ip, err);
+         inside(pod, ns, back, ip, six, err);
     if (node >= 0)
         (void)close(node);
     if (pod >= 0)

@@ -503,7 +503,7 @@ bool mz_mesh_pod_start(struct mz_mesh_pod *p, const struct mz_mesh_mount *mounts
         .hostname = p->spec->name, .mounts = mounts, .mounts_n = n, .scratch = p->spec->work
     };
     if (!mz_mesh_sandbox_create(&o, &p->sandbox, err) ||
-        !mz_mesh_network_pod(p->sandbox.net, p->node->net, p->ip, p->number, err))
+        !mz_mesh_network_pod(p->sandbox.net, p->node->net, p->ip, p->node->six, p->number, err))
         return mz_err_at(err, "pod %s/%s", p->spec->ns, p->spec->name);
     advance(p);
     return true;

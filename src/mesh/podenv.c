@@ -63,6 +63,16 @@ const char *mz_mesh_env_expand(const struct mz_mesh_env *e, const char *text)
 
 /* ---- values that stand elsewhere ---- */
 
+static const char *addresses(json_t *pod, struct mz_arena *a)
+{
+    const char *all = "";
+    size_t at;
+    json_t *one;
+    json_array_foreach(mz_json_at(pod, "status", "podIPs", NULL), at, one) all =
+        mz_arena_printf(a, "%s%s%s", all, at ? "," : "", mz_json_text(one, "ip", "")).p;
+    return all;
+}
+
 const char *mz_mesh_field(json_t *pod, const char *path, struct mz_arena *a)
 {
     static const char *const maps[] = { "labels", "annotations" };
@@ -77,7 +87,7 @@ const char *mz_mesh_field(json_t *pod, const char *path, struct mz_arena *a)
         return mz_json_text(mz_json_at(pod, "metadata", maps[i], NULL), mz_arena_dup(a, key).p, "");
     }
     if (strcmp(path, "status.podIPs") == 0)
-        return mz_json_text(json_object_get(pod, "status"), "podIP", "");
+        return addresses(pod, a);
     if (strcmp(path, "status.hostIPs") == 0)
         return mz_json_text(json_object_get(pod, "status"), "hostIP", "");
     while (mz_str_split(&rest, '.', &part))

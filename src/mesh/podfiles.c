@@ -201,6 +201,8 @@ void mz_mesh_files_hosts(const struct mz_mesh_files *f, const struct mz_mesh_pod
     char node[16];
     mz_mesh_ip_text(MZ_MESH_NODE_IP, node);
     mz_buf_printf(out, "127.0.0.1 localhost\n::1 localhost\n%s %s\n", s->ip, s->name);
+    if (s->ip6[0])
+        mz_buf_printf(out, "%s %s\n", s->ip6, s->name);
     mz_buf_printf(out, "%s istiod.%.*s.svc istiod.%.*s.svc.cluster.local istiod.%.*s\n", node,
                   MZ_STR_ARG(root), MZ_STR_ARG(root), MZ_STR_ARG(root));
 }

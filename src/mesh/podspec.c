@@ -32,6 +32,8 @@ static void layers(void *arg, const char *ns, const json_t *labels, json_t **out
     json_t *meta = mz_json_member(copy, "proxyMetadata");
     if (!json_object_get(meta, "ISTIO_META_DNS_CAPTURE"))
         (void)json_object_set_new(meta, "ISTIO_META_DNS_CAPTURE", json_string("true"));
+    if (b->p->ip6[0] && !json_object_get(meta, "ISTIO_DUAL_STACK"))
+        (void)json_object_set_new(meta, "ISTIO_DUAL_STACK", json_string("true"));
     if (json_object_get(copy, "discoveryAddress"))
         return;
     /* By its address: nobody has to be asked for a name before the first request. */
@@ -96,6 +98,9 @@ static void complete_object(struct building *b)
     (void)json_object_set_new(b->s->object, "status",
                               json_pack("{s:s, s:s, s:[{s:s}]}", "hostIP", b->p->host_ip, "podIP",
                                         b->p->ip, "podIPs", "ip", b->p->ip));
+    if (b->p->ip6[0])
+        (void)json_array_append_new(mz_json_at(b->s->object, "status", "podIPs", NULL),
+                                    json_pack("{s:s}", "ip", b->p->ip6));
 }
 
 /* ---- programs ---- */
@@ -441,6 +446,7 @@ struct mz_mesh_pod_spec *mz_mesh_pod_spec(const struct mz_mesh_workload *w,
     s->ns = mz_arena_dup(s->arena, mz_str_c(w->ns)).p;
     s->name = mz_arena_dup(s->arena, mz_str_c(p->name)).p;
     s->ip = mz_arena_dup(s->arena, mz_str_c(p->ip)).p;
+    s->ip6 = mz_arena_dup(s->arena, mz_str_c(p->ip6)).p;
     s->work = mz_arena_dup(s->arena, mz_str_c(p->work)).p;
     make_object(&b);
     bool ok = !w->inject || inject(&b);

@@ -39,7 +39,7 @@ struct mz_mesh_volume_mount {
 struct mz_mesh_pod_spec {
     struct mz_arena *arena;
     json_t *object; /* the Pod, with status.podIP */
-    const char *ns, *name, *account, *ip, *work;
+    const char *ns, *name, *account, *ip, *ip6 /* "": none */, *work;
     bool gateway, injected;
     struct mz_mesh_container_spec *v; /* in the order in which they start */
     size_t n;
@@ -51,6 +51,7 @@ struct mz_mesh_place { /* where pods live; borrowed */
     const char *bin;  /* the folder of our programs */
     const char *work; /* the pod's own folder */
     const char *host_ip, *node, *ip, *name;
+    const char *ip6; /* "": none */
     char *const *env; /* of `up`: PATH and what sanitizers read goes on to processes */
 };
 /* NULL and @err, which names the container: no command, a program that is not there, an annotation that cannot be read. */

@@ -104,11 +104,13 @@ static void add_replica_set(struct mz_mesh_pod_spec *spec, const struct mz_mesh_
 
 static struct mz_mesh_pod_spec *expand(const struct mz_mesh_folder *f,
                                        const struct mz_mesh_workload *w, const char *name,
-                                       const char *bin, const char *state, uint32_t ip,
+                                       const char *bin, const char *state, uint32_t ip, bool six,
                                        char *const *env, struct mz_err *err)
 {
-    char work[1024], ip_text[16], host[16];
+    char work[1024], ip_text[16], ip6_text[40] = "", host[16];
     mz_mesh_ip_text(ip, ip_text);
+    if (six)
+        mz_mesh_ip6_text(ip, ip6_text);
     mz_mesh_ip_text(MZ_MESH_NODE_IP, host);
     (void)snprintf(work, sizeof(work), "%s/work/%s_%s", state, w->ns, name);
     const struct mz_mesh_place place = { .folder = f,
@@ -117,6 +119,7 @@ static struct mz_mesh_pod_spec *expand(const struct mz_mesh_folder *f,
                                          .host_ip = host,
                                          .node = NODE,
                                          .ip = ip_text,
+                                         .ip6 = ip6_text,
                                          .name = name,
                                          .env = env };
     struct mz_mesh_pod_spec *spec = mz_mesh_pod_spec(w, &place, err);
@@ -130,7 +133,7 @@ bool rollout_check(const struct mz_mesh_folder *f, const struct mz_mesh_workload
 {
     for (size_t i = 0; i < w->n; i++) {
         struct mz_mesh_pod_spec *spec =
-            expand(f, &w->v[i], w->v[i].name, bin, state, MZ_MESH_NODE_IP + 1, env, err);
+            expand(f, &w->v[i], w->v[i].name, bin, state, MZ_MESH_NODE_IP + 1, true, env, err);
         if (!spec)
             return false;
         mz_mesh_pod_spec_destroy(spec);
@@ -145,7 +148,7 @@ static bool start_pod(struct supervisor *s, const struct mz_mesh_workload *w, co
     struct mz_mesh_mounts mounts = { 0 };
     const uint32_t ip = take_ip(s);
     struct mz_mesh_pod_spec *spec =
-        expand(s->folder, w, name, s->node.bin, s->node.state, ip, s->node.env, err);
+        expand(s->folder, w, name, s->node.bin, s->node.state, ip, s->node.six, s->node.env, err);
     if (!spec)
         return false;
     const char *workload = mz_arena_dup(spec->arena, mz_str_c(key_of(w, key))).p;

@@ -21,9 +21,12 @@ struct services {
     struct mz_fetcher *fetcher; /* NULL: nobody has needed it */
     struct mz_fetch *asked;
     struct mz_timer soon;
-    struct mz_mesh_process restore; /* iptables-restore */
-    struct mz_buf rules;            /* in force, or on their way */
+    struct rules {
+        struct mz_mesh_process restore; /* iptables-restore, ip6tables-restore */
+        struct mz_buf text;             /* in force, or on their way */
+    } rules[2];                         /* of IPv4, of IPv6 */
 };
+static const char *const restorers[] = { "iptables-restore", "ip6tables-restore" };
 
 static struct mz_mesh_pod *pod_at(struct mz_list *it)
 {
@@ -51,22 +54,32 @@ static void say_address(struct mz_buf *b, const char *address, const char *name,
 
 /* ---- names ---- */
 
+/* Of a service: texts; none of a headless one. */
+static json_t *addresses_of(json_t *service)
+{
+    json_t *clusters = mz_json_at(service, "clusterVIPs", "Addresses", NULL); /* there is one */
+    return json_object_iter_value(json_object_iter(clusters));
+}
+
 /* A headless service is its pods. */
 static void add_names(struct supervisor *s, struct mz_buf *b, json_t *service, const char *pod_ns)
 {
     json_t *of = json_object_get(service, "Attributes");
     const char *name = mz_json_text(of, "Name", ""), *ns = mz_json_text(of, "Namespace", ""),
-               *host = mz_json_text(service, "hostname", ""),
-               *address = mz_json_text(service, "defaultAddress", "");
+               *host = mz_json_text(service, "hostname", "");
     const struct mz_mesh_doc *d = mz_mesh_folder_find(s->folder, "Service", ns, name);
     const char *end = strcmp(ns, pod_ns) == 0 ? name : "";
+    size_t at;
+    json_t *address;
     if (!d || !host[0])
         return; /* not one of Kubernetes' */
-    if (address[0] >= '1' && address[0] <= '9') {
-        say_address(b, address, name, ns, host);
+    json_array_foreach(addresses_of(service), at, address)
+    {
+        say_address(b, json_string_value(address), name, ns, host);
         mz_buf_printf(b, " %s\n", end);
-        return;
     }
+    if (at)
+        return;
     const struct mz_mesh_port any = { .doc = d,
                                       .selector = mz_json_at(d->object, "spec", "selector", NULL) };
     mz_list_foreach (it, &s->pods)
@@ -109,7 +122,7 @@ static void write_names(struct supervisor *s, json_t *list)
 /* ---- addresses ---- */
 
 static void add_rules(struct supervisor *s, struct mz_buf *b, const struct mz_mesh_doc *d,
-                      const char *address, json_t *port)
+                      const char *address, bool six, json_t *port)
 {
     const json_t *target = json_object_get(port, "targetPort");
     const struct mz_mesh_port p = { .doc = d,
@@ -126,55 +139,57 @@ static void add_rules(struct supervisor *s, struct mz_buf *b, const struct mz_me
         const struct mz_mesh_pod *pod = pod_at(it);
         if (!pod->ready || !supervisor_is_behind(pod, &p) || !supervisor_port_of(pod, &p))
             continue;
-        mz_buf_printf(b, "-A PREROUTING -d %s/32 -p tcp -m tcp --dport %u", address, p.port);
+        mz_buf_printf(b, "-A PREROUTING -d %s/%d -p tcp -m tcp --dport %u", address, six ? 128 : 32,
+                      p.port);
         if (n > 1)
             mz_buf_printf(b, " -m statistic --mode random --probability %.6f", 1.0 / n);
-        mz_buf_printf(b, " -j DNAT --to-destination %s:%u\n", pod->spec->ip,
-                      supervisor_port_of(pod, &p));
+        mz_buf_printf(
+            b, six ? " -j DNAT --to-destination [%s]:%u\n" : " -j DNAT --to-destination %s:%u\n",
+            six ? pod->spec->ip6 : pod->spec->ip, supervisor_port_of(pod, &p));
         n--;
     }
 }
 
 /* Answers must come back this way to be translated again: who asks is the node. */
-static void make_rules(struct supervisor *s, struct mz_buf *b, json_t *list)
+static void make_rules(struct supervisor *s, struct mz_buf *b, bool six, json_t *list)
 {
-    size_t at, k;
-    json_t *one, *port;
+    size_t at, k, i;
+    json_t *one, *port, *address;
     mz_buf_printf(b, "*nat\n");
     json_array_foreach(list, at, one)
     {
         json_t *of = json_object_get(one, "Attributes");
-        const char *address = mz_json_text(one, "defaultAddress", "");
         const struct mz_mesh_doc *d = mz_mesh_folder_find(
             s->folder, "Service", mz_json_text(of, "Namespace", ""), mz_json_text(of, "Name", ""));
-        if (!d || strspn(address, "0123456789.") != strlen(address) || address[0] < '1')
+        if (!d)
             continue;
-        json_array_foreach(mz_json_at(d->object, "spec", "ports", NULL), k, port)
-            add_rules(s, b, d, address, port);
+        json_array_foreach(addresses_of(one), i,
+                           address) if ((strchr(json_string_value(address), ':') != NULL) == six)
+            json_array_foreach(mz_json_at(d->object, "spec", "ports", NULL), k, port)
+                add_rules(s, b, d, json_string_value(address), six, port);
     }
     mz_buf_printf(b, "-A POSTROUTING -m conntrack --ctstate DNAT -j MASQUERADE\nCOMMIT\n");
 }
 
 static void on_restored(struct mz_mesh_process *p, int code)
 {
-    struct services *v = MZ_CONTAINER(p, struct services, restore);
+    struct rules *r = MZ_CONTAINER(p, struct rules, restore);
     if (!code)
         return;
     MZ_LOG(ERROR, main,
-           "iptables-restore ended with %d: addresses of services do not lead anywhere "
-           "(logs/iptables.log)",
+           "iptables-restore or ip6tables-restore ended with %d: addresses of services do not lead "
+           "anywhere (logs/iptables.log)",
            code);
-    mz_buf_fini(&v->rules); /* the next change tries again */
+    mz_buf_fini(&r->text); /* the next change tries again */
 }
 
-static void apply(struct services *v)
+static void apply(struct supervisor *s, struct rules *r, bool six)
 {
-    struct supervisor *s = v->s;
     struct mz_err err = { .path = "", .msg = "" };
     char path[1200], log[1200];
-    (void)snprintf(path, sizeof(path), "%s/work/node.rules", s->node.state);
+    (void)snprintf(path, sizeof(path), "%s/work/node.rules%s", s->node.state, six ? "6" : "");
     (void)snprintf(log, sizeof(log), "%s/logs/iptables.log", s->node.state);
-    const char *const argv[] = { "iptables-restore", path, NULL };
+    const char *const argv[] = { restorers[six], path, NULL };
     const int to = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     const struct mz_mesh_spawn spawn = { .in = &s->mizzend_in,
                                          .argv = argv,
@@ -182,28 +197,29 @@ static void apply(struct services *v)
                                          .dir = s->node.state,
                                          .caps = ~UINT64_C(0),
                                          .fds = { s->node.null, to, to } };
-    if (!mz_mesh_write_file(path, mz_buf_linearize(&v->rules, mz_buf_len(&v->rules)), &err) ||
-        !mz_mesh_process_start(&s->node.processes, &v->restore, &spawn, on_restored, &err)) {
+    if (!mz_mesh_write_file(path, mz_buf_linearize(&r->text, mz_buf_len(&r->text)), &err) ||
+        !mz_mesh_process_start(&s->node.processes, &r->restore, &spawn, on_restored, &err)) {
         MZ_LOG(ERROR, main, "%s", err.msg);
-        mz_buf_fini(&v->rules);
+        mz_buf_fini(&r->text);
     }
     if (to >= 0)
         (void)close(to);
 }
 
-static void write_addresses(struct services *v, json_t *list)
+static void write_addresses(struct services *v, bool six, json_t *list)
 {
+    struct rules *r = &v->rules[six];
     struct mz_buf b;
     mz_buf_init(&b);
-    make_rules(v->s, &b, list);
+    make_rules(v->s, &b, six, list);
     const struct mz_str now = mz_buf_linearize(&b, mz_buf_len(&b)),
-                        before = mz_buf_linearize(&v->rules, mz_buf_len(&v->rules));
-    if (v->restore.pid) {
+                        before = mz_buf_linearize(&r->text, mz_buf_len(&r->text));
+    if (r->restore.pid) {
         mz_timer_start_ms(&v->soon, PAUSE_MS); /* one at a time */
     } else if (!mz_str_eq(now, before)) {
-        mz_buf_fini(&v->rules);
-        mz_buf_move_all(&v->rules, &b);
-        apply(v);
+        mz_buf_fini(&r->text);
+        mz_buf_move_all(&r->text, &b);
+        apply(v->s, r, six);
     }
     mz_buf_fini(&b);
 }
@@ -217,7 +233,9 @@ static void on_registry(void *arg, const char *why, struct mz_str body)
     json_t *list = why ? NULL : json_loadb(body.p, body.n, 0, NULL);
     if (json_is_array(list)) {
         write_names(v->s, list);
-        write_addresses(v, list);
+        write_addresses(v, false, list);
+        if (v->s->node.six)
+            write_addresses(v, true, list);
     } else if (!v->s->stopping) {
         mz_timer_start_ms(&v->soon, AGAIN_MS); /* mizzend is not there now */
     }
@@ -238,7 +256,8 @@ struct services *services_create(struct supervisor *s)
 {
     struct services *v = mz_new0(MZ_MEM_MISC, struct services);
     v->s = s;
-    mz_buf_init(&v->rules);
+    mz_buf_init(&v->rules[0].text);
+    mz_buf_init(&v->rules[1].text);
     mz_timer_init(s->node.loop, &v->soon, on_soon);
     return v;
 }
@@ -259,7 +278,8 @@ void services_stop(struct services *v)
     if (!v)
         return;
     mz_timer_stop(&v->soon);
-    mz_mesh_process_abandon(&v->restore);
+    mz_mesh_process_abandon(&v->rules[0].restore);
+    mz_mesh_process_abandon(&v->rules[1].restore);
     mz_fetch_cancel(v->asked);
     v->asked = NULL;
     mz_fetcher_stop(v->fetcher);
@@ -270,6 +290,7 @@ void services_destroy(struct services *v)
     if (!v)
         return;
     mz_fetcher_destroy(v->fetcher);
-    mz_buf_fini(&v->rules);
+    mz_buf_fini(&v->rules[0].text);
+    mz_buf_fini(&v->rules[1].text);
     mz_free(MZ_MEM_MISC, v);
 }

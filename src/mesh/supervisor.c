@@ -408,7 +408,7 @@ static bool begin(struct supervisor *s, struct mz_err *err)
     s->node.null = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (s->node.net < 0 || s->node.null < 0)
         return mz_err_set(err, "/proc/self/ns/net, /dev/null: %s", strerrordesc_np(errno));
-    if (!mz_mesh_network_node(err) || !make_authority(s, err))
+    if (!mz_mesh_network_node(&s->node.six, err) || !make_authority(s, err))
         return false;
     s->publisher = mz_mesh_publisher_create(&po);
     mz_mesh_publisher_set(s->publisher, &s->ports, s->o->port_fds);
