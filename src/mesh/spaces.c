@@ -117,6 +117,7 @@ static _Noreturn void begin(int (*run)(void *arg), void *arg, int wait)
 {
     char go = 0;
     ssize_t n;
+    (void)prctl(PR_SET_PDEATHSIG, SIGTERM); /* who was ended before this does not say "go" */
     do
         n = read(wait, &go, 1);
     while (n < 0 && errno == EINTR);
@@ -124,7 +125,6 @@ static _Noreturn void begin(int (*run)(void *arg), void *arg, int wait)
         _exit(1); /* no ids, or who waits has gone */
     (void)close(wait);
     (void)setsid(); /* the terminal's keys are for who stays outside */
-    (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) {
         fprintf(stderr, "Error: mounts cannot be made private: %s\n", strerrordesc_np(errno));
         _exit(1);

@@ -77,6 +77,25 @@ static bool read_folder(struct keeper *k, struct mz_err *err)
            rollout_check(k->folder, &k->workloads, k->bin, k->state, environ, err);
 }
 
+static bool running_already(const struct keeper *k, struct mz_err *err)
+{
+    return mz_err_set(err,
+                      "the mesh \"%s\" is running already (mizzenctl down %s ends it; --name gives "
+                      "this one another name)",
+                      k->name, k->name);
+}
+
+/* Before its ports: they are taken by the same mesh, most likely. Who begins at the same moment is found by the lock. */
+static bool is_free(const struct keeper *k, struct mz_err *err)
+{
+    const int root = mz_mesh_root_open(false, err);
+    if (root < 0)
+        return !err->msg[0]; /* no mesh has run yet */
+    const bool lives = mz_mesh_lives(root, k->name);
+    (void)close(root);
+    return !lives || running_already(k, err);
+}
+
 static bool open_ports(struct keeper *k, struct mz_err *err)
 {
     k->port_fds = mz_newn0(MZ_MEM_MISC, int, k->ports.v.n + 1);
@@ -96,6 +115,8 @@ static int lock_once(struct keeper *k, struct mz_err *err)
     char path[MZ_MESH_NAME_MAX + 16];
     (void)snprintf(path, sizeof(path), "%s/up.pid", k->name);
     if (mkdirat(k->root, k->name, 0700) != 0 && errno != EEXIST) {
+        if (errno == ENOENT)
+            return -2; /* the folder of all meshes has just been removed */
         mz_err_set(err, "cannot make %s: %s", k->state, strerrordesc_np(errno));
         return -1;
     }
@@ -105,10 +126,7 @@ static int lock_once(struct keeper *k, struct mz_err *err)
         return -1;
     }
     if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        mz_err_set(err,
-                   "the mesh \"%s\" is running already (mizzenctl down %s ends it; --name gives "
-                   "this one another name)",
-                   k->name, k->name);
+        (void)running_already(k, err);
         (void)close(fd);
         return -1;
     }
@@ -125,12 +143,18 @@ static bool take_state(struct keeper *k, struct mz_err *err)
     static const char *const leftovers[] = { "ca",   "config", "control.sock", "keys",
                                              "logs", "pods",   "status",       "work" };
     char path[PATH_ROOM];
-    k->root = mz_mesh_root_open(true, err);
-    k->lock = k->root < 0 ? -1 : -2;
-    for (int i = 0; i < 100 && k->lock == -2; i++)
-        k->lock = lock_once(k, err);
+    k->lock = -2;
+    for (int i = 0; i < 100 && k->lock == -2; i++) {
+        if (k->root >= 0)
+            (void)close(k->root);
+        k->root = mz_mesh_root_open(true, err);
+        if (k->root >= 0)
+            k->lock = lock_once(k, err);
+        else if (errno != ENOENT)
+            k->lock = -1;
+    }
     if (k->lock < 0)
-        return false;
+        return err->msg[0] ? false : mz_err_set(err, "%s comes and goes", k->state);
     for (size_t i = 0; i < MZ_COUNT(leftovers); i++) {
         (void)snprintf(path, sizeof(path), "%s/%s", k->state, leftovers[i]);
         if (!mz_mesh_remove_all(path))
@@ -240,6 +264,16 @@ static int keep(struct keeper *k, struct mz_err *err)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }
 
+/* A mesh's folder, and that of all meshes where this was the last. */
+static bool forget(const char *state)
+{
+    char root[PATH_MAX];
+    const bool ok = mz_mesh_remove_all(state);
+    (void)snprintf(root, sizeof(root), "%.*s", (int)(strrchr(state, '/') - state), state);
+    (void)rmdir(root); /* not empty: others use it */
+    return ok;
+}
+
 static int supervise(void *arg)
 {
     struct keeper *k = arg;
@@ -261,7 +295,7 @@ static int supervise(void *arg)
                                                .began_us = k->began_us };
     const int code = mz_mesh_supervise(&o);
     if (send(k->pair[1], "\n", 1, MSG_NOSIGNAL | MSG_DONTWAIT) != 1)
-        (void)mz_mesh_remove_all(k->state); /* who keeps it was killed */
+        (void)forget(k->state); /* who keeps it was killed */
     return code;
 }
 
@@ -281,7 +315,7 @@ static void block_signals(struct keeper *k)
     (void)sigaddset(&set, SIGHUP);
     (void)sigaddset(&set, SIGCHLD);
     (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
-    k->signals = signalfd(-1, &set, SFD_CLOEXEC);
+    k->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
 static void close_inherited(struct keeper *k)
@@ -296,7 +330,6 @@ static void close_inherited(struct keeper *k)
 static int run(struct keeper *k, struct mz_err *err)
 {
     int code = 1;
-    block_signals(k);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, k->pair) != 0)
         mz_err_set(err, "socketpair: %s", strerrordesc_np(errno));
     else
@@ -306,8 +339,8 @@ static int run(struct keeper *k, struct mz_err *err)
         close_inherited(k);
         code = keep(k, err);
     }
+    (void)forget(k->state);
     tell_launcher(k, 'f');
-    (void)mz_mesh_remove_all(k->state);
     return code;
 }
 
@@ -344,16 +377,30 @@ static void tell_waiting(const struct keeper *k)
     mz_mesh_close(m);
 }
 
+/* Until the mesh is ready or has ended. Who is interrupted meanwhile does not leave it behind. False: the time is over. */
+static bool wait_told(const struct keeper *k, int from)
+{
+    const uint64_t until = mz_clock->mono_us() + (uint64_t)k->o->timeout_s * 1000000;
+    for (;;) {
+        struct pollfd fds[2] = { { from, POLLIN, 0 }, { k->signals, POLLIN, 0 } };
+        struct signalfd_siginfo info;
+        const uint64_t now = mz_clock->mono_us(), ms = now < until ? (until - now + 999) / 1000 : 0;
+        const int n = poll(fds, 2, ms < INT_MAX ? (int)ms : INT_MAX);
+        if (n == 0)
+            return false;
+        if (n > 0 && fds[0].revents)
+            return true;
+        if (n > 0 && read(k->signals, &info, sizeof(info)) == sizeof(info) &&
+            info.ssi_signo != SIGCHLD)
+            (void)kill(k->pid, SIGTERM);
+    }
+}
+
 static int wait_detached(const struct keeper *k, int from, int errors)
 {
     char what = 0, text[2000];
     ssize_t n;
-    struct pollfd wait = { .fd = from, .events = POLLIN };
-    int ready;
-    do
-        ready = poll(&wait, 1, k->o->timeout_s < 1000000 ? (int)k->o->timeout_s * 1000 : -1);
-    while (ready < 0 && errno == EINTR);
-    if (ready == 0) {
+    if (!wait_told(k, from)) {
         fprintf(stderr,
                 "Error: not all pods of the mesh \"%s\" are ready after %u s; it goes on "
                 "(mizzenctl ps, logs; mizzenctl down %s):\n",
@@ -383,6 +430,7 @@ static int detach(struct keeper *k, struct mz_err *err)
         (void)close(ready[1]);
         (void)close(errors[1]);
         (void)close(k->lock); /* it is the child's */
+        k->pid = pid;
         return wait_detached(k, ready[0], errors[0]);
     }
     (void)close(ready[0]);
@@ -408,11 +456,12 @@ int mz_mesh_up(const struct mz_mesh_up_opts *o, struct mz_err *err)
     *err = (struct mz_err){ 0 };
     k.began_us = mz_clock->mono_us();
     if (mz_mesh_spaces_check(err) && find_programs(&k, err) && read_folder(&k, err) &&
-        open_ports(&k, err) && take_state(&k, err)) {
-        if (open_control(&k, err))
+        is_free(&k, err) && open_ports(&k, err)) {
+        block_signals(&k); /* from here on there is something to tidy up */
+        if (take_state(&k, err) && open_control(&k, err))
             code = o->detach ? detach(&k, err) : run(&k, err);
-        else
-            (void)mz_mesh_remove_all(k.state);
+        else if (k.lock >= 0)
+            (void)forget(k.state);
     }
     mz_mesh_folder_destroy(k.folder);
     mz_vec_free(&k.ports.v, MZ_MEM_CONFIG);
@@ -464,8 +513,10 @@ bool mz_mesh_down(const char *name_or_dir, bool *out_ran, struct mz_err *err)
     bool ok =
         (name_or_dir ? mz_mesh_name_of(name_or_dir, name, err) : mz_mesh_only(root, name, err)) &&
         mz_mesh_root(root_path, sizeof(root_path), err);
-    if (ok && is_gone(root, name))
+    if (ok && is_gone(root, name)) {
+        (void)rmdir(root_path); /* of one that was killed in its first moments */
         ok = mz_err_set(err, "there is no mesh \"%s\"", name);
+    }
     if (ok) {
         *out_ran = mz_mesh_lives(root, name);
         struct mz_mesh_client *m = *out_ran ? mz_mesh_open(name, err) : NULL;
@@ -476,7 +527,7 @@ bool mz_mesh_down(const char *name_or_dir, bool *out_ran, struct mz_err *err)
         ok = wait_gone(root, name) || mz_err_set(err, "the mesh \"%s\" does not end", name);
     }
     (void)snprintf(path, sizeof(path), "%s/%s", root_path, name);
-    if (ok && !mz_mesh_remove_all(path))
+    if (ok && !forget(path))
         ok = mz_err_set(err, "cannot remove %s", path);
     (void)close(root);
     return ok;

@@ -3,6 +3,7 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -50,13 +51,13 @@ class UpMesh:
     def __init__(self, folder, *flags, name=None, start=True, wrap=(), root=ROOT, env=None):
         self.folder, self.flags, self.wrap, self.env = folder, flags, wrap, env
         self.name = name or f"t{os.getpid()}-{folder.name}"[-60:].strip("-")
-        self.state, self.log, self.process = root / self.name, folder.parent / f"{folder.name}.log", None
+        self.state, self.log, self.process, self.any_port = root / self.name, folder.parent / f"{folder.name}.log", None, True
         if start:
             self.start()
 
     def start(self):
         with open(self.log, "ab") as out:
-            self.process = subprocess.Popen([*self.wrap, MIZZENCTL, "up", self.folder, "--name", self.name, "--any-port", *self.flags], stdout=out, stderr=out,
+            self.process = subprocess.Popen([*self.wrap, MIZZENCTL, "up", self.folder, "--name", self.name, *(["--any-port"] if self.any_port else []), *self.flags], stdout=out, stderr=out,
                                             env={**os.environ, **(self.env or {})})
 
     def output(self):
@@ -159,7 +160,8 @@ class UpMesh:
                 subprocess.run([*self.wrap, MIZZENCTL, "down", self.name], capture_output=True)
                 shutil.rmtree(self.state, ignore_errors=True)
         for name, text in logs.items():
-            assert "Sanitizer" not in text and "runtime error" not in text, f"{name}: {text[-3000:]}"
+            bad = re.search("ERROR: [A-Za-z]*Sanitizer|runtime error", text)
+            assert not bad, f"{name}: {text[bad.start():][:6000]}"
 
 
 def lives(pid):
