@@ -147,6 +147,7 @@ static void clusters_all(void *arg)
     struct mz_server *s = arg;
     if (s->exiting)
         return;
+    s->clusters_ready = true;
     MZ_LOG(INFO, upstream, "cm init: all clusters initialized");
     MZ_LOG(INFO, main, "all clusters initialized. initializing init manager");
     mz_init_start(&s->init, s->when_ready, s);

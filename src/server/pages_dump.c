@@ -383,112 +383,37 @@ ProtobufCMessage *dump_bootstrap(const struct dump *d)
     return &m->base;
 }
 
-/* ---- endpoints: from the host statuses, so that what DNS found is there too ---- */
+/* ---- endpoints ---- */
 
-static pb_HealthStatus health(const pb_HostHealthStatus *h)
+static void one_assignment(void *arg, const struct mz_assignment_shown *s)
 {
-    if (!h)
-        return pb_HealthStatus_UNKNOWN;
-    if (h->failed_active_health_check || h->failed_outlier_check)
-        return pb_HealthStatus_UNHEALTHY;
-    return h->failed_active_degraded_check ? pb_HealthStatus_DEGRADED : h->eds_health_status;
-}
-
-static pb_UInt32Value *wrapped(struct mz_arena *a, uint32_t v)
-{
-    pb_UInt32Value *w = page_new(a, &pb_UInt32Value__descriptor);
-    w->value = v;
-    return w;
-}
-
-static pb_LbEndpoint *endpoint(struct mz_arena *a, const pb_HostStatus *h)
-{
-    pb_Endpoint *e = page_new(a, &pb_Endpoint__descriptor);
-    pb_Endpoint_HealthCheckConfig *hc = page_new(a, &pb_Endpoint_HealthCheckConfig__descriptor);
-    pb_LbEndpoint *lb = page_new(a, &pb_LbEndpoint__descriptor);
-    e->address = h->address;
-    e->health_check_config = hc;
-    e->hostname = h->hostname;
-    e->n_additional_addresses = h->n_mizzen_additional_addresses;
-    e->additional_addresses =
-        mz_arena_alloc(a, (e->n_additional_addresses + 1) * sizeof(*e->additional_addresses));
-    for (size_t i = 0; i < e->n_additional_addresses; i++) {
-        e->additional_addresses[i] = page_new(a, &pb_Endpoint_AdditionalAddress__descriptor);
-        e->additional_addresses[i]->address = h->mizzen_additional_addresses[i];
+    struct walk *w = arg;
+    struct mz_arena *a = w->d->arena;
+    if (!wanted(w->d, s->name))
+        return;
+    pb_Any *any = mz_any_pack(&s->assignment->base, a);
+    if (s->via_api) {
+        pb_EndpointsConfigDump_DynamicEndpointConfig *e =
+            page_new(a, &pb_EndpointsConfigDump_DynamicEndpointConfig__descriptor);
+        e->endpoint_config = any;
+        add(&w->dynamic, &e->base);
+    } else {
+        pb_EndpointsConfigDump_StaticEndpointConfig *e =
+            page_new(a, &pb_EndpointsConfigDump_StaticEndpointConfig__descriptor);
+        e->endpoint_config = any;
+        add(&w->fixed, &e->base);
     }
-    lb->host_identifier_case = pb_LbEndpoint_HOST_IDENTIFIER_ENDPOINT;
-    lb->endpoint = e;
-    lb->health_status = health(h->health_status);
-    lb->load_balancing_weight = wrapped(a, h->weight);
-    return lb;
-}
-
-/* Neighbours of one priority and locality form a group. */
-static bool same_group(const pb_HostStatus *x, const pb_HostStatus *y)
-{
-    return x->priority == y->priority && x->locality && y->locality &&
-           mz_msg_equal(&x->locality->base, &y->locality->base);
-}
-
-static pb_LocalityLbEndpoints *group(struct mz_arena *a, pb_HostStatus *const *v, size_t n)
-{
-    pb_LocalityLbEndpoints *g = page_new(a, &pb_LocalityLbEndpoints__descriptor);
-    g->locality = v[0]->locality;
-    g->priority = v[0]->priority;
-    g->load_balancing_weight = wrapped(a, 0);
-    g->n_lb_endpoints = n;
-    g->lb_endpoints = mz_arena_alloc(a, n * sizeof(*g->lb_endpoints));
-    for (size_t i = 0; i < n; i++)
-        g->lb_endpoints[i] = endpoint(a, v[i]);
-    return g;
-}
-
-static ProtobufCMessage *assignment(struct mz_arena *a, const pb_ClusterStatus *c)
-{
-    struct messages groups = { .arena = a };
-    pb_ClusterLoadAssignment *m = page_new(a, &pb_ClusterLoadAssignment__descriptor);
-    pb_ClusterLoadAssignment_Policy *p = page_new(a, &pb_ClusterLoadAssignment_Policy__descriptor);
-    for (size_t i = 0, n; i < c->n_host_statuses; i += n) {
-        for (n = 1; i + n < c->n_host_statuses &&
-                    same_group(c->host_statuses[i], c->host_statuses[i + n]);)
-            n++;
-        add(&groups, &group(a, &c->host_statuses[i], n)->base);
-    }
-    p->overprovisioning_factor = wrapped(a, 140);
-    m->policy = p;
-    m->cluster_name = c->name;
-    m->n_endpoints = groups.n;
-    m->endpoints = (pb_LocalityLbEndpoints **)groups.v;
-    return &m->base;
 }
 
 ProtobufCMessage *dump_endpoints(const struct dump *d)
 {
-    struct mz_arena *a = d->arena;
-    struct messages fixed = { .arena = a }, dynamic = { .arena = a };
-    const pb_Clusters *all = page_clusters(d->pages, a);
-    for (size_t i = 0; all && i < all->n_cluster_statuses; i++) {
-        const pb_ClusterStatus *c = all->cluster_statuses[i];
-        if (!wanted(d, mz_str_c(c->name)))
-            continue;
-        pb_Any *any = mz_any_pack(assignment(a, c), a);
-        if (c->added_via_api) {
-            pb_EndpointsConfigDump_DynamicEndpointConfig *e =
-                page_new(a, &pb_EndpointsConfigDump_DynamicEndpointConfig__descriptor);
-            e->endpoint_config = any;
-            add(&dynamic, &e->base);
-        } else {
-            pb_EndpointsConfigDump_StaticEndpointConfig *e =
-                page_new(a, &pb_EndpointsConfigDump_StaticEndpointConfig__descriptor);
-            e->endpoint_config = any;
-            add(&fixed, &e->base);
-        }
-    }
-    pb_EndpointsConfigDump *m = page_new(a, &pb_EndpointsConfigDump__descriptor);
-    m->n_static_endpoint_configs = fixed.n;
-    m->static_endpoint_configs = (pb_EndpointsConfigDump_StaticEndpointConfig **)fixed.v;
-    m->n_dynamic_endpoint_configs = dynamic.n;
-    m->dynamic_endpoint_configs = (pb_EndpointsConfigDump_DynamicEndpointConfig **)dynamic.v;
+    struct walk w = { d, { .arena = d->arena }, { .arena = d->arena }, false };
+    mz_cluster_manager_assignments(d->pages->env.clusters, d->arena, one_assignment, &w);
+    pb_EndpointsConfigDump *m = page_new(d->arena, &pb_EndpointsConfigDump__descriptor);
+    m->n_static_endpoint_configs = w.fixed.n;
+    m->static_endpoint_configs = (pb_EndpointsConfigDump_StaticEndpointConfig **)w.fixed.v;
+    m->n_dynamic_endpoint_configs = w.dynamic.n;
+    m->dynamic_endpoint_configs = (pb_EndpointsConfigDump_DynamicEndpointConfig **)w.dynamic.v;
     return &m->base;
 }
 

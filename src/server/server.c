@@ -25,7 +25,9 @@ enum mz_server_state mz_server_state(const struct mz_server *s)
 {
     if (__atomic_load_n(&s->process.health_failed, __ATOMIC_RELAXED))
         return MZ_SERVER_DRAINING;
-    return s->workers_started ? MZ_SERVER_LIVE : MZ_SERVER_INITIALIZING;
+    if (s->workers_started)
+        return MZ_SERVER_LIVE;
+    return s->clusters_ready ? MZ_SERVER_INITIALIZING : MZ_SERVER_PRE_INITIALIZING;
 }
 
 /* ---- building ---- */

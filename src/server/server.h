@@ -58,6 +58,7 @@ struct mz_server {
     bool log_format; /* of the bootstrap is set */
     bool flush_on_admin; /* rather than every flush_ms */
     bool workers_started, exiting, skip_exit;
+    bool clusters_ready; /* all of the first ones, by subscription too */
     struct mz_xds *xds;
     struct mz_workloads *workloads; /* NULL: the bootstrap has no such extension */
     const struct Envoy__Config__Core__V3__ConfigSource *workload_source; /* while the bootstrap is there */

@@ -211,6 +211,14 @@ struct mz_eds_shown {
     struct mz_str name, version, bytes;
     uint64_t updated_wall_us;
 };
+/* The endpoints that each cluster has now; made in @a, of which nothing is needed afterwards. Main thread. */
+struct mz_assignment_shown {
+    struct mz_str name; /* of the cluster */
+    bool via_api;
+    const struct Envoy__Config__Endpoint__V3__ClusterLoadAssignment *assignment;
+};
+void mz_cluster_manager_assignments(struct mz_cluster_manager *m, struct mz_arena *a,
+                                    void (*fn)(void *arg, const struct mz_assignment_shown *s), void *arg);
 void mz_cluster_manager_each_eds(struct mz_cluster_manager *m, void (*fn)(void *arg, const struct mz_eds_shown *s), void *arg);
 
 /* ---- cds.c: the subscription ---- */

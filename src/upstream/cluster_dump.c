@@ -121,6 +121,9 @@ static void text_cluster(struct mz_cluster *c, struct mz_buf *out)
 {
     mz_buf_printf(out, MZ_STR_FMT "::observability_name::" MZ_STR_FMT "\n", MZ_STR_ARG(c->name),
                   MZ_STR_ARG(c->stat_name));
+    if (eds_service(c).n)
+        mz_buf_printf(out, MZ_STR_FMT "::eds_service_name::" MZ_STR_FMT "\n", MZ_STR_ARG(c->name),
+                      MZ_STR_ARG(eds_service(c)));
     if (cluster_priv(c)->outlier)
         text_outlier(c, out);
     text_circuit(c, "default", &c->circuit[MZ_PRIORITY_DEFAULT], out);
@@ -128,8 +131,9 @@ static void text_cluster(struct mz_cluster *c, struct mz_buf *out)
     mz_buf_printf(out, MZ_STR_FMT "::added_via_api::%s\n", MZ_STR_ARG(c->name),
                   c->added_via_api ? "true" : "false");
     struct host_sets *s = cluster_sets_peek(c);
-    for (uint32_t i = 0; i < s->n_hosts; i++)
-        text_host(s->hosts[i], out);
+    for (uint32_t p = 0; p < s->n; p++)
+        for (uint32_t i = 0; i < s->v[p].lists[SOURCE_ALL].n; i++)
+            text_host(s->v[p].lists[SOURCE_ALL].v[i], out);
     host_sets_unref(s);
 }
 
@@ -317,10 +321,13 @@ static void json_cluster(struct mz_cluster *c, struct mz_buf *out)
     if (outlier_threshold(o, ORIGIN_EXTERNAL) > 0)
         json_percent("success_rate_ejection_threshold", outlier_threshold(o, ORIGIN_EXTERNAL), out);
     struct host_sets *s = cluster_sets_peek(c);
-    for (uint32_t i = 0; i < s->n_hosts; i++) {
-        mz_buf_append_str(out, i ? MZ_STR(",") : MZ_STR(",\"host_statuses\":["));
-        json_host(s->hosts[i], out);
-    }
+    const char *sep = ",\"host_statuses\":[";
+    for (uint32_t p = 0; p < s->n; p++)
+        for (uint32_t i = 0; i < s->v[p].lists[SOURCE_ALL].n; i++) {
+            mz_buf_append_str(out, mz_str_c(sep));
+            json_host(s->v[p].lists[SOURCE_ALL].v[i], out);
+            sep = ",";
+        }
     if (s->n_hosts)
         mz_buf_append_str(out, MZ_STR("]"));
     host_sets_unref(s);
@@ -329,6 +336,8 @@ static void json_cluster(struct mz_cluster *c, struct mz_buf *out)
                      outlier_threshold(o, ORIGIN_LOCAL), out);
     json_circuits(c, out);
     json_field(",", "observability_name", c->stat_name, out);
+    if (eds_service(c).n)
+        json_field(",", "eds_service_name", eds_service(c), out);
     mz_buf_append_str(out, MZ_STR("}"));
 }
 

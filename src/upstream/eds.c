@@ -54,6 +54,23 @@ struct mz_str eds_bytes(const struct mz_cluster *c)
     return bytes_of(cluster_priv(c)->entry->eds);
 }
 
+struct mz_str eds_service(const struct mz_cluster *c)
+{
+    const struct eds *e = cluster_priv(c)->entry->eds;
+    return e && !mz_str_eq(service_of(e), c->name) ? service_of(e) : MZ_STR("");
+}
+
+struct mz_str eds_drop_category(const struct mz_cluster *c, struct mz_arena *a)
+{
+    struct mz_proto_ctx ctx = { .arena = a, .unknown = MZ_UNKNOWN_COUNT };
+    struct mz_err err;
+    ProtobufCMessage *m = NULL;
+    if (!mz_msg_unpack(&ctx, eds_bytes(c), &pb_ClusterLoadAssignment__descriptor, &m, &err))
+        return MZ_STR("");
+    const pb_ClusterLoadAssignment_Policy *p = ((pb_ClusterLoadAssignment *)m)->policy;
+    return p && p->n_drop_overloads ? mz_str_c(p->drop_overloads[0]->category) : MZ_STR("");
+}
+
 static void eds_count(struct cluster_entry *entry, unsigned what)
 {
     const struct mz_cluster *c = cluster_entry_awake(entry);

@@ -558,6 +558,8 @@ void eds_reset(struct cluster_entry *e);
 bool eds_leaving(const struct mz_cluster *c, const struct host_sets *s);
 struct host_sets *eds_left(struct mz_cluster *c, struct host_sets *s, uint64_t seq);
 struct mz_str eds_bytes(const struct mz_cluster *c); /* the assignment as it came; under the manager's lock */
+struct mz_str eds_service(const struct mz_cluster *c); /* by which its endpoints are asked for, where that is not its name; else "" */
+struct mz_str eds_drop_category(const struct mz_cluster *c, struct mz_arena *a); /* of the first of its drop_overloads; "" none */
 struct host_sets *cluster_sets_made(struct mz_cluster *c); /* the hosts, if anybody made them; else NULL. A reference */
 
 /* aggregate.c */

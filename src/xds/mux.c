@@ -282,10 +282,44 @@ void mz_xds_watch_end(struct mz_xds_watch *w)
 
 /* ---- requests ---- */
 
+static void pending_show(struct mz_xds_mux *m)
+{
+    uint64_t n = 0;
+    for (unsigned t = 0; t < MZ_XDS_TYPE__COUNT; t++)
+        n += m->types[t].due;
+    mz_gauge_set(m->scope, CP_PENDING, (int64_t)n);
+}
+
+/* rate_limit_settings: false: later, the timer says when. */
+static bool token_take(struct mz_xds_mux *m)
+{
+    const struct mz_xds_mux_opts *o = &m->opts;
+    if (!(o->max_tokens > 0))
+        return true;
+    uint64_t now = mz_loop_now_us(m->xds->env.main);
+    double more = (double)(now - m->filled_us) * o->fill_rate / 1e6;
+    m->tokens = m->tokens + more < o->max_tokens ? m->tokens + more : o->max_tokens;
+    m->filled_us = now;
+    if (m->tokens >= 1) {
+        m->tokens -= 1;
+        return true;
+    }
+    mz_count(m->scope, CP_RATE_LIMIT, 1);
+    double wait_ms = (1 - m->tokens) / o->fill_rate * 1e3 + 1;
+    if (!mz_timer_armed(&m->refill))
+        mz_timer_start_ms(&m->refill, wait_ms < REFILL_MAX_MS ? (uint64_t)wait_ms : REFILL_MAX_MS);
+    return false;
+}
+
 static bool send_one(struct mz_xds_mux *m, enum mz_xds_type t)
 {
     struct type_state *s = state_of(m, t);
     struct mz_buf b;
+    if (!token_take(m)) {
+        s->due = true;
+        pending_show(m);
+        return false;
+    }
     mz_buf_init(&b);
     if (m->opts.delta)
         delta_request(m, t, &b);
@@ -293,8 +327,10 @@ static bool send_one(struct mz_xds_mux *m, enum mz_xds_type t)
         sotw_request(m, t, &b);
     bool sent = m->transport.send(m->stream, mz_buf_linearize(&b, mz_buf_len(&b)));
     mz_buf_fini(&b);
-    if (!sent)
+    if (!sent) {
+        m->tokens += m->opts.max_tokens > 0;
         return false;
+    }
     m->node_sent = true;
     s->due = s->answer_due = false;
     s->first_sent = true;
@@ -303,6 +339,8 @@ static bool send_one(struct mz_xds_mux *m, enum mz_xds_type t)
         delta_requested(m, t);
     else
         sotw_requested(m, t);
+    if (m->opts.max_tokens > 0)
+        pending_show(m);
     return true;
 }
 
@@ -311,6 +349,11 @@ static void flush(struct mz_xds_mux *m)
     for (unsigned t = 0; t < MZ_XDS_TYPE__COUNT && m->stream; t++)
         if (m->types[t].due && !send_one(m, (enum mz_xds_type)t))
             return;
+}
+
+static void refilled(struct mz_timer *t)
+{
+    flush(MZ_CONTAINER(t, struct mz_xds_mux, refill));
 }
 
 static void flush_task(struct mz_task *task)
@@ -500,6 +543,9 @@ struct mz_xds_mux *mz_xds_mux_create(struct mz_xds *x, const struct mz_xds_mux_o
     m->node = mz_arena_dup(a, o->node);
     m->retry_ms = RETRY_FIRST_MS;
     mz_timer_init(x->env.main, &m->retry, retry_fired);
+    mz_timer_init(x->env.main, &m->refill, refilled);
+    m->tokens = o->max_tokens;
+    m->filled_us = mz_loop_now_us(x->env.main);
     mz_task_init(&m->flush, flush_task);
     for (unsigned i = 0; i < MZ_XDS_TYPE__COUNT; i++) {
         mz_list_init(&m->types[i].every);
@@ -518,6 +564,7 @@ void mz_xds_mux_destroy(struct mz_xds_mux *m)
     if (m->stream)
         m->transport.close(m->stream);
     mz_timer_stop(&m->retry);
+    mz_timer_stop(&m->refill);
     mz_task_cancel(&m->flush);
     for (unsigned t = 0; t < MZ_XDS_TYPE__COUNT; t++) {
         struct type_state *s = &m->types[t];

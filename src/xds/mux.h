@@ -26,6 +26,7 @@ struct mz_xds_mux_opts {
     struct mz_str node;     /* packed envoy.config.core.v3.Node; copied */
     struct mz_str scope;    /* of control_plane.: "", "cluster_manager.cds." */
     struct mz_rand *rand;
+    double max_tokens, fill_rate; /* requests: a bucket of so many, so many more a second; max_tokens 0: no limit */
     void (*destroy)(void *arg); /* with the mux, transport.arg; NULL */
 };
 struct mz_xds_mux *mz_xds_mux_create(struct mz_xds *x, const struct mz_xds_mux_opts *o, const struct mz_xds_transport *t);

@@ -9,6 +9,7 @@
 
 #define RETRY_FIRST_MS 500
 #define RETRY_MAX_MS   30000
+#define REFILL_MAX_MS  3600000
 
 struct mz_xds_watch {
     struct mz_list link; /* of its type: wildcards, or its name */
@@ -64,6 +65,9 @@ struct mz_xds_mux {
     bool started, node_sent, connected /* it said something */, told /* that it is away */;
     uint32_t retry_ms;
     struct mz_timer retry;
+    struct mz_timer refill; /* runs while requests wait for the next token */
+    double tokens;
+    uint64_t filled_us;
     struct mz_task flush;
     struct type_state types[MZ_XDS_TYPE__COUNT];
     unsigned dispatching;

@@ -49,25 +49,27 @@ static void refresh(void *arg)
 
 static bool file_create(struct mz_subscription *s, const pb_ConfigSource *m, struct mz_err *err)
 {
-    const pb_PathConfigSource *p = m->path_config_source;
+    bool plain = m->config_source_specifier_case == pb_ConfigSource_CONFIG_SOURCE_SPECIFIER_PATH;
+    const pb_PathConfigSource *p = plain ? NULL : m->path_config_source; /* plain: the old field */
+    const char *path = plain ? m->path : p->path;
     struct file *f = mz_new0(MZ_MEM_XDS, struct file);
     s->state = f;
-    f->path = mz_strndup(MZ_MEM_XDS, p->path, strlen(p->path));
+    f->path = mz_strndup(MZ_MEM_XDS, path, strlen(path));
     if (access(f->path, F_OK) != 0)
         return mz_err_set(err,
                           "paths must refer to an existing path in the system: '%s' does not exist",
                           f->path) ||
-               mz_err_at(err, "path_config_source.path");
+               mz_err_at(err, plain ? "path" : "path_config_source.path");
     if (s->xds->env.validate)
         return true;
     char dir[4097];
     struct mz_str at = mz_str_c(f->path);
-    if (p->watched_directory) {
+    if (p && p->watched_directory) {
         int n = snprintf(dir, sizeof(dir), "%s/", p->watched_directory->path);
         at = (struct mz_str){ dir, n > 0 && (size_t)n < sizeof(dir) ? (size_t)n : 0 };
     }
     f->watch = mz_file_watch_add(s->xds->watches, at, refresh, s, err);
-    return f->watch || mz_err_at(err, "path_config_source");
+    return f->watch || mz_err_at(err, plain ? "path" : "path_config_source");
 }
 
 static void file_destroy(struct mz_subscription *s)

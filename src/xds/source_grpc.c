@@ -15,6 +15,18 @@ struct over_grpc {
 
 /* ---- streams ---- */
 
+/* A bucket of 100, 10 more a second, where the settings do not say (Envoy). */
+static bool rate_limit(const pb_RateLimitSettings *m, struct mz_xds_mux_opts *o, struct mz_err *err)
+{
+    if (!m)
+        return true;
+    o->max_tokens = mz_u32_or(m->max_tokens, 100);
+    o->fill_rate = m->fill_rate ? m->fill_rate->value : 10;
+    if (o->max_tokens < 1)
+        return mz_err_set(err, "must be at least 1") || mz_err_at(err, "max_tokens");
+    return true;
+}
+
 static bool is_delta(const pb_ApiConfigSource *m)
 {
     return m->api_type == pb_ApiConfigSource_ApiType_DELTA_GRPC ||
@@ -45,6 +57,10 @@ static struct mz_xds_mux *mux_make(struct mz_xds *x, const pb_ApiConfigSource *m
     }
     if (!ads && !(o.delta ? xds_types[t].delta_method : xds_types[t].stream_method)) {
         mz_err_set(err, "this type comes by ADS or from a file only");
+        return NULL;
+    }
+    if (!rate_limit(m->rate_limit_settings, &o, err)) {
+        mz_err_at(err, "rate_limit_settings");
         return NULL;
     }
     if (m->n_cluster_names || m->n_grpc_services != 1) {

@@ -104,6 +104,9 @@ static bool rest_create(struct mz_subscription *s, const pb_ConfigSource *m, str
         return mz_err_set(err, "exactly one is required, and no grpc_services") ||
                mz_err_at(err, "api_config_source.cluster_names");
     r->cluster = mz_strndup(MZ_MEM_XDS, api->cluster_names[0], strlen(api->cluster_names[0]));
+    if (api->rate_limit_settings)
+        return mz_err_set(err, "is for gRPC: refresh_delay says how often") ||
+               mz_err_at(err, "api_config_source.rate_limit_settings");
     if (api->transport_api_version != pb_ApiVersion_V3)
         return mz_err_set(err, "V3 is required") ||
                mz_err_at(err, "api_config_source.transport_api_version");

@@ -71,6 +71,7 @@ static void on_first_timeout(struct mz_timer *t)
 static const struct source_ops *source_of(const pb_ConfigSource *m, struct mz_err *err)
 {
     switch (m->config_source_specifier_case) {
+    case pb_ConfigSource_CONFIG_SOURCE_SPECIFIER_PATH:
     case pb_ConfigSource_CONFIG_SOURCE_SPECIFIER_PATH_CONFIG_SOURCE:
         return &source_file;
     case pb_ConfigSource_CONFIG_SOURCE_SPECIFIER_API_CONFIG_SOURCE:

@@ -214,6 +214,8 @@ def rules_of(r):
     rule = getattr(r, kind)
     if kind == "string":
         yield from text_rules(rule)
+    elif kind == "double" and rule.HasField("gt"):
+        yield "ABOVE", rule.gt, rule.gt
     elif kind == "bytes":
         yield "LENGTH", 0.0, float(rule.max_len)
     elif kind == "enum":

@@ -19,7 +19,6 @@ from gen_proto import short_names  # noqa: E402
 ON_PURPOSE = {
     "envoy.extensions.load_balancing_policies.subset.v3.Subset.": "its bytes are read as Cluster.LbSubsetConfig, which has the same fields (cluster_lb_typed.c)",
     "envoy.admin.v3.": "printed by admin pages, never configuration",
-    "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy.DropOverload.category": "a name for load reports",
     "envoy.config.core.v3.Metadata.typed_filter_metadata": "for extensions of their own; shown by /config_dump",
     "envoy.config.core.v3.SocketOption.description": "for people",
     "envoy.extensions.transport_sockets.starttls.v3.StartTlsConfig.cleartext_socket_config": "of the plain transport, which has nothing to configure",

@@ -281,6 +281,17 @@ static void reject(struct state *st, struct mz_str name)
            MZ_STR("the service's answer changes headers in a way that cannot be sent"), NULL);
 }
 
+static void forbid(struct state *st, struct mz_str name)
+{
+    count(st, EA_INVALID, EAC_INVALID);
+    refuse(st, 500, MZ_STR(""), "ext_authz_invalid",
+           mz_arena_printf(mz_stream_arena(st->base.stream),
+                           "the service's answer changes '" MZ_STR_FMT
+                           "', which decoder_header_mutation_rules forbid",
+                           MZ_STR_ARG(name.n < 256 ? name : MZ_STR(""))),
+           NULL);
+}
+
 static void too_large(struct state *st)
 {
     mz_count(cfg_of(st)->scope, EA_REQUEST_LIMITS, 1);
@@ -300,9 +311,13 @@ static void allowed(struct state *st, const struct authz_reply *r)
     struct mz_str name = { NULL, 0 };
     struct mz_headers *h = mz_stream_request_headers(st->base.stream);
     bool changes = r->request.n || r->n_remove || r->query.n || r->n_query_remove;
-    enum ea_applied applied = ea_apply_request(r, h, &name);
+    enum ea_applied applied = ea_apply_request(r, cfg_of(st)->rules, h, &name);
     if (applied == EA_BAD_HEADER || (cfg_of(st)->validate && !ea_valid(&r->response, &name))) {
         reject(st, name);
+        return;
+    }
+    if (applied == EA_FORBIDDEN) {
+        forbid(st, name);
         return;
     }
     if (applied == EA_TOO_LARGE) {

@@ -3,6 +3,7 @@
 /* Between ext_authz.c (the filter), ext_authz_config.c and ext_authz_apply.c (what an answer changes). */
 #include "filters/ext_authz/ext_authz.h"
 #include "filters/http/http_filters.h"
+#include "filters/http/mutation_rules.h"
 #include "filters/http/side_call.h"
 
 /* http.<prefix>.ext_authz.<stat_prefix> */
@@ -47,6 +48,8 @@ struct ea_cfg {
     bool only_allowed; /* not: all headers but the disallowed ones */
     struct authz_names allowed, disallowed;
     unsigned status_on_error;
+    const struct mutation_rules *rules; /* of what may be changed in a request; NULL: anything */
+    struct mutation_rules rules_of;
     uint32_t max_denied_body; /* 0: all of it */
     struct mz_str *namespaces, *route_namespaces;
     size_t n_namespaces, n_route_namespaces;
@@ -67,10 +70,12 @@ void ea_route_config_destroy(void *cfg);
 enum ea_applied {
     EA_APPLIED,
     EA_BAD_HEADER, /* out_name: a name or value that cannot be sent */
+    EA_FORBIDDEN,  /* by the rules, which say that it is an error */
     EA_TOO_LARGE,  /* the request exceeds the limits of a head */
 };
 /* Changes the request as an answer says; @limits of the connection manager. What frames a message is left alone. */
-enum ea_applied ea_apply_request(const struct authz_reply *r, struct mz_headers *h, struct mz_str *out_name);
+enum ea_applied ea_apply_request(const struct authz_reply *r, const struct mutation_rules *rules, struct mz_headers *h,
+                                 struct mz_str *out_name);
 /* Those that may go into an answer, checked: the first that may not be sent is in out_name (NULL otherwise). */
 bool ea_valid(const struct authz_headers *v, struct mz_str *out_name);
 void ea_apply_response(const struct authz_headers *v, struct mz_headers *h);

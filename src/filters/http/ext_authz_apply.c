@@ -24,26 +24,49 @@ static void append(struct mz_headers *h, struct mz_str name, struct mz_str value
     e->value = mz_arena_cat(h->arena, MZ_COUNT(parts), parts);
 }
 
-static bool change_request(const struct authz_header *c, struct mz_headers *h)
+static enum ea_applied verdict_of(enum mutation_verdict v)
+{
+    return v == MUTATION_REFUSED ? EA_FORBIDDEN : EA_APPLIED;
+}
+
+static enum ea_applied change_request(const struct authz_header *c,
+                                      const struct mutation_rules *rules, struct mz_headers *h)
 {
     bool pseudo = c->name.n && c->name.p[0] == ':';
     if (foreign_header_frames(c->name))
-        return true;
-    if (!foreign_header_fits_request(c->name, c->value))
-        return false;
+        return EA_APPLIED;
+    bool fits = foreign_header_fits_request(c->name, c->value);
+    if (!fits && !rules)
+        return EA_BAD_HEADER;
+    enum mutation_verdict v = !rules ? MUTATION_ALLOWED
+                              : fits ? mutation_rules_set(rules, c->name)
+                                     : mutation_rules_deny(rules);
+    if (v != MUTATION_ALLOWED)
+        return verdict_of(v);
     if (c->action == AUTHZ_APPEND && !pseudo)
         append(h, c->name, c->value);
     else if (c->action == AUTHZ_ADD && !pseudo && !mz_str_eq(c->name, MZ_STR("host")))
         mz_headers_add(h, c->name, c->value);
     else if (c->action != AUTHZ_APPEND)
         set(h, c->name, c->value);
-    return true;
+    return EA_APPLIED;
 }
 
 static bool removable(struct mz_str name)
 {
     return name.n && name.p[0] != ':' && !mz_str_eq(name, MZ_STR("host")) &&
            !foreign_header_frames(name);
+}
+
+static enum ea_applied remove_one(struct mz_str name, const struct mutation_rules *rules,
+                                  struct mz_headers *h)
+{
+    enum mutation_verdict v = rules && !foreign_header_frames(name)
+                                  ? mutation_rules_remove(rules, name)
+                                  : MUTATION_ALLOWED;
+    if (v == MUTATION_ALLOWED && removable(name))
+        (void)mz_headers_remove(h, name);
+    return verdict_of(v);
 }
 
 /* ---- the query ---- */
@@ -101,18 +124,21 @@ static bool change_query(const struct authz_reply *r, struct mz_headers *h, stru
 #define HEAD_COUNT_MAX 100
 #define HEAD_BYTES_MAX (60u << 10)
 
-enum ea_applied ea_apply_request(const struct authz_reply *r, struct mz_headers *h,
-                                 struct mz_str *out_name)
+enum ea_applied ea_apply_request(const struct authz_reply *r, const struct mutation_rules *rules,
+                                 struct mz_headers *h, struct mz_str *out_name)
 {
     uint32_t before = h->live;
+    enum ea_applied done;
     for (size_t i = 0; i < r->request.n; i++)
-        if (!change_request(&r->request.v[i], h)) {
+        if ((done = change_request(&r->request.v[i], rules, h)) != EA_APPLIED) {
             *out_name = r->request.v[i].name;
-            return EA_BAD_HEADER;
+            return done;
         }
     for (size_t i = 0; i < r->n_remove; i++)
-        if (removable(r->remove[i]))
-            (void)mz_headers_remove(h, r->remove[i]);
+        if ((done = remove_one(r->remove[i], rules, h)) != EA_APPLIED) {
+            *out_name = r->remove[i];
+            return done;
+        }
     if (!change_query(r, h, out_name))
         return EA_BAD_HEADER;
     bool grown = h->live > before || r->request.n || r->query.n;

@@ -41,6 +41,7 @@ static struct mz_str *texts(char *const *v, size_t n, struct mz_arena *a)
 void ea_config_destroy(void *cfg)
 {
     struct ea_cfg *c = cfg;
+    mutation_rules_fini(&c->rules_of);
     authz_service_fini(c->service);
     authz_names_fini(&c->allowed);
     authz_names_fini(&c->disallowed);
@@ -103,6 +104,15 @@ static bool enabled_build(const pb_http_ext_authz_ExtAuthz *m, struct ea_cfg *c,
     return c->enabled_metadata || mz_err_at(err, "filter_enabled_metadata");
 }
 
+static bool rules_build(const pb_http_ext_authz_ExtAuthz *m, struct ea_cfg *c, struct mz_err *err)
+{
+    if (!m->decoder_header_mutation_rules)
+        return true;
+    c->rules = &c->rules_of;
+    return mutation_rules_build(m->decoder_header_mutation_rules, &c->rules_of, err) ||
+           mz_err_at(err, "decoder_header_mutation_rules");
+}
+
 static void options_fill(const pb_http_ext_authz_ExtAuthz *m, const struct mz_factory *f,
                          struct ea_cfg *c)
 {
@@ -149,7 +159,8 @@ void *ea_config_build(const void *msg, const struct mz_factory *f, struct mz_err
     struct ea_cfg *c = mz_arena_new0(a, struct ea_cfg);
     c->arena = a;
     scopes_create(m, f, c);
-    if (service_build(m, c, err) && lists_build(m, c, err) && enabled_build(m, c, err)) {
+    if (service_build(m, c, err) && lists_build(m, c, err) && enabled_build(m, c, err) &&
+        rules_build(m, c, err)) {
         options_fill(m, f, c);
         return c;
     }

@@ -59,7 +59,7 @@ static void test_request_changes(void **state)
         const struct authz_reply r = { .request = { &c, 1 } };
         struct mz_headers *h = request();
         struct mz_str name, value;
-        if (ea_apply_request(&r, h, &name) != changes[i].applied)
+        if (ea_apply_request(&r, NULL, h, &name) != changes[i].applied)
             fail_msg("%zu: %s", i, changes[i].name);
         bool there = mz_headers_joined(h, mz_str_c(changes[i].header), &value);
         assert_int_equal(there, changes[i].then != NULL);
@@ -76,16 +76,16 @@ static void test_query(void **state)
     struct mz_str drop[] = { MZ_STR_INIT("a"), MZ_STR_INIT("none") }, name;
     struct mz_headers *h = request();
     struct authz_reply r = { .query = { set, 2 }, .query_remove = drop, .n_query_remove = 2 };
-    assert_int_equal(ea_apply_request(&r, h, &name), EA_APPLIED);
+    assert_int_equal(ea_apply_request(&r, NULL, h, &name), EA_APPLIED);
     assert_true(mz_str_eq(mz_headers_path(h), MZ_STR("/p?c=&b=9&n=x%20y")));
     set[1].value = MZ_STR("x y");
-    assert_int_equal(ea_apply_request(&r, request(), &name), EA_BAD_HEADER);
+    assert_int_equal(ea_apply_request(&r, NULL, request(), &name), EA_BAD_HEADER);
     set[1].value = MZ_STR("1&admin=1");
-    assert_int_equal(ea_apply_request(&r, request(), &name), EA_BAD_HEADER);
+    assert_int_equal(ea_apply_request(&r, NULL, request(), &name), EA_BAD_HEADER);
     r = (struct authz_reply){ .query_remove = drop, .n_query_remove = 1 };
     h = request();
     mz_headers_set_id(h, MZ_H_PATH, MZ_STR("/only?a=1"));
-    assert_int_equal(ea_apply_request(&r, h, &name), EA_APPLIED);
+    assert_int_equal(ea_apply_request(&r, NULL, h, &name), EA_APPLIED);
     assert_true(mz_str_eq(mz_headers_path(h), MZ_STR("/only")));
 }
 
@@ -97,14 +97,14 @@ static void test_removals_and_size(void **state)
                   name;
     struct mz_headers *h = request();
     const struct authz_reply r = { .remove = remove, .n_remove = MZ_COUNT(remove) };
-    assert_int_equal(ea_apply_request(&r, h, &name), EA_APPLIED);
+    assert_int_equal(ea_apply_request(&r, NULL, h, &name), EA_APPLIED);
     assert_int_equal(h->live, 4);
     struct authz_header many[100];
     for (size_t i = 0; i < MZ_COUNT(many); i++)
         many[i] =
             (struct authz_header){ mz_arena_printf(arena, "x-%zu", i), MZ_STR("v"), AUTHZ_SET };
     const struct authz_reply large = { .request = { many, MZ_COUNT(many) } };
-    assert_int_equal(ea_apply_request(&large, request(), &name), EA_TOO_LARGE);
+    assert_int_equal(ea_apply_request(&large, NULL, request(), &name), EA_TOO_LARGE);
 }
 
 static void test_answers(void **state)

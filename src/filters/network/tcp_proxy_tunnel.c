@@ -247,8 +247,6 @@ static void pool_ready(void *arg, const struct mz_pool_ready *r)
     i->up.connect_start_us = r->connect_start_us;
     i->up.connect_us = r->connect_us;
     i->up.pool_ready_us = tcp_now_us(t->s);
-    i->up.protocol = r->protocol;
-    i->up.has_protocol = true;
     tcp_attempt_host(t->s, r->host);
     struct mz_str host = host_made(t->s);
     if (!host_good(host)) {

@@ -112,6 +112,29 @@ def test_allowed_with_changes(mesh, authz, px):
     assert mesh.upstreams[0].requests[-1].target == "/p?y=4&a=b&q=2" or mesh.upstreams[0].requests[-1].target == "/p?a=b&q=2&y=4"
 
 
+@pytest.mark.parametrize("rules,changed,status", [
+    ({}, {"x-new", "path", "x-gone"}, 200), ({"disallow_system": True}, {"x-new", "x-gone"}, 200), ({"disallow_all": True}, set(), 200),
+    ({"allow_envoy": True}, {"x-new", "path", "x-gone", "x-envoy-z"}, 200), ({"allow_all_routing": True}, {"x-new", "path", "x-gone", "host"}, 200),
+    ({"disallow_expression": {"regex": "x-new|:path"}}, {"x-gone"}, 200), ({"disallow_expression": {"regex": "new"}}, {"x-new", "path", "x-gone"}, 200),
+    ({"disallow_all": True, "allow_expression": {"regex": "host|x-envoy-.*"}}, {"host", "x-envoy-z"}, 200),
+    ({"allow_expression": {"regex": "x-.*"}, "disallow_expression": {"regex": ".*gone"}}, {"x-new", "path", "x-envoy-z"}, 200),
+    ({"disallow_is_error": True}, None, 500), ({"disallow_is_error": True, "allow_envoy": True, "allow_all_routing": True}, {"x-new", "path", "x-gone", "host", "x-envoy-z"}, 200)])
+def test_rules_of_what_may_be_changed(mesh, authz, rules, changed, status):
+    px = mesh.proxy(boot=boot(mesh, authz.port, decoder_header_mutation_rules=rules))
+    authz.answer = ok(headers=[header("x-new", "1"), header(":path", "/q"), header("host", "b"), header("x-envoy-z", "1")], headers_to_remove=["x-gone"],
+                      response_headers_to_add=[header("x-new", "back")])
+    r = px.get("/p", headers=[("x-gone", "1")])
+    assert r.status == status
+    if status == 500:
+        assert px.stat("http.in.ext_authz.invalid") == 1 and px.access_log()[0]["details"] == "ext_authz_invalid" and not mesh.upstreams[0].requests
+        return
+    got = mesh.upstreams[0].requests[-1]
+    have = {n.lower(): v for n, v in got.headers}
+    seen = {k for k in ("x-new", "x-envoy-z") if k in have} | ({"path"} if got.target == "/q" else set()) | ({"host"} if have["host"] == "b" else set()) | \
+        (set() if "x-gone" in have else {"x-gone"})
+    assert seen == changed and r.get("x-new") == "back"  # answers are not asked about
+
+
 def test_response_headers(mesh, authz, px):
     mesh.upstreams[0].script[0].headers = [("x-there", "up")]
     for action, new, there in (("APPEND_IF_EXISTS_OR_ADD", ["1"], ["up", "1"]), ("ADD_IF_ABSENT", ["1"], ["up"]),

@@ -130,6 +130,20 @@ def test_what_a_listener_waits_for(world):  # O4: /init_dump has Envoy's names; 
     assert dump("?mask=nothing") == []
 
 
+def test_requests_have_a_rate(world, mesh):  # rate_limit_settings
+    up = mesh.upstream("up")
+    world.serve(up)
+    api = world.api()
+    world.api = lambda: {**api, "rate_limit_settings": {"max_tokens": 2, "fill_rate": 20}}
+    px = world.start()
+    until(lambda: world.get().status == 200, 10, "the first resources")
+    for i in range(3):
+        world.ads.set("route", dynamic.routes("r", dynamic.direct(f"{i}")))
+        until(lambda i=i: world.get().body == f"{i}".encode(), 10, "the table")
+    assert px.stat("control_plane.rate_limit_enforced") > 0
+    until(lambda: px.stat("control_plane.pending_requests") == 0, 10, "all requests to be sent")
+
+
 def test_no_control_plane(mesh):  # initial_fetch_timeout: the start goes on without
     fields = {"initial_fetch_timeout": "1s"}
     boot = config.bootstrap([], [config.cluster("xds", [free_port()], http=H2)], free_port(), dynamic_resources={

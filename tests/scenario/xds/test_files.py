@@ -287,7 +287,18 @@ def test_watched_directory(dyn, mesh):  # X1: a ConfigMap changes by a link besi
     until(lambda: dyn.get().body == b"v2", 5, "the other data")
 
 
+def test_the_old_field_for_a_file(dyn):  # ConfigSource.path
+    source = dyn.files.source
+    dyn.files.source = lambda name, **fields: {"path": source(name)["path_config_source"]["path"], "resource_api_version": "V3"}
+    dyn.files.put("lds", "listener", dyn.listener("one"))
+    dyn.start()
+    until(lambda: dyn.get().body == b"one", 5, "the listener")
+    dyn.files.put("lds", "listener", dyn.listener("two"))
+    until(lambda: dyn.get().body == b"two", 5, "its change")
+
+
 @pytest.mark.parametrize("broken,what", [
+    ({"path": "/no/such", "resource_api_version": "V3"}, "lds_config.path: paths must refer"),
     ({"path_config_source": {"path": "/no/such"}, "resource_api_version": "V3"}, "does not exist"),
     ({"path_config_source": {"path": "/etc/passwd"}}, "V3"),
     ({"resource_api_version": "V3"}, "config_source_specifier"),
