@@ -2,6 +2,9 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sysexits.h>
 
 #include "base/arena.h"
@@ -67,4 +70,26 @@ int mz_mem_forgotten(void)
     }
     return rc;
 #endif
+}
+
+static bool has_folder(const char *path, const char *folder)
+{
+    const size_t n = strlen(folder);
+    for (const char *p = path; (p = strstr(p, folder)); p += n)
+        if ((p == path || p[-1] == ':') && (!p[n] || p[n] == ':'))
+            return true;
+    return false;
+}
+
+void mz_program_path(void)
+{
+    static const char *const folders[] = { "/usr/local/sbin", "/usr/sbin", "/sbin" };
+    char path[4096];
+    const char *now = getenv("PATH");
+    int n = snprintf(path, sizeof(path), "%s", now && *now ? now : "/usr/local/bin:/usr/bin:/bin");
+    for (size_t i = 0; i < MZ_COUNT(folders) && n > 0 && (size_t)n < sizeof(path); i++)
+        if (!has_folder(path, folders[i]))
+            n += snprintf(path + n, sizeof(path) - (size_t)n, ":%s", folders[i]);
+    if (n > 0 && (size_t)n < sizeof(path)) /* such a long one stays as it is */
+        (void)setenv("PATH", path, 1);
 }

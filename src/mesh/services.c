@@ -270,7 +270,8 @@ void services_changed(struct services *v)
 
 bool services_settled(const struct services *v)
 {
-    return !are_needed(v->s) || (!mz_timer_armed(&v->soon) && !v->asked && !v->restore.pid);
+    return !are_needed(v->s) || (!mz_timer_armed(&v->soon) && !v->asked &&
+                                 !v->rules[0].restore.pid && !v->rules[1].restore.pid);
 }
 
 void services_stop(struct services *v)

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/program.h"
 #include "mesh/client.h"
 #include "mesh/json.h"
 #include "mesh/line.h"
@@ -455,6 +456,7 @@ int mz_mesh_up(const struct mz_mesh_up_opts *o, struct mz_err *err)
     int code = 1;
     *err = (struct mz_err){ 0 };
     k.began_us = mz_clock->mono_us();
+    mz_program_path();
     if (mz_mesh_spaces_check(err) && find_programs(&k, err) && read_folder(&k, err) &&
         is_free(&k, err) && open_ports(&k, err)) {
         block_signals(&k); /* from here on there is something to tidy up */

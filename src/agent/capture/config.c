@@ -11,6 +11,7 @@
 #include "agent/agent.h"
 #include "agent/capture/capture.h"
 #include "base/args.h"
+#include "base/program.h"
 
 #define AT(field) offsetof(struct mz_capture_config, field)
 /* The environment has each option too: --dry-run is DRY_RUN. */
@@ -459,6 +460,7 @@ int mz_capture_main(int argc, char **argv)
     struct mz_err err = { 0 };
     struct arg_result rest = { 0 };
     char why[256] = "";
+    mz_program_path();
     defaults(&c);
     if (!from_environment(&c, &err)) {
         fprintf(stderr, "Error: %s\n", err.msg);
