@@ -48,9 +48,22 @@ ON_PURPOSE = {
     "stats.PluginConfig.graceful_deletion_interval": "the same",
     **{f"istio.mesh.v1alpha1.ProxyConfig.{f}": "for agents: defaultConfig goes into PROXY_CONFIG whole (inject/layers.c)" for f in (
         "drain_duration", "discovery_address", "interception_mode", "proxy_metadata", "runtime_values", "extra_stat_tags",
-        "termination_drain_duration", "proxy_stats_matcher", "hold_application_until_proxy_starts", "ca_certificates_pem")},
+        "termination_drain_duration", "proxy_stats_matcher", "hold_application_until_proxy_starts", "ca_certificates_pem",
+        "config_path", "binary_path", "tracing_service_name", "zipkin_address", "statsd_udp_address",
+        "envoy_metrics_service_address", "proxy_admin_port", "control_plane_auth_policy", "custom_config_file", "stat_name_length",
+        "proxy_bootstrap_template_path", "envoy_access_log_service", "envoy_metrics_service", "status_port", "private_key_provider",
+        "file_flush_interval", "file_flush_min_size_kb", "stats_compression")},
+    **{f"istio.mesh.v1alpha1.{m}": "for agents: of PROXY_CONFIG" for m in (
+        "RemoteService.", "PrivateKeyProvider.", "Tracing.Lightstep.", "Tracing.Stackdriver.",
+        "Tracing.lightstep", "Tracing.stackdriver", "Tracing.tls_settings",
+        "ProxyConfig.ConnectionSettings.global_downstream_connection_limit")},
     "istio.mesh.v1alpha1.ProxyConfig.ProxyStatsMatcher.": "for agents, too",
     "istio.networking.v1alpha3.EnvoyFilter.Patch.filter_class": "Istio's own control plane does not read it either",
+    **{f"istio.{f}": "Istio takes it, and its control plane does not read it" for f in (
+        "networking.v1alpha3.L4MatchAttributes.source_subnet", "networking.v1alpha3.OutlierDetection.consecutive_errors",
+        "networking.v1alpha3.LoadBalancerSettings.backend_utilization", "networking.v1alpha3.LoadBalancerSettings.BackendUtilizationLB.",
+        "networking.v1alpha3.Server.default_endpoint", "security.v1beta1.JWTRule.presence",
+        "networking.v1alpha3.EnvoyFilter.EnvoyConfigObjectMatch.waypoint")},
     "xds.type.v3.TypedStruct.": "opened by its descriptor (src/proto/any.c)",
 }
 # Defects that are known: the field, and where it ought to be read. Nothing may be added here; what is read leaves.

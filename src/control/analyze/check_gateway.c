@@ -23,17 +23,28 @@ static bool certificates(const ist_ServerTLSSettings *t, struct mz_err *err)
     const bool own = mutual || t->mode == ist_ServerTLSSettings_TLSmode_SIMPLE;
     if (t->mode == ist_ServerTLSSettings_TLSmode_ISTIO_MUTUAL &&
         (t->credential_name[0] || t->n_credential_names || t->server_certificate[0] ||
-         t->private_key[0] || t->ca_certificates[0]))
+         t->private_key[0] || t->ca_certificates[0] || t->n_tls_certificates))
         return mz_err_set(err, "ISTIO_MUTUAL has the mesh's certificates and no others");
     if ((t->credential_name[0] != 0) + (t->n_credential_names > 0) +
-            (t->server_certificate[0] && t->private_key[0]) >
+            (t->server_certificate[0] && t->private_key[0]) + (t->n_tls_certificates > 0) >
         1)
-        return mz_err_set(err, "only one of credential_name, credential_names and "
-                               "server_certificate with private_key can be set");
+        return mz_err_set(err, "only one of credential_name, credential_names, tls_certificates "
+                               "and server_certificate with private_key can be set");
+    if (t->ca_crl[0] && t->credential_name[0])
+        return AT(mz_err_set(err, "stands in the Secret of credential_name, or not at all"),
+                  "ca_crl");
+    if (t->ca_crl[0] && t->mode == ist_ServerTLSSettings_TLSmode_SIMPLE)
+        return AT(mz_err_set(err, "clients have no certificates in SIMPLE"), "ca_crl");
     if (!own || t->credential_name[0] || t->n_credential_names)
         return true;
-    if (!t->server_certificate[0] || !t->private_key[0])
-        return mz_err_set(err, "needs credential_name, or server_certificate and private_key");
+    for (size_t i = 0; i < t->n_tls_certificates; i++)
+        if (!t->tls_certificates[i]->server_certificate[0] ||
+            !t->tls_certificates[i]->private_key[0])
+            return AT(mz_err_set(err, "needs server_certificate and private_key"),
+                      "tls_certificates[%zu]", i);
+    if (!t->n_tls_certificates && (!t->server_certificate[0] || !t->private_key[0]))
+        return mz_err_set(
+            err, "needs credential_name, tls_certificates, or server_certificate and private_key");
     return !mutual || t->ca_certificates[0] ||
            AT(mz_err_set(err, "is required"), "ca_certificates");
 }

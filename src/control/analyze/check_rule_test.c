@@ -262,7 +262,8 @@ static const struct {
     { "Gateway",
       "{servers: [{port: {number: 443, name: p, protocol: HTTPS}, hosts: ['*'], tls: {mode: "
       "SIMPLE}}]}",
-      "spec.servers[0].tls: needs credential_name, or server_certificate and private_key" },
+      "spec.servers[0].tls: needs credential_name, tls_certificates, or server_certificate and "
+      "private_key" },
     { "Gateway",
       "{servers: [{port: {number: 443, name: p, protocol: HTTPS}, hosts: ['*'], tls: {mode: "
       "SIMPLE, credentialNames: [a, b]}}]}",
@@ -270,13 +271,13 @@ static const struct {
     { "Gateway",
       "{servers: [{port: {number: 443, name: p, protocol: HTTPS}, hosts: ['*'], tls: {mode: "
       "SIMPLE, credentialName: a, credentialNames: [b]}}]}",
-      "spec.servers[0].tls: only one of credential_name, credential_names and server_certificate "
-      "with private_key can be set" },
+      "spec.servers[0].tls: only one of credential_name, credential_names, tls_certificates and "
+      "server_certificate with private_key can be set" },
     { "Gateway",
       "{servers: [{port: {number: 443, name: p, protocol: HTTPS}, hosts: ['*'], tls: {mode: "
       "SIMPLE, credentialName: a, serverCertificate: b, privateKey: c}}]}",
-      "spec.servers[0].tls: only one of credential_name, credential_names and server_certificate "
-      "with private_key can be set" },
+      "spec.servers[0].tls: only one of credential_name, credential_names, tls_certificates and "
+      "server_certificate with private_key can be set" },
     { "Gateway",
       "{servers: [{port: {number: 443, name: p, protocol: HTTPS}, hosts: ['*'], tls: {mode: "
       "MUTUAL, serverCertificate: b, privateKey: c}}]}",

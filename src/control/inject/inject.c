@@ -276,6 +276,12 @@ static void add_labels(const struct injection *i, json_t *labels)
     set_text(labels, versions[0], label_of(labels, versions, 3, "latest"), true);
 }
 
+unsigned status_port(const struct injection *i)
+{
+    const json_int_t said = json_integer_value(json_object_get(i->config, "statusPort"));
+    return said > 0 && said <= UINT16_MAX ? (unsigned)said : i->o->status_port;
+}
+
 /* Something sends the pod's traffic to the proxy. */
 static bool has_init(const struct injection *i)
 {

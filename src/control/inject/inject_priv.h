@@ -17,6 +17,7 @@ struct injection {
 /* An annotation's text; @otherwise when it is not there. */
 const char *annotation(const struct injection *i, const char *name, const char *otherwise);
 const char *config_text(const struct injection *i, const char *name, const char *otherwise);
+unsigned status_port(const struct injection *i); /* of the agent; annotations may say another */
 bool config_is(const struct injection *i, const char *name);
 json_t *proxy_config_read(const char *text, struct mz_err *err); /* known fields in their order; NULL and @err */
 

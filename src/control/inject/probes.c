@@ -92,7 +92,7 @@ char *probes_rewrite(const struct injection *i)
     static const char *const lists[] = { "initContainers", "containers" }; /* some go on running */
     const char *off = annotation(i, "sidecar.istio.io/rewriteAppHTTPProbers", "true");
     const char *port = annotation(i, "status.sidecar.istio.io/port", "");
-    uint64_t status = i->o->status_port;
+    uint64_t status = status_port(i);
     size_t at;
     json_t *c, *map = json_object();
     (void)mz_str_u64(mz_str_c(port), &status); /* else the default */

@@ -9,6 +9,7 @@ static const char *const fields[] = {
     "tracingServiceName",
     "drainDuration",
     "discoveryAddress",
+    "zipkinAddress",
     "statsdUdpAddress",
     "proxyAdminPort",
     "controlPlaneAuthPolicy",
@@ -18,6 +19,7 @@ static const char *const fields[] = {
     "proxyBootstrapTemplatePath",
     "interceptionMode",
     "tracing",
+    "envoyMetricsServiceAddress",
     "envoyAccessLogService",
     "envoyMetricsService",
     "proxyMetadata",
@@ -36,6 +38,8 @@ static const char *const fields[] = {
     "proxyHeaders",
     "fileFlushInterval",
     "fileFlushMinSizeKb",
+    "statsCompression",
+    "connectionSettings",
 };
 
 static bool is_known(const char *key)

@@ -52,7 +52,7 @@ static bool check_scraped(const struct injection *i, struct mz_str port)
     if (!mz_str_u64(port, &n) || !n || n > UINT16_MAX)
         return mz_err_set(i->err, "invalid prometheus scrape configuration: invalid port \"%.*s\"",
                           (int)(port.n < 20 ? port.n : 20), port.p);
-    if (is_reserved(n, i->o->status_port))
+    if (is_reserved(n, status_port(i)))
         return mz_err_set(i->err,
                           "invalid prometheus scrape configuration: port %.*s is the proxy's and "
                           "cannot be scraped",
@@ -94,7 +94,7 @@ bool scrape_add(const struct injection *i, json_t *notes, json_t *proxy)
     json_t *targets = many[0] ? targets_of(many) : NULL, *first = json_array_get(targets, 0);
     char own[16];
     bool ok = true;
-    (void)snprintf(own, sizeof(own), "%u", i->o->status_port);
+    (void)snprintf(own, sizeof(own), "%u", status_port(i));
     if ((scrape && strcmp(scrape, "true") != 0) || strcmp(port, own) == 0 ||
         strcmp(annotation(i, "prometheus.istio.io/merge-metrics", merges ? "true" : "false"),
                "false") == 0) {

@@ -419,7 +419,7 @@ static void lifecycle(const struct injection *i, json_t *c)
     char port[40];
     if (i->native) {
         char status[16];
-        (void)snprintf(status, sizeof(status), "%u", i->o->status_port);
+        (void)snprintf(status, sizeof(status), "%u", status_port(i));
         (void)snprintf(port, sizeof(port), "--debug-port=%.20s",
                        annotation(i, "status.sidecar.istio.io/port", status));
         (void)json_object_set_new(c, "restartPolicy", json_string("Always"));
@@ -497,7 +497,7 @@ static void init_arguments(const struct injection *i, json_t *args)
     char ports[400];
     const char *more = annotation(i, TRAFFIC "excludeInboundPorts", "");
     char status[16];
-    (void)snprintf(status, sizeof(status), "%u", i->o->status_port);
+    (void)snprintf(status, sizeof(status), "%u", status_port(i));
     const char *agent = annotation(i, "status.sidecar.istio.io/port", status);
     const bool none = strcmp(agent, "0") == 0; /* the agent serves nothing */
     (void)snprintf(ports, sizeof(ports), "15090,15021%s%.300s%s%s", more[0] ? "," : "", more,

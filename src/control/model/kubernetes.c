@@ -85,6 +85,25 @@ static const struct mz_str *export_to(struct model_draft *d, const k8s_ObjectMet
     return out;
 }
 
+/* Who may answer for it besides those that its pods run as. */
+static const struct mz_str *named_accounts(struct model_draft *d, const k8s_ObjectMeta *meta,
+                                           struct mz_str ns, size_t *out_n)
+{
+    struct mz_str whole = annotation(meta, "alpha.istio.io/canonical-serviceaccounts"),
+                  names = annotation(meta, "alpha.istio.io/kubernetes-serviceaccounts");
+    MZ_VEC(struct mz_str) v = { 0 };
+    for (struct mz_str one; mz_str_split(&whole, ',', &one);)
+        *mz_vec_push(&v, MZ_MEM_CONFIG) = mz_arena_dup(d->m->arena, one);
+    for (struct mz_str one; mz_str_split(&names, ',', &one);)
+        *mz_vec_push(&v, MZ_MEM_CONFIG) =
+            mz_arena_printf(d->m->arena, "spiffe://%.*s/ns/%.*s/sa/%.*s",
+                            MZ_STR_ARG(d->m->mesh.trust_domain), MZ_STR_ARG(ns), MZ_STR_ARG(one));
+    *out_n = v.n;
+    const struct mz_str *out = model_sorted(d->m->arena, v.v, out_n);
+    mz_vec_free(&v, MZ_MEM_CONFIG);
+    return out;
+}
+
 /* Of two names one is the older. */
 static enum mz_preference distribution(struct mz_str text)
 {
@@ -131,6 +150,7 @@ struct mz_service *model_make_service(struct model_draft *d, const struct mz_doc
     s->labels = labels(d, meta->labels, meta->n_labels);
     s->selector = labels(d, spec->selector, spec->n_selector);
     s->export_to = export_to(d, meta, &s->export_to_n);
+    s->accounts = named_accounts(d, meta, s->ns, &s->accounts_n);
     s->distribution = model_distribution(d, s->ns, spec->trafficdistribution,
                                          annotation(meta, MODEL_DISTRIBUTION));
     s->hash = mz_xxh64(&s->distribution, sizeof(s->distribution), doc->version);

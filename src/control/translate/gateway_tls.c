@@ -31,9 +31,11 @@ static pb_ConfigSource *from_agent(struct mz_view *v, struct mz_arena *a, bool f
 static void parameters(struct mz_view *v, struct mz_arena *a, const ist_ServerTLSSettings *t,
                        pb_CommonTlsContext *m)
 {
-    if (t->mode != ist_ServerTLSSettings_TLSmode_ISTIO_MUTUAL)
-        tr_mesh_tls(v, a, &m->tls_params);
-    if (!t->n_cipher_suites && !t->min_protocol_version && !t->max_protocol_version)
+    if (t->mode == ist_ServerTLSSettings_TLSmode_ISTIO_MUTUAL)
+        return;
+    tr_mesh_tls(v, a, &m->tls_params);
+    if (!t->n_cipher_suites && !t->n_ecdh_curves && !t->min_protocol_version &&
+        !t->max_protocol_version)
         return;
     if (!m->tls_params)
         m->tls_params = TR_NEW(a, TlsParameters);
@@ -43,6 +45,10 @@ static void parameters(struct mz_view *v, struct mz_arena *a, const ist_ServerTL
     if (t->max_protocol_version)
         m->tls_params->tls_maximum_protocol_version =
             (pb_TlsParameters_TlsProtocol)t->max_protocol_version;
+    if (t->n_ecdh_curves) {
+        m->tls_params->ecdh_curves = t->ecdh_curves; /* shared with the model */
+        m->tls_params->n_ecdh_curves = t->n_ecdh_curves;
+    }
     if (t->n_cipher_suites) {
         m->tls_params->cipher_suites = NULL;
         m->tls_params->n_cipher_suites = 0;
@@ -59,6 +65,11 @@ static pb_CertificateValidationContext *expected(struct mz_arena *a, const ist_S
         s->match_pattern_case = pb_StringMatcher_MATCH_PATTERN_EXACT;
         s->exact = t->subject_alt_names[i];
         TR_ADD(a, c, match_subject_alt_names) = s;
+    }
+    if (t->ca_crl[0]) {
+        c->crl = TR_NEW(a, DataSource);
+        c->crl->specifier_case = pb_DataSource_SPECIFIER_FILENAME;
+        c->crl->filename = t->ca_crl;
     }
     for (size_t i = 0; i < t->n_verify_certificate_hash; i++)
         TR_ADD(a, c, verify_certificate_hash) = t->verify_certificate_hash[i];
@@ -98,6 +109,12 @@ static pb_SdsSecretConfig *credential(struct mz_view *v, struct mz_arena *a, con
     return secret(a, mz_arena_printf(a, "%s%s%s", scheme, name, behind), from_us(a));
 }
 
+static pb_SdsSecretConfig *file(struct mz_view *v, struct mz_arena *a, const char *cert,
+                                const char *key)
+{
+    return secret(a, mz_arena_printf(a, "file-cert:%s~%s", cert, key), from_agent(v, a, true));
+}
+
 static void certificates(struct mz_view *v, struct mz_arena *a, const ist_ServerTLSSettings *t,
                          pb_CommonTlsContext *m)
 {
@@ -115,9 +132,12 @@ static void certificates(struct mz_view *v, struct mz_arena *a, const ist_Server
                    root[0] ? credential(v, a, root, "") : credential(v, a, first, "-cacert"));
         return;
     }
-    TR_ADD(a, m, tls_certificate_sds_secret_configs) =
-        secret(a, mz_arena_printf(a, "file-cert:%s~%s", t->server_certificate, t->private_key),
-               from_agent(v, a, true));
+    for (size_t i = 0; i < t->n_tls_certificates; i++)
+        TR_ADD(a, m, tls_certificate_sds_secret_configs) = file(
+            v, a, t->tls_certificates[i]->server_certificate, t->tls_certificates[i]->private_key);
+    if (!t->n_tls_certificates)
+        TR_ADD(a, m, tls_certificate_sds_secret_configs) =
+            file(v, a, t->server_certificate, t->private_key);
     if (asks_client(t))
         client(a, t, m,
                secret(a, mz_arena_printf(a, "file-root:%s", t->ca_certificates),

@@ -374,6 +374,30 @@ static const struct {
       "PassthroughCluster" },
     { "", WEB LEAVES("mode: ALLOW_ANY"), NODE, R, "80", "\"cluster\":\"PassthroughCluster\"",
       NULL },
+    /* TLS of servers */
+    { "", WEB SERVER("tls: {mode: SIMPLE, credentialName: c, ecdhCurves: [P-256, P-384]}"), GATEWAY,
+      L, "0.0.0.0_443", "\"tls_params\":{\"ecdh_curves\":[\"P-256\",\"P-384\"]}", NULL },
+    { "",
+      WEB SERVER("tls: {mode: SIMPLE, tlsCertificates: [{serverCertificate: /a, privateKey: /b}, "
+                 "{serverCertificate: /c, privateKey: /d}]}"),
+      GATEWAY, L, "0.0.0.0_443", "\"file-cert:/c~/d\"", "validation" },
+    { "",
+      WEB SERVER("tls: {mode: MUTUAL, serverCertificate: /a, privateKey: /b, caCertificates: /c, "
+                 "caCrl: /d}"),
+      GATEWAY, L, "0.0.0.0_443", "\"default_validation_context\":{\"crl\":{\"filename\":\"/d\"}}",
+      NULL },
+    { "", WEB SERVER("tls: {mode: ISTIO_MUTUAL, minProtocolVersion: TLSV1_3}"), GATEWAY, L,
+      "0.0.0.0_443", "\"default\"", "tls_params" },
+    /* who may answer */
+    { "",
+      "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: demo, annotations: "
+      "{alpha.istio.io/kubernetes-serviceaccounts: 'a,b', "
+      "alpha.istio.io/canonical-serviceaccounts: 'spiffe://x/y'}}\nspec: {clusterIP: 10.9.0.1, "
+      "selector: {app: web}, ports: [{name: http, port: 80}]}\n",
+      NODE, C, OUT,
+      "[{\"exact\":\"spiffe://cluster.local/ns/demo/sa/a\"},{\"exact\":\"spiffe://cluster.local/ns/"
+      "demo/sa/b\"},{\"exact\":\"spiffe://x/y\"}]",
+      NULL },
     /* routes */
     { "defaultInboundHttpRetryPolicy: {attempts: 5, retryOn: 'reset,503', backoff: 1s, "
       "perTryTimeout: 2s}",
@@ -952,6 +976,18 @@ static void test_verdicts(void **state)
           "{host: a, trafficPolicy: {loadBalancer: {zoneAwareLbSetting: {failoverPriority: "
           "[topology.kubernetes.io/zone]}}}}",
           "traffic_policy.load_balancer.zone_aware_lb_setting.failover_priority[0]: \"topology" },
+        { MZ_KIND_GATEWAY,
+          "{servers: [{hosts: ['*'], port: {number: 443, name: a, protocol: HTTPS}, tls: {mode: "
+          "SIMPLE, tlsCertificates: [{serverCertificate: a}]}}]}",
+          "servers[0].tls.tls_certificates[0]: needs" },
+        { MZ_KIND_GATEWAY,
+          "{servers: [{hosts: ['*'], port: {number: 443, name: a, protocol: HTTPS}, tls: {mode: "
+          "SIMPLE, credentialName: a, tlsCertificates: [{}]}}]}",
+          "servers[0].tls: only one of" },
+        { MZ_KIND_GATEWAY,
+          "{servers: [{hosts: ['*'], port: {number: 443, name: a, protocol: HTTPS}, tls: {mode: "
+          "MUTUAL, credentialName: a, caCrl: b}}]}",
+          "servers[0].tls.ca_crl: stands" },
         { MZ_KIND_SIDECAR,
           "{outboundTrafficPolicy: {mode: REGISTRY_ONLY, egressProxy: {host: a.b}}}",
           "outbound_traffic_policy.egress_proxy: is for ALLOW_ANY" },

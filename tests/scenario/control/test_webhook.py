@@ -123,7 +123,8 @@ kind: ProxyConfig
 metadata: {name: one, namespace: demo}
 spec: {selector: {matchLabels: {app: one}}, concurrency: 0, environmentVariables: {D: workload}, image: {imageType: debug}}
 """
-MESH = "defaultConfig: {concurrency: 2, holdApplicationUntilProxyStarts: true, proxyMetadata: {A: mesh, ISTIO_META_X_y: mesh}, terminationDrainDuration: 7s}"
+MESH = "defaultConfig: {concurrency: 2, holdApplicationUntilProxyStarts: true, proxyMetadata: {A: mesh, ISTIO_META_X_y: mesh}, terminationDrainDuration: 7s, statusPort: 15099, " \
+       "meshId: m, tracing: {zipkin: {address: 'z:9411'}}}"
 
 
 def whole(m, folder, pod, ns="demo"):
@@ -149,10 +150,11 @@ def test_layers_of_proxy_configs(tmp_path):
     try:
         pod = {"metadata": {"name": "p", "labels": {"app": "p"}}, "spec": {"containers": [{"name": "a"}]}}
         proxy, env, config = injected(m, tmp_path, pod)
-        assert config == {"concurrency": 3, "holdApplicationUntilProxyStarts": True, "terminationDrainDuration": "7s",
-                          "proxyMetadata": {"A": "root", "B": "namespace", "C": "namespace", "ISTIO_META_X_y": "mesh"}}
+        assert config == {"concurrency": 3, "holdApplicationUntilProxyStarts": True, "terminationDrainDuration": "7s", "statusPort": 15099, "meshId": "m",
+                          "tracing": {"zipkin": {"address": "z:9411"}}, "proxyMetadata": {"A": "root", "B": "namespace", "C": "namespace", "ISTIO_META_X_y": "mesh"}}
         assert (env["A"], env["B"], env["C"], env["ISTIO_META_X_y"]) == ("root", "namespace", "namespace", "mesh")
         assert "postStart" in proxy["lifecycle"] and proxy["image"] == "a/p:1"
+        assert whole(m, tmp_path, pod)["metadata"]["annotations"]["prometheus.io/port"] == "15099"
         assert injected(m, tmp_path, pod, "else")[2]["proxyMetadata"] == {"A": "root", "B": "root", "ISTIO_META_X_y": "mesh"}
 
         pod["metadata"]["annotations"] = {"proxy.istio.io/config": "{concurrency: 5, proxyMetadata: {C: own, D: own}, holdApplicationUntilProxyStarts: false}"}
