@@ -294,6 +294,11 @@ bool explain_hop(struct explain *x, const struct pod *pod, bool inbound, const s
     *next = (struct arrival){ .address = MZ_STR("") };
     view_open(&view, &x->pods, pod);
     const bool ok = pod_load(&x->pods, pod, "POST", ask.p, &d, err);
+    if (!ok && how->listener_port && strstr(err->msg, "no listener has this name or port")) {
+        *err = (struct mz_err){ .path = "", .msg = "" };
+        mz_err_set(err, "%.*s has no listener for port %u (mizzenctl proxy-config listeners %.*s)",
+                   MZ_STR_ARG(pod->id), how->listener_port, MZ_STR_ARG(pod->id));
+    }
     if (ok) {
         struct telling t = { .x = x,
                              .view = &view,

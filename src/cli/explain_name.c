@@ -1,6 +1,7 @@
 /* The name in the URL: which Service it means, which address the application connects to. */
 #include <arpa/inet.h>
 
+#include "base/near.h"
 #include "cli/explain.h"
 
 static bool is_address(struct mz_str s)
@@ -196,6 +197,22 @@ static bool by_routes(struct explain *x, struct mz_str *out_ip)
 
 /* ---- */
 
+/* A host of the mesh with a name like it, as short as it is; "". */
+static struct mz_str like_it(const struct explain *x)
+{
+    const bool is_short = mz_str_chr(x->request.host, '.') < 0;
+    struct mz_near near;
+    mz_near_init(&near, x->request.host);
+    for (size_t i = 0; i < mz_node_count(x->registry.root); i++) {
+        struct mz_str host = mz_node_text(x->registry.root->list[i], "hostname");
+        const ptrdiff_t dot = mz_str_chr(host, '.');
+        if (is_short && dot > 0)
+            host.n = (size_t)dot;
+        mz_near_try(&near, host);
+    }
+    return near.best;
+}
+
 /* What no document names: an address of nobody (RFC 5737) stands for whatever the world's DNS says. */
 static bool of_the_world(struct explain *x, struct mz_str *out_ip, struct mz_err *err)
 {
@@ -210,10 +227,12 @@ static bool of_the_world(struct explain *x, struct mz_str *out_ip, struct mz_err
                           "proxy's routes do not; --address gives it",
                           MZ_STR_ARG(x->request.host));
     *out_ip = MZ_STR("192.0.2.1");
+    const struct mz_str like = like_it(x);
     (void)story_say(&x->story, "name",
-                    "no document of the mesh names %.*s: it is outside, and some DNS knows its "
-                    "address (here %.*s stands for it)",
-                    MZ_STR_ARG(x->request.host), MZ_STR_ARG(*out_ip));
+                    "no document of the mesh names %.*s%s%.*s%s: it is outside, and some DNS knows "
+                    "its address (here %.*s stands for it)",
+                    MZ_STR_ARG(x->request.host), like.n ? " (did you mean " : "", MZ_STR_ARG(like),
+                    like.n ? "?)" : "", MZ_STR_ARG(*out_ip));
     return true;
 }
 

@@ -1,6 +1,7 @@
 /* mizzenctl: what a person asks of the mesh. */
 #include <stdio.h>
 
+#include "base/near.h"
 #include "cli/command.h"
 #include "control/names.h"
 #include "proto/mapper.h"
@@ -41,10 +42,14 @@ static void usage(void)
     printf("\nUse \"mizzenctl COMMAND --help\" for more information about a command.\n");
 }
 
-static int unknown(const char *word, const char *of)
+static int unknown(const char *word, const char *of, const struct command *const *v, size_t n)
 {
-    fprintf(stderr, "Error: unknown command \"%s\" for \"%s\"\nRun '%s --help' for usage.\n", word,
-            of, of);
+    struct mz_near near;
+    mz_near_init(&near, mz_str_c(word));
+    for (size_t i = 0; i < n; i++)
+        mz_near_try(&near, mz_str_c(v[i]->name));
+    fprintf(stderr, "Error: unknown command \"%s\" for \"%s\"%s\nRun '%s --help' for usage.\n",
+            word, of, mz_near_text(&near), of);
     return EXIT_USAGE;
 }
 
@@ -62,16 +67,16 @@ int main(int argc, char **argv)
     const struct command *c = command_find(commands, commands_n, argv[1]);
     int at = 2;
     if (!c)
-        return unknown(argv[1], "mizzenctl");
+        return unknown(argv[1], "mizzenctl", commands, commands_n);
     if (c->sub) {
         if (argc == 2 || is_help(argv[2])) {
             command_usage(c, "mizzenctl");
             return EXIT_OK;
         }
-        const char *parent = c->name;
+        const struct command *parent = c;
         c = command_find(c->sub, c->sub_n, argv[at++]);
         if (!c)
-            return unknown(argv[2], parent);
+            return unknown(argv[2], parent->name, parent->sub, parent->sub_n);
     }
     mz_type_add_table(mz_control_types, mz_control_types_n);
     return c->run(c, argc - at, argv + at);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/near.h"
 #include "mesh/json.h"
 
 static bool is_named(json_t *pod, const char *name)
@@ -28,7 +29,10 @@ static bool is_of(json_t *pod, const char *name) /* "demo/Deployment/web": "web"
 json_t *mesh_find_pod(json_t *list, const char *name, struct mz_err *err)
 {
     json_t *found = NULL, *pod;
+    struct mz_near near;
     size_t at;
+    const char *slash = strrchr(name, '/');
+    mz_near_init(&near, mz_str_c(slash ? slash + 1 : name));
     json_array_foreach(json_object_get(list, "pods"), at, pod)
     {
         if (is_named(pod, name))
@@ -36,9 +40,12 @@ json_t *mesh_find_pod(json_t *list, const char *name, struct mz_err *err)
         if (is_of(pod, name) && (!found || (json_is_true(json_object_get(pod, "ready")) &&
                                             !json_is_true(json_object_get(found, "ready")))))
             found = pod;
+        const char *last = strrchr(mz_json_text(pod, "workload", ""), '/');
+        mz_near_try(&near, mz_str_c(last ? last + 1 : ""));
+        mz_near_try(&near, mz_str_c(mz_json_text(pod, "name", "")));
     }
     if (!found)
-        mz_err_set(err, "there is no pod \"%.200s\" in the mesh \"%s\"", name,
-                   mz_json_text(list, "name", ""));
+        mz_err_set(err, "there is no pod \"%.200s\" in the mesh \"%s\"%s", name,
+                   mz_json_text(list, "name", ""), mz_near_text(&near));
     return found;
 }

@@ -1,5 +1,7 @@
 #include "cli/pods.h"
 
+#include "base/near.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -216,8 +218,14 @@ const struct pod *pods_find(const struct pods *p, const char *word, struct mz_er
         if (found || err->msg[0])
             return found;
     }
-    mz_err_set(err, "no pod \"%s\" in the mesh%s%s (mizzenctl ps lists them)", word,
-               p->client ? " " : "", p->client ? mz_mesh_name(p->client) : "");
+    struct mz_near near;
+    mz_near_init(&near, dot > 0 && !ns.n ? (struct mz_str){ name.p, (size_t)dot } : name);
+    for (size_t i = 0; i < p->n; i++) {
+        mz_near_try(&near, p->v[i].workload);
+        mz_near_try(&near, p->v[i].name);
+    }
+    mz_err_set(err, "no pod \"%s\" in the mesh%s%s%s (mizzenctl ps lists them)", word,
+               p->client ? " " : "", p->client ? mz_mesh_name(p->client) : "", mz_near_text(&near));
     return NULL;
 }
 

@@ -1,6 +1,7 @@
 /* proxy-status: who is connected to a control plane, and what each has acknowledged. */
 #include <stdlib.h>
 
+#include "base/near.h"
 #include "cli/command.h"
 #include "cli/pods.h"
 #include "cli/print.h"
@@ -96,8 +97,10 @@ static void errors(const struct mz_node *p)
     }
 }
 
-static void print(const struct dump *d, const struct status_options *o, const char *proxy)
+static bool print(const struct dump *d, const struct status_options *o, const char *proxy,
+                  struct mz_err *err)
 {
+    struct mz_near near;
     const size_t n = mz_node_count(d->root);
     const struct mz_node **v = mz_arena_alloc0(d->arena, (n + 1) * sizeof(const struct mz_node *));
     size_t kept = 0;
@@ -105,6 +108,11 @@ static void print(const struct dump *d, const struct status_options *o, const ch
     for (size_t i = 0; i < n; i++)
         if (!proxy || mz_str_find(mz_node_text(d->root->list[i], "proxy"), mz_str_c(proxy)) >= 0)
             v[kept++] = d->root->list[i];
+    mz_near_init(&near, mz_str_c(proxy ? proxy : ""));
+    for (size_t i = 0; i < n; i++)
+        mz_near_try(&near, mz_node_text(d->root->list[i], "proxy"));
+    if (proxy && !kept)
+        return mz_err_set(err, "no proxy \"%.200s\" is connected%s", proxy, mz_near_text(&near));
     qsort(v, kept, sizeof(*v), compare);
     table_init(&t, 5);
     table_head(&t, o->verbosity ? "NAME|CLUSTER|CDS|LDS|EDS|RDS|ECDS|SDS|NDS|ISTIOD|VERSION"
@@ -115,6 +123,7 @@ static void print(const struct dump *d, const struct status_options *o, const ch
     table_fini(&t);
     for (size_t i = 0; i < kept; i++)
         errors(v[i]);
+    return true;
 }
 
 static bool is_name(const char *s) /* it becomes a part of an address */
@@ -158,11 +167,11 @@ static int run_proxy_status(const struct command *c, int argc, char **argv)
         return command_usage_error(c, "--namespace is not a name");
     struct dump d;
     (void)snprintf(path, sizeof(path), "/debug/syncz%s%s", o.ns[0] ? "?namespace=" : "", o.ns);
-    const bool ok = load(&o, path, &d, &err);
+    bool ok = load(&o, path, &d, &err);
     if (ok && (json || yaml))
         show_print(d.root, json ? SHOW_JSON : SHOW_YAML, false, stdout);
     else if (ok)
-        print(&d, &o, r.others.n ? r.others.v[0] : NULL);
+        ok = print(&d, &o, r.others.n ? r.others.v[0] : NULL, &err);
     dump_fini(&d);
     return ok ? EXIT_OK : command_fail(&err);
 }

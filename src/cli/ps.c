@@ -108,8 +108,10 @@ static int run_ps(const struct command *c, int argc, char **argv)
     if (rc >= 0)
         return rc;
     const bool json = strcmp(o.output, "json") == 0;
-    if (r.others.n > 1 || (o.output[0] && !json && strcmp(o.output, "wide") != 0))
-        return command_usage_error(c, "at most one mesh can be named; the output is wide or json");
+    if (o.output[0] && !json && strcmp(o.output, "wide") != 0)
+        return command_usage_error(c, "--output must be wide or json");
+    if (r.others.n > 1)
+        return command_usage_error(c, "at most one mesh can be named");
     struct mz_mesh_client *m = mz_mesh_open(r.others.n ? r.others.v[0] : NULL, &err);
     json_t *list = m ? mz_mesh_list(m, &err) : NULL;
     if (list && json) {

@@ -92,7 +92,11 @@ static void print(const struct records *r, const struct requests_options *o, boo
         print_json(r, lines);
         return;
     }
-    if (!lines && !o->stories) {
+    if (!lines && !r->v.n)
+        fprintf(stderr,
+                "no such request is kept: proxies keep what failed, was refused or slow, and "
+                "what is watched (mizzenctl tap)\n");
+    if (!lines && !o->stories && r->v.n) {
         print_table(r);
         return;
     }

@@ -15,7 +15,7 @@ struct tap_options {
     struct pods_options pods;
     const char *output, *header, *path, *status;
     uint32_t duration_s, max;
-    bool stories;
+    bool stories, own;
 };
 #define AT(member) offsetof(struct tap_options, member)
 static const struct arg_flag tap_flags[] = {
@@ -24,6 +24,8 @@ static const struct arg_flag tap_flags[] = {
     { "path", 0, ARG_TEXT, AT(path), "Only requests whose path begins so" },
     { "status", 0, ARG_TEXT, AT(status), "Only answers of 503, 5xx, 400-499" },
     { "story", 's', ARG_SWITCH, AT(stories), "With the story of each" },
+    { "own", 0, ARG_SWITCH, AT(own),
+      "Also what the proxies' own ports are asked: probes, metrics" },
     { "duration", 0, ARG_NUMBER, AT(duration_s), "Seconds until it ends (0: Ctrl-C)" },
     { "max", 0, ARG_NUMBER, AT(max), "Requests until it ends (0: any number)" },
     { "output", 'o', ARG_TEXT, AT(output), "Output format: one of text|json; json is a line each" },
@@ -103,13 +105,20 @@ static bool done(const struct tap *t)
     return stopped || (t->o->max && t->shown >= t->o->max);
 }
 
+/* Of the listeners that every bootstrap has. */
+static bool is_own(const struct record *r)
+{
+    const struct mz_str listener = mz_node_text(r->node, "listener");
+    return mz_str_ends(listener, MZ_STR("_15021")) || mz_str_ends(listener, MZ_STR("_15090"));
+}
+
 static void look(struct tap *t)
 {
     struct records r;
     records_load(&r, &t->pods, &t->ask, NULL); /* one that restarts is watched again soon */
     records_sort(&r, false);
     for (size_t i = 0; i < r.v.n && !done(t); i++)
-        if (record_fits(&t->filter, &r.v.v[i])) {
+        if (record_fits(&t->filter, &r.v.v[i]) && (t->o->own || !is_own(&r.v.v[i]))) {
             show(t, &r.v.v[i]);
             t->shown++;
         }

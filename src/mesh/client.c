@@ -63,14 +63,13 @@ struct mz_mesh_client *mz_mesh_open(const char *name_or_dir, struct mz_err *err)
     }
     const int fd = connect_in(root, name);
     const int e = errno;
+    if (fd < 0 && (e == ENOENT || e == ECONNREFUSED))
+        mz_mesh_not_running(root, name, err);
+    else if (fd < 0)
+        mz_err_set(err, "the mesh \"%s\" does not answer: %s", name, strerrordesc_np(e));
     (void)close(root);
-    if (fd < 0) {
-        mz_err_set(err,
-                   e == ENOENT || e == ECONNREFUSED ? "the mesh \"%s\" is not running"
-                                                    : "the mesh \"%s\" does not answer: %s",
-                   name, strerrordesc_np(e));
+    if (fd < 0)
         return NULL;
-    }
     struct mz_mesh_client *m = mz_new0(MZ_MEM_MISC, struct mz_mesh_client);
     memcpy(m->name, name, sizeof(name));
     m->fd = fd;

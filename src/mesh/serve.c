@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/near.h"
 #include "mesh/json.h"
 #include "mesh/line.h"
 #include "mesh/network.h"
@@ -107,15 +108,21 @@ static struct mz_mesh_pod *find_pod(struct client *c, const char *name)
 {
     struct supervisor *s = c->of->s;
     struct mz_mesh_pod *found = NULL;
+    const char *slash = strrchr(name, '/');
+    struct mz_near near;
+    mz_near_init(&near, mz_str_c(slash ? slash + 1 : name));
     mz_list_foreach (it, &s->pods) {
         struct mz_mesh_pod *p = MZ_CONTAINER(it, struct mz_mesh_pod, link);
         if (is_named(p, name))
             return p;
         if (is_workload(p, name) && (!found || (p->ready && !found->ready)))
             found = p;
+        mz_near_try(&near, mz_str_c(strrchr(p->workload, '/') + 1));
+        mz_near_try(&near, mz_str_c(p->spec->name));
     }
     if (!found)
-        refuse(c, "there is no pod \"%.200s\" in the mesh \"%s\"", name, s->o->name);
+        refuse(c, "there is no pod \"%.200s\" in the mesh \"%s\"%s", name, s->o->name,
+               mz_near_text(&near));
     return found;
 }
 

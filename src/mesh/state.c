@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/str.h"
+#include "base/near.h"
 
 static bool name_ok(struct mz_str s)
 {
@@ -100,23 +100,56 @@ bool mz_mesh_lives(int root_fd, const char *name)
     return held;
 }
 
-bool mz_mesh_only(int root_fd, char out_name[MZ_MESH_NAME_MAX + 1], struct mz_err *err)
+static void each_mesh(int root_fd, void (*each)(void *arg, const char *name), void *arg)
 {
-    char names[400] = "";
-    unsigned n = 0;
     DIR *d = fdopendir(openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     /* NOLINTNEXTLINE(concurrency-mt-unsafe): one thread */
-    for (const struct dirent *e; d && (e = readdir(d)) != NULL;) {
-        if (!name_ok(mz_str_c(e->d_name)) || !mz_mesh_lives(root_fd, e->d_name))
-            continue;
-        const size_t used = strlen(names);
-        (void)snprintf(names + used, sizeof(names) - used, "%s%s", n ? ", " : "", e->d_name);
-        if (!n++)
-            memcpy(out_name, e->d_name, strlen(e->d_name) + 1);
-    }
+    for (const struct dirent *e; d && (e = readdir(d)) != NULL;)
+        if (name_ok(mz_str_c(e->d_name)) && mz_mesh_lives(root_fd, e->d_name))
+            each(arg, e->d_name);
     if (d)
         (void)closedir(d);
-    if (n > 1)
-        return mz_err_set(err, "several meshes are running: %s; say which", names);
-    return n == 1 ? true : mz_err_set(err, "no mesh is running (mizzenctl up DIR starts one)");
+}
+
+struct running {
+    struct mz_str wanted;
+    char first[MZ_MESH_NAME_MAX + 1], best[MZ_MESH_NAME_MAX + 1], names[400];
+    unsigned n, least;
+};
+
+static void hear(void *arg, const char *name)
+{
+    struct running *r = arg;
+    const size_t used = strlen(r->names);
+    struct mz_near near;
+    (void)snprintf(r->names + used, sizeof(r->names) - used, "%s%s", r->n ? ", " : "", name);
+    if (!r->n++)
+        memcpy(r->first, name, strlen(name) + 1);
+    mz_near_init(&near, r->wanted);
+    mz_near_try(&near, mz_str_c(name));
+    if (near.best.n && (!r->best[0] || near.least < r->least)) {
+        memcpy(r->best, name, strlen(name) + 1);
+        r->least = near.least;
+    }
+}
+
+bool mz_mesh_only(int root_fd, char out_name[MZ_MESH_NAME_MAX + 1], struct mz_err *err)
+{
+    struct running r = { .n = 0 };
+    each_mesh(root_fd, hear, &r);
+    if (r.n > 1)
+        return mz_err_set(err, "several meshes are running: %s; say which", r.names);
+    memcpy(out_name, r.first, sizeof(r.first));
+    return r.n == 1 || mz_err_set(err, "no mesh is running (mizzenctl up DIR starts one)");
+}
+
+bool mz_mesh_not_running(int root_fd, const char *name, struct mz_err *err)
+{
+    struct running r = { .wanted = mz_str_c(name) };
+    each_mesh(root_fd, hear, &r);
+    if (r.best[0])
+        return mz_err_set(err, "the mesh \"%s\" is not running; did you mean \"%s\"?", name,
+                          r.best);
+    return mz_err_set(err, "the mesh \"%s\" is not running%s%s", name, r.n ? "; these are: " : "",
+                      r.names);
 }

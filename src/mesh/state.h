@@ -20,4 +20,6 @@ int mz_mesh_root_open(bool make, struct mz_err *err); /* a descriptor of it; ref
 bool mz_mesh_lives(int root_fd, const char *name);
 /* The only one that lives. False: none or several; @err names them. */
 bool mz_mesh_only(int root_fd, char out_name[MZ_MESH_NAME_MAX + 1], struct mz_err *err);
+/* Always false; @err says so, and which one may have been meant. */
+bool mz_mesh_not_running(int root_fd, const char *name, struct mz_err *err);
 #endif

@@ -516,8 +516,8 @@ bool mz_mesh_down(const char *name_or_dir, bool *out_ran, struct mz_err *err)
         (name_or_dir ? mz_mesh_name_of(name_or_dir, name, err) : mz_mesh_only(root, name, err)) &&
         mz_mesh_root(root_path, sizeof(root_path), err);
     if (ok && is_gone(root, name)) {
+        ok = mz_mesh_not_running(root, name, err);
         (void)rmdir(root_path); /* of one that was killed in its first moments */
-        ok = mz_err_set(err, "there is no mesh \"%s\"", name);
     }
     if (ok) {
         *out_ran = mz_mesh_lives(root, name);

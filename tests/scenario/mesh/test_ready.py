@@ -8,7 +8,7 @@ from ctl import MIZZENCTL
 from upmesh import NAMESPACE, SERVER, UpMesh, deployment, need_root
 from wire import patient
 
-NAMES = ("a", "b", "c")
+NAMES = ("app-a", "app-b", "app-c")
 STRICT = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: default, namespace: demo}\nspec: {mtls: {mode: STRICT}}\n"
 SERVICE = "apiVersion: v1\nkind: Service\nmetadata: {{name: {0}, namespace: demo}}\nspec: {{selector: {{app: {0}}}, ports: [{{name: http, port: 8080, targetPort: 8000}}]}}\n---\n"
 # Each other's first request, and some more: what came instead of an answer of that service.
@@ -23,6 +23,28 @@ for name in sys.argv[1:] * 5:
     except OSError as e:
         print(name, e, getattr(e, "read", lambda: "")())
 """ % patient(20)
+
+
+# A command line; what it is told, on which stream.
+MISTAKES = [
+    (["explian"], 'unknown command "explian" for "mizzenctl"; did you mean "explain"?'), (["ps", "{name}x"], 'the mesh "{name}x" is not running; did you mean "{name}"?'),
+    (["ps", "-o", "xml"], "--output must be wide or json"), (["logs", "app-x"], 'there is no pod "app-x" in the mesh "{name}"'),
+    (["logs", "app-"], 'there is no pod "app-" in the mesh "{name}"; did you mean "app-a"?'), (["exec", "app_b", "--", "true"], 'did you mean "app-b"?'),
+    (["requests", "app-aa"], 'no pod "app-aa" in the mesh {name}; did you mean "app-a"?'), (["tap", "app-aa"], "did you mean"), (["top", "-o", "xml"], "--output must be"),
+    (["explain", "app-aa", "http://a:8080/"], 'did you mean "app-a"?'), (["proxy-config", "cluster", "app-aa"], 'did you mean "app-a"?'),
+    (["proxy-status", "nobody-at-all"], 'no proxy "nobody-at-all" is connected'), (["dashboard", "x"], "dashboard takes no arguments"),
+]
+
+
+def names_that_nobody_has(m):
+    """Errors say what was wrong, and what may have been meant; each has an exit code."""
+    for args, want in MISTAKES:
+        p = m.ctl(*(a.format(name=m.name) for a in args))
+        assert want.format(name=m.name) in p.stderr and p.returncode in (1, 64), (args, p)
+    p = m.ctl("explain", "--mesh", m.name, "app-a", "http://app-bb:8080/")
+    assert p.returncode == 0 and "no document of the mesh names app-bb (did you mean app-b?)" in p.stdout
+    p = m.ctl("requests", "--mesh", m.name)
+    assert (p.returncode, p.stdout) == (0, "") and "no such request is kept" in p.stderr
 
 
 @pytest.fixture
@@ -48,6 +70,7 @@ def test_nobodys_first_request_fails(folder):
             assert m.stat(name, f'istio_requests_total reporter="destination" source_workload="{name}" destination_workload="{name}" connection_security_policy="mutual_tls"') == 5
         for pod in m.list()["pods"]:
             assert json.loads(m.get(f"demo/{pod['name']}", 15000, "/stats?format=json&filter=cluster.outbound.8080..*upstream_cx_none_healthy"))["stats"] == []
+        names_that_nobody_has(m)
     finally:
         m.ctl("down", m.name)
     assert not m.state.exists()

@@ -89,7 +89,7 @@ def test_nothing_is_left_after_kill_9(folder, who):
             r = m.ctl("down", m.name)
             assert r.returncode == 0 and "did not run any more" in r.stdout, r
         until(lambda: not m.state.exists(), 10, "its folder to go")
-        assert "there is no mesh" in m.ctl("down", m.name).stderr
+        assert "is not running" in m.ctl("down", m.name).stderr
     finally:
         m.process.kill()
         shutil.rmtree(m.state, ignore_errors=True)
