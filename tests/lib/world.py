@@ -24,7 +24,7 @@ exec sleep inf"""
 # Each line begins with what it is of.
 LOOK = r"""for p in /proc/[0-9]*; do
   [ "$(readlink $p/exe)" = "$(readlink /proc/$$/exe)" ] || echo "process $(tr '\0' ' ' < $p/cmdline 2>/dev/null)"
-done | grep -vE 'process (sleep inf |)$'
+done | grep -vE 'process (sleep inf |grep .*|)$'
 sed 's/^/mount /' /proc/mounts
 ip -o link | sed -E 's/^[0-9]+: /link /'
 ip -o addr | sed -E 's/^[0-9]+: /address /; s/ tentative//; s/valid_lft.*//'

@@ -206,7 +206,8 @@ def test_proxy_status(mizzend, client):
     wide = ctl.run("proxy-status", "-v", "1", "--control-plane", where).stdout.splitlines()
     assert wide[1].split()[:9] == [ID, "Kubernetes", "SYNCED", "SYNCED", "SYNCED", "IGNORED", "IGNORED", "IGNORED", "IGNORED"]
     assert json.loads(ctl.run("proxy-status", "-o", "json", "--control-plane", where).stdout)[0]["proxy"] == ID
-    assert len(ctl.run("proxy-status", "nobody", "--control-plane", where).stdout.splitlines()) == 1
+    nobody = ctl.run("proxy-status", "nobody", "--control-plane", where)
+    assert nobody.returncode == 1 and nobody.stdout == "" and 'no proxy "nobody" is connected' in nobody.stderr
     assert len(ctl.run("proxy-status", "-n", "other", "--control-plane", where).stdout.splitlines()) == 1
     assert "control plane version: " in ctl.run("version", "--control-plane", where).stdout
 
