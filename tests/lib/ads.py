@@ -66,7 +66,8 @@ class Stream:
             if kind not in self.names:
                 return
             names, have = self.names[kind], self.server.resources.get(kind, {})
-            wanted = {n: r for n, r in have.items() if not names or any(covers(a, n) for a in names)}
+            every, globs = not names or "*" in names, [a for a in names if a.startswith("xdstp:")]
+            wanted = {n: r for n, r in have.items() if every or n in names or any(covers(a, n) for a in globs)}
             self.nonce += 1
             if self.delta:
                 self._push_delta(kind, wanted, [n for n in asked if n != "*" and n not in have])
