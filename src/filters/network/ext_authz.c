@@ -40,6 +40,7 @@ struct nea {
     struct mz_net_filter base;
     struct authz_call *call; /* the service is asked */
     struct mz_arena *arena;  /* of question and answer */
+    uint64_t asked_us;
     bool allowed;
 };
 
@@ -119,8 +120,29 @@ static void refuse(struct nea *n, const char *details)
 {
     const struct nea_cfg *c = n->base.cfg;
     mz_count(c->scope, STAT_CX_CLOSED, 1);
-    n->base.down->termination = details;
+    struct mz_stream_info *i = mz_downstream_info(n->base.down);
+    i->details = details;
+    mz_info_flag(i, MZ_FLAG(UNAUTHORIZED_EXTERNAL_SERVICE));
     mz_conn_close(n->base.down->conn, MZ_CLOSE_NOW, "ext_authz_close", 0);
+}
+
+/* What the service says of the connection, for later filters and logs; the answer itself goes. */
+static void take_metadata(const struct nea *n, const struct authz_reply *r)
+{
+    static const struct mz_str ns = MZ_STR_INIT("envoy.filters.network.ext_authz");
+    struct mz_stream_info *i = mz_downstream_info(n->base.down);
+    if (!i->dynamic_metadata)
+        i->dynamic_metadata = mz_meta_create(i->arena);
+    for (size_t k = 0; r->metadata && k < r->metadata->fields.n; k++)
+        mz_meta_set(i->dynamic_metadata, ns,
+                    mz_arena_dup(i->arena, r->metadata->fields.v[k].key),
+                    mz_value_copy(r->metadata->fields.v[k].value, i->arena));
+    if (r->verdict != AUTHZ_OK)
+        return;
+    struct mz_value *ms = mz_arena_new0(i->arena, struct mz_value);
+    ms->kind = MZ_VALUE_NUMBER;
+    ms->number = (double)((mz_loop_now_us(n->base.worker->loop) - n->asked_us) / 1000);
+    mz_meta_set(i->dynamic_metadata, ns, MZ_STR("ext_authz_duration"), ms);
 }
 
 static void on_done(void *arg, const struct authz_reply *r)
@@ -132,6 +154,8 @@ static void on_done(void *arg, const struct authz_reply *r)
     const struct nea_cfg *c = n->base.cfg;
     bool error = r->verdict == AUTHZ_ERROR;
     mz_count(c->scope, outcome[r->verdict], 1);
+    if (r->metadata || r->verdict == AUTHZ_OK)
+        take_metadata(n, r);
     call_over(n);
     if (error && c->allow)
         mz_count(c->scope, STAT_FAILURE_MODE_ALLOWED, 1);
@@ -161,6 +185,7 @@ static void ask(struct nea *n)
                                        .labels = &c->labels };
     const struct mz_meta *metadata = metadata_of(n->base.down);
     n->arena = mz_arena_create(MZ_MEM_STREAM);
+    n->asked_us = mz_loop_now_us(n->base.worker->loop);
     pb_CheckRequest *m = mz_proto_new(n->arena, pb_CheckRequest);
     m->attributes = authz_attributes(&peers, n->arena);
     m->attributes->metadata_context =

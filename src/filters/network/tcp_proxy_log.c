@@ -16,6 +16,7 @@ void tcp_info_start(struct tcp_session *s)
     i->local = d->local_restored;
     i->remote = d->conn->remote;
     i->direct_remote = d->conn->direct_remote;
+    i->direct_local = d->conn->local;
     i->filter_chain_name = d->chain_name;
     i->listener_name = d->listener_name;
     i->listener_metadata = d->listener_metadata;
@@ -45,8 +46,13 @@ void tcp_log_write(struct tcp_session *s, const char *log_type)
     if (!c->n_logs)
         return;
     i->sni = s->base.down->sni;
-    if (s->base.down->info) /* a filter before us may have spoken after we began */
-        i->dynamic_metadata = s->base.down->info->dynamic_metadata;
+    const struct mz_stream_info *before = s->base.down->info;
+    if (before) { /* a filter before us may have spoken after we began */
+        i->dynamic_metadata = before->dynamic_metadata;
+        mz_info_flag(i, before->flags);
+        if (!i->details)
+            i->details = before->details;
+    }
     if (s->base.down->termination)
         i->conn_termination = s->base.down->termination;
     i->wire_in = down->rx_bytes;

@@ -149,12 +149,15 @@ def test_who_leaves_meanwhile_is_no_connection(mesh, said):
     assert px.stat("tls_inspector.tls_not_found") == 0
 
 
-def test_datagrams_of_a_header_are_addresses_too(mesh):
+@pytest.mark.parametrize("http", [True, False], ids=["http", "tcp"])
+def test_datagrams_of_a_header_are_addresses_too(mesh, http):
     """A header that says UDP, and the address that the client really had."""
     fields = {"remote": "%DOWNSTREAM_REMOTE_ADDRESS%", "direct": "%DOWNSTREAM_DIRECT_LOCAL_ADDRESS%", "local": "%DOWNSTREAM_LOCAL_ADDRESS%"}
     u = mesh.upstream()
-    manager = config.hcm([config.route("/", u.name)], log=config.access_log(mesh.folder / "access.log", fields))
-    place = config.listener(free_port(), [manager], listener_filters=[inspector("proxy_protocol", "ProxyProtocol")])
+    log = config.access_log(mesh.folder / "access.log", fields)
+    last = config.hcm([config.route("/", u.name)], log=log) if http else config.ext(
+        "tcp", "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", stat_prefix="t", cluster=u.name, access_log=[log])
+    place = config.listener(free_port(), [last], listener_filters=[inspector("proxy_protocol", "ProxyProtocol")])
     px = mesh.proxy(boot=config.bootstrap([place], [config.cluster(u.name, [u.port])], free_port()))
     assert exchange(px, v2(family=0x12), get("/")).startswith(b"HTTP/1.1 200")
     assert px.access_log()[0] == {"remote": "203.0.113.8:1111", "direct": f"{HOST}:{px.port}", "local": "10.1.1.1:2222"}

@@ -64,6 +64,33 @@ def test_allowed_and_denied(mesh, service):
     assert stat(px, "total") == 2
 
 
+def test_what_logs_tell(mesh):
+    """Metadata of the answer, why a connection was closed."""
+    def check(request, context):
+        m = ea.CheckResponse()
+        m.status.code = said["code"]
+        m.dynamic_metadata.update({"who": "alice", "list": ["a", {"b": 1}]})
+        return m
+    said, peer = {"code": 0}, grpc_peer.GrpcPeer({"/envoy.service.auth.v3.Authorization/Check": ("unary", ea.CheckRequest, check)})
+    px = proxy(mesh, peer.port)
+    boot = {**px.boot, "admin": {"address": config.address(free_port())}}
+    place = boot["static_resources"]["listeners"][0]
+    place["address"] = config.address(free_port())
+    place["access_log"] = [config.access_log(mesh.folder / "access.log", {
+        "flags": "%RESPONSE_FLAGS%", "details": "%RESPONSE_CODE_DETAILS%", "term": "%CONNECTION_TERMINATION_DETAILS%",
+        "who": "%DYNAMIC_METADATA(envoy.filters.network.ext_authz:who)%", "list": "%DYNAMIC_METADATA(envoy.filters.network.ext_authz:list)%",
+        "ms": "%DYNAMIC_METADATA(envoy.filters.network.ext_authz:ext_authz_duration)%"})]
+    px = mesh.proxy(boot=boot, name="logging")
+    assert echoed(px) == b"hello"
+    said["code"] = 7
+    assert echoed(px) is None
+    allowed, denied = px.access_log(2)
+    peer.close()
+    assert allowed.pop("ms") >= 0 and denied.pop("ms") is None
+    told = {"term": None, "who": "alice", "list": ["a", {"b": 1}]}
+    assert allowed == {**told, "flags": "-", "details": None} and denied == {**told, "flags": "UAEX", "details": "ext_authz_denied"}
+
+
 def rbac(**who):
     """A policy that only says what it would do (dry run), as Istio's CUSTOM action has it."""
     policy = {"permissions": [{"any": True}], "principals": [who]}
