@@ -161,6 +161,13 @@ static void put_place(const struct mz_host *h, struct mz_buf *out)
     mz_buf_append_str(out, MZ_STR("}"));
 }
 
+/* Checks by gRPC and TCP have none. */
+static unsigned status_of(const struct check_session *s, const struct check_outcome *o)
+{
+    bool http = s->checker->cfg.type == &check_http;
+    return http && o->type == FAILURE_ACTIVE ? o->value : 0;
+}
+
 /* Fields stand in the order of their numbers, so some events come before the time and one behind the place. */
 static void check_text(const struct check_session *s, enum check_event e,
                        const struct check_outcome *o, struct mz_buf *out)
@@ -173,7 +180,7 @@ static void check_text(const struct check_session *s, enum check_event e,
         mz_buf_printf(out,
                       ",\"eject_unhealthy_event\":{\"failure_type\":\"%s\","
                       "\"http_status_code\":%u}",
-                      failure_names[o->type], o->type == FAILURE_ACTIVE ? o->value : 0);
+                      failure_names[o->type], status_of(s, o));
     if (e == EVENT_ADD)
         mz_buf_printf(out, ",\"add_healthy_event\":{\"first_check\":%s}", first);
     mz_buf_append_str(out, MZ_STR(","));
@@ -182,7 +189,7 @@ static void check_text(const struct check_session *s, enum check_event e,
         mz_buf_printf(out,
                       ",\"health_check_failure_event\":{\"failure_type\":\"%s\","
                       "\"first_check\":%s,\"http_status_code\":%u}",
-                      failure_names[o->type], first, o->type == FAILURE_ACTIVE ? o->value : 0);
+                      failure_names[o->type], first, status_of(s, o));
     if (e == EVENT_DEGRADED)
         mz_buf_append_str(out, MZ_STR(",\"degraded_healthy_host\":{}"));
     if (e == EVENT_NO_LONGER_DEGRADED)

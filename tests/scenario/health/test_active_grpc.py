@@ -16,7 +16,7 @@ SERVING, NOT_SERVING = b"\0\0\0\0\2\x08\1", b"\0\0\0\0\2\x08\2"
 
 def proxy(mesh, up, timeout="3s", **fields):
     check = {"timeout": timeout, "interval": "0.05s", "no_traffic_interval": "0.05s", "unhealthy_threshold": 1, "healthy_threshold": 1,
-             "grpc_health_check": {"service_name": "svc", **fields}}
+             "event_log_path": str(mesh.folder / "events.log"), "grpc_health_check": {"service_name": "svc", **fields}}
     cluster = config.cluster("up", [up.port], http=H2, health_checks=[check])
     manager = config.hcm([config.route("/", "up")])
     return mesh.proxy(boot=config.bootstrap([config.listener(free_port(), [manager])], [cluster], free_port()))
@@ -73,6 +73,9 @@ def test_failures(mesh, is_envoy, name):
     until(lambda: flags(px) == "/failed_active_hc", 5, f"a failure by {name}")
     if why and not is_envoy:
         assert why in px.admin("/clusters?format=json")[1]
+    log = mesh.folder / "events.log"
+    until(lambda: '"eject_unhealthy_event"' in log.read_text(), 5, "the event")
+    assert re.findall('"eject_unhealthy_event":{"failure_type":"[A-Z_]+","http_status_code":([0-9]+)}', log.read_text()) == ["0"]  # it is no HTTP check
     up.script = [serving()]
     until(lambda: flags(px) == "healthy", 5, "its return")
     up.close()
