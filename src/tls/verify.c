@@ -375,6 +375,8 @@ static bool check_chain(const struct tls_factory *f, SSL *ssl, X509_STORE_CTX *c
         return true;
     X509_STORE_CTX_set_depth(ctx, f->verify.max_depth);
     *out_trusted = X509_verify_cert(ctx) == 1;
+    if (!*out_trusted) /* counted whatever follows from it (Envoy) */
+        mz_count(f->scope, MZ_TLS_FAIL_VERIFY_ERROR, 1);
     if (*out_trusted || f->verify.accept_untrusted) {
         X509_STORE_CTX_set_error(ctx, X509_V_OK);
         return true;
@@ -382,7 +384,6 @@ static bool check_chain(const struct tls_factory *f, SSL *ssl, X509_STORE_CTX *c
     char text[256];
     verify_chain_text(ctx, text);
     tls_set_failure(ssl, text);
-    mz_count(f->scope, MZ_TLS_FAIL_VERIFY_ERROR, 1);
     return false;
 }
 

@@ -112,6 +112,14 @@ def test_the_route_may_rewrite_it(mesh, pki, server):
     assert ask(px, "server.test") == 200 and s.names == ["rewritten.test"]
 
 
+def test_what_is_not_trusted_may_be_accepted(mesh, pki, server):  # trust_chain_verification
+    """Counted all the same."""
+    common = trust(pki)
+    common["validation_context"]["trust_chain_verification"] = "ACCEPT_UNTRUSTED"
+    px = http(mesh, server(cert="stranger"), up(common))
+    assert ask(px, "server.test") == 200 and px.stat("cluster.one.ssl.fail_verify_error") == 1 and px.stat("cluster.one.ssl.connection_error") == 0
+
+
 def test_the_certificate_must_have_that_name(mesh, pki, server):
     px = http(mesh, server(), up(trust(pki)), auto_sni=True, auto_san_validation=True)
     assert [ask(px, h) for h in ("server.test", "API.wild.test", "127.0.0.1", "other.test", "a.b.wild.test", "server.test")] == [200, 200, 200, 503, 503, 200]
