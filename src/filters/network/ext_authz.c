@@ -134,8 +134,7 @@ static void take_metadata(const struct nea *n, const struct authz_reply *r)
     if (!i->dynamic_metadata)
         i->dynamic_metadata = mz_meta_create(i->arena);
     for (size_t k = 0; r->metadata && k < r->metadata->fields.n; k++)
-        mz_meta_set(i->dynamic_metadata, ns,
-                    mz_arena_dup(i->arena, r->metadata->fields.v[k].key),
+        mz_meta_set(i->dynamic_metadata, ns, mz_arena_dup(i->arena, r->metadata->fields.v[k].key),
                     mz_value_copy(r->metadata->fields.v[k].value, i->arena));
     if (r->verdict != AUTHZ_OK)
         return;
