@@ -18,8 +18,14 @@ def search(names):
     rnd = random.Random(1)  # the same table at every build
     for _ in range(2000000):
         m = [rnd.randrange(1, 1 << 16) | 1 for _ in range(5)]
-        slots = {(sum(a * b for a, b in zip(m, k)) >> 6) % SIZE for k in keys}
-        if len(slots) == len(keys):
+        a, b, c, d, e = m
+        taken = set()
+        for i, j, k, l, n in keys:
+            slot = ((a * i + b * j + c * k + d * l + e * n) >> 6) % SIZE
+            if slot in taken:
+                break
+            taken.add(slot)
+        else:
             return m
     sys.exit("no perfect hash found")
 

@@ -27,6 +27,12 @@ static bool component_levels(struct mz_str list, struct mz_err *err)
     return true;
 }
 
+bool mz_program_called(const char *argv0, const char *name)
+{
+    const char *slash = argv0 ? strrchr(argv0, '/') : NULL;
+    return argv0 && strcmp(slash ? slash + 1 : argv0, name) == 0;
+}
+
 bool mz_log_start(const struct mz_log_options *o, struct mz_err *err)
 {
     enum mz_log_level level;

@@ -3,6 +3,8 @@
 /* What every long-running program of ours does first and last. */
 #include "base/err.h"
 
+bool mz_program_called(const char *argv0, const char *name); /* argv0, which may be NULL, is @name in whatever folder */
+
 struct mz_log_options { /* as on the command line; NULL: not given */
     const char *level, *component_levels, *format, *path;
 };

@@ -1,9 +1,11 @@
-/* mizzenctl: what a person asks of the mesh. */
+/* mizzenctl: what a person asks of the mesh; called mizzend it is the control plane: it reads the same documents the same way. */
 #include <stdio.h>
 
 #include "base/near.h"
+#include "base/program.h"
 #include "cli/command.h"
 #include "control/names.h"
+#include "control/program.h"
 #include "proto/mapper.h"
 
 extern const ProtobufCMessageDescriptor *const mz_control_types[];
@@ -60,6 +62,8 @@ static bool is_help(const char *word)
 
 int main(int argc, char **argv)
 {
+    if (!mz_program_called(argv[0], "mizzenctl"))
+        return mz_control_main(argc, argv);
     if (argc < 2 || is_help(argv[1])) {
         usage();
         return EXIT_OK;

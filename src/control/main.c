@@ -1,11 +1,11 @@
-/* mizzend. */
+/* mizzend, which is also called mizzenctl (cli/main.c). */
 #include <stdio.h>
 
 #include "base/log.h"
 #include "base/program.h"
 #include "control/program.h"
 
-int main(int argc, char **argv)
+int mz_control_main(int argc, char **argv)
 {
     struct mz_control_options o;
     struct mz_err err;

@@ -1,6 +1,5 @@
 /* mizzen-proxy; called mizzen-agent it is the agent: one program less to build, to ship and to keep in memory. */
 #include <stdio.h>
-#include <string.h>
 
 #include "agent/agent.h"
 #include "base/log.h"
@@ -26,18 +25,12 @@ static int serve(struct mz_server *s, const struct mz_options *o)
     return 0;
 }
 
-static bool is_called(const char *path, const char *name)
-{
-    const char *slash = path ? strrchr(path, '/') : NULL;
-    return path && strcmp(slash ? slash + 1 : path, name) == 0;
-}
-
 int main(int argc, char **argv)
 {
     static struct mz_server server;
     struct mz_options o;
     struct mz_err err;
-    if (is_called(argv[0], "mizzen-agent"))
+    if (mz_program_called(argv[0], "mizzen-agent"))
         return mz_agent_main(argc, argv);
     int rc = mz_options_parse(argc, argv, &o);
     if (rc >= 0)

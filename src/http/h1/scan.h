@@ -8,8 +8,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#ifdef __SSE2__
-#include <immintrin.h>
+#if defined(__AVX2__)
+#include <immintrin.h> /* long: a quarter of a second at each compilation */
+#elif defined(__SSE2__)
+#include <emmintrin.h>
 #endif
 
 #define MZ_H1_PAD                                                                                  \
