@@ -396,8 +396,6 @@ static bool egress_port(const ist_IstioEgressListener *l, struct mz_err *err)
         return AT(mz_err_set(err, "UNIX sockets are not served"), "bind");
     if (l->bind[0] && !is_ip(l->bind))
         return AT(mz_err_set(err, "\"%.100s\" is not an IP address", l->bind), "bind");
-    if (l->port && mz_str_ieq(mz_str_c(l->port->protocol), MZ_STR("HTTP_PROXY")))
-        return AT(mz_err_set(err, "HTTP_PROXY is not served"), "port.protocol");
     return !l->port || port(l->port->number, "port.number", err);
 }
 

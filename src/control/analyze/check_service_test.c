@@ -65,8 +65,6 @@ static const struct {
       "spec.egress[0].hosts[0]: \"a.b\" is not namespace/host" },
     { "Sidecar", "{egress: [{hosts: ['./*']}, {hosts: ['*/*']}]}",
       "spec.egress[0].port: only the last one may have none" },
-    { "Sidecar", "{egress: [{port: {number: 1, protocol: HTTP_PROXY, name: p}, hosts: ['./*']}]}",
-      "spec.egress[0].port.protocol: HTTP_PROXY is not served" },
     { "Sidecar",
       "{ingress: [{port: {number: 1, protocol: HTTP, name: p}, defaultEndpoint: 'other:1'}]}",
       "spec.ingress[0].default_endpoint: \"other:1\" is none of 127.0.0.1:port, 0.0.0.0:port, "

@@ -439,7 +439,10 @@ void tr_listeners(struct mz_view *v, struct mz_outs *out)
         tr_gateway_listeners(v, out);
         return;
     }
+    struct mz_out *proxy = tr_listener_of_proxy(v);
     tr_listeners_outbound(v, out);
+    if (proxy)
+        *mz_vec_push(&out->v, MZ_MEM_XDS) = proxy;
     if (!v->proxy->uncaught) {
         *mz_vec_push(&out->v, MZ_MEM_XDS) =
             tr_own(v, MZ_XDS_LISTENER, OWN_OUTBOUND, virtual_outbound);

@@ -21,6 +21,7 @@ struct texts {
 };
 struct chain {
     bool http;                   /* chosen by what the first bytes look like */
+    bool proxied;                /* HTTP, and nothing else: clients know that there is a proxy */
     char *name;                  /* of the routes */
     struct texts snis;           /* none: any */
     struct texts ranges;         /* of addresses, "10.0.0.0/8"; none: any */
@@ -455,6 +456,22 @@ static void plan_listener(struct plan *pl, const struct mz_service *s, const ist
         add(pl, s, p, s->entry ? s->addresses[0] : address_of(pl->v, s, &pl->other));
 }
 
+/* Services have no say in it. */
+static void plan_proxy(struct plan *pl, const ist_SidecarPort *port)
+{
+    const struct mz_port p = { .port = (uint16_t)port->number };
+    const struct mz_str at = pl->bind.n ? pl->bind : tr_wildcard(pl->v->proxy);
+    const struct mz_str key = mz_arena_printf(pl->a, "%.*s_%u", MZ_STR_ARG(at), p.port);
+    pl->other = MZ_STR("");
+    if (is_reserved(pl, p.port) || !can_listen(pl, p.port) || mz_map_get(&pl->by_key, key))
+        return;
+    struct entry *e = entry_new(pl, key, at, &p);
+    e->kind = KIND_HTTP;
+    e->https = 1;
+    add_chain(
+        e, (struct chain){ .http = true, .proxied = true, .name = TR_PRINTF(pl->a, "%u", p.port) });
+}
+
 static void plan_egress(struct plan *pl, const struct tr_egress *e)
 {
     const ist_IstioEgressListener *l = e->listener;
@@ -467,7 +484,9 @@ static void plan_egress(struct plan *pl, const struct tr_egress *e)
     if (!listens) /* what came before stays as its listener says */
         mz_vec_foreach (it, &pl->entries)
             (*it)->closed = true;
-    for (size_t i = 0; i < e->services_n; i++) {
+    if (tr_egress_is_proxy(l) && e->services_n)
+        plan_proxy(pl, l->port);
+    for (size_t i = 0; i < e->services_n && !tr_egress_is_proxy(l); i++) {
         const struct mz_service *s = e->services[i];
         if (s->resolution == MZ_RESOLVE_ALIAS)
             continue;
@@ -479,6 +498,16 @@ static void plan_egress(struct plan *pl, const struct tr_egress *e)
 }
 
 /* ---- messages ---- */
+
+/* "GET http://web/" as clients write to a proxy. */
+static void take_whole_addresses(struct mz_arena *a, pb_HttpConnectionManager *h)
+{
+    pb_Http1ProtocolOptions *own = TR_NEW(a, Http1ProtocolOptions);
+    if (h->http_protocol_options)
+        *own = *h->http_protocol_options;
+    own->allow_absolute_url = tr_bool(a, true);
+    h->http_protocol_options = own;
+}
 
 static pb_FilterChain *build_chain(struct mz_view *v, struct mz_arena *a, const struct entry *e,
                                    const struct chain *c)
@@ -500,6 +529,8 @@ static pb_FilterChain *build_chain(struct mz_view *v, struct mz_arena *a, const 
     h->rds = TR_NEW(a, Rds);
     h->rds->config_source = tr_ads(a);
     h->rds->route_config_name = c->name;
+    if (c->proxied && strcmp(c->name, TR_HTTP_PROXY) == 0)
+        take_whole_addresses(a, h);
     for (size_t i = 0; i < e->dynamic.n; i++)
         tr_http_before_router(a, h, tr_dynamic_http_filter(v, a, e->dynamic.v[i]));
     tr_http_filters(v, a, m, &at, h);
@@ -508,7 +539,7 @@ static pb_FilterChain *build_chain(struct mz_view *v, struct mz_arena *a, const 
 
 static bool matches_all(const struct chain *c)
 {
-    return !c->http && !c->snis.n && !c->ranges.n;
+    return c->proxied || (!c->http && !c->snis.n && !c->ranges.n);
 }
 
 static void match_chain(const struct mz_view *v, struct mz_arena *a, pb_FilterChain *m,
@@ -563,7 +594,7 @@ static void add_inspectors(struct mz_view *v, struct mz_arena *a, pb_Listener *m
 {
     bool http = false, sni = false;
     for (size_t i = 0; i < e->chains.n; i++) {
-        http |= e->chains.v[i].http;
+        http |= e->chains.v[i].http && !e->chains.v[i].proxied;
         sni |= e->chains.v[i].snis.n != 0;
     }
     if (sni)
@@ -829,6 +860,24 @@ void tr_listeners_outbound(struct mz_view *v, struct mz_outs *out)
             *mz_vec_push(&out->v, MZ_MEM_XDS) = cached(v, *e);
     if (own)
         plan_free(pl);
+}
+
+struct mz_out *tr_listener_of_proxy(struct mz_view *v)
+{
+    const struct mz_proxy *p = v->proxy;
+    const int32_t port =
+        p->http_proxy_port ? p->http_proxy_port : v->model->mesh.config->proxy_http_port;
+    struct chain c = { .http = true, .proxied = true, .name = TR_CONST(TR_HTTP_PROXY) };
+    struct entry e = { .address = p->ipv4 ? MZ_STR("127.0.0.1") : MZ_STR("::1"),
+                       .other = p->ipv4 && p->ipv6 ? MZ_STR("::1") : MZ_STR(""),
+                       .port = (uint16_t)port,
+                       .own_socket = true };
+    if (port <= 0 || port > UINT16_MAX)
+        return NULL;
+    *mz_vec_push(&e.chains, MZ_MEM_XDS) = c;
+    struct mz_out *o = build(v, &e);
+    mz_vec_free(&e.chains, MZ_MEM_XDS);
+    return o;
 }
 
 uint64_t tr_listeners_hash(struct mz_view *v)

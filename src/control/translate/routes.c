@@ -225,6 +225,7 @@ struct route_plan {
     uint16_t port;
     bool
         bare; /* for gRPC without a proxy: services under names with their port, and nothing else */
+    bool every; /* one of all ports, for clients that tell a proxy where they want to go */
     const struct tr_egress *egress;
     MZ_VEC(const struct mz_service *) services; /* by host */
     MZ_VEC(const struct mz_virtual *) virtuals; /* that say something of this port */
@@ -255,7 +256,7 @@ static bool meets_service(const struct route_plan *p, struct mz_str host)
 /* Only on port 80 a VirtualService counts for hosts that no service has. */
 static bool is_wanted(const struct route_plan *p, const struct mz_virtual *vs)
 {
-    bool wanted = p->port == 80 && !p->host.n;
+    bool wanted = p->port == 80 && !p->host.n && !p->every;
     for (size_t i = 0; i < vs->spec->n_hosts && !wanted; i++)
         wanted = meets_service(p, mz_str_c(vs->spec->hosts[i]));
     return wanted && vs->spec->n_http;
@@ -263,7 +264,7 @@ static bool is_wanted(const struct route_plan *p, const struct mz_virtual *vs)
 
 static void plan_make(struct mz_view *v, struct route_plan *p)
 {
-    const struct tr_egress *e = p->egress = tr_egress_for(v->scope, p->port);
+    const struct tr_egress *e = p->egress = p->every ? p->egress : tr_egress_for(v->scope, p->port);
     mz_map_init(&p->by_host, MZ_MEM_XDS);
     for (size_t i = 0; e && i < e->services_n; i++) {
         const struct mz_service *s = e->services[i];
@@ -363,7 +364,8 @@ static pb_VirtualHost *new_host(struct making *k, struct mz_str host)
 
 static struct naming naming(struct making *k, pb_VirtualHost *h)
 {
-    return (struct naming){ k->a, h, &k->taken, k->plan->bare ? k->plan->port : 0 };
+    return (struct naming){ k->a, h, &k->taken,
+                            k->plan->bare || k->plan->every ? k->plan->port : 0 };
 }
 
 static void finish_host(struct making *k, pb_VirtualHost *h, struct tr_route_list l)
@@ -407,6 +409,7 @@ static void add_stranger(struct making *k, struct mz_str host, struct tr_route_l
     struct naming n = naming(k, h);
     if (!h)
         return;
+    n.port = k->plan->every ? 0 : n.port;
     add_address(&n, host);
     finish_host(k, h, l);
 }
@@ -483,7 +486,7 @@ static void add_virtual(struct making *k, const struct mz_virtual *vs)
     find_meant(k, vs, &m);
     if (vs->semantics == MZ_SEMANTICS_GATEWAY && !m.services.n)
         m.strangers.n = 0; /* it has no host of its own */
-    if (!k->plan->host.n && (m.services.n || k->plan->port == 80))
+    if (!k->plan->host.n && (m.services.n || (k->plan->port == 80 && !k->plan->every)))
         mz_vec_foreach (host, &m.strangers)
             add_stranger(k, *host, l);
     mz_vec_foreach (s, &m.services) {
@@ -603,6 +606,77 @@ static struct mz_out *table(struct mz_view *v, struct route_plan *p)
         mz_cache_put(v->t->cache, &k, o);
     }
     plan_free(p);
+    return o;
+}
+
+/* ---- a proxy that clients know of ---- */
+
+/* Behind other ports than 80 only names with their port mean a service. */
+static void keep_with_port(pb_RouteConfiguration *m, size_t first)
+{
+    size_t n = first;
+    for (size_t i = first; i < m->n_virtual_hosts; i++) {
+        pb_VirtualHost *h = m->virtual_hosts[i];
+        size_t kept = 0;
+        for (size_t k = 0; k < h->n_domains; k++)
+            if (strchr(h->domains[k], ':'))
+                h->domains[kept++] = h->domains[k];
+        h->n_domains = kept;
+        if (kept)
+            m->virtual_hosts[n++] = h;
+    }
+    m->n_virtual_hosts = n;
+}
+
+static void add_port(struct making *k, const struct tr_egress *e, uint16_t port)
+{
+    struct route_plan p = { .name = k->plan->name, .port = port, .every = true, .egress = e };
+    struct route_plan *const was = k->plan;
+    const size_t first = k->m->n_virtual_hosts;
+    k->plan = &p;
+    plan_make(k->v, &p);
+    mz_map_init(&k->routed, MZ_MEM_XDS);
+    mz_vec_foreach (vs, &p.virtuals)
+        add_virtual(k, *vs);
+    add_unrouted(k);
+    mz_map_fini(&k->routed);
+    plan_free(&p);
+    if (port != 80)
+        keep_with_port(k->m, first);
+    k->plan = was;
+}
+
+static int compare_ports(const void *a, const void *b)
+{
+    const uint16_t *x = a, *y = b;
+    return (*x == 80) != (*y == 80) ? (*y == 80) - (*x == 80) : (*x > *y) - (*x < *y);
+}
+
+/* All virtual hosts of all ports; 80, whose names may stand alone, first. */
+static struct mz_out *every_port(struct mz_view *v, struct mz_str name, const struct tr_egress *e)
+{
+    struct route_plan p = { .name = name, .every = true };
+    struct making k = { .v = v, .a = mz_arena_create(MZ_MEM_STREAM), .plan = &p };
+    MZ_VEC(uint16_t) ports = { 0 };
+    k.m = tr_route_configuration(k.a, name);
+    mz_map_init(&k.taken, MZ_MEM_XDS);
+    mz_map_init(&k.names, MZ_MEM_XDS);
+    for (size_t i = 0; i < e->services_n; i++)
+        for (size_t j = 0; j < e->services[i]->ports_n; j++)
+            *mz_vec_push(&ports, MZ_MEM_XDS) = e->services[i]->ports[j].port;
+    if (ports.n)
+        qsort(ports.v, ports.n, sizeof(*ports.v), compare_ports);
+    for (size_t i = 0; i < ports.n; i++)
+        if (!i || ports.v[i] != ports.v[i - 1])
+            add_port(&k, e, ports.v[i]);
+    if (k.m->n_virtual_hosts)
+        qsort(k.m->virtual_hosts, k.m->n_virtual_hosts, sizeof(*k.m->virtual_hosts), compare_names);
+    TR_ADD(k.a, k.m, virtual_hosts) = everything_else(v, k.a);
+    struct mz_out *o = mz_out_create(name, &k.m->base);
+    mz_vec_free(&ports, MZ_MEM_XDS);
+    mz_map_fini(&k.taken);
+    mz_map_fini(&k.names);
+    mz_arena_destroy(k.a);
     return o;
 }
 
@@ -815,8 +889,15 @@ struct mz_out *tr_routes(struct mz_view *v, struct mz_str name)
     if (v->proxy->type != MZ_PROXY_SIDECAR)
         return tr_gateway_routes(v, name);
     p.bare = v->proxy->proxyless;
+    if (!p.bare && mz_str_eq(name, MZ_STR(TR_HTTP_PROXY))) {
+        const struct tr_egress *e = tr_egress_for(v->scope, 0);
+        return e ? every_port(v, name, e) : NULL;
+    }
     if (p.bare ? !parse_cluster(name, &p.port) : !parse_name(name, &p.host, &p.port))
         return NULL;
+    const struct tr_egress *e = p.bare || p.host.n ? NULL : tr_egress_for(v->scope, p.port);
+    if (e && tr_egress_is_proxy(e->listener))
+        return every_port(v, name, e);
     if (p.bare || !v->group)
         return table(v, &p);
     struct tr_table *t = mz_map_get(&v->group->tables, name);

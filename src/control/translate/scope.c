@@ -8,9 +8,14 @@
 
 /* ---- one egress listener ---- */
 
+bool tr_egress_is_proxy(const ist_IstioEgressListener *l)
+{
+    return l && l->port && mz_str_ieq(mz_str_c(l->port->protocol), MZ_STR("HTTP_PROXY"));
+}
+
 static bool wants_port(const ist_IstioEgressListener *l)
 {
-    return l && l->port && l->port->number;
+    return l && l->port && l->port->number && !tr_egress_is_proxy(l);
 }
 
 /* The service with one of its ports. */

@@ -134,6 +134,15 @@ static const char *ask(const char *mesh, const char *documents, const char *node
     "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v, "          \
     "namespace: demo}\n"                                                                           \
     "spec: {hosts: [web], http: [{" more ", route: [{destination: {host: web}}]}]}\n"
+#define AT(settings)                                                                               \
+    "{id: sidecar~10.1.0.1~web-0.demo~demo.svc.cluster.local, metadata: {LABELS: {app: "           \
+    "web}, " settings "}}"
+#define PROXIES                                                                                    \
+    "---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s, namespace: "      \
+    "demo}\n"                                                                                      \
+    "spec: {egress: [{port: {number: 3128, protocol: HTTP_PROXY, name: proxy}, captureMode: "      \
+    "NONE, "                                                                                       \
+    "hosts: ['./*']}]}\n"
 #define C MZ_XDS_CLUSTER
 #define L MZ_XDS_LISTENER
 #define R MZ_XDS_ROUTE
@@ -361,6 +370,26 @@ static const struct {
       "\"path_with_escaped_slashes_action\":\"UNESCAPE_AND_REDIRECT\"", NULL },
     { EDGE(""), WEB SERVER("tls: {mode: SIMPLE, credentialName: c}"), GATEWAY, L, "0.0.0.0_443",
       "\"merge_slashes\":true", NULL },
+    /* a proxy that clients know of */
+    { "proxyHttpPort: 15002", WEB, NODE, L, "127.0.0.1_15002",
+      "\"http_protocol_options\":{\"allow_absolute_url\":true}", "application_protocols" },
+    { "proxyHttpPort: 15002", WEB, NODE, L, "127.0.0.1_15002",
+      "\"route_config_name\":\"http_proxy\"", "bind_to_port" },
+    { "", WEB, AT("HTTP_PROXY_PORT: '15003'"), L, "127.0.0.1_15003",
+      "\"stat_prefix\":\"outbound_127.0.0.1_15003;\"", NULL },
+    { "", WEB, NODE, L, "127.0.0.1_15002", NULL, NULL },
+    { "", WEB, NODE, R, "http_proxy",
+      "\"domains\":[\"web.demo.svc.cluster.local\",\"web.demo.svc.cluster.local:80\"", NULL },
+    { "", DOUBLE_SERVICE("web", "8080", "10.1.0.1"), NODE, R, "http_proxy",
+      "\"domains\":[\"web.demo.svc.cluster.local:8080\"", "\"web.demo.svc.cluster.local\"" },
+    { "", WEB ROUTED("rewrite: {uri: /a}"), NODE, R, "http_proxy", "\"prefix_rewrite\":\"/a\"",
+      NULL },
+    { "", WEB, NODE, R, "http_proxy", "\"name\":\"allow_any\",\"domains\":[\"*\"]", NULL },
+    { "", WEB PROXIES, NODE, L, "127.0.0.1_3128", "\"route_config_name\":\"3128\"",
+      "application_protocols" },
+    { "", WEB PROXIES, NODE, R, "3128",
+      "\"domains\":[\"web.demo.svc.cluster.local\",\"web.demo.svc.cluster.local:80\"", NULL },
+    { "", WEB PROXIES, NODE, C, OUT, OUT, NULL },
     /* what no service stands for, by way of a proxy */
     { "",
       WEB LEAVES("mode: ALLOW_ANY, egressProxy: {host: out.demo.svc.cluster.local, port: "
@@ -458,9 +487,6 @@ static void test_cases(void **state)
 /* ---- what the environment says, and the proxy's own settings ---- */
 
 #define PORT(kind) DOUBLE_SERVICE_OF("web", "80", "10.1.0.1", kind)
-#define AT(settings)                                                                               \
-    "{id: sidecar~10.1.0.1~web-0.demo~demo.svc.cluster.local, metadata: {LABELS: {app: "           \
-    "web}, " settings "}}"
 #define DOOR(settings)                                                                             \
     "{id: router~10.1.0.2~gate-0.demo~demo.svc.cluster.local, metadata: {LABELS: {app: "           \
     "gate}, " settings "}}"

@@ -126,6 +126,7 @@ uint64_t tr_listeners_hash(struct mz_view *v); /* of what those towards others a
 void tr_plans_free(struct plan *pl);           /* NULL is fine */
 void tr_tables_free(struct mz_map *tables);    /* routes.c */
 void tr_listeners_outbound(struct mz_view *v, struct mz_outs *out);
+struct mz_out *tr_listener_of_proxy(struct mz_view *v); /* proxyHttpPort: where clients know it as a proxy; NULL: nowhere */
 void tr_names(struct mz_view *v, struct mz_outs *out);
 struct mz_out *tr_secret(struct mz_view *v, struct mz_str name); /* secrets.c; NULL: not there, or not for this proxy */
 struct mz_out *tr_routes(struct mz_view *v, struct mz_str name); /* NULL: not a name of routes */
