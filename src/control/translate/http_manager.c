@@ -238,7 +238,7 @@ static void add_reader(struct mz_view *v, struct mz_arena *a, pb_FilterChain *c,
         pb_MongoProxy *m = TR_NEW(a, MongoProxy);
         m->stat_prefix = stat_prefix;
         TR_ADD(a, c, filters) = tr_filter(a, "envoy.filters.network.mongo_proxy", m);
-    } else if (p == MZ_PROTOCOL_MYSQL && v->t->features.mysql) {
+    } else if (p == MZ_PROTOCOL_MYSQL && v->t->features.mysql && !v->proxy->lacks_mysql) {
         pb_MySQLProxy *m = TR_NEW(a, MySQLProxy);
         m->stat_prefix = stat_prefix;
         TR_ADD(a, c, filters) = tr_filter(a, "envoy.filters.network.mysql_proxy", m);

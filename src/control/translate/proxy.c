@@ -126,7 +126,8 @@ static void take_settings(struct mz_proxy *p, const pb_Node *node)
 
 static uint64_t settings_hash(const struct mz_proxy *p)
 {
-    const uint64_t all[] = { p->tproxy,
+    const uint64_t all[] = { p->lacks_mysql,
+                             p->tproxy,
                              p->unprivileged,
                              p->http10,
                              p->balance_in,
@@ -194,6 +195,7 @@ static void take_rest(struct mz_proxy *p, const pb_Node *node)
     p->stock = lacks_istio(node);
     p->lacks_wasm = lacks(node, "envoy.filters.http.wasm");
     p->lacks_lua = lacks(node, "envoy.filters.http.lua");
+    p->lacks_mysql = lacks(node, "envoy.filters.network.mysql_proxy");
     p->proxyless = p->type == MZ_PROXY_SIDECAR && is_proxyless(node);
     const uint8_t shape[] = { (uint8_t)p->type,  p->ipv4,      p->ipv6,     p->stock,
                               p->auto_addresses, p->proxyless, p->uncaught, p->unprivileged };

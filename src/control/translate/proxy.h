@@ -27,7 +27,7 @@ struct mz_proxy {
     const ist_mesh_ProxyConfig *config; /* NULL: the mesh's */
     uint16_t reserved[2];        /* ports that the proxy itself listens on: health, metrics; 0: none */
     bool stock;                  /* it tells what it has, and Istio's extensions are not among it: they would be refused */
-    bool lacks_wasm, lacks_lua;  /* it tells what it has, and this filter of HTTP is not among it */
+    bool lacks_wasm, lacks_lua, lacks_mysql; /* it tells what it has, and this filter is not among it */
     bool proxyless;              /* no proxy: gRPC itself, which asks for what it dials by name */
     bool auto_addresses;         /* it answers the application's DNS: services without an address have one of their own */
     bool tproxy;                 /* connections are caught by TPROXY */

@@ -94,3 +94,92 @@ def test_everything_is_taken(netns, tmp_path, certificates, case, delta):  # noq
         if m:
             m.stop()
         secrets.stop()
+
+
+MESH = """
+proxyHttpPort: 15802
+zoneAwareLbSetting: {minClusterSize: 3}
+defaultInboundHttpRetryPolicy: {attempts: 4, retryOn: '503', backoff: 1s}
+defaultConfig:
+  proxyHeaders: {preserveHttp1HeaderCase: true, xForwardedHost: {enabled: true}, metadataExchangeHeaders: {mode: IN_MESH}}
+  connectionSettings: {profile: EDGE, httpDrainTimeout: 1s, httpMaxStreamDuration: 60s, httpHeadersWithUnderscoresAction: HEADERS_WITH_UNDERSCORES_DROP_HEADER}
+"""
+SETTINGS = """
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: demo, labels: {istio.io/persistent-session: 'c:/p'}}
+spec: {clusterIP: 10.9.0.1, selector: {app: web}, ports: [{name: http, port: 80}, {name: redis, port: 6379}, {name: mysql, port: 3306}, {name: auto, port: 9000}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: web, namespace: demo}
+spec:
+  host: web
+  trafficPolicy: {retryBudget: {budgetInterval: 9s}, outlierDetection: {outlierDetectionHttpErrorCodes: [500, 503]}}
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: s, namespace: demo}
+spec:
+  egress: [{port: {number: 15803, protocol: HTTP_PROXY, name: proxy}, captureMode: NONE, hosts: ['./*']}, {hosts: ['./*']}]
+  outboundTrafficPolicy: {mode: ALLOW_ANY, egressProxy: {host: web.demo.svc.cluster.local, port: {number: 80}}}
+---
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: t, namespace: demo}
+spec: {tracing: [{disableContextPropagation: true}]}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: g, namespace: demo}
+spec:
+  selector: {app: gate}
+  servers: [{hosts: ['*'], port: {number: 15843, name: https, protocol: HTTPS}, tls: {mode: SIMPLE, credentialName: c, ecdhCurves: [P-256]}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: v, namespace: demo}
+spec: {hosts: [web, web.example.com], gateways: [mesh, g], http: [{rewrite: {uri: /}, mirror: {host: web}, route: [{destination: {host: web, port: {number: 80}}}]}]}
+"""
+VARIABLES = {"PILOT_HTTP10": "true", "PILOT_ENABLE_REDIS_FILTER": "true", "PILOT_ENABLE_MYSQL_FILTER": "true", "PILOT_ENABLE_PERSISTENT_SESSION_FILTER": "true",
+             "ENABLE_LOCALITY_WEIGHTED_LB_CONFIG": "true", "DISABLE_TRACK_REMAINING_CB_METRICS": "false", "DISABLE_SHADOW_HOST_SUFFIX": "false",
+             "PILOT_SKIP_VALIDATE_TRUST_DOMAIN": "true", "PILOT_GATEWAY_TRANSPORT_SOCKET_CONNECT_TIMEOUT": "7s", "MAX_CONNECTIONS_PER_SOCKET_EVENT_LOOP": "0"}
+
+
+def test_settings_are_taken(netns, tmp_path, certificates, monkeypatch):  # noqa: F811
+    """Settings of proxies, of the mesh and of mizzend's environment that no recorded case has."""
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "mesh.yaml").write_text(MESH)
+    told = {"LABELS": {"app": "web"}, "ISTIO_VERSION": "1.32.0", "IDLE_TIMEOUT": "70s", "INBOUND_LISTENER_EXACT_BALANCE": "true",
+            "OUTBOUND_LISTENER_EXACT_BALANCE": "true"}
+    nodes = [{"id": "sidecar~10.1.0.1~web-0.demo~demo.svc.cluster.local", "cluster": "web.demo", "metadata": told},
+             {"id": "router~10.1.0.2~gate-0.demo~demo.svc.cluster.local", "cluster": "gate.demo", "metadata": {**told, "LABELS": {"app": "gate"}}},
+             {"id": "sidecar~10.1.0.3~bare-0.demo~demo.svc.cluster.local", "cluster": "bare.demo", "metadata": {**told, "INTERCEPTION_MODE": "NONE"}}]
+    m, proxies, secrets = None, [], agent(certificates)
+    try:
+        m = control.Mizzend(tmp_path, {"a.yaml": SETTINGS}, "--mesh-config", str(tmp_path / "mesh.yaml"))
+        for n in nodes:
+            (tmp_path / "node.json").write_text(json.dumps(n))
+            px = Proxy(ENVOY, tmp_path, bootstrap(tmp_path / "node.json", m.port, secrets.port, True), n["id"].split("~")[2])
+            proxies.append(px)
+
+            def settled(px=px):
+                try:
+                    px.admin("/server_info")
+                except OSError:  # not there yet
+                    return False
+                return (px.stat("listener_manager.lds.update_success") or px.stat("listener_manager.lds.update_rejected")) and px.stat("cluster_manager.cds.update_success")
+            until(settled, 60, lambda px=px: [x for x in px.log().splitlines() if "eprecated" not in x][-20:])
+            refused = {k: v for k, v in px.stats("update_rejected$").items() if v}
+            assert not refused and "error_state" not in px.admin("/config_dump?resource=dynamic_listeners")[1], f"{refused}\n{px.log()[-3000:]}"
+            px.process.kill()
+            px.process.wait()
+            assert "refused" not in m.log(), m.log()[-3000:]
+    finally:
+        for px in proxies:
+            px.process.kill()
+            px.process.wait()
+        if m:
+            m.stop()
+        secrets.stop()
