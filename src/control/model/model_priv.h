@@ -13,6 +13,7 @@ struct model_rule { /* a DestinationRule, from wherever */
     const ist_DestinationRule *m;
     uint64_t version;
     struct mz_str host, key; /* in full; "ns/host" */
+    bool made; /* of policies of the Gateway API */
 };
 struct model_waiting { /* a service of Kubernetes one of whose endpoints waits for a pod */
     struct mz_str key; /* "ns/name" */

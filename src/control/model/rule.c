@@ -37,10 +37,59 @@ const ist_Subset *mz_rule_subset(const struct mz_rule *r, struct mz_str name)
     return NULL;
 }
 
-/* A later document of the same host adds subsets, and the policy where there is none yet. */
-static void join(struct model_draft *d, struct mz_rule *r, const ist_DestinationRule *m,
-                 uint64_t version)
+/* ---- what people wrote over what was made of policies of the Gateway API ---- */
+
+#define FILL(to, from, field) ((to)->field = (to)->field ? (to)->field : (from)->field)
+
+static void fill_port(struct model_draft *d, ist_TrafficPolicy *t,
+                      ist_TrafficPolicy_PortTrafficPolicy *from)
 {
+    for (size_t i = 0; i < t->n_port_level_settings; i++) {
+        ist_TrafficPolicy_PortTrafficPolicy *had = t->port_level_settings[i];
+        if (!had->port || !from->port || had->port->number != from->port->number)
+            continue;
+        ist_TrafficPolicy_PortTrafficPolicy *own = mz_arena_alloc(d->m->arena, sizeof(*own));
+        *own = *had;
+        FILL(own, from, load_balancer);
+        FILL(own, from, connection_pool);
+        FILL(own, from, outlier_detection);
+        FILL(own, from, tls);
+        t->port_level_settings[i] = own;
+        return;
+    }
+    t->port_level_settings[t->n_port_level_settings++] = from;
+}
+
+/* Each piece that @user does not say is @made's. Either may be NULL. */
+static const ist_TrafficPolicy *filled(struct model_draft *d, const ist_TrafficPolicy *user,
+                                       const ist_TrafficPolicy *made)
+{
+    if (!user || !made)
+        return user ? user : made;
+    ist_TrafficPolicy *t = mz_arena_alloc(d->m->arena, sizeof(*t));
+    *t = *user;
+    FILL(t, made, load_balancer);
+    FILL(t, made, connection_pool);
+    FILL(t, made, outlier_detection);
+    FILL(t, made, tls);
+    FILL(t, made, tunnel);
+    FILL(t, made, proxy_protocol);
+    FILL(t, made, retry_budget);
+    const size_t n = user->n_port_level_settings;
+    t->port_level_settings =
+        mz_arena_alloc(d->m->arena, (n + made->n_port_level_settings) * sizeof(void *));
+    if (n)
+        memcpy(t->port_level_settings, user->port_level_settings, n * sizeof(void *));
+    for (size_t i = 0; i < made->n_port_level_settings; i++)
+        fill_port(d, t, made->port_level_settings[i]);
+    return t;
+}
+
+/* A later document of the same host adds subsets, and the policy where there is none yet. */
+static void join(struct model_draft *d, struct mz_rule *r, const struct model_rule *from)
+{
+    const ist_DestinationRule *m = from->m;
+    const uint64_t version = from->version;
     const ist_Subset **v = mz_arena_alloc(d->m->arena, (r->subsets_n + m->n_subsets) * sizeof(*v));
     if (r->subsets_n)
         memcpy(v, r->subsets, r->subsets_n * sizeof(*v));
@@ -48,7 +97,11 @@ static void join(struct model_draft *d, struct mz_rule *r, const ist_Destination
     for (size_t i = 0; i < m->n_subsets; i++)
         if (!mz_rule_subset(r, mz_str_c(m->subsets[i]->name)))
             v[r->subsets_n++] = m->subsets[i];
-    r->policy = r->policy ? r->policy : m->traffic_policy;
+    if (!r->hash || r->made == from->made)
+        r->policy = r->policy ? r->policy : m->traffic_policy;
+    else
+        r->policy = r->made ? filled(d, m->traffic_policy, r->policy)
+                            : filled(d, r->policy, m->traffic_policy);
     r->hash = mz_xxh64(&version, sizeof(version), r->hash);
 }
 
@@ -89,28 +142,53 @@ static bool same_labels(struct mz_labels a, struct mz_labels b)
     return a.n == b.n;
 }
 
-/* Joins a document to those of its host; the first of them. */
+/* Every name of @b is one of @a. */
+static bool holds(const struct mz_rule *a, const struct mz_rule *b)
+{
+    for (size_t i = 0; i < b->export_to_n; i++) {
+        bool any = false;
+        for (size_t k = 0; k < a->export_to_n && !any; k++)
+            any = mz_str_eq(a->export_to[k], b->export_to[i]);
+        if (!any)
+            return false;
+    }
+    return true;
+}
+
+/* The later one is for the same clients, or for more. */
+static bool is_for_more(const struct mz_rule *later, const struct mz_rule *r)
+{
+    if (!same_labels(later->selector, r->selector))
+        return false;
+    if (r->selector.n) /* which are of its own namespace, whatever it says */
+        return true;
+    return r->export_to_n ? holds(later, r) : !later->export_to_n;
+}
+
+/* Joins a document to those of its host that are for the same clients; the first of all. */
 static struct mz_rule *add_rule(struct model_draft *d, struct mz_rule *first,
                                 const struct model_rule *from)
 {
-    const struct mz_labels selector = model_selector(d->m->arena, from->m->workload_selector);
-    struct mz_rule *r = first, *last = NULL;
-    while (r && !same_labels(r->selector, selector)) {
-        last = r;
-        r = (struct mz_rule *)(uintptr_t)r->next; /* ours until the model stands */
+    struct mz_rule *own = mz_arena_new0(d->m->arena, struct mz_rule), *last = NULL;
+    bool alone = true;
+    own->selector = model_selector(d->m->arena, from->m->workload_selector);
+    own->ns = from->ns;
+    own->name = from->name;
+    own->host = from->host;
+    own->made = from->made;
+    own->export_to = export_to(d, from->m, &own->export_to_n);
+    for (struct mz_rule *r = first; r; r = (struct mz_rule *)(uintptr_t)r->next) {
+        last = r; /* ours until the model stands */
+        alone = !is_for_more(own, r);
+        if (!alone)
+            join(d, r, from);
     }
-    if (!r) {
-        r = mz_arena_new0(d->m->arena, struct mz_rule);
-        r->selector = selector;
-        r->ns = from->ns;
-        r->name = from->name;
-        r->host = from->host;
-        r->export_to = export_to(d, from->m, &r->export_to_n);
-        if (last)
-            last->next = r;
-    }
-    join(d, r, from->m, from->version);
-    return first ? first : r;
+    if (!alone)
+        return first;
+    join(d, own, from);
+    if (last)
+        last->next = own;
+    return first ? first : own;
 }
 
 /* All documents of one host in one namespace, oldest first. */
@@ -155,7 +233,8 @@ static struct model_rule *read_rule(struct model_draft *d, const struct mz_doc *
                               (const ist_DestinationRule *)mz_doc_body(doc, a),
                               doc->version,
                               { 0 },
-                              { 0 } };
+                              { 0 },
+                              false };
     return finish_rule(d, r);
 }
 
@@ -163,9 +242,9 @@ void model_made_rule(struct model_draft *d, struct mz_str ns, struct mz_str name
                      const ist_DestinationRule *m)
 {
     const struct mz_str bytes = mz_msg_pack_alloc(&m->base, d->scratch);
-    *mz_vec_push(&d->made_rules, MZ_MEM_CONFIG) = (struct model_rule){
-        ns, name, MZ_STR(""), m, mz_xxh64(bytes.p, bytes.n, 1), { 0 }, { 0 }
-    }; /* what is made of policies has no age */
+    *mz_vec_push(&d->made_rules, MZ_MEM_CONFIG) =
+        (struct model_rule){ ns,    name,  MZ_STR(""), m, mz_xxh64(bytes.p, bytes.n, 1),
+                             { 0 }, { 0 }, true }; /* what is made of policies has no age */
 }
 
 static struct mz_str doc_key(struct model_draft *d, struct mz_str ns, struct mz_str name)
@@ -273,56 +352,94 @@ static const struct mz_rule *at(const struct mz_model *m, struct mz_str ns, stru
     return mz_index_get(m->rules, (struct mz_str){ key, ns.n + 1 + host.n });
 }
 
+static bool says(const struct mz_rule *r, struct mz_str name)
+{
+    for (size_t i = 0; i < r->export_to_n; i++)
+        if (mz_str_eq(r->export_to[i], name))
+            return true;
+    return false;
+}
+
+/* Which rules of a namespace count: those for itself; those for nobody else; those for others, too. */
+enum whose { FOR_ITSELF, FOR_NOBODY_ELSE, FOR_OTHERS };
+
+static bool counts(const struct mz_rule *r, enum whose w)
+{
+    const bool private =
+        r->selector.n || (r->export_to_n == 1 && (says(r, MZ_STR(".")) || says(r, r->ns)));
+    if (w == FOR_ITSELF)
+        return r->selector.n || !r->export_to_n || says(r, MZ_STR("*")) || says(r, MZ_STR(".")) ||
+               says(r, r->ns);
+    return private == (w == FOR_NOBODY_ELSE);
+}
+
+/* The first of a chain that counts. */
+static const struct mz_rule *counting(const struct mz_rule *r, enum whose w)
+{
+    while (r && !counts(r, w))
+        r = r->next;
+    return r;
+}
+
 /* "a.b.c", "*.b.c", "*.c", "*". */
 static const struct mz_rule *most_specific(const struct mz_model *m, struct mz_str ns,
-                                           struct mz_str host)
+                                           struct mz_str host, enum whose w)
 {
-    const struct mz_rule *r = at(m, ns, host);
+    const struct mz_rule *r = counting(at(m, ns, host), w);
     char wild[300] = "*";
     if (r || !m->rules_wild)
         return r;
     for (ptrdiff_t dot; !r && host.n < sizeof(wild) - 1 && (dot = mz_str_chr(host, '.')) >= 0;) {
         memcpy(wild + 1, host.p + dot, host.n - (size_t)dot);
-        r = at(m, ns, (struct mz_str){ wild, 1 + host.n - (size_t)dot });
+        r = counting(at(m, ns, (struct mz_str){ wild, 1 + host.n - (size_t)dot }), w);
         host = mz_str_skip(host, (size_t)dot + 1);
     }
-    return r ? r : at(m, ns, MZ_STR("*"));
+    return r ? r : counting(at(m, ns, MZ_STR("*")), w);
 }
 
 static bool is_exported(const struct mz_rule *r, struct mz_str ns)
 {
-    for (size_t i = 0; i < r->export_to_n; i++)
-        if (mz_str_eq(r->export_to[i], MZ_STR("*")) || mz_str_eq(r->export_to[i], ns))
-            return true;
-    return !r->export_to_n;
+    return !r->export_to_n || says(r, MZ_STR("*")) || says(r, ns);
 }
 
-/* One that selects the client, else the one for all. */
-static const struct mz_rule *choose(const struct mz_rule *first, struct mz_labels client)
+/* One that selects the client, else the last for all. */
+static const struct mz_rule *choose(const struct mz_rule *first, struct mz_labels client,
+                                    enum whose w)
 {
     const struct mz_rule *all = NULL;
     for (const struct mz_rule *r = first; r; r = r->next)
-        if (!r->selector.n)
+        if (!counts(r, w))
+            continue;
+        else if (!r->selector.n)
             all = r;
         else if (mz_labels_match(r->selector, client))
             return r;
     return all;
 }
 
+/* Of those that are for others the last that is for @ns. */
+static const struct mz_rule *choose_exported(const struct mz_rule *first, struct mz_str ns)
+{
+    const struct mz_rule *found = NULL;
+    for (const struct mz_rule *r = first; r; r = r->next)
+        if (counts(r, FOR_OTHERS) && is_exported(r, ns))
+            found = r;
+    return found;
+}
+
 const struct mz_rule *mz_model_rule_for(const struct mz_model *m, struct mz_str ns,
                                         struct mz_labels client, const struct mz_service *s)
 {
-    static const struct mz_labels nobody;
     const struct mz_str others[] = { s->ns, m->mesh.root_ns };
-    const struct mz_rule *own = mz_index_count(m->rules) ? most_specific(m, ns, s->host) : NULL;
+    /* What stands in the root namespace is for everybody: gateways that run there see services' own rules first. */
+    const enum whose w = mz_str_eq(ns, m->mesh.root_ns) ? FOR_NOBODY_ELSE : FOR_ITSELF;
+    if (!mz_index_count(m->rules))
+        return NULL;
+    const struct mz_rule *own = most_specific(m, ns, s->host, w), *r = NULL;
     if (own) /* also where it holds for none of these clients */
-        return choose(own, client);
-    const struct mz_rule *r = NULL;
-    for (size_t i = 0; !r && mz_index_count(m->rules) && i < MZ_COUNT(others); i++) {
-        r = most_specific(m, others[i], s->host);
-        r = r ? choose(r, nobody) : NULL;
-        r = r && is_exported(r, ns) ? r : NULL;
-    }
+        return choose(own, client, w);
+    for (size_t i = 0; !r && i < MZ_COUNT(others); i++)
+        r = choose_exported(most_specific(m, others[i], s->host, FOR_OTHERS), ns);
     return r;
 }
 

@@ -6,7 +6,7 @@
 struct mz_rule { /* of one host in one namespace: its documents of one selector, oldest first, joined */
     struct mz_str ns, name; /* of the first document */
     struct mz_str host;     /* in full; "*.x" a suffix, "*" all */
-    bool exported;          /* to others than its namespace */
+    bool made;              /* the first document was made of policies of the Gateway API */
     const struct mz_str *export_to; /* as of services */
     size_t export_to_n;
     const ist_TrafficPolicy *policy; /* NULL: none */

@@ -48,6 +48,68 @@ static void test_choice(void **state)
     mz_model_unref(m);
 }
 
+/* Documents of one host that are for other clients stand apart; who runs in the root namespace sees services' own first. */
+static void test_exported(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: demo}\nspec: {ports: "
+        "[{port: 80}]}\n"
+        "---\napiVersion: v1\nkind: Service\nmetadata: {name: api, namespace: demo}\nspec: {ports: "
+        "[{port: 80}]}\n" RULE("a", "demo", "host: web, exportTo: [one], subsets: [{name: a}]")
+            RULE("b", "demo", "host: web, exportTo: [two], subsets: [{name: b}]")
+                RULE("c", "demo", "host: web, exportTo: [two], subsets: [{name: c}]")
+                    RULE("all", "istio-system", "host: '*.cluster.local'");
+    const char web[] = "web.demo.svc.cluster.local", api[] = "api.demo.svc.cluster.local";
+    struct mz_model *m = double_model(mz_str_c(text));
+    assert_true(mz_str_eq(find(m, "one", web)->name, MZ_STR("a")));
+    assert_int_equal(find(m, "one", web)->subsets_n, 1);
+    assert_true(mz_str_eq(find(m, "two", web)->name, MZ_STR("b")));
+    assert_int_equal(find(m, "two", web)->subsets_n, 2);
+    assert_true(mz_str_eq(find(m, "three", web)->name, MZ_STR("all")));
+    assert_true(mz_str_eq(find(m, "demo", web)->name, MZ_STR("all"))); /* they are not for itself */
+    mz_model_unref(m);
+    m = double_model(MZ_STR(
+        "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: demo}\nspec: {ports: "
+        "[{port: 80}]}\n"
+        "---\napiVersion: v1\nkind: Service\nmetadata: {name: api, namespace: demo}\nspec: {ports: "
+        "[{port: 80}]}\n" RULE("own", "demo", "host: web")
+            RULE("all", "istio-system", "host: '*.cluster.local'")
+                RULE("here", "istio-system", "host: api, exportTo: [.]")));
+    assert_true(mz_str_eq(find(m, "istio-system", web)->name, MZ_STR("own")));
+    assert_true(mz_str_eq(find(m, "istio-system", api)->name, MZ_STR("all")));
+    mz_model_unref(m);
+    m = double_model(MZ_STR(
+        "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: demo}\nspec: {ports: "
+        "[{port: 80}]}\n" RULE("own", "demo", "host: web")
+            RULE("here", "istio-system", "host: web.demo.svc.cluster.local, exportTo: [.]")));
+    assert_true(mz_str_eq(find(m, "istio-system", web)->name, MZ_STR("here")));
+    mz_model_unref(m);
+}
+
+/* What people say goes over a policy of the Gateway API, piece by piece. */
+static void test_policies_below(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: demo}\nspec: {ports: "
+        "[{name: http, port: 80}]}\n" RULE(
+            "own", "demo",
+            "host: web, trafficPolicy: {loadBalancer: {simple: RANDOM}}, subsets: [{name: "
+            "v1}]") "---\napiVersion: gateway.networking.k8s.io/v1\nkind: "
+                    "BackendTLSPolicy\nmetadata: {name: t, "
+                    "namespace: demo}\nspec: {targetRefs: [{group: '', kind: Service, name: "
+                    "web}], validation: "
+                    "{wellKnownCACertificates: System, hostname: a.example.com}}\n";
+    struct mz_model *m = double_model(mz_str_c(text));
+    const struct mz_rule *r = find(m, "demo", "web.demo.svc.cluster.local");
+    const struct mz_policy p = mz_rule_policy(r, NULL, 80);
+    assert_int_equal(r->subsets_n, 1);
+    assert_true(p.lb && p.lb->simple == ist_LoadBalancerSettings_SimpleLB_RANDOM);
+    assert_true(p.tls && strcmp(p.tls->sni, "a.example.com") == 0);
+    mz_model_unref(m);
+}
+
 static void test_ports(void **state)
 {
     (void)state;
@@ -126,7 +188,10 @@ static void test_refused(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_choice), cmocka_unit_test(test_ports),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_choice),
+                                        cmocka_unit_test(test_exported),
+                                        cmocka_unit_test(test_policies_below),
+                                        cmocka_unit_test(test_ports),
                                         cmocka_unit_test(test_refused) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
