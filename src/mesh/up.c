@@ -86,13 +86,26 @@ static bool running_already(const struct keeper *k, struct mz_err *err)
                       k->name, k->name);
 }
 
+/* A lock may be held for a moment by whoever looks (ps), or by a process that has been killed and is not gone yet. */
+enum { LOCK_TRIES = 15, LOCK_PAUSE_MS = 20 };
+
+static void lock_pause(void)
+{
+    const struct timespec t = { .tv_nsec = LOCK_PAUSE_MS * 1000000L };
+    (void)nanosleep(&t, NULL);
+}
+
 /* Before its ports: they are taken by the same mesh, most likely. Who begins at the same moment is found by the lock. */
 static bool is_free(const struct keeper *k, struct mz_err *err)
 {
     const int root = mz_mesh_root_open(false, err);
     if (root < 0)
         return !err->msg[0]; /* no mesh has run yet */
-    const bool lives = mz_mesh_lives(root, k->name);
+    bool lives = mz_mesh_lives(root, k->name);
+    for (int i = 0; lives && i < LOCK_TRIES; i++) {
+        lock_pause();
+        lives = mz_mesh_lives(root, k->name);
+    }
     (void)close(root);
     return !lives || running_already(k, err);
 }
@@ -126,7 +139,12 @@ static int lock_once(struct keeper *k, struct mz_err *err)
         mz_err_set(err, "cannot make %s/up.pid: %s", k->state, strerrordesc_np(errno));
         return -1;
     }
-    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    bool mine_now = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
+    for (int i = 0; fd >= 0 && !mine_now && i < LOCK_TRIES; i++) {
+        lock_pause();
+        mine_now = flock(fd, LOCK_EX | LOCK_NB) == 0;
+    }
+    if (fd >= 0 && !mine_now) {
         (void)running_already(k, err);
         (void)close(fd);
         return -1;
