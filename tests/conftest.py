@@ -6,6 +6,9 @@ import pathlib
 
 import pytest
 
+# Before any test imports it: handlers of gRPC at fork stop this process for half a minute, or abort the child, when its threads are busy.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
 from mesh import Mesh, find_proxy
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
