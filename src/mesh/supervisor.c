@@ -22,6 +22,7 @@ enum {
     MIZZEND_PAUSE_MS = 100,
     MIZZEND_MAX_MS = 10000,
     LASTED_US = 60000000,
+    HOPELESS_US = 2000000,
     TOKENS_MS = 6 * 3600 * 1000,
     LOGS_MS = 3000
 };
@@ -213,6 +214,31 @@ static void on_mizzend_again(struct mz_timer *t)
     start_mizzend(MZ_CONTAINER(t, struct supervisor, mizzend_again));
 }
 
+/* What its log begins with, in one line. */
+static void mizzend_words(const struct supervisor *s, char *out, size_t room)
+{
+    char path[1024], text[400];
+    (void)snprintf(path, sizeof(path), "%s/logs/mizzend.log", s->node.state);
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    const ssize_t n = fd >= 0 ? read(fd, text, sizeof(text)) : 0;
+    size_t used = 0;
+    if (fd >= 0)
+        (void)close(fd);
+    for (ssize_t i = 0; i < n && used + 2 < room; i++) {
+        const bool space = (unsigned char)text[i] <= ' ';
+        if (!space || (used && out[used - 1] != ' '))
+            out[used++] = space ? ' ' : text[i];
+    }
+    out[used] = 0;
+}
+
+/* The first one ends at once and by itself: a flag of --mizzend is wrong, most likely, and will be the next time. */
+static bool mizzend_is_hopeless(const struct supervisor *s, int code)
+{
+    return !s->mizzend_again_once && !s->told && code > 0 && code < 128 &&
+           mz_loop_now_us(s->node.loop) - s->mizzend_began_us < HOPELESS_US;
+}
+
 static void on_mizzend_ended(struct mz_mesh_process *p, int code)
 {
     struct supervisor *s = MZ_CONTAINER(p, struct supervisor, mizzend);
@@ -220,6 +246,16 @@ static void on_mizzend_ended(struct mz_mesh_process *p, int code)
         maybe_end(s);
         return;
     }
+    if (mizzend_is_hopeless(s, code)) {
+        char words[300], why[400];
+        mizzend_words(s, words, sizeof(words));
+        (void)snprintf(why, sizeof(why), "mizzend ended with %d: %s", code, words);
+        tell_keeper(s, json_pack("{s:s}", "failed", why));
+        s->failed = true;
+        supervisor_stop(s);
+        return;
+    }
+    s->mizzend_again_once = true;
     if (mz_loop_now_us(s->node.loop) - s->mizzend_began_us > LASTED_US)
         s->mizzend_pause_ms = MIZZEND_PAUSE_MS;
     say(s, "  mizzend ended with %d and is started again (mizzenctl logs mizzend)", code);
@@ -490,5 +526,5 @@ int mz_mesh_supervise(const struct mz_mesh_supervisor_opts *o)
         tell_keeper(&s, json_pack("{s:s}", "failed", mz_err_text(&err, text, sizeof(text))));
     }
     end(&s);
-    return ok ? 0 : 1;
+    return ok && !s.failed ? 0 : 1;
 }

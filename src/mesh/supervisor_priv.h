@@ -29,6 +29,7 @@ struct supervisor {
     struct mz_mesh_sandbox mizzend_in;
     struct mz_timer mizzend_again;
     uint64_t mizzend_began_us, mizzend_pause_ms;
+    bool mizzend_again_once; /* it has been started again */
 
     struct mz_mesh_publisher *publisher;
     struct mz_mesh_ports ports;
@@ -38,7 +39,7 @@ struct supervisor {
     struct services *services;
     struct settling *settling;
     struct mz_mesh_names *names;
-    bool stopping, told;
+    bool stopping, told, failed;
 };
 /* rollout.c */
 void rollout_init(struct supervisor *s);

@@ -59,6 +59,15 @@ def test_a_port_that_is_taken(folder):
     assert not pathlib.Path("/run/mizzen", folder.name).exists()
 
 
+def test_a_flag_of_mizzend_that_is_wrong(folder):
+    """It would be wrong the next time, too: up ends with its words."""
+    (folder / "a.yaml").write_text(IDLE)
+    for more in [], ["--detach"]:
+        r = subprocess.run([MIZZENCTL, "up", folder, "--mizzend=--wrong", *more], capture_output=True, text=True, timeout=patient(30))
+        assert r.returncode == 1 and "Error: mizzend ended with 1: PARSE ERROR: Argument: --wrong" in r.stderr, r
+        assert not pathlib.Path("/run/mizzen", folder.name).exists()
+
+
 def of_mesh(pids):
     return [p for p in pids if lives(p)]
 
