@@ -46,14 +46,50 @@ void dump_fini(struct dump *d)
     mz_buf_fini(&d->text);
 }
 
+static bool is_part(const struct mz_node *n, struct mz_str want)
+{
+    const struct mz_str t = mz_node_text(n, "@type");
+    return mz_str_ends(t, want) && t.n > want.n && t.p[t.n - want.n - 1] == '.';
+}
+
+static const struct mz_node *lists_joined(const struct mz_node *x, const struct mz_node *y,
+                                          struct mz_arena *a)
+{
+    struct mz_node *out = mz_arena_alloc0(a, sizeof(*out));
+    *out = *x;
+    out->n = x->n + y->n;
+    out->list = mz_arena_alloc0(a, ((size_t)out->n + 1) * sizeof(const struct mz_node *));
+    for (uint32_t i = 0; i < out->n; i++)
+        out->list[i] = i < x->n ? x->list[i] : y->list[i - x->n];
+    return out;
+}
+
+/* @x with what the lists of @y hold behind its own. */
+static const struct mz_node *parts_joined(const struct mz_node *x, const struct mz_node *y,
+                                          struct mz_arena *a)
+{
+    struct mz_node *out = mz_arena_alloc0(a, sizeof(*out));
+    struct mz_pair *pairs = mz_arena_alloc0(a, ((size_t)x->n + 1) * sizeof(*pairs));
+    for (uint32_t i = 0; i < x->n; i++) {
+        pairs[i] = x->pairs[i];
+        for (uint32_t j = 0; j < y->n; j++)
+            if (mz_str_eq(pairs[i].key, y->pairs[j].key) && pairs[i].value->kind == MZ_NODE_LIST &&
+                y->pairs[j].value->kind == MZ_NODE_LIST)
+                pairs[i].value = lists_joined(pairs[i].value, y->pairs[j].value, a);
+    }
+    *out = *x;
+    out->pairs = pairs;
+    return out;
+}
+
 const struct mz_node *dump_part(const struct dump *d, const char *type, struct mz_err *err)
 {
-    const struct mz_node *list = mz_node_get(d->root, "configs");
-    for (size_t i = 0; i < mz_node_count(list); i++) {
-        const struct mz_str t = mz_node_text(list->list[i], "@type"), want = mz_str_c(type);
-        if (mz_str_ends(t, want) && t.n > want.n && t.p[t.n - want.n - 1] == '.')
-            return list->list[i];
-    }
+    const struct mz_node *list = mz_node_get(d->root, "configs"), *found = NULL;
+    for (size_t i = 0; i < mz_node_count(list); i++)
+        if (is_part(list->list[i], mz_str_c(type)))
+            found = found ? parts_joined(found, list->list[i], d->arena) : list->list[i];
+    if (found)
+        return found;
     mz_err_set(err, "config dump has no configuration type type.googleapis.com/envoy.admin.v3.%s",
                type);
     return NULL;

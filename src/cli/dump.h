@@ -16,7 +16,8 @@ bool dump_load(struct dump *d, const char *where, uint16_t port, const char *pat
 void dump_init(struct dump *d); /* empty */
 /* One of zeroes is fine, too. */
 void dump_fini(struct dump *d);
-/* A part of /config_dump by the last word of its type ("ClustersConfigDump"); NULL: none, and @err says so. */
+/* A part of /config_dump by the last word of its type ("ClustersConfigDump"), where there are several (ECDS) all of them as one; NULL: none,
+ * and @err says so. */
 const struct mz_node *dump_part(const struct dump *d, const char *type, struct mz_err *err);
 
 /* Resources of a part, in the order of the field's tool. */

@@ -146,15 +146,74 @@ static int by_cluster(const void *a, const void *b)
     return subset_key_cmp(&k, &l);
 }
 
+static struct host host_as_configured(const struct mz_node *assignment, const struct mz_node *e,
+                                      struct mz_arena *a)
+{
+    const struct mz_str status = mz_node_text(e, "health_status");
+    return (struct host){ endpoint_text(mz_node_at(e, "endpoint.address"), a),
+                          mz_node_text(assignment, "cluster_name"),
+                          status.n ? status : MZ_STR("UNKNOWN"),
+                          mz_node_number(e, "endpoint.address.socket_address.port_value"), false };
+}
+
+/* @n with the list of its member @name replaced. */
+static const struct mz_node *with_list(const struct mz_node *n, const char *name,
+                                       const struct mz_node **list, uint32_t count,
+                                       struct mz_arena *a)
+{
+    struct mz_node *out = mz_arena_alloc0(a, sizeof(*out)), *l = mz_arena_alloc0(a, sizeof(*l));
+    struct mz_pair *pairs = mz_arena_alloc0(a, ((size_t)n->n + 1) * sizeof(*pairs));
+    const struct mz_node *before = mz_node_get(n, name);
+    *l = (struct mz_node){ .kind = MZ_NODE_LIST, .n = count, .list = list };
+    for (uint32_t i = 0; i < n->n; i++) {
+        pairs[i] = n->pairs[i];
+        if (pairs[i].value == before)
+            pairs[i].value = l;
+    }
+    *out = *n;
+    out->pairs = pairs;
+    return out;
+}
+
+/* Of an assignment the endpoints that were asked for; NULL: it has none. */
+static const struct mz_node *only_wanted(const struct pc *p, const struct mz_node *assignment)
+{
+    const struct mz_node *groups = mz_node_get(assignment, "endpoints");
+    struct mz_arena *a = p->dump->arena;
+    const struct mz_node **kept =
+        mz_arena_alloc0(a, (mz_node_count(groups) + 1) * sizeof(const struct mz_node *));
+    uint32_t n = 0;
+    for (size_t i = 0; i < mz_node_count(groups); i++) {
+        const struct mz_node *list = mz_node_get(groups->list[i], "lb_endpoints");
+        const struct mz_node **v =
+            mz_arena_alloc0(a, (mz_node_count(list) + 1) * sizeof(const struct mz_node *));
+        uint32_t count = 0;
+        for (size_t j = 0; j < mz_node_count(list); j++) {
+            const struct host h = host_as_configured(assignment, list->list[j], a);
+            if (is_wanted(p->o, &h))
+                v[count++] = list->list[j];
+        }
+        if (count)
+            kept[n++] = with_list(groups->list[i], "lb_endpoints", v, count, a);
+    }
+    return n ? with_list(assignment, "endpoints", kept, n, a) : NULL;
+}
+
+static void keep_wanted(const struct pc *p, struct resources *r)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < r->n; i++) {
+        const struct mz_node *kept = only_wanted(p, r->v[i]);
+        if (kept)
+            r->v[n++] = kept;
+    }
+    r->n = n;
+}
+
 static void endpoint_row(const struct pc *p, struct table *t, const struct mz_node *assignment,
                          const struct mz_node *group, const struct mz_node *e)
 {
-    const struct mz_str status = mz_node_text(e, "health_status");
-    const struct host h = { endpoint_text(mz_node_at(e, "endpoint.address"), t->arena),
-                            mz_node_text(assignment, "cluster_name"),
-                            status.n ? status : MZ_STR("UNKNOWN"),
-                            mz_node_number(e, "endpoint.address.socket_address.port_value"),
-                            false };
+    const struct host h = host_as_configured(assignment, e, t->arena);
     if (!is_wanted(p->o, &h))
         return;
     table_cellf(t, "%s%.*s", p->kinds ? "endpoint/" : "", MZ_STR_ARG(endpoint_texts(e, t->arena)));
@@ -176,6 +235,7 @@ bool pc_endpoints(const struct pc *p, struct mz_err *err)
     if (all.n)
         qsort(all.v, all.n, sizeof(*all.v), by_cluster);
     if (p->form != SHOW_TABLE) {
+        keep_wanted(p, &all);
         show_print(resources_list(&all, p->dump->arena), p->form, true, p->out);
         return true;
     }

@@ -89,6 +89,11 @@ struct secrets {
     MZ_VEC(struct secret) v;
 };
 
+static bool has_text(const struct mz_node *holder)
+{
+    return mz_node_text(holder, "inline_string").n || mz_node_text(holder, "inline_bytes").n;
+}
+
 static void add(struct secrets *out, struct secret s, const struct mz_node *holder)
 {
     struct mz_str pem = mz_node_text(holder, "inline_string");
@@ -108,15 +113,14 @@ static void add_secret(struct secrets *out, const struct mz_node *n, struct mz_s
                          *ca = mz_node_at(secret, "validation_context.trusted_ca"),
                          *domains = mz_node_at(secret, "validation_context.custom_validator_config."
                                                        "typed_config.trust_domains");
-    const bool uninitialized = mz_str_eq(mz_node_text(n, "version_info"), MZ_STR("uninitialized"));
-    struct secret s = { .name = mz_node_text(n, "name"),
-                        .state = uninitialized ? MZ_STR("UNINITIALIZED") : state };
-    for (size_t i = 0; !chain && !ca && i < mz_node_count(domains); i++) {
+    const bool own = has_text(chain) || has_text(ca);
+    struct secret s = { .name = mz_node_text(n, "name"), .state = state };
+    for (size_t i = 0; !own && i < mz_node_count(domains); i++) {
         s.trust_domain = mz_node_text(domains->list[i], "name");
         add(out, s, mz_node_get(domains->list[i], "trust_bundle"));
     }
-    if (chain || ca || !mz_node_count(domains))
-        add(out, s, chain ? chain : ca);
+    if (own || !mz_node_count(domains))
+        add(out, s, has_text(chain) ? chain : ca);
 }
 
 static void add_list(struct secrets *out, const struct mz_node *list, struct mz_str state)

@@ -25,6 +25,7 @@ static const struct {
     { MZ_STR_INIT("providers"), KEYS_NAMES },
     { MZ_STR_INIT("requirement_map"), KEYS_NAMES },
     { MZ_STR_INIT("config_dump"), KEYS_NAMES },
+    { MZ_STR_INIT("key_values"), KEYS_NAMES },
 };
 
 struct printer {
@@ -184,6 +185,17 @@ static void json(struct printer *p, const struct mz_node *n, unsigned level, enu
 
 /* ---- YAML ---- */
 
+/* A date, a time of day or a number to the base of sixty, as YAML 1.1 has them; an address (127.0.0.1) is none. */
+static bool is_date(const char *text, size_t n)
+{
+    const size_t sign = text[0] == '-' || text[0] == '+', year = strspn(text, "0123456789"),
+                 first = strspn(text + sign, "0123456789_");
+    if (year == 4 && text[4] == '-')
+        return strspn(text, "0123456789-:.TtZz+ ") == n;
+    return first && text[sign + first] == ':' &&
+           sign + first + strspn(text + sign + first, "0123456789:._") == n;
+}
+
 /* Would a reader take the plain text for something else than this string? */
 static bool is_ambiguous(struct mz_str s)
 {
@@ -205,7 +217,8 @@ static bool is_ambiguous(struct mz_str s)
     if (!*end)
         return true;
     (void)strtoull(text, &end, 0); /* likewise: octal, hexadecimal */
-    return !*end || (s.p[0] >= '0' && s.p[0] <= '9' && strspn(text, "0123456789-:.TZ_ ") == s.n);
+    return !*end || is_date(text, s.n) ||
+           (s.p[0] >= '0' && s.p[0] <= '9' && strspn(text, "0123456789_") == s.n);
 }
 
 static bool needs_quotes(struct mz_str s)

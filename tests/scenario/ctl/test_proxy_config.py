@@ -1,4 +1,5 @@
 """mizzenctl proxy-config: columns, flags and exit codes of the field's tool, from a file and from a live proxy (O4, P9)."""
+import base64
 import json
 import pathlib
 import subprocess
@@ -49,6 +50,58 @@ def test_json_and_yaml_say_the_same(kind):
     assert found == yaml.safe_load(ctl.run("pc", kind, "-o", "yaml", "-f", DUMP).stdout)
     assert {r.get("name", "") for r in found} > {"xds-grpc"} if kind == "cluster" else len(found) > 5
     assert not any("_" in k for r in found for k in r)
+
+
+def dump(kind, **lists):
+    return {"@type": f"type.googleapis.com/envoy.admin.v3.{kind}", **lists}
+
+
+def through(*args, parts):
+    p = ctl.run("proxy-config", *args, "-f", "-", text=json.dumps({"configs": parts}))
+    assert p.returncode == 0, p.stderr
+    return p.stdout
+
+
+def test_assignments_hold_the_endpoints_that_were_asked_for():
+    def assignment(name, *ports):
+        address = "1.2.3.4"
+        return {"endpoint_config": {"@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment", "cluster_name": name, "endpoints": [
+            {"lb_endpoints": [{"endpoint": {"address": {"socket_address": {"address": address, "port_value": p}}}}]} for p in ports]}}
+
+    parts = [dump("EndpointsConfigDump", dynamic_endpoint_configs=[assignment("outbound|80||b.test", 80, 81), assignment("outbound|80||a.test", 80)],
+                  static_endpoint_configs=[assignment("none")])]
+    names = [a["clusterName"] for a in json.loads(through("eds", "-o", "json", parts=parts))]
+    assert names == ["outbound|80||a.test", "outbound|80||b.test"]  # sorted; without endpoints: left out
+    found = json.loads(through("eds", "-o", "json", "--port", "81", parts=parts))
+    assert [a["clusterName"] for a in found] == ["outbound|80||b.test"] and "portValue\": 80" not in json.dumps(found)
+    assert "address: 1.2.3.4\n" in through("eds", "-o", "yaml", parts=parts)
+
+
+def test_extensions_of_several_parts():
+    def one(name):
+        return {"ecds_filter": {"@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig", "name": name, "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm", "config": {"vm_config": {"environment_variables": {"key_values": {"A_B": "1"}}}}}}}
+
+    parts = [dump("EcdsConfigDump", ecds_filters=[one("b")]), dump("EcdsConfigDump", ecds_filters=[one("a"), one("c")])]
+    assert [line.split()[0] for line in through("ecds", parts=parts).splitlines()[1:]] == ["a", "b", "c"]
+    text = through("ecds", "-o", "json", parts=parts)
+    assert len(json.loads(text)["ecdsFilters"]) == 3 and '"A_B": "1"' in text and "environmentVariables" in text
+
+
+def test_roots_of_several_trust_domains(tmp_path):
+    key, cert = tmp_path / "k", tmp_path / "c"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=ca", "-days", "2",
+                    "-addext", "basicConstraints=critical,CA:TRUE", "-keyout", key, "-out", cert], check=True, capture_output=True)
+    coded = base64.b64encode(cert.read_bytes()).decode()
+    validator = {"name": "envoy.tls.cert_validator.spiffe", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig",
+        "trust_domains": [{"name": n, "trust_bundle": {"inline_bytes": coded}} for n in ("east.test", "west.test")]}}
+    secret = {"@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret", "name": "ROOTCA",
+              "validation_context": {"trusted_ca": {}, "custom_validator_config": validator}}
+    parts = [dump("SecretsConfigDump", dynamic_active_secrets=[{"name": "ROOTCA", "secret": secret}])]
+    head, *rows = through("secret", parts=parts).splitlines()
+    assert head.endswith("TRUST DOMAIN") and [r.split()[:4] for r in rows] == [["ROOTCA", "CA", "ACTIVE", "true"]] * 2
+    assert [r.split()[-1] for r in rows] == ["east.test", "west.test"]
 
 
 def test_a_dump_comes_through_standard_input():
