@@ -71,13 +71,17 @@ static void on_documents(void *arg)
                                       .installed = true };
     const uint64_t begin = mz_clock->mono_us();
     struct mz_model *m = mz_model_build(s->store, &mo, s->model);
+    const uint64_t built = mz_clock->mono_us(), since = s->source->since_us;
     mz_model_unref(s->model);
     s->model = m;
     mz_discovery_set_model(s->discovery, m);
     mz_keys_look(s->keys, m);
     mz_inject_cluster_look(s->injector, m->mesh.root_ns);
     const uint64_t took = mz_clock->mono_us() - begin;
-    mz_monitor_pushed(s->monitor, took);
+    const struct mz_monitor_push push = { .waited_us = built - (since ? since : begin),
+                                          .model_us = built - begin,
+                                          .told_us = took };
+    mz_monitor_pushed(s->monitor, &push);
     status_later(s);
     MZ_LOG(INFO, config, "%zu services; %zu streams told in %llu us", m->services_n,
            mz_discovery_clients(s->discovery), (unsigned long long)took);

@@ -37,15 +37,21 @@ class Mizzend:
 
     def page(self, path, ok=True):
         """Of the monitoring port: (status, text); with `ok` its text, where the status must be 200."""
+        status, text = self._ask("GET", path)
+        assert not ok or status == 200, f"{path}: {status} {text[:500]}"
+        return text if ok else (status, text)
+
+    def post(self, path):
+        return self._ask("POST", path)
+
+    def _ask(self, method, path):
         c = http.client.HTTPConnection("127.0.0.1", self.port_of("monitoring"), timeout=60)
         try:
-            c.request("GET", path)
+            c.request(method, path)
             r = c.getresponse()
-            text = r.read().decode()
+            return r.status, r.read().decode()
         finally:
             c.close()
-        assert not ok or r.status == 200, f"{path}: {r.status} {text[:500]}"
-        return text if ok else (r.status, text)
 
     def log(self):
         return self.log_path.read_text(errors="replace")

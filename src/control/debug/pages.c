@@ -6,6 +6,8 @@
 #include "base/alloc.h"
 #include "control/debug/pages_priv.h"
 
+static PAGE(page_list);
+
 static const struct mz_admin_page table[] = {
     { .path = "/debug/adsz",
       .help = "Status and debug interface for ADS",
@@ -17,6 +19,10 @@ static const struct mz_admin_page table[] = {
     { .path = "/debug/cachez",
       .help = "Info about the internal XDS caches",
       .handle = page_cachez },
+    { .path = "/debug/cdsz",
+      .help = "Clusters that a proxy was sent",
+      .handle = page_cdsz,
+      .params = { { "proxyID", "of whom" } } },
     { .path = "/debug/config_dump",
       .help = "ConfigDump in the form of the Envoy admin config dump API for passed in proxyID",
       .handle = page_config_dump,
@@ -25,6 +31,10 @@ static const struct mz_admin_page table[] = {
     { .path = "/debug/connections",
       .help = "Info about the connected XDS clients",
       .handle = page_connections },
+    { .path = "/debug/ecdsz",
+      .help = "Extensions that a proxy was sent",
+      .handle = page_ecdsz,
+      .params = { { "proxyID", "of whom" } } },
     { .path = "/debug/edsz",
       .help = "Status and debug interface for EDS",
       .handle = page_edsz,
@@ -35,9 +45,15 @@ static const struct mz_admin_page table[] = {
     { .path = "/debug/endpointz",
       .help = "Obsolete, use endpointShardz",
       .handle = page_endpointz },
+    { .path = "/debug/force_disconnect",
+      .help = "Ends the stream of a proxy, which comes again",
+      .mutates = true,
+      .handle = page_force_disconnect,
+      .params = { { "proxyID", "of whom" } } },
     { .path = "/debug/instancesz",
       .help = "Debug support for service instances",
       .handle = page_instancesz },
+    { .path = "/debug/list", .help = "Names of these pages", .handle = page_list },
     { .path = "/debug/mesh", .help = "Active mesh config", .handle = page_mesh },
     { .path = "/debug/mizzen/mtls",
       .help = "Which mutual TLS a port of a proxy's workload takes, and the document that says so",
@@ -50,6 +66,10 @@ static const struct mz_admin_page table[] = {
     { .path = "/debug/mizzen/settled",
       .help = "200 when each proxy has taken what the documents say now, 503 until then",
       .handle = page_settled },
+    { .path = "/debug/ndsz",
+      .help = "Names that a proxy answers for",
+      .handle = page_ndsz,
+      .params = { { "proxyID", "of whom" } } },
     { .path = "/debug/push_status",
       .help = "Documents that are not used, and why",
       .handle = page_push_status },
@@ -61,7 +81,23 @@ static const struct mz_admin_page table[] = {
       .help = "Synchronization status of all Envoys connected to this instance",
       .handle = page_syncz,
       .params = { { "namespace", "only proxies of this one" } } },
+    { .path = "/debug/telemetryz", .help = "Telemetry documents", .handle = page_telemetryz },
 };
+
+static PAGE(page_list)
+{
+    struct json_out j = json_begin(out);
+    const struct mz_str before = MZ_STR("/debug/");
+    (void)arg;
+    (void)rq;
+    json_open(&j, '[');
+    for (size_t i = 0; i < MZ_COUNT(table); i++) {
+        const struct mz_str name = mz_str_skip(mz_str_c(table[i].path), before.n);
+        if (!mz_str_eq(name, MZ_STR("list")))
+            json_str(&j, name);
+    }
+    json_close(&j, ']');
+}
 
 struct mz_debug *mz_debug_create(const struct mz_debug_env *e)
 {

@@ -20,19 +20,27 @@ static const struct part {
 struct search {
     struct mz_str id;
     const struct mz_peer *found;
+    uint64_t stream;
+    bool exactly;
 };
 
+/* Whose name it is, else whose name holds it ("reviews-v1"); the newest of several. */
 static void consider(void *arg, const struct mz_discovery_client *c)
 {
     struct search *s = arg;
-    if (mz_str_eq(mz_peer_proxy(c->peer)->id, s->id))
-        s->found = c->peer; /* the newest of several */
+    const struct mz_str id = mz_peer_proxy(c->peer)->id;
+    const bool exactly = mz_str_eq(id, s->id);
+    if (!exactly && (s->exactly || mz_str_find(id, s->id) < 0))
+        return;
+    s->found = c->peer;
+    s->stream = c->id;
+    s->exactly = exactly;
 }
 
 static const struct mz_peer *find(struct mz_debug *d, const struct mz_admin_request *rq,
-                                  struct mz_admin_reply *out)
+                                  struct mz_admin_reply *out, uint64_t *out_stream)
 {
-    struct search s = { proxy_wanted(rq), NULL };
+    struct search s = { .id = proxy_wanted(rq) };
     if (!s.id.n) {
         out->status = 400;
         mz_buf_append_str(&out->body, MZ_STR("You must provide a proxyID in the query string\n"));
@@ -44,6 +52,8 @@ static const struct mz_peer *find(struct mz_debug *d, const struct mz_admin_requ
         mz_buf_append_str(&out->body, MZ_STR("Proxy not connected to this Pilot instance. It may "
                                              "be connected to another instance.\n"));
     }
+    if (out_stream)
+        *out_stream = s.stream;
     return s.found;
 }
 
@@ -122,7 +132,7 @@ static void put_empty(struct json_out *j, const char *type)
 
 PAGE(page_config_dump)
 {
-    const struct mz_peer *p = find(arg, rq, out);
+    const struct mz_peer *p = find(arg, rq, out, NULL);
     struct mz_str value;
     const bool eds = mz_admin_param(rq, "include_eds", &value);
     if (!p)
@@ -142,9 +152,10 @@ PAGE(page_config_dump)
     json_close(&j, '}');
 }
 
-PAGE(page_edsz)
+static void all_of(struct mz_debug *d, const struct mz_admin_request *rq,
+                   struct mz_admin_reply *out, enum mz_xds_type type)
 {
-    const struct mz_peer *p = find(arg, rq, out);
+    const struct mz_peer *p = find(d, rq, out, NULL);
     struct mz_set_at at = { 0 };
     if (!p)
         return;
@@ -152,9 +163,39 @@ PAGE(page_edsz)
     json_open(&j, '{');
     json_key(&j, "configs");
     json_open(&j, '[');
-    for (const struct mz_out *o; (o = mz_set_next(mz_peer_have(p, MZ_XDS_ENDPOINT), &at));)
+    for (const struct mz_out *o; (o = mz_set_next(mz_peer_have(p, type), &at));)
         if (o->size)
-            put_resource(&j, MZ_XDS_ENDPOINT, o);
+            put_resource(&j, type, o);
     json_close(&j, ']');
     json_close(&j, '}');
+}
+
+PAGE(page_cdsz)
+{
+    all_of(arg, rq, out, MZ_XDS_CLUSTER);
+}
+
+PAGE(page_ecdsz)
+{
+    all_of(arg, rq, out, MZ_XDS_EXTENSION);
+}
+
+PAGE(page_edsz)
+{
+    all_of(arg, rq, out, MZ_XDS_ENDPOINT);
+}
+
+PAGE(page_ndsz)
+{
+    all_of(arg, rq, out, MZ_XDS_NAME_TABLE);
+}
+
+PAGE(page_force_disconnect)
+{
+    struct mz_debug *d = arg;
+    uint64_t stream;
+    if (!find(d, rq, out, &stream))
+        return;
+    mz_discovery_end(d->e.discovery, stream);
+    mz_buf_append_str(&out->body, MZ_STR("OK"));
 }

@@ -285,24 +285,57 @@ PAGE(page_configz)
     json_close(&j, ']');
 }
 
+static void policy(struct json_out *j, const struct mz_doc *doc)
+{
+    struct mz_arena *a = mz_arena_create(MZ_MEM_ADMIN);
+    json_open(j, '{');
+    json_member(j, "name", doc->name);
+    json_member(j, "namespace", doc->ns);
+    json_key(j, "spec");
+    message(j, mz_doc_body(doc, a), a);
+    json_close(j, '}');
+    mz_arena_destroy(a);
+}
+
+/* All documents of a kind by their namespaces, below @title. */
+static void by_namespace(const struct mz_debug *d, struct mz_admin_reply *out, enum mz_kind kind,
+                         const char *title, const char *list)
+{
+    const struct mz_model *m = mz_discovery_model(d->e.discovery);
+    struct json_out j = json_begin(out);
+    size_t n = 0;
+    const struct mz_doc *const *v = mz_store_list(d->e.store, kind, &n);
+    json_open(&j, '{');
+    json_key(&j, title);
+    json_open(&j, '{');
+    json_key(&j, list);
+    json_open(&j, '{');
+    for (size_t i = 0; i < n; i++) {
+        if (i == 0 || !mz_str_eq(v[i]->ns, v[i - 1]->ns)) {
+            json_key_str(&j, v[i]->ns);
+            json_open(&j, '[');
+        }
+        policy(&j, v[i]);
+        if (i + 1 == n || !mz_str_eq(v[i]->ns, v[i + 1]->ns))
+            json_close(&j, ']');
+    }
+    json_close(&j, '}');
+    json_member(&j, "root_namespace", m ? m->mesh.root_ns : MZ_STR(""));
+    json_close(&j, '}');
+    json_close(&j, '}');
+}
+
 PAGE(page_authorizationz)
 {
-    struct mz_debug *d = arg;
-    struct json_out j = json_begin(out);
     (void)rq;
-    json_open(&j, '{');
-    json_key(&j, "authorization_policies");
-    json_open(&j, '[');
-    for (unsigned k = 0; k < MZ_KIND__COUNT; k++) {
-        size_t n = 0;
-        if (strcmp(mz_kind_info((enum mz_kind)k)->name, "AuthorizationPolicy") != 0)
-            continue;
-        const struct mz_doc *const *v = mz_store_list(d->e.store, (enum mz_kind)k, &n);
-        for (size_t i = 0; i < n; i++)
-            object(&j, v[i]);
-    }
-    json_close(&j, ']');
-    json_close(&j, '}');
+    by_namespace(arg, out, MZ_KIND_AUTHORIZATION_POLICY, "authorization_policies",
+                 "namespace_to_policies");
+}
+
+PAGE(page_telemetryz)
+{
+    (void)rq;
+    by_namespace(arg, out, MZ_KIND_TELEMETRY, "telemetries", "namespace_to_telemetries");
 }
 
 PAGE(page_resourcesz)

@@ -10,6 +10,7 @@
 enum { MAX_NAMES = 100000, NACK_TEXT = 512, MAX_STALE = 100, LONG_LIST = 16 /* names */ };
 
 struct refusal {
+    int code;
     char text[NACK_TEXT], resource[NACK_TEXT], object[NACK_TEXT];
 };
 struct sub {                 /* one type */
@@ -31,11 +32,22 @@ struct mz_peer {
     struct sub subs[MZ_XDS_TYPE__COUNT];
     uint64_t listens; /* what its listeners were made of (mz_view_listens) */
     uint64_t nonces;
+    uint64_t changed_us; /* the oldest change that it has not answered, monotonic; 0: none */
 };
 
 static const enum mz_xds_type order[] = { MZ_XDS_CLUSTER,   MZ_XDS_ENDPOINT, MZ_XDS_LISTENER,
                                           MZ_XDS_ROUTE,     MZ_XDS_SECRET,   MZ_XDS_EXTENSION,
                                           MZ_XDS_NAME_TABLE };
+
+void mz_peer_counts_init(struct mz_peer_counts *c)
+{
+    static const double sizes[] = { 1, 1e4, 1e6, 4e6, 1e7, 4e7 },
+                        delays[] = { .1, .5, 1, 3, 5, 10, 20, 30 };
+    *c = (struct mz_peer_counts){ .convergence = { .bounds = delays,
+                                                   .bounds_n = MZ_COUNT(delays) } };
+    for (unsigned t = 0; t < MZ_XDS_TYPE__COUNT; t++)
+        c->sizes[t] = (struct mz_distribution){ .bounds = sizes, .bounds_n = MZ_COUNT(sizes) };
+}
 
 struct mz_peer *mz_peer_create(const struct mz_peer_env *env)
 {
@@ -195,7 +207,7 @@ static bool send_response(struct mz_peer *p, enum mz_xds_type t, struct mz_str u
     const bool ok = p->env.send(p->env.arg, &b);
     if (ok && p->env.counts) {
         p->env.counts->sent[t]++;
-        p->env.counts->bytes[t] += bytes;
+        mz_distribution_add(&p->env.counts->sizes[t], (double)bytes);
     }
     mz_buf_fini(&b);
     mz_buf_fini(&resources);
@@ -362,6 +374,16 @@ static void respond_all(struct mz_peer *p)
 
 /* ---- requests ---- */
 
+static void look_converged(struct mz_peer *p)
+{
+    if (!p->changed_us || !mz_peer_settled(p))
+        return;
+    if (p->env.counts)
+        mz_distribution_add(&p->env.counts->convergence,
+                            (double)(mz_clock->mono_us() - p->changed_us) / 1e6);
+    p->changed_us = 0;
+}
+
 static bool take_node(struct mz_peer *p, const pb_Node *node, struct mz_err *err)
 {
     if (p->proxy)
@@ -443,6 +465,7 @@ static bool take_nonce(struct mz_peer *p, enum mz_xds_type t, const char *nonce,
         p->env.counts->refused[t]++;
     if (!s->refusal)
         s->refusal = mz_new0(MZ_MEM_XDS, struct refusal);
+    s->refusal->code = error->code;
     (void)snprintf(s->refusal->text, NACK_TEXT, "%s", error->message);
     nack_cause(s, s->refusal);
     const char *object = s->refusal->object;
@@ -593,11 +616,14 @@ bool mz_peer_request(struct mz_peer *p, const ProtobufCMessage *request, struct 
     }
     const bool current = take_nonce(p, t, delta ? d->response_nonce : r->response_nonce,
                                     delta ? d->error_detail : r->error_detail);
+    if (!current && p->env.counts)
+        p->env.counts->expired[t]++;
     if (delta)
         delta_request(p, t, d); /* what it subscribes to counts whatever it answers to */
     else if (current)
         state_request(p, t, r);
     respond_all(p);
+    look_converged(p);
     return true;
 }
 
@@ -653,6 +679,7 @@ static bool same_listeners(struct mz_peer *p)
 
 void mz_peer_push(struct mz_peer *p, const struct mz_change *c)
 {
+    const uint64_t began = mz_clock->mono_us();
     if (!p->proxy)
         return;
     if (c->all || c->services ||
@@ -670,6 +697,8 @@ void mz_peer_push(struct mz_peer *p, const struct mz_change *c)
         p->subs[MZ_XDS_SECRET].dirty |= p->subs[MZ_XDS_SECRET].on && c->secrets;
     }
     respond_all(p);
+    if (!p->changed_us && !mz_peer_settled(p))
+        p->changed_us = began;
 }
 
 /* ---- what is known of it ---- */
@@ -687,6 +716,7 @@ void mz_peer_state(const struct mz_peer *p, enum mz_xds_type t, struct mz_peer_s
                                    .nonce_acked = s->nonce_acked,
                                    .sent_us = s->sent_us,
                                    .nack = r ? r->text : "",
+                                   .nack_code = r ? r->code : 0,
                                    .nack_resource = r ? r->resource : "",
                                    .nack_object = r ? r->object : "" };
     struct mz_set_at at = { 0 };

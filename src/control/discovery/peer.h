@@ -9,6 +9,7 @@
  */
 #include "control/discovery/bundle.h"
 #include "control/model/change.h"
+#include "control/monitor/metrics.h"
 #include "control/translate/translate.h"
 
 struct mz_peer;
@@ -42,13 +43,18 @@ struct mz_peer_state { /* of one type, for debug pages and logs */
     uint64_t nonce_sent, nonce_acked; /* of the last ones; 0: none */
     uint64_t sent_us;             /* when, by the wall clock; 0: never */
     const char *nack;             /* the last refusal's reason, until a response is acknowledged; "" */
+    int nack_code;                /* of gRPC, as the client told it */
     const char *nack_resource;    /* the resource that it names; "" unknown */
     const char *nack_object;      /* the object that this was made of: "networking.istio.io/v1 destination-rule demo/web"; "" unknown */
 };
 /* Numbers of all clients, as istiod counts them; the owner of clients keeps them. */
 struct mz_peer_counts {
-    uint64_t sent[MZ_XDS_TYPE__COUNT], refused[MZ_XDS_TYPE__COUNT], bytes[MZ_XDS_TYPE__COUNT];
+    uint64_t sent[MZ_XDS_TYPE__COUNT], refused[MZ_XDS_TYPE__COUNT];
+    uint64_t expired[MZ_XDS_TYPE__COUNT]; /* requests that answer an older response */
+    struct mz_distribution sizes[MZ_XDS_TYPE__COUNT]; /* of responses, bytes */
+    struct mz_distribution convergence; /* seconds from mz_peer_push() until all that followed from it was answered */
 };
+void mz_peer_counts_init(struct mz_peer_counts *c);
 void mz_peer_state(const struct mz_peer *p, enum mz_xds_type t, struct mz_peer_state *out);
 bool mz_peer_settled(const struct mz_peer *p); /* it has answered everything, and there is nothing more to send */
 /* What it was sent and did not refuse to have, or asked for and has not got (version 0), by name. */

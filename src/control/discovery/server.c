@@ -22,6 +22,7 @@ struct mz_discovery {
     size_t streams_n;
     uint64_t ids;
     struct mz_peer_counts counts;
+    uint64_t triggers[MZ_PUSH__COUNT];
     struct mz_discovery_gate gate;
     struct mz_discovery_watch watch; /* without functions: nobody watches */
 };
@@ -261,6 +262,7 @@ struct mz_discovery *mz_discovery_create(struct mz_loop *l)
     struct mz_discovery *d = mz_new0(MZ_MEM_XDS, struct mz_discovery);
     d->loop = l;
     mz_list_init(&d->streams);
+    mz_peer_counts_init(&d->counts);
     const struct mz_features f = mz_features_from_env();
     d->translator = mz_translator_create(&f);
     d->bundles = mz_bundles_create(mz_translator_sets(d->translator));
@@ -284,11 +286,21 @@ static struct stream *stream_of(struct mz_list *l)
     return MZ_CONTAINER(l, struct stream, link);
 }
 
+static void count_triggers(struct mz_discovery *d, const struct mz_change *c)
+{
+    d->triggers[MZ_PUSH_CONFIG] += c->all;
+    d->triggers[MZ_PUSH_SERVICE] += c->services && !c->all;
+    d->triggers[MZ_PUSH_ENDPOINT] += c->hosts.n && !c->services && !c->all;
+    d->triggers[MZ_PUSH_PROXY] += c->workloads.n != 0;
+    d->triggers[MZ_PUSH_SECRET] += c->secrets;
+}
+
 void mz_discovery_set_model(struct mz_discovery *d, const struct mz_model *m)
 {
     struct mz_change c;
     const struct mz_model *before = d->model;
     mz_change_init(&c, before, m);
+    count_triggers(d, &c);
     mz_bundles_trim(d->bundles); /* what was known of the one before */
     mz_list_foreach (it, &d->streams)
         mz_peer_prepare(stream_of(it)->peer, m);
@@ -345,6 +357,20 @@ void mz_discovery_each(struct mz_discovery *d,
         if (mz_peer_proxy(s->peer))
             each(arg, &c);
     }
+}
+
+void mz_discovery_end(struct mz_discovery *d, uint64_t id)
+{
+    mz_list_foreach (it, &d->streams) {
+        struct stream *s = stream_of(it);
+        if (s->id == id && !s->ending)
+            end_stream(s, MZ_GRPC_UNAVAILABLE, "disconnected by an operator");
+    }
+}
+
+const uint64_t *mz_discovery_triggers(const struct mz_discovery *d)
+{
+    return d->triggers;
 }
 
 const struct mz_peer_counts *mz_discovery_counts(const struct mz_discovery *d)

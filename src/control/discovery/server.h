@@ -23,6 +23,10 @@ struct mz_discovery_client {
 /* Those that have said who they are, in the order in which they came. */
 void mz_discovery_each(struct mz_discovery *d, void (*each)(void *arg, const struct mz_discovery_client *c), void *arg);
 const struct mz_peer_counts *mz_discovery_counts(const struct mz_discovery *d);
+/* What models were different in, each that told anybody anything, in words of istiod's: one change may be several. */
+enum mz_push_trigger { MZ_PUSH_CONFIG, MZ_PUSH_SERVICE, MZ_PUSH_ENDPOINT, MZ_PUSH_PROXY, MZ_PUSH_SECRET, MZ_PUSH__COUNT };
+const uint64_t *mz_discovery_triggers(const struct mz_discovery *d); /* MZ_PUSH__COUNT */
+void mz_discovery_end(struct mz_discovery *d, uint64_t id); /* a client's stream ends; it will come again */
 uint64_t mz_discovery_secrets_refused(const struct mz_discovery *d); /* as mz_translator_secrets_refused() */
 struct mz_cache_counts mz_discovery_cache(const struct mz_discovery *d);
 const struct mz_model *mz_discovery_model(const struct mz_discovery *d); /* NULL before the first */

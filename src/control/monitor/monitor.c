@@ -10,6 +10,7 @@
 
 enum { MAX_BODY = 1 << 20, MAX_CONNECTIONS = 256, TIMEOUT_MS = 60000 };
 static const double push_bounds[] = { .01, .1, .5, 1, 3, 5, 10, 20, 30 };
+enum { MODEL_BOUNDS = 6 }; /* of those: a model takes less */
 
 struct mz_monitor {
     struct mz_monitor_env e;
@@ -18,7 +19,7 @@ struct mz_monitor {
     struct mz_debug *debug;
     struct mz_admin_page ready, metrics, version;
     uint64_t started_us, pushes;
-    struct mz_distribution push_time;
+    struct mz_distribution push_time, debounce_time, model_time;
 };
 
 /* ---- pages ---- */
@@ -46,8 +47,17 @@ static void page_version(void *arg, const struct mz_admin_request *rq, struct mz
     }
 }
 
-static void per_type(struct mz_buf *b, const char *name, const uint64_t v[MZ_XDS_TYPE__COUNT])
+static void one(struct mz_buf *b, const char *name, enum mz_metric_kind kind, const char *help,
+                double v)
 {
+    mz_metric_head(b, name, kind, help);
+    mz_metric_value(b, name, NULL, MZ_STR(""), v);
+}
+
+static void per_type(struct mz_buf *b, const char *name, const char *help,
+                     const uint64_t v[MZ_XDS_TYPE__COUNT])
+{
+    mz_metric_head(b, name, MZ_METRIC_COUNTER, help);
     for (unsigned t = 0; t < MZ_XDS_TYPE__COUNT; t++) {
         const char *word = mz_translate_short((enum mz_xds_type)t);
         if (word)
@@ -107,18 +117,14 @@ static void process(struct mz_monitor *m, struct mz_buf *b)
     (void)getrusage(RUSAGE_SELF, &u); /* cannot fail */
     const double cpu = (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
                        (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
-    mz_metric_head(b, "process_cpu_seconds_total", MZ_METRIC_COUNTER,
-                   "Total user and system CPU time spent in seconds.");
-    mz_metric_value(b, "process_cpu_seconds_total", NULL, MZ_STR(""), cpu);
-    mz_metric_head(b, "process_resident_memory_bytes", MZ_METRIC_GAUGE,
-                   "Resident memory size in bytes.");
-    mz_metric_value(b, "process_resident_memory_bytes", NULL, MZ_STR(""),
-                    (double)mz_mem_resident_bytes());
-    mz_metric_head(b, "process_open_fds", MZ_METRIC_GAUGE, "Number of open file descriptors.");
-    mz_metric_value(b, "process_open_fds", NULL, MZ_STR(""), (double)descriptors());
-    mz_metric_head(b, "process_start_time_seconds", MZ_METRIC_GAUGE,
-                   "Start time of the process since unix epoch in seconds.");
-    mz_metric_value(b, "process_start_time_seconds", NULL, MZ_STR(""), (double)m->started_us / 1e6);
+    one(b, "process_cpu_seconds_total", MZ_METRIC_COUNTER,
+        "Total user and system CPU time spent in seconds.", cpu);
+    one(b, "process_resident_memory_bytes", MZ_METRIC_GAUGE, "Resident memory size in bytes.",
+        (double)mz_mem_resident_bytes());
+    one(b, "process_open_fds", MZ_METRIC_GAUGE, "Number of open file descriptors.",
+        (double)descriptors());
+    one(b, "process_start_time_seconds", MZ_METRIC_GAUGE,
+        "Start time of the process since unix epoch in seconds.", (double)m->started_us / 1e6);
 }
 
 static void problem_count(void *arg, const struct mz_problem *p)
@@ -127,44 +133,138 @@ static void problem_count(void *arg, const struct mz_problem *p)
     *n += p->level == MZ_LEVEL_ERROR;
 }
 
+/* ---- what clients refuse ---- */
+
+struct refusals {
+    struct mz_buf *out;
+    enum mz_xds_type type;
+    const char *name;
+};
+
+static void refusal(void *arg, const struct mz_discovery_client *c)
+{
+    static const char *const codes[] = {
+        /* as istiod writes them */
+        "OK",       "Canceled",       "Unknown",          "InvalidArgument",   "DeadlineExceeded",
+        "NotFound", "AlreadyExists",  "PermissionDenied", "ResourceExhausted", "FailedPrecondition",
+        "Aborted",  "OutOfRange",     "Unimplemented",    "Internal",          "Unavailable",
+        "DataLoss", "Unauthenticated"
+    };
+    const struct refusals *r = arg;
+    struct mz_peer_state s;
+    mz_peer_state(c->peer, r->type, &s);
+    if (!s.nack[0])
+        return;
+    const struct mz_metric_label labels[] = {
+        { "err", mz_str_c((size_t)s.nack_code < MZ_COUNT(codes) ? codes[s.nack_code] : "Unknown") },
+        { "node", mz_peer_proxy(c->peer)->id }
+    };
+    mz_metric_labelled(r->out, r->name, labels, MZ_COUNT(labels), 1);
+}
+
+/* A sample for each client whose last answer to the type is a refusal. */
+static void refusals(struct mz_monitor *m, struct mz_buf *b)
+{
+    static const struct {
+        enum mz_xds_type type;
+        const char *name, *help;
+    } kinds[] = {
+        { MZ_XDS_CLUSTER, "pilot_xds_cds_reject", "Clients that refuse their clusters." },
+        { MZ_XDS_ENDPOINT, "pilot_xds_eds_reject", "Clients that refuse their endpoints." },
+        { MZ_XDS_LISTENER, "pilot_xds_lds_reject", "Clients that refuse their listeners." },
+        { MZ_XDS_ROUTE, "pilot_xds_rds_reject", "Clients that refuse their routes." },
+    };
+    for (size_t i = 0; i < MZ_COUNT(kinds); i++) {
+        struct refusals r = { b, kinds[i].type, kinds[i].name };
+        mz_metric_head(b, kinds[i].name, MZ_METRIC_GAUGE, kinds[i].help);
+        mz_discovery_each(m->e.debug.discovery, refusal, &r);
+    }
+}
+
+/* ---- /metrics ---- */
+
+static void about_documents(struct mz_monitor *m, struct mz_buf *b)
+{
+    static const char *const triggers[MZ_PUSH__COUNT] = { [MZ_PUSH_CONFIG] = "config",
+                                                          [MZ_PUSH_SERVICE] = "service",
+                                                          [MZ_PUSH_ENDPOINT] = "endpoint",
+                                                          [MZ_PUSH_PROXY] = "proxy",
+                                                          [MZ_PUSH_SECRET] = "secret" };
+    const struct mz_model *model = mz_discovery_model(m->e.debug.discovery);
+    const uint64_t *n = mz_discovery_triggers(m->e.debug.discovery);
+    const struct mz_source *s = m->e.debug.source;
+    size_t broken = 0, virtuals = 0;
+    s->ops->problems(s, problem_count, &broken);
+    (void)mz_store_list(m->e.debug.store, MZ_KIND_VIRTUAL_SERVICE, &virtuals);
+    one(b, "pilot_services", MZ_METRIC_GAUGE, "Total services known to pilot.",
+        model ? (double)model->services_n : 0);
+    one(b, "pilot_virt_services", MZ_METRIC_GAUGE, "VirtualServices that there are.",
+        (double)virtuals);
+    one(b, "pilot_total_rejected_configs", MZ_METRIC_GAUGE,
+        "Number of documents that are not used because they are broken.", (double)broken);
+    mz_metric_head(b, "pilot_inbound_updates", MZ_METRIC_COUNTER,
+                   "Total number of updates received by pilot.");
+    mz_metric_value(b, "pilot_inbound_updates", "type", MZ_STR("config"), (double)m->pushes);
+    mz_metric_head(b, "pilot_push_triggers", MZ_METRIC_COUNTER,
+                   "Changes that clients may have been told, by what changed.");
+    for (size_t i = 0; i < MZ_PUSH__COUNT; i++)
+        mz_metric_value(b, "pilot_push_triggers", "type", mz_str_c(triggers[i]), (double)n[i]);
+    mz_metric_distribution(b, "pilot_debounce_time",
+                           "Seconds from the first change of documents that was noticed until it "
+                           "is being told, with the time for the model.",
+                           &m->debounce_time);
+    mz_metric_distribution(b, "pilot_pushcontext_init_seconds",
+                           "Seconds to make a model of documents.", &m->model_time);
+    mz_metric_distribution(b, "pilot_xds_push_time",
+                           "Total time in seconds Pilot takes to push lds, rds, cds and eds.",
+                           &m->push_time);
+}
+
+static void about_clients(struct mz_monitor *m, struct mz_buf *b)
+{
+    const struct mz_peer_counts *c = mz_discovery_counts(m->e.debug.discovery);
+    const struct mz_cache_counts cache = mz_discovery_cache(m->e.debug.discovery);
+    clients(m, b);
+    per_type(b, "pilot_xds_pushes", "Pilot build and send errors for lds, rds, cds and eds.",
+             c->sent);
+    per_type(b, "pilot_total_xds_rejects",
+             "Total number of XDS responses from pilot rejected by proxy.", c->refused);
+    per_type(b, "pilot_xds_expired_nonce", "Requests that answer an older response.", c->expired);
+    refusals(m, b);
+    mz_metric_head(b, "pilot_xds_config_size_bytes", MZ_METRIC_HISTOGRAM,
+                   "Sizes of responses that were sent, in bytes.");
+    for (unsigned t = 0; t < MZ_XDS_TYPE__COUNT; t++)
+        if (mz_translate_short((enum mz_xds_type)t))
+            mz_metric_series(b, "pilot_xds_config_size_bytes", "type",
+                             mz_str_c(mz_translate_short((enum mz_xds_type)t)), &c->sizes[t]);
+    mz_metric_distribution(b, "pilot_proxy_convergence_time",
+                           "Seconds from telling a client of a change until it has answered all "
+                           "that followed from it.",
+                           &c->convergence);
+    mz_metric_head(b, "xds_cache_reads", MZ_METRIC_COUNTER,
+                   "Resources that were wanted, by whether they had been made before.");
+    mz_metric_value(b, "xds_cache_reads", "type", MZ_STR("hit"), (double)cache.hits);
+    mz_metric_value(b, "xds_cache_reads", "type", MZ_STR("miss"), (double)cache.misses);
+    one(b, "xds_cache_size", MZ_METRIC_GAUGE, "Resources that are kept.", (double)cache.entries);
+    one(b, "pilot_sds_certificate_errors_total", MZ_METRIC_COUNTER,
+        "Total number of failures to fetch SDS key and certificate.",
+        (double)mz_discovery_secrets_refused(m->e.debug.discovery));
+}
+
 static void page_metrics(void *arg, const struct mz_admin_request *rq, struct mz_admin_reply *out)
 {
     struct mz_monitor *m = arg;
     struct mz_buf *b = &out->body;
-    const struct mz_model *model = mz_discovery_model(m->e.debug.discovery);
-    const struct mz_peer_counts *c = mz_discovery_counts(m->e.debug.discovery);
-    const struct mz_source *s = m->e.debug.source;
-    size_t broken = 0;
     (void)rq;
-    s->ops->problems(s, problem_count, &broken);
     out->content_type = "text/plain; version=0.0.4; charset=utf-8";
     mz_metric_head(b, "istio_build", MZ_METRIC_GAUGE, "Istio component build info");
     mz_buf_printf(b, "istio_build{component=\"pilot\",tag=\"%s\"} 1\n", MZ_REVISION);
-    mz_metric_head(b, "pilot_services", MZ_METRIC_GAUGE, "Total services known to pilot.");
-    mz_metric_value(b, "pilot_services", NULL, MZ_STR(""), model ? (double)model->services_n : 0);
-    clients(m, b);
-    mz_metric_head(b, "pilot_xds_pushes", MZ_METRIC_COUNTER,
-                   "Pilot build and send errors for lds, rds, cds and eds.");
-    per_type(b, "pilot_xds_pushes", c->sent);
-    mz_metric_head(b, "pilot_total_xds_rejects", MZ_METRIC_COUNTER,
-                   "Total number of XDS responses from pilot rejected by proxy.");
-    per_type(b, "pilot_total_xds_rejects", c->refused);
-    mz_metric_head(b, "pilot_xds_config_bytes_total", MZ_METRIC_COUNTER,
-                   "Bytes of configuration sent to clients.");
-    per_type(b, "pilot_xds_config_bytes_total", c->bytes);
-    mz_metric_head(b, "pilot_sds_certificate_errors_total", MZ_METRIC_COUNTER,
-                   "Total number of failures to fetch SDS key and certificate.");
-    mz_metric_value(b, "pilot_sds_certificate_errors_total", NULL, MZ_STR(""),
-                    (double)mz_discovery_secrets_refused(m->e.debug.discovery));
-    mz_metric_head(b, "pilot_inbound_updates", MZ_METRIC_COUNTER,
-                   "Total number of updates received by pilot.");
-    mz_metric_value(b, "pilot_inbound_updates", "type", MZ_STR("config"), (double)m->pushes);
-    mz_metric_head(b, "pilot_total_rejected_configs", MZ_METRIC_GAUGE,
-                   "Number of documents that are not used because they are broken.");
-    mz_metric_value(b, "pilot_total_rejected_configs", NULL, MZ_STR(""), (double)broken);
-    mz_metric_distribution(b, "pilot_xds_push_time",
-                           "Total time in seconds Pilot takes to push lds, rds, cds and eds.",
-                           &m->push_time);
+    mz_metric_head(b, "pilot_info", MZ_METRIC_GAUGE, "What was built.");
+    mz_metric_value(b, "pilot_info", "version", mz_str_c(MZ_REVISION), 1);
+    one(b, "istiod_uptime_seconds", MZ_METRIC_GAUGE, "Seconds since the start.",
+        (double)(mz_clock->wall_us() - m->started_us) / 1e6);
+    about_documents(m, b);
+    about_clients(m, b);
     process(m, b);
     if (m->e.more)
         m->e.more(m->e.arg, b);
@@ -172,10 +272,12 @@ static void page_metrics(void *arg, const struct mz_admin_request *rq, struct mz
 
 /* ---- owner ---- */
 
-void mz_monitor_pushed(struct mz_monitor *m, uint64_t took_us)
+void mz_monitor_pushed(struct mz_monitor *m, const struct mz_monitor_push *p)
 {
     m->pushes++;
-    mz_distribution_add(&m->push_time, (double)took_us / 1e6);
+    mz_distribution_add(&m->debounce_time, (double)p->waited_us / 1e6);
+    mz_distribution_add(&m->model_time, (double)p->model_us / 1e6);
+    mz_distribution_add(&m->push_time, (double)p->told_us / 1e6);
 }
 
 struct mz_monitor *mz_monitor_create(const struct mz_monitor_env *e)
@@ -188,8 +290,9 @@ struct mz_monitor *mz_monitor_create(const struct mz_monitor_env *e)
     struct mz_monitor *m = mz_new0(MZ_MEM_ADMIN, struct mz_monitor);
     m->e = *e;
     m->started_us = mz_clock->wall_us();
-    m->push_time =
+    m->push_time = m->debounce_time = m->model_time =
         (struct mz_distribution){ .bounds = push_bounds, .bounds_n = MZ_COUNT(push_bounds) };
+    m->model_time.bounds_n = MODEL_BOUNDS;
     m->ready = (struct mz_admin_page){
         .path = "/ready", .help = "200 when documents are served", .handle = page_ready, .arg = m
     };

@@ -17,5 +17,10 @@ struct mz_monitor *mz_monitor_create(const struct mz_monitor_env *e); /* copied 
 bool mz_monitor_listen(struct mz_monitor *m, const struct mz_addr *a, struct mz_addr *out_addr, struct mz_err *err);
 void mz_monitor_destroy(struct mz_monitor *m); /* NULL is fine */
 /* A change of documents was read and told to everybody. */
-void mz_monitor_pushed(struct mz_monitor *m, uint64_t took_us);
+struct mz_monitor_push {
+    uint64_t waited_us; /* from the first change that was noticed until the model stood */
+    uint64_t model_us;  /* of that for the model */
+    uint64_t told_us;   /* for the model and for telling the clients */
+};
+void mz_monitor_pushed(struct mz_monitor *m, const struct mz_monitor_push *p);
 #endif

@@ -403,9 +403,11 @@ static void scan(struct directory *s)
 
 static void read_changes(struct directory *s)
 {
+    s->base.since_us = s->first_us;
     s->first_us = 0;
     s->news = false;
     scan(s);
+    s->base.since_us = 0;
     if (s->news && s->o.told)
         s->o.told(s->o.arg);
 }

@@ -27,6 +27,7 @@ struct mz_source_ops {
 };
 struct mz_source {
     const struct mz_source_ops *ops;
+    uint64_t since_us; /* while it commits: when the first of these changes was noticed, monotonic; 0: unknown */
 };
 
 enum { MZ_DIRECTORY_MAX = 16 };

@@ -89,12 +89,20 @@ def test_ready_version_and_list(mizzend):
     assert mizzend.page("/nope", ok=False)[0] == 404
 
 
+def value(text, name):
+    return next(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(f"{name} "))
+
+
 def test_metrics_have_istiods_names(mizzend, client):
     text = mizzend.page("/metrics")
     assert 'istio_build{component="pilot"' in text and "\npilot_services 5\n" in text
     assert '\npilot_xds{version="1.32.0"} 1\n' in text and '\npilot_xds_pushes{type="cds"} 1\n' in text
     assert '\npilot_total_xds_rejects{type="lds"} 0\n' in text
     assert 'pilot_xds_push_time_bucket{le="+Inf"} 1\n' in text and "process_resident_memory_bytes" in text
+    assert '\npilot_xds_config_size_bytes_count{type="cds"} 1\n' in text and 'pilot_xds_config_size_bytes_bucket{type="cds",le="1e+06"} 1\n' in text
+    assert '\npilot_push_triggers{type="config"} 1\n' in text and "pilot_debounce_time_count 1\n" in text and "\npilot_virt_services " in text
+    assert value(text, 'xds_cache_reads{type="miss"}') > 0 and value(text, "xds_cache_size") > 0 and value(text, "istiod_uptime_seconds") > 0
+    assert "pilot_xds_cds_reject{" not in text
     for line in text.splitlines():
         assert line.startswith("#") or len(line.rsplit(" ", 1)) == 2 and float(line.rsplit(" ", 1)[1]) >= 0
 
@@ -141,7 +149,18 @@ def test_pages_about_what_is_served(mizzend, client):
     assert json.loads(mizzend.page("/debug/mesh"))
     assert {"Group": "", "Version": "v1", "Kind": "Service"} in json.loads(mizzend.page("/debug/resourcesz"))
     assert json.loads(mizzend.page("/debug/cachez"))["entries"] > 0
-    assert "authorization_policies" in json.loads(mizzend.page("/debug/authorizationz"))
+    assert json.loads(mizzend.page("/debug/authorizationz"))["authorization_policies"]["root_namespace"] == "istio-system"
+    assert "namespace_to_telemetries" in json.loads(mizzend.page("/debug/telemetryz"))["telemetries"]
+    names = json.loads(mizzend.page("/debug/list"))
+    assert "syncz" in names and "list" not in names and all(f"/debug/{n}" in mizzend.page("/help") for n in names)
+
+
+def test_what_one_proxy_was_sent_by_a_part_of_its_name(mizzend, client):
+    part = ID.split(".")[0]
+    clusters = json.loads(mizzend.page(f"/debug/cdsz?proxyID={part}"))["configs"]
+    assert {c["name"] for c in clusters} == {c["name"] for c in json.loads((CASE / "productpage" / "cds.json").read_text())}
+    assert json.loads(mizzend.page(f"/debug/ndsz?proxyID={part}")) == json.loads(mizzend.page(f"/debug/ecdsz?proxyID={part}")) == {"configs": []}
+    assert mizzend.page("/debug/cdsz?proxyID=nobody", ok=False)[0] == 404
 
 
 def test_where_documents_stand(mizzend, client):
@@ -192,10 +211,22 @@ def test_a_refusal_is_kept_with_its_object(mizzend, client):
     assert found["lastErrorObject"] == "networking.istio.io/v1 destination-rule default/reviews" or \
         found["lastErrorObject"].split()[1:] == ["destination-rule", "default/reviews"]
     assert '\npilot_total_xds_rejects{type="cds"} 1\n' in mizzend.page("/metrics")
+    assert f'\npilot_xds_cds_reject{{err="OK",node="{ID}"}} 1\n' in mizzend.page("/metrics")  # the client told no code
     p = ctl.run("proxy-status", "--control-plane", f"127.0.0.1:{mizzend.port_of('monitoring')}")
     assert "refused CDS, made of networking.istio.io/" in p.stdout and "default/reviews: Error adding" in p.stdout
     c.close()
     until(lambda: json.loads(mizzend.page("/debug/adsz"))["totalClients"] == 1, 30, "the client to be gone")
+
+
+def test_a_client_is_sent_away(mizzend, client):
+    path = f"/debug/force_disconnect?proxyID={ID}"
+    assert mizzend.page(path, ok=False)[0] == 405 and len(client.answers) >= 3  # who changes something must POST
+    c = Client(mizzend.port)
+    until(lambda: len(c.answers) >= 3, 30, "three answers")
+    assert mizzend.post(path) == (200, "OK")
+    until(lambda: json.loads(mizzend.page("/debug/adsz"))["totalClients"] == 1, 30, "the newest to be gone")
+    assert mizzend.post("/debug/force_disconnect?proxyID=nobody")[0] == 404
+    c.close()
 
 
 def test_proxy_status(mizzend, client):
