@@ -1,6 +1,9 @@
 /* proxy-status: who is connected to a control plane, and what each has acknowledged. */
+#include <jansson.h>
 #include <stdlib.h>
+#include <time.h>
 
+#include "base/clock.h"
 #include "base/near.h"
 #include "cli/command.h"
 #include "cli/pods.h"
@@ -23,17 +26,27 @@ static const struct arg_flag status_flags[] = {
 };
 #undef AT
 
-/* Columns in the order of the field's tool; others behind them. */
-static const struct {
+/* In the order of the field's tool where it lists them; in its table of states they are sorted by type (@column). */
+static const struct type {
     const char *name, *type;
+    unsigned column;
+    bool always; /* a column even if nobody subscribes to it */
 } types[] = {
-    { "CDS", "envoy.config.cluster.v3.Cluster" },
-    { "LDS", "envoy.config.listener.v3.Listener" },
-    { "EDS", "envoy.config.endpoint.v3.ClusterLoadAssignment" },
-    { "RDS", "envoy.config.route.v3.RouteConfiguration" },
-    { "ECDS", "envoy.config.core.v3.TypedExtensionConfig" },
-    { "SDS", "envoy.extensions.transport_sockets.tls.v3.Secret" },
-    { "NDS", "istio.networking.nds.v1.NameTable" },
+    { "CDS", "envoy.config.cluster.v3.Cluster", 0, true },
+    { "LDS", "envoy.config.listener.v3.Listener", 3, true },
+    { "EDS", "envoy.config.endpoint.v3.ClusterLoadAssignment", 2, true },
+    { "RDS", "envoy.config.route.v3.RouteConfiguration", 4, true },
+    { "ECDS", "envoy.config.core.v3.TypedExtensionConfig", 1, true },
+    { "SDS", "envoy.extensions.transport_sockets.tls.v3.Secret", 5, false },
+    { "NDS", "istio.networking.nds.v1.NameTable", 6, false },
+};
+
+/* What is listed of all proxies: those that were asked for, by name. */
+struct statuses {
+    const struct mz_node **v;
+    size_t n;
+    const struct type *columns[MZ_COUNT(types)];
+    size_t columns_n;
 };
 
 static const struct mz_node *resource_of(const struct mz_node *proxy, const char *type)
@@ -55,16 +68,51 @@ static const char *state_of(const struct mz_node *r)
     return !sent.n ? "NOT SENT" : mz_str_eq(sent, acked) ? "SYNCED" : "STALE";
 }
 
-static void row(struct table *t, const struct mz_node *p, const struct status_options *o)
+/* "5s", "3m10s", "2h5m", "4d" as the field's tools tell ages. */
+static struct mz_str age_text(uint64_t s, struct mz_arena *a)
+{
+    static const struct {
+        uint64_t below, unit; /* seconds */
+        char name;
+        uint64_t part;
+        char part_name; /* 0: without */
+    } rows[] = { { 120, 1, 's', 1, 0 },           { 600, 60, 'm', 1, 's' },
+                 { 10800, 60, 'm', 1, 0 },        { 28800, 3600, 'h', 60, 'm' },
+                 { 172800, 3600, 'h', 1, 0 },     { 691200, 86400, 'd', 3600, 'h' },
+                 { UINT64_MAX, 86400, 'd', 1, 0 } };
+    size_t i = 0;
+    while (s >= rows[i].below)
+        i++;
+    const unsigned long long whole = s / rows[i].unit, left = s % rows[i].unit / rows[i].part;
+    return rows[i].part_name && left
+               ? mz_arena_printf(a, "%llu%c%llu%c", whole, rows[i].name, left, rows[i].part_name)
+               : mz_arena_printf(a, "%llu%c", whole, rows[i].name);
+}
+
+static struct mz_str state_text(const struct mz_node *r, struct mz_arena *a)
+{
+    const char *state = state_of(r);
+    const struct mz_str sent = mz_node_text(r, "sentTime");
+    struct tm tm = { 0 };
+    if (!sent.n || !mz_node_text(r, "sent").n ||
+        !strptime(mz_arena_dup(a, sent).p, "%Y-%m-%dT%H:%M:%S", &tm))
+        return mz_str_c(state);
+    const int64_t then = (int64_t)timegm(&tm), now = (int64_t)(mz_clock->wall_us() / 1000000);
+    return mz_arena_printf(a, "%s (%.*s)", state,
+                           MZ_STR_ARG(age_text(now > then ? (uint64_t)(now - then) : 0, a)));
+}
+
+static void row(struct table *t, const struct mz_node *p, const struct statuses *all,
+                const struct status_options *o)
 {
     struct mz_str list = MZ_STR("");
     size_t n = 0;
     table_cell(t, mz_node_text(p, "proxy"));
     table_cell(t, mz_node_text(p, "cluster_id"));
+    for (size_t i = 0; o->verbosity && i < all->columns_n; i++)
+        table_cell(t, state_text(resource_of(p, all->columns[i]->type), t->arena));
     for (size_t i = 0; i < MZ_COUNT(types); i++) {
         const struct mz_node *r = resource_of(p, types[i].type);
-        if (o->verbosity)
-            table_cell(t, mz_str_c(state_of(r)));
         if (r)
             list = mz_arena_printf(t->arena, "%.*s%s%s", MZ_STR_ARG(list), n++ ? "," : "",
                                    types[i].name);
@@ -97,32 +145,115 @@ static void errors(const struct mz_node *p)
     }
 }
 
-static bool print(const struct dump *d, const struct status_options *o, const char *proxy,
-                  struct mz_err *err)
+static void head(struct table *t, const struct statuses *all, const struct status_options *o)
+{
+    struct mz_str names = MZ_STR("NAME|CLUSTER");
+    for (size_t i = 0; i < all->columns_n; i++)
+        names = mz_arena_printf(t->arena, "%.*s|%s", MZ_STR_ARG(names), all->columns[i]->name);
+    table_head(t, o->verbosity
+                      ? mz_arena_printf(t->arena, "%.*s|ISTIOD|VERSION", MZ_STR_ARG(names)).p
+                      : "NAME|CLUSTER|ISTIOD|VERSION|SUBSCRIBED TYPES");
+}
+
+static void print(const struct statuses *all, const struct status_options *o)
+{
+    struct table t;
+    table_init(&t, 5);
+    head(&t, all, o);
+    for (size_t i = 0; i < all->n; i++)
+        row(&t, all->v[i], all, o);
+    table_print(&t, stdout);
+    table_fini(&t);
+    for (size_t i = 0; i < all->n; i++)
+        errors(all->v[i]);
+}
+
+/* ---- for machines: what istiod answers to the field's tool ---- */
+
+static json_t *text_of(struct mz_str s)
+{
+    return json_stringn(s.p ? s.p : "", s.n);
+}
+
+static json_t *client_config(const struct mz_node *p)
+{
+    json_t *configs = json_array();
+    const struct mz_str id = mz_node_text(p, "proxy");
+    const ptrdiff_t dot = mz_str_rchr(id, '.'); /* POD.NAMESPACE */
+    for (size_t i = 0; i < MZ_COUNT(types); i++)
+        for (size_t k = 0; k < MZ_COUNT(types); k++) {
+            const struct mz_node *r = types[k].column == i ? resource_of(p, types[k].type) : NULL;
+            char url[160];
+            if (!r)
+                continue;
+            (void)snprintf(url, sizeof(url), "type.googleapis.com/%s", types[k].type);
+            const char *state = state_of(r);
+            json_t *one = json_pack("{s:s,s:s}", "typeUrl", url, "configStatus",
+                                    strcmp(state, "NOT SENT") == 0 ? "NOT_SENT" : state);
+            if (mz_node_text(r, "sentTime").n)
+                (void)json_object_set_new(one, "lastUpdated", text_of(mz_node_text(r, "sentTime")));
+            if (mz_node_text(r, "lastError").n)
+                (void)json_object_set_new(one, "errorState",
+                                          json_pack("{s:o,s:o}", "lastUpdateAttempt",
+                                                    text_of(mz_node_text(r, "sentTime")), "details",
+                                                    text_of(mz_node_text(r, "lastError"))));
+            (void)json_array_append_new(configs, one);
+        }
+    return json_pack("{s:s,s:{s:o,s:{s:o,s:o,s:o}},s:o}", "@type",
+                     "type.googleapis.com/envoy.service.status.v3.ClientConfig", "node", "id",
+                     text_of(id), "metadata", "CLUSTER_ID", text_of(mz_node_text(p, "cluster_id")),
+                     "ISTIO_VERSION", text_of(mz_node_text(p, "istio_version")), "NAMESPACE",
+                     text_of(dot < 0 ? MZ_STR("") : mz_str_skip(id, (size_t)dot + 1)),
+                     "genericXdsConfigs", configs);
+}
+
+static void print_for_machines(const struct statuses *all, const struct status_options *o,
+                               bool yaml, struct mz_arena *a)
+{
+    json_t *resources = json_array();
+    for (size_t i = 0; i < all->n; i++)
+        (void)json_array_append_new(resources, client_config(all->v[i]));
+    char identifier[400];
+    (void)snprintf(identifier, sizeof(identifier), "{\"Component\":\"istiod\",\"ID\":\"%s\"}",
+                   o->plane);
+    json_t *root = json_pack("{s:o,s:s,s:{s:s}}", "resources", resources, "typeUrl",
+                             "type.googleapis.com/envoy.service.status.v3.ClientConfig",
+                             "controlPlane", "identifier", identifier);
+    char *text = json_dumps(root, 0);
+    struct mz_err err;
+    const struct mz_node *n = text ? mz_tree_read(a, mz_str_c(text), MZ_TEXT_JSON, &err) : NULL;
+    if (n)
+        show_print(n, yaml ? SHOW_YAML : SHOW_JSON, false, stdout);
+    free(text); /* jansson's */
+    json_decref(root);
+}
+
+/* ---- which ---- */
+
+static bool choose(const struct dump *d, const char *proxy, struct statuses *out,
+                   struct mz_err *err)
 {
     struct mz_near near;
     const size_t n = mz_node_count(d->root);
-    const struct mz_node **v = mz_arena_alloc0(d->arena, (n + 1) * sizeof(const struct mz_node *));
-    size_t kept = 0;
-    struct table t;
+    *out = (struct statuses){ .v = mz_arena_alloc0(d->arena,
+                                                   (n + 1) * sizeof(const struct mz_node *)) };
     for (size_t i = 0; i < n; i++)
         if (!proxy || mz_str_find(mz_node_text(d->root->list[i], "proxy"), mz_str_c(proxy)) >= 0)
-            v[kept++] = d->root->list[i];
+            out->v[out->n++] = d->root->list[i];
     mz_near_init(&near, mz_str_c(proxy ? proxy : ""));
     for (size_t i = 0; i < n; i++)
         mz_near_try(&near, mz_node_text(d->root->list[i], "proxy"));
-    if (proxy && !kept)
+    if (proxy && !out->n)
         return mz_err_set(err, "no proxy \"%.200s\" is connected%s", proxy, mz_near_text(&near));
-    qsort(v, kept, sizeof(*v), compare);
-    table_init(&t, 5);
-    table_head(&t, o->verbosity ? "NAME|CLUSTER|CDS|LDS|EDS|RDS|ECDS|SDS|NDS|ISTIOD|VERSION"
-                                : "NAME|CLUSTER|ISTIOD|VERSION|SUBSCRIBED TYPES");
-    for (size_t i = 0; i < kept; i++)
-        row(&t, v[i], o);
-    table_print(&t, stdout);
-    table_fini(&t);
-    for (size_t i = 0; i < kept; i++)
-        errors(v[i]);
+    qsort(out->v, out->n, sizeof(*out->v), compare);
+    for (size_t i = 0; i < MZ_COUNT(types); i++)
+        for (size_t k = 0; k < MZ_COUNT(types); k++) {
+            bool seen = types[k].always;
+            for (size_t j = 0; j < out->n; j++)
+                seen |= resource_of(out->v[j], types[k].type) != NULL;
+            if (types[k].column == i && seen)
+                out->columns[out->columns_n++] = &types[k];
+        }
     return true;
 }
 
@@ -167,11 +298,13 @@ static int run_proxy_status(const struct command *c, int argc, char **argv)
         return command_usage_error(c, "--namespace is not a name");
     struct dump d;
     (void)snprintf(path, sizeof(path), "/debug/syncz%s%s", o.ns[0] ? "?namespace=" : "", o.ns);
-    bool ok = load(&o, path, &d, &err);
+    struct statuses all;
+    const bool ok =
+        load(&o, path, &d, &err) && choose(&d, r.others.n ? r.others.v[0] : NULL, &all, &err);
     if (ok && (json || yaml))
-        show_print(d.root, json ? SHOW_JSON : SHOW_YAML, false, stdout);
+        print_for_machines(&all, &o, yaml, d.arena);
     else if (ok)
-        ok = print(&d, &o, r.others.n ? r.others.v[0] : NULL, &err);
+        print(&all, &o);
     dump_fini(&d);
     return ok ? EXIT_OK : command_fail(&err);
 }

@@ -1,9 +1,11 @@
 """The monitoring port: /ready, /metrics, /version, /debug in istiod's shapes; a refusal kept with the object behind it (C6, C7)."""
 import json
 import pathlib
+import re
 import subprocess
 
 import pytest
+import yaml
 
 import control
 import ctl
@@ -235,8 +237,15 @@ def test_proxy_status(mizzend, client):
     assert lines[0].split() == ["NAME", "CLUSTER", "ISTIOD", "VERSION", "SUBSCRIBED", "TYPES"]
     assert lines[1].split() == [ID, "Kubernetes", where, "1.32.0", "3", "(CDS,LDS,EDS)"]
     wide = ctl.run("proxy-status", "-v", "1", "--control-plane", where).stdout.splitlines()
-    assert wide[1].split()[:9] == [ID, "Kubernetes", "SYNCED", "SYNCED", "SYNCED", "IGNORED", "IGNORED", "IGNORED", "IGNORED"]
-    assert json.loads(ctl.run("proxy-status", "-o", "json", "--control-plane", where).stdout)[0]["proxy"] == ID
+    assert wide[0].split() == ["NAME", "CLUSTER", "CDS", "ECDS", "EDS", "LDS", "RDS", "ISTIOD", "VERSION"]
+    assert re.sub(r" +\([0-9hms]+\)", "", wide[1]).split()[:7] == [ID, "Kubernetes", "SYNCED", "IGNORED", "SYNCED", "SYNCED", "IGNORED"]
+    for form, read in ("json", json.loads), ("yaml", yaml.safe_load):
+        answer = read(ctl.run("proxy-status", ID, "-o", form, "--control-plane", where).stdout)
+        one, = answer["resources"]
+        assert one["node"] == {"id": ID, "metadata": {"CLUSTER_ID": "Kubernetes", "ISTIO_VERSION": "1.32.0", "NAMESPACE": ID.rsplit(".", 1)[1]}}
+        assert [(c["typeUrl"].rsplit(".", 1)[1], c["configStatus"]) for c in one["genericXdsConfigs"]] == [
+            ("Cluster", "SYNCED"), ("ClusterLoadAssignment", "SYNCED"), ("Listener", "SYNCED")]
+        assert answer["typeUrl"] == one["@type"] and where in answer["controlPlane"]["identifier"]
     nobody = ctl.run("proxy-status", "nobody", "--control-plane", where)
     assert nobody.returncode == 1 and nobody.stdout == "" and 'no proxy "nobody" is connected' in nobody.stderr
     assert len(ctl.run("proxy-status", "-n", "other", "--control-plane", where).stdout.splitlines()) == 1
