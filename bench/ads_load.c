@@ -10,6 +10,7 @@
  * Commands on stdin, one line of JSON on stdout for each:
  *   ready             waits until every client had all four types: milliseconds since it began to connect
  *   mark NS TEXT      waits until every client was sent a response that holds TEXT: milliseconds since CLOCK_MONOTONIC was NS
+ *   types             of the first client: milliseconds from asking for a type to its first response, octets of it
  *   again             closes all and connects again, all at once; counts anew
  *   count             clients that are connected, responses and octets so far, the most responses of one client
  *   quit
@@ -51,6 +52,8 @@ struct client {
     bool settled; /* it had all types */
     bool marked;  /* ... and what was waited for */
     bool asked[TYPES], got[TYPES];
+    uint64_t asked_ns[TYPES], got_ns[TYPES]; /* the first time */
+    size_t first_n[TYPES];                   /* octets of that response */
     const struct bytes
         *names[TYPES]; /* that it asks for, as fields of a request; NULL: everything */
     unsigned responses;
@@ -300,6 +303,8 @@ static void ask(struct client *c, int type, struct field nonce, struct field ver
     const uint32_t n = htonl((uint32_t)(m.n - 5));
     memcpy(m.p + 1, &n, 4);
     send_message(c, &m);
+    if (!c->asked[type])
+        c->asked_ns[type] = now_ns();
     c->asked[type] = true;
 }
 
@@ -368,6 +373,10 @@ static void response(struct client *c, const uint8_t *m, size_t n)
         return;
     /* The nonce and what stands behind differ from client to client; resources stand before the URL. */
     const size_t shared = (size_t)(url.p - m);
+    if (!c->got[type]) {
+        c->got_ns[type] = now_ns();
+        c->first_n[type] = n;
+    }
     follow(c, type, m, n, shared);
     if (!t.silent)
         ask(c, type, nonce, version);
@@ -499,6 +508,16 @@ static void say_count(void)
            (unsigned long long)t.responses, (unsigned long long)t.octets, most);
 }
 
+static void say_types(const struct client *c)
+{
+    static const char *const words[TYPES] = { "cds", "eds", "lds", "rds" };
+    for (int i = 0; i < TYPES; i++)
+        printf("%s\"%s_ms\": %.2f, \"%s_octets\": %zu", i ? ", " : "{", words[i],
+               c->got_ns[i] ? (double)(c->got_ns[i] - c->asked_ns[i]) / 1e6 : 0, words[i],
+               c->first_n[i]);
+    printf("}\n");
+}
+
 static enum { IDLE, READY, MARK } waiting;
 
 static void command(char *line)
@@ -519,6 +538,8 @@ static void command(char *line)
         printf("{}\n");
     } else if (strncmp(line, "count", 5) == 0) {
         say_count();
+    } else if (strncmp(line, "types", 5) == 0) {
+        say_types(&t.c[0]);
     } else {
         exit(0);
     }

@@ -1,7 +1,8 @@
 /*
- * What one change costs mizzend, without sockets: control_scale SERVICES PROXIES [NAMESPACES]. Every service has a port and five
+ * What one change costs mizzend, without sockets: control_scale SERVICES PROXIES [NAMESPACES [CHANGE]]. Every service has a port and five
  * endpoints, one in ten of them a DestinationRule and a VirtualService; every proxy asks for clusters, endpoints, listeners and routes
- * by delta, and acknowledges at once. Each change is made several times; the middle one is told. bench/control_curve.py runs it.
+ * by delta, and acknowledges at once. Each change is made several times; the middle one is told; of a CHANGE
+ * that is named ("a VirtualService") a hundred times, to be profiled. bench/control_curve.py runs it.
  */
 #include <malloc.h>
 #include <stdio.h>
@@ -211,6 +212,8 @@ static double tell(void)
     mz_bundles_trim(t.bundles);
     mz_translator_set_model(t.translator, m);
     for (size_t i = 0; i < t.proxies; i++)
+        mz_peer_renew(t.clients[i].peer);
+    for (size_t i = 0; i < t.proxies; i++)
         mz_peer_push(t.clients[i].peer, &c);
     mz_change_fini(&c);
     mz_bundles_trim(t.bundles);
@@ -282,7 +285,7 @@ static const struct {
     { "a DestinationRule", change_rule },
     { "a VirtualService", change_route },
 };
-enum { TIMES = 6 };
+enum { TIMES = 6, TIMES_ALONE = 100 };
 
 static int compare_ms(const void *a, const void *b)
 {
@@ -290,19 +293,19 @@ static int compare_ms(const void *a, const void *b)
     return (*x > *y) - (*x < *y);
 }
 
-static void measure(size_t k)
+static void measure(size_t k, unsigned times)
 {
-    double ms[TIMES];
+    double ms[TIMES_ALONE];
     t.responses = t.bytes = 0;
-    for (unsigned i = 0; i < TIMES; i++) {
+    for (unsigned i = 0; i < times; i++) {
         changes[k].change(i);
         ms[i] = tell();
         settle_all();
     }
-    qsort(ms, TIMES, sizeof(*ms), compare_ms);
-    t.responses /= TIMES;
-    t.bytes /= TIMES;
-    step(changes[k].what, ms[TIMES / 2 - 1]);
+    qsort(ms, times, sizeof(*ms), compare_ms);
+    t.responses /= times;
+    t.bytes /= times;
+    step(changes[k].what, ms[times / 2 - 1]);
 }
 
 static unsigned number(int argc, char **argv, int i, unsigned otherwise)
@@ -354,6 +357,7 @@ int main(int argc, char **argv)
     }
     step("first configuration of all", now_ms() - since);
     for (size_t i = 0; i < MZ_COUNT(changes); i++)
-        measure(i);
+        if (argc < 5 || strcmp(argv[4], changes[i].what) == 0)
+            measure(i, argc < 5 ? TIMES : TIMES_ALONE);
     return 0;
 }

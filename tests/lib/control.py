@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import subprocess
+import time
 
 from wire import until
 
@@ -19,11 +20,13 @@ class Mizzend:
         self.docs.mkdir()
         for name, text in files.items():
             self.write(name, text)
+        self.began = time.monotonic()
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen([MIZZEND, "-c", self.docs, "--grpc-addr", "127.0.0.1:0", "--monitoring-addr", "127.0.0.1:0",
                                              *(() if "--secure-grpc-addr" in args else ("--secure-grpc-addr", "")),
                                              *(() if "--webhook-addr" in args else ("--webhook-addr", "")), *args], stdout=log, stderr=log)
         self.port = until(self._port, 30, "mizzend to listen")
+        self.ready = time.monotonic()
 
     def _port(self):
         if self.process.poll() is not None:
