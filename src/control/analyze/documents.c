@@ -76,14 +76,13 @@ static void add_object(struct adding *a, const struct mz_node *n, uint32_t line)
     if (!api.n || !kind.n)
         return; /* the reader has told */
     struct mz_object *o = mz_arena_new0(a->d->arena, struct mz_object);
-    *o = (struct mz_object){ { api.p, slash < 0 ? 0 : (size_t)slash },
-                             kind,
-                             ns.n ? ns : a->ns,
-                             mz_node_text(meta, "name"),
-                             a->file,
-                             n,
-                             line,
-                             false };
+    *o = (struct mz_object){ .group = { api.p, slash < 0 ? 0 : (size_t)slash },
+                             .kind = kind,
+                             .ns = ns.n ? ns : a->ns,
+                             .name = mz_node_text(meta, "name"),
+                             .file = a->file,
+                             .tree = n,
+                             .line = line };
     if (is_of_cluster(kind))
         o->ns = MZ_STR("");
     *mz_vec_push(&a->d->v, MZ_MEM_CONFIG) = o;
@@ -153,14 +152,25 @@ uint32_t name_line(const struct mz_object *o)
     return n && n->line ? n->line : o->line;
 }
 
+bool found_enough(const struct mz_documents *d, const struct mz_object *of)
+{
+    return of->findings > MAX_FINDINGS || d->findings.n >= MAX_FINDINGS_ALL;
+}
+
 void found(struct mz_documents *d, enum mz_level level, unsigned code, const struct mz_object *of,
            uint32_t line, const char *fmt, ...)
 {
     char text[2048];
     va_list ap;
+    if (found_enough(d, of))
+        return;
     va_start(ap, fmt);
     (void)vsnprintf(text, sizeof(text), fmt, ap); /* very long lists are cut */
     va_end(ap);
+    if (((struct mz_object *)(uintptr_t)of)->findings++ == MAX_FINDINGS)
+        (void)snprintf(text, sizeof(text),
+                       "There are more findings than the %d of one object that are told.",
+                       MAX_FINDINGS);
     *mz_vec_push(&d->findings, MZ_MEM_CONFIG) =
         (struct mz_finding){ level, code, of, line ? line : of->line,
                              mz_arena_dup(d->arena, mz_str_c(text)) };
@@ -174,33 +184,45 @@ static struct mz_str kind_in_keys(const struct mz_object *o)
                : o->kind;
 }
 
-static const struct mz_object *by_fault(const struct mz_documents *d, const struct mz_fault *f)
+/* "VirtualService/demo/v" in one file; objects without a namespace have no second part. */
+static struct mz_str place_of(const struct mz_documents *d, struct mz_str kind, struct mz_str ns,
+                              struct mz_str name, struct mz_str file)
 {
-    struct mz_str rest = f->key, kind, ns = MZ_STR(""), name;
-    (void)mz_str_split(&rest, '/', &kind); /* a key has two or three parts */
-    if (mz_str_chr(rest, '/') >= 0)
-        (void)mz_str_split(&rest, '/', &ns);
-    name = rest;
+    return mz_arena_printf(d->arena, "%.*s/%.*s%s%.*s|%.*s", MZ_STR_ARG(kind), MZ_STR_ARG(ns),
+                           ns.n ? "/" : "", MZ_STR_ARG(name), MZ_STR_ARG(file));
+}
+
+static const struct mz_object *by_fault(const struct mz_documents *d, const struct mz_map *places,
+                                        const struct mz_fault *f)
+{
+    const struct objects *l = mz_map_get(
+        places, mz_arena_printf(d->arena, "%.*s|%.*s", MZ_STR_ARG(f->key), MZ_STR_ARG(f->file)));
     const struct mz_object *near = NULL;
-    for (size_t i = 0; i < d->v.n; i++) {
-        const struct mz_object *o = d->v.v[i];
-        if (mz_str_eq(kind_in_keys(o), kind) && mz_str_eq(o->name, name) && mz_str_eq(o->ns, ns) &&
-            mz_str_eq(o->file, f->file) && (!near || o->line <= f->line))
-            near = o;
-    }
+    for (size_t i = 0; l && i < l->v.n; i++)
+        if (!near || l->v.v[i]->line <= f->line)
+            near = l->v.v[i];
     return near;
 }
 
 static void find_faults(struct mz_documents *d)
 {
+    struct mz_map places;
+    mz_map_init(&places, MZ_MEM_CONFIG);
+    for (size_t i = 0; d->faults.n && i < d->v.n; i++) {
+        struct mz_object *o = d->v.v[i];
+        objects_push(objects_listed(d->arena, &places,
+                                    place_of(d, kind_in_keys(o), o->ns, o->name, o->file)),
+                     o);
+    }
     for (size_t i = 0; i < d->faults.n; i++) {
         const struct mz_fault *f = &d->faults.v[i];
         const struct mz_object *of =
-            f->unreadable || f->warning || !f->key.n ? NULL : by_fault(d, f);
+            f->unreadable || f->warning || !f->key.n ? NULL : by_fault(d, &places, f);
         if (of)
             found(d, MZ_LEVEL_ERROR, 106, of, of->line, "Schema validation error: %.*s",
                   MZ_STR_ARG(f->text));
     }
+    objects_free(&places);
 }
 
 static int compare(const void *a, const void *b)

@@ -11,9 +11,12 @@
 
 struct mz_object {
     struct mz_str group, kind, ns, name, file;
+    struct mz_str full; /* "demo/web", once it is asked for */
     const struct mz_node *tree;
-    uint32_t line; /* of its first line */
-    bool made;     /* a Pod as a controller makes it of another document */
+    uint32_t line;     /* of its first line */
+    uint32_t order;    /* among all */
+    uint32_t findings; /* of it */
+    bool made;         /* a Pod as a controller makes it of another document */
 };
 /* Levels are told as "Error", "Warning", "Info". */
 struct mz_finding {
@@ -36,7 +39,8 @@ struct mz_documents {
     MZ_VEC(struct mz_object *) v; /* in the order of files and lines */
     const struct mz_node *mesh;   /* the MeshConfig; NULL: that of an installation */
     bool injects;                 /* pods are still to be made, with proxies: a folder for `up` and mizzend */
-    struct mz_map kinds, names;   /* of @v, once they are asked for (finders.h) */
+    struct mz_map kinds, names, lists; /* of @v, once they are asked for (finders.h) */
+    struct mz_map apis;           /* of the Gateway API and Ingress, while they are looked at */
     MZ_VEC(struct mz_fault) faults;
     MZ_VEC(struct mz_finding) findings;
 };

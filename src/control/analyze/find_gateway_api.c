@@ -10,16 +10,17 @@ static void nobody(void *arg)
     (void)arg; /* it is read once */
 }
 
+static struct mz_str api_key(struct mz_arena *a, struct mz_str group, struct mz_str kind,
+                             struct mz_str ns, struct mz_str name)
+{
+    return mz_arena_printf(a, "%.*s/%.*s/%.*s/%.*s", MZ_STR_ARG(group), MZ_STR_ARG(kind),
+                           MZ_STR_ARG(ns), MZ_STR_ARG(name));
+}
+
 static const struct mz_object *find(const struct mz_documents *d, const char *group,
                                     const char *kind, struct mz_str ns, struct mz_str name)
 {
-    for (size_t i = 0; i < d->v.n; i++) {
-        const struct mz_object *o = d->v.v[i];
-        if (mz_str_eq(o->group, mz_str_c(group)) && mz_str_eq(o->kind, mz_str_c(kind)) &&
-            mz_str_eq(o->ns, ns) && mz_str_eq(o->name, name))
-            return o;
-    }
-    return NULL;
+    return mz_map_get(&d->apis, api_key(d->arena, mz_str_c(group), mz_str_c(kind), ns, name));
 }
 
 static void negative(struct mz_documents *d, const struct mz_object *of, uint32_t line,
@@ -136,11 +137,10 @@ static void selectors(struct mz_documents *d, const char *kind)
         if (!s || mz_node_at((*it)->tree, "spec.target_ref") ||
             mz_node_at((*it)->tree, "spec.target_refs"))
             continue;
-        objects_foreach(pod, d, "Pod")
-        {
+        for (struct mz_object *const *pod = pods_near(d, (*it)->ns, s);
+             *pod && !found_enough(d, *it); pod++) {
             const struct mz_str gw = object_label(*pod, GATEWAY_LABEL);
-            if (gw.n && mz_str_eq((*pod)->ns, (*it)->ns) &&
-                selector_matches(s, object_labels(*pod)))
+            if (gw.n && selector_matches(s, object_labels(*pod)))
                 found(d, MZ_LEVEL_WARNING, 166, *it, 0,
                       "Ineffective selector on Kubernetes Gateway %.*s. Use the TargetRef field "
                       "instead.",
@@ -233,9 +233,17 @@ void find_in_gateway_api(struct mz_documents *d)
     static const char *const kinds[] = { "AuthorizationPolicy", "RequestAuthentication",
                                          "Telemetry", "WasmPlugin" };
     bool any = false;
+    mz_map_init(&d->apis, MZ_MEM_CONFIG);
     for (size_t i = 0; i < d->v.n; i++) {
+        const struct mz_object *o = d->v.v[i];
+        const struct mz_str key =
+            concerns(o) ? api_key(d->arena, o->group, o->kind, o->ns, o->name) : MZ_STR("");
+        any |= key.n > 0;
+        if (key.n && !mz_map_get(&d->apis, key))
+            (void)mz_map_put(&d->apis, key, d->v.v[i]);
+    }
+    for (size_t i = 0; any && i < d->v.n; i++) {
         const struct mz_str kind = d->v.v[i]->kind;
-        any |= concerns(d->v.v[i]);
         if (mz_str_eq(d->v.v[i]->group, MZ_STR(GROUP)) && mz_str_ends(kind, MZ_STR("Route")))
             lost_parents(d, d->v.v[i]);
     }
@@ -244,4 +252,5 @@ void find_in_gateway_api(struct mz_documents *d)
     written_conditions(d);
     for (size_t i = 0; i < MZ_COUNT(kinds); i++)
         selectors(d, kinds[i]);
+    mz_map_fini(&d->apis);
 }

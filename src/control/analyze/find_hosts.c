@@ -1,4 +1,6 @@
 /* What a host means: Services and ServiceEntries by scope and name, as the field's analyzers look for them. */
+#include <stdio.h>
+
 #include "control/analyze/finders.h"
 
 static void put(struct hosts *h, struct mz_str scope, struct mz_str fqdn, struct mz_object *o)
@@ -20,17 +22,51 @@ static void put_service(struct hosts *h, struct mz_object *o)
     }
 }
 
+enum { LONGEST = 253 }; /* of a name */
+
+/* "*.com" stands for "a.com"; of those that do the first in the order of files. */
+static void put_wild(struct hosts *h, struct mz_str scope, struct mz_str wild, struct mz_object *o)
+{
+    const struct mz_str tail = mz_str_skip(wild, 1),
+                        key = mz_arena_printf(h->d->arena, "%.*s|%.*s", MZ_STR_ARG(scope),
+                                              MZ_STR_ARG(tail));
+    if (tail.n > LONGEST)
+        return;
+    h->lengths[tail.n] = true;
+    if (!mz_map_get(&h->wild, key))
+        (void)mz_map_put(&h->wild, key, o);
+}
+
+static void put_subsets(struct hosts *h, struct mz_object *rule)
+{
+    const struct mz_node *list = mz_node_at(rule->tree, "spec.subsets");
+    const struct mz_str fqdn =
+        host_fqdn(mz_node_text(rule->tree, "spec.host"), rule->ns, h->d->arena);
+    for (size_t i = 0; i < mz_node_count(list); i++)
+        (void)mz_map_put(&h->subsets,
+                         mz_arena_printf(h->d->arena, "%.*s|%.*s", MZ_STR_ARG(fqdn),
+                                         MZ_STR_ARG(mz_node_text(list->list[i], "name"))),
+                         rule);
+}
+
 void hosts_init(struct hosts *h, struct mz_documents *d)
 {
     *h = (struct hosts){ .d = d };
     mz_map_init(&h->known, MZ_MEM_CONFIG);
+    mz_map_init(&h->wild, MZ_MEM_CONFIG);
+    mz_map_init(&h->subsets, MZ_MEM_CONFIG);
+    objects_foreach(it, d, "DestinationRule") put_subsets(h, *it);
     objects_foreach(it, d, "ServiceEntry")
     {
         const struct mz_node *list = mz_node_at((*it)->tree, "spec.hosts");
         const struct mz_str *scopes = export_scopes(d, *it);
         for (size_t i = 0; i < mz_node_count(list); i++)
-            for (const struct mz_str *s = scopes; s->n; s++)
-                put(h, *s, host_fqdn(scalar_text(list->list[i]), (*it)->ns, d->arena), *it);
+            for (const struct mz_str *s = scopes; s->n; s++) {
+                const struct mz_str host = scalar_text(list->list[i]);
+                put(h, *s, host_fqdn(host, (*it)->ns, d->arena), *it);
+                if (host.n && host.p[0] == '*')
+                    put_wild(h, *s, host, *it);
+            }
         h->any = true;
     }
     objects_foreach(it, d, "Service")
@@ -44,6 +80,8 @@ void hosts_init(struct hosts *h, struct mz_documents *d)
 void hosts_fini(struct hosts *h)
 {
     mz_map_fini(&h->known);
+    mz_map_fini(&h->wild);
+    mz_map_fini(&h->subsets);
 }
 
 static const struct mz_object *find_at(const struct hosts *h, struct mz_str scope,
@@ -54,24 +92,29 @@ static const struct mz_object *find_at(const struct hosts *h, struct mz_str scop
     return mz_map_get(&h->known, key);
 }
 
-/* "*.com" stands for "a.com"; of those that do the first in the order of files. */
 static const struct mz_object *find_wildcard(const struct hosts *h, struct mz_str ns,
                                              struct mz_str host)
 {
-    const struct mz_str tail = mz_str_skip(host, host.n && host.p[0] == '*');
-    objects_foreach(it, h->d, "ServiceEntry")
-    {
-        const struct mz_node *list = mz_node_at((*it)->tree, "spec.hosts");
-        bool seen = false;
-        for (const struct mz_str *s = export_scopes(h->d, *it); s->n; s++)
-            seen |= mz_str_eq(*s, MZ_STR("*")) || mz_str_eq(*s, ns);
-        for (size_t i = 0; seen && i < mz_node_count(list); i++) {
-            const struct mz_str wild = scalar_text(list->list[i]);
-            if (wild.n && wild.p[0] == '*' && mz_str_ends(tail, mz_str_skip(wild, 1)))
-                return *it;
+    const struct mz_str tail = mz_str_skip(host, host.n && host.p[0] == '*'),
+                        scopes[] = { MZ_STR_INIT("*"), ns };
+    const struct mz_object *first = NULL;
+    char key[2 * LONGEST + 8];
+    for (size_t n = 0; n <= tail.n && n <= LONGEST; n++)
+        for (size_t k = 0; h->lengths[n] && k < MZ_COUNT(scopes); k++) {
+            const int len = snprintf(key, sizeof(key), "%.*s|%.*s", MZ_STR_ARG(scopes[k]), (int)n,
+                                     tail.p + tail.n - n);
+            const struct mz_object *o =
+                len > 0 && (size_t)len < sizeof(key) ? mz_map_get(&h->wild, mz_str_c(key)) : NULL;
+            if (o && (!first || o->order < first->order))
+                first = o;
         }
-    }
-    return NULL;
+    return first;
+}
+
+bool hosts_has_subset(const struct hosts *h, struct mz_str fqdn, struct mz_str subset)
+{
+    return mz_map_get(&h->subsets, mz_arena_printf(h->d->arena, "%.*s|%.*s", MZ_STR_ARG(fqdn),
+                                                   MZ_STR_ARG(subset))) != NULL;
 }
 
 const struct mz_object *hosts_find(const struct hosts *h, const struct mz_object *of,

@@ -2,7 +2,7 @@
 #include "control/analyze/finders.h"
 
 /* The values of the injector for @revision ("": the default one); NULL: its ConfigMap is not there. */
-static const struct mz_node *values_of(const struct mz_documents *d, struct mz_str revision)
+static const struct mz_node *read_values(const struct mz_documents *d, struct mz_str revision)
 {
     const bool plain = !revision.n || mz_str_eq(revision, MZ_STR("default"));
     const struct mz_str name =
@@ -18,7 +18,20 @@ static const struct mz_node *values_of(const struct mz_documents *d, struct mz_s
     return NULL;
 }
 
-static void injection(struct mz_documents *d, const struct mz_object *ns)
+/* Read once for all namespaces: @known by revision, where there are any. */
+static const struct mz_node *values_of(const struct mz_documents *d, struct mz_map *known,
+                                       struct mz_str revision)
+{
+    static const struct mz_node none = { .kind = MZ_NODE_NULL };
+    const struct mz_node *n = mz_map_get(known, revision);
+    if (!n) {
+        n = read_values(d, revision);
+        (void)mz_map_put(known, revision, (void *)(uintptr_t)(n ? n : &none));
+    }
+    return n == &none ? NULL : n;
+}
+
+static void injection(struct mz_documents *d, struct mz_map *known, const struct mz_object *ns)
 {
     static const char *const others[] = { "istio.io/rev", "istio.io/dataplane-mode" };
     const struct mz_node *labels = object_labels(ns);
@@ -46,7 +59,8 @@ static void injection(struct mz_documents *d, const struct mz_object *ns)
     if (value.n || map_get(labels, MZ_STR("istio.io/rev")) ||
         mz_str_eq(map_text(labels, "istio.io/dataplane-mode"), MZ_STR("ambient")))
         return;
-    if (mz_node_is(values_of(d, MZ_STR("")), "sidecarInjectorWebhook.enableNamespacesByDefault"))
+    if (mz_node_is(values_of(d, known, MZ_STR("")),
+                   "sidecarInjectorWebhook.enableNamespacesByDefault"))
         found(d, MZ_LEVEL_INFO, 148, ns, 0,
               "is enabled for Istio injection, as Istio is installed with "
               "enableNamespacesByDefault as true.");
@@ -96,21 +110,20 @@ static void type_from(const struct mz_node *config, const char *path, struct mz_
 /* The narrower word counts: mesh, namespace of the mesh, namespace, workload, the pod's own annotation. */
 static struct mz_str image_type(const struct mz_documents *d, const struct mz_object *pod)
 {
-    const struct mz_str note = map_text(object_annotations(pod), "proxy.istio.io/config");
+    const struct mz_str note = map_text(object_annotations(pod), "proxy.istio.io/config"),
+                        root = MZ_STR_INIT("istio-system");
     struct mz_str type = MZ_STR("");
     struct mz_err err;
     type_from(d->mesh, "default_config.image.image_type", &type);
     for (unsigned round = 0; round < 3; round++)
-        objects_foreach(it, d, "ProxyConfig")
-        {
-            const struct mz_node *s = mz_node_at((*it)->tree, "spec.selector");
-            const bool root = mz_str_eq((*it)->ns, MZ_STR("istio-system")),
-                       own = mz_str_eq((*it)->ns, pod->ns);
-            if (round == 0 ? root
-                : round == 1
-                    ? own && !root && !s
-                    : own && !root &&
-                          selector_matches(mz_node_get(s, "match_labels"), object_labels(pod)))
+        for (struct mz_object *const *it = objects_in(d, "ProxyConfig", round ? pod->ns : root);
+             *it; it++) {
+            const struct mz_node *sel = mz_node_at((*it)->tree, "spec.selector");
+            const bool own = !mz_str_eq((*it)->ns, root);
+            if (round == 0 ||
+                (own && (round == 1 ? !sel
+                                    : selector_matches(mz_node_get(sel, "match_labels"),
+                                                       object_labels(pod)))))
                 type_from((*it)->tree, "spec.image.image_type", &type);
         }
     if (note.n)
@@ -137,17 +150,18 @@ static bool is_other(const struct mz_documents *d, const struct mz_object *pod, 
                                             MZ_STR_ARG(image_type(d, pod))));
 }
 
-static void images(struct mz_documents *d, const struct mz_object *ns)
+static void images(struct mz_documents *d, struct mz_map *known, const struct mz_object *ns)
 {
     const struct mz_node *revision = map_get(object_labels(ns), MZ_STR("istio.io/rev"));
-    const struct mz_node *values = values_of(d, scalar_text(revision));
+    const struct mz_node *values = values_of(d, known, scalar_text(revision));
     struct names names = { 0 };
     if (!values ||
         (!revision && !mz_str_eq(object_label(ns, "istio-injection"), MZ_STR("enabled"))))
         return;
     const struct mz_str image = image_of(d, values);
-    objects_foreach(pod, d, "Pod") if (!(*pod)->made && mz_str_eq((*pod)->ns, ns->name) &&
-                                       is_other(d, *pod, image)) names_add(&names, (*pod)->name);
+    for (struct mz_object *const *pod = objects_in(d, "Pod", ns->name); *pod; pod++)
+        if (!(*pod)->made && is_other(d, *pod, image))
+            names_add(&names, (*pod)->name);
     const bool any = names.v.n > 0;
     const struct mz_str list = names_text(&names, " ", d->arena);
     if (any)
@@ -160,11 +174,14 @@ static void images(struct mz_documents *d, const struct mz_object *ns)
 
 void find_in_namespaces(struct mz_documents *d)
 {
+    struct mz_map known;
+    mz_map_init(&known, MZ_MEM_CONFIG);
     objects_foreach(it, d, "Namespace")
     {
-        injection(d, *it);
-        images(d, *it);
+        injection(d, &known, *it);
+        images(d, &known, *it);
     }
+    mz_map_fini(&known);
     objects_foreach(pod, d, "Pod")
     {
         const struct mz_object *ns = object_find(d, "Namespace", MZ_STR(""), (*pod)->ns);

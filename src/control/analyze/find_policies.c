@@ -15,13 +15,10 @@ static void no_workloads(struct mz_documents *d, const struct mz_object *policy)
     bool any = false;
     if (root && !selector)
         return;
-    objects_foreach(it, d, "Pod")
-    {
-        if (!root && !mz_str_eq((*it)->ns, policy->ns))
-            continue;
-        any |= (!labels || !labels->n || selector_matches(labels, object_labels(*it))) &&
-               (pod_is_in_mesh(d, *it) || pod_is_ambient(*it));
-    }
+    for (struct mz_object *const *it = pods_near(d, root ? MZ_STR("*") : policy->ns, labels);
+         *it && !any; it++)
+        any = (!labels || !labels->n || selector_matches(labels, object_labels(*it))) &&
+              (pod_is_in_mesh(d, *it) || pod_is_ambient(*it));
     if (!any)
         found(d, MZ_LEVEL_WARNING, 127, policy, 0,
               "No matching workloads for this resource with the following labels: %.*s",
@@ -43,8 +40,9 @@ static void namespaces(struct mz_documents *d, const struct mz_object *policy,
 {
     for (size_t i = 0; i < mz_node_count(list); i++) {
         const struct mz_str ns = scalar_text(list->list[i]);
-        bool any = false;
-        objects_foreach(it, d, "Namespace") any |= is_like(ns, (*it)->name);
+        bool any = object_find(d, "Namespace", MZ_STR(""), ns) != NULL;
+        for (struct mz_object *const *it = objects_of(d, "Namespace"); *it && !any; it++)
+            any = is_like(ns, (*it)->name);
         if (!any)
             found(d, MZ_LEVEL_ERROR, 101, policy, list->list[i]->line,
                   "Referenced namespace not found: \"%.*s\"", MZ_STR_ARG(ns));
@@ -75,11 +73,9 @@ static struct mz_str filter_of(const struct mz_node *patch)
 }
 
 static void relative(struct mz_documents *d, const struct mz_object *f, uint32_t line,
-                     const struct names *names, struct mz_str name)
+                     const struct mz_map *names, struct mz_str name)
 {
-    bool by_version = false;
-    for (size_t i = 0; i < names->v.n; i++)
-        by_version |= mz_str_eq(names->v.v[i], name);
+    const bool by_version = mz_map_get(names, name) != NULL;
     if (mz_node_number(f->tree, "spec.priority") ||
         mz_str_starts(scalar_text(mz_node_at(f->tree, "spec.priority")), MZ_STR("-")))
         return;
@@ -99,7 +95,7 @@ static void relative(struct mz_documents *d, const struct mz_object *f, uint32_t
 }
 
 static void patch(struct mz_documents *d, const struct mz_object *f, const struct mz_node *p,
-                  const struct names *names)
+                  const struct mz_map *names)
 {
     const struct mz_str op = mz_node_text(p, "patch.operation"), to = mz_node_text(p, "apply_to");
     const struct mz_node *value = mz_node_at(p, "patch.value");
@@ -125,7 +121,7 @@ static void patch(struct mz_documents *d, const struct mz_object *f, const struc
         relative(d, f, line, names, filter_of(p));
 }
 
-static void envoy_filter(struct mz_documents *d, const struct mz_object *f, struct names *names)
+static void envoy_filter(struct mz_documents *d, const struct mz_object *f, struct mz_map *names)
 {
     const struct mz_node *patches = mz_node_at(f->tree, "spec.config_patches");
     found(d, MZ_LEVEL_WARNING, 133, f, 0,
@@ -137,7 +133,7 @@ static void envoy_filter(struct mz_documents *d, const struct mz_object *f, stru
             return;
         patch(d, f, patches->list[i], names);
         if (mz_node_text(patches->list[i], "match.proxy.proxy_version").n)
-            names_add(names, filter_of(patches->list[i]));
+            (void)mz_map_put(names, filter_of(patches->list[i]), (void *)(uintptr_t)f);
     }
 }
 
@@ -151,7 +147,8 @@ static void wasm(struct mz_documents *d, const struct mz_object *o)
 
 void find_in_policies(struct mz_documents *d)
 {
-    struct names names = { 0 };
+    struct mz_map names;
+    mz_map_init(&names, MZ_MEM_CONFIG);
     objects_foreach(it, d, "AuthorizationPolicy")
     {
         no_workloads(d, *it);
@@ -160,5 +157,5 @@ void find_in_policies(struct mz_documents *d)
     objects_foreach(it, d, "EnvoyFilter") envoy_filter(d, *it, &names);
     objects_foreach(it, d, "WasmPlugin") wasm(d, *it);
     objects_foreach(it, d, "TrafficExtension") wasm(d, *it);
-    mz_vec_free(&names.v, MZ_MEM_CONFIG);
+    mz_map_fini(&names);
 }

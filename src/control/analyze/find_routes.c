@@ -1,4 +1,5 @@
 /* VirtualServices: what they refer to, who has the same host, rules that no request reaches. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "control/analyze/finders.h"
@@ -24,26 +25,10 @@ static struct mz_str port_numbers(const struct mz_object *o, struct mz_arena *a)
 {
     const struct mz_node *list = mz_node_at(o->tree, "spec.ports");
     const char *field = object_is(o, "Service") ? "port" : "number";
-    struct mz_str out = MZ_STR("");
+    struct mz_str *v = mz_arena_alloc(a, mz_node_count(list) * sizeof(*v));
     for (size_t i = 0; i < mz_node_count(list); i++)
-        out = mz_arena_printf(a, "%.*s%s%u", MZ_STR_ARG(out), i ? " " : "",
-                              (unsigned)mz_node_number(list->list[i], field));
-    return out;
-}
-
-static bool has_subset(const struct mz_documents *d, struct mz_str fqdn, struct mz_str subset)
-{
-    objects_foreach(it, d, "DestinationRule")
-    {
-        const struct mz_node *list = mz_node_at((*it)->tree, "spec.subsets");
-        if (!mz_str_eq(host_fqdn(mz_node_text((*it)->tree, "spec.host"), (*it)->ns, d->arena),
-                       fqdn))
-            continue;
-        for (size_t i = 0; i < mz_node_count(list); i++)
-            if (mz_str_eq(mz_node_text(list->list[i], "name"), subset))
-                return true;
-    }
-    return false;
+        v[i] = mz_arena_printf(a, "%u", (unsigned)mz_node_number(list->list[i], field));
+    return texts_join(v, mz_node_count(list), " ", a);
 }
 
 static void destination(const struct hosts *h, const struct mz_object *vs, const struct mz_node *n,
@@ -67,7 +52,7 @@ static void destination(const struct hosts *h, const struct mz_object *vs, const
               "This VirtualService routes to a service \"%.*s\" that exposes multiple ports "
               "[%.*s]. Specifying a port in the destination is required to disambiguate.",
               MZ_STR_ARG(name), MZ_STR_ARG(port_numbers(o, h->d->arena)));
-    if (subset.n && !has_subset(h->d, fqdn, subset))
+    if (subset.n && !hosts_has_subset(h, fqdn, subset))
         found(h->d, MZ_LEVEL_ERROR, 101, vs, host->line,
               "Referenced %s+subset in destinationrule not found: \"%.*s+%.*s\"",
               mirror ? "mirror" : "host", MZ_STR_ARG(name), MZ_STR_ARG(subset));
@@ -94,15 +79,8 @@ static void destinations(const struct hosts *h, const struct mz_object *vs)
 
 /* ---- subsets that requests through a gateway do not come by ---- */
 
-struct subset_of { /* a VirtualService that routes requests for a host to a subset of it */
-    const struct mz_object *vs;
-    struct mz_str host;
-};
-struct subsets {
-    MZ_VEC(struct subset_of) v;
-};
-
-static void subsets_of(struct subsets *s, const struct mz_object *vs)
+/* Into @subsets, by host: a VirtualService that routes requests for a host of its own to a subset of it. */
+static void subsets_of(struct mz_documents *d, struct mz_map *subsets, struct mz_object *vs)
 {
     const struct mz_node *rules = mz_node_at(vs->tree, "spec.http"),
                          *hosts = mz_node_at(vs->tree, "spec.hosts");
@@ -111,15 +89,18 @@ static void subsets_of(struct subsets *s, const struct mz_object *vs)
         for (size_t j = 0; j < mz_node_count(route); j++) {
             const struct mz_str host = mz_node_text(route->list[j], "destination.host");
             bool own = false;
-            for (size_t k = 0; k < mz_node_count(hosts); k++)
-                own |= mz_str_eq(text(hosts->list[k]), host);
-            if (own && mz_node_text(route->list[j], "destination.subset").n)
-                *mz_vec_push(&s->v, MZ_MEM_CONFIG) = (struct subset_of){ vs, host };
+            if (!mz_node_text(route->list[j], "destination.subset").n)
+                continue;
+            for (size_t k = 0; !own && k < mz_node_count(hosts); k++)
+                own = mz_str_eq(text(hosts->list[k]), host);
+            struct objects *l = own ? objects_listed(d->arena, subsets, host) : NULL;
+            if (l && (!l->v.n || l->v.v[l->v.n - 1] != vs))
+                objects_push(l, vs);
         }
     }
 }
 
-static void around_subsets(struct mz_documents *d, const struct subsets *s,
+static void around_subsets(struct mz_documents *d, const struct mz_map *subsets,
                            const struct mz_object *vs)
 {
     const struct mz_node *rules = mz_node_at(vs->tree, "spec.http");
@@ -129,12 +110,13 @@ static void around_subsets(struct mz_documents *d, const struct subsets *s,
         const struct mz_node *route = mz_node_get(rules->list[i], "route");
         for (size_t j = 0; j < mz_node_count(route); j++) {
             const struct mz_node *to = mz_node_get(route->list[j], "destination");
-            for (size_t k = 0; !mz_node_text(to, "subset").n && k < s->v.n; k++)
-                if (mz_str_eq(s->v.v[k].host, mz_node_text(to, "host")))
-                    found(d, MZ_LEVEL_WARNING, 140, vs, to ? to->line : 0,
-                          "Subset in virtual service %.*s has no effect on ingress gateway %.*s "
-                          "requests",
-                          MZ_STR_ARG(object_name(d, s->v.v[k].vs)), MZ_STR_ARG(object_name(d, vs)));
+            const struct objects *l =
+                mz_node_text(to, "subset").n ? NULL : mz_map_get(subsets, mz_node_text(to, "host"));
+            for (size_t k = 0; l && k < l->v.n && !found_enough(d, vs); k++)
+                found(d, MZ_LEVEL_WARNING, 140, vs, to ? to->line : 0,
+                      "Subset in virtual service %.*s has no effect on ingress gateway %.*s "
+                      "requests",
+                      MZ_STR_ARG(object_name(d, l->v.v[k])), MZ_STR_ARG(object_name(d, vs)));
         }
     }
 }
@@ -176,13 +158,14 @@ static struct mz_str claim_of(const struct mz_object *vs)
 
 static bool is_authenticated(const struct mz_documents *d, const struct mz_object *pod)
 {
-    objects_foreach(it, d, "RequestAuthentication")
-    {
-        const struct mz_node *s = mz_node_at((*it)->tree, "spec.selector.match_labels");
-        if ((mz_str_eq((*it)->ns, MZ_STR("istio-system")) || mz_str_eq((*it)->ns, pod->ns)) &&
-            (!s || !s->n || selector_matches(s, object_labels(pod))))
-            return true;
-    }
+    const struct mz_str places[] = { MZ_STR_INIT("istio-system"), pod->ns };
+    for (size_t i = 0; i < MZ_COUNT(places); i++)
+        for (struct mz_object *const *it = objects_in(d, "RequestAuthentication", places[i]); *it;
+             it++) {
+            const struct mz_node *s = mz_node_at((*it)->tree, "spec.selector.match_labels");
+            if (!s || !s->n || selector_matches(s, object_labels(pod)))
+                return true;
+        }
     return false;
 }
 
@@ -203,14 +186,18 @@ static void claims_at_gateways(struct mz_documents *d, const struct mz_object *v
         const struct mz_str ns = gateway_ns(vs, text(list->list[i]), &name);
         const struct mz_object *gateway = object_find(d, "Gateway", ns, name);
         const struct mz_node *s = gateway ? mz_node_at(gateway->tree, "spec.selector") : NULL;
-        objects_foreach(pod, d, "Pod") if (gateway && selector_matches(s, object_labels(*pod)) &&
-                                           !is_authenticated(d, *pod))
-            found(d, MZ_LEVEL_ERROR, 149, vs, 0,
-                  "The virtual service uses the JWT claim based routing (key: %.*s) but found no "
-                  "request authentication for the gateway (%.*s) pod (%.*s). The request "
-                  "authentication must first be applied for the gateway pods to validate the JWT "
-                  "token and make the claims available for routing.",
-                  MZ_STR_ARG(key), MZ_STR_ARG(object_name(d, gateway)), MZ_STR_ARG((*pod)->name));
+        if (!gateway || !s || !s->n)
+            continue; /* nothing is selected by nothing */
+        for (struct mz_object *const *pod = pods_near(d, MZ_STR("*"), s);
+             *pod && !found_enough(d, vs); pod++)
+            if (selector_matches(s, object_labels(*pod)) && !is_authenticated(d, *pod))
+                found(
+                    d, MZ_LEVEL_ERROR, 149, vs, 0,
+                    "The virtual service uses the JWT claim based routing (key: %.*s) but found no "
+                    "request authentication for the gateway (%.*s) pod (%.*s). The request "
+                    "authentication must first be applied for the gateway pods to validate the JWT "
+                    "token and make the claims available for routing.",
+                    MZ_STR_ARG(key), MZ_STR_ARG(object_name(d, gateway)), MZ_STR_ARG((*pod)->name));
     }
 }
 
@@ -267,11 +254,10 @@ static bool listener_has_host(const struct mz_documents *d, struct mz_str ns, st
 
 static struct mz_str joined(const struct mz_node *list, struct mz_arena *a)
 {
-    struct mz_str out = MZ_STR("");
+    struct mz_str *v = mz_arena_alloc(a, mz_node_count(list) * sizeof(*v));
     for (size_t i = 0; i < mz_node_count(list); i++)
-        out = mz_arena_printf(a, "%.*s%s%.*s", MZ_STR_ARG(out), i ? " " : "",
-                              MZ_STR_ARG(text(list->list[i])));
-    return out;
+        v[i] = text(list->list[i]);
+    return texts_join(v, mz_node_count(list), " ", a);
 }
 
 static void gateways(struct mz_documents *d, const struct mz_object *vs)
@@ -309,6 +295,7 @@ static void gateways(struct mz_documents *d, const struct mz_object *vs)
 struct claim {
     struct mz_str key; /* "*" or a namespace, '/', the host */
     MZ_VEC(const struct mz_object *) by;
+    bool told;
 };
 
 static bool is_of_mesh(const struct mz_object *vs)
@@ -334,20 +321,46 @@ static void claim_host(struct mz_map *claims, struct mz_documents *d, struct mz_
     *mz_vec_push(&c->by, MZ_MEM_CONFIG) = vs;
 }
 
-/* Who claims everywhere the host, or a wildcard that holds it, is in the way of who claims it in one namespace. */
-static bool is_in_way(const struct claim *c, const struct claim *of)
+struct claims {
+    struct mz_map *by_key;
+    MZ_VEC(struct claim *) v; /* by key */
+    struct mz_map told;       /* VirtualServices that were told of */
+    bool lengths[256];        /* of what stands behind the asterisk, of those everywhere */
+};
+struct ways {
+    MZ_VEC(struct claim *) v;
+};
+enum { LONGEST = 253 }; /* of a name */
+
+static void add_way(const struct claims *all, struct ways *out, const char *wild,
+                    struct mz_str tail)
 {
-    const size_t slash = (size_t)mz_str_chr(of->key, '/');
-    if (c == of)
-        return true;
-    return mz_str_starts(c->key, MZ_STR("*/")) && !mz_str_starts(of->key, MZ_STR("*/")) &&
-           host_matches(mz_str_skip(c->key, 2), mz_str_skip(of->key, slash + 1));
+    char key[LONGEST + 8];
+    const int n = snprintf(key, sizeof(key), "*/%s%.*s", wild, MZ_STR_ARG(tail));
+    struct claim *c =
+        (size_t)n < sizeof(key) ? mz_map_get(all->by_key, (struct mz_str){ key, (size_t)n }) : NULL;
+    if (c)
+        *mz_vec_push(&out->v, MZ_MEM_CONFIG) = c;
 }
 
-struct claims {
-    MZ_VEC(const struct claim *) v; /* by key */
-    struct mz_map told;             /* VirtualServices that were told of */
-};
+/* Who claims everywhere the host, or a wildcard that holds it, is in the way of who claims it in one namespace. */
+static void find_ways(const struct claims *all, const struct claim *of, struct ways *out)
+{
+    const struct mz_str host = mz_str_skip(of->key, (size_t)mz_str_chr(of->key, '/') + 1);
+    if (mz_str_starts(of->key, MZ_STR("*/")))
+        return;
+    if (host.n && host.p[0] == '*') { /* it holds others, too */
+        for (size_t k = 0; k < all->v.n; k++)
+            if (mz_str_starts(all->v.v[k]->key, MZ_STR("*/")) &&
+                host_matches(mz_str_skip(all->v.v[k]->key, 2), host))
+                *mz_vec_push(&out->v, MZ_MEM_CONFIG) = all->v.v[k];
+        return;
+    }
+    add_way(all, out, "", host);
+    for (size_t n = 0; n <= host.n && n <= LONGEST; n++)
+        if (all->lengths[n])
+            add_way(all, out, "*", mz_str_skip(host, host.n - n));
+}
 
 static void tell_one(struct mz_documents *d, struct claims *all, const struct mz_object *vs,
                      struct mz_str names, struct mz_str host)
@@ -363,23 +376,35 @@ static void tell_one(struct mz_documents *d, struct claims *all, const struct mz
           MZ_STR_ARG(names), MZ_STR_ARG(host));
 }
 
-static void tell_claim(struct mz_documents *d, struct claims *all, const struct claim *c)
+static void names_of(struct mz_documents *d, const struct claim *c, struct names *out)
 {
-    const bool scoped = !mz_str_starts(c->key, MZ_STR("*/"));
+    for (size_t i = 0; i < c->by.n && out->v.n < MAX_NAMES; i++)
+        names_add(out, object_name(d, c->by.v[i]));
+}
+
+static void tell_all_of(struct mz_documents *d, struct claims *all, struct claim *c,
+                        struct mz_str names, struct mz_str host)
+{
+    for (size_t i = 0; !c->told && i < c->by.n; i++)
+        tell_one(d, all, c->by.v[i], names, host);
+    c->told = true;
+}
+
+static void tell_claim(struct mz_documents *d, struct claims *all, struct claim *c)
+{
     struct names names = { 0 };
-    for (size_t k = 0; scoped && k < all->v.n; k++)
-        for (size_t i = 0; all->v.v[k] != c && is_in_way(all->v.v[k], c) && i < all->v.v[k]->by.n;
-             i++)
-            names_add(&names, object_name(d, all->v.v[k]->by.v[i]));
-    for (size_t i = 0; i < c->by.n; i++)
-        names_add(&names, object_name(d, c->by.v[i]));
+    struct ways ways = { 0 };
+    find_ways(all, c, &ways);
+    for (size_t k = 0; k < ways.v.n; k++)
+        names_of(d, ways.v.v[k], &names);
+    names_of(d, c, &names);
     const bool several = names.v.n > 1;
     const struct mz_str list = names_text(&names, ",", d->arena);
-    for (size_t i = 0; several && i < c->by.n; i++)
-        tell_one(d, all, c->by.v[i], list, c->key);
-    for (size_t k = 0; several && scoped && k < all->v.n; k++)
-        for (size_t i = 0; is_in_way(all->v.v[k], c) && i < all->v.v[k]->by.n; i++)
-            tell_one(d, all, all->v.v[k]->by.v[i], list, c->key);
+    if (several)
+        tell_all_of(d, all, c, list, c->key);
+    for (size_t k = 0; several && k < ways.v.n; k++)
+        tell_all_of(d, all, ways.v.v[k], list, c->key);
+    mz_vec_free(&ways.v, MZ_MEM_CONFIG);
 }
 
 static int by_claim(const void *a, const void *b)
@@ -389,12 +414,16 @@ static int by_claim(const void *a, const void *b)
 }
 
 /* In the order of hosts, not of a hash: each VirtualService is told for the first of its conflicts. */
-static void tell_claims(struct mz_documents *d, const struct mz_map *claims)
+static void tell_claims(struct mz_documents *d, struct mz_map *claims)
 {
-    struct claims all = { 0 };
+    struct claims all = { .by_key = claims };
     mz_map_init(&all.told, MZ_MEM_CONFIG);
-    mz_map_foreach (e, claims)
-        *mz_vec_push(&all.v, MZ_MEM_CONFIG) = e->value;
+    mz_map_foreach (e, claims) {
+        struct claim *c = e->value;
+        *mz_vec_push(&all.v, MZ_MEM_CONFIG) = c;
+        if (mz_str_starts(c->key, MZ_STR("*/*")) && c->key.n - 3 <= LONGEST)
+            all.lengths[c->key.n - 3] = true;
+    }
     if (all.v.n)
         qsort(all.v.v, all.v.n, sizeof(*all.v.v), by_claim);
     for (size_t i = 0; i < all.v.n; i++)
@@ -440,10 +469,11 @@ static void unused(void *arg, const struct mz_object *vs, bool whole, struct mz_
 
 void find_in_routes(struct mz_documents *d)
 {
-    struct subsets subsets = { 0 };
+    struct mz_map subsets;
     struct hosts h;
     hosts_init(&h, d);
-    objects_foreach(it, d, "VirtualService") subsets_of(&subsets, *it);
+    mz_map_init(&subsets, MZ_MEM_CONFIG);
+    objects_foreach(it, d, "VirtualService") subsets_of(d, &subsets, *it);
     objects_foreach(it, d, "VirtualService")
     {
         destinations(&h, *it);
@@ -455,6 +485,6 @@ void find_in_routes(struct mz_documents *d)
     }
     conflicts(d);
     find_in_rules(d, &h);
-    mz_vec_free(&subsets.v, MZ_MEM_CONFIG);
+    objects_free(&subsets);
     hosts_fini(&h);
 }

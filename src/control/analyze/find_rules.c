@@ -53,6 +53,21 @@ static bool has_label(const struct mz_documents *d, const struct mz_object *pod,
     return own && mz_str_eq(scalar_text(own), value);
 }
 
+/* Those that stand on pods themselves. */
+static const struct mz_node *own_labels(const struct mz_documents *d, const struct mz_node *labels)
+{
+    struct mz_node *out = mz_arena_new0(d->arena, struct mz_node);
+    if (!labels || labels->kind != MZ_NODE_MAP || !labels->n)
+        return NULL;
+    out->kind = MZ_NODE_MAP;
+    out->pairs = mz_arena_alloc(d->arena, labels->n * sizeof(*out->pairs));
+    for (uint32_t i = 0; i < labels->n; i++)
+        if (!mz_str_starts(labels->pairs[i].key, MZ_STR("topology.")) &&
+            !mz_str_eq(labels->pairs[i].key, MZ_STR("kubernetes.io/hostname")))
+            out->pairs[out->n++] = labels->pairs[i];
+    return out;
+}
+
 static bool has_labels(const struct mz_documents *d, const struct mz_object *pod,
                        const struct mz_node *labels)
 {
@@ -75,9 +90,10 @@ static void subsets(struct mz_documents *d, const struct hosts *h, const struct 
               MZ_STR_ARG(mz_node_text(rule->tree, "spec.host")));
     for (size_t i = 0; of && i < mz_node_count(list); i++) {
         bool any = false;
-        objects_foreach(pod, d, "Pod") any |=
-            has_labels(d, *pod, mz_node_get(list->list[i], "labels")) &&
-            has_labels(d, *pod, of_entry);
+        const struct mz_node *labels = mz_node_get(list->list[i], "labels");
+        for (struct mz_object *const *pod = pods_near(d, MZ_STR("*"), own_labels(d, labels));
+             *pod && !any; pod++)
+            any = has_labels(d, *pod, labels) && has_labels(d, *pod, of_entry);
         if (!any)
             found(d, MZ_LEVEL_ERROR, 173, rule, 0,
                   "The Subset %.*s defined in the DestinationRule does not select any pods. Which "

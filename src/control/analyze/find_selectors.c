@@ -27,7 +27,8 @@ static void nobody(struct mz_documents *d, const struct selecting *s, const stru
 {
     const struct mz_node *labels = mz_node_at(o->tree, s->selector);
     bool any = false;
-    objects_foreach(pod, d, "Pod") any |= selects(s, o, *pod);
+    for (struct mz_object *const *pod = pods_near(d, o->ns, labels); *pod && !any; pod++)
+        any = selects(s, o, *pod);
     if (!any)
         found(d, MZ_LEVEL_ERROR, 101, o, selector_line(labels),
               "Referenced selector not found: \"%.*s\"",
@@ -43,23 +44,22 @@ static void of_pod(struct mz_documents *d, const struct selecting *s, const stru
 {
     const bool ambient = s == &sidecars && pod_is_ambient(pod);
     struct names names = { 0 };
-    objects_foreach(it, d, s->kind) if (selects(s, *it, pod)) names_add(&names, (*it)->name);
-    const size_t n = names.v.n;
-    const struct mz_str list = names_text(&names, " ", d->arena);
-    if (n < 2 && !ambient)
-        return;
-    objects_foreach(it, d, s->kind)
-    {
-        if (!selects(s, *it, pod))
-            continue;
+    struct objects list;
+    objects_selecting(d, s->kind, pod->ns, object_labels(pod), &list);
+    for (size_t i = 0; list.v.n > 1 && i < list.v.n && names.v.n < MAX_NAMES; i++)
+        names_add(&names, list.v.v[i]->name);
+    const struct mz_str text = names_text(&names, " ", d->arena);
+    for (size_t i = 0; (ambient || list.v.n > 1) && i < list.v.n; i++) {
+        const struct mz_object *o = list.v.v[i];
         if (ambient)
-            ineffective(d, *it, "selected workload is in ambient mode, the policy has no impact");
+            ineffective(d, o, "selected workload is in ambient mode, the policy has no impact");
         else
-            found(d, MZ_LEVEL_ERROR, s->of_pod, *it, name_line(*it),
+            found(d, MZ_LEVEL_ERROR, s->of_pod, o, name_line(o),
                   "The %s [%.*s] in namespace \"%.*s\" select the same workload pod \"%.*s\", "
                   "which can lead to undefined behavior.",
-                  s->plural, MZ_STR_ARG(list), MZ_STR_ARG(pod->ns), MZ_STR_ARG(pod->name));
+                  s->plural, MZ_STR_ARG(text), MZ_STR_ARG(pod->ns), MZ_STR_ARG(pod->name));
     }
+    mz_vec_free(&list.v, MZ_MEM_CONFIG);
 }
 
 static bool is_ambient(const struct mz_documents *d, struct mz_str ns)
@@ -70,37 +70,45 @@ static bool is_ambient(const struct mz_documents *d, struct mz_str ns)
            mz_str_eq(object_label(o, "istio.io/dataplane-mode"), MZ_STR("ambient"));
 }
 
+/* Those of @one's namespace that select nobody by labels; @one is the first of them. */
 static void of_namespace(struct mz_documents *d, const struct selecting *s,
                          const struct mz_object *one)
 {
+    struct mz_object *const *all = objects_in(d, s->kind, one->ns);
+    const bool ambient = s == &sidecars && is_ambient(d, one->ns);
     struct names names = { 0 };
-    if (s == &sidecars && is_ambient(d, one->ns)) {
-        ineffective(d, one, "namespace is in ambient mode, the policy has no impact");
-        return;
-    }
-    objects_foreach(it, d, s->kind) if (!has_selector(s, *it) && mz_str_eq((*it)->ns, one->ns))
-        names_add(&names, (*it)->name);
+    for (struct mz_object *const *it = all; *it; it++)
+        if (!has_selector(s, *it))
+            names_add(&names, (*it)->name);
     const size_t n = names.v.n;
     const struct mz_str list = names_text(&names, " ", d->arena);
-    if (n > 1)
-        found(d, MZ_LEVEL_ERROR, s->of_namespace, one, 0,
-              "The %s [%.*s] in namespace \"%.*s\" have no workload selector, which can lead to "
-              "undefined behavior.",
-              s->plural, MZ_STR_ARG(list), MZ_STR_ARG(one->ns));
+    for (struct mz_object *const *it = all; *it; it++)
+        if (has_selector(s, *it))
+            continue;
+        else if (ambient)
+            ineffective(d, *it, "namespace is in ambient mode, the policy has no impact");
+        else if (n > 1)
+            found(d, MZ_LEVEL_ERROR, s->of_namespace, *it, 0,
+                  "The %s [%.*s] in namespace \"%.*s\" have no workload selector, which can lead "
+                  "to undefined behavior.",
+                  s->plural, MZ_STR_ARG(list), MZ_STR_ARG(one->ns));
 }
 
 static void selecting(struct mz_documents *d, const struct selecting *s)
 {
+    struct mz_map told; /* namespaces */
     bool any = false;
+    mz_map_init(&told, MZ_MEM_CONFIG);
     objects_foreach(it, d, s->kind)
     {
         const bool selector = has_selector(s, *it);
         any |= selector;
         if (selector)
             nobody(d, s, *it);
-        else
+        else if (!mz_map_put(&told, (*it)->ns, *it))
             of_namespace(d, s, *it);
     }
+    mz_map_fini(&told);
     objects_foreach(pod, d, "Pod") if (any) of_pod(d, s, *pod);
 }
 

@@ -112,11 +112,13 @@ static int by_host(const void *a, const void *b)
     return c ? c : mz_str_cmp(x->scope, y->scope);
 }
 
-static void names_add_once(struct names *n, struct mz_str s)
+/* There are few kinds. */
+static void protocols_add(struct names *n, struct mz_str s)
 {
-    bool known = false;
-    for (size_t i = 0; i < n->v.n; i++)
-        known |= mz_str_eq(n->v.v[i], s);
+    enum { MAX = 32 };
+    bool known = n->v.n >= MAX;
+    for (size_t i = 0; !known && i < n->v.n; i++)
+        known = mz_str_eq(n->v.v[i], s);
     if (!known)
         names_add(n, s);
 }
@@ -128,9 +130,10 @@ static void tell_ports(struct mz_documents *d, const struct port_claim *v, size_
     struct names names = { 0 }, protocols = { 0 };
     for (size_t i = 0; i < n; i++)
         if (mz_str_eq(v[i].scope, scope) || mz_str_eq(v[i].scope, MZ_STR("*"))) {
-            names_add_once(&names, object_name(d, v[i].entry));
-            names_add_once(&protocols, v[i].protocol);
+            names_add(&names, object_name(d, v[i].entry));
+            protocols_add(&protocols, v[i].protocol);
         }
+    names_unique(&names);
     const bool differ = protocols.v.n > 1;
     const struct mz_str who = names_text(&names, ", ", d->arena),
                         what = names_text(&protocols, ", ", d->arena);

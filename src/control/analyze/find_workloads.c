@@ -28,8 +28,13 @@ void workloads_expand(struct mz_documents *d)
         if (!template || !makes_pods(o))
             continue;
         struct mz_object *pod = mz_arena_new0(d->arena, struct mz_object);
-        *pod = (struct mz_object){ MZ_STR(""), MZ_STR("Pod"), o->ns,          o->name,
-                                   o->file,    template,      template->line, true };
+        *pod = (struct mz_object){ .kind = MZ_STR("Pod"),
+                                   .ns = o->ns,
+                                   .name = o->name,
+                                   .file = o->file,
+                                   .tree = template,
+                                   .line = template->line,
+                                   .made = true };
         *mz_vec_push(&d->v, MZ_MEM_CONFIG) = pod;
     }
 }
@@ -99,8 +104,9 @@ static void targets(struct mz_documents *d, const struct mz_object *o, struct do
             if (k + 1 < n && mz_str_eq(v[k + 1].target, v[k].target) && v[k + 1].port == v[k].port)
                 continue; /* the last service of a port stands for it */
             names_add(&names, v[k].service);
-            ports = mz_arena_printf(d->arena, "%.*s%s%u", MZ_STR_ARG(ports), several++ ? " " : "",
-                                    (unsigned)v[k].port);
+            if (several++ < 100)
+                ports = mz_arena_printf(d->arena, "%.*s%s%u", MZ_STR_ARG(ports),
+                                        several > 1 ? " " : "", (unsigned)v[k].port);
         }
         const struct mz_str list = names_text(&names, " ", d->arena);
         if (several > 1)
@@ -115,10 +121,11 @@ static void targets(struct mz_documents *d, const struct mz_object *o, struct do
 static void services(struct mz_documents *d, const struct mz_object *o)
 {
     struct doors doors = { 0 };
-    objects_foreach(it, d, "Service") if (mz_str_eq((*it)->ns, o->ns) &&
-                                          selector_matches(mz_node_at((*it)->tree, "spec.selector"),
-                                                           pod_labels(o)))
+    struct objects list;
+    objects_selecting(d, "Service", o->ns, pod_labels(o), &list);
+    mz_vec_foreach (it, &list.v)
         add_doors(&doors, d, *it);
+    mz_vec_free(&list.v, MZ_MEM_CONFIG);
     if (doors.v.n) {
         qsort(doors.v.v, doors.v.n, sizeof(*doors.v.v), by_port);
         protocols(d, o, doors.v.v, doors.v.n);

@@ -15,6 +15,21 @@ struct mz_object *const *objects_of(const struct mz_documents *d, const char *ki
 void documents_index(struct mz_documents *d, bool system);
 void documents_unindex(struct mz_documents *d);
 bool object_is(const struct mz_object *o, const char *kind);
+/* ---- lists: by_label.c ---- */
+struct objects {
+    MZ_VEC(struct mz_object *) v; /* NULL behind the last, where objects_push() made it */
+};
+void objects_push(struct objects *l, struct mz_object *o);
+struct objects *objects_listed(struct mz_arena *a, struct mz_map *lists, struct mz_str key); /* made where it is not there */
+void objects_free(struct mz_map *lists);
+void objects_list(struct mz_documents *d, struct mz_object *o); /* into d->lists */
+/* All of @kind in @ns. As all lists of objects in the order of files and lines, ended by NULL. */
+struct mz_object *const *objects_in(const struct mz_documents *d, const char *kind, struct mz_str ns);
+/* Pods of @ns ("*": of all) with one label of @selector, all where it has none: those that it selects are among them. */
+struct mz_object *const *pods_near(const struct mz_documents *d, struct mz_str ns, const struct mz_node *selector);
+/* Of @kind (Service, Sidecar, Telemetry) in @ns those whose selector @labels satisfy. The caller frees out->v. */
+void objects_selecting(const struct mz_documents *d, const char *kind, struct mz_str ns, const struct mz_node *labels,
+                       struct objects *out);
 const struct mz_object *object_find(const struct mz_documents *d, const char *kind, struct mz_str ns, struct mz_str name);
 struct mz_str object_name(const struct mz_documents *d, const struct mz_object *o); /* "demo/web", or "web" of no namespace */
 const struct mz_node *object_labels(const struct mz_object *o);
@@ -36,10 +51,13 @@ uint32_t selector_line(const struct mz_node *selector); /* of the first in that 
 struct names {
     MZ_VEC(struct mz_str) v;
 };
-void names_add(struct names *n, struct mz_str s);
-/* Sorted; frees @n. @with is what stands between. */
+enum { MAX_NAMES = 1000 };
+void names_add(struct names *n, struct mz_str s); /* the first MAX_NAMES count */
+void names_unique(struct names *n); /* sorts them, and leaves each once */
+/* Sorted; frees @n. @with is what stands between. Cut where nobody reads on. */
 struct mz_str names_text(struct names *n, const char *with, struct mz_arena *a);
 bool list_has(const struct mz_node *list, const char *text);
+struct mz_str texts_join(const struct mz_str *v, size_t n, const char *with, struct mz_arena *a); /* cut after 4096 bytes */
 
 /* ---- pods ---- */
 const struct mz_node *pod_spec(const struct mz_object *o);     /* of a Pod, or of a Deployment's template */
@@ -57,15 +75,22 @@ const struct mz_str *export_scopes(const struct mz_documents *d, const struct mz
 struct hosts { /* find_hosts.c: Services and ServiceEntries by scope and name */
     struct mz_documents *d;
     struct mz_map known; /* "*|web.demo.svc.cluster.local" */
+    struct mz_map wild;  /* "*|.com" of "*.com": the first ServiceEntry of that scope */
+    bool lengths[256];   /* of what stands behind the asterisk */
+    struct mz_map subsets; /* of DestinationRules: "web.demo.svc.cluster.local|v1" */
     bool any;            /* there is something of a cluster: else nobody can tell what is missing */
 };
 void hosts_init(struct hosts *h, struct mz_documents *d);
 void hosts_fini(struct hosts *h);
+bool hosts_has_subset(const struct hosts *h, struct mz_str fqdn, struct mz_str subset); /* a DestinationRule has it */
 /* What @of, a VirtualService or DestinationRule, means by @host; NULL: nothing that it sees. */
 const struct mz_object *hosts_find(const struct hosts *h, const struct mz_object *of, struct mz_str host);
 
 /* ---- findings ---- */
 uint32_t name_line(const struct mz_object *o); /* of its metadata.name */
+/* Of one object the first MAX_FINDINGS, then that there are more. */
+enum { MAX_FINDINGS = 100, MAX_FINDINGS_ALL = 500000 };
+bool found_enough(const struct mz_documents *d, const struct mz_object *of);
 __attribute__((format(printf, 6, 7))) void found(struct mz_documents *d, enum mz_level level, unsigned code,
                                                  const struct mz_object *of, uint32_t line, const char *fmt, ...);
 void workloads_expand(struct mz_documents *d); /* adds the Pods of Deployments and their like, named as these */

@@ -6,11 +6,6 @@
 
 /* ---- by kind and name ---- */
 
-struct kind {
-    struct mz_str name;
-    MZ_VEC(struct mz_object *) v; /* NULL behind the last */
-};
-
 static bool is_system(const struct mz_object *o)
 {
     static const char *const names[] = { "kube-system", "kube-public", "kube-node-lease",
@@ -45,17 +40,10 @@ static struct mz_str key_of(struct mz_arena *a, struct mz_str kind, struct mz_st
 static void index_object(struct mz_documents *d, struct mz_object *o)
 {
     const struct mz_str name = kind_name(o), key = key_of(d->arena, name, o->ns, o->name);
-    struct kind *k = mz_map_get(&d->kinds, name);
     if (!name.n)
         return;
-    if (!k) {
-        k = mz_arena_new0(d->arena, struct kind);
-        k->name = name;
-        (void)mz_map_put(&d->kinds, name, k);
-    }
-    *mz_vec_push(&k->v, MZ_MEM_CONFIG) = o;
-    *mz_vec_push(&k->v, MZ_MEM_CONFIG) = NULL;
-    k->v.n--;
+    objects_push(objects_listed(d->arena, &d->kinds, name), o);
+    objects_list(d, o);
     if (!mz_map_get(&d->names, key))
         (void)mz_map_put(&d->names, key, o);
 }
@@ -64,23 +52,25 @@ void documents_index(struct mz_documents *d, bool system)
 {
     mz_map_init(&d->kinds, MZ_MEM_CONFIG);
     mz_map_init(&d->names, MZ_MEM_CONFIG);
-    for (size_t i = 0; i < d->v.n; i++)
+    mz_map_init(&d->lists, MZ_MEM_CONFIG);
+    for (size_t i = 0; i < d->v.n; i++) {
+        d->v.v[i]->order = (uint32_t)i;
         if (system || !is_system(d->v.v[i]))
             index_object(d, d->v.v[i]);
+    }
 }
 
 void documents_unindex(struct mz_documents *d)
 {
-    mz_map_foreach (e, &d->kinds)
-        mz_vec_free(&((struct kind *)e->value)->v, MZ_MEM_CONFIG);
-    mz_map_fini(&d->kinds);
+    objects_free(&d->kinds);
+    objects_free(&d->lists);
     mz_map_fini(&d->names);
 }
 
 struct mz_object *const *objects_of(const struct mz_documents *d, const char *kind)
 {
     static struct mz_object *const none[] = { NULL };
-    const struct kind *k = mz_map_get(&d->kinds, mz_str_c(kind));
+    const struct objects *k = mz_map_get(&d->kinds, mz_str_c(kind));
     return k ? k->v.v : none;
 }
 
@@ -96,8 +86,12 @@ const struct mz_object *object_find(const struct mz_documents *d, const char *ki
 
 struct mz_str object_name(const struct mz_documents *d, const struct mz_object *o)
 {
-    return o->ns.n ? mz_arena_printf(d->arena, "%.*s/%.*s", MZ_STR_ARG(o->ns), MZ_STR_ARG(o->name))
-                   : o->name;
+    struct mz_object *own = (struct mz_object *)(uintptr_t)o; /* it is kept: many ask */
+    if (!o->ns.n)
+        return o->name;
+    if (!o->full.n)
+        own->full = mz_arena_printf(d->arena, "%.*s/%.*s", MZ_STR_ARG(o->ns), MZ_STR_ARG(o->name));
+    return o->full;
 }
 
 /* ---- maps of texts ---- */
@@ -182,16 +176,16 @@ static int by_key(const void *a, const void *b)
 
 struct mz_str selector_text(const struct mz_node *selector, struct mz_arena *a)
 {
-    struct mz_str out = MZ_STR("");
     if (!selector || selector->kind != MZ_NODE_MAP || !selector->n)
-        return out;
+        return MZ_STR("");
     struct mz_pair *v = mz_arena_alloc(a, selector->n * sizeof(*v));
+    struct mz_str *texts = mz_arena_alloc(a, selector->n * sizeof(*texts));
     memcpy(v, selector->pairs, selector->n * sizeof(*v));
     qsort(v, selector->n, sizeof(*v), by_key);
     for (uint32_t i = 0; i < selector->n; i++)
-        out = mz_arena_printf(a, "%.*s%s%.*s=%.*s", MZ_STR_ARG(out), i ? "," : "",
-                              MZ_STR_ARG(v[i].key), MZ_STR_ARG(scalar_text(v[i].value)));
-    return out;
+        texts[i] = mz_arena_printf(a, "%.*s=%.*s", MZ_STR_ARG(v[i].key),
+                                   MZ_STR_ARG(scalar_text(v[i].value)));
+    return texts_join(texts, selector->n, ",", a);
 }
 
 uint32_t selector_line(const struct mz_node *selector)
@@ -207,7 +201,8 @@ uint32_t selector_line(const struct mz_node *selector)
 
 void names_add(struct names *n, struct mz_str s)
 {
-    *mz_vec_push(&n->v, MZ_MEM_CONFIG) = s;
+    if (n->v.n < MAX_NAMES)
+        *mz_vec_push(&n->v, MZ_MEM_CONFIG) = s;
 }
 
 static int by_text(const void *a, const void *b)
@@ -216,15 +211,42 @@ static int by_text(const void *a, const void *b)
     return mz_str_cmp(*x, *y);
 }
 
+struct mz_str texts_join(const struct mz_str *v, size_t n, const char *with, struct mz_arena *a)
+{
+    enum { MAX = 4096 }; /* a finding holds less */
+    const size_t between = strlen(with);
+    size_t room = 1, at = 0, told = 0;
+    while (told < n && room < MAX)
+        room += v[told++].n + between;
+    char *out = mz_arena_alloc(a, room);
+    for (size_t i = 0; i < told; i++) {
+        if (i)
+            memcpy(out + at, with, between);
+        at += i ? between : 0;
+        if (v[i].n)
+            memcpy(out + at, v[i].p, v[i].n);
+        at += v[i].n;
+    }
+    return (struct mz_str){ out, at };
+}
+
+void names_unique(struct names *n)
+{
+    size_t left = 0;
+    if (n->v.n)
+        qsort(n->v.v, n->v.n, sizeof(*n->v.v), by_text);
+    for (size_t i = 0; i < n->v.n; i++)
+        if (!left || !mz_str_eq(n->v.v[left - 1], n->v.v[i]))
+            n->v.v[left++] = n->v.v[i];
+    n->v.n = left;
+}
+
 struct mz_str names_text(struct names *n, const char *with, struct mz_arena *a)
 {
     enum { MAX = 100 }; /* names: who reads more? */
-    struct mz_str out = MZ_STR("");
     if (n->v.n)
         qsort(n->v.v, n->v.n, sizeof(*n->v.v), by_text);
-    for (size_t i = 0; i < n->v.n && i < MAX; i++)
-        out =
-            mz_arena_printf(a, "%.*s%s%.*s", MZ_STR_ARG(out), i ? with : "", MZ_STR_ARG(n->v.v[i]));
+    const struct mz_str out = texts_join(n->v.v, n->v.n < MAX ? n->v.n : MAX, with, a);
     mz_vec_free(&n->v, MZ_MEM_CONFIG);
     return out;
 }
@@ -338,6 +360,7 @@ bool exports_everywhere(const struct mz_object *o)
 
 const struct mz_str *export_scopes(const struct mz_documents *d, const struct mz_object *o)
 {
+    enum { MAX = 256 }; /* namespaces: each stands beside each host */
     const struct mz_node *list = mz_node_at(o->tree, "spec.export_to");
     struct mz_str *v = mz_arena_alloc0(d->arena, (mz_node_count(list) + 2) * sizeof(*v));
     size_t n = 0;
@@ -345,7 +368,7 @@ const struct mz_str *export_scopes(const struct mz_documents *d, const struct mz
         v[0] = MZ_STR("*");
         return v;
     }
-    for (size_t i = 0; i < mz_node_count(list); i++) {
+    for (size_t i = 0; i < mz_node_count(list) && n < MAX; i++) {
         const struct mz_str s = scalar_text(list->list[i]),
                             ns = mz_str_eq(s, MZ_STR(".")) ? o->ns : s;
         bool known = !ns.n;

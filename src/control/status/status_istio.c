@@ -12,13 +12,16 @@
 struct refused { /* a document that is not used as it stands */
     struct mz_str key, text;
 };
+struct told { /* findings of one object, in their order */
+    const struct mz_finding *finding;
+    struct told *next, *last; /* of the first: the last */
+};
 struct istio {
     struct status_making *m;
-    struct {
-        struct refused *v;
-        size_t n_v;
-    } refused;
+    struct mz_map refused; /* by key: the first word of each */
+    MZ_VEC(struct refused *) in_order;
     struct mz_documents documents;
+    struct mz_map told; /* "group/kind/ns/name" to struct told */
 };
 
 static bool is_istio(const char *group)
@@ -38,19 +41,12 @@ static void hear(void *arg, const struct mz_problem *p)
     struct istio *s = arg;
     if (p->level != MZ_LEVEL_ERROR || !p->key.n)
         return;
-    struct refused *v = mz_arena_alloc(s->m->a, (s->refused.n_v + 1) * sizeof(*v));
-    if (s->refused.n_v)
-        memcpy(v, s->refused.v, s->refused.n_v * sizeof(*v));
-    v[s->refused.n_v++] = (struct refused){ p->key, p->text };
-    s->refused.v = v;
-}
-
-static const struct refused *find_refused(const struct istio *s, struct mz_str key)
-{
-    for (size_t i = 0; i < s->refused.n_v; i++)
-        if (mz_str_eq(s->refused.v[i].key, key))
-            return &s->refused.v[i];
-    return NULL;
+    if (mz_map_get(&s->refused, p->key))
+        return;
+    struct refused *r = mz_arena_new0(s->m->a, struct refused);
+    *r = (struct refused){ p->key, p->text };
+    (void)mz_map_put(&s->refused, r->key, r);
+    *mz_vec_push(&s->in_order, MZ_MEM_CONFIG) = r;
 }
 
 /* ---- what analyzers say ---- */
@@ -131,12 +127,30 @@ static void message(struct status_making *m, const struct mz_finding *f)
     json_close(&m->j, '}');
 }
 
-static bool is_of(const struct mz_finding *f, const char *group, const char *kind, struct mz_str ns,
-                  struct mz_str name)
+static struct mz_str object_key(struct istio *s, struct mz_str group, struct mz_str kind,
+                                struct mz_str ns, struct mz_str name)
 {
-    return f->of && mz_str_eq(f->of->group, mz_str_c(group)) &&
-           mz_str_eq(f->of->kind, mz_str_c(kind)) && mz_str_eq(f->of->ns, ns) &&
-           mz_str_eq(f->of->name, name);
+    return mz_arena_printf(s->m->a, "%.*s/%.*s/%.*s/%.*s", MZ_STR_ARG(group), MZ_STR_ARG(kind),
+                           MZ_STR_ARG(ns), MZ_STR_ARG(name));
+}
+
+static void sort_findings(struct istio *s)
+{
+    mz_vec_foreach (f, &s->documents.findings) {
+        const struct mz_object *o = f->of;
+        struct told *t = mz_arena_new0(s->m->a, struct told);
+        *t = (struct told){ f, NULL, t };
+        if (!o)
+            continue;
+        const struct mz_str key = object_key(s, o->group, o->kind, o->ns, o->name);
+        struct told *first = mz_map_get(&s->told, key);
+        if (!first) {
+            (void)mz_map_put(&s->told, key, t);
+            continue;
+        }
+        first->last->next = t;
+        first->last = t;
+    }
 }
 
 /* ---- documents ---- */
@@ -146,9 +160,10 @@ static void one(struct istio *s, enum mz_kind k, struct mz_str ns, struct mz_str
 {
     struct status_making *m = s->m;
     const struct mz_kind_info *info = mz_kind_info(k);
-    const struct refused *bad = find_refused(s, key);
+    const struct refused *bad = mz_map_get(&s->refused, key);
+    const struct told *first =
+        mz_map_get(&s->told, object_key(s, mz_str_c(info->group), mz_str_c(info->name), ns, name));
     struct mz_str versions = mz_str_c(info->versions), version = MZ_STR("v1");
-    bool any = false;
     (void)mz_str_split(&versions, ' ', &version);
     status_begin(m, info->group, mz_arena_dup(m->a, version).p, info->name, ns, name, key);
     json_key(&m->j, "conditions");
@@ -157,18 +172,13 @@ static void one(struct istio *s, enum mz_kind k, struct mz_str ns, struct mz_str
                      bad ? (used ? "LastGoodVersionUsed" : "Refused") : "Used",
                      bad ? bad->text : MZ_STR("The document is part of the mesh"));
     json_close(&m->j, ']');
-    mz_vec_foreach (f, &s->documents.findings) {
-        if (!is_of(f, info->group, info->name, ns, name))
-            continue;
-        if (!any) {
-            json_key(&m->j, "validationMessages");
-            json_open(&m->j, '[');
-        }
-        any = true;
-        message(m, f);
-    }
-    if (any)
+    if (first) {
+        json_key(&m->j, "validationMessages");
+        json_open(&m->j, '[');
+        for (const struct told *t = first; t; t = t->next)
+            message(m, t->finding);
         json_close(&m->j, ']');
+    }
     status_end(m, info->name, ns, name);
 }
 
@@ -186,16 +196,13 @@ static bool find_kind(struct mz_str name, enum mz_kind *out)
 /* Those of which there never was a good version. */
 static void add_refused(struct istio *s)
 {
-    for (size_t i = 0; i < s->refused.n_v; i++) {
-        struct mz_str name = s->refused.v[i].key, kind, ns;
+    mz_vec_foreach (r, &s->in_order) {
+        struct mz_str name = (*r)->key, kind, ns;
         enum mz_kind k;
-        bool had = mz_store_get(s->m->f->store, name) != NULL;
-        for (size_t j = 0; j < i; j++)
-            had |= mz_str_eq(s->refused.v[j].key, name);
-        if (had || !mz_str_split(&name, '/', &kind) || !find_kind(kind, &k) ||
-            !mz_str_split(&name, '/', &ns))
+        if (mz_store_get(s->m->f->store, name) || !mz_str_split(&name, '/', &kind) ||
+            !find_kind(kind, &k) || !mz_str_split(&name, '/', &ns))
             continue;
-        one(s, k, ns, name, s->refused.v[i].key, false);
+        one(s, k, ns, name, (*r)->key, false);
     }
 }
 
@@ -203,9 +210,12 @@ void status_istio(struct status_making *m)
 {
     struct istio s = { .m = m };
     mz_documents_init(&s.documents);
+    mz_map_init(&s.refused, MZ_MEM_CONFIG);
+    mz_map_init(&s.told, MZ_MEM_CONFIG);
     s.documents.injects = true; /* pods come by the webhook */
     m->f->source->ops->problems(m->f->source, hear, &s);
     read_files(&s);
+    sort_findings(&s);
     for (unsigned k = 0; k < MZ_KIND__COUNT; k++) {
         size_t n;
         if (!is_istio(mz_kind_info((enum mz_kind)k)->group))
@@ -215,5 +225,8 @@ void status_istio(struct status_making *m)
             one(&s, (enum mz_kind)k, docs[i]->ns, docs[i]->name, docs[i]->key, true);
     }
     add_refused(&s);
+    mz_map_fini(&s.refused);
+    mz_map_fini(&s.told);
+    mz_vec_free(&s.in_order, MZ_MEM_CONFIG);
     mz_documents_fini(&s.documents);
 }
