@@ -14,7 +14,7 @@
 #include "control/model/service_ips.h"
 #include "control/monitor/monitor.h"
 #include "control/program_priv.h"
-#include "control/status/status.h"
+#include "control/status/writer.h"
 #include "control/webhook/webhook.h"
 
 struct serving {
@@ -32,34 +32,23 @@ struct serving {
     struct mz_inject_cluster *injector;
     struct mz_arena *arena; /* texts of settings at the start */
     struct mz_model *model;
-    struct mz_timer status; /* until the status of objects is written */
+    struct mz_status_writer *status; /* NULL: nobody asked for it */
 };
-enum { STATUS_MS = 200 };
 
-/* Behind what is served: many changes in a row are one. */
-static void write_status(struct mz_timer *t)
+static bool status_from(void *arg, struct mz_status_from *out)
 {
-    struct serving *s = (struct serving *)((char *)t - offsetof(struct serving, status));
-    const struct mz_status_from f = { .model = s->model,
-                                      .store = s->store,
-                                      .source = s->source,
-                                      .roots = s->ca ? mz_ca_roots(s->ca) : MZ_STR(""),
-                                      .crl = s->ca ? mz_ca_crl(s->ca) : MZ_STR("") };
-    struct mz_err err = { .path = "", .msg = "" };
-    char text[sizeof(err)];
-    if (!mz_status_write(&f, s->o->status_dir, &err))
-        MZ_LOG(ERROR, config, "status: %s", mz_err_text(&err, text, sizeof(text)));
-}
-
-static void status_later(struct serving *s)
-{
-    if (s->o->status_dir && s->model && !mz_timer_armed(&s->status))
-        mz_timer_start_ms(&s->status, STATUS_MS);
+    const struct serving *s = arg;
+    *out = (struct mz_status_from){ .model = s->model,
+                                    .store = s->store,
+                                    .source = s->source,
+                                    .roots = s->ca ? mz_ca_roots(s->ca) : MZ_STR(""),
+                                    .crl = s->ca ? mz_ca_crl(s->ca) : MZ_STR("") };
+    return s->model != NULL;
 }
 
 static void on_authority(void *arg)
 {
-    status_later(arg);
+    mz_status_writer_later(((struct serving *)arg)->status);
 }
 
 /* After each commit of the source: documents to a model, the model to everybody. */
@@ -82,7 +71,7 @@ static void on_documents(void *arg)
                                           .model_us = built - begin,
                                           .told_us = took };
     mz_monitor_pushed(s->monitor, &push);
-    status_later(s);
+    mz_status_writer_later(s->status);
     MZ_LOG(INFO, config, "%zu services; %zu streams told in %llu us", m->services_n,
            mz_discovery_clients(s->discovery), (unsigned long long)took);
 }
@@ -90,7 +79,7 @@ static void on_documents(void *arg)
 static void on_problems(void *arg)
 {
     struct serving *s = arg;
-    status_later(s);
+    mz_status_writer_later(s->status);
     (void)mz_report_log(s->source); /* counted by whoever asks */
 }
 
@@ -224,7 +213,7 @@ static bool start_authority(struct serving *s, struct mz_err *err)
     s->ca = mz_ca_create(s->loop, &co, err);
     if (s->ca)
         mz_ca_service_add(mz_ca_get_service(s->ca), mz_discovery_server(s->discovery));
-    status_later(s);
+    mz_status_writer_later(s->status);
     return s->ca != NULL;
 }
 
@@ -262,7 +251,8 @@ int program_serve(const struct mz_control_options *o)
                                          .arg = &s };
     struct mz_err err = { .path = "", .msg = "" };
     char text[sizeof(err)];
-    mz_timer_init(s.loop, &s.status, write_status);
+    if (o->status_dir)
+        s.status = mz_status_writer_create(s.loop, o->status_dir, status_from, &s);
     s.store = mz_store_create(on_documents, &s);
     s.injector = mz_inject_cluster_create(s.store);
     const struct mz_keys_opts keys = mz_keys_opts_from_env(o->keys_dir);
@@ -287,7 +277,7 @@ int program_serve(const struct mz_control_options *o)
     } else {
         MZ_LOG(CRITICAL, main, "%s", mz_err_text(&err, text, sizeof(text)));
     }
-    mz_timer_stop(&s.status);
+    mz_status_writer_destroy(s.status);
     mz_ca_stop(s.ca);
     mz_webhook_destroy(s.webhook);
     mz_monitor_destroy(s.monitor);
