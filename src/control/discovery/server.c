@@ -1,5 +1,7 @@
 #include "control/discovery/server.h"
 
+#include <malloc.h>
+
 #include "base/clock.h"
 #include "base/list.h"
 #include "base/log.h"
@@ -25,7 +27,9 @@ struct mz_discovery {
     uint64_t triggers[MZ_PUSH__COUNT];
     struct mz_discovery_gate gate;
     struct mz_discovery_watch watch; /* without functions: nobody watches */
+    struct mz_timer quiet;           /* since the last message or model */
 };
+enum { QUIET_MS = 1000 };
 struct stream {
     struct mz_list link;
     struct mz_discovery *d;
@@ -160,6 +164,7 @@ static void on_message(void *object, struct mz_grpc_serving *c, struct mz_grpc_m
     char text[sizeof(err)];
     if (s->ending)
         return;
+    mz_timer_start_ms(&s->d->quiet, QUIET_MS);
     const bool first = !mz_peer_proxy(s->peer);
     if (!first && is_health(s, m->msg))
         return;
@@ -253,6 +258,15 @@ static const struct mz_grpc_handler handlers[] = {
 
 /* ---- the server ---- */
 
+/* What was packed for many is packed again when somebody comes; what documents were read into is not needed either. */
+static void on_quiet(struct mz_timer *t)
+{
+    struct mz_discovery *d = MZ_CONTAINER(t, struct mz_discovery, quiet);
+    mz_bundles_trim(d->bundles);
+    mz_slice_thread_trim();
+    (void)malloc_trim(0);
+}
+
 struct mz_discovery *mz_discovery_create(struct mz_loop *l)
 {
     const struct mz_grpc_server_opts o = { .max_receive = MAX_REQUEST,
@@ -263,6 +277,7 @@ struct mz_discovery *mz_discovery_create(struct mz_loop *l)
     d->loop = l;
     mz_list_init(&d->streams);
     mz_peer_counts_init(&d->counts);
+    mz_timer_init(l, &d->quiet, on_quiet);
     const struct mz_features f = mz_features_from_env();
     d->translator = mz_translator_create(&f);
     d->bundles = mz_bundles_create(mz_translator_sets(d->translator));
@@ -274,6 +289,7 @@ void mz_discovery_destroy(struct mz_discovery *d)
 {
     if (!d)
         return;
+    mz_timer_stop(&d->quiet);
     mz_grpc_server_destroy(d->server);
     mz_bundles_destroy(d->bundles);
     mz_translator_destroy(d->translator);
@@ -315,6 +331,7 @@ void mz_discovery_set_model(struct mz_discovery *d, const struct mz_model *m)
     mz_change_fini(&c);
     mz_bundles_trim(d->bundles);
     mz_model_unref(before);
+    mz_timer_start_ms(&d->quiet, QUIET_MS);
 }
 
 bool mz_discovery_listen(struct mz_discovery *d, const struct mz_addr *a, struct mz_addr *out_addr,
