@@ -29,6 +29,7 @@ print("| change | " + " | ".join(f"{n:,}" for n in sizes) + " | responses |")
 print("|---|" + "---|" * (len(sizes) + 1))
 for what, by in rows.items():
     print(f"| {what} | " + " | ".join(f"{by[n]['ms']:.2f}" for n in sizes) + f" | {by[sizes[-1]]['responses']} |")
+print("| at rest MB | " + " | ".join(str(rows["at rest"][n]["resident_mb"]) for n in sizes) + " | |")
 print("| resident MB | " + " | ".join(str(max(r[n]["resident_mb"] for r in rows.values())) for n in sizes) + " | |")
 if a.out:
     pathlib.Path(a.out).write_text(json.dumps(dict(proxies=a.proxies, namespaces=a.namespaces, rows=rows), indent=1))

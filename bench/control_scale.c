@@ -209,14 +209,14 @@ static double tell(void)
     mz_change_init(&c, t.model, m);
     for (size_t i = 0; i < t.proxies; i++)
         mz_peer_prepare(t.clients[i].peer, m);
-    mz_bundles_trim(t.bundles);
+    mz_bundles_trim(t.bundles, false);
     mz_translator_set_model(t.translator, m);
     for (size_t i = 0; i < t.proxies; i++)
         mz_peer_renew(t.clients[i].peer);
     for (size_t i = 0; i < t.proxies; i++)
         mz_peer_push(t.clients[i].peer, &c);
     mz_change_fini(&c);
-    mz_bundles_trim(t.bundles);
+    mz_bundles_trim(t.bundles, false);
     mz_model_unref(t.model);
     t.model = m;
     return now_ms() - since;
@@ -359,5 +359,10 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < MZ_COUNT(changes); i++)
         if (argc < 5 || strcmp(argv[4], changes[i].what) == 0)
             measure(i, argc < 5 ? TIMES : TIMES_ALONE);
+    const double rest = now_ms();
+    mz_bundles_trim(t.bundles, true);
+    mz_slice_thread_trim();
+    (void)malloc_trim(0);
+    step("at rest", now_ms() - rest);
     return 0;
 }

@@ -98,11 +98,14 @@ struct mz_out *mz_bundles_name(struct mz_bundles *b, struct mz_str name)
     return mz_out_ref(o);
 }
 
-void mz_bundles_trim(struct mz_bundles *b)
+void mz_bundles_trim(struct mz_bundles *b, bool at_rest)
 {
+    enum {
+        UNUSED = 64
+    }; /* a table of routes is packed anew where it changed, at each of many changes in a row */
     drop_steps(b);
     drop_known(b);
-    mz_sets_trim(b->sets);
+    mz_sets_trim(b->sets, at_rest ? 0 : UNUSED);
     if (b->names.n >= b->names_max)
         trim_names(b);
 }

@@ -38,6 +38,7 @@ struct mz_set *mz_bundles_asked(struct mz_bundles *b, const uint64_t list[3]);
 void mz_bundles_ask(struct mz_bundles *b, const uint64_t list[3], struct mz_set *get);
 /* A resource of @name that nobody has yet (version 0, no bytes), the same one for all that ask for it. A reference. */
 struct mz_out *mz_bundles_name(struct mz_bundles *b, struct mz_str name);
-void mz_bundles_trim(struct mz_bundles *b); /* forgets steps and answers that nobody holds; names, when there are many */
+/* Forgets steps and answers that nobody holds; names, when there are many; packed pieces that were not sent for long, @at_rest all of them. */
+void mz_bundles_trim(struct mz_bundles *b, bool at_rest);
 size_t mz_bundles_bytes(const struct mz_bundles *b); /* of all that are held here */
 #endif

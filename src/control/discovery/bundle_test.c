@@ -159,7 +159,7 @@ static void test_parts_on_the_wire(void **state)
         if (delta)
             assert_string_equal(d->resources[0]->name, "80");
     }
-    mz_bundles_trim(t.bundles);
+    mz_bundles_trim(t.bundles, false);
     mz_set_unref(to);
     mz_out_unref(v[0]);
 }

@@ -28,8 +28,9 @@ struct mz_discovery {
     struct mz_discovery_gate gate;
     struct mz_discovery_watch watch; /* without functions: nobody watches */
     struct mz_timer quiet;           /* since the last message or model */
+    size_t at_rest;                  /* resident bytes when memory was given back */
 };
-enum { QUIET_MS = 1000 };
+enum { QUIET_MS = 1000, GROWN = 4 << 20 };
 struct stream {
     struct mz_list link;
     struct mz_discovery *d;
@@ -262,9 +263,12 @@ static const struct mz_grpc_handler handlers[] = {
 static void on_quiet(struct mz_timer *t)
 {
     struct mz_discovery *d = MZ_CONTAINER(t, struct mz_discovery, quiet);
-    mz_bundles_trim(d->bundles);
+    mz_bundles_trim(d->bundles, true);
     mz_slice_thread_trim();
+    if (mz_mem_resident_bytes() < d->at_rest + GROWN)
+        return; /* to look through it takes milliseconds */
     (void)malloc_trim(0);
+    d->at_rest = mz_mem_resident_bytes();
 }
 
 struct mz_discovery *mz_discovery_create(struct mz_loop *l)
@@ -317,7 +321,7 @@ void mz_discovery_set_model(struct mz_discovery *d, const struct mz_model *m)
     const struct mz_model *before = d->model;
     mz_change_init(&c, before, m);
     count_triggers(d, &c);
-    mz_bundles_trim(d->bundles); /* what was known of the one before */
+    mz_bundles_trim(d->bundles, false); /* what was known of the one before */
     mz_list_foreach (it, &d->streams)
         mz_peer_prepare(stream_of(it)->peer, m);
     d->model = mz_model_ref(m);
@@ -329,7 +333,7 @@ void mz_discovery_set_model(struct mz_discovery *d, const struct mz_model *m)
             if (!stream_of(it)->ending)
                 mz_peer_push(stream_of(it)->peer, &c);
     mz_change_fini(&c);
-    mz_bundles_trim(d->bundles);
+    mz_bundles_trim(d->bundles, false);
     mz_model_unref(before);
     mz_timer_start_ms(&d->quiet, QUIET_MS);
 }

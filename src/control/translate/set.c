@@ -11,7 +11,8 @@ enum { MEAN = 32, MAX = 128 };
 
 struct piece {
     unsigned refs, n;
-    uint64_t hash; /* of names and versions */
+    unsigned trims; /* since it was packed or asked for */
+    uint64_t hash;  /* of names and versions */
     size_t size;
     struct mz_sets *home;
     struct mz_list packed_link; /* of home->packed, where there is any */
@@ -363,6 +364,7 @@ struct mz_slice *mz_set_piece_packed(const struct mz_set *s, size_t i, bool form
                                      void *arg)
 {
     struct piece *p = s->pieces[i];
+    p->trims = 0;
     if (!p->packed[form]) {
         if (!p->packed[!form])
             mz_list_add_tail(&p->home->packed, &p->packed_link);
@@ -371,10 +373,12 @@ struct mz_slice *mz_set_piece_packed(const struct mz_set *s, size_t i, bool form
     return p->packed[form];
 }
 
-void mz_sets_trim(struct mz_sets *s)
+void mz_sets_trim(struct mz_sets *s, unsigned unused)
 {
     mz_list_foreach (l, &s->packed) {
         struct piece *p = MZ_CONTAINER(l, struct piece, packed_link);
+        if (p->trims++ < unused)
+            continue;
         for (unsigned form = 0; form < 2; form++)
             if (p->packed[form] && p->packed[form]->refs == 1)
                 drop_packed(p, form);

@@ -46,9 +46,9 @@ struct mz_out *mz_set_next(const struct mz_set *s, struct mz_set_at *at); /* bor
 size_t mz_set_pieces(const struct mz_set *s);
 size_t mz_set_piece(const struct mz_set *s, size_t i, struct mz_out *const **out);
 size_t mz_set_piece_size(const struct mz_set *s, size_t i); /* as mz_set_size() */
-/* Two forms of each; borrowed. Kept as long as the piece, or until nobody else holds it at a trim. */
+/* Two forms of each; borrowed. Kept as long as the piece, or until nobody else holds it at a trim and it was not asked for since @unused trims. */
 struct mz_slice *mz_set_piece_packed(const struct mz_set *s, size_t i, bool form,
                                      struct mz_slice *(*pack)(void *arg, struct mz_out *const *v, size_t n), void *arg);
-void mz_sets_trim(struct mz_sets *s);
+void mz_sets_trim(struct mz_sets *s, unsigned unused);
 size_t mz_sets_count(const struct mz_sets *s); /* pieces */
 #endif
