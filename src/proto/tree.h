@@ -59,6 +59,9 @@ const char *mz_node_what(const struct mz_node *n,
 /* @line0: lines that stand before @text in its file, for what is said of it (one document of several). */
 const struct mz_node *mz_tree_read_yaml(struct mz_arena *a, struct mz_str text, uint32_t line0,
                                         struct mz_err *err);
+/* As Kubernetes reads documents: plain keys that are words for true and false, or whole numbers, are "true", "false", "16" (for 0x10). */
+const struct mz_node *mz_tree_read_kubernetes(struct mz_arena *a, struct mz_str text, uint32_t line0,
+                                              struct mz_err *err);
 /* As Go's reader takes what templates make: a key may stand twice, and pairs then do; the last counts. */
 const struct mz_node *mz_tree_read_yaml_loose(struct mz_arena *a, struct mz_str text, struct mz_err *err);
 const struct mz_node *mz_tree_read_json(struct mz_arena *a, struct mz_str text, struct mz_err *err);

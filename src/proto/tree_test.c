@@ -111,6 +111,24 @@ static void test_read(void **state)
     }
 }
 
+/* Keys as Kubernetes has them: what they mean, not what is written; in quotes they are what is written. */
+static void test_keys_that_are_words(void **state)
+{
+    (void)state;
+    static const char text[] = "{n: 1, y: 2, 'off': 3, 0x10: 4, 08: 5, name: 6}";
+    struct mz_arena *a = mz_arena_create(MZ_MEM_CONFIG);
+    struct mz_err err;
+    char shown[200] = "";
+    show(mz_tree_read_kubernetes(a, mz_str_c(text), 0, &err), shown, sizeof(shown));
+    assert_string_equal(shown, "{false:1,true:2,off:3,16:4,08:5,name:6,}");
+    shown[0] = 0;
+    show(mz_tree_read(a, mz_str_c(text), MZ_TEXT_YAML, &err), shown, sizeof(shown));
+    assert_string_equal(shown, "{n:1,y:2,off:3,0x10:4,08:5,name:6,}");
+    assert_null(mz_tree_read_kubernetes(a, MZ_STR("{n: 1, no: 2}"), 0, &err));
+    assert_string_equal(err.msg, "key \"false\" appears twice (line 1, column 8)");
+    mz_arena_destroy(a);
+}
+
 /* H02: each is refused in bounded time and stack. */
 static void refuse(const char *text, size_t n, enum mz_text_form form, const char *want)
 {
@@ -202,9 +220,10 @@ static void test_utf8(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_read),       cmocka_unit_test(test_nesting),
-        cmocka_unit_test(test_alias_bomb), cmocka_unit_test(test_many_keys),
-        cmocka_unit_test(test_long_line),  cmocka_unit_test(test_utf8)
+        cmocka_unit_test(test_read),      cmocka_unit_test(test_keys_that_are_words),
+        cmocka_unit_test(test_nesting),   cmocka_unit_test(test_alias_bomb),
+        cmocka_unit_test(test_many_keys), cmocka_unit_test(test_long_line),
+        cmocka_unit_test(test_utf8)
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,6 +19,7 @@ struct reader {
     unsigned depth;
     uint32_t line0; /* lines before the text */
     bool loose;     /* keys may stand twice */
+    bool words;     /* keys are values that are written out: y is "true" */
     struct mz_err *err;
 };
 
@@ -177,12 +178,25 @@ static const struct mz_node *read_list(struct reader *r)
     return ok ? n : NULL;
 }
 
+/* As Kubernetes' reader makes JSON's names of them: of truth values and whole numbers by what they mean. */
+static struct mz_str key_of(struct reader *r, struct mz_str s)
+{
+    bool b = false;
+    int64_t i = 0;
+    if (r->words && r->event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE) {
+        if (bool_word(s, &b))
+            return b ? MZ_STR("true") : MZ_STR("false");
+        if (int_word(s, &i))
+            return int_text(r->arena, i);
+    }
+    return mz_arena_dup(r->arena, s);
+}
+
 static bool read_pair(struct reader *r, struct mz_pair *out)
 {
     if (r->event.type != YAML_SCALAR_EVENT)
         return fail_here(r, "a key must be a plain text");
-    out->key =
-        mz_arena_dup(r->arena, event_str(r->event.data.scalar.value, r->event.data.scalar.length));
+    out->key = key_of(r, event_str(r->event.data.scalar.value, r->event.data.scalar.length));
     out->line = (uint32_t)r->event.start_mark.line + 1 + r->line0;
     out->col = (uint32_t)r->event.start_mark.column + 1;
     if (!next(r))
@@ -290,9 +304,9 @@ static const struct mz_node *read_stream(struct reader *r)
 }
 
 static const struct mz_node *read_yaml(struct mz_arena *a, struct mz_str text, uint32_t line0,
-                                       bool loose, struct mz_err *err)
+                                       bool loose, bool words, struct mz_err *err)
 {
-    struct reader r = { .arena = a, .line0 = line0, .loose = loose, .err = err };
+    struct reader r = { .arena = a, .line0 = line0, .loose = loose, .words = words, .err = err };
     if (!yaml_parser_initialize(&r.parser)) {
         mz_err_set(err, "out of memory");
         return NULL;
@@ -310,11 +324,17 @@ static const struct mz_node *read_yaml(struct mz_arena *a, struct mz_str text, u
 const struct mz_node *mz_tree_read_yaml(struct mz_arena *a, struct mz_str text, uint32_t line0,
                                         struct mz_err *err)
 {
-    return read_yaml(a, text, line0, false, err);
+    return read_yaml(a, text, line0, false, false, err);
+}
+
+const struct mz_node *mz_tree_read_kubernetes(struct mz_arena *a, struct mz_str text,
+                                              uint32_t line0, struct mz_err *err)
+{
+    return read_yaml(a, text, line0, false, true, err);
 }
 
 const struct mz_node *mz_tree_read_yaml_loose(struct mz_arena *a, struct mz_str text,
                                               struct mz_err *err)
 {
-    return read_yaml(a, text, 0, true, err);
+    return read_yaml(a, text, 0, true, false, err);
 }

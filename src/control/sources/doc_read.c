@@ -245,7 +245,7 @@ static void read_part(const struct mz_doc_reader *r, struct mz_str text, enum mz
     struct mz_err err = { .path = "", .msg = "" };
     const struct mz_node *doc = form == MZ_TEXT_JSON
                                     ? mz_tree_read(at.arena, text, form, &err)
-                                    : mz_tree_read_yaml(at.arena, text, line0, &err);
+                                    : mz_tree_read_kubernetes(at.arena, text, line0, &err);
     if (doc)
         read_tree(&at, doc);
     else
@@ -308,7 +308,8 @@ void mz_doc_read_mesh(const struct mz_doc_reader *r, struct mz_str text)
     ProtobufCMessage *m = NULL;
     k8s_ObjectMeta meta = k8s_ObjectMeta__INIT;
     meta.name = (char *)(uintptr_t) "mesh";
-    if (!mz_msg_from_text(&ctx, text, MZ_TEXT_YAML, &ist_MeshConfig__descriptor, &m, &err) ||
+    const struct mz_node *tree = mz_tree_read_kubernetes(at.arena, text, 0, &err);
+    if (!tree || !mz_msg_from_tree(&ctx, tree, &ist_MeshConfig__descriptor, &m, &err) ||
         !mz_check_object(MZ_KIND_MESH_CONFIG, m, &err)) {
         tell_err(&at, &err);
     } else {

@@ -137,6 +137,19 @@ static void test_lists_and_json(void **state)
     assert_non_null(strstr(got.told, "it has no apiVersion and kind"));
 }
 
+static void test_keys_of_the_mesh(void **state)
+{
+    (void)state;
+    const struct mz_doc_reader r = { MZ_STR("mesh.yaml"), take, hear, &got };
+    read_as("", MZ_TEXT_YAML);
+    mz_doc_read_mesh(&r, MZ_STR("defaultConfig: {proxyMetadata: {y: '1'}}\n"));
+    assert_int_equal(got.docs.n, 1);
+    struct mz_arena *a = mz_arena_create(MZ_MEM_CONFIG);
+    const ist_MeshConfig *m = (const ist_MeshConfig *)mz_doc_body(got.docs.v[0], a);
+    assert_string_equal(m->default_config->proxy_metadata[0]->key, "true");
+    mz_arena_destroy(a);
+}
+
 static void test_mesh(void **state)
 {
     (void)state;
@@ -157,9 +170,13 @@ static void test_mesh(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_names),          cmocka_unit_test(test_several),
-        cmocka_unit_test(test_content),        cmocka_unit_test(test_broken),
-        cmocka_unit_test(test_refusals),       cmocka_unit_test(test_mesh),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_several),
+        cmocka_unit_test(test_content),
+        cmocka_unit_test(test_broken),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_mesh),
+        cmocka_unit_test(test_keys_of_the_mesh),
         cmocka_unit_test(test_lists_and_json),
     };
     return cmocka_run_group_tests(tests, NULL, forget);
