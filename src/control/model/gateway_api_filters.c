@@ -177,7 +177,8 @@ static void redirect(struct gw_making *g, const k8s_HTTPRequestRedirectFilter *f
                      ist_HTTPRoute *out)
 {
     ist_HTTPRedirect *m = out->redirect = GW_MAKE(g->a, HTTPRedirect);
-    m->redirect_code = f->statuscode ? (uint32_t)f->statuscode->value : 0;
+    m->redirect_code =
+        f->statuscode ? (uint32_t)f->statuscode->value : 302; /* as an API server has it */
     m->authority = f->hostname ? f->hostname->value : m->authority;
     m->scheme = f->scheme ? f->scheme->value : m->scheme;
     if (f->port) {

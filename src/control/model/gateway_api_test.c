@@ -116,13 +116,31 @@ static void test_names_of_what_is_made(void **state)
     mz_model_unref(m);
 }
 
+/* Where no status is said, the one that an API server fills in. */
+static void test_redirects(void **state)
+{
+    static const char text[] = GATEWAY(LISTENER("h", "80", "HTTP", "")) ITEM(
+        "HTTPRoute", "a",
+        "{parentRefs: [{name: g}], hostnames: [x.com], rules: ["
+        "{matches: [{path: {value: /long}}], filters: [{type: RequestRedirect, requestRedirect: "
+        "{scheme: https, statusCode: 301}}]}, "
+        "{filters: [{type: RequestRedirect, requestRedirect: {scheme: https}}]}]}");
+    (void)state;
+    struct mz_model *m = double_model(mz_str_c(text));
+    assert_int_equal(m->virtuals_n, 1);
+    const ist_VirtualService *vs = m->virtuals[0]->spec;
+    assert_int_equal(vs->n_http, 2);
+    assert_int_equal(vs->http[0]->redirect->redirect_code, 301);
+    assert_int_equal(vs->http[1]->redirect->redirect_code, 302);
+    mz_model_unref(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hosts_within),
-        cmocka_unit_test(test_conflicts),
-        cmocka_unit_test(test_classes),
-        cmocka_unit_test(test_names_of_what_is_made),
+        cmocka_unit_test(test_hosts_within), cmocka_unit_test(test_conflicts),
+        cmocka_unit_test(test_classes),      cmocka_unit_test(test_names_of_what_is_made),
+        cmocka_unit_test(test_redirects),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
