@@ -87,7 +87,18 @@ static int compare_endpoints(const void *a, const void *b)
 {
     const struct mz_endpoint *x = a, *y = b;
     int c = mz_str_cmp(x->address, y->address);
-    return c ? c : (x->port > y->port) - (x->port < y->port);
+    c = c ? c : (x->port > y->port) - (x->port < y->port);
+    return c ? c : (x->health > y->health) - (x->health < y->health);
+}
+
+/* One that moves from slice to slice may stand in both for a while: as the one has it that thinks best of it. */
+static size_t each_once(struct mz_endpoint *v, size_t n)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++)
+        if (!kept || v[i].port != v[kept - 1].port || !mz_str_eq(v[i].address, v[kept - 1].address))
+            v[kept++] = v[i];
+    return kept;
 }
 
 static uint64_t endpoints_hash(const struct mz_endpoint *v, size_t n)
@@ -105,12 +116,14 @@ void model_take_gathered(struct model_draft *d, const struct mz_service *s,
                          struct model_gathered *g, bool sorted, struct mz_endpoints *out)
 {
     for (size_t i = 0; i < s->ports_n; i++) {
-        const size_t n = g->ports[i].n;
+        size_t n = g->ports[i].n;
         struct mz_endpoint *v = mz_arena_alloc(d->m->arena, n * sizeof(*v));
         if (n) {
             memcpy(v, g->ports[i].v, n * sizeof(*v));
-            if (sorted)
+            if (sorted) {
                 qsort(v, n, sizeof(*v), compare_endpoints);
+                n = each_once(v, n);
+            }
         }
         out[i] = (struct mz_endpoints){ v, n, endpoints_hash(v, n), s->node_local };
         mz_vec_free(&g->ports[i], MZ_MEM_CONFIG);

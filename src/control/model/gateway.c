@@ -1,5 +1,6 @@
 #include "control/model/gateway.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 
 #include "control/model/model_priv.h"
@@ -131,4 +132,30 @@ bool mz_server_is_http(const ist_Server *s)
     const enum mz_protocol p = mz_protocol_parse(mz_str_c(s->port->protocol));
     return mz_protocol_is_http(p) ||
            (p == MZ_PROTOCOL_HTTPS && s->tls && !mz_server_passes_through(s));
+}
+
+bool mz_is_cipher(struct mz_str name)
+{
+    static const char *const known[] = {
+        "ECDHE-ECDSA-AES128-GCM-SHA256",
+        "ECDHE-RSA-AES128-GCM-SHA256",
+        "ECDHE-ECDSA-AES256-GCM-SHA384",
+        "ECDHE-RSA-AES256-GCM-SHA384",
+        "ECDHE-ECDSA-CHACHA20-POLY1305",
+        "ECDHE-RSA-CHACHA20-POLY1305",
+        "ECDHE-ECDSA-AES128-SHA",
+        "ECDHE-RSA-AES128-SHA",
+        "ECDHE-ECDSA-AES256-SHA",
+        "ECDHE-RSA-AES256-SHA",
+        "AES128-GCM-SHA256",
+        "AES256-GCM-SHA384",
+        "AES128-SHA",
+        "AES256-SHA",
+    };
+    if (!name.n || !isalnum((unsigned char)*name.p) || mz_str_eq(name, MZ_STR("ALL")))
+        return true; /* an expression: what it names is the proxy's to say */
+    for (size_t i = 0; i < MZ_COUNT(known); i++)
+        if (mz_str_eq(name, mz_str_c(known[i])))
+            return true;
+    return false;
 }

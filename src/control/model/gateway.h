@@ -22,4 +22,6 @@ bool mz_gateway_selects(const struct mz_gateway *g, struct mz_labels labels);
 bool mz_gateway_serves(const struct mz_gateway *g, const struct mz_service *s); /* one by_service stands behind @s */
 bool mz_server_passes_through(const ist_Server *s); /* its TLS is not ended here */
 bool mz_server_is_http(const ist_Server *s);        /* plain HTTP, or HTTPS that is ended here */
+/* A suite that proxies know; what is written and is none is left out, else they would refuse the listener. */
+bool mz_is_cipher(struct mz_str name);
 #endif

@@ -137,38 +137,13 @@ static bool ask_clients(struct gw_making *g, struct mz_gw *gw, const k8s_Fronten
     return true;
 }
 
-/* What is written and is none of these is left out: proxies would refuse the listener. */
-static bool is_cipher(struct mz_str name)
-{
-    static const char *const known[] = {
-        "ECDHE-ECDSA-AES128-GCM-SHA256",
-        "ECDHE-RSA-AES128-GCM-SHA256",
-        "ECDHE-ECDSA-AES256-GCM-SHA384",
-        "ECDHE-RSA-AES256-GCM-SHA384",
-        "ECDHE-ECDSA-CHACHA20-POLY1305",
-        "ECDHE-RSA-CHACHA20-POLY1305",
-        "ECDHE-ECDSA-AES128-SHA",
-        "ECDHE-RSA-AES128-SHA",
-        "ECDHE-ECDSA-AES256-SHA",
-        "ECDHE-RSA-AES256-SHA",
-        "AES128-GCM-SHA256",
-        "AES256-GCM-SHA384",
-        "AES128-SHA",
-        "AES256-SHA",
-    };
-    for (size_t i = 0; i < MZ_COUNT(known); i++)
-        if (mz_str_eq(name, mz_str_c(known[i])))
-            return true;
-    return false;
-}
-
 static void add_ciphers(struct gw_making *g, const k8s_ListenerTLSConfig *t,
                         ist_ServerTLSSettings *out)
 {
     struct mz_str rest = mz_str_c(option(t, "gateway.istio.io/tls-cipher-suites"));
     for (struct mz_str one; mz_str_split(&rest, ',', &one);) {
         one = mz_str_trim(one);
-        if (is_cipher(one))
+        if (mz_is_cipher(one))
             GW_ADD(g->a, out, cipher_suites) = gw_text(g->a, one);
     }
 }

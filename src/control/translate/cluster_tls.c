@@ -205,21 +205,30 @@ static void put_tls(struct tr_cluster *c)
         match(c, "tlsMode-disabled", TR_PIECE(c->v, RAW_BUFFER));
 }
 
-/* In front of whatever is spoken; for endpoints of both kinds of TLS there is no such socket. */
-static void put_proxy_protocol(struct tr_cluster *c)
+static pb_TransportSocket *behind_proxy_protocol(struct tr_cluster *c, pb_TransportSocket *inner)
 {
     const ist_TrafficPolicy_ProxyProtocol *p = c->policy.proxy_protocol;
-    if (!p)
-        return;
     pb_ProxyProtocolUpstreamTransport *m = TR_NEW(c->a, ProxyProtocolUpstreamTransport);
     m->config = TR_NEW(c->a, ProxyProtocolConfig);
     m->config->version = p->version == ist_TrafficPolicy_ProxyProtocol_VERSION_V2
                              ? pb_ProxyProtocolConfig_Version_V2
                              : pb_ProxyProtocolConfig_Version_V1;
-    m->transport_socket =
-        c->m->transport_socket ? c->m->transport_socket : TR_PIECE(c->v, RAW_BUFFER);
-    c->m->transport_socket =
-        tr_transport_socket(c->a, "envoy.transport_sockets.upstream_proxy_protocol", m);
+    m->transport_socket = inner;
+    return tr_transport_socket(c->a, "envoy.transport_sockets.upstream_proxy_protocol", m);
+}
+
+/* In front of whatever is spoken, with endpoints that take mutual TLS and with those that do not. */
+static void put_proxy_protocol(struct tr_cluster *c)
+{
+    pb_Cluster *m = c->m;
+    if (!c->policy.proxy_protocol)
+        return;
+    for (size_t i = 0; i < m->n_transport_socket_matches; i++)
+        m->transport_socket_matches[i]->transport_socket =
+            behind_proxy_protocol(c, m->transport_socket_matches[i]->transport_socket);
+    if (m->transport_socket || !m->n_transport_socket_matches)
+        m->transport_socket = behind_proxy_protocol(
+            c, m->transport_socket ? m->transport_socket : TR_PIECE(c->v, RAW_BUFFER));
 }
 
 void tr_cluster_tls(struct tr_cluster *c)

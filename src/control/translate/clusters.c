@@ -199,6 +199,23 @@ static bool look_up(struct tr_cluster *c)
     return c->m->load_assignment->n_endpoints != 0;
 }
 
+static bool keeps_sessions(const struct mz_service *s)
+{
+    return mz_label_get(s->labels, MZ_SESSION_LABEL).n ||
+           mz_label_get(s->labels, MZ_SESSION_HEADER_LABEL).n;
+}
+
+/* Which endpoints a session may still choose: those that end, too. */
+static pb_HealthStatusSet *while_it_ends(struct mz_arena *a)
+{
+    static const pb_HealthStatus statuses[] = { pb_HealthStatus_HEALTHY, pb_HealthStatus_DRAINING,
+                                                pb_HealthStatus_UNKNOWN, pb_HealthStatus_DEGRADED };
+    pb_HealthStatusSet *m = TR_NEW(a, HealthStatusSet);
+    for (size_t i = 0; i < MZ_COUNT(statuses); i++)
+        TR_ADD(a, m, statuses) = statuses[i];
+    return m;
+}
+
 /* NULL: it would have no endpoint that could ever be found. */
 static struct mz_out *build_outbound(struct mz_view *v, const struct mz_service *s,
                                      const struct mz_port *p, const struct mz_rule *r,
@@ -221,7 +238,9 @@ static struct mz_out *build_outbound(struct mz_view *v, const struct mz_service 
     other_port(&c);
     c.m->common_lb_config = TR_NEW(c.a, Cluster_CommonLbConfig);
     c.m->common_lb_config->healthy_panic_threshold = TR_NEW(c.a, Percent); /* 0: no panic */
-    if (!sni)
+    if (!sni && !subset && keeps_sessions(s))
+        c.m->common_lb_config->override_host_status = while_it_ends(c.a);
+    if (!sni || mz_protocol_is_http2(p->protocol))
         protocol(&c, p->protocol);
     tr_cluster_pool(&c);
     tr_cluster_outlier(&c);

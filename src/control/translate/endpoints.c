@@ -18,10 +18,13 @@ static char *telemetry(struct mz_arena *a, const struct mz_workload *w, struct m
                      MZ_STR_ARG(name), MZ_STR_ARG(revision), MZ_STR_ARG(cluster));
 }
 
-/* Its proxy takes mutual TLS at this port. */
-static bool takes_mtls(const struct mz_view *v, const struct mz_endpoint *e)
+/* Its proxy takes mutual TLS at this port; what a rule says of TLS counts more than what the workload's policy does. */
+static bool takes_mtls(const struct mz_view *v, const struct mz_endpoint *e,
+                       const struct mz_policy *p)
 {
     const struct mz_workload *w = e->workload;
+    if (p && p->tls)
+        return w && w->mtls && p->tls->mode == ist_ClientTLSSettings_TLSmode_ISTIO_MUTUAL;
     return w && w->mtls && mz_model_mtls(v->model, w->ns, w->labels, e->port) != MZ_MTLS_DISABLE;
 }
 
@@ -49,7 +52,7 @@ static bool is_usable(const struct mz_endpoint *e)
 }
 
 static pb_LbEndpoint *endpoint(const struct mz_view *v, struct mz_arena *a,
-                               const struct mz_endpoint *e)
+                               const struct mz_endpoint *e, const struct mz_policy *p)
 {
     pb_LbEndpoint *m = TR_NEW(a, LbEndpoint);
     m->host_identifier_case = pb_LbEndpoint_HOST_IDENTIFIER_ENDPOINT;
@@ -60,7 +63,7 @@ static pb_LbEndpoint *endpoint(const struct mz_view *v, struct mz_arena *a,
                        : e->health == MZ_UNHEALTHY ? pb_HealthStatus_UNHEALTHY
                                                    : pb_HealthStatus_HEALTHY;
     m->load_balancing_weight = tr_u32(a, weight_of(e));
-    if (takes_mtls(v, e))
+    if (takes_mtls(v, e, p))
         tr_struct_text(a, tr_metadata(a, &m->metadata, "envoy.transport_socket_match"), "tlsMode",
                        MZ_STR("istio"));
     if (!v->t->features.no_service_names && !v->t->features.no_workload_names)
@@ -165,7 +168,7 @@ pb_ClusterLoadAssignment *tr_assignment(const struct mz_view *v, struct mz_arena
             (e->node_local && !is_here(v->proxy, &e->v[i])))
             continue;
         pb_LocalityLbEndpoints *g = group_of(a, m, locality_of(&e->v[i]));
-        TR_ADD(a, g, lb_endpoints) = endpoint(v, a, &e->v[i]);
+        TR_ADD(a, g, lb_endpoints) = endpoint(v, a, &e->v[i], policy);
         all[n++] = &e->v[i];
         const uint32_t room = UINT32_MAX - g->load_balancing_weight->value;
         g->load_balancing_weight->value += weight_of(&e->v[i]) < room ? weight_of(&e->v[i]) : room;
@@ -177,7 +180,8 @@ pb_ClusterLoadAssignment *tr_assignment(const struct mz_view *v, struct mz_arena
 }
 
 /* Whoever is named by its server name takes mutual TLS of the mesh and nothing else. */
-static const struct mz_endpoints *with_mtls(struct mz_arena *a, const struct mz_endpoints *e)
+static const struct mz_endpoints *with_mtls(const struct mz_view *view, struct mz_arena *a,
+                                            const struct mz_endpoints *e, const struct mz_policy *p)
 {
     struct mz_endpoints *own = mz_arena_new0(a, struct mz_endpoints);
     struct mz_endpoint *v = mz_arena_alloc(a, e->n * sizeof(*v));
@@ -185,7 +189,7 @@ static const struct mz_endpoints *with_mtls(struct mz_arena *a, const struct mz_
     own->n = 0;
     own->v = v;
     for (size_t i = 0; i < e->n; i++)
-        if (e->v[i].workload && e->v[i].workload->mtls)
+        if (takes_mtls(view, &e->v[i], p))
             v[own->n++] = e->v[i];
     return own;
 }
@@ -195,7 +199,7 @@ static struct mz_out *build(struct mz_view *v, struct mz_str name, const struct 
                             const struct mz_policy *policy, bool sni)
 {
     struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
-    e = e && sni ? with_mtls(a, e) : e;
+    e = e && sni ? with_mtls(v, a, e, policy) : e;
     struct mz_out *o = mz_out_create(name, &tr_assignment(v, a, name, s, e, subset, policy)->base);
     mz_arena_destroy(a);
     return o;
@@ -223,6 +227,7 @@ struct mz_out *tr_endpoints(struct mz_view *v, struct mz_str name)
     mz_key_u64(&k, v->model->mesh.hash);
     mz_key_u64(&k, v->model->mtls_hash);
     mz_key_u64(&k, r && (subset || near) ? r->hash : 0);
+    mz_key_u64(&k, policy.tls ? 1 + (uint64_t)policy.tls->mode : 0);
     mz_key_u64(&k, s ? s->distribution : 0);
     mz_key_u64(&k, s ? mz_label_get(s->labels, MZ_SESSION_LABEL).n != 0 : 0);
     if (e && e->node_local)

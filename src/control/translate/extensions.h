@@ -10,6 +10,7 @@ struct tr_extensions; /* those of one proxy */
 struct tr_at { /* a chain */
     enum tr_class class;
     uint16_t port; /* of the service, or at the workload; 0: of every other one */
+    bool grpc_web; /* the port says so */
 };
 uint64_t tr_extensions_hash(struct mz_view *v); /* of everything that may stand in listeners */
 /* Those of one phase, the highest priority first. */

@@ -11,6 +11,18 @@ static struct mz_str env(const char *name)
     return mz_str_c(v ? v : "");
 }
 
+/* The words for true and false that Go takes. */
+static bool is_true(struct mz_str s)
+{
+    return mz_str_ieq(s, MZ_STR("true")) || mz_str_ieq(s, MZ_STR("t")) || mz_str_eq(s, MZ_STR("1"));
+}
+
+static bool is_false(struct mz_str s)
+{
+    return mz_str_ieq(s, MZ_STR("false")) || mz_str_ieq(s, MZ_STR("f")) ||
+           mz_str_eq(s, MZ_STR("0"));
+}
+
 static bool says(const char *name, const char *word)
 {
     return mz_str_ieq(env(name), mz_str_c(word));
@@ -54,21 +66,21 @@ static enum mz_jwks_fetch jwks_fetch(void)
     static const char name[] = "PILOT_JWT_ENABLE_REMOTE_JWKS";
     if (says(name, "envoy"))
         return MZ_JWKS_PROXY;
-    return says(name, "hybrid") || says(name, "true") ? MZ_JWKS_HYBRID : MZ_JWKS_CONTROL_PLANE;
+    return says(name, "hybrid") || is_true(env(name)) ? MZ_JWKS_HYBRID : MZ_JWKS_CONTROL_PLANE;
 }
 
 struct mz_features mz_features_from_env(void)
 {
     struct mz_features f = {
-        .metadata_exchange = !says("PILOT_ENABLE_METADATA_EXCHANGE", "false"),
-        .alpn = !says("PILOT_ENABLE_ALPN_FILTER", "false"),
+        .metadata_exchange = !is_false(env("PILOT_ENABLE_METADATA_EXCHANGE")),
+        .alpn = !is_false(env("PILOT_ENABLE_ALPN_FILTER")),
         .jwks_fetch = jwks_fetch(),
         .trace_sampling = percent_or("PILOT_TRACE_SAMPLING", 1),
     };
     uint64_t n;
     for (size_t i = 0; i < MZ_COUNT(switches); i++)
         *(bool *)((char *)&f + switches[i].at) =
-            says(switches[i].name, switches[i].means ? "true" : "false");
+            switches[i].means ? is_true(env(switches[i].name)) : is_false(env(switches[i].name));
     if (mz_str_u64(env("MAX_CONNECTIONS_PER_SOCKET_EVENT_LOOP"), &n) && n <= UINT16_MAX) {
         f.accepts = (uint32_t)n;
         f.accepts_all = !n;

@@ -52,7 +52,9 @@ static void http_chain(struct listening *l, const struct tr_server *s)
     struct mz_arena *a = l->a;
     pb_FilterChain *c = add_chain(l);
     const bool named = !s->plain_http && s->s->name[0];
-    const struct tr_at at = { TR_GATEWAY, l->port };
+    const struct tr_at at = { TR_GATEWAY, l->port,
+                              mz_protocol_parse(mz_str_c(s->s->port->protocol)) ==
+                                  MZ_PROTOCOL_GRPC_WEB };
     pb_HttpConnectionManager *h = tr_http_manager(
         l->v, a, &at, named ? s->s->name : TR_PRINTF(a, "outbound_%s_%u;", l->bind, l->port));
     h->route_specifier_case = pb_HttpConnectionManager_ROUTE_SPECIFIER_RDS;

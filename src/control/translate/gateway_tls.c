@@ -54,7 +54,8 @@ static void parameters(struct mz_view *v, struct mz_arena *a, const ist_ServerTL
         m->tls_params->n_cipher_suites = 0;
     }
     for (size_t i = 0; i < t->n_cipher_suites; i++)
-        TR_ADD(a, m->tls_params, cipher_suites) = t->cipher_suites[i];
+        if (mz_is_cipher(mz_str_c(t->cipher_suites[i])))
+            TR_ADD(a, m->tls_params, cipher_suites) = t->cipher_suites[i];
 }
 
 static pb_CertificateValidationContext *expected(struct mz_arena *a, const ist_ServerTLSSettings *t)

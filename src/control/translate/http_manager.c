@@ -45,6 +45,9 @@ static void add_filters(struct mz_view *v, struct mz_arena *a, pb_HttpConnection
                                      : tr_mesh_exchanges_within(v) ? TR_PIECE(v, HTTP_EXCHANGE_MESH)
                                                                    : TR_PIECE(v, HTTP_EXCHANGE_OUT);
     add_guards(v, a, m, at);
+    if (at->grpc_web)
+        TR_ADD(a, m, http_filters) =
+            tr_named_http_filter(a, "envoy.filters.http.grpc_web", TR_NEW(a, GrpcWeb));
     TR_ADD(a, m, http_filters) = TR_PIECE(v, GRPC_STATS);
     if (!in && v->alpn)
         TR_ADD(a, m, http_filters) = TR_PIECE(v, ALPN);
@@ -200,7 +203,7 @@ static void add_tcp_guards(struct mz_view *v, struct mz_arena *a, pb_FilterChain
 {
     static const struct tr_guards none;
     const struct tr_guards *g = class != TR_OUTBOUND && !to->silent ? tr_guards(v) : &none;
-    const struct tr_at at = { class, to->port };
+    const struct tr_at at = { class, to->port, false };
     const bool extended = !to->silent && !to->bare;
     for (size_t i = 0; i < g->n_custom_tcp; i++)
         TR_ADD(a, c, filters) = g->custom_tcp[i];

@@ -117,7 +117,8 @@ static void http_chain(struct inbound *in, const char *transport, const char *co
 {
     struct mz_arena *a = in->a;
     pb_FilterChain *c = add_chain(in, in->http_name, transport, alpn);
-    const struct tr_at at = { TR_INBOUND, in->target ? in->target->number : 0 };
+    const struct tr_at at = { TR_INBOUND, in->target ? in->target->number : 0,
+                              in->target && in->target->port->protocol == MZ_PROTOCOL_GRPC_WEB };
     pb_HttpConnectionManager *h = tr_http_manager(in->v, a, &at,
                                                   in->target ? TR_PRINTF(a, "inbound_%s;", in->name)
                                                              : TR_PRINTF(a, "%s;", in->cluster));

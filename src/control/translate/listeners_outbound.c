@@ -22,6 +22,7 @@ struct texts {
 struct chain {
     bool http;                   /* chosen by what the first bytes look like */
     bool proxied;                /* HTTP, and nothing else: clients know that there is a proxy */
+    bool grpc_web;               /* of whichever service was first at the port */
     char *name;                  /* of the routes */
     struct texts snis;           /* none: any */
     struct texts ranges;         /* of addresses, "10.0.0.0/8"; none: any */
@@ -153,6 +154,7 @@ static struct chain http_chain(struct plan *pl, const struct mz_service *s, cons
 {
     const bool own = kind == KIND_AUTO && !mz_str_eq(address, tr_wildcard(pl->v->proxy));
     return (struct chain){ .http = true,
+                           .grpc_web = p->protocol == MZ_PROTOCOL_GRPC_WEB,
                            .name = own ? TR_PRINTF(pl->a, "%.*s:%u", MZ_STR_ARG(s->host), p->port)
                                        : TR_PRINTF(pl->a, "%u", p->port) };
 }
@@ -184,7 +186,9 @@ static void add_chain(struct entry *e, struct chain c)
         if (same_match(&e->chains.v[i], &c))
             return; /* the older service has it */
     *mz_vec_push(&e->chains, MZ_MEM_XDS) = c;
-    const uint64_t match[] = { e->hash, c.http, c.rule, c.tcp.protocol, c.tcp.dynamic.n };
+    const uint64_t match[] = {
+        e->hash, c.http, c.grpc_web, c.rule, c.tcp.protocol, c.tcp.dynamic.n
+    };
     e->hash = mz_xxh64(match, sizeof(match), mz_xxh64(name, strlen(name), 0));
     e->hash = hash_texts(hash_texts(e->hash, c.snis), c.ranges);
 }
@@ -522,7 +526,7 @@ static pb_FilterChain *build_chain(struct mz_view *v, struct mz_arena *a, const 
             tr_name_document(a, &m->metadata, "virtual-service", c->vs->ns, c->vs->name);
         return m;
     }
-    const struct tr_at at = { TR_OUTBOUND, e->port };
+    const struct tr_at at = { TR_OUTBOUND, e->port, c->grpc_web };
     pb_HttpConnectionManager *h = tr_http_manager(
         v, a, &at, TR_PRINTF(a, "outbound_%.*s_%u;", MZ_STR_ARG(e->address), e->port));
     h->route_specifier_case = pb_HttpConnectionManager_ROUTE_SPECIFIER_RDS;
@@ -537,9 +541,11 @@ static pb_FilterChain *build_chain(struct mz_view *v, struct mz_arena *a, const 
     return m;
 }
 
-static bool matches_all(const struct chain *c)
+/* HTTP at an address that was said has it alone: nothing else of its port comes there. */
+static bool matches_all(const struct entry *e, const struct chain *c)
 {
-    return c->proxied || (!c->http && !c->snis.n && !c->ranges.n);
+    return c->proxied || (c->http && e->kind == KIND_HTTP) ||
+           (!c->http && !c->snis.n && !c->ranges.n);
 }
 
 static void match_chain(const struct mz_view *v, struct mz_arena *a, pb_FilterChain *m,
@@ -576,7 +582,7 @@ static void add_chains(struct mz_view *v, struct mz_arena *a, pb_Listener *m, co
     for (size_t i = 0; i < e->chains.n; i++) {
         const struct chain *c = &e->chains.v[i];
         pb_FilterChain *f = build_chain(v, a, e, c);
-        if (matches_all(c)) {
+        if (matches_all(e, c)) {
             all = f;
             continue;
         }
@@ -594,7 +600,7 @@ static void add_inspectors(struct mz_view *v, struct mz_arena *a, pb_Listener *m
 {
     bool http = false, sni = false;
     for (size_t i = 0; i < e->chains.n; i++) {
-        http |= e->chains.v[i].http && !e->chains.v[i].proxied;
+        http |= e->chains.v[i].http && !matches_all(e, &e->chains.v[i]);
         sni |= e->chains.v[i].snis.n != 0;
     }
     if (sni)

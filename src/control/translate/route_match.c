@@ -176,7 +176,9 @@ static void add_matcher(struct mz_arena *a, pb_RouteMatch *out, const char *name
     }
     pb_HeaderMatcher *h = header(a, name, m);
     h->invert_match = without;
-    h->treat_missing_header_as_empty = without && h->string_match;
+    h->treat_missing_header_as_empty =
+        without &&
+        h->header_match_specifier_case == pb_HeaderMatcher_HEADER_MATCH_SPECIFIER_STRING_MATCH;
     TR_ADD(a, out, headers) = h;
 }
 

@@ -301,6 +301,27 @@ static const struct {
       NULL },
     { "tlsDefaults: {cipherSuites: [A]}", WEB SERVER("tls: {mode: ISTIO_MUTUAL}"), GATEWAY, L,
       "0.0.0.0_443", "0.0.0.0_443", "cipher_suites" },
+    { "", WEB SERVER("tls: {mode: SIMPLE, credentialName: c, cipherSuites: [AES128-SHA, NO-SUCH]}"),
+      GATEWAY, L, "0.0.0.0_443", "\"cipher_suites\":[\"AES128-SHA\"]", NULL },
+    /* the PROXY header, whichever TLS follows */
+    { "", RULE("trafficPolicy: {proxyProtocol: {version: V2}}"), NODE, C, OUT,
+      "\"transport_socket\":{\"name\":\"envoy.transport_sockets.upstream_proxy_protocol\","
+      "\"typed_config\":{\"@type\":\"type.googleapis.com/envoy.extensions.transport_sockets.proxy_"
+      "protocol.v3.ProxyProtocolUpstreamTransport\",\"config\":{\"version\":\"V2\"},\"transport_"
+      "socket\":{\"name\":\"envoy.transport_sockets.raw_buffer\"",
+      "\"transport_socket\":{\"name\":\"envoy.transport_sockets.tls\",\"typed_config\":{\"@type\":"
+      "\"type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext\","
+      "\"common_tls_context\":{}}}]" },
+    /* gRPC from browsers */
+    { "", DOUBLE_SERVICE_OF("web", "80", "10.1.0.1", "grpc-web"), NODE, L, "0.0.0.0_80",
+      "\"envoy.filters.http.grpc_web\"", NULL },
+    { "", DOUBLE_SERVICE_OF("web", "80", "10.1.0.1", "grpc"), NODE, L, "0.0.0.0_80", "grpc_stats",
+      "grpc_web" },
+    /* HTTP at an address that was said has no second kind */
+    { "",
+      WEB "---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s, namespace: "
+          "demo}\nspec: {egress: [{bind: 127.0.0.2, hosts: ['./*']}]}\n",
+      NODE, L, "127.0.0.2_80", "outbound_127.0.0.2_80;", "default_filter_chain" },
     /* headers: their case, the host that was asked for, what is told of the workload */
     { PRESERVE, WEB, NODE, L, "0.0.0.0_80", KEEPS_CASE, NULL },
     { PRESERVE, WEB, NODE, L, "virtualInbound", KEEPS_CASE, NULL },
@@ -504,6 +525,13 @@ static const struct {
     enum mz_xds_type type;
     const char *name, *has, *lacks; /* as in cases */
 } featured[] = {
+    { { 0 },
+      SESSIONS("istio.io/persistent-session: c"),
+      NODE,
+      C,
+      OUT,
+      "\"override_host_status\":{\"statuses\":[\"HEALTHY\",\"DRAINING\",\"UNKNOWN\",\"DEGRADED\"]}",
+      NULL },
     { { .http10 = true }, WEB, NODE, L, "0.0.0.0_80", "\"accept_http_10\":true", NULL },
     { { .http10 = true }, WEB, NODE, L, "0.0.0.0_80", "[\"http/1.0\",\"http/1.1\",\"h2c\"]", NULL },
     { { 0 }, WEB, AT("HTTP10: '1'"), L, "0.0.0.0_80", "\"accept_http_10\":true", "[\"http/1.0\"" },
@@ -937,6 +965,41 @@ static void test_unready(void **state)
     assert_int_equal(bad, 0);
 }
 
+#define SLICE(number)                                                                              \
+    "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: api-" number      \
+    ", namespace: demo, labels: {kubernetes.io/service-name: api}}\n"                              \
+    "endpoints: [{addresses: [10.2.0.1], targetRef: {kind: Pod, name: a, namespace: demo}}]\n"     \
+    "ports: [{name: http, port: 81}]\n"
+/* Where a rule says how TLS is spoken, endpoints do not offer the mesh's; one that is in two slices is one. */
+static void test_endpoints_of_rules(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *tls;
+        bool offered;
+    } rows[] = { { "loadBalancer: {simple: RANDOM}", true },
+                 { "tls: {mode: ISTIO_MUTUAL}", true },
+                 { "tls: {mode: DISABLE}", false },
+                 { "tls: {mode: SIMPLE}", false } };
+    for (size_t i = 0; i < MZ_COUNT(rows); i++) {
+        const char *text =
+            mz_arena_printf(
+                arena, "%s%s}}\n",
+                BACKEND("") POD("a", "10.2.0.1", "n1", ", security.istio.io/tlsMode: istio")
+                    SLICE("1") SLICE("2") "---\napiVersion: networking.istio.io/v1\nkind: "
+                                          "DestinationRule\nmetadata: {name: api, namespace: "
+                                          "demo}\nspec: {host: api, trafficPolicy: {",
+                rows[i].tls)
+                .p;
+        const char *got = ask("", text, HERE, E, "outbound|81||api.demo.svc.cluster.local");
+        if (!strstr(got, "\"tlsMode\":\"istio\"") == rows[i].offered)
+            fail_msg("%s: %s", rows[i].tls, got);
+        const char *first = strstr(got, "10.2.0.1");
+        assert_non_null(first);
+        assert_null(strstr(first + 1, "10.2.0.1"));
+    }
+}
+
 /* ---- namespaces ---- */
 
 static void test_namespaces_that_are_looked_at(void **state)
@@ -1044,6 +1107,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_features, up, down),
         cmocka_unit_test_setup_teardown(test_places, up, down),
         cmocka_unit_test_setup_teardown(test_unready, up, down),
+        cmocka_unit_test_setup_teardown(test_endpoints_of_rules, up, down),
         cmocka_unit_test_setup_teardown(test_namespaces_that_are_looked_at, up, down),
         cmocka_unit_test_setup_teardown(test_verdicts, up, down),
     };
