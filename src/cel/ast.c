@@ -44,7 +44,7 @@ static struct node *constant(struct build *b, const pb_Constant *c)
     return build_const(b, v);
 }
 
-static struct node *select(struct build *b, const pb_Expr_Select *s)
+static struct node *select_field(struct build *b, const pb_Expr_Select *s)
 {
     struct node *of = s->operand ? expr(b, s->operand) : refuse(b, "select_expr without operand");
     return of ? build_select(b, of, mz_str_c(s->field), s->test_only != 0) : NULL;
@@ -123,7 +123,7 @@ static struct node *expr(struct build *b, const pb_Expr *e)
     case pb_Expr_EXPR_KIND_IDENT_EXPR:
         return build_ident(b, mz_str_c(e->ident_expr->name));
     case pb_Expr_EXPR_KIND_SELECT_EXPR:
-        return select(b, e->select_expr);
+        return select_field(b, e->select_expr);
     case pb_Expr_EXPR_KIND_CALL_EXPR:
         return call(b, e->call_expr);
     case pb_Expr_EXPR_KIND_LIST_EXPR:
