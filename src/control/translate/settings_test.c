@@ -312,6 +312,11 @@ static const struct {
       "\"transport_socket\":{\"name\":\"envoy.transport_sockets.tls\",\"typed_config\":{\"@type\":"
       "\"type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext\","
       "\"common_tls_context\":{}}}]" },
+    /* headers that must not be there */
+    { "", WEB ROUTED("match: [{withoutHeaders: {x-a: {exact: b}}}]"), NODE, R, "80",
+      "\"treat_missing_header_as_empty\":true", NULL },
+    { "", WEB ROUTED("match: [{withoutHeaders: {x-a: {}}}]"), NODE, R, "80",
+      "\"present_match\":true", "treat_missing" },
     /* gRPC from browsers */
     { "", DOUBLE_SERVICE_OF("web", "80", "10.1.0.1", "grpc-web"), NODE, L, "0.0.0.0_80",
       "\"envoy.filters.http.grpc_web\"", NULL },
