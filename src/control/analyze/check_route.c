@@ -411,8 +411,25 @@ static bool as_delegate(const ist_VirtualService *m, struct mz_err *err)
     return m->n_http ? true : AT(mz_err_set(err, "is required"), "hosts");
 }
 
+/* Each host has all routes, and each match of one is a route of its own at a proxy. */
+static bool lengths(const ist_VirtualService *m, struct mz_err *err)
+{
+    enum { MAX_HOSTS = 10000, MAX_ALL = 65536 };
+    size_t routes = m->n_tcp + m->n_tls;
+    if (m->n_hosts > MAX_HOSTS)
+        return AT(mz_err_set(err, "has %zu items, at most %d may be", m->n_hosts, MAX_HOSTS),
+                  "hosts");
+    for (size_t i = 0; i < m->n_http; i++)
+        routes += m->http[i]->n_match ? m->http[i]->n_match : 1;
+    const size_t all = (m->n_hosts ? m->n_hosts : 1) * routes;
+    return all <= MAX_ALL ||
+           mz_err_set(err, "hosts and matches multiply to %zu, at most %d may be", all, MAX_ALL);
+}
+
 bool mz_check_virtual_service(const ist_VirtualService *m, struct mz_err *err)
 {
+    if (!lengths(m, err))
+        return false;
     if (!m->n_hosts && !as_delegate(m, err))
         return false;
     if (!m->n_http && !m->n_tcp && !m->n_tls)

@@ -307,10 +307,37 @@ bool mz_check_exports(char *const *v, size_t n, bool may_be_nobody, struct mz_er
     return true;
 }
 
+/* Lists are as long as Istio's definition of the kind lets them be; what they multiply to is bounded, too. */
+static bool lengths(const ist_ServiceEntry *e, struct mz_err *err)
+{
+    enum { MAX = 256, MAX_ENDPOINTS = 4096, MAX_PORTS_ALL = 16384, MAX_ENDPOINTS_ALL = 262144 };
+    const struct {
+        const char *path;
+        size_t n, most;
+    } lists[] = { { "hosts", e->n_hosts, MAX },
+                  { "addresses", e->n_addresses, MAX },
+                  { "ports", e->n_ports, MAX },
+                  { "endpoints", e->n_endpoints, MAX_ENDPOINTS } };
+    for (size_t i = 0; i < MZ_COUNT(lists); i++)
+        if (lists[i].n > lists[i].most)
+            return AT(
+                mz_err_set(err, "has %zu items, at most %zu may be", lists[i].n, lists[i].most),
+                "%s", lists[i].path);
+    const size_t names = e->n_hosts * e->n_ports,
+                 listeners = names * (e->n_addresses ? e->n_addresses : 1),
+                 endpoints = names * e->n_endpoints;
+    if (listeners > MAX_PORTS_ALL)
+        return mz_err_set(err, "hosts, ports and addresses multiply to %zu, at most %d may be",
+                          listeners, MAX_PORTS_ALL);
+    return endpoints <= MAX_ENDPOINTS_ALL ||
+           mz_err_set(err, "hosts, ports and endpoints multiply to %zu, at most %d may be",
+                      endpoints, MAX_ENDPOINTS_ALL);
+}
+
 bool mz_check_service_entry(const ist_ServiceEntry *e, struct mz_err *err)
 {
-    return hosts(e, err) && addresses(e, err) && ports(e, err) && endpoints(e, err) &&
-           dynamic(e, err) && several_hosts(e, err) &&
+    return lengths(e, err) && hosts(e, err) && addresses(e, err) && ports(e, err) &&
+           endpoints(e, err) && dynamic(e, err) && several_hosts(e, err) &&
            mz_check_exports(e->export_to, e->n_export_to, true, err);
 }
 

@@ -60,8 +60,9 @@ void hosts_init(struct hosts *h, struct mz_documents *d)
     {
         const struct mz_node *list = mz_node_at((*it)->tree, "spec.hosts");
         const struct mz_str *scopes = export_scopes(d, *it);
+        size_t told = 0;
         for (size_t i = 0; i < mz_node_count(list); i++)
-            for (const struct mz_str *s = scopes; s->n; s++) {
+            for (const struct mz_str *s = scopes; s->n && told++ < MAX_PRODUCT; s++) {
                 const struct mz_str host = scalar_text(list->list[i]);
                 put(h, *s, host_fqdn(host, (*it)->ns, d->arena), *it);
                 if (host.n && host.p[0] == '*')

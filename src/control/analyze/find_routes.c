@@ -439,8 +439,9 @@ static void conflicts(struct mz_documents *d)
     objects_foreach(it, d, "VirtualService")
     {
         const struct mz_node *list = mz_node_at((*it)->tree, "spec.hosts");
+        size_t told = 0;
         for (const struct mz_str *s = export_scopes(d, *it); is_of_mesh(*it) && s->n; s++)
-            for (size_t i = 0; i < mz_node_count(list); i++)
+            for (size_t i = 0; i < mz_node_count(list) && told++ < MAX_PRODUCT; i++)
                 claim_host(&claims, d, *s, *it, text(list->list[i]));
     }
     tell_claims(d, &claims);

@@ -89,9 +89,10 @@ static void claim_ports(struct port_claims *c, struct mz_documents *d,
 {
     const struct mz_node *hosts = mz_node_at(entry->tree, "spec.hosts"),
                          *ports = mz_node_at(entry->tree, "spec.ports");
+    const size_t before = c->v.n;
     for (const struct mz_str *s = export_scopes(d, entry); s->n; s++)
         for (size_t i = 0; i < mz_node_count(hosts); i++)
-            for (size_t j = 0; j < mz_node_count(ports); j++) {
+            for (size_t j = 0; j < mz_node_count(ports) && c->v.n - before < MAX_PRODUCT; j++) {
                 struct mz_str p = mz_arena_dup(d->arena, mz_node_text(ports->list[j], "protocol"));
                 for (size_t k = 0; k < p.n; k++)
                     if (p.p[k] >= 'a' && p.p[k] <= 'z')

@@ -89,6 +89,7 @@ const struct mz_object *hosts_find(const struct hosts *h, const struct mz_object
 /* ---- findings ---- */
 uint32_t name_line(const struct mz_object *o); /* of its metadata.name */
 /* Of one object the first MAX_FINDINGS, then that there are more. */
+enum { MAX_PRODUCT = 20000 }; /* of one object: hosts that stand beside ports or namespaces */
 enum { MAX_FINDINGS = 100, MAX_FINDINGS_ALL = 500000 };
 bool found_enough(const struct mz_documents *d, const struct mz_object *of);
 __attribute__((format(printf, 6, 7))) void found(struct mz_documents *d, enum mz_level level, unsigned code,

@@ -1,7 +1,11 @@
 /* Delegation: a route of one VirtualService whose rest stands in another. */
 #include "control/model/virtual_merge.h"
 
+#include "base/log.h"
+
 enum { MAX_MATCHES = 4096 }; /* of one route: roots and delegates multiply */
+/* Of one VirtualService with what it delegates: matches that are made, one at each of its hosts, and routes that are tried. */
+enum { MAX_ALL = 65536, MAX_PAIRS = 1000000 };
 
 /* ---- can both hold? ---- */
 
@@ -147,7 +151,20 @@ static ist_HTTPMatchRequest *join(struct mz_arena *a, const ist_HTTPMatchRequest
     return m;
 }
 
-/* False: one of the delegate's matches lies outside of all of the root's. */
+/* Each of the delegate's matches lies within one of the root's. */
+static bool fits(const ist_HTTPRoute *root, ist_HTTPMatchRequest *const *leaf, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        bool any = false;
+        for (size_t k = 0; k < root->n_match && !any; k++)
+            any = !conflict(root->match[k], leaf[i]);
+        if (!any)
+            return false;
+    }
+    return true;
+}
+
+/* False: one of the delegate's matches lies outside of all of the root's. Before, nothing was made for it. */
 static bool join_matches(struct mz_arena *a, const ist_HTTPRoute *root, ist_HTTPRoute *out)
 {
     ist_HTTPMatchRequest **leaf = out->match;
@@ -159,6 +176,8 @@ static bool join_matches(struct mz_arena *a, const ist_HTTPRoute *root, ist_HTTP
         out->n_match = root->n_match;
         return true;
     }
+    if (!fits(root, leaf, leaf_n))
+        return false;
     const size_t all = root->n_match * leaf_n, room = all < MAX_MATCHES ? all : MAX_MATCHES;
     out->match = mz_arena_alloc(a, room * sizeof(*out->match));
     out->n_match = 0;
@@ -176,10 +195,11 @@ static bool join_matches(struct mz_arena *a, const ist_HTTPRoute *root, ist_HTTP
 static ist_HTTPRoute *join_routes(struct mz_arena *a, const ist_HTTPRoute *root,
                                   const ist_HTTPRoute *leaf)
 {
-    ist_HTTPRoute *m = mz_arena_new0(a, ist_HTTPRoute);
-    *m = *leaf;
-    if (!join_matches(a, root, m))
+    ist_HTTPRoute joined = *leaf;
+    if (!join_matches(a, root, &joined))
         return NULL;
+    ist_HTTPRoute *m = mz_arena_new0(a, ist_HTTPRoute);
+    *m = joined;
     m->name = join_names(a, root->name, leaf->name);
     m->rewrite = m->rewrite ? m->rewrite : root->rewrite;
     m->direct_response = m->direct_response ? m->direct_response : root->direct_response;
@@ -216,15 +236,29 @@ static const struct mz_virtual *delegate_of(struct model_draft *d, const struct 
                                                                                        : NULL;
 }
 
-/* What stands in the place of one route of @v; each at most once into @out, which has room for all. */
-static void expand(struct model_draft *d, struct mz_virtual *v, const ist_HTTPRoute *root,
-                   const struct mz_virtual *leaf, ist_VirtualService *out)
+struct expanding {
+    struct model_draft *d;
+    struct mz_virtual *v;
+    ist_VirtualService *out;
+    size_t pairs, matches, room; /* tried; made, of as many as may be */
+};
+
+static void add_route(struct expanding *e, ist_HTTPRoute *r)
 {
-    v->hash = mz_xxh64(&v->hash, sizeof(v->hash), leaf ? leaf->hash : 0);
+    e->matches += r->n_match ? r->n_match : 1;
+    e->out->http[e->out->n_http++] = r;
+}
+
+/* What stands in the place of one route of @v; each at most once into @out, which has room for all. */
+static void expand(struct expanding *e, const ist_HTTPRoute *root, const struct mz_virtual *leaf)
+{
+    e->v->hash = mz_xxh64(&e->v->hash, sizeof(e->v->hash), leaf ? leaf->hash : 0);
     for (size_t i = 0; leaf && i < leaf->spec->n_http; i++) {
-        ist_HTTPRoute *one = join_routes(d->m->arena, root, leaf->spec->http[i]);
+        if (e->matches >= e->room || e->pairs++ >= MAX_PAIRS)
+            return;
+        ist_HTTPRoute *one = join_routes(e->d->m->arena, root, leaf->spec->http[i]);
         if (one)
-            out->http[out->n_http++] = one;
+            add_route(e, one);
     }
 }
 
@@ -235,6 +269,7 @@ void model_merge_delegates(struct model_draft *d, struct mz_virtual *v,
         return;
     const ist_VirtualService *from = v->spec;
     ist_VirtualService *m = mz_arena_new0(d->m->arena, ist_VirtualService);
+    struct expanding e = { d, v, m, .room = MAX_ALL / (from->n_hosts ? from->n_hosts : 1) };
     size_t room = 0;
     const struct mz_virtual **to = mz_arena_alloc(d->scratch, from->n_http * sizeof(*to));
     for (size_t i = 0; i < from->n_http; i++) {
@@ -242,13 +277,19 @@ void model_merge_delegates(struct model_draft *d, struct mz_virtual *v,
             from->http[i]->delegate ? delegate_of(d, v, from->http[i]->delegate, delegates) : NULL;
         room += to[i] ? to[i]->spec->n_http : 1;
     }
+    room = room < e.room + from->n_http ? room : e.room + from->n_http;
     *m = *from;
     m->http = mz_arena_alloc(d->m->arena, room * sizeof(*m->http));
     m->n_http = 0;
     for (size_t i = 0; i < from->n_http; i++)
         if (from->http[i]->delegate)
-            expand(d, v, from->http[i], to[i], m);
+            expand(&e, from->http[i], to[i]);
         else
-            m->http[m->n_http++] = from->http[i];
+            add_route(&e, from->http[i]);
+    if (e.matches >= e.room || e.pairs > MAX_PAIRS)
+        MZ_LOG(WARN, config,
+               "VirtualService/%.*s/%.*s: routes of what it delegates are left out: hosts and "
+               "matches may multiply to %d, of %d routes that are tried",
+               MZ_STR_ARG(v->ns), MZ_STR_ARG(v->name), MAX_ALL, MAX_PAIRS);
     v->spec = m;
 }

@@ -175,6 +175,14 @@ static struct mz_str name_in(const struct mz_node *doc)
     return n && n->value->kind == MZ_NODE_STR ? n->value->text : MZ_STR("");
 }
 
+/* An API server keeps no more of one object: checks may compare its parts with each other. */
+static bool is_small(const ProtobufCMessage *m, struct mz_err *err)
+{
+    enum { MAX = 1536 << 10 };
+    const size_t n = protobuf_c_message_get_packed_size(m);
+    return n <= MAX || mz_err_set(err, "is %zu bytes large, at most %d may be", n, MAX);
+}
+
 static bool read_body(const struct at *at, const struct mz_node *doc, enum mz_kind k,
                       ProtobufCMessage **out, struct mz_err *err)
 {
@@ -187,7 +195,8 @@ static bool read_body(const struct at *at, const struct mz_node *doc, enum mz_ki
                                 .texts = !info->strict,
                                 .units = true,
                                 .fractions = true };
-    if (mz_msg_from_tree(&ctx, tree, info->type, out, err) && mz_check_object(k, *out, err)) {
+    if (mz_msg_from_tree(&ctx, tree, info->type, out, err) && is_small(*out, err) &&
+        mz_check_object(k, *out, err)) {
         if (info->told)
             tell_unknown(at, &ctx, "spec.");
         keep_certificates(k, name_in(doc), *out);

@@ -1,0 +1,142 @@
+"""Documents of tenants that want time or memory without bound: refused by name and limit, or served within bounds; others go on (H01-H03, E12)."""
+import resource
+import subprocess
+
+import pytest
+
+import control
+from wire import until
+
+SANITIZED = control.MIZZEND.exists() and b"__asan_init" in control.MIZZEND.read_bytes()
+CTL = control.MIZZEND.with_name("mizzenctl")
+pytestmark = pytest.mark.skipif(not control.MIZZEND.exists(), reason="mizzend is not built")
+NODE = '{"id": "sidecar~10.1.0.1~p.t~t.svc.cluster.local", "metadata": {"NAMESPACE": "t", "LABELS": {"app": "web"}}}'
+OTHERS = """apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: t}
+spec: {clusterIP: 10.9.0.1, selector: {app: web}, ports: [{name: http, port: 80}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: others, namespace: t}
+spec: {hosts: [web], http: [{timeout: 7s, route: [{destination: {host: web}}]}]}
+"""
+ROUTE = "route: [{destination: {host: web}}]"
+
+
+def doc(kind, spec, name="bomb", group="networking.istio.io/v1"):
+    return f"apiVersion: {group}\nkind: {kind}\nmetadata: {{name: {name}, namespace: t}}\nspec: {{{spec}}}\n"
+
+
+def each(n, text):
+    return ", ".join(text % i for i in range(1, n + 1))
+
+
+def address(i):
+    return f"10.{i >> 16}.{i >> 8 & 255}.{i & 255}"
+
+
+def entry(hosts=1, ports=1, addresses=0, endpoints=0):
+    return doc("ServiceEntry", "resolution: STATIC, hosts: [%s], ports: [%s]%s%s" % (
+        each(hosts, "a%d.com"), ", ".join(f"{{number: {i}, name: p{i}, protocol: HTTP}}" for i in range(1, ports + 1)),
+        f", addresses: [{', '.join(address(i) for i in range(addresses))}]" if addresses else "",
+        f", endpoints: [{', '.join(f'{{address: {address(i)}}}' for i in range(endpoints))}]" if endpoints else ""))
+
+
+REFUSED = {
+    "hosts": (entry(hosts=257), "ServiceEntry/t/bomb: spec.hosts: has 257 items, at most 256 may be"),
+    "ports": (entry(ports=65000), "ServiceEntry/t/bomb: spec.ports: has 65000 items, at most 256 may be"),
+    "addresses": (entry(addresses=257), "ServiceEntry/t/bomb: spec.addresses: has 257 items, at most 256 may be"),
+    "endpoints": (entry(endpoints=65000), "ServiceEntry/t/bomb: spec.endpoints: has 65000 items, at most 4096 may be"),
+    "listeners": (entry(hosts=200, ports=100), "ServiceEntry/t/bomb: spec: hosts, ports and addresses multiply to 20000, at most 16384 may be"),
+    "product": (entry(hosts=2, ports=50, endpoints=4000), "ServiceEntry/t/bomb: spec: hosts, ports and endpoints multiply to 400000, at most 262144 may be"),
+    "hosts of a route": (doc("VirtualService", f"hosts: [{each(10001, 'a%d.com')}], http: [{{{ROUTE}}}]"),
+                         "VirtualService/t/bomb: spec.hosts: has 10001 items, at most 10000 may be"),
+    "hosts and routes": (doc("VirtualService", f"hosts: [{each(3000, 'a%d.com')}], http: [{each(3000, '{match: [{uri: {prefix: /a%d}}], ' + ROUTE + '}')}]"),
+                         "VirtualService/t/bomb: spec: hosts and matches multiply to 9000000, at most 65536 may be"),
+    "regex": (doc("VirtualService", f"hosts: [x], http: [{{match: [{{uri: {{regex: '{'(a|b)' * 200000}'}}}}], {ROUTE}}}]"),
+              "VirtualService/t/bomb: spec.http[0].match[0].uri.regex: is longer than 1024 bytes"),
+    "repetition": (doc("VirtualService", "hosts: [x], http: [{match: [{uri: {regex: '(((a{1,1000}){1,1000}){1,1000})'}}], " + ROUTE + "}]"),
+                   "VirtualService/t/bomb: spec.http[0].match[0].uri.regex: invalid regex"),
+    "aliases": ("a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(f"{chr(98 + i)}: &{chr(98 + i)} [{','.join(['*' + chr(97 + i)] * 10)}]\n" for i in range(12)),
+                "aliases unfold to too many values"),
+    "depth": ("[" * 200000, "nested too deeply"),
+    "patches": (doc("EnvoyFilter", f"configPatches: [{each(10000, '{applyTo: CLUSTER, match: {context: ANY}, patch: {operation: MERGE, value: {connect_timeout: %ds}}}')}]",
+                    group="networking.istio.io/v1alpha3"), "EnvoyFilter/t/bomb: spec.config_patches: may have at most 500, has 10000"),
+    "host": (doc("VirtualService", f"hosts: [{'a' * 1000000}], http: [{{{ROUTE}}}]"), "VirtualService/t/bomb: spec.hosts[0]:"),
+    "name": (doc("VirtualService", f"hosts: [x], http: [{{{ROUTE}}}]", name="a" * 1000000), "metadata.name:"),
+    "large": (doc("VirtualService", f"hosts: [x], http: [{{{ROUTE}, headers: {{request: {{set: {{x: {'a' * 1700000}}}}}}}}}]"),
+              "VirtualService/t/bomb: spec: is 1700"),
+    "delegates": ("---\n".join(doc("VirtualService", "%shttp: [{delegate: {name: d%d}}]" % ("" if i else "hosts: [x], ", (i + 1) % 50), name=f"d{i}")
+                               for i in range(50)), "VirtualService/t/d1: spec.http[0].delegate: what is delegated cannot delegate"),
+}
+SERVED = {
+    "routes": doc("VirtualService", f"hosts: [x], http: [{each(10000, '{match: [{uri: {prefix: /a%d}}], ' + ROUTE + '}')}]"),
+    "delegated": doc("VirtualService", f"hosts: [x], http: [{each(1500, '{match: [{uri: {prefix: /a%d}}], delegate: {name: leaf}}')}]", name="root") + "---\n"
+    + doc("VirtualService", f"http: [{each(1500, '{match: [{uri: {prefix: /a%d}}], ' + ROUTE + '}')}]", name="leaf"),
+    "lists": doc("AuthorizationPolicy", "rules: [{from: [{source: {ipBlocks: [%s]}}], when: [{key: source.namespace, values: [%s]}]}]" % (
+        ", ".join(f"10.{i >> 8}.{i & 255}.0/24" for i in range(20000)), each(10000, "n%d")), group="security.istio.io/v1"),
+    "everything imported": doc("Sidecar", "egress: [{hosts: ['*/*', './*']}]"),
+    "many documents": "---\n".join(doc("DestinationRule", f"host: a{i}.com", name=f"r{i}") for i in range(100000)),
+    "faulty documents": "---\n".join(doc("DestinationRule", f"hots: a{i}.com", name=f"r{i}") for i in range(20000)),
+}
+
+
+def run(args, seconds=6, mb=500):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds * (8 if SANITIZED else 1),) * 2)
+        if not SANITIZED:
+            resource.setrlimit(resource.RLIMIT_AS, (mb << 20, mb << 20))
+    return subprocess.run(args, capture_output=True, text=True, preexec_fn=limit)
+
+
+def bomb(tmp_path, text):
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "bomb.yaml").write_text(text)
+    (docs / "others.yaml").write_text(OTHERS)
+    return docs
+
+
+def others_are_served(tmp_path, docs):
+    (tmp_path / "node.json").write_text(NODE)
+    r = run([control.MIZZEND, "--mode", "dump", "-c", docs, "--node", tmp_path / "node.json", "--output", tmp_path / "out"])
+    assert r.returncode == 0, f"{r.returncode} {r.stderr[-500:]}"
+    assert '"7s"' in (tmp_path / "out" / "rds.json").read_text(), "the route of somebody else"
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_by_name_and_limit(tmp_path, name):
+    text, error = REFUSED[name]
+    docs = bomb(tmp_path, text)
+    r = run([control.MIZZEND, "--mode", "validate", "-c", docs])
+    assert r.returncode == 1 and error in r.stdout, f"{r.returncode} {r.stdout[:600]} {r.stderr[-300:]}"
+    others_are_served(tmp_path, docs)
+    assert run([CTL, "analyze", docs / "bomb.yaml"]).returncode in (0, 65, 79)
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_served_within_bounds(tmp_path, name):
+    docs = bomb(tmp_path, SERVED[name])
+    assert run([control.MIZZEND, "--mode", "validate", "-c", docs]).returncode == (1 if name == "faulty documents" else 0)
+    others_are_served(tmp_path, docs)
+    assert run([CTL, "analyze", docs / "bomb.yaml"]).returncode in (0, 79)
+
+
+def test_what_is_delegated_is_cut_and_told(tmp_path):
+    docs = bomb(tmp_path, SERVED["delegated"])
+    (tmp_path / "node.json").write_text(NODE)
+    r = run([control.MIZZEND, "--mode", "dump", "-c", docs, "--node", tmp_path / "node.json", "--output", tmp_path / "out"])
+    assert "VirtualService/t/root: routes of what it delegates are left out" in r.stderr, r.stderr[-500:]
+
+
+def test_the_last_good_one_goes_on(tmp_path):
+    m = control.Mizzend(tmp_path, {"others.yaml": OTHERS})
+    try:
+        for name in ("regex", "repetition", "large"):
+            text, error = REFUSED[name]
+            m.write("others.yaml", OTHERS.partition("---")[0] + "---\n" + text.replace("name: bomb", "name: others"))
+            until(lambda: error.replace("bomb", "others") in m.log(), 30, name)
+            assert '"7s"' in m.page("/debug/configz"), "the last good version"
+    finally:
+        m.stop()
