@@ -98,7 +98,8 @@ def alone():
         return
     os.environ["MIZZEN_TOUR"] = "1"
     if os.geteuid() == 0:
-        hide = 'mkdir -p /run/mizzen && mount -t tmpfs -o mode=700 mizzen /run/mizzen && exec "$@"'
+        # Not /run/mizzen alone: whoever ends the last mesh outside removes that folder, and what is mounted on it goes with it.
+        hide = 'mount -t tmpfs -o mode=755 mizzen /run && exec "$@"'
         os.execvp("unshare", ["unshare", "-m", "sh", "-c", hide, "sh", sys.executable, __file__, *sys.argv[1:]])
     os.environ["XDG_RUNTIME_DIR"] = folder = tempfile.mkdtemp(prefix="mizzen-tour.")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

@@ -15,6 +15,7 @@ from wire import patient, until  # noqa: E402
 
 SDS, XDS = "var/run/secrets/workload-spiffe-uds/socket", "etc/istio/proxy/XDS"
 NOBODY = 65534
+PYTHON = os.path.realpath(sys.executable)  # the system's: others may not enter the folder that this one is in
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def stranger(path):
     """What nobody reads when he dials there."""
     folder = os.open(path.parent, os.O_PATH)
     code = f"import socket; s = socket.socket(socket.AF_UNIX); s.settimeout(20); s.connect('/proc/self/fd/{folder}/{path.name}'); print(len(s.recv(100)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=patient(30), user=NOBODY, group=NOBODY, extra_groups=[], pass_fds=[folder])
+    done = subprocess.run([PYTHON, "-c", code], capture_output=True, text=True, timeout=patient(30), user=NOBODY, group=NOBODY, extra_groups=[], pass_fds=[folder])
     os.close(folder)
     return done.stdout + done.stderr.rpartition("\n ")[2]
 
@@ -98,7 +99,7 @@ def test_h10_a_second_process(ours):
     path.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_PATH)
     serve = f"import socket; s = socket.socket(socket.AF_UNIX); s.bind('/proc/self/fd/{folder}/{path.name}'); s.listen(); print(flush=True); input()"
-    with subprocess.Popen([sys.executable, "-c", serve], stdin=subprocess.PIPE, stdout=subprocess.PIPE, user=NOBODY, group=NOBODY, extra_groups=[], pass_fds=[folder]) as p:
+    with subprocess.Popen([PYTHON, "-c", serve], stdin=subprocess.PIPE, stdout=subprocess.PIPE, user=NOBODY, group=NOBODY, extra_groups=[], pass_fds=[folder]) as p:
         os.close(folder)
         p.stdout.readline()
         a.start()
