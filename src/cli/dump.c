@@ -64,20 +64,26 @@ static const struct mz_node *lists_joined(const struct mz_node *x, const struct 
     return out;
 }
 
-/* @x with what the lists of @y hold behind its own. */
+/* @x with what @y has behind it: lists of the same name are one. */
 static const struct mz_node *parts_joined(const struct mz_node *x, const struct mz_node *y,
                                           struct mz_arena *a)
 {
     struct mz_node *out = mz_arena_alloc0(a, sizeof(*out));
-    struct mz_pair *pairs = mz_arena_alloc0(a, ((size_t)x->n + 1) * sizeof(*pairs));
-    for (uint32_t i = 0; i < x->n; i++) {
+    struct mz_pair *pairs = mz_arena_alloc0(a, ((size_t)x->n + y->n + 1) * sizeof(*pairs));
+    uint32_t n = x->n;
+    for (uint32_t i = 0; i < x->n; i++)
         pairs[i] = x->pairs[i];
-        for (uint32_t j = 0; j < y->n; j++)
-            if (mz_str_eq(pairs[i].key, y->pairs[j].key) && pairs[i].value->kind == MZ_NODE_LIST &&
-                y->pairs[j].value->kind == MZ_NODE_LIST)
-                pairs[i].value = lists_joined(pairs[i].value, y->pairs[j].value, a);
+    for (uint32_t j = 0; j < y->n; j++) {
+        uint32_t i = 0;
+        while (i < x->n && !mz_str_eq(pairs[i].key, y->pairs[j].key))
+            i++;
+        if (i == x->n)
+            pairs[n++] = y->pairs[j];
+        else if (pairs[i].value->kind == MZ_NODE_LIST && y->pairs[j].value->kind == MZ_NODE_LIST)
+            pairs[i].value = lists_joined(pairs[i].value, y->pairs[j].value, a);
     }
     *out = *x;
+    out->n = n;
     out->pairs = pairs;
     return out;
 }

@@ -41,6 +41,14 @@ static const struct type {
     { "NDS", "istio.networking.nds.v1.NameTable", 6, false },
 };
 
+static const struct type *type_of(size_t column)
+{
+    size_t i = 0;
+    while (types[i].column != column)
+        i++;
+    return &types[i];
+}
+
 /* What is listed of all proxies: those that were asked for, by name. */
 struct statuses {
     const struct mz_node **v;
@@ -175,30 +183,33 @@ static json_t *text_of(struct mz_str s)
     return json_stringn(s.p ? s.p : "", s.n);
 }
 
-static json_t *client_config(const struct mz_node *p)
+static json_t *config_state(const struct type *t, const struct mz_node *r)
+{
+    char url[160];
+    const char *state = state_of(r);
+    const struct mz_str sent = mz_node_text(r, "sentTime"), error = mz_node_text(r, "lastError");
+    (void)snprintf(url, sizeof(url), "type.googleapis.com/%s", t->type);
+    json_t *one = json_pack("{s:s,s:s}", "typeUrl", url, "configStatus",
+                            strcmp(state, "NOT SENT") == 0 ? "NOT_SENT" : state);
+    if (sent.n)
+        (void)json_object_set_new(one, "lastUpdated", text_of(sent));
+    if (error.n)
+        (void)json_object_set_new(
+            one, "errorState",
+            json_pack("{s:o,s:o}", "lastUpdateAttempt", text_of(sent), "details", text_of(error)));
+    return one;
+}
+
+static json_t *client_config(const struct statuses *all, const struct mz_node *p)
 {
     json_t *configs = json_array();
     const struct mz_str id = mz_node_text(p, "proxy");
     const ptrdiff_t dot = mz_str_rchr(id, '.'); /* POD.NAMESPACE */
-    for (size_t i = 0; i < MZ_COUNT(types); i++)
-        for (size_t k = 0; k < MZ_COUNT(types); k++) {
-            const struct mz_node *r = types[k].column == i ? resource_of(p, types[k].type) : NULL;
-            char url[160];
-            if (!r)
-                continue;
-            (void)snprintf(url, sizeof(url), "type.googleapis.com/%s", types[k].type);
-            const char *state = state_of(r);
-            json_t *one = json_pack("{s:s,s:s}", "typeUrl", url, "configStatus",
-                                    strcmp(state, "NOT SENT") == 0 ? "NOT_SENT" : state);
-            if (mz_node_text(r, "sentTime").n)
-                (void)json_object_set_new(one, "lastUpdated", text_of(mz_node_text(r, "sentTime")));
-            if (mz_node_text(r, "lastError").n)
-                (void)json_object_set_new(one, "errorState",
-                                          json_pack("{s:o,s:o}", "lastUpdateAttempt",
-                                                    text_of(mz_node_text(r, "sentTime")), "details",
-                                                    text_of(mz_node_text(r, "lastError"))));
-            (void)json_array_append_new(configs, one);
-        }
+    for (size_t i = 0; i < all->columns_n; i++) {
+        const struct mz_node *r = resource_of(p, all->columns[i]->type);
+        if (r)
+            (void)json_array_append_new(configs, config_state(all->columns[i], r));
+    }
     return json_pack("{s:s,s:{s:o,s:{s:o,s:o,s:o}},s:o}", "@type",
                      "type.googleapis.com/envoy.service.status.v3.ClientConfig", "node", "id",
                      text_of(id), "metadata", "CLUSTER_ID", text_of(mz_node_text(p, "cluster_id")),
@@ -212,10 +223,9 @@ static void print_for_machines(const struct statuses *all, const struct status_o
 {
     json_t *resources = json_array();
     for (size_t i = 0; i < all->n; i++)
-        (void)json_array_append_new(resources, client_config(all->v[i]));
-    char identifier[400];
-    (void)snprintf(identifier, sizeof(identifier), "{\"Component\":\"istiod\",\"ID\":\"%s\"}",
-                   o->plane);
+        (void)json_array_append_new(resources, client_config(all, all->v[i]));
+    json_t *who = json_pack("{s:s,s:s}", "Component", "istiod", "ID", o->plane);
+    char *identifier = json_dumps(who, JSON_COMPACT);
     json_t *root = json_pack("{s:o,s:s,s:{s:s}}", "resources", resources, "typeUrl",
                              "type.googleapis.com/envoy.service.status.v3.ClientConfig",
                              "controlPlane", "identifier", identifier);
@@ -225,7 +235,9 @@ static void print_for_machines(const struct statuses *all, const struct status_o
     if (n)
         show_print(n, yaml ? SHOW_YAML : SHOW_JSON, false, stdout);
     free(text); /* jansson's */
+    free(identifier);
     json_decref(root);
+    json_decref(who);
 }
 
 /* ---- which ---- */
@@ -246,14 +258,14 @@ static bool choose(const struct dump *d, const char *proxy, struct statuses *out
     if (proxy && !out->n)
         return mz_err_set(err, "no proxy \"%.200s\" is connected%s", proxy, mz_near_text(&near));
     qsort(out->v, out->n, sizeof(*out->v), compare);
-    for (size_t i = 0; i < MZ_COUNT(types); i++)
-        for (size_t k = 0; k < MZ_COUNT(types); k++) {
-            bool seen = types[k].always;
-            for (size_t j = 0; j < out->n; j++)
-                seen |= resource_of(out->v[j], types[k].type) != NULL;
-            if (types[k].column == i && seen)
-                out->columns[out->columns_n++] = &types[k];
-        }
+    for (size_t i = 0; i < MZ_COUNT(types); i++) {
+        const struct type *t = type_of(i);
+        bool seen = t->always;
+        for (size_t j = 0; j < out->n && !seen; j++)
+            seen = resource_of(out->v[j], t->type) != NULL;
+        if (seen)
+            out->columns[out->columns_n++] = t;
+    }
     return true;
 }
 

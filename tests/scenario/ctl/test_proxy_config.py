@@ -82,7 +82,7 @@ def test_extensions_of_several_parts():
         return {"ecds_filter": {"@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig", "name": name, "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm", "config": {"vm_config": {"environment_variables": {"key_values": {"A_B": "1"}}}}}}}
 
-    parts = [dump("EcdsConfigDump", ecds_filters=[one("b")]), dump("EcdsConfigDump", ecds_filters=[one("a"), one("c")])]
+    parts = [dump("EcdsConfigDump"), dump("EcdsConfigDump", ecds_filters=[one("b")]), dump("EcdsConfigDump", ecds_filters=[one("a"), one("c")])]
     assert [line.split()[0] for line in through("ecds", parts=parts).splitlines()[1:]] == ["a", "b", "c"]
     text = through("ecds", "-o", "json", parts=parts)
     assert len(json.loads(text)["ecdsFilters"]) == 3 and '"A_B": "1"' in text and "environmentVariables" in text
