@@ -33,6 +33,17 @@ static bool ports(const ist_MeshConfig *c, struct mz_err *err)
            AT(mz_err_set(err, "is the port of what leaves"), "proxy_inbound_listen_port");
 }
 
+static bool visibility(const ist_ServiceEntryVisibility *v, struct mz_err *err)
+{
+    for (size_t i = 0; v && i < v->n_policies; i++)
+        for (size_t k = 0; k < v->policies[i]->n_matching_rules; k++) {
+            const ist_ServiceEntryVisibility_MatchRule *r = v->policies[i]->matching_rules[k];
+            if (r->namespace_selector && !selector(r->namespace_selector, err))
+                return AT(false, "policies[%zu].matching_rules[%zu].namespace_selector", i, k);
+        }
+    return true;
+}
+
 static bool mesh_config(const ist_MeshConfig *c, struct mz_err *err)
 {
     uint64_t ms;
@@ -41,6 +52,10 @@ static bool mesh_config(const ist_MeshConfig *c, struct mz_err *err)
     for (size_t i = 0; i < c->n_discovery_selectors; i++)
         if (!selector(c->discovery_selectors[i], err))
             return mz_err_at(err, "discovery_selectors[%zu]", i);
+    if (c->outbound_traffic_policy && !mz_check_client_tls(c->outbound_traffic_policy->tls, err))
+        return mz_err_at(err, "outbound_traffic_policy");
+    if (!visibility(c->service_entry_visibility, err))
+        return mz_err_at(err, "service_entry_visibility");
     if (c->default_traffic_policy &&
         (!mz_check_connection_pool(c->default_traffic_policy->connection_pool, err) ||
          !mz_check_outlier(c->default_traffic_policy->outlier_detection, err)))

@@ -11,6 +11,7 @@ bool mz_check_is_positive(const pb_Duration *d, const char *path, struct mz_err 
 bool mz_check_outlier(const ist_OutlierDetection *o, struct mz_err *err); /* NULL is fine */
 bool mz_check_places(const ist_LocalityLoadBalancerSetting *l, struct mz_err *err); /* NULL is fine */
 bool mz_check_zones(const ist_ZoneAwareLoadBalancerSetting *z, struct mz_err *err); /* NULL is fine */
+bool mz_check_client_tls(const ist_ClientTLSSettings *t, struct mz_err *err); /* NULL is fine */
 bool mz_check_destination_rule(const ist_DestinationRule *m, struct mz_err *err);
 bool mz_check_is_label(const char *s); /* it may be a part of names of clusters */
 /* check_gateway.c */

@@ -80,7 +80,7 @@ bool mz_check_outlier(const ist_OutlierDetection *o, struct mz_err *err)
            is_percent(o->min_health_percent, "min_health_percent", err);
 }
 
-static bool client_tls(const ist_ClientTLSSettings *t, struct mz_err *err)
+bool mz_check_client_tls(const ist_ClientTLSSettings *t, struct mz_err *err)
 {
     if (!t)
         return true;
@@ -331,7 +331,7 @@ static bool policy(const ist_TrafficPolicy *t, struct mz_err *err)
         return mz_err_at(err, "connection_pool");
     if (!mz_check_outlier(t->outlier_detection, err))
         return mz_err_at(err, "outlier_detection");
-    if (!client_tls(t->tls, err) || !balancer(t->load_balancer, err))
+    if (!mz_check_client_tls(t->tls, err) || !balancer(t->load_balancer, err))
         return false;
     for (size_t i = 0; i < t->n_port_level_settings; i++) {
         const ist_TrafficPolicy_PortTrafficPolicy *p = t->port_level_settings[i];
@@ -344,7 +344,7 @@ static bool policy(const ist_TrafficPolicy *t, struct mz_err *err)
             return mz_err_at(err, "port_level_settings[%zu].connection_pool", i);
         if (!mz_check_outlier(p->outlier_detection, err))
             return mz_err_at(err, "port_level_settings[%zu].outlier_detection", i);
-        if (!client_tls(p->tls, err) || !balancer(p->load_balancer, err))
+        if (!mz_check_client_tls(p->tls, err) || !balancer(p->load_balancer, err))
             return mz_err_at(err, "port_level_settings[%zu]", i);
     }
     return true;

@@ -1,4 +1,4 @@
-/* discoverySelectors of the MeshConfig: documents of other namespaces are not looked at. */
+/* What the MeshConfig says by labels of namespaces: which are looked at (discoverySelectors), who may see their ServiceEntries. */
 #include "control/model/model_priv.h"
 
 static const struct mz_str *find(const k8s_ObjectMeta *ns, const char *key, struct mz_str *room)
@@ -47,6 +47,34 @@ static bool is_chosen(struct model_draft *d, struct mz_str ns)
         if (selects(c->discovery_selectors[i], meta))
             return true;
     return false;
+}
+
+static bool fits(const ist_ServiceEntryVisibility_Policy *p, const k8s_ObjectMeta *ns)
+{
+    for (size_t i = 0; i < p->n_matching_rules; i++) {
+        const ist_mesh_LabelSelector *s = p->matching_rules[i]->namespace_selector;
+        if (!s || !selects(s, ns))
+            return false;
+    }
+    return true;
+}
+
+enum mz_audience model_audience(struct model_draft *d, struct mz_str ns)
+{
+    const ist_ServiceEntryVisibility *c = d->m->mesh.config->service_entry_visibility;
+    if (!c || !c->apply_to_sidecars)
+        return MZ_AUDIENCE_ALL;
+    const k8s_ObjectMeta *meta = model_namespace(d, ns);
+    ist_ServiceEntryVisibility_Visibility v = c->default_visibility;
+    for (size_t i = 0; i < c->n_policies; i++)
+        if (fits(c->policies[i], meta)) {
+            v = c->policies[i]->visibility;
+            break;
+        }
+    if (v == ist_ServiceEntryVisibility_Visibility_NONE)
+        return MZ_AUDIENCE_NOBODY;
+    return v == ist_ServiceEntryVisibility_Visibility_NAMESPACE ? MZ_AUDIENCE_NAMESPACE
+                                                                : MZ_AUDIENCE_ALL;
 }
 
 const k8s_ObjectMeta *model_namespace(struct model_draft *d, struct mz_str ns)

@@ -74,6 +74,9 @@ struct mz_service *model_make_service(struct model_draft *d, const struct mz_doc
 #define MODEL_DISTRIBUTION "networking.istio.io/traffic-distribution" /* annotation of services, entries and namespaces */
 /* enum mz_preference: @spec "" of entries; @said: the annotation, "": that of the namespace. */
 uint64_t model_distribution(struct model_draft *d, struct mz_str ns, const char *spec, struct mz_str said);
+enum mz_audience { MZ_AUDIENCE_ALL, MZ_AUDIENCE_NAMESPACE, MZ_AUDIENCE_NOBODY };
+/* At most these see ServiceEntries of @ns (serviceEntryVisibility), whatever their exportTo says. discovery.c */
+enum mz_audience model_audience(struct model_draft *d, struct mz_str ns);
 /* discovery.c: of namespaces that are looked at, by namespace and name; in the scratch or borrowed of the store */
 const struct mz_doc *const *model_docs(struct model_draft *d, enum mz_kind k, size_t *out_n);
 const k8s_ObjectMeta *model_namespace(struct model_draft *d, struct mz_str ns); /* NULL: nobody has told of it */

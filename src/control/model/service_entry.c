@@ -66,6 +66,27 @@ static void take_addresses(struct model_draft *d, struct mz_service *s, const is
     s->addresses_n = e->n_addresses;
 }
 
+static bool has_text(const struct mz_service *s, struct mz_str text)
+{
+    for (size_t i = 0; i < s->export_to_n; i++)
+        if (mz_str_eq(s->export_to[i], text))
+            return true;
+    return false;
+}
+
+/* Where the mesh says who may see entries of a namespace, exportTo only narrows that. */
+static void narrow(struct model_draft *d, struct mz_service *s, enum mz_audience audience)
+{
+    static const struct mz_str own = MZ_STR("."), nobody = MZ_STR("~");
+    if (audience == MZ_AUDIENCE_ALL)
+        return;
+    model_default_export(d->m, s);
+    const bool here =
+        !s->export_to_n || has_text(s, MZ_STR("*")) || has_text(s, own) || has_text(s, s->ns);
+    s->export_to = here && audience == MZ_AUDIENCE_NAMESPACE ? &own : &nobody;
+    s->export_to_n = 1;
+}
+
 static struct mz_service *make(struct model_draft *d, const struct mz_doc *doc,
                                const ist_ServiceEntry *e, const char *host)
 {
@@ -85,10 +106,12 @@ static struct mz_service *make(struct model_draft *d, const struct mz_doc *doc,
                                    e->workload_selector->n_labels);
     s->export_to = model_texts(d, e->export_to, e->n_export_to);
     s->export_to_n = e->n_export_to;
+    const enum mz_audience audience = model_audience(d, s->ns);
+    narrow(d, s, audience);
     s->accounts = model_texts(d, e->subject_alt_names, e->n_subject_alt_names);
     s->accounts_n = e->n_subject_alt_names;
     s->distribution = model_distribution(d, s->ns, "", said_distribution(meta));
-    s->hash = model_hash_str(doc->version + s->distribution, s->host);
+    s->hash = model_hash_str(doc->version + s->distribution + audience, s->host);
     return s;
 }
 

@@ -1,4 +1,6 @@
 /* ServiceEntries, WorkloadEntries and Sidecars to a model. */
+#include <stdio.h>
+
 #include "base/test.h"
 #include "control/discovery/peer_double.h"
 #include "control/model/sidecar.h"
@@ -149,20 +151,70 @@ static void test_automatic(void **state)
     mz_model_unref(m);
 }
 
-static void test_default_export(void **state)
+static struct mz_model *of_mesh(const char *mesh, const char *documents)
 {
-    (void)state;
     const struct mz_model_opts o = { .domain = "cluster.local" };
     struct mz_store *store = mz_store_create(double_nothing, NULL);
     const struct mz_doc_reader r = { MZ_STR("f"), double_take, double_hear, store };
-    mz_doc_read_mesh(&r, MZ_STR("defaultServiceExportTo: ['.']\n"));
-    mz_doc_read_text(&r, MZ_STR(PLAIN("a", "") PLAIN("b", ", exportTo: ['*']")), MZ_TEXT_YAML);
+    mz_doc_read_mesh(&r, mz_str_c(mesh));
+    mz_doc_read_text(&r, mz_str_c(documents), MZ_TEXT_YAML);
     struct mz_model *m = mz_model_build(store, &o, NULL);
     mz_store_destroy(store);
+    return m;
+}
+
+static void test_default_export(void **state)
+{
+    (void)state;
+    struct mz_model *m =
+        of_mesh("defaultServiceExportTo: ['.']\n", PLAIN("a", "") PLAIN("b", ", exportTo: ['*']"));
     assert_false(mz_service_visible(service(m, "a.example.com"), MZ_STR("other")));
     assert_true(mz_service_visible(service(m, "a.example.com"), MZ_STR("demo")));
     assert_true(mz_service_is_public(service(m, "b.example.com")));
     mz_model_unref(m);
+}
+
+/* What exportTo says is narrowed, never widened. */
+static void test_visibility(void **state)
+{
+    (void)state;
+#define RULES(apply)                                                                               \
+    "serviceEntryVisibility: {applyToSidecars: " apply                                             \
+    ", defaultVisibility: NAMESPACE, policies: "                                                   \
+    "[{visibility: NONE, matchingRules: [{}]}, {visibility: NONE, matchingRules: "                 \
+    "[{namespaceSelector: {matchLabels: {team: b}}}]}, {visibility: PUBLIC, matchingRules: "       \
+    "[{namespaceSelector: {matchExpressions: [{key: team, operator: Exists}]}}, "                  \
+    "{namespaceSelector: {}}]}]}\n"
+#define TEAM(name, team)                                                                           \
+    "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: " name ", labels: {team: " team "}}\n"
+    static const struct {
+        const char *mesh, *ns, *more;
+        bool at_home, elsewhere;
+    } cases[] = {
+        { RULES("true"), "plain", "", true, false },
+        { RULES("true"), "plain", ", exportTo: [plain]", true, false },
+        { RULES("true"), "plain", ", exportTo: [demo]", false, false },
+        { RULES("true"), "plain", ", exportTo: ['~']", false, false },
+        { RULES("true"), "one", "", true, true },
+        { RULES("true"), "one", ", exportTo: [.]", true, false },
+        { RULES("true"), "two", "", false, false },
+        { RULES("true") "defaultServiceExportTo: [demo]\n", "plain", "", false, false },
+        { RULES("false"), "two", "", true, true },
+    };
+    for (size_t i = 0; i < MZ_COUNT(cases); i++) {
+        char text[1024];
+        (void)snprintf(text, sizeof(text),
+                       TEAM("one", "a") TEAM("two", "b") ENTRY(
+                           "a", "%s",
+                           "{hosts: [a.example.com], resolution: DNS, ports: [{number: 80, name: "
+                           "p, protocol: TCP}]%s}"),
+                       cases[i].ns, cases[i].more);
+        struct mz_model *m = of_mesh(cases[i].mesh, text);
+        const struct mz_service *s = service(m, "a.example.com");
+        assert_int_equal(mz_service_visible(s, mz_str_c(cases[i].ns)), cases[i].at_home);
+        assert_int_equal(mz_service_visible(s, MZ_STR("demo")), cases[i].elsewhere);
+        mz_model_unref(m);
+    }
 }
 
 static void test_which_sidecar(void **state)
@@ -244,8 +296,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_endpoints),      cmocka_unit_test(test_selected),
         cmocka_unit_test(test_one_host),       cmocka_unit_test(test_automatic),
-        cmocka_unit_test(test_default_export), cmocka_unit_test(test_which_sidecar),
-        cmocka_unit_test(test_imports),        cmocka_unit_test(test_kubernetes),
+        cmocka_unit_test(test_default_export), cmocka_unit_test(test_visibility),
+        cmocka_unit_test(test_which_sidecar),  cmocka_unit_test(test_imports),
+        cmocka_unit_test(test_kubernetes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -426,7 +426,8 @@ enum {
     OWN_BLACKHOLE,
     OWN_PASSTHROUGH,
     OWN_PASSTHROUGH_IN,
-    OWN_INBOUND /* the first target of its number */
+    OWN_DYNAMIC, /* where the mesh resolves what no service stands for */
+    OWN_INBOUND  /* the first target of its number */
 };
 
 static struct mz_out *make_inbound(struct mz_view *v, unsigned what)
@@ -480,6 +481,23 @@ static struct mz_out *build_blackhole(struct mz_view *v, unsigned what)
     return o;
 }
 
+static struct mz_out *build_dynamic(struct mz_view *v, unsigned what)
+{
+    (void)what;
+    struct tr_cluster c = { .v = v, .a = mz_arena_create(MZ_MEM_STREAM) };
+    begin(&c, TR_CONST(TR_DYNAMIC_CLUSTER), pb_Cluster_DiscoveryType_STATIC);
+    tr_cluster_pool(&c);
+    tr_dynamic_cluster_of_mesh(&c, v->model->mesh.config->outbound_traffic_policy->tls);
+    if (!c.http) {
+        *tr_cluster_http(&c) = *(const pb_http_HttpProtocolOptions *)TR_PIECE(v, PASSTHROUGH_HTTP);
+        tr_cluster_as_client(&c);
+    }
+    exchange_metadata(&c);
+    struct mz_out *o = finish(&c);
+    mz_arena_destroy(c.a);
+    return o;
+}
+
 void tr_clusters_outbound(struct mz_view *v, struct mz_outs *out)
 {
     const bool sni = tr_has_auto_passthrough(v);
@@ -508,6 +526,8 @@ void tr_clusters_own(struct mz_view *v, struct mz_outs *out)
     *mz_vec_push(&out->v, MZ_MEM_XDS) = tr_own(v, MZ_XDS_CLUSTER, OWN_BLACKHOLE, build_blackhole);
     *mz_vec_push(&out->v, MZ_MEM_XDS) =
         tr_own(v, MZ_XDS_CLUSTER, OWN_PASSTHROUGH, build_passthrough);
+    if (v->scope->resolves)
+        *mz_vec_push(&out->v, MZ_MEM_XDS) = tr_own(v, MZ_XDS_CLUSTER, OWN_DYNAMIC, build_dynamic);
     inbound(v, out);
     *mz_vec_push(&out->v, MZ_MEM_XDS) =
         tr_own(v, MZ_XDS_CLUSTER, OWN_PASSTHROUGH_IN, build_passthrough);

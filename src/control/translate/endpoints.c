@@ -14,6 +14,8 @@ static char *telemetry(struct mz_arena *a, const struct mz_workload *w, struct m
     struct mz_labels l = w ? w->labels : (struct mz_labels){ 0 };
     struct mz_str name = mz_labels_first(l, names, MZ_COUNT(names), owner);
     struct mz_str revision = mz_labels_first(l, revisions, MZ_COUNT(revisions), MZ_STR(""));
+    if (mz_str_eq(revision, MZ_STR("latest"))) /* what everybody takes for granted */
+        revision = MZ_STR("");
     return TR_PRINTF(a, "%.*s;%.*s;%.*s;%.*s;%.*s", MZ_STR_ARG(owner), MZ_STR_ARG(ns),
                      MZ_STR_ARG(name), MZ_STR_ARG(revision), MZ_STR_ARG(cluster));
 }

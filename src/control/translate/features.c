@@ -85,6 +85,8 @@ struct mz_features mz_features_from_env(void)
         f.accepts = (uint32_t)n;
         f.accepts_all = !n;
     }
+    if (mz_str_u64(env("PILOT_ALLOW_ANY_DYNAMIC_DNS_MAX_HOSTS"), &n) && n <= UINT32_MAX)
+        f.dynamic_hosts = (uint32_t)n;
     if (mz_duration_parse(env("PILOT_GATEWAY_TRANSPORT_SOCKET_CONNECT_TIMEOUT"), &n)) {
         f.handshake_ms = n;
         f.handshake_forever = !n;

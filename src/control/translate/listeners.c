@@ -1,6 +1,7 @@
 /* The two listeners that catch everything (LDS): 15001 for what leaves, 15006 for what comes. */
 #include <stdlib.h>
 
+#include "control/translate/dynamic.h"
 #include "control/translate/extensions.h"
 #include "control/translate/gateway.h"
 #include "control/translate/ingress.h"
@@ -377,6 +378,25 @@ void tr_other_wildcard(const struct mz_view *v, struct mz_arena *a, pb_Listener 
     TR_ADD(a, m, additional_addresses) = o;
 }
 
+/* HTTP to what no service stands for, where its host is resolved. */
+static pb_FilterChain *dynamic_chain(struct mz_view *v, struct mz_arena *a)
+{
+    const struct tr_at at = { .class = TR_OUTBOUND };
+    pb_FilterChain *c = TR_NEW(a, FilterChain);
+    pb_HttpConnectionManager *h =
+        tr_http_manager(v, a, &at, TR_CONST("outbound_virtualOutbound_allow_any_dynamic_dns;"));
+    h->route_specifier_case = pb_HttpConnectionManager_ROUTE_SPECIFIER_ROUTE_CONFIG;
+    h->route_config = tr_route_configuration(a, MZ_STR("allow_any_dynamic_dns"));
+    TR_ADD(a, h->route_config, virtual_hosts) = tr_everything_else(v, a);
+    tr_http_before_router(a, h, tr_dynamic_http_filter(v, a, MZ_STR("")));
+    c->name = TR_CONST("virtualOutbound-catchall-tcp-http");
+    c->filter_chain_match = TR_NEW(a, FilterChainMatch);
+    for (const char *const *p = plain_http_of(v); *p; p++)
+        TR_ADD(a, c->filter_chain_match, application_protocols) = TR_CONST(*p);
+    TR_ADD(a, c, filters) = tr_filter(a, "envoy.filters.network.http_connection_manager", h);
+    return c;
+}
+
 static struct mz_out *virtual_outbound(struct mz_view *v, unsigned what)
 {
     (void)what;
@@ -387,6 +407,10 @@ static struct mz_out *virtual_outbound(struct mz_view *v, unsigned what)
     m->traffic_direction = pb_TrafficDirection_OUTBOUND;
     m->use_original_dst = tr_bool(a, true);
     black_hole(v, a, m, false);
+    if (v->scope->resolves) {
+        TR_ADD(a, m, filter_chains) = dynamic_chain(v, a);
+        TR_ADD(a, m, listener_filters) = TR_PIECE(v, HTTP_INSPECTOR);
+    }
     c->name = TR_CONST("virtualOutbound-catchall-tcp");
     tr_tcp_filters(v, a, c, TR_OUTBOUND,
                    &(struct tr_tcp){ .cluster = v->scope->elsewhere, .bare = true });

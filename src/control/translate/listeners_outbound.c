@@ -537,6 +537,8 @@ static pb_FilterChain *build_chain(struct mz_view *v, struct mz_arena *a, const 
         take_whole_addresses(a, h);
     for (size_t i = 0; i < e->dynamic.n; i++)
         tr_http_before_router(a, h, tr_dynamic_http_filter(v, a, e->dynamic.v[i]));
+    if (v->scope->resolves)
+        tr_http_before_router(a, h, tr_dynamic_http_filter(v, a, MZ_STR("")));
     tr_http_filters(v, a, m, &at, h);
     return m;
 }

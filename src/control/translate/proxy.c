@@ -124,6 +124,25 @@ static void take_settings(struct mz_proxy *p, const pb_Node *node)
         p->idle = tr_duration_us(p->arena, ms * 1000);
 }
 
+/* Of DNS that the agent answers: "localhost:15053". */
+static void take_dns(struct mz_proxy *p, struct mz_str text)
+{
+    const ptrdiff_t colon = mz_str_rchr(text, ':');
+    struct mz_addr addr;
+    uint64_t port;
+    p->dns = MZ_STR("127.0.0.1");
+    p->dns_port = 15053;
+    if (colon <= 0)
+        return;
+    struct mz_str host = { text.p, (size_t)colon };
+    if (mz_str_starts(host, MZ_STR("[")) && host.p[host.n - 1] == ']')
+        host = (struct mz_str){ host.p + 1, host.n - 2 };
+    if (mz_addr_parse_ip(host, 0, &addr))
+        p->dns = mz_arena_dup(p->arena, host);
+    if (mz_str_u64(mz_str_skip(text, (size_t)colon + 1), &port) && port && port <= UINT16_MAX)
+        p->dns_port = (uint16_t)port;
+}
+
 static uint64_t settings_hash(const struct mz_proxy *p)
 {
     const uint64_t all[] = { p->lacks_mysql,
@@ -135,6 +154,7 @@ static uint64_t settings_hash(const struct mz_proxy *p)
                              p->http_proxy_port,
                              p->reserved[0],
                              p->reserved[1],
+                             p->dns_port,
                              p->idle != NULL,
                              p->idle ? (uint64_t)p->idle->seconds : 0,
                              p->idle ? (uint64_t)p->idle->nanos : 0 };
@@ -192,6 +212,8 @@ static void take_rest(struct mz_proxy *p, const pb_Node *node)
     p->revision = mz_labels_first(p->labels, revisions, MZ_COUNT(revisions), MZ_STR("latest"));
     take_settings(p, node);
     p->auto_addresses = meta_is_true(node, "DNS_CAPTURE");
+    if (p->auto_addresses)
+        take_dns(p, meta_text(node, "DNS_PROXY_ADDR"));
     p->stock = lacks_istio(node);
     p->lacks_wasm = lacks(node, "envoy.filters.http.wasm");
     p->lacks_lua = lacks(node, "envoy.filters.http.lua");
@@ -200,8 +222,8 @@ static void take_rest(struct mz_proxy *p, const pb_Node *node)
     const uint8_t shape[] = { (uint8_t)p->type,  p->ipv4,      p->ipv6,     p->stock,
                               p->auto_addresses, p->proxyless, p->uncaught, p->unprivileged };
     p->shape = mz_xxh64(shape, sizeof(shape), 0);
-    const struct mz_str parts[] = { p->ns,      p->domain,    p->cluster_id,
-                                    p->mesh_id, p->canonical, p->revision };
+    const struct mz_str parts[] = { p->ns,        p->domain,   p->cluster_id, p->mesh_id,
+                                    p->canonical, p->revision, p->dns };
     p->identity = settings_hash(p);
     for (size_t i = 0; i < MZ_COUNT(parts); i++)
         p->identity = mz_xxh64(parts[i].p, parts[i].n,

@@ -30,6 +30,8 @@ struct mz_proxy {
     bool lacks_wasm, lacks_lua, lacks_mysql; /* it tells what it has, and this filter is not among it */
     bool proxyless;              /* no proxy: gRPC itself, which asks for what it dials by name */
     bool auto_addresses;         /* it answers the application's DNS: services without an address have one of their own */
+    struct mz_str dns;           /* where its agent answers questions of DNS; "": it does not */
+    uint16_t dns_port;
     bool tproxy;                 /* connections are caught by TPROXY */
     bool uncaught;               /* nothing is caught: it listens itself wherever somebody dials */
     bool unprivileged;           /* ports below 1024 are not for it */

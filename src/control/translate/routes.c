@@ -1,6 +1,7 @@
 /* Routes (RDS): a virtual host per service of a port, under each name that a client may call it by; and those of 15006. */
 #include <stdlib.h>
 
+#include "control/translate/dynamic.h"
 #include "control/translate/gateway.h"
 #include "control/translate/mesh.h"
 #include "control/translate/scope.h"
@@ -166,11 +167,10 @@ static pb_Route *default_route(struct mz_view *v, struct mz_arena *a, const stru
     return r;
 }
 
-/* What no service is meant by. */
-static pb_VirtualHost *everything_else(struct mz_view *v, struct mz_arena *a)
+pb_VirtualHost *tr_everything_else(struct mz_view *v, struct mz_arena *a)
 {
-    const bool block = v->scope->registry_only;
-    const char *name = block ? "block_all" : "allow_any";
+    const bool block = v->scope->registry_only, resolve = v->scope->resolves;
+    const char *name = block ? "block_all" : resolve ? "allow_any_dynamic_dns" : "allow_any";
     pb_VirtualHost *h = TR_NEW(a, VirtualHost);
     pb_Route *r = any_path(a, name, NULL);
     if (block) {
@@ -178,7 +178,8 @@ static pb_VirtualHost *everything_else(struct mz_view *v, struct mz_arena *a)
         r->direct_response = TR_NEW(a, DirectResponseAction);
         r->direct_response->status = 502;
     } else {
-        pb_RouteAction *m = to_cluster(a, r, TR_CONST(v->scope->elsewhere));
+        pb_RouteAction *m = to_cluster(
+            a, r, resolve ? TR_CONST(TR_DYNAMIC_CLUSTER) : TR_CONST(v->scope->elsewhere));
         m->max_grpc_timeout = TR_NEW(a, Duration);
         m->append_x_forwarded_host = tr_mesh_appends_host(v);
     }
@@ -524,7 +525,7 @@ static pb_RouteConfiguration *bare_configuration(struct mz_arena *a, struct mz_s
 static void add_else(struct making *k, pb_RouteConfiguration *m)
 {
     if (!k->plan->host.n && !k->plan->bare)
-        TR_ADD(k->a, m, virtual_hosts) = everything_else(k->v, k->a);
+        TR_ADD(k->a, m, virtual_hosts) = tr_everything_else(k->v, k->a);
 }
 
 static struct mz_out *in_one(struct making *k)
@@ -671,7 +672,7 @@ static struct mz_out *every_port(struct mz_view *v, struct mz_str name, const st
             add_port(&k, e, ports.v[i]);
     if (k.m->n_virtual_hosts)
         qsort(k.m->virtual_hosts, k.m->n_virtual_hosts, sizeof(*k.m->virtual_hosts), compare_names);
-    TR_ADD(k.a, k.m, virtual_hosts) = everything_else(v, k.a);
+    TR_ADD(k.a, k.m, virtual_hosts) = tr_everything_else(v, k.a);
     struct mz_out *o = mz_out_create(name, &k.m->base);
     mz_vec_free(&ports, MZ_MEM_XDS);
     mz_map_fini(&k.taken);

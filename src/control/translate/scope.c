@@ -305,10 +305,15 @@ static void judge_leaving(struct mz_translator *t, struct tr_scope *s, const ist
     s->registry_only =
         p ? p->mode == ist_OutboundTrafficPolicy_Mode_REGISTRY_ONLY : t->model->mesh.registry_only;
     s->elsewhere = s->registry_only ? "BlackHoleCluster" : "PassthroughCluster";
+    const ist_MeshConfig_OutboundTrafficPolicy *mesh =
+        t->model->mesh.config->outbound_traffic_policy;
+    s->resolves =
+        !p && mesh && mesh->mode == ist_MeshConfig_OutboundTrafficPolicy_Mode_ALLOW_ANY_DYNAMIC_DNS;
     if (by)
         s->elsewhere = tr_cluster_name(t->arena, "outbound", (uint16_t)by->port->number,
                                        mz_str_c(by->subset), mz_str_c(by->host));
-    s->leaves_hash = mz_xxh64(s->elsewhere, strlen(s->elsewhere), s->registry_only);
+    s->leaves_hash =
+        mz_xxh64(s->elsewhere, strlen(s->elsewhere), s->registry_only + 2u * s->resolves);
 }
 
 static struct tr_scope *create(struct mz_translator *t, struct mz_str ns,

@@ -123,9 +123,10 @@ static const char *ask(const char *mesh, const char *documents, const char *node
 #define FORWARDS                                                                                   \
     "\"dns_cache_config\":{\"name\":\"*.example.com_dfp_dns_cache\",\"dns_lookup_family\":\"V4_"   \
     "ONLY\"}"
-#define PRESERVE   "defaultConfig: {proxyHeaders: {preserveHttp1HeaderCase: true}}"
-#define KEEPS_CASE "\"header_key_format\":{\"stateful_formatter\":{\"name\":\"preserve_case\""
-#define EDGE(more) "defaultConfig: {connectionSettings: {profile: EDGE" more "}}"
+#define PRESERVE       "defaultConfig: {proxyHeaders: {preserveHttp1HeaderCase: true}}"
+#define KEEPS_CASE     "\"header_key_format\":{\"stateful_formatter\":{\"name\":\"preserve_case\""
+#define EDGE(more)     "defaultConfig: {connectionSettings: {profile: EDGE" more "}}"
+#define RESOLVES(more) "outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS" more "}"
 #define LEAVES(policy)                                                                             \
     "---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s, namespace: "      \
     "demo}\n"                                                                                      \
@@ -187,6 +188,33 @@ static const struct {
       "\"max_connections\":8", NULL },
     { "defaultTrafficPolicy: {connectionPool: {tcp: {maxConnections: 7}}}", WEB, NODE, C,
       "PassthroughCluster", "\"max_connections\":7", NULL },
+    /* names that no service has are resolved by the proxy, of its agent where that answers */
+    { RESOLVES(""), WEB, NODE, C, "AllowAnyDynamicDNSCluster",
+      "\"dns_cache_config\":{\"name\":\"allow_any_dfp_dns_cache\",\"dns_lookup_family\":\"V4_"
+      "ONLY\","
+      "\"max_hosts\":1024},\"allow_insecure_cluster_options\":true",
+      "transport_socket" },
+    { RESOLVES(""), WEB, AT("DNS_CAPTURE: 'true', DNS_PROXY_ADDR: 'localhost:15999'"), C,
+      "AllowAnyDynamicDNSCluster",
+      "\"resolvers\":[{\"socket_address\":{\"address\":\"127.0.0.1\",\"port_value\":15999}}]",
+      NULL },
+    { RESOLVES(""), WEB, AT("DNS_CAPTURE: 'true', DNS_PROXY_ADDR: x"), C,
+      "AllowAnyDynamicDNSCluster", "\"address\":\"127.0.0.1\",\"port_value\":15053", NULL },
+    { RESOLVES(", tls: {mode: SIMPLE, sni: s}"), WEB, NODE, C, "AllowAnyDynamicDNSCluster",
+      "\"sni\":\"s\"", "alpn_override" },
+    { RESOLVES(", tls: {mode: SIMPLE}"), WEB, NODE, C, "AllowAnyDynamicDNSCluster",
+      "\"auto_sni\":true,\"auto_san_validation\":true", "allow_insecure" },
+    { RESOLVES(", tls: {mode: DISABLE}"), WEB, NODE, C, "AllowAnyDynamicDNSCluster",
+      "allow_insecure", "transport_socket" },
+    { RESOLVES(""), WEB, NODE, R, "80", "\"name\":\"allow_any_dynamic_dns\",\"domains\":[\"*\"]",
+      "\"allow_any\"" },
+    { RESOLVES(""), WEB, NODE, L, "0.0.0.0_80", "allow_any_dfp_dns_cache", NULL },
+    { RESOLVES(""), WEB, NODE, L, "virtualOutbound",
+      "\"name\":\"virtualOutbound-catchall-tcp-http\"", NULL },
+    { RESOLVES(""), WEB LEAVES("mode: ALLOW_ANY"), NODE, C, "AllowAnyDynamicDNSCluster", NULL,
+      NULL },
+    { RESOLVES(""), WEB LEAVES("mode: ALLOW_ANY"), NODE, L, "virtualOutbound", "PassthroughCluster",
+      "allow_any_dynamic_dns" },
     { "inboundTrafficPolicy: {mode: LOCALHOST}", WEB, NODE, C, "inbound|80||",
       "\"socket_address\":{\"address\":\"127.0.0.1\",\"port_value\":80}", "127.0.0.6" },
     { "", WEB, NODE, C, "inbound|80||", "127.0.0.6", "127.0.0.1" },
@@ -759,6 +787,8 @@ static void test_features(void **state)
                     lacks ? lacks : "nothing", got ? got : "nothing");
         bad++;
     }
+    features = (struct mz_features){ .dynamic_hosts = 7 };
+    assert_non_null(strstr(ask(RESOLVES(""), WEB, NODE, L, "virtualOutbound"), "\"max_hosts\":7"));
     features = (struct mz_features){ 0 };
     assert_int_equal(bad, 0);
 }
@@ -1048,6 +1078,13 @@ static void test_verdicts(void **state)
         { MZ_KIND_MESH_CONFIG,
           "{discoverySelectors: [{matchExpressions: [{key: a, operator: Like}]}]}",
           "discovery_selectors[0].matchExpressions[0].operator: \"Like\"" },
+        { MZ_KIND_MESH_CONFIG,
+          "{serviceEntryVisibility: {policies: [{}, {matchingRules: [{namespaceSelector: "
+          "{matchExpressions: [{key: a, operator: Like}]}}]}]}}",
+          "service_entry_visibility.policies[1].matching_rules[0].namespace_selector" },
+        { MZ_KIND_MESH_CONFIG,
+          "{outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS, tls: {mode: MUTUAL}}}",
+          "outbound_traffic_policy.tls.client_certificate: is required" },
         { MZ_KIND_MESH_CONFIG, "{localityLbSetting: {distribute: [{from: a, to: {b: 99}}]}}",
           "locality_lb_setting.distribute[0].to: the shares" },
         { MZ_KIND_MESH_CONFIG,

@@ -37,6 +37,7 @@ struct mz_features { /* all but the first two: as Istio does by itself where it 
     bool accepts_all;
     uint64_t handshake_ms;  /* 15,000 */
     bool handshake_forever;
+    uint32_t dynamic_hosts; /* that a proxy knows addresses of, 1,024 (outboundTrafficPolicy ALLOW_ANY_DYNAMIC_DNS) */
     enum mz_jwks_fetch jwks_fetch; /* PILOT_JWT_ENABLE_REMOTE_JWKS, "false" */
     double trace_sampling;      /* PILOT_TRACE_SAMPLING, 1; percent */
 };

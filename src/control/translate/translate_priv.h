@@ -28,7 +28,8 @@ struct tr_scope { /* what workloads of one namespace, or those that a Sidecar se
     struct mz_map by_host; /* const struct mz_service */
     bool registry_only;    /* nothing leaves that no service stands for */
     const char *elsewhere; /* the cluster of what no service stands for */
-    uint64_t leaves_hash;  /* of both */
+    bool resolves;         /* ... or, where that is HTTP, what the request's host resolves to */
+    uint64_t leaves_hash;  /* of these */
     bool node_local;       /* some service has endpoints for their own node alone */
     bool by_labels;        /* some VirtualService looks at the labels of clients */
 };
@@ -133,6 +134,7 @@ struct mz_out *tr_routes(struct mz_view *v, struct mz_str name); /* NULL: not a 
 bool tr_can_dial(const struct mz_view *v, struct mz_str address); /* the proxy has an address of its family */
 struct mz_str tr_wildcard(const struct mz_proxy *p); /* "0.0.0.0", or "::" where there is only IPv6 */
 void tr_other_wildcard(const struct mz_view *v, struct mz_arena *a, pb_Listener *m, uint32_t port); /* beside it, of proxies with both families */
+pb_VirtualHost *tr_everything_else(struct mz_view *v, struct mz_arena *a); /* what no service is meant by */
 /* Routes of 15006 to the port of @t; NULL: to any other port. */
 pb_RouteConfiguration *tr_inbound_routes(struct mz_view *v, struct mz_arena *a, char *cluster, const struct mz_target *t);
 
