@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "control/analyze/check_priv.h"
+#include "control/model/model.h"
 #include "net/addr.h"
 
 static bool is_ip(const char *s)
@@ -370,9 +371,20 @@ static bool server_tls(const ist_ServerTLSSettings *t, const ist_SidecarPort *p,
     const bool own = mutual || (t && t->mode == ist_ServerTLSSettings_TLSmode_SIMPLE);
     if (!t)
         return true;
+    const struct {
+        const char *name;
+        bool said;
+    } foreign[] = { { "subject_alt_names", t->n_subject_alt_names },
+                    { "https_redirect", t->https_redirect },
+                    { "credential_name", t->credential_name[0] },
+                    { "credential_names", t->n_credential_names },
+                    { "tls_certificates", t->n_tls_certificates } };
     if (t->mode == ist_ServerTLSSettings_TLSmode_ISTIO_MUTUAL ||
         t->mode == ist_ServerTLSSettings_TLSmode_AUTO_PASSTHROUGH)
         return AT(mz_err_set(err, "cannot be had at a sidecar"), "tls.mode");
+    for (size_t i = 0; i < MZ_COUNT(foreign); i++)
+        if (foreign[i].said)
+            return AT(mz_err_set(err, "cannot be had at a sidecar"), "tls.%s", foreign[i].name);
     if (strcmp(p->protocol, "HTTPS") != 0 && strcmp(p->protocol, "TLS") != 0)
         return AT(mz_err_set(err, "needs a port of HTTPS or TLS"), "tls");
     if (own && !t->server_certificate[0])
@@ -384,12 +396,21 @@ static bool server_tls(const ist_ServerTLSSettings *t, const ist_SidecarPort *p,
                : AT(mz_err_set(err, "is required"), "tls.ca_certificates");
 }
 
+/* "" is whatever the first bytes look like. */
+static bool known_protocol(const ist_SidecarPort *p, struct mz_err *err)
+{
+    const struct mz_str said = mz_str_c(p->protocol);
+    return !said.n || mz_protocol_parse(said) != MZ_PROTOCOL_UNKNOWN ||
+           mz_str_ieq(said, MZ_STR("HTTP_PROXY")) ||
+           AT(mz_err_set(err, "\"%.60s\" is not known", p->protocol), "port.protocol");
+}
+
 static bool ingress(const ist_Sidecar *s, size_t i, struct mz_err *err)
 {
     const ist_IstioIngressListener *l = s->ingress[i];
     if (!l->port)
         return AT(mz_err_set(err, "is required"), "port");
-    if (!port(l->port->number, "port.number", err))
+    if (!port(l->port->number, "port.number", err) || !known_protocol(l->port, err))
         return false;
     for (size_t k = 0; k < i; k++)
         if (s->ingress[k]->port->number == l->port->number)
@@ -416,11 +437,23 @@ static bool imported(const char *text, struct mz_err *err)
     return mz_check_is_host(host) || mz_err_set(err, "\"%.100s\": that is no host", text);
 }
 
+/* "unix:///path" or "unix://@name"; its port is 0, and what comes there was never caught. */
+static bool egress_socket(const ist_IstioEgressListener *l, struct mz_err *err)
+{
+    const struct mz_str path = mz_str_skip(mz_str_c(l->bind), strlen("unix://"));
+    if (!mz_str_starts(path, MZ_STR("@")) &&
+        (!mz_str_starts(path, MZ_STR("/")) || mz_str_ends(path, MZ_STR("/"))))
+        return AT(mz_err_set(err, "\"%.100s\" is not an absolute path of a file", l->bind), "bind");
+    if (!l->port || l->port->number)
+        return AT(mz_err_set(err, "has to be 0 for a UNIX socket"), "port.number");
+    return l->capture_mode != ist_CaptureMode_IPTABLES ||
+           AT(mz_err_set(err, "nothing is caught for a UNIX socket"), "capture_mode");
+}
+
 static bool egress_port(const ist_IstioEgressListener *l, struct mz_err *err)
 {
-    const bool path = strncmp(l->bind, "unix://", 7) == 0;
-    if (path)
-        return AT(mz_err_set(err, "UNIX sockets are not served"), "bind");
+    if (strncmp(l->bind, "unix://", 7) == 0)
+        return egress_socket(l, err);
     if (l->bind[0] && !is_ip(l->bind))
         return AT(mz_err_set(err, "\"%.100s\" is not an IP address", l->bind), "bind");
     return !l->port || port(l->port->number, "port.number", err);
@@ -432,8 +465,14 @@ static bool egress(const ist_Sidecar *s, size_t i, struct mz_err *err)
     if (!l->port && i + 1 < s->n_egress)
         return AT(mz_err_set(err, "only the last one may have none"), "port");
     for (size_t k = 0; l->port && k < i; k++)
-        if (s->egress[k]->port->number == l->port->number)
-            return AT(mz_err_set(err, "%u is already defined", l->port->number), "port.number");
+        if (s->egress[k]->port->number == l->port->number &&
+            (l->port->number || strcmp(s->egress[k]->bind, l->bind) == 0))
+            return l->port->number
+                       ? AT(mz_err_set(err, "%u is already defined", l->port->number),
+                            "port.number")
+                       : AT(mz_err_set(err, "\"%.100s\" is already defined", l->bind), "bind");
+    if (l->port && !known_protocol(l->port, err))
+        return false;
     if (!l->n_hosts)
         return AT(mz_err_set(err, "needs at least one"), "hosts");
     for (size_t k = 0; k < l->n_hosts; k++)

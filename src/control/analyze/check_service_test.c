@@ -23,6 +23,9 @@ static void drop(void *arg, struct mz_doc *d)
 }
 
 #define PORTS ", ports: [{number: 80, name: http, protocol: HTTP}]}"
+#define EGRESS_SOCKET(number, bind, more)                                                          \
+    "{egress: [{port: {number: " number ", protocol: HTTP, name: p}, bind: '" bind                 \
+    "', hosts: ['./*']" more "}]}"
 static const struct {
     const char *kind, *spec, *error; /* "" none */
 } cases[] = {
@@ -71,6 +74,28 @@ static const struct {
       "[::1]:port, [::]:port, unix:///path" },
     { "Sidecar", "{ingress: [{port: {number: 1, protocol: HTTP, name: p}, tls: {mode: SIMPLE}}]}",
       "spec.ingress[0].tls: needs a port of HTTPS or TLS" },
+    { "Sidecar",
+      "{ingress: [{port: {number: 1, protocol: HTTPS, name: p}, tls: {mode: SIMPLE, "
+      "credentialName: c}}]}",
+      "spec.ingress[0].tls.credential_name: cannot be had at a sidecar" },
+    { "Sidecar", EGRESS_SOCKET("0", "unix:///a", ""), "" },
+    { "Sidecar", EGRESS_SOCKET("0", "unix://@a", ", captureMode: NONE"), "" },
+    { "Sidecar", EGRESS_SOCKET("0", "unix://a", ""),
+      "spec.egress[0].bind: \"unix://a\" is not an absolute path of a file" },
+    { "Sidecar", EGRESS_SOCKET("0", "unix:///a/", ""),
+      "spec.egress[0].bind: \"unix:///a/\" is not an absolute path of a file" },
+    { "Sidecar", EGRESS_SOCKET("7", "unix:///a", ""),
+      "spec.egress[0].port.number: has to be 0 for a UNIX socket" },
+    { "Sidecar", EGRESS_SOCKET("0", "unix:///a", ", captureMode: IPTABLES"),
+      "spec.egress[0].capture_mode: nothing is caught for a UNIX socket" },
+    { "Sidecar",
+      "{egress: [{port: {number: 0, protocol: HTTP, name: p}, bind: 'unix:///a', hosts: ['./*']}, "
+      "{port: {number: 0, protocol: HTTP, name: p}, bind: 'unix:///a', hosts: ['./*']}]}",
+      "spec.egress[1].bind: \"unix:///a\" is already defined" },
+    { "Sidecar", "{egress: [{port: {number: 7, protocol: WHAT, name: p}, hosts: ['./*']}]}",
+      "spec.egress[0].port.protocol: \"WHAT\" is not known" },
+    { "Sidecar", "{ingress: [{port: {number: 7, protocol: WHAT, name: p}}]}",
+      "spec.ingress[0].port.protocol: \"WHAT\" is not known" },
     { "Sidecar", "{inboundConnectionPool: {tcp: {maxConnections: -1}}}",
       "spec.inbound_connection_pool.tcp.max_connections: must not be negative, is -1" },
 };

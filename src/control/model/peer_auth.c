@@ -97,3 +97,10 @@ enum mz_mtls mz_model_mtls(const struct mz_model *m, struct mz_str ns, struct mz
     struct mz_str key;
     return mz_model_mtls_by(m, ns, labels, port, &key);
 }
+
+uint16_t mz_model_mtls_port(const struct mz_model *m, struct mz_str ns, struct mz_labels labels,
+                            size_t i)
+{
+    const struct mz_peer_auth *own = find(m, ns, &labels);
+    return own && i < own->m->n_port_level_mtls ? (uint16_t)own->m->port_level_mtls[i]->key : 0;
+}

@@ -10,6 +10,8 @@ enum mz_mtls mz_model_mtls(const struct mz_model *m, struct mz_str ns, struct mz
 /* The same, and the key of the document that decided; "" none does. */
 enum mz_mtls mz_model_mtls_by(const struct mz_model *m, struct mz_str ns, struct mz_labels labels, uint16_t port,
                               struct mz_str *out_key);
+/* Ports that the workload's own document names, in its order; @i from 0. 0: no more. */
+uint16_t mz_model_mtls_port(const struct mz_model *m, struct mz_str ns, struct mz_labels labels, size_t i);
 /* What clients assume of a whole namespace: documents with a selector do not count. */
 enum mz_mtls mz_model_mtls_of_namespace(const struct mz_model *m, struct mz_str ns);
 #endif

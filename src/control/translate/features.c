@@ -48,7 +48,8 @@ static const struct {
                             OFF("PILOT_ENDPOINT_TELEMETRY_LABEL", no_workload_names)
                                 OFF("PILOT_ENABLE_ABSOLUTE_FQDN_VHOST_DOMAIN",
                                     no_absolute_names) ON("PILOT_DISABLE_MX_ALPN", no_exchange_alpn)
-                                    ON("PILOT_ENABLE_PERSISTENT_SESSION_FILTER", sessions)
+                                    ON("PILOT_ENABLE_PERSISTENT_SESSION_FILTER",
+                                       sessions) ON("ENABLE_TLS_ON_SIDECAR_INGRESS", ingress_tls)
                                         ON("PILOT_SEND_UNHEALTHY_ENDPOINTS", always_unhealthy)
                                             OFF("PILOT_AUTO_SEND_UNHEALTHY_ENDPOINTS", no_unhealthy)
 };

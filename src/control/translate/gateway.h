@@ -27,5 +27,7 @@ bool tr_server_host(struct mz_str host, struct mz_str ns, struct mz_str *out);
 
 void tr_gateway_listeners(struct mz_view *v, struct mz_outs *out);
 struct mz_out *tr_gateway_routes(struct mz_view *v, struct mz_str name); /* NULL: not a name of a gateway's routes */
+/* TLS ends here, as @t says; @tcp: behind it is no HTTP. */
+pb_TransportSocket *tr_terminate(struct mz_view *v, struct mz_arena *a, const ist_ServerTLSSettings *t, bool tcp);
 pb_TransportSocket *tr_gateway_tls(struct mz_view *v, struct mz_arena *a, const struct tr_server *s);
 #endif

@@ -113,6 +113,8 @@ static pb_SdsSecretConfig *credential(struct mz_view *v, struct mz_arena *a, con
 static pb_SdsSecretConfig *file(struct mz_view *v, struct mz_arena *a, const char *cert,
                                 const char *key)
 {
+    if (!cert[0] || !key[0])
+        return credential(v, a, "builtin://", "");
     return secret(a, mz_arena_printf(a, "file-cert:%s~%s", cert, key), from_agent(v, a, true));
 }
 
@@ -145,14 +147,14 @@ static void certificates(struct mz_view *v, struct mz_arena *a, const ist_Server
                       from_agent(v, a, true)));
 }
 
-pb_TransportSocket *tr_gateway_tls(struct mz_view *v, struct mz_arena *a, const struct tr_server *s)
+pb_TransportSocket *tr_terminate(struct mz_view *v, struct mz_arena *a,
+                                 const ist_ServerTLSSettings *t, bool tcp)
 {
-    const ist_ServerTLSSettings *t = s->s->tls;
     pb_DownstreamTlsContext *d = TR_NEW(a, DownstreamTlsContext);
     pb_CommonTlsContext *m = d->common_tls_context = TR_NEW(a, CommonTlsContext);
     const bool mesh = t->mode == ist_ServerTLSSettings_TLSmode_ISTIO_MUTUAL;
     parameters(v, a, t, m);
-    if (mesh && !s->route.n && v->exchange && !v->t->features.no_exchange_alpn)
+    if (mesh && tcp && v->exchange && !v->t->features.no_exchange_alpn)
         TR_ADD(a, m, alpn_protocols) = TR_CONST("istio-peer-exchange");
     TR_ADD(a, m, alpn_protocols) = TR_CONST("h2");
     TR_ADD(a, m, alpn_protocols) = TR_CONST("http/1.1");
@@ -160,4 +162,9 @@ pb_TransportSocket *tr_gateway_tls(struct mz_view *v, struct mz_arena *a, const 
     d->require_client_certificate =
         tr_bool(a, mesh || t->mode == ist_ServerTLSSettings_TLSmode_MUTUAL);
     return tr_transport_socket(a, "envoy.transport_sockets.tls", d);
+}
+
+pb_TransportSocket *tr_gateway_tls(struct mz_view *v, struct mz_arena *a, const struct tr_server *s)
+{
+    return tr_terminate(v, a, s->s->tls, !s->route.n);
 }

@@ -45,6 +45,11 @@ static void take_endpoint(struct mz_view *v, struct tr_ingress *i)
     i->loopback = !mz_str_eq(host, MZ_STR("0.0.0.0")) && !mz_str_eq(host, MZ_STR("[::]"));
 }
 
+static enum mz_protocol inside_tls(enum mz_protocol p)
+{
+    return p == MZ_PROTOCOL_HTTPS ? MZ_PROTOCOL_HTTP : p == MZ_PROTOCOL_TLS ? MZ_PROTOCOL_TCP : p;
+}
+
 static void fill(struct mz_view *v, struct tr_ingress *i, const ist_IstioIngressListener *l,
                  const struct mz_service *named, struct mz_target *out)
 {
@@ -57,6 +62,9 @@ static void fill(struct mz_view *v, struct tr_ingress *i, const ist_IstioIngress
     i->bind = l->bind[0] ? mz_str_c(l->bind) : v->proxy->ips[0];
     i->own_socket = l->capture_mode == ist_CaptureMode_NONE ||
                     (v->proxy->uncaught && l->capture_mode == ist_CaptureMode_DEFAULT);
+    i->terminates = l->tls && v->t->features.ingress_tls;
+    if (i->terminates)
+        p->protocol = inside_tls(p->protocol);
     take_endpoint(v, i);
     *out = (struct mz_target){ named, p, p->port };
 }

@@ -11,6 +11,7 @@ struct tr_ingress { /* beside the target of the same index */
     struct mz_str address;            /* of the application; "" as the client wanted */
     uint16_t port;                    /* 0: address is a path */
     bool loopback;
+    bool terminates; /* it ends TLS as it says, where the mesh has none (ENABLE_TLS_ON_SIDECAR_INGRESS) */
 };
 /* Of the view's Sidecar; the view's targets become these. NULL: it has none. */
 const struct tr_ingress *tr_ingress(struct mz_view *v);

@@ -87,7 +87,8 @@ struct inbound { /* one port of the workload, or everything else */
     struct mz_view *v;
     struct mz_arena *a;
     pb_Listener *m;
-    const struct mz_target *target;   /* NULL: every other port */
+    const struct mz_target *target;   /* NULL: no service has it */
+    uint16_t port;                    /* 0: every other port */
     const struct tr_ingress *ingress; /* what a Sidecar says of it; NULL: nothing */
     char *cluster, *name, *http_name; /* of the chains */
 };
@@ -99,8 +100,8 @@ static pb_FilterChain *add_chain(struct inbound *in, char *name, const char *tra
     c->name = name;
     c->filter_chain_match = TR_NEW(in->a, FilterChainMatch);
     c->filter_chain_match->transport_protocol = TR_CONST(transport);
-    if (in->target)
-        c->filter_chain_match->destination_port = tr_u32(in->a, in->target->number);
+    if (in->port)
+        c->filter_chain_match->destination_port = tr_u32(in->a, in->port);
     for (; alpn && *alpn; alpn++)
         TR_ADD(in->a, c->filter_chain_match, application_protocols) = TR_CONST(*alpn);
     if (in->ingress) {
@@ -118,7 +119,7 @@ static void http_chain(struct inbound *in, const char *transport, const char *co
 {
     struct mz_arena *a = in->a;
     pb_FilterChain *c = add_chain(in, in->http_name, transport, alpn);
-    const struct tr_at at = { TR_INBOUND, in->target ? in->target->number : 0,
+    const struct tr_at at = { TR_INBOUND, in->port,
                               in->target && in->target->port->protocol == MZ_PROTOCOL_GRPC_WEB };
     pb_HttpConnectionManager *h = tr_http_manager(in->v, a, &at,
                                                   in->target ? TR_PRINTF(a, "inbound_%s;", in->name)
@@ -189,10 +190,24 @@ static void one_kind(struct inbound *in, enum mz_protocol p, bool tls)
         tcp_chain(in, transport, NULL, tls);
 }
 
+/* TLS that a Sidecar says, where the mesh has none: what is inside is no TLS any more (ingress.c). */
+static void terminated(struct inbound *in, enum mz_protocol p)
+{
+    const size_t first = in->m->n_filter_chains;
+    if (mz_protocol_is_http(p))
+        http_chain(in, "tls", NULL, false);
+    else
+        tcp_chain(in, "tls", NULL, false);
+    in->m->filter_chains[first]->transport_socket =
+        tr_terminate(in->v, in->a, in->ingress->listener->tls, false);
+}
+
 static void chains_of(struct inbound *in, enum mz_protocol p)
 {
-    const enum mz_mtls mode = mode_of(in->v, in->target ? in->target->number : 0);
-    if (mode == MZ_MTLS_PERMISSIVE)
+    const enum mz_mtls mode = mode_of(in->v, in->port);
+    if (in->ingress && in->ingress->terminates && mode == MZ_MTLS_DISABLE)
+        terminated(in, p);
+    else if (mode == MZ_MTLS_PERMISSIVE)
         permissive(in, p);
     else
         one_kind(in, p, mode == MZ_MTLS_STRICT);
@@ -227,6 +242,7 @@ static void inbound_port(struct inbound *in, size_t target)
 {
     const struct mz_target *t = &in->v->targets.v[target];
     in->target = t;
+    in->port = t->number;
     in->ingress = in->v->ingress ? &in->v->ingress[target] : NULL;
     in->cluster = tr_cluster_name(in->a, "inbound", t->number, MZ_STR(""), MZ_STR(""));
     in->name = in->http_name =
@@ -239,6 +255,23 @@ static bool has_own_socket(const struct mz_view *v, size_t target)
     return v->ingress && v->ingress[target].own_socket;
 }
 
+/* Ports of no service that a PeerAuthentication names. False: there are no more. */
+static bool next_stranger(const struct mz_view *v, size_t *i, uint16_t *out_port)
+{
+    const struct mz_labels l = v->workload ? v->workload->labels : v->proxy->labels;
+    for (uint16_t port; (port = mz_model_mtls_port(v->model, v->proxy->ns, l, *i));) {
+        bool known = false;
+        for (size_t k = 0; k < v->targets.n; k++)
+            known |= v->targets.v[k].number == port;
+        ++*i;
+        if (known)
+            continue;
+        *out_port = port;
+        return true;
+    }
+    return false;
+}
+
 static void inbound_chains(struct mz_view *v, struct mz_arena *a, pb_Listener *m)
 {
     struct inbound in = { .v = v,
@@ -249,6 +282,8 @@ static void inbound_chains(struct mz_view *v, struct mz_arena *a, pb_Listener *m
                           .http_name = TR_CONST("virtualInbound-catchall-http") };
     black_hole(v, a, m, true);
     chains_of(&in, MZ_PROTOCOL_UNKNOWN);
+    for (size_t i = 0; next_stranger(v, &i, &in.port);)
+        chains_of(&in, MZ_PROTOCOL_UNKNOWN);
     for (size_t i = 0; i < v->targets.n; i++)
         if (is_first(&v->targets, i) && !has_own_socket(v, i) &&
             v->targets.v[i].port->protocol != MZ_PROTOCOL_UDP)
@@ -256,6 +291,11 @@ static void inbound_chains(struct mz_view *v, struct mz_arena *a, pb_Listener *m
 }
 
 /* ---- inspectors of 15006 ---- */
+
+static bool own_tls(const struct mz_view *v, size_t target)
+{
+    return v->ingress && v->ingress[target].terminates;
+}
 
 static pb_ListenerFilterChainMatchPredicate *port_is(struct mz_arena *a, uint16_t port)
 {
@@ -287,12 +327,20 @@ static pb_ListenerFilterChainMatchPredicate *ports_are(struct mz_arena *a, uint1
     return p;
 }
 
+static pb_ListenerFilterChainMatchPredicate *not_ports(struct mz_arena *a, uint16_t *v, size_t n)
+{
+    pb_ListenerFilterChainMatchPredicate *p = TR_NEW(a, ListenerFilterChainMatchPredicate);
+    p->rule_case = pb_ListenerFilterChainMatchPredicate_RULE_NOT_MATCH;
+    p->not_match = ports_are(a, v, n);
+    return p;
+}
+
 static pb_ListenerFilter *inspector(struct mz_arena *a, const pb_ListenerFilter *piece,
-                                    uint16_t *ports, size_t n)
+                                    pb_ListenerFilterChainMatchPredicate *off)
 {
     pb_ListenerFilter *f = TR_NEW(a, ListenerFilter);
     *f = *piece; /* shares its configuration */
-    f->filter_disabled = ports_are(a, ports, n);
+    f->filter_disabled = off;
     return f;
 }
 
@@ -307,46 +355,64 @@ static bool wants_http(enum mz_mtls mode, enum mz_protocol p)
     return mode != MZ_MTLS_STRICT && p == MZ_PROTOCOL_UNKNOWN;
 }
 
-struct inspected { /* by one inspector: which ports need none; whether any does */
-    uint16_t *off;
-    size_t n;
-    bool any;
+struct
+    inspected { /* by one inspector: which ports need none, which do; others: those of no service */
+    uint16_t *off, *on;
+    size_t off_n, on_n;
+    bool others;
 };
 
 static void note_port(struct inspected *i, uint16_t port, bool wanted)
 {
-    i->any |= wanted;
-    if (!wanted)
-        i->off[i->n++] = port;
+    if (wanted)
+        i->on[i->on_n++] = port;
+    else
+        i->off[i->off_n++] = port;
 }
 
 /* Nobody looks at the bytes of a port where it makes no difference. */
 static void inbound_inspectors(struct mz_view *v, struct mz_arena *a, pb_Listener *m)
 {
-    const size_t room = (v->targets.n + 1) * sizeof(uint16_t);
+    size_t at = 0, strangers = 0;
+    for (uint16_t i; next_stranger(v, &at, &i);)
+        strangers++;
+    at = 0;
+    const size_t room = (v->targets.n + strangers + 2) * sizeof(uint16_t);
     const enum mz_mtls others = mode_of(v, 0);
-    struct inspected tls = { .off = mz_arena_alloc(a, room), .any = wants_tls(others) },
+    struct inspected tls = { .off = mz_arena_alloc(a, room),
+                             .on = mz_arena_alloc(a, room),
+                             .others = wants_tls(others) },
                      http = { .off = mz_arena_alloc(a, room),
-                              .any = wants_http(others, MZ_PROTOCOL_UNKNOWN) };
-    tls.off[tls.n++] = http.off[http.n++] = tr_mesh_port(v, true);
+                              .on = mz_arena_alloc(a, room),
+                              .others = wants_http(others, MZ_PROTOCOL_UNKNOWN) };
+    note_port(&tls, tr_mesh_port(v, true), false);
+    note_port(&http, tr_mesh_port(v, true), false);
+    if (!http.others)
+        note_port(&http, 0, false);
     for (size_t i = 0; i < v->targets.n; i++) {
         const struct mz_target *t = &v->targets.v[i];
         const enum mz_mtls mode = mode_of(v, t->number);
         if (!is_first(&v->targets, i) || has_own_socket(v, i))
             continue;
-        note_port(&tls, t->number, wants_tls(mode));
+        note_port(&tls, t->number, wants_tls(mode) || own_tls(v, i));
         note_port(&http, t->number, wants_http(mode, t->port->protocol));
+    }
+    for (uint16_t port = 0; next_stranger(v, &at, &port);) {
+        note_port(&tls, port, wants_tls(mode_of(v, port)));
+        note_port(&http, port, wants_http(mode_of(v, port), MZ_PROTOCOL_UNKNOWN));
     }
     TR_ADD(a, m, listener_filters) = TR_PIECE(v, ORIGINAL_DST);
     if (v->proxy->tproxy)
         TR_ADD(a, m, listener_filters) = TR_PIECE(v, ORIGINAL_SRC);
-    if (tls.any)
-        TR_ADD(a, m, listener_filters) = inspector(a, TR_PIECE(v, TLS_INSPECTOR), tls.off, tls.n);
-    if (http.any)
+    if (tls.others || tls.on_n)
+        TR_ADD(a, m, listener_filters) = inspector(a, TR_PIECE(v, TLS_INSPECTOR),
+                                                   tls.others ? ports_are(a, tls.off, tls.off_n)
+                                                              : not_ports(a, tls.on, tls.on_n));
+    if (http.others || http.on_n)
         TR_ADD(a, m, listener_filters) =
-            inspector(a, TR_PIECE(v, HTTP_INSPECTOR), http.off, http.n);
+            inspector(a, TR_PIECE(v, HTTP_INSPECTOR), ports_are(a, http.off, http.off_n));
     m->listener_filters_timeout =
-        tr_duration_us(a, http.any ? v->model->mesh.detection_timeout_us : 0);
+        tr_duration_us(a, http.others || http.on_n ? v->model->mesh.detection_timeout_us : 0);
     m->continue_on_listener_filters_timeout = true;
 }
 
@@ -447,8 +513,10 @@ static struct mz_out *own_inbound(struct mz_view *v, size_t target)
     in.m->traffic_direction = pb_TrafficDirection_INBOUND;
     inbound_port(&in, target);
     const enum mz_mtls mode = mode_of(v, t->number);
-    if (wants_tls(mode))
-        TR_ADD(a, in.m, listener_filters) = TR_PIECE(v, TLS_INSPECTOR);
+    uint16_t itself = t->number;
+    if (wants_tls(mode) || own_tls(v, target))
+        TR_ADD(a, in.m, listener_filters) =
+            inspector(a, TR_PIECE(v, TLS_INSPECTOR), not_ports(a, &itself, 1));
     if (wants_http(mode, t->port->protocol))
         TR_ADD(a, in.m, listener_filters) = TR_PIECE(v, HTTP_INSPECTOR);
     in.m->listener_filters_timeout = tr_duration_us(a, v->model->mesh.detection_timeout_us);

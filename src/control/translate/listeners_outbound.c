@@ -102,7 +102,7 @@ static bool is_reserved(const struct plan *pl, uint16_t port)
 
 static bool can_listen(const struct plan *pl, uint16_t port)
 {
-    return !pl->own_socket || port >= 1024 || !pl->v->proxy->unprivileged;
+    return !pl->own_socket || port >= 1024 || !port || !pl->v->proxy->unprivileged;
 }
 
 /* ---- chains of one service ---- */
@@ -148,15 +148,21 @@ static struct chain tcp_chain(struct plan *pl, const struct mz_service *s, const
     return c;
 }
 
+/* A UNIX socket (port 0) has its own. */
+static char *routes_of(struct mz_arena *a, struct mz_str address, uint16_t port)
+{
+    return port ? TR_PRINTF(a, "%u", port) : tr_text(a, address);
+}
+
 /* Routes of a wildcard address are those of its port; a service with an address of its own has its own. */
 static struct chain http_chain(struct plan *pl, const struct mz_service *s, const struct mz_port *p,
                                struct mz_str address, enum kind kind)
 {
-    const bool own = kind == KIND_AUTO && !mz_str_eq(address, tr_wildcard(pl->v->proxy));
+    const bool own = kind == KIND_AUTO && p->port && !mz_str_eq(address, tr_wildcard(pl->v->proxy));
     return (struct chain){ .http = true,
                            .grpc_web = p->protocol == MZ_PROTOCOL_GRPC_WEB,
                            .name = own ? TR_PRINTF(pl->a, "%.*s:%u", MZ_STR_ARG(s->host), p->port)
-                                       : TR_PRINTF(pl->a, "%u", p->port) };
+                                       : routes_of(pl->a, address, p->port) };
 }
 
 static bool same_texts(struct texts a, struct texts b)
@@ -348,7 +354,7 @@ static void add(struct plan *pl, const struct mz_service *s, const struct mz_por
 {
     enum kind kind = kind_of(p->protocol);
     struct mz_str range = MZ_STR("");
-    if (mz_str_chr(address, '/') >= 0) { /* nobody can listen on a range */
+    if (p->port && mz_str_chr(address, '/') >= 0) { /* nobody can listen on a range */
         range = address;
         address = tr_wildcard(pl->v->proxy);
     }
@@ -473,7 +479,7 @@ static void plan_proxy(struct plan *pl, const ist_SidecarPort *port)
     e->kind = KIND_HTTP;
     e->https = 1;
     add_chain(
-        e, (struct chain){ .http = true, .proxied = true, .name = TR_PRINTF(pl->a, "%u", p.port) });
+        e, (struct chain){ .http = true, .proxied = true, .name = routes_of(pl->a, at, p.port) });
 }
 
 static void plan_egress(struct plan *pl, const struct tr_egress *e)
@@ -481,8 +487,9 @@ static void plan_egress(struct plan *pl, const struct tr_egress *e)
     const ist_IstioEgressListener *l = e->listener;
     const bool listens = l && l->port;
     pl->egress = e;
-    pl->own_socket = pl->v->proxy->uncaught || (l && l->capture_mode == ist_CaptureMode_NONE);
     pl->bind = mz_str_c(l ? l->bind : "");
+    pl->own_socket = pl->v->proxy->uncaught || (l && (l->capture_mode == ist_CaptureMode_NONE ||
+                                                      mz_str_starts(pl->bind, MZ_STR(TR_UNIX))));
     if (!pl->bind.n && pl->own_socket)
         pl->bind = pl->v->proxy->ipv4 ? MZ_STR("127.0.0.1") : MZ_STR("::1");
     if (!listens) /* what came before stays as its listener says */
@@ -617,7 +624,8 @@ static struct mz_out *build(struct mz_view *v, const struct entry *e)
     struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
     pb_Listener *m = TR_NEW(a, Listener);
     m->name = TR_PRINTF(a, "%.*s_%u", MZ_STR_ARG(e->address), e->port);
-    m->address = tr_address(a, e->address, e->port);
+    const size_t scheme = e->port ? 0 : strlen(TR_UNIX);
+    m->address = tr_address_or_pipe(a, mz_str_skip(e->address, scheme), e->port);
     m->traffic_direction = pb_TrafficDirection_OUTBOUND;
     if (e->other.n) {
         pb_AdditionalAddress *o = TR_NEW(a, AdditionalAddress);

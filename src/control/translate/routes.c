@@ -894,6 +894,10 @@ struct mz_out *tr_routes(struct mz_view *v, struct mz_str name)
         const struct tr_egress *e = tr_egress_for(v->scope, 0);
         return e ? every_port(v, name, e) : NULL;
     }
+    if (!p.bare && mz_str_starts(name, MZ_STR(TR_UNIX))) {
+        const struct tr_egress *e = tr_egress_at(v->scope, name);
+        return e ? every_port(v, name, e) : NULL;
+    }
     if (p.bare ? !parse_cluster(name, &p.port) : !parse_name(name, &p.host, &p.port))
         return NULL;
     const struct tr_egress *e = p.bare || p.host.n ? NULL : tr_egress_for(v->scope, p.port);

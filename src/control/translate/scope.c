@@ -543,6 +543,16 @@ void tr_scopes_follow(struct mz_translator *t, const struct mz_model *next)
     mz_vec_free(&gone, MZ_MEM_XDS);
 }
 
+const struct tr_egress *tr_egress_at(const struct tr_scope *s, struct mz_str bind)
+{
+    for (size_t i = 0; i < s->egress_n; i++) {
+        const ist_IstioEgressListener *l = s->egress[i].listener;
+        if (l && l->port && !l->port->number && mz_str_eq(mz_str_c(l->bind), bind))
+            return &s->egress[i];
+    }
+    return NULL;
+}
+
 const struct tr_egress *tr_egress_for(const struct tr_scope *s, uint16_t port)
 {
     for (size_t i = 0; i < s->egress_n; i++) {

@@ -127,6 +127,14 @@ static const char *ask(const char *mesh, const char *documents, const char *node
 #define KEEPS_CASE     "\"header_key_format\":{\"stateful_formatter\":{\"name\":\"preserve_case\""
 #define EDGE(more)     "defaultConfig: {connectionSettings: {profile: EDGE" more "}}"
 #define RESOLVES(more) "outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS" more "}"
+#define SOCKET(protocol)                                                                           \
+    "---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s, namespace: "      \
+    "demo}\n"                                                                                      \
+    "spec: {egress: [{port: {number: 0, protocol: " protocol                                       \
+    "}, bind: 'unix:///a', hosts: ['./*']}]}\n"
+#define MTLS(says)                                                                                 \
+    "---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: p, "        \
+    "namespace: demo}\nspec: {selector: {matchLabels: {app: web}}, " says "}\n"
 #define LEAVES(policy)                                                                             \
     "---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s, namespace: "      \
     "demo}\n"                                                                                      \
@@ -215,6 +223,24 @@ static const struct {
       NULL },
     { RESOLVES(""), WEB LEAVES("mode: ALLOW_ANY"), NODE, L, "virtualOutbound", "PassthroughCluster",
       "allow_any_dynamic_dns" },
+    /* a Sidecar's UNIX socket: all services that it imports, with routes of its own */
+    { "", WEB SOCKET("HTTP"), NODE, L, "unix:///a_0", "\"pipe\":{\"path\":\"/a\"}",
+      "bind_to_port" },
+    { "", WEB SOCKET("HTTP"), NODE, R, "unix:///a", "outbound|80||web", NULL },
+    { "", WEB SOCKET("HTTP"), NODE, R, "unix:///b", NULL, NULL },
+    { "", WEB SOCKET("TCP"), NODE, L, "unix:///a_0", "\"cluster\":\"outbound|80||web", "rds" },
+    { "", WEB SOCKET("HTTP_PROXY"), NODE, L, "unix:///a_0", "\"route_config_name\":\"unix:///a\"",
+      NULL },
+    /* ports of no service that a PeerAuthentication names */
+    { "", WEB MTLS("mtls: {mode: STRICT}, portLevelMtls: {7777: {mode: DISABLE}}"), NODE, L,
+      "virtualInbound", "\"destination_port\":7777,\"transport_protocol\":\"raw_buffer\"}", NULL },
+    { "", WEB MTLS("mtls: {mode: STRICT}, portLevelMtls: {7777: {mode: DISABLE}}"), NODE, L,
+      "virtualInbound",
+      "\"filter_disabled\":{\"or_match\":{\"rules\":[{\"destination_port_range\":{\"start\":7777",
+      NULL },
+    { "", WEB MTLS("mtls: {mode: DISABLE}, portLevelMtls: {7777: {mode: STRICT}}"), NODE, L,
+      "virtualInbound",
+      "\"filter_disabled\":{\"not_match\":{\"destination_port_range\":{\"start\":7777", NULL },
     { "inboundTrafficPolicy: {mode: LOCALHOST}", WEB, NODE, C, "inbound|80||",
       "\"socket_address\":{\"address\":\"127.0.0.1\",\"port_value\":80}", "127.0.0.6" },
     { "", WEB, NODE, C, "inbound|80||", "127.0.0.6", "127.0.0.1" },
@@ -549,6 +575,11 @@ static void test_cases(void **state)
     "demo}\n"                                                                                      \
     "spec: {ingress: [{port: {number: 8080, protocol: HTTP, name: http}, defaultEndpoint: "        \
     "'127.0.0.1:80'}]}\n"
+#define TLS_INGRESS                                                                                \
+    "---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s, namespace: "      \
+    "demo}\nspec: {ingress: [{port: {number: 8443, protocol: HTTPS, name: https}, "                \
+    "defaultEndpoint: '127.0.0.1:80', tls: {mode: SIMPLE, serverCertificate: /c.pem, "             \
+    "privateKey: /k.pem}}]}\n"
 #define SESSIONS(label)                                                                            \
     "---\napiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: demo, labels: {" label   \
     "}}\nspec: {clusterIP: 10.9.0.1, selector: {app: web}, ports: [{name: http, port: 80}]}\n"
@@ -566,6 +597,35 @@ static const struct {
       "\"override_host_status\":{\"statuses\":[\"HEALTHY\",\"DRAINING\",\"UNKNOWN\",\"DEGRADED\"]}",
       NULL },
     { { .http10 = true }, WEB, NODE, L, "0.0.0.0_80", "\"accept_http_10\":true", NULL },
+    { { .ingress_tls = true },
+      WEB TLS_INGRESS MTLS("mtls: {mode: DISABLE}"),
+      NODE,
+      L,
+      "virtualInbound",
+      "\"name\":\"file-cert:/c.pem~/k.pem\"",
+      NULL },
+    { { .ingress_tls = true },
+      WEB TLS_INGRESS MTLS("mtls: {mode: STRICT}"),
+      NODE,
+      L,
+      "virtualInbound",
+      "virtualInbound",
+      "file-cert" },
+    { { 0 },
+      WEB TLS_INGRESS MTLS("mtls: {mode: DISABLE}"),
+      NODE,
+      L,
+      "virtualInbound",
+      "virtualInbound",
+      "file-cert" },
+    { { 0 },
+      WEB INGRESS,
+      AT("INTERCEPTION_MODE: NONE"),
+      L,
+      "10.1.0.1_8080",
+      "\"filter_disabled\":{\"not_match\":{\"destination_port_range\":{\"start\":8080,\"end\":8081}"
+      "}}",
+      NULL },
     { { .http10 = true }, WEB, NODE, L, "0.0.0.0_80", "[\"http/1.0\",\"http/1.1\",\"h2c\"]", NULL },
     { { 0 }, WEB, AT("HTTP10: '1'"), L, "0.0.0.0_80", "\"accept_http_10\":true", "[\"http/1.0\"" },
     { { 0 }, WEB, AT("HTTP10: '1'"), L, "virtualInbound", "\"accept_http_10\":true", NULL },

@@ -31,6 +31,7 @@ struct mz_features { /* all but the first two: as Istio does by itself where it 
     bool no_service_names, no_workload_names; /* for telemetry, of clusters and endpoints */
     bool no_absolute_names; /* no virtual host answers to "name." */
     bool no_exchange_alpn;  /* istio-peer-exchange is not offered */
+    bool ingress_tls;       /* `tls` of a Sidecar's ingress counts */
     bool sessions;          /* services with the labels of persistent sessions have them */
     bool always_unhealthy, no_unhealthy; /* endpoints that are not ready are told; else but for panic thresholds */
     uint32_t accepts;       /* connections at once, 1 */
