@@ -1,6 +1,7 @@
 /* Rules for VirtualServices: what Istio's webhook refuses, and what would make proxies refuse the routes made of it. */
 #include <string.h>
 
+#include "base/map.h"
 #include "base/regex.h"
 #include "control/analyze/check_priv.h"
 
@@ -386,6 +387,41 @@ static bool is_of_mesh(const ist_VirtualService *m)
     return mesh;
 }
 
+enum { MAX_NAME = 253 }; /* of a host */
+
+/* The wildcard among @all that has @host in it, too; NULL: none. */
+static const char *wider(const struct mz_map *all, struct mz_str host)
+{
+    char key[MAX_NAME + 2] = "*";
+    const char *any = mz_map_get(all, MZ_STR("*"));
+    for (size_t i = 1; i < host.n && !any; i++) {
+        if (host.p[i] != '.' || host.n - i > MAX_NAME || (i == 1 && host.p[0] == '*'))
+            continue;
+        memcpy(key + 1, host.p + i, host.n - i);
+        any = mz_map_get(all, (struct mz_str){ key, 1 + host.n - i });
+    }
+    return any;
+}
+
+/* No host is a part of another: nobody could tell which routes are meant. */
+static bool each_once(const ist_VirtualService *m, struct mz_err *err)
+{
+    struct mz_map all;
+    bool ok = true;
+    mz_map_init(&all, MZ_MEM_CONFIG);
+    for (size_t i = 0; i < m->n_hosts && ok; i++)
+        if (mz_map_put(&all, mz_str_c(m->hosts[i]), m->hosts[i]))
+            ok = AT(mz_err_set(err, "\"%.100s\" stands twice", m->hosts[i]), "hosts[%zu]", i);
+    for (size_t i = 0; i < m->n_hosts && ok; i++) {
+        const char *other = strcmp(m->hosts[i], "*") ? wider(&all, mz_str_c(m->hosts[i])) : NULL;
+        if (other)
+            ok = AT(mz_err_set(err, "\"%.100s\" is a part of \"%.100s\"", m->hosts[i], other),
+                    "hosts[%zu]", i);
+    }
+    mz_map_fini(&all);
+    return ok;
+}
+
 static bool hosts(const ist_VirtualService *m, struct mz_err *err)
 {
     for (size_t i = 0; i < m->n_hosts; i++) {
@@ -394,11 +430,8 @@ static bool hosts(const ist_VirtualService *m, struct mz_err *err)
             return AT(mz_err_set(err, "\"%.100s\" is not a host", m->hosts[i]), "hosts[%zu]", i);
         if (mz_str_eq(h, MZ_STR("*")) && is_of_mesh(m))
             return AT(mz_err_set(err, "\"*\" can only be had at a gateway"), "hosts[%zu]", i);
-        for (size_t k = 0; k < i; k++)
-            if (mz_str_eq(h, mz_str_c(m->hosts[k])))
-                return AT(mz_err_set(err, "\"%.100s\" stands twice", m->hosts[i]), "hosts[%zu]", i);
     }
-    return true;
+    return each_once(m, err);
 }
 
 /* No hosts: it says what others delegate to it. */

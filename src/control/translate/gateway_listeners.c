@@ -108,12 +108,14 @@ static bool any_match(const struct tr_routing *r, const ist_TCPRoute *t)
 
 static pb_FilterChain *routed_chain(struct listening *l, const struct tr_routing *r,
                                     ist_RouteDestination *const *to, size_t n,
-                                    enum mz_protocol protocol)
+                                    const struct tr_server *s)
 {
+    const ist_ServerTLSSettings *tls = s->s->tls;
     uint64_t ignored;
     struct tr_tcp t = tr_l4_route(r, to, n, &ignored);
     pb_FilterChain *c = add_chain(l);
-    t.protocol = protocol;
+    t.protocol = s->protocol;
+    t.exchange = tls && tls->mode == ist_ServerTLSSettings_TLSmode_ISTIO_MUTUAL;
     t.port = r->port;
     tr_tcp_filters(l->v, l->a, c, TR_GATEWAY, &t);
     return c;
@@ -131,7 +133,7 @@ static void tcp_chain(struct listening *l, const struct tr_server *s)
             const ist_TCPRoute *t = v[i]->spec->tcp[k];
             if (!t->n_route || !any_match(&r, t))
                 continue;
-            pb_FilterChain *c = routed_chain(l, &r, t->route, t->n_route, s->protocol);
+            pb_FilterChain *c = routed_chain(l, &r, t->route, t->n_route, s);
             if (!s->s->tls)
                 return;
             match_server(l, c, s);
@@ -162,8 +164,7 @@ static void tls_chains_of(struct listening *l, const struct tr_server *s,
             if (!here(r, m->port, m->gateways, m->n_gateways) ||
                 !names_are_new(l, names, m->n_sni_hosts))
                 continue;
-            match_names(l, routed_chain(l, r, t->route, t->n_route, s->protocol), names,
-                        m->n_sni_hosts);
+            match_names(l, routed_chain(l, r, t->route, t->n_route, s), names, m->n_sni_hosts);
         }
     }
 }

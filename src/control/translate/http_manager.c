@@ -263,7 +263,7 @@ void tr_tcp_filters(struct mz_view *v, struct mz_arena *a, pb_FilterChain *c, en
     t->max_downstream_connection_duration = (pb_Duration *)(uintptr_t)to->longest;
     for (size_t i = 0; !to->silent && i < said->n_tcp_logs; i++)
         TR_ADD(a, t, access_log) = said->tcp_logs[i];
-    if (in && v->exchange)
+    if ((in || to->exchange) && v->exchange)
         TR_ADD(a, c, filters) = TR_PIECE(v, TCP_EXCHANGE);
     add_tcp_guards(v, a, c, class, to);
     for (size_t i = 0; i < said->n_tcp_stats; i++)

@@ -112,6 +112,13 @@ static const char *ask(const char *mesh, const char *documents, const char *node
     "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v, "          \
     "namespace: demo}\n"                                                                           \
     "spec: {hosts: ['*'], gateways: [g], http: [{route: [{destination: {host: web}}]}]}\n"
+#define TCP_SERVER(mode)                                                                           \
+    "---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g, namespace: "      \
+    "demo}\nspec: {selector: {app: gate}, servers: [{hosts: ['*'], port: {number: 9000, name: "    \
+    "t, protocol: TLS}, tls: {mode: " mode                                                         \
+    "}}]}\n---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v, "    \
+    "namespace: demo}\nspec: {hosts: ['*'], gateways: [g], tcp: [{route: [{destination: {host: "   \
+    "web}}]}]}\n"
 #define WILD(port)                                                                                 \
     "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: w, namespace: "      \
     "demo}\nspec: {hosts: ['*.example.com'], resolution: DYNAMIC_DNS, ports: [{" port "}]}\n"
@@ -223,6 +230,11 @@ static const struct {
       NULL },
     { RESOLVES(""), WEB LEAVES("mode: ALLOW_ANY"), NODE, L, "virtualOutbound", "PassthroughCluster",
       "allow_any_dynamic_dns" },
+    /* a gateway that ends mutual TLS of the mesh tells who it is, also where no HTTP is inside */
+    { "", WEB TCP_SERVER("ISTIO_MUTUAL"), GATEWAY, L, "0.0.0.0_9000", "\"istio.metadata_exchange\"",
+      NULL },
+    { "", WEB TCP_SERVER("SIMPLE, credentialName: c"), GATEWAY, L, "0.0.0.0_9000", "tcp_proxy",
+      "istio.metadata_exchange" },
     /* a Sidecar's UNIX socket: all services that it imports, with routes of its own */
     { "", WEB SOCKET("HTTP"), NODE, L, "unix:///a_0", "\"pipe\":{\"path\":\"/a\"}",
       "bind_to_port" },

@@ -162,6 +162,7 @@ struct tr_tcp {
     const pb_Duration *idle, *longest; /* NULL: as the proxy does by itself */
     const ist_TrafficPolicy_TunnelSettings *tunnel; /* NULL: none */
     bool by_source; /* the endpoint follows from the client's address */
+    bool exchange; /* ends mutual TLS of the mesh at a gateway: both sides tell who they are */
     bool silent; /* not logged, not guarded: it goes nowhere */
     bool bare;   /* no extensions of users: of no service */
     struct mz_str dynamic; /* the host whose name in TLS is resolved (dynamic.h); "": none is */
