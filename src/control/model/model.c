@@ -365,10 +365,15 @@ const struct mz_endpoints *mz_model_endpoints(const struct mz_model *m, const st
 
 const struct mz_port *mz_service_port(const struct mz_service *s, uint16_t port)
 {
-    for (size_t i = 0; i < s->ports_n; i++)
-        if (s->ports[i].port == port)
-            return &s->ports[i];
-    return NULL;
+    const struct mz_port *udp = NULL;
+    for (size_t i = 0; i < s->ports_n; i++) {
+        const struct mz_port *p = &s->ports[i];
+        if (p->port == port && p->protocol != MZ_PROTOCOL_UDP)
+            return p;
+        if (p->port == port && !udp)
+            udp = p;
+    }
+    return udp;
 }
 
 static int compare_names(const void *a, const void *b)

@@ -209,6 +209,28 @@ static void add_port(struct model_draft *d, struct joined *j, const struct mz_po
     j->g->ports = gathered;
 }
 
+static bool has_address(const struct mz_service *s, struct mz_str address)
+{
+    for (size_t i = 0; i < s->addresses_n; i++)
+        if (mz_str_eq(s->addresses[i], address))
+            return true;
+    return false;
+}
+
+/* Clients may dial any of them. */
+static void add_addresses(struct model_draft *d, struct mz_service *s,
+                          const struct mz_service *more)
+{
+    const size_t n = s->addresses_n;
+    struct mz_str *v = mz_arena_alloc(d->m->arena, (n + more->addresses_n) * sizeof(*v));
+    if (n)
+        memcpy(v, s->addresses, n * sizeof(*v));
+    s->addresses = v;
+    for (size_t i = 0; i < more->addresses_n; i++)
+        if (!has_address(s, more->addresses[i]))
+            v[s->addresses_n++] = more->addresses[i];
+}
+
 static void join(struct model_draft *d, struct joined *j, const struct mz_service *s,
                  struct model_gathered *g)
 {
@@ -222,6 +244,8 @@ static void join(struct model_draft *d, struct joined *j, const struct mz_servic
                 *mz_vec_push(&j->g->ports[at], MZ_MEM_CONFIG) = g->ports[i].v[k];
         mz_vec_free(&g->ports[i], MZ_MEM_CONFIG);
     }
+    if (grows)
+        add_addresses(d, j->s, s);
     j->s->hash = mz_xxh64(&s->hash, sizeof(s->hash), j->s->hash);
 }
 

@@ -130,6 +130,15 @@ static void test_one_host(void **state)
     assert_str(mz_model_endpoints(m, &s->ports[1])->v[0].address, "1.1.1.3");
     assert_false(service(m, "web.demo.svc.cluster.local")->entry); /* nobody takes its name */
     mz_model_unref(m);
+#define HAS(name, address)                                                                         \
+    ENTRY(name, "demo",                                                                            \
+          "{hosts: [h.example.com], resolution: STATIC, addresses: [" address                      \
+          "], ports: [{number: 80, name: p, protocol: TCP}]}")
+    m = build(HAS("a", "9.9.9.1") HAS("b", "9.9.9.2, 9.9.9.1"));
+    s = service(m, "h.example.com");
+    assert_int_equal(s->addresses_n, 2);
+    assert_str(s->addresses[1], "9.9.9.2");
+    mz_model_unref(m);
 }
 
 static void test_automatic(void **state)

@@ -230,6 +230,11 @@ static const struct {
       NULL },
     { RESOLVES(""), WEB LEAVES("mode: ALLOW_ANY"), NODE, L, "virtualOutbound", "PassthroughCluster",
       "allow_any_dynamic_dns" },
+    /* of two ports of one number that of TCP has the cluster, wherever it stands */
+    { "",
+      "apiVersion: v1\nkind: Service\nmetadata: {name: dns, namespace: demo}\nspec: {clusterIP: "
+      "10.9.0.53, ports: [{name: dns, port: 53, protocol: UDP}, {name: dns-tcp, port: 53}]}\n",
+      NODE, C, "outbound|53||dns.demo.svc.cluster.local", "\"type\":\"EDS\"", NULL },
     /* a gateway that ends mutual TLS of the mesh tells who it is, also where no HTTP is inside */
     { "", WEB TCP_SERVER("ISTIO_MUTUAL"), GATEWAY, L, "0.0.0.0_9000", "\"istio.metadata_exchange\"",
       NULL },
