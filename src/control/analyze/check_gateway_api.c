@@ -586,7 +586,7 @@ static bool listener(const k8s_Listener *l, bool set, struct mz_err *err)
 
 static bool listeners(k8s_Listener *const *v, size_t n, bool set, struct mz_err *err)
 {
-    if (!n)
+    if (!n && set)
         return AT(mz_err_set(err, "needs at least one"), "listeners");
     if (!count(n, 64, "listeners", err))
         return false;

@@ -121,8 +121,9 @@ static pb_SdsSecretConfig *outer_secret(struct tr_cluster *c, struct mz_str name
 static struct mz_str credential(struct tr_cluster *c, const ist_ClientTLSSettings *t,
                                 const char *behind)
 {
+    const bool nobodys = strcmp(t->credential_name, "invalid://") == 0; /* of a BackendTLSPolicy */
     return mz_arena_printf(c->a, "%s%s%s", strstr(t->credential_name, "://") ? "" : "kubernetes://",
-                           t->credential_name, behind);
+                           t->credential_name, nobodys ? "" : behind);
 }
 
 static void outer_root(struct tr_cluster *c, const ist_ClientTLSSettings *t, pb_CommonTlsContext *m)

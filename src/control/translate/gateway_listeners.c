@@ -121,6 +121,27 @@ static pb_FilterChain *routed_chain(struct listening *l, const struct tr_routing
     return c;
 }
 
+static void end_tls(struct listening *l, pb_FilterChain *c, const struct tr_server *s)
+{
+    if (!s->s->tls)
+        return;
+    match_server(l, c, s);
+    c->transport_socket = tr_gateway_tls(l->v, l->a, s);
+}
+
+/* A TLSRoute holds where TLS ends, too; what VirtualServices say of TLS is for where it goes through. */
+static const ist_TLSRoute *first_tls(const struct tr_routing *r)
+{
+    const ist_VirtualService *m = r->vs->spec;
+    for (size_t i = 0; i < m->n_tls && r->vs->semantics == MZ_SEMANTICS_GATEWAY; i++)
+        for (size_t k = 0; k < m->tls[i]->n_match && m->tls[i]->n_route; k++) {
+            const ist_TLSMatchAttributes *t = m->tls[i]->match[k];
+            if (here(r, t->port, t->gateways, t->n_gateways))
+                return m->tls[i];
+        }
+    return NULL;
+}
+
 /* The first route that holds takes all. */
 static void tcp_chain(struct listening *l, const struct tr_server *s)
 {
@@ -133,11 +154,12 @@ static void tcp_chain(struct listening *l, const struct tr_server *s)
             const ist_TCPRoute *t = v[i]->spec->tcp[k];
             if (!t->n_route || !any_match(&r, t))
                 continue;
-            pb_FilterChain *c = routed_chain(l, &r, t->route, t->n_route, s);
-            if (!s->s->tls)
-                return;
-            match_server(l, c, s);
-            c->transport_socket = tr_gateway_tls(l->v, l->a, s);
+            end_tls(l, routed_chain(l, &r, t->route, t->n_route, s), s);
+            return;
+        }
+        const ist_TLSRoute *t = first_tls(&r);
+        if (t && hosts_meet(s, v[i])) {
+            end_tls(l, routed_chain(l, &r, t->route, t->n_route, s), s);
             return;
         }
     }
