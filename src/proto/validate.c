@@ -1,4 +1,5 @@
 /* Checks messages against the table of constraints. */
+#include "base/map.h"
 #include "proto/constraints.h"
 #include "proto/proto_priv.h"
 #include <math.h>
@@ -205,12 +206,24 @@ static bool check_value(const struct checking *k, const void *at)
     return check_number(k, number_of(k->f, at));
 }
 
-static bool same_element(const ProtobufCFieldDescriptor *f, const char *v, size_t i, size_t j)
+static bool check_unique(const struct checking *k, const char *v, size_t n)
 {
-    size_t size = field_size(f);
-    if (f->type == PROTOBUF_C_TYPE_STRING)
-        return !strcmp(((char *const *)(const void *)v)[i], ((char *const *)(const void *)v)[j]);
-    return memcmp(v + i * size, v + j * size, size) == 0;
+    const size_t size = field_size(k->f);
+    const bool text = k->f->type == PROTOBUF_C_TYPE_STRING;
+    struct mz_map seen;
+    bool ok = true;
+    mz_map_init(&seen, MZ_MEM_CONFIG);
+    for (size_t i = 0; ok && i < n; i++) {
+        const char *at = v + i * size,
+                   *had = mz_map_put(&seen,
+                                     text ? mz_str_c(((char *const *)(const void *)v)[i])
+                                          : (struct mz_str){ at, size },
+                                     (void *)(uintptr_t)at);
+        if (had)
+            ok = mz_err_set(k->err, "items %zu and %zu are the same", (size_t)(had - v) / size, i);
+    }
+    mz_map_fini(&seen);
+    return ok;
 }
 
 static bool check_repeated(const struct checking *k)
@@ -219,14 +232,12 @@ static bool check_repeated(const struct checking *k)
     const char *v = *(char *const *)field_at(k->f, k->m);
     if (k->c->check == CHECK_ITEMS)
         return between(k, (double)n, "number of items ");
-    for (size_t i = 0; k->c->check == CHECK_UNIQUE && i < n; i++)
-        for (size_t j = 0; j < i; j++)
-            if (same_element(k->f, v, i, j))
-                return mz_err_set(k->err, "items %zu and %zu are the same", j, i);
+    if (k->c->check == CHECK_UNIQUE)
+        return check_unique(k, v, n);
     struct checking inner = *k;
     if (k->c->check == CHECK_KEY_LENGTH)
         inner.f = &((const ProtobufCMessageDescriptor *)k->f->descriptor)->fields[0];
-    for (size_t i = 0; k->c->check != CHECK_UNIQUE && i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         const void *at = v + i * size;
         if (k->c->check == CHECK_KEY_LENGTH)
             at = field_at(inner.f, *(ProtobufCMessage *const *)at);

@@ -1,6 +1,7 @@
 /* Rules for Gateways: what Istio's webhook refuses. */
 #include <string.h>
 
+#include "base/map.h"
 #include "control/analyze/check_priv.h"
 #include "control/model/model.h"
 #include "net/addr.h"
@@ -89,17 +90,25 @@ static bool server(const ist_Server *s, struct mz_err *err)
     return tls(s, p, err);
 }
 
+static bool names_differ(const ist_Gateway *m, struct mz_err *err)
+{
+    struct mz_map seen;
+    bool ok = true;
+    mz_map_init(&seen, MZ_MEM_CONFIG);
+    for (size_t i = 0; ok && i < m->n_servers; i++)
+        if (mz_map_put(&seen, mz_str_c(m->servers[i]->port->name), m->servers[i]))
+            ok = AT(mz_err_set(err, "\"%.100s\" stands twice", m->servers[i]->port->name),
+                    "servers[%zu].port.name", i);
+    mz_map_fini(&seen);
+    return ok;
+}
+
 bool mz_check_gateway(const ist_Gateway *m, struct mz_err *err)
 {
     if (!m->n_servers)
         return AT(mz_err_set(err, "needs at least one"), "servers");
-    for (size_t i = 0; i < m->n_servers; i++) {
+    for (size_t i = 0; i < m->n_servers; i++)
         if (!server(m->servers[i], err))
             return mz_err_at(err, "servers[%zu]", i);
-        for (size_t k = 0; k < i; k++)
-            if (strcmp(m->servers[k]->port->name, m->servers[i]->port->name) == 0)
-                return AT(mz_err_set(err, "\"%.100s\" stands twice", m->servers[i]->port->name),
-                          "servers[%zu].port.name", i);
-    }
-    return true;
+    return names_differ(m, err);
 }

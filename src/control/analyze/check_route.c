@@ -424,11 +424,12 @@ static bool each_once(const ist_VirtualService *m, struct mz_err *err)
 
 static bool hosts(const ist_VirtualService *m, struct mz_err *err)
 {
+    const bool mesh = is_of_mesh(m);
     for (size_t i = 0; i < m->n_hosts; i++) {
         const struct mz_str h = mz_str_c(m->hosts[i]);
         if (!mz_check_is_host(h) && !mz_check_is_subnet(m->hosts[i]))
             return AT(mz_err_set(err, "\"%.100s\" is not a host", m->hosts[i]), "hosts[%zu]", i);
-        if (mz_str_eq(h, MZ_STR("*")) && is_of_mesh(m))
+        if (mz_str_eq(h, MZ_STR("*")) && mesh)
             return AT(mz_err_set(err, "\"*\" can only be had at a gateway"), "hosts[%zu]", i);
     }
     return each_once(m, err);

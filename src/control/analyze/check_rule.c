@@ -1,4 +1,5 @@
 /* Rules for DestinationRules, and for those settings of theirs that the MeshConfig and Sidecars have, too. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/map.h"
@@ -121,16 +122,35 @@ static bool place(const char *s, struct mz_err *err)
     return true;
 }
 
-/* One is a part of the other. */
-static bool overlap(const char *x, const char *y)
+struct place {
+    struct mz_str text;
+    size_t at; /* in the list */
+};
+
+/* A place stands before those within it, and they before all others: a slash is less than any other byte. */
+static int compare_places(const void *a, const void *b)
 {
-    struct mz_str a = without_star(x), b = without_star(y);
-    if (a.n > b.n) {
-        const struct mz_str c = a;
-        a = b;
-        b = c;
+    const struct mz_str x = ((const struct place *)a)->text, y = ((const struct place *)b)->text;
+    for (size_t i = 0; i < x.n && i < y.n; i++)
+        if (x.p[i] != y.p[i])
+            return x.p[i] == '/' ? -1 : y.p[i] == '/' ? 1 : (uint8_t)x.p[i] - (uint8_t)y.p[i];
+    return (x.n > y.n) - (x.n < y.n);
+}
+
+/* Two of @v where one is a part of the other, or the same; it is sorted: they are neighbours. */
+static bool overlap(struct place *v, size_t n, size_t *out_first, size_t *out_second)
+{
+    if (n)
+        qsort(v, n, sizeof(*v), compare_places);
+    for (size_t i = 1; i < n; i++) {
+        const struct mz_str a = v[i - 1].text, b = v[i].text;
+        if (!mz_str_starts(b, a) || (b.n > a.n && b.p[a.n] != '/'))
+            continue;
+        *out_first = v[i - 1].at < v[i].at ? v[i - 1].at : v[i].at;
+        *out_second = v[i - 1].at < v[i].at ? v[i].at : v[i - 1].at;
+        return true;
     }
-    return mz_str_starts(b, a) && (a.n == b.n || b.p[a.n] == '/');
+    return false;
 }
 
 static bool shares(const ist_LocalityLoadBalancerSetting_Distribute *d, struct mz_err *err)
@@ -142,30 +162,51 @@ static bool shares(const ist_LocalityLoadBalancerSetting_Distribute *d, struct m
         sum += d->to[i]->value;
         if (!place(d->to[i]->key, err))
             return false;
-        for (size_t k = 0; k < i; k++)
-            if (overlap(d->to[k]->key, d->to[i]->key))
-                return mz_err_set(err, "\"%.60s\" and \"%.60s\" overlap", d->to[k]->key,
-                                  d->to[i]->key);
     }
     return sum == 100 ||
            mz_err_set(err, "the shares together are %llu, not 100", (unsigned long long)sum);
+}
+
+static bool shares_differ(const ist_LocalityLoadBalancerSetting_Distribute *d, struct mz_err *err)
+{
+    struct place *v = mz_alloc(MZ_MEM_CONFIG, (d->n_to + 1) * sizeof(*v));
+    size_t a, b;
+    for (size_t i = 0; i < d->n_to; i++)
+        v[i] = (struct place){ without_star(d->to[i]->key), i };
+    const bool ok =
+        !overlap(v, d->n_to, &a, &b) ||
+        mz_err_set(err, "\"%.60s\" and \"%.60s\" overlap", d->to[a]->key, d->to[b]->key);
+    mz_free(MZ_MEM_CONFIG, v);
+    return ok;
+}
+
+static bool places_differ(const ist_LocalityLoadBalancerSetting *l, struct mz_err *err)
+{
+    struct place *v = mz_alloc(MZ_MEM_CONFIG, (l->n_distribute + 1) * sizeof(*v));
+    size_t a, b;
+    for (size_t i = 0; i < l->n_distribute; i++)
+        v[i] = (struct place){ without_star(l->distribute[i]->from), i };
+    const bool ok = !overlap(v, l->n_distribute, &a, &b) ||
+                    AT(mz_err_set(err, "\"%.60s\" overlaps with \"%.60s\"", l->distribute[b]->from,
+                                  l->distribute[a]->from),
+                       "distribute[%zu].from", b);
+    mz_free(MZ_MEM_CONFIG, v);
+    return ok;
 }
 
 static bool distribute(const ist_LocalityLoadBalancerSetting *l, struct mz_err *err)
 {
     for (size_t i = 0; i < l->n_distribute; i++) {
         const char *from = l->distribute[i]->from;
-        if (!shares(l->distribute[i], err))
+        if (!shares(l->distribute[i], err) || !shares_differ(l->distribute[i], err))
             return AT(false, "distribute[%zu].to", i);
         if (!place(from, err))
             return AT(false, "distribute[%zu].from", i);
-        for (size_t k = 0; k < i; k++)
-            if (strcmp(l->distribute[k]->from, "*") == 0 || overlap(l->distribute[k]->from, from))
-                return AT(mz_err_set(err, "\"%.60s\" overlaps with \"%.60s\"", from,
-                                     l->distribute[k]->from),
-                          "distribute[%zu].from", i);
+        if (i && strcmp(l->distribute[i - 1]->from, "*") == 0) /* nothing can come behind it */
+            return AT(mz_err_set(err, "\"%.60s\" overlaps with \"*\"", from),
+                      "distribute[%zu].from", i);
     }
-    return true;
+    return places_differ(l, err);
 }
 
 static bool is_topology(const char *label)
@@ -234,16 +275,18 @@ static bool cookie(const ist_LoadBalancerSettings_ConsistentHashLB_HTTPCookie *c
 {
     if (!c->name[0])
         return AT(mz_err_set(err, "is required"), "name");
-    for (size_t i = 0; i < c->n_attributes; i++) {
+    struct mz_map seen;
+    bool ok = true;
+    mz_map_init(&seen, MZ_MEM_CONFIG);
+    for (size_t i = 0; ok && i < c->n_attributes; i++) {
         const char *name = c->attributes[i]->name;
         if (!name[0])
-            return AT(mz_err_set(err, "is required"), "attributes[%zu].name", i);
-        for (size_t k = 0; k < i; k++)
-            if (strcmp(c->attributes[k]->name, name) == 0)
-                return AT(mz_err_set(err, "\"%.60s\" stands twice", name), "attributes[%zu].name",
-                          i);
+            ok = AT(mz_err_set(err, "is required"), "attributes[%zu].name", i);
+        else if (mz_map_put(&seen, mz_str_c(name), c->attributes[i]))
+            ok = AT(mz_err_set(err, "\"%.60s\" stands twice", name), "attributes[%zu].name", i);
     }
-    return true;
+    mz_map_fini(&seen);
+    return ok;
 }
 
 static bool hashing(const ist_LoadBalancerSettings_ConsistentHashLB *h, struct mz_err *err)

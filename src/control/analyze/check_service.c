@@ -1,6 +1,7 @@
 /* Rules for ServiceEntry, WorkloadEntry and Sidecar: what Istio's webhook refuses. */
 #include <string.h>
 
+#include "base/map.h"
 #include "control/analyze/check_priv.h"
 #include "control/model/model.h"
 #include "net/addr.h"
@@ -291,6 +292,17 @@ static bool is_namespace(struct mz_str s)
     return s.n > 0 && s.n <= 63;
 }
 
+bool mz_check_differ(char *const *v, size_t n, struct mz_err *err)
+{
+    struct mz_map seen;
+    size_t i = 0;
+    mz_map_init(&seen, MZ_MEM_CONFIG);
+    while (i < n && !mz_map_put(&seen, mz_str_c(v[i]), &seen))
+        i++;
+    mz_map_fini(&seen);
+    return i == n || AT(mz_err_set(err, "\"%.100s\" stands twice", v[i]), "[%zu]", i);
+}
+
 bool mz_check_exports(char *const *v, size_t n, bool may_be_nobody, struct mz_err *err)
 {
     for (size_t i = 0; i < n; i++) {
@@ -301,11 +313,8 @@ bool mz_check_exports(char *const *v, size_t n, bool may_be_nobody, struct mz_er
                       "export_to[%zu]", i);
         if (n > 1 && (nobody || mz_str_eq(s, MZ_STR("*"))))
             return AT(mz_err_set(err, "\"%s\" stands alone", v[i]), "export_to[%zu]", i);
-        for (size_t k = 0; k < i; k++)
-            if (strcmp(v[i], v[k]) == 0)
-                return AT(mz_err_set(err, "\"%.100s\" stands twice", v[i]), "export_to[%zu]", i);
     }
-    return true;
+    return mz_check_differ(v, n, err) || mz_err_at(err, "export_to");
 }
 
 /* Lists are as long as Istio's definition of the kind lets them be; what they multiply to is bounded, too. */
@@ -405,16 +414,30 @@ static bool known_protocol(const ist_SidecarPort *p, struct mz_err *err)
            AT(mz_err_set(err, "\"%.60s\" is not known", p->protocol), "port.protocol");
 }
 
-static bool ingress(const ist_Sidecar *s, size_t i, struct mz_err *err)
+/* One bit each, of those that listeners before had. */
+struct ports {
+    uint64_t had[1024];
+    struct mz_map paths; /* of sockets that have none */
+};
+
+static bool once(struct ports *p, uint32_t number, struct mz_err *err)
+{
+    uint64_t *word = &p->had[number / 64 % 1024];
+    const uint64_t bit = 1ull << number % 64;
+    if (*word & bit)
+        return AT(mz_err_set(err, "%u is already defined", number), "port.number");
+    *word |= bit;
+    return true;
+}
+
+static bool ingress(const ist_Sidecar *s, size_t i, struct ports *had, struct mz_err *err)
 {
     const ist_IstioIngressListener *l = s->ingress[i];
     if (!l->port)
         return AT(mz_err_set(err, "is required"), "port");
-    if (!port(l->port->number, "port.number", err) || !known_protocol(l->port, err))
+    if (!port(l->port->number, "port.number", err) || !known_protocol(l->port, err) ||
+        !once(had, l->port->number, err))
         return false;
-    for (size_t k = 0; k < i; k++)
-        if (s->ingress[k]->port->number == l->port->number)
-            return AT(mz_err_set(err, "%u is already defined", l->port->number), "port.number");
     if (l->bind[0] && !is_ip(l->bind))
         return AT(mz_err_set(err, "\"%.100s\" is not an IP address", l->bind), "bind");
     return default_endpoint(l->default_endpoint, err) && server_tls(l->tls, l->port, err) &&
@@ -450,27 +473,23 @@ static bool egress_socket(const ist_IstioEgressListener *l, struct mz_err *err)
            AT(mz_err_set(err, "nothing is caught for a UNIX socket"), "capture_mode");
 }
 
-static bool egress_port(const ist_IstioEgressListener *l, struct mz_err *err)
+static bool egress_port(const ist_IstioEgressListener *l, struct ports *had, struct mz_err *err)
 {
     if (strncmp(l->bind, "unix://", 7) == 0)
-        return egress_socket(l, err);
+        return egress_socket(l, err) &&
+               (!mz_map_put(&had->paths, mz_str_c(l->bind), had) ||
+                AT(mz_err_set(err, "\"%.100s\" is already defined", l->bind), "bind"));
     if (l->bind[0] && !is_ip(l->bind))
         return AT(mz_err_set(err, "\"%.100s\" is not an IP address", l->bind), "bind");
-    return !l->port || port(l->port->number, "port.number", err);
+    return !l->port ||
+           (port(l->port->number, "port.number", err) && once(had, l->port->number, err));
 }
 
-static bool egress(const ist_Sidecar *s, size_t i, struct mz_err *err)
+static bool egress(const ist_Sidecar *s, size_t i, struct ports *had, struct mz_err *err)
 {
     const ist_IstioEgressListener *l = s->egress[i];
     if (!l->port && i + 1 < s->n_egress)
         return AT(mz_err_set(err, "only the last one may have none"), "port");
-    for (size_t k = 0; l->port && k < i; k++)
-        if (s->egress[k]->port->number == l->port->number &&
-            (l->port->number || strcmp(s->egress[k]->bind, l->bind) == 0))
-            return l->port->number
-                       ? AT(mz_err_set(err, "%u is already defined", l->port->number),
-                            "port.number")
-                       : AT(mz_err_set(err, "\"%.100s\" is already defined", l->bind), "bind");
     if (l->port && !known_protocol(l->port, err))
         return false;
     if (!l->n_hosts)
@@ -478,7 +497,7 @@ static bool egress(const ist_Sidecar *s, size_t i, struct mz_err *err)
     for (size_t k = 0; k < l->n_hosts; k++)
         if (!imported(l->hosts[k], err))
             return mz_err_at(err, "hosts[%zu]", k);
-    return egress_port(l, err);
+    return egress_port(l, had, err);
 }
 
 static bool leaving(const ist_OutboundTrafficPolicy *p, struct mz_err *err)
@@ -498,16 +517,27 @@ static bool leaving(const ist_OutboundTrafficPolicy *p, struct mz_err *err)
            AT(mz_err_set(err, "\"%.100s\" is no name", by->subset), "egress_proxy.subset");
 }
 
-bool mz_check_sidecar(const ist_Sidecar *s, struct mz_err *err)
+static bool listeners(const ist_Sidecar *s, struct ports *in, struct ports *out, struct mz_err *err)
 {
-    if (!s->n_egress && !s->n_ingress && !s->outbound_traffic_policy && !s->inbound_connection_pool)
-        return mz_err_set(err, "says nothing");
     for (size_t i = 0; i < s->n_ingress; i++)
-        if (!ingress(s, i, err))
+        if (!ingress(s, i, in, err))
             return mz_err_at(err, "ingress[%zu]", i);
     for (size_t i = 0; i < s->n_egress; i++)
-        if (!egress(s, i, err))
+        if (!egress(s, i, out, err))
             return mz_err_at(err, "egress[%zu]", i);
+    return true;
+}
+
+bool mz_check_sidecar(const ist_Sidecar *s, struct mz_err *err)
+{
+    struct ports in = { 0 }, out = { 0 };
+    if (!s->n_egress && !s->n_ingress && !s->outbound_traffic_policy && !s->inbound_connection_pool)
+        return mz_err_set(err, "says nothing");
+    mz_map_init(&out.paths, MZ_MEM_CONFIG);
+    const bool ok = listeners(s, &in, &out, err);
+    mz_map_fini(&out.paths);
+    if (!ok)
+        return false;
     if (!leaving(s->outbound_traffic_policy, err))
         return mz_err_at(err, "outbound_traffic_policy");
     return mz_check_connection_pool(s->inbound_connection_pool, err) ||

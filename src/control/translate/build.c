@@ -1,5 +1,7 @@
 #include "control/translate/build.h"
 
+#include <stdlib.h>
+
 ProtobufCMessage *tr_new(struct mz_arena *a, const ProtobufCMessageDescriptor *d)
 {
     ProtobufCMessage *m = mz_arena_alloc0(a, d->sizeof_message);
@@ -16,6 +18,21 @@ void *tr_grow(struct mz_arena *a, void *v, size_t n, size_t size)
     if (n)
         memcpy(own, v, size * n);
     return own;
+}
+
+static int compare_keyed(const void *a, const void *b)
+{
+    const struct tr_keyed *x = a, *y = b;
+    const int c = strcmp(x->key, y->key);
+    return c ? c : (x->at > y->at) - (x->at < y->at);
+}
+
+void tr_sort(struct tr_keyed *v, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        v[i].at = i;
+    if (n > 1)
+        qsort(v, n, sizeof(*v), compare_keyed);
 }
 
 char *tr_text(struct mz_arena *a, struct mz_str s)

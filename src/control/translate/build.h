@@ -10,6 +10,14 @@ ProtobufCMessage *tr_new(struct mz_arena *a, const ProtobufCMessageDescriptor *d
     (*((m)->field = tr_grow((a), (m)->field, (m)->n_##field, sizeof(*(m)->field)), &(m)->field[(m)->n_##field++]))
 void *tr_grow(struct mz_arena *a, void *v, size_t n, size_t size);
 
+/* By key; those of one key stay as they stand. */
+struct tr_keyed {
+    const char *key;
+    void *what;
+    size_t at; /* set by tr_sort() */
+};
+void tr_sort(struct tr_keyed *v, size_t n);
+
 char *tr_text(struct mz_arena *a, struct mz_str s); /* copies */
 #define TR_PRINTF(a, ...) ((char *)(uintptr_t)mz_arena_printf((a), __VA_ARGS__).p)
 #define TR_CONST(lit) ((char *)(uintptr_t)(lit)) /* a text that is there for ever */

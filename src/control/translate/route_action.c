@@ -147,7 +147,7 @@ static bool is_internal(const char *name)
 static void add_headers(struct mz_arena *a, struct changed *c,
                         ist_Headers_HeaderOperations_SetEntry *const *v, size_t n, bool append)
 {
-    const size_t first = c->n_add;
+    MZ_VEC(struct tr_keyed) sorted = { 0 };
     for (size_t i = 0; i < n; i++) {
         if (is_host(v[i]->key) && !(append && c->authority))
             c->authority = v[i]->value;
@@ -160,13 +160,12 @@ static void add_headers(struct mz_arena *a, struct changed *c,
         o->append_action = append
                                ? pb_HeaderValueOption_HeaderAppendAction_APPEND_IF_EXISTS_OR_ADD
                                : pb_HeaderValueOption_HeaderAppendAction_OVERWRITE_IF_EXISTS_OR_ADD;
-        TR_ADD(a, c, add) = o;
-        for (size_t k = c->n_add - 1;
-             k > first && strcmp(c->add[k - 1]->header->key, c->add[k]->header->key) > 0; k--) {
-            c->add[k] = c->add[k - 1];
-            c->add[k - 1] = o;
-        }
+        *mz_vec_push(&sorted, MZ_MEM_XDS) = (struct tr_keyed){ o->header->key, o, 0 };
     }
+    tr_sort(sorted.v, sorted.n);
+    for (size_t i = 0; i < sorted.n; i++)
+        TR_ADD(a, c, add) = sorted.v[i].what;
+    mz_vec_free(&sorted, MZ_MEM_XDS);
 }
 
 static struct changed change(struct mz_arena *a, const ist_Headers_HeaderOperations *o)

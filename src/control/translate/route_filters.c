@@ -90,10 +90,14 @@ static const pb_HTTPFault *fault(struct mz_arena *a, const ist_HTTPFaultInjectio
 
 static char *joined(struct mz_arena *a, char *const *v, size_t n)
 {
-    struct mz_str all = MZ_STR("");
-    for (size_t i = 0; i < n; i++)
-        all = mz_arena_printf(a, "%.*s%s%s", MZ_STR_ARG(all), i ? "," : "", v[i]);
-    return tr_text(a, all);
+    MZ_VEC(struct mz_str) parts = { 0 };
+    for (size_t i = 0; i < n; i++) {
+        *mz_vec_push(&parts, MZ_MEM_XDS) = i ? MZ_STR(",") : MZ_STR("");
+        *mz_vec_push(&parts, MZ_MEM_XDS) = mz_str_c(v[i]);
+    }
+    char *all = (char *)(uintptr_t)mz_arena_cat(a, parts.n, parts.v).p;
+    mz_vec_free(&parts, MZ_MEM_XDS);
+    return all;
 }
 
 static void origins(struct mz_arena *a, const ist_CorsPolicy *c, pb_cors_CorsPolicy *m)

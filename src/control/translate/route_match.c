@@ -182,15 +182,14 @@ static void add_matcher(struct mz_arena *a, pb_RouteMatch *out, const char *name
     TR_ADD(a, out, headers) = h;
 }
 
-/* Few; stable. */
-static void sort_headers(pb_RouteMatch *m)
+static void sort_headers(struct mz_arena *a, pb_RouteMatch *m)
 {
-    for (size_t i = 1; i < m->n_headers; i++)
-        for (size_t k = i; k && strcmp(m->headers[k - 1]->name, m->headers[k]->name) > 0; k--) {
-            pb_HeaderMatcher *t = m->headers[k];
-            m->headers[k] = m->headers[k - 1];
-            m->headers[k - 1] = t;
-        }
+    struct tr_keyed *v = mz_arena_alloc(a, m->n_headers * sizeof(*v));
+    for (size_t i = 0; i < m->n_headers; i++)
+        v[i] = (struct tr_keyed){ m->headers[i]->name, m->headers[i], 0 };
+    tr_sort(v, m->n_headers);
+    for (size_t i = 0; i < m->n_headers; i++)
+        m->headers[i] = v[i].what;
 }
 
 static void add_parameters(struct mz_arena *a, const ist_HTTPMatchRequest *m, pb_RouteMatch *out)
@@ -223,7 +222,7 @@ pb_RouteMatch *tr_route_match(const struct tr_routing *r, const ist_HTTPMatchReq
         add_matcher(a, out, m->headers[i]->key, m->headers[i]->value, false);
     for (size_t i = 0; i < m->n_without_headers; i++)
         add_matcher(a, out, m->without_headers[i]->key, m->without_headers[i]->value, true);
-    sort_headers(out);
+    sort_headers(a, out);
     if (m->method)
         TR_ADD(a, out, headers) = header(a, ":method", m->method);
     if (m->authority)
