@@ -15,6 +15,12 @@ struct mz_str model_full_host(struct model_draft *d, struct mz_str host, struct 
                            MZ_STR_ARG(d->m->mesh.domain));
 }
 
+static int compare_names(const void *a, const void *b)
+{
+    return mz_str_cmp(*(const struct mz_str *)a, *(const struct mz_str *)b);
+}
+
+/* Sorted where the document says it. */
 static const struct mz_str *export_to(struct model_draft *d, const ist_DestinationRule *m,
                                       size_t *out_n)
 {
@@ -26,15 +32,40 @@ static const struct mz_str *export_to(struct model_draft *d, const ist_Destinati
         *out_n = d->m->mesh.rule_export_to_n;
         return d->m->mesh.rule_export_to;
     }
+    qsort(v, *out_n, sizeof(*v), compare_names);
     return v;
 }
 
 const ist_Subset *mz_rule_subset(const struct mz_rule *r, struct mz_str name)
 {
-    for (size_t i = 0; i < r->subsets_n; i++)
-        if (mz_str_eq(mz_str_c(r->subsets[i]->name), name))
-            return r->subsets[i];
+    size_t from = 0, to = r->subsets_n;
+    while (from < to) {
+        const size_t mid = from + (to - from) / 2;
+        const int c = mz_str_cmp(mz_str_c(r->by_name[mid]->name), name);
+        if (!c)
+            return r->by_name[mid];
+        if (c < 0)
+            from = mid + 1;
+        else
+            to = mid;
+    }
     return NULL;
+}
+
+static int compare_subsets(const void *a, const void *b)
+{
+    const ist_Subset *const *x = a, *const *y = b;
+    return strcmp((*x)->name, (*y)->name);
+}
+
+static void sort_subsets(struct model_draft *d, struct mz_rule *r)
+{
+    const ist_Subset **v = mz_arena_alloc(d->m->arena, r->subsets_n * sizeof(*v));
+    r->by_name = v;
+    if (!r->subsets_n)
+        return;
+    memcpy(v, r->subsets, r->subsets_n * sizeof(*v));
+    qsort(v, r->subsets_n, sizeof(*v), compare_subsets);
 }
 
 /* ---- what people wrote over what was made of policies of the Gateway API ---- */
@@ -85,18 +116,43 @@ static const ist_TrafficPolicy *filled(struct model_draft *d, const ist_TrafficP
     return t;
 }
 
-/* A later document of the same host adds subsets, and the policy where there is none yet. */
-static void join(struct model_draft *d, struct mz_rule *r, const struct model_rule *from)
+/* Documents of one host in one namespace becoming rules. */
+struct joining {
+    struct model_draft *d;
+    struct mz_map subsets; /* rule and name of those that are there */
+};
+
+static bool is_new(struct joining *j, const struct mz_rule *r, const char *subset)
 {
+    const struct mz_str key[] = { { (const char *)&r, sizeof(r) }, mz_str_c(subset) };
+    return !mz_map_put(&j->subsets, mz_arena_cat(j->d->scratch, MZ_COUNT(key), key), j);
+}
+
+static void add_subsets(struct joining *j, struct mz_rule *r, const ist_DestinationRule *m)
+{
+    const ist_Subset **v =
+        (const ist_Subset **)(uintptr_t)r->subsets; /* ours until the model stands */
+    for (size_t i = 0; i < m->n_subsets; i++) {
+        if (!is_new(j, r, m->subsets[i]->name))
+            continue;
+        if (!(r->subsets_n & (r->subsets_n - 1))) { /* room doubles */
+            const ist_Subset **more =
+                mz_arena_alloc(j->d->m->arena, (2 * r->subsets_n + 1) * sizeof(*more));
+            if (r->subsets_n)
+                memcpy(more, v, r->subsets_n * sizeof(*more));
+            r->subsets = v = more;
+        }
+        v[r->subsets_n++] = m->subsets[i];
+    }
+}
+
+/* A later document of the same host adds subsets, and the policy where there is none yet. */
+static void join(struct joining *j, struct mz_rule *r, const struct model_rule *from)
+{
+    struct model_draft *d = j->d;
     const ist_DestinationRule *m = from->m;
     const uint64_t version = from->version;
-    const ist_Subset **v = mz_arena_alloc(d->m->arena, (r->subsets_n + m->n_subsets) * sizeof(*v));
-    if (r->subsets_n)
-        memcpy(v, r->subsets, r->subsets_n * sizeof(*v));
-    r->subsets = v;
-    for (size_t i = 0; i < m->n_subsets; i++)
-        if (!mz_rule_subset(r, mz_str_c(m->subsets[i]->name)))
-            v[r->subsets_n++] = m->subsets[i];
+    add_subsets(j, r, m);
     if (!r->hash || r->made == from->made)
         r->policy = r->policy ? r->policy : m->traffic_policy;
     else
@@ -142,14 +198,13 @@ static bool same_labels(struct mz_labels a, struct mz_labels b)
     return a.n == b.n;
 }
 
-/* Every name of @b is one of @a. */
+/* Every name of @b is one of @a; both are sorted. */
 static bool holds(const struct mz_rule *a, const struct mz_rule *b)
 {
-    for (size_t i = 0; i < b->export_to_n; i++) {
-        bool any = false;
-        for (size_t k = 0; k < a->export_to_n && !any; k++)
-            any = mz_str_eq(a->export_to[k], b->export_to[i]);
-        if (!any)
+    for (size_t i = 0, k = 0; i < b->export_to_n; i++) {
+        while (k < a->export_to_n && mz_str_cmp(a->export_to[k], b->export_to[i]) < 0)
+            k++;
+        if (k == a->export_to_n || !mz_str_eq(a->export_to[k], b->export_to[i]))
             return false;
     }
     return true;
@@ -166,9 +221,10 @@ static bool is_for_more(const struct mz_rule *later, const struct mz_rule *r)
 }
 
 /* Joins a document to those of its host that are for the same clients; the first of all. */
-static struct mz_rule *add_rule(struct model_draft *d, struct mz_rule *first,
+static struct mz_rule *add_rule(struct joining *j, struct mz_rule *first,
                                 const struct model_rule *from)
 {
+    struct model_draft *d = j->d;
     struct mz_rule *own = mz_arena_new0(d->m->arena, struct mz_rule), *last = NULL;
     bool alone = true;
     own->selector = model_selector(d->m->arena, from->m->workload_selector);
@@ -181,11 +237,11 @@ static struct mz_rule *add_rule(struct model_draft *d, struct mz_rule *first,
         last = r; /* ours until the model stands */
         alone = !is_for_more(own, r);
         if (!alone)
-            join(d, r, from);
+            join(j, r, from);
     }
     if (!alone)
         return first;
-    join(d, own, from);
+    join(j, own, from);
     if (last)
         last->next = own;
     return first ? first : own;
@@ -196,8 +252,13 @@ static const struct mz_rule *make_rules(struct model_draft *d, const struct mode
                                         size_t n)
 {
     struct mz_rule *first = NULL;
+    struct joining j = { .d = d };
+    mz_map_init(&j.subsets, MZ_MEM_CONFIG);
     for (size_t i = 0; i < n; i++)
-        first = add_rule(d, first, v[i]);
+        first = add_rule(&j, first, v[i]);
+    mz_map_fini(&j.subsets);
+    for (struct mz_rule *r = first; r; r = (struct mz_rule *)(uintptr_t)r->next)
+        sort_subsets(d, r);
     if (first) {
         first->docs = v;
         first->docs_n = n;

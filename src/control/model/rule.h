@@ -11,6 +11,7 @@ struct mz_rule { /* of one host in one namespace: its documents of one selector,
     size_t export_to_n;
     const ist_TrafficPolicy *policy; /* NULL: none */
     const ist_Subset *const *subsets; /* each name once */
+    const ist_Subset *const *by_name; /* the same, sorted */
     size_t subsets_n;
     struct mz_labels selector; /* of clients in its namespace; none: all */
     const struct mz_rule *next; /* of the same host for other clients */

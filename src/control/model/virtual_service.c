@@ -322,21 +322,30 @@ bool mz_virtual_asks_labels(const struct mz_virtual *v)
     return asks;
 }
 
+struct bound {
+    const struct mz_virtual *v;
+    unsigned rank; /* the lowest first */
+};
+
 const struct mz_virtual *const *mz_model_virtuals(const struct mz_model *m, struct mz_str ns,
                                                   struct mz_str gateway, struct mz_arena *a,
                                                   size_t *out_n)
 {
-    const struct mz_virtual **v = mz_arena_alloc(a, m->virtuals_n * sizeof(*v));
+    MZ_VEC(struct bound) all = { 0 };
+    for (size_t i = 0; i < m->virtuals_n; i++) {
+        const struct mz_virtual *one = m->virtuals[i];
+        const enum reach r = mz_virtual_is_bound(one, gateway) ? reach(one, ns) : REACH_NONE;
+        if (r != REACH_NONE)
+            *mz_vec_push(&all, MZ_MEM_CONFIG) =
+                (struct bound){ one, 2 * r + !is_for_itself(one, ns) };
+    }
+    const struct mz_virtual **v = mz_arena_alloc(a, all.n * sizeof(*v));
     size_t n = 0;
-    for (enum reach r = REACH_OWN; r < REACH_NONE; r++)
-        for (unsigned last = 0; last < 2; last++)
-            for (size_t i = 0; i < m->virtuals_n; i++) {
-                const struct mz_virtual *one = m->virtuals[i];
-                if (is_for_itself(one, ns) != (last == 0))
-                    continue;
-                if (mz_virtual_is_bound(one, gateway) && reach(one, ns) == r)
-                    v[n++] = one;
-            }
+    for (unsigned rank = 0; rank < 2 * REACH_NONE; rank++)
+        mz_vec_foreach (b, &all)
+            if (b->rank == rank)
+                v[n++] = b->v;
+    mz_vec_free(&all, MZ_MEM_CONFIG);
     *out_n = n;
     return v;
 }

@@ -1,5 +1,7 @@
 #include "control/translate/gateway.h"
 
+#include <stdlib.h>
+
 struct merging {
     struct mz_view *v;
     struct mz_arena *a;
@@ -8,6 +10,8 @@ struct merging {
     struct mz_map names;  /* "port bind host" that is told apart by TLS's server name */
     struct mz_map plain;  /* "port bind", to struct tr_server: one without TLS is there */
     struct mz_map routes; /* "port bind route" of those with TLS */
+    struct mz_map last;   /* "port bind" to the number of the last one there */
+    struct mz_map behind; /* number of a port to struct numbers: where services lead to from it */
 };
 
 static struct mz_str host_in_full(struct mz_arena *a, const char *host, struct mz_str ns)
@@ -74,24 +78,54 @@ static void add(struct merging *m, struct tr_server s)
         (void)mz_map_put(&m->routes, route, own);
     else if (!mz_map_get(&m->plain, at))
         (void)mz_map_put(&m->plain, at, own);
+    void *const number = (void *)(uintptr_t)(m->v_out.n + 1);
+    const size_t before = (size_t)(uintptr_t)mz_map_put(&m->last, at, number);
+    s.first = !before;
+    if (before)
+        m->v_out.v[before - 1].next = m->v_out.n;
     *mz_vec_push(&m->v_out, MZ_MEM_XDS) = s;
     const uint64_t h[] = { m->out->hash, s.gateway->hash, s.port };
     m->out->hash = mz_xxh64(h, sizeof(h), 0);
 }
 
+struct numbers { /* each once */
+    uint16_t *v;
+    size_t n_v;
+};
+
+/* Where services lead to from a port, in order of their targets. @g: from those that it names only; NULL: from all. */
+static struct numbers numbers_behind(struct merging *m, const struct mz_gateway *g, uint32_t port)
+{
+    const struct mz_targets *t = &m->v->targets;
+    uint64_t had[(UINT16_MAX + 1) / 64] = { 0 };
+    struct numbers out = { 0 };
+    for (size_t i = 0; i < t->n; i++) {
+        const uint16_t number = t->v[i].number;
+        uint64_t *word = &had[number / 64];
+        const uint64_t bit = 1ull << number % 64;
+        if (t->v[i].port->port != port || (*word & bit) ||
+            (g && !mz_gateway_serves(g, t->v[i].service)))
+            continue;
+        *word |= bit;
+        TR_ADD(m->a, &out, v) = number;
+    }
+    return out;
+}
+
+static int compare_numbers(const void *a, const void *b)
+{
+    return *(const uint16_t *)a - *(const uint16_t *)b;
+}
+
 /* The ports of the services that it names, and no others. */
 static void add_behind_services(struct merging *m, struct tr_server s)
 {
-    const struct mz_targets *t = &m->v->targets;
-    for (uint32_t last = 0, next; last <= UINT16_MAX;
-         last = next) { /* in order of numbers, each once */
-        next = UINT16_MAX + 1;
-        for (size_t i = 0; i < t->n; i++)
-            if (t->v[i].port->port == s.s->port->number && t->v[i].number > last &&
-                t->v[i].number < next && mz_gateway_serves(s.gateway, t->v[i].service))
-                next = t->v[i].number;
-        s.port = (uint16_t)next;
-        if (next <= UINT16_MAX)
+    const struct numbers n = numbers_behind(m, s.gateway, s.s->port->number);
+    if (n.n_v)
+        qsort(n.v, n.n_v, sizeof(*n.v), compare_numbers);
+    for (size_t i = 0; i < n.n_v; i++) {
+        s.port = n.v[i];
+        if (s.port)
             add(m, s);
     }
 }
@@ -99,36 +133,40 @@ static void add_behind_services(struct merging *m, struct tr_server s)
 /* At every port that the services in front of the proxy lead to; at its own where none has it. */
 static void add_at_ports(struct merging *m, struct tr_server s)
 {
-    const struct mz_targets *t = &m->v->targets;
-    bool any = false;
-    for (size_t i = 0; i < t->n; i++) {
-        bool had = t->v[i].port->port != s.s->port->number;
-        for (size_t k = 0; k < i && !had; k++)
-            had = t->v[k].port->port == s.s->port->number && t->v[k].number == t->v[i].number;
-        if (had)
-            continue;
-        s.port = t->v[i].number;
+    const struct mz_str key =
+        mz_arena_dup(m->a, (struct mz_str){ (const char *)&s.s->port->number, 4 });
+    struct numbers *n = mz_map_get(&m->behind, key);
+    if (!n) {
+        n = mz_arena_new0(m->a, struct numbers);
+        *n = numbers_behind(m, NULL, s.s->port->number);
+        (void)mz_map_put(&m->behind, key, n);
+    }
+    for (size_t i = 0; i < n->n_v; i++) {
+        s.port = n->v[i];
         add(m, s);
-        any = true;
     }
     s.port = (uint16_t)s.s->port->number;
-    if (!any)
+    if (!n->n_v)
         add(m, s);
 }
 
 static void add_gateway(struct merging *m, const struct mz_gateway *g)
 {
+    struct tr_bound **bound = mz_arena_alloc0(m->a, sizeof(*bound));
+    const struct mz_str name =
+        mz_arena_printf(m->a, "%.*s/%.*s", MZ_STR_ARG(g->ns), MZ_STR_ARG(g->name));
     for (size_t i = 0; i < g->spec->n_servers; i++) {
         const ist_Server *one = g->spec->servers[i];
         struct mz_str *hosts = mz_arena_alloc(m->a, one->n_hosts * sizeof(*hosts));
         for (size_t k = 0; k < one->n_hosts; k++)
             hosts[k] = host_in_full(m->a, one->hosts[k], g->ns);
         struct tr_server s = { .gateway = g,
+                               .gateway_name = name,
+                               .bound = bound,
                                .s = one,
                                .hosts = hosts,
                                .hosts_n = one->n_hosts,
                                .protocol = mz_protocol_parse(mz_str_c(one->port->protocol)) };
-        s.gateway_name = mz_arena_printf(m->a, "%.*s/%.*s", MZ_STR_ARG(g->ns), MZ_STR_ARG(g->name));
         s.plain_http = mz_protocol_is_http(s.protocol);
         if (g->by_service)
             add_behind_services(m, s);
@@ -137,13 +175,47 @@ static void add_gateway(struct merging *m, const struct mz_gateway *g)
     }
 }
 
+static int compare_routes(const void *a, const void *b)
+{
+    const struct tr_server *const *x = a, *const *y = b;
+    const int c = mz_str_cmp((*x)->route, (*y)->route);
+    return c ? c : (*x > *y) - (*x < *y);
+}
+
+static void sort_by_route(struct tr_servers *all, struct mz_arena *a)
+{
+    all->by_route = mz_arena_alloc(a, all->n_v * sizeof(*all->by_route));
+    for (size_t i = 0; i < all->n_v; i++)
+        if (all->v[i].route.n)
+            all->by_route[all->n_by_route++] = &all->v[i];
+    if (all->n_by_route)
+        qsort(all->by_route, all->n_by_route, sizeof(*all->by_route), compare_routes);
+}
+
+const struct tr_server *const *tr_servers_of_route(const struct tr_servers *all,
+                                                   struct mz_str route, size_t *out_n)
+{
+    size_t from = 0, to = all->n_by_route;
+    while (from < to) {
+        const size_t mid = from + (to - from) / 2;
+        if (mz_str_cmp(all->by_route[mid]->route, route) < 0)
+            from = mid + 1;
+        else
+            to = mid;
+    }
+    while (to < all->n_by_route && mz_str_eq(all->by_route[to]->route, route))
+        to++;
+    *out_n = to - from;
+    return all->by_route + from;
+}
+
 const struct tr_servers *tr_servers_of(struct mz_view *v)
 {
     const struct mz_labels labels = v->workload ? v->workload->labels : v->proxy->labels;
     if (v->servers)
         return v->servers;
     struct merging m = { .v = v, .a = v->arena, .out = mz_arena_new0(v->arena, struct tr_servers) };
-    struct mz_map *const maps[] = { &m.names, &m.plain, &m.routes };
+    struct mz_map *const maps[] = { &m.names, &m.plain, &m.routes, &m.last, &m.behind };
     for (size_t i = 0; i < MZ_COUNT(maps); i++)
         mz_map_init(maps[i], MZ_MEM_XDS);
     for (size_t i = 0; i < v->model->gateways_n; i++)
@@ -159,6 +231,7 @@ const struct tr_servers *tr_servers_of(struct mz_view *v)
     if (m.v_out.n)
         memcpy(m.out->v, m.v_out.v, m.v_out.n * sizeof(*m.out->v));
     mz_vec_free(&m.v_out, MZ_MEM_XDS);
+    sort_by_route(m.out, v->arena);
     return v->servers = m.out;
 }
 

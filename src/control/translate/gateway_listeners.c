@@ -12,6 +12,9 @@ struct listening { /* one port and address being built */
     const char *bind;
     uint16_t port;
     struct mz_map names; /* server names of chains that are there */
+    struct mz_map had;   /* hosts of servers, for tr_server_meets() */
+    struct mz_map tls;   /* VirtualServices whose TLS routes are there, at a Gateway's port */
+    struct mz_map first; /* to struct first */
     bool inspects;
 };
 
@@ -79,19 +82,15 @@ static struct tr_routing routing(struct listening *l, const struct tr_server *s,
                                 .whole = true };
 }
 
-/* The document's hosts are among the server's. */
-static bool hosts_meet(const struct tr_server *s, const struct mz_virtual *vs)
-{
-    for (size_t i = 0; i < s->hosts_n; i++) {
-        struct mz_str host;
-        if (!tr_server_host(s->hosts[i], vs->ns, &host))
-            continue;
-        for (size_t k = 0; k < vs->spec->n_hosts; k++)
-            if (mz_hosts_meet(mz_str_c(vs->spec->hosts[k]), host))
-                return true;
-    }
-    return false;
-}
+/* Of what is known of a VirtualService at the port of a Gateway, whichever of its servers asks. */
+struct key {
+    const struct mz_virtual *vs;
+    const struct mz_gateway *gateway;
+    uint64_t port;
+};
+#define KEY(s, vs)                                                                                 \
+    ((struct mz_str){ (const char *)&(struct key){ (vs), (s)->gateway, (s)->s->port->number },     \
+                      sizeof(struct key) })
 
 static bool here(const struct tr_routing *r, uint32_t port, char *const *gateways, size_t n)
 {
@@ -121,14 +120,6 @@ static pb_FilterChain *routed_chain(struct listening *l, const struct tr_routing
     return c;
 }
 
-static void end_tls(struct listening *l, pb_FilterChain *c, const struct tr_server *s)
-{
-    if (!s->s->tls)
-        return;
-    match_server(l, c, s);
-    c->transport_socket = tr_gateway_tls(l->v, l->a, s);
-}
-
 /* A TLSRoute holds where TLS ends, too; what VirtualServices say of TLS is for where it goes through. */
 static const ist_TLSRoute *first_tls(const struct tr_routing *r)
 {
@@ -142,26 +133,58 @@ static const ist_TLSRoute *first_tls(const struct tr_routing *r)
     return NULL;
 }
 
+static const ist_TCPRoute *first_tcp(const struct tr_routing *r)
+{
+    const ist_VirtualService *m = r->vs->spec;
+    for (size_t i = 0; i < m->n_tcp; i++)
+        if (m->tcp[i]->n_route && any_match(r, m->tcp[i]))
+            return m->tcp[i];
+    return NULL;
+}
+
+struct first { /* of the routes of a VirtualService that holds at a Gateway's port */
+    ist_RouteDestination *const *to;
+    size_t n; /* 0: none does */
+};
+
+static const struct first *first_route(struct listening *l, const struct tr_server *s,
+                                       const struct tr_routing *r)
+{
+    struct first *f = mz_map_get(&l->first, KEY(s, r->vs));
+    if (f)
+        return f;
+    const ist_TCPRoute *tcp = first_tcp(r);
+    const ist_TLSRoute *tls = tcp ? NULL : first_tls(r);
+    f = mz_arena_new0(l->a, struct first);
+    if (tcp)
+        *f = (struct first){ tcp->route, tcp->n_route };
+    else if (tls)
+        *f = (struct first){ tls->route, tls->n_route };
+    (void)mz_map_put(&l->first, mz_arena_dup(l->a, KEY(s, r->vs)), f);
+    return f;
+}
+
 /* The first route that holds takes all. */
 static void tcp_chain(struct listening *l, const struct tr_server *s)
 {
     size_t n;
-    const struct mz_virtual *const *v =
-        mz_model_virtuals(l->v->model, l->v->proxy->ns, s->gateway_name, l->a, &n);
+    struct mz_map had;
+    mz_map_init(&had, MZ_MEM_XDS); /* each of such servers needs a chain of its own */
+    const struct tr_meeting *v = tr_server_meets(l->v, s, &had, l->a, &n);
+    mz_map_fini(&had);
     for (size_t i = 0; i < n; i++) {
-        const struct tr_routing r = routing(l, s, v[i]);
-        for (size_t k = 0; k < v[i]->spec->n_tcp && hosts_meet(s, v[i]); k++) {
-            const ist_TCPRoute *t = v[i]->spec->tcp[k];
-            if (!t->n_route || !any_match(&r, t))
-                continue;
-            end_tls(l, routed_chain(l, &r, t->route, t->n_route, s), s);
+        if (i && v[i].vs == v[i - 1].vs)
+            continue;
+        const struct tr_routing r = routing(l, s, v[i].vs);
+        const struct first *f = first_route(l, s, &r);
+        if (!f->n)
+            continue;
+        pb_FilterChain *c = routed_chain(l, &r, f->to, f->n, s);
+        if (!s->s->tls)
             return;
-        }
-        const ist_TLSRoute *t = first_tls(&r);
-        if (t && hosts_meet(s, v[i])) {
-            end_tls(l, routed_chain(l, &r, t->route, t->n_route, s), s);
-            return;
-        }
+        match_server(l, c, s);
+        c->transport_socket = tr_gateway_tls(l->v, l->a, s);
+        return;
     }
 }
 
@@ -195,12 +218,13 @@ static void tls_chains_of(struct listening *l, const struct tr_server *s,
 static void tls_chains(struct listening *l, const struct tr_server *s)
 {
     size_t n;
-    const struct mz_virtual *const *v =
-        mz_model_virtuals(l->v->model, l->v->proxy->ns, s->gateway_name, l->a, &n);
+    const struct tr_meeting *v = tr_server_meets(l->v, s, &l->had, l->a, &n);
     for (size_t i = 0; i < n; i++) {
-        const struct tr_routing r = routing(l, s, v[i]);
-        if (hosts_meet(s, v[i]))
-            tls_chains_of(l, s, &r);
+        const struct tr_routing r = routing(l, s, v[i].vs);
+        if (mz_map_get(&l->tls, KEY(s, v[i].vs)))
+            continue;
+        (void)mz_map_put(&l->tls, mz_arena_dup(l->a, KEY(s, v[i].vs)), l);
+        tls_chains_of(l, s, &r);
     }
 }
 
@@ -271,11 +295,6 @@ static void server_chains(struct listening *l, const struct tr_server *s)
         tcp_chain(l, s);
 }
 
-static bool same_listener(const struct tr_server *a, const struct tr_server *b)
-{
-    return a->port == b->port && strcmp(a->s->bind, b->s->bind) == 0;
-}
-
 /* The listener that the first of its servers, @first, stands for. NULL: nothing leads anywhere. */
 static struct mz_out *build(struct mz_view *v, const struct tr_servers *all, size_t first)
 {
@@ -287,7 +306,9 @@ static struct mz_out *build(struct mz_view *v, const struct tr_servers *all, siz
     const struct tr_telemetry *t = tr_telemetry(v, TR_GATEWAY);
     bool plain = false;
     l.m = TR_NEW(l.a, Listener);
-    mz_map_init(&l.names, MZ_MEM_XDS);
+    struct mz_map *const maps[] = { &l.names, &l.had, &l.tls, &l.first };
+    for (size_t i = 0; i < MZ_COUNT(maps); i++)
+        mz_map_init(maps[i], MZ_MEM_XDS);
     l.m->name = TR_PRINTF(l.a, "%s_%u", bind, s->port);
     l.m->address = tr_address(l.a, mz_str_c(bind), s->port);
     if (!s->s->bind[0])
@@ -299,11 +320,11 @@ static struct mz_out *build(struct mz_view *v, const struct tr_servers *all, siz
     l.m->per_connection_buffer_limit_bytes = tr_mesh_buffer_limit(v, l.a);
     for (size_t i = 0; i < t->n_listener_logs; i++)
         TR_ADD(l.a, l.m, access_log) = t->listener_logs[i];
-    for (size_t i = first; i < all->n_v; i++) {
-        if (!same_listener(s, &all->v[i]) || (plain && all->v[i].plain_http))
+    for (const struct tr_server *one = s; one; one = one->next ? &all->v[one->next] : NULL) {
+        if (plain && one->plain_http)
             continue;
-        plain |= all->v[i].plain_http;
-        server_chains(&l, &all->v[i]);
+        plain |= one->plain_http;
+        server_chains(&l, one);
     }
     if (tr_mesh_takes_proxy_protocol(v)) {
         pb_ListenerFilter *f = TR_NEW(l.a, ListenerFilter);
@@ -315,7 +336,8 @@ static struct mz_out *build(struct mz_view *v, const struct tr_servers *all, siz
     if (l.inspects)
         TR_ADD(l.a, l.m, listener_filters) = TR_PIECE(v, TLS_INSPECTOR);
     struct mz_out *o = l.m->n_filter_chains ? mz_out_create(mz_str_c(l.m->name), &l.m->base) : NULL;
-    mz_map_fini(&l.names);
+    for (size_t i = 0; i < MZ_COUNT(maps); i++)
+        mz_map_fini(maps[i]);
     mz_arena_destroy(l.a);
     return o;
 }
@@ -324,11 +346,8 @@ void tr_gateway_listeners(struct mz_view *v, struct mz_outs *out)
 {
     const struct tr_servers *all = tr_servers_of(v);
     for (size_t i = 0; i < all->n_v; i++) {
-        bool had = false;
-        for (size_t k = 0; k < i && !had; k++)
-            had = same_listener(&all->v[k], &all->v[i]);
-        had |= v->proxy->unprivileged && all->v[i].port < 1024;
-        struct mz_out *o = had ? NULL : build(v, all, i);
+        const bool takes = all->v[i].first && !(v->proxy->unprivileged && all->v[i].port < 1024);
+        struct mz_out *o = takes ? build(v, all, i) : NULL;
         if (o)
             *mz_vec_push(&out->v, MZ_MEM_XDS) = o;
     }

@@ -3,10 +3,23 @@
 
 #include "control/translate/gateway.h"
 #include "control/translate/mesh.h"
+#include "control/translate/tell.h"
 
 struct part { /* what one document says of a host */
     const struct mz_virtual *vs;
-    struct mz_str gateway;
+    const struct mz_gateway *gateway;
+};
+struct key { /* of what is made of them */
+    const struct mz_virtual *vs;
+    const struct mz_gateway *gateway;
+    uint64_t more; /* port and TLS, or the host */
+};
+#define BYTES(v) ((struct mz_str){ (const char *)&(v), sizeof(v) })
+struct listed { /* the routes of one document at the port of a Gateway */
+    struct tr_route_list list;
+};
+struct share { /* of one document in all of this */
+    size_t hosts, routes;
 };
 struct host { /* one virtual host */
     struct mz_str name;
@@ -18,11 +31,18 @@ struct making {
     struct mz_view *v;
     struct mz_arena *a;
     struct mz_str name;
-    const struct tr_server **servers;
+    const struct tr_server *const *servers;
     size_t n_servers;
     MZ_VEC(struct host *) hosts;
-    struct mz_map by_name; /* to struct host */
+    struct mz_map by_name;    /* to struct host */
+    struct mz_map had;        /* hosts of servers, for tr_server_meets() */
+    struct mz_map parts;      /* that hosts have */
+    struct mz_map routes;     /* to struct listed */
+    struct mz_map shares;     /* of documents, to struct share */
+    struct mz_map by_gateway; /* to the first server of a Gateway */
 };
+/* As of one document alone (analyze/check_route.c). */
+enum { MAX_ROUTES_AND_HOSTS = 65536, MAX_PARTS = 1 << 20 };
 
 static struct mz_str lower(struct mz_arena *a, struct mz_str s)
 {
@@ -60,30 +80,64 @@ static struct tr_routing routing(const struct making *k, const struct tr_server 
                                 .whole = true };
 }
 
-/* The narrower of two names that have some in common. */
-static void add_common(struct making *k, const struct tr_server *s, const struct mz_virtual *vs,
-                       struct mz_str ours, struct mz_str theirs)
+/* Made once for all servers of one Gateway and port. */
+static struct tr_route_list routes_of(struct making *k, const struct tr_server *s,
+                                      const struct mz_virtual *vs)
 {
-    if (!mz_hosts_meet(ours, theirs))
-        return;
-    struct host *h = host_of(k, mz_host_is_within(ours, theirs) ? ours : theirs, s);
-    for (size_t i = 0; i < h->parts.n; i++)
-        if (h->parts.v[i].vs == vs && mz_str_eq(h->parts.v[i].gateway, s->gateway_name))
-            return;
-    *mz_vec_push(&h->parts, MZ_MEM_XDS) = (struct part){ vs, s->gateway_name };
+    const struct key key = { vs, s->gateway, s->s->port->number * 2ull + (s->s->tls != NULL) };
+    struct listed *l = mz_map_get(&k->routes, BYTES(key));
+    if (!l) {
+        const struct tr_routing r = routing(k, s, vs);
+        l = mz_arena_new0(k->a, struct listed);
+        l->list = tr_virtual_routes(&r);
+        (void)mz_map_put(&k->routes, mz_arena_dup(k->a, BYTES(key)), l);
+    }
+    return l->list;
 }
 
-static void add_virtual(struct making *k, const struct tr_server *s, const struct mz_virtual *vs)
+/* Hosts and routes of a document multiply: what is too much is left out of those that come last. */
+static bool has_room(struct making *k, const struct mz_virtual *vs, size_t routes)
 {
-    const struct tr_routing r = routing(k, s, vs);
-    if (!tr_virtual_routes(&r).n_routes)
+    struct share *h = mz_map_get(&k->shares, BYTES(vs));
+    if (!h) {
+        h = mz_arena_new0(k->a, struct share);
+        (void)mz_map_put(&k->shares, mz_arena_dup(k->a, BYTES(vs)), h);
+    }
+    h->hosts++;
+    h->routes += routes;
+    if (h->hosts == 1 || (h->routes <= MAX_ROUTES_AND_HOSTS && k->parts.n <= MAX_PARTS))
+        return true;
+    tr_tell(
+        k->v,
+        mz_arena_printf(k->a, "VirtualService/%.*s/%.*s", MZ_STR_ARG(vs->ns), MZ_STR_ARG(vs->name)),
+        "its routes are left out of hosts of %.*s: hosts and routes multiply to more than %d",
+        MZ_STR_ARG(k->name), MAX_ROUTES_AND_HOSTS);
+    return false;
+}
+
+/* The narrower of two names that have some in common. */
+static void add_common(struct making *k, const struct tr_server *s, const struct mz_virtual *vs,
+                       struct mz_str ours, struct mz_str theirs, size_t routes)
+{
+    struct host *h = host_of(k, mz_host_is_within(ours, theirs) ? ours : theirs, s);
+    const struct key key = { vs, s->gateway, (uintptr_t)h };
+    if (mz_map_get(&k->parts, BYTES(key)))
         return;
-    for (size_t i = 0; i < s->hosts_n; i++) {
-        struct mz_str host;
-        if (!tr_server_host(s->hosts[i], vs->ns, &host))
-            continue;
-        for (size_t j = 0; j < vs->spec->n_hosts; j++)
-            add_common(k, s, vs, host, mz_str_c(vs->spec->hosts[j]));
+    (void)mz_map_put(&k->parts, mz_arena_dup(k->a, BYTES(key)), h);
+    if (has_room(k, vs, routes))
+        *mz_vec_push(&h->parts, MZ_MEM_XDS) = (struct part){ vs, s->gateway };
+}
+
+static void add_server(struct making *k, const struct tr_server *s)
+{
+    size_t n;
+    const struct tr_meeting *v = tr_server_meets(k->v, s, &k->had, k->a, &n);
+    for (size_t i = 0; i < n && k->parts.n <= MAX_PARTS; i++) {
+        const size_t routes = routes_of(k, s, v[i].vs).n_routes;
+        const struct mz_str theirs = mz_str_c(v[i].vs->spec->hosts[v[i].host]);
+        struct mz_str ours;
+        if (routes && tr_server_host(s->hosts[v[i].server_host], v[i].vs->ns, &ours))
+            add_common(k, s, v[i].vs, ours, theirs, routes);
     }
 }
 
@@ -91,11 +145,10 @@ static void collect(struct making *k)
 {
     for (size_t i = 0; i < k->n_servers; i++) {
         const struct tr_server *s = k->servers[i];
-        size_t n;
-        const struct mz_virtual *const *v =
-            mz_model_virtuals(k->v->model, k->v->proxy->ns, s->gateway_name, k->a, &n);
-        for (size_t j = 0; j < n; j++)
-            add_virtual(k, s, v[j]);
+        if (!mz_map_get(&k->by_gateway, BYTES(s->gateway)))
+            (void)mz_map_put(&k->by_gateway, mz_arena_dup(k->a, BYTES(s->gateway)),
+                             (void *)(uintptr_t)s);
+        add_server(k, s);
         for (size_t j = 0; j < s->hosts_n && s->s->tls && s->s->tls->https_redirect; j++)
             (void)host_of(k, s->hosts[j], s); /* also where nobody says anything of it */
     }
@@ -116,23 +169,13 @@ static int compare_hosts(const void *a, const void *b)
     return mz_str_cmp(n, m);
 }
 
-static bool says_the_same(const struct host *a, const struct host *b)
+/* All that is said of a host, as bytes: hosts that have it in common are one virtual host. */
+static struct mz_str said(struct making *k, const struct host *h)
 {
-    if (a->https != b->https || a->parts.n != b->parts.n)
-        return false;
-    for (size_t i = 0; i < a->parts.n; i++)
-        if (a->parts.v[i].vs != b->parts.v[i].vs ||
-            !mz_str_eq(a->parts.v[i].gateway, b->parts.v[i].gateway))
-            return false;
-    return true;
-}
-
-static const struct tr_server *server_of(const struct making *k, struct mz_str gateway)
-{
-    for (size_t i = 0; i < k->n_servers; i++)
-        if (mz_str_eq(k->servers[i]->gateway_name, gateway))
-            return k->servers[i];
-    return k->servers[0];
+    const struct mz_str parts[] = { h->https ? MZ_STR("s") : MZ_STR("-"),
+                                    { (const char *)h->parts.v,
+                                      h->parts.n * sizeof(*h->parts.v) } };
+    return mz_arena_cat(k->a, MZ_COUNT(parts), parts);
 }
 
 /* What is for everything comes last, whichever document said it. */
@@ -140,9 +183,9 @@ static void add_routes(struct making *k, const struct host *h, pb_VirtualHost *m
 {
     for (unsigned last = 0; last < 2; last++)
         for (size_t i = 0; i < h->parts.n; i++) {
-            const struct tr_routing r =
-                routing(k, server_of(k, h->parts.v[i].gateway), h->parts.v[i].vs);
-            const struct tr_route_list l = tr_virtual_routes(&r);
+            const struct mz_gateway *g = h->parts.v[i].gateway;
+            const struct tr_server *s = mz_map_get(&k->by_gateway, BYTES(g));
+            const struct tr_route_list l = routes_of(k, s, h->parts.v[i].vs);
             for (size_t j = 0; j < l.n_routes; j++)
                 if (tr_matches_everything(l.routes[j]->match) == (last == 1))
                     TR_ADD(k->a, m, routes) = l.routes[j];
@@ -163,17 +206,19 @@ static pb_VirtualHost *new_host(struct making *k, const struct host *h)
 
 static void add_hosts(struct making *k, pb_RouteConfiguration *m)
 {
-    const struct host **kept = mz_arena_alloc(k->a, k->hosts.n * sizeof(*kept));
+    struct mz_map made;
+    mz_map_init(&made, MZ_MEM_XDS);
     for (size_t i = 0; i < k->hosts.n; i++) {
-        size_t at = 0;
-        while (at < m->n_virtual_hosts && !says_the_same(kept[at], k->hosts.v[i]))
-            at++;
-        if (at == m->n_virtual_hosts) {
-            kept[at] = k->hosts.v[i];
-            TR_ADD(k->a, m, virtual_hosts) = new_host(k, kept[at]);
+        const struct mz_str key = said(k, k->hosts.v[i]);
+        pb_VirtualHost *h = mz_map_get(&made, key);
+        if (!h) {
+            h = new_host(k, k->hosts.v[i]);
+            TR_ADD(k->a, m, virtual_hosts) = h;
+            (void)mz_map_put(&made, key, h);
         }
-        TR_ADD(k->a, m->virtual_hosts[at], domains) = tr_text(k->a, k->hosts.v[i]->name);
+        TR_ADD(k->a, h, domains) = tr_text(k->a, k->hosts.v[i]->name);
     }
+    mz_map_fini(&made);
 }
 
 static int compare_names(const void *a, const void *b)
@@ -226,15 +271,18 @@ static void make_key(struct making *k, uint64_t servers, struct mz_key *key)
 {
     uint64_t virtuals = 0;
     for (size_t i = 0; i < k->n_servers; i++) {
-        size_t n;
-        const struct mz_virtual *const *v =
-            mz_model_virtuals(k->v->model, k->v->proxy->ns, k->servers[i]->gateway_name, k->a, &n);
-        for (size_t j = 0; j < n; j++) {
-            const struct tr_routing r = routing(k, k->servers[i], v[j]);
+        const struct tr_server *s = k->servers[i];
+        const struct key asked = { NULL, s->gateway, s->s->port->number };
+        if (mz_map_get(&k->had, BYTES(asked)))
+            continue; /* nothing else follows from it */
+        (void)mz_map_put(&k->had, mz_arena_dup(k->a, BYTES(asked)), k);
+        const struct tr_bound_list b = tr_bound_to(k->v, s);
+        for (size_t j = 0; j < b.n; j++) {
+            const struct tr_routing r = routing(k, s, b.v[j]);
             const uint64_t h = tr_virtual_hash(&r);
             virtuals = mz_xxh64(&h, sizeof(h), virtuals);
             if (k->v->t->features.sessions)
-                virtuals = hash_hosts(k->v, v[j], virtuals);
+                virtuals = hash_hosts(k->v, b.v[j], virtuals);
         }
     }
     mz_key_init(key, 'g');
@@ -253,18 +301,20 @@ struct mz_out *tr_gateway_routes(struct mz_view *v, struct mz_str name)
         return NULL;
     struct making k = { .v = v, .a = mz_arena_create(MZ_MEM_STREAM), .name = name };
     const struct tr_servers *all = tr_servers_of(v);
-    for (size_t i = 0; i < all->n_v; i++)
-        if (mz_str_eq(all->v[i].route, name))
-            TR_ADD(k.a, &k, servers) = &all->v[i];
+    struct mz_map *const maps[] = { &k.by_name, &k.had,    &k.parts,
+                                    &k.routes,  &k.shares, &k.by_gateway };
+    for (size_t i = 0; i < MZ_COUNT(maps); i++)
+        mz_map_init(maps[i], MZ_MEM_XDS);
+    k.servers = tr_servers_of_route(all, name, &k.n_servers);
     make_key(&k, all->hash, &key);
     struct mz_out *o = mz_cache_get(v->t->cache, &key);
     if (!o) {
-        mz_map_init(&k.by_name, MZ_MEM_XDS);
         o = build(&k);
         mz_cache_put(v->t->cache, &key, o);
         mz_vec_free(&k.hosts, MZ_MEM_XDS);
-        mz_map_fini(&k.by_name);
     }
+    for (size_t i = 0; i < MZ_COUNT(maps); i++)
+        mz_map_fini(maps[i]);
     mz_arena_destroy(k.a);
     return o;
 }
