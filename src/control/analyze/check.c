@@ -44,10 +44,20 @@ static bool visibility(const ist_ServiceEntryVisibility *v, struct mz_err *err)
     return true;
 }
 
+/* As many as a Telemetry may name. */
+static bool default_providers(const ist_MeshConfig_DefaultProviders *d, struct mz_err *err)
+{
+    enum { MAX = 50 };
+    return !d ||
+           (mz_check_count(d->n_tracing, MAX, "default_providers.tracing", err) &&
+            mz_check_count(d->n_metrics, MAX, "default_providers.metrics", err) &&
+            mz_check_count(d->n_access_logging, MAX, "default_providers.access_logging", err));
+}
+
 static bool mesh_config(const ist_MeshConfig *c, struct mz_err *err)
 {
     uint64_t ms;
-    if (!ports(c, err))
+    if (!ports(c, err) || !default_providers(c->default_providers, err))
         return false;
     for (size_t i = 0; i < c->n_discovery_selectors; i++)
         if (!selector(c->discovery_selectors[i], err))
@@ -93,11 +103,20 @@ static bool peer_authentication(const ist_PeerAuthentication *m, struct mz_err *
     return true;
 }
 
+/* Kubernetes has no limit; proxies of all who see a service get a cluster for each. */
+static bool service(const k8s_Service *m, struct mz_err *err)
+{
+    enum { MAX_PORTS = 16384 };
+    return !m->spec || mz_check_count(m->spec->n_ports, MAX_PORTS, "spec.ports", err);
+}
+
 bool mz_check_object(enum mz_kind k, const ProtobufCMessage *body, struct mz_err *err)
 {
     switch (k) {
     case MZ_KIND_MESH_CONFIG:
         return mesh_config((const ist_MeshConfig *)body, err);
+    case MZ_KIND_SERVICE:
+        return service((const k8s_Service *)body, err);
     case MZ_KIND_SERVICE_ENTRY:
         return mz_check_service_entry((const ist_ServiceEntry *)body, err);
     case MZ_KIND_WORKLOAD_ENTRY:

@@ -25,6 +25,7 @@ bool mz_check_gateway_api(enum mz_kind k, const ProtobufCMessage *m, struct mz_e
 /* check_service.c */
 bool mz_check_is_host(struct mz_str s);   /* a name, "*.name" or "*" */
 bool mz_check_is_subnet(const char *s); /* "10.0.0.1" or "10.0.0.0/8" */
+bool mz_check_count(size_t n, size_t most, const char *path, struct mz_err *err); /* items of a list */
 bool mz_check_differ(char *const *v, size_t n, struct mz_err *err); /* none stands twice */
 /* Namespaces that see a document; @may_be_nobody: "~" is one, too. */
 bool mz_check_exports(char *const *v, size_t n, bool may_be_nobody, struct mz_err *err);

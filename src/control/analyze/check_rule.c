@@ -225,6 +225,15 @@ static bool region_pair(const char *from, const char *to, size_t i, struct mz_er
            AT(mz_err_set(err, "regions only, without wildcards"), "failover[%zu]", i);
 }
 
+/* They are looked through for each cluster and place of endpoints. */
+static bool few_places(size_t distribute, size_t failover, size_t labels, struct mz_err *err)
+{
+    enum { MAX_PLACES = 1024, MAX_LABELS = 256 };
+    return mz_check_count(distribute, MAX_PLACES, "distribute", err) &&
+           mz_check_count(failover, MAX_PLACES, "failover", err) &&
+           mz_check_count(labels, MAX_LABELS, "failover_priority", err);
+}
+
 static bool failover(const ist_LocalityLoadBalancerSetting *l, struct mz_err *err)
 {
     for (size_t i = 0; i < l->n_failover; i++)
@@ -243,6 +252,8 @@ static bool failover(const ist_LocalityLoadBalancerSetting *l, struct mz_err *er
 
 bool mz_check_zones(const ist_ZoneAwareLoadBalancerSetting *z, struct mz_err *err)
 {
+    if (z && !few_places(0, z->n_failover, z->n_failover_priority, err))
+        return false;
     for (size_t i = 0; z && i < z->n_failover; i++)
         if (!region_pair(z->failover[i]->from, z->failover[i]->to, i, err))
             return false;
@@ -257,6 +268,8 @@ bool mz_check_places(const ist_LocalityLoadBalancerSetting *l, struct mz_err *er
 {
     if (l && l->n_distribute && l->n_failover)
         return mz_err_set(err, "only one of distribute and failover can be set");
+    if (l && !few_places(l->n_distribute, l->n_failover, l->n_failover_priority, err))
+        return false;
     return !l || (distribute(l, err) && failover(l, err));
 }
 
@@ -375,6 +388,8 @@ static bool policy(const ist_TrafficPolicy *t, struct mz_err *err)
     if (!mz_check_outlier(t->outlier_detection, err))
         return mz_err_at(err, "outlier_detection");
     if (!mz_check_client_tls(t->tls, err) || !balancer(t->load_balancer, err))
+        return false;
+    if (!mz_check_count(t->n_port_level_settings, 4096, "port_level_settings", err))
         return false;
     for (size_t i = 0; i < t->n_port_level_settings; i++) {
         const ist_TrafficPolicy_PortTrafficPolicy *p = t->port_level_settings[i];

@@ -292,6 +292,12 @@ static bool is_namespace(struct mz_str s)
     return s.n > 0 && s.n <= 63;
 }
 
+bool mz_check_count(size_t n, size_t most, const char *path, struct mz_err *err)
+{
+    return n <= most ||
+           AT(mz_err_set(err, "has %zu items, at most %zu may be", n, most), "%s", path);
+}
+
 bool mz_check_differ(char *const *v, size_t n, struct mz_err *err)
 {
     struct mz_map seen;
@@ -329,10 +335,8 @@ static bool lengths(const ist_ServiceEntry *e, struct mz_err *err)
                   { "ports", e->n_ports, MAX },
                   { "endpoints", e->n_endpoints, MAX_ENDPOINTS } };
     for (size_t i = 0; i < MZ_COUNT(lists); i++)
-        if (lists[i].n > lists[i].most)
-            return AT(
-                mz_err_set(err, "has %zu items, at most %zu may be", lists[i].n, lists[i].most),
-                "%s", lists[i].path);
+        if (!mz_check_count(lists[i].n, lists[i].most, lists[i].path, err))
+            return false;
     const size_t names = e->n_hosts * e->n_ports,
                  listeners = names * (e->n_addresses ? e->n_addresses : 1),
                  endpoints = names * e->n_endpoints;

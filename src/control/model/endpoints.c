@@ -1,6 +1,7 @@
 /* Workloads and endpoints of services, whichever platform they come from. */
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "control/model/model_priv.h"
 
 /* ---- workloads ---- */
@@ -73,14 +74,37 @@ struct model_gathered *model_gather(struct model_draft *d, const struct mz_servi
     return g;
 }
 
+void model_gather_put(struct model_gathered *g, size_t port, struct mz_endpoint e)
+{
+    g->full |= g->n >= MODEL_MAX_ENDPOINTS || (g->all && *g->all >= MODEL_MAX_SELECTED);
+    if (g->full)
+        return;
+    g->n++;
+    if (g->all)
+        ++*g->all;
+    *mz_vec_push(&g->ports[port], MZ_MEM_CONFIG) = e;
+}
+
 void model_gather_add(struct model_gathered *g, size_t port, const struct mz_workload *w,
                       uint16_t number)
 {
     const struct mz_str path = MZ_STR("unix://");
     const bool local = mz_str_starts(w->address, path);
-    *mz_vec_push(&g->ports[port], MZ_MEM_CONFIG) =
-        (struct mz_endpoint){ local ? mz_str_skip(w->address, path.n) : w->address,
-                              local ? 0 : number, w->pod ? MZ_HEALTHY : MZ_UNCHECKED, w };
+    model_gather_put(g, port,
+                     (struct mz_endpoint){ local ? mz_str_skip(w->address, path.n) : w->address,
+                                           local ? 0 : number, w->pod ? MZ_HEALTHY : MZ_UNCHECKED,
+                                           w });
+}
+
+/* What is best to have comes first. */
+static int rank(enum mz_health h)
+{
+    static const int ranks[] = { [MZ_HEALTHY] = 0,
+                                 [MZ_UNCHECKED] = 0,
+                                 [MZ_DRAINING] = 1,
+                                 [MZ_UNHEALTHY] = 2,
+                                 [MZ_TERMINATING] = 3 };
+    return ranks[h];
 }
 
 static int compare_endpoints(const void *a, const void *b)
@@ -88,7 +112,7 @@ static int compare_endpoints(const void *a, const void *b)
     const struct mz_endpoint *x = a, *y = b;
     int c = mz_str_cmp(x->address, y->address);
     c = c ? c : (x->port > y->port) - (x->port < y->port);
-    return c ? c : (x->health > y->health) - (x->health < y->health);
+    return c ? c : rank(x->health) - rank(y->health);
 }
 
 /* One that moves from slice to slice may stand in both for a while: as the one has it that thinks best of it. */
@@ -115,6 +139,14 @@ static uint64_t endpoints_hash(const struct mz_endpoint *v, size_t n)
 void model_take_gathered(struct model_draft *d, const struct mz_service *s,
                          struct model_gathered *g, bool sorted, struct mz_endpoints *out)
 {
+    if (g->full && g->n >= MODEL_MAX_ENDPOINTS)
+        MZ_LOG(WARN, config, "%.*s in %.*s: of its endpoints all but %d are left out",
+               MZ_STR_ARG(s->host), MZ_STR_ARG(s->ns), MODEL_MAX_ENDPOINTS);
+    else if (g->full)
+        MZ_LOG(WARN, config,
+               "%.*s in %.*s: endpoints are left out: ServiceEntries of this namespace select more "
+               "than %d",
+               MZ_STR_ARG(s->host), MZ_STR_ARG(s->ns), MODEL_MAX_SELECTED);
     for (size_t i = 0; i < s->ports_n; i++) {
         size_t n = g->ports[i].n;
         struct mz_endpoint *v = mz_arena_alloc(d->m->arena, n * sizeof(*v));
@@ -159,6 +191,7 @@ void model_finish_service(struct model_draft *d, struct mz_service *s, struct mo
         *mz_vec_push(&d->table, MZ_MEM_CONFIG) = &e[i];
     }
     s->ports = ports;
+    model_index_ports(d->m->arena, s);
     s->accounts = model_accounts(d, s->accounts, s->accounts_n, e, s->ports_n, &s->accounts_n);
     for (size_t i = 0; i < s->accounts_n; i++)
         s->hash = model_hash_str(s->hash, s->accounts[i]);

@@ -138,6 +138,7 @@ struct mz_service *model_make_service(struct model_draft *d, const struct mz_doc
     s->host = mz_arena_printf(d->m->arena, "%s.%s.svc.%.*s", meta->name, meta->namespace_,
                               MZ_STR_ARG(d->m->mesh.domain));
     s->ports = service_ports(d, spec, &s->ports_n);
+    model_index_ports(d->m->arena, s);
     s->addresses = addresses(d, spec, &s->addresses_n);
     s->resolution = alias                                  ? MZ_RESOLVE_ALIAS
                     : strcmp(spec->clusterip, "None") == 0 ? MZ_RESOLVE_PASSTHROUGH
@@ -220,46 +221,81 @@ static const struct mz_workload *workload_of(struct model_draft *d, const struct
     return w;
 }
 
-static void add_endpoint(struct model_draft *d, const struct mz_service *s,
-                         struct model_gathered *g, const struct mz_doc *doc,
-                         const k8s_EndpointSlice *slice, const k8s_Endpoint *e, const char *address)
+/* Ports of a list of endpoints that its service has. */
+struct served {
+    uint32_t port; /* of the service */
+    uint16_t number;
+};
+struct serving {
+    const struct mz_service *s;
+    struct model_gathered *g;
+    struct served *v;
+    size_t n;
+};
+
+static size_t port_named(const struct mz_service *s, const struct mz_map *names, struct mz_str name)
+{
+    size_t k = 0;
+    if (s->by_number)
+        return (size_t)(uintptr_t)mz_map_get(names, name) - 1;
+    while (k < s->ports_n && !mz_str_eq(s->ports[k].name, name))
+        k++;
+    return k;
+}
+
+/* Of ports of one name the first counts. */
+static void match_ports(struct model_draft *d, struct serving *x, k8s_EndpointPort *const *ports,
+                        size_t n)
+{
+    const struct mz_service *s = x->s;
+    struct mz_map names;
+    mz_map_init(&names, MZ_MEM_CONFIG);
+    for (size_t k = s->by_number ? s->ports_n : 0; k--;)
+        (void)mz_map_put(&names, s->ports[k].name, (void *)(uintptr_t)(k + 1));
+    x->v = mz_arena_alloc(d->scratch, n * sizeof(*x->v));
+    x->n = 0;
+    for (size_t i = 0; i < n; i++) {
+        const size_t k = port_named(s, &names, mz_str_c(ports[i]->name));
+        const int number = ports[i]->port;
+        if (k < s->ports_n)
+            x->v[x->n++] =
+                (struct served){ (uint32_t)k,
+                                 (uint16_t)(number > 0 && number <= UINT16_MAX ? number : 0) };
+    }
+    mz_map_fini(&names);
+}
+
+static void add_endpoint(struct model_draft *d, const struct serving *x, const struct mz_doc *doc,
+                         const k8s_Endpoint *e, const char *address)
 {
     bool awaited;
-    const struct mz_workload *w = workload_of(d, s, e, doc, address, &awaited);
-    if (awaited && !w)
-        return; /* its pod comes with a later document */
-    for (size_t i = 0; i < slice->n_ports; i++)
-        for (size_t k = 0; k < s->ports_n; k++) {
-            const int number = slice->ports[i]->port;
-            if (!mz_str_eq(s->ports[k].name, mz_str_c(slice->ports[i]->name)))
-                continue;
-            *mz_vec_push(&g->ports[k], MZ_MEM_CONFIG) =
-                (struct mz_endpoint){ dup_c(d, address),
-                                      (uint16_t)(number > 0 && number <= UINT16_MAX ? number : 0),
-                                      health(s, e), w };
-            break;
-        }
+    const struct mz_workload *w = workload_of(d, x->s, e, doc, address, &awaited);
+    if ((awaited && !w) || !x->n) /* its pod comes with a later document */
+        return;
+    const struct mz_str own = dup_c(d, address);
+    for (size_t i = 0; i < x->n; i++)
+        model_gather_put(x->g, x->v[i].port,
+                         (struct mz_endpoint){ own, x->v[i].number, health(x->s, e), w });
 }
 
 static void add_slice(struct model_draft *d, const struct mz_doc *doc, const struct mz_service *s,
                       struct model_gathered *g)
 {
     const k8s_EndpointSlice *slice = (const k8s_EndpointSlice *)mz_doc_body(doc, d->scratch);
+    struct serving x = { .s = s, .g = g };
     if (strcmp(slice->addresstype, "FQDN") == 0)
         return;
+    match_ports(d, &x, slice->ports, slice->n_ports);
     for (size_t i = 0; i < slice->n_endpoints; i++)
         for (size_t k = 0; k < slice->endpoints[i]->n_addresses; k++)
-            add_endpoint(d, s, g, doc, slice, slice->endpoints[i],
-                         slice->endpoints[i]->addresses[k]);
+            add_endpoint(d, &x, doc, slice->endpoints[i], slice->endpoints[i]->addresses[k]);
 }
 
 /* ---- Endpoints, the older form ---- */
 
-static void add_address(struct model_draft *d, const struct mz_service *s, struct model_gathered *g,
-                        const struct mz_doc *doc, const k8s_EndpointSubset *subset,
+static void add_address(struct model_draft *d, const struct serving *x, const struct mz_doc *doc,
                         const k8s_EndpointAddress *a, bool ready)
 {
-    k8s_EndpointSlice slice = k8s_EndpointSlice__INIT;
     k8s_Endpoint e = k8s_Endpoint__INIT;
     k8s_EndpointConditions conditions = k8s_EndpointConditions__INIT;
     pb_BoolValue is_ready = pb_BoolValue__INIT;
@@ -269,17 +305,12 @@ static void add_address(struct model_draft *d, const struct mz_service *s, struc
     conditions.terminating = &ends; /* the older form cannot say it */
     e.conditions = &conditions;
     e.targetref = a->targetref;
-    slice.n_ports = subset->n_ports;
-    slice.ports = subset->ports;
-    add_endpoint(d, s, g, doc, &slice, &e, a->ip);
+    add_endpoint(d, x, doc, &e, a->ip);
 }
 
-static bool has_endpoints(const struct mz_service *s, const struct model_gathered *g)
+static bool has_endpoints(const struct model_gathered *g)
 {
-    for (size_t i = 0; i < s->ports_n; i++)
-        if (g->ports[i].n)
-            return true;
-    return false;
+    return g->n > 0;
 }
 
 static void add_endpoints(struct model_draft *d, const struct mz_doc *doc,
@@ -288,10 +319,12 @@ static void add_endpoints(struct model_draft *d, const struct mz_doc *doc,
     const k8s_Endpoints *m = (const k8s_Endpoints *)mz_doc_body(doc, d->scratch);
     for (size_t i = 0; i < m->n_subsets; i++) {
         const k8s_EndpointSubset *u = m->subsets[i];
+        struct serving x = { .s = s, .g = g };
+        match_ports(d, &x, u->ports, u->n_ports);
         for (size_t k = 0; k < u->n_addresses; k++)
-            add_address(d, s, g, doc, u, u->addresses[k], true);
+            add_address(d, &x, doc, u->addresses[k], true);
         for (size_t k = 0; k < u->n_notreadyaddresses; k++)
-            add_address(d, s, g, doc, u, u->notreadyaddresses[k], false);
+            add_address(d, &x, doc, u->notreadyaddresses[k], false);
     }
 }
 
@@ -307,7 +340,7 @@ struct model_gathered *model_gather_slices(struct model_draft *d, const struct m
     for (size_t i = 0; i < n; i++)
         if (v[i]->kind == MZ_KIND_ENDPOINT_SLICE)
             add_slice(d, v[i], s, g);
-    for (size_t i = 0; i < n && !has_endpoints(s, g); i++)
+    for (size_t i = 0; i < n && !has_endpoints(g); i++)
         if (v[i]->kind == MZ_KIND_ENDPOINTS)
             add_endpoints(d, v[i], s, g);
     if (!n)

@@ -6,20 +6,33 @@
 
 /* ---- small things ---- */
 
+/* They are sorted; usually there are few. */
+static const struct mz_label *find_label(struct mz_labels l, struct mz_str key)
+{
+    enum { FEW = 16 };
+    size_t from = 0, to = l.n;
+    while (to - from > FEW) {
+        const size_t mid = from + (to - from) / 2;
+        if (mz_str_cmp(l.v[mid].key, key) <= 0)
+            from = mid;
+        else
+            to = mid;
+    }
+    for (size_t i = from; i < to; i++)
+        if (mz_str_eq(l.v[i].key, key))
+            return &l.v[i];
+    return NULL;
+}
+
 struct mz_str model_label(struct mz_labels l, struct mz_str key)
 {
-    for (size_t i = 0; i < l.n; i++)
-        if (mz_str_eq(l.v[i].key, key))
-            return l.v[i].value;
-    return MZ_STR("");
+    const struct mz_label *found = find_label(l, key);
+    return found ? found->value : MZ_STR("");
 }
 
 bool model_has_label(struct mz_labels l, struct mz_str key)
 {
-    for (size_t i = 0; i < l.n; i++)
-        if (mz_str_eq(l.v[i].key, key))
-            return true;
-    return false;
+    return find_label(l, key) != NULL;
 }
 
 struct mz_str mz_label_get(struct mz_labels l, const char *key)
@@ -365,15 +378,90 @@ const struct mz_endpoints *mz_model_endpoints(const struct mz_model *m, const st
 
 const struct mz_port *mz_service_port(const struct mz_service *s, uint16_t port)
 {
-    const struct mz_port *udp = NULL;
-    for (size_t i = 0; i < s->ports_n; i++) {
-        const struct mz_port *p = &s->ports[i];
-        if (p->port == port && p->protocol != MZ_PROTOCOL_UDP)
-            return p;
-        if (p->port == port && !udp)
-            udp = p;
+    if (!s->by_number) {
+        const struct mz_port *udp = NULL;
+        for (size_t i = 0; i < s->ports_n; i++) {
+            const struct mz_port *p = &s->ports[i];
+            if (p->port == port && p->protocol != MZ_PROTOCOL_UDP)
+                return p;
+            if (p->port == port && !udp)
+                udp = p;
+        }
+        return udp;
     }
-    return udp;
+    size_t from = 0, to = s->ports_n;
+    while (from < to) {
+        const size_t mid = from + (to - from) / 2;
+        if (s->ports[s->by_number[mid]].port < port)
+            from = mid + 1;
+        else
+            to = mid;
+    }
+    const struct mz_port *p = from < s->ports_n ? &s->ports[s->by_number[from]] : NULL;
+    return p && p->port == port ? p : NULL;
+}
+
+/* Numbers are sorted with the places behind them. */
+static int compare_u64(const void *a, const void *b)
+{
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+void model_index_ports(struct mz_arena *a, struct mz_service *s)
+{
+    enum { FEW = 16 };
+    s->by_number = NULL;
+    if (s->ports_n <= FEW)
+        return;
+    uint64_t *sorted = mz_alloc(MZ_MEM_CONFIG, s->ports_n * sizeof(*sorted));
+    uint32_t *places = mz_arena_alloc(a, s->ports_n * sizeof(*places));
+    for (size_t i = 0; i < s->ports_n; i++)
+        sorted[i] = (uint64_t)s->ports[i].port << 33 |
+                    (uint64_t)(s->ports[i].protocol == MZ_PROTOCOL_UDP) << 32 | i;
+    qsort(sorted, s->ports_n, sizeof(*sorted), compare_u64);
+    for (size_t i = 0; i < s->ports_n; i++)
+        places[i] = (uint32_t)sorted[i];
+    mz_free(MZ_MEM_CONFIG, sorted);
+    s->by_number = places;
+}
+
+void mz_targets_link(struct mz_target *v, size_t n)
+{
+    uint64_t few[32],
+        *sorted = n <= MZ_COUNT(few) ? few : mz_alloc(MZ_MEM_CONFIG, n * sizeof(*sorted));
+    for (size_t i = 0; i < n; i++)
+        sorted[i] = (uint64_t)v[i].number << 32 | i;
+    if (n > 1)
+        qsort(sorted, n, sizeof(*sorted), compare_u64);
+    for (size_t i = 0; i < n; i++) {
+        struct mz_target *t = &v[(uint32_t)sorted[i]];
+        const bool more = i + 1 < n && sorted[i + 1] >> 32 == t->number;
+        t->first = !i || sorted[i - 1] >> 32 != t->number;
+        t->next = more ? (uint32_t)sorted[i + 1] : 0;
+    }
+    if (sorted != few)
+        mz_free(MZ_MEM_CONFIG, sorted);
+}
+
+/* Which numbers a service has led to, and with which protocols. */
+struct led {
+    const struct mz_target *first; /* of the service */
+    size_t n;
+    uint32_t *by_number; /* protocols, of a service with many ports; else NULL */
+};
+
+static bool is_led(struct led *l, uint16_t number, enum mz_protocol p)
+{
+    if (l->by_number) {
+        const bool had = l->by_number[number] & 1u << p;
+        l->by_number[number] |= 1u << p;
+        return had;
+    }
+    bool had = false;
+    for (size_t k = 0; k < l->n; k++)
+        had |= l->first[k].number == number && l->first[k].port->protocol == p;
+    return had;
 }
 
 static int compare_names(const void *a, const void *b)
@@ -397,20 +485,26 @@ struct mz_targets mz_model_targets(const struct mz_model *m, struct mz_str ns,
         qsort(services.v, services.n, sizeof(*services.v), compare_names);
     mz_vec_foreach (s, &services) {
         const size_t first = out.n;
+        struct led led = { .by_number = (*s)->by_number
+                                            ? mz_alloc0(MZ_MEM_CONFIG,
+                                                        (UINT16_MAX + 1) * sizeof(*led.by_number))
+                                            : NULL };
         for (size_t i = 0; i < (*s)->ports_n; i++) {
             const struct mz_port *p = &(*s)->ports[i];
             const uint16_t number = (*s)->entry ? model_port_on(p, container_ports)
                                                 : model_port_of_pod(p, container_ports);
-            bool had = number == 0;
-            for (size_t k = first; k < out.n; k++)
-                had |= out.v[k].number == number && out.v[k].port->protocol == p->protocol;
-            if (!had)
-                *mz_vec_push(&out, MZ_MEM_CONFIG) = (struct mz_target){ *s, p, number };
+            led.first = out.v + first;
+            led.n = out.n - first;
+            if (number && !is_led(&led, number, p->protocol))
+                *mz_vec_push(&out, MZ_MEM_CONFIG) =
+                    (struct mz_target){ .service = *s, .port = p, .number = number };
         }
+        mz_free(MZ_MEM_CONFIG, led.by_number);
     }
     struct mz_target *v = mz_arena_alloc(a, out.n * sizeof(*v));
     if (out.n)
         memcpy(v, out.v, out.n * sizeof(*v));
+    mz_targets_link(v, out.n);
     struct mz_targets t = { v, out.n };
     mz_vec_free(&services, MZ_MEM_CONFIG);
     mz_vec_free(&out, MZ_MEM_CONFIG);

@@ -108,6 +108,7 @@ struct mz_service {
     struct mz_str created;
     const struct mz_port *ports; /* in the document's order */
     size_t ports_n;
+    const uint32_t *by_number; /* of many ports their places, in order of numbers, those of UDP last, then as written; NULL: there are few */
     const struct mz_str *addresses; /* virtual ones, of a ServiceEntry also ranges "10.0.0.0/8"; none: headless */
     size_t addresses_n;
     enum mz_resolution resolution;
@@ -219,7 +220,7 @@ struct mz_model {
     size_t gateways_n;
     uint64_t gateways_hash;
     const struct mz_gateway_api *gateway_api; /* gateway_api.h: what became of its documents; of a model on another: that one's */
-    const struct mz_peer_auth *peer_auth; /* peer_auth.h; oldest first */
+    const struct mz_peer_auth *peer_auth; /* peer_auth.h; by namespace, oldest first */
     size_t peer_auth_n;
     uint64_t mtls_hash; /* of them all */
     struct mz_attached_list attached[MZ_KIND__COUNT]; /* kinds of attached.h; the others have none */
@@ -260,7 +261,11 @@ struct mz_target {
     const struct mz_service *service;
     const struct mz_port *port;
     uint16_t number; /* on the workload */
+    bool first;      /* of its number */
+    uint32_t next;   /* of its number, by place; 0: none */
 };
+/* Tells which are the first of their number, and which comes next. */
+void mz_targets_link(struct mz_target *v, size_t n);
 struct mz_targets { /* services by name, ports as the document has them; of one number and protocol the first */
     const struct mz_target *v;
     size_t n;

@@ -5,7 +5,11 @@
 
 struct model_gathered { /* endpoints of one service while they are looked for */
     MZ_VEC(struct mz_endpoint) *ports;
+    size_t n;    /* in all */
+    size_t *all; /* of what selectors of ServiceEntries find in its namespace; NULL: it is no such */
+    bool full;   /* some are left out */
 };
+enum { MODEL_MAX_ENDPOINTS = 262144, MODEL_MAX_SELECTED = 1 << 20 }; /* of a service with all its ports; in a namespace */
 struct mz_gateway;
 struct mz_virtual;
 struct model_rule { /* a DestinationRule, from wherever */
@@ -38,6 +42,7 @@ struct model_draft { /* a model being built */
     MZ_VEC(struct mz_workload *) machines; /* as pods */
     struct mz_service_ips *addresses; /* NULL: services without one get none */
     struct mz_map selected; /* pods.c */
+    struct mz_map entries_select; /* namespace to how many endpoints its ServiceEntries have selected; service_entry.c */
     struct mz_map grants; /* ReferenceGrants: "FROM-KIND/ns>TO-KIND/ns/name", name "*" for all, to anything */
 };
 
@@ -66,6 +71,8 @@ struct mz_table *model_table_ref(struct mz_table *t);
 void model_table_unref(struct mz_table *t); /* NULL is fine */
 void model_table_own(struct mz_table **t, size_t n, size_t more); /* a copy of its @n, with room for more */
 bool model_is_heavy(const struct mz_model *m); /* much in its layers is no more: build anew */
+
+void model_index_ports(struct mz_arena *a, struct mz_service *s); /* by_number; model.c */
 
 /* kubernetes.c */
 void model_add_kubernetes(struct model_draft *d);
@@ -109,6 +116,8 @@ uint64_t model_hash_workload(const struct mz_workload *w);
 uint16_t model_port_on(const struct mz_port *p, struct mz_labels names);
 uint16_t model_port_of_pod(const struct mz_port *p, struct mz_labels container_ports); /* 0: it has none of that name */
 struct model_gathered *model_gather(struct model_draft *d, const struct mz_service *s);
+/* One more; left out above the limits, which model_take_gathered() tells. */
+void model_gather_put(struct model_gathered *g, size_t port, struct mz_endpoint e);
 void model_gather_add(struct model_gathered *g, size_t port, const struct mz_workload *w, uint16_t number);
 void model_take_gathered(struct model_draft *d, const struct mz_service *s, struct model_gathered *g, bool sorted,
                          struct mz_endpoints *out); /* one per port; frees what was gathered */

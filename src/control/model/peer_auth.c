@@ -1,12 +1,28 @@
 #include "control/model/peer_auth.h"
 
+#include <stdlib.h>
+
 #include "control/model/model_priv.h"
 
 struct mz_peer_auth { /* one document */
     struct mz_str ns, key;
-    struct mz_labels selector; /* none: the namespace, or from the root namespace the mesh */
-    const ist_PeerAuthentication *m;
+    struct mz_labels selector;       /* none: the namespace, or from the root namespace the mesh */
+    const ist_PeerAuthentication *m; /* its ports are sorted */
+    size_t age;
 };
+
+static int compare_ports(const void *a, const void *b)
+{
+    const ist_PeerAuthentication_PortLevelMtlsEntry *const *x = a, *const *y = b;
+    return ((*x)->key > (*y)->key) - ((*x)->key < (*y)->key);
+}
+
+static int compare_namespaces(const void *a, const void *b)
+{
+    const struct mz_peer_auth *x = a, *y = b;
+    const int c = mz_str_cmp(x->ns, y->ns);
+    return c ? c : (x->age > y->age) - (x->age < y->age);
+}
 
 void model_add_peer_auth(struct model_draft *d)
 {
@@ -17,10 +33,16 @@ void model_add_peer_auth(struct model_draft *d)
         v[i].ns = mz_arena_dup(d->m->arena, docs[i]->ns);
         v[i].key = mz_arena_dup(d->m->arena, docs[i]->key);
         v[i].m = (const ist_PeerAuthentication *)mz_doc_body(docs[i], d->m->arena);
+        v[i].age = i;
+        if (v[i].m->n_port_level_mtls)
+            qsort(v[i].m->port_level_mtls, v[i].m->n_port_level_mtls, sizeof(void *),
+                  compare_ports);
         v[i].selector = model_selector(d->m->arena, v[i].m->selector);
         d->m->mtls_hash = mz_xxh64(&docs[i]->version, sizeof(uint64_t),
                                    model_hash_str(d->m->mtls_hash, docs[i]->key));
     }
+    if (n)
+        qsort(v, n, sizeof(*v), compare_namespaces);
     d->m->peer_auth = v;
     d->m->peer_auth_n = n;
 }
@@ -39,13 +61,36 @@ static bool take(const ist_PeerAuthentication_MutualTLS *t, enum mz_mtls *mode)
 static const struct mz_peer_auth *find(const struct mz_model *m, struct mz_str ns,
                                        const struct mz_labels *labels)
 {
-    for (size_t i = 0; i < m->peer_auth_n; i++) {
-        const struct mz_peer_auth *p = &m->peer_auth[i];
-        if (mz_str_eq(p->ns, ns) &&
-            (labels ? mz_labels_match(p->selector, *labels) : p->selector.n == 0))
+    size_t from = 0, to = m->peer_auth_n;
+    while (from < to) {
+        const size_t mid = from + (to - from) / 2;
+        if (mz_str_cmp(m->peer_auth[mid].ns, ns) < 0)
+            from = mid + 1;
+        else
+            to = mid;
+    }
+    for (; to < m->peer_auth_n && mz_str_eq(m->peer_auth[to].ns, ns); to++) {
+        const struct mz_peer_auth *p = &m->peer_auth[to];
+        if (labels ? mz_labels_match(p->selector, *labels) : p->selector.n == 0)
             return p;
     }
     return NULL;
+}
+
+static const ist_PeerAuthentication_MutualTLS *at_port(const ist_PeerAuthentication *m,
+                                                       uint16_t port)
+{
+    size_t from = 0, to = m->n_port_level_mtls;
+    while (from < to) {
+        const size_t mid = from + (to - from) / 2;
+        if (m->port_level_mtls[mid]->key < port)
+            from = mid + 1;
+        else
+            to = mid;
+    }
+    return from < m->n_port_level_mtls && m->port_level_mtls[from]->key == port
+               ? m->port_level_mtls[from]->value
+               : NULL;
 }
 
 struct choice {
@@ -84,9 +129,8 @@ enum mz_mtls mz_model_mtls_by(const struct mz_model *m, struct mz_str ns, struct
     const struct mz_peer_auth *own = find(m, ns, &labels);
     if (own)
         consider(own, own->m->mtls, &c);
-    for (size_t i = 0; own && port && i < own->m->n_port_level_mtls; i++)
-        if (own->m->port_level_mtls[i]->key == port)
-            consider(own, own->m->port_level_mtls[i]->value, &c);
+    if (own && port)
+        consider(own, at_port(own->m, port), &c);
     *out_key = c.key;
     return c.mode;
 }

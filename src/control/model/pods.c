@@ -92,31 +92,46 @@ static struct mz_str owner(const k8s_ObjectMeta *m, struct mz_labels l)
 
 /* ---- pods ---- */
 
-typedef MZ_VEC(struct mz_label) port_vec;
+struct named { /* ports of containers: of one name the first counts */
+    MZ_VEC(struct mz_label) v;
+    struct mz_map had; /* where there are many */
+};
 
-static void add_ports(struct model_draft *d, const k8s_Container *c, port_vec *v)
+static bool is_named(struct named *p, struct mz_str name)
 {
-    for (size_t k = 0; k < c->n_ports; k++) {
-        bool had = !c->ports[k]->name[0]; /* of one name the first counts */
-        for (size_t i = 0; i < v->n; i++)
-            had |= mz_str_eq(v->v[i].key, mz_str_c(c->ports[k]->name));
-        if (!had)
-            *mz_vec_push(v, MZ_MEM_CONFIG) =
+    enum { FEW = 16 };
+    if (p->v.n <= FEW) {
+        for (size_t i = 0; i < p->v.n; i++)
+            if (mz_str_eq(p->v.v[i].key, name))
+                return true;
+        return false;
+    }
+    for (size_t i = p->had.n; i < p->v.n; i++)
+        (void)mz_map_put(&p->had, p->v.v[i].key, p);
+    return mz_map_get(&p->had, name) != NULL;
+}
+
+static void add_ports(struct model_draft *d, const k8s_Container *c, struct named *p)
+{
+    for (size_t k = 0; k < c->n_ports; k++)
+        if (c->ports[k]->name[0] && !is_named(p, mz_str_c(c->ports[k]->name)))
+            *mz_vec_push(&p->v, MZ_MEM_CONFIG) =
                 (struct mz_label){ dup_c(d, c->ports[k]->name),
                                    mz_arena_printf(d->m->arena, "%d", c->ports[k]->containerport) };
-    }
 }
 
 static struct mz_labels container_ports(struct model_draft *d, const k8s_PodSpec *spec)
 {
-    port_vec v = { 0 };
+    struct named v = { 0 };
+    mz_map_init(&v.had, MZ_MEM_CONFIG);
     for (size_t i = 0; spec && i < spec->n_containers; i++)
         add_ports(d, spec->containers[i], &v);
     for (size_t i = 0; spec && i < spec->n_initcontainers; i++)
         if (strcmp(spec->initcontainers[i]->restartpolicy, "Always") == 0) /* it stays */
             add_ports(d, spec->initcontainers[i], &v);
-    struct mz_labels l = mz_labels_make(d->m->arena, v.v, v.n);
-    mz_vec_free(&v, MZ_MEM_CONFIG);
+    struct mz_labels l = mz_labels_make(d->m->arena, v.v.v, v.v.n);
+    mz_vec_free(&v.v, MZ_MEM_CONFIG);
+    mz_map_fini(&v.had);
     return l;
 }
 
@@ -308,8 +323,7 @@ static void add_at(const struct mz_service *s, struct model_gathered *g, const s
     for (size_t k = 0; ip.n && k < s->ports_n; k++) {
         const uint16_t number = model_port_of_pod(&s->ports[k], p->w->ports);
         if (number)
-            *mz_vec_push(&g->ports[k], MZ_MEM_CONFIG) =
-                (struct mz_endpoint){ ip, number, health, p->w };
+            model_gather_put(g, k, (struct mz_endpoint){ ip, number, health, p->w });
     }
 }
 

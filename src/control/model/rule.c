@@ -70,6 +70,38 @@ static void sort_subsets(struct model_draft *d, struct mz_rule *r)
 
 /* ---- what people wrote over what was made of policies of the Gateway API ---- */
 
+static int compare_settings(const void *a, const void *b)
+{
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* By number; of one number they stay as they stand. */
+static void sort_settings(struct mz_arena *a, ist_TrafficPolicy *t)
+{
+    const size_t n = t ? t->n_port_level_settings : 0;
+    if (n < 2)
+        return;
+    ist_TrafficPolicy_PortTrafficPolicy **v = mz_arena_alloc(a, n * sizeof(*v));
+    uint64_t *at = mz_alloc(MZ_MEM_CONFIG, n * sizeof(*at));
+    for (size_t i = 0; i < n; i++) {
+        const ist_TrafficPolicy_PortTrafficPolicy *s = t->port_level_settings[i];
+        at[i] = (uint64_t)(s->port ? s->port->number : 0) << 32 | i;
+    }
+    qsort(at, n, sizeof(*at), compare_settings);
+    for (size_t i = 0; i < n; i++)
+        v[i] = t->port_level_settings[(uint32_t)at[i]];
+    t->port_level_settings = v;
+    mz_free(MZ_MEM_CONFIG, at);
+}
+
+static void sort_policies(struct mz_arena *a, const ist_DestinationRule *m)
+{
+    sort_settings(a, m->traffic_policy);
+    for (size_t i = 0; i < m->n_subsets; i++)
+        sort_settings(a, m->subsets[i]->traffic_policy);
+}
+
 #define FILL(to, from, field) ((to)->field = (to)->field ? (to)->field : (from)->field)
 
 static void fill_port(struct model_draft *d, ist_TrafficPolicy *t,
@@ -113,6 +145,7 @@ static const ist_TrafficPolicy *filled(struct model_draft *d, const ist_TrafficP
         memcpy(t->port_level_settings, user->port_level_settings, n * sizeof(void *));
     for (size_t i = 0; i < made->n_port_level_settings; i++)
         fill_port(d, t, made->port_level_settings[i]);
+    sort_settings(d->m->arena, t);
     return t;
 }
 
@@ -281,6 +314,7 @@ static struct model_rule *finish_rule(struct model_draft *d, struct model_rule *
     struct mz_arena *a = d->m->arena;
     r->host = model_full_host(d, mz_str_c(r->m->host), r->ns);
     r->key = mz_arena_printf(a, "%.*s/%.*s", MZ_STR_ARG(r->ns), MZ_STR_ARG(r->host));
+    sort_policies(a, r->m);
     return r;
 }
 
@@ -513,6 +547,24 @@ const struct mz_rule *mz_model_rule(const struct mz_model *m, struct mz_str ns,
 /* ---- policies ---- */
 
 /* What of @t is said for this port replaces what is said for all, piece by piece; settings of a port inherit nothing of it. */
+/* They are sorted. */
+static const ist_TrafficPolicy_PortTrafficPolicy *settings_of(const ist_TrafficPolicy *t,
+                                                              uint16_t port)
+{
+    size_t from = 0, to = t->n_port_level_settings;
+    while (from < to) {
+        const size_t mid = from + (to - from) / 2;
+        const ist_TrafficPolicy_PortTrafficPolicy *s = t->port_level_settings[mid];
+        if (!s->port || s->port->number < port)
+            from = mid + 1;
+        else
+            to = mid;
+    }
+    if (from == t->n_port_level_settings || !t->port_level_settings[from]->port)
+        return NULL;
+    return t->port_level_settings[from]->port->number == port ? t->port_level_settings[from] : NULL;
+}
+
 static void apply(struct mz_policy *p, const ist_TrafficPolicy *t, uint16_t port)
 {
     const struct mz_policy before = *p;
@@ -524,14 +576,10 @@ static void apply(struct mz_policy *p, const ist_TrafficPolicy *t, uint16_t port
     p->tls = t->tls ? t->tls : p->tls;
     p->proxy_protocol = t->proxy_protocol ? t->proxy_protocol : p->proxy_protocol;
     p->retry_budget = t->retry_budget ? t->retry_budget : p->retry_budget;
-    for (size_t i = 0; i < t->n_port_level_settings; i++) {
-        const ist_TrafficPolicy_PortTrafficPolicy *s = t->port_level_settings[i];
-        if (s->port && s->port->number == port) {
-            *p = (struct mz_policy){ s->load_balancer, s->connection_pool,    s->outlier_detection,
-                                     s->tls,           before.proxy_protocol, before.retry_budget };
-            return;
-        }
-    }
+    const ist_TrafficPolicy_PortTrafficPolicy *s = settings_of(t, port);
+    if (s)
+        *p = (struct mz_policy){ s->load_balancer, s->connection_pool,    s->outlier_detection,
+                                 s->tls,           before.proxy_protocol, before.retry_budget };
 }
 
 struct mz_policy mz_rule_policy(const struct mz_rule *r, const ist_Subset *subset, uint16_t port)

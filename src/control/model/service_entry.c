@@ -139,6 +139,11 @@ static bool can_serve(const struct mz_service *s, const struct mz_workload *w)
 static void add_selected(struct model_draft *d, const struct mz_service *s,
                          struct model_gathered *g)
 {
+    g->all = mz_map_get(&d->entries_select, s->ns);
+    if (!g->all) {
+        g->all = mz_arena_alloc0(d->scratch, sizeof(*g->all));
+        (void)mz_map_put(&d->entries_select, s->ns, g->all);
+    }
     for (size_t i = 0; i < d->pods.n; i++)
         if (mz_str_eq(d->pods.v[i].w->ns, s->ns) && d->pods.v[i].ready && !d->pods.v[i].leaving &&
             mz_labels_match(s->selector, d->pods.v[i].w->labels))
@@ -184,29 +189,46 @@ static void gather(struct model_draft *d, const struct mz_doc *doc, const ist_Se
 struct joined {
     struct mz_service *s;
     struct model_gathered *g;
+    struct mz_port *ports; /* of several documents: its own list, with room */
+    size_t room;
+    struct mz_map by_number; /* to their places, counted from 1 */
 };
 
-static size_t port_of(const struct mz_service *s, uint16_t port)
+static struct mz_str number_key(const struct mz_port *p)
 {
-    size_t i = 0;
-    while (i < s->ports_n && s->ports[i].port != port)
-        i++;
-    return i;
+    return (struct mz_str){ (const char *)&p->port, sizeof(p->port) };
 }
 
-static void add_port(struct model_draft *d, struct joined *j, const struct mz_port *p)
+static size_t port_of(const struct joined *j, const struct mz_port *p)
+{
+    const size_t at = (size_t)(uintptr_t)mz_map_get(&j->by_number, number_key(p));
+    return at ? at - 1 : j->s->ports_n;
+}
+
+static void note_port(struct joined *j, size_t i)
+{
+    const struct mz_str key = number_key(&j->ports[i]); /* stays: memory of arenas does */
+    if (!mz_map_get(&j->by_number, key))
+        (void)mz_map_put(&j->by_number, key, (void *)(uintptr_t)(i + 1));
+}
+
+static void make_room(struct model_draft *d, struct joined *j, size_t more)
 {
     const size_t n = j->s->ports_n;
-    struct mz_port *ports = mz_arena_alloc(d->m->arena, (n + 1) * sizeof(*ports));
-    void *gathered = mz_arena_alloc0(d->scratch, (n + 1) * sizeof(*j->g->ports));
+    const bool first = !j->ports;
+    if (!first && n + more <= j->room)
+        return;
+    j->room = 2 * (n + more);
+    j->ports = mz_arena_alloc(d->m->arena, j->room * sizeof(*j->ports));
+    void *gathered = mz_arena_alloc0(d->scratch, j->room * sizeof(*j->g->ports));
     if (n) {
-        memcpy(ports, j->s->ports, n * sizeof(*ports));
+        memcpy(j->ports, j->s->ports, n * sizeof(*j->ports));
         memcpy(gathered, j->g->ports, n * sizeof(*j->g->ports));
     }
-    ports[n] = *p;
-    j->s->ports = ports;
-    j->s->ports_n = n + 1;
+    j->s->ports = j->ports;
     j->g->ports = gathered;
+    for (size_t i = 0; first && i < n; i++)
+        note_port(j, i);
 }
 
 static bool has_address(const struct mz_service *s, struct mz_str address)
@@ -235,13 +257,19 @@ static void join(struct model_draft *d, struct joined *j, const struct mz_servic
                  struct model_gathered *g)
 {
     const bool grows = j->s->resolution == s->resolution;
+    make_room(d, j, s->ports_n);
+    if (g->all)
+        *g->all -= g->n; /* they are counted again */
+    j->g->all = g->all ? g->all : j->g->all;
     for (size_t i = 0; i < s->ports_n; i++) {
-        size_t at = port_of(j->s, s->ports[i].port);
-        if (at == j->s->ports_n && grows)
-            add_port(d, j, &s->ports[i]);
+        const size_t at = port_of(j, &s->ports[i]);
+        if (at == j->s->ports_n && grows) {
+            j->ports[j->s->ports_n] = s->ports[i];
+            note_port(j, j->s->ports_n++);
+        }
         for (size_t k = 0; at < j->s->ports_n && k < g->ports[i].n; k++)
             if (s->resolution != MZ_RESOLVE_DNS_ONE || !j->g->ports[at].n)
-                *mz_vec_push(&j->g->ports[at], MZ_MEM_CONFIG) = g->ports[i].v[k];
+                model_gather_put(j->g, at, g->ports[i].v[k]);
         mz_vec_free(&g->ports[i], MZ_MEM_CONFIG);
     }
     if (grows)
@@ -300,7 +328,8 @@ static void add(struct model_draft *d, const struct mz_doc *doc, struct mz_map *
             continue;
         }
         j = mz_arena_new0(d->scratch, struct joined);
-        *j = (struct joined){ s, g };
+        *j = (struct joined){ .s = s, .g = g };
+        mz_map_init(&j->by_number, MZ_MEM_CONFIG);
         (void)mz_map_put(hosts, key, j);
         *mz_vec_push(&d->services, MZ_MEM_CONFIG) = s;
     }
@@ -319,14 +348,17 @@ void model_add_service_entries(struct model_draft *d)
     }
     mz_map_init(&hosts, MZ_MEM_CONFIG);
     mz_map_init(&taken, MZ_MEM_CONFIG);
+    mz_map_init(&d->entries_select, MZ_MEM_CONFIG);
     for (size_t i = 0; i < n; i++)
         add(d, sorted[i], &hosts);
     mz_map_foreach (it, &hosts) {
         struct joined *j = it->value;
         model_finish_service(d, j->s, j->g, false);
+        mz_map_fini(&j->by_number);
     }
     for (size_t i = first; i < d->services.n; i++)
         give_address(d, &taken, d->services.v[i]);
     mz_map_fini(&taken);
+    mz_map_fini(&d->entries_select);
     mz_map_fini(&hosts);
 }

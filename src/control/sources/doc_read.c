@@ -183,6 +183,18 @@ static bool is_small(const ProtobufCMessage *m, struct mz_err *err)
     return n <= MAX || mz_err_set(err, "is %zu bytes large, at most %d may be", n, MAX);
 }
 
+/* What messages do not tell: a map that is written and empty. */
+static bool is_said(enum mz_kind k, const struct mz_node *tree, struct mz_err *err)
+{
+    const struct mz_pair *p = NULL;
+    if (k == MZ_KIND_PEER_AUTHENTICATION && tree->kind == MZ_NODE_MAP)
+        p = find(tree, MZ_STR("portLevelMtls"));
+    if (!p || p->value->kind != MZ_NODE_MAP || p->value->n)
+        return true;
+    (void)mz_err_set(err, "needs at least one");
+    return mz_err_at(err, "port_level_mtls");
+}
+
 static bool read_body(const struct at *at, const struct mz_node *doc, enum mz_kind k,
                       ProtobufCMessage **out, struct mz_err *err)
 {
@@ -196,7 +208,7 @@ static bool read_body(const struct at *at, const struct mz_node *doc, enum mz_ki
                                 .units = true,
                                 .fractions = true };
     if (mz_msg_from_tree(&ctx, tree, info->type, out, err) && is_small(*out, err) &&
-        mz_check_object(k, *out, err)) {
+        mz_check_object(k, *out, err) && is_said(k, tree, err)) {
         if (info->told)
             tell_unknown(at, &ctx, "spec.");
         keep_certificates(k, name_in(doc), *out);

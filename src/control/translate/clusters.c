@@ -4,6 +4,7 @@
 #include "control/translate/ingress.h"
 #include "control/translate/mesh.h"
 #include "control/translate/own.h"
+#include "control/translate/tell.h"
 
 #define FOR_EVER_S 9223372035LL /* the longest duration that every proxy can take */
 
@@ -298,6 +299,13 @@ static void outbound_service(struct mz_view *v, const struct mz_service *s, bool
                              struct mz_outs *out)
 {
     const struct mz_rule *r = tr_rule(v, s);
+    const size_t subsets = tr_subsets(s, r);
+    if (r && subsets < r->subsets_n)
+        tr_tell(v,
+                mz_arena_printf(v->arena, "DestinationRule/%.*s/%.*s", MZ_STR_ARG(r->ns),
+                                MZ_STR_ARG(r->name)),
+                "all but %zu subsets are left out of clusters of %.*s: ports and subsets multiply",
+                subsets, MZ_STR_ARG(s->host));
     for (size_t k = 0; k < s->ports_n; k++) {
         const struct mz_port *p = &s->ports[k];
         const bool dynamic = s->resolution == MZ_RESOLVE_DYNAMIC;
@@ -305,7 +313,7 @@ static void outbound_service(struct mz_view *v, const struct mz_service *s, bool
             (dynamic && (sni || !tr_dynamic_speaks(p->protocol))))
             continue;
         outbound(v, s, p, r, NULL, sni, out);
-        for (size_t i = 0; r && !dynamic && i < r->subsets_n; i++)
+        for (size_t i = 0; !dynamic && i < subsets; i++)
             outbound(v, s, p, r, r->subsets[i], sni, out);
     }
 }
@@ -329,12 +337,10 @@ static void bind_source(struct tr_cluster *c)
     }
 }
 
-static bool named_before(const struct mz_targets *t, size_t first, size_t i)
+/* Of one number; those of a service stand together. */
+static bool named_before(const struct mz_targets *t, size_t before, size_t i)
 {
-    for (size_t k = first; k < i; k++)
-        if (t->v[k].number == t->v[i].number && t->v[k].service == t->v[i].service)
-            return true;
-    return false;
+    return before != i && t->v[before].service == t->v[i].service;
 }
 
 /* What the server side holds: as its Sidecar says, for the port or all of them, else as its clients' rule. */
@@ -379,10 +385,12 @@ static void name_inbound(struct tr_cluster *c, size_t first)
             name_service(c, c->v->ingress[first].service);
         return;
     }
-    for (size_t i = first; !t->service->external && i < all->n; i++)
-        if (all->v[i].number == t->number && all->v[i].port->port == t->port->port &&
-            !named_before(all, first, i))
+    for (size_t i = first, before = first; !t->service->external; before = i, i = all->v[i].next) {
+        if (all->v[i].port->port == t->port->port && !named_before(all, before, i))
             name_service(c, all->v[i].service);
+        if (!all->v[i].next)
+            break;
+    }
 }
 
 /* @first is the first target of its number: it decides, the others are named as far as they have its port. */
@@ -438,10 +446,7 @@ static struct mz_out *make_inbound(struct mz_view *v, unsigned what)
 static void inbound(struct mz_view *v, struct mz_outs *out)
 {
     for (size_t i = 0; i < v->targets.n; i++) {
-        bool had = false;
-        for (size_t k = 0; k < i; k++)
-            had |= v->targets.v[k].number == v->targets.v[i].number;
-        if (!had)
+        if (v->targets.v[i].first)
             *mz_vec_push(&out->v, MZ_MEM_XDS) =
                 tr_own(v, MZ_XDS_CLUSTER, OWN_INBOUND + (unsigned)i, make_inbound);
     }

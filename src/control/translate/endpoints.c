@@ -85,28 +85,62 @@ static bool same_locality(const pb_Locality *m, struct mz_locality l)
            mz_str_eq(mz_str_c(m->sub_zone), l.subzone);
 }
 
-static pb_LocalityLbEndpoints *group_of(struct mz_arena *a, pb_ClusterLoadAssignment *m,
-                                        struct mz_locality l)
+/* Endpoints of one place while they are gathered. */
+struct group {
+    pb_LocalityLbEndpoints *m;
+    const struct mz_endpoint **v;
+    size_t n_v;
+};
+struct grouping {
+    struct mz_arena *a;
+    pb_ClusterLoadAssignment *m;
+    struct group *v; /* as those of the message */
+    size_t n_v;
+    struct mz_map at; /* of many: place to its number, counted from 1 */
+};
+
+static struct mz_str place_key(struct mz_arena *a, struct mz_locality l)
 {
-    for (size_t i = 0; i < m->n_endpoints; i++)
-        if (same_locality(m->endpoints[i]->locality, l))
-            return m->endpoints[i];
+    return mz_arena_printf(a, "%.*s\n%.*s\n%.*s", MZ_STR_ARG(l.region), MZ_STR_ARG(l.zone),
+                           MZ_STR_ARG(l.subzone));
+}
+
+static size_t find_group(struct grouping *g, struct mz_locality l)
+{
+    enum { FEW = 16 };
+    size_t i = 0;
+    if (g->n_v > FEW)
+        return (size_t)(uintptr_t)mz_map_get(&g->at, place_key(g->a, l)) - 1;
+    while (i < g->n_v && !same_locality(g->v[i].m->locality, l))
+        i++;
+    return i;
+}
+
+static struct group *group_of(struct grouping *x, struct mz_locality l)
+{
+    struct mz_arena *a = x->a;
+    const size_t had = find_group(x, l);
+    if (had < x->n_v)
+        return &x->v[had];
     pb_LocalityLbEndpoints *g = TR_NEW(a, LocalityLbEndpoints);
     g->locality = TR_NEW(a, Locality);
     g->locality->region = tr_text(a, l.region);
     g->locality->zone = tr_text(a, l.zone);
     g->locality->sub_zone = tr_text(a, l.subzone);
     g->load_balancing_weight = tr_u32(a, 0);
-    TR_ADD(a, m, endpoints) = g;
-    return g;
+    TR_ADD(a, x->m, endpoints) = g;
+    TR_ADD(a, x, v) = (struct group){ .m = g };
+    (void)mz_map_put(&x->at, place_key(a, l), (void *)(uintptr_t)x->n_v);
+    return &x->v[x->n_v - 1];
 }
 
 static int compare_groups(const void *a, const void *b)
 {
-    const pb_LocalityLbEndpoints *const *x = a, *const *y = b;
-    int c = strcmp((*x)->locality->region, (*y)->locality->region);
-    c = c ? c : strcmp((*x)->locality->zone, (*y)->locality->zone);
-    return c ? c : strcmp((*x)->locality->sub_zone, (*y)->locality->sub_zone);
+    const pb_Locality *x = ((const struct group *)a)->m->locality,
+                      *y = ((const struct group *)b)->m->locality;
+    int c = strcmp(x->region, y->region);
+    c = c ? c : strcmp(x->zone, y->zone);
+    return c ? c : strcmp(x->sub_zone, y->sub_zone);
 }
 
 /* Whether the workload has each label of a subset. */
@@ -139,18 +173,15 @@ static bool is_told(const struct mz_view *v, const struct mz_service *s,
     return is_usable(e) || (e->health == MZ_UNHEALTHY && tells_unhealthy(v, s, p));
 }
 
-/* The endpoints of each group, in the order of the groups. */
-static const struct mz_endpoint *const *const *members(struct mz_arena *a,
-                                                       const pb_ClusterLoadAssignment *m,
-                                                       const struct mz_endpoint **all, size_t n)
+/* The groups in order. Returns the endpoints of each. */
+static const struct mz_endpoint *const *const *sort_groups(struct grouping *g)
 {
-    const struct mz_endpoint ***of = mz_arena_alloc(a, m->n_endpoints * sizeof(*of));
-    for (size_t i = 0; i < m->n_endpoints; i++) {
-        size_t at = 0;
-        of[i] = mz_arena_alloc(a, m->endpoints[i]->n_lb_endpoints * sizeof(**of));
-        for (size_t k = 0; k < n; k++)
-            if (same_locality(m->endpoints[i]->locality, locality_of(all[k])))
-                of[i][at++] = all[k];
+    const struct mz_endpoint ***of = mz_arena_alloc(g->a, g->n_v * sizeof(*of));
+    if (g->n_v)
+        qsort(g->v, g->n_v, sizeof(*g->v), compare_groups);
+    for (size_t i = 0; i < g->n_v; i++) {
+        g->m->endpoints[i] = g->v[i].m;
+        of[i] = g->v[i].v;
     }
     return (const struct mz_endpoint *const *const *)of;
 }
@@ -162,22 +193,22 @@ pb_ClusterLoadAssignment *tr_assignment(const struct mz_view *v, struct mz_arena
 {
     pb_ClusterLoadAssignment *m = TR_NEW(a, ClusterLoadAssignment);
     const struct tr_places places = tr_places_of(v, s, policy);
-    const struct mz_endpoint **all = mz_arena_alloc(a, (e ? e->n : 0) * sizeof(*all));
-    size_t n = 0;
+    struct grouping groups = { .a = a, .m = m };
+    mz_map_init(&groups.at, MZ_MEM_XDS);
     m->cluster_name = tr_text(a, name);
     for (size_t i = 0; e && i < e->n; i++) {
         if (!is_told(v, s, &e->v[i], policy) || !is_in(&e->v[i], subset) ||
             (e->node_local && !is_here(v->proxy, &e->v[i])))
             continue;
-        pb_LocalityLbEndpoints *g = group_of(a, m, locality_of(&e->v[i]));
+        struct group *of = group_of(&groups, locality_of(&e->v[i]));
+        pb_LocalityLbEndpoints *g = of->m;
         TR_ADD(a, g, lb_endpoints) = endpoint(v, a, &e->v[i], policy);
-        all[n++] = &e->v[i];
+        TR_ADD(a, of, v) = &e->v[i];
         const uint32_t room = UINT32_MAX - g->load_balancing_weight->value;
         g->load_balancing_weight->value += weight_of(&e->v[i]) < room ? weight_of(&e->v[i]) : room;
     }
-    if (m->n_endpoints)
-        qsort(m->endpoints, m->n_endpoints, sizeof(*m->endpoints), compare_groups);
-    tr_places_apply(v, a, &places, policy && policy->outlier, m, members(a, m, all, n));
+    tr_places_apply(v, a, &places, policy && policy->outlier, m, sort_groups(&groups));
+    mz_map_fini(&groups.at);
     return m;
 }
 
@@ -253,8 +284,9 @@ struct naming {
 static void name_service(struct naming *n, const struct mz_service *s, const struct mz_rule *r)
 {
     const bool both = n->v->proxy->type != MZ_PROXY_SIDECAR; /* gateways have two forms */
+    const size_t subsets = tr_subsets(s, r);
     for (size_t i = 0; i < s->ports_n; i++)
-        for (size_t k = 0; k < 1 + (r ? r->subsets_n : 0); k++) {
+        for (size_t k = 0; k < 1 + subsets; k++) {
             const struct mz_str subset = mz_str_c(k ? r->subsets[k - 1]->name : "");
             const uint16_t port = s->ports[i].port;
             *mz_vec_push(&n->names, MZ_MEM_XDS) =

@@ -266,13 +266,14 @@ static void auto_chains(struct listening *l, const struct tr_server *s)
         const struct mz_rule *r = tr_rule(l->v, one);
         if (one->external || one->resolution == MZ_RESOLVE_ALIAS || !is_within_server(s, one->host))
             continue;
+        const size_t subsets = tr_subsets(one, r);
         for (size_t k = 0; k < one->ports_n; k++) {
             const struct mz_port *p = &one->ports[k];
             if (p->protocol == MZ_PROTOCOL_UDP || mz_service_port(one, p->port) != p)
                 continue;
             auto_chain(l, r, p->port, tr_sni_cluster_name(l->a, p->port, MZ_STR(""), one->host),
                        "");
-            for (size_t j = 0; r && j < r->subsets_n; j++) {
+            for (size_t j = 0; j < subsets; j++) {
                 const char *subset = r->subsets[j]->name;
                 auto_chain(l, r, p->port,
                            tr_sni_cluster_name(l->a, p->port, mz_str_c(subset), one->host), subset);

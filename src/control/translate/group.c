@@ -82,8 +82,9 @@ void tr_groups_clear(struct mz_translator *t, const struct tr_scope *of)
 static void add_names(struct mz_arena *a, const struct mz_service *s, const struct mz_rule *r,
                       struct mz_set_edits *e)
 {
+    const size_t subsets = tr_subsets(s, r);
     for (size_t i = 0; i < s->ports_n; i++)
-        for (size_t k = 0; k < 1 + (r ? r->subsets_n : 0); k++)
+        for (size_t k = 0; k < 1 + subsets; k++)
             *mz_vec_push(&e->v, MZ_MEM_XDS) = (struct mz_set_edit){
                 mz_str_c(tr_cluster_name(a, "outbound", s->ports[i].port,
                                          mz_str_c(k ? r->subsets[k - 1]->name : ""), s->host)),

@@ -66,7 +66,7 @@ static void fill(struct mz_view *v, struct tr_ingress *i, const ist_IstioIngress
     if (i->terminates)
         p->protocol = inside_tls(p->protocol);
     take_endpoint(v, i);
-    *out = (struct mz_target){ named, p, p->port };
+    *out = (struct mz_target){ .service = named, .port = p, .number = p->port };
 }
 
 static int compare(const void *a, const void *b)
@@ -95,6 +95,7 @@ const struct tr_ingress *tr_ingress(struct mz_view *v)
     qsort(l, n, sizeof(*l), compare);
     for (size_t i = 0; i < n; i++)
         fill(v, &own[i], l[i], named, &targets[i]);
+    mz_targets_link(targets, n);
     v->targets = (struct mz_targets){ targets, n };
     return own;
 }

@@ -225,14 +225,6 @@ static void black_hole(struct mz_view *v, struct mz_arena *a, pb_Listener *m, bo
     TR_ADD(a, m, filter_chains) = c;
 }
 
-static bool is_first(const struct mz_targets *t, size_t i)
-{
-    for (size_t k = 0; k < i; k++)
-        if (t->v[k].number == t->v[i].number)
-            return false;
-    return true;
-}
-
 static struct mz_str bind_of(const struct mz_view *v, size_t target)
 {
     return v->ingress ? v->ingress[target].bind : tr_wildcard(v->proxy);
@@ -285,7 +277,7 @@ static void inbound_chains(struct mz_view *v, struct mz_arena *a, pb_Listener *m
     for (size_t i = 0; next_stranger(v, &i, &in.port);)
         chains_of(&in, MZ_PROTOCOL_UNKNOWN);
     for (size_t i = 0; i < v->targets.n; i++)
-        if (is_first(&v->targets, i) && !has_own_socket(v, i) &&
+        if (v->targets.v[i].first && !has_own_socket(v, i) &&
             v->targets.v[i].port->protocol != MZ_PROTOCOL_UDP)
             inbound_port(&in, i);
 }
@@ -392,7 +384,7 @@ static void inbound_inspectors(struct mz_view *v, struct mz_arena *a, pb_Listene
     for (size_t i = 0; i < v->targets.n; i++) {
         const struct mz_target *t = &v->targets.v[i];
         const enum mz_mtls mode = mode_of(v, t->number);
-        if (!is_first(&v->targets, i) || has_own_socket(v, i))
+        if (!t->first || has_own_socket(v, i))
             continue;
         note_port(&tls, t->number, wants_tls(mode) || own_tls(v, i));
         note_port(&http, t->number, wants_http(mode, t->port->protocol));

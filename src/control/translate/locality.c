@@ -154,28 +154,19 @@ static uint32_t steps(const struct mz_view *v, struct labels l, const struct mz_
     return away;
 }
 
-static bool is_numbered(const pb_ClusterLoadAssignment *m, uint32_t priority)
-{
-    for (size_t i = 0; i < m->n_endpoints; i++)
-        if (m->endpoints[i]->priority == priority)
-            return true;
-    return false;
-}
-
 /* Without gaps, as proxies want them. */
-static void close_gaps(pb_ClusterLoadAssignment *m)
+static void close_gaps(struct mz_arena *a, pb_ClusterLoadAssignment *m)
 {
     uint32_t next = 0, most = 0;
     for (size_t i = 0; i < m->n_endpoints; i++)
         most = m->endpoints[i]->priority > most ? m->endpoints[i]->priority : most;
-    for (uint32_t p = 0; p <= most; p++) {
-        if (!is_numbered(m, p))
-            continue;
-        for (size_t i = 0; p != next && i < m->n_endpoints; i++)
-            if (m->endpoints[i]->priority == p)
-                m->endpoints[i]->priority = next;
-        next++;
-    }
+    uint32_t *number = mz_arena_alloc0(a, ((size_t)most + 1) * sizeof(*number)); /* from 1 */
+    for (size_t i = 0; i < m->n_endpoints; i++)
+        number[m->endpoints[i]->priority] = 1;
+    for (uint32_t p = 0; p <= most; p++)
+        number[p] = number[p] ? ++next : 0;
+    for (size_t i = 0; i < m->n_endpoints; i++)
+        m->endpoints[i]->priority = number[m->endpoints[i]->priority] - 1;
 }
 
 /* One place becomes several: one for each distance of its endpoints. */
@@ -187,11 +178,14 @@ static void by_labels(const struct mz_view *v, struct mz_arena *a, struct labels
     const uint32_t most = 2 * (uint32_t)l.n;
     m->endpoints = NULL;
     m->n_endpoints = 0;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        uint32_t *far = mz_arena_alloc(a, groups[i]->n_lb_endpoints * sizeof(*far));
+        for (size_t k = 0; k < groups[i]->n_lb_endpoints; k++)
+            far[k] = steps(v, l, of[i][k]);
         for (uint32_t away = 0; away <= most; away++) {
             pb_LocalityLbEndpoints *part = NULL;
             for (size_t k = 0; k < groups[i]->n_lb_endpoints; k++) {
-                if (steps(v, l, of[i][k]) != away)
+                if (far[k] != away)
                     continue;
                 if (!part) {
                     part = TR_NEW(a, LocalityLbEndpoints);
@@ -205,44 +199,45 @@ static void by_labels(const struct mz_view *v, struct mz_arena *a, struct labels
                     groups[i]->lb_endpoints[k]->load_balancing_weight->value;
             }
         }
-    close_gaps(m);
+    }
+    close_gaps(a, m);
 }
 
 /* ---- by place ---- */
 
-/* To a region that was named for when the client's own fails. */
-static bool is_named(const ist_LocalityLoadBalancerSetting *l, struct mz_str from, const char *to)
+/* The region that was named for when the client's own fails; NULL: any. */
+static const char *next_region(const ist_LocalityLoadBalancerSetting *l, struct mz_str from)
 {
     for (size_t i = 0; l && i < l->n_failover; i++)
         if (mz_str_eq(mz_str_c(l->failover[i]->from), from))
-            return strcmp(l->failover[i]->to, to) == 0;
-    return true;
+            return l->failover[i]->to;
+    return NULL;
 }
 
-/* How far it is from the client: in its subzone, zone, region, the region to fail over to, or elsewhere. */
-static uint32_t distance(const struct mz_locality *from, const pb_Locality *to,
-                         const ist_LocalityLoadBalancerSetting *l)
+/* How far it is from the client: in its subzone, zone, region, the region to fail over to (@next), or elsewhere. */
+static uint32_t distance(const struct mz_locality *from, const pb_Locality *to, const char *next)
 {
     if (!mz_str_eq(from->region, mz_str_c(to->region)))
-        return is_named(l, from->region, to->region) ? 3 : 4;
+        return !next || strcmp(next, to->region) == 0 ? 3 : 4;
     if (!mz_str_eq(from->zone, mz_str_c(to->zone)))
         return 2;
     return mz_str_eq(from->subzone, mz_str_c(to->sub_zone)) ? 0 : 1;
 }
 
 /* The nearest first, among those that labels made equal. */
-static void by_distance(const struct mz_proxy *p, const ist_LocalityLoadBalancerSetting *l,
-                        pb_ClusterLoadAssignment *m)
+static void by_distance(const struct mz_proxy *p, struct mz_arena *a,
+                        const ist_LocalityLoadBalancerSetting *l, pb_ClusterLoadAssignment *m)
 {
+    const char *next = next_region(l, p->locality.region);
     for (size_t i = 0; i < m->n_endpoints; i++)
         m->endpoints[i]->priority =
-            5 * m->endpoints[i]->priority + distance(&p->locality, m->endpoints[i]->locality, l);
-    close_gaps(m);
+            5 * m->endpoints[i]->priority + distance(&p->locality, m->endpoints[i]->locality, next);
+    close_gaps(a, m);
 }
 
 /* Regions only: in the client's own the proxy itself chooses among the zones. */
-static void by_region(const struct mz_proxy *p, const ist_ZoneAwareLoadBalancerSetting *z,
-                      pb_ClusterLoadAssignment *m)
+static void by_region(const struct mz_proxy *p, struct mz_arena *a,
+                      const ist_ZoneAwareLoadBalancerSetting *z, pb_ClusterLoadAssignment *m)
 {
     const struct mz_str own = p->locality.region;
     const char *next = NULL;
@@ -256,7 +251,7 @@ static void by_region(const struct mz_proxy *p, const ist_ZoneAwareLoadBalancerS
                                                               : 2;
         m->endpoints[i]->priority = 3 * m->endpoints[i]->priority + away;
     }
-    close_gaps(m);
+    close_gaps(a, m);
 }
 
 /* ---- shares ---- */
@@ -326,7 +321,7 @@ void tr_places_apply(const struct mz_view *v, struct mz_arena *a, const struct t
     if (p->zones && !p->off) {
         if (labels.n)
             by_labels(v, a, labels, m, of);
-        by_region(v->proxy, p->zones, m);
+        by_region(v->proxy, a, p->zones, m);
         return;
     }
     if (p->off || (l && l->n_distribute && by_shares(v->proxy, a, l, m)) ||
@@ -335,5 +330,5 @@ void tr_places_apply(const struct mz_view *v, struct mz_arena *a, const struct t
     if (l && l->n_failover_priority)
         by_labels(v, a, labels, m, of);
     if (!l || !l->n_failover_priority || l->n_failover)
-        by_distance(v->proxy, l, m);
+        by_distance(v->proxy, a, l, m);
 }

@@ -27,6 +27,7 @@ static const struct mz_service *trim(struct mz_arena *a, const struct mz_service
     *own = *s;
     own->ports = &s->ports[port];
     own->ports_n = 1;
+    own->by_number = NULL;
     own->hash = mz_xxh64(&s->ports[port].port, sizeof(uint16_t), s->hash);
     return own;
 }
@@ -37,10 +38,8 @@ static const struct mz_service *fit(struct mz_arena *a, const struct mz_service 
 {
     if (!wants_port(l))
         return s;
-    for (size_t i = 0; i < s->ports_n; i++)
-        if (s->ports[i].port == l->port->number)
-            return trim(a, s, i);
-    return NULL;
+    const struct mz_port *p = mz_service_port(s, (uint16_t)l->port->number);
+    return p ? trim(a, s, (size_t)(p - s->ports)) : NULL;
 }
 
 /* Of one host: the one in the client's own namespace, then Kubernetes' services, then the older one. */
@@ -122,10 +121,16 @@ static void fill_egress(struct mz_translator *t, struct tr_scope *scope, struct 
 
 /* ---- the union ---- */
 
+struct joined { /* of several: more ports can come */
+    struct mz_service s;
+    struct mz_port *ports;
+    size_t room;
+};
 struct merging {
     struct mz_translator *t;
     struct tr_scope *scope;
     const struct mz_service **v;
+    struct mz_map joined; /* address of a service to struct joined */
 };
 
 static void replace(struct merging *m, const struct mz_service *had, const struct mz_service *s)
@@ -136,25 +141,44 @@ static void replace(struct merging *m, const struct mz_service *had, const struc
     (void)mz_map_put(&m->scope->by_host, s->host, (void *)(uintptr_t)s);
 }
 
+/* The service that @x is with its own list of ports, and room for @more. */
+static struct joined *opened(struct merging *m, const struct mz_service *x, size_t more)
+{
+    struct mz_arena *a = m->t->arena;
+    struct joined *j = mz_map_get(&m->joined, (struct mz_str){ (const char *)&x, sizeof(x) });
+    if (!j) {
+        j = mz_arena_new0(a, struct joined);
+        const struct mz_service *own = &j->s;
+        j->s = *x;
+        (void)mz_map_put(&m->joined,
+                         mz_arena_dup(a, (struct mz_str){ (const char *)&own, sizeof(own) }), j);
+    }
+    if (j->s.ports_n + more > j->room) {
+        j->room = 2 * (j->s.ports_n + more);
+        j->ports = mz_arena_alloc(a, j->room * sizeof(*j->ports));
+        if (j->s.ports_n)
+            memcpy(j->ports, j->s.ports, j->s.ports_n * sizeof(*j->ports));
+        j->s.ports = j->ports;
+    }
+    j->s.by_number = NULL;
+    return j;
+}
+
 /* Two listeners gave it different ports. */
-static const struct mz_service *join(struct mz_arena *a, const struct mz_service *x,
+static const struct mz_service *join(struct merging *m, const struct mz_service *x,
                                      const struct mz_service *y)
 {
-    const size_t room = x->ports_n + y->ports_n;
-    struct mz_service *s = mz_arena_new0(a, struct mz_service);
-    struct mz_port *ports = mz_arena_alloc(a, room * sizeof(*ports));
-    *s = *x;
-    s->ports_n = 0;
-    for (size_t i = 0; i < room; i++) {
-        const struct mz_service *from = i < x->ports_n ? x : y;
-        const size_t at = i < x->ports_n ? i : i - x->ports_n;
-        if (from == y && mz_service_port(x, y->ports[at].port))
-            continue;
-        ports[s->ports_n++] = from->ports[at];
+    struct joined *j = opened(m, x, y->ports_n);
+    const size_t had = j->s.ports_n;
+    for (size_t i = 0; i < y->ports_n; i++) {
+        bool is_there = false;
+        for (size_t k = 0; k < had && !is_there; k++)
+            is_there = j->ports[k].port == y->ports[i].port;
+        if (!is_there)
+            j->ports[j->s.ports_n++] = y->ports[i];
     }
-    s->ports = ports;
-    s->hash = mz_xxh64(&y->hash, sizeof(y->hash), x->hash);
-    return s;
+    j->s.hash = mz_xxh64(&y->hash, sizeof(y->hash), j->s.hash);
+    return &j->s;
 }
 
 static bool has_more(const struct mz_service *s, const struct mz_service *had)
@@ -174,7 +198,7 @@ static void merge(struct merging *m, const struct mz_service *s)
     } else if (had->entry && !s->entry) {
         replace(m, had, s);
     } else if (had->entry == s->entry && mz_str_eq(had->ns, s->ns) && has_more(s, had)) {
-        replace(m, had, join(m->t->arena, had, s));
+        replace(m, had, join(m, had, s));
     }
 }
 
@@ -213,10 +237,8 @@ static void lead(struct leading *l, const ist_Destination *to)
     if (s && wants_port(l->e->listener)) {
         s = fit(t->arena, s, l->e->listener);
     } else if (s && port) {
-        size_t i = 0;
-        while (i < s->ports_n && s->ports[i].port != port)
-            i++;
-        s = i < s->ports_n ? trim(t->arena, s, i) : NULL;
+        const struct mz_port *p = mz_service_port(s, (uint16_t)port);
+        s = p && p->port == port ? trim(t->arena, s, (size_t)(p - s->ports)) : NULL;
     }
     if (s)
         merge(l->m, s);
@@ -276,12 +298,14 @@ static void unite(struct mz_translator *t, struct tr_scope *s)
             (void)mz_map_put(&s->by_host, s->services[i]->host, (void *)(uintptr_t)s->services[i]);
         return;
     }
-    struct merging m = { t, s, mz_arena_alloc(t->arena, room * sizeof(*m.v)) };
+    struct merging m = { .t = t, .scope = s, .v = mz_arena_alloc(t->arena, room * sizeof(*m.v)) };
+    mz_map_init(&m.joined, MZ_MEM_XDS);
     for (size_t i = 0; i < s->egress_n; i++)
         for (size_t k = 0; k < s->egress[i].services_n; k++)
             merge(&m, s->egress[i].services[k]);
     if (s->sidecar)
         (void)destinations(s, &m);
+    mz_map_fini(&m.joined);
     s->services = m.v;
 }
 

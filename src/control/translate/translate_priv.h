@@ -92,6 +92,14 @@ static inline const struct mz_rule *tr_rule(const struct mz_view *v, const struc
 {
     return mz_model_rule_for(v->model, v->proxy->ns, v->workload ? v->workload->labels : v->proxy->labels, s);
 }
+/* How many of its subsets get clusters, each at every port of the service: all, but for limits that nobody reaches who means well. */
+static inline size_t tr_subsets(const struct mz_service *s, const struct mz_rule *r)
+{
+    enum { MAX_CLUSTERS = 65536, MAX_OF_WILDCARD = 16 }; /* which holds for services of everybody */
+    const size_t room = s->ports_n ? MAX_CLUSTERS / s->ports_n : MAX_CLUSTERS,
+                 most = r && r->host.n && r->host.p[0] == '*' && room > MAX_OF_WILDCARD ? MAX_OF_WILDCARD : room;
+    return !r ? 0 : r->subsets_n < most ? r->subsets_n : most;
+}
 /* Shared pieces in messages that are not changed any more. */
 #define TR_PIECE(v, which) ((void *)(uintptr_t)tr_piece((v), MZ_FRAGMENT_##which))
 

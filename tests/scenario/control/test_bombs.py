@@ -50,6 +50,14 @@ REFUSED = {
     "endpoints": (entry(endpoints=65000), "ServiceEntry/t/bomb: spec.endpoints: has 65000 items, at most 4096 may be"),
     "listeners": (entry(hosts=200, ports=100), "ServiceEntry/t/bomb: spec: hosts, ports and addresses multiply to 20000, at most 16384 may be"),
     "product": (entry(hosts=2, ports=50, endpoints=4000), "ServiceEntry/t/bomb: spec: hosts, ports and endpoints multiply to 400000, at most 262144 may be"),
+    "ports of a service": ("apiVersion: v1\nkind: Service\nmetadata: {name: bomb, namespace: t}\nspec: {clusterIP: 10.9.0.2, ports: [%s]}\n" % each(
+        16385, "{name: p%d, port: 80}"), "Service/t/bomb: spec.ports: has 16385 items, at most 16384 may be"),
+    "ports of a policy": (doc("DestinationRule", "host: web, trafficPolicy: {portLevelSettings: [%s]}" % each(4097, "{port: {number: %d}, tls: {}}")),
+                          "DestinationRule/t/bomb: spec.traffic_policy.port_level_settings: has 4097 items, at most 4096 may be"),
+    "labels": (doc("DestinationRule", "host: web, trafficPolicy: {loadBalancer: {localityLbSetting: {failoverPriority: [%s]}}}" % each(257, "l%d")),
+               "DestinationRule/t/bomb: spec.traffic_policy.load_balancer.locality_lb_setting.failover_priority: has 257 items, at most 256 may be"),
+    "shares": (doc("DestinationRule", "host: web, trafficPolicy: {loadBalancer: {localityLbSetting: {distribute: [%s]}}}" % each(1025, "{from: a%d, to: {b: 100}}")),
+               "DestinationRule/t/bomb: spec.traffic_policy.load_balancer.locality_lb_setting.distribute: has 1025 items, at most 1024 may be"),
     "hosts of a route": (doc("VirtualService", f"hosts: [{each(10001, 'a%d.com')}], http: [{{{ROUTE}}}]"),
                          "VirtualService/t/bomb: spec.hosts: has 10001 items, at most 10000 may be"),
     "hosts and routes": (doc("VirtualService", f"hosts: [{each(3000, 'a%d.com')}], http: [{each(3000, '{match: [{uri: {prefix: /a%d}}], ' + ROUTE + '}')}]"),
@@ -121,6 +129,31 @@ def test_served_within_bounds(tmp_path, name):
     assert run([control.MIZZEND, "--mode", "validate", "-c", docs]).returncode == (1 if name == "faulty documents" else 0)
     others_are_served(tmp_path, docs)
     assert run([CTL, "analyze", docs / "bomb.yaml"]).returncode in (0, 79)
+
+
+MULTIPLIED = {
+    "ports and subsets": ("apiVersion: v1\nkind: Service\nmetadata: {name: big, namespace: t}\nspec: {clusterIP: 10.9.0.2, ports: [%s]}\n---\n" % each(
+        10000, "{name: p%d, port: %d}".replace("%d}", "80}")) + doc("DestinationRule", f"host: big, subsets: [{each(10000, '{name: s%d}')}]"),
+        "DestinationRule/t/bomb: all but 6 subsets are left out of clusters of big.t.svc.cluster.local"),
+    "endpoints": ("---\n".join(doc("WorkloadEntry", f"address: {address(i)}, labels: {{a: b}}", name=f"w{i}") for i in range(6000)) + "---\n"
+                  + doc("ServiceEntry", "hosts: [a.com], resolution: STATIC, workloadSelector: {labels: {a: b}}, ports: [%s]" % ", ".join(
+                      f"{{number: {i}, name: p{i}, protocol: HTTP}}" for i in range(1, 51))),
+                  "a.com in t: of its endpoints all but 262144 are left out"),
+    "selected": ("---\n".join(doc("WorkloadEntry", f"address: {address(i)}, labels: {{a: b}}", name=f"w{i}") for i in range(4000)) + "---\n" + "---\n".join(
+        doc("ServiceEntry", f"hosts: [a{i}.com], resolution: STATIC, workloadSelector: {{labels: {{a: b}}}}, ports: [{{number: 80, name: a, protocol: HTTP}}]", name=f"e{i}")
+        for i in range(300)), "ServiceEntries of this namespace select more than 1048576"),
+}
+
+
+@pytest.mark.parametrize("name", MULTIPLIED)
+def test_what_documents_multiply_to_is_cut_and_told(tmp_path, name):
+    text, told = MULTIPLIED[name]
+    docs = bomb(tmp_path, text)
+    (tmp_path / "node.json").write_text(NODE)
+    r = run([control.MIZZEND, "--mode", "dump", "-c", docs, "--node", tmp_path / "node.json", "--output", tmp_path / "out"], seconds=20, mb=1500)
+    assert r.returncode == 0 and told in r.stderr, f"{r.returncode} {r.stderr[-500:]}"
+    assert '"7s"' in (tmp_path / "out" / "rds.json").read_text(), "the route of somebody else"
+
 
 
 def test_what_is_delegated_is_cut_and_told(tmp_path):
