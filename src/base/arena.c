@@ -135,14 +135,18 @@ struct mz_str mz_arena_dup(struct mz_arena *a, struct mz_str s)
 struct mz_str mz_arena_printf(struct mz_arena *a, const char *fmt, ...)
 {
     va_list ap, again;
+    const size_t room = (size_t)(a->room.end - a->room.at);
     va_start(ap, fmt);
     va_copy(again, ap);
-    int n = vsnprintf(NULL, 0, fmt, ap);
+    int n = vsnprintf(a->room.at, room, fmt, ap); /* most fit in what is free */
     va_end(ap);
-    char *p = mz_arena_alloc(a, (size_t)(n < 0 ? 0 : n) + 1);
-    vsnprintf(p, (size_t)(n < 0 ? 0 : n) + 1, fmt, again);
+    n = n < 0 ? 0 : n;
+    char *p = mz_arena_alloc(a, (size_t)n + 1);
+    if ((size_t)n >= room)
+        vsnprintf(p, (size_t)n + 1, fmt, again);
+    p[n] = 0;
     va_end(again);
-    return (struct mz_str){ p, (size_t)(n < 0 ? 0 : n) };
+    return (struct mz_str){ p, (size_t)n };
 }
 
 void mz_arena_cleanup(struct mz_arena *a, void (*fn)(void *arg), void *arg)

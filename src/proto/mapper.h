@@ -48,6 +48,8 @@ bool mz_msg_unpack(struct mz_proto_ctx *ctx, struct mz_str bytes,
                    const ProtobufCMessageDescriptor *d, ProtobufCMessage **out_msg,
                    struct mz_err *err);
 struct mz_str mz_msg_pack_alloc(const ProtobufCMessage *msg, struct mz_arena *a);
+/* What this process packed of a message that came through here: nothing is checked again. NULL: it is not the binary form of @d. */
+ProtobufCMessage *mz_msg_reopen(struct mz_str bytes, const ProtobufCMessageDescriptor *d, struct mz_arena *a);
 
 /**
  * Opens @any by its type_url (the part behind the last '/'), checks it as above. A TypedStruct of xds.type.v3 or

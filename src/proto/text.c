@@ -140,6 +140,12 @@ static bool read_bytes(struct walk *w, const struct mz_node *n, ProtobufCBinaryD
     return true;
 }
 
+/* For "did you mean": nobody is asked where unknown names are only counted. */
+static bool is_asked(const struct walk *w)
+{
+    return w->ctx->unknown != MZ_UNKNOWN_COUNT;
+}
+
 static const char *nearest_value(const ProtobufCEnumDescriptor *e, struct mz_str name)
 {
     const char *best = NULL;
@@ -171,7 +177,8 @@ static bool read_enum(struct walk *w, const struct mz_node *n, const ProtobufCEn
             *out = e->values[e->values_by_name[i].index].value;
             return true;
         }
-    return walk_unknown(w, n->line, n->col, "value", n->text, nearest_value(e, n->text));
+    return walk_unknown(w, n->line, n->col, "value", n->text,
+                        is_asked(w) ? nearest_value(e, n->text) : NULL);
 }
 
 static bool read_bool(struct walk *w, const struct mz_node *n, protobuf_c_boolean *out)
@@ -378,7 +385,8 @@ static bool read_fields(struct walk *w, const struct mz_node *n, ProtobufCMessag
         const struct mz_pair *p = &n->pairs[i];
         const ProtobufCFieldDescriptor *f = field_find(d, p->key);
         if (!f || !field_is_known(w, d, f)) {
-            if (!walk_unknown(w, p->line, p->col, "field", p->key, nearest_field(d, p->key)))
+            if (!walk_unknown(w, p->line, p->col, "field", p->key,
+                              is_asked(w) ? nearest_field(d, p->key) : NULL))
                 return false;
             continue;
         }

@@ -30,6 +30,21 @@ static const struct constraint *rows_of(const char *name)
     return NULL;
 }
 
+/* The same few types come again and again, and most have no rows. */
+static const struct constraint *rows(const ProtobufCMessageDescriptor *d)
+{
+    static _Thread_local struct {
+        const ProtobufCMessageDescriptor *of;
+        const struct constraint *rows;
+    } seen[64];
+    const size_t at = (uintptr_t)d / sizeof(*d) % MZ_COUNT(seen);
+    if (seen[at].of != d) {
+        seen[at].of = d;
+        seen[at].rows = rows_of(d->name);
+    }
+    return seen[at].rows;
+}
+
 static bool check_one_of(const struct checking *k)
 {
     if (*(const uint32_t *)quantifier_at(k->f, k->m))
@@ -274,7 +289,7 @@ static bool at_path(const struct step *top, const struct constraint *c, struct m
 
 static bool check_own(const struct step *top, const ProtobufCMessage *m, struct mz_err *err)
 {
-    const struct constraint *c = rows_of(m->descriptor->name);
+    const struct constraint *c = rows(m->descriptor);
     for (; c && c < constraints + constraints_n && !c->message; c++) {
         struct checking k = {
             c, protobuf_c_message_descriptor_get_field_by_name(m->descriptor, c->field), m, err

@@ -1,6 +1,7 @@
 /* Binary form: a check of the bytes before protobuf-c sees them, packing, comparing. */
 #include "proto/wire.h"
 #include "base/buf.h"
+#include "proto/pack.h"
 #include "proto/proto_priv.h"
 #include <stdio.h>
 
@@ -204,6 +205,13 @@ static void complete(const struct walk *w, ProtobufCMessage *m)
     }
 }
 
+ProtobufCMessage *mz_msg_reopen(struct mz_str bytes, const ProtobufCMessageDescriptor *d,
+                                struct mz_arena *a)
+{
+    ProtobufCAllocator in_arena = { arena_alloc, arena_free, a };
+    return protobuf_c_message_unpack(d, &in_arena, bytes.n, (const uint8_t *)bytes.p);
+}
+
 bool mz_msg_unpack(struct mz_proto_ctx *ctx, struct mz_str bytes,
                    const ProtobufCMessageDescriptor *d, ProtobufCMessage **out_msg,
                    struct mz_err *err)
@@ -225,26 +233,26 @@ bool mz_msg_unpack(struct mz_proto_ctx *ctx, struct mz_str bytes,
 
 struct mz_str mz_msg_pack_alloc(const ProtobufCMessage *msg, struct mz_arena *a)
 {
-    size_t n = protobuf_c_message_get_packed_size(msg);
-    char *mem = mz_arena_alloc(a, n + 1);
-    protobuf_c_message_pack(msg, (uint8_t *)mem);
-    mem[n] = 0;
-    return (struct mz_str){ mem, n };
+    struct mz_packer p MZ_UNINIT;
+    const struct mz_str own = mz_arena_dup(a, mz_packer_pack(&p, msg));
+    mz_packer_fini(&p);
+    return own;
 }
 
 bool mz_msg_equal(const ProtobufCMessage *x, const ProtobufCMessage *y)
 {
-    struct mz_arena *a = mz_arena_create(MZ_MEM_CONFIG);
-    bool same = mz_str_eq(mz_msg_pack_alloc(x, a), mz_msg_pack_alloc(y, a));
-    mz_arena_destroy(a);
+    struct mz_packer px MZ_UNINIT, py MZ_UNINIT;
+    const bool same = mz_str_eq(mz_packer_pack(&px, x), mz_packer_pack(&py, y));
+    mz_packer_fini(&px);
+    mz_packer_fini(&py);
     return same;
 }
 
 uint64_t mz_msg_hash(const ProtobufCMessage *msg)
 {
-    struct mz_arena *a = mz_arena_create(MZ_MEM_CONFIG);
-    struct mz_str bytes = mz_msg_pack_alloc(msg, a);
-    uint64_t hash = mz_xxh64(bytes.p, bytes.n, 0);
-    mz_arena_destroy(a);
+    struct mz_packer p MZ_UNINIT;
+    const struct mz_str bytes = mz_packer_pack(&p, msg);
+    const uint64_t hash = mz_xxh64(bytes.p, bytes.n, 0);
+    mz_packer_fini(&p);
     return hash;
 }

@@ -81,6 +81,8 @@ static bool bool_word(struct mz_str s, bool *out_value)
         bool value;
     } words[] = { { "true", true }, { "false", false }, { "yes", true }, { "no", false },
                   { "on", true },   { "off", false },   { "y", true },   { "n", false } };
+    if (s.n == 0 || s.n > 5 || !memchr("tfynoTFYNO", s.p[0], 10))
+        return false; /* most scalars */
     for (size_t i = 0; i < MZ_COUNT(words); i++)
         if (is_word(s, words[i].word)) {
             *out_value = words[i].value;
@@ -91,7 +93,7 @@ static bool bool_word(struct mz_str s, bool *out_value)
 
 static bool is_null(struct mz_str s)
 {
-    return s.n == 0 || mz_str_eq(s, MZ_STR("~")) || is_word(s, "null");
+    return s.n == 0 || mz_str_eq(s, MZ_STR("~")) || (s.n == 4 && is_word(s, "null"));
 }
 
 /* Decimal, 0x or 0 octal with an optional sign; @s has a NUL behind it. */

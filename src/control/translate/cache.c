@@ -2,6 +2,7 @@
 
 #include "base/vec.h"
 #include "control/translate/set.h"
+#include "proto/pack.h"
 #include "proto/wire.h"
 
 enum { AGES = 4, FEW = 1024 };
@@ -39,9 +40,10 @@ static struct mz_out *out_finish(struct mz_out *o)
 
 struct mz_out *mz_out_create(struct mz_str name, const ProtobufCMessage *m)
 {
-    struct mz_out *o = out_alloc(name, protobuf_c_message_get_packed_size(m));
-    protobuf_c_message_pack(m, (uint8_t *)(o + 1));
-    return out_finish(o);
+    struct mz_packer p MZ_UNINIT;
+    struct mz_out *o = mz_out_of_bytes(name, mz_packer_pack(&p, m));
+    mz_packer_fini(&p);
+    return o;
 }
 
 struct mz_out *mz_out_of_bytes(struct mz_str name, struct mz_str bytes)
