@@ -8,9 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Written by its own thread only; readers use relaxed loads. Never freed: threads are few and live long. */
+/* Written by its own thread only; readers use relaxed loads. Never freed: a thread that begins takes on those of one that ended. */
 struct counts {
     struct counts *next;
+    bool idle; /* atomic */
     struct mz_mem_count c[MZ_MEM__COUNT];
 };
 static struct counts *all;
@@ -21,6 +22,10 @@ static struct counts *counts_here(void)
     struct counts *c = mine;
     if (MZ_LIKELY(c != NULL))
         return c;
+    for (c = __atomic_load_n(&all, __ATOMIC_ACQUIRE); c; c = c->next)
+        if (__atomic_load_n(&c->idle, __ATOMIC_RELAXED) &&
+            __atomic_exchange_n(&c->idle, false, __ATOMIC_ACQUIRE))
+            return mine = c;
     c = calloc(1, sizeof(*c));
     if (!c)
         abort();
@@ -30,6 +35,13 @@ static struct counts *counts_here(void)
         ;
     mine = c;
     return c;
+}
+
+void mz_mem_thread_end(void)
+{
+    if (mine)
+        __atomic_store_n(&mine->idle, true, __ATOMIC_RELEASE);
+    mine = NULL;
 }
 
 static void count(enum mz_mem type, int64_t bytes, int64_t objects)

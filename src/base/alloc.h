@@ -34,6 +34,7 @@ void mz_free(enum mz_mem type, void *p);                    /* NULL is fine */
 #define mz_newn0(type, T, n)   ((T *)mz_alloc0((type), mz_mul((n), sizeof(T))))
 /* Memory from elsewhere (mmap) is counted, too; negative: it was given back. */
 void mz_mem_note(enum mz_mem type, int64_t bytes, int64_t objects);
+void mz_mem_thread_end(void); /* the calling thread's last word: its counts stay in the sums, and are for another to go on with */
 size_t mz_mul(size_t a, size_t b); /* aborts on overflow */
 
 struct mz_mem_count {

@@ -1,6 +1,5 @@
 #include "server/options.h"
 
-#include <sched.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -106,29 +105,4 @@ int mz_options_parse(int argc, char **argv, struct mz_options *out_options)
     if (rc < 0)
         *out_options = o;
     return rc;
-}
-
-/* cgroup v2: "max 100000" or "150000 100000". */
-static uint32_t cgroup_cpus(void)
-{
-    char text[64], *rest;
-    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "re");
-    bool ok = f && fgets(text, sizeof(text), f);
-    if (f)
-        (void)fclose(f); /* only read */
-    if (!ok)
-        return 0;
-    uint64_t quota = strtoull(text, &rest, 10); /* "max" is no number: no quota */
-    uint64_t period = rest == text ? 0 : strtoull(rest, NULL, 10);
-    return period ? (uint32_t)((quota + period - 1) / period) : 0;
-}
-
-uint32_t mz_options_cpus(void)
-{
-    cpu_set_t set;
-    uint32_t n = sched_getaffinity(0, sizeof(set), &set) == 0 ? (uint32_t)CPU_COUNT(&set) : 1;
-    uint32_t quota = cgroup_cpus();
-    if (quota && quota < n)
-        n = quota;
-    return n ? n : 1;
 }

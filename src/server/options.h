@@ -15,7 +15,6 @@ struct mz_options {
 };
 /* -1: go on; otherwise the process shall end with this exit code (what there was to say is printed). Borrows argv. */
 int mz_options_parse(int argc, char **argv, struct mz_options *out_options);
-uint32_t mz_options_cpus(void); /* how many CPUs this process may use: affinity, then the cgroup's quota rounded up */
 #define MZ_SERVER_VERSION "1.40.0"
 const char *mz_server_version(void); /* <revision>/<version>/<state>/<build>/<tls>, the form tools read */
 #endif

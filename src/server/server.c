@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/parallel.h"
 #include "filters/registry.h"
 #include "hcm/filter.h"
 #include "hcm/hcm.h"
@@ -378,7 +379,7 @@ bool mz_server_build(struct mz_server *s, const struct mz_options *o, struct mz_
     s->start_us = mz_clock->mono_us();
     s->arena = mz_arena_create(MZ_MEM_CONFIG);
     s->load = mz_arena_create(MZ_MEM_CONFIG);
-    s->n_workers = o->concurrency ? o->concurrency : mz_options_cpus();
+    s->n_workers = o->concurrency ? o->concurrency : mz_cpus();
     if (s->n_workers >= MZ_STATS_SLOTS)
         s->n_workers = MZ_STATS_SLOTS - 1;
     s->loop = mz_loop_create("main_thread");

@@ -11,9 +11,11 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/vec.h"
+#include "control/sources/reading.h"
 #include "control/sources/source.h"
 
 enum { MAX_DEPTH = 32, MAX_FILES = 100000, DEBOUNCE_MS = 100, PATIENCE = 10 };
+enum { BATCH_FILES = 256, BATCH_BYTES = 1 << 20 };
 
 struct stamp { /* what tells that a file was not written since */
     dev_t dev;
@@ -21,21 +23,14 @@ struct stamp { /* what tells that a file was not written since */
     off_t size;
     struct timespec mtime;
 };
-struct note { /* a problem; the text is owned */
-    enum mz_level level;
-    uint32_t line;
-    struct mz_str key;
-    char *text; /* text, then key */
-};
 struct file {
     size_t dir; /* of the source's, in whose order the first counts */
     char *path;
     struct stamp stamp;
-    bool mesh;                    /* the MeshConfig */
-    bool seen;                    /* in this scan */
-    bool broken;                  /* one of its documents cannot be named: what it held stays */
-    MZ_VEC(struct mz_doc *) docs; /* in order; a reference each */
-    MZ_VEC(struct note) notes;
+    bool mesh;            /* the MeshConfig */
+    bool seen;            /* in this scan */
+    bool stale;           /* it is to be read */
+    struct mz_content is; /* and last good versions behind its own documents */
 };
 struct directory {
     struct mz_source base;
@@ -45,7 +40,7 @@ struct directory {
     char *dirs[MZ_DIRECTORY_MAX], *mesh_file;
     size_t dirs_n, at;           /* at: the one that is being read */
     MZ_VEC(struct file *) files; /* by directory and path */
-    MZ_VEC(struct note) conflicts;
+    MZ_VEC(struct mz_note) conflicts;
     struct mz_map live; /* key to the document that counts; a reference each */
     struct mz_io watch; /* inotify */
     struct mz_timer quiet;
@@ -59,39 +54,11 @@ static struct directory *self(const struct mz_source *s)
     return MZ_CONTAINER((uintptr_t)s, struct directory, base);
 }
 
-/* ---- notes ---- */
-
-static struct note note_make(enum mz_level level, uint32_t line, struct mz_str key,
-                             const char *text)
-{
-    const size_t n = strlen(text);
-    char *own = mz_alloc(MZ_MEM_CONFIG, n + 1 + key.n);
-    memcpy(own, text, n + 1);
-    if (key.n)
-        memcpy(own + n + 1, key.p, key.n);
-    return (struct note){ level, line, { own + n + 1, key.n }, own };
-}
-
-static void notes_clear(struct note *v, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        mz_free(MZ_MEM_CONFIG, v[i].text);
-}
-
 /* ---- files ---- */
-
-static void file_clear(struct file *f)
-{
-    mz_vec_foreach (d, &f->docs)
-        mz_doc_unref(*d);
-    notes_clear(f->notes.v, f->notes.n);
-    mz_vec_free(&f->docs, MZ_MEM_CONFIG);
-    mz_vec_free(&f->notes, MZ_MEM_CONFIG);
-}
 
 static void file_destroy(struct file *f)
 {
-    file_clear(f);
+    mz_content_fini(&f->is);
     mz_free(MZ_MEM_CONFIG, f->path);
     mz_free(MZ_MEM_CONFIG, f);
 }
@@ -115,20 +82,6 @@ static struct file *file_find(const struct directory *s, const char *path)
             lo = mid + 1;
     }
     return NULL;
-}
-
-static void take_doc(void *arg, struct mz_doc *d)
-{
-    struct file *f = arg;
-    *mz_vec_push(&f->docs, MZ_MEM_CONFIG) = d;
-}
-
-static void take_problem(void *arg, enum mz_level level, uint32_t line, struct mz_str key,
-                         const char *text)
-{
-    struct file *f = arg;
-    f->broken |= level == MZ_LEVEL_ERROR && !key.n;
-    *mz_vec_push(&f->notes, MZ_MEM_CONFIG) = note_make(level, line, key, text);
 }
 
 static bool read_all(const char *path, char **out_text, size_t *out_n, struct mz_err *err)
@@ -155,51 +108,109 @@ static bool read_all(const char *path, char **out_text, size_t *out_n, struct mz
     return ok || mz_err_set(err, "cannot be read, or has more than %u bytes", MZ_TREE_MAX_BYTES);
 }
 
-static bool holds(struct file *f, struct mz_str key)
+/* Keys of what is there now, and of what is broken now. */
+static void keys_of(const struct mz_content *now, struct mz_map *there, struct mz_map *broken)
 {
-    mz_vec_foreach (d, &f->docs)
-        if (mz_str_eq((*d)->key, key))
-            return true;
-    return false;
-}
-
-static bool named_broken(struct file *f, struct mz_str key)
-{
-    mz_vec_foreach (n, &f->notes)
-        if (n->level == MZ_LEVEL_ERROR && mz_str_eq(n->key, key))
-            return true;
-    return false;
+    for (size_t i = 0; i < now->notes.n; i++)
+        if (now->notes.v[i].level == MZ_LEVEL_ERROR)
+            (void)mz_map_put(broken, now->notes.v[i].key, &now->notes.v[i]);
+    for (size_t i = 0; broken->n && i < now->docs.n; i++)
+        (void)mz_map_put(there, now->docs.v[i]->key, now->docs.v[i]);
 }
 
 /* Last good versions: of what is broken now and of what cannot be told apart from it. */
-static void keep_old(struct file *now, struct file *before)
+static void keep_old(struct mz_content *now, const struct mz_content *before)
 {
-    mz_vec_foreach (d, &before->docs)
-        if (!holds(now, (*d)->key) && (now->broken || named_broken(now, (*d)->key)))
-            *mz_vec_push(&now->docs, MZ_MEM_CONFIG) = mz_doc_ref(*d);
+    struct mz_map there, broken;
+    mz_map_init(&there, MZ_MEM_CONFIG);
+    mz_map_init(&broken, MZ_MEM_CONFIG);
+    keys_of(now, &there, &broken);
+    for (size_t i = 0; broken.n && i < before->docs.n; i++) {
+        struct mz_doc *d = before->docs.v[i];
+        if (!mz_map_get(&there, d->key) && (now->broken || mz_map_get(&broken, d->key))) {
+            *mz_vec_push(&now->docs, MZ_MEM_CONFIG) = mz_doc_ref(d);
+            (void)mz_map_put(&there, d->key, d);
+        }
+    }
+    mz_map_fini(&there);
+    mz_map_fini(&broken);
 }
 
-static void file_read(struct file *f)
+/* ---- reading ---- */
+
+struct batch { /* files whose texts are in memory at once */
+    struct mz_reading *reading;
+    size_t bytes;
+};
+struct opened {
+    struct file *f;
+    char *text;
+    struct mz_content now;
+};
+
+static void take_doc(void *arg, struct mz_doc *d)
 {
-    struct file before = *f;
-    struct mz_doc_reader r = { mz_str_c(f->path), take_doc, take_problem, f };
+    struct mz_content *c = arg;
+    *mz_vec_push(&c->docs, MZ_MEM_CONFIG) = d;
+}
+
+static void take_problem(void *arg, enum mz_level level, uint32_t line, struct mz_str key,
+                         const char *text)
+{
+    mz_content_tell(arg, level, line, key, text);
+}
+
+static void open_file(struct batch *b, struct opened *o)
+{
+    const struct mz_str path = mz_str_c(o->f->path);
+    const struct mz_doc_reader r = { path, take_doc, take_problem, &o->now };
     struct mz_err err = { .path = "", .msg = "" };
-    char *text = NULL;
     size_t n = 0;
-    memset(&f->docs, 0, sizeof(f->docs));
-    memset(&f->notes, 0, sizeof(f->notes));
-    f->broken = false;
-    if (!read_all(f->path, &text, &n, &err))
-        take_problem(f, MZ_LEVEL_ERROR, 0, MZ_STR(""), err.msg);
-    else if (f->mesh)
-        mz_doc_read_mesh(&r, (struct mz_str){ text, n });
+    if (!read_all(o->f->path, &o->text, &n, &err))
+        mz_content_tell(&o->now, MZ_LEVEL_ERROR, 0, MZ_STR(""), err.msg);
+    else if (o->f->mesh)
+        mz_doc_read_mesh(&r, (struct mz_str){ o->text, n });
     else
-        mz_doc_read_text(&r, (struct mz_str){ text, n },
-                         mz_str_ends(mz_str_c(f->path), MZ_STR(".json")) ? MZ_TEXT_JSON
-                                                                         : MZ_TEXT_YAML);
-    mz_free(MZ_MEM_CONFIG, text);
-    keep_old(f, &before);
-    file_clear(&before);
+        mz_reading_add(b->reading, path, (struct mz_str){ o->text, n },
+                       mz_str_ends(path, MZ_STR(".json")) ? MZ_TEXT_JSON : MZ_TEXT_YAML, &o->f->is,
+                       &o->now);
+    b->bytes += n;
+}
+
+static void close_file(struct directory *s, struct opened *o)
+{
+    struct file *f = o->f;
+    const bool had = f->is.notes.n != 0;
+    mz_free(MZ_MEM_CONFIG, o->text);
+    keep_old(&o->now, &f->is);
+    mz_content_fini(&f->is);
+    f->is = o->now;
+    f->stale = false;
+    s->news |= had || f->is.notes.n;
+}
+
+static bool next_stale(const struct directory *s, size_t *at)
+{
+    while (*at < s->files.n && !s->files.v[*at]->stale)
+        ++*at;
+    return *at < s->files.n;
+}
+
+static void read_stale(struct directory *s)
+{
+    for (size_t at = 0; next_stale(s, &at);) {
+        struct batch b = { .reading = mz_reading_create() };
+        struct opened *first = mz_newn0(MZ_MEM_CONFIG, struct opened, BATCH_FILES);
+        size_t n = 0;
+        for (; n < BATCH_FILES && b.bytes < BATCH_BYTES && next_stale(s, &at); at++) {
+            first[n].f = s->files.v[at];
+            open_file(&b, &first[n++]); /* what is found stays where it is */
+        }
+        mz_reading_end(b.reading);
+        for (size_t i = 0; i < n; i++)
+            close_file(s, &first[i]);
+        mz_free(MZ_MEM_CONFIG, first);
+    }
 }
 
 /* ---- a scan ---- */
@@ -245,9 +256,7 @@ static void visit_file(struct directory *s, const char *path, const struct stat 
     if (!fresh && same_stamp(&f->stamp, &now))
         return;
     f->stamp = now;
-    const bool had = f->notes.n != 0;
-    file_read(f);
-    s->news |= had || f->notes.n;
+    f->stale = true;
 }
 
 static void watch_dir(struct directory *s, const char *path)
@@ -312,7 +321,7 @@ static void drop_unseen(struct directory *s)
             s->files.v[n++] = *f;
             continue;
         }
-        s->news |= (*f)->notes.n != 0;
+        s->news |= (*f)->is.notes.n != 0;
         file_destroy(*f);
     }
     s->files.n = n;
@@ -324,7 +333,7 @@ static void conflict(struct directory *s, const struct mz_doc *loser, const stru
     snprintf(text, sizeof(text), "has no effect: %.*s:%u has the same object, and stands before",
              (int)(winner->file.n > 400 ? 400 : winner->file.n), winner->file.p, winner->line);
     *mz_vec_push(&s->conflicts, MZ_MEM_CONFIG) =
-        note_make(MZ_LEVEL_ERROR, loser->line, loser->file, text);
+        mz_note_make(MZ_LEVEL_ERROR, loser->line, loser->file, text);
 }
 
 static void live_clear(struct directory *s)
@@ -365,10 +374,10 @@ static void publish(struct directory *s)
     struct mz_map live;
     mz_map_init(&live, MZ_MEM_CONFIG);
     s->news |= s->conflicts.n != 0;
-    notes_clear(s->conflicts.v, s->conflicts.n);
+    mz_notes_clear(s->conflicts.v, s->conflicts.n);
     s->conflicts.n = 0;
     mz_vec_foreach (f, &s->files)
-        mz_vec_foreach (d, &(*f)->docs) {
+        mz_vec_foreach (d, &(*f)->is.docs) {
             const struct mz_doc *winner = mz_map_get(&live, (*d)->key);
             if (winner)
                 take_one(s, &live, *d, winner);
@@ -396,6 +405,7 @@ static void scan(struct directory *s)
     if (s->mesh_file)
         visit_mesh_file(s);
     drop_unseen(s);
+    read_stale(s);
     publish(s);
 }
 
@@ -503,7 +513,7 @@ static void problems(const struct mz_source *base,
 {
     struct directory *s = self(base);
     mz_vec_foreach (f, &s->files)
-        mz_vec_foreach (n, &(*f)->notes)
+        mz_vec_foreach (n, &(*f)->is.notes)
             each(arg, &(struct mz_problem){ n->level, mz_str_c((*f)->path), n->line, n->key,
                                             mz_str_c(n->text) });
     mz_vec_foreach (n, &s->conflicts) /* their "key" is the loser's file */
@@ -526,7 +536,7 @@ static void destroy(struct mz_source *base)
     live_clear(s);
     mz_vec_foreach (f, &s->files)
         file_destroy(*f);
-    notes_clear(s->conflicts.v, s->conflicts.n);
+    mz_notes_clear(s->conflicts.v, s->conflicts.n);
     mz_vec_free(&s->files, MZ_MEM_CONFIG);
     mz_vec_free(&s->conflicts, MZ_MEM_CONFIG);
     for (size_t i = 0; i < s->dirs_n; i++)

@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "proto/pack.h"
 
 /* clang-format off */
 static const struct mz_kind_info infos[MZ_KIND__COUNT] = {
@@ -71,20 +72,26 @@ static struct mz_str service_of(enum mz_kind k, const k8s_ObjectMeta *meta, stru
     for (size_t i = 0; k == MZ_KIND_ENDPOINT_SLICE && i < meta->n_labels; i++)
         if (strcmp(meta->labels[i]->key, "kubernetes.io/service-name") == 0)
             name = meta->labels[i]->value;
-    return name[0] ? mz_arena_printf(a, "%s/%s", meta->namespace_, name) : MZ_STR("");
+    const struct mz_str part[] = { mz_str_c(meta->namespace_), MZ_STR("/"), mz_str_c(name) };
+    return name[0] ? mz_arena_cat(a, MZ_COUNT(part), part) : MZ_STR("");
 }
 
-struct mz_doc *mz_doc_create(enum mz_kind k, const k8s_ObjectMeta *meta,
-                             const ProtobufCMessage *body, struct mz_str file, uint32_t line)
+struct mz_str mz_doc_key(enum mz_kind k, struct mz_str ns, struct mz_str name, struct mz_arena *a)
+{
+    const struct mz_str slash = MZ_STR("/"), part[] = { mz_str_c(mz_kind_key(k)), slash, ns,
+                                                        ns.n ? slash : MZ_STR(""), name };
+    return mz_arena_cat(a, MZ_COUNT(part), part);
+}
+
+struct mz_doc *mz_doc_create_packed(enum mz_kind k, const k8s_ObjectMeta *meta, struct mz_str body,
+                                    struct mz_str file, uint32_t line)
 {
     struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
     struct mz_str ns = mz_str_c(meta->namespace_), name = mz_str_c(meta->name),
                   created = mz_str_c(meta->creationtimestamp);
-    struct mz_str m = mz_msg_pack_alloc(&meta->base, a), b = mz_msg_pack_alloc(body, a);
-    struct mz_str key = mz_arena_printf(a, "%s/%s%s%s", mz_kind_key(k), meta->namespace_,
-                                        ns.n ? "/" : "", meta->name);
-    struct mz_str of = service_of(k, meta, a);
-    const size_t n = ns.n + name.n + file.n + key.n + created.n + m.n + b.n + of.n + 8;
+    struct mz_str m = mz_msg_pack_alloc(&meta->base, a);
+    struct mz_str key = mz_doc_key(k, ns, name, a), of = service_of(k, meta, a);
+    const size_t n = ns.n + name.n + file.n + key.n + created.n + m.n + body.n + of.n + 8;
     struct mz_doc *d = mz_alloc(MZ_MEM_CONFIG, sizeof(*d) + n);
     char *at = (char *)(d + 1);
     *d = (struct mz_doc){ .refs = 1, .kind = k, .line = line };
@@ -94,11 +101,45 @@ struct mz_doc *mz_doc_create(enum mz_kind k, const k8s_ObjectMeta *meta,
     d->key = put(&at, key);
     d->created = put(&at, created);
     d->meta = put(&at, m);
-    d->body = put(&at, b);
+    d->body = put(&at, body);
     d->of = put(&at, of);
-    d->version = mz_xxh64(b.p, b.n, mz_xxh64(m.p, m.n, 0));
+    d->version = mz_xxh64(body.p, body.n, mz_xxh64(m.p, m.n, 0));
     mz_arena_destroy(a);
     return d;
+}
+
+struct mz_doc *mz_doc_create(enum mz_kind k, const k8s_ObjectMeta *meta,
+                             const ProtobufCMessage *body, struct mz_str file, uint32_t line)
+{
+    struct mz_packer p MZ_UNINIT;
+    struct mz_doc *d = mz_doc_create_packed(k, meta, mz_packer_pack(&p, body), file, line);
+    mz_packer_fini(&p);
+    return d;
+}
+
+static struct mz_str moved(struct mz_str s, const struct mz_doc *from, const struct mz_doc *to)
+{
+    return (struct mz_str){ (const char *)to + (s.p - (const char *)from), s.n };
+}
+
+struct mz_doc *mz_doc_at_line(const struct mz_doc *d, uint32_t line)
+{
+    if (d->line == line)
+        return mz_doc_ref(d);
+    const size_t n = (size_t)(d->of.p + d->of.n + 1 - (const char *)d); /* the last that was put */
+    struct mz_doc *own = mz_alloc(MZ_MEM_CONFIG, n);
+    memcpy(own, d, n);
+    own->refs = 1;
+    own->line = line;
+    own->ns = moved(d->ns, d, own);
+    own->name = moved(d->name, d, own);
+    own->file = moved(d->file, d, own);
+    own->key = moved(d->key, d, own);
+    own->created = moved(d->created, d, own);
+    own->meta = moved(d->meta, d, own);
+    own->body = moved(d->body, d, own);
+    own->of = moved(d->of, d, own);
+    return own;
 }
 
 struct mz_doc *mz_doc_ref(const struct mz_doc *d)
@@ -115,15 +156,12 @@ void mz_doc_unref(const struct mz_doc *d)
         mz_free(MZ_MEM_CONFIG, own);
 }
 
+/* We packed it: there is nothing to check. */
 static const ProtobufCMessage *open_packed(struct mz_str bytes, const ProtobufCMessageDescriptor *d,
                                            struct mz_arena *a)
 {
-    struct mz_proto_ctx ctx = {
-        .arena = a, .unknown = MZ_UNKNOWN_COUNT, .partial = true, .unchecked = true, .control = true
-    };
-    struct mz_err err;
-    ProtobufCMessage *m = NULL;
-    if (MZ_BUG(!mz_msg_unpack(&ctx, bytes, d, &m, &err))) { /* we packed it */
+    ProtobufCMessage *m = mz_msg_reopen(bytes, d, a);
+    if (MZ_BUG(!m)) {
         m = mz_arena_alloc0(a, d->sizeof_message);
         protobuf_c_message_init(d, m);
     }

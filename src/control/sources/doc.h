@@ -2,7 +2,7 @@
 #define MZ_CONTROL_SOURCES_DOC_H
 /*
  * One document (object) of a platform: what it is, where it stands, and its content in binary form: small, comparable, and
- * independent of the text it came from. Immutable, counted; main thread.
+ * independent of the text it came from. Immutable, counted; made on any thread, then of the main thread.
  */
 #include "base/err.h"
 #include "base/str.h"
@@ -76,7 +76,11 @@ struct mz_doc {
 };
 struct mz_doc *mz_doc_create(enum mz_kind k, const k8s_ObjectMeta *meta, const ProtobufCMessage *body, struct mz_str file,
                              uint32_t line); /* copies everything; refs 1 */
+/* The same of a body that is packed already. */
+struct mz_doc *mz_doc_create_packed(enum mz_kind k, const k8s_ObjectMeta *meta, struct mz_str body, struct mz_str file, uint32_t line);
+struct mz_str mz_doc_key(enum mz_kind k, struct mz_str ns, struct mz_str name, struct mz_arena *a); /* what `key` says; @ns may be "" */
 struct mz_doc *mz_doc_ref(const struct mz_doc *d);
+struct mz_doc *mz_doc_at_line(const struct mz_doc *d, uint32_t line); /* the same, further up or down in its file; a reference */
 void mz_doc_unref(const struct mz_doc *d); /* NULL is fine */
 /* Both were checked when they were read: they cannot fail. The message lives in @a. */
 const k8s_ObjectMeta *mz_doc_meta(const struct mz_doc *d, struct mz_arena *a);
@@ -101,6 +105,9 @@ void mz_doc_read_text(const struct mz_doc_reader *r, struct mz_str text, enum mz
 /* The documents of a YAML text, which `---` divides; @line0: lines in front of each. */
 typedef void mz_doc_part(void *arg, struct mz_str part, uint32_t line0);
 void mz_doc_parts(struct mz_str text, mz_doc_part *each, void *arg);
+/* The two steps of mz_doc_read_text(): what can be read by itself, and reading it, which any thread may do. */
+void mz_doc_divide(struct mz_str text, enum mz_text_form form, mz_doc_part *each, void *arg);
+void mz_doc_read_part(const struct mz_doc_reader *r, struct mz_str text, enum mz_text_form form, uint32_t line0);
 /* A text that is a MeshConfig by itself. Unknown fields are warnings: the rest counts. */
 void mz_doc_read_mesh(const struct mz_doc_reader *r, struct mz_str text);
 #endif

@@ -63,8 +63,8 @@ static bool find_kind(struct mz_str group, struct mz_str version, struct mz_str 
 {
     for (unsigned k = 0; k < MZ_KIND__COUNT; k++) {
         const struct mz_kind_info *i = mz_kind_info((enum mz_kind)k);
-        if (mz_str_eq(group, mz_str_c(i->group)) && mz_str_eq(name, mz_str_c(i->name)) &&
-            has_word(i->versions, version)) {
+        if (name.p[0] == i->name[0] && mz_str_eq(name, mz_str_c(i->name)) &&
+            mz_str_eq(group, mz_str_c(i->group)) && has_word(i->versions, version)) {
             *out_kind = (enum mz_kind)k;
             return true;
         }
@@ -119,8 +119,7 @@ static bool read_meta(struct at *at, const struct mz_node *doc, enum mz_kind k,
         meta->namespace_ = (char *)(uintptr_t) "default";
     else if (!name_ok(mz_str_c(meta->namespace_)))
         return mz_err_set(err, "metadata.namespace: \"%.200s\" is not a name", meta->namespace_);
-    at->key = mz_arena_printf(at->arena, "%s/%s%s%s", mz_kind_key(k), meta->namespace_,
-                              meta->namespace_[0] ? "/" : "", meta->name);
+    at->key = mz_doc_key(k, mz_str_c(meta->namespace_), mz_str_c(meta->name), at->arena);
     *out = meta;
     return true;
 }
@@ -155,8 +154,6 @@ static void keep_certificates(enum mz_kind k, struct mz_str name, ProtobufCMessa
                           k == MZ_KIND_SECRET ? &s->n_stringdata : NULL };
     void *const v[] = { k == MZ_KIND_SECRET ? (void *)s->data : (void *)c->data,
                         k == MZ_KIND_SECRET ? (void *)s->stringdata : NULL };
-    if (k != MZ_KIND_SECRET && k != MZ_KIND_CONFIG_MAP)
-        return;
     for (size_t i = 0; i < 2 && n[i]; i++) {
         k8s_ConfigMap_DataEntry **e = v[i]; /* maps of texts have one shape */
         const size_t all = *n[i];
@@ -176,11 +173,11 @@ static struct mz_str name_in(const struct mz_node *doc)
 }
 
 /* An API server keeps no more of one object: checks may compare its parts with each other. */
-static bool is_small(const ProtobufCMessage *m, struct mz_err *err)
+static bool is_small(struct mz_str packed, struct mz_err *err)
 {
     enum { MAX = 1536 << 10 };
-    const size_t n = protobuf_c_message_get_packed_size(m);
-    return n <= MAX || mz_err_set(err, "is %zu bytes large, at most %d may be", n, MAX);
+    return packed.n <= MAX ||
+           mz_err_set(err, "is %zu bytes large, at most %d may be", packed.n, MAX);
 }
 
 /* What messages do not tell: a map that is written and empty. */
@@ -195,8 +192,9 @@ static bool is_said(enum mz_kind k, const struct mz_node *tree, struct mz_err *e
     return mz_err_at(err, "port_level_mtls");
 }
 
+/* Packed, in the arena. */
 static bool read_body(const struct at *at, const struct mz_node *doc, enum mz_kind k,
-                      ProtobufCMessage **out, struct mz_err *err)
+                      struct mz_str *out, struct mz_err *err)
 {
     static const struct mz_node nothing = { .kind = MZ_NODE_MAP };
     const struct mz_kind_info *info = mz_kind_info(k);
@@ -207,14 +205,19 @@ static bool read_body(const struct at *at, const struct mz_node *doc, enum mz_ki
                                 .texts = !info->strict,
                                 .units = true,
                                 .fractions = true };
-    if (mz_msg_from_tree(&ctx, tree, info->type, out, err) && is_small(*out, err) &&
-        mz_check_object(k, *out, err) && is_said(k, tree, err)) {
-        if (info->told)
-            tell_unknown(at, &ctx, "spec.");
-        keep_certificates(k, name_in(doc), *out);
-        return true;
+    ProtobufCMessage *m = NULL;
+    if (!mz_msg_from_tree(&ctx, tree, info->type, &m, err))
+        return info->spec_only ? mz_err_at(err, "spec") : false;
+    *out = mz_msg_pack_alloc(m, at->arena);
+    if (!is_small(*out, err) || !mz_check_object(k, m, err) || !is_said(k, tree, err))
+        return info->spec_only ? mz_err_at(err, "spec") : false;
+    if (info->told)
+        tell_unknown(at, &ctx, "spec.");
+    if (k == MZ_KIND_SECRET || k == MZ_KIND_CONFIG_MAP) {
+        keep_certificates(k, name_in(doc), m);
+        *out = mz_msg_pack_alloc(m, at->arena);
     }
-    return info->spec_only ? mz_err_at(err, "spec") : false;
+    return true;
 }
 
 static void read_object(struct at *at, const struct mz_node *doc)
@@ -224,7 +227,7 @@ static void read_object(struct at *at, const struct mz_node *doc)
     struct mz_err err = { .path = "", .msg = "" };
     enum mz_kind k;
     k8s_ObjectMeta *meta = NULL;
-    ProtobufCMessage *body = NULL;
+    struct mz_str body = { 0 };
     if (!api.n || !kind.n) {
         tell(at, MZ_LEVEL_ERROR, at->line,
              "not a document of Kubernetes: it has no apiVersion and kind");
@@ -236,7 +239,7 @@ static void read_object(struct at *at, const struct mz_node *doc)
         return;
     }
     if (read_meta(at, doc, k, &meta, &err) && read_body(at, doc, k, &body, &err))
-        at->r->doc(at->r->arg, mz_doc_create(k, meta, body, at->r->file, at->line));
+        at->r->doc(at->r->arg, mz_doc_create_packed(k, meta, body, at->r->file, at->line));
     else
         tell_err(at, &err);
 }
@@ -259,7 +262,7 @@ static void read_tree(struct at *at, const struct mz_node *doc)
     }
 }
 
-static void read_part(const struct mz_doc_reader *r, struct mz_str text, enum mz_text_form form,
+void mz_doc_read_part(const struct mz_doc_reader *r, struct mz_str text, enum mz_text_form form,
                       uint32_t line0)
 {
     struct at at = { r, mz_arena_create(MZ_MEM_CONFIG), line0 + 1, MZ_STR("") };
@@ -307,18 +310,29 @@ void mz_doc_parts(struct mz_str text, mz_doc_part *each, void *arg)
         each(arg, part, line0);
 }
 
-static void read_yaml(void *arg, struct mz_str part, uint32_t line0)
+void mz_doc_divide(struct mz_str text, enum mz_text_form form, mz_doc_part *each, void *arg)
 {
-    read_part(arg, part, MZ_TEXT_YAML, line0);
+    if (text.n > MZ_TREE_MAX_BYTES || form == MZ_TEXT_JSON)
+        each(arg, text, 0);
+    else
+        mz_doc_parts(text, each, arg);
+}
+
+struct whole {
+    const struct mz_doc_reader *r;
+    enum mz_text_form form;
+};
+
+static void read_each(void *arg, struct mz_str part, uint32_t line0)
+{
+    const struct whole *w = arg;
+    mz_doc_read_part(w->r, part, w->form, line0);
 }
 
 void mz_doc_read_text(const struct mz_doc_reader *r, struct mz_str text, enum mz_text_form form)
 {
-    struct mz_doc_reader own = *r;
-    if (text.n > MZ_TREE_MAX_BYTES || form == MZ_TEXT_JSON)
-        read_part(r, text, form, 0);
-    else
-        mz_doc_parts(text, read_yaml, &own);
+    struct whole w = { r, form };
+    mz_doc_divide(text, form, read_each, &w);
 }
 
 void mz_doc_read_mesh(const struct mz_doc_reader *r, struct mz_str text)

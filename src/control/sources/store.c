@@ -166,8 +166,8 @@ static bool replace_sorted(struct of_kind *o, const struct mz_doc *old, const st
 void mz_store_put(struct mz_store *s, struct mz_doc *d)
 {
     struct mz_doc *old = mz_map_get(&s->docs, d->key);
-    if (old && old->version == d->version && mz_str_eq(old->file, d->file) &&
-        old->line == d->line) {
+    if (old == d || (old && old->version == d->version && mz_str_eq(old->file, d->file) &&
+                     old->line == d->line)) {
         mz_doc_unref(d);
         return;
     }
