@@ -2,6 +2,7 @@
 #include "base/map.h"
 #include "base/rand.h"
 #include "base/test.h"
+#include "base/vec.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -188,11 +189,46 @@ static void test_numbers_as_text(void **state)
     assert_int_equal(zero[0], '0');
 }
 
+static int by_tens(const void *a, const void *b)
+{
+    return *(const int *)a / 10 - *(const int *)b / 10;
+}
+
+/* In order already, or not. */
+static void test_sort(void **state)
+{
+    int none[1] = { 7 }, sorted[] = { 11, 15, 12, 30, 31 }, mixed[] = { 30, 5, 41, 40, 1 };
+    const int want[] = { 5, 1, 30, 41, 40 };
+    (void)state;
+    mz_sort(none, 0, sizeof(int), by_tens);
+    mz_sort(NULL, 0, sizeof(int), by_tens);
+    mz_sort(none, 1, sizeof(int), by_tens);
+    assert_int_equal(none[0], 7);
+    mz_sort(sorted, 5, sizeof(int), by_tens);
+    assert_memory_equal(sorted, ((int[]){ 11, 15, 12, 30, 31 }), sizeof(sorted));
+    mz_sort(mixed, 5, sizeof(int), by_tens);
+    for (size_t i = 0; i < MZ_COUNT(want); i++)
+        assert_int_equal(mixed[i] / 10, want[i] / 10);
+}
+
+static void test_hex(void **state)
+{
+    char text[17] = "";
+    (void)state;
+    mz_u64_hex(0x0123456789abcdefull, text);
+    assert_string_equal(text, "0123456789abcdef");
+    mz_u64_hex(10, text);
+    assert_string_equal(text, "000000000000000a");
+}
+
 int main(void)
 {
     const struct CMUnitTest t[] = { cmocka_unit_test(test_numbers_as_text),
                                     cmocka_unit_test(test_overlapping_words),
-                                    cmocka_unit_test(test_buf_model), cmocka_unit_test(test_map),
-                                    cmocka_unit_test(test_str) };
+                                    cmocka_unit_test(test_buf_model),
+                                    cmocka_unit_test(test_map),
+                                    cmocka_unit_test(test_str),
+                                    cmocka_unit_test(test_sort),
+                                    cmocka_unit_test(test_hex) };
     return cmocka_run_group_tests_name("base", t, NULL, NULL);
 }

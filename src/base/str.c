@@ -268,6 +268,12 @@ unsigned mz_str_distance(struct mz_str a, struct mz_str b, unsigned cap)
     return row[b.n] > cap ? cap + 1 : row[b.n];
 }
 
+void mz_u64_hex(uint64_t v, char out_text[16])
+{
+    for (unsigned i = 16; i-- > 0; v >>= 4)
+        out_text[i] = "0123456789abcdef"[v & 15];
+}
+
 size_t mz_u64_text(uint64_t v, char out_text[20])
 {
     static const char pairs[] =

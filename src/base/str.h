@@ -70,4 +70,5 @@ unsigned mz_str_distance(struct mz_str a, struct mz_str b, unsigned cap);
 
 /* Writes the decimal digits of v (at most 20) and returns their count; no NUL. */
 size_t mz_u64_text(uint64_t v, char out_text[20]);
+void mz_u64_hex(uint64_t v, char out_text[16]); /* 16 digits, no NUL */
 #endif

@@ -21,6 +21,8 @@ void *mz_vec_grow(enum mz_mem mem, void *v, size_t *cap, size_t need, size_t ele
         (vec)->v = NULL;                                                                                               \
         (vec)->n = (vec)->cap = 0;                                                                                     \
     } while (0)
+/* As qsort(), of any number; what is in order already costs a look. */
+void mz_sort(void *v, size_t n, size_t size, int (*order)(const void *a, const void *b));
 /* Of an empty vector there is no address to add to. */
 #define mz_vec_foreach(it, vec)                                                                    \
     for (__typeof__((vec)->v) it = (vec)->v; (vec)->n && it != (vec)->v + (vec)->n; it++)

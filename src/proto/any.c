@@ -96,12 +96,26 @@ static const struct mz_node *inner_node(struct walk *w, const struct mz_node *n,
     return rest;
 }
 
-static void any_set(pb_Any *any, const ProtobufCMessage *m, struct mz_arena *a)
+static void any_set_packed(pb_Any *any, const ProtobufCMessageDescriptor *d, struct mz_str bytes,
+                           struct mz_arena *a)
 {
-    struct mz_str bytes = mz_msg_pack_alloc(m, a);
-    any->type_url = (char *)(uintptr_t)mz_arena_printf(a, URL_PREFIX "%s", m->descriptor->name).p;
+    const struct mz_str url[] = { MZ_STR(URL_PREFIX), mz_str_c(d->name) };
+    any->type_url = (char *)(uintptr_t)mz_arena_cat(a, MZ_COUNT(url), url).p;
     any->value.data = (uint8_t *)(uintptr_t)bytes.p;
     any->value.len = bytes.n;
+}
+
+static void any_set(pb_Any *any, const ProtobufCMessage *m, struct mz_arena *a)
+{
+    any_set_packed(any, m->descriptor, mz_msg_pack_alloc(m, a), a);
+}
+
+pb_Any *mz_any_of_packed(struct mz_str packed, const ProtobufCMessageDescriptor *d,
+                         struct mz_arena *a)
+{
+    pb_Any *any = (pb_Any *)message_new(a, &pb_Any__descriptor);
+    any_set_packed(any, d, packed, a);
+    return any;
 }
 
 pb_Any *mz_any_pack(const ProtobufCMessage *msg, struct mz_arena *a)

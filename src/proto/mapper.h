@@ -66,6 +66,7 @@ bool mz_any_unpack_as(struct mz_proto_ctx *ctx, const pb_Any *any,
 struct mz_str mz_any_type(const pb_Any *any);
 pb_Any *mz_any_pack(const ProtobufCMessage *msg,
                     struct mz_arena *a); /* type_url "type.googleapis.com/..." */
+pb_Any *mz_any_of_packed(struct mz_str packed, const ProtobufCMessageDescriptor *d, struct mz_arena *a); /* @packed is borrowed */
 
 const ProtobufCMessageDescriptor *
 mz_type_find(struct mz_str full_name); /* NULL when no schema has it */

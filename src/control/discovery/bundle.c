@@ -188,12 +188,12 @@ static size_t resource_size(const struct mz_out *o, struct mz_str url, bool delt
 
 static void put_resource(struct writer *w, const struct mz_out *o, struct mz_str url, bool delta)
 {
-    char version[VERSION + 1];
+    char version[VERSION];
     if (!delta) {
         put_any(w, 2, url, o->bytes);
         return;
     }
-    (void)snprintf(version, sizeof(version), "%016llx", (unsigned long long)o->version);
+    mz_u64_hex(o->version, version);
     put_head(w, 2, resource_size(o, url, true));
     put_field(w, 1, (struct mz_str){ version, VERSION });
     put_any(w, 2, url, o->bytes);
@@ -213,9 +213,9 @@ static size_t total(struct mz_out *const *v, size_t n, struct mz_str url, bool d
 /* Without its middle: what stands before and behind the parts of a large one. */
 static void put_before(struct writer *w, const struct mz_out *o, struct mz_str url, bool delta)
 {
-    char version[VERSION + 1];
+    char version[VERSION];
     if (delta) {
-        (void)snprintf(version, sizeof(version), "%016llx", (unsigned long long)o->version);
+        mz_u64_hex(o->version, version);
         put_head(w, 2, resource_size(o, url, true));
         put_field(w, 1, (struct mz_str){ version, VERSION });
     }

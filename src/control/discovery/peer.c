@@ -121,8 +121,7 @@ static void edit(struct edits *e, struct mz_str name, struct mz_out *out /* take
 static void edits_apply(struct mz_peer *p, struct sub *s, struct edits *e)
 {
     size_t n = 0;
-    if (e->v.n)
-        qsort(e->v.v, e->v.n, sizeof(*e->v.v), mz_set_edit_order);
+    mz_sort(e->v.v, e->v.n, sizeof(*e->v.v), mz_set_edit_order);
     for (size_t i = 0; i < e->v.n; i++)
         if (n && mz_str_eq(e->v.v[n - 1].name, e->v.v[i].name))
             mz_out_unref(e->v.v[i].out);
@@ -174,7 +173,8 @@ static void forget_endpoints(struct mz_peer *p, const struct mz_set *had,
 
 static struct mz_str hex(uint64_t v, char out[17])
 {
-    (void)snprintf(out, 17, "%016llx", (unsigned long long)v);
+    mz_u64_hex(v, out);
+    out[16] = 0;
     return (struct mz_str){ out, 16 };
 }
 
@@ -309,8 +309,7 @@ static struct mz_set *stale_of(struct mz_peer *p, enum mz_xds_type t)
     mz_vec_foreach (o, &s->stale)
         if (mz_set_find(s->have, (*o)->name))
             *mz_vec_push(&names, MZ_MEM_XDS) = (*o)->name;
-    if (names.n)
-        qsort(names.v, names.n, sizeof(*names.v), compare_names);
+    mz_sort(names.v, names.n, sizeof(*names.v), compare_names);
     mz_translate(p->view, t, names.v, names.n, &now);
     size_t k = 0;
     for (size_t i = 0; i < names.n; i++) {

@@ -127,6 +127,17 @@ pb_TransportSocket *tr_transport_socket(struct mz_arena *a, const char *name, co
     return m;
 }
 
+pb_TransportSocket *tr_transport_socket_packed(struct mz_arena *a, const char *name,
+                                               const ProtobufCMessageDescriptor *d,
+                                               struct mz_str packed)
+{
+    pb_TransportSocket *m = TR_NEW(a, TransportSocket);
+    m->name = TR_CONST(name);
+    m->config_type_case = pb_TransportSocket_CONFIG_TYPE_TYPED_CONFIG;
+    m->typed_config = mz_any_of_packed(packed, d, a);
+    return m;
+}
+
 /* ---- Struct ---- */
 
 pb_Value *tr_struct_at(struct mz_arena *a, pb_Struct *s, const char *key)

@@ -62,19 +62,53 @@ static void name_by_host(struct tr_cluster *c, const ist_ClientTLSSettings *t)
         tr_cluster_http(c)->upstream_http_protocol_options = o;
 }
 
-static pb_TransportSocket *mutual(struct tr_cluster *c)
+/* All that common() looks at besides settings. */
+static void common_key(const struct tr_cluster *c, struct mz_key *k)
 {
+    const ist_ClientTLSSettings *own = c->policy.tls;
+    const bool named = own && own->n_subject_alt_names;
+    mz_key_init(k, named ? 'n' : 'a');
+    mz_key_u64(k, (c->v->exchange ? 2 : 0) + tr_cluster_is_http2(c));
+    for (size_t i = 0; i < (named ? own->n_subject_alt_names : c->service->accounts_n); i++)
+        mz_key_str(k, named ? mz_str_c(own->subject_alt_names[i]) : c->service->accounts[i]);
+}
+
+/* An UpstreamTlsContext without a name, packed: most clusters have the same as the one before. */
+static struct mz_str packed_common(struct tr_cluster *c)
+{
+    struct tr_last_common *last = &c->v->t->last_common;
+    struct mz_key k MZ_UNINIT;
+    common_key(c, &k);
+    if (k.n <= MZ_KEY_BYTES && k.n == last->key_n && memcmp(k.bytes, last->key, k.n) == 0)
+        return (struct mz_str){ last->packed, last->packed_n };
     pb_UpstreamTlsContext *t = TR_NEW(c->a, UpstreamTlsContext);
     t->common_tls_context = common(c);
+    const struct mz_str packed = mz_msg_pack_alloc(&t->base, c->a);
+    last->key_n = 0;
+    if (k.n <= sizeof(last->key) && packed.n <= sizeof(last->packed)) {
+        memcpy(last->key, k.bytes, k.n);
+        memcpy(last->packed, packed.p, packed.n);
+        last->key_n = k.n;
+        last->packed_n = packed.n;
+    }
+    return packed;
+}
+
+static pb_TransportSocket *mutual(struct tr_cluster *c)
+{
+    pb_UpstreamTlsContext *named = TR_NEW(c->a, UpstreamTlsContext);
     const bool said = c->policy.tls && c->policy.tls->sni[0];
     if (said)
-        t->sni = tr_text(c->a, mz_str_c(c->policy.tls->sni));
+        named->sni = c->policy.tls->sni;
     else if (!is_dynamic(c))
-        t->sni = TR_PRINTF(c->a, "outbound_.%u_.%.*s_.%.*s", c->port->port, MZ_STR_ARG(c->subset),
-                           MZ_STR_ARG(c->service->host));
+        named->sni = tr_sni_cluster_name(c->a, c->port->port, c->subset, c->service->host);
     if (is_dynamic(c))
         name_by_host(c, c->policy.tls);
-    return tr_transport_socket(c->a, "envoy.transport_sockets.tls", t);
+    /* The name stands behind all else. */
+    const struct mz_str part[] = { packed_common(c), mz_msg_pack_alloc(&named->base, c->a) };
+    return tr_transport_socket_packed(c->a, "envoy.transport_sockets.tls",
+                                      &pb_UpstreamTlsContext__descriptor,
+                                      mz_arena_cat(c->a, MZ_COUNT(part), part));
 }
 
 static pb_Cluster_TransportSocketMatch *match(struct tr_cluster *c, const char *name,

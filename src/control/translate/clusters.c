@@ -82,8 +82,8 @@ static void begin(struct tr_cluster *c, char *name, int type)
 {
     c->m = TR_NEW(c->a, Cluster);
     c->m->name = name;
-    c->m->alt_stat_name = TR_PRINTF(
-        c->a, "%s;", name); /* the semicolon ends the name for whoever takes tags out of it */
+    c->m->alt_stat_name = TR_CAT(
+        c->a, mz_str_c(name), MZ_STR(";")); /* it ends the name for whoever takes tags out of it */
     c->m->cluster_discovery_type_case = pb_Cluster_CLUSTER_DISCOVERY_TYPE_TYPE;
     c->m->type = (pb_Cluster_DiscoveryType)type;
     c->m->connect_timeout = tr_duration_us(c->a, c->v->model->mesh.connect_timeout_us);

@@ -16,8 +16,8 @@ static char *telemetry(struct mz_arena *a, const struct mz_workload *w, struct m
     struct mz_str revision = mz_labels_first(l, revisions, MZ_COUNT(revisions), MZ_STR(""));
     if (mz_str_eq(revision, MZ_STR("latest"))) /* what everybody takes for granted */
         revision = MZ_STR("");
-    return TR_PRINTF(a, "%.*s;%.*s;%.*s;%.*s;%.*s", MZ_STR_ARG(owner), MZ_STR_ARG(ns),
-                     MZ_STR_ARG(name), MZ_STR_ARG(revision), MZ_STR_ARG(cluster));
+    const struct mz_str end = MZ_STR(";");
+    return TR_CAT(a, owner, end, ns, end, name, end, revision, end, cluster);
 }
 
 /* Its proxy takes mutual TLS at this port; what a rule says of TLS counts more than what the workload's policy does. */
@@ -53,8 +53,33 @@ static bool is_usable(const struct mz_endpoint *e)
     return e->health == MZ_HEALTHY || e->health == MZ_UNCHECKED;
 }
 
+struct same { /* what endpoints of one workload have in common */
+    bool made, mtls;
+    const struct mz_workload *of;
+    pb_Metadata *metadata;
+};
+
+static pb_Metadata *metadata(const struct mz_view *v, struct mz_arena *a,
+                             const struct mz_endpoint *e, const struct mz_policy *p,
+                             struct same *last)
+{
+    const bool mtls = takes_mtls(v, e, p);
+    if (last->made && last->of == e->workload && last->mtls == mtls)
+        return last->metadata;
+    pb_Metadata *m = NULL;
+    if (mtls)
+        tr_struct_text(a, tr_metadata(a, &m, "envoy.transport_socket_match"), "tlsMode",
+                       MZ_STR("istio"));
+    if (!v->t->features.no_service_names && !v->t->features.no_workload_names)
+        tr_struct_text(a, tr_metadata(a, &m, "istio"), "workload",
+                       mz_str_c(telemetry(a, e->workload, v->model->mesh.cluster_id)));
+    *last = (struct same){ true, mtls, e->workload, m };
+    return m;
+}
+
 static pb_LbEndpoint *endpoint(const struct mz_view *v, struct mz_arena *a,
-                               const struct mz_endpoint *e, const struct mz_policy *p)
+                               const struct mz_endpoint *e, const struct mz_policy *p,
+                               struct same *last)
 {
     pb_LbEndpoint *m = TR_NEW(a, LbEndpoint);
     m->host_identifier_case = pb_LbEndpoint_HOST_IDENTIFIER_ENDPOINT;
@@ -65,12 +90,7 @@ static pb_LbEndpoint *endpoint(const struct mz_view *v, struct mz_arena *a,
                        : e->health == MZ_UNHEALTHY ? pb_HealthStatus_UNHEALTHY
                                                    : pb_HealthStatus_HEALTHY;
     m->load_balancing_weight = tr_u32(a, weight_of(e));
-    if (takes_mtls(v, e, p))
-        tr_struct_text(a, tr_metadata(a, &m->metadata, "envoy.transport_socket_match"), "tlsMode",
-                       MZ_STR("istio"));
-    if (!v->t->features.no_service_names && !v->t->features.no_workload_names)
-        tr_struct_text(a, tr_metadata(a, &m->metadata, "istio"), "workload",
-                       mz_str_c(telemetry(a, e->workload, v->model->mesh.cluster_id)));
+    m->metadata = metadata(v, a, e, p, last);
     return m;
 }
 
@@ -195,6 +215,7 @@ pb_ClusterLoadAssignment *tr_assignment(const struct mz_view *v, struct mz_arena
     const struct tr_places places = tr_places_of(v, s, policy);
     struct grouping groups = { .a = a, .m = m };
     mz_map_init(&groups.at, MZ_MEM_XDS);
+    struct same last = { 0 };
     m->cluster_name = tr_text(a, name);
     for (size_t i = 0; e && i < e->n; i++) {
         if (!is_told(v, s, &e->v[i], policy) || !is_in(&e->v[i], subset) ||
@@ -202,7 +223,7 @@ pb_ClusterLoadAssignment *tr_assignment(const struct mz_view *v, struct mz_arena
             continue;
         struct group *of = group_of(&groups, locality_of(&e->v[i]));
         pb_LocalityLbEndpoints *g = of->m;
-        TR_ADD(a, g, lb_endpoints) = endpoint(v, a, &e->v[i], policy);
+        TR_ADD(a, g, lb_endpoints) = endpoint(v, a, &e->v[i], policy, &last);
         TR_ADD(a, of, v) = &e->v[i];
         const uint32_t room = UINT32_MAX - g->load_balancing_weight->value;
         g->load_balancing_weight->value += weight_of(&e->v[i]) < room ? weight_of(&e->v[i]) : room;

@@ -84,14 +84,15 @@ static void add_one(struct naming *n, struct mz_str own)
 
 static void add_domain(struct naming *n, struct mz_str domain)
 {
+    char number[20];
     add_one(n, mz_arena_dup(n->a, domain));
     if (n->port)
-        add_one(n, mz_arena_printf(n->a, "%.*s:%u", MZ_STR_ARG(domain), n->port));
+        add_one(n, mz_str_c(TR_CAT(n->a, domain, MZ_STR(":"), tr_number(n->port, number))));
 }
 
 /* Short forms that DNS would complete: "web", "web.demo.svc", "web.demo" in the namespace itself, without the first in others. */
 static void add_short(struct naming *n, const struct mz_view *v, struct mz_str host,
-                      const char *prefix)
+                      struct mz_str prefix)
 {
     struct mz_arena *a = n->a;
     const ptrdiff_t svc = mz_str_find(v->proxy->domain, MZ_STR(".svc."));
@@ -103,20 +104,20 @@ static void add_short(struct naming *n, const struct mz_view *v, struct mz_str h
     const struct mz_str name = { in.p, dot < 0 ? in.n : (size_t)dot };
     const bool home = dot >= 0 && mz_str_eq((struct mz_str){ v->proxy->domain.p, (size_t)svc },
                                             mz_str_skip(in, (size_t)dot + 1));
-    const struct mz_str full = mz_arena_printf(a, "%s%.*s", prefix, MZ_STR_ARG(in));
-    const struct mz_str with_svc = mz_arena_printf(a, "%.*s.svc", MZ_STR_ARG(full));
+    const struct mz_str full = mz_str_c(TR_CAT(a, prefix, in));
+    const struct mz_str with_svc = mz_str_c(TR_CAT(a, full, MZ_STR(".svc")));
     if (home)
-        add_domain(n, mz_arena_printf(a, "%s%.*s", prefix, MZ_STR_ARG(name)));
+        add_domain(n, mz_str_c(TR_CAT(a, prefix, name)));
     add_domain(n, home ? with_svc : full);
     add_domain(n, home ? full : with_svc);
 }
 
 static void add_names(struct naming *n, const struct mz_view *v, struct mz_str host,
-                      const char *prefix)
+                      struct mz_str prefix)
 {
-    add_domain(n, mz_arena_printf(n->a, "%s%.*s", prefix, MZ_STR_ARG(host)));
+    add_domain(n, mz_str_c(TR_CAT(n->a, prefix, host)));
     if (!v->t->features.no_absolute_names)
-        add_domain(n, mz_arena_printf(n->a, "%s%.*s.", prefix, MZ_STR_ARG(host)));
+        add_domain(n, mz_str_c(TR_CAT(n->a, prefix, host, MZ_STR("."))));
     add_short(n, v, host, prefix);
 }
 
@@ -140,10 +141,11 @@ static void add_domains(struct mz_view *v, struct naming *n, const struct mz_ser
     const bool each =
         s->resolution == MZ_RESOLVE_PASSTHROUGH && !s->entry; /* endpoints have names */
     for (unsigned i = 0; i <= each; i++) {
-        add_names(n, v, s->host, i ? "*." : "");
+        const struct mz_str prefix = i ? MZ_STR("*.") : MZ_STR("");
+        add_names(n, v, s->host, prefix);
         for (size_t k = 0; k < s->aliases_n; k++)
             if (is_imported(v, s, port, s->aliases[k]))
-                add_names(n, v, s->aliases[k], i ? "*." : "");
+                add_names(n, v, s->aliases[k], prefix);
     }
     for (size_t i = 0; i < s->addresses_n; i++)
         if (s->entry || tr_can_dial(v, s->addresses[i]))
@@ -157,7 +159,9 @@ static void add_domains(struct mz_view *v, struct naming *n, const struct mz_ser
 static pb_Route *default_route(struct mz_view *v, struct mz_arena *a, const struct mz_service *s,
                                uint16_t port)
 {
-    pb_Route *r = any_path(a, "default", TR_PRINTF(a, "%.*s:%u/*", MZ_STR_ARG(s->host), port));
+    char number[20];
+    pb_Route *r = any_path(a, "default",
+                           TR_CAT(a, s->host, MZ_STR(":"), tr_number(port, number), MZ_STR("/*")));
     pb_RouteAction *to =
         to_cluster(a, r, tr_cluster_name(a, "outbound", port, MZ_STR(""), s->host));
     tr_limit_streams(v, a, to);
@@ -278,8 +282,7 @@ static void plan_make(struct mz_view *v, struct route_plan *p)
     for (size_t i = 0; e && i < e->virtuals_n; i++)
         if (is_wanted(p, e->virtuals[i]))
             *mz_vec_push(&p->virtuals, MZ_MEM_XDS) = e->virtuals[i];
-    if (p->services.n)
-        qsort(p->services.v, p->services.n, sizeof(*p->services.v), compare_hosts);
+    mz_sort(p->services.v, p->services.n, sizeof(*p->services.v), compare_hosts);
 }
 
 static void plan_free(struct route_plan *p)
@@ -357,8 +360,9 @@ struct making {
 /* NULL: there is one of this name. */
 static pb_VirtualHost *new_host(struct making *k, struct mz_str host)
 {
+    char number[20];
     pb_VirtualHost *h = TR_NEW(k->a, VirtualHost);
-    h->name = TR_PRINTF(k->a, "%.*s:%u", MZ_STR_ARG(host), k->plan->port);
+    h->name = TR_CAT(k->a, host, MZ_STR(":"), tr_number(k->plan->port, number));
     h->include_request_attempt_count = tr_mesh_counts_attempts(k->v);
     return is_new(&k->names, mz_str_c(h->name)) ? h : NULL;
 }
@@ -567,8 +571,7 @@ static struct mz_out *build(struct mz_view *v, struct route_plan *p)
     mz_vec_foreach (vs, &p->virtuals)
         add_virtual(&k, *vs);
     add_unrouted(&k);
-    if (m->n_virtual_hosts)
-        qsort(m->virtual_hosts, m->n_virtual_hosts, sizeof(*m->virtual_hosts), compare_names);
+    mz_sort(m->virtual_hosts, m->n_virtual_hosts, sizeof(*m->virtual_hosts), compare_names);
     struct mz_out *o = m->n_virtual_hosts >= MANY_HOSTS ? in_parts(&k) : in_one(&k);
     mz_map_fini(&k.taken);
     mz_map_fini(&k.names);

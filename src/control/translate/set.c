@@ -194,8 +194,7 @@ int mz_set_edit_order(const void *a, const void *b)
 void mz_set_edits_sort(struct mz_set_edits *e)
 {
     size_t n = 0;
-    if (e->v.n)
-        qsort(e->v.v, e->v.n, sizeof(*e->v.v), mz_set_edit_order);
+    mz_sort(e->v.v, e->v.n, sizeof(*e->v.v), mz_set_edit_order);
     for (size_t i = 0; i < e->v.n; i++)
         if (!n || !mz_str_eq(e->v.v[n - 1].name, e->v.v[i].name))
             e->v.v[n++] = e->v.v[i];

@@ -258,8 +258,7 @@ static void share(struct mz_view *v, struct mz_outs *out)
 /* Builders make each name once. */
 static void sort(struct mz_outs *o)
 {
-    if (o->v.n)
-        qsort(o->v.v, o->v.n, sizeof(*o->v.v), compare);
+    mz_sort(o->v.v, o->v.n, sizeof(*o->v.v), compare);
 }
 
 static struct mz_out *named(struct mz_view *v, enum mz_xds_type t, struct mz_str name)
@@ -357,13 +356,17 @@ struct mz_set *mz_view_all(struct mz_view *v, enum mz_xds_type t)
 char *tr_cluster_name(struct mz_arena *a, const char *direction, uint16_t port,
                       struct mz_str subset, struct mz_str host)
 {
-    return TR_PRINTF(a, "%s|%u|%.*s|%.*s", direction, port, MZ_STR_ARG(subset), MZ_STR_ARG(host));
+    char number[20];
+    const struct mz_str bar = MZ_STR("|");
+    return TR_CAT(a, mz_str_c(direction), bar, tr_number(port, number), bar, subset, bar, host);
 }
 
 char *tr_sni_cluster_name(struct mz_arena *a, uint16_t port, struct mz_str subset,
                           struct mz_str host)
 {
-    return TR_PRINTF(a, "outbound_.%u_.%.*s_.%.*s", port, MZ_STR_ARG(subset), MZ_STR_ARG(host));
+    char number[20];
+    const struct mz_str between = MZ_STR("_.");
+    return TR_CAT(a, MZ_STR("outbound_."), tr_number(port, number), between, subset, between, host);
 }
 
 bool tr_cluster_name_parse(struct mz_str name, struct tr_subset_key *out)

@@ -46,6 +46,10 @@ struct tr_group { /* of sidecars that see the same in the same way */
     struct mz_set *names;    /* the name table; NULL: not made yet */
     uint64_t names_at;
 };
+struct tr_last_common { /* of mutual TLS, as the last cluster had it (cluster_tls.c) */
+    size_t key_n, packed_n; /* key_n 0: none */
+    char key[512], packed[1024];
+};
 struct mz_translator {
     const struct mz_model *model;
     struct mz_features features;
@@ -62,6 +66,7 @@ struct mz_translator {
     struct tr_touches touches;
     uint64_t judged;        /* serial of a model to come that scopes were looked through for */
     bool stays;             /* ... what was made for this one may stay */
+    struct tr_last_common last_common;
 };
 struct mz_view {
     struct mz_translator *t;
