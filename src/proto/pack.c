@@ -5,121 +5,142 @@
 
 enum wire_type { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 };
 
-static void grow(struct mz_packer *p, size_t n)
+enum { HEAD = 20 }; /* the longest tag and length */
+
+static unsigned char *grow(struct mz_packer *p, unsigned char *at, size_t n)
 {
-    const size_t have = (size_t)(p->mem + p->size - p->at);
+    const size_t have = (size_t)(p->mem + p->size - at);
     size_t size = p->size * 2;
     while (size - have < n)
         size = mz_mul(size, 2);
     unsigned char *more = mz_alloc(MZ_MEM_CONFIG, size);
-    memcpy(more + size - have, p->at, have);
+    memcpy(more + size - have, at, have);
     mz_free(MZ_MEM_CONFIG, p->more);
     p->mem = p->more = more;
     p->size = size;
-    p->at = more + size - have;
+    return more + size - have;
 }
 
-/* @n octets in front of all others. */
-static unsigned char *before(struct mz_packer *p, size_t n)
+/* What was written so far, with room for @n octets in front of it. */
+static inline unsigned char *room(struct mz_packer *p, unsigned char *at, size_t n)
 {
-    if (MZ_UNLIKELY((size_t)(p->at - p->mem) < n))
-        grow(p, n);
-    p->at -= n;
-    return p->at;
+    return MZ_LIKELY((size_t)(at - p->mem) >= n) ? at : grow(p, at, n);
 }
 
-static void put(struct mz_packer *p, const void *bytes, size_t n)
-{
-    unsigned char *to = before(p, n);
-    if (n)
-        memcpy(to, bytes, n);
-}
-
-static void put_varint(struct mz_packer *p, uint64_t v)
+/* The rest writes in front of @at, where there is room, and returns the new begin. */
+static inline unsigned char *put_varint(unsigned char *at, uint64_t v)
 {
     if (MZ_LIKELY(v < 0x80)) {
-        *before(p, 1) = (unsigned char)v;
-        return;
+        *--at = (unsigned char)v;
+        return at;
     }
-    unsigned char *to = before(p, ((unsigned)(63 - __builtin_clzll(v)) * 9 + 73) / 64);
+    at -= ((unsigned)(63 - __builtin_clzll(v)) * 9 + 73) / 64;
+    unsigned char *to = at;
     for (; v >= 0x80; v >>= 7)
         *to++ = (unsigned char)(v | 0x80);
     *to = (unsigned char)v;
+    return at;
 }
 
-static void put_tag(struct mz_packer *p, uint32_t id, enum wire_type wire)
+static inline unsigned char *put_tag(unsigned char *at, uint32_t id, enum wire_type wire)
 {
-    put_varint(p, (uint64_t)id << 3 | wire);
+    return put_varint(at, (uint64_t)id << 3 | wire);
 }
 
-static void put_message(struct mz_packer *p, const ProtobufCMessage *m);
-
-static size_t written(const struct mz_packer *p)
+static inline unsigned char *put(unsigned char *at, const void *bytes, size_t n)
 {
-    return (size_t)(p->mem + p->size - p->at);
+    at -= n;
+    if (n)
+        memcpy(at, bytes, n);
+    return at;
 }
 
-/* One value without its tag, and how it stands on the wire. */
-static enum wire_type put_value(struct mz_packer *p, ProtobufCType type, const void *at)
+static unsigned char *put_message(struct mz_packer *p, unsigned char *at,
+                                  const ProtobufCMessage *m);
+
+static size_t written(const struct mz_packer *p, const unsigned char *at)
+{
+    return (size_t)(p->mem + p->size - at);
+}
+
+static unsigned char *put_bytes(struct mz_packer *p, unsigned char *at, const void *bytes, size_t n)
+{
+    at = put(room(p, at, n + HEAD), bytes, n);
+    return put_varint(at, n);
+}
+
+static enum wire_type wire_of(ProtobufCType type)
 {
     switch (type) {
-    case PROTOBUF_C_TYPE_SINT32: {
-        const int32_t v = *(const int32_t *)at;
-        put_varint(p, ((uint32_t)v << 1) ^ (uint32_t) - (v < 0));
-        return WIRE_VARINT;
-    }
-    case PROTOBUF_C_TYPE_SINT64: {
-        const int64_t v = *(const int64_t *)at;
-        put_varint(p, ((uint64_t)v << 1) ^ (uint64_t) - (int64_t)(v < 0));
-        return WIRE_VARINT;
-    }
-    case PROTOBUF_C_TYPE_ENUM:
-    case PROTOBUF_C_TYPE_INT32:
-        put_varint(p, (uint64_t)(int64_t) * (const int32_t *)at);
-        return WIRE_VARINT;
-    case PROTOBUF_C_TYPE_UINT32:
-        put_varint(p, *(const uint32_t *)at);
-        return WIRE_VARINT;
-    case PROTOBUF_C_TYPE_INT64:
-    case PROTOBUF_C_TYPE_UINT64:
-        put_varint(p, *(const uint64_t *)at);
-        return WIRE_VARINT;
-    case PROTOBUF_C_TYPE_BOOL:
-        put_varint(p, *(const protobuf_c_boolean *)at != 0);
-        return WIRE_VARINT;
     case PROTOBUF_C_TYPE_SFIXED32:
     case PROTOBUF_C_TYPE_FIXED32:
-    case PROTOBUF_C_TYPE_FLOAT: /* least octet first, as everything here runs on */
-        put(p, at, 4);
+    case PROTOBUF_C_TYPE_FLOAT:
         return WIRE_32;
     case PROTOBUF_C_TYPE_SFIXED64:
     case PROTOBUF_C_TYPE_FIXED64:
     case PROTOBUF_C_TYPE_DOUBLE:
-        put(p, at, 8);
         return WIRE_64;
-    case PROTOBUF_C_TYPE_STRING: {
-        const char *text = *(const char *const *)at;
-        const size_t n = text ? strlen(text) : 0;
-        put(p, text, n);
-        put_varint(p, n);
+    case PROTOBUF_C_TYPE_STRING:
+    case PROTOBUF_C_TYPE_BYTES:
+    case PROTOBUF_C_TYPE_MESSAGE:
         return WIRE_BYTES;
+    default:
+        return WIRE_VARINT;
+    }
+}
+
+/* One value, with room for its tag. */
+static unsigned char *put_value(struct mz_packer *p, unsigned char *at, ProtobufCType type,
+                                const void *value)
+{
+    switch (type) {
+    case PROTOBUF_C_TYPE_MESSAGE: {
+        const size_t had = written(p, at);
+        const ProtobufCMessage *m = *(const ProtobufCMessage *const *)value;
+        if (m)
+            at = put_message(p, at, m);
+        at = room(p, at, HEAD);
+        return put_varint(at, written(p, at) - had);
+    }
+    case PROTOBUF_C_TYPE_STRING: {
+        const char *text = *(const char *const *)value;
+        return put_bytes(p, at, text, text ? strlen(text) : 0);
     }
     case PROTOBUF_C_TYPE_BYTES: {
-        const ProtobufCBinaryData *b = at;
-        put(p, b->data, b->len);
-        put_varint(p, b->len);
-        return WIRE_BYTES;
+        const ProtobufCBinaryData *b = value;
+        return put_bytes(p, at, b->data, b->len);
     }
-    case PROTOBUF_C_TYPE_MESSAGE: {
-        const size_t had = written(p);
-        const ProtobufCMessage *m = *(const ProtobufCMessage *const *)at;
-        if (m)
-            put_message(p, m);
-        put_varint(p, written(p) - had);
-        return WIRE_BYTES;
+    default:
+        break;
     }
+    at = room(p, at, HEAD);
+    switch (type) {
+    case PROTOBUF_C_TYPE_SINT32: {
+        const int32_t v = *(const int32_t *)value;
+        return put_varint(at, ((uint32_t)v << 1) ^ (uint32_t) - (v < 0));
     }
-    return WIRE_BYTES; /* there are no others */
+    case PROTOBUF_C_TYPE_SINT64: {
+        const int64_t v = *(const int64_t *)value;
+        return put_varint(at, ((uint64_t)v << 1) ^ (uint64_t) - (int64_t)(v < 0));
+    }
+    case PROTOBUF_C_TYPE_ENUM:
+    case PROTOBUF_C_TYPE_INT32:
+        return put_varint(at, (uint64_t)(int64_t) * (const int32_t *)value);
+    case PROTOBUF_C_TYPE_UINT32:
+        return put_varint(at, *(const uint32_t *)value);
+    case PROTOBUF_C_TYPE_BOOL:
+        return put_varint(at, *(const protobuf_c_boolean *)value != 0);
+    case PROTOBUF_C_TYPE_SFIXED32:
+    case PROTOBUF_C_TYPE_FIXED32:
+    case PROTOBUF_C_TYPE_FLOAT: /* least octet first, as everything here runs on */
+        return put(at, value, 4);
+    case PROTOBUF_C_TYPE_SFIXED64:
+    case PROTOBUF_C_TYPE_FIXED64:
+    case PROTOBUF_C_TYPE_DOUBLE:
+        return put(at, value, 8);
+    default: /* INT64, UINT64 */
+        return put_varint(at, *(const uint64_t *)value);
+    }
 }
 
 static size_t size_of(ProtobufCType type)
@@ -144,21 +165,23 @@ static size_t size_of(ProtobufCType type)
     }
 }
 
-static void put_repeated(struct mz_packer *p, const ProtobufCFieldDescriptor *f, const void *at,
-                         size_t n)
+static unsigned char *put_repeated(struct mz_packer *p, unsigned char *at,
+                                   const ProtobufCFieldDescriptor *f, const char *v, size_t n)
 {
-    const char *v = *(const char *const *)at;
-    const size_t size = size_of(f->type), had = written(p);
+    const size_t size = size_of(f->type), had = written(p, at);
     const bool packed = f->flags & PROTOBUF_C_FIELD_FLAG_PACKED;
+    const enum wire_type wire = wire_of(f->type);
     for (size_t i = n; i-- > 0;) {
-        const enum wire_type w = put_value(p, f->type, v + i * size);
+        at = put_value(p, at, f->type, v + i * size);
         if (!packed)
-            put_tag(p, f->id, w);
+            at = put_tag(at, f->id, wire);
     }
-    if (packed && n) {
-        put_varint(p, written(p) - had);
-        put_tag(p, f->id, WIRE_BYTES);
+    if (packed) {
+        at = room(p, at, HEAD);
+        at = put_varint(at, written(p, at) - had);
+        at = put_tag(at, f->id, WIRE_BYTES);
     }
+    return at;
 }
 
 /* A pointer that is set, and not to the default of proto2. */
@@ -204,39 +227,41 @@ static bool is_written(const ProtobufCFieldDescriptor *f, const void *quantifier
     return pointer ? is_given(f, at) : *(const protobuf_c_boolean *)quantifier != 0;
 }
 
-static void put_field(struct mz_packer *p, const ProtobufCFieldDescriptor *f, const char *m)
+static inline unsigned char *put_field(struct mz_packer *p, unsigned char *at,
+                                       const ProtobufCFieldDescriptor *f, const char *m)
 {
-    const void *at = m + f->offset, *quantifier = m + f->quantifier_offset;
+    const void *value = m + f->offset, *quantifier = m + f->quantifier_offset;
     if (f->label == PROTOBUF_C_LABEL_REPEATED) {
         const size_t n = *(const size_t *)quantifier;
-        if (n)
-            put_repeated(p, f, at, n);
-    } else if (is_written(f, quantifier, at)) {
-        put_tag(p, f->id, put_value(p, f->type, at));
+        return n ? put_repeated(p, at, f, *(const char *const *)value, n) : at;
     }
+    if (!is_written(f, quantifier, value))
+        return at;
+    at = put_value(p, at, f->type, value);
+    return put_tag(at, f->id, wire_of(f->type));
 }
 
 /* Recurses as deep as the message is: its readers and builders bound that. */
-static void put_message(struct mz_packer *p, const ProtobufCMessage *m)
+static unsigned char *put_message(struct mz_packer *p, unsigned char *at, const ProtobufCMessage *m)
 {
     const ProtobufCMessageDescriptor *d = m->descriptor;
     for (size_t i = m->n_unknown_fields; i-- > 0;) {
         const ProtobufCMessageUnknownField *u = &m->unknown_fields[i];
-        put(p, u->data, u->len); /* with their length, where they have one */
-        put_tag(p, u->tag, (enum wire_type)u->wire_type);
+        at = put(room(p, at, u->len + HEAD), u->data, u->len); /* with its length, if it has one */
+        at = put_tag(at, u->tag, (enum wire_type)u->wire_type);
     }
     for (unsigned i = d->n_fields; i-- > 0;)
-        put_field(p, &d->fields[i], (const char *)m);
+        at = put_field(p, at, &d->fields[i], (const char *)m);
+    return at;
 }
 
 struct mz_str mz_packer_pack(struct mz_packer *p, const ProtobufCMessage *m)
 {
     p->mem = p->own;
     p->size = sizeof(p->own);
-    p->at = p->mem + p->size;
     p->more = NULL;
-    put_message(p, m);
-    return (struct mz_str){ (const char *)p->at, written(p) };
+    const unsigned char *at = put_message(p, p->mem + p->size, m);
+    return (struct mz_str){ (const char *)at, written(p, at) };
 }
 
 void mz_packer_fini(struct mz_packer *p)

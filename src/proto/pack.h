@@ -9,9 +9,9 @@
 
 enum { MZ_PACKER_ROOM = 4096 }; /* what most messages fit in */
 struct mz_packer {
-    unsigned char *mem, *at; /* what was written stands from @at to the end of the room */
+    unsigned char *mem; /* the room, which is filled from its end */
     size_t size;
-    unsigned char *more; /* the room, where the one below is too small; owned */
+    unsigned char *more; /* ... where the one below is too small; owned */
     unsigned char own[MZ_PACKER_ROOM];
 };
 /* One message each: the bytes are the packer's until it is finished. It need not be initialised. */
