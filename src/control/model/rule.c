@@ -574,12 +574,18 @@ static void apply(struct mz_policy *p, const ist_TrafficPolicy *t, uint16_t port
     p->pool = t->connection_pool ? t->connection_pool : p->pool;
     p->outlier = t->outlier_detection ? t->outlier_detection : p->outlier;
     p->tls = t->tls ? t->tls : p->tls;
+    p->endpoint_tls = t->tls ? t->tls : p->endpoint_tls;
     p->proxy_protocol = t->proxy_protocol ? t->proxy_protocol : p->proxy_protocol;
     p->retry_budget = t->retry_budget ? t->retry_budget : p->retry_budget;
     const ist_TrafficPolicy_PortTrafficPolicy *s = settings_of(t, port);
     if (s)
-        *p = (struct mz_policy){ s->load_balancer, s->connection_pool,    s->outlier_detection,
-                                 s->tls,           before.proxy_protocol, before.retry_budget };
+        *p = (struct mz_policy){ s->load_balancer,
+                                 s->connection_pool,
+                                 s->outlier_detection,
+                                 s->tls,
+                                 before.proxy_protocol,
+                                 before.retry_budget,
+                                 s->tls ? s->tls : p->endpoint_tls };
 }
 
 struct mz_policy mz_rule_policy(const struct mz_rule *r, const ist_Subset *subset, uint16_t port)

@@ -34,6 +34,7 @@ struct mz_policy {
     const ist_ClientTLSSettings *tls;
     const ist_TrafficPolicy_ProxyProtocol *proxy_protocol;
     const ist_TrafficPolicy_RetryBudget *retry_budget;
+    const ist_ClientTLSSettings *endpoint_tls; /* what endpoints are told by: of the port where that says any, else of all */
 };
 struct mz_policy mz_rule_policy(const struct mz_rule *r, const ist_Subset *subset, uint16_t port); /* r, subset may be NULL */
 #endif

@@ -117,8 +117,8 @@ static void test_ports(void **state)
         "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: demo}\nspec: {ports: "
         "[{port: 80}]}\n" RULE(
             "a", "demo",
-            "host: web, trafficPolicy: {loadBalancer: {simple: RANDOM}, outlierDetection: "
-            "{interval: 1s}, "
+            "host: web, trafficPolicy: {tls: {mode: DISABLE}, loadBalancer: {simple: RANDOM}, "
+            "outlierDetection: {interval: 1s}, "
             "portLevelSettings: [{port: {number: 80}, loadBalancer: {simple: ROUND_ROBIN}}]}, "
             "subsets: [{name: s, trafficPolicy: {outlierDetection: {interval: 2s}}}]");
     struct mz_model *m = double_model(mz_str_c(text));
@@ -127,6 +127,7 @@ static void test_ports(void **state)
     assert_true(p.outlier && p.lb->simple == ist_LoadBalancerSettings_SimpleLB_RANDOM);
     p = mz_rule_policy(r, NULL, 80); /* what is said for a port stands alone */
     assert_true(!p.outlier && p.lb->simple == ist_LoadBalancerSettings_SimpleLB_ROUND_ROBIN);
+    assert_true(!p.tls && p.endpoint_tls->mode == ist_ClientTLSSettings_TLSmode_DISABLE);
     p = mz_rule_policy(r, mz_rule_subset(r, MZ_STR("s")), 80);
     assert_int_equal(p.outlier->interval->seconds, 2);
     assert_int_equal(p.lb->simple, ist_LoadBalancerSettings_SimpleLB_ROUND_ROBIN);

@@ -311,9 +311,12 @@ void tr_cluster_balancer(struct tr_cluster *c)
         { ist_LoadBalancerSettings_SimpleLB_PASSTHROUGH, pb_Cluster_LbPolicy_CLUSTER_PROVIDED },
     };
     const ist_LoadBalancerSettings *lb = c->policy.lb;
-    if (c->v->t->features.redis && c->port && c->port->protocol == MZ_PROTOCOL_REDIS &&
-        c->m->type != pb_Cluster_DiscoveryType_ORIGINAL_DST) {
-        by_locality(c);
+    by_locality(c);
+    if (c->m->type == pb_Cluster_DiscoveryType_ORIGINAL_DST) { /* the client has chosen */
+        c->m->lb_policy = pb_Cluster_LbPolicy_CLUSTER_PROVIDED;
+        return;
+    }
+    if (c->v->t->features.redis && c->port && c->port->protocol == MZ_PROTOCOL_REDIS) {
         c->m->lb_policy = pb_Cluster_LbPolicy_MAGLEV; /* each key has its place */
         return;
     }
@@ -326,9 +329,6 @@ void tr_cluster_balancer(struct tr_cluster *c)
         hashing(c, lb->consistent_hash);
     if (lb && (lb->warmup || lb->warmup_duration_secs))
         warm_up(c, lb);
-    by_locality(c);
     if (c->m->lb_policy == pb_Cluster_LbPolicy_CLUSTER_PROVIDED)
         c->m->type = pb_Cluster_DiscoveryType_ORIGINAL_DST;
-    if (c->m->type == pb_Cluster_DiscoveryType_ORIGINAL_DST)
-        c->m->lb_policy = pb_Cluster_LbPolicy_CLUSTER_PROVIDED;
 }

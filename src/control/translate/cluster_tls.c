@@ -1,4 +1,6 @@
 /* TLS towards upstreams: mutual TLS of the mesh where the endpoint has a proxy before it, plain where not (C10). */
+#include <stdlib.h>
+
 #include "control/translate/mesh.h"
 
 static pb_SdsSecretConfig *secret(struct tr_cluster *c, const char *name)
@@ -9,18 +11,54 @@ static pb_SdsSecretConfig *secret(struct tr_cluster *c, const char *name)
     return s;
 }
 
+static void expect(struct tr_cluster *c, pb_CertificateValidationContext *m, char *exact)
+{
+    pb_StringMatcher *s = TR_NEW(c->a, StringMatcher);
+    s->match_pattern_case = pb_StringMatcher_MATCH_PATTERN_EXACT;
+    s->exact = exact;
+    TR_ADD(c->a, m, match_subject_alt_names) = s;
+}
+
+/* The account, by the name of each of the mesh's trust domains: "spiffe://domain/ns/demo/sa/web". */
+static void expect_account(struct tr_cluster *c, pb_CertificateValidationContext *m,
+                           struct mz_str account)
+{
+    const struct mz_str scheme = MZ_STR("spiffe://");
+    const struct mz_str id =
+        mz_str_skip(account, mz_str_starts(account, scheme) ? scheme.n : account.n);
+    const ptrdiff_t slash = mz_str_chr(id, '/');
+    struct mz_str domain;
+    expect(c, m, tr_text(c->a, account));
+    for (size_t i = 1; slash > 0 && mz_mesh_trust_domain(&c->v->model->mesh, i, &domain); i++)
+        if (mz_str_starts(mz_str_skip(id, (size_t)slash), MZ_STR("/ns/")))
+            expect(c, m,
+                   TR_PRINTF(c->a, "spiffe://%.*s%.*s", MZ_STR_ARG(domain),
+                             MZ_STR_ARG(mz_str_skip(id, (size_t)slash))));
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    const pb_StringMatcher *const *x = a, *const *y = b;
+    return strcmp((*x)->exact, (*y)->exact);
+}
+
+static void expect_accounts(struct tr_cluster *c, pb_CertificateValidationContext *m)
+{
+    for (size_t i = 0; i < c->service->accounts_n; i++)
+        expect_account(c, m, c->service->accounts[i]);
+    if (m->n_match_subject_alt_names)
+        qsort(m->match_subject_alt_names, m->n_match_subject_alt_names,
+              sizeof(*m->match_subject_alt_names), compare_names);
+}
+
 static pb_CertificateValidationContext *accounts(struct tr_cluster *c)
 {
     pb_CertificateValidationContext *m = TR_NEW(c->a, CertificateValidationContext);
     const ist_ClientTLSSettings *own = c->policy.tls;
-    const bool named = own && own->n_subject_alt_names;
-    for (size_t i = 0; i < (named ? own->n_subject_alt_names : c->service->accounts_n); i++) {
-        pb_StringMatcher *s = TR_NEW(c->a, StringMatcher);
-        s->match_pattern_case = pb_StringMatcher_MATCH_PATTERN_EXACT;
-        s->exact =
-            tr_text(c->a, named ? mz_str_c(own->subject_alt_names[i]) : c->service->accounts[i]);
-        TR_ADD(c->a, m, match_subject_alt_names) = s;
-    }
+    for (size_t i = 0; own && i < own->n_subject_alt_names; i++)
+        expect(c, m, own->subject_alt_names[i]);
+    if (!m->n_match_subject_alt_names)
+        expect_accounts(c, m);
     return m;
 }
 
@@ -136,7 +174,9 @@ static bool by_itself(const struct tr_cluster *c)
     if (c->service->external || !mz_bool_or(mesh->enable_auto_mtls, true) ||
         mz_model_mtls_of_namespace(c->v->model, c->service->ns) == MZ_MTLS_DISABLE)
         return false;
-    return c->m->type != pb_Cluster_DiscoveryType_ORIGINAL_DST || all_take_it(c->endpoints);
+    return (c->service->resolution != MZ_RESOLVE_PASSTHROUGH &&
+            c->m->type != pb_Cluster_DiscoveryType_ORIGINAL_DST) ||
+           all_take_it(c->endpoints);
 }
 
 /* ---- TLS that a DestinationRule describes: outside of the mesh ---- */
@@ -170,13 +210,10 @@ static void outer_root(struct tr_cluster *c, const ist_ClientTLSSettings *t, pb_
         return;
     }
     pb_CertificateValidationContext *names = TR_NEW(c->a, CertificateValidationContext);
-    const bool named = t->n_subject_alt_names || !c->service->entry;
-    for (size_t i = 0; i < (named ? t->n_subject_alt_names : c->service->accounts_n); i++) {
-        pb_StringMatcher *s = TR_NEW(c->a, StringMatcher);
-        s->match_pattern_case = pb_StringMatcher_MATCH_PATTERN_EXACT;
-        s->exact = named ? t->subject_alt_names[i] : tr_text(c->a, c->service->accounts[i]);
-        TR_ADD(c->a, names, match_subject_alt_names) = s;
-    }
+    for (size_t i = 0; i < t->n_subject_alt_names; i++)
+        expect(c, names, t->subject_alt_names[i]);
+    if (!t->n_subject_alt_names && c->service->entry)
+        expect_accounts(c, names);
     if (t->ca_crl[0] && !t->credential_name[0]) {
         names->crl = TR_NEW(c->a, DataSource);
         names->crl->specifier_case = pb_DataSource_SPECIFIER_FILENAME;
@@ -252,6 +289,14 @@ static pb_TransportSocket *behind_proxy_protocol(struct tr_cluster *c, pb_Transp
     return tr_transport_socket(c->a, "envoy.transport_sockets.upstream_proxy_protocol", m);
 }
 
+static pb_TransportSocket *plain(struct tr_cluster *c)
+{
+    pb_TransportSocket *s = TR_NEW(c->a, TransportSocket);
+    *s = *(const pb_TransportSocket *)TR_PIECE(c->v, RAW_BUFFER);
+    s->name = TR_CONST("raw_buffer");
+    return s;
+}
+
 /* In front of whatever is spoken, with endpoints that take mutual TLS and with those that do not. */
 static void put_proxy_protocol(struct tr_cluster *c)
 {
@@ -262,8 +307,8 @@ static void put_proxy_protocol(struct tr_cluster *c)
         m->transport_socket_matches[i]->transport_socket =
             behind_proxy_protocol(c, m->transport_socket_matches[i]->transport_socket);
     if (m->transport_socket || !m->n_transport_socket_matches)
-        m->transport_socket = behind_proxy_protocol(
-            c, m->transport_socket ? m->transport_socket : TR_PIECE(c->v, RAW_BUFFER));
+        m->transport_socket =
+            behind_proxy_protocol(c, m->transport_socket ? m->transport_socket : plain(c));
 }
 
 void tr_cluster_tls(struct tr_cluster *c)

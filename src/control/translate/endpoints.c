@@ -25,8 +25,8 @@ static bool takes_mtls(const struct mz_view *v, const struct mz_endpoint *e,
                        const struct mz_policy *p)
 {
     const struct mz_workload *w = e->workload;
-    if (p && p->tls)
-        return w && w->mtls && p->tls->mode == ist_ClientTLSSettings_TLSmode_ISTIO_MUTUAL;
+    if (p && p->endpoint_tls)
+        return w && w->mtls && p->endpoint_tls->mode == ist_ClientTLSSettings_TLSmode_ISTIO_MUTUAL;
     return w && w->mtls && mz_model_mtls(v->model, w->ns, w->labels, e->port) != MZ_MTLS_DISABLE;
 }
 
@@ -281,7 +281,7 @@ struct mz_out *tr_endpoints(struct mz_view *v, struct mz_str name)
     mz_key_u64(&k, v->model->mesh.hash);
     mz_key_u64(&k, v->model->mtls_hash);
     mz_key_u64(&k, r && (subset || near) ? r->hash : 0);
-    mz_key_u64(&k, policy.tls ? 1 + (uint64_t)policy.tls->mode : 0);
+    mz_key_u64(&k, policy.endpoint_tls ? 1 + (uint64_t)policy.endpoint_tls->mode : 0);
     mz_key_u64(&k, s ? s->distribution : 0);
     mz_key_u64(&k, s ? mz_label_get(s->labels, MZ_SESSION_LABEL).n != 0 : 0);
     if (e && e->node_local)

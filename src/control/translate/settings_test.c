@@ -112,6 +112,12 @@ static const char *ask(const char *mesh, const char *documents, const char *node
     "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v, "          \
     "namespace: demo}\n"                                                                           \
     "spec: {hosts: ['*'], gateways: [g], http: [{route: [{destination: {host: web}}]}]}\n"
+#define HEADLESS                                                                                   \
+    "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: demo}\nspec: {clusterIP: "    \
+    "None, selector: {app: none}, ports: [{name: http, port: 80}]}\n"
+#define BALANCED(how)                                                                              \
+    "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: web, "       \
+    "namespace: demo}\nspec: {host: web, trafficPolicy: {loadBalancer: " how "}}\n"
 #define TCP_SERVER(mode)                                                                           \
     "---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g, namespace: "      \
     "demo}\nspec: {selector: {app: gate}, servers: [{hosts: ['*'], port: {number: 9000, name: "    \
@@ -230,6 +236,26 @@ static const struct {
       NULL },
     { RESOLVES(""), WEB LEAVES("mode: ALLOW_ANY"), NODE, L, "virtualOutbound", "PassthroughCluster",
       "allow_any_dynamic_dns" },
+    /* accounts by the names of all trust domains of the mesh */
+    { "trustDomainAliases: [old]",
+      "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: m, namespace: "
+      "demo}\n"
+      "spec: {hosts: [m.example.com], location: MESH_INTERNAL, resolution: STATIC, "
+      "subjectAltNames: ['spiffe://cluster.local/ns/demo/sa/m', other], ports: [{number: 80, name: "
+      "p, protocol: TCP}], endpoints: [{address: 10.7.0.1}]}\n",
+      NODE, C, "outbound|80||m.example.com",
+      "[{\"exact\":\"other\"},{\"exact\":\"spiffe://cluster.local/ns/demo/sa/"
+      "m\"},{\"exact\":\"spiffe://old/ns/"
+      "demo/sa/m\"}]",
+      NULL },
+    /* nobody is there who could take mutual TLS, at gateways, too */
+    { "", HEADLESS, GATEWAY, C, OUT, "\"type\":\"EDS\"", "tlsMode-istio" },
+    { "", HEADLESS BALANCED("{consistentHash: {useSourceIp: true}}"), NODE, C, OUT,
+      "\"lb_policy\":\"CLUSTER_PROVIDED\"", "ring_hash" },
+    { "", HEADLESS BALANCED("{simple: ROUND_ROBIN, warmup: {duration: 9s}}"), NODE, C, OUT,
+      "\"lb_policy\":\"CLUSTER_PROVIDED\"", "slow_start" },
+    { "enableAutoMtls: false", RULE("trafficPolicy: {proxyProtocol: {version: V1}}"), NODE, C, OUT,
+      "\"transport_socket\":{\"name\":\"raw_buffer\"", NULL },
     /* of two ports of one number that of TCP has the cluster, wherever it stands */
     { "",
       "apiVersion: v1\nkind: Service\nmetadata: {name: dns, namespace: demo}\nspec: {clusterIP: "
