@@ -253,6 +253,18 @@ static void add_addresses(struct model_draft *d, struct mz_service *s,
             v[s->addresses_n++] = more->addresses[i];
 }
 
+/* Its endpoints may be those of any of them; sorted and told apart when all are known. */
+static void add_accounts(struct model_draft *d, struct mz_service *s, const struct mz_service *more)
+{
+    struct mz_str *v = mz_arena_alloc(d->m->arena, (s->accounts_n + more->accounts_n) * sizeof(*v));
+    for (size_t i = 0; i < s->accounts_n; i++)
+        v[i] = s->accounts[i];
+    for (size_t i = 0; i < more->accounts_n; i++)
+        v[s->accounts_n + i] = more->accounts[i];
+    s->accounts = v;
+    s->accounts_n += more->accounts_n;
+}
+
 static void join(struct model_draft *d, struct joined *j, const struct mz_service *s,
                  struct model_gathered *g)
 {
@@ -272,8 +284,10 @@ static void join(struct model_draft *d, struct joined *j, const struct mz_servic
                 model_gather_put(j->g, at, g->ports[i].v[k]);
         mz_vec_free(&g->ports[i], MZ_MEM_CONFIG);
     }
-    if (grows)
+    if (grows) {
         add_addresses(d, j->s, s);
+        add_accounts(d, j->s, s);
+    }
     j->s->hash = mz_xxh64(&s->hash, sizeof(s->hash), j->s->hash);
 }
 

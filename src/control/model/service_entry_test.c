@@ -133,11 +133,12 @@ static void test_one_host(void **state)
 #define HAS(name, address)                                                                         \
     ENTRY(name, "demo",                                                                            \
           "{hosts: [h.example.com], resolution: STATIC, addresses: [" address                      \
-          "], ports: [{number: 80, name: p, protocol: TCP}]}")
+          "], subjectAltNames: [" name "], ports: [{number: 80, name: p, protocol: TCP}]}")
     m = build(HAS("a", "9.9.9.1") HAS("b", "9.9.9.2, 9.9.9.1"));
     s = service(m, "h.example.com");
     assert_int_equal(s->addresses_n, 2);
     assert_str(s->addresses[1], "9.9.9.2");
+    assert_int_equal(s->accounts_n, 2);
     mz_model_unref(m);
 }
 

@@ -277,7 +277,7 @@ static void outbound(struct mz_view *v, const struct mz_service *s, const struct
     mz_key_str(&k, mz_str_c(subset ? subset->name : ""));
     mz_key_u64(&k, s->hash);
     mz_key_u64(&k, r ? r->hash : 0);
-    if (by_name(s) ||
+    if (by_name(s) || s->resolution == MZ_RESOLVE_PASSTHROUGH ||
         dials_itself(v, s,
                      mz_rule_policy(r, subset, p->port).lb)) /* TLS follows from who is there */
         mz_key_u64(&k, mz_model_endpoints(v->model, p)->hash);

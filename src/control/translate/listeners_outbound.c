@@ -127,6 +127,22 @@ static struct texts texts_of(struct mz_arena *a, char *const *v, size_t n)
     return (struct texts){ own, n };
 }
 
+/* Its host, and all names of those that mean it. */
+static struct texts names_in_tls(struct plan *pl, const struct mz_service *s)
+{
+    struct texts all = one_text(pl->a, s->host);
+    for (size_t i = 0; i < s->aliases_n; i++) {
+        size_t n;
+        char *const *more = tr_names_of(pl->v, pl->a, s->aliases[i], &n);
+        struct mz_str *v = mz_arena_alloc(pl->a, (all.n + n) * sizeof(*v));
+        memcpy(v, all.v, all.n * sizeof(*v));
+        for (size_t k = 0; k < n; k++)
+            v[all.n + k] = mz_str_c(more[k]);
+        all = (struct texts){ v, all.n + n };
+    }
+    return all;
+}
+
 static struct chain tcp_chain(struct plan *pl, const struct mz_service *s, const struct mz_port *p,
                               struct mz_str address, struct mz_str range)
 {
@@ -135,7 +151,7 @@ static struct chain tcp_chain(struct plan *pl, const struct mz_service *s, const
     const struct mz_rule *r = tr_rule(pl->v, s);
     const bool dynamic = s->resolution == MZ_RESOLVE_DYNAMIC;
     const bool named = is_tls(p) && (any || range.n || dynamic);
-    struct chain c = { .snis = one_text(pl->a, named ? s->host : MZ_STR("")),
+    struct chain c = { .snis = named ? names_in_tls(pl, s) : (struct texts){ 0 },
                        .ranges = one_text(pl->a, range) };
     c.tcp.cluster = tr_cluster_name(pl->a, "outbound", port, MZ_STR(""), s->host);
     c.tcp.protocol = p->protocol;

@@ -161,7 +161,9 @@ static void patch_manager(const struct patcher *x, const pb_Listener *l, const p
                        d, &m, &err))
         return;
     pb_HttpConnectionManager *h = (pb_HttpConnectionManager *)m;
-    if (h->route_specifier_case == pb_HttpConnectionManager_ROUTE_SPECIFIER_ROUTE_CONFIG)
+    if (h->route_specifier_case == pb_HttpConnectionManager_ROUTE_SPECIFIER_ROUTE_CONFIG &&
+        l->traffic_direction ==
+            pb_TrafficDirection_INBOUND) /* others are patched by name, or not at all */
         patch_routes(x, h->route_config);
     patch_http_filters(x, l, c, f, h);
     f->typed_config = tr_any(x->a, h);

@@ -121,6 +121,17 @@ static void add_names(struct naming *n, const struct mz_view *v, struct mz_str h
     add_short(n, v, host, prefix);
 }
 
+char *const *tr_names_of(struct mz_view *v, struct mz_arena *a, struct mz_str host, size_t *out_n)
+{
+    struct mz_map taken;
+    struct naming n = { .a = a, .h = TR_NEW(a, VirtualHost), .taken = &taken };
+    mz_map_init(&taken, MZ_MEM_XDS);
+    add_names(&n, v, host, MZ_STR(""));
+    mz_map_fini(&taken);
+    *out_n = n.h->n_domains;
+    return n.h->domains;
+}
+
 static bool is_imported(const struct mz_view *v, const struct mz_service *s, uint16_t port,
                         struct mz_str alias)
 {

@@ -248,6 +248,19 @@ static const struct {
       "m\"},{\"exact\":\"spiffe://old/ns/"
       "demo/sa/m\"}]",
       NULL },
+    /* clients may ask in TLS by the names of an ExternalName, too */
+    { "",
+      "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: m, namespace: "
+      "demo}\n"
+      "spec: {hosts: [m.example.com], resolution: DNS, ports: [{number: 443, name: p, protocol: "
+      "TLS}]}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: m, namespace: demo}\nspec: "
+      "{type: "
+      "ExternalName, externalName: m.example.com}\n",
+      NODE, L, "0.0.0.0_443",
+      "\"server_names\":[\"m.example.com\",\"m.demo.svc.cluster.local\",\"m.demo.svc.cluster.local."
+      "\",\"m\",\"m."
+      "demo.svc\",\"m.demo\"]",
+      NULL },
     /* nobody is there who could take mutual TLS, at gateways, too */
     { "", HEADLESS, GATEWAY, C, OUT, "\"type\":\"EDS\"", "tlsMode-istio" },
     { "", HEADLESS BALANCED("{consistentHash: {useSourceIp: true}}"), NODE, C, OUT,

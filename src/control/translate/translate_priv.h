@@ -147,6 +147,8 @@ struct mz_out *tr_routes(struct mz_view *v, struct mz_str name); /* NULL: not a 
 bool tr_can_dial(const struct mz_view *v, struct mz_str address); /* the proxy has an address of its family */
 struct mz_str tr_wildcard(const struct mz_proxy *p); /* "0.0.0.0", or "::" where there is only IPv6 */
 void tr_other_wildcard(const struct mz_view *v, struct mz_arena *a, pb_Listener *m, uint32_t port); /* beside it, of proxies with both families */
+/* What a client may write to mean @host, itself among it. */
+char *const *tr_names_of(struct mz_view *v, struct mz_arena *a, struct mz_str host, size_t *out_n);
 pb_VirtualHost *tr_everything_else(struct mz_view *v, struct mz_arena *a); /* what no service is meant by */
 /* Routes of 15006 to the port of @t; NULL: to any other port. */
 pb_RouteConfiguration *tr_inbound_routes(struct mz_view *v, struct mz_arena *a, char *cluster, const struct mz_target *t);

@@ -270,6 +270,45 @@ static void test_headless(void **state)
     }
 }
 
+static bool has_text(struct mz_outs *o, const char *name, const char *text)
+{
+    mz_vec_foreach (it, &o->v)
+        if (mz_str_eq((*it)->name, mz_str_c(name)))
+            return memmem((*it)->bytes.p, (*it)->bytes.n, text, strlen(text)) != NULL;
+    fail_msg("no %s", name);
+    return false;
+}
+
+/* Whether a headless service takes mutual TLS follows from who is there, for gateways, too. */
+static void test_headless_tls(void **state)
+{
+    (void)state;
+    static const char pod[] =
+        SERVICE("h", "demo", "None",
+                "{name: tcp, port: 90}") "---\napiVersion: v1\nkind: Pod\nmetadata: {name: p, "
+                                         "namespace: demo, labels: "
+                                         "{security.istio.io/tlsMode: istio}}\nspec: "
+                                         "{serviceAccountName: a}\nstatus: {podIP: "
+                                         "10.1.0.8, conditions: [{type: Ready, status: 'True'}]}\n"
+                                         "---\napiVersion: discovery.k8s.io/v1\nkind: "
+                                         "EndpointSlice\nmetadata: {name: h-1, "
+                                         "namespace: demo, labels: {kubernetes.io/service-name: "
+                                         "h}}\nendpoints: [{addresses: "
+                                         "[10.1.0.8], targetRef: {kind: Pod, name: p, namespace: "
+                                         "demo}}]\nports: [{name: tcp, port: "
+                                         "90}]\n";
+    const char *const documents[] = { SERVICE("h", "demo", "None", "{name: tcp, port: 90}"), pod };
+    for (size_t i = 0; i < MZ_COUNT(documents); i++) {
+        const struct mz_model *before = t.model;
+        struct mz_outs o = { 0 };
+        use(documents[i]);
+        mz_model_unref(before);
+        ask("id: router~10.1.0.1~gw.demo~demo.svc.cluster.local", MZ_XDS_CLUSTER, NULL, &o);
+        assert_int_equal(has_text(&o, "outbound|90||h.demo.svc.cluster.local", "tlsMode-istio"), i);
+        mz_outs_fini(&o);
+    }
+}
+
 static void remember(struct mz_cache *c, unsigned first, unsigned n, struct mz_out *o)
 {
     for (unsigned i = 0; i < n; i++) {
@@ -354,6 +393,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_names, up, down),
         cmocka_unit_test_setup_teardown(test_sharing, up, down),
         cmocka_unit_test_setup_teardown(test_headless, up, down),
+        cmocka_unit_test_setup_teardown(test_headless_tls, up, down),
         cmocka_unit_test_setup_teardown(test_aging, up, down),
         cmocka_unit_test_setup_teardown(test_registry_only, up, down),
         cmocka_unit_test_setup_teardown(test_stock, up, down),
