@@ -418,7 +418,7 @@ bool mz_msg_from_tree(struct mz_proto_ctx *ctx, const struct mz_node *tree,
                       struct mz_err *err)
 {
     struct walk w = {
-        .ctx = ctx, .arena = ctx->arena, .scratch = mz_arena_create(MZ_MEM_CONFIG), .err = err
+        .ctx = ctx, .arena = ctx->arena, .scratch = mz_arena_create(MZ_MEM_STREAM), .err = err
     };
     ProtobufCMessage *m = message_new(ctx->arena, d);
     bool ok = message_read(&w, tree, m) && (ctx->partial || validate_at(NULL, m, err));

@@ -18,8 +18,8 @@ def patient(timeout):
     return timeout * PATIENCE if timeout >= 2 else timeout
 
 
-def until(condition, timeout=5.0, what="condition"):
-    """Calls condition() until it is true and returns its value; AssertionError with the last value after timeout."""
+def until(condition, timeout=5.0, what="condition", longest=0.05):
+    """Calls condition() until it is true and returns its value; AssertionError with the last value after timeout. @longest: pause between."""
     end, pause = time.monotonic() + patient(timeout), 0.002
     while True:
         value = condition()
@@ -28,7 +28,7 @@ def until(condition, timeout=5.0, what="condition"):
         if time.monotonic() > end:
             raise AssertionError(f"waited {timeout} s for {what() if callable(what) else what}; last value {value!r}")
         time.sleep(pause)
-        pause = min(pause * 1.5, 0.05)
+        pause = min(pause * 1.5, longest)
 
 
 _given = set()

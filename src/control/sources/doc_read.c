@@ -265,7 +265,9 @@ static void read_tree(struct at *at, const struct mz_node *doc)
 void mz_doc_read_part(const struct mz_doc_reader *r, struct mz_str text, enum mz_text_form form,
                       uint32_t line0)
 {
-    struct at at = { r, mz_arena_create(MZ_MEM_CONFIG), line0 + 1, MZ_STR("") };
+    enum { FEW = 16384 }; /* bytes: what blocks of the thread's free list are for */
+    const enum mz_mem mem = text.n <= FEW ? MZ_MEM_STREAM : MZ_MEM_CONFIG;
+    struct at at = { r, mz_arena_create(mem), line0 + 1, MZ_STR("") };
     struct mz_err err = { .path = "", .msg = "" };
     const struct mz_node *doc = form == MZ_TEXT_JSON
                                     ? mz_tree_read(at.arena, text, form, &err)
