@@ -217,6 +217,12 @@ static pb_HealthStatusSet *while_it_ends(struct mz_arena *a)
     return m;
 }
 
+static bool is_own_tls(const ist_ClientTLSSettings *t)
+{
+    return t && (t->mode == ist_ClientTLSSettings_TLSmode_SIMPLE ||
+                 t->mode == ist_ClientTLSSettings_TLSmode_MUTUAL);
+}
+
 /* NULL: it would have no endpoint that could ever be found. */
 static struct mz_out *build_outbound(struct mz_view *v, const struct mz_service *s,
                                      const struct mz_port *p, const struct mz_rule *r,
@@ -241,8 +247,7 @@ static struct mz_out *build_outbound(struct mz_view *v, const struct mz_service 
     c.m->common_lb_config->healthy_panic_threshold = TR_NEW(c.a, Percent); /* 0: no panic */
     if (!sni && !subset && keeps_sessions(s))
         c.m->common_lb_config->override_host_status = while_it_ends(c.a);
-    if (!sni || mz_protocol_is_http2(p->protocol))
-        protocol(&c, p->protocol);
+    protocol(&c, p->protocol);
     tr_cluster_pool(&c);
     tr_cluster_outlier(&c);
     if (!dynamic) {
@@ -253,9 +258,14 @@ static struct mz_out *build_outbound(struct mz_view *v, const struct mz_service 
         name_rule(&c, r);
     if (c.m->type == pb_Cluster_DiscoveryType_EDS)
         by_endpoints(&c);
-    const bool any = look_up(&c);
+    if (sni && c.m->type != pb_Cluster_DiscoveryType_EDS)
+        c.endpoints = tr_with_mtls(v, c.a, c.endpoints, &c.policy);
+    const bool any = look_up(&c) || sni;
     if (!sni)
         tr_cluster_tls(&c); /* else it is the client's */
+    else if (is_own_tls(c.policy.tls))
+        tr_struct_text(c.a, tr_metadata(c.a, &c.m->metadata, "istio"), "alpn_override",
+                       MZ_STR("false"));
     exchange_metadata(&c);
     if (s->external && s->entry && !subset)
         tr_struct_bool(c.a, tr_metadata(c.a, &c.m->metadata, "istio"), "external", true);
@@ -354,10 +364,7 @@ static const ist_ConnectionPoolSettings *inbound_pool(const struct mz_view *v, s
         return i->listener->connection_pool;
     if (s && s->spec->inbound_connection_pool)
         return s->spec->inbound_connection_pool;
-    return service
-               ? mz_rule_policy(mz_model_rule(v->model, v->proxy->ns, service), NULL, t->port->port)
-                     .pool
-               : NULL;
+    return service ? mz_rule_policy(tr_inbound_rule(v, service), NULL, t->port->port).pool : NULL;
 }
 
 /* To the application where a Sidecar says that it is. */

@@ -234,8 +234,8 @@ pb_ClusterLoadAssignment *tr_assignment(const struct mz_view *v, struct mz_arena
 }
 
 /* Whoever is named by its server name takes mutual TLS of the mesh and nothing else. */
-static const struct mz_endpoints *with_mtls(const struct mz_view *view, struct mz_arena *a,
-                                            const struct mz_endpoints *e, const struct mz_policy *p)
+const struct mz_endpoints *tr_with_mtls(const struct mz_view *view, struct mz_arena *a,
+                                        const struct mz_endpoints *e, const struct mz_policy *p)
 {
     struct mz_endpoints *own = mz_arena_new0(a, struct mz_endpoints);
     struct mz_endpoint *v = mz_arena_alloc(a, e->n * sizeof(*v));
@@ -253,7 +253,7 @@ static struct mz_out *build(struct mz_view *v, struct mz_str name, const struct 
                             const struct mz_policy *policy, bool sni)
 {
     struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
-    e = e && sni ? with_mtls(v, a, e, policy) : e;
+    e = e && sni ? tr_with_mtls(v, a, e, policy) : e;
     struct mz_out *o = mz_out_create(name, &tr_assignment(v, a, name, s, e, subset, policy)->base);
     mz_arena_destroy(a);
     return o;

@@ -21,7 +21,7 @@ static uint64_t add_labels(uint64_t h, struct mz_labels l)
 
 static uint64_t add_target(const struct mz_view *v, uint64_t h, const struct mz_target *t)
 {
-    const struct mz_rule *r = mz_model_rule(v->model, v->proxy->ns, t->service); /* of its pool */
+    const struct mz_rule *r = tr_inbound_rule(v, t->service); /* of its pool */
     h = add_str(add_str(add(h, t->service->hash), t->service->ns), t->service->host);
     h = add(add(h, (uint64_t)(t->port - t->service->ports)), t->number);
     return add(h, r ? r->hash : 0);

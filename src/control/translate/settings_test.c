@@ -248,6 +248,24 @@ static const struct {
       "m\"},{\"exact\":\"spiffe://old/ns/"
       "demo/sa/m\"}]",
       NULL },
+    /* clusters that clients of the mesh ask for by server name: all that rules say, but for TLS */
+    { "h2UpgradePolicy: UPGRADE", WEB TCP_SERVER("AUTO_PASSTHROUGH"), GATEWAY, C,
+      "outbound_.80_._.web.demo.svc.cluster.local", "\"http2_protocol_options\":{}", NULL },
+    { "", RULE("trafficPolicy: {tls: {mode: SIMPLE}}") TCP_SERVER("AUTO_PASSTHROUGH"), GATEWAY, C,
+      "outbound_.80_._.web.demo.svc.cluster.local", "alpn_override", "transport_socket" },
+    /* what comes is limited by the rule of a service that the workload could call, too */
+    { "", RULE("trafficPolicy: {connectionPool: {tcp: {maxConnections: 7}}}"), NODE, C,
+      "inbound|80||", "\"max_connections\":7", NULL },
+    { "",
+      RULE("trafficPolicy: {connectionPool: {tcp: {maxConnections: 7}}}") "---\napiVersion: "
+                                                                          "networking.istio.io/"
+                                                                          "v1\nkind: "
+                                                                          "Sidecar\nmetadata: "
+                                                                          "{name: s, namespace: "
+                                                                          "demo}\nspec: {egress: "
+                                                                          "[{hosts: "
+                                                                          "['other/*']}]}\n",
+      NODE, C, "inbound|80||", "inbound|80||", "\"max_connections\":7" },
     /* clients may ask in TLS by the names of an ExternalName, too */
     { "",
       "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: m, namespace: "

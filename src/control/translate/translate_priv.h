@@ -105,6 +105,11 @@ static inline size_t tr_subsets(const struct mz_service *s, const struct mz_rule
                  most = r && r->host.n && r->host.p[0] == '*' && room > MAX_OF_WILDCARD ? MAX_OF_WILDCARD : room;
     return !r ? 0 : r->subsets_n < most ? r->subsets_n : most;
 }
+/* ... for what comes to it: of services alone that it would see as a client, too. */
+static inline const struct mz_rule *tr_inbound_rule(const struct mz_view *v, const struct mz_service *s)
+{
+    return mz_map_get(&v->scope->by_host, s->host) ? mz_model_rule(v->model, v->proxy->ns, s) : NULL;
+}
 /* Shared pieces in messages that are not changed any more. */
 #define TR_PIECE(v, which) ((void *)(uintptr_t)tr_piece((v), MZ_FRAGMENT_##which))
 
@@ -131,6 +136,8 @@ void tr_clusters_outbound(struct mz_view *v, struct mz_outs *out); /* the same f
 void tr_clusters_of(struct mz_view *v, const struct mz_service *s, struct mz_outs *out); /* ... those of one service */
 void tr_clusters_own(struct mz_view *v, struct mz_outs *out);      /* of the workload itself, and what is always there */
 /* Endpoints by locality; @policy NULL or what says which are nearer and what shares they have. */
+/* Those that take mutual TLS of the mesh. */
+const struct mz_endpoints *tr_with_mtls(const struct mz_view *v, struct mz_arena *a, const struct mz_endpoints *e, const struct mz_policy *p);
 pb_ClusterLoadAssignment *tr_assignment(const struct mz_view *v, struct mz_arena *a, struct mz_str name, const struct mz_service *s, const struct mz_endpoints *e,
                                         const ist_Subset *subset, const struct mz_policy *policy);
 struct mz_out *tr_endpoints(struct mz_view *v, struct mz_str name); /* NULL: no cluster of ours has this name */
