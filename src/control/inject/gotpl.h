@@ -4,7 +4,9 @@
  * Text templates as Istio's injector takes them: Go's text/template with the functions that Istio and (of sprig) its users write. A
  * template that asks for anything else does not parse, or fails by name: nothing is guessed. Values are JSON.
  *
- * Bounded whatever is written: a text of 1 MiB, a nesting of 64, a million steps, 4 MiB of output. Pure functions; any thread.
+ * Bounded whatever is written: a text of 1 MiB, a nesting of 64 (of actions, and of lists and maps that are made), a million steps, 4 MiB of
+ * output and of any text, 64 MiB of all that is made and looked through on the way. Who goes beyond fails, and is told which it was.
+ * Pure functions; any thread.
  */
 #include <jansson.h>
 

@@ -16,11 +16,62 @@ static bool fail(struct tpl_run *r, const char *what, struct mz_str name)
                       (int)(name.n > 60 ? 60 : name.n), name.p);
 }
 
+static bool fail_work(struct tpl_run *r)
+{
+    return mz_err_set(r->err, "line %u: makes more than %d MiB of values", r->line,
+                      TPL_MAX_WORK >> 20);
+}
+
+static bool step(struct tpl_run *r)
+{
+    return ++r->steps <= TPL_MAX_STEPS ||
+           mz_err_set(r->err, "line %u: takes more than %d steps", r->line, TPL_MAX_STEPS);
+}
+
+static bool fail_depth(struct tpl_run *r)
+{
+    return mz_err_set(r->err, "line %u: is nested more than %d deep", r->line, TPL_MAX_DEPTH);
+}
+
+bool tpl_spend(struct tpl_run *r, size_t bytes)
+{
+    const size_t room = TPL_MAX_WORK > r->work ? TPL_MAX_WORK - r->work : 0;
+    r->work += bytes < TPL_MAX_WORK ? bytes : TPL_MAX_WORK;
+    return bytes <= room || fail_work(r);
+}
+
 json_t *tpl_keep(struct tpl_run *r, json_t *v)
 {
     if (v)
         (void)json_array_append_new(r->kept, v); /* only without memory */
     return v;
+}
+
+static size_t depth_of(const struct tpl_run *r, const json_t *v)
+{
+    return json_is_object(v) || json_is_array(v)
+               ? (size_t)(uintptr_t)mz_map_get(&r->depths,
+                                               (struct mz_str){ (const char *)&v, sizeof(v) })
+               : 0;
+}
+
+json_t *tpl_keep_made(struct tpl_run *r, json_t *v)
+{
+    enum { EACH = 128 }; /* what one takes, about */
+    size_t deep = 0, at;
+    const char *name;
+    json_t *one;
+    json_array_foreach(v, at, one) deep = depth_of(r, one) > deep ? depth_of(r, one) : deep;
+    json_object_foreach(v, name, one) deep = depth_of(r, one) > deep ? depth_of(r, one) : deep;
+    if (!tpl_spend(r, EACH + (json_array_size(v) + json_object_size(v)) * sizeof(void *)) ||
+        (++deep > TPL_MAX_DEPTH && !fail_depth(r))) {
+        json_decref(v);
+        return NULL;
+    }
+    (void)mz_map_put(&r->depths,
+                     mz_arena_dup(r->arena, (struct mz_str){ (const char *)&v, sizeof(v) }),
+                     (void *)(uintptr_t)deep);
+    return tpl_keep(r, v);
 }
 
 /* ---- values ---- */
@@ -50,9 +101,11 @@ static void put_str(struct mz_buf *b, struct mz_str s)
     mz_buf_append(b, s.p, s.n);
 }
 
-/* As fmt prints it. */
+/* As fmt prints it; what is more than may be is left out. */
 static void print(struct mz_buf *b, const json_t *v)
 {
+    if (mz_buf_len(b) > TPL_MAX_OUT)
+        return;
     char text[64];
     const char *name;
     json_t *one;
@@ -80,6 +133,8 @@ static void print(struct mz_buf *b, const json_t *v)
         put_str(b, MZ_STR("["));
         json_array_foreach(v, at, one)
         {
+            if (mz_buf_len(b) > TPL_MAX_OUT)
+                return;
             put_str(b, at ? MZ_STR(" ") : MZ_STR(""));
             print(b, one);
         }
@@ -90,6 +145,8 @@ static void print(struct mz_buf *b, const json_t *v)
         at = 0;
         json_object_foreach((json_t *)(uintptr_t)v, name, one)
         {
+            if (mz_buf_len(b) > TPL_MAX_OUT)
+                return;
             put_str(b, at++ ? MZ_STR(" ") : MZ_STR(""));
             put_str(b, mz_str_c(name));
             put_str(b, MZ_STR(":"));
@@ -105,9 +162,13 @@ static void print(struct mz_buf *b, const json_t *v)
 struct mz_str tpl_print(struct tpl_run *r, json_t *v)
 {
     struct mz_buf b;
+    struct mz_str s = MZ_STR("");
     mz_buf_init(&b);
     print(&b, v);
-    struct mz_str s = mz_arena_dup(r->arena, mz_buf_linearize(&b, mz_buf_len(&b)));
+    if (mz_buf_len(&b) > TPL_MAX_OUT)
+        r->work = TPL_MAX_WORK + 1;
+    else if (tpl_spend(r, 16 + mz_buf_len(&b)))
+        s = mz_arena_dup(r->arena, mz_buf_linearize(&b, mz_buf_len(&b)));
     mz_buf_fini(&b);
     return s;
 }
@@ -180,7 +241,12 @@ static json_t *call(struct tpl_run *r, struct mz_str name, json_t *const *v, siz
         (void)fail(r, "a wrong number of arguments for", name);
         return NULL;
     }
-    return f->fn(r, v, n);
+    json_t *out = f->fn(r, v, n);
+    if (out && r->work > TPL_MAX_WORK) {
+        (void)fail_work(r);
+        return NULL;
+    }
+    return out;
 }
 
 static json_t *eval_arg(struct tpl_run *r, const struct tpl_arg *a)
@@ -226,10 +292,8 @@ static json_t *shortcut(struct tpl_run *r, const struct tpl_command *c, json_t *
 
 static json_t *eval_command(struct tpl_run *r, const struct tpl_command *c, json_t *last)
 {
-    if (++r->steps > TPL_MAX_STEPS) {
-        (void)fail(r, "takes too long", MZ_STR(""));
+    if (!step(r))
         return NULL;
-    }
     if (c->v[0].kind != TPL_CALL)
         return eval_arg(r, &c->v[0]);
     if (mz_str_eq(c->v[0].text, MZ_STR("and")) || mz_str_eq(c->v[0].text, MZ_STR("or")))
@@ -265,7 +329,7 @@ static json_t *eval_value(struct tpl_run *r, const struct tpl_pipe *p)
 {
     json_t *v = NULL;
     if (++r->depth > TPL_MAX_DEPTH) {
-        (void)fail(r, "is nested too deeply", MZ_STR(""));
+        (void)fail_depth(r);
         return NULL;
     }
     for (const struct tpl_command *c = p->first; c; c = c->next) {
@@ -293,7 +357,8 @@ static enum flow run_list(struct tpl_run *r, const struct tpl_node *n);
 static bool put(struct tpl_run *r, struct mz_str s)
 {
     if (mz_buf_len(&r->out) + s.n > TPL_MAX_OUT)
-        return fail(r, "makes too much text", MZ_STR(""));
+        return mz_err_set(r->err, "line %u: makes more than %d MiB of text", r->line,
+                          TPL_MAX_OUT >> 20);
     put_str(&r->out, s);
     return true;
 }
@@ -337,6 +402,8 @@ static int compare_keys(const void *a, const void *b)
 static enum flow run_map(struct tpl_run *r, const struct tpl_node *n, json_t *v)
 {
     const size_t count = json_object_size(v);
+    if (!tpl_spend(r, count * 64)) /* its keys become values */
+        return FLOW_FAIL;
     const char **keys = mz_arena_alloc(r->arena, count * sizeof(*keys)), *key;
     json_t *value;
     size_t k = 0;
@@ -371,8 +438,7 @@ static enum flow run_range(struct tpl_run *r, const struct tpl_node *n)
         for (json_int_t i = 0; i < json_integer_value(v) && (f == FLOW_ON || f == FLOW_CONTINUE);
              i++) {
             json_t *turn = tpl_keep(r, json_integer(i));
-            f = ++r->steps > TPL_MAX_STEPS ? (fail(r, "takes too long", MZ_STR("")), FLOW_FAIL)
-                                           : run_turn(r, n, turn, turn);
+            f = step(r) ? run_turn(r, n, turn, turn) : FLOW_FAIL;
         }
         f = f == FLOW_FAIL ? f : FLOW_ON;
     } else {
@@ -413,7 +479,11 @@ static enum flow run_node(struct tpl_run *r, const struct tpl_node *n)
         return put(r, n->text) ? FLOW_ON : FLOW_FAIL;
     case TPL_ACTION:
         v = eval_pipe(r, n->pipe);
-        return v && (n->pipe->n_vars || put(r, tpl_print(r, v))) ? FLOW_ON : FLOW_FAIL;
+        if (v && !n->pipe->n_vars) {
+            const struct mz_str s = tpl_print(r, v);
+            return (r->work <= TPL_MAX_WORK || fail_work(r)) && put(r, s) ? FLOW_ON : FLOW_FAIL;
+        }
+        return v ? FLOW_ON : FLOW_FAIL;
     case TPL_RANGE:
         return run_range(r, n);
     case TPL_TEMPLATE:
@@ -431,10 +501,9 @@ static enum flow run_list(struct tpl_run *r, const struct tpl_node *n)
 {
     enum flow f = FLOW_ON;
     if (++r->depth > TPL_MAX_DEPTH)
-        return fail(r, "is nested too deeply", MZ_STR("")) ? FLOW_ON : FLOW_FAIL;
+        return fail_depth(r) ? FLOW_ON : FLOW_FAIL;
     for (; n && f == FLOW_ON; n = n->next)
-        f = ++r->steps > TPL_MAX_STEPS ? (fail(r, "takes too long", MZ_STR("")), FLOW_FAIL)
-                                       : run_node(r, n);
+        f = step(r) ? run_node(r, n) : FLOW_FAIL;
     r->depth--;
     return f;
 }
@@ -448,12 +517,14 @@ bool mz_gotpl_run(const struct mz_gotpl *t, json_t *data, struct mz_arena *a, st
     r->data = r->dot = data;
     r->err = err;
     r->kept = json_array();
+    mz_map_init(&r->depths, MZ_MEM_STREAM);
     mz_buf_init(&r->out);
     const bool ok = run_list(r, t->body) != FLOW_FAIL;
     if (ok)
         *out = mz_arena_dup(a, mz_buf_linearize(&r->out, mz_buf_len(&r->out)));
     mz_buf_fini(&r->out);
     json_decref(r->kept);
+    mz_map_fini(&r->depths);
     mz_free(MZ_MEM_STREAM, r);
     return ok;
 }

@@ -16,10 +16,44 @@ static json_t *fail(struct tpl_run *r, const char *what, json_t *at)
 
 static json_t *text(struct tpl_run *r, struct mz_str s)
 {
+    if (!tpl_spend(r, 64 + s.n))
+        return NULL;
     json_t *v = json_stringn(s.n ? s.p : "", s.n);
     if (!v)
         (void)mz_err_set(r->err, "line %u: a text is not UTF-8", r->line);
     return tpl_keep(r, v);
+}
+
+/* Frees it. NULL: it is too much. */
+static json_t *text_of(struct tpl_run *r, struct mz_buf *b)
+{
+    json_t *out = NULL;
+    if (mz_buf_len(b) > TPL_MAX_OUT)
+        (void)mz_err_set(r->err, "line %u: makes more than %d MiB of text", r->line,
+                         TPL_MAX_OUT >> 20);
+    else
+        out = text(r, mz_buf_linearize(b, mz_buf_len(b)));
+    mz_buf_fini(b);
+    return out;
+}
+
+static void put(struct mz_buf *b, struct mz_str s)
+{
+    if (mz_buf_len(b) <= TPL_MAX_OUT)
+        mz_buf_append(b, s.p, s.n);
+}
+
+static int put_dump(const char *p, size_t n, void *arg)
+{
+    put(arg, (struct mz_str){ p, n });
+    return mz_buf_len(arg) > TPL_MAX_OUT ? -1 : 0;
+}
+
+/* What shares its parts may be longer than all that was made for it. */
+static void dump(struct mz_buf *b, const json_t *v, size_t flags)
+{
+    (void)json_dump_callback(v, put_dump, b,
+                             flags | JSON_ENCODE_ANY); /* what is left out is seen */
 }
 
 static json_t *boolean(bool b)
@@ -76,6 +110,8 @@ static bool compare(json_t *a, json_t *b, int *out)
 static json_t *fn_eq(struct tpl_run *r, json_t *const *v, size_t n)
 {
     int c;
+    if (!tpl_spend(r, json_string_length(v[0])))
+        return NULL;
     for (size_t i = 1; i < n; i++) {
         if (!compare(v[0], v[i], &c))
             return fail(r, "cannot be compared with what it stands beside:", v[i]);
@@ -88,6 +124,8 @@ static json_t *fn_eq(struct tpl_run *r, json_t *const *v, size_t n)
 static json_t *order(struct tpl_run *r, json_t *const *v, int low, int high)
 {
     int c;
+    if (!tpl_spend(r, json_string_length(v[0])))
+        return NULL;
     if (json_is_boolean(v[0]) || !compare(v[0], v[1], &c))
         return fail(r, "cannot be compared with what it stands beside:", v[1]);
     c = (c > 0) - (c < 0);
@@ -181,14 +219,14 @@ static bool format_one(struct tpl_run *r, struct mz_buf *b, struct mz_str spec, 
     if (spec.n > 16)
         return false;
     if (verb == 'q') {
-        char *q = json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT | JSON_ENSURE_ASCII);
-        mz_buf_append(b, q ? q : "", q ? strlen(q) : 0);
-        free(q);
+        dump(b, v, JSON_COMPACT | JSON_ENSURE_ASCII);
         return true;
     }
     if (verb == 's' || verb == 'v' || verb == 't') {
         const struct mz_str s = tpl_print(r, v);
         (void)snprintf(form, sizeof(form), "%.*ss", (int)spec.n - 1, spec.p);
+        if (!tpl_spend(r, s.n + 1024))
+            return false;
         char *room = mz_arena_alloc(r->arena, s.n + 1024);
         for (size_t k = 1; k < spec.n - 1; k++)
             if (!strchr("-0123456789.", spec.p[k]))
@@ -252,22 +290,25 @@ FN(fn_printf)
                  format_one(r, &b, (struct mz_str){ f.p + i, end - i + 1 }, v[arg++]);
         i = end;
     }
-    json_t *out =
-        ok ? text(r, mz_buf_linearize(&b, mz_buf_len(&b))) : fail(r, "cannot be formatted:", v[0]);
+    if (ok)
+        return text_of(r, &b);
     mz_buf_fini(&b);
-    return out;
+    return r->work > TPL_MAX_WORK ? json_null()
+                                  : fail(r, "cannot be formatted (a width is 200 at most):", v[0]);
 }
 
 static json_t *print_all(struct tpl_run *r, json_t *const *v, size_t n, const char *end,
                          bool always)
 {
-    struct mz_str s = MZ_STR("");
+    struct mz_buf b;
+    mz_buf_init(&b);
     for (size_t i = 0; i < n; i++) {
-        const bool gap = i && (always || (!json_is_string(v[i]) && !json_is_string(v[i - 1])));
-        const struct mz_str one = tpl_print(r, v[i]);
-        s = mz_arena_printf(r->arena, "%.*s%s%.*s", MZ_STR_ARG(s), gap ? " " : "", MZ_STR_ARG(one));
+        if (i && (always || (!json_is_string(v[i]) && !json_is_string(v[i - 1]))))
+            put(&b, MZ_STR(" "));
+        put(&b, tpl_print(r, v[i]));
     }
-    return text(r, mz_arena_printf(r->arena, "%.*s%s", MZ_STR_ARG(s), end));
+    put(&b, mz_str_c(end));
+    return text_of(r, &b);
 }
 
 FN(fn_print)
@@ -318,27 +359,32 @@ FN(fn_ternary)
 /* As %q: what is not set is left out. */
 FN(fn_quote)
 {
-    struct mz_str s = MZ_STR("");
+    struct mz_buf b;
+    mz_buf_init(&b);
     for (size_t i = 0; i < n; i++) {
         if (json_is_null(v[i]))
             continue;
         json_t *one = json_string(tpl_print(r, v[i]).p);
-        char *q = one ? json_dumps(one, JSON_ENCODE_ANY) : NULL;
-        s = mz_arena_printf(r->arena, "%.*s%s%s", MZ_STR_ARG(s), s.n ? " " : "", q ? q : "");
-        free(q);
+        put(&b, mz_buf_len(&b) ? MZ_STR(" ") : MZ_STR(""));
+        if (one)
+            dump(&b, one, 0);
         json_decref(one);
     }
-    return text(r, s);
+    return text_of(r, &b);
 }
 
 FN(fn_squote)
 {
-    struct mz_str s = MZ_STR("");
-    for (size_t i = 0; i < n; i++)
-        if (!json_is_null(v[i]))
-            s = mz_arena_printf(r->arena, "%.*s%s'%.*s'", MZ_STR_ARG(s), s.n ? " " : "",
-                                MZ_STR_ARG(tpl_print(r, v[i])));
-    return text(r, s);
+    struct mz_buf b;
+    mz_buf_init(&b);
+    for (size_t i = 0; i < n; i++) {
+        if (json_is_null(v[i]))
+            continue;
+        put(&b, mz_buf_len(&b) ? MZ_STR(" '") : MZ_STR("'"));
+        put(&b, tpl_print(r, v[i]));
+        put(&b, MZ_STR("'"));
+    }
+    return text_of(r, &b);
 }
 
 /* @first: the first line, too. */
@@ -349,7 +395,7 @@ static json_t *indented(struct tpl_run *r, json_t *const *v, bool first, const c
     if (!integer(r, v[0], &width))
         return NULL;
     if (width < 0 || width > 1000)
-        return fail(r, "is no indentation:", v[0]);
+        return fail(r, "is no indentation of 0 to 1000:", v[0]);
     struct mz_buf b;
     mz_buf_init(&b);
     mz_buf_append(&b, front, strlen(front));
@@ -357,15 +403,12 @@ static json_t *indented(struct tpl_run *r, json_t *const *v, bool first, const c
     memset(blanks, ' ', sizeof(blanks));
     if (first)
         mz_buf_append(&b, blanks, (size_t)width);
-    for (size_t i = 0; i < s.n && mz_buf_len(&b) < TPL_MAX_OUT; i++) {
+    for (size_t i = 0; i < s.n && mz_buf_len(&b) <= TPL_MAX_OUT; i++) {
         mz_buf_append(&b, s.p + i, 1);
         if (s.p[i] == '\n')
             mz_buf_append(&b, blanks, (size_t)width);
     }
-    json_t *out = mz_buf_len(&b) < TPL_MAX_OUT ? text(r, mz_buf_linearize(&b, mz_buf_len(&b)))
-                                               : fail(r, "makes too much text:", v[0]);
-    mz_buf_fini(&b);
-    return out;
+    return text_of(r, &b);
 }
 
 FN(fn_indent) /* Istio's: the first line stands where it is written */
@@ -382,9 +425,12 @@ FN(fn_nindent)
 
 static struct mz_str trim_set(struct mz_str s, struct mz_str set)
 {
-    while (s.n && memchr(set.p, s.p[0], set.n))
+    bool is_in[256] = { false };
+    for (size_t i = 0; i < set.n; i++)
+        is_in[(unsigned char)set.p[i]] = true;
+    while (s.n && is_in[(unsigned char)s.p[0]])
         s = mz_str_skip(s, 1);
-    while (s.n && memchr(set.p, s.p[s.n - 1], set.n))
+    while (s.n && is_in[(unsigned char)s.p[s.n - 1]])
         s.n--;
     return s;
 }
@@ -493,7 +539,7 @@ FN(fn_replace)
     struct mz_str in = tpl_print(r, v[2]);
     struct mz_buf b;
     mz_buf_init(&b);
-    while (in.n && old.n && mz_buf_len(&b) < TPL_MAX_OUT) {
+    while (in.n && old.n && mz_buf_len(&b) <= TPL_MAX_OUT) {
         const char *at = memmem(in.p, in.n, old.p, old.n);
         if (!at)
             break;
@@ -501,10 +547,8 @@ FN(fn_replace)
         mz_buf_append(&b, as.p, as.n);
         in = mz_str_skip(in, (size_t)(at - in.p) + old.n);
     }
-    mz_buf_append(&b, in.p, in.n);
-    json_t *out = text(r, mz_buf_linearize(&b, mz_buf_len(&b)));
-    mz_buf_fini(&b);
-    return out;
+    put(&b, in);
+    return text_of(r, &b);
 }
 
 FN(fn_to_string)
@@ -596,14 +640,17 @@ FN(fn_list)
     json_t *l = json_array();
     for (size_t i = 0; i < n; i++)
         (void)json_array_append(l, v[i]); /* only without memory, as all here */
-    return tpl_keep(r, l);
+    return tpl_keep_made(r, l);
 }
 
+/* Not kept yet. */
 static json_t *copy_list(struct tpl_run *r, json_t *v)
 {
     if (!json_is_array(v) && !json_is_null(v))
         return fail(r, "is no list:", v);
-    return tpl_keep(r, json_is_array(v) ? json_copy(v) : json_array());
+    if (!tpl_spend(r, json_array_size(v) * sizeof(void *)))
+        return NULL;
+    return json_is_array(v) ? json_copy(v) : json_array();
 }
 
 FN(fn_append)
@@ -612,7 +659,7 @@ FN(fn_append)
     json_t *l = copy_list(r, v[0]);
     if (l)
         (void)json_array_append(l, v[1]);
-    return l;
+    return l ? tpl_keep_made(r, l) : NULL;
 }
 
 FN(fn_prepend)
@@ -621,7 +668,7 @@ FN(fn_prepend)
     json_t *l = copy_list(r, v[0]);
     if (l)
         (void)json_array_insert(l, 0, v[1]);
-    return l;
+    return l ? tpl_keep_made(r, l) : NULL;
 }
 
 FN(fn_first)
@@ -642,7 +689,26 @@ FN(fn_rest)
     json_t *l = copy_list(r, v[0]);
     if (l)
         (void)json_array_remove(l, 0);
-    return l;
+    return l ? tpl_keep_made(r, l) : NULL;
+}
+
+/* By their texts where they have parts: parts may be shared, so that comparing them takes for ever. */
+static bool same(struct tpl_run *r, json_t *a, json_t *b)
+{
+    struct mz_buf x, y;
+    if (json_typeof(a) != json_typeof(b) || (!json_is_object(a) && !json_is_array(a)))
+        return tpl_spend(r, 16 + json_string_length(a)) && json_equal(a, b);
+    mz_buf_init(&x);
+    mz_buf_init(&y);
+    dump(&x, a, JSON_SORT_KEYS | JSON_COMPACT);
+    dump(&y, b, JSON_SORT_KEYS | JSON_COMPACT);
+    const size_t cost =
+        mz_buf_len(&x) > TPL_MAX_OUT ? (size_t)TPL_MAX_WORK + 1 : mz_buf_len(&x) + mz_buf_len(&y);
+    const bool is = tpl_spend(r, cost) && mz_str_eq(mz_buf_linearize(&x, mz_buf_len(&x)),
+                                                    mz_buf_linearize(&y, mz_buf_len(&y)));
+    mz_buf_fini(&x);
+    mz_buf_fini(&y);
+    return is;
 }
 
 FN(fn_has)
@@ -650,7 +716,13 @@ FN(fn_has)
     UNUSED;
     size_t at;
     json_t *one;
-    json_array_foreach(v[1], at, one) if (json_equal(one, v[0])) return boolean(true);
+    json_array_foreach(v[1], at, one)
+    {
+        if (r->work > TPL_MAX_WORK)
+            break;
+        if (same(r, one, v[0]))
+            return boolean(true);
+    }
     return boolean(false);
 }
 
@@ -658,13 +730,18 @@ FN(fn_join)
 {
     UNUSED;
     const struct mz_str with = tpl_print(r, v[0]);
-    struct mz_str s = MZ_STR("");
+    struct mz_buf b;
     size_t at;
     json_t *one;
-    json_array_foreach(v[1], at, one) s =
-        mz_arena_printf(r->arena, "%.*s%.*s%.*s", MZ_STR_ARG(s), (int)(at ? with.n : 0), with.p,
-                        MZ_STR_ARG(tpl_print(r, one)));
-    return text(r, s);
+    mz_buf_init(&b);
+    json_array_foreach(v[1], at, one)
+    {
+        if (mz_buf_len(&b) > TPL_MAX_OUT || r->work > TPL_MAX_WORK)
+            break;
+        put(&b, at ? with : MZ_STR(""));
+        put(&b, tpl_print(r, one));
+    }
+    return text_of(r, &b);
 }
 
 FN(fn_split_list)
@@ -672,8 +749,8 @@ FN(fn_split_list)
     UNUSED;
     const struct mz_str by = tpl_print(r, v[0]);
     struct mz_str rest = tpl_print(r, v[1]);
-    json_t *l = tpl_keep(r, json_array());
-    while (by.n) {
+    json_t *l = json_array();
+    while (by.n && tpl_spend(r, 64)) {
         const char *at = memmem(rest.p, rest.n, by.p, by.n);
         const size_t len = at ? (size_t)(at - rest.p) : rest.n;
         (void)json_array_append_new(l, json_stringn(rest.p, len));
@@ -681,24 +758,24 @@ FN(fn_split_list)
             break;
         rest = mz_str_skip(rest, len + by.n);
     }
-    return l;
+    return tpl_keep_made(r, l);
 }
 
 FN(fn_dict)
 {
-    json_t *m = tpl_keep(r, json_object());
+    json_t *m = json_object();
     for (size_t i = 0; i < n; i += 2)
         (void)json_object_set(m, tpl_print(r, v[i]).p, i + 1 < n ? v[i + 1] : json_null());
-    return m;
+    return tpl_keep_made(r, m);
 }
 
 FN(fn_strdict)
 {
-    json_t *m = tpl_keep(r, json_object());
+    json_t *m = json_object();
     for (size_t i = 0; i < n; i += 2)
         (void)json_object_set_new(m, tpl_print(r, v[i]).p,
                                   json_string(i + 1 < n ? tpl_print(r, v[i + 1]).p : ""));
-    return m;
+    return tpl_keep_made(r, m);
 }
 
 FN(fn_get)
@@ -716,28 +793,30 @@ FN(fn_has_key)
 
 FN(fn_omit)
 {
-    json_t *m = tpl_keep(r, json_is_object(v[0]) ? json_copy(v[0]) : json_object());
+    if (!tpl_spend(r, json_object_size(v[0]) * 64))
+        return NULL;
+    json_t *m = json_is_object(v[0]) ? json_copy(v[0]) : json_object();
     for (size_t i = 1; i < n; i++)
         (void)json_object_del(m, tpl_print(r, v[i]).p); /* it need not be there */
-    return m;
+    return tpl_keep_made(r, m);
 }
 
 FN(fn_merge_maps)
 {
-    json_t *m = tpl_keep(r, json_object());
+    json_t *m = json_object();
     for (size_t i = 0; i < n; i++)
-        if (json_is_object(v[i]))
+        if (json_is_object(v[i]) && tpl_spend(r, json_object_size(v[i]) * 64))
             (void)json_object_update(m, v[i]);
-    return m;
+    return tpl_keep_made(r, m);
 }
 
 /* NULL: nothing is left of it. */
-static json_t *without_nil(json_t *v)
+static json_t *without_nil(struct tpl_run *r, json_t *v)
 {
     const char *key;
     json_t *one, *out;
     size_t at;
-    if (json_is_null(v))
+    if (json_is_null(v) || !tpl_spend(r, 64))
         return NULL;
     if (!json_is_object(v) && !json_is_array(v))
         return json_incref(v);
@@ -746,13 +825,13 @@ static json_t *without_nil(json_t *v)
     out = map ? json_object() : json_array();
     json_object_foreach(v, key, one)
     {
-        json_t *kept = without_nil(one);
+        json_t *kept = without_nil(r, one);
         dropped += !kept;
         (void)json_object_set_new(out, key, kept); /* not NULL */
     }
     json_array_foreach(v, at, one)
     {
-        json_t *kept = without_nil(one);
+        json_t *kept = without_nil(r, one);
         dropped += !kept;
         (void)json_array_append_new(out, kept); /* not NULL */
     }
@@ -766,8 +845,10 @@ static json_t *without_nil(json_t *v)
 FN(fn_omit_nil)
 {
     UNUSED;
-    json_t *out = without_nil(v[0]);
-    return out ? tpl_keep(r, out) : json_null();
+    json_t *out = without_nil(r, v[0]);
+    if (!out || (!json_is_object(out) && !json_is_array(out)))
+        return out ? tpl_keep(r, out) : json_null();
+    return tpl_keep_made(r, out);
 }
 
 /* ---- documents ---- */
@@ -775,10 +856,12 @@ FN(fn_omit_nil)
 /* Maps by their keys, messages and Kubernetes' types in their own order. */
 static json_t *dumped(struct tpl_run *r, json_t *v, size_t order, const char *nothing)
 {
-    char *s = v && !json_is_null(v) ? json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY | order) : NULL;
-    json_t *out = text(r, mz_str_c(s ? s : nothing));
-    free(s);
-    return out;
+    struct mz_buf b;
+    if (!v || json_is_null(v))
+        return v || r->work <= TPL_MAX_WORK ? text(r, mz_str_c(nothing)) : NULL;
+    mz_buf_init(&b);
+    dump(&b, v, JSON_COMPACT | order);
+    return text_of(r, &b);
 }
 
 FN(fn_to_json)
@@ -804,10 +887,28 @@ FN(fn_to_json_map)
     return dumped(r, fn_merge_maps(r, v, n), JSON_SORT_KEYS, "{}");
 }
 
+enum { PARSED = 8 }; /* what a byte of text becomes, about */
+
+/* By its brackets, those in texts counted, too. */
+static bool is_shallow(struct mz_str s)
+{
+    unsigned deep = 0, most = 0;
+    for (size_t i = 0; i < s.n; i++) {
+        if (s.p[i] == '[' || s.p[i] == '{')
+            most = ++deep > most ? deep : most;
+        else if ((s.p[i] == ']' || s.p[i] == '}') && deep)
+            deep--;
+    }
+    return most <= TPL_MAX_DEPTH;
+}
+
 FN(fn_from_json)
 {
     UNUSED;
-    json_t *out = json_loads(tpl_print(r, v[0]).p, JSON_DECODE_ANY, NULL);
+    const struct mz_str s = tpl_print(r, v[0]);
+    if (!tpl_spend(r, s.n * PARSED) || !is_shallow(s))
+        return r->work > TPL_MAX_WORK ? NULL : fail(r, "is nested too deeply:", v[0]);
+    json_t *out = json_loads(s.p, JSON_DECODE_ANY, NULL);
     return out ? tpl_keep(r, out) : text(r, MZ_STR("{}"));
 }
 
@@ -819,18 +920,24 @@ FN(fn_to_yaml)
         return text(r, MZ_STR("null\n"));
     if (!json_is_object(v[0]) && !json_is_array(v[0]))
         return text(r, mz_arena_printf(r->arena, "%.*s\n", MZ_STR_ARG(tpl_print(r, v[0]))));
-    char *s = json_dumps(v[0], JSON_COMPACT);
-    const struct mz_node *node =
-        s ? mz_tree_read(r->arena, mz_arena_dup(r->arena, mz_str_c(s)), MZ_TEXT_JSON, &err) : NULL;
     struct mz_buf b;
-    free(s);
+    mz_buf_init(&b);
+    dump(&b, v[0], JSON_COMPACT);
+    const bool fits = mz_buf_len(&b) <= TPL_MAX_OUT && tpl_spend(r, mz_buf_len(&b) * PARSED);
+    const struct mz_str s =
+        fits ? mz_arena_dup(r->arena, mz_buf_linearize(&b, mz_buf_len(&b))) : MZ_STR("");
+    mz_buf_fini(&b);
+    if (!fits) {
+        (void)mz_err_set(r->err, "line %u: makes more than %d MiB of text", r->line,
+                         TPL_MAX_OUT >> 20);
+        return NULL;
+    }
+    const struct mz_node *node = mz_tree_read(r->arena, s, MZ_TEXT_JSON, &err);
     if (!node)
         return fail(r, "cannot be written:", v[0]);
     mz_buf_init(&b);
     mz_show_yaml(&b, node, false);
-    json_t *out = text(r, mz_buf_linearize(&b, mz_buf_len(&b)));
-    mz_buf_fini(&b);
-    return out;
+    return text_of(r, &b);
 }
 
 /* ---- Istio's ---- */
@@ -854,24 +961,31 @@ FN(fn_exclude_inbound_port)
     UNUSED;
     const struct mz_str port = trim_set(tpl_print(r, v[0]), MZ_STR(" \t\n"));
     const struct mz_str all = tpl_print(r, v[1]);
-    struct mz_str rest = all, one, out = MZ_STR("");
+    struct mz_str rest = all, one;
+    struct mz_buf out;
     if (!port.n || mz_str_eq(port, MZ_STR("0")))
         return text(r, all);
+    mz_buf_init(&out);
     while (mz_str_split(&rest, ',', &one)) {
-        if (mz_str_eq(one, port))
+        if (mz_str_eq(one, port)) {
+            mz_buf_fini(&out);
             return text(r, all);
-        one = trim_set(one, MZ_STR(" \t\n"));
-        if (one.n)
-            out = mz_arena_printf(r->arena, "%.*s%.*s,", MZ_STR_ARG(out), MZ_STR_ARG(one));
+        }
+        one = mz_str_trim(one);
+        put(&out, one);
+        put(&out, one.n ? MZ_STR(",") : MZ_STR(""));
     }
-    return text(r, mz_arena_printf(r->arena, "%.*s%.*s", MZ_STR_ARG(out), MZ_STR_ARG(port)));
+    put(&out, port);
+    return text_of(r, &out);
 }
 
 static json_t *ports(struct tpl_run *r, json_t *containers, const char *but)
 {
-    struct mz_str out = MZ_STR("");
+    struct mz_buf out;
+    char number[32];
     size_t i, k;
     json_t *c, *p;
+    mz_buf_init(&out);
     json_array_foreach(containers, i, c)
     {
         const char *name = json_string_value(json_object_get(c, "name"));
@@ -882,12 +996,12 @@ static json_t *ports(struct tpl_run *r, json_t *containers, const char *but)
             const char *protocol = json_string_value(json_object_get(p, "protocol"));
             if (protocol && (strcmp(protocol, "UDP") == 0 || strcmp(protocol, "SCTP") == 0))
                 continue;
-            out =
-                mz_arena_printf(r->arena, "%.*s%s%lld", MZ_STR_ARG(out), out.n ? "," : "",
-                                (long long)json_integer_value(json_object_get(p, "containerPort")));
+            (void)snprintf(number, sizeof(number), "%s%lld", mz_buf_len(&out) ? "," : "",
+                           (long long)json_integer_value(json_object_get(p, "containerPort")));
+            put(&out, mz_str_c(number));
         }
     }
-    return text(r, out);
+    return text_of(r, &out);
 }
 
 FN(fn_include_inbound_ports)
@@ -907,10 +1021,10 @@ FN(fn_proto_to_json)
 {
     UNUSED;
     const char *mode = json_string_value(json_object_get(v[0], "interceptionMode"));
-    json_t *own = tpl_keep(r, json_is_object(v[0]) ? json_copy(v[0]) : json_object());
+    json_t *own = json_is_object(v[0]) ? json_copy(v[0]) : json_object();
     if (mode && strcmp(mode, "REDIRECT") == 0)
         (void)json_object_del(own, "interceptionMode");
-    return dumped(r, own, 0, "{}");
+    return dumped(r, tpl_keep_made(r, own), 0, "{}");
 }
 
 static bool enriches(const json_t *mesh)
@@ -988,6 +1102,8 @@ FN(fn_append_multus)
                 return v[0];
         return text(r, mz_arena_printf(r->arena, "%.*s, %.*s", MZ_STR_ARG(had), MZ_STR_ARG(more)));
     }
+    if (!tpl_spend(r, had.n * PARSED) || !is_shallow(had))
+        return v[0];
     json_t *all = tpl_keep(r, json_loadb(had.p, had.n, 0, NULL));
     const struct mz_str ns = { more.p, slash < 0 ? 0 : (size_t)slash },
                         name = mz_str_skip(more, (size_t)(slash + 1));

@@ -5,7 +5,7 @@
 #include "base/vec.h"
 #include "control/inject/gotpl.h"
 
-enum { TPL_MAX_TEXT = 1 << 20, TPL_MAX_DEPTH = 64, TPL_MAX_STEPS = 1000000, TPL_MAX_OUT = 4 << 20 };
+enum { TPL_MAX_TEXT = 1 << 20, TPL_MAX_DEPTH = 64, TPL_MAX_STEPS = 1000000, TPL_MAX_OUT = 4 << 20, TPL_MAX_WORK = 64 << 20 };
 
 /* ---- what a text means; everything in the template's arena ---- */
 enum tpl_arg_kind {
@@ -68,11 +68,17 @@ struct tpl_run {
     struct tpl_var vars[256];
     size_t n_vars;
     unsigned steps, depth;
+    size_t work;         /* bytes made and looked through */
+    struct mz_map depths; /* lists and maps that were made, by address: how deep they are */
     uint32_t line;
     struct mz_err *err;
 };
 json_t *tpl_keep(struct tpl_run *r, json_t *v); /* takes it; borrowed until the run ends. NULL stays NULL */
-/* A value as templates print it. */
+/* As tpl_keep(), of a list or map; NULL: it is nested too deeply. */
+json_t *tpl_keep_made(struct tpl_run *r, json_t *v);
+/* Costs @bytes more of what a run may cost. False: that is too much; whoever goes on all the same is stopped behind the function. */
+bool tpl_spend(struct tpl_run *r, size_t bytes);
+/* A value as templates print it; "" where that is too much. */
 struct mz_str tpl_print(struct tpl_run *r, json_t *v);
 bool tpl_is_true(const json_t *v);
 json_t *tpl_field(json_t *v, struct mz_str name); /* NULL: there is none */

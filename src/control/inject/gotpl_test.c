@@ -1,8 +1,10 @@
 /* Templates: what each construct and function makes, what is refused, what is bounded. */
 #include "base/test.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "control/inject/gotpl.h"
 
@@ -93,7 +95,7 @@ static const struct {
       ".Values.global.port | quote }}{{ squote `a` }}",
       "dfalse\"15020\"'a'" },
     { "{{ printf \"%s-%v-%d-%t-%q-%05d%%\" `a` 1 2 true `b` 42 }}", "a-1-2-true-\"b\"-00042%" },
-    { "{{ printf \"%d\" `a` }}", "! line 1: cannot be formatted: \"%d\"" },
+    { "{{ printf \"%d\" `a` }}", "! line 1: cannot be formatted (a width is 200 at most): \"%d\"" },
     { "a:\n  {{ toYaml .Values.global.map | indent 2 }}{{ toYaml .Values.global.map | nindent 4 }}",
       "a:\n  x:\n  - q\n  \"y\":\n    z: 1\n  \n    x:\n    - q\n    \"y\":\n      z: 1\n    " },
     { "{{ `-_a-b._` | trimAll `-_.` }}{{ trunc 2 `abc` }}{{ trunc -2 `abc` }}{{ upper `a` }}{{ "
@@ -137,9 +139,9 @@ static const struct {
     { "{{ template \"none\" . }}", "! line 1: there is no template \"none\"" },
     { "{{ len }}", "! line 1: a wrong number of arguments for \"len\"" },
     { "{{ define \"r\" }}{{ template \"r\" . }}{{ end }}{{ template \"r\" . }}",
-      "! line 1: is nested too deeply \"\"" },
-    { "{{ range 2000000 }}{{ end }}", "! line 1: takes too long \"\"" },
-    { "{{ indent 9999 `a` }}", "! line 1: is no indentation: \"9999\"" },
+      "! line 1: is nested more than 64 deep" },
+    { "{{ range 2000000 }}{{ end }}", "! line 1: takes more than 1000000 steps" },
+    { "{{ indent 9999 `a` }}", "! line 1: is no indentation of 0 to 1000: \"9999\"" },
 };
 
 static void test_cases(void **state)
@@ -157,7 +159,7 @@ static void test_bounds(void **state)
     assert_non_null(
         strstr(run("{{ $x := `0123456789abcdef0123456789abcdef` }}{{ range 200000 }}{{ $x "
                    "}}{{ end }}"),
-               "makes too much text"));
+               "makes more than 4 MiB of text"));
     char *deep = calloc(1, 3000000);
     memcpy(deep, "{{ ", 3);
     memset(deep + 3, '(', 1000);
@@ -172,11 +174,117 @@ static void test_bounds(void **state)
     free(deep);
 }
 
+#define DOUBLES(how)                                                                               \
+    "{{ $x := \"ab\" }}{{ $l := list 1 }}{{ range 100 }}" how "{{ end }}{{ len $x }}"
+#define GROWS(how)                                                                                 \
+    "{{ $x := \"ab\" }}{{ $l := list 1 }}{{ range 1000000 }}" how "{{ end }}{{ len $x }}"
+#define SHARED                                                                                     \
+    "{{ $l := list }}{{ $m := list }}{{ range 60 }}{{ $l = list $l $l }}{{ $m = list $m $m }}{{ "  \
+    "end }}"
+
+/* What a few words make of themselves. */
+static const struct {
+    const char *text, *error;
+} bombs[] = {
+    { DOUBLES("{{ $x = print $x $x }}"), "MiB of" },
+    { DOUBLES("{{ $x = printf \"%s%s\" $x $x }}"), "MiB of" },
+    { DOUBLES("{{ $x = printf \"%q%q\" $x $x }}"), "MiB of" },
+    { DOUBLES("{{ $x = quote $x $x }}"), "MiB of" },
+    { DOUBLES("{{ $x = squote $x $x }}"), "MiB of" },
+    { DOUBLES("{{ $x = println $x $x }}"), "MiB of" },
+    { DOUBLES("{{ $x = replace \"a\" $x $x }}"), "MiB of" },
+    { DOUBLES("{{ $x = join $x (list $x $x $x) }}"), "MiB of" },
+    { DOUBLES("{{ $x = b64enc $x }}"), "MiB of" },
+    { DOUBLES("{{ $x = indent 1000 (print $x \"\\n\" $x) }}"), "MiB of" },
+    { DOUBLES("{{ $x = nindent 1000 (print $x \"\\n\" $x) }}"), "MiB of" },
+    { DOUBLES("{{ $x = toJSON (list $x $x) }}"), "MiB of" },
+    { DOUBLES("{{ $x = toYaml (list $x $x) }}"), "MiB of" },
+    { DOUBLES("{{ $x = toString (list $x $x) }}"), "MiB of" },
+    { DOUBLES("{{ $l = list $l $l }}"), "is nested more than 64 deep" },
+    { DOUBLES("{{ $l = dict \"a\" $l \"b\" $l }}"), "is nested more than 64 deep" },
+    { DOUBLES("{{ $l = append (list $l) $l }}"), "is nested more than 64 deep" },
+    { DOUBLES("{{ $l = mergeMaps (dict \"a\" $l) }}"), "is nested more than 64 deep" },
+    { SHARED "{{ toJSON $l }}", "MiB of text" },
+    { SHARED "{{ toYaml $l }}", "MiB of text" },
+    { SHARED "{{ $l }}", "MiB of" },
+    { SHARED "{{ has $l (list $m) }}", "MiB of values" },
+    { SHARED "{{ omitNil $l }}", "MiB of values" },
+    { GROWS("{{ $l = append $l 1 }}"), "MiB of values" },
+    { GROWS("{{ $l = prepend $l 1 }}"), "MiB of values" },
+    { GROWS("{{ $l = rest (append $l 1) }}"), "MiB of values" },
+    { "{{ $x := \"ab\" }}{{ range 20 }}{{ $x = print $x $x }}{{ end }}{{ range 100000 }}{{ "
+      "contains \"b\" $x }}{{ end }}",
+      "MiB of values" },
+    { "{{ $x := \"ab\" }}{{ range 20 }}{{ $x = print $x $x }}{{ end }}{{ range 100000 }}{{ if eq "
+      "$x "
+      "$x }}{{ end }}{{ end }}",
+      "MiB of values" },
+    { "{{ $x := \"ab\" }}{{ range 20 }}{{ $x = print $x $x }}{{ end }}{{ range splitList \"a\" $x "
+      "}}{{ end }}",
+      "MiB of values" },
+    { "{{ printf \"%1000000000d\" 1 }}", "a width is 200 at most" },
+    { "{{ printf \"%1000000000s\" `a` }}", "a width is 200 at most" },
+    { "{{ printf \"%.1000000000f\" 1.5 }}", "a width is 200 at most" },
+    { "{{ indent 1000000000 `a` }}", "is no indentation of 0 to 1000" },
+    { "{{ repeat 1000000000 `a` }}", "repeat" },
+    { "{{ range 1000000000 }}{{ end }}", "takes more than 1000000 steps" },
+    { "{{ range 1000 }}{{ range 1000 }}{{ range 1000 }}{{ end }}{{ end }}{{ end }}",
+      "takes more than 1000000 steps" },
+    { "{{ define `a` }}{{ template `b` . }}{{ end }}{{ define `b` }}{{ template `a` . }}{{ end "
+      "}}{{ "
+      "template `a` . }}",
+      "is nested more than 64 deep" },
+    { "{{ define `a` }}{{ range 1000 }}{{ template `b` . }}{{ end }}{{ end }}{{ define `b` }}{{ "
+      "range "
+      "1000 }}{{ template `c` . }}{{ end }}{{ end }}{{ define `c` }}x{{ end }}{{ range 1000 }}{{ "
+      "template `a` . }}{{ end }}",
+      "takes more than 1000000 steps" },
+};
+
+static size_t values, most_values; /* bytes */
+
+static void *take(size_t n)
+{
+    void *p = malloc(n);
+    values += malloc_usable_size(p);
+    most_values = values > most_values ? values : most_values;
+    return p;
+}
+
+static void give(void *p)
+{
+    values -= malloc_usable_size(p);
+    free(p);
+}
+
+/* Each fails by name of the limit, soon, and with memory for about what the limit says. */
+static void test_bombs(void **state)
+{
+    json_set_alloc_funcs(take, give);
+    for (size_t i = 0; i < MZ_COUNT(bombs); i++) {
+        const clock_t began = clock();
+        const char *out = run(bombs[i].text);
+        const double took = (double)(clock() - began) / CLOCKS_PER_SEC;
+        if (out[0] != '!' || !strstr(out, bombs[i].error))
+            fail_msg("%s\nis \"%.200s\"\nnot \"%s\"", bombs[i].text, out, bombs[i].error);
+        if (took > 5) /* under sanitizers, beside other work */
+            fail_msg("%s took %f s", bombs[i].text, took);
+        if (mz_arena_size(arena) + most_values > 300 << 20)
+            fail_msg("%s took %zu + %zu bytes", bombs[i].text, mz_arena_size(arena), most_values);
+        down(state);
+        up(state);
+        most_values = 0;
+    }
+    assert_int_equal(values, 0);
+    json_set_alloc_funcs(malloc, free);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_cases, up, down),
         cmocka_unit_test_setup_teardown(test_bounds, up, down),
+        cmocka_unit_test_setup_teardown(test_bombs, up, down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

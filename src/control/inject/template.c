@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/buf.h"
 #include "control/inject/inject_priv.h"
 
 #define HAS(i, name) (annotation(i, name, NULL) != NULL)
@@ -65,13 +66,24 @@ const char *template_mode(const struct injection *i)
 /* ---- environment ---- */
 
 /* All ports of the pod, as text: "[\n    {...}\n    ,{...}\n]". */
+/* Ends it. */
+static char *owned(struct mz_buf *b)
+{
+    const struct mz_str s = mz_buf_linearize(b, mz_buf_len(b));
+    char *out = strndup(s.n ? s.p : "", s.n);
+    mz_buf_fini(b);
+    return out;
+}
+
 static char *pod_ports(const struct injection *i)
 {
     static const char *const order[] = { "name", "hostPort", "containerPort", "protocol",
                                          "hostIP" };
     size_t at, k, n = 0;
     json_t *c, *p;
-    char *out = strdup("[");
+    struct mz_buf b;
+    mz_buf_init(&b);
+    mz_buf_append(&b, "[", 1);
     json_array_foreach(json_object_get(i->spec, "containers"), at, c)
         json_array_foreach(json_object_get(c, "ports"), k, p)
     {
@@ -79,18 +91,15 @@ static char *pod_ports(const struct injection *i)
         for (size_t f = 0; f < 5; f++)
             if (json_object_get(p, order[f]))
                 (void)json_object_set(one, order[f], json_object_get(p, order[f]));
-        char *text = json_dumps(one, JSON_COMPACT), *next = NULL;
-        if (out && text && asprintf(&next, "%s\n    %s%s", out, n++ ? "," : "", text) >= 0) {
-            free(out);
-            out = next;
-        }
+        char *text = json_dumps(one, JSON_COMPACT);
+        mz_buf_append(&b, n ? "\n    ," : "\n    ", n ? 6 : 5);
+        mz_buf_append(&b, text ? text : "", text ? strlen(text) : 0);
+        n++;
         free(text);
         json_decref(one);
     }
-    char *all = NULL;
-    if (!out || asprintf(&all, "%s\n]", out) < 0)
-        all = NULL;
-    free(out);
+    mz_buf_append(&b, "\n]", 2);
+    char *all = owned(&b);
     return all;
 }
 
@@ -98,19 +107,17 @@ static char *app_containers(const struct injection *i)
 {
     size_t at;
     json_t *c;
-    char *out = strdup("");
+    struct mz_buf b;
+    mz_buf_init(&b);
     json_array_foreach(json_object_get(i->spec, "containers"), at, c)
     {
         const char *name = json_string_value(json_object_get(c, "name"));
-        char *next = NULL;
         if (!name || strcmp(name, INJECT_PROXY) == 0)
             continue;
-        if (out && asprintf(&next, "%s%s%s", out, out[0] ? "," : "", name) >= 0) {
-            free(out);
-            out = next;
-        }
+        mz_buf_append(&b, ",", mz_buf_len(&b) ? 1 : 0);
+        mz_buf_append(&b, name, strlen(name));
     }
-    return out;
+    return owned(&b);
 }
 
 /* "kubernetes://apis/apps/v1/namespaces/demo/deployments/shop" */

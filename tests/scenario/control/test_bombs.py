@@ -156,6 +156,15 @@ def test_what_documents_multiply_to_is_cut_and_told(tmp_path, name):
 
 
 
+def test_pods_of_many_parts_are_injected(tmp_path):
+    ports = ", ".join(f"{{name: p{i}, containerPort: {i % 65535 + 1}}}" for i in range(40000))
+    (tmp_path / "pod.yaml").write_text("apiVersion: v1\nkind: Pod\nmetadata: {name: bomb, namespace: t, annotations: {traffic.sidecar.istio.io/excludeInboundPorts: '%s'}}\n"
+                                       "spec: {containers: [{name: c, image: i, ports: [%s]}, %s]}\n" % (
+                                           ",".join(str(i + 1) for i in range(30000)), ports, each(10000, "{name: c%d, image: i}")))
+    r = run([CTL, "kube-inject", "-f", tmp_path / "pod.yaml"], mb=1000)
+    assert r.returncode == 0 and "istio-proxy" in r.stdout and "p39999" in r.stdout, f"{r.returncode} {r.stderr[-300:]}"
+
+
 def test_what_is_delegated_is_cut_and_told(tmp_path):
     docs = bomb(tmp_path, SERVED["delegated"])
     (tmp_path / "node.json").write_text(NODE)
