@@ -457,7 +457,8 @@ static bool lengths(const ist_VirtualService *m, struct mz_err *err)
         routes += m->http[i]->n_match ? m->http[i]->n_match : 1;
     const size_t all = (m->n_hosts ? m->n_hosts : 1) * routes;
     return all <= MAX_ALL ||
-           mz_err_set(err, "hosts and matches multiply to %zu, at most %d may be", all, MAX_ALL);
+           AT(mz_err_set(err, "hosts and matches multiply to %zu, at most %d may be", all, MAX_ALL),
+              "http");
 }
 
 bool mz_check_virtual_service(const ist_VirtualService *m, struct mz_err *err)

@@ -341,11 +341,13 @@ static bool lengths(const ist_ServiceEntry *e, struct mz_err *err)
                  listeners = names * (e->n_addresses ? e->n_addresses : 1),
                  endpoints = names * e->n_endpoints;
     if (listeners > MAX_PORTS_ALL)
-        return mz_err_set(err, "hosts, ports and addresses multiply to %zu, at most %d may be",
-                          listeners, MAX_PORTS_ALL);
+        return AT(mz_err_set(err, "hosts, ports and addresses multiply to %zu, at most %d may be",
+                             listeners, MAX_PORTS_ALL),
+                  "ports");
     return endpoints <= MAX_ENDPOINTS_ALL ||
-           mz_err_set(err, "hosts, ports and endpoints multiply to %zu, at most %d may be",
-                      endpoints, MAX_ENDPOINTS_ALL);
+           AT(mz_err_set(err, "hosts, ports and endpoints multiply to %zu, at most %d may be",
+                         endpoints, MAX_ENDPOINTS_ALL),
+              "endpoints");
 }
 
 bool mz_check_service_entry(const ist_ServiceEntry *e, struct mz_err *err)

@@ -493,7 +493,7 @@ struct mz_targets mz_model_targets(const struct mz_model *m, struct mz_str ns,
             const struct mz_port *p = &(*s)->ports[i];
             const uint16_t number = (*s)->entry ? model_port_on(p, container_ports)
                                                 : model_port_of_pod(p, container_ports);
-            led.first = out.v + first;
+            led.first = out.n ? out.v + first : NULL;
             led.n = out.n - first;
             if (number && !is_led(&led, number, p->protocol))
                 *mz_vec_push(&out, MZ_MEM_CONFIG) =

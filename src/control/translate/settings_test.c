@@ -641,6 +641,11 @@ static void test_cases(void **state)
 /* ---- what the environment says, and the proxy's own settings ---- */
 
 #define PORT(kind) DOUBLE_SERVICE_OF("web", "80", "10.1.0.1", kind)
+#define AUTO                                                                                       \
+    "---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g, namespace: "      \
+    "demo}\nspec: {selector: {app: gate}, servers: [{hosts: ['*.local'], port: {number: 15443, "   \
+    "name: t, protocol: TLS}, tls: {mode: AUTO_PASSTHROUGH}}]}\n"
+#define SNI "outbound_.80_._.web.demo.svc.cluster.local"
 #define DOOR(settings)                                                                             \
     "{id: router~10.1.0.2~gate-0.demo~demo.svc.cluster.local, metadata: {LABELS: {app: "           \
     "gate}, " settings "}}"
@@ -671,6 +676,12 @@ static const struct {
       "\"override_host_status\":{\"statuses\":[\"HEALTHY\",\"DRAINING\",\"UNKNOWN\",\"DEGRADED\"]}",
       NULL },
     { { .http10 = true }, WEB, NODE, L, "0.0.0.0_80", "\"accept_http_10\":true", NULL },
+    /* clusters by server name say how clients of HTTP/2 speak, and nothing of others */
+    { { 0 }, PORT("http2") AUTO, GATEWAY, C, SNI, "\"http2_protocol_options\":{", NULL },
+    { { 0 }, PORT("grpc") AUTO, GATEWAY, C, SNI, "\"http2_protocol_options\":{", NULL },
+    { { 0 }, PORT("http") AUTO, GATEWAY, C, SNI, "\"EDS\"", "protocol_options" },
+    { { 0 }, PORT("tcp") AUTO, GATEWAY, C, SNI, "\"EDS\"", "protocol_options" },
+    { { 0 }, PORT("http2"), GATEWAY, C, SNI, NULL, NULL },
     { { .ingress_tls = true },
       WEB TLS_INGRESS MTLS("mtls: {mode: DISABLE}"),
       NODE,
