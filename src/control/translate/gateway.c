@@ -41,16 +41,18 @@ static struct mz_str route_name(struct mz_arena *a, const struct tr_server *s)
                            s->s->bind);
 }
 
-/* Two chains of one server name the proxy would refuse. */
+/* Two chains of one server name the proxy would refuse. Names of a server that is left out are free for others. */
 static bool names_are_new(struct merging *m, const struct tr_server *s)
 {
-    bool fresh = true;
+    struct mz_str *keys = mz_arena_alloc(m->a, s->hosts_n * sizeof(*keys));
     for (size_t i = 0; i < s->hosts_n; i++) {
-        struct mz_str key =
-            mz_arena_printf(m->a, "%u %s %.*s", s->port, s->s->bind, MZ_STR_ARG(s->hosts[i]));
-        fresh &= !mz_map_put(&m->names, key, m);
+        keys[i] = mz_arena_printf(m->a, "%u %s %.*s", s->port, s->s->bind, MZ_STR_ARG(s->hosts[i]));
+        if (mz_map_get(&m->names, keys[i]))
+            return false;
     }
-    return fresh;
+    for (size_t i = 0; i < s->hosts_n; i++)
+        (void)mz_map_put(&m->names, keys[i], m);
+    return true;
 }
 
 /* Plain servers share a listener where all of them speak HTTP; those with TLS need names of their own. */

@@ -190,10 +190,12 @@ static void tcp_chain(struct listening *l, const struct tr_server *s)
 
 static bool names_are_new(struct listening *l, const struct mz_str *v, size_t n)
 {
-    bool fresh = true;
     for (size_t i = 0; i < n; i++)
-        fresh &= !mz_map_put(&l->names, v[i], l);
-    return fresh;
+        if (mz_map_get(&l->names, v[i]))
+            return false;
+    for (size_t i = 0; i < n; i++)
+        (void)mz_map_put(&l->names, v[i], l);
+    return true;
 }
 
 static void tls_chains_of(struct listening *l, const struct tr_server *s,
@@ -248,11 +250,12 @@ static void auto_chain(struct listening *l, const struct mz_rule *rule, uint16_t
     static const char *const alpn[] = { "istio", "istio-peer-exchange", "istio-http/1.0",
                                         "istio-http/1.1", "istio-h2" };
     pb_FilterChain *c = add_chain(l);
-    struct tr_tcp t = { .cluster = cluster, .port = port };
+    struct tr_tcp t = { .cluster = cluster, .port = port, .unguarded = true };
     uint64_t ignored = 0;
     const struct mz_str name = mz_str_c(cluster);
     if (rule)
         tr_tcp_policy(&t, rule, mz_str_c(subset), &ignored);
+    t.tunnel = NULL;
     match_names(l, c, &name, 1);
     for (size_t i = 0; i < MZ_COUNT(alpn); i++)
         TR_ADD(l->a, c->filter_chain_match, application_protocols) = TR_CONST(alpn[i]);

@@ -158,7 +158,8 @@ void tr_tcp_policy(struct tr_tcp *t, const struct mz_rule *r, struct mz_str subs
     const ist_TrafficPolicy *own = s ? s->traffic_policy : NULL;
     t->idle = tcp ? tcp->idle_timeout : NULL;
     t->longest = tcp ? tcp->max_connection_duration : NULL;
-    t->tunnel = own && own->tunnel ? own->tunnel : r->policy ? r->policy->tunnel : NULL;
+    const ist_TrafficPolicy *tunnels = subset.n ? own : r->policy; /* nothing is inherited */
+    t->tunnel = tunnels ? tunnels->tunnel : NULL;
     t->by_source = hashes_source(own && own->load_balancer ? own : r->policy);
     if (tcp || t->tunnel || t->by_source)
         *hash = mz_xxh64(&r->hash, sizeof(r->hash), *hash);
@@ -202,7 +203,8 @@ static void add_tcp_guards(struct mz_view *v, struct mz_arena *a, pb_FilterChain
                            enum tr_class class, const struct tr_tcp *to)
 {
     static const struct tr_guards none;
-    const struct tr_guards *g = class != TR_OUTBOUND && !to->silent ? tr_guards(v) : &none;
+    const struct tr_guards *g =
+        class != TR_OUTBOUND && !to->silent && !to->unguarded ? tr_guards(v) : &none;
     const struct tr_at at = { class, to->port, false };
     const bool extended = !to->silent && !to->bare;
     for (size_t i = 0; i < g->n_custom_tcp; i++)

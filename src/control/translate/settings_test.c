@@ -112,6 +112,19 @@ static const char *ask(const char *mesh, const char *documents, const char *node
     "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v, "          \
     "namespace: demo}\n"                                                                           \
     "spec: {hosts: ['*'], gateways: [g], http: [{route: [{destination: {host: web}}]}]}\n"
+#define SIMPLE_AT(name, hosts)                                                                     \
+    "{hosts: [" hosts "], port: {number: 443, name: " name                                         \
+    ", protocol: HTTPS}, tls: {mode: SIMPLE, credentialName: c}}"
+#define TAKEN                                                                                      \
+    "---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g, namespace: "      \
+    "demo}\nspec: {selector: {app: gate}, servers: [" SIMPLE_AT(                                   \
+        "a",                                                                                       \
+        "a.example.com") ", " SIMPLE_AT("b",                                                       \
+                                        "b.example.com, a.example.com") ", " SIMPLE_AT("c",        \
+                                                                                       "b."        \
+                                                                                       "example."  \
+                                                                                       "com") "]}" \
+                                                                                              "\n"
 #define HEADLESS                                                                                   \
     "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: demo}\nspec: {clusterIP: "    \
     "None, selector: {app: none}, ports: [{name: http, port: 80}]}\n"
@@ -253,6 +266,20 @@ static const struct {
       "outbound_.80_._.web.demo.svc.cluster.local", "\"http2_protocol_options\":{}", NULL },
     { "", RULE("trafficPolicy: {tls: {mode: SIMPLE}}") TCP_SERVER("AUTO_PASSTHROUGH"), GATEWAY, C,
       "outbound_.80_._.web.demo.svc.cluster.local", "alpn_override", "transport_socket" },
+    /* nobody is judged, nor anything tunnelled, before TLS that goes through */
+    { "",
+      RULE("trafficPolicy: {tunnel: {targetHost: t.example.com, targetPort: 9, protocol: CONNECT}}")
+          TCP_SERVER("AUTO_PASSTHROUGH") "---\napiVersion: security.istio.io/v1\nkind: "
+                                         "AuthorizationPolicy\nmetadata: {name: p, "
+                                         "namespace: demo}\nspec: {rules: [{from: [{source: "
+                                         "{namespaces: [x]}}]}]}\n",
+      GATEWAY, L, "0.0.0.0_9000", "\"cluster\":\"outbound_.80_._.web", "rbac" },
+    { "",
+      RULE("trafficPolicy: {tunnel: {targetHost: t.example.com, targetPort: 9, protocol: CONNECT}}")
+          TCP_SERVER("AUTO_PASSTHROUGH"),
+      GATEWAY, L, "0.0.0.0_9000", "\"cluster\":\"outbound_.80_._.web", "tunneling_config" },
+    /* names of a server that is left out are free for the next */
+    { "", WEB TAKEN, GATEWAY, L, "0.0.0.0_443", "[\"b.example.com\"]", NULL },
     /* what comes is limited by the rule of a service that the workload could call, too */
     { "", RULE("trafficPolicy: {connectionPool: {tcp: {maxConnections: 7}}}"), NODE, C,
       "inbound|80||", "\"max_connections\":7", NULL },

@@ -185,6 +185,7 @@ struct tr_tcp {
     const ist_TrafficPolicy_TunnelSettings *tunnel; /* NULL: none */
     bool by_source; /* the endpoint follows from the client's address */
     bool exchange; /* ends mutual TLS of the mesh at a gateway: both sides tell who they are */
+    bool unguarded; /* who comes is judged where TLS ends */
     bool silent; /* not logged, not guarded: it goes nowhere */
     bool bare;   /* no extensions of users: of no service */
     struct mz_str dynamic; /* the host whose name in TLS is resolved (dynamic.h); "": none is */
