@@ -75,6 +75,7 @@ struct mz_headers *mz_headers_create(struct mz_arena *arena)
 struct mz_headers *mz_headers_clone(const struct mz_headers *h, struct mz_arena *arena)
 {
     struct mz_headers *c = mz_headers_create(arena);
+    c->keeps_case = h->keeps_case;
     mz_headers_foreach(e, h)
     {
         struct mz_str name = e->id ? names[e->id] : mz_arena_dup(arena, e->name);
@@ -145,16 +146,6 @@ struct mz_header *mz_headers_add_raw(struct mz_headers *h, struct mz_str name, s
                                      uint8_t id)
 {
     return add(h, name, value, id);
-}
-
-void mz_headers_add_id(struct mz_headers *h, enum mz_header_id id, struct mz_str value)
-{
-    add(h, names[id], value, (uint8_t)id);
-}
-
-void mz_headers_add(struct mz_headers *h, struct mz_str name, struct mz_str value)
-{
-    add(h, name, value, (uint8_t)mz_header_id(name));
 }
 
 static inline bool same_name(const struct mz_header *e, enum mz_header_id id, struct mz_str name)
@@ -334,6 +325,101 @@ bool mz_headers_joined(const struct mz_headers *h, struct mz_str name, struct mz
     *at = '\0';
     *out_value = (struct mz_str){ p, total };
     return true;
+}
+
+/* ---- names that are held once ---- */
+
+/* clang-format off */
+#define ONCE_IN_REQUESTS(X) \
+    X(ACCEPT) X(ACCEPT_ENCODING) X(ACCESS_CONTROL_REQUEST_HEADERS) \
+    X(ACCESS_CONTROL_REQUEST_METHOD) X(ACCESS_CONTROL_REQUEST_PRIVATE_NETWORK) X(AUTHORIZATION) \
+    X(CACHE_CONTROL) X(CONTENT_ENCODING) X(CONTENT_TYPE) X(GRPC_ACCEPT_ENCODING) X(GRPC_TIMEOUT) \
+    X(IF_MATCH) X(IF_MODIFIED_SINCE) X(IF_NONE_MATCH) X(IF_RANGE) X(IF_UNMODIFIED_SINCE) \
+    X(KEEP_ALIVE) X(ORIGIN) X(PRAGMA) X(PROXY_CONNECTION) X(PROXY_STATUS) X(REFERER) \
+    X(USER_AGENT) X(VIA) X(X_CLIENT_TRACE_ID) X(X_ENVOY_ATTEMPT_COUNT) \
+    X(X_ENVOY_DECORATOR_OPERATION) X(X_ENVOY_DOWNSTREAM_SERVICE_CLUSTER) \
+    X(X_ENVOY_DOWNSTREAM_SERVICE_NODE) X(X_ENVOY_EXTERNAL_ADDRESS) X(X_ENVOY_FORCE_TRACE) \
+    X(X_ENVOY_HEDGE_ON_PER_TRY_TIMEOUT) X(X_ENVOY_INTERNAL) X(X_ENVOY_IP_TAGS) \
+    X(X_ENVOY_IS_TIMEOUT_RETRY) X(X_ENVOY_MAX_RETRIES) X(X_ENVOY_ORIGINAL_HOST) \
+    X(X_ENVOY_ORIGINAL_PATH) X(X_ENVOY_ORIGINAL_URL) X(X_ENVOY_RETRIABLE_HEADER_NAMES) \
+    X(X_ENVOY_RETRIABLE_STATUS_CODES) X(X_ENVOY_RETRY_GRPC_ON) X(X_ENVOY_RETRY_ON) \
+    X(X_ENVOY_UPSTREAM_ALT_STAT_NAME) X(X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS) \
+    X(X_ENVOY_UPSTREAM_RQ_TIMEOUT_ALT_RESPONSE) X(X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS) \
+    X(X_FORWARDED_FOR) X(X_FORWARDED_HOST) X(X_FORWARDED_PORT) X(X_FORWARDED_PROTO) \
+    X(X_REQUEST_ID)
+#define ONCE_IN_ANSWERS(X) \
+    X(ACCESS_CONTROL_ALLOW_CREDENTIALS) X(ACCESS_CONTROL_ALLOW_HEADERS) \
+    X(ACCESS_CONTROL_ALLOW_METHODS) X(ACCESS_CONTROL_ALLOW_ORIGIN) \
+    X(ACCESS_CONTROL_ALLOW_PRIVATE_NETWORK) X(ACCESS_CONTROL_EXPOSE_HEADERS) \
+    X(ACCESS_CONTROL_MAX_AGE) X(AGE) X(CACHE_CONTROL) X(CONTENT_ENCODING) X(CONTENT_TYPE) \
+    X(DATE) X(ETAG) X(EXPIRES) X(GRPC_MESSAGE) X(GRPC_STATUS) X(KEEP_ALIVE) X(LAST_MODIFIED) \
+    X(LOCATION) X(PROXY_CONNECTION) X(PROXY_STATUS) X(SERVER) X(VARY) X(VIA) \
+    X(X_ENVOY_ATTEMPT_COUNT) X(X_ENVOY_DECORATOR_OPERATION) X(X_ENVOY_DEGRADED) \
+    X(X_ENVOY_IMMEDIATE_HEALTH_CHECK_FAIL) X(X_ENVOY_RATELIMITED) X(X_ENVOY_UPSTREAM_CANARY) \
+    X(X_ENVOY_UPSTREAM_HEALTHCHECKED_CLUSTER) X(X_REQUEST_ID)
+#define ONCE_IN_TRAILERS(X) X(GRPC_MESSAGE) X(GRPC_STATUS)
+/* clang-format on */
+static const struct mz_header_set once_in_requests = MZ_HEADER_SET(ONCE_IN_REQUESTS);
+static const struct mz_header_set once_in_answers = MZ_HEADER_SET(ONCE_IN_ANSWERS);
+static const struct mz_header_set once_in_trailers = MZ_HEADER_SET(ONCE_IN_TRAILERS);
+
+static const struct mz_header_set *once(const struct mz_headers *h)
+{
+    if (h->first[MZ_H_METHOD])
+        return &once_in_requests;
+    return h->first[MZ_H_STATUS] ? &once_in_answers : &once_in_trailers;
+}
+
+static void join(struct mz_headers *h, enum mz_header_id id)
+{
+    struct mz_header *first = mz_headers_get_id(h, id);
+    size_t total = 0;
+    for (const struct mz_header *e = first; e; e = mz_headers_next(h, e))
+        total += e->value.n + 1;
+    char *p = mz_arena_alloc(h->arena, total), *at = p;
+    for (const struct mz_header *e = first; e; e = mz_headers_next(h, e)) {
+        if (e->value.n == 0)
+            continue;
+        if (at != p)
+            *at++ = ',';
+        memcpy(at, e->value.p, e->value.n);
+        at += e->value.n;
+    }
+    set(h, id, names[id], (struct mz_str){ p, (size_t)(at - p) });
+    h->repeated[id / 64] &= ~(UINT64_C(1) << (id % 64));
+}
+
+void mz_headers_join_known(struct mz_headers *h)
+{
+    const struct mz_header_set *names_once = once(h);
+    for (unsigned w = 0; w < 2; w++)
+        for (uint64_t left = h->repeated[w] & names_once->ids[w]; left; left &= left - 1)
+            join(h, (enum mz_header_id)(w * 64 + (unsigned)__builtin_ctzll(left)));
+}
+
+static void add_joined(struct mz_headers *h, struct mz_str name, struct mz_str value, uint8_t id)
+{
+    if (!(once(h)->ids[id / 64] >> (id % 64) & 1))
+        add(h, name, value, id);
+    else if (value.n)
+        mz_headers_append_id(h, (enum mz_header_id)id, value, ",");
+}
+
+void mz_headers_add_id(struct mz_headers *h, enum mz_header_id id, struct mz_str value)
+{
+    if (MZ_UNLIKELY(h->first[id]))
+        add_joined(h, names[id], value, (uint8_t)id);
+    else
+        add(h, names[id], value, (uint8_t)id);
+}
+
+void mz_headers_add(struct mz_headers *h, struct mz_str name, struct mz_str value)
+{
+    enum mz_header_id id = mz_header_id(name);
+    if (MZ_UNLIKELY(h->first[id]))
+        add_joined(h, name, value, (uint8_t)id);
+    else
+        add(h, name, value, (uint8_t)id);
 }
 
 size_t mz_headers_bytes(const struct mz_headers *h)

@@ -173,21 +173,6 @@ static bool overwrites(const struct mz_header_add *x)
     return x->action == MZ_OVERWRITE_IF_EXISTS_OR_ADD || x->action == MZ_OVERWRITE_IF_EXISTS;
 }
 
-/* Envoy holds headers that it knows in one field, so what is added to one joins it. */
-static void append(struct mz_headers *h, struct mz_str name, struct mz_str value)
-{
-    static const bool apart[MZ_H__COUNT] = {
-        [MZ_H_NONE] = true,           [MZ_H_SET_COOKIE] = true, [MZ_H_COOKIE] = true,
-        [MZ_H_ALT_SVC] = true,        [MZ_H_FORWARDED] = true,  [MZ_H_TRAILER] = true,
-        [MZ_H_HTTP2_SETTINGS] = true, [MZ_H_EXPECT] = true,
-    };
-    enum mz_header_id id = mz_header_id(name);
-    if (apart[id])
-        mz_headers_add(h, name, value);
-    else
-        mz_headers_append_id(h, id, value, ",");
-}
-
 /* Should it be done, given what is there before any of the list was? */
 static bool applies(const struct mz_header_add *x, struct mz_str value, const struct mz_headers *h)
 {
@@ -217,7 +202,7 @@ void mz_header_mutations_apply(const struct mz_header_mutations *m, struct mz_he
             overwrite(h, m->add[i].name, values[i]);
     for (uint32_t i = 0; i < m->n_add; i++)
         if (todo[i] && !overwrites(&m->add[i]))
-            append(h, m->add[i].name, values[i]);
+            mz_headers_add(h, m->add[i].name, values[i]);
 }
 
 /* ---- ordered lists ---- */

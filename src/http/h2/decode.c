@@ -304,6 +304,8 @@ static int trailers_end(struct h2 *c, struct h2_stream *s, struct mz_headers *h,
         h2_count(c, MZ_H2S_TRAILERS);
     if (!attached(s))
         return 0;
+    if (h)
+        mz_headers_join_repeated(h);
     s->in_trailers = h && h->live ? h : NULL;
     if (s->read_off || s->held.len)
         return 0;

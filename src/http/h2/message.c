@@ -277,6 +277,7 @@ bool h2_head_finish(struct h2 *c, struct h2_stream *s, bool end)
     struct h2_head *hd = &s->head;
     if (hd->n_cookies && !h2_is_client(c))
         join_cookies(s);
+    mz_headers_join_repeated(s->headers);
     if (h2_is_client(c) ? !response_ok(s, end) : !request_ok(s, end))
         return false;
     bool bodiless = h2_is_client(c) && (s->is_head || s->status == 304);
