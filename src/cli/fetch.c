@@ -230,7 +230,7 @@ static bool fetch_over(int fd, const char *where, const char *method, const char
     static const struct mz_http1_stats none = { .scope = NULL };
     struct exchange x = { .body = out, .fd = fd };
     struct mz_arena *a = mz_arena_create(MZ_MEM_MISC);
-    const struct mz_codec_sink sink = { &x.wire_out, written, read_disable, &x, 0 };
+    const struct mz_codec_sink sink = { &x.wire_out, written, read_disable, &x, 0, false };
     mz_buf_init(&x.wire_out);
     mz_buf_init(&x.wire_in);
     x.codec = mz_http1_client_create(&opts, &none, &sink);

@@ -166,9 +166,13 @@ static enum first_bytes detect(struct hcm_conn *c, struct mz_buf *in, bool end)
 static bool choose_codec(struct hcm_conn *c, struct mz_buf *in, bool end)
 {
     struct mz_conn *w = wire(c);
-    struct mz_codec_sink sink = { mz_conn_out(w), sink_written, sink_read_disable, c,
+    struct mz_codec_sink sink = { mz_conn_out(w),
+                                  sink_written,
+                                  sink_read_disable,
+                                  c,
                                   w->out_wm.high > UINT32_MAX ? UINT32_MAX
-                                                              : (uint32_t)w->out_wm.high };
+                                                              : (uint32_t)w->out_wm.high,
+                                  c->base.down->secure };
     if (c->spoke) {
         create_http1(c, &sink);
         return true;

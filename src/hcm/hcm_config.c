@@ -359,6 +359,8 @@ static bool header_work_build(const pb_HttpConnectionManager *m, const struct mz
                                        MZ_SLASHES_REDIRECT, MZ_SLASHES_FORWARD };
     c->use_remote_address = mz_bool_or(m->use_remote_address, false);
     c->xff_hops = m->xff_num_trusted_hops;
+    /* The scheme is the connection's where nobody before us may say another (Envoy). */
+    c->http1.refuse_https_on_plain = c->use_remote_address && !c->xff_hops;
     c->skip_xff_append = m->skip_xff_append;
     c->via = mz_arena_dup(c->arena, mz_str_c(m->via));
     c->server_name =

@@ -71,6 +71,7 @@ struct mz_stream_enc {
     uint32_t id; /* HTTP/2 stream id; HTTP/1: number of the message on this connection, from 1 */
     /* wire bytes of this stream, for %..WIRE_BYTES..% and %..HEADER_BYTES..%: */
     uint64_t wire_in, wire_out, header_in, header_out;
+    uint64_t wire_came; /* HTTP/1: wire_in and what had come of the body with the head, read or not */
     const char *details; /* HTTP/2: why the codec ended the stream, static text: "http2.invalid.header.field"; NULL */
     /* HTTP/2, set by the owner: how long what was encoded may wait for the peer's window, counted from the last byte that went
      * out; then the stream is reset (tx_flush_timeout). 0: for ever. */
@@ -121,6 +122,7 @@ struct mz_codec_sink {
     void (*read_disable)(void *arg, bool disable); /* the connection's reading (HTTP/1: the stream is the connection) */
     void *arg;
     uint32_t high; /* HTTP/2: DATA is not put on top of more bytes than that (the owner's high watermark); 0: no limit */
+    bool secure;   /* the connection has TLS */
 };
 struct mz_codec_server_ops {
     /* A new request begins; the owner fills out_in (callbacks and arena). HTTP/1: at its first byte after the previous
@@ -136,6 +138,7 @@ struct mz_codec_server_ops {
 };
 
 struct mz_http1_opts { /* from Http1ProtocolOptions and its owner; immutable, shared */
+    bool refuse_https_on_plain; /* 403 for a target of https:// where the sink is not secure */
     bool allow_absolute_url, accept_http10, enable_trailers, allow_chunked_length, allow_custom_methods;
     bool override_stream_error;      /* keep the connection after an invalid message where framing allows */
     bool ignore_upgrade_h2c;         /* always true today: Upgrade: h2c is ignored (A24) */

@@ -142,6 +142,7 @@ static void copy_wire(struct client_stream *s)
     const struct mz_stream_enc *i = s->inner;
     s->enc.wire_in = i->wire_in;
     s->enc.wire_out = i->wire_out;
+    s->enc.wire_came = i->wire_came;
     s->enc.header_in = i->header_in;
     s->enc.header_out = i->header_out;
 }

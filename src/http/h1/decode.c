@@ -181,6 +181,11 @@ static bool survives(const struct h1 *c)
            c->base.error.status == 400 && c->state == H1_COMPLETE;
 }
 
+static uint64_t came_along(const struct h1 *c, const struct mz_buf *in)
+{
+    return c->state == H1_LENGTH && c->left < in->len ? c->left : in->len;
+}
+
 static enum step request_head(struct h1 *c, struct mz_buf *in)
 {
     size_t n;
@@ -199,6 +204,8 @@ static enum step request_head(struct h1 *c, struct mz_buf *in)
         end = !body_begin(c);
     if (end)
         in_finish(c, in);
+    else
+        c->enc.wire_came = c->enc.wire_in + came_along(c, in);
     deliver_headers(c, end);
     return STEP_ON;
 }
@@ -270,6 +277,8 @@ static enum step response_head(struct h1 *c, struct mz_buf *in)
         c->base.must_close = true;
     if (end)
         in_finish(c, in);
+    else
+        c->enc.wire_came = c->enc.wire_in + came_along(c, in);
     deliver_headers(c, end);
     if (gen == c->gen && c->out == H1_OUT_HELD)
         h1_held_release(c, !tunnel);

@@ -122,19 +122,20 @@ static uint64_t skip_ids(const struct h1 *c, struct skip skip)
 }
 
 /* A name as received, or in another case than the map's, or unknown; with its colon. */
-static char *put_name(const struct h1 *c, char *at, const struct mz_header *e)
+static char *put_name(bool proper, char *at, const struct mz_header *e)
 {
     struct mz_str name = e->id == MZ_H_AUTHORITY ? MZ_STR("host") : e->name;
     if (e->raw)
         at = put(at, (struct mz_str){ e->raw, name.n });
     else
-        at = writes_proper(c) ? put_proper(at, name) : put(at, name);
+        at = proper ? put_proper(at, name) : put(at, name);
     return PUT(at, ": ");
 }
 
 static char *put_fields(const struct h1 *c, char *at, const struct mz_headers *h, struct skip skip)
 {
-    const bool proper = writes_proper(c);
+    const bool proper =
+        writes_proper(c) && (!h->keeps_case || c->o->header_case == MZ_CASE_PRESERVE);
     const uint64_t skipped = skip_ids(c, skip);
     mz_headers_foreach(e, h)
     {
@@ -149,7 +150,7 @@ static char *put_fields(const struct h1 *c, char *at, const struct mz_headers *h
             memcpy(at, name_rows[id], NAME_ROW);
             at += name_lengths[id];
         } else {
-            at = put_name(c, at, e);
+            at = put_name(proper, at, e);
         }
         at = put(at, e->value);
         at = PUT(at, "\r\n");

@@ -47,7 +47,7 @@ int main(int argc, char **argv)
     long rounds = argc > 1 ? strtol(argv[1], NULL, 10) : 200000;
     struct trace t;
     trace_init(&t, false, trace_opts());
-    struct mz_codec_sink sink = { &t.out, trace_written, trace_read_disable, &t, 0 };
+    struct mz_codec_sink sink = { &t.out, trace_written, trace_read_disable, &t, 0, false };
     struct mz_codec *c = mz_http1_server_create(&t.opts, &none, &sink, &ops, &t);
     for (long i = 0; i < rounds; i++) {
         mz_buf_append(&t.in, request, sizeof(request) - 1);

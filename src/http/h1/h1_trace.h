@@ -183,7 +183,7 @@ static inline void trace_init(struct trace *t, bool client, struct mz_http1_opts
     mz_buf_init(&t->in);
     mz_buf_init(&t->out);
     mz_buf_init(&t->events);
-    struct mz_codec_sink sink = { &t->out, trace_written, trace_read_disable, t, 0 };
+    struct mz_codec_sink sink = { &t->out, trace_written, trace_read_disable, t, 0, false };
     t->codec = client ? mz_http1_client_create(&t->opts, &none, &sink)
                       : mz_http1_server_create(&t->opts, &none, &sink, &trace_server_ops, t);
 }

@@ -225,6 +225,7 @@ static inline __attribute__((always_inline)) bool fields(struct h1 *c, struct te
     while (ok && !line_end(t->p, bare_lf))
         ok = field(&r, t, bare_lf, add);
     c->head.n_fields = r.n;
+    mz_headers_join_repeated(c->headers);
     return ok;
 }
 
@@ -300,6 +301,8 @@ static bool target_set(struct h1 *c, struct mz_str target, struct mz_header *aut
     authority->value = url.authority; /* wins over Host (B07) */
     c->head.n_host = 1;
     bool https = url.scheme.n == 5;
+    if (https && c->o->refuse_https_on_plain && !c->sink.secure)
+        return h1_fail(c, 403, "http1.https_url_on_plaintext_connection");
     mz_headers_set_id(c->headers, MZ_H_SCHEME, https ? MZ_STR("https") : MZ_STR("http"));
     struct mz_str parts[2] = { MZ_STR("/"), url.path };
     struct mz_str full = url.path;
@@ -500,6 +503,7 @@ bool h1_request_head(struct h1 *c, struct mz_buf *in, size_t n)
     /* Until the version is accepted the answer is written as HTTP/1.1. */
     c->base.protocol = minor == 0 && c->o->accept_http10 ? MZ_HTTP10 : MZ_HTTP11;
     c->headers = mz_headers_create(c->in.arena);
+    c->headers->keeps_case = c->o->header_case == MZ_CASE_PRESERVE;
     mz_headers_add_id(c->headers, MZ_H_METHOD, line.method);
     mz_headers_add_id(c->headers, MZ_H_AUTHORITY, MZ_STR(""));
     if (!c->is_connect)
@@ -551,6 +555,7 @@ static bool status_line(struct h1 *c, struct text *t)
     c->status = status;
     c->base.protocol = p[7] == '1' ? MZ_HTTP11 : MZ_HTTP10;
     c->headers = mz_headers_create(c->in.arena);
+    c->headers->keeps_case = c->o->header_case == MZ_CASE_PRESERVE;
     mz_headers_add_id(c->headers, MZ_H_STATUS, (struct mz_str){ p + 9, 3 });
     if (c->o->forward_reason_phrase && line.n > 13)
         c->headers->reason = (struct mz_str){ p + 13, line.n - 13 };
@@ -632,5 +637,6 @@ struct mz_headers *h1_trailers(struct h1 *c, struct mz_buf *in, size_t n)
     count_fields(c, &t, NULL, n);
     c->head.n_fields = 0;
     c->headers = mz_headers_create(c->in.arena);
+    c->headers->keeps_case = c->o->header_case == MZ_CASE_PRESERVE;
     return fields(c, &t, false, add_trailer) ? c->headers : NULL;
 }

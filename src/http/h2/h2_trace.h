@@ -211,7 +211,7 @@ static inline void trace_start(struct trace *t, struct mz_loop *l, bool client, 
     t->client = client;
     mz_buf_init(&t->in);
     mz_buf_init(&t->out);
-    struct mz_codec_sink sink = { &t->out, trace_written, NULL, t, high };
+    struct mz_codec_sink sink = { &t->out, trace_written, NULL, t, high, false };
     t->codec = client ? mz_http2_client_create(&t->opts, &t->stats, l, &sink, &trace_client_ops, t)
                       : mz_http2_server_create(&t->opts, &t->stats, l, &sink, &trace_server_ops, t);
 }
