@@ -174,7 +174,7 @@ static void send_grpc(struct mz_stream *s, const struct mz_local_reply *r, struc
     if (text.n && text.p[text.n - 1] == '\n' &&
         mz_str_eq(made->content_type, MZ_STR("application/json")))
         text.n--; /* a line of JSON */
-    if (text.n)
+    if (text.n && !s->is_head)
         mz_headers_set_id(h, MZ_H_GRPC_MESSAGE, grpc_message(s, text));
     mz_headers_remove_id(h, MZ_H_CONTENT_LENGTH);
     reply_headers(s, made, h, true);
@@ -207,6 +207,17 @@ static void send_plain(struct mz_stream *s, struct mz_headers *h, struct reply *
     mz_buf_fini(&b);
 }
 
+/* Envoy lets a route that forwards have its way with answers that filters give in its place, too; what answers by itself does
+ * that on its own. Before there are filters no route is looked for. */
+static void route_headers(struct mz_stream *s, struct mz_headers *h, bool filters_run)
+{
+    const struct mz_route *r = filters_run ? mz_stream_route(s) : s->route;
+    if (!r || (r->action != MZ_ACTION_CLUSTER && r->action != MZ_ACTION_NON_FORWARDING))
+        return;
+    struct mz_format_ctx ctx = { .info = &s->info, .req = s->req.headers, .resp = h };
+    mz_route_finalize_response(r, s->weighted, h, &ctx);
+}
+
 void mz_stream_local_reply(struct mz_stream *s, const struct mz_local_reply *r)
 {
     if (s->dead || s->local_replying)
@@ -223,7 +234,7 @@ void mz_stream_local_reply(struct mz_stream *s, const struct mz_local_reply *r)
         s->needs_close = true; /* a messaging error: as Envoy, nothing more is read */
     if (r->details)
         s->info.details = r->details;
-    s->info.status = r->status;
+    bool filters_run = s->chain_made && s->req.headers;
     struct mz_str body = r->body.n ? mz_arena_dup(s->arena, r->body) : MZ_STR("");
     if (!s->chain_made)
         chain_make(s, &s->conn->cfg->filters);
@@ -237,8 +248,10 @@ void mz_stream_local_reply(struct mz_stream *s, const struct mz_local_reply *r)
             s->filters[i]->resp_state = 0;
     struct mz_headers *h = mz_headers_create(s->arena);
     mz_headers_set_status(h, r->status);
+    route_headers(s, h, filters_run);
     if (r->modify)
         r->modify(h, r->modify_arg);
+    s->info.status = r->status; /* what was added just now does not know it (Envoy) */
     struct reply made = { r->status, body, MZ_STR(""), direct };
     if (s->conn->cfg->local_reply)
         rewrite(s->conn->cfg->local_reply, s, h, &made);

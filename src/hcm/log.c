@@ -6,7 +6,9 @@ void log_write(struct mz_stream *s, const char *type)
 {
     const struct mz_hcm_config *c = s->conn->cfg;
     struct mz_stream_info *i = &s->info;
-    i->wire_in = s->enc->wire_in;
+    bool cut = !s->remote_end && s->enc->wire_came > s->enc->wire_in;
+    i->wire_in =
+        cut ? s->enc->wire_came : s->enc->wire_in; /* what nobody read counts, too (Envoy) */
     i->wire_out = s->enc->wire_out;
     i->header_in = s->enc->header_in;
     i->header_out = s->enc->header_out;

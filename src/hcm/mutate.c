@@ -175,6 +175,16 @@ static void append_peer(struct mz_stream *s, struct mz_headers *h)
     mz_headers_append_id(h, MZ_H_X_FORWARDED_FOR, addr_ip(s, own->len ? own : peer), ",");
 }
 
+static void forwarded_port(struct mz_stream *s, struct mz_headers *h, bool trusted)
+{
+    if (!s->conn->cfg->append_forwarded_port ||
+        (trusted && mz_headers_get_id(h, MZ_H_X_FORWARDED_PORT)))
+        return;
+    char text[20];
+    size_t n = mz_u64_text(mz_addr_port(&s->info.local), text);
+    mz_headers_set_id(h, MZ_H_X_FORWARDED_PORT, mz_arena_dup(s->arena, (struct mz_str){ text, n }));
+}
+
 /* use_remote_address: we are the edge; the peer is the client unless trusted hops say otherwise. */
 static void client_from_peer(struct mz_stream *s, struct mz_headers *h, struct mz_addr *client,
                              bool *trusted)
@@ -189,13 +199,7 @@ static void client_from_peer(struct mz_stream *s, struct mz_headers *h, struct m
         append_peer(s, h);
     if (c->xff_hops == 0 || !mz_headers_get_id(h, MZ_H_X_FORWARDED_PROTO))
         mz_headers_set_id(h, MZ_H_X_FORWARDED_PROTO, s->info.secure ? https : http);
-    if (c->append_forwarded_port &&
-        (c->xff_hops == 0 || !mz_headers_get_id(h, MZ_H_X_FORWARDED_PORT))) {
-        char text[20];
-        size_t n = mz_u64_text(mz_addr_port(&s->info.local), text);
-        mz_headers_set_id(h, MZ_H_X_FORWARDED_PORT,
-                          mz_arena_dup(s->arena, (struct mz_str){ text, n }));
-    }
+    forwarded_port(s, h, c->xff_hops > 0);
 }
 
 /* Somebody before us knows the client: XFF or a header of the configuration. False: a header demands a refusal. */
@@ -426,6 +430,8 @@ enum mutate_result mutate_request(struct mz_stream *s, struct mz_headers *h)
         return refuse(s, status, "rejecting_because_detection_failed");
     }
     set_scheme(s, h);
+    if (!c->use_remote_address)
+        forwarded_port(s, h, true);
     s->internal = trusted && mutate_is_internal(c, &client);
     bool edge = !s->internal && c->use_remote_address;
     s->info.remote = client;
@@ -471,8 +477,9 @@ void mutate_response(struct mz_stream *s, struct mz_headers *h)
     mz_headers_remove_id(h, MZ_H_PROXY_CONNECTION);
     if (s->info.req &&
         (c->always_set_request_id || mz_headers_get_id(s->info.req, MZ_H_X_ENVOY_FORCE_TRACE)) &&
-        s->info.request_id.n)
-        mz_headers_set_id(h, MZ_H_X_REQUEST_ID, s->info.request_id);
+        mz_headers_get_id(s->info.req, MZ_H_X_REQUEST_ID)) /* a route may have removed it */
+        mz_headers_set_id(h, MZ_H_X_REQUEST_ID,
+                          mz_headers_value_id(s->info.req, MZ_H_X_REQUEST_ID));
     if (c->via.n)
         mz_headers_append_id(h, MZ_H_VIA, c->via, ", ");
 }

@@ -421,8 +421,12 @@ static void value_grpc(const struct step *s, const struct mz_format_ctx *c, stru
 /* clang-format off: a table, one operator a line */
 const struct operator_row operators_http[] = {
     { MZ_STR_INIT("REQ"), value_req, compile_header, 0, PARAMS_MUST, true, WAY_REQ },
+    { MZ_STR_INIT("REQUEST_HEADER"), value_req, compile_header, 0, PARAMS_MUST, true, WAY_REQ },
     { MZ_STR_INIT("STREAM_INFO_REQ"), value_req, compile_header, 0, PARAMS_MUST, true, WAY_REQ },
     { MZ_STR_INIT("RESP"), value_resp, compile_header, 0, PARAMS_MUST, true, WAY_RESP },
+    { MZ_STR_INIT("RESPONSE_HEADER"), value_resp, compile_header, 0, PARAMS_MUST, true, WAY_RESP },
+    { MZ_STR_INIT("RESPONSE_TRAILER"), value_trailer, compile_header, 0, PARAMS_MUST, true,
+      WAY_CALL },
     { MZ_STR_INIT("TRAILER"), value_trailer, compile_header, 0, PARAMS_MUST, true, WAY_CALL },
     { MZ_STR_INIT("REQ_WITHOUT_QUERY"), value_req_bare, compile_header, 0, PARAMS_MUST, true,
       WAY_CALL },

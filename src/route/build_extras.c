@@ -153,10 +153,6 @@ bool build_mirrors(struct builder *b, pb_RouteAction_RequestMirrorPolicy **v, si
 static const struct mz_stat_def vcluster_defs[MZ_VC__COUNT] = {
     [MZ_VC_RQ_TOTAL] = { "upstream_rq_total", MZ_COUNTER, MZ_UNIT_NONE, 0 },
     [MZ_VC_RQ_RETRY] = { "upstream_rq_retry", MZ_COUNTER, MZ_UNIT_NONE, 0 },
-    [MZ_VC_RQ_RETRY_BACKOFF_EXPONENTIAL] = { "upstream_rq_retry_backoff_exponential", MZ_COUNTER,
-                                             MZ_UNIT_NONE, 0 },
-    [MZ_VC_RQ_RETRY_BACKOFF_RATELIMITED] = { "upstream_rq_retry_backoff_ratelimited", MZ_COUNTER,
-                                             MZ_UNIT_NONE, 0 },
     [MZ_VC_RQ_RETRY_LIMIT_EXCEEDED] = { "upstream_rq_retry_limit_exceeded", MZ_COUNTER,
                                         MZ_UNIT_NONE, 0 },
     [MZ_VC_RQ_RETRY_OVERFLOW] = { "upstream_rq_retry_overflow", MZ_COUNTER, MZ_UNIT_NONE, 0 },

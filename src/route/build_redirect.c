@@ -92,6 +92,8 @@ static bool redirect_path_build(struct builder *b, const pb_RedirectAction *m, s
         d->path_has_query = mz_str_chr(d->path, '?') >= 0;
         return true;
     case pb_RedirectAction_PATH_REWRITE_SPECIFIER_PREFIX_REWRITE:
+        if (!m->prefix_rewrite[0])
+            return true;
         d->rewrite = build_new0(b, struct path_rewrite);
         d->rewrite->kind = REWRITE_PREFIX;
         d->rewrite->with = build_str(b, m->prefix_rewrite);

@@ -1,3 +1,4 @@
+#include "base/log.h"
 #include "route/route_priv.h"
 #include "stats/stats.h"
 #include "upstream/cluster.h"
@@ -33,7 +34,11 @@ bool build_substitution(struct builder *b, const pb_RegexMatchAndSubstitute *m,
     if (!build_regex(b, m->pattern, out))
         return mz_err_at(b->err, "pattern");
     *out_with = build_str(b, m->substitution);
-    return mz_regex_rewrite_ok(*out, *out_with, b->err) || mz_err_at(b->err, "substitution");
+    struct mz_err why;
+    if (!mz_regex_rewrite_ok(*out, *out_with, &why)) /* it does at work what it does in Envoy */
+        MZ_LOG(WARN, config, "substitution '%s' of regex '%s': %s", m->substitution,
+               m->pattern->regex, why.msg);
+    return true;
 }
 
 bool build_format(struct builder *b, const char *text, bool omit_empty, struct mz_format **out)
@@ -137,6 +142,22 @@ bool build_query_matches(struct builder *b, pb_QueryParameterMatcher **v, size_t
     return true;
 }
 
+static bool cookies_build(struct builder *b, const pb_RouteMatch *m, struct match_more *x)
+{
+    x->cookies = build_newn0(b, struct cookie_match, m->n_cookies);
+    for (size_t i = 0; i < m->n_cookies; i++) {
+        struct cookie_match *c = &x->cookies[i];
+        c->name = build_str(b, m->cookies[i]->name);
+        c->invert = m->cookies[i]->invert_match;
+        c->value = mz_string_match_build(m->cookies[i]->string_match, b->err);
+        if (!c->value)
+            return mz_err_at(b->err, "cookies[%zu].string_match", i);
+        mz_arena_cleanup(b->a, (void (*)(void *))mz_string_match_destroy, c->value);
+        x->n_cookies++;
+    }
+    return true;
+}
+
 static bool metadata_build(struct builder *b, const pb_RouteMatch *m, struct match_more *x)
 {
     x->metadata = build_newn0(b, struct mz_metadata_match *, m->n_dynamic_metadata);
@@ -157,8 +178,8 @@ static int8_t asked(const pb_BoolValue *v)
 
 static bool more_build(struct builder *b, const pb_RouteMatch *m, struct route_priv *p)
 {
-    if (!m->n_headers && !m->n_query_parameters && !m->n_dynamic_metadata && !m->runtime_fraction &&
-        !m->grpc && !m->tls_context)
+    if (!m->n_headers && !m->n_query_parameters && !m->n_cookies && !m->n_dynamic_metadata &&
+        !m->runtime_fraction && !m->grpc && !m->tls_context)
         return true;
     struct match_more *x = p->more = build_new0(b, struct match_more);
     x->grpc = m->grpc != NULL;
@@ -174,7 +195,7 @@ static bool more_build(struct builder *b, const pb_RouteMatch *m, struct route_p
     x->n_queries = (uint32_t)m->n_query_parameters;
     if (!build_query_matches(b, m->query_parameters, m->n_query_parameters, &x->queries))
         return mz_err_at(b->err, "query_parameters");
-    return metadata_build(b, m, x);
+    return cookies_build(b, m, x) && metadata_build(b, m, x);
 }
 
 static bool template_build(struct builder *b, const pb_TypedExtensionConfig *m,
@@ -270,6 +291,7 @@ static bool any_action_build(struct builder *b, const pb_Route *m, struct mz_rou
         return build_direct(b, m->direct_response, r) || mz_err_at(b->err, "direct_response");
     case pb_Route_ACTION_NON_FORWARDING_ACTION:
         r->action = MZ_ACTION_NON_FORWARDING;
+        r->cluster_not_found_status = 503; /* what a proxy makes of it */
         return true;
     default:
         return mz_err_set(

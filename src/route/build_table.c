@@ -71,6 +71,7 @@ static void tls_redirect_build(struct builder *b, struct mz_vhost *v)
     *r = (struct mz_route){ .vhost = v,
                             .action = MZ_ACTION_REDIRECT,
                             .status = 301,
+                            .unmutated = true,
                             .priv = p,
                             .hedge = &no_hedge,
                             .internal_redirect = &no_internal_redirect };
@@ -170,6 +171,7 @@ static bool table_fill(struct builder *b, const pb_RouteConfiguration *m)
     t->name = build_str(b, m->name);
     t->most_specific_wins = m->most_specific_header_mutations_wins;
     t->ignore_port = m->ignore_port_in_host_matching;
+    t->vhost_header = build_lower(b, m->vhost_header);
     t->on_demand = m->vhds != NULL;
     t->ignore_path_params = m->ignore_path_parameters_in_path_matching;
     t->metadata = mz_meta_build(m->metadata, b->a);

@@ -104,28 +104,6 @@ static bool hash_header(const struct mz_hash_policy *p, struct hash_req *q, uint
     return true;
 }
 
-static struct mz_str unquoted(struct mz_str v)
-{
-    if (v.n >= 2 && v.p[0] == '"' && v.p[v.n - 1] == '"')
-        return (struct mz_str){ v.p + 1, v.n - 2 };
-    return v;
-}
-
-static struct mz_str cookie_get(const struct mz_headers *h, struct mz_str name)
-{
-    for (const struct mz_header *e = mz_headers_get_id(h, MZ_H_COOKIE); e;
-         e = mz_headers_next(h, e)) {
-        struct mz_str rest = e->value;
-        for (struct mz_str part; mz_str_split(&rest, ';', &part);) {
-            part = mz_str_trim(part);
-            ptrdiff_t eq = mz_str_chr(part, '=');
-            if (eq >= 0 && mz_str_eq((struct mz_str){ part.p, (size_t)eq }, name))
-                return unquoted(mz_str_skip(part, (size_t)eq + 1));
-        }
-    }
-    return (struct mz_str){ 0 };
-}
-
 static struct mz_str cookie_value(const struct hash_req *q)
 {
     char text[2 * MZ_ADDR_TEXT];
@@ -155,7 +133,8 @@ static struct mz_str cookie_text(const struct mz_hash_policy *p, struct mz_str v
 
 static bool hash_cookie(const struct mz_hash_policy *p, struct hash_req *q, uint64_t *out)
 {
-    struct mz_str value = cookie_get(q->h, p->name);
+    struct mz_str value = { 0 };
+    (void)cookie_get(q->h, p->name, &value);
     if (!value.n && !p->cookie_ttl_set)
         return false;
     if (!value.n) {

@@ -19,7 +19,8 @@ static bool path_matches(const struct route_priv *p, const struct match_req *m)
     case PATH_REGEX:
         return m->full.n && mz_regex_full(p->regex, m->path);
     case PATH_TEMPLATE:
-        return m->full.n && mz_uri_template_match(p->tpl, m->path);
+        return m->full.n &&
+               mz_uri_template_match(p->tpl, path_only(m->full)); /* parameters and all */
     case PATH_CONNECT:
         return mz_str_eq(mz_headers_method(m->q->h), MZ_STR("CONNECT"));
     }
@@ -55,6 +56,36 @@ static bool query_matches(const struct query_match *q, struct mz_str query)
     return q->value ? present && mz_string_match(q->value, value) : present != q->absent;
 }
 
+static struct mz_str unquoted(struct mz_str v)
+{
+    if (v.n >= 2 && v.p[0] == '"' && v.p[v.n - 1] == '"')
+        return (struct mz_str){ v.p + 1, v.n - 2 };
+    return v;
+}
+
+bool cookie_get(const struct mz_headers *h, struct mz_str name, struct mz_str *out_value)
+{
+    for (const struct mz_header *e = mz_headers_get_id(h, MZ_H_COOKIE); e;
+         e = mz_headers_next(h, e)) {
+        struct mz_str rest = e->value;
+        for (struct mz_str part; mz_str_split(&rest, ';', &part);) {
+            part = mz_str_trim(part);
+            ptrdiff_t eq = mz_str_chr(part, '=');
+            if (eq < 0 || !mz_str_eq((struct mz_str){ part.p, (size_t)eq }, name))
+                continue;
+            *out_value = unquoted(mz_str_skip(part, (size_t)eq + 1));
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool cookie_matches(const struct cookie_match *c, const struct mz_headers *h)
+{
+    struct mz_str value;
+    return (cookie_get(h, c->name, &value) && mz_string_match(c->value, value)) != c->invert;
+}
+
 static bool certs_match(const struct match_more *x, const struct mz_route_query *q)
 {
     return (x->cert_presented < 0 || x->cert_presented == (int8_t)q->cert_presented) &&
@@ -78,6 +109,7 @@ static enum miss more_misses(const struct match_more *x, const struct match_req 
         return MISS_GRPC;
     FIRST_MISS(x->n_headers, mz_header_match(x->headers[i], q->h), MISS_HEADER)
     FIRST_MISS(x->n_queries, query_matches(&x->queries[i], query_of(m->full)), MISS_QUERY)
+    FIRST_MISS(x->n_cookies, cookie_matches(&x->cookies[i], q->h), MISS_COOKIE)
     if (x->tls && !certs_match(x, q))
         return MISS_TLS;
     FIRST_MISS(x->n_metadata, mz_metadata_match(x->metadata[i], q->dynamic_metadata), MISS_METADATA)
@@ -142,6 +174,8 @@ struct mz_str route_miss_text(const struct mz_route *r, enum miss why, unsigned 
         return mz_str_c(mz_header_match_text(p->more->headers[i]));
     case MISS_QUERY:
         return cat2(a, "query parameter ", p->more->queries[i].name);
+    case MISS_COOKIE:
+        return cat2(a, "cookie ", p->more->cookies[i].name);
     case MISS_TLS:
         return MZ_STR("client certificate");
     case MISS_METADATA:

@@ -17,7 +17,7 @@ static bool conditions_check(const pb_RouteMatch *m, struct mz_err *err)
                                                : NULL;
     if (!what)
         return true;
-    mz_err_set(err, "is for routes; a rule of this filter matches by path, headers and "
+    mz_err_set(err, "is for routes; a rule of this filter matches by path, headers, cookies and "
                     "query_parameters");
     return mz_err_at(err, "%s", what);
 }

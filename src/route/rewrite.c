@@ -22,11 +22,13 @@ static struct mz_str formatted(const struct mz_format *f, const struct mz_format
     return out;
 }
 
-/* How much of the path the route's own match covers, and so a prefix rewrite replaces. */
-static size_t matched_bytes(const struct route_priv *p, struct mz_str only)
+/* How much of the path the route's own match covers, and so a prefix rewrite replaces. False: its text is not what the path
+ * begins with, as parameters that the match ignored stand in between. */
+static bool matched_bytes(const struct route_priv *p, struct mz_str only, size_t *out_n)
 {
-    bool part = p->kind == PATH_PREFIX || p->kind == PATH_SEPARATED;
-    return part && p->path.n < only.n ? p->path.n : only.n;
+    bool literal = p->kind == PATH_PREFIX || p->kind == PATH_SEPARATED || p->kind == PATH_EXACT;
+    *out_n = literal ? p->path.n : only.n;
+    return !literal || (p->nocase ? mz_str_istarts(only, p->path) : mz_str_starts(only, p->path));
 }
 
 struct mz_str path_rewritten(const struct path_rewrite *w, const struct mz_route *r,
@@ -34,10 +36,13 @@ struct mz_str path_rewritten(const struct path_rewrite *w, const struct mz_route
 {
     const struct route_priv *p = r->priv;
     struct mz_str only = path_only(path), parts[2] = { { 0 }, mz_str_skip(path, only.n) };
+    size_t n;
     switch (w->kind) {
     case REWRITE_PREFIX:
+        if (!matched_bytes(p, only, &n))
+            break;
         parts[0] = w->with;
-        parts[1] = mz_str_skip(path, matched_bytes(p, only));
+        parts[1] = mz_str_skip(path, n);
         break;
     case REWRITE_REGEX:
         parts[0] = mz_regex_replace(w->regex, only, w->with, a);
@@ -128,6 +133,15 @@ static void mutations_apply(const struct mz_route *r, const struct mz_weighted_c
             mz_header_mutations_apply(l.v[i], h, c);
 }
 
+static void set_path(struct mz_headers *h, struct mz_str path, bool insert_original)
+{
+    if (!path.n)
+        return;
+    if (insert_original)
+        mz_headers_set_id(h, MZ_H_X_ENVOY_ORIGINAL_PATH, mz_headers_path(h));
+    mz_headers_set_id(h, MZ_H_PATH, path);
+}
+
 void mz_route_finalize_request(const struct mz_route *r, const struct mz_weighted_cluster *w,
                                struct mz_headers *h, const struct mz_format_ctx *c,
                                struct mz_arena *a, bool insert_original)
@@ -139,14 +153,8 @@ void mz_route_finalize_request(const struct mz_route *r, const struct mz_weighte
     struct mz_str host = new_host(r, h, c, a);
     if (host.n)
         mz_route_set_host(h, host, r->append_x_forwarded_host, insert_original);
-    if (!p->rewrite)
-        return;
-    struct mz_str old = mz_headers_path(h), path = path_rewritten(p->rewrite, r, old, c, a);
-    if (!path.n)
-        return;
-    if (insert_original)
-        mz_headers_set_id(h, MZ_H_X_ENVOY_ORIGINAL_PATH, old);
-    mz_headers_set_id(h, MZ_H_PATH, path);
+    if (p->rewrite)
+        set_path(h, path_rewritten(p->rewrite, r, mz_headers_path(h), c, a), insert_original);
 }
 
 void mz_route_finalize_response(const struct mz_route *r, const struct mz_weighted_cluster *w,
@@ -179,8 +187,8 @@ static struct mz_str redirect_host(const struct redirect *d, struct mz_str schem
     return drop && !d->keep_port ? (struct mz_str){ host.p, at } : host;
 }
 
-static struct mz_str redirect_path(const struct redirect *d, const struct mz_route *r,
-                                   const struct mz_headers *h, struct mz_arena *a)
+static struct mz_str redirect_path(const struct redirect *d, const struct mz_headers *h,
+                                   struct mz_arena *a)
 {
     struct mz_str path = mz_headers_path(h);
     ptrdiff_t mark = mz_str_chr(path, '?');
@@ -188,10 +196,16 @@ static struct mz_str redirect_path(const struct redirect *d, const struct mz_rou
     if (d->path.n)
         path =
             d->path_has_query ? d->path : mz_arena_cat(a, 2, (struct mz_str[]){ d->path, query });
-    else if (d->rewrite)
-        path = path_rewritten(d->rewrite, r, path, NULL, a);
     mark = d->strip_query && !d->path_has_query ? mz_str_chr(path, '?') : -1;
     return mark < 0 ? path : (struct mz_str){ path.p, (size_t)mark };
+}
+
+void mz_route_rewrite_redirected(const struct mz_route *r, struct mz_headers *h, struct mz_arena *a,
+                                 bool insert_original)
+{
+    const struct redirect *d = ((const struct route_priv *)r->priv)->redirect;
+    if (d && d->rewrite)
+        set_path(h, path_rewritten(d->rewrite, r, mz_headers_path(h), NULL, a), insert_original);
 }
 
 struct mz_str mz_route_redirect_location(const struct mz_route *r, const struct mz_headers *h,
@@ -206,6 +220,8 @@ struct mz_str mz_route_redirect_location(const struct mz_route *r, const struct 
     if (!scheme.n)
         scheme = mz_headers_value_id(h, MZ_H_X_FORWARDED_PROTO);
     struct mz_str host = d->host.n ? d->host : redirect_host(d, scheme, h);
-    return mz_arena_cat(
-        a, 5, (struct mz_str[]){ scheme, MZ_STR("://"), host, d->port, redirect_path(d, r, h, a) });
+    struct mz_str path = redirect_path(d, h, a);
+    struct mz_str slash = path.n && path.p[0] == '/' ? MZ_STR("") : MZ_STR("/");
+    return mz_arena_cat(a, 6,
+                        (struct mz_str[]){ scheme, MZ_STR("://"), host, d->port, slash, path });
 }

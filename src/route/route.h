@@ -154,6 +154,7 @@ struct mz_route { /* there may be very many: flags stand together, what few of t
     bool new_timeouts; /* max_stream_duration is there, whatever it says */
     bool priority_high, auto_host_rewrite, append_x_forwarded_host, buffer_limit_set;
     bool include_vh_rate_limits; /* deprecated, as filters' vh_rate_limits INCLUDE */
+    bool unmutated; /* its answers get no headers of the configuration: not a route of it */
     bool is_connect, connect_terminates; /* the latter: connect_config is present, the tunnel ends here */
     const struct mz_hedge_policy *hedge;            /* own, else the virtual host's, else one that is not set; never NULL */
     struct mz_str host_rewrite, host_rewrite_header;
@@ -250,6 +251,8 @@ void mz_route_finalize_request(const struct mz_route *r, const struct mz_weighte
 void mz_route_set_host(struct mz_headers *h, struct mz_str host, bool append_forwarded_host, bool insert_original);
 void mz_route_finalize_response(const struct mz_route *r, const struct mz_weighted_cluster *w, struct mz_headers *h,
                                 const struct mz_format_ctx *c);
+/* What a redirect rewrites is the request's path from then on, for logs, too; the location is made of it. */
+void mz_route_rewrite_redirected(const struct mz_route *r, struct mz_headers *h, struct mz_arena *a, bool insert_original);
 struct mz_str mz_route_redirect_location(const struct mz_route *r, const struct mz_headers *h, struct mz_arena *a);
 /* The hash of the request for consistent balancing; false when no policy gave one. May want to add a cookie to the answer, the
  * same for all requests of a connection, so that answers that race set one value. */
@@ -263,8 +266,7 @@ bool mz_route_hash(const struct mz_route *r, const struct mz_headers *h, const s
 /* Virtual cluster of the request and its statistics (vhost.<v>.vcluster.<c>.); NULL: none matched (and none configured). */
 struct mz_scope *mz_vhost_vcluster(const struct mz_vhost *v, const struct mz_headers *h, struct mz_str *out_name);
 /* vcluster and route scopes: kind of their tables. */
-enum { MZ_VC_RQ_TOTAL, MZ_VC_RQ_RETRY, MZ_VC_RQ_RETRY_BACKOFF_EXPONENTIAL, MZ_VC_RQ_RETRY_BACKOFF_RATELIMITED,
-       MZ_VC_RQ_RETRY_LIMIT_EXCEEDED, MZ_VC_RQ_RETRY_OVERFLOW, MZ_VC_RQ_RETRY_SUCCESS, MZ_VC_RQ_TIMEOUT, MZ_VC_RQ_COMPLETED,
-       MZ_VC_RQ_TIME, MZ_VC__COUNT };
+enum { MZ_VC_RQ_TOTAL, MZ_VC_RQ_RETRY, MZ_VC_RQ_RETRY_LIMIT_EXCEEDED, MZ_VC_RQ_RETRY_OVERFLOW, MZ_VC_RQ_RETRY_SUCCESS,
+       MZ_VC_RQ_TIMEOUT, MZ_VC_RQ_COMPLETED, MZ_VC_RQ_TIME, MZ_VC__COUNT };
 extern const struct mz_stat_kind mz_vcluster_stats;
 #endif

@@ -15,12 +15,18 @@ struct query_match {
     struct mz_string_match *value; /* NULL: presence decides */
     bool absent;                   /* present_match: false */
 };
+struct cookie_match {
+    struct mz_str name;
+    struct mz_string_match *value;
+    bool invert;
+};
 /* Conditions beyond the path; most routes have none. */
 struct match_more {
     struct mz_header_match **headers;
     struct query_match *queries;
+    struct cookie_match *cookies;
     struct mz_metadata_match **metadata;
-    uint32_t n_headers, n_queries, n_metadata;
+    uint32_t n_headers, n_queries, n_cookies, n_metadata;
     struct mz_fraction fraction;
     bool has_fraction, grpc, tls;
     int8_t cert_presented, cert_validated; /* -1: not asked */
@@ -32,6 +38,7 @@ enum miss {
     MISS_GRPC,
     MISS_HEADER,
     MISS_QUERY,
+    MISS_COOKIE,
     MISS_TLS,
     MISS_METADATA
 };
@@ -99,6 +106,7 @@ struct mz_route_table {
     struct mz_str *internal_only;
     size_t n_internal_only;
     bool most_specific_wins, ignore_port, ignore_path_params;
+    struct mz_str vhost_header; /* its value is matched in place of the authority; empty: none */
     bool on_demand; /* VHDS may have more virtual hosts */
 };
 
@@ -118,6 +126,8 @@ void route_set_path(struct route_priv *p, enum path_kind kind, const char *text,
 struct mz_str route_miss_text(const struct mz_route *r, enum miss why, unsigned i,
                               struct mz_arena *a);
 const struct mz_route *vhost_route(const struct mz_vhost *v, const struct match_req *m);
+/* The first of that name, without quotes. */
+bool cookie_get(const struct mz_headers *h, struct mz_str name, struct mz_str *out_value);
 bool query_get(struct mz_str query, struct mz_str name,
                struct mz_str *out_value); /* the first; not decoded, as Envoy */
 

@@ -94,11 +94,27 @@ static bool needs_tls(const struct mz_vhost *v, const struct mz_route_query *q)
              mz_str_eq(mz_headers_value_id(q->h, MZ_H_X_ENVOY_INTERNAL), MZ_STR("true")));
 }
 
+/* "/a;x/b;y" -> "/a/b" */
+static struct mz_str without_params(struct mz_str path, struct mz_arena *a)
+{
+    char *out = mz_arena_alloc(a, path.n), *at = out;
+    bool inside = false;
+    for (size_t i = 0; i < path.n; i++) {
+        inside = path.p[i] == ';' || (inside && path.p[i] != '/');
+        if (!inside)
+            *at++ = path.p[i];
+    }
+    return (struct mz_str){ out, (size_t)(at - out) };
+}
+
 const struct mz_route *mz_route_table_match(const struct mz_route_table *t,
                                             const struct mz_route_query *q)
 {
-    struct mz_str host = mz_headers_value_id(q->h, MZ_H_AUTHORITY);
-    const struct mz_vhost *v = vhost_find(t, host, q->arena);
+    const struct mz_header *names_it = t->vhost_header.n ? mz_headers_get(q->h, t->vhost_header)
+                                                         : mz_headers_get_id(q->h, MZ_H_AUTHORITY);
+    struct mz_str host = names_it ? names_it->value : MZ_STR("");
+    bool none = t->vhost_header.n && !names_it; /* then not even "*" serves it */
+    const struct mz_vhost *v = none ? NULL : vhost_find(t, host, q->arena);
     if (!v) {
         mz_note(q->decision, q->now_us, NO_VHOST, t->name, host, 0, 0);
         return NULL;
@@ -108,9 +124,8 @@ const struct mz_route *mz_route_table_match(const struct mz_route_table *t,
         return ((const struct vhost_priv *)v->priv)->tls_redirect;
     struct match_req m = { .q = q, .full = mz_headers_path(q->h) };
     m.path = path_only(m.full);
-    ptrdiff_t semicolon = t->ignore_path_params ? mz_str_chr(m.path, ';') : -1;
-    if (semicolon >= 0)
-        m.path.n = (size_t)semicolon;
+    if (t->ignore_path_params && mz_str_chr(m.path, ';') >= 0)
+        m.path = without_params(m.path, q->arena);
     return vhost_route(v, &m);
 }
 
@@ -131,8 +146,7 @@ struct mz_scope *mz_vhost_vcluster(const struct mz_vhost *v, const struct mz_hea
             return c->scope;
         }
     }
-    *out_name = MZ_STR("other");
-    return p->other;
+    return p->other; /* which has no name in logs */
 }
 
 /* ---- the table as an object ---- */

@@ -333,7 +333,7 @@ static void prepare(struct mz_async *a)
     mz_retry_init(&a->retry, &route, h, a->cluster, a->o.priority, NULL, NULL,
                   mz_loop_rand(a->loop), a->arena);
     a->retry_ready = true;
-    mz_timeouts_write(&a->times, &async_route, h, a->grpc, true, 0);
+    mz_timeouts_write(&a->times, &async_route, h, a->grpc, !a->o.no_timeout_header, 0);
 }
 
 static void begin(struct mz_async *a)

@@ -48,6 +48,7 @@ struct mz_async_opts {
     enum mz_priority priority;
     uint32_t buffer_limit; /* bytes of the request that may wait, or are kept for retries; 0: the cluster's */
     bool no_internal;      /* without x-envoy-internal: counts as external */
+    bool no_timeout_header; /* without x-envoy-expected-rq-timeout-ms */
     bool no_xff;           /* without this machine's address in x-forwarded-for */
     bool has_protocol;     /* for clusters that speak what the client speaks; else HTTP/1.1 */
     enum mz_http_protocol protocol;

@@ -204,7 +204,7 @@ void try_start(struct mz_async *a)
         return;
     }
     if (a->n_tries++) /* the time that is left changed */
-        mz_timeouts_write(&a->times, &async_route, a->headers, a->grpc, true,
+        mz_timeouts_write(&a->times, &async_route, a->headers, a->grpc, !a->o.no_timeout_header,
                           a->request_end_us ? (mz_loop_now_us(a->loop) - a->request_end_us) / 1000
                                             : 0);
     struct async_try *t = mz_arena_new0(a->arena, struct async_try);

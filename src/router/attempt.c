@@ -18,10 +18,14 @@ void attempt_keep_counts(struct attempt *a)
     struct mz_stream_info *i = info_of(a->r);
     if (!a->enc)
         return;
-    i->up.wire_in = a->enc->wire_in;
-    i->up.wire_out = a->enc->wire_out;
-    i->up.header_in = a->enc->header_in;
-    i->up.header_out = a->enc->header_out;
+    const struct mz_stream_enc *e = a->enc;
+    const struct attempt_bytes now = { e->wire_in > e->wire_came ? e->wire_in : e->wire_came,
+                                       e->wire_out, e->header_in, e->header_out };
+    i->up.wire_in += now.wire_in - a->counted.wire_in;
+    i->up.wire_out += now.wire_out - a->counted.wire_out;
+    i->up.header_in += now.header_in - a->counted.header_in;
+    i->up.header_out += now.header_out - a->counted.header_out;
+    a->counted = now;
 }
 
 /* ---- flow control ---- */
@@ -424,18 +428,25 @@ static struct mz_host *choose(struct router *r, const char **out_why)
     return h;
 }
 
+void router_write_attempt(struct router *r, unsigned number)
+{
+    if (!r->route->vhost || !r->route->vhost->include_attempt_count)
+        return;
+    char text[20];
+    struct mz_str n = { text, mz_u64_text(number, text) };
+    mz_headers_set_id(r->headers, MZ_H_X_ENVOY_ATTEMPT_COUNT,
+                      mz_arena_dup(mz_stream_arena(stream_of(r)), n));
+}
+
 static void count_try(struct router *r)
 {
     struct mz_stream_info *i = info_of(r);
     i->attempts = r->n_started;
-    if (r->route->vhost && r->route->vhost->include_attempt_count) {
-        char text[20];
-        struct mz_str n = { text, mz_u64_text(r->n_started, text) };
-        mz_headers_set_id(r->headers, MZ_H_X_ENVOY_ATTEMPT_COUNT,
-                          mz_arena_dup(mz_stream_arena(stream_of(r)), n));
-    }
-    if (r->retry_is_timeout && r->route->vhost && r->route->vhost->include_is_timeout_retry)
-        mz_headers_set_id(r->headers, MZ_H_X_ENVOY_IS_TIMEOUT_RETRY, MZ_STR("true"));
+    if (r->n_started > 1)
+        router_write_attempt(r, r->n_started);
+    if (r->n_started > 1 && r->route->vhost && r->route->vhost->include_is_timeout_retry)
+        mz_headers_set_id(r->headers, MZ_H_X_ENVOY_IS_TIMEOUT_RETRY,
+                          r->retry_is_timeout ? MZ_STR("true") : MZ_STR("false"));
     if (r->n_started > 1)
         mz_timeouts_write(&r->times, r->route, r->headers, r->grpc, !r->cfg->suppress_headers,
                           r->request_end_us ? (now_of(r) - r->request_end_us) / 1000 : 0);

@@ -78,7 +78,7 @@ static void charge_sorts(struct mz_scope *s, const struct code_stats *at, unsign
         if (!(sorts & 1u << i))
             continue;
         mz_count(s, at->completed[i], 1);
-        if (codes)
+        if (codes || i != ALL) /* what leaves codes out leaves out the plain ones (Envoy) */
             mz_count_code(s, families[i], status);
     }
 }

@@ -42,6 +42,7 @@ static void send_one(struct router *r, const struct mz_mirror_policy *p)
     struct mz_format_ctx ctx = { .info = info_of(r), .req = h };
     mz_header_ops_apply(&p->mutations, h, &ctx);
     const struct mz_async_opts o = { .timeout_ms = r->times.global_ms,
+                                     .no_timeout_header = r->cfg->suppress_headers,
                                      .has_protocol = true,
                                      .protocol = info_of(r)->protocol,
                                      .has_hash = r->has_hash,

@@ -31,6 +31,17 @@ static void finish(struct router *r)
     mz_timer_stop(&r->backoff_timer);
 }
 
+/* How many tries there were, the one that could not even begin included. */
+static void write_attempts(struct router *r, struct mz_headers *h)
+{
+    if (!r->route->vhost || !r->route->vhost->include_attempt_count_in_response)
+        return;
+    char text[20];
+    struct mz_str n = { text, mz_u64_text(info_of(r)->attempts, text) };
+    mz_headers_set_id(h, MZ_H_X_ENVOY_ATTEMPT_COUNT,
+                      mz_arena_dup(mz_stream_arena(stream_of(r)), n));
+}
+
 static void overloaded_header(struct mz_headers *h, void *arg)
 {
     struct router *r = arg;
@@ -40,15 +51,13 @@ static void overloaded_header(struct mz_headers *h, void *arg)
 
 static void own_headers(struct mz_headers *h, void *arg)
 {
-    struct router *r = arg;
-    struct mz_format_ctx ctx = { .info = info_of(r), .req = r->headers, .resp = h };
-    mz_route_finalize_response(r->route, r->weighted, h, &ctx);
+    write_attempts(arg, h);
 }
 
 static void overload_and_own_headers(struct mz_headers *h, void *arg)
 {
-    overloaded_header(h, arg);
     own_headers(h, arg);
+    overloaded_header(h, arg);
 }
 
 /* Ends the request without an upstream's answer: our own, or an abort when an answer has begun. */
@@ -413,15 +422,11 @@ static void add_own_headers(struct attempt *a, struct mz_headers *h)
         struct mz_str ms = { text, mz_u64_text((now_of(r) - r->request_end_us) / 1000, text) };
         mz_headers_set_id(h, MZ_H_X_ENVOY_UPSTREAM_SERVICE_TIME, mz_arena_dup(arena, ms));
     }
-    if (r->route->vhost && r->route->vhost->include_attempt_count_in_response) {
-        struct mz_str n = { text, mz_u64_text(r->n_started, text) };
-        mz_headers_set_id(h, MZ_H_X_ENVOY_ATTEMPT_COUNT, mz_arena_dup(arena, n));
-    }
     if (r->set_cookie.n)
         mz_headers_add_id(h, MZ_H_SET_COOKIE, r->set_cookie);
-    mz_headers_remove_id(h, MZ_H_X_ENVOY_UPSTREAM_CANARY);
     struct mz_format_ctx ctx = { .info = info_of(r), .req = r->headers, .resp = h };
     mz_route_finalize_response(r->route, r->weighted, h, &ctx);
+    write_attempts(r, h);
 }
 
 /* The upstream did not switch protocols: the client gets the status, not a body that it would take for the tunnel's. */

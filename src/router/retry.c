@@ -249,10 +249,10 @@ static void backoff_choose(struct mz_retry *r)
 void mz_retry_begins(const struct mz_retry *r)
 {
     count(r, MZ_CS_RQ_RETRY, MZ_VC_RQ_RETRY);
-    if (r->ratelimited)
-        count(r, MZ_CS_RQ_RETRY_BACKOFF_RATELIMITED, MZ_VC_RQ_RETRY_BACKOFF_RATELIMITED);
-    else
-        count(r, MZ_CS_RQ_RETRY_BACKOFF_EXPONENTIAL, MZ_VC_RQ_RETRY_BACKOFF_EXPONENTIAL);
+    mz_count(r->cluster->scope,
+             r->ratelimited ? MZ_CS_RQ_RETRY_BACKOFF_RATELIMITED
+                            : MZ_CS_RQ_RETRY_BACKOFF_EXPONENTIAL,
+             1);
 }
 
 /* ---- verdicts ---- */

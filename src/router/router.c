@@ -39,7 +39,8 @@ static void direct_headers(struct mz_headers *h, void *arg)
     if (d->location.n)
         mz_headers_set_id(h, MZ_H_LOCATION, d->location);
     struct mz_format_ctx ctx = { .info = mz_stream_info(s), .req = d->r->headers, .resp = h };
-    mz_route_finalize_response(d->r->route, NULL, h, &ctx);
+    if (!d->r->route->unmutated)
+        mz_route_finalize_response(d->r->route, NULL, h, &ctx);
     const struct mz_direct_response *what = d->r->route->direct;
     if (what && what->content_type.n)
         mz_headers_set_id(h, MZ_H_CONTENT_TYPE, what->content_type);
@@ -65,8 +66,8 @@ static struct mz_str direct_body(struct router *r)
     return body;
 }
 
-/* 201 points to what was made: the request's own address, as Envoy does. */
-static struct mz_str created_location(struct router *r)
+/* 201 points to what was made, and 3xx without a redirect somewhere, too: the request's own address, as Envoy does. */
+static struct mz_str own_location(struct router *r)
 {
     const struct mz_headers *h = r->headers;
     return mz_arena_cat(mz_stream_arena(stream_of(r)), 4,
@@ -85,12 +86,14 @@ static enum mz_flow direct(struct router *r)
                                     .modify_arg = &d };
     if (route->action == MZ_ACTION_REDIRECT) {
         mz_count(r->cfg->scope, MZ_RS_DIRECT_RESPONSE, 1); /* as Envoy: rq_redirect stays 0 */
+        mz_route_rewrite_redirected(route, r->headers, mz_stream_arena(stream_of(r)),
+                                    !r->cfg->suppress_headers);
         d.location = mz_route_redirect_location(route, r->headers, mz_stream_arena(stream_of(r)));
         mz_stream_story(stream_of(r), MZ_STEP_REDIRECT, MZ_STR(""), d.location, route->status, 0);
     } else {
         mz_count(r->cfg->scope, MZ_RS_DIRECT_RESPONSE, 1);
-        if (route->status == 201)
-            d.location = created_location(r);
+        if (route->status == 201 || route->status / 100 == 3)
+            d.location = own_location(r);
         reply.body = direct_body(r);
         mz_stream_story(stream_of(r), MZ_STEP_DIRECT, MZ_STR(""), MZ_STR(""), route->status, 0);
     }
@@ -257,6 +260,8 @@ static void prepare_headers(struct router *r)
     }
     struct mz_format_ctx ctx = { .info = info, .req = h };
     mz_timeouts_write(&r->times, r->route, h, r->grpc, insert, 0);
+    info->attempts = 1; /* as the first try will find it */
+    router_write_attempt(r, 1);
     mz_route_finalize_request(r->route, r->weighted, h, &ctx, a, insert);
     if (MZ_UNLIKELY(r->cluster->transport_uses & MZ_TRANSPORT_USES_NAMES))
         names_of_request(r, h);

@@ -22,6 +22,9 @@ struct router_cfg {
 };
 
 struct router;
+struct attempt_bytes {
+    uint64_t wire_in, wire_out, header_in, header_out;
+};
 struct attempt { /* one try at one host */
     struct mz_list link;
     struct router *r;
@@ -32,6 +35,7 @@ struct attempt { /* one try at one host */
     struct mz_stream_enc *enc;       /* has one; NULL before and after */
     struct mz_host *host;            /* referenced */
     unsigned number;                 /* from 1 */
+    struct attempt_bytes counted;    /* what the stream's info has of it: the sum over all tries, as in Envoy */
     bool started;                    /* request headers were sent */
     bool sent_end;                   /* the whole request was sent */
     bool answered;                   /* final answer headers came */
@@ -108,6 +112,7 @@ bool cluster_maintained(struct mz_cluster *c, struct mz_loop *l, struct mz_arena
 
 /* attempt.c */
 void attempt_start(struct router *r); /* chooses a host and asks its pool; may answer at once */
+void router_write_attempt(struct router *r, unsigned number); /* x-envoy-attempt-count, where it is asked for */
 void attempt_body(struct attempt *a, struct mz_buf *data, bool end); /* moves data */
 void attempt_trailers(struct attempt *a);
 void attempt_request_complete(struct attempt *a); /* starts the timeout of the try */

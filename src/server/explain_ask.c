@@ -193,6 +193,8 @@ static void tell_target(struct mz_pages *p, const struct question *q, struct exp
 {
     const struct mz_route *r = e->route;
     if (r->action == MZ_ACTION_REDIRECT)
+        mz_route_rewrite_redirected(r, q->headers, q->arena, false);
+    if (r->action == MZ_ACTION_REDIRECT)
         mz_note(e->story, now(), REDIRECT, MZ_STR(""),
                 mz_route_redirect_location(r, q->headers, q->arena), r->status, 0);
     else if (r->action == MZ_ACTION_DIRECT)

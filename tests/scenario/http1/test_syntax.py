@@ -59,6 +59,7 @@ STRICT = [
     ("B02-bare-cr", GET + "X-A: a\rX-B: b\r\n\r\n", 400, BYTES), ("B02-cr-end", GET + "X-A: a\r\r\n\r\n", 400, BYTES),
     ("B06-two-hosts", GET + "Host: b\r\n\r\n", 400, "http1.duplicate_host"), ("B06-at", "GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", 400, AUTHORITY),
     ("B11-tab", "GET\t/x\tHTTP/1.1\r\nHost: a\r\n\r\n", 400, CODEC_ERROR),
+    ("B11-blank-behind-version", "GET / HTTP/1.1 \r\nHost: a\r\n\r\n", 400, CODEC_ERROR),
     *[(f"B17-{n}", GET + f"Connection: {n}\r\n\r\n", 400, "http1.connection_header_rejected") for n in ("host", ":path", ":authority", ":method")],
 ]
 
@@ -67,6 +68,13 @@ STRICT = [
 @pytest.mark.parametrize("data,status,details", [r[1:] for r in STRICT], ids=[r[0] for r in STRICT])
 def test_stricter_than_envoy(px, up, data, status, details):
     refused(px, up, data, status, details)
+
+
+@stricter
+def test_no_body_behind_the_answer_to_a_bad_head(px, up):
+    with px.client() as c:
+        answer = c.send("HEAD / HTTP/1.1\r\nHost: a\r\nX-A: a\x01b\r\n\r\n").response("HEAD")
+        assert answer.status == 400 and c.ended() == "eof" and c.stream.buf == b"" and up.requests == []
 
 
 # id, what is sent, status, why, the counter: refused above the codec, as an ordinary local reply where the flag is -
