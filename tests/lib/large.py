@@ -296,6 +296,8 @@ EXTRA = {
 for to, (match_, value, operation) in EXTRA.items():
     case(f"EnvoyFilter {operation} {to}", lambda x, to=to, m=match_, v=value, o=operation: doc("EnvoyFilter", {"configPatches": [
         patch(to, m, json.loads(json.dumps(v).replace("%d", str(i))), o) for i in x]}, api=ALPHA))
+case("EnvoyFilter of patches that proxies refuse", lambda x: [doc("EnvoyFilter", {"configPatches": [patch("CLUSTER", {}, {"outlier_detection": {"max_ejection_percent": i + 101}}) for i in x[:500]]},
+     api=ALPHA)] + [kube("Service", {"spec": {"clusterIP": ip(k), "ports": PORT}}, name=f"s{k}") for k in range(len(x) // 10)])
 case("EnvoyFilters", lambda x: [doc("EnvoyFilter", {"configPatches": [patch("CLUSTER", {}, {"connect_timeout": f"{i + 1}s"})]}, name=f"e{k}", api=ALPHA) for k, i in enumerate(x)])
 case("EnvoyFilters of routes", lambda x: [doc("EnvoyFilter", {"configPatches": [patch("HTTP_ROUTE", {}, {"name": f"r{i}"})]}, name=f"e{k}", api=ALPHA) for k, i in enumerate(x)])
 case("EnvoyFilter.big lists merged", lambda x: doc("EnvoyFilter", {"configPatches": [patch("CLUSTER", {}, {"health_checks": [

@@ -388,29 +388,85 @@ static bool loads(const struct mz_view *v, enum mz_xds_type t, struct mz_str byt
             mz_err_set(err, "a filter behind envoy.filters.http.router"));
 }
 
-/* One after the other: each that would do harm is told and left out. */
+/* A resource that proxies would refuse with all patches. */
+struct refused {
+    struct mz_view *v;
+    enum mz_xds_type type;
+    const struct mz_out *o;
+    struct tr_patches *all;
+    struct mz_err err; /* of the last try */
+};
+
+static void set_off(struct refused *r, size_t from, size_t to, bool off)
+{
+    for (size_t i = from; i < to; i++)
+        r->all->v[i].off = off;
+}
+
+/* With those up to @to that nobody found harmful. */
+static bool is_good(struct refused *r, size_t from, size_t to)
+{
+    struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
+    struct mz_str bytes;
+    set_off(r, from, to, false);
+    set_off(r, to, r->all->n_v, true);
+    r->err = (struct mz_err){ .path = "", .msg = "" };
+    const bool ok = !apply(r->v, r->type, mz_out_bytes(r->o, a), a, &bytes) ||
+                    loads(r->v, r->type, bytes, a, &r->err);
+    mz_arena_destroy(a);
+    return ok;
+}
+
+/* The first of those from @from on that does harm behind the others; their number where none does. Harm in front is found soon. */
+static size_t first_harmful(struct refused *r, size_t from)
+{
+    const size_t n = r->all->n_v;
+    size_t good = from, bad = from;
+    for (size_t step = 1; bad == from; step *= 2) {
+        const size_t to = good + step < n ? good + step : n;
+        if (good == n)
+            return n;
+        if (is_good(r, from, to))
+            good = to;
+        else
+            bad = to;
+    }
+    while (bad - good > 1) {
+        const size_t mid = good + (bad - good) / 2;
+        if (is_good(r, from, mid))
+            good = mid;
+        else
+            bad = mid;
+    }
+    (void)is_good(r, from, bad); /* for the error */
+    return bad - 1;
+}
+
+/* Each that would do harm is told and left out; what stands behind many such is left out, too: trying takes time. */
 static bool apply_good_ones(struct mz_view *v, enum mz_xds_type t, const struct mz_out *o,
                             struct mz_arena *a, struct mz_str *out)
 {
-    struct tr_patches *all = tr_patches(v);
-    bool kept = true;
-    for (size_t i = 0; i < all->n_v; i++)
-        all->v[i].off = true;
-    for (size_t i = 0; i < all->n_v; i++) {
-        struct mz_err err = { .path = "", .msg = "" };
-        char text[sizeof(err)];
-        all->v[i].off = false;
-        kept = apply(v, t, mz_out_bytes(o, a), a, out);
-        if (!kept || loads(v, t, *out, a, &err))
-            continue;
-        all->v[i].off = true;
-        tr_tell(v, all->v[i].doc->key,
-                "spec.config_patches[%zu] is not applied to %.*s: proxies would refuse it: %s",
-                all->v[i].index, MZ_STR_ARG(o->name), mz_err_text(&err, text, sizeof(text)));
+    enum { MAX_HARMFUL = 8 };
+    struct refused r = { .v = v, .type = t, .o = o, .all = tr_patches(v) };
+    size_t from = 0;
+    char text[sizeof(r.err)];
+    for (unsigned found = 0; from < r.all->n_v; found++) {
+        const size_t at = first_harmful(&r, from);
+        if (at == r.all->n_v)
+            break;
+        const struct tr_patch *p = &r.all->v[at];
+        const bool last = found + 1 == MAX_HARMFUL;
+        tr_tell(v, p->doc->key,
+                "spec.config_patches[%zu] is not applied to %.*s%s: proxies would refuse it: %s",
+                p->index, MZ_STR_ARG(o->name), last ? ", nor are those behind it" : "",
+                mz_err_text(&r.err, text, sizeof(text)));
+        from = at + 1;
+        set_off(&r, at, last ? r.all->n_v : from, true);
+        if (last)
+            break;
     }
-    kept = apply(v, t, mz_out_bytes(o, a), a, out);
-    for (size_t i = 0; i < all->n_v; i++)
-        all->v[i].off = false;
+    const bool kept = apply(v, t, mz_out_bytes(o, a), a, out);
+    set_off(&r, 0, r.all->n_v, false);
     return kept;
 }
 
