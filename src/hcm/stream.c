@@ -190,8 +190,8 @@ static void start_timers(struct mz_stream *s)
 static void apply_duration(struct mz_stream *s, const struct mz_route *r)
 {
     uint64_t ms, asked = 0, max = r->grpc_timeout_header_max.ms;
-    bool grpc = s->req.headers && mz_grpc_timeout_ms(s->req.headers, &asked);
-    if (grpc && r->grpc_timeout_header_max.set) {
+    bool asks = s->req.headers && mz_grpc_timeout_ms(s->req.headers, &asked);
+    if (asks && r->grpc_timeout_header_max.set) {
         ms = max && asked > max ? max : asked;
         if (r->grpc_timeout_header_offset.set)
             ms -= r->grpc_timeout_header_offset.ms < ms ? r->grpc_timeout_header_offset.ms : ms;
@@ -203,7 +203,7 @@ static void apply_duration(struct mz_stream *s, const struct mz_route *r)
             return;
         }
     }
-    if (grpc)
+    if (r->new_timeouts && s->req.headers && mz_is_grpc(s->req.headers))
         mz_grpc_timeout_set(s->req.headers, ms);
     uint64_t gone_ms = (stream_now(s) - s->info.start_us) / 1000;
     mz_timer_start_ms(&s->duration_timer, ms > gone_ms ? ms - gone_ms : 0);

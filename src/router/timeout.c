@@ -72,10 +72,7 @@ void mz_timeouts_read(const struct mz_route *r, struct mz_headers *h, bool grpc,
 void mz_timeouts_write(const struct mz_timeouts *t, const struct mz_route *r, struct mz_headers *h,
                        bool grpc, bool insert, uint64_t elapsed_ms)
 {
-    uint64_t expected = t->per_try_ms, asked;
-    bool limited = grpc && r->new_timeouts && r->max_stream_duration.set;
-    if (limited && r->max_stream_duration.ms && !mz_grpc_timeout_ms(h, &asked))
-        mz_grpc_timeout_set(h, r->max_stream_duration.ms);
+    uint64_t expected = t->per_try_ms;
     if (t->hedge_on_try_timeout ||
         !expected) /* an upstream whose try is not given up may use all of the time */
         expected = t->global_ms;
