@@ -17,7 +17,7 @@
 #include "message.h"
 #include "text.h"
 
-enum { KEPT_MAX = 256, NAMES_MAX = 16, NAME_MS = 5000 };
+enum { KEPT_MAX = 256, NAMES_MAX = 16, NAME_MS = 5000, PLACES_MAX = 4 };
 
 struct link { /* a connection; with a call, or kept for the next one */
     struct source source;
@@ -26,6 +26,7 @@ struct link { /* a connection; with a call, or kept for the next one */
     char *in;
     size_t in_len, in_cap, sent;
     bool connected, used;
+    unsigned nth; /* of the addresses of its name */
     struct link *next_kept;
 };
 
@@ -37,14 +38,16 @@ struct call {
     char *out, *host;
     size_t out_len;
     int port;
+    unsigned tried; /* addresses of the name that nobody answers at */
     int64_t began_us;
     const char *error;
 };
 
 static struct name {
     char host[256];
-    struct sockaddr_storage ip;
-    socklen_t len;
+    struct sockaddr_storage ips[PLACES_MAX];
+    socklen_t lens[PLACES_MAX];
+    unsigned n, good; /* good: where the last connection was made, begun with next time */
     int64_t until_ms;
 } names[NAMES_MAX];
 
@@ -60,16 +63,21 @@ static const char *look_up(struct name *n, const char *host)
     const int why = getaddrinfo(host, NULL, &hints, &found);
     if (why != 0)
         return gai_strerror(why);
+    if (strcmp(n->host, host) != 0)
+        n->good = 0;
     snprintf(n->host, sizeof(n->host), "%s", host);
-    memcpy(&n->ip, found->ai_addr, found->ai_addrlen);
-    n->len = found->ai_addrlen;
+    n->n = 0;
+    for (const struct addrinfo *a = found; a && n->n < PLACES_MAX; a = a->ai_next) {
+        memcpy(&n->ips[n->n], a->ai_addr, a->ai_addrlen);
+        n->lens[n->n++] = a->ai_addrlen;
+    }
     n->until_ms = now_ms() + NAME_MS;
     freeaddrinfo(found);
     return NULL;
 }
 
 /* NULL with *why. */
-static const struct name *resolve(const char *host, const char **why)
+static struct name *resolve(const char *host, const char **why)
 {
     struct name *n = &names[0];
     for (size_t i = 0; i < NAMES_MAX; i++) {
@@ -123,10 +131,20 @@ static void fail(struct call *c, const char *why)
 
 static const char *start(struct call *c);
 
+/* Is there another address of the name to try? "localhost" is two, and not everybody listens at both. */
+static bool other_place(struct call *c)
+{
+    const char *why;
+    const struct name *n = resolve(c->host, &why);
+    return n && ++c->tried < n->n;
+}
+
 static void broken(struct link *l, const char *why)
 {
     struct call *c = l->call;
-    const bool again = l->used && l->in_len == 0; /* it ended before it was asked, most likely */
+    const bool again =
+        (l->used && l->in_len == 0) || /* it ended before it was asked, most likely */
+        (c && !l->connected && other_place(c));
     link_destroy(l);
     if (!c)
         return;
@@ -259,6 +277,9 @@ static void link_ready(struct source *s, uint32_t events)
             return;
         }
         l->connected = true;
+        struct name *n = resolve(l->call->host, &(const char *){ NULL });
+        if (n)
+            n->good = l->nth;
     }
     if (l->call && l->sent < l->call->out_len)
         send_request(l);
@@ -285,7 +306,8 @@ static const char *connect_new(struct call *c, const char *place)
     const struct name *n = resolve(c->host, &why);
     if (!n)
         return why;
-    struct sockaddr_storage to = n->ip;
+    const unsigned nth = (n->good + c->tried) % n->n;
+    struct sockaddr_storage to = n->ips[nth];
     if (to.ss_family == AF_INET)
         ((struct sockaddr_in *)&to)->sin_port = htons((uint16_t)c->port);
     else
@@ -294,14 +316,15 @@ static const char *connect_new(struct call *c, const char *place)
     if (fd < 0)
         return strerrordesc_np(errno);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)); /* slower without */
-    if (connect(fd, (struct sockaddr *)&to, n->len) != 0 && errno != EINPROGRESS) {
+    if (connect(fd, (struct sockaddr *)&to, n->lens[nth]) != 0 && errno != EINPROGRESS) {
         why = strerrordesc_np(errno);
         close(fd);
-        return why;
+        return other_place(c) ? connect_new(c, place) : why;
     }
     struct link *l = must(calloc(1, sizeof(*l)));
     l->source = (struct source){ .fd = fd, .ready = link_ready };
     snprintf(l->place, sizeof(l->place), "%s", place);
+    l->nth = nth;
     l->call = c;
     c->link = l;
     return loop_add(&l->source, EPOLLOUT) ? NULL : "no room for a connection";

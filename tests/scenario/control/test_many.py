@@ -63,9 +63,9 @@ def test_many_and_bad_ones_among_them(tmp_path):
             told = good.reached(f"10.78.0.{i}", change(i))
             assert told["clients"] == 600
             beside.append(told["p99_ms"])
+        until(lambda: stop.comings > 3, 60, "clients that come back")
         stop.set()
         comes.join(60)
-        assert stop.comings > 3, "nobody came back"
         assert sorted(beside)[len(beside) // 2] < (20000 if SANITIZED else 2000), f"99 of 100 good clients had the change after {beside} ms, alone after {alone} ms"
         assert bad[0].ask("count")["most"] <= 4, "one response of a type until it is answered"
         assert bad[1].ask("count")["most"] <= 4 + 11, "what was refused is sent again when it is another, and not before"

@@ -184,7 +184,7 @@ def test_names_and_folders_that_are_taken(world, folder, who, tmp_path):  # noqa
     m.any_port = False
     m.start()
     m.wait_ready()
-    before = world.look()
+    before = world.settled()
     assert f'the mesh "{m.name}" is running already' in m.ctl("up", "--name", m.name, "/run/docs").stderr
     r = m.ctl("up", "--name", "other", "/run/docs")
     assert r.returncode == 1 and "127.0.0.1:8088" in r.stderr and "Address already in use" in r.stderr, r
