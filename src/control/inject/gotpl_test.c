@@ -267,7 +267,7 @@ static void test_bombs(void **state)
         const double took = (double)(clock() - began) / CLOCKS_PER_SEC;
         if (out[0] != '!' || !strstr(out, bombs[i].error))
             fail_msg("%s\nis \"%.200s\"\nnot \"%s\"", bombs[i].text, out, bombs[i].error);
-        if (took > 5) /* under sanitizers, beside other work */
+        if (took > 30) /* of CPU, under sanitizers; without them it is a tenth of a second */
             fail_msg("%s took %f s", bombs[i].text, took);
         if (mz_arena_size(arena) + most_values > 300 << 20)
             fail_msg("%s took %zu + %zu bytes", bombs[i].text, mz_arena_size(arena), most_values);
