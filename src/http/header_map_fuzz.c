@@ -42,10 +42,56 @@ static unsigned model_drop(struct model *m, struct mz_str name, bool prefix)
     return gone;
 }
 
-static void model_add(struct model *m, struct mz_str name, struct mz_str value)
+static void model_put(struct model *m, struct mz_str name, struct mz_str value)
 {
     m->name[m->n] = name;
     m->value[m->n++] = value;
+}
+
+static unsigned model_find(const struct model *m, struct mz_str name) /* m->n: not there */
+{
+    unsigned i = 0;
+    while (i < m->n && !mz_str_eq(m->name[i], name))
+        i++;
+    return i;
+}
+
+/* Of the names here those that requests hold once. */
+static bool held_once(const struct model *m, struct mz_str name)
+{
+    return model_find(m, MZ_STR(":method")) < m->n &&
+           (mz_str_eq(name, MZ_STR("x-forwarded-for")) || mz_str_eq(name, MZ_STR("via")) ||
+            mz_str_eq(name, MZ_STR("x-request-id")));
+}
+
+static struct mz_str joined(struct mz_str x, struct mz_str y, struct mz_arena *a)
+{
+    if (!x.n || !y.n)
+        return x.n ? x : y;
+    return mz_arena_cat(a, 3, (struct mz_str[]){ x, MZ_STR(","), y });
+}
+
+static void model_add(struct model *m, struct mz_str name, struct mz_str value, struct mz_arena *a)
+{
+    unsigned i = held_once(m, name) ? model_find(m, name) : m->n;
+    if (i < m->n)
+        m->value[i] = joined(m->value[i], value, a);
+    else
+        model_put(m, name, value);
+}
+
+static void model_join(struct model *m, struct mz_arena *a)
+{
+    static struct model out;
+    out.n = 0;
+    for (unsigned i = 0; i < m->n; i++) {
+        unsigned k = held_once(m, m->name[i]) ? model_find(&out, m->name[i]) : out.n;
+        if (k < out.n)
+            out.value[k] = joined(out.value[k], m->value[i], a);
+        else
+            model_put(&out, m->name[i], m->value[i]);
+    }
+    *m = out;
 }
 
 /* The first takes the value, the others go. */
@@ -61,7 +107,7 @@ static void model_set(struct model *m, struct mz_str name, struct mz_str value)
     }
     m->n = k;
     if (!seen)
-        model_add(m, name, value);
+        model_put(m, name, value);
 }
 
 static void must(bool ok)
@@ -105,13 +151,16 @@ static void step(struct mz_headers *h, struct model *m, uint8_t op, uint8_t arg)
     struct mz_str name = mz_str_c(names[arg % N_NAMES]);
     struct mz_str value = mz_str_c(values[arg / N_NAMES % (sizeof(values) / sizeof(*values))]);
     enum mz_header_id id = mz_header_id(name);
-    switch (op % 8) {
+    unsigned there = model_find(m, name);
+    if (there < m->n && m->value[there].n > 1000)
+        op = 3; /* long enough */
+    switch (op % 9) {
     case 0:
     case 1:
         if (m->n == MODEL_MAX)
             return;
         id != MZ_H_NONE &&op & 8 ? mz_headers_add_id(h, id, value) : mz_headers_add(h, name, value);
-        model_add(m, name, value);
+        model_add(m, name, value, h->arena);
         break;
     case 2:
         if (m->n == MODEL_MAX)
@@ -137,8 +186,12 @@ static void step(struct mz_headers *h, struct model *m, uint8_t op, uint8_t arg)
     case 6: /* many of one name, past 254 places */
         for (unsigned i = 0; i < 60u && m->n < MODEL_MAX; i++) {
             mz_headers_add(h, name, value);
-            model_add(m, name, value);
+            model_add(m, name, value, h->arena);
         }
+        break;
+    case 7:
+        mz_headers_join_repeated(h);
+        model_join(m, h->arena);
         break;
     default:
         same_answers(h, m);
