@@ -1,6 +1,7 @@
 /* Packing, backwards (pack.h). */
 #include "proto/pack.h"
 #include "base/alloc.h"
+#include "proto/proto_priv.h"
 #include <string.h>
 
 enum wire_type { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 };
@@ -143,32 +144,10 @@ static unsigned char *put_value(struct mz_packer *p, unsigned char *at, Protobuf
     }
 }
 
-static size_t size_of(ProtobufCType type)
-{
-    switch (type) {
-    case PROTOBUF_C_TYPE_BOOL:
-        return sizeof(protobuf_c_boolean);
-    case PROTOBUF_C_TYPE_INT64:
-    case PROTOBUF_C_TYPE_SINT64:
-    case PROTOBUF_C_TYPE_SFIXED64:
-    case PROTOBUF_C_TYPE_UINT64:
-    case PROTOBUF_C_TYPE_FIXED64:
-    case PROTOBUF_C_TYPE_DOUBLE:
-        return 8;
-    case PROTOBUF_C_TYPE_STRING:
-    case PROTOBUF_C_TYPE_MESSAGE:
-        return sizeof(void *);
-    case PROTOBUF_C_TYPE_BYTES:
-        return sizeof(ProtobufCBinaryData);
-    default:
-        return 4;
-    }
-}
-
 static unsigned char *put_repeated(struct mz_packer *p, unsigned char *at,
                                    const ProtobufCFieldDescriptor *f, const char *v, size_t n)
 {
-    const size_t size = size_of(f->type), had = written(p, at);
+    const size_t size = field_size(f), had = written(p, at);
     const bool packed = f->flags & PROTOBUF_C_FIELD_FLAG_PACKED;
     const enum wire_type wire = wire_of(f->type);
     for (size_t i = n; i-- > 0;) {
@@ -210,7 +189,7 @@ static bool is_zero(const ProtobufCFieldDescriptor *f, const void *at)
     case PROTOBUF_C_TYPE_BOOL:
         return !*(const protobuf_c_boolean *)at;
     default:
-        return size_of(f->type) == 8 ? !*(const uint64_t *)at : !*(const uint32_t *)at;
+        return field_size(f) == 8 ? !*(const uint64_t *)at : !*(const uint32_t *)at;
     }
 }
 
