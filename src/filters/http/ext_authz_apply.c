@@ -160,6 +160,12 @@ bool ea_valid(const struct authz_headers *v, struct mz_str *out_name)
     return true;
 }
 
+/* Joined when all are there: a service may send a thousand of one name. */
+static void add_another(struct mz_headers *h, const struct authz_header *c)
+{
+    mz_headers_add_raw(h, c->name, c->value, (uint8_t)mz_header_id(c->name));
+}
+
 void ea_apply_response(const struct authz_headers *v, struct mz_headers *h)
 {
     for (size_t i = 0; i < v->n; i++) {
@@ -168,10 +174,11 @@ void ea_apply_response(const struct authz_headers *v, struct mz_headers *h)
             continue;
         bool there = mz_headers_get(h, c->name) != NULL;
         if (c->action == AUTHZ_ADD || (c->action == AUTHZ_ADD_IF_ABSENT && !there))
-            mz_headers_add(h, c->name, c->value);
+            add_another(h, c);
         else if (c->action == AUTHZ_SET || (c->action == AUTHZ_SET_IF_THERE && there))
             mz_headers_set(h, c->name, c->value);
     }
+    mz_headers_join_repeated(h);
 }
 
 /* They replace what the answer has, and may come more than once. */
@@ -182,5 +189,6 @@ void ea_apply_own(const struct authz_headers *v, struct mz_headers *h)
             (void)mz_headers_remove(h, v->v[i].name);
     for (size_t i = 0; i < v->n; i++)
         if (foreign_header_fits_answer(v->v[i].name, v->v[i].value))
-            mz_headers_add(h, v->v[i].name, v->v[i].value);
+            add_another(h, &v->v[i]);
+    mz_headers_join_repeated(h);
 }
