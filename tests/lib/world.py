@@ -3,7 +3,6 @@ import os
 import pathlib
 import shutil
 import subprocess
-import time
 
 import pytest
 
@@ -66,16 +65,6 @@ class World:
 
     def path(self, inside):
         return pathlib.Path(f"/proc/{self.pid}/root{inside}")
-
-    def settled(self):
-        """What there is when nothing comes any more: a mesh that is ready may still write what it says of its documents."""
-        seen = [None]
-
-        def same():
-            time.sleep(0.5)
-            seen.append(self.look())
-            return seen[-1] if seen[-1] == seen[-2] else None
-        return until(same, 20, "nothing new")
 
     def until_as(self, before):
         """Nothing but what was there before."""

@@ -184,11 +184,15 @@ def test_names_and_folders_that_are_taken(world, folder, who, tmp_path):  # noqa
     m.any_port = False
     m.start()
     m.wait_ready()
-    before = world.settled()
+
+    def taken():
+        """Without what the mesh that runs writes of its documents when it comes to it."""
+        return [x for x in world.look() if "/docs/status" not in x]
+    before = taken()
     assert f'the mesh "{m.name}" is running already' in m.ctl("up", "--name", m.name, "/run/docs").stderr
     r = m.ctl("up", "--name", "other", "/run/docs")
     assert r.returncode == 1 and "127.0.0.1:8088" in r.stderr and "Address already in use" in r.stderr, r
-    assert world.look() == before and m.pod("idle")["ready"]
+    assert taken() == before and m.pod("idle")["ready"]
     m.signal(signal.SIGTERM)
     assert m.end() == 0
     world.until_as(empty)
