@@ -97,11 +97,11 @@ static bool read_templates(struct run *r, const struct inject_options *o,
     bool ok = true;
     mz_buf_init(&config);
     mz_buf_init(&values);
-    if (o->templates) {
+    if (o->templates || o->values) {
         ok = read_text(o->templates, &config, &c, &r->err) &&
              read_text(o->values, &values, &v, &r->err);
         *out = ok ? mz_inject_templates_read(c, v, &r->err) : NULL;
-        ok = *out || mz_err_at(&r->err, "%s", o->templates);
+        ok = *out || mz_err_at(&r->err, "%s", o->templates ? o->templates : o->values);
     }
     mz_buf_fini(&config);
     mz_buf_fini(&values);
@@ -197,7 +197,7 @@ static int run_kube_inject(const struct command *c, int argc, char **argv)
         return command_usage_error(c, "filename not specified (see --filename or -f)");
     mz_inject_opts_init(&run.o);
     run.o.native = mz_inject_native_from_env();
-    run.o.image = or_default(o.image, run.o.image);
+    run.o.image = o.image;
     run.o.revision = or_default(o.revision, run.o.revision);
     run.o.ca_address = or_default(o.ca_address, run.o.ca_address);
     run.o.cluster_id = or_default(o.cluster_id, run.o.cluster_id);

@@ -175,7 +175,7 @@ static bool listen_webhook(struct serving *s, const struct mz_addr *a, struct mz
     const struct mz_mesh *m = &s->model->mesh;
     struct mz_inject_opts o;
     mz_inject_opts_init(&o);
-    o.image = s->o->inject_image ? s->o->inject_image : o.image;
+    o.image = s->o->inject_image;
     o.ca_address = mz_arena_printf(s->arena, "istiod.%.*s.svc:15012", MZ_STR_ARG(m->root_ns)).p;
     o.trust_domain = mz_arena_dup(s->arena, m->trust_domain).p;
     o.mesh_id = o.trust_domain;

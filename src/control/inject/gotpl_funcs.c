@@ -4,6 +4,7 @@
 
 #include "base/base64.h"
 #include "control/inject/gotpl_priv.h"
+#include "control/inject/inject_priv.h"
 #include "proto/show.h"
 
 static json_t *fail(struct tpl_run *r, const char *what, json_t *at)
@@ -1021,7 +1022,7 @@ FN(fn_proto_to_json)
 {
     UNUSED;
     const char *mode = json_string_value(json_object_get(v[0], "interceptionMode"));
-    json_t *own = json_is_object(v[0]) ? json_copy(v[0]) : json_object();
+    json_t *own = json_is_object(v[0]) ? proxy_config_unusual(v[0]) : json_object();
     if (mode && strcmp(mode, "REDIRECT") == 0)
         (void)json_object_del(own, "interceptionMode");
     return dumped(r, tpl_keep_made(r, own), 0, "{}");

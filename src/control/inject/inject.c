@@ -7,8 +7,7 @@
 
 void mz_inject_opts_init(struct mz_inject_opts *o)
 {
-    *o = (struct mz_inject_opts){ .image = "docker.io/istio/proxyv2:latest",
-                                  .ca_address = "istiod.istio-system.svc:15012",
+    *o = (struct mz_inject_opts){ .ca_address = "istiod.istio-system.svc:15012",
                                   .cluster_id = "Kubernetes",
                                   .mesh_id = "cluster.local",
                                   .trust_domain = "cluster.local",
@@ -35,33 +34,26 @@ static json_t *member(json_t *object, const char *name, json_t *(*make)(void))
 
 /* ---- who ---- */
 
-static bool is_yes(const char *s)
-{
-    static const char *const words[] = { "y", "yes", "true", "on" };
-    for (size_t i = 0; i < 4; i++)
-        if (strcasecmp(s, words[i]) == 0)
-            return true;
-    return false;
-}
-
-static bool is_wanted(json_t *pod, json_t *spec, const char *ns)
+static bool is_wanted(const struct injection *i)
 {
     static const char *const system[] = { "kube-system", "kube-public", "kube-node-lease",
                                           "local-path-storage" };
-    json_t *meta = json_object_get(pod, "metadata");
+    json_t *meta = json_object_get(i->pod, "metadata");
     const char *name = "sidecar.istio.io/inject";
     const char *label = json_string_value(json_object_get(json_object_get(meta, "labels"), name)),
                *note =
                    json_string_value(json_object_get(json_object_get(meta, "annotations"), name));
-    const char *word = label ? label : note;
-    for (size_t i = 0; i < 4; i++)
-        if (strcmp(ns, system[i]) == 0)
+    const char *word = label ? label : note ? note : "";
+    for (size_t k = 0; k < 4; k++)
+        if (strcmp(i->owner->ns, system[k]) == 0)
             return false;
-    if (json_is_true(json_object_get(spec, "hostNetwork")))
+    if (json_is_true(json_object_get(i->spec, "hostNetwork")))
         return false;
     if (json_object_get(json_object_get(meta, "annotations"), "sidecar.istio.io/status"))
         return false; /* it has one */
-    return !word || !word[0] || is_yes(word);
+    if (strcmp(word, "true") == 0 || strcmp(word, "false") == 0)
+        return word[0] == 't';
+    return templates_policy(i, json_object_get(meta, "labels")); /* other words say nothing */
 }
 
 /* ---- merging ---- */
@@ -165,7 +157,9 @@ static void remember(json_t *notes, const char *list, json_t *own)
         all = json_object();
     if (!json_object_get(kept, "resources"))
         (void)json_object_set_new(kept, "resources", json_object());
-    (void)json_array_insert_new(member(all, list, json_array), 0, kept);
+    json_t *to = member(all, list, json_array);
+    json_decref(take_named(to, json_string_value(json_object_get(kept, "name"))));
+    (void)json_array_insert_new(to, 0, kept);
     char *text = json_dumps(all, JSON_COMPACT);
     set_text(notes, "proxy.istio.io/overrides", text ? text : "{}", false);
     free(text);
@@ -213,18 +207,29 @@ static void add_proxy(struct injection *i, json_t *containers, json_t *init, jso
 /* Traffic of the proxy's user is not sent to the proxy; whoever runs it as another user says so in its container. */
 static void set_user(const struct injection *i, json_t *init, json_t *proxy, const json_t *said)
 {
-    const json_t *own = json_object_get(json_object_get(said, "securityContext"), "runAsUser");
+    static const char *const ids[] = { "runAsUser", "runAsGroup" };
+    const json_t *rights = json_object_get(said, "securityContext"),
+                 *own = json_object_get(rights, ids[0]);
+    const bool checks =
+                   strcmp(json_string_value(json_object_get(init, "name")), INJECT_VALIDATION) == 0,
+               tproxy = strcmp(template_mode(i), "TPROXY") == 0;
     json_t *args = json_object_get(init, "args");
     char text[24];
+    for (size_t k = 0; k < 2 && checks && !tproxy; k++)
+        if (json_is_integer(json_object_get(rights, ids[k])))
+            (void)json_object_set(member(init, "securityContext", json_object), ids[k],
+                                  json_object_get(rights, ids[k]));
     if (!json_is_integer(own))
         return;
-    if (strcmp(template_mode(i), "TPROXY") == 0) /* it works as root only */
-        (void)json_object_set_new(json_object_get(proxy, "securityContext"), "runAsUser",
+    if (tproxy) /* it works as root only */
+        (void)json_object_set_new(json_object_get(proxy, "securityContext"), ids[0],
                                   json_integer(0));
     (void)snprintf(text, sizeof(text), "%" JSON_INTEGER_FORMAT, json_integer_value(own));
-    for (size_t k = 0; json_integer_value(own) && k + 1 < json_array_size(args); k++)
-        if (strcmp(json_string_value(json_array_get(args, k)), "-u") == 0)
+    for (size_t k = 0; json_integer_value(own) && k + 1 < json_array_size(args); k++) {
+        const char *said_user = json_string_value(json_array_get(args, k));
+        if (said_user && strcmp(said_user, "-u") == 0)
             (void)json_array_set_new(args, k + 1, json_string(text));
+    }
 }
 
 static void add_init(const struct injection *i, json_t *containers, json_t *list, json_t *proxy,
@@ -308,6 +313,30 @@ static void add_status(const struct injection *i, json_t *notes, json_t *volumes
     json_decref(s);
 }
 
+/* The last of that name; none where @value is NULL. */
+static void env_last(json_t *container, const char *name, const char *value)
+{
+    if (!value || !value[0])
+        return;
+    json_decref(take_named(json_object_get(container, "env"), name));
+    env_add(container, name, value);
+}
+
+/* Where the proxy is, by the injector's values and the pod's label, goes over what templates say. */
+static void set_place(const struct injection *i, json_t *proxy)
+{
+    const char *name = "topology.istio.io/network";
+    json_t *labels = member(member(i->pod, "metadata", json_object), "labels", json_object);
+    const char *network = json_string_value(json_object_get(labels, name));
+    if (!network)
+        network = json_string_value(templates_value(i, "global.network"));
+    env_last(proxy, "ISTIO_META_CLUSTER_ID",
+             json_string_value(templates_value(i, "global.multiCluster.clusterName")));
+    env_last(proxy, "ISTIO_META_NETWORK", network);
+    if (network && network[0])
+        set_text(labels, name, network, true);
+}
+
 static void add_defaults(const struct injection *i, json_t *notes)
 {
     size_t at;
@@ -335,6 +364,7 @@ static bool apply(struct injection *i)
         json_decref(volumes);
         return false;
     }
+    set_place(i, proxy);
     char *probers = i->gateway ? NULL : probes_rewrite(i);
     add_defaults(i, notes);
     if (probers)
@@ -425,55 +455,61 @@ static json_t *proxy_of(json_t *spec, json_t **out_list, size_t *out_at)
     return c ? c : container_of(spec, "initContainers", out_list, out_at);
 }
 
-/* What the pod said of the proxy's container wins over any template; where the proxy has become an init container, it is there. */
-static void keep_own(struct injection *i, const json_t *original, const json_t *laid, json_t *notes,
-                     bool ours)
+/* What the pod said of a container that a template has, too, wins, and is remembered. @made: of the templates alone. */
+static void keep_own_one(json_t *list, const char *in, const json_t *own, const json_t *made,
+                         json_t *notes, bool ours)
 {
-    size_t at;
-    json_t *list, *own = container_of(json_object_get(original, "spec"), "containers", &list, &at);
-    json_t *init = container_of(i->spec, "initContainers", &list, &at);
-    if (own && init && container_of(i->spec, "containers", &list, &at))
-        (void)json_array_remove(list, at);
-    json_t *proxy = proxy_of(i->spec, &list, &at);
-    if (!own || !proxy)
-        return;
     const char *image = json_string_value(json_object_get(own, "image"));
-    json_t *kept = json_deep_copy(own), *made = proxy_of(json_object_get(laid, "spec"), &list, &at);
+    json_t *kept = json_deep_copy(own),
+           *to = named(list, json_string_value(json_object_get(own, "name")));
     if (image && strcmp(image, "auto") == 0)
         (void)json_object_del(kept, "image");
-    if (!ours && made) { /* what the pod says comes last, in lists, too */
-        json_object_clear(proxy);
+    if (to && !ours) { /* what the pod says comes last, in lists, too */
+        json_object_clear(to);
         json_t *fresh = json_deep_copy(made);
-        (void)json_object_update(proxy, fresh);
+        (void)json_object_update(to, fresh);
         json_decref(fresh);
     }
-    merge(proxy, kept);
-    if (!json_object_get(kept, "resources"))
-        (void)json_object_set_new(kept, "resources", json_object());
-    remember(notes, init ? "initContainers" : "containers", kept);
+    if (to) {
+        merge(to, kept);
+        remember(notes, in, kept);
+    }
     json_decref(kept);
 }
 
-/* Of the container that prepares the network: what the pod says of it, and the proxy's user. */
-static void keep_own_init(const struct injection *i, json_t *original, json_t *notes)
+/* Where the proxy has become an init container, what the pod said of it is there. */
+static void keep_own(struct injection *i, const json_t *original, const json_t *laid, json_t *notes,
+                     bool ours)
 {
-    static const char *const lists[] = { "initContainers", "containers" };
-    json_t *of = json_object_get(original, "spec"), *list, *own = NULL;
+    static const char *const lists[] = { "containers", "initContainers" };
     size_t at;
-    json_t *init = named(json_object_get(i->spec, "initContainers"), INJECT_INIT),
-           *proxy = proxy_of(i->spec, &list, &at);
-    for (size_t k = 0; k < 2 && !own; k++)
-        own = named(json_object_get(of, lists[k]), INJECT_INIT);
-    if (init && own) {
-        json_t *kept = json_deep_copy(own);
-        const char *image = json_string_value(json_object_get(kept, "image"));
-        if (image && strcmp(image, "auto") == 0)
-            (void)json_object_del(kept, "image");
-        merge(init, kept);
-        remember(notes, "initContainers", kept);
-        json_decref(kept);
-    }
-    json_t *said = container_of(of, "containers", &list, &at);
+    json_t *made, *list, *spec = json_object_get(original, "spec");
+    const bool said = named(json_object_get(spec, lists[0]), INJECT_PROXY);
+    if (said && container_of(i->spec, lists[1], &list, &at) &&
+        container_of(i->spec, lists[0], &list, &at))
+        (void)json_array_remove(list, at);
+    for (size_t k = 0; k < 2; k++)
+        for (at = json_array_size(json_object_get(json_object_get(laid, "spec"), lists[k])); at;) {
+            made = json_array_get(json_object_get(json_object_get(laid, "spec"), lists[k]), --at);
+            const char *name = json_string_value(json_object_get(made, "name"));
+            json_t *own = name ? named(json_object_get(spec, lists[0]), name) : NULL;
+            if (name && !own && k == 1)
+                own = named(json_object_get(spec, lists[1]), name);
+            if (own)
+                keep_own_one(json_object_get(i->spec, lists[k]), lists[k], own, made, notes, ours);
+        }
+}
+
+/* The proxy's user is the one that what prepares the network leaves alone, or that checks it. */
+static void keep_user(const struct injection *i, const json_t *original)
+{
+    static const char *const names[] = { INJECT_INIT, INJECT_VALIDATION };
+    size_t at;
+    json_t *list, *init = NULL, *of = json_object_get(original, "spec"),
+                  *proxy = proxy_of(i->spec, &list, &at),
+                  *said = container_of(of, "containers", &list, &at);
+    for (size_t k = 0; k < 2 && !init; k++)
+        init = named(json_object_get(i->spec, "initContainers"), names[k]);
     if (init && proxy && said)
         set_user(i, init, proxy, said);
 }
@@ -492,7 +528,7 @@ static void order_init(const struct injection *i, bool native)
     move(list, "enable-core-dump", native);
     if (native)
         move(list, INJECT_PROXY, true);
-    move(list, "istio-validation", true);
+    move(list, INJECT_VALIDATION, true);
     move(list, INJECT_INIT, native);
     if (!native)
         move(list, "enable-core-dump", false);
@@ -505,8 +541,10 @@ static bool finish_proxy(struct injection *i, json_t *notes)
     json_t *list = NULL, *proxy = proxy_of(i->spec, &list, &at);
     json_decref(i->annotations); /* a template may have said more */
     i->annotations = json_deep_copy(notes);
-    if (proxy)
+    if (proxy) {
         member(proxy, "env", json_array);
+        set_place(i, proxy);
+    }
     char *probers = proxy ? probes_rewrite(i) : NULL;
     if (probers)
         env_add(proxy, "ISTIO_KUBE_APP_PROBERS", probers);
@@ -515,7 +553,7 @@ static bool finish_proxy(struct injection *i, json_t *notes)
         return false;
     if (proxy && !json_array_size(json_object_get(proxy, "env")))
         (void)json_object_del(proxy, "env");
-    order_init(i, proxy && list != json_object_get(i->spec, "containers"));
+    order_init(i, named(json_object_get(i->spec, "initContainers"), INJECT_PROXY) != NULL);
     if (proxy && list == json_object_get(i->spec, "containers"))
         move(list, INJECT_PROXY, config_is(i, "holdApplicationUntilProxyStarts"));
     return true;
@@ -561,7 +599,7 @@ static bool finish(struct injection *i, const json_t *original, const json_t *la
     json_t *notes = member(member(i->pod, "metadata", json_object), "annotations", json_object);
     keep_own(i, original, laid, notes, ours);
     if (!ours)
-        keep_own_init(i, (json_t *)(uintptr_t)original, notes);
+        keep_user(i, original);
     if (!ours && !finish_proxy(i, notes))
         return false;
     finish_status(i, laid, notes);
@@ -624,7 +662,7 @@ enum mz_injected mz_inject_pod(json_t *pod, const struct mz_inject_opts *o,
 {
     json_t *spec = json_object_get(pod, "spec");
     struct injection i = { .o = o, .owner = owner, .pod = pod, .spec = spec, .err = err };
-    if (!json_is_object(spec) || !is_wanted(pod, spec, owner->ns))
+    if (!json_is_object(spec) || !is_wanted(&i))
         return MZ_INJECT_SKIPPED;
     i.mesh = o->mesh ? o->mesh(o->config_arg) : NULL;
     i.annotations =

@@ -10,7 +10,7 @@
 #include "proto/tree.h"
 
 struct mz_inject_opts {
-    const char *image;        /* "example/mesh/proxyv2:1.32" */
+    const char *image;        /* "example/mesh/proxyv2:1.32"; NULL: as the injector's values say, else Istio's */
     const char *ca_address;   /* "istiod.istio-system.svc:15012" */
     const char *cluster_id, *mesh_id, *trust_domain, *revision, *domain;
     unsigned status_port;     /* 15020 */

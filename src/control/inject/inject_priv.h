@@ -24,7 +24,14 @@ json_t *proxy_config_read(const char *text, struct mz_err *err); /* known fields
 /* A new reference: @high over @low, known fields in their order; maps of metadata are joined. Either may be NULL; both: NULL. */
 json_t *proxy_config_merge(const json_t *low, const json_t *high);
 
+json_t *proxy_config_unusual(const json_t *config); /* a new reference: what is not the default */
+json_t *proxy_config_whole(const json_t *config);   /* a new reference: the defaults, too; of NULL these alone */
+
+/* What the injector's `values` say at "global.proxy.image"; borrowed. NULL: nothing, or there are none. */
+json_t *templates_value(const struct injection *i, const char *path);
+
 /* New references. */
+json_t *template_image(const struct injection *i, bool init); /* a text; @init: of what prepares the network */
 json_t *template_proxy(const struct injection *i);
 const char *template_mode(const struct injection *i); /* how traffic comes to the proxy: "REDIRECT" */
 json_t *template_init(const struct injection *i);
@@ -40,4 +47,5 @@ static inline void env_add(json_t *container, const char *name, const char *valu
 void set_text(json_t *map, const char *name, const char *value, bool keep); /* @keep: unless it is there */
 #define INJECT_PROXY "istio-proxy"
 #define INJECT_INIT  "istio-init"
+#define INJECT_VALIDATION "istio-validation"
 #endif

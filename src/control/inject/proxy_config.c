@@ -100,6 +100,45 @@ json_t *proxy_config_merge(const json_t *low, const json_t *high)
     return out;
 }
 
+/* What every agent does by itself: the field's defaults. */
+static const struct {
+    const char *name, *text;
+    int number;
+} usual[] = { { "configPath", "./etc/istio/proxy", 0 },
+              { "binaryPath", "/usr/local/bin/envoy", 0 },
+              { "serviceCluster", "istio-proxy", 0 },
+              { "drainDuration", "45s", 0 },
+              { "terminationDrainDuration", "5s", 0 },
+              { "discoveryAddress", "istiod.istio-system.svc:15012", 0 },
+              { "controlPlaneAuthPolicy", "MUTUAL_TLS", 0 },
+              { "proxyAdminPort", NULL, 15000 },
+              { "statNameLength", NULL, 189 },
+              { "statusPort", NULL, 15020 } };
+
+json_t *proxy_config_unusual(const json_t *config)
+{
+    json_t *out = json_copy((json_t *)(uintptr_t)config);
+    for (size_t k = 0; k < MZ_COUNT(usual); k++) {
+        const json_t *v = json_object_get(out, usual[k].name);
+        if (usual[k].text ? json_is_string(v) && strcmp(json_string_value(v), usual[k].text) == 0
+                          : json_is_integer(v) && json_integer_value(v) == usual[k].number)
+            (void)json_object_del(out, usual[k].name);
+    }
+    return out;
+}
+
+json_t *proxy_config_whole(const json_t *config)
+{
+    json_t *low = json_object(), *out;
+    for (size_t k = 0; k < MZ_COUNT(usual); k++)
+        (void)json_object_set_new(low, usual[k].name, /* only without memory */
+                                  usual[k].text ? json_string(usual[k].text)
+                                                : json_integer(usual[k].number));
+    out = proxy_config_merge(low, config);
+    json_decref(low);
+    return out;
+}
+
 const char *config_text(const struct injection *i, const char *name, const char *otherwise)
 {
     const char *s = json_string_value(json_object_get(i->config, name));

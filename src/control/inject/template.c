@@ -157,35 +157,9 @@ static void env_metadata(const struct injection *i, json_t *list)
         env(list, names[k], json_string_value(json_object_get(map, names[k])));
 }
 
-/* A new reference: without what every agent would do by itself. */
-static json_t *config_unusual(const struct injection *i)
-{
-    static const struct {
-        const char *name, *text;
-        int number;
-    } usual[] = { { "configPath", "./etc/istio/proxy", 0 },
-                  { "binaryPath", "/usr/local/bin/envoy", 0 },
-                  { "serviceCluster", "istio-proxy", 0 },
-                  { "drainDuration", "45s", 0 },
-                  { "terminationDrainDuration", "5s", 0 },
-                  { "discoveryAddress", "istiod.istio-system.svc:15012", 0 },
-                  { "controlPlaneAuthPolicy", "MUTUAL_TLS", 0 },
-                  { "proxyAdminPort", NULL, 15000 },
-                  { "statNameLength", NULL, 189 },
-                  { "statusPort", NULL, 15020 } };
-    json_t *out = json_copy(i->config);
-    for (size_t k = 0; k < MZ_COUNT(usual); k++) {
-        const json_t *v = json_object_get(out, usual[k].name);
-        if (usual[k].text ? json_is_string(v) && strcmp(json_string_value(v), usual[k].text) == 0
-                          : json_is_integer(v) && json_integer_value(v) == usual[k].number)
-            (void)json_object_del(out, usual[k].name);
-    }
-    return out;
-}
-
 static void env_config(const struct injection *i, json_t *list)
 {
-    json_t *config = i->config ? config_unusual(i) : json_object();
+    json_t *config = i->config ? proxy_config_unusual(i->config) : json_object();
     char *text = json_dumps(config, JSON_COMPACT), *line = NULL;
     json_decref(config);
     if (text && asprintf(&line, "%s\n", text) >= 0)
@@ -453,13 +427,45 @@ static json_t *image_of_type(const char *image, const char *type)
                                         : json_sprintf("%.*s-%s", MZ_STR_ARG(s), type);
 }
 
-static json_t *image_of(const struct injection *i, const char *type)
+static const char *value_text(const struct injection *i, const char *path, const char *otherwise)
+{
+    const char *s = json_string_value(templates_value(i, path));
+    return s && s[0] ? s : otherwise;
+}
+
+/* Of the injector's values; Istio's where they say none. A new text, to be freed. */
+static char *image_by_values(const struct injection *i, const char *name)
+{
+    const char *hub = value_text(i, "global.hub", "docker.io/istio");
+    const json_t *tag = templates_value(i, "global.tag"); /* YAML may take it for a number */
+    char *number = json_is_string(tag) ? NULL : json_dumps(tag, JSON_ENCODE_ANY), *out = NULL;
+    if (strchr(name, '/'))
+        out = strdup(name);
+    else if (asprintf(&out, "%s/%s:%s", hub, name,
+                      number ? number : value_text(i, "global.tag", "latest")) < 0)
+        out = NULL;
+    free(number);
+    return out;
+}
+
+json_t *template_image(const struct injection *i, bool init)
 {
     const char *own = annotation(i, SIDECAR "proxyImage", "");
-    type = annotation(i, SIDECAR "proxyImageType", type ? type : "");
+    const json_t *config = init ? NULL : json_object_get(i->config, "image");
+    const char *type = json_string_value(json_object_get(config, "imageType"));
     if (strchr(own, '/'))
         return json_string(own);
-    return type[0] ? image_of_type(i->o->image, type) : json_string(i->o->image);
+    type = annotation(i, SIDECAR "proxyImageType",
+                      type && type[0] ? type : value_text(i, "global.variant", ""));
+    char *made = i->o->image
+                     ? NULL
+                     : image_by_values(
+                           i, value_text(i, init ? "global.proxy_init.image" : "global.proxy.image",
+                                         "proxyv2"));
+    const char *image = i->o->image ? i->o->image : made;
+    json_t *out = type[0] ? image_of_type(image, type) : json_string(image);
+    free(made);
+    return out;
 }
 
 json_t *template_proxy(const struct injection *i)
@@ -477,13 +483,11 @@ json_t *template_proxy(const struct injection *i)
     argument(args, "--proxyComponentLogLevel=%s",
              annotation(i, SIDECAR "componentLogLevel", "misc:error"));
     argument(args, "--log_output_level=%s", annotation(i, SIDECAR "agentLogLevel", "default:info"));
-    const char *type =
-        json_string_value(json_object_get(json_object_get(i->config, "image"), "imageType"));
     json_t *c =
         json_pack("{s:s, s:o, s:o, s:o, s:[{s:s, s:i, s:s}], s:o, s:o}", "name", INJECT_PROXY,
-                  "image", image_of(i, type), "args", args, "env", environment(i), "ports", "name",
-                  "http-envoy-prom", "containerPort", 15090, "protocol", "TCP", "securityContext",
-                  rights(i), "volumeMounts", mount_list);
+                  "image", template_image(i, false), "args", args, "env", environment(i), "ports",
+                  "name", "http-envoy-prom", "containerPort", 15090, "protocol", "TCP",
+                  "securityContext", rights(i), "volumeMounts", mount_list);
     if (!i->gateway)
         (void)json_object_set_new(c, "resources", resources(i));
     lifecycle(i, c);
@@ -538,7 +542,7 @@ json_t *template_init(const struct injection *i)
     env_metadata(i, list);
     json_t *c =
         json_pack("{s:s, s:o, s:o, s:o, s:{s:b, s:{s:[s, s], s:[s]}, s:b, s:b, s:i, s:b, s:i}}",
-                  "name", INJECT_INIT, "image", image_of(i, NULL), "args", args, "resources",
+                  "name", INJECT_INIT, "image", template_image(i, true), "args", args, "resources",
                   resources(i), "securityContext", "allowPrivilegeEscalation", 0, "capabilities",
                   "add", "NET_ADMIN", "NET_RAW", "drop", "ALL", "privileged", 0,
                   "readOnlyRootFilesystem", 0, "runAsGroup", 0, "runAsNonRoot", 0, "runAsUser", 0);

@@ -16,13 +16,71 @@ static json_t *read_tree(struct mz_arena *a, struct mz_str text, struct mz_err *
     return v;
 }
 
-/* What would change who is injected, and is not looked at. */
-static bool nothing_else(json_t *config, struct mz_err *err)
+/* ---- who gets one that says nothing itself ---- */
+
+static const char *const selectors[] = { "neverInjectSelector", "alwaysInjectSelector" };
+
+static bool is_in(const json_t *list, const json_t *value)
 {
-    static const char *const not_read[] = { "alwaysInjectSelector", "neverInjectSelector" };
-    for (size_t i = 0; i < MZ_COUNT(not_read); i++)
-        if (json_array_size(json_object_get(config, not_read[i])))
-            return mz_err_set(err, "is not read") || mz_err_at(err, "%s", not_read[i]);
+    bool found = false;
+    for (size_t i = 0; value && i < json_array_size(list); i++)
+        found |= json_equal(json_array_get(list, i), value);
+    return found;
+}
+
+enum operator{ OP_IN, OP_NOT_IN, OP_EXISTS, OP_ABSENT, OP_UNKNOWN };
+
+static enum operator operator_of(const json_t *expression)
+{
+    static const char *const words[] = { "In", "NotIn", "Exists", "DoesNotExist" };
+    const char *s = json_string_value(json_object_get(expression, "operator"));
+    enum operator op = OP_IN;
+    while (op < OP_UNKNOWN && strcmp(s ? s : "", words[op]) != 0)
+        op++;
+    return op;
+}
+
+static bool expression_matches(const json_t *e, const json_t *labels)
+{
+    const char *key = json_string_value(json_object_get(e, "key"));
+    const json_t *value = key ? json_object_get(labels, key) : NULL,
+                 *list = json_object_get(e, "values");
+    switch (operator_of(e)) {
+    case OP_IN:
+        return is_in(list, value);
+    case OP_NOT_IN:
+        return !is_in(list, value);
+    case OP_EXISTS:
+        return value != NULL;
+    default:
+        return value == NULL;
+    }
+}
+
+/* One that is empty selects nobody. */
+static bool selector_matches(json_t *selector, const json_t *labels)
+{
+    json_t *want = json_object_get(selector, "matchLabels"), *value,
+           *list = json_object_get(selector, "matchExpressions");
+    const char *key;
+    bool all = json_object_size(want) || json_array_size(list);
+    json_object_foreach(want, key, value) all &= json_equal(json_object_get(labels, key), value);
+    for (size_t i = 0; i < json_array_size(list); i++)
+        all &= expression_matches(json_array_get(list, i), labels);
+    return all;
+}
+
+static bool check_selectors(const json_t *config, struct mz_err *err)
+{
+    for (size_t k = 0; k < MZ_COUNT(selectors); k++)
+        for (size_t i = 0; i < json_array_size(json_object_get(config, selectors[k])); i++) {
+            const json_t *one = json_array_get(json_object_get(config, selectors[k]), i),
+                         *list = json_object_get(one, "matchExpressions");
+            for (size_t j = 0; j < json_array_size(list); j++)
+                if (operator_of(json_array_get(list, j)) == OP_UNKNOWN)
+                    return mz_err_set(err, "operator is one of In, NotIn, Exists, DoesNotExist") ||
+                           mz_err_at(err, "%s[%zu].matchExpressions[%zu]", selectors[k], i, j);
+        }
     return true;
 }
 
@@ -50,7 +108,7 @@ struct mz_inject_templates *mz_inject_templates_read(struct mz_str config, struc
     t->arena = mz_arena_create(MZ_MEM_CONFIG);
     mz_map_init(&t->by_name, MZ_MEM_CONFIG);
     t->config = read_tree(t->arena, config, err);
-    if (t->config && nothing_else(t->config, err) && parse_all(t, err)) {
+    if (t->config && check_selectors(t->config, err) && parse_all(t, err)) {
         t->values = read_tree(t->arena, values, err);
         if (t->values)
             return t;
@@ -78,6 +136,30 @@ void mz_inject_templates_destroy(struct mz_inject_templates *t)
 static const struct mz_inject_templates *templates_of(const struct injection *i)
 {
     return i->o->templates ? *i->o->templates : NULL;
+}
+
+bool templates_policy(const struct injection *i, const json_t *labels)
+{
+    const struct mz_inject_templates *t = templates_of(i);
+    json_t *config = t ? t->config : NULL;
+    for (size_t k = 0; k < MZ_COUNT(selectors); k++) {
+        json_t *list = json_object_get(config, selectors[k]);
+        for (size_t n = 0; n < json_array_size(list); n++)
+            if (selector_matches(json_array_get(list, n), labels))
+                return k == 1;
+    }
+    const char *policy = json_string_value(json_object_get(config, "policy"));
+    return !policy || strcmp(policy, "enabled") == 0;
+}
+
+json_t *templates_value(const struct injection *i, const char *path)
+{
+    const struct mz_inject_templates *t = templates_of(i);
+    json_t *v = t ? t->values : NULL;
+    struct mz_str rest = mz_str_c(path), part;
+    while (v && mz_str_split(&rest, '.', &part))
+        v = json_object_getn(v, part.p, part.n);
+    return v;
 }
 
 const struct mz_gotpl *templates_find(const struct injection *i, struct mz_str name)
@@ -152,7 +234,7 @@ json_t *templates_annotations(const struct injection *i)
 
 static json_t *proxy_config(const struct injection *i)
 {
-    json_t *c = i->config ? json_deep_copy(i->config) : json_object();
+    json_t *c = proxy_config_whole(i->config);
     if (!json_object_get(c, "interceptionMode")) /* below: only without memory */
         (void)json_object_set_new(c, "interceptionMode", json_string("REDIRECT"));
     return c;
@@ -174,14 +256,14 @@ static json_t *data_of(const struct injection *i, const json_t *original)
     const bool loopback =
         json_is_string(inbound) && strcmp(json_string_value(inbound), "LOCALHOST") == 0;
     return json_pack(
-        "{s:{s:s, s:s}, s:{s:s, s:s}, s:O?, s:O?, s:o, s:o, s:O, s:s, s:s, s:s, s:b, s:i, s:i, "
+        "{s:{s:s, s:s}, s:{s:s, s:s}, s:O?, s:O?, s:o, s:o, s:O, s:s, s:o, s:o, s:b, s:i, s:i, "
         "s:s, s:s}",
         "TypeMeta", "Kind", i->owner->kind, "APIVersion", i->owner->api, "DeploymentMeta", "Name",
         i->owner->name, "Namespace", i->owner->ns, "ObjectMeta", meta, "Spec",
         json_object_get(original, "spec"), "ProxyConfig", proxy_config(i), "MeshConfig", mesh,
-        "Values", t->values, "Revision", i->o->revision, "ProxyImage", i->o->image,
-        "ProxyInitImage", i->o->image, "NativeSidecars", i->native, "ProxyUID", 1337, "ProxyGID",
-        1337, "InboundTrafficPolicyMode", loopback ? "localhost" : "passthrough",
+        "Values", t->values, "Revision", i->o->revision, "ProxyImage", template_image(i, false),
+        "ProxyInitImage", template_image(i, true), "NativeSidecars", i->native, "ProxyUID", 1337,
+        "ProxyGID", 1337, "InboundTrafficPolicyMode", loopback ? "localhost" : "passthrough",
         "CompliancePolicy", "");
 }
 

@@ -17,6 +17,7 @@ struct templates_chosen {
     struct mz_str v[TEMPLATES_MAX];
     size_t n;
 };
+bool templates_policy(const struct injection *i, const json_t *labels); /* pods that say nothing themselves get a proxy */
 bool templates_choose(const struct injection *i, struct mz_arena *a, struct templates_chosen *out);
 const struct mz_gotpl *templates_find(const struct injection *i, struct mz_str name); /* NULL: none of that name is written */
 /* Renders @t for the pod as it came and lays it over the pod (overlay.c) and over @laid, which gets what templates add alone. */

@@ -65,7 +65,7 @@ def test_what_is_injected_once_stays():
 
 @pytest.mark.parametrize("label, note, hostnet, injected", [
     (None, None, False, True), ("false", None, False, False), (None, "false", False, False), ("true", "false", False, True),
-    ("no", "true", False, False), (None, "yes", False, True), (None, None, True, False),
+    ("no", "true", False, True), (None, "yes", False, True), (None, "off", False, True), (None, None, True, False),
 ])
 def test_who_is_injected(label, note, hostnet, injected):
     pod = json.loads(json.dumps(POD))
