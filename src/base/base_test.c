@@ -119,6 +119,13 @@ static void test_map(void **state)
     mz_map_foreach (e, &m)
         n++;
     assert_int_equal(n, 1000);
+    mz_map_reserve(&m, 5000);
+    const struct mz_map_entry *const room = m.v;
+    for (int i = 0; i < 2000; i++)
+        assert_ptr_equal(mz_map_put(&m, mz_str_c(keys[i]), keys[i]), i % 2 ? keys[i] : NULL);
+    mz_map_reserve(&m, 100);
+    assert_ptr_equal(m.v, room);
+    assert_int_equal(m.n, 2000);
     mz_map_fini(&m);
 }
 

@@ -25,12 +25,23 @@ static struct mz_map_entry *place(const struct mz_map *m, uint64_t hash, struct 
 static void resize(struct mz_map *m, size_t cap)
 {
     struct mz_map old = *m;
-    m->v = mz_newn0(m->mem, struct mz_map_entry, cap);
+    const size_t bytes = mz_mul(cap, sizeof(*m->v));
+    m->v = memset(mz_alloc(m->mem, bytes), 0,
+                  bytes); /* pages that are read first are faulted in twice */
     m->cap = cap;
     for (size_t i = 0; i < old.cap; i++)
         if (old.v[i].value)
             *place(m, old.v[i].hash, old.v[i].key) = old.v[i];
     mz_free(m->mem, old.v);
+}
+
+void mz_map_reserve(struct mz_map *m, size_t n)
+{
+    size_t cap = m->cap ? m->cap : 8;
+    while (n > cap / 4 * 3)
+        cap = mz_mul(cap, 2);
+    if (cap > m->cap)
+        resize(m, cap);
 }
 
 void *mz_map_get(const struct mz_map *m, struct mz_str key)

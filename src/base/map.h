@@ -17,8 +17,9 @@ struct mz_map {
 };
 void mz_map_init(struct mz_map *m, enum mz_mem mem);
 void mz_map_fini(struct mz_map *m); /* frees the table, not the values */
+void mz_map_reserve(struct mz_map *m, size_t n); /* room for @n entries without growing */
 void *mz_map_get(const struct mz_map *m, struct mz_str key);
-void *mz_map_put(struct mz_map *m, struct mz_str key, void *value); /* returns the value that was replaced, or NULL */
+void *mz_map_put(struct mz_map *m, struct mz_str key, void *value); /* returns the value that was replaced, or NULL; the key is replaced, too */
 void *mz_map_del(struct mz_map *m, struct mz_str key);              /* returns the value that was removed, or NULL */
 struct mz_map_entry *mz_map_next(const struct mz_map *m, struct mz_map_entry *e); /* first with NULL; no changes between */
 #define mz_map_foreach(it, m) for (struct mz_map_entry *it = NULL; (it = mz_map_next((m), it)) != NULL;)

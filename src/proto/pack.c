@@ -220,10 +220,20 @@ static inline unsigned char *put_field(struct mz_packer *p, unsigned char *at,
     return put_tag(at, f->id, wire_of(f->type));
 }
 
+const ProtobufCMessageDescriptor mz_packed__descriptor = {
+    .magic = PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+    .name = "packed",
+    .sizeof_message = sizeof(struct mz_packed),
+};
+
 /* Recurses as deep as the message is: its readers and builders bound that. */
 static unsigned char *put_message(struct mz_packer *p, unsigned char *at, const ProtobufCMessage *m)
 {
     const ProtobufCMessageDescriptor *d = m->descriptor;
+    if (d == &mz_packed__descriptor) {
+        const struct mz_str bytes = ((const struct mz_packed *)m)->bytes;
+        return put(room(p, at, bytes.n), bytes.p, bytes.n);
+    }
     for (size_t i = m->n_unknown_fields; i-- > 0;) {
         const ProtobufCMessageUnknownField *u = &m->unknown_fields[i];
         at = put(room(p, at, u->len + HEAD), u->data, u->len); /* with its length, if it has one */

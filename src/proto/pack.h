@@ -8,6 +8,13 @@
 #include <protobuf-c/protobuf-c.h>
 
 enum { MZ_PACKER_ROOM = 4096 }; /* what most messages fit in */
+/* Stands, packed already, for a message inside of one that is only packed: who looks into it finds nothing. */
+struct mz_packed {
+    ProtobufCMessage base; /* of mz_packed__descriptor */
+    struct mz_str bytes;   /* borrowed */
+};
+extern const ProtobufCMessageDescriptor mz_packed__descriptor;
+
 struct mz_packer {
     unsigned char *mem; /* the room, which is filled from its end */
     size_t size;

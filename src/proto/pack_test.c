@@ -155,9 +155,31 @@ static void test_long(void **state)
     mz_arena_destroy(a);
 }
 
+/* What is packed already stands where the message itself would. */
+static void test_packed(void **state)
+{
+    struct mz_arena *a = mz_arena_create(MZ_MEM_CONFIG);
+    pb_Cluster *m = (pb_Cluster *)message_new(a, &pb_Cluster__descriptor);
+    pb_Duration *d = (pb_Duration *)message_new(a, &pb_Duration__descriptor);
+    struct mz_packed stands = { { .descriptor = &mz_packed__descriptor }, MZ_STR("") };
+    (void)state;
+    for (int64_t seconds = 0; seconds <= 300; seconds += 150) {
+        d->seconds = seconds;
+        m->connect_timeout = d;
+        const struct mz_str whole = mz_msg_pack_alloc(&m->base, a);
+        stands.bytes = mz_msg_pack_alloc(&d->base, a);
+        m->connect_timeout = (pb_Duration *)(void *)&stands;
+        const struct mz_str same = mz_msg_pack_alloc(&m->base, a);
+        assert_int_equal(same.n, whole.n);
+        assert_memory_equal(same.p, whole.p, whole.n);
+    }
+    mz_arena_destroy(a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_same_bytes),
-                                        cmocka_unit_test(test_long) };
+                                        cmocka_unit_test(test_long),
+                                        cmocka_unit_test(test_packed) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,7 @@
 #include "control/translate/build.h"
 
+#include "proto/pack.h"
+
 #include <stdlib.h>
 
 ProtobufCMessage *tr_new(struct mz_arena *a, const ProtobufCMessageDescriptor *d)
@@ -60,6 +62,14 @@ pb_Duration *tr_duration_us(struct mz_arena *a, uint64_t us)
     m->seconds = (int64_t)(us / 1000000);
     m->nanos = (int32_t)(us % 1000000 * 1000);
     return m;
+}
+
+void *tr_packed(struct mz_arena *a, const void *m)
+{
+    struct mz_packed *p = mz_arena_alloc0(a, sizeof(*p));
+    p->base.descriptor = &mz_packed__descriptor;
+    p->bytes = mz_msg_pack_alloc(m, a);
+    return p;
 }
 
 pb_Any *tr_any(struct mz_arena *a, const void *m)

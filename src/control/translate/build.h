@@ -33,6 +33,7 @@ static inline struct mz_str tr_number(uint64_t v, char room[20])
 pb_UInt32Value *tr_u32(struct mz_arena *a, uint32_t v);
 pb_BoolValue *tr_bool(struct mz_arena *a, bool v);
 pb_Duration *tr_duration_us(struct mz_arena *a, uint64_t us);
+void *tr_packed(struct mz_arena *a, const void *m); /* stands for @m in a message that is only packed (proto/pack.h); borrows nothing */
 pb_Any *tr_any(struct mz_arena *a, const void *m); /* packs */
 pb_Address *tr_address(struct mz_arena *a, struct mz_str ip, uint32_t port);
 pb_Address *tr_address_or_pipe(struct mz_arena *a, struct mz_str where, uint32_t port); /* port 0: a path */

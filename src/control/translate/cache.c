@@ -179,10 +179,9 @@ void mz_cache_put(struct mz_cache *c, const struct mz_key *k, struct mz_out *o)
     struct entry *e = mz_alloc(MZ_MEM_XDS, sizeof(*e) + k->n);
     memcpy(e + 1, k->bytes, k->n);
     *e = (struct entry){ mz_out_ref(o), c->age, { (char *)(e + 1), k->n } };
-    struct entry *old = mz_map_del(&c->map, e->key);
+    struct entry *old = mz_map_put(&c->map, e->key, e);
     if (old)
         entry_destroy(c, old);
-    (void)mz_map_put(&c->map, e->key, e);
     c->counts.entries++;
     c->counts.bytes += o->bytes.n + o->tail.n; /* parts are entries of their own */
 }

@@ -51,6 +51,10 @@ static pb_CircuitBreakers_Thresholds_RetryBudget *budget(struct tr_cluster *c,
 static void limits(struct tr_cluster *c, const ist_ConnectionPoolSettings_TCPSettings *tcp,
                    const ist_ConnectionPoolSettings_HTTPSettings *http)
 {
+    if (!tcp && !http && !c->policy.retry_budget && c->v->t->features.track_remaining) {
+        c->m->circuit_breakers = TR_PACKED(c->v, CLUSTER_UNLIMITED);
+        return;
+    }
     pb_CircuitBreakers_Thresholds *t = TR_NEW(c->a, CircuitBreakers_Thresholds);
     t->max_connections = limit(c, tcp ? tcp->max_connections : 0);
     t->max_pending_requests = limit(c, http ? http->http1_max_pending_requests : 0);

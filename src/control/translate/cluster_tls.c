@@ -149,12 +149,12 @@ static pb_TransportSocket *mutual(struct tr_cluster *c)
                                       mz_arena_cat(c->a, MZ_COUNT(part), part));
 }
 
-static pb_Cluster_TransportSocketMatch *match(struct tr_cluster *c, const char *name,
+static pb_Cluster_TransportSocketMatch *match(struct tr_cluster *c, const char *name, pb_Struct *by,
                                               pb_TransportSocket *socket)
 {
     pb_Cluster_TransportSocketMatch *m = TR_NEW(c->a, Cluster_TransportSocketMatch);
     m->name = TR_CONST(name);
-    m->match = TR_NEW(c->a, Struct);
+    m->match = by;
     m->transport_socket = socket;
     return m;
 }
@@ -270,11 +270,12 @@ static void put_tls(struct tr_cluster *c)
         c->m->transport_socket = tls; /* as it was said, or no endpoint could tell what it has */
         return;
     }
-    pb_Cluster_TransportSocketMatch *m = match(c, "tlsMode-istio", tls);
-    tr_struct_text(c->a, m->match, "tlsMode", MZ_STR("istio"));
-    TR_ADD(c->a, c->m, transport_socket_matches) = m;
     TR_ADD(c->a, c->m, transport_socket_matches) =
-        match(c, "tlsMode-disabled", TR_PIECE(c->v, RAW_BUFFER));
+        match(c, "tlsMode-istio", TR_PACKED(c->v, TAKES_MTLS), tls);
+    TR_ADD(c->a, c->m, transport_socket_matches) =
+        c->policy.proxy_protocol /* stands before both */
+            ? match(c, "tlsMode-disabled", TR_NEW(c->a, Struct), TR_PIECE(c->v, RAW_BUFFER))
+            : TR_PACKED(c->v, CLUSTER_PLAIN);
 }
 
 static pb_TransportSocket *behind_proxy_protocol(struct tr_cluster *c, pb_TransportSocket *inner)

@@ -104,7 +104,7 @@ static void name_service(struct tr_cluster *c, const struct mz_service *s)
 static void exchange_metadata(struct tr_cluster *c)
 {
     if (c->v->exchange)
-        TR_ADD(c->a, c->m, filters) = TR_PIECE(c->v, CLUSTER_EXCHANGE);
+        TR_ADD(c->a, c->m, filters) = TR_PACKED(c->v, CLUSTER_EXCHANGE);
 }
 
 /* Options of HTTP need a choice of protocol, and the plainest is HTTP/1. */
@@ -130,7 +130,7 @@ static struct mz_out *finish(struct tr_cluster *c)
 static void by_endpoints(struct tr_cluster *c)
 {
     c->m->eds_cluster_config = TR_NEW(c->a, Cluster_EdsClusterConfig);
-    c->m->eds_cluster_config->eds_config = tr_ads(c->a);
+    c->m->eds_cluster_config->eds_config = TR_PACKED(c->v, CLUSTER_BY_ADS);
     c->m->eds_cluster_config->service_name = c->m->name;
 }
 
@@ -194,7 +194,7 @@ static bool look_up(struct tr_cluster *c)
     c->m->dns_refresh_rate = tr_duration_us(c->a, c->v->model->mesh.dns_refresh_us);
     c->m->dns_jitter = tr_duration_us(c->a, 100000);
     c->m->respect_dns_ttl = true;
-    c->m->typed_dns_resolver_config = TR_PIECE(c->v, RESOLVER);
+    c->m->typed_dns_resolver_config = TR_PACKED(c->v, RESOLVER);
     c->m->load_assignment = tr_assignment(c->v, c->a, mz_str_c(c->m->name), c->service,
                                           c->endpoints, c->selected, &c->policy);
     return c->m->load_assignment->n_endpoints != 0;

@@ -73,8 +73,8 @@ static pb_Metadata *metadata(const struct mz_view *v, struct mz_arena *a,
     if (!v->t->features.no_service_names && !v->t->features.no_workload_names)
         tr_struct_text(a, tr_metadata(a, &m, "istio"), "workload",
                        mz_str_c(telemetry(a, e->workload, v->model->mesh.cluster_id)));
-    *last = (struct same){ true, mtls, e->workload, m };
-    return m;
+    *last = (struct same){ true, mtls, e->workload, m ? tr_packed(a, m) : NULL };
+    return last->metadata;
 }
 
 static pb_LbEndpoint *endpoint(const struct mz_view *v, struct mz_arena *a,

@@ -12,6 +12,20 @@ static const struct {
         "  '@type': type.googleapis.com/udpa.type.v1.TypedStruct\n"
         "  type_url: type.googleapis.com/envoy.tcp.metadataexchange.config.MetadataExchange\n"
         "  value: {enable_discovery: true, protocol: istio-peer-exchange}\n" },
+    [MZ_FRAGMENT_CLUSTER_UNLIMITED] = { "envoy.config.cluster.v3.CircuitBreakers",
+        "thresholds:\n"
+        "- {max_connections: 4294967295, max_pending_requests: 4294967295, max_requests: 4294967295, max_retries: 4294967295, track_remaining: true}\n" },
+    [MZ_FRAGMENT_CLUSTER_PLAIN] = { "envoy.config.cluster.v3.Cluster.TransportSocketMatch",
+        "name: tlsMode-disabled\n"
+        "match: {}\n"
+        "transport_socket:\n"
+        "  name: envoy.transport_sockets.raw_buffer\n"
+        "  typed_config: {'@type': type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer}\n" },
+    [MZ_FRAGMENT_CLUSTER_BY_ADS] = { "envoy.config.core.v3.ConfigSource",
+        "ads: {}\n"
+        "initial_fetch_timeout: 0s\n"
+        "resource_api_version: V3\n" },
+    [MZ_FRAGMENT_TAKES_MTLS] = { "google.protobuf.Struct", "tlsMode: istio\n" },
     [MZ_FRAGMENT_PASSTHROUGH_HTTP] = { "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
         "common_http_protocol_options: {idle_timeout: 300s}\n"
         "use_downstream_protocol_config: {http_protocol_options: {}, http2_protocol_options: {}}\n" },
@@ -125,6 +139,7 @@ static const struct {
     [MZ_FRAGMENT_ORIGINAL_SRC] = { "envoy.config.listener.v3.ListenerFilter",
         "name: envoy.filters.listener.original_src\n"
         "typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.listener.original_src.v3.OriginalSrc, mark: 1337}\n" },
+    [MZ_FRAGMENT_ANY_PATH] = { "envoy.config.route.v3.RouteMatch", "prefix: /\n" },
     [MZ_FRAGMENT_RETRY] = { "envoy.config.route.v3.RetryPolicy",
         "retry_on: connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes\n"
         "num_retries: 2\n"
@@ -144,6 +159,7 @@ static const struct {
 struct mz_fragments {
     struct mz_arena *arena;
     const ProtobufCMessage *v[MZ_FRAGMENT__COUNT];
+    struct mz_packed packed[MZ_FRAGMENT__COUNT];
 };
 
 static const ProtobufCMessage *read_one(struct mz_arena *a, unsigned i)
@@ -166,8 +182,11 @@ struct mz_fragments *mz_fragments_create(void)
 {
     struct mz_fragments *f = mz_new0(MZ_MEM_XDS, struct mz_fragments);
     f->arena = mz_arena_create(MZ_MEM_XDS);
-    for (unsigned i = 0; i < MZ_FRAGMENT__COUNT; i++)
+    for (unsigned i = 0; i < MZ_FRAGMENT__COUNT; i++) {
         f->v[i] = read_one(f->arena, i);
+        f->packed[i] = (struct mz_packed){ { .descriptor = &mz_packed__descriptor },
+                                           mz_msg_pack_alloc(f->v[i], f->arena) };
+    }
     return f;
 }
 
@@ -182,4 +201,9 @@ void mz_fragments_destroy(struct mz_fragments *f)
 const ProtobufCMessage *mz_fragment(const struct mz_fragments *f, enum mz_fragment which)
 {
     return f->v[which];
+}
+
+const struct mz_packed *mz_fragment_packed(const struct mz_fragments *f, enum mz_fragment which)
+{
+    return &f->packed[which];
 }

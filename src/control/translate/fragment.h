@@ -2,9 +2,14 @@
 #define MZ_CONTROL_TRANSLATE_FRAGMENT_H
 /* Pieces of configuration that are the same in every resource, written as text (fragment.c), read and checked once. */
 #include "proto/mapper.h"
+#include "proto/pack.h"
 
 enum mz_fragment {
     MZ_FRAGMENT_CLUSTER_EXCHANGE, /* envoy.config.cluster.v3.Filter: metadata exchange of an upstream connection */
+    MZ_FRAGMENT_CLUSTER_UNLIMITED, /* CircuitBreakers without limits */
+    MZ_FRAGMENT_CLUSTER_PLAIN, /* TransportSocketMatch of endpoints that do not take mutual TLS */
+    MZ_FRAGMENT_CLUSTER_BY_ADS, /* ConfigSource of endpoints */
+    MZ_FRAGMENT_TAKES_MTLS, /* Struct: by what endpoints that do are found */
     MZ_FRAGMENT_PASSTHROUGH_HTTP, /* HttpProtocolOptions of clusters that dial where the client wanted to go */
     MZ_FRAGMENT_DOWNSTREAM_HTTP,  /* HttpProtocolOptions: as the client speaks */
     MZ_FRAGMENT_RESOLVER, /* TypedExtensionConfig: how names are looked up */
@@ -27,6 +32,7 @@ enum mz_fragment {
     MZ_FRAGMENT_TLS_INSPECTOR,
     MZ_FRAGMENT_ORIGINAL_DST,
     MZ_FRAGMENT_ORIGINAL_SRC,
+    MZ_FRAGMENT_ANY_PATH, /* RouteMatch */
     MZ_FRAGMENT_RETRY, /* RetryPolicy of routes to others */
     MZ_FRAGMENT_RETRY_PRIORITY, /* RetryPriority: places that were tried come last */
     MZ_FRAGMENT_RETRY_IN, /* of those to the application itself */
@@ -36,4 +42,5 @@ struct mz_fragments;
 struct mz_fragments *mz_fragments_create(void); /* a text that does not fit its type is our defect: aborts */
 void mz_fragments_destroy(struct mz_fragments *f);
 const ProtobufCMessage *mz_fragment(const struct mz_fragments *f, enum mz_fragment which); /* shared: never changed */
+const struct mz_packed *mz_fragment_packed(const struct mz_fragments *f, enum mz_fragment which); /* ... and only packed (proto/pack.h) */
 #endif

@@ -69,8 +69,9 @@ static bool is_new(struct mz_map *taken, struct mz_str domain)
     return !mz_map_put(taken, domain, taken);
 }
 
-struct naming { /* of one virtual host */
-    struct mz_arena *a;
+struct naming {            /* of one virtual host */
+    struct mz_arena *a;    /* of the host alone */
+    struct mz_arena *kept; /* ... and of what stays taken */
     pb_VirtualHost *h;
     struct mz_map *taken; /* each domain to the first that has it */
     uint16_t port; /* written behind each once more; 0: whoever asks leaves ports out of account */
@@ -85,9 +86,9 @@ static void add_one(struct naming *n, struct mz_str own)
 static void add_domain(struct naming *n, struct mz_str domain)
 {
     char number[20];
-    add_one(n, mz_arena_dup(n->a, domain));
+    add_one(n, mz_arena_dup(n->kept, domain));
     if (n->port)
-        add_one(n, mz_str_c(TR_CAT(n->a, domain, MZ_STR(":"), tr_number(n->port, number))));
+        add_one(n, mz_str_c(TR_CAT(n->kept, domain, MZ_STR(":"), tr_number(n->port, number))));
 }
 
 /* Short forms that DNS would complete: "web", "web.demo.svc", "web.demo" in the namespace itself, without the first in others. */
@@ -124,7 +125,7 @@ static void add_names(struct naming *n, const struct mz_view *v, struct mz_str h
 char *const *tr_names_of(struct mz_view *v, struct mz_arena *a, struct mz_str host, size_t *out_n)
 {
     struct mz_map taken;
-    struct naming n = { .a = a, .h = TR_NEW(a, VirtualHost), .taken = &taken };
+    struct naming n = { .a = a, .kept = a, .h = TR_NEW(a, VirtualHost), .taken = &taken };
     mz_map_init(&taken, MZ_MEM_XDS);
     add_names(&n, v, host, MZ_STR(""));
     mz_map_fini(&taken);
@@ -175,8 +176,11 @@ static pb_Route *default_route(struct mz_view *v, struct mz_arena *a, const stru
                            TR_CAT(a, s->host, MZ_STR(":"), tr_number(port, number), MZ_STR("/*")));
     pb_RouteAction *to =
         to_cluster(a, r, tr_cluster_name(a, "outbound", port, MZ_STR(""), s->host));
+    r->match = TR_PACKED(v, ANY_PATH);
     tr_limit_streams(v, a, to);
     to->retry_policy = tr_default_retries(v, a);
+    if (to->retry_policy == TR_PIECE(v, RETRY))
+        to->retry_policy = TR_PACKED(v, RETRY);
     const struct mz_rule *rule = tr_rule(v, s);
     tr_add_hash(a, to, mz_rule_policy(rule, NULL, port).lb);
     return r;
@@ -360,9 +364,11 @@ static void plan_key(struct mz_view *v, struct route_plan *p, struct mz_key *k)
 
 struct making {
     struct mz_view *v;
-    struct mz_arena *a;
+    struct mz_arena *a;   /* of names that stay until all are made */
+    struct mz_arena *own; /* of the virtual hosts at hand */
     struct route_plan *plan;
-    pb_RouteConfiguration *m;
+    bool shared;          /* others have most of the virtual hosts, too */
+    struct mz_outs hosts; /* packed */
     struct mz_map taken;  /* domains, each to the first that has it */
     struct mz_map names;  /* of virtual hosts */
     struct mz_map routed; /* hosts of services that a VirtualService speaks for */
@@ -372,7 +378,7 @@ struct making {
 static pb_VirtualHost *new_host(struct making *k, struct mz_str host)
 {
     char number[20];
-    pb_VirtualHost *h = TR_NEW(k->a, VirtualHost);
+    pb_VirtualHost *h = TR_NEW(k->own, VirtualHost);
     h->name = TR_CAT(k->a, host, MZ_STR(":"), tr_number(k->plan->port, number));
     h->include_request_attempt_count = tr_mesh_counts_attempts(k->v);
     return is_new(&k->names, mz_str_c(h->name)) ? h : NULL;
@@ -380,12 +386,24 @@ static pb_VirtualHost *new_host(struct making *k, struct mz_str host)
 
 static struct naming naming(struct making *k, pb_VirtualHost *h)
 {
-    return (struct naming){ k->a, h, &k->taken,
+    return (struct naming){ k->own, k->a, h, &k->taken,
                             k->plan->bare || k->plan->every ? k->plan->port : 0 };
+}
+
+/* A proxy that clients know of: behind other ports than 80 only names with their port mean a service. */
+static void keep_with_port(pb_VirtualHost *h)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < h->n_domains; i++)
+        if (strchr(h->domains[i], ':'))
+            h->domains[kept++] = h->domains[i];
+    h->n_domains = kept;
 }
 
 static void finish_host(struct making *k, pb_VirtualHost *h, struct tr_route_list l)
 {
+    if (k->plan->every && k->plan->port != 80)
+        keep_with_port(h);
     if (!h->n_domains)
         return;            /* others have them all */
     if (k->plan->host.n) { /* its listener has its address: whatever the client calls it */
@@ -394,7 +412,8 @@ static void finish_host(struct making *k, pb_VirtualHost *h, struct tr_route_lis
     }
     h->routes = l.routes;
     h->n_routes = l.n_routes;
-    TR_ADD(k->a, k->m, virtual_hosts) = h;
+    struct mz_out *o = mz_out_create(mz_str_c(h->name), &h->base);
+    *mz_vec_push(&k->hosts.v, MZ_MEM_XDS) = k->shared ? tr_share(k->v, o) : o;
 }
 
 static void add_service(struct making *k, const struct mz_service *s, struct tr_route_list l)
@@ -404,7 +423,7 @@ static void add_service(struct making *k, const struct mz_service *s, struct tr_
     if (!h)
         return;
     add_domains(k->v, &n, s, k->plan->port);
-    tr_put_session(k->v, k->a, h, s);
+    tr_put_session(k->v, k->own, h, s);
     finish_host(k, h, l);
 }
 
@@ -420,7 +439,7 @@ static struct mz_str lower(struct mz_arena *a, struct mz_str s)
 /* A host that no service has. */
 static void add_stranger(struct making *k, struct mz_str host, struct tr_route_list l)
 {
-    host = lower(k->a, host);
+    host = lower(k->own, host);
     pb_VirtualHost *h = new_host(k, host);
     struct naming n = naming(k, h);
     if (!h)
@@ -492,13 +511,9 @@ static void find_meant(struct making *k, const struct mz_virtual *vs, struct mea
     }
 }
 
-static void add_virtual(struct making *k, const struct mz_virtual *vs)
+static void add_meant(struct making *k, const struct mz_virtual *vs, struct tr_route_list l)
 {
-    const struct tr_routing r = routing(k->v, k->a, k->plan, vs);
-    const struct tr_route_list l = tr_virtual_routes(&r);
     struct meant m = { 0 };
-    if (!l.n_routes)
-        return;
     find_meant(k, vs, &m);
     if (vs->semantics == MZ_SEMANTICS_GATEWAY && !m.services.n)
         m.strangers.n = 0; /* it has no host of its own */
@@ -513,81 +528,96 @@ static void add_virtual(struct making *k, const struct mz_virtual *vs)
     mz_vec_free(&m.strangers, MZ_MEM_XDS);
 }
 
+static void add_virtual(struct making *k, const struct mz_virtual *vs)
+{
+    k->own = mz_arena_create(MZ_MEM_STREAM);
+    const struct tr_routing r = routing(k->v, k->own, k->plan, vs);
+    const struct tr_route_list l = tr_virtual_routes(&r);
+    if (l.n_routes)
+        add_meant(k, vs, l);
+    mz_arena_destroy(k->own);
+}
+
+static void add_by_default(struct making *k, const struct mz_service *s)
+{
+    struct tr_route_list l = { 0 };
+    TR_ADD(k->own, &l, routes) = default_route(k->v, k->own, s, k->plan->port);
+    add_service(k, s, l);
+}
+
 static void add_unrouted(struct making *k)
 {
     mz_vec_foreach (s, &k->plan->services) {
-        struct tr_route_list l = { 0 };
         if (mz_map_get(&k->routed, (*s)->host))
             continue;
-        TR_ADD(k->a, &l, routes) = default_route(k->v, k->a, *s, k->plan->port);
-        add_service(k, *s, l);
+        k->own = mz_arena_create(MZ_MEM_STREAM);
+        add_by_default(k, *s);
+        mz_arena_destroy(k->own);
     }
+}
+
+static void making_begin(struct making *k, struct mz_view *v, struct route_plan *p)
+{
+    *k = (struct making){ .v = v, .a = mz_arena_create(MZ_MEM_STREAM), .plan = p };
+    mz_map_init(&k->taken, MZ_MEM_XDS);
+    mz_map_init(&k->names, MZ_MEM_XDS);
+    mz_map_init(&k->routed, MZ_MEM_XDS);
+}
+
+static void making_end(struct making *k)
+{
+    mz_outs_fini(&k->hosts);
+    mz_map_fini(&k->taken);
+    mz_map_fini(&k->names);
+    mz_map_fini(&k->routed);
+    mz_arena_destroy(k->a);
 }
 
 static int compare_names(const void *a, const void *b)
 {
-    const pb_VirtualHost *const *x = a, *const *y = b;
-    return strcmp((*x)->name, (*y)->name);
+    const struct mz_out *const *x = a, *const *y = b;
+    return mz_str_cmp((*x)->name, (*y)->name);
 }
 
-static pb_RouteConfiguration *bare_configuration(struct mz_arena *a, struct mz_str name)
+/* The table of all that were made. Large ones stay in parts: other namespaces have most of them in common with this one. */
+static struct mz_out *configuration(struct making *k, pb_RouteConfiguration *rest)
 {
-    pb_RouteConfiguration *m = TR_NEW(a, RouteConfiguration);
-    m->name = tr_text(a, name);
-    return m;
-}
-
-static void add_else(struct making *k, pb_RouteConfiguration *m)
-{
+    pb_RouteConfiguration head = pb_RouteConfiguration__INIT;
+    head.name = rest->name;
+    rest->name = TR_CONST("");
     if (!k->plan->host.n && !k->plan->bare)
-        TR_ADD(k->a, m, virtual_hosts) = tr_everything_else(k->v, k->a);
-}
-
-static struct mz_out *in_one(struct making *k)
-{
-    add_else(k, k->m);
-    return mz_out_create(k->plan->name, &k->m->base);
-}
-
-/* Other namespaces have most virtual hosts in common with this one. */
-static struct mz_out *in_parts(struct making *k)
-{
-    MZ_VEC(struct mz_out *) v = { 0 };
-    pb_RouteConfiguration head = pb_RouteConfiguration__INIT, tail = *k->m;
-    for (size_t i = 0; i < k->m->n_virtual_hosts; i++) {
-        const pb_VirtualHost *h = k->m->virtual_hosts[i];
-        *mz_vec_push(&v, MZ_MEM_XDS) = tr_share(k->v, mz_out_create(mz_str_c(h->name), &h->base));
-    }
-    struct mz_set *parts = mz_set_create(k->v->t->sets, v.v, v.n);
-    mz_vec_foreach (o, &v)
-        mz_out_unref(*o);
-    mz_vec_free(&v, MZ_MEM_XDS);
-    head.name = k->m->name;
-    tail.name = TR_CONST("");
-    tail.n_virtual_hosts = 0;
-    tail.virtual_hosts = NULL;
-    add_else(k, &tail);
-    return mz_out_of_parts(k->plan->name, mz_msg_pack_alloc(&head.base, k->a), parts,
-                           mz_msg_pack_alloc(&tail.base, k->a));
+        TR_ADD(k->a, rest, virtual_hosts) = tr_everything_else(k->v, k->a);
+    mz_sort(k->hosts.v.v, k->hosts.v.n, sizeof(*k->hosts.v.v), compare_names);
+    struct mz_set *parts = mz_set_create(k->v->t->sets, k->hosts.v.v, k->hosts.v.n);
+    struct mz_out *o = mz_out_of_parts(k->plan->name, mz_msg_pack_alloc(&head.base, k->a), parts,
+                                       mz_msg_pack_alloc(&rest->base, k->a));
+    if (k->hosts.v.n >= MANY_HOSTS)
+        return o;
+    struct mz_out *whole = mz_out_of_bytes(k->plan->name, mz_out_bytes(o, k->a));
+    mz_out_unref(o);
+    return whole;
 }
 
 static struct mz_out *build(struct mz_view *v, struct route_plan *p)
 {
-    struct making k = { .v = v, .a = mz_arena_create(MZ_MEM_STREAM), .plan = p };
-    pb_RouteConfiguration *m = k.m =
-        p->bare ? bare_configuration(k.a, p->name) : tr_route_configuration(k.a, p->name);
-    mz_map_init(&k.taken, MZ_MEM_XDS);
-    mz_map_init(&k.names, MZ_MEM_XDS);
-    mz_map_init(&k.routed, MZ_MEM_XDS);
+    enum {
+        DOMAINS = 6 /* of most services */
+    };
+    struct making k;
+    making_begin(&k, v, p);
+    k.shared = p->services.n + p->virtuals.n >= MANY_HOSTS;
+    mz_map_reserve(&k.taken, p->services.n * DOMAINS);
+    mz_map_reserve(&k.names, p->services.n);
     mz_vec_foreach (vs, &p->virtuals)
         add_virtual(&k, *vs);
     add_unrouted(&k);
-    mz_sort(m->virtual_hosts, m->n_virtual_hosts, sizeof(*m->virtual_hosts), compare_names);
-    struct mz_out *o = m->n_virtual_hosts >= MANY_HOSTS ? in_parts(&k) : in_one(&k);
-    mz_map_fini(&k.taken);
-    mz_map_fini(&k.names);
-    mz_map_fini(&k.routed);
-    mz_arena_destroy(k.a);
+    pb_RouteConfiguration *m = TR_NEW(k.a, RouteConfiguration);
+    if (p->bare)
+        m->name = tr_text(k.a, p->name);
+    else
+        m = tr_route_configuration(k.a, p->name);
+    struct mz_out *o = configuration(&k, m);
+    making_end(&k);
     return o;
 }
 
@@ -626,38 +656,18 @@ static struct mz_out *table(struct mz_view *v, struct route_plan *p)
 
 /* ---- a proxy that clients know of ---- */
 
-/* Behind other ports than 80 only names with their port mean a service. */
-static void keep_with_port(pb_RouteConfiguration *m, size_t first)
-{
-    size_t n = first;
-    for (size_t i = first; i < m->n_virtual_hosts; i++) {
-        pb_VirtualHost *h = m->virtual_hosts[i];
-        size_t kept = 0;
-        for (size_t k = 0; k < h->n_domains; k++)
-            if (strchr(h->domains[k], ':'))
-                h->domains[kept++] = h->domains[k];
-        h->n_domains = kept;
-        if (kept)
-            m->virtual_hosts[n++] = h;
-    }
-    m->n_virtual_hosts = n;
-}
-
 static void add_port(struct making *k, const struct tr_egress *e, uint16_t port)
 {
     struct route_plan p = { .name = k->plan->name, .port = port, .every = true, .egress = e };
     struct route_plan *const was = k->plan;
-    const size_t first = k->m->n_virtual_hosts;
     k->plan = &p;
     plan_make(k->v, &p);
-    mz_map_init(&k->routed, MZ_MEM_XDS);
     mz_vec_foreach (vs, &p.virtuals)
         add_virtual(k, *vs);
     add_unrouted(k);
     mz_map_fini(&k->routed);
+    mz_map_init(&k->routed, MZ_MEM_XDS);
     plan_free(&p);
-    if (port != 80)
-        keep_with_port(k->m, first);
     k->plan = was;
 }
 
@@ -671,11 +681,10 @@ static int compare_ports(const void *a, const void *b)
 static struct mz_out *every_port(struct mz_view *v, struct mz_str name, const struct tr_egress *e)
 {
     struct route_plan p = { .name = name, .every = true };
-    struct making k = { .v = v, .a = mz_arena_create(MZ_MEM_STREAM), .plan = &p };
+    struct making k;
     MZ_VEC(uint16_t) ports = { 0 };
-    k.m = tr_route_configuration(k.a, name);
-    mz_map_init(&k.taken, MZ_MEM_XDS);
-    mz_map_init(&k.names, MZ_MEM_XDS);
+    making_begin(&k, v, &p);
+    k.shared = e->services_n >= MANY_HOSTS;
     for (size_t i = 0; i < e->services_n; i++)
         for (size_t j = 0; j < e->services[i]->ports_n; j++)
             *mz_vec_push(&ports, MZ_MEM_XDS) = e->services[i]->ports[j].port;
@@ -684,14 +693,9 @@ static struct mz_out *every_port(struct mz_view *v, struct mz_str name, const st
     for (size_t i = 0; i < ports.n; i++)
         if (!i || ports.v[i] != ports.v[i - 1])
             add_port(&k, e, ports.v[i]);
-    if (k.m->n_virtual_hosts)
-        qsort(k.m->virtual_hosts, k.m->n_virtual_hosts, sizeof(*k.m->virtual_hosts), compare_names);
-    TR_ADD(k.a, k.m, virtual_hosts) = tr_everything_else(v, k.a);
-    struct mz_out *o = mz_out_create(name, &k.m->base);
+    struct mz_out *o = configuration(&k, tr_route_configuration(k.a, name));
     mz_vec_free(&ports, MZ_MEM_XDS);
-    mz_map_fini(&k.taken);
-    mz_map_fini(&k.names);
-    mz_arena_destroy(k.a);
+    making_end(&k);
     return o;
 }
 
@@ -809,58 +813,50 @@ static void follow_touch(struct following *f, const struct tr_touch *t)
     follow_virtual(f, t->routed->is);
 }
 
-/* NULL: it has none here. */
+/* NULL: it has none here. Borrowed. */
 static struct mz_out *virtual_host(struct making *k, struct mz_str host)
 {
     const struct mz_service *s = mz_map_get(&k->v->scope->by_host, host);
     const struct tr_egress *e = k->plan->egress;
+    const size_t had = k->hosts.v.n;
     struct tr_route_list l = { 0 };
     if (!s || !speaks_http(s, k->plan->port))
         return NULL;
+    k->own = mz_arena_create(MZ_MEM_STREAM);
     for (size_t i = 0; i < e->virtuals_n && !l.n_routes; i++) {
-        const struct tr_routing r = routing(k->v, k->a, k->plan, e->virtuals[i]);
+        const struct tr_routing r = routing(k->v, k->own, k->plan, e->virtuals[i]);
         if (e->virtuals[i]->spec->n_http && has_host(e->virtuals[i], host))
             l = tr_virtual_routes(&r);
     }
-    if (!l.n_routes)
-        TR_ADD(k->a, &l, routes) = default_route(k->v, k->a, s, k->plan->port);
-    k->m->n_virtual_hosts = 0;
-    add_service(k, s, l);
-    const pb_VirtualHost *h = k->m->n_virtual_hosts ? k->m->virtual_hosts[0] : NULL;
-    return h ? tr_share(k->v, mz_out_create(mz_str_c(h->name), &h->base)) : NULL;
+    if (l.n_routes)
+        add_service(k, s, l);
+    else
+        add_by_default(k, s);
+    mz_arena_destroy(k->own);
+    return k->hosts.v.n > had ? k->hosts.v.v[had] : NULL;
 }
 
 /* The table with these virtual hosts as they are now. NULL: too few are left. */
 static struct mz_out *edited(struct following *f, const struct mz_out *had)
 {
-    struct making k = { .v = f->v, .a = mz_arena_create(MZ_MEM_STREAM), .plan = f->p };
+    struct making k;
     struct mz_set_edits e = { 0 };
     struct mz_out *out = NULL;
-    k.m = tr_route_configuration(k.a, f->p->name);
-    mz_map_init(&k.taken, MZ_MEM_XDS);
-    mz_map_init(&k.names, MZ_MEM_XDS);
+    making_begin(&k, f->v, f->p);
+    k.shared = true;
     mz_vec_foreach (host, &f->hosts) {
         const struct mz_str name = mz_arena_printf(k.a, "%.*s:%u", MZ_STR_ARG(*host), f->p->port);
         if (!mz_map_get(&k.names, name)) /* else it was made already */
             *mz_vec_push(&e.v, MZ_MEM_XDS) = (struct mz_set_edit){ name, virtual_host(&k, *host) };
     }
-    MZ_VEC(struct mz_out *) made = { 0 };
-    mz_vec_foreach (x, &e.v)
-        if (x->out)
-            *mz_vec_push(&made, MZ_MEM_XDS) = x->out;
     mz_set_edits_sort(&e);
     struct mz_set *parts = mz_set_edit(f->v->t->sets, had->parts, e.v.v, e.v.n);
     if (mz_set_count(parts) >= MANY_HOSTS)
         out = mz_out_of_parts(f->p->name, had->bytes, parts, had->tail);
     else
         mz_set_unref(parts);
-    mz_vec_foreach (o, &made)
-        mz_out_unref(*o);
-    mz_vec_free(&made, MZ_MEM_XDS);
     mz_vec_free(&e.v, MZ_MEM_XDS);
-    mz_map_fini(&k.taken);
-    mz_map_fini(&k.names);
-    mz_arena_destroy(k.a);
+    making_end(&k);
     return out;
 }
 

@@ -112,6 +112,8 @@ static inline const struct mz_rule *tr_inbound_rule(const struct mz_view *v, con
 }
 /* Shared pieces in messages that are not changed any more. */
 #define TR_PIECE(v, which) ((void *)(uintptr_t)tr_piece((v), MZ_FRAGMENT_##which))
+/* ... and nobody looks into. */
+#define TR_PACKED(v, which) ((void *)(uintptr_t)mz_fragment_packed((v)->t->fragments, MZ_FRAGMENT_##which))
 
 /* "outbound|80|v1|web.demo.svc.cluster.local" and its parts. False: another form. */
 struct tr_subset_key {
