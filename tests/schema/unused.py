@@ -23,6 +23,7 @@ ON_PURPOSE = {
     "envoy.config.core.v3.SocketOption.description": "for people",
     "envoy.extensions.transport_sockets.starttls.v3.StartTlsConfig.cleartext_socket_config": "of the plain transport, which has nothing to configure",
     "envoy.type.matcher.v3.RegexMatcher.google_re2": "the one engine there is",
+    "envoy.extensions.filters.http.router.v3.Router.start_child_span": "of other proxies: EnvoyFilters say it",
     "google.api.expr.v1alpha1.SourceInfo.": "where nodes stand in a text that is not here",
     "google.api.expr.v1alpha1.Type.": "what the type checker found; evaluation finds it again",
     "google.api.expr.v1alpha1.Reference.": "of the type checker",

@@ -198,8 +198,7 @@ static void instances_of(void *arg, const struct mz_discovery_client *c)
     struct instances *l = arg;
     const struct mz_proxy *p = mz_peer_proxy(c->peer);
     struct mz_arena *a = mz_arena_create(MZ_MEM_ADMIN);
-    const struct mz_labels none = { NULL, 0 };
-    const struct mz_targets t = mz_model_targets(l->m, p->ns, p->labels, none, a);
+    const struct mz_targets t = mz_model_targets(l->m, p->ns, p->labels, NULL, a);
     json_key_str(&l->j, p->id);
     json_open(&l->j, '[');
     for (size_t i = 0; i < t.n; i++) {

@@ -46,13 +46,8 @@ uint64_t model_hash_workload(const struct mz_workload *w)
 uint16_t model_port_on(const struct mz_port *p, struct mz_labels names)
 {
     uint64_t n;
-    const struct mz_str said = model_label(names, p->name);
-    const struct mz_str target = p->target ? MZ_STR("") : model_label(names, p->target_name);
-    if (mz_str_u64(said, &n) && n && n <= UINT16_MAX)
-        return (uint16_t)n;
-    return p->target                                   ? p->target
-           : mz_str_u64(target, &n) && n <= UINT16_MAX ? (uint16_t)n
-                                                       : p->port;
+    const struct mz_str said = model_label(names, p->target ? p->name : p->target_name);
+    return mz_str_u64(said, &n) && n && n <= UINT16_MAX ? (uint16_t)n : p->target;
 }
 
 uint16_t model_port_of_pod(const struct mz_port *p, struct mz_labels container_ports)
@@ -85,8 +80,8 @@ void model_gather_put(struct model_gathered *g, size_t port, struct mz_endpoint 
     *mz_vec_push(&g->ports[port], MZ_MEM_CONFIG) = e;
 }
 
-void model_gather_add(struct model_gathered *g, size_t port, const struct mz_workload *w,
-                      uint16_t number)
+static void gather_add(struct model_gathered *g, size_t port, const struct mz_workload *w,
+                       uint16_t number)
 {
     const struct mz_str path = MZ_STR("unix://");
     const bool local = mz_str_starts(w->address, path);
@@ -94,6 +89,16 @@ void model_gather_add(struct model_gathered *g, size_t port, const struct mz_wor
                      (struct mz_endpoint){ local ? mz_str_skip(w->address, path.n) : w->address,
                                            local ? 0 : number, w->pod ? MZ_HEALTHY : MZ_UNCHECKED,
                                            w });
+}
+
+void model_gather_everywhere(const struct mz_service *s, struct model_gathered *g,
+                             const struct mz_workload *w)
+{
+    for (size_t k = 0; k < s->ports_n; k++) {
+        const uint16_t number = model_port_on(&s->ports[k], w->ports);
+        if (number)
+            gather_add(g, k, w, number);
+    }
 }
 
 /* What is best to have comes first. */

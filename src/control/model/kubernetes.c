@@ -348,17 +348,17 @@ struct model_gathered *model_gather_slices(struct model_draft *d, const struct m
     return g;
 }
 
-/* WorkloadEntries that a service selects; a name or a path is no address that it could have. */
+/* WorkloadEntries that a service with an address selects; a name or a path is no address that it could have. */
 static void add_machines(struct model_draft *d, const struct mz_service *s,
                          struct model_gathered *g)
 {
-    for (size_t i = 0; s->selector.n && i < d->machines.n; i++) {
+    const bool selects = s->selector.n && s->resolution == MZ_RESOLVE_EDS;
+    for (size_t i = 0; selects && i < d->machines.n; i++) {
         const struct mz_workload *w = d->machines.v[i];
         struct mz_addr ip;
         if (mz_str_eq(w->ns, s->ns) && mz_labels_match(s->selector, w->labels) &&
             mz_addr_parse_ip(w->address, 0, &ip))
-            for (size_t k = 0; k < s->ports_n; k++)
-                model_gather_add(g, k, w, model_port_on(&s->ports[k], w->ports));
+            model_gather_everywhere(s, g, w);
     }
 }
 

@@ -464,25 +464,39 @@ static bool is_led(struct led *l, uint16_t number, enum mz_protocol p)
     return had;
 }
 
-static int compare_names(const void *a, const void *b)
+/* By age; then the whole name counts: "a-b.ns" is before "a.ns". */
+static int compare_hosts(const void *a, const void *b)
 {
     const struct mz_service *const *x = a, *const *y = b;
-    int c = mz_str_cmp((*x)->name, (*y)->name);
+    int c = mz_str_cmp((*x)->created, (*y)->created);
+    c = c ? c : mz_str_cmp((*x)->host, (*y)->host);
     return c ? c : (*x)->entry - (*y)->entry;
 }
 
+static bool is_machine(const struct mz_workload *w)
+{
+    return w && !w->pod;
+}
+
+/* A headless Service has pods alone. */
+static bool may_lead(const struct mz_service *s, const struct mz_workload *w)
+{
+    return s->entry || !is_machine(w) || s->resolution == MZ_RESOLVE_EDS;
+}
+
 struct mz_targets mz_model_targets(const struct mz_model *m, struct mz_str ns,
-                                   struct mz_labels labels, struct mz_labels container_ports,
+                                   struct mz_labels labels, const struct mz_workload *w,
                                    struct mz_arena *a)
 {
     MZ_VEC(const struct mz_service *) services = { 0 };
     MZ_VEC(struct mz_target) out = { 0 };
     const struct mz_services *l = mz_index_get(m->by_ns, ns);
+    const struct mz_labels ports = w ? w->ports : (struct mz_labels){ 0 };
     for (size_t i = 0; l && i < l->n; i++)
-        if (mz_labels_match(l->v[i]->selector, labels))
+        if (mz_labels_match(l->v[i]->selector, labels) && may_lead(l->v[i], w))
             *mz_vec_push(&services, MZ_MEM_CONFIG) = l->v[i];
     if (services.n)
-        qsort(services.v, services.n, sizeof(*services.v), compare_names);
+        qsort(services.v, services.n, sizeof(*services.v), compare_hosts);
     mz_vec_foreach (s, &services) {
         const size_t first = out.n;
         struct led led = { .by_number = (*s)->by_number
@@ -491,8 +505,8 @@ struct mz_targets mz_model_targets(const struct mz_model *m, struct mz_str ns,
                                             : NULL };
         for (size_t i = 0; i < (*s)->ports_n; i++) {
             const struct mz_port *p = &(*s)->ports[i];
-            const uint16_t number = (*s)->entry ? model_port_on(p, container_ports)
-                                                : model_port_of_pod(p, container_ports);
+            const uint16_t number = (*s)->entry || is_machine(w) ? model_port_on(p, ports)
+                                                                 : model_port_of_pod(p, ports);
             led.first = out.n ? out.v + first : NULL;
             led.n = out.n - first;
             if (number && !is_led(&led, number, p->protocol))

@@ -266,10 +266,11 @@ struct mz_target {
 };
 /* Tells which are the first of their number, and which comes next. */
 void mz_targets_link(struct mz_target *v, size_t n);
-struct mz_targets { /* services by name, ports as the document has them; of one number and protocol the first */
+struct mz_targets { /* services oldest first, then by host; ports as the document has them; of one number and protocol the first */
     const struct mz_target *v;
     size_t n;
 };
+/* What a workload with @labels answers for; @w, where it is known (else NULL), tells its ports. */
 struct mz_targets mz_model_targets(const struct mz_model *m, struct mz_str ns, struct mz_labels labels,
-                                   struct mz_labels container_ports, struct mz_arena *a);
+                                   const struct mz_workload *w, struct mz_arena *a);
 #endif

@@ -112,13 +112,14 @@ struct mz_labels model_selector(struct mz_arena *a, const ist_WorkloadSelector *
 struct mz_labels model_labels(struct model_draft *d, const void *const *entries, size_t n); /* of a generated map<string, string> */
 struct mz_locality model_locality(struct mz_str text); /* "region.zone.subzone", or with slashes */
 uint64_t model_hash_workload(const struct mz_workload *w);
-/* Where @p is found on a workload that has these names of ports: by its own name, else its target. */
+/* Where @p is found on a workload that has these names of ports: by its own name, else its target; a named target there or nowhere (0). */
 uint16_t model_port_on(const struct mz_port *p, struct mz_labels names);
 uint16_t model_port_of_pod(const struct mz_port *p, struct mz_labels container_ports); /* 0: it has none of that name */
 struct model_gathered *model_gather(struct model_draft *d, const struct mz_service *s);
 /* One more; left out above the limits, which model_take_gathered() tells. */
 void model_gather_put(struct model_gathered *g, size_t port, struct mz_endpoint e);
-void model_gather_add(struct model_gathered *g, size_t port, const struct mz_workload *w, uint16_t number);
+/* At each port that @w has. */
+void model_gather_everywhere(const struct mz_service *s, struct model_gathered *g, const struct mz_workload *w);
 void model_take_gathered(struct model_draft *d, const struct mz_service *s, struct model_gathered *g, bool sorted,
                          struct mz_endpoints *out); /* one per port; frees what was gathered */
 /* Those that a document names and those of the endpoints, sorted, each once. */

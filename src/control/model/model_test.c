@@ -100,11 +100,11 @@ static void test_targets(void **state)
     struct mz_model *m = build(mesh);
     struct mz_arena *a = mz_arena_create(MZ_MEM_CONFIG);
     const struct mz_workload *w = mz_index_get(m->by_workload, MZ_STR("ns1/web-0"));
-    struct mz_targets t = mz_model_targets(m, w->ns, w->labels, w->ports, a);
+    struct mz_targets t = mz_model_targets(m, w->ns, w->labels, w, a);
     assert_int_equal(t.n, 2);
     assert_int_equal(t.v[0].number, 8080); /* by the name of the container's port */
     assert_int_equal(t.v[1].number, 3306);
-    assert_int_equal(mz_model_targets(m, MZ_STR("x"), w->labels, w->ports, a).n, 0);
+    assert_int_equal(mz_model_targets(m, MZ_STR("x"), w->labels, w, a).n, 0);
     mz_arena_destroy(a);
     mz_model_unref(m);
 }

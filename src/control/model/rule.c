@@ -546,7 +546,6 @@ const struct mz_rule *mz_model_rule(const struct mz_model *m, struct mz_str ns,
 
 /* ---- policies ---- */
 
-/* What of @t is said for this port replaces what is said for all, piece by piece; settings of a port inherit nothing of it. */
 /* They are sorted. */
 static const ist_TrafficPolicy_PortTrafficPolicy *settings_of(const ist_TrafficPolicy *t,
                                                               uint16_t port)
@@ -565,6 +564,7 @@ static const ist_TrafficPolicy_PortTrafficPolicy *settings_of(const ist_TrafficP
     return t->port_level_settings[from]->port->number == port ? t->port_level_settings[from] : NULL;
 }
 
+/* What of @t is said for this port replaces what is said for all, piece by piece; settings of a port inherit nothing of it. */
 static void apply(struct mz_policy *p, const ist_TrafficPolicy *t, uint16_t port)
 {
     const struct mz_policy before = *p;
@@ -596,4 +596,26 @@ struct mz_policy mz_rule_policy(const struct mz_rule *r, const ist_Subset *subse
     if (subset)
         apply(&p, subset->traffic_policy, port);
     return p;
+}
+
+static bool is_hashed(const ist_LoadBalancerSettings *lb)
+{
+    return lb && lb->lb_policy_case == ist_LoadBalancerSettings_LB_POLICY_CONSISTENT_HASH &&
+           lb->consistent_hash->hash_key_case !=
+               ist_LoadBalancerSettings_ConsistentHashLB_HASH_KEY__NOT_SET;
+}
+
+static const ist_LoadBalancerSettings *hash_of(const ist_TrafficPolicy *t, uint16_t port)
+{
+    const ist_TrafficPolicy_PortTrafficPolicy *s = t ? settings_of(t, port) : NULL;
+    if (s && is_hashed(s->load_balancer))
+        return s->load_balancer;
+    return t && is_hashed(t->load_balancer) ? t->load_balancer : NULL;
+}
+
+const ist_LoadBalancerSettings *mz_rule_hash(const struct mz_rule *r, const ist_Subset *subset,
+                                             uint16_t port)
+{
+    const ist_LoadBalancerSettings *own = subset ? hash_of(subset->traffic_policy, port) : NULL;
+    return own || !r ? own : hash_of(r->policy, port);
 }

@@ -37,4 +37,6 @@ struct mz_policy {
     const ist_ClientTLSSettings *endpoint_tls; /* what endpoints are told by: of the port where that says any, else of all */
 };
 struct mz_policy mz_rule_policy(const struct mz_rule *r, const ist_Subset *subset, uint16_t port); /* r, subset may be NULL */
+/* What routes hash by: the most specific balancer that does, whatever plain ones say that are more specific; NULL: none. */
+const ist_LoadBalancerSettings *mz_rule_hash(const struct mz_rule *r, const ist_Subset *subset, uint16_t port);
 #endif

@@ -122,13 +122,6 @@ static bool is_dns(const struct mz_service *s)
     return s->resolution == MZ_RESOLVE_DNS || s->resolution == MZ_RESOLVE_DNS_ONE;
 }
 
-static void add_everywhere(const struct mz_service *s, struct model_gathered *g,
-                           const struct mz_workload *w)
-{
-    for (size_t k = 0; k < s->ports_n; k++)
-        model_gather_add(g, k, w, model_port_on(&s->ports[k], w->ports));
-}
-
 /* Machines with a name instead of an address can only be looked up. */
 static bool can_serve(const struct mz_service *s, const struct mz_workload *w)
 {
@@ -147,11 +140,11 @@ static void add_selected(struct model_draft *d, const struct mz_service *s,
     for (size_t i = 0; i < d->pods.n; i++)
         if (mz_str_eq(d->pods.v[i].w->ns, s->ns) && d->pods.v[i].ready && !d->pods.v[i].leaving &&
             mz_labels_match(s->selector, d->pods.v[i].w->labels))
-            add_everywhere(s, g, d->pods.v[i].w);
+            model_gather_everywhere(s, g, d->pods.v[i].w);
     for (size_t i = 0; i < d->machines.n; i++)
         if (mz_str_eq(d->machines.v[i]->ns, s->ns) && can_serve(s, d->machines.v[i]) &&
             mz_labels_match(s->selector, d->machines.v[i]->labels))
-            add_everywhere(s, g, d->machines.v[i]);
+            model_gather_everywhere(s, g, d->machines.v[i]);
 }
 
 static void add_own(struct model_draft *d, const struct mz_doc *doc, const ist_ServiceEntry *e,
@@ -161,7 +154,7 @@ static void add_own(struct model_draft *d, const struct mz_doc *doc, const ist_S
     for (size_t i = 0; i < e->n_endpoints; i++) {
         const struct mz_str name =
             mz_arena_printf(d->scratch, "%.*s-%zu", MZ_STR_ARG(doc->name), i);
-        add_everywhere(
+        model_gather_everywhere(
             s, g, model_workload_entry(d, e->endpoints[i], doc->ns, name, (struct mz_labels){ 0 }));
     }
     if (e->n_endpoints || !is_dns(s))
@@ -170,7 +163,7 @@ static void add_own(struct model_draft *d, const struct mz_doc *doc, const ist_S
         model_workload_entry(d, &itself, doc->ns, doc->name, (struct mz_labels){ 0 });
     w->address = s->host; /* the name is all there is to know */
     w->hash = model_hash_workload(w);
-    add_everywhere(s, g, w);
+    model_gather_everywhere(s, g, w);
 }
 
 static void gather(struct model_draft *d, const struct mz_doc *doc, const ist_ServiceEntry *e,

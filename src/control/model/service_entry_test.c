@@ -108,6 +108,63 @@ static void test_selected(void **state)
     mz_model_unref(m);
 }
 
+#define SERVICE(name, created, spec)                                                               \
+    "---\napiVersion: v1\nkind: Service\nmetadata: {name: " name                                   \
+    ", namespace: demo, creationTimestamp: '2026-01-0" created                                     \
+    "T00:00:00Z'}\nspec: {selector: {app: vm}, " spec "}\n"
+
+static const char machines[] = MACHINE("one", "demo",
+                                       "{address: 1.1.1.1, labels: {app: vm}, ports: {p: 71, adm: "
+                                       "9090}}") MACHINE("two", "demo",
+                                                         "{address: 1.1.1.2, labels: {app: vm}}")
+    SERVICE("k", "2", "clusterIP: 10.0.0.1, ports: [{name: p, port: 7}]")
+        SERVICE("k-named", "2", "clusterIP: 10.0.0.2, ports: [{name: p, port: 8, targetPort: adm}]")
+            SERVICE("old", "1", "clusterIP: 10.0.0.3, ports: [{name: q, port: 9, targetPort: 91}]")
+                SERVICE("none", "1", "clusterIP: None, ports: [{name: p, port: 7}]");
+
+/* A Service's named port is where a machine says that it is, or nowhere; a headless one has pods alone. */
+static void test_machines(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *host;
+        size_t n;
+        uint16_t ports[2];
+    } cases[] = { { "k.demo.svc.cluster.local", 2, { 71, 7 } },
+                  { "k-named.demo.svc.cluster.local", 1, { 9090 } },
+                  { "old.demo.svc.cluster.local", 2, { 91, 91 } },
+                  { "none.demo.svc.cluster.local", 0, { 0 } } };
+    struct mz_model *m = build(machines);
+    for (size_t i = 0; i < MZ_COUNT(cases); i++) {
+        const struct mz_endpoints *e = mz_model_endpoints(m, &service(m, cases[i].host)->ports[0]);
+        assert_int_equal(e->n, cases[i].n);
+        for (size_t k = 0; k < e->n; k++)
+            assert_int_equal(e->v[k].port, cases[i].ports[k]);
+    }
+    mz_model_unref(m);
+}
+
+/* What a machine answers for: the older first, then by the whole host, in which "k-named." is before "k.". */
+static void test_targets_of_machines(void **state)
+{
+    (void)state;
+    struct mz_model *m = build(machines);
+    struct mz_arena *a = mz_arena_create(MZ_MEM_CONFIG);
+    const struct mz_workload *w = mz_index_get(m->by_workload, MZ_STR("demo/one"));
+    struct mz_targets t = mz_model_targets(m, w->ns, w->labels, w, a);
+    assert_int_equal(t.n, 3);
+    assert_str(t.v[0].service->name, "old");
+    assert_str(t.v[1].service->name, "k-named");
+    assert_int_equal(t.v[1].number, 9090);
+    assert_str(t.v[2].service->name, "k");
+    w = mz_index_get(m->by_workload, MZ_STR("demo/two"));
+    assert_int_equal(mz_model_targets(m, w->ns, w->labels, w, a).n, 2);
+    assert_int_equal(mz_model_targets(m, w->ns, w->labels, NULL, a).n,
+                     3); /* a pod may be headless */
+    mz_arena_destroy(a);
+    mz_model_unref(m);
+}
+
 static void test_one_host(void **state)
 {
     (void)state;
@@ -305,6 +362,7 @@ int main(void)
     mz_type_add_table(mz_control_types, mz_control_types_n);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_endpoints),      cmocka_unit_test(test_selected),
+        cmocka_unit_test(test_machines),       cmocka_unit_test(test_targets_of_machines),
         cmocka_unit_test(test_one_host),       cmocka_unit_test(test_automatic),
         cmocka_unit_test(test_default_export), cmocka_unit_test(test_visibility),
         cmocka_unit_test(test_which_sidecar),  cmocka_unit_test(test_imports),

@@ -347,12 +347,6 @@ static void bind_source(struct tr_cluster *c)
     }
 }
 
-/* Of one number; those of a service stand together. */
-static bool named_before(const struct mz_targets *t, size_t before, size_t i)
-{
-    return before != i && t->v[before].service == t->v[i].service;
-}
-
 /* What the server side holds: as its Sidecar says, for the port or all of them, else as its clients' rule. */
 static const ist_ConnectionPoolSettings *inbound_pool(const struct mz_view *v, size_t target)
 {
@@ -387,14 +381,17 @@ static void name_inbound(struct tr_cluster *c, size_t first)
 {
     const struct mz_targets *all = &c->v->targets;
     const struct mz_target *t = &all->v[first];
+    const struct mz_service *decides = c->v->ingress ? c->v->ingress[first].service : t->service,
+                            *named = NULL;
+    if (!decides || decides->external)
+        return;
     if (c->v->ingress) {
-        if (c->v->ingress[first].service)
-            name_service(c, c->v->ingress[first].service);
+        name_service(c, decides);
         return;
     }
-    for (size_t i = first, before = first; !t->service->external; before = i, i = all->v[i].next) {
-        if (all->v[i].port->port == t->port->port && !named_before(all, before, i))
-            name_service(c, all->v[i].service);
+    for (size_t i = first;; i = all->v[i].next) { /* those of a service stand together */
+        if (all->v[i].port->port == t->port->port && all->v[i].service != named)
+            name_service(c, named = all->v[i].service);
         if (!all->v[i].next)
             break;
     }

@@ -30,7 +30,6 @@ static pb_HttpFilter *router(struct mz_view *v, struct mz_arena *a)
     if (!tr_mesh_hides_debug_headers(v))
         return TR_PIECE(v, ROUTER);
     pb_Router *r = TR_NEW(a, Router);
-    r->start_child_span = true;
     r->suppress_envoy_headers = true;
     return tr_named_http_filter(a, "envoy.filters.http.router", r);
 }

@@ -32,8 +32,8 @@ char *tr_destination(const struct tr_routing *r, const ist_Destination *d)
                            alias ? s->alias_of : mz_str_c(d->host));
 }
 
-const ist_LoadBalancerSettings *tr_balancer_of(const struct tr_routing *r, const ist_Destination *d,
-                                               uint64_t *out_hash)
+static const ist_LoadBalancerSettings *hashed_by(const struct tr_routing *r,
+                                                 const ist_Destination *d, uint64_t *out_hash)
 {
     const struct mz_service *s =
         d && d->host[0] ? mz_map_get(&r->v->scope->by_host, mz_str_c(d->host)) : NULL;
@@ -42,19 +42,12 @@ const ist_LoadBalancerSettings *tr_balancer_of(const struct tr_routing *r, const
         return NULL;
     *out_hash = rule->hash;
     const ist_Subset *subset = d->subset[0] ? mz_rule_subset(rule, mz_str_c(d->subset)) : NULL;
-    return mz_rule_policy(rule, subset, d->port ? (uint16_t)d->port->number : 0).lb;
-}
-
-static bool is_hashed(const ist_LoadBalancerSettings *lb)
-{
-    return lb && lb->lb_policy_case == ist_LoadBalancerSettings_LB_POLICY_CONSISTENT_HASH &&
-           lb->consistent_hash->hash_key_case !=
-               ist_LoadBalancerSettings_ConsistentHashLB_HASH_KEY__NOT_SET;
+    return mz_rule_hash(rule, subset, d->port ? (uint16_t)d->port->number : 0);
 }
 
 void tr_add_hash(struct mz_arena *a, pb_RouteAction *m, const ist_LoadBalancerSettings *lb)
 {
-    if (!is_hashed(lb))
+    if (!lb)
         return;
     const ist_LoadBalancerSettings_ConsistentHashLB *h = lb->consistent_hash;
     pb_RouteAction_HashPolicy *p = TR_NEW(a, RouteAction_HashPolicy);
@@ -95,7 +88,7 @@ static uint64_t hash_destination(const struct tr_routing *r, const ist_Destinati
 {
     const struct mz_service *s = d && d->host[0] ? service_of(r, d) : NULL;
     uint64_t rule = 0;
-    (void)tr_balancer_of(r, d, &rule);
+    (void)hashed_by(r, d, &rule);
     const uint64_t parts[] = { h, rule, s ? s->ports_n : 0,
                                s && s->ports_n ? s->ports[0].port : 0 };
     h = mz_xxh64(parts, sizeof(parts), 0);
@@ -448,7 +441,7 @@ static void forward(const struct tr_routing *r, const ist_HTTPRoute *in, pb_Rout
     uint64_t ignored;
     for (size_t i = 0; i < in->n_route; i++)
         if (in->n_route == 1 || in->route[i]->weight > 0)
-            tr_add_hash(a, m, tr_balancer_of(r, in->route[i]->destination, &ignored));
+            tr_add_hash(a, m, hashed_by(r, in->route[i]->destination, &ignored));
     const ist_HTTPRetry *again = in->retries ? in->retries : retries_of_mesh(r->v);
     m->retry_policy = retries(r, again);
     if (in->n_route == 1 && m->n_hash_policy && m->retry_policy)

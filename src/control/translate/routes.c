@@ -182,7 +182,7 @@ static pb_Route *default_route(struct mz_view *v, struct mz_arena *a, const stru
     if (to->retry_policy == TR_PIECE(v, RETRY))
         to->retry_policy = TR_PACKED(v, RETRY);
     const struct mz_rule *rule = tr_rule(v, s);
-    tr_add_hash(a, to, mz_rule_policy(rule, NULL, port).lb);
+    tr_add_hash(a, to, mz_rule_hash(rule, NULL, port));
     return r;
 }
 

@@ -104,6 +104,10 @@ static const char *ask(const char *mesh, const char *documents, const char *node
     WEB "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: web, "   \
         "namespace: demo}\n"                                                                       \
         "spec: {host: web, " spec "}\n"
+#define TO_SUBSET                                                                                  \
+    "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: web, "        \
+    "namespace: demo}\nspec: {hosts: [web], http: [{route: [{destination: {host: web, subset: "    \
+    "v1, port: {number: 80}}}]}]}\n"
 #define SERVER(more)                                                                               \
     "---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g, namespace: "      \
     "demo}\n"                                                                                      \
@@ -293,6 +297,20 @@ static const struct {
                                                                           "[{hosts: "
                                                                           "['other/*']}]}\n",
       NODE, C, "inbound|80||", "inbound|80||", "\"max_connections\":7" },
+    /* services are named by the port that decides, also where it is not their first one there; those outside are not */
+    { "",
+      WEB "---\napiVersion: v1\nkind: Service\nmetadata: {name: z, namespace: demo}\nspec: "
+          "{clusterIP: 10.9.0.2, selector: {app: web}, ports: [{name: tcp, port: 81, targetPort: "
+          "80}, {name: http, port: 80}]}\n",
+      NODE, C, "inbound|80||", "\"name\":\"z\"", NULL },
+    { "",
+      "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: m, namespace: "
+      "demo}\nspec: {hosts: [m.example.com], resolution: STATIC, workloadSelector: {labels: {app: "
+      "web}}, ports: [{number: 80, name: p, protocol: HTTP}]}\n---\napiVersion: "
+      "networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: m, namespace: demo}\nspec: "
+      "{ingress: "
+      "[{port: {number: 80, name: p, protocol: HTTP}, defaultEndpoint: '127.0.0.1:80'}]}\n",
+      NODE, C, "inbound|80||", "inbound|80||", "m.example.com" },
     /* clients may ask in TLS by the names of an ExternalName, too */
     { "",
       "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: m, namespace: "
@@ -626,6 +644,23 @@ static const struct {
       RULE("trafficPolicy: {loadBalancer: {consistentHash: {httpCookie: {name: c, ttl: 1s, "
            "attributes: [{name: SameSite, value: Lax}]}}}}"),
       NODE, R, "80", "\"attributes\":[{\"name\":\"SameSite\",\"value\":\"Lax\"}]", NULL },
+    /* plain balancers do not undo what routes hash by */
+    { "",
+      RULE("trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: all}}, "
+           "portLevelSettings: [{port: {number: 80}, loadBalancer: {simple: RANDOM}}]}"),
+      NODE, R, "80", "\"header_name\":\"all\"", NULL },
+    { "",
+      RULE("trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: all}}}, subsets: "
+           "[{name: v1, trafficPolicy: {loadBalancer: {simple: RANDOM}}}]") TO_SUBSET,
+      NODE, R, "80", "\"header_name\":\"all\"", NULL },
+    { "",
+      RULE("trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: all}}}, subsets: "
+           "[{name: v1, trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: one}}, "
+           "portLevelSettings: [{port: {number: 80}, loadBalancer: {simple: RANDOM}}]}}]")
+          TO_SUBSET,
+      NODE, R, "80", "\"header_name\":\"one\"", "\"all\"" },
+    { "defaultConfig: {proxyHeaders: {envoyDebugHeaders: {disabled: true}}}", WEB, NODE, L,
+      "0.0.0.0_80", "\"suppress_envoy_headers\":true", "start_child_span" },
     /* balancing */
     { "", RULE("trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN, warmup: {duration: 5s}}}"),
       NODE, C, OUT,

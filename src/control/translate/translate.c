@@ -149,9 +149,7 @@ struct mz_view *mz_view_create(struct mz_translator *t, const struct mz_proxy *p
     const struct mz_labels labels = v->workload ? v->workload->labels : p->labels;
     v->scope = tr_scope_of(
         t, p->ns, p->type == MZ_PROXY_SIDECAR ? mz_model_sidecar(v->model, p->ns, labels) : NULL);
-    v->targets =
-        mz_model_targets(v->model, p->ns, labels,
-                         v->workload ? v->workload->ports : (struct mz_labels){ 0 }, v->arena);
+    v->targets = mz_model_targets(v->model, p->ns, labels, v->workload, v->arena);
     v->ingress = tr_ingress(v);
     tr_group_join(v);
     return v;

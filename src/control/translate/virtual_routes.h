@@ -41,8 +41,7 @@ void tr_route_action(const struct tr_routing *r, const ist_HTTPRoute *in, pb_Rou
 /* The cluster that is meant. */
 char *tr_destination(const struct tr_routing *r, const ist_Destination *d);
 /* By what requests are spread over the endpoints of a destination; none: nothing said so. */
-void tr_add_hash(struct mz_arena *a, pb_RouteAction *m, const ist_LoadBalancerSettings *lb);
-const ist_LoadBalancerSettings *tr_balancer_of(const struct tr_routing *r, const ist_Destination *d, uint64_t *out_hash); /* NULL */
+void tr_add_hash(struct mz_arena *a, pb_RouteAction *m, const ist_LoadBalancerSettings *lb); /* of mz_rule_hash() */
 /* What a client asks for in grpc-timeout is no longer than the route's own. */
 void tr_limit_streams(const struct mz_view *v, struct mz_arena *a, pb_RouteAction *m);
 /* route_filters.c: faults and CORS */
