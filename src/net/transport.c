@@ -7,7 +7,7 @@
 #include "net/wire.h"
 
 #define IOV_MAX_READ  8
-#define IOV_MAX_WRITE 64
+#define IOV_MAX_WRITE 256
 
 static ssize_t read_vector(struct mz_conn *c, const struct iovec *iov, unsigned n)
 {

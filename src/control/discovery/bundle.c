@@ -8,6 +8,7 @@ enum {
     IDLE = 4 << 20, /* bytes of steps that are kept for those who come later, at most */
     NAMES = 1024,
     KNOWN = 4096,
+    LARGE = 512, /* less is copied */
 };
 
 struct step {
@@ -16,6 +17,7 @@ struct step {
     MZ_VEC(const struct mz_out *) changed;
     MZ_VEC(struct mz_str) removed;
     const struct mz_set *from, *to; /* hold them */
+    bool shares; /* its resources are a fragment each: for one client, not for many */
 };
 struct known {
     struct mz_str key; /* behind the struct */
@@ -74,7 +76,7 @@ static void trim_names(struct mz_bundles *b)
 {
     MZ_VEC(struct mz_out *) idle = { 0 };
     mz_map_foreach (it, &b->names)
-        if (((struct mz_out *)it->value)->refs == 1)
+        if (((struct mz_out *)it->value)->slice.refs == 1)
             *mz_vec_push(&idle, MZ_MEM_XDS) = it->value;
     mz_vec_foreach (o, &idle) {
         (void)mz_map_del(&b->names, (*o)->name);
@@ -210,8 +212,8 @@ static size_t total(struct mz_out *const *v, size_t n, struct mz_str url, bool d
     return bytes;
 }
 
-/* Without its middle: what stands before and behind the parts of a large one. */
-static void put_before(struct writer *w, const struct mz_out *o, struct mz_str url, bool delta)
+/* What stands in front of its bytes. */
+static void put_front(struct writer *w, const struct mz_out *o, struct mz_str url, bool delta)
 {
     char version[VERSION];
     if (delta) {
@@ -222,7 +224,6 @@ static void put_before(struct writer *w, const struct mz_out *o, struct mz_str u
     put_head(w, 2, any_size(url, o->size));
     put_field(w, 1, url);
     put_head(w, 2, o->size);
-    put(w, o->bytes.p, o->bytes.n);
 }
 
 /* ---- what is different ---- */
@@ -278,7 +279,8 @@ static void append_parts(struct mz_buf *out, struct packing *k, const struct mz_
     size_t room;
     struct writer w = { mz_buf_reserve(out, own + 2 * MZ_WIRE_VARINT_MAX, &room) };
     char *const begin = w.at;
-    put_before(&w, o, k->url, k->delta);
+    put_front(&w, o, k->url, k->delta);
+    put(&w, o->bytes.p, o->bytes.n);
     mz_buf_commit(out, (size_t)(w.at - begin));
     for (size_t i = 0; i < mz_set_pieces(o->parts); i++) {
         struct mz_slice *s = mz_set_piece_packed(o->parts, i, false, pack_parts, NULL);
@@ -298,6 +300,44 @@ static struct mz_slice *pack_piece(void *arg, struct mz_out *const *v, size_t n)
     for (size_t i = 0; i < n; i++)
         put_resource(&w, v[i], k->url, k->delta);
     return s;
+}
+
+/* For the first who is sent a piece, and perhaps the only one: large resources as they are, between what stands around them. */
+static void append_shared(struct mz_buf *out, const struct packing *k, struct mz_out *const *v,
+                          size_t n)
+{
+    size_t around = total(v, n, k->url, k->delta);
+    for (size_t i = 0; i < n; i++)
+        around -= v[i]->bytes.n < LARGE ? 0 : v[i]->bytes.n;
+    struct mz_slice *s = mz_slice_create(around);
+    struct writer w = { s->mem };
+    char *from = w.at;
+    for (size_t i = 0; i < n; i++) {
+        if (v[i]->bytes.n < LARGE) {
+            put_resource(&w, v[i], k->url, k->delta);
+            continue;
+        }
+        put_front(&w, v[i], k->url, k->delta);
+        mz_buf_append_slice(out, s, from, (size_t)(w.at - from));
+        mz_buf_append_slice(out, &v[i]->slice, v[i]->slice.mem, v[i]->bytes.n);
+        from = w.at;
+        if (k->delta)
+            put_field(&w, 3, v[i]->name);
+    }
+    mz_buf_append_slice(out, s, from, (size_t)(w.at - from));
+    mz_slice_unref(s);
+}
+
+static void append_piece(struct step *x, struct packing *k, size_t i, struct mz_out *const *v,
+                         size_t n)
+{
+    if (!mz_set_piece_again(x->to, i, k->delta)) {
+        x->shares = true;
+        append_shared(&x->s.resources, k, v, n);
+        return;
+    }
+    struct mz_slice *s = mz_set_piece_packed(x->to, i, k->delta, pack_piece, k);
+    mz_buf_append_slice(&x->s.resources, s, s->mem, s->cap);
 }
 
 static void append(struct mz_buf *out, struct packing *k, const struct mz_out *o)
@@ -326,8 +366,7 @@ static void append_all(struct mz_bundles *b, struct step *x, struct packing *k,
         while (at + in < n && in < of_n && v[at + in] == of[in] && !of[in]->parts)
             in++;
         if (in == of_n && in > 1) {
-            struct mz_slice *s = mz_set_piece_packed(x->to, i, k->delta, pack_piece, k);
-            mz_buf_append_slice(&x->s.resources, s, s->mem, s->cap);
+            append_piece(x, k, i, of, of_n);
             at += in;
             continue;
         }
@@ -354,6 +393,15 @@ static void pack(struct mz_bundles *b, struct step *x, enum mz_step_mode mode, s
     mz_vec_free(&all, MZ_MEM_XDS);
 }
 
+/* Now it is for several. */
+static void pack_again(struct mz_bundles *b, struct step *x, enum mz_step_mode mode,
+                       struct mz_str url)
+{
+    x->shares = false;
+    mz_buf_fini(&x->s.resources);
+    pack(b, x, mode, url);
+}
+
 /* ---- steps ---- */
 
 const struct mz_step *mz_bundles_step(struct mz_bundles *b, unsigned mode, struct mz_str url,
@@ -363,8 +411,11 @@ const struct mz_step *mz_bundles_step(struct mz_bundles *b, unsigned mode, struc
     const uint64_t key[] = { mz_set_hash(from), mz_set_hash(to),   mz_set_count(from),
                              mz_set_count(to),  mode * 2u + first, mz_xxh64(url.p, url.n, 0) };
     struct step *x = mz_map_get(&b->steps, (struct mz_str){ (const char *)key, sizeof(key) });
-    if (x && (!(mode & MZ_STEP_SECRET) || (mz_set_same(x->to, to) && mz_set_same(x->from, from))))
+    if (x && (!(mode & MZ_STEP_SECRET) || (mz_set_same(x->to, to) && mz_set_same(x->from, from)))) {
+        if (x->shares)
+            pack_again(b, x, (enum mz_step_mode)(mode & (MZ_STEP_SECRET - 1)), url);
         return &x->s;
+    }
     if (x || b->bytes > IDLE)
         drop_steps(b);
     x = mz_alloc0(MZ_MEM_XDS, sizeof(*x) + sizeof(key));

@@ -164,12 +164,67 @@ static void test_parts_on_the_wire(void **state)
     mz_out_unref(v[0]);
 }
 
+static struct mz_str wire_of(struct mz_set *to, unsigned mode, size_t *out_shared)
+{
+    struct mz_buf b;
+    const struct mz_step *step = mz_bundles_step(
+        t.bundles, mode, MZ_STR("type.googleapis.com/envoy.config.cluster.v3.Cluster"), NULL, to,
+        true);
+    mz_buf_init(&b);
+    mz_buf_copy(&b, &step->resources);
+    *out_shared = 0;
+    for (uint32_t i = 0; i < b.n; i++) {
+        struct mz_set_at at = { 0 };
+        for (struct mz_out *o; (o = mz_set_next(to, &at));)
+            *out_shared += mz_buf_frag(&b, i)->p == o->bytes.p;
+    }
+    const struct mz_str bytes = mz_arena_dup(t.arena, mz_buf_linearize(&b, mz_buf_len(&b)));
+    mz_buf_fini(&b);
+    return bytes;
+}
+
+/* The first client is sent large resources as they are, and from the second on all are sent the same piece: the same bytes. */
+static void test_first_of_many(void **state)
+{
+    (void)state;
+    struct mz_out *v[SERVICES];
+    char names[SERVICES][8], text[2000];
+    for (unsigned i = 0; i < SERVICES; i++) {
+        pb_Any m = pb_Any__INIT;
+        (void)snprintf(names[i], sizeof(names[i]), "c%03u", i);
+        memset(text, 'a' + (int)(i % 26), sizeof(text));
+        text[i % 3 ? 100 : 400 + 20 * i] = 0; /* small ones, and some large */
+        m.type_url = text;
+        v[i] = mz_out_create(mz_str_c(names[i]), &m.base);
+    }
+    struct mz_set *to = mz_set_create(mz_translator_sets(t.translator), v, SERVICES);
+    for (unsigned mode = MZ_STEP_DELTA; mode <= MZ_STEP_WHOLE; mode++) {
+        size_t shared[3];
+        struct mz_str wire[3];
+        for (unsigned i = 0; i < 3; i++) {
+            wire[i] = wire_of(to, mode, &shared[i]);
+            if (i == 1) /* by another step, of the same pieces */
+                mz_bundles_trim(t.bundles, false);
+        }
+        assert_int_equal(shared[0] != 0,
+                         mode != MZ_STEP_WHOLE); /* which has the form of the one before */
+        assert_int_equal(shared[1], 0);
+        assert_int_equal(shared[2], 0);
+        assert_true(mz_str_eq(wire[0], wire[1]) && mz_str_eq(wire[0], wire[2]));
+    }
+    mz_bundles_trim(t.bundles, true);
+    mz_set_unref(to);
+    for (unsigned i = 0; i < SERVICES; i++)
+        mz_out_unref(v[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_parts_are_shared, up, down),
         cmocka_unit_test_setup_teardown(test_parts_on_the_wire, up, down),
         cmocka_unit_test_setup_teardown(test_own_settings, up, down),
+        cmocka_unit_test_setup_teardown(test_first_of_many, up, down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

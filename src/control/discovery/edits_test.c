@@ -286,6 +286,8 @@ static void text_of(char *out, unsigned object, unsigned variant)
     classes[k].write(out, object, variant);
 }
 
+static unsigned steps; /* that were taken ahead */
+
 static void set(unsigned object, int to)
 {
     char text[ROOM];
@@ -383,6 +385,33 @@ static void test_documents(void **state)
         }
 }
 
+static void go_ahead(struct order_client *c)
+{
+    for (unsigned i = random_below(random_below(3) ? 4 : 12); i > 0; i--)
+        steps += mz_peer_ahead(c->peer);
+}
+
+/* Somebody new, for whom routes and endpoints are made ahead, more or less of them, while documents change or not. */
+static void visit(void)
+{
+    static const char *const nodes[] = {
+        SIDECAR("10.9.1.0", "n0", ""), SIDECAR("10.9.1.1", "n1", ""), SIDECAR("10.9.1.2", "n2", ""),
+        SIDECAR("10.9.1.3", "n3", ""), SIDECAR("10.9.1.4", "n5", "LABELS: {app: s2}")
+    };
+    struct order_client *c =
+        come(random_below(2), (struct order_who){ nodes[random_below(MZ_COUNT(nodes))], clusters,
+                                                  routes, NULL, NULL });
+    subscribe(c, 0, 1);
+    go_ahead(c);
+    for (unsigned i = random_below(3); i > 0; i--) {
+        change_one();
+        tell();
+        if (random_below(2))
+            go_ahead(c);
+    }
+    subscribe(c, 1, MZ_COUNT(order_types));
+}
+
 static void test_edits(void **state)
 {
     (void)state;
@@ -416,11 +445,14 @@ static void test_edits(void **state)
                 change_one();
             tell();
             patched += order.model->on != 0;
+            visit();
             check(documents(), (unsigned)seed * 1000 + round);
+            leave();
         }
         end();
     }
     assert_true(patched > 20 * seeds); /* the short way was gone, too */
+    assert_true(steps > 100 * seeds);
 }
 
 int main(void)

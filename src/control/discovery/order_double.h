@@ -325,7 +325,7 @@ static void begin(uint64_t seed)
     tell();
 }
 
-static void join_client(bool delta, struct order_who who)
+static struct order_client *come(bool delta, struct order_who who)
 {
     struct order_client *c = &order.clients[order.n++];
     const struct mz_peer_env env = { .translator = order.translator,
@@ -340,22 +340,39 @@ static void join_client(bool delta, struct order_who who)
     c->peer = mz_peer_create(&env);
     for (unsigned k = 0; k < MZ_XDS_TYPE__COUNT; k++)
         mz_map_init(&c->has[k], MZ_MEM_XDS);
-    for (size_t k = 0; k < MZ_COUNT(order_types); k++) {
+    return c;
+}
+
+/* The first @n types, in order, of which it has @from. */
+static void subscribe(struct order_client *c, size_t from, size_t n)
+{
+    for (size_t k = from; k < n; k++) {
         if (wants(c, order_types[k]))
             request(c, order_types[k], true);
         settle(c);
     }
 }
 
+static void join_client(bool delta, struct order_who who)
+{
+    subscribe(come(delta, who), 0, MZ_COUNT(order_types));
+}
+
+/* The last one that came. */
+static void leave(void)
+{
+    struct order_client *c = &order.clients[--order.n];
+    mz_peer_destroy(c->peer);
+    for (unsigned k = 0; k < MZ_XDS_TYPE__COUNT; k++) {
+        clear(&c->has[k]);
+        mz_map_fini(&c->has[k]);
+    }
+}
+
 static void end(void)
 {
-    for (size_t i = 0; i < order.n; i++) {
-        mz_peer_destroy(order.clients[i].peer);
-        for (unsigned k = 0; k < MZ_XDS_TYPE__COUNT; k++) {
-            clear(&order.clients[i].has[k]);
-            mz_map_fini(&order.clients[i].has[k]);
-        }
-    }
+    while (order.n)
+        leave();
     mz_bundles_destroy(order.bundles);
     mz_translator_destroy(order.translator);
     mz_model_unref(order.model);

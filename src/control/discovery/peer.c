@@ -631,6 +631,12 @@ void mz_peer_writable(struct mz_peer *p)
     respond_all(p);
 }
 
+bool mz_peer_ahead(struct mz_peer *p)
+{
+    return p->view && p->env.only == MZ_XDS_TYPE__COUNT && p->subs[MZ_XDS_CLUSTER].sent &&
+           !p->subs[MZ_XDS_ROUTE].on && mz_view_ahead(p->view);
+}
+
 /* ---- models ---- */
 
 void mz_peer_prepare(struct mz_peer *p, const struct mz_model *next)

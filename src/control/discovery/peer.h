@@ -31,6 +31,8 @@ void mz_peer_identify(struct mz_peer *p, struct mz_str ns, struct mz_str account
 /* A request of the variant. False: the stream must end, @err says why (a node that is not served). */
 bool mz_peer_request(struct mz_peer *p, const ProtobufCMessage *request, struct mz_err *err);
 void mz_peer_writable(struct mz_peer *p);
+/* While there is nothing else to do: a step (100 us) towards what it will ask for next. False: it is known to need nothing more. */
+bool mz_peer_ahead(struct mz_peer *p);
 /* The translator gets another model: prepare, then set it there, then renew, then tell what is different, if anything is. */
 void mz_peer_prepare(struct mz_peer *p, const struct mz_model *next);
 void mz_peer_renew(struct mz_peer *p); /* always: the model before may go after this */

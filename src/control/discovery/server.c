@@ -28,11 +28,14 @@ struct mz_discovery {
     struct mz_discovery_gate gate;
     struct mz_discovery_watch watch; /* without functions: nobody watches */
     struct mz_timer quiet;           /* since the last message or model */
+    struct mz_task ahead;            /* while some are to be asked for more */
+    struct mz_list soon;             /* those streams */
     size_t at_rest;                  /* resident bytes when memory was given back */
 };
 enum { QUIET_MS = 1000, GROWN = 4 << 20 };
 struct stream {
     struct mz_list link;
+    struct mz_list soon; /* of the server's list, while it will ask for more */
     struct mz_discovery *d;
     struct mz_grpc_serving *call;
     struct mz_peer *peer;
@@ -109,6 +112,7 @@ static void *begin(struct mz_discovery *d, struct mz_grpc_serving *c, const stru
     s->call = c;
     s->id = ++d->ids;
     s->connected_us = mz_clock->wall_us();
+    mz_list_init(&s->soon);
     s->peer = mz_peer_create(&env);
     mz_list_add_tail(&d->streams, &s->link);
     d->streams_n++;
@@ -147,6 +151,19 @@ static bool is_health(const struct stream *s, const ProtobufCMessage *request)
     return true;
 }
 
+/* One step a turn: whoever asks meanwhile does not wait longer. */
+static void on_ahead(struct mz_task *t)
+{
+    struct mz_discovery *d = MZ_CONTAINER(t, struct mz_discovery, ahead);
+    if (mz_list_empty(&d->soon))
+        return;
+    struct stream *s = MZ_CONTAINER(d->soon.next, struct stream, soon);
+    if (s->ending || !mz_peer_ahead(s->peer))
+        mz_list_del(&s->soon);
+    if (!mz_list_empty(&d->soon))
+        mz_task_schedule_next(d->loop, &d->ahead);
+}
+
 static void announce(struct stream *s)
 {
     const struct mz_discovery_watch *w = &s->d->watch;
@@ -179,6 +196,8 @@ static void on_message(void *object, struct mz_grpc_serving *c, struct mz_grpc_m
     } else if (first) {
         MZ_LOG(INFO, grpc, "proxy %.*s connected, %zu streams",
                MZ_STR_ARG(mz_peer_proxy(s->peer)->id), s->d->streams_n);
+        mz_list_add_tail(&s->d->soon, &s->soon);
+        mz_task_schedule_next(s->d->loop, &s->d->ahead);
         announce(s);
     }
 }
@@ -209,6 +228,7 @@ static void on_gone(void *object, struct mz_grpc_serving *c)
     if (s->d->watch.left)
         s->d->watch.left(s->d->watch.arg, s->id);
     mz_list_del(&s->link);
+    mz_list_del(&s->soon);
     s->d->streams_n--;
     mz_peer_destroy(s->peer);
     mz_free(MZ_MEM_XDS, s);
@@ -282,6 +302,8 @@ struct mz_discovery *mz_discovery_create(struct mz_loop *l)
     mz_list_init(&d->streams);
     mz_peer_counts_init(&d->counts);
     mz_timer_init(l, &d->quiet, on_quiet);
+    mz_task_init(&d->ahead, on_ahead);
+    mz_list_init(&d->soon);
     const struct mz_features f = mz_features_from_env();
     d->translator = mz_translator_create(&f);
     d->bundles = mz_bundles_create(mz_translator_sets(d->translator));
@@ -294,6 +316,7 @@ void mz_discovery_destroy(struct mz_discovery *d)
     if (!d)
         return;
     mz_timer_stop(&d->quiet);
+    mz_task_cancel(&d->ahead);
     mz_grpc_server_destroy(d->server);
     mz_bundles_destroy(d->bundles);
     mz_translator_destroy(d->translator);

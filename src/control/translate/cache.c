@@ -21,6 +21,13 @@ struct mz_cache {
 
 /* ---- resources ---- */
 
+static void out_release(struct mz_slice *s)
+{
+    struct mz_out *o = MZ_CONTAINER(s, struct mz_out, slice);
+    mz_set_unref(o->parts);
+    mz_free(MZ_MEM_XDS, o);
+}
+
 /* @n bytes are to be written before it is finished. */
 static struct mz_out *out_alloc(struct mz_str name, size_t n)
 {
@@ -28,7 +35,11 @@ static struct mz_out *out_alloc(struct mz_str name, size_t n)
     char *at = (char *)(o + 1);
     if (name.n)
         memcpy(at + n, name.p, name.n);
-    *o = (struct mz_out){ 1, { at + n, name.n }, { at, n }, 0, NULL, { at, 0 }, n };
+    *o = (struct mz_out){ .slice = { 1, 0, at, out_release }, /* nobody appends to it */
+                          .name = { at + n, name.n },
+                          .bytes = { at, n },
+                          .tail = { at, 0 },
+                          .size = n };
     return o;
 }
 
@@ -90,17 +101,15 @@ struct mz_str mz_out_bytes(const struct mz_out *o, struct mz_arena *a)
 struct mz_out *mz_out_ref(const struct mz_out *o)
 {
     struct mz_out *own = (struct mz_out *)(uintptr_t)o; /* only the count changes */
-    own->refs++;
+    own->slice.refs++;
     return own;
 }
 
 void mz_out_unref(const struct mz_out *o)
 {
     struct mz_out *own = (struct mz_out *)(uintptr_t)o;
-    if (!own || --own->refs)
-        return;
-    mz_set_unref(own->parts);
-    mz_free(MZ_MEM_XDS, own);
+    if (own)
+        mz_slice_unref(&own->slice);
 }
 
 /* ---- keys ---- */
@@ -194,7 +203,7 @@ void mz_cache_age(struct mz_cache *c)
         return;
     mz_map_foreach (it, &c->map) {
         struct entry *e = it->value;
-        if (e->out->refs == 1 && c->age - e->age > AGES)
+        if (e->out->slice.refs == 1 && c->age - e->age > AGES)
             *mz_vec_push(&old, MZ_MEM_XDS) = e;
     }
     mz_vec_foreach (e, &old) {

@@ -171,6 +171,11 @@ static int discovery_type(const struct mz_view *v, const struct mz_service *s)
     return by_client(v, s) ? pb_Cluster_DiscoveryType_ORIGINAL_DST : pb_Cluster_DiscoveryType_EDS;
 }
 
+bool tr_has_endpoints(const struct mz_view *v, const struct mz_service *s)
+{
+    return discovery_type(v, s) == pb_Cluster_DiscoveryType_EDS;
+}
+
 /* Where the client wanted, but for the port (a ServiceEntry of NONE with a targetPort). */
 static void other_port(struct tr_cluster *c)
 {

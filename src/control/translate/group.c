@@ -58,6 +58,7 @@ static void group_free(struct tr_group *g)
     mz_set_unref(g->clusters);
     mz_set_unref(g->names);
     tr_plans_free(g->plans);
+    tr_ahead_free(g->ahead);
     tr_tables_free(&g->tables);
 }
 

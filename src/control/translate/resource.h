@@ -10,7 +10,7 @@
 
 struct mz_set; /* set.h */
 struct mz_out { /* immutable, counted */
-    unsigned refs;
+    struct mz_slice slice; /* counts, for buffers that hold its bytes, too */
     struct mz_str name;
     struct mz_str bytes; /* packed message; of one in parts what stands before them */
     uint64_t version;    /* of the content: the same in every process */

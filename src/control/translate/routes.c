@@ -4,13 +4,9 @@
 #include "control/translate/dynamic.h"
 #include "control/translate/gateway.h"
 #include "control/translate/mesh.h"
+#include "control/translate/route_table.h"
 #include "control/translate/scope.h"
 #include "control/translate/virtual_routes.h"
-
-enum {
-    MANY_HOSTS = 16,   /* fewer are not worth sharing */
-    MAX_TABLES = 2000, /* of a group */
-};
 
 static pb_Route *any_path(struct mz_arena *a, const char *name, const char *operation)
 {
@@ -209,48 +205,12 @@ pb_VirtualHost *tr_everything_else(struct mz_view *v, struct mz_arena *a)
     return h;
 }
 
-static bool speaks_http(const struct mz_service *s, uint16_t port)
+bool tr_speaks_http(const struct mz_service *s, uint16_t port)
 {
     const struct mz_port *p = mz_service_port(s, port);
     return p && s->resolution != MZ_RESOLVE_ALIAS &&
            (p->protocol == MZ_PROTOCOL_UNKNOWN || mz_protocol_is_http(p->protocol));
 }
-
-/* The port at the end of "8080" or "web.demo.svc.cluster.local:8080"; @out_host "" for the first. */
-static bool parse_name(struct mz_str name, struct mz_str *out_host, uint16_t *out_port)
-{
-    const ptrdiff_t colon = mz_str_rchr(name, ':');
-    uint64_t port;
-    *out_host = colon < 0 ? MZ_STR("") : (struct mz_str){ name.p, (size_t)colon };
-    if (!mz_str_u64(mz_str_skip(name, (size_t)(colon + 1)), &port) || port == 0 ||
-        port > UINT16_MAX)
-        return false;
-    *out_port = (uint16_t)port;
-    return true;
-}
-
-/* The port of "outbound|8080||web.demo.svc.cluster.local". */
-static bool parse_cluster(struct mz_str name, uint16_t *out_port)
-{
-    struct tr_subset_key key;
-    const bool ok = tr_cluster_name_parse(name, &key) && !key.sni && key.host.n && key.port &&
-                    mz_str_eq(key.direction, MZ_STR("outbound"));
-    if (ok)
-        *out_port = key.port;
-    return ok;
-}
-
-struct route_plan {
-    struct mz_str name, host;
-    uint16_t port;
-    bool
-        bare; /* for gRPC without a proxy: services under names with their port, and nothing else */
-    bool every; /* one of all ports, for clients that tell a proxy where they want to go */
-    const struct tr_egress *egress;
-    MZ_VEC(const struct mz_service *) services; /* by host */
-    MZ_VEC(const struct mz_virtual *) virtuals; /* that say something of this port */
-    struct mz_map by_host; /* to const struct mz_service: whatever has this port, HTTP or not */
-};
 
 static int compare_hosts(const void *a, const void *b)
 {
@@ -258,17 +218,12 @@ static int compare_hosts(const void *a, const void *b)
     return mz_str_cmp((*x)->host, (*y)->host);
 }
 
-static bool is_wild(struct mz_str host)
-{
-    return host.n && host.p[0] == '*';
-}
-
 static bool meets_service(const struct route_plan *p, struct mz_str host)
 {
-    if (!is_wild(host) && mz_map_get(&p->by_host, host))
+    if (!tr_is_wild(host) && mz_map_get(&p->by_host, host))
         return true;
     mz_map_foreach (it, &p->by_host)
-        if ((is_wild(host) || is_wild(it->key)) && mz_hosts_meet(host, it->key))
+        if ((tr_is_wild(host) || tr_is_wild(it->key)) && mz_hosts_meet(host, it->key))
             return true;
     return false;
 }
@@ -282,7 +237,7 @@ static bool is_wanted(const struct route_plan *p, const struct mz_virtual *vs)
     return wanted && vs->spec->n_http;
 }
 
-static void plan_make(struct mz_view *v, struct route_plan *p)
+void tr_plan_make(struct mz_view *v, struct route_plan *p)
 {
     const struct tr_egress *e = p->egress = p->every ? p->egress : tr_egress_for(v->scope, p->port);
     mz_map_init(&p->by_host, MZ_MEM_XDS);
@@ -291,7 +246,7 @@ static void plan_make(struct mz_view *v, struct route_plan *p)
         if (!mz_service_port(s, p->port) || (p->host.n && !mz_str_eq(s->host, p->host)))
             continue;
         (void)mz_map_put(&p->by_host, s->host, (void *)(uintptr_t)s);
-        if (speaks_http(s, p->port))
+        if (tr_speaks_http(s, p->port))
             *mz_vec_push(&p->services, MZ_MEM_XDS) = s;
     }
     for (size_t i = 0; e && i < e->virtuals_n; i++)
@@ -300,7 +255,7 @@ static void plan_make(struct mz_view *v, struct route_plan *p)
     mz_sort(p->services.v, p->services.n, sizeof(*p->services.v), compare_hosts);
 }
 
-static void plan_free(struct route_plan *p)
+void tr_plan_free(struct route_plan *p)
 {
     mz_vec_free(&p->services, MZ_MEM_XDS);
     mz_vec_free(&p->virtuals, MZ_MEM_XDS);
@@ -322,15 +277,15 @@ static uint64_t hash_hosts(const struct route_plan *p, const struct mz_virtual *
     for (size_t i = 0; i < vs->spec->n_hosts; i++) {
         const struct mz_str host = mz_str_c(vs->spec->hosts[i]);
         const struct mz_service *s = mz_map_get(&p->by_host, host);
-        const bool any = s || (is_wild(host) && meets_service(p, host));
-        const uint64_t one[] = { h, any + (s && speaks_http(s, p->port) ? 2u : 0) };
+        const bool any = s || (tr_is_wild(host) && meets_service(p, host));
+        const uint64_t one[] = { h, any + (s && tr_speaks_http(s, p->port) ? 2u : 0) };
         h = mz_xxh64(one, sizeof(one), 0);
-        *wild |= is_wild(host);
+        *wild |= tr_is_wild(host);
     }
     return h;
 }
 
-static void plan_key(struct mz_view *v, struct route_plan *p, struct mz_key *k)
+void tr_plan_key(struct mz_view *v, struct route_plan *p, struct mz_key *k)
 {
     uint64_t services = p->services.n, virtuals = p->virtuals.n;
     bool wild = false;
@@ -361,18 +316,6 @@ static void plan_key(struct mz_view *v, struct route_plan *p, struct mz_key *k)
 }
 
 /* ---- virtual hosts ---- */
-
-struct making {
-    struct mz_view *v;
-    struct mz_arena *a;   /* of names that stay until all are made */
-    struct mz_arena *own; /* of the virtual hosts at hand */
-    struct route_plan *plan;
-    bool shared;          /* others have most of the virtual hosts, too */
-    struct mz_outs hosts; /* packed */
-    struct mz_map taken;  /* domains, each to the first that has it */
-    struct mz_map names;  /* of virtual hosts */
-    struct mz_map routed; /* hosts of services that a VirtualService speaks for */
-};
 
 /* NULL: there is one of this name. */
 static pb_VirtualHost *new_host(struct making *k, struct mz_str host)
@@ -500,13 +443,13 @@ static void find_meant(struct making *k, const struct mz_virtual *vs, struct mea
         const struct mz_service *s = mz_map_get(&k->plan->by_host, host);
         if (s && !may_route(k, vs, s))
             continue;
-        if (is_wild(host) && vs->semantics == MZ_SEMANTICS_GATEWAY)
+        if (tr_is_wild(host) && vs->semantics == MZ_SEMANTICS_GATEWAY)
             *mz_vec_push(&out->strangers, MZ_MEM_XDS) = host;
-        else if (is_wild(host))
+        else if (tr_is_wild(host))
             find_wild(k, vs, host, out);
         else if (!s)
             *mz_vec_push(&out->strangers, MZ_MEM_XDS) = host;
-        else if (speaks_http(s, k->plan->port))
+        else if (tr_speaks_http(s, k->plan->port))
             *mz_vec_push(&out->services, MZ_MEM_XDS) = s;
     }
 }
@@ -545,26 +488,43 @@ static void add_by_default(struct making *k, const struct mz_service *s)
     add_service(k, s, l);
 }
 
-static void add_unrouted(struct making *k)
+/* What no VirtualService speaks for. */
+static void add_unrouted(struct making *k, const struct mz_service *s)
 {
-    mz_vec_foreach (s, &k->plan->services) {
-        if (mz_map_get(&k->routed, (*s)->host))
-            continue;
-        k->own = mz_arena_create(MZ_MEM_STREAM);
-        add_by_default(k, *s);
-        mz_arena_destroy(k->own);
-    }
+    if (mz_map_get(&k->routed, s->host))
+        return;
+    k->own = mz_arena_create(MZ_MEM_STREAM);
+    add_by_default(k, s);
+    mz_arena_destroy(k->own);
 }
 
-static void making_begin(struct making *k, struct mz_view *v, struct route_plan *p)
+bool tr_making_go_on(struct making *k, size_t n)
 {
+    const struct route_plan *p = k->plan;
+    const size_t all = p->virtuals.n + p->services.n;
+    for (; n && k->at < all; n--, k->at++)
+        if (k->at < p->virtuals.n)
+            add_virtual(k, p->virtuals.v[k->at]);
+        else
+            add_unrouted(k, p->services.v[k->at - p->virtuals.n]);
+    return k->at < all;
+}
+
+void tr_making_begin(struct making *k, struct mz_view *v, struct route_plan *p)
+{
+    enum {
+        DOMAINS = 6 /* of most services */
+    };
     *k = (struct making){ .v = v, .a = mz_arena_create(MZ_MEM_STREAM), .plan = p };
+    k->shared = p->services.n + p->virtuals.n >= MANY_HOSTS;
     mz_map_init(&k->taken, MZ_MEM_XDS);
     mz_map_init(&k->names, MZ_MEM_XDS);
     mz_map_init(&k->routed, MZ_MEM_XDS);
+    mz_map_reserve(&k->taken, p->services.n * DOMAINS);
+    mz_map_reserve(&k->names, p->services.n);
 }
 
-static void making_end(struct making *k)
+void tr_making_end(struct making *k)
 {
     mz_outs_fini(&k->hosts);
     mz_map_fini(&k->taken);
@@ -598,26 +558,23 @@ static struct mz_out *configuration(struct making *k, pb_RouteConfiguration *res
     return whole;
 }
 
+struct mz_out *tr_making_finish(struct making *k)
+{
+    pb_RouteConfiguration *m = TR_NEW(k->a, RouteConfiguration);
+    if (k->plan->bare)
+        m->name = tr_text(k->a, k->plan->name);
+    else
+        m = tr_route_configuration(k->a, k->plan->name);
+    return configuration(k, m);
+}
+
 static struct mz_out *build(struct mz_view *v, struct route_plan *p)
 {
-    enum {
-        DOMAINS = 6 /* of most services */
-    };
     struct making k;
-    making_begin(&k, v, p);
-    k.shared = p->services.n + p->virtuals.n >= MANY_HOSTS;
-    mz_map_reserve(&k.taken, p->services.n * DOMAINS);
-    mz_map_reserve(&k.names, p->services.n);
-    mz_vec_foreach (vs, &p->virtuals)
-        add_virtual(&k, *vs);
-    add_unrouted(&k);
-    pb_RouteConfiguration *m = TR_NEW(k.a, RouteConfiguration);
-    if (p->bare)
-        m->name = tr_text(k.a, p->name);
-    else
-        m = tr_route_configuration(k.a, p->name);
-    struct mz_out *o = configuration(&k, m);
-    making_end(&k);
+    tr_making_begin(&k, v, p);
+    (void)tr_making_go_on(&k, SIZE_MAX);
+    struct mz_out *o = tr_making_finish(&k);
+    tr_making_end(&k);
     return o;
 }
 
@@ -631,6 +588,21 @@ pb_RouteConfiguration *tr_route_configuration(struct mz_arena *a, struct mz_str 
     return m;
 }
 
+/* All virtual hosts, from all services. */
+struct mz_out *tr_table_made(struct mz_view *v, struct route_plan *p)
+{
+    struct mz_key k;
+    tr_plan_make(v, p);
+    tr_plan_key(v, p, &k);
+    struct mz_out *o = mz_cache_get(v->t->cache, &k);
+    if (!o) {
+        o = build(v, p);
+        mz_cache_put(v->t->cache, &k, o);
+    }
+    tr_plan_free(p);
+    return o;
+}
+
 static bool has_host(const struct mz_virtual *vs, struct mz_str host)
 {
     for (size_t i = 0; i < vs->spec->n_hosts; i++)
@@ -639,188 +611,14 @@ static bool has_host(const struct mz_virtual *vs, struct mz_str host)
     return false;
 }
 
-/* All virtual hosts, from all services. */
-static struct mz_out *table(struct mz_view *v, struct route_plan *p)
-{
-    struct mz_key k;
-    plan_make(v, p);
-    plan_key(v, p, &k);
-    struct mz_out *o = mz_cache_get(v->t->cache, &k);
-    if (!o) {
-        o = build(v, p);
-        mz_cache_put(v->t->cache, &k, o);
-    }
-    plan_free(p);
-    return o;
-}
-
-/* ---- a proxy that clients know of ---- */
-
-static void add_port(struct making *k, const struct tr_egress *e, uint16_t port)
-{
-    struct route_plan p = { .name = k->plan->name, .port = port, .every = true, .egress = e };
-    struct route_plan *const was = k->plan;
-    k->plan = &p;
-    plan_make(k->v, &p);
-    mz_vec_foreach (vs, &p.virtuals)
-        add_virtual(k, *vs);
-    add_unrouted(k);
-    mz_map_fini(&k->routed);
-    mz_map_init(&k->routed, MZ_MEM_XDS);
-    plan_free(&p);
-    k->plan = was;
-}
-
-static int compare_ports(const void *a, const void *b)
-{
-    const uint16_t *x = a, *y = b;
-    return (*x == 80) != (*y == 80) ? (*y == 80) - (*x == 80) : (*x > *y) - (*x < *y);
-}
-
-/* All virtual hosts of all ports; 80, whose names may stand alone, first. */
-static struct mz_out *every_port(struct mz_view *v, struct mz_str name, const struct tr_egress *e)
-{
-    struct route_plan p = { .name = name, .every = true };
-    struct making k;
-    MZ_VEC(uint16_t) ports = { 0 };
-    making_begin(&k, v, &p);
-    k.shared = e->services_n >= MANY_HOSTS;
-    for (size_t i = 0; i < e->services_n; i++)
-        for (size_t j = 0; j < e->services[i]->ports_n; j++)
-            *mz_vec_push(&ports, MZ_MEM_XDS) = e->services[i]->ports[j].port;
-    if (ports.n)
-        qsort(ports.v, ports.n, sizeof(*ports.v), compare_ports);
-    for (size_t i = 0; i < ports.n; i++)
-        if (!i || ports.v[i] != ports.v[i - 1])
-            add_port(&k, e, ports.v[i]);
-    struct mz_out *o = configuration(&k, tr_route_configuration(k.a, name));
-    mz_vec_free(&ports, MZ_MEM_XDS);
-    making_end(&k);
-    return o;
-}
-
-/* ---- tables of a group, followed from model to model ---- */
-
-struct tr_table {
-    struct mz_out *out;
-    uint64_t at; /* where touches were */
-    char name[];
-};
-
-void tr_tables_free(struct mz_map *tables)
-{
-    mz_map_foreach (it, tables) {
-        struct tr_table *t = it->value;
-        mz_out_unref(t->out);
-        mz_free(MZ_MEM_XDS, t);
-    }
-    mz_map_fini(tables);
-}
-
-/* What has to be done to a table for what was touched. */
-enum follow { FOLLOW_SAME, FOLLOW_EDIT, FOLLOW_ANEW };
-struct following {
-    struct mz_view *v;
-    struct route_plan *p;
-    enum follow how;
-    MZ_VEC(struct mz_str) hosts; /* whose virtual hosts are to be made, or go */
-};
-
-static enum follow worse(enum follow a, enum follow b)
-{
-    return a > b ? a : b;
-}
-
-/* One virtual host is to be made again: its service's, by whoever routes it first. */
-static void follow_host(struct following *f, struct mz_str host)
-{
-    const struct mz_service *s = mz_map_get(&f->v->scope->by_host, host);
-    const bool alone = !s || tr_is_alone(&f->v->t->touches, f->v->model, s);
-    f->how = worse(f->how, alone ? FOLLOW_EDIT : FOLLOW_ANEW);
-    *mz_vec_push(&f->hosts, MZ_MEM_XDS) = host;
-}
-
-static bool is_in_table(const struct following *f, const struct mz_service *s)
-{
-    return s && mz_service_port(s, f->p->port) && (!f->p->host.n || mz_str_eq(s->host, f->p->host));
-}
-
-/* Hosts of a VirtualService whose routes may be others. Those that no service has are in every table, or in those of their company. */
-static void follow_virtual(struct following *f, const struct mz_virtual *vs)
-{
-    bool strangers = false, any = f->p->port == 80;
-    if (!vs || !mz_virtual_visible(vs, f->v->scope->ns) ||
-        !mz_virtual_is_bound(vs, MZ_STR(MZ_GATEWAY_MESH)))
-        return;
-    if (tr_has_wildcards(
-            &f->v->t->touches)) /* even one that says nothing of HTTP may be more specific */
-        f->how = FOLLOW_ANEW;
-    if (!vs->spec->n_http)
-        return;
-    if (vs->semantics != MZ_SEMANTICS_ISTIO)
-        f->how = FOLLOW_ANEW;
-    for (size_t i = 0; i < vs->spec->n_hosts && f->how != FOLLOW_ANEW; i++) {
-        const struct mz_str host = mz_str_c(vs->spec->hosts[i]);
-        const struct mz_service *s = mz_map_get(&f->v->scope->by_host, host);
-        if (is_wild(host))
-            f->how = FOLLOW_ANEW;
-        else if (is_in_table(f, s))
-            follow_host(f, host);
-        else if (!f->p->host.n)
-            strangers = true;
-        any |= is_in_table(f, s);
-    }
-    if (strangers && any)
-        f->how = FOLLOW_ANEW;
-}
-
-enum place { NOT_THERE, THERE, THERE_WITH_HOST /* of HTTP */ };
-
-static enum place place_of(const struct following *f, const struct mz_service *s)
-{
-    if (!is_in_table(f, s) || !mz_service_visible(s, f->v->scope->ns))
-        return NOT_THERE;
-    return speaks_http(s, f->p->port) ? THERE_WITH_HOST : THERE;
-}
-
-/* A service, or what holds for it. */
-static void follow_service(struct following *f, const struct tr_touch *t)
-{
-    const struct mz_str host = tr_touch_host(t);
-    const enum place was = place_of(f, t->was), is = place_of(f, t->is);
-    if ((t->was == t->is && !t->rule) || /* endpoints are not told here */
-        (f->v->scope->sidecar && !mz_map_get(&f->v->scope->by_host, host)))
-        return;
-    if (t->spoken && was != is) /* for strangers it is another table */
-        f->how = FOLLOW_ANEW;
-    if (was == THERE_WITH_HOST || is == THERE_WITH_HOST) {
-        f->how = worse(f->how, t->alone ? FOLLOW_SAME : FOLLOW_ANEW);
-        follow_host(f, host);
-    }
-    const struct tr_egress *e = t->led_to ? tr_egress_for(f->v->scope, f->p->port) : NULL;
-    for (size_t i = 0; e && i < e->virtuals_n && f->how != FOLLOW_ANEW; i++)
-        if (tr_leads_to(e->virtuals[i], host))
-            follow_virtual(f, e->virtuals[i]);
-}
-
-static void follow_touch(struct following *f, const struct tr_touch *t)
-{
-    if (!t->routed) {
-        follow_service(f, t);
-        return;
-    }
-    follow_virtual(f, t->routed->was);
-    follow_virtual(f, t->routed->is);
-}
-
 /* NULL: it has none here. Borrowed. */
-static struct mz_out *virtual_host(struct making *k, struct mz_str host)
+struct mz_out *tr_host_made(struct making *k, struct mz_str host)
 {
     const struct mz_service *s = mz_map_get(&k->v->scope->by_host, host);
     const struct tr_egress *e = k->plan->egress;
     const size_t had = k->hosts.v.n;
     struct tr_route_list l = { 0 };
-    if (!s || !speaks_http(s, k->plan->port))
+    if (!s || !tr_speaks_http(s, k->plan->port))
         return NULL;
     k->own = mz_arena_create(MZ_MEM_STREAM);
     for (size_t i = 0; i < e->virtuals_n && !l.n_routes; i++) {
@@ -836,96 +634,46 @@ static struct mz_out *virtual_host(struct making *k, struct mz_str host)
     return k->hosts.v.n > had ? k->hosts.v.v[had] : NULL;
 }
 
-/* The table with these virtual hosts as they are now. NULL: too few are left. */
-static struct mz_out *edited(struct following *f, const struct mz_out *had)
+/* ---- a proxy that clients know of ---- */
+
+static void add_port(struct making *k, const struct tr_egress *e, uint16_t port)
 {
+    struct route_plan p = { .name = k->plan->name, .port = port, .every = true, .egress = e };
+    struct route_plan *const was = k->plan;
+    k->plan = &p;
+    tr_plan_make(k->v, &p);
+    k->at = 0;
+    (void)tr_making_go_on(k, SIZE_MAX);
+    mz_map_fini(&k->routed);
+    mz_map_init(&k->routed, MZ_MEM_XDS);
+    tr_plan_free(&p);
+    k->plan = was;
+}
+
+static int compare_ports(const void *a, const void *b)
+{
+    const uint16_t *x = a, *y = b;
+    return (*x == 80) != (*y == 80) ? (*y == 80) - (*x == 80) : (*x > *y) - (*x < *y);
+}
+
+/* All virtual hosts of all ports; 80, whose names may stand alone, first. */
+struct mz_out *tr_every_port(struct mz_view *v, struct mz_str name, const struct tr_egress *e)
+{
+    struct route_plan p = { .name = name, .every = true };
     struct making k;
-    struct mz_set_edits e = { 0 };
-    struct mz_out *out = NULL;
-    making_begin(&k, f->v, f->p);
-    k.shared = true;
-    mz_vec_foreach (host, &f->hosts) {
-        const struct mz_str name = mz_arena_printf(k.a, "%.*s:%u", MZ_STR_ARG(*host), f->p->port);
-        if (!mz_map_get(&k.names, name)) /* else it was made already */
-            *mz_vec_push(&e.v, MZ_MEM_XDS) = (struct mz_set_edit){ name, virtual_host(&k, *host) };
-    }
-    mz_set_edits_sort(&e);
-    struct mz_set *parts = mz_set_edit(f->v->t->sets, had->parts, e.v.v, e.v.n);
-    if (mz_set_count(parts) >= MANY_HOSTS)
-        out = mz_out_of_parts(f->p->name, had->bytes, parts, had->tail);
-    else
-        mz_set_unref(parts);
-    mz_vec_free(&e.v, MZ_MEM_XDS);
-    making_end(&k);
-    return out;
-}
-
-/* The client's DNS completes names as ours are counted (touch.c). */
-static bool has_usual_domain(const struct mz_view *v)
-{
-    const ptrdiff_t svc = mz_str_find(v->proxy->domain, MZ_STR(".svc."));
-    return svc >= 0 &&
-           mz_str_eq(mz_str_skip(v->proxy->domain, (size_t)svc + 5), v->model->mesh.domain);
-}
-
-static void follow(struct mz_view *v, struct route_plan *p, struct tr_table *t)
-{
-    const struct tr_touch *touch;
-    size_t n;
-    struct following f = { .v = v, .p = p };
-    struct mz_out *next = NULL;
-    if (!tr_touches_since(&v->t->touches, t->at, &touch, &n))
-        f.how = FOLLOW_ANEW;
-    for (size_t i = 0; i < n && f.how != FOLLOW_ANEW; i++)
-        follow_touch(&f, &touch[i]);
-    t->at = v->t->touches.now;
-    p->egress = tr_egress_for(v->scope, p->port);
-    if (f.how == FOLLOW_EDIT && t->out->parts && !p->host.n && !v->scope->sidecar &&
-        has_usual_domain(v))
-        next = edited(&f, t->out);
-    if (f.how != FOLLOW_SAME && !next)
-        next = table(v, p);
-    if (next && next->version != t->out->version) {
-        struct mz_out *had = t->out;
-        t->out = next;
-        next = had;
-    }
-    mz_out_unref(next);
-    mz_vec_free(&f.hosts, MZ_MEM_XDS);
-}
-
-struct mz_out *tr_routes(struct mz_view *v, struct mz_str name)
-{
-    struct route_plan p = { .name = name };
-    if (v->proxy->type != MZ_PROXY_SIDECAR)
-        return tr_gateway_routes(v, name);
-    p.bare = v->proxy->proxyless;
-    if (!p.bare && mz_str_eq(name, MZ_STR(TR_HTTP_PROXY))) {
-        const struct tr_egress *e = tr_egress_for(v->scope, 0);
-        return e ? every_port(v, name, e) : NULL;
-    }
-    if (!p.bare && mz_str_starts(name, MZ_STR(TR_UNIX))) {
-        const struct tr_egress *e = tr_egress_at(v->scope, name);
-        return e ? every_port(v, name, e) : NULL;
-    }
-    if (p.bare ? !parse_cluster(name, &p.port) : !parse_name(name, &p.host, &p.port))
-        return NULL;
-    const struct tr_egress *e = p.bare || p.host.n ? NULL : tr_egress_for(v->scope, p.port);
-    if (e && tr_egress_is_proxy(e->listener))
-        return every_port(v, name, e);
-    if (p.bare || !v->group)
-        return table(v, &p);
-    struct tr_table *t = mz_map_get(&v->group->tables, name);
-    if (!t &&
-        v->group->tables.n >= MAX_TABLES) /* whoever asks for this many names is up to no good */
-        return table(v, &p);
-    if (!t) {
-        t = mz_alloc(MZ_MEM_XDS, sizeof(*t) + name.n);
-        memcpy(t->name, name.p, name.n);
-        t->out = table(v, &p);
-        t->at = v->t->touches.now;
-        (void)mz_map_put(&v->group->tables, (struct mz_str){ t->name, name.n }, t);
-    }
-    follow(v, &p, t);
-    return mz_out_ref(t->out);
+    MZ_VEC(uint16_t) ports = { 0 };
+    tr_making_begin(&k, v, &p);
+    k.shared = e->services_n >= MANY_HOSTS;
+    for (size_t i = 0; i < e->services_n; i++)
+        for (size_t j = 0; j < e->services[i]->ports_n; j++)
+            *mz_vec_push(&ports, MZ_MEM_XDS) = e->services[i]->ports[j].port;
+    if (ports.n)
+        qsort(ports.v, ports.n, sizeof(*ports.v), compare_ports);
+    for (size_t i = 0; i < ports.n; i++)
+        if (!i || ports.v[i] != ports.v[i - 1])
+            add_port(&k, e, ports.v[i]);
+    struct mz_out *o = configuration(&k, tr_route_configuration(k.a, name));
+    mz_vec_free(&ports, MZ_MEM_XDS);
+    tr_making_end(&k);
+    return o;
 }

@@ -17,6 +17,7 @@ struct piece {
     struct mz_sets *home;
     struct mz_list packed_link; /* of home->packed, where there is any */
     struct mz_slice *packed[2];
+    bool asked[2]; /* mz_set_piece_again() */
     struct mz_out *v[];
 };
 struct mz_set {
@@ -355,6 +356,14 @@ size_t mz_set_piece(const struct mz_set *s, size_t i, struct mz_out *const **out
 size_t mz_set_piece_size(const struct mz_set *s, size_t i)
 {
     return s->pieces[i]->size;
+}
+
+bool mz_set_piece_again(const struct mz_set *s, size_t i, bool form)
+{
+    struct piece *p = s->pieces[i];
+    const bool again = p->asked[form];
+    p->asked[form] = true;
+    return again;
 }
 
 struct mz_slice *mz_set_piece_packed(const struct mz_set *s, size_t i, bool form,

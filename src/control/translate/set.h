@@ -49,6 +49,7 @@ size_t mz_set_piece_size(const struct mz_set *s, size_t i); /* as mz_set_size() 
 /* Two forms of each; borrowed. Kept as long as the piece, or until nobody else holds it at a trim and it was not asked for since @unused trims. */
 struct mz_slice *mz_set_piece_packed(const struct mz_set *s, size_t i, bool form,
                                      struct mz_slice *(*pack)(void *arg, struct mz_out *const *v, size_t n), void *arg);
+bool mz_set_piece_again(const struct mz_set *s, size_t i, bool form); /* whether this was asked before */
 void mz_sets_trim(struct mz_sets *s, unsigned unused);
 size_t mz_sets_count(const struct mz_sets *s); /* pieces */
 #endif

@@ -249,7 +249,7 @@ struct mz_out *tr_share(struct mz_view *v, struct mz_out *o)
 static void share(struct mz_view *v, struct mz_outs *out)
 {
     mz_vec_foreach (o, &out->v)
-        if ((*o)->refs == 1)
+        if ((*o)->slice.refs == 1)
             *o = tr_share(v, *o);
 }
 

@@ -79,6 +79,8 @@ bool mz_translate_is_named(const struct mz_proxy *p, enum mz_xds_type t);
 void mz_view_listeners(const struct mz_view *v, struct mz_arena *a, struct mz_str **out, size_t *out_n);
 /* Everything of a type that is not asked for by name; what views have in common is made once. A reference. */
 struct mz_set *mz_view_all(struct mz_view *v, enum mz_xds_type t);
+/* Makes some more (100 us) of what a client that was sent clusters will ask for next; false: there is no more. */
+bool mz_view_ahead(struct mz_view *v);
 /* Of what listeners follow from among services, of which the settings stay; the same, the same listeners. 0: unknown. */
 uint64_t mz_view_listens(struct mz_view *v);
 /* Views of one kind get the same of @t for the same names, until the model is another. 0: nobody else is known to. */

@@ -42,6 +42,7 @@ struct tr_group { /* of sidecars that see the same in the same way */
     struct plan *plans;      /* of listeners (listeners_outbound.c); NULL: not made yet */
     uint64_t plans_at;
     bool personal;           /* each proxy needs a plan of its own */
+    struct tr_ahead *ahead;  /* ahead.c; NULL: nothing of it yet */
     struct mz_map tables;    /* of routes, by name, to struct tr_table (routes.c) */
     struct mz_set *names;    /* the name table; NULL: not made yet */
     uint64_t names_at;
@@ -143,6 +144,7 @@ const struct mz_endpoints *tr_with_mtls(const struct mz_view *v, struct mz_arena
 pb_ClusterLoadAssignment *tr_assignment(const struct mz_view *v, struct mz_arena *a, struct mz_str name, const struct mz_service *s, const struct mz_endpoints *e,
                                         const ist_Subset *subset, const struct mz_policy *policy);
 struct mz_out *tr_endpoints(struct mz_view *v, struct mz_str name); /* NULL: no cluster of ours has this name */
+bool tr_has_endpoints(const struct mz_view *v, const struct mz_service *s); /* clients ask for them by the names of its clusters */
 
 void tr_listeners(struct mz_view *v, struct mz_outs *out);
 uint64_t tr_listeners_hash(struct mz_view *v); /* of what those towards others are made of, besides settings and the proxy */
@@ -153,6 +155,9 @@ struct mz_out *tr_listener_of_proxy(struct mz_view *v); /* proxyHttpPort: where 
 void tr_names(struct mz_view *v, struct mz_outs *out);
 struct mz_out *tr_secret(struct mz_view *v, struct mz_str name); /* secrets.c; NULL: not there, or not for this proxy */
 struct mz_out *tr_routes(struct mz_view *v, struct mz_str name); /* NULL: not a name of routes */
+void tr_table_add(struct mz_view *v, struct mz_str name, struct mz_out *o); /* to those of its group; takes @o */
+void tr_ahead_finish(struct mz_view *v, struct mz_str name); /* the table of this name, where it is under way */
+void tr_ahead_free(struct tr_ahead *a); /* NULL is fine */
 bool tr_can_dial(const struct mz_view *v, struct mz_str address); /* the proxy has an address of its family */
 struct mz_str tr_wildcard(const struct mz_proxy *p); /* "0.0.0.0", or "::" where there is only IPv6 */
 void tr_other_wildcard(const struct mz_view *v, struct mz_arena *a, pb_Listener *m, uint32_t port); /* beside it, of proxies with both families */
