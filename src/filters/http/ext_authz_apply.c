@@ -1,5 +1,6 @@
 #include "filters/http/ext_authz.h"
 
+#include "base/map.h"
 #include "http/query.h"
 #include "http/validate.h"
 
@@ -15,13 +16,40 @@ static void set(struct mz_headers *h, struct mz_str name, struct mz_str value)
     mz_headers_set(h, mz_str_eq(name, MZ_STR("host")) ? MZ_STR(":authority") : name, value);
 }
 
-static void append(struct mz_headers *h, struct mz_str name, struct mz_str value)
+/* Joined when all are there: a service may send a thousand of one name. */
+static void add_another(struct mz_headers *h, const struct authz_header *c)
 {
-    struct mz_header *e = mz_headers_get(h, name);
+    mz_headers_add_raw(h, c->name, c->value, (uint8_t)mz_header_id(c->name));
+}
+
+/* A list of changes at work. */
+struct changing {
+    const struct authz_headers *all;
+    bool *left;           /* of each: it may be done, and was not yet */
+    struct mz_str *parts; /* room for a value of all of them */
+};
+
+/* With all that is appended to this field behind it. */
+static void append(struct changing *x, size_t at, struct mz_headers *h)
+{
+    const struct authz_header *v = x->all->v;
+    struct mz_header *e = mz_headers_get(h, v[at].name);
+    size_t n = 0;
     if (!e)
         return;
-    struct mz_str parts[] = { e->value, e->value.n ? MZ_STR(",") : MZ_STR(""), value };
-    e->value = mz_arena_cat(h->arena, MZ_COUNT(parts), parts);
+    if (e->value.n)
+        x->parts[n++] = e->value;
+    for (size_t i = at; i < x->all->n; i++) {
+        if (!x->left[i] || !mz_str_eq(v[i].name, v[at].name))
+            continue;
+        if (v[i].action != AUTHZ_APPEND)
+            break;
+        x->left[i] = false;
+        if (n)
+            x->parts[n++] = MZ_STR(",");
+        x->parts[n++] = v[i].value;
+    }
+    e->value = mz_arena_cat(h->arena, n, x->parts);
 }
 
 static enum ea_applied verdict_of(enum mutation_verdict v)
@@ -29,10 +57,10 @@ static enum ea_applied verdict_of(enum mutation_verdict v)
     return v == MUTATION_REFUSED ? EA_FORBIDDEN : EA_APPLIED;
 }
 
-static enum ea_applied change_request(const struct authz_header *c,
-                                      const struct mutation_rules *rules, struct mz_headers *h)
+static enum ea_applied may_change(const struct authz_header *c, const struct mutation_rules *rules,
+                                  bool *out_may)
 {
-    bool pseudo = c->name.n && c->name.p[0] == ':';
+    *out_may = false;
     if (foreign_header_frames(c->name))
         return EA_APPLIED;
     bool fits = foreign_header_fits_request(c->name, c->value);
@@ -41,14 +69,40 @@ static enum ea_applied change_request(const struct authz_header *c,
     enum mutation_verdict v = !rules ? MUTATION_ALLOWED
                               : fits ? mutation_rules_set(rules, c->name)
                                      : mutation_rules_deny(rules);
-    if (v != MUTATION_ALLOWED)
-        return verdict_of(v);
+    *out_may = v == MUTATION_ALLOWED;
+    return verdict_of(v);
+}
+
+static void change_one(struct changing *x, size_t at, struct mz_headers *h)
+{
+    const struct authz_header *c = &x->all->v[at];
+    const bool pseudo = c->name.n && c->name.p[0] == ':';
     if (c->action == AUTHZ_APPEND && !pseudo)
-        append(h, c->name, c->value);
+        append(x, at, h);
     else if (c->action == AUTHZ_ADD && !pseudo && !mz_str_eq(c->name, MZ_STR("host")))
-        mz_headers_add(h, c->name, c->value);
+        add_another(h, c);
     else if (c->action != AUTHZ_APPEND)
         set(h, c->name, c->value);
+    x->left[at] = false;
+}
+
+static enum ea_applied change_request(const struct authz_headers *all,
+                                      const struct mutation_rules *rules, struct mz_headers *h,
+                                      struct mz_str *out_name)
+{
+    struct changing x = { all, mz_arena_alloc(h->arena, all->n),
+                          mz_arena_alloc(h->arena, (2 * all->n + 1) * sizeof(*x.parts)) };
+    for (size_t i = 0; i < all->n; i++) {
+        const enum ea_applied done = may_change(&all->v[i], rules, &x.left[i]);
+        if (done != EA_APPLIED) {
+            *out_name = all->v[i].name;
+            return done;
+        }
+    }
+    for (size_t i = 0; i < all->n; i++)
+        if (x.left[i])
+            change_one(&x, i, h);
+    mz_headers_join_repeated(h);
     return EA_APPLIED;
 }
 
@@ -76,15 +130,14 @@ static bool query_part_valid(struct mz_str s)
     return (!s.n || mz_target_valid(s)) && mz_str_chr(s, '#') < 0 && mz_str_chr(s, '&') < 0;
 }
 
-static bool dropped(const struct authz_reply *r, struct mz_str name)
+/* Parameters that do not stay as they were. */
+static void note_dropped(const struct authz_reply *r, struct mz_map *out)
 {
+    mz_map_init(out, MZ_MEM_STREAM);
     for (size_t i = 0; i < r->n_query_remove; i++)
-        if (mz_str_eq(name, r->query_remove[i]))
-            return true;
+        (void)mz_map_put(out, r->query_remove[i], out);
     for (size_t i = 0; i < r->query.n; i++)
-        if (mz_str_eq(name, r->query.v[i].name))
-            return true;
-    return false;
+        (void)mz_map_put(out, r->query.v[i].name, out);
 }
 
 static void query_add(struct mz_buf *b, struct mz_str name, struct mz_str value)
@@ -107,10 +160,13 @@ static bool change_query(const struct authz_reply *r, struct mz_headers *h, stru
     struct mz_str path = mz_headers_path(h), rest = mz_query_of(path), name, value;
     ptrdiff_t at = mz_str_chr(path, '?');
     struct mz_buf b;
+    struct mz_map dropped;
     mz_buf_init(&b);
+    note_dropped(r, &dropped);
     while (mz_query_next(&rest, &name, &value))
-        if (!dropped(r, name))
+        if (!mz_map_get(&dropped, name))
             query_add(&b, name, value);
+    mz_map_fini(&dropped);
     for (size_t i = 0; i < r->query.n; i++)
         query_add(&b, r->query.v[i].name, r->query.v[i].value);
     struct mz_str parts[] = { at < 0 ? path : (struct mz_str){ path.p, (size_t)at },
@@ -129,11 +185,8 @@ enum ea_applied ea_apply_request(const struct authz_reply *r, const struct mutat
 {
     uint32_t before = h->live;
     enum ea_applied done;
-    for (size_t i = 0; i < r->request.n; i++)
-        if ((done = change_request(&r->request.v[i], rules, h)) != EA_APPLIED) {
-            *out_name = r->request.v[i].name;
-            return done;
-        }
+    if (r->request.n && (done = change_request(&r->request, rules, h, out_name)) != EA_APPLIED)
+        return done;
     for (size_t i = 0; i < r->n_remove; i++)
         if ((done = remove_one(r->remove[i], rules, h)) != EA_APPLIED) {
             *out_name = r->remove[i];
@@ -158,12 +211,6 @@ bool ea_valid(const struct authz_headers *v, struct mz_str *out_name)
             return false;
         }
     return true;
-}
-
-/* Joined when all are there: a service may send a thousand of one name. */
-static void add_another(struct mz_headers *h, const struct authz_header *c)
-{
-    mz_headers_add_raw(h, c->name, c->value, (uint8_t)mz_header_id(c->name));
 }
 
 void ea_apply_response(const struct authz_headers *v, struct mz_headers *h)

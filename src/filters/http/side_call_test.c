@@ -68,6 +68,64 @@ static void test_request_changes(void **state)
     }
 }
 
+/* Several of one field: in their order, up to where it is set anew. */
+static void test_request_appends(void **state)
+{
+    (void)state;
+    struct authz_header v[] = { { MZ_STR_INIT("x-old"), MZ_STR_INIT("2"), AUTHZ_APPEND },
+                                { MZ_STR_INIT("x-new"), MZ_STR_INIT("a"), AUTHZ_APPEND },
+                                { MZ_STR_INIT("x-old"), MZ_STR_INIT("3"), AUTHZ_APPEND },
+                                { MZ_STR_INIT("x-new"), MZ_STR_INIT("b"), AUTHZ_SET },
+                                { MZ_STR_INIT("x-new"), MZ_STR_INIT("c"), AUTHZ_APPEND },
+                                { MZ_STR_INIT("x-new"), MZ_STR_INIT("d"), AUTHZ_SET },
+                                { MZ_STR_INIT("x-new"), MZ_STR_INIT("e"), AUTHZ_APPEND },
+                                { MZ_STR_INIT("accept"), MZ_STR_INIT("f"), AUTHZ_ADD },
+                                { MZ_STR_INIT("accept"), MZ_STR_INIT("g"), AUTHZ_ADD } };
+    const struct authz_reply r = { .request = { v, MZ_COUNT(v) } };
+    struct mz_headers *h = request();
+    struct mz_str name;
+    assert_int_equal(ea_apply_request(&r, NULL, h, &name), EA_APPLIED);
+    assert_true(mz_str_eq(mz_headers_get(h, MZ_STR("x-old"))->value, MZ_STR("1,2,3")));
+    assert_true(mz_str_eq(mz_headers_get(h, MZ_STR("x-new"))->value, MZ_STR("d,e")));
+    assert_true(mz_str_eq(mz_headers_value_id(h, MZ_H_ACCEPT), MZ_STR("f,g")));
+    assert_int_equal(h->live, 7);
+}
+
+static int64_t stream_bytes(void)
+{
+    struct mz_mem_count c[MZ_MEM__COUNT];
+    mz_mem_counts(c);
+    return c[MZ_MEM_STREAM].bytes;
+}
+
+/* A hostile service: an answer of 4 MiB costs a few times that, not its square. */
+static void test_many_of_one_field(void **state)
+{
+    (void)state;
+    enum { N = 1000, BYTES = 4096 };
+    static const struct {
+        const char *name;
+        enum authz_action action;
+    } cases[] = { { "x-old", AUTHZ_APPEND }, { "accept", AUTHZ_ADD } };
+    static char text[BYTES];
+    struct authz_header v[N];
+    struct mz_str name;
+    memset(text, 'a', sizeof(text));
+    for (size_t i = 0; i < MZ_COUNT(cases); i++) {
+        struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
+        const int64_t before = stream_bytes();
+        for (size_t k = 0; k < N; k++)
+            v[k] =
+                (struct authz_header){ mz_str_c(cases[i].name), { text, BYTES }, cases[i].action };
+        const struct authz_reply r = { .request = { v, N } };
+        assert_int_equal(ea_apply_request(&r, NULL, mz_headers_clone(request(), a), &name),
+                         EA_TOO_LARGE);
+        if (stream_bytes() - before > 3ll * N * BYTES)
+            fail_msg("%s: %lld bytes", cases[i].name, (long long)(stream_bytes() - before));
+        mz_arena_destroy(a);
+    }
+}
+
 static void test_query(void **state)
 {
     (void)state;
@@ -182,7 +240,8 @@ static int stop(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_request_changes),   cmocka_unit_test(test_query),
+        cmocka_unit_test(test_request_changes),   cmocka_unit_test(test_request_appends),
+        cmocka_unit_test(test_many_of_one_field), cmocka_unit_test(test_query),
         cmocka_unit_test(test_removals_and_size), cmocka_unit_test(test_answers),
         cmocka_unit_test(test_limit_headers),
     };
