@@ -9,7 +9,14 @@
 #include "control/translate/extensions.h"
 #include "control/translate/tell.h"
 
-enum { MAX_VERSION_PATTERN = 1024 };
+enum {
+    MAX_VERSION_PATTERN = 1024,
+    VALUE_BYTES = 128,     /* of a patch: so many count as a change */
+    MAX_CHANGES = 1 << 20, /* of all clusters, or all listeners, of a proxy */
+    MAX_CHANGES_OF_ONE = 1 << 18,
+    MAX_OPEN_BYTES = 320 << 20, /* of one, while it is made */
+    CHANGES_OF_TABLE = 4096, /* which proxies ask for one by one; and what follows from its size */
+};
 
 /* ---- which patches ---- */
 
@@ -27,25 +34,66 @@ static int compare_documents(const void *a, const void *b)
     return (*x > *y) - (*x < *y);
 }
 
-static bool version_fits(const struct mz_proxy *p, const char *pattern)
+/* A pattern is compiled once for all views of a version. */
+static bool version_fits(const struct mz_view *v, const char *pattern)
 {
-    struct mz_err err;
-    if (!p->version.n || strlen(pattern) > MAX_VERSION_PATTERN) /* E12: nobody compiles it */
+    struct mz_key k;
+    if (!v->proxy->version.n || strlen(pattern) > MAX_VERSION_PATTERN) /* E12: nobody compiles it */
         return false;
-    struct mz_regex *r = mz_regex_create(mz_str_c(pattern), &err);
-    const bool fits = r && mz_regex_search(r, p->version);
-    mz_regex_destroy(r);
+    const uint64_t which = mz_xxh64(pattern, strlen(pattern), 0);
+    mz_key_init(&k, 'w');
+    mz_key_u64(&k, which);
+    mz_key_str(&k, v->proxy->version);
+    struct mz_out *o = mz_cache_get(v->t->cache, &k);
+    if (!o) {
+        struct mz_err err;
+        struct mz_regex *r = mz_regex_create(mz_str_c(pattern), &err);
+        o = mz_out_of_bytes(MZ_STR(""),
+                            r && mz_regex_search(r, v->proxy->version) ? MZ_STR("y") : MZ_STR(""));
+        mz_regex_destroy(r);
+        mz_cache_put(v->t->cache, &k, o);
+    }
+    const bool fits = o->size != 0;
+    mz_out_unref(o);
     return fits;
 }
 
-static bool is_for_proxy(const struct mz_proxy *p, const ist_EnvoyFilter_ProxyMatch *m)
+static bool is_for_proxy(const struct mz_view *v, const ist_EnvoyFilter_ProxyMatch *m)
 {
-    if (m && m->proxy_version[0] && !version_fits(p, m->proxy_version))
+    if (m && m->proxy_version[0] && !version_fits(v, m->proxy_version))
         return false;
     for (size_t i = 0; m && i < m->n_metadata; i++)
-        if (!mz_str_eq(mz_label_get(p->metadata, m->metadata[i]->key),
+        if (!mz_str_eq(mz_label_get(v->proxy->metadata, m->metadata[i]->key),
                        mz_str_c(m->metadata[i]->value)))
             return false;
+    return true;
+}
+
+/* Said once for all views. False: there is none. */
+static bool take_value(struct mz_view *v, struct tr_patch *p, const struct mz_attached *d)
+{
+    struct mz_key k;
+    mz_key_init(&k, 'v');
+    mz_key_u64(&k, d->version);
+    mz_key_u64(&k, p->index);
+    struct mz_out *o = mz_cache_get(v->t->cache, &k);
+    if (!o) {
+        struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
+        struct mz_err err;
+        ProtobufCMessage *m = NULL;
+        if (mz_envoy_patch_value(spec(d)->config_patches[p->index], a, &m, &err) && m)
+            o = mz_out_create(p->to == ist_EnvoyFilter_ApplyTo_EXTENSION_CONFIG
+                                  ? mz_str_c(((const pb_TypedExtensionConfig *)m)->name)
+                                  : MZ_STR(""),
+                              m);
+        mz_arena_destroy(a);
+        if (!o)
+            return false;
+        mz_cache_put(v->t->cache, &k, o);
+    }
+    p->value = mz_arena_dup(v->arena, o->bytes);
+    p->name = mz_arena_dup(v->arena, o->name);
+    mz_out_unref(o);
     return true;
 }
 
@@ -61,15 +109,9 @@ static void add_patch(struct mz_view *v, struct tr_patches *out, const struct mz
                           .context =
                               c->match ? c->match->context : ist_EnvoyFilter_PatchContext_ANY,
                           .type = mz_envoy_patch_type(c->apply_to) };
-    struct mz_err err;
-    ProtobufCMessage *m = NULL;
-    if (!p.type || !is_for_proxy(v->proxy, c->match ? c->match->proxy : NULL) ||
-        !mz_envoy_patch_value(c, v->arena, &m, &err)) /* checked when the document was read */
+    if (!p.type || !is_for_proxy(v, c->match ? c->match->proxy : NULL) ||
+        (c->patch->value && !take_value(v, &p, d))) /* checked when the document was read */
         return;
-    if (m)
-        p.value = mz_msg_pack_alloc(m, v->arena);
-    if (m && !p.value.p)
-        p.value = MZ_STR("");
     TR_ADD(v->arena, out, v) = p;
     out->hash = mz_xxh64(&i, sizeof(i), mz_xxh64(&d->version, sizeof(d->version), out->hash));
 }
@@ -126,9 +168,19 @@ static ProtobufCMessage *open_bytes(struct mz_str bytes, const ProtobufCMessageD
     return MZ_BUG(!mz_msg_unpack(&ctx, bytes, d, &m, &err)) ? NULL : m; /* we packed it */
 }
 
+static bool spend(const struct patcher *x, const struct tr_patch *p, size_t bytes)
+{
+    struct patch_work *w = x->work;
+    const size_t n = 1 + bytes / VALUE_BYTES;
+    if (!w->cut && (n > w->left || mz_arena_size(x->a) > MAX_OPEN_BYTES))
+        w->cut = p;
+    w->left -= w->cut ? w->left : n;
+    return !w->cut;
+}
+
 void *patch_fresh(const struct patcher *x, const struct tr_patch *p)
 {
-    return p->value.p ? open_bytes(p->value, p->type, x->a) : NULL;
+    return p->value.p && spend(x, p, p->value.n) ? open_bytes(p->value, p->type, x->a) : NULL;
 }
 
 bool patch_merges(const struct tr_patch *p)
@@ -137,9 +189,8 @@ bool patch_merges(const struct tr_patch *p)
            p->op == ist_EnvoyFilter_Patch_Operation_MERGE_AND_REPLACE_LIST;
 }
 
-void patch_merge(const struct patcher *x, const struct tr_patch *p, void *into)
+void patch_merge(const struct patcher *x, const struct tr_patch *p, void *into, const void *from)
 {
-    const ProtobufCMessage *from = patch_fresh(x, p);
     if (from)
         mz_envoy_merge(into, from, p->op == ist_EnvoyFilter_Patch_Operation_MERGE_AND_REPLACE_LIST,
                        x->a);
@@ -150,7 +201,7 @@ void patch_merge_any(const struct patcher *x, const struct tr_patch *p, pb_Any *
 {
     struct mz_err err = { .path = "", .msg = "" };
     char text[sizeof(err)];
-    if (into && from && !mz_envoy_merge_any(into, from, x->a, &err))
+    if (into && from && spend(x, p, into->value.len) && !mz_envoy_merge_any(into, from, x->a, &err))
         tr_tell(x->v, p->doc->key, "spec.config_patches[%zu].patch.value.typed_config: %s",
                 p->index, mz_err_text(&err, text, sizeof(text)));
 }
@@ -159,14 +210,19 @@ void patch_merge_any(const struct patcher *x, const struct tr_patch *p, pb_Any *
 
 void patch_insert(const struct patcher *x, struct patch_list l, size_t at, void *item)
 {
-    void **v = mz_arena_alloc(x->a, (*l.n + 1) * sizeof(*v));
-    if (at)
-        memcpy(v, *l.v, at * sizeof(*v));
+    struct patch_work *w = x->work;
+    const size_t n = *l.n;
+    void **v = *l.v;
+    if (w->list != v || n >= w->room) {
+        w->room = 2 * n + 1;
+        w->list = mz_arena_alloc(x->a, w->room * sizeof(*v));
+        if (n)
+            memcpy(w->list, v, n * sizeof(*v));
+        *l.v = v = w->list;
+    }
+    memmove(v + at + 1, v + at, (n - at) * sizeof(*v));
     v[at] = item;
-    if (*l.n > at)
-        memcpy(v + at + 1, *l.v + at, (*l.n - at) * sizeof(*v));
-    *l.v = v;
-    (*l.n)++;
+    *l.n = n + 1;
 }
 
 void patch_drop(struct patch_list l, size_t at)
@@ -178,9 +234,10 @@ void patch_drop(struct patch_list l, size_t at)
 void patch_list(const struct patcher *x, const struct tr_patch *p, struct patch_list l, bool names,
                 bool (*fits)(const void *item, const struct tr_patch *p))
 {
-    void *item = p->op == ist_EnvoyFilter_Patch_Operation_REMOVE || patch_merges(p)
-                     ? NULL
-                     : patch_fresh(x, p);
+    const bool puts = p->op != ist_EnvoyFilter_Patch_Operation_REMOVE && !patch_merges(p);
+    void *item = puts ? patch_fresh(x, p) : NULL;
+    if (puts && !item)
+        return;
     size_t at = 0;
     while (names && at < *l.n && !fits((*l.v)[at], p))
         at++;
@@ -291,7 +348,7 @@ static void merge_cluster(const struct patcher *x, const struct tr_patch *p, pb_
 {
     const pb_Cluster *from = patch_fresh(x, p);
     if (!from || !from->transport_socket) {
-        patch_merge(x, p, c);
+        patch_merge(x, p, c, from);
         return;
     }
     pb_TransportSocket *into = same_socket(c, from->transport_socket->name);
@@ -331,12 +388,11 @@ static ist_EnvoyFilter_PatchContext context_of(const struct mz_view *v, enum mz_
               : ist_EnvoyFilter_PatchContext_SIDECAR_OUTBOUND;
 }
 
-/* The bytes after all patches that are not off. False: it goes. */
-static bool apply(struct mz_view *v, enum mz_xds_type t, struct mz_str bytes, struct mz_arena *a,
-                  struct mz_str *out)
+bool patch_apply(struct mz_view *v, enum mz_xds_type t, struct mz_str bytes, struct mz_arena *a,
+                 struct patch_work *work, struct mz_str *out)
 {
     ProtobufCMessage *m = open_bytes(bytes, mz_xds_descriptor(t), a);
-    struct patcher x = { v, a, tr_patches(v), ist_EnvoyFilter_PatchContext_ANY };
+    struct patcher x = { v, a, tr_patches(v), ist_EnvoyFilter_PatchContext_ANY, work };
     if (!m)
         return false;
     x.context = context_of(v, t, m);
@@ -377,8 +433,8 @@ static bool has_routers_last(const pb_Listener *l, struct mz_arena *a)
     return ok;
 }
 
-static bool loads(const struct mz_view *v, enum mz_xds_type t, struct mz_str bytes,
-                  struct mz_arena *a, struct mz_err *err)
+bool patch_loads(const struct mz_view *v, enum mz_xds_type t, struct mz_str bytes,
+                 struct mz_arena *a, struct mz_err *err)
 {
     struct mz_proto_ctx ctx = { .arena = a, .unknown = MZ_UNKNOWN_COUNT, .control = true };
     ProtobufCMessage *m = NULL;
@@ -388,116 +444,43 @@ static bool loads(const struct mz_view *v, enum mz_xds_type t, struct mz_str byt
             mz_err_set(err, "a filter behind envoy.filters.http.router"));
 }
 
-/* A resource that proxies would refuse with all patches. */
-struct refused {
-    struct mz_view *v;
-    enum mz_xds_type type;
-    const struct mz_out *o;
-    struct tr_patches *all;
-    struct mz_err err; /* of the last try */
-};
-
-static void set_off(struct refused *r, size_t from, size_t to, bool off)
-{
-    for (size_t i = from; i < to; i++)
-        r->all->v[i].off = off;
-}
-
-/* With those up to @to that nobody found harmful. */
-static bool is_good(struct refused *r, size_t from, size_t to)
-{
-    struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
-    struct mz_str bytes;
-    set_off(r, from, to, false);
-    set_off(r, to, r->all->n_v, true);
-    r->err = (struct mz_err){ .path = "", .msg = "" };
-    const bool ok = !apply(r->v, r->type, mz_out_bytes(r->o, a), a, &bytes) ||
-                    loads(r->v, r->type, bytes, a, &r->err);
-    mz_arena_destroy(a);
-    return ok;
-}
-
-/* The first of those from @from on that does harm behind the others; their number where none does. Harm in front is found soon. */
-static size_t first_harmful(struct refused *r, size_t from)
-{
-    const size_t n = r->all->n_v;
-    size_t good = from, bad = from;
-    for (size_t step = 1; bad == from; step *= 2) {
-        const size_t to = good + step < n ? good + step : n;
-        if (good == n)
-            return n;
-        if (is_good(r, from, to))
-            good = to;
-        else
-            bad = to;
-    }
-    while (bad - good > 1) {
-        const size_t mid = good + (bad - good) / 2;
-        if (is_good(r, from, mid))
-            good = mid;
-        else
-            bad = mid;
-    }
-    (void)is_good(r, from, bad); /* for the error */
-    return bad - 1;
-}
-
-/* Each that would do harm is told and left out; what stands behind many such is left out, too: trying takes time. */
-static bool apply_good_ones(struct mz_view *v, enum mz_xds_type t, const struct mz_out *o,
-                            struct mz_arena *a, struct mz_str *out)
-{
-    enum { MAX_HARMFUL = 8 };
-    struct refused r = { .v = v, .type = t, .o = o, .all = tr_patches(v) };
-    size_t from = 0;
-    char text[sizeof(r.err)];
-    for (unsigned found = 0; from < r.all->n_v; found++) {
-        const size_t at = first_harmful(&r, from);
-        if (at == r.all->n_v)
-            break;
-        const struct tr_patch *p = &r.all->v[at];
-        const bool last = found + 1 == MAX_HARMFUL;
-        tr_tell(v, p->doc->key,
-                "spec.config_patches[%zu] is not applied to %.*s%s: proxies would refuse it: %s",
-                p->index, MZ_STR_ARG(o->name), last ? ", nor are those behind it" : "",
-                mz_err_text(&r.err, text, sizeof(text)));
-        from = at + 1;
-        set_off(&r, at, last ? r.all->n_v : from, true);
-        if (last)
-            break;
-    }
-    const bool kept = apply(v, t, mz_out_bytes(o, a), a, out);
-    set_off(&r, 0, r.all->n_v, false);
-    return kept;
-}
-
 /* What "it goes" is remembered as. */
 static bool is_gone(const struct mz_out *o)
 {
     return o->size == 0;
 }
 
-static struct mz_out *patched(struct mz_view *v, enum mz_xds_type t, const struct mz_out *o)
+static struct mz_out *patched(struct mz_view *v, enum mz_xds_type t, const struct mz_out *o,
+                              size_t allowed)
 {
     struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
     struct mz_str bytes = { 0 };
     struct mz_err err;
     const struct mz_str before = mz_out_bytes(o, a);
-    bool kept = apply(v, t, before, a, &bytes);
-    if (kept && !mz_str_eq(bytes, before) && !loads(v, t, bytes, a, &err) &&
-        loads(v, t, before, a, &err))
-        kept = apply_good_ones(v, t, o, a, &bytes);
+    struct patch_work work = { .left = allowed };
+    bool kept = patch_apply(v, t, before, a, &work, &bytes);
+    if (work.cut)
+        tr_tell(v, work.cut->doc->key,
+                "spec.config_patches[%zu] and those behind it are left out of %.*s: patches and "
+                "what they are about multiply",
+                work.cut->index, MZ_STR_ARG(o->name));
+    if (kept && !mz_str_eq(bytes, before) && !patch_loads(v, t, bytes, a, &err) &&
+        patch_loads(v, t, before, a, &err))
+        kept = patch_good_ones(v, t, o, allowed, allowed - work.left, a, &bytes);
     struct mz_out *own = mz_out_of_bytes(o->name, kept ? bytes : MZ_STR(""));
     mz_arena_destroy(a);
     return own;
 }
 
-static struct mz_out *patched_once(struct mz_view *v, enum mz_xds_type t, const struct mz_out *o)
+static struct mz_out *patched_once(struct mz_view *v, enum mz_xds_type t, const struct mz_out *o,
+                                   size_t share)
 {
     struct mz_key k;
     mz_key_init(&k, 'p');
     mz_key_u64(&k, t);
     mz_key_u64(&k, o->version);
     mz_key_u64(&k, tr_patches(v)->hash);
+    mz_key_u64(&k, share);
     mz_key_u64(&k, v->proxy->type);
     mz_key_u64(&k, v->proxy->stock);
     for (size_t i = 0; v->proxy->type != MZ_PROXY_SIDECAR && i < v->targets.n; i++) {
@@ -506,7 +489,8 @@ static struct mz_out *patched_once(struct mz_view *v, enum mz_xds_type t, const 
     }
     struct mz_out *own = mz_cache_get(v->t->cache, &k);
     if (!own) {
-        own = patched(v, t, o);
+        const size_t allowed = share + o->size / 2;
+        own = patched(v, t, o, allowed < MAX_CHANGES_OF_ONE ? allowed : MAX_CHANGES_OF_ONE);
         mz_cache_put(v->t->cache, &k, own);
     }
     return own;
@@ -542,7 +526,7 @@ static void add_all(struct mz_view *v, enum mz_xds_type t, ist_EnvoyFilter_Patch
 {
     const ist_EnvoyFilter_ApplyTo to =
         t == MZ_XDS_CLUSTER ? ist_EnvoyFilter_ApplyTo_CLUSTER : ist_EnvoyFilter_ApplyTo_LISTENER;
-    struct patcher x = { v, NULL, tr_patches(v), context };
+    struct patcher x = { v, NULL, tr_patches(v), context, NULL };
     const struct tr_patch *p;
     for (size_t i = 0; (p = patch_next(&x, to, &i));)
         if ((p->op == ist_EnvoyFilter_Patch_Operation_ADD ||
@@ -554,13 +538,23 @@ static void add_all(struct mz_view *v, enum mz_xds_type t, ist_EnvoyFilter_Patch
             add_one(v, p, t, out);
 }
 
+/* Changes of each: all share what there is, which does not follow from one more or less. */
+static size_t share_of(enum mz_xds_type t, size_t n)
+{
+    size_t all = 1;
+    while (all < n)
+        all *= 2;
+    return t == MZ_XDS_ROUTE ? CHANGES_OF_TABLE : MAX_CHANGES / all;
+}
+
 void tr_patch_outs(struct mz_view *v, enum mz_xds_type t, struct mz_outs *out)
 {
     size_t kept = 0;
+    const size_t share = share_of(t, out->v.n);
     if ((t != MZ_XDS_CLUSTER && t != MZ_XDS_LISTENER && t != MZ_XDS_ROUTE) || !tr_patches(v)->n_v)
         return;
     for (size_t i = 0; i < out->v.n; i++) {
-        struct mz_out *own = patched_once(v, t, out->v.v[i]);
+        struct mz_out *own = patched_once(v, t, out->v.v[i], share);
         mz_out_unref(out->v.v[i]);
         if (is_gone(own))
             mz_out_unref(own);
@@ -581,18 +575,11 @@ void tr_patch_outs(struct mz_view *v, enum mz_xds_type t, struct mz_outs *out)
 struct mz_out *tr_patch_extension(struct mz_view *v, struct mz_str name)
 {
     const struct tr_patches *all = tr_patches(v);
-    struct mz_out *found = NULL;
-    for (size_t i = 0; !found && i < all->n_v; i++) {
+    for (size_t i = 0; i < all->n_v; i++) {
         const struct tr_patch *p = &all->v[i];
-        if (p->to != ist_EnvoyFilter_ApplyTo_EXTENSION_CONFIG ||
-            p->op != ist_EnvoyFilter_Patch_Operation_ADD || !p->value.p)
-            continue;
-        struct mz_arena *a = mz_arena_create(MZ_MEM_STREAM);
-        const pb_TypedExtensionConfig *m =
-            (const pb_TypedExtensionConfig *)open_bytes(p->value, p->type, a);
-        if (mz_str_eq(mz_str_c(m->name), name))
-            found = mz_out_create(name, &m->base);
-        mz_arena_destroy(a);
+        if (p->to == ist_EnvoyFilter_ApplyTo_EXTENSION_CONFIG &&
+            p->op == ist_EnvoyFilter_Patch_Operation_ADD && p->value.p && mz_str_eq(p->name, name))
+            return mz_out_of_bytes(name, p->value);
     }
-    return found ? found : tr_extension(v, name);
+    return tr_extension(v, name);
 }

@@ -16,6 +16,7 @@ struct tr_patch { /* one configPatch that is for this proxy */
     const ist_EnvoyFilter_EnvoyConfigObjectMatch *match; /* NULL: everything */
     const ProtobufCMessageDescriptor *type;
     struct mz_str value; /* packed; opened anew for each place. p NULL: none */
+    struct mz_str name;  /* of what an EXTENSION_CONFIG adds; "" otherwise */
     bool off; /* found out to do harm to the resource that is being made */
 };
 struct tr_patches { /* in the order in which they work */
@@ -32,17 +33,26 @@ struct mz_out *tr_patch_extension(struct mz_view *v, struct mz_str name);
 
 /* ---- for the files of this feature ---- */
 
+/* What patches do to one resource must follow from its size: patches and places multiply (H01). */
+struct patch_work {
+    size_t left; /* changes; one with a large value counts more than once */
+    const struct tr_patch *cut; /* it and all behind it are left out; NULL: none */
+    void **list; /* the list that grew last, and how much it has room for */
+    size_t room;
+};
 struct patcher { /* at work on one resource */
     struct mz_view *v;
     struct mz_arena *a;
     struct tr_patches *p;
     ist_EnvoyFilter_PatchContext context;
+    struct patch_work *work;
 };
 /* The i-th patch of this kind, in this context, and not off; @i goes on. NULL: no more. */
 const struct tr_patch *patch_next(const struct patcher *x, ist_EnvoyFilter_ApplyTo to, size_t *i);
-void *patch_fresh(const struct patcher *x, const struct tr_patch *p); /* its value, to be kept; NULL: none */
+/* Its value, to be kept; NULL: none, or there is too much already. */
+void *patch_fresh(const struct patcher *x, const struct tr_patch *p);
 bool patch_merges(const struct tr_patch *p);
-void patch_merge(const struct patcher *x, const struct tr_patch *p, void *into);
+void patch_merge(const struct patcher *x, const struct tr_patch *p, void *into, const void *from);
 /* A typed_config; what does not fit is told and stays as it was. */
 void patch_merge_any(const struct patcher *x, const struct tr_patch *p, pb_Any *into, const pb_Any *from);
 
@@ -60,4 +70,15 @@ void patch_list(const struct patcher *x, const struct tr_patch *p, struct patch_
 
 bool patch_listener(const struct patcher *x, pb_Listener *l);    /* patch_listener.c; false: it goes */
 void patch_routes(const struct patcher *x, pb_RouteConfiguration *r); /* patch_route.c */
+
+/* The bytes after all patches that are not off; @work is spent. False: it goes. */
+bool patch_apply(struct mz_view *v, enum mz_xds_type t, struct mz_str bytes, struct mz_arena *a, struct patch_work *work,
+                 struct mz_str *out);
+bool patch_loads(const struct mz_view *v, enum mz_xds_type t, struct mz_str bytes, struct mz_arena *a, struct mz_err *err);
+/**
+ * For a resource that proxies would refuse with all patches: those that would do harm are told and left out (patch_refused.c).
+ * @allowed: changes that its patches may make; looking for those that do harm may cost a few times what they made (@spent).
+ */
+bool patch_good_ones(struct mz_view *v, enum mz_xds_type t, const struct mz_out *o, size_t allowed, size_t spent, struct mz_arena *a,
+                     struct mz_str *out);
 #endif

@@ -210,7 +210,7 @@ static void merge_chain(const struct patcher *x, const struct tr_patch *p, pb_Fi
             patch_merge_any(x, p, s->typed_config, t->typed_config);
         return;
     }
-    patch_merge(x, p, c);
+    patch_merge(x, p, c, from);
 }
 
 /* False: it goes. */
@@ -232,6 +232,7 @@ static bool patch_chain(const struct patcher *x, const pb_Listener *l, pb_Filter
 static void patch_chains(const struct patcher *x, pb_Listener *l)
 {
     const struct tr_patch *p;
+    pb_FilterChain *more;
     size_t kept = 0;
     for (size_t k = 0; k < l->n_filter_chains; k++)
         if (patch_chain(x, l, l->filter_chains[k]))
@@ -240,8 +241,9 @@ static void patch_chains(const struct patcher *x, pb_Listener *l)
     if (l->default_filter_chain && !patch_chain(x, l, l->default_filter_chain))
         l->default_filter_chain = NULL;
     for (size_t i = 0; (p = patch_next(x, ist_EnvoyFilter_ApplyTo_FILTER_CHAIN, &i));)
-        if (p->op == ist_EnvoyFilter_Patch_Operation_ADD && p->value.p && listener_fits(l, p))
-            patch_insert(x, PATCH_LIST(l, filter_chains), l->n_filter_chains, patch_fresh(x, p));
+        if (p->op == ist_EnvoyFilter_Patch_Operation_ADD && listener_fits(l, p) &&
+            (more = patch_fresh(x, p)))
+            patch_insert(x, PATCH_LIST(l, filter_chains), l->n_filter_chains, more);
 }
 
 /* ---- listeners ---- */
@@ -280,7 +282,7 @@ bool patch_listener(const struct patcher *x, pb_Listener *l)
         if (p->op == ist_EnvoyFilter_Patch_Operation_REMOVE)
             return false;
         if (patch_merges(p))
-            patch_merge(x, p, l);
+            patch_merge(x, p, l, patch_fresh(x, p));
     }
     patch_listener_filters(x, l);
     patch_chains(x, l);

@@ -124,7 +124,7 @@ static bool patch_route(const struct patcher *x, const pb_RouteConfiguration *t,
         if (p->op == ist_EnvoyFilter_Patch_Operation_REMOVE)
             return false;
         if (patch_merges(p))
-            patch_merge(x, p, r);
+            patch_merge(x, p, r, patch_fresh(x, p));
     }
     return true;
 }
@@ -137,23 +137,16 @@ static bool any_fits(const pb_VirtualHost *h, const struct tr_patch *p)
     return false;
 }
 
-/* Routes that go are counted as places until all additions found theirs. */
+/* Nothing is found by what goes. */
 static void patch_host_routes(const struct patcher *x, const pb_RouteConfiguration *t,
                               pb_VirtualHost *h)
 {
     const struct tr_patch *p;
-    const size_t had = h->n_routes;
-    pb_Route **gone = mz_arena_alloc(x->a, had * sizeof(*gone));
-    size_t gone_n = 0;
-    for (size_t i = 0; i < had; i++)
-        if (!patch_route(x, t, h, h->routes[i]))
-            gone[gone_n++] = h->routes[i];
-    for (size_t i = gone_n; i--;) /* nothing is found by what goes */
-        for (size_t k = 0; k < h->n_routes; k++)
-            if (h->routes[k] == gone[i]) {
-                patch_drop(PATCH_LIST(h, routes), k);
-                break;
-            }
+    size_t kept = 0;
+    for (size_t i = 0; i < h->n_routes; i++)
+        if (patch_route(x, t, h, h->routes[i]))
+            h->routes[kept++] = h->routes[i];
+    h->n_routes = kept;
     for (size_t i = 0; (p = patch_next(x, ist_EnvoyFilter_ApplyTo_HTTP_ROUTE, &i));) {
         const bool names = route_match(p) != NULL;
         if (!table_fits(x, t, p) || !host_fits(h, p) || patch_merges(p) ||
@@ -172,15 +165,16 @@ static void patch_host_routes(const struct patcher *x, const pb_RouteConfigurati
 static bool patch_host(const struct patcher *x, const pb_RouteConfiguration *t, pb_VirtualHost **h)
 {
     const struct tr_patch *p;
+    pb_VirtualHost *other;
     for (size_t i = 0; (p = patch_next(x, ist_EnvoyFilter_ApplyTo_VIRTUAL_HOST, &i));) {
         if (!table_fits(x, t, p) || !host_fits(*h, p))
             continue;
         if (p->op == ist_EnvoyFilter_Patch_Operation_REMOVE)
             return false;
         if (patch_merges(p))
-            patch_merge(x, p, *h);
-        else if (p->op == ist_EnvoyFilter_Patch_Operation_REPLACE && p->value.p)
-            *h = patch_fresh(x, p);
+            patch_merge(x, p, *h, patch_fresh(x, p));
+        else if (p->op == ist_EnvoyFilter_Patch_Operation_REPLACE && (other = patch_fresh(x, p)))
+            *h = other;
     }
     patch_host_routes(x, t, *h);
     return true;
@@ -197,15 +191,16 @@ static bool is_addition(const struct tr_patch *p)
 void patch_routes(const struct patcher *x, pb_RouteConfiguration *r)
 {
     const struct tr_patch *p;
+    pb_VirtualHost *more;
     size_t kept = 0;
     for (size_t i = 0; (p = patch_next(x, ist_EnvoyFilter_ApplyTo_ROUTE_CONFIGURATION, &i));)
         if (patch_merges(p) && table_fits(x, r, p))
-            patch_merge(x, p, r);
+            patch_merge(x, p, r, patch_fresh(x, p));
     for (size_t k = 0; k < r->n_virtual_hosts; k++)
         if (patch_host(x, r, &r->virtual_hosts[k]))
             r->virtual_hosts[kept++] = r->virtual_hosts[k];
     r->n_virtual_hosts = kept;
     for (size_t i = 0; (p = patch_next(x, ist_EnvoyFilter_ApplyTo_VIRTUAL_HOST, &i));)
-        if (is_addition(p) && p->value.p && table_fits(x, r, p))
-            patch_insert(x, PATCH_LIST(r, virtual_hosts), r->n_virtual_hosts, patch_fresh(x, p));
+        if (is_addition(p) && table_fits(x, r, p) && (more = patch_fresh(x, p)))
+            patch_insert(x, PATCH_LIST(r, virtual_hosts), r->n_virtual_hosts, more);
 }

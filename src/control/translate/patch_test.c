@@ -197,6 +197,27 @@ static void test_one_that_does_harm_stops_no_other(void **state)
     end();
 }
 
+#define BAD "{applyTo: CLUSTER, patch: {operation: MERGE, value: {dns_refresh_rate: 0s}}}"
+#define NAMED(name)                                                                                \
+    "{applyTo: CLUSTER, patch: {operation: MERGE, value: {alt_stat_name: " name "}}}"
+
+/* Looking for those that do harm takes time: behind the eighth nothing is looked for. */
+static void test_many_that_do_harm(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        { BAD "," NAMED("a") "," BAD "," BAD "," BAD "," BAD "," BAD "," BAD "," NAMED("b"), "b" },
+        { BAD "," NAMED("a") "," BAD "," BAD "," BAD "," BAD "," BAD "," BAD "," BAD "," NAMED("b"),
+          "a" },
+    };
+    for (size_t i = 0; i < MZ_COUNT(cases); i++) {
+        begin(mz_arena_printf(arena, FILTER("a", "", "%s"), cases[i][0]).p, NODE);
+        assert_string_equal(((const pb_Cluster *)get(MZ_XDS_CLUSTER, API))->alt_stat_name,
+                            cases[i][1]);
+        end();
+    }
+}
+
 /* A merge works on a copy: what one place gets is not found again in the next. */
 static void test_merges_do_not_leak(void **state)
 {
@@ -323,6 +344,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_verdicts, up, down),
         cmocka_unit_test_setup_teardown(test_e12_proxy_version_is_bounded, up, down),
         cmocka_unit_test_setup_teardown(test_one_that_does_harm_stops_no_other, up, down),
+        cmocka_unit_test_setup_teardown(test_many_that_do_harm, up, down),
         cmocka_unit_test_setup_teardown(test_merges_do_not_leak, up, down),
         cmocka_unit_test_setup_teardown(test_order, up, down),
         cmocka_unit_test_setup_teardown(test_added_and_removed, up, down),

@@ -11,6 +11,7 @@ SANITIZED = control.MIZZEND.exists() and b"__asan_init" in control.MIZZEND.read_
 CTL = control.MIZZEND.with_name("mizzenctl")
 pytestmark = pytest.mark.skipif(not control.MIZZEND.exists(), reason="mizzend is not built")
 NODE = '{"id": "sidecar~10.1.0.1~p.t~t.svc.cluster.local", "metadata": {"NAMESPACE": "t", "LABELS": {"app": "web"}}}'
+EDGE = '{"id": "router~10.1.0.2~g.t~t.svc.cluster.local", "metadata": {"NAMESPACE": "t", "LABELS": {"istio": "edge"}}}'
 OTHERS = """apiVersion: v1
 kind: Service
 metadata: {name: web, namespace: t}
@@ -41,6 +42,31 @@ def entry(hosts=1, ports=1, addresses=0, endpoints=0):
         each(hosts, "a%d.com"), ", ".join(f"{{number: {i}, name: p{i}, protocol: HTTP}}" for i in range(1, ports + 1)),
         f", addresses: [{', '.join(address(i) for i in range(addresses))}]" if addresses else "",
         f", endpoints: [{', '.join(f'{{address: {address(i)}}}' for i in range(endpoints))}]" if endpoints else ""))
+
+
+def services(n):
+    return "".join(f"apiVersion: v1\nkind: Service\nmetadata: {{name: s{i}, namespace: t}}\nspec: {{clusterIP: {address(i)}, ports: [{{name: http, port: 80}}]}}\n---\n"
+                   for i in range(1, n + 1))
+
+
+def entries(n, protocol):
+    return "".join(doc("ServiceEntry", f"resolution: STATIC, hosts: [e{i}.com], ports: [{{number: {10000 + i}, name: a, protocol: {protocol}}}], endpoints: [{{address: 10.7.7.7}}]",
+                       name=f"e{i}") + "---\n" for i in range(1, n + 1))
+
+
+LUA = "name: envoy.filters.http.lua, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua}"
+
+
+def patch(to, value, operation="MERGE"):
+    return f"{{applyTo: {to}, match: {{context: ANY}}, patch: {{operation: {operation}, value: {{{value}}}}}}}"
+
+
+def patches(n, one):
+    return doc("EnvoyFilter", f"configPatches: [{', '.join(one(i) for i in range(n))}]", group="networking.istio.io/v1alpha3")
+
+
+def gateway(hosts):
+    return doc("Gateway", f"selector: {{istio: edge}}, servers: [{{port: {{number: 80, name: http, protocol: HTTP}}, hosts: [{each(hosts, 'h%d.com')}]}}]", name="edge") + "---\n"
 
 
 REFUSED = {
@@ -142,18 +168,45 @@ MULTIPLIED = {
     "selected": ("---\n".join(doc("WorkloadEntry", f"address: {address(i)}, labels: {{a: b}}", name=f"w{i}") for i in range(4000)) + "---\n" + "---\n".join(
         doc("ServiceEntry", f"hosts: [a{i}.com], resolution: STATIC, workloadSelector: {{labels: {{a: b}}}}, ports: [{{number: 80, name: a, protocol: HTTP}}]", name=f"e{i}")
         for i in range(300)), "ServiceEntries of this namespace select more than 1048576"),
+    "subsets of a wildcard": (services(20) + doc("DestinationRule", f"host: '*.t.svc.cluster.local', subsets: [{each(17, '{name: u%d}')}]"),
+                              "DestinationRule/t/bomb: all but 16 subsets are left out of clusters of s1.t.svc.cluster.local"),
+    "refused patches": (services(2000) + patches(500, lambda i: patch("CLUSTER", f"connect_timeout: {i + 1}s" if i % 60 else "outlier_detection: {max_ejection_percent: 101}")),
+                        " is not applied to outbound|80||s1.t.svc.cluster.local, nor are those behind it: proxies would refuse one of them: outlier_detection.max_ejection_percent"),
+    "patches of much text, and refused": (services(200) + patches(500, lambda i: patch(
+        "CLUSTER", "outlier_detection: {max_ejection_percent: 101}" if i % 100 == 7 else "metadata: {filter_metadata: {a: {b: '%s'}}}" % ("x" * 100))), "proxies would refuse it"),
+    "patches on what others made": (entries(300, "HTTP") + patches(500, lambda i: patch("HTTP_FILTER", LUA, "INSERT_FIRST" if i < 250 else "MERGE")),
+                                    " and those behind it are left out of 0.0.0.0_10001: patches and what they are about multiply"),
+    "patches of all routes": (services(2000) + patches(500, lambda i: patch("HTTP_ROUTE", f"name: r{i}, match: {{prefix: /v{i}}}, direct_response: {{status: 200}}", "INSERT_FIRST")),
+                              " and those behind it are left out of 80: patches and what they are about multiply"),
+    "a large patch of all clusters": (services(2000) + patches(1, lambda i: patch("CLUSTER", "metadata: {filter_metadata: {a: {b: '%s'}}}" % ("x" * 700000))),
+                                      "EnvoyFilter/t/bomb: spec.config_patches[0] and those behind it are left out of outbound|80||s1.t.svc.cluster.local: patches and what"),
 }
+AT_EDGE = {
+    "hosts and routes": (gateway(2000) + doc("VirtualService", f"gateways: [edge], hosts: ['*'], http: [{each(40, '{match: [{uri: {prefix: /a%d}}], ' + ROUTE + '}')}]"),
+                         "VirtualService/t/bomb: its routes are left out of hosts of http.80: hosts and routes multiply to more than 65536"),
+    "hosts and documents": (gateway(2000) + "---\n".join(doc("VirtualService", f"gateways: [edge], hosts: ['*'], http: [{{{ROUTE}}}]", name=f"v{i}") for i in range(530)),
+                            ": its routes are left out of hosts of http.80: hosts and routes multiply to more than 65536"),
+}
+
+
+def dump(tmp_path, docs, node, **limits):
+    (tmp_path / "node.json").write_text(node)
+    return run([control.MIZZEND, "--mode", "dump", "-c", docs, "--node", tmp_path / "node.json", "--output", tmp_path / "out"], **limits)
 
 
 @pytest.mark.parametrize("name", MULTIPLIED)
 def test_what_documents_multiply_to_is_cut_and_told(tmp_path, name):
     text, told = MULTIPLIED[name]
-    docs = bomb(tmp_path, text)
-    (tmp_path / "node.json").write_text(NODE)
-    r = run([control.MIZZEND, "--mode", "dump", "-c", docs, "--node", tmp_path / "node.json", "--output", tmp_path / "out"], seconds=20, mb=1500)
+    r = dump(tmp_path, bomb(tmp_path, text), NODE, seconds=8, mb=1500)
     assert r.returncode == 0 and told in r.stderr, f"{r.returncode} {r.stderr[-500:]}"
     assert '"7s"' in (tmp_path / "out" / "rds.json").read_text(), "the route of somebody else"
 
+
+@pytest.mark.parametrize("name", AT_EDGE)
+def test_what_multiplies_at_a_gateway_is_cut_and_told(tmp_path, name):
+    text, told = AT_EDGE[name]
+    r = dump(tmp_path, bomb(tmp_path, text), EDGE, seconds=8, mb=1500)
+    assert r.returncode == 0 and told in r.stderr, f"{r.returncode} {r.stderr[-500:]}"
 
 
 def test_pods_of_many_parts_are_injected(tmp_path):
