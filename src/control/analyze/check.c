@@ -100,7 +100,7 @@ static bool peer_authentication(const ist_PeerAuthentication *m, struct mz_err *
         if (m->port_level_mtls[i]->key < 1 || m->port_level_mtls[i]->key > UINT16_MAX)
             return AT(mz_err_set(err, "%u is no port", m->port_level_mtls[i]->key),
                       "port_level_mtls");
-    return true;
+    return check_targets(m->selector, NULL, NULL, 0, err);
 }
 
 /* Kubernetes has no limit; proxies of all who see a service get a cluster for each. */
@@ -149,5 +149,34 @@ bool mz_check_object(enum mz_kind k, const ProtobufCMessage *body, struct mz_err
         return check_request_authentication((const ist_RequestAuthentication *)body, err);
     default:
         return mz_check_gateway_api(k, body, err); /* Kubernetes' own the API server has checked */
+    }
+}
+
+static bool own_once(char *const *v, size_t n, struct mz_str ns, bool alone, struct mz_err *err)
+{
+    size_t own = 0;
+    for (size_t i = 0; i < n; i++)
+        own += strcmp(v[i], ".") == 0 || mz_str_eq(mz_str_c(v[i]), ns);
+    if (own > 1)
+        return AT(mz_err_set(err, "\".\" and \"%.*s\" are the same", MZ_STR_ARG(ns)), "export_to");
+    return !alone || own == n ||
+           AT(mz_err_set(err, "with a workload_selector it is for its own namespace"), "export_to");
+}
+
+bool mz_check_exports_from(enum mz_kind k, struct mz_str ns, const ProtobufCMessage *body,
+                           struct mz_err *err)
+{
+    const ist_VirtualService *v = (const ist_VirtualService *)body;
+    const ist_ServiceEntry *e = (const ist_ServiceEntry *)body;
+    const ist_DestinationRule *r = (const ist_DestinationRule *)body;
+    switch (k) {
+    case MZ_KIND_VIRTUAL_SERVICE:
+        return own_once(v->export_to, v->n_export_to, ns, false, err);
+    case MZ_KIND_SERVICE_ENTRY:
+        return own_once(e->export_to, e->n_export_to, ns, false, err);
+    case MZ_KIND_DESTINATION_RULE:
+        return own_once(r->export_to, r->n_export_to, ns, r->workload_selector, err);
+    default:
+        return true;
     }
 }

@@ -4,4 +4,6 @@
 #include "control/sources/doc.h"
 
 bool mz_check_object(enum mz_kind k, const ProtobufCMessage *body, struct mz_err *err); /* false: path and reason */
+/* The same of what depends on the namespace @ns that it is in: "." among those that see it. */
+bool mz_check_exports_from(enum mz_kind k, struct mz_str ns, const ProtobufCMessage *body, struct mz_err *err);
 #endif

@@ -92,6 +92,8 @@ static bool value(const config_patch *p, struct mz_err *err)
 
 static bool patch(const config_patch *p, struct mz_err *err)
 {
+    if (p->match && p->match->context == ist_EnvoyFilter_PatchContext_WAYPOINT)
+        return true; /* nothing is sent to such proxies */
     if (p->apply_to == ist_EnvoyFilter_ApplyTo_INVALID)
         return AT(mz_err_set(err, "is required"), "apply_to");
     if (!p->patch)

@@ -11,6 +11,12 @@ enum { MAX_LUA = 65536, MAX_SECRET = 253, MAX_NAME = 256 };
 
 /* ---- WebAssembly ---- */
 
+static bool is_hex(struct mz_str s)
+{
+    const char c = s.n ? mz_lower(s.p[0]) : 0;
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+}
+
 static bool url(const char *text, struct mz_err *err)
 {
     static const char *const schemes[] = { "file", "http", "https", "oci" };
@@ -21,6 +27,9 @@ static bool url(const char *text, struct mz_err *err)
     for (size_t i = 0; i < s.n; i++)
         if ((unsigned char)s.p[i] <= ' ' || s.p[i] == 0x7f)
             return AT(mz_err_set(err, "must have no blanks and control characters"), "url");
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] == '%' && !(is_hex(mz_str_skip(s, i + 1)) && is_hex(mz_str_skip(s, i + 2))))
+            return AT(mz_err_set(err, "has a %% without two digits"), "url");
     for (size_t i = 0; colon >= 0 && i < MZ_COUNT(schemes); i++)
         if (mz_str_eq((struct mz_str){ s.p, (size_t)colon }, mz_str_c(schemes[i])))
             return s.n > (size_t)colon + 3 || AT(mz_err_set(err, "names nothing"), "url");

@@ -9,11 +9,16 @@
 /* "host", "namespace/host", "./host", "*" and "*.host". */
 static bool host(const char *text, struct mz_err *err)
 {
-    struct mz_str h = mz_str_c(text);
+    struct mz_str h = mz_str_c(text), ns = MZ_STR("*");
     const ptrdiff_t slash = mz_str_chr(h, '/');
-    if (slash >= 0)
+    struct mz_addr ip;
+    if (slash >= 0) {
+        ns = (struct mz_str){ h.p, (size_t)slash };
         h = mz_str_skip(h, (size_t)slash + 1);
-    return (slash != 0 && mz_check_is_host(h)) ||
+    }
+    if (!mz_str_eq(ns, MZ_STR("*")) && !mz_str_eq(ns, MZ_STR(".")) && !mz_check_is_dns_label(ns))
+        return mz_err_set(err, "\"%.100s\": no such namespace can be", text);
+    return mz_check_is_whole_host(h) || (mz_str_chr(h, '.') >= 0 && mz_addr_parse_ip(h, 0, &ip)) ||
            mz_err_set(err, "\"%.100s\" is neither a host nor namespace/host", text);
 }
 
@@ -60,8 +65,6 @@ static bool tls(const ist_Server *s, enum mz_protocol p, struct mz_err *err)
     if (mz_protocol_is_http(p) &&
         (s->tls->mode != ist_ServerTLSSettings_TLSmode_PASSTHROUGH || s->tls->credential_name[0]))
         return AT(mz_err_set(err, "plain HTTP can only be redirected"), "tls");
-    if (s->tls->https_redirect && !mz_protocol_is_http(p))
-        return AT(mz_err_set(err, "needs plain HTTP"), "tls.https_redirect");
     if (s->tls->max_protocol_version && s->tls->min_protocol_version > s->tls->max_protocol_version)
         return AT(mz_err_set(err, "is above the highest"), "tls.min_protocol_version");
     return mz_protocol_is_http(p) || certificates(s->tls, err) || mz_err_at(err, "tls");

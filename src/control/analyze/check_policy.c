@@ -327,6 +327,18 @@ static bool jwks_text(const char *text, struct mz_err *err)
     return true;
 }
 
+/* "https://host:443/path": where it has a port at all. */
+static bool is_port_number(struct mz_str uri)
+{
+    struct mz_str host = mz_str_skip(uri, (size_t)mz_str_find(uri, MZ_STR("://")) + 3);
+    host.n = strcspn(host.p, "/?#");
+    host = mz_str_skip(host, (size_t)(mz_str_rchr(host, '@') + 1));
+    const ptrdiff_t colon = mz_str_rchr(host, ':'), bracket = mz_str_rchr(host, ']');
+    uint64_t n;
+    return colon < 0 || colon < bracket || (size_t)colon + 1 == host.n ||
+           mz_str_u64(mz_str_skip(host, (size_t)colon + 1), &n);
+}
+
 static bool jwt_rule(const ist_JWTRule *r, struct mz_err *err)
 {
     uint64_t ms;
@@ -335,6 +347,8 @@ static bool jwt_rule(const ist_JWTRule *r, struct mz_err *err)
         return mz_err_set(err, "one of issuer and jwks_uri must be set");
     if (uri.n && !mz_str_starts(uri, MZ_STR("http://")) && !mz_str_starts(uri, MZ_STR("https://")))
         return AT(mz_err_set(err, "\"%.200s\" is neither http:// nor https://", uri.p), "jwks_uri");
+    if (uri.n && !is_port_number(uri))
+        return AT(mz_err_set(err, "\"%.200s\": the port is no number", uri.p), "jwks_uri");
     if (!jwks_text(r->jwks, err) || !texts("audiences", r->audiences, r->n_audiences, err) ||
         !texts("from_params", r->from_params, r->n_from_params, err) ||
         !texts("from_cookies", r->from_cookies, r->n_from_cookies, err))

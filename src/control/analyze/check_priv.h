@@ -13,7 +13,6 @@ bool mz_check_places(const ist_LocalityLoadBalancerSetting *l, struct mz_err *er
 bool mz_check_zones(const ist_ZoneAwareLoadBalancerSetting *z, struct mz_err *err); /* NULL is fine */
 bool mz_check_client_tls(const ist_ClientTLSSettings *t, struct mz_err *err); /* NULL is fine */
 bool mz_check_destination_rule(const ist_DestinationRule *m, struct mz_err *err);
-bool mz_check_is_label(const char *s); /* it may be a part of names of clusters */
 /* check_gateway.c */
 bool mz_check_gateway(const ist_Gateway *m, struct mz_err *err);
 /* check_route.c */
@@ -23,7 +22,17 @@ bool mz_check_virtual_service(const ist_VirtualService *m, struct mz_err *err);
 /* check_gateway_api.c: of kinds of the Gateway API and Ingress; others are fine */
 bool mz_check_gateway_api(enum mz_kind k, const ProtobufCMessage *m, struct mz_err *err);
 /* check_service.c */
-bool mz_check_is_host(struct mz_str s);   /* a name, "*.name" or "*" */
+bool mz_check_is_dns_label(struct mz_str s);  /* letters, digits, '-' within; 63 bytes at most */
+bool mz_check_is_fqdn(struct mz_str s);       /* such labels, with dots between and maybe at the end */
+bool mz_check_is_host(struct mz_str s);       /* as that; the first may be "*", "*a" or "*-a" */
+bool mz_check_is_whole_host(struct mz_str s); /* "*", or a host with a dot, of whose labels the first may be "*" alone */
+bool mz_check_label(const char *key, const char *value, const char *path, struct mz_err *err);
+#define MZ_CHECK_LABELS(m, field)                                                                                      \
+    do {                                                                                                               \
+        for (size_t i_ = 0; i_ < (m)->n_##field; i_++)                                                                 \
+            if (!mz_check_label((m)->field[i_]->key, (m)->field[i_]->value, #field, err))                              \
+                return false;                                                                                          \
+    } while (0)
 bool mz_check_is_subnet(const char *s); /* "10.0.0.1" or "10.0.0.0/8" */
 bool mz_check_count(size_t n, size_t most, const char *path, struct mz_err *err); /* items of a list */
 bool mz_check_differ(char *const *v, size_t n, struct mz_err *err); /* none stands twice */

@@ -20,11 +20,19 @@ bool mz_check_regex(const char *text, const char *path, struct mz_err *err)
 
 static bool match(const ist_StringMatch *m, const char *path, struct mz_err *err)
 {
-    if (!m || m->match_type_case != ist_StringMatch_MATCH_TYPE_REGEX || strcmp(m->regex, "*") == 0)
+    if (!m || m->match_type_case != ist_StringMatch_MATCH_TYPE_REGEX)
         return true;
     if (!m->regex[0])
         return AT(mz_err_set(err, "must not be empty"), "%s.regex", path);
     return mz_check_regex(m->regex, "regex", err) || mz_err_at(err, "%s", path);
+}
+
+/* Nothing begins with nothing: proxies refuse it, but of a path. */
+static bool match_some(const ist_StringMatch *m, const char *path, struct mz_err *err)
+{
+    if (m && m->match_type_case == ist_StringMatch_MATCH_TYPE_PREFIX && !m->prefix[0])
+        return AT(mz_err_set(err, "must not be empty"), "%s.prefix", path);
+    return match(m, path, err);
 }
 
 static bool header_name(const char *name, const char *path, struct mz_err *err)
@@ -56,7 +64,7 @@ static bool destination(const ist_Destination *d, struct mz_err *err)
         return AT(mz_err_set(err, "is required"), "host");
     if (strcmp(d->host, "*") == 0 || !mz_check_is_host(mz_str_c(d->host)))
         return AT(mz_err_set(err, "\"%.100s\" is not a host", d->host), "host");
-    if (d->subset[0] && !mz_check_is_label(d->subset))
+    if (d->subset[0] && !mz_check_is_dns_label(mz_str_c(d->subset)))
         return AT(mz_err_set(err, "\"%.100s\" is not a label", d->subset), "subset");
     if (d->port && (d->port->number < 1 || d->port->number > UINT16_MAX))
         return AT(mz_err_set(err, "must be in 1..65535, is %u", d->port->number), "port.number");
@@ -78,32 +86,91 @@ static bool weight(int32_t w, struct mz_err *err)
 
 /* ---- matches ---- */
 
-#define ENTRIES(m, field, name_ok)                                                                 \
+#define ENTRIES(m, field, ok)                                                                      \
     for (size_t i = 0; i < (m)->n_##field; i++)                                                    \
-        if (!(name_ok) || !match((m)->field[i]->value, (m)->field[i]->key, err))                   \
+        if (!(ok))                                                                                 \
             return mz_err_at(err, #field);
+
+/* "@request.auth.claims.a.b" or "@request.auth.claims[a][b]" */
+static bool is_claim(const char *name)
+{
+    const struct mz_str prefix = MZ_STR("@request.auth.claims"), all = mz_str_c(name),
+                        s = mz_str_istarts(all, prefix) ? mz_str_skip(all, prefix.n) : MZ_STR("");
+    return (s.n > 1 && s.p[0] == '.') || (s.n > 2 && s.p[0] == '[' && s.p[s.n - 1] == ']');
+}
 
 static bool name_or_claim(const char *name, struct mz_err *err)
 {
-    return mz_str_istarts(mz_str_c(name), MZ_STR("@request.auth.claims")) ||
-           header_name(name, "name", err);
+    static const char *const pseudo[] = { ":method", ":scheme", ":authority", ":path", ":status" };
+    for (size_t i = 0; i < MZ_COUNT(pseudo); i++)
+        if (strcmp(name, pseudo[i]) == 0)
+            return true;
+    if (name[0] == ':')
+        return mz_err_set(err, "\"%.100s\" is not a name of a header", name);
+    return is_claim(name) || header_name(name, "name", err);
+}
+
+/* As an expression "*" stands for any value. */
+static bool without(const ist_StringMatch *m, const char *path, struct mz_err *err)
+{
+    return (m && m->match_type_case == ist_StringMatch_MATCH_TYPE_REGEX &&
+            strcmp(m->regex, "*") == 0) ||
+           match_some(m, path, err);
+}
+
+static bool gateway_names(char *const *v, size_t n, struct mz_err *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        const struct mz_str s = mz_str_c(v[i]);
+        const ptrdiff_t slash = mz_str_chr(s, '/');
+        const struct mz_str ns = { s.p, slash < 0 ? 0 : (size_t)slash };
+        const bool ok = slash < 0 ? mz_check_is_fqdn(s)
+                                  : mz_check_is_dns_label(ns) &&
+                                        mz_check_is_dns_label(mz_str_skip(s, ns.n + 1));
+        if (!ok)
+            return AT(mz_err_set(err, "\"%.100s\" is neither name nor namespace/name", v[i]),
+                      "gateways[%zu]", i);
+    }
+    return true;
 }
 
 static bool http_match(const ist_HTTPMatchRequest *m, struct mz_err *err)
 {
-    ENTRIES(m, headers, name_or_claim(m->headers[i]->key, err));
-    ENTRIES(m, without_headers, name_or_claim(m->without_headers[i]->key, err));
-    ENTRIES(m, query_params, true);
+    ENTRIES(m, headers,
+            name_or_claim(m->headers[i]->key, err) &&
+                match_some(m->headers[i]->value, m->headers[i]->key, err));
+    ENTRIES(m, without_headers,
+            name_or_claim(m->without_headers[i]->key, err) &&
+                without(m->without_headers[i]->value, m->without_headers[i]->key, err));
+    ENTRIES(m, query_params, match_some(m->query_params[i]->value, m->query_params[i]->key, err));
+    MZ_CHECK_LABELS(m, source_labels);
     if (m->port > UINT16_MAX)
         return AT(mz_err_set(err, "must be in 1..65535, is %u", m->port), "port");
-    return match(m->uri, "uri", err) && match(m->scheme, "scheme", err) &&
-           match(m->method, "method", err) && match(m->authority, "authority", err);
+    if (m->source_namespace[0] && !mz_check_is_dns_label(mz_str_c(m->source_namespace)))
+        return AT(mz_err_set(err, "\"%.100s\": no such namespace can be", m->source_namespace),
+                  "source_namespace");
+    return match(m->uri, "uri", err) && match_some(m->scheme, "scheme", err) &&
+           match_some(m->method, "method", err) && match_some(m->authority, "authority", err) &&
+           gateway_names(m->gateways, m->n_gateways, err);
 }
 
 /* ---- what is done ---- */
 
-static bool redirect(const ist_HTTPRedirect *r, struct mz_err *err)
+/* Only what was found by its begin can be replaced. */
+static bool only_prefixes(const ist_HTTPRoute *r, struct mz_err *err)
 {
+    for (size_t i = 0; i < r->n_match; i++) {
+        const ist_StringMatch *m = r->match[i]->uri;
+        if (m && m->match_type_case != ist_StringMatch_MATCH_TYPE_PREFIX)
+            return AT(mz_err_set(err, "needs a prefix wherever a uri is matched"),
+                      "prefix_rewrite");
+    }
+    return true;
+}
+
+static bool redirect(const ist_HTTPRoute *of, struct mz_err *err)
+{
+    const ist_HTTPRedirect *r = of->redirect;
     static const uint32_t codes[] = { 0, 301, 302, 303, 307, 308 };
     bool known = false;
     for (size_t i = 0; i < sizeof(codes) / sizeof(*codes); i++)
@@ -119,7 +186,9 @@ static bool redirect(const ist_HTTPRedirect *r, struct mz_err *err)
         return AT(mz_err_set(err, "must be in 1..65535, is %u", r->port), "port");
     if (r->scheme[0] && strcmp(r->scheme, "http") != 0 && strcmp(r->scheme, "https") != 0)
         return AT(mz_err_set(err, "\"%.40s\" is neither http nor https", r->scheme), "scheme");
-    return true;
+    if (r->uri[0] && r->prefix_rewrite[0])
+        return mz_err_set(err, "has both uri and prefix_rewrite");
+    return !r->prefix_rewrite[0] || only_prefixes(of, err);
 }
 
 static bool direct_response(const ist_HTTPDirectResponse *r, struct mz_err *err)
@@ -146,8 +215,51 @@ static bool rewrite(const ist_HTTPRewrite *w, struct mz_err *err)
     return !r || mz_check_regex(r->match, "uri_regex_rewrite.match", err);
 }
 
+/* A status that HTTP has a name for. */
+static bool is_status(struct mz_str s)
+{
+    static const uint16_t ranges[][2] = { { 100, 103 }, { 200, 208 }, { 226, 226 }, { 300, 305 },
+                                          { 307, 308 }, { 400, 418 }, { 421, 426 }, { 428, 429 },
+                                          { 431, 431 }, { 451, 451 }, { 500, 508 }, { 510, 511 } };
+    uint64_t n;
+    for (size_t i = 0; mz_str_u64(s, &n) && i < MZ_COUNT(ranges); i++)
+        if (n >= ranges[i][0] && n <= ranges[i][1])
+            return true;
+    return false;
+}
+
+static bool is_reason(struct mz_str s)
+{
+    static const char *const words[] = { "5xx",
+                                         "gateway-error",
+                                         "reset",
+                                         "reset-before-request",
+                                         "connect-failure",
+                                         "retriable-4xx",
+                                         "refused-stream",
+                                         "retriable-status-codes",
+                                         "retriable-headers",
+                                         "envoy-ratelimited",
+                                         "http3-post-connect-failure",
+                                         "cancelled",
+                                         "deadline-exceeded",
+                                         "internal",
+                                         "resource-exhausted",
+                                         "unavailable" };
+    for (size_t i = 0; i < MZ_COUNT(words); i++)
+        if (mz_str_eq(s, mz_str_c(words[i])))
+            return true;
+    return is_status(s);
+}
+
 bool mz_check_retries(const ist_HTTPRetry *r, struct mz_err *err)
 {
+    struct mz_str rest = mz_str_c(r->retry_on), one;
+    while (mz_str_split(&rest, ',', &one))
+        if (!is_reason(one))
+            return AT(
+                mz_err_set(err, "\"%.*s\" is not known", (int)(one.n < 60 ? one.n : 60), one.p),
+                "retry_on");
     if (r->attempts < 0)
         return AT(mz_err_set(err, "must not be negative, is %d", r->attempts), "attempts");
     if (!r->attempts && (r->per_try_timeout || r->retry_on[0] || r->retry_remote_localities))
@@ -209,41 +321,120 @@ static bool fault(const ist_HTTPFaultInjection *f, struct mz_err *err)
            percentage(f->delay->percentage, "delay.percentage", err);
 }
 
+static bool is_method(const char *name)
+{
+    static const char *const known[] = { "GET",    "HEAD",    "POST",    "PUT",   "PATCH",
+                                         "DELETE", "CONNECT", "OPTIONS", "TRACE", "*" };
+    for (size_t i = 0; i < MZ_COUNT(known); i++)
+        if (strcmp(name, known[i]) == 0)
+            return true;
+    return false;
+}
+
+static bool origin(const ist_StringMatch *m, struct mz_err *err)
+{
+    const bool exact = m->match_type_case == ist_StringMatch_MATCH_TYPE_EXACT;
+    if (m->match_type_case == ist_StringMatch_MATCH_TYPE__NOT_SET || (exact && !m->exact[0]))
+        return mz_err_set(err, "must not be empty");
+    return match_some(m, "", err);
+}
+
 static bool cors(const ist_CorsPolicy *c, struct mz_err *err)
 {
-    uint64_t ms;
     for (size_t i = 0; i < c->n_allow_origins; i++)
-        if (!match(c->allow_origins[i], "", err))
+        if (!origin(c->allow_origins[i], err))
             return mz_err_at(err, "allow_origins[%zu]", i);
+    for (size_t i = 0; i < c->n_allow_methods; i++)
+        if (!is_method(c->allow_methods[i]))
+            return AT(mz_err_set(err, "\"%.40s\" is not a method", c->allow_methods[i]),
+                      "allow_methods[%zu]", i);
     for (size_t i = 0; i < c->n_allow_headers; i++)
         if (!header_name(c->allow_headers[i], "allow_headers", err))
             return false;
     for (size_t i = 0; i < c->n_expose_headers; i++)
         if (!header_name(c->expose_headers[i], "expose_headers", err))
             return false;
-    if (!mz_duration_ms(c->max_age, 0, &ms, err))
-        return mz_err_at(err, "max_age");
-    return ms % 1000 == 0 || AT(mz_err_set(err, "must be whole seconds"), "max_age");
+    if (!mz_check_is_positive(c->max_age, "max_age", err))
+        return false;
+    return !c->max_age || c->max_age->nanos == 0 ||
+           AT(mz_err_set(err, "must be whole seconds"), "max_age");
 }
 
-static bool operations(const ist_Headers_HeaderOperations *o, struct mz_err *err)
+/* Behind the "VAR%" or "VAR(b)%" at @c; NULL: it has no end. */
+static const char *behind_variable(const char *c)
 {
-    for (size_t i = 0; o && i < o->n_set; i++)
-        if (!header_name(o->set[i]->key, "set", err))
+    c += strcspn(c, "%(");
+    if (*c == '(') {
+        for (; *c && *c != ')'; c++)
+            c += *c == '\\' && c[1];
+        c += *c == ')';
+        c += strspn(c, " ");
+    }
+    return *c == '%' ? c + 1 : NULL;
+}
+
+/* What a proxy would write: "a %VAR(b)% c", with "%%" for a percent sign. Which variables there are is the proxy's. */
+static bool header_value(const char *text, struct mz_err *err)
+{
+    for (const char *c = text; *c; c++)
+        if (((unsigned char)*c < ' ' && *c != '\t') || *c == 0x7f)
+            return mz_err_set(err, "has a control character");
+    for (const char *c = strchr(text, '%'); c; c = strchr(c, '%')) {
+        c = c[1] == '%' ? c + 2 : behind_variable(c + 1);
+        if (!c)
+            return mz_err_set(err, "\"%.100s\": a %% without its end; %%%% is the sign", text);
+    }
+    return true;
+}
+
+static bool is_authority(const char *name)
+{
+    return mz_str_ieq(mz_str_c(name), MZ_STR(":authority")) ||
+           mz_str_ieq(mz_str_c(name), MZ_STR("host"));
+}
+
+/* @authority: it may be set. */
+static bool changed_name(const char *name, bool authority, const char *path, struct mz_err *err)
+{
+    if (is_authority(name))
+        return authority || AT(mz_err_set(err, "\"%.20s\" cannot be changed", name), "%s", path);
+    return (name[0] != ':' ||
+            AT(mz_err_set(err, "\"%.100s\" is not a name of a header", name), "%s", path)) &&
+           header_name(name, path, err);
+}
+
+#define WRITTEN(o, field, authority)                                                               \
+    for (size_t i = 0; (o) && i < (o)->n_##field; i++)                                             \
+        if (!changed_name((o)->field[i]->key, (authority), #field, err) ||                         \
+            (!header_value((o)->field[i]->value, err) && !mz_err_at(err, #field)))                 \
             return false;
-    for (size_t i = 0; o && i < o->n_add; i++)
-        if (!header_name(o->add[i]->key, "add", err))
-            return false;
+
+static bool operations(const ist_Headers_HeaderOperations *o, bool request, struct mz_err *err)
+{
+    WRITTEN(o, set, request);
+    WRITTEN(o, add, request);
     for (size_t i = 0; o && i < o->n_remove; i++)
-        if (!header_name(o->remove[i], "remove", err))
+        if (!changed_name(o->remove[i], false, "remove", err))
             return false;
     return true;
 }
 
 static bool headers(const ist_Headers *h, struct mz_err *err)
 {
-    return !h || ((operations(h->request, err) || mz_err_at(err, "headers.request")) &&
-                  (operations(h->response, err) || mz_err_at(err, "headers.response")));
+    return !h || ((operations(h->request, true, err) || mz_err_at(err, "headers.request")) &&
+                  (operations(h->response, false, err) || mz_err_at(err, "headers.response")));
+}
+
+/* The authority is written at one place. */
+static bool one_authority(const ist_HTTPRoute *r, struct mz_err *err)
+{
+    const ist_Headers_HeaderOperations *o = r->headers ? r->headers->request : NULL;
+    unsigned n = r->rewrite && r->rewrite->authority[0];
+    for (size_t i = 0; o && i < o->n_set; i++)
+        n += is_authority(o->set[i]->key);
+    for (size_t i = 0; o && i < o->n_add; i++)
+        n += is_authority(o->add[i]->key);
+    return n < 2 || AT(mz_err_set(err, "the authority is set more than once"), "headers.request");
 }
 
 static bool targets(const ist_HTTPRoute *r, struct mz_err *err)
@@ -297,15 +488,15 @@ static bool http_route(const ist_HTTPRoute *r, bool delegate, struct mz_err *err
         if (!http_match(r->match[i], err))
             return mz_err_at(err, "match[%zu]", i);
     return one_action(r, delegate, err) &&
-           (!r->redirect || redirect(r->redirect, err) || mz_err_at(err, "redirect")) &&
+           (!r->redirect || redirect(r, err) || mz_err_at(err, "redirect")) &&
            (!r->direct_response || direct_response(r->direct_response, err) ||
             mz_err_at(err, "direct_response")) &&
            (!r->rewrite || rewrite(r->rewrite, err) || mz_err_at(err, "rewrite")) &&
            (!r->retries || mz_check_retries(r->retries, err) || mz_err_at(err, "retries")) &&
            (!r->fault || fault(r->fault, err) || mz_err_at(err, "fault")) &&
            (!r->cors_policy || cors(r->cors_policy, err) || mz_err_at(err, "cors_policy")) &&
-           headers(r->headers, err) && mz_check_is_positive(r->timeout, "timeout", err) &&
-           targets(r, err) && mirrors(r, err);
+           headers(r->headers, err) && one_authority(r, err) &&
+           mz_check_is_positive(r->timeout, "timeout", err) && targets(r, err) && mirrors(r, err);
 }
 
 /* ---- connections ---- */
@@ -334,6 +525,34 @@ static bool subnets(char *const *v, size_t n, struct mz_err *err)
     return true;
 }
 
+static bool is_address(const char *s)
+{
+    return !strchr(s, '/') && mz_check_is_subnet(s);
+}
+
+static bool is_at_gateway(const ist_VirtualService *m)
+{
+    bool some = false;
+    for (size_t i = 0; i < m->n_gateways; i++)
+        some |= strcmp(m->gateways[i], "mesh") != 0;
+    return some;
+}
+
+/* "outbound_.80_.v1_.web.demo.svc.cluster.local": what AUTO_PASSTHROUGH goes by. */
+static bool is_of_passage(const ist_VirtualService *m, const char *text)
+{
+    struct mz_str rest = mz_str_c(text), port;
+    if (!is_at_gateway(m) || !mz_str_starts(rest, MZ_STR("outbound_.")))
+        return false;
+    rest = mz_str_skip(rest, strlen("outbound_."));
+    const ptrdiff_t end = mz_str_find(rest, MZ_STR("_."));
+    port = (struct mz_str){ rest.p, end < 0 ? 0 : (size_t)end };
+    uint64_t number;
+    const struct mz_str host = mz_str_skip(rest, (size_t)(mz_str_rchr(rest, '_') + 1));
+    return mz_str_u64(port, &number) && mz_str_starts(host, MZ_STR(".")) &&
+           mz_check_is_host(mz_str_skip(host, 1));
+}
+
 /* Every name that the match lets in is one of the document's hosts. */
 static bool sni_is_ours(const ist_VirtualService *m, const char *sni)
 {
@@ -347,6 +566,24 @@ static bool sni_is_ours(const ist_VirtualService *m, const char *sni)
     return false;
 }
 
+static bool tls_match(const ist_TLSMatchAttributes *a, struct mz_err *err)
+{
+    MZ_CHECK_LABELS(a, source_labels);
+    if (a->port > UINT16_MAX)
+        return AT(mz_err_set(err, "must be in 1..65535, is %u", a->port), "port");
+    return subnets(a->destination_subnets, a->n_destination_subnets, err) &&
+           gateway_names(a->gateways, a->n_gateways, err);
+}
+
+static bool tcp_match(const ist_L4MatchAttributes *a, struct mz_err *err)
+{
+    MZ_CHECK_LABELS(a, source_labels);
+    if (a->port > UINT16_MAX)
+        return AT(mz_err_set(err, "must be in 1..65535, is %u", a->port), "port");
+    return subnets(a->destination_subnets, a->n_destination_subnets, err) &&
+           gateway_names(a->gateways, a->n_gateways, err);
+}
+
 static bool tls_route(const ist_VirtualService *m, const ist_TLSRoute *t, struct mz_err *err)
 {
     if (!t->n_match)
@@ -356,14 +593,16 @@ static bool tls_route(const ist_VirtualService *m, const ist_TLSRoute *t, struct
         if (!a->n_sni_hosts)
             return AT(mz_err_set(err, "needs at least one"), "match[%zu].sni_hosts", i);
         for (size_t k = 0; k < a->n_sni_hosts; k++) {
-            if (!mz_check_is_host(mz_str_c(a->sni_hosts[k])))
+            if (is_address(a->sni_hosts[k])) /* few clients send one */
+                continue;
+            if (!mz_check_is_host(mz_str_c(a->sni_hosts[k])) && !is_of_passage(m, a->sni_hosts[k]))
                 return AT(mz_err_set(err, "\"%.100s\" is not a host", a->sni_hosts[k]),
                           "match[%zu].sni_hosts[%zu]", i, k);
             if (!sni_is_ours(m, a->sni_hosts[k]))
                 return AT(mz_err_set(err, "\"%.100s\" is none of the hosts", a->sni_hosts[k]),
                           "match[%zu].sni_hosts[%zu]", i, k);
         }
-        if (!subnets(a->destination_subnets, a->n_destination_subnets, err))
+        if (!tls_match(a, err))
             return mz_err_at(err, "match[%zu]", i);
     }
     return l4_targets(t->route, t->n_route, err);
@@ -372,7 +611,7 @@ static bool tls_route(const ist_VirtualService *m, const ist_TLSRoute *t, struct
 static bool tcp_route(const ist_TCPRoute *t, struct mz_err *err)
 {
     for (size_t i = 0; i < t->n_match; i++)
-        if (!subnets(t->match[i]->destination_subnets, t->match[i]->n_destination_subnets, err))
+        if (!tcp_match(t->match[i], err))
             return mz_err_at(err, "match[%zu]", i);
     return l4_targets(t->route, t->n_route, err);
 }
@@ -427,7 +666,7 @@ static bool hosts(const ist_VirtualService *m, struct mz_err *err)
     const bool mesh = is_of_mesh(m);
     for (size_t i = 0; i < m->n_hosts; i++) {
         const struct mz_str h = mz_str_c(m->hosts[i]);
-        if (!mz_check_is_host(h) && !mz_check_is_subnet(m->hosts[i]))
+        if (!mz_check_is_host(h) && !is_address(m->hosts[i]) && !is_of_passage(m, m->hosts[i]))
             return AT(mz_err_set(err, "\"%.100s\" is not a host", m->hosts[i]), "hosts[%zu]", i);
         if (mz_str_eq(h, MZ_STR("*")) && mesh)
             return AT(mz_err_set(err, "\"*\" can only be had at a gateway"), "hosts[%zu]", i);
@@ -461,9 +700,28 @@ static bool lengths(const ist_VirtualService *m, struct mz_err *err)
               "http");
 }
 
+/* Sidecars verify no tokens before they route. */
+static bool claims_at_gateways(const ist_VirtualService *m, struct mz_err *err)
+{
+    for (size_t i = 0; !is_at_gateway(m) && i < m->n_http; i++)
+        for (size_t k = 0; k < m->http[i]->n_match; k++) {
+            const ist_HTTPMatchRequest *r = m->http[i]->match[k];
+            bool claim = false;
+            for (size_t h = 0; h < r->n_headers; h++)
+                claim |= is_claim(r->headers[h]->key);
+            for (size_t h = 0; h < r->n_without_headers; h++)
+                claim |= is_claim(r->without_headers[h]->key);
+            if (claim)
+                return AT(mz_err_set(err, "claims can be matched at gateways only"),
+                          "http[%zu].match[%zu]", i, k);
+        }
+    return true;
+}
+
 bool mz_check_virtual_service(const ist_VirtualService *m, struct mz_err *err)
 {
-    if (!lengths(m, err))
+    if (!lengths(m, err) || !gateway_names(m->gateways, m->n_gateways, err) ||
+        !claims_at_gateways(m, err))
         return false;
     if (!m->n_hosts && !as_delegate(m, err))
         return false;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/map.h"
+#include "control/analyze/check_policy.h"
 #include "control/analyze/check_priv.h"
 #include "net/addr.h"
 
@@ -15,12 +16,22 @@ bool mz_check_is_positive(const pb_Duration *d, const char *path, struct mz_err 
         return true;
     if (!mz_duration_ms(d, 0, &ms, err))
         return mz_err_at(err, "%s", path);
-    return ms ? true : AT(mz_err_set(err, "must be at least 1ms"), "%s", path);
+    if (!d->seconds && d->nanos < 1000000)
+        return AT(mz_err_set(err, "must be at least 1ms"), "%s", path);
+    return d->nanos % 1000000 == 0 ||
+           AT(mz_err_set(err, "has a part of a millisecond"), "%s", path);
 }
 
 static bool is_not_negative(int32_t v, const char *path, struct mz_err *err)
 {
     return v >= 0 ? true : AT(mz_err_set(err, "must not be negative, is %d", v), "%s", path);
+}
+
+/* 0 is never. */
+static bool idle(const pb_Duration *d, const char *path, struct mz_err *err)
+{
+    return !d || (!d->seconds && d->nanos >= 0 && d->nanos < 1000000) ||
+           mz_check_is_positive(d, path, err);
 }
 
 static bool keep_alive(const ist_ConnectionPoolSettings_HTTPSettings_ConnectionKeepalive *k,
@@ -40,10 +51,17 @@ bool mz_check_connection_pool(const ist_ConnectionPoolSettings *p, struct mz_err
         return true;
     const ist_ConnectionPoolSettings_TCPSettings *t = p->tcp;
     const ist_ConnectionPoolSettings_HTTPSettings *h = p->http;
+    if (!t && !h)
+        return mz_err_set(err, "needs tcp or http");
     if (t &&
         !(is_not_negative(t->max_connections, "tcp.max_connections", err) &&
           mz_check_is_positive(t->connect_timeout, "tcp.connect_timeout", err) &&
-          mz_check_is_positive(t->max_connection_duration, "tcp.max_connection_duration", err)))
+          mz_check_is_positive(t->max_connection_duration, "tcp.max_connection_duration", err) &&
+          idle(t->idle_timeout, "tcp.idle_timeout", err)))
+        return false;
+    if (t && t->tcp_keepalive &&
+        !(mz_check_is_positive(t->tcp_keepalive->time, "tcp.tcp_keepalive.time", err) &&
+          mz_check_is_positive(t->tcp_keepalive->interval, "tcp.tcp_keepalive.interval", err)))
         return false;
     if (h && h->use_client_protocol &&
         h->h2_upgrade_policy == ist_ConnectionPoolSettings_H2UpgradePolicy_UPGRADE)
@@ -354,7 +372,7 @@ static bool tunnel(const ist_TrafficPolicy_TunnelSettings *t, struct mz_err *err
     struct mz_addr ip;
     if (t->protocol[0] && strcmp(t->protocol, "CONNECT") != 0 && strcmp(t->protocol, "POST") != 0)
         return AT(mz_err_set(err, "must be CONNECT or POST"), "tunnel.protocol");
-    if (!mz_check_is_host(mz_str_c(t->target_host)) &&
+    if (!mz_check_is_fqdn(mz_str_c(t->target_host)) &&
         !mz_addr_parse_ip(mz_str_c(t->target_host), 0, &ip))
         return AT(mz_err_set(err, "\"%.100s\" is neither a host nor an address", t->target_host),
                   "tunnel.target_host");
@@ -408,16 +426,6 @@ static bool policy(const ist_TrafficPolicy *t, struct mz_err *err)
     return true;
 }
 
-bool mz_check_is_label(const char *s)
-{
-    const struct mz_str t = mz_str_c(s);
-    for (size_t i = 0; i < t.n; i++)
-        if (!((s[i] >= 'a' && s[i] <= 'z') || (s[i] >= 'A' && s[i] <= 'Z') ||
-              (s[i] >= '0' && s[i] <= '9') || s[i] == '-' || s[i] == '.' || s[i] == '_'))
-            return false;
-    return t.n > 0 && t.n <= 63;
-}
-
 /* Clusters are named after subsets. */
 static bool names_differ(const ist_DestinationRule *m, struct mz_err *err)
 {
@@ -432,16 +440,28 @@ static bool names_differ(const ist_DestinationRule *m, struct mz_err *err)
     return ok;
 }
 
+static bool subset_labels(const ist_Subset *s, struct mz_err *err)
+{
+    MZ_CHECK_LABELS(s, labels);
+    return true;
+}
+
 bool mz_check_destination_rule(const ist_DestinationRule *m, struct mz_err *err)
 {
     if (!m->host[0])
         return AT(mz_err_set(err, "is required"), "host");
+    if (!mz_check_is_host(mz_str_c(m->host)))
+        return AT(mz_err_set(err, "\"%.100s\" is not a host", m->host), "host");
     if (!policy(m->traffic_policy, err))
         return mz_err_at(err, "traffic_policy");
+    if (!check_targets(m->workload_selector, NULL, NULL, 0, err))
+        return false;
     for (size_t i = 0; i < m->n_subsets; i++) {
-        if (!mz_check_is_label(m->subsets[i]->name)) /* it becomes a part of names of clusters */
+        if (!mz_check_is_dns_label(mz_str_c(m->subsets[i]->name))) /* a part of names of clusters */
             return AT(mz_err_set(err, "\"%.100s\" is not a label", m->subsets[i]->name),
                       "subsets[%zu].name", i);
+        if (!subset_labels(m->subsets[i], err))
+            return mz_err_at(err, "subsets[%zu]", i);
         if (!policy(m->subsets[i]->traffic_policy, err))
             return mz_err_at(err, "subsets[%zu].traffic_policy", i);
     }

@@ -27,33 +27,95 @@ bool mz_check_is_subnet(const char *s)
            mz_cidr_make((struct mz_str){ text.p, (size_t)slash }, (unsigned)bits, &range, &ignored);
 }
 
-static bool is_dns_label(struct mz_str s)
+bool mz_check_is_dns_label(struct mz_str s)
 {
     for (size_t i = 0; i < s.n; i++) {
         const char c = mz_lower(s.p[i]);
-        const bool inner = i && i + 1 < s.n && (c == '-' || c == '_');
-        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || inner))
+        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c == '-' && i && i + 1 < s.n)))
             return false;
     }
     return s.n > 0 && s.n <= 63;
 }
 
-static bool is_domain(struct mz_str s)
+enum { LONGEST = 255 }; /* of a name */
+
+static bool is_of_label(char c)
 {
-    if (s.n > 1 && s.p[s.n - 1] == '.')
-        s.n--;
-    bool ok = s.n > 0 && s.n <= 255;
+    const char low = mz_lower(c);
+    return (low >= 'a' && low <= 'z') || (c >= '0' && c <= '9');
+}
+
+/* "a", "a.b_c-d", "example.com/a". */
+static bool is_label_text(struct mz_str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (!is_of_label(s.p[i]) && (!i || i + 1 == s.n || !strchr("-_.", s.p[i])))
+            return false;
+    return s.n > 0;
+}
+
+bool mz_check_label(const char *key, const char *value, const char *path, struct mz_err *err)
+{
+    struct mz_str name = mz_str_c(key), domain = MZ_STR("a");
+    const ptrdiff_t slash = mz_str_chr(name, '/');
+    if (slash >= 0) {
+        domain = (struct mz_str){ name.p, (size_t)slash };
+        name = mz_str_skip(name, (size_t)slash + 1);
+    }
+    bool ok = is_label_text(name) && name.n <= 63 && domain.n > 0 && domain.n <= 253;
+    for (struct mz_str one; ok && mz_str_split(&domain, '.', &one);)
+        ok = mz_check_is_dns_label(one);
+    if (!ok)
+        return AT(mz_err_set(err, "\"%.100s\" is no name of a label", key), "%s", path);
+    return !value[0] || is_label_text(mz_str_c(value)) ||
+           AT(mz_err_set(err, "\"%.100s\" is no value of a label", value), "%s", path);
+}
+
+/* A name is no number: what stands behind the last dot says so. */
+static bool are_dns_labels(struct mz_str s)
+{
+    const struct mz_str top = mz_str_skip(s, (size_t)(mz_str_rchr(s, '.') + 1));
+    uint64_t number;
+    bool ok = !mz_str_u64(top, &number);
+    if (!top.n && s.n && !--s.n)
+        return false;
     for (struct mz_str one; ok && mz_str_split(&s, '.', &one);)
-        ok = is_dns_label(one);
+        ok = mz_check_is_dns_label(one);
     return ok;
 }
 
-/* A name, "*.name" or "*". */
+bool mz_check_is_fqdn(struct mz_str s)
+{
+    return s.n > 0 && s.n <= LONGEST && are_dns_labels(s);
+}
+
+/* "a", "*", "*a" or "*-a". */
+static bool is_first_label(struct mz_str s)
+{
+    const bool wild = mz_str_starts(s, MZ_STR("*"));
+    const struct mz_str rest = mz_str_skip(s, !wild ? 0 : s.n > 1 && s.p[1] == '-' ? 2 : 1);
+    return s.n <= 63 && ((wild && s.n == 1) || mz_check_is_dns_label(rest));
+}
+
 bool mz_check_is_host(struct mz_str s)
 {
-    if (mz_str_eq(s, MZ_STR("*")))
-        return true;
-    return is_domain(mz_str_starts(s, MZ_STR("*.")) ? mz_str_skip(s, 2) : s);
+    const ptrdiff_t dot = mz_str_chr(s, '.');
+    const struct mz_str first = { s.p, dot < 0 ? s.n : (size_t)dot };
+    return s.n > 0 && s.n <= LONGEST && is_first_label(first) &&
+           (dot < 0 || are_dns_labels(mz_str_skip(s, (size_t)dot + 1)));
+}
+
+bool mz_check_is_whole_host(struct mz_str s)
+{
+    return mz_str_eq(s, MZ_STR("*")) || (mz_check_is_host(s) && mz_str_chr(s, '.') >= 0 &&
+                                         (s.p[0] != '*' || mz_str_starts(s, MZ_STR("*."))));
+}
+
+/* "unix://" is cut already. */
+static bool is_socket(struct mz_str path)
+{
+    return mz_str_starts(path, MZ_STR("@")) ||
+           (mz_str_starts(path, MZ_STR("/")) && !mz_str_ends(path, MZ_STR("/")));
 }
 
 static bool is_port(uint32_t port)
@@ -85,13 +147,14 @@ static bool workload(const ist_WorkloadEntry *w, const ist_ServiceEntry *of, boo
     if (!address.n)
         return w->network[0] ? true : AT(mz_err_set(err, "is required"), "address");
     if (mz_str_starts(address, path)) {
-        if (mz_str_skip(address, path.n).p[0] != '/')
-            return AT(mz_err_set(err, "\"%.100s\" is not an absolute path", w->address), "address");
+        if (!is_socket(mz_str_skip(address, path.n)))
+            return AT(mz_err_set(err, "\"%.100s\" is not an absolute path of a file", w->address),
+                      "address");
         if (w->n_ports)
             return AT(mz_err_set(err, "a UNIX socket has none"), "ports");
         if (of && of->n_ports != 1)
             return AT(mz_err_set(err, "a UNIX socket serves exactly one port"), "address");
-    } else if (!is_ip(w->address) && !(names && is_domain(address))) {
+    } else if (!is_ip(w->address) && !(names && mz_check_is_fqdn(address))) {
         return AT(mz_err_set(err, "\"%.100s\" is not a valid IP address%s", w->address,
                              names ? " or name" : ""),
                   "address");
@@ -100,9 +163,12 @@ static bool workload(const ist_WorkloadEntry *w, const ist_ServiceEntry *of, boo
         if (of && !has_port(of, w->ports[i]->key))
             return AT(mz_err_set(err, "the service entry has no port \"%.60s\"", w->ports[i]->key),
                       "ports");
+        if (!mz_check_is_dns_label(mz_str_c(w->ports[i]->key)))
+            return AT(mz_err_set(err, "\"%.60s\" is no name of a port", w->ports[i]->key), "ports");
         if (!port(w->ports[i]->value, "ports", err))
             return false;
     }
+    MZ_CHECK_LABELS(w, labels);
     return true;
 }
 
@@ -118,6 +184,14 @@ static bool is_not_negative(int32_t v, const char *path, struct mz_err *err)
     return v >= 0 || AT(mz_err_set(err, "must not be negative, is %d", v), "%s", path);
 }
 
+static bool is_probe_header(const char *s)
+{
+    const char *end = s;
+    while (is_of_label(*end) || *end == '-')
+        end++;
+    return s[0] && !*end;
+}
+
 static bool http_probe(const ist_HTTPHealthCheckConfig *h, struct mz_err *err)
 {
     if (!port(h->port, "port", err))
@@ -125,8 +199,10 @@ static bool http_probe(const ist_HTTPHealthCheckConfig *h, struct mz_err *err)
     if (h->scheme[0] && strcmp(h->scheme, "HTTP") != 0 && strcmp(h->scheme, "HTTPS") != 0)
         return AT(mz_err_set(err, "must be HTTP or HTTPS"), "scheme");
     for (size_t i = 0; i < h->n_http_headers; i++)
-        if (!h->http_headers[i]->name[0])
-            return AT(mz_err_set(err, "is required"), "http_headers[%zu].name", i);
+        if (!is_probe_header(h->http_headers[i]->name))
+            return AT(
+                mz_err_set(err, "\"%.100s\" is no name of a header", h->http_headers[i]->name),
+                "http_headers[%zu].name", i);
     return true;
 }
 
@@ -160,10 +236,9 @@ bool mz_check_workload_group(const ist_WorkloadGroup *g, struct mz_err *err)
     if (!g->template_)
         return AT(mz_err_set(err, "is required"), "template");
     for (size_t i = 0; g->metadata && i < g->metadata->n_labels; i++)
-        if (g->metadata->labels[i]->value[0] && !mz_check_is_label(g->metadata->labels[i]->value))
-            return AT(mz_err_set(err, "\"%.100s\" is not a value of a label",
-                                 g->metadata->labels[i]->value),
-                      "metadata.labels");
+        if (!mz_check_label(g->metadata->labels[i]->key, g->metadata->labels[i]->value,
+                            "metadata.labels", err))
+            return false;
     return !g->probe || probe(g->probe, err) || mz_err_at(err, "probe");
 }
 
@@ -202,6 +277,12 @@ static bool ports(const ist_ServiceEntry *e, struct mz_err *err)
         if (!port(p->number, "number", err) ||
             (p->target_port && !port(p->target_port, "target_port", err)))
             return mz_err_at(err, "ports[%zu]", i);
+        if (!mz_check_is_dns_label(mz_str_c(p->name)))
+            return AT(mz_err_set(err, "\"%.60s\" is no name of a port", p->name), "ports[%zu].name",
+                      i);
+        if (p->protocol[0] && mz_protocol_parse(mz_str_c(p->protocol)) == MZ_PROTOCOL_UNKNOWN)
+            return AT(mz_err_set(err, "\"%.60s\" is not known", p->protocol), "ports[%zu].protocol",
+                      i);
         for (size_t k = 0; k < i; k++) {
             if (e->ports[k]->number == p->number)
                 return AT(mz_err_set(err, "%u is already defined", p->number), "ports[%zu].number",
@@ -220,6 +301,26 @@ static bool is_by_name(const ist_ServiceEntry *e)
            e->resolution == ist_ServiceEntry_Resolution_DNS_ROUND_ROBIN;
 }
 
+static bool endpoint(const ist_ServiceEntry *e, const ist_WorkloadEntry *w, struct mz_err *err)
+{
+    if (is_by_name(e) && mz_str_starts(mz_str_c(w->address), MZ_STR("unix://")))
+        return AT(mz_err_set(err, "\"%.100s\" cannot be looked up", w->address), "address");
+    return workload(w, e, is_by_name(e), err);
+}
+
+static bool selector(const ist_networking_LabelSelector *s, struct mz_err *err)
+{
+    for (size_t i = 0; s && i < s->n_labels; i++) {
+        const char *key = s->labels[i]->key, *value = s->labels[i]->value;
+        if (!key[0])
+            return AT(mz_err_set(err, "a key must not be empty"), "workload_selector.labels");
+        if (strchr(key, '*') || strchr(value, '*'))
+            return AT(mz_err_set(err, "\"%.100s=%.100s\": wildcards are not supported", key, value),
+                      "workload_selector.labels");
+    }
+    return true;
+}
+
 static bool endpoints(const ist_ServiceEntry *e, struct mz_err *err)
 {
     if (e->n_endpoints && e->workload_selector)
@@ -229,10 +330,10 @@ static bool endpoints(const ist_ServiceEntry *e, struct mz_err *err)
     if (e->n_endpoints > 1 && e->resolution == ist_ServiceEntry_Resolution_DNS_ROUND_ROBIN)
         return AT(mz_err_set(err, "resolution DNS_ROUND_ROBIN has one at most"), "endpoints");
     for (size_t i = 0; i < e->n_endpoints; i++)
-        if (!workload(e->endpoints[i], e, is_by_name(e), err))
+        if (!endpoint(e, e->endpoints[i], err))
             return mz_err_at(err, "endpoints[%zu]", i);
     for (size_t i = 0; is_by_name(e) && !e->n_endpoints && i < e->n_hosts; i++)
-        if (e->hosts[i][0] == '*')
+        if (!mz_check_is_fqdn(mz_str_c(e->hosts[i])))
             return AT(mz_err_set(err, "\"%.100s\" cannot be looked up, and there are no endpoints",
                                  e->hosts[i]),
                       "hosts[%zu]", i);
@@ -352,9 +453,9 @@ static bool lengths(const ist_ServiceEntry *e, struct mz_err *err)
 
 bool mz_check_service_entry(const ist_ServiceEntry *e, struct mz_err *err)
 {
-    return lengths(e, err) && hosts(e, err) && addresses(e, err) && ports(e, err) &&
-           endpoints(e, err) && dynamic(e, err) && several_hosts(e, err) &&
-           mz_check_exports(e->export_to, e->n_export_to, true, err);
+    return lengths(e, err) && selector(e->workload_selector, err) && hosts(e, err) &&
+           addresses(e, err) && ports(e, err) && endpoints(e, err) && dynamic(e, err) &&
+           several_hosts(e, err) && mz_check_exports(e->export_to, e->n_export_to, true, err);
 }
 
 /* ---- Sidecar ---- */
@@ -365,7 +466,7 @@ static bool default_endpoint(const char *text, struct mz_err *err)
     const struct mz_str t = mz_str_c(text);
     const ptrdiff_t colon = mz_str_rchr(t, ':');
     uint64_t number;
-    if (!t.n || mz_str_starts(t, MZ_STR("unix:///")))
+    if (!t.n || (mz_str_starts(t, MZ_STR("unix://")) && is_socket(mz_str_skip(t, 7))))
         return true;
     bool known = false;
     for (size_t i = 0; colon >= 0 && i < sizeof(hosts) / sizeof(*hosts); i++)
@@ -415,6 +516,8 @@ static bool server_tls(const ist_ServerTLSSettings *t, const ist_SidecarPort *p,
 static bool known_protocol(const ist_SidecarPort *p, struct mz_err *err)
 {
     const struct mz_str said = mz_str_c(p->protocol);
+    if (p->name[0] && !mz_check_is_dns_label(mz_str_c(p->name)))
+        return AT(mz_err_set(err, "\"%.60s\" is no name of a port", p->name), "port.name");
     return !said.n || mz_protocol_parse(said) != MZ_PROTOCOL_UNKNOWN ||
            mz_str_ieq(said, MZ_STR("HTTP_PROXY")) ||
            AT(mz_err_set(err, "\"%.60s\" is not known", p->protocol), "port.protocol");
@@ -461,17 +564,15 @@ static bool imported(const char *text, struct mz_err *err)
         return mz_err_set(err, "\"%.100s\" is not namespace/host", text);
     if (mz_str_starts(ns, MZ_STR("~")))
         ns = ns.n > 1 ? mz_str_skip(ns, 1) : MZ_STR("*");
-    if (!mz_str_eq(ns, MZ_STR("*")) && !mz_str_eq(ns, MZ_STR(".")) && !is_dns_label(ns))
+    if (!mz_str_eq(ns, MZ_STR("*")) && !mz_str_eq(ns, MZ_STR(".")) && !mz_check_is_dns_label(ns))
         return mz_err_set(err, "\"%.100s\": no such namespace can be", text);
-    return mz_check_is_host(host) || mz_err_set(err, "\"%.100s\": that is no host", text);
+    return mz_check_is_whole_host(host) || mz_err_set(err, "\"%.100s\": that is no host", text);
 }
 
 /* "unix:///path" or "unix://@name"; its port is 0, and what comes there was never caught. */
 static bool egress_socket(const ist_IstioEgressListener *l, struct mz_err *err)
 {
-    const struct mz_str path = mz_str_skip(mz_str_c(l->bind), strlen("unix://"));
-    if (!mz_str_starts(path, MZ_STR("@")) &&
-        (!mz_str_starts(path, MZ_STR("/")) || mz_str_ends(path, MZ_STR("/"))))
+    if (!is_socket(mz_str_skip(mz_str_c(l->bind), strlen("unix://"))))
         return AT(mz_err_set(err, "\"%.100s\" is not an absolute path of a file", l->bind), "bind");
     if (!l->port || l->port->number)
         return AT(mz_err_set(err, "has to be 0 for a UNIX socket"), "port.number");
@@ -509,17 +610,20 @@ static bool egress(const ist_Sidecar *s, size_t i, struct ports *had, struct mz_
 static bool leaving(const ist_OutboundTrafficPolicy *p, struct mz_err *err)
 {
     const ist_Destination *by = p ? p->egress_proxy : NULL;
+    if (p && p->mode > ist_OutboundTrafficPolicy_Mode_ALLOW_ANY)
+        return AT(mz_err_set(err, "is REGISTRY_ONLY or ALLOW_ANY; others are the MeshConfig's"),
+                  "mode");
     if (!by)
         return true;
     if (p->mode != ist_OutboundTrafficPolicy_Mode_ALLOW_ANY)
         return AT(mz_err_set(err, "is for ALLOW_ANY only"), "egress_proxy");
-    if (!mz_check_is_host(mz_str_c(by->host)) || by->host[0] == '*')
+    if (!mz_check_is_fqdn(mz_str_c(by->host)))
         return AT(mz_err_set(err, "\"%.100s\" is no host", by->host), "egress_proxy.host");
     if (!by->port)
         return AT(mz_err_set(err, "is required"), "egress_proxy.port");
     if (!port(by->port->number, "egress_proxy.port.number", err))
         return false;
-    return !by->subset[0] || mz_check_is_label(by->subset) ||
+    return !by->subset[0] || mz_check_is_dns_label(mz_str_c(by->subset)) ||
            AT(mz_err_set(err, "\"%.100s\" is no name", by->subset), "egress_proxy.subset");
 }
 
@@ -539,6 +643,8 @@ bool mz_check_sidecar(const ist_Sidecar *s, struct mz_err *err)
     struct ports in = { 0 }, out = { 0 };
     if (!s->n_egress && !s->n_ingress && !s->outbound_traffic_policy && !s->inbound_connection_pool)
         return mz_err_set(err, "says nothing");
+    if (!selector(s->workload_selector, err))
+        return false;
     mz_map_init(&out.paths, MZ_MEM_CONFIG);
     const bool ok = listeners(s, &in, &out, err);
     mz_map_fini(&out.paths);

@@ -124,10 +124,6 @@ static void patch(struct mz_documents *d, const struct mz_object *f, const struc
 static void envoy_filter(struct mz_documents *d, const struct mz_object *f, struct mz_map *names)
 {
     const struct mz_node *patches = mz_node_at(f->tree, "spec.config_patches");
-    found(d, MZ_LEVEL_WARNING, 133, f, 0,
-          "Schema validation warning: EnvoyFilter exposes internal implementation details that may "
-          "change at any time. Prefer other APIs if possible, and exercise extreme caution, "
-          "especially around upgrades.");
     for (size_t i = 0; i < mz_node_count(patches); i++) {
         if (!mz_node_get(patches->list[i], "patch"))
             return;
@@ -145,6 +141,12 @@ static void wasm(struct mz_documents *d, const struct mz_object *o)
               "without this extension.");
 }
 
+static void warned(void *arg, const struct mz_object *of, uint32_t line, struct mz_str text)
+{
+    (void)line; /* they are about the object, as all that is said of its schema */
+    found(arg, MZ_LEVEL_WARNING, 133, of, 0, "Schema validation warning: %.*s", MZ_STR_ARG(text));
+}
+
 void find_in_policies(struct mz_documents *d)
 {
     struct mz_map names;
@@ -157,5 +159,6 @@ void find_in_policies(struct mz_documents *d)
     objects_foreach(it, d, "EnvoyFilter") envoy_filter(d, *it, &names);
     objects_foreach(it, d, "WasmPlugin") wasm(d, *it);
     objects_foreach(it, d, "TrafficExtension") wasm(d, *it);
+    objects_warn(d, warned, d);
     mz_map_fini(&names);
 }

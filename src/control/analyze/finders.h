@@ -110,4 +110,7 @@ void documents_keep(struct mz_documents *d, struct mz_doc *doc); /* takes @doc: 
 /* A rule of a VirtualService that no request reaches: what there is to say, also at validation. @number counts rules from 0. */
 typedef void route_unused(void *arg, const struct mz_object *vs, bool whole_rule, struct mz_str text);
 void routes_unused(const struct mz_object *vs, struct mz_arena *a, route_unused *tell, void *arg);
+/* What is taken, and hardly meant: what there is to warn of when @of is written (warnings.c). */
+typedef void object_warned(void *arg, const struct mz_object *of, uint32_t line, struct mz_str text);
+void objects_warn(struct mz_documents *d, object_warned *tell, void *arg);
 #endif

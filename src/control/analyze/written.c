@@ -47,6 +47,12 @@ static void unused(void *arg, const struct mz_object *vs, bool whole, struct mz_
     fault(d, true, vs, mz_arena_printf(d->arena, "virtualService %.*s", MZ_STR_ARG(what)));
 }
 
+static void warned(void *arg, const struct mz_object *of, uint32_t line, struct mz_str text)
+{
+    (void)line; /* of the object's first is told */
+    fault(arg, true, of, text);
+}
+
 void mz_documents_check_written(struct mz_documents *d)
 {
     documents_index(d, true);
@@ -58,9 +64,5 @@ void mz_documents_check_written(struct mz_documents *d)
             port(d, *it, ports->list[i]);
     }
     objects_foreach(it, d, "VirtualService") routes_unused(*it, d->arena, unused, d);
-    objects_foreach(it, d, "EnvoyFilter") fault(
-        d, true, *it,
-        MZ_STR("EnvoyFilter exposes internal implementation details that may change at any time. "
-               "Prefer other "
-               "APIs if possible, and exercise extreme caution, especially around upgrades."));
+    objects_warn(d, warned, d);
 }

@@ -194,7 +194,7 @@ static bool is_said(enum mz_kind k, const struct mz_node *tree, struct mz_err *e
 
 /* Packed, in the arena. */
 static bool read_body(const struct at *at, const struct mz_node *doc, enum mz_kind k,
-                      struct mz_str *out, struct mz_err *err)
+                      const k8s_ObjectMeta *meta, struct mz_str *out, struct mz_err *err)
 {
     static const struct mz_node nothing = { .kind = MZ_NODE_MAP };
     const struct mz_kind_info *info = mz_kind_info(k);
@@ -209,7 +209,8 @@ static bool read_body(const struct at *at, const struct mz_node *doc, enum mz_ki
     if (!mz_msg_from_tree(&ctx, tree, info->type, &m, err))
         return info->spec_only ? mz_err_at(err, "spec") : false;
     *out = mz_msg_pack_alloc(m, at->arena);
-    if (!is_small(*out, err) || !mz_check_object(k, m, err) || !is_said(k, tree, err))
+    if (!is_small(*out, err) || !mz_check_object(k, m, err) ||
+        !mz_check_exports_from(k, mz_str_c(meta->namespace_), m, err) || !is_said(k, tree, err))
         return info->spec_only ? mz_err_at(err, "spec") : false;
     if (info->told)
         tell_unknown(at, &ctx, "spec.");
@@ -238,7 +239,7 @@ static void read_object(struct at *at, const struct mz_node *doc)
         not_read(at, group, version, kind);
         return;
     }
-    if (read_meta(at, doc, k, &meta, &err) && read_body(at, doc, k, &body, &err))
+    if (read_meta(at, doc, k, &meta, &err) && read_body(at, doc, k, meta, &body, &err))
         at->r->doc(at->r->arg, mz_doc_create_packed(k, meta, body, at->r->file, at->line));
     else
         tell_err(at, &err);
