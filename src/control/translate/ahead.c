@@ -63,7 +63,7 @@ static void find_tables(struct mz_view *v, struct tr_ahead *a)
     for (size_t i = 0; i < v->scope->services_n; i++) {
         const struct mz_service *s = v->scope->services[i];
         for (size_t k = 0; k < s->ports_n; k++)
-            if (tr_speaks_http(s, s->ports[k].port) && ++count[s->ports[k].port] == LARGE_TABLE)
+            if (tr_port_speaks_http(&s->ports[k]) && ++count[s->ports[k].port] == LARGE_TABLE)
                 *mz_vec_push(&all, MZ_MEM_XDS) = (struct wanted){ s->ports[k].port, 0 };
     }
     mz_vec_foreach (w, &all)

@@ -1,6 +1,7 @@
 #include "control/translate/build.h"
 
 #include "proto/pack.h"
+#include "proto/wire.h"
 
 #include <stdlib.h>
 
@@ -211,6 +212,64 @@ pb_Struct *tr_metadata(struct mz_arena *a, pb_Metadata **m, const char *filter)
     e->value = TR_NEW(a, Struct);
     TR_ADD(a, *m, filter_metadata) = e;
     return e->value;
+}
+
+/* ---- a Struct, packed from its end to its begin: every cluster has one, of a dozen messages ---- */
+
+static char *front(char *at, const void *bytes, size_t n)
+{
+    return n ? memcpy(at - n, bytes, n) : at;
+}
+
+/* What stands between @at and @end becomes a field. */
+static char *enclose(char *at, const char *end, unsigned field)
+{
+    char head[1 + MZ_WIRE_VARINT_MAX] = { (char)(field << 3 | 2) };
+    return front(at, head, 1 + mz_wire_varint((uint64_t)(end - at), head + 1));
+}
+
+static char *front_text(char *at, unsigned field, struct mz_str s)
+{
+    return enclose(front(at, s.p, s.n), at, field);
+}
+
+enum {
+    KEY = 1,
+    VALUE = 2 /* of an entry of a map */,
+    STRING = 3,
+    STRUCT = 5,
+    LIST = 6 /* of Value */
+};
+
+/* An entry whose Value stands between @at and @end. */
+static char *front_entry(char *at, const char *end, struct mz_str key)
+{
+    return enclose(front_text(enclose(at, end, VALUE), KEY, key), end, 1);
+}
+
+static char *front_named(char *at, struct mz_str key, struct mz_str text)
+{
+    return front_entry(front_text(at, STRING, text), at, key);
+}
+
+pb_Metadata *tr_service_metadata(struct mz_arena *a, struct mz_str host, struct mz_str name,
+                                 struct mz_str ns)
+{
+    enum {
+        AROUND = 160 /* heads and names, and more */
+    };
+    const size_t room = AROUND + host.n + name.n + ns.n;
+    char *const end = (char *)mz_arena_alloc(a, room) + room;
+    struct mz_packed *m = mz_arena_alloc0(a, sizeof(*m));
+    char *at = front_named(end, MZ_STR("namespace"), ns);
+    at = front_named(at, MZ_STR("name"), name);
+    at = front_named(at, MZ_STR("host"), host);
+    at = enclose(enclose(at, end, STRUCT), end, 1); /* the one of a list */
+    at = front_entry(enclose(at, end, LIST), end, MZ_STR("services"));
+    at = front_entry(at, end, MZ_STR("istio"));
+    m->base.descriptor = &mz_packed__descriptor;
+    m->bytes = (struct mz_str){ at, (size_t)(end - at) };
+    return (pb_Metadata *)(void *)m;
 }
 
 void tr_name_document(struct mz_arena *a, pb_Metadata **m, const char *kind, struct mz_str ns,

@@ -49,6 +49,8 @@ void tr_struct_text(struct mz_arena *a, pb_Struct *s, const char *key, struct mz
 void tr_struct_bool(struct mz_arena *a, pb_Struct *s, const char *key, bool v);
 pb_ListValue *tr_struct_list(struct mz_arena *a, pb_Struct *s, const char *key);
 pb_Struct *tr_list_add_struct(struct mz_arena *a, pb_ListValue *l);
+/* Metadata with the one service behind a cluster ("istio", "services"), that is only packed; as what the functions above would make. */
+pb_Metadata *tr_service_metadata(struct mz_arena *a, struct mz_str host, struct mz_str name, struct mz_str ns);
 /* Which document something was made of, for people: kind "virtual-service". */
 void tr_name_document(struct mz_arena *a, pb_Metadata **m, const char *kind, struct mz_str ns, struct mz_str name);
 pb_Struct *tr_metadata(struct mz_arena *a, pb_Metadata **m, const char *filter); /* filter_metadata of @filter, made where there is none */

@@ -255,10 +255,13 @@ static struct mz_out *build_outbound(struct mz_view *v, const struct mz_service 
     protocol(&c, p->protocol);
     tr_cluster_pool(&c);
     tr_cluster_outlier(&c);
-    if (!dynamic) {
+    const bool nothing_else = !r && !sni && !s->external && !c.policy.tls; /* of metadata */
+    if (!dynamic)
         tr_cluster_balancer(&c);
+    if (nothing_else && !v->t->features.no_service_names && !dynamic)
+        c.m->metadata = tr_service_metadata(c.a, s->host, s->name, s->ns);
+    else if (!dynamic)
         name_service(&c, s);
-    }
     if (r)
         name_rule(&c, r);
     if (c.m->type == pb_Cluster_DiscoveryType_EDS)

@@ -44,6 +44,10 @@ struct mz_out *tr_table_made(struct mz_view *v, struct route_plan *p); /* all at
 struct mz_out *tr_every_port(struct mz_view *v, struct mz_str name, const struct tr_egress *e);
 struct mz_out *tr_host_made(struct making *k, struct mz_str host); /* one virtual host; borrowed; NULL: it has none here */
 bool tr_speaks_http(const struct mz_service *s, uint16_t port);
+static inline bool tr_port_speaks_http(const struct mz_port *p)
+{
+    return p->protocol == MZ_PROTOCOL_UNKNOWN || mz_protocol_is_http(p->protocol);
+}
 static inline bool tr_is_wild(struct mz_str host)
 {
     return host.n && host.p[0] == '*';

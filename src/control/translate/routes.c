@@ -208,8 +208,7 @@ pb_VirtualHost *tr_everything_else(struct mz_view *v, struct mz_arena *a)
 bool tr_speaks_http(const struct mz_service *s, uint16_t port)
 {
     const struct mz_port *p = mz_service_port(s, port);
-    return p && s->resolution != MZ_RESOLVE_ALIAS &&
-           (p->protocol == MZ_PROTOCOL_UNKNOWN || mz_protocol_is_http(p->protocol));
+    return p && s->resolution != MZ_RESOLVE_ALIAS && tr_port_speaks_http(p);
 }
 
 static int compare_hosts(const void *a, const void *b)
@@ -243,10 +242,12 @@ void tr_plan_make(struct mz_view *v, struct route_plan *p)
     mz_map_init(&p->by_host, MZ_MEM_XDS);
     for (size_t i = 0; e && i < e->services_n; i++) {
         const struct mz_service *s = e->services[i];
-        if (!mz_service_port(s, p->port) || (p->host.n && !mz_str_eq(s->host, p->host)))
+        const struct mz_port *port = mz_service_port(s, p->port);
+        if (!port || (p->host.n && !mz_str_eq(s->host, p->host)))
             continue;
-        (void)mz_map_put(&p->by_host, s->host, (void *)(uintptr_t)s);
-        if (tr_speaks_http(s, p->port))
+        if (e->virtuals_n) /* nobody else asks */
+            (void)mz_map_put(&p->by_host, s->host, (void *)(uintptr_t)s);
+        if (s->resolution != MZ_RESOLVE_ALIAS && tr_port_speaks_http(port))
             *mz_vec_push(&p->services, MZ_MEM_XDS) = s;
     }
     for (size_t i = 0; e && i < e->virtuals_n; i++)
