@@ -7,6 +7,7 @@
 #include "control/model/attached.h"
 #include "control/model/envoy_patch.h"
 #include "control/translate/extensions.h"
+#include "control/translate/gateway.h"
 #include "control/translate/tell.h"
 
 enum {
@@ -483,10 +484,8 @@ static struct mz_out *patched_once(struct mz_view *v, enum mz_xds_type t, const 
     mz_key_u64(&k, share);
     mz_key_u64(&k, v->proxy->type);
     mz_key_u64(&k, v->proxy->stock);
-    for (size_t i = 0; v->proxy->type != MZ_PROXY_SIDECAR && i < v->targets.n; i++) {
-        mz_key_u64(&k, v->targets.v[i].number);
-        mz_key_u64(&k, v->targets.v[i].port->port);
-    }
+    if (v->proxy->type != MZ_PROXY_SIDECAR)
+        mz_key_u64(&k, tr_servers_of(v)->hash); /* their ports are what tables are found by */
     struct mz_out *own = mz_cache_get(v->t->cache, &k);
     if (!own) {
         const size_t allowed = share + o->size / 2;

@@ -1,4 +1,5 @@
 /* EnvoyFilters: route tables, their virtual hosts and routes. */
+#include "control/translate/gateway.h"
 #include "control/translate/patch.h"
 
 static const ist_EnvoyFilter_RouteConfigurationMatch *match_of(const struct tr_patch *p)
@@ -19,6 +20,17 @@ static uint64_t port_of_name(struct mz_str name)
     return mz_str_u64(name, &port) ? port : 0;
 }
 
+/* "http.8080", "https.443....": 0 is none. */
+static uint64_t port_of_route(struct mz_str name)
+{
+    struct mz_str kind, port;
+    uint64_t n = 0;
+    return mz_str_split(&name, '.', &kind) && mz_str_split(&name, '.', &port) &&
+                   mz_str_u64(port, &n)
+               ? n
+               : 0;
+}
+
 struct gateway_name { /* "http.8080", "https.443.name.gateway.namespace" */
     uint64_t port;
     struct mz_str port_name, gateway;
@@ -28,8 +40,8 @@ static struct gateway_name gateway_name(const struct patcher *x, struct mz_str n
 {
     struct gateway_name g = { 0 };
     struct mz_str kind, port, gateway, ns;
-    if (!mz_str_split(&name, '.', &kind) || !mz_str_split(&name, '.', &port) ||
-        !mz_str_u64(port, &g.port))
+    g.port = port_of_route(name);
+    if (!g.port || !mz_str_split(&name, '.', &kind) || !mz_str_split(&name, '.', &port))
         return (struct gateway_name){ 0 };
     if (mz_str_eq(kind, MZ_STR("http")) || !mz_str_split(&name, '.', &g.port_name) ||
         !mz_str_split(&name, '.', &gateway) || !mz_str_split(&name, '.', &ns))
@@ -38,19 +50,20 @@ static struct gateway_name gateway_name(const struct patcher *x, struct mz_str n
     return g;
 }
 
-/* The port of the service before the gateway, where there is one; else the port itself. */
+/* A port of the servers whose table it is, as their Gateways say it; where there is none, the table's own. */
 static bool is_port(const struct patcher *x, uint64_t own, uint32_t wanted)
 {
-    bool mapped = false;
-    for (size_t i = 0; i < x->v->targets.n; i++) {
-        const struct mz_target *t = &x->v->targets.v[i];
-        if (t->number != own)
+    const struct tr_servers *all = tr_servers_of(x->v);
+    bool known = false;
+    for (size_t i = 0; i < all->n_by_route; i++) {
+        const struct tr_server *s = all->by_route[i];
+        if (port_of_route(s->route) != own)
             continue;
-        if (t->port->port == wanted)
+        if (s->s->port->number == wanted)
             return true;
-        mapped = true;
+        known = true;
     }
-    return !mapped && own == wanted;
+    return !known && own == wanted;
 }
 
 static bool table_fits(const struct patcher *x, const pb_RouteConfiguration *r,

@@ -116,6 +116,21 @@ static const char *ask(const char *mesh, const char *documents, const char *node
     "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v, "          \
     "namespace: demo}\n"                                                                           \
     "spec: {hosts: ['*'], gateways: [g], http: [{route: [{destination: {host: web}}]}]}\n"
+#define SERVED_AT(port)                                                                            \
+    "---\napiVersion: v1\nkind: Service\nmetadata: {name: gate, namespace: demo}\nspec: "          \
+    "{clusterIP: "                                                                                 \
+    "10.9.0.9, selector: {app: gate}, ports: [{name: http, port: 80, targetPort: 8080}]}\n"        \
+    "---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g, namespace: "      \
+    "demo}\nspec: {selector: {app: gate}, servers: [{hosts: ['*'], port: {number: " port           \
+    ", name: http, protocol: HTTP}}]}\n"                                                           \
+    "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v, "          \
+    "namespace: demo}\n"                                                                           \
+    "spec: {hosts: ['*'], gateways: [g], http: [{route: [{destination: {host: web}}]}]}\n"
+#define PATCHED_AT(port)                                                                           \
+    "---\napiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: {name: e, "       \
+    "namespace: demo}\nspec: {configPatches: [{applyTo: ROUTE_CONFIGURATION, match: {context: "    \
+    "GATEWAY, routeConfiguration: {portNumber: " port                                              \
+    "}}, patch: {operation: MERGE, value: {request_headers_to_remove: [x-patched]}}}]}\n"
 #define SIMPLE_AT(name, hosts)                                                                     \
     "{hosts: [" hosts "], port: {number: 443, name: " name                                         \
     ", protocol: HTTPS}, tls: {mode: SIMPLE, credentialName: c}}"
@@ -569,6 +584,14 @@ static const struct {
       "\"path_with_escaped_slashes_action\":\"UNESCAPE_AND_REDIRECT\"", NULL },
     { EDGE(""), WEB SERVER("tls: {mode: SIMPLE, credentialName: c}"), GATEWAY, L, "0.0.0.0_443",
       "\"merge_slashes\":true", NULL },
+    /* EnvoyFilters find a gateway's tables by the ports that its servers say, whatever services say */
+    { "", WEB SERVED_AT("80") PATCHED_AT("80"), GATEWAY, R, "http.8080", "\"x-patched\"", NULL },
+    { "", WEB SERVED_AT("80") PATCHED_AT("8080"), GATEWAY, R, "http.8080", "\"*:80\"",
+      "\"x-patched\"" },
+    { "", WEB SERVED_AT("8080") PATCHED_AT("8080"), GATEWAY, R, "http.8080", "\"x-patched\"",
+      NULL },
+    { "", WEB SERVED_AT("8080") PATCHED_AT("80"), GATEWAY, R, "http.8080", "\"*:8080\"",
+      "\"x-patched\"" },
     /* a proxy that clients know of */
     { "proxyHttpPort: 15002", WEB, NODE, L, "127.0.0.1_15002",
       "\"http_protocol_options\":{\"allow_absolute_url\":true}", "application_protocols" },
