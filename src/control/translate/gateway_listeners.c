@@ -26,7 +26,13 @@ static pb_FilterChain *add_chain(struct listening *l)
     return c;
 }
 
-/* "*" among them is every name: then nothing is to be told apart. */
+static int compare_texts(const void *a, const void *b)
+{
+    const struct mz_str *x = a, *y = b;
+    return mz_str_cmp(*x, *y);
+}
+
+/* "*" among them is every name: then nothing is to be told apart. Proxies refuse a name that stands there twice. */
 static void match_names(struct listening *l, pb_FilterChain *c, const struct mz_str *v, size_t n)
 {
     bool all = false;
@@ -35,9 +41,13 @@ static void match_names(struct listening *l, pb_FilterChain *c, const struct mz_
         all |= mz_str_eq(v[i], MZ_STR("*"));
     if (all || !n)
         return;
+    struct mz_str *sorted = mz_arena_alloc(l->a, n * sizeof(*sorted));
+    memcpy(sorted, v, n * sizeof(*sorted));
+    mz_sort(sorted, n, sizeof(*sorted), compare_texts);
     c->filter_chain_match = TR_NEW(l->a, FilterChainMatch);
     for (size_t i = 0; i < n; i++)
-        TR_ADD(l->a, c->filter_chain_match, server_names) = tr_text(l->a, v[i]);
+        if (!i || !mz_str_eq(sorted[i], sorted[i - 1]))
+            TR_ADD(l->a, c->filter_chain_match, server_names) = tr_text(l->a, sorted[i]);
 }
 
 static void match_server(struct listening *l, pb_FilterChain *c, const struct tr_server *s)

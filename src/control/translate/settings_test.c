@@ -584,6 +584,12 @@ static const struct {
       "\"path_with_escaped_slashes_action\":\"UNESCAPE_AND_REDIRECT\"", NULL },
     { EDGE(""), WEB SERVER("tls: {mode: SIMPLE, credentialName: c}"), GATEWAY, L, "0.0.0.0_443",
       "\"merge_slashes\":true", NULL },
+    /* one host for several namespaces is one name */
+    { "",
+      WEB "---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g, namespace: "
+          "demo}\nspec: {selector: {app: gate}, servers: [" SIMPLE_AT(
+              "a", "demo/b.example.com, x/b.example.com, x/a.example.com") "]}\n",
+      GATEWAY, L, "0.0.0.0_443", "\"server_names\":[\"a.example.com\",\"b.example.com\"]", NULL },
     /* EnvoyFilters find a gateway's tables by the ports that its servers say, whatever services say */
     { "", WEB SERVED_AT("80") PATCHED_AT("80"), GATEWAY, R, "http.8080", "\"x-patched\"", NULL },
     { "", WEB SERVED_AT("80") PATCHED_AT("8080"), GATEWAY, R, "http.8080", "\"*:80\"",
