@@ -16,11 +16,23 @@ static bool add(struct arg_list *l, const char *value, char why[256])
     return true;
 }
 
+static bool is_bool(struct mz_str v, bool *out)
+{
+    *out = mz_str_ieq(v, MZ_STR("true")) || mz_str_eq(v, MZ_STR("1"));
+    return *out || mz_str_ieq(v, MZ_STR("false")) || mz_str_eq(v, MZ_STR("0"));
+}
+
+static bool is_switch(const struct arg_flag *f)
+{
+    return f->kind == ARG_SWITCH || f->kind == ARG_MAYBE;
+}
+
 static bool store(const struct arg_flag *f, const char *value, void *options, char why[256])
 {
     void *at = (char *)options + f->at;
     const struct mz_str v = mz_str_c(value);
     uint64_t number;
+    bool yes;
     switch (f->kind) {
     case ARG_TEXT:
         *(const char **)at = value;
@@ -34,9 +46,13 @@ static bool store(const struct arg_flag *f, const char *value, void *options, ch
         }
         break;
     default:
-        *(bool *)at = mz_str_ieq(v, MZ_STR("true")) || mz_str_eq(v, MZ_STR("1"));
-        if (*(bool *)at || mz_str_ieq(v, MZ_STR("false")) || mz_str_eq(v, MZ_STR("0")))
-            return true;
+        if (!is_bool(v, &yes))
+            break;
+        if (f->kind == ARG_MAYBE)
+            *(enum arg_maybe *)at = yes ? ARG_YES : ARG_NO;
+        else
+            *(bool *)at = yes;
+        return true;
     }
     (void)snprintf(why, 256, "invalid argument \"%.80s\" for \"--%s\" flag", value, f->name);
     return false;
@@ -64,7 +80,7 @@ struct line {
 /* @value NULL: none came with the flag. */
 static bool take(struct line *l, const struct arg_flag *f, const char *value)
 {
-    if (!value && f->kind == ARG_SWITCH)
+    if (!value && is_switch(f))
         value = "true";
     if (!value && l->at + 1 < l->argc)
         value = l->argv[++l->at];
@@ -107,7 +123,7 @@ static bool short_flags(struct line *l, const char *arg)
         }
         if (arg[1] == '=')
             return take(l, f, arg + 2);
-        if (f->kind != ARG_SWITCH)
+        if (!is_switch(f))
             return take(l, f, arg[1] ? arg + 1 : NULL);
         if (!take(l, f, NULL))
             return false;

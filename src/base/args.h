@@ -13,8 +13,10 @@ enum arg_kind {
     ARG_TEXT,   /* const char * */
     ARG_NUMBER, /* uint32_t */
     ARG_SWITCH, /* bool */
+    ARG_MAYBE,  /* enum arg_maybe: a switch that may be left alone */
     ARG_LIST,   /* struct arg_list; may be repeated */
 };
+enum arg_maybe { ARG_UNSAID, ARG_YES, ARG_NO };
 #define ARG_LIST_MAX 64
 struct arg_list {
     const char *v[ARG_LIST_MAX];

@@ -8,9 +8,10 @@
 #include "cli/print.h"
 
 struct analyze_options {
-    const char *output, *ns, *fail_at, *show_at, *color, *mesh;
+    const char *output, *ns, *fail_at, *show_at, *mesh;
     struct arg_list suppress;
-    bool all, list, use_kube, ignore_unknown;
+    enum arg_maybe color;
+    bool all, list, use_kube, ignore_unknown, recursive, verbose;
 };
 #define AT(member) offsetof(struct analyze_options, member)
 static const struct arg_flag analyze_flags[] = {
@@ -29,8 +30,10 @@ static const struct arg_flag analyze_flags[] = {
     { "use-kube", 'k', ARG_SWITCH, AT(use_kube), "Not possible: only files are read (false)" },
     { "ignore-unknown", 0, ARG_SWITCH, AT(ignore_unknown),
       "Documents that cannot be read are not an error" },
-    { "color", 0, ARG_TEXT, AT(color),
+    { "color", 0, ARG_MAYBE, AT(color),
       "Whether to use colours: true, false; otherwise on terminals only" },
+    { "recursive", 'R', ARG_SWITCH, AT(recursive), "Was once: directories are always read whole" },
+    { "verbose", 'v', ARG_SWITCH, AT(verbose), "Tell what was analyzed" },
 };
 #undef AT
 
@@ -69,14 +72,17 @@ static bool is_like(struct mz_str pattern, struct mz_str text)
 
 static bool is_suppressed(const struct analyze_options *o, const struct mz_finding *f)
 {
-    char code[16], name[600];
+    char code[16], name[600], origin[600];
+    const struct mz_object *of = f->of;
     (void)snprintf(code, sizeof(code), "IST%04u", f->code);
-    (void)snprintf(name, sizeof(name), "%.*s %.*s%s%.*s", MZ_STR_ARG(f->of->kind),
-                   MZ_STR_ARG(f->of->name), f->of->ns.n ? "." : "", MZ_STR_ARG(f->of->ns));
+    (void)snprintf(name, sizeof(name), "%.*s %.*s%s%.*s", MZ_STR_ARG(of->kind),
+                   MZ_STR_ARG(of->name), of->ns.n ? "." : "", MZ_STR_ARG(of->ns));
+    (void)snprintf(origin, sizeof(origin), "%.*s %.*s%s%.*s", MZ_STR_ARG(of->kind),
+                   MZ_STR_ARG(of->ns), of->ns.n ? "/" : "", MZ_STR_ARG(of->name));
     for (size_t i = 0; i < o->suppress.n; i++) {
         struct mz_str rest = mz_str_c(o->suppress.v[i]), part;
         if (mz_str_split(&rest, '=', &part) && mz_str_eq(part, mz_str_c(code)) &&
-            is_like(rest, mz_str_c(name)))
+            (is_like(rest, mz_str_c(name)) || is_like(rest, mz_str_c(origin))))
             return true;
     }
     return false;
@@ -94,7 +100,7 @@ static bool use_color(const struct analyze_options *o)
 {
     const char *term = getenv("TERM"); /* NOLINT(concurrency-mt-unsafe): one thread */
     if (o->color)
-        return mz_str_ieq(mz_str_c(o->color), MZ_STR("true"));
+        return o->color == ARG_YES;
     return isatty(STDOUT_FILENO) && term && strcmp(term, "dumb") != 0;
 }
 
@@ -156,8 +162,16 @@ static void print_document(const struct mz_documents *d, const bool *shown, enum
     show_print(list, form, false, stdout);
 }
 
-static void nothing_found(const struct inputs *in)
+static void nothing_found(const struct analyze_options *o, const struct inputs *in, size_t broken)
 {
+    if (broken) {
+        fprintf(stderr,
+                "No validation issues found when analyzing %s%s (but %zu %s could not be "
+                "parsed).\n",
+                o->all ? "all namespaces" : "namespace: ", o->all ? "" : o->ns, broken,
+                broken == 1 ? "document" : "documents");
+        return;
+    }
     if (in->files.n == 1) {
         fprintf(stderr, "\u2714 No validation issues found when analyzing %s.\n", in->files.v[0].p);
         return;
@@ -185,7 +199,7 @@ static int tell(const struct analyze_options *o, struct mz_documents *d, const s
                 enum mz_level show_at, enum mz_level fail_at)
 {
     bool *shown = mz_arena_alloc0(d->arena, d->findings.n + 1);
-    const bool log = strcmp(o->output, "log") == 0, color = use_color(o);
+    const bool log = mz_str_ieq(mz_str_c(o->output), MZ_STR("log")), color = use_color(o);
     const size_t broken = unreadable(d);
     size_t n = 0, failing = 0;
     for (size_t i = 0; i < d->findings.n; i++) {
@@ -197,13 +211,17 @@ static int tell(const struct analyze_options *o, struct mz_documents *d, const s
         if (shown[i] && log)
             print_line(f, color);
     }
-    if (!log) {
-        print_document(d, shown, o->output[0] == 'y' ? SHOW_YAML : SHOW_JSON);
-        return EXIT_OK; /* whoever reads the document judges by it */
-    }
+    if (!log)
+        print_document(d, shown,
+                       mz_str_ieq(mz_str_c(o->output), MZ_STR("yaml")) ? SHOW_YAML : SHOW_JSON);
     (void)fflush(stdout);
-    if (!n && !broken)
-        nothing_found(in);
+    if (o->verbose)
+        fprintf(stderr, "Analyzed resources in %s%s\n\n",
+                o->all ? "all namespaces" : "namespace: ", o->all ? "" : o->ns);
+    if (!n)
+        nothing_found(o, in, broken);
+    if (!log)
+        return EXIT_OK; /* whoever reads the document judges by it */
     if (failing) {
         fprintf(stderr,
                 "Error: Analyzers found issues when analyzing %s%s.\nSee "
@@ -219,13 +237,45 @@ static int tell(const struct analyze_options *o, struct mz_documents *d, const s
     return EXIT_OK;
 }
 
+static bool is_code(struct mz_str text)
+{
+    uint64_t n;
+    bool known = false;
+    if (text.n != 7 || !mz_str_starts(text, MZ_STR("IST")) || !mz_str_u64(mz_str_skip(text, 3), &n))
+        return false;
+    for (size_t i = 0; mz_finding_codes[i]; i++)
+        known |= mz_finding_codes[i] == n;
+    return known;
+}
+
+/* "IST0102=Namespace demo" */
+static int check_suppressions(const struct analyze_options *o)
+{
+    for (size_t i = 0; i < o->suppress.n; i++) {
+        const char *s = o->suppress.v[i], *equals = strchr(s, '=');
+        if (!equals || strchr(equals + 1, '=')) {
+            fprintf(stderr,
+                    "Error: %s is not a valid suppression value. See mizzenctl analyze --help\n",
+                    s);
+            return EXIT_ERROR;
+        }
+        const struct mz_str code = { s, (size_t)(equals - s) };
+        if (!is_code(code))
+            fprintf(stderr,
+                    "Warning: Supplied message code '%.*s' is an unknown message code and will not "
+                    "have any effect.\n",
+                    MZ_STR_ARG(code));
+    }
+    return -1;
+}
+
 static int check_options(const struct command *c, const struct analyze_options *o,
                          enum mz_level *show_at, enum mz_level *fail_at)
 {
     static const char *const forms[] = { "log", "json", "yaml" };
     bool known = false;
     for (size_t i = 0; i < MZ_COUNT(forms); i++)
-        known |= strcmp(forms[i], o->output) == 0;
+        known |= mz_str_ieq(mz_str_c(forms[i]), mz_str_c(o->output));
     if (!known) {
         fprintf(stderr, "Error: %s not a valid option for format. See mizzenctl analyze --help\n",
                 o->output);
@@ -237,10 +287,7 @@ static int check_options(const struct command *c, const struct analyze_options *
     }
     if (o->use_kube)
         return command_usage_error(c, "no cluster is asked: name files or directories");
-    for (size_t i = 0; i < o->suppress.n; i++)
-        if (!strchr(o->suppress.v[i], '='))
-            return command_usage_error(c, "a suppression is <code>=<resource>");
-    return -1;
+    return check_suppressions(o);
 }
 
 static int run_analyze(const struct command *c, int argc, char **argv)
@@ -260,6 +307,10 @@ static int run_analyze(const struct command *c, int argc, char **argv)
         printf("IST%04u\n", mz_finding_codes[i]);
     if (o.list)
         return EXIT_OK;
+    if (o.recursive) {
+        printf("The recursive flag has been removed: directories are always read whole.\n");
+        return EXIT_OK;
+    }
     if (!r.others.n)
         return command_usage_error(c, "no cluster is asked: name files or directories");
     struct inputs in;

@@ -25,6 +25,10 @@ static void test_names(void **state)
     check("{\"a_b\": 1, \"filter_metadata\": {\"x_y\": {\"c_d\": true}}}", true, false,
           "{\n    \"aB\": 1,\n    \"filterMetadata\": {\n        \"x_y\": {\n            \"c_d\": "
           "true\n        }\n    }\n}");
+    check("{\"metadata\": {\"metadata_key\": {\"key\": \"x_y\"}}}", true, false,
+          "{\n    \"metadata\": {\n        \"metadataKey\": {\n            \"key\": \"x_y\"\n      "
+          "  }\n    "
+          "}\n}");
     check("{\"typed_per_filter_config\": {\"e_f\": {\"g_h\": []}}, \"metadata\": {\"Z_Z\": null, "
           "\"A_A\": {}}}",
           true, false,

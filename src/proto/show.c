@@ -41,7 +41,8 @@ static enum keys keys_of(const struct mz_node *parent, struct mz_str name, const
         if (mz_str_eq(name, special[i].name))
             return special[i].keys;
     if (mz_str_eq(name, MZ_STR("metadata"))) /* of a node it is a Struct, of others a message */
-        return mz_node_get(n, "filter_metadata") || mz_node_get(n, "typed_filter_metadata")
+        return mz_node_get(n, "filter_metadata") || mz_node_get(n, "typed_filter_metadata") ||
+                       mz_node_get(n, "metadata_key") /* of a tag of spans */
                    ? KEYS_FIELDS
                    : KEYS_FREE;
     if (mz_str_eq(name, MZ_STR("value")) && mz_node_get(parent, "type_url"))

@@ -115,7 +115,7 @@ void mz_documents_add(struct mz_documents *d, struct mz_str file, struct mz_str 
     struct adding a = { d, mz_arena_dup(d->arena, file), mz_arena_dup(d->arena, ns) };
     const struct mz_doc_reader r = { a.file, add_doc, add_problem, &a };
     struct mz_err err;
-    mz_doc_read_text(&r, text, form);
+    mz_doc_read_text_in(&r, a.ns, text, form);
     if (form == MZ_TEXT_YAML) {
         mz_doc_parts(text, add_part, &a);
         return;

@@ -196,7 +196,7 @@ static void add_proxy(struct injection *i, json_t *containers, json_t *init, jso
         (void)json_array_insert(init, 0, proxy);
     } else if (own) {
         ;
-    } else if (config_is(i, "holdApplicationUntilProxyStarts")) {
+    } else if (applications_wait(i)) {
         (void)json_array_insert(containers, 0, proxy);
     } else {
         (void)json_array_append(containers, proxy);
@@ -555,7 +555,7 @@ static bool finish_proxy(struct injection *i, json_t *notes)
         (void)json_object_del(proxy, "env");
     order_init(i, named(json_object_get(i->spec, "initContainers"), INJECT_PROXY) != NULL);
     if (proxy && list == json_object_get(i->spec, "containers"))
-        move(list, INJECT_PROXY, config_is(i, "holdApplicationUntilProxyStarts"));
+        move(list, INJECT_PROXY, applications_wait(i));
     return true;
 }
 

@@ -19,6 +19,7 @@ const char *annotation(const struct injection *i, const char *name, const char *
 const char *config_text(const struct injection *i, const char *name, const char *otherwise);
 unsigned status_port(const struct injection *i); /* of the agent; annotations may say another */
 bool config_is(const struct injection *i, const char *name);
+bool applications_wait(const struct injection *i); /* until the proxy is there: by the ProxyConfig or the injector's values */
 json_t *proxy_config_read(const char *text, struct mz_err *err); /* known fields in their order; NULL and @err */
 
 /* A new reference: @high over @low, known fields in their order; maps of metadata are joined. Either may be NULL; both: NULL. */

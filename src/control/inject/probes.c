@@ -90,7 +90,9 @@ static void rewrite_all(json_t *container, unsigned status_port, json_t *map)
 char *probes_rewrite(const struct injection *i)
 {
     static const char *const lists[] = { "initContainers", "containers" }; /* some go on running */
-    const char *off = annotation(i, "sidecar.istio.io/rewriteAppHTTPProbers", "true");
+    const json_t *all = templates_value(i, "sidecarInjectorWebhook.rewriteAppHTTPProbe");
+    const char *off = annotation(i, "sidecar.istio.io/rewriteAppHTTPProbers",
+                                 json_is_false(all) ? "false" : "true");
     const char *port = annotation(i, "status.sidecar.istio.io/port", "");
     uint64_t status = status_port(i);
     size_t at;

@@ -145,6 +145,12 @@ const char *config_text(const struct injection *i, const char *name, const char 
     return s ? s : otherwise;
 }
 
+bool applications_wait(const struct injection *i)
+{
+    return config_is(i, "holdApplicationUntilProxyStarts") ||
+           json_is_true(templates_value(i, "global.proxy.holdApplicationUntilProxyStarts"));
+}
+
 bool config_is(const struct injection *i, const char *name)
 {
     return json_is_true(json_object_get(i->config, name));

@@ -408,7 +408,7 @@ static void lifecycle(const struct injection *i, json_t *c)
                                   json_pack("{s:{s:{s:[s, s, s, s, s]}}}", "preStop", "exec",
                                             "command", "pilot-agent", "request", port, "POST",
                                             "drain"));
-    } else if (config_is(i, "holdApplicationUntilProxyStarts") && !i->gateway) {
+    } else if (applications_wait(i) && !i->gateway) {
         (void)json_object_set_new(
             c, "lifecycle",
             json_pack("{s:{s:{s:[s, s]}}}", "postStart", "exec", "command", "pilot-agent", "wait"));

@@ -102,6 +102,8 @@ struct mz_doc_reader { /* what a text is read into */
  * read are told as warnings. Namespaced objects without a namespace are in "default".
  */
 void mz_doc_read_text(const struct mz_doc_reader *r, struct mz_str text, enum mz_text_form form);
+/* As that, for objects that name no namespace those of @ns instead of "default". */
+void mz_doc_read_text_in(const struct mz_doc_reader *r, struct mz_str ns, struct mz_str text, enum mz_text_form form);
 /* The documents of a YAML text, which `---` divides; @line0: lines in front of each. */
 typedef void mz_doc_part(void *arg, struct mz_str part, uint32_t line0);
 void mz_doc_parts(struct mz_str text, mz_doc_part *each, void *arg);

@@ -15,6 +15,7 @@ struct at { /* one document of a text */
     struct mz_arena *arena;
     uint32_t line;
     struct mz_str key; /* once it is known */
+    struct mz_str ns;  /* of objects that name none */
 };
 
 static void tell(const struct at *at, enum mz_level level, uint32_t line, const char *text)
@@ -116,7 +117,7 @@ static bool read_meta(struct at *at, const struct mz_node *doc, enum mz_kind k,
     if (info->cluster_scoped)
         meta->namespace_ = (char *)(uintptr_t) "";
     else if (!meta->namespace_[0])
-        meta->namespace_ = (char *)(uintptr_t) "default";
+        meta->namespace_ = (char *)(uintptr_t)mz_arena_dup(at->arena, at->ns).p;
     else if (!name_ok(mz_str_c(meta->namespace_)))
         return mz_err_set(err, "metadata.namespace: \"%.200s\" is not a name", meta->namespace_);
     at->key = mz_doc_key(k, mz_str_c(meta->namespace_), mz_str_c(meta->name), at->arena);
@@ -258,17 +259,17 @@ static void read_tree(struct at *at, const struct mz_node *doc)
     }
     for (uint32_t i = 0; i < items->value->n; i++) {
         const struct mz_node *one = items->value->list[i];
-        struct at each = { at->r, at->arena, one->line ? one->line : at->line, MZ_STR("") };
+        struct at each = { at->r, at->arena, one->line ? one->line : at->line, MZ_STR(""), at->ns };
         read_object(&each, one);
     }
 }
 
-void mz_doc_read_part(const struct mz_doc_reader *r, struct mz_str text, enum mz_text_form form,
-                      uint32_t line0)
+static void read_part(const struct mz_doc_reader *r, struct mz_str ns, struct mz_str text,
+                      enum mz_text_form form, uint32_t line0)
 {
     enum { FEW = 16384 }; /* bytes: what blocks of the thread's free list are for */
     const enum mz_mem mem = text.n <= FEW ? MZ_MEM_STREAM : MZ_MEM_CONFIG;
-    struct at at = { r, mz_arena_create(mem), line0 + 1, MZ_STR("") };
+    struct at at = { r, mz_arena_create(mem), line0 + 1, MZ_STR(""), ns };
     struct mz_err err = { .path = "", .msg = "" };
     const struct mz_node *doc = form == MZ_TEXT_JSON
                                     ? mz_tree_read(at.arena, text, form, &err)
@@ -278,6 +279,12 @@ void mz_doc_read_part(const struct mz_doc_reader *r, struct mz_str text, enum mz
     else
         tell_err(&at, &err);
     mz_arena_destroy(at.arena);
+}
+
+void mz_doc_read_part(const struct mz_doc_reader *r, struct mz_str text, enum mz_text_form form,
+                      uint32_t line0)
+{
+    read_part(r, MZ_STR("default"), text, form, line0);
 }
 
 /* `---` at the begin of a line is nothing else in YAML, wherever it stands. */
@@ -323,24 +330,31 @@ void mz_doc_divide(struct mz_str text, enum mz_text_form form, mz_doc_part *each
 
 struct whole {
     const struct mz_doc_reader *r;
+    struct mz_str ns;
     enum mz_text_form form;
 };
 
 static void read_each(void *arg, struct mz_str part, uint32_t line0)
 {
     const struct whole *w = arg;
-    mz_doc_read_part(w->r, part, w->form, line0);
+    read_part(w->r, w->ns, part, w->form, line0);
+}
+
+void mz_doc_read_text_in(const struct mz_doc_reader *r, struct mz_str ns, struct mz_str text,
+                         enum mz_text_form form)
+{
+    struct whole w = { r, ns, form };
+    mz_doc_divide(text, form, read_each, &w);
 }
 
 void mz_doc_read_text(const struct mz_doc_reader *r, struct mz_str text, enum mz_text_form form)
 {
-    struct whole w = { r, form };
-    mz_doc_divide(text, form, read_each, &w);
+    mz_doc_read_text_in(r, MZ_STR("default"), text, form);
 }
 
 void mz_doc_read_mesh(const struct mz_doc_reader *r, struct mz_str text)
 {
-    struct at at = { r, mz_arena_create(MZ_MEM_CONFIG), 1, MZ_STR("MeshConfig/mesh") };
+    struct at at = { r, mz_arena_create(MZ_MEM_CONFIG), 1, MZ_STR("MeshConfig/mesh"), MZ_STR("") };
     struct mz_proto_ctx ctx = { .arena = at.arena, .unknown = MZ_UNKNOWN_COUNT, .units = true };
     struct mz_err err = { .path = "", .msg = "" };
     ProtobufCMessage *m = NULL;

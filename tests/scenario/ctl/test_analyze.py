@@ -61,6 +61,8 @@ def test_output_as_documents():
     (["-A", "--suppress", "IST0101=VirtualService *"], 0, 1),
     (["-A", "-S", "IST0101=VirtualService v.demo", "-S", "IST0132=*"], 0, 0),
     (["-A", "-S", "IST0101=VirtualService v.other"], 79, 2),
+    (["-A", "-S", "IST0101=VirtualService demo/v"], 0, 1),
+    (["-A", "--color"], 79, 2),
     (["-A", "--output-threshold", "Error"], 79, 1),
     (["-A", "--failure-threshold", "Warning", "-S", "IST0101=*"], 79, 1),
     (["-n", "demo"], 79, 2),
@@ -105,7 +107,7 @@ def test_validate_reads_standard_input_and_tells_warnings():
     (["analyze", "--use-kube", "a.yaml"], 1, "no cluster is asked"),
     (["analyze", "-o", "xml", "a.yaml"], 64, "xml not a valid option for format"),
     (["analyze", "--failure-threshold", "Bad", "a.yaml"], 64, "a threshold is one of"),
-    (["analyze", "-S", "IST0101", "a.yaml"], 1, "a suppression is <code>=<resource>"),
+    (["analyze", "-S", "IST0101", "a.yaml"], 1, "IST0101 is not a valid suppression value"),
     (["analyze", "/no/such.yaml"], 1, "/no/such.yaml: No such file or directory"),
     (["validate"], 1, "must specify a filename with -f"),
     (["validate", "-f", "/no/such.yaml"], 1, "No such file or directory"),
@@ -120,3 +122,25 @@ def test_many_objects_take_little_time(tmp_path):  # H02: nobody's documents mak
     (tmp_path / "a.yaml").write_text("".join(
         f"apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v{n}}}\nspec:\n  hosts: [h{n}]\n  http:\n{match}---\n" for n in range(3)))
     assert ctl.run("analyze", "-A", tmp_path / "a.yaml").returncode in (0, 79)
+
+
+def test_objects_that_name_no_namespace_are_in_the_one_that_is_asked_for(tmp_path):
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": "v"}, "spec": {}}))
+    p = ctl.run("analyze", "-n", "demo", "a.yaml", cwd=tmp_path)
+    assert p.returncode == 79 and "Error [IST0106] (VirtualService demo/v a.yaml:1)" in p.stdout
+
+
+def test_what_is_told_beside_the_findings(tmp_path):
+    p = ctl.run("analyze", "-A", "-v", "-o", "JSON", "45-good-one.yaml", cwd=GOLDEN)
+    assert (p.returncode, json.loads(p.stdout)) == (0, [])
+    assert p.stderr == "Analyzed resources in all namespaces\n\n\u2714 No validation issues found when analyzing 45-good-one.yaml.\n"
+    p = ctl.run("analyze", "-A", "-S", "IST9999=*", "45-good-one.yaml", cwd=GOLDEN)
+    assert p.returncode == 0 and p.stderr.startswith("Warning: Supplied message code 'IST9999' is an unknown message code")
+    for wrong in ("IST0101", "a=b=c"):
+        p = ctl.run("analyze", "-A", "-S", wrong, "45-good-one.yaml", cwd=GOLDEN)
+        assert (p.returncode, p.stderr) == (1, f"Error: {wrong} is not a valid suppression value. See mizzenctl analyze --help\n")
+    p = ctl.run("analyze", "-R", "45-good-one.yaml", cwd=GOLDEN)
+    assert p.returncode == 0 and p.stdout.startswith("The recursive flag has been removed")
+    (tmp_path / "a.yaml").write_text("kind: [")
+    p = ctl.run("analyze", "-A", tmp_path / "a.yaml")
+    assert p.returncode == 65 and "No validation issues found when analyzing all namespaces (but 1 document could not be parsed).\n" in p.stderr

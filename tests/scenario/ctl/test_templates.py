@@ -198,3 +198,13 @@ def test_what_prepares_the_network_is_first_where_a_second_template_names_the_pr
     more = "spec: {containers: [{name: istio-proxy}]}"
     out = inject(pod({"inject.istio.io/templates": "sidecar,more"}), {"templates": {"sidecar": first, "more": more}})
     assert [c["name"] for c in out["spec"]["initContainers"]] == ["istio-init", "istio-proxy"]
+
+
+def test_values_say_whether_probes_are_rewritten_and_applications_wait(inject):
+    obj = pod(readinessProbe={"httpGet": {"path": "/r", "port": 80}})
+    out = inject(obj, {}, {"sidecarInjectorWebhook": {"rewriteAppHTTPProbe": False}, "global": {"proxy": {"holdApplicationUntilProxyStarts": True}}})
+    first, app = out["spec"]["containers"]
+    assert first["name"] == "istio-proxy" and first["lifecycle"] and app["readinessProbe"]["httpGet"]["path"] == "/r"
+    obj["metadata"]["annotations"]["sidecar.istio.io/rewriteAppHTTPProbers"] = "true"
+    out = inject(obj, {}, {"sidecarInjectorWebhook": {"rewriteAppHTTPProbe": False}})
+    assert named(out["spec"]["containers"], "app")["readinessProbe"]["httpGet"]["path"] == "/app-health/app/readyz"
