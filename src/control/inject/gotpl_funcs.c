@@ -71,8 +71,15 @@ static bool is_number(const json_t *v)
 static bool integer(struct tpl_run *r, json_t *v, json_int_t *out)
 {
     char *end;
-    if (json_is_number(v)) {
-        *out = (json_int_t)json_number_value(v);
+    if (json_is_integer(v)) {
+        *out = json_integer_value(v);
+        return true;
+    }
+    if (json_is_real(v)) {
+        const double d = json_real_value(v);
+        if (!(d >= -0x1p63 && d < 0x1p63))
+            return fail(r, "is too large:", v) != NULL;
+        *out = (json_int_t)d;
         return true;
     }
     const struct mz_str s = tpl_print(r, v);
@@ -472,7 +479,7 @@ FN(fn_trunc)
     struct mz_str s = tpl_print(r, v[1]);
     if (!integer(r, v[0], &k))
         return NULL;
-    size_t most = (size_t)(k < 0 ? -k : k), at = s.n;
+    size_t most = k < 0 ? 0 - (size_t)k : (size_t)k, at = s.n;
     if (k >= 0) {
         for (at = 0; at < s.n && (most || ((unsigned char)s.p[at] & 0xc0) == 0x80); at++)
             most -= ((unsigned char)s.p[at] & 0xc0) != 0x80;

@@ -1,5 +1,6 @@
 /* Texts to templates. */
 #include <ctype.h>
+#include <errno.h>
 #include <stdlib.h>
 
 #include "control/inject/gotpl_priv.h"
@@ -187,11 +188,12 @@ static json_t *number(struct parser *p)
     }
     text[n] = 0;
     char *end;
+    errno = 0;
     const long long i = strtoll(text, &end, 0);
     json_t *v = NULL;
-    if (!*end)
-        v = json_integer(i);
-    else {
+    if (!*end) {
+        v = errno ? NULL : json_integer(i); /* too large */
+    } else {
         const double d = strtod(text, &end);
         v = *end ? NULL : json_real(d);
     }

@@ -98,6 +98,7 @@ static const struct {
     { "{{ printf \"%d\" `a` }}", "! line 1: cannot be formatted (a width is 200 at most): \"%d\"" },
     { "a:\n  {{ toYaml .Values.global.map | indent 2 }}{{ toYaml .Values.global.map | nindent 4 }}",
       "a:\n  x:\n  - q\n  \"y\":\n    z: 1\n  \n    x:\n    - q\n    \"y\":\n      z: 1\n    " },
+    { "{{ trunc -9223372036854775808 `a` }}{{ trunc 9223372036854775807 `b` }}", "ab" },
     { "{{ `-_a-b._` | trimAll `-_.` }}{{ trunc 2 `abc` }}{{ trunc -2 `abc` }}{{ upper `a` }}{{ "
       "toLower `B` }}",
       "a-babbcAb" },
@@ -225,6 +226,8 @@ static const struct {
     { "{{ printf \"%1000000000d\" 1 }}", "a width is 200 at most" },
     { "{{ printf \"%1000000000s\" `a` }}", "a width is 200 at most" },
     { "{{ printf \"%.1000000000f\" 1.5 }}", "a width is 200 at most" },
+    { "{{ trunc 888888888888888888888888888883 `a` }}", "no number: \"8888" },
+    { "{{ trunc 1e30 `a` }}", "is too large: \"1e+30\"" },
     { "{{ indent 1000000000 `a` }}", "is no indentation of 0 to 1000" },
     { "{{ repeat 1000000000 `a` }}", "repeat" },
     { "{{ range 1000000000 }}{{ end }}", "takes more than 1000000 steps" },
