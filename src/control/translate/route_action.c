@@ -84,31 +84,50 @@ void tr_add_hash(struct mz_arena *a, pb_RouteAction *m, const ist_LoadBalancerSe
     TR_ADD(a, m, hash_policy) = p;
 }
 
-static uint64_t hash_destination(const struct tr_routing *r, const ist_Destination *d, uint64_t h)
+/* Routes of one destination stand together: it is looked for once. */
+struct hashing {
+    const struct tr_routing *r;
+    const ist_Destination *last;
+    uint64_t h;
+};
+
+static bool is_same(const ist_Destination *x, const ist_Destination *y)
 {
-    const struct mz_service *s = d && d->host[0] ? service_of(r, d) : NULL;
+    return x && strcmp(x->host, y->host) == 0 && strcmp(x->subset, y->subset) == 0 &&
+           (x->port ? x->port->number : 0) == (y->port ? y->port->number : 0);
+}
+
+static void hash_destination(struct hashing *x, const ist_Destination *d)
+{
+    const struct mz_service *s;
     uint64_t rule = 0;
-    (void)hashed_by(r, d, &rule);
-    const uint64_t parts[] = { h, rule, s ? s->ports_n : 0,
+    if (!d || is_same(x->last, d))
+        return;
+    x->last = d;
+    s = d->host[0] ? service_of(x->r, d) : NULL;
+    (void)hashed_by(x->r, d, &rule);
+    const uint64_t parts[] = { x->h, rule, s ? s->ports_n : 0,
                                s && s->ports_n ? s->ports[0].port : 0 };
-    h = mz_xxh64(parts, sizeof(parts), 0);
-    if (s && r->v->t->features.sessions) /* its labels count */
-        h = mz_xxh64(&s->hash, sizeof(s->hash), h);
-    return s && s->alias_of.n ? mz_xxh64(s->alias_of.p, s->alias_of.n, h) : h;
+    x->h = mz_xxh64(parts, sizeof(parts), 0);
+    if (s && x->r->v->t->features.sessions) /* its labels count */
+        x->h = mz_xxh64(&s->hash, sizeof(s->hash), x->h);
+    if (s && s->alias_of.n)
+        x->h = mz_xxh64(s->alias_of.p, s->alias_of.n, x->h);
 }
 
 uint64_t tr_virtual_hash(const struct tr_routing *r)
 {
-    uint64_t h = r->vs->hash;
+    struct hashing x = { r, NULL, r->vs->hash };
     const struct mz_labels l = r->v->proxy->labels;
     for (size_t i = 0; i < r->vs->spec->n_http; i++) {
         const ist_HTTPRoute *one = r->vs->spec->http[i];
         for (size_t k = 0; k < one->n_route; k++)
-            h = hash_destination(r, one->route[k]->destination, h);
+            hash_destination(&x, one->route[k]->destination);
         for (size_t k = 0; k < one->n_mirrors; k++)
-            h = hash_destination(r, one->mirrors[k]->destination, h);
-        h = hash_destination(r, one->mirror, h);
+            hash_destination(&x, one->mirrors[k]->destination);
+        hash_destination(&x, one->mirror);
     }
+    uint64_t h = x.h;
     if (!r->vs->by_source)
         return h;
     for (size_t i = 0; i < l.n; i++)

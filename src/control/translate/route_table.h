@@ -27,6 +27,7 @@ struct making {
     struct mz_map taken;  /* domains, each to the first that has it */
     struct mz_map names;  /* of virtual hosts */
     struct mz_map routed; /* hosts of services that a VirtualService speaks for */
+    struct mz_map speaks; /* hosts that wildcards mean, to the VirtualService that is the most specific */
 };
 
 /* What @p's name, host and port mean to @v. To be freed. */

@@ -6,6 +6,7 @@
 #include "control/translate/mesh.h"
 #include "control/translate/route_table.h"
 #include "control/translate/scope.h"
+#include "control/translate/tell.h"
 #include "control/translate/virtual_routes.h"
 
 static pb_Route *any_path(struct mz_arena *a, const char *name, const char *operation)
@@ -394,7 +395,7 @@ static void add_stranger(struct making *k, struct mz_str host, struct tr_route_l
 }
 
 /* Of all VirtualServices of the mesh the one that speaks for @host: by its name, else by the longest wildcard; the first. */
-static const struct mz_virtual *most_specific(const struct tr_egress *e, struct mz_str host)
+static const struct mz_virtual *find_specific(const struct tr_egress *e, struct mz_str host)
 {
     const struct mz_virtual *best = NULL;
     size_t best_n = 0;
@@ -410,9 +411,18 @@ static const struct mz_virtual *most_specific(const struct tr_egress *e, struct 
     return best;
 }
 
+/* Many wildcards may mean a host: it is looked for once. */
+static const struct mz_virtual *most_specific(struct making *k, struct mz_str host)
+{
+    const struct mz_virtual *vs = mz_map_get(&k->speaks, host);
+    if (!vs && (vs = find_specific(k->plan->egress, host)))
+        (void)mz_map_put(&k->speaks, host, (void *)(uintptr_t)vs);
+    return vs;
+}
+
 /* What a VirtualService's hosts mean here. */
 struct meant {
-    MZ_VEC(const struct mz_service *) services; /* of HTTP */
+    MZ_VEC(const struct mz_service *) services, by_wildcard; /* of HTTP */
     MZ_VEC(struct mz_str) strangers;
 };
 
@@ -423,8 +433,8 @@ static void find_wild(struct making *k, const struct mz_virtual *vs, struct mz_s
     mz_map_foreach (it, &k->plan->by_host)
         any |= mz_hosts_meet(host, it->key);
     mz_vec_foreach (s, &k->plan->services)
-        if (mz_hosts_meet(host, (*s)->host) && most_specific(k->plan->egress, (*s)->host) == vs)
-            *mz_vec_push(&out->services, MZ_MEM_XDS) = *s;
+        if (mz_hosts_meet(host, (*s)->host) && most_specific(k, (*s)->host) == vs)
+            *mz_vec_push(&out->by_wildcard, MZ_MEM_XDS) = *s;
     if (!any)
         *mz_vec_push(&out->strangers, MZ_MEM_XDS) = host;
 }
@@ -455,30 +465,76 @@ static void find_meant(struct making *k, const struct mz_virtual *vs, struct mea
     }
 }
 
-static void add_meant(struct making *k, const struct mz_virtual *vs, struct tr_route_list l)
+/* Routes multiply with hosts and their ports, and under a wildcard with services of everybody: at most so many of a service. */
+static size_t most_routes(const struct mz_virtual *vs, const struct mz_service *s, bool wild)
 {
-    struct meant m = { 0 };
-    find_meant(k, vs, &m);
-    if (vs->semantics == MZ_SEMANTICS_GATEWAY && !m.services.n)
-        m.strangers.n = 0; /* it has no host of its own */
-    if (!k->plan->host.n && (m.services.n || (k->plan->port == 80 && !k->plan->every)))
-        mz_vec_foreach (host, &m.strangers)
-            add_stranger(k, *host, l);
-    mz_vec_foreach (s, &m.services) {
-        add_service(k, *s, l);
-        (void)mz_map_put(&k->routed, (*s)->host, k);
+    enum { MAX_ROUTES = 262144, MAX_OF_WILDCARD = 128 };
+    const size_t room = MAX_ROUTES / vs->spec->n_hosts / s->ports_n;
+    return wild && room > MAX_OF_WILDCARD ? MAX_OF_WILDCARD : room ? room : 1;
+}
+
+static void add_routed(struct making *k, const struct mz_virtual *vs, const struct mz_service *s,
+                       bool wild, struct tr_route_list l)
+{
+    const size_t most = most_routes(vs, s, wild);
+    if (l.n_routes > most) {
+        tr_tell(k->v,
+                mz_arena_printf(k->own, "VirtualService/%.*s/%.*s", MZ_STR_ARG(vs->ns),
+                                MZ_STR_ARG(vs->name)),
+                "all but %zu routes are left out of %.*s: hosts, ports and routes multiply", most,
+                MZ_STR_ARG(s->host));
+        l.n_routes = most;
     }
-    mz_vec_free(&m.services, MZ_MEM_XDS);
-    mz_vec_free(&m.strangers, MZ_MEM_XDS);
+    add_service(k, s, l);
+    (void)mz_map_put(&k->routed, s->host, k);
+}
+
+static bool has_strangers(const struct making *k, const struct mz_virtual *vs, struct meant *m)
+{
+    const bool any = m->services.n || m->by_wildcard.n;
+    if (vs->semantics == MZ_SEMANTICS_GATEWAY && !m->services.n)
+        return false; /* it has no host of its own */
+    return m->strangers.n && !k->plan->host.n && (any || (k->plan->port == 80 && !k->plan->every));
+}
+
+/* Routes that any of them takes, and one by which is seen that there are more; 0: all. */
+static size_t wanted_routes(const struct making *k, const struct mz_virtual *vs, struct meant *m)
+{
+    size_t n = 0;
+    if (has_strangers(k, vs, m))
+        return 0;
+    mz_vec_foreach (s, &m->services)
+        n = most_routes(vs, *s, false) > n ? most_routes(vs, *s, false) : n;
+    mz_vec_foreach (s, &m->by_wildcard)
+        n = most_routes(vs, *s, true) > n ? most_routes(vs, *s, true) : n;
+    return n + 1;
+}
+
+static void add_meant(struct making *k, const struct mz_virtual *vs, struct meant *m,
+                      struct tr_route_list l)
+{
+    if (has_strangers(k, vs, m))
+        mz_vec_foreach (host, &m->strangers)
+            add_stranger(k, *host, l);
+    mz_vec_foreach (s, &m->services)
+        add_routed(k, vs, *s, false, l);
+    mz_vec_foreach (s, &m->by_wildcard)
+        add_routed(k, vs, *s, true, l);
 }
 
 static void add_virtual(struct making *k, const struct mz_virtual *vs)
 {
+    struct meant m = { 0 };
     k->own = mz_arena_create(MZ_MEM_STREAM);
-    const struct tr_routing r = routing(k->v, k->own, k->plan, vs);
+    find_meant(k, vs, &m);
+    struct tr_routing r = routing(k->v, k->own, k->plan, vs);
+    r.most = wanted_routes(k, vs, &m);
     const struct tr_route_list l = tr_virtual_routes(&r);
     if (l.n_routes)
-        add_meant(k, vs, l);
+        add_meant(k, vs, &m, l);
+    mz_vec_free(&m.services, MZ_MEM_XDS);
+    mz_vec_free(&m.by_wildcard, MZ_MEM_XDS);
+    mz_vec_free(&m.strangers, MZ_MEM_XDS);
     mz_arena_destroy(k->own);
 }
 
@@ -521,6 +577,7 @@ void tr_making_begin(struct making *k, struct mz_view *v, struct route_plan *p)
     mz_map_init(&k->taken, MZ_MEM_XDS);
     mz_map_init(&k->names, MZ_MEM_XDS);
     mz_map_init(&k->routed, MZ_MEM_XDS);
+    mz_map_init(&k->speaks, MZ_MEM_XDS);
     mz_map_reserve(&k->taken, p->services.n * DOMAINS);
     mz_map_reserve(&k->names, p->services.n);
 }
@@ -531,6 +588,7 @@ void tr_making_end(struct making *k)
     mz_map_fini(&k->taken);
     mz_map_fini(&k->names);
     mz_map_fini(&k->routed);
+    mz_map_fini(&k->speaks);
     mz_arena_destroy(k->a);
 }
 
@@ -623,9 +681,11 @@ struct mz_out *tr_host_made(struct making *k, struct mz_str host)
         return NULL;
     k->own = mz_arena_create(MZ_MEM_STREAM);
     for (size_t i = 0; i < e->virtuals_n && !l.n_routes; i++) {
-        const struct tr_routing r = routing(k->v, k->own, k->plan, e->virtuals[i]);
-        if (e->virtuals[i]->spec->n_http && has_host(e->virtuals[i], host))
-            l = tr_virtual_routes(&r);
+        struct tr_routing r = routing(k->v, k->own, k->plan, e->virtuals[i]);
+        if (!e->virtuals[i]->spec->n_http || !has_host(e->virtuals[i], host))
+            continue;
+        r.most = most_routes(r.vs, s, false);
+        l = tr_virtual_routes(&r);
     }
     if (l.n_routes)
         add_service(k, s, l);

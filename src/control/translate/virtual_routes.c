@@ -49,7 +49,7 @@ struct tr_route_list tr_virtual_routes(const struct tr_routing *r)
             pb_Route *m = make(r, in, in->n_match ? in->match[k] : NULL);
             if (m)
                 TR_ADD(r->a, &l, routes) = m;
-            if (m ? tr_matches_everything(m->match) : !in->n_match)
+            if (m ? tr_matches_everything(m->match) || l.n_routes == r->most : !in->n_match)
                 return l;
         }
     }

@@ -16,6 +16,7 @@ struct tr_routing {
     uint16_t port; /* where clients knock */
     bool tls;      /* they have to use TLS there */
     bool whole;    /* targets are services with all their ports, not as far as they have this one */
+    size_t most;   /* no more routes are wanted; 0: all */
 };
 struct tr_route_list {
     pb_Route **routes;

@@ -180,6 +180,13 @@ MULTIPLIED = {
                               " and those behind it are left out of 80: patches and what they are about multiply"),
     "a large patch of all clusters": (services(2000) + patches(1, lambda i: patch("CLUSTER", "metadata: {filter_metadata: {a: {b: '%s'}}}" % ("x" * 700000))),
                                       "EnvoyFilter/t/bomb: spec.config_patches[0] and those behind it are left out of outbound|80||s1.t.svc.cluster.local: patches and what"),
+    "routes under a wildcard": (services(500) + doc("VirtualService", f"hosts: ['*.t.svc.cluster.local'], http: [{each(3000, '{match: [{uri: {prefix: /a%d}}], ' + ROUTE + '}')}]"),
+                                "VirtualService/t/bomb: all but 128 routes are left out of s1.t.svc.cluster.local: hosts, ports and routes multiply"),
+    "routes at many ports": ("apiVersion: v1\nkind: Service\nmetadata: {name: big, namespace: t}\nspec: {clusterIP: 10.9.0.2, ports: [%s]}\n---\n" % ", ".join(
+        f"{{name: http-{i}, port: {i}}}" for i in range(1, 3001)) + doc("VirtualService", f"hosts: [big], http: [{each(3000, '{match: [{uri: {prefix: /a%d}}], ' + ROUTE + '}')}]"),
+        "VirtualService/t/bomb: all but 87 routes are left out of big.t.svc.cluster.local: hosts, ports and routes multiply"),
+    "wildcards of many documents": (services(2500) + "---\n".join(doc("VirtualService", "hosts: ['*.t.svc.cluster.local'], http: [{%s}]" % ROUTE, name=f"v{i}") for i in range(1400)),
+                                    ""),
 }
 AT_EDGE = {
     "hosts and routes": (gateway(2000) + doc("VirtualService", f"gateways: [edge], hosts: ['*'], http: [{each(40, '{match: [{uri: {prefix: /a%d}}], ' + ROUTE + '}')}]"),
