@@ -69,9 +69,30 @@ struct model_gathered *model_gather(struct model_draft *d, const struct mz_servi
     return g;
 }
 
+size_t *model_in_namespace(struct model_draft *d, struct mz_str ns)
+{
+    size_t *n = mz_map_get(&d->in_namespace, ns);
+    if (n)
+        return n;
+    const size_t *before = mz_index_get(d->m->in_namespace, ns);
+    n = mz_arena_alloc0(d->scratch, sizeof(*n));
+    *n = before ? *before : 0;
+    (void)mz_map_put(&d->in_namespace, mz_arena_dup(d->scratch, ns), n);
+    return n;
+}
+
+void model_keep_counts(struct model_draft *d)
+{
+    mz_map_foreach (it, &d->in_namespace) {
+        size_t *own = mz_arena_alloc(d->m->arena, sizeof(*own));
+        *own = *(const size_t *)it->value;
+        (void)mz_index_put(&d->m->in_namespace, mz_arena_dup(d->m->arena, it->key), own);
+    }
+}
+
 void model_gather_put(struct model_gathered *g, size_t port, struct mz_endpoint e)
 {
-    g->full |= g->n >= MODEL_MAX_ENDPOINTS || (g->all && *g->all >= MODEL_MAX_SELECTED);
+    g->full |= g->n >= MODEL_MAX_ENDPOINTS || (g->all && *g->all >= MODEL_MAX_IN_NAMESPACE);
     if (g->full)
         return;
     g->n++;
@@ -149,9 +170,8 @@ void model_take_gathered(struct model_draft *d, const struct mz_service *s,
                MZ_STR_ARG(s->host), MZ_STR_ARG(s->ns), MODEL_MAX_ENDPOINTS);
     else if (g->full)
         MZ_LOG(WARN, config,
-               "%.*s in %.*s: endpoints are left out: ServiceEntries of this namespace select more "
-               "than %d",
-               MZ_STR_ARG(s->host), MZ_STR_ARG(s->ns), MODEL_MAX_SELECTED);
+               "%.*s in %.*s: endpoints are left out: services of this namespace have more than %d",
+               MZ_STR_ARG(s->host), MZ_STR_ARG(s->ns), MODEL_MAX_IN_NAMESPACE);
     for (size_t i = 0; i < s->ports_n; i++) {
         size_t n = g->ports[i].n;
         struct mz_endpoint *v = mz_arena_alloc(d->m->arena, n * sizeof(*v));
@@ -162,7 +182,8 @@ void model_take_gathered(struct model_draft *d, const struct mz_service *s,
                 n = each_once(v, n);
             }
         }
-        out[i] = (struct mz_endpoints){ v, n, endpoints_hash(v, n), s->node_local };
+        out[i] = (struct mz_endpoints){ v, n, endpoints_hash(v, n), s->node_local,
+                                        (uint32_t)g->ports[i].n };
         mz_vec_free(&g->ports[i], MZ_MEM_CONFIG);
     }
 }

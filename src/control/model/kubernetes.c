@@ -334,6 +334,7 @@ struct model_gathered *model_gather_slices(struct model_draft *d, const struct m
 {
     struct model_gathered *g = model_gather(d, s);
     size_t n;
+    g->all = model_in_namespace(d, s->ns);
     const struct mz_doc *const *v = mz_store_of(
         d->store, mz_arena_printf(d->scratch, "%.*s/%.*s", MZ_STR_ARG(s->ns), MZ_STR_ARG(s->name)),
         &n);
@@ -377,6 +378,7 @@ static void add_services(struct model_draft *d)
         add_machines(d, s, g);
         model_finish_service(d, s, g, true);
     }
+    model_keep_counts(d);
 }
 
 void model_add_kubernetes(struct model_draft *d)

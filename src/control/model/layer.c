@@ -74,12 +74,13 @@ void model_table_own(struct mz_table **t, size_t n, size_t more)
 
 /* ---- models ---- */
 
-enum { INDEXES = 11 };
+enum { INDEXES = 12 };
 static void indexes(struct mz_model *m, struct mz_index **out[INDEXES])
 {
-    struct mz_index **all[INDEXES] = { &m->by_ns,      &m->by_host,     &m->by_name,   &m->twins,
-                                       &m->awaited,    &m->by_workload, &m->crowded,   &m->rules,
-                                       &m->by_address, &m->rule_docs,   &m->by_virtual };
+    struct mz_index **all[INDEXES] = { &m->by_ns,     &m->by_host,    &m->by_name,
+                                       &m->twins,     &m->awaited,    &m->by_workload,
+                                       &m->crowded,   &m->rules,      &m->by_address,
+                                       &m->rule_docs, &m->by_virtual, &m->in_namespace };
     memcpy(out, all, sizeof(all));
 }
 

@@ -304,6 +304,7 @@ struct mz_model *mz_model_build(struct mz_store *s, const struct mz_model_opts *
     build_mesh(&d, o);
     d.addresses = o->addresses;
     mz_map_init(&d.selected, MZ_MEM_CONFIG);
+    mz_map_init(&d.in_namespace, MZ_MEM_CONFIG);
     model_add_kubernetes(&d);
     model_add_service_entries(&d);
     model_resolve_aliases(&d);
@@ -326,6 +327,7 @@ struct mz_model *mz_model_build(struct mz_store *s, const struct mz_model_opts *
     mz_vec_free(&d.made_rules, MZ_MEM_CONFIG);
     mz_vec_free(&d.pods, MZ_MEM_CONFIG);
     model_forget_selected(&d);
+    mz_map_fini(&d.in_namespace);
     mz_vec_free(&d.machines, MZ_MEM_CONFIG);
     mz_map_fini(&d.grants);
     mz_arena_destroy(d.scratch);

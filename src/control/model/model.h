@@ -77,6 +77,7 @@ struct mz_endpoints { /* by address; of ServiceEntries in their order */
     size_t n;
     uint64_t hash;
     bool node_local; /* clients use those on their own node only */
+    uint32_t gathered; /* before those that were there twice went */
 };
 
 enum mz_resolution { /* numbered as in Istio's debug pages */
@@ -206,6 +207,7 @@ struct mz_model {
     struct mz_index *twins;        /* hosts that several services have */
     struct mz_index *by_workload;  /* "ns/name" to const struct mz_workload */
     struct mz_index *awaited;      /* "ns/pod" that endpoints name and nobody has told of, to struct model_waiting */
+    struct mz_index *in_namespace; /* namespace to size_t: endpoints of its services of Kubernetes */
     unsigned rules_by_labels;      /* rules that are for clients with certain labels */
     unsigned rules_wild;           /* ... for hosts beneath a wildcard */
     struct mz_index *rules;        /* "ns/host" to struct mz_rule (rule.h) */

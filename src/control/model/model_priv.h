@@ -6,10 +6,10 @@
 struct model_gathered { /* endpoints of one service while they are looked for */
     MZ_VEC(struct mz_endpoint) *ports;
     size_t n;    /* in all */
-    size_t *all; /* of what selectors of ServiceEntries find in its namespace; NULL: it is no such */
+    size_t *all; /* of its namespace so far: of services of Kubernetes, or of what ServiceEntries select; NULL: they are not counted */
     bool full;   /* some are left out */
 };
-enum { MODEL_MAX_ENDPOINTS = 262144, MODEL_MAX_SELECTED = 1 << 20 }; /* of a service with all its ports; in a namespace */
+enum { MODEL_MAX_ENDPOINTS = 262144, MODEL_MAX_IN_NAMESPACE = 1 << 19 }; /* of a service with all its ports; of all of them */
 struct mz_gateway;
 struct mz_virtual;
 struct model_rule { /* a DestinationRule, from wherever */
@@ -42,6 +42,8 @@ struct model_draft { /* a model being built */
     MZ_VEC(struct mz_workload *) machines; /* as pods */
     struct mz_service_ips *addresses; /* NULL: services without one get none */
     struct mz_map selected; /* pods.c */
+    struct mz_map in_namespace; /* namespace to how many endpoints its services of Kubernetes have; endpoints.c */
+    struct mz_map states; /* of a model on another: pods whose documents were opened, to struct model_pod; pods.c */
     struct mz_map entries_select; /* namespace to how many endpoints its ServiceEntries have selected; service_entry.c */
     struct mz_map grants; /* ReferenceGrants: "FROM-KIND/ns>TO-KIND/ns/name", name "*" for all, to anything */
 };
@@ -116,6 +118,9 @@ uint64_t model_hash_workload(const struct mz_workload *w);
 uint16_t model_port_on(const struct mz_port *p, struct mz_labels names);
 uint16_t model_port_of_pod(const struct mz_port *p, struct mz_labels container_ports); /* 0: it has none of that name */
 struct model_gathered *model_gather(struct model_draft *d, const struct mz_service *s);
+/* How many endpoints services of Kubernetes have in @ns, as the draft has it so far. */
+size_t *model_in_namespace(struct model_draft *d, struct mz_str ns);
+void model_keep_counts(struct model_draft *d); /* in the model */
 /* One more; left out above the limits, which model_take_gathered() tells. */
 void model_gather_put(struct model_gathered *g, size_t port, struct mz_endpoint e);
 /* At each port that @w has. */

@@ -215,6 +215,22 @@ static bool patch_endpoints(struct model_patch *p, const struct mz_service *was)
     return same;
 }
 
+static size_t endpoints_of(const struct mz_model *m, const struct mz_service *s)
+{
+    size_t n = 0;
+    for (size_t i = 0; s && i < s->ports_n; i++)
+        n += mz_model_endpoints(m, &s->ports[i])->gathered;
+    return n;
+}
+
+/* What @was had is taken off what its namespace has. False: some are left out there, and who is left out follows from all. */
+static bool uncount(struct model_patch *p, const struct mz_service *was, size_t *all)
+{
+    const bool room = *all < MODEL_MAX_IN_NAMESPACE;
+    *all -= endpoints_of(p->d.m, was);
+    return room;
+}
+
 static bool patch_service(struct model_patch *p, const struct model_touch *t)
 {
     struct mz_model *m = p->d.m;
@@ -227,14 +243,17 @@ static bool patch_service(struct model_patch *p, const struct model_touch *t)
     const struct mz_service *was = mz_model_service_in(m, t->ns, host);
     if (!doc && (!was || was->entry))
         return true; /* nobody has that name */
-    if (!stands_alone(p, host, was))
+    size_t *all = model_in_namespace(&p->d, t->ns);
+    if (!stands_alone(p, host, was) || !uncount(p, was, all))
         return false;
+    const size_t others = *all;
     if (was && doc && !t->itself && patch_endpoints(p, was))
-        return true;
+        return *all < MODEL_MAX_IN_NAMESPACE;
+    *all = others;
     if (was && was->given)
         return false; /* others may get its address */
     struct mz_service *is = doc ? make(p, doc, was) : NULL;
-    if (doc && (!is || is->resolution == MZ_RESOLVE_ALIAS))
+    if ((doc && (!is || is->resolution == MZ_RESOLVE_ALIAS)) || *all >= MODEL_MAX_IN_NAMESPACE)
         return false;
     for (size_t i = 0; is && i < is->addresses_n; i++)
         if (model_is_given(m, is->addresses[i]))
@@ -295,8 +314,13 @@ struct mz_model *model_patch(struct mz_store *s, const struct mz_model *before)
     struct model_patch p = { .d = { .m = m, .store = s, .scratch = mz_arena_create(MZ_MEM_CONFIG) },
                              .before = before };
     mz_map_init(&p.touched, MZ_MEM_CONFIG);
+    mz_map_init(&p.d.in_namespace, MZ_MEM_CONFIG);
+    mz_map_init(&p.d.states, MZ_MEM_CONFIG);
     const bool ok = patch_all(&p, &c);
     keep_lists(&p);
+    model_keep_counts(&p.d);
+    mz_map_fini(&p.d.states);
+    mz_map_fini(&p.d.in_namespace);
     mz_map_fini(&p.touched);
     mz_vec_free(&p.services, MZ_MEM_CONFIG);
     mz_vec_free(&p.workloads, MZ_MEM_CONFIG);

@@ -340,6 +340,20 @@ static void add_one(const struct mz_service *s, struct model_gathered *g, const 
         add_at(s, g, p, p->ip[1]);
 }
 
+/* Many services may have it behind them: its document is opened once. */
+static const struct model_pod *state_of(struct model_draft *d, const struct mz_doc *doc,
+                                        struct mz_workload *w)
+{
+    struct model_pod *p = mz_map_get(&d->states, doc->key);
+    if (!p) {
+        const k8s_Pod *pod = (const k8s_Pod *)mz_doc_body(doc, d->scratch);
+        p = mz_arena_new0(d->scratch, struct model_pod);
+        *p = pod_state(d, mz_doc_meta(doc, d->scratch), pod->status, w);
+        (void)mz_map_put(&d->states, doc->key, p);
+    }
+    return p;
+}
+
 /* A model on another has no list of pods: those of the namespace are looked through. */
 static void scan(struct model_draft *d, const struct mz_service *s, struct model_gathered *g)
 {
@@ -357,9 +371,7 @@ static void scan(struct model_draft *d, const struct mz_service *s, struct model
             mz_index_get(d->m->by_workload, mz_str_skip(v[i]->key, strlen("Pod/")));
         if (!w || w->gone || !w->address.n || !mz_labels_match(s->selector, w->labels))
             continue;
-        const k8s_Pod *pod = (const k8s_Pod *)mz_doc_body(v[i], d->scratch);
-        const struct model_pod p = pod_state(d, mz_doc_meta(v[i], d->scratch), pod->status, w);
-        add_one(s, g, &p);
+        add_one(s, g, state_of(d, v[i], w));
     }
 }
 

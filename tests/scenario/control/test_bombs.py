@@ -65,6 +65,10 @@ def patches(n, one):
     return doc("EnvoyFilter", f"configPatches: [{', '.join(one(i) for i in range(n))}]", group="networking.istio.io/v1alpha3")
 
 
+def pod(i):
+    return f"apiVersion: v1\nkind: Pod\nmetadata: {{name: p{i}, namespace: t, labels: {{a: b}}}}\nstatus: {{phase: Running, podIP: {address(i)}}}\n"
+
+
 def gateway(hosts):
     return doc("Gateway", f"selector: {{istio: edge}}, servers: [{{port: {{number: 80, name: http, protocol: HTTP}}, hosts: [{each(hosts, 'h%d.com')}]}}]", name="edge") + "---\n"
 
@@ -167,7 +171,10 @@ MULTIPLIED = {
                   "a.com in t: of its endpoints all but 262144 are left out"),
     "selected": ("---\n".join(doc("WorkloadEntry", f"address: {address(i)}, labels: {{a: b}}", name=f"w{i}") for i in range(4000)) + "---\n" + "---\n".join(
         doc("ServiceEntry", f"hosts: [a{i}.com], resolution: STATIC, workloadSelector: {{labels: {{a: b}}}}, ports: [{{number: 80, name: a, protocol: HTTP}}]", name=f"e{i}")
-        for i in range(300)), "ServiceEntries of this namespace select more than 1048576"),
+        for i in range(300)), "services of this namespace have more than 524288"),
+    "pods of Services": (services(2000).replace("ports:", "selector: {a: b}, ports:") + "---\n".join(pod(i) for i in range(2000)), "services of this namespace have more than 524288"),
+    "WorkloadEntries of Services": (services(2000).replace("ports:", "selector: {a: b}, ports:") + "---\n".join(
+        doc("WorkloadEntry", f"address: {address(i)}, labels: {{a: b}}", name=f"w{i}") for i in range(2000)), "services of this namespace have more than 524288"),
     "subsets of a wildcard": (services(20) + doc("DestinationRule", f"host: '*.t.svc.cluster.local', subsets: [{each(17, '{name: u%d}')}]"),
                               "DestinationRule/t/bomb: all but 16 subsets are left out of clusters of s1.t.svc.cluster.local"),
     "refused patches": (services(2000) + patches(500, lambda i: patch("CLUSTER", f"connect_timeout: {i + 1}s" if i % 60 else "outlier_detection: {max_ejection_percent: 101}")),
