@@ -10,7 +10,8 @@
 #include "revision.h" /* generated: the commit that was built */
 
 struct version_options {
-    const char *output, *remote;
+    const char *output, *where;
+    enum arg_maybe remote;
     bool brief;
 };
 #define AT(member) offsetof(struct version_options, member)
@@ -18,8 +19,10 @@ static const struct arg_flag version_flags[] = {
     { "output", 'o', ARG_TEXT, AT(output), "One of 'yaml' or 'json'" },
     { "short", 's', ARG_SWITCH, AT(brief),
       "Use --short=false to generate full version information" },
-    { "control-plane", 0, ARG_TEXT, AT(remote),
+    { "control-plane", 0, ARG_TEXT, AT(where),
       "Monitoring address of a mizzend whose version is asked, too" },
+    { "remote", 0, ARG_MAYBE, AT(remote),
+      "Use --remote to ask the control plane of this machine, --remote=false to ask none" },
 };
 #undef AT
 
@@ -65,7 +68,9 @@ static int run_version(const struct command *c, int argc, char **argv)
     else
         printf("client version: version.BuildInfo{Version:\"%s\", GitRevision:\"%s\"}\n",
                MZ_REVISION, MZ_REVISION);
-    return o.remote ? print_remote(o.remote) : EXIT_OK;
+    if (!o.where && o.remote == ARG_YES)
+        o.where = "127.0.0.1:15014";
+    return o.where && o.remote != ARG_NO ? print_remote(o.where) : EXIT_OK;
 }
 
 const struct command command_version = {

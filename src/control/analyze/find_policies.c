@@ -147,6 +147,12 @@ static void warned(void *arg, const struct mz_object *of, uint32_t line, struct 
     found(arg, MZ_LEVEL_WARNING, 133, of, 0, "Schema validation warning: %.*s", MZ_STR_ARG(text));
 }
 
+static void refused(void *arg, const struct mz_object *of, uint32_t line, struct mz_str text)
+{
+    (void)line;
+    found(arg, MZ_LEVEL_ERROR, 106, of, 0, "Schema validation error: %.*s", MZ_STR_ARG(text));
+}
+
 void find_in_policies(struct mz_documents *d)
 {
     struct mz_map names;
@@ -160,5 +166,6 @@ void find_in_policies(struct mz_documents *d)
     objects_foreach(it, d, "WasmPlugin") wasm(d, *it);
     objects_foreach(it, d, "TrafficExtension") wasm(d, *it);
     objects_warn(d, warned, d);
+    objects_refuse(d, refused, d);
     mz_map_fini(&names);
 }

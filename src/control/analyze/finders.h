@@ -113,4 +113,6 @@ void routes_unused(const struct mz_object *vs, struct mz_arena *a, route_unused 
 /* What is taken, and hardly meant: what there is to warn of when @of is written (warnings.c). */
 typedef void object_warned(void *arg, const struct mz_object *of, uint32_t line, struct mz_str text);
 void objects_warn(struct mz_documents *d, object_warned *tell, void *arg);
+/* What is refused when it is written, and still counts where it is there. */
+void objects_refuse(struct mz_documents *d, object_warned *tell, void *arg);
 #endif

@@ -77,7 +77,7 @@ static bool is_of_connections(const struct mz_node *source)
                                           "service_accounts", "not_service_accounts" };
     bool any = false;
     for (size_t i = 0; i < MZ_COUNT(fields); i++)
-        any |= mz_node_get(source, fields[i]) != NULL;
+        any |= says(source, fields[i]);
     return any;
 }
 
@@ -100,7 +100,7 @@ static void authorization_policy(const struct warning *w)
         {
             const struct mz_node *op = mz_node_get(*one, "operation");
             to |= op != NULL;
-            to_tcp |= mz_node_get(op, "ports") || mz_node_get(op, "not_ports");
+            to_tcp |= says(op, "ports") || says(op, "not_ports");
         }
         if ((from && !to && !from_tcp) || (to && !to_tcp))
             warn(
@@ -220,7 +220,8 @@ static void policy(const struct warning *w, const struct mz_node *p)
     static const char *const places[] = { "locality_lb_setting", "zone_aware_lb_setting" };
     const struct mz_node *outlier = mz_node_get(p, "outlier_detection"),
                          *lb = mz_node_get(p, "load_balancer");
-    if (mz_node_number(outlier, "consecutive_errors"))
+    const struct mz_str errors = scalar_text(mz_node_get(outlier, "consecutive_errors"));
+    if (errors.n && !mz_str_eq(errors, MZ_STR("0")))
         warn(w, outlier->line,
              "outlier detection consecutive errors is deprecated, use consecutiveGatewayErrors or "
              "consecutive5xxErrors instead");
@@ -490,5 +491,32 @@ void objects_warn(struct mz_documents *d, object_warned *tell, void *arg)
         {
             const struct warning w = { d, *it, mz_node_get((*it)->tree, "spec"), tell, arg };
             kinds[k].look(&w);
+        }
+}
+
+/* A policy counts all the same, as one that is no rehearsal: nothing is open that was closed. */
+static struct mz_str dry_run(const struct mz_object *o)
+{
+    static const char *const words[] = { "1", "t", "T", "TRUE",  "true",  "True",
+                                         "0", "f", "F", "FALSE", "false", "False" };
+    const struct mz_node *note = map_get(object_annotations(o), MZ_STR("istio.io/dry-run"));
+    if (!note)
+        return MZ_STR("");
+    if (!object_is(o, "AuthorizationPolicy"))
+        return MZ_STR("annotation istio.io/dry-run is for AuthorizationPolicies");
+    for (size_t i = 0; i < MZ_COUNT(words); i++)
+        if (mz_str_eq(scalar_text(note), mz_str_c(words[i])))
+            return MZ_STR("");
+    return MZ_STR("annotation istio.io/dry-run is neither true nor false");
+}
+
+void objects_refuse(struct mz_documents *d, object_warned *tell, void *arg)
+{
+    for (size_t k = 0; k < MZ_COUNT(kinds); k++)
+        objects_foreach(it, d, kinds[k].kind)
+        {
+            const struct mz_str why = dry_run(*it);
+            if (why.n)
+                tell(arg, *it, (*it)->line, why);
         }
 }

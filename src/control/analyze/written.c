@@ -53,6 +53,12 @@ static void warned(void *arg, const struct mz_object *of, uint32_t line, struct 
     fault(arg, true, of, text);
 }
 
+static void refused(void *arg, const struct mz_object *of, uint32_t line, struct mz_str text)
+{
+    (void)line;
+    fault(arg, false, of, text);
+}
+
 void mz_documents_check_written(struct mz_documents *d)
 {
     documents_index(d, true);
@@ -65,4 +71,5 @@ void mz_documents_check_written(struct mz_documents *d)
     }
     objects_foreach(it, d, "VirtualService") routes_unused(*it, d->arena, unused, d);
     objects_warn(d, warned, d);
+    objects_refuse(d, refused, d);
 }

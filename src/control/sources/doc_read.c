@@ -222,6 +222,26 @@ static bool read_body(const struct at *at, const struct mz_node *doc, enum mz_ki
     return true;
 }
 
+/* Istio's: beside what it says of the mesh there is nothing else, and its name goes into names of other things. */
+static bool check_around(const struct mz_node *doc, enum mz_kind k, const k8s_ObjectMeta *meta,
+                         struct mz_err *err)
+{
+    static const char *const members[] = { "apiVersion", "kind", "metadata", "spec", "status" };
+    if (!mz_kind_info(k)->strict)
+        return true;
+    for (uint32_t i = 0; i < doc->n; i++) {
+        bool known = false;
+        for (size_t j = 0; j < MZ_COUNT(members); j++)
+            known |= mz_str_eq(doc->pairs[i].key, mz_str_c(members[j]));
+        if (!known)
+            return mz_err_set(err, "unknown field \"%.*s\"",
+                              (int)(doc->pairs[i].key.n < 80 ? doc->pairs[i].key.n : 80),
+                              doc->pairs[i].key.p);
+    }
+    return k != MZ_KIND_GATEWAY || !strchr(meta->name, '.') ||
+           mz_err_set(err, "metadata.name: \"%.200s\" has a dot", meta->name);
+}
+
 static void read_object(struct at *at, const struct mz_node *doc)
 {
     struct mz_str api = text_of(doc, MZ_STR("apiVersion")), kind = text_of(doc, MZ_STR("kind"));
@@ -240,7 +260,8 @@ static void read_object(struct at *at, const struct mz_node *doc)
         not_read(at, group, version, kind);
         return;
     }
-    if (read_meta(at, doc, k, &meta, &err) && read_body(at, doc, k, meta, &body, &err))
+    if (read_meta(at, doc, k, &meta, &err) && check_around(doc, k, meta, &err) &&
+        read_body(at, doc, k, meta, &body, &err))
         at->r->doc(at->r->arg, mz_doc_create_packed(k, meta, body, at->r->file, at->line));
     else
         tell_err(at, &err);

@@ -183,6 +183,9 @@ def test_an_answer_that_is_none(px):
 def test_version():
     line = ctl.run("version").stdout
     assert line.startswith("client version: ") and len(line.split()) == 3
+    p = ctl.run("version", "--remote=false", "--control-plane", "127.0.0.1:1")
+    assert (p.returncode, p.stdout) == (0, line)
+    assert ctl.run("version", "--remote", "--control-plane", "127.0.0.1:1").returncode == 1
     assert json.loads(ctl.run("version", "-o", "json").stdout)["clientVersion"]["version"] == line.split()[2]
 
 

@@ -67,6 +67,7 @@ WARNED = [
     (deny(to=[{"operation": {"paths": ["/"]}}]), "will deny all traffic to TCP ports"),
     (deny(**{"from": [{"source": {"requestPrincipals": ["*"]}}]}), "will deny all traffic to TCP ports"),
     (deny(**{"from": [{"source": {"namespaces": ["a"]}}]}, to=[{"operation": {"methods": ["GET"]}}]), "will deny all traffic to TCP ports"),
+    (deny(to=[{"operation": {"ports": [], "paths": ["/"]}}]), "will deny all traffic to TCP ports"),
     (("AuthorizationPolicy", {"selector": {}, "rules": [{}]}), "workload selector specified without labels"),
     (("PeerAuthentication", {"selector": {"matchLabels": {}}}), "workload selector specified without labels"),
     (("ProxyConfig", {"selector": {}}), "workload selector specified without labels"),
@@ -180,3 +181,16 @@ def test_analyze_tells_the_same_warnings(tmp_path):
     (tmp_path / "a.yaml").write_text(yaml.safe_dump({"apiVersion": "networking.istio.io/v1", "kind": "WorkloadEntry", "metadata": {"name": "w", "namespace": "demo"},
                                                      "spec": {"network": "net"}}))
     assert "Warning [IST0133] (WorkloadEntry demo/w a.yaml:1) Schema validation warning: address is unset" in ctl.run("analyze", "-A", "a.yaml", cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize("kind, name, notes, more, text", [
+    ("Gateway", "a", {}, {"specs": {}}, 'unknown field "specs"'), ("Gateway", "a", {}, {"status": {}}, None), ("Gateway", "a.b", {}, {}, "has a dot"),
+    ("Gateway", "a", {"istio.io/dry-run": "true"}, {}, "is for AuthorizationPolicies"), ("VirtualService", "a.b", {}, {}, None),
+    ("AuthorizationPolicy", "a", {"istio.io/dry-run": "maybe"}, {}, "neither true nor false"), ("AuthorizationPolicy", "a", {"istio.io/dry-run": "T"}, {}, None),
+])
+def test_what_stands_around_the_spec(tmp_path, kind, name, notes, more, text):
+    spec = {"Gateway": server(HTTP)[1], "VirtualService": vs()[1], "AuthorizationPolicy": {"rules": [{}]}}[kind]
+    doc = {"apiVersion": GROUPS.get(kind, "networking.istio.io/v1"), "kind": kind, "metadata": {"name": name, "annotations": notes}, "spec": spec, **more}
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(doc))
+    p = ctl.run("validate", "-f", tmp_path / "a.yaml")
+    assert p.returncode == (1 if text else 0) and (text or "is valid") in p.stdout + p.stderr
