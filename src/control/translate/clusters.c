@@ -356,17 +356,20 @@ static void bind_source(struct tr_cluster *c)
 }
 
 /* What the server side holds: as its Sidecar says, for the port or all of them, else as its clients' rule. */
-static const ist_ConnectionPoolSettings *inbound_pool(const struct mz_view *v, size_t target)
+static struct mz_policy inbound_policy(const struct mz_view *v, size_t target)
 {
     const struct mz_target *t = &v->targets.v[target];
     const struct mz_sidecar *s = v->scope->sidecar;
     const struct tr_ingress *i = v->ingress ? &v->ingress[target] : NULL;
     const struct mz_service *service = i ? i->service : t->service;
+    struct mz_policy p = { 0 };
+    if (service)
+        p = mz_rule_policy(tr_inbound_rule(v, service), NULL, t->port->port);
     if (i && i->listener->connection_pool)
-        return i->listener->connection_pool;
-    if (s && s->spec->inbound_connection_pool)
-        return s->spec->inbound_connection_pool;
-    return service ? mz_rule_policy(tr_inbound_rule(v, service), NULL, t->port->port).pool : NULL;
+        p.pool = i->listener->connection_pool;
+    else if (s && s->spec->inbound_connection_pool)
+        p.pool = s->spec->inbound_connection_pool;
+    return (struct mz_policy){ .pool = p.pool, .retry_budget = p.retry_budget };
 }
 
 /* To the application where a Sidecar says that it is. */
@@ -430,7 +433,7 @@ static struct mz_out *build_inbound(struct mz_view *v, unsigned first)
         c.m->cleanup_interval = TR_NEW(c.a, Duration);
         c.m->cleanup_interval->seconds = FOR_EVER_S;
     }
-    c.policy = tr_mesh_policy(v, (struct mz_policy){ .pool = inbound_pool(v, first) });
+    c.policy = tr_mesh_policy(v, inbound_policy(v, first));
     protocol(&c, t->port->protocol);
     tr_cluster_pool(&c);
     name_inbound(&c, first);

@@ -84,7 +84,7 @@ static void follow_virtual(struct following *f, const struct mz_virtual *vs)
             f->how = FOLLOW_ANEW;
         else if (is_in_table(f, s))
             follow_host(f, host);
-        else if (!f->p->host.n)
+        else if (!f->p->host.n || mz_str_eq(host, f->p->host))
             strangers = true;
         any |= is_in_table(f, s);
     }

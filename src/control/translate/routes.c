@@ -228,10 +228,18 @@ static bool meets_service(const struct route_plan *p, struct mz_str host)
     return false;
 }
 
-/* Only on port 80 a VirtualService counts for hosts that no service has. */
+static bool has_host(const struct mz_virtual *vs, struct mz_str host)
+{
+    for (size_t i = 0; i < vs->spec->n_hosts; i++)
+        if (mz_str_eq(mz_str_c(vs->spec->hosts[i]), host))
+            return true;
+    return false;
+}
+
+/* Only on port 80 a VirtualService counts for hosts that no service has here; in a table for one host, for this one. */
 static bool is_wanted(const struct route_plan *p, const struct mz_virtual *vs)
 {
-    bool wanted = p->port == 80 && !p->host.n && !p->every;
+    bool wanted = p->port == 80 && !p->every && (!p->host.n || has_host(vs, p->host));
     for (size_t i = 0; i < vs->spec->n_hosts && !wanted; i++)
         wanted = meets_service(p, mz_str_c(vs->spec->hosts[i]));
     return wanted && vs->spec->n_http;
@@ -426,6 +434,13 @@ struct meant {
     MZ_VEC(struct mz_str) strangers;
 };
 
+/* A table for one host has no other. */
+static void meet_stranger(const struct making *k, struct mz_str host, struct meant *out)
+{
+    if (!k->plan->host.n || mz_str_eq(host, k->plan->host))
+        *mz_vec_push(&out->strangers, MZ_MEM_XDS) = host;
+}
+
 static void find_wild(struct making *k, const struct mz_virtual *vs, struct mz_str host,
                       struct meant *out)
 {
@@ -436,7 +451,7 @@ static void find_wild(struct making *k, const struct mz_virtual *vs, struct mz_s
         if (mz_hosts_meet(host, (*s)->host) && most_specific(k, (*s)->host) == vs)
             *mz_vec_push(&out->by_wildcard, MZ_MEM_XDS) = *s;
     if (!any)
-        *mz_vec_push(&out->strangers, MZ_MEM_XDS) = host;
+        meet_stranger(k, host, out);
 }
 
 /* A route of the Gateway API is for services of its namespace, and for clients there. */
@@ -455,11 +470,11 @@ static void find_meant(struct making *k, const struct mz_virtual *vs, struct mea
         if (s && !may_route(k, vs, s))
             continue;
         if (tr_is_wild(host) && vs->semantics == MZ_SEMANTICS_GATEWAY)
-            *mz_vec_push(&out->strangers, MZ_MEM_XDS) = host;
+            meet_stranger(k, host, out);
         else if (tr_is_wild(host))
             find_wild(k, vs, host, out);
         else if (!s)
-            *mz_vec_push(&out->strangers, MZ_MEM_XDS) = host;
+            meet_stranger(k, host, out);
         else if (tr_speaks_http(s, k->plan->port))
             *mz_vec_push(&out->services, MZ_MEM_XDS) = s;
     }
@@ -494,7 +509,7 @@ static bool has_strangers(const struct making *k, const struct mz_virtual *vs, s
     const bool any = m->services.n || m->by_wildcard.n;
     if (vs->semantics == MZ_SEMANTICS_GATEWAY && !m->services.n)
         return false; /* it has no host of its own */
-    return m->strangers.n && !k->plan->host.n && (any || (k->plan->port == 80 && !k->plan->every));
+    return m->strangers.n && (any || (k->plan->port == 80 && !k->plan->every));
 }
 
 /* Routes that any of them takes, and one by which is seen that there are more; 0: all. */
@@ -660,14 +675,6 @@ struct mz_out *tr_table_made(struct mz_view *v, struct route_plan *p)
     }
     tr_plan_free(p);
     return o;
-}
-
-static bool has_host(const struct mz_virtual *vs, struct mz_str host)
-{
-    for (size_t i = 0; i < vs->spec->n_hosts; i++)
-        if (mz_str_eq(mz_str_c(vs->spec->hosts[i]), host))
-            return true;
-    return false;
 }
 
 /* NULL: it has none here. Borrowed. */

@@ -584,6 +584,17 @@ static const struct {
       "\"path_with_escaped_slashes_action\":\"UNESCAPE_AND_REDIRECT\"", NULL },
     { EDGE(""), WEB SERVER("tls: {mode: SIMPLE, credentialName: c}"), GATEWAY, L, "0.0.0.0_443",
       "\"merge_slashes\":true", NULL },
+    /* what retries may be of a service's requests holds where they arrive, too */
+    { "", RULE("trafficPolicy: {retryBudget: {percent: 7}}"), NODE, C, "inbound|80||",
+      "\"budget_percent\":{\"value\":7}", NULL },
+    /* at a socket of one service a Sidecar's listener of this port says which VirtualServices hold */
+    { "",
+      WEB "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v, "
+          "namespace: demo}\nspec: {hosts: [x.example.com, web], http: [{name: mine, route: "
+          "[{destination: {host: web}}]}]}\n---\napiVersion: networking.istio.io/v1\nkind: "
+          "Sidecar\nmetadata: {name: s, namespace: demo}\nspec: {egress: [{port: {number: 80, "
+          "protocol: HTTP, name: h}, hosts: ['*/x.example.com']}, {hosts: ['*/*']}]}\n",
+      NODE, R, "web.demo.svc.cluster.local:80", "\"name\":\"mine\"", NULL },
     /* one host for several namespaces is one name */
     { "",
       WEB "---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g, namespace: "
