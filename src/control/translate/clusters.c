@@ -268,6 +268,10 @@ static struct mz_out *build_outbound(struct mz_view *v, const struct mz_service 
         by_endpoints(&c);
     if (sni && c.m->type != pb_Cluster_DiscoveryType_EDS)
         c.endpoints = tr_with_mtls(v, c.a, c.endpoints, &c.policy);
+    static const struct mz_endpoints nobody;
+    if (c.m->type != pb_Cluster_DiscoveryType_EDS &&
+        !tr_subset_has_room(v, s, r, subset, c.endpoints))
+        c.endpoints = &nobody;
     const bool any = look_up(&c) || sni;
     if (!sni)
         tr_cluster_tls(&c); /* else it is the client's */

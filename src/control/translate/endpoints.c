@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "control/translate/locality.h"
+#include "control/translate/tell.h"
 
 /* workload;namespace;canonical name;canonical revision;cluster: telemetry where the peer tells nothing itself. */
 static char *telemetry(struct mz_arena *a, const struct mz_workload *w, struct mz_str cluster)
@@ -175,6 +176,55 @@ static bool is_in(const struct mz_endpoint *e, const ist_Subset *s)
     return true;
 }
 
+/* How many subsets, from the first on, have room for their endpoints. */
+static size_t count_subsets(const struct mz_rule *r, const struct mz_endpoints *e)
+{
+    enum { MAX_ENDPOINTS = 262144, MAX_LOOKED_AT = 1 << 22 };
+    size_t all = 0, i = 0;
+    for (; i < r->subsets_n && i * e->n <= MAX_LOOKED_AT && all <= MAX_ENDPOINTS; i++)
+        for (size_t k = 0; k < e->n; k++)
+            all += is_in(&e->v[k], r->subsets[i]);
+    return all > MAX_ENDPOINTS ? i - 1 : i;
+}
+
+/* Looked for once for all of them. */
+static size_t subsets_with_room(struct mz_view *v, const struct mz_rule *r,
+                                const struct mz_endpoints *e)
+{
+    struct mz_key k;
+    size_t n;
+    mz_key_init(&k, 'm');
+    mz_key_u64(&k, r->hash);
+    mz_key_u64(&k, e->hash);
+    struct mz_out *o = mz_cache_get(v->t->cache, &k);
+    if (!o) {
+        n = count_subsets(r, e);
+        o = mz_out_of_bytes(MZ_STR(""), (struct mz_str){ (const char *)&n, sizeof(n) });
+        mz_cache_put(v->t->cache, &k, o);
+    }
+    memcpy(&n, o->bytes.p, sizeof(n));
+    mz_out_unref(o);
+    return n;
+}
+
+bool tr_subset_has_room(struct mz_view *v, const struct mz_service *s, const struct mz_rule *r,
+                        const ist_Subset *subset, const struct mz_endpoints *e)
+{
+    enum { FEW = 100000 };
+    if (!subset || r->subsets_n * e->n <= FEW)
+        return true;
+    const size_t n = subsets_with_room(v, r, e);
+    for (size_t i = 0; i < n; i++)
+        if (r->subsets[i] == subset)
+            return true;
+    tr_tell(v,
+            mz_arena_printf(v->arena, "DestinationRule/%.*s/%.*s", MZ_STR_ARG(r->ns),
+                            MZ_STR_ARG(r->name)),
+            "endpoints of all but %zu subsets are left out of %.*s: subsets and endpoints multiply",
+            n, MZ_STR_ARG(s->host));
+    return false;
+}
+
 /* Endpoints that are not ready: proxies do not use them, unless a panic threshold makes them. */
 static bool tells_unhealthy(const struct mz_view *v, const struct mz_service *s,
                             const struct mz_policy *p)
@@ -270,7 +320,7 @@ struct mz_out *tr_endpoints(struct mz_view *v, struct mz_str name)
     const struct mz_endpoints *e = p ? mz_model_endpoints(v->model, p) : NULL;
     const struct mz_rule *r = s ? tr_rule(v, s) : NULL;
     const ist_Subset *subset = r && key.subset.n ? mz_rule_subset(r, key.subset) : NULL;
-    if (key.subset.n && !subset)
+    if (key.subset.n && (!subset || (e && !tr_subset_has_room(v, s, r, subset, e))))
         e = NULL; /* a subset that nobody defines has no endpoints */
     const struct mz_policy policy = mz_rule_policy(r, subset, key.port);
     const struct tr_places places = tr_places_of(v, s, &policy);

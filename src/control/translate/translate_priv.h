@@ -143,6 +143,9 @@ void tr_clusters_own(struct mz_view *v, struct mz_outs *out);      /* of the wor
 const struct mz_endpoints *tr_with_mtls(const struct mz_view *v, struct mz_arena *a, const struct mz_endpoints *e, const struct mz_policy *p);
 pb_ClusterLoadAssignment *tr_assignment(const struct mz_view *v, struct mz_arena *a, struct mz_str name, const struct mz_service *s, const struct mz_endpoints *e,
                                         const ist_Subset *subset, const struct mz_policy *policy);
+/* Subsets and endpoints multiply: those of the last subsets of many are left out, which is told. NULL: it is none. */
+bool tr_subset_has_room(struct mz_view *v, const struct mz_service *s, const struct mz_rule *r, const ist_Subset *subset,
+                        const struct mz_endpoints *e);
 struct mz_out *tr_endpoints(struct mz_view *v, struct mz_str name); /* NULL: no cluster of ours has this name */
 bool tr_has_endpoints(const struct mz_view *v, const struct mz_service *s); /* clients ask for them by the names of its clusters */
 

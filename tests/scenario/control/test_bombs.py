@@ -65,6 +65,11 @@ def patches(n, one):
     return doc("EnvoyFilter", f"configPatches: [{', '.join(one(i) for i in range(n))}]", group="networking.istio.io/v1alpha3")
 
 
+def endpoints(n):
+    return ("apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: web, namespace: t, labels: {kubernetes.io/service-name: web}}\naddressType: IPv4\n"
+            f"ports: [{{name: http, port: 80}}]\nendpoints: [{', '.join(f'{{addresses: [{address(i)}]}}' for i in range(n))}]\n---\n")
+
+
 def pod(i):
     return f"apiVersion: v1\nkind: Pod\nmetadata: {{name: p{i}, namespace: t, labels: {{a: b}}}}\nstatus: {{phase: Running, podIP: {address(i)}}}\n"
 
@@ -175,6 +180,13 @@ MULTIPLIED = {
     "pods of Services": (services(2000).replace("ports:", "selector: {a: b}, ports:") + "---\n".join(pod(i) for i in range(2000)), "services of this namespace have more than 524288"),
     "WorkloadEntries of Services": (services(2000).replace("ports:", "selector: {a: b}, ports:") + "---\n".join(
         doc("WorkloadEntry", f"address: {address(i)}, labels: {{a: b}}", name=f"w{i}") for i in range(2000)), "services of this namespace have more than 524288"),
+    "subsets and endpoints": (endpoints(10000) + doc("DestinationRule", f"host: web, subsets: [{each(200, '{name: s%d}')}]"),
+                              "DestinationRule/t/bomb: endpoints of all but 26 subsets are left out of web.t.svc.cluster.local: subsets and endpoints multiply"),
+    "subsets of nobody": (endpoints(10000) + doc("DestinationRule", f"host: web, subsets: [{each(8000, '{name: s%d, labels: {a: b}}')}]"),
+                          "DestinationRule/t/bomb: endpoints of all but 420 subsets are left out of web.t.svc.cluster.local: subsets and endpoints multiply"),
+    "subsets and names": (entry(endpoints=4000).replace("STATIC", "DNS").replace("name: bomb", "name: e") + "---\n" + doc(
+        "DestinationRule", f"host: a1.com, subsets: [{each(2000, '{name: s%d}')}]"),
+        "DestinationRule/t/bomb: endpoints of all but 65 subsets are left out of a1.com: subsets and endpoints multiply"),
     "subsets of a wildcard": (services(20) + doc("DestinationRule", f"host: '*.t.svc.cluster.local', subsets: [{each(17, '{name: u%d}')}]"),
                               "DestinationRule/t/bomb: all but 16 subsets are left out of clusters of s1.t.svc.cluster.local"),
     "refused patches": (services(2000) + patches(500, lambda i: patch("CLUSTER", f"connect_timeout: {i + 1}s" if i % 60 else "outlier_detection: {max_ejection_percent: 101}")),
