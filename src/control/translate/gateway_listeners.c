@@ -4,6 +4,7 @@
 #include "control/translate/mesh.h"
 #include "control/translate/tcp_routes.h"
 #include "control/translate/telemetry.h"
+#include "control/translate/tell.h"
 
 struct listening { /* one port and address being built */
     struct mz_view *v;
@@ -15,6 +16,7 @@ struct listening { /* one port and address being built */
     struct mz_map had;   /* hosts of servers, for tr_server_meets() */
     struct mz_map tls;   /* VirtualServices whose TLS routes are there, at a Gateway's port */
     struct mz_map first; /* to struct first */
+    size_t others;       /* chains of the listeners before it */
     bool inspects;
 };
 
@@ -272,9 +274,23 @@ static void auto_chain(struct listening *l, const struct mz_rule *rule, uint16_t
     tr_tcp_filters(l->v, l->a, c, TR_GATEWAY, &t);
 }
 
+/* Ports of a gateway, services and their subsets multiply. */
+static bool is_full(struct listening *l, const struct tr_server *s)
+{
+    enum { MAX_CHAINS = 131072 };
+    if (l->others + l->m->n_filter_chains < MAX_CHAINS)
+        return false;
+    tr_tell(l->v,
+            mz_arena_printf(l->a, "Gateway/%.*s/%.*s", MZ_STR_ARG(s->gateway->ns),
+                            MZ_STR_ARG(s->gateway->name)),
+            "services are left out of %s: servers, services and subsets multiply to more than %d",
+            l->m->name, MAX_CHAINS);
+    return true;
+}
+
 static void auto_chains(struct listening *l, const struct tr_server *s)
 {
-    for (size_t i = 0; i < l->v->scope->services_n; i++) {
+    for (size_t i = 0; i < l->v->scope->services_n && !is_full(l, s); i++) {
         const struct mz_service *one = l->v->scope->services[i];
         const struct mz_rule *r = tr_rule(l->v, one);
         if (one->external || one->resolution == MZ_RESOLVE_ALIAS || !is_within_server(s, one->host))
@@ -310,13 +326,16 @@ static void server_chains(struct listening *l, const struct tr_server *s)
 }
 
 /* The listener that the first of its servers, @first, stands for. NULL: nothing leads anywhere. */
-static struct mz_out *build(struct mz_view *v, const struct tr_servers *all, size_t first)
+static struct mz_out *build(struct mz_view *v, const struct tr_servers *all, size_t first,
+                            size_t *chains)
 {
     const struct tr_server *s = &all->v[first];
     const char *bind = s->s->bind[0] ? s->s->bind : tr_wildcard(v->proxy).p;
-    struct listening l = {
-        .v = v, .a = mz_arena_create(MZ_MEM_STREAM), .bind = bind, .port = s->port
-    };
+    struct listening l = { .v = v,
+                           .a = mz_arena_create(MZ_MEM_STREAM),
+                           .bind = bind,
+                           .port = s->port,
+                           .others = *chains };
     const struct tr_telemetry *t = tr_telemetry(v, TR_GATEWAY);
     bool plain = false;
     l.m = TR_NEW(l.a, Listener);
@@ -349,6 +368,7 @@ static struct mz_out *build(struct mz_view *v, const struct tr_servers *all, siz
     }
     if (l.inspects)
         TR_ADD(l.a, l.m, listener_filters) = TR_PIECE(v, TLS_INSPECTOR);
+    *chains += l.m->n_filter_chains;
     struct mz_out *o = l.m->n_filter_chains ? mz_out_create(mz_str_c(l.m->name), &l.m->base) : NULL;
     for (size_t i = 0; i < MZ_COUNT(maps); i++)
         mz_map_fini(maps[i]);
@@ -359,9 +379,10 @@ static struct mz_out *build(struct mz_view *v, const struct tr_servers *all, siz
 void tr_gateway_listeners(struct mz_view *v, struct mz_outs *out)
 {
     const struct tr_servers *all = tr_servers_of(v);
+    size_t chains = 0;
     for (size_t i = 0; i < all->n_v; i++) {
         const bool takes = all->v[i].first && !(v->proxy->unprivileged && all->v[i].port < 1024);
-        struct mz_out *o = takes ? build(v, all, i) : NULL;
+        struct mz_out *o = takes ? build(v, all, i, &chains) : NULL;
         if (o)
             *mz_vec_push(&out->v, MZ_MEM_XDS) = o;
     }

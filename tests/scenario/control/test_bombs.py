@@ -210,6 +210,10 @@ MULTIPLIED = {
 AT_EDGE = {
     "hosts and routes": (gateway(2000) + doc("VirtualService", f"gateways: [edge], hosts: ['*'], http: [{each(40, '{match: [{uri: {prefix: /a%d}}], ' + ROUTE + '}')}]"),
                          "VirtualService/t/bomb: its routes are left out of hosts of http.80: hosts and routes multiply to more than 65536"),
+    "ports and subsets": (doc("Gateway", "selector: {istio: edge}, servers: [%s]" % ", ".join(
+        f"{{port: {{number: {20000 + i}, name: p{i}, protocol: TLS}}, hosts: ['*.local'], tls: {{mode: AUTO_PASSTHROUGH}}}}" for i in range(100)), name="edge") + "---\n"
+        + doc("DestinationRule", f"host: web, subsets: [{each(3000, '{name: s%d}')}]"),
+        "Gateway/t/edge: services are left out of 0.0.0.0_20044: servers, services and subsets multiply to more than 131072"),
     "hosts and documents": (gateway(2000) + "---\n".join(doc("VirtualService", f"gateways: [edge], hosts: ['*'], http: [{{{ROUTE}}}]", name=f"v{i}") for i in range(530)),
                             ": its routes are left out of hosts of http.80: hosts and routes multiply to more than 65536"),
 }
