@@ -92,6 +92,7 @@ static void play(const uint8_t *data, size_t n, bool delta)
                           &r, &err))
             (void)mz_peer_request(p, r, &err);
         mz_peer_writable(p);
+        (void)mz_peer_ahead(p);
         mz_arena_destroy(a);
         at += len;
     }
