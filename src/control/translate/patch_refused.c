@@ -73,11 +73,26 @@ static bool is_good(struct refused *r, size_t from, size_t to)
     return ok;
 }
 
-/* The first of those from @from on that does harm behind the others. There is one. @out_sure: not: one from there on, and time is up. */
+static bool is_over(const struct refused *r)
+{
+    return !r->left || r->gone;
+}
+
+/*
+ * The first of those from @from on that does harm behind the others; their number: none does. It is sought in twice as many each time,
+ * so that what many do costs as little as what one does. @out_sure: not: one from there on, and time is up.
+ */
 static size_t first_harmful(struct refused *r, size_t from, bool *out_sure)
 {
-    size_t good = from, bad = r->n;
-    while (bad - good > 1 && r->left && !r->gone) {
+    size_t good = from, bad = r->n + 1;
+    for (size_t step = 1; good < r->n && bad > r->n && !is_over(r); step *= 2) {
+        const size_t to = r->n - good > step ? good + step : r->n;
+        if (is_good(r, good, to))
+            good = to;
+        else
+            bad = to;
+    }
+    while (bad <= r->n && bad - good > 1 && !is_over(r)) {
         const size_t mid = good + (bad - good) / 2;
         if (is_good(r, good, mid))
             good = mid;
@@ -101,10 +116,10 @@ static void tell(struct refused *r, size_t at, bool last, bool sure)
 static void search(struct refused *r)
 {
     size_t from = 0;
-    for (unsigned found = 1; from < r->n && !is_good(r, from, r->n) && !r->gone; found++) {
+    for (unsigned found = 1; from < r->n; found++) {
         bool sure;
         const size_t at = first_harmful(r, from, &sure);
-        if (r->gone)
+        if (at == r->n || r->gone)
             break;
         const bool last = found == MAX_HARMFUL || !sure || !r->left;
         tell(r, at, last, sure);
