@@ -178,7 +178,7 @@ const struct mz_set *tr_group_clusters(struct mz_view *v)
 static bool is_any_service(const struct tr_touch *t, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (!t[i].routed)
+        if (!t[i].routed && !tr_touch_is_bare(&t[i]))
             return true;
     return false;
 }

@@ -839,7 +839,7 @@ static bool plans_follow(struct mz_view *v)
         pl->v = v;
         pl->egress = &scope->egress[0];
         for (size_t i = 0; i < n && ok; i++)
-            ok = plan_follow(pl, &t[i]);
+            ok = tr_touch_is_bare(&t[i]) || plan_follow(pl, &t[i]);
         pl->v = NULL;
     }
     return ok;

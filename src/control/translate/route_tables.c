@@ -123,6 +123,8 @@ static void follow_service(struct following *f, const struct tr_touch *t)
 
 static void follow_touch(struct following *f, const struct tr_touch *t)
 {
+    if (tr_touch_is_bare(t))
+        return;
     if (!t->routed) {
         follow_service(f, t);
         return;

@@ -312,8 +312,7 @@ static void add_all(struct tr_touches *t, const struct mz_model *next)
     for (size_t i = 0; i < next->rules_patched_n; i++) {
         const struct mz_patched_rule *r = &next->rules_patched[i];
         const struct mz_service *s = mz_model_service(next, r->host);
-        if (s)
-            add(t, (struct tr_touch){ .was = s, .is = s, .rule = r });
+        add(t, (struct tr_touch){ .was = s, .is = s, .rule = r });
     }
     for (size_t i = 0; i < next->virtuals_patched_n; i++)
         add(t, (struct tr_touch){ .routed = &next->virtuals_patched[i] });

@@ -10,13 +10,17 @@ struct mz_translator;
 struct tr_touch {
     uint64_t at;
     const struct mz_service *was, *is; /* NULL: not there. The same: its endpoints are others, and more follows from them, or... */
-    const struct mz_patched_rule *rule; /* ... what holds for it is; NULL: that is not it */
+    const struct mz_patched_rule *rule; /* ... what holds for it is; NULL: that is not it. Without a service: for one that was there before, perhaps */
     const struct mz_patched_virtual *routed; /* no service, but a VirtualService; NULL: none */
     bool alone;   /* nobody else has any of its names: its virtual host follows from itself, and who routes it */
     bool spoken;  /* some VirtualService speaks for it */
     bool led_to;  /* some VirtualService has it as a destination */
     bool routed4; /* some VirtualService says something of its connections, or leads some to it */
 };
+static inline bool tr_touch_is_bare(const struct tr_touch *t) /* a rule, for no service that there is */
+{
+    return !t->was && !t->is && !t->routed;
+}
 static inline struct mz_str tr_touch_host(const struct tr_touch *t) /* "" of a VirtualService */
 {
     return t->is ? t->is->host : t->was ? t->was->host : MZ_STR("");
