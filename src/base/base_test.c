@@ -122,7 +122,9 @@ static void test_map(void **state)
     mz_map_reserve(&m, 5000);
     const struct mz_map_entry *const room = m.v;
     for (int i = 0; i < 2000; i++)
-        assert_ptr_equal(mz_map_put(&m, mz_str_c(keys[i]), keys[i]), i % 2 ? keys[i] : NULL);
+        assert_ptr_equal(mz_map_put_fetched(&m, mz_map_prefetch(&m, mz_str_c(keys[i])),
+                                            mz_str_c(keys[i]), keys[i]),
+                         i % 2 ? keys[i] : NULL);
     mz_map_reserve(&m, 100);
     assert_ptr_equal(m.v, room);
     assert_int_equal(m.n, 2000);

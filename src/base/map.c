@@ -49,11 +49,23 @@ void *mz_map_get(const struct mz_map *m, struct mz_str key)
     return m->n ? place(m, mz_str_hash(key), key)->value : NULL;
 }
 
+uint64_t mz_map_prefetch(const struct mz_map *m, struct mz_str key)
+{
+    const uint64_t hash = mz_str_hash(key);
+    if (m->cap)
+        __builtin_prefetch(&m->v[hash & (m->cap - 1)], 1);
+    return hash;
+}
+
 void *mz_map_put(struct mz_map *m, struct mz_str key, void *value)
+{
+    return mz_map_put_fetched(m, mz_str_hash(key), key, value);
+}
+
+void *mz_map_put_fetched(struct mz_map *m, uint64_t hash, struct mz_str key, void *value)
 {
     if (m->n * 4 >= m->cap * 3)
         resize(m, m->cap ? m->cap * 2 : 8);
-    uint64_t hash = mz_str_hash(key);
     struct mz_map_entry *e = place(m, hash, key);
     void *old = e->value;
     *e = (struct mz_map_entry){ hash, key, value };

@@ -21,10 +21,10 @@ void tr_sort(struct tr_keyed *v, size_t n);
 char *tr_text(struct mz_arena *a, struct mz_str s); /* copies */
 #define TR_PRINTF(a, ...) ((char *)(uintptr_t)mz_arena_printf((a), __VA_ARGS__).p)
 /* Texts behind each other; TR_PRINTF takes three times as long. */
-#define TR_CAT(a, ...)                                                                             \
-    ((char *)(uintptr_t)mz_arena_cat((a), MZ_COUNT(((struct mz_str[]){ __VA_ARGS__ })),            \
-                                     (struct mz_str[]){ __VA_ARGS__ })                             \
-         .p)
+#define TR_CAT_STR(a, ...)                                                                         \
+    mz_arena_cat((a), MZ_COUNT(((struct mz_str[]){ __VA_ARGS__ })),                                \
+                 (struct mz_str[]){ __VA_ARGS__ })
+#define TR_CAT(a, ...) ((char *)(uintptr_t)TR_CAT_STR(a, __VA_ARGS__).p)
 static inline struct mz_str tr_number(uint64_t v, char room[20])
 {
     return (struct mz_str){ room, mz_u64_text(v, room) };

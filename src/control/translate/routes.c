@@ -61,10 +61,7 @@ pb_RouteConfiguration *tr_inbound_routes(struct mz_view *v, struct mz_arena *a, 
 
 /* ---- outbound: names ---- */
 
-static bool is_new(struct mz_map *taken, struct mz_str domain)
-{
-    return !mz_map_put(taken, domain, taken);
-}
+enum { AT_ONCE = 8 };
 
 struct naming {            /* of one virtual host */
     struct mz_arena *a;    /* of the host alone */
@@ -72,27 +69,42 @@ struct naming {            /* of one virtual host */
     pb_VirtualHost *h;
     struct mz_map *taken; /* each domain to the first that has it */
     uint16_t port; /* written behind each once more; 0: whoever asks leaves ports out of account */
+    struct mz_str soon[AT_ONCE]; /* to be added, and what the map fetches of them */
+    uint64_t fetched[AT_ONCE];
+    size_t soon_n;
 };
+
+/* Takes those that nobody has. */
+static void add_soon(struct naming *n)
+{
+    for (size_t i = 0; i < n->soon_n; i++)
+        if (!mz_map_put_fetched(n->taken, n->fetched[i], n->soon[i], n->taken))
+            TR_ADD(n->a, n->h, domains) = TR_CONST(n->soon[i].p);
+    n->soon_n = 0;
+}
 
 static void add_one(struct naming *n, struct mz_str own)
 {
-    if (is_new(n->taken, own))
-        TR_ADD(n->a, n->h, domains) = TR_CONST(own.p);
+    if (n->soon_n == AT_ONCE)
+        add_soon(n);
+    n->fetched[n->soon_n] = mz_map_prefetch(n->taken, own);
+    n->soon[n->soon_n++] = own;
 }
 
-static void add_domain(struct naming *n, struct mz_str domain)
+/* @kept: in that arena. */
+static void add_domain(struct naming *n, struct mz_str kept)
 {
     char number[20];
-    add_one(n, mz_arena_dup(n->kept, domain));
+    add_one(n, kept);
     if (n->port)
-        add_one(n, mz_str_c(TR_CAT(n->kept, domain, MZ_STR(":"), tr_number(n->port, number))));
+        add_one(n, TR_CAT_STR(n->kept, kept, MZ_STR(":"), tr_number(n->port, number)));
 }
 
 /* Short forms that DNS would complete: "web", "web.demo.svc", "web.demo" in the namespace itself, without the first in others. */
 static void add_short(struct naming *n, const struct mz_view *v, struct mz_str host,
                       struct mz_str prefix)
 {
-    struct mz_arena *a = n->a;
+    struct mz_arena *a = n->kept;
     const ptrdiff_t svc = mz_str_find(v->proxy->domain, MZ_STR(".svc."));
     const struct mz_str suffix = svc < 0 ? MZ_STR("") : mz_str_skip(v->proxy->domain, (size_t)svc);
     if (svc < 0 || !mz_str_ends(host, suffix))
@@ -102,10 +114,10 @@ static void add_short(struct naming *n, const struct mz_view *v, struct mz_str h
     const struct mz_str name = { in.p, dot < 0 ? in.n : (size_t)dot };
     const bool home = dot >= 0 && mz_str_eq((struct mz_str){ v->proxy->domain.p, (size_t)svc },
                                             mz_str_skip(in, (size_t)dot + 1));
-    const struct mz_str full = mz_str_c(TR_CAT(a, prefix, in));
-    const struct mz_str with_svc = mz_str_c(TR_CAT(a, full, MZ_STR(".svc")));
+    const struct mz_str full = TR_CAT_STR(a, prefix, in);
+    const struct mz_str with_svc = TR_CAT_STR(a, full, MZ_STR(".svc"));
     if (home)
-        add_domain(n, mz_str_c(TR_CAT(a, prefix, name)));
+        add_domain(n, TR_CAT_STR(a, prefix, name));
     add_domain(n, home ? with_svc : full);
     add_domain(n, home ? full : with_svc);
 }
@@ -113,9 +125,9 @@ static void add_short(struct naming *n, const struct mz_view *v, struct mz_str h
 static void add_names(struct naming *n, const struct mz_view *v, struct mz_str host,
                       struct mz_str prefix)
 {
-    add_domain(n, mz_str_c(TR_CAT(n->a, prefix, host)));
+    add_domain(n, TR_CAT_STR(n->kept, prefix, host));
     if (!v->t->features.no_absolute_names)
-        add_domain(n, mz_str_c(TR_CAT(n->a, prefix, host, MZ_STR("."))));
+        add_domain(n, TR_CAT_STR(n->kept, prefix, host, MZ_STR(".")));
     add_short(n, v, host, prefix);
 }
 
@@ -125,6 +137,7 @@ char *const *tr_names_of(struct mz_view *v, struct mz_arena *a, struct mz_str ho
     struct naming n = { .a = a, .kept = a, .h = TR_NEW(a, VirtualHost), .taken = &taken };
     mz_map_init(&taken, MZ_MEM_XDS);
     add_names(&n, v, host, MZ_STR(""));
+    add_soon(&n);
     mz_map_fini(&taken);
     *out_n = n.h->n_domains;
     return n.h->domains;
@@ -140,7 +153,8 @@ static bool is_imported(const struct mz_view *v, const struct mz_service *s, uin
 static void add_address(struct naming *n, struct mz_str address)
 {
     const bool v6 = mz_str_chr(address, ':') >= 0;
-    add_domain(n, v6 ? mz_arena_printf(n->a, "[%.*s]", MZ_STR_ARG(address)) : address);
+    add_domain(n, v6 ? TR_CAT_STR(n->kept, MZ_STR("["), address, MZ_STR("]"))
+                     : mz_arena_dup(n->kept, address));
 }
 
 /* Everything that a client may write to mean this service. */
@@ -161,6 +175,7 @@ static void add_domains(struct mz_view *v, struct naming *n, const struct mz_ser
             add_address(n, s->addresses[i]);
     if (!s->addresses_n && s->automatic.n && v->proxy->auto_addresses)
         add_address(n, s->automatic);
+    add_soon(n);
 }
 
 /* ---- outbound ---- */
@@ -334,13 +349,16 @@ static pb_VirtualHost *new_host(struct making *k, struct mz_str host)
     pb_VirtualHost *h = TR_NEW(k->own, VirtualHost);
     h->name = TR_CAT(k->a, host, MZ_STR(":"), tr_number(k->plan->port, number));
     h->include_request_attempt_count = tr_mesh_counts_attempts(k->v);
-    return is_new(&k->names, mz_str_c(h->name)) ? h : NULL;
+    return mz_map_put(&k->names, mz_str_c(h->name), k) ? NULL : h;
 }
 
 static struct naming naming(struct making *k, pb_VirtualHost *h)
 {
-    return (struct naming){ k->own, k->a, h, &k->taken,
-                            k->plan->bare || k->plan->every ? k->plan->port : 0 };
+    return (struct naming){ .a = k->own,
+                            .kept = k->a,
+                            .h = h,
+                            .taken = &k->taken,
+                            .port = k->plan->bare || k->plan->every ? k->plan->port : 0 };
 }
 
 /* A proxy that clients know of: behind other ports than 80 only names with their port mean a service. */
@@ -399,6 +417,7 @@ static void add_stranger(struct making *k, struct mz_str host, struct tr_route_l
         return;
     n.port = k->plan->every ? 0 : n.port;
     add_address(&n, host);
+    add_soon(&n);
     finish_host(k, h, l);
 }
 
