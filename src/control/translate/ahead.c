@@ -56,12 +56,23 @@ static int compare_wanted(const void *a, const void *b)
     return (x->services < y->services) - (x->services > y->services);
 }
 
+/* They are all over the memory. */
+static void fetch(const struct tr_scope *s, size_t i)
+{
+    enum { BEFORE = 8 };
+    if (i + 2 * BEFORE < s->services_n)
+        __builtin_prefetch(s->services[i + 2 * BEFORE]);
+    if (i + BEFORE < s->services_n)
+        __builtin_prefetch(s->services[i + BEFORE]->ports);
+}
+
 static void find_tables(struct mz_view *v, struct tr_ahead *a)
 {
     uint32_t *count = mz_newn0(MZ_MEM_XDS, uint32_t, UINT16_MAX + 1u);
     MZ_VEC(struct wanted) all = { 0 };
     for (size_t i = 0; i < v->scope->services_n; i++) {
         const struct mz_service *s = v->scope->services[i];
+        fetch(v->scope, i);
         for (size_t k = 0; k < s->ports_n; k++)
             if (tr_port_speaks_http(&s->ports[k]) && ++count[s->ports[k].port] == LARGE_TABLE)
                 *mz_vec_push(&all, MZ_MEM_XDS) = (struct wanted){ s->ports[k].port, 0 };

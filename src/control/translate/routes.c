@@ -342,14 +342,14 @@ void tr_plan_key(struct mz_view *v, struct route_plan *p, struct mz_key *k)
 
 /* ---- virtual hosts ---- */
 
-/* NULL: there is one of this name. */
-static pb_VirtualHost *new_host(struct making *k, struct mz_str host)
+/* NULL: there is one of this name. @surely: nobody has made one, nor will. */
+static pb_VirtualHost *new_host(struct making *k, struct mz_str host, bool surely)
 {
     char number[20];
     pb_VirtualHost *h = TR_NEW(k->own, VirtualHost);
     h->name = TR_CAT(k->a, host, MZ_STR(":"), tr_number(k->plan->port, number));
     h->include_request_attempt_count = tr_mesh_counts_attempts(k->v);
-    return mz_map_put(&k->names, mz_str_c(h->name), k) ? NULL : h;
+    return !surely && mz_map_put(&k->names, mz_str_c(h->name), k) ? NULL : h;
 }
 
 static struct naming naming(struct making *k, pb_VirtualHost *h)
@@ -387,9 +387,10 @@ static void finish_host(struct making *k, pb_VirtualHost *h, struct tr_route_lis
     *mz_vec_push(&k->hosts.v, MZ_MEM_XDS) = k->shared ? tr_share(k->v, o) : o;
 }
 
-static void add_service(struct making *k, const struct mz_service *s, struct tr_route_list l)
+static void add_service(struct making *k, const struct mz_service *s, struct tr_route_list l,
+                        bool surely)
 {
-    pb_VirtualHost *h = new_host(k, s->host);
+    pb_VirtualHost *h = new_host(k, s->host, surely);
     struct naming n = naming(k, h);
     if (!h)
         return;
@@ -411,7 +412,7 @@ static struct mz_str lower(struct mz_arena *a, struct mz_str s)
 static void add_stranger(struct making *k, struct mz_str host, struct tr_route_list l)
 {
     host = lower(k->own, host);
-    pb_VirtualHost *h = new_host(k, host);
+    pb_VirtualHost *h = new_host(k, host, false);
     struct naming n = naming(k, h);
     if (!h)
         return;
@@ -519,7 +520,7 @@ static void add_routed(struct making *k, const struct mz_virtual *vs, const stru
                 MZ_STR_ARG(s->host));
         l.n_routes = most;
     }
-    add_service(k, s, l);
+    add_service(k, s, l, false);
     (void)mz_map_put(&k->routed, s->host, k);
 }
 
@@ -572,11 +573,11 @@ static void add_virtual(struct making *k, const struct mz_virtual *vs)
     mz_arena_destroy(k->own);
 }
 
-static void add_by_default(struct making *k, const struct mz_service *s)
+static void add_by_default(struct making *k, const struct mz_service *s, bool surely)
 {
     struct tr_route_list l = { 0 };
     TR_ADD(k->own, &l, routes) = default_route(k->v, k->own, s, k->plan->port);
-    add_service(k, s, l);
+    add_service(k, s, l, surely);
 }
 
 /* What no VirtualService speaks for. */
@@ -585,7 +586,7 @@ static void add_unrouted(struct making *k, const struct mz_service *s)
     if (mz_map_get(&k->routed, s->host))
         return;
     k->own = mz_arena_create(MZ_MEM_STREAM);
-    add_by_default(k, s);
+    add_by_default(k, s, !k->names.n); /* each service has a host of its own */
     mz_arena_destroy(k->own);
 }
 
@@ -613,7 +614,6 @@ void tr_making_begin(struct making *k, struct mz_view *v, struct route_plan *p)
     mz_map_init(&k->routed, MZ_MEM_XDS);
     mz_map_init(&k->speaks, MZ_MEM_XDS);
     mz_map_reserve(&k->taken, p->services.n * DOMAINS);
-    mz_map_reserve(&k->names, p->services.n);
 }
 
 void tr_making_end(struct making *k)
@@ -714,9 +714,9 @@ struct mz_out *tr_host_made(struct making *k, struct mz_str host)
         l = tr_virtual_routes(&r);
     }
     if (l.n_routes)
-        add_service(k, s, l);
+        add_service(k, s, l, false);
     else
-        add_by_default(k, s);
+        add_by_default(k, s, false);
     mz_arena_destroy(k->own);
     return k->hosts.v.n > had ? k->hosts.v.v[had] : NULL;
 }

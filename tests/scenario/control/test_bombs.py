@@ -190,7 +190,9 @@ MULTIPLIED = {
     "subsets of a wildcard": (services(20) + doc("DestinationRule", f"host: '*.t.svc.cluster.local', subsets: [{each(17, '{name: u%d}')}]"),
                               "DestinationRule/t/bomb: all but 16 subsets are left out of clusters of s1.t.svc.cluster.local"),
     "refused patches": (services(2000) + patches(500, lambda i: patch("CLUSTER", f"connect_timeout: {i + 1}s" if i % 60 else "outlier_detection: {max_ejection_percent: 101}")),
-                        " is not applied to outbound|80||s1.t.svc.cluster.local, nor are those behind it: proxies would refuse one of them: outlier_detection.max_ejection_percent"),
+                        "spec.config_patches[420] is not applied to outbound|80||s1.t.svc.cluster.local, nor are those behind it: proxies would refuse it: outlier_detection.max_ejection_percent"),
+    "refused patches of listeners": (services(20) + patches(500, lambda i: patch("LISTENER", f"per_connection_buffer_limit_bytes: {i + 1}" if i % 60 else "connection_balance_config: {}")),
+                                     ", nor are those behind it: proxies would refuse one of them: connection_balance_config"),
     "patches of much text, and refused": (services(200) + patches(500, lambda i: patch(
         "CLUSTER", "outlier_detection: {max_ejection_percent: 101}" if i % 100 == 7 else "metadata: {filter_metadata: {a: {b: '%s'}}}" % ("x" * 100))), "proxies would refuse it"),
     "patches on what others made": (entries(300, "HTTP") + patches(500, lambda i: patch("HTTP_FILTER", LUA, "INSERT_FIRST" if i < 250 else "MERGE")),
