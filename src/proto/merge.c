@@ -1,31 +1,34 @@
 /* Merging messages by proto's rules. */
+#include "base/map.h"
 #include "proto/proto_priv.h"
 
-static bool same_key(const ProtobufCFieldDescriptor *key, const ProtobufCMessage *x,
-                     const ProtobufCMessage *y)
+static struct mz_str key_of(const ProtobufCFieldDescriptor *key, const ProtobufCMessage *entry)
 {
-    const void *a = field_at(key, x), *b = field_at(key, y);
-    if (key->type == PROTOBUF_C_TYPE_STRING)
-        return !strcmp(*(char *const *)a, *(char *const *)b);
-    return memcmp(a, b, field_size(key)) == 0;
+    const char *at = field_at(key, entry);
+    return key->type == PROTOBUF_C_TYPE_STRING ? mz_str_c(*(char *const *)(const void *)at)
+                                               : (struct mz_str){ at, field_size(key) };
 }
 
 static void merge_map(const ProtobufCFieldDescriptor *f, const ProtobufCMessageDescriptor *entry,
                       ProtobufCMessage *into, const ProtobufCMessage *from, struct mz_arena *a)
 {
+    const ProtobufCFieldDescriptor *key = &entry->fields[0];
     size_t *n = quantifier_at(f, into), more = *(const size_t *)quantifier_at(f, from);
     ProtobufCMessage **old = *(ProtobufCMessage ***)field_at(f, into),
                      **add = *(ProtobufCMessage ***)field_at(f, from);
     ProtobufCMessage **v = mz_arena_alloc(a, (*n + more) * sizeof(ProtobufCMessage *));
-    size_t had = *n;
-    if (had)
-        memcpy(v, old, had * sizeof(ProtobufCMessage *));
-    for (size_t i = 0; i < more; i++) {
-        size_t at = 0;
-        while (at < had && !same_key(&entry->fields[0], v[at], add[i]))
-            at++;
-        v[at < had ? at : (*n)++] = add[i];
+    struct mz_map places; /* of those that were there */
+    mz_map_init(&places, MZ_MEM_CONFIG);
+    for (size_t i = 0; i < *n; i++) {
+        v[i] = old[i];
+        if (!mz_map_get(&places, key_of(key, v[i])))
+            (void)mz_map_put(&places, key_of(key, v[i]), &v[i]);
     }
+    for (size_t i = 0; i < more; i++) {
+        ProtobufCMessage **at = mz_map_get(&places, key_of(key, add[i]));
+        *(at ? at : &v[(*n)++]) = add[i];
+    }
+    mz_map_fini(&places);
     *(ProtobufCMessage ***)field_at(f, into) = v;
 }
 

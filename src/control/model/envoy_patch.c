@@ -201,18 +201,25 @@ static void merge_values(pb_Value *into, const pb_Value *from, struct mz_arena *
 static void merge_structs(pb_Struct *into, const pb_Struct *from, struct mz_arena *a)
 {
     pb_Struct_FieldsEntry **v = mz_arena_alloc(a, (into->n_fields + from->n_fields) * sizeof(*v));
-    if (into->n_fields)
-        memcpy(v, into->fields, into->n_fields * sizeof(*v));
+    struct mz_map places;
+    mz_map_init(&places, MZ_MEM_CONFIG);
+    for (size_t i = 0; i < into->n_fields; i++) {
+        v[i] = into->fields[i];
+        if (!mz_map_get(&places, mz_str_c(v[i]->key)))
+            (void)mz_map_put(&places, mz_str_c(v[i]->key), v[i]);
+    }
     into->fields = v;
     for (size_t i = 0; i < from->n_fields; i++) {
-        size_t at = 0;
-        while (at < into->n_fields && strcmp(v[at]->key, from->fields[i]->key) != 0)
-            at++;
-        if (at < into->n_fields)
-            merge_values(v[at]->value, from->fields[i]->value, a);
-        else
-            v[into->n_fields++] = from->fields[i];
+        pb_Struct_FieldsEntry *one = from->fields[i],
+                              *had = mz_map_get(&places, mz_str_c(one->key));
+        if (had) {
+            merge_values(had->value, one->value, a);
+        } else {
+            (void)mz_map_put(&places, mz_str_c(one->key), one);
+            v[into->n_fields++] = one;
+        }
     }
+    mz_map_fini(&places);
 }
 
 static void merge_values(pb_Value *into, const pb_Value *from, struct mz_arena *a)

@@ -122,6 +122,7 @@ SERVED = {
     "everything imported": doc("Sidecar", "egress: [{hosts: ['*/*', './*']}]"),
     "many documents": "---\n".join(doc("DestinationRule", f"host: a{i}.com", name=f"r{i}") for i in range(100000)),
     "faulty documents": "---\n".join(doc("DestinationRule", f"hots: a{i}.com", name=f"r{i}") for i in range(20000)),
+    "maps merged": services(20) + patches(2, lambda i: patch("CLUSTER", "metadata: {filter_metadata: {%s}}" % each(10000, f"k{i}_%d: {{}}"))),
 }
 
 
