@@ -566,21 +566,24 @@ static bool sni_is_ours(const ist_VirtualService *m, const char *sni)
     return false;
 }
 
+static bool match_port(uint32_t port, struct mz_err *err)
+{
+    return port <= UINT16_MAX || AT(mz_err_set(err, "must be in 1..65535, is %u", port), "port");
+}
+
 static bool tls_match(const ist_TLSMatchAttributes *a, struct mz_err *err)
 {
     MZ_CHECK_LABELS(a, source_labels);
-    if (a->port > UINT16_MAX)
-        return AT(mz_err_set(err, "must be in 1..65535, is %u", a->port), "port");
-    return subnets(a->destination_subnets, a->n_destination_subnets, err) &&
+    return match_port(a->port, err) &&
+           subnets(a->destination_subnets, a->n_destination_subnets, err) &&
            gateway_names(a->gateways, a->n_gateways, err);
 }
 
 static bool tcp_match(const ist_L4MatchAttributes *a, struct mz_err *err)
 {
     MZ_CHECK_LABELS(a, source_labels);
-    if (a->port > UINT16_MAX)
-        return AT(mz_err_set(err, "must be in 1..65535, is %u", a->port), "port");
-    return subnets(a->destination_subnets, a->n_destination_subnets, err) &&
+    return match_port(a->port, err) &&
+           subnets(a->destination_subnets, a->n_destination_subnets, err) &&
            gateway_names(a->gateways, a->n_gateways, err);
 }
 

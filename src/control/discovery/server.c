@@ -284,6 +284,7 @@ static void on_quiet(struct mz_timer *t)
 {
     struct mz_discovery *d = MZ_CONTAINER(t, struct mz_discovery, quiet);
     mz_bundles_trim(d->bundles, true);
+    mz_translator_stop_ahead(d->translator);
     mz_slice_thread_trim();
     if (mz_mem_resident_bytes() < d->at_rest + GROWN)
         return; /* to look through it takes milliseconds */

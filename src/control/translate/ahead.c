@@ -38,7 +38,7 @@ static void stop(struct tr_ahead *a)
         tr_plan_free(&a->plan);
     }
     mz_set_unref(a->clusters);
-    *a = (struct tr_ahead){ 0 };
+    *a = (struct tr_ahead){ .epoch = a->epoch };
 }
 
 void tr_ahead_free(struct tr_ahead *a)
@@ -146,10 +146,12 @@ static bool tables_ahead(struct mz_view *v, struct tr_ahead *a)
 static bool endpoints_ahead(struct mz_view *v, struct tr_ahead *a)
 {
     for (unsigned i = 0; i < STEP; i++) {
-        const struct mz_out *cluster = mz_set_next(a->clusters, &a->at);
+        const struct mz_out *cluster = a->clusters ? mz_set_next(a->clusters, &a->at) : NULL;
         struct tr_subset_key key;
-        if (!cluster)
+        if (!cluster) {
+            stop(a);
             return false;
+        }
         const struct mz_service *s = tr_cluster_name_parse(cluster->name, &key)
                                          ? mz_map_get(&v->scope->by_host, key.host)
                                          : NULL;
@@ -157,6 +159,15 @@ static bool endpoints_ahead(struct mz_view *v, struct tr_ahead *a)
             mz_out_unref(tr_endpoints(v, cluster->name));
     }
     return true;
+}
+
+void mz_translator_stop_ahead(struct mz_translator *t)
+{
+    mz_map_foreach (it, &t->groups) {
+        struct tr_group *g = it->value;
+        if (g->ahead)
+            stop(g->ahead);
+    }
 }
 
 bool mz_view_ahead(struct mz_view *v)

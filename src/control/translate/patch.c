@@ -467,7 +467,7 @@ static struct mz_out *patched(struct mz_view *v, enum mz_xds_type t, const struc
                 work.cut->index, MZ_STR_ARG(o->name));
     if (kept && !mz_str_eq(bytes, before) && !patch_loads(v, t, bytes, a, &err) &&
         patch_loads(v, t, before, a, &err))
-        kept = patch_good_ones(v, t, o, allowed, allowed - work.left, a, &bytes);
+        kept = patch_good_ones(v, t, o, allowed, allowed - work.left, &err, a, &bytes);
     struct mz_out *own = mz_out_of_bytes(o->name, kept ? bytes : MZ_STR(""));
     mz_arena_destroy(a);
     return own;

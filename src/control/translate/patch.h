@@ -77,8 +77,8 @@ bool patch_apply(struct mz_view *v, enum mz_xds_type t, struct mz_str bytes, str
 bool patch_loads(const struct mz_view *v, enum mz_xds_type t, struct mz_str bytes, struct mz_arena *a, struct mz_err *err);
 /**
  * For a resource that proxies would refuse with all patches: those that would do harm are told and left out (patch_refused.c).
- * @allowed: changes that its patches may make; looking for those that do harm may cost a few times what they made (@spent).
+ * @allowed: changes that its patches may make; looking for those that do harm may cost a few times what they made (@spent). @why: proxies would refuse it with all of them.
  */
-bool patch_good_ones(struct mz_view *v, enum mz_xds_type t, const struct mz_out *o, size_t allowed, size_t spent, struct mz_arena *a,
-                     struct mz_str *out);
+bool patch_good_ones(struct mz_view *v, enum mz_xds_type t, const struct mz_out *o, size_t allowed, size_t spent,
+                     const struct mz_err *why, struct mz_arena *a, struct mz_str *out);
 #endif

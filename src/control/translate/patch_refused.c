@@ -129,7 +129,7 @@ static void search(struct refused *r)
 }
 
 bool patch_good_ones(struct mz_view *v, enum mz_xds_type t, const struct mz_out *o, size_t allowed,
-                     size_t spent, struct mz_arena *a, struct mz_str *out)
+                     size_t spent, const struct mz_err *why, struct mz_arena *a, struct mz_str *out)
 {
     struct tr_patches *all = tr_patches(v);
     struct refused r = { .v = v,
@@ -139,7 +139,8 @@ bool patch_good_ones(struct mz_view *v, enum mz_xds_type t, const struct mz_out 
                          .bytes = mz_out_bytes(o, a),
                          .all = mz_arena_alloc(a, all->n_v * sizeof(*r.all)),
                          .allowed = allowed,
-                         .left = MIN_SEARCH + 3 * spent };
+                         .left = MIN_SEARCH + 3 * spent,
+                         .err = *why };
     struct patch_work work = { .left = allowed };
     for (size_t i = 0; i < all->n_v; i++)
         if (is_about(t, all->v[i].to))

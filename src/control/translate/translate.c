@@ -94,6 +94,7 @@ void mz_translator_set_model(struct mz_translator *t, const struct mz_model *m)
     t->epoch++;
     if (t->model && tr_may_stay(t, m)) {
         const struct mz_model *before = t->model;
+        mz_translator_stop_ahead(t);
         tr_touches_add(&t->touches, before, m);
         tr_scopes_follow(t, m);
         t->model = mz_model_ref(m);

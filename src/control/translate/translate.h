@@ -81,6 +81,8 @@ void mz_view_listeners(const struct mz_view *v, struct mz_arena *a, struct mz_st
 struct mz_set *mz_view_all(struct mz_view *v, enum mz_xds_type t);
 /* Makes some more (100 us) of what a client that was sent clusters will ask for next; false: there is no more. */
 bool mz_view_ahead(struct mz_view *v);
+/* What was begun that way, and nobody asked for so far, goes; it is made when it is asked for. */
+void mz_translator_stop_ahead(struct mz_translator *t);
 /* Of what listeners follow from among services, of which the settings stay; the same, the same listeners. 0: unknown. */
 uint64_t mz_view_listens(struct mz_view *v);
 /* Views of one kind get the same of @t for the same names, until the model is another. 0: nobody else is known to. */
